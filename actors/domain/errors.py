@@ -1,0 +1,80 @@
+"""Every way in which the product says no: a stable code, a sentence for a person, and what helps to mend it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Code(StrEnum):
+    """The stable codes of the contract's error table. Clients branch on them: never rename one."""
+
+    INVALID_REQUEST = "invalid_request"
+    MISSING_CREDENTIAL = "missing_credential"
+    INVALID_CREDENTIAL = "invalid_credential"
+    PAYMENT_REQUIRED = "payment_required"
+    INSUFFICIENT_BALANCE = "insufficient_balance"
+    CAVEAT_VIOLATED = "caveat_violated"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    WRONG_STATE = "wrong_state"
+    IDEMPOTENCY_CONFLICT = "idempotency_conflict"
+    EXPIRED = "expired"
+    CLOSED = "closed"
+    BODY_TOO_LARGE = "body_too_large"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    REFUND_PENDING = "refund_pending"
+    RATE_LIMITED = "rate_limited"
+    MODEL_FAILED = "model_failed"
+    UNAVAILABLE = "unavailable"
+
+
+class Refusal(msgspec.Struct, frozen=True, tag="refusal"):
+    """A refused command, as a value. `details` are wire fields in camelCase, beside `error` and `code`."""
+
+    code: Code
+    message: str
+    details: dict[str, Any] = {}
+    retry_after_s: int | None = None
+
+
+class RefusedError(Exception):
+    """Carries a `Refusal` through code that answers by returning; the HTTP layer turns it into an error body."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.code.value)
+        self.refusal = refusal
+
+
+def not_found(what: str) -> Refusal:
+    """An id or path that does not exist (any more)."""
+    return Refusal(Code.NOT_FOUND, f"There is no such {what}.")
+
+
+def wrong_state(state: str, message: str) -> Refusal:
+    """The command exists but is not possible in this state; the answer names the state."""
+    return Refusal(Code.WRONG_STATE, message, {"state": state})
+
+
+def idempotency_conflict() -> Refusal:
+    """The same Idempotency-Key came with another body."""
+    return Refusal(
+        Code.IDEMPOTENCY_CONFLICT,
+        "This Idempotency-Key was used with another body: send the same body, or use a new key.",
+    )
+
+
+def unavailable(what: str, retry_after_s: int = 2) -> Refusal:
+    """Something that we depend on can't be reached just now; nothing was charged."""
+    return Refusal(
+        Code.UNAVAILABLE,
+        f"{what} can't be reached just now; nothing was charged. Try again in {retry_after_s} s.",
+        retry_after_s=retry_after_s,
+    )
+
+
+def model_failed() -> Refusal:
+    """The model provider failed for good."""
+    return Refusal(Code.MODEL_FAILED, "The model provider could not answer this request; nothing was charged for it.")

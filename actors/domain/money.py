@@ -1,0 +1,126 @@
+"""Money: integer millisatoshis, and the one place where a price in dollars is rounded to them."""
+
+from __future__ import annotations
+
+from decimal import ROUND_DOWN, Context, Decimal, Inexact
+from functools import total_ordering
+from typing import Final, final
+
+MSAT_PER_SAT: Final = 1_000
+MSAT_PER_BTC: Final = 100_000_000_000
+# More bitcoin than will ever exist: an amount above it is a mistake, never a payment.
+MSAT_MAX: Final = 21_000_000 * MSAT_PER_BTC
+
+# Wide enough that products of rates, tokens and margins stay exact; a division is cut off far below one msat.
+_CONTEXT: Final = Context(prec=60, rounding=ROUND_DOWN)
+
+
+class MoneyError(ArithmeticError):
+    """An amount would become negative, exceed all bitcoin, or is not a whole number of millisatoshis."""
+
+
+@final
+@total_ordering
+class Msat:
+    """A non-negative, whole number of millisatoshis (1 sat = 1,000 msat).
+
+    It adds, subtracts and compares only with itself, so that a bare number of another unit can't slip in.
+    A result below zero raises `MoneyError`: no balance in this system may be negative, not even for a moment.
+    """
+
+    __slots__ = ("value",)
+    value: int
+
+    def __init__(self, value: int) -> None:
+        if type(value) is not int or not 0 <= value <= MSAT_MAX:
+            raise MoneyError(f"not an amount in msat: {value!r}")
+        object.__setattr__(self, "value", value)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("Msat is immutable")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError("Msat is immutable")
+
+    def __reduce__(self) -> tuple[type[Msat], tuple[int]]:
+        return Msat, (self.value,)
+
+    @classmethod
+    def from_sats(cls, sats: int) -> Msat:
+        """Whole satoshis as millisatoshis. Raises `MoneyError`."""
+        if type(sats) is not int:
+            raise MoneyError(f"not a whole number of sats: {sats!r}")
+        return cls(sats * MSAT_PER_SAT)
+
+    @property
+    def whole_sats(self) -> int:
+        """The whole satoshis in it, rounded down: what an invoice over it can be at most."""
+        return self.value // MSAT_PER_SAT
+
+    def __add__(self, other: Msat) -> Msat:
+        return Msat(self.value + other.value) if isinstance(other, Msat) else NotImplemented
+
+    def __sub__(self, other: Msat) -> Msat:
+        return Msat(self.value - other.value) if isinstance(other, Msat) else NotImplemented
+
+    def __eq__(self, other: object) -> bool:
+        return self.value == other.value if isinstance(other, Msat) else NotImplemented
+
+    def __lt__(self, other: Msat) -> bool:
+        return self.value < other.value if isinstance(other, Msat) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((Msat, self.value))
+
+    def __bool__(self) -> bool:
+        return self.value > 0
+
+    def __repr__(self) -> str:
+        return f"Msat({self.value})"
+
+
+ZERO: Final = Msat(0)
+
+
+def total(amounts: list[Msat]) -> Msat:
+    """The sum of the amounts."""
+    return Msat(sum(amount.value for amount in amounts))
+
+
+def usd_to_msat(price_usd: Decimal, btc_price_usd: Decimal) -> Msat:
+    """A price in dollars as millisatoshis, rounded up: the only rounding between a cost and a charge.
+
+    Raises `MoneyError` when the price is negative or the exchange rate is not a positive number.
+    """
+    return Msat(_ceil_units(price_usd, btc_price_usd, MSAT_PER_BTC))
+
+
+def usd_to_sats(price_usd: Decimal, btc_price_usd: Decimal) -> int:
+    """A price in dollars as whole satoshis, rounded up and at least 1: the amount of an invoice.
+
+    Raises `MoneyError` as `usd_to_msat` does.
+    """
+    return max(1, _ceil_units(price_usd, btc_price_usd, MSAT_PER_BTC // MSAT_PER_SAT))
+
+
+def _ceil_units(price_usd: Decimal, btc_price_usd: Decimal, units_per_btc: int) -> int:
+    if not (price_usd.is_finite() and btc_price_usd.is_finite()) or price_usd < 0 or btc_price_usd <= 0:
+        raise MoneyError("a price must not be negative and an exchange rate must be positive")
+    context = _CONTEXT.copy()
+    product = context.multiply(price_usd, Decimal(units_per_btc))
+    if context.flags[Inexact]:
+        raise MoneyError("a price has more digits than can be computed exactly")
+    # Integer division instead of a rounded quotient: a quotient cut to 60 digits could land on the wrong side.
+    numerator, denominator = _as_integers(product, btc_price_usd)
+    return -(-numerator // denominator)
+
+
+def _as_integers(numerator: Decimal, denominator: Decimal) -> tuple[int, int]:
+    top, bottom = numerator.as_integer_ratio(), denominator.as_integer_ratio()
+    return top[0] * bottom[1], top[1] * bottom[0]
+
+
+def usd_text(amount_usd: Decimal) -> str:
+    """Dollars as the wire shows them: plain digits without an exponent, exact, so that a client can compute with them."""
+    text = format(amount_usd.normalize(_CONTEXT), "f")
+    return text if "." in text else f"{text}.00"

@@ -1,0 +1,182 @@
+"""What work costs: rates per model, infrastructure, margin, and the exchange rate, in exact decimals.
+
+A price is estimated before the work (`quote`) and computed from the actual usage after it (`charge_msat`). Both go
+through the same formula and are rounded once, up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from .money import Msat, usd_to_msat, usd_to_sats
+
+_MTOK: Final = Decimal(1_000_000)
+_PERCENT: Final = Decimal(100)
+# A token of English text is about four bytes; three overestimates it a little, which the refund gives back.
+_BYTES_PER_TOKEN: Final = 3
+
+
+class Size(StrEnum):
+    """How much work the evaluation takes a request for."""
+
+    SMALL = "small"
+    MEDIUM = "medium"
+    LARGE = "large"
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens as the provider counts them. `input_tokens` excludes both cache kinds.
+
+    Source: Anthropic's Messages API, "usage" object; cache writes have two lifetimes with rates of their own.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int = 0
+    cache_write_5m_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+
+    @property
+    def prompt_tokens(self) -> int:
+        """All that was read as a prompt, cached or not: what a long-prompt threshold counts."""
+        return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
+
+    @property
+    def cache_write_tokens(self) -> int:
+        """Cache writes of both lifetimes."""
+        return self.cache_write_5m_tokens + self.cache_write_1h_tokens
+
+
+class Rates(msgspec.Struct, frozen=True):
+    """US dollars for a million tokens of each kind."""
+
+    input: Decimal
+    output: Decimal
+    cache_read: Decimal
+    cache_write_5m: Decimal
+    cache_write_1h: Decimal
+
+
+class LongPrompt(msgspec.Struct, frozen=True):
+    """Rates for the whole request once its prompt has more than `threshold_tokens`."""
+
+    threshold_tokens: int
+    rates: Rates
+
+
+class ModelPrice(msgspec.Struct, frozen=True):
+    """A model and what it costs."""
+
+    model: str
+    rates: Rates
+    long_prompt: LongPrompt | None = None
+
+    def cost_usd(self, usage: Usage) -> Decimal:
+        """The provider's price of this usage, exact."""
+        rates = self.rates
+        if self.long_prompt is not None and usage.prompt_tokens > self.long_prompt.threshold_tokens:
+            rates = self.long_prompt.rates
+        return (
+            rates.input * usage.input_tokens
+            + rates.output * usage.output_tokens
+            + rates.cache_read * usage.cache_read_tokens
+            + rates.cache_write_5m * usage.cache_write_5m_tokens
+            + rates.cache_write_1h * usage.cache_write_1h_tokens
+        ) / _MTOK
+
+
+class Tier(msgspec.Struct, frozen=True):
+    """Token estimates for one size of work.
+
+    `input_tokens` is the least that is assumed for the prompt; `output_tokens` is what the price assumes;
+    `max_tokens` is where the model is stopped, and so bounds what a wrong estimate can cost us.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    max_tokens: int
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """The operator's prices: everything a price depends on but the request and the exchange rate."""
+
+    models: Mapping[str, ModelPrice]
+    tiers: Mapping[Size, Tier]
+    margin_pct: Decimal
+    infra_usd: Decimal
+    """Infrastructure for one request, in dollars."""
+
+    def price_usd(self, model: str, usage: Usage) -> Decimal:
+        """Model and infrastructure together, before margin."""
+        return self.models[model].cost_usd(usage) + self.infra_usd
+
+    def with_margin(self, cost_usd: Decimal) -> Decimal:
+        """A cost with the margin on it."""
+        return cost_usd * (1 + self.margin_pct / _PERCENT)
+
+
+class PriceOrigin(StrEnum):
+    """Where a BTC price came from."""
+
+    COINGECKO = "coingecko"
+    FALLBACK = "fallback"
+
+
+class BtcPrice(msgspec.Struct, frozen=True):
+    """The price of one bitcoin in dollars, its origin, and when it was fetched (milliseconds since the epoch)."""
+
+    usd: Decimal
+    origin: PriceOrigin
+    at_ms: int
+
+
+class PricingBreakdown(msgspec.Struct, frozen=True):
+    """How a work invoice came to its amount. Everything needed to compute it again is in it."""
+
+    model: str
+    estimated_input_tokens: int
+    estimated_output_tokens: int
+    model_cost_usd: Decimal
+    infra_cost_usd: Decimal
+    margin_pct: Decimal
+    btc_price: BtcPrice
+    amount_sats: int
+
+    @property
+    def estimated_cost_usd(self) -> Decimal:
+        """Model and infrastructure together, before margin."""
+        return self.model_cost_usd + self.infra_cost_usd
+
+
+def estimate_usage(terms: Terms, size: Size, request: str) -> Usage:
+    """Tokens assumed for a request of this size, before the work."""
+    tier = terms.tiers[size]
+    text_tokens = -(-len(request.encode()) // _BYTES_PER_TOKEN)
+    return Usage(input_tokens=max(tier.input_tokens, text_tokens), output_tokens=tier.output_tokens)
+
+
+def quote(terms: Terms, model: str, size: Size, request: str, btc_price: BtcPrice) -> PricingBreakdown:
+    """The price of the work before it is done: whole sats, rounded up once, at least 1."""
+    usage = estimate_usage(terms, size, request)
+    model_cost_usd = terms.models[model].cost_usd(usage)
+    price_usd = terms.with_margin(model_cost_usd + terms.infra_usd)
+    return PricingBreakdown(
+        model=model,
+        estimated_input_tokens=usage.input_tokens,
+        estimated_output_tokens=usage.output_tokens,
+        model_cost_usd=model_cost_usd,
+        infra_cost_usd=terms.infra_usd,
+        margin_pct=terms.margin_pct,
+        btc_price=btc_price,
+        amount_sats=usd_to_sats(price_usd, btc_price.usd),
+    )
+
+
+def charge_msat(terms: Terms, model: str, usage: Usage, btc_price: BtcPrice) -> Msat:
+    """The price of work that was done, with infrastructure and margin, rounded up to the millisatoshi."""
+    return usd_to_msat(terms.with_margin(terms.price_usd(model, usage)), btc_price.usd)

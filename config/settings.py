@@ -1,0 +1,134 @@
+"""Every setting: its environment variable, type, unit, default, and why it exists. The README's table is made of it."""
+
+from __future__ import annotations
+
+from decimal import ROUND_CEILING, Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from ..actors.domain.pricing import ModelPrice, Size, Terms, Tier
+from .rates import load_prices
+
+# A month's cost over a month's requests need not end; it is cut here, upwards, so that the figure shown is exact.
+_INFRA_PLACES = Decimal("1e-10")
+
+
+class Environment(StrEnum):
+    """Where the server runs. Production refuses everything that is not real."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+_DEFAULT_TIERS: dict[Size, Tier] = {
+    Size.SMALL: Tier(input_tokens=300, output_tokens=500, max_tokens=1_000),
+    Size.MEDIUM: Tier(input_tokens=800, output_tokens=1_500, max_tokens=3_000),
+    Size.LARGE: Tier(input_tokens=2_000, output_tokens=4_000, max_tokens=8_000),
+}
+
+
+def _var(name: str, default: Any, description: str, **bounds: Any) -> Any:
+    return Field(default, validation_alias=name, description=description, **bounds)
+
+
+class Settings(BaseSettings):
+    """The whole configuration. Read once at the start of a process; raises `pydantic.ValidationError`."""
+
+    model_config = SettingsConfigDict(frozen=True, populate_by_name=True, extra="ignore", env_ignore_empty=True)
+
+    env: Environment = _var("SATMETER_ENV", Environment.DEVELOPMENT, "`development` or `production`, which has no stubs.")
+    host: str = _var("SATMETER_HOST", "127.0.0.1", "Address to listen on (`--host`).")
+    port: int = _var("SATMETER_PORT", 8402, "Port to listen on (`--port`).", ge=0, le=65_535)
+    workers: int = _var("SATMETER_WORKERS", 1, "Front processes on the port (`--workers`).", ge=1, le=64)
+    data_dir: Path = _var("SATMETER_DATA_DIR", Path(".satmeter"), "Where the embedded store and keys live (`--data-dir`).")
+    log_level: Literal["debug", "info", "warning", "error"] = _var("SATMETER_LOG_LEVEL", "info", "Least level that is logged.")
+
+    redis_url: str | None = _var("REDIS_URL", None, "Your own Redis or Valkey, 7.0 on; without it an embedded one is run.")
+    ray_address: str | None = _var("RAY_ADDRESS", None, "An existing Ray cluster; without it one is run on 127.0.0.1.")
+    hosts: int | None = _var("SATMETER_HOSTS", None, "Actor host processes; without it one for each CPU.", ge=1, le=256)
+    passivate_after_s: float = _var("SATMETER_PASSIVATE_AFTER_S", 60.0, "Idle seconds after which an actor leaves memory.", gt=0)
+
+    lnbits_url: str | None = _var("LNBITS_URL", None, "The LNbits server; without it a stub node.")
+    lnbits_invoice_key: SecretStr | None = _var("LNBITS_INVOICE_KEY", None, "The wallet's invoice key.")
+    lnbits_admin_key: SecretStr | None = _var("LNBITS_ADMIN_KEY", None, "The wallet's admin key; only for payouts.")
+    lightning_timeout_s: float = _var("SATMETER_LIGHTNING_TIMEOUT_S", 10.0, "Longest wait for one call to the node.", gt=0)
+    lightning_concurrency: int = _var("SATMETER_LIGHTNING_CONCURRENCY", 16, "Calls to the node at once, per process.", ge=1)
+    sweep_interval_s: float = _var("SATMETER_SWEEP_INTERVAL_S", 1.0, "Seconds between looks for payments that no push told.", gt=0)
+    invoice_expiry_s: int = _var("SATMETER_INVOICE_EXPIRY_S", 3_600, "Life of an invoice in seconds.", ge=1, le=86_400)
+
+    anthropic_api_key: SecretStr | None = _var("ANTHROPIC_API_KEY", None, "The model provider's key; without it a stub model.")
+    anthropic_base_url: str | None = _var("ANTHROPIC_BASE_URL", None, "Another address of the Messages API.")
+    eval_model: str = _var("EVAL_MODEL", "claude-haiku-5-5", "The model that evaluates requests.")
+    work_model: str = _var("WORK_MODEL", "claude-sonnet-5-5", "The model that does the work.")
+    model_timeout_s: float = _var("SATMETER_MODEL_TIMEOUT_S", 300.0, "Longest wait for one answer of the model.", gt=0)
+    model_attempts: int = _var("SATMETER_MODEL_ATTEMPTS", 5, "Model calls for one step of a job before it fails.", ge=1, le=20)
+
+    btc_price_url: str = _var(
+        "BTC_PRICE_URL",
+        "https://api.coingecko.com/api/v3/simple/price?ids=bitcoin&vs_currencies=usd",
+        "Where the BTC price is fetched (CoinGecko's simple-price shape).",
+    )
+    btc_price_usd_fallback: Decimal = _var(
+        "BTC_PRICE_USD_FALLBACK", Decimal(100_000), "USD for one bitcoin when no fetched price is fresh enough.", gt=0
+    )
+
+    margin_pct: Decimal = _var("SATMETER_MARGIN_PCT", Decimal(40), "Percent on top of cost.", ge=0, le=10_000)
+    infra_usd_per_month: Decimal = _var("SATMETER_INFRA_USD_PER_MONTH", Decimal(50), "Infrastructure cost of a month.", ge=0)
+    requests_per_month: int = _var("SATMETER_REQUESTS_PER_MONTH", 100_000, "Requests that a month's cost is spread over.", ge=1)
+    eval_fee_sats: int = _var("SATMETER_EVAL_FEE_SATS", 10, "Price of evaluating a job's request.", ge=1, le=1_000_000)
+    rates_file: Path | None = _var("SATMETER_RATES_FILE", None, "A TOML file instead of `config/rates.toml`.")
+    rates: dict[str, dict[str, Any]] = _var("SATMETER_RATES", {}, "JSON: rates per model, laid over the file's.")
+    tiers: dict[Size, Tier] = _var("SATMETER_TIERS", _DEFAULT_TIERS, "JSON: token estimates by size tier.")
+
+    demo_per_hour: int = _var("SATMETER_DEMO_PER_HOUR", 5, "Free demo requests an hour for one IP.", ge=0)
+    unpaid_per_ip: int = _var("SATMETER_UNPAID_PER_IP", 100, "Unpaid invoices that one IP may have open.", ge=1)
+    rate_limits: bool = _var("SATMETER_RATE_LIMITS", True, "`off` for load tests; refused in production.")
+    body_limit_bytes: int = _var("SATMETER_BODY_LIMIT_BYTES", 1_048_576, "Largest request body.", ge=1_024)
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = _var(
+        "SATMETER_TRUSTED_PROXIES", (), "Addresses or networks, by comma, whose X-Forwarded-For is believed."
+    )
+
+    macaroon_root_key: SecretStr | None = _var("MACAROON_ROOT_KEY", None, "32 bytes in hex; all credentials derive from it.")
+    operator_token: SecretStr | None = _var("OPERATOR_TOKEN", None, "Opens the operator's pages.")
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("macaroon_root_key")
+    @classmethod
+    def _root_key_is_32_bytes(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _is_hex_of(value.get_secret_value(), 32):
+            raise ValueError("must be 32 bytes in hex: 64 characters of 0-9 and a-f")
+        return value
+
+    @property
+    def production(self) -> bool:
+        """Whether stubs are refused."""
+        return self.env is Environment.PRODUCTION
+
+    def prices(self) -> dict[str, ModelPrice]:
+        """Prices of all models: the file's, with the environment's laid over them."""
+        return load_prices(self.rates_file, self.rates)
+
+    def terms(self) -> Terms:
+        """The operator's prices as the domain uses them. Raises `ValueError` when a configured model has no price."""
+        prices = self.prices()
+        for name in (self.eval_model, self.work_model):
+            if name not in prices:
+                raise ValueError(f"no rates for model {name!r}: add it to SATMETER_RATES or SATMETER_RATES_FILE")
+        infra_usd = (self.infra_usd_per_month / self.requests_per_month).quantize(_INFRA_PLACES, rounding=ROUND_CEILING)
+        tiers = {**_DEFAULT_TIERS, **self.tiers}
+        return Terms(models=prices, tiers=tiers, margin_pct=self.margin_pct, infra_usd=infra_usd)
+
+
+def _is_hex_of(text: str, length_bytes: int) -> bool:
+    try:
+        return len(text) == 2 * length_bytes and len(bytes.fromhex(text)) == length_bytes
+    except ValueError:
+        return False
