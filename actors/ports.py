@@ -7,14 +7,16 @@ own edge, so that nothing behind a port knows the library: `TransientError` may 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Protocol
 
 import msgspec
 
+from .domain.answers import Completion, Evaluation, Verdict
 from .domain.invoices import Invoice, Settlement
-from .domain.pricing import Size, Usage
+
+__all__ = ["Completion", "Evaluation", "Verdict"]  # re-exported beside the ports that speak of them
 
 
 class PortError(Exception):
@@ -34,7 +36,14 @@ class PermanentError(PortError):
 
 
 class FencedError(PortError):
-    """Another host owns the partition now: what this host holds of it is void."""
+    """The partition's epoch is not the writer's: nothing was written, and what the writer holds of it is void.
+
+    `current_epoch` is the stored one. Above the writer's, another host took over; below, the store lost writes.
+    """
+
+    def __init__(self, current_epoch: int) -> None:
+        super().__init__(f"the partition is at epoch {current_epoch}")
+        self.current_epoch = current_epoch
 
 
 class ConflictError(PortError):
@@ -79,31 +88,6 @@ class Lightning(Protocol):
     async def close(self) -> None:
         """Ends connections."""
         ...
-
-
-class Verdict(msgspec.Struct, frozen=True):
-    """What the evaluation decided: whether we do the work, why (a sentence for the client), and its size."""
-
-    accepted: bool
-    reason: str
-    size: Size
-
-
-class Evaluation(msgspec.Struct, frozen=True):
-    """A verdict and what finding it used."""
-
-    verdict: Verdict
-    model: str
-    usage: Usage
-
-
-class Completion(msgspec.Struct, frozen=True):
-    """A model's whole answer and what it used. `usage` is None when the provider's figures were unreadable."""
-
-    text: str
-    model: str
-    usage: Usage | None
-    stop_reason: str
 
 
 class Model(Protocol):
@@ -169,8 +153,8 @@ class Due(msgspec.Struct, frozen=True, order=True):
 class Journal(Protocol):
     """The store of journals, snapshots and due times, by partition. See `adapters/redis_journal.py`."""
 
-    async def claim(self, partition: int) -> int:
-        """Takes a partition over: raises its epoch and returns it. Every former owner's write is refused from now."""
+    async def claim(self, partitions: Sequence[int]) -> Mapping[int, int]:
+        """Takes partitions over: raises their epochs and returns them. Former owners' writes are refused from now."""
         ...
 
     async def append(self, append: Append) -> None:
@@ -182,8 +166,12 @@ class Journal(Protocol):
         """What is stored of an actor; nothing at all for one that does not exist."""
         ...
 
-    async def due(self, partition: int, before_ms: int, limit: int) -> Sequence[Due]:
-        """The partition's actors that are due before a time, the earliest first."""
+    async def due(self, partitions: Sequence[int], before_ms: int) -> Sequence[Due]:
+        """All actors of these partitions that are due before a time."""
+        ...
+
+    async def forget_due(self, partition: int, epoch: int, actor_id: str) -> None:
+        """Drops the due time of an actor that no longer exists. Raises `FencedError`."""
         ...
 
     async def check(self) -> None:
@@ -196,8 +184,19 @@ class Journal(Protocol):
 
 
 class Limits(Protocol):
-    """Counters shared by all processes that keep strangers' demand in bounds."""
+    """Counters shared by all processes that keep strangers' demand in bounds. All raise `TransientError`."""
 
     async def hit(self, name: str, client: str, limit: int, window_s: int) -> int | None:
-        """Counts one use. None when it fits; else the seconds until the next use fits (it was not counted)."""
+        """Counts one use in a sliding window. None when it fits; else the seconds until the next one fits."""
+        ...
+
+    async def reserve(self, client: str, invoice_of: str, limit: int, until_ms: int) -> int | None:
+        """Counts an unpaid invoice until it expires. None when it fits; else the seconds until the next one fits.
+
+        Reserving again for the same actor (`invoice_of`) counts once.
+        """
+        ...
+
+    async def release(self, client: str, invoice_of: str) -> None:
+        """The invoice was paid: it no longer counts."""
         ...

@@ -4,45 +4,91 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from ..actors.domain.pricing import LongPrompt, ModelPrice, Rates
 
+_LONG_PROMPT: Final = "long_prompt"
+_THRESHOLD: Final = "threshold_tokens"
+# Bounds within which all arithmetic on rates is exact; no provider's price comes near them.
+_RATE_MAX_USD: Final = Decimal(1_000_000)
+_RATE_PLACES_MAX: Final = 12
+
 
 def load_prices(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, ModelPrice]:
-    """Prices by model. Raises `ValueError` that names the model and the figure that is missing or not a number."""
-    tables: dict[str, dict[str, Any]] = tomllib.loads(_text(path))
+    """Prices by model, in dollars for a million tokens: the file's, with single figures replaced by the overrides'.
+
+    Raises `ValueError` that names the model and the figure that is missing, unknown or not a usable number, and
+    `OSError` when the file can't be read.
+    """
+    tables = tomllib.loads(_text(path), parse_float=Decimal)
     for model, override in overrides.items():
-        tables[model] = {**tables.get(model, {}), **override}
+        tables[model] = _laid_over(tables.get(model, {}), override)
     return {model: _price(model, table) for model, table in tables.items()}
 
 
 def _text(path: Path | None) -> str:
-    return path.read_text() if path else files("satmeter.config").joinpath("rates.toml").read_text()
+    source = path if path is not None else files("satmeter.config").joinpath("rates.toml")
+    return source.read_text(encoding="utf-8")
 
 
-def _price(model: str, table: Mapping[str, Any]) -> ModelPrice:
-    long_prompt = table.get("long_prompt")
+def _laid_over(table: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**table, **override}
+    below, above = table.get(_LONG_PROMPT), override.get(_LONG_PROMPT)
+    if isinstance(below, Mapping) and isinstance(above, Mapping):
+        merged[_LONG_PROMPT] = {**below, **above}
+    return merged
+
+
+def _price(model: str, table: Any) -> ModelPrice:
+    figures = _figures(model, table, {*Rates.__struct_fields__, _LONG_PROMPT})
+    long_prompt = figures.pop(_LONG_PROMPT, None)
     return ModelPrice(
         model=model,
-        rates=_rates(model, table),
-        long_prompt=None
-        if long_prompt is None
-        else LongPrompt(int(long_prompt["threshold_tokens"]), _rates(f"{model}.long_prompt", long_prompt)),
+        rates=_rates(model, figures),
+        long_prompt=None if long_prompt is None else _long_prompt(f"{model}.{_LONG_PROMPT}", long_prompt),
     )
 
 
-def _rates(name: str, table: Mapping[str, Any]) -> Rates:
-    figures = {field: table[field] for field in Rates.__struct_fields__ if field in table}
+def _long_prompt(name: str, table: Any) -> LongPrompt:
+    figures = _figures(name, table, {*Rates.__struct_fields__, _THRESHOLD})
+    threshold_tokens = figures.pop(_THRESHOLD, None)
+    if type(threshold_tokens) is not int or threshold_tokens < 1:
+        raise ValueError(f"rates of model {name!r}: {_THRESHOLD} must be a positive whole number")
+    return LongPrompt(threshold_tokens, _rates(name, figures))
+
+
+def _figures(name: str, table: Any, known: set[str]) -> dict[str, Any]:
+    if not isinstance(table, Mapping):
+        raise ValueError(f"rates of model {name!r}: a table of figures is expected")
+    # A misspelt figure must not leave the one that was meant at its old value.
+    unknown = sorted(set(table) - known)
+    if unknown:
+        raise ValueError(f"rates of model {name!r}: unknown figure {unknown[0]!r}")
+    return dict(table)
+
+
+def _rates(name: str, figures: Mapping[str, Any]) -> Rates:
     try:
         # Numbers are allowed in JSON overrides; by way of their text they stay the decimals that were written.
         rates = msgspec.convert({field: str(value) for field, value in figures.items()}, Rates)
     except msgspec.ValidationError as error:
         raise ValueError(f"rates of model {name!r}: {error}") from None
-    if any(not rate.is_finite() or rate < 0 for rate in msgspec.structs.astuple(rates)):
-        raise ValueError(f"rates of model {name!r}: a rate must not be negative")
+    for field, rate in msgspec.structs.asdict(rates).items():
+        if not _is_usable(rate):
+            raise ValueError(
+                f"rates of model {name!r}: {field} must be from 0 to {_RATE_MAX_USD} with at most "
+                f"{_RATE_PLACES_MAX} decimal places"
+            )
     return rates
+
+
+def _is_usable(rate: Decimal) -> bool:
+    if not rate.is_finite() or rate.is_signed() or rate > _RATE_MAX_USD:
+        return False
+    return rate == round(rate, _RATE_PLACES_MAX)

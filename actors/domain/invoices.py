@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
+from .behaviour import Command, Reply
 from .money import Msat
 
 
@@ -26,3 +29,23 @@ class Settlement(msgspec.Struct, frozen=True):
     payment_hash: str
     amount_msat: Msat
     actor_id: str | None
+
+
+class Settle(Command, frozen=True, tag="settle"):
+    """Credits a payment that the node reported as settled. A payment hash is credited once, however often this comes."""
+
+    payment_hash: str
+    amount_msat: Msat
+
+
+class SettleOutcome(StrEnum):
+    """What came of it; a hash that isn't the actor's is refused instead."""
+
+    APPLIED = "applied"
+    REPLAYED = "replayed"
+
+
+class Settled(Reply, frozen=True, tag="settled"):
+    """The answer to `Settle`."""
+
+    outcome: SettleOutcome

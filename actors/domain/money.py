@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_DOWN, Context, Decimal, Inexact
+from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
 from functools import total_ordering
 from typing import Final, final
 
@@ -11,8 +11,12 @@ MSAT_PER_BTC: Final = 100_000_000_000
 # More bitcoin than will ever exist: an amount above it is a mistake, never a payment.
 MSAT_MAX: Final = 21_000_000 * MSAT_PER_BTC
 
-# Wide enough that products of rates, tokens and margins stay exact; a division is cut off far below one msat.
-_CONTEXT: Final = Context(prec=60, rounding=ROUND_DOWN)
+EXACT: Final = Context(prec=100, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
+"""Decimal arithmetic that never rounds: a result of more than 100 digits raises `decimal.Inexact`.
+
+Python's default context rounds to 28 digits, half to even, without a word: a cost could become less than it was. All
+sums and products of dollars are done in this one; rates are held to a length that always fits (`config/rates.py`).
+"""
 
 
 class MoneyError(ArithmeticError):
@@ -106,21 +110,12 @@ def usd_to_sats(price_usd: Decimal, btc_price_usd: Decimal) -> int:
 def _ceil_units(price_usd: Decimal, btc_price_usd: Decimal, units_per_btc: int) -> int:
     if not (price_usd.is_finite() and btc_price_usd.is_finite()) or price_usd < 0 or btc_price_usd <= 0:
         raise MoneyError("a price must not be negative and an exchange rate must be positive")
-    context = _CONTEXT.copy()
-    product = context.multiply(price_usd, Decimal(units_per_btc))
-    if context.flags[Inexact]:
-        raise MoneyError("a price has more digits than can be computed exactly")
-    # Integer division instead of a rounded quotient: a quotient cut to 60 digits could land on the wrong side.
-    numerator, denominator = _as_integers(product, btc_price_usd)
-    return -(-numerator // denominator)
-
-
-def _as_integers(numerator: Decimal, denominator: Decimal) -> tuple[int, int]:
-    top, bottom = numerator.as_integer_ratio(), denominator.as_integer_ratio()
-    return top[0] * bottom[1], top[1] * bottom[0]
+    # In whole numbers: a rounded quotient could land on the wrong side of the next unit.
+    price, rate = price_usd.as_integer_ratio(), btc_price_usd.as_integer_ratio()
+    return -(-(price[0] * rate[1] * units_per_btc) // (price[1] * rate[0]))
 
 
 def usd_text(amount_usd: Decimal) -> str:
     """Dollars as the wire shows them: plain digits without an exponent, exact, so that a client can compute with them."""
-    text = format(amount_usd.normalize(_CONTEXT), "f")
+    text = format(amount_usd.normalize(EXACT), "f")
     return text if "." in text else f"{text}.00"

@@ -7,18 +7,20 @@ through the same formula and are rounded once, up.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from enum import StrEnum
 from typing import Final
 
 import msgspec
 
-from .money import Msat, usd_to_msat, usd_to_sats
+from .money import EXACT, Msat, usd_to_msat, usd_to_sats
 
 _MTOK: Final = Decimal(1_000_000)
 _PERCENT: Final = Decimal(100)
-# A token of English text is about four bytes; three overestimates it a little, which the refund gives back.
-_BYTES_PER_TOKEN: Final = 3
+# English text has about 2.5 bytes for a token (source: Anthropic's models overview, 1M tokens to 2.5M characters; the
+# models before Claude Opus 4.7 had four), and other scripts seldom fewer than two. What the estimate has too much is
+# given back after the work; what it has too little is our loss.
+_BYTES_PER_TOKEN: Final = 2
 
 
 class Size(StrEnum):
@@ -81,13 +83,14 @@ class ModelPrice(msgspec.Struct, frozen=True):
         rates = self.rates
         if self.long_prompt is not None and usage.prompt_tokens > self.long_prompt.threshold_tokens:
             rates = self.long_prompt.rates
-        return (
-            rates.input * usage.input_tokens
-            + rates.output * usage.output_tokens
-            + rates.cache_read * usage.cache_read_tokens
-            + rates.cache_write_5m * usage.cache_write_5m_tokens
-            + rates.cache_write_1h * usage.cache_write_1h_tokens
-        ) / _MTOK
+        with localcontext(EXACT):
+            return (
+                rates.input * usage.input_tokens
+                + rates.output * usage.output_tokens
+                + rates.cache_read * usage.cache_read_tokens
+                + rates.cache_write_5m * usage.cache_write_5m_tokens
+                + rates.cache_write_1h * usage.cache_write_1h_tokens
+            ) / _MTOK
 
 
 class Tier(msgspec.Struct, frozen=True):
@@ -113,11 +116,13 @@ class Terms(msgspec.Struct, frozen=True):
 
     def price_usd(self, model: str, usage: Usage) -> Decimal:
         """Model and infrastructure together, before margin."""
-        return self.models[model].cost_usd(usage) + self.infra_usd
+        with localcontext(EXACT):
+            return self.models[model].cost_usd(usage) + self.infra_usd
 
     def with_margin(self, cost_usd: Decimal) -> Decimal:
         """A cost with the margin on it."""
-        return cost_usd * (1 + self.margin_pct / _PERCENT)
+        with localcontext(EXACT):
+            return cost_usd * (1 + self.margin_pct / _PERCENT)
 
 
 class PriceOrigin(StrEnum):
@@ -150,7 +155,8 @@ class PricingBreakdown(msgspec.Struct, frozen=True):
     @property
     def estimated_cost_usd(self) -> Decimal:
         """Model and infrastructure together, before margin."""
-        return self.model_cost_usd + self.infra_cost_usd
+        with localcontext(EXACT):
+            return self.model_cost_usd + self.infra_cost_usd
 
 
 def estimate_usage(terms: Terms, size: Size, request: str) -> Usage:
@@ -164,7 +170,7 @@ def quote(terms: Terms, model: str, size: Size, request: str, btc_price: BtcPric
     """The price of the work before it is done: whole sats, rounded up once, at least 1."""
     usage = estimate_usage(terms, size, request)
     model_cost_usd = terms.models[model].cost_usd(usage)
-    price_usd = terms.with_margin(model_cost_usd + terms.infra_usd)
+    price_usd = terms.with_margin(terms.price_usd(model, usage))
     return PricingBreakdown(
         model=model,
         estimated_input_tokens=usage.input_tokens,

@@ -1,0 +1,198 @@
+"""The journal in Redis or Valkey: one script writes events, snapshot and due time of an actor, or nothing.
+
+Keys of a partition share a hash tag, so that the script works on Redis Cluster too:
+
+    satmeter:{p0017}:epoch       the number that every write must carry
+    satmeter:{p0017}:due         sorted set of actor ids by due time
+    satmeter:{p0017}:j:<actor>   list of events; its length is the actor's version
+    satmeter:{p0017}:s:<actor>   "<version>\n<state>", a state that spares folding the events before it
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, RedisError
+
+from ..ports import Append, ConflictError, Due, FencedError, Stored, TransientError
+
+# Longer pipelines don't get cheaper per write, but hold up the writes behind them.
+_BATCH_MAX: Final = 512
+
+_APPEND: Final = """
+local epoch = tonumber(redis.call('GET', KEYS[1]) or '0')
+if epoch ~= tonumber(ARGV[1]) then return {1, epoch} end
+local version = redis.call('LLEN', KEYS[2])
+if version ~= tonumber(ARGV[2]) then return {2, version} end
+for i = 7, #ARGV do redis.call('RPUSH', KEYS[2], ARGV[i]) end
+if ARGV[4] ~= '' then redis.call('SET', KEYS[3], ARGV[4]) end
+if ARGV[5] == '' then redis.call('ZREM', KEYS[4], ARGV[3]) else redis.call('ZADD', KEYS[4], ARGV[5], ARGV[3]) end
+if ARGV[6] == '' then
+  redis.call('PERSIST', KEYS[2])
+  redis.call('PERSIST', KEYS[3])
+else
+  redis.call('PEXPIRE', KEYS[2], ARGV[6])
+  redis.call('PEXPIRE', KEYS[3], ARGV[6])
+end
+return {0, version}
+"""
+
+_LOAD: Final = """
+local snapshot = redis.call('GET', KEYS[2])
+local from = 0
+if snapshot then from = tonumber(string.match(snapshot, '^(%d+)\\n')) end
+return {snapshot or '', redis.call('LRANGE', KEYS[1], from, -1)}
+"""
+
+_FORGET_DUE: Final = """
+local epoch = tonumber(redis.call('GET', KEYS[1]) or '0')
+if epoch ~= tonumber(ARGV[1]) then return {1, epoch} end
+if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('ZREM', KEYS[3], ARGV[2]) end
+return {0, 0}
+"""
+
+
+class RedisJournal:
+    """Implements `Journal`. Appends that arrive while one pipeline is on its way share the next (group commit)."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._waiting: list[tuple[Append, asyncio.Future[None]]] = []
+        self._flusher: asyncio.Task[None] | None = None
+        self._append = redis.register_script(_APPEND)
+        self._load = redis.register_script(_LOAD)
+        self._forget = redis.register_script(_FORGET_DUE)
+
+    async def claim(self, partitions: Sequence[int]) -> Mapping[int, int]:
+        """Raises the epochs. Raises `TransientError`; epochs may have been raised all the same, which is harmless."""
+        pipe = self._redis.pipeline(transaction=False)
+        for partition in partitions:
+            pipe.incr(_key(partition, "epoch"))
+        epochs = await _guard(pipe.execute())
+        return dict(zip(partitions, epochs, strict=True))
+
+    async def append(self, append: Append) -> None:
+        """Writes all of it or nothing (see `Journal`)."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((append, future))
+        if self._flusher is None:
+            self._flusher = asyncio.create_task(self._flush())
+        await future
+
+    async def _flush(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:_BATCH_MAX], self._waiting[_BATCH_MAX:]
+                await self._write(batch)
+        finally:
+            self._flusher = None
+            for _, future in self._waiting:
+                _fail(future, TransientError("the journal was closed"))
+            self._waiting = []
+
+    async def _write(self, batch: list[tuple[Append, asyncio.Future[None]]]) -> None:
+        try:
+            results = await self._execute([append for append, _ in batch])
+        except (RedisError, OSError) as error:
+            results = [error] * len(batch)
+        except asyncio.CancelledError:
+            for _, future in batch:
+                _fail(future, TransientError("the journal was closed while writing"))
+            raise
+        for (_, future), result in zip(batch, results, strict=True):
+            failure = _append_error(result)
+            if failure is not None:
+                _fail(future, failure)
+            elif not future.done():
+                future.set_result(None)
+
+    async def _execute(self, appends: Sequence[Append]) -> list[Any]:
+        results = await self._pipeline(appends)
+        if any(isinstance(result, NoScriptError) for result in results):
+            # A restarted store has forgotten the script; those calls did nothing, so they are safe to repeat.
+            await self._redis.script_load(_APPEND)
+            again = [i for i, result in enumerate(results) if isinstance(result, NoScriptError)]
+            for i, result in zip(again, await self._pipeline([appends[i] for i in again]), strict=True):
+                results[i] = result
+        return results
+
+    async def _pipeline(self, appends: Sequence[Append]) -> list[Any]:
+        pipe = self._redis.pipeline(transaction=False)
+        for append in appends:
+            keys, args = _append_call(append)
+            pipe.execute_command("EVALSHA", self._append.sha, len(keys), *keys, *args)
+        results: list[Any] = await pipe.execute(raise_on_error=False)
+        return results
+
+    async def load(self, partition: int, actor_id: str) -> Stored:
+        """What is stored of an actor. Raises `TransientError`."""
+        keys = [_key(partition, f"j:{actor_id}"), _key(partition, f"s:{actor_id}")]
+        snapshot, events = await _guard(self._load(keys=keys))
+        if not snapshot:
+            return Stored(None, 0, events)
+        version, _, state = snapshot.partition(b"\n")
+        return Stored(state, int(version), events)
+
+    async def due(self, partitions: Sequence[int], before_ms: int) -> Sequence[Due]:
+        """All that is due before a time. Raises `TransientError`."""
+        pipe = self._redis.pipeline(transaction=False)
+        for partition in partitions:
+            pipe.zrangebyscore(_key(partition, "due"), "-inf", before_ms, withscores=True)
+        found = await _guard(pipe.execute())
+        return [Due(int(score), actor_id.decode()) for rows in found for actor_id, score in rows]
+
+    async def forget_due(self, partition: int, epoch: int, actor_id: str) -> None:
+        """Drops a due time without an actor. Raises `FencedError`, `TransientError`."""
+        keys = [_key(partition, "epoch"), _key(partition, f"j:{actor_id}"), _key(partition, "due")]
+        status, current = await _guard(self._forget(keys=keys, args=[epoch, actor_id]))
+        if status:
+            raise FencedError(current)
+
+    async def check(self) -> None:
+        """Raises `TransientError` when the store can't be written to."""
+        await _guard(self._redis.set("satmeter:check", 1, px=60_000))
+
+    async def close(self) -> None:
+        """Lets what is being written finish, then disconnects."""
+        if self._flusher is not None:
+            await asyncio.wait([self._flusher], timeout=2)
+        await self._redis.aclose()
+
+
+def _key(partition: int, name: str) -> str:
+    return f"satmeter:{{p{partition:04d}}}:{name}"
+
+
+def _append_call(append: Append) -> tuple[list[str], list[Any]]:
+    partition, actor_id = append.partition, append.actor_id
+    keys = [_key(partition, name) for name in ("epoch", f"j:{actor_id}", f"s:{actor_id}", "due")]
+    snapshot = b""
+    if append.snapshot is not None:
+        snapshot = b"%d\n%b" % (append.expected_version + len(append.events), append.snapshot)
+    due = "" if append.due_ms is None else append.due_ms
+    keep = "" if append.keep_ms is None else append.keep_ms
+    return keys, [append.epoch, append.expected_version, actor_id, snapshot, due, keep, *append.events]
+
+
+def _append_error(result: Any) -> Exception | None:
+    if isinstance(result, Exception):
+        return TransientError(f"the store did not confirm a write: {result}")
+    status, value = result
+    if status == 1:
+        return FencedError(int(value))
+    return ConflictError(f"the journal is at version {value}") if status == 2 else None
+
+
+def _fail(future: asyncio.Future[None], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+async def _guard(call: Any) -> Any:
+    try:
+        return await call
+    except (RedisError, OSError) as error:
+        raise TransientError(f"the store did not answer: {error}") from error

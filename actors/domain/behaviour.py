@@ -1,0 +1,181 @@
+"""How an actor behaves, as pure functions, and the words in which it talks with the host that runs it.
+
+The host feeds commands to `decide`, writes the events, folds them into the state with `evolve`, and only then answers
+and acts. What is to be done outside is an `Intent`; its outcome comes back as a command, `Done` or `Failed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from .errors import Refusal
+
+
+class Command(msgspec.Struct, frozen=True):
+    """A message to an actor. Every command is safe to repeat: the router sends it again when a host died."""
+
+
+class Wake(Command, frozen=True):
+    """A time that the actor asked for (`due_ms`) has come."""
+
+
+class TakeUp(Command, frozen=True):
+    """The actor was just activated from its journal: whatever was under way when it was last in memory is lost."""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """An answer to a command."""
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something that happened to an actor, as the journal keeps it. `at_ms`: milliseconds since the epoch."""
+
+    at_ms: int
+
+
+class Intent(msgspec.Struct, frozen=True):
+    """Something to be done outside. While `key` runs for an actor, it is not started a second time."""
+
+    key: str
+
+
+class Done(Command, frozen=True):
+    """An intent came to its end, with its result."""
+
+    intent: Intent
+    result: Any
+
+
+class Failed(Command, frozen=True):
+    """An intent failed; when not `permanent`, the same intent may succeed later."""
+
+    intent: Intent
+    permanent: bool
+    retry_after_ms: int = 0
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What a command leads to.
+
+    events: to be journaled, all or none, before anything else of this takes effect.
+    reply: the answer to this command; None when there is nothing to say or the caller is to wait.
+    wait_for: the caller waits until some later decision answers this topic.
+    answers: answers to all that wait for a topic.
+    intents: outside work that isn't in the state because nothing was journaled for it; it dies with the host.
+    watch: the caller wants the view now and after each change, until it is final.
+    """
+
+    events: tuple[Event, ...] = ()
+    reply: Reply | Refusal | None = None
+    wait_for: str | None = None
+    answers: Mapping[str, Reply | Refusal] = {}
+    intents: tuple[Intent, ...] = ()
+    watch: bool = False
+
+
+NOTHING = Decision()
+
+StateT = TypeVar("StateT")
+
+
+class Behaviour(Protocol[StateT]):
+    """One kind of actor. All methods are pure; a state is an immutable value, None before the first event."""
+
+    def decide(self, actor_id: str, state: StateT | None, command: Command, now_ms: int) -> Decision:
+        """What the command leads to in this state."""
+        ...
+
+    def evolve(self, actor_id: str, state: StateT | None, event: Event) -> StateT:
+        """The state after the event. Raises `BooksError` when the books would not close."""
+        ...
+
+    def intents(self, actor_id: str, state: StateT) -> Sequence[Intent]:
+        """What must be under way outside in this state."""
+        ...
+
+    def due_ms(self, state: StateT) -> int | None:
+        """When the actor must be woken, whatever happens: its next deadline."""
+        ...
+
+    def keep_ms(self, state: StateT, now_ms: int) -> int | None:
+        """How long the store keeps the actor from now on; None for good."""
+        ...
+
+    def view(self, actor_id: str, state: StateT) -> Reply | None:
+        """What those who watch the actor see; None when it can't be watched."""
+        ...
+
+    def final(self, state: StateT) -> bool:
+        """Whether the view can't change any more by itself, so that watching ends."""
+        ...
+
+    def encode_event(self, event: Event) -> bytes:
+        """The event as the journal keeps it."""
+        ...
+
+    def decode_event(self, data: bytes) -> Event:
+        """An event of the journal. Raises `UnknownEventError` for one that this version doesn't know."""
+        ...
+
+    def encode_state(self, state: StateT) -> bytes:
+        """A snapshot."""
+        ...
+
+    def decode_state(self, data: bytes) -> StateT:
+        """A state from its snapshot."""
+        ...
+
+
+class Stateless:
+    """The part of `Behaviour` that an actor without events has: it answers, and nothing of it is kept."""
+
+    def evolve(self, actor_id: str, state: None, event: Event) -> None:
+        """Never called. Raises `BooksError`."""
+        raise BooksError("an actor without a state has no events")
+
+    def intents(self, actor_id: str, state: None) -> Sequence[Intent]:
+        """None."""
+        return ()
+
+    def due_ms(self, state: None) -> int | None:
+        """Never."""
+        return None
+
+    def keep_ms(self, state: None, now_ms: int) -> int | None:
+        """There is nothing to keep."""
+        return None
+
+    def view(self, actor_id: str, state: None) -> Reply | None:
+        """It can't be watched."""
+        return None
+
+    def final(self, state: None) -> bool:
+        """It is, always."""
+        return True
+
+    def encode_event(self, event: Event) -> bytes:
+        """Never called. Raises `BooksError`."""
+        raise BooksError("an actor without a state has no events")
+
+    def decode_event(self, data: bytes) -> Event:
+        """Never called. Raises `UnknownEventError`."""
+        raise UnknownEventError("an actor without a state has no events")
+
+    def encode_state(self, state: None) -> bytes:
+        """Never called. Raises `BooksError`."""
+        raise BooksError("an actor without a state has no snapshots")
+
+    def decode_state(self, data: bytes) -> None:
+        """Never called. Raises `UnknownEventError`."""
+        raise UnknownEventError("an actor without a state has no snapshots")
+
+
+class BooksError(Exception):
+    """The double entry of an actor does not close: a defect of ours. Nothing may be written after it."""
+
+
+class UnknownEventError(Exception):
+    """The journal holds an event that this version of the program can't read: it must not guess."""

@@ -1,0 +1,59 @@
+"""How events, states and messages become bytes: JSON in the journal, for operators to read; MessagePack on the way."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from .behaviour import UnknownEventError
+from .money import Msat
+
+T = TypeVar("T")
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, Msat):
+        return value.value
+    raise TypeError(f"no encoding for {type(value).__name__}")
+
+
+def _decode(kind: type, value: Any) -> Any:
+    if kind is Msat:
+        return Msat(value)
+    raise TypeError(f"no decoding for {kind.__name__}")
+
+
+class JournalCodec(Generic[T]):
+    """Values of one (union of) types as JSON."""
+
+    def __init__(self, kind: Any) -> None:
+        self._encoder = msgspec.json.Encoder(enc_hook=_encode)
+        self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(kind, dec_hook=_decode)
+
+    def encode(self, value: T) -> bytes:
+        """The value's JSON."""
+        return self._encoder.encode(value)
+
+    def decode(self, data: bytes) -> T:
+        """The value of this JSON. Raises `UnknownEventError` for one that this version can't read."""
+        try:
+            return self._decoder.decode(data)
+        except msgspec.ValidationError as error:
+            raise UnknownEventError(f"the journal holds what this version can't read: {error}") from error
+
+
+class MessageCodec(Generic[T]):
+    """Batches of messages of one (union of) types as MessagePack."""
+
+    def __init__(self, kind: Any) -> None:
+        self._encoder = msgspec.msgpack.Encoder(enc_hook=_encode)
+        self._decoder: msgspec.msgpack.Decoder[list[T]] = msgspec.msgpack.Decoder(list[kind], dec_hook=_decode)
+
+    def encode(self, batch: list[T]) -> bytes:
+        """The batch's bytes."""
+        return self._encoder.encode(batch)
+
+    def decode(self, data: bytes) -> list[T]:
+        """The batch of these bytes."""
+        return self._decoder.decode(data)

@@ -1,0 +1,42 @@
+"""The free demo: one small question to the model. Nothing of it is journaled, because nothing is paid."""
+
+from __future__ import annotations
+
+from .answers import Completion
+from .behaviour import Command, Decision, Done, Failed, Reply, Stateless
+from .errors import model_failed, not_found, unavailable
+from .intents import Work
+
+_TOPIC = "answer"
+_MAX_TOKENS = 300
+
+
+class AskDemo(Command, frozen=True, tag="ask_demo"):
+    """A free request."""
+
+    request: str
+
+
+class DemoAnswer(Reply, frozen=True, tag="demo"):
+    """The model's answer."""
+
+    result: str
+
+
+class DemoBehaviour(Stateless):
+    """An actor without a state: it answers and is forgotten (see `Behaviour`)."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+
+    def decide(self, actor_id: str, state: None, command: Command, now_ms: int) -> Decision:
+        """What the command leads to."""
+        match command:
+            case AskDemo(request=request):
+                ask = Work(key=_TOPIC, request=request, model=self._model, max_tokens=_MAX_TOKENS)
+                return Decision(wait_for=_TOPIC, intents=(ask,))
+            case Done(result=Completion(text=text)):
+                return Decision(answers={_TOPIC: DemoAnswer(text)})
+            case Failed(permanent=permanent):
+                return Decision(answers={_TOPIC: model_failed() if permanent else unavailable("The model")})
+        return Decision(reply=not_found("demo"))

@@ -1,0 +1,303 @@
+"""A job: what it holds, what can happen to it, what can be asked of it, and what its client sees."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+
+from .behaviour import BooksError, Command, Event, Reply
+from .invoices import Invoice
+from .money import ZERO, Msat, total
+from .pricing import PricingBreakdown, Size, Usage
+
+
+class JobState(StrEnum):
+    """The states of the contract. A payment moves a job on; the last four are final."""
+
+    AWAITING_EVAL_PAYMENT = "awaiting_eval_payment"
+    EVALUATING = "evaluating"
+    AWAITING_WORK_PAYMENT = "awaiting_work_payment"
+    EXECUTING = "executing"
+    COMPLETE = "complete"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    EXPIRED = "expired"
+
+
+FINAL_STATES = frozenset({JobState.COMPLETE, JobState.REJECTED, JobState.FAILED, JobState.EXPIRED})
+
+
+class StepKind(StrEnum):
+    """What a job has done outside, one at a time."""
+
+    EVALUATE = "evaluate"
+    INVOICE = "invoice"
+    WORK = "work"
+
+
+class Step(msgspec.Struct, frozen=True):
+    """The step a job is at: attempt number `attempt` is under way, or waits until `retry_at_ms`."""
+
+    kind: StepKind
+    attempt: int = 1
+    retry_at_ms: int | None = None
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the attempt has been started; its outcome may still come, or be lost with the host."""
+        return self.retry_at_ms is None
+
+
+class JobBooks(msgspec.Struct, frozen=True):
+    """Double entry of a job: received = held + spent + owed + pending + refunded, at every event.
+
+    held: paid for something not delivered yet. spent: ours. owed: the client's, to be refunded. pending: in a payout
+    whose outcome isn't known. refunded: paid back.
+    """
+
+    received: Msat = ZERO
+    held: Msat = ZERO
+    spent: Msat = ZERO
+    owed: Msat = ZERO
+    pending: Msat = ZERO
+    refunded: Msat = ZERO
+
+    def __post_init__(self) -> None:
+        parts = total([self.held, self.spent, self.owed, self.pending, self.refunded])
+        if parts != self.received:
+            raise BooksError(f"job books do not close: received {self.received}, accounted for {parts}")
+
+    def receive(self, amount: Msat) -> JobBooks:
+        """A settled payment, held until something is delivered for it."""
+        return msgspec.structs.replace(self, received=self.received + amount, held=self.held + amount)
+
+    def deliver(self, spent: Msat) -> JobBooks:
+        """Of what is held, `spent` becomes ours and the rest is owed where an invoice could be made over it.
+
+        Less than a satoshi can't be paid back: no invoice is that small.
+        """
+        rest = self.held - spent
+        owed = rest if rest.whole_sats else ZERO
+        return msgspec.structs.replace(self, held=ZERO, spent=self.spent + (self.held - owed), owed=self.owed + owed)
+
+
+class CostLedger(msgspec.Struct, frozen=True):
+    """What the work really cost. `refund_msat` is what was paid beyond `charged_msat`."""
+
+    model: str
+    usage: Usage
+    cost_usd: Decimal
+    charged_msat: Msat
+    paid_msat: Msat
+
+    @property
+    def refund_msat(self) -> Msat:
+        """The rest of the payment."""
+        return self.paid_msat - self.charged_msat
+
+
+class Job(msgspec.Struct, frozen=True):
+    """Everything about a job. `client` is a digest of who made it, for limits on unpaid invoices."""
+
+    request: str
+    client: str
+    state: JobState
+    created_at_ms: int
+    updated_at_ms: int
+    eval_invoice: Invoice
+    eval_paid: bool = False
+    books: JobBooks = JobBooks()
+    step: Step | None = None
+    size: Size | None = None
+    breakdown: PricingBreakdown | None = None
+    work_invoice: Invoice | None = None
+    work_paid_msat: Msat = ZERO
+    reason: str | None = None
+    result: str | None = None
+    error_message: str | None = None
+    ledger: CostLedger | None = None
+
+
+# Events. Their tags are in journals for good: a changed meaning gets a new tag, and the old one stays readable.
+
+
+class JobOpened(Event, frozen=True, tag="job_opened"):
+    """The evaluation's invoice was made; from here on the job exists."""
+
+    request: str
+    client: str
+    eval_invoice: Invoice
+
+
+class EvalPaid(Event, frozen=True, tag="eval_paid"):
+    """The node reported the evaluation's invoice as settled."""
+
+    payment_hash: str
+    amount_msat: Msat
+
+
+class AttemptStarted(Event, frozen=True, tag="attempt_started"):
+    """A further attempt of a step, after one that failed or was lost with its host."""
+
+    step: StepKind
+    attempt: int
+
+
+class AttemptFailed(Event, frozen=True, tag="attempt_failed"):
+    """An attempt failed in a way that may pass; the next one starts at `retry_at_ms`."""
+
+    step: StepKind
+    attempt: int
+    retry_at_ms: int
+
+
+class JobAccepted(Event, frozen=True, tag="job_accepted"):
+    """The evaluation accepted the request, and the work has a price."""
+
+    size: Size
+    reason: str
+    model: str
+    usage: Usage | None
+    breakdown: PricingBreakdown
+
+
+class JobRejected(Event, frozen=True, tag="job_rejected"):
+    """The evaluation rejected the request; its fee is kept."""
+
+    reason: str
+    model: str
+    usage: Usage | None
+
+
+class WorkInvoiceIssued(Event, frozen=True, tag="work_invoice_issued"):
+    """The work's invoice was made: the evaluation is delivered, its fee is spent."""
+
+    work_invoice: Invoice
+
+
+class WorkPaid(Event, frozen=True, tag="work_paid"):
+    """The node reported the work's invoice as settled."""
+
+    payment_hash: str
+    amount_msat: Msat
+
+
+class JobCompleted(Event, frozen=True, tag="job_completed"):
+    """The work is done and charged. `usage_known` is False when the estimate had to stand for it."""
+
+    result: str
+    stop_reason: str
+    model: str
+    usage: Usage
+    usage_known: bool
+    cost_usd: Decimal
+    charged_msat: Msat
+
+
+class JobFailed(Event, frozen=True, tag="job_failed"):
+    """A step failed for good; what was paid for it is owed."""
+
+    message: str
+
+
+class JobExpired(Event, frozen=True, tag="job_expired"):
+    """An invoice was not paid in time."""
+
+
+JobEvent = (
+    JobOpened
+    | EvalPaid
+    | AttemptStarted
+    | AttemptFailed
+    | JobAccepted
+    | JobRejected
+    | WorkInvoiceIssued
+    | WorkPaid
+    | JobCompleted
+    | JobFailed
+    | JobExpired
+)
+
+
+# Commands
+
+
+class CreateJob(Command, frozen=True, tag="create_job"):
+    """Open a job. The same request again gives the same job; another one is a conflict."""
+
+    request: str
+    client: str
+
+
+class GetJob(Command, frozen=True, tag="get_job"):
+    """The job's view."""
+
+
+class WatchJob(Command, frozen=True, tag="watch_job"):
+    """The job's view now and after each change, until it is final."""
+
+
+# Replies
+
+
+class RefundState(StrEnum):
+    """Where a refund stands."""
+
+    NONE = "none"
+    OWED = "owed"
+    PENDING = "pending"
+    PAID = "paid"
+
+
+class RefundView(msgspec.Struct, frozen=True):
+    """What is owed to the client and what was paid back."""
+
+    owed_msat: Msat
+    paid_msat: Msat
+    state: RefundState
+
+
+class JobView(Reply, frozen=True, tag="job"):
+    """A job as its client sees it."""
+
+    job_id: str
+    state: JobState
+    created_at_ms: int
+    updated_at_ms: int
+    eval_invoice: Invoice
+    work_invoice: Invoice | None
+    reason: str | None
+    result: str | None
+    error_message: str | None
+    breakdown: PricingBreakdown | None
+    ledger: CostLedger | None
+    refund: RefundView | None
+
+
+def view(job_id: str, job: Job) -> JobView:
+    """What the client sees of the job."""
+    return JobView(
+        job_id=job_id,
+        state=job.state,
+        created_at_ms=job.created_at_ms,
+        updated_at_ms=job.updated_at_ms,
+        eval_invoice=job.eval_invoice,
+        work_invoice=job.work_invoice,
+        reason=job.reason,
+        result=job.result,
+        error_message=job.error_message,
+        breakdown=job.breakdown if job.work_invoice is not None else None,
+        ledger=job.ledger,
+        refund=_refund_view(job.books),
+    )
+
+
+def _refund_view(books: JobBooks) -> RefundView | None:
+    """None where nothing is or was owed. While a payout is under way, its amount still counts as owed."""
+    owed = books.owed + books.pending
+    if not owed and not books.refunded:
+        return None
+    state = RefundState.PENDING if books.pending else RefundState.OWED if owed else RefundState.PAID
+    return RefundView(owed_msat=owed, paid_msat=books.refunded, state=state)

@@ -1,0 +1,328 @@
+"""How a job behaves: which command is possible in which state, and what follows from it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from .answers import Completion, PricedEvaluation
+from .behaviour import NOTHING, Command, Decision, Done, Event, Failed, Intent, TakeUp, Wake
+from .codec import JournalCodec
+from .errors import idempotency_conflict, not_found, unavailable
+from .intents import Evaluate, IssueInvoice, LookUpInvoice, ReleaseUnpaid, Work
+from .invoices import Invoice, Settle, Settled, Settlement, SettleOutcome
+from .job import (
+    FINAL_STATES,
+    AttemptFailed,
+    AttemptStarted,
+    CreateJob,
+    EvalPaid,
+    GetJob,
+    Job,
+    JobAccepted,
+    JobCompleted,
+    JobEvent,
+    JobExpired,
+    JobFailed,
+    JobOpened,
+    JobRejected,
+    JobState,
+    JobView,
+    Step,
+    StepKind,
+    WatchJob,
+    WorkInvoiceIssued,
+    WorkPaid,
+    view,
+)
+from .job_fold import evolve
+from .pricing import Terms, Usage, charge_msat, quote
+
+_CODEC: Final[JournalCodec[Event]] = JournalCodec(JobEvent)
+_SNAPSHOTS: Final[JournalCodec[Job]] = JournalCodec(Job)
+
+# A wallet may pay in the invoice's last second and the node learn of it a little later.
+_EXPIRY_GRACE_MS: Final = 1_000
+# The Idempotency-Key that made an unpaid job holds at least a day; after two nobody asks for it any more.
+_KEEP_UNPAID_MS: Final = 48 * 3_600_000
+_BACKOFF_FIRST_MS: Final = 1_000
+_BACKOFF_MAX_MS: Final = 30_000
+# Making an invoice costs nothing, and failing instead costs the client the wait: about two and a half minutes.
+_INVOICE_ATTEMPTS: Final = 10
+
+_FAILURES: Final = {
+    StepKind.EVALUATE: "The model could not evaluate this request. The evaluation fee is owed to you.",
+    StepKind.INVOICE: "The Lightning node could not make an invoice for the work. The evaluation fee is owed to you.",
+    StepKind.WORK: "The model could not do this work. What you paid for it is owed to you.",
+}
+
+
+class JobTerms(msgspec.Struct, frozen=True):
+    """The operator's side of a job."""
+
+    terms: Terms
+    work_model: str
+    eval_fee_sats: int
+    invoice_expiry_s: int
+    model_attempts: int
+
+
+class JobBehaviour:
+    """A job, as pure functions (see `Behaviour`)."""
+
+    def __init__(self, job_terms: JobTerms) -> None:
+        self._job_terms = job_terms
+
+    # Commands
+
+    def decide(self, actor_id: str, state: Job | None, command: Command, now_ms: int) -> Decision:
+        """What the command leads to in this state."""
+        match command:
+            case CreateJob():
+                return self._create(actor_id, state, command)
+            case Done(intent=IssueInvoice(context=CreateJob()) as order):
+                return self._open(actor_id, state, order, command.result, now_ms)
+            case Failed(intent=IssueInvoice(context=CreateJob()) as order):
+                return Decision(answers={order.key: unavailable("The Lightning node")})
+        if state is None:
+            return Decision(reply=not_found("job"))
+        match command:
+            case GetJob():
+                return Decision(reply=view(actor_id, state))
+            case WatchJob():
+                return Decision(watch=True)
+            case Settle():
+                return _settle(actor_id, state, command, now_ms)
+            case Wake():
+                return _wake(state, now_ms)
+            case TakeUp():
+                return self._take_up(state, now_ms)
+            case Done(intent=LookUpInvoice(payment_hash=payment_hash)):
+                return _looked_up(actor_id, state, payment_hash, command.result, now_ms)
+            case Done():
+                return self._step_done(state, command, now_ms)
+            case Failed():
+                return self._step_failed(state, command, now_ms)
+        return Decision(reply=not_found("command of a job"))
+
+    def _create(self, job_id: str, job: Job | None, command: CreateJob) -> Decision:
+        if job is not None:
+            same = job.request == command.request
+            return Decision(reply=view(job_id, job) if same else idempotency_conflict())
+        # The request is part of the topic: whoever sends another body under the same key meanwhile must not be
+        # answered with this one's invoice.
+        topic = f"open:{hashlib.sha256(command.request.encode()).hexdigest()}"
+        order = IssueInvoice(
+            key=topic,
+            amount_sats=self._job_terms.eval_fee_sats,
+            memo="Satmeter: evaluation of a request",
+            expiry_s=self._job_terms.invoice_expiry_s,
+            actor_id=job_id,
+            context=command,
+        )
+        return Decision(wait_for=topic, intents=(order,))
+
+    def _open(self, job_id: str, job: Job | None, order: IssueInvoice, invoice: Invoice, now_ms: int) -> Decision:
+        command = order.context
+        assert isinstance(command, CreateJob)
+        if job is not None:
+            same = job.request == command.request
+            return Decision(answers={order.key: view(job_id, job) if same else idempotency_conflict()})
+        opened = JobOpened(at_ms=now_ms, request=command.request, client=command.client, eval_invoice=invoice)
+        return Decision(events=(opened,), answers={order.key: view(job_id, evolve(None, opened))})
+
+    def _take_up(self, job: Job, now_ms: int) -> Decision:
+        """An attempt that was under way is lost with the host that made it: it counts, and is made again."""
+        if job.step is None or not job.step.under_way:
+            return _wake(job, now_ms)
+        if job.step.attempt >= self._attempts(job.step.kind):
+            return Decision(events=(JobFailed(at_ms=now_ms, message=_FAILURES[job.step.kind]),))
+        return Decision(events=(_next_attempt(job.step, now_ms),))
+
+    def _step_done(self, job: Job, done: Done, now_ms: int) -> Decision:
+        step = job.step
+        if step is None or not step.under_way or done.intent.key != _key(step):
+            return NOTHING
+        match done.result:
+            case PricedEvaluation() as priced:
+                return self._evaluated(job, priced, now_ms)
+            case Invoice() as invoice:
+                return Decision(events=(WorkInvoiceIssued(at_ms=now_ms, work_invoice=invoice),))
+            case Completion() as completion:
+                return self._completed(job, completion, now_ms)
+        raise TypeError(f"no step of a job ends with {type(done.result).__name__}")
+
+    def _evaluated(self, job: Job, priced: PricedEvaluation, now_ms: int) -> Decision:
+        evaluation = priced.evaluation
+        verdict, model, usage = evaluation.verdict, evaluation.model, evaluation.usage
+        if not verdict.accepted:
+            return Decision(events=(JobRejected(at_ms=now_ms, reason=verdict.reason, model=model, usage=usage),))
+        terms = self._job_terms
+        breakdown = quote(terms.terms, terms.work_model, verdict.size, job.request, priced.btc_price)
+        accepted = JobAccepted(
+            at_ms=now_ms, size=verdict.size, reason=verdict.reason, model=model, usage=usage, breakdown=breakdown
+        )
+        return Decision(events=(accepted,))
+
+    def _completed(self, job: Job, completion: Completion, now_ms: int) -> Decision:
+        assert job.breakdown is not None
+        breakdown, terms = job.breakdown, self._job_terms.terms
+        # Unreadable usage costs the estimate: at zero, every answer that can't be parsed would be free.
+        usage = completion.usage or Usage(breakdown.estimated_input_tokens, breakdown.estimated_output_tokens)
+        price = charge_msat(terms, breakdown.model, usage, breakdown.btc_price)
+        completed = JobCompleted(
+            at_ms=now_ms,
+            result=completion.text,
+            stop_reason=completion.stop_reason,
+            model=completion.model,
+            usage=usage,
+            usage_known=completion.usage is not None,
+            cost_usd=terms.price_usd(breakdown.model, usage),
+            charged_msat=min(price, job.work_paid_msat),
+        )
+        return Decision(events=(completed,))
+
+    def _step_failed(self, job: Job, failed: Failed, now_ms: int) -> Decision:
+        step = job.step
+        if step is None or not step.under_way or failed.intent.key != _key(step):
+            return NOTHING
+        if failed.permanent or step.attempt >= self._attempts(step.kind):
+            return Decision(events=(JobFailed(at_ms=now_ms, message=_FAILURES[step.kind]),))
+        backoff_ms = min(_BACKOFF_FIRST_MS << (step.attempt - 1), _BACKOFF_MAX_MS)
+        retry_at_ms = now_ms + max(backoff_ms, failed.retry_after_ms)
+        return Decision(
+            events=(AttemptFailed(at_ms=now_ms, step=step.kind, attempt=step.attempt, retry_at_ms=retry_at_ms),)
+        )
+
+    def _attempts(self, kind: StepKind) -> int:
+        return _INVOICE_ATTEMPTS if kind is StepKind.INVOICE else self._job_terms.model_attempts
+
+    # State
+
+    def evolve(self, actor_id: str, state: Job | None, event: Event) -> Job:
+        """The state after the event. Raises `BooksError`."""
+        return evolve(state, event)
+
+    def intents(self, actor_id: str, state: Job) -> Sequence[Intent]:
+        """The attempt that must be under way."""
+        step = state.step
+        if step is None or not step.under_way:
+            return ()
+        match step.kind:
+            case StepKind.EVALUATE:
+                return (Evaluate(key=_key(step), request=state.request),)
+            case StepKind.WORK:
+                return (self._work(state, step),)
+            case StepKind.INVOICE:
+                return (self._work_invoice(actor_id, state, step),)
+
+    def _work(self, job: Job, step: Step) -> Work:
+        assert job.breakdown is not None and job.size is not None
+        max_tokens = self._job_terms.terms.tiers[job.size].max_tokens
+        return Work(key=_key(step), request=job.request, model=job.breakdown.model, max_tokens=max_tokens)
+
+    def _work_invoice(self, job_id: str, job: Job, step: Step) -> IssueInvoice:
+        assert job.breakdown is not None
+        return IssueInvoice(
+            key=_key(step),
+            amount_sats=job.breakdown.amount_sats,
+            memo=f"Satmeter: work by {job.breakdown.model}",
+            expiry_s=self._job_terms.invoice_expiry_s,
+            actor_id=job_id,
+        )
+
+    def due_ms(self, state: Job) -> int | None:
+        """The expiry of the invoice that is waited for, or the next attempt, or now for one that is under way."""
+        invoice = _awaited_invoice(state)
+        if invoice is not None:
+            return invoice.expires_at_ms + _EXPIRY_GRACE_MS
+        if state.step is None:
+            return None
+        # An attempt under way is due all the time: should its host die, the next one finds it here.
+        return state.step.retry_at_ms or state.updated_at_ms
+
+    def keep_ms(self, state: Job, now_ms: int) -> int | None:
+        """A job that nobody paid for disappears by itself; one that took money stays."""
+        if state.books.received:
+            return None
+        return max(state.eval_invoice.expires_at_ms - now_ms, 0) + _KEEP_UNPAID_MS
+
+    def view(self, actor_id: str, state: Job) -> JobView:
+        """The job as its client sees it."""
+        return view(actor_id, state)
+
+    def final(self, state: Job) -> bool:
+        """Whether the job is in a final state."""
+        return state.state in FINAL_STATES
+
+    def encode_event(self, event: Event) -> bytes:
+        """The event as the journal keeps it."""
+        return _CODEC.encode(event)
+
+    def decode_event(self, data: bytes) -> Event:
+        """An event of the journal. Raises `UnknownEventError`."""
+        return _CODEC.decode(data)
+
+    def encode_state(self, state: Job) -> bytes:
+        """A snapshot."""
+        return _SNAPSHOTS.encode(state)
+
+    def decode_state(self, data: bytes) -> Job:
+        """A state from its snapshot. Raises `UnknownEventError`."""
+        return _SNAPSHOTS.decode(data)
+
+
+def _key(step: Step) -> str:
+    return f"{step.kind}#{step.attempt}"
+
+
+def _next_attempt(step: Step, now_ms: int) -> AttemptStarted:
+    return AttemptStarted(at_ms=now_ms, step=step.kind, attempt=step.attempt + 1)
+
+
+def _awaited_invoice(job: Job) -> Invoice | None:
+    if job.state is JobState.AWAITING_EVAL_PAYMENT:
+        return job.eval_invoice
+    return job.work_invoice if job.state is JobState.AWAITING_WORK_PAYMENT else None
+
+
+def _wake(job: Job, now_ms: int) -> Decision:
+    invoice = _awaited_invoice(job)
+    if invoice is not None and now_ms >= invoice.expires_at_ms + _EXPIRY_GRACE_MS:
+        # The node has the last word: it may have been paid while nobody here was listening.
+        look_up = LookUpInvoice(key=f"look_up:{invoice.payment_hash}", payment_hash=invoice.payment_hash)
+        return Decision(intents=(look_up,))
+    step = job.step
+    if step is not None and step.retry_at_ms is not None and now_ms >= step.retry_at_ms:
+        return Decision(events=(_next_attempt(step, now_ms),))
+    return NOTHING
+
+
+def _looked_up(job_id: str, job: Job, payment_hash: str, settlement: Settlement | None, now_ms: int) -> Decision:
+    invoice = _awaited_invoice(job)
+    if invoice is None or invoice.payment_hash != payment_hash:
+        return NOTHING
+    if settlement is None:
+        return Decision(events=(JobExpired(at_ms=now_ms),))
+    return _settle(job_id, job, Settle(payment_hash, settlement.amount_msat), now_ms)
+
+
+def _settle(job_id: str, job: Job, settle: Settle, now_ms: int) -> Decision:
+    """Also an expired job honours a payment: the node says that the money is here."""
+    replayed = Decision(reply=Settled(SettleOutcome.REPLAYED))
+    applied = Settled(SettleOutcome.APPLIED)
+    payment_hash, amount = settle.payment_hash, settle.amount_msat
+    if payment_hash == job.eval_invoice.payment_hash:
+        if job.eval_paid:
+            return replayed
+        paid = EvalPaid(at_ms=now_ms, payment_hash=payment_hash, amount_msat=amount)
+        release = ReleaseUnpaid(key="release", client=job.client, actor_id=job_id)
+        return Decision((paid,), applied, intents=(release,))
+    if job.work_invoice is not None and payment_hash == job.work_invoice.payment_hash:
+        if job.work_paid_msat:
+            return replayed
+        return Decision((WorkPaid(at_ms=now_ms, payment_hash=payment_hash, amount_msat=amount),), applied)
+    return Decision(reply=not_found("invoice of this job"))

@@ -1,0 +1,111 @@
+"""What each event does to a job. Old journals are folded by this for good: a meaning, once given, stays."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from .behaviour import BooksError, Event
+from .job import (
+    AttemptFailed,
+    AttemptStarted,
+    CostLedger,
+    EvalPaid,
+    Job,
+    JobAccepted,
+    JobCompleted,
+    JobExpired,
+    JobFailed,
+    JobOpened,
+    JobRejected,
+    JobState,
+    Step,
+    StepKind,
+    WorkInvoiceIssued,
+    WorkPaid,
+)
+from .money import ZERO, Msat
+
+
+def evolve(job: Job | None, event: Event) -> Job:
+    """The job after the event. Raises `BooksError` for an event that can't follow on this state."""
+    if isinstance(event, JobOpened):
+        if job is not None:
+            raise BooksError("a job is opened once")
+        return _opened(event)
+    if job is None:
+        raise BooksError(f"{type(event).__name__} before the job was opened")
+    return replace(_fold(job, event), updated_at_ms=event.at_ms)
+
+
+def _opened(event: JobOpened) -> Job:
+    return Job(
+        request=event.request,
+        client=event.client,
+        state=JobState.AWAITING_EVAL_PAYMENT,
+        created_at_ms=event.at_ms,
+        updated_at_ms=event.at_ms,
+        eval_invoice=event.eval_invoice,
+    )
+
+
+def _fold(job: Job, event: Event) -> Job:
+    match event:
+        case EvalPaid():
+            return _eval_paid(job, event)
+        case WorkPaid():
+            return _work_paid(job, event)
+        case AttemptStarted():
+            return replace(job, step=Step(event.step, event.attempt))
+        case AttemptFailed():
+            return replace(job, step=Step(event.step, event.attempt, event.retry_at_ms))
+        case JobAccepted():
+            step = Step(StepKind.INVOICE)
+            return replace(job, size=event.size, breakdown=event.breakdown, step=step)
+        case JobRejected():
+            return _end(job, JobState.REJECTED, spent=_eval_fee(job), reason=event.reason)
+        case WorkInvoiceIssued():
+            books = job.books.deliver(_eval_fee(job))
+            state = JobState.AWAITING_WORK_PAYMENT
+            return replace(job, state=state, step=None, books=books, work_invoice=event.work_invoice)
+        case JobCompleted():
+            return _completed(job, event)
+        case JobFailed():
+            return _end(job, JobState.FAILED, spent=ZERO, error_message=event.message)
+        case JobExpired():
+            return replace(job, state=JobState.EXPIRED, step=None)
+    raise BooksError(f"no job knows the event {type(event).__name__}")
+
+
+def _eval_paid(job: Job, event: EvalPaid) -> Job:
+    if job.eval_paid or event.payment_hash != job.eval_invoice.payment_hash:
+        raise BooksError("an evaluation is paid once, by its own invoice")
+    books = job.books.receive(event.amount_msat)
+    return replace(job, state=JobState.EVALUATING, step=Step(StepKind.EVALUATE), books=books, eval_paid=True)
+
+
+def _work_paid(job: Job, event: WorkPaid) -> Job:
+    if job.work_paid_msat or job.work_invoice is None or event.payment_hash != job.work_invoice.payment_hash:
+        raise BooksError("work is paid once, by its own invoice")
+    books = job.books.receive(event.amount_msat)
+    paid = event.amount_msat
+    return replace(job, state=JobState.EXECUTING, step=Step(StepKind.WORK), books=books, work_paid_msat=paid)
+
+
+def _completed(job: Job, event: JobCompleted) -> Job:
+    ledger = CostLedger(
+        model=event.model,
+        usage=event.usage,
+        cost_usd=event.cost_usd,
+        charged_msat=event.charged_msat,
+        paid_msat=job.work_paid_msat,
+    )
+    return _end(job, JobState.COMPLETE, spent=event.charged_msat, result=event.result, ledger=ledger)
+
+
+def _end(job: Job, state: JobState, *, spent: Msat, **fields: object) -> Job:
+    return replace(job, state=state, step=None, books=job.books.deliver(spent), **fields)
+
+
+def _eval_fee(job: Job) -> Msat:
+    """The invoice's amount; what a wallet paid on top of it is owed back."""
+    return min(job.books.held, Msat.from_sats(job.eval_invoice.amount_sats))

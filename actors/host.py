@@ -1,0 +1,312 @@
+"""The actor host: activates actors, runs their mailboxes, writes their journals, carries out what they intend."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import structlog
+
+from .activation import Activation, Envelope, Turn
+from .domain.behaviour import Behaviour, Command, Intent, TakeUp, Wake
+from .domain.errors import Code, Refusal, not_found, unavailable
+from .effects import Effects
+from .inbox import AnyReply, Caller, Inbox
+from .messages import Answer, Call, Cancel, NotOwner, Ping, Pong
+from .placement import partition_of
+from .ports import Append, ConflictError, Due, FencedError, Journal, TransientError
+from .ticker import Ticker
+
+# Commands of one actor that share a write; more only make the first ones wait for the last.
+_TURN_MAX: Final = 64
+# After so many events a snapshot spares the next activation folding them.
+_SNAPSHOT_EVERY: Final = 64
+_STORE_BACKOFF_FIRST_S: Final = 0.05
+_STORE_BACKOFF_MAX_S: Final = 1.0
+# How long a caller waits for a store that doesn't answer before it is told so.
+_STORE_PATIENCE_S: Final = 5.0
+_LONG_POLL_S: Final = 20.0
+_INBOX_LIFE_S: Final = 90.0
+_SWEEP_S: Final = 5.0
+_log = structlog.get_logger(__name__)
+
+
+class ActorHost:
+    """Owns partitions and runs all actors in them.
+
+    What it answers is written: a command is acknowledged only after its events are in the journal. If a call to it
+    fails, the command may or may not have been carried out, and may be sent again: every command is idempotent.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        effects: Effects,
+        behaviours: Mapping[str, Behaviour[Any]],
+        *,
+        passivate_after_s: float = 60.0,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._journal = journal
+        self._effects = effects
+        self._behaviours = behaviours
+        self._passivate_after_s = passivate_after_s
+        self._now_ms = now_ms
+        self._epochs: dict[int, int] = {}
+        self._activations: dict[str, Activation] = {}
+        self._inboxes: dict[str, Inbox] = {}
+        self._ticker = Ticker(self._due, self._wake, now_ms)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    # Life
+
+    async def start(self, partitions: Sequence[int]) -> None:
+        """Takes the partitions over, and up what was under way in them. Raises `TransientError`."""
+        self._epochs.update(await self._journal.claim(partitions))
+        await self._ticker.scan()
+        if not self._tasks:
+            self._tasks = [asyncio.create_task(self._ticker.run()), asyncio.create_task(self._sweep())]
+
+    async def stop(self, patience_s: float = 5.0) -> None:
+        """Takes no more calls, lets model calls end for `patience_s`, and stops. What is cut off is taken up later."""
+        self._stopping = True
+        for task in self._tasks:
+            task.cancel()
+        deadline_s = time.monotonic() + patience_s
+        while (busy := self._busy()) and (left_s := deadline_s - time.monotonic()) > 0:
+            await asyncio.wait(busy, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        for task in (cut_off := self._busy()):
+            task.cancel()
+        await asyncio.gather(*self._tasks, *cut_off, return_exceptions=True)
+
+    def _busy(self) -> list[asyncio.Task[None]]:
+        tasks = [task for activation in self._activations.values() for task in activation.running.values()]
+        return tasks + [a.pump for a in self._activations.values() if a.pump is not None]
+
+    # Calls
+
+    def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
+        """Takes calls; their answers go to the inbox."""
+        inbox = self._inbox(inbox_id)
+        for call in calls:
+            if isinstance(call, Cancel):
+                inbox.cancel(call.call_id)
+            else:
+                self._accept(call, inbox.caller(call.call_id))
+
+    async def collect(self, inbox_id: str) -> list[Answer]:
+        """The answers that are ready; waits some seconds for the first."""
+        inbox = self._inbox(inbox_id)
+        answers = await inbox.collect(_LONG_POLL_S)
+        inbox.last_seen_s = time.monotonic()
+        return answers
+
+    def _inbox(self, inbox_id: str) -> Inbox:
+        inbox = self._inboxes.setdefault(inbox_id, Inbox(time.monotonic()))
+        inbox.last_seen_s = time.monotonic()
+        return inbox
+
+    def _accept(self, call: Call, caller: Caller) -> None:
+        if isinstance(call.command, Ping):
+            caller.answer(Pong())
+        elif self._stopping:
+            caller.answer(unavailable("The server is restarting and"))
+        elif partition_of(call.actor_id) not in self._epochs:
+            caller.answer(NotOwner())
+        elif call.actor_id.partition("_")[0] not in self._behaviours:
+            caller.answer(not_found("id"))
+        else:
+            self._deliver(call.actor_id, call.command, caller)
+
+    def _deliver(self, actor_id: str, command: Command, caller: Caller | None) -> None:
+        activation = self._activations.get(actor_id)
+        if activation is None:
+            behaviour = self._behaviours[actor_id.partition("_")[0]]
+            activation = Activation(actor_id, partition_of(actor_id), behaviour, time.monotonic())
+            self._activations[actor_id] = activation
+        activation.mailbox.append(Envelope(command, caller, time.monotonic()))
+        if activation.pump is None:
+            activation.pump = asyncio.create_task(self._pump(activation))
+
+    def _wake(self, actor_id: str) -> None:
+        if not self._stopping and partition_of(actor_id) in self._epochs:
+            self._deliver(actor_id, Wake(), None)
+
+    # The mailbox
+
+    async def _pump(self, activation: Activation) -> None:
+        """Works through the mailbox. Whatever happens to the store, the host's own commands stay in it until done."""
+        backoff_s = _STORE_BACKOFF_FIRST_S
+        try:
+            while activation.mailbox:
+                try:
+                    await self._turn(activation)
+                    backoff_s = _STORE_BACKOFF_FIRST_S
+                except (TransientError, ConflictError) as error:
+                    _log.warning("store does not confirm, reading again", actor=activation.actor_id, error=str(error))
+                    activation.loaded = False
+                    self._refuse_impatient(activation)
+                    await asyncio.sleep(backoff_s)
+                    backoff_s = min(backoff_s * 2, _STORE_BACKOFF_MAX_S)
+        except FencedError as error:
+            self._fenced(activation.partition, error)
+        except Exception as error:
+            self._broken(activation, error)
+        finally:
+            activation.pump = None
+            activation.last_used_s = time.monotonic()
+            if activation.state is None and activation.idle:
+                # Ids that don't exist must not fill the memory until the next sweep.
+                self._activations.pop(activation.actor_id, None)
+
+    async def _turn(self, activation: Activation) -> None:
+        if not activation.loaded:
+            await self._load(activation)
+        envelopes = [activation.mailbox[i] for i in range(min(len(activation.mailbox), _TURN_MAX))]
+        turn = activation.decide(envelopes, self._now_ms())
+        if turn.events:
+            await self._write(activation, turn)
+        for _ in envelopes:
+            activation.mailbox.popleft()
+        self._follow_up(activation, turn)
+
+    async def _load(self, activation: Activation) -> None:
+        """Reads the actor; what it had under way is taken up before anything else is decided."""
+        behaviour, actor_id = activation.behaviour, activation.actor_id
+        stored = await self._journal.load(activation.partition, actor_id)
+        state = None if stored.snapshot is None else behaviour.decode_state(stored.snapshot)
+        for data in stored.events:
+            state = behaviour.evolve(actor_id, state, behaviour.decode_event(data))
+        activation.restore(state, stored.snapshot_version + len(stored.events))
+        first = activation.mailbox[0].command
+        if state is None and isinstance(first, Wake):
+            await self._journal.forget_due(activation.partition, self._epochs[activation.partition], actor_id)
+        elif state is not None and not activation.running and not isinstance(first, TakeUp):
+            activation.mailbox.appendleft(Envelope(TakeUp(), None, time.monotonic()))
+
+    async def _write(self, activation: Activation, turn: Turn) -> None:
+        behaviour, now_ms = activation.behaviour, self._now_ms()
+        version = activation.version + len(turn.events)
+        due_ms = behaviour.due_ms(turn.state)
+        snapshot_due = version // _SNAPSHOT_EVERY > activation.version // _SNAPSHOT_EVERY
+        append = Append(
+            partition=activation.partition,
+            epoch=self._epochs[activation.partition],
+            actor_id=activation.actor_id,
+            expected_version=activation.version,
+            events=[behaviour.encode_event(event) for event in turn.events],
+            snapshot=behaviour.encode_state(turn.state) if snapshot_due else None,
+            due_ms=due_ms,
+            keep_ms=behaviour.keep_ms(turn.state, now_ms),
+        )
+        await self._journal.append(append)
+        activation.state, activation.version = turn.state, version
+        if due_ms is not None and due_ms > now_ms:
+            self._ticker.schedule(activation.actor_id, due_ms)
+
+    def _follow_up(self, activation: Activation, turn: Turn) -> None:
+        """Only here, after the write, does anything of the turn become visible."""
+        for envelope, decision in turn.outcomes:
+            caller = envelope.caller
+            if caller is not None:
+                if decision.wait_for is not None:
+                    activation.waiting.setdefault(decision.wait_for, []).append(caller)
+                elif decision.watch:
+                    self._watch(activation, caller)
+                elif decision.reply is not None:
+                    caller.answer(decision.reply)
+            activation.answer_waiting(decision)
+            self._start(activation, decision.intents)
+        if activation.state is not None:
+            self._start(activation, activation.behaviour.intents(activation.actor_id, activation.state))
+            if turn.events:
+                activation.show_watchers()
+
+    def _watch(self, activation: Activation, caller: Caller) -> None:
+        view = activation.behaviour.view(activation.actor_id, activation.state)
+        if view is None:
+            caller.answer(not_found("view"))
+            return
+        final = activation.behaviour.final(activation.state)
+        caller.answer(view, final)
+        if not final:
+            activation.watchers.append(caller)
+
+    def _start(self, activation: Activation, intents: Sequence[Intent]) -> None:
+        for intent in intents:
+            if intent.key not in activation.running:
+                activation.running[intent.key] = asyncio.create_task(self._run(activation, intent))
+
+    async def _run(self, activation: Activation, intent: Intent) -> None:
+        try:
+            outcome = await self._effects.run(intent)
+        finally:
+            activation.running.pop(intent.key, None)
+        if self._activations.get(activation.actor_id) is activation:
+            self._deliver(activation.actor_id, outcome, None)
+
+    # Trouble
+
+    def _refuse_impatient(self, activation: Activation) -> None:
+        """Tells callers that have waited long enough; what the host itself has to say to the actor stays."""
+        refusal = unavailable("The store")
+        patient: list[Envelope] = []
+        for envelope in activation.mailbox:
+            if envelope.caller is None:
+                patient.append(envelope)
+            elif time.monotonic() - envelope.arrived_s > _STORE_PATIENCE_S:
+                envelope.caller.answer(refusal)
+            else:
+                patient.append(envelope)
+        activation.mailbox.clear()
+        activation.mailbox.extend(patient)
+
+    def _fenced(self, partition: int, error: FencedError) -> None:
+        """Another host owns the partition: everything held of it is void, and its callers must ask there.
+
+        It never claims the partition back by itself: two hosts that do so would take turns for ever.
+        """
+        _log.warning("fenced: another host owns the partition", partition=partition, epoch=error.current_epoch)
+        self._epochs.pop(partition, None)
+        for activation in [a for a in self._activations.values() if a.partition == partition]:
+            self._drop(activation, NotOwner())
+
+    def _broken(self, activation: Activation, error: Exception) -> None:
+        """A defect of ours, or a journal of a newer version: nothing may be written, the operator must look."""
+        _log.error("actor is broken and refuses its work", actor=activation.actor_id, error=repr(error))
+        self._drop(activation, Refusal(Code.UNAVAILABLE, _BROKEN, retry_after_s=60))
+
+    def _drop(self, activation: Activation, reply: AnyReply) -> None:
+        self._activations.pop(activation.actor_id, None)
+        for task in activation.running.values():
+            task.cancel()
+        callers = [envelope.caller for envelope in activation.mailbox if envelope.caller is not None]
+        callers += [caller for waiting in activation.waiting.values() for caller in waiting]
+        activation.mailbox.clear()
+        for caller in callers + activation.watchers:
+            caller.answer(reply)
+
+    # Time
+
+    async def _due(self, before_ms: int) -> Sequence[Due]:
+        return await self._journal.due(list(self._epochs), before_ms)
+
+    async def _sweep(self) -> None:
+        """Passivates idle actors and forgets routers that are gone."""
+        while True:
+            await asyncio.sleep(min(_SWEEP_S, self._passivate_after_s))
+            now_s = time.monotonic()
+            for inbox_id, inbox in list(self._inboxes.items()):
+                if now_s - inbox.last_seen_s > _INBOX_LIFE_S:
+                    inbox.abandon()
+                    del self._inboxes[inbox_id]
+            for activation in list(self._activations.values()):
+                activation.forget_cancelled()
+                if activation.idle and now_s - activation.last_used_s > self._passivate_after_s:
+                    del self._activations[activation.actor_id]
+
+
+_BROKEN: Final = "This can't be continued before an operator has looked at it. Nothing is lost; try again later."

@@ -1,0 +1,54 @@
+"""What travels between the router and the hosts: calls there, answers back, both in batches."""
+
+from __future__ import annotations
+
+import msgspec
+
+from .domain.behaviour import Command, Reply
+from .domain.codec import MessageCodec
+from .domain.demo import AskDemo, DemoAnswer
+from .domain.errors import Refusal
+from .domain.invoices import Settle, Settled
+from .domain.job import CreateJob, GetJob, JobView, WatchJob
+
+
+class Ping(Command, frozen=True, tag="ping"):
+    """Asks a host whether it is there and its store answers. No actor sees it."""
+
+
+class Pong(Reply, frozen=True, tag="pong"):
+    """It is."""
+
+
+class NotOwner(Reply, frozen=True, tag="not_owner"):
+    """The host does not own the actor's partition (any more): the router must look again who does."""
+
+
+WireCommand = CreateJob | GetJob | WatchJob | AskDemo | Settle | Ping
+WireReply = JobView | DemoAnswer | Settled | Pong | NotOwner | Refusal
+
+
+class Call(msgspec.Struct, frozen=True, tag="call"):
+    """A command for an actor. `call_id` is unique within the inbox that the answers go to."""
+
+    call_id: int
+    actor_id: str
+    command: WireCommand
+
+
+class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+    """The caller no longer waits: a watch ends, other calls go on unanswered."""
+
+    call_id: int
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """One answer to a call; more follow until `last`."""
+
+    call_id: int
+    reply: WireReply
+    last: bool = True
+
+
+CALLS: MessageCodec[Call | Cancel] = MessageCodec(Call | Cancel)
+ANSWERS: MessageCodec[Answer] = MessageCodec(Answer)
