@@ -1,0 +1,184 @@
+"""The model provider by way of Anthropic's own SDK. The stub model is the same client over another transport."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from ..ports import Completion, Evaluation, PermanentError, PortError, TransientError
+from ..prompts import EVALUATION_MAX_TOKENS, EVALUATION_SYSTEM, VERDICT_SCHEMA, evaluation_content, work_system
+from .anthropic_answers import read_completion, read_evaluation
+
+if TYPE_CHECKING:
+    import httpx2
+    from anthropic import APIStatusError, AsyncAnthropic
+    from anthropic.types import OutputConfigParam, ThinkingConfigParam
+
+_log = structlog.get_logger(__name__)
+
+DEFAULT_BASE_URL: Final = "https://api.anthropic.com"
+_CONNECT_TIMEOUT_S: Final = 5.0
+_RETRY_AFTER_MAX_S: Final = 3_600.0
+
+# Statuses below 500 that may pass: time-out, lock conflict, rate limit (source: the SDK's own retry policy).
+_TRANSIENT_STATUSES: Final = frozenset({408, 409, 429})
+# No credit, no right, wrong key, wrong model or address: every request will fail until the operator mends it.
+_OPERATOR_STATUSES: Final = frozenset({401, 402, 403, 404})
+
+# The least thinking that each model allows. Thinking is billed as output and counts towards max_tokens, while both are
+# set for the length of the answer: at the models' defaults it can use up a small job's tokens before the first word.
+# A model that is not listed gets no such field, since each refuses the others' words for it with a 400.
+# Source: Anthropic's guides "What's new in Claude Sonnet 5.5" and "Prompting Claude Haiku 5.5".
+_LEAST_THINKING: Final[Mapping[str, ThinkingConfigParam]] = {
+    "claude-haiku-5-5": {"type": "disabled"},
+    "claude-sonnet-5-5": {"type": "between_tools"},
+    "claude-sonnet-5": {"type": "disabled"},
+}
+
+
+class AnthropicModel:
+    """Implements `ports.Model`. One for each process: it holds the connections.
+
+    One call is one attempt (`max_retries=0`); `timeout_s` bounds it as a whole. The SDK takes a second to import, so
+    it is imported, and the client built, in a thread at the first call: a host is ready sooner, and its loop goes on.
+    Nothing of a request or an answer is ever put into a log or an exception.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        eval_model: str,
+        timeout_s: float,
+        base_url: str | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._api_key = api_key
+        self._eval_model = eval_model
+        self._timeout_s = timeout_s
+        self._base_url = base_url or DEFAULT_BASE_URL
+        self._transport = transport
+        self._building: asyncio.Task[AsyncAnthropic] | None = None
+
+    async def evaluate(self, request: str) -> Evaluation:
+        """Judges a request. Raises `TransientError` or `PermanentError`; see `read_evaluation` for what is a verdict.
+
+        The verdict is held to a schema by the API's structured outputs (`output_config.format`), which Haiku 4.5 and
+        5.5 both know; a forced tool call, the older way, is an error on Sonnet 5.5.
+        """
+        body = await self._create(
+            model=self._eval_model,
+            max_tokens=EVALUATION_MAX_TOKENS,
+            system=EVALUATION_SYSTEM,
+            content=evaluation_content(request),
+            output_config={"format": {"type": "json_schema", "schema": dict(VERDICT_SCHEMA)}},
+        )
+        return read_evaluation(body, self._eval_model)
+
+    async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
+        """Does the work. Raises `TransientError` or `PermanentError`; see `read_completion`."""
+        body = await self._create(model=model, max_tokens=max_tokens, system=work_system(max_tokens), content=[request])
+        return read_completion(body, model)
+
+    async def close(self) -> None:
+        """Ends connections."""
+        if self._building is None:
+            return
+        await asyncio.wait([self._building])
+        if not self._building.cancelled() and self._building.exception() is None:
+            await self._building.result().close()
+
+    async def _create(
+        self,
+        *,
+        model: str,
+        max_tokens: int,
+        system: str,
+        content: Sequence[str],
+        output_config: OutputConfigParam | None = None,
+    ) -> bytes:
+        """One user message to the API; the body of its answer, unread. Raises `PortError`, nothing else."""
+        failure: PortError
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                client = await self._client()
+                from anthropic import omit
+
+                response = await client.messages.with_raw_response.create(
+                    model=model,
+                    max_tokens=max_tokens,
+                    system=system,
+                    messages=[{"role": "user", "content": [{"type": "text", "text": text} for text in content]}],
+                    output_config=omit if output_config is None else output_config,
+                    thinking=_LEAST_THINKING.get(model, omit),
+                )
+                return await response.read()
+        except Exception as error:
+            failure = _as_port_error(error)
+        # Raised out here, so that the SDK's error, which holds the request, does not hang on ours as its context.
+        raise failure
+
+    async def _client(self) -> AsyncAnthropic:
+        if self._building is None:
+            self._building = asyncio.create_task(asyncio.to_thread(self._build))
+        # Shielded: a first caller that gives up must not take the client away from those who wait with it.
+        return await asyncio.shield(self._building)
+
+    def _build(self) -> AsyncAnthropic:
+        import httpx2
+        from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient
+
+        # At debug level, which ANTHROPIC_LOG in the environment can ask for, the SDK logs whole requests.
+        logging.getLogger("anthropic").setLevel(logging.WARNING)
+        return AsyncAnthropic(
+            api_key=self._api_key,
+            base_url=self._base_url,
+            timeout=httpx2.Timeout(self._timeout_s, connect=min(_CONNECT_TIMEOUT_S, self._timeout_s)),
+            max_retries=0,
+            open_telemetry=False,
+            http_client=None if self._transport is None else DefaultAsyncHttpxClient(transport=self._transport),
+        )
+
+
+def _as_port_error(error: Exception) -> PortError:
+    from anthropic import APIStatusError
+
+    if isinstance(error, APIStatusError):
+        return _of_status(error)
+    return TransientError(f"the model provider can't be reached: {type(error).__name__}")
+
+
+def _of_status(error: APIStatusError) -> PortError:
+    """The API's error by its status. Its text is left out: it may quote the request."""
+    status, headers = error.status_code, error.response.headers
+    told = " ".join(
+        word
+        for word in (f"the model provider answered {status}", error.type, error.request_id)
+        if word and re.fullmatch(r"[\w ]{1,80}", word)
+    )
+    may_pass = status in _TRANSIENT_STATUSES or not 400 <= status < 500
+    if may_pass or headers.get("x-should-retry") == "true":
+        return TransientError(told, _retry_after_s(headers))
+    if status in _OPERATOR_STATUSES:
+        _log.error(
+            "model_provider_refuses_us", status=status, hint="check ANTHROPIC_API_KEY, credit, EVAL_MODEL, WORK_MODEL"
+        )
+    return PermanentError(told)
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """The wait that the provider asks for, at most an hour; None without a readable one."""
+    for name, units_per_s in (("retry-after-ms", 1_000.0), ("retry-after", 1.0)):
+        try:
+            wait_s = float(headers[name]) / units_per_s
+        except (KeyError, ValueError):
+            continue
+        if math.isfinite(wait_s) and wait_s >= 0:
+            return min(wait_s, _RETRY_AFTER_MAX_S)
+    return None

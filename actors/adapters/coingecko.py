@@ -1,0 +1,69 @@
+"""The BTC price from CoinGecko's simple-price API, or from anything that answers in its shape."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from decimal import Decimal
+from typing import Any, Final
+
+import httpx
+
+from ..ports import TransientError
+
+TIMEOUT_S: Final = 5.0
+_BODY_MAX_BYTES: Final = 4_096
+
+
+class CoinGecko:
+    """Implements `ports.PriceSource`. Source: docs.coingecko.com, "Coin Price by IDs" (`/simple/price`)."""
+
+    def __init__(
+        self, url: str, *, transport: httpx.AsyncBaseTransport | None = None, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        self._url = url
+        self._timeout_s = timeout_s
+        self._client = httpx.AsyncClient(
+            transport=transport, timeout=timeout_s, follow_redirects=True, headers={"Accept": "application/json"}
+        )
+
+    async def fetch(self) -> Decimal:
+        """USD for one bitcoin, as it was written. Raises `TransientError` for every failure: there is no final one."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                body = await self._read()
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+            raise TransientError(f"the price source can't be reached: {type(error).__name__}") from None
+        return _price(body)
+
+    async def close(self) -> None:
+        """Ends connections."""
+        await self._client.aclose()
+
+    async def _read(self) -> bytes:
+        async with self._client.stream("GET", self._url) as response:
+            if response.status_code != 200:
+                raise TransientError(f"the price source answered {response.status_code}")
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                # A price takes 30 bytes; what sends more is something else, and could go on for ever.
+                if len(body) > _BODY_MAX_BYTES:
+                    raise TransientError("the price source's answer is too long")
+            return bytes(body)
+
+
+def _price(body: bytes) -> Decimal:
+    try:
+        answer: Any = json.loads(body, parse_float=Decimal, parse_int=Decimal, parse_constant=_no_constant)
+        price = answer["bitcoin"]["usd"]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        raise TransientError("the price source's answer is unreadable") from None
+    if not isinstance(price, Decimal):
+        raise TransientError("the price source's price is not a number")
+    return price
+
+
+def _no_constant(name: str) -> Decimal:
+    """Refuses NaN and Infinity, which Python's parser takes though JSON has no such numbers."""
+    raise ValueError(name)
