@@ -82,6 +82,16 @@ class ActorHost:
             task.cancel()
         await asyncio.gather(*self._tasks, *cut_off, return_exceptions=True)
 
+    @property
+    def live_actors(self) -> int:
+        """How many actors are in memory."""
+        return len(self._activations)
+
+    @property
+    def owned_partitions(self) -> frozenset[int]:
+        """The partitions that this host may write to, as far as it knows."""
+        return frozenset(self._epochs)
+
     def _busy(self) -> list[asyncio.Task[None]]:
         tasks = [task for activation in self._activations.values() for task in activation.running.values()]
         return tasks + [a.pump for a in self._activations.values() if a.pump is not None]
@@ -204,7 +214,8 @@ class ActorHost:
         )
         await self._journal.append(append)
         activation.state, activation.version = turn.state, version
-        if due_ms is not None and due_ms > now_ms:
+        # What is under way is due in the store, for the next host to find; this one need not be woken for it.
+        if due_ms is not None and (due_ms > now_ms or not behaviour.intents(activation.actor_id, turn.state)):
             self._ticker.schedule(activation.actor_id, due_ms)
 
     def _follow_up(self, activation: Activation, turn: Turn) -> None:

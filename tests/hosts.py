@@ -1,0 +1,89 @@
+"""A real host on a real store, with stand-ins for what lies outside, and a router to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+from redis.asyncio import Redis
+
+from satmeter.actors.adapters.redis_journal import RedisJournal
+from satmeter.actors.domain.demo import DemoBehaviour
+from satmeter.actors.domain.job import GetJob, JobState, JobView
+from satmeter.actors.domain.job_behaviour import JobBehaviour, JobTerms
+from satmeter.actors.effects import Effects
+from satmeter.actors.host import ActorHost
+from satmeter.actors.local import LocalLink
+from satmeter.actors.placement import PARTITIONS
+from satmeter.actors.router import Router
+from tests.fakes import FakeLightning, FakeLimits, FakeModel, FixedPrices
+from tests.jobs import BTC, JOB_TERMS
+
+
+@dataclass
+class World:
+    """What lies outside, which outlives hosts."""
+
+    redis: Redis
+    lightning: FakeLightning = field(default_factory=FakeLightning)
+    model: FakeModel = field(default_factory=FakeModel)
+    limits: FakeLimits = field(default_factory=FakeLimits)
+    job_terms: JobTerms = replace(JOB_TERMS, invoice_expiry_s=60)
+    offset_ms: int = 0
+
+    def __post_init__(self) -> None:
+        self.lightning.now_ms = self.now_ms
+
+    def now_ms(self) -> int:
+        """The hosts' clock: the loop's own, moved on by `offset_ms`."""
+        return 1_800_000_000_000 + int(asyncio.get_running_loop().time() * 1_000) + self.offset_ms
+
+    def host(self, passivate_after_s: float = 60.0) -> ActorHost:
+        """A host that has not been started."""
+        effects = Effects(self.lightning, self.model, FixedPrices(BTC), self.limits)
+        behaviours = {"job": JobBehaviour(self.job_terms), "demo": DemoBehaviour("haiku")}
+        return ActorHost(
+            RedisJournal(self.redis), effects, behaviours, passivate_after_s=passivate_after_s, now_ms=self.now_ms
+        )
+
+    @asynccontextmanager
+    async def serving(self, passivate_after_s: float = 60.0) -> AsyncIterator[tuple[ActorHost, Router]]:
+        """A host that owns everything, and a router to it. At the end it stops without waiting for anything."""
+        host = self.host(passivate_after_s)
+        await host.start(range(PARTITIONS))
+        router = Router({"host-0": LocalLink(host)})
+        try:
+            yield host, router
+        finally:
+            await router.close()
+            await host.stop(patience_s=0)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = 10.0) -> None:
+    """Waits until the condition holds."""
+    async with asyncio.timeout(timeout_s):
+        while not await condition():
+            await _a_moment()
+
+
+async def _a_moment() -> None:
+    moment = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.005, moment.set)
+    await moment.wait()
+
+
+async def job_in(router: Router, job_id: str, state: JobState) -> JobView:
+    """The job once it has come to that state."""
+    found: list[JobView] = []
+
+    async def arrived() -> bool:
+        reply = await router.call(job_id, GetJob())
+        assert isinstance(reply, JobView)
+        found.append(reply)
+        return reply.state is state
+
+    await until(arrived)
+    return found[-1]
