@@ -158,8 +158,11 @@ class Journal(Protocol):
         ...
 
     async def append(self, append: Append) -> None:
-        """Writes all of it or nothing. Raises `FencedError` or `ConflictError` when nothing was written;
-        `TransientError` when that is unknown: the caller must load again before it goes on."""
+        """Writes all of it or nothing.
+
+        Raises `FencedError` or `ConflictError` when nothing was written; `TransientError` when that is unknown: the
+        caller must load again before it goes on.
+        """
         ...
 
     async def load(self, partition: int, actor_id: str) -> Stored:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import msgspec
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -40,32 +41,52 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, populate_by_name=True, extra="ignore", env_ignore_empty=True)
 
-    env: Environment = _var("SATMETER_ENV", Environment.DEVELOPMENT, "`development` or `production`, which has no stubs.")
+    env: Environment = _var(
+        "SATMETER_ENV", Environment.DEVELOPMENT, "`development` or `production`, which has no stubs."
+    )
     host: str = _var("SATMETER_HOST", "127.0.0.1", "Address to listen on (`--host`).")
     port: int = _var("SATMETER_PORT", 8402, "Port to listen on (`--port`).", ge=0, le=65_535)
     workers: int = _var("SATMETER_WORKERS", 1, "Front processes on the port (`--workers`).", ge=1, le=64)
-    data_dir: Path = _var("SATMETER_DATA_DIR", Path(".satmeter"), "Where the embedded store and keys live (`--data-dir`).")
-    log_level: Literal["debug", "info", "warning", "error"] = _var("SATMETER_LOG_LEVEL", "info", "Least level that is logged.")
+    data_dir: Path = _var(
+        "SATMETER_DATA_DIR", Path(".satmeter"), "Where the embedded store and keys live (`--data-dir`)."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _var(
+        "SATMETER_LOG_LEVEL", "info", "Least level that is logged."
+    )
 
-    redis_url: str | None = _var("REDIS_URL", None, "Your own Redis or Valkey, 7.0 on; without it an embedded one is run.")
+    redis_url: str | None = _var(
+        "REDIS_URL", None, "Your own Redis or Valkey, 7.0 on; without it an embedded one is run."
+    )
     ray_address: str | None = _var("RAY_ADDRESS", None, "An existing Ray cluster; without it one is run on 127.0.0.1.")
     hosts: int | None = _var("SATMETER_HOSTS", None, "Actor host processes; without it one for each CPU.", ge=1, le=256)
-    passivate_after_s: float = _var("SATMETER_PASSIVATE_AFTER_S", 60.0, "Idle seconds after which an actor leaves memory.", gt=0)
+    passivate_after_s: float = _var(
+        "SATMETER_PASSIVATE_AFTER_S", 60.0, "Idle seconds after which an actor leaves memory.", gt=0
+    )
 
     lnbits_url: str | None = _var("LNBITS_URL", None, "The LNbits server; without it a stub node.")
     lnbits_invoice_key: SecretStr | None = _var("LNBITS_INVOICE_KEY", None, "The wallet's invoice key.")
     lnbits_admin_key: SecretStr | None = _var("LNBITS_ADMIN_KEY", None, "The wallet's admin key; only for payouts.")
-    lightning_timeout_s: float = _var("SATMETER_LIGHTNING_TIMEOUT_S", 10.0, "Longest wait for one call to the node.", gt=0)
-    lightning_concurrency: int = _var("SATMETER_LIGHTNING_CONCURRENCY", 16, "Calls to the node at once, per process.", ge=1)
-    sweep_interval_s: float = _var("SATMETER_SWEEP_INTERVAL_S", 1.0, "Seconds between looks for payments that no push told.", gt=0)
+    lightning_timeout_s: float = _var(
+        "SATMETER_LIGHTNING_TIMEOUT_S", 10.0, "Longest wait for one call to the node.", gt=0
+    )
+    lightning_concurrency: int = _var(
+        "SATMETER_LIGHTNING_CONCURRENCY", 16, "Calls to the node at once, per process.", ge=1
+    )
+    sweep_interval_s: float = _var(
+        "SATMETER_SWEEP_INTERVAL_S", 1.0, "Seconds between looks for payments that no push told.", gt=0
+    )
     invoice_expiry_s: int = _var("SATMETER_INVOICE_EXPIRY_S", 3_600, "Life of an invoice in seconds.", ge=1, le=86_400)
 
-    anthropic_api_key: SecretStr | None = _var("ANTHROPIC_API_KEY", None, "The model provider's key; without it a stub model.")
+    anthropic_api_key: SecretStr | None = _var(
+        "ANTHROPIC_API_KEY", None, "The model provider's key; without it a stub model."
+    )
     anthropic_base_url: str | None = _var("ANTHROPIC_BASE_URL", None, "Another address of the Messages API.")
     eval_model: str = _var("EVAL_MODEL", "claude-haiku-5-5", "The model that evaluates requests.")
     work_model: str = _var("WORK_MODEL", "claude-sonnet-5-5", "The model that does the work.")
     model_timeout_s: float = _var("SATMETER_MODEL_TIMEOUT_S", 300.0, "Longest wait for one answer of the model.", gt=0)
-    model_attempts: int = _var("SATMETER_MODEL_ATTEMPTS", 5, "Model calls for one step of a job before it fails.", ge=1, le=20)
+    model_attempts: int = _var(
+        "SATMETER_MODEL_ATTEMPTS", 5, "Model calls for one step of a job before it fails.", ge=1, le=20
+    )
 
     btc_price_url: str = _var(
         "BTC_PRICE_URL",
@@ -77,8 +98,12 @@ class Settings(BaseSettings):
     )
 
     margin_pct: Decimal = _var("SATMETER_MARGIN_PCT", Decimal(40), "Percent on top of cost.", ge=0, le=10_000)
-    infra_usd_per_month: Decimal = _var("SATMETER_INFRA_USD_PER_MONTH", Decimal(50), "Infrastructure cost of a month.", ge=0)
-    requests_per_month: int = _var("SATMETER_REQUESTS_PER_MONTH", 100_000, "Requests that a month's cost is spread over.", ge=1)
+    infra_usd_per_month: Decimal = _var(
+        "SATMETER_INFRA_USD_PER_MONTH", Decimal(50), "Infrastructure cost of a month.", ge=0
+    )
+    requests_per_month: int = _var(
+        "SATMETER_REQUESTS_PER_MONTH", 100_000, "Requests that a month's cost is spread over.", ge=1
+    )
     eval_fee_sats: int = _var("SATMETER_EVAL_FEE_SATS", 10, "Price of evaluating a job's request.", ge=1, le=1_000_000)
     rates_file: Path | None = _var("SATMETER_RATES_FILE", None, "A TOML file instead of `config/rates.toml`.")
     rates: dict[str, dict[str, Any]] = _var("SATMETER_RATES", {}, "JSON: rates per model, laid over the file's.")
@@ -92,13 +117,24 @@ class Settings(BaseSettings):
         "SATMETER_TRUSTED_PROXIES", (), "Addresses or networks, by comma, whose X-Forwarded-For is believed."
     )
 
-    macaroon_root_key: SecretStr | None = _var("MACAROON_ROOT_KEY", None, "32 bytes in hex; all credentials derive from it.")
+    macaroon_root_key: SecretStr | None = _var(
+        "MACAROON_ROOT_KEY", None, "32 bytes in hex; all credentials derive from it."
+    )
     operator_token: SecretStr | None = _var("OPERATOR_TOKEN", None, "Opens the operator's pages.")
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("tiers", mode="before")
+    @classmethod
+    def _read_tiers(cls, value: Any) -> Any:
+        tiers = msgspec.convert(value, dict[Size, Tier])  # pydantic can't build these; raises a ValueError of its own
+        for size, tier in tiers.items():
+            if min(msgspec.structs.astuple(tier)) < 1 or tier.output_tokens > tier.max_tokens:
+                raise ValueError(f"{size}: tokens must be at least 1, and output_tokens at most max_tokens")
+        return tiers
 
     @field_validator("macaroon_root_key")
     @classmethod

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from satmeter.actors.adapters.redis_journal import RedisJournal
+from satmeter.actors.domain.behaviour import Behaviour
 from satmeter.actors.domain.demo import DemoBehaviour
 from satmeter.actors.domain.job import GetJob, JobState, JobView
 from satmeter.actors.domain.job_behaviour import JobBehaviour, JobTerms
@@ -44,7 +46,7 @@ class World:
     def host(self, passivate_after_s: float = 60.0) -> ActorHost:
         """A host that has not been started."""
         effects = Effects(self.lightning, self.model, FixedPrices(BTC), self.limits)
-        behaviours = {"job": JobBehaviour(self.job_terms), "demo": DemoBehaviour("haiku")}
+        behaviours: dict[str, Behaviour[Any]] = {"job": JobBehaviour(self.job_terms), "demo": DemoBehaviour("haiku")}
         return ActorHost(
             RedisJournal(self.redis), effects, behaviours, passivate_after_s=passivate_after_s, now_ms=self.now_ms
         )

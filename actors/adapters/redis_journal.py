@@ -5,7 +5,7 @@ Keys of a partition share a hash tag, so that the script works on Redis Cluster 
     satmeter:{p0017}:epoch       the number that every write must carry
     satmeter:{p0017}:due         sorted set of actor ids by due time
     satmeter:{p0017}:j:<actor>   list of events; its length is the actor's version
-    satmeter:{p0017}:s:<actor>   "<version>\n<state>", a state that spares folding the events before it
+    satmeter:{p0017}:s:<actor>   the version, a newline, and a state that spares folding the events before it
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class Settlement(msgspec.Struct, frozen=True):
 
 
 class Settle(Command, frozen=True, tag="settle"):
-    """Credits a payment that the node reported as settled. A payment hash is credited once, however often this comes."""
+    """Credits a payment that the node reported as settled: once, however often this comes."""
 
     payment_hash: str
     amount_msat: Msat

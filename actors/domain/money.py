@@ -116,6 +116,6 @@ def _ceil_units(price_usd: Decimal, btc_price_usd: Decimal, units_per_btc: int) 
 
 
 def usd_text(amount_usd: Decimal) -> str:
-    """Dollars as the wire shows them: exact plain digits without an exponent, so that a client can compute with them."""
+    """Dollars as the wire shows them: exact, in plain digits without an exponent; a client can compute with them."""
     text = format(amount_usd.normalize(EXACT), "f")
     return text if "." in text else f"{text}.00"

@@ -16,7 +16,7 @@ GOOD_USAGE = {"input_tokens": 10, "output_tokens": 5}
 ACCEPT = {"reason": "It is a clear task.", "decision": "accept", "size": "small"}
 
 
-def message(text: str, stop_reason: str = "end_turn", **changes: Any) -> bytes:
+def message(text: str, stop_reason: str | None = "end_turn", **changes: Any) -> bytes:
     body = {
         "id": "msg_1",
         "type": "message",
@@ -152,7 +152,7 @@ def test_an_empty_answer_may_be_asked_for_again() -> None:
         message("x", content=[{"type": "text"}]),
         message("x", content=[{"type": "text", "text": 5}]),
         message("x", content=[{"text": "x"}]),
-        message("x", stop_reason=None),
+        message("x", stop_reason=None),  # type: ignore[arg-type]
     ],
 )
 def test_rubbish_instead_of_an_answer_may_be_asked_for_again(body: bytes) -> None:

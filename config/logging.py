@@ -1,0 +1,85 @@
+"""Logs: for people on a terminal, JSON lines elsewhere, and never a secret in them.
+
+Everything of a process goes through here, libraries included, to standard error.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from typing import Any, Final
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+_REDACTED: Final = "[redacted]"
+# Compared without case and punctuation, so that `X-Api-Key`, `api_key` and `apiKey` are one name.
+_SECRET_NAMES: Final = frozenset({"prompt", "request", "result", "text", "body", "token", "paymentrequest", "bolt11"})
+_SECRET_PARTS: Final = (
+    "authorization", "macaroon", "preimage", "apikey", "rootkey", "invoicekey", "adminkey", "password", "secret",
+    "operatortoken", "cookie",
+)  # fmt: skip
+_URL_CREDENTIALS: Final = re.compile(r"://[^/@\s]+@")
+# At lower levels these write whole requests: keys in addresses and headers, and clients' prompts.
+_TALKATIVE: Final = ("anthropic", "httpcore", "httpx", "websockets", "urllib3", "asyncio")
+
+
+def configure_logging(level: str) -> None:
+    """Sets up logging for this process; `level` is debug, info, warning or error. May be called again."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(sys.stderr.isatty())],
+        )
+    )
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
+
+
+def _rendering(for_people: bool) -> list[Processor]:
+    # Both render exceptions without the values of local variables, which hold prompts and keys.
+    if for_people:
+        plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        return [structlog.processors.format_exc_info, redact, plain]
+    return [structlog.processors.format_exc_info, redact, structlog.processors.JSONRenderer(default=str)]
+
+
+def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Takes secrets out of an entry: values under telling names, at any depth, and credentials inside addresses."""
+    return {name: _clean(name, value) for name, value in event.items()}
+
+
+def _clean(name: str, value: Any) -> Any:
+    if _is_secret(name):
+        return _REDACTED
+    if isinstance(value, str):
+        return _URL_CREDENTIALS.sub(f"://{_REDACTED}@", value)
+    if isinstance(value, dict):
+        return {key: _clean(str(key), inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean("", inner) for inner in value]
+    return value
+
+
+def _is_secret(name: str) -> bool:
+    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    return plain in _SECRET_NAMES or any(part in plain for part in _SECRET_PARTS)

@@ -1,0 +1,113 @@
+"""What a configuration must fulfil beyond the types of its settings, and which parts it makes real."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_network
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from .settings import Settings
+
+_HTTP: Final = frozenset({"http", "https"})
+_REDIS: Final = frozenset({"redis", "rediss", "unix"})
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Something wrong: the variable at fault, and a sentence that says what to do about it. Holds no secret."""
+
+    variable: str
+    message: str
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A part of the server: whether it is the real thing or a stub, and which."""
+
+    name: str
+    real: bool
+    detail: str
+
+
+def parts(settings: Settings) -> list[Part]:
+    """What the server would consist of with these settings."""
+    store = "yours, at REDIS_URL" if settings.redis_url else f"embedded Valkey, data in {settings.data_dir}"
+    actors = f"Ray at {settings.ray_address}" if settings.ray_address else "Ray on 127.0.0.1"
+    lightning = f"LNbits at {settings.lnbits_url}" if settings.lnbits_url else "a stub node; set LNBITS_URL"
+    model = (
+        f"Anthropic, {settings.eval_model} evaluates and {settings.work_model} works"
+        if settings.anthropic_api_key
+        else "a stub model; set ANTHROPIC_API_KEY"
+    )
+    return [
+        Part("Store", True, store),
+        Part("Actors", True, actors),
+        Part("Lightning", settings.lnbits_url is not None, lightning),
+        Part("Model", settings.anthropic_api_key is not None, model),
+    ]
+
+
+def problems(settings: Settings) -> list[Problem]:
+    """Everything that speaks against starting with these settings, without asking anything outside."""
+    found = [*_lightning(settings), *_model(settings), *_addresses(settings)]
+    return [*found, *_production(settings)] if settings.production else found
+
+
+def _lightning(settings: Settings) -> Iterator[Problem]:
+    if settings.lnbits_url and not settings.lnbits_invoice_key:
+        yield Problem("LNBITS_INVOICE_KEY", "LNBITS_URL is set: set the invoice key of your wallet there, too.")
+    if not settings.lnbits_url and (settings.lnbits_invoice_key or settings.lnbits_admin_key):
+        yield Problem("LNBITS_URL", "An LNbits key is set, but no server to use it with: set its address.")
+
+
+def _model(settings: Settings) -> Iterator[Problem]:
+    if settings.anthropic_base_url and not settings.anthropic_api_key:
+        yield Problem("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL is set: set the key that it takes, too.")
+    try:
+        settings.terms()
+    except (OSError, ValueError) as error:
+        variable = "SATMETER_RATES_FILE" if settings.rates_file else "SATMETER_RATES"
+        yield Problem(variable, f"The models' prices can't be used: {error}.")
+
+
+def _addresses(settings: Settings) -> Iterator[Problem]:
+    for variable, url, schemes in (
+        ("REDIS_URL", settings.redis_url, _REDIS),
+        ("LNBITS_URL", settings.lnbits_url, _HTTP),
+        ("ANTHROPIC_BASE_URL", settings.anthropic_base_url, _HTTP),
+        ("BTC_PRICE_URL", settings.btc_price_url, _HTTP),
+    ):
+        if url is not None and not _is_url(url, schemes):
+            yield Problem(
+                variable, f"Not an address: it must begin with {' or '.join(f'{s}://' for s in sorted(schemes))}."
+            )
+    for proxy in settings.trusted_proxies:
+        try:
+            ip_network(proxy, strict=False)
+        except ValueError:
+            yield Problem(
+                "SATMETER_TRUSTED_PROXIES", f"{proxy!r} is neither an IP address nor a network like 10.0.0.0/8."
+            )
+
+
+def _is_url(url: str, schemes: frozenset[str]) -> bool:
+    try:
+        split = urlsplit(url)
+    except ValueError:
+        return False
+    return split.scheme in schemes and bool(split.path if split.scheme == "unix" else split.hostname)
+
+
+def _production(settings: Settings) -> Iterator[Problem]:
+    if not settings.lnbits_url:
+        yield Problem("LNBITS_URL", "Production takes no stub node: set LNBITS_URL and LNBITS_INVOICE_KEY.")
+    if not settings.anthropic_api_key:
+        yield Problem("ANTHROPIC_API_KEY", "Production takes no stub model: set your key.")
+    if not settings.macaroon_root_key:
+        yield Problem(
+            "MACAROON_ROOT_KEY",
+            "Production needs a key that outlives this machine: set 32 bytes in hex (`openssl rand -hex 32`).",
+        )
+    if not settings.rate_limits:
+        yield Problem("SATMETER_RATE_LIMITS", "Only load tests may switch the limits off: remove it in production.")

@@ -1,0 +1,113 @@
+"""The command line, `satmeter`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+from rich.console import Console
+from rich.table import Table
+
+from ..config.rules import Problem, parts, problems
+from ..config.settings import Settings
+
+main = typer.Typer(
+    help="Sells AI compute for Bitcoin Lightning sats. Every setting is an environment variable, see the README.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@main.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (SATMETER_HOST; 127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one (SATMETER_PORT; 8402).")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where the embedded store and keys live (SATMETER_DATA_DIR; ./.satmeter).")
+    ] = None,
+    redis_url: Annotated[
+        str | None, typer.Option(help="Your own Redis or Valkey, 7.0 on, instead of the embedded one (REDIS_URL).")
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="An existing Ray cluster instead of one on this machine (RAY_ADDRESS).")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Front processes on the port (SATMETER_WORKERS; 1).")] = None,
+) -> None:
+    """Start everything on this machine and serve, until SIGTERM or Ctrl-C."""
+    flags = {
+        "SATMETER_HOST": host,
+        "SATMETER_PORT": port,
+        "SATMETER_DATA_DIR": data_dir,
+        "REDIS_URL": redis_url,
+        "RAY_ADDRESS": ray_address,
+        "SATMETER_WORKERS": workers,
+    }
+    settings = _load({name: value for name, value in flags.items() if value is not None})
+    _refuse(problems(settings))
+    from .probes import store_problems
+
+    _refuse(asyncio.run(store_problems(settings)))
+    # Last, as it loads Ray and all else: what is wrong with the settings is told at once, not seconds later.
+    from .serve import run
+
+    raise typer.Exit(run(settings))
+
+
+@main.command()
+def check() -> None:
+    """Tell what is wrong with the configuration in the environment; the exit status is 1 when something is."""
+    from .probes import probe
+
+    settings = _load({})
+    found = problems(settings)
+    console = Console()
+    table = Table("Part", "Is", "Which", box=None, padding=(0, 2, 0, 0))
+    for part in parts(settings):
+        table.add_row(part.name, "[green]real[/]" if part.real else "[yellow]stub[/]", part.detail)
+    console.print(table, highlight=False)
+    # With settings that contradict each other, asking the parts would only repeat it in other words.
+    _refuse(found or asyncio.run(probe(settings)))
+    console.print(f"\nNothing is wrong: this can run in {settings.env.value}.", highlight=False)
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(package_version("satmeter"))
+
+
+def _load(flags: dict[str, Any]) -> Settings:
+    try:
+        return Settings(**flags)
+    except ValidationError as error:
+        # The input is left out: it may be a secret with a typing error in it.
+        lines = [(_place(item["loc"]), item["msg"].removeprefix("Value error, ")) for item in error.errors()]
+    except SettingsError as error:
+        lines = [(_variable_of(error), "must be valid JSON")]
+    for place, message in lines:
+        typer.echo(f"{place}: {message}", err=True)
+    raise typer.Exit(2)
+
+
+def _variable_of(error: SettingsError) -> str:
+    # The library names only the field, and only in its text: error parsing value for field "tiers" from source "...".
+    match = re.search(r'field "(\w+)"', str(error))
+    return str(Settings.model_fields[match[1]].validation_alias) if match else "The environment"
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location))
+
+
+def _refuse(found: list[Problem]) -> None:
+    if found:
+        for problem in found:
+            typer.echo(f"{problem.variable}: {problem.message}", err=True)
+        raise typer.Exit(1)

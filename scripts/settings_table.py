@@ -1,0 +1,55 @@
+"""The README's table of settings, made from the settings themselves. Run it to write the README anew."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from ..config.settings import Settings
+
+BEGIN: Final = "<!-- settings:begin -->"
+END: Final = "<!-- settings:end -->"
+
+
+def render() -> str:
+    """The table in Markdown: variable, default, meaning; a line for each setting, in their order."""
+    lines = ["| Variable | Default | Meaning |", "|---|---|---|"]
+    for field in Settings.model_fields.values():
+        default = f"`{text}`" if (text := _text(field.default)) else ""
+        lines.append(f"| `{field.validation_alias}` | {default} | {field.description} |")
+    return "\n".join(lines)
+
+
+def insert(document: str) -> str:
+    """The document with the table between its marks. Raises `ValueError` when a mark is missing."""
+    before, begin, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the marks {BEGIN} and {END} must stand in the document")
+    return f"{before}{BEGIN}\n{render()}\n{END}{after}"
+
+
+def _text(default: Any) -> str:
+    if default is None or default in ((), {}):
+        return ""
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    if isinstance(default, dict):
+        return msgspec.json.encode(default).decode()
+    if isinstance(default, Decimal):
+        return format(default, "f")
+    return str(default.value if isinstance(default, Enum) else default)
+
+
+def main() -> None:
+    """Writes the table into the README of the current directory."""
+    readme = Path("README.md")
+    readme.write_text(insert(readme.read_text()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from satmeter.actors.domain.errors import Code, Refusal, RefusedError
+from satmeter.actors.domain.job import GetJob
+from satmeter.actors.messages import Answer, Call, Cancel, NotOwner, Ping, Pong, WireReply
+from satmeter.actors.placement import PARTITIONS, owned_by, owner_of, partition_of
+from satmeter.actors.router import LinkError, Router
+
+NOT_FOUND = Refusal(Code.NOT_FOUND, "no")
+
+
+class FakeHost:
+    """A link whose host the test plays: it sees batches, answers calls, and dies."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Call | Cancel]] = []
+        self.dead = False
+        self.taken = asyncio.Event()
+        self.taken.set()
+        self._answers: dict[str, asyncio.Queue[Answer]] = {}
+        self._inboxes: dict[int, str] = {}
+        self._arrived = asyncio.Condition()
+        self._death = asyncio.Event()
+
+    async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
+        await self.taken.wait()
+        if self.dead:
+            raise LinkError("dead")
+        async with self._arrived:
+            self.batches.append([call for call in calls if not _is_ping(call)])
+            for call in calls:
+                self._inboxes[call.call_id] = inbox_id
+                if _is_ping(call):
+                    self.answer(call.call_id, Pong())
+            self._arrived.notify_all()
+
+    async def collect(self, inbox_id: str) -> Sequence[Answer]:
+        queue = self._answers.setdefault(inbox_id, asyncio.Queue())
+        death, answer = asyncio.create_task(self._death.wait()), asyncio.create_task(queue.get())
+        await asyncio.wait({death, answer}, return_when=asyncio.FIRST_COMPLETED)
+        death.cancel()
+        if self.dead:
+            answer.cancel()
+            raise LinkError("dead")
+        return [answer.result()]
+
+    def answer(self, call_id: int, reply: WireReply, last: bool = True) -> None:
+        """Answers a call where it last came from."""
+        queue = self._answers.setdefault(self._inboxes[call_id], asyncio.Queue())
+        queue.put_nowait(Answer(call_id, reply, last))
+
+    def die(self) -> None:
+        """All that was taken is lost."""
+        self.dead = True
+        self._death.set()
+
+    def revive(self) -> None:
+        """A successor answers."""
+        self.dead = False
+        self._death = asyncio.Event()
+
+    async def calls(self, count: int) -> list[Call]:
+        """All calls so far, once there are so many."""
+        async with asyncio.timeout(5), self._arrived:
+            await self._arrived.wait_for(lambda: len(self._seen()) >= count)
+            return self._seen()
+
+    def _seen(self) -> list[Call]:
+        return [call for batch in self.batches for call in batch if isinstance(call, Call)]
+
+
+def _is_ping(call: Call | Cancel) -> bool:
+    return isinstance(call, Call) and isinstance(call.command, Ping)
+
+
+async def test_what_waits_while_a_batch_is_on_its_way_shares_the_next() -> None:
+    host = FakeHost()
+    router = Router({"host-0": host})
+    host.taken.clear()
+    asks = [asyncio.create_task(router.call(f"job_{n}", GetJob())) for n in range(100)]
+    await asyncio.wait(asks, timeout=0)
+    host.taken.set()
+    calls = await host.calls(100)
+    assert len([batch for batch in host.batches if batch]) <= 2
+    for call in calls:
+        host.answer(call.call_id, Pong())
+    assert await asyncio.gather(*asks) == [Pong()] * 100
+    await router.close()
+
+
+async def test_a_refusal_is_raised() -> None:
+    host = FakeHost()
+    router = Router({"host-0": host})
+    ask = asyncio.create_task(router.call("job_1", GetJob()))
+    (call,) = await host.calls(1)
+    host.answer(call.call_id, NOT_FOUND)
+    with pytest.raises(RefusedError) as refused:
+        await ask
+    assert refused.value.refusal == NOT_FOUND
+    await router.close()
+
+
+async def test_unanswered_calls_are_sent_again_to_the_successor_of_a_dead_host() -> None:
+    host = FakeHost()
+    router = Router({"host-0": host})
+    ask = asyncio.create_task(router.call("job_1", GetJob()))
+    await host.calls(1)
+    host.die()
+    host.revive()
+    first, second = await host.calls(2)
+    assert first == second
+    host.answer(second.call_id, Pong())
+    assert await ask == Pong()
+    await router.close()
+
+
+async def test_a_host_that_stays_away_is_answered_as_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("satmeter.actors.router._PATIENCE_S", 0.05)
+    host = FakeHost()
+    host.die()
+    router = Router({"host-0": host})
+    with pytest.raises(RefusedError) as refused:
+        await router.call("job_1", GetJob())
+    assert refused.value.refusal.code is Code.UNAVAILABLE
+    assert refused.value.refusal.retry_after_s
+    await router.close()
+
+
+async def test_a_call_to_a_host_that_lost_the_partition_is_made_again() -> None:
+    host = FakeHost()
+    router = Router({"host-0": host})
+    ask = asyncio.create_task(router.call("job_1", GetJob()))
+    (call,) = await host.calls(1)
+    host.answer(call.call_id, NotOwner())
+    _, again = await host.calls(2)
+    host.answer(again.call_id, Pong())
+    assert await ask == Pong()
+    await router.close()
+
+
+async def test_more_calls_than_the_limit_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("satmeter.actors.router._IN_FLIGHT_MAX", 1)
+    host = FakeHost()
+    router = Router({"host-0": host})
+    first = asyncio.create_task(router.call("job_1", GetJob()))
+    await host.calls(1)
+    with pytest.raises(RefusedError) as refused:
+        await router.call("job_2", GetJob())
+    assert refused.value.refusal.code is Code.UNAVAILABLE
+    first.cancel()
+    await router.close()
+
+
+async def test_a_caller_that_leaves_is_cancelled_at_the_host() -> None:
+    host = FakeHost()
+    router = Router({"host-0": host})
+    ask = asyncio.create_task(router.call("job_1", GetJob()))
+    (call,) = await host.calls(1)
+    ask.cancel()
+    async with asyncio.timeout(5):
+        while Cancel(call.call_id) not in [message for batch in host.batches for message in batch]:
+            async with host._arrived:
+                await host._arrived.wait()
+    await router.close()
+
+
+def test_each_partition_has_one_owner_and_a_new_host_moves_only_its_share() -> None:
+    three, four = ["a", "b", "c"], ["a", "b", "c", "d"]
+    owned = [owned_by(host_id, three) for host_id in three]
+    assert sorted(partition for share in owned for partition in share) == list(range(PARTITIONS))
+    assert all(250 < len(share) < 450 for share in owned)
+    moved = [p for p in range(PARTITIONS) if owner_of(p, three) != owner_of(p, four)]
+    assert all(owner_of(partition, four) == "d" for partition in moved)
+    assert 150 < len(moved) < 350
+
+
+def test_an_id_keeps_its_partition_for_good() -> None:
+    assert partition_of("job_0123456789abcdefghijklmnopqrstuv") == 638
