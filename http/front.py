@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..actors.domain.pricing import BtcPrice
@@ -28,12 +30,17 @@ class StubPayments(Protocol):
         ...
 
 
+def _system_now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class Front:
     """The services of a front process.
 
     `checks` are the parts that readiness asks, by the name that a 503 shows; each raises when its part can't be
-    reached. `id_key` is the secret that ids made from idempotency keys and client digests derive from.
+    reached. `id_key` is the secret that ids made from idempotency keys and client digests derive from. Whoever ends
+    the process sets `ending` first: event streams, which would otherwise go on for hours, then end at once.
     """
 
     settings: Settings
@@ -43,3 +50,5 @@ class Front:
     stub_node: StubPayments | None
     checks: Mapping[str, Callable[[], Awaitable[None]]]
     id_key: bytes
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
+    now_ms: Callable[[], int] = _system_now_ms

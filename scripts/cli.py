@@ -14,6 +14,7 @@ from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.table import Table
 
+from ..config.ray_environment import prepare_ray
 from ..config.rules import Problem, parts, problems
 from ..config.settings import Settings
 
@@ -54,6 +55,7 @@ def serve(
     from .probes import store_problems
 
     _refuse(asyncio.run(store_problems(settings)))
+    prepare_ray(own_cluster=settings.ray_address is None)
     # Last, as it loads Ray and all else: what is wrong with the settings is told at once, not seconds later.
     from .serve import run
 

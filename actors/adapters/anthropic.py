@@ -45,7 +45,7 @@ _LEAST_THINKING: Final[Mapping[str, ThinkingConfigParam]] = {
 class AnthropicModel:
     """Implements `ports.Model`. One for each process: it holds the connections.
 
-    One call is one attempt (`max_retries=2`); `timeout_s` bounds it as a whole. The SDK takes a second to import, so
+    One call is one attempt (`max_retries=0`); `timeout_s` bounds it as a whole. The SDK takes a second to import, so
     it is imported, and the client built, in a thread at the first call: a host is ready sooner, and its loop goes on.
     Nothing of a request or an answer is ever put into a log or an exception.
     """
@@ -140,7 +140,7 @@ class AnthropicModel:
             api_key=self._api_key,
             base_url=self._base_url,
             timeout=httpx2.Timeout(self._timeout_s, connect=min(_CONNECT_TIMEOUT_S, self._timeout_s)),
-            max_retries=2,
+            max_retries=0,
             open_telemetry=False,
             http_client=None if self._transport is None else DefaultAsyncHttpxClient(transport=self._transport),
         )

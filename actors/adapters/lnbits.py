@@ -1,0 +1,191 @@
+"""The Lightning node by way of LNbits's REST API. The stub node is the same client over another transport.
+
+Source for what LNbits answers: LNbits 1.6.2, `core/views/payment_api.py`; tests/contract holds us to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Final
+
+import httpx
+import msgspec
+
+from ..domain.invoices import Invoice, Settlement
+from ..ports import InvoiceOrder, PermanentError, PortError, TransientError
+from .lnbits_hints import websocket_hints
+from .lnbits_wire import (
+    ACTOR,
+    TAG,
+    Payment,
+    Status,
+    Wallet,
+    detail_of,
+    is_payment_hash,
+    read,
+    read_new_invoice,
+    rubbish,
+)
+
+# A list of 100 payments takes 200 kB; other users of the wallet may attach more to theirs.
+_BODY_MAX_BYTES: Final = 8 * 1_048_576
+_RETRY_AFTER_MAX_S: Final = 60.0
+_DETAIL_MAX_CHARS: Final = 200
+# Below 500, but not the fault of what was asked: time-out, too early, too many.
+_TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
+_UNKNOWN_PAYMENT: Final = "payment does not exist"
+
+# Settled incoming payments of ours, the newest first. `updated_at` is when a payment was settled.
+_SETTLED: Final[Mapping[str, str]] = {
+    "status[eq]": "success",
+    "amount[gt]": "0",
+    "tag[eq]": TAG,
+    "sortby": "updated_at",
+    "direction": "desc",
+}
+
+HintSource = Callable[[], AsyncIterator[str]]
+"""Opens a connection that yields payment hashes; raises `TransientError` when it breaks."""
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    status: int
+    body: bytes
+    retry_after_s: float | None
+
+
+class LnbitsLightning:
+    """Implements `ports.Lightning` with a wallet's invoice key, which can't spend.
+
+    Every call ends within `timeout_s`, its wait for one of `concurrency` slots included. Neither keys nor addresses
+    are ever put into an exception. `transport` and `hints` are the stub node's way in.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        invoice_key: str,
+        *,
+        timeout_s: float,
+        concurrency: int,
+        transport: httpx.AsyncBaseTransport | None = None,
+        hints: HintSource | None = None,
+    ) -> None:
+        self._key = invoice_key
+        self._timeout_s = timeout_s
+        self._slots = asyncio.Semaphore(concurrency)
+        self._hints = hints or (lambda: websocket_hints(url, invoice_key, open_timeout_s=timeout_s))
+        self._client = httpx.AsyncClient(
+            base_url=url,
+            transport=transport,
+            timeout=timeout_s,
+            limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
+            headers={"X-Api-Key": invoice_key, "Accept": "application/json"},
+        )
+
+    async def create_invoice(self, order: InvoiceOrder) -> Invoice:
+        """Makes an invoice, and holds it to what was ordered. Raises `TransientError` or `PermanentError`."""
+        body = {
+            "out": False,  # LNbits's default is to pay
+            "unit": "sat",
+            "amount": order.amount_sats,
+            "memo": order.memo,
+            "expiry": order.expiry_s,
+            "extra": {"tag": TAG, ACTOR: order.actor_id},
+        }
+        return read_new_invoice(self._good(await self._ask("POST", "/api/v1/payments", json=body)), order)
+
+    async def lookup(self, payment_hash: str) -> Settlement | None:
+        """The settled incoming payment with this hash, by the node's own word. None while unpaid or unknown.
+
+        Raises `TransientError`, and `PermanentError` when the payment exists but the node does not show it to our key:
+        for a wrong key, LNbits answers with the bare status of anybody's payment, even of one that went out.
+        """
+        if not is_payment_hash(payment_hash):
+            return None
+        answer = await self._ask("GET", f"/api/v1/payments/{payment_hash}")
+        # Only LNbits's own words: taking a proxy's 404 for "unknown" would let a paid invoice lapse.
+        if answer.status == 404 and _UNKNOWN_PAYMENT in (detail_of(answer.body) or "").lower():
+            return None
+        status = read(self._good(answer), Status)
+        if status.details is None:
+            raise PermanentError("the Lightning node shows no details: the invoice key is not that of the wallet")
+        if status.details.payment_hash != payment_hash:
+            raise rubbish("another payment than the one that was asked for")
+        if status.details.amount < 0:
+            return await self._incoming(payment_hash)
+        return status.details.settlement() if status.paid else None
+
+    async def settlements(self, limit: int, offset: int = 0) -> Sequence[Settlement]:
+        """Our settled payments, the newest first. Raises `TransientError` or `PermanentError`."""
+        rows = await self._list({**_SETTLED, "limit": str(limit), "offset": str(offset)})
+        found = [settlement for row in rows if (settlement := row.settlement()) is not None]
+        return [settlement for settlement in found if settlement.actor_id is not None]
+
+    def hints(self) -> AsyncIterator[str]:
+        """Payment hashes that something claims were paid (see `Lightning.hints`). Raises `TransientError`."""
+        return self._hints()
+
+    async def check(self) -> None:
+        """Raises `TransientError` when the node can't be reached, `PermanentError` when it does not know our key."""
+        read(self._good(await self._ask("GET", "/api/v1/wallet")), Wallet)
+
+    async def close(self) -> None:
+        """Ends connections."""
+        await self._client.aclose()
+
+    async def _incoming(self, payment_hash: str) -> Settlement | None:
+        """The incoming half of a payment that our wallet made to itself: asked for one row, LNbits shows the other."""
+        for row in await self._list({**_SETTLED, "payment_hash[eq]": payment_hash, "limit": "1"}):
+            if row.payment_hash == payment_hash:
+                return row.settlement()
+        return None
+
+    async def _list(self, query: Mapping[str, str]) -> list[Payment]:
+        return read(self._good(await self._ask("GET", "/api/v1/payments", params=query)), list[Payment])
+
+    async def _ask(
+        self, method: str, path: str, *, json: Any = None, params: Mapping[str, str] | None = None
+    ) -> _Answer:
+        try:
+            async with asyncio.timeout(self._timeout_s), self._slots:
+                return await self._exchange(self._client.build_request(method, path, json=json, params=params))
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+            # Only the type: the text of some errors holds the address, or a header that could not be sent.
+            raise TransientError(f"the Lightning node can't be reached: {type(error).__name__}") from None
+
+    async def _exchange(self, request: httpx.Request) -> _Answer:
+        response = await self._client.send(request, stream=True)
+        try:
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > _BODY_MAX_BYTES:
+                    raise rubbish("more than it was asked for")
+            return _Answer(response.status_code, bytes(body), _retry_after_s(response))
+        finally:
+            await response.aclose()
+
+    def _good(self, answer: _Answer) -> bytes:
+        """The body of a success. Raises `PortError` for everything else."""
+        if 200 <= answer.status < 300:
+            return answer.body
+        raise self._failure(answer)
+
+    def _failure(self, answer: _Answer) -> PortError:
+        detail = detail_of(answer.body)
+        said = f"the Lightning node answered {answer.status}"
+        if detail is not None:
+            said += f": {detail.replace(self._key, '[key]')[:_DETAIL_MAX_CHARS]}"
+        if answer.status in (401, 403):
+            return PermanentError(said)
+        # Without LNbits's own words it may be a proxy's answer for a server that is restarting.
+        if 400 <= answer.status < 500 and answer.status not in _TRANSIENT_STATUSES and detail is not None:
+            return PermanentError(said)
+        return TransientError(said, answer.retry_after_s)
+
+
+def _retry_after_s(response: httpx.Response) -> float | None:
+    text = response.headers.get("Retry-After", "")
+    return min(float(text), _RETRY_AFTER_MAX_S) if text.isascii() and text.isdigit() else None

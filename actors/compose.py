@@ -1,0 +1,141 @@
+"""Builds the parts of a process from its settings: the one place where ports meet their adapters.
+
+Live clients do not travel between processes, so each process builds its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+
+from ..config.settings import Settings
+from .adapters.anthropic import AnthropicModel
+from .adapters.coingecko import CoinGecko
+from .adapters.lnbits import LnbitsLightning
+from .adapters.redis_client import connect
+from .adapters.redis_journal import RedisJournal
+from .adapters.redis_limits import RedisLimits
+from .adapters.stub_model import StubMessagesApi
+from .adapters.stub_node import KEY as STUB_KEY
+from .adapters.stub_node import URL as STUB_URL
+from .adapters.stub_node import StubNode
+from .domain.behaviour import Behaviour
+from .domain.demo import DemoBehaviour
+from .domain.invoices import Settle, Settlement
+from .domain.job_behaviour import JobBehaviour, JobTerms
+from .domain.pricing import BtcPrice
+from .effects import Effects
+from .host import ActorHost
+from .oracle import Oracle, PriceCache
+from .ports import Journal, Lightning, Limits
+from .router import Router
+from .treasury import Treasury
+
+AskPrice = Callable[[], Awaitable[BtcPrice]]
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What every kind of process of the server needs from outside. `stub_node` is None with a real node."""
+
+    redis: Redis
+    journal: Journal
+    limits: Limits
+    lightning: Lightning
+    stub_node: StubNode | None
+
+    async def close(self) -> None:
+        """Ends all connections."""
+        await self.lightning.close()
+        await self.journal.close()
+        await self.redis.aclose()
+
+
+def build_parts(settings: Settings) -> Parts:
+    """Connects nothing yet. Raises `ValueError` without a store's address."""
+    if settings.redis_url is None:
+        raise ValueError("no store: set REDIS_URL, or let `satmeter serve` run one")
+    redis = connect(settings.redis_url)
+    stub_node = None if settings.lnbits_url else StubNode(redis)
+    return Parts(
+        redis=redis,
+        journal=RedisJournal(redis),
+        limits=RedisLimits(redis),
+        lightning=_lightning(settings, stub_node),
+        stub_node=stub_node,
+    )
+
+
+def build_host(settings: Settings, parts: Parts, ask_price: AskPrice) -> ActorHost:
+    """A host with every kind of actor. Raises `ValueError` when a configured model has no price."""
+    model = build_model(settings)
+    prices = PriceCache(ask_price, settings.btc_price_usd_fallback, now_ms)
+    effects = Effects(parts.lightning, model, prices, parts.limits)
+    return ActorHost(
+        parts.journal,
+        effects,
+        build_behaviours(settings),
+        passivate_after_s=settings.passivate_after_s,
+        now_ms=now_ms,
+    )
+
+
+def build_behaviours(settings: Settings) -> dict[str, Behaviour[Any]]:
+    """The kinds of actors by the prefix of their ids. Raises `ValueError` when a configured model has no price."""
+    job_terms = JobTerms(
+        terms=settings.terms(),
+        work_model=settings.work_model,
+        eval_fee_sats=settings.eval_fee_sats,
+        invoice_expiry_s=settings.invoice_expiry_s,
+        model_attempts=settings.model_attempts,
+    )
+    return {"job": JobBehaviour(job_terms), "demo": DemoBehaviour(settings.eval_model)}
+
+
+def _lightning(settings: Settings, stub_node: StubNode | None) -> Lightning:
+    """One client code for both: the stub node is a transport under it."""
+    key = settings.lnbits_invoice_key
+    return LnbitsLightning(
+        STUB_URL if stub_node else str(settings.lnbits_url),
+        key.get_secret_value() if key else STUB_KEY,
+        timeout_s=settings.lightning_timeout_s,
+        concurrency=settings.lightning_concurrency,
+        transport=stub_node,
+        hints=stub_node.hints if stub_node else None,
+    )
+
+
+def build_model(settings: Settings) -> AnthropicModel:
+    """The model behind the SDK: the provider's with a key, else the stub."""
+    key = settings.anthropic_api_key
+    return AnthropicModel(
+        api_key=key.get_secret_value() if key else "stub",
+        eval_model=settings.eval_model,
+        timeout_s=settings.model_timeout_s,
+        base_url=settings.anthropic_base_url if key else None,
+        transport=None if key else StubMessagesApi(),
+    )
+
+
+def build_oracle(settings: Settings) -> Oracle:
+    """The oracle with its source."""
+    return Oracle(CoinGecko(settings.btc_price_url), settings.btc_price_usd_fallback, now_ms)
+
+
+def build_treasury(settings: Settings, parts: Parts, router: Router) -> Treasury:
+    """The treasury, which tells actors through the router what was paid."""
+
+    async def deliver(settlement: Settlement) -> None:
+        if settlement.actor_id is not None:
+            await router.call(settlement.actor_id, Settle(settlement.payment_hash, settlement.amount_msat))
+
+    return Treasury(parts.lightning, deliver, sweep_interval_s=settings.sweep_interval_s)

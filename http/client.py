@@ -1,0 +1,77 @@
+"""Who a request comes from: the client's address, and what of it leaves this module."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Final
+
+from starlette.requests import HTTPConnection
+
+Address = IPv4Address | IPv6Address
+
+_DIGEST_BYTES: Final = 16
+# A provider gives each customer a whole /64: by single addresses one of them would be 2^64 clients.
+_IPV6_SHARED_BITS: Final = 64
+
+
+class Clients:
+    """Tells clients apart, behind the proxies that the operator trusts."""
+
+    def __init__(self, trusted_proxies: Iterable[str], id_key: bytes) -> None:
+        self._trusted = [ip_network(proxy, strict=False) for proxy in trusted_proxies]
+        self._id_key = id_key
+
+    def digest(self, connection: HTTPConnection) -> str:
+        """A keyed digest of the address, for counting and for keeping: nobody gets an address back out of it."""
+        address = self.address(connection)
+        if isinstance(address, IPv6Address):
+            known = b"6" + address.packed[: _IPV6_SHARED_BITS // 8]
+        else:
+            known = b"4" + address.packed if address is not None else b""
+        digest = hmac.digest(self._id_key, b"client\n" + known, hashlib.sha256)[:_DIGEST_BYTES]
+        return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+    def address(self, connection: HTTPConnection) -> Address | None:
+        """The client's address; None when the connection has none, as on a unix socket.
+
+        Anybody can write an X-Forwarded-For. Each proxy appends the address that it saw, so the entries are believed
+        from the right for as long as the one who wrote them is trusted.
+        """
+        seen = _parse(connection.client.host) if connection.client is not None else None
+        if seen is None or not self._is_trusted(seen):
+            return seen
+        for entry in _from_the_right(connection.headers.getlist("x-forwarded-for")):
+            address = _parse(entry)
+            if address is None:
+                break
+            seen = address
+            if not self._is_trusted(seen):
+                break
+        return seen
+
+    def _is_trusted(self, address: Address) -> bool:
+        return any(address in network for network in self._trusted)
+
+
+def _from_the_right(headers: list[str]) -> Iterator[str]:
+    return reversed([entry.strip() for header in headers for entry in header.split(",")])
+
+
+def _parse(text: str) -> Address | None:
+    """An address, with or without a port: some proxies append one."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    # A dual-stack socket shows IPv4 clients as ::ffff:a.b.c.d.
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address

@@ -1,0 +1,57 @@
+"""The free demo: one small question for a few times an hour."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..actors.domain.demo import AskDemo, DemoAnswer
+from . import errors, ids, schemas, views
+from .body import unfit
+from .client import Clients
+from .front import Front
+
+_WINDOW_S: Final = 3_600
+
+
+class Demo:
+    """GET /demo."""
+
+    def __init__(self, front: Front, clients: Clients) -> None:
+        self._front = front
+        self._clients = clients
+
+    async def ask(self, request: Request) -> Response:
+        """The model's answer to `request`."""
+        query = _query(request)
+        if request.method == "HEAD":
+            return views.head_only("application/json")
+        await self._count(request)
+        reply = await self._front.router.call(ids.new_demo_id(), AskDemo(query.request))
+        assert isinstance(reply, DemoAnswer)
+        return views.json_response(schemas.DemoResult(result=reply.result))
+
+    async def _count(self, request: Request) -> None:
+        settings = self._front.settings
+        if not settings.rate_limits:
+            return
+        client = self._clients.digest(request)
+        wait_s = await self._front.limits.hit("demo", client, settings.demo_per_hour, _WINDOW_S)
+        if wait_s is not None:
+            raise errors.rate_limited(
+                f"The demo is free {settings.demo_per_hour} times an hour: try again in {wait_s} s, or buy a job.",
+                wait_s,
+            )
+
+
+def _query(request: Request) -> schemas.DemoQuery:
+    asked = request.query_params.getlist("request")
+    if len(asked) > 1:
+        raise errors.invalid("request", "Must be there once")
+    try:
+        return schemas.DemoQuery.model_validate(dict(zip(["request"], asked, strict=False)))
+    except ValidationError as error:
+        raise unfit(error) from None

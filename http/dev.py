@@ -1,0 +1,29 @@
+"""What helps while developing, and exists only with the stub node."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..actors.domain.errors import RefusedError, not_found
+from . import schemas, views
+from .front import StubPayments
+
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class Dev:
+    """The routes under /dev."""
+
+    def __init__(self, stub_node: StubPayments) -> None:
+        self._stub_node = stub_node
+
+    async def pay(self, request: Request) -> Response:
+        """POST /dev/stub/pay/{paymentHash}: marks a stub invoice paid, as a wallet would."""
+        payment_hash: str = request.path_params["paymentHash"]
+        if not _HASH.fullmatch(payment_hash) or not await self._stub_node.pay(payment_hash):
+            raise RefusedError(not_found("invoice at the stub node"))
+        return views.json_response(schemas.Paid(paid=True))

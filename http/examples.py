@@ -1,0 +1,71 @@
+"""Examples of bodies, by the name of their schema, for the OpenAPI document. A test holds them to their schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+REQUEST_ID: Final = "req_Zk3vD0cQm1u9Hq7sT2xW5A"
+_JOB_ID: Final = "job_q9A7nT1bX5cV3mK8sJ2dL6fH0gR4wE-y"
+_EVAL_INVOICE: Final = {
+    "paymentRequest": "lnbc100n1p5…",
+    "paymentHash": "9f2c5b1e4d7a8036f1c0b3a2e5d48796a7b8c9d0e1f20314253647586970a1b2",
+    "amountSats": 10,
+    "expiresAt": "2026-11-24T10:00:00.000Z",
+}
+_WORK_INVOICE: Final = {
+    "paymentRequest": "lnbc90n1p5…",
+    "paymentHash": "0b1a2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f9",
+    "amountSats": 9,
+    "expiresAt": "2026-11-24T10:00:07.000Z",
+}
+
+EXAMPLES: Final[Mapping[str, Any]] = {
+    "NewJob": {"request": "Write a haiku about fees."},
+    "JobCreated": {
+        "jobId": _JOB_ID,
+        "state": "awaiting_eval_payment",
+        "evalInvoice": _EVAL_INVOICE,
+        "notice": "The evaluation costs 10 sats, which are kept if the request is rejected; "
+        "the work is priced after it and paid on its own.",
+    },
+    "JobStatus": {
+        "jobId": _JOB_ID,
+        "state": "complete",
+        "createdAt": "2026-11-24T09:00:00.000Z",
+        "updatedAt": "2026-11-24T09:00:12.000Z",
+        "evalInvoice": _EVAL_INVOICE,
+        "workInvoice": _WORK_INVOICE,
+        "pricingBreakdown": {
+            "model": "claude-sonnet-5-5",
+            "estimatedInputTokens": 300,
+            "estimatedOutputTokens": 500,
+            "modelCostUsd": "0.0056",
+            "infraCostUsd": "0.0005",
+            "estimatedCostUsd": "0.0061",
+            "marginPct": 40,
+            "btcPriceUsd": "100000.00",
+            "btcPriceSource": "coingecko",
+            "btcPriceAt": "2026-11-24T08:59:30.000Z",
+            "amountSats": 9,
+        },
+        "result": "Small sats in the stream, …",
+        "costLedger": {
+            "model": "claude-sonnet-5-5",
+            "actualInputTokens": 100,
+            "actualOutputTokens": 200,
+            "totalTokens": 300,
+            "cacheReadTokens": 0,
+            "cacheWriteTokens": 0,
+            "actualCostUsd": "0.0027",
+            "chargedMsat": 3780,
+            "paidMsat": 9000,
+            "refundMsat": 5220,
+        },
+        "refund": {"owedMsat": 5220, "paidMsat": 0, "state": "owed"},
+    },
+    "DemoResult": {"result": "A satoshi is a hundred-millionth of a bitcoin."},
+    "Health": {"status": "ok"},
+    "Ready": {"status": "ready", "checks": {"store": "ok", "actors": "ok", "lightning": "ok"}},
+    "Paid": {"paid": True},
+}

@@ -1,0 +1,44 @@
+"""What Prometheus can read of this process."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from starlette.requests import Request
+from starlette.responses import Response
+
+# Most answers take milliseconds; the demo waits for a model.
+_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """Counts requests by the route's template, never by path: ids in labels would grow without end."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self.in_progress = Gauge(
+            "satmeter_http_requests_in_progress", "Requests being answered.", registry=self._registry
+        )
+        self._requests = Counter(
+            "satmeter_http_requests", "Answered requests.", ["method", "route", "status"], registry=self._registry
+        )
+        self._seconds = Histogram(
+            "satmeter_http_request_seconds",
+            "Time until an answer began.",
+            ["method", "route"],
+            buckets=_BUCKETS_S,
+            registry=self._registry,
+        )
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Counts a request. `seconds` ends where the answer began: an event stream then goes on for hours."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+    async def show(self, request: Request) -> Response:
+        """GET /metrics."""
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(self._registry), headers={"Content-Type": content_type})

@@ -1,0 +1,142 @@
+"""Builds the OpenAPI 3.1 document from the routes and the schemas of the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from .. import __version__
+from ..actors.domain.errors import Code
+from . import schemas
+from .endpoint import Endpoint
+from .errors import INTERNAL_ERROR, STATUS
+from .examples import EXAMPLES, REQUEST_ID
+from .operations import JSON, TAGS, WHEN, Answer, Operation, Parameter
+
+_SCHEMAS: Final = "#/components/schemas/"
+_HEADERS: Final = "#/components/headers/"
+_DESCRIPTION: Final = (
+    "Sells AI compute for Bitcoin Lightning sats. Amounts in `...Sats` are whole satoshis, in `...Msat` whole "
+    "millisatoshis, in `...Usd` decimal strings. Times are RFC 3339 in UTC. Ids are opaque.\n\n"
+    "Every error has one shape, with a stable `code` to branch on; its `requestId` is also in the header "
+    "`X-Request-Id` of every answer. A method that a path does not take is a 405 with `Allow`."
+)
+_HEADER_OBJECTS: Final[Mapping[str, Any]] = {
+    "X-Request-Id": {"description": "Names this request to the operator.", "schema": {"type": "string"}},
+    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}},
+    "Location": {"description": "Where the new thing is.", "schema": {"type": "string"}},
+}
+# Statuses that say when to come back.
+_COME_BACK: Final = frozenset({STATUS[Code.RATE_LIMITED], STATUS[Code.UNAVAILABLE]})
+
+
+def build(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+    """The document of these routes, as JSON values."""
+    paths: dict[str, dict[str, Any]] = {}
+    for endpoint in endpoints:
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint.operation)
+    tags = dict.fromkeys(endpoint.operation.tag for endpoint in endpoints)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Satmeter", "version": __version__, "description": _DESCRIPTION},
+        "servers": [{"url": "/"}],
+        "tags": [{"name": tag, "description": TAGS[tag]} for tag in tags],
+        "paths": paths,
+        "components": {
+            "schemas": _schemas([endpoint.operation for endpoint in endpoints]),
+            "headers": dict(_HEADER_OBJECTS),
+        },
+    }
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": operation.id,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "description": operation.description,
+        "responses": {
+            **{str(answer.status): _answer(answer) for answer in operation.answers},
+            **_refusals(operation.errors),
+        },
+    }
+    if operation.parameters:
+        described["parameters"] = [_parameter(parameter) for parameter in operation.parameters]
+    if operation.body is not None:
+        described["requestBody"] = {"required": True, "content": {JSON: _content(operation.body)}}
+    return described
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "in": parameter.place,
+        "required": parameter.required,
+        "description": parameter.description,
+        "schema": dict(parameter.schema),
+    }
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    return {
+        "description": answer.description,
+        "headers": _headers("X-Request-Id", *answer.headers),
+        "content": {media_type: _content(model) for media_type, model in answer.content.items()},
+    }
+
+
+def _content(model: type[BaseModel] | None) -> dict[str, Any]:
+    if model is None:
+        return {}
+    content: dict[str, Any] = {"schema": {"$ref": f"{_SCHEMAS}{model.__name__}"}}
+    example = EXAMPLES.get(model.__name__)
+    return content if example is None else {**content, "example": example}
+
+
+def _refusals(codes: Sequence[Code]) -> dict[str, Any]:
+    by_status: dict[int, list[Code]] = {}
+    for code in codes:
+        by_status.setdefault(STATUS[code], []).append(code)
+    refusals = {str(status): _refusal(status, found) for status, found in sorted(by_status.items())}
+    broken = _error("`internal_error`: something is wrong in the server.", INTERNAL_ERROR, ("X-Request-Id",))
+    return {**refusals, "500": broken}
+
+
+def _refusal(status: int, codes: Sequence[Code]) -> dict[str, Any]:
+    description = " ".join(f"`{code.value}`: {WHEN[code]}" for code in codes)
+    headers = ("X-Request-Id", "Retry-After") if status in _COME_BACK else ("X-Request-Id",)
+    return _error(description, codes[0].value, headers)
+
+
+def _error(description: str, code: str, headers: Sequence[str]) -> dict[str, Any]:
+    example = {"error": "A sentence for a person.", "code": code, "requestId": REQUEST_ID}
+    content = {JSON: {"schema": {"$ref": f"{_SCHEMAS}{schemas.Error.__name__}"}, "example": example}}
+    return {"description": description, "headers": _headers(*headers), "content": content}
+
+
+def _headers(*names: str) -> dict[str, Any]:
+    return {name: {"$ref": f"{_HEADERS}{name}"} for name in names}
+
+
+def _schemas(operations: Sequence[Operation]) -> dict[str, Any]:
+    named = [operation.body for operation in operations]
+    named += [model for operation in operations for answer in operation.answers for model in answer.content.values()]
+    models = dict.fromkeys([model for model in named if model is not None] + [schemas.Error])
+    _, definitions = models_json_schema([(m, "validation") for m in models], ref_template=f"{_SCHEMAS}{{model}}")
+    return {name: _plain(schema) for name, schema in sorted(definitions["$defs"].items())}
+
+
+def _plain(schema: Any) -> Any:
+    """The schema without what pydantic adds of its own: titles that repeat names, and null for what is absent."""
+    if isinstance(schema, list):
+        return [_plain(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        name: _plain(part)
+        for name, part in schema.items()
+        if not (name == "title" and isinstance(part, str)) and not (name == "default" and part is None)
+    }

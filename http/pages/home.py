@@ -1,0 +1,38 @@
+"""The first page: what this is, and how to begin."""
+
+from __future__ import annotations
+
+from html import escape
+
+from starlette.responses import Response
+
+from .html import page
+
+
+def home(origin: str, eval_fee_sats: int, *, stub_node: bool) -> Response:
+    """The page for whoever came to `origin`, such as http://127.0.0.1:8402."""
+    shown = escape(origin)
+    pay = (
+        "<p>This server's Lightning node is a stub. Pay without a wallet:</p>"
+        f"<pre><code>curl -X POST {shown}/dev/stub/pay/&lt;paymentHash&gt;</code></pre>"
+        if stub_node
+        else "<p>Pay <code>paymentRequest</code> with any Lightning wallet.</p>"
+    )
+    return page(
+        "Satmeter",
+        f"""<h1>Satmeter</h1>
+<p>Sells AI compute for Bitcoin Lightning sats. No account: an invoice, a payment, the work.</p>
+<nav><ul>
+<li><a href="/docs">Documentation</a> of every path, also as <a href="/openapi.json">OpenAPI</a></li>
+<li><a href="/pricing">Prices</a></li>
+<li><a href="/demo?request=What+is+a+satoshi%3F">A free question</a></li>
+</ul></nav>
+<h2>A job, from the command line</h2>
+<p>Open it. The answer has an invoice over {eval_fee_sats} sats for the evaluation of your request,
+which is kept if the request is rejected.</p>
+<pre><code>curl {shown}/jobs -H 'Content-Type: application/json' \\
+  -d '{{"request": "Write a haiku about fees."}}'</code></pre>
+{pay}
+<p>Follow it to the invoice of the work, and, once that is paid, to the result with its costs:</p>
+<pre><code>curl -N {shown}/jobs/&lt;jobId&gt;/events</code></pre>""",
+    )

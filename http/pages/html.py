@@ -1,0 +1,67 @@
+"""HTML pages that load nothing: one style sheet inside, no script, and headers that hold the browser to it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from html import escape
+from typing import Final
+
+from starlette.responses import Response
+
+_STYLE: Final = """
+:root { color-scheme: light dark; --ink: #1c1b19; --soft: #6b675f; --paper: #fdfcf9; --line: #e4e0d6;
+  --card: #fff; --code: #f4f1e9; --accent: #b45309; --get: #0f766e; --post: #9a3412; }
+@media (prefers-color-scheme: dark) { :root { --ink: #ece8df; --soft: #a39d90; --paper: #171613; --line: #35322b;
+  --card: #1f1d19; --code: #292620; --accent: #f59e0b; --get: #5eead4; --post: #fdba74; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 56rem; padding: 2rem 1.25rem 6rem; color: var(--ink); background: var(--paper);
+  font: 16px/1.6 system-ui, sans-serif; }
+h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .5rem; } h2 { margin: 3rem 0 .5rem; font-size: 1.35rem; }
+h3 { margin: 1.5rem 0 .5rem; font-size: 1rem; } p { margin: .5rem 0; } a { color: var(--accent); }
+.soft { color: var(--soft); } nav ul { list-style: none; padding: 0; margin: .25rem 0 1rem; }
+code, pre { font: .875em/1.5 ui-monospace, monospace; background: var(--code); border-radius: 4px; }
+code { padding: .1em .3em; overflow-wrap: anywhere; } pre { padding: .9rem 1rem; overflow-x: auto; }
+pre code { padding: 0; background: none; overflow-wrap: normal; }
+details { border: 1px solid var(--line); border-radius: 8px; background: var(--card); margin: .75rem 0; }
+summary { cursor: pointer; padding: .75rem 1rem; } details > div { padding: 0 1rem 1rem; }
+.method { font: 700 .8em ui-monospace, monospace; display: inline-block; min-width: 3.2em; color: var(--get); }
+.post { color: var(--post); } .path { font: 600 .95em ui-monospace, monospace; margin-right: .75rem; }
+table { border-collapse: collapse; width: 100%; font-size: .925rem; display: block; overflow-x: auto; }
+th, td { text-align: left; vertical-align: top; padding: .4rem .75rem .4rem 0; border-top: 1px solid var(--line); }
+th { color: var(--soft); font-weight: 500; border-top: 0; }
+"""
+_STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_HEADERS: Final = {
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Cache-Control": "no-cache",
+}
+
+
+def page(title: str, body: str) -> Response:
+    """A whole page. `body` is HTML, `title` is text."""
+    # The empty icon keeps browsers from asking for one.
+    text = (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<title>{escape(title)}</title>\n<link rel="icon" href="data:,">\n<style>{_STYLE}</style>\n</head>\n'
+        f"<body>\n{body}\n</body>\n</html>\n"
+    )
+    return Response(text, headers=_HEADERS, media_type="text/html")
+
+
+def prose(text: str) -> str:
+    """Text with `code` in it, as HTML; an empty line begins a paragraph."""
+    return "".join(f"<p>{inline(part)}</p>" for part in text.split("\n\n"))
+
+
+def inline(text: str) -> str:
+    """Text with `code` in it, as HTML inside a paragraph."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))

@@ -1,0 +1,241 @@
+"""The wire: every body that the server takes or gives, as pydantic models. JSON is camelCase.
+
+Bodies are validated by these, answers are built of them, and the OpenAPI document is generated from them. A field that
+does not apply is absent, never null.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic.alias_generators import to_camel
+from pydantic.json_schema import SkipJsonSchema
+
+from ..actors.domain.errors import Code
+from ..actors.domain.job import JobState, RefundState
+from ..actors.domain.pricing import PriceOrigin, Size
+
+REQUEST_CHARS_MAX = 100_000
+DEMO_CHARS_MAX = 1_000
+
+Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, description="RFC 3339, in UTC.")]
+Usd = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+$", description="US dollars, exact, as a decimal string.")]
+Count = Annotated[int, Field(ge=0)]
+JobId = Annotated[str, Field(pattern="^job_[A-Za-z0-9_-]{32}$", description="Opaque. Whoever knows it sees the job.")]
+PaymentHash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+# JSON numbers keep all digits of a decimal; only pydantic's own JSON would make it a string or a rounded float.
+Percent = Annotated[Decimal, WithJsonSchema({"type": "number", "minimum": 0})]
+Absent = SkipJsonSchema[None]
+
+
+class Wire(BaseModel):
+    """What all bodies have in common."""
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, frozen=True)
+
+
+# What clients send
+
+
+class NewJob(Wire):
+    """A request to be evaluated, priced and done."""
+
+    # A misspelt field must not be dropped in silence.
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    request: Annotated[
+        str, Field(min_length=1, max_length=REQUEST_CHARS_MAX, pattern=r"\S", description="What is to be done.")
+    ]
+
+
+class DemoQuery(Wire):
+    """A free request."""
+
+    request: Annotated[
+        str, Field(min_length=1, max_length=DEMO_CHARS_MAX, pattern=r"\S", description="A small question.")
+    ]
+
+
+# Jobs
+
+
+class Invoice(Wire):
+    """A Lightning invoice over whole satoshis."""
+
+    payment_request: Annotated[str, Field(description="BOLT11: what a wallet pays.")]
+    payment_hash: PaymentHash
+    amount_sats: Annotated[int, Field(ge=1)]
+    expires_at: Timestamp
+
+
+class JobCreated(Wire):
+    """A new job, which waits for the payment of its evaluation."""
+
+    job_id: JobId
+    state: Literal[JobState.AWAITING_EVAL_PAYMENT]
+    eval_invoice: Invoice
+    notice: Annotated[str, Field(description="What becomes of the evaluation fee.")]
+
+
+class PricingBreakdown(Wire):
+    """How the work's price came about.
+
+    `amountSats = max(1, ceil((modelCostUsd + infraCostUsd) * (1 + marginPct/100) / btcPriceUsd * 1e8))`.
+    """
+
+    model: str
+    estimated_input_tokens: Count
+    estimated_output_tokens: Count
+    model_cost_usd: Usd
+    infra_cost_usd: Usd
+    estimated_cost_usd: Usd
+    margin_pct: Percent
+    btc_price_usd: Usd
+    btc_price_source: PriceOrigin
+    btc_price_at: Timestamp
+    amount_sats: Annotated[int, Field(ge=1)]
+
+
+class CostLedger(Wire):
+    """What the work really cost. `chargedMsat` is never more than `paidMsat`; `refundMsat` is the rest."""
+
+    model: str
+    actual_input_tokens: Count
+    actual_output_tokens: Count
+    total_tokens: Annotated[int, Field(ge=0, description="Input and output.")]
+    cache_read_tokens: Count
+    cache_write_tokens: Count
+    actual_cost_usd: Usd
+    charged_msat: Count
+    paid_msat: Count
+    refund_msat: Count
+
+
+class Refund(Wire):
+    """What is owed to the client, and what was paid back."""
+
+    owed_msat: Count
+    paid_msat: Count
+    state: RefundState
+
+
+class JobStatus(Wire):
+    """A job. Which fields are there depends on its state."""
+
+    job_id: JobId
+    state: JobState
+    created_at: Timestamp
+    updated_at: Timestamp
+    eval_invoice: Invoice
+    work_invoice: Invoice | Absent = None
+    pricing_breakdown: PricingBreakdown | Absent = None
+    reason: Annotated[str | Absent, Field(description="Why the request was rejected.")] = None
+    result: Annotated[str | Absent, Field(description="The work.")] = None
+    error_message: Annotated[str | Absent, Field(description="What failed.")] = None
+    cost_ledger: CostLedger | Absent = None
+    refund: Refund | Absent = None
+
+
+# Around it
+
+
+class DemoResult(Wire):
+    """The answer to a free request."""
+
+    result: str
+
+
+class Rates(Wire):
+    """US dollars for a million tokens of each kind."""
+
+    input: Usd
+    output: Usd
+    cache_read: Usd
+    cache_write5m: Usd
+    cache_write1h: Usd
+
+
+class LongPromptRates(Rates):
+    """Rates for the whole request once its prompt has more than `thresholdTokens`."""
+
+    threshold_tokens: Count
+
+
+class ModelRates(Wire):
+    """A model and what its provider takes for it."""
+
+    model: str
+    rates: Rates
+    long_prompt_rates: LongPromptRates | Absent = None
+
+
+class Tier(Wire):
+    """What one size of work is taken for: tokens that the price assumes, and where the model is stopped."""
+
+    input_tokens: Count
+    output_tokens: Count
+    max_tokens: Count
+
+
+class BtcPrice(Wire):
+    """The exchange rate that work is quoted at."""
+
+    usd: Usd
+    source: PriceOrigin
+    at: Timestamp
+    age_s: Count
+
+
+class Pricing(Wire):
+    """Everything that a price depends on but the request."""
+
+    models: list[ModelRates]
+    eval_model: Annotated[str, Field(description="The model that evaluates requests.")]
+    work_model: Annotated[str, Field(description="The model that does the work.")]
+    margin_pct: Percent
+    infra_cost_usd: Annotated[Usd, Field(description="Infrastructure, for one request.")]
+    eval_fee_sats: Count
+    tiers: dict[Size, Tier]
+    btc_price: BtcPrice
+
+
+class Health(Wire):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class Ready(Wire):
+    """All parts can be reached."""
+
+    status: Literal["ready"]
+    checks: dict[str, Literal["ok"]]
+
+
+class Paid(Wire):
+    """A stub invoice counts as paid."""
+
+    paid: Literal[True]
+
+
+class FieldError(Wire):
+    """One thing that does not fit."""
+
+    path: Annotated[str, Field(description="Where, with dots; empty for the whole body.")]
+    message: str
+
+
+class Error(BaseModel):
+    """Every error. Clients branch on `code`; further fields help to mend it."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="allow", frozen=True)
+
+    error: Annotated[str, Field(description="One sentence for a person.")]
+    code: Code | Literal["internal_error"]
+    request_id: Annotated[str, Field(pattern="^req_[A-Za-z0-9_-]+$")]
+    fields: Annotated[list[FieldError] | Absent, Field(description="With `invalid_request`.")] = None
+    state: Annotated[str | Absent, Field(description="With `wrong_state`.")] = None
+    unreachable: Annotated[list[str] | Absent, Field(description="With `unavailable`, from /readyz.")] = None
+    limit_bytes: Annotated[int | Absent, Field(description="With `body_too_large`.")] = None

@@ -1,0 +1,165 @@
+"""From what actors say to what the wire shows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from ..actors.domain import invoices, job, pricing
+from ..actors.domain.job import JobState, JobView
+from ..actors.domain.money import usd_text
+from . import schemas
+
+# Decimals as JSON numbers with all their digits.
+_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+
+
+def encode(model: BaseModel) -> bytes:
+    """The model's JSON, without the fields that don't apply."""
+    return _ENCODER.encode(model.model_dump(by_alias=True, exclude_none=True))
+
+
+def json_response(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer that nothing between here and the client may keep."""
+    return Response(encode(model), status, {"Cache-Control": "no-store", **(headers or {})}, "application/json")
+
+
+def head_only(media_type: str) -> Response:
+    """The answer to a HEAD whose GET would cost a model call or never end."""
+    response = Response(headers={"Cache-Control": "no-store"}, media_type=media_type)
+    # The body's length is not known, and it is not 0.
+    del response.headers["content-length"]
+    return response
+
+
+def timestamp(at_ms: int) -> str:
+    """A time in RFC 3339, in UTC."""
+    seconds, milliseconds = divmod(at_ms, 1_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{milliseconds:03d}Z"
+
+
+def job_created(view: JobView) -> schemas.JobCreated:
+    """The answer to whoever made the job. It stays the same whatever became of the job since."""
+    invoice = view.eval_invoice
+    notice = (
+        f"The evaluation costs {invoice.amount_sats} sats, which are kept if the request is rejected; "
+        "the work is priced after it and paid on its own."
+    )
+    return schemas.JobCreated(
+        job_id=view.job_id,
+        state=JobState.AWAITING_EVAL_PAYMENT,
+        eval_invoice=_invoice(invoice),
+        notice=notice,
+    )
+
+
+def job_status(view: JobView) -> schemas.JobStatus:
+    """The job for its client."""
+    return schemas.JobStatus(
+        job_id=view.job_id,
+        state=view.state,
+        created_at=timestamp(view.created_at_ms),
+        updated_at=timestamp(view.updated_at_ms),
+        eval_invoice=_invoice(view.eval_invoice),
+        work_invoice=_invoice(view.work_invoice) if view.work_invoice is not None else None,
+        pricing_breakdown=_breakdown(view.breakdown) if view.breakdown is not None else None,
+        reason=view.reason if view.state is JobState.REJECTED else None,
+        result=view.result,
+        error_message=view.error_message if view.state is JobState.FAILED else None,
+        cost_ledger=_ledger(view.ledger) if view.ledger is not None else None,
+        refund=_refund(view.refund) if view.refund is not None else None,
+    )
+
+
+def _invoice(invoice: invoices.Invoice) -> schemas.Invoice:
+    return schemas.Invoice(
+        payment_request=invoice.payment_request,
+        payment_hash=invoice.payment_hash,
+        amount_sats=invoice.amount_sats,
+        expires_at=timestamp(invoice.expires_at_ms),
+    )
+
+
+def _breakdown(breakdown: pricing.PricingBreakdown) -> schemas.PricingBreakdown:
+    return schemas.PricingBreakdown(
+        model=breakdown.model,
+        estimated_input_tokens=breakdown.estimated_input_tokens,
+        estimated_output_tokens=breakdown.estimated_output_tokens,
+        model_cost_usd=usd_text(breakdown.model_cost_usd),
+        infra_cost_usd=usd_text(breakdown.infra_cost_usd),
+        estimated_cost_usd=usd_text(breakdown.estimated_cost_usd),
+        margin_pct=breakdown.margin_pct,
+        btc_price_usd=usd_text(breakdown.btc_price.usd),
+        btc_price_source=breakdown.btc_price.origin,
+        btc_price_at=timestamp(breakdown.btc_price.at_ms),
+        amount_sats=breakdown.amount_sats,
+    )
+
+
+def _ledger(ledger: job.CostLedger) -> schemas.CostLedger:
+    usage = ledger.usage
+    return schemas.CostLedger(
+        model=ledger.model,
+        actual_input_tokens=usage.input_tokens,
+        actual_output_tokens=usage.output_tokens,
+        total_tokens=usage.input_tokens + usage.output_tokens,
+        cache_read_tokens=usage.cache_read_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        actual_cost_usd=usd_text(ledger.cost_usd),
+        charged_msat=ledger.charged_msat.value,
+        paid_msat=ledger.paid_msat.value,
+        refund_msat=ledger.refund_msat.value,
+    )
+
+
+def _refund(refund: job.RefundView) -> schemas.Refund:
+    return schemas.Refund(owed_msat=refund.owed_msat.value, paid_msat=refund.paid_msat.value, state=refund.state)
+
+
+def btc_price(price: pricing.BtcPrice, now_ms: int) -> schemas.BtcPrice:
+    """The exchange rate with its age."""
+    return schemas.BtcPrice(
+        usd=usd_text(price.usd),
+        source=price.origin,
+        at=timestamp(price.at_ms),
+        # Clocks of two machines differ: a price is never of the future.
+        age_s=max(0, now_ms - price.at_ms) // 1_000,
+    )
+
+
+def model_rates(price: pricing.ModelPrice) -> schemas.ModelRates:
+    """A model's prices."""
+    long_prompt = price.long_prompt
+    if long_prompt is None:
+        return schemas.ModelRates(model=price.model, rates=schemas.Rates(**_rates(price.rates)))
+    return schemas.ModelRates(
+        model=price.model,
+        rates=schemas.Rates(**_rates(price.rates)),
+        long_prompt_rates=schemas.LongPromptRates(
+            threshold_tokens=long_prompt.threshold_tokens, **_rates(long_prompt.rates)
+        ),
+    )
+
+
+def _rates(rates: pricing.Rates) -> dict[str, str]:
+    return {
+        "input": usd_text(rates.input),
+        "output": usd_text(rates.output),
+        "cache_read": usd_text(rates.cache_read),
+        "cache_write5m": usd_text(rates.cache_write_5m),
+        "cache_write1h": usd_text(rates.cache_write_1h),
+    }
+
+
+def tier(estimates: pricing.Tier) -> schemas.Tier:
+    """One size of work."""
+    return schemas.Tier(
+        input_tokens=estimates.input_tokens,
+        output_tokens=estimates.output_tokens,
+        max_tokens=estimates.max_tokens,
+    )

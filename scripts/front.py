@@ -1,0 +1,133 @@
+"""A front process: HTTP on a socket that it is given, actors through the router. `satmeter serve` starts it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Generator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import uvicorn
+import uvloop
+from starlette.applications import Starlette
+
+from ..actors import cluster
+from ..actors.compose import build_parts
+from ..actors.oracle import PriceCache
+from ..config.logging import configure_logging
+from ..config.root_key import derive_key
+from ..config.settings import Settings
+from ..http.app import create_app
+from ..http.front import Front
+
+# Requests under way get so long to end; streams are told to end at once.
+_GRACE_S: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What the supervisor tells a front: its settings, where the actors are, and the socket to listen on."""
+
+    settings: Settings
+    cluster_address: str
+    host_ids: list[str]
+    socket_fd: int
+
+
+class _Server(uvicorn.Server):
+    """Without signal handlers: uvicorn raises a signal again after its own shutdown, which would cut off ours."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+def main() -> None:
+    """Reads orders from standard input and serves until SIGTERM, or until the supervisor is gone."""
+    orders: Orders = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent
+    configure_logging(orders.settings.log_level)
+    uvloop.run(_serve(orders))
+
+
+async def _serve(orders: Orders) -> None:
+    cluster.join(orders.cluster_address)
+    try:
+        await _serve_http(orders)
+    finally:
+        cluster.leave()
+
+
+async def _serve_http(orders: Orders) -> None:
+    front, close = build_front(orders.settings, orders.host_ids)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        await close()
+
+    config = uvicorn.Config(
+        create_app(front, lifespan=lifespan),
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    server = _Server(config)
+    _end_on_signal(server)
+    await server.serve(sockets=[socket.socket(fileno=orders.socket_fd)])
+
+
+def build_front(settings: Settings, host_ids: list[str]) -> tuple[Front, Any]:
+    """The front's services over Ray, and what closes them."""
+    parts = build_parts(settings)
+    router = cluster.connect_router(host_ids)
+    prices = PriceCache(cluster.ask_price, settings.btc_price_usd_fallback, lambda: time.time_ns() // 1_000_000)
+    front = Front(
+        settings=settings,
+        router=router,
+        prices=prices,
+        limits=parts.limits,
+        stub_node=parts.stub_node,
+        checks={"store": parts.journal.check, "actors": router.check, "lightning": parts.lightning.check},
+        id_key=derive_key(settings, "ids"),
+    )
+
+    async def close() -> None:
+        await router.close()
+        await prices.close()
+        await parts.close()
+
+    return front, close
+
+
+def _end_on_signal(server: uvicorn.Server) -> None:
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        server.should_exit = True
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, end)
+
+    def wait_for_parent() -> None:
+        # The pipe's other end closes with the supervisor, however it dies: nobody would ever end this process. Read
+        # below Python's buffer, whose lock would still be held when the interpreter ends.
+        while os.read(0, 1_024):
+            pass
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(end)
+
+    threading.Thread(target=wait_for_parent, daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.served import MessagesApi, Served, served
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A short directory: the store's socket lies in it."""
+    with tempfile.TemporaryDirectory(prefix="sm-") as directory:
+        yield Path(directory) / "data"
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[MessagesApi]:
+    api = MessagesApi()
+    yield api
+    api.close()
+
+
+@pytest.fixture(scope="module")
+def server(model: MessagesApi) -> Iterator[Served]:
+    """One server for all tests of a module: each leaves it in working order."""
+    with (
+        tempfile.TemporaryDirectory(prefix="sm-") as directory,
+        served(
+            Path(directory) / "data",
+            SATMETER_HOSTS="2",
+            ANTHROPIC_API_KEY="test",
+            ANTHROPIC_BASE_URL=model.url,
+        ) as server,
+    ):
+        yield server

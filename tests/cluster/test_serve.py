@@ -1,0 +1,151 @@
+"""`satmeter serve` as its operator and its clients see it, on Ray, with processes dying."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.served import MessagesApi, Served, served, wait_until
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def create(server: Served, request: str = "Name three uses of a sextant.", key: str | None = None) -> dict[str, Any]:
+    answer = server.client.post("/jobs", json={"request": request}, headers={"Idempotency-Key": key} if key else {})
+    assert answer.status_code == 201, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def pay(server: Served, invoice: dict[str, Any]) -> None:
+    answer = server.client.post(f"/dev/stub/pay/{invoice['paymentHash']}")
+    assert answer.json() == {"paid": True}
+
+
+def job(server: Served, job_id: str) -> dict[str, Any]:
+    answer = server.client.get(f"/jobs/{job_id}")
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def wait_for(server: Served, job_id: str, state: str, timeout_s: float = 30.0) -> dict[str, Any]:
+    def arrived() -> bool:
+        answer = server.client.get(f"/jobs/{job_id}")
+        return answer.status_code == 200 and bool(answer.json()["state"] == state)
+
+    wait_until(arrived, timeout_s, f"{state}; the job is {job(server, job_id)}")
+    return job(server, job_id)
+
+
+def finish(server: Served, job_id: str) -> dict[str, Any]:
+    waiting = wait_for(server, job_id, "awaiting_work_payment")
+    pay(server, waiting["workInvoice"])
+    return wait_for(server, job_id, "complete")
+
+
+def kill_hosts(server: Served) -> None:
+    victims = server.kill("ray::HostShell")
+    wait_until(lambda: not set(victims) & set(server.descendants()), 10, "the killed hosts did not die")
+
+
+def test_a_job_goes_from_invoice_to_result_over_ray(server: Served) -> None:
+    created = create(server)
+    pay(server, created["evalInvoice"])
+    done = finish(server, created["jobId"])
+    assert done["result"]
+    ledger = done["costLedger"]
+    assert ledger["chargedMsat"] + ledger["refundMsat"] == ledger["paidMsat"]
+    assert ledger["paidMsat"] == done["pricingBreakdown"]["amountSats"] * 1_000
+
+
+@pytest.mark.parametrize("state", ["awaiting_eval_payment", "evaluating", "awaiting_work_payment", "executing"])
+def test_a_job_survives_sigkill_of_its_host_in_every_state(server: Served, model: MessagesApi, state: str) -> None:
+    created = create(server)
+    job_id, before = created["jobId"], model.requests
+    if state == "awaiting_eval_payment":
+        kill_hosts(server)
+    if state == "evaluating":
+        model.hold()
+    pay(server, created["evalInvoice"])
+    if state == "evaluating":
+        model.wait_for_request(before + 1)
+        kill_hosts(server)
+        model.let_go()
+    waiting = wait_for(server, job_id, "awaiting_work_payment")
+    if state == "awaiting_work_payment":
+        kill_hosts(server)
+    if state == "executing":
+        model.hold()
+    pay(server, waiting["workInvoice"])
+    if state == "executing":
+        model.wait_for_request(before + 2)
+        kill_hosts(server)
+        model.let_go()
+    done = wait_for(server, job_id, "complete")
+    ledger = done["costLedger"]
+    assert ledger["paidMsat"] == waiting["workInvoice"]["amountSats"] * 1_000
+    assert 0 < ledger["chargedMsat"] <= ledger["paidMsat"]
+
+
+def test_a_killed_store_comes_back_with_everything(server: Served) -> None:
+    created = create(server)
+    server.kill("valkey-server")
+    pay_until_taken(server, created["evalInvoice"])
+    assert finish(server, created["jobId"])["result"]
+
+
+def pay_until_taken(server: Served, invoice: dict[str, Any]) -> None:
+    def taken() -> bool:
+        answer = server.client.post(f"/dev/stub/pay/{invoice['paymentHash']}")
+        assert answer.status_code in (200, 503), answer.text
+        return answer.status_code == 200
+
+    wait_until(taken, 15, "the payment was not taken")
+
+
+@pytest.mark.parametrize("process", ["ray::TreasuryShell", "ray::OracleShell", "satmeter.scripts.front"])
+def test_the_other_processes_may_be_killed_too(server: Served, process: str) -> None:
+    created = create(server)
+    server.kill(process)
+    server.wait_until_ready()
+    pay(server, created["evalInvoice"])
+    assert finish(server, created["jobId"])["result"]
+
+
+def test_a_restarted_server_goes_on_where_it_was(data_dir: Path) -> None:
+    with served(data_dir) as server:
+        created = create(server, key="once")
+        pay(server, created["evalInvoice"])
+        waiting = wait_for(server, created["jobId"], "awaiting_work_payment")
+        assert server.stop() < 15
+        assert server.left_over() == []
+    with served(data_dir) as server:
+        assert job(server, created["jobId"]) == waiting
+        assert create(server, key="once") == created
+        assert finish(server, created["jobId"])["result"]
+
+
+def test_a_killed_server_leaves_no_process_and_its_successor_goes_on(data_dir: Path) -> None:
+    with served(data_dir) as server:
+        created = create(server)
+        pay(server, created["evalInvoice"])
+        server.stop(signal.SIGKILL)
+        wait_until(lambda: server.left_over() == [], 30, f"left over: {server.left_over()}")
+    with served(data_dir) as server:
+        assert finish(server, created["jobId"])["result"]
+
+
+def test_it_says_what_is_real_and_what_to_try(data_dir: Path) -> None:
+    with served(data_dir) as server:
+        wait_until(lambda: "Ctrl-C" in server.log(), 10, "no banner")
+        banner = server.log()
+    assert server.url in banner and "stub" in banner and "curl -s" in banner
+
+
+def test_a_port_that_is_taken_is_said_so(server: Served, data_dir: Path) -> None:
+    with pytest.raises(RuntimeError, match="--port"), served(data_dir, server.port):
+        pass

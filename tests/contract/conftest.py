@@ -1,0 +1,3 @@
+"""What the contract tests share: the real counterparts."""
+
+from tests.lnbits.fixtures import lnbits as lnbits

@@ -1,0 +1,156 @@
+"""A real LNbits on 127.0.0.1, with its FakeWallet as the node, a wallet that is paid and one that pays.
+
+Payments between two of its wallets are settled inside LNbits, the way it settles them with any node behind it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+import httpx
+
+from tests.lnbits.install import installed
+
+_READY_POLLS: Final = 600
+_POLL_S: Final = 0.1
+_STOPS_WITHIN_S: Final = 5
+_FUNDS_SATS: Final = 1_000_000
+_LAUNCH: Final = Path(__file__).with_name("launch.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Wallet:
+    """A wallet's keys: the invoice key asks and makes invoices, the admin key spends too."""
+
+    invoice_key: str
+    admin_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lnbits:
+    """A running LNbits. `payee` is empty at the start of the session, `payer` has money."""
+
+    url: str
+    payee: Wallet
+    payer: Wallet
+
+
+@contextlib.contextmanager
+def running_lnbits() -> Iterator[Lnbits]:
+    """Starts an LNbits with an empty database, and stops it at the end. Raises `InstallError`, `AssertionError`."""
+    python = installed()
+    with tempfile.TemporaryDirectory(prefix="sm-lnbits-") as folder:
+        data = Path(folder)
+        with (data / "log").open("wb") as log:
+            process = _start(python, data, log)
+        try:
+            assert process.stdout is not None
+            port = process.stdout.readline().strip()
+            assert port, f"LNbits did not start:\n{_tail(data)}"
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=15, trust_env=False) as client:
+                _wait_until_ready(client, process, data)
+                payee, payer = _make_wallets(client)
+            yield Lnbits(f"http://127.0.0.1:{port}", payee, payer)
+        finally:
+            _stop(process)
+
+
+def _start(python: Path, data: Path, log: IO[bytes]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [str(python), str(_LAUNCH)],
+        env=_environment(data),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        start_new_session=True,  # a process group of its own, which can be ended as a whole
+    )
+
+
+def _environment(data: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "TMPDIR"}}
+    own = {
+        "LNBITS_BACKEND_WALLET_CLASS": "FakeWallet",
+        "FAKE_WALLET_SECRET": secrets.token_hex(8),
+        "AUTH_SECRET_KEY": secrets.token_hex(32),
+        "LNBITS_DATA_FOLDER": str(data),
+        "LNBITS_EXTENSIONS_PATH": str(data),
+        # The superuser, who funds the payer, exists only with it.
+        "LNBITS_ADMIN_UI": "true",
+        "LNBITS_ALLOW_NEW_ACCOUNTS": "true",
+        # By default 200 requests a minute are let through.
+        "LNBITS_RATE_LIMIT_NO": "100000",
+        "LNBITS_RATE_LIMIT_UNIT": "second",
+        # By default webhooks to 127.0.0.1 are refused.
+        "LNBITS_CALLBACK_ALLOW_PRIVATE_IPS": "true",
+        "LNBITS_CALLBACK_URL_RULES": "[]",
+        # Nothing here may reach out to the network.
+        "LNBITS_EXTENSIONS_MANIFESTS": "[]",
+        "LNBITS_WASM_EXTENSIONS_MANIFESTS": "[]",
+        "LNBITS_EXCHANGE_RATE_PROVIDERS": "[]",
+        "LNBITS_PRICE_AGGREGATOR_ENABLED": "false",
+        "LNBITS_NOTIFICATION_SERVER_START_STOP": "false",
+        "LNBITS_AUDIT_ENABLED": "false",
+        "ENABLE_LOG_TO_FILE": "false",
+        "PYTHONUNBUFFERED": "1",
+    }
+    return {**kept, **own}
+
+
+def _wait_until_ready(client: httpx.Client, process: subprocess.Popen[str], data: Path) -> None:
+    for _ in range(_READY_POLLS):
+        with contextlib.suppress(httpx.TransportError):
+            if client.get("/first_install").status_code == 200:
+                return
+        try:
+            process.wait(_POLL_S)
+        except subprocess.TimeoutExpired:
+            continue
+        break
+    raise AssertionError(f"LNbits did not get ready:\n{_tail(data)}")
+
+
+def _make_wallets(client: httpx.Client) -> tuple[Wallet, Wallet]:
+    """Sets LNbits up, and makes the payee's and the payer's wallets."""
+    password = secrets.token_urlsafe(12)
+    names = {"username": "superuser", "password": password, "password_repeat": password}
+    token = _call(client, "PUT", "/api/v1/auth/first_install", names)["access_token"]
+    payee = _call(client, "POST", "/api/v1/account", {"name": "payee"})
+    payer = _call(client, "POST", "/api/v1/account", {"name": "payer"})
+    client.cookies.clear()
+    funds = {"id": payer["id"], "amount": _FUNDS_SATS}
+    _call(client, "PUT", "/users/api/v1/balance", funds, {"Authorization": f"Bearer {token}"})
+    return Wallet(payee["inkey"], payee["adminkey"]), Wallet(payer["inkey"], payer["adminkey"])
+
+
+def _call(
+    client: httpx.Client, method: str, path: str, body: dict[str, Any], headers: dict[str, str] | None = None
+) -> Any:
+    response = client.request(method, path, json=body, headers=headers)
+    assert response.is_success, f"LNbits answered {response.status_code} to {path}: {response.text[:500]}"
+    return response.json()
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """Ends the process group that was started, and nothing else."""
+    for signal_number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal_number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_STOPS_WITHIN_S)
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+
+
+def _tail(data: Path) -> str:
+    return (data / "log").read_text(errors="replace")[-3_000:]

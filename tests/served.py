@@ -1,0 +1,188 @@
+"""A real `satmeter serve` in processes of its own, and a Messages API on loopback that a test can hold up."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import httpx2
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from satmeter.actors.adapters.stub_model import StubMessagesApi
+
+START_WITHIN_S = 60.0
+# What a test server never does: ask the real price source, or limit its own tests.
+ENVIRONMENT = {"BTC_PRICE_URL": "http://127.0.0.1:9/", "SATMETER_RATE_LIMITS": "off", "SATMETER_LOG_LEVEL": "warning"}
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def processes() -> dict[int, tuple[int, str]]:
+    """All processes of this machine: parent and command line by pid."""
+    listing = subprocess.run(["ps", "-axo", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True)
+    found = {}
+    for line in listing.stdout.splitlines():
+        pid, parent, state, *command = line.split(None, 3)
+        if not state.startswith("Z"):
+            found[int(pid)] = (int(parent), command[0] if command else "")
+    return found
+
+
+def wait_until(condition: Any, timeout_s: float, what: str) -> None:
+    """Polls a condition of other processes."""
+    pause = threading.Event()
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline_s:
+            raise TimeoutError(what)
+        pause.wait(0.02)
+
+
+class Served:
+    """A running server."""
+
+    def __init__(self, data_dir: Path, environment: Mapping[str, str], port: int | None = None) -> None:
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.data_dir = data_dir
+        self._log = (data_dir.parent / f"{data_dir.name}.log").open("ab")
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("SATMETER_", "LNBITS_", "ANTHROPIC_", "RAY_"))}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "satmeter.scripts.cli", "serve", "--port", str(self.port), "--data-dir", str(data_dir)],
+            env={**clean, **ENVIRONMENT, **environment},
+            stderr=self._log,
+            start_new_session=True,
+        )
+        self.client = httpx.Client(base_url=self.url, timeout=20, trust_env=False)
+        self.tree: set[int] = set()
+
+    def wait_until_ready(self) -> None:
+        """Returns once it serves."""
+
+        def ready() -> bool:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the server ended with {self.process.returncode}: {self.log()[-2_000:]}")
+            try:
+                return self.client.get("/readyz").status_code == 200
+            except httpx.HTTPError:
+                return False
+
+        try:
+            wait_until(ready, START_WITHIN_S, "the server did not become ready")
+        except TimeoutError:
+            raise RuntimeError(f"not ready: {self.log()[-2_000:]}") from None
+        self.descendants()
+
+    def log(self) -> str:
+        """What it has printed."""
+        return Path(self._log.name).read_text(errors="replace")
+
+    def descendants(self, name: str = "") -> list[int]:
+        """Its processes whose command line contains the name."""
+        table = processes()
+        tree = {self.process.pid}
+        while more := {pid for pid, (parent, _) in table.items() if parent in tree} - tree:
+            tree |= more
+        self.tree |= tree
+        return [pid for pid in tree if pid in table and name in table[pid][1]]
+
+    def kill(self, name: str) -> list[int]:
+        """SIGKILL to all of its processes with this name; returns their pids."""
+        victims = self.descendants(name)
+        assert victims, f"no process {name}"
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        return victims
+
+    def stop(self, signum: int = signal.SIGTERM, timeout_s: float = 30.0) -> float:
+        """Ends it; returns how long that took."""
+        self.descendants()
+        started_s = time.monotonic()
+        self.process.send_signal(signum)
+        self.process.wait(timeout_s)
+        self.client.close()
+        self._log.close()
+        return time.monotonic() - started_s
+
+    def left_over(self) -> list[str]:
+        """Command lines of processes that it ever had and that still live."""
+        table = processes()
+        return [table[pid][1] for pid in self.tree if pid in table]
+
+
+@contextmanager
+def served(data_dir: Path, port: int | None = None, **environment: str) -> Iterator[Served]:
+    """A server that is ready, and is ended at the end."""
+    server = Served(data_dir, environment, port)
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.stop()
+
+
+class MessagesApi:
+    """The stub Messages API as a real server on loopback, whose answers a test can hold back."""
+
+    def __init__(self) -> None:
+        self._stub = StubMessagesApi()
+        self._let_go = threading.Event()
+        self._let_go.set()
+        self.requests = 0
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        app = Starlette(routes=[Route("/{path:path}", self._answer, methods=["POST"])])
+        self._server = uvicorn.Server(uvicorn.Config(app, port=self.port, log_config=None))
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._thread.start()
+
+    def hold(self) -> None:
+        """Requests from now on get no answer until `let_go`."""
+        self._let_go.clear()
+
+    def let_go(self) -> None:
+        """Answers all."""
+        self._let_go.set()
+
+    def wait_for_request(self, number: int) -> None:
+        """Returns once so many requests have come in all."""
+        wait_until(lambda: self.requests >= number, 20, f"request {number} to the model")
+
+    def close(self) -> None:
+        """Ends the server."""
+        self.let_go()
+        self._server.should_exit = True
+        self._thread.join(10)
+
+    async def _answer(self, request: Request) -> Response:
+        body = await request.body()
+        self.requests += 1
+        while not self._let_go.is_set():
+            if await request.is_disconnected():
+                return Response(status_code=499)
+            await asyncio.to_thread(self._let_go.wait, 0.05)
+        asked = httpx2.Request("POST", f"https://stub{request.url.path}", content=body, headers=dict(request.headers))
+        answer = await self._stub.handle_async_request(asked)
+        return Response(await answer.aread(), answer.status_code, media_type="application/json")
