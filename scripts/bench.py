@@ -68,7 +68,8 @@ def _serve(directory: Path) -> tuple[subprocess.Popen[bytes], int]:
     port = _free_port()
     environment = {**os.environ, "SATMETER_RATE_LIMITS": "off", "SATMETER_LOG_LEVEL": "error"}
     environment.setdefault("BTC_PRICE_URL", "http://127.0.0.1:9/")
-    command = [sys.executable, "-m", "satmeter.scripts.cli", "serve", "--port", str(port), "--data-dir", str(directory)]
+    satmeter = str(Path(sys.executable).with_name("satmeter"))
+    command = [satmeter, "serve", "--port", str(port), "--data-dir", str(directory)]
     return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL), port
 
 
@@ -152,7 +153,7 @@ async def _memory(console: Console, supervisor_pid: int, port: int) -> None:
 
 def _resident_kb(supervisor_pid: int) -> list[tuple[str, int]]:
     """Command line and resident memory of all the server's processes."""
-    listing = subprocess.run(["ps", "-axo", "pid=,ppid=,rss=,args="], capture_output=True, text=True, check=True)
+    listing = subprocess.run(["ps", "-axwwo", "pid=,ppid=,rss=,args="], capture_output=True, text=True, check=True)
     rows = [line.split(None, 3) for line in listing.stdout.splitlines()]
     tree = {supervisor_pid}
     while more := {int(row[0]) for row in rows if int(row[1]) in tree} - tree:

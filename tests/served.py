@@ -40,7 +40,7 @@ def free_port() -> int:
 
 def processes() -> dict[int, tuple[int, str]]:
     """All processes of this machine: parent and command line by pid."""
-    listing = subprocess.run(["ps", "-axo", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True)
+    listing = subprocess.run(["ps", "-axwwo", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True)
     found = {}
     for line in listing.stdout.splitlines():
         pid, parent, state, *command = line.split(None, 3)
@@ -67,9 +67,11 @@ class Served:
         self.url = f"http://127.0.0.1:{self.port}"
         self.data_dir = data_dir
         self._log = (data_dir.parent / f"{data_dir.name}.log").open("ab")
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("SATMETER_", "LNBITS_", "ANTHROPIC_", "RAY_"))}
+        ours = ("SATMETER_", "LNBITS_", "ANTHROPIC_", "RAY_", "REDIS_")
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        command = str(Path(sys.executable).with_name("satmeter"))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "satmeter.scripts.cli", "serve", "--port", str(self.port), "--data-dir", str(data_dir)],
+            [command, "serve", "--port", str(self.port), "--data-dir", str(data_dir)],
             env={**clean, **ENVIRONMENT, **environment},
             stderr=self._log,
             start_new_session=True,
@@ -121,9 +123,14 @@ class Served:
         started_s = time.monotonic()
         self.process.send_signal(signum)
         self.process.wait(timeout_s)
+        return time.monotonic() - started_s
+
+    def close(self) -> None:
+        """Ends it if it still runs, and lets go of what belongs to it."""
+        if self.process.poll() is None:
+            self.stop()
         self.client.close()
         self._log.close()
-        return time.monotonic() - started_s
 
     def left_over(self) -> list[str]:
         """Command lines of processes that it ever had and that still live."""
@@ -139,8 +146,7 @@ def served(data_dir: Path, port: int | None = None, **environment: str) -> Itera
         server.wait_until_ready()
         yield server
     finally:
-        if server.process.poll() is None:
-            server.stop()
+        server.close()
 
 
 class MessagesApi:
