@@ -16,6 +16,4 @@ def prepare_ray(*, own_cluster: bool) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if own_cluster:
         os.environ["RAY_AUTH_MODE"] = "token"
-        # Ray's helpers outlive a killed server for as long as they look for it, which is a minute unless told.
-        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "5")
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

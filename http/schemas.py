@@ -153,8 +153,9 @@ class Rates(Wire):
     input: Usd
     output: Usd
     cache_read: Usd
-    cache_write5m: Usd
-    cache_write1h: Usd
+    # By rule they would become cacheWrite5M and cacheWrite1H.
+    cache_write_5m: Annotated[Usd, Field(alias="cacheWrite5m")]
+    cache_write_1h: Annotated[Usd, Field(alias="cacheWrite1h")]
 
 
 class LongPromptRates(Rates):

@@ -151,8 +151,8 @@ def _rates(rates: pricing.Rates) -> dict[str, str]:
         "input": usd_text(rates.input),
         "output": usd_text(rates.output),
         "cache_read": usd_text(rates.cache_read),
-        "cache_write5m": usd_text(rates.cache_write_5m),
-        "cache_write1h": usd_text(rates.cache_write_1h),
+        "cache_write_5m": usd_text(rates.cache_write_5m),
+        "cache_write_1h": usd_text(rates.cache_write_1h),
     }
 
 

@@ -153,7 +153,8 @@ async def _memory(console: Console, supervisor_pid: int, port: int) -> None:
 
 def _resident_kb(supervisor_pid: int) -> list[tuple[str, int]]:
     """Command line and resident memory of all the server's processes."""
-    listing = subprocess.run(["ps", "-axwwo", "pid=,ppid=,rss=,args="], capture_output=True, text=True, check=True)
+    command = ["ps", "-axwwo", "pid=,ppid=,rss=,args="]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True)
     rows = [line.split(None, 3) for line in listing.stdout.splitlines()]
     tree = {supervisor_pid}
     while more := {int(row[0]) for row in rows if int(row[1]) in tree} - tree:

@@ -43,10 +43,13 @@ async def test_the_demo_is_free_five_times_an_hour_for_one_address_across_restar
 
 
 async def test_the_demo_counts_an_ipv6_network_as_one_client(redis: Redis) -> None:
-    async with api_over(redis, demo_per_hour=1) as api:
-        async with client_of(api.app, "2001:db8:1:2::3") as one, client_of(api.app, "2001:db8:1:2:ffff::4") as other:
-            assert (await one.get("/demo?request=x")).status_code == 200
-            assert (await other.get("/demo?request=x")).status_code == 429
+    async with (
+        api_over(redis, demo_per_hour=1) as api,
+        client_of(api.app, "2001:db8:1:2::3") as one,
+        client_of(api.app, "2001:db8:1:2:ffff::4") as other,
+    ):
+        assert (await one.get("/demo?request=x")).status_code == 200
+        assert (await other.get("/demo?request=x")).status_code == 429
 
 
 @pytest.mark.parametrize("query", ["", "?request=", "?request=%20", f"?request={'x' * 1_001}", "?request=a&request=b"])

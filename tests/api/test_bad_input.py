@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from satmeter.config.settings import Environment
 from satmeter.http.app import create_app
 from tests.api.fronts import Api, api_over, client_of, converse, listening
 
@@ -150,7 +152,8 @@ async def test_a_body_without_end_is_cut_off_with_an_answer(api: Api) -> None:
     chunk = b"%x\r\n%b\r\n" % (MIB, b"x" * MIB)
     head = b"POST /jobs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     async with listening(api.app) as server:
-        answer = await converse(server.port, head + chunk * 9, until_closed=True)
+        # No more than the server is willing to throw away: what is still on its way resets the connection.
+        answer = await converse(server.port, head + chunk * 8 + b"1\r\nx\r\n", until_closed=True)
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"connection: close" in answer.lower()
 
@@ -172,8 +175,6 @@ async def test_a_client_that_goes_away_in_the_middle_of_its_body_leaves_nothing(
 
 
 async def _half_closed(port: int, sent: bytes) -> bytes:
-    import asyncio
-
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(sent)
     writer.write_eof()
@@ -225,7 +226,7 @@ async def test_an_error_to_head_has_its_headers(api: Api) -> None:
 
 async def test_production_has_no_dev_paths(api: Api) -> None:
     job = await api.create()
-    settings = api.front.settings.model_copy(update={"env": "production"})
+    settings = api.front.settings.model_copy(update={"env": Environment.PRODUCTION})
     async with client_of(create_app(replace(api.front, settings=settings))) as http:
         answer = await http.post(f"/dev/stub/pay/{job['evalInvoice']['paymentHash']}")
         assert_error(answer, 404, "not_found")

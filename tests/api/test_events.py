@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import httpx
@@ -55,7 +56,7 @@ async def test_a_whole_job_is_followed_state_by_state_until_the_stream_ends(api:
         assert list(dict.fromkeys(states)) == FLOW
         assert {event.name for event in seen} == {"state"}
         assert seen[-1].data == await api.show(job["jobId"])
-        assert all(one.data != other.data for one, other in zip(seen, seen[1:], strict=False))
+        assert all(one.data != other.data for one, other in pairwise(seen))
 
 
 async def test_a_final_job_shows_itself_once_and_the_stream_ends(api: Api) -> None:

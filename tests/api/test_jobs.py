@@ -156,7 +156,7 @@ async def test_without_a_key_each_request_is_a_job_of_its_own(api: Api) -> None:
 
 @pytest.mark.parametrize("key", ["", "with space", "x" * 256, "tab\there", "café"])
 async def test_a_key_must_be_visible_ascii_of_bounded_length(api: Api, key: str) -> None:
-    headers = {"Idempotency-Key": key.encode("latin-1")}
+    headers = {b"Idempotency-Key": key.encode("latin-1")}
     answer = await api.http.post("/jobs", json={"request": "x"}, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
     assert answer.json()["fields"][0]["path"] == "Idempotency-Key"

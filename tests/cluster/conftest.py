@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.lnbits.fixtures import lnbits
 from tests.served import MessagesApi, Served, served
+
+__all__ = ["lnbits"]
 
 
 @pytest.fixture

@@ -1,3 +1,5 @@
 """What the contract tests share: the real counterparts."""
 
-from tests.lnbits.fixtures import lnbits as lnbits
+from tests.lnbits.fixtures import lnbits
+
+__all__ = ["lnbits"]

@@ -90,7 +90,6 @@ class LightningContract:
         assert decoded.payment_hash == invoice.payment_hash
         assert decoded.description == "Satmeter: evaluation of a request"
         assert decoded.payment_secret is not None
-        assert decoded.features is not None
         assert abs(invoice.expires_at_ms - (time.time_ns() // 1_000_000 + 700_000)) < _CLOCK_SLACK_MS
 
     async def test_an_unpaid_invoice_is_not_settled(self, node: Node) -> None:

@@ -152,7 +152,7 @@ def test_an_empty_answer_may_be_asked_for_again() -> None:
         message("x", content=[{"type": "text"}]),
         message("x", content=[{"type": "text", "text": 5}]),
         message("x", content=[{"text": "x"}]),
-        message("x", stop_reason=None),  # type: ignore[arg-type]
+        message("x", stop_reason=None),
     ],
 )
 def test_rubbish_instead_of_an_answer_may_be_asked_for_again(body: bytes) -> None:

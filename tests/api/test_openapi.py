@@ -1,0 +1,136 @@
+"""The OpenAPI document: it is valid, it lists what exists, and what the server says keeps to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import Any, cast
+
+import jsonschema
+import pytest
+from starlette.routing import Route, Router
+
+from satmeter.actors.domain.errors import Code
+from satmeter.http.edge import Edge
+from satmeter.http.errors import STATUS
+from satmeter.http.examples import EXAMPLES
+from tests.api.fronts import Api, Json
+
+EXISTING = {
+    ("POST", "/jobs"),
+    ("GET", "/jobs/{jobId}"),
+    ("GET", "/jobs/{jobId}/events"),
+    ("GET", "/demo"),
+    ("GET", "/pricing"),
+    ("GET", "/openapi.json"),
+    ("GET", "/docs"),
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+    ("GET", "/metrics"),
+    ("GET", "/"),
+    ("POST", "/dev/stub/pay/{paymentHash}"),
+}
+
+
+async def document_of(api: Api) -> Json:
+    return cast(Json, (await api.http.get("/openapi.json")).json())
+
+
+def operations_of(document: Json) -> dict[tuple[str, str], Json]:
+    return {(m.upper(), path): op for path, methods in document["paths"].items() for m, op in methods.items()}
+
+
+def validator_of(document: Json, schema: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(
+        {"$ref": f"#/components/schemas/{schema}", "components": document["components"]},
+        format_checker=jsonschema.FormatChecker(),
+    )
+
+
+async def test_the_document_lists_exactly_the_routes_that_exist(api: Api) -> None:
+    assert isinstance(api.app, Edge) and isinstance(api.app._app, Router)
+    routes = [route for route in api.app._app.routes if isinstance(route, Route)]
+    existing = {(method, r.path) for r in routes for method in r.methods or () if method != "HEAD"}
+    assert existing == set(operations_of(await document_of(api))) == EXISTING
+
+
+async def test_the_document_is_openapi_3_1_and_names_no_other_place(api: Api) -> None:
+    answer = await api.http.get("/openapi.json")
+    document = answer.json()
+    assert answer.headers["content-type"] == "application/json"
+    assert document["openapi"] == "3.1.0"
+    assert "http://" not in answer.text and "https://" not in answer.text
+    for schema in document["components"]["schemas"].values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+
+
+async def test_every_reference_leads_somewhere_and_every_schema_is_used(api: Api) -> None:
+    text = (await api.http.get("/openapi.json")).text
+    named = set(re.findall(r'"#/components/(\w+)/([\w-]+)"', text))
+    components = json.loads(text)["components"]
+    assert named == {(kind, name) for kind, found in components.items() for name in found}
+
+
+async def test_each_operation_documents_its_errors_with_their_headers(api: Api) -> None:
+    for operation in operations_of(await document_of(api)).values():
+        responses = operation["responses"]
+        assert "500" in responses
+        for status, response in responses.items():
+            assert "X-Request-Id" in response["headers"]
+            assert ("Retry-After" in response["headers"]) == (status in {"429", "503"})
+            if int(status) >= 400:
+                assert response["content"]["application/json"]["schema"]["$ref"].endswith("/Error")
+    created = operations_of(await document_of(api))["POST", "/jobs"]["responses"]
+    assert set(created) == {"201", "400", "409", "413", "415", "429", "500", "503"}
+    assert "Location" in created["201"]["headers"]
+
+
+async def test_no_body_has_a_field_that_may_be_null(api: Api) -> None:
+    assert '"null"' not in (await api.http.get("/openapi.json")).text
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+async def test_examples_keep_to_their_schemas(api: Api, name: str) -> None:
+    validator_of(await document_of(api), name).validate(EXAMPLES[name])
+
+
+async def test_answers_keep_to_their_schemas_in_every_state_of_a_job(api: Api) -> None:
+    document = await document_of(api)
+    validator = validator_of(document, "JobStatus")
+    created = await api.create()
+    validator_of(document, "JobCreated").validate(created)
+    validator.validate(await api.show(created["jobId"]))
+    validator.validate(await api.complete())
+    priced = await api.create()
+    await api.pay(priced["evalInvoice"])
+    validator.validate(await api.job_in(priced["jobId"], "awaiting_work_payment"))
+    validator_of(document, "Pricing").validate((await api.http.get("/pricing")).json())
+
+
+async def test_the_example_has_the_fields_that_a_real_job_has(api: Api) -> None:
+    def shape(value: Any) -> Any:
+        return {name: shape(inner) for name, inner in value.items()} if isinstance(value, dict) else None
+
+    assert shape(EXAMPLES["JobStatus"]) == shape(await api.complete())
+    assert shape(EXAMPLES["JobCreated"]) == shape(await api.create())
+
+
+def test_every_code_has_the_status_of_the_contract() -> None:
+    assert set(STATUS) == set(Code)
+
+
+async def test_the_page_documents_every_operation_and_schema(api: Api) -> None:
+    page, document = (await api.http.get("/docs")).text, await document_of(api)
+    for (method, path), operation in operations_of(document).items():
+        assert f"id='{operation['operationId']}'" in page
+        assert f">{method}</span> <span class='path'>{path}</span>" in page
+    for name in document["components"]["schemas"]:
+        assert f"<details id='{name}'>" in page
+    assert set(re.findall(r"href='#(\w+)'", page)) <= {*document["components"]["schemas"], "schemas"}
+
+
+async def test_the_pages_are_built_once_and_served_to_many(api: Api) -> None:
+    answers = await asyncio.gather(*(api.http.get("/docs") for _ in range(3)))
+    assert len({answer.text for answer in answers}) == 1
+    assert len({answer.headers["x-request-id"] for answer in answers}) == 3

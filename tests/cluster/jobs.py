@@ -1,0 +1,41 @@
+"""Steps of a job as a client makes them, against a running server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.served import Served, wait_until
+
+
+def create(server: Served, request: str = "Name three uses of a sextant.", key: str | None = None) -> dict[str, Any]:
+    answer = server.client.post("/jobs", json={"request": request}, headers={"Idempotency-Key": key} if key else {})
+    assert answer.status_code == 201, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def pay(server: Served, invoice: dict[str, Any]) -> None:
+    answer = server.client.post(f"/dev/stub/pay/{invoice['paymentHash']}")
+    assert answer.json() == {"paid": True}
+
+
+def job(server: Served, job_id: str) -> dict[str, Any]:
+    answer = server.client.get(f"/jobs/{job_id}")
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def wait_for(server: Served, job_id: str, state: str, timeout_s: float = 30.0) -> dict[str, Any]:
+    def arrived() -> bool:
+        answer = server.client.get(f"/jobs/{job_id}")
+        return answer.status_code == 200 and bool(answer.json()["state"] == state)
+
+    wait_until(arrived, timeout_s, f"{state}; the job is {job(server, job_id)}")
+    return job(server, job_id)
+
+
+def finish(server: Served, job_id: str) -> dict[str, Any]:
+    waiting = wait_for(server, job_id, "awaiting_work_payment")
+    pay(server, waiting["workInvoice"])
+    return wait_for(server, job_id, "complete")
