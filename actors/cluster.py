@@ -154,7 +154,8 @@ def start_local(temp_dir: Path, cpus: int) -> str:
         num_cpus=cpus,
         object_store_memory=_OBJECT_STORE_BYTES,
         include_dashboard=False,
-        log_to_driver=False,
+        # What the actors log is shown here: their own files go with Ray's temporary directory.
+        log_to_driver=True,
         configure_logging=False,
         _node_ip_address="127.0.0.1",
         _temp_dir=str(temp_dir),

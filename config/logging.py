@@ -22,7 +22,7 @@ _SECRET_PARTS: Final = (
 )  # fmt: skip
 _URL_CREDENTIALS: Final = re.compile(r"://[^/@\s]+@")
 # At lower levels these write whole requests: keys in addresses and headers, and clients' prompts.
-_TALKATIVE: Final = ("anthropic", "httpcore", "httpx", "websockets", "urllib3", "asyncio")
+_TALKATIVE: Final = ("anthropic", "httpcore", "httpx", "httpx2", "websockets", "urllib3", "asyncio", "uvicorn.error")
 
 
 def configure_logging(level: str) -> None:
