@@ -100,9 +100,9 @@ def _refusals(codes: Sequence[Code]) -> dict[str, Any]:
     by_status: dict[int, list[Code]] = {}
     for code in codes:
         by_status.setdefault(STATUS[code], []).append(code)
-    refusals = {str(status): _refusal(status, found) for status, found in sorted(by_status.items())}
-    broken = _error("`internal_error`: something is wrong in the server.", INTERNAL_ERROR, ("X-Request-Id",))
-    return {**refusals, "500": broken}
+    refusals = {status: _refusal(status, found) for status, found in by_status.items()}
+    refusals[500] = _error("`internal_error`: something is wrong in the server.", INTERNAL_ERROR, ("X-Request-Id",))
+    return {str(status): refusals[status] for status in sorted(refusals)}
 
 
 def _refusal(status: int, codes: Sequence[Code]) -> dict[str, Any]:

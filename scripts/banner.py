@@ -20,7 +20,7 @@ def show_banner(console: Console, settings: Settings, port: int) -> None:
     for part in rules.parts(settings):
         table.add_row(part.name, _REAL if part.real else _STUB, part.detail)
     console.print()
-    console.print(f"[bold]Satmeter serves at {url}[/]  (documentation: {url}/docs)", highlight=False)
+    console.print(f"[bold]Satmeter serves at {url}[/]  (documentation: {url}/docs)", highlight=False, soft_wrap=True)
     console.print(table, highlight=False)
     console.print("\nTry it:\n", highlight=False)
     console.out(_first_command(settings, url), highlight=False)

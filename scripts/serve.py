@@ -240,7 +240,7 @@ def run(settings: Settings) -> int:
     try:
         return asyncio.run(Supervisor(with_root_key(settings), console).run())
     except (StartError, StoreError, ValueError) as error:
-        console.print(f"[bold red]satmeter can't start:[/] {error}", highlight=False)
+        console.print(f"[bold red]satmeter can't start:[/] {error}", highlight=False, soft_wrap=True)
         return 1
 
 

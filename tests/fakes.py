@@ -46,14 +46,18 @@ class Gate:
 
 @dataclass
 class FakeLightning:
-    """A node in memory. `fault`, while set, is raised by every call."""
+    """A node in memory. `fault`, while set, is raised by every call; a fault in `hint_queue` breaks the connection.
+
+    What is paid without an order is somebody else's payment in the wallet.
+    """
 
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
-    fault: PortError | None = None
+    fault: Exception | None = None
     gate: Gate = field(default_factory=Gate)
     orders: dict[str, InvoiceOrder] = field(default_factory=dict)
     paid_msat: dict[str, int] = field(default_factory=dict)
-    hint_queue: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+    hint_queue: asyncio.Queue[str | PortError] = field(default_factory=asyncio.Queue)
+    hint_connections: int = 0
     calls: list[str] = field(default_factory=list)
 
     async def create_invoice(self, order: InvoiceOrder) -> Invoice:
@@ -68,8 +72,8 @@ class FakeLightning:
         self.paid_msat[payment_hash] = amount_msat or self.orders[payment_hash].amount_sats * 1_000
 
     def _settlement(self, payment_hash: str) -> Settlement:
-        order = self.orders[payment_hash]
-        return Settlement(payment_hash, Msat(self.paid_msat[payment_hash]), order.actor_id)
+        order = self.orders.get(payment_hash)
+        return Settlement(payment_hash, Msat(self.paid_msat[payment_hash]), order.actor_id if order else None)
 
     async def lookup(self, payment_hash: str) -> Settlement | None:
         await self._called("lookup")
@@ -81,8 +85,12 @@ class FakeLightning:
         return [self._settlement(payment_hash) for payment_hash in newest]
 
     async def hints(self) -> AsyncIterator[str]:
+        self.hint_connections += 1
         while True:
-            yield await self.hint_queue.get()
+            hint = await self.hint_queue.get()
+            if isinstance(hint, PortError):
+                raise hint
+            yield hint
 
     async def check(self) -> None:
         await self._called("check")

@@ -8,7 +8,7 @@ import msgspec
 from bolt11 import Bolt11, MilliSatoshi, Tag, TagChar, Tags, decode, encode
 from bolt11.models.features import Feature, Features, FeatureState
 
-from ..domain.money import Msat
+from ..domain.money import MoneyError, Msat
 
 # The library takes milliseconds for each invoice; what is much longer than any real one must not take seconds.
 _LENGTH_MAX: Final = 4_096
@@ -37,7 +37,7 @@ class ReadInvoice(msgspec.Struct, frozen=True):
 
 
 def read_invoice(payment_request: str) -> ReadInvoice:
-    """Decodes an invoice, its checksum included. Raises `ValueError` for what is none, or has no amount."""
+    """Decodes an invoice, its checksum included. Raises `ValueError` for what is none, or has no sane amount."""
     if len(payment_request) > _LENGTH_MAX:
         raise ValueError("longer than any invoice")
     try:
@@ -49,7 +49,10 @@ def read_invoice(payment_request: str) -> ReadInvoice:
         raise ValueError(f"not a BOLT11 invoice: {type(error).__name__}") from None
     if amount_msat is None:
         raise ValueError("an invoice without an amount")
-    return ReadInvoice(payment_hash, Msat(int(amount_msat)), expires_at_s * 1_000)
+    try:
+        return ReadInvoice(payment_hash, Msat(int(amount_msat)), expires_at_s * 1_000)
+    except MoneyError:
+        raise ValueError("an invoice over more than all bitcoin") from None
 
 
 def sign_invoice(
