@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .bench_client import Connection, Measured, Work, measure
+from .processes import descendants
 
 _CONNECTIONS: Final = (1, 64)
 _READY_WITHIN_S: Final = 60.0
@@ -154,13 +155,7 @@ async def _memory(console: Console, supervisor_pid: int, port: int) -> None:
 
 def _resident_kb(supervisor_pid: int) -> list[tuple[str, int]]:
     """Command line and resident memory of all the server's processes."""
-    command = ["ps", "-axwwo", "pid=,ppid=,rss=,args="]
-    listing = subprocess.run(command, capture_output=True, text=True, check=True)
-    rows = [line.split(None, 3) for line in listing.stdout.splitlines()]
-    tree = {supervisor_pid}
-    while more := {int(row[0]) for row in rows if int(row[1]) in tree} - tree:
-        tree |= more
-    return [(row[3], int(row[2])) for row in rows if int(row[0]) in tree and len(row) > 3]
+    return [(process.command, process.resident_kb) for process in descendants(supervisor_pid).values()]
 
 
 async def _wait_until_ready(port: int, path: str) -> None:

@@ -79,10 +79,12 @@ async def _serve_http(orders: Orders) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        # It would believe X-Forwarded-For of any peer on loopback; whom to believe is a setting of ours.
+        proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_S,
     )
     server = _Server(config)
-    _end_on_signal(server)
+    _end_on_signal(server, front)
     await server.serve(sockets=[socket.socket(fileno=orders.socket_fd)])
 
 
@@ -109,10 +111,12 @@ def build_front(settings: Settings, host_ids: list[str]) -> tuple[Front, Any]:
     return front, close
 
 
-def _end_on_signal(server: uvicorn.Server) -> None:
+def _end_on_signal(server: uvicorn.Server, front: Front) -> None:
     loop = asyncio.get_running_loop()
 
     def end() -> None:
+        # Event streams first: uvicorn waits for open answers, and these would not end by themselves.
+        front.ending.set()
         server.should_exit = True
 
     for signum in (signal.SIGTERM, signal.SIGINT):

@@ -25,6 +25,7 @@ from ..config.root_key import with_root_key
 from ..config.settings import Settings
 from .banner import show_banner
 from .front import Orders
+from .processes import all_processes, descendants, end
 from .store import EmbeddedStore, StoreError
 
 # SIGTERM to the end in 15 s at most: fronts, then hosts, then Ray (about 1.5 s), then the store.
@@ -128,7 +129,11 @@ class Supervisor:
         else:
             self._ray_dir = _make_ray_dir()
             # In this thread, although it blocks for seconds: Ray's processes end with the thread that started them.
-            self._address = cluster.start_local(self._ray_dir, cpus)
+            try:
+                self._address = cluster.start_local(self._ray_dir, cpus)
+            except SystemExit:
+                # Ray answers SIGTERM by itself while it starts.
+                self._stop.set()
         self._listen_for_signals()
 
     async def _start_actors(self) -> None:
@@ -184,15 +189,26 @@ class Supervisor:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._host_ids and self._ray_dir is not None:
+        if self._actors is not None and self._ray_dir is not None:
             await cluster.drain_hosts(self._host_ids, _HOST_PATIENCE_S)
-        cluster.leave()
+        self._leave_ray()
         if self._ray_dir is not None:
             shutil.rmtree(self._ray_dir, ignore_errors=True)
         if self._store is not None:
             await self._store.stop()
         for listener in self._listeners:
             listener.close()
+
+    def _leave_ray(self) -> None:
+        """Ray ends its own processes, but when it was cut off while it started, some of them would stay a minute."""
+        if self._ray_dir is None:
+            cluster.leave()
+            return
+        store_pid = self._store.pid if self._store else None
+        rays = {pid: process for pid, process in descendants(os.getpid()).items() if pid != store_pid}
+        cluster.leave()
+        left = all_processes()
+        end(pid for pid, process in rays.items() if pid in left and left[pid].command == process.command)
 
 
 class _FrontProcess:

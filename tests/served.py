@@ -24,6 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from satmeter.actors.adapters.stub_model import StubMessagesApi
+from satmeter.scripts.processes import all_processes, descendants
 
 START_WITHIN_S = 60.0
 # What a test server never does: ask the real price source, or limit its own tests.
@@ -36,17 +37,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def processes() -> dict[int, tuple[int, str]]:
-    """All processes of this machine: parent and command line by pid."""
-    listing = subprocess.run(["ps", "-axwwo", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True)
-    found = {}
-    for line in listing.stdout.splitlines():
-        pid, parent, state, *command = line.split(None, 3)
-        if not state.startswith("Z"):
-            found[int(pid)] = (int(parent), command[0] if command else "")
-    return found
 
 
 def wait_until(condition: Any, timeout_s: float, what: str) -> None:
@@ -102,12 +92,9 @@ class Served:
 
     def descendants(self, name: str = "") -> list[int]:
         """Its processes whose command line contains the name."""
-        table = processes()
-        tree = {self.process.pid}
-        while more := {pid for pid, (parent, _) in table.items() if parent in tree} - tree:
-            tree |= more
-        self.tree |= tree
-        return [pid for pid in tree if pid in table and name in table[pid][1]]
+        found = descendants(self.process.pid)
+        self.tree |= {self.process.pid, *found}
+        return [pid for pid, process in found.items() if name in process.command]
 
     def kill(self, name: str) -> list[int]:
         """SIGKILL to all of its processes with this name; returns their pids."""
@@ -134,8 +121,8 @@ class Served:
 
     def left_over(self) -> list[str]:
         """Command lines of processes that it ever had and that still live."""
-        table = processes()
-        return [table[pid][1] for pid in self.tree if pid in table]
+        table = all_processes()
+        return [table[pid].command for pid in self.tree if pid in table]
 
 
 @contextmanager

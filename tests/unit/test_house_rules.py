@@ -36,7 +36,6 @@ KNOWN_ONLY_TO = {
     "websockets": ("actors/adapters/",),
     "bolt11": ("actors/adapters/", "actors/domain/"),
     "starlette": ("http/", "scripts/"),
-    "sse_starlette": ("http/",),
     "uvicorn": ("scripts/",),
     "pydantic": ("http/", "config/", "scripts/"),
     "typer": ("scripts/",),
