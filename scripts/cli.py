@@ -17,6 +17,7 @@ from rich.table import Table
 from ..config.ray_environment import prepare_ray
 from ..config.rules import Problem, parts, problems
 from ..config.settings import Settings
+from . import macaroon_cli
 
 main = typer.Typer(
     help="Sells AI compute for Bitcoin Lightning sats. Every setting is an environment variable, see the README.",
@@ -24,6 +25,7 @@ main = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+main.add_typer(macaroon_cli.app, name="macaroon")
 
 
 @main.command()

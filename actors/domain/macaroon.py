@@ -1,0 +1,131 @@
+"""Macaroons: credentials for a session that their holder can narrow offline.
+
+Source: "Macaroons: Cookies with Contextual Caveats" (Birgisson et al., 2014); identifier layout and encoding of L402
+(github.com/lightninglabs/L402, macaroon-spec.md). Signatures are those of all implementations, which the L402 text gets
+wrong: the first one is keyed with HMAC("macaroons-key-generator", root key), not with the root key itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import struct
+from typing import Final
+
+import msgspec
+from pymacaroons import MACAROON_V2, Macaroon
+from pymacaroons.serializers import BinarySerializer
+
+from .caveats import Grant, narrow_all
+
+LOCATION: Final = "satmeter"
+SESSION_BYTES: Final = 24
+_SESSION_PREFIX: Final = "ses_"
+_VERSION: Final = 0
+# uint16 version, payment hash, token id: the session and the generation of its key (L402 macaroon-spec.md).
+_IDENTIFIER: Final = struct.Struct(f">H32s{SESSION_BYTES}sQ")
+# A credential with dozens of caveats has a few kB; verifying more is work that a stranger can cause.
+_LENGTH_MAX: Final = 8_192
+_CAVEATS_MAX: Final = 64
+_SERIALIZER: Final = BinarySerializer()
+
+
+class InvalidMacaroonError(Exception):
+    """Not one of our macaroons: malformed, wrongly signed, or of another server."""
+
+
+class MacaroonId(msgspec.Struct, frozen=True):
+    """What the 66 bytes of an identifier say."""
+
+    payment_hash: str
+    session_id: str
+    generation: int
+
+
+def mint(master_key: bytes, macaroon_id: MacaroonId) -> str:
+    """A session's macaroon without caveats, in the encoding of L402: V2 binary, standard base64 with padding."""
+    return _encode(_fresh(master_key, macaroon_id))
+
+
+def attenuate(token: str, caveats: list[str]) -> str:
+    """The macaroon with more caveats; needs no key. Raises `InvalidMacaroonError` for what is no macaroon."""
+    macaroon = _decode(token)
+    for caveat in caveats:
+        macaroon.add_first_party_caveat(caveat)
+    return _encode(macaroon)
+
+
+def read(token: str) -> tuple[MacaroonId, list[str]]:
+    """Identifier and caveats, unverified. Raises `InvalidMacaroonError`."""
+    macaroon = _decode(token)
+    return _read_id(macaroon), [bytes(caveat.caveat_id_bytes).decode(errors="replace") for caveat in macaroon.caveats]
+
+
+def verify(master_key: bytes, token: str) -> tuple[MacaroonId, Grant]:
+    """Identifier and grant of a macaroon that is ours. Raises `InvalidMacaroonError`, `UnknownCaveatError`.
+
+    Whether session and generation still exist is for the session to say.
+    """
+    macaroon = _decode(token)
+    macaroon_id = _read_id(macaroon)
+    rebuilt = _fresh(master_key, macaroon_id)
+    chain: list[tuple[bytes, str]] = []
+    for caveat in macaroon.caveats:
+        rebuilt.add_first_party_caveat(caveat.caveat_id_bytes)
+        chain.append((bytes(caveat.caveat_id_bytes), rebuilt.signature))
+    if not hmac.compare_digest(rebuilt.signature_bytes, macaroon.signature_bytes):
+        raise InvalidMacaroonError("wrong signature")
+    return macaroon_id, narrow_all(Grant(macaroon_id.generation), chain)
+
+
+def session_id(random_bytes: bytes) -> str:
+    """The id of a session with these 24 bytes."""
+    return _SESSION_PREFIX + base64.urlsafe_b64encode(random_bytes).decode()
+
+
+def _session_bytes(session: str) -> bytes:
+    return base64.urlsafe_b64decode(session.removeprefix(_SESSION_PREFIX))
+
+
+def _fresh(master_key: bytes, macaroon_id: MacaroonId) -> Macaroon:
+    """Each session and generation has a key of its own, so that closing one ends its macaroons and no others."""
+    context = f"{macaroon_id.session_id}:{macaroon_id.generation}"
+    key = hmac.digest(master_key, context.encode(), hashlib.sha256)
+    identifier = _IDENTIFIER.pack(
+        _VERSION,
+        bytes.fromhex(macaroon_id.payment_hash),
+        _session_bytes(macaroon_id.session_id),
+        macaroon_id.generation,
+    )
+    return Macaroon(location=LOCATION, identifier=identifier, key=key, version=MACAROON_V2)
+
+
+def _encode(macaroon: Macaroon) -> str:
+    # The library's own text form is URL-safe and without padding, which L402's clients and servers don't read.
+    return base64.standard_b64encode(_SERIALIZER.serialize_raw(macaroon)).decode()
+
+
+def _decode(token: str) -> Macaroon:
+    if len(token) > _LENGTH_MAX:
+        raise InvalidMacaroonError("too long")
+    try:
+        padded = token.replace("-", "+").replace("_", "/").rstrip("=")
+        raw = base64.b64decode(padded + "=" * (-len(padded) % 4), validate=True)
+        macaroon = _SERIALIZER.deserialize_raw(raw)
+    except Exception:
+        # The library answers bad bytes with whatever they happen to break: IndexError, TypeError, its own.
+        raise InvalidMacaroonError("malformed") from None
+    if macaroon.version != MACAROON_V2 or macaroon.third_party_caveats() or len(macaroon.caveats) > _CAVEATS_MAX:
+        raise InvalidMacaroonError("not a first-party V2 macaroon")
+    return macaroon
+
+
+def _read_id(macaroon: Macaroon) -> MacaroonId:
+    try:
+        version, payment_hash, session, generation = _IDENTIFIER.unpack(macaroon.identifier_bytes)
+    except struct.error:
+        raise InvalidMacaroonError("an identifier of another kind") from None
+    if version != _VERSION:
+        raise InvalidMacaroonError("an identifier of another version")
+    return MacaroonId(payment_hash.hex(), session_id(session), generation)

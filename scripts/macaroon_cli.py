@@ -1,0 +1,86 @@
+"""`satmeter macaroon`: looks at a macaroon and narrows it, offline. Neither needs a server or a key."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ..actors.domain.caveats import Grant, UnknownCaveatError, narrow
+from ..actors.domain.macaroon import InvalidMacaroonError, attenuate, read
+
+app = typer.Typer(help="Look at a macaroon, or narrow it for somebody else. Works offline.", no_args_is_help=True)
+
+Token = Annotated[str, typer.Argument(help="The macaroon; - reads it from standard input.")]
+
+
+@app.command("inspect")
+def inspect_(macaroon: Token) -> None:
+    """Show what a macaroon is for and what it allows. Its signature can only be checked by the server."""
+    token = _token(macaroon)
+    try:
+        macaroon_id, caveats = read(token)
+    except InvalidMacaroonError as error:
+        _fail(f"This is not a macaroon of a Satmeter server: {error}.")
+    table = Table.grid(padding=(0, 2))
+    table.add_row("session", macaroon_id.session_id)
+    table.add_row("payment hash", macaroon_id.payment_hash)
+    for caveat in caveats:
+        table.add_row("caveat", f"{caveat}{_remark(caveat)}")
+    if not caveats:
+        table.add_row("caveats", "none: it allows everything")
+    Console(soft_wrap=True).print(table, highlight=False, markup=False)
+
+
+@app.command("attenuate")
+def attenuate_(
+    macaroon: Token,
+    caveat: Annotated[
+        list[str],
+        typer.Argument(help='What to append, e.g. "max_msat = 50000" "actions = request" "expires_at = 1800000000".'),
+    ],
+) -> None:
+    """Print the macaroon narrowed by these caveats. Nobody can take them off again."""
+    for text in caveat:
+        if not _is_known(text):
+            _fail(
+                f"{text!r} is not a caveat that a server accepts. There are expires_at, max_msat, "
+                'max_msat_per_request, actions and name, each as "name = value".'
+            )
+    try:
+        typer.echo(attenuate(_token(macaroon), caveat))
+    except InvalidMacaroonError as error:
+        _fail(f"This is not a macaroon: {error}.")
+
+
+def _token(argument: str) -> str:
+    return sys.stdin.read().strip() if argument == "-" else argument
+
+
+def _is_known(caveat: str) -> bool:
+    try:
+        narrow(Grant(generation=0), caveat.encode(), counter="")
+    except UnknownCaveatError:
+        return False
+    return True
+
+
+def _remark(caveat: str) -> str:
+    if not _is_known(caveat):
+        return "  (unknown: the server will refuse this macaroon)"
+    name, _, value = caveat.partition("=")
+    if name.strip() == "expires_at":
+        try:
+            return f"  ({datetime.fromtimestamp(int(value), UTC):%Y-%m-%d %H:%M:%S} UTC)"
+        except (ValueError, OverflowError, OSError):
+            return "  (in a very distant future)"
+    return ""
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(1)
