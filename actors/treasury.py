@@ -22,6 +22,9 @@ _BACKOFF_MAX_S: Final = 10.0
 # A push connection that held so long was a good one: the next attempt comes at once, and its loss is news.
 _STEADY_S: Final = 10.0
 _LOOKUPS_AT_ONCE: Final = 4
+# So many hints waiting are a burst of payments, or a flood.
+_BURST: Final = 10
+_SWEEP_GAP_S: Final = 0.1
 _DELIVERIES_AT_ONCE: Final = 256
 _DELIVERY_TIMEOUT_S: Final = 30.0
 _UNDELIVERED_MAX: Final = 10_000
@@ -125,7 +128,12 @@ class Treasury:
         return heard, None
 
     def _take_hint(self, payment_hash: str) -> None:
-        if self._is_known(payment_hash) or payment_hash in self._hinted or self._hints.full():
+        if self._is_known(payment_hash) or payment_hash in self._hinted:
+            return
+        if self._hints.qsize() >= _BURST:
+            # One question about the newest settlements answers all of them sooner than one about each.
+            self._sweep_now.set()
+        if self._hints.full():
             return  # A full queue is a flood, most of it forged; what is true in it the sweep finds.
         self._hinted.add(payment_hash)
         self._hints.put_nowait(payment_hash)
@@ -134,6 +142,9 @@ class Treasury:
         """Asks the node about one hint after the other."""
         while True:
             payment_hash = await self._hints.get()
+            if self._is_known(payment_hash):
+                self._hinted.discard(payment_hash)
+                continue
             await self._pacer.turn()
             try:
                 settlement = await self._lightning.lookup(payment_hash)
@@ -186,13 +197,15 @@ class Treasury:
         self._deep = self._deep or not deep
 
     async def _rest(self, delay_s: float) -> None:
-        """Waits, but not longer than until a sweep is wanted at once."""
+        """Waits, but not longer than until a sweep is wanted at once; then a moment, so that hints can't drive it."""
         waits = [asyncio.ensure_future(self._pause(delay_s)), asyncio.create_task(self._sweep_now.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
+        if self._sweep_now.is_set():
+            await self._pause(_SWEEP_GAP_S)
 
     # Deliveries
 

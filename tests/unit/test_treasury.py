@@ -73,6 +73,23 @@ async def test_a_flood_of_forged_hints_is_looked_up_at_a_bounded_pace(world: Wor
         assert 15 <= world.asked("lookup") <= 21
 
 
+async def test_a_burst_of_payments_is_swept_up_without_waiting_for_a_question_about_each(world: World) -> None:
+    async with world.watched(lookups_per_s=2):
+        paid = [await world.paid() for _ in range(100)]
+        world.hint(*paid)
+        await world.time.advance(0.5)
+        assert sorted(world.actors.credited) == sorted(paid)
+        assert world.asked("lookup") < 10
+
+
+async def test_a_lasting_flood_makes_ten_sweeps_a_second_at_the_most(world: World) -> None:
+    async with world.watched(lookups_per_s=1):
+        for round_number in range(40):
+            world.hint(*(f"{round_number:032x}{n:032x}" for n in range(50)))
+            await world.time.advance(0.05, step_s=0.05)
+        assert world.asked("settlements") <= 25
+
+
 async def test_a_flood_beyond_memory_is_dropped_and_the_true_payment_in_it_is_swept_up(world: World) -> None:
     async with world.watched(hints_max=10):
         payment_hash = await world.paid()
