@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import pickle
 import shutil
@@ -32,6 +33,7 @@ from .store import EmbeddedStore, StoreError
 _FRONT_ENDS_WITHIN_S: Final = 7.0
 _HOST_PATIENCE_S: Final = 3.0
 _READY_WITHIN_S: Final = 60.0
+_BIND_WITHIN_S: Final = 3.0
 _WATCH_EVERY_S: Final = 2.0
 _RESTART_PAUSE_S: Final = 0.2
 _log = structlog.get_logger(__name__)
@@ -103,15 +105,25 @@ class Supervisor:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if shared:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            try:
-                listener.bind((host, port))
-            except OSError as error:
-                raise StartError(f"Can't listen on {host}:{port}: {error.strerror}. Choose another --port.") from None
+            await self._bind(listener, host, port)
             listener.listen(2_048)
             listener.set_inheritable(True)
             port = listener.getsockname()[1]
             self._listeners.append(listener)
         self._port: int = port
+
+    async def _bind(self, listener: socket.socket, host: str, port: int) -> None:
+        """Binds; tries for a moment, because the fronts of a server that was just killed still hold the port."""
+        deadline_s = time.monotonic() + _BIND_WITHIN_S
+        while True:
+            try:
+                return listener.bind((host, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or time.monotonic() > deadline_s or self._stop.is_set():
+                    listener.close()
+                    text = f"Can't listen on {host}:{port}: {error.strerror}. Choose another --port."
+                    raise StartError(text) from None
+            await asyncio.sleep(_RESTART_PAUSE_S)
 
     async def _start_store(self) -> None:
         if self._settings.redis_url is None:
