@@ -193,9 +193,13 @@ class ActorHost:
         activation.restore(state, stored.snapshot_version + len(stored.events))
         first = activation.mailbox[0].command
         if state is None and isinstance(first, Wake):
-            await self._journal.forget_due(activation.partition, self._epochs[activation.partition], actor_id)
+            await self._journal.forget_due(activation.partition, self._epoch(activation), actor_id)
         elif state is not None and not activation.running and not isinstance(first, TakeUp):
             activation.mailbox.appendleft(Envelope(TakeUp(), None, time.monotonic()))
+
+    def _epoch(self, activation: Activation) -> int:
+        # Zero, when the partition was lost meanwhile, is an epoch that the store refuses, and so the way to find out.
+        return self._epochs.get(activation.partition, 0)
 
     async def _write(self, activation: Activation, turn: Turn) -> None:
         behaviour, now_ms = activation.behaviour, self._now_ms()
@@ -204,7 +208,7 @@ class ActorHost:
         snapshot_due = version // _SNAPSHOT_EVERY > activation.version // _SNAPSHOT_EVERY
         append = Append(
             partition=activation.partition,
-            epoch=self._epochs[activation.partition],
+            epoch=self._epoch(activation),
             actor_id=activation.actor_id,
             expected_version=activation.version,
             events=[behaviour.encode_event(event) for event in turn.events],

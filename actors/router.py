@@ -106,7 +106,12 @@ class Lane:
                 for task in directions:
                     task.cancel()
                 outcomes = await asyncio.gather(*directions, return_exceptions=True)
-            _log.warning("a host can't be reached", errors=[repr(outcome) for outcome in outcomes])
+            defects = [o for o in outcomes if isinstance(o, Exception) and not isinstance(o, LinkError)]
+            _log.warning("a host can't be reached", errors=[type(outcome).__name__ for outcome in outcomes])
+            if defects:
+                # Something in what was sent or received breaks us: sent again, it would do so for ever.
+                _log.error("a message broke the way to a host", errors=[type(defect).__name__ for defect in defects])
+                self._refuse(list(self._pending.values()))
             await self._recover()
 
     async def _send(self) -> None:

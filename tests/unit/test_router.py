@@ -20,6 +20,7 @@ class FakeHost:
     def __init__(self) -> None:
         self.batches: list[list[Call | Cancel]] = []
         self.dead = False
+        self.defect: Exception | None = None
         self.taken = asyncio.Event()
         self.taken.set()
         self._answers: dict[str, asyncio.Queue[Answer]] = {}
@@ -29,6 +30,8 @@ class FakeHost:
 
     async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
         await self.taken.wait()
+        if self.defect is not None and not all(_is_ping(call) for call in calls):
+            raise self.defect
         if self.dead:
             raise LinkError("dead")
         async with self._arrived:
@@ -43,9 +46,10 @@ class FakeHost:
         queue = self._answers.setdefault(inbox_id, asyncio.Queue())
         death, answer = asyncio.create_task(self._death.wait()), asyncio.create_task(queue.get())
         await asyncio.wait({death, answer}, return_when=asyncio.FIRST_COMPLETED)
-        death.cancel()
-        if self.dead:
-            answer.cancel()
+        died = death.done()
+        for task in (death, answer):
+            task.cancel()
+        if died:
             raise LinkError("dead")
         return [answer.result()]
 
@@ -153,6 +157,22 @@ async def test_more_calls_than_the_limit_are_refused_at_once(monkeypatch: pytest
         await router.call("job_2", GetJob())
     assert refused.value.refusal.code is Code.UNAVAILABLE
     first.cancel()
+    await router.close()
+
+
+async def test_a_message_that_breaks_the_way_is_refused_and_not_sent_for_ever() -> None:
+    host = FakeHost()
+    host.defect = UnicodeEncodeError("utf-8", "x", 0, 1, "no")
+    router = Router({"host-0": host})
+    with pytest.raises(RefusedError) as refused:
+        await router.call("job_1", GetJob())
+    assert refused.value.refusal.code is Code.UNAVAILABLE
+    host.defect = None
+    ask = asyncio.create_task(router.call("job_2", GetJob()))
+    (call,) = await host.calls(1)
+    assert call.actor_id == "job_2"
+    host.answer(call.call_id, Pong())
+    assert await ask == Pong()
     await router.close()
 
 
