@@ -20,9 +20,28 @@ from satmeter.actors.effects import Effects
 from satmeter.actors.host import ActorHost
 from satmeter.actors.local import LocalLink
 from satmeter.actors.placement import PARTITIONS
+from satmeter.actors.ports import Append, TransientError
 from satmeter.actors.router import Router
 from tests.fakes import FakeLightning, FakeLimits, FakeModel, FixedPrices
 from tests.jobs import BTC, JOB_TERMS
+
+
+class LossyJournal(RedisJournal):
+    """A store whose confirmations get lost: a write is made, or not, and the host can't know."""
+
+    def __init__(self, redis: Redis) -> None:
+        super().__init__(redis)
+        self.lose_after_writing = 0
+        self.lose_before_writing = 0
+
+    async def append(self, append: Append) -> None:
+        if self.lose_before_writing:
+            self.lose_before_writing -= 1
+            raise TransientError("lost on the way there")
+        await super().append(append)
+        if self.lose_after_writing:
+            self.lose_after_writing -= 1
+            raise TransientError("lost on the way back")
 
 
 @dataclass
@@ -35,8 +54,10 @@ class World:
     limits: FakeLimits = field(default_factory=FakeLimits)
     job_terms: JobTerms = replace(JOB_TERMS, invoice_expiry_s=60)
     offset_ms: int = 0
+    journal: LossyJournal = field(init=False)
 
     def __post_init__(self) -> None:
+        self.journal = LossyJournal(self.redis)
         self.lightning.now_ms = self.now_ms
 
     def now_ms(self) -> int:
@@ -47,9 +68,7 @@ class World:
         """A host that has not been started."""
         effects = Effects(self.lightning, self.model, FixedPrices(BTC), self.limits)
         behaviours: dict[str, Behaviour[Any]] = {"job": JobBehaviour(self.job_terms), "demo": DemoBehaviour("haiku")}
-        return ActorHost(
-            RedisJournal(self.redis), effects, behaviours, passivate_after_s=passivate_after_s, now_ms=self.now_ms
-        )
+        return ActorHost(self.journal, effects, behaviours, passivate_after_s=passivate_after_s, now_ms=self.now_ms)
 
     @asynccontextmanager
     async def serving(self, passivate_after_s: float = 60.0) -> AsyncIterator[tuple[ActorHost, Router]]:

@@ -14,7 +14,7 @@ from satmeter.actors.domain.invoices import Settle, Settled, SettleOutcome
 from satmeter.actors.domain.job import CreateJob, GetJob, JobState, JobView, WatchJob
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.placement import partition_of
-from satmeter.actors.ports import TransientError
+from satmeter.actors.ports import Append, TransientError
 from satmeter.actors.router import Router
 from tests.hosts import World, job_in, until
 
@@ -165,7 +165,7 @@ async def test_a_job_that_was_paid_while_every_host_was_down_goes_on_when_one_is
     world.lightning.pay(job.eval_invoice.payment_hash)
     world.offset_ms += 62_000
     async with world.serving() as (_, router):
-        await job_in(router, JOB, JobState.AWAITING_WORK_PAYMENT)
+        assert (await job_in(router, JOB, JobState.AWAITING_WORK_PAYMENT)).work_invoice is not None
 
 
 async def test_idle_actors_leave_memory_and_nothing_is_lost_by_it(redis: Redis) -> None:
@@ -209,6 +209,34 @@ async def test_a_former_owner_can_write_nothing_and_drops_what_it_held(redis: Re
 
 async def job_unchanged(router: Router, job: JobView) -> None:
     assert await router.call(JOB, GetJob()) == job
+
+
+@pytest.mark.parametrize("written", [True, False], ids=["written", "not_written"])
+@pytest.mark.parametrize("write", range(5), ids=["opened", "eval_paid", "accepted", "invoiced", "work_paid"])
+async def test_a_write_whose_confirmation_is_lost_credits_and_charges_once(
+    redis: Redis, write: int, written: bool
+) -> None:
+    world = World(redis)
+    async with world.serving() as (_, router):
+        original = world.journal.append
+        writes = iter(range(100))
+
+        async def append(append: Append) -> None:
+            if next(writes) == write:
+                world.journal.lose_after_writing, world.journal.lose_before_writing = int(written), int(not written)
+            await original(append)
+
+        world.journal.append = append  # type: ignore[method-assign]
+        job = await pay_through(router, world)
+        # The fault was really made.
+        assert next(writes) > write and not (world.journal.lose_after_writing or world.journal.lose_before_writing)
+    assert job.ledger is not None
+    assert (job.ledger.charged_msat, job.ledger.paid_msat) == (Msat(3_780), Msat(9_000))
+    async with world.serving() as (_, router):
+        assert await router.call(JOB, GetJob()) == job
+    events = await redis.lrange(f"satmeter:{{p{partition_of(JOB):04d}}}:j:{JOB}", 0, -1)
+    assert sum(b'"eval_paid"' in event for event in events) == sum(b'"work_paid"' in event for event in events) == 1
+    assert len(world.lightning.orders) <= 3
 
 
 async def test_a_transient_model_failure_is_retried_and_charged_once(redis: Redis) -> None:
