@@ -5,19 +5,38 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
-from .domain.behaviour import Behaviour, Command, Decision, Event
+from .domain.behaviour import Behaviour, Command, Decision, Done, Event, Failed, Mark, Once, Reply
+from .domain.errors import Refusal, idempotency_conflict
 from .inbox import Caller
+from .messages import REPLIES
+from .ports import Append, Kept, Stored
+from .running import Deliver, Run, Running
+
+# After so many events a snapshot spares the next activation folding them.
+_SNAPSHOT_EVERY: Final = 64
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Envelope:
-    """A command in a mailbox. `caller` is None for the host's own: wakes and outcomes, which nobody waits for."""
+    """A command in a mailbox. `caller` is None for the host's own: wakes and outcomes, which nobody waits for.
+
+    `resent`: another host may have carried it out already. `kept`: what the store holds as its answer, if anything.
+    """
 
     command: Command
     caller: Caller | None
     arrived_s: float
+    resent: bool = False
+    kept: bytes | None = None
+
+    @property
+    def done_once(self) -> str | None:
+        """The name under which its answer may be kept already; None for one that nobody can have sent before."""
+        once = getattr(self.command, "once", None)
+        return once.name if isinstance(once, Once) and self.caller and (once.keyed or self.resent) else None
 
 
 @dataclass(slots=True)
@@ -26,55 +45,146 @@ class Turn:
 
     state: Any
     events: list[Event] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
     outcomes: list[tuple[Envelope, Decision]] = field(default_factory=list)
 
 
-@dataclass(slots=True, eq=False)
+def _kept(mark: Mark) -> Kept:
+    reply = REPLIES.encode(mark.reply)  # type: ignore[arg-type]
+    return Kept(mark.once.name, b"%b\n%b" % (mark.once.digest.encode(), reply), mark.keep_ms)
+
+
 class Activation:
     """A live actor. Nothing in it outlives its last use that the journal does not hold.
 
     `state` is what is written; `version` the length of its journal; `loaded` is False before the first read and
-    whenever a write's outcome is unknown.
+    whenever a write's outcome is unknown, which is then `unconfirmed`. `taken_up`: what its last host had under way has
+    been taken up.
     """
 
-    actor_id: str
-    partition: int
-    behaviour: Behaviour[Any]
-    last_used_s: float
-    state: Any = None
-    version: int = 0
-    loaded: bool = False
-    mailbox: deque[Envelope] = field(default_factory=deque)
-    pump: asyncio.Task[None] | None = None
-    waiting: dict[str, list[Caller]] = field(default_factory=dict)
-    watchers: list[Caller] = field(default_factory=list)
-    running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    def __init__(
+        self, actor_id: str, partition: int, behaviour: Behaviour[Any], run: Run, deliver: Deliver, now_s: float
+    ) -> None:
+        self.actor_id = actor_id
+        self.partition = partition
+        self.behaviour = behaviour
+        self.last_used_s = now_s
+        self.state: Any = None
+        self.version = 0
+        self.loaded = False
+        self.taken_up = False
+        self.unconfirmed: tuple[Append, Turn] | None = None
+        self.mailbox: deque[Envelope] = deque()
+        self.pump: asyncio.Task[None] | None = None
+        self.waiting: dict[str, list[Caller]] = {}
+        self.watchers: list[Caller] = []
+        self.running = Running(run, deliver, self._say)
+        self.errands: set[asyncio.Task[None]] = set()
 
     @property
     def idle(self) -> bool:
         """Whether it can be dropped from memory: nothing runs, nobody waits."""
-        return not (self.mailbox or self.pump or self.running or self.waiting or self.watchers)
+        return not (self.mailbox or self.pump or self.running or self.waiting or self.watchers or self.errands)
 
     def decide(self, envelopes: list[Envelope], now_ms: int) -> Turn:
         """Decides the commands one after the other, each upon the state that the ones before it lead to."""
         turn = Turn(self.state)
         for envelope in envelopes:
-            decision = self.behaviour.decide(self.actor_id, turn.state, envelope.command, now_ms)
+            decision = self._decision(envelope, turn.state, now_ms)
             for event in decision.events:
                 turn.state = self.behaviour.evolve(self.actor_id, turn.state, event)
             turn.events.extend(decision.events)
+            turn.marks.extend(decision.marks)
             turn.outcomes.append((envelope, decision))
         return turn
+
+    def _decision(self, envelope: Envelope, state: Any, now_ms: int) -> Decision:
+        if envelope.kept is None:
+            return self.behaviour.decide(self.actor_id, state, envelope.command, now_ms)
+        digest, _, reply = envelope.kept.partition(b"\n")
+        once: Once = envelope.command.once  # type: ignore[attr-defined]
+        return Decision(reply=REPLIES.decode(reply) if digest.decode() == once.digest else idempotency_conflict())
 
     def restore(self, state: Any, version: int) -> None:
         """Takes over what was read from the store."""
         self.state, self.version, self.loaded = state, version, True
+
+    def append_of(self, turn: Turn, epoch: int, now_ms: int) -> Append:
+        """The write that makes the turn true."""
+        behaviour, version = self.behaviour, self.version + len(turn.events)
+        snapshot_due = version // _SNAPSHOT_EVERY > self.version // _SNAPSHOT_EVERY
+        return Append(
+            partition=self.partition,
+            epoch=epoch,
+            actor_id=self.actor_id,
+            expected_version=self.version,
+            events=[behaviour.encode_event(event) for event in turn.events],
+            snapshot=behaviour.encode_state(turn.state) if snapshot_due else None,
+            due_ms=behaviour.due_ms(turn.state),
+            keep_ms=behaviour.keep_ms(turn.state, now_ms),
+            kept=[_kept(mark) for mark in turn.marks],
+        )
+
+    def written_after_all(self, stored: Stored) -> Turn | None:
+        """The turn whose write was not confirmed, if the store holds it: then it has happened."""
+        if self.unconfirmed is None:
+            return None
+        append, turn = self.unconfirmed
+        self.unconfirmed = None
+        if append.snapshot is not None and stored.snapshot == append.snapshot:
+            return turn if not stored.events else None
+        version = stored.snapshot_version + len(stored.events)
+        count = len(append.events)
+        if version != append.expected_version + count or list(stored.events[-count:]) != list(append.events):
+            return None
+        return turn
+
+    def take_from_mailbox(self, turn: Turn) -> None:
+        """What the turn decided upon is dealt with."""
+        for envelope, _ in turn.outcomes:
+            if self.mailbox and self.mailbox[0] is envelope:
+                self.mailbox.popleft()
+            elif envelope in self.mailbox:
+                self.mailbox.remove(envelope)
+
+    def refuse_impatient(self, refusal: Refusal, patience_s: float, now_s: float) -> None:
+        """Tells callers that have waited long enough; what the host itself has to say to the actor stays."""
+        late = [e for e in self.mailbox if e.caller is not None and now_s - e.arrived_s > patience_s]
+        for envelope in late:
+            self.mailbox.remove(envelope)
+            if envelope.caller is not None:
+                envelope.caller.answer(refusal)
+
+    # Who waits
+
+    def wait(self, topic: str, caller: Caller) -> None:
+        """The caller waits for a topic; what was said of it before is told at once."""
+        self.waiting.setdefault(topic, []).append(caller)
+        for reply in self.running.said(topic):
+            caller.answer(reply, last=False)
+        caller.on_cancel = partial(self.left, topic)
+
+    def left(self, topic: str) -> None:
+        """Somebody who waited for the topic may have gone: the last one to go ends what only they waited for."""
+        callers = self.waiting.get(topic)
+        if callers is not None and all(caller.cancelled for caller in callers):
+            del self.waiting[topic]
+            self.running.unheard(topic)
+
+    def _say(self, topic: str, reply: Reply) -> None:
+        for caller in self.waiting.get(topic, ()):
+            caller.answer(reply, last=False)
 
     def answer_waiting(self, decision: Decision) -> None:
         """Answers all that wait for the decision's topics."""
         for topic, reply in decision.answers.items():
             for caller in self.waiting.pop(topic, ()):
                 caller.answer(reply)
+
+    def decided(self, command: Command) -> None:
+        """The command is dealt with; an outcome's intent may now start again."""
+        if isinstance(command, Done | Failed):
+            self.running.decided(command.intent.key)
 
     def show_watchers(self) -> None:
         """Shows the present view to all that watch; ends them when it is final."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from redis.asyncio import Redis
 
@@ -28,12 +28,20 @@ from .domain.demo import DemoBehaviour
 from .domain.invoices import Settle, Settlement
 from .domain.job_behaviour import JobBehaviour, JobTerms
 from .domain.pricing import BtcPrice
+from .domain.session_behaviour import SessionBehaviour
+from .domain.session_price import SessionTerms
 from .effects import Effects
 from .host import ActorHost
 from .oracle import Oracle, PriceCache
 from .ports import Journal, Lightning, Limits
+from .prompts import EVALUATION_MAX_TOKENS, evaluation_overhead_bytes, work_overhead_bytes
 from .router import Router
 from .treasury import Treasury
+
+# What a provider may add to a prompt of ours, unseen: its own framing of roles and of a schema.
+_UNSEEN_TOKENS: Final = 1_000
+# About thirty words: with less, an answer is not worth its price.
+_LEAST_TOKENS: Final = 64
 
 AskPrice = Callable[[], Awaitable[BtcPrice]]
 
@@ -79,7 +87,7 @@ def build_host(settings: Settings, parts: Parts, ask_price: AskPrice) -> ActorHo
     """A host with every kind of actor. Raises `ValueError` when a configured model has no price."""
     model = build_model(settings)
     prices = PriceCache(ask_price, settings.btc_price_usd_fallback, now_ms)
-    effects = Effects(parts.lightning, model, prices, parts.limits)
+    effects = Effects(parts.lightning, model, prices, parts.limits, now_ms=now_ms)
     return ActorHost(
         parts.journal,
         effects,
@@ -98,15 +106,35 @@ def build_behaviours(settings: Settings) -> dict[str, Behaviour[Any]]:
         invoice_expiry_s=settings.invoice_expiry_s,
         model_attempts=settings.model_attempts,
     )
-    return {"job": JobBehaviour(job_terms), "demo": DemoBehaviour(settings.eval_model)}
+    session_terms = SessionTerms(
+        terms=job_terms.terms,
+        eval_model=settings.eval_model,
+        # Bytes bound tokens, whatever the tokenizer.
+        eval_overhead_tokens=evaluation_overhead_bytes() + _UNSEEN_TOKENS,
+        eval_max_tokens=EVALUATION_MAX_TOKENS,
+        work_overhead_tokens=work_overhead_bytes() + _UNSEEN_TOKENS,
+        least_tokens=_LEAST_TOKENS,
+        default_tokens=settings.session_tokens,
+        most_tokens=max(settings.session_tokens, settings.session_tokens_max),
+        life_ms=settings.session_life_s * 1_000,
+        invoice_expiry_s=settings.invoice_expiry_s,
+        pending_max=settings.session_invoices_max,
+    )
+    return {
+        "job": JobBehaviour(job_terms),
+        "ses": SessionBehaviour(session_terms),
+        "demo": DemoBehaviour(settings.eval_model),
+    }
 
 
 def _lightning(settings: Settings, stub_node: StubNode | None) -> Lightning:
     """One client code for both: the stub node is a transport under it."""
-    key = settings.lnbits_invoice_key
+    key, admin_key = settings.lnbits_invoice_key, settings.lnbits_admin_key
+    without_admin_key = STUB_KEY if stub_node else None
     return LnbitsLightning(
         STUB_URL if stub_node else str(settings.lnbits_url),
         key.get_secret_value() if key else STUB_KEY,
+        admin_key=admin_key.get_secret_value() if admin_key else without_admin_key,
         timeout_s=settings.lightning_timeout_s,
         concurrency=settings.lightning_concurrency,
         transport=stub_node,

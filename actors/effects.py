@@ -1,20 +1,34 @@
-"""Carries out what actors intend: invoices, look-ups, model calls. Each outcome is a command to the actor."""
+"""Carries out what actors intend: invoices, look-ups, payouts, model calls. Each outcome is a command to the actor."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 import structlog
 
+from .answering import Answering
 from .domain.answers import PricedEvaluation
 from .domain.behaviour import Command, Done, Failed, Intent
-from .domain.intents import Evaluate, IssueInvoice, LookUpInvoice, ReleaseUnpaid, Work
+from .domain.intents import (
+    AnswerRequest,
+    Evaluate,
+    IssueInvoice,
+    LookUpInvoice,
+    LookUpPayout,
+    ReleaseUnpaid,
+    SendPayout,
+    Work,
+)
+from .domain.payouts import PayoutReport, PayoutStatus
 from .domain.pricing import BtcPrice
-from .ports import InvoiceOrder, Lightning, Limits, Model, PermanentError, TransientError
+from .outlet import Outlet
+from .ports import InvoiceOrder, Lightning, Limits, Model, PermanentError, PortError, TransientError
 
 _LOOK_UP_BACKOFF_MAX_S: Final = 30.0
+_PAYOUT_BACKOFF_MAX_S: Final = 60.0
 _log = structlog.get_logger(__name__)
 
 
@@ -37,17 +51,20 @@ class Effects:
         limits: Limits,
         *,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._lightning = lightning
         self._model = model
         self._prices = prices
         self._limits = limits
         self._pause = pause
+        self._now_ms = now_ms
+        self._answering = Answering(model, pause)
 
-    async def run(self, intent: Intent) -> Command:
-        """The outcome, `Done` or `Failed`; raises nothing but cancellation."""
+    async def run(self, intent: Intent, outlet: Outlet) -> Command:
+        """The outcome, `Done` or `Failed`; raises nothing but cancellation. What comes before it goes to the outlet."""
         try:
-            return Done(intent, await self._result(intent))
+            return Done(intent, await self._result(intent, outlet))
         except TransientError as error:
             _log.warning("effect failed for now", intent=type(intent).__name__, error=str(error))
             return Failed(intent, permanent=False, retry_after_ms=int((error.retry_after_s or 0) * 1_000))
@@ -59,8 +76,10 @@ class Effects:
             _log.exception("effect broke", intent=type(intent).__name__)
             return Failed(intent, permanent=False)
 
-    async def _result(self, intent: Intent) -> Any:
+    async def _result(self, intent: Intent, outlet: Outlet) -> Any:
         match intent:
+            case AnswerRequest():
+                return await self._answering.answer(intent, outlet)
             case IssueInvoice():
                 order = InvoiceOrder(intent.amount_sats, intent.memo, intent.expiry_s, intent.actor_id)
                 return await self._lightning.create_invoice(order)
@@ -71,6 +90,10 @@ class Effects:
                 return PricedEvaluation(evaluation, await self._prices.current())
             case Work(request=request, model=model, max_tokens=max_tokens):
                 return await self._model.complete(request, model=model, max_tokens=max_tokens)
+            case SendPayout():
+                return await self._send_payout(intent)
+            case LookUpPayout():
+                return await self._look_up_payout(intent)
             case ReleaseUnpaid(client=client, actor_id=actor_id):
                 return await self._limits.release(client, actor_id)
         raise TypeError(f"no effect for {type(intent).__name__}")
@@ -85,3 +108,25 @@ class Effects:
                 _log.warning("look-up failed, trying again", error=str(error), delay_s=delay_s)
             await self._pause(delay_s)
             delay_s = min(delay_s * 2, _LOOK_UP_BACKOFF_MAX_S)
+
+    async def _send_payout(self, intent: SendPayout) -> PayoutReport:
+        if self._now_ms() >= intent.send_before_ms:
+            # This process was held up: another host may own the actor by now, and look the payment up already.
+            raise TransientError("too late to send a payout")
+        return await self._lightning.pay_out(intent.target, intent.actor_id)
+
+    async def _look_up_payout(self, intent: LookUpPayout) -> PayoutReport:
+        """Asks until the node says paid or failed. Whatever else it says, or does not say, leaves it open."""
+        delay_s = 1.0
+        while True:
+            try:
+                report = await self._lightning.payout(intent.target, intent.actor_id)
+            except PortError as error:
+                _log.warning("look-up of a payout failed, trying again", error=str(error), delay_s=delay_s)
+            else:
+                if report.status in {PayoutStatus.PAID, PayoutStatus.FAILED}:
+                    return report
+                if report.status is PayoutStatus.ABSENT and self._now_ms() >= intent.absent_is_failed_at_ms:
+                    return PayoutReport(PayoutStatus.FAILED)
+            await self._pause(delay_s)
+            delay_s = min(delay_s * 2, _PAYOUT_BACKOFF_MAX_S)

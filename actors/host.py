@@ -10,21 +10,21 @@ from typing import Any, Final
 import structlog
 
 from .activation import Activation, Envelope, Turn
-from .domain.behaviour import Behaviour, Command, Intent, TakeUp, Wake
+from .domain.behaviour import Behaviour, Command, Decision, History, TakeUp, Wake
 from .domain.errors import Code, Refusal, not_found, unavailable
 from .effects import Effects
 from .inbox import AnyReply, Caller, Inbox
 from .messages import Answer, Call, Cancel, NotOwner, Ping, Pong
 from .placement import partition_of
-from .ports import Append, ConflictError, Due, FencedError, Journal, TransientError
+from .ports import ConflictError, Due, FencedError, Journal, TransientError
 from .ticker import Ticker
 
 # Commands of one actor that share a write; more only make the first ones wait for the last.
 _TURN_MAX: Final = 64
-# After so many events a snapshot spares the next activation folding them.
-_SNAPSHOT_EVERY: Final = 64
 _STORE_BACKOFF_FIRST_S: Final = 0.05
 _STORE_BACKOFF_MAX_S: Final = 1.0
+# An event stands for at least one entry of the history, but for a few that stand for none.
+_HISTORY_SLACK: Final = 100
 # How long a caller waits for a store that doesn't answer before it is told so.
 _STORE_PATIENCE_S: Final = 5.0
 _LONG_POLL_S: Final = 20.0
@@ -93,7 +93,7 @@ class ActorHost:
         return frozenset(self._epochs)
 
     def _busy(self) -> list[asyncio.Task[None]]:
-        tasks = [task for activation in self._activations.values() for task in activation.running.values()]
+        tasks = [task for activation in self._activations.values() for task in activation.running.tasks]
         return tasks + [a.pump for a in self._activations.values() if a.pump is not None]
 
     # Calls
@@ -129,21 +129,31 @@ class ActorHost:
         elif call.actor_id.partition("_")[0] not in self._behaviours:
             caller.answer(not_found("id"))
         else:
-            self._deliver(call.actor_id, call.command, caller)
+            self._deliver(call.actor_id, Envelope(call.command, caller, time.monotonic(), call.resent))
 
-    def _deliver(self, actor_id: str, command: Command, caller: Caller | None) -> None:
+    def _deliver(self, actor_id: str, envelope: Envelope) -> None:
         activation = self._activations.get(actor_id)
         if activation is None:
-            behaviour = self._behaviours[actor_id.partition("_")[0]]
-            activation = Activation(actor_id, partition_of(actor_id), behaviour, time.monotonic())
-            self._activations[actor_id] = activation
-        activation.mailbox.append(Envelope(command, caller, time.monotonic()))
+            activation = self._activations[actor_id] = self._activation(actor_id)
+        activation.mailbox.append(envelope)
         if activation.pump is None:
             activation.pump = asyncio.create_task(self._pump(activation))
 
+    def _activation(self, actor_id: str) -> Activation:
+        def deliver(outcome: Command) -> None:
+            # One that was dropped meanwhile has a successor, here or elsewhere, to which this outcome means nothing.
+            if self._activations.get(actor_id) is activation:
+                self._deliver(actor_id, Envelope(outcome, None, time.monotonic()))
+
+        behaviour = self._behaviours[actor_id.partition("_")[0]]
+        activation = Activation(
+            actor_id, partition_of(actor_id), behaviour, self._effects.run, deliver, time.monotonic()
+        )
+        return activation
+
     def _wake(self, actor_id: str) -> None:
         if not self._stopping and partition_of(actor_id) in self._epochs:
-            self._deliver(actor_id, Wake(), None)
+            self._deliver(actor_id, Envelope(Wake(), None, time.monotonic()))
 
     # The mailbox
 
@@ -158,7 +168,7 @@ class ActorHost:
                 except (TransientError, ConflictError) as error:
                     _log.warning("store does not confirm, reading again", actor=activation.actor_id, error=str(error))
                     activation.loaded = False
-                    self._refuse_impatient(activation)
+                    activation.refuse_impatient(unavailable("The store"), _STORE_PATIENCE_S, time.monotonic())
                     await asyncio.sleep(backoff_s)
                     backoff_s = min(backoff_s * 2, _STORE_BACKOFF_MAX_S)
         except FencedError as error:
@@ -176,69 +186,100 @@ class ActorHost:
         if not activation.loaded:
             await self._load(activation)
         envelopes = [activation.mailbox[i] for i in range(min(len(activation.mailbox), _TURN_MAX))]
+        await self._recall(activation, envelopes)
         turn = activation.decide(envelopes, self._now_ms())
-        if turn.events:
-            await self._write(activation, turn)
-        for _ in envelopes:
-            activation.mailbox.popleft()
-        self._follow_up(activation, turn)
+        if turn.events or turn.marks:
+            append = activation.append_of(turn, self._epoch(activation), self._now_ms())
+            activation.unconfirmed = append, turn
+            await self._journal.append(append)
+            activation.unconfirmed = None
+            activation.version += len(append.events)
+        self._happened(activation, turn)
+
+    async def _recall(self, activation: Activation, envelopes: Sequence[Envelope]) -> None:
+        """Reads the answers to what may have been done before.
+
+        Nothing is written to the actor between this and what is decided upon it.
+        """
+        names = list({name for envelope in envelopes if (name := envelope.done_once) is not None})
+        if names:
+            kept = await self._journal.recall(activation.partition, activation.actor_id, names)
+            for envelope in envelopes:
+                envelope.kept = kept.get(envelope.done_once or "")
 
     async def _load(self, activation: Activation) -> None:
         """Reads the actor; what it had under way is taken up before anything else is decided."""
         behaviour, actor_id = activation.behaviour, activation.actor_id
         stored = await self._journal.load(activation.partition, actor_id)
+        happened = activation.written_after_all(stored)
         state = None if stored.snapshot is None else behaviour.decode_state(stored.snapshot)
         for data in stored.events:
             state = behaviour.evolve(actor_id, state, behaviour.decode_event(data))
         activation.restore(state, stored.snapshot_version + len(stored.events))
+        if happened is not None:
+            self._happened(activation, happened)
+            return
         first = activation.mailbox[0].command
         if state is None and isinstance(first, Wake):
             await self._journal.forget_due(activation.partition, self._epoch(activation), actor_id)
-        elif state is not None and not activation.running and not isinstance(first, TakeUp):
+        elif state is not None and not activation.taken_up:
             activation.mailbox.appendleft(Envelope(TakeUp(), None, time.monotonic()))
+        # Read again after a write that was not confirmed, what is under way is this host's own.
+        activation.taken_up = True
 
     def _epoch(self, activation: Activation) -> int:
         # Zero, when the partition was lost meanwhile, is an epoch that the store refuses, and so the way to find out.
         return self._epochs.get(activation.partition, 0)
 
-    async def _write(self, activation: Activation, turn: Turn) -> None:
+    def _happened(self, activation: Activation, turn: Turn) -> None:
+        """The turn is written, if there was anything to write: now, and only now, it takes effect."""
         behaviour, now_ms = activation.behaviour, self._now_ms()
-        version = activation.version + len(turn.events)
-        due_ms = behaviour.due_ms(turn.state)
-        snapshot_due = version // _SNAPSHOT_EVERY > activation.version // _SNAPSHOT_EVERY
-        append = Append(
-            partition=activation.partition,
-            epoch=self._epoch(activation),
-            actor_id=activation.actor_id,
-            expected_version=activation.version,
-            events=[behaviour.encode_event(event) for event in turn.events],
-            snapshot=behaviour.encode_state(turn.state) if snapshot_due else None,
-            due_ms=due_ms,
-            keep_ms=behaviour.keep_ms(turn.state, now_ms),
-        )
-        await self._journal.append(append)
-        activation.state, activation.version = turn.state, version
-        # What is under way is due in the store, for the next host to find; this one need not be woken for it.
-        if due_ms is not None and (due_ms > now_ms or not behaviour.intents(activation.actor_id, turn.state)):
-            self._ticker.schedule(activation.actor_id, due_ms)
+        activation.state = turn.state
+        activation.take_from_mailbox(turn)
+        if turn.events:
+            due_ms = behaviour.due_ms(turn.state)
+            # What is under way is due in the store, for the next host to find; this one need not be woken for it.
+            if due_ms is not None and (due_ms > now_ms or not behaviour.intents(activation.actor_id, turn.state)):
+                self._ticker.schedule(activation.actor_id, due_ms)
+        self._follow_up(activation, turn)
 
     def _follow_up(self, activation: Activation, turn: Turn) -> None:
-        """Only here, after the write, does anything of the turn become visible."""
+        """Answers, and starts what is to be done outside."""
         for envelope, decision in turn.outcomes:
-            caller = envelope.caller
-            if caller is not None:
-                if decision.wait_for is not None:
-                    activation.waiting.setdefault(decision.wait_for, []).append(caller)
-                elif decision.watch:
-                    self._watch(activation, caller)
-                elif decision.reply is not None:
-                    caller.answer(decision.reply)
+            activation.decided(envelope.command)
             activation.answer_waiting(decision)
-            self._start(activation, decision.intents)
+            for intent in decision.intents:
+                activation.running.start(intent)
+            if envelope.caller is not None:
+                self._reply(activation, envelope.caller, decision)
         if activation.state is not None:
-            self._start(activation, activation.behaviour.intents(activation.actor_id, activation.state))
+            for intent in activation.behaviour.intents(activation.actor_id, activation.state):
+                activation.running.start(intent)
             if turn.events:
                 activation.show_watchers()
+
+    def _reply(self, activation: Activation, caller: Caller, decision: Decision) -> None:
+        if decision.wait_for is not None:
+            activation.wait(decision.wait_for, caller)
+            activation.left(decision.wait_for)
+        elif decision.watch:
+            self._watch(activation, caller)
+        elif decision.history is not None:
+            errand = asyncio.create_task(self._tell(activation, caller, decision.history))
+            activation.errands.add(errand)
+            errand.add_done_callback(activation.errands.discard)
+        elif decision.reply is not None:
+            caller.answer(decision.reply)
+
+    async def _tell(self, activation: Activation, caller: Caller, asked: History) -> None:
+        """Reads the journal for a caller, beside the mailbox: a long one must not hold up anything else."""
+        behaviour, count = activation.behaviour, asked.limit + _HISTORY_SLACK
+        try:
+            data = await self._journal.history(activation.partition, activation.actor_id, asked.after, count)
+        except TransientError:
+            caller.answer(unavailable("The store"))
+            return
+        caller.answer(behaviour.history([behaviour.decode_event(event) for event in data], asked))
 
     def _watch(self, activation: Activation, caller: Caller) -> None:
         view = activation.behaviour.view(activation.actor_id, activation.state)
@@ -250,34 +291,7 @@ class ActorHost:
         if not final:
             activation.watchers.append(caller)
 
-    def _start(self, activation: Activation, intents: Sequence[Intent]) -> None:
-        for intent in intents:
-            if intent.key not in activation.running:
-                activation.running[intent.key] = asyncio.create_task(self._run(activation, intent))
-
-    async def _run(self, activation: Activation, intent: Intent) -> None:
-        try:
-            outcome = await self._effects.run(intent)
-        finally:
-            activation.running.pop(intent.key, None)
-        if self._activations.get(activation.actor_id) is activation:
-            self._deliver(activation.actor_id, outcome, None)
-
     # Trouble
-
-    def _refuse_impatient(self, activation: Activation) -> None:
-        """Tells callers that have waited long enough; what the host itself has to say to the actor stays."""
-        refusal = unavailable("The store")
-        patient: list[Envelope] = []
-        for envelope in activation.mailbox:
-            if envelope.caller is None:
-                patient.append(envelope)
-            elif time.monotonic() - envelope.arrived_s > _STORE_PATIENCE_S:
-                envelope.caller.answer(refusal)
-            else:
-                patient.append(envelope)
-        activation.mailbox.clear()
-        activation.mailbox.extend(patient)
 
     def _fenced(self, partition: int, error: FencedError) -> None:
         """Another host owns the partition: everything held of it is void, and its callers must ask there.
@@ -296,8 +310,7 @@ class ActorHost:
 
     def _drop(self, activation: Activation, reply: AnyReply) -> None:
         self._activations.pop(activation.actor_id, None)
-        for task in activation.running.values():
-            task.cancel()
+        activation.running.cancel()
         callers = [envelope.caller for envelope in activation.mailbox if envelope.caller is not None]
         callers += [caller for waiting in activation.waiting.values() for caller in waiting]
         activation.mailbox.clear()

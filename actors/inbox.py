@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .domain.behaviour import Reply
@@ -14,11 +15,12 @@ AnyReply = Reply | Refusal
 
 @dataclass(slots=True, eq=False)
 class Caller:
-    """Somebody who waits for answers to a call."""
+    """Somebody who waits for answers to a call. `on_cancel` is told when they no longer do."""
 
     inbox: Inbox
     call_id: int
     cancelled: bool = False
+    on_cancel: Callable[[], None] | None = None
 
     def answer(self, reply: AnyReply, last: bool = True) -> None:
         """Sends an answer; more may follow until `last`."""
@@ -52,6 +54,8 @@ class Inbox:
         caller = self.callers.pop(call_id, None)
         if caller is not None:
             caller.cancelled = True
+            if caller.on_cancel is not None:
+                caller.on_cancel()
 
     def abandon(self) -> None:
         """The router is gone."""

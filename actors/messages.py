@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import msgspec
 
+from .domain.answers import TextDelta
 from .domain.behaviour import Command, Reply
-from .domain.codec import MessageCodec
+from .domain.codec import JournalCodec, MessageCodec
 from .domain.demo import AskDemo, DemoAnswer
 from .domain.errors import Refusal
 from .domain.invoices import Settle, Settled
-from .domain.job import CreateJob, GetJob, JobView, WatchJob
+from .domain.job import CreateJob, GetJob, JobView, RefundJob, WatchJob
+from .domain.session_api import (
+    Ask,
+    CloseSession,
+    GetLedger,
+    GetSession,
+    LedgerPage,
+    OpenSession,
+    RequestAnswer,
+    SessionCreated,
+    SessionView,
+    TopUp,
+    TopUpInvoice,
+)
 
 
 class Ping(Command, frozen=True, tag="ping"):
@@ -24,16 +38,22 @@ class NotOwner(Reply, frozen=True, tag="not_owner"):
     """The host does not own the actor's partition (any more): the router must look again who does."""
 
 
-WireCommand = CreateJob | GetJob | WatchJob | AskDemo | Settle | Ping
-WireReply = JobView | DemoAnswer | Settled | Pong | NotOwner | Refusal
+_SessionCommand = OpenSession | GetSession | TopUp | Ask | GetLedger | CloseSession
+_SessionReply = SessionCreated | SessionView | TopUpInvoice | TextDelta | RequestAnswer | LedgerPage
+WireCommand = CreateJob | GetJob | WatchJob | RefundJob | _SessionCommand | AskDemo | Settle | Ping
+WireReply = JobView | _SessionReply | DemoAnswer | Settled | Pong | NotOwner | Refusal
 
 
 class Call(msgspec.Struct, frozen=True, tag="call"):
-    """A command for an actor. `call_id` is unique within the inbox that the answers go to."""
+    """A command for an actor. `call_id` is unique within the inbox that the answers go to.
+
+    `resent`: it was sent before, to a host that may have carried it out and died before it could answer.
+    """
 
     call_id: int
     actor_id: str
     command: WireCommand
+    resent: bool = False
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -51,4 +71,6 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 CALLS: MessageCodec[Call | Cancel] = MessageCodec(Call | Cancel)
+REPLIES: JournalCodec[WireReply] = JournalCodec(WireReply)
+"""Replies as the store keeps them for those who ask again."""
 ANSWERS: MessageCodec[Answer] = MessageCodec(Answer)

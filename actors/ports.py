@@ -7,14 +7,15 @@ own edge, so that nothing behind a port knows the library: `TransientError` may 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Protocol
 
 import msgspec
 
-from .domain.answers import Completion, Evaluation, Verdict
+from .domain.answers import Completion, Evaluation, StreamPart, Verdict
 from .domain.invoices import Invoice, Settlement
+from .domain.payouts import PayoutReport, PayoutTarget
 
 __all__ = ["Completion", "Evaluation", "Verdict"]  # re-exported beside the ports that speak of them
 
@@ -74,6 +75,20 @@ class Lightning(Protocol):
         """Settled incoming payments of ours among the node's newest `limit` payments after `offset`."""
         ...
 
+    async def pay_out(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
+        """Sends a payment, once. Any exception leaves open whether it was sent: only `payout` can tell then.
+
+        Also a report of a failure is a claim about this call alone; `payout` says what became of the payment.
+        """
+        ...
+
+    async def payout(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
+        """What has become of a payment of ours, by the node's own word. Raises `TransientError`, `PermanentError`.
+
+        One to the same payment hash that belongs to another actor is a failure of this one's.
+        """
+        ...
+
     def hints(self) -> AsyncIterator[str]:
         """Payment hashes that something claims were paid. Forgeable and lossy: a reason to ask, nothing more.
 
@@ -101,6 +116,13 @@ class Model(Protocol):
         """Does the work. Raises `TransientError` (overloaded, broken connection) or `PermanentError`."""
         ...
 
+    def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:
+        """Does the work piece by piece; closing the generator ends the provider's work. Raises as `complete` does.
+
+        What was counted and given before it raised or was closed has been used, and is billed to us.
+        """
+        ...
+
     async def close(self) -> None:
         """Ends connections."""
         ...
@@ -118,11 +140,19 @@ class PriceSource(Protocol):
         ...
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """An answer that is kept under an actor's name for it, for `keep_ms`."""
+
+    name: str
+    value: bytes
+    keep_ms: int
+
+
 class Append(msgspec.Struct, frozen=True):
     """One atomic write: events behind `expected_version`, and with them the snapshot and the due time.
 
     `due_ms` None takes the actor out of its partition's due set. `keep_ms` lets the actor's keys expire by
-    themselves after that many milliseconds; None keeps them for good.
+    themselves after that many milliseconds; None keeps them for good. `kept` are answers to be kept with the events.
     """
 
     partition: int
@@ -133,6 +163,7 @@ class Append(msgspec.Struct, frozen=True):
     snapshot: bytes | None = None
     due_ms: int | None = None
     keep_ms: int | None = None
+    kept: Sequence[Kept] = ()
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -167,6 +198,14 @@ class Journal(Protocol):
 
     async def load(self, partition: int, actor_id: str) -> Stored:
         """What is stored of an actor; nothing at all for one that does not exist."""
+        ...
+
+    async def recall(self, partition: int, actor_id: str, names: Sequence[str]) -> Mapping[str, bytes]:
+        """The answers that are kept under these names. Raises `TransientError`."""
+        ...
+
+    async def history(self, partition: int, actor_id: str, after: int, count: int) -> Sequence[bytes]:
+        """At most `count` events, beginning with the first whose `seq` is above `after`. Raises `TransientError`."""
         ...
 
     async def due(self, partitions: Sequence[int], before_ms: int) -> Sequence[Due]:

@@ -9,8 +9,10 @@ from contextlib import aclosing
 from typing import Final, Protocol
 
 import structlog
+from msgspec.structs import replace
 
 from .domain.errors import Refusal, RefusedError, unavailable
+from .domain.session_api import Ask
 from .messages import Answer, Call, Cancel, NotOwner, Ping, WireCommand, WireReply
 from .placement import owner_of, partition_of
 
@@ -42,13 +44,14 @@ class HostLink(Protocol):
 
 
 class Pending:
-    """A call that is not answered yet: where its answers arrive."""
+    """A call that is not answered yet: where its answers arrive. `begun`: some have, but not the last."""
 
-    __slots__ = ("answers", "call", "since_s")
+    __slots__ = ("answers", "begun", "call", "since_s")
 
     def __init__(self, call: Call, since_s: float) -> None:
         self.call = call
         self.since_s = since_s
+        self.begun = False
         self.answers: asyncio.Queue[Answer] = asyncio.Queue()
 
 
@@ -68,14 +71,14 @@ class Lane:
         self._next_id = 0
         self._traffic: asyncio.Task[None] | None = None
 
-    def open(self, actor_id: str, command: WireCommand) -> Pending:
+    def open(self, actor_id: str, command: WireCommand, *, resent: bool = False) -> Pending:
         """Sends a call. Raises `RefusedError` when too many wait already."""
         if len(self._pending) >= _IN_FLIGHT_MAX:
             raise RefusedError(unavailable("The server is at its limit: more"))
         if self._traffic is None:
             self._traffic = asyncio.create_task(self._run())
         self._next_id += 1
-        pending = Pending(Call(self._next_id, actor_id, command), asyncio.get_running_loop().time())
+        pending = Pending(Call(self._next_id, actor_id, command, resent), asyncio.get_running_loop().time())
         self._pending[self._next_id] = pending
         self._post(pending.call)
         return pending
@@ -130,6 +133,7 @@ class Lane:
     def _dispatch(self, answer: Answer) -> None:
         pending = self._pending.get(answer.call_id)
         if pending is not None:
+            pending.begun = True
             if answer.last:
                 del self._pending[answer.call_id]
             pending.answers.put_nowait(answer)
@@ -141,6 +145,10 @@ class Lane:
             self._refuse_impatient()
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, _RETRY_MAX_S)
+        # The beginning of an answer can't be taken back, and a second one must not be paid for.
+        self._refuse([p for p in self._pending.values() if p.begun and isinstance(p.call.command, Ask)])
+        for pending in self._pending.values():
+            pending.call = replace(pending.call, resent=True)
         self._outgoing = [pending.call for pending in self._pending.values()]
         self._wanted.set()
 
@@ -182,9 +190,10 @@ class Router:
         """All answers of the actor until the last one. Raises `RefusedError` for a refusal."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + _PATIENCE_S
+        resent = False
         while True:
             lane = self._lane(partition_of(actor_id))
-            pending = lane.open(actor_id, command)
+            pending = lane.open(actor_id, command, resent=resent)
             try:
                 while True:
                     answer = await pending.answers.get()
@@ -199,6 +208,8 @@ class Router:
                         return
             finally:
                 lane.forget(pending)
+            # The host that lost the actor may have carried it out before, in a write whose confirmation was lost.
+            resent = True
             await asyncio.sleep(_MOVED_PAUSE_S)
 
     async def check(self) -> None:

@@ -50,7 +50,7 @@ def parts(settings: Settings) -> list[Part]:
 
 def problems(settings: Settings) -> list[Problem]:
     """Everything that speaks against starting with these settings, without asking anything outside."""
-    found = [*_lightning(settings), *_model(settings), *_addresses(settings)]
+    found = [*_lightning(settings), *_model(settings), *_addresses(settings), *_sessions(settings)]
     return [*found, *_production(settings)] if settings.production else found
 
 
@@ -89,6 +89,11 @@ def _addresses(settings: Settings) -> Iterator[Problem]:
             yield Problem(
                 "SATMETER_TRUSTED_PROXIES", f"{proxy!r} is neither an IP address nor a network like 10.0.0.0/8."
             )
+
+
+def _sessions(settings: Settings) -> Iterator[Problem]:
+    if settings.session_min_sats > settings.session_max_sats:
+        yield Problem("SATMETER_SESSION_MAX_SATS", "The largest deposit is smaller than SATMETER_SESSION_MIN_SATS.")
 
 
 def _is_url(url: str, schemes: frozenset[str]) -> bool:

@@ -109,6 +109,20 @@ class Settings(BaseSettings):
     rates: dict[str, dict[str, Any]] = _var("SATMETER_RATES", {}, "JSON: rates per model, laid over the file's.")
     tiers: dict[Size, Tier] = _var("SATMETER_TIERS", _DEFAULT_TIERS, "JSON: token estimates by size tier.")
 
+    session_min_sats: int = _var("SATMETER_SESSION_MIN_SATS", 100, "Smallest deposit or top-up.", ge=1)
+    session_max_sats: int = _var("SATMETER_SESSION_MAX_SATS", 100_000, "Largest deposit or top-up.", ge=1)
+    session_life_s: int = _var(
+        "SATMETER_SESSION_LIFE_S", 86_400, "Life of a session in seconds; each payment renews it.", ge=60
+    )
+    session_tokens: int = _var(
+        "SATMETER_SESSION_TOKENS",
+        4_096,
+        "Longest answer in tokens when a session's request names no `maxTokens`.",
+        ge=1,
+    )
+    session_tokens_max: int = _var("SATMETER_SESSION_TOKENS_MAX", 32_000, "Longest answer that it can name.", ge=1)
+    session_invoices_max: int = _var("SATMETER_SESSION_INVOICES_MAX", 20, "Unpaid invoices of one session.", ge=1)
+
     demo_per_hour: int = _var("SATMETER_DEMO_PER_HOUR", 5, "Free demo requests an hour for one IP.", ge=0)
     unpaid_per_ip: int = _var("SATMETER_UNPAID_PER_IP", 100, "Unpaid invoices that one IP may have open.", ge=1)
     rate_limits: bool = _var("SATMETER_RATE_LIMITS", True, "`off` for load tests; refused in production.")
@@ -147,6 +161,11 @@ class Settings(BaseSettings):
     def production(self) -> bool:
         """Whether stubs are refused."""
         return self.env is Environment.PRODUCTION
+
+    @property
+    def payouts_possible(self) -> bool:
+        """Whether what is owed can be paid out: a wallet's invoice key can't spend."""
+        return self.lnbits_url is None or self.lnbits_admin_key is not None
 
     def prices(self) -> dict[str, ModelPrice]:
         """Prices of all models: the file's, with the environment's laid over them."""

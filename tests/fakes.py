@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from satmeter.actors.domain.answers import Completion, Evaluation, Verdict
+from msgspec.structs import replace
+
+from satmeter.actors.domain.answers import Completion, Evaluation, StreamPart, TextDelta, UsageSoFar, Verdict
 from satmeter.actors.domain.invoices import Invoice, Settlement
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payouts import PayoutReport, PayoutStatus, PayoutTarget
 from satmeter.actors.domain.pricing import BtcPrice, Size, Usage
 from satmeter.actors.ports import InvoiceOrder, PortError
 
@@ -49,6 +53,9 @@ class FakeLightning:
     """A node in memory. `fault`, while set, is raised by every call; a fault in `hint_queue` breaks the connection.
 
     What is paid without an order is somebody else's payment in the wallet.
+
+    Payouts are paid, unless `payout_script` has another outcome for the next one. With `pays_before_fault` a call that
+    breaks, or is broken off, has paid all the same. `outgoing` is what the node says of a payment hash afterwards.
     """
 
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
@@ -59,6 +66,11 @@ class FakeLightning:
     hint_queue: asyncio.Queue[str | PortError] = field(default_factory=asyncio.Queue)
     hint_connections: int = 0
     calls: list[str] = field(default_factory=list)
+    outgoing: dict[str, PayoutReport] = field(default_factory=dict)
+    payers: dict[str, str] = field(default_factory=dict)
+    payout_orders: list[tuple[PayoutTarget, str]] = field(default_factory=list)
+    payout_script: list[PayoutReport | Exception] = field(default_factory=list)
+    pays_before_fault: bool = False
 
     async def create_invoice(self, order: InvoiceOrder) -> Invoice:
         await self._called("create_invoice")
@@ -84,6 +96,33 @@ class FakeLightning:
         newest = list(reversed(self.paid_msat))[offset : offset + limit]
         return [self._settlement(payment_hash) for payment_hash in newest]
 
+    async def pay_out(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
+        self.payout_orders.append((target, actor_id))
+        try:
+            await self._called("pay_out")
+            outcome = self.payout_script.pop(0) if self.payout_script else PayoutReport(PayoutStatus.PAID)
+            if isinstance(outcome, Exception):
+                raise outcome
+        except BaseException:
+            if self.pays_before_fault:
+                self._send(target, actor_id, PayoutReport(PayoutStatus.PAID))
+            raise
+        return self._send(target, actor_id, outcome)
+
+    def _send(self, target: PayoutTarget, actor_id: str, outcome: PayoutReport) -> PayoutReport:
+        """What the node answers; of an invoice that it knows already it says, as LNbits does, nothing for certain."""
+        if target.payment_hash in self.outgoing:
+            return PayoutReport(PayoutStatus.PENDING)
+        self.outgoing[target.payment_hash] = outcome
+        self.payers[target.payment_hash] = actor_id
+        return outcome
+
+    async def payout(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
+        await self._called("payout")
+        if self.payers.get(target.payment_hash, actor_id) != actor_id:
+            return PayoutReport(PayoutStatus.FAILED)
+        return self.outgoing.get(target.payment_hash, PayoutReport(PayoutStatus.ABSENT))
+
     async def hints(self) -> AsyncIterator[str]:
         self.hint_connections += 1
         while True:
@@ -107,7 +146,11 @@ class FakeLightning:
 
 @dataclass
 class FakeModel:
-    """A model that says what a test wants. Outcomes in the queues come first, then the defaults."""
+    """A model that says what a test wants. Outcomes in the queues come first, then the defaults.
+
+    A streamed answer consists of `pieces`, each of which passes `piece_gate`; `stream_fault`, while set, breaks it
+    after `fault_after` of them. `stream_closed` counts streams that were closed or cancelled before their end.
+    """
 
     verdict: Verdict = field(default_factory=lambda: Verdict(True, "fine", Size.SMALL))
     text: str = "the answer"
@@ -116,6 +159,12 @@ class FakeModel:
     gate: Gate = field(default_factory=Gate)
     evaluated: list[str] = field(default_factory=list)
     completed: list[str] = field(default_factory=list)
+    pieces: list[str] = field(default_factory=lambda: ["the ", "answer"])
+    piece_gate: Gate = field(default_factory=Gate)
+    stream_fault: PortError | None = None
+    fault_after: int = 0
+    streamed: list[str] = field(default_factory=list)
+    stream_closed: int = 0
 
     async def evaluate(self, request: str) -> Evaluation:
         self.evaluated.append(request)
@@ -126,6 +175,32 @@ class FakeModel:
         self.completed.append(request)
         await self._called()
         return Completion(self.text, model, self.usage, "end_turn")
+
+    async def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:
+        self.streamed.append(request)
+        try:
+            await self._called()
+            if self.usage is not None:
+                yield UsageSoFar(replace(self.usage, output_tokens=1))
+            async with aclosing(self._piece_by_piece()) as pieces:
+                async for piece in pieces:
+                    yield TextDelta(piece)
+        except (GeneratorExit, asyncio.CancelledError):
+            self.stream_closed += 1
+            raise
+        yield Completion("".join(self.pieces), model, self.usage, "end_turn")
+
+    async def _piece_by_piece(self) -> AsyncGenerator[str, None]:
+        for given, piece in enumerate(self.pieces):
+            self._break_after(given)
+            await self.piece_gate.pass_through()
+            await asyncio.sleep(0)  # as a real one does, even when nobody holds it up
+            yield piece
+        self._break_after(len(self.pieces))
+
+    def _break_after(self, given: int) -> None:
+        if self.stream_fault is not None and given == self.fault_after:
+            raise self.stream_fault
 
     async def close(self) -> None:
         pass

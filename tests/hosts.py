@@ -16,6 +16,8 @@ from satmeter.actors.domain.behaviour import Behaviour
 from satmeter.actors.domain.demo import DemoBehaviour
 from satmeter.actors.domain.job import GetJob, JobState, JobView
 from satmeter.actors.domain.job_behaviour import JobBehaviour, JobTerms
+from satmeter.actors.domain.session_behaviour import SessionBehaviour
+from satmeter.actors.domain.session_price import SessionTerms
 from satmeter.actors.effects import Effects
 from satmeter.actors.host import ActorHost
 from satmeter.actors.local import LocalLink
@@ -23,7 +25,21 @@ from satmeter.actors.placement import PARTITIONS
 from satmeter.actors.ports import Append, TransientError
 from satmeter.actors.router import Router
 from tests.fakes import FakeLightning, FakeLimits, FakeModel, FixedPrices
-from tests.jobs import BTC, JOB_TERMS
+from tests.jobs import BTC, JOB_TERMS, TERMS
+
+HOST_SESSION_TERMS = SessionTerms(
+    terms=TERMS,
+    eval_model="haiku",
+    eval_overhead_tokens=100,
+    eval_max_tokens=200,
+    work_overhead_tokens=100,
+    least_tokens=50,
+    default_tokens=1_000,
+    most_tokens=2_000,
+    life_ms=86_400_000,
+    invoice_expiry_s=60,
+    pending_max=5,
+)
 
 
 class LossyJournal(RedisJournal):
@@ -53,6 +69,7 @@ class World:
     model: FakeModel = field(default_factory=FakeModel)
     limits: FakeLimits = field(default_factory=FakeLimits)
     job_terms: JobTerms = replace(JOB_TERMS, invoice_expiry_s=60)
+    session_terms: SessionTerms = HOST_SESSION_TERMS
     offset_ms: int = 0
     journal: LossyJournal = field(init=False)
 
@@ -64,10 +81,20 @@ class World:
         """The hosts' clock: the loop's own, moved on by `offset_ms`."""
         return 1_800_000_000_000 + int(asyncio.get_running_loop().time() * 1_000) + self.offset_ms
 
+    async def pause(self, delay_s: float) -> None:
+        """The effects' pauses between two attempts: long enough for others to go on."""
+        await _a_moment()
+
     def host(self, passivate_after_s: float = 60.0) -> ActorHost:
         """A host that has not been started."""
-        effects = Effects(self.lightning, self.model, FixedPrices(BTC), self.limits)
-        behaviours: dict[str, Behaviour[Any]] = {"job": JobBehaviour(self.job_terms), "demo": DemoBehaviour("haiku")}
+        effects = Effects(
+            self.lightning, self.model, FixedPrices(BTC), self.limits, pause=self.pause, now_ms=self.now_ms
+        )
+        behaviours: dict[str, Behaviour[Any]] = {
+            "job": JobBehaviour(self.job_terms),
+            "ses": SessionBehaviour(self.session_terms),
+            "demo": DemoBehaviour("haiku"),
+        }
         return ActorHost(self.journal, effects, behaviours, passivate_after_s=passivate_after_s, now_ms=self.now_ms)
 
     @asynccontextmanager

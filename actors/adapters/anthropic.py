@@ -6,25 +6,32 @@ import asyncio
 import logging
 import math
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import msgspec
 import structlog
 
+from ..domain.answers import StreamPart
 from ..ports import Completion, Evaluation, PermanentError, PortError, TransientError
 from ..prompts import EVALUATION_MAX_TOKENS, EVALUATION_SYSTEM, VERDICT_SCHEMA, evaluation_content, work_system
 from .anthropic_answers import read_completion, read_evaluation
+from .anthropic_stream import StreamedAnswer
 
 if TYPE_CHECKING:
     import httpx2
     from anthropic import APIStatusError, AsyncAnthropic
-    from anthropic.types import OutputConfigParam, ThinkingConfigParam
+    from anthropic.types import ThinkingConfigParam
 
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 DEFAULT_BASE_URL: Final = "https://api.anthropic.com"
 _CONNECT_TIMEOUT_S: Final = 5.0
 _RETRY_AFTER_MAX_S: Final = 3_600.0
+# A body ends with its last event; a provider that forgets to end it costs us this, and the connection.
+_READ_UP_S: Final = 0.25
 
 # Statuses below 500 that may pass: time-out, lock conflict, rate limit (source: the SDK's own retry policy).
 _TRANSIENT_STATUSES: Final = frozenset({408, 409, 429})
@@ -72,19 +79,39 @@ class AnthropicModel:
         The verdict is held to a schema by the API's structured outputs (`output_config.format`), which Haiku 4.5 and
         5.5 both know; a forced tool call, the older way, is an error on Sonnet 5.5.
         """
-        body = await self._create(
-            model=self._eval_model,
-            max_tokens=EVALUATION_MAX_TOKENS,
-            system=EVALUATION_SYSTEM,
-            content=evaluation_content(request),
-            output_config={"format": {"type": "json_schema", "schema": dict(VERDICT_SCHEMA)}},
+        message = _message(
+            self._eval_model,
+            EVALUATION_MAX_TOKENS,
+            EVALUATION_SYSTEM,
+            evaluation_content(request),
+            output_config={"format": {"type": "json_schema", "schema": VERDICT_SCHEMA}},
         )
-        return read_evaluation(body, self._eval_model)
+        return read_evaluation(await self._whole(message), self._eval_model)
 
     async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
         """Does the work. Raises `TransientError` or `PermanentError`; see `read_completion`."""
-        body = await self._create(model=model, max_tokens=max_tokens, system=work_system(max_tokens), content=[request])
-        return read_completion(body, model)
+        message = _message(model, max_tokens, work_system(max_tokens), [request])
+        return read_completion(await self._whole(message), model)
+
+    async def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:
+        """Does the work piece by piece. Raises `TransientError` or `PermanentError`, also in the middle.
+
+        Ending it before its end, by `aclose` or by cancelling the task that waits for it, ends the HTTP exchange.
+        """
+        message = _message(model, max_tokens, work_system(max_tokens), [request], stream=True)
+        deadline_s = asyncio.get_running_loop().time() + self._timeout_s
+        answer = StreamedAnswer(model)
+        response = await _by(deadline_s, self._post(message, stream=True))
+        chunks = response.aiter_bytes()
+        try:
+            while not answer.ended:
+                for part in answer.read(await _by(deadline_s, anext(chunks, None))):
+                    yield part
+            await _read_up(chunks)
+        finally:
+            with suppress(Exception):
+                await response.aclose()
+        yield answer.completion()
 
     async def close(self) -> None:
         """Ends connections."""
@@ -94,35 +121,24 @@ class AnthropicModel:
         if not self._building.cancelled() and self._building.exception() is None:
             await self._building.result().close()
 
-    async def _create(
-        self,
-        *,
-        model: str,
-        max_tokens: int,
-        system: str,
-        content: Sequence[str],
-        output_config: OutputConfigParam | None = None,
-    ) -> bytes:
-        """One user message to the API; the body of its answer, unread. Raises `PortError`, nothing else."""
-        failure: PortError
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                client = await self._client()
-                from anthropic import omit
+    async def _whole(self, message: Mapping[str, Any]) -> bytes:
+        """The body of the API's answer, unread. Raises `PortError`, nothing else."""
+        response = await _by(asyncio.get_running_loop().time() + self._timeout_s, self._post(message))
+        return response.content
 
-                response = await client.messages.with_raw_response.create(
-                    model=model,
-                    max_tokens=max_tokens,
-                    system=system,
-                    messages=[{"role": "user", "content": [{"type": "text", "text": text} for text in content]}],
-                    output_config=omit if output_config is None else output_config,
-                    thinking=_LEAST_THINKING.get(model, omit),
-                )
-                return await response.read()
-        except Exception as error:
-            failure = _as_port_error(error)
-        # Raised out here, so that the SDK's error, which holds the request, does not hang on ours as its context.
-        raise failure
+    async def _post(self, message: Mapping[str, Any], *, stream: bool = False) -> httpx2.Response:
+        """Sends a message. A streamed answer's body is left to be read, and must be closed.
+
+        This is how the SDK sends what it has no method for: its key, headers and errors without its models, which take
+        any answer for a good one and have to be got round anyway.
+        """
+        client = await self._client()
+        import httpx2
+
+        response: httpx2.Response = await client.post(
+            "/v1/messages", cast_to=httpx2.Response, content=msgspec.json.encode(message), stream=stream
+        )
+        return response
 
     async def _client(self) -> AsyncAnthropic:
         if self._building is None:
@@ -144,6 +160,39 @@ class AnthropicModel:
             open_telemetry=False,
             http_client=None if self._transport is None else DefaultAsyncHttpxClient(transport=self._transport),
         )
+
+
+def _message(model: str, max_tokens: int, system: str, content: Sequence[str], **fields: object) -> Mapping[str, Any]:
+    """The body of a call: one user message."""
+    texts = [{"type": "text", "text": text} for text in content]
+    message = {
+        "model": model,
+        "max_tokens": max_tokens,
+        "system": system,
+        "messages": [{"role": "user", "content": texts}],
+    }
+    thinking = _LEAST_THINKING.get(model)
+    return message | fields | ({} if thinking is None else {"thinking": thinking})
+
+
+async def _by(deadline_s: float, call: Awaitable[T]) -> T:
+    """What the call gives before a time of the loop's clock. Raises `PortError`, nothing else."""
+    failure: PortError
+    try:
+        async with asyncio.timeout_at(deadline_s):
+            return await call
+    except Exception as error:
+        failure = _as_port_error(error)
+    # Raised out here, so that the SDK's error, which holds the request, does not hang on ours as its context.
+    raise failure
+
+
+async def _read_up(chunks: AsyncIterator[bytes]) -> None:
+    """Reads what follows the last event, which is nothing: only then the connection can serve another call."""
+    with suppress(Exception):
+        async with asyncio.timeout(_READ_UP_S):
+            async for _ in chunks:
+                pass
 
 
 def _as_port_error(error: Exception) -> PortError:

@@ -80,14 +80,18 @@ def read_completion(body: bytes, model: str) -> Completion:
     repetition would only pay for again; `TransientError` for an unreadable or empty one.
     """
     message = _message(body)
-    if message.stop_reason == "refusal":
+    return completion_of(_text(message), model, read_usage(message.usage), message.stop_reason)
+
+
+def completion_of(text: str, model: str, usage: Usage | None, stop_reason: str) -> Completion:
+    """The work, if it is any. Raises as `read_completion` does for a refusal and for an empty answer."""
+    if stop_reason == "refusal":
         raise PermanentError("the model refused the request")
-    text = _text(message)
     if not text.strip():
-        if message.stop_reason == "max_tokens":
+        if stop_reason == "max_tokens":
             raise PermanentError("the model used all its tokens before the first word of an answer")
-        raise TransientError(f"the model's answer is empty: {_word(message.stop_reason)}")
-    return Completion(text, model, read_usage(message.usage), message.stop_reason)
+        raise TransientError(f"the model's answer is empty: {_word(stop_reason)}")
+    return Completion(text, model, usage, stop_reason)
 
 
 def read_usage(raw: bytes | msgspec.Raw) -> Usage | None:

@@ -13,7 +13,9 @@ import httpx
 import msgspec
 
 from ..domain.invoices import Invoice, Settlement
+from ..domain.payouts import PayoutReport, PayoutTarget
 from ..ports import InvoiceOrder, PermanentError, PortError, TransientError
+from . import lnbits_payouts
 from .lnbits_hints import websocket_hints
 from .lnbits_wire import (
     ACTOR,
@@ -34,6 +36,10 @@ _RETRY_AFTER_MAX_S: Final = 60.0
 _DETAIL_MAX_CHARS: Final = 200
 # Below 500, but not the fault of what was asked: time-out, too early, too many.
 _TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
+# LNbits pays one invoice at a time for each wallet. What waits for that within LNbits is out of our sight, and would be
+# paid long after we gave it up; and slow payments must not take the slots of those who ask whether they were paid.
+_PAYOUTS_AT_ONCE: Final = 1
+_KEY_HEADER: Final = "X-Api-Key"
 _UNKNOWN_PAYMENT: Final = "payment does not exist"
 
 # Settled incoming payments of ours, the newest first. `updated_at` is when a payment was settled.
@@ -56,10 +62,10 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 class LnbitsLightning:
-    """Implements `ports.Lightning` with a wallet's invoice key, which can't spend.
+    """Implements `ports.Lightning` with a wallet's invoice key, which can't spend, and its admin key for payouts.
 
-    Every call ends within `timeout_s`, its wait for one of `concurrency` slots included. Neither keys nor addresses
-    are ever put into an exception. `transport` and `hints` are the stub node's way in.
+    Every call ends within `timeout_s`, its wait for one of `concurrency` slots included; payouts wait for one of their
+    own. Neither keys nor addresses are ever put into an exception. `transport` and `hints` are the stub node's way in.
     """
 
     def __init__(
@@ -67,21 +73,26 @@ class LnbitsLightning:
         url: str,
         invoice_key: str,
         *,
+        admin_key: str | None = None,
         timeout_s: float,
         concurrency: int,
         transport: httpx.AsyncBaseTransport | None = None,
         hints: HintSource | None = None,
     ) -> None:
-        self._key = invoice_key
+        self._secrets = (invoice_key,) if admin_key is None else (invoice_key, admin_key)
+        self._asking = httpx.Headers({_KEY_HEADER: invoice_key})
+        self._spending = None if admin_key is None else httpx.Headers({_KEY_HEADER: admin_key})
         self._timeout_s = timeout_s
         self._slots = asyncio.Semaphore(concurrency)
+        self._payout_slots = asyncio.Semaphore(_PAYOUTS_AT_ONCE)
+        connections = concurrency + _PAYOUTS_AT_ONCE
         self._hints = hints or (lambda: websocket_hints(url, invoice_key, open_timeout_s=timeout_s))
         self._client = httpx.AsyncClient(
             base_url=url,
             transport=transport,
             timeout=timeout_s,
-            limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
-            headers={"X-Api-Key": invoice_key, "Accept": "application/json"},
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            headers={"Accept": "application/json"},
         )
 
     async def create_invoice(self, order: InvoiceOrder) -> Invoice:
@@ -123,6 +134,28 @@ class LnbitsLightning:
         found = [settlement for row in rows if (settlement := row.settlement()) is not None]
         return [settlement for settlement in found if settlement.actor_id is not None]
 
+    async def pay_out(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
+        """Sends a payment, once (see `Lightning.pay_out`). Raises `TransientError` whenever it may have been sent.
+
+        Raises `PermanentError` without an admin key, before anything is sent.
+        """
+        order = lnbits_payouts.payment_order(target, actor_id)
+        key = self._spending_key()
+        answer = await self._ask("POST", "/api/v1/payments", json=order, key=key, slots=self._payout_slots)
+        report = lnbits_payouts.read_order_answer(answer.status, answer.body, target, actor_id)
+        if report is None:
+            raise TransientError(self._said(answer), answer.retry_after_s)
+        return report
+
+    async def payout(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
+        """What has become of a payment of ours. Raises `TransientError`, and `PermanentError` without an admin key.
+
+        It is asked for with the key that paid: the wallet of another key would know nothing of a payment made.
+        """
+        query = lnbits_payouts.payment_query(target)
+        answer = await self._ask("GET", lnbits_payouts.PATH, params=query, key=self._spending_key())
+        return lnbits_payouts.read_list(self._good(answer), target, actor_id)
+
     def hints(self) -> AsyncIterator[str]:
         """Payment hashes that something claims were paid (see `Lightning.hints`). Raises `TransientError`."""
         return self._hints()
@@ -145,12 +178,27 @@ class LnbitsLightning:
     async def _list(self, query: Mapping[str, str]) -> list[Payment]:
         return read(self._good(await self._ask("GET", "/api/v1/payments", params=query)), list[Payment])
 
+    def _spending_key(self) -> httpx.Headers:
+        if self._spending is None:
+            raise PermanentError("there is no admin key, and nothing can be paid out without one")
+        return self._spending
+
     async def _ask(
-        self, method: str, path: str, *, json: Any = None, params: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        params: Mapping[str, str] | None = None,
+        key: httpx.Headers | None = None,
+        slots: asyncio.Semaphore | None = None,
     ) -> _Answer:
+        """An exchange with the node, by default with the invoice key. Raises `TransientError`."""
+        headers = key or self._asking
         try:
-            async with asyncio.timeout(self._timeout_s), self._slots:
-                return await self._exchange(self._client.build_request(method, path, json=json, params=params))
+            async with asyncio.timeout(self._timeout_s), slots or self._slots:
+                request = self._client.build_request(method, path, json=json, params=params, headers=headers)
+                return await self._exchange(request)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             # Only the type: the text of some errors holds the address, or a header that could not be sent.
             raise TransientError(f"the Lightning node can't be reached: {type(error).__name__}") from None
@@ -174,16 +222,22 @@ class LnbitsLightning:
         raise self._failure(answer)
 
     def _failure(self, answer: _Answer) -> PortError:
-        detail = detail_of(answer.body)
-        said = f"the Lightning node answered {answer.status}"
-        if detail is not None:
-            said += f": {detail.replace(self._key, '[key]')[:_DETAIL_MAX_CHARS]}"
+        detail, said = detail_of(answer.body), self._said(answer)
         if answer.status in (401, 403):
             return PermanentError(said)
         # Without LNbits's own words it may be a proxy's answer for a server that is restarting.
         if 400 <= answer.status < 500 and answer.status not in _TRANSIENT_STATUSES and detail is not None:
             return PermanentError(said)
         return TransientError(said, answer.retry_after_s)
+
+    def _said(self, answer: _Answer) -> str:
+        """The answer in words for the operator, without our keys."""
+        detail = detail_of(answer.body)
+        if detail is None:
+            return f"the Lightning node answered {answer.status}"
+        for key in self._secrets:
+            detail = detail.replace(key, "[key]")
+        return f"the Lightning node answered {answer.status}: {detail[:_DETAIL_MAX_CHARS]}"
 
 
 def _retry_after_s(response: httpx.Response) -> float | None:

@@ -10,8 +10,8 @@ import msgspec
 
 from ..domain.invoices import Invoice, Settlement
 from ..domain.money import MoneyError, Msat
+from ..domain.payment_requests import read_invoice
 from ..ports import InvoiceOrder, TransientError
-from .bolt11_invoices import read_invoice
 
 ACTOR: Final = "satmeter_actor"
 """The field of a payment's `extra` that names the actor it belongs to."""
@@ -36,12 +36,7 @@ class Payment(msgspec.Struct, frozen=True):
         """What it credits: nothing unless it came in and succeeded. Raises `TransientError` for an absurd amount."""
         if self.status != "success" or self.amount <= 0 or not is_payment_hash(self.payment_hash):
             return None
-        actor_id = self.extra.get(ACTOR) if isinstance(self.extra, dict) else None
-        try:
-            amount_msat = Msat(self.amount)
-        except MoneyError:
-            raise rubbish("an amount above all bitcoin") from None
-        return Settlement(self.payment_hash, amount_msat, actor_id if isinstance(actor_id, str) else None)
+        return Settlement(self.payment_hash, sane_msat(self.amount), actor_of(self.extra))
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -66,6 +61,20 @@ class _PushedPayment(msgspec.Struct, frozen=True):
 
 class _Push(msgspec.Struct, frozen=True):
     payment: _PushedPayment
+
+
+def actor_of(extra: Any) -> str | None:
+    """The actor that a payment's extra data names, None for payments that are not ours."""
+    actor_id = extra.get(ACTOR) if isinstance(extra, dict) else None
+    return actor_id if isinstance(actor_id, str) else None
+
+
+def sane_msat(amount_msat: int) -> Msat:
+    """An amount as the node tells it. Raises `TransientError` for one that can't be."""
+    try:
+        return Msat(amount_msat)
+    except MoneyError:
+        raise rubbish("an amount above all bitcoin") from None
 
 
 def is_payment_hash(text: str) -> bool:
@@ -99,7 +108,7 @@ def read_new_invoice(body: bytes, order: InvoiceOrder) -> Invoice:
     # Whoever pays, pays the hash in the BOLT11 text, while we would ask about the one beside it.
     if invoice.payment_hash != payment.payment_hash:
         raise rubbish("an invoice with another payment hash")
-    return Invoice(payment.bolt11, payment.payment_hash, order.amount_sats, invoice.expires_at_ms)
+    return Invoice(invoice.payment_request, payment.payment_hash, order.amount_sats, invoice.expires_at_ms)
 
 
 def hinted_hash(message: str | bytes) -> str | None:

@@ -6,6 +6,7 @@ Keys of a partition share a hash tag, so that the script works on Redis Cluster 
     satmeter:{p0017}:due         sorted set of actor ids by due time
     satmeter:{p0017}:j:<actor>   list of events; its length is the actor's version
     satmeter:{p0017}:s:<actor>   the version, a newline, and a state that spares folding the events before it
+    satmeter:{p0017}:k:<actor>:<name>   an answer, kept for whoever asks again; expires by itself
 """
 
 from __future__ import annotations
@@ -27,7 +28,12 @@ local epoch = tonumber(redis.call('GET', KEYS[1]) or '0')
 if epoch ~= tonumber(ARGV[1]) then return {1, epoch} end
 local version = redis.call('LLEN', KEYS[2])
 if version ~= tonumber(ARGV[2]) then return {2, version} end
-for i = 7, #ARGV do redis.call('RPUSH', KEYS[2], ARGV[i]) end
+local events = tonumber(ARGV[7])
+for i = 8, 7 + events do redis.call('RPUSH', KEYS[2], ARGV[i]) end
+for i = 5, #KEYS do
+  local place = 8 + events + 2 * (i - 5)
+  redis.call('SET', KEYS[i], ARGV[place], 'PX', ARGV[place + 1])
+end
 if ARGV[4] ~= '' then redis.call('SET', KEYS[3], ARGV[4]) end
 if ARGV[5] == '' then redis.call('ZREM', KEYS[4], ARGV[3]) else redis.call('ZADD', KEYS[4], ARGV[5], ARGV[3]) end
 if ARGV[6] == '' then
@@ -47,6 +53,18 @@ if snapshot then from = tonumber(string.match(snapshot, '^(%d+)\\n')) end
 return {snapshot or '', redis.call('LRANGE', KEYS[1], from, -1)}
 """
 
+# The numbers of the ledger rise with the journal, so the first event above one is found by halving.
+_HISTORY: Final = """
+local low, high = 0, redis.call('LLEN', KEYS[1])
+local after = tonumber(ARGV[1])
+while low < high do
+  local middle = math.floor((low + high) / 2)
+  local seq = cjson.decode(redis.call('LINDEX', KEYS[1], middle))['seq'] or 0
+  if seq > after then high = middle else low = middle + 1 end
+end
+return redis.call('LRANGE', KEYS[1], low, low + ARGV[2] - 1)
+"""
+
 _FORGET_DUE: Final = """
 local epoch = tonumber(redis.call('GET', KEYS[1]) or '0')
 if epoch ~= tonumber(ARGV[1]) then return {1, epoch} end
@@ -64,6 +82,7 @@ class RedisJournal:
         self._flusher: asyncio.Task[None] | None = None
         self._append = redis.register_script(_APPEND)
         self._load = redis.register_script(_LOAD)
+        self._history = redis.register_script(_HISTORY)
         self._forget = redis.register_script(_FORGET_DUE)
 
     async def claim(self, partitions: Sequence[int]) -> Mapping[int, int]:
@@ -136,6 +155,19 @@ class RedisJournal:
         version, _, state = snapshot.partition(b"\n")
         return Stored(state, int(version), events)
 
+    async def recall(self, partition: int, actor_id: str, names: Sequence[str]) -> Mapping[str, bytes]:
+        """The answers that are kept. Raises `TransientError`."""
+        keys = [_kept_key(partition, actor_id, name) for name in names]
+        values = await _guard(self._redis.mget(keys))
+        return {name: value for name, value in zip(names, values, strict=True) if value is not None}
+
+    async def history(self, partition: int, actor_id: str, after: int, count: int) -> Sequence[bytes]:
+        """Events from the first whose `seq` is above `after`. Raises `TransientError`."""
+        events: Sequence[bytes] = await _guard(
+            self._history(keys=[_key(partition, f"j:{actor_id}")], args=[after, count])
+        )
+        return events
+
     async def due(self, partitions: Sequence[int], before_ms: int) -> Sequence[Due]:
         """All that is due before a time. Raises `TransientError`."""
         pipe = self._redis.pipeline(transaction=False)
@@ -166,6 +198,10 @@ def _key(partition: int, name: str) -> str:
     return f"satmeter:{{p{partition:04d}}}:{name}"
 
 
+def _kept_key(partition: int, actor_id: str, name: str) -> str:
+    return _key(partition, f"k:{actor_id}:{name}")
+
+
 def _append_call(append: Append) -> tuple[list[str], list[Any]]:
     partition, actor_id = append.partition, append.actor_id
     keys = [_key(partition, name) for name in ("epoch", f"j:{actor_id}", f"s:{actor_id}", "due")]
@@ -174,7 +210,10 @@ def _append_call(append: Append) -> tuple[list[str], list[Any]]:
         snapshot = b"%d\n%b" % (append.expected_version + len(append.events), append.snapshot)
     due = "" if append.due_ms is None else append.due_ms
     keep = "" if append.keep_ms is None else append.keep_ms
-    return keys, [append.epoch, append.expected_version, actor_id, snapshot, due, keep, *append.events]
+    keys += [_kept_key(partition, actor_id, kept.name) for kept in append.kept]
+    answers = [part for kept in append.kept for part in (kept.value, kept.keep_ms)]
+    events = append.events
+    return keys, [append.epoch, append.expected_version, actor_id, snapshot, due, keep, len(events), *events, *answers]
 
 
 def _append_error(result: Any) -> Exception | None:

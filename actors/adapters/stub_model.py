@@ -6,6 +6,8 @@ It follows plain rules, so that the same input always costs the same:
 - The answer says that it is a stub and quotes the request; it ends at `max_tokens` as the real one does.
 - An evaluation, recognised by the verdict's JSON schema, accepts. It rejects what contains `[reject]` or the word
   `malware`, and what is blank. Size is `small` up to 400 characters, `medium` up to 4,000, else `large`.
+- Work on a request that contains `[break]` fails as on an overloaded day: a whole answer with status 529, a streamed
+  one with an `error` event after half of its text. So what follows a failure can be seen without a real one.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ _SMALL_MAX_CHARS: Final = 400
 _MEDIUM_MAX_CHARS: Final = 4_000
 _EXCERPT_MAX_CHARS: Final = 400
 _CACHED_PREFIXES_MAX: Final = 1_000
-_DELTA_CHARS: Final = 24
+_DELTA_TOKENS: Final = 6
+_DELTA_CHARS: Final = _DELTA_TOKENS * _BYTES_PER_TOKEN
+_OVERLOADED: Final = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
 
 
 class _InvalidRequestError(Exception):
@@ -56,11 +60,13 @@ class _Prompt(msgspec.Struct, frozen=True):
 class StubMessagesApi(httpx2.AsyncBaseTransport):
     """Answers `POST /v1/messages` (whole or streamed) and `/v1/messages/count_tokens`.
 
-    `latency_s` is waited before every answer, which lets a load test see a model that takes its time.
+    `latency_s` is waited before every answer, and a streamed one then comes at `tokens_per_s`, or at once without it:
+    so a load test can see a model that takes its time.
     """
 
-    def __init__(self, latency_s: float = 0.0) -> None:
+    def __init__(self, latency_s: float = 0.0, tokens_per_s: float | None = None) -> None:
         self._latency_s = latency_s
+        self._pause_s = _DELTA_TOKENS / tokens_per_s if tokens_per_s is not None else 0.0
         self._cached_prefixes: OrderedDict[bytes, None] = OrderedDict()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -82,8 +88,12 @@ class StubMessagesApi(httpx2.AsyncBaseTransport):
         if counts:
             return httpx2.Response(200, json={"input_tokens": _tokens("".join(prompt.texts))})
         message = self._message(body, prompt, sent)
+        breaks = not _is_evaluation(body) and "[break]" in _last_user_text(body).casefold()
         if body.get("stream") is True:
-            return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=_Events(message))
+            events = _Events(message, breaks, self._pause_s)
+            return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=events)
+        if breaks:
+            return httpx2.Response(529, json=_OVERLOADED)
         return httpx2.Response(200, json=message, headers={"request-id": message["id"].replace("msg_", "req_")})
 
     def _message(self, body: Mapping[str, Any], prompt: _Prompt, sent: bytes) -> dict[str, Any]:
@@ -128,16 +138,21 @@ class StubMessagesApi(httpx2.AsyncBaseTransport):
 
 
 class _Events(httpx2.AsyncByteStream):
-    """A message as server-sent events. As with the real API, the first usage has a placeholder for the output."""
+    """A message as server-sent events. As with the real API, the first usage has a placeholder for the output.
 
-    def __init__(self, message: Mapping[str, Any]) -> None:
+    `breaks` puts an error in the place of the second half; `pause_s` passes before each delta.
+    """
+
+    def __init__(self, message: Mapping[str, Any], breaks: bool, pause_s: float) -> None:
         self._message = message
+        self._breaks = breaks
+        self._pause_s = pause_s
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for event in self._events():
-            yield f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
-            # Gives the loop a turn, so that a reader that goes away is noticed between two deltas.
-            await asyncio.sleep(0)
+            # Also without a pause the loop gets a turn, so that a reader that goes away is noticed between two deltas.
+            await asyncio.sleep(self._pause_s if event["type"] == "content_block_delta" else 0)
+            yield b"event: %b\ndata: %b\n\n" % (event["type"].encode(), msgspec.json.encode(event))
 
     def _events(self) -> Iterable[dict[str, Any]]:
         message = self._message
@@ -146,9 +161,12 @@ class _Events(httpx2.AsyncByteStream):
         yield {"type": "message_start", "message": begun}
         yield {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
         yield {"type": "ping"}
-        for start in range(0, len(text), _DELTA_CHARS):
+        for start in range(0, len(text) // 2 if self._breaks else len(text), _DELTA_CHARS):
             delta = {"type": "text_delta", "text": text[start : start + _DELTA_CHARS]}
             yield {"type": "content_block_delta", "index": 0, "delta": delta}
+        if self._breaks:
+            yield _OVERLOADED
+            return
         yield {"type": "content_block_stop", "index": 0}
         stop = {"stop_reason": message["stop_reason"], "stop_sequence": None}
         yield {"type": "message_delta", "delta": stop, "usage": usage}

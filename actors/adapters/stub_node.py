@@ -1,13 +1,7 @@
 """A Lightning node without Lightning, as an HTTP transport under the LNbits client: for development and load tests.
 
-It makes real invoices (regtest, signed, decodable), which are paid by `pay` and by nothing else. Its state lies in the
-store, so that all processes see one node:
-
-    satmeter:stub:key              the node's private key, made once
-    satmeter:stub:payment:<hash>   a payment as LNbits shows it, as JSON; unpaid ones expire by themselves
-    satmeter:stub:paid             sorted set of the hashes that were paid, by the time of it in microseconds
-    satmeter:stub:balance_msat     the sum of them
-    satmeter:stub:hints            channel that tells hashes as they are paid
+It makes real invoices (regtest, signed, decodable), which are paid by `pay`, by its own wallet, and by nothing else.
+Its state lies in the store, so that all processes see one node: see `stub_store.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +11,6 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import httpx
@@ -25,25 +18,22 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from ..domain.invoices import Invoice
 from ..domain.money import Msat
 from ..ports import TransientError
 from .bolt11_invoices import sign_invoice
+from .lnbits_payouts import PATH as PAYMENTS_MADE
 from .lnbits_wire import is_payment_hash
+from .stub_payouts import StubPayouts
+from .stub_store import BALANCE, CHANNEL, NODE_KEY, PAID, PAYMENT, Order, refusal, rfc3339, text
 
 URL: Final = "http://stub-node.invalid"
 """What the client is told as the node's address; no name server knows it, so nothing can go astray."""
 KEY: Final = "stub"
-"""What it is told as the invoice key; the stub takes any."""
-
-_NODE_KEY: Final = "satmeter:stub:key"
-_PAYMENT: Final = "satmeter:stub:payment:"
-_PAID: Final = "satmeter:stub:paid"
-_BALANCE: Final = "satmeter:stub:balance_msat"
-_CHANNEL: Final = "satmeter:stub:hints"
+"""What it is told as the invoice key and the admin key; the stub takes any."""
 
 # So long an unpaid invoice stays known after its expiry: the time in which a late payment can be tried out.
 _KEEP_UNPAID_S: Final = 7 * 86_400
-_EXPIRY_DEFAULT_S: Final = 3_600
 # What fits into an invoice's description field (BOLT 11: ten bits count words of five bits).
 _MEMO_MAX_BYTES: Final = 639
 _HINT_WAIT_S: Final = 1.0
@@ -72,19 +62,8 @@ return found
 """
 
 
-class _NewPayment(msgspec.Struct, frozen=True):
-    """The body of LNbits's `CreateInvoice`, as far as the client uses it."""
-
-    amount: int
-    memo: str = ""
-    out: bool = True
-    unit: str = "sat"
-    expiry: int = _EXPIRY_DEFAULT_S
-    extra: dict[str, Any] = {}
-
-
 class StubNode(httpx.AsyncBaseTransport):
-    """Answers what the client asks of LNbits: make an invoice, look one up, list the newest settled ones, the wallet.
+    """Answers what the client asks of LNbits: make and pay invoices, look them up, list the newest settled, the wallet.
 
     A preimage is random, and shown with a paid invoice only.
     """
@@ -93,6 +72,7 @@ class StubNode(httpx.AsyncBaseTransport):
         self._redis = redis
         self._now_s = now_s
         self._node_key: str | None = None
+        self._payouts = StubPayouts(redis, now_s)
         self._pay = redis.register_script(_PAY)
         self._newest = redis.register_script(_NEWEST)
 
@@ -101,21 +81,28 @@ class StubNode(httpx.AsyncBaseTransport):
 
         Paying again changes nothing, and tells them again. Raises `TransientError`.
         """
-        keys = [f"{_PAYMENT}{payment_hash}", _PAID, _BALANCE]
+        keys = [f"{PAYMENT}{payment_hash}", PAID, BALANCE]
         try:
-            return bool(await self._pay(keys=keys, args=[payment_hash, _CHANNEL]))
+            return bool(await self._pay(keys=keys, args=[payment_hash, CHANNEL]))
         except (RedisError, OSError) as error:
             raise TransientError(f"the stub node's store can't be reached: {type(error).__name__}") from None
+
+    async def invoice(self, amount_sats: int) -> Invoice:
+        """An invoice of a customer's wallet, to be paid out to. It is none of this node's, which forgets it at once.
+
+        Raises `ValueError` for an amount that no invoice can have.
+        """
+        return self._payouts.customer_invoice(amount_sats)
 
     async def hints(self) -> AsyncIterator[str]:
         """Payment hashes as they are paid, until the store's connection breaks. Raises `TransientError`."""
         try:
             async with self._redis.pubsub() as pubsub:
-                await pubsub.subscribe(_CHANNEL)
+                await pubsub.subscribe(CHANNEL)
                 while True:
                     # Not `listen`: it takes the client's time-out for a broken connection.
                     message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=_HINT_WAIT_S)
-                    payment_hash = _text(message["data"]) if message is not None else ""
+                    payment_hash = text(message["data"]) if message is not None else ""
                     if is_payment_hash(payment_hash):
                         yield payment_hash
         except (RedisError, OSError) as error:
@@ -128,36 +115,39 @@ class StubNode(httpx.AsyncBaseTransport):
         try:
             match request.method:
                 case "POST" if path == "/api/v1/payments":
-                    return await self._create(await request.aread())
+                    return await self._order(await request.aread())
                 case "GET" if path == "/api/v1/payments":
                     return await self._list(request.url.params)
+                case "GET" if path == PAYMENTS_MADE:
+                    return await self._payouts.list(request.url.params)
                 case "GET" if path == "/api/v1/wallet":
-                    balance_msat = int(await self._redis.get(_BALANCE) or 0)
+                    balance_msat = int(await self._redis.get(BALANCE) or 0)
                     return httpx.Response(200, json={"name": "stub", "balance": balance_msat})
                 case "GET" if one is not None:
                     return await self._show(one[1])
         except (RedisError, OSError) as error:
             raise httpx.ConnectError(f"the stub node's store: {type(error).__name__}") from None
-        return _refusal(404, "Not Found")
+        return refusal(404, "Not Found")
 
-    async def _create(self, body: bytes) -> httpx.Response:
+    async def _order(self, body: bytes) -> httpx.Response:
         try:
-            order = msgspec.json.decode(body, type=_NewPayment)
+            order = msgspec.json.decode(body, type=Order)
         except msgspec.MsgspecError as error:
-            return _refusal(400, str(error))
-        if order.out:
-            return _refusal(403, "The stub node makes invoices and pays none.")
+            return refusal(400, str(error))
+        return await (self._payouts.pay(order) if order.out else self._create(order))
+
+    async def _create(self, order: Order) -> httpx.Response:
         if order.unit != "sat" or order.expiry < 1 or len(order.memo.encode()) > _MEMO_MAX_BYTES:
-            return _refusal(400, "The stub node takes sats, an expiry of at least a second and a memo that fits.")
+            return refusal(400, "The stub node takes sats, an expiry of at least a second and a memo that fits.")
         if order.amount < 1:
-            return _refusal(520, "Amountless invoices not supported.")
+            return refusal(520, "Amountless invoices not supported.")
         payment = await self._new_payment(order)
         await self._redis.set(
-            f"{_PAYMENT}{payment['payment_hash']}", msgspec.json.encode(payment), ex=order.expiry + _KEEP_UNPAID_S
+            f"{PAYMENT}{payment['payment_hash']}", msgspec.json.encode(payment), ex=order.expiry + _KEEP_UNPAID_S
         )
         return httpx.Response(201, json=_shown(payment, None))
 
-    async def _new_payment(self, order: _NewPayment) -> dict[str, Any]:
+    async def _new_payment(self, order: Order) -> dict[str, Any]:
         preimage, now_s = secrets.token_bytes(32), self._now_s()
         payment_hash = hashlib.sha256(preimage).hexdigest()
         amount_msat = Msat.from_sats(order.amount)
@@ -178,20 +168,20 @@ class StubNode(httpx.AsyncBaseTransport):
             "bolt11": payment_request,
             "payment_request": payment_request,
             "memo": order.memo,
-            "expiry": _rfc3339(now_s + order.expiry),
+            "expiry": rfc3339(now_s + order.expiry),
             "preimage": preimage.hex(),
             "tag": order.extra.get("tag"),
-            "created_at": _rfc3339(now_s),
+            "created_at": rfc3339(now_s),
             "extra": order.extra,
         }
 
     async def _show(self, payment_hash: str) -> httpx.Response:
         async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.get(f"{_PAYMENT}{payment_hash}")
-            pipe.zscore(_PAID, payment_hash)
+            pipe.get(f"{PAYMENT}{payment_hash}")
+            pipe.zscore(PAID, payment_hash)
             stored, paid_at_us = await pipe.execute()
         if stored is None:
-            return _refusal(404, "Payment does not exist.")
+            return refusal(404, "Payment does not exist.")
         payment = _shown(msgspec.json.decode(stored), paid_at_us)
         paid = payment["status"] == "success"
         answer = {"paid": paid, "status": payment["status"], "preimage": payment["preimage"], "details": payment}
@@ -199,11 +189,11 @@ class StubNode(httpx.AsyncBaseTransport):
 
     async def _list(self, query: Mapping[str, str]) -> httpx.Response:
         if query.get("status[eq]") != "success" or query.get("sortby") != "updated_at":
-            return _refusal(400, "The stub node lists what was paid, and that by the time of payment.")
+            return refusal(400, "The stub node lists what was paid, and that by the time of payment.")
         limit, offset = int(query.get("limit", "10")), int(query.get("offset", "0"))
         if limit < 1:
             return httpx.Response(200, json=[])
-        found = await self._newest(keys=[_PAID], args=[offset, offset + limit - 1, _PAYMENT])
+        found = await self._newest(keys=[PAID], args=[offset, offset + limit - 1, PAYMENT])
         pairs = zip(found[::2], found[1::2], strict=True)
         return httpx.Response(200, json=[_shown(msgspec.json.decode(stored), float(at)) for stored, at in pairs])
 
@@ -211,8 +201,8 @@ class StubNode(httpx.AsyncBaseTransport):
         if self._node_key is None:
             # Whichever process comes first makes it; all others get what is stored.
             made = secrets.token_hex(32)
-            await self._redis.set(_NODE_KEY, made, nx=True)
-            self._node_key = _text(await self._redis.get(_NODE_KEY) or made)
+            await self._redis.set(NODE_KEY, made, nx=True)
+            self._node_key = text(await self._redis.get(NODE_KEY) or made)
         return self._node_key
 
 
@@ -220,16 +210,4 @@ def _shown(payment: dict[str, Any], paid_at_us: float | None) -> dict[str, Any]:
     """The payment as it is told outside: with its state, and without the preimage while it is unpaid."""
     if paid_at_us is None:
         return {**payment, "status": "pending", "preimage": None, "updated_at": payment["created_at"]}
-    return {**payment, "status": "success", "updated_at": _rfc3339(int(paid_at_us) // 1_000_000)}
-
-
-def _rfc3339(at_s: int) -> str:
-    return datetime.fromtimestamp(at_s, UTC).isoformat()
-
-
-def _refusal(status: int, detail: str) -> httpx.Response:
-    return httpx.Response(status, json={"detail": detail})
-
-
-def _text(data: bytes | str) -> str:
-    return data.decode() if isinstance(data, bytes) else data
+    return {**payment, "status": "success", "updated_at": rfc3339(int(paid_at_us) // 1_000_000)}

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from typing import Final
+
 import msgspec
 
+from .behaviour import Reply
 from .pricing import BtcPrice, Size, Usage
+
+# English text has about 2.5 bytes for a token (source: Anthropic's models overview).
+_BYTES_FOR_TOKENS: Final = (5, 2)
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -37,3 +44,46 @@ class Completion(msgspec.Struct, frozen=True):
     model: str
     usage: Usage | None
     stop_reason: str
+
+
+class TextDelta(Reply, frozen=True, tag="text_delta"):
+    """The next piece of a streamed answer."""
+
+    text: str
+
+
+class UsageSoFar(msgspec.Struct, frozen=True):
+    """What the provider counts before the end of a streamed answer: the prompt is final, the output is not."""
+
+    usage: Usage
+
+
+StreamPart = TextDelta | UsageSoFar | Completion
+"""What a streamed answer consists of; exactly one `Completion`, with the whole text, ends it."""
+
+
+class Ending(StrEnum):
+    """How a session's request came to its end."""
+
+    COMPLETE = "complete"
+    REJECTED = "rejected"
+    BROKEN = "broken"
+    """The model failed after it had given something."""
+    LEFT = "left"
+    """The client went away, and the model was stopped."""
+
+
+class RequestOutcome(msgspec.Struct, frozen=True):
+    """What came of a session's request. Without a completion, the model was not asked or gave and counted nothing."""
+
+    ending: Ending
+    evaluation: Evaluation | None
+    completion: Completion | None = None
+
+
+def cut_off(text: str, model: str, seen: Usage, stop_reason: str) -> Completion:
+    """What there is of an answer whose end never came. The provider counts its output only there: it is estimated."""
+    size_bytes, tokens = _BYTES_FOR_TOKENS
+    estimated = -(-len(text.encode()) * tokens // size_bytes)
+    usage = msgspec.structs.replace(seen, output_tokens=max(seen.output_tokens, estimated))
+    return Completion(text, model, usage, stop_reason)

@@ -41,6 +41,11 @@ class Intent(msgspec.Struct, frozen=True):
 
     key: str
 
+    @property
+    def ends_unheard(self) -> bool:
+        """Whether it is ended when nobody waits for its key any more; it still has an outcome then."""
+        return False
+
 
 class Done(Command, frozen=True):
     """An intent came to its end, with its result."""
@@ -57,6 +62,33 @@ class Failed(Command, frozen=True):
     retry_after_ms: int = 0
 
 
+class Once(msgspec.Struct, frozen=True):
+    """Makes a command's operation one that is done once, however often it is sent.
+
+    name: which operation of the actor it is. digest: of what was asked; the same name with another one is a conflict.
+    keyed: the client chose the name and may come back with it; else only we send it again, after a host died.
+    """
+
+    name: str
+    digest: str
+    keyed: bool
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """The answer to an operation that is done once, kept beside the journal for `keep_ms`."""
+
+    once: Once
+    reply: Reply
+    keep_ms: int
+
+
+class History(msgspec.Struct, frozen=True):
+    """A stretch of the journal: events whose `seq` is above `after`, enough of them for `limit` entries."""
+
+    after: int
+    limit: int
+
+
 class Decision(msgspec.Struct, frozen=True):
     """What a command leads to.
 
@@ -66,6 +98,8 @@ class Decision(msgspec.Struct, frozen=True):
     answers: answers to all that wait for a topic.
     intents: outside work that isn't in the state because nothing was journaled for it; it dies with the host.
     watch: the caller wants the view now and after each change, until it is final.
+    marks: answers to be kept with the events, for whoever sends the same command again.
+    history: the caller wants what the journal says of it, as `Behaviour.history` tells it.
     """
 
     events: tuple[Event, ...] = ()
@@ -74,6 +108,8 @@ class Decision(msgspec.Struct, frozen=True):
     answers: Mapping[str, Reply | Refusal] = {}
     intents: tuple[Intent, ...] = ()
     watch: bool = False
+    marks: tuple[Mark, ...] = ()
+    history: History | None = None
 
 
 NOTHING = Decision()
@@ -112,6 +148,10 @@ class Behaviour(Protocol[StateT]):
         """Whether the view can't change any more by itself, so that watching ends."""
         ...
 
+    def history(self, events: Sequence[Event], asked: History) -> Reply:
+        """What these events say to whoever asked for the stretch."""
+        ...
+
     def encode_event(self, event: Event) -> bytes:
         """The event as the journal keeps it."""
         ...
@@ -129,7 +169,15 @@ class Behaviour(Protocol[StateT]):
         ...
 
 
-class Stateless:
+class NoHistory:
+    """The part of `Behaviour` that an actor has whose journal nobody may read."""
+
+    def history(self, events: Sequence[Event], asked: History) -> Reply:
+        """Never called. Raises `BooksError`."""
+        raise BooksError("this actor's journal is not for its clients")
+
+
+class Stateless(NoHistory):
     """The part of `Behaviour` that an actor without events has: it answers, and nothing of it is kept."""
 
     def evolve(self, actor_id: str, state: None, event: Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .behaviour import Command, Intent
+from .payouts import PayoutTarget
 
 
 class IssueInvoice(Intent, frozen=True):
@@ -40,3 +41,39 @@ class ReleaseUnpaid(Intent, frozen=True):
 
     client: str
     actor_id: str
+
+
+class SendPayout(Intent, frozen=True):
+    """Pay an invoice of the client's; the result is a `PayoutReport`. Sent once, and not after `send_before_ms`."""
+
+    target: PayoutTarget
+    actor_id: str
+    send_before_ms: int
+
+
+class LookUpPayout(Intent, frozen=True):
+    """Ask the node until it says paid or failed; the result is a `PayoutReport`.
+
+    From `absent_is_failed_at_ms` on, a node that has never heard of the payment says thereby that it failed.
+    """
+
+    target: PayoutTarget
+    actor_id: str
+    absent_is_failed_at_ms: int
+
+
+class AnswerRequest(Intent, frozen=True):
+    """Evaluate a session's request and, if it is accepted, have the model answer; the result is a `RequestOutcome`.
+
+    With `stream`, whoever waits for the intent's key gets the text as it comes, and when nobody waits any more it ends.
+    """
+
+    request: str
+    model: str
+    max_tokens: int
+    stream: bool
+
+    @property
+    def ends_unheard(self) -> bool:
+        """A stream does; an answer as a whole can still be asked for again."""
+        return self.stream

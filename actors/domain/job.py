@@ -7,9 +7,10 @@ from enum import StrEnum
 
 import msgspec
 
-from .behaviour import BooksError, Command, Event, Reply
+from .behaviour import BooksError, Command, Event, Once, Reply
 from .invoices import Invoice
 from .money import ZERO, Msat, total
+from .payouts import OwingBooks, PayoutEvent, PayoutTarget, Refunds, RefundView, refund_view
 from .pricing import PricingBreakdown, Size, Usage
 
 
@@ -50,19 +51,14 @@ class Step(msgspec.Struct, frozen=True):
         return self.retry_at_ms is None
 
 
-class JobBooks(msgspec.Struct, frozen=True):
+class JobBooks(OwingBooks, frozen=True):
     """Double entry of a job: received = held + spent + owed + pending + refunded, at every event.
 
-    held: paid for something not delivered yet. spent: ours. owed: the client's, to be refunded. pending: in a payout
-    whose outcome isn't known. refunded: paid back.
+    held: paid for something not delivered yet. For the rest see `OwingBooks`.
     """
 
     received: Msat = ZERO
     held: Msat = ZERO
-    spent: Msat = ZERO
-    owed: Msat = ZERO
-    pending: Msat = ZERO
-    refunded: Msat = ZERO
 
     def __post_init__(self) -> None:
         parts = total([self.held, self.spent, self.owed, self.pending, self.refunded])
@@ -118,6 +114,7 @@ class Job(msgspec.Struct, frozen=True):
     result: str | None = None
     error_message: str | None = None
     ledger: CostLedger | None = None
+    refunds: Refunds = Refunds()
 
 
 # Events. Their tags are in journals for good: a changed meaning gets a new tag, and the old one stays readable.
@@ -218,6 +215,7 @@ JobEvent = (
     | JobCompleted
     | JobFailed
     | JobExpired
+    | PayoutEvent
 )
 
 
@@ -239,24 +237,14 @@ class WatchJob(Command, frozen=True, tag="watch_job"):
     """The job's view now and after each change, until it is final."""
 
 
+class RefundJob(Command, frozen=True, tag="refund_job"):
+    """Pay what is owed to this invoice."""
+
+    target: PayoutTarget
+    once: Once
+
+
 # Replies
-
-
-class RefundState(StrEnum):
-    """Where a refund stands."""
-
-    NONE = "none"
-    OWED = "owed"
-    PENDING = "pending"
-    PAID = "paid"
-
-
-class RefundView(msgspec.Struct, frozen=True):
-    """What is owed to the client and what was paid back."""
-
-    owed_msat: Msat
-    paid_msat: Msat
-    state: RefundState
 
 
 class JobView(Reply, frozen=True, tag="job"):
@@ -290,14 +278,13 @@ def view(job_id: str, job: Job) -> JobView:
         error_message=job.error_message,
         breakdown=job.breakdown if job.work_invoice is not None else None,
         ledger=job.ledger,
-        refund=_refund_view(job.books),
+        refund=_refund_view(job),
     )
 
 
-def _refund_view(books: JobBooks) -> RefundView | None:
-    """None where nothing is or was owed. While a payout is under way, its amount still counts as owed."""
-    owed = books.owed + books.pending
-    if not owed and not books.refunded:
+def _refund_view(job: Job) -> RefundView | None:
+    """None where nothing is or was owed."""
+    books = job.books
+    if not (books.owed or books.pending or books.refunded):
         return None
-    state = RefundState.PENDING if books.pending else RefundState.OWED if owed else RefundState.PAID
-    return RefundView(owed_msat=owed, paid_msat=books.refunded, state=state)
+    return refund_view(books, job.refunds)

@@ -8,11 +8,12 @@ from typing import Final
 
 import msgspec
 
+from . import job_refund, paying_out
 from .answers import Completion, PricedEvaluation
-from .behaviour import NOTHING, Command, Decision, Done, Event, Failed, Intent, TakeUp, Wake
+from .behaviour import NOTHING, Command, Decision, Done, Event, Failed, Intent, NoHistory, TakeUp, Wake
 from .codec import JournalCodec
 from .errors import idempotency_conflict, not_found, unavailable
-from .intents import Evaluate, IssueInvoice, LookUpInvoice, ReleaseUnpaid, Work
+from .intents import Evaluate, IssueInvoice, LookUpInvoice, LookUpPayout, ReleaseUnpaid, SendPayout, Work
 from .invoices import Invoice, Settle, Settled, Settlement, SettleOutcome
 from .job import (
     FINAL_STATES,
@@ -31,6 +32,7 @@ from .job import (
     JobRejected,
     JobState,
     JobView,
+    RefundJob,
     Step,
     StepKind,
     WatchJob,
@@ -70,7 +72,7 @@ class JobTerms(msgspec.Struct, frozen=True):
     model_attempts: int
 
 
-class JobBehaviour:
+class JobBehaviour(NoHistory):
     """A job, as pure functions (see `Behaviour`)."""
 
     def __init__(self, job_terms: JobTerms) -> None:
@@ -100,13 +102,22 @@ class JobBehaviour:
                 return _wake(state, now_ms)
             case TakeUp():
                 return self._take_up(state, now_ms)
-            case Done(intent=LookUpInvoice(payment_hash=payment_hash)):
-                return _looked_up(actor_id, state, payment_hash, command.result, now_ms)
-            case Done():
-                return self._step_done(state, command, now_ms)
-            case Failed():
-                return self._step_failed(state, command, now_ms)
+            case RefundJob():
+                return job_refund.refund(actor_id, state, command, now_ms)
+            case Done() | Failed():
+                return self._outcome(actor_id, state, command, now_ms)
         return Decision(reply=not_found("command of a job"))
+
+    def _outcome(self, job_id: str, job: Job, command: Done | Failed, now_ms: int) -> Decision:
+        match command:
+            case Done(intent=SendPayout() | LookUpPayout()) | Failed(intent=SendPayout() | LookUpPayout()):
+                return job_refund.paid_out(job_id, job, command, now_ms)
+            case Done(intent=LookUpInvoice(payment_hash=payment_hash)):
+                return _looked_up(job_id, job, payment_hash, command.result, now_ms)
+            case Done():
+                return self._step_done(job, command, now_ms)
+            case Failed():
+                return self._step_failed(job, command, now_ms)
 
     def _create(self, job_id: str, job: Job | None, command: CreateJob) -> Decision:
         if job is not None:
@@ -136,6 +147,9 @@ class JobBehaviour:
 
     def _take_up(self, job: Job, now_ms: int) -> Decision:
         """An attempt that was under way is lost with the host that made it: it counts, and is made again."""
+        payout = paying_out.taken_up(job.refunds, now_ms)
+        if payout is not None:
+            return Decision(events=(payout,))
         if job.step is None or not job.step.under_way:
             return _wake(job, now_ms)
         if job.step.attempt >= self._attempts(job.step.kind):
@@ -207,8 +221,10 @@ class JobBehaviour:
         return evolve(state, event)
 
     def intents(self, actor_id: str, state: Job) -> Sequence[Intent]:
-        """The attempt that must be under way."""
+        """The attempt that must be under way, or the payout: the one comes after the other."""
         step = state.step
+        if state.refunds.under_way is not None:
+            return paying_out.intents(actor_id, state.refunds)
         if step is None or not step.under_way:
             return ()
         match step.kind:
@@ -239,6 +255,8 @@ class JobBehaviour:
         invoice = _awaited_invoice(state)
         if invoice is not None:
             return invoice.expires_at_ms + _EXPIRY_GRACE_MS
+        if state.refunds.under_way is not None:
+            return state.updated_at_ms
         if state.step is None:
             return None
         # An attempt under way is due all the time: should its host die, the next one finds it here.

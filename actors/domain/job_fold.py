@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from . import paying_out
 from .behaviour import BooksError, Event
 from .job import (
     AttemptFailed,
@@ -24,6 +25,7 @@ from .job import (
     WorkPaid,
 )
 from .money import ZERO, Msat
+from .payouts import PayoutFailed, PayoutPaid, PayoutStarted, PayoutUnclear
 
 
 def evolve(job: Job | None, event: Event) -> Job:
@@ -73,6 +75,9 @@ def _fold(job: Job, event: Event) -> Job:
             return _end(job, JobState.FAILED, spent=ZERO, error_message=event.message)
         case JobExpired():
             return replace(job, state=JobState.EXPIRED, step=None)
+        case PayoutStarted() | PayoutUnclear() | PayoutPaid() | PayoutFailed():
+            books, refunds = paying_out.fold(job.books, job.refunds, event)
+            return replace(job, books=books, refunds=refunds)
     raise BooksError(f"no job knows the event {type(event).__name__}")
 
 

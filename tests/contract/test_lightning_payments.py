@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from satmeter.actors.adapters.bolt11_invoices import read_invoice
 from satmeter.actors.adapters.lnbits_wire import hinted_hash
 from satmeter.actors.domain.invoices import Settlement
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payment_requests import read_invoice
 from satmeter.actors.ports import PermanentError, TransientError
 from tests.lnbits.answers import CREATED_AT_S, HASH, KEY, ORDER, failure, invoice_text, node, payment, saying
 

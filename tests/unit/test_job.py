@@ -7,8 +7,9 @@ from satmeter.actors.domain.behaviour import BooksError, Done, Failed, TakeUp, U
 from satmeter.actors.domain.errors import Code, Refusal
 from satmeter.actors.domain.intents import Evaluate, IssueInvoice, LookUpInvoice, ReleaseUnpaid, Work
 from satmeter.actors.domain.invoices import Settle, Settled, Settlement, SettleOutcome
-from satmeter.actors.domain.job import CreateJob, EvalPaid, GetJob, JobBooks, JobState, JobView, RefundState
+from satmeter.actors.domain.job import CreateJob, EvalPaid, GetJob, JobBooks, JobState, JobView
 from satmeter.actors.domain.money import ZERO, Msat
+from satmeter.actors.domain.payouts import RefundState
 from satmeter.actors.domain.pricing import Usage
 from tests.jobs import (
     EVAL_INVOICE,

@@ -13,10 +13,11 @@ import bolt11
 import httpx
 import pytest
 
-from satmeter.actors.adapters.bolt11_invoices import read_invoice, sign_invoice
+from satmeter.actors.adapters.bolt11_invoices import sign_invoice
 from satmeter.actors.adapters.lnbits import LnbitsLightning
 from satmeter.actors.domain.invoices import Invoice, Settlement
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payment_requests import read_invoice
 from satmeter.actors.ports import InvoiceOrder, PermanentError, PortError, TransientError
 
 KEY = "5ec2e7key0f0the0wallet0000000000"

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import replace
 
 from satmeter.actors.domain.errors import Code, Refusal, RefusedError
 from satmeter.actors.domain.job import GetJob
@@ -117,7 +118,7 @@ async def test_unanswered_calls_are_sent_again_to_the_successor_of_a_dead_host()
     host.die()
     host.revive()
     first, second = await host.calls(2)
-    assert first == second
+    assert second == replace(first, resent=True)
     host.answer(second.call_id, Pong())
     assert await ask == Pong()
     await router.close()

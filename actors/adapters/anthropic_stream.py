@@ -1,0 +1,185 @@
+"""Reads a streamed answer of Anthropic's Messages API from its bytes, however they are cut.
+
+Each event of the API is one line of JSON behind `data:`, so an event is read as soon as that line is whole; the other
+lines of the server-sent events only repeat what stands in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from ..domain.answers import StreamPart, TextDelta, UsageSoFar
+from ..domain.pricing import Usage
+from ..ports import Completion, PermanentError, PortError, TransientError
+from .anthropic_answers import completion_of, read_usage
+
+# The longest events are a few kilobytes. Without a limit a line without an end would fill the memory.
+_LINE_MAX_BYTES: Final = 1 << 20
+# What the provider refuses for good; all else, and what it may call its errors later, may pass.
+_PERMANENT_ERRORS: Final = frozenset(
+    {
+        "invalid_request_error",
+        "authentication_error",
+        "billing_error",
+        "permission_error",
+        "not_found_error",
+        "request_too_large",
+    }
+)
+
+
+class _Kind(msgspec.Struct):
+    type: str
+
+
+class _Begun(msgspec.Struct):
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _MessageStart(msgspec.Struct, tag="message_start"):
+    message: _Begun
+
+
+class _Part(msgspec.Struct):
+    """A content block or a piece of one. What a kind that is passed over calls its text may be anything."""
+
+    type: str
+    text: Any = None
+
+
+class _BlockStart(msgspec.Struct, tag="content_block_start"):
+    index: int
+    content_block: _Part
+
+
+class _BlockDelta(msgspec.Struct, tag="content_block_delta"):
+    index: int
+    delta: _Part
+
+
+class _Change(msgspec.Struct):
+    stop_reason: str | None = None
+
+
+class _MessageDelta(msgspec.Struct, tag="message_delta"):
+    delta: _Change
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _MessageStop(msgspec.Struct, tag="message_stop"):
+    pass
+
+
+class _Error(msgspec.Struct, tag="error"):
+    error: _Kind
+
+
+_Event = _MessageStart | _BlockStart | _BlockDelta | _MessageDelta | _MessageStop | _Error
+
+_KNOWN: Final = frozenset(
+    {"message_start", "content_block_start", "content_block_delta", "message_delta", "message_stop", "error"}
+)
+_kinds: Final = msgspec.json.Decoder(_Kind)
+_events: Final[msgspec.json.Decoder[_Event]] = msgspec.json.Decoder(_Event)
+_counts: Final = msgspec.json.Decoder(dict[str, Any])
+
+T = TypeVar("T")
+
+
+class StreamedAnswer:
+    """What has come of one streamed answer. `model` is the one that was asked for, which is the one that has a price.
+
+    Errors never quote what came.
+    """
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._line = b""
+        self._pieces: list[str] = []
+        self._other_blocks: set[int] = set()
+        self._first_usage = self._last_usage = msgspec.Raw(b"null")
+        self._stop_reason: str | None = None
+        self.ended = False
+
+    def read(self, chunk: bytes | None) -> Iterator[StreamPart]:
+        """The parts that this chunk makes whole; None says that there are no more bytes.
+
+        Raises `TransientError` for an end before its time, an unreadable event and a provider's error that may pass;
+        `PermanentError` for one that does not.
+        """
+        if chunk is None:
+            raise TransientError("the model provider's answer ended before its end")
+        # Line breaks are LF, CR or both; JSON has none of its own, and an empty line more does not matter here.
+        *lines, self._line = (self._line + chunk).replace(b"\r", b"\n").split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:") and not self.ended:
+                yield from self._take(line[len(b"data:") :])
+        if len(self._line) > _LINE_MAX_BYTES:
+            raise TransientError("the model provider's answer is unreadable: an event without an end")
+
+    def completion(self) -> Completion:
+        """The whole answer, once it has `ended`. Raises what `read_completion` raises."""
+        if self._stop_reason is None:
+            raise TransientError("the model provider's answer has no reason for its end")
+        return completion_of("".join(self._pieces), self._model, self._usage(), self._stop_reason)
+
+    def _take(self, data: bytes) -> Iterator[StreamPart]:
+        if _decoded(_kinds, data).type not in _KNOWN:
+            return
+        match _decoded(_events, data):
+            case _MessageStart(message=begun):
+                self._first_usage = begun.usage
+                usage = read_usage(begun.usage)
+                if usage is not None:
+                    yield UsageSoFar(usage)
+            case _BlockStart(index=index, content_block=block):
+                if block.type == "text":
+                    yield from self._text(block)
+                else:
+                    self._other_blocks.add(index)
+            case _BlockDelta(index=index, delta=delta):
+                if delta.type == "text_delta" and index not in self._other_blocks:
+                    yield from self._text(delta)
+            case _MessageDelta(delta=change, usage=counted):
+                self._stop_reason, self._last_usage = change.stop_reason or self._stop_reason, counted
+            case _MessageStop():
+                self.ended = True
+            case _Error(error=error):
+                raise _as_port_error(error.type)
+
+    def _text(self, part: _Part) -> Iterator[StreamPart]:
+        if not isinstance(part.text, str):
+            raise TransientError("a text block of the model provider's answer has no text")
+        if part.text:
+            self._pieces.append(part.text)
+            yield TextDelta(part.text)
+
+    def _usage(self) -> Usage | None:
+        """The final figures, cumulative; what the last ones leave out or call null still is as the first ones said.
+
+        The output is never taken from the first ones, where it is only begun.
+        """
+        try:
+            first, last = _counts.decode(self._first_usage), _counts.decode(self._last_usage)
+        except (ValueError, RecursionError):
+            return None
+        first.pop("output_tokens", None)
+        merged = first | {name: count for name, count in last.items() if count is not None}
+        return read_usage(msgspec.json.encode(merged))
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
+    try:
+        return decoder.decode(data)
+    except (ValueError, RecursionError):
+        # The decoder's own error may quote the answer, and with it the request.
+        raise TransientError("the model provider's answer is unreadable") from None
+
+
+def _as_port_error(kind: str) -> PortError:
+    told = f"the model provider broke off its answer: {kind if re.fullmatch(r'[a-z_]{1,40}', kind) else 'unknown'}"
+    return PermanentError(told) if kind in _PERMANENT_ERRORS else TransientError(told)

@@ -1,0 +1,145 @@
+"""What LNbits says about payments that we make. Source: LNbits 1.6.2, `core/services/payments.py`.
+
+Of a payment that it does not want to make it says so with status 520 and a word of its own. One that its node has not
+ended within seconds is "pending", in an answer of success. For an invoice that it pays or has paid already, one of its
+own wallets' included, its word is another from case to case: only the list of payments tells whose payment that was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from ..domain.payouts import PayoutReport, PayoutStatus, PayoutTarget
+from ..ports import TransientError
+from .lnbits_wire import ACTOR, TAG, actor_of, detail_of, read, rubbish, sane_msat
+
+PATH: Final = "/api/v1/payments/paginated"
+"""Where payments are looked up. The plain list leaves failed ones out, and the single one shows but one half."""
+
+_UNKNOWN_KEY: Final = "wallet not found"
+# LNbits's word for each state, in answers and in lists.
+_STATES: Final[Mapping[str, PayoutStatus]] = {
+    "success": PayoutStatus.PAID,
+    "failed": PayoutStatus.FAILED,
+    "pending": PayoutStatus.PENDING,
+}
+# Of several payments of one actor to the same invoice, which there should never be, what is worst for us counts.
+_WORST_FIRST: Final = (PayoutStatus.PAID, PayoutStatus.PENDING, PayoutStatus.FAILED)
+
+
+class _Outgoing(msgspec.Struct, frozen=True):
+    """A payment of the wallet's. `amount` is negative and holds no fee; both are in msat.
+
+    `fee` is negative for payments by the node, positive for those within LNbits; a reserve until the end is known.
+    """
+
+    payment_hash: str
+    amount: int
+    status: str
+    fee: int = 0
+    extra: Any = None
+
+
+class _Page(msgspec.Struct, frozen=True):
+    data: list[_Outgoing]
+    total: int
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    detail: str
+    status: str
+
+
+def payment_order(target: PayoutTarget, actor_id: str) -> dict[str, Any]:
+    """The body that has an invoice paid, and the payment marked as this actor's."""
+    return {"out": True, "bolt11": target.payment_request, "extra": {"tag": TAG, ACTOR: actor_id}}
+
+
+def payment_query(target: PayoutTarget) -> dict[str, str]:
+    """The query for outgoing payments to an invoice; LNbits first asks its node how pending ones are."""
+    return {
+        "payment_hash[eq]": target.payment_hash,
+        "amount[lt]": "0",
+        "recheck_pending": "true",
+        "limit": "10",
+    }
+
+
+def read_order_answer(status: int, body: bytes, target: PayoutTarget, actor_id: str) -> PayoutReport | None:
+    """What an answer to the order says of it; None where LNbits's own word is missing, and all is open.
+
+    Raises `TransientError` when the answer is no answer to this order, which leaves all open too.
+    """
+    if status == 201:
+        payment = read(body, _Outgoing)
+        if payment.payment_hash != target.payment_hash:
+            raise rubbish("another payment than the one that was ordered")
+        ours = actor_of(payment.extra) == actor_id
+        # LNbits also shows an earlier payment here, a failed one, where its node is not so sure of that.
+        return _report(payment, target) if ours and payment.status == "success" else PayoutReport(PayoutStatus.PENDING)
+    if status == 520:
+        return _read_refusal(body)
+    return PayoutReport(PayoutStatus.FAILED) if _refused_at_the_door(status, body) else None
+
+
+def read_list(body: bytes, target: PayoutTarget, actor_id: str) -> PayoutReport:
+    """What has become of this actor's payment, from the answer to `payment_query`. Raises `TransientError`."""
+    page = read(body, _Page)
+    if any(row.payment_hash != target.payment_hash or row.amount >= 0 for row in page.data):
+        # Filters that it does not know LNbits passes over: then what isn't in this list may be in the next.
+        raise rubbish("other payments than those that were asked for")
+    if not page.data:
+        if page.total:
+            raise rubbish("an empty list of payments that there are")
+        return PayoutReport(PayoutStatus.ABSENT)
+    ours = [_report(row, target) for row in page.data if actor_of(row.extra) == actor_id]
+    # Somebody else's payment to this invoice did not pay our client, and LNbits pays no invoice twice.
+    return _worst(ours) if ours else PayoutReport(PayoutStatus.FAILED)
+
+
+def _worst(reports: Sequence[PayoutReport]) -> PayoutReport:
+    return min(reports, key=lambda report: _WORST_FIRST.index(report.status))
+
+
+def _report(payment: _Outgoing, target: PayoutTarget) -> PayoutReport:
+    """A payment of ours in its state. Raises `TransientError` for one that is not over the invoice's amount."""
+    status = _STATES.get(payment.status)
+    if status is None:
+        raise rubbish("a payment in a state that there is not")
+    if payment.amount != -target.amount_msat.value:
+        raise rubbish("a payment over another amount")
+    return PayoutReport(status, sane_msat(abs(payment.fee))) if status is PayoutStatus.PAID else PayoutReport(status)
+
+
+def _read_refusal(body: bytes) -> PayoutReport | None:
+    """An error about the payment itself: for certain only where LNbits itself says that it failed."""
+    try:
+        refusal = read(body, _Refusal)
+    except TransientError:
+        return None
+    match _STATES.get(refusal.status):
+        case None:
+            return None
+        case PayoutStatus.FAILED:
+            return PayoutReport(PayoutStatus.FAILED)
+    # Paid, or being paid, by an earlier order: not necessarily ours.
+    return PayoutReport(PayoutStatus.PENDING)
+
+
+def _refused_at_the_door(status: int, body: bytes) -> bool:
+    """Whether LNbits refused the key, or the shape of the order, before it looked at the invoice.
+
+    Its other errors with status 400 come from wherever a function did not like a value, after the payment too.
+    """
+    detail = detail_of(body)
+    if detail is None:
+        return False
+    if status in (401, 403):
+        return True
+    if status == 404:
+        return _UNKNOWN_KEY in detail.lower()
+    return status in (400, 422) and isinstance(json.loads(body)["detail"], list)

@@ -1,0 +1,119 @@
+"""Answers a session's request: evaluation first, then the work, whole or piece by piece."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Final, TypeVar
+
+import structlog
+
+from .domain.answers import Completion, Ending, RequestOutcome, TextDelta, UsageSoFar, cut_off
+from .domain.intents import AnswerRequest
+from .domain.pricing import Usage
+from .outlet import Outlet
+from .ports import Evaluation, Model, PortError, TransientError
+
+# The client waits meanwhile, and its own patience ends, too.
+_ATTEMPTS: Final = 3
+_PAUSE_FIRST_S: Final = 0.5
+_PAUSE_MAX_S: Final = 5.0
+_CANCELLED: Final = "cancelled"
+_BROKEN: Final = "model_failed"
+
+T = TypeVar("T")
+_log = structlog.get_logger(__name__)
+
+
+class _Draft:
+    """What has come of an answer so far. `seen` is None before the provider has counted anything."""
+
+    def __init__(self) -> None:
+        self.evaluation: Evaluation | None = None
+        self.pieces: list[str] = []
+        self.seen: Usage | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether the provider has done work that it will bill."""
+        return self.seen is not None or bool(self.pieces)
+
+    def outcome(self, ending: Ending, model: str, stop_reason: str) -> RequestOutcome:
+        """What there is, as the end of it."""
+        if not self.begun:
+            return RequestOutcome(ending, self.evaluation)
+        completion = cut_off("".join(self.pieces), model, self.seen or Usage(0, 0), stop_reason)
+        return RequestOutcome(ending, self.evaluation, completion)
+
+
+class Answering:
+    """Runs `AnswerRequest`."""
+
+    def __init__(self, model: Model, pause: Callable[[float], Awaitable[None]]) -> None:
+        self._model = model
+        self._pause = pause
+
+    async def answer(self, intent: AnswerRequest, outlet: Outlet) -> RequestOutcome:
+        """The outcome. Raises `PortError` when the model failed before it had given anything of the answer."""
+        draft = _Draft()
+        if outlet.stopped:
+            return draft.outcome(Ending.LEFT, intent.model, _CANCELLED)
+        outlet.begun = True
+        try:
+            return await self._answer(intent, outlet, draft)
+        except asyncio.CancelledError:
+            if not outlet.stopped:
+                raise
+            # Cancelled only to end the provider's work; what it has used is charged all the same.
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+            return draft.outcome(Ending.LEFT, intent.model, _CANCELLED)
+
+    async def _answer(self, intent: AnswerRequest, outlet: Outlet, draft: _Draft) -> RequestOutcome:
+        evaluation = await self._patiently(lambda: self._model.evaluate(intent.request))
+        draft.evaluation = evaluation
+        if not evaluation.verdict.accepted:
+            return RequestOutcome(Ending.REJECTED, evaluation)
+        if not intent.stream:
+            completion = await self._patiently(
+                lambda: self._model.complete(intent.request, model=intent.model, max_tokens=intent.max_tokens)
+            )
+            return RequestOutcome(Ending.COMPLETE, evaluation, completion)
+        try:
+            completion = await self._patiently(lambda: self._stream(intent, outlet, draft), draft)
+        except PortError as error:
+            if not draft.begun:
+                raise
+            _log.warning("the model failed in the middle of an answer", error=str(error))
+            return draft.outcome(Ending.BROKEN, intent.model, _BROKEN)
+        return RequestOutcome(Ending.COMPLETE, evaluation, completion)
+
+    async def _stream(self, intent: AnswerRequest, outlet: Outlet, draft: _Draft) -> Completion:
+        parts = self._model.stream(intent.request, model=intent.model, max_tokens=intent.max_tokens)
+        async with aclosing(parts):
+            async for part in parts:
+                match part:
+                    case TextDelta(text=text):
+                        draft.pieces.append(text)
+                        outlet.emit(part)
+                    case UsageSoFar(usage=usage):
+                        draft.seen = usage
+                    case Completion():
+                        return part
+        raise TransientError("the model's answer has no end")
+
+    async def _patiently(self, call: Callable[[], Awaitable[T]], draft: _Draft | None = None) -> T:
+        """Tries again what may pass, unless something of the answer has been given already."""
+        pause_s = _PAUSE_FIRST_S
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return await call()
+            except TransientError as error:
+                if draft is not None and draft.begun:
+                    raise
+                _log.warning("model call failed, trying again", error=str(error))
+                await self._pause(min(max(pause_s, error.retry_after_s or 0), _PAUSE_MAX_S))
+            pause_s *= 2
+        return await call()

@@ -1,0 +1,108 @@
+"""How a payout goes on, for every kind of actor that owes something: what its events do, and what must be under way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, TypeVar
+
+from msgspec.structs import replace
+
+from .behaviour import BooksError, Done, Event, Failed, Intent, Once
+from .intents import LookUpPayout, SendPayout
+from .payouts import (
+    OwingBooks,
+    Payout,
+    PayoutEvent,
+    PayoutFailed,
+    PayoutPaid,
+    PayoutReport,
+    PayoutStarted,
+    PayoutStatus,
+    PayoutTarget,
+    PayoutUnclear,
+    Refunds,
+    fee_reserve,
+)
+
+# A host that was held up for longer than this must not send any more: the next one looks the payment up already.
+_SEND_WITHIN_MS: Final = 30_000
+# So long after the call's end a node may still come to know of a payment that it has not heard of.
+_ABSENT_MS: Final = 60_000
+
+BooksT = TypeVar("BooksT", bound=OwingBooks)
+
+
+def start(target: PayoutTarget, once: Once | None, now_ms: int) -> PayoutStarted:
+    """The event with which a payout begins."""
+    return PayoutStarted(now_ms, target=target, reserve_msat=fee_reserve(target.amount_msat), once=once)
+
+
+def fold(books: BooksT, refunds: Refunds, event: Event) -> tuple[BooksT, Refunds]:
+    """Books and payouts after an event of a payout. Raises `BooksError` for one that can't follow."""
+    if isinstance(event, PayoutStarted):
+        if refunds.under_way is not None or event.target.payment_hash in refunds.ended:
+            raise BooksError("one payout at a time, and one for each invoice")
+        payout = Payout(event.target, event.reserve_msat, event.at_ms, event.once)
+        return books.begin_payout(payout), replace(refunds, under_way=payout, last_failed=False)
+    under_way = refunds.under_way
+    if under_way is None:
+        raise BooksError(f"{type(event).__name__} without a payout")
+    match event:
+        case PayoutUnclear():
+            unclear = replace(under_way, sending=False, absent_is_failed_at_ms=event.absent_is_failed_at_ms)
+            return books, replace(refunds, under_way=unclear)
+        case PayoutPaid():
+            after = books.end_payout(under_way, event.fee_msat)
+            return after, replace(_ended(refunds, under_way, paid=True), left_msat=after.owed)
+        case PayoutFailed():
+            return books.fail_payout(under_way), _ended(refunds, under_way, paid=False)
+    raise BooksError(f"no payout knows the event {type(event).__name__}")
+
+
+def _ended(refunds: Refunds, payout: Payout, *, paid: bool) -> Refunds:
+    ended = {**refunds.ended, payout.target.payment_hash: paid}
+    return replace(refunds, under_way=None, ended=ended, last_failed=not paid)
+
+
+def intents(actor_id: str, refunds: Refunds) -> Sequence[Intent]:
+    """What must be under way outside: the call, or the question what became of it."""
+    payout = refunds.under_way
+    if payout is None:
+        return ()
+    key = topic(payout.target)
+    if payout.sending:
+        return (SendPayout(f"send_{key}", payout.target, actor_id, payout.started_at_ms + _SEND_WITHIN_MS),)
+    return (LookUpPayout(f"look_up_{key}", payout.target, actor_id, payout.absent_is_failed_at_ms),)
+
+
+def topic(target: PayoutTarget) -> str:
+    """What those wait for who want to know how it ends."""
+    return f"payout:{target.payment_hash}"
+
+
+def taken_up(refunds: Refunds, now_ms: int) -> PayoutEvent | None:
+    """A call that was under way is lost with the host that made it. It may have been sent, so it never is again."""
+    if refunds.under_way is None or not refunds.under_way.sending:
+        return None
+    return _unclear(now_ms, _ABSENT_MS)
+
+
+def outcome(refunds: Refunds, command: Done | Failed, now_ms: int) -> PayoutEvent | None:
+    """What an effect's outcome means for the payout; None for one that is not this payout's (any more)."""
+    payout, intent = refunds.under_way, command.intent
+    if payout is None or not isinstance(intent, SendPayout | LookUpPayout) or intent.target != payout.target:
+        return None
+    report = command.result if isinstance(command, Done) else None
+    if isinstance(report, PayoutReport) and report.status is PayoutStatus.PAID:
+        # What routing cost beyond the reserve is our loss.
+        fee_msat = min(report.fee_msat, payout.reserve_msat)
+        return PayoutPaid(now_ms, payment_hash=payout.target.payment_hash, fee_msat=fee_msat)
+    refused = isinstance(report, PayoutReport) and report.status is PayoutStatus.FAILED
+    if isinstance(intent, LookUpPayout):
+        return PayoutFailed(now_ms) if refused else None
+    # The call's own word that it failed is not enough, but then a node that knows nothing may be believed at once.
+    return _unclear(now_ms, 0 if refused else _ABSENT_MS) if payout.sending else None
+
+
+def _unclear(now_ms: int, patience_ms: int) -> PayoutUnclear:
+    return PayoutUnclear(now_ms, absent_is_failed_at_ms=now_ms + patience_ms)

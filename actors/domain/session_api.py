@@ -1,0 +1,177 @@
+"""What can be asked of a session, and what its client sees."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+
+from .answers import Ending
+from .behaviour import Command, Once, Reply
+from .caveats import Grant, SpendLimit
+from .invoices import Invoice
+from .money import Msat
+from .payouts import PayoutTarget, RefundView
+from .pricing import BtcPrice, Usage
+from .session import SessionState
+
+# Commands. A grant says what the credential of whoever sends the command allows; its signature is verified already.
+
+
+class OpenSession(Command, frozen=True, tag="open_session"):
+    """Open a session. The same amount again gives the same session; another one is a conflict."""
+
+    amount_sats: int
+    client: str
+
+
+class GetSession(Command, frozen=True, tag="get_session"):
+    """The session's view."""
+
+    grant: Grant
+
+
+class TopUp(Command, frozen=True, tag="top_up"):
+    """Have an invoice made.
+
+    With `any_open` another one over at least this amount that can still be paid does as well; no grant is needed for
+    that, because it is part of the answer to a request which the balance does not cover.
+    """
+
+    amount_sats: int
+    once: Once
+    grant: Grant
+    any_open: bool = False
+
+
+class Ask(Command, frozen=True, tag="ask"):
+    """Have a request answered. `btc_price` is the one at which it is held and charged.
+
+    `max_tokens` None leaves the length of the answer to the operator's default.
+    """
+
+    request_id: str
+    request: str
+    model: str
+    max_tokens: int | None
+    stream: bool
+    once: Once
+    grant: Grant
+    btc_price: BtcPrice
+
+
+class GetLedger(Command, frozen=True, tag="get_ledger"):
+    """At most `limit` ledger entries after number `after`."""
+
+    after: int
+    limit: int
+    grant: Grant
+
+
+class CloseSession(Command, frozen=True, tag="close_session"):
+    """Close the session and pay what is owed to the invoice, if there is one."""
+
+    target: PayoutTarget | None
+    once: Once
+    grant: Grant
+
+
+# Replies
+
+
+class SessionCreated(Reply, frozen=True, tag="session_created"):
+    """The new session as its 201 shows it: the same whatever became of it since."""
+
+    session_id: str
+    generation: int
+    deposit_invoice: Invoice
+    expires_at_ms: int
+
+
+class SessionView(Reply, frozen=True, tag="session"):
+    """A session as its client sees it."""
+
+    session_id: str
+    state: SessionState
+    balance_msat: Msat
+    held_msat: Msat
+    deposited_msat: Msat
+    spent_msat: Msat
+    refund: RefundView
+    expires_at_ms: int
+    pending_invoices: tuple[Invoice, ...]
+
+
+class TopUpInvoice(Reply, frozen=True, tag="top_up_invoice"):
+    """The invoice of a top-up."""
+
+    invoice: Invoice
+
+
+class RequestCost(msgspec.Struct, frozen=True):
+    """What a request really cost. `usage` is that of `model`, which is the evaluation's if no work was done.
+
+    `cost_usd` is all of it: evaluation, work and infrastructure; `evaluation_cost_usd` is the evaluation's part.
+    """
+
+    model: str
+    usage: Usage
+    cost_usd: Decimal
+    evaluation_cost_usd: Decimal
+    held_msat: Msat
+    debit_msat: Msat
+
+
+class RequestAnswer(Reply, frozen=True, tag="request_answer"):
+    """The end of a request: the answer or the reason of the rejection, and what it cost.
+
+    `balance_msat` is the balance when it ended.
+    """
+
+    request_id: str
+    ending: Ending
+    text: str
+    reason: str | None
+    stop_reason: str | None
+    model: str
+    max_tokens: int
+    cost: RequestCost
+    balance_msat: Msat
+
+
+class EntryKind(StrEnum):
+    """What a ledger entry does to the balance: deposits and releases add to it, holds and refunds take from it.
+
+    A debit takes from what is held already; one without a request is the routing fee of a payout.
+    """
+
+    DEPOSIT = "deposit"
+    HOLD = "hold"
+    DEBIT = "debit"
+    RELEASE = "release"
+    REFUND = "refund"
+
+
+class LedgerEntry(msgspec.Struct, frozen=True):
+    """One movement; `balance_msat` is the balance after it."""
+
+    seq: int
+    at_ms: int
+    kind: EntryKind
+    amount_msat: Msat
+    balance_msat: Msat
+    request_id: str | None = None
+    payment_hash: str | None = None
+    spender: str | None = None
+
+
+class LedgerPage(Reply, frozen=True, tag="ledger_page"):
+    """Ledger entries, oldest first."""
+
+    entries: tuple[LedgerEntry, ...]
+
+
+def limits_of(grant: Grant) -> tuple[SpendLimit, ...]:
+    """The spend limits that a request under this grant counts towards, each once."""
+    return tuple({limit.counter: limit for limit in grant.spend_limits}.values())

@@ -1,0 +1,171 @@
+"""How a session behaves: which command is possible in which state, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from . import paying_out
+from . import session_payments as payments
+from . import session_requests as requests
+from .behaviour import NOTHING, Command, Decision, Done, Event, Failed, History, Intent, Reply, TakeUp, Wake
+from .caveats import Action, Grant
+from .codec import JournalCodec
+from .errors import Code, Refusal, not_found
+from .intents import AnswerRequest, IssueInvoice, LookUpInvoice, LookUpPayout, SendPayout
+from .invoices import Settle
+from .payouts import LedgerEvent
+from .session import Session, SessionEvent, SessionExpired
+from .session_api import Ask, CloseSession, GetLedger, GetSession, LedgerPage, OpenSession, TopUp
+from .session_fold import evolve, follow
+from .session_ledger import entries
+from .session_price import SessionTerms
+
+_CODEC: Final[JournalCodec[Event]] = JournalCodec(SessionEvent)
+_SNAPSHOTS: Final[JournalCodec[Session]] = JournalCodec(Session)
+
+# A wallet may pay in the invoice's last second and the node learn of it a little later.
+_EXPIRY_GRACE_MS: Final = 1_000
+# The Idempotency-Key that opened an unpaid session holds at least a day.
+_KEEP_UNPAID_MS: Final = 24 * 3_600_000
+# Requests and payouts that are under way are looked after by the host that began them. Should it die, and nobody call
+# the session, the next one finds it due after this time.
+_UNDER_WAY_MS: Final = 30_000
+
+
+class SessionBehaviour:
+    """A session, as pure functions (see `Behaviour`)."""
+
+    def __init__(self, terms: SessionTerms) -> None:
+        self._terms = terms
+
+    def decide(self, actor_id: str, state: Session | None, command: Command, now_ms: int) -> Decision:
+        """What the command leads to in this state."""
+        match command:
+            case OpenSession():
+                return payments.create(self._terms, actor_id, state, command)
+            case Done(intent=IssueInvoice(context=OpenSession())) | Failed(intent=IssueInvoice(context=OpenSession())):
+                return payments.opened(self._terms, actor_id, state, command, now_ms)
+        if state is None:
+            return Decision(reply=not_found("session"))
+        match command:
+            case Done() | Failed():
+                return self._outcome(actor_id, state, command, now_ms)
+            case Settle():
+                return payments.settle(self._terms, actor_id, state, command, now_ms)
+            case Wake():
+                return _wake(state, now_ms)
+            case TakeUp():
+                return _take_up(state, now_ms)
+        return self._of_holder(actor_id, state, command, now_ms)
+
+    def _of_holder(self, session_id: str, session: Session, command: Command, now_ms: int) -> Decision:
+        grant = getattr(command, "grant", None)
+        if not isinstance(grant, Grant) or grant.generation != session.generation:
+            return Decision(reply=Refusal(Code.INVALID_CREDENTIAL, "This credential is not valid any more."))
+        match command:
+            case Ask():
+                return requests.ask(self._terms, session, command, now_ms)
+            case TopUp():
+                return payments.top_up(self._terms, session, command, now_ms)
+            case CloseSession():
+                return payments.close(session_id, session, command, now_ms)
+        refusal = grant.refusal(Action.READ, now_ms)
+        if refusal is not None:
+            return Decision(reply=refusal)
+        match command:
+            case GetSession():
+                return Decision(reply=payments.view(session_id, session))
+            case GetLedger(after=after, limit=limit):
+                return Decision(history=History(after, limit))
+        return Decision(reply=not_found("command of a session"))
+
+    def _outcome(self, session_id: str, session: Session, command: Done | Failed, now_ms: int) -> Decision:
+        match command.intent:
+            case AnswerRequest():
+                return requests.ended(self._terms, session, command, now_ms)
+            case IssueInvoice():
+                return payments.topped_up(session, command, now_ms)
+            case LookUpInvoice() if isinstance(command, Done):
+                return payments.looked_up(self._terms, session_id, session, command, now_ms)
+            case SendPayout() | LookUpPayout():
+                return payments.paid_out(session_id, session, command, now_ms)
+        return NOTHING
+
+    # State
+
+    def evolve(self, actor_id: str, state: Session | None, event: Event) -> Session:
+        """The state after the event. Raises `BooksError`, or `MoneyError` for an amount that isn't there."""
+        return evolve(state, event)
+
+    def intents(self, actor_id: str, state: Session) -> Sequence[Intent]:
+        """Invoices to be made, and the payout. Requests are not among them: their text is not in the state."""
+        orders = [payments.order(self._terms, actor_id, top_up) for top_up in state.top_ups.values()]
+        return (*orders, *paying_out.intents(actor_id, state.refunds))
+
+    def due_ms(self, state: Session) -> int | None:
+        """The next expiry, of the session or of an invoice, or when what is under way should be looked after."""
+        times = [invoice.expires_at_ms + _EXPIRY_GRACE_MS for invoice in state.invoices.values()]
+        times += [hold.at_ms + _UNDER_WAY_MS for hold in state.holds.values()]
+        if not state.ended:
+            times.append(state.expires_at_ms)
+        if state.refunds.under_way is not None:
+            times.append(state.refunds.under_way.started_at_ms + _UNDER_WAY_MS)
+        return min(times, default=None)
+
+    def keep_ms(self, state: Session, now_ms: int) -> int | None:
+        """A session that nobody paid for disappears by itself; one that took money stays."""
+        if state.books.deposited:
+            return None
+        return max(state.first_expires_at_ms - now_ms, 0) + _KEEP_UNPAID_MS
+
+    def view(self, actor_id: str, state: Session) -> Reply | None:
+        """It can't be watched."""
+        return None
+
+    def final(self, state: Session) -> bool:
+        """Never: what is owed may be paid back at any time."""
+        return False
+
+    def history(self, events: Sequence[Event], asked: History) -> LedgerPage:
+        """The ledger entries after number `asked.after`."""
+        found = [entry for event in events for entry in entries(event) if entry.seq > asked.after]
+        return LedgerPage(tuple(found[: asked.limit]))
+
+    def encode_event(self, event: Event) -> bytes:
+        """The event as the journal keeps it."""
+        return _CODEC.encode(event)
+
+    def decode_event(self, data: bytes) -> Event:
+        """An event of the journal. Raises `UnknownEventError`."""
+        return _CODEC.decode(data)
+
+    def encode_state(self, state: Session) -> bytes:
+        """A snapshot."""
+        return _SNAPSHOTS.encode(state)
+
+    def decode_state(self, data: bytes) -> Session:
+        """A state from its snapshot. Raises `UnknownEventError`."""
+        return _SNAPSHOTS.decode(data)
+
+
+def _wake(session: Session, now_ms: int) -> Decision:
+    """Ends the session when its time is over, and asks the node about invoices whose time is."""
+    # The node has the last word on an invoice: it may have been paid while nobody here was listening.
+    look_ups = tuple(
+        LookUpInvoice(key=f"look_up:{payment_hash}", payment_hash=payment_hash)
+        for payment_hash, invoice in session.invoices.items()
+        if now_ms >= invoice.expires_at_ms + _EXPIRY_GRACE_MS
+    )
+    expired: tuple[LedgerEvent, ...] = ()
+    if not session.ended and now_ms >= session.expires_at_ms:
+        _, expired = follow(session, SessionExpired(now_ms, refunded_msat=session.books.balance))
+    return Decision(expired, intents=look_ups)
+
+
+def _take_up(session: Session, now_ms: int) -> Decision:
+    """Requests that were under way died with their host: nobody has their answers, so nothing is charged for them."""
+    lost: list[LedgerEvent] = [requests.released(session, hold, now_ms) for hold in session.holds.values()]
+    payout = paying_out.taken_up(session.refunds, now_ms)
+    _, events = follow(session, *lost, *(() if payout is None else (payout,)))
+    return Decision(events, intents=_wake(session, now_ms).intents)

@@ -1,0 +1,192 @@
+"""A session's requests: the hold before any model call, the debit after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from .answers import Ending, RequestOutcome
+from .behaviour import NOTHING, Decision, Done, Failed, Mark
+from .caveats import Action, violated
+from .errors import Code, Refusal, idempotency_conflict, model_failed
+from .intents import AnswerRequest
+from .money import ZERO, Msat
+from .session import Hold, HoldPlaced, HoldReleased, RequestFinished, Session, SessionState
+from .session_api import Ask, RequestAnswer, limits_of
+from .session_fold import follow, place
+from .session_price import SessionTerms, Worst, actual_cost, estimate, evaluation_usage, work_usage
+
+_PREFIX: Final = "request:"
+# The contract's 24 hours, and an hour for clocks that differ.
+KEYED_MS: Final = 25 * 3_600_000
+# Longer than the router goes on sending a command again.
+UNKEYED_MS: Final = 10 * 60_000
+# Each spend limit that was ever used is remembered as long as the session; a holder can derive any number of them.
+_COUNTERS_MAX: Final = 2_000
+
+
+def ask(terms: SessionTerms, session: Session, command: Ask, now_ms: int) -> Decision:
+    """Places a hold over the worst case and has the request answered, or says why not."""
+    begun = session.holds.get(command.once.name)
+    if begun is not None:
+        same = begun.once.digest == command.once.digest
+        return _answering(command, begun) if same else Decision(reply=idempotency_conflict())
+    refusal = (
+        command.grant.refusal(Action.REQUEST, now_ms)
+        or not_spendable(session, now_ms)
+        or _unfit(terms, command)
+        or _too_many_limits(session, command)
+    )
+    if refusal is not None:
+        return Decision(reply=refusal)
+    placed = _hold(terms, session, command, now_ms)
+    if isinstance(placed, Refusal):
+        return Decision(reply=placed)
+    event = place(session, HoldPlaced(now_ms, hold=placed))
+    return Decision((event,), wait_for=_topic(placed), intents=_answering(command, placed).intents)
+
+
+def _answering(command: Ask, hold: Hold) -> Decision:
+    """The caller waits for the answer.
+
+    Should nothing be under way, because the hold's write was not confirmed, it is started here: the request itself is
+    nowhere but in the command, so that no journal keeps it.
+    """
+    intent = AnswerRequest(_topic(hold), command.request, hold.model, hold.max_tokens, command.stream)
+    return Decision(wait_for=_topic(hold), intents=(intent,))
+
+
+def not_spendable(session: Session, now_ms: int) -> Refusal | None:
+    """Why nothing can be spent from the session now, if nothing can."""
+    match session.state:
+        case SessionState.AWAITING_PAYMENT:
+            return Refusal(Code.PAYMENT_REQUIRED, "The deposit has not been paid yet: pay its invoice.")
+        case SessionState.CLOSED:
+            return Refusal(Code.CLOSED, "The session is closed: open another one.")
+        case SessionState.ACTIVE if now_ms < session.expires_at_ms:
+            return None
+    return Refusal(Code.EXPIRED, "The session has expired: close it to get back what is left, and open another one.")
+
+
+def _unfit(terms: SessionTerms, command: Ask) -> Refusal | None:
+    if command.model in terms.terms.models:
+        return None
+    message = "There is no such model; GET /pricing lists those that exist"
+    return Refusal(Code.INVALID_REQUEST, f"{message}.", {"fields": [{"path": "model", "message": message}]})
+
+
+def _too_many_limits(session: Session, command: Ask) -> Refusal | None:
+    new = [limit for limit in limits_of(command.grant) if limit.counter not in session.counters]
+    if not new or len(session.counters) + len(new) <= _COUNTERS_MAX:
+        return None
+    return violated(
+        f"max_msat = {new[0].limit_msat.value}",
+        f"More than {_COUNTERS_MAX} different spend limits were used with this session: open another one.",
+    )
+
+
+def _hold(terms: SessionTerms, session: Session, command: Ask, now_ms: int) -> Hold | Refusal:
+    worst = Worst(terms, command.request, command.model, command.btc_price)
+    most = min(command.max_tokens or terms.default_tokens, terms.most_tokens)
+    least = min(terms.least_tokens, most)
+    required = worst.msat(least)
+    allowed = session.books.balance
+    for caveat, left in _caveats(session, command):
+        if required > left:
+            message = f"This credential may spend {left.value} msat more, and the request can cost {required.value}."
+            return violated(caveat, message)
+        allowed = min(allowed, left)
+    if required > session.books.balance:
+        return _insufficient(required, session.books.balance)
+    max_tokens = worst.longest(allowed, least, most)
+    return Hold(
+        once=command.once,
+        request_id=command.request_id,
+        amount_msat=worst.msat(max_tokens),
+        model=command.model,
+        max_tokens=max_tokens,
+        btc_price=command.btc_price,
+        estimate=estimate(command.request),
+        at_ms=now_ms,
+        counters=tuple(limit.counter for limit in limits_of(command.grant)),
+        spender=command.grant.spender,
+    )
+
+
+def _caveats(session: Session, command: Ask) -> Iterator[tuple[str, Msat]]:
+    """The caveats on spending, each with what it leaves."""
+    grant = command.grant
+    if grant.max_msat_per_request is not None:
+        yield f"max_msat_per_request = {grant.max_msat_per_request.value}", grant.max_msat_per_request
+    for limit in grant.spend_limits:
+        used = session.counters.get(limit.counter, ZERO)
+        yield f"max_msat = {limit.limit_msat.value}", limit.limit_msat - min(used, limit.limit_msat)
+
+
+def _insufficient(required: Msat, balance: Msat) -> Refusal:
+    message = (
+        f"The balance is {balance.value} msat, and the smallest useful answer can cost {required.value}: top up, or "
+        "wait for requests that are under way, which hold more than they will cost."
+    )
+    details = {"requiredMsat": required.value, "balanceMsat": balance.value}
+    return Refusal(Code.INSUFFICIENT_BALANCE, message, details)
+
+
+def ended(terms: SessionTerms, session: Session, command: Done | Failed, now_ms: int) -> Decision:
+    """Charges what a request has used and releases the rest; all of it, if the model gave nothing."""
+    hold = session.holds.get(command.intent.key.removeprefix(_PREFIX))
+    if hold is None:
+        return NOTHING
+    if isinstance(command, Failed):
+        return Decision(follow(session, released(session, hold, now_ms))[1], answers={_topic(hold): model_failed()})
+    outcome = command.result
+    assert isinstance(outcome, RequestOutcome)
+    cost = actual_cost(terms, hold, outcome)
+    rest = hold.amount_msat - cost.debit_msat
+    event = place(
+        session,
+        RequestFinished(
+            now_ms,
+            name=hold.once.name,
+            request_id=hold.request_id,
+            ending=outcome.ending,
+            debit_msat=cost.debit_msat,
+            released_msat=rest,
+            refunded_msat=rest if session.ended else ZERO,
+            spender=hold.spender,
+            cost_usd=cost.cost_usd,
+            evaluation_usage=evaluation_usage(terms, hold, outcome),
+            work_usage=work_usage(terms, hold, outcome),
+        ),
+    )
+    completion = outcome.completion
+    rejected = outcome.evaluation if outcome.ending is Ending.REJECTED else None
+    answer = RequestAnswer(
+        request_id=hold.request_id,
+        ending=outcome.ending,
+        text=completion.text if completion else "",
+        reason=rejected.verdict.reason if rejected else None,
+        stop_reason=completion.stop_reason if completion else None,
+        model=hold.model,
+        max_tokens=hold.max_tokens,
+        cost=cost,
+        balance_msat=event.balance_msat,
+    )
+    mark = Mark(hold.once, answer, KEYED_MS if hold.once.keyed else UNKEYED_MS)
+    return Decision((event,), answers={_topic(hold): answer}, marks=(mark,))
+
+
+def released(session: Session, hold: Hold, now_ms: int) -> HoldReleased:
+    """The whole hold is given back."""
+    return HoldReleased(
+        now_ms,
+        name=hold.once.name,
+        request_id=hold.request_id,
+        released_msat=hold.amount_msat,
+        refunded_msat=hold.amount_msat if session.ended else ZERO,
+        spender=hold.spender,
+    )
+
+
+def _topic(hold: Hold) -> str:
+    return _PREFIX + hold.once.name

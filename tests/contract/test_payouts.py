@@ -1,0 +1,238 @@
+"""One contract for payouts, held by a real LNbits and by the stub node alike."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+
+from satmeter.actors.adapters.bolt11_invoices import sign_invoice
+from satmeter.actors.adapters.lnbits import LnbitsLightning
+from satmeter.actors.adapters.stub_node import KEY, URL, StubNode
+from satmeter.actors.domain.invoices import Settlement
+from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payment_requests import read_invoice
+from satmeter.actors.domain.payouts import PayoutReport, PayoutStatus, PayoutTarget
+from satmeter.actors.ports import InvoiceOrder, PermanentError
+from tests.lnbits.fixtures import LNBITS_TIMEOUT_S
+from tests.lnbits.server import Lnbits
+
+ACTOR = "ses_0123456789abcdefghijklmnopqrstuv"
+OTHER_ACTOR = "ses_vutsrqponmlkjihgfedcba9876543210"
+FUNDS_SATS = 10_000
+
+PAID = PayoutReport(PayoutStatus.PAID)
+FAILED = PayoutReport(PayoutStatus.FAILED)
+ABSENT = PayoutReport(PayoutStatus.ABSENT)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node under test, with `FUNDS_SATS` in our wallet: our client, and a way to get invoices of a customer's."""
+
+    lightning: LnbitsLightning
+    raw: httpx.AsyncClient
+    """The API as the owner of our wallet sees it."""
+    customer_invoice: Callable[[int], Awaitable[str]]
+
+    async def target(self, amount_sats: int) -> PayoutTarget:
+        """An invoice of a customer's wallet."""
+        return target_of(await self.customer_invoice(amount_sats))
+
+    async def balance_sats(self) -> int:
+        """What our wallet has."""
+        return await balance_sats(self.raw)
+
+
+def target_of(payment_request: str) -> PayoutTarget:
+    read = read_invoice(payment_request)
+    return PayoutTarget(read.payment_request, read.payment_hash, read.amount_msat)
+
+
+async def balance_sats(wallet: httpx.AsyncClient) -> int:
+    balance_msat: int = (await wallet.get("/api/v1/wallet")).raise_for_status().json()["balance"]
+    return balance_msat // 1_000
+
+
+class PayoutContract:
+    """What every node must keep to."""
+
+    async def test_an_invoice_is_paid_and_the_node_says_so_later_too(self, node: Node) -> None:
+        target = await node.target(250)
+        assert await node.lightning.payout(target, ACTOR) == ABSENT
+        assert await node.lightning.pay_out(target, ACTOR) == PAID
+        assert await node.lightning.payout(target, ACTOR) == PAID
+        assert await node.balance_sats() == FUNDS_SATS - 250
+
+    async def test_a_second_order_does_not_pay_twice_nor_unpay(self, node: Node) -> None:
+        target = await node.target(250)
+        assert await node.lightning.pay_out(target, ACTOR) == PAID
+        assert await node.lightning.pay_out(target, ACTOR) != PAID
+        assert await node.lightning.payout(target, ACTOR) == PAID
+        assert await node.balance_sats() == FUNDS_SATS - 250
+
+    async def test_orders_at_once_pay_once(self, node: Node) -> None:
+        target = await node.target(250)
+        reports = await asyncio.gather(*(node.lightning.pay_out(target, ACTOR) for _ in range(5)))
+        assert reports.count(PAID) == 1
+        assert await node.balance_sats() == FUNDS_SATS - 250
+
+    async def test_an_unknown_payment_is_absent(self, node: Node) -> None:
+        target = PayoutTarget("lnbc1unknown", secrets.token_hex(32), Msat(1_000))
+        assert await node.lightning.payout(target, ACTOR) == ABSENT
+
+    async def test_more_than_the_wallet_has_is_not_paid(self, node: Node) -> None:
+        target = await node.target(FUNDS_SATS + 1)
+        assert await node.lightning.pay_out(target, ACTOR) == FAILED
+        assert await node.lightning.payout(target, ACTOR) in (FAILED, ABSENT)
+        assert await node.balance_sats() == FUNDS_SATS
+
+    async def test_what_is_no_invoice_is_not_paid(self, node: Node) -> None:
+        target = PayoutTarget("lnbc1nonsense", secrets.token_hex(32), Msat(1_000))
+        assert await node.lightning.pay_out(target, ACTOR) == FAILED
+        assert await node.lightning.payout(target, ACTOR) == ABSENT
+
+    async def test_an_invoice_of_our_own_wallet_is_paid_and_settled(self, node: Node) -> None:
+        own = await node.lightning.create_invoice(InvoiceOrder(250, "deposit", 600, OTHER_ACTOR))
+        target = target_of(own.payment_request)
+        assert await node.lightning.payout(target, ACTOR) == ABSENT, "what may come in has not gone out"
+        assert await node.lightning.lookup(own.payment_hash) is None
+        assert await node.lightning.pay_out(target, ACTOR) == PAID
+        assert await node.lightning.payout(target, ACTOR) == PAID
+        settlement = Settlement(own.payment_hash, Msat(250_000), OTHER_ACTOR)
+        assert await node.lightning.lookup(own.payment_hash) == settlement
+        assert settlement in await node.lightning.settlements(100)
+        assert await node.balance_sats() == FUNDS_SATS
+
+    async def test_another_actor_s_payment_is_a_failure_of_ours(self, node: Node) -> None:
+        target = await node.target(250)
+        assert await node.lightning.pay_out(target, OTHER_ACTOR) == PAID
+        assert await node.lightning.payout(target, ACTOR) == FAILED
+        assert await node.lightning.pay_out(target, ACTOR) != PAID
+        assert await node.lightning.payout(target, ACTOR) == FAILED
+        assert await node.lightning.payout(target, OTHER_ACTOR) == PAID
+
+    async def test_a_payment_credits_nothing(self, node: Node) -> None:
+        target = await node.target(250)
+        assert await node.lightning.pay_out(target, ACTOR) == PAID
+        assert await node.lightning.lookup(target.payment_hash) is None
+        listed = await node.lightning.settlements(100)
+        assert target.payment_hash not in [settlement.payment_hash for settlement in listed]
+
+    async def test_a_payment_by_hand_is_not_ours(self, node: Node) -> None:
+        target = await node.target(250)
+        body = {"out": True, "bolt11": target.payment_request}
+        (await node.raw.post("/api/v1/payments", json=body)).raise_for_status()
+        assert await node.lightning.payout(target, ACTOR) == FAILED
+
+
+@pytest.mark.timeout(LNBITS_TIMEOUT_S)
+class TestLnbits(PayoutContract):
+    """The contract, and what only a real LNbits can show."""
+
+    @pytest.fixture
+    async def customer(self, lnbits: Lnbits) -> AsyncIterator[httpx.AsyncClient]:
+        async with httpx.AsyncClient(base_url=lnbits.url, headers={"X-Api-Key": lnbits.payee.invoice_key}) as client:
+            yield client
+
+    @pytest.fixture
+    async def node(self, lnbits: Lnbits, customer: httpx.AsyncClient) -> AsyncIterator[Node]:
+        async def customer_invoice(amount_sats: int) -> str:
+            return await _invoice(customer, amount_sats)
+
+        async with (
+            httpx.AsyncClient(base_url=lnbits.url, headers={"X-Api-Key": lnbits.payer.admin_key}) as payer,
+            httpx.AsyncClient(base_url=lnbits.url) as ours,
+        ):
+            # A wallet for each test, filled by the payer.
+            wallet = (await ours.post("/api/v1/account", json={"name": "test"})).raise_for_status().json()
+            ours.cookies.clear()
+            ours.headers["X-Api-Key"] = wallet["adminkey"]
+            funding = {"out": True, "bolt11": await _invoice(ours, FUNDS_SATS)}
+            (await payer.post("/api/v1/payments", json=funding)).raise_for_status()
+            lightning = _client(lnbits, wallet["inkey"], wallet["adminkey"])
+            yield Node(lightning, ours, customer_invoice)
+            await lightning.close()
+
+    async def test_the_customer_gets_what_was_paid(self, node: Node, customer: httpx.AsyncClient) -> None:
+        before = await balance_sats(customer)
+        target = await node.target(250)
+        for _ in range(2):
+            await node.lightning.pay_out(target, ACTOR)
+        assert await balance_sats(customer) == before + 250
+
+    async def test_a_payment_that_the_node_could_not_make_failed_for_good(self, node: Node) -> None:
+        # LNbits's test node pays no invoice that it did not make.
+        payment_request = sign_invoice(
+            secrets.token_hex(32),
+            payment_hash=secrets.token_hex(32),
+            payment_secret=secrets.token_hex(32),
+            amount_msat=Msat(21_000),
+            memo="",
+            at_s=int(time.time()),
+            expiry_s=600,
+        )
+        target = target_of(payment_request)
+        assert await node.lightning.pay_out(target, ACTOR) == FAILED
+        assert await node.lightning.payout(target, ACTOR) == FAILED
+        # The second time LNbits shows the failed payment as if it had taken the order.
+        assert await node.lightning.pay_out(target, ACTOR) == PayoutReport(PayoutStatus.PENDING)
+        assert await node.lightning.payout(target, OTHER_ACTOR) == FAILED
+        assert await node.balance_sats() == FUNDS_SATS
+
+    async def test_an_invoice_key_or_a_wrong_key_pays_nothing(self, lnbits: Lnbits, node: Node) -> None:
+        target = await node.target(250)
+        for key in (lnbits.payer.invoice_key, "0" * 32):
+            wrong = _client(lnbits, lnbits.payer.invoice_key, key)
+            assert await wrong.pay_out(target, ACTOR) == FAILED
+            await wrong.close()
+        assert await node.lightning.payout(target, ACTOR) == ABSENT
+
+    async def test_a_wrong_key_is_not_told_that_there_is_no_payment(self, lnbits: Lnbits, node: Node) -> None:
+        target = await node.target(250)
+        await node.lightning.pay_out(target, ACTOR)
+        wrong = _client(lnbits, lnbits.payer.invoice_key, "0" * 32)
+        with pytest.raises(PermanentError):
+            await wrong.payout(target, ACTOR)
+        await wrong.close()
+
+    async def test_an_order_of_the_wrong_shape_is_refused_before_it_is_looked_at(self, node: Node) -> None:
+        broken: Any = PayoutTarget(["lnbc1"], secrets.token_hex(32), Msat(1_000))  # type: ignore[arg-type]
+        assert await node.lightning.pay_out(broken, ACTOR) == FAILED
+
+
+class TestStubNode(PayoutContract):
+    """The contract, held by the stub."""
+
+    @pytest.fixture
+    async def node(self, redis: Redis) -> AsyncIterator[Node]:
+        stub = StubNode(redis)
+
+        async def customer_invoice(amount_sats: int) -> str:
+            return (await stub.invoice(amount_sats)).payment_request
+
+        lightning = LnbitsLightning(
+            URL, KEY, admin_key=KEY, timeout_s=5, concurrency=4, transport=stub, hints=stub.hints
+        )
+        async with httpx.AsyncClient(base_url=URL, transport=stub) as raw:
+            funding = await lightning.create_invoice(InvoiceOrder(FUNDS_SATS, "funds", 600, "ses_funder"))
+            assert await stub.pay(funding.payment_hash)
+            yield Node(lightning, raw, customer_invoice)
+        await lightning.close()
+
+
+def _client(lnbits: Lnbits, invoice_key: str, admin_key: str) -> LnbitsLightning:
+    return LnbitsLightning(lnbits.url, invoice_key, admin_key=admin_key, timeout_s=10, concurrency=4)
+
+
+async def _invoice(wallet: httpx.AsyncClient, amount_sats: int) -> str:
+    body = {"out": False, "amount": amount_sats, "unit": "sat", "memo": "payout"}
+    payment_request: str = (await wallet.post("/api/v1/payments", json=body)).raise_for_status().json()["bolt11"]
+    return payment_request
