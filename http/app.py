@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -11,7 +12,11 @@ from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import ASGIApp, Lifespan
 
-from . import operations as documented
+from ..config.settings import Settings
+from . import operations_around as around
+from . import operations_jobs as of_jobs
+from . import operations_sessions as of_sessions
+from .auth import Credentials
 from .client import Clients
 from .demo import Demo
 from .dev import Dev
@@ -25,6 +30,9 @@ from .openapi import build
 from .pages.docs import docs
 from .pages.home import home
 from .pricing import Pricing
+from .requests import Requests
+from .schemas_sessions import amount_within
+from .sessions import Sessions
 
 
 def create_app(front: Front, *, lifespan: Lifespan[Any] | None = None) -> ASGIApp:
@@ -36,26 +44,40 @@ def create_app(front: Front, *, lifespan: Lifespan[Any] | None = None) -> ASGIAp
 
 def endpoints(front: Front, metrics: Metrics) -> Sequence[Endpoint]:
     """What exists with these settings. The first line that fits a request is taken, so what is asked most is above."""
-    clients = Clients(front.settings.trusted_proxies, front.id_key)
+    settings = front.settings
+    clients = Clients(settings.trusted_proxies, front.id_key)
+    credentials = Credentials(front.macaroon_key)
+    amount = amount_within(settings.session_min_sats, settings.session_max_sats)
     jobs = Jobs(front, clients)
+    sessions = Sessions(front, clients, credentials, amount)
     health = Health(front)
-    stub_node = front.stub_node if not front.settings.production else None
-    pages = Pages(front.settings.eval_fee_sats, stub_node=stub_node is not None)
+    stub_node = front.stub_node if not settings.production else None
+    pages = Pages(settings, stub_node=stub_node is not None)
+    open_session, top_up = (replace(o, body=amount) for o in (of_sessions.OPEN_SESSION, of_sessions.TOP_UP))
     table = [
-        Endpoint("GET", "/jobs/{jobId}", jobs.show, documented.SHOW_JOB),
-        Endpoint("POST", "/jobs", jobs.create, documented.CREATE_JOB),
-        Endpoint("GET", "/jobs/{jobId}/events", jobs.events, documented.WATCH_JOB),
-        Endpoint("GET", "/demo", Demo(front, clients).ask, documented.DEMO),
-        Endpoint("GET", "/pricing", Pricing(front).show, documented.PRICING),
-        Endpoint("GET", "/healthz", health.alive, documented.HEALTH),
-        Endpoint("GET", "/readyz", health.ready, documented.READY),
-        Endpoint("GET", "/metrics", metrics.show, documented.METRICS),
-        Endpoint("GET", "/openapi.json", pages.document, documented.DOCUMENT),
-        Endpoint("GET", "/docs", pages.docs, documented.DOCS),
-        Endpoint("GET", "/", pages.home, documented.HOME),
+        Endpoint("POST", "/sessions/{sessionId}/request", Requests(front, credentials).ask, of_sessions.ASK),
+        Endpoint("GET", "/sessions/{sessionId}", sessions.show, of_sessions.SHOW_SESSION),
+        Endpoint("GET", "/jobs/{jobId}", jobs.show, of_jobs.SHOW_JOB),
+        Endpoint("POST", "/jobs", jobs.create, of_jobs.CREATE_JOB),
+        Endpoint("GET", "/jobs/{jobId}/events", jobs.events, of_jobs.WATCH_JOB),
+        Endpoint("POST", "/jobs/{jobId}/refund", jobs.refund, of_jobs.REFUND_JOB),
+        Endpoint("POST", "/sessions", sessions.open, open_session),
+        Endpoint("POST", "/sessions/{sessionId}/topup", sessions.top_up, top_up),
+        Endpoint("GET", "/sessions/{sessionId}/ledger", sessions.ledger, of_sessions.SHOW_LEDGER),
+        Endpoint("POST", "/sessions/{sessionId}/close", sessions.close, of_sessions.CLOSE),
+        Endpoint("GET", "/demo", Demo(front, clients).ask, around.DEMO),
+        Endpoint("GET", "/pricing", Pricing(front).show, around.PRICING),
+        Endpoint("GET", "/healthz", health.alive, around.HEALTH),
+        Endpoint("GET", "/readyz", health.ready, around.READY),
+        Endpoint("GET", "/metrics", metrics.show, around.METRICS),
+        Endpoint("GET", "/openapi.json", pages.document, around.DOCUMENT),
+        Endpoint("GET", "/docs", pages.docs, around.DOCS),
+        Endpoint("GET", "/", pages.home, around.HOME),
     ]
     if stub_node is not None:
-        table.append(Endpoint("POST", "/dev/stub/pay/{paymentHash}", Dev(stub_node).pay, documented.PAY_STUB))
+        dev = Dev(stub_node, settings.body_limit_bytes)
+        table.append(Endpoint("POST", "/dev/stub/pay/{paymentHash}", dev.pay, around.PAY_STUB))
+        table.append(Endpoint("POST", "/dev/stub/invoice", dev.invoice, around.MAKE_STUB_INVOICE))
     pages.describe(table)
     return table
 
@@ -63,8 +85,8 @@ def endpoints(front: Front, metrics: Metrics) -> Sequence[Endpoint]:
 class Pages:
     """The pages, and the document that they are made of; both are built once."""
 
-    def __init__(self, eval_fee_sats: int, *, stub_node: bool) -> None:
-        self._eval_fee_sats = eval_fee_sats
+    def __init__(self, settings: Settings, *, stub_node: bool) -> None:
+        self._settings = settings
         self._stub_node = stub_node
         self._document = b""
         self._docs = Response()
@@ -86,4 +108,4 @@ class Pages:
     async def home(self, request: Request) -> Response:
         """GET /."""
         origin = str(request.base_url).rstrip("/")
-        return home(origin, self._eval_fee_sats, stub_node=self._stub_node)
+        return home(origin, self._settings, stub_node=self._stub_node)

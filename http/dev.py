@@ -10,7 +10,9 @@ from starlette.responses import Response
 
 from ..actors.domain.errors import RefusedError, not_found
 from . import schemas, views
+from .body import read_json
 from .front import StubPayments
+from .schemas_sessions import StubAmount
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -18,8 +20,9 @@ _HASH: Final = re.compile(r"[0-9a-f]{64}")
 class Dev:
     """The routes under /dev."""
 
-    def __init__(self, stub_node: StubPayments) -> None:
+    def __init__(self, stub_node: StubPayments, body_limit_bytes: int) -> None:
         self._stub_node = stub_node
+        self._body_limit_bytes = body_limit_bytes
 
     async def pay(self, request: Request) -> Response:
         """POST /dev/stub/pay/{paymentHash}: marks a stub invoice paid, as a wallet would."""
@@ -27,3 +30,8 @@ class Dev:
         if not _HASH.fullmatch(payment_hash) or not await self._stub_node.pay(payment_hash):
             raise RefusedError(not_found("invoice at the stub node"))
         return views.json_response(schemas.Paid(paid=True))
+
+    async def invoice(self, request: Request) -> Response:
+        """POST /dev/stub/invoice: an invoice of a client's wallet, to try out refunds with."""
+        body = await read_json(request, StubAmount, self._body_limit_bytes)
+        return views.json_response(views.invoice(await self._stub_node.invoice(body.amount_sats)), 201)

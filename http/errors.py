@@ -34,6 +34,11 @@ STATUS: Final[Mapping[Code, int]] = {
 }
 """The contract's table of errors."""
 
+# What a 401 says of how to do better (RFC 9110, and RFC 6750 for the second).
+_CHALLENGES: Final[Mapping[Code, str]] = {
+    Code.MISSING_CREDENTIAL: "Bearer",
+    Code.INVALID_CREDENTIAL: 'Bearer error="invalid_token"',
+}
 INTERNAL_ERROR: Final = "internal_error"
 _INTERNAL: Final = "Something is wrong in the server, not in your request; its operator finds it by the requestId."
 _NO_PATH: Final = Refusal(Code.NOT_FOUND, "There is no such path; /docs lists those that exist.")
@@ -95,6 +100,8 @@ def _not_allowed(error: HTTPException, request_id: str) -> Response:
 def _refused(refusal: Refusal, request_id: str, headers: dict[str, str]) -> Response:
     if refusal.retry_after_s is not None:
         headers["Retry-After"] = str(refusal.retry_after_s)
+    if refusal.code in _CHALLENGES:
+        headers["WWW-Authenticate"] = _CHALLENGES[refusal.code]
     return _response(STATUS[refusal.code], body_of(refusal, request_id), headers)
 
 

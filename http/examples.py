@@ -7,6 +7,7 @@ from typing import Any, Final
 
 REQUEST_ID: Final = "req_Zk3vD0cQm1u9Hq7sT2xW5A"
 _JOB_ID: Final = "job_q9A7nT1bX5cV3mK8sJ2dL6fH0gR4wE-y"
+_SESSION_ID: Final = "ses_m4Zr8Qw1Lk7Tz0Xc5Vb9Ny2Hj6Gf3D-s"
 _EVAL_INVOICE: Final = {
     "paymentRequest": "lnbc100n1p5…",
     "paymentHash": "9f2c5b1e4d7a8036f1c0b3a2e5d48796a7b8c9d0e1f20314253647586970a1b2",
@@ -18,6 +19,12 @@ _WORK_INVOICE: Final = {
     "paymentHash": "0b1a2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f9",
     "amountSats": 9,
     "expiresAt": "2026-11-24T10:00:07.000Z",
+}
+_DEPOSIT_INVOICE: Final = {
+    "paymentRequest": "lnbc10u1p5…",
+    "paymentHash": "c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3",
+    "amountSats": 1000,
+    "expiresAt": "2026-11-24T10:00:00.000Z",
 }
 
 EXAMPLES: Final[Mapping[str, Any]] = {
@@ -64,6 +71,77 @@ EXAMPLES: Final[Mapping[str, Any]] = {
         },
         "refund": {"owedMsat": 5220, "paidMsat": 0, "state": "owed"},
     },
+    "RefundOrder": {"paymentRequest": "lnbc30n1p5…"},
+    "Deposit": {"amountSats": 1000},
+    "SessionOpened": {
+        "sessionId": _SESSION_ID,
+        "state": "awaiting_payment",
+        "macaroon": "AgEIc2F0bWV0ZXICQgAA…",
+        "depositInvoice": _DEPOSIT_INVOICE,
+        "expiresAt": "2026-11-25T09:00:00.000Z",
+    },
+    "SessionStatus": {
+        "sessionId": _SESSION_ID,
+        "state": "active",
+        "balanceMsat": 995780,
+        "balanceSats": 995,
+        "heldMsat": 0,
+        "depositedMsat": 1000000,
+        "spentMsat": 4220,
+        "refund": {"owedMsat": 0, "paidMsat": 0, "state": "none"},
+        "expiresAt": "2026-11-25T09:00:05.000Z",
+        "pendingInvoices": [],
+    },
+    "TopUpOpened": {"topUpInvoice": _DEPOSIT_INVOICE},
+    "NewRequest": {"request": "Write a haiku about fees.", "maxTokens": 500},
+    "RequestResult": {
+        "requestId": REQUEST_ID,
+        "state": "complete",
+        "result": "Small sats in the stream, …",
+        "model": "claude-sonnet-5-5",
+        "maxTokens": 500,
+        "stopReason": "end_turn",
+        "costLedger": {
+            "model": "claude-sonnet-5-5",
+            "actualInputTokens": 100,
+            "actualOutputTokens": 200,
+            "totalTokens": 300,
+            "cacheReadTokens": 0,
+            "cacheWriteTokens": 0,
+            "actualCostUsd": "0.003014",
+            "evaluationCostUsd": "0.000314",
+            "chargedMsat": 4220,
+            "paidMsat": 9870,
+            "refundMsat": 5650,
+        },
+        "debitedMsat": 4220,
+        "balanceMsat": 995780,
+        "balanceSats": 995,
+    },
+    "Ledger": {
+        "entries": [
+            {
+                "seq": 1,
+                "at": "2026-11-24T09:00:05.000Z",
+                "kind": "deposit",
+                "amountMsat": 1000000,
+                "balanceMsat": 1000000,
+                "paymentHash": _DEPOSIT_INVOICE["paymentHash"],
+            },
+            {
+                "seq": 2,
+                "at": "2026-11-24T09:00:09.000Z",
+                "kind": "hold",
+                "amountMsat": 9870,
+                "balanceMsat": 990130,
+                "requestId": REQUEST_ID,
+                "spender": "researcher",
+            },
+        ]
+    },
+    "CloseOrder": {"paymentRequest": "lnbc9850n1p5…"},
+    "StubAmount": {"amountSats": 985},
+    "Invoice": _DEPOSIT_INVOICE,
     "DemoResult": {"result": "A satoshi is a hundred-millionth of a bitcoin."},
     "Health": {"status": "ok"},
     "Ready": {"status": "ready", "checks": {"store": "ok", "actors": "ok", "lightning": "ok"}},

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ..actors.domain.invoices import Invoice
 from ..actors.domain.pricing import BtcPrice
 from ..actors.ports import Limits
 from ..actors.router import Router
@@ -23,10 +24,14 @@ class Prices(Protocol):
 
 
 class StubPayments(Protocol):
-    """The stub node's side door: marks an invoice paid."""
+    """The stub node's side door: pays invoices, and makes some of its clients' own."""
 
     async def pay(self, payment_hash: str) -> bool:
         """Whether the stub node knows the invoice, which is paid now."""
+        ...
+
+    async def invoice(self, amount_sats: int) -> Invoice:
+        """An invoice of a client's wallet, which can be paid out to."""
         ...
 
 
@@ -39,8 +44,9 @@ class Front:
     """The services of a front process.
 
     `checks` are the parts that readiness asks, by the name that a 503 shows; each raises when its part can't be
-    reached. `id_key` is the secret that ids made from idempotency keys and client digests derive from. Whoever ends
-    the process sets `ending` first: event streams, which would otherwise go on for hours, then end at once.
+    reached. `id_key` is the secret that ids made from idempotency keys and client digests derive from; `macaroon_key`
+    signs and verifies the credentials of sessions. Whoever ends the process sets `ending` first: event streams, which
+    would otherwise go on for hours, then end at once.
     """
 
     settings: Settings
@@ -50,5 +56,6 @@ class Front:
     stub_node: StubPayments | None
     checks: Mapping[str, Callable[[], Awaitable[None]]]
     id_key: bytes
+    macaroon_key: bytes
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     now_ms: Callable[[], int] = _system_now_ms

@@ -9,10 +9,13 @@ import re
 import secrets
 from typing import Final
 
+from ..actors.domain import macaroon
+
 # 24 bytes are exactly 32 url-safe characters.
 _ID_BYTES: Final = 24
 _REQUEST_ID_BYTES: Final = 16
 _JOB_ID: Final = re.compile(r"job_[A-Za-z0-9_-]{32}")
+_SESSION_ID: Final = re.compile(r"ses_[A-Za-z0-9_-]{32}")
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -37,14 +40,32 @@ def job_id_of(id_key: bytes, client: str, idempotency_key: str) -> str:
     The client is part of it because a key is only unique to who made it; the secret, because a job's id must not
     follow from what others may know. `client` has no line breaks, and neither has the key, so no two triples collide.
     """
-    message = "\n".join((client, "POST /jobs", idempotency_key))
-    digest = hmac.digest(id_key, message.encode(), hashlib.sha256)[:_ID_BYTES]
-    return f"job_{base64.urlsafe_b64encode(digest).decode()}"
+    return f"job_{base64.urlsafe_b64encode(_derived(id_key, client, 'POST /jobs', idempotency_key)).decode()}"
+
+
+def new_session_id() -> str:
+    """A session that no key leads to."""
+    return macaroon.session_id(secrets.token_bytes(macaroon.SESSION_BYTES))
+
+
+def session_id_of(id_key: bytes, client: str, idempotency_key: str) -> str:
+    """The session that this client's Idempotency-Key leads to (see `job_id_of`)."""
+    return macaroon.session_id(_derived(id_key, client, "POST /sessions", idempotency_key))
+
+
+def _derived(id_key: bytes, client: str, route: str, idempotency_key: str) -> bytes:
+    message = "\n".join((client, route, idempotency_key))
+    return hmac.digest(id_key, message.encode(), hashlib.sha256)[:_ID_BYTES]
 
 
 def is_job_id(text: str) -> bool:
     """Whether it can be a job's id at all; others need not trouble an actor."""
     return _JOB_ID.fullmatch(text) is not None
+
+
+def is_session_id(text: str) -> bool:
+    """Whether it can be a session's id at all."""
+    return _SESSION_ID.fullmatch(text) is not None
 
 
 def is_idempotency_key(text: str) -> bool:

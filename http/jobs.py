@@ -6,21 +6,20 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import msgspec
-import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..actors.domain.errors import Code, RefusedError, not_found
-from ..actors.domain.job import FINAL_STATES, CreateJob, GetJob, JobState, JobView, WatchJob
+from ..actors.domain.errors import RefusedError, not_found
+from ..actors.domain.job import FINAL_STATES, CreateJob, GetJob, JobState, JobView, RefundJob, WatchJob
 from ..actors.messages import WireReply
-from ..actors.ports import TransientError
 from . import errors, ids, schemas, sse, views
 from .body import read_json
 from .client import Clients
 from .edge import request_id_of
 from .front import Front
-
-_log = structlog.get_logger(__name__)
+from .once import idempotency_key, once_of
+from .payouts import Payouts
+from .unpaid import UnpaidInvoices
 
 
 class Jobs:
@@ -29,14 +28,22 @@ class Jobs:
     def __init__(self, front: Front, clients: Clients) -> None:
         self._front = front
         self._clients = clients
+        self._unpaid = UnpaidInvoices(front)
+        self._payouts = Payouts(front)
 
     async def create(self, request: Request) -> Response:
         """POST /jobs: a new job, or the one that the Idempotency-Key already led to."""
-        key = _idempotency_key(request)
+        key = idempotency_key(request)
         body = await read_json(request, schemas.NewJob, self._front.settings.body_limit_bytes)
         client = self._clients.digest(request)
         job_id = ids.job_id_of(self._front.id_key, client, key) if key is not None else ids.new_job_id()
-        view = await self._open(job_id, CreateJob(request=body.request, client=client))
+        command = CreateJob(request=body.request, client=client)
+
+        async def opening() -> tuple[JobView, bool]:
+            view = _view(await self._front.router.call(job_id, command))
+            return view, view.state is JobState.AWAITING_EVAL_PAYMENT
+
+        view = await self._unpaid.count(client, job_id, opening)
         return views.json_response(views.job_created(view), 201, {"Location": f"/jobs/{job_id}"})
 
     async def show(self, request: Request) -> Response:
@@ -59,39 +66,13 @@ class Jobs:
             return Response(status_code=204)
         return sse.EventStream(_events(first, changes, request_id_of(request.scope)), self._front.ending)
 
-    # Limits on unpaid invoices
-
-    async def _open(self, job_id: str, command: CreateJob) -> JobView:
-        if not self._front.settings.rate_limits:
-            return _view(await self._front.router.call(job_id, command))
-        await self._reserve(job_id, command.client)
-        try:
-            view = _view(await self._front.router.call(job_id, command))
-        except RefusedError as error:
-            # After a conflict the reservation is that of the job under this key, whose invoice is still open: given
-            # back here, it would let a client have any number of them.
-            if error.refusal.code is not Code.IDEMPOTENCY_CONFLICT:
-                await self._release(job_id, command.client)
-            raise
-        if view.state is not JobState.AWAITING_EVAL_PAYMENT:
-            await self._release(job_id, command.client)
-        return view
-
-    async def _reserve(self, job_id: str, client: str) -> None:
-        settings = self._front.settings
-        until_ms = self._front.now_ms() + settings.invoice_expiry_s * 1_000
-        wait_s = await self._front.limits.reserve(client, job_id, settings.unpaid_per_ip, until_ms)
-        if wait_s is not None:
-            raise errors.rate_limited(
-                f"You have {settings.unpaid_per_ip} unpaid invoices: pay one, or try again in {wait_s} s.", wait_s
-            )
-
-    async def _release(self, job_id: str, client: str) -> None:
-        try:
-            await self._front.limits.release(client, job_id)
-        except TransientError as error:
-            # It lapses with the invoice; the client's answer is another one.
-            _log.warning("an unpaid invoice stays counted", error=str(error))
+    async def refund(self, request: Request) -> Response:
+        """POST /jobs/{jobId}/refund: pays what is owed to the client's invoice."""
+        job_id = _job_id(request)
+        key = idempotency_key(request)
+        body = await read_json(request, schemas.RefundOrder, self._front.settings.body_limit_bytes)
+        command = RefundJob(self._payouts.target(body.payment_request), once_of(request, key, body))
+        return views.json_response(views.job_status(_view(await self._payouts.carry_out(job_id, command))))
 
 
 async def _events(
@@ -129,12 +110,3 @@ def _job_id(request: Request) -> str:
     if not ids.is_job_id(job_id):
         raise RefusedError(not_found("job"))
     return job_id
-
-
-def _idempotency_key(request: Request) -> str | None:
-    keys = request.headers.getlist("idempotency-key")
-    if not keys:
-        return None
-    if len(keys) > 1 or not ids.is_idempotency_key(keys[0]):
-        raise errors.invalid("Idempotency-Key", "Must be one key of 1 to 255 visible ASCII characters")
-    return keys[0]

@@ -27,10 +27,23 @@ _DESCRIPTION: Final = (
 _HEADER_OBJECTS: Final[Mapping[str, Any]] = {
     "X-Request-Id": {"description": "Names this request to the operator.", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}},
+    "WWW-Authenticate": {"description": "The scheme of the credential.", "schema": {"type": "string"}},
     "Location": {"description": "Where the new thing is.", "schema": {"type": "string"}},
 }
-# Statuses that say when to come back.
-_COME_BACK: Final = frozenset({STATUS[Code.RATE_LIMITED], STATUS[Code.UNAVAILABLE]})
+# Statuses that say when to come back, and those that say how to be let in.
+_COME_BACK: Final = frozenset({STATUS[Code.REFUND_PENDING], STATUS[Code.RATE_LIMITED], STATUS[Code.UNAVAILABLE]})
+_LET_IN: Final = frozenset({STATUS[Code.MISSING_CREDENTIAL]})
+_NULL: Final = {"type": "null"}
+_SCHEME: Final = "macaroon"
+_SCHEMES: Final[Mapping[str, Any]] = {
+    _SCHEME: {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "macaroon",
+        "description": "The session's macaroon, or one that was narrowed from it. `L402 <macaroon>:<preimage>` and its "
+        "former name `LSAT` do as well.",
+    }
+}
 
 
 def build(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
@@ -48,6 +61,7 @@ def build(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         "components": {
             "schemas": _schemas([endpoint.operation for endpoint in endpoints]),
             "headers": dict(_HEADER_OBJECTS),
+            "securitySchemes": dict(_SCHEMES),
         },
     }
 
@@ -66,7 +80,10 @@ def _operation(operation: Operation) -> dict[str, Any]:
     if operation.parameters:
         described["parameters"] = [_parameter(parameter) for parameter in operation.parameters]
     if operation.body is not None:
-        described["requestBody"] = {"required": True, "content": {JSON: _content(operation.body)}}
+        content = {JSON: _content(operation.body)}
+        described["requestBody"] = {"required": operation.body_required, "content": content}
+    if operation.secured:
+        described["security"] = [{_SCHEME: []}]
     return described
 
 
@@ -107,7 +124,11 @@ def _refusals(codes: Sequence[Code]) -> dict[str, Any]:
 
 def _refusal(status: int, codes: Sequence[Code]) -> dict[str, Any]:
     description = " ".join(f"`{code.value}`: {WHEN[code]}" for code in codes)
-    headers = ("X-Request-Id", "Retry-After") if status in _COME_BACK else ("X-Request-Id",)
+    headers = ["X-Request-Id"]
+    if status in _COME_BACK:
+        headers.append("Retry-After")
+    if status in _LET_IN:
+        headers.append("WWW-Authenticate")
     return _error(description, codes[0].value, headers)
 
 
@@ -135,6 +156,9 @@ def _plain(schema: Any) -> Any:
         return [_plain(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
+    if _NULL in schema.get("anyOf", ()):
+        (present,) = (part for part in schema["anyOf"] if part != _NULL)
+        schema = {**present, **{name: part for name, part in schema.items() if name != "anyOf"}}
     return {
         name: _plain(part)
         for name, part in schema.items()

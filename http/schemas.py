@@ -14,7 +14,8 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import SkipJsonSchema
 
 from ..actors.domain.errors import Code
-from ..actors.domain.job import JobState, RefundState
+from ..actors.domain.job import JobState
+from ..actors.domain.payouts import RefundState
 from ..actors.domain.pricing import PriceOrigin, Size
 
 REQUEST_CHARS_MAX = 100_000
@@ -25,6 +26,15 @@ Usd = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+$", description="US dollars,
 Count = Annotated[int, Field(ge=0)]
 JobId = Annotated[str, Field(pattern="^job_[A-Za-z0-9_-]{32}$", description="Opaque. Whoever knows it sees the job.")]
 PaymentHash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+PaymentRequest = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=4_096,
+        description="A BOLT11 invoice of yours over whole sats, valid for at least 30 more seconds: at most what is "
+        "owed, less a reserve for routing fees of 2 sats or 1 %, whichever is more.",
+    ),
+]
 # JSON numbers keep all digits of a decimal; only pydantic's own JSON would make it a string or a rounded float.
 Percent = Annotated[Decimal, WithJsonSchema({"type": "number", "minimum": 0})]
 Absent = SkipJsonSchema[None]
@@ -56,6 +66,14 @@ class DemoQuery(Wire):
     request: Annotated[
         str, Field(min_length=1, max_length=DEMO_CHARS_MAX, pattern=r"\S", description="A small question.")
     ]
+
+
+class RefundOrder(Wire):
+    """Where a job's refund is to go."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    payment_request: PaymentRequest
 
 
 # Jobs
@@ -99,7 +117,11 @@ class PricingBreakdown(Wire):
 
 
 class CostLedger(Wire):
-    """What the work really cost. `chargedMsat` is never more than `paidMsat`; `refundMsat` is the rest."""
+    """What the work really cost. `chargedMsat` is never more than `paidMsat`; `refundMsat` is the rest.
+
+    Of a session's request, `paidMsat` is what was on hold for it, and `refundMsat` what was released; a rejected one
+    shows the tokens of its evaluation.
+    """
 
     model: str
     actual_input_tokens: Count
@@ -108,6 +130,9 @@ class CostLedger(Wire):
     cache_read_tokens: Count
     cache_write_tokens: Count
     actual_cost_usd: Usd
+    evaluation_cost_usd: Annotated[
+        Usd | Absent, Field(description="The evaluation's part of the cost; of a session's request.")
+    ] = None
     charged_msat: Count
     paid_msat: Count
     refund_msat: Count
@@ -119,6 +144,7 @@ class Refund(Wire):
     owed_msat: Count
     paid_msat: Count
     state: RefundState
+    failure: Annotated[str | Absent, Field(description="What became of the last payout, when it failed.")] = None
 
 
 class JobStatus(Wire):
@@ -240,3 +266,22 @@ class Error(BaseModel):
     state: Annotated[str | Absent, Field(description="With `wrong_state`.")] = None
     unreachable: Annotated[list[str] | Absent, Field(description="With `unavailable`, from /readyz.")] = None
     limit_bytes: Annotated[int | Absent, Field(description="With `body_too_large`.")] = None
+    required_msat: Annotated[
+        int | Absent, Field(description="With `insufficient_balance`: what the smallest useful answer can cost.")
+    ] = None
+    balance_msat: Annotated[
+        int | Absent, Field(description="With `insufficient_balance`, and with `model_failed` of a stream.")
+    ] = None
+    debited_msat: Annotated[
+        int | Absent, Field(description="With `model_failed` after the answer had begun: what it cost.")
+    ] = None
+    top_up_invoice: Annotated[
+        Invoice | Absent, Field(description="With `insufficient_balance`: pay it, and the request fits.")
+    ] = None
+    deposit_invoice: Annotated[
+        Invoice | Absent, Field(description="With `payment_required`: the deposit that was not paid yet.")
+    ] = None
+    caveat: Annotated[str | Absent, Field(description="With `caveat_violated`: the one that forbids it.")] = None
+    max_sats: Annotated[int | Absent, Field(description="With `invalid_request`: the most that can be paid out.")] = (
+        None
+    )

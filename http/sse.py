@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -25,13 +25,13 @@ def event(name: str, data: bytes, event_id: str | None = None) -> bytes:
 class EventStream(Response):
     """Sends events as they come, and a comment whenever it was silent for a while.
 
-    It closes `events` however it ends, and ends when the client goes away or `ending` is set: the server waits for
-    open answers before it stops. `sse-starlette` would notice that only by reading uvicorn's signal handlers, which we
-    replace, twice a second.
+    What waits already is sent together. It closes `events` however it ends, and ends when the client goes away or
+    `ending` is set: the server waits for open answers before it stops. `sse-starlette` would notice that only by
+    reading uvicorn's signal handlers, which we replace, twice a second.
     """
 
     def __init__(
-        self, events: AsyncGenerator[bytes, None], ending: asyncio.Event, keep_alive_s: float = KEEP_ALIVE_S
+        self, events: AsyncGenerator[bytes, None], ending: asyncio.Event | None, keep_alive_s: float = KEEP_ALIVE_S
     ) -> None:
         # X-Accel-Buffering: nginx would keep events back until it had a buffer full of them.
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}, media_type=MEDIA_TYPE)
@@ -39,6 +39,8 @@ class EventStream(Response):
         self._events = events
         self._ending = ending
         self._keep_alive_s = keep_alive_s
+        self._waiting: list[bytes] = []
+        self._wake = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Runs the stream."""
@@ -47,47 +49,58 @@ class EventStream(Response):
             first = await anext(self._events)
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await send(_part(first))
-            gone = asyncio.create_task(_gone(receive))
-            ending = asyncio.create_task(self._ending.wait())
+            source = asyncio.create_task(self._collect())
+            ends: list[asyncio.Task[Any]] = [asyncio.create_task(gone(receive))]
+            if self._ending is not None:
+                ends.append(asyncio.create_task(self._ending.wait()))
+            for task in (source, *ends):
+                task.add_done_callback(self._wake_up)
             try:
-                await self._forward(send, gone, ending)
+                await self._forward(send, source, ends)
             finally:
-                await _cancel(gone, ending)
+                await cancel(source, *ends)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _forward(self, send: Send, *ends: asyncio.Task[Any]) -> None:
-        while True:
-            following = asyncio.create_task(self._following())
-            try:
-                while not following.done():
-                    done, _ = await asyncio.wait(
-                        {following, *ends}, timeout=self._keep_alive_s, return_when=asyncio.FIRST_COMPLETED
-                    )
-                    if not done.isdisjoint(ends):
-                        return
-                    if not done:
-                        await send(_part(_KEEP_ALIVE))
-            finally:
-                await _cancel(following)
-            chunk = following.result()
-            if not chunk:
-                return
-            await send(_part(chunk))
+    async def _collect(self) -> None:
+        async for event in self._events:
+            self._waiting.append(event)
+            self._wake.set()
 
-    async def _following(self) -> bytes:
-        return await anext(self._events, b"")
+    async def _forward(self, send: Send, source: asyncio.Task[None], ends: Sequence[asyncio.Task[Any]]) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self._keep_alive_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                await send(_part(_KEEP_ALIVE))
+                continue
+            self._wake.clear()
+            if any(end.done() for end in ends):
+                return
+            ended = source.done()
+            if self._waiting:
+                waiting, self._waiting = self._waiting, []
+                await send(_part(b"".join(waiting)))
+            if ended:
+                source.result()
+                return
+
+    def _wake_up(self, _: asyncio.Task[Any]) -> None:
+        self._wake.set()
 
 
 def _part(body: bytes) -> dict[str, Any]:
     return {"type": "http.response.body", "body": body, "more_body": True}
 
 
-async def _gone(receive: Receive) -> None:
+async def gone(receive: Receive) -> None:
+    """Returns when the client has gone away; the request's body must have been read."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+async def cancel(*tasks: asyncio.Future[Any]) -> None:
+    """Ends these, and returns when they have ended; what they raise is dropped."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

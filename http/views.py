@@ -10,11 +10,12 @@ import msgspec
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from ..actors.domain import invoices, job, pricing
+from ..actors.domain import invoices, job, payouts, pricing
 from ..actors.domain.job import JobState, JobView
 from ..actors.domain.money import usd_text
 from . import schemas
 
+_PAYOUT_FAILED: Final = "The last payout failed for certain, and what it was for is owed again: send another invoice."
 # Decimals as JSON numbers with all their digits.
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
@@ -45,15 +46,14 @@ def timestamp(at_ms: int) -> str:
 
 def job_created(view: JobView) -> schemas.JobCreated:
     """The answer to whoever made the job. It stays the same whatever became of the job since."""
-    invoice = view.eval_invoice
     notice = (
-        f"The evaluation costs {invoice.amount_sats} sats, which are kept if the request is rejected; "
+        f"The evaluation costs {view.eval_invoice.amount_sats} sats, which are kept if the request is rejected; "
         "the work is priced after it and paid on its own."
     )
     return schemas.JobCreated(
         job_id=view.job_id,
         state=JobState.AWAITING_EVAL_PAYMENT,
-        eval_invoice=_invoice(invoice),
+        eval_invoice=invoice(view.eval_invoice),
         notice=notice,
     )
 
@@ -65,23 +65,24 @@ def job_status(view: JobView) -> schemas.JobStatus:
         state=view.state,
         created_at=timestamp(view.created_at_ms),
         updated_at=timestamp(view.updated_at_ms),
-        eval_invoice=_invoice(view.eval_invoice),
-        work_invoice=_invoice(view.work_invoice) if view.work_invoice is not None else None,
+        eval_invoice=invoice(view.eval_invoice),
+        work_invoice=invoice(view.work_invoice) if view.work_invoice is not None else None,
         pricing_breakdown=_breakdown(view.breakdown) if view.breakdown is not None else None,
         reason=view.reason if view.state is JobState.REJECTED else None,
         result=view.result,
         error_message=view.error_message if view.state is JobState.FAILED else None,
         cost_ledger=_ledger(view.ledger) if view.ledger is not None else None,
-        refund=_refund(view.refund) if view.refund is not None else None,
+        refund=refund(view.refund) if view.refund is not None else None,
     )
 
 
-def _invoice(invoice: invoices.Invoice) -> schemas.Invoice:
+def invoice(shown: invoices.Invoice) -> schemas.Invoice:
+    """An invoice for whoever may pay it."""
     return schemas.Invoice(
-        payment_request=invoice.payment_request,
-        payment_hash=invoice.payment_hash,
-        amount_sats=invoice.amount_sats,
-        expires_at=timestamp(invoice.expires_at_ms),
+        payment_request=shown.payment_request,
+        payment_hash=shown.payment_hash,
+        amount_sats=shown.amount_sats,
+        expires_at=timestamp(shown.expires_at_ms),
     )
 
 
@@ -117,8 +118,14 @@ def _ledger(ledger: job.CostLedger) -> schemas.CostLedger:
     )
 
 
-def _refund(refund: job.RefundView) -> schemas.Refund:
-    return schemas.Refund(owed_msat=refund.owed_msat.value, paid_msat=refund.paid_msat.value, state=refund.state)
+def refund(shown: payouts.RefundView) -> schemas.Refund:
+    """What is owed, and how paying it back went."""
+    return schemas.Refund(
+        owed_msat=shown.owed_msat.value,
+        paid_msat=shown.paid_msat.value,
+        state=shown.state,
+        failure=_PAYOUT_FAILED if shown.failed else None,
+    )
 
 
 def btc_price(price: pricing.BtcPrice, now_ms: int) -> schemas.BtcPrice:

@@ -101,6 +101,7 @@ def build_front(settings: Settings, host_ids: list[str]) -> tuple[Front, Any]:
         stub_node=parts.stub_node,
         checks={"store": parts.journal.check, "actors": router.check, "lightning": parts.lightning.check},
         id_key=derive_key(settings, "ids"),
+        macaroon_key=derive_key(settings, "macaroons"),
     )
 
     async def close() -> None:

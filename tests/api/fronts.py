@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import socket
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager
@@ -15,8 +16,9 @@ import uvicorn
 from redis.asyncio import Redis
 from starlette.types import ASGIApp
 
+from satmeter.actors.adapters.bolt11_invoices import sign_invoice
 from satmeter.actors.adapters.redis_limits import RedisLimits
-from satmeter.actors.domain.invoices import Settle
+from satmeter.actors.domain.invoices import Invoice, Settle
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.router import Router
 from satmeter.config.settings import Settings
@@ -28,6 +30,7 @@ from tests.jobs import BTC
 
 CLIENT = "198.51.100.7"
 ID_KEY = b"a key of a test"
+MACAROON_KEY = b"another key of a test, of 32 bytes"
 Json = dict[str, Any]
 
 
@@ -49,6 +52,24 @@ class Wallet:
         self.world.lightning.pay(payment_hash)
         await self.router.call(order.actor_id, Settle(payment_hash, Msat(order.amount_sats * 1_000)))
         return True
+
+    async def invoice(self, amount_sats: int) -> Invoice:
+        return signed_invoice(amount_sats * 1_000, self.world.now_ms() // 1_000)
+
+
+def signed_invoice(amount_msat: int, at_s: int, expiry_s: int = 3_600) -> Invoice:
+    """An invoice of a client's wallet, as a node would sign it."""
+    payment_hash = hashlib.sha256(f"{amount_msat}:{at_s}".encode()).hexdigest()
+    payment_request = sign_invoice(
+        "11" * 32,
+        payment_hash=payment_hash,
+        payment_secret="22" * 32,
+        amount_msat=Msat(amount_msat),
+        memo="refund",
+        at_s=at_s,
+        expiry_s=expiry_s,
+    )
+    return Invoice(payment_request, payment_hash, amount_msat // 1_000, (at_s + expiry_s) * 1_000)
 
 
 @dataclass
@@ -103,6 +124,7 @@ def make_front(world: World, router: Router, **settings: Any) -> Front:
         stub_node=Wallet(world, router),
         checks={"store": reachable, "actors": reachable, "lightning": reachable},
         id_key=ID_KEY,
+        macaroon_key=MACAROON_KEY,
         now_ms=world.now_ms,
     )
 

@@ -21,6 +21,13 @@ EXISTING = {
     ("POST", "/jobs"),
     ("GET", "/jobs/{jobId}"),
     ("GET", "/jobs/{jobId}/events"),
+    ("POST", "/jobs/{jobId}/refund"),
+    ("POST", "/sessions"),
+    ("GET", "/sessions/{sessionId}"),
+    ("POST", "/sessions/{sessionId}/topup"),
+    ("POST", "/sessions/{sessionId}/request"),
+    ("GET", "/sessions/{sessionId}/ledger"),
+    ("POST", "/sessions/{sessionId}/close"),
     ("GET", "/demo"),
     ("GET", "/pricing"),
     ("GET", "/openapi.json"),
@@ -30,6 +37,7 @@ EXISTING = {
     ("GET", "/metrics"),
     ("GET", "/"),
     ("POST", "/dev/stub/pay/{paymentHash}"),
+    ("POST", "/dev/stub/invoice"),
 }
 
 
@@ -67,6 +75,8 @@ async def test_every_reference_leads_somewhere_and_every_schema_is_used(api: Api
     text = (await api.http.get("/openapi.json")).text
     named = set(re.findall(r'"#/components/(\w+)/([\w-]+)"', text))
     components = json.loads(text)["components"]
+    # An operation names a scheme by its name alone.
+    named |= {("securitySchemes", name) for name in re.findall(r'"security":\[{"(\w+)":\[\]}\]', text)}
     assert named == {(kind, name) for kind, found in components.items() for name in found}
 
 
@@ -76,7 +86,8 @@ async def test_each_operation_documents_its_errors_with_their_headers(api: Api) 
         assert "500" in responses
         for status, response in responses.items():
             assert "X-Request-Id" in response["headers"]
-            assert ("Retry-After" in response["headers"]) == (status in {"429", "503"})
+            assert ("Retry-After" in response["headers"]) == (status in {"425", "429", "503"})
+            assert ("WWW-Authenticate" in response["headers"]) == (status == "401")
             if int(status) >= 400:
                 assert response["content"]["application/json"]["schema"]["$ref"].endswith("/Error")
     created = operations_of(await document_of(api))["POST", "/jobs"]["responses"]

@@ -25,6 +25,7 @@ from satmeter.actors.domain.pricing import Size
 from satmeter.actors.ports import PermanentError, TransientError
 from satmeter.http.app import create_app
 from tests.api.fronts import Api, api_over, client_of
+from tests.api.stubs import SESSION
 
 CHECKS = [
     status_code_conformance,
@@ -44,7 +45,8 @@ class Document:
     def holds(self, answer: httpx.Response, status: int, method: str, path: str) -> None:
         """Fails unless the answer has this status and is what the document says of it."""
         assert answer.status_code == status, answer.text
-        case = self._schema[path][method].Case(path_parameters={"jobId": UNKNOWN_JOB})
+        named = {"jobId": UNKNOWN_JOB, "sessionId": SESSION}
+        case = self._schema[path][method].Case(path_parameters=named)
         case.validate_response(answer, checks=CHECKS)
 
 

@@ -45,3 +45,12 @@ def test_another_secret_client_or_key_leads_elsewhere(key: bytes, client: str, i
 )
 def test_what_can_t_be_a_job_s_id_is_not_taken_for_one(text: str) -> None:
     assert not ids.is_job_id(text)
+
+
+def test_a_key_leads_to_the_same_session_always_and_to_no_job() -> None:
+    session_id = ids.session_id_of(KEY, "anna", "one")
+    # Written down, as the job's above.
+    assert session_id == "ses_H0jpjrfkFXrQnOrvro2dUgxxjGESrJhn"
+    assert ids.is_session_id(session_id) and ids.is_session_id(ids.new_session_id())
+    assert session_id[4:] != ids.job_id_of(KEY, "anna", "one")[4:]
+    assert not ids.is_session_id(f"job_{'a' * 32}") and not ids.is_session_id(f"{session_id}\n")

@@ -133,3 +133,45 @@ async def test_a_stream_whose_source_fails_raises_what_it_raised() -> None:
 
     with pytest.raises(ValueError, match="a defect"):
         await run(sse.EventStream(failing(), asyncio.Event()), asyncio.Queue(), Sent())
+
+
+async def test_events_that_wait_already_share_one_send_and_the_first_waits_for_none() -> None:
+    more = asyncio.Event()
+
+    async def source() -> AsyncGenerator[bytes, None]:
+        yield b"1"
+        await more.wait()
+        for event in (b"2", b"3", b"4"):
+            yield event
+
+    sent = Sent()
+    running = asyncio.create_task(run(sse.EventStream(source(), None), asyncio.Queue(), sent))
+    assert await sent.next() == b"1"
+    more.set()
+    assert await sent.next() == b"234"
+    assert await sent.next() == b""
+    await asyncio.wait_for(running, 5)
+
+
+async def test_what_came_before_a_fault_is_sent() -> None:
+    async def failing() -> AsyncGenerator[bytes, None]:
+        yield b"first"
+        yield b"second"
+        raise ValueError("a defect")
+
+    sent = Sent()
+    with pytest.raises(ValueError, match="a defect"):
+        await run(sse.EventStream(failing(), None), asyncio.Queue(), sent)
+    assert [await sent.next(), await sent.next()] == [b"first", b"second"]
+
+
+async def test_a_body_that_may_be_missing_may_also_have_any_type_then() -> None:
+    messages: MessageQueue = asyncio.Queue()
+    messages.put_nowait(part(b"", False))
+    request = request_of(messages, (b"content-type", b"application/x-www-form-urlencoded"))
+    empty = schemas.NewJob(request="nothing")
+    assert await read_json(request, schemas.NewJob, 1_024, empty=empty) is empty
+    messages.put_nowait(part(b"request=a", False))
+    with pytest.raises(RefusedError) as refused:
+        await read_json(request, schemas.NewJob, 1_024, empty=empty)
+    assert refused.value.refusal.code is Code.UNSUPPORTED_MEDIA_TYPE

@@ -1,0 +1,88 @@
+"""Credentials: a macaroon in the Authorization header, alone or with the preimage of the invoice that paid for it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import lru_cache, partial
+from typing import Final
+
+from starlette.requests import HTTPConnection
+
+from ..actors.domain import macaroon
+from ..actors.domain.caveats import Grant, UnknownCaveatError, violated
+from ..actors.domain.errors import Code, Refusal, RefusedError, not_found
+from ..actors.domain.macaroon import InvalidMacaroonError, MacaroonId
+from . import ids
+
+_BEARER: Final = "bearer"
+# The scheme of L402, and its former name.
+_L402: Final = frozenset({"l402", "lsat"})
+_PREIMAGE: Final = re.compile(r"[0-9a-fA-F]{64}")
+# What verifying again is spared. Anybody can make valid credentials of any length, so long ones are not kept.
+_KEPT_MAX: Final = 8_192
+_KEPT_CHARS_MAX: Final = 1_024
+
+_MISSING: Final = Refusal(
+    Code.MISSING_CREDENTIAL,
+    "Send the session's macaroon as `Authorization: Bearer <macaroon>`; POST /sessions sells one.",
+)
+_INVALID: Final = Refusal(
+    Code.INVALID_CREDENTIAL, "This credential is not valid here: send the macaroon of this session, whole and once."
+)
+_PREIMAGE_WRONG: Final = Refusal(
+    Code.INVALID_CREDENTIAL,
+    "Behind an L402 macaroon stands `:` and the preimage of the invoice that paid for it, in hex.",
+)
+
+
+class Credentials:
+    """Tells what a request's credential allows. `key` is the one that the macaroons were minted with."""
+
+    def __init__(self, key: bytes) -> None:
+        self._verify = partial(macaroon.verify, key)
+        # It keeps what is returned and not what is raised: a refused credential is looked at anew each time.
+        self._verify_kept = lru_cache(_KEPT_MAX)(self._verify)
+
+    def session(self, connection: HTTPConnection) -> tuple[str, Grant]:
+        """The session in the path, and what the credential allows of it. Raises `RefusedError` (401, 403, 404).
+
+        Whether the session exists, and the grant is enough for what is asked, is for its actor to say.
+        """
+        headers = connection.headers.getlist("authorization")
+        if not headers:
+            raise RefusedError(_MISSING)
+        session_id: str = connection.path_params["sessionId"]
+        if not ids.is_session_id(session_id):
+            raise RefusedError(not_found("session"))
+        if len(headers) > 1:
+            raise RefusedError(_INVALID)
+        macaroon_id, grant = self._verified(headers[0])
+        if macaroon_id.session_id != session_id:
+            raise RefusedError(_INVALID)
+        return session_id, grant
+
+    def _verified(self, header: str) -> tuple[MacaroonId, Grant]:
+        scheme, _, rest = header.strip(" ").partition(" ")
+        scheme, token, preimage = scheme.lower(), rest.lstrip(" "), None
+        if scheme in _L402:
+            token, _, preimage = token.partition(":")
+        elif scheme != _BEARER:
+            raise RefusedError(_INVALID)
+        verify = self._verify_kept if len(token) <= _KEPT_CHARS_MAX else self._verify
+        try:
+            macaroon_id, grant = verify(token)
+        except InvalidMacaroonError:
+            raise RefusedError(_INVALID) from None
+        except UnknownCaveatError as error:
+            raise RefusedError(violated(error.caveat, "This credential has a caveat that is not known here.")) from None
+        if preimage is not None and not _pays(preimage, macaroon_id.payment_hash):
+            raise RefusedError(_PREIMAGE_WRONG)
+        return macaroon_id, grant
+
+
+def _pays(preimage: str, payment_hash: str) -> bool:
+    """Whether it is the preimage. That proves no payment, which only the node's word does; L402 wants it shown."""
+    if not _PREIMAGE.fullmatch(preimage):
+        return False
+    return hashlib.sha256(bytes.fromhex(preimage)).hexdigest() == payment_hash

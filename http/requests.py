@@ -1,0 +1,113 @@
+"""A session's requests: the answer at once, or piece by piece while the model writes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from ..actors.domain.answers import TextDelta
+from ..actors.domain.errors import RefusedError
+from ..actors.domain.session_api import Ask, RequestAnswer
+from ..actors.messages import WireReply
+from . import errors, results, sse
+from . import schemas_sessions as schemas
+from .auth import Credentials
+from .body import read_json
+from .edge import request_id_of
+from .front import Front
+from .offers import Offers
+from .once import idempotency_key, once_of
+
+_HEADERS = {"Cache-Control": "no-store"}
+
+
+class Requests:
+    """POST /sessions/{sessionId}/request."""
+
+    def __init__(self, front: Front, credentials: Credentials) -> None:
+        self._front = front
+        self._credentials = credentials
+        self._offers = Offers(front)
+
+    async def ask(self, request: Request) -> Response:
+        """The model's answer, and what it cost."""
+        session_id, grant = self._credentials.session(request)
+        key = idempotency_key(request)
+        body = await read_json(request, schemas.NewRequest, self._front.settings.body_limit_bytes)
+        command = Ask(
+            request_id=request_id_of(request.scope),
+            request=body.request,
+            model=body.model or self._front.settings.work_model,
+            max_tokens=body.max_tokens,
+            stream=body.stream,
+            once=once_of(request, key, body),
+            grant=grant,
+            btc_price=await self._front.prices.current(),
+        )
+        try:
+            if body.stream:
+                return await self._stream(request, session_id, command)
+            return _answered(await self._front.router.call(session_id, command))
+        except RefusedError as error:
+            raise RefusedError(await self._offers.improve(error.refusal, session_id, grant)) from None
+
+    async def _stream(self, request: Request, session_id: str, command: Ask) -> Response:
+        replies = self._front.router.stream(session_id, command)
+        # Waited for here, so that a request that is refused is an error and not a stream.
+        first = await _first(request, replies)
+        if isinstance(first, RequestAnswer) and (refusal := results.broken(first)) is not None:
+            await replies.aclose()
+            raise RefusedError(refusal)
+        # A stream holds money until its end: when the server ends, it may go on for as long as other requests.
+        return sse.EventStream(_events(first, replies, command.request_id), ending=None)
+
+
+async def _first(request: Request, replies: AsyncGenerator[WireReply, None]) -> WireReply:
+    """The first reply; a client that goes away before it ends the request like one that goes away later."""
+    reply = asyncio.ensure_future(anext(replies))
+    gone = asyncio.create_task(sse.gone(request.receive))
+    try:
+        await asyncio.wait({reply, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if reply.done() and not gone.done():
+            return reply.result()
+        raise ClientDisconnect
+    except BaseException:
+        await sse.cancel(reply)
+        await replies.aclose()
+        raise
+    finally:
+        await sse.cancel(gone)
+
+
+async def _events(
+    first: WireReply, replies: AsyncGenerator[WireReply, None], request_id: str
+) -> AsyncGenerator[bytes, None]:
+    async with aclosing(replies):
+        yield _event(first, request_id)
+        try:
+            async for reply in replies:
+                yield _event(reply, request_id)
+        except RefusedError as error:
+            yield sse.event("error", results.encode(errors.body_of(error.refusal, request_id)))
+
+
+def _event(reply: WireReply, request_id: str) -> bytes:
+    if isinstance(reply, TextDelta):
+        return sse.event("delta", results.encode(results.Piece(reply.text)))
+    assert isinstance(reply, RequestAnswer)
+    refusal = results.broken(reply)
+    if refusal is not None:
+        return sse.event("error", results.encode(errors.body_of(refusal, request_id)))
+    return sse.event("done", results.encode(results.result_of(reply)))
+
+
+def _answered(reply: WireReply) -> Response:
+    assert isinstance(reply, RequestAnswer)
+    refusal = results.broken(reply)
+    if refusal is not None:
+        raise RefusedError(refusal)
+    return Response(results.encode(results.result_of(reply)), 200, _HEADERS, "application/json")

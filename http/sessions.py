@@ -1,0 +1,141 @@
+"""Sessions: deposit once, pay per request."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..actors.domain import macaroon
+from ..actors.domain.caveats import Grant
+from ..actors.domain.errors import RefusedError
+from ..actors.domain.macaroon import MacaroonId
+from ..actors.domain.session import SessionState
+from ..actors.domain.session_api import (
+    CloseSession,
+    GetLedger,
+    GetSession,
+    LedgerPage,
+    OpenSession,
+    SessionCreated,
+    SessionView,
+    TopUp,
+    TopUpInvoice,
+)
+from ..actors.messages import WireReply
+from . import errors, ids, views, views_sessions
+from . import schemas_sessions as schemas
+from .auth import Credentials
+from .body import read_json, unfit
+from .client import Clients
+from .front import Front
+from .offers import Offers
+from .once import idempotency_key, once_of
+from .payouts import Payouts
+from .unpaid import UnpaidInvoices
+
+_NUMBER: Final = re.compile(r"[0-9]{1,16}")
+_NO_ORDER: Final = schemas.CloseOrder()
+
+
+class Sessions:
+    """The routes under /sessions, except the requests themselves. `amount` is the body with the operator's bounds."""
+
+    def __init__(self, front: Front, clients: Clients, credentials: Credentials, amount: type[schemas.Amount]) -> None:
+        self._front = front
+        self._clients = clients
+        self._credentials = credentials
+        self._amount = amount
+        self._unpaid = UnpaidInvoices(front)
+        self._offers = Offers(front)
+        self._payouts = Payouts(front)
+
+    async def open(self, request: Request) -> Response:
+        """POST /sessions: a new session, or the one that the Idempotency-Key already led to."""
+        key = idempotency_key(request)
+        body = await read_json(request, self._amount, self._front.settings.body_limit_bytes)
+        client = self._clients.digest(request)
+        session_id = ids.session_id_of(self._front.id_key, client, key) if key is not None else ids.new_session_id()
+        command = OpenSession(amount_sats=body.amount_sats, client=client)
+
+        async def opening() -> tuple[SessionCreated, bool]:
+            created = await self._front.router.call(session_id, command)
+            assert isinstance(created, SessionCreated)
+            # Only a key can lead to a session that was paid long ago.
+            return created, key is None or await self._unpaid_still(created)
+
+        created = await self._unpaid.count(client, session_id, opening)
+        opened = views_sessions.session_opened(created, self._mint(created))
+        return views.json_response(opened, 201, {"Location": f"/sessions/{session_id}"})
+
+    async def show(self, request: Request) -> Response:
+        """GET /sessions/{sessionId}: the session as it is now."""
+        session_id, grant = self._credentials.session(request)
+        return _status(await self._front.router.call(session_id, GetSession(grant)))
+
+    async def top_up(self, request: Request) -> Response:
+        """POST /sessions/{sessionId}/topup: a further invoice."""
+        session_id, grant = self._credentials.session(request)
+        key = idempotency_key(request)
+        body = await read_json(request, self._amount, self._front.settings.body_limit_bytes)
+        command = TopUp(amount_sats=body.amount_sats, once=once_of(request, key, body), grant=grant)
+        try:
+            reply = await self._front.router.call(session_id, command)
+        except RefusedError as error:
+            raise RefusedError(await self._offers.improve(error.refusal, session_id, grant)) from None
+        assert isinstance(reply, TopUpInvoice)
+        return views.json_response(views_sessions.top_up(reply.invoice), 201)
+
+    async def ledger(self, request: Request) -> Response:
+        """GET /sessions/{sessionId}/ledger: what moved, oldest first."""
+        session_id, grant = self._credentials.session(request)
+        query = _query(request)
+        reply = await self._front.router.call(session_id, GetLedger(query.after, query.limit, grant))
+        assert isinstance(reply, LedgerPage)
+        return views.json_response(views_sessions.ledger(reply))
+
+    async def close(self, request: Request) -> Response:
+        """POST /sessions/{sessionId}/close: ends the session, and pays what is left to the invoice, if there is one."""
+        session_id, grant = self._credentials.session(request)
+        key = idempotency_key(request)
+        body = await read_json(request, schemas.CloseOrder, self._front.settings.body_limit_bytes, empty=_NO_ORDER)
+        once = once_of(request, key, body)
+        if body.payment_request is None:
+            return _status(await self._front.router.call(session_id, CloseSession(None, once, grant)))
+        command = CloseSession(self._payouts.target(body.payment_request), once, grant)
+        return _status(await self._payouts.carry_out(session_id, command))
+
+    async def _unpaid_still(self, created: SessionCreated) -> bool:
+        try:
+            reply = await self._front.router.call(created.session_id, GetSession(Grant(created.generation)))
+        except RefusedError:
+            # Then its place stays taken until the invoice lapses, which is no reason to refuse what is there already.
+            return True
+        assert isinstance(reply, SessionView)
+        return reply.state is SessionState.AWAITING_PAYMENT
+
+    def _mint(self, created: SessionCreated) -> str:
+        macaroon_id = MacaroonId(created.deposit_invoice.payment_hash, created.session_id, created.generation)
+        return macaroon.mint(self._front.macaroon_key, macaroon_id)
+
+
+def _status(reply: WireReply) -> Response:
+    assert isinstance(reply, SessionView)
+    return views.json_response(views_sessions.session_status(reply))
+
+
+def _query(request: Request) -> schemas.LedgerQuery:
+    asked: dict[str, int] = {}
+    for name in ("after", "limit"):
+        values = request.query_params.getlist(name)
+        if values and (len(values) > 1 or not _NUMBER.fullmatch(values[0])):
+            raise errors.invalid(name, "Must be one whole number")
+        if values:
+            asked[name] = int(values[0])
+    try:
+        return schemas.LedgerQuery.model_validate(asked)
+    except ValidationError as error:
+        raise unfit(error) from None

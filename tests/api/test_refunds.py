@@ -1,0 +1,224 @@
+"""Paying back what is owed, over HTTP: closing a session, and a job's refund. Actors are played (see `stubs`)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from satmeter.actors.adapters.bolt11_invoices import sign_invoice
+from satmeter.actors.domain.caveats import Grant
+from satmeter.actors.domain.errors import Code, Refusal, wrong_state
+from satmeter.actors.domain.job import JobState, JobView, RefundJob
+from satmeter.actors.domain.money import ZERO, Msat
+from satmeter.actors.domain.payouts import PayoutTarget, RefundState, RefundView, refund_pending
+from satmeter.actors.domain.session import SessionState
+from satmeter.actors.domain.session_api import CloseSession
+from satmeter.http import payouts
+from satmeter.http.app import create_app
+from tests.api.fronts import client_of, signed_invoice
+from tests.api.stubs import FOREVER, SESSION, Stubbed, bearer, session_view, stubbed
+from tests.jobs import JOB_ID, START_MS, invoice
+
+START_S = START_MS // 1_000
+MINE = signed_invoice(9_000, START_S)
+REAL_WALLET = {"lnbits_url": "http://127.0.0.1:1", "lnbits_invoice_key": "k"}
+KEY = {"Idempotency-Key": "a-key-of-mine"}
+TARGETS = ["close", "refund"]
+
+
+@pytest_asyncio.fixture
+async def api() -> AsyncIterator[Stubbed]:
+    async with stubbed() as front:
+        plays_well(front)
+        yield front
+
+
+def job_view() -> JobView:
+    return JobView(
+        job_id=JOB_ID,
+        state=JobState.FAILED,
+        created_at_ms=START_MS,
+        updated_at_ms=START_MS,
+        eval_invoice=invoice(1, 10),
+        work_invoice=invoice(2, 9),
+        reason=None,
+        result=None,
+        error_message="It failed.",
+        breakdown=None,
+        ledger=None,
+        refund=RefundView(ZERO, Msat(9_000), RefundState.PAID),
+    )
+
+
+def plays_well(front: Stubbed) -> None:
+    refund = RefundView(Msat(1_000), Msat(9_000), RefundState.PAID)
+    front.plays(CloseSession, session_view(SessionState.CLOSED, refund=refund))
+    front.plays(RefundJob, job_view())
+
+
+async def pay_out(front: Stubbed, what: str, payment_request: object, **headers: str) -> httpx.Response:
+    body = {"paymentRequest": payment_request}
+    if what == "close":
+        return await front.post("/close", body, **headers)
+    return await front.http.post(f"/jobs/{JOB_ID}/refund", json=body, headers=headers)
+
+
+@pytest.mark.parametrize("what", TARGETS)
+async def test_what_is_owed_goes_to_the_client_s_invoice(api: Stubbed, what: str) -> None:
+    answer = await pay_out(api, what, MINE.payment_request)
+    assert answer.status_code == 200
+    assert answer.json()["refund"]["state"] == "paid" and answer.json()["refund"]["paidMsat"] == 9_000
+    ((actor_id, command),) = api.router.asked
+    assert actor_id == (SESSION if what == "close" else JOB_ID)
+    assert command.target == PayoutTarget(MINE.payment_request, MINE.payment_hash, Msat(9_000))
+    assert (command.once.name, command.once.keyed) == (answer.headers["x-request-id"], False)
+
+
+@pytest.mark.parametrize("what", TARGETS)
+@pytest.mark.parametrize("text", [MINE.payment_request.upper(), f"lightning:{MINE.payment_request}"])
+async def test_an_invoice_is_taken_as_wallets_write_it(api: Stubbed, what: str, text: str) -> None:
+    assert (await pay_out(api, what, text)).status_code == 200
+    assert api.router.asked[0][1].target.payment_request == MINE.payment_request
+
+
+@pytest.mark.parametrize("what", TARGETS)
+async def test_a_key_makes_equal_payouts_one(api: Stubbed, what: str) -> None:
+    other = signed_invoice(8_000, START_S)
+    for text in (MINE.payment_request, MINE.payment_request, other.payment_request):
+        await pay_out(api, what, text, **KEY)
+    same, again, different = [command.once for _, command in api.router.asked]
+    assert same == again and same.keyed
+    assert different.name == same.name and different.digest != same.digest
+
+
+@pytest.mark.parametrize("body", [None, {}])
+async def test_a_session_can_be_closed_without_an_invoice(api: Stubbed, body: object) -> None:
+    answer = await api.post("/close", body)
+    assert (answer.status_code, answer.json()["state"]) == (200, "closed")
+    (command,) = api.router.commands(CloseSession)
+    assert command.target is None and command.grant == Grant(1)
+
+
+async def test_the_body_of_nothing_may_have_any_type(api: Stubbed) -> None:
+    headers = {**bearer(), "Content-Type": "application/x-www-form-urlencoded"}
+    assert (await api.http.post(f"/sessions/{SESSION}/close", headers=headers)).status_code == 200
+
+
+def _garbage() -> dict[str, object]:
+    return {
+        "empty": "",
+        "no invoice": "lnbc1",
+        "an address": "anna@wallet.example",
+        "a changed letter": MINE.payment_request[:-1] + ("q" if MINE.payment_request[-1] != "q" else "p"),
+        "long": "lnbc" + "q" * 5_000,
+        "no text": 7,
+        "null": None,
+        "other letters": "lnbc\u2028é😀",
+        "half a sat": signed_invoice(9_500, START_S).payment_request,
+        "expired": signed_invoice(9_000, START_S - 3_601).payment_request,
+        "about to expire": signed_invoice(9_000, START_S, expiry_s=29).payment_request,
+    }
+
+
+@pytest.mark.parametrize("what", TARGETS)
+@pytest.mark.parametrize("name", _garbage())
+async def test_what_can_t_be_paid_to_is_refused_and_troubles_no_actor(api: Stubbed, what: str, name: str) -> None:
+    answer = await pay_out(api, what, _garbage()[name])
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+    assert [field["path"] for field in answer.json()["fields"]] == ["paymentRequest"]
+    assert api.router.asked == []
+
+
+@pytest.mark.parametrize("what", TARGETS)
+async def test_an_invoice_that_is_valid_for_just_long_enough_is_paid_to(api: Stubbed, what: str) -> None:
+    assert (await pay_out(api, what, signed_invoice(9_000, START_S, expiry_s=30).payment_request)).status_code == 200
+
+
+@pytest.mark.parametrize("what", TARGETS)
+async def test_an_invoice_without_an_amount_is_refused(api: Stubbed, what: str) -> None:
+    text = sign_invoice(
+        "11" * 32,
+        payment_hash="ab" * 32,
+        payment_secret="22" * 32,
+        amount_msat=ZERO,
+        memo="refund",
+        at_s=START_S,
+        expiry_s=600,
+    )
+    assert (await pay_out(api, what, text)).status_code == 400
+
+
+@pytest.mark.parametrize("what", TARGETS)
+async def test_a_payout_that_takes_long_is_425_and_goes_on(
+    api: Stubbed, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payouts, "PATIENCE_S", 0.01)
+    api.plays(CloseSession, FOREVER)
+    api.plays(RefundJob, FOREVER)
+    answer = await pay_out(api, what, MINE.payment_request)
+    assert (answer.status_code, answer.json()["code"]) == (425, "refund_pending")
+    assert answer.headers["retry-after"] == "5"
+
+
+async def test_closing_without_an_invoice_waits_for_no_payout(api: Stubbed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(payouts, "PATIENCE_S", 0.0)
+    assert (await api.post("/close")).status_code == 200
+
+
+@pytest.mark.parametrize("what", TARGETS)
+@pytest.mark.parametrize(
+    ("refusal", "status"),
+    [
+        (refund_pending(), 425),
+        (wrong_state("complete", "Nothing is owed."), 409),
+        (Refusal(Code.INVALID_REQUEST, "Too much.", {"fields": [], "maxSats": 8}), 400),
+    ],
+)
+async def test_what_the_actor_refuses_is_passed_on(api: Stubbed, what: str, refusal: Refusal, status: int) -> None:
+    api.plays(CloseSession, refusal)
+    api.plays(RefundJob, refusal)
+    answer = await pay_out(api, what, MINE.payment_request)
+    assert (answer.status_code, answer.json()["code"]) == (status, refusal.code.value)
+    assert {name: answer.json()[name] for name in refusal.details} == refusal.details
+
+
+@pytest.mark.parametrize("what", TARGETS)
+async def test_without_an_admin_key_nothing_is_begun_that_can_t_be_ended(what: str) -> None:
+    async with stubbed(**REAL_WALLET) as api:
+        plays_well(api)
+        answer = await pay_out(api, what, MINE.payment_request)
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert "LNBITS_ADMIN_KEY" in answer.json()["error"] and "stays owed" in answer.json()["error"]
+        assert int(answer.headers["retry-after"]) > 0
+        assert api.router.asked == []
+        assert (await api.post("/close")).status_code == 200, "closing needs no payout"
+    async with stubbed(**REAL_WALLET, lnbits_admin_key="a") as api:
+        plays_well(api)
+        assert (await pay_out(api, what, MINE.payment_request)).status_code == 200
+
+
+async def test_the_stub_node_s_invoices_can_be_paid_out_to(api: Stubbed) -> None:
+    made = (await api.http.post("/dev/stub/invoice", json={"amountSats": 250})).json()
+    assert (await pay_out(api, "refund", made["paymentRequest"])).status_code == 200
+    assert api.router.asked[0][1].target.amount_msat == Msat(250_000)
+
+
+async def test_an_id_that_can_t_be_a_job_s_is_not_found(api: Stubbed) -> None:
+    answer = await api.http.post("/jobs/job_short/refund", json={"paymentRequest": MINE.payment_request})
+    assert answer.status_code == 404 and api.router.asked == []
+
+
+async def test_a_job_s_refund_needs_an_invoice(api: Stubbed) -> None:
+    assert (await api.http.post(f"/jobs/{JOB_ID}/refund")).status_code == 400
+    assert (await api.http.post(f"/jobs/{JOB_ID}/refund", json={})).json()["fields"][0]["path"] == "paymentRequest"
+
+
+async def test_the_clock_is_the_front_s(api: Stubbed) -> None:
+    late = replace(api.front, now_ms=lambda: START_MS + 3_600_000)
+    async with client_of(create_app(late)) as http:
+        answer = await http.post(f"/jobs/{JOB_ID}/refund", json={"paymentRequest": MINE.payment_request})
+    assert answer.status_code == 400

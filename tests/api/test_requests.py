@@ -1,0 +1,401 @@
+"""A session's requests over HTTP, whole and streamed. Actors are played (see `stubs`)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from msgspec.structs import replace
+
+from satmeter.actors.domain.answers import Ending
+from satmeter.actors.domain.behaviour import Once
+from satmeter.actors.domain.caveats import Grant, violated
+from satmeter.actors.domain.errors import Code, Refusal, idempotency_conflict, model_failed, unavailable
+from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.pricing import Usage
+from satmeter.actors.domain.session import SessionState
+from satmeter.actors.domain.session_api import Ask, GetSession, TopUp, TopUpInvoice
+from satmeter.http import offers
+from tests.api.fronts import Json, listening
+from tests.api.stubs import COST, FOREVER, SESSION, Stubbed, answer, bearer, pieces, session_view, stubbed
+from tests.api.test_openapi import validator_of
+from tests.jobs import BTC, invoice
+
+ASKED = {"request": "say hello"}
+STREAMED = {"request": "say hello", "stream": True}
+KEY = {"Idempotency-Key": "a-key-of-mine"}
+DONE = {
+    "requestId": "req_first",
+    "state": "complete",
+    "result": "the answer",
+    "model": "sonnet",
+    "maxTokens": 500,
+    "stopReason": "end_turn",
+    "costLedger": {
+        "model": "sonnet",
+        "actualInputTokens": 100,
+        "actualOutputTokens": 200,
+        "totalTokens": 300,
+        "cacheReadTokens": 7,
+        "cacheWriteTokens": 5,
+        "actualCostUsd": "0.003014",
+        "evaluationCostUsd": "0.000314",
+        "chargedMsat": 4_220,
+        "paidMsat": 9_870,
+        "refundMsat": 5_650,
+    },
+    "debitedMsat": 4_220,
+    "balanceMsat": 995_780,
+    "balanceSats": 995,
+}
+
+
+@pytest_asyncio.fixture
+async def api() -> AsyncIterator[Stubbed]:
+    async with stubbed() as front:
+        yield front
+
+
+def insufficient(required: int, balance: int) -> Refusal:
+    return Refusal(
+        Code.INSUFFICIENT_BALANCE, "The balance is too low.", {"requiredMsat": required, "balanceMsat": balance}
+    )
+
+
+def events_in(text: str) -> list[tuple[str, Json]]:
+    found = []
+    for block in text.strip().split("\n\n"):
+        if not block.startswith(":"):
+            name, data = block.split("\n")
+            found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
+    return found
+
+
+# Whole answers
+
+
+async def test_an_answer_says_what_it_cost_and_what_is_left(api: Stubbed) -> None:
+    api.plays(Ask, answer())
+    got = await api.post("/request", ASKED)
+    assert (got.status_code, got.headers["cache-control"]) == (200, "no-store")
+    assert got.json() == DONE
+
+
+async def test_the_actor_is_asked_with_all_that_it_needs(api: Stubbed) -> None:
+    api.plays(Ask, answer())
+    got = await api.post("/request", ASKED, **bearer("name = ben"))
+    ((session_id, command),) = api.router.asked
+    request_id = got.headers["x-request-id"]
+    assert session_id == SESSION
+    assert command == Ask(
+        request_id=request_id,
+        request="say hello",
+        model="claude-sonnet-5-5",
+        max_tokens=None,
+        stream=False,
+        once=Once(request_id, "", keyed=False),
+        grant=Grant(1, spender="ben"),
+        btc_price=BTC,
+    )
+
+
+async def test_model_and_length_are_the_client_s_if_it_names_them(api: Stubbed) -> None:
+    api.plays(Ask, answer())
+    await api.post("/request", {**ASKED, "model": "haiku", "maxTokens": 7})
+    (command,) = api.router.commands(Ask)
+    assert (command.model, command.max_tokens) == ("haiku", 7)
+
+
+async def test_a_rejection_has_its_reason_and_no_result(api: Stubbed) -> None:
+    rejected = answer(Ending.REJECTED, text="", reason="It asks for nothing.", stop_reason=None)
+    api.plays(Ask, rejected)
+    got = await api.post("/request", ASKED)
+    body = {name: value for name, value in DONE.items() if name not in {"result", "stopReason"}}
+    assert (got.status_code, got.json()) == (200, {**body, "state": "rejected", "reason": "It asks for nothing."})
+
+
+async def test_an_answer_whose_client_had_left_is_complete_as_far_as_it_goes(api: Stubbed) -> None:
+    api.plays(Ask, answer(Ending.LEFT, text="the an", stop_reason="cancelled"))
+    assert (await api.post("/request", ASKED, **KEY)).json() == {**DONE, "result": "the an", "stopReason": "cancelled"}
+
+
+async def test_one_who_left_before_anything_was_given_finds_an_empty_answer(api: Stubbed) -> None:
+    api.plays(Ask, answer(Ending.LEFT, text="", stop_reason=None))
+    got = (await api.post("/request", ASKED, **KEY)).json()
+    assert (got["state"], got["result"], got["stopReason"]) == ("complete", "", "cancelled")
+
+
+async def test_an_answer_that_broke_off_is_a_502_that_says_what_it_cost(api: Stubbed) -> None:
+    api.plays(Ask, answer(Ending.BROKEN, text="the an", stop_reason="model_failed"))
+    got = await api.post("/request", ASKED, **KEY)
+    body = got.json()
+    assert (got.status_code, body["code"], body["requestId"]) == (502, "model_failed", "req_first")
+    assert (body["debitedMsat"], body["balanceMsat"]) == (4_220, 995_780)
+    assert "was charged" in body["error"]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "status"),
+    [
+        (model_failed(), 502),
+        (unavailable("The actors' host"), 503),
+        (idempotency_conflict(), 409),
+        (violated("max_msat = 5", "too much"), 403),
+        (Refusal(Code.CLOSED, "closed"), 410),
+        (Refusal(Code.EXPIRED, "expired"), 410),
+        (Refusal(Code.INVALID_REQUEST, "No such model.", {"fields": [{"path": "model", "message": "x"}]}), 400),
+    ],
+)
+@pytest.mark.parametrize("body", [ASKED, STREAMED])
+async def test_refusals_are_plain_errors_also_of_a_stream(
+    api: Stubbed, refusal: Refusal, status: int, body: Json
+) -> None:
+    api.plays(Ask, refusal)
+    got = await api.post("/request", body)
+    assert (got.status_code, got.json()["code"]) == (status, refusal.code.value)
+    assert got.headers["content-type"] == "application/json"
+    assert len(api.router.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({}, "request"),
+        ({"request": ""}, "request"),
+        ({"request": " \n\t"}, "request"),
+        ({"request": "x" * 100_001}, "request"),
+        ({"request": 7}, "request"),
+        ({**ASKED, "maxTokens": 0}, "maxTokens"),
+        ({**ASKED, "maxTokens": 1.5}, "maxTokens"),
+        ({**ASKED, "maxTokens": "7"}, "maxTokens"),
+        ({**ASKED, "maxTokens": None}, "maxTokens"),
+        ({**ASKED, "maxTokens": 10**30}, "maxTokens"),
+        ({**ASKED, "model": ""}, "model"),
+        ({**ASKED, "model": None}, "model"),
+        ({**ASKED, "model": "x" * 201}, "model"),
+        ({**ASKED, "stream": "yes"}, "stream"),
+        ({**ASKED, "max_token": 7}, "max_token"),
+    ],
+)
+async def test_a_body_that_does_not_fit_is_refused(api: Stubbed, body: Json, path: str) -> None:
+    got = await api.post("/request", body)
+    assert (got.status_code, got.json()["code"]) == (400, "invalid_request")
+    assert [field["path"] for field in got.json()["fields"]] == [path]
+    assert api.router.asked == []
+
+
+async def test_the_longest_request_is_taken(api: Stubbed) -> None:
+    api.plays(Ask, answer())
+    assert (await api.post("/request", {"request": "é" * 100_000})).status_code == 200
+
+
+async def test_a_key_makes_equal_requests_one_and_tells_others_apart(api: Stubbed) -> None:
+    api.plays(Ask, answer())
+    for body in (ASKED, {**ASKED, "stream": False}, {**ASKED, "maxTokens": 7}, {"request": "say bye"}):
+        await api.post("/request", body, **KEY)
+    same, again, shorter, other = [command.once for command in api.router.commands(Ask)]
+    assert same == again and same.keyed and len(same.digest) == 32
+    assert same.name == shorter.name == other.name
+    assert len({same.digest, shorter.digest, other.digest}) == 3
+
+
+# What is offered to pay
+
+
+@pytest.mark.parametrize(
+    ("required", "balance", "sats"),
+    [(150_000, 20_000, 130), (150_001, 20_000, 131), (20_001, 20_000, 100), (10**9, 0, 100_000)],
+)
+async def test_too_small_a_balance_is_answered_with_an_invoice_that_mends_it(
+    api: Stubbed, required: int, balance: int, sats: int
+) -> None:
+    api.plays(Ask, insufficient(required, balance))
+    api.plays(TopUp, TopUpInvoice(invoice(9, sats)))
+    got = await api.post("/request", ASKED, **bearer("actions = request"))
+    body = got.json()
+    assert (got.status_code, body["code"]) == (402, "insufficient_balance")
+    assert (body["requiredMsat"], body["balanceMsat"]) == (required, balance)
+    assert body["topUpInvoice"] == {
+        "paymentRequest": "lnbcrt9",
+        "paymentHash": f"{9:064x}",
+        "amountSats": sats,
+        "expiresAt": "2027-01-15T09:00:00.000Z",
+    }
+    (command,) = api.router.commands(TopUp)
+    assert (command.amount_sats, command.any_open, command.once.name) == (sats, True, f"auto:{sats}")
+    assert not command.once.keyed
+
+
+@pytest.mark.parametrize("fault", [unavailable("The Lightning node"), Refusal(Code.RATE_LIMITED, "too many")])
+async def test_without_an_invoice_the_refusal_stands_for_itself(api: Stubbed, fault: Refusal) -> None:
+    api.plays(Ask, insufficient(150_000, 20_000))
+    api.plays(TopUp, fault)
+    got = await api.post("/request", ASKED)
+    assert (got.status_code, got.json()["requiredMsat"]) == (402, 150_000)
+    assert "topUpInvoice" not in got.json()
+
+
+async def test_a_slow_node_does_not_hold_the_refusal_up(api: Stubbed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offers, "_PATIENCE_S", 0.01)
+    api.plays(Ask, insufficient(150_000, 20_000))
+    api.plays(TopUp, FOREVER)
+    got = await api.post("/request", ASKED)
+    assert got.status_code == 402 and "topUpInvoice" not in got.json()
+
+
+@pytest.mark.parametrize("body", [ASKED, STREAMED])
+async def test_an_unpaid_deposit_is_shown_again(api: Stubbed, body: Json) -> None:
+    api.plays(Ask, Refusal(Code.PAYMENT_REQUIRED, "Pay first."))
+    api.plays(GetSession, session_view(SessionState.AWAITING_PAYMENT))
+    got = await api.post("/request", body, **bearer("actions = request"))
+    assert (got.status_code, got.json()["code"]) == (402, "payment_required")
+    assert got.json()["depositInvoice"]["paymentHash"] == f"{7:064x}"
+    # Whoever may only ask must still be able to pay.
+    assert api.router.commands(GetSession) == [GetSession(Grant(1))]
+
+
+async def test_without_a_pending_invoice_none_is_shown(api: Stubbed) -> None:
+    api.plays(Ask, Refusal(Code.PAYMENT_REQUIRED, "Pay first."))
+    api.plays(GetSession, session_view(SessionState.AWAITING_PAYMENT, pending_invoices=()))
+    assert "depositInvoice" not in (await api.post("/request", ASKED)).json()
+
+
+# Streams
+
+
+async def test_a_stream_gives_the_pieces_and_then_the_same_as_the_whole_answer(api: Stubbed) -> None:
+    api.plays(Ask, *pieces("the ", "ans\nwer é"), answer())
+    got = await api.post("/request", STREAMED)
+    assert got.status_code == 200 and got.headers["content-type"].startswith("text/event-stream")
+    assert events_in(got.text) == [("delta", {"text": "the "}), ("delta", {"text": "ans\nwer é"}), ("done", DONE)]
+    (command,) = api.router.commands(Ask)
+    assert command.stream is True
+    assert api.router.closed.is_set()
+
+
+async def test_a_rejection_and_a_repeated_answer_are_streams_of_one_event(api: Stubbed) -> None:
+    api.plays(Ask, answer(Ending.REJECTED, text="", reason="No.", stop_reason=None))
+    ((name, data),) = events_in((await api.post("/request", STREAMED)).text)
+    assert (name, data["state"], data["reason"]) == ("done", "rejected", "No.")
+
+
+async def test_an_answer_that_breaks_off_ends_the_stream_with_what_it_cost(api: Stubbed) -> None:
+    api.plays(Ask, *pieces("the "), answer(Ending.BROKEN, text="the ", stop_reason="model_failed"))
+    first, (name, data) = events_in((await api.post("/request", STREAMED)).text)
+    assert (first, name) == (("delta", {"text": "the "}), "error")
+    assert data.pop("error").endswith("released.")
+    assert data == {"code": "model_failed", "requestId": "req_first", "debitedMsat": 4_220, "balanceMsat": 995_780}
+
+
+async def test_one_that_broke_off_before_the_first_event_is_a_plain_502(api: Stubbed) -> None:
+    api.plays(Ask, answer(Ending.BROKEN, text="", stop_reason="model_failed"))
+    got = await api.post("/request", STREAMED)
+    assert (got.status_code, got.json()["debitedMsat"]) == (502, 4_220)
+    assert api.router.closed.is_set()
+
+
+async def test_a_host_that_is_lost_on_the_way_ends_the_stream_with_an_error(api: Stubbed) -> None:
+    api.plays(Ask, *pieces("the "), unavailable("The actors' host"))
+    got = await api.post("/request", STREAMED)
+    _, (name, data) = events_in(got.text)
+    assert (name, data["code"], data["requestId"]) == ("error", "unavailable", got.headers["x-request-id"])
+
+
+# Streams over real connections
+
+
+async def next_event(lines: AsyncIterator[str]) -> tuple[str, Json]:
+    block: list[str] = []
+    async for line in lines:
+        if not line:
+            return events_in("\n".join(block))[0]
+        block.append(line)
+    raise AssertionError("the stream has ended")
+
+
+def asking(http: httpx.AsyncClient) -> Any:
+    return http.stream("POST", f"/sessions/{SESSION}/request", json=STREAMED, headers=bearer())
+
+
+async def test_each_piece_arrives_while_the_model_still_writes(api: Stubbed) -> None:
+    api.router.gate = asyncio.Semaphore(0)
+    api.plays(Ask, *pieces("one", "two"), answer())
+    async with (
+        listening(api.app) as server,
+        httpx.AsyncClient(base_url=server.url, timeout=5) as http,
+        asking(http) as got,
+    ):
+        lines = got.aiter_lines()
+        assert await next_event(lines) == ("delta", {"text": "one"})
+        api.router.gate.release()
+        assert await next_event(lines) == ("delta", {"text": "two"})
+        api.router.gate.release()
+        assert await next_event(lines) == ("done", DONE)
+
+
+async def test_a_client_that_goes_away_stops_the_model(api: Stubbed) -> None:
+    api.plays(Ask, *pieces("one"), FOREVER)
+    async with listening(api.app) as server, httpx.AsyncClient(base_url=server.url, timeout=5) as http:
+        async with asking(http) as got:
+            await next_event(got.aiter_lines())
+            assert not api.router.closed.is_set()
+        await asyncio.wait_for(api.router.closed.wait(), 5)
+
+
+async def test_a_client_that_goes_away_before_the_first_piece_stops_the_model_too(api: Stubbed) -> None:
+    api.plays(Ask, FOREVER)
+    async with listening(api.app) as server:
+        body = json.dumps(STREAMED).encode()
+        head = f"POST /sessions/{SESSION}/request HTTP/1.1\r\nHost: x\r\nAuthorization: {bearer()['Authorization']}\r\n"
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        async with asyncio.timeout(5):
+            while not api.router.asked:
+                await asyncio.sleep(0)
+            assert not api.router.closed.is_set()
+            writer.close()
+            await api.router.closed.wait()
+
+
+async def test_a_server_that_ends_lets_requests_end_that_hold_money(api: Stubbed) -> None:
+    api.router.gate = asyncio.Semaphore(0)
+    api.plays(Ask, *pieces("one"), answer())
+    async with (
+        listening(api.app) as server,
+        httpx.AsyncClient(base_url=server.url, timeout=5) as http,
+        asking(http) as got,
+    ):
+        lines = got.aiter_lines()
+        await next_event(lines)
+        api.front.ending.set()
+        server.server.should_exit = True
+        api.router.gate.release()
+        assert await next_event(lines) == ("done", DONE)
+
+
+# The document
+
+
+async def test_what_is_built_without_the_schema_s_model_keeps_to_it(api: Stubbed) -> None:
+
+    document = await api.document()
+    validator = validator_of(document, "RequestResult")
+    free = replace(COST, usage=Usage(0, 0), debit_msat=Msat(0))
+    for reply in (
+        answer(),
+        answer(stop_reason=None),
+        answer(cost=free),
+        answer(Ending.LEFT, text=""),
+        answer(Ending.REJECTED, text="", reason="No.", stop_reason=None),
+    ):
+        api.plays(Ask, reply)
+        got = (await api.post("/request", ASKED)).json()
+        validator.validate(got)
+        described = document["components"]["schemas"]
+        assert set(got) <= set(described["RequestResult"]["properties"])
+        assert set(got["costLedger"]) == set(described["CostLedger"]["properties"])
