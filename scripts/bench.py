@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import typer
@@ -24,11 +24,16 @@ from rich.console import Console
 from rich.table import Table
 
 from .bench_client import Connection, Measured, Work, measure
+from .bench_sessions import asking, open_sessions, opening
 from .processes import descendants
 
-_CONNECTIONS: Final = (1, 64)
+_CONNECTIONS: Final = (1, 64, 256)
 _READY_WITHIN_S: Final = 60.0
-_IDLE_JOBS: Final = 2_000
+_IDLE: Final = 2_000
+_SESSIONS: Final = 500
+# What a session can spend in a whole run.
+_DEPOSIT_SATS: Final = 100_000
+_ASK: Final = {"request": "Name three uses of a sextant.", "maxTokens": 200}
 _EMPTY_APP: Final = """
 import sys, uvicorn
 from starlette.applications import Starlette
@@ -51,16 +56,18 @@ def main(duration_s: float = typer.Option(5.0, "--duration", help="Seconds for e
 async def _bench(console: Console, duration_s: float) -> None:
     with tempfile.TemporaryDirectory(prefix="sm-bench-") as directory:
         started_s = time.perf_counter()
-        server, port = _serve(Path(directory))
+        server, port = _serve(Path(directory) / "ray")
         empty, empty_port = _empty()
+        local, local_port = _local(Path(directory) / "local")
         try:
             await _wait_until_ready(port, "/readyz")
             console.print(f"start-up: {time.perf_counter() - started_s:.1f} s to the first 200 of /readyz")
             await _wait_until_ready(empty_port, "/")
-            console.print(await _table(port, empty_port, duration_s))
+            await _wait_until_ready(local_port, "/healthz")
+            console.print(await _table(_Ports(port, local_port, empty_port), duration_s))
             await _memory(console, server.pid, port)
         finally:
-            for process in (server, empty):
+            for process in (server, empty, local):
                 process.send_signal(signal.SIGTERM)
                 process.wait(30)
 
@@ -79,8 +86,23 @@ def _empty() -> tuple[subprocess.Popen[bytes], int]:
     return subprocess.Popen([sys.executable, "-c", _EMPTY_APP, str(port)]), port
 
 
-async def _table(port: int, empty_port: int, duration_s: float) -> Table:
+def _local(directory: Path) -> tuple[subprocess.Popen[bytes], int]:
+    port = _free_port()
+    command = [sys.executable, "-m", "satmeter.scripts.bench_local", str(port), str(directory)]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL), port
+
+
+class _Ports(NamedTuple):
+    ray: int
+    local: int
+    empty: int
+
+
+async def _table(ports: _Ports, duration_s: float) -> Table:
+    port = ports.ray
     job_id = await _new_job(Connection(port))
+    holders = await open_sessions(port, _SESSIONS, _DEPOSIT_SATS)
+    local_holders = await open_sessions(ports.local, _SESSIONS, _DEPOSIT_SATS)
 
     async def empty(connection: Connection) -> None:
         await connection.request("GET", "/")
@@ -91,8 +113,16 @@ async def _table(port: int, empty_port: int, duration_s: float) -> Table:
 
     table = Table("what", "connections", "per s", "of empty", "p50 ms", "p99 ms")
     for connections in _CONNECTIONS:
-        baseline = await measure(empty_port, connections, duration_s, empty)
+        baseline = await measure(ports.empty, connections, duration_s, empty)
         _add(table, "empty Starlette endpoint", connections, baseline, baseline)
+        for what, at, by in (
+            ("metered request", port, holders),
+            ("metered request, host in the front's process", ports.local, local_holders),
+        ):
+            measured = await measure(at, connections, duration_s, asking(by, _ASK))
+            _add(table, what, connections, measured, baseline)
+        opened = await measure(port, connections, duration_s, opening(_DEPOSIT_SATS))
+        _add(table, "POST /sessions", connections, opened, baseline)
         _add(table, "GET /jobs/{id}", connections, await measure(port, connections, duration_s, get_job), baseline)
         whole = await measure(port, connections, duration_s, _whole_job(port))
         _add(table, "job, creation to completion", connections, whole, baseline)
@@ -139,18 +169,33 @@ async def _pay(connection: Connection, payment_hash: str) -> None:
 
 
 async def _memory(console: Console, supervisor_pid: int, port: int) -> None:
-    before_kb = _resident_kb(supervisor_pid)
     connections = [Connection(port) for _ in range(32)]
-    for _ in range(_IDLE_JOBS // len(connections)):
-        await asyncio.gather(*(_new_job(connection) for connection in connections))
-    after_kb = _resident_kb(supervisor_pid)
-    hosts_kb = [kb for name, kb in after_kb if "HostShell" in name]
-    grown_kb = sum(hosts_kb) - sum(kb for name, kb in before_kb if "HostShell" in name)
-    front_kb = next(kb for name, kb in after_kb if "scripts.front" in name)
+
+    async def jobs() -> None:
+        for _ in range(_IDLE // len(connections)):
+            await asyncio.gather(*(_new_job(connection) for connection in connections))
+
+    async def sessions() -> None:
+        holders = await open_sessions(port, _IDLE, _DEPOSIT_SATS)
+        ask = asking(holders, _ASK)
+        for _ in range(_IDLE // len(connections)):
+            await asyncio.gather(*(ask(connection) for connection in connections))
+
+    before_kb = _hosts_kb(supervisor_pid)
+    await jobs()
+    between_kb = _hosts_kb(supervisor_pid)
+    await sessions()
+    after_kb = _hosts_kb(supervisor_pid)
+    front_kb = max(kb for name, kb in _resident_kb(supervisor_pid) if "scripts.front" in name)
     console.print(
-        f"memory: front {front_kb / 1_024:.0f} MB, a host {max(hosts_kb) / 1_024:.0f} MB, "
-        f"an idle job {grown_kb / _IDLE_JOBS:.1f} kB in its host"
+        f"memory: front {front_kb / 1_024:.0f} MB, all hosts {after_kb / 1_024:.0f} MB, an idle job "
+        f"{(between_kb - before_kb) / _IDLE:.1f} kB and a live session that has asked once "
+        f"{(after_kb - between_kb) / _IDLE:.1f} kB in its host"
     )
+
+
+def _hosts_kb(supervisor_pid: int) -> int:
+    return sum(kb for name, kb in _resident_kb(supervisor_pid) if "HostShell" in name)
 
 
 def _resident_kb(supervisor_pid: int) -> list[tuple[str, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import httptools
@@ -34,9 +34,11 @@ class Connection:
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
-    async def request(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
+    async def request(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
         """Status and body of the answer. Raises `ConnectionError`."""
-        reader = await self._send(method, path, body)
+        reader = await self._send(method, path, body, headers or {})
         response = _Response()
         parser = httptools.HttpResponseParser(response)
         while not response.done:
@@ -48,18 +50,19 @@ class Connection:
 
     async def events(self, path: str) -> AsyncIterator[Any]:
         """The data of server-sent events until the stream ends; the connection is of no use after it."""
-        reader = await self._send("GET", path, None)
+        reader = await self._send("GET", path, None, {})
         while line := await reader.readline():
             if line.startswith(b"data:"):
                 yield msgspec.json.decode(line[5:])
 
-    async def _send(self, method: str, path: str, body: Any) -> asyncio.StreamReader:
+    async def _send(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> asyncio.StreamReader:
         if self._reader is None or self._writer is None:
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         payload = b"" if body is None else msgspec.json.encode(body)
         head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(payload)}\r\n"
         kind = "Content-Type: application/json\r\n" if payload else ""
-        self._writer.write(f"{head}{kind}\r\n".encode() + payload)
+        more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self._writer.write(f"{head}{kind}{more}\r\n".encode() + payload)
         return self._reader
 
     async def close(self) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ import httpx
 import httpx2
 import uvicorn
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from satmeter.actors.adapters.stub_model import StubMessagesApi
@@ -137,13 +138,20 @@ def served(data_dir: Path, port: int | None = None, **environment: str) -> Itera
 
 
 class MessagesApi:
-    """The stub Messages API as a real server on loopback, whose answers a test can hold back."""
+    """The stub Messages API as a real server on loopback, whose answers a test can hold back.
+
+    `streams_cut` counts the streamed answers whose client went away before their end.
+    """
 
     def __init__(self) -> None:
         self._stub = StubMessagesApi()
         self._let_go = threading.Event()
         self._let_go.set()
+        self._let_streams_go = threading.Event()
+        self._let_streams_go.set()
+        self._holds_after = 0
         self.requests = 0
+        self.streams_cut = 0
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         app = Starlette(routes=[Route("/{path:path}", self._answer, methods=["POST"])])
@@ -155,9 +163,15 @@ class MessagesApi:
         """Requests from now on get no answer until `let_go`."""
         self._let_go.clear()
 
+    def hold_stream(self, after_events: int) -> None:
+        """Streamed answers from now on stop after so many events until `let_go`."""
+        self._holds_after = after_events
+        self._let_streams_go.clear()
+
     def let_go(self) -> None:
         """Answers all."""
         self._let_go.set()
+        self._let_streams_go.set()
 
     def wait_for_request(self, number: int) -> None:
         """Returns once so many requests have come in all."""
@@ -178,4 +192,19 @@ class MessagesApi:
             await asyncio.to_thread(self._let_go.wait, 0.05)
         asked = httpx2.Request("POST", f"https://stub{request.url.path}", content=body, headers=dict(request.headers))
         answer = await self._stub.handle_async_request(asked)
+        if answer.headers["content-type"] == "text/event-stream":
+            return StreamingResponse(self._events(answer), media_type="text/event-stream")
         return Response(await answer.aread(), answer.status_code, media_type="application/json")
+
+    async def _events(self, answer: httpx2.Response) -> AsyncGenerator[bytes, None]:
+        """The stub's events as they come; held back after so many, if they are to be."""
+        sent, cut = 0, True
+        try:
+            async for event in answer.aiter_raw():
+                while not self._let_streams_go.is_set() and sent >= self._holds_after:
+                    await asyncio.to_thread(self._let_streams_go.wait, 0.05)
+                sent += 1
+                yield event
+            cut = False
+        finally:
+            self.streams_cut += cut

@@ -1,0 +1,225 @@
+"""A session's account kept by hand, from the contract alone: whole numbers of msat, nothing of the code under test."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+# The prices of tests/sessions.py: dollars for a million tokens, dollars for infrastructure, margin in percent.
+INPUT_USD, OUTPUT_USD = Fraction(2), Fraction(10)
+CACHE_USD = (Fraction(1, 10), Fraction(5, 2), Fraction(4))
+INFRA_USD = Fraction(5, 10_000)
+MARGIN = Fraction(140, 100)
+EVAL_OVERHEAD, EVAL_MAX, WORK_OVERHEAD = 300, 200, 50
+LEAST, DEFAULT, MOST = 100, 1_000, 4_000
+LIFE_MS = 24 * 3_600_000
+
+Counts = tuple[int, int, int, int, int]
+
+
+def msat(cost_usd: Fraction, btc_usd: int) -> int:
+    """A cost with its margin in msat, rounded up."""
+    exact = cost_usd * MARGIN / btc_usd * 100_000_000_000
+    return -(-exact.numerator // exact.denominator)
+
+
+def tokens_usd(counts: Counts) -> Fraction:
+    """What a model's provider asks for these: input, output, cache reads, 5-minute and 1-hour cache writes."""
+    rates = (INPUT_USD, OUTPUT_USD, *CACHE_USD)
+    return sum((rate * count for rate, count in zip(rates, counts, strict=True)), Fraction(0)) / 1_000_000
+
+
+def charge(evaluation: Counts | None, work: Counts | None, btc_usd: int) -> int:
+    """What a request cost, before it is held to its hold: infrastructure belongs to the work."""
+    judged = tokens_usd(evaluation) if evaluation else Fraction(0)
+    return msat(judged + (tokens_usd(work) + INFRA_USD if work else 0), btc_usd)
+
+
+def worst(request: str, max_tokens: int, btc_usd: int) -> int:
+    """The most that a request can cost: bytes bound tokens, and every token is used."""
+    judged = (len(json.dumps(request, ensure_ascii=False).encode()) + EVAL_OVERHEAD, EVAL_MAX, 0, 0, 0)
+    return charge(judged, (len(request.encode()) + WORK_OVERHEAD, max_tokens, 0, 0, 0), btc_usd)
+
+
+def reserve(amount: int) -> int:
+    """What a payout must leave for routing."""
+    return max(2_000, -(-amount // 100))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """A credential: `totals` are its spend limits by counter."""
+
+    totals: dict[str, int] = field(default_factory=dict)
+    per_request: int | None = None
+    expired: bool = False
+    forbidden: bool = False
+
+
+@dataclass
+class Held:
+    """A request under way."""
+
+    amount: int
+    max_tokens: int
+    digest: str
+    btc_usd: int
+    counters: tuple[str, ...]
+
+
+@dataclass
+class Payout:
+    """A payout under way."""
+
+    payment_hash: str
+    amount: int
+    name: str
+    digest: str
+
+    @property
+    def total(self) -> int:
+        """With its reserve."""
+        return self.amount + reserve(self.amount)
+
+
+@dataclass
+class Account:
+    """The books of one session."""
+
+    expires_at_ms: int
+    state: str = "awaiting_payment"
+    balance: int = 0
+    spent: int = 0
+    owed: int = 0
+    paid_back: int = 0
+    credited: dict[str, int] = field(default_factory=dict)
+    pending: dict[str, int] = field(default_factory=dict)
+    lapsed: set[str] = field(default_factory=set)
+    ordered: dict[str, str] = field(default_factory=dict)
+    held: dict[str, Held] = field(default_factory=dict)
+    limits: dict[str, int] = field(default_factory=dict)
+    used: dict[str, int] = field(default_factory=dict)
+    payout: Payout | None = None
+    paid_out: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def over(self) -> bool:
+        """Whether it takes no more requests."""
+        return self.state in {"closed", "expired"}
+
+    @property
+    def deposited(self) -> int:
+        """All that came in."""
+        return sum(self.credited.values())
+
+    @property
+    def held_msat(self) -> int:
+        """What requests under way hold."""
+        return sum(hold.amount for hold in self.held.values())
+
+    @property
+    def owed_msat(self) -> int:
+        """What the client sees as owed: until a payout has ended, its amount still is."""
+        return self.owed + (self.payout.total if self.payout else 0)
+
+    @property
+    def refund_state(self) -> str:
+        """Less than the smallest payout, 1 sat and its reserve, is no unfinished refund after one that was paid."""
+        if self.payout:
+            return "pending"
+        if self.paid_back and self.owed < 3_000:
+            return "paid"
+        return "owed" if self.owed else "none"
+
+    def unspendable(self, now_ms: int) -> str | None:
+        """The code of the refusal to spend, if there is one."""
+        if self.state == "awaiting_payment":
+            return "payment_required"
+        if self.state == "closed":
+            return "closed"
+        return "expired" if self.state == "expired" or now_ms >= self.expires_at_ms else None
+
+    def give(self, amount: int) -> None:
+        """What can be spent, or is owed once the session is over."""
+        if self.over:
+            self.owed += amount
+        else:
+            self.balance += amount
+
+    def credit(self, payment_hash: str, amount: int, now_ms: int) -> bool:
+        """A payment counts once; False for another time."""
+        if payment_hash in self.credited:
+            return False
+        self.credited[payment_hash] = amount
+        self.pending.pop(payment_hash, None)
+        self.lapsed.discard(payment_hash)
+        self.give(amount)
+        if not self.over:
+            self.state, self.expires_at_ms = "active", now_ms + LIFE_MS
+        return True
+
+    def judge(
+        self, request: str, max_tokens: int | None, limits: Limits, btc_usd: int, now_ms: int
+    ) -> tuple[str, int, int]:
+        """What must become of a new request: the refusal's code, or "", the length of the answer and the hold."""
+        if limits.expired or limits.forbidden:
+            return "caveat_violated", 0, 0
+        if code := self.unspendable(now_ms):
+            return code, 0, 0
+        most = min(max_tokens or DEFAULT, MOST)
+        least = min(LEAST, most)
+        room = [limit - self.used.get(counter, 0) for counter, limit in limits.totals.items()]
+        room += [] if limits.per_request is None else [limits.per_request]
+        required = worst(request, least, btc_usd)
+        if room and required > min(room):
+            return "caveat_violated", required, 0
+        if required > self.balance:
+            return "insufficient_balance", required, 0
+        allowed = min([self.balance, *room])
+        # One token of output more, in msat, is the same everywhere; rounding moves it by one at most.
+        length = least + int((allowed - required) / (OUTPUT_USD / 1_000_000 * MARGIN / btc_usd * 100_000_000_000)) + 1
+        length = min(length, most)
+        while length > least and worst(request, length, btc_usd) > allowed:
+            length -= 1
+        return "", length, worst(request, length, btc_usd)
+
+    def hold(self, name: str, hold: Held, limits: Limits) -> None:
+        """A request begins."""
+        self.balance -= hold.amount
+        self.held[name] = hold
+        for counter, limit in limits.totals.items():
+            self.limits[counter] = min(limit, self.limits.get(counter, limit))
+            self.used[counter] = self.used.get(counter, 0) + hold.amount
+
+    def end_request(self, name: str, debit: int) -> None:
+        """A request ends: what it cost is spent, the rest is given back."""
+        hold = self.held.pop(name)
+        assert 0 <= debit <= hold.amount
+        self.spent += debit
+        self.give(hold.amount - debit)
+        for counter in hold.counters:
+            self.used[counter] -= hold.amount - debit
+
+    def end(self, state: str) -> None:
+        """The session is over, if it was not: what could be spent is owed."""
+        if not self.over:
+            self.owed, self.balance, self.state = self.owed + self.balance, 0, state
+
+    def begin_payout(self, payout: Payout) -> None:
+        """A payout begins."""
+        self.payout = payout
+        self.owed -= payout.total
+        assert self.owed >= 0
+
+    def end_payout(self, fee: int | None) -> None:
+        """It was paid, with this routing fee, or failed."""
+        assert self.payout is not None
+        payout, self.payout = self.payout, None
+        self.paid_out[payout.payment_hash] = fee is not None
+        self.owed += payout.total
+        if fee is not None:
+            fee = min(fee, reserve(payout.amount))
+            self.owed -= payout.amount + fee
+            self.paid_back += payout.amount
+            self.spent += fee
