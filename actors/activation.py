@@ -24,6 +24,7 @@ class Envelope:
     """A command in a mailbox. `caller` is None for the host's own: wakes and outcomes, which nobody waits for.
 
     `resent`: another host may have carried it out already. `kept`: what the store holds as its answer, if anything.
+    `refused`: the caller was told that nothing came of it, while its write was not confirmed.
     """
 
     command: Command
@@ -31,6 +32,7 @@ class Envelope:
     arrived_s: float
     resent: bool = False
     kept: bytes | None = None
+    refused: bool = False
 
     @property
     def done_once(self) -> str | None:
@@ -152,6 +154,7 @@ class Activation:
         late = [e for e in self.mailbox if e.caller is not None and now_s - e.arrived_s > patience_s]
         for envelope in late:
             self.mailbox.remove(envelope)
+            envelope.refused = True
             if envelope.caller is not None:
                 envelope.caller.answer(refusal)
 

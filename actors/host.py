@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 
 from .activation import Activation, Envelope, Turn
-from .domain.behaviour import Behaviour, Command, Decision, History, TakeUp, Wake
+from .domain.behaviour import Behaviour, Command, Decision, Failed, History, TakeUp, Wake
 from .domain.errors import Code, Refusal, not_found, unavailable
 from .effects import Effects
 from .inbox import AnyReply, Caller, Inbox
@@ -248,6 +248,12 @@ class ActorHost:
         for envelope, decision in turn.outcomes:
             activation.decided(envelope.command)
             activation.answer_waiting(decision)
+            if envelope.refused:
+                # Its write turned out to have been made, but the caller has gone, told that nothing was charged.
+                for intent in decision.intents:
+                    failed = Failed(intent, permanent=False)
+                    self._deliver(activation.actor_id, Envelope(failed, None, time.monotonic()))
+                continue
             for intent in decision.intents:
                 activation.running.start(intent)
             if envelope.caller is not None:

@@ -11,9 +11,10 @@ import httpx
 import pytest
 
 from tests.cluster.jobs import create, wait_for
+from tests.cluster.sessions import Client, check_ledger
 from tests.lnbits.fixtures import LNBITS_TIMEOUT_S
 from tests.lnbits.server import Lnbits
-from tests.served import Served, served
+from tests.served import Served, served, wait_until
 
 pytestmark = pytest.mark.timeout(LNBITS_TIMEOUT_S)
 
@@ -27,6 +28,7 @@ def lnbits_server(lnbits: Lnbits) -> Iterator[Served]:
             SATMETER_HOSTS="1",
             LNBITS_URL=lnbits.url,
             LNBITS_INVOICE_KEY=lnbits.payee.invoice_key,
+            LNBITS_ADMIN_KEY=lnbits.payee.admin_key,
         ) as server,
     ):
         yield server
@@ -51,6 +53,64 @@ def test_a_whole_job_is_paid_from_a_wallet(lnbits: Lnbits, lnbits_server: Served
     done = wait_for(lnbits_server, created["jobId"], "complete")
     assert done["result"]
     assert done["costLedger"]["paidMsat"] == waiting["workInvoice"]["amountSats"] * 1_000
+
+
+def wallet_invoice(lnbits: Lnbits, amount_sats: int) -> str:
+    """An invoice of the client's wallet."""
+    answer = httpx.post(
+        f"{lnbits.url}/api/v1/payments",
+        headers={"X-Api-Key": lnbits.payer.admin_key},
+        json={"out": False, "amount": amount_sats, "memo": "my rest"},
+        timeout=20,
+        trust_env=False,
+    )
+    invoice: str = answer.json()["bolt11"]
+    return invoice
+
+
+def wallet_msat(lnbits: Lnbits) -> int:
+    """What is in the client's wallet."""
+    answer = httpx.get(
+        f"{lnbits.url}/api/v1/wallet", headers={"X-Api-Key": lnbits.payer.admin_key}, timeout=20, trust_env=False
+    )
+    return int(answer.json()["balance"])
+
+
+def test_the_rest_of_a_session_comes_back_to_the_wallet_that_paid(lnbits: Lnbits, lnbits_server: Served) -> None:
+    created = lnbits_server.client.post("/sessions", json={"amountSats": 1_000}).json()
+    client = Client(lnbits_server, created["sessionId"], created["macaroon"])
+    wallet_pays(lnbits, created["depositInvoice"])
+    wait_until(lambda: client.show()["state"] == "active", 10, "the deposit did not arrive")
+    client.ask()
+    before_msat, invoice = wallet_msat(lnbits), wallet_invoice(lnbits, 900)
+    too_much = client.post("close", {"paymentRequest": wallet_invoice(lnbits, 1_000)})
+    assert too_much.status_code == 400 and client.show()["state"] == "active"
+    closed = client.post("close", {"paymentRequest": invoice})
+    assert closed.status_code == 200, closed.text
+    assert closed.json()["refund"]["paidMsat"] == 900_000 and closed.json()["refund"]["state"] == "paid"
+    assert wallet_msat(lnbits) == before_msat + 900_000
+    assert client.post("close", {"paymentRequest": invoice}).json() == closed.json()
+    assert wallet_msat(lnbits) == before_msat + 900_000
+    check_ledger(client)
+    client.close()
+
+
+def test_what_a_job_owes_comes_back_to_the_wallet_that_paid(lnbits: Lnbits, lnbits_server: Served) -> None:
+    created = create(lnbits_server)
+    wallet_pays(lnbits, created["evalInvoice"])
+    waiting = wait_for(lnbits_server, created["jobId"], "awaiting_work_payment")
+    wallet_pays(lnbits, waiting["workInvoice"])
+    owed_msat = wait_for(lnbits_server, created["jobId"], "complete")["refund"]["owedMsat"]
+    before_msat, sats = wallet_msat(lnbits), owed_msat // 1_000 - 2
+    body = {"paymentRequest": wallet_invoice(lnbits, sats)}
+    refunded = lnbits_server.client.post(f"/jobs/{created['jobId']}/refund", json=body)
+    assert refunded.status_code == 200, refunded.text
+    assert refunded.json()["refund"] == {
+        "owedMsat": owed_msat - sats * 1_000,
+        "paidMsat": sats * 1_000,
+        "state": "paid",
+    }
+    assert wallet_msat(lnbits) == before_msat + sats * 1_000
 
 
 def test_a_forged_push_moves_nothing(lnbits: Lnbits, lnbits_server: Served) -> None:

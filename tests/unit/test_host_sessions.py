@@ -136,6 +136,27 @@ async def test_a_write_whose_confirmation_is_lost_is_charged_once(world: World, 
         assert len(world.model.completed) == 1
 
 
+async def test_who_was_told_that_nothing_was_charged_is_charged_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("satmeter.actors.host._STORE_PATIENCE_S", 0.0)
+    async with world.serving() as (_, router):
+        await opened(router)
+        world.journal.lose_after_writing = 1
+        with pytest.raises(RefusedError) as refused:
+            await answered(router, ask())
+        assert refused.value.refusal.code is Code.UNAVAILABLE
+
+        async def whole() -> bool:
+            view = await show(router)
+            return view.balance_msat == view.deposited_msat
+
+        await until(whole)
+        kinds = [entry.kind for entry in await ledger(router)]
+        assert kinds == [EntryKind.DEPOSIT, EntryKind.HOLD, EntryKind.RELEASE]
+    assert world.model.evaluated == []
+
+
 async def test_a_stream_gives_text_as_it_comes_and_joiners_get_all_of_it(world: World) -> None:
     async with world.serving() as (_, router):
         await opened(router)
