@@ -61,6 +61,10 @@ class Effects:
         self._now_ms = now_ms
         self._answering = Answering(model, pause)
 
+    def prepare(self) -> None:
+        """Gets ready what takes long the first time."""
+        self._model.prepare()
+
     async def run(self, intent: Intent, outlet: Outlet) -> Command:
         """The outcome, `Done` or `Failed`; raises nothing but cancellation. What comes before it goes to the outlet."""
         try:

@@ -67,6 +67,7 @@ class ActorHost:
         """Takes the partitions over, and up what was under way in them. Raises `TransientError`."""
         self._epochs.update(await self._journal.claim(partitions))
         await self._ticker.scan()
+        self._effects.prepare()
         if not self._tasks:
             self._tasks = [asyncio.create_task(self._ticker.run()), asyncio.create_task(self._sweep())]
 

@@ -108,6 +108,10 @@ class Lightning(Protocol):
 class Model(Protocol):
     """The model provider. One call is one attempt: retries belong to the caller, and to nobody else."""
 
+    def prepare(self) -> object:
+        """Gets ready for the first call, in the background. Raises nothing; calls may come before it is."""
+        ...
+
     async def evaluate(self, request: str) -> Evaluation:
         """Judges a request. An unreadable verdict raises `TransientError`: it is never an acceptance."""
         ...

@@ -166,6 +166,9 @@ class FakeModel:
     streamed: list[str] = field(default_factory=list)
     stream_closed: int = 0
 
+    def prepare(self) -> None:
+        pass
+
     async def evaluate(self, request: str) -> Evaluation:
         self.evaluated.append(request)
         await self._called()

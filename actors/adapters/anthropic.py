@@ -73,6 +73,12 @@ class AnthropicModel:
         self._transport = transport
         self._building: asyncio.Task[AsyncAnthropic] | None = None
 
+    def prepare(self) -> asyncio.Task[AsyncAnthropic]:
+        """Imports the SDK and builds the client, in a thread."""
+        if self._building is None:
+            self._building = asyncio.create_task(asyncio.to_thread(self._build))
+        return self._building
+
     async def evaluate(self, request: str) -> Evaluation:
         """Judges a request. Raises `TransientError` or `PermanentError`; see `read_evaluation` for what is a verdict.
 
@@ -141,10 +147,9 @@ class AnthropicModel:
         return response
 
     async def _client(self) -> AsyncAnthropic:
-        if self._building is None:
-            self._building = asyncio.create_task(asyncio.to_thread(self._build))
+        building = self.prepare()
         # Shielded: a first caller that gives up must not take the client away from those who wait with it.
-        return await asyncio.shield(self._building)
+        return await asyncio.shield(building)
 
     def _build(self) -> AsyncAnthropic:
         import httpx2

@@ -200,3 +200,30 @@ def answer(ending: Ending = Ending.COMPLETE, **changes: Any) -> RequestAnswer:
 def pieces(*texts: str) -> list[TextDelta]:
     """Pieces of a streamed answer."""
     return [TextDelta(text) for text in texts]
+
+
+# The wire of `answer()`
+DONE = {
+    "requestId": "req_first",
+    "state": "complete",
+    "result": "the answer",
+    "model": "sonnet",
+    "maxTokens": 500,
+    "stopReason": "end_turn",
+    "costLedger": {
+        "model": "sonnet",
+        "actualInputTokens": 100,
+        "actualOutputTokens": 200,
+        "totalTokens": 300,
+        "cacheReadTokens": 7,
+        "cacheWriteTokens": 5,
+        "actualCostUsd": "0.003014",
+        "evaluationCostUsd": "0.000314",
+        "chargedMsat": 4_220,
+        "paidMsat": 9_870,
+        "refundMsat": 5_650,
+    },
+    "debitedMsat": 4_220,
+    "balanceMsat": 995_780,
+    "balanceSats": 995,
+}
