@@ -47,13 +47,18 @@ class Turn:
 
     state: Any
     events: list[Event] = field(default_factory=list)
-    marks: list[Mark] = field(default_factory=list)
+    marks: dict[str, Mark] = field(default_factory=dict)
     outcomes: list[tuple[Envelope, Decision]] = field(default_factory=list)
 
 
 def _kept(mark: Mark) -> Kept:
     reply = REPLIES.encode(mark.reply)  # type: ignore[arg-type]
     return Kept(mark.once.name, b"%b\n%b" % (mark.once.digest.encode(), reply), mark.keep_ms)
+
+
+def _told_again(envelope: Envelope, digest: str, reply: Reply) -> Decision:
+    once: Once = envelope.command.once  # type: ignore[attr-defined]
+    return Decision(reply=reply if digest == once.digest else idempotency_conflict())
 
 
 class Activation:
@@ -92,20 +97,24 @@ class Activation:
         """Decides the commands one after the other, each upon the state that the ones before it lead to."""
         turn = Turn(self.state)
         for envelope in envelopes:
-            decision = self._decision(envelope, turn.state, now_ms)
+            decision = self._decision(envelope, turn, now_ms)
             for event in decision.events:
                 turn.state = self.behaviour.evolve(self.actor_id, turn.state, event)
             turn.events.extend(decision.events)
-            turn.marks.extend(decision.marks)
+            turn.marks.update((mark.once.name, mark) for mark in decision.marks)
             turn.outcomes.append((envelope, decision))
         return turn
 
-    def _decision(self, envelope: Envelope, state: Any, now_ms: int) -> Decision:
-        if envelope.kept is None:
-            return self.behaviour.decide(self.actor_id, state, envelope.command, now_ms)
-        digest, _, reply = envelope.kept.partition(b"\n")
-        once: Once = envelope.command.once  # type: ignore[attr-defined]
-        return Decision(reply=REPLIES.decode(reply) if digest.decode() == once.digest else idempotency_conflict())
+    def _decision(self, envelope: Envelope, turn: Turn, now_ms: int) -> Decision:
+        # What this very turn has brought to its end can't be in the store yet.
+        done = turn.marks.get(envelope.done_once or "")
+        if done is not None:
+            return _told_again(envelope, done.once.digest, done.reply)
+        if envelope.kept is not None:
+            digest, _, reply = envelope.kept.partition(b"\n")
+            known: Any = REPLIES.decode(reply)
+            return _told_again(envelope, digest.decode(), known)
+        return self.behaviour.decide(self.actor_id, turn.state, envelope.command, now_ms)
 
     def restore(self, state: Any, version: int) -> None:
         """Takes over what was read from the store."""
@@ -124,7 +133,7 @@ class Activation:
             snapshot=behaviour.encode_state(turn.state) if snapshot_due else None,
             due_ms=behaviour.due_ms(turn.state),
             keep_ms=behaviour.keep_ms(turn.state, now_ms),
-            kept=[_kept(mark) for mark in turn.marks],
+            kept=[_kept(mark) for mark in turn.marks.values()],
         )
 
     def written_after_all(self, stored: Stored) -> Turn | None:

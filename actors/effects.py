@@ -123,6 +123,8 @@ class Effects:
         """Asks until the node says paid or failed. Whatever else it says, or does not say, leaves it open."""
         delay_s = 1.0
         while True:
+            # Read before asking: the answer speaks of no later time.
+            believed = self._now_ms() >= intent.absent_is_failed_at_ms
             try:
                 report = await self._lightning.payout(intent.target, intent.actor_id)
             except PortError as error:
@@ -130,7 +132,7 @@ class Effects:
             else:
                 if report.status in {PayoutStatus.PAID, PayoutStatus.FAILED}:
                     return report
-                if report.status is PayoutStatus.ABSENT and self._now_ms() >= intent.absent_is_failed_at_ms:
+                if report.status is PayoutStatus.ABSENT and believed:
                     return PayoutReport(PayoutStatus.FAILED)
             await self._pause(delay_s)
             delay_s = min(delay_s * 2, _PAYOUT_BACKOFF_MAX_S)

@@ -87,6 +87,9 @@ async def _events(
     first: WireReply, replies: AsyncGenerator[WireReply, None], request_id: str
 ) -> AsyncGenerator[bytes, None]:
     async with aclosing(replies):
+        if isinstance(first, RequestAnswer) and first.text:
+            # An answer that was given before: also who collects the pieces gets its text.
+            yield _event(TextDelta(first.text), request_id)
         yield _event(first, request_id)
         try:
             async for reply in replies:

@@ -169,15 +169,16 @@ async def _pay(connection: Connection, payment_hash: str) -> None:
 
 
 async def _memory(console: Console, supervisor_pid: int, port: int) -> None:
-    connections = [Connection(port) for _ in range(32)]
-
     async def jobs() -> None:
+        connections = [Connection(port) for _ in range(32)]
         for _ in range(_IDLE // len(connections)):
             await asyncio.gather(*(_new_job(connection) for connection in connections))
 
     async def sessions() -> None:
         holders = await open_sessions(port, _IDLE, _DEPOSIT_SATS)
         ask = asking(holders, _ASK)
+        # New ones: those of before would have been idle for longer than the server keeps them.
+        connections = [Connection(port) for _ in range(32)]
         for _ in range(_IDLE // len(connections)):
             await asyncio.gather(*(ask(connection) for connection in connections))
 

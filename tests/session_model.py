@@ -102,6 +102,8 @@ class Account:
     used: dict[str, int] = field(default_factory=dict)
     payout: Payout | None = None
     paid_out: dict[str, bool] = field(default_factory=dict)
+    left: int = 0
+    last_failed: bool = False
 
     @property
     def over(self) -> bool:
@@ -125,10 +127,10 @@ class Account:
 
     @property
     def refund_state(self) -> str:
-        """Less than the smallest payout, 1 sat and its reserve, is no unfinished refund after one that was paid."""
+        """The client chose a payout's amount: what a paid one left owed does not make the refund an unfinished one."""
         if self.payout:
             return "pending"
-        if self.paid_back and self.owed < 3_000:
+        if self.paid_back and self.owed <= self.left and not self.last_failed:
             return "paid"
         return "owed" if self.owed else "none"
 
@@ -218,8 +220,10 @@ class Account:
         payout, self.payout = self.payout, None
         self.paid_out[payout.payment_hash] = fee is not None
         self.owed += payout.total
+        self.last_failed = fee is None
         if fee is not None:
             fee = min(fee, reserve(payout.amount))
             self.owed -= payout.amount + fee
             self.paid_back += payout.amount
             self.spent += fee
+            self.left = self.owed

@@ -31,6 +31,8 @@ from tests.jobs import BTC, HOUR_MS, START_MS, TERMS, USAGE, invoice
 
 SESSION_ID = "ses_0123456789abcdefghijklmnopqrstuv"
 DAY_MS = 24 * HOUR_MS
+# So long after a payout's call a node that has never heard of it is not believed.
+ABSENT_MS = 300_000
 # With the rates, margin and exchange rate of the tests about jobs, a token of input costs 2.8 msat, one of output 14,
 # and infrastructure 700. "say hello" (9 bytes, 11 as JSON) is then held at 4,536 msat and 14 for each token of answer.
 SESSION_TERMS = SessionTerms(

@@ -26,8 +26,9 @@ from .payouts import (
 
 # A host that was held up for longer than this must not send any more: the next one looks the payment up already.
 _SEND_WITHIN_MS: Final = 30_000
-# So long after the call's end a node may still come to know of a payment that it has not heard of.
-_ABSENT_MS: Final = 60_000
+# So long after the call's end a node may still come to know of a payment that it has not heard of: LNbits takes them up
+# one by one, and one that can't find its route may take a minute.
+_ABSENT_MS: Final = 300_000
 
 BooksT = TypeVar("BooksT", bound=OwingBooks)
 

@@ -104,20 +104,15 @@ NOBODY_S: dict[str, Any] = {"extra": {}}
 
 BROKEN: dict[str, Answer] = {
     "no route": httpx.ConnectError(f"no route to http://lnbits.invalid/{ADMIN_KEY}"),
-    "slow": httpx.ReadTimeout(f"slow: {ADMIN_KEY}"),
     "cut off": httpx.RemoteProtocolError("cut off"),
     "bad header": httpx.LocalProtocolError(f"Illegal header value b'{ADMIN_KEY}'"),
     "a proxy's 404": httpx.Response(404, html="<h1>no such server</h1>"),
     "a proxy's 403": httpx.Response(403, html="<h1>not you</h1>"),
     "a proxy's 401 without a word": httpx.Response(401),
-    "a proxy's 400": httpx.Response(400, html="<h1>what?</h1>"),
     "a proxy's 502": httpx.Response(502, html="<h1>no upstream</h1>"),
     "a proxy's page": httpx.Response(200, html="<h1>It works!</h1>"),
     "500": httpx.Response(500, json={"detail": f"Unexpected error with {ADMIN_KEY}! ID: 5"}),
-    "503": httpx.Response(503, json={"detail": f"busy with {INVOICE_KEY}"}),
-    "408": httpx.Response(408, json={"detail": "slow"}),
     "429": httpx.Response(429, json={"detail": "slow down"}),
-    "307": httpx.Response(307, headers={"Location": "http://elsewhere.invalid/"}),
     "204": httpx.Response(204),
     "202": httpx.Response(202, json={"status": "failed", "detail": "failed"}),
     "520 from a proxy": httpx.Response(520, html="<h1>Web server is returning an unknown error</h1>"),
@@ -126,11 +121,8 @@ BROKEN: dict[str, Answer] = {
     "520 with a strange status": refused("FAILED"),
     "520 with no status at all": refused(None),
     "201 with nothing": httpx.Response(201),
-    "201 with null": httpx.Response(201, json=None),
-    "201 with a list": httpx.Response(201, json=[row()]),
     "201 with half of it": httpx.Response(201, json={"status": "success"}),
     "201 with bits": httpx.Response(201, content=b"\xff\xfe\x00"),
-    "201 with brackets": httpx.Response(201, content=b"[" * 100_000),
 }
 
 

@@ -1,142 +1,19 @@
-"""Streamed answers: what comes out, when it comes out, and what becomes of every way in which they can fail."""
+"""What the reader of streamed answers makes of their bytes."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import traceback
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
-import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satmeter.actors.adapters.anthropic import AnthropicModel
 from satmeter.actors.adapters.anthropic_stream import StreamedAnswer
-from satmeter.actors.adapters.stub_model import StubMessagesApi
-from satmeter.actors.domain.answers import Completion, StreamPart, TextDelta, UsageSoFar
+from satmeter.actors.domain.answers import Completion, StreamPart, TextDelta
 from satmeter.actors.domain.pricing import Usage
-from satmeter.actors.ports import PermanentError, PortError, TransientError
-from tests.served import MessagesApi
-
-MODEL = "claude-sonnet-5-5"
-SECRET = "the-secret-words-of-a-client"
-FIRST_USAGE = {
-    "input_tokens": 10,
-    "output_tokens": 1,
-    "cache_read_input_tokens": 4,
-    "cache_creation_input_tokens": 3,
-    "cache_creation": {"ephemeral_5m_input_tokens": 2, "ephemeral_1h_input_tokens": 1},
-}
-STOP = {"type": "message_stop"}
-
-
-def start(usage: Any = FIRST_USAGE) -> dict[str, Any]:
-    return {"type": "message_start", "message": {"id": "msg_1", "type": "message", "content": [], "usage": usage}}
-
-
-def block(kind: str = "text", index: int = 0, **fields: Any) -> dict[str, Any]:
-    shown = {"type": kind, "text": ""} if kind == "text" else {"type": kind}
-    return {"type": "content_block_start", "index": index, "content_block": shown | fields}
-
-
-def delta(text: Any, index: int = 0, kind: str = "text_delta") -> dict[str, Any]:
-    return {"type": "content_block_delta", "index": index, "delta": {"type": kind, "text": text}}
-
-
-def change(stop_reason: str | None = "end_turn", usage: Any = None) -> dict[str, Any]:
-    counted = {"output_tokens": 20} if usage is None else usage
-    return {"type": "message_delta", "delta": {"stop_reason": stop_reason, "stop_sequence": None}, "usage": counted}
-
-
-def error(kind: str, message: str = SECRET) -> dict[str, Any]:
-    return {"type": "error", "error": {"type": kind, "message": message}}
-
-
-def sse(*events: dict[str, Any], newline: str = "\n") -> bytes:
-    lines = [
-        line
-        for event in events
-        for line in (f"event: {event['type']}", f"data: {json.dumps(event, ensure_ascii=False)}", "")
-    ]
-    return (newline.join(lines) + newline).encode()
-
-
-WHOLE = (start(), block(), {"type": "ping"}, delta("Héllo, "), delta("wörld 🌍"), change(), STOP)
-WHOLE_PARTS = [
-    UsageSoFar(Usage(10, 1, 4, 2, 1)),
-    TextDelta("Héllo, "),
-    TextDelta("wörld 🌍"),
-    Completion("Héllo, wörld 🌍", MODEL, Usage(10, 20, 4, 2, 1), "end_turn"),
-]
-
-
-class Body(httpx2.AsyncByteStream):
-    """Bytes as the provider sends them; notes what was taken and that it was closed. Hangs after them if told to."""
-
-    def __init__(self, chunks: Sequence[bytes | Exception], hangs: bool = False) -> None:
-        self._chunks = chunks
-        self._hangs = hangs
-        self.taken = 0
-        self.waits = asyncio.Event()
-        self.closed = 0
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for chunk in self._chunks:
-            self.taken += 1
-            if isinstance(chunk, Exception):
-                raise chunk
-            yield chunk
-        if self._hangs:
-            self.waits.set()
-            await asyncio.Event().wait()
-
-    async def aclose(self) -> None:
-        self.closed += 1
-
-
-class Provider(httpx2.AsyncBaseTransport):
-    """Answers every request with the same body."""
-
-    def __init__(self, body: Body, headers: dict[str, str] | None = None) -> None:
-        self._body = body
-        self._headers = {"content-type": "text/event-stream"} | (headers or {})
-        self.sent: dict[str, Any] = {}
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        self.sent = json.loads(await request.aread())
-        return httpx2.Response(200, headers=self._headers, stream=self._body)
-
-
-def model(transport: httpx2.AsyncBaseTransport, timeout_s: float = 30.0) -> AnthropicModel:
-    return AnthropicModel(
-        api_key="sk-test", eval_model="m", timeout_s=timeout_s, base_url="http://api.test", transport=transport
-    )
-
-
-async def collect(made: AnthropicModel, found: list[StreamPart], request: str = "Say hello") -> None:
-    async with aclosing(made.stream(request, model=MODEL, max_tokens=100)) as parts:
-        async for part in parts:
-            found.append(part)
-
-
-async def parts_of(*chunks: bytes | Exception) -> list[StreamPart]:
-    found: list[StreamPart] = []
-    await collect(model(Provider(Body(chunks))), found)
-    return found
-
-
-async def failure_of(*chunks: bytes | Exception) -> tuple[list[StreamPart], PortError]:
-    """What was given before the failure, and the failure. The body is closed in every case."""
-    found: list[StreamPart] = []
-    body = Body(chunks)
-    with pytest.raises(PortError) as caught:
-        await collect(model(Provider(body)), found, SECRET)
-    assert body.closed == 1
-    return found, caught.value
+from tests.model_streams import FIRST_USAGE, MODEL, STOP, WHOLE, WHOLE_PARTS, block, change, delta, error, sse, start
 
 
 def read(chunks: Sequence[bytes]) -> list[StreamPart]:
@@ -146,56 +23,16 @@ def read(chunks: Sequence[bytes]) -> list[StreamPart]:
     return [*found, answer.completion()]
 
 
-async def test_an_answer_comes_as_first_usage_then_text_then_the_whole() -> None:
-    assert await parts_of(sse(*WHOLE)) == WHOLE_PARTS
-
-
-async def test_the_same_is_asked_as_for_a_whole_answer_but_streamed() -> None:
-    streamed = Provider(Body([sse(*WHOLE)]))
-    await collect(model(streamed), [])
-    whole = Provider(Body([b"{}"]))
-    with pytest.raises(TransientError):
-        await model(whole).complete("Say hello", model=MODEL, max_tokens=100)
-    assert streamed.sent == whole.sent | {"stream": True}
-
-
 @given(st.sets(st.integers(1, len(sse(*WHOLE, newline="\r\n")) - 1)), st.sampled_from(["\n", "\r\n", "\r"]))
 def test_however_the_bytes_are_cut_the_parts_are_the_same(cuts: set[int], newline: str) -> None:
     recorded = sse(*WHOLE, newline=newline)
     edges = [0, *sorted(cut for cut in cuts if cut < len(recorded)), len(recorded)]
-    assert read([recorded[left:right] for left, right in zip(edges, edges[1:], strict=False)]) == WHOLE_PARTS
+    assert read([recorded[left:right] for left, right in pairwise(edges)]) == WHOLE_PARTS
 
 
 def test_byte_by_byte_the_parts_are_the_same() -> None:
     recorded = sse(*WHOLE, newline="\r\n")
     assert read([recorded[place : place + 1] for place in range(len(recorded))]) == WHOLE_PARTS
-
-
-async def test_text_comes_out_as_soon_as_its_bytes_are_there() -> None:
-    body = Body([sse(start(), block(), delta("first")), sse(delta("second"))], hangs=True)
-    async with aclosing(model(Provider(body)).stream("x", model=MODEL, max_tokens=100)) as parts:
-        assert isinstance(await anext(parts), UsageSoFar)
-        assert await anext(parts) == TextDelta("first")
-        assert body.taken == 1
-        assert await anext(parts) == TextDelta("second")
-        assert body.taken == 2
-
-
-async def test_a_packed_body_comes_out_piece_by_piece_too() -> None:
-    import zlib
-
-    packer = zlib.compressobj(wbits=31)
-    packed = [
-        packer.compress(sse(start(), delta("first"))) + packer.flush(zlib.Z_SYNC_FLUSH),
-        packer.compress(sse(change(), STOP)) + packer.flush(),
-    ]
-    body = Body(packed)
-    made = model(Provider(body, {"content-encoding": "gzip"}))
-    async with aclosing(made.stream("x", model=MODEL, max_tokens=100)) as parts:
-        await anext(parts)
-        assert await anext(parts) == TextDelta("first")
-        assert body.taken == 1
-        assert [type(part) async for part in parts] == [Completion]
 
 
 def test_what_is_no_text_is_passed_over() -> None:
@@ -255,8 +92,9 @@ def test_the_last_count_goes_over_the_first(first: Any, last: Any, final: Usage 
     assert found[-1].usage == final
 
 
-def test_of_several_counts_the_last_one_holds() -> None:
-    counts = [change(None, {"output_tokens": 7}), change("max_tokens", {"output_tokens": 30})]
+@pytest.mark.parametrize("reasons", [(None, "max_tokens"), ("max_tokens", None), ("end_turn", "max_tokens")])
+def test_of_several_counts_and_reasons_the_last_one_holds(reasons: tuple[str | None, str | None]) -> None:
+    counts = [change(reasons[0], {"output_tokens": 7}), change(reasons[1], {"output_tokens": 30})]
     last = read([sse(start(), block(), delta("x"), *counts, STOP)])[-1]
     assert last == Completion("x", MODEL, Usage(10, 30, 4, 2, 1), "max_tokens")
 
@@ -265,235 +103,3 @@ def test_of_several_counts_the_last_one_holds() -> None:
 def test_an_unreadable_first_count_is_not_given(usage: Any) -> None:
     found = read([sse(start(usage), block(), delta("x"), change(), STOP)])
     assert [type(part) for part in found] == [TextDelta, Completion]
-
-
-@pytest.mark.parametrize(
-    ("kind", "expected"),
-    [
-        ("overloaded_error", TransientError),
-        ("api_error", TransientError),
-        ("rate_limit_error", TransientError),
-        ("timeout_error", TransientError),
-        ("error_of_tomorrow", TransientError),
-        ("invalid_request_error", PermanentError),
-        ("authentication_error", PermanentError),
-        ("billing_error", PermanentError),
-        ("permission_error", PermanentError),
-        ("not_found_error", PermanentError),
-        ("request_too_large", PermanentError),
-    ],
-)
-async def test_an_error_in_the_stream_comes_after_what_was_given(kind: str, expected: type[PortError]) -> None:
-    found, failure = await failure_of(sse(start(), block(), delta("so far"), error(kind), delta("late")))
-    assert type(failure) is expected
-    assert kind in str(failure)
-    assert found == [UsageSoFar(Usage(10, 1, 4, 2, 1)), TextDelta("so far")]
-
-
-BEGUN = sse(start(), block(), delta("so far"))
-
-
-@pytest.mark.parametrize(
-    "rest",
-    [
-        [],
-        [sse(change())],
-        [sse(change()), b'data: {"type": "message_stop"}'],
-        [b"data: {\n"],
-        [b"data: null\n"],
-        [b"data: [DONE]\n"],
-        [b"data: " + b"[" * 100_000 + b"\n"],
-        [b'data: {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "\xff"}}\n'],
-        [sse(delta(None))],
-        [sse(delta(["x"]))],
-        [sse({"type": "content_block_delta", "index": 0})],
-        [sse({"type": "error"})],
-        [sse(STOP)],
-        [b"x" * 700_000, b"x" * 700_000, sse(change(), STOP)],
-        [httpx2.ReadError(SECRET)],
-        [httpx2.ReadTimeout(SECRET)],
-        [OSError(SECRET)],
-    ],
-    ids=lambda rest: repr(rest)[:40],
-)
-async def test_a_stream_that_breaks_off_is_transient_after_what_was_given(rest: list[bytes | Exception]) -> None:
-    found, failure = await failure_of(BEGUN, *rest)
-    assert type(failure) is TransientError
-    assert found == [UsageSoFar(Usage(10, 1, 4, 2, 1)), TextDelta("so far")]
-
-
-@pytest.mark.parametrize("body", [b"", b"<html>proxy</html>", b'{"type": "message", "content": []}'])
-async def test_what_is_no_stream_is_transient(body: bytes) -> None:
-    found, failure = await failure_of(body)
-    assert (found, type(failure)) == ([], TransientError)
-
-
-@pytest.mark.parametrize(
-    ("events", "expected"),
-    [
-        ([delta("so far"), change("refusal")], PermanentError),
-        ([change("refusal")], PermanentError),
-        ([change("max_tokens")], PermanentError),
-        ([delta("  \n"), change("max_tokens")], PermanentError),
-        ([change("end_turn")], TransientError),
-    ],
-)
-async def test_a_refusal_and_an_empty_answer_are_no_answers(
-    events: list[dict[str, Any]], expected: type[PortError]
-) -> None:
-    found, failure = await failure_of(sse(start(), block(), *events, STOP))
-    assert type(failure) is expected
-    assert not any(isinstance(part, Completion) for part in found)
-
-
-@pytest.mark.parametrize(
-    ("status", "expected"), [(400, PermanentError), (401, PermanentError), (429, TransientError), (529, TransientError)]
-)
-async def test_a_status_before_the_stream_means_what_it_means_for_a_whole_answer(
-    status: int, expected: type[PortError]
-) -> None:
-    headers = {"retry-after": "7"}
-    transport = httpx2.MockTransport(lambda _: httpx2.Response(status, json=error("api_error"), headers=headers))
-    with pytest.raises(PortError) as caught:
-        await collect(model(transport), [])
-    assert type(caught.value) is expected
-    if isinstance(caught.value, TransientError):
-        assert caught.value.retry_after_s == 7.0
-
-
-async def test_a_failure_says_nothing_of_the_request_or_the_answer() -> None:
-    kind = f"You said: {SECRET}!"
-    broken: list[bytes | Exception] = [
-        sse(error("api_error")),
-        sse(error(kind)),
-        sse({"type": "message_delta", "delta": {"stop_reason": [SECRET]}}),
-        f"data: {SECRET}\n".encode(),
-        httpx2.ReadError(SECRET),
-    ]
-    for chunk in broken:
-        _, failure = await failure_of(BEGUN, chunk)
-        assert SECRET not in "".join(traceback.format_exception(failure))
-        link: BaseException | None = failure
-        while link is not None:
-            assert SECRET not in repr(link)
-            link = link.__context__
-
-
-async def test_closing_the_stream_ends_the_exchange_at_once() -> None:
-    body = Body([BEGUN, sse(delta("never taken"))], hangs=True)
-    parts = model(Provider(body)).stream("x", model=MODEL, max_tokens=100)
-    await anext(parts)
-    assert body.closed == 0
-    await parts.aclose()
-    assert (body.closed, body.taken) == (1, 1)
-
-
-async def test_cancelling_the_reader_ends_the_exchange_at_once() -> None:
-    body = Body([BEGUN], hangs=True)
-    reading = asyncio.create_task(collect(model(Provider(body)), []))
-    await asyncio.wait_for(body.waits.wait(), 30)
-    reading.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await reading
-    assert body.closed == 1
-
-
-async def test_an_exchange_is_over_before_the_whole_answer_is_given() -> None:
-    body = Body([sse(*WHOLE)])
-    async with aclosing(model(Provider(body)).stream("x", model=MODEL, max_tokens=100)) as parts:
-        async for part in parts:
-            assert (body.closed == 1) is isinstance(part, Completion)
-
-
-async def test_a_provider_that_does_not_hang_up_after_the_end_is_not_waited_for() -> None:
-    body = Body([sse(*WHOLE)], hangs=True)
-    found: list[StreamPart] = []
-    await asyncio.wait_for(collect(model(Provider(body)), found), 10)
-    assert (found, body.closed) == (WHOLE_PARTS, 1)
-
-
-async def test_the_time_limit_holds_for_the_whole_stream() -> None:
-    body = Body([BEGUN], hangs=True)
-    made = model(Provider(body), timeout_s=0.5)
-    await made._client()  # building it may alone take longer than so short a limit
-    found: list[StreamPart] = []
-    with pytest.raises(TransientError, match="TimeoutError"):
-        await collect(made, found)
-    assert (len(found), body.closed) == (2, 1)
-
-
-async def test_the_stub_streams_what_it_answers_whole() -> None:
-    made = model(StubMessagesApi())
-    found: list[StreamPart] = []
-    await collect(made, found)
-    whole = await made.complete("Say hello", model=MODEL, max_tokens=100)
-    first, *texts, last = found
-    assert last == whole and whole.usage is not None
-    assert first == UsageSoFar(Usage(whole.usage.input_tokens, 1))
-    assert "".join(part.text for part in texts if isinstance(part, TextDelta)) == whole.text
-    assert len(texts) > 1
-
-
-async def test_the_stub_breaks_an_answer_that_is_asked_to_break() -> None:
-    made = model(StubMessagesApi())
-    found: list[StreamPart] = []
-    with pytest.raises(TransientError, match="overloaded_error"):
-        await collect(made, found, "Please [break] this")
-    assert any(isinstance(part, TextDelta) for part in found)
-    with pytest.raises(TransientError, match="529"):
-        await made.complete("Please [BREAK] this", model=MODEL, max_tokens=100)
-    assert (await made.evaluate("Please [break] this")).verdict.accepted
-
-
-async def test_the_stub_takes_its_time_over_each_piece_if_told_to() -> None:
-    made = model(StubMessagesApi(tokens_per_s=0.01), timeout_s=0.5)
-    await made._client()
-    found: list[StreamPart] = []
-    with pytest.raises(TransientError, match="TimeoutError"):
-        await collect(made, found)
-    assert [type(part) for part in found] == [UsageSoFar]
-
-
-@pytest.fixture
-def served() -> Iterator[tuple[MessagesApi, Callable[[], AnthropicModel]]]:
-    """The stub as a real server, and clients of it."""
-    api = MessagesApi()
-    yield api, lambda: AnthropicModel(api_key="stub", eval_model="m", timeout_s=30.0, base_url=api.url)
-    api.close()
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0)
-
-
-async def _ready(made: AnthropicModel) -> None:
-    """Returns once the server answers."""
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                await made.complete("x", model=MODEL, max_tokens=1)
-            except TransientError:
-                continue
-            return
-
-
-async def test_over_a_real_connection_a_reader_that_leaves_stops_the_provider(
-    served: tuple[MessagesApi, Callable[[], AnthropicModel]],
-) -> None:
-    api, client = served
-    made = client()
-    await _ready(made)
-    api.hold_stream(after_events=5)
-    async with aclosing(made.stream("Say hello", model=MODEL, max_tokens=100)) as parts:
-        await anext(parts)
-        await anext(parts)
-        assert api.streams_cut == 0
-    await _until(lambda: api.streams_cut == 1)
-    api.let_go()
-    found: list[StreamPart] = []
-    await collect(made, found)
-    assert isinstance(found[-1], Completion)
-    assert api.streams_cut == 1
-    await made.close()

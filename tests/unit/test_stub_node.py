@@ -12,6 +12,8 @@ import bolt11
 import httpx
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from satmeter.actors.adapters.lnbits import LnbitsLightning
 from satmeter.actors.adapters.stub_node import KEY, URL, StubNode
@@ -167,7 +169,7 @@ async def test_what_it_does_not_know_it_refuses(
 
 
 async def test_a_store_that_is_gone_is_a_node_that_is_down() -> None:
-    gone: Redis = Redis(host="127.0.0.1", port=9)
+    gone: Redis = Redis(host="127.0.0.1", port=9, retry=Retry(NoBackoff(), 0))
     stub = StubNode(gone)
     lightning = lightning_over(stub)
     with pytest.raises(TransientError):

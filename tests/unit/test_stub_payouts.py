@@ -12,6 +12,8 @@ import bolt11
 import httpx
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from satmeter.actors.adapters.lnbits import LnbitsLightning
 from satmeter.actors.adapters.stub_node import KEY, URL, StubNode
@@ -233,7 +235,7 @@ async def test_it_answers_in_the_words_of_lnbits(stub: StubNode, lightning: Lnbi
 
 
 async def test_a_store_that_is_gone_leaves_a_payout_open() -> None:
-    gone: Redis = Redis(host="127.0.0.1", port=9)
+    gone: Redis = Redis(host="127.0.0.1", port=9, retry=Retry(NoBackoff(), 0))
     stub = StubNode(gone)
     lightning = lightning_over(stub)
     target = target_of((await stub.invoice(10)).payment_request)

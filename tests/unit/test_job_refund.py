@@ -1,0 +1,187 @@
+"""How a job pays back what it owes."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from satmeter.actors.domain.behaviour import BooksError, Decision, Done, Failed, TakeUp, Wake
+from satmeter.actors.domain.errors import Code
+from satmeter.actors.domain.intents import LookUpPayout, SendPayout, Work
+from satmeter.actors.domain.invoices import Settled, SettleOutcome
+from satmeter.actors.domain.job import JobBooks, JobState, JobView, RefundJob, view
+from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payouts import PayoutReport, PayoutStatus, PayoutTarget, RefundState
+from tests.jobs import HOUR_MS, JOB_ID, START_MS, WORK_INVOICE, JobBench, completion, verdict
+from tests.sessions import ABSENT_MS, once, refusal_of, target
+
+TO = target(7, 7)
+TOPIC = f"payout:{TO.payment_hash}"
+PAID, FAILED = PayoutReport(PayoutStatus.PAID, Msat(40)), PayoutReport(PayoutStatus.FAILED)
+PENDING, ABSENT = PayoutReport(PayoutStatus.PENDING), PayoutReport(PayoutStatus.ABSENT)
+OWING = JobBooks(received=Msat(19_000), spent=Msat(10_000), owed=Msat(9_000))
+
+
+def refund(to: PayoutTarget = TO, name: str = "key", digest: str = "digest", *, keyed: bool = True) -> RefundJob:
+    return RefundJob(to, once(name, digest, keyed=keyed))
+
+
+def failed_job() -> JobBench:
+    """A job whose work failed: its 9 sat are owed."""
+    bench = JobBench()
+    bench.to_work_invoice()
+    bench.pay_work()
+    bench.send(Failed(bench.intent(), permanent=True))
+    assert bench.state.books == OWING
+    return bench
+
+
+def paying() -> JobBench:
+    bench = failed_job()
+    assert bench.send(refund()).wait_for == TOPIC
+    return bench
+
+
+def answer_of(decision: Decision) -> JobView:
+    reply = decision.answers[TOPIC]
+    assert isinstance(reply, JobView)
+    return reply
+
+
+def crash(bench: JobBench) -> None:
+    bench.restart()
+    bench.send(TakeUp())
+
+
+def test_what_a_failed_job_owes_is_paid_and_kept_as_the_answer() -> None:
+    bench = paying()
+    assert bench.intent() == SendPayout(f"send_{TOPIC}", TO, JOB_ID, START_MS + 30_000)
+    shown = view(JOB_ID, bench.state).refund
+    assert shown is not None and (shown.state, shown.owed_msat) == (RefundState.PENDING, Msat(9_000))
+    decision = bench.finish(PAID)
+    seen = answer_of(decision)
+    (mark,) = decision.marks
+    assert (mark.once, mark.reply, mark.keep_ms) == (once(), seen, 25 * HOUR_MS)
+    assert bench.state.books == replace(OWING, spent=Msat(10_040), owed=Msat(1_960), refunded=Msat(7_000))
+    assert seen.refund is not None and seen.refund.state is RefundState.PAID
+    assert bench.behaviour.due_ms(bench.state) is None
+
+
+def test_an_answer_without_a_key_is_not_kept_and_the_invoice_answers_instead() -> None:
+    bench = failed_job()
+    bench.send(refund(keyed=False))
+    decision = bench.finish(PAID)
+    assert decision.marks == ()
+    assert bench.send(refund(name="other")) == Decision(reply=answer_of(decision))
+
+
+def test_a_job_that_owes_nothing_yet_or_at_all_is_in_the_wrong_state() -> None:
+    bench = JobBench()
+    bench.to_work_invoice()
+    refusal = refusal_of(bench.send(refund()))
+    assert (refusal.code, refusal.details) == (Code.WRONG_STATE, {"state": "awaiting_work_payment"})
+    bench.pay_work()
+    assert refusal_of(bench.send(refund())).code is Code.WRONG_STATE
+    rejected = JobBench()
+    rejected.open()
+    rejected.pay_eval()
+    rejected.finish(verdict(accepted=False))
+    assert refusal_of(rejected.send(refund())).details == {"state": "rejected"}
+    assert refusal_of(JobBench().send(refund())).code is Code.NOT_FOUND
+
+
+def test_a_complete_job_pays_back_what_was_estimated_too_high() -> None:
+    bench = JobBench()
+    bench.to_work_invoice()
+    bench.pay_work()
+    bench.finish(completion())
+    assert refusal_of(bench.send(refund(target(8, 4)))).details["maxSats"] == 3
+    bench.send(refund(target(8, 3)))
+    bench.finish(PayoutReport(PayoutStatus.PAID))
+    assert (bench.state.state, bench.state.books.owed) == (JobState.COMPLETE, Msat(2_220))
+
+
+def test_an_invoice_that_cannot_be_paid_changes_nothing() -> None:
+    bench = failed_job()
+    for to in (target(8, 8), target(8, 1, network="bc")):
+        decision = bench.send(refund(to))
+        assert refusal_of(decision).code is Code.INVALID_REQUEST and decision.events == ()
+
+
+def test_while_a_payout_may_succeed_no_other_begins_and_the_same_one_waits() -> None:
+    bench = paying()
+    assert bench.send(refund()) == Decision(wait_for=TOPIC)
+    assert bench.send(refund(name="other")) == Decision(wait_for=TOPIC)
+    assert refusal_of(bench.send(refund(target(8, 1), digest="other"))).code is Code.IDEMPOTENCY_CONFLICT
+    assert refusal_of(bench.send(refund(target(8, 1), name="other"))).code is Code.REFUND_PENDING
+
+
+@pytest.mark.parametrize("said", [FAILED, PENDING, ABSENT, None])
+def test_a_call_without_the_word_paid_is_looked_up_and_never_sent_again(said: PayoutReport | None) -> None:
+    bench = paying()
+    sending = bench.intent()
+    bench.send(Failed(sending, permanent=False) if said is None else Done(sending, said))
+    believed_at_ms = START_MS + (0 if said is FAILED else ABSENT_MS)
+    assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, believed_at_ms)
+    for nothing in (PENDING, ABSENT):
+        assert bench.finish(nothing).events == ()
+    bench.now_ms += 10_000
+    crash(bench)
+    assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, believed_at_ms)
+    assert bench.send(Done(sending, FAILED)).events == ()
+    answer_of(bench.finish(PAID))
+    assert bench.send(Done(sending, PAID)).events == ()
+    assert bench.state.books.refunded == Msat(7_000)
+
+
+def test_a_payout_that_was_being_sent_when_its_host_died_is_not_sent_again() -> None:
+    bench = paying()
+    assert bench.behaviour.due_ms(bench.state) == START_MS
+    bench.now_ms += 5_000
+    crash(bench)
+    crash(bench)
+    assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, START_MS + 5_000 + ABSENT_MS)
+
+
+def test_a_payout_that_failed_for_certain_is_owed_again_and_another_invoice_may_be_given() -> None:
+    bench = paying()
+    bench.finish(FAILED)
+    shown = answer_of(bench.finish(FAILED)).refund
+    assert shown is not None and (shown.state, shown.failed) == (RefundState.OWED, True)
+    assert bench.state.books == OWING
+    assert refusal_of(bench.send(refund(name="other"))).code is Code.WRONG_STATE
+    assert bench.send(refund(target(8, 5), name="other")).wait_for
+
+
+def test_work_that_is_paid_for_late_begins_when_the_payout_under_way_has_ended() -> None:
+    bench = JobBench()
+    bench.open()
+    bench.pay_eval(20_000)
+    bench.finish(verdict())
+    bench.finish(WORK_INVOICE)
+    bench.now_ms = START_MS + HOUR_MS + 1_000
+    (look_up,) = bench.send(Wake()).intents
+    bench.send(Done(look_up, None))
+    assert (bench.state.state, bench.state.books.owed) == (JobState.EXPIRED, Msat(10_000))
+    bench.send(refund())
+    assert bench.pay_work().reply == Settled(SettleOutcome.APPLIED)
+    assert isinstance(bench.intent(), SendPayout)
+    crash(bench)
+    bench.finish(PAID)
+    assert isinstance(bench.intent(), Work)
+    bench.finish(completion())
+    books = bench.state.books
+    assert books.received == Msat(29_000) and books.refunded == Msat(7_000)
+
+
+def test_a_stored_payout_that_cannot_follow_is_refused() -> None:
+    bench = paying()
+    started = bench.events[-1]
+    with pytest.raises(BooksError):
+        bench.behaviour.evolve(JOB_ID, bench.state, started)
+    (paid,) = bench.behaviour.decide(JOB_ID, bench.state, Done(bench.intent(), PAID), START_MS).events
+    after = bench.behaviour.evolve(JOB_ID, bench.state, paid)
+    for event in (started, paid):
+        with pytest.raises(BooksError):
+            bench.behaviour.evolve(JOB_ID, after, event)
+    assert bench.behaviour.decode_state(bench.behaviour.encode_state(after)) == after

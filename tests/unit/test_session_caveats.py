@@ -1,0 +1,136 @@
+"""What narrowed credentials may spend of a session."""
+
+from __future__ import annotations
+
+import pytest
+
+from satmeter.actors.domain.caveats import Action, Grant
+from satmeter.actors.domain.errors import Code, Refusal
+from tests.jobs import START_MS
+from tests.sessions import SessionBench, ask, close, completed, grant, refusal_of
+
+BASE = 4_536
+LEAST = BASE + 1_400
+COST = 3_080 + 3_780
+
+
+def funded() -> SessionBench:
+    bench = SessionBench()
+    bench.fund(1_000)
+    return bench
+
+
+def violated(bench: SessionBench, by: Grant, name: str = "x") -> Refusal:
+    before = bench.money()
+    refusal = refusal_of(bench.send(ask(name, by=by)))
+    assert refusal.code is Code.CAVEAT_VIOLATED
+    assert bench.money() == before
+    return refusal
+
+
+def test_a_spend_limit_lowers_the_answer_and_then_refuses_it() -> None:
+    bench = funded()
+    by = grant(("c", 10_000))
+    bench.send(ask("a", by=by))
+    assert bench.held().max_tokens == (10_000 - BASE) // 14
+    assert violated(bench, by).details == {"caveat": "max_msat = 10000"}
+    bench.answer(completed())
+    assert violated(bench, by).details == {"caveat": "max_msat = 10000"}
+    assert bench.money()[2] == COST
+
+
+def test_what_was_released_can_be_spent_again_under_the_limit() -> None:
+    bench = funded()
+    by = grant(("c", 7_000))
+    for name in "abc":
+        bench.send(ask(name, by=by))
+        bench.fail(f"request:ask:{name}")
+    bench.send(ask("d", by=by))
+    bench.crash()
+    bench.send(ask("e", by=by))
+    assert bench.held("e").max_tokens == (7_000 - BASE) // 14
+
+
+def test_what_was_spent_counts_for_good_and_only_that() -> None:
+    bench = funded()
+    by = grant(("c", COST + LEAST))
+    bench.send(ask("a", by=by))
+    bench.answer(completed(), "a")
+    bench.crash(1)
+    bench.send(ask("b", by=by))
+    assert bench.held("b").max_tokens == 100
+
+
+@pytest.mark.parametrize("lacking", [0, 1])
+def test_the_smallest_useful_request_must_fit_to_the_millisatoshi(lacking: int) -> None:
+    bench = funded()
+    decision = bench.send(ask(by=grant(("c", LEAST - lacking))))
+    assert bool(decision.wait_for) is not bool(lacking)
+
+
+def test_credentials_derived_from_one_share_its_count_and_have_their_own() -> None:
+    bench = funded()
+    parent, one, other = grant(("p", 20_000)), grant(("p", 20_000), ("1", 8_000)), grant(("p", 20_000), ("2", 15_000))
+    bench.send(ask("a", by=one))
+    held = bench.money()[1]
+    assert 8_000 - 14 < held <= 8_000
+    assert violated(bench, one).details == {"caveat": "max_msat = 8000"}
+    bench.send(ask("b", by=other))
+    assert 20_000 - held - 14 < bench.money()[1] - held <= 20_000 - held
+    for by in (parent, one, other):
+        assert violated(bench, by).details == {"caveat": "max_msat = 20000"}
+    bench.answer(completed(), "a")
+    bench.answer(completed(), "b")
+    bench.send(ask("c", by=parent))
+    assert 20_000 - 14 < bench.money()[1] + bench.money()[2] <= 20_000
+
+
+def test_siblings_with_caveats_of_the_same_text_count_apart() -> None:
+    bench = funded()
+    bench.send(ask("a", by=grant(("one", 6_000))))
+    assert bench.send(ask("b", by=grant(("other", 6_000)))).wait_for
+
+
+def test_a_limit_that_stands_twice_counts_once() -> None:
+    bench = funded()
+    bench.send(ask(by=grant(("c", 12_000), ("c", 12_000))))
+    assert 12_000 - 14 < bench.money()[1] <= 12_000
+    assert {name: used.value for name, used in bench.state.counters.items()} == {"c": bench.money()[1]}
+
+
+def test_a_limit_for_each_request_holds_for_each_and_for_no_sum() -> None:
+    bench = funded()
+    by = grant(per_request=6_000)
+    for name in "abc":
+        bench.send(ask(name, by=by))
+        assert bench.held(name).max_tokens == 104
+    assert violated(bench, grant(per_request=LEAST - 1)).details == {"caveat": f"max_msat_per_request = {LEAST - 1}"}
+
+
+def test_an_expired_credential_and_one_for_other_actions_are_refused() -> None:
+    bench = funded()
+    at_s = START_MS // 1_000
+    assert violated(bench, grant(expires_at_s=at_s)).details == {"caveat": f"expires_at = {at_s}"}
+    assert bench.send(ask("a", by=grant(expires_at_s=at_s + 1))).wait_for
+    by = grant(actions=frozenset({Action.READ, Action.CLOSE}))
+    assert violated(bench, by).details == {"caveat": "actions = close,read"}
+    only_requests = grant(actions=frozenset({Action.REQUEST}))
+    assert bench.send(ask("b", by=only_requests)).wait_for
+    assert refusal_of(bench.send(close(by=only_requests))).details == {"caveat": "actions = request"}
+
+
+def test_a_session_remembers_only_so_many_spend_limits() -> None:
+    bench = SessionBench()
+    bench.fund(100_000)
+    full = grant(*((f"c{i}", 10**9) for i in range(2_000)))
+    bench.send(ask("a", by=full))
+    assert violated(bench, grant(("more", 10**9))).details == {"caveat": "max_msat = 1000000000"}
+    assert bench.send(ask("b", by=full)).wait_for
+    assert bench.send(ask("c")).wait_for
+
+
+def test_the_ledger_names_the_spender() -> None:
+    bench = funded()
+    bench.send(ask("a", by=grant(spender="crew/cook")))
+    bench.answer(completed())
+    assert [entry.spender for entry in bench.ledger()] == [None, "crew/cook", "crew/cook", "crew/cook"]
