@@ -25,21 +25,10 @@ from satmeter.actors.placement import PARTITIONS
 from satmeter.actors.ports import Append, TransientError
 from satmeter.actors.router import Router
 from tests.fakes import FakeLightning, FakeLimits, FakeModel, FixedPrices
-from tests.jobs import BTC, JOB_TERMS, TERMS
+from tests.jobs import BTC, JOB_TERMS
+from tests.sessions import SESSION_TERMS
 
-HOST_SESSION_TERMS = SessionTerms(
-    terms=TERMS,
-    eval_model="haiku",
-    eval_overhead_tokens=100,
-    eval_max_tokens=200,
-    work_overhead_tokens=100,
-    least_tokens=50,
-    default_tokens=1_000,
-    most_tokens=2_000,
-    life_ms=86_400_000,
-    invoice_expiry_s=60,
-    pending_max=5,
-)
+HOST_SESSION_TERMS = replace(SESSION_TERMS, invoice_expiry_s=60, pending_max=5)
 
 
 class LossyJournal(RedisJournal):

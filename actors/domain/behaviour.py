@@ -7,11 +7,16 @@ and acts. What is to be done outside is an `Intent`; its outcome comes back as a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
 from .errors import Refusal
+
+# The contract's 24 hours, and an hour for clocks that differ.
+_KEEP_KEYED_MS: Final = 25 * 3_600_000
+# Longer than the router goes on sending a command again.
+_KEEP_OURS_MS: Final = 10 * 60_000
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -79,7 +84,11 @@ class Mark(msgspec.Struct, frozen=True):
 
     once: Once
     reply: Reply
-    keep_ms: int
+
+    @property
+    def keep_ms(self) -> int:
+        """Longer than anybody comes back for it: a client with its key, or else we with a command sent again."""
+        return _KEEP_KEYED_MS if self.once.keyed else _KEEP_OURS_MS
 
 
 class History(msgspec.Struct, frozen=True):

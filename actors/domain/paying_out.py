@@ -7,7 +7,8 @@ from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
-from .behaviour import BooksError, Done, Event, Failed, Intent, Once
+from .behaviour import BooksError, Decision, Done, Event, Failed, Intent, Mark, Once, Reply
+from .errors import idempotency_conflict
 from .intents import LookUpPayout, SendPayout
 from .payouts import (
     OwingBooks,
@@ -36,6 +37,25 @@ BooksT = TypeVar("BooksT", bound=OwingBooks)
 def start(target: PayoutTarget, once: Once | None, now_ms: int) -> PayoutStarted:
     """The event with which a payout begins."""
     return PayoutStarted(now_ms, target=target, reserve_msat=fee_reserve(target.amount_msat), once=once)
+
+
+def begun(refunds: Refunds, target: PayoutTarget | None, once: Once) -> Decision | None:
+    """What to do about a payout that is under way already by the same command or to the same invoice; None without."""
+    under_way = refunds.under_way
+    if under_way is None:
+        return None
+    if under_way.once is not None and under_way.once.name == once.name:
+        same = under_way.once.digest == once.digest
+        return Decision(wait_for=topic(under_way.target)) if same else Decision(reply=idempotency_conflict())
+    if target is not None and under_way.target.payment_hash == target.payment_hash:
+        return Decision(wait_for=topic(target))
+    return None
+
+
+def ended(payout: Payout, events: tuple[Event, ...], reply: Reply) -> Decision:
+    """Tells those who wait for the payout's end, and keeps it for those who ask again."""
+    marks = () if payout.once is None else (Mark(payout.once, reply),)
+    return Decision(events, answers={topic(payout.target): reply}, marks=marks)
 
 
 def fold(books: BooksT, refunds: Refunds, event: Event) -> tuple[BooksT, Refunds]:

@@ -27,7 +27,7 @@ from .session import (
 from .session_api import CloseSession, OpenSession, SessionCreated, SessionView, TopUp, TopUpInvoice
 from .session_fold import evolve, follow, place
 from .session_price import SessionTerms
-from .session_requests import KEYED_MS, UNKEYED_MS, not_spendable
+from .session_requests import not_spendable
 
 TOP_UP: Final = "top_up:"
 # The first generation of a session's key; closing or replacing a key would raise it.
@@ -49,7 +49,8 @@ def view(session_id: str, session: Session) -> SessionView:
         spent_msat=books.spent,
         refund=refund_view(books, session.refunds),
         expires_at_ms=session.expires_at_ms,
-        pending_invoices=tuple(session.invoices.values()),
+        # Those of a session that is over can still be paid, but nobody should.
+        pending_invoices=() if session.ended else tuple(session.invoices.values()),
     )
 
 
@@ -149,8 +150,7 @@ def topped_up(session: Session, command: Done | Failed, now_ms: int) -> Decision
     assert isinstance(command.result, Invoice)
     event = place(session, TopUpIssued(now_ms, name=name, invoice=command.result))
     reply = TopUpInvoice(command.result)
-    mark = Mark(ordered.once, reply, KEYED_MS if ordered.once.keyed else UNKEYED_MS)
-    return Decision((event,), answers={topic: reply}, marks=(mark,))
+    return Decision((event,), answers={topic: reply}, marks=(Mark(ordered.once, reply),))
 
 
 # Settlements
@@ -198,16 +198,14 @@ def close(session_id: str, session: Session, command: CloseSession, now_ms: int)
     if refusal is not None:
         return Decision(reply=refusal)
     closing = () if session.ended else (SessionClosed(now_ms, refunded_msat=session.books.balance),)
-    target, once, under_way = command.target, command.once, session.refunds.under_way
-    if under_way is not None and under_way.once is not None and under_way.once.name == once.name:
-        same = under_way.once.digest == once.digest
-        return Decision(wait_for=paying_out.topic(under_way.target)) if same else Decision(reply=idempotency_conflict())
+    target, once = command.target, command.once
+    begun = paying_out.begun(session.refunds, target, once)
+    if begun is not None:
+        return begun
     if target is None:
         after, events = follow(session, *closing)
         reply = view(session_id, after)
-        return Decision(events, reply, marks=(Mark(once, reply, KEYED_MS),) if once.keyed else ())
-    if under_way is not None and under_way.target.payment_hash == target.payment_hash:
-        return Decision(wait_for=paying_out.topic(target))
+        return Decision(events, reply, marks=(Mark(once, reply),))
     if session.refunds.ended.get(target.payment_hash):
         return Decision(reply=view(session_id, session))
     refusal = payout_refusal(
@@ -232,7 +230,4 @@ def paid_out(session_id: str, session: Session, command: Done | Failed, now_ms: 
     after, events = follow(session, event)
     if after.refunds.under_way is not None:
         return Decision(events)
-    reply = view(session_id, after)
-    keyed = payout.once is not None and payout.once.keyed
-    marks = (Mark(payout.once, reply, KEYED_MS),) if keyed and payout.once is not None else ()
-    return Decision(events, answers={paying_out.topic(payout.target): reply}, marks=marks)
+    return paying_out.ended(payout, events, view(session_id, after))

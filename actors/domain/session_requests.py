@@ -17,10 +17,6 @@ from .session_fold import follow, place
 from .session_price import SessionTerms, Worst, actual_cost, estimate, evaluation_usage, work_usage
 
 _PREFIX: Final = "request:"
-# The contract's 24 hours, and an hour for clocks that differ.
-KEYED_MS: Final = 25 * 3_600_000
-# Longer than the router goes on sending a command again.
-UNKEYED_MS: Final = 10 * 60_000
 # Each spend limit that was ever used is remembered as long as the session; a holder can derive any number of them.
 _COUNTERS_MAX: Final = 2_000
 
@@ -172,8 +168,7 @@ def ended(terms: SessionTerms, session: Session, command: Done | Failed, now_ms:
         cost=cost,
         balance_msat=event.balance_msat,
     )
-    mark = Mark(hold.once, answer, KEYED_MS if hold.once.keyed else UNKEYED_MS)
-    return Decision((event,), answers={_topic(hold): answer}, marks=(mark,))
+    return Decision((event,), answers={_topic(hold): answer}, marks=(Mark(hold.once, answer),))
 
 
 def released(session: Session, hold: Hold, now_ms: int) -> HoldReleased:

@@ -67,11 +67,12 @@ def test_what_a_failed_job_owes_is_paid_and_kept_as_the_answer() -> None:
     assert bench.behaviour.due_ms(bench.state) is None
 
 
-def test_an_answer_without_a_key_is_not_kept_and_the_invoice_answers_instead() -> None:
+def test_an_answer_without_a_key_is_kept_for_a_while_and_the_invoice_answers_too() -> None:
     bench = failed_job()
     bench.send(refund(keyed=False))
     decision = bench.finish(PAID)
-    assert decision.marks == ()
+    (mark,) = decision.marks
+    assert (mark.reply, mark.keep_ms) == (answer_of(decision), 600_000)
     assert bench.send(refund(name="other")) == Decision(reply=answer_of(decision))
 
 

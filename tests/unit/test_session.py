@@ -169,6 +169,7 @@ def test_a_payment_after_the_end_is_owed_at_once(ending: str, lapsed: bool) -> N
         bench.now_ms = START_MS + DAY_MS
     bench.send(close() if ending == "closed" else Wake())
     expires_at_ms = bench.view().expires_at_ms
+    assert bench.view().pending_invoices == ()
     assert bench.pay().reply == APPLIED
     assert bench.pay().reply == REPLAYED
     assert bench.money() == (0, 0, 0, 100_000, 0)
