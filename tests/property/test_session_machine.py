@@ -187,6 +187,8 @@ class SessionMachine(SessionWorld):
             self.wakes()
             if self.running(LookUpPayout):
                 self.payout_is_looked_up(down=False)
+            if self.running(LookUpInvoice):
+                self.invoice_is_looked_up(0)
 
     @precondition(lambda self: self.due)
     @rule()
