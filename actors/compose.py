@@ -19,6 +19,7 @@ from .adapters.lnbits import LnbitsLightning
 from .adapters.redis_client import connect
 from .adapters.redis_journal import RedisJournal
 from .adapters.redis_limits import RedisLimits
+from .adapters.stub_direct import StubModel
 from .adapters.stub_model import StubMessagesApi
 from .adapters.stub_node import KEY as STUB_KEY
 from .adapters.stub_node import URL as STUB_URL
@@ -33,7 +34,7 @@ from .domain.session_price import SessionTerms
 from .effects import Effects
 from .host import ActorHost
 from .oracle import Oracle, PriceCache
-from .ports import Journal, Lightning, Limits
+from .ports import Journal, Lightning, Limits, Model
 from .prompts import EVALUATION_MAX_TOKENS, evaluation_overhead_bytes, work_overhead_bytes
 from .router import Router
 from .treasury import Treasury
@@ -142,15 +143,16 @@ def _lightning(settings: Settings, stub_node: StubNode | None) -> Lightning:
     )
 
 
-def build_model(settings: Settings) -> AnthropicModel:
-    """The model behind the SDK: the provider's with a key, else the stub."""
+def build_model(settings: Settings) -> Model:
+    """The provider's model behind the SDK with a key, else the stub."""
     key = settings.anthropic_api_key
+    if key is None:
+        return StubModel(settings.eval_model, StubMessagesApi())
     return AnthropicModel(
-        api_key=key.get_secret_value() if key else "stub",
+        api_key=key.get_secret_value(),
         eval_model=settings.eval_model,
         timeout_s=settings.model_timeout_s,
-        base_url=settings.anthropic_base_url if key else None,
-        transport=None if key else StubMessagesApi(),
+        base_url=settings.anthropic_base_url,
     )
 
 

@@ -1,4 +1,4 @@
-"""The model provider by way of Anthropic's own SDK. The stub model is the same client over another transport."""
+"""The model provider by way of Anthropic's own SDK."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -15,14 +15,13 @@ import structlog
 
 from ..domain.answers import StreamPart
 from ..ports import Completion, Evaluation, PermanentError, PortError, TransientError
-from ..prompts import EVALUATION_MAX_TOKENS, EVALUATION_SYSTEM, VERDICT_SCHEMA, evaluation_content, work_system
 from .anthropic_answers import read_completion, read_evaluation
+from .anthropic_messages import evaluation_message, work_message
 from .anthropic_stream import StreamedAnswer
 
 if TYPE_CHECKING:
     import httpx2
     from anthropic import APIStatusError, AsyncAnthropic
-    from anthropic.types import ThinkingConfigParam
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -37,16 +36,6 @@ _READ_UP_S: Final = 0.25
 _TRANSIENT_STATUSES: Final = frozenset({408, 409, 429})
 # No credit, no right, wrong key, wrong model or address: every request will fail until the operator mends it.
 _OPERATOR_STATUSES: Final = frozenset({401, 402, 403, 404})
-
-# The least thinking that each model allows. Thinking is billed as output and counts towards max_tokens, while both are
-# set for the length of the answer: at the models' defaults it can use up a small job's tokens before the first word.
-# A model that is not listed gets no such field, since each refuses the others' words for it with a 400.
-# Source: Anthropic's guides "What's new in Claude Sonnet 5.5" and "Prompting Claude Haiku 5.5".
-_LEAST_THINKING: Final[Mapping[str, ThinkingConfigParam]] = {
-    "claude-haiku-5-5": {"type": "disabled"},
-    "claude-sonnet-5-5": {"type": "between_tools"},
-    "claude-sonnet-5": {"type": "disabled"},
-}
 
 
 class AnthropicModel:
@@ -80,31 +69,19 @@ class AnthropicModel:
         return self._building
 
     async def evaluate(self, request: str) -> Evaluation:
-        """Judges a request. Raises `TransientError` or `PermanentError`; see `read_evaluation` for what is a verdict.
-
-        The verdict is held to a schema by the API's structured outputs (`output_config.format`), which Haiku 4.5 and
-        5.5 both know; a forced tool call, the older way, is an error on Sonnet 5.5.
-        """
-        message = _message(
-            self._eval_model,
-            EVALUATION_MAX_TOKENS,
-            EVALUATION_SYSTEM,
-            evaluation_content(request),
-            output_config={"format": {"type": "json_schema", "schema": VERDICT_SCHEMA}},
-        )
-        return read_evaluation(await self._whole(message), self._eval_model)
+        """Judges a request. Raises `TransientError` or `PermanentError`; `read_evaluation` says what is a verdict."""
+        return read_evaluation(await self._whole(evaluation_message(self._eval_model, request)), self._eval_model)
 
     async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
         """Does the work. Raises `TransientError` or `PermanentError`; see `read_completion`."""
-        message = _message(model, max_tokens, work_system(max_tokens), [request])
-        return read_completion(await self._whole(message), model)
+        return read_completion(await self._whole(work_message(model, max_tokens, request)), model)
 
     async def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:
         """Does the work piece by piece. Raises `TransientError` or `PermanentError`, also in the middle.
 
         Ending it before its end, by `aclose` or by cancelling the task that waits for it, ends the HTTP exchange.
         """
-        message = _message(model, max_tokens, work_system(max_tokens), [request], stream=True)
+        message = work_message(model, max_tokens, request, stream=True)
         deadline_s = asyncio.get_running_loop().time() + self._timeout_s
         answer = StreamedAnswer(model)
         response = await _by(deadline_s, self._post(message, stream=True))
@@ -165,19 +142,6 @@ class AnthropicModel:
             open_telemetry=False,
             http_client=None if self._transport is None else DefaultAsyncHttpxClient(transport=self._transport),
         )
-
-
-def _message(model: str, max_tokens: int, system: str, content: Sequence[str], **fields: object) -> Mapping[str, Any]:
-    """The body of a call: one user message."""
-    texts = [{"type": "text", "text": text} for text in content]
-    message = {
-        "model": model,
-        "max_tokens": max_tokens,
-        "system": system,
-        "messages": [{"role": "user", "content": texts}],
-    }
-    thinking = _LEAST_THINKING.get(model)
-    return message | fields | ({} if thinking is None else {"thinking": thinking})
 
 
 async def _by(deadline_s: float, call: Awaitable[T]) -> T:

@@ -16,7 +16,7 @@ import asyncio
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from typing import Any, Final
 
 import httpx2
@@ -72,38 +72,49 @@ class StubMessagesApi(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """One exchange, as httpx2 calls it."""
         sent = await request.aread()
-        if self._latency_s > 0:
-            await asyncio.sleep(self._latency_s)
         try:
-            return self._answer(request.method, request.url.path, sent)
+            return await self._answer(request.method, request.url.path, sent)
         except _InvalidRequestError as error:
             return _error(400, "invalid_request_error", str(error))
 
-    def _answer(self, method: str, path: str, sent: bytes) -> httpx2.Response:
+    async def whole(self, body: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The message that answers this one; None on an overloaded day."""
+        await self._take_time()
+        return None if _breaks(body) else self._message(body, _prompt(body))
+
+    async def events(self, body: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
+        """The server-sent events of a streamed answer."""
+        await self._take_time()
+        return _Events(self._message(body, _prompt(body)), _breaks(body), self._pause_s).sent()
+
+    async def _take_time(self) -> None:
+        if self._latency_s > 0:
+            await asyncio.sleep(self._latency_s)
+
+    async def _answer(self, method: str, path: str, sent: bytes) -> httpx2.Response:
         counts = path.endswith("/v1/messages/count_tokens")
         if method != "POST" or not (counts or path.endswith("/v1/messages")):
             return _error(404, "not_found_error", "Not found")
         body = _body(sent)
-        prompt = _prompt(body)
         if counts:
-            return httpx2.Response(200, json={"input_tokens": _tokens("".join(prompt.texts))})
-        message = self._message(body, prompt, sent)
-        breaks = not _is_evaluation(body) and "[break]" in _last_user_text(body).casefold()
+            await self._take_time()
+            return httpx2.Response(200, json={"input_tokens": _tokens("".join(_prompt(body).texts))})
         if body.get("stream") is True:
-            events = _Events(message, breaks, self._pause_s)
-            return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=events)
-        if breaks:
+            stream = _Body(await self.events(body))
+            return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=stream)
+        message = await self.whole(body)
+        if message is None:
             return httpx2.Response(529, json=_OVERLOADED)
         return httpx2.Response(200, json=message, headers={"request-id": message["id"].replace("msg_", "req_")})
 
-    def _message(self, body: Mapping[str, Any], prompt: _Prompt, sent: bytes) -> dict[str, Any]:
+    def _message(self, body: Mapping[str, Any], prompt: _Prompt) -> dict[str, Any]:
         max_tokens = body.get("max_tokens")
         if type(max_tokens) is not int or max_tokens < 1:
             raise _InvalidRequestError("max_tokens: a positive whole number is required")
         text = _verdict(body) if _is_evaluation(body) else _work(_last_user_text(body))
         kept = text.encode()[: max_tokens * _BYTES_PER_TOKEN].decode(errors="ignore")
         return {
-            "id": f"msg_stub_{hashlib.sha256(sent).hexdigest()[:24]}",
+            "id": f"msg_stub_{hashlib.sha256(msgspec.json.encode(body)).hexdigest()[:24]}",
             "type": "message",
             "role": "assistant",
             "model": body["model"],
@@ -137,7 +148,17 @@ class StubMessagesApi(httpx2.AsyncBaseTransport):
         return known
 
 
-class _Events(httpx2.AsyncByteStream):
+class _Body(httpx2.AsyncByteStream):
+    """Events as the body of an answer."""
+
+    def __init__(self, events: AsyncIterator[bytes]) -> None:
+        self._events = events
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._events
+
+
+class _Events:
     """A message as server-sent events. As with the real API, the first usage has a placeholder for the output.
 
     `breaks` puts an error in the place of the second half; `pause_s` passes before each delta.
@@ -148,7 +169,8 @@ class _Events(httpx2.AsyncByteStream):
         self._breaks = breaks
         self._pause_s = pause_s
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def sent(self) -> AsyncGenerator[bytes, None]:
+        """Their bytes, one after the other."""
         for event in self._events():
             # Also without a pause the loop gets a turn, so that a reader that goes away is noticed between two deltas.
             await asyncio.sleep(self._pause_s if event["type"] == "content_block_delta" else 0)
@@ -171,6 +193,10 @@ class _Events(httpx2.AsyncByteStream):
         stop = {"stop_reason": message["stop_reason"], "stop_sequence": None}
         yield {"type": "message_delta", "delta": stop, "usage": usage}
         yield {"type": "message_stop"}
+
+
+def _breaks(body: Mapping[str, Any]) -> bool:
+    return not _is_evaluation(body) and "[break]" in _last_user_text(body).casefold()
 
 
 def _body(sent: bytes) -> Mapping[str, Any]:

@@ -1,0 +1,57 @@
+"""The stub model without HTTP between: the server's own, when it has no provider's key.
+
+It sends the same bodies and reads the same answers as `AnthropicModel`, so that all but the SDK is as it is with a real
+model. The SDK's calls cost a host more than all the rest of a request, and a second to import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+
+from ..domain.answers import StreamPart
+from ..ports import Completion, Evaluation, TransientError
+from .anthropic_answers import read_completion, read_evaluation
+from .anthropic_messages import evaluation_message, work_message
+from .anthropic_stream import StreamedAnswer
+from .stub_model import StubMessagesApi
+
+
+class StubModel:
+    """Implements `ports.Model`. Its rules are those of `StubMessagesApi`."""
+
+    def __init__(self, eval_model: str, api: StubMessagesApi) -> None:
+        self._eval_model = eval_model
+        self._api = api
+
+    def prepare(self) -> None:
+        """It is ready."""
+
+    async def evaluate(self, request: str) -> Evaluation:
+        """Judges a request by the stub's rules. Raises `TransientError`."""
+        return read_evaluation(await self._whole(evaluation_message(self._eval_model, request)), self._eval_model)
+
+    async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
+        """Makes an answer up. Raises `TransientError`, `PermanentError`."""
+        return read_completion(await self._whole(work_message(model, max_tokens, request)), model)
+
+    async def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:
+        """Makes an answer up, piece by piece. Raises as `complete` does, also in the middle."""
+        answer = StreamedAnswer(model)
+        async with aclosing(await self._api.events(work_message(model, max_tokens, request, stream=True))) as events:
+            async for event in events:
+                for part in answer.read(event):
+                    yield part
+        yield answer.completion()
+
+    async def close(self) -> None:
+        """There is nothing to end."""
+
+    async def _whole(self, message: Mapping[str, Any]) -> bytes:
+        answer = await self._api.whole(message)
+        if answer is None:
+            raise TransientError("the stub model plays an overloaded day")
+        return msgspec.json.encode(answer)

@@ -1,0 +1,44 @@
+"""The stub model without HTTP says the same as the stub Messages API behind the SDK."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from satmeter.actors.adapters.anthropic import AnthropicModel
+from satmeter.actors.adapters.stub_direct import StubModel
+from satmeter.actors.adapters.stub_model import StubMessagesApi
+from satmeter.actors.domain.answers import StreamPart
+from satmeter.actors.ports import Model, PortError
+
+HAIKU, SONNET = "claude-haiku-5-5", "claude-sonnet-5-5"
+REQUESTS = ["Name three uses of a sextant.", "[reject] me", "ü\n\"'" * 300, "malware", "[break] it", "x" * 5_000, " "]
+
+
+@pytest.mark.parametrize("request_text", REQUESTS)
+@pytest.mark.parametrize("max_tokens", [1, 20, 4_096])
+async def test_it_says_the_same_as_over_http(request_text: str, max_tokens: int) -> None:
+    over_http = AnthropicModel(api_key="stub", eval_model=HAIKU, timeout_s=10, transport=StubMessagesApi())
+    direct = StubModel(HAIKU, StubMessagesApi())
+    try:
+        assert await _said(direct, request_text, max_tokens) == await _said(over_http, request_text, max_tokens)
+    finally:
+        await over_http.close()
+
+
+async def _said(model: Model, request: str, max_tokens: int) -> list[Any]:
+    said: list[Any] = [await model.evaluate(request)]
+    try:
+        said.append(await model.complete(request, model=SONNET, max_tokens=max_tokens))
+    except PortError as error:
+        said.append(type(error))
+    parts: list[StreamPart] = []
+    try:
+        async with aclosing(model.stream(request, model=SONNET, max_tokens=max_tokens)) as stream:
+            async for part in stream:
+                parts.append(part)  # noqa: PERF401 - what came before an error counts
+    except PortError as error:
+        said.append(type(error))
+    return [*said, parts]
