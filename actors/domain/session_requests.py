@@ -83,22 +83,24 @@ def _too_many_limits(session: Session, command: Ask) -> Refusal | None:
 
 def _hold(terms: SessionTerms, session: Session, command: Ask, now_ms: int) -> Hold | Refusal:
     worst = Worst(terms, command.request, command.model, command.btc_price)
-    most = min(command.max_tokens or terms.default_tokens, terms.most_tokens)
-    least = min(terms.least_tokens, most)
-    required = worst.msat(least)
-    allowed = session.books.balance
-    for caveat, left in _caveats(session, command):
-        if required > left:
-            message = f"This credential may spend {left.value} msat more, and the request can cost {required.value}."
-            return violated(caveat, message)
-        allowed = min(allowed, left)
-    if required > session.books.balance:
-        return _insufficient(required, session.books.balance)
-    max_tokens = worst.longest(allowed, least, most)
+    max_tokens = min(command.max_tokens or terms.default_tokens, terms.most_tokens)
+    amount_msat, balance = worst.msat(max_tokens), session.books.balance
+    left = list(_caveats(session, command))
+    allowed = min([balance, *(amount for _, amount in left)])
+    if amount_msat > allowed:
+        least = min(terms.least_tokens, max_tokens)
+        required = worst.msat(least)
+        for caveat, amount in left:
+            if required > amount:
+                return _beyond_caveat(caveat, required, amount)
+        if required > balance:
+            return _insufficient(required, balance)
+        max_tokens = worst.longest(allowed, least, max_tokens)
+        amount_msat = worst.msat(max_tokens)
     return Hold(
         once=command.once,
         request_id=command.request_id,
-        amount_msat=worst.msat(max_tokens),
+        amount_msat=amount_msat,
         model=command.model,
         max_tokens=max_tokens,
         btc_price=command.btc_price,
@@ -107,6 +109,11 @@ def _hold(terms: SessionTerms, session: Session, command: Ask, now_ms: int) -> H
         counters=tuple(limit.counter for limit in limits_of(command.grant)),
         spender=command.grant.spender,
     )
+
+
+def _beyond_caveat(caveat: str, required: Msat, left: Msat) -> Refusal:
+    message = f"This credential may spend {left.value} msat more, and the request can cost {required.value}."
+    return violated(caveat, message)
 
 
 def _caveats(session: Session, command: Ask) -> Iterator[tuple[str, Msat]]:
