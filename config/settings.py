@@ -65,7 +65,11 @@ class Settings(BaseSettings):
 
     lnbits_url: str | None = _var("LNBITS_URL", None, "The LNbits server; without it a stub node.")
     lnbits_invoice_key: SecretStr | None = _var("LNBITS_INVOICE_KEY", None, "The wallet's invoice key.")
-    lnbits_admin_key: SecretStr | None = _var("LNBITS_ADMIN_KEY", None, "The wallet's admin key; only for payouts.")
+    lnbits_admin_key: SecretStr | None = _var(
+        "LNBITS_ADMIN_KEY",
+        None,
+        "The same wallet's admin key, only to pay back what is owed. Don't change the wallet while refunds are pending.",
+    )
     lightning_timeout_s: float = _var(
         "SATMETER_LIGHTNING_TIMEOUT_S", 10.0, "Longest wait for one call to the node.", gt=0
     )
