@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     lnbits_admin_key: SecretStr | None = _var(
         "LNBITS_ADMIN_KEY",
         None,
-        "The same wallet's admin key, only to pay back what is owed. Don't change the wallet while refunds are pending.",
+        "The same wallet's admin key, only to pay refunds. Keep the wallet while refunds are pending.",
     )
     lightning_timeout_s: float = _var(
         "SATMETER_LIGHTNING_TIMEOUT_S", 10.0, "Longest wait for one call to the node.", gt=0
