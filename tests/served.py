@@ -57,6 +57,7 @@ class Served:
         self.url = f"http://127.0.0.1:{self.port}"
         self.data_dir = data_dir
         self._log = (data_dir.parent / f"{data_dir.name}.log").open("ab")
+        self._log_begin = os.fstat(self._log.fileno()).st_size
         ours = ("SATMETER_", "LNBITS_", "ANTHROPIC_", "RAY_", "REDIS_")
         clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         command = str(Path(sys.executable).with_name("satmeter"))
@@ -75,6 +76,8 @@ class Served:
         def ready() -> bool:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the server ended with {self.process.returncode}: {self.log()[-2_000:]}")
+            if "Satmeter serves at" not in self.log():
+                return False  # On the same port, a front of a server that was just killed may still answer.
             try:
                 return self.client.get("/readyz").status_code == 200
             except httpx.HTTPError:
@@ -87,8 +90,8 @@ class Served:
         self.descendants()
 
     def log(self) -> str:
-        """What it has printed."""
-        return Path(self._log.name).read_text(errors="replace")
+        """What it has printed, without what earlier servers on the same data did."""
+        return Path(self._log.name).read_bytes()[self._log_begin :].decode(errors="replace")
 
     def descendants(self, name: str = "") -> list[int]:
         """Its processes whose command line contains the name."""
