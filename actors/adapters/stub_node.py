@@ -25,7 +25,7 @@ from .bolt11_invoices import sign_invoice
 from .lnbits_payouts import PATH as PAYMENTS_MADE
 from .lnbits_wire import is_payment_hash
 from .stub_payouts import StubPayouts
-from .stub_store import BALANCE, CHANNEL, NODE_KEY, PAID, PAYMENT, Order, refusal, rfc3339, text
+from .stub_store import BALANCE, CHANNEL, NODE_KEY, PAID, PAYMENT, Order, answer, refusal, rfc3339, text
 
 URL: Final = "http://stub-node.invalid"
 """What the client is told as the node's address; no name server knows it, so nothing can go astray."""
@@ -122,7 +122,7 @@ class StubNode(httpx.AsyncBaseTransport):
                     return await self._payouts.list(request.url.params)
                 case "GET" if path == "/api/v1/wallet":
                     balance_msat = int(await self._redis.get(BALANCE) or 0)
-                    return httpx.Response(200, json={"name": "stub", "balance": balance_msat})
+                    return answer(200, {"name": "stub", "balance": balance_msat})
                 case "GET" if one is not None:
                     return await self._show(one[1])
         except (RedisError, OSError) as error:
@@ -145,7 +145,7 @@ class StubNode(httpx.AsyncBaseTransport):
         await self._redis.set(
             f"{PAYMENT}{payment['payment_hash']}", msgspec.json.encode(payment), ex=order.expiry + _KEEP_UNPAID_S
         )
-        return httpx.Response(201, json=_shown(payment, None))
+        return answer(201, _shown(payment, None))
 
     async def _new_payment(self, order: Order) -> dict[str, Any]:
         preimage, now_s = secrets.token_bytes(32), self._now_s()
@@ -184,18 +184,18 @@ class StubNode(httpx.AsyncBaseTransport):
             return refusal(404, "Payment does not exist.")
         payment = _shown(msgspec.json.decode(stored), paid_at_us)
         paid = payment["status"] == "success"
-        answer = {"paid": paid, "status": payment["status"], "preimage": payment["preimage"], "details": payment}
-        return httpx.Response(200, json=answer)
+        preimage = payment["preimage"]
+        return answer(200, {"paid": paid, "status": payment["status"], "preimage": preimage, "details": payment})
 
     async def _list(self, query: Mapping[str, str]) -> httpx.Response:
         if query.get("status[eq]") != "success" or query.get("sortby") != "updated_at":
             return refusal(400, "The stub node lists what was paid, and that by the time of payment.")
         limit, offset = int(query.get("limit", "10")), int(query.get("offset", "0"))
         if limit < 1:
-            return httpx.Response(200, json=[])
+            return answer(200, [])
         found = await self._newest(keys=[PAID], args=[offset, offset + limit - 1, PAYMENT])
         pairs = zip(found[::2], found[1::2], strict=True)
-        return httpx.Response(200, json=[_shown(msgspec.json.decode(stored), float(at)) for stored, at in pairs])
+        return answer(200, [_shown(msgspec.json.decode(stored), float(at)) for stored, at in pairs])
 
     async def _signing_key(self) -> str:
         if self._node_key is None:

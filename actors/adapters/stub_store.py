@@ -26,6 +26,7 @@ BALANCE: Final = "satmeter:stub:balance_msat"
 CHANNEL: Final = "satmeter:stub:hints"
 
 EXPIRY_DEFAULT_S: Final = 3_600
+_JSON: Final = httpx.Headers({"Content-Type": "application/json"})
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -45,14 +46,19 @@ def rfc3339(at_s: int) -> str:
     return datetime.fromtimestamp(at_s, UTC).isoformat()
 
 
+def answer(status: int, body: Any) -> httpx.Response:
+    """An answer in JSON."""
+    return httpx.Response(status, content=msgspec.json.encode(body), headers=_JSON)
+
+
 def refusal(status: int, detail: str) -> httpx.Response:
     """An error the way LNbits puts it."""
-    return httpx.Response(status, json={"detail": detail})
+    return answer(status, {"detail": detail})
 
 
 def payment_refusal(detail: str, payment_status: str = "failed") -> httpx.Response:
     """An error about a payment the way LNbits puts it, with what has become of the payment."""
-    return httpx.Response(520, json={"detail": detail, "status": payment_status})
+    return answer(520, {"detail": detail, "status": payment_status})
 
 
 def text(data: bytes | str) -> str:

@@ -35,7 +35,7 @@ def read_invoice(payment_request: str) -> ReadInvoice:
 
     Raises `ValueError` for what is none, has no sane amount or no sane expiry, or mixes upper and lower case.
     """
-    text = _normalised(payment_request)
+    text = normalised(payment_request)
     try:
         invoice = decode(text)
         amount_msat, payment_hash, currency = invoice.amount_msat, invoice.payment_hash, invoice.currency
@@ -43,6 +43,13 @@ def read_invoice(payment_request: str) -> ReadInvoice:
     except Exception as error:
         # From garbage the library raises its own errors and those of four libraries below it.
         raise ValueError(f"not a BOLT11 invoice: {type(error).__name__}") from None
+    return sane_invoice(text, payment_hash, amount_msat, expires_at_s, currency)
+
+
+def sane_invoice(
+    text: str, payment_hash: str, amount_msat: int | None, expires_at_s: int, currency: str
+) -> ReadInvoice:
+    """An invoice as it was decoded from `normalised` text. Raises `ValueError` without a sane amount or expiry."""
     if amount_msat is None or _has_fraction(text):
         raise ValueError("an invoice without an amount in whole millisatoshis")
     if amount_msat < 1:
@@ -55,8 +62,11 @@ def read_invoice(payment_request: str) -> ReadInvoice:
         raise ValueError("an invoice over more than all bitcoin") from None
 
 
-def _normalised(payment_request: str) -> str:
-    """The text in lower case. Upper case is what QR codes hold; a mixture is refused (BIP 173, "Bech32")."""
+def normalised(payment_request: str) -> str:
+    """The text in lower case, with nothing around it. Raises `ValueError` for what no invoice looks like.
+
+    Upper case is what QR codes hold; a mixture is refused (BIP 173, "Bech32").
+    """
     if len(payment_request) > _LENGTH_MAX:
         raise ValueError("longer than any invoice")
     # Of letters beyond ASCII some have a lower case within it.
