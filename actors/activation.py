@@ -66,7 +66,7 @@ class Activation:
 
     `state` is what is written; `version` the length of its journal; `loaded` is False before the first read and
     whenever a write's outcome is unknown, which is then `unconfirmed`. `taken_up`: what its last host had under way has
-    been taken up.
+    been taken up. `dropped`: another host has the actor now, and nothing may be done here any more.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Activation:
         self.version = 0
         self.loaded = False
         self.taken_up = False
+        self.dropped = False
         self.unconfirmed: tuple[Append, Turn] | None = None
         self.mailbox: deque[Envelope] = deque()
         self.pump: asyncio.Task[None] | None = None
@@ -92,6 +93,11 @@ class Activation:
     def idle(self) -> bool:
         """Whether it can be dropped from memory: nothing runs, nobody waits."""
         return not (self.mailbox or self.pump or self.running or self.waiting or self.watchers or self.errands)
+
+    @property
+    def occupied(self) -> bool:
+        """Whether something is under way that is better ended here than begun anew by another host."""
+        return bool(self.mailbox or self.pump or self.errands or self.running.precious)
 
     def decide(self, envelopes: list[Envelope], now_ms: int) -> Turn:
         """Decides the commands one after the other, each upon the state that the ones before it lead to."""

@@ -19,6 +19,7 @@ from .adapters.lnbits import LnbitsLightning
 from .adapters.redis_client import connect
 from .adapters.redis_journal import RedisJournal
 from .adapters.redis_limits import RedisLimits
+from .adapters.redis_roster import RedisRoster
 from .adapters.stub_direct import StubModel
 from .adapters.stub_model import StubMessagesApi
 from .adapters.stub_node import KEY as STUB_KEY
@@ -36,6 +37,7 @@ from .host import ActorHost
 from .oracle import Oracle, PriceCache
 from .ports import Journal, Lightning, Limits, Model
 from .prompts import EVALUATION_MAX_TOKENS, evaluation_overhead_bytes, work_overhead_bytes
+from .roster import Roster
 from .router import Router
 from .treasury import Treasury
 
@@ -84,12 +86,18 @@ def build_parts(settings: Settings) -> Parts:
     )
 
 
-def build_host(settings: Settings, parts: Parts, ask_price: AskPrice) -> ActorHost:
+def build_roster(parts: Parts, cluster: str | None = None) -> Roster:
+    """The roster of a Ray cluster; without one, of that which used the store last."""
+    return RedisRoster(parts.redis, cluster)
+
+
+def build_host(host_id: str, settings: Settings, parts: Parts, ask_price: AskPrice) -> ActorHost:
     """A host with every kind of actor. Raises `ValueError` when a configured model has no price."""
     model = build_model(settings)
     prices = PriceCache(ask_price, settings.btc_price_usd_fallback, now_ms)
     effects = Effects(parts.lightning, model, prices, parts.limits, now_ms=now_ms)
     return ActorHost(
+        host_id,
         parts.journal,
         effects,
         build_behaviours(settings),

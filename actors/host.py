@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
 
 from .activation import Activation, Envelope, Turn
 from .domain.behaviour import Behaviour, Command, Decision, Failed, History, TakeUp, Wake
-from .domain.errors import Code, Refusal, not_found, unavailable
+from .domain.errors import broken, not_found, too_many_waiting, unavailable
 from .effects import Effects
-from .inbox import AnyReply, Caller, Inbox
+from .inbox import AnyReply, Caller
 from .messages import Answer, Call, Cancel, NotOwner, Ping, Pong
+from .partitions import Partitions
 from .placement import partition_of
 from .ports import ConflictError, Due, FencedError, Journal, TransientError
+from .reception import Reception, Workload
 from .ticker import Ticker
 
 # Commands of one actor that share a write; more only make the first ones wait for the last.
 _TURN_MAX: Final = 64
 _STORE_BACKOFF_FIRST_S: Final = 0.05
 _STORE_BACKOFF_MAX_S: Final = 1.0
+# Commands of one actor that wait for it. More of them would only wait longer than their callers do.
+_MAILBOX_MAX: Final = 1_024
+# Actors at work at once. With more than about a second's worth, the host takes no further calls until some are done.
+_AT_WORK_MAX: Final = 2_000
 # An event stands for at least one entry of the history, but for a few that stand for none.
 _HISTORY_SLACK: Final = 100
 # How long a caller waits for a store that doesn't answer before it is told so.
 _STORE_PATIENCE_S: Final = 5.0
-_LONG_POLL_S: Final = 20.0
-_INBOX_LIFE_S: Final = 90.0
 _SWEEP_S: Final = 5.0
 _log = structlog.get_logger(__name__)
 
@@ -42,6 +46,7 @@ class ActorHost:
 
     def __init__(
         self,
+        host_id: str,
         journal: Journal,
         effects: Effects,
         behaviours: Mapping[str, Behaviour[Any]],
@@ -54,26 +59,35 @@ class ActorHost:
         self._behaviours = behaviours
         self._passivate_after_s = passivate_after_s
         self._now_ms = now_ms
-        self._epochs: dict[int, int] = {}
+        self.partitions = Partitions(
+            host_id, journal, busy=self._busy_partitions, drop=self._drop_partition, accept=self._accept
+        )
         self._activations: dict[str, Activation] = {}
-        self._inboxes: dict[str, Inbox] = {}
+        self._reception = Reception(self._accept)
+        self._workload = Workload(_AT_WORK_MAX)
         self._ticker = Ticker(self._due, self._wake, now_ms)
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
 
     # Life
 
-    async def start(self, partitions: Sequence[int]) -> None:
-        """Takes the partitions over, and up what was under way in them. Raises `TransientError`."""
-        self._epochs.update(await self._journal.claim(partitions))
-        await self._ticker.scan()
+    async def start(self, partitions: Sequence[int] = ()) -> None:
+        """Begins to work, with these partitions. Raises `TransientError`."""
         self._effects.prepare()
         if not self._tasks:
             self._tasks = [asyncio.create_task(self._ticker.run()), asyncio.create_task(self._sweep())]
+        await self.take(partitions)
+
+    async def take(self, partitions: Collection[int]) -> None:
+        """Takes partitions over, and up what was under way in them. Raises `TransientError`."""
+        if partitions:
+            await self.partitions.claim(partitions)
+            await self._ticker.scan()
 
     async def stop(self, patience_s: float = 5.0) -> None:
         """Takes no more calls, lets model calls end for `patience_s`, and stops. What is cut off is taken up later."""
         self._stopping = True
+        self.partitions.cancel()
         for task in self._tasks:
             task.cancel()
         deadline_s = time.monotonic() + patience_s
@@ -88,45 +102,30 @@ class ActorHost:
         """How many actors are in memory."""
         return len(self._activations)
 
-    @property
-    def owned_partitions(self) -> frozenset[int]:
-        """The partitions that this host may write to, as far as it knows."""
-        return frozenset(self._epochs)
-
     def _busy(self) -> list[asyncio.Task[None]]:
         tasks = [task for activation in self._activations.values() for task in activation.running.tasks]
         return tasks + [a.pump for a in self._activations.values() if a.pump is not None]
 
     # Calls
 
-    def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
-        """Takes calls; their answers go to the inbox."""
-        inbox = self._inbox(inbox_id)
-        for call in calls:
-            if isinstance(call, Cancel):
-                inbox.cancel(call.call_id)
-            else:
-                self._accept(call, inbox.caller(call.call_id))
+    async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
+        """Takes calls, as soon as it is not behind; their answers go to the inbox."""
+        await self._workload.room()
+        self._reception.submit(inbox_id, calls)
 
     async def collect(self, inbox_id: str) -> list[Answer]:
         """The answers that are ready; waits some seconds for the first."""
-        inbox = self._inbox(inbox_id)
-        answers = await inbox.collect(_LONG_POLL_S)
-        inbox.last_seen_s = time.monotonic()
-        return answers
-
-    def _inbox(self, inbox_id: str) -> Inbox:
-        inbox = self._inboxes.setdefault(inbox_id, Inbox(time.monotonic()))
-        inbox.last_seen_s = time.monotonic()
-        return inbox
+        return await self._reception.collect(inbox_id)
 
     def _accept(self, call: Call, caller: Caller) -> None:
         if isinstance(call.command, Ping):
             caller.answer(Pong())
         elif self._stopping:
             caller.answer(unavailable("The server is restarting and"))
-        elif partition_of(call.actor_id) not in self._epochs:
+        elif (partition := partition_of(call.actor_id)) not in self.partitions:
             caller.answer(NotOwner())
+        elif self.partitions.puts_aside(partition, call, caller):
+            return
         elif call.actor_id.partition("_")[0] not in self._behaviours:
             caller.answer(not_found("id"))
         else:
@@ -136,8 +135,12 @@ class ActorHost:
         activation = self._activations.get(actor_id)
         if activation is None:
             activation = self._activations[actor_id] = self._activation(actor_id)
+        if envelope.caller is not None and len(activation.mailbox) >= _MAILBOX_MAX:
+            envelope.caller.answer(too_many_waiting())
+            return
         activation.mailbox.append(envelope)
         if activation.pump is None:
+            self._workload.begin()
             activation.pump = asyncio.create_task(self._pump(activation))
 
     def _activation(self, actor_id: str) -> Activation:
@@ -153,7 +156,7 @@ class ActorHost:
         return activation
 
     def _wake(self, actor_id: str) -> None:
-        if not self._stopping and partition_of(actor_id) in self._epochs:
+        if not self._stopping and partition_of(actor_id) in self.partitions:
             self._deliver(actor_id, Envelope(Wake(), None, time.monotonic()))
 
     # The mailbox
@@ -177,6 +180,7 @@ class ActorHost:
         except Exception as error:
             self._broken(activation, error)
         finally:
+            self._workload.end()
             activation.pump = None
             activation.last_used_s = time.monotonic()
             if activation.state is None and activation.idle:
@@ -190,12 +194,13 @@ class ActorHost:
         await self._recall(activation, envelopes)
         turn = activation.decide(envelopes, self._now_ms())
         if turn.events or turn.marks:
-            append = activation.append_of(turn, self._epoch(activation), self._now_ms())
+            append = activation.append_of(turn, self.partitions.epoch(activation.partition), self._now_ms())
             activation.unconfirmed = append, turn
             await self._journal.append(append)
             activation.unconfirmed = None
             activation.version += len(append.events)
-        self._happened(activation, turn)
+        if not activation.dropped:
+            self._happened(activation, turn)
 
     async def _recall(self, activation: Activation, envelopes: Sequence[Envelope]) -> None:
         """Reads the answers to what may have been done before.
@@ -222,15 +227,11 @@ class ActorHost:
             return
         first = activation.mailbox[0].command
         if state is None and isinstance(first, Wake):
-            await self._journal.forget_due(activation.partition, self._epoch(activation), actor_id)
+            await self._journal.forget_due(activation.partition, self.partitions.epoch(activation.partition), actor_id)
         elif state is not None and not activation.taken_up:
             activation.mailbox.appendleft(Envelope(TakeUp(), None, time.monotonic()))
         # Read again after a write that was not confirmed, what is under way is this host's own.
         activation.taken_up = True
-
-    def _epoch(self, activation: Activation) -> int:
-        # Zero, when the partition was lost meanwhile, is an epoch that the store refuses, and so the way to find out.
-        return self._epochs.get(activation.partition, 0)
 
     def _happened(self, activation: Activation, turn: Turn) -> None:
         """The turn is written, if there was anything to write: now, and only now, it takes effect."""
@@ -301,22 +302,28 @@ class ActorHost:
     # Trouble
 
     def _fenced(self, partition: int, error: FencedError) -> None:
-        """Another host owns the partition: everything held of it is void, and its callers must ask there.
+        """Another host owns the partition.
 
-        It never claims the partition back by itself: two hosts that do so would take turns for ever.
+        This one never claims the partition back by itself: two hosts that do so would take turns for ever.
         """
         _log.warning("fenced: another host owns the partition", partition=partition, epoch=error.current_epoch)
-        self._epochs.pop(partition, None)
+        self.partitions.lose(partition)
+
+    def _drop_partition(self, partition: int) -> None:
         for activation in [a for a in self._activations.values() if a.partition == partition]:
             self._drop(activation, NotOwner())
+
+    def _busy_partitions(self, partitions: Collection[int]) -> set[int]:
+        return {a.partition for a in self._activations.values() if a.partition in partitions and a.occupied}
 
     def _broken(self, activation: Activation, error: Exception) -> None:
         """A defect of ours, or a journal of a newer version: nothing may be written, the operator must look."""
         _log.error("actor is broken and refuses its work", actor=activation.actor_id, error=repr(error))
-        self._drop(activation, Refusal(Code.UNAVAILABLE, _BROKEN, retry_after_s=60))
+        self._drop(activation, broken())
 
     def _drop(self, activation: Activation, reply: AnyReply) -> None:
         self._activations.pop(activation.actor_id, None)
+        activation.dropped = True
         activation.running.cancel()
         callers = [envelope.caller for envelope in activation.mailbox if envelope.caller is not None]
         callers += [caller for waiting in activation.waiting.values() for caller in waiting]
@@ -327,21 +334,15 @@ class ActorHost:
     # Time
 
     async def _due(self, before_ms: int) -> Sequence[Due]:
-        return await self._journal.due(list(self._epochs), before_ms)
+        return await self._journal.due(list(self.partitions.owned), before_ms)
 
     async def _sweep(self) -> None:
         """Passivates idle actors and forgets routers that are gone."""
         while True:
             await asyncio.sleep(min(_SWEEP_S, self._passivate_after_s))
+            self._reception.sweep()
             now_s = time.monotonic()
-            for inbox_id, inbox in list(self._inboxes.items()):
-                if now_s - inbox.last_seen_s > _INBOX_LIFE_S:
-                    inbox.abandon()
-                    del self._inboxes[inbox_id]
             for activation in list(self._activations.values()):
                 activation.forget_cancelled()
                 if activation.idle and now_s - activation.last_used_s > self._passivate_after_s:
                     del self._activations[activation.actor_id]
-
-
-_BROKEN: Final = "This can't be continued before an operator has looked at it. Nothing is lost; try again later."

@@ -16,7 +16,7 @@ class LocalLink:
 
     async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
         """Hands calls over."""
-        self._host.submit(inbox_id, calls)
+        await self._host.submit(inbox_id, calls)
 
     async def collect(self, inbox_id: str) -> Sequence[Answer]:
         """Waits some seconds for answers."""

@@ -7,7 +7,27 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final
 
+import msgspec
+
 PARTITIONS: Final = 1_024
+
+
+class Placement(msgspec.Struct, frozen=True):
+    """The plan that hosts follow: `members` share all partitions, `others` exist, or may, and are to own none.
+
+    A higher `version` replaces a lower one. `away`: those that did not answer, so that it is of no use to ask them for
+    what they own. `patience_s`: how long a host that gives a partition away may wait for what is under way in it. The
+    plan says where partitions are to be; where they are, the store says (`Journal.owners`).
+    """
+
+    version: int
+    members: tuple[str, ...]
+    others: tuple[str, ...] = ()
+    away: tuple[str, ...] = ()
+    patience_s: float = 0.0
+
+
+NO_PLACEMENT: Final = Placement(0, ())
 
 
 def partition_of(actor_id: str) -> int:
@@ -24,7 +44,9 @@ def owner_of(partition: int, host_ids: Sequence[str]) -> str:
 
 
 def owned_by(host_id: str, host_ids: Sequence[str]) -> list[int]:
-    """All partitions of a host."""
+    """All partitions that a host is to have; none for one that is not among the hosts."""
+    if host_id not in host_ids:
+        return []
     return [partition for partition in range(PARTITIONS) if owner_of(partition, host_ids) == host_id]
 
 

@@ -188,8 +188,15 @@ class Due(msgspec.Struct, frozen=True, order=True):
 class Journal(Protocol):
     """The store of journals, snapshots and due times, by partition. See `adapters/redis_journal.py`."""
 
-    async def claim(self, partitions: Sequence[int]) -> Mapping[int, int]:
-        """Takes partitions over: raises their epochs and returns them. Former owners' writes are refused from now."""
+    async def claim(self, partitions: Sequence[int], host_id: str) -> Mapping[int, int]:
+        """Makes a host the partitions' owner: raises their epochs and returns them.
+
+        Former owners' writes are refused from now. Raises `TransientError`; some may have been taken all the same.
+        """
+        ...
+
+    async def owners(self, partitions: Sequence[int]) -> Mapping[int, str]:
+        """The hosts that claimed these partitions last; one that nobody ever claimed is left out."""
         ...
 
     async def append(self, append: Append) -> None:

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Final, Protocol
 
 import structlog
 from msgspec.structs import replace
 
-from .domain.errors import Refusal, RefusedError, unavailable
+from .domain.errors import Refusal, RefusedError, behind, unavailable
 from .domain.session_api import Ask
-from .messages import Answer, Call, Cancel, NotOwner, Ping, WireCommand, WireReply
-from .placement import owner_of, partition_of
+from .messages import Answer, Call, Cancel, NotOwner, Ping, Pong, WireCommand, WireReply
+from .outgoing import Outgoing
+from .ports import TransientError
+from .whereabouts import Owners, Whereabouts
 
-# Calls that a host may have unanswered from one front before new ones are refused instead of queued.
+# Calls that a host may have unanswered from one front before new ones are refused: those that wait for a model.
 _IN_FLIGHT_MAX: Final = 20_000
+# Calls that wait to be sent. A host that is behind takes no more for a while; about a second's worth may wait for it,
+# and what comes then is told at once to come back later, instead of waiting in vain.
+_OUTGOING_MAX: Final = 2_000
+# So many share a call to the host: more would hold up the answers of the first ones.
+_BATCH_MAX: Final = 500
 # How long a call waits for a host that can't be reached. A killed one is back within about 3 s.
 _PATIENCE_S: Final = 8.0
 _RETRY_FIRST_S: Final = 0.05
 _RETRY_MAX_S: Final = 0.5
 _GREETING_S: Final = 2.0
-_MOVED_PAUSE_S: Final = 0.1
+_MOVED_PAUSE_S: Final = 0.05
 _log = structlog.get_logger(__name__)
 
 
@@ -59,34 +67,38 @@ class Lane:
     """The traffic between this front and one host.
 
     Whatever waits is sent as soon as the last batch has been taken, and answers are collected by a long poll, so that
-    many requests share each call to the host. When the host dies, everything unanswered is sent again to its successor.
+    many requests share each call to the host. When the host dies, everything unanswered is sent again to its successor:
+    the same host, started again, or those that have taken its partitions over.
     """
 
-    def __init__(self, link: HostLink) -> None:
+    def __init__(self, host_id: str, link: HostLink, whereabouts: Whereabouts) -> None:
+        self._host_id = host_id
         self._link = link
+        self._whereabouts = whereabouts
         self._inbox_id = secrets.token_hex(8)
         self._pending: dict[int, Pending] = {}
-        self._outgoing: list[Call | Cancel] = []
+        self._outgoing = Outgoing()
         self._wanted = asyncio.Event()
         self._next_id = 0
         self._traffic: asyncio.Task[None] | None = None
 
     def open(self, actor_id: str, command: WireCommand, *, resent: bool = False) -> Pending:
-        """Sends a call. Raises `RefusedError` when too many wait already."""
-        if len(self._pending) >= _IN_FLIGHT_MAX:
-            raise RefusedError(unavailable("The server is at its limit: more"))
+        """Sends a call. Raises `RefusedError` when the host is behind, or too many wait already."""
+        if len(self._outgoing) >= _OUTGOING_MAX or len(self._pending) >= _IN_FLIGHT_MAX:
+            raise RefusedError(behind())
         if self._traffic is None:
             self._traffic = asyncio.create_task(self._run())
         self._next_id += 1
         pending = Pending(Call(self._next_id, actor_id, command, resent), asyncio.get_running_loop().time())
         self._pending[self._next_id] = pending
-        self._post(pending.call)
+        self._post(actor_id, pending.call)
         return pending
 
     def forget(self, pending: Pending) -> None:
         """The caller no longer waits."""
-        if self._pending.pop(pending.call.call_id, None) is not None:
-            self._post(Cancel(pending.call.call_id))
+        call = pending.call
+        if self._pending.pop(call.call_id, None) is not None:
+            self._post(call.actor_id, Cancel(call.call_id))
 
     async def close(self) -> None:
         """Ends the traffic; who still waits is refused."""
@@ -95,8 +107,8 @@ class Lane:
             await asyncio.gather(self._traffic, return_exceptions=True)
         self._refuse(list(self._pending.values()))
 
-    def _post(self, message: Call | Cancel) -> None:
-        self._outgoing.append(message)
+    def _post(self, actor_id: str, message: Call | Cancel) -> None:
+        self._outgoing.put(actor_id, message)
         self._wanted.set()
 
     async def _run(self) -> None:
@@ -115,14 +127,15 @@ class Lane:
                 # Something in what was sent or received breaks us: sent again, it would do so for ever.
                 _log.error("a message broke the way to a host", errors=[type(defect).__name__ for defect in defects])
                 self._refuse(list(self._pending.values()))
-            await self._recover()
+            if not await self._recover():
+                self._traffic = None
+                return
 
     async def _send(self) -> None:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            batch, self._outgoing = self._outgoing, []
-            if batch:
+            while batch := self._outgoing.take(_BATCH_MAX):
                 await self._link.submit(self._inbox_id, batch)
 
     async def _receive(self) -> None:
@@ -138,19 +151,37 @@ class Lane:
                 del self._pending[answer.call_id]
             pending.answers.put_nowait(answer)
 
-    async def _recover(self) -> None:
-        """Waits for the host's successor and lays ready for it all that is unanswered."""
+    async def _recover(self) -> bool:
+        """Waits for the host's successor and lays ready for it all that is unanswered.
+
+        False when the host is of no use any more: it owns nothing, and nobody waits for it.
+        """
         delay_s = _RETRY_FIRST_S
         while not await self._greet():
             self._refuse_impatient()
+            await self._redirect()
+            if not self._pending and self._host_id not in self._whereabouts.hosts:
+                self._outgoing = Outgoing()
+                return False
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, _RETRY_MAX_S)
         # The beginning of an answer can't be taken back, and a second one must not be paid for.
         self._refuse([p for p in self._pending.values() if p.begun and isinstance(p.call.command, Ask)])
         for pending in self._pending.values():
             pending.call = replace(pending.call, resent=True)
-        self._outgoing = [pending.call for pending in self._pending.values()]
+        self._outgoing = Outgoing(pending.call for pending in self._pending.values())
         self._wanted.set()
+        return True
+
+    async def _redirect(self) -> None:
+        """Sends those back whose partitions other hosts have taken over meanwhile: they are asked there."""
+        try:
+            await self._whereabouts.look()
+        except TransientError:
+            return
+        for pending in list(self._pending.values()):
+            if self._whereabouts.host_of(pending.call.actor_id) not in (self._host_id, None):
+                self._dispatch(Answer(pending.call.call_id, NotOwner()))
 
     async def _greet(self) -> bool:
         """Whether the host answers. The inbox is a new one: late answers to the old one must not mix in."""
@@ -174,10 +205,10 @@ class Lane:
 class Router:
     """Sends commands to actors, wherever they live."""
 
-    def __init__(self, links: Mapping[str, HostLink]) -> None:
-        self._lanes = {host_id: Lane(link) for host_id, link in links.items()}
-        self._host_ids = sorted(links)
-        self._owners: dict[int, Lane] = {}
+    def __init__(self, owners: Owners, connect: Callable[[str], HostLink]) -> None:
+        self._whereabouts = Whereabouts(owners)
+        self._connect = connect
+        self._lanes: dict[str, Lane] = {}
 
     async def call(self, actor_id: str, command: WireCommand) -> WireReply:
         """The actor's answer. Raises `RefusedError` for a refusal."""
@@ -190,19 +221,21 @@ class Router:
         """All answers of the actor until the last one. Raises `RefusedError` for a refusal."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + _PATIENCE_S
-        resent = False
+        resent = begun = False
         while True:
-            lane = self._lane(partition_of(actor_id))
+            lane = await self._lane_of(actor_id, deadline_s)
             pending = lane.open(actor_id, command, resent=resent)
             try:
                 while True:
                     answer = await pending.answers.get()
-                    if isinstance(answer.reply, NotOwner) and loop.time() < deadline_s:
-                        break
                     if isinstance(answer.reply, NotOwner):
-                        raise RefusedError(unavailable("The actor's host"))
+                        # The beginning of an answer can't be taken back, and a second one must not be paid for.
+                        if loop.time() >= deadline_s or (begun and isinstance(command, Ask)):
+                            raise RefusedError(unavailable("The actor's host"))
+                        break
                     if isinstance(answer.reply, Refusal):
                         raise RefusedError(answer.reply)
+                    begun = True
                     yield answer.reply
                     if answer.last:
                         return
@@ -210,26 +243,55 @@ class Router:
                 lane.forget(pending)
             # The host that lost the actor may have carried it out before, in a write whose confirmation was lost.
             resent = True
-            await asyncio.sleep(_MOVED_PAUSE_S)
+            await self._look_again(actor_id, lane)
 
     async def check(self) -> None:
-        """Raises `RefusedError` or `TimeoutError` when a host doesn't answer."""
+        """Raises `RefusedError`, `TransientError` or `TimeoutError` when a host doesn't answer, or one is missing."""
         async with asyncio.timeout(_PATIENCE_S / 2):
-            for lane in self._lanes.values():
-                pending = lane.open("", Ping())
-                try:
-                    answer = await pending.answers.get()
-                finally:
-                    lane.forget(pending)
-                if isinstance(answer.reply, Refusal):
-                    raise RefusedError(answer.reply)
+            await self._whereabouts.look()
+            if not self._whereabouts.complete:
+                raise RefusedError(unavailable("Some of the actors"))
+            for host_id in self._whereabouts.hosts:
+                await self._ping(self._lane(host_id))
 
     async def close(self) -> None:
         """Ends all traffic."""
         await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
 
-    def _lane(self, partition: int) -> Lane:
-        lane = self._owners.get(partition)
+    async def _ping(self, lane: Lane) -> None:
+        pending = lane.open("", Ping())
+        try:
+            answer = await pending.answers.get()
+        finally:
+            lane.forget(pending)
+        if not isinstance(answer.reply, Pong):
+            raise RefusedError(answer.reply if isinstance(answer.reply, Refusal) else unavailable("A host"))
+
+    def _lane(self, host_id: str) -> Lane:
+        lane = self._lanes.get(host_id)
         if lane is None:
-            lane = self._owners[partition] = self._lanes[owner_of(partition, self._host_ids)]
+            lane = self._lanes[host_id] = Lane(host_id, self._connect(host_id), self._whereabouts)
         return lane
+
+    async def _lane_of(self, actor_id: str, deadline_s: float) -> Lane:
+        """The way to the actor's host. Waits for one to take the actor over; raises `RefusedError` when none does."""
+        while (host_id := self._whereabouts.host_of(actor_id)) is None:
+            if asyncio.get_running_loop().time() >= deadline_s:
+                raise RefusedError(unavailable("The actor's host"))
+            try:
+                await self._whereabouts.look()
+            except TransientError:
+                raise RefusedError(unavailable("The store")) from None
+            if self._whereabouts.host_of(actor_id) is None:
+                await asyncio.sleep(_MOVED_PAUSE_S)
+        return self._lane(host_id)
+
+    async def _look_again(self, actor_id: str, lane: Lane) -> None:
+        """Finds out where an actor is that is no longer where it was."""
+        if self._lanes.get(self._whereabouts.host_of(actor_id) or "") is not lane:
+            return  # Somebody else has found out already.
+        with contextlib.suppress(TransientError):
+            await self._whereabouts.look()
+        if self._lanes.get(self._whereabouts.host_of(actor_id) or "") is lane:
+            # It is on its way, and will be there in a moment; or this is a store that lost what it knew.
+            await asyncio.sleep(_MOVED_PAUSE_S)

@@ -45,6 +45,11 @@ class Running:
         tasks = [errand.task for errand in self._errands.values()]
         return [task for task in tasks if task is not None and not task.done()]
 
+    @property
+    def precious(self) -> bool:
+        """Whether there is one whose beginning would be lost on another host."""
+        return any(not errand.intent.free_to_repeat for errand in self._errands.values())
+
     def start(self, intent: Intent) -> None:
         """Begins an intent, unless it runs."""
         if intent.key in self._errands:

@@ -58,7 +58,16 @@ class Settings(BaseSettings):
         "REDIS_URL", None, "Your own Redis or Valkey, 7.0 on; without it an embedded one is run."
     )
     ray_address: str | None = _var("RAY_ADDRESS", None, "An existing Ray cluster; without it one is run on 127.0.0.1.")
-    hosts: int | None = _var("SATMETER_HOSTS", None, "Actor host processes; without it one for each CPU.", ge=1, le=256)
+    ray_node_ip: str | None = _var(
+        "SATMETER_RAY_NODE_IP", None, "Address of this server's Ray node, where the machine has several nodes."
+    )
+    hosts: int | None = _var(
+        "SATMETER_HOSTS",
+        None,
+        "Actor host processes of this server's node; without it one for each CPU. See `satmeter scale`.",
+        ge=1,
+        le=256,
+    )
     passivate_after_s: float = _var(
         "SATMETER_PASSIVATE_AFTER_S", 60.0, "Idle seconds after which an actor leaves memory.", gt=0
     )

@@ -43,9 +43,9 @@ async def _serve(port: int, data_dir: Path) -> None:
     settings = with_root_key(settings)
     configure_logging(settings.log_level)
     parts, prices = build_parts(settings), _Fallback(settings)
-    host = build_host(settings, parts, prices.current)
+    host = build_host("host-0", settings, parts, prices.current)
     await host.start(range(PARTITIONS))
-    router = Router({"host-0": LocalLink(host)})
+    router = Router(parts.journal.owners, {"host-0": LocalLink(host)}.__getitem__)
     watching = asyncio.create_task(build_treasury(settings, parts, router).run())
     front = Front(
         settings=settings,

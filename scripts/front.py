@@ -38,7 +38,8 @@ class Orders:
 
     settings: Settings
     cluster_address: str
-    host_ids: list[str]
+    namespace: str
+    node_ip: str | None
     socket_fd: int
 
 
@@ -58,7 +59,7 @@ def main() -> None:
 
 
 async def _serve(orders: Orders) -> None:
-    cluster.join(orders.cluster_address)
+    cluster.join(orders.cluster_address, orders.namespace, orders.node_ip)
     try:
         await _serve_http(orders)
     finally:
@@ -66,7 +67,7 @@ async def _serve(orders: Orders) -> None:
 
 
 async def _serve_http(orders: Orders) -> None:
-    front, close = build_front(orders.settings, orders.host_ids)
+    front, close = build_front(orders.settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -88,10 +89,10 @@ async def _serve_http(orders: Orders) -> None:
     await server.serve(sockets=[socket.socket(fileno=orders.socket_fd)])
 
 
-def build_front(settings: Settings, host_ids: list[str]) -> tuple[Front, Any]:
+def build_front(settings: Settings) -> tuple[Front, Any]:
     """The front's services over Ray, and what closes them."""
     parts = build_parts(settings)
-    router = cluster.connect_router(host_ids)
+    router = cluster.connect_router(parts.journal.owners)
     prices = PriceCache(cluster.ask_price, settings.btc_price_usd_fallback, lambda: time.time_ns() // 1_000_000)
     front = Front(
         settings=settings,

@@ -5,36 +5,37 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import pickle
+import secrets
 import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import httpx
 import structlog
 from rich.console import Console
 
 from ..actors import cluster
+from ..actors.compose import Parts, build_parts, build_roster
+from ..actors.roster import Server
 from ..config.logging import configure_logging
-from ..config.root_key import with_root_key
+from ..config.root_key import derive_key, with_root_key
 from ..config.settings import Settings
 from .banner import show_banner
 from .front import Orders
+from .front_process import FrontProcess
+from .place import KeyMismatchError, Place
 from .processes import all_processes, descendants, end
+from .ray_dir import make_ray_dir
 from .store import EmbeddedStore, StoreError
 
-# SIGTERM to the end in 15 s at most: fronts, then hosts, then Ray (about 1.5 s), then the store.
-_FRONT_ENDS_WITHIN_S: Final = 7.0
-_HOST_PATIENCE_S: Final = 3.0
+# SIGTERM to the end in 15 s at most: fronts (7 s), then hosts (3 s), then Ray (about 1.5 s), then the store.
 _READY_WITHIN_S: Final = 60.0
 _BIND_WITHIN_S: Final = 3.0
-_WATCH_EVERY_S: Final = 2.0
 _RESTART_PAUSE_S: Final = 0.2
 _log = structlog.get_logger(__name__)
 
@@ -52,14 +53,15 @@ class Supervisor:
     def __init__(self, settings: Settings, console: Console) -> None:
         # As the operator gave them: what is filled in at the start is not theirs to read.
         self._asked = self._settings = settings
+        self._alone = settings.ray_address is None
         self._console = console
         self._stop = asyncio.Event()
         self._store: EmbeddedStore | None = None
         self._ray_dir: Path | None = None
-        self._host_ids: list[str] = []
-        self._actors: list[Any] | None = None
+        self._parts: Parts | None = None
+        self._place: Place | None = None
         self._listeners: list[socket.socket] = []
-        self._fronts: list[_FrontProcess] = []
+        self._fronts: list[FrontProcess] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self) -> int:
@@ -93,7 +95,6 @@ class Supervisor:
                 return
             self._console.print(f"{text} …", style="dim", highlight=False)
             await step()
-        self._tasks.append(asyncio.create_task(self._watch_actors()))
 
     async def _open_port(self) -> None:
         """Binds here, so that a front that died leaves its waiting connections to its successor."""
@@ -133,29 +134,48 @@ class Supervisor:
             self._settings = self._settings.model_copy(update={"redis_url": url})
 
     async def _start_ray(self) -> None:
-        cpus = os.cpu_count() or 1
-        self._host_ids = cluster.host_ids(self._settings.hosts or cpus)
-        if self._settings.ray_address is not None:
-            self._address = self._settings.ray_address
-            cluster.join(self._address)
+        self._parts = build_parts(self._settings)
+        self._namespace = f"satmeter-{await build_roster(self._parts).deployment()}"
+        if not self._alone:
+            self._address = str(self._settings.ray_address)
+            try:
+                cluster.join(self._address, self._namespace, self._settings.ray_node_ip)
+            except ConnectionError as error:
+                text = (
+                    f"Can't join the Ray cluster at {self._address}: run `ray start` on this machine first. ({error})"
+                )
+                raise StartError(text) from None
         else:
-            self._ray_dir = _make_ray_dir()
+            self._ray_dir = make_ray_dir()
             # In this thread, although it blocks for seconds: Ray's processes end with the thread that started them.
             try:
-                self._address = cluster.start_local(self._ray_dir, cpus)
+                self._address = cluster.start_local(self._ray_dir, os.cpu_count() or 1, self._namespace)
             except SystemExit:
                 # Ray answers SIGTERM by itself while it starts.
                 self._stop.set()
         self._listen_for_signals()
 
     async def _start_actors(self) -> None:
-        self._actors = await self._unless_stopped(cluster.start_actors(self._settings, self._host_ids))
+        assert self._parts is not None
+        name = cluster.cluster_name()
+        server = Server(
+            server_id=secrets.token_hex(8),
+            node_id=cluster.this_node(),
+            address=f"{self._settings.host}:{self._port}",
+            cpus=self._settings.hosts or os.cpu_count() or 1,
+            key_digest=derive_key(self._settings, "digest of the key").hex()[:16],
+        )
+        roster, crew = build_roster(self._parts, name), cluster.RayCrew(self._settings)
+        self._place = Place(server, roster, crew, f"host-{name}-")
+        await self._unless_stopped(self._place.enter(alone=self._alone))
 
     async def _start_fronts(self) -> None:
         for index in range(self._settings.workers):
             listener = self._listeners[index % len(self._listeners)]
-            orders = Orders(self._settings, self._address, self._host_ids, listener.fileno())
-            front = _FrontProcess(orders)
+            orders = Orders(
+                self._settings, self._address, self._namespace, self._settings.ray_node_ip, listener.fileno()
+            )
+            front = FrontProcess(orders)
             self._fronts.append(front)
             self._tasks.append(asyncio.create_task(front.keep_running()))
         await self._unless_stopped(self._wait_until_ready())
@@ -187,25 +207,23 @@ class Supervisor:
             task.cancel()
             stop.cancel()
 
-    async def _watch_actors(self) -> None:
-        """Asking is also what sets an actor to work that Ray has restarted."""
-        while True:
-            await asyncio.sleep(_WATCH_EVERY_S)
-            if silent := await cluster.check_actors(self._host_ids):
-                _log.warning("actors don't answer", actors=silent)
-
     # End
 
     async def _end(self) -> None:
-        await asyncio.gather(*(front.end() for front in self._fronts))
+        ending = [front.end() for front in self._fronts]
+        if self._place is not None and not self._alone:
+            ending.append(self._place.give_away())
+        await asyncio.gather(*ending)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._actors is not None and self._ray_dir is not None:
-            await cluster.drain_hosts(self._host_ids, _HOST_PATIENCE_S)
+        if self._place is not None:
+            await self._place.leave(alone=self._alone)
         self._leave_ray()
         if self._ray_dir is not None:
             shutil.rmtree(self._ray_dir, ignore_errors=True)
+        if self._parts is not None:
+            await self._parts.close()
         if self._store is not None:
             await self._store.stop()
         for listener in self._listeners:
@@ -223,71 +241,12 @@ class Supervisor:
         end(pid for pid, process in rays.items() if pid in left and left[pid].command == process.command)
 
 
-class _FrontProcess:
-    """A front as a child process that is started again when it dies."""
-
-    def __init__(self, orders: Orders) -> None:
-        self._orders = orders
-        self._process: asyncio.subprocess.Process | None = None
-        self._ending = False
-
-    async def keep_running(self) -> None:
-        while not self._ending:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "satmeter.scripts.front",
-                stdin=asyncio.subprocess.PIPE,
-                pass_fds=[self._orders.socket_fd],
-                start_new_session=True,
-            )
-            assert self._process.stdin is not None
-            self._process.stdin.write(pickle.dumps(self._orders))
-            await self._process.wait()
-            if not self._ending:
-                _log.error("a front ended by itself, starting another", exit_status=self._process.returncode)
-                await asyncio.sleep(_RESTART_PAUSE_S)
-
-    async def end(self) -> None:
-        self._ending = True
-        if self._process is None or self._process.returncode is not None:
-            return
-        self._process.terminate()
-        try:
-            async with asyncio.timeout(_FRONT_ENDS_WITHIN_S):
-                await self._process.wait()
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
-
-
 def run(settings: Settings) -> int:
     """Serves with these settings until it is told to end; returns the exit status."""
     console = Console(stderr=True)
     configure_logging(settings.log_level)
     try:
         return asyncio.run(Supervisor(with_root_key(settings), console).run())
-    except (StartError, StoreError, ValueError) as error:
+    except (StartError, StoreError, KeyMismatchError, ValueError) as error:
         console.print(f"[bold red]satmeter can't start:[/] {error}", highlight=False, soft_wrap=True)
         return 1
-
-
-def _make_ray_dir() -> Path:
-    """A short private directory; those of servers that were killed are cleared away."""
-    root = Path("/tmp")  # noqa: S108 - unix socket paths end at 107 bytes, and TMPDIR is long on macOS
-    prefix = f"satmeter-{os.getuid()}-"
-    for path in root.glob(f"{prefix}*"):
-        pid = path.name.removeprefix(prefix).partition("-")[0]
-        if pid.isdigit() and not _is_alive(int(pid)):
-            shutil.rmtree(path, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=root))
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -84,14 +84,16 @@ class World:
             "ses": SessionBehaviour(self.session_terms),
             "demo": DemoBehaviour("haiku"),
         }
-        return ActorHost(self.journal, effects, behaviours, passivate_after_s=passivate_after_s, now_ms=self.now_ms)
+        return ActorHost(
+            "host-0", self.journal, effects, behaviours, passivate_after_s=passivate_after_s, now_ms=self.now_ms
+        )
 
     @asynccontextmanager
     async def serving(self, passivate_after_s: float = 60.0) -> AsyncIterator[tuple[ActorHost, Router]]:
         """A host that owns everything, and a router to it. At the end it stops without waiting for anything."""
         host = self.host(passivate_after_s)
         await host.start(range(PARTITIONS))
-        router = Router({"host-0": LocalLink(host)})
+        router = Router(self.journal.owners, {"host-0": LocalLink(host)}.__getitem__)
         try:
             yield host, router
         finally:

@@ -3,6 +3,7 @@
 Keys of a partition share a hash tag, so that the script works on Redis Cluster too:
 
     satmeter:{p0017}:epoch       the number that every write must carry
+    satmeter:{p0017}:owner       the host that raised it last, which is where the partition's calls go
     satmeter:{p0017}:due         sorted set of actor ids by due time
     satmeter:{p0017}:j:<actor>   list of events; its length is the actor's version
     satmeter:{p0017}:s:<actor>   the version, a newline, and a state that spares folding the events before it
@@ -22,6 +23,11 @@ from ..ports import Append, ConflictError, Due, FencedError, Stored, TransientEr
 
 # Longer pipelines don't get cheaper per write, but hold up the writes behind them.
 _BATCH_MAX: Final = 512
+
+_CLAIM: Final = """
+redis.call('SET', KEYS[2], ARGV[1])
+return redis.call('INCR', KEYS[1])
+"""
 
 _APPEND: Final = """
 local epoch = tonumber(redis.call('GET', KEYS[1]) or '0')
@@ -85,13 +91,22 @@ class RedisJournal:
         self._history = redis.register_script(_HISTORY)
         self._forget = redis.register_script(_FORGET_DUE)
 
-    async def claim(self, partitions: Sequence[int]) -> Mapping[int, int]:
-        """Raises the epochs. Raises `TransientError`; epochs may have been raised all the same, which is harmless."""
+    async def claim(self, partitions: Sequence[int], host_id: str) -> Mapping[int, int]:
+        """Raises the epochs (see `Journal`). Raises `TransientError`."""
         pipe = self._redis.pipeline(transaction=False)
         for partition in partitions:
-            pipe.incr(_key(partition, "epoch"))
+            # With its text, not by its digest: claims are rare, and a store that was restarted has forgotten digests.
+            pipe.eval(_CLAIM, 2, _key(partition, "epoch"), _key(partition, "owner"), host_id)
         epochs = await _guard(pipe.execute())
         return dict(zip(partitions, epochs, strict=True))
+
+    async def owners(self, partitions: Sequence[int]) -> Mapping[int, str]:
+        """The hosts that claimed these partitions last. Raises `TransientError`."""
+        pipe = self._redis.pipeline(transaction=False)
+        for partition in partitions:
+            pipe.get(_key(partition, "owner"))
+        owners = await _guard(pipe.execute())
+        return {partition: owner.decode() for partition, owner in zip(partitions, owners, strict=True) if owner}
 
     async def append(self, append: Append) -> None:
         """Writes all of it or nothing (see `Journal`)."""

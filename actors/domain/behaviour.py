@@ -51,6 +51,11 @@ class Intent(msgspec.Struct, frozen=True):
         """Whether it is ended when nobody waits for its key any more; it still has an outcome then."""
         return False
 
+    @property
+    def free_to_repeat(self) -> bool:
+        """Whether breaking it off costs nothing, since it only asks for what another host can ask for as well."""
+        return False
+
 
 class Done(Command, frozen=True):
     """An intent came to its end, with its result."""

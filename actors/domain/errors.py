@@ -75,6 +75,24 @@ def unavailable(what: str, retry_after_s: int = 2) -> Refusal:
     )
 
 
+def behind() -> Refusal:
+    """There is more to do than can be done just now, and waiting for it would only make it more."""
+    text = "The server has more to do than it can just now; nothing was charged. Try again in 1 s."
+    return Refusal(Code.UNAVAILABLE, text, retry_after_s=1)
+
+
+def too_many_waiting() -> Refusal:
+    """One actor has more requests waiting than it can answer before they are given up."""
+    text = "Too many requests wait here already; nothing was charged. Wait for some of their answers, then try again."
+    return Refusal(Code.UNAVAILABLE, text, retry_after_s=1)
+
+
+def broken() -> Refusal:
+    """An actor that can't go on: a defect of ours."""
+    text = "This can't be continued before an operator has looked at it. Nothing is lost; try again later."
+    return Refusal(Code.UNAVAILABLE, text, retry_after_s=60)
+
+
 def model_failed() -> Refusal:
     """The model provider failed for good."""
     return Refusal(Code.MODEL_FAILED, "The model provider could not answer this request; nothing was charged for it.")

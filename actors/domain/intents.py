@@ -21,6 +21,11 @@ class LookUpInvoice(Intent, frozen=True):
 
     payment_hash: str
 
+    @property
+    def free_to_repeat(self) -> bool:
+        """It only asks, perhaps for hours."""
+        return True
+
 
 class Evaluate(Intent, frozen=True):
     """Have a request judged; the result is a `PricedEvaluation`."""
@@ -60,6 +65,11 @@ class LookUpPayout(Intent, frozen=True):
     target: PayoutTarget
     actor_id: str
     absent_is_failed_at_ms: int
+
+    @property
+    def free_to_repeat(self) -> bool:
+        """It only asks, perhaps for hours."""
+        return True
 
 
 class AnswerRequest(Intent, frozen=True):

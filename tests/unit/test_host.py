@@ -199,7 +199,7 @@ async def test_a_former_owner_can_write_nothing_and_drops_what_it_held(redis: Re
             await job_unchanged(new_router, job)
 
             async def dropped() -> bool:
-                return partition_of(JOB) not in old_host.owned_partitions
+                return partition_of(JOB) not in old_host.partitions
 
             await until(dropped)
             assert old_host.live_actors == 0

@@ -19,7 +19,7 @@ def append(epoch: int, version: int, *events: bytes, **fields: Any) -> Append:
 
 async def claimed(redis: Redis) -> tuple[RedisJournal, int]:
     journal = RedisJournal(redis)
-    return journal, (await journal.claim([17]))[17]
+    return journal, (await journal.claim([17], "host-0"))[17]
 
 
 async def test_events_are_read_in_the_order_in_which_they_were_written(redis: Redis) -> None:
@@ -47,7 +47,7 @@ async def test_a_write_at_another_version_changes_nothing(redis: Redis) -> None:
 
 async def test_a_former_owners_write_is_refused_with_the_epoch_that_holds(redis: Redis) -> None:
     journal, epoch = await claimed(redis)
-    await journal.claim([17])
+    await journal.claim([17], "host-0")
     with pytest.raises(FencedError) as fenced:
         await journal.append(append(epoch, 0, b"one"))
     assert fenced.value.current_epoch == epoch + 1
@@ -115,7 +115,7 @@ async def test_a_store_that_cannot_be_reached_is_a_transient_error_for_every_cal
     redis = connect("unix:///nonexistent/satmeter.sock")
     journal = RedisJournal(redis)
     for call in (
-        journal.claim([1]),
+        journal.claim([1], "host-0"),
         journal.append(append(1, 0, b"e")),
         journal.load(1, "a"),
         journal.due([1], 1),

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from msgspec.structs import replace
@@ -83,9 +83,18 @@ def _is_ping(call: Call | Cancel) -> bool:
     return isinstance(call, Call) and isinstance(call.command, Ping)
 
 
+async def everything(partitions: Sequence[int]) -> Mapping[int, str]:
+    """The owners where there is one host."""
+    return dict.fromkeys(partitions, "host-0")
+
+
+def router_to(host: FakeHost) -> Router:
+    return Router(everything, {"host-0": host}.__getitem__)
+
+
 async def test_what_waits_while_a_batch_is_on_its_way_shares_the_next() -> None:
     host = FakeHost()
-    router = Router({"host-0": host})
+    router = router_to(host)
     host.taken.clear()
     asks = [asyncio.create_task(router.call(f"job_{n}", GetJob())) for n in range(100)]
     await asyncio.wait(asks, timeout=0)
@@ -100,7 +109,7 @@ async def test_what_waits_while_a_batch_is_on_its_way_shares_the_next() -> None:
 
 async def test_a_refusal_is_raised() -> None:
     host = FakeHost()
-    router = Router({"host-0": host})
+    router = router_to(host)
     ask = asyncio.create_task(router.call("job_1", GetJob()))
     (call,) = await host.calls(1)
     host.answer(call.call_id, NOT_FOUND)
@@ -112,7 +121,7 @@ async def test_a_refusal_is_raised() -> None:
 
 async def test_unanswered_calls_are_sent_again_to_the_successor_of_a_dead_host() -> None:
     host = FakeHost()
-    router = Router({"host-0": host})
+    router = router_to(host)
     ask = asyncio.create_task(router.call("job_1", GetJob()))
     await host.calls(1)
     host.die()
@@ -128,7 +137,7 @@ async def test_a_host_that_stays_away_is_answered_as_unavailable(monkeypatch: py
     monkeypatch.setattr("satmeter.actors.router._PATIENCE_S", 0.05)
     host = FakeHost()
     host.die()
-    router = Router({"host-0": host})
+    router = router_to(host)
     with pytest.raises(RefusedError) as refused:
         await router.call("job_1", GetJob())
     assert refused.value.refusal.code is Code.UNAVAILABLE
@@ -138,7 +147,7 @@ async def test_a_host_that_stays_away_is_answered_as_unavailable(monkeypatch: py
 
 async def test_a_call_to_a_host_that_lost_the_partition_is_made_again() -> None:
     host = FakeHost()
-    router = Router({"host-0": host})
+    router = router_to(host)
     ask = asyncio.create_task(router.call("job_1", GetJob()))
     (call,) = await host.calls(1)
     host.answer(call.call_id, NotOwner())
@@ -151,7 +160,7 @@ async def test_a_call_to_a_host_that_lost_the_partition_is_made_again() -> None:
 async def test_more_calls_than_the_limit_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("satmeter.actors.router._IN_FLIGHT_MAX", 1)
     host = FakeHost()
-    router = Router({"host-0": host})
+    router = router_to(host)
     first = asyncio.create_task(router.call("job_1", GetJob()))
     await host.calls(1)
     with pytest.raises(RefusedError) as refused:
@@ -164,7 +173,7 @@ async def test_more_calls_than_the_limit_are_refused_at_once(monkeypatch: pytest
 async def test_a_message_that_breaks_the_way_is_refused_and_not_sent_for_ever() -> None:
     host = FakeHost()
     host.defect = UnicodeEncodeError("utf-8", "x", 0, 1, "no")
-    router = Router({"host-0": host})
+    router = router_to(host)
     with pytest.raises(RefusedError) as refused:
         await router.call("job_1", GetJob())
     assert refused.value.refusal.code is Code.UNAVAILABLE
@@ -179,7 +188,7 @@ async def test_a_message_that_breaks_the_way_is_refused_and_not_sent_for_ever() 
 
 async def test_a_caller_that_leaves_is_cancelled_at_the_host() -> None:
     host = FakeHost()
-    router = Router({"host-0": host})
+    router = router_to(host)
     ask = asyncio.create_task(router.call("job_1", GetJob()))
     (call,) = await host.calls(1)
     ask.cancel()

@@ -1,0 +1,98 @@
+"""A server's place in its cluster: the hosts of its node are kept in order while it runs, and moved when it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Final
+
+from ..actors.cluster import RayCrew
+from ..actors.keeper import Keeper
+from ..actors.placement import Placement
+from ..actors.ports import TransientError
+from ..actors.roster import Roster, Server, View
+from ..actors.router import LinkError
+
+_LOOK_EVERY_S: Final = 0.1
+# In a cluster, a node's hosts give away what they own while its fronts end: SIGTERM to the end in 15 s at most.
+_MOVED_WITHIN_S: Final = 11.0
+_HOST_PATIENCE_S: Final = 3.0
+_ANSWERS_WITHIN_S: Final = 2.0
+
+
+class KeyMismatchError(Exception):
+    """Another server of the cluster signs with another key. The text is for the operator."""
+
+
+class Place:
+    """Runs the keeper of a server, from `enter` until `leave`."""
+
+    def __init__(self, server: Server, roster: Roster, crew: RayCrew, prefix: str) -> None:
+        self._server = server
+        self._roster = roster
+        self._crew = crew
+        self._keeper = Keeper(server, roster, crew, prefix=prefix)
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def enter(self, *, alone: bool) -> None:
+        """Takes part from now on; with a cluster of its own, returns when all actors are served.
+
+        Raises `KeyMismatchError`, `TransientError`.
+        """
+        if not alone:
+            await self._refuse_other_keys()
+        self._keeping = asyncio.create_task(self._keeper.run())
+        if alone:
+            await self._keeper.settled.wait()
+
+    async def _refuse_other_keys(self) -> None:
+        """Credentials that one server signs must be good at all of them."""
+        view = await self._roster.view()
+        for other in view.servers:
+            if other.key_digest != self._server.key_digest:
+                raise KeyMismatchError(
+                    f"The server at {other.address} in this cluster has another MACAROON_ROOT_KEY, so that neither "
+                    "would take the other's credentials: set the same key on all servers."
+                )
+
+    async def give_away(self) -> None:
+        """Has the hosts of this node give what they own to others; if there are no others, ends all in good order."""
+        self._keeper.leave()
+        deadline_s = time.monotonic() + _MOVED_WITHIN_S
+        while time.monotonic() < deadline_s:
+            with suppress(TransientError):
+                if self._is_last(await self._roster.view()) or not await self._hosts_here():
+                    return
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def leave(self, *, alone: bool) -> None:
+        """Takes part no longer. The last server of a cluster ends the actors: nobody would watch over them."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+        with suppress(TransientError):
+            view = await self._roster.view()
+            placement = view.placement
+            if alone or self._is_last(view):
+                hosts = (*placement.members, *placement.others)
+                await self._crew.drain(hosts, _HOST_PATIENCE_S)
+                if not alone:
+                    await self._crew.end_all(hosts)
+            await self._roster.leave(self._server.server_id)
+
+    def _is_last(self, view: View) -> bool:
+        return not [s for s in view.servers if s.server_id != self._server.server_id and not s.leaving]
+
+    async def _hosts_here(self) -> list[str]:
+        """The hosts that still live on this node. Raises `TransientError`."""
+        placement = await self._roster.placement()
+        names = (*placement.members, *placement.others)
+        nodes = await asyncio.gather(*(self._node_of(name, placement) for name in names))
+        return [name for name, node_id in zip(names, nodes, strict=True) if node_id == self._server.node_id]
+
+    async def _node_of(self, host_id: str, placement: Placement) -> str | None:
+        with suppress(LinkError, TimeoutError):
+            async with asyncio.timeout(_ANSWERS_WITHIN_S):
+                return (await self._crew.ask(host_id, placement)).node_id
+        return None
