@@ -65,6 +65,36 @@ def serve(
 
 
 @main.command()
+def scale(
+    hosts: Annotated[
+        str | None,
+        typer.Option(help="How many hosts there are to be: 1 to 256, or `auto` for as many as the servers have CPUs."),
+    ] = None,
+    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait for it.", min=1)] = 120.0,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="The data directory of a server with an embedded store (SATMETER_DATA_DIR).")
+    ] = None,
+    redis_url: Annotated[str | None, typer.Option(help="The servers' store (REDIS_URL).")] = None,
+) -> None:
+    """Show where the actors live; with --hosts, set how many hosts run them, and move actors there while they work."""
+    from .scale import HOSTS_MAX, ScaleError, show
+    from .scale import scale as set_scale
+
+    flags = {"SATMETER_DATA_DIR": data_dir, "REDIS_URL": redis_url}
+    settings = _load({name: value for name, value in flags.items() if value is not None})
+    count = int(hosts) if hosts is not None and hosts.isascii() and hosts.isdigit() else None
+    if hosts not in (None, "auto") and (count is None or not 1 <= count <= HOSTS_MAX):
+        typer.echo(f"--hosts: must be a number from 1 to {HOSTS_MAX}, or auto", err=True)
+        raise typer.Exit(2)
+    console = Console(soft_wrap=True)
+    try:
+        asyncio.run(show(settings, console) if hosts is None else set_scale(settings, count, timeout_s, console))
+    except ScaleError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+
+
+@main.command()
 def check() -> None:
     """Tell what is wrong with the configuration in the environment; the exit status is 1 when something is."""
     from .probes import probe

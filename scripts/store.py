@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import structlog
 from redis.asyncio import Redis
@@ -40,6 +40,7 @@ _BACKOFF_MIN_S: Final = 0.05
 _BACKOFF_MAX_S: Final = 5.0
 # A store that lived this long did not die of what its start did; the next one is started at once again.
 _STEADY_AFTER_S: Final = 10.0
+_URL_FILE: Final = "store.url"
 _LOG_TAIL_BYTES: Final = 2_000
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2), linux/prctl.h
 
@@ -87,7 +88,9 @@ class EmbeddedStore:
         except BaseException:
             await self.stop()
             raise
-        return f"unix://{quote(str(self._socket))}"
+        url = f"unix://{quote(str(self._socket))}"
+        (self._data_dir / _URL_FILE).write_text(url)
+        return url
 
     async def watch(self) -> None:
         """Starts the store anew whenever it died, until `stop` or cancellation. Never gives up, never raises."""
@@ -109,6 +112,7 @@ class EmbeddedStore:
         """Ends the store and gives the data directory free. May be called twice."""
         self._stopping = True
         await self._end_process()
+        (self._data_dir / _URL_FILE).unlink(missing_ok=True)
         if self._socket_dir is not None:
             shutil.rmtree(self._socket_dir, ignore_errors=True)
             self._socket_dir = None
@@ -215,6 +219,15 @@ class EmbeddedStore:
     def _log_tail(self) -> str:
         tail = self._log_file.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
         return f"The end of its log ({self._log_file}):\n{tail}"
+
+
+def running_store_url(data_dir: Path) -> str | None:
+    """The URL of the store that a server runs over this data directory; None when none does, or it was killed."""
+    try:
+        url = (data_dir / _URL_FILE).read_text()
+    except FileNotFoundError:
+        return None
+    return url if Path(unquote(url.removeprefix("unix://"))).is_socket() else None
 
 
 def _die_with_parent() -> Callable[[], None] | None:

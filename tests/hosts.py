@@ -74,7 +74,7 @@ class World:
         """The effects' pauses between two attempts: long enough for others to go on."""
         await _a_moment()
 
-    def host(self, passivate_after_s: float = 60.0) -> ActorHost:
+    def host(self, passivate_after_s: float = 60.0, host_id: str = "host-0") -> ActorHost:
         """A host that has not been started."""
         effects = Effects(
             self.lightning, self.model, FixedPrices(BTC), self.limits, pause=self.pause, now_ms=self.now_ms
@@ -85,7 +85,7 @@ class World:
             "demo": DemoBehaviour("haiku"),
         }
         return ActorHost(
-            "host-0", self.journal, effects, behaviours, passivate_after_s=passivate_after_s, now_ms=self.now_ms
+            host_id, self.journal, effects, behaviours, passivate_after_s=passivate_after_s, now_ms=self.now_ms
         )
 
     @asynccontextmanager

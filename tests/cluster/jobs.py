@@ -31,7 +31,10 @@ def wait_for(server: Served, job_id: str, state: str, timeout_s: float = 30.0) -
         answer = server.client.get(f"/jobs/{job_id}")
         return answer.status_code == 200 and bool(answer.json()["state"] == state)
 
-    wait_until(arrived, timeout_s, f"{state}; the job is {job(server, job_id)}")
+    try:
+        wait_until(arrived, timeout_s, state)
+    except TimeoutError:
+        raise TimeoutError(f"not {state}; the job is {job(server, job_id)}") from None
     return job(server, job_id)
 
 
