@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# One node of a cluster in the foreground, for containers:
+#   node.sh head [options of ray start]     Ray's head, without a server
+#   node.sh server [options of ray start]   joins the Ray cluster at RAY_ADDRESS, and serves
+# On SIGTERM the server drains its node first (15 s at most), then Ray ends. When one of the two ends by itself, so does
+# the other, and the exit status is not 0: the container runtime's restart policy starts both again.
+set -euo pipefail
+
+refuse() {
+    echo "node.sh: $*" >&2
+    exit 2
+}
+
+role=${1:-}
+shift || true
+case "$role" in head | server) ;; *) refuse "say which node this is: head or server" ;; esac
+
+# Whoever reaches Ray's ports can run code in its processes, which hold all keys.
+[ "${RAY_AUTH_MODE:-}" = token ] || refuse "set RAY_AUTH_MODE=token, on every node of the cluster"
+[ -n "${RAY_AUTH_TOKEN:-}" ] || [ -s "${RAY_AUTH_TOKEN_PATH:-}" ] ||
+    refuse "set RAY_AUTH_TOKEN, the same on every node (openssl rand -hex 32), or RAY_AUTH_TOKEN_PATH to a file with it"
+if [ "$role" = server ]; then
+    [ -n "${RAY_ADDRESS:-}" ] || refuse "set RAY_ADDRESS to HOST:PORT of Ray's head"
+    [ -n "${REDIS_URL:-}" ] || refuse "set REDIS_URL to the store that all nodes share"
+    [ -n "${MACAROON_ROOT_KEY:-}" ] ||
+        refuse "set MACAROON_ROOT_KEY, the same on every node (openssl rand -hex 32): a key of each node's own would" \
+            "make credentials of one node worthless on the next"
+fi
+
+export RAY_USAGE_STATS_ENABLED=0
+# Ray would wait 30 s for a node to become idle, longer than containers are given to stop; the server has drained by then.
+export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0
+ulimit -n "$(ulimit -Hn)"
+
+if [ -n "${KUBERAY_GEN_RAY_START_CMD:-}" ]; then
+    # KubeRay's own command, which refers to variables: a shell has to read it.
+    ray=(bash -c "exec $KUBERAY_GEN_RAY_START_CMD")
+else
+    # The object store stays at Ray's smallest: messages travel inline, and nothing of ours is ever put there.
+    ray=(ray start --block --object-store-memory 83886080)
+    if [ "$role" = head ]; then
+        ray+=(--head --port 6379 --include-dashboard=false)
+        # Ray takes the password of its store (RAY_REDIS_ADDRESS) from no variable.
+        if [ -n "${RAY_REDIS_ADDRESS:-}" ] && [ -n "${VALKEY_PASSWORD:-}" ]; then
+            ray+=(--redis-password "$VALKEY_PASSWORD")
+        fi
+    else
+        ray+=(--address "$RAY_ADDRESS")
+    fi
+    ray+=("$@")
+fi
+[ "$role" = server ] || exec "${ray[@]}"
+
+told=
+server_pid=
+tell_server() { [ -z "$server_pid" ] || kill -TERM "$server_pid" 2>/dev/null || true; }
+trap 'told=1; tell_server' TERM INT
+"${ray[@]}" &
+ray_pid=$!
+# It waits for the node that is just starting, up to a minute.
+satmeter serve --ray-address "$RAY_ADDRESS" &
+server_pid=$!
+[ -z "$told" ] || tell_server
+
+# A signal ends `wait` early: what counts is that both live.
+while kill -0 "$server_pid" 2>/dev/null && kill -0 "$ray_pid" 2>/dev/null; do
+    wait -n "$server_pid" "$ray_pid" || true
+done
+ended() {
+    while kill -0 "$1" 2>/dev/null; do wait "$1" || true; done
+}
+if kill -0 "$server_pid" 2>/dev/null; then
+    echo "node.sh: Ray ended by itself, ending the server" >&2
+    tell_server
+    ended "$server_pid"
+    exit 1
+fi
+status=0
+wait "$server_pid" || status=$?
+[ -n "$told" ] || echo "node.sh: the server ended by itself (status $status), ending Ray" >&2
+kill -TERM "$ray_pid" 2>/dev/null || true
+ended "$ray_pid"
+[ -n "$told" ] || [ "$status" -ne 0 ] || status=1
+exit "$status"
