@@ -15,6 +15,8 @@ from .messages import REPLIES
 from .ports import Append, Kept, Stored
 from .running import Deliver, Run, Running
 
+# Commands of one actor that wait for it. More of them would only wait longer than their callers do.
+_MAILBOX_MAX: Final = 1_024
 # After so many events a snapshot spares the next activation folding them.
 _SNAPSHOT_EVERY: Final = 64
 
@@ -93,6 +95,11 @@ class Activation:
     def idle(self) -> bool:
         """Whether it can be dropped from memory: nothing runs, nobody waits."""
         return not (self.mailbox or self.pump or self.running or self.waiting or self.watchers or self.errands)
+
+    @property
+    def full(self) -> bool:
+        """Whether as much waits as may wait."""
+        return len(self.mailbox) >= _MAILBOX_MAX
 
     @property
     def occupied(self) -> bool:

@@ -1,9 +1,7 @@
 """Ray: the only file that knows it. Joins a cluster, and starts, asks and ends the actor processes.
 
-The classes with the work in them are plain; what is here are thin shells around them that Ray runs. All shells are
-restarted by Ray when their process dies, hold nothing that must survive, and never rely on Ray repeating a call:
-the router does that, because it knows that commands are idempotent. They are detached: in a cluster of several servers,
-none of them owns the others' actors.
+Ray restarts the processes of actors that die, and never repeats a call: the router does that, because it knows that
+commands are idempotent. Hosts, oracle and treasury are detached: of several servers, none owns the others' actors.
 """
 
 from __future__ import annotations
@@ -11,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -21,16 +19,14 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ..config.logging import configure_logging
 from ..config.settings import Settings
-from .compose import build_host, build_oracle, build_parts, build_roster, build_treasury
 from .domain.pricing import BtcPrice
 from .keeper import HostReport, NoHostError
 from .messages import ANSWERS, CALLS, Answer, Call, Cancel
-from .ownership import Ownership
 from .placement import Placement
-from .ports import TransientError
+from .room import Solo
 from .router import LinkError, Router
+from .shells import HostShell, OracleShell, SoloShell, TreasuryShell, Wiring
 from .whereabouts import Owners
 
 _ORACLE: Final = "oracle"
@@ -41,6 +37,7 @@ _CONCURRENCY: Final = 1_000
 _OBJECT_STORE_BYTES: Final = 80 * 1024 * 1024
 _START_BACKOFF_S: Final = 0.2
 _NAME_CHARS: Final = 6
+_NAME_ATTEMPTS: Final = 25
 # Ray finds out after a quarter of a minute that a node died: an actor that does not answer twice in a row is started
 # anew elsewhere, one that has just been started after some more.
 _TENDS_WITHIN_S: Final = 1.5
@@ -48,107 +45,12 @@ _MISSES_MAX: Final = 2
 _STARTS_WITHIN: Final = 8
 
 
-class HostShell:
-    """An `ActorHost` in a process of its own, and its part in moving partitions."""
-
-    def __init__(self, settings: Mapping[str, Any], host_id: str) -> None:
-        self._settings = Settings(**settings)
-        configure_logging(self._settings.log_level)
-        self._host_id = host_id
-        self._node_id = _node_id()
-        self._starting: asyncio.Task[None] | None = None
-
-    async def submit(self, inbox_id: str, calls: bytes) -> None:
-        """See `ActorHost.submit`."""
-        await self._started()
-        await self._host.submit(inbox_id, CALLS.decode(calls))
-
-    async def collect(self, inbox_id: str) -> bytes:
-        """See `ActorHost.collect`."""
-        await self._started()
-        return ANSWERS.encode(await self._host.collect(inbox_id))
-
-    async def report(self, placement: bytes) -> bytes:
-        """Follows the plan, and says how it does."""
-        await self._started()
-        self._ownership.adopt(msgspec.json.decode(placement, type=Placement))
-        owned = len(self._host.partitions.owned)
-        return msgspec.json.encode(HostReport(self._node_id, self._ownership.placement.version, owned))
-
-    async def hand_over(self, placement: bytes, partitions: Sequence[int]) -> Sequence[int]:
-        """See `Peer.hand_over`."""
-        await self._started()
-        return await self._ownership.hand_over(msgspec.json.decode(placement, type=Placement), partitions)
-
-    async def drain(self, patience_s: float) -> None:
-        """Ends it in good order."""
-        if self._starting is not None:
-            await self._started()
-            self._ownership.close()
-            await self._host.stop(patience_s)
-
-    async def _started(self) -> None:
-        """Returns once it serves. The first call after a restart starts it, with the plan that the store holds."""
-        if self._starting is None:
-            self._starting = asyncio.create_task(self._start())
-        await asyncio.shield(self._starting)
-
-    async def _start(self) -> None:
-        parts = build_parts(self._settings)
-        self._host = build_host(self._host_id, self._settings, parts, ask_price)
-        self._ownership = Ownership(self._host_id, self._host, parts.journal, RayLink)
-        roster = build_roster(parts, cluster_name())
-        await self._host.start()
-        while True:
-            try:
-                self._ownership.adopt(await roster.placement())
-                break
-            except TransientError:
-                await asyncio.sleep(_START_BACKOFF_S)
-
-
-class OracleShell:
-    """The one `Oracle`."""
-
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        chosen = Settings(**settings)
-        configure_logging(chosen.log_level)
-        self._oracle = build_oracle(chosen)
-        self._node_id = _node_id()
-
-    async def price(self) -> BtcPrice:
-        """See `Oracle.price`."""
-        return await self._oracle.price()
-
-    async def node(self) -> str:
-        """The node it runs on, as soon as it serves."""
-        return self._node_id
-
-
-class TreasuryShell:
-    """The one `Treasury`."""
-
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._settings = Settings(**settings)
-        configure_logging(self._settings.log_level)
-        self._node_id = _node_id()
-        self._running: asyncio.Task[None] | None = None
-
-    async def node(self) -> str:
-        """The node it runs on. The first call after a restart sets it to work, so somebody must keep calling."""
-        if self._running is None or self._running.done():
-            parts = build_parts(self._settings)
-            treasury = build_treasury(self._settings, parts, connect_router(parts.journal.owners))
-            self._running = asyncio.create_task(treasury.run())
-        return self._node_id
-
-
 class RayLink:
-    """Implements `HostLink` and `Peer` for a host behind Ray."""
+    """Implements `HostLink` and `Peer` for a host behind Ray, and `Solo` for an actor's own process."""
 
-    def __init__(self, host_id: str) -> None:
+    def __init__(self, host_id: str, handle: Any = None) -> None:
         self._host_id = host_id
-        self._handle: Any = None
+        self._handle = handle
 
     async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
         """Hands calls over. Raises `LinkError`."""
@@ -167,6 +69,11 @@ class RayLink:
         """Tells the host the plan. Raises `NoHostError`, `LinkError`."""
         return msgspec.json.decode(await self._ask("report", msgspec.json.encode(placement)), type=HostReport)
 
+    async def occupied(self) -> bool | None:
+        """Whether the actor has something under way (see `Solo`). Raises `LinkError`."""
+        answer: bool | None = await self._ask("occupied")
+        return answer
+
     async def drain(self, patience_s: float) -> None:
         """Has the host end in good order. Raises `LinkError`."""
         await self._ask("drain", patience_s)
@@ -182,6 +89,42 @@ class RayLink:
         except RayError as error:
             self._handle = None
             raise LinkError(f"{self._host_id}: {type(error).__name__}") from error
+
+
+class RaySolos:
+    """Implements `Solos`: processes that end with the host that started them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings.model_dump()
+
+    async def start(self, actor_id: str, partition: int, epoch: int) -> Solo:
+        """Starts one under the actor's name (see `Solos`). Raises `LinkError`."""
+        options: dict[str, Any] = {
+            "name": actor_id,
+            "max_restarts": -1,
+            "max_task_retries": 0,
+            "max_concurrency": _CONCURRENCY,
+            "num_cpus": 0,
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(this_node(), soft=True),
+        }
+        begin: Any = ray.remote(SoloShell).options(**options).remote
+        # One of a host that died is ended by Ray, too, but perhaps not yet.
+        await self.end(actor_id)
+        for _ in range(_NAME_ATTEMPTS):
+            try:
+                handle = await asyncio.to_thread(partial(begin, _wiring, self._settings, actor_id, partition, epoch))
+            except ValueError:
+                await asyncio.sleep(_START_BACKOFF_S)  # The name is taken for another moment.
+                continue
+            link = RayLink(actor_id, handle)
+            await link.occupied()
+            return link
+        raise LinkError(f"the name {actor_id} is not free")
+
+    async def end(self, actor_id: str) -> None:
+        """Ends one at once."""
+        with contextlib.suppress(RayError, ValueError):
+            await asyncio.to_thread(_kill, actor_id)
 
 
 class RayCrew:
@@ -262,7 +205,7 @@ class RayCrew:
         }
         begin: Any = ray.remote(shell).options(**options).remote
         try:
-            await asyncio.to_thread(partial(begin, self._settings, *args))
+            await asyncio.to_thread(partial(begin, _wiring, self._settings, *args))
         except (RayError, ValueError) as error:
             raise LinkError(f"{name} can't be started: {type(error).__name__}") from error
 
@@ -274,8 +217,9 @@ def _kill(name: str) -> None:
     ray.kill(ray.get_actor(name), no_restart=True)
 
 
-def _node_id() -> str:
-    return str(ray.get_runtime_context().get_node_id())
+def _wiring() -> Wiring:
+    """What the shells are told of the cluster, in their own process."""
+    return Wiring(this_node(), cluster_name(), ask_price, RayLink, RaySolos, connect_router)
 
 
 async def ask_price() -> BtcPrice:
@@ -328,7 +272,7 @@ def cluster_name() -> str:
 
 def this_node() -> str:
     """The Ray node that this process has joined."""
-    return _node_id()
+    return str(ray.get_runtime_context().get_node_id())
 
 
 def leave() -> None:

@@ -25,6 +25,7 @@ from .adapters.stub_model import StubMessagesApi
 from .adapters.stub_node import KEY as STUB_KEY
 from .adapters.stub_node import URL as STUB_URL
 from .adapters.stub_node import StubNode
+from .dedicated import DedicatedHost, Solos
 from .domain.behaviour import Behaviour
 from .domain.demo import DemoBehaviour
 from .domain.invoices import Settle, Settlement
@@ -91,8 +92,10 @@ def build_roster(parts: Parts, cluster: str | None = None) -> Roster:
     return RedisRoster(parts.redis, cluster)
 
 
-def build_host(host_id: str, settings: Settings, parts: Parts, ask_price: AskPrice) -> ActorHost:
-    """A host with every kind of actor. Raises `ValueError` when a configured model has no price."""
+def build_host(
+    host_id: str, settings: Settings, parts: Parts, ask_price: AskPrice, only: str | None = None
+) -> ActorHost:
+    """A host with every kind of actor, or with room for one. Raises `ValueError` when a model has no price."""
     model = build_model(settings)
     prices = PriceCache(ask_price, settings.btc_price_usd_fallback, now_ms)
     effects = Effects(parts.lightning, model, prices, parts.limits, now_ms=now_ms)
@@ -101,6 +104,22 @@ def build_host(host_id: str, settings: Settings, parts: Parts, ask_price: AskPri
         parts.journal,
         effects,
         build_behaviours(settings),
+        passivate_after_s=settings.passivate_after_s,
+        now_ms=now_ms,
+        only=only,
+    )
+
+
+def build_dedicated_host(
+    host_id: str, settings: Settings, parts: Parts, ask_price: AskPrice, solos: Solos
+) -> DedicatedHost:
+    """A host that gives sessions and jobs processes of their own. Raises `ValueError` when a model has no price."""
+    return DedicatedHost(
+        host_id,
+        parts.journal,
+        solos,
+        build_host(host_id, settings, parts, ask_price),
+        rooms_max=settings.dedicated_max,
         passivate_after_s=settings.passivate_after_s,
         now_ms=now_ms,
     )

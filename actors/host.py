@@ -14,7 +14,7 @@ from .domain.behaviour import Behaviour, Command, Decision, Failed, History, Tak
 from .domain.errors import broken, not_found, too_many_waiting, unavailable
 from .effects import Effects
 from .inbox import AnyReply, Caller
-from .messages import Answer, Call, Cancel, NotOwner, Ping, Pong
+from .messages import Answer, Call, Cancel, NotOwner
 from .partitions import Partitions
 from .placement import partition_of
 from .ports import ConflictError, Due, FencedError, Journal, TransientError
@@ -25,14 +25,9 @@ from .ticker import Ticker
 _TURN_MAX: Final = 64
 _STORE_BACKOFF_FIRST_S: Final = 0.05
 _STORE_BACKOFF_MAX_S: Final = 1.0
-# Commands of one actor that wait for it. More of them would only wait longer than their callers do.
-_MAILBOX_MAX: Final = 1_024
-# Actors at work at once. With more than about a second's worth, the host takes no further calls until some are done.
-_AT_WORK_MAX: Final = 2_000
 # An event stands for at least one entry of the history, but for a few that stand for none.
 _HISTORY_SLACK: Final = 100
-# How long a caller waits for a store that doesn't answer before it is told so.
-_STORE_PATIENCE_S: Final = 5.0
+_STORE_PATIENCE_S: Final = 5.0  # after which a caller is told that the store doesn't answer
 _SWEEP_S: Final = 5.0
 _log = structlog.get_logger(__name__)
 
@@ -42,6 +37,7 @@ class ActorHost:
 
     What it answers is written: a command is acknowledged only after its events are in the journal. If a call to it
     fails, the command may or may not have been carried out, and may be sent again: every command is idempotent.
+    `only`: the one actor that it runs, in a partition that another host owns. `kinds`: the prefixes of ids it can run.
     """
 
     def __init__(
@@ -53,21 +49,26 @@ class ActorHost:
         *,
         passivate_after_s: float = 60.0,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        only: str | None = None,
     ) -> None:
         self._journal = journal
         self._effects = effects
         self._behaviours = behaviours
+        self.kinds: Collection[str] = behaviours.keys()
         self._passivate_after_s = passivate_after_s
         self._now_ms = now_ms
         self.partitions = Partitions(
-            host_id, journal, busy=self._busy_partitions, drop=self._drop_partition, accept=self._accept
+            host_id,
+            journal,
+            busy=self._busy_partitions,
+            drop=self._drop_partition,
+            accept=self._accept,
         )
         self._activations: dict[str, Activation] = {}
-        self._reception = Reception(self._accept)
-        self._workload = Workload(_AT_WORK_MAX)
+        self._reception = Reception(self.partitions, self.kinds, self.serve, only)
+        self._workload = Workload()
         self._ticker = Ticker(self._due, self._wake, now_ms)
         self._tasks: list[asyncio.Task[None]] = []
-        self._stopping = False
 
     # Life
 
@@ -84,9 +85,14 @@ class ActorHost:
             await self.partitions.claim(partitions)
             await self._ticker.scan()
 
+    async def lend(self, partition: int, epoch: int) -> None:
+        """Works in a partition that its owner claimed, with the owner's epoch. Raises `TransientError`."""
+        self.partitions.borrow(partition, epoch)
+        await self._ticker.scan()
+
     async def stop(self, patience_s: float = 5.0) -> None:
         """Takes no more calls, lets model calls end for `patience_s`, and stops. What is cut off is taken up later."""
-        self._stopping = True
+        self._reception.closed = True
         self.partitions.cancel()
         for task in self._tasks:
             task.cancel()
@@ -101,6 +107,11 @@ class ActorHost:
     def live_actors(self) -> int:
         """How many actors are in memory."""
         return len(self._activations)
+
+    @property
+    def occupied(self) -> bool:
+        """Whether any actor has something under way."""
+        return any(activation.occupied for activation in self._activations.values())
 
     def _busy(self) -> list[asyncio.Task[None]]:
         tasks = [task for activation in self._activations.values() for task in activation.running.tasks]
@@ -118,24 +129,17 @@ class ActorHost:
         return await self._reception.collect(inbox_id)
 
     def _accept(self, call: Call, caller: Caller) -> None:
-        if isinstance(call.command, Ping):
-            caller.answer(Pong())
-        elif self._stopping:
-            caller.answer(unavailable("The server is restarting and"))
-        elif (partition := partition_of(call.actor_id)) not in self.partitions:
-            caller.answer(NotOwner())
-        elif self.partitions.puts_aside(partition, call, caller):
-            return
-        elif call.actor_id.partition("_")[0] not in self._behaviours:
-            caller.answer(not_found("id"))
-        else:
-            self._deliver(call.actor_id, Envelope(call.command, caller, time.monotonic(), call.resent))
+        self._reception.accept(call, caller)
+
+    def serve(self, call: Call, caller: Caller) -> None:
+        """Takes a call of an actor that is this host's own."""
+        self._deliver(call.actor_id, Envelope(call.command, caller, time.monotonic(), call.resent))
 
     def _deliver(self, actor_id: str, envelope: Envelope) -> None:
         activation = self._activations.get(actor_id)
         if activation is None:
             activation = self._activations[actor_id] = self._activation(actor_id)
-        if envelope.caller is not None and len(activation.mailbox) >= _MAILBOX_MAX:
+        if envelope.caller is not None and activation.full:
             envelope.caller.answer(too_many_waiting())
             return
         activation.mailbox.append(envelope)
@@ -149,14 +153,12 @@ class ActorHost:
             if self._activations.get(actor_id) is activation:
                 self._deliver(actor_id, Envelope(outcome, None, time.monotonic()))
 
-        behaviour = self._behaviours[actor_id.partition("_")[0]]
-        activation = Activation(
-            actor_id, partition_of(actor_id), behaviour, self._effects.run, deliver, time.monotonic()
-        )
+        behaviour, run = self._behaviours[actor_id.partition("_")[0]], self._effects.run
+        activation = Activation(actor_id, partition_of(actor_id), behaviour, run, deliver, time.monotonic())
         return activation
 
     def _wake(self, actor_id: str) -> None:
-        if not self._stopping and partition_of(actor_id) in self.partitions:
+        if self._reception.serves(actor_id) and not self._reception.closed:
             self._deliver(actor_id, Envelope(Wake(), None, time.monotonic()))
 
     # The mailbox

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .dedicated import DedicatedHost
 from .host import ActorHost
 from .messages import Answer, Call, Cancel
 
@@ -11,7 +12,7 @@ from .messages import Answer, Call, Cancel
 class LocalLink:
     """Implements `HostLink` for a host in this process."""
 
-    def __init__(self, host: ActorHost) -> None:
+    def __init__(self, host: ActorHost | DedicatedHost) -> None:
         self._host = host
 
     async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from .host import ActorHost
+from .partitions import Partitions
 from .placement import NO_PLACEMENT, Placement, owned_by
 from .ports import Journal, TransientError
 from .router import LinkError
@@ -34,13 +34,23 @@ class Peer(Protocol):
         ...
 
 
+class Host(Protocol):
+    """A host of either placement."""
+
+    partitions: Partitions
+
+    async def take(self, partitions: Collection[int]) -> None:
+        """Takes partitions over. Raises `TransientError`."""
+        ...
+
+
 class Ownership:
     """One host's part in moving partitions. A new owner asks for what it is to have; nobody gives away unasked.
 
     So nothing stops being served before there is somebody to serve it, and a dead owner is found by asking it.
     """
 
-    def __init__(self, host_id: str, host: ActorHost, journal: Journal, peer: Callable[[str], Peer]) -> None:
+    def __init__(self, host_id: str, host: Host, journal: Journal, peer: Callable[[str], Peer]) -> None:
         self._host_id = host_id
         self._host = host
         self._journal = journal

@@ -70,6 +70,10 @@ class Partitions:
         claimed: Mapping[int, int] = await self._journal.claim(sorted(partitions), self._host_id)
         self._epochs.update(claimed)
 
+    def borrow(self, partition: int, epoch: int) -> None:
+        """Writes to a partition with the epoch of its owner, until the owner or another host raises it."""
+        self._epochs[partition] = epoch
+
     def give(self, partitions: Collection[int], patience_s: float) -> None:
         """Gives these away, each within `patience_s`."""
         now_s = time.monotonic()

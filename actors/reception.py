@@ -4,22 +4,60 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
+from .domain.errors import not_found, unavailable
 from .inbox import Caller, Inbox
-from .messages import Answer, Call, Cancel
+from .messages import Answer, Call, Cancel, NotOwner, Ping, Pong
+from .partitions import Partitions
+from .placement import partition_of
 
+# Actors at work at once. With more than about a second's worth, the host takes no further calls until some are done.
+_AT_WORK_MAX: Final = 2_000
 _LONG_POLL_S: Final = 20.0
 _INBOX_LIFE_S: Final = 90.0
 
 
 class Reception:
-    """Takes calls in batches, hands each to `accept`, and keeps the answers until their router fetches them."""
+    """Takes calls in batches, and keeps the answers until their router fetches them.
 
-    def __init__(self, accept: Callable[[Call, Caller], None]) -> None:
-        self._accept = accept
+    Calls for actors that are the host's own go to `serve`. `kinds`: the prefixes of ids that exist. `only`: the one
+    actor that a process of its own is there for. When `closed`, no calls are served any more.
+    """
+
+    def __init__(
+        self,
+        partitions: Partitions,
+        kinds: Collection[str],
+        serve: Callable[[Call, Caller], None],
+        only: str | None = None,
+    ) -> None:
+        self._partitions = partitions
+        self._kinds = kinds
+        self._serve = serve
+        self._only = only
         self._inboxes: dict[str, Inbox] = {}
+        self.closed = False
+
+    def accept(self, call: Call, caller: Caller) -> None:
+        """Has a call served, or says where or why not."""
+        if isinstance(call.command, Ping):
+            caller.answer(Pong())
+        elif self.closed:
+            caller.answer(unavailable("The server is restarting and"))
+        elif not self.serves(call.actor_id):
+            caller.answer(NotOwner())
+        elif self._partitions.puts_aside(partition_of(call.actor_id), call, caller):
+            return
+        elif call.actor_id.partition("_")[0] not in self._kinds:
+            caller.answer(not_found("id"))
+        else:
+            self._serve(call, caller)
+
+    def serves(self, actor_id: str) -> bool:
+        """Whether the actor is this host's own."""
+        return partition_of(actor_id) in self._partitions and self._only in (None, actor_id)
 
     def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
         """Takes calls; their answers go to the inbox."""
@@ -28,7 +66,7 @@ class Reception:
             if isinstance(call, Cancel):
                 inbox.cancel(call.call_id)
             else:
-                self._accept(call, inbox.caller(call.call_id))
+                self.accept(call, inbox.caller(call.call_id))
 
     async def collect(self, inbox_id: str) -> list[Answer]:
         """The answers that are ready; waits some seconds for the first."""
@@ -54,7 +92,7 @@ class Reception:
 class Workload:
     """How many actors are at work; whoever brings more waits while there are too many."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int = _AT_WORK_MAX) -> None:
         self._most = most
         self._count = 0
         self._eased = asyncio.Event()

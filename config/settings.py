@@ -68,6 +68,18 @@ class Settings(BaseSettings):
         ge=1,
         le=256,
     )
+    placement: Literal["shared", "dedicated"] = _var(
+        "SATMETER_PLACEMENT",
+        "shared",
+        "`shared` runs thousands of sessions and jobs in each host; `dedicated` gives each a process of its own.",
+    )
+    dedicated_max: int = _var(
+        "SATMETER_DEDICATED_MAX",
+        32,
+        "Processes of `dedicated` sessions and jobs at once, for each host.",
+        ge=1,
+        le=1_000,
+    )
     passivate_after_s: float = _var(
         "SATMETER_PASSIVATE_AFTER_S", 60.0, "Idle seconds after which an actor leaves memory.", gt=0
     )

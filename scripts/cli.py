@@ -57,7 +57,7 @@ def serve(
     from .probes import store_problems
 
     _refuse(asyncio.run(store_problems(settings)))
-    prepare_ray(own_cluster=settings.ray_address is None)
+    prepare_ray(settings.ray_address)
     # Last, as it loads Ray and all else: what is wrong with the settings is told at once, not seconds later.
     from .serve import run
 

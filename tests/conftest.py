@@ -36,6 +36,14 @@ async def redis(store_url: str) -> AsyncIterator[Redis]:
     await client.aclose()
 
 
+@pytest.fixture(params=["shared", "dedicated"])
+def placement(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The test runs twice: with all actors in one host, and with each in one of its own."""
+    chosen: str = request.param
+    monkeypatch.setattr("tests.hosts.PLACEMENT", chosen)
+    return chosen
+
+
 @pytest.fixture(autouse=True)
 def _no_ray_in_unit_tests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if not any(request.path.is_relative_to(folder) for folder in _WITHOUT_RAY):

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from satmeter.actors.adapters.redis_journal import RedisJournal
+from satmeter.actors.dedicated import DedicatedHost
 from satmeter.actors.domain.behaviour import Behaviour
 from satmeter.actors.domain.demo import DemoBehaviour
 from satmeter.actors.domain.job import GetJob, JobState, JobView
@@ -49,6 +50,43 @@ class LossyJournal(RedisJournal):
             raise TransientError("lost on the way back")
 
 
+AnyHost = ActorHost | DedicatedHost
+PLACEMENT = "shared"
+"""How the hosts of a world run their actors, if it doesn't say; see the fixture `placement`."""
+
+
+class LocalSolo(LocalLink):
+    """An actor's own host, in this process. Implements `Solo`."""
+
+    def __init__(self, host: ActorHost) -> None:
+        super().__init__(host)
+        self.host = host
+
+    async def occupied(self) -> bool | None:
+        return self.host.occupied if self.host.live_actors else None
+
+
+class LocalSolos:
+    """Implements `Solos` without processes."""
+
+    def __init__(self, world: World, passivate_after_s: float) -> None:
+        self._world = world
+        self._passivate_after_s = passivate_after_s
+        self.running: dict[str, LocalSolo] = {}
+
+    async def start(self, actor_id: str, partition: int, epoch: int) -> LocalSolo:
+        await self.end(actor_id)
+        host = self._world.host(self._passivate_after_s, actor_id, only=actor_id)
+        solo = self.running[actor_id] = LocalSolo(host)
+        await host.start()
+        await host.lend(partition, epoch)
+        return solo
+
+    async def end(self, actor_id: str) -> None:
+        if (solo := self.running.pop(actor_id, None)) is not None:
+            await solo.host.stop(patience_s=0)
+
+
 @dataclass
 class World:
     """What lies outside, which outlives hosts."""
@@ -60,6 +98,7 @@ class World:
     job_terms: JobTerms = replace(JOB_TERMS, invoice_expiry_s=60)
     session_terms: SessionTerms = HOST_SESSION_TERMS
     offset_ms: int = 0
+    dedicated: bool = field(default_factory=lambda: PLACEMENT == "dedicated")
     journal: LossyJournal = field(init=False)
 
     def __post_init__(self) -> None:
@@ -74,7 +113,7 @@ class World:
         """The effects' pauses between two attempts: long enough for others to go on."""
         await _a_moment()
 
-    def host(self, passivate_after_s: float = 60.0, host_id: str = "host-0") -> ActorHost:
+    def host(self, passivate_after_s: float = 60.0, host_id: str = "host-0", only: str | None = None) -> ActorHost:
         """A host that has not been started."""
         effects = Effects(
             self.lightning, self.model, FixedPrices(BTC), self.limits, pause=self.pause, now_ms=self.now_ms
@@ -85,13 +124,31 @@ class World:
             "demo": DemoBehaviour("haiku"),
         }
         return ActorHost(
-            host_id, self.journal, effects, behaviours, passivate_after_s=passivate_after_s, now_ms=self.now_ms
+            host_id,
+            self.journal,
+            effects,
+            behaviours,
+            passivate_after_s=passivate_after_s,
+            now_ms=self.now_ms,
+            only=only,
+        )
+
+    def dedicated_host(self, passivate_after_s: float = 60.0, rooms_max: int = 8) -> DedicatedHost:
+        """One that gives each actor a host of its own."""
+        return DedicatedHost(
+            "host-0",
+            self.journal,
+            LocalSolos(self, passivate_after_s),
+            self.host(passivate_after_s),
+            rooms_max=rooms_max,
+            passivate_after_s=passivate_after_s,
+            now_ms=self.now_ms,
         )
 
     @asynccontextmanager
-    async def serving(self, passivate_after_s: float = 60.0) -> AsyncIterator[tuple[ActorHost, Router]]:
+    async def serving(self, passivate_after_s: float = 60.0) -> AsyncIterator[tuple[AnyHost, Router]]:
         """A host that owns everything, and a router to it. At the end it stops without waiting for anything."""
-        host = self.host(passivate_after_s)
+        host = self.dedicated_host(passivate_after_s) if self.dedicated else self.host(passivate_after_s)
         await host.start(range(PARTITIONS))
         router = Router(self.journal.owners, {"host-0": LocalLink(host)}.__getitem__)
         try:

@@ -18,6 +18,8 @@ from satmeter.actors.ports import Append, TransientError
 from satmeter.actors.router import Router
 from tests.hosts import World, job_in, until
 
+pytestmark = pytest.mark.usefixtures("placement")
+
 JOB = "job_abcdefghijklmnopqrstuvwxyz012345"
 
 

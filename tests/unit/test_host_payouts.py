@@ -20,6 +20,8 @@ from satmeter.actors.ports import TransientError
 from tests.host_sessions import GRANT, SES, opened, show
 from tests.hosts import World, until
 
+pytestmark = pytest.mark.usefixtures("placement")
+
 
 @pytest.fixture
 def world(redis: Redis) -> World:

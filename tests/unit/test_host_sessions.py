@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import pytest
@@ -22,10 +23,13 @@ from satmeter.actors.domain.session_api import (
     TopUp,
     TopUpInvoice,
 )
+from satmeter.actors.messages import WireReply
 from satmeter.actors.ports import TransientError
 from satmeter.actors.router import Router
 from tests.host_sessions import GRANT, SES, answered, ask, ledger, opened, show
 from tests.hosts import World, until
+
+pytestmark = pytest.mark.usefixtures("placement")
 
 
 @pytest.fixture
@@ -166,11 +170,16 @@ async def test_a_stream_gives_text_as_it_comes_and_joiners_get_all_of_it(world: 
         async with aclosing(first):
             pending = asyncio.create_task(anext(first))
             await world.model.piece_gate.wait_for_arrival()
-            joined = asyncio.create_task(_streamed(router, ask(2, key="k", stream=True)))
+            # Lets the first piece through, and holds the others until somebody has joined.
             world.model.piece_gate.open()
+            world.model.piece_gate.close()
             delta = await pending
             assert isinstance(delta, TextDelta)
             texts.append(delta.text)
+            second = router.stream(SES, ask(2, key="k", stream=True))
+            assert await anext(second) == delta
+            joined = asyncio.create_task(_rest_of(second, delta.text))
+            world.model.piece_gate.open()
             last: object = None
             async for reply in first:
                 if isinstance(reply, TextDelta):
@@ -181,8 +190,12 @@ async def test_a_stream_gives_text_as_it_comes_and_joiners_get_all_of_it(world: 
 
 
 async def _streamed(router: Router, command: Ask) -> tuple[str, object]:
-    text, last = "", None
-    async for reply in router.stream(SES, command):
+    return await _rest_of(router.stream(SES, command))
+
+
+async def _rest_of(replies: AsyncGenerator[WireReply, None], text: str = "") -> tuple[str, object]:
+    last = None
+    async for reply in replies:
         if isinstance(reply, TextDelta):
             text += reply.text
         last = reply

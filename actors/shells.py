@@ -1,0 +1,200 @@
+"""What runs in the actor processes: thin shells around the plain classes, restarted by Ray when their process dies.
+
+They hold nothing that must survive. `asyncio` work begins with a call, so each is started by the first one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from ..config.logging import configure_logging
+from ..config.settings import Settings
+from .compose import (
+    AskPrice,
+    Parts,
+    build_dedicated_host,
+    build_host,
+    build_oracle,
+    build_parts,
+    build_roster,
+    build_treasury,
+)
+from .dedicated import DedicatedHost, Solos
+from .domain.pricing import BtcPrice
+from .host import ActorHost
+from .keeper import HostReport
+from .messages import ANSWERS, CALLS
+from .ownership import Ownership, Peer
+from .placement import Placement
+from .ports import TransientError
+from .router import Router
+from .whereabouts import Owners
+
+_START_BACKOFF_S: Final = 0.2
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """The cluster as a process in it sees it: where it is, and how it reaches the others."""
+
+    node_id: str
+    cluster_name: str
+    ask_price: AskPrice
+    peer: Callable[[str], Peer]
+    solos: Callable[[Settings], Solos]
+    router: Callable[[Owners], Router]
+
+
+Wire = Callable[[], Wiring]
+"""Found out in the process itself; it travels there as a name."""
+
+
+def _settings(values: Mapping[str, Any]) -> Settings:
+    # They come as plain values: another version of the program may have sent them.
+    settings = Settings(**values)
+    configure_logging(settings.log_level)
+    return settings
+
+
+class HostShell:
+    """A host in a process of its own, and its part in moving partitions."""
+
+    def __init__(self, wire: Wire, settings: Mapping[str, Any], host_id: str) -> None:
+        self._settings = _settings(settings)
+        self._wiring = wire()
+        self._host_id = host_id
+        self._starting: asyncio.Task[None] | None = None
+
+    async def submit(self, inbox_id: str, calls: bytes) -> None:
+        """See `ActorHost.submit`."""
+        await self._started()
+        await self._host.submit(inbox_id, CALLS.decode(calls))
+
+    async def collect(self, inbox_id: str) -> bytes:
+        """See `ActorHost.collect`."""
+        await self._started()
+        return ANSWERS.encode(await self._host.collect(inbox_id))
+
+    async def report(self, placement: bytes) -> bytes:
+        """Follows the plan, and says how it does."""
+        await self._started()
+        self._ownership.adopt(msgspec.json.decode(placement, type=Placement))
+        owned = len(self._host.partitions.owned)
+        node_id = self._wiring.node_id
+        return msgspec.json.encode(HostReport(node_id, self._ownership.placement.version, owned))
+
+    async def hand_over(self, placement: bytes, partitions: Sequence[int]) -> Sequence[int]:
+        """See `Peer.hand_over`."""
+        await self._started()
+        return await self._ownership.hand_over(msgspec.json.decode(placement, type=Placement), partitions)
+
+    async def drain(self, patience_s: float) -> None:
+        """Ends it in good order."""
+        if self._starting is not None:
+            await self._started()
+            self._ownership.close()
+            await self._host.stop(patience_s)
+
+    async def _started(self) -> None:
+        """Returns once it serves. The first call after a restart starts it, with the plan that the store holds."""
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start())
+        await asyncio.shield(self._starting)
+
+    async def _start(self) -> None:
+        parts = build_parts(self._settings)
+        self._host = self._build(parts)
+        self._ownership = Ownership(self._host_id, self._host, parts.journal, self._wiring.peer)
+        roster = build_roster(parts, self._wiring.cluster_name)
+        await self._host.start()
+        self._ownership.adopt(await _patiently(roster.placement))
+
+    def _build(self, parts: Parts) -> ActorHost | DedicatedHost:
+        host_id, settings, wiring = self._host_id, self._settings, self._wiring
+        if settings.placement == "dedicated":
+            return build_dedicated_host(host_id, settings, parts, wiring.ask_price, wiring.solos(settings))
+        return build_host(host_id, settings, parts, wiring.ask_price)
+
+
+class SoloShell:
+    """An `ActorHost` with room for one actor, in the partition of the host that started it."""
+
+    def __init__(self, wire: Wire, settings: Mapping[str, Any], actor_id: str, partition: int, epoch: int) -> None:
+        self._settings = _settings(settings)
+        self._ask_price = wire().ask_price
+        self._place = actor_id, partition, epoch
+        self._starting: asyncio.Task[None] | None = None
+
+    async def submit(self, inbox_id: str, calls: bytes) -> None:
+        """See `ActorHost.submit`."""
+        await self._started()
+        await self._host.submit(inbox_id, CALLS.decode(calls))
+
+    async def collect(self, inbox_id: str) -> bytes:
+        """See `ActorHost.collect`."""
+        await self._started()
+        return ANSWERS.encode(await self._host.collect(inbox_id))
+
+    async def occupied(self) -> bool | None:
+        """See `Solo.occupied`."""
+        await self._started()
+        return self._host.occupied if self._host.live_actors else None
+
+    async def _started(self) -> None:
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start())
+        await asyncio.shield(self._starting)
+
+    async def _start(self) -> None:
+        actor_id, partition, epoch = self._place
+        self._host = build_host(actor_id, self._settings, build_parts(self._settings), self._ask_price, only=actor_id)
+        await self._host.start()
+        await _patiently(lambda: self._host.lend(partition, epoch))
+
+
+async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Waits for the store, for as long as it takes."""
+    while True:
+        try:
+            return await call()
+        except TransientError:
+            await asyncio.sleep(_START_BACKOFF_S)
+
+
+class OracleShell:
+    """The one `Oracle`."""
+
+    def __init__(self, wire: Wire, settings: Mapping[str, Any]) -> None:
+        self._oracle = build_oracle(_settings(settings))
+        self._node_id = wire().node_id
+
+    async def price(self) -> BtcPrice:
+        """See `Oracle.price`."""
+        return await self._oracle.price()
+
+    async def node(self) -> str:
+        """The node it runs on, as soon as it serves."""
+        return self._node_id
+
+
+class TreasuryShell:
+    """The one `Treasury`."""
+
+    def __init__(self, wire: Wire, settings: Mapping[str, Any]) -> None:
+        self._settings = _settings(settings)
+        self._wiring = wire()
+        self._running: asyncio.Task[None] | None = None
+
+    async def node(self) -> str:
+        """The node it runs on. The first call after a restart sets it to work, so somebody must keep calling."""
+        if self._running is None or self._running.done():
+            parts = build_parts(self._settings)
+            treasury = build_treasury(self._settings, parts, self._wiring.router(parts.journal.owners))
+            self._running = asyncio.create_task(treasury.run())
+        return self._wiring.node_id
