@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from decimal import Decimal
+from enum import IntEnum
 from typing import Protocol
 
 import msgspec
@@ -51,13 +52,22 @@ class ConflictError(PortError):
     """The journal is not at the version that the writer expected: what it holds of this actor is void."""
 
 
+class Urgency(IntEnum):
+    """Who waits for an invoice: somebody who has paid us before, somebody new, or nobody yet."""
+
+    PAID = 0
+    NEW = 1
+    AHEAD = 2
+
+
 class InvoiceOrder(msgspec.Struct, frozen=True):
-    """An invoice to be made: whole sats, its text, its life, and the actor it belongs to."""
+    """An invoice to be made: whole sats, its text, its life, the actor it belongs to, and how urgent it is."""
 
     amount_sats: int
     memo: str
     expiry_s: int
     actor_id: str
+    urgency: Urgency = Urgency.NEW
 
 
 class Lightning(Protocol):
@@ -102,6 +112,26 @@ class Lightning(Protocol):
 
     async def close(self) -> None:
         """Ends connections."""
+        ...
+
+
+class Bindings(Protocol):
+    """Whose the invoices are that were made ahead, which their own data at the node can't tell."""
+
+    async def bind(self, payment_hash: str, actor_id: str, keep_ms: int) -> bool:
+        """Makes an invoice this actor's, for `keep_ms` or, once it was paid, for good.
+
+        False when it is somebody's already, or was paid before it was anybody's. Raises `TransientError`: then nobody
+        may be shown the invoice.
+        """
+        ...
+
+    async def owners_of_paid(self, payment_hashes: Sequence[str]) -> Mapping[str, str | None]:
+        """Whose these paid invoices are; keeps that for good, as the node may tell of a payment again at any time.
+
+        None for one that is nobody's, and can't be bound any more; it is left out when this was told before. Raises
+        `TransientError`.
+        """
         ...
 
 

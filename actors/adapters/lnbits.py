@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 import httpx
@@ -15,8 +16,9 @@ import msgspec
 from ..domain.invoices import Invoice, Settlement
 from ..domain.payouts import PayoutReport, PayoutTarget
 from ..ports import InvoiceOrder, PermanentError, PortError, TransientError
-from . import lnbits_payouts
+from . import lnbits_lookups, lnbits_payouts
 from .lnbits_hints import websocket_hints
+from .lnbits_lanes import InvoiceLane
 from .lnbits_wire import (
     ACTOR,
     TAG,
@@ -39,6 +41,8 @@ _TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
 # LNbits pays one invoice at a time for each wallet. What waits for that within LNbits is out of our sight, and would be
 # paid long after we gave it up; and slow payments must not take the slots of those who ask whether they were paid.
 _PAYOUTS_AT_ONCE: Final = 1
+# LNbits asks its node about each pending one, which may take long: those who ask about invoices must not wait for it.
+_PAYOUT_LOOK_UPS_AT_ONCE: Final = 2
 _KEY_HEADER: Final = "X-Api-Key"
 _UNKNOWN_PAYMENT: Final = "payment does not exist"
 
@@ -78,8 +82,11 @@ class _Key(msgspec.Struct, frozen=True):
 class LnbitsLightning:
     """Implements `ports.Lightning` with a wallet's invoice key, which can't spend, and its admin key for payouts.
 
-    Every call ends within `timeout_s`, its wait for one of `concurrency` slots included; payouts wait for one of their
-    own. Neither keys nor addresses are ever put into an exception. `transport` and `hints` are the stub node's way in.
+    Every call ends within `timeout_s`, its wait for one of `concurrency` slots included. A quarter of the slots is for
+    questions, which never wait for invoices that are made; the others are for these, see `InvoiceLane`. Payouts have
+    slots of their own, and look-ups may wait longer, in a line that shortens by many at once: see `LookUps`.
+
+    Neither keys nor addresses are ever put into an exception. `transport` and `hints` are the stub node's way in.
     """
 
     def __init__(
@@ -97,9 +104,15 @@ class LnbitsLightning:
         self._asking = _Key.of(invoice_key)
         self._spending = None if admin_key is None else _Key.of(admin_key)
         self._timeout_s = timeout_s
-        self._slots = asyncio.Semaphore(concurrency)
+        questions = max(1, concurrency // 4)
+        invoices = max(1, concurrency - questions)
+        self._question_slots = asyncio.Semaphore(questions)
+        self._invoices = InvoiceLane(invoices, patience_s=timeout_s)
         self._payout_slots = asyncio.Semaphore(_PAYOUTS_AT_ONCE)
-        connections = concurrency + _PAYOUTS_AT_ONCE
+        self._payout_look_up_slots = asyncio.Semaphore(_PAYOUT_LOOK_UPS_AT_ONCE)
+        # Not all of the slots, so that thousands of look-ups leave room for the other questions.
+        self._look_ups = lnbits_lookups.LookUps(self._look_up, self._list_by_hashes, max(1, questions // 2))
+        connections = questions + invoices + _PAYOUTS_AT_ONCE + _PAYOUT_LOOK_UPS_AT_ONCE
         self._hints = hints or (lambda: websocket_hints(url, invoice_key, open_timeout_s=timeout_s))
         self._client = httpx.AsyncClient(
             base_url=url,
@@ -112,7 +125,10 @@ class LnbitsLightning:
         self._payments = self._client.build_request("GET", "/api/v1/payments").url
 
     async def create_invoice(self, order: InvoiceOrder) -> Invoice:
-        """Makes an invoice, and holds it to what was ordered. Raises `TransientError` or `PermanentError`."""
+        """Makes an invoice, and holds it to what was ordered. Raises `TransientError` or `PermanentError`.
+
+        It is turned away at once, with `retry_after_s`, when so many wait before it that it could not be made in time.
+        """
         body = {
             "out": False,  # LNbits's default is to pay
             "unit": "sat",
@@ -121,7 +137,8 @@ class LnbitsLightning:
             "expiry": order.expiry_s,
             "extra": {"tag": TAG, ACTOR: order.actor_id},
         }
-        return read_new_invoice(self._good(await self._ask("POST", self._payments, json=body)), order)
+        answer = await self._ask("POST", self._payments, json=body, turn=self._invoices.turn(order.urgency))
+        return read_new_invoice(self._good(answer), order)
 
     async def lookup(self, payment_hash: str) -> Settlement | None:
         """The settled incoming payment with this hash, by the node's own word. None while unpaid or unknown.
@@ -129,20 +146,7 @@ class LnbitsLightning:
         Raises `TransientError`, and `PermanentError` when the payment exists but the node does not show it to our key:
         for a wrong key, LNbits answers with the bare status of anybody's payment, even of one that went out.
         """
-        if not is_payment_hash(payment_hash):
-            return None
-        answer = await self._ask("GET", f"/api/v1/payments/{payment_hash}")
-        # Only LNbits's own words: taking a proxy's 404 for "unknown" would let a paid invoice lapse.
-        if answer.status == 404 and _UNKNOWN_PAYMENT in (detail_of(answer.body) or "").lower():
-            return None
-        status = read(self._good(answer), Status)
-        if status.details is None:
-            raise PermanentError("the Lightning node shows no details: the invoice key is not that of the wallet")
-        if status.details.payment_hash != payment_hash:
-            raise rubbish("another payment than the one that was asked for")
-        if status.details.amount < 0:
-            return await self._incoming(payment_hash)
-        return status.details.settlement() if status.paid else None
+        return await self._look_ups.look_up(payment_hash) if is_payment_hash(payment_hash) else None
 
     async def settlements(self, limit: int, offset: int = 0) -> Sequence[Settlement]:
         """Our settled payments, the newest first. Raises `TransientError` or `PermanentError`."""
@@ -157,7 +161,7 @@ class LnbitsLightning:
         """
         order = lnbits_payouts.payment_order(target, actor_id)
         key = self._spending_key()
-        answer = await self._ask("POST", self._payments, json=order, key=key, slots=self._payout_slots)
+        answer = await self._ask("POST", self._payments, json=order, key=key, turn=self._payout_slots)
         report = lnbits_payouts.read_order_answer(answer.status, answer.body, target, actor_id)
         if report is None:
             raise TransientError(self._said(answer), answer.retry_after_s)
@@ -168,8 +172,8 @@ class LnbitsLightning:
 
         It is asked for with the key that paid: the wallet of another key would know nothing of a payment made.
         """
-        query = lnbits_payouts.payment_query(target)
-        answer = await self._ask("GET", lnbits_payouts.PATH, params=query, key=self._spending_key())
+        query, key = lnbits_payouts.payment_query(target), self._spending_key()
+        answer = await self._ask("GET", lnbits_payouts.PATH, params=query, key=key, turn=self._payout_look_up_slots)
         return lnbits_payouts.read_list(self._good(answer), target, actor_id)
 
     def hints(self) -> AsyncIterator[str]:
@@ -182,7 +186,25 @@ class LnbitsLightning:
 
     async def close(self) -> None:
         """Ends connections."""
+        await self._look_ups.close()
         await self._client.aclose()
+
+    async def _look_up(self, payment_hash: str) -> Settlement | None:
+        answer = await self._ask("GET", f"/api/v1/payments/{payment_hash}")
+        # Only LNbits's own words: taking a proxy's 404 for "unknown" would let a paid invoice lapse.
+        if answer.status == 404 and _UNKNOWN_PAYMENT in (detail_of(answer.body) or "").lower():
+            return None
+        status = read(self._good(answer), Status)
+        if status.details is None:
+            raise PermanentError("the Lightning node shows no details: the invoice key is not that of the wallet")
+        if status.details.payment_hash != payment_hash:
+            raise rubbish("another payment than the one that was asked for")
+        if status.details.amount < 0:
+            return await self._incoming(payment_hash)
+        return status.details.settlement() if status.paid else None
+
+    async def _list_by_hashes(self, query: Mapping[str, str]) -> bytes:
+        return self._good(await self._ask("GET", lnbits_lookups.PATH, params=query))
 
     async def _incoming(self, payment_hash: str) -> Settlement | None:
         """The incoming half of a payment that our wallet made to itself: asked for one row, LNbits shows the other."""
@@ -207,13 +229,16 @@ class LnbitsLightning:
         json: Any = None,
         params: Mapping[str, str] | None = None,
         key: _Key | None = None,
-        slots: asyncio.Semaphore | None = None,
+        turn: AbstractAsyncContextManager[None] | None = None,
     ) -> _Answer:
-        """An exchange with the node at a path or URL, by default with the invoice key. Raises `TransientError`."""
+        """An exchange with the node at a path or URL, by default a question with the invoice key.
+
+        Raises `TransientError`.
+        """
         key = key or self._asking
         content, headers = (None, key.headers) if json is None else (msgspec.json.encode(json), key.json_headers)
         try:
-            async with asyncio.timeout(self._timeout_s), slots or self._slots:
+            async with asyncio.timeout(self._timeout_s), turn or self._question_slots:
                 request = self._client.build_request(method, where, content=content, params=params, headers=headers)
                 return await self._exchange(request)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:

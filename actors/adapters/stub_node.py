@@ -22,7 +22,7 @@ from ..domain.invoices import Invoice
 from ..domain.money import Msat
 from ..ports import TransientError
 from .bolt11_invoices import sign_invoice
-from .lnbits_payouts import PATH as PAYMENTS_MADE
+from .lnbits_lookups import PATH as PAGE
 from .lnbits_wire import is_payment_hash
 from .stub_payouts import StubPayouts
 from .stub_store import BALANCE, CHANNEL, NODE_KEY, PAID, PAYMENT, Order, answer, refusal, rfc3339, text
@@ -118,7 +118,9 @@ class StubNode(httpx.AsyncBaseTransport):
                     return await self._order(await request.aread())
                 case "GET" if path == "/api/v1/payments":
                     return await self._list(request.url.params)
-                case "GET" if path == PAYMENTS_MADE:
+                case "GET" if path == PAGE and "payment_hash[in]" in request.url.params:
+                    return await self._find(request.url.params)
+                case "GET" if path == PAGE:
                     return await self._payouts.list(request.url.params)
                 case "GET" if path == "/api/v1/wallet":
                     balance_msat = int(await self._redis.get(BALANCE) or 0)
@@ -186,6 +188,20 @@ class StubNode(httpx.AsyncBaseTransport):
         paid = payment["status"] == "success"
         preimage = payment["preimage"]
         return answer(200, {"paid": paid, "status": payment["status"], "preimage": preimage, "details": payment})
+
+    async def _find(self, query: Mapping[str, str]) -> httpx.Response:
+        """The incoming payments with certain hashes."""
+        if query.get("amount[gt]") != "0":
+            return refusal(400, "The stub node finds invoices by their hashes.")
+        hashes = query["payment_hash[in]"].split(",")[: int(query.get("limit", "10"))]
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for payment_hash in hashes:
+                pipe.get(f"{PAYMENT}{payment_hash}")
+                pipe.zscore(PAID, payment_hash)
+            found = await pipe.execute()
+        pairs = zip(found[::2], found[1::2], strict=True)
+        data = [_shown(msgspec.json.decode(stored), paid_at_us) for stored, paid_at_us in pairs if stored is not None]
+        return answer(200, {"data": data, "total": len(data)})
 
     async def _list(self, query: Mapping[str, str]) -> httpx.Response:
         if query.get("status[eq]") != "success" or query.get("sortby") != "updated_at":

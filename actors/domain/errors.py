@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+_RETRY_AFTER_S: Final = 2
 
 
 class Code(StrEnum):
@@ -66,7 +68,7 @@ def idempotency_conflict() -> Refusal:
     )
 
 
-def unavailable(what: str, retry_after_s: int = 2) -> Refusal:
+def unavailable(what: str, retry_after_s: int = _RETRY_AFTER_S) -> Refusal:
     """Something that we depend on can't be reached just now; nothing was charged."""
     return Refusal(
         Code.UNAVAILABLE,
@@ -91,6 +93,11 @@ def broken() -> Refusal:
     """An actor that can't go on: a defect of ours."""
     text = "This can't be continued before an operator has looked at it. Nothing is lost; try again later."
     return Refusal(Code.UNAVAILABLE, text, retry_after_s=60)
+
+
+def node_unavailable(retry_after_ms: int = 0) -> Refusal:
+    """The Lightning node can't be reached, or has more to do than it can: come back when it said, or a little later."""
+    return unavailable("The Lightning node", max(_RETRY_AFTER_S, -(-retry_after_ms // 1_000)))
 
 
 def model_failed() -> Refusal:

@@ -8,7 +8,7 @@ from typing import Final
 from . import paying_out
 from .behaviour import NOTHING, Decision, Done, Failed, Mark
 from .caveats import Action
-from .errors import Code, Refusal, idempotency_conflict, not_found, unavailable
+from .errors import Code, Refusal, idempotency_conflict, node_unavailable, not_found
 from .intents import IssueInvoice, LookUpInvoice, ReleaseUnpaid
 from .invoices import Invoice, Settle, Settled, Settlement, SettleOutcome
 from .money import ZERO, Msat
@@ -34,7 +34,6 @@ TOP_UP: Final = "top_up:"
 _GENERATION: Final = 1
 # An invoice that is offered to pay must leave the time to pay it.
 _PAYABLE_MS: Final = 60_000
-_NODE_DOWN: Final = unavailable("The Lightning node")
 
 
 def view(session_id: str, session: Session) -> SessionView:
@@ -81,7 +80,7 @@ def opened(
     order = command.intent
     assert isinstance(order, IssueInvoice) and isinstance(order.context, OpenSession)
     if isinstance(command, Failed):
-        return Decision(answers={order.key: _NODE_DOWN})
+        return Decision(answers={order.key: node_unavailable(command.retry_after_ms)})
     if session is not None:
         return Decision(answers={order.key: _created(session_id, session, order.context)})
     event = SessionOpened(
@@ -146,7 +145,9 @@ def topped_up(session: Session, command: Done | Failed, now_ms: int) -> Decision
     if ordered is None:
         return NOTHING
     if isinstance(command, Failed):
-        return Decision((place(session, TopUpFailed(now_ms, name=name)),), answers={topic: _NODE_DOWN})
+        return Decision(
+            (place(session, TopUpFailed(now_ms, name=name)),), answers={topic: node_unavailable(command.retry_after_ms)}
+        )
     assert isinstance(command.result, Invoice)
     event = place(session, TopUpIssued(now_ms, name=name, invoice=command.result))
     reply = TopUpInvoice(command.result)

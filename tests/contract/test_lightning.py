@@ -20,6 +20,7 @@ from satmeter.actors.adapters.stub_node import KEY, URL, StubNode
 from satmeter.actors.domain.invoices import Invoice, Settlement
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.ports import InvoiceOrder, PermanentError, TransientError
+from tests.hosts import until
 from tests.lnbits.fixtures import LNBITS_TIMEOUT_S
 from tests.lnbits.server import Lnbits
 
@@ -124,6 +125,34 @@ class LightningContract:
             await node.pay(await node.lightning.create_invoice(order(amount_sats)))
         pages = [await node.lightning.settlements(2, offset) for offset in (0, 2, 4)]
         assert [[settlement.amount_msat.whole_sats for settlement in page] for page in pages] == [[3, 2], [1], []]
+
+    async def test_many_look_ups_at_once_are_answered_like_each_alone(self, node: Node) -> None:
+        made = [await node.lightning.create_invoice(order(1 + number)) for number in range(9)]
+        for invoice in made[:3]:
+            await node.pay(invoice)
+        made.append(lapsed := await node.lightning.create_invoice(order(50, expiry_s=1)))
+
+        async def is_over() -> bool:
+            return time.time_ns() // 1_000_000 > lapsed.expires_at_ms + 1_000
+
+        await until(is_over)
+        hashes = [secrets.token_hex(32), *(invoice.payment_hash for invoice in made)]
+        together = await asyncio.gather(*(node.lightning.lookup(payment_hash) for payment_hash in hashes))
+        paid = [Settlement(invoice.payment_hash, Msat.from_sats(invoice.amount_sats), ACTOR_ID) for invoice in made[:3]]
+        assert together == [None, *paid, *[None] * 7]
+        assert together == [await node.lightning.lookup(payment_hash) for payment_hash in hashes]
+
+    async def test_a_list_by_hashes_holds_the_incoming_payments_with_them_and_no_other(self, node: Node) -> None:
+        made = [await node.lightning.create_invoice(order(1 + number)) for number in range(4)]
+        await node.pay(made[0])
+        hashes = [secrets.token_hex(32), *(invoice.payment_hash for invoice in made[:3])]
+        query = {"payment_hash[in]": ",".join(hashes), "amount[gt]": "0", "recheck_pending": "true", "limit": "4"}
+        rows = (await node.raw.get("/api/v1/payments/paginated", params=query)).raise_for_status().json()["data"]
+        assert {(row["payment_hash"], row["status"]) for row in rows} == {
+            (hashes[1], "success"),
+            (hashes[2], "pending"),
+            (hashes[3], "pending"),
+        }
 
     async def test_a_payment_is_hinted_at_once(self, node: Node) -> None:
         invoice = await node.lightning.create_invoice(order())

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from satmeter.actors.domain.behaviour import BooksError, Done, Failed, TakeUp, UnknownEventError, Wake
 from satmeter.actors.domain.caveats import Action, Grant
-from satmeter.actors.domain.errors import Code
+from satmeter.actors.domain.errors import Code, Refusal
 from satmeter.actors.domain.intents import IssueInvoice, LookUpInvoice, ReleaseUnpaid
 from satmeter.actors.domain.invoices import Settle, Settled, Settlement, SettleOutcome
 from satmeter.actors.domain.money import Msat
@@ -70,8 +70,10 @@ def test_a_second_invoice_for_the_same_opening_is_dropped() -> None:
 def test_a_node_that_is_down_leaves_no_session_behind() -> None:
     bench = SessionBench()
     (order,) = bench.send(OpenSession(100, "client")).intents
-    answers = bench.send(Failed(order, permanent=False)).answers
-    assert getattr(answers[order.key], "code", None) is Code.UNAVAILABLE
+    answers = bench.send(Failed(order, permanent=False, retry_after_ms=9_000)).answers
+    refusal = answers[order.key]
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, refusal.retry_after_s) == (Code.UNAVAILABLE, 9)
     assert bench.session is None
 
 
