@@ -16,6 +16,7 @@ from ..config.settings import Settings
 from .adapters.anthropic import AnthropicModel
 from .adapters.coingecko import CoinGecko
 from .adapters.lnbits import LnbitsLightning
+from .adapters.redis_bindings import RedisBindings
 from .adapters.redis_client import connect
 from .adapters.redis_journal import RedisJournal
 from .adapters.redis_limits import RedisLimits
@@ -35,6 +36,7 @@ from .domain.session_behaviour import SessionBehaviour
 from .domain.session_price import SessionTerms
 from .effects import Effects
 from .host import ActorHost
+from .invoice_pool import InvoicePool
 from .oracle import Oracle, PriceCache
 from .ports import Journal, Lightning, Limits, Model
 from .prompts import EVALUATION_MAX_TOKENS, evaluation_overhead_bytes, work_overhead_bytes
@@ -98,7 +100,9 @@ def build_host(
     """A host with every kind of actor, or with room for one. Raises `ValueError` when a model has no price."""
     model = build_model(settings)
     prices = PriceCache(ask_price, settings.btc_price_usd_fallback, now_ms)
-    effects = Effects(parts.lightning, model, prices, parts.limits, now_ms=now_ms)
+    bindings = RedisBindings(parts.redis)
+    invoices = InvoicePool(parts.lightning, bindings, ahead_max=settings.invoices_ahead, now_ms=now_ms)
+    effects = Effects(parts.lightning, model, prices, parts.limits, invoices, now_ms=now_ms)
     return ActorHost(
         host_id,
         parts.journal,
@@ -195,4 +199,5 @@ def build_treasury(settings: Settings, parts: Parts, router: Router) -> Treasury
         if settlement.actor_id is not None:
             await router.call(settlement.actor_id, Settle(settlement.payment_hash, settlement.amount_msat))
 
-    return Treasury(parts.lightning, deliver, sweep_interval_s=settings.sweep_interval_s)
+    bindings = RedisBindings(parts.redis)
+    return Treasury(parts.lightning, bindings, deliver, sweep_interval_s=settings.sweep_interval_s)

@@ -22,10 +22,12 @@ from .domain.intents import (
     SendPayout,
     Work,
 )
+from .domain.invoices import Invoice
 from .domain.payouts import PayoutReport, PayoutStatus
 from .domain.pricing import BtcPrice
+from .invoice_pool import InvoicePool
 from .outlet import Outlet
-from .ports import InvoiceOrder, Lightning, Limits, Model, PermanentError, PortError, TransientError
+from .ports import InvoiceOrder, Lightning, Limits, Model, PermanentError, PortError, TransientError, Urgency
 
 _LOOK_UP_BACKOFF_MAX_S: Final = 30.0
 _PAYOUT_BACKOFF_MAX_S: Final = 60.0
@@ -49,6 +51,7 @@ class Effects:
         model: Model,
         prices: Prices,
         limits: Limits,
+        invoices: InvoicePool,
         *,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -57,6 +60,7 @@ class Effects:
         self._model = model
         self._prices = prices
         self._limits = limits
+        self._invoices = invoices
         self._pause = pause
         self._now_ms = now_ms
         self._answering = Answering(model, pause)
@@ -64,6 +68,10 @@ class Effects:
     def prepare(self) -> None:
         """Gets ready what takes long the first time."""
         self._model.prepare()
+
+    async def close(self) -> None:
+        """Ends what goes on in the background."""
+        await self._invoices.close()
 
     async def run(self, intent: Intent, outlet: Outlet) -> Command:
         """The outcome, `Done` or `Failed`; raises nothing but cancellation. What comes before it goes to the outlet."""
@@ -85,8 +93,7 @@ class Effects:
             case AnswerRequest():
                 return await self._answering.answer(intent, outlet)
             case IssueInvoice():
-                order = InvoiceOrder(intent.amount_sats, intent.memo, intent.expiry_s, intent.actor_id)
-                return await self._lightning.create_invoice(order)
+                return await self._issue(intent)
             case LookUpInvoice(payment_hash=payment_hash):
                 return await self._look_up(payment_hash)
             case Evaluate(request=request):
@@ -101,6 +108,12 @@ class Effects:
             case ReleaseUnpaid(client=client, actor_id=actor_id):
                 return await self._limits.release(client, actor_id)
         raise TypeError(f"no effect for {type(intent).__name__}")
+
+    async def _issue(self, intent: IssueInvoice) -> Invoice:
+        # What no command of a client waits for was ordered by an actor that has been paid before.
+        urgency = Urgency.PAID if intent.context is None else Urgency.NEW
+        order = InvoiceOrder(intent.amount_sats, intent.memo, intent.expiry_s, intent.actor_id, urgency)
+        return await (self._invoices if intent.ahead else self._lightning).create_invoice(order)
 
     async def _look_up(self, payment_hash: str) -> Any:
         """Asks until the node answers: only its own word decides whether an invoice lapsed unpaid."""

@@ -102,6 +102,7 @@ class ActorHost:
         for task in (cut_off := self._busy()):
             task.cancel()
         await asyncio.gather(*self._tasks, *cut_off, return_exceptions=True)
+        await self._effects.close()
 
     @property
     def live_actors(self) -> int:

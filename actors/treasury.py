@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from .domain.errors import Code, RefusedError
 from .domain.invoices import Settlement
-from .ports import Lightning, PortError
+from .ports import Bindings, Lightning, PortError
 from .watching import Outage, Pacer, Recent
 
 _log = structlog.get_logger(__name__)
@@ -48,6 +49,7 @@ class Treasury:
     def __init__(
         self,
         lightning: Lightning,
+        bindings: Bindings,
         deliver: Deliver,
         *,
         sweep_interval_s: float,
@@ -60,6 +62,7 @@ class Treasury:
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._lightning = lightning
+        self._bindings = bindings
         self._deliver = deliver
         self._sweep_interval_s = sweep_interval_s
         self._sweep_pages_max = sweep_pages_max
@@ -156,7 +159,7 @@ class Treasury:
             finally:
                 self._hinted.discard(payment_hash)
             if settlement is not None:
-                await self._take_up(settlement)
+                await self._take_up([settlement])
 
     # Sweeps
 
@@ -176,8 +179,7 @@ class Treasury:
             await self._rest(delay_s)
 
     async def _sweep(self) -> None:
-        for settlement in list(self._undelivered.values()):
-            await self._take_up(settlement)
+        await self._take_up(list(self._undelivered.values()))
         deep, self._deep = self._deep, False
         try:
             await self._read_pages(deep)
@@ -189,8 +191,7 @@ class Treasury:
         for number in range(self._deep_pages_max if deep else self._sweep_pages_max):
             page = await self._lightning.settlements(_PAGE, number * _PAGE)
             news = [settlement for settlement in page if not self._is_known(settlement.payment_hash)]
-            for settlement in news:
-                await self._take_up(settlement)
+            await self._take_up(news)
             if not page or not (news or deep):
                 return
         # More news than a sweep takes: the rest must not wait for the next broken connection.
@@ -213,20 +214,52 @@ class Treasury:
         """Whether it was delivered, is being delivered, or is kept for another attempt."""
         return payment_hash in self._done or payment_hash in self._delivering or payment_hash in self._undelivered
 
-    async def _take_up(self, settlement: Settlement) -> None:
-        """Starts a delivery. Waits while too many are under way, but not for this one.
+    async def _take_up(self, settlements: Sequence[Settlement]) -> None:
+        """Starts deliveries. Waits while too many are under way, but not for these.
 
         One host that is down must not hold up what others could be told.
         """
+        taken: list[Settlement] = []
+        for settlement in settlements:
+            payment_hash = settlement.payment_hash
+            if payment_hash in self._done or payment_hash in self._delivering:
+                continue
+            if settlement.actor_id is None:
+                self._done.add(payment_hash)  # Somebody else's payment in our wallet.
+                continue
+            self._delivering.add(payment_hash)
+            taken.append(settlement)
+        for settlement in await self._with_owners(taken):
+            await self._delivery_slots.acquire()
+            self._group.create_task(self._credit(settlement))
+
+    async def _with_owners(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """These settlements, with the owners of invoices made ahead; without those whose owner can't be read now."""
+        ahead = [settlement for settlement in settlements if settlement.made_ahead]
+        owners: Mapping[str, str | None] = {}
+        try:
+            if ahead:
+                owners = await self._bindings.owners_of_paid([settlement.payment_hash for settlement in ahead])
+        except Exception as error:
+            for settlement in ahead:
+                self._keep(settlement, error)
+                self._delivering.discard(settlement.payment_hash)
+            return [settlement for settlement in settlements if not settlement.made_ahead]
+        return [owned for settlement in settlements if (owned := self._owned(settlement, owners)) is not None]
+
+    def _owned(self, settlement: Settlement, owners: Mapping[str, str | None]) -> Settlement | None:
         payment_hash = settlement.payment_hash
-        if payment_hash in self._done or payment_hash in self._delivering:
-            return
-        if settlement.actor_id is None:
-            self._done.add(payment_hash)  # Somebody else's payment in our wallet.
-            return
-        self._delivering.add(payment_hash)
-        await self._delivery_slots.acquire()
-        self._group.create_task(self._credit(settlement))
+        if not settlement.made_ahead:
+            return settlement
+        owner = owners.get(payment_hash)
+        if owner is not None:
+            return replace(settlement, actor_id=owner)
+        if payment_hash in owners:
+            # Bindings come before anybody sees an invoice: a user of our own wallet has paid one that lay ready.
+            _log.error("payment_of_an_invoice_that_is_nobody_s", **_described(settlement))
+        self._settled(payment_hash)
+        self._delivering.discard(payment_hash)
+        return None
 
     async def _credit(self, settlement: Settlement) -> None:
         payment_hash = settlement.payment_hash

@@ -95,7 +95,18 @@ class Settings(BaseSettings):
         "SATMETER_LIGHTNING_TIMEOUT_S", 10.0, "Longest wait for one call to the node.", gt=0
     )
     lightning_concurrency: int = _var(
-        "SATMETER_LIGHTNING_CONCURRENCY", 16, "Calls to the node at once, per process.", ge=1
+        "SATMETER_LIGHTNING_CONCURRENCY",
+        16,
+        "Calls to the node at once, per process: a quarter for questions, which so never wait behind invoices that are "
+        "made. Payouts come on top, with at most three.",
+        ge=2,
+    )
+    invoices_ahead: int = _var(
+        "SATMETER_INVOICES_AHEAD",
+        32,
+        "Invoices for evaluations that each actor host may make ahead under load; `0` makes none.",
+        ge=0,
+        le=10_000,
     )
     sweep_interval_s: float = _var(
         "SATMETER_SWEEP_INTERVAL_S", 1.0, "Seconds between looks for payments that no push told.", gt=0

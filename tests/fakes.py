@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -212,6 +212,28 @@ class FakeModel:
         await self.gate.pass_through()
         if self.faults:
             raise self.faults.pop(0)
+
+
+@dataclass
+class FakeBindings:
+    """Owners of invoices in memory. `fault`, while set, is raised by every call."""
+
+    owners: dict[str, str] = field(default_factory=dict)
+    fault: Exception | None = None
+    asked: list[Sequence[str]] = field(default_factory=list)
+
+    async def bind(self, payment_hash: str, actor_id: str, keep_ms: int) -> bool:
+        if self.fault is not None:
+            raise self.fault
+        return self.owners.setdefault(payment_hash, actor_id) == actor_id
+
+    async def owners_of_paid(self, payment_hashes: Sequence[str]) -> Mapping[str, str | None]:
+        self.asked.append(payment_hashes)
+        if self.fault is not None:
+            raise self.fault
+        known = {payment_hash: self.owners.get(payment_hash) for payment_hash in payment_hashes}
+        self.owners.update((payment_hash, "-") for payment_hash, owner in known.items() if owner is None)
+        return {payment_hash: owner for payment_hash, owner in known.items() if owner != "-"}
 
 
 @dataclass

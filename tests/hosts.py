@@ -11,6 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 from redis.asyncio import Redis
 
+from satmeter.actors.adapters.redis_bindings import RedisBindings
 from satmeter.actors.adapters.redis_journal import RedisJournal
 from satmeter.actors.dedicated import DedicatedHost
 from satmeter.actors.domain.behaviour import Behaviour
@@ -21,6 +22,7 @@ from satmeter.actors.domain.session_behaviour import SessionBehaviour
 from satmeter.actors.domain.session_price import SessionTerms
 from satmeter.actors.effects import Effects
 from satmeter.actors.host import ActorHost
+from satmeter.actors.invoice_pool import InvoicePool
 from satmeter.actors.local import LocalLink
 from satmeter.actors.placement import PARTITIONS
 from satmeter.actors.ports import Append, TransientError
@@ -87,6 +89,25 @@ class LocalSolos:
             await solo.host.stop(patience_s=0)
 
 
+class LossyBindings(RedisBindings):
+    """A store that fails at the owners of invoices, before or after it has written one."""
+
+    def __init__(self, redis: Redis) -> None:
+        super().__init__(redis)
+        self.lose_after_writing = 0
+        self.lose_before_writing = 0
+
+    async def bind(self, payment_hash: str, actor_id: str, keep_ms: int) -> bool:
+        if self.lose_before_writing:
+            self.lose_before_writing -= 1
+            raise TransientError("lost on the way there")
+        bound = await super().bind(payment_hash, actor_id, keep_ms)
+        if self.lose_after_writing:
+            self.lose_after_writing -= 1
+            raise TransientError("lost on the way back")
+        return bound
+
+
 @dataclass
 class World:
     """What lies outside, which outlives hosts."""
@@ -99,10 +120,14 @@ class World:
     session_terms: SessionTerms = HOST_SESSION_TERMS
     offset_ms: int = 0
     dedicated: bool = field(default_factory=lambda: PLACEMENT == "dedicated")
+
+    invoices_ahead: int = 0
     journal: LossyJournal = field(init=False)
+    bindings: LossyBindings = field(init=False)
 
     def __post_init__(self) -> None:
         self.journal = LossyJournal(self.redis)
+        self.bindings = LossyBindings(self.redis)
         self.lightning.now_ms = self.now_ms
 
     def now_ms(self) -> int:
@@ -115,8 +140,11 @@ class World:
 
     def host(self, passivate_after_s: float = 60.0, host_id: str = "host-0", only: str | None = None) -> ActorHost:
         """A host that has not been started."""
+        invoices = InvoicePool(
+            self.lightning, self.bindings, ahead_max=self.invoices_ahead, now_ms=self.now_ms, pause=self.pause
+        )
         effects = Effects(
-            self.lightning, self.model, FixedPrices(BTC), self.limits, pause=self.pause, now_ms=self.now_ms
+            self.lightning, self.model, FixedPrices(BTC), self.limits, invoices, pause=self.pause, now_ms=self.now_ms
         )
         behaviours: dict[str, Behaviour[Any]] = {
             "job": JobBehaviour(self.job_terms),

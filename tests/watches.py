@@ -10,7 +10,7 @@ from typing import Any
 from satmeter.actors.domain.invoices import Settlement
 from satmeter.actors.ports import InvoiceOrder
 from satmeter.actors.treasury import Treasury
-from tests.fakes import FakeLightning
+from tests.fakes import FakeBindings, FakeLightning
 
 SWEEP_S = 5.0
 
@@ -78,6 +78,7 @@ class World:
 
     def __init__(self) -> None:
         self.node = FakeLightning(now_ms=lambda: 0)
+        self.bindings = FakeBindings()
         self.actors = Actors()
         self.time = Time()
 
@@ -86,6 +87,7 @@ class World:
         """A treasury that runs. Yields after its first sweep, if the node lets it have one."""
         treasury = Treasury(
             self.node,
+            self.bindings,
             self.actors.deliver,
             **{"sweep_interval_s": SWEEP_S, **limits},
             clock=self.time.clock,

@@ -7,13 +7,17 @@ from .payouts import PayoutTarget
 
 
 class IssueInvoice(Intent, frozen=True):
-    """Make an invoice; the result is an `Invoice`. `context` is the command that asked for it, if one did."""
+    """Make an invoice; the result is an `Invoice`. `context` is the command that asked for it, if one did.
+
+    With `ahead` one that was made before anybody asked does as well: the same is ordered for every actor.
+    """
 
     amount_sats: int
     memo: str
     expiry_s: int
     actor_id: str
     context: Command | None = None
+    ahead: bool = False
 
 
 class LookUpInvoice(Intent, frozen=True):

@@ -12,7 +12,7 @@ from . import job_refund, paying_out
 from .answers import Completion, PricedEvaluation
 from .behaviour import NOTHING, Command, Decision, Done, Event, Failed, Intent, NoHistory, TakeUp, Wake
 from .codec import JournalCodec
-from .errors import idempotency_conflict, not_found, unavailable
+from .errors import idempotency_conflict, node_unavailable, not_found
 from .intents import Evaluate, IssueInvoice, LookUpInvoice, LookUpPayout, ReleaseUnpaid, SendPayout, Work
 from .invoices import Invoice, Settle, Settled, Settlement, SettleOutcome
 from .job import (
@@ -49,7 +49,8 @@ _SNAPSHOTS: Final[JournalCodec[Job]] = JournalCodec(Job)
 # A wallet may pay in the invoice's last second and the node learn of it a little later.
 _EXPIRY_GRACE_MS: Final = 1_000
 # The Idempotency-Key that made an unpaid job holds at least a day; after two nobody asks for it any more.
-_KEEP_UNPAID_MS: Final = 48 * 3_600_000
+KEEP_UNPAID_MS: Final = 48 * 3_600_000
+"""How long after its last write, or its invoice's end, an unpaid job is gone from the store."""
 _BACKOFF_FIRST_MS: Final = 1_000
 _BACKOFF_MAX_MS: Final = 30_000
 # Making an invoice costs nothing, and failing instead costs the client the wait: about two and a half minutes.
@@ -88,7 +89,7 @@ class JobBehaviour(NoHistory):
             case Done(intent=IssueInvoice(context=CreateJob()) as order):
                 return self._open(actor_id, state, order, command.result, now_ms)
             case Failed(intent=IssueInvoice(context=CreateJob()) as order):
-                return Decision(answers={order.key: unavailable("The Lightning node")})
+                return Decision(answers={order.key: node_unavailable(command.retry_after_ms)})
         if state is None:
             return Decision(reply=not_found("job"))
         match command:
@@ -133,6 +134,7 @@ class JobBehaviour(NoHistory):
             expiry_s=self._job_terms.invoice_expiry_s,
             actor_id=job_id,
             context=command,
+            ahead=True,
         )
         return Decision(wait_for=topic, intents=(order,))
 
@@ -266,7 +268,7 @@ class JobBehaviour(NoHistory):
         """A job that nobody paid for disappears by itself; one that took money stays."""
         if state.books.received:
             return None
-        return max(state.eval_invoice.expires_at_ms - now_ms, 0) + _KEEP_UNPAID_MS
+        return max(state.eval_invoice.expires_at_ms - now_ms, 0) + KEEP_UNPAID_MS
 
     def view(self, actor_id: str, state: Job) -> JobView:
         """The job as its client sees it."""

@@ -281,9 +281,11 @@ def test_two_bodies_under_one_key_at_the_same_time_do_not_share_an_answer() -> N
 def test_a_node_that_is_down_leaves_no_job_behind() -> None:
     bench = JobBench()
     decision = bench.send(CreateJob("one", "client"))
-    failed = bench.send(Failed(decision.intents[0], permanent=False))
     assert decision.wait_for is not None
-    assert refusal_of(failed.answers[decision.wait_for]).code is Code.UNAVAILABLE
+    for retry_after_ms, retry_after_s in ((0, 2), (7_001, 8)):
+        failed = bench.send(Failed(decision.intents[0], permanent=False, retry_after_ms=retry_after_ms))
+        refusal = refusal_of(failed.answers[decision.wait_for])
+        assert (refusal.code, refusal.retry_after_s) == (Code.UNAVAILABLE, retry_after_s)
     assert bench.job is None
 
 

@@ -305,7 +305,12 @@ async def test_closing_ends_the_watch_and_its_deliveries(world: World) -> None:
     world.actors.stuck.add("job_a")
     await world.paid()
     treasury = Treasury(
-        world.node, world.actors.deliver, sweep_interval_s=SWEEP_S, clock=world.time.clock, pause=world.time.pause
+        world.node,
+        world.bindings,
+        world.actors.deliver,
+        sweep_interval_s=SWEEP_S,
+        clock=world.time.clock,
+        pause=world.time.pause,
     )
     before = asyncio.all_tasks()
     running = asyncio.create_task(treasury.run())
