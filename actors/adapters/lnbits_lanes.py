@@ -22,8 +22,8 @@ _RETRY_AFTER_MAX_S: Final = 60
 class InvoiceLane:
     """Lets `slots` callers through at once, by their urgency and then in the order in which they came.
 
-    Invoices made ahead never wait, and leave a slot free for whoever comes next. Somebody new whose turn would not come
-    within `patience_s`, at the pace of the last calls, is turned away at once: the wait would be for nothing, and would
+    Invoices made ahead never wait, and leave a slot free for whoever comes next. Somebody new whose call would not end
+    within `patience_s`, at the pace of the last ones, is turned away at once: the wait would be for nothing, and would
     be one for all who come later. Who has paid is never turned away.
     """
 
@@ -70,7 +70,7 @@ class InvoiceLane:
 
     def _turn_away_in_vain(self) -> None:
         before = sum(len(queue) for queue in self._waiting.values())
-        wait_s = (before + 1) * self._call_s / self._slots
+        wait_s = self._call_s * ((before + 1) / self._slots + 1)
         if wait_s > self._patience_s:
             retry_after_s = min(math.ceil(wait_s - self._patience_s), _RETRY_AFTER_MAX_S)
             raise TransientError(f"{before} others wait for invoices of the Lightning node", retry_after_s)

@@ -190,9 +190,7 @@ async def test_the_invoice_for_work_is_that_of_somebody_who_has_paid_and_goes_be
     assert [order.urgency for order in world.lightning.orders.values()] == [Urgency.NEW, Urgency.PAID]
 
 
-async def test_jobs_made_at_the_same_time_on_two_hosts_never_share_an_invoice_and_each_is_credited_its_own(
-    world: World,
-) -> None:
+async def test_jobs_made_at_the_same_time_never_share_an_invoice_and_each_is_credited_its_own(world: World) -> None:
     async with world.serving() as (_, router):
         await stocked(world, router, 4)
         jobs = await asyncio.gather(*(create(router, number) for number in range(1, 13)))
