@@ -178,7 +178,7 @@ def build_model(settings: Settings) -> Model:
     """The provider's model behind the SDK with a key, else the stub."""
     key = settings.anthropic_api_key
     if key is None:
-        return StubModel(settings.eval_model, StubMessagesApi())
+        return StubModel(settings.eval_model, StubMessagesApi(settings.stub_model_latency_s))
     return AnthropicModel(
         api_key=key.get_secret_value(),
         eval_model=settings.eval_model,

@@ -123,6 +123,13 @@ class Settings(BaseSettings):
     model_attempts: int = _var(
         "SATMETER_MODEL_ATTEMPTS", 5, "Model calls for one step of a job before it fails.", ge=1, le=20
     )
+    stub_model_latency_s: float = _var(
+        "SATMETER_STUB_MODEL_LATENCY_S",
+        0.0,
+        "How long the stub model takes for each call; a request makes two.",
+        ge=0,
+        le=60,
+    )
 
     btc_price_url: str = _var(
         "BTC_PRICE_URL",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 from satmeter.actors.adapters.anthropic import AnthropicModel
 from satmeter.actors.adapters.stub_direct import StubModel
 from satmeter.actors.adapters.stub_model import StubMessagesApi
+from satmeter.actors.compose import build_model
 from satmeter.actors.domain.answers import StreamPart
 from satmeter.actors.ports import Model, PortError
+from satmeter.config.settings import Settings
 
 HAIKU, SONNET = "claude-haiku-5-5", "claude-sonnet-5-5"
 REQUESTS = ["Name three uses of a sextant.", "[reject] me", "ü\n\"'" * 300, "malware", "[break] it", "x" * 5_000, " "]
@@ -42,3 +45,16 @@ async def _said(model: Model, request: str, max_tokens: int) -> list[Any]:
     except PortError as error:
         said.append(type(error))
     return [*said, parts]
+
+
+async def test_its_latency_comes_before_each_answer_and_before_a_stream_s_first_piece(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    monkeypatch.setenv("SATMETER_STUB_MODEL_LATENCY_S", "60")
+    slow = build_model(Settings())
+    stream = slow.stream("hello", model=SONNET, max_tokens=100)
+    for first in (slow.evaluate("hello"), slow.complete("hello", model=SONNET, max_tokens=100), anext(stream)):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await first
