@@ -8,67 +8,44 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
-import httptools
 import msgspec
 
-
-class _Response:
-    """Collects one response for httptools."""
-
-    def __init__(self) -> None:
-        self.body = bytearray()
-        self.done = False
-
-    def on_body(self, data: bytes) -> None:
-        self.body += data
-
-    def on_message_complete(self) -> None:
-        self.done = True
+from . import lean_http
 
 
 class Connection:
-    """One keep-alive connection, one request at a time."""
+    """One keep-alive connection to a port of this machine, one request at a time."""
 
     def __init__(self, port: int) -> None:
-        self._port = port
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._lean = lean_http.Connection(lean_http.Origin("127.0.0.1", port))
 
     async def request(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, bytes]:
         """Status and body of the answer. Raises `ConnectionError`."""
-        reader = await self._send(method, path, body, headers or {})
-        response = _Response()
-        parser = httptools.HttpResponseParser(response)
-        while not response.done:
-            data = await reader.read(65_536)
-            if not data:
-                raise ConnectionError("the server closed the connection")
-            parser.feed_data(data)
-        return parser.get_status_code(), bytes(response.body)
+        status, _, answer = await self._lean.request(method, path, body, headers)
+        return status, answer
 
     async def events(self, path: str) -> AsyncIterator[Any]:
-        """The data of server-sent events until the stream ends; the connection is of no use after it."""
-        reader = await self._send("GET", path, None, {})
-        while line := await reader.readline():
-            if line.startswith(b"data:"):
-                yield msgspec.json.decode(line[5:])
-
-    async def _send(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> asyncio.StreamReader:
-        if self._reader is None or self._writer is None:
-            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
-        payload = b"" if body is None else msgspec.json.encode(body)
-        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(payload)}\r\n"
-        kind = "Content-Type: application/json\r\n" if payload else ""
-        more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        self._writer.write(f"{head}{kind}{more}\r\n".encode() + payload)
-        return self._reader
+        """The data of server-sent events until the stream ends. Raises `ConnectionError`."""
+        pieces: asyncio.Queue[bytes] = asyncio.Queue()
+        stream = asyncio.create_task(self._lean.request("GET", path, on_body=pieces.put_nowait))
+        # An empty piece is no piece of a body.
+        stream.add_done_callback(lambda _: pieces.put_nowait(b""))
+        rest = b""
+        try:
+            while piece := await pieces.get():
+                *lines, rest = (rest + piece).split(b"\n")
+                for line in lines:
+                    if line.startswith(b"data:"):
+                        yield msgspec.json.decode(line[5:])
+            stream.result()
+        finally:
+            stream.cancel()
 
     async def close(self) -> None:
         """Closes it."""
-        if self._writer is not None:
-            self._writer.close()
+        self._lean.close()
 
 
 Work = Callable[[Connection], Awaitable[None]]
