@@ -17,7 +17,7 @@ from rich.table import Table
 from ..config.ray_environment import prepare_ray
 from ..config.rules import Problem, parts, problems
 from ..config.settings import Settings
-from . import macaroon_cli
+from . import load_cli, macaroon_cli
 
 main = typer.Typer(
     help="Sells AI compute for Bitcoin Lightning sats. Every setting is an environment variable, see the README.",
@@ -109,6 +109,9 @@ def check() -> None:
     # With settings that contradict each other, asking the parts would only repeat it in other words.
     _refuse(found or asyncio.run(probe(settings)))
     console.print(f"\nNothing is wrong: this can run in {settings.env.value}.", highlight=False)
+
+
+main.command()(load_cli.load)
 
 
 @main.command()
