@@ -56,12 +56,16 @@ class Origin:
     def parse(cls, url: str) -> Origin:
         """The origin in a URL. Raises `ValueError` for what is none."""
         parts = urlsplit(url)
-        if parts.scheme not in _PORTS or not parts.hostname:
+        try:
+            port = parts.port
+        except ValueError:
+            port = -1
+        if parts.scheme not in _PORTS or not parts.hostname or port == -1:
             raise ValueError(f"{url!r} is no address: write it like http://127.0.0.1:8402 or https://example.org")
         if parts.query or parts.fragment or parts.username is not None:
             raise ValueError(f"{url!r}: leave out the user, the query and the fragment")
         tls = ssl.create_default_context() if parts.scheme == "https" else None
-        return cls(parts.hostname, parts.port or _PORTS[parts.scheme], parts.path.rstrip("/"), tls)
+        return cls(parts.hostname, port or _PORTS[parts.scheme], parts.path.rstrip("/"), tls)
 
     @property
     def authority(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Annotated, NoReturn
-from urllib.parse import urlsplit
 
 import typer
 
@@ -138,9 +137,12 @@ def _check_real_money(admin_key: str, deposit: int | None, *, no_refund: bool, k
 
 
 def _check_address(name: str, url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
-        _refuse(f"{name}: {url!r} is no address; write it like http://127.0.0.1:8402 or https://example.org.")
+    from .lean_http import Origin
+
+    try:
+        Origin.parse(url)
+    except ValueError as error:
+        _refuse(f"{name}: {error}.")
 
 
 def _refuse(message: str) -> NoReturn:
