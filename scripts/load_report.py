@@ -270,14 +270,15 @@ def _late_lines(report: Report) -> list[str]:
     if late.late_generator:
         lines.append(
             f"[yellow]The generator could not keep up:[/] {late.late_generator:,} requests started more than "
-            f"{late.threshold_ms:g} ms late because this process was too slow (at most {late.lag_max_ms:,.0f} ms). "
-            "Their latency includes that."
+            f"{late.threshold_ms:g} ms late because this process was too slow."
         )
     if late.late_in_flight:
         lines.append(
-            f"[yellow]The server fell behind:[/] {late.late_in_flight:,} requests started late because "
-            f"{report.plan.in_flight_max:,} were in flight already (--in-flight). Their latency includes that."
+            f"[yellow]All places were taken:[/] {late.late_in_flight:,} requests started late because "
+            f"{report.plan.in_flight_max:,} were unanswered (--in-flight)."
         )
+    if lines:
+        lines.append(f"The latest of these started {late.lag_max_ms:,.0f} ms late; their latency includes that.")
     if late.not_sent:
         lines.append(f"[yellow]{late.not_sent:,} requests were due and never sent;[/] no latency includes them.")
     return lines
