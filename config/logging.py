@@ -21,6 +21,7 @@ _SECRET_PARTS: Final = (
     "operatortoken", "cookie",
 )  # fmt: skip
 _URL_CREDENTIALS: Final = re.compile(r"://[^/@\s]+@")
+_URL_PASSWORD: Final = re.compile(r"(password=)[^&\s]+")
 # At lower levels these write whole requests: keys in addresses and headers, and clients' prompts.
 _TALKATIVE: Final = ("anthropic", "httpcore", "httpx", "httpx2", "websockets", "urllib3", "asyncio", "uvicorn.error")
 
@@ -72,7 +73,7 @@ def _clean(name: str, value: Any) -> Any:
     if _is_secret(name):
         return _REDACTED
     if isinstance(value, str):
-        return _URL_CREDENTIALS.sub(f"://{_REDACTED}@", value)
+        return _URL_PASSWORD.sub(rf"\1{_REDACTED}", _URL_CREDENTIALS.sub(f"://{_REDACTED}@", value))
     if isinstance(value, dict):
         return {key: _clean(str(key), inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

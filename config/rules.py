@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from .settings import Settings
+from .store_url import parse_store_url
 
 _HTTP: Final = frozenset({"http", "https"})
-_REDIS: Final = frozenset({"redis", "rediss", "unix"})
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -72,16 +72,18 @@ def _model(settings: Settings) -> Iterator[Problem]:
 
 
 def _addresses(settings: Settings) -> Iterator[Problem]:
-    for variable, url, schemes in (
-        ("REDIS_URL", settings.redis_url, _REDIS),
-        ("LNBITS_URL", settings.lnbits_url, _HTTP),
-        ("ANTHROPIC_BASE_URL", settings.anthropic_base_url, _HTTP),
-        ("BTC_PRICE_URL", settings.btc_price_url, _HTTP),
+    if settings.redis_url is not None:
+        try:
+            parse_store_url(settings.redis_url)
+        except ValueError as error:
+            yield Problem("REDIS_URL", str(error))
+    for variable, url in (
+        ("LNBITS_URL", settings.lnbits_url),
+        ("ANTHROPIC_BASE_URL", settings.anthropic_base_url),
+        ("BTC_PRICE_URL", settings.btc_price_url),
     ):
-        if url is not None and not _is_url(url, schemes):
-            yield Problem(
-                variable, f"Not an address: it must begin with {' or '.join(f'{s}://' for s in sorted(schemes))}."
-            )
+        if url is not None and not _is_url(url):
+            yield Problem(variable, "Not an address: it must begin with http:// or https://.")
     for proxy in settings.trusted_proxies:
         try:
             ip_network(proxy, strict=False)
@@ -96,12 +98,12 @@ def _sessions(settings: Settings) -> Iterator[Problem]:
         yield Problem("SATMETER_SESSION_MAX_SATS", "The largest deposit is smaller than SATMETER_SESSION_MIN_SATS.")
 
 
-def _is_url(url: str, schemes: frozenset[str]) -> bool:
+def _is_url(url: str) -> bool:
     try:
         split = urlsplit(url)
     except ValueError:
         return False
-    return split.scheme in schemes and bool(split.path if split.scheme == "unix" else split.hostname)
+    return split.scheme in _HTTP and bool(split.hostname)
 
 
 def _production(settings: Settings) -> Iterator[Problem]:

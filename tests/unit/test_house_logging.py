@@ -80,6 +80,8 @@ def test_what_an_operator_needs_stays_readable(name: str) -> None:
 def test_a_password_inside_an_address_is_taken_out() -> None:
     entry = redact(None, "info", {"event": "no answer from redis://me:SECRET@store:6379/0", "url": "http://a/b"})
     assert entry == {"event": "no answer from redis://[redacted]@store:6379/0", "url": "http://a/b"}
+    entry = redact(None, "info", {"event": "at redis+sentinel://a:1/m?sentinel_password=SECRET&ssl=1"})
+    assert entry == {"event": "at redis+sentinel://a:1/m?sentinel_password=[redacted]&ssl=1"}
 
 
 @pytest.mark.parametrize("on_terminal", [False, True])
