@@ -12,7 +12,10 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from satmeter.actors.adapters.redis_client import connect
+from satmeter.actors.adapters.redis_cluster import ClusterRedis
 from satmeter.scripts.store import EmbeddedStore
+from tests.stores import cluster, nodes_of, watched
 
 _WITHOUT_RAY = (Path(__file__).parent / "unit", Path(__file__).parent / "property")
 
@@ -42,6 +45,47 @@ def placement(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     chosen: str = request.param
     monkeypatch.setattr("tests.hosts.PLACEMENT", chosen)
     return chosen
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def cluster_url() -> AsyncIterator[str]:
+    """The URL of a cluster that runs for the rest of the session."""
+    async with cluster() as store:
+        yield store.url
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def sentinel_url() -> AsyncIterator[str]:
+    """The URL of a primary behind a sentinel, with a replica, that run for the rest of the session."""
+    async with watched() as store:
+        yield store.url
+
+
+@pytest.fixture(params=["store_url", "sentinel_url", "cluster_url"])
+def any_store_url(request: pytest.FixtureRequest) -> str:
+    """One kind of store after the other."""
+    return str(request.getfixturevalue(request.param))
+
+
+@pytest_asyncio.fixture
+async def any_redis(any_store_url: str) -> AsyncIterator[Redis]:
+    """The server's own client of each kind of store, which is empty at the start of each test."""
+    client = connect(any_store_url)
+    for node in await nodes_of(client):
+        await node.flushall()
+    yield client
+    await client.aclose()
+
+
+@pytest_asyncio.fixture
+async def clustered(cluster_url: str) -> AsyncIterator[ClusterRedis]:
+    """The server's own client of a cluster, which is empty at the start of each test."""
+    client = connect(cluster_url)
+    assert isinstance(client, ClusterRedis)
+    for node in await nodes_of(client):
+        await node.flushall()
+    yield client
+    await client.aclose()
 
 
 @pytest.fixture(autouse=True)

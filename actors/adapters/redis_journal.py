@@ -1,6 +1,6 @@
 """The journal in Redis or Valkey: one script writes events, snapshot and due time of an actor, or nothing.
 
-Keys of a partition share a hash tag, so that the script works on Redis Cluster too:
+Keys of a partition share a hash tag, so that the script works on a cluster too:
 
     satmeter:{p0017}:epoch       the number that every write must carry
     satmeter:{p0017}:owner       the host that raised it last, which is where the partition's calls go
@@ -13,13 +13,14 @@ Keys of a partition share a hash tag, so that the script works on Redis Cluster 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from ..ports import Append, ConflictError, Due, FencedError, Stored, TransientError
+from .redis_cluster import ClusterRedis
 
 # Longer pipelines don't get cheaper per write, but hold up the writes behind them.
 _BATCH_MAX: Final = 512
@@ -80,12 +81,16 @@ return {0, 0}
 
 
 class RedisJournal:
-    """Implements `Journal`. Appends that arrive while one pipeline is on its way share the next (group commit)."""
+    """Implements `Journal`. Appends that arrive while one pipeline is on its way share the next (group commit).
+
+    On a cluster each node has pipelines of its own, so that a node that hangs holds up nobody else's writes.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._waiting: list[tuple[Append, asyncio.Future[None]]] = []
-        self._flusher: asyncio.Task[None] | None = None
+        self._cluster = redis if isinstance(redis, ClusterRedis) else None
+        self._waiting: dict[Hashable, list[tuple[Append, asyncio.Future[None]]]] = {}
+        self._flushers: dict[Hashable, asyncio.Task[None]] = {}
         self._append = redis.register_script(_APPEND)
         self._load = redis.register_script(_LOAD)
         self._history = redis.register_script(_HISTORY)
@@ -111,21 +116,23 @@ class RedisJournal:
     async def append(self, append: Append) -> None:
         """Writes all of it or nothing (see `Journal`)."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((append, future))
-        if self._flusher is None:
-            self._flusher = asyncio.create_task(self._flush())
+        shard = self._cluster.shard_of(_key(append.partition, "epoch")) if self._cluster else None
+        self._waiting.setdefault(shard, []).append((append, future))
+        if shard not in self._flushers:
+            self._flushers[shard] = asyncio.create_task(self._flush(shard))
         await future
 
-    async def _flush(self) -> None:
+    async def _flush(self, shard: Hashable) -> None:
         try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:_BATCH_MAX], self._waiting[_BATCH_MAX:]
+            while waiting := self._waiting.pop(shard, None):
+                batch, rest = waiting[:_BATCH_MAX], waiting[_BATCH_MAX:]
+                if rest:
+                    self._waiting[shard] = rest
                 await self._write(batch)
         finally:
-            self._flusher = None
-            for _, future in self._waiting:
+            del self._flushers[shard]
+            for _, future in self._waiting.pop(shard, ()):
                 _fail(future, TransientError("the journal was closed"))
-            self._waiting = []
 
     async def _write(self, batch: list[tuple[Append, asyncio.Future[None]]]) -> None:
         try:
@@ -204,8 +211,8 @@ class RedisJournal:
 
     async def close(self) -> None:
         """Lets what is being written finish, then disconnects."""
-        if self._flusher is not None:
-            await asyncio.wait([self._flusher], timeout=2)
+        if self._flushers:
+            await asyncio.wait(self._flushers.values(), timeout=2)
         await self._redis.aclose()
 
 

@@ -1,13 +1,13 @@
 """What the parts of the stub node share: where its state lies in the store, and how its answers are put.
 
-All processes see one node:
+All processes see one node. Its keys share a hash tag, so that its scripts work on a cluster too:
 
-    satmeter:stub:key              the node's private key, made once
-    satmeter:stub:payment:<hash>   an incoming payment as LNbits shows it, as JSON; unpaid ones expire by themselves
-    satmeter:stub:paid             sorted set of the hashes of those that were paid, by the time of it in microseconds
-    satmeter:stub:outgoing:<hash>  a payment that the wallet made, as LNbits shows it, as JSON
-    satmeter:stub:balance_msat     what came in, less what went out
-    satmeter:stub:hints            channel that tells hashes as they are paid
+    satmeter:{stub}:key              the node's private key, made once
+    satmeter:{stub}:payment:<hash>   an incoming payment as LNbits shows it, as JSON; unpaid ones expire by themselves
+    satmeter:{stub}:paid             sorted set of the hashes of those that were paid, by the time of it in microseconds
+    satmeter:{stub}:outgoing:<hash>  a payment that the wallet made, as LNbits shows it, as JSON
+    satmeter:{stub}:balance_msat     what came in, less what went out
+    satmeter:{stub}:hints            channel that tells hashes as they are paid
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any, Final
 import httpx
 import msgspec
 
-NODE_KEY: Final = "satmeter:stub:key"
-PAYMENT: Final = "satmeter:stub:payment:"
-PAID: Final = "satmeter:stub:paid"
-OUTGOING: Final = "satmeter:stub:outgoing:"
-BALANCE: Final = "satmeter:stub:balance_msat"
-CHANNEL: Final = "satmeter:stub:hints"
+NODE_KEY: Final = "satmeter:{stub}:key"
+PAYMENT: Final = "satmeter:{stub}:payment:"
+PAID: Final = "satmeter:{stub}:paid"
+OUTGOING: Final = "satmeter:{stub}:outgoing:"
+BALANCE: Final = "satmeter:{stub}:balance_msat"
+CHANNEL: Final = "satmeter:{stub}:hints"
 
 EXPIRY_DEFAULT_S: Final = 3_600
 _JSON: Final = httpx.Headers({"Content-Type": "application/json"})

@@ -276,7 +276,7 @@ class TestStubNode(LightningContract):
         async def push(text: str) -> None:
             # The channel carries bare hashes; noise comes through as it is.
             _, _, rest = text.partition('"payment_hash": "')
-            await redis.publish("satmeter:stub:hints", rest[:64] or text)
+            await redis.publish("satmeter:{stub}:hints", rest[:64] or text)
 
         lightning = LnbitsLightning(URL, KEY, timeout_s=5, concurrency=4, transport=stub, hints=stub.hints)
         async with httpx.AsyncClient(base_url=URL, transport=stub) as raw:

@@ -8,9 +8,21 @@ from redis.asyncio import Redis
 
 from satmeter.actors.adapters.redis_client import connect
 from satmeter.actors.adapters.redis_journal import RedisJournal
-from satmeter.actors.ports import Append, ConflictError, Due, FencedError, Stored, TransientError
+from satmeter.actors.ports import Append, ConflictError, Due, FencedError, Kept, Stored, TransientError
+from tests.stores import nodes_of
 
 ACTOR = "job_a"
+
+
+@pytest.fixture
+def redis(any_redis: Redis) -> Redis:
+    """Every kind of store in turn: the journal is the same on all."""
+    return any_redis
+
+
+async def reads(redis: Redis) -> int:
+    """How often the store has read from its clients."""
+    return sum([(await node.info("stats"))["total_reads_processed"] for node in await nodes_of(redis)])
 
 
 def append(epoch: int, version: int, *events: bytes, **fields: Any) -> Append:
@@ -66,15 +78,15 @@ async def test_one_refused_write_does_not_touch_the_others_in_its_pipeline(redis
 async def test_writes_of_one_turn_share_a_round_trip(redis: Redis) -> None:
     journal, epoch = await claimed(redis)
     await journal.append(Append(17, epoch, "job_first", 0, [b"e"]))
-    before = (await redis.info("stats"))["total_reads_processed"]
+    before = await reads(redis)
     await asyncio.gather(*(journal.append(Append(17, epoch, f"job_{n}", 0, [b"e"])) for n in range(100)))
-    after = (await redis.info("stats"))["total_reads_processed"]
-    assert after - before < 10
+    assert await reads(redis) - before < 12
 
 
 async def test_a_store_that_forgot_the_script_is_given_it_again(redis: Redis) -> None:
     journal, epoch = await claimed(redis)
-    await redis.script_flush()
+    for node in await nodes_of(redis):
+        await node.script_flush()
     await asyncio.gather(*(journal.append(Append(17, epoch, f"job_{n}", 0, [b"e"])) for n in range(5)))
     for n in range(5):
         assert (await journal.load(17, f"job_{n}")).events == [b"e"]
@@ -111,8 +123,43 @@ async def test_keys_expire_when_told_and_stay_when_told(redis: Redis) -> None:
     assert await redis.pttl("satmeter:{p0017}:s:job_a") == -1
 
 
-async def test_a_store_that_cannot_be_reached_is_a_transient_error_for_every_call() -> None:
-    redis = connect("unix:///nonexistent/satmeter.sock")
+async def test_partitions_are_claimed_and_asked_in_one_go_wherever_they_lie(redis: Redis) -> None:
+    journal = RedisJournal(redis)
+    epochs = await journal.claim(range(100))
+    assert epochs == dict.fromkeys(range(100), 1)
+    await asyncio.gather(*(journal.append(Append(p, 1, f"job_{p}", 0, [b"e"], due_ms=p)) for p in range(100)))
+    assert await journal.due(range(100), 98) == [Due(p, f"job_{p}") for p in range(99)]
+    for partition in (0, 50, 99):
+        assert (await journal.load(partition, f"job_{partition}")).events == [b"e"]
+
+
+async def test_one_refused_write_does_not_touch_those_of_other_partitions(redis: Redis) -> None:
+    journal = RedisJournal(redis)
+    await journal.claim(range(50))
+    await journal.claim([7])
+    appends = [Append(p, 1, f"job_{p}", 0, [b"e"]) for p in range(50)]
+    outcomes = await asyncio.gather(*(journal.append(a) for a in appends), return_exceptions=True)
+    assert isinstance(outcomes.pop(7), FencedError)
+    assert outcomes == [None] * 49
+
+
+async def test_answers_that_were_kept_are_recalled_by_name(redis: Redis) -> None:
+    journal, epoch = await claimed(redis)
+    kept = [Kept("a", b"1", 60_000), Kept("b", b"2", 60_000)]
+    await journal.append(append(epoch, 0, b"one", kept=kept))
+    assert await journal.recall(17, ACTOR, ["a", "b", "c"]) == {"a": b"1", "b": b"2"}
+
+
+async def test_a_store_that_answers_passes_the_check(redis: Redis) -> None:
+    await RedisJournal(redis).check()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["unix:///nonexistent/satmeter.sock", "redis+sentinel://127.0.0.1:1/mymaster", "redis+cluster://127.0.0.1:1"],
+)
+async def test_a_store_that_cannot_be_reached_is_a_transient_error_for_every_call(url: str) -> None:
+    redis = connect(url)
     journal = RedisJournal(redis)
     for call in (
         journal.claim([1], "host-0"),

@@ -102,7 +102,7 @@ async def test_paying_twice_pays_once(redis: Redis, stub: StubNode, lightning: L
     first, second = await lightning.create_invoice(order(5)), await lightning.create_invoice(order(7))
     for payment_hash in (first.payment_hash, second.payment_hash, first.payment_hash):
         assert await stub.pay(payment_hash)
-    assert await redis.get("satmeter:stub:balance_msat") == b"12000"
+    assert await redis.get("satmeter:{stub}:balance_msat") == b"12000"
     listed = await lightning.settlements(100)
     assert [settlement.amount_msat for settlement in listed] == [Msat(7_000), Msat(5_000)]
 
@@ -124,7 +124,7 @@ async def test_an_unpaid_invoice_leaves_the_store_a_week_after_its_expiry(
     redis: Redis, stub: StubNode, lightning: LnbitsLightning
 ) -> None:
     invoice = await lightning.create_invoice(order(expiry_s=600))
-    key = f"satmeter:stub:payment:{invoice.payment_hash}"
+    key = f"satmeter:{{stub}}:payment:{invoice.payment_hash}"
     assert WEEK_S < await redis.ttl(key) <= WEEK_S + 600
     await stub.pay(invoice.payment_hash)
     assert await redis.ttl(key) == -1, "what was paid stays"

@@ -154,7 +154,7 @@ async def test_an_invoice_of_its_own_is_settled_and_costs_nothing(
     assert await lightning.lookup(own.payment_hash) == settlement
     assert (await lightning.settlements(1)) == [settlement]
     assert await lightning.payout(target, "ses_a") == PAID
-    assert await redis.ttl(f"satmeter:stub:payment:{own.payment_hash}") == -1, "what was paid stays"
+    assert await redis.ttl(f"satmeter:{{stub}}:payment:{own.payment_hash}") == -1, "what was paid stays"
     # Paying it once more as a wallet would changes nothing.
     assert await stub.pay(own.payment_hash)
     assert await balance_msat(stub) == 1_000_000
@@ -165,7 +165,7 @@ async def test_a_settled_invoice_of_its_own_is_hinted(redis: Redis, stub: StubNo
     own = await lightning.create_invoice(InvoiceOrder(250, "deposit", 600, "ses_b"))
     async with contextlib.aclosing(stub.hints()) as hints:  # type: ignore[type-var]  # it is a generator
         heard = asyncio.ensure_future(anext(hints))
-        while await redis.pubsub_numsub("satmeter:stub:hints") != [(b"satmeter:stub:hints", 1)]:
+        while await redis.pubsub_numsub("satmeter:{stub}:hints") != [(b"satmeter:{stub}:hints", 1)]:
             await asyncio.sleep(0)
         await lightning.pay_out(target_of(own.payment_request), "ses_a")
         assert await asyncio.wait_for(heard, 5) == own.payment_hash
