@@ -55,7 +55,11 @@ class Settings(BaseSettings):
     )
 
     redis_url: str | None = _var(
-        "REDIS_URL", None, "Your own Redis or Valkey, 7.0 on; without it an embedded one is run."
+        "REDIS_URL",
+        None,
+        "Your own Redis or Valkey, 7.0 on: `redis://`, `rediss://` (TLS) or `unix://`; behind Sentinel"
+        " `redis+sentinel://[user:password@]host:26379,…/master[/db]`; a cluster"
+        " `redis+cluster://[user:password@]host:6379,…` (`rediss+…` likewise). Without it an embedded one is run.",
     )
     ray_address: str | None = _var("RAY_ADDRESS", None, "An existing Ray cluster; without it one is run on 127.0.0.1.")
     ray_node_ip: str | None = _var(

@@ -54,7 +54,7 @@ def serve(
     }
     settings = _load({name: value for name, value in flags.items() if value is not None})
     _refuse(problems(settings))
-    from .probes import store_problems
+    from .store_probes import store_problems
 
     _refuse(asyncio.run(store_problems(settings)))
     prepare_ray(settings.ray_address)

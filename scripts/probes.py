@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import httpx
 from pydantic import SecretStr
-from redis.exceptions import RedisError
 
-from ..actors.adapters.redis_client import connect
 from ..config.rules import Problem
 from ..config.settings import Settings
-from .store_binary import VERSION_MIN
+from .store_probes import store_problems
 
 _TIMEOUT_S: Final = 10.0
-_LOSES: Final = "which could lose payments"
 _ANTHROPIC_URL: Final = "https://api.anthropic.com"
 _REFUSED: Final = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 
@@ -31,38 +28,6 @@ async def probe(settings: Settings) -> list[Problem]:
             _model_problems(settings, http),
         )
     return [problem for part in found for problem in part]
-
-
-async def store_problems(settings: Settings) -> list[Problem]:
-    """What is wrong with the operator's own store, if one is set: unreachable, too old, or apt to lose writes."""
-    if settings.redis_url is None:
-        return []
-    client = connect(settings.redis_url)
-    try:
-        info: Mapping[str, Any] = await client.info()
-    except (RedisError, OSError) as error:
-        return [
-            Problem("REDIS_URL", f"The store does not answer ({type(error).__name__}): start it, or mend the address.")
-        ]
-    finally:
-        await client.aclose()
-    return unfit_store(info, production=settings.production)
-
-
-def unfit_store(info: Mapping[str, Any], *, production: bool) -> list[Problem]:
-    """What the answer to INFO tells about a store's fitness to keep money."""
-    found = []
-    # Valkey reports the Redis version that it is compatible with under this name, which is what counts here.
-    version = str(info["redis_version"])
-    if tuple(int(part) for part in version.split(".")[:2]) < VERSION_MIN:
-        found.append(f"The store is version {version}: use Redis 7.0 or newer, or Valkey.")
-    if info["role"] != "master":
-        found.append("The store is a replica and takes no writes: name its primary.")
-    if production and not info["aof_enabled"]:
-        found.append(f"The store keeps no append-only file, {_LOSES}: set `appendonly yes` in it.")
-    if production and info["maxmemory"] and info["maxmemory_policy"] != "noeviction":
-        found.append(f"The store drops keys when it is full, {_LOSES}: set `maxmemory-policy noeviction` in it.")
-    return [Problem("REDIS_URL", message) for message in found]
 
 
 async def _ray_problems(settings: Settings) -> list[Problem]:

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from satmeter.config.settings import Settings
 from satmeter.scripts.cli import main
-from satmeter.scripts.probes import probe, store_problems, unfit_store
+from satmeter.scripts.probes import probe
+from satmeter.scripts.store_probes import store_problems, unfit_store
 
 # Port 1 is privileged and unused: nothing ever listens there.
 NOBODY = "http://127.0.0.1:1"
