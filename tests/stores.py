@@ -136,27 +136,36 @@ async def nodes_of(redis: Redis) -> Sequence[Redis]:
 
 @asynccontextmanager
 async def losing_answers(nodes: Sequence[Address]) -> AsyncIterator[tuple[ClusterRedis, asyncio.Event]]:
-    """A client behind a proxy for each node; while the event is set, they end connections in place of answering."""
+    """A client behind a proxy for each node; once the event is set, the next answer is lost with its connection."""
     lose = asyncio.Event()
+    open_: set[asyncio.Task[None]] = set()
     ports: dict[Address, int] = {}
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(lambda: asyncio.gather(*open_))
         for node in nodes:
-            proxy = await stack.enter_async_context(await asyncio.start_server(_between(node, lose), HOST, 0))
+            proxy = await stack.enter_async_context(await asyncio.start_server(_between(node, lose, open_), HOST, 0))
             ports[node] = proxy.sockets[0].getsockname()[1]
         client = ClusterRedis(nodes, lambda node: connect(f"redis://{HOST}:{ports[node]}"))
         stack.push_async_callback(client.aclose)
         yield client, lose
 
 
-def _between(node: Address, lose: asyncio.Event) -> Callable[..., Awaitable[None]]:
+def _between(
+    node: Address, lose: asyncio.Event, open_: set[asyncio.Task[None]]
+) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lossy: bool) -> None:
         while data := await reader.read(65_536):
             if lossy and lose.is_set():
+                lose.clear()
                 break
             writer.write(data)
         writer.close()
+        await writer.wait_closed()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        open_.add(task)
         server_reader, server_writer = await asyncio.open_connection(*node)
         # What a node answers it has carried out.
         await asyncio.gather(pump(reader, server_writer, lossy=False), pump(server_reader, writer, lossy=True))

@@ -75,15 +75,25 @@ async def test_a_primary_that_was_demoted_takes_no_write_and_its_successor_is_fo
     await journal.close()
 
 
-async def test_a_primary_without_enough_replicas_confirms_nothing(store: Store) -> None:
+async def test_a_primary_that_is_cut_off_confirms_nothing_and_its_successor_is_found(store: Store) -> None:
     journal = await begun(connect(store.url))
-    async with store.servers[0].client() as primary:
-        await primary.config_set("min-replicas-to-write", 2)
+    former, successor = store.servers
+    assert store.sentinel is not None
+    async with former.client() as old, successor.client() as new, store.sentinel.client() as sentinel:
+        await old.config_set("min-replicas-to-write", 1)
+        await tell(new, "REPLICAOF", "NO", "ONE")
+        await until(lambda: _alone(old))
         with pytest.raises(TransientError, match="NOREPLICAS"):
             await journal.append(Append(17, 1, "job_a", 1, [b"two"]))
-        await primary.config_set("min-replicas-to-write", 1)
-    await goes_on(journal)
+        await tell(sentinel, "SENTINEL REMOVE", "mymaster")
+        await tell(sentinel, "SENTINEL MONITOR", "mymaster", "127.0.0.1", successor.port, 1)
+        await goes_on(journal)
+        assert await old.llen("satmeter:{p0017}:j:job_a") == 1
     await journal.close()
+
+
+async def _alone(primary: Redis) -> bool:
+    return bool((await primary.info("replication"))["connected_slaves"] == 0)
 
 
 async def test_a_burst_waits_for_free_connections_instead_of_failing(sentinel_url: str) -> None:
