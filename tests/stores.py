@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,13 +154,16 @@ def _between(
     node: Address, lose: asyncio.Event, open_: set[asyncio.Task[None]]
 ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lossy: bool) -> None:
-        while data := await reader.read(65_536):
-            if lossy and lose.is_set():
-                lose.clear()
-                break
-            writer.write(data)
+        # Either end may be gone at any moment, which ends the other.
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                if lossy and lose.is_set():
+                    lose.clear()
+                    break
+                writer.write(data)
         writer.close()
-        await writer.wait_closed()
+        with suppress(OSError):
+            await writer.wait_closed()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
