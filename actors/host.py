@@ -58,11 +58,7 @@ class ActorHost:
         self._passivate_after_s = passivate_after_s
         self._now_ms = now_ms
         self.partitions = Partitions(
-            host_id,
-            journal,
-            busy=self._busy_partitions,
-            drop=self._drop_partition,
-            accept=self._accept,
+            host_id, journal, busy=self._busy_partitions, drop=self._drop_partition, accept=self._accept
         )
         self._activations: dict[str, Activation] = {}
         self._reception = Reception(self.partitions, self.kinds, self.serve, only)

@@ -125,7 +125,7 @@ async def test_keys_expire_when_told_and_stay_when_told(redis: Redis) -> None:
 
 async def test_partitions_are_claimed_and_asked_in_one_go_wherever_they_lie(redis: Redis) -> None:
     journal = RedisJournal(redis)
-    epochs = await journal.claim(range(100))
+    epochs = await journal.claim(range(100), "host-0")
     assert epochs == dict.fromkeys(range(100), 1)
     await asyncio.gather(*(journal.append(Append(p, 1, f"job_{p}", 0, [b"e"], due_ms=p)) for p in range(100)))
     assert await journal.due(range(100), 98) == [Due(p, f"job_{p}") for p in range(99)]
@@ -135,8 +135,8 @@ async def test_partitions_are_claimed_and_asked_in_one_go_wherever_they_lie(redi
 
 async def test_one_refused_write_does_not_touch_those_of_other_partitions(redis: Redis) -> None:
     journal = RedisJournal(redis)
-    await journal.claim(range(50))
-    await journal.claim([7])
+    await journal.claim(range(50), "host-0")
+    await journal.claim([7], "host-0")
     appends = [Append(p, 1, f"job_{p}", 0, [b"e"]) for p in range(50)]
     outcomes = await asyncio.gather(*(journal.append(a) for a in appends), return_exceptions=True)
     assert isinstance(outcomes.pop(7), FencedError)

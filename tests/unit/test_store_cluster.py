@@ -49,7 +49,7 @@ async def evalsha_calls(redis: Redis) -> int:
 
 async def test_every_write_is_there_once_after_its_slot_has_moved_under_it(clustered: ClusterRedis) -> None:
     journal = RedisJournal(clustered)
-    await journal.claim([17])
+    await journal.claim([17], "host-0")
     moved = asyncio.Event()
     written: dict[str, list[bytes]] = {f"job_{n}": [] for n in range(5)}
 
@@ -80,7 +80,7 @@ async def test_a_client_with_an_outdated_map_follows_what_the_nodes_say(
     clustered: ClusterRedis, cluster_url: str
 ) -> None:
     journal = RedisJournal(clustered)
-    await journal.claim([17])
+    await journal.claim([17], "host-0")
     other = connect(cluster_url)
     assert isinstance(other, ClusterRedis)
     home = clustered.shard_of(EPOCH_KEY)
@@ -104,7 +104,7 @@ async def test_a_command_is_let_in_where_its_slot_is_just_arriving(clustered: Cl
     journal = RedisJournal(clustered)
     try:
         # Many at once: each needs its own word to be let in, on its own connection.
-        epochs = await asyncio.gather(*(journal.claim([17]) for _ in range(20)))
+        epochs = await asyncio.gather(*(journal.claim([17], "host-0") for _ in range(20)))
         assert sorted(epoch[17] for epoch in epochs) == list(range(1, 21))
         assert clustered.shard_of(EPOCH_KEY) == home
     finally:
@@ -114,7 +114,7 @@ async def test_a_command_is_let_in_where_its_slot_is_just_arriving(clustered: Cl
 
 async def test_a_node_that_hangs_holds_up_no_write_of_the_others(clustered: ClusterRedis) -> None:
     journal = RedisJournal(clustered)
-    await journal.claim(range(100))
+    await journal.claim(range(100), "host-0")
     hanging = clustered.shard_of(EPOCH_KEY)
     others = [p for p in range(100) if clustered.shard_of(f"satmeter:{{p{p:04d}}}:epoch") != hanging]
     assert hanging is not None
@@ -131,7 +131,7 @@ async def test_a_node_that_hangs_holds_up_no_write_of_the_others(clustered: Clus
 
 
 async def test_a_write_whose_confirmation_is_lost_is_not_sent_again(clustered: ClusterRedis) -> None:
-    await RedisJournal(clustered).claim([17])
+    await RedisJournal(clustered).claim([17], "host-0")
     async with losing_answers(list(await clustered.primaries())) as (behind, lose):
         journal = RedisJournal(behind)
         await journal.append(Append(17, 1, "job_a", 0, [b"one"]))
@@ -149,7 +149,7 @@ async def test_a_write_whose_confirmation_is_lost_is_not_sent_again(clustered: C
 
 async def test_a_node_that_forgot_the_scripts_is_given_them_again(clustered: ClusterRedis) -> None:
     limits, journal = RedisLimits(clustered), RedisJournal(clustered)
-    await journal.claim(range(30))
+    await journal.claim(range(30), "host-0")
     for round_, node in enumerate(await nodes_of(clustered)):
         await node.script_flush()
         await asyncio.gather(*(journal.append(Append(p, 1, f"job_{round_}", 0, [b"e"])) for p in range(30)))
@@ -166,7 +166,7 @@ async def test_after_a_failover_the_same_journal_goes_on_with_what_was_acknowled
         dying = store.servers[0].address
         partitions = [p for p in range(100) if redis.shard_of(f"satmeter:{{p{p:04d}}}:epoch") == dying]
         assert len(partitions) > 10
-        await journal.claim(partitions)
+        await journal.claim(partitions, "host-0")
         await asyncio.gather(*(journal.append(Append(p, 1, "job_a", 0, [b"one"])) for p in partitions))
         # A replica may lag; what this is about is that the client finds it.
         async with store.servers[0].client() as primary:

@@ -41,7 +41,7 @@ async def goes_on(journal: RedisJournal) -> None:
 
 async def begun(redis: Redis) -> RedisJournal:
     journal = RedisJournal(redis)
-    await journal.claim([17])
+    await journal.claim([17], "host-0")
     await journal.append(Append(17, 1, "job_a", 0, [b"one"]))
     assert await redis.wait(1, 5_000) == 1
     return journal
