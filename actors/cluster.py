@@ -48,9 +48,9 @@ _STARTS_WITHIN: Final = 8
 class RayLink:
     """Implements `HostLink` and `Peer` for a host behind Ray, and `Solo` for an actor's own process."""
 
-    def __init__(self, host_id: str, handle: Any = None) -> None:
+    def __init__(self, host_id: str) -> None:
         self._host_id = host_id
-        self._handle = handle
+        self._handle: Any = None
 
     async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
         """Hands calls over. Raises `LinkError`."""
@@ -96,6 +96,7 @@ class RaySolos:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings.model_dump()
+        self._handles: dict[str, Any] = {}
 
     async def start(self, actor_id: str, partition: int, epoch: int) -> Solo:
         """Starts one under the actor's name (see `Solos`). Raises `LinkError`."""
@@ -116,13 +117,16 @@ class RaySolos:
             except ValueError:
                 await asyncio.sleep(_START_BACKOFF_S)  # The name is taken for another moment.
                 continue
-            link = RayLink(actor_id, handle)
+            # Ray ends an actor when the last handle of its owner is gone.
+            self._handles[actor_id] = handle
+            link = RayLink(actor_id)
             await link.occupied()
             return link
         raise LinkError(f"the name {actor_id} is not free")
 
     async def end(self, actor_id: str) -> None:
         """Ends one at once."""
+        self._handles.pop(actor_id, None)
         with contextlib.suppress(RayError, ValueError):
             await asyncio.to_thread(_kill, actor_id)
 

@@ -13,6 +13,8 @@ from .router import HostLink, Lane, LinkError
 from .whereabouts import Whereabouts
 
 _ANSWERS_WITHIN_S: Final = 2.0
+# How long a call waits for a process that died: nobody else can serve the actor meanwhile.
+_PATIENCE_S: Final = 20.0
 
 
 class Solo(HostLink, Protocol):
@@ -59,7 +61,7 @@ class Room:
         # Shielded: a caller that goes away must not end the start for those who wait with it.
         solo = await asyncio.shield(self.starting)
         if self._lane is None:
-            self._lane = Lane(self.actor_id, solo, Whereabouts(self._whereabouts))
+            self._lane = Lane(self.actor_id, solo, Whereabouts(self._whereabouts), _PATIENCE_S)
         return self._lane
 
     async def look(self) -> None:

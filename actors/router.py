@@ -71,9 +71,10 @@ class Lane:
     the same host, started again, or those that have taken its partitions over.
     """
 
-    def __init__(self, host_id: str, link: HostLink, whereabouts: Whereabouts) -> None:
+    def __init__(self, host_id: str, link: HostLink, whereabouts: Whereabouts, patience_s: float | None = None) -> None:
         self._host_id = host_id
         self._link = link
+        self._patience_s = patience_s or _PATIENCE_S
         self._whereabouts = whereabouts
         self._inbox_id = secrets.token_hex(8)
         self._pending: dict[int, Pending] = {}
@@ -195,7 +196,7 @@ class Lane:
 
     def _refuse_impatient(self) -> None:
         now_s = asyncio.get_running_loop().time()
-        self._refuse([p for p in self._pending.values() if now_s - p.since_s > _PATIENCE_S])
+        self._refuse([p for p in self._pending.values() if now_s - p.since_s > self._patience_s])
 
     def _refuse(self, pendings: Sequence[Pending]) -> None:
         for pending in pendings:

@@ -26,14 +26,15 @@ def model() -> Iterator[MessagesApi]:
     api.close()
 
 
-@pytest.fixture(scope="module")
-def server(model: MessagesApi) -> Iterator[Served]:
-    """One server for all tests of a module: each leaves it in working order."""
+@pytest.fixture(scope="module", params=["shared", "dedicated"])
+def server(model: MessagesApi, request: pytest.FixtureRequest) -> Iterator[Served]:
+    """One server for all tests of a module, in both placements: each test leaves it in working order."""
     with (
         tempfile.TemporaryDirectory(prefix="sm-") as directory,
         served(
             Path(directory) / "data",
             SATMETER_HOSTS="2",
+            SATMETER_PLACEMENT=request.param,
             ANTHROPIC_API_KEY="test",
             ANTHROPIC_BASE_URL=model.url,
         ) as server,
