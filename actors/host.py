@@ -18,7 +18,7 @@ from .messages import Answer, Call, Cancel, NotOwner
 from .partitions import Partitions
 from .placement import partition_of
 from .ports import ConflictError, Due, FencedError, Journal, TransientError
-from .reception import Reception, Workload
+from .reception import Pulse, Reception, Workload
 from .ticker import Ticker
 
 # Commands of one actor that share a write; more only make the first ones wait for the last.
@@ -63,6 +63,7 @@ class ActorHost:
         self._activations: dict[str, Activation] = {}
         self._reception = Reception(self.partitions, self.kinds, self.serve, only)
         self._workload = Workload()
+        self._pulse = Pulse(self.partitions.verify)
         self._ticker = Ticker(self._due, self._wake, now_ms)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -72,7 +73,8 @@ class ActorHost:
         """Begins to work, with these partitions. Raises `TransientError`."""
         self._effects.prepare()
         if not self._tasks:
-            self._tasks = [asyncio.create_task(self._ticker.run()), asyncio.create_task(self._sweep())]
+            loops = self._ticker.run(), self._sweep(), self._pulse.run()
+            self._tasks = [asyncio.create_task(loop) for loop in loops]
         await self.take(partitions)
 
     async def take(self, partitions: Collection[int]) -> None:
@@ -118,6 +120,7 @@ class ActorHost:
 
     async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
         """Takes calls, as soon as it is not behind; their answers go to the inbox."""
+        await self._pulse.steady()
         await self._workload.room()
         self._reception.submit(inbox_id, calls)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol
@@ -20,6 +21,7 @@ _PEER_ANSWERS_WITHIN_S: Final = 3.0
 _LOOK_EVERY_S: Final = 0.01
 _HAND_OVER_LOOKS: Final = 100
 _RETRY_S: Final = 0.2
+_VERIFY_EVERY_S: Final = 10.0
 _log = structlog.get_logger(__name__)
 
 
@@ -56,6 +58,7 @@ class Ownership:
         self._journal = journal
         self._peer = peer
         self._wanted: frozenset[int] = frozenset()
+        self._verify_at_s = 0.0
         self._settling: asyncio.Task[None] | None = None
         self.placement = NO_PLACEMENT
 
@@ -78,6 +81,14 @@ class Ownership:
                 break
             await asyncio.sleep(_LOOK_EVERY_S)
         return [partition for partition in asked if partition not in self._host.partitions]
+
+    async def verify_now_and_then(self) -> None:
+        """Finds out what others have taken over. Whoever writes is told so by the store; who only reads is not."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= self._verify_at_s:
+            self._verify_at_s = now_s + _VERIFY_EVERY_S
+            with contextlib.suppress(TransientError):
+                await self._host.partitions.verify()
 
     def close(self) -> None:
         """Takes nothing more over."""

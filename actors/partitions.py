@@ -105,6 +105,15 @@ class Partitions:
             caller.answer(NotOwner())
         self._drop(partition)
 
+    async def verify(self) -> None:
+        """Lets go of what others have taken over meanwhile. Raises `TransientError`."""
+        held = dict(self._epochs)
+        stored = await self._journal.epochs(list(held))
+        for partition, epoch in held.items():
+            # What this host claimed anew while it asked is its own all the same.
+            if self._epochs.get(partition) == epoch != stored.get(partition):
+                self.lose(partition)
+
     def cancel(self) -> None:
         """Gives nothing more away."""
         if self._giving is not None:

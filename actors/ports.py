@@ -229,6 +229,10 @@ class Journal(Protocol):
         """The hosts that claimed these partitions last; one that nobody ever claimed is left out."""
         ...
 
+    async def epochs(self, partitions: Sequence[int]) -> Mapping[int, int]:
+        """The partitions' epochs as they are stored; one that nobody ever claimed is left out."""
+        ...
+
     async def append(self, append: Append) -> None:
         """Writes all of it or nothing.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Final
 
 from .domain.errors import not_found, unavailable
@@ -12,9 +13,13 @@ from .inbox import Caller, Inbox
 from .messages import Answer, Call, Cancel, NotOwner, Ping, Pong
 from .partitions import Partitions
 from .placement import partition_of
+from .ports import TransientError
 
 # Actors at work at once. With more than about a second's worth, the host takes no further calls until some are done.
 _AT_WORK_MAX: Final = 2_000
+# Less than it takes others to take a host for dead, and its partitions over.
+_PULSE_MISSED_S: Final = 2.5
+_PULSE_S: Final = 0.5
 _LONG_POLL_S: Final = 20.0
 _INBOX_LIFE_S: Final = 90.0
 
@@ -87,6 +92,30 @@ class Reception:
         inbox = self._inboxes.setdefault(inbox_id, Inbox(time.monotonic()))
         inbox.last_seen_s = time.monotonic()
         return inbox
+
+
+class Pulse:
+    """Notices when the process has not run for a while, and has what others may have changed meanwhile verified."""
+
+    def __init__(self, verify: Callable[[], Awaitable[None]], clock: Callable[[], float] = time.monotonic) -> None:
+        self._verify = verify
+        self._clock = clock
+        self._last_s = clock()
+
+    async def run(self) -> None:
+        """Beats until cancelled."""
+        while True:
+            await self.steady()
+            self._last_s = self._clock()
+            await asyncio.sleep(_PULSE_S)
+
+    async def steady(self) -> None:
+        """Returns at once, or after a pause of the process when it has been verified what it still owns."""
+        if self._clock() - self._last_s > _PULSE_MISSED_S:
+            # Without the store it can't be verified, but nothing can be written then, either.
+            with suppress(TransientError):
+                await self._verify()
+                self._last_s = self._clock()
 
 
 class Workload:

@@ -85,6 +85,7 @@ class HostShell:
         """Follows the plan, and says how it does."""
         await self._started()
         self._ownership.adopt(msgspec.json.decode(placement, type=Placement))
+        await self._ownership.verify_now_and_then()
         owned = len(self._host.partitions.owned)
         node_id = self._wiring.node_id
         return msgspec.json.encode(HostReport(node_id, self._ownership.placement.version, owned))

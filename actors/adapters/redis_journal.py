@@ -107,11 +107,19 @@ class RedisJournal:
 
     async def owners(self, partitions: Sequence[int]) -> Mapping[int, str]:
         """The hosts that claimed these partitions last. Raises `TransientError`."""
+        return {partition: owner.decode() for partition, owner in (await self._each(partitions, "owner")).items()}
+
+    async def epochs(self, partitions: Sequence[int]) -> Mapping[int, int]:
+        """The partitions' epochs as they are stored. Raises `TransientError`."""
+        return {partition: int(epoch) for partition, epoch in (await self._each(partitions, "epoch")).items()}
+
+    async def _each(self, partitions: Sequence[int], name: str) -> Mapping[int, bytes]:
+        """A key of each partition, where it exists."""
         pipe = self._redis.pipeline(transaction=False)
         for partition in partitions:
-            pipe.get(_key(partition, "owner"))
-        owners = await _guard(pipe.execute())
-        return {partition: owner.decode() for partition, owner in zip(partitions, owners, strict=True) if owner}
+            pipe.get(_key(partition, name))
+        values = await _guard(pipe.execute())
+        return {partition: value for partition, value in zip(partitions, values, strict=True) if value is not None}
 
     async def append(self, append: Append) -> None:
         """Writes all of it or nothing (see `Journal`)."""

@@ -12,11 +12,12 @@ from redis.asyncio import Redis
 
 from satmeter.actors.domain.answers import TextDelta
 from satmeter.actors.domain.errors import Code, RefusedError
-from satmeter.actors.domain.session_api import RequestAnswer
+from satmeter.actors.domain.session_api import GetSession, RequestAnswer
+from satmeter.actors.messages import Call, NotOwner
 from satmeter.actors.placement import PARTITIONS, owned_by, partition_of
 from satmeter.actors.ports import TransientError
 from tests.fleets import Fleet
-from tests.host_sessions import SES, answered, ask, ledger, opened, show
+from tests.host_sessions import GRANT, SES, answered, ask, ledger, opened, show
 from tests.hosts import World, until
 
 # Whoever is alone owns SES; of two, `other` does; and of three, `third`.
@@ -163,6 +164,30 @@ async def test_a_host_that_only_seemed_dead_can_write_nothing_more(redis: Redis)
 
         await until(fenced)
         assert (await show(hosts.router)).spent_msat == (await asking).cost.debit_msat
+
+
+async def test_a_host_that_was_taken_for_dead_does_not_answer_from_memory_when_it_wakes(redis: Redis) -> None:
+    async with fleet(redis, FIRST, OTHER) as hosts:
+        await opened(hosts.router)
+        await show(hosts.router)
+        host = hosts.members[FIRST].host
+        hosts.members[FIRST].die()
+        hosts.plan(OTHER, away=(FIRST,))
+        await hosts.moved()
+        assert hosts.holds(FIRST, SES)
+        host._pulse._last_s -= 60  # what a process finds that was stopped for a minute
+        await host.submit("inbox", [Call(1, SES, GetSession(GRANT))])
+        (answer,) = await host.collect("inbox")
+        assert answer.reply == NotOwner()
+        assert not hosts.holds(FIRST, SES)
+
+
+async def test_what_others_took_over_is_let_go_even_if_nothing_is_written(redis: Redis) -> None:
+    async with fleet(redis, FIRST, OTHER) as hosts:
+        await hosts.world.journal.claim([partition_of(SES)], OTHER)
+        await hosts.members[FIRST].ownership.verify_now_and_then()
+        assert not hosts.holds(FIRST, SES)
+        assert len(hosts.members[FIRST].host.partitions.owned) == PARTITIONS - 1
 
 
 async def test_a_plan_that_changes_its_mind_leaves_everything_where_it_is(redis: Redis) -> None:
