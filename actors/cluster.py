@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Sequence
+import secrets
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -106,7 +107,7 @@ class RaySolos:
             "max_task_retries": 0,
             "max_concurrency": _CONCURRENCY,
             "num_cpus": 0,
-            "scheduling_strategy": NodeAffinitySchedulingStrategy(this_node(), soft=True),
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(this_node(), soft=False),
         }
         begin: Any = ray.remote(SoloShell).options(**options).remote
         # One of a host that died is ended by Ray, too, but perhaps not yet.
@@ -192,7 +193,8 @@ class RayCrew:
             await self.end(name)
         self._misses[name] = -_STARTS_WITHIN
         with contextlib.suppress(LinkError):
-            await self._begin(shell, name, node_ids[0])
+            # Any of them, since one may be a node that has just died.
+            await self._begin(shell, name, secrets.choice(node_ids))
         return False
 
     async def _begin(self, shell: type, name: str, node_id: str, *args: Any) -> None:
@@ -204,8 +206,8 @@ class RayCrew:
             "max_task_retries": 0,
             "max_concurrency": _CONCURRENCY,
             "num_cpus": 0,
-            # Soft: when the node dies, Ray brings its actors back on another one.
-            "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=True),
+            # There or nowhere: where hosts live is the plan's, and when the node dies it has them started elsewhere.
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False),
         }
         begin: Any = ray.remote(shell).options(**options).remote
         try:
@@ -277,6 +279,13 @@ def cluster_name() -> str:
 def this_node() -> str:
     """The Ray node that this process has joined."""
     return str(ray.get_runtime_context().get_node_id())
+
+
+def node_is_gone() -> bool:
+    """Whether the Ray node that this process has joined is dead, by Ray's own word. May take long while Ray is away."""
+    here = this_node()
+    nodes: Sequence[Mapping[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return any(node["NodeID"] == here and not node["Alive"] for node in nodes)
 
 
 def leave() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from ..actors.cluster import RayCrew
+from ..actors.cluster import RayCrew, node_is_gone
 from ..actors.keeper import Keeper
 from ..actors.placement import Placement
 from ..actors.ports import TransientError
@@ -15,6 +17,7 @@ from ..actors.roster import Roster, Server, View
 from ..actors.router import LinkError
 
 _LOOK_EVERY_S: Final = 0.1
+_WATCH_EVERY_S: Final = 2.0
 # In a cluster, a node's hosts give away what they own while its fronts end: SIGTERM to the end in 15 s at most.
 _MOVED_WITHIN_S: Final = 11.0
 _HOST_PATIENCE_S: Final = 3.0
@@ -26,14 +29,19 @@ class KeyMismatchError(Exception):
 
 
 class Place:
-    """Runs the keeper of a server, from `enter` until `leave`."""
+    """Runs the keeper of a server, from `enter` until `leave`.
 
-    def __init__(self, server: Server, roster: Roster, crew: RayCrew, prefix: str) -> None:
+    on_lost: told when the server's Ray node is dead: it can do nothing more then.
+    """
+
+    def __init__(self, server: Server, roster: Roster, crew: RayCrew, prefix: str, on_lost: Callable[[], None]) -> None:
         self._server = server
         self._roster = roster
         self._crew = crew
+        self._on_lost = on_lost
         self._keeper = Keeper(server, roster, crew, prefix=prefix)
         self._keeping: asyncio.Task[None] | None = None
+        self._left = threading.Event()
 
     async def enter(self, *, alone: bool) -> None:
         """Takes part from now on; with a cluster of its own, returns when all actors are served.
@@ -43,6 +51,8 @@ class Place:
         if not alone:
             await self._refuse_other_keys()
         self._keeping = asyncio.create_task(self._keeper.run())
+        # A daemon: the end of the process does not wait for it.
+        threading.Thread(target=self._watch_node, args=(asyncio.get_running_loop(),), daemon=True).start()
         if alone:
             await self._keeper.settled.wait()
 
@@ -56,6 +66,14 @@ class Place:
                     "would take the other's credentials: set the same key on all servers."
                 )
 
+    def _watch_node(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A server whose node is dead must not go on to draw hosts there. In a thread: Ray may be away for a minute."""
+        while not self._left.wait(_WATCH_EVERY_S):
+            if node_is_gone():
+                with suppress(RuntimeError):  # It ends just now anyway.
+                    loop.call_soon_threadsafe(self._on_lost)
+                return
+
     async def give_away(self) -> None:
         """Has the hosts of this node give what they own to others; if there are no others, ends all in good order."""
         self._keeper.leave()
@@ -68,6 +86,7 @@ class Place:
 
     async def leave(self, *, alone: bool) -> None:
         """Takes part no longer. The last server of a cluster ends the actors: nobody would watch over them."""
+        self._left.set()
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)

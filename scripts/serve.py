@@ -54,6 +54,7 @@ class Supervisor:
         # As the operator gave them: what is filled in at the start is not theirs to read.
         self._asked = self._settings = settings
         self._alone = settings.ray_address is None
+        self._status = 0
         self._console = console
         self._stop = asyncio.Event()
         self._store: EmbeddedStore | None = None
@@ -74,7 +75,13 @@ class Supervisor:
             await self._stop.wait()
         finally:
             await self._end()
-        return 0
+        return self._status
+
+    def _lose_node(self) -> None:
+        """Without its Ray node there is nothing to serve; whatever started this process can start it anew."""
+        self._console.print("[bold red]Ray has ended on this machine:[/] start it, and this server, again.")
+        self._status = 1
+        self._stop.set()
 
     def _listen_for_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -166,7 +173,7 @@ class Supervisor:
             key_digest=derive_key(self._settings, "digest of the key").hex()[:16],
         )
         roster, crew = build_roster(self._parts, name), cluster.RayCrew(self._settings)
-        self._place = Place(server, roster, crew, f"host-{name}-")
+        self._place = Place(server, roster, crew, f"host-{name}-", self._lose_node)
         await self._unless_stopped(self._place.enter(alone=self._alone))
 
     async def _start_fronts(self) -> None:
