@@ -13,7 +13,7 @@ from .redis_cluster import ClusterRedis
 from .redis_sentinel import SentinelPool
 
 # A store that is paused must be noticed well before its clients give up.
-_TIMEOUT_S: Final = 2.0
+TIMEOUT_S: Final = 2.0
 _CONNECT_TIMEOUT_S: Final = 1.0
 _CONNECTIONS_MAX: Final = 64
 
@@ -41,9 +41,9 @@ def _server(url: str) -> Redis:
 
 def _options() -> dict[str, Any]:
     return {
-        "socket_timeout": _TIMEOUT_S,
+        "socket_timeout": TIMEOUT_S,
         "socket_connect_timeout": _CONNECT_TIMEOUT_S,
         "retry": Retry(NoBackoff(), 0),
         "max_connections": _CONNECTIONS_MAX,
-        "timeout": _TIMEOUT_S,
+        "timeout": TIMEOUT_S,
     }

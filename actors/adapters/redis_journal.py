@@ -20,6 +20,8 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from ..ports import Append, ConflictError, Due, FencedError, Stored, TransientError
+from .redis_batch import Batches
+from .redis_client import TIMEOUT_S
 from .redis_cluster import ClusterRedis
 
 # Longer pipelines don't get cheaper per write, but hold up the writes behind them.
@@ -89,6 +91,7 @@ class RedisJournal:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._cluster = redis if isinstance(redis, ClusterRedis) else None
+        self._batches = None if self._cluster else Batches(redis, TIMEOUT_S)
         self._waiting: dict[Hashable, list[tuple[Append, asyncio.Future[None]]]] = {}
         self._flushers: dict[Hashable, asyncio.Task[None]] = {}
         self._append = redis.register_script(_APPEND)
@@ -169,10 +172,13 @@ class RedisJournal:
         return results
 
     async def _pipeline(self, appends: Sequence[Append]) -> list[Any]:
+        sha = self._append.sha
+        calls = [("EVALSHA", sha, len(keys), *keys, *args) for keys, args in map(_append_call, appends)]
+        if self._batches is not None:
+            return await self._batches.send(calls)
         pipe = self._redis.pipeline(transaction=False)
-        for append in appends:
-            keys, args = _append_call(append)
-            pipe.execute_command("EVALSHA", self._append.sha, len(keys), *keys, *args)
+        for call in calls:
+            pipe.execute_command(*call)
         results: list[Any] = await pipe.execute(raise_on_error=False)
         return results
 
