@@ -16,6 +16,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
 Words = tuple[str | bytes | int, ...]
+"""A command as the packer takes it."""
 
 
 class Batches:
@@ -34,12 +35,14 @@ class Batches:
         """
         async with asyncio.timeout(self._timeout_s):
             connection = await self._connected()
-            await connection.send_packed_command(b"".join([hiredis.pack_command(words) for words in commands]))
+            # hiredis declares tuples of one word, and takes any.
+            packed = [hiredis.pack_command(words) for words in commands]  # type: ignore[arg-type]
+            await connection.send_packed_command(b"".join(packed))
             return [await _answer(connection) for _ in commands]
 
     async def _connected(self) -> AbstractConnection:
         if self._connection is None:
-            self._connection = await self._pool.get_connection()
+            self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
             # There is one time-out, around all of a batch.
             self._connection.socket_timeout = None
         else:
