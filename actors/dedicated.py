@@ -179,7 +179,7 @@ class DedicatedHost:
 
     async def _answer(self, pending: Pending, caller: Caller) -> None:
         while True:
-            answer = await pending.answers.get()
+            answer = await pending.next()
             if isinstance(answer.reply, NotOwner):
                 # Its writes are refused: another host has the partition, and this one did not know.
                 self.partitions.lose(partition_of(pending.call.actor_id))

@@ -52,15 +52,32 @@ class HostLink(Protocol):
 
 
 class Pending:
-    """A call that is not answered yet: where its answers arrive. `begun`: some have, but not the last."""
+    """A call that is not answered yet: where its answers arrive. `begun`: some have, but not the last.
 
-    __slots__ = ("answers", "begun", "call", "since_s")
+    A queue of `asyncio` for each call would cost more than all else that is done for it here.
+    """
+
+    __slots__ = ("_answers", "_arrival", "begun", "call", "since_s")
 
     def __init__(self, call: Call, since_s: float) -> None:
         self.call = call
         self.since_s = since_s
         self.begun = False
-        self.answers: asyncio.Queue[Answer] = asyncio.Queue()
+        self._answers: list[Answer] = []
+        self._arrival: asyncio.Future[None] | None = None
+
+    def put(self, answer: Answer) -> None:
+        """An answer has arrived."""
+        self._answers.append(answer)
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+    async def next(self) -> Answer:
+        """The next answer. One at a time may wait for it."""
+        if not self._answers:
+            self._arrival = asyncio.get_running_loop().create_future()
+            await self._arrival
+        return self._answers.pop(0)
 
 
 class Lane:
@@ -150,7 +167,7 @@ class Lane:
             pending.begun = True
             if answer.last:
                 del self._pending[answer.call_id]
-            pending.answers.put_nowait(answer)
+            pending.put(answer)
 
     async def _recover(self) -> bool:
         """Waits for the host's successor and lays ready for it all that is unanswered.
@@ -228,7 +245,7 @@ class Router:
             pending = lane.open(actor_id, command, resent=resent)
             try:
                 while True:
-                    answer = await pending.answers.get()
+                    answer = await pending.next()
                     if isinstance(answer.reply, NotOwner):
                         # The beginning of an answer can't be taken back, and a second one must not be paid for.
                         if loop.time() >= deadline_s or (begun and isinstance(command, Ask)):
@@ -262,7 +279,7 @@ class Router:
     async def _ping(self, lane: Lane) -> None:
         pending = lane.open("", Ping())
         try:
-            answer = await pending.answers.get()
+            answer = await pending.next()
         finally:
             lane.forget(pending)
         if not isinstance(answer.reply, Pong):

@@ -32,11 +32,20 @@ class Metrics:
             buckets=_BUCKETS_S,
             registry=self._registry,
         )
+        # Finding the series of some labels costs more than counting. Methods, routes and statuses are few.
+        self._counters: dict[tuple[str, str, int], Counter] = {}
+        self._histograms: dict[tuple[str, str], Histogram] = {}
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Counts a request. `seconds` ends where the answer began: an event stream then goes on for hours."""
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(method, route).observe(seconds)
+        counter = self._counters.get((method, route, status))
+        if counter is None:
+            counter = self._counters[method, route, status] = self._requests.labels(method, route, str(status))
+        counter.inc()
+        histogram = self._histograms.get((method, route))
+        if histogram is None:
+            histogram = self._histograms[method, route] = self._seconds.labels(method, route)
+        histogram.observe(seconds)
 
     async def show(self, request: Request) -> Response:
         """GET /metrics."""
