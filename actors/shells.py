@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from ..config.logging import configure_logging
+from ..config.memory import settle_in
 from ..config.settings import Settings
 from .compose import (
     AskPrice,
@@ -114,6 +115,7 @@ class HostShell:
         self._ownership = Ownership(self._host_id, self._host, parts.journal, self._wiring.peer)
         roster = build_roster(parts, self._wiring.cluster_name)
         await self._host.start()
+        settle_in()
         self._ownership.adopt(await _patiently(roster.placement))
 
     def _build(self, parts: Parts) -> ActorHost | DedicatedHost:
@@ -156,6 +158,7 @@ class SoloShell:
         actor_id, partition, epoch = self._place
         self._host = build_host(actor_id, self._settings, build_parts(self._settings), self._ask_price, only=actor_id)
         await self._host.start()
+        settle_in()
         await _patiently(lambda: self._host.lend(partition, epoch))
 
 

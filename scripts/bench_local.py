@@ -20,6 +20,7 @@ from ..actors.local import LocalLink
 from ..actors.placement import PARTITIONS
 from ..actors.router import Router
 from ..config.logging import configure_logging
+from ..config.memory import settle_in
 from ..config.root_key import derive_key, with_root_key
 from ..config.settings import Settings
 from ..http.app import create_app
@@ -58,6 +59,7 @@ async def _serve(port: int, data_dir: Path) -> None:
         macaroon_key=derive_key(settings, "macaroons"),
     )
     config = uvicorn.Config(create_app(front), port=port, http="httptools", log_config=None, access_log=False)
+    settle_in()
     try:
         await uvicorn.Server(config).serve()
     finally:

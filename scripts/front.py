@@ -23,6 +23,7 @@ from ..actors import cluster
 from ..actors.compose import build_parts
 from ..actors.oracle import PriceCache
 from ..config.logging import configure_logging
+from ..config.memory import settle_in
 from ..config.root_key import derive_key
 from ..config.settings import Settings
 from ..http.app import create_app
@@ -86,6 +87,7 @@ async def _serve_http(orders: Orders) -> None:
     )
     server = _Server(config)
     _end_on_signal(server, front)
+    settle_in()
     await server.serve(sockets=[socket.socket(fileno=orders.socket_fd)])
 
 
