@@ -10,6 +10,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 VERDICT_SCHEMA: Final[Mapping[str, Any]] = {
     "type": "object",
     # The reason comes first, so that the model has to give one before it decides.
@@ -63,7 +65,7 @@ _REMINDER: Final = (
 
 def evaluation_content(request: str) -> Sequence[str]:
     """The text blocks of the user message in which a request is put to the judge."""
-    return json.dumps({"request": request}, ensure_ascii=False), _REMINDER
+    return f'{{"request": {msgspec.json.encode(request).decode()}}}', _REMINDER
 
 
 def evaluation_overhead_bytes() -> int:
@@ -79,7 +81,7 @@ def work_overhead_bytes() -> int:
 
 def judged_request(document: str) -> str:
     """The request in the first block of `evaluation_content`."""
-    request: str = json.loads(document)["request"]
+    request: str = msgspec.json.decode(document)["request"]
     return request
 
 

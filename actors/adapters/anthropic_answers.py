@@ -134,8 +134,9 @@ def _text(message: _Message) -> str:
 
 def _clean(reason: str) -> str:
     """One line of at most 300 characters without control, direction or unassigned characters: it is shown to people."""
-    visible = "".join(" " if unicodedata.category(char).startswith(("C", "Z")) else char for char in reason)
-    line = " ".join(visible.split())
+    if not reason.isprintable():
+        reason = "".join(" " if unicodedata.category(char).startswith(("C", "Z")) else char for char in reason)
+    line = " ".join(reason.split())
     return line if len(line) <= _REASON_MAX_CHARS else line[: _REASON_MAX_CHARS - 1].rstrip() + "…"
 
 

@@ -271,7 +271,8 @@ def _verdict(body: Mapping[str, Any]) -> str:
         size = Size.LARGE
     refusal = _refusal(request)
     decision = "reject" if refusal else "accept"
-    return json.dumps({"reason": refusal or "The stub model accepts this request.", "decision": decision, "size": size})
+    reason = refusal or "The stub model accepts this request."
+    return msgspec.json.encode({"reason": reason, "decision": decision, "size": size}).decode()
 
 
 def _refusal(request: str) -> str | None:

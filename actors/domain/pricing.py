@@ -7,7 +7,7 @@ through the same formula and are rounded once, up.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal, localcontext
+from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
@@ -83,14 +83,16 @@ class ModelPrice(msgspec.Struct, frozen=True):
         rates = self.rates
         if self.long_prompt is not None and usage.prompt_tokens > self.long_prompt.threshold_tokens:
             rates = self.long_prompt.rates
-        with localcontext(EXACT):
-            return (
-                rates.input * usage.input_tokens
-                + rates.output * usage.output_tokens
-                + rates.cache_read * usage.cache_read_tokens
-                + rates.cache_write_5m * usage.cache_write_5m_tokens
-                + rates.cache_write_1h * usage.cache_write_1h_tokens
-            ) / _MTOK
+        cost = EXACT.multiply(rates.input, usage.input_tokens)
+        for rate, tokens in (
+            (rates.output, usage.output_tokens),
+            (rates.cache_read, usage.cache_read_tokens),
+            (rates.cache_write_5m, usage.cache_write_5m_tokens),
+            (rates.cache_write_1h, usage.cache_write_1h_tokens),
+        ):
+            if tokens:
+                cost = EXACT.fma(rate, tokens, cost)
+        return EXACT.divide(cost, _MTOK)
 
 
 class Tier(msgspec.Struct, frozen=True):
@@ -116,13 +118,11 @@ class Terms(msgspec.Struct, frozen=True):
 
     def price_usd(self, model: str, usage: Usage) -> Decimal:
         """Model and infrastructure together, before margin."""
-        with localcontext(EXACT):
-            return self.models[model].cost_usd(usage) + self.infra_usd
+        return EXACT.add(self.models[model].cost_usd(usage), self.infra_usd)
 
     def with_margin(self, cost_usd: Decimal) -> Decimal:
         """A cost with the margin on it."""
-        with localcontext(EXACT):
-            return cost_usd * (1 + self.margin_pct / _PERCENT)
+        return EXACT.multiply(cost_usd, EXACT.add(1, EXACT.divide(self.margin_pct, _PERCENT)))
 
 
 class PriceOrigin(StrEnum):
@@ -155,8 +155,7 @@ class PricingBreakdown(msgspec.Struct, frozen=True):
     @property
     def estimated_cost_usd(self) -> Decimal:
         """Model and infrastructure together, before margin."""
-        with localcontext(EXACT):
-            return self.model_cost_usd + self.infra_cost_usd
+        return EXACT.add(self.model_cost_usd, self.infra_cost_usd)
 
 
 def estimate_usage(terms: Terms, size: Size, request: str) -> Usage:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, localcontext
+from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -55,8 +55,7 @@ class Worst:
     def msat(self, max_tokens: int) -> Msat:
         """Evaluation, infrastructure and an answer of so many tokens, with the margin."""
         usage = Usage(self._prompt_tokens, max_tokens)
-        with localcontext(EXACT):
-            cost_usd = self._evaluation_usd + self._terms.price_usd(self._model, usage)
+        cost_usd = EXACT.add(self._evaluation_usd, self._terms.price_usd(self._model, usage))
         return usd_to_msat(self._terms.with_margin(cost_usd), self._btc_price.usd)
 
     def longest(self, allowed: Msat, least: int, most: int) -> int:
@@ -77,14 +76,13 @@ def estimate(request: str) -> Usage:
 def actual_cost(terms: SessionTerms, hold: Hold, outcome: RequestOutcome) -> RequestCost:
     """What the request cost, never more than its hold: a bound that was too low is our loss."""
     evaluation, work = evaluation_usage(terms, hold, outcome), work_usage(terms, hold, outcome)
-    with localcontext(EXACT):
-        evaluation_usd = terms.terms.models[terms.eval_model].cost_usd(evaluation) if evaluation else Decimal(0)
-        work_usd = terms.terms.price_usd(hold.model, work) if work else Decimal(0)
-        cost_usd = evaluation_usd + work_usd
+    evaluation_usd = terms.terms.models[terms.eval_model].cost_usd(evaluation) if evaluation else Decimal(0)
+    work_usd = terms.terms.price_usd(hold.model, work) if work else Decimal(0)
+    cost_usd = EXACT.add(evaluation_usd, work_usd)
     price_usd = terms.terms.with_margin(cost_usd)
-    with localcontext(EXACT):
-        # In dollars: an absurd usage may be worth more than any amount in msat can be.
-        covered = price_usd * MSAT_PER_BTC <= hold.amount_msat.value * hold.btc_price.usd
+    # In dollars: an absurd usage may be worth more than any amount in msat can be.
+    held_usd_units = EXACT.multiply(hold.btc_price.usd, hold.amount_msat.value)
+    covered = EXACT.multiply(price_usd, MSAT_PER_BTC) <= held_usd_units
     return RequestCost(
         model=hold.model if work else terms.eval_model,
         usage=work or evaluation or _NOTHING,
