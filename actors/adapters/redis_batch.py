@@ -13,7 +13,7 @@ from typing import Any
 import hiredis
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 Words = tuple[str | bytes | int, ...]
 """A command as the packer takes it."""
@@ -57,3 +57,47 @@ async def _answer(connection: AbstractConnection) -> Any:
         return await connection.read_response()
     except ResponseError as error:
         return error
+
+
+class Grouped:
+    """Commands that come while others are on their way share the next round trip."""
+
+    def __init__(self, redis: Redis, timeout_s: float) -> None:
+        self._batches = Batches(redis, timeout_s)
+        self._waiting: list[tuple[Words, asyncio.Future[Any]]] = []
+        self._sender: asyncio.Task[None] | None = None
+
+    async def run(self, *words: str | bytes | int) -> Any:
+        """The store's answer. Raises what it answers as an error, and as `Batches.send` does."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((words, future))
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send())
+        return await future
+
+    async def _send(self) -> None:
+        batch: list[tuple[Words, asyncio.Future[Any]]] = []
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                try:
+                    answers = await self._batches.send([words for words, _ in batch])
+                except (RedisError, OSError) as error:
+                    answers = [error] * len(batch)
+                for (_, future), answer in zip(batch, answers, strict=True):
+                    _settle(future, answer)
+        finally:
+            self._sender = None
+            # When this is cut off, nobody must wait for ever.
+            for _, future in (*batch, *self._waiting):
+                future.cancel()
+            self._waiting = []
+
+
+def _settle(future: asyncio.Future[Any], answer: Any) -> None:
+    if future.done():
+        return
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)

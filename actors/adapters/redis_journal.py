@@ -13,6 +13,7 @@ Keys of a partition share a hash tag, so that the script works on a cluster too:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from ..ports import Append, ConflictError, Due, FencedError, Stored, TransientError
-from .redis_batch import Batches
+from .redis_batch import Batches, Grouped
 from .redis_client import TIMEOUT_S
 from .redis_cluster import ClusterRedis
 
@@ -92,6 +93,7 @@ class RedisJournal:
         self._redis = redis
         self._cluster = redis if isinstance(redis, ClusterRedis) else None
         self._batches = None if self._cluster else Batches(redis, TIMEOUT_S)
+        self._reads = None if self._cluster else Grouped(redis, TIMEOUT_S)
         self._waiting: dict[Hashable, list[tuple[Append, asyncio.Future[None]]]] = {}
         self._flushers: dict[Hashable, asyncio.Task[None]] = {}
         self._append = redis.register_script(_APPEND)
@@ -185,11 +187,18 @@ class RedisJournal:
     async def load(self, partition: int, actor_id: str) -> Stored:
         """What is stored of an actor. Raises `TransientError`."""
         keys = [_key(partition, f"j:{actor_id}"), _key(partition, f"s:{actor_id}")]
-        snapshot, events = await _guard(self._load(keys=keys))
+        snapshot, events = await _guard(self._read(keys))
         if not snapshot:
             return Stored(None, 0, events)
         version, _, state = snapshot.partition(b"\n")
         return Stored(state, int(version), events)
+
+    async def _read(self, keys: Sequence[str]) -> Any:
+        if self._reads is not None:
+            # A store that was just started knows no scripts; the library's call below teaches it.
+            with contextlib.suppress(NoScriptError):
+                return await self._reads.run("EVALSHA", self._load.sha, len(keys), *keys)
+        return await self._load(keys=keys)
 
     async def recall(self, partition: int, actor_id: str, names: Sequence[str]) -> Mapping[str, bytes]:
         """The answers that are kept. Raises `TransientError`."""

@@ -24,6 +24,8 @@ from ..ports import TransientError
 from .bolt11_invoices import sign_invoice
 from .lnbits_lookups import PATH as PAGE
 from .lnbits_wire import is_payment_hash
+from .redis_batch import Grouped
+from .redis_client import TIMEOUT_S
 from .stub_payouts import StubPayouts
 from .stub_store import BALANCE, CHANNEL, NODE_KEY, PAID, PAYMENT, Order, answer, refusal, rfc3339, text
 
@@ -70,6 +72,7 @@ class StubNode(httpx.AsyncBaseTransport):
 
     def __init__(self, redis: Redis, *, now_s: Callable[[], int] = lambda: int(time.time())) -> None:
         self._redis = redis
+        self._writes = Grouped(redis, TIMEOUT_S)
         self._now_s = now_s
         self._node_key: str | None = None
         self._payouts = StubPayouts(redis, now_s)
@@ -144,9 +147,8 @@ class StubNode(httpx.AsyncBaseTransport):
         if order.amount < 1:
             return refusal(520, "Amountless invoices not supported.")
         payment = await self._new_payment(order)
-        await self._redis.set(
-            f"{PAYMENT}{payment['payment_hash']}", msgspec.json.encode(payment), ex=order.expiry + _KEEP_UNPAID_S
-        )
+        key = f"{PAYMENT}{payment['payment_hash']}"
+        await self._writes.run("SET", key, msgspec.json.encode(payment), "EX", order.expiry + _KEEP_UNPAID_S)
         return answer(201, _shown(payment, None))
 
     async def _new_payment(self, order: Order) -> dict[str, Any]:
