@@ -15,6 +15,8 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
+from .redis_cluster import ClusterRedis
+
 Words = tuple[str | bytes | int, ...]
 """A command as the packer takes it."""
 
@@ -38,7 +40,11 @@ class Batches:
             # hiredis declares tuples of one word, and takes any.
             packed = [hiredis.pack_command(words) for words in commands]  # type: ignore[arg-type]
             await connection.send_packed_command(b"".join(packed))
-            return [await _answer(connection) for _ in commands]
+            answers = [await _answer(connection) for _ in commands]
+            if connection.should_reconnect():  # type: ignore[no-untyped-call]
+                # An answer said that this may no longer be the primary.
+                await connection.disconnect()
+            return answers
 
     async def _connected(self) -> AbstractConnection:
         if self._connection is None:
@@ -60,28 +66,31 @@ async def _answer(connection: AbstractConnection) -> Any:
 
 
 class Grouped:
-    """Commands that come while others are on their way share the next round trip."""
+    """Commands that come while others are on their way share the next round trip; on a cluster, each has its own."""
 
     def __init__(self, redis: Redis, timeout_s: float) -> None:
-        self._batches = Batches(redis, timeout_s)
+        self._redis = redis
+        self._batches = None if isinstance(redis, ClusterRedis) else Batches(redis, timeout_s)
         self._waiting: list[tuple[Words, asyncio.Future[Any]]] = []
         self._sender: asyncio.Task[None] | None = None
 
     async def run(self, *words: str | bytes | int) -> Any:
         """The store's answer. Raises what it answers as an error, and as `Batches.send` does."""
+        if self._batches is None:
+            return await self._redis.execute_command(*words)  # type: ignore[no-untyped-call]
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((words, future))
         if self._sender is None:
-            self._sender = asyncio.create_task(self._send())
+            self._sender = asyncio.create_task(self._send(self._batches))
         return await future
 
-    async def _send(self) -> None:
+    async def _send(self, batches: Batches) -> None:
         batch: list[tuple[Words, asyncio.Future[Any]]] = []
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting, []
                 try:
-                    answers = await self._batches.send([words for words, _ in batch])
+                    answers = await batches.send([words for words, _ in batch])
                 except (RedisError, OSError) as error:
                     answers = [error] * len(batch)
                 for (_, future), answer in zip(batch, answers, strict=True):

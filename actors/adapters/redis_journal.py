@@ -13,7 +13,6 @@ Keys of a partition share a hash tag, so that the script works on a cluster too:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final
 
@@ -93,7 +92,7 @@ class RedisJournal:
         self._redis = redis
         self._cluster = redis if isinstance(redis, ClusterRedis) else None
         self._batches = None if self._cluster else Batches(redis, TIMEOUT_S)
-        self._reads = None if self._cluster else Grouped(redis, TIMEOUT_S)
+        self._reads = Grouped(redis, TIMEOUT_S)
         self._waiting: dict[Hashable, list[tuple[Append, asyncio.Future[None]]]] = {}
         self._flushers: dict[Hashable, asyncio.Task[None]] = {}
         self._append = redis.register_script(_APPEND)
@@ -194,11 +193,11 @@ class RedisJournal:
         return Stored(state, int(version), events)
 
     async def _read(self, keys: Sequence[str]) -> Any:
-        if self._reads is not None:
-            # A store that was just started knows no scripts; the library's call below teaches it.
-            with contextlib.suppress(NoScriptError):
-                return await self._reads.run("EVALSHA", self._load.sha, len(keys), *keys)
-        return await self._load(keys=keys)
+        try:
+            return await self._reads.run("EVALSHA", self._load.sha, len(keys), *keys)
+        except NoScriptError:
+            # A store that was just started knows no scripts; this teaches it.
+            return await self._load(keys=keys)
 
     async def recall(self, partition: int, actor_id: str, names: Sequence[str]) -> Mapping[str, bytes]:
         """The answers that are kept. Raises `TransientError`."""
