@@ -1,229 +1,151 @@
-"""`scripts/bench`: how fast the server is on this machine, each figure beside an empty endpoint in the same run.
+"""`scripts/bench`: how fast the server is on this machine, and what it takes, each figure beside what it compares with.
 
-A benchmark, not a test: nothing here passes or fails. It starts a server of its own with the stub node and the stub
-model at no latency, a store that fsyncs every write, and loads it over HTTP from one process.
+A benchmark, not a test: nothing here passes or fails. It starts servers of its own with the stub node and the stub
+model, and a store that fsyncs every write, and loads them over HTTP from one process. Whatever it starts, it ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import platform
 import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Annotated, Final
 
 import msgspec
 import typer
 import uvloop
 from rich.console import Console
-from rich.table import Table
 
-from .bench_client import Connection, Measured, Work, measure
-from .bench_sessions import asking, open_sessions, opening
-from .processes import descendants
+from .bench_cold import measure_cold
+from .bench_grid import Grid, Report, encode
+from .bench_journal import measure_journal
+from .bench_kills import measure_kills
+from .bench_memory import measure_memory
+from .bench_openings import measure_openings
+from .bench_options import BenchOptions
+from .bench_servers import BenchError, clean_environment
+from .bench_streams import measure_streams
+from .bench_table import measure_table
+from .bench_waiting import measure_waiting
 
-_CONNECTIONS: Final = (1, 64, 256)
-_READY_WITHIN_S: Final = 60.0
-_IDLE: Final = 2_000
-_SESSIONS: Final = 500
-# What a session can spend in a whole run.
-_DEPOSIT_SATS: Final = 100_000
-_ASK: Final = {"request": "Name three uses of a sextant.", "maxTokens": 200}
-_EMPTY_APP: Final = """
-import sys, uvicorn
-from starlette.applications import Starlette
-from starlette.responses import JSONResponse
-from starlette.routing import Route
+Measure = Callable[[BenchOptions, Path], Awaitable[list[Grid]]]
 
-async def empty(request):
-    return JSONResponse({})
-
-uvicorn.run(Starlette(routes=[Route("/", empty)]), port=int(sys.argv[1]), log_config=None, access_log=False,
-            loop="uvloop", http="httptools")
-"""
-
-
-def main(duration_s: float = typer.Option(5.0, "--duration", help="Seconds for each figure.")) -> None:
-    """Prints the table."""
-    uvloop.run(_bench(Console(), duration_s))
+PARTS: Final[Mapping[str, Measure]] = {
+    "table": measure_table,
+    "openings": measure_openings,
+    "journal": measure_journal,
+    "memory": measure_memory,
+    "cold": measure_cold,
+    "kills": measure_kills,
+    "streams": measure_streams,
+    "waiting": measure_waiting,
+}
+"""What can be measured, in the order in which it is."""
+_INTERRUPTED: Final = 130
+_WIDTH: Final = 140
 
 
-async def _bench(console: Console, duration_s: float) -> None:
-    with tempfile.TemporaryDirectory(prefix="sm-bench-") as directory:
-        started_s = time.perf_counter()
-        server, port = _serve(Path(directory) / "ray")
-        empty, empty_port = _empty()
-        local, local_port = _local(Path(directory) / "local")
-        try:
-            await _wait_until_ready(port, "/readyz")
-            console.print(f"start-up: {time.perf_counter() - started_s:.1f} s to the first 200 of /readyz")
-            await _wait_until_ready(empty_port, "/")
-            await _wait_until_ready(local_port, "/healthz")
-            console.print(await _table(_Ports(port, local_port, empty_port), duration_s))
-            await _memory(console, server.pid, port)
-        finally:
-            for process in (server, empty, local):
-                process.send_signal(signal.SIGTERM)
-                process.wait(30)
+def main(
+    only: Annotated[str | None, typer.Option(help=f"Parts by comma, of {', '.join(PARTS)}; without it all.")] = None,
+    duration_s: Annotated[
+        float | None, typer.Option("--duration", help="Seconds for each figure (5; with --quick 1).", min=0.1)
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(help="Rounds of which the median counts (3; with --quick 1).", min=1)
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="With fewer sessions: to see that it works.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file too.")] = None,
+) -> None:
+    """Measure this machine and print the figures. A full run takes about 20 minutes and needs a quiet machine."""
+    try:
+        parts = chosen(only)
+    except ValueError as error:
+        typer.echo(f"--only: {error}", err=True)
+        raise typer.Exit(2) from None
+    if json is not None and not os.access(json if json.exists() else json.absolute().parent, os.W_OK):
+        typer.echo(f"--json: {json} can't be written", err=True)
+        raise typer.Exit(2)
+    clean_environment()
+    options = BenchOptions.of(quick=quick, duration_s=duration_s, rounds=rounds)
+    console = Console()
+    if not console.is_terminal:
+        console.width = _WIDTH
+    try:
+        report = uvloop.run(_bench(console, options, parts, json))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        console.print("Ended early; what it had started is ended too.")
+        raise typer.Exit(_INTERRUPTED) from None
+    raise typer.Exit(1 if report.failures else 0)
 
 
-def _serve(directory: Path) -> tuple[subprocess.Popen[bytes], int]:
-    port = _free_port()
-    environment = {**os.environ, "SATMETER_RATE_LIMITS": "off", "SATMETER_LOG_LEVEL": "error"}
-    environment.setdefault("BTC_PRICE_URL", "http://127.0.0.1:9/")
-    satmeter = str(Path(sys.executable).with_name("satmeter"))
-    command = [satmeter, "serve", "--port", str(port), "--data-dir", str(directory)]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL), port
+def chosen(only: str | None) -> dict[str, Measure]:
+    """The parts that were asked for, in their order. Raises `ValueError` for one that does not exist."""
+    if only is None:
+        return dict(PARTS)
+    names = {name.strip() for name in only.split(",") if name.strip()}
+    if not names or names - PARTS.keys():
+        raise ValueError(f"must be of {', '.join(PARTS)}")
+    return {name: measure for name, measure in PARTS.items() if name in names}
 
 
-def _empty() -> tuple[subprocess.Popen[bytes], int]:
-    port = _free_port()
-    return subprocess.Popen([sys.executable, "-c", _EMPTY_APP, str(port)]), port
-
-
-def _local(directory: Path) -> tuple[subprocess.Popen[bytes], int]:
-    port = _free_port()
-    command = [sys.executable, "-m", "satmeter.scripts.bench_local", str(port), str(directory)]
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL), port
-
-
-class _Ports(NamedTuple):
-    ray: int
-    local: int
-    empty: int
-
-
-async def _table(ports: _Ports, duration_s: float) -> Table:
-    port = ports.ray
-    job_id = await _new_job(Connection(port))
-    holders = await open_sessions(port, _SESSIONS, _DEPOSIT_SATS)
-    local_holders = await open_sessions(ports.local, _SESSIONS, _DEPOSIT_SATS)
-
-    async def empty(connection: Connection) -> None:
-        await connection.request("GET", "/")
-
-    async def get_job(connection: Connection) -> None:
-        status, body = await connection.request("GET", f"/jobs/{job_id}")
-        assert status == 200, body
-
-    table = Table("what", "connections", "per s", "of empty", "p50 ms", "p99 ms")
-    for connections in _CONNECTIONS:
-        baseline = await measure(ports.empty, connections, duration_s, empty)
-        _add(table, "empty Starlette endpoint", connections, baseline, baseline)
-        for what, at, by in (
-            ("metered request", port, holders),
-            ("metered request, host in the front's process", ports.local, local_holders),
-        ):
-            measured = await measure(at, connections, duration_s, asking(by, _ASK))
-            _add(table, what, connections, measured, baseline)
-        opened = await measure(port, connections, duration_s, opening(_DEPOSIT_SATS))
-        _add(table, "POST /sessions", connections, opened, baseline)
-        _add(table, "GET /jobs/{id}", connections, await measure(port, connections, duration_s, get_job), baseline)
-        whole = await measure(port, connections, duration_s, _whole_job(port))
-        _add(table, "job, creation to completion", connections, whole, baseline)
-    return table
-
-
-def _add(table: Table, what: str, connections: int, measured: Measured, baseline: Measured) -> None:
-    table.add_row(
-        what,
-        str(connections),
-        f"{measured.per_s:,.0f}",
-        f"{measured.per_s / baseline.per_s:.2f}",
-        f"{measured.percentile_ms(50):.1f}",
-        f"{measured.percentile_ms(99):.1f}",
+async def _bench(console: Console, options: BenchOptions, parts: Mapping[str, Measure], json: Path | None) -> Report:
+    this = asyncio.current_task()
+    assert this is not None
+    # As Ctrl-C: the servers must be ended.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
+    report = Report(
+        started_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        machine=_machine(),
+        options=msgspec.to_builtins(options),
     )
+    console.print(", ".join(f"{name} {value}" for name, value in report.machine.items()), highlight=False)
+    for name, measure in parts.items():
+        began_s = time.monotonic()
+        console.print(f"\n[bold]{name}[/] …", highlight=False)
+        with tempfile.TemporaryDirectory(prefix=f"satmeter-bench-{name}-") as directory:
+            try:
+                report.parts[name] = await measure(options, Path(directory))
+            except Exception as error:
+                # One part that can't be measured here must not cost the figures of the others.
+                report.failures[name] = why(error)
+        report.took_s[name] = round(time.monotonic() - began_s, 1)
+        for grid in report.parts.get(name, ()):
+            grid.show(console)
+        if name in report.failures:
+            console.print(f"{name} could not be measured: {report.failures[name]}", style="bold red", markup=False)
+        console.print(f"{name} took {report.took_s[name]:.0f} s", style="dim", highlight=False)
+        if json is not None:
+            _write(json, report)
+    return report
 
 
-def _whole_job(port: int) -> Work:
-    async def whole(connection: Connection) -> None:
-        job_id = await _new_job(connection)
-        watching = Connection(port)
-        async for status in watching.events(f"/jobs/{job_id}/events"):
-            if status["state"] == "complete":
-                break
-            if status["state"] == "awaiting_eval_payment":
-                await _pay(connection, status["evalInvoice"]["paymentHash"])
-            elif status["state"] == "awaiting_work_payment":
-                await _pay(connection, status["workInvoice"]["paymentHash"])
-        await watching.close()
-
-    return whole
+def _write(json: Path, report: Report) -> None:
+    json.write_bytes(encode(report))
 
 
-async def _new_job(connection: Connection) -> str:
-    status, body = await connection.request("POST", "/jobs", {"request": "Name three uses of a sextant."})
-    assert status == 201, body
-    job_id: str = msgspec.json.decode(body)["jobId"]
-    return job_id
+def why(error: BaseException) -> str:
+    """The first reason in it, in a sentence where it is one of ours."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
 
 
-async def _pay(connection: Connection, payment_hash: str) -> None:
-    status, body = await connection.request("POST", f"/dev/stub/pay/{payment_hash}")
-    assert status == 200, body
-
-
-async def _memory(console: Console, supervisor_pid: int, port: int) -> None:
-    async def jobs() -> None:
-        connections = [Connection(port) for _ in range(32)]
-        for _ in range(_IDLE // len(connections)):
-            await asyncio.gather(*(_new_job(connection) for connection in connections))
-
-    async def sessions() -> None:
-        holders = await open_sessions(port, _IDLE, _DEPOSIT_SATS)
-        ask = asking(holders, _ASK)
-        # New ones: those of before would have been idle for longer than the server keeps them.
-        connections = [Connection(port) for _ in range(32)]
-        for _ in range(_IDLE // len(connections)):
-            await asyncio.gather(*(ask(connection) for connection in connections))
-
-    before_kb = _hosts_kb(supervisor_pid)
-    await jobs()
-    between_kb = _hosts_kb(supervisor_pid)
-    await sessions()
-    after_kb = _hosts_kb(supervisor_pid)
-    front_kb = max(kb for name, kb in _resident_kb(supervisor_pid) if "scripts.front" in name)
-    console.print(
-        f"memory: front {front_kb / 1_024:.0f} MB, all hosts {after_kb / 1_024:.0f} MB, an idle job "
-        f"{(between_kb - before_kb) / _IDLE:.1f} kB and a live session that has asked once "
-        f"{(after_kb - between_kb) / _IDLE:.1f} kB in its host"
-    )
-
-
-def _hosts_kb(supervisor_pid: int) -> int:
-    return sum(kb for name, kb in _resident_kb(supervisor_pid) if "HostShell" in name)
-
-
-def _resident_kb(supervisor_pid: int) -> list[tuple[str, int]]:
-    """Command line and resident memory of all the server's processes."""
-    return [(process.command, process.resident_kb) for process in descendants(supervisor_pid).values()]
-
-
-async def _wait_until_ready(port: int, path: str) -> None:
-    deadline_s = time.monotonic() + _READY_WITHIN_S
-    while time.monotonic() < deadline_s:
-        try:
-            connection = Connection(port)
-            status, _ = await connection.request("GET", path)
-            await connection.close()
-            if status == 200:
-                return
-        except (ConnectionError, OSError):
-            pass
-        await asyncio.sleep(0.02)
-    raise SystemExit(f"nothing became ready on port {port}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _machine() -> dict[str, str | int]:
+    return {
+        "satmeter": version("satmeter"),
+        "cpus": os.cpu_count() or 1,
+        "load": f"{os.getloadavg()[0]:.2f}",
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "ray": version("ray"),
+    }
 
 
 if __name__ == "__main__":

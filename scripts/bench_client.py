@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import msgspec
 
 from . import lean_http
+from .bench_grid import percentile
 
 
 class Connection:
@@ -24,6 +24,13 @@ class Connection:
     ) -> tuple[int, bytes]:
         """Status and body of the answer. Raises `ConnectionError`."""
         status, _, answer = await self._lean.request(method, path, body, headers)
+        return status, answer
+
+    async def stream(
+        self, method: str, path: str, body: Any, headers: Mapping[str, str], on_body: lean_http.OnBody
+    ) -> tuple[int, bytes]:
+        """Likewise; `on_body` gets the pieces of the body as they come. Raises `ConnectionError`."""
+        status, _, answer = await self._lean.request(method, path, body, headers, on_body)
         return status, answer
 
     async def events(self, path: str) -> AsyncIterator[Any]:
@@ -56,18 +63,21 @@ class Measured:
     """Latencies of a run, and how long it took in all."""
 
     def __init__(self, latencies_s: list[float], elapsed_s: float) -> None:
-        self._sorted = sorted(latencies_s)
+        self._latencies_s = latencies_s
         self._elapsed_s = elapsed_s
 
     @property
-    def per_s(self) -> float:
-        """Requests in a second."""
-        return len(self._sorted) / self._elapsed_s
+    def count(self) -> int:
+        """How often the work was done."""
+        return len(self._latencies_s)
 
-    def percentile_ms(self, percent: float) -> float:
-        """The latency that so many percent stayed within, in milliseconds."""
-        index = max(math.ceil(len(self._sorted) * percent / 100) - 1, 0)
-        return self._sorted[index] * 1_000
+    @property
+    def figures(self) -> dict[str, float]:
+        """How often in a second, and the latencies that half and 99 % stayed within, in milliseconds."""
+        p50_s, p99_s = percentile(self._latencies_s, 50), percentile(self._latencies_s, 99)
+        # Every worker has done its work at least once.
+        assert p50_s is not None and p99_s is not None
+        return {"per_s": self.count / self._elapsed_s, "p50_ms": p50_s * 1_000, "p99_ms": p99_s * 1_000}
 
 
 async def measure(port: int, connections: int, duration_s: float, work: Work) -> Measured:
@@ -78,10 +88,17 @@ async def measure(port: int, connections: int, duration_s: float, work: Work) ->
 
     async def worker() -> None:
         connection = Connection(port)
-        while (begun_s := time.perf_counter()) < deadline_s:
-            await work(connection)
-            latencies_s.append(time.perf_counter() - begun_s)
-        await connection.close()
+        try:
+            begun_s = time.perf_counter()
+            while begun_s < deadline_s:
+                await work(connection)
+                ended_s = time.perf_counter()
+                latencies_s.append(ended_s - begun_s)
+                begun_s = ended_s
+        finally:
+            await connection.close()
 
-    await asyncio.gather(*(worker() for _ in range(connections)))
+    async with asyncio.TaskGroup() as group:
+        for _ in range(connections):
+            group.create_task(worker())
     return Measured(latencies_s, time.perf_counter() - started_s)

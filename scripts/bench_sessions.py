@@ -6,13 +6,18 @@ import asyncio
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from .bench_client import Connection, Work
+from .bench_servers import BenchError
 
-_OPENING_AT_ONCE = 32
+REQUEST: Final[dict[str, Any]] = {"request": "Name three uses of a sextant.", "maxTokens": 200}
+"""What is asked."""
+_OPENING_AT_ONCE: Final = 32
+_ACTIVE_WITHIN_S: Final = 60.0
+_LOOK_EVERY_S: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,19 +27,32 @@ class Holder:
     session_id: str
     macaroon: str
 
+    @property
+    def path(self) -> str:
+        """Of all that is under the session."""
+        return f"/sessions/{self.session_id}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """That let its holder in."""
+        return {"Authorization": f"Bearer {self.macaroon}"}
+
 
 async def open_sessions(port: int, count: int, amount_sats: int) -> list[Holder]:
-    """So many sessions, paid for and active."""
+    """So many sessions, paid for and active. Raises `BenchError`."""
     connections = [Connection(port) for _ in range(min(count, _OPENING_AT_ONCE))]
     numbers = iter(range(count))
 
     async def opener(connection: Connection) -> list[Holder]:
-        return [await _open(connection, amount_sats) for _ in numbers]
+        return [await open_session(connection, amount_sats) for _ in numbers]
 
-    holders = [holder for found in await asyncio.gather(*map(opener, connections)) for holder in found]
-    await _until_active(connections[0], holders)
-    for connection in connections:
-        await connection.close()
+    try:
+        holders = [holder for found in await asyncio.gather(*map(opener, connections)) for holder in found]
+        for holder in holders:
+            await until_active(connections[0], holder)
+    finally:
+        for connection in connections:
+            await connection.close()
     return holders
 
 
@@ -42,7 +60,7 @@ def opening(amount_sats: int) -> Work:
     """Opens a session, up to its macaroon and its deposit's invoice."""
 
     async def work(connection: Connection) -> None:
-        await _post(connection, "/sessions", {"amountSats": amount_sats}, 201)
+        await post(connection, "/sessions", {"amountSats": amount_sats}, 201)
 
     return work
 
@@ -52,29 +70,48 @@ def asking(holders: Sequence[Holder], body: dict[str, Any]) -> Work:
     turns = itertools.cycle(holders)
 
     async def work(connection: Connection) -> None:
-        holder = next(turns)
-        await _post(connection, f"/sessions/{holder.session_id}/request", body, 200, holder.macaroon)
+        await ask(connection, next(turns), body)
 
     return work
 
 
-async def _open(connection: Connection, amount_sats: int) -> Holder:
-    created = await _post(connection, "/sessions", {"amountSats": amount_sats}, 201)
-    await _post(connection, f"/dev/stub/pay/{created['depositInvoice']['paymentHash']}", None, 200)
+async def ask(connection: Connection, holder: Holder, body: dict[str, Any]) -> None:
+    """One metered request. Raises `BenchError`."""
+    await post(connection, f"{holder.path}/request", body, 200, holder.headers)
+
+
+async def open_session(connection: Connection, amount_sats: int) -> Holder:
+    """A session whose deposit is paid, but may not have been seen yet. Raises `BenchError`."""
+    created = msgspec.json.decode(await post(connection, "/sessions", {"amountSats": amount_sats}, 201))
+    await post(connection, f"/dev/stub/pay/{created['depositInvoice']['paymentHash']}", None, 200)
     return Holder(created["sessionId"], created["macaroon"])
 
 
-async def _until_active(connection: Connection, holders: Sequence[Holder]) -> None:
-    for holder in holders:
-        state = ""
-        while state != "active":
-            path, token = f"/sessions/{holder.session_id}", {"Authorization": f"Bearer {holder.macaroon}"}
-            _, answer = await connection.request("GET", path, headers=token)
-            state = msgspec.json.decode(answer)["state"]
+async def until_active(connection: Connection, holder: Holder) -> None:
+    """Returns once the session can be spent from. Raises `BenchError`."""
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + _ACTIVE_WITHIN_S
+    while msgspec.json.decode(await show(connection, holder))["state"] != "active":
+        if loop.time() > deadline_s:
+            raise BenchError(f"a session did not become active within {_ACTIVE_WITHIN_S:.0f} s after its payment")
+        await asyncio.sleep(_LOOK_EVERY_S)
 
 
-async def _post(connection: Connection, path: str, body: Any, expected: int, macaroon: str = "") -> Any:
-    headers = {"Authorization": f"Bearer {macaroon}"} if macaroon else {}
+async def show(connection: Connection, holder: Holder) -> bytes:
+    """GET of the session. Raises `BenchError`."""
+    status, answer = await connection.request("GET", holder.path, headers=holder.headers)
+    return _expected(status, answer, 200, holder.path)
+
+
+async def post(
+    connection: Connection, path: str, body: Any, expected: int, headers: dict[str, str] | None = None
+) -> bytes:
+    """The body of a good answer. Raises `BenchError`."""
     status, answer = await connection.request("POST", path, body, headers=headers)
-    assert status == expected, answer
-    return msgspec.json.decode(answer)
+    return _expected(status, answer, expected, path)
+
+
+def _expected(status: int, answer: bytes, expected: int, path: str) -> bytes:
+    if status != expected:
+        raise BenchError(f"{path} was answered with {status}: {answer.decode(errors='replace')[:500]}")
+    return answer

@@ -1,0 +1,42 @@
+"""What `scripts/bench` was asked for, and how much of each thing that makes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+_QUICK_S: Final = 1.0
+_FULL_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class BenchOptions:
+    """`duration_s`: of each figure that is measured over time. `rounds`: of which the median counts.
+
+    passivated: sessions in the store whose memory is measured. cold: sessions that are activated one at a time. kills:
+    hosts that are killed. waiting: sessions that wait for the model at once. rates_per_s: of the open loop.
+    """
+
+    duration_s: float = _FULL_S
+    rounds: int = 3
+    passivated: int = 100_000
+    cold: int = 2_000
+    kills: int = 7
+    waiting: int = 5_000
+    rates_per_s: tuple[int, ...] = (500, 1_000, 1_500, 2_000)
+    pause_s: float = 0.3
+
+    @classmethod
+    def of(cls, *, quick: bool, duration_s: float | None, rounds: int | None) -> BenchOptions:
+        """What the flags mean; a quick run does everything with less."""
+        if not quick:
+            return cls(duration_s=duration_s or _FULL_S, rounds=rounds or 3)
+        return cls(
+            duration_s=duration_s or _QUICK_S,
+            rounds=rounds or 1,
+            passivated=5_000,
+            cold=200,
+            kills=2,
+            waiting=500,
+            rates_per_s=(100, 200),
+        )
