@@ -24,7 +24,10 @@ _AT_ONCE: Final = 64
 # A sweep every 5 s passivates what has been idle for long enough.
 _SWEEP_S: Final = 5.0
 # Fewer activations in a second than any machine makes: all must be live when it is looked.
-_ACTIVATED_PER_S_MIN: Final = 400
+_ACTIVATED_PER_S_MIN: Final = 800
+_PATIENCE_MIN_S: Final = 30.0
+# Jobs take less, and are looked at by the way.
+_SESSIONS_FOR_A_JOB: Final = 5
 _SETTLE_S: Final = 1.0
 _COLUMNS: Final = (
     Column("what", "what"),
@@ -37,11 +40,13 @@ T = TypeVar("T")
 
 async def measure_memory(options: BenchOptions, directory: Path) -> list[Grid]:
     """The memory of a host before, with and after so many sessions and jobs. Raises `BenchError`."""
-    count = options.passivated
-    patience_s = max(15.0, math.ceil(count / _ACTIVATED_PER_S_MIN))
-    settings = {"SATMETER_HOSTS": 1, "SATMETER_PASSIVATE_AFTER_S": patience_s}
     grids = []
-    for what, measure in (("sessions", _sessions), ("jobs", _jobs)):
+    for what, measure, count in (
+        ("sessions", _sessions, options.passivated),
+        ("jobs", _jobs, options.passivated // _SESSIONS_FOR_A_JOB),
+    ):
+        patience_s = max(_PATIENCE_MIN_S, math.ceil(count / _ACTIVATED_PER_S_MIN))
+        settings = {"SATMETER_HOSTS": 1, "SATMETER_PASSIVATE_AFTER_S": patience_s}
         # A server for each: what its allocator keeps of the ones would be taken for free for the others.
         async with bench_servers.served(directory / what, **settings) as child, store_of(child) as store:
             grids.append(await measure(store, child, count, patience_s))
@@ -100,23 +105,28 @@ async def _lives(
 
     await asyncio.sleep(_SETTLE_S)
     add("all in the store, none activated yet")
-    for number in ("", ", a second time"):
-        begun_s = time.perf_counter()
-        await _look_at_all(child.port, actors, look)
-        if time.perf_counter() - begun_s > patience_s:
-            raise BenchError("the machine is too slow: the first were passivated before the last were activated")
-        add(f"all live{number}")
-        await asyncio.sleep(patience_s + 2 * _SWEEP_S)
-        add(f"all passivated again{number}")
+    await _activate(store, child.port, actors, look, patience_s)
+    add("all live")
+    await asyncio.sleep(patience_s + 2 * _SWEEP_S)
+    add("all passivated")
+    await _activate(store, child.port, actors, look, patience_s)
+    add("all live again")
     grid.note = (
-        "Passivated ones hold nothing: what stays is free within the process, as the second round shows. The store "
+        "Passivated ones hold nothing: what stays is free within the process, and is used again. The store "
         f"takes {store_bytes / len(actors):,.0f} bytes for each; the front has {front_mb:.0f} MB."
     )
     return grid
 
 
-async def _look_at_all(port: int, actors: Sequence[T], look: Callable[[Connection, T], Awaitable[None]]) -> None:
-    waiting = iter(actors)
+async def _activate(
+    store: BenchStore,
+    port: int,
+    actors: Sequence[T],
+    look: Callable[[Connection, T], Awaitable[None]],
+    patience_s: float,
+) -> None:
+    """Looks at all. Raises `BenchError` when some were live before, or the first are passivated meanwhile."""
+    waiting, begun_s, calls = iter(actors), time.perf_counter(), await store.script_calls()
 
     async def worker() -> None:
         connection = Connection(port)
@@ -125,3 +135,9 @@ async def _look_at_all(port: int, actors: Sequence[T], look: Callable[[Connectio
         await connection.close()
 
     await asyncio.gather(*(worker() for _ in range(_AT_ONCE)))
+    if time.perf_counter() - begun_s > patience_s:
+        raise BenchError(
+            f"{len(actors):,} can't be activated within {patience_s:g} s: this machine is too slow, or has other work"
+        )
+    if await store.script_calls() - calls < len(actors):
+        raise BenchError("some were still in memory when all were to be passivated")

@@ -62,6 +62,11 @@ class BenchStore:
         used: int = (await self._redis.info("memory"))["used_memory"]
         return used
 
+    async def script_calls(self) -> int:
+        """How many scripts it has run; reading an actor into memory is one."""
+        calls: int = (await self._redis.info("commandstats")).get("cmdstat_evalsha", {}).get("calls", 0)
+        return calls
+
     async def owner(self, actor_id: str) -> str:
         """The host that the actor's partition belongs to."""
         owner: bytes = await self._redis.get(_key(actor_id, "owner"))

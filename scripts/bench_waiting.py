@@ -83,12 +83,12 @@ async def measure_waiting(options: BenchOptions, directory: Path) -> list[Grid]:
     stages = []
     async with _crowd(directory / "second", _MODEL_S, options.waiting) as crowd:
         for rate in options.rates_per_s:
-            stages.append(await crowd.stage(rate, options.duration_s))
+            stages.append(await crowd.stage(rate, 2 * options.duration_s))
             await asyncio.sleep(options.pause_s)
     rate_per_s = long_rate(stages, options.rates_per_s[0])
     model_s = options.waiting / rate_per_s
     async with _crowd(directory / "long", model_s, options.waiting) as crowd:
-        stages.append(await crowd.stage(rate_per_s, max(options.duration_s, model_s)))
+        stages.append(await crowd.stage(rate_per_s, max(2 * options.duration_s, model_s)))
     for stage in stages:
         figures = msgspec.structs.asdict(stage)
         grid.add(*(figures[column.name] for column in _COLUMNS[:-1]), "yes" if stage.sustained else "no")
