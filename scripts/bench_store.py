@@ -21,7 +21,8 @@ from .bench_servers import BenchError, Child
 from .bench_sessions import Holder
 from .store import running_store_url
 
-_COPIES_AT_ONCE: Final = 2_000
+# The store must answer within seconds, also on a slow disk.
+_COPIES_AT_ONCE: Final = 500
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
