@@ -23,12 +23,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ..config.settings import Settings
 from .domain.pricing import BtcPrice
 from .keeper import HostReport, NoHostError
-from .messages import ANSWERS, CALLS, Answer, Call, Cancel
 from .placement import Placement
 from .room import Solo
 from .router import LinkError, Router
 from .shells import HostShell, OracleShell, SoloShell, TreasuryShell, Wiring
 from .whereabouts import Owners
+from .wire import Door, SocketLink
 
 _ORACLE: Final = "oracle"
 _TREASURY: Final = "treasury"
@@ -47,19 +47,15 @@ _STARTS_WITHIN: Final = 8
 
 
 class RayLink:
-    """Implements `HostLink` and `Peer` for a host behind Ray, and `Solo` for an actor's own process."""
+    """What is asked of a host by Ray calls: rare, as each costs both sides a millisecond. Implements `Peer`."""
 
     def __init__(self, host_id: str) -> None:
         self._host_id = host_id
         self._handle: Any = None
 
-    async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
-        """Hands calls over. Raises `LinkError`."""
-        await self._ask("submit", inbox_id, CALLS.encode(list(calls)))
-
-    async def collect(self, inbox_id: str) -> Sequence[Answer]:
-        """Waits some seconds for answers. Raises `LinkError`."""
-        return ANSWERS.decode(await self._ask("collect", inbox_id))
+    async def door(self) -> Door:
+        """Where the host takes calls. Raises `LinkError`."""
+        return msgspec.json.decode(await self._ask("door"), type=Door)
 
     async def hand_over(self, placement: Placement, partitions: Sequence[int]) -> Sequence[int]:
         """Has the host give partitions away (see `Peer`). Raises `LinkError`."""
@@ -92,6 +88,18 @@ class RayLink:
             raise LinkError(f"{self._host_id}: {type(error).__name__}") from error
 
 
+class RaySolo(SocketLink):
+    """Implements `Solo`."""
+
+    def __init__(self, actor_id: str) -> None:
+        self._ray = RayLink(actor_id)
+        super().__init__(self._ray.door)
+
+    async def occupied(self) -> bool | None:
+        """Whether the actor has something under way (see `Solo`). Raises `LinkError`."""
+        return await self._ray.occupied()
+
+
 class RaySolos:
     """Implements `Solos`: processes that end with the host that started them."""
 
@@ -114,15 +122,15 @@ class RaySolos:
         await self.end(actor_id)
         for _ in range(_NAME_ATTEMPTS):
             try:
-                handle = await asyncio.to_thread(partial(begin, _wiring, self._settings, actor_id, partition, epoch))
+                handle = await asyncio.to_thread(partial(begin, wiring, self._settings, actor_id, partition, epoch))
             except ValueError:
                 await asyncio.sleep(_START_BACKOFF_S)  # The name is taken for another moment.
                 continue
             # Ray ends an actor when the last handle of its owner is gone.
             self._handles[actor_id] = handle
-            link = RayLink(actor_id)
-            await link.occupied()
-            return link
+            solo = RaySolo(actor_id)
+            await solo.occupied()
+            return solo
         raise LinkError(f"the name {actor_id} is not free")
 
     async def end(self, actor_id: str) -> None:
@@ -211,7 +219,7 @@ class RayCrew:
         }
         begin: Any = ray.remote(shell).options(**options).remote
         try:
-            await asyncio.to_thread(partial(begin, _wiring, self._settings, *args))
+            await asyncio.to_thread(partial(begin, wiring, self._settings, *args))
         except (RayError, ValueError) as error:
             raise LinkError(f"{name} can't be started: {type(error).__name__}") from error
 
@@ -223,9 +231,9 @@ def _kill(name: str) -> None:
     ray.kill(ray.get_actor(name), no_restart=True)
 
 
-def _wiring() -> Wiring:
+def wiring() -> Wiring:
     """What the shells are told of the cluster, in their own process."""
-    return Wiring(this_node(), cluster_name(), ask_price, RayLink, RaySolos, connect_router)
+    return Wiring(this_node(), _node_ip(), cluster_name(), ask_price, RayLink, RaySolos, connect_router)
 
 
 async def ask_price() -> BtcPrice:
@@ -237,7 +245,12 @@ async def ask_price() -> BtcPrice:
 
 def connect_router(owners: Owners) -> Router:
     """A router to the hosts behind Ray that own the partitions."""
-    return Router(owners, RayLink)
+    return Router(owners, connect)
+
+
+def connect(host_id: str) -> SocketLink:
+    """The way to a host, whose door Ray tells."""
+    return SocketLink(RayLink(host_id).door)
 
 
 def start_local(temp_dir: Path, cpus: int, namespace: str) -> str:
@@ -276,6 +289,16 @@ def cluster_name() -> str:
     return hashlib.sha256(address.encode()).hexdigest()[:_NAME_CHARS]
 
 
+def _node_ip() -> str:
+    """The address by which the others reach this process's node."""
+    return str(next(node["NodeManagerAddress"] for node in _nodes() if node["NodeID"] == this_node()))
+
+
+def _nodes() -> Sequence[Mapping[str, Any]]:
+    nodes: Sequence[Mapping[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return nodes
+
+
 def this_node() -> str:
     """The Ray node that this process has joined."""
     return str(ray.get_runtime_context().get_node_id())
@@ -284,8 +307,7 @@ def this_node() -> str:
 def node_is_gone() -> bool:
     """Whether the Ray node that this process has joined is dead, by Ray's own word. May take long while Ray is away."""
     here = this_node()
-    nodes: Sequence[Mapping[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return any(node["NodeID"] == here and not node["Alive"] for node in nodes)
+    return any(node["NodeID"] == here and not node["Alive"] for node in _nodes())
 
 
 def leave() -> None:

@@ -19,7 +19,7 @@ from .messages import Answer, Call, Cancel, NotOwner
 from .partitions import Partitions
 from .placement import partition_of
 from .ports import Due, Journal, TransientError
-from .reception import Reception
+from .reception import LONG_POLL_S, Reception
 from .room import Room, Solo
 from .router import LinkError, Pending
 from .ticker import Ticker
@@ -121,9 +121,9 @@ class DedicatedHost:
         """Takes calls; their answers go to the inbox."""
         self._reception.submit(inbox_id, calls)
 
-    async def collect(self, inbox_id: str) -> list[Answer]:
-        """The answers that are ready; waits some seconds for the first."""
-        return await self._reception.collect(inbox_id)
+    async def collect(self, inbox_id: str, longest_s: float = LONG_POLL_S) -> list[Answer]:
+        """The answers that are ready; waits for the first, for so long."""
+        return await self._reception.collect(inbox_id, longest_s)
 
     def _accept(self, call: Call, caller: Caller) -> None:
         self._reception.accept(call, caller)

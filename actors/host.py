@@ -18,7 +18,7 @@ from .messages import Answer, Call, Cancel, NotOwner
 from .partitions import Partitions
 from .placement import partition_of
 from .ports import ConflictError, Due, FencedError, Journal, TransientError
-from .reception import Pulse, Reception, Workload
+from .reception import LONG_POLL_S, Pulse, Reception, Workload
 from .ticker import Ticker
 
 # Commands of one actor that share a write; more only make the first ones wait for the last.
@@ -124,9 +124,9 @@ class ActorHost:
         await self._workload.room()
         self._reception.submit(inbox_id, calls)
 
-    async def collect(self, inbox_id: str) -> list[Answer]:
-        """The answers that are ready; waits some seconds for the first."""
-        return await self._reception.collect(inbox_id)
+    async def collect(self, inbox_id: str, longest_s: float = LONG_POLL_S) -> list[Answer]:
+        """The answers that are ready; waits for the first, for so long."""
+        return await self._reception.collect(inbox_id, longest_s)
 
     def _accept(self, call: Call, caller: Caller) -> None:
         self._reception.accept(call, caller)

@@ -22,3 +22,6 @@ class LocalLink:
     async def collect(self, inbox_id: str) -> Sequence[Answer]:
         """Waits some seconds for answers."""
         return await self._host.collect(inbox_id)
+
+    async def close(self) -> None:
+        """Nothing is to be ended."""

@@ -20,7 +20,7 @@ _AT_WORK_MAX: Final = 2_000
 # Less than it takes others to take a host for dead, and its partitions over.
 _PULSE_MISSED_S: Final = 2.5
 _PULSE_S: Final = 0.5
-_LONG_POLL_S: Final = 20.0
+LONG_POLL_S: Final = 20.0
 _INBOX_LIFE_S: Final = 90.0
 
 
@@ -73,10 +73,10 @@ class Reception:
             else:
                 self.accept(call, inbox.caller(call.call_id))
 
-    async def collect(self, inbox_id: str) -> list[Answer]:
-        """The answers that are ready; waits some seconds for the first."""
+    async def collect(self, inbox_id: str, longest_s: float = LONG_POLL_S) -> list[Answer]:
+        """The answers that are ready; waits for the first, for so long."""
         inbox = self._inbox(inbox_id)
-        answers = await inbox.collect(_LONG_POLL_S)
+        answers = await inbox.collect(longest_s)
         inbox.last_seen_s = time.monotonic()
         return answers
 

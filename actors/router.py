@@ -50,6 +50,10 @@ class HostLink(Protocol):
         """Waits some seconds for answers."""
         ...
 
+    async def close(self) -> None:
+        """Ends the way. Raises nothing."""
+        ...
+
 
 class Pending:
     """A call that is not answered yet: where its answers arrive. `begun`: some have, but not the last.
@@ -123,6 +127,7 @@ class Lane:
         if self._traffic is not None:
             self._traffic.cancel()
             await asyncio.gather(self._traffic, return_exceptions=True)
+        await self._link.close()
         self._refuse(list(self._pending.values()))
 
     def _post(self, actor_id: str, message: Call | Cancel) -> None:
@@ -146,6 +151,7 @@ class Lane:
                 _log.error("a message broke the way to a host", errors=[type(defect).__name__ for defect in defects])
                 self._refuse(list(self._pending.values()))
             if not await self._recover():
+                await self._link.close()
                 self._traffic = None
                 return
 

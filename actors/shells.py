@@ -29,12 +29,12 @@ from .dedicated import DedicatedHost, Solos
 from .domain.pricing import BtcPrice
 from .host import ActorHost
 from .keeper import HostReport
-from .messages import ANSWERS, CALLS
 from .ownership import Ownership, Peer
 from .placement import Placement
 from .ports import TransientError
 from .router import Router
 from .whereabouts import Owners
+from .wire import HostDoor
 
 _START_BACKOFF_S: Final = 0.2
 T = TypeVar("T")
@@ -45,6 +45,7 @@ class Wiring:
     """The cluster as a process in it sees it: where it is, and how it reaches the others."""
 
     node_id: str
+    node_ip: str
     cluster_name: str
     ask_price: AskPrice
     peer: Callable[[str], Peer]
@@ -72,15 +73,10 @@ class HostShell:
         self._host_id = host_id
         self._starting: asyncio.Task[None] | None = None
 
-    async def submit(self, inbox_id: str, calls: bytes) -> None:
-        """See `ActorHost.submit`."""
+    async def door(self) -> bytes:
+        """Where it takes calls (a `Door`), as soon as it does."""
         await self._started()
-        await self._host.submit(inbox_id, CALLS.decode(calls))
-
-    async def collect(self, inbox_id: str) -> bytes:
-        """See `ActorHost.collect`."""
-        await self._started()
-        return ANSWERS.encode(await self._host.collect(inbox_id))
+        return self._door
 
     async def report(self, placement: bytes) -> bytes:
         """Follows the plan, and says how it does."""
@@ -115,6 +111,7 @@ class HostShell:
         self._ownership = Ownership(self._host_id, self._host, parts.journal, self._wiring.peer)
         roster = build_roster(parts, self._wiring.cluster_name)
         await self._host.start()
+        self._door = msgspec.json.encode(await HostDoor(self._host).open(self._wiring.node_ip))
         settle_in()
         self._ownership.adopt(await _patiently(roster.placement))
 
@@ -130,19 +127,15 @@ class SoloShell:
 
     def __init__(self, wire: Wire, settings: Mapping[str, Any], actor_id: str, partition: int, epoch: int) -> None:
         self._settings = _settings(settings)
-        self._ask_price = wire().ask_price
+        wiring = wire()
+        self._ask_price, self._node_ip = wiring.ask_price, wiring.node_ip
         self._place = actor_id, partition, epoch
         self._starting: asyncio.Task[None] | None = None
 
-    async def submit(self, inbox_id: str, calls: bytes) -> None:
-        """See `ActorHost.submit`."""
+    async def door(self) -> bytes:
+        """Where it takes calls (a `Door`), as soon as it does."""
         await self._started()
-        await self._host.submit(inbox_id, CALLS.decode(calls))
-
-    async def collect(self, inbox_id: str) -> bytes:
-        """See `ActorHost.collect`."""
-        await self._started()
-        return ANSWERS.encode(await self._host.collect(inbox_id))
+        return self._door
 
     async def occupied(self) -> bool | None:
         """See `Solo.occupied`."""
@@ -158,6 +151,7 @@ class SoloShell:
         actor_id, partition, epoch = self._place
         self._host = build_host(actor_id, self._settings, build_parts(self._settings), self._ask_price, only=actor_id)
         await self._host.start()
+        self._door = msgspec.json.encode(await HostDoor(self._host).open(self._node_ip))
         settle_in()
         await _patiently(lambda: self._host.lend(partition, epoch))
 

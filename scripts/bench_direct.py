@@ -30,7 +30,7 @@ from ..actors.keeper import HostReport
 from ..actors.messages import ANSWERS, CALLS, Answer, Call, NotOwner, WireCommand, WireReply
 from ..actors.placement import PARTITIONS, Placement, owner_of, partition_of
 from ..actors.router import Router
-from ..actors.shells import HostShell, Wiring
+from ..actors.shells import HostShell
 from ..actors.whereabouts import Owners
 from ..config.logging import configure_logging
 from ..config.root_key import with_root_key
@@ -65,7 +65,7 @@ class DirectRouter(Router):
     """Makes one Ray call for each command, and awaits its reply."""
 
     def __init__(self, owners: Owners, handles: Mapping[str, Any]) -> None:
-        super().__init__(owners, cluster.RayLink)
+        super().__init__(owners, cluster.connect)
         self._handles = [handles[owner_of(partition, list(handles))] for partition in range(PARTITIONS)]
         self._numbers = itertools.count(1)
 
@@ -89,17 +89,6 @@ class DirectRouter(Router):
         return answers
 
 
-def _wire() -> Wiring:
-    return Wiring(
-        cluster.this_node(),
-        cluster.cluster_name(),
-        cluster.ask_price,
-        cluster.RayLink,
-        cluster.RaySolos,
-        cluster.connect_router,
-    )
-
-
 async def _start_hosts(settings: Settings) -> dict[str, Any]:
     """As many as `satmeter serve` starts, with all partitions between them."""
     names = tuple(f"host-{number}" for number in range(settings.hosts or os.cpu_count() or 1))
@@ -107,7 +96,7 @@ async def _start_hosts(settings: Settings) -> dict[str, Any]:
     begin: Any = ray.remote(DirectShell)
     values = settings.model_dump()
     handles = {
-        name: await asyncio.to_thread(partial(begin.options(name=name, **options).remote, _wire, values, name))
+        name: await asyncio.to_thread(partial(begin.options(name=name, **options).remote, cluster.wiring, values, name))
         for name in names
     }
     plan, owned = msgspec.json.encode(Placement(1, names)), 0

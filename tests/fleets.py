@@ -37,6 +37,9 @@ class Member:
             collecting.cancel()
             death.cancel()
 
+    async def close(self) -> None:
+        pass
+
     async def hand_over(self, placement: Placement, partitions: Sequence[int]) -> Sequence[int]:
         self.asked.append(partitions)
         self._must_live()

@@ -54,6 +54,9 @@ class FakeHost:
             raise LinkError("dead")
         return [answer.result()]
 
+    async def close(self) -> None:
+        pass
+
     def answer(self, call_id: int, reply: WireReply, last: bool = True) -> None:
         """Answers a call where it last came from."""
         queue = self._answers.setdefault(self._inboxes[call_id], asyncio.Queue())
