@@ -112,7 +112,8 @@ class EmbeddedStore:
         """Ends the store and gives the data directory free. May be called twice."""
         self._stopping = True
         await self._end_process()
-        (self._data_dir / _URL_FILE).unlink(missing_ok=True)
+        if self._lock.held:
+            (self._data_dir / _URL_FILE).unlink(missing_ok=True)
         if self._socket_dir is not None:
             shutil.rmtree(self._socket_dir, ignore_errors=True)
             self._socket_dir = None

@@ -26,6 +26,11 @@ class DataDirLock:
         self._data_dir = data_dir
         self._fd: int | None = None
 
+    @property
+    def held(self) -> bool:
+        """Whether this one has it."""
+        return self._fd is not None
+
     def acquire(self) -> None:
         """Takes the lock. Raises `StoreError` naming the process that has it."""
         fd = os.open(self._data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

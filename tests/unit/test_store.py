@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 
-from satmeter.scripts.store import EmbeddedStore, StoreError
+from satmeter.scripts.store import EmbeddedStore, StoreError, running_store_url
 from satmeter.scripts.store_binary import find_binary
 from satmeter.scripts.store_lock import DataDirLock, end_orphan, process_mark
 
@@ -84,6 +84,37 @@ async def test_two_servers_never_share_a_data_directory(tmp_path: Path) -> None:
             await EmbeddedStore(tmp_path).start()
     async with _running(tmp_path) as (_, client):
         assert await client.ping()
+
+
+async def test_other_programs_find_a_running_store_by_its_data_directory(tmp_path: Path) -> None:
+    odd = tmp_path / "a b?c#d%20"
+    assert running_store_url(odd) is None
+    async with _running(odd) as (_, client):
+        await client.set("paid", 21)
+        url = running_store_url(odd)
+        assert url is not None
+        other: Redis = Redis.from_url(url)
+        assert await other.get("paid") == b"21"
+        await other.aclose()
+    assert running_store_url(odd) is None
+
+
+async def test_a_store_that_was_killed_with_its_server_is_not_found(tmp_path: Path) -> None:
+    async with _running(tmp_path) as (store, _):
+        url_file = tmp_path / "store.url"
+        left = url_file.read_text()
+    assert store.pid is None
+    url_file.write_text(left)
+    assert running_store_url(tmp_path) is None
+
+
+async def test_a_second_server_that_is_refused_leaves_the_first_ones_store_to_be_found(tmp_path: Path) -> None:
+    async with _running(tmp_path):
+        second = EmbeddedStore(tmp_path)
+        with pytest.raises(StoreError):
+            await second.start()
+        await second.stop()
+        assert running_store_url(tmp_path) is not None
 
 
 async def test_a_data_directory_with_a_long_path_and_odd_characters_works(tmp_path: Path) -> None:
