@@ -13,6 +13,7 @@ from .activation import Activation, Envelope, Turn
 from .domain.behaviour import Behaviour, Command, Decision, Failed, History, TakeUp, Wake
 from .domain.errors import broken, not_found, too_many_waiting, unavailable
 from .effects import Effects
+from .ending import end_tasks
 from .inbox import AnyReply, Caller
 from .messages import Answer, Call, Cancel, NotOwner
 from .partitions import Partitions
@@ -92,14 +93,11 @@ class ActorHost:
         """Takes no more calls, lets model calls end for `patience_s`, and stops. What is cut off is taken up later."""
         self._reception.closed = True
         self.partitions.cancel()
-        for task in self._tasks:
-            task.cancel()
+        await end_tasks(self._tasks)
         deadline_s = time.monotonic() + patience_s
         while (busy := self._busy()) and (left_s := deadline_s - time.monotonic()) > 0:
             await asyncio.wait(busy, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-        for task in (cut_off := self._busy()):
-            task.cancel()
-        await asyncio.gather(*self._tasks, *cut_off, return_exceptions=True)
+        await end_tasks(self._busy())
         await self._effects.close()
 
     @property
