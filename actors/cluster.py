@@ -22,10 +22,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ..config.settings import Settings
 from .domain.pricing import BtcPrice
-from .keeper import HostReport, NoHostError
+from .keeper import HostReport
 from .placement import Placement
 from .room import Solo
-from .router import LinkError, Router
+from .router import LinkError, NoHostError, Router
 from .shells import HostShell, OracleShell, SoloShell, TreasuryShell, Wiring
 from .whereabouts import Owners
 from .wire import Door, SocketLink
@@ -80,12 +80,13 @@ class RayLink:
             if self._handle is None:
                 self._handle = await asyncio.to_thread(ray.get_actor, self._host_id)
             return await getattr(self._handle, method).remote(*args)
+        except RayError as error:
+            # First: a ValueError inside the host is both, and it must not be taken for one that is not there.
+            self._handle = None
+            raise LinkError(f"{self._host_id}: {type(error).__name__}") from error
         except ValueError as error:
             # What looking for an actor raises that does not exist.
             raise NoHostError(f"there is no {self._host_id}") from error
-        except RayError as error:
-            self._handle = None
-            raise LinkError(f"{self._host_id}: {type(error).__name__}") from error
 
 
 class RaySolo(SocketLink):
@@ -166,8 +167,8 @@ class RayCrew:
     async def tend(self, node_ids: Sequence[str]) -> list[str]:
         """Has the oracle and the treasury run on one of these nodes (see `Crew`)."""
         kinds = {_ORACLE: OracleShell, _TREASURY: TreasuryShell}
-        fine = await asyncio.gather(*(self._tend(name, shell, node_ids) for name, shell in kinds.items()))
-        return [name for name, is_fine in zip(kinds, fine, strict=True) if not is_fine]
+        silent = await asyncio.gather(*(self._tend(name, shell, node_ids) for name, shell in kinds.items()))
+        return [name for name, was_silent in zip(kinds, silent, strict=True) if was_silent]
 
     async def drain(self, host_ids: Sequence[str], patience_s: float) -> None:
         """Lets hosts end what they have begun, for so long."""
@@ -184,13 +185,14 @@ class RayCrew:
         await asyncio.gather(*(self.end(name) for name in (*host_ids, _TREASURY, _ORACLE)))
 
     async def _tend(self, name: str, shell: type, node_ids: Sequence[str]) -> bool:
-        """Whether the actor is well. It holds nothing, so that one that is not can be replaced at once."""
+        """Whether the actor was silent for so long that it is replaced: it holds nothing that could be lost."""
+        silent = False
         try:
             async with asyncio.timeout(_TENDS_WITHIN_S):
                 handle = await asyncio.to_thread(ray.get_actor, name)
                 if await handle.node.remote() in node_ids:
                     self._misses[name] = 0
-                    return True
+                    return False
             await self.end(name)
         except ValueError:
             pass
@@ -198,12 +200,13 @@ class RayCrew:
             self._misses[name] = self._misses.get(name, 0) + 1
             if self._misses[name] < _MISSES_MAX:
                 return False
+            silent = True
             await self.end(name)
         self._misses[name] = -_STARTS_WITHIN
         with contextlib.suppress(LinkError):
             # Any of them, since one may be a node that has just died.
             await self._begin(shell, name, secrets.choice(node_ids))
-        return False
+        return silent
 
     async def _begin(self, shell: type, name: str, node_id: str, *args: Any) -> None:
         options: dict[str, Any] = {
@@ -218,8 +221,13 @@ class RayCrew:
             "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False),
         }
         begin: Any = ray.remote(shell).options(**options).remote
+        starting = asyncio.ensure_future(asyncio.to_thread(partial(begin, wiring, self._settings, *args)))
         try:
-            await asyncio.to_thread(partial(begin, wiring, self._settings, *args))
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # The thread goes on all the same: whoever ends all actors next must find this one.
+            await asyncio.wait({starting})
+            raise
         except (RayError, ValueError) as error:
             raise LinkError(f"{name} can't be started: {type(error).__name__}") from error
 

@@ -11,11 +11,12 @@ from typing import Final, Protocol
 import msgspec
 import structlog
 
+from .ending import end_tasks
 from .placement import NO_PLACEMENT, PARTITIONS, Placement
 from .planning import Health, HostState, nodes_of, plan
 from .ports import PortError
 from .roster import Roster, Server, View
-from .router import LinkError
+from .router import LinkError, NoHostError
 from .watching import Outage
 
 _BEAT_S: Final = 1.0
@@ -28,10 +29,6 @@ _COMES_WITHIN_S: Final = 20.0
 # So long Ray has to bring a host back, on another node if need be; then another one takes its place.
 _AWAY_MAX_S: Final = 60.0
 _log = structlog.get_logger(__name__)
-
-
-class NoHostError(LinkError):
-    """There is no such host, and none on its way."""
 
 
 class HostReport(msgspec.Struct, frozen=True):
@@ -58,7 +55,7 @@ class Crew(Protocol):
         ...
 
     async def tend(self, node_ids: Sequence[str]) -> list[str]:
-        """Has the oracle and the treasury run on one of these nodes; returns the names of those that don't answer."""
+        """Has the oracle and the treasury run on one of these nodes; returns those that were silent, and replaced."""
         ...
 
 
@@ -99,13 +96,19 @@ class Keeper:
         self._pause = pause
         self._hosts: dict[str, _Known] = {}
         self._store = Outage("cluster_roster")
-        self._silent: list[str] = []
         self._tending: asyncio.Task[None] | None = None
         self.settled = asyncio.Event()
         self.view = View(leads=False, hosts_wanted=None, placement=NO_PLACEMENT, servers=())
 
     async def run(self) -> None:
         """Beats once a second until cancelled."""
+        try:
+            await self._keep_on()
+        finally:
+            # Whoever ends the actors next must not find that one of these starts another.
+            await end_tasks([self._tending, *(known.asking for known in self._hosts.values())])
+
+    async def _keep_on(self) -> None:
         while True:
             try:
                 await self.step()
@@ -116,7 +119,9 @@ class Keeper:
                 # A defect of ours must not leave the cluster without a keeper.
                 _log.exception("keeping the cluster in order failed, trying again")
             in_doubt = any(0 < known.misses < _MISSES_MAX for known in self._hosts.values())
-            await self._pause(_DOUBT_S if in_doubt else _BEAT_S)
+            # A server that starts waits for the word that all is served.
+            waited_for = self.view.leads and not self.settled.is_set()
+            await self._pause(_DOUBT_S if in_doubt or waited_for else _BEAT_S)
 
     async def step(self) -> None:
         """One beat, and one round over the hosts if this server leads. Raises `TransientError`."""
@@ -221,6 +226,5 @@ class Keeper:
 
     async def _tend_once(self, node_ids: Sequence[str]) -> None:
         silent = await self._crew.tend(node_ids) if node_ids else []
-        if silent and silent == self._silent:
-            _log.warning("actors don't answer", actors=silent)
-        self._silent = silent
+        if silent:
+            _log.warning("actors did not answer and are started anew", actors=silent)

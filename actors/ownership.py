@@ -13,7 +13,7 @@ import structlog
 from .partitions import Partitions
 from .placement import NO_PLACEMENT, Placement, owned_by
 from .ports import Journal, TransientError
-from .router import LinkError
+from .router import LinkError, NoHostError
 
 # A former owner answers every second while it still gives away. One that says nothing for so long is taken for dead,
 # and its partitions are taken over; if it lives, the store refuses what it writes.
@@ -124,6 +124,8 @@ class Ownership:
             try:
                 async with asyncio.timeout(_PEER_ANSWERS_WITHIN_S):
                     released = set(await self._peer(owner).hand_over(placement, sorted(left))) & left
+            except NoHostError:
+                released = set(left)  # One of a server that has ended.
             except (LinkError, TimeoutError) as error:
                 _log.warning("taking over from a host that does not answer", host=owner, error=type(error).__name__)
                 released = set(left)

@@ -39,6 +39,10 @@ class LinkError(Exception):
     """A host can't be reached, or died while it was asked; what it was asked may or may not have been done."""
 
 
+class NoHostError(LinkError):
+    """There is no such host, and none on its way."""
+
+
 class HostLink(Protocol):
     """The way to one host. Raises `LinkError`."""
 
