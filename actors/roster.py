@@ -28,13 +28,15 @@ class Server(msgspec.Struct, frozen=True):
 class View(msgspec.Struct, frozen=True):
     """The cluster as one look at the store shows it. `leads`: whoever asked is to keep it in order.
 
-    `hosts_wanted` is what the operator asked for; None for one host for each CPU.
+    `hosts_wanted` is what the operator asked for; None for one host for each CPU. `silent`: ids of servers that have
+    said nothing for a while, and will be forgotten unless they come back.
     """
 
     leads: bool
     hosts_wanted: int | None
     placement: Placement
     servers: Sequence[Server]
+    silent: Sequence[str] = ()
 
 
 class Roster(Protocol):

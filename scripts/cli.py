@@ -82,7 +82,7 @@ def scale(
 
     flags = {"SATMETER_DATA_DIR": data_dir, "REDIS_URL": redis_url}
     settings = _load({name: value for name, value in flags.items() if value is not None})
-    count = int(hosts) if hosts is not None and hosts.isascii() and hosts.isdigit() else None
+    count = int(hosts) if hosts is not None and re.fullmatch("[0-9]{1,3}", hosts) else None
     if hosts not in (None, "auto") and (count is None or not 1 <= count <= HOSTS_MAX):
         typer.echo(f"--hosts: must be a number from 1 to {HOSTS_MAX}, or auto", err=True)
         raise typer.Exit(2)

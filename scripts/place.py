@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Final
 
 from ..actors.cluster import RayCrew, node_is_gone
+from ..actors.ending import end_tasks
 from ..actors.keeper import Keeper
 from ..actors.placement import Placement
 from ..actors.ports import TransientError
@@ -87,9 +88,7 @@ class Place:
     async def leave(self, *, alone: bool) -> None:
         """Takes part no longer. The last server of a cluster ends the actors: nobody would watch over them."""
         self._left.set()
-        if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
+        await end_tasks([self._keeping])
         with suppress(TransientError):
             view = await self._roster.view()
             placement = view.placement
@@ -101,7 +100,9 @@ class Place:
             await self._roster.leave(self._server.server_id)
 
     def _is_last(self, view: View) -> bool:
-        return not [s for s in view.servers if s.server_id != self._server.server_id and not s.leaving]
+        # One that was killed will not end the actors later.
+        gone = {self._server.server_id, *view.silent}
+        return all(server.leaving or server.server_id in gone for server in view.servers)
 
     async def _hosts_here(self) -> list[str]:
         """The hosts that still live on this node. Raises `TransientError`."""

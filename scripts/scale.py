@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -36,7 +37,8 @@ async def show(settings: Settings, console: Console) -> None:
         owned = Counter((await parts.journal.owners(range(PARTITIONS))).values())
     servers = Table("Server", "Ray node", "Hosts of its own accord", "", box=None, padding=(0, 2, 0, 0))
     for server in view.servers:
-        servers.add_row(server.address, server.node_id[:8], str(server.cpus), "leaving" if server.leaving else "")
+        standing = "does not answer" if server.server_id in view.silent else "leaving" if server.leaving else ""
+        servers.add_row(server.address, server.node_id[:8], str(server.cpus), standing)
     hosts = Table("Host", "Partitions", "", box=None, padding=(0, 2, 0, 0))
     for host_id in sorted({*view.placement.members, *view.placement.others, *owned}):
         hosts.add_row(host_id, str(owned[host_id]), _standing(host_id, view))
@@ -55,16 +57,15 @@ async def scale(settings: Settings, count: int | None, timeout_s: float, console
     async with _parts(settings) as parts:
         await _view(parts)
         await build_roster(parts).want_hosts(count)
-        try:
-            async with asyncio.timeout(timeout_s):
-                await _until_moved(parts, console)
-        except TimeoutError:
+        if not await _moved(parts, timeout_s, console):
             raise ScaleError(
                 f"Not all partitions have moved within {timeout_s:.0f} s; they go on. Look again with `satmeter scale`."
-            ) from None
+            )
 
 
-async def _until_moved(parts: Parts, console: Console) -> None:
+async def _moved(parts: Parts, timeout_s: float, console: Console) -> bool:
+    # Not by cancellation: until Python 3.12 the store's client may swallow it (see `ending`), and never end.
+    deadline_s = time.monotonic() + timeout_s
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("Moving partitions", total=PARTITIONS)
@@ -75,8 +76,11 @@ async def _until_moved(parts: Parts, console: Console) -> None:
             progress.update(task, completed=placed, description=f"{here} of {wanted} hosts, partitions in place")
             if here == wanted and placed == PARTITIONS:
                 break
+            if time.monotonic() >= deadline_s:
+                return False
             await asyncio.sleep(_LOOK_EVERY_S)
     console.print(f"{wanted} {'host' if wanted == 1 else 'hosts'}, all partitions in place.", highlight=False)
+    return True
 
 
 def _placed(view: View, owners: Mapping[int, str]) -> int:
@@ -94,10 +98,7 @@ def _standing(host_id: str, view: View) -> str:
 
 
 async def _view(parts: Parts) -> View:
-    try:
-        view = await build_roster(parts).view()
-    except TransientError as error:
-        raise ScaleError(f"The store does not answer ({error}): mend REDIS_URL or --data-dir.") from None
+    view = await build_roster(parts).view()
     if not view.servers:
         raise ScaleError("No server uses this store: start one with `satmeter serve`.")
     return view
@@ -112,5 +113,7 @@ async def _parts(settings: Settings) -> AsyncIterator[Parts]:
     parts = build_parts(settings.model_copy(update={"redis_url": url}))
     try:
         yield parts
+    except TransientError as error:
+        raise ScaleError(f"The store does not answer ({error}): mend REDIS_URL or --data-dir.") from None
     finally:
         await parts.close()

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from ..actors import cluster
 from ..actors.compose import Parts, build_parts, build_roster
+from ..actors.ports import TransientError
 from ..actors.roster import Server
 from ..config.logging import configure_logging
 from ..config.root_key import derive_key, with_root_key
@@ -254,6 +255,6 @@ def run(settings: Settings) -> int:
     configure_logging(settings.log_level)
     try:
         return asyncio.run(Supervisor(with_root_key(settings), console).run())
-    except (StartError, StoreError, KeyMismatchError, ValueError) as error:
+    except (StartError, StoreError, KeyMismatchError, TransientError, ValueError) as error:
         console.print(f"[bold red]satmeter can't start:[/] {error}", highlight=False, soft_wrap=True)
         return 1

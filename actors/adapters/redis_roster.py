@@ -27,6 +27,7 @@ from ..roster import Server, View
 # Servers beat once a second. Who leads must be replaced soon; who went silent is forgotten late, because a store that
 # was away itself must not take all of them for gone.
 _LEAD_MS: Final = 5_000
+_SILENT_MS: Final = 10_000
 _FORGET_MS: Final = 60_000
 _KEEP_MS: Final = 30 * 86_400_000
 
@@ -52,9 +53,16 @@ for _, i in ipairs({1, 2, 4}) do redis.call('PEXPIRE', KEYS[i], ARGV[5]) end
 return 1
 """
 
+# Who is forgotten is left out here too: when nobody beats any more, nobody clears away.
 _LOOK: Final = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local servers = {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], now - ARGV[1], '+inf')) do
+  servers[#servers + 1] = redis.call('HGET', KEYS[1], id)
+end
 return {redis.call('GET', KEYS[3]) or '', redis.call('GET', KEYS[4]) or '', redis.call('GET', KEYS[5]) or '',
-        redis.call('HVALS', KEYS[1])}
+        servers, redis.call('ZRANGEBYSCORE', KEYS[2], now - ARGV[1], now - ARGV[2])}
 """
 
 _LEAVE: Final = """
@@ -91,11 +99,11 @@ class RedisRoster:
         record = msgspec.json.encode(server)
         args: list[str | int | bytes] = [server.server_id, record, _LEAD_MS, _FORGET_MS, _KEEP_MS, self._cluster or ""]
         await _guard(self._beat(keys=keys, args=args))
-        return _view(server.server_id, await _guard(self._look(keys=keys)))
+        return _view(server.server_id, await self._see(keys))
 
     async def view(self) -> View:
         """Looks around without taking part. Raises `TransientError`."""
-        return _view("", await _guard(self._look(keys=await self._keys())))
+        return _view("", await self._see(await self._keys()))
 
     async def leave(self, server_id: str) -> None:
         """Takes a server out. Raises `TransientError`."""
@@ -121,6 +129,10 @@ class RedisRoster:
         name: bytes = await _guard(self._redis.get(_DEPLOYMENT))
         return name.decode()
 
+    async def _see(self, keys: list[str]) -> list[Any]:
+        found: list[Any] = await _guard(self._look(keys=keys, args=[_FORGET_MS, _SILENT_MS]))
+        return found
+
     async def _keys(self) -> list[str]:
         cluster = self._cluster
         if cluster is None:
@@ -131,12 +143,13 @@ class RedisRoster:
 
 
 def _view(server_id: str, found: list[Any]) -> View:
-    leader, placement, wanted, servers = found
+    leader, placement, wanted, servers, silent = found
     return View(
         leads=bool(server_id) and leader == server_id.encode(),
         hosts_wanted=int(wanted) if wanted else None,
         placement=_placement(placement),
         servers=sorted((msgspec.json.decode(data, type=Server) for data in servers), key=lambda s: s.server_id),
+        silent=[server_id.decode() for server_id in silent],
     )
 
 
