@@ -9,7 +9,7 @@ from satmeter.actors.host import ActorHost
 from satmeter.actors.messages import Answer, Call, Cancel
 from satmeter.actors.ownership import Ownership
 from satmeter.actors.placement import NO_PLACEMENT, PARTITIONS, Placement, owned_by, partition_of
-from satmeter.actors.router import LinkError, Router
+from satmeter.actors.router import LinkError, NoHostError, Router
 from tests.hosts import World, until
 
 
@@ -65,7 +65,7 @@ class Fleet:
 
     def _reach(self, host_id: str) -> Member:
         if host_id not in self.members:
-            raise LinkError("no such host")
+            raise NoHostError("no such host")
         return self.members[host_id]
 
     async def start(self, *host_ids: str) -> None:

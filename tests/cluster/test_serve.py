@@ -108,6 +108,17 @@ def test_a_killed_server_leaves_no_process_and_its_successor_goes_on(data_dir: P
         wait_until(lambda: all_but_rays_agents(server) == [], 30, "something outlived the killed server")
 
 
+def test_a_server_over_the_store_of_one_that_was_killed_waits_for_nothing_of_it(data_dir: Path, store_url: str) -> None:
+    with served(data_dir, REDIS_URL=store_url) as first:
+        created = create(first)
+        pay(first, created["evalInvoice"])
+        first.stop(signal.SIGKILL)
+    with served(data_dir, REDIS_URL=store_url) as second:
+        assert finish(second, created["jobId"])["result"]
+        assert second.stop() < 15
+        assert second.left_over() == []
+
+
 def all_but_rays_agents(server: Served) -> list[str]:
     """Ray's two agents look for their lost cluster for a minute before they end; they hold nothing of ours."""
     return [name for name in server.left_over() if not re.match("ray::(Dashboard|RuntimeEnv)Agent", name)]

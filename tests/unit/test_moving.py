@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+import structlog
 from redis.asyncio import Redis
 
 from satmeter.actors.domain.answers import TextDelta
@@ -136,6 +137,20 @@ async def test_the_partitions_of_a_dead_host_are_taken_and_its_callers_go_on(red
         hosts.plan(OTHER)
         await hosts.moved()
         assert (await asking).cost.debit_msat == (await show(hosts.router)).spent_msat
+
+
+@pytest.mark.parametrize(("died", "told"), [(False, 0), (True, 1)])
+async def test_only_a_host_that_should_be_there_is_told_of_when_it_is_not(redis: Redis, died: bool, told: int) -> None:
+    """What a server that ended has left in the store is the usual thing at every start."""
+    async with fleet(redis, FIRST, OTHER) as hosts:
+        if died:
+            hosts.members[FIRST].die()
+        else:
+            await hosts.members.pop(FIRST).host.stop(patience_s=0)
+        with structlog.testing.capture_logs() as logs:
+            hosts.plan(OTHER)
+            await hosts.moved()
+        assert len([entry for entry in logs if entry["log_level"] == "warning"]) == told
 
 
 async def test_a_host_that_is_known_to_be_away_is_not_asked(redis: Redis) -> None:
