@@ -25,8 +25,8 @@ _SETTINGS: Final = {"SATMETER_PASSIVATE_AFTER_S": 3_600}
 
 EMPTY: Final = "(a) empty Starlette endpoint"
 LOCAL: Final = "(b) metered request, host in the front's process"
-COALESCED: Final = "(c) metered request over Ray, coalesced"
-DIRECT: Final = "(d) metered request over Ray, one call each"
+COALESCED: Final = "(c) metered request, hosts on Ray, coalesced"
+DIRECT: Final = "(d) metered request, one Ray call each"
 _COLUMNS: Final = (
     Column("what", "what"),
     Column("connections", "connections"),
