@@ -175,15 +175,14 @@ class ActorHost:
                     activation.refuse_impatient(unavailable("The store"), _STORE_PATIENCE_S, time.monotonic())
                     await asyncio.sleep(backoff_s)
                     backoff_s = min(backoff_s * 2, _STORE_BACKOFF_MAX_S)
-        except FencedError as error:
-            self._fenced(activation.partition, error)
         except Exception as error:
-            self._broken(activation, error)
+            if not activation.dropped:
+                self._trouble(activation, error)
         finally:
             self._workload.end()
             activation.pump = None
             activation.last_used_s = time.monotonic()
-            if activation.state is None and activation.idle:
+            if activation.state is None and activation.idle and not activation.dropped:
                 # Ids that don't exist must not fill the memory until the next sweep.
                 self._activations.pop(activation.actor_id, None)
 
@@ -192,6 +191,8 @@ class ActorHost:
             await self._load(activation)
         envelopes = [activation.mailbox[i] for i in range(min(len(activation.mailbox), _TURN_MAX))]
         await self._recall(activation, envelopes)
+        if activation.dropped:
+            return  # While it was read: it must not write, not even with a newer epoch of this host's.
         turn = activation.decide(envelopes, self._now_ms())
         if turn.events or turn.marks:
             append = activation.append_of(turn, self.partitions.epoch(activation.partition), self._now_ms())
@@ -217,6 +218,8 @@ class ActorHost:
         """Reads the actor; what it had under way is taken up before anything else is decided."""
         behaviour, actor_id = activation.behaviour, activation.actor_id
         stored = await self._journal.load(activation.partition, actor_id)
+        if activation.dropped:
+            return
         happened = activation.written_after_all(stored)
         state = None if stored.snapshot is None else behaviour.decode_state(stored.snapshot)
         for data in stored.events:
@@ -301,13 +304,14 @@ class ActorHost:
 
     # Trouble
 
-    def _fenced(self, partition: int, error: FencedError) -> None:
-        """Another host owns the partition.
-
-        This one never claims the partition back by itself: two hosts that do so would take turns for ever.
-        """
-        _log.warning("fenced: another host owns the partition", partition=partition, epoch=error.current_epoch)
-        self.partitions.lose(partition)
+    def _trouble(self, activation: Activation, error: Exception) -> None:
+        # Another host owns the partition. Two that claimed it back by themselves would take turns for ever.
+        if isinstance(error, FencedError):
+            _log.warning("fenced", partition=activation.partition, epoch=error.current_epoch)
+            self.partitions.lose(activation.partition)
+        else:  # A defect of ours, or a newer version's journal: nothing may be written, the operator must look.
+            _log.error("actor is broken and refuses its work", actor=activation.actor_id, error=repr(error))
+            self._drop(activation, broken())
 
     def _drop_partition(self, partition: int) -> None:
         for activation in [a for a in self._activations.values() if a.partition == partition]:
@@ -315,11 +319,6 @@ class ActorHost:
 
     def _busy_partitions(self, partitions: Collection[int]) -> set[int]:
         return {a.partition for a in self._activations.values() if a.partition in partitions and a.occupied}
-
-    def _broken(self, activation: Activation, error: Exception) -> None:
-        """A defect of ours, or a journal of a newer version: nothing may be written, the operator must look."""
-        _log.error("actor is broken and refuses its work", actor=activation.actor_id, error=repr(error))
-        self._drop(activation, broken())
 
     def _drop(self, activation: Activation, reply: AnyReply) -> None:
         self._activations.pop(activation.actor_id, None)

@@ -119,7 +119,8 @@ class Ownership:
         await asyncio.gather(*(self._take_from(owner, partitions) for owner, partitions in by_owner.items()))
 
     async def _take_from(self, owner: str, partitions: Sequence[int]) -> None:
-        left, placement = set(partitions), self.placement
+        # The plan may have changed since these were found lacking: what is the other's by now it never gives.
+        left, placement = set(self._wanted.intersection(partitions)), self.placement
         while left and self.placement is placement:
             try:
                 async with asyncio.timeout(_PEER_ANSWERS_WITHIN_S):

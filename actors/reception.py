@@ -70,7 +70,8 @@ class Reception:
         for call in calls:
             if isinstance(call, Cancel):
                 inbox.cancel(call.call_id)
-            else:
+            elif call.call_id not in inbox.callers:
+                # One that came twice must not be answered, or streamed to, twice.
                 self.accept(call, inbox.caller(call.call_id))
 
     async def collect(self, inbox_id: str, longest_s: float = LONG_POLL_S) -> list[Answer]:
@@ -97,10 +98,10 @@ class Reception:
 class Pulse:
     """Notices when the process has not run for a while, and has what others may have changed meanwhile verified."""
 
-    def __init__(self, verify: Callable[[], Awaitable[None]], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, verify: Callable[[], Awaitable[None]], clock: Callable[[], float] | None = None) -> None:
         self._verify = verify
-        self._clock = clock
-        self._last_s = clock()
+        self._clock = clock or time.monotonic
+        self._last_s = self._clock()
 
     async def run(self) -> None:
         """Beats until cancelled."""

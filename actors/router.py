@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import structlog
 from msgspec.structs import replace
 
-from .domain.errors import Refusal, RefusedError, behind, unavailable
+from .domain.errors import Refusal, RefusedError, behind, in_doubt, unavailable
 from .domain.session_api import Ask
 from .messages import Answer, Call, Cancel, NotOwner, Ping, Pong, WireCommand, WireReply
 from .outgoing import Outgoing
@@ -227,7 +227,7 @@ class Lane:
 
     def _refuse(self, pendings: Sequence[Pending]) -> None:
         for pending in pendings:
-            self._dispatch(Answer(pending.call.call_id, unavailable("The actors' host")))
+            self._dispatch(Answer(pending.call.call_id, in_doubt()))
 
 
 class Router:
@@ -259,7 +259,7 @@ class Router:
                     if isinstance(answer.reply, NotOwner):
                         # The beginning of an answer can't be taken back, and a second one must not be paid for.
                         if loop.time() >= deadline_s or (begun and isinstance(command, Ask)):
-                            raise RefusedError(unavailable("The actor's host"))
+                            raise RefusedError(in_doubt())
                         break
                     if isinstance(answer.reply, Refusal):
                         raise RefusedError(answer.reply)

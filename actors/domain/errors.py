@@ -77,6 +77,16 @@ def unavailable(what: str, retry_after_s: int = _RETRY_AFTER_S) -> Refusal:
     )
 
 
+def in_doubt() -> Refusal:
+    """A host was lost that had been sent the request: it may have carried it out, and charged for it."""
+    return Refusal(
+        Code.UNAVAILABLE,
+        "The actors' host was lost before it had answered, and it is not known what it has done: send the same again "
+        "with its Idempotency-Key, or look before you ask anew.",
+        retry_after_s=_RETRY_AFTER_S,
+    )
+
+
 def behind() -> Refusal:
     """There is more to do than can be done just now, and waiting for it would only make it more."""
     text = "The server has more to do than it can just now; nothing was charged. Try again in 1 s."
