@@ -17,7 +17,7 @@ from rich.table import Table
 from ..config.ray_environment import prepare_ray
 from ..config.rules import Problem, parts, problems
 from ..config.settings import Settings
-from . import load_cli, macaroon_cli
+from . import load_cli, macaroon_cli, simulate
 
 main = typer.Typer(
     help="Sells AI compute for Bitcoin Lightning sats. Every setting is an environment variable, see the README.",
@@ -112,6 +112,7 @@ def check() -> None:
 
 
 main.command()(load_cli.load)
+main.command()(simulate.simulate)
 
 
 @main.command()

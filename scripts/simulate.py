@@ -1,0 +1,111 @@
+"""`satmeter simulate`: runs the server in a simulated world full of faults, and proves or breaks its promises."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Final, NoReturn
+
+import typer
+from rich.progress import track
+
+from .simulation.plan import faults_of, steps_of
+from .simulation.run import Outcome, run
+from .simulation.shrinking import Shrinking, shrunk
+
+_SEEDS: Final = re.compile(r"(\d{1,12})\.\.(\d{1,12})")
+_SEEDS_MAX: Final = 1_000_000
+_HASH_SEED: Final = "PYTHONHASHSEED"
+
+
+def simulate(
+    seed: Annotated[int | None, typer.Option(min=0, help="One seed (0). The same one gives the same run.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Many seeds instead, for example 0..199.")] = None,
+    steps: Annotated[int, typer.Option(min=1, max=5_000, help="What clients do, and faults, in each seed.")] = 100,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Print the whole history of each run.")] = False,
+    shrink_s: Annotated[
+        float, typer.Option("--shrink", min=0, help="Seconds to look for a shorter history of a broken promise.")
+    ] = 60.0,
+) -> None:
+    """Run the real server in a simulated world where everything fails, and audit every write and every answer.
+
+    Hosts die and stop, messages and confirmations get lost, the node pays late, clocks jump: all by the seed. The exit
+    status is 1 when a promise was broken; the seed and the shortest history that was found are printed then.
+    """
+    asked = _asked(seed, seeds)
+    _make_repeatable()
+    began_s = time.monotonic()
+    figures: Counter[str] = Counter()
+    for number in track(asked, "Simulating", transient=True, disable=not sys.stderr.isatty() or len(asked) == 1):
+        outcome = run(number, steps_of(number, steps), faults_of(number))
+        if verbose:
+            typer.echo("\n".join(outcome.history))
+        if outcome.violation is not None:
+            _tell_of(number, steps, outcome, shrink_s)
+            raise typer.Exit(1)
+        figures.update(outcome.figures)
+    typer.echo(_summary(len(asked), steps, figures, time.monotonic() - began_s))
+
+
+def _asked(seed: int | None, seeds: str | None) -> Sequence[int]:
+    if seeds is None:
+        return [seed or 0]
+    match = _SEEDS.fullmatch(seeds)
+    if seed is not None or match is None:
+        _refuse("--seeds: must be a range like 0..199, without --seed")
+    asked = range(int(match[1]), int(match[2]) + 1)
+    if not 0 < len(asked) <= _SEEDS_MAX:
+        _refuse(f"--seeds: must be 1 to {_SEEDS_MAX} seeds, the smaller number first")
+    return asked
+
+
+def _refuse(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(2)
+
+
+def _make_repeatable() -> None:
+    """Starts over with a fixed order of sets of text, which Python otherwise draws by lot for each process."""
+    if os.environ.get(_HASH_SEED) != "0":
+        sys.stdout.flush()
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, _HASH_SEED: "0"})  # noqa: S606 - ourselves again
+
+
+def _tell_of(seed: int, steps: int, outcome: Outcome, shrink_s: float) -> None:
+    found: Shrinking = shrunk(seed, steps_of(seed, steps), faults_of(seed), outcome, shrink_s)
+    typer.echo("\n".join(found.outcome.history))
+    typer.echo(f"\nSeed {seed} broke a promise: {outcome.violation}")
+    kinds = ", ".join(sorted(found.faults)) or "none"
+    typer.echo(f"Above is the shortest history found: {len(found.steps)} of {steps} steps, with these faults: {kinds}.")
+    if found.outcome.violation != outcome.violation:
+        typer.echo(f"It ends with: {found.outcome.violation}")
+    typer.echo(f"Again: satmeter simulate --seed {seed} --steps {steps}    (commit {_commit()})")
+
+
+def _summary(seeds: int, steps: int, figures: Counter[str], took_s: float) -> str:
+    hours = figures["seconds"] / 3_600
+    return (
+        f"{seeds} {'seed' if seeds == 1 else 'seeds'} of {steps} steps kept all promises: {figures['actors']:,} "
+        f"sessions and jobs, {figures['faults']:,} faults, {figures['checks']:,} checks, {hours:,.1f} simulated hours "
+        f"in {took_s:,.0f} s.\nIn msat: {figures['deposited']:,} received = {figures['spent']:,} spent + "
+        f"{figures['owed']:,} owed + {figures['refunded']:,} refunded."
+    )
+
+
+def _commit() -> str:
+    try:
+        where = Path(__file__).resolve().parent
+        found = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"],  # noqa: S607 - whichever git the user has
+            cwd=where, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return f"unknown; version {version('satmeter')}"
+    return found.stdout.strip()

@@ -1,0 +1,332 @@
+"""Books of one actor, kept from the raw JSON of its journal. Nothing here comes from the program under test."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+Json = dict[str, Any]
+_MSAT_PER_SAT: Final = 1_000
+
+
+class BrokenError(Exception):
+    """The journal says something that must not be."""
+
+
+def must(holds: bool, text: str) -> None:
+    """Raises `BrokenError` with the text unless it holds."""
+    if not holds:
+        raise BrokenError(text)
+
+
+class Account:
+    """What jobs and sessions have in common: money in, what is owed, and payouts.
+
+    `shown`: all that the actor could ever truthfully say of itself, by the writes that were made.
+    """
+
+    def __init__(self, actor_id: str) -> None:
+        self.actor_id = actor_id
+        self.version = 0
+        self.received = 0
+        self.spent = 0
+        self.owed = 0
+        self.refunded = 0
+        self.fees = 0
+        self.invoices: dict[str, int] = {}
+        self.credited: dict[str, int] = {}
+        self.payout: Json | None = None
+        self.payouts: dict[str, str] = {}
+        self.shown: set[tuple[Any, ...]] = set()
+
+    @property
+    def pending(self) -> int:
+        """What the payout under way may take."""
+        return self.payout["target"]["amount_msat"] + self.payout["reserve_msat"] if self.payout else 0
+
+    def take(self, event: Json) -> None:
+        """Follows an event. Raises `BrokenError`."""
+        self.version += 1
+        kind = event["type"]
+        handler = getattr(self, f"_on_{kind}", None)
+        must(handler is not None, f"nobody knows the event {kind}")
+        if handler is not None:
+            handler(event)
+        must(min(self.parts()) >= 0, f"an amount is below zero: {self.parts()}")
+        must(sum(self.parts()) == self.received, f"books do not close: {self.parts()} of {self.received}")
+
+    def show(self) -> None:
+        """After an event: that is what the actor may say of itself once it is written."""
+
+    def parts(self) -> tuple[int, ...]:
+        """All that was received, by what has become of it."""
+        return self.spent, self.owed, self.pending, self.refunded
+
+    def credit(self, event: Json) -> int:
+        """A payment came in."""
+        payment_hash, amount = event["payment_hash"], event["amount_msat"]
+        must(payment_hash in self.invoices, f"{payment_hash[:8]} is no invoice of this actor")
+        must(payment_hash not in self.credited, f"{payment_hash[:8]} is credited twice")
+        self.credited[payment_hash] = amount
+        self.received += amount
+        return int(amount)
+
+    def invoice(self, invoice: Json) -> None:
+        """An invoice was made for the actor."""
+        self.invoices[invoice["payment_hash"]] = invoice["amount_sats"] * _MSAT_PER_SAT
+
+    def _on_payout_started(self, event: Json) -> None:
+        payment_hash = event["target"]["payment_hash"]
+        must(self.payout is None, "two payouts at a time")
+        must(payment_hash not in self.payouts, f"a second payout to {payment_hash[:8]}")
+        self.payout = event
+        self.payouts[payment_hash] = "started"
+        self.owed -= self.pending
+
+    def _on_payout_unclear(self, event: Json) -> None:
+        must(self.payout is not None, "no payout is under way")
+
+    def _on_payout_paid(self, event: Json) -> None:
+        payout = self._end("paid")
+        amount, reserve = payout["target"]["amount_msat"], payout["reserve_msat"]
+        must(event["payment_hash"] == payout["target"]["payment_hash"], "another payout was paid")
+        must(0 <= event["fee_msat"] <= reserve, "the fee is more than its reserve")
+        self.refunded += amount
+        self.fees += event["fee_msat"]
+        self.spent += event["fee_msat"]
+        self.owed += reserve - event["fee_msat"]
+
+    def _on_payout_failed(self, event: Json) -> None:
+        before = self.pending
+        self._end("failed")
+        self.owed += before
+
+    def _end(self, how: str) -> Json:
+        payout = self.payout
+        if payout is None:
+            raise BrokenError("no payout is under way")
+        self.payouts[payout["target"]["payment_hash"]] = how
+        self.payout = None
+        return payout
+
+    def unrest(self) -> str | None:
+        """What is still under way, if anything."""
+        return "a payout is under way" if self.payout else None
+
+
+class SessionAccount(Account):
+    """A session's."""
+
+    def __init__(self, actor_id: str) -> None:
+        super().__init__(actor_id)
+        self.state = "none"
+        self.balance = 0
+        self.seq = 0
+        self.holds: dict[str, int] = {}
+        self.held_ever: set[str] = set()
+        self.finished: dict[str, Json] = {}
+        self.requests: dict[str, Json] = {}
+        self.refunded_by: dict[str, int] = {}
+
+    @property
+    def over(self) -> bool:
+        """Whether what comes back is owed."""
+        return self.state in {"closed", "expired"}
+
+    def parts(self) -> tuple[int, ...]:
+        """See `Account.parts`."""
+        return self.balance, sum(self.holds.values()), *super().parts()
+
+    def take(self, event: Json) -> None:
+        """See `Account.take`."""
+        super().take(event)
+        must(event["balance_msat"] == self.balance, f"the balance is told wrongly: {event['balance_msat']}")
+        must(event["seq"] >= self.seq, "the ledger's numbers fall")
+        self.seq = event["seq"]
+
+    def show(self) -> None:
+        """See `Account.show`."""
+        held = sum(self.holds.values())
+        books = self.received, self.balance, held, self.spent, self.owed + self.pending, self.refunded
+        self.shown.add((self.state, *books))
+
+    def _on_session_opened(self, event: Json) -> None:
+        must(self.state == "none", "opened twice")
+        self.state = "awaiting_payment"
+        self.invoice(event["deposit_invoice"])
+
+    def _on_top_up_requested(self, event: Json) -> None:
+        must(self.state != "none", "not opened")
+
+    def _on_top_up_issued(self, event: Json) -> None:
+        self.invoice(event["invoice"])
+
+    def _on_top_up_failed(self, event: Json) -> None:
+        must(self.state != "none", "not opened")
+
+    def _on_invoice_lapsed(self, event: Json) -> None:
+        must(event["payment_hash"] not in self.credited, "a paid invoice lapsed")
+
+    def _on_deposited(self, event: Json) -> None:
+        self.balance += self.credit(event)
+        if not self.over:
+            self.state = "active"
+        self._give_back(event["refunded_msat"], event["amount_msat"])
+
+    def _on_hold_placed(self, event: Json) -> None:
+        hold = event["hold"]
+        name = hold["once"]["name"]
+        must(self.state == "active", f"a hold in a session that is {self.state}")
+        must(name not in self.holds, f"{name} is held for twice")
+        must(name not in self.finished, f"{name} is held for again after it was charged")
+        must(hold["amount_msat"] <= self.balance, "a hold beyond the balance")
+        self.balance -= hold["amount_msat"]
+        self.holds[name] = hold["amount_msat"]
+        self.held_ever.add(name)
+
+    def _on_hold_released(self, event: Json) -> None:
+        held = self._unhold(event["name"])
+        must(event["released_msat"] == held, "another amount is released than was held")
+        self.balance += held
+        self._give_back(event["refunded_msat"], held)
+
+    def _on_request_finished(self, event: Json) -> None:
+        held, debit = self._unhold(event["name"]), event["debit_msat"]
+        must(0 <= debit <= held, "a debit beyond its hold")
+        must(debit + event["released_msat"] == held, "a hold ends as something else than it was")
+        must(event["name"] not in self.finished, f"{event['name']} is charged twice")
+        self.finished[event["name"]] = event
+        self.requests[event["request_id"]] = event
+        self.spent += debit
+        self.balance += held - debit
+        self._give_back(event["refunded_msat"], held - debit)
+
+    def _on_session_closed(self, event: Json) -> None:
+        self._over("closed", event)
+
+    def _on_session_expired(self, event: Json) -> None:
+        self._over("expired", event)
+
+    def _over(self, state: str, event: Json) -> None:
+        must(not self.over, "a session ends once")
+        must(event["refunded_msat"] == self.balance, "what is left is not what is owed")
+        self.state, self.owed, self.balance = state, self.owed + self.balance, 0
+
+    def _give_back(self, refunded: int, amount: int) -> None:
+        must(
+            refunded == (amount if self.over else 0), "what comes back to a session that is over is owed, and only then"
+        )
+        self.balance -= refunded
+        self.owed += refunded
+
+    def _unhold(self, name: str) -> int:
+        must(name in self.holds, f"{name} is not held for")
+        return self.holds.pop(name)
+
+    def unrest(self) -> str | None:
+        """See `Account.unrest`."""
+        if self.holds:
+            return f"holds never end: {sorted(self.holds)}"
+        if self.received and not self.over:
+            return f"it is still {self.state}"
+        return super().unrest()
+
+
+class JobAccount(Account):
+    """A job's."""
+
+    def __init__(self, actor_id: str) -> None:
+        super().__init__(actor_id)
+        self.state = "none"
+        self.held = 0
+        self.eval_hash = ""
+        self.work_hash = ""
+        self.at_ms = 0
+
+    def parts(self) -> tuple[int, ...]:
+        """See `Account.parts`."""
+        return self.held, *super().parts()
+
+    def take(self, event: Json) -> None:
+        """See `Account.take`."""
+        super().take(event)
+        self.at_ms = event["at_ms"]
+
+    def show(self) -> None:
+        """See `Account.show`."""
+        self.shown.add((self.state, self.at_ms, self.owed + self.pending, self.refunded))
+
+    @property
+    def eval_paid(self) -> bool:
+        """Whether the evaluation was paid for."""
+        return self.eval_hash in self.credited
+
+    @property
+    def work_paid(self) -> bool:
+        """Whether the work was paid for."""
+        return self.work_hash in self.credited
+
+    def _on_job_opened(self, event: Json) -> None:
+        must(self.state == "none", "opened twice")
+        self.state, self.eval_hash = "awaiting_eval_payment", event["eval_invoice"]["payment_hash"]
+        self.invoice(event["eval_invoice"])
+
+    def _on_eval_paid(self, event: Json) -> None:
+        must(self.state in {"awaiting_eval_payment", "expired"}, f"the evaluation is paid in {self.state}")
+        must(event["payment_hash"] == self.eval_hash, "the evaluation is paid by another invoice")
+        self.held += self.credit(event)
+        self.state = "evaluating"
+
+    def _on_work_paid(self, event: Json) -> None:
+        must(self.state in {"awaiting_work_payment", "expired"}, f"the work is paid in {self.state}")
+        must(event["payment_hash"] == self.work_hash, "the work is paid by another invoice")
+        self.held += self.credit(event)
+        self.state = "executing"
+
+    def _on_attempt_started(self, event: Json) -> None:
+        must(self.state in {"evaluating", "executing"}, f"an attempt in {self.state}")
+
+    def _on_attempt_failed(self, event: Json) -> None:
+        self._on_attempt_started(event)
+
+    def _on_job_accepted(self, event: Json) -> None:
+        must(self.state == "evaluating", f"accepted in {self.state}")
+
+    def _on_work_invoice_issued(self, event: Json) -> None:
+        must(self.state == "evaluating", f"a work invoice in {self.state}")
+        self._deliver(min(self.held, self.invoices[self.eval_hash]))
+        self.state, self.work_hash = "awaiting_work_payment", event["work_invoice"]["payment_hash"]
+        self.invoice(event["work_invoice"])
+
+    def _on_job_rejected(self, event: Json) -> None:
+        must(self.state == "evaluating", f"rejected in {self.state}")
+        self._deliver(min(self.held, self.invoices[self.eval_hash]))
+        self.state = "rejected"
+
+    def _on_job_completed(self, event: Json) -> None:
+        must(self.state == "executing", f"completed in {self.state}")
+        charged = event["charged_msat"]
+        must(0 < charged <= self.credited[self.work_hash], "work is charged beyond what was paid, or not at all")
+        self._deliver(charged)
+        self.state = "complete"
+
+    def _on_job_failed(self, event: Json) -> None:
+        must(self.state in {"evaluating", "executing"}, f"failed in {self.state}")
+        self._deliver(0)
+        self.state = "failed"
+
+    def _on_job_expired(self, event: Json) -> None:
+        must(self.state.startswith("awaiting_"), f"expired in {self.state}")
+        self.state = "expired"
+
+    def _deliver(self, spent: int) -> None:
+        rest = self.held - spent
+        owed = rest if rest >= _MSAT_PER_SAT else 0
+        self.spent += self.held - owed
+        self.owed += owed
+        self.held = 0
+
+    def unrest(self) -> str | None:
+        """See `Account.unrest`."""
+        if self.state not in {"complete", "rejected", "failed", "expired"}:
+            return f"it is still {self.state}"
+        return super().unrest()

@@ -1,0 +1,296 @@
+"""The clients of a run: they open, pay, ask, top up, close and come back with the same key when something broke."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from ...actors.domain.behaviour import Once
+from ...actors.domain.caveats import Grant
+from ...actors.domain.errors import Code, RefusedError
+from ...actors.domain.invoices import Invoice
+from ...actors.domain.job import CreateJob, GetJob, JobView, RefundJob, WatchJob
+from ...actors.domain.payouts import PayoutTarget
+from ...actors.domain.session_api import (
+    Ask,
+    CloseSession,
+    GetLedger,
+    GetSession,
+    LedgerPage,
+    OpenSession,
+    RequestAnswer,
+    SessionCreated,
+    SessionView,
+    TopUp,
+    TopUpInvoice,
+)
+from ...actors.messages import WireCommand, WireReply
+from .auditor import Auditor
+from .cluster import BTC, FrontProcess
+from .loop import Chance, DiedError
+from .model import labelled
+from .node import SimulatedNode
+from .world import Fault, World
+
+_GRANT: Final = Grant(generation=1)
+_CLIENT: Final = "client"
+NOT_CHARGED: Final = "nothing was charged"
+_TRIES: Final = 6
+_ANSWER_WITHIN_S: Final = 60.0
+
+
+class LeftError(Exception):
+    """The client gave up: what became of its command it does not know."""
+
+
+@dataclass(eq=False)
+class Market:
+    """Where clients meet the server. `front` is whichever front runs just now."""
+
+    world: World
+    node: SimulatedNode
+    auditor: Auditor
+    front: Callable[[], FrontProcess]
+    sessions: list[SessionClient] = field(default_factory=list)
+    jobs: list[JobClient] = field(default_factory=list)
+
+    async def call(self, chance: Chance, actor_id: str, command: WireCommand, name: str = "") -> WireReply:
+        """The answer, whatever it takes. Raises `RefusedError`, `LeftError`."""
+        keyed = name == "" or name.startswith("k")
+        for _ in range(_TRIES if keyed else 1):
+            try:
+                async with asyncio.timeout(_ANSWER_WITHIN_S):
+                    reply = await self.front().call(actor_id, command)
+            except DiedError:
+                await self.world.pause(chance.uniform(0.1, 1))
+                continue
+            except TimeoutError:
+                continue
+            except RefusedError as error:
+                self.world.tell(f"  {actor_id} refuses {type(command).__name__} {name}: {error.refusal.code}")
+                if error.refusal.code is not Code.UNAVAILABLE:
+                    raise
+                if not keyed and NOT_CHARGED in error.refusal.message:
+                    self.auditor.refused(actor_id, name)
+                await self.world.pause(chance.uniform(0.2, 3))
+                continue
+            self.world.tell(f"  {actor_id} answers {type(command).__name__} {name}")
+            self.auditor.told(actor_id, reply, name)
+            return reply
+        raise LeftError
+
+    async def next_of(
+        self, front: FrontProcess, reading: asyncio.Task[None], said: asyncio.Queue[WireReply]
+    ) -> WireReply:
+        """The next part of a stream. Raises what the stream ends with, and `LeftError` when its front dies."""
+        while said.empty():
+            if reading.done():
+                reading.result()
+                raise LeftError
+            if not front.process.alive:
+                raise LeftError
+            waiting = asyncio.ensure_future(said.get())
+            await asyncio.wait([waiting, reading], timeout=1, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                return waiting.result()
+            waiting.cancel()
+        return said.get_nowait()
+
+    async def pay(self, chance: Chance, invoice: Invoice) -> None:
+        """A wallet pays, soon, in the last moment, too much, or never."""
+        amount_msat = invoice.amount_sats * 1_000
+        delay_s = chance.uniform(0.01, 2)
+        if self.world.strikes(Fault.WALLETS, 0.15):
+            return
+        if self.world.strikes(Fault.WALLETS, 0.15):
+            delay_s = (invoice.expires_at_ms - self.world.now_ms()) / 1_000 - chance.uniform(0, 1.5)
+        if self.world.strikes(Fault.WALLETS, 0.2):
+            amount_msat += chance.randint(1, 20_000)
+        await self.world.pause(max(0.0, delay_s))
+        self.node.pay(invoice.payment_hash, amount_msat)
+
+
+@dataclass(eq=False)
+class SessionClient:
+    """Whoever holds one session."""
+
+    market: Market
+    session_id: str
+    targets: list[PayoutTarget] = field(default_factory=list)
+    count: int = 0
+    opened: bool = False
+
+    async def open(self, chance: Chance) -> None:
+        """Opens the session and pays its deposit."""
+        command = OpenSession(chance.choice([100, 100, 300, 1_000]), _CLIENT)
+        created = await self.market.call(chance, self.session_id, command)
+        assert isinstance(created, SessionCreated)
+        self.opened = True
+        await self.market.pay(chance, created.deposit_invoice)
+
+    async def ask(self, chance: Chance) -> None:
+        """Has something answered, as a whole or as a stream."""
+        name, keyed = self._name(chance)
+        text = chance.choice(["hello", "hello", "hello", "reject me"])
+        stream = chance.happens(0.4)
+        command = self._command(chance, name, keyed, text, stream)
+        if not stream:
+            await self._twice(chance, command, name, keyed)
+        else:
+            await self._streamed(chance, command, name)
+
+    def _command(self, chance: Chance, name: str, keyed: bool, text: str, stream: bool) -> Ask:
+        return Ask(
+            request_id=f"req_{self.session_id}_{self.count}",
+            request=labelled(f"{self.session_id}/{name}", text),
+            model="sonnet",
+            max_tokens=chance.choice([None, 100, 300]),
+            stream=stream,
+            once=Once(name, "digest", keyed),
+            grant=_GRANT,
+            btc_price=BTC,
+        )
+
+    async def _twice(self, chance: Chance, command: Ask, name: str, keyed: bool) -> None:
+        """Some send the same again although it was answered, or while it is under way."""
+        call = self.market.call(chance, self.session_id, command, name)
+        if keyed and chance.happens(0.3):
+            await asyncio.gather(call, self.market.call(chance, self.session_id, command, name))
+        else:
+            await call
+        if keyed and chance.happens(0.4):
+            await self.market.world.pause(chance.uniform(0, 5))
+            await self.market.call(chance, self.session_id, command, name)
+
+    async def _streamed(self, chance: Chance, command: Ask, name: str) -> None:
+        """Reads a stream to its end, or leaves it in the middle."""
+        market = self.market
+        said: asyncio.Queue[WireReply] = asyncio.Queue()
+        front = market.front()
+        reading = front.stream(self.session_id, command, said)
+        leaves_after_s = chance.uniform(0, 2) if market.world.strikes(Fault.LEAVING, 0.3) else _ANSWER_WITHIN_S
+        got: list[str] = []
+        try:
+            async with asyncio.timeout(leaves_after_s):
+                while True:
+                    reply = await market.next_of(front, reading, said)
+                    if isinstance(reply, RequestAnswer):
+                        market.auditor.told(self.session_id, reply, name)
+                        market.auditor.streamed(self.session_id, reply, "".join(got))
+                        return
+                    got.append(getattr(reply, "text", ""))
+        except TimeoutError:
+            market.world.tell(f"  a client leaves the stream {name}")
+        except RefusedError as error:
+            market.world.tell(f"  {self.session_id} refuses the stream {name}: {error.refusal.code}")
+            if NOT_CHARGED in error.refusal.message:
+                market.auditor.refused(self.session_id, name)
+        finally:
+            reading.cancel()
+
+    async def top_up(self, chance: Chance) -> None:
+        """Has an invoice made, and pays it."""
+        name, keyed = self._name(chance)
+        command = TopUp(chance.choice([100, 250]), Once(name, "digest", keyed), _GRANT)
+        reply = await self.market.call(chance, self.session_id, command, name)
+        assert isinstance(reply, TopUpInvoice)
+        await self.market.pay(chance, reply.invoice)
+
+    async def look(self, chance: Chance) -> None:
+        """Looks at the session, or at its ledger."""
+        if chance.happens(0.6):
+            await self.market.call(chance, self.session_id, GetSession(_GRANT))
+            return
+        page = await self.market.call(chance, self.session_id, GetLedger(0, 100, _GRANT))
+        assert isinstance(page, LedgerPage)
+        self.market.auditor.ledger(self.session_id, page)
+
+    async def close(self, chance: Chance) -> None:
+        """Closes it, without a refund, with one, or again with another invoice."""
+        target = await self._target(chance)
+        name, keyed = self._name(chance)
+        command = CloseSession(target, Once(name, "digest" if target is None else target.payment_hash, keyed), _GRANT)
+        await self.market.call(chance, self.session_id, command, name)
+
+    async def _target(self, chance: Chance) -> PayoutTarget | None:
+        if chance.happens(0.2):
+            return None
+        if self.targets and chance.happens(0.3):
+            return chance.choice(self.targets)
+        view = await self.market.call(chance, self.session_id, GetSession(_GRANT))
+        assert isinstance(view, SessionView)
+        left = (view.balance_msat.value + view.refund.owed_msat.value) // 1_000
+        sats = max(1, min(left - 2 - left // 90, chance.randint(1, max(1, left))))
+        self.targets.append(self.market.node.wallet_invoice(sats))
+        return self.targets[-1]
+
+    def _name(self, chance: Chance) -> tuple[str, bool]:
+        self.count += 1
+        keyed = chance.happens(0.6)
+        return f"{'k' if keyed else 'req_'}{self.count}", keyed
+
+
+@dataclass(eq=False)
+class JobClient:
+    """Whoever made one job."""
+
+    market: Market
+    job_id: str
+    opened: bool = False
+
+    async def run(self, chance: Chance) -> None:
+        """Opens the job, pays for it, and follows it to its end."""
+        text = chance.choice(["work", "work", "work", "reject me"])
+        command = CreateJob(labelled(self.job_id, text), _CLIENT)
+        view = await self._view(chance, command)
+        self.opened = True
+        if chance.happens(0.3):
+            await self._view(chance, command)
+        await self.market.pay(chance, view.eval_invoice)
+        await self._follow(chance)
+
+    async def _follow(self, chance: Chance) -> None:
+        paid = False
+        for _ in range(30):
+            view = await (self._watched(chance) if chance.happens(0.3) else self._view(chance, GetJob()))
+            if view.work_invoice is not None and not paid:
+                paid = True
+                await self.market.pay(chance, view.work_invoice)
+            if view.state.value in {"complete", "rejected", "failed", "expired"}:
+                return
+            await self.market.world.pause(chance.uniform(0.3, 4))
+
+    async def refund(self, chance: Chance) -> None:
+        """Has what is owed paid back."""
+        view = await self._view(chance, GetJob())
+        if view.refund is None or view.refund.owed_msat.value < 3_000:
+            return
+        sats = max(1, view.refund.owed_msat.whole_sats - 2 - chance.choice([0, 0, 1]))
+        target = self.market.node.wallet_invoice(sats)
+        name = f"k{target.payment_hash[:8]}"
+        await self.market.call(chance, self.job_id, RefundJob(target, Once(name, target.payment_hash, True)), name)
+
+    async def _view(self, chance: Chance, command: WireCommand) -> JobView:
+        view = await self.market.call(chance, self.job_id, command)
+        assert isinstance(view, JobView)
+        return view
+
+    async def _watched(self, chance: Chance) -> JobView:
+        """Watches a little, and takes the last view that came."""
+        said: asyncio.Queue[WireReply] = asyncio.Queue()
+        front = self.market.front()
+        reading = front.stream(self.job_id, WatchJob(), said)
+        view: JobView | None = None
+        try:
+            async with asyncio.timeout(chance.uniform(0.5, 6)):
+                while True:
+                    reply = await self.market.next_of(front, reading, said)
+                    self.market.auditor.told(self.job_id, reply)
+                    assert isinstance(reply, JobView)
+                    view = reply
+        except (TimeoutError, RefusedError, LeftError):
+            return view or await self._view(chance, GetJob())
+        finally:
+            reading.cancel()

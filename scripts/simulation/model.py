@@ -1,0 +1,80 @@
+"""The model provider of a run. It tells whoever keeps books for whom it was asked, before it does anything."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from typing import Final
+
+from ...actors.domain.answers import Completion, Evaluation, StreamPart, TextDelta, UsageSoFar, Verdict
+from ...actors.domain.pricing import Size, Usage
+from ...actors.ports import PermanentError, TransientError
+from .world import Fault, World
+
+Asked = Callable[[str, bool], None]
+"""Is told for what the model was asked, and whether for the work, else for the evaluation."""
+_PIECES_MAX: Final = 6
+
+
+def labelled(label: str, text: str) -> str:
+    """A request's text that says what it belongs to."""
+    return f"[{label}] {text}"
+
+
+def _label(request: str) -> str:
+    return request[1 : request.index("]")]
+
+
+class SimulatedModel:
+    """Implements `Model`. What it says depends on the request alone, how it says that on chance."""
+
+    def __init__(self, world: World, asked: Asked) -> None:
+        self._world = world
+        self._asked = asked
+
+    def prepare(self) -> object:
+        """It is ready."""
+        return None
+
+    async def evaluate(self, request: str) -> Evaluation:
+        """Judges a request; one that says so is rejected. Raises `TransientError`, `PermanentError`."""
+        self._asked(_label(request), False)
+        await self._work()
+        verdict = Verdict("reject me" not in request, "because", Size.SMALL)
+        return Evaluation(verdict, "haiku", self._usage(Usage(100, 20)))
+
+    async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
+        """Does the work. Raises `TransientError`, `PermanentError`."""
+        self._asked(_label(request), True)
+        await self._work()
+        return Completion(f"the answer to {request}", model, self._usage(Usage(150, min(60, max_tokens))), "end_turn")
+
+    async def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:
+        """Does the work piece by piece. Raises `TransientError` at any point."""
+        self._asked(_label(request), True)
+        await self._work()
+        yield UsageSoFar(Usage(150, 1))
+        pieces = [f"piece {n} of {request} " for n in range(self._world.chance.randint(1, _PIECES_MAX))]
+        for piece in pieces:
+            yield TextDelta(piece)
+            await self._world.pause(self._world.chance.uniform(0.01, 0.3))
+            if self._world.strikes(Fault.MODEL_FAILS, 0.05):
+                raise TransientError("the model died in the middle")
+        yield Completion("".join(pieces), model, self._usage(Usage(150, min(60, max_tokens))), "end_turn")
+
+    async def close(self) -> None:
+        """There is no connection."""
+
+    async def _work(self) -> None:
+        world = self._world
+        delay_s = world.chance.uniform(0.02, 0.5)
+        if world.strikes(Fault.MODEL_SLOW, 0.1):
+            delay_s = world.chance.uniform(2, 40)
+        await world.pause(delay_s)
+        if world.strikes(Fault.MODEL_FAILS, 0.12):
+            raise TransientError("overloaded", retry_after_s=world.chance.choice([None, 1.0]))
+        if world.strikes(Fault.MODEL_FAILS, 0.03):
+            raise PermanentError("refused")
+
+    def _usage(self, usage: Usage) -> Usage | None:
+        """The figures; sometimes they are unreadable."""
+        return None if self._world.strikes(Fault.MODEL_FAILS, 0.1) else usage

@@ -1,0 +1,231 @@
+"""The Lightning node of a run, which keeps books of its own: what came in, and what it has paid out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, Protocol, TypeVar
+
+from ...actors.domain.invoices import Invoice, Settlement
+from ...actors.domain.money import Msat
+from ...actors.domain.payouts import PayoutReport, PayoutStatus, PayoutTarget
+from ...actors.ports import InvoiceOrder, PermanentError, TransientError
+from .world import Fault, World, settle
+
+T = TypeVar("T")
+_PATIENCE_S: Final = 5.0
+# Less than the time after which a node that knows nothing of a payment is believed, by a margin for clocks that jump.
+_LATE_MAX_S: Final = 120.0
+
+
+class Watcher(Protocol):
+    """Whoever keeps books beside the node's."""
+
+    def received(self, payment_hash: str, amount_msat: int) -> None:
+        """An invoice was paid."""
+        ...
+
+    def payout_called(self, payment_hash: str, actor_id: str) -> None:
+        """The node was told to pay."""
+        ...
+
+    def paid_out(self, payment_hash: str, actor_id: str, amount_msat: int, fee_msat: int) -> None:
+        """It has paid."""
+        ...
+
+
+@dataclass(slots=True)
+class Incoming:
+    """An invoice of ours at the node. `paid_msat` None while it is unpaid."""
+
+    order: InvoiceOrder
+    number: int
+    invoice: Invoice
+    paid_msat: int | None = None
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """A payment that the node was told to make."""
+
+    target: PayoutTarget
+    actor_id: str
+    status: PayoutStatus
+    fee_msat: int = 0
+
+
+@dataclass(eq=False)
+class SimulatedNode:
+    """The node; `access` is the way to it from a process of ours."""
+
+    world: World
+    watcher: Watcher
+    incoming: dict[str, Incoming] = field(default_factory=dict)
+    outgoing: dict[str, Outgoing] = field(default_factory=dict)
+    listeners: list[asyncio.Queue[str | None]] = field(default_factory=list)
+    away: bool = False
+    wallet_count: int = 0
+
+    # What wallets do
+
+    def pay(self, payment_hash: str, amount_msat: int) -> bool:
+        """A client's wallet pays an invoice, once; False when it can't be paid any more."""
+        found, now_ms = self.incoming[payment_hash], self.world.now_ms()
+        if found.paid_msat is not None or now_ms >= found.invoice.expires_at_ms:
+            return False
+        found.paid_msat = amount_msat
+        self.watcher.received(payment_hash, amount_msat)
+        self.world.tell(f"wallet pays {payment_hash[:8]} with {amount_msat} msat")
+        self._hint(payment_hash)
+        return True
+
+    def wallet_invoice(self, amount_sats: int) -> PayoutTarget:
+        """An invoice of a client's wallet."""
+        self.wallet_count += 1
+        payment_hash = f"{self.wallet_count:08x}" + "f" * 56
+        return PayoutTarget(f"lnbcrt1{payment_hash}", payment_hash, Msat.from_sats(amount_sats))
+
+    def hang_up(self) -> None:
+        """All connections for hints break."""
+        for listener in self.listeners:
+            listener.put_nowait(None)
+        self.listeners.clear()
+
+    def _hint(self, payment_hash: str) -> None:
+        for listener in self.listeners:
+            if not self.world.strikes(Fault.HINTS, 0.4):
+                listener.put_nowait(payment_hash)
+            if self.world.strikes(Fault.HINTS, 0.2):
+                listener.put_nowait(self.world.chance.choice(list(self.incoming)))
+
+    # What it answers
+
+    def create(self, order: InvoiceOrder) -> Invoice:
+        """Makes an invoice."""
+        number = len(self.incoming) + 1
+        payment_hash = f"{number:08x}" + "0" * 56
+        expires_at_ms = self.world.now_ms() + order.expiry_s * 1_000
+        invoice = Invoice(f"lnbcrt1{payment_hash}", payment_hash, order.amount_sats, expires_at_ms)
+        self.incoming[payment_hash] = Incoming(order, number, invoice)
+        return invoice
+
+    def find(self, payment_hash: str) -> Settlement | None:
+        """The settled payment with this hash."""
+        found = self.incoming.get(payment_hash)
+        if found is None or found.paid_msat is None:
+            return None
+        return Settlement(payment_hash, Msat(found.paid_msat), found.order.actor_id)
+
+    def newest(self, limit: int, offset: int) -> list[Settlement]:
+        """Those of the newest payments that were settled."""
+        newest = list(reversed(self.incoming))[offset : offset + limit]
+        return [settlement for payment_hash in newest if (settlement := self.find(payment_hash)) is not None]
+
+    def send(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
+        """Begins a payment. It takes a second call with the same invoice for a second payment: nothing saves us."""
+        chance, payment_hash = self.world.chance, target.payment_hash
+        self.world.tell(f"node is told to pay {payment_hash[:8]} for {actor_id}")
+        known = self.outgoing.get(payment_hash)
+        if known is not None and known.actor_id != actor_id:
+            return PayoutReport(PayoutStatus.FAILED)
+        self.watcher.payout_called(payment_hash, actor_id)
+        payment = self.outgoing[payment_hash] = Outgoing(target, actor_id, PayoutStatus.PENDING)
+        if self.world.strikes(Fault.PAYOUT_FAILS, 0.3):
+            ends: Callable[[], None] = partial(self._end, payment, paid=False)
+        else:
+            payment.fee_msat = chance.choice([0, 0, 1, 1_000, 2_500])
+            ends = partial(self._end, payment, paid=True)
+        if self.world.strikes(Fault.NODE_LATE, 0.4):
+            self.world.later(chance.uniform(0.5, 60), ends)
+        else:
+            ends()
+        if self.world.strikes(Fault.NODE_WRONG, 0.3):
+            wrong = [PayoutStatus.PENDING, PayoutStatus.ABSENT]
+            return PayoutReport(chance.choice(wrong + [PayoutStatus.FAILED] * 2))
+        return PayoutReport(payment.status, Msat(payment.fee_msat))
+
+    def _end(self, payment: Outgoing, *, paid: bool) -> None:
+        payment.status = PayoutStatus.PAID if paid else PayoutStatus.FAILED
+        target = payment.target
+        if paid:
+            self.watcher.paid_out(target.payment_hash, payment.actor_id, target.amount_msat.value, payment.fee_msat)
+        self.world.tell(f"node ends its payment of {target.payment_hash[:8]}: {payment.status}")
+
+    def look_up(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
+        """What has become of a payment."""
+        payment = self.outgoing.get(target.payment_hash)
+        if payment is None:
+            return PayoutReport(PayoutStatus.ABSENT)
+        if payment.actor_id != actor_id:
+            return PayoutReport(PayoutStatus.FAILED)
+        return PayoutReport(payment.status, Msat(payment.fee_msat))
+
+
+class NodeAccess:
+    """Implements `Lightning`, with all that can go wrong between a process and the node."""
+
+    def __init__(self, node: SimulatedNode) -> None:
+        self._node = node
+        self._world = node.world
+
+    async def create_invoice(self, order: InvoiceOrder) -> Invoice:
+        """Makes an invoice. Raises `TransientError`, `PermanentError`."""
+        if self._world.strikes(Fault.NODE_LOSS, 0.02):
+            raise PermanentError("the node refuses")
+        return await self._ask(partial(self._node.create, order))
+
+    async def lookup(self, payment_hash: str) -> Settlement | None:
+        """The settled payment with this hash. Raises `TransientError`."""
+        return await self._ask(partial(self._node.find, payment_hash))
+
+    async def settlements(self, limit: int, offset: int = 0) -> Sequence[Settlement]:
+        """Settled payments among the newest. Raises `TransientError`."""
+        return await self._ask(partial(self._node.newest, limit, offset))
+
+    async def pay_out(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
+        """Sends a payment, once. The call may arrive long after it was given up. Raises `TransientError`."""
+        delay_s = 0.0
+        if self._world.strikes(Fault.NODE_LATE, 0.2):
+            delay_s = self._world.chance.uniform(0, _LATE_MAX_S)
+        return await self._ask(partial(self._node.send, target, actor_id), delay_s)
+
+    async def payout(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
+        """What has become of a payment. Raises `TransientError`."""
+        return await self._ask(partial(self._node.look_up, target, actor_id))
+
+    async def hints(self) -> AsyncIterator[str]:
+        """Payment hashes that something claims were paid. Raises `TransientError` when the connection breaks."""
+        if self._node.away:
+            raise TransientError("the node is away")
+        listener: asyncio.Queue[str | None] = asyncio.Queue()
+        self._node.listeners.append(listener)
+        while (payment_hash := await listener.get()) is not None:
+            yield payment_hash
+        raise TransientError("the connection broke")
+
+    async def check(self) -> None:
+        """Raises `TransientError` when the node can't be reached."""
+        await self._ask(lambda: None)
+
+    async def close(self) -> None:
+        """There is no connection."""
+
+    async def _ask(self, operation: Callable[[], T], delay_s: float = 0.0) -> T:
+        """Asks the node. Raises `TransientError` when the question, the answer or the patience got lost."""
+        world, chance = self._world, self._world.chance
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        lost = world.strikes(Fault.NODE_LOSS, 0.05) or self._node.away
+        if not (lost and (self._node.away or chance.happens(0.5))):
+            world.later(delay_s + chance.uniform(0.002, 0.03), self._carry_out, operation, answer, not lost)
+        elif not self._node.away:
+            raise TransientError("the node refused the connection")
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                return await answer
+        except TimeoutError:
+            raise TransientError("the node did not answer in time") from None
+
+    def _carry_out(self, operation: Callable[[], T], answer: asyncio.Future[T], answered: bool) -> None:
+        settle(answer if answered else self._world.loop.create_future(), operation)

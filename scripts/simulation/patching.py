@@ -1,0 +1,53 @@
+"""Has the program read time and chance from the run: the one place where the simulator reaches into it."""
+
+from __future__ import annotations
+
+import gc
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import structlog
+
+from .loop import Chance, SimulatedLoop
+
+START_MS: Final = 1_800_000_000_000
+_NS_PER_MS: Final = 1_000_000
+_DEFECT_LEVELS: Final = frozenset({"error", "exception", "critical"})
+
+
+@contextmanager
+def simulated(loop: SimulatedLoop, chance: Chance, log: Any) -> Iterator[None]:
+    """Time and chance are the run's, and what the program logs goes to `log(level, event, fields)`, until the end.
+
+    The garbage collector rests: when it would close what was left lying about depends on more than the seed.
+    """
+
+    def time_ns() -> int:
+        return (START_MS + int(loop.time() * 1_000)) * _NS_PER_MS
+
+    def token_hex(nbytes: int = 16) -> str:
+        return chance.randbytes(nbytes).hex()
+
+    def write(_logger: Any, level: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        log(level, str(event.pop("event", "")), event, level in _DEFECT_LEVELS)
+        raise structlog.DropEvent
+
+    replaced = [(time, "monotonic", loop.time), (time, "time_ns", time_ns), (secrets, "token_hex", token_hex)]
+    kept = [(module, name, getattr(module, name)) for module, name, _ in replaced]
+    logging = structlog.get_config()
+    collecting = gc.isenabled()
+    gc.disable()
+    structlog.configure(processors=[write], wrapper_class=structlog.BoundLogger)
+    for module, name, value in replaced:
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for module, name, value in kept:
+            setattr(module, name, value)
+        structlog.configure(**logging)
+        if collecting:
+            gc.enable()

@@ -1,0 +1,56 @@
+"""What happens in a seed, and when: each step by chance of its own, so that leaving one out changes no other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from .loop import Chance
+from .world import Fault
+
+HOSTS: Final = ("host-0", "host-1", "host-2")
+STRIKES: Final = (
+    Fault.HOST_DEATH,
+    Fault.HOST_STOP,
+    Fault.MOVE,
+    Fault.FRONT_DEATH,
+    Fault.TREASURY_DEATH,
+    Fault.CLOCK,
+    Fault.STORE_AWAY,
+    Fault.NODE_AWAY,
+)
+"""Faults that are steps of their own. The others come by chance, wherever they can."""
+_ACTIONS: Final = {"open": 14, "ask": 40, "top_up": 6, "look": 8, "close": 12, "job": 14, "refund": 6}
+_STRIKE_PART: Final = 0.12
+_GAP_S: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a client does, or a fault."""
+
+    number: int
+    seed: str
+    at_s: float
+    name: str
+    fault: Fault | None = None
+
+
+def faults_of(seed: int) -> frozenset[Fault]:
+    """The kinds of faults of a seed: some together find what all together hide."""
+    chance = Chance(f"faults {seed}")
+    part = chance.choice([0.3, 0.6, 0.9])
+    return frozenset(fault for fault in Fault if chance.happens(part))
+
+
+def steps_of(seed: int, count: int) -> Sequence[Step]:
+    """The first so many steps of a seed."""
+    steps, at_s = [], 1.0
+    for number in range(count):
+        chance = Chance(f"plan {seed}/{number}")
+        at_s += chance.expovariate(1 / _GAP_S)
+        fault = chance.choice(STRIKES) if chance.happens(_STRIKE_PART) else None
+        name = chance.choices(list(_ACTIONS), list(_ACTIONS.values()))[0]
+        steps.append(Step(number, f"{seed}/{number}", at_s, fault or name, fault))
+    return steps

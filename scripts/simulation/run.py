@@ -1,0 +1,248 @@
+"""One run: the steps of a seed, one after the other, then calm, rest, and the closing of the books."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from msgspec import json
+
+from ...actors.domain.errors import RefusedError
+from ...actors.placement import Placement
+from .auditor import Auditor
+from .clients import JobClient, LeftError, Market, SessionClient
+from .cluster import Cluster, FrontProcess, HostProcess, TreasuryProcess
+from .loop import Chance, SimulatedLoop
+from .node import SimulatedNode
+from .patching import simulated
+from .plan import HOSTS, Step
+from .store import StoreAccess
+from .store_data import StoreData
+from .world import Fault, World
+
+_REST_S: Final = 900.0
+_LOOK_EVERY_S: Final = 5.0
+_REPORT_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a run. `violation` None: all promises were kept."""
+
+    seed: int
+    violation: str | None
+    history: Sequence[str]
+    figures: dict[str, int] = field(default_factory=dict)
+
+
+def run(seed: int, steps: Sequence[Step], faults: Collection[Fault]) -> Outcome:
+    """Runs these steps of a seed, with these kinds of faults."""
+    chance = Chance(f"run {seed}")
+    loop = SimulatedLoop(chance)
+    world = World(loop, chance, frozenset(faults))
+    with simulated(loop, chance, world.log):
+        try:
+            loop.set_exception_handler(lambda _loop, context: _defect(world, context))
+            figures = loop.run_until_complete(_Run(world).go(steps))
+        except Exception as error:
+            world.violate(f"the run broke: {error!r}")
+            figures = {}
+        finally:
+            world.calm_down = True
+            loop.end()
+    return Outcome(seed, world.violation, world.history, figures)
+
+
+def _defect(world: World, context: dict[str, Any]) -> None:
+    error = context.get("exception")
+    if not world.calm_down and not isinstance(error, RefusedError | LeftError):
+        world.violate(f"an error that nobody takes: {context.get('message')} {error!r}")
+
+
+class _Run:
+    """The parts of a run, and what each step does."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._auditor = Auditor(world.violate, world.tell)
+        self._store = StoreAccess(world, StoreData(world.now_ms, self._auditor.wrote, self._auditor.claimed))
+        self._node = SimulatedNode(world, self._auditor)
+        self._cluster = Cluster(world, self._store, self._node, self._auditor.asked, self._auditor.delivered)
+        self._front = FrontProcess(self._cluster)
+        self._treasury = TreasuryProcess(self._cluster)
+        self._market = Market(world, self._node, self._auditor, lambda: self._front)
+        self._acting: set[asyncio.Task[None]] = set()
+        self._silent: dict[str, int] = {}
+
+    async def go(self, steps: Sequence[Step]) -> dict[str, int]:
+        """Runs to the end, or until a promise is broken. The figures of the run."""
+        watching = asyncio.create_task(self._world.broken.wait())
+        living = asyncio.create_task(self._live(steps))
+        await asyncio.wait([watching, living], return_when=asyncio.FIRST_COMPLETED)
+        if living.done():
+            living.result()
+        figures = {"seconds": int(self._world.loop.time()), "loop_steps": self._world.loop.steps}
+        return figures | {"faults": self._world.fault_count} | self._auditor.summary()
+
+    async def _live(self, steps: Sequence[Step]) -> None:
+        self._plan(HOSTS, 0.0)
+        for host_id in HOSTS:
+            self._cluster.hosts[host_id] = HostProcess(self._cluster, host_id)
+        keeping = asyncio.create_task(self._keep())
+        for step in steps:
+            await self._world.pause(max(0.0, step.at_s - self._world.loop.time()))
+            self._act(step)
+        await self._world.pause(1)
+        self._calm()
+        await self._rest()
+        keeping.cancel()
+        self._auditor.close()
+
+    # The steps
+
+    def _act(self, step: Step) -> None:
+        chance = Chance(f"step {step.seed}")
+        if step.fault is not None:
+            if step.fault in self._world.faults:
+                self._world.fault_count += 1
+                self._world.tell(f"{step.number}: {step.fault}")
+                self._strike(step.fault, chance)
+            return
+        action = self._action(step.name, chance)
+        if action is not None:
+            self._world.tell(f"{step.number}: {step.name}")
+            self._spawn(self._client(action))
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._acting.add(task)
+        task.add_done_callback(self._acting.discard)
+
+    async def _client(self, action: Coroutine[Any, Any, None]) -> None:
+        try:
+            await action
+        except (RefusedError, LeftError):
+            pass
+        except Exception as error:
+            self._world.violate(f"a client broke: {error!r}")
+
+    def _action(self, name: str, chance: Chance) -> Coroutine[Any, Any, None] | None:
+        market = self._market
+        if name == "open":
+            market.sessions.append(SessionClient(market, f"ses_{len(market.sessions)}_{chance.randint(0, 999)}"))
+            return market.sessions[-1].open(chance)
+        if name == "job":
+            market.jobs.append(JobClient(market, f"job_{len(market.jobs)}_{chance.randint(0, 999)}"))
+            return market.jobs[-1].run(chance)
+        if name == "refund":
+            jobs = [job for job in market.jobs if job.opened]
+            return chance.choice(jobs).refund(chance) if jobs else None
+        sessions = [session for session in market.sessions if session.opened]
+        if not sessions:
+            return None
+        session = chance.choice(sessions[-6:])
+        actions = {"ask": session.ask, "top_up": session.top_up, "look": session.look, "close": session.close}
+        return actions[name](chance)
+
+    def _strike(self, fault: Fault, chance: Chance) -> None:
+        match fault:
+            case Fault.HOST_DEATH:
+                self._spawn(self._kill_host(chance.choice(HOSTS), chance.uniform(0.05, 5)))
+            case Fault.HOST_STOP:
+                self._spawn(self._stop_host(chance.choice(HOSTS), chance.uniform(0.2, 40)))
+            case Fault.MOVE:
+                members = chance.sample(HOSTS, chance.randint(1, len(HOSTS)))
+                self._plan(members, chance.choice([0.0, 2.5, 6.0]))
+            case Fault.FRONT_DEATH:
+                self._front.process.kill()
+                self._front = FrontProcess(self._cluster)
+            case Fault.TREASURY_DEATH:
+                self._treasury.process.kill()
+                self._treasury = TreasuryProcess(self._cluster)
+            case Fault.CLOCK:
+                host = self._cluster.hosts[chance.choice(HOSTS)]
+                host.process.clock_error_ms = chance.choice([-2_000, -500, 1_000, 10_000, 60_000])
+            case Fault.STORE_AWAY:
+                self._spawn(self._away(chance.uniform(0.5, 10)))
+            case Fault.NODE_AWAY:
+                self._spawn(self._node_away(chance.uniform(0.5, 30)))
+
+    async def _kill_host(self, host_id: str, away_s: float) -> None:
+        self._cluster.hosts[host_id].process.kill()
+        await self._world.pause(away_s)
+        if not self._cluster.hosts[host_id].process.alive:
+            self._cluster.hosts[host_id] = HostProcess(self._cluster, host_id)
+            self._world.tell(f"{host_id} is back")
+
+    async def _stop_host(self, host_id: str, away_s: float) -> None:
+        process = self._cluster.hosts[host_id].process
+        process.stop()
+        await self._world.pause(away_s)
+        process.go_on()
+        self._world.tell(f"{host_id} goes on")
+
+    async def _away(self, away_s: float) -> None:
+        self._store.leave()
+        await self._world.pause(away_s)
+        self._store.come_back()
+        self._world.tell("the store is back")
+
+    async def _node_away(self, away_s: float) -> None:
+        self._node.away = True
+        self._node.hang_up()
+        await self._world.pause(away_s)
+        self._node.away = False
+        self._world.tell("the node is back")
+
+    # What keeps the cluster in order
+
+    def _plan(self, members: Sequence[str], patience_s: float) -> None:
+        away = tuple(host_id for host_id in HOSTS if self._silent.get(host_id, 0) > 1)
+        members = [host_id for host_id in members if host_id not in away] or members
+        others = tuple(host_id for host_id in HOSTS if host_id not in members)
+        version = self._cluster.placement.version + 1
+        self._cluster.placement = Placement(version, tuple(sorted(members)), others, away, patience_s)
+        self._world.tell(f"plan {version}: {' '.join(sorted(members))}, away: {' '.join(away)}")
+
+    async def _keep(self) -> None:
+        """Tells hosts the plan, and makes another one when a host goes silent or comes back."""
+        while True:
+            answers = await asyncio.gather(*(self._report(host_id) for host_id in HOSTS))
+            before = {host_id for host_id in HOSTS if self._silent.get(host_id, 0) > 1}
+            for host_id, answered in zip(HOSTS, answers, strict=True):
+                self._silent[host_id] = 0 if answered else self._silent.get(host_id, 0) + 1
+            after = {host_id for host_id in HOSTS if self._silent[host_id] > 1}
+            if before != after and len(after) < len(HOSTS):
+                self._plan([host_id for host_id in HOSTS if host_id not in after], 6.0)
+            await self._world.pause(_REPORT_S)
+
+    async def _report(self, host_id: str) -> bool:
+        plan = json.encode(self._cluster.placement)
+        with suppress(Exception):
+            async with asyncio.timeout(1.5):
+                await self._cluster.carry(host_id, lambda host: host.report(plan))
+                return True
+        return False
+
+    # The end
+
+    def _calm(self) -> None:
+        """Faults end, and what is away comes back."""
+        self._world.tell("calm")
+        self._world.calm = True
+        for host in self._cluster.hosts.values():
+            host.process.clock_error_ms = 0
+
+    async def _rest(self) -> None:
+        """Waits until nothing is under way any more. Raises nothing; what never ends is told."""
+        until_s = self._world.loop.time() + _REST_S
+        unrest: str | None = "it has not been looked"
+        while self._world.loop.time() < until_s:
+            await self._world.pause(_LOOK_EVERY_S)
+            unrest = "clients still wait" if self._acting else self._auditor.unrest()
+            if unrest is None:
+                return
+        self._world.violate(f"no rest after {_REST_S:.0f} s: {unrest}")

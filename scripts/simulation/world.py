@@ -1,0 +1,123 @@
+"""What all parts of a run share: its clock, its chance, which faults there are, and what has happened so far."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, TypeVar
+
+from .loop import Chance, Process, SimulatedLoop, outside
+from .patching import START_MS
+
+T = TypeVar("T")
+_HISTORY_MAX: Final = 200_000
+
+
+class Fault(StrEnum):
+    """Kinds of trouble. Each seed has some of them; a failing one is tried with fewer."""
+
+    HOST_DEATH = "host_death"
+    HOST_STOP = "host_stop"
+    MOVE = "move"
+    FRONT_DEATH = "front_death"
+    TREASURY_DEATH = "treasury_death"
+    CLOCK = "clock"
+    STORE_AWAY = "store_away"
+    STORE_LOSS = "store_loss"
+    STORE_LATE = "store_late"
+    STORE_SLOW = "store_slow"
+    LINK_LOSS = "link_loss"
+    LINK_DOUBLE = "link_double"
+    LINK_SLOW = "link_slow"
+    NODE_AWAY = "node_away"
+    NODE_LOSS = "node_loss"
+    NODE_LATE = "node_late"
+    NODE_WRONG = "node_wrong"
+    PAYOUT_FAILS = "payout_fails"
+    HINTS = "hints"
+    MODEL_FAILS = "model_fails"
+    MODEL_SLOW = "model_slow"
+    WALLETS = "wallets"
+    LEAVING = "leaving"
+
+
+class ViolationError(Exception):
+    """A promise was broken; the text says which, and by what."""
+
+
+@dataclass(eq=False)
+class World:
+    """One run. `calm`: no more faults happen, so that all can come to rest."""
+
+    loop: SimulatedLoop
+    chance: Chance
+    faults: frozenset[Fault]
+    calm: bool = False
+    violation: str | None = None
+    broken: asyncio.Event = field(default_factory=asyncio.Event)
+    history: list[str] = field(default_factory=list)
+    fault_count: int = 0
+
+    def now_ms(self) -> int:
+        """The true time."""
+        return START_MS + int(self.loop.time() * 1_000)
+
+    def clock(self, process: Process) -> Callable[[], int]:
+        """The wall clock of a process."""
+        return lambda: self.now_ms() + process.clock_error_ms
+
+    def tell(self, text: str) -> None:
+        """Writes something into the history."""
+        if len(self.history) < _HISTORY_MAX:
+            self.history.append(f"{self.loop.time():10.4f}  {text}")
+
+    def log(self, level: str, event: str, fields: dict[str, Any], defect: bool) -> None:
+        """Takes what the program logs; it speaks of errors only when it is broken itself."""
+        said = " ".join(f"{name}={value}" for name, value in fields.items())
+        self.tell(f"    log {level}: {event} {said}")
+        if defect and not self.calm_down:
+            self.violate(f"the program found itself broken: {event} {said}")
+
+    def violate(self, text: str) -> None:
+        """A promise was broken. The first one counts."""
+        if self.violation is None:
+            self.violation = text
+            self.tell(f"VIOLATION: {text}")
+            self.broken.set()
+
+    calm_down: bool = False
+    """Set when the run is over and everything in it is only to end."""
+
+    def strikes(self, fault: Fault, probability: float) -> bool:
+        """Whether trouble of this kind comes now."""
+        if self.calm or fault not in self.faults or not self.chance.happens(probability):
+            return False
+        self.fault_count += 1
+        return True
+
+    def later(self, delay_s: float, callback: Callable[..., object], *args: Any) -> None:
+        """Has something happen in no process."""
+        self.loop.call_later(delay_s, callback, *args, context=outside())
+
+    async def pause(self, delay_s: float) -> None:
+        """Waits, in whatever process this is."""
+        await asyncio.sleep(delay_s)
+
+
+def fail(future: asyncio.Future[Any], error: Exception) -> None:
+    """Answers with an error, if anybody still waits."""
+    if not future.done():
+        future.set_exception(error)
+
+
+def settle(future: asyncio.Future[T], operation: Callable[[], T]) -> None:
+    """Answers with the operation's result or error, if anybody still waits."""
+    try:
+        result = operation()
+    except Exception as error:
+        fail(future, error)
+    else:
+        if not future.done():
+            future.set_result(result)
