@@ -16,7 +16,8 @@ import msgspec
 
 from .domain.answers import Completion, Evaluation, StreamPart, Verdict
 from .domain.invoices import Invoice, Settlement
-from .domain.payouts import PayoutReport, PayoutTarget
+from .domain.money import Msat
+from .domain.payouts import PayoutReport, PayoutTarget, SentPayment
 
 __all__ = ["Completion", "Evaluation", "Verdict"]  # re-exported beside the ports that speak of them
 
@@ -97,6 +98,14 @@ class Lightning(Protocol):
 
         One to the same payment hash that belongs to another actor is a failure of this one's.
         """
+        ...
+
+    async def sent(self, limit: int, offset: int = 0) -> Sequence[SentPayment]:
+        """Payments of ours that went out and were paid, the newest first. Raises as `payout` does."""
+        ...
+
+    async def balance(self) -> Msat:
+        """What is in the wallet, less what payments under way have set aside. Raises `PortError`."""
         ...
 
     def hints(self) -> AsyncIterator[str]:

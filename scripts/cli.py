@@ -95,6 +95,26 @@ def scale(
 
 
 @main.command()
+def audit(
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write all figures, and up to 100 differences, to this file.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="The data directory of a server with an embedded store (SATMETER_DATA_DIR).")
+    ] = None,
+    redis_url: Annotated[str | None, typer.Option(help="The servers' store (REDIS_URL).")] = None,
+) -> None:
+    """Prove the books, while the server runs or not: journals, snapshots, totals, and the node's own list of payments.
+
+    The exit status is 1 with the first difference, and 2 when it could not look.
+    """
+    from .audit_cli import run
+
+    flags = {"SATMETER_DATA_DIR": data_dir, "REDIS_URL": redis_url}
+    raise typer.Exit(run(_load({name: value for name, value in flags.items() if value is not None}), json_file))
+
+
+@main.command()
 def check() -> None:
     """Tell what is wrong with the configuration in the environment; the exit status is 1 when something is."""
     from .probes import probe

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from satmeter.actors.domain.answers import Completion, Evaluation, StreamPart, TextDelta, UsageSoFar, Verdict
 from satmeter.actors.domain.invoices import Invoice, Settlement
 from satmeter.actors.domain.money import Msat
-from satmeter.actors.domain.payouts import PayoutReport, PayoutStatus, PayoutTarget
+from satmeter.actors.domain.payouts import PayoutReport, PayoutStatus, PayoutTarget, SentPayment
 from satmeter.actors.domain.pricing import BtcPrice, Size, Usage
 from satmeter.actors.ports import InvoiceOrder, PortError
 
@@ -71,6 +71,7 @@ class FakeLightning:
     payout_orders: list[tuple[PayoutTarget, str]] = field(default_factory=list)
     payout_script: list[PayoutReport | Exception] = field(default_factory=list)
     pays_before_fault: bool = False
+    wallet_msat: int = 0
 
     async def create_invoice(self, order: InvoiceOrder) -> Invoice:
         await self._called("create_invoice")
@@ -122,6 +123,26 @@ class FakeLightning:
         if self.payers.get(target.payment_hash, actor_id) != actor_id:
             return PayoutReport(PayoutStatus.FAILED)
         return self.outgoing.get(target.payment_hash, PayoutReport(PayoutStatus.ABSENT))
+
+    async def sent(self, limit: int, offset: int = 0) -> Sequence[SentPayment]:
+        await self._called("sent")
+        targets = {target.payment_hash: (target, actor_id) for target, actor_id in self.payout_orders}
+        found = [
+            SentPayment(
+                payment_hash,
+                payment_hash,
+                targets[payment_hash][0].amount_msat,
+                report.fee_msat,
+                targets[payment_hash][1],
+            )
+            for payment_hash, report in self.outgoing.items()
+            if report.status is PayoutStatus.PAID
+        ]
+        return found[::-1][offset : offset + limit]
+
+    async def balance(self) -> Msat:
+        await self._called("balance")
+        return Msat(self.wallet_msat)
 
     async def hints(self) -> AsyncIterator[str]:
         self.hint_connections += 1

@@ -14,7 +14,8 @@ import httpx
 import msgspec
 
 from ..domain.invoices import Invoice, Settlement
-from ..domain.payouts import PayoutReport, PayoutTarget
+from ..domain.money import Msat
+from ..domain.payouts import PayoutReport, PayoutTarget, SentPayment
 from ..ports import InvoiceOrder, PermanentError, PortError, TransientError
 from . import lnbits_lookups, lnbits_payouts
 from .lnbits_hints import websocket_hints
@@ -30,6 +31,7 @@ from .lnbits_wire import (
     read,
     read_new_invoice,
     rubbish,
+    sane_msat,
 )
 
 # A list of 100 payments takes 200 kB; other users of the wallet may attach more to theirs.
@@ -175,6 +177,17 @@ class LnbitsLightning:
         query, key = lnbits_payouts.payment_query(target), self._spending_key()
         answer = await self._ask("GET", lnbits_payouts.PATH, params=query, key=key, turn=self._payout_look_up_slots)
         return lnbits_payouts.read_list(self._good(answer), target, actor_id)
+
+    async def sent(self, limit: int, offset: int = 0) -> Sequence[SentPayment]:
+        """Our payments that went out, the newest first. Raises `TransientError` or `PermanentError`."""
+        query, key = lnbits_payouts.sent_query(limit, offset), self._spending or self._asking
+        answer = await self._ask("GET", lnbits_payouts.PATH, params=query, key=key)
+        return lnbits_payouts.read_sent(self._good(answer))
+
+    async def balance(self) -> Msat:
+        """What is in the wallet. Raises `TransientError`, `PermanentError`."""
+        wallet = read(self._good(await self._ask("GET", "/api/v1/wallet")), Wallet)
+        return sane_msat(max(0, int(wallet.balance)))
 
     def hints(self) -> AsyncIterator[str]:
         """Payment hashes that something claims were paid (see `Lightning.hints`). Raises `TransientError`."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ..domain.payouts import PayoutReport, PayoutStatus, PayoutTarget
+from ..domain.payouts import PayoutReport, PayoutStatus, PayoutTarget, SentPayment
 from ..ports import TransientError
 from .lnbits_wire import ACTOR, TAG, actor_of, detail_of, read, rubbish, sane_msat
 
@@ -40,6 +40,7 @@ class _Outgoing(msgspec.Struct, frozen=True):
     payment_hash: str
     amount: int
     status: str
+    checking_id: str = ""
     fee: int = 0
     extra: Any = None
 
@@ -67,6 +68,31 @@ def payment_query(target: PayoutTarget) -> dict[str, str]:
         "recheck_pending": "true",
         "limit": "10",
     }
+
+
+def sent_query(limit: int, offset: int) -> dict[str, str]:
+    """The query for what went out of ours and was paid, the newest first."""
+    return {
+        "status[eq]": "success",
+        "amount[lt]": "0",
+        "tag[eq]": TAG,
+        "sortby": "updated_at",
+        "direction": "desc",
+        "limit": str(limit),
+        "offset": str(offset),
+    }
+
+
+def read_sent(body: bytes) -> list[SentPayment]:
+    """The payments of a page of `sent_query`. Raises `TransientError` when others are among them."""
+    rows = read(body, _Page).data
+    if any(row.amount >= 0 or row.status != "success" for row in rows):
+        raise rubbish("other payments than those that were asked for")
+    return [
+        SentPayment(row.checking_id, row.payment_hash, sane_msat(-row.amount), sane_msat(abs(row.fee)), actor_id)
+        for row in rows
+        if (actor_id := actor_of(row.extra)) is not None
+    ]
 
 
 def read_order_answer(status: int, body: bytes, target: PayoutTarget, actor_id: str) -> PayoutReport | None:

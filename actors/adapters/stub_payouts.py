@@ -25,6 +25,7 @@ from .stub_store import (
     OUTGOING,
     PAID,
     PAYMENT,
+    SENT,
     Order,
     payment_refusal,
     refusal,
@@ -34,7 +35,7 @@ from .stub_store import (
 
 # All or nothing, as several processes pay from the one wallet. A payment to itself leaves the balance as it is.
 _PAY_OUT: Final = """
-local outgoing, incoming, paid, balance = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local outgoing, incoming, paid, balance, sent = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local hash, amount, payment, invoice, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if redis.call('EXISTS', outgoing) == 1 then return 'again' end
 local own = redis.call('GET', incoming)
@@ -42,8 +43,9 @@ if own and redis.call('ZSCORE', paid, hash) then return 'paid' end
 if own and cjson.decode(own)['bolt11'] ~= invoice then return 'changed' end
 if tonumber(redis.call('GET', balance) or '0') < tonumber(amount) then return 'poor' end
 redis.call('SET', outgoing, payment)
+local now = redis.call('TIME')
+redis.call('ZADD', sent, now[1] * 1000000 + now[2], hash)
 if own then
-  local now = redis.call('TIME')
   redis.call('ZADD', paid, now[1] * 1000000 + now[2], hash)
   redis.call('PERSIST', incoming)
   redis.call('PUBLISH', channel, hash)
@@ -84,7 +86,7 @@ class StubPayouts:
         if invoice.expires_at_ms <= self._now_s() * 1_000:
             return payment_refusal("Payment failed: the invoice has expired.")
         payment = self._payment(order, invoice)
-        keys = [OUTGOING + invoice.payment_hash, PAYMENT + invoice.payment_hash, PAID, BALANCE]
+        keys = [OUTGOING + invoice.payment_hash, PAYMENT + invoice.payment_hash, PAID, BALANCE, SENT]
         amount_msat, shown = str(invoice.amount_msat.value), msgspec.json.encode(payment).decode()
         args = [invoice.payment_hash, amount_msat, shown, invoice.payment_request, CHANNEL]
         outcome = text(await self._pay_out(keys=keys, args=args))
@@ -93,13 +95,24 @@ class StubPayouts:
         return httpx.Response(201, json=payment)
 
     async def list(self, query: Mapping[str, str]) -> httpx.Response:
-        """The payment that was made to an invoice, as a list of none or one."""
+        """The payment that was made to an invoice, as a list of none or one; else all that went out, newest first."""
         payment_hash = query.get("payment_hash[eq]")
-        if payment_hash is None or query.get("amount[lt]") != "0":
-            return refusal(400, "The stub node shows what was paid to one invoice.")
+        if query.get("amount[lt]") != "0":
+            return refusal(400, "The stub node shows what went out.")
+        if payment_hash is None:
+            return await self._newest(int(query.get("limit", "10")), int(query.get("offset", "0")))
         stored = await self._redis.get(OUTGOING + payment_hash)
         data = [] if stored is None else [msgspec.json.decode(stored)]
         return httpx.Response(200, json={"data": data, "total": len(data)})
+
+    async def _newest(self, limit: int, offset: int) -> httpx.Response:
+        hashes: Any = await self._redis.zrevrange(SENT, offset, offset + limit - 1) if limit > 0 else []
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for payment_hash in hashes:
+                pipe.get(OUTGOING + text(payment_hash))
+            data = [msgspec.json.decode(stored) for stored in await pipe.execute()]
+            total = await self._redis.zcard(SENT)
+        return httpx.Response(200, json={"data": data, "total": total})
 
     def customer_invoice(self, amount_sats: int) -> Invoice:
         """An invoice of somebody else's wallet, on a node of its own that exists for nothing else.

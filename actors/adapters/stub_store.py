@@ -6,6 +6,7 @@ All processes see one node. Its keys share a hash tag, so that its scripts work 
     satmeter:{stub}:payment:<hash>   an incoming payment as LNbits shows it, as JSON; unpaid ones expire by themselves
     satmeter:{stub}:paid             sorted set of the hashes of those that were paid, by the time of it in microseconds
     satmeter:{stub}:outgoing:<hash>  a payment that the wallet made, as LNbits shows it, as JSON
+    satmeter:{stub}:sent             sorted set of the hashes of those, by the time of it in microseconds
     satmeter:{stub}:balance_msat     what came in, less what went out
     satmeter:{stub}:hints            channel that tells hashes as they are paid
 """
@@ -22,6 +23,7 @@ NODE_KEY: Final = "satmeter:{stub}:key"
 PAYMENT: Final = "satmeter:{stub}:payment:"
 PAID: Final = "satmeter:{stub}:paid"
 OUTGOING: Final = "satmeter:{stub}:outgoing:"
+SENT: Final = "satmeter:{stub}:sent"
 BALANCE: Final = "satmeter:{stub}:balance_msat"
 CHANNEL: Final = "satmeter:{stub}:hints"
 

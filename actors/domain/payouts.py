@@ -48,6 +48,19 @@ class PayoutReport(msgspec.Struct, frozen=True):
     fee_msat: Msat = ZERO
 
 
+class SentPayment(msgspec.Struct, frozen=True):
+    """A payment of ours that went out, as the node lists it. `fee_msat` is what routing cost.
+
+    `row_id` tells payments apart that went to the same invoice, of which there should never be two.
+    """
+
+    row_id: str
+    payment_hash: str
+    amount_msat: Msat
+    fee_msat: Msat
+    actor_id: str
+
+
 def fee_reserve(amount_msat: Msat) -> Msat:
     """What must be left for routing: max(2 sat, 1 %), rounded up. Source: LNbits's own fee reserve."""
     return max(_RESERVE_LEAST, Msat(-(-amount_msat.value // _RESERVE_DIVISOR)))

@@ -17,7 +17,7 @@ from satmeter.actors.adapters.bolt11_invoices import sign_invoice
 from satmeter.actors.adapters.lnbits import LnbitsLightning
 from satmeter.actors.adapters.stub_node import KEY, URL, StubNode
 from satmeter.actors.domain.invoices import Settlement
-from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.money import ZERO, Msat
 from satmeter.actors.domain.payment_requests import read_invoice
 from satmeter.actors.domain.payouts import PayoutReport, PayoutStatus, PayoutTarget
 from satmeter.actors.ports import InvoiceOrder, PermanentError
@@ -125,6 +125,17 @@ class PayoutContract:
         assert await node.lightning.lookup(target.payment_hash) is None
         listed = await node.lightning.settlements(100)
         assert target.payment_hash not in [settlement.payment_hash for settlement in listed]
+
+    async def test_what_went_out_is_listed_newest_first_and_missing_from_the_wallet(self, node: Node) -> None:
+        targets = [await node.target(amount_sats) for amount_sats in (250, 350)]
+        for target in targets:
+            assert await node.lightning.pay_out(target, ACTOR) == PAID
+        listed = await node.lightning.sent(100)
+        assert [(p.payment_hash, p.amount_msat, p.fee_msat, p.actor_id) for p in listed] == [
+            (target.payment_hash, target.amount_msat, ZERO, ACTOR) for target in reversed(targets)
+        ]
+        assert await node.lightning.sent(1, 1) == listed[1:]
+        assert await node.lightning.balance() == Msat.from_sats(FUNDS_SATS - 600)
 
     async def test_a_payment_by_hand_is_not_ours(self, node: Node) -> None:
         target = await node.target(250)
