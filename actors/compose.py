@@ -18,6 +18,7 @@ from .adapters.coingecko import CoinGecko
 from .adapters.lnbits import LnbitsLightning
 from .adapters.redis_bindings import RedisBindings
 from .adapters.redis_client import connect
+from .adapters.redis_format import enter_format
 from .adapters.redis_journal import RedisJournal
 from .adapters.redis_limits import RedisLimits
 from .adapters.redis_roster import RedisRoster
@@ -66,6 +67,10 @@ class Parts:
     limits: Limits
     lightning: Lightning
     stub_node: StubNode | None
+
+    async def enter(self) -> None:
+        """Before anything is written to the store. Raises `NewerStoreError`, `TransientError`."""
+        await enter_format(self.redis)
 
     async def close(self) -> None:
         """Ends all connections."""

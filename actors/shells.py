@@ -107,6 +107,7 @@ class HostShell:
 
     async def _start(self) -> None:
         parts = build_parts(self._settings)
+        await _patiently(parts.enter)
         self._host = self._build(parts)
         self._ownership = Ownership(self._host_id, self._host, parts.journal, self._wiring.peer)
         roster = build_roster(parts, self._wiring.cluster_name)
@@ -149,7 +150,9 @@ class SoloShell:
 
     async def _start(self) -> None:
         actor_id, partition, epoch = self._place
-        self._host = build_host(actor_id, self._settings, build_parts(self._settings), self._ask_price, only=actor_id)
+        parts = build_parts(self._settings)
+        await _patiently(parts.enter)
+        self._host = build_host(actor_id, self._settings, parts, self._ask_price, only=actor_id)
         await self._host.start()
         self._door = msgspec.json.encode(await HostDoor(self._host).open(self._node_ip))
         settle_in()

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..actors.adapters.redis_audit import ActorKey, AuditStore
+from ..actors.adapters.redis_format import NewerStoreError, check_format
 from ..actors.compose import Parts, build_behaviours, build_parts
 from ..actors.domain.behaviour import Behaviour
 from ..actors.domain.money import Msat
@@ -226,11 +227,12 @@ async def audit(settings: Settings, console: Console) -> Report:
     """Audits the store of these settings, and starts the embedded one if no server does. Raises `CannotAuditError`."""
     try:
         async with _parts(settings) as parts:
+            await check_format(parts.redis)
             store = AuditStore(parts.redis)
             return await Audit(store, parts.lightning, build_behaviours(settings), console).run()
     except PortError as error:
         raise CannotAuditError(f"The books can't be read just now: {error}.") from None
-    except (StoreError, ValueError) as error:
+    except (StoreError, NewerStoreError, ValueError) as error:
         raise CannotAuditError(str(error)) from None
 
 

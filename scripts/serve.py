@@ -20,6 +20,7 @@ import structlog
 from rich.console import Console
 
 from ..actors import cluster
+from ..actors.adapters.redis_format import NewerStoreError
 from ..actors.compose import Parts, build_parts, build_roster
 from ..actors.ports import TransientError
 from ..actors.roster import Server
@@ -140,9 +141,11 @@ class Supervisor:
             url = await self._store.start()
             self._tasks.append(asyncio.create_task(self._store.watch()))
             self._settings = self._settings.model_copy(update={"redis_url": url})
+        self._parts = build_parts(self._settings)
+        await self._parts.enter()
 
     async def _start_ray(self) -> None:
-        self._parts = build_parts(self._settings)
+        assert self._parts is not None
         self._namespace = f"satmeter-{await build_roster(self._parts).deployment()}"
         if not self._alone:
             self._address = str(self._settings.ray_address)
@@ -255,6 +258,6 @@ def run(settings: Settings) -> int:
     configure_logging(settings.log_level)
     try:
         return asyncio.run(Supervisor(with_root_key(settings), console).run())
-    except (StartError, StoreError, KeyMismatchError, TransientError, ValueError) as error:
+    except (StartError, StoreError, KeyMismatchError, NewerStoreError, TransientError, ValueError) as error:
         console.print(f"[bold red]satmeter can't start:[/] {error}", highlight=False, soft_wrap=True)
         return 1
