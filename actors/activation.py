@@ -147,6 +147,7 @@ class Activation:
             due_ms=behaviour.due_ms(turn.state),
             keep_ms=behaviour.keep_ms(turn.state, now_ms),
             kept=[_kept(mark) for mark in turn.marks.values()],
+            liability_change_msat=behaviour.liability(turn.state).value - behaviour.liability(self.state).value,
         )
 
     def written_after_all(self, stored: Stored) -> Turn | None:

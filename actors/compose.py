@@ -22,13 +22,14 @@ from .adapters.redis_format import enter_format
 from .adapters.redis_journal import RedisJournal
 from .adapters.redis_limits import RedisLimits
 from .adapters.redis_roster import RedisRoster
+from .adapters.redis_solvency import RedisSolvency
 from .adapters.stub_direct import StubModel
 from .adapters.stub_model import StubMessagesApi
 from .adapters.stub_node import KEY as STUB_KEY
 from .adapters.stub_node import URL as STUB_URL
 from .adapters.stub_node import StubNode
 from .dedicated import DedicatedHost, Solos
-from .domain.behaviour import Behaviour
+from .domain.behaviour import Behaviour, UnknownEventError
 from .domain.demo import DemoBehaviour
 from .domain.invoices import Settle, Settlement
 from .domain.job_behaviour import JobBehaviour, JobTerms
@@ -36,13 +37,15 @@ from .domain.pricing import BtcPrice
 from .domain.session_behaviour import SessionBehaviour
 from .domain.session_price import SessionTerms
 from .effects import Effects
+from .folding import folded
 from .host import ActorHost
 from .invoice_pool import InvoicePool
 from .oracle import Oracle, PriceCache
-from .ports import Journal, Lightning, Limits, Model
+from .ports import Journal, Lightning, Limits, Model, Stored
 from .prompts import EVALUATION_MAX_TOKENS, evaluation_overhead_bytes, work_overhead_bytes
 from .roster import Roster
 from .router import Router
+from .solvency import SolvencyCache, SolvencyWatch
 from .treasury import Treasury
 
 # What a provider may add to a prompt of ours, unseen: its own framing of roles and of a schema.
@@ -84,14 +87,32 @@ def build_parts(settings: Settings) -> Parts:
     if settings.redis_url is None:
         raise ValueError("no store: set REDIS_URL, or let `satmeter serve` run one")
     redis = connect(settings.redis_url)
+    behaviours = build_behaviours(settings)
+
+    def liability_of(actor_id: str, stored: Stored) -> int:
+        behaviour = behaviours.get(actor_id.partition("_")[0])
+        if behaviour is None:
+            raise UnknownEventError(f"no actor of this version is called {actor_id}")
+        return behaviour.liability(folded(behaviour, actor_id, stored)).value
+
     stub_node = None if settings.lnbits_url else StubNode(redis)
     return Parts(
         redis=redis,
-        journal=RedisJournal(redis),
+        journal=RedisJournal(redis, liability_of),
         limits=RedisLimits(redis),
         lightning=_lightning(settings, stub_node),
         stub_node=stub_node,
     )
+
+
+def build_solvency(parts: Parts) -> SolvencyWatch:
+    """What watches the wallet."""
+    return SolvencyWatch(parts.lightning, RedisSolvency(parts.redis), now_ms)
+
+
+def build_solvency_cache(parts: Parts) -> SolvencyCache:
+    """What a front knows of the wallet."""
+    return SolvencyCache(RedisSolvency(parts.redis).told)
 
 
 def build_roster(parts: Parts, cluster: str | None = None) -> Roster:

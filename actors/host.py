@@ -14,6 +14,7 @@ from .domain.behaviour import Behaviour, Command, Decision, Failed, History, Tak
 from .domain.errors import broken, not_found, too_many_waiting, unavailable
 from .effects import Effects
 from .ending import end_tasks
+from .folding import folded
 from .inbox import AnyReply, Caller
 from .messages import Answer, Call, Cancel, NotOwner
 from .partitions import Partitions
@@ -221,9 +222,7 @@ class ActorHost:
         if activation.dropped:
             return
         happened = activation.written_after_all(stored)
-        state = None if stored.snapshot is None else behaviour.decode_state(stored.snapshot)
-        for data in stored.events:
-            state = behaviour.evolve(actor_id, state, behaviour.decode_event(data))
+        state = folded(behaviour, actor_id, stored)
         activation.restore(state, stored.snapshot_version + len(stored.events))
         if happened is not None:
             self._happened(activation, happened)

@@ -196,6 +196,7 @@ class Append(msgspec.Struct, frozen=True):
 
     `due_ms` None takes the actor out of its partition's due set. `keep_ms` lets the actor's keys expire by
     themselves after that many milliseconds; None keeps them for good. `kept` are answers to be kept with the events.
+    `liability_change_msat` is what the events add to what the wallet must hold, in the partition's running total.
     """
 
     partition: int
@@ -207,6 +208,7 @@ class Append(msgspec.Struct, frozen=True):
     due_ms: int | None = None
     keep_ms: int | None = None
     kept: Sequence[Kept] = ()
+    liability_change_msat: int = 0
 
 
 class Stored(msgspec.Struct, frozen=True):

@@ -23,6 +23,7 @@ from .compose import (
     build_oracle,
     build_parts,
     build_roster,
+    build_solvency,
     build_treasury,
 )
 from .dedicated import DedicatedHost, Solos
@@ -185,17 +186,21 @@ class OracleShell:
 
 
 class TreasuryShell:
-    """The one `Treasury`."""
+    """The one `Treasury`, and beside it the one `SolvencyWatch`."""
 
     def __init__(self, wire: Wire, settings: Mapping[str, Any]) -> None:
         self._settings = _settings(settings)
         self._wiring = wire()
         self._running: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     async def node(self) -> str:
         """The node it runs on. The first call after a restart sets it to work, so somebody must keep calling."""
         if self._running is None or self._running.done():
             parts = build_parts(self._settings)
             treasury = build_treasury(self._settings, parts, self._wiring.router(parts.journal.owners))
+            if self._watching is not None:
+                self._watching.cancel()
             self._running = asyncio.create_task(treasury.run())
+            self._watching = asyncio.create_task(build_solvency(parts).run())
         return self._wiring.node_id

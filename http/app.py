@@ -37,7 +37,7 @@ from .sessions import Sessions
 
 def create_app(front: Front, *, lifespan: Lifespan[Any] | None = None) -> ASGIApp:
     """The front as an ASGI application. Raises `ValueError` when a configured model has no price."""
-    metrics = Metrics()
+    metrics = Metrics(front.solvency)
     routes = [endpoint.route() for endpoint in endpoints(front, metrics)]
     return Edge(Router(routes, redirect_slashes=False, lifespan=lifespan), metrics)
 

@@ -12,6 +12,7 @@ from ..actors.domain.invoices import Invoice
 from ..actors.domain.pricing import BtcPrice
 from ..actors.ports import Limits
 from ..actors.router import Router
+from ..actors.solvency import Standing
 from ..config.settings import Settings
 
 
@@ -20,6 +21,14 @@ class Prices(Protocol):
 
     async def current(self) -> BtcPrice:
         """The price; never raises."""
+        ...
+
+
+class Solvency(Protocol):
+    """What the treasury last said of the wallet, from memory."""
+
+    async def current(self) -> Standing | None:
+        """It; None while nothing is known. Never raises."""
         ...
 
 
@@ -52,6 +61,7 @@ class Front:
     settings: Settings
     router: Router
     prices: Prices
+    solvency: Solvency
     limits: Limits
     stub_node: StubPayments | None
     checks: Mapping[str, Callable[[], Awaitable[None]]]

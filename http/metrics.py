@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
+
+from .front import Solvency
 
 # Most answers take milliseconds; the demo waits for a model.
 _BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -16,7 +19,8 @@ _BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
 class Metrics:
     """Counts requests by the route's template, never by path: ids in labels would grow without end."""
 
-    def __init__(self) -> None:
+    def __init__(self, solvency: Solvency) -> None:
+        self._solvency = solvency
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self.in_progress = Gauge(
@@ -35,6 +39,14 @@ class Metrics:
         # Finding the series of some labels costs more than counting. Methods, routes and statuses are few.
         self._counters: dict[tuple[str, str, int], Counter] = {}
         self._histograms: dict[tuple[str, str], Histogram] = {}
+        self._liability = self._gauge("satmeter_liabilities_msat", "What the wallet must hold for all clients.")
+        self._wallet = self._gauge("satmeter_wallet_msat", "What the wallet holds.")
+        self._solvent = self._gauge("satmeter_solvent", "1 while it holds enough, 0 while deposits are refused.")
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        gauge = Gauge(name, f"{text} NaN while the treasury says nothing.", registry=self._registry)
+        gauge.set(math.nan)
+        return gauge
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Counts a request. `seconds` ends where the answer began: an event stream then goes on for hours."""
@@ -49,5 +61,9 @@ class Metrics:
 
     async def show(self, request: Request) -> Response:
         """GET /metrics."""
+        standing = await self._solvency.current()
+        self._liability.set(math.nan if standing is None else standing.liability_msat)
+        self._wallet.set(math.nan if standing is None else standing.wallet_msat)
+        self._solvent.set(math.nan if standing is None else standing.solvent)
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(self._registry), headers={"Content-Type": content_type})

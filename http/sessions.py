@@ -31,6 +31,7 @@ from . import schemas_sessions as schemas
 from .auth import Credentials
 from .body import read_json, unfit
 from .client import Clients
+from .deposits import refuse_deposits_when_short
 from .front import Front
 from .offers import Offers
 from .once import idempotency_key, once_of
@@ -57,6 +58,7 @@ class Sessions:
         """POST /sessions: a new session, or the one that the Idempotency-Key already led to."""
         key = idempotency_key(request)
         body = await read_json(request, self._amount, self._front.settings.body_limit_bytes)
+        await refuse_deposits_when_short(self._front)
         client = self._clients.digest(request)
         session_id = ids.session_id_of(self._front.id_key, client, key) if key is not None else ids.new_session_id()
         command = OpenSession(amount_sats=body.amount_sats, client=client)
@@ -81,6 +83,7 @@ class Sessions:
         session_id, grant = self._credentials.session(request)
         key = idempotency_key(request)
         body = await read_json(request, self._amount, self._front.settings.body_limit_bytes)
+        await refuse_deposits_when_short(self._front)
         command = TopUp(amount_sats=body.amount_sats, once=once_of(request, key, body), grant=grant)
         try:
             reply = await self._front.router.call(session_id, command)

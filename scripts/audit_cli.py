@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from ..config.settings import Settings
 from .audit import CannotAuditError, Report
 from .audit import audit as audit_books
 
+_WIDTH: Final = 160
 _ROWS: Final = (
     ("Received", "received"),
     ("Can be spent", "available"),
@@ -34,7 +36,9 @@ def run(settings: Settings, json_file: Path | None) -> int:
     except CannotAuditError as error:
         typer.echo(str(error), err=True)
         return 2
-    _show(report, Console(soft_wrap=True), stub=settings.lnbits_url is None)
+    # What is not a terminal takes lines of any length.
+    console = Console(soft_wrap=True) if sys.stdout.isatty() else Console(soft_wrap=True, width=_WIDTH)
+    _show(report, console, stub=settings.lnbits_url is None)
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     return 1 if report.difference_count else 0
@@ -58,6 +62,9 @@ def _show(report: Report, console: Console, *, stub: bool) -> None:
     console.print(table, highlight=False)
     if node["unclaimed"]:
         text = f"\n{node['unclaimed']:,} msat came in by invoices that were made ahead and given to nobody."
+        console.print(text, highlight=False)
+    if report.partitions_without_total:
+        text = f"\n{report.partitions_without_total:,} partitions lack a running total, until a server has had them."
         console.print(text, highlight=False)
     if not report.difference_count:
         console.print("\nThe books close: every journal, snapshot and payment agrees.", highlight=False)

@@ -9,14 +9,15 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from ..actors.adapters.redis_audit import ActorKey
+from ..actors.adapters.redis_scan import ActorKey
 from ..actors.domain.invoices import Settlement
 from ..actors.domain.payouts import SentPayment
 from .audit_books import Books
 
 _TABLES: Final = """
-CREATE TABLE actors (id TEXT PRIMARY KEY, partition INT, kind TEXT, received INT, available INT, held INT, spent INT,
-                     owed INT, pending INT, refunded INT, fees INT) WITHOUT ROWID;
+CREATE TABLE actors (id TEXT PRIMARY KEY, partition INT, length INT, kind TEXT, received INT, available INT, held INT,
+                     spent INT, owed INT, pending INT, refunded INT, fees INT) WITHOUT ROWID;
+CREATE INDEX actor_partitions ON actors (partition);
 CREATE TABLE credits (hash TEXT, actor TEXT, msat INT);
 CREATE INDEX credit_hashes ON credits (hash);
 CREATE TABLE payouts (hash TEXT, actor TEXT, msat INT, reserve INT, fee INT, state TEXT);
@@ -25,7 +26,7 @@ CREATE TABLE received (hash TEXT PRIMARY KEY, actor TEXT, msat INT) WITHOUT ROWI
 CREATE TABLE sent (row TEXT PRIMARY KEY, hash TEXT, actor TEXT, msat INT, fee INT) WITHOUT ROWID;
 CREATE INDEX sent_hashes ON sent (hash);
 """
-_PUT_ACTOR: Final = "INSERT INTO actors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT_ACTOR: Final = "INSERT INTO actors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _SUM_ACTORS: Final = """
 SELECT count(*), coalesce(sum(received), 0), coalesce(sum(available), 0), coalesce(sum(held), 0),
        coalesce(sum(spent), 0), coalesce(sum(owed), 0), coalesce(sum(pending), 0), coalesce(sum(refunded), 0),
@@ -86,11 +87,11 @@ class Ledger:
             key for key in dict.fromkeys(actors) if not self._one("SELECT 1 FROM actors WHERE id = ?", key.actor_id)
         ]
 
-    def put(self, key: ActorKey, books: Books) -> None:
-        """An actor's books."""
+    def put(self, key: ActorKey, length: int, books: Books) -> None:
+        """An actor's books after so many events."""
         values = [getattr(books, name) for name in SUMS]
         kind = key.actor_id.partition("_")[0]
-        self._db.execute(_PUT_ACTOR, [key.actor_id, key.partition, kind, *values])
+        self._db.execute(_PUT_ACTOR, [key.actor_id, key.partition, length, kind, *values])
         rows = [(payment_hash, key.actor_id, amount) for payment_hash, amount in books.credits]
         self._db.executemany("INSERT INTO credits VALUES (?, ?, ?)", rows)
         payouts = [
@@ -113,6 +114,11 @@ class Ledger:
             for p in payments
         ]
         self._db.executemany("INSERT OR IGNORE INTO sent VALUES (?, ?, ?, ?, ?)", rows)
+
+    def in_partition(self, partition: int) -> list[tuple[str, int, int]]:
+        """Id, length of journal, and what the wallet must hold, of each actor."""
+        query = "SELECT id, length, available + held + owed FROM actors WHERE partition = ?"
+        return list(self._db.execute(query, [partition]))
 
     # Sums
 

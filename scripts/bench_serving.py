@@ -9,7 +9,7 @@ from collections.abc import Generator
 
 import uvicorn
 
-from ..actors.compose import Parts, build_treasury
+from ..actors.compose import Parts, build_solvency_cache, build_treasury
 from ..actors.domain.pricing import BtcPrice, PriceOrigin
 from ..actors.router import Router
 from ..config.root_key import derive_key
@@ -43,6 +43,7 @@ async def serve_front(port: int, settings: Settings, parts: Parts, router: Route
         settings=settings,
         router=router,
         prices=FallbackPrice(settings),
+        solvency=build_solvency_cache(parts),
         limits=parts.limits,
         stub_node=parts.stub_node,
         checks={"store": parts.journal.check},

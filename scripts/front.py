@@ -20,7 +20,7 @@ import uvloop
 from starlette.applications import Starlette
 
 from ..actors import cluster
-from ..actors.compose import build_parts
+from ..actors.compose import build_parts, build_solvency_cache
 from ..actors.oracle import PriceCache
 from ..config.logging import configure_logging
 from ..config.memory import settle_in
@@ -100,6 +100,7 @@ def build_front(settings: Settings) -> tuple[Front, Any]:
         settings=settings,
         router=router,
         prices=prices,
+        solvency=build_solvency_cache(parts),
         limits=parts.limits,
         stub_node=parts.stub_node,
         checks={"store": parts.journal.check, "actors": router.check, "lightning": parts.lightning.check},

@@ -17,8 +17,19 @@ from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payouts import PayoutReport, PayoutStatus, PayoutTarget, SentPayment
 from satmeter.actors.domain.pricing import BtcPrice, Size, Usage
 from satmeter.actors.ports import InvoiceOrder, PortError
+from satmeter.actors.solvency import Standing
 
 USAGE = Usage(input_tokens=100, output_tokens=200)
+
+
+@dataclass
+class FakeSolvency:
+    """What the treasury said of the wallet."""
+
+    standing: Standing | None = None
+
+    async def current(self) -> Standing | None:
+        return self.standing
 
 
 class Gate:

@@ -21,11 +21,12 @@ from satmeter.actors.domain.job_behaviour import JobBehaviour, JobTerms
 from satmeter.actors.domain.session_behaviour import SessionBehaviour
 from satmeter.actors.domain.session_price import SessionTerms
 from satmeter.actors.effects import Effects
+from satmeter.actors.folding import folded
 from satmeter.actors.host import ActorHost
 from satmeter.actors.invoice_pool import InvoicePool
 from satmeter.actors.local import LocalLink
 from satmeter.actors.placement import PARTITIONS
-from satmeter.actors.ports import Append, TransientError
+from satmeter.actors.ports import Append, Stored, TransientError
 from satmeter.actors.router import Router
 from tests.fakes import FakeLightning, FakeLimits, FakeModel, FixedPrices
 from tests.jobs import BTC, JOB_TERMS
@@ -34,11 +35,21 @@ from tests.sessions import SESSION_TERMS
 HOST_SESSION_TERMS = replace(SESSION_TERMS, invoice_expiry_s=60, pending_max=5)
 
 
+def liability_of(actor_id: str, stored: Stored) -> int:
+    """What the wallet must hold for it."""
+    kinds: dict[str, Behaviour[Any]] = {
+        "job": JobBehaviour(JOB_TERMS),
+        "ses": SessionBehaviour(SESSION_TERMS),
+    }
+    behaviour = kinds[actor_id.partition("_")[0]]
+    return behaviour.liability(folded(behaviour, actor_id, stored)).value
+
+
 class LossyJournal(RedisJournal):
     """A store whose confirmations get lost: a write is made, or not, and the host can't know."""
 
     def __init__(self, redis: Redis) -> None:
-        super().__init__(redis)
+        super().__init__(redis, liability_of)
         self.lose_after_writing = 0
         self.lose_before_writing = 0
 

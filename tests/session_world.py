@@ -5,8 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from satmeter.actors.domain.answers import Completion, Ending, RequestOutcome
 from satmeter.actors.domain.behaviour import Decision, Reply
@@ -17,6 +18,7 @@ from satmeter.actors.domain.invoices import Settle, Settled, Settlement
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.pricing import BtcPrice, PriceOrigin, Usage
 from satmeter.actors.domain.session_api import Ask, GetSession, OpenSession, RequestAnswer, TopUpInvoice
+from satmeter.scripts.audit_books import SessionBooks
 from tests.jobs import HOUR_MS, START_MS, invoice
 from tests.session_model import LIFE_MS, Account, Counts, Held, Limits, charge
 from tests.sessions import SESSION_ID, SessionBench, ask, evaluation, grant, top_up
@@ -56,6 +58,7 @@ class SessionWorld(RuleBasedStateMachine):
         self.asked: list[tuple[Ask, Limits]] = []
         self.answers: dict[str, tuple[str, Reply]] = {}
         self.refused = 0
+        self.audited = 0
 
     # Helpers
 
@@ -85,6 +88,19 @@ class SessionWorld(RuleBasedStateMachine):
         assert decision.events == () and decision.intents == ()
         assert decision.reply == reply if before == digest else self.code(decision) == "idempotency_conflict"
         return True
+
+    @invariant()
+    def the_auditor_s_own_books_agree(self) -> None:
+        """From the raw fields of the journal: every part of the books, and what the wallet must hold."""
+        if self.bench.session is None or len(self.bench.journal) == self.audited:
+            return
+        self.audited, own, books = len(self.bench.journal), SessionBooks(), self.bench.session.books
+        for data in self.bench.journal:
+            own.apply(msgspec.json.decode(data))
+        parts = (books.deposited, books.balance, books.held, books.spent, books.owed, books.pending, books.refunded)
+        audited = (own.received, own.available, own.held, own.spent, own.owed, own.pending, own.refunded)
+        assert tuple(part.value for part in parts) == audited
+        assert self.bench.behaviour.liability(self.bench.session).value == own.liability
 
     # The beginning
 

@@ -5,7 +5,6 @@ A journal only ever grows at its end, so what lay before a length that was read 
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -14,26 +13,16 @@ from redis.exceptions import RedisError
 
 from ..placement import PARTITIONS
 from ..ports import TransientError
-from .redis_cluster import ClusterRedis
+from .redis_scan import ActorKey, all_actors
+from .redis_totals import Liability, sum_totals
 
 EVENTS_AT_ONCE: Final = 256
-_ACTORS_AT_ONCE: Final = 64
-_SCAN_COUNT: Final = 1_000
-_JOURNALS: Final = "satmeter:{p*}:j:*"
-_KEY: Final = re.compile(rb"satmeter:\{p(\d{4})\}:j:(.+)")
 
 # Both at the same moment: a write between the two would look like a snapshot of a journal that isn't there.
 _READ: Final = """
 local length = redis.call('LLEN', KEYS[1])
 return {redis.call('GET', KEYS[2]) or '', length, redis.call('LRANGE', KEYS[1], 0, ARGV[1] - 1)}
 """
-
-
-class ActorKey(NamedTuple):
-    """Where an actor's journal lies."""
-
-    partition: int
-    actor_id: str
 
 
 class StoredActor(NamedTuple):
@@ -44,6 +33,21 @@ class StoredActor(NamedTuple):
     snapshot_version: int
     length: int
     events: Sequence[bytes]
+
+
+_TOTALS: Final = """
+local lengths = {}
+for i = 3, #KEYS do lengths[i - 2] = redis.call('LLEN', KEYS[i]) end
+return {redis.call('GET', KEYS[1]), redis.call('HGET', KEYS[2], 'epoch'),
+        redis.call('HGET', KEYS[2], 'liability_msat'), lengths}
+"""
+
+
+class PartitionTotal(NamedTuple):
+    """A partition's running total, None while it has none, and at the same moment the lengths of these journals."""
+
+    liability_msat: int | None
+    lengths: Sequence[int]
 
 
 class PartitionKeys(NamedTuple):
@@ -60,22 +64,9 @@ class AuditStore:
         self._redis = redis
         self._read = redis.register_script(_READ)
 
-    async def actors(self) -> AsyncIterator[Sequence[ActorKey]]:
+    def actors(self) -> AsyncIterator[Sequence[ActorKey]]:
         """All actors, a few at a time, those of each primary in turn; one may come twice."""
-        try:
-            redis = self._redis
-            nodes = list((await redis.primaries()).values()) if isinstance(redis, ClusterRedis) else [redis]
-            for node in nodes:
-                cursor = -1
-                while cursor != 0:
-                    cursor, keys = await node.scan(max(cursor, 0), match=_JOURNALS, count=_SCAN_COUNT)
-                    matches = [_KEY.fullmatch(key.encode() if isinstance(key, str) else key) for key in keys]
-                    found = [match for match in matches if match is not None]
-                    actors = [ActorKey(int(match[1]), match[2].decode(errors="replace")) for match in found]
-                    for i in range(0, len(actors), _ACTORS_AT_ONCE):
-                        yield actors[i : i + _ACTORS_AT_ONCE]
-        except (RedisError, OSError) as error:
-            raise _down(error) from error
+        return all_actors(self._redis)
 
     async def read(self, actors: Collection[ActorKey]) -> Sequence[StoredActor]:
         """These actors as they are now, without those that are gone."""
@@ -105,6 +96,19 @@ class AuditStore:
                 pipe.get(f"satmeter:{{p{partition:04d}}}:{name}")
         values = await self._execute(pipe)
         return [PartitionKeys(*pair) for pair in zip(values[::2], values[1::2], strict=True)]
+
+    async def total(self, partition: int, actor_ids: Sequence[str]) -> PartitionTotal:
+        """The running total, and how long these actors' journals are at that moment."""
+        prefix = f"satmeter:{{p{partition:04d}}}"
+        keys = [f"{prefix}:epoch", f"{prefix}:totals", *(f"{prefix}:j:{actor_id}" for actor_id in actor_ids)]
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.eval(_TOTALS, len(keys), *keys)
+        ((epoch, kept_epoch, amount, lengths),) = await self._execute(pipe)
+        return PartitionTotal(int(amount) if epoch is not None and epoch == kept_epoch else None, lengths)
+
+    async def liability(self) -> Liability:
+        """The sum of the running totals."""
+        return await sum_totals(self._redis)
 
     async def owners_of_invoices(self, payment_hashes: Sequence[str]) -> Mapping[str, str]:
         """Whose these invoices are that were made ahead; those that nobody ever was given are left out."""

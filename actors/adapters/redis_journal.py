@@ -4,6 +4,7 @@ Keys of a partition share a hash tag, so that the script works on a cluster too:
 
     satmeter:{p0017}:epoch       the number that every write must carry
     satmeter:{p0017}:owner       the host that raised it last, which is where the partition's calls go
+    satmeter:{p0017}:totals      see `redis_totals.py`
     satmeter:{p0017}:due         sorted set of actor ids by due time
     satmeter:{p0017}:j:<actor>   list of events; its length is the actor's version
     satmeter:{p0017}:s:<actor>   the version, a newline, and a state that spares folding the events before it
@@ -23,13 +24,26 @@ from ..ports import Append, ConflictError, Due, FencedError, Stored, TransientEr
 from .redis_batch import Batches, Grouped
 from .redis_client import TIMEOUT_S
 from .redis_cluster import ClusterRedis
+from .redis_totals import LiabilityOf, count_totals
 
 # Longer pipelines don't get cheaper per write, but hold up the writes behind them.
 _BATCH_MAX: Final = 512
 
+# The total goes on with the new epoch if it was kept through the one before; what a partition that nobody ever claimed
+# holds is nothing.
 _CLAIM: Final = """
+local before = redis.call('GET', KEYS[1]) or '0'
 redis.call('SET', KEYS[2], ARGV[1])
-return redis.call('INCR', KEYS[1])
+local epoch = redis.call('INCR', KEYS[1])
+if before == '0' then
+  redis.call('HSET', KEYS[3], 'epoch', epoch, 'liability_msat', 0)
+elseif redis.call('HGET', KEYS[3], 'epoch') == before then
+  redis.call('HSET', KEYS[3], 'epoch', epoch)
+else
+  redis.call('HDEL', KEYS[3], 'epoch', 'liability_msat')
+  return {epoch, 0}
+end
+return {epoch, 1}
 """
 
 _APPEND: Final = """
@@ -38,9 +52,10 @@ if epoch ~= tonumber(ARGV[1]) then return {1, epoch} end
 local version = redis.call('LLEN', KEYS[2])
 if version ~= tonumber(ARGV[2]) then return {2, version} end
 local events = tonumber(ARGV[7])
-for i = 8, 7 + events do redis.call('RPUSH', KEYS[2], ARGV[i]) end
-for i = 5, #KEYS do
-  local place = 8 + events + 2 * (i - 5)
+if ARGV[8] ~= '0' then redis.call('HINCRBY', KEYS[5], 'liability_msat', ARGV[8]) end
+for i = 9, 8 + events do redis.call('RPUSH', KEYS[2], ARGV[i]) end
+for i = 6, #KEYS do
+  local place = 9 + events + 2 * (i - 6)
   redis.call('SET', KEYS[i], ARGV[place], 'PX', ARGV[place + 1])
 end
 if ARGV[4] ~= '' then redis.call('SET', KEYS[3], ARGV[4]) end
@@ -86,10 +101,13 @@ class RedisJournal:
     """Implements `Journal`. Appends that arrive while one pipeline is on its way share the next (group commit).
 
     On a cluster each node has pipelines of its own, so that a node that hangs holds up nobody else's writes.
+    `liability_of` tells what the wallet must hold for an actor. With it, a partition that is claimed has its total
+    counted, if it has none, before anything is written to it; without it, that is left to the next one who claims it.
     """
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, liability_of: LiabilityOf | None = None) -> None:
         self._redis = redis
+        self._liability_of = liability_of
         self._cluster = redis if isinstance(redis, ClusterRedis) else None
         self._batches = None if self._cluster else Batches(redis, TIMEOUT_S)
         self._reads = Grouped(redis, TIMEOUT_S)
@@ -105,9 +123,17 @@ class RedisJournal:
         pipe = self._redis.pipeline(transaction=False)
         for partition in partitions:
             # With its text, not by its digest: claims are rare, and a store that was restarted has forgotten digests.
-            pipe.eval(_CLAIM, 2, _key(partition, "epoch"), _key(partition, "owner"), host_id)
-        epochs = await _guard(pipe.execute())
-        return dict(zip(partitions, epochs, strict=True))
+            pipe.eval(_CLAIM, 3, *(_key(partition, name) for name in ("epoch", "owner", "totals")), host_id)
+        answers = dict(zip(partitions, await _guard(pipe.execute()), strict=True))
+        epochs = {partition: epoch for partition, (epoch, _) in answers.items()}
+        uncounted = {partition: epochs[partition] for partition, (_, counted) in answers.items() if not counted}
+        if uncounted and self._liability_of is not None:
+            await count_totals(self._redis, uncounted, self._liability_in)
+        return epochs
+
+    async def _liability_in(self, partition: int, actor_id: str) -> int:
+        assert self._liability_of is not None
+        return self._liability_of(actor_id, await self.load(partition, actor_id))
 
     async def owners(self, partitions: Sequence[int]) -> Mapping[int, str]:
         """The hosts that claimed these partitions last. Raises `TransientError`."""
@@ -248,7 +274,7 @@ def _kept_key(partition: int, actor_id: str, name: str) -> str:
 
 def _append_call(append: Append) -> tuple[list[str], list[Any]]:
     partition, actor_id = append.partition, append.actor_id
-    keys = [_key(partition, name) for name in ("epoch", f"j:{actor_id}", f"s:{actor_id}", "due")]
+    keys = [_key(partition, name) for name in ("epoch", f"j:{actor_id}", f"s:{actor_id}", "due", "totals")]
     snapshot = b""
     if append.snapshot is not None:
         snapshot = b"%d\n%b" % (append.expected_version + len(append.events), append.snapshot)
@@ -257,7 +283,9 @@ def _append_call(append: Append) -> tuple[list[str], list[Any]]:
     keys += [_kept_key(partition, actor_id, kept.name) for kept in append.kept]
     answers = [part for kept in append.kept for part in (kept.value, kept.keep_ms)]
     events = append.events
-    return keys, [append.epoch, append.expected_version, actor_id, snapshot, due, keep, len(events), *events, *answers]
+    change = append.liability_change_msat
+    fixed = [append.epoch, append.expected_version, actor_id, snapshot, due, keep, len(events), change]
+    return keys, [*fixed, *events, *answers]
 
 
 def _append_error(result: Any) -> Exception | None:

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 
 from .errors import Refusal
+from .money import ZERO, Msat
 
 # The contract's 24 hours, and an hour for clocks that differ.
 _KEEP_KEYED_MS: Final = 25 * 3_600_000
@@ -146,6 +147,10 @@ class Behaviour(Protocol[StateT]):
         """What must be under way outside in this state."""
         ...
 
+    def liability(self, state: StateT | None) -> Msat:
+        """What the wallet must hold for the actor; not what is in a payout, which the wallet has set aside itself."""
+        ...
+
     def due_ms(self, state: StateT) -> int | None:
         """When the actor must be woken, whatever happens: its next deadline."""
         ...
@@ -201,6 +206,10 @@ class Stateless(NoHistory):
     def intents(self, actor_id: str, state: None) -> Sequence[Intent]:
         """None."""
         return ()
+
+    def liability(self, state: None) -> Msat:
+        """Nothing."""
+        return ZERO
 
     def due_ms(self, state: None) -> int | None:
         """Never."""

@@ -110,6 +110,15 @@ def node_unavailable(retry_after_ms: int = 0) -> Refusal:
     return unavailable("The Lightning node", max(_RETRY_AFTER_S, -(-retry_after_ms // 1_000)))
 
 
+def wallet_short() -> Refusal:
+    """The wallet holds less than what is its clients'. Only its operator can mend that."""
+    text = (
+        "No new payments are taken: the operator of this server must first look after its wallet. Nothing was charged, "
+        "and what was paid before can be used and is paid back."
+    )
+    return Refusal(Code.UNAVAILABLE, text, retry_after_s=60)
+
+
 def model_failed() -> Refusal:
     """The model provider failed for good."""
     return Refusal(Code.MODEL_FAILED, "The model provider could not answer this request; nothing was charged for it.")

@@ -65,6 +65,11 @@ class JobBooks(OwingBooks, frozen=True):
         if parts != self.received:
             raise BooksError(f"job books do not close: received {self.received}, accounted for {parts}")
 
+    @property
+    def liability(self) -> Msat:
+        """See `Behaviour.liability`."""
+        return self.held + self.owed
+
     def receive(self, amount: Msat) -> JobBooks:
         """A settled payment, held until something is delivered for it."""
         return msgspec.structs.replace(self, received=self.received + amount, held=self.held + amount)

@@ -41,6 +41,7 @@ from .job import (
     view,
 )
 from .job_fold import evolve
+from .money import ZERO, Msat
 from .pricing import Terms, Usage, charge_msat, quote
 
 _CODEC: Final[JournalCodec[Event]] = JournalCodec(JobEvent)
@@ -178,10 +179,7 @@ class JobBehaviour(NoHistory):
             return Decision(events=(JobRejected(at_ms=now_ms, reason=verdict.reason, model=model, usage=usage),))
         terms = self._job_terms
         breakdown = quote(terms.terms, terms.work_model, verdict.size, job.request, priced.btc_price)
-        accepted = JobAccepted(
-            at_ms=now_ms, size=verdict.size, reason=verdict.reason, model=model, usage=usage, breakdown=breakdown
-        )
-        return Decision(events=(accepted,))
+        return Decision((JobAccepted(now_ms, verdict.size, verdict.reason, model, usage, breakdown),))
 
     def _completed(self, job: Job, completion: Completion, now_ms: int) -> Decision:
         assert job.breakdown is not None
@@ -199,7 +197,7 @@ class JobBehaviour(NoHistory):
             cost_usd=terms.price_usd(breakdown.model, usage),
             charged_msat=min(price, job.work_paid_msat),
         )
-        return Decision(events=(completed,))
+        return Decision((completed,))
 
     def _step_failed(self, job: Job, failed: Failed, now_ms: int) -> Decision:
         step = job.step
@@ -209,9 +207,7 @@ class JobBehaviour(NoHistory):
             return Decision(events=(JobFailed(at_ms=now_ms, message=_FAILURES[step.kind]),))
         backoff_ms = min(_BACKOFF_FIRST_MS << (step.attempt - 1), _BACKOFF_MAX_MS)
         retry_at_ms = now_ms + max(backoff_ms, failed.retry_after_ms)
-        return Decision(
-            events=(AttemptFailed(at_ms=now_ms, step=step.kind, attempt=step.attempt, retry_at_ms=retry_at_ms),)
-        )
+        return Decision((AttemptFailed(now_ms, step.kind, step.attempt, retry_at_ms),))
 
     def _attempts(self, kind: StepKind) -> int:
         return _INVOICE_ATTEMPTS if kind is StepKind.INVOICE else self._job_terms.model_attempts
@@ -240,7 +236,7 @@ class JobBehaviour(NoHistory):
     def _work(self, job: Job, step: Step) -> Work:
         assert job.breakdown is not None and job.size is not None
         max_tokens = self._job_terms.terms.tiers[job.size].max_tokens
-        return Work(key=_key(step), request=job.request, model=job.breakdown.model, max_tokens=max_tokens)
+        return Work(_key(step), job.request, job.breakdown.model, max_tokens)
 
     def _work_invoice(self, job_id: str, job: Job, step: Step) -> IssueInvoice:
         assert job.breakdown is not None
@@ -251,6 +247,10 @@ class JobBehaviour(NoHistory):
             expiry_s=self._job_terms.invoice_expiry_s,
             actor_id=job_id,
         )
+
+    def liability(self, state: Job | None) -> Msat:
+        """What the wallet must hold for it."""
+        return ZERO if state is None else state.books.liability
 
     def due_ms(self, state: Job) -> int | None:
         """The expiry of the invoice that is waited for, or the next attempt, or now for one that is under way."""

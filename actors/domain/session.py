@@ -44,6 +44,11 @@ class SessionBooks(OwingBooks, frozen=True):
         if parts != self.deposited:
             raise BooksError(f"session books do not close: deposited {self.deposited}, accounted for {parts}")
 
+    @property
+    def liability(self) -> Msat:
+        """See `Behaviour.liability`."""
+        return self.balance + self.held + self.owed
+
     def deposit(self, amount: Msat) -> SessionBooks:
         """A settled payment."""
         return replace(self, deposited=self.deposited + amount, balance=self.balance + amount)

@@ -14,6 +14,7 @@ from .codec import JournalCodec
 from .errors import Code, Refusal, not_found
 from .intents import AnswerRequest, IssueInvoice, LookUpInvoice, LookUpPayout, SendPayout
 from .invoices import Settle
+from .money import ZERO, Msat
 from .payouts import LedgerEvent
 from .session import Session, SessionEvent, SessionExpired
 from .session_api import Ask, CloseSession, GetLedger, GetSession, LedgerPage, OpenSession, TopUp
@@ -102,6 +103,10 @@ class SessionBehaviour:
         """Invoices to be made, and the payout. Requests are not among them: their text is not in the state."""
         orders = [payments.order(self._terms, actor_id, top_up) for top_up in state.top_ups.values()]
         return (*orders, *paying_out.intents(actor_id, state.refunds))
+
+    def liability(self, state: Session | None) -> Msat:
+        """What the wallet must hold for it."""
+        return ZERO if state is None else state.books.liability
 
     def due_ms(self, state: Session) -> int | None:
         """The next expiry, of the session or of an invoice, or when what is under way should be looked after."""

@@ -24,7 +24,7 @@ from satmeter.actors.router import Router
 from satmeter.config.settings import Settings
 from satmeter.http.app import create_app
 from satmeter.http.front import Front
-from tests.fakes import FixedPrices
+from tests.fakes import FakeSolvency, FixedPrices
 from tests.hosts import World, until
 from tests.jobs import BTC
 
@@ -120,6 +120,7 @@ def make_front(world: World, router: Router, **settings: Any) -> Front:
         settings=Settings(**settings),
         router=router,
         prices=FixedPrices(BTC),
+        solvency=FakeSolvency(),
         limits=world.limits,
         stub_node=Wallet(world, router),
         checks={"store": reachable, "actors": reachable, "lightning": reachable},

@@ -26,7 +26,7 @@ from satmeter.config.settings import Settings
 from satmeter.http.app import create_app
 from satmeter.http.front import Front
 from tests.api.fronts import ID_KEY, MACAROON_KEY, client_of, reachable, signed_invoice
-from tests.fakes import FakeLimits, FixedPrices
+from tests.fakes import FakeLimits, FakeSolvency, FixedPrices
 from tests.jobs import BTC, START_MS, invoice
 
 SESSION = macaroon.session_id(b"s" * macaroon.SESSION_BYTES)
@@ -140,6 +140,7 @@ async def stubbed(**settings: Any) -> AsyncIterator[Stubbed]:
         settings=Settings(**settings),
         router=router,  # type: ignore[arg-type]
         prices=FixedPrices(BTC),
+        solvency=FakeSolvency(),
         limits=limits,
         stub_node=StubWallet(),
         checks={"store": reachable},

@@ -230,6 +230,37 @@ async def test_a_wallet_that_holds_less_than_what_is_its_clients_is_found(world:
     await _finds(world, "the wallet holds less than what is its clients'")
 
 
+async def test_a_running_total_that_is_not_what_the_journals_add_up_to_is_found(world: World) -> None:
+    key = f"satmeter:{{p{partition_of(SES):04d}}}:totals"
+    await _raw(world).hincrby(key, "liability_msat", 1)
+    await _finds(world, f"the running total of partition {partition_of(SES)} is not what its journals add up to")
+    await _raw(world).delete(key)
+    report = await _audit(world)
+    assert report.differences == [] and report.partitions_without_total == 1
+
+
+async def test_what_happens_between_two_readings_is_no_difference(world: World) -> None:
+    """The journals are read while requests are charged and a session is opened and paid."""
+    async with world.serving() as (_, router):
+        read = world.redis.scan
+        jobs: list[str] = []
+
+        async def scan(*args: Any, **options: Any) -> Any:
+            found = await read(*args, **options)
+            job_id = f"{JOB_ID[:-2]}{len(jobs):02}"
+            jobs.append(job_id)
+            job = await router.call(job_id, CreateJob("another", "client"))
+            assert isinstance(job, JobView)
+            world.lightning.pay(job.eval_invoice.payment_hash)
+            await router.call(job_id, Settle(job.eval_invoice.payment_hash, Msat.from_sats(10)))
+            return found
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(world.redis, "scan", scan)
+            report = await _audit(world)
+        assert len(jobs) > 1 and report.differences == []
+
+
 async def test_all_kinds_of_stores_are_read_to_the_end(any_redis: Redis) -> None:
     raw: Any = any_redis
     pairs = []

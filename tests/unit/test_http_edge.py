@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from satmeter.http.edge import Edge
 from satmeter.http.metrics import Metrics
+from tests.fakes import FakeSolvency
 
 SECRETS = ("a-prompt", "a-credential", "a-job-id", "a-text-of-an-exception")
 
@@ -28,7 +29,7 @@ def _log_everything() -> Iterator[None]:
 
 async def ask(handler: Any, method: str = "GET") -> tuple[list[dict[str, Any]], list[Any]]:
     """What was sent and what was logged for a request full of secrets."""
-    edge = Edge(Router([Route("/jobs/{jobId}", handler)]), Metrics())
+    edge = Edge(Router([Route("/jobs/{jobId}", handler)]), Metrics(FakeSolvency()))
     sent: list[dict[str, Any]] = []
 
     async def send(message: Any) -> None:

@@ -46,9 +46,11 @@ def test_a_stored_history_folds_to_its_recorded_state(path: Path) -> None:
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 def test_the_auditor_comes_to_the_same_books(path: Path) -> None:
     actor_id, events, recorded = read(path)
-    books = books_of(actor_id)
+    books, behaviour, state = books_of(actor_id), BEHAVIOURS[actor_id.partition("_")[0]], None
     for data in events:
         books.apply(msgspec.json.decode(data))
+        state = behaviour.evolve(actor_id, state, behaviour.decode_event(data))
+        assert behaviour.liability(state).value == books.liability
     kept = recorded["books"]
     assert (books.spent, books.held, books.owed) == (kept["spent"], kept["held"], kept["owed"])
     assert (books.pending, books.refunded) == (kept["pending"], kept["refunded"])
