@@ -181,6 +181,9 @@ class RouterLink:
         """Waits some seconds for answers. Raises `LinkError`."""
         return ANSWERS.decode(await self._cluster.carry(self._host_id, lambda host: host.collect(inbox_id)))
 
+    async def close(self) -> None:
+        """There is no connection."""
+
 
 class PeerLink:
     """Implements `Peer`."""

@@ -10,7 +10,7 @@ from typing import Final, Protocol, TypeVar
 
 from ...actors.domain.invoices import Invoice, Settlement
 from ...actors.domain.money import Msat
-from ...actors.domain.payouts import PayoutReport, PayoutStatus, PayoutTarget
+from ...actors.domain.payouts import PayoutReport, PayoutStatus, PayoutTarget, SentPayment
 from ...actors.ports import InvoiceOrder, PermanentError, TransientError
 from .world import Fault, World, settle
 
@@ -146,6 +146,20 @@ class SimulatedNode:
             return PayoutReport(chance.choice(wrong + [PayoutStatus.FAILED] * 2))
         return PayoutReport(payment.status, Msat(payment.fee_msat))
 
+    def sent(self, limit: int, offset: int) -> list[SentPayment]:
+        """What it has paid, the newest first."""
+        paid = [(h, o) for h, o in reversed(self.outgoing.items()) if o.status is PayoutStatus.PAID]
+        return [
+            SentPayment(h, h, o.target.amount_msat, Msat(o.fee_msat), o.actor_id)
+            for h, o in paid[offset : offset + limit]
+        ]
+
+    def balance(self) -> Msat:
+        """What came in, less what went out or is about to."""
+        received_msat = sum(incoming.paid_msat or 0 for incoming in self.incoming.values())
+        gone = [o for o in self.outgoing.values() if o.status is not PayoutStatus.FAILED]
+        return Msat(max(received_msat - sum(o.target.amount_msat.value + o.fee_msat for o in gone), 0))
+
     def _end(self, payment: Outgoing, *, paid: bool) -> None:
         payment.status = PayoutStatus.PAID if paid else PayoutStatus.FAILED
         target = payment.target
@@ -194,6 +208,14 @@ class NodeAccess:
     async def payout(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
         """What has become of a payment. Raises `TransientError`."""
         return await self._ask(partial(self._node.look_up, target, actor_id))
+
+    async def sent(self, limit: int, offset: int = 0) -> Sequence[SentPayment]:
+        """Payments of ours that were paid, the newest first. Raises `TransientError`."""
+        return await self._ask(partial(self._node.sent, limit, offset))
+
+    async def balance(self) -> Msat:
+        """What is in the wallet, less what payments under way have set aside. Raises `TransientError`."""
+        return await self._ask(self._node.balance)
 
     async def hints(self) -> AsyncIterator[str]:
         """Payment hashes that something claims were paid. Raises `TransientError` when the connection breaks."""
