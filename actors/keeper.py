@@ -110,6 +110,7 @@ class Keeper:
 
     async def _keep_on(self) -> None:
         while True:
+            begun_s = self._clock()
             try:
                 await self.step()
                 self._store.recovered()
@@ -121,7 +122,9 @@ class Keeper:
             in_doubt = any(0 < known.misses < _MISSES_MAX for known in self._hosts.values())
             # A server that starts waits for the word that all is served.
             waited_for = self.view.leads and not self.settled.is_set()
-            await self._pause(_DOUBT_S if in_doubt or waited_for else _BEAT_S)
+            # A step that took long must not make the next beat late: the lead would pass on.
+            beat_s = max(_DOUBT_S, _BEAT_S - (self._clock() - begun_s))
+            await self._pause(_DOUBT_S if in_doubt or waited_for else beat_s)
 
     async def step(self) -> None:
         """One beat, and one round over the hosts if this server leads. Raises `TransientError`."""

@@ -26,7 +26,7 @@ from ..roster import Server, View
 
 # Servers beat once a second. Who leads must be replaced soon; who went silent is forgotten late, because a store that
 # was away itself must not take all of them for gone.
-_LEAD_MS: Final = 5_000
+_LEAD_MS: Final = 3_000
 _SILENT_MS: Final = 10_000
 _FORGET_MS: Final = 60_000
 _KEEP_MS: Final = 30 * 86_400_000
@@ -78,6 +78,7 @@ local present = redis.call('GET', KEYS[4])
 local version = present and cjson.decode(present)['version'] or 0
 if version ~= ARGV[2] - 1 then return 0 end
 redis.call('SET', KEYS[4], ARGV[3])
+redis.call('PEXPIRE', KEYS[3], ARGV[4])
 return 1
 """
 
@@ -111,7 +112,7 @@ class RedisRoster:
 
     async def publish(self, server_id: str, placement: Placement) -> bool:
         """Puts a plan in the place of the one a version below (see `Roster`). Raises `TransientError`."""
-        args: list[str | int | bytes] = [server_id, placement.version, msgspec.json.encode(placement)]
+        args: list[str | int | bytes] = [server_id, placement.version, msgspec.json.encode(placement), _LEAD_MS]
         return bool(await _guard(self._publish(keys=await self._keys(), args=args)))
 
     async def placement(self) -> Placement:

@@ -10,6 +10,7 @@ import structlog
 from msgspec.structs import replace
 from redis.asyncio import Redis
 
+from satmeter.actors.keeper import HostReport
 from satmeter.actors.placement import Placement
 from tests.crews import Mood, PlayedCrew
 from tests.hosts import until
@@ -260,6 +261,20 @@ async def test_it_looks_often_until_all_is_served_and_then_once_a_second(stage: 
         await until(_settled(stage))
         await until(_pausing(stage, len(stage.pauses)))
     assert max(stage.pauses[:3]) < 0.5 and stage.pauses[-1] == 1
+
+
+async def test_a_step_that_took_long_does_not_make_the_next_beat_late(stage: Stage) -> None:
+    await stage.steps(1)
+    ask = stage.crew.ask
+
+    async def slowly(host_id: str, placement: Placement) -> HostReport:
+        stage.now_s += 0.2
+        return await ask(host_id, placement)
+
+    stage.crew.ask = slowly  # type: ignore[method-assign]
+    async with stage.running():
+        await until(_pausing(stage, 1))
+    assert stage.pauses[0] == pytest.approx(0.6)
 
 
 async def test_when_it_ends_nothing_that_it_began_goes_on(stage: Stage) -> None:

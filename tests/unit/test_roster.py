@@ -114,6 +114,13 @@ async def test_who_no_longer_leads_publishes_nothing(redis: Redis) -> None:
     assert await roster(redis).publish("two", FIRST_PLAN)
 
 
+async def test_a_plan_is_as_good_as_a_beat(redis: Redis) -> None:
+    await roster(redis).beat(ONE)
+    await redis.pexpire("satmeter:{cluster}:ray-a:lead", 500)
+    assert await roster(redis).publish("one", FIRST_PLAN)
+    assert await redis.pttl("satmeter:{cluster}:ray-a:lead") > 1_000
+
+
 async def test_the_number_of_hosts_that_the_operator_wants_is_seen_by_all(redis: Redis) -> None:
     assert (await roster(redis).beat(ONE)).hosts_wanted is None
     await roster(redis, None).want_hosts(5)
