@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from satmeter.scripts.processes import descendants
 from tests.served import Served
 
 # Ray reads them when it is imported, and its processes inherit them.
@@ -18,6 +22,11 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_AUTO_CONNECT": "0",
 }
+_LIST_ACTORS = """
+import json, ray, sys
+ray.init(address=sys.argv[1], _node_ip_address="127.0.0.1", log_to_driver=False, configure_logging=False)
+print(json.dumps([actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]))
+"""
 _NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 * 1024 * 1024, "include_dashboard": False}
 
 
@@ -48,16 +57,31 @@ class Nodes:
         self.servers[number] = Served(data_dir, {**self._environment, **place, **environment})
         return self.servers[number]
 
+    def hosts(self, number: int) -> list[int]:
+        """The processes of actor hosts on a node."""
+        raylets = self._nodes[number].all_processes["raylet"]
+        found = descendants(raylets[0].process.pid)
+        return [pid for pid, process in found.items() if process.command.startswith("ray::HostShell")]
+
+    def actors(self) -> list[str]:
+        """The names of all actors that Ray knows, in whatever namespace."""
+        command = [sys.executable, "-c", _LIST_ACTORS, self._cluster.address]
+        names: list[str] = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+        return names
+
     def kill(self, number: int) -> None:
         """The machine is gone: all processes of the node and its server die at once."""
         server = self.servers.pop(number)
         for pid in [server.process.pid, *server.descendants()]:
             os.kill(pid, signal.SIGKILL)
         server.process.wait(10)
+        server.close()
         self._cluster.remove_node(self._nodes.pop(number), allow_graceful=False)
 
     def close(self) -> None:
         """Ends all."""
+        for server in self.servers.values():
+            server.process.terminate()
         for server in self.servers.values():
             server.close()
         self._cluster.shutdown()

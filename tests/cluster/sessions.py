@@ -55,15 +55,21 @@ class Client:
             assert answer.status_code in (200, 402), answer.read()
             yield _events(answer) if answer.status_code == 200 else iter(())
 
-    def ledger(self) -> list[dict[str, Any]]:
-        """All entries, in pages of seven."""
+    def go_to(self, server: Served) -> None:
+        """From now on, talks to this server."""
+        self.http.base_url = httpx.URL(server.url)
+
+    def ledger(self, page: int = 7) -> list[dict[str, Any]]:
+        """All entries, in pages of so many."""
         found: list[dict[str, Any]] = []
         while True:
             after = found[-1]["seq"] if found else 0
-            page = self._good(self.http.get(f"{self.path}/ledger", params={"after": after, "limit": 7}))["entries"]
-            if not page:
+            entries = self._good(self.http.get(f"{self.path}/ledger", params={"after": after, "limit": page}))[
+                "entries"
+            ]
+            if not entries:
                 return found
-            found += page
+            found += entries
 
     def settled(self, timeout_s: float = 30.0) -> dict[str, Any]:
         """The session once nothing is held any more."""
@@ -105,9 +111,9 @@ def session(server: Served, amount_sats: int = 1_000) -> Iterator[Client]:
         client.close()
 
 
-def check_ledger(client: Client) -> None:
+def check_ledger(client: Client, page: int = 7) -> None:
     """The ledger must tell the same as the session."""
-    entries, shown = client.ledger(), client.show()
+    entries, shown = client.ledger(page), client.show()
     assert [entry["seq"] for entry in entries] == list(range(1, len(entries) + 1))
     sign = {"deposit": 1, "hold": -1, "debit": 0, "release": 1, "refund": -1}
     balance = 0
