@@ -141,7 +141,7 @@ class Lane:
     async def _run(self) -> None:
         """Carries the traffic; when it breaks in either direction, both are set up anew."""
         while True:
-            directions = {asyncio.create_task(self._send()), asyncio.create_task(self._receive())}
+            directions = [asyncio.create_task(self._send()), asyncio.create_task(self._receive())]
             try:
                 await asyncio.wait(directions, return_when=asyncio.FIRST_EXCEPTION)
             finally:
