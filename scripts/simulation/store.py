@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from ...actors.ports import Append, Due, Stored, TransientError
 from .store_data import StoreData
@@ -14,6 +14,19 @@ from .world import Fault, World, fail
 T = TypeVar("T")
 _PATIENCE_S: Final = 2.0
 """How long a client waits for an answer."""
+
+
+class Access(Protocol):
+    """A way to the store."""
+
+    @property
+    def data(self) -> StoreData:
+        """What is in it."""
+        ...
+
+    async def ask(self, operation: Callable[[], T], *, writes: bool = False) -> T:
+        """The operation's result. Raises what it raises, and `TransientError` when it may have been lost."""
+        ...
 
 
 class StoreAccess:
@@ -86,7 +99,7 @@ def _succeed(answer: asyncio.Future[T], result: T) -> None:
 class SimulatedJournal:
     """Implements `Journal`."""
 
-    def __init__(self, access: StoreAccess) -> None:
+    def __init__(self, access: Access) -> None:
         self._ask = access.ask
         self._data = access.data
 

@@ -1,23 +1,96 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
 
 import pytest
+import pytest_asyncio
 from redis.asyncio import Redis
 
 from satmeter.actors.adapters.redis_client import connect
 from satmeter.actors.adapters.redis_journal import RedisJournal
-from satmeter.actors.ports import Append, ConflictError, Due, FencedError, Kept, Stored, TransientError
+from satmeter.actors.ports import Append, ConflictError, Due, FencedError, Journal, Kept, Stored, TransientError
+from satmeter.scripts.simulation.store import SimulatedJournal
+from satmeter.scripts.simulation.store_data import StoreData
 from tests.stores import nodes_of
 
 ACTOR = "job_a"
+T = TypeVar("T")
 
 
 @pytest.fixture
 def redis(any_redis: Redis) -> Redis:
     """Every kind of store in turn: the journal is the same on all."""
     return any_redis
+
+
+@pytest.fixture(params=["store_url", "sentinel_url", "cluster_url", "simulated"])
+def place(request: pytest.FixtureRequest) -> str | None:
+    """The URL of each kind of store; None for the simulator's."""
+    return None if request.param == "simulated" else str(request.getfixturevalue(request.param))
+
+
+@pytest_asyncio.fixture
+async def store(place: str | None) -> AsyncIterator[AnyStore]:
+    """The journal on each of them: the simulator's must be the same as the real ones."""
+    if place is None:
+        yield SimulatedStore()
+        return
+    redis = connect(place)
+    yield RealStore(redis)
+    await redis.aclose()
+
+
+class RealStore:
+    """A journal on a real store."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+        self.journal: Journal = RedisJournal(redis)
+
+    async def claimed(self) -> tuple[Journal, int]:
+        for node in await nodes_of(self.redis):
+            await node.flushall()
+        return self.journal, (await self.journal.claim([17], "host-0"))[17]
+
+    async def delete(self) -> None:
+        await self.redis.delete("satmeter:{p0017}:j:job_a")
+
+    async def expires_in_ms(self) -> int | None:
+        left = await self.redis.pttl("satmeter:{p0017}:j:job_a")
+        assert left != -2
+        return None if left == -1 else left
+
+
+class SimulatedStore:
+    """The simulator's store, on a clock that stands still."""
+
+    def __init__(self) -> None:
+        self.data = StoreData(lambda: 1_800_000_000_000)
+        self.journal: Journal = SimulatedJournal(DirectAccess(self.data))
+
+    async def claimed(self) -> tuple[Journal, int]:
+        return self.journal, (await self.journal.claim([17], "host-0"))[17]
+
+    async def delete(self) -> None:
+        self.data.delete(17, ACTOR)
+
+    async def expires_in_ms(self) -> int | None:
+        return self.data.expires_in_ms(17, ACTOR)
+
+
+class DirectAccess:
+    """The way to the simulator's store when nothing goes wrong on it."""
+
+    def __init__(self, data: StoreData) -> None:
+        self.data = data
+
+    async def ask(self, operation: Callable[[], T], *, writes: bool = False) -> T:
+        return operation()
+
+
+AnyStore = RealStore | SimulatedStore
 
 
 async def reads(redis: Redis) -> int:
@@ -34,22 +107,22 @@ async def claimed(redis: Redis) -> tuple[RedisJournal, int]:
     return journal, (await journal.claim([17], "host-0"))[17]
 
 
-async def test_events_are_read_in_the_order_in_which_they_were_written(redis: Redis) -> None:
-    journal, epoch = await claimed(redis)
+async def test_events_are_read_in_the_order_in_which_they_were_written(store: AnyStore) -> None:
+    journal, epoch = await store.claimed()
     await journal.append(append(epoch, 0, b"one", b"two"))
     await journal.append(append(epoch, 2, b"three"))
     assert await journal.load(17, ACTOR) == Stored(None, 0, [b"one", b"two", b"three"])
 
 
-async def test_a_snapshot_spares_the_events_before_it(redis: Redis) -> None:
-    journal, epoch = await claimed(redis)
+async def test_a_snapshot_spares_the_events_before_it(store: AnyStore) -> None:
+    journal, epoch = await store.claimed()
     await journal.append(append(epoch, 0, b"one", b"two", snapshot=b'{"a":\n1}'))
     await journal.append(append(epoch, 2, b"three"))
     assert await journal.load(17, ACTOR) == Stored(b'{"a":\n1}', 2, [b"three"])
 
 
-async def test_a_write_at_another_version_changes_nothing(redis: Redis) -> None:
-    journal, epoch = await claimed(redis)
+async def test_a_write_at_another_version_changes_nothing(store: AnyStore) -> None:
+    journal, epoch = await store.claimed()
     await journal.append(append(epoch, 0, b"one", due_ms=5))
     with pytest.raises(ConflictError):
         await journal.append(append(epoch, 0, b"other", snapshot=b"s", due_ms=9))
@@ -57,8 +130,8 @@ async def test_a_write_at_another_version_changes_nothing(redis: Redis) -> None:
     assert await journal.due([17], 100) == [Due(5, ACTOR)]
 
 
-async def test_a_former_owners_write_is_refused_with_the_epoch_that_holds(redis: Redis) -> None:
-    journal, epoch = await claimed(redis)
+async def test_a_former_owners_write_is_refused_with_the_epoch_that_holds(store: AnyStore) -> None:
+    journal, epoch = await store.claimed()
     await journal.claim([17], "host-0")
     with pytest.raises(FencedError) as fenced:
         await journal.append(append(epoch, 0, b"one"))
@@ -66,8 +139,8 @@ async def test_a_former_owners_write_is_refused_with_the_epoch_that_holds(redis:
     assert await journal.load(17, ACTOR) == Stored(None, 0, [])
 
 
-async def test_one_refused_write_does_not_touch_the_others_in_its_pipeline(redis: Redis) -> None:
-    journal, epoch = await claimed(redis)
+async def test_one_refused_write_does_not_touch_the_others_in_its_pipeline(store: AnyStore) -> None:
+    journal, epoch = await store.claimed()
     good = [Append(17, epoch, f"job_{n}", 0, [b"e"]) for n in range(20)]
     bad = Append(17, epoch, "job_bad", 3, [b"e"])
     outcomes = await asyncio.gather(*(journal.append(a) for a in [*good, bad]), return_exceptions=True)
@@ -92,8 +165,8 @@ async def test_a_store_that_forgot_the_script_is_given_it_again(redis: Redis) ->
         assert (await journal.load(17, f"job_{n}")).events == [b"e"]
 
 
-async def test_due_times_come_and_go_with_the_write(redis: Redis) -> None:
-    journal, epoch = await claimed(redis)
+async def test_due_times_come_and_go_with_the_write(store: AnyStore) -> None:
+    journal, epoch = await store.claimed()
     await journal.append(append(epoch, 0, b"one", due_ms=50))
     assert await journal.due([16, 17], 49) == []
     assert await journal.due([16, 17], 50) == [Due(50, ACTOR)]
@@ -101,12 +174,12 @@ async def test_due_times_come_and_go_with_the_write(redis: Redis) -> None:
     assert await journal.due([17], 100) == []
 
 
-async def test_a_due_time_is_forgotten_only_when_its_actor_is_gone(redis: Redis) -> None:
-    journal, epoch = await claimed(redis)
+async def test_a_due_time_is_forgotten_only_when_its_actor_is_gone(store: AnyStore) -> None:
+    journal, epoch = await store.claimed()
     await journal.append(append(epoch, 0, b"one", due_ms=50))
     await journal.forget_due(17, epoch, ACTOR)
     assert len(await journal.due([17], 100)) == 1
-    await redis.delete("satmeter:{p0017}:j:job_a")
+    await store.delete()
     with pytest.raises(FencedError):
         await journal.forget_due(17, epoch + 1, ACTOR)
     await journal.forget_due(17, epoch, ACTOR)
@@ -121,6 +194,30 @@ async def test_keys_expire_when_told_and_stay_when_told(redis: Redis) -> None:
     await journal.append(append(epoch, 1, b"two"))
     assert await redis.pttl("satmeter:{p0017}:j:job_a") == -1
     assert await redis.pttl("satmeter:{p0017}:s:job_a") == -1
+
+
+async def test_an_actor_expires_when_told_and_stays_when_told(store: AnyStore) -> None:
+    journal, epoch = await store.claimed()
+    await journal.append(append(epoch, 0, b"one", keep_ms=60_000))
+    assert 0 < (await store.expires_in_ms() or 0) <= 60_000
+    await journal.append(append(epoch, 1, b"two"))
+    assert await store.expires_in_ms() is None
+
+
+async def test_a_history_begins_after_a_number_of_the_ledger(store: AnyStore) -> None:
+    journal, epoch = await store.claimed()
+    events = [b'{"seq":%d}' % seq for seq in (0, 1, 1, 3, 4)]
+    await journal.append(append(epoch, 0, *events))
+    assert await journal.history(17, ACTOR, 0, 10) == events[1:]
+    assert await journal.history(17, ACTOR, 1, 1) == events[3:4]
+    assert await journal.history(17, ACTOR, 4, 10) == []
+
+
+async def test_owners_and_epochs_are_those_of_the_last_claim(store: AnyStore) -> None:
+    journal, epoch = await store.claimed()
+    assert (await journal.claim([17, 18], "host-1")) == {17: epoch + 1, 18: 1}
+    assert await journal.owners([16, 17, 18]) == {17: "host-1", 18: "host-1"}
+    assert await journal.epochs([16, 17, 18]) == {17: epoch + 1, 18: 1}
 
 
 async def test_partitions_are_claimed_and_asked_in_one_go_wherever_they_lie(redis: Redis) -> None:
@@ -143,8 +240,8 @@ async def test_one_refused_write_does_not_touch_those_of_other_partitions(redis:
     assert outcomes == [None] * 49
 
 
-async def test_answers_that_were_kept_are_recalled_by_name(redis: Redis) -> None:
-    journal, epoch = await claimed(redis)
+async def test_answers_that_were_kept_are_recalled_by_name(store: AnyStore) -> None:
+    journal, epoch = await store.claimed()
     kept = [Kept("a", b"1", 60_000), Kept("b", b"2", 60_000)]
     await journal.append(append(epoch, 0, b"one", kept=kept))
     assert await journal.recall(17, ACTOR, ["a", "b", "c"]) == {"a": b"1", "b": b"2"}
