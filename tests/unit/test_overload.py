@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 from redis.asyncio import Redis
@@ -48,7 +49,7 @@ async def test_who_finds_it_full_again_goes_on_waiting() -> None:
 async def test_a_host_with_too_many_actors_at_work_takes_no_more_until_some_are_done(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("satmeter.actors.host._AT_WORK_MAX", 3)
+    monkeypatch.setattr("satmeter.actors.host.Workload", partial(Workload, 3))
     world = World(redis)
     stuck, reached = asyncio.Event(), asyncio.Semaphore(0)
     load = world.journal.load
@@ -104,7 +105,7 @@ def _on_its_way(router: Router) -> Callable[[], Awaitable[bool]]:
 async def test_one_actor_with_too_much_waiting_refuses_more_and_answers_the_rest(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("satmeter.actors.host._MAILBOX_MAX", 3)
+    monkeypatch.setattr("satmeter.actors.activation._MAILBOX_MAX", 3)
     world = World(redis)
     async with world.serving() as (_, router):
         await opened(router)

@@ -46,6 +46,7 @@ def place(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The module under test, which names Ray's crew, and needs nothing of it."""
     stand_in: Any = ModuleType("satmeter.actors.cluster")
     stand_in.RayCrew = EndingCrew
+    stand_in.node_is_gone = lambda: False
     monkeypatch.setitem(sys.modules, "satmeter.actors.cluster", stand_in)
     monkeypatch.delitem(sys.modules, "satmeter.scripts.place", raising=False)
     module = importlib.import_module("satmeter.scripts.place")
@@ -53,10 +54,14 @@ def place(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
+def _never() -> None:
+    raise AssertionError("the node is there")
+
+
 @asynccontextmanager
 async def placed(place: ModuleType, redis: Redis, own: Server, crew: EndingCrew, *, alone: bool) -> AsyncIterator[Any]:
     """A server that takes part."""
-    taken = place.Place(own, roster(redis), crew, "host-")
+    taken = place.Place(own, roster(redis), crew, "host-", _never)
     await taken.enter(alone=alone)
     try:
         yield taken
@@ -76,7 +81,9 @@ async def test_alone_it_returns_when_all_is_served_and_drains_at_the_end(place: 
 async def test_a_server_with_another_key_is_refused_and_told_whose_key_differs(place: ModuleType, redis: Redis) -> None:
     await roster(redis).beat(ONE)
     with pytest.raises(place.KeyMismatchError, match=r"(?s)one:8402.*MACAROON_ROOT_KEY.*same key on all"):
-        await place.Place(replace(TWO, key_digest="other"), roster(redis), EndingCrew(), "host-").enter(alone=False)
+        await place.Place(replace(TWO, key_digest="other"), roster(redis), EndingCrew(), "host-", _never).enter(
+            alone=False
+        )
     assert [found.server_id for found in (await roster(redis).view()).servers] == ["one"]
 
 
