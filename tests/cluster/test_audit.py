@@ -1,0 +1,82 @@
+"""The audit of real servers, and the data directory that is all there is to take along."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.cluster.jobs import create, finish, pay, wait_for
+from tests.cluster.sessions import session
+from tests.served import ENVIRONMENT, served, wait_until
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def satmeter(*words: str) -> subprocess.CompletedProcess[str]:
+    command = str(Path(sys.executable).with_name("satmeter"))
+    ours = ("SATMETER_", "LNBITS_", "ANTHROPIC_", "RAY_", "REDIS_")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return subprocess.run(
+        [command, *words], env={**clean, **ENVIRONMENT}, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def audited(data_dir: Path) -> dict[str, Any]:
+    """All figures of an audit that finds nothing."""
+    file = data_dir.parent / "audit.json"
+    done = satmeter("audit", "--data-dir", str(data_dir), "--json", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "The books close" in done.stdout
+    found: dict[str, Any] = msgspec.json.decode(file.read_bytes())
+    return found
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_a_data_directory_is_moved_with_all_that_was_paid(data_dir: Path, signum: signal.Signals) -> None:
+    with served(data_dir) as server, session(server) as client:
+        client.ask()
+        made = create(server)
+        pay(server, made["evalInvoice"])
+        wait_for(server, made["jobId"], "awaiting_work_payment")
+        done = create(server)
+        pay(server, done["evalInvoice"])
+        finish(server, done["jobId"])
+        before, shown = audited(data_dir), client.settled()
+        assert before["sessions"]["actors"] == 1 and before["jobs"]["actors"] == 2
+        credential = client.http.headers["Authorization"]
+        server.stop(signum)
+        # Of Ray two processes may stay for a minute after SIGKILL; they hold nothing of ours.
+        wait_until(lambda: not any("valkey" in command for command in server.left_over()), 20, "the store still runs")
+    moved = data_dir.parent / "moved"
+    shutil.copytree(data_dir, moved, ignore=shutil.ignore_patterns("*.sock"))
+    shutil.rmtree(data_dir)
+    assert audited(moved) == before
+    with served(moved) as server:
+        answer = server.client.get(client.path, headers={"Authorization": credential})
+        assert answer.json() == shown
+        finish(server, made["jobId"])
+        assert audited(moved)["jobs"]["received"] > before["jobs"]["received"]
+
+
+def test_a_store_of_a_newer_version_is_neither_served_nor_audited_nor_changed(data_dir: Path) -> None:
+    with served(data_dir) as server:
+        store = next((data_dir / "store").rglob("*.incr.aof"))
+        server.stop()
+    entry = b"*3\r\n$3\r\nSET\r\n$15\r\nsatmeter:format\r\n$2\r\n99\r\n"
+    with store.open("ab") as file:
+        file.write(entry)
+    size = store.stat().st_size
+    for command in ("serve", "audit"):
+        done = satmeter(command, "--data-dir", str(data_dir), *(("--port", "0") if command == "serve" else ()))
+        assert done.returncode != 0
+        assert "written by a newer version of Satmeter (format 99, this one reads up to" in done.stderr
+        assert "Nothing was changed." in done.stderr
+    assert next((data_dir / "store").rglob("*.incr.aof")).stat().st_size == size
