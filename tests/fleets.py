@@ -88,7 +88,12 @@ class Fleet:
         async def in_place() -> bool:
             owners = await self.world.journal.owners(range(PARTITIONS))
             members = self.placement.members
-            return all(owners.get(p) == host_id for host_id in members for p in owned_by(host_id, members))
+            # The store knows of a claim a moment before its host does.
+            return all(
+                owners.get(p) == host_id and p in self.members[host_id].host.partitions
+                for host_id in members
+                for p in owned_by(host_id, members)
+            )
 
         await until(in_place)
 
