@@ -61,6 +61,16 @@ class Settings(BaseSettings):
         " `redis+sentinel://[user:password@]host:26379,…/master[/db]`; a cluster"
         " `redis+cluster://[user:password@]host:6379,…` (`rediss+…` likewise). Without it an embedded one is run.",
     )
+    archive_file: Path | None = _var(
+        "SATMETER_ARCHIVE_FILE", None, "Where `satmeter archive` puts what is done, and `satmeter audit` finds it."
+    )
+    retention_days: int | None = _var(
+        "SATMETER_RETENTION_DAYS",
+        None,
+        "Days after which `satmeter archive` takes what is done out of the store; without it all is kept for good.",
+        ge=3,
+        le=36_500,
+    )
     ray_address: str | None = _var("RAY_ADDRESS", None, "An existing Ray cluster; without it one is run on 127.0.0.1.")
     ray_node_ip: str | None = _var(
         "SATMETER_RAY_NODE_IP", None, "Address of this server's Ray node, where the machine has several nodes."

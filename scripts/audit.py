@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -24,8 +25,9 @@ from ..actors.domain.behaviour import Behaviour
 from ..actors.domain.money import Msat
 from ..actors.domain.payouts import PayoutStatus, PayoutTarget
 from ..actors.placement import PARTITIONS, partition_of
-from ..actors.ports import Lightning, PortError
+from ..actors.ports import Lightning, PortError, TransientError
 from ..config.settings import Settings
+from .archive import ArchiveError, read_archive
 from .audit_fold import Difference, Folded, fold
 from .audit_ledger import Claim, Ledger
 from .audit_totals import Totals
@@ -35,6 +37,7 @@ _PAGE: Final = 250
 # The treasury tells an actor of a payment within seconds of the node.
 _SETTLES_WITHIN_S: Final = 15.0
 _LOOK_EVERY_S: Final = 0.5
+_ARCHIVED: Final = "archived"
 _WALLET_LOOKS: Final = 5
 _TOLD_MAX: Final = 100
 
@@ -53,6 +56,7 @@ class Report(msgspec.Struct, rename="camel"):
 
     sessions: dict[str, int]
     jobs: dict[str, int]
+    archived: dict[str, int]
     node: dict[str, int]
     partitions_without_total: int
     difference_count: int
@@ -74,6 +78,7 @@ class Audit:
         behaviours: Mapping[str, Behaviour[Any]],
         console: Console,
         *,
+        archives: Sequence[Path] = (),
         settles_within_s: float = _SETTLES_WITHIN_S,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -81,6 +86,7 @@ class Audit:
         self._store = store
         self._lightning = lightning
         self._behaviours = behaviours
+        self._archives = archives
         self._settles_within_s = settles_within_s
         self._pause = pause
         self._clock = clock
@@ -98,13 +104,14 @@ class Audit:
                 await self._check_owners()
                 before_msat = await self._lightning.balance()
                 await self._fold_all()
+                await self._fold_archives()
                 await self._compare_totals()
                 await self._read_node()
                 await self._compare_received()
                 await self._compare_sent()
             node = {**self._ledger.node_sums(), "wallet": 0}
-            sessions, jobs = self._ledger.sums("ses"), self._ledger.sums("job")
-            report = Report(sessions, jobs, node, len(self._totals.uncounted), 0, self._differences)
+            sessions, jobs, archived = (self._ledger.sums(kind) for kind in ("ses", "job", _ARCHIVED))
+            report = Report(sessions, jobs, archived, node, len(self._totals.uncounted), 0, self._differences)
             await self._check_wallet(report, before_msat)
             report.difference_count = self._count
             return report
@@ -145,6 +152,22 @@ class Audit:
                     self._differs(difference)
             if task is not None:
                 self._progress.advance(task, len(keys))
+
+    async def _fold_archives(self) -> None:
+        """What is still in the store, because a run of `satmeter archive` was cut off, has been folded from there."""
+        for path in self._archives:
+            for stored in read_archive(path):
+                for key in self._ledger.unknown([stored.key]):
+                    folded = await fold(stored, self._store, self._behaviours)
+                    self._ledger.put(key, stored.length, folded.books, _ARCHIVED)
+                    for difference in folded.differences:
+                        self._differs(difference)
+        found = self._ledger.sums(_ARCHIVED)
+        for name, expected in (await self._store.archived()).items():
+            if (own := found[name.removesuffix("_msat")]) != expected:
+                what = f"the archives do not hold what was archived ({name}): name all of them with --archive"
+                self._differs(Difference(what, None, None, str(expected), str(own)))
+                break
 
     async def _compare_totals(self) -> None:
         """The running totals of partitions, each with its journals at one moment."""
@@ -259,23 +282,39 @@ def _difference(what: str, claim: Claim, expected: str, found: str) -> Differenc
     return Difference(what, claim.actor_id, claim.payment_hash, expected, found)
 
 
-async def audit(settings: Settings, console: Console) -> Report:
+async def audit(settings: Settings, archives: Sequence[Path], console: Console) -> Report:
     """Audits the store of these settings, and starts the embedded one if no server does. Raises `CannotAuditError`."""
     try:
-        async with _parts(settings) as parts:
+        async with parts_of_store(settings) as parts:
             await check_format(parts.redis)
             store = AuditStore(parts.redis)
-            return await Audit(store, parts.lightning, build_behaviours(settings), console).run()
+            return await Audit(store, parts.lightning, build_behaviours(settings), console, archives=archives).run()
     except PortError as error:
         raise CannotAuditError(f"The books can't be read just now: {error}.") from None
-    except (StoreError, NewerStoreError, ValueError) as error:
+    except (StoreError, NewerStoreError, ArchiveError, OSError, ValueError) as error:
         raise CannotAuditError(str(error)) from None
 
 
+async def _running(settings: Settings) -> str | None:
+    """The store of the server that runs over the data directory; of one that was killed, only its address is left."""
+    url = running_store_url(settings.data_dir)
+    if url is None:
+        return None
+    parts = build_parts(settings.model_copy(update={"redis_url": url}))
+    try:
+        await parts.journal.owners([0])
+    except TransientError:
+        return None
+    finally:
+        await parts.close()
+    return url
+
+
 @asynccontextmanager
-async def _parts(settings: Settings) -> AsyncIterator[Parts]:
+async def parts_of_store(settings: Settings) -> AsyncIterator[Parts]:
+    """The parts over the store of these settings. Raises `CannotAuditError` when there is none, `StoreError`."""
     embedded = None
-    url = settings.redis_url or running_store_url(settings.data_dir)
+    url = settings.redis_url or await _running(settings)
     if url is None:
         if not (settings.data_dir / "store").is_dir():
             text = f"There is no store in {settings.data_dir}: name a server's --data-dir, or a --redis-url."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ from .audit import audit as audit_books
 
 _WIDTH: Final = 160
 _ROWS: Final = (
+    ("Actors", "actors"),
     ("Received", "received"),
     ("Can be spent", "available"),
     ("Held for work under way", "held"),
@@ -29,10 +31,10 @@ _ROWS: Final = (
 )
 
 
-def run(settings: Settings, json_file: Path | None) -> int:
+def run(settings: Settings, archives: Sequence[Path], json_file: Path | None) -> int:
     """Audits, prints what it finds, and returns the exit status: 1 with a difference, 2 when it could not look."""
     try:
-        report = asyncio.run(audit_books(settings, Console(stderr=True)))
+        report = asyncio.run(audit_books(settings, archives, Console(stderr=True)))
     except CannotAuditError as error:
         typer.echo(str(error), err=True)
         return 2
@@ -47,18 +49,16 @@ def run(settings: Settings, json_file: Path | None) -> int:
 def _show(report: Report, console: Console, *, stub: bool) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("msat", no_wrap=True)
-    for name in ("Sessions", "Jobs", "Together", f"Node{' (stub)' if stub else ''}"):
+    for name in ("Sessions", "Jobs", "Archived", "Together", f"Node{' (stub)' if stub else ''}"):
         table.add_column(name, justify="right", no_wrap=True)
-    sessions, jobs, node = report.sessions, report.jobs, report.node
-    table.add_row(
-        "Actors", *(f"{n:,}" for n in (sessions["actors"], jobs["actors"], sessions["actors"] + jobs["actors"]))
-    )
+    kinds, node = (report.sessions, report.jobs, report.archived), report.node
     at_node = {"received": node["received"], "fees": node["fees"], "refunded": node["paid_out"]}
     for title, name in _ROWS:
         own = at_node.get(name)
-        figures = (sessions[name], jobs[name], sessions[name] + jobs[name])
-        table.add_row(title, *(f"{figure:,}" for figure in figures), "" if own is None else f"{own:,}")
-    table.add_row("Wallet must hold, and holds", "", "", f"{report.liability_msat:,}", f"{node['wallet']:,}")
+        figures = [kind[name] for kind in kinds]
+        cells = [f"{figure:,}" for figure in (*figures, sum(figures))]
+        table.add_row(title, *cells, "" if own is None else f"{own:,}")
+    table.add_row("Wallet must hold, and holds", "", "", "", f"{report.liability_msat:,}", f"{node['wallet']:,}")
     console.print(table, highlight=False)
     if node["unclaimed"]:
         text = f"\n{node['unclaimed']:,} msat came in by invoices that were made ahead and given to nobody."

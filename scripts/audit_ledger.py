@@ -87,10 +87,10 @@ class Ledger:
             key for key in dict.fromkeys(actors) if not self._one("SELECT 1 FROM actors WHERE id = ?", key.actor_id)
         ]
 
-    def put(self, key: ActorKey, length: int, books: Books) -> None:
-        """An actor's books after so many events."""
+    def put(self, key: ActorKey, length: int, books: Books, kind: str | None = None) -> None:
+        """An actor's books after so many events, as one of its kind or of another."""
         values = [getattr(books, name) for name in SUMS]
-        kind = key.actor_id.partition("_")[0]
+        kind = kind or key.actor_id.partition("_")[0]
         self._db.execute(_PUT_ACTOR, [key.actor_id, key.partition, length, kind, *values])
         rows = [(payment_hash, key.actor_id, amount) for payment_hash, amount in books.credits]
         self._db.executemany("INSERT INTO credits VALUES (?, ?, ?)", rows)

@@ -99,6 +99,10 @@ def audit(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write all figures, and up to 100 differences, to this file.")
     ] = None,
+    archive: Annotated[
+        list[Path] | None,
+        typer.Option(help="A file that `satmeter archive` wrote; once for each (SATMETER_ARCHIVE_FILE).", exists=True),
+    ] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="The data directory of a server with an embedded store (SATMETER_DATA_DIR).")
     ] = None,
@@ -111,7 +115,39 @@ def audit(
     from .audit_cli import run
 
     flags = {"SATMETER_DATA_DIR": data_dir, "REDIS_URL": redis_url}
-    raise typer.Exit(run(_load({name: value for name, value in flags.items() if value is not None}), json_file))
+    settings = _load({name: value for name, value in flags.items() if value is not None})
+    file = settings.archive_file
+    archives = archive or ([file] if file is not None and file.exists() else [])
+    raise typer.Exit(run(settings, archives, json_file))
+
+
+@main.command(name="archive")
+def archive_command(
+    to: Annotated[
+        Path | None, typer.Option(help="The file to append to, as JSON lines (SATMETER_ARCHIVE_FILE).", dir_okay=False)
+    ] = None,
+    older_than: Annotated[
+        str | None, typer.Option(help="Days since the last thing happened, as 90d (SATMETER_RETENTION_DAYS).")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="The data directory of a server with an embedded store (SATMETER_DATA_DIR).")
+    ] = None,
+    redis_url: Annotated[str | None, typer.Option(help="The servers' store (REDIS_URL).")] = None,
+) -> None:
+    """Move what is done and owes nothing from the store to a file, and forget it. May run while the server does."""
+    from .archive_cli import run
+
+    if older_than is not None and re.fullmatch(r"[0-9]{1,6}d?", older_than) is None:
+        typer.echo("--older-than: must be a number of days, such as 90d", err=True)
+        raise typer.Exit(2)
+    days = None if older_than is None else older_than.removesuffix("d")
+    flags = {
+        "SATMETER_ARCHIVE_FILE": to,
+        "SATMETER_RETENTION_DAYS": days,
+        "SATMETER_DATA_DIR": data_dir,
+        "REDIS_URL": redis_url,
+    }
+    raise typer.Exit(run(_load({name: value for name, value in flags.items() if value is not None})))
 
 
 @main.command()

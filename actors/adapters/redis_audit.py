@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from ..placement import PARTITIONS
 from ..ports import TransientError
+from .redis_archive import RedisArchive
 from .redis_scan import ActorKey, all_actors
 from .redis_totals import Liability, sum_totals
 
@@ -105,6 +106,10 @@ class AuditStore:
         pipe.eval(_TOTALS, len(keys), *keys)
         ((epoch, kept_epoch, amount, lengths),) = await self._execute(pipe)
         return PartitionTotal(int(amount) if epoch is not None and epoch == kept_epoch else None, lengths)
+
+    async def archived(self) -> Mapping[str, int]:
+        """What was taken out of the store, by `ARCHIVED`."""
+        return await RedisArchive(self._redis).archived()
 
     async def liability(self) -> Liability:
         """The sum of the running totals."""

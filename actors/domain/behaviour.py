@@ -151,6 +151,10 @@ class Behaviour(Protocol[StateT]):
         """What the wallet must hold for the actor; not what is in a payout, which the wallet has set aside itself."""
         ...
 
+    def done(self, state: StateT) -> bool:
+        """Whether it took money, nothing can follow, and nothing is owed that could be paid out."""
+        ...
+
     def due_ms(self, state: StateT) -> int | None:
         """When the actor must be woken, whatever happens: its next deadline."""
         ...
@@ -210,6 +214,10 @@ class Stateless(NoHistory):
     def liability(self, state: None) -> Msat:
         """Nothing."""
         return ZERO
+
+    def done(self, state: None) -> bool:
+        """There is nothing that could be."""
+        return False
 
     def due_ms(self, state: None) -> int | None:
         """Never."""

@@ -252,6 +252,10 @@ class JobBehaviour(NoHistory):
         """What the wallet must hold for it."""
         return ZERO if state is None else state.books.liability
 
+    def done(self, state: Job) -> bool:
+        """See `Behaviour.done`."""
+        return bool(state.state in FINAL_STATES and state.books.received and state.books.nothing_payable)
+
     def due_ms(self, state: Job) -> int | None:
         """The expiry of the invoice that is waited for, or the next attempt, or now for one that is under way."""
         invoice = _awaited_invoice(state)
@@ -266,9 +270,7 @@ class JobBehaviour(NoHistory):
 
     def keep_ms(self, state: Job, now_ms: int) -> int | None:
         """A job that nobody paid for disappears by itself; one that took money stays."""
-        if state.books.received:
-            return None
-        return max(state.eval_invoice.expires_at_ms - now_ms, 0) + KEEP_UNPAID_MS
+        return None if state.books.received else max(state.eval_invoice.expires_at_ms - now_ms, 0) + KEEP_UNPAID_MS
 
     def view(self, actor_id: str, state: Job) -> JobView:
         """The job as its client sees it."""

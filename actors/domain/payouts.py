@@ -125,6 +125,11 @@ class OwingBooks(msgspec.Struct, frozen=True):
     pending: Msat = ZERO
     refunded: Msat = ZERO
 
+    @property
+    def nothing_payable(self) -> bool:
+        """Whether less is owed than any payout needs, and none is under way."""
+        return not self.pending and not largest_payout(self.owed)
+
     def begin_payout(self, payout: Payout) -> Self:
         """The amount and its reserve are set aside."""
         return replace(self, owed=self.owed - payout.total_msat, pending=self.pending + payout.total_msat)

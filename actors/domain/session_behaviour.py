@@ -108,6 +108,11 @@ class SessionBehaviour:
         """What the wallet must hold for it."""
         return ZERO if state is None else state.books.liability
 
+    def done(self, state: Session) -> bool:
+        """See `Behaviour.done`."""
+        open_ = state.invoices or state.top_ups or state.holds
+        return bool(state.ended and state.books.deposited and not open_ and state.books.nothing_payable)
+
     def due_ms(self, state: Session) -> int | None:
         """The next expiry, of the session or of an invoice, or when what is under way should be looked after."""
         times = [invoice.expires_at_ms + _EXPIRY_GRACE_MS for invoice in state.invoices.values()]

@@ -1,0 +1,135 @@
+"""`satmeter archive`: moves the journals of what is done and owes nothing from the store to a file.
+
+It may run while the server does. A line is on disk before its journal is deleted; a run that is cut off between the two
+leaves both, and the next one archives the actor again: of lines about the same actor any one counts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import msgspec
+
+from ..actors.adapters.redis_archive import RedisArchive
+from ..actors.adapters.redis_audit import AuditStore, StoredActor
+from ..actors.adapters.redis_scan import ActorKey
+from ..actors.domain.behaviour import Behaviour
+from ..actors.folding import folded
+from ..actors.ports import Stored
+from .audit_fold import fold
+
+_LINES_AT_ONCE: Final = 256
+_TAIL_BYTES: Final = 65_536
+DAY_MS: Final = 86_400_000
+
+
+class ArchivedActor(msgspec.Struct, frozen=True):
+    """A line of an archive: an actor's whole journal, as the store held it."""
+
+    actor_id: str
+    partition: int
+    events: tuple[msgspec.Raw, ...]
+
+
+class ArchiveError(Exception):
+    """Nothing may be deleted; the text says why."""
+
+
+class Archiver:
+    """Archives what was done before a time."""
+
+    def __init__(
+        self, store: AuditStore, archive: RedisArchive, behaviours: Mapping[str, Behaviour[Any]], before_ms: int
+    ) -> None:
+        self._store = store
+        self._archive = archive
+        self._behaviours = behaviours
+        self._before_ms = before_ms
+
+    async def run(self, path: Path) -> int:
+        """Appends to the file, deletes what is in it for certain, and returns how many actors that were.
+
+        Raises `TransientError`, `OSError`, and `ArchiveError` for an actor whose own books do not close.
+        """
+        count = 0
+        with path.open("a+b") as file:
+            _drop_unfinished_line(file)
+            async for lines in self._lines():
+                _write(file, [line for line, _, _ in lines])
+                for line, stored, sums in lines:
+                    count += await self._archive.remove(stored.key, len(line.events), sums)
+        return count
+
+    async def _lines(self) -> AsyncIterator[Sequence[tuple[ArchivedActor, StoredActor, Mapping[str, int]]]]:
+        async for keys in self._store.actors():
+            found = [await self._line(stored) for stored in await self._store.read(keys)]
+            lines = [line for line in found if line is not None]
+            for i in range(0, len(lines), _LINES_AT_ONCE):
+                yield lines[i : i + _LINES_AT_ONCE]
+
+    async def _line(self, stored: StoredActor) -> tuple[ArchivedActor, StoredActor, Mapping[str, int]] | None:
+        behaviour, events = self._behaviours.get(stored.key.actor_id.partition("_")[0]), list(stored.events)
+        if behaviour is None or not events:
+            return None
+        if len(events) < stored.length:
+            events += await self._store.more(stored.key, len(events), stored.length)
+        state = folded(behaviour, stored.key.actor_id, Stored(None, 0, events))
+        last_ms = behaviour.decode_event(events[-1]).at_ms
+        if len(events) != stored.length or last_ms >= self._before_ms or not behaviour.done(state):
+            return None
+        audited = await fold(stored, self._store, self._behaviours)
+        if audited.differences:
+            raise ArchiveError(f"Nothing more is archived before this is mended: {audited.differences[0]}")
+        books = audited.books
+        sums = {
+            "received_msat": books.received,
+            "spent_msat": books.spent,
+            "refunded_msat": books.refunded,
+            "owed_msat": books.owed,
+        }
+        line = ArchivedActor(stored.key.actor_id, stored.key.partition, tuple(msgspec.Raw(event) for event in events))
+        return line, stored, sums
+
+
+def _drop_unfinished_line(file: BinaryIO) -> None:
+    """A run that was cut off may have left one; what it tells of was not deleted."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - _TAIL_BYTES)
+        file.seek(start)
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            file.truncate(start + newline + 1)
+            return
+        end = start
+    file.truncate(0)
+
+
+def _write(file: BinaryIO, lines: Sequence[ArchivedActor]) -> None:
+    """Returns when it is on disk."""
+    file.writelines(msgspec.json.encode(line) + b"\n" for line in lines)
+    file.flush()
+    os.fsync(file.fileno())
+    # A new file is on disk only with the directory that names it.
+    directory = os.open(Path(file.name).parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def read_archive(path: Path) -> Iterator[StoredActor]:
+    """The actors of an archive as they were. Raises `ArchiveError` for a line that is none, but a last one cut off."""
+    with path.open("rb") as file:
+        for number, data in enumerate(file, 1):
+            try:
+                line = msgspec.json.decode(data, type=ArchivedActor)
+            except msgspec.DecodeError:
+                if not data.endswith(b"\n"):
+                    return
+                raise ArchiveError(f"{path}, line {number}: not a line of an archive") from None
+            events = [bytes(event) for event in line.events]
+            yield StoredActor(ActorKey(line.partition, line.actor_id), None, 0, len(events), events)

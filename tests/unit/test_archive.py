@@ -1,0 +1,163 @@
+"""What is done goes to a file and out of the store, at no moment lost, and the audit still closes."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from rich.console import Console
+
+from satmeter.actors.adapters.redis_archive import RedisArchive
+from satmeter.actors.adapters.redis_audit import AuditStore
+from satmeter.actors.adapters.redis_totals import sum_totals
+from satmeter.actors.domain.behaviour import Once
+from satmeter.actors.domain.errors import Code, RefusedError
+from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payouts import PayoutTarget
+from satmeter.actors.domain.session_api import CloseSession, GetSession, SessionView
+from satmeter.actors.placement import partition_of
+from satmeter.scripts.archive import ArchiveError, Archiver, read_archive
+from satmeter.scripts.audit import Audit, Report
+from tests.host_sessions import GRANT, SES, answered, ask, opened, show
+from tests.hosts import World
+
+LATER_MS = 10**15
+JOURNAL = f"satmeter:{{p{partition_of(SES):04d}}}:j:{SES}"
+
+
+@pytest.fixture
+def world(redis: Redis) -> World:
+    """What lies outside."""
+    world = World(redis)
+    world.lightning.wallet_msat = 100_000_000
+    return world
+
+
+async def _close(router: Any) -> SessionView:
+    """Pays out all that can be: what is left is less than a routing fee's reserve."""
+    left_sats = (await show(router)).balance_msat.value * 98 // 100 // 1_000
+    target = PayoutTarget("lnbcrt1", "ab" * 32, Msat.from_sats(left_sats))
+    view = await router.call(SES, CloseSession(target, Once("c", "d", keyed=True), GRANT))
+    assert isinstance(view, SessionView)
+    rest = PayoutTarget("lnbcrt2", "cd" * 32, Msat.from_sats(view.refund.owed_msat.whole_sats - 4))
+    view = await router.call(SES, CloseSession(rest, Once("c2", "d", keyed=True), GRANT))
+    assert isinstance(view, SessionView)
+    last = PayoutTarget("lnbcrt3", "ef" * 32, Msat.from_sats(view.refund.owed_msat.whole_sats - 2))
+    view = await router.call(SES, CloseSession(last, Once("c3", "d", keyed=True), GRANT))
+    assert isinstance(view, SessionView) and view.refund.owed_msat.whole_sats < 3
+    return view
+
+
+async def _archive(world: World, file: Path, before_ms: int = LATER_MS) -> int:
+    behaviours = world.host()._behaviours
+    return await Archiver(AuditStore(world.redis), RedisArchive(world.redis), behaviours, before_ms).run(file)
+
+
+async def _audit(world: World, *archives: Path) -> Report:
+    behaviours, console = world.host()._behaviours, Console(file=io.StringIO())
+    audit = Audit(
+        AuditStore(world.redis),
+        world.lightning,
+        behaviours,
+        console,
+        archives=archives,
+        pause=world.pause,
+        clock=iter(range(1_000_000)).__next__,
+    )
+    return await audit.run()
+
+
+@pytest.mark.usefixtures("placement")
+async def test_a_session_that_is_done_moves_to_the_file_and_is_gone_for_its_host_too(
+    world: World, tmp_path: Path
+) -> None:
+    file = tmp_path / "archive.jsonl"
+    async with world.serving() as (_, router):
+        created = await opened(router)
+        world.lightning.pay(created.deposit_invoice.payment_hash)
+        await answered(router, ask())
+        assert await _archive(world, file) == 0, "it is still in use"
+        shown = await _close(router)
+        before = await _audit(world)
+        assert await _archive(world, file, before_ms=0) == 0, "it was closed just now"
+        assert await _archive(world, file) == 1
+        assert await _archive(world, file) == 0
+        # The host has it in memory, and what it would write is refused.
+        again = PayoutTarget("lnbcrt9", "99" * 32, Msat.from_sats(1))
+        with pytest.raises(RefusedError):
+            await router.call(SES, CloseSession(again, Once("c9", "d", keyed=True), GRANT))
+        assert await world.redis.exists(JOURNAL) == 0
+    async with world.serving() as (_, router):
+        with pytest.raises(RefusedError) as gone:
+            await router.call(SES, GetSession(GRANT))
+        assert gone.value.refusal.code is Code.NOT_FOUND
+    assert before.differences == []
+    report = await _audit(world, file)
+    assert report.differences == []
+    assert {**report.archived} == {**before.sessions}
+    assert report.archived["owed"] == shown.refund.owed_msat.value
+    assert (await sum_totals(world.redis)).msat == report.liability_msat == 0
+
+
+async def test_an_archive_that_is_not_named_is_asked_for(world: World, tmp_path: Path) -> None:
+    async with world.serving() as (_, router):
+        created = await opened(router)
+        world.lightning.pay(created.deposit_invoice.payment_hash)
+        await _close(router)
+    assert await _archive(world, tmp_path / "a") == 1
+    report = await _audit(world)
+    assert "name all of them with --archive" in report.differences[0].what
+
+
+async def test_what_is_written_meanwhile_stays_in_the_store(world: World, tmp_path: Path) -> None:
+    async with world.serving() as (_, router):
+        await opened(router)
+        await _close(router)
+    store, raw = AuditStore(world.redis), world.redis
+    (stored,) = await store.read([key async for keys in store.actors() for key in keys])
+    sums = dict.fromkeys(("received_msat", "spent_msat", "refunded_msat", "owed_msat"), 0)
+    assert not await RedisArchive(raw).remove(stored.key, stored.length - 1, sums)
+    await raw.incr(f"satmeter:{{p{partition_of(SES):04d}}}:epoch")
+    assert not await RedisArchive(raw).remove(stored.key, stored.length, sums), "its total is being counted"
+    assert await raw.exists(JOURNAL) == 1
+
+
+async def test_a_run_that_was_cut_off_is_made_good_by_the_next(world: World, tmp_path: Path) -> None:
+    """Once before anything was deleted, with the line on disk, and once in the middle of a line."""
+    file = tmp_path / "archive.jsonl"
+    async with world.serving() as (_, router):
+        created = await opened(router)
+        world.lightning.pay(created.deposit_invoice.payment_hash)
+        await _close(router)
+
+    class Dies(RedisArchive):
+        async def remove(self, *args: Any) -> bool:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        await Archiver(AuditStore(world.redis), Dies(world.redis), world.host()._behaviours, LATER_MS).run(file)
+    assert (await _audit(world, file)).differences == []
+    with file.open("ab") as half:
+        half.write(b'{"actor_id":"ses_')
+    assert len(list(read_archive(file))) == 1
+    assert await _archive(world, file) == 1
+    assert len(list(read_archive(file))) == 2
+    assert (await _audit(world, file)).differences == []
+
+
+async def test_an_archive_that_was_tampered_with_is_found(world: World, tmp_path: Path) -> None:
+    file = tmp_path / "archive.jsonl"
+    async with world.serving() as (_, router):
+        created = await opened(router)
+        world.lightning.pay(created.deposit_invoice.payment_hash)
+        await _close(router)
+    await _archive(world, file)
+    text = file.read_bytes()
+    file.write_bytes(text.replace(b'"amount_msat":10000000', b'"amount_msat":10000001', 1))
+    assert (await _audit(world, file)).difference_count > 0
+    file.write_bytes(b"nonsense\n" + text)
+    with pytest.raises(ArchiveError, match="line 1"):
+        await _audit(world, file)
