@@ -12,8 +12,9 @@ from typing import Final, Protocol
 import structlog
 from msgspec.structs import replace
 
-from .domain.errors import Refusal, RefusedError, behind, in_doubt, unavailable
+from .domain.errors import Refusal, RefusedError, behind, unavailable
 from .domain.session_api import Ask
+from .doubt import lost, of_resent
 from .messages import Answer, Call, Cancel, NotOwner, Ping, Pong, WireCommand, WireReply
 from .outgoing import Outgoing
 from .ports import TransientError
@@ -227,7 +228,7 @@ class Lane:
 
     def _refuse(self, pendings: Sequence[Pending]) -> None:
         for pending in pendings:
-            self._dispatch(Answer(pending.call.call_id, in_doubt()))
+            self._dispatch(Answer(pending.call.call_id, lost(pending.call.command)))
 
 
 class Router:
@@ -251,18 +252,22 @@ class Router:
         deadline_s = loop.time() + _PATIENCE_S
         resent = begun = False
         while True:
-            lane = await self._lane_of(actor_id, deadline_s)
-            pending = lane.open(actor_id, command, resent=resent)
+            try:
+                lane = await self._lane_of(actor_id, deadline_s)
+                pending = lane.open(actor_id, command, resent=resent)
+            except RefusedError as error:
+                raise RefusedError(of_resent(error.refusal, command) if resent else error.refusal) from None
             try:
                 while True:
                     answer = await pending.next()
                     if isinstance(answer.reply, NotOwner):
                         # The beginning of an answer can't be taken back, and a second one must not be paid for.
                         if loop.time() >= deadline_s or (begun and isinstance(command, Ask)):
-                            raise RefusedError(in_doubt())
+                            raise RefusedError(lost(command))
                         break
                     if isinstance(answer.reply, Refusal):
-                        raise RefusedError(answer.reply)
+                        again = pending.call.resent
+                        raise RefusedError(of_resent(answer.reply, command) if again else answer.reply)
                     begun = True
                     yield answer.reply
                     if answer.last:

@@ -40,6 +40,8 @@ class Whereabouts:
         """Reads the owners anew. Raises `TransientError`."""
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
+            # When all who waited have given up, its error is nobody's, and no defect that had to be told.
+            self._looking.add_done_callback(lambda look: look.cancelled() or look.exception())
         # Shielded: a caller that gives up must not end the look for those who wait with it.
         await asyncio.shield(self._looking)
 

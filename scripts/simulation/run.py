@@ -59,7 +59,9 @@ def run(seed: int, steps: Sequence[Step], faults: Collection[Fault]) -> Outcome:
 def _defect(world: World, context: dict[str, Any]) -> None:
     error = context.get("exception")
     if not world.calm_down and not isinstance(error, RefusedError | LeftError):
-        world.violate(f"an error that nobody takes: {context.get('message')} {error!r}")
+        whose = getattr(context.get("future"), "get_coro", lambda: None)()
+        name = getattr(whose, "__qualname__", "unknown")
+        world.violate(f"an error that nobody takes: {context.get('message')} in {name}: {error!r}")
 
 
 class _Run:

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 import pytest
 from msgspec.structs import replace
 
-from satmeter.actors.domain.errors import Code, Refusal, RefusedError
+from satmeter.actors.domain.errors import Code, Refusal, RefusedError, unavailable
 from satmeter.actors.domain.job import GetJob
-from satmeter.actors.messages import Answer, Call, Cancel, NotOwner, Ping, Pong, WireReply
+from satmeter.actors.messages import Answer, Call, Cancel, NotOwner, Ping, Pong, WireCommand, WireReply
 from satmeter.actors.placement import PARTITIONS, owned_by, owner_of, partition_of
 from satmeter.actors.router import LinkError, Router
+from tests.host_sessions import SES, ask
 
 NOT_FOUND = Refusal(Code.NOT_FOUND, "no")
 
@@ -145,6 +146,48 @@ async def test_a_host_that_stays_away_is_answered_as_unavailable(monkeypatch: py
         await router.call("job_1", GetJob())
     assert refused.value.refusal.code is Code.UNAVAILABLE
     assert refused.value.refusal.retry_after_s
+    await router.close()
+
+
+async def test_what_was_sent_before_is_in_doubt_when_the_second_host_refuses_it() -> None:
+    """The first one may have charged for it; that nothing was charged is true only of the second."""
+    host = FakeHost()
+    router = router_to(host)
+    asking = asyncio.create_task(router.call(SES, ask()))
+    (first,) = await host.calls(1)
+    host.answer(first.call_id, NotOwner())
+    _, second = await host.calls(2)
+    host.answer(second.call_id, unavailable("The store"))
+    with pytest.raises(RefusedError) as refused:
+        await asking
+    assert "not known what it has done" in refused.value.refusal.message
+    assert refused.value.refusal.code is Code.UNAVAILABLE and refused.value.refusal.retry_after_s
+    looking = asyncio.create_task(router.call("job_1", GetJob()))
+    first = (await host.calls(3))[-1]
+    host.answer(first.call_id, NotOwner())
+    second = (await host.calls(4))[-1]
+    host.answer(second.call_id, unavailable("The store"))
+    with pytest.raises(RefusedError) as refused:
+        await looking
+    assert "nothing was charged" in refused.value.refusal.message
+    await router.close()
+
+
+@pytest.mark.parametrize(
+    ("command", "told"), [(ask(), "not known what it has done"), (GetJob(), "nothing was charged")]
+)
+async def test_only_what_may_cost_is_in_doubt_when_its_host_is_lost(
+    monkeypatch: pytest.MonkeyPatch, command: WireCommand, told: str
+) -> None:
+    monkeypatch.setattr("satmeter.actors.router._PATIENCE_S", 0.05)
+    host = FakeHost()
+    router = router_to(host)
+    asking = asyncio.create_task(router.call(SES, command))
+    await host.calls(1)
+    host.die()
+    with pytest.raises(RefusedError) as refused:
+        await asking
+    assert told in refused.value.refusal.message
     await router.close()
 
 

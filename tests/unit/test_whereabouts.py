@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Mapping, Sequence
 
 import pytest
@@ -100,3 +101,21 @@ async def test_a_look_of_which_everybody_has_lost_interest_ends_in_peace() -> No
     owners.gate.open()
     with pytest.raises(TransientError):
         await whereabouts.look()
+
+
+async def test_a_look_that_fails_when_nobody_waits_any_more_is_no_defect() -> None:
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    owners = Owners()
+    owners.gate.close()
+    owners.fault = TransientError("away")
+    whereabouts = Whereabouts(owners.read)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await whereabouts.look()
+    owners.gate.open()
+    while whereabouts._looking is not None:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    gc.collect()
+    assert told == []
