@@ -149,6 +149,7 @@ def build_dedicated_host(
         parts.journal,
         solos,
         build_host(host_id, settings, parts, ask_price),
+        build_behaviours(settings),
         rooms_max=settings.dedicated_max,
         passivate_after_s=settings.passivate_after_s,
         now_ms=now_ms,

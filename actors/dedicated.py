@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 
+from .domain.behaviour import Behaviour, BooksError, UnknownEventError
 from .domain.errors import RefusedError, behind, not_found, unavailable
 from .domain.job import CreateJob
+from .domain.money import MoneyError
 from .domain.session_api import OpenSession
+from .glancing import glance
 from .host import ActorHost
 from .inbox import AnyReply, Caller
 from .messages import Answer, Call, Cancel, NotOwner
@@ -61,6 +64,7 @@ class DedicatedHost:
         journal: Journal,
         solos: Solos,
         shared: ActorHost,
+        behaviours: Mapping[str, Behaviour[Any]],
         *,
         rooms_max: int,
         passivate_after_s: float = 60.0,
@@ -69,6 +73,8 @@ class DedicatedHost:
         self._journal = journal
         self._solos = solos
         self._shared = shared
+        self._behaviours = behaviours
+        self._now_ms = now_ms
         self._rooms_max = rooms_max
         self._passivate_after_s = passivate_after_s
         self.partitions = Partitions(
@@ -138,15 +144,15 @@ class DedicatedHost:
         caller.on_cancel = partial(_cancel, task)
 
     async def _pass_on(self, call: Call, caller: Caller) -> None:
-        """Has the actor's process answer a call."""
+        """Has the actor's process answer a call, if it must be one."""
         if call.actor_id not in self._rooms:
             try:
-                exists = isinstance(call.command, _CREATING) or await self._exists(call.actor_id)
+                reply = await self._without_process(call)
             except TransientError:
                 caller.answer(unavailable("The store"))
                 return
-            if not exists:
-                caller.answer(not_found("id"))
+            if reply is not None:
+                caller.answer(reply)
                 return
         if partition_of(call.actor_id) not in self.partitions:
             caller.answer(NotOwner())
@@ -156,10 +162,20 @@ class DedicatedHost:
             with room.visit(caller):
                 await self._ask(room, call, caller)
 
-    async def _exists(self, actor_id: str) -> bool:
-        """Whether there is such an actor: made-up ids must not start processes. Raises `TransientError`."""
-        stored = await self._journal.load(partition_of(actor_id), actor_id)
-        return bool(stored.snapshot or stored.events)
+    async def _without_process(self, call: Call) -> AnyReply | None:
+        """The answer to what is only looked at, or does not exist; None for what needs a process.
+
+        Made-up ids must not start processes, nor must a treasury that began anew and tells all payments again. Raises
+        `TransientError`.
+        """
+        stored = await self._journal.load(partition_of(call.actor_id), call.actor_id)
+        if not stored.snapshot and not stored.events:
+            return None if isinstance(call.command, _CREATING) else not_found("id")
+        behaviour = self._behaviours[call.actor_id.partition("_")[0]]
+        try:
+            return glance(behaviour, call.actor_id, stored, call.command, self._now_ms())
+        except (UnknownEventError, BooksError, MoneyError):
+            return None  # Its process says what is the matter.
 
     async def _ask(self, room: Room, call: Call, caller: Caller) -> None:
         try:

@@ -157,20 +157,22 @@ class World:
         effects = Effects(
             self.lightning, self.model, FixedPrices(BTC), self.limits, invoices, pause=self.pause, now_ms=self.now_ms
         )
-        behaviours: dict[str, Behaviour[Any]] = {
-            "job": JobBehaviour(self.job_terms),
-            "ses": SessionBehaviour(self.session_terms),
-            "demo": DemoBehaviour("haiku"),
-        }
         return ActorHost(
             host_id,
             self.journal,
             effects,
-            behaviours,
+            self._behaviours(),
             passivate_after_s=passivate_after_s,
             now_ms=self.now_ms,
             only=only,
         )
+
+    def _behaviours(self) -> dict[str, Behaviour[Any]]:
+        return {
+            "job": JobBehaviour(self.job_terms),
+            "ses": SessionBehaviour(self.session_terms),
+            "demo": DemoBehaviour("haiku"),
+        }
 
     def dedicated_host(self, passivate_after_s: float = 60.0, rooms_max: int = 8) -> DedicatedHost:
         """One that gives each actor a host of its own."""
@@ -179,6 +181,7 @@ class World:
             self.journal,
             LocalSolos(self, passivate_after_s),
             self.host(passivate_after_s),
+            self._behaviours(),
             rooms_max=rooms_max,
             passivate_after_s=passivate_after_s,
             now_ms=self.now_ms,

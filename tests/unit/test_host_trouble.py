@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 import pytest
 from redis.asyncio import Redis
 
-from satmeter.actors.domain.errors import Code, RefusedError
-from satmeter.actors.domain.job import GetJob
 from satmeter.actors.domain.session_api import GetSession, SessionView
 from satmeter.actors.local import LocalLink
 from satmeter.actors.messages import Call, NotOwner
@@ -19,7 +17,6 @@ from satmeter.actors.router import Router
 from tests.fleets import Fleet
 from tests.host_sessions import GRANT, SES, opened
 from tests.hosts import LossyJournal, World, until
-from tests.unit.test_router import FakeHost
 
 PAIR = ("host-0", "host-1")
 
@@ -119,27 +116,6 @@ async def test_a_plan_that_changes_while_owners_are_looked_up_does_not_make_a_ho
 
     await until(settled)
     await fleet.close()
-
-
-async def test_who_is_refused_after_a_host_was_lost_is_not_told_that_nothing_was_charged(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("satmeter.actors.router._PATIENCE_S", 0.0)
-    host = FakeHost()
-
-    async def owners(partitions: Sequence[int]) -> Mapping[int, str]:
-        return dict.fromkeys(partitions, "host-0")
-
-    router = Router(owners, {"host-0": host}.__getitem__)
-    await router._whereabouts.look()
-    call = asyncio.create_task(router.call("job_a", GetJob()))
-    await host.calls(1)
-    host.die()
-    with pytest.raises(RefusedError) as refused:
-        await call
-    assert refused.value.refusal.code is Code.UNAVAILABLE
-    assert "nothing was charged" not in refused.value.refusal.message
-    await router.close()
 
 
 async def _waits(journal: SlowJournal, count: int = 1) -> bool:
