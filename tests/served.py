@@ -177,7 +177,7 @@ class MessagesApi:
 
     def wait_for_request(self, number: int) -> None:
         """Returns once so many requests have come in all."""
-        wait_until(lambda: self.requests >= number, 20, f"request {number} to the model")
+        wait_until(lambda: self.requests >= number, 60, f"request {number} to the model")
 
     def close(self) -> None:
         """Ends the server."""

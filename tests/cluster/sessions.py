@@ -47,6 +47,19 @@ class Client:
         """A request that is answered."""
         return self._good(self.post("request", {"request": request, **more}, key))
 
+    def ask_until_answered(self, request: str, key: str) -> dict[str, Any]:
+        """A request that is repeated under its key for as long as the server says that it is away."""
+        answers: list[httpx.Response] = []
+
+        def answered() -> bool:
+            answers.append(self.post("request", {"request": request}, key))
+            if answers[-1].status_code == 503:
+                assert "retry-after" in answers[-1].headers
+            return answers[-1].status_code != 503
+
+        wait_until(answered, 60, "the request is not answered")
+        return self._good(answers[-1])
+
     @contextmanager
     def stream(self, request: str, **more: Any) -> Iterator[Iterator[tuple[str, dict[str, Any]]]]:
         """A request's events, none for one that the balance does not cover. Leaving the block is leaving the server."""
