@@ -154,7 +154,9 @@ class Settings(BaseSettings):
         "BTC_PRICE_USD_FALLBACK", Decimal(100_000), "USD for one bitcoin when no fetched price is fresh enough.", gt=0
     )
 
-    margin_pct: Decimal = _var("SATMETER_MARGIN_PCT", Decimal(40), "Percent on top of cost.", ge=0, le=10_000)
+    margin_pct: Decimal = _var(
+        "SATMETER_MARGIN_PCT", Decimal(40), "Percent on top of cost.", ge=0, le=10_000, decimal_places=6
+    )
     infra_usd_per_month: Decimal = _var(
         "SATMETER_INFRA_USD_PER_MONTH", Decimal(50), "Infrastructure cost of a month.", ge=0
     )

@@ -100,7 +100,8 @@ class JobCreated(Wire):
 class PricingBreakdown(Wire):
     """How the work's price came about.
 
-    `amountSats = max(1, ceil((modelCostUsd + infraCostUsd) * (1 + marginPct/100) / btcPriceUsd * 1e8))`.
+    `amountSats = max(1, ceil((modelCostUsd + infraCostUsd) * (1 + marginPct/100) / btcPriceUsd * 1e8))`. It binds the
+    server: the work invoice's description ends in `sha256:` and the digest, in hex, of this object by RFC 8785.
     """
 
     model: str

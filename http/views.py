@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -13,6 +12,8 @@ from starlette.responses import Response
 from ..actors.domain import invoices, job, payouts, pricing
 from ..actors.domain.job import JobState, JobView
 from ..actors.domain.money import usd_text
+from ..actors.domain.quotes import quoted
+from ..actors.domain.times import timestamp
 from . import schemas
 
 _PAYOUT_FAILED: Final = "The last payout failed for certain, and what it was for is owed again: send another invoice."
@@ -38,12 +39,6 @@ def head_only(media_type: str) -> Response:
     return response
 
 
-def timestamp(at_ms: int) -> str:
-    """A time in RFC 3339, in UTC."""
-    seconds, milliseconds = divmod(at_ms, 1_000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{milliseconds:03d}Z"
-
-
 def job_created(view: JobView) -> schemas.JobCreated:
     """The answer to whoever made the job. It stays the same whatever became of the job since."""
     notice = (
@@ -60,6 +55,7 @@ def job_created(view: JobView) -> schemas.JobCreated:
 
 def job_status(view: JobView) -> schemas.JobStatus:
     """The job for its client."""
+    breakdown = view.breakdown
     return schemas.JobStatus(
         job_id=view.job_id,
         state=view.state,
@@ -67,7 +63,7 @@ def job_status(view: JobView) -> schemas.JobStatus:
         updated_at=timestamp(view.updated_at_ms),
         eval_invoice=invoice(view.eval_invoice),
         work_invoice=invoice(view.work_invoice) if view.work_invoice is not None else None,
-        pricing_breakdown=_breakdown(view.breakdown) if view.breakdown is not None else None,
+        pricing_breakdown=None if breakdown is None else schemas.PricingBreakdown.model_validate(quoted(breakdown)),
         reason=view.reason if view.state is JobState.REJECTED else None,
         result=view.result,
         error_message=view.error_message if view.state is JobState.FAILED else None,
@@ -83,22 +79,6 @@ def invoice(shown: invoices.Invoice) -> schemas.Invoice:
         payment_hash=shown.payment_hash,
         amount_sats=shown.amount_sats,
         expires_at=timestamp(shown.expires_at_ms),
-    )
-
-
-def _breakdown(breakdown: pricing.PricingBreakdown) -> schemas.PricingBreakdown:
-    return schemas.PricingBreakdown(
-        model=breakdown.model,
-        estimated_input_tokens=breakdown.estimated_input_tokens,
-        estimated_output_tokens=breakdown.estimated_output_tokens,
-        model_cost_usd=usd_text(breakdown.model_cost_usd),
-        infra_cost_usd=usd_text(breakdown.infra_cost_usd),
-        estimated_cost_usd=usd_text(breakdown.estimated_cost_usd),
-        margin_pct=breakdown.margin_pct,
-        btc_price_usd=usd_text(breakdown.btc_price.usd),
-        btc_price_source=breakdown.btc_price.origin,
-        btc_price_at=timestamp(breakdown.btc_price.at_ms),
-        amount_sats=breakdown.amount_sats,
     )
 
 

@@ -6,8 +6,9 @@ from ..actors.domain import session_api
 from ..actors.domain.invoices import Invoice
 from ..actors.domain.session import SessionState
 from ..actors.domain.session_api import SessionCreated, SessionView
+from ..actors.domain.times import timestamp
 from . import schemas_sessions as schemas
-from .views import invoice, refund, timestamp
+from .views import invoice, refund
 
 
 def session_opened(created: SessionCreated, macaroon: str) -> schemas.SessionOpened:

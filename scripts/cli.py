@@ -17,7 +17,7 @@ from rich.table import Table
 from ..config.ray_environment import prepare_ray
 from ..config.rules import Problem, parts, problems
 from ..config.settings import Settings
-from . import load_cli, macaroon_cli, simulate
+from . import load_cli, macaroon_cli, receipt_cli, simulate
 
 main = typer.Typer(
     help="Sells AI compute for Bitcoin Lightning sats. Every setting is an environment variable, see the README.",
@@ -26,6 +26,7 @@ main = typer.Typer(
     pretty_exceptions_enable=False,
 )
 main.add_typer(macaroon_cli.app, name="macaroon")
+main.add_typer(receipt_cli.app, name="receipt")
 
 
 @main.command()

@@ -11,7 +11,7 @@ from .behaviour import BooksError, Command, Event, Once, Reply
 from .invoices import Invoice
 from .money import ZERO, Msat, total
 from .payouts import OwingBooks, PayoutEvent, PayoutTarget, Refunds, RefundView, refund_view
-from .pricing import PricingBreakdown, Size, Usage
+from .pricing import PricingBreakdown, Size, Tariff, Usage
 
 
 class JobState(StrEnum):
@@ -113,6 +113,7 @@ class Job(msgspec.Struct, frozen=True):
     step: Step | None = None
     size: Size | None = None
     breakdown: PricingBreakdown | None = None
+    tariff: Tariff | None = None
     work_invoice: Invoice | None = None
     work_paid_msat: Msat = ZERO
     reason: str | None = None
@@ -156,13 +157,18 @@ class AttemptFailed(Event, frozen=True, tag="attempt_failed"):
 
 
 class JobAccepted(Event, frozen=True, tag="job_accepted"):
-    """The evaluation accepted the request, and the work has a price."""
+    """The evaluation accepted the request, and the work has a price.
+
+    `tariff`: what the work is charged at, whatever the prices are when it is done; None in journals of format 1, whose
+    work is charged at those.
+    """
 
     size: Size
     reason: str
     model: str
     usage: Usage | None
     breakdown: PricingBreakdown
+    tariff: Tariff | None = None
 
 
 class JobRejected(Event, frozen=True, tag="job_rejected"):

@@ -8,47 +8,43 @@ from typing import Final
 
 import msgspec
 
+from . import job_payments as payments
 from . import job_refund, paying_out
 from .answers import Completion, PricedEvaluation
 from .behaviour import NOTHING, Command, Decision, Done, Event, Failed, Intent, NoHistory, TakeUp, Wake
 from .codec import JournalCodec
 from .errors import idempotency_conflict, node_unavailable, not_found
-from .intents import Evaluate, IssueInvoice, LookUpInvoice, LookUpPayout, ReleaseUnpaid, SendPayout, Work
-from .invoices import Invoice, Settle, Settled, Settlement, SettleOutcome
+from .intents import Evaluate, IssueInvoice, LookUpInvoice, LookUpPayout, SendPayout, Work
+from .invoices import Invoice, Settle
 from .job import (
     FINAL_STATES,
     AttemptFailed,
     AttemptStarted,
     CreateJob,
-    EvalPaid,
     GetJob,
     Job,
     JobAccepted,
     JobCompleted,
     JobEvent,
-    JobExpired,
     JobFailed,
     JobOpened,
     JobRejected,
-    JobState,
     JobView,
     RefundJob,
     Step,
     StepKind,
     WatchJob,
     WorkInvoiceIssued,
-    WorkPaid,
     view,
 )
 from .job_fold import evolve
 from .money import ZERO, Msat
-from .pricing import Terms, Usage, charge_msat, quote
+from .pricing import Terms, Usage, charge_msat, quote, tariff_of
+from .quotes import quote_memo
 
 _CODEC: Final[JournalCodec[Event]] = JournalCodec(JobEvent)
 _SNAPSHOTS: Final[JournalCodec[Job]] = JournalCodec(Job)
 
-# A wallet may pay in the invoice's last second and the node learn of it a little later.
-_EXPIRY_GRACE_MS: Final = 1_000
 # The Idempotency-Key that made an unpaid job holds at least a day; after two nobody asks for it any more.
 KEEP_UNPAID_MS: Final = 48 * 3_600_000
 """How long after its last write, or its invoice's end, an unpaid job is gone from the store."""
@@ -99,7 +95,7 @@ class JobBehaviour(NoHistory):
             case WatchJob():
                 return Decision(watch=True)
             case Settle():
-                return _settle(actor_id, state, command, now_ms)
+                return payments.settle(actor_id, state, command, now_ms)
             case Wake():
                 return _wake(state, now_ms)
             case TakeUp():
@@ -115,7 +111,7 @@ class JobBehaviour(NoHistory):
             case Done(intent=SendPayout() | LookUpPayout()) | Failed(intent=SendPayout() | LookUpPayout()):
                 return job_refund.paid_out(job_id, job, command, now_ms)
             case Done(intent=LookUpInvoice(payment_hash=payment_hash)):
-                return _looked_up(job_id, job, payment_hash, command.result, now_ms)
+                return payments.looked_up(job_id, job, payment_hash, command.result, now_ms)
             case Done():
                 return self._step_done(job, command, now_ms)
             case Failed():
@@ -179,11 +175,14 @@ class JobBehaviour(NoHistory):
             return Decision(events=(JobRejected(at_ms=now_ms, reason=verdict.reason, model=model, usage=usage),))
         terms = self._job_terms
         breakdown = quote(terms.terms, terms.work_model, verdict.size, job.request, priced.btc_price)
-        return Decision((JobAccepted(now_ms, verdict.size, verdict.reason, model, usage, breakdown),))
+        tariff = tariff_of(terms.terms, terms.work_model)
+        return Decision((JobAccepted(now_ms, verdict.size, verdict.reason, model, usage, breakdown, tariff),))
 
     def _completed(self, job: Job, completion: Completion, now_ms: int) -> Decision:
         assert job.breakdown is not None
-        breakdown, terms = job.breakdown, self._job_terms.terms
+        breakdown = job.breakdown
+        # The quote binds: prices that changed since are for others.
+        terms = self._job_terms.terms if job.tariff is None else job.tariff.terms
         # Unreadable usage costs the estimate: at zero, every answer that can't be parsed would be free.
         usage = completion.usage or Usage(breakdown.estimated_input_tokens, breakdown.estimated_output_tokens)
         price = charge_msat(terms, breakdown.model, usage, breakdown.btc_price)
@@ -243,7 +242,7 @@ class JobBehaviour(NoHistory):
         return IssueInvoice(
             key=_key(step),
             amount_sats=job.breakdown.amount_sats,
-            memo=f"Satmeter: work by {job.breakdown.model}",
+            memo=quote_memo(job.breakdown),
             expiry_s=self._job_terms.invoice_expiry_s,
             actor_id=job_id,
         )
@@ -258,9 +257,9 @@ class JobBehaviour(NoHistory):
 
     def due_ms(self, state: Job) -> int | None:
         """The expiry of the invoice that is waited for, or the next attempt, or now for one that is under way."""
-        invoice = _awaited_invoice(state)
+        invoice = payments.awaited_invoice(state)
         if invoice is not None:
-            return invoice.expires_at_ms + _EXPIRY_GRACE_MS
+            return invoice.expires_at_ms + payments.EXPIRY_GRACE_MS
         if state.refunds.under_way is not None:
             return state.updated_at_ms
         if state.step is None:
@@ -305,15 +304,9 @@ def _next_attempt(step: Step, now_ms: int) -> AttemptStarted:
     return AttemptStarted(at_ms=now_ms, step=step.kind, attempt=step.attempt + 1)
 
 
-def _awaited_invoice(job: Job) -> Invoice | None:
-    if job.state is JobState.AWAITING_EVAL_PAYMENT:
-        return job.eval_invoice
-    return job.work_invoice if job.state is JobState.AWAITING_WORK_PAYMENT else None
-
-
 def _wake(job: Job, now_ms: int) -> Decision:
-    invoice = _awaited_invoice(job)
-    if invoice is not None and now_ms >= invoice.expires_at_ms + _EXPIRY_GRACE_MS:
+    invoice = payments.awaited_invoice(job)
+    if invoice is not None and now_ms >= invoice.expires_at_ms + payments.EXPIRY_GRACE_MS:
         # The node has the last word: it may have been paid while nobody here was listening.
         look_up = LookUpInvoice(key=f"look_up:{invoice.payment_hash}", payment_hash=invoice.payment_hash)
         return Decision(intents=(look_up,))
@@ -321,30 +314,3 @@ def _wake(job: Job, now_ms: int) -> Decision:
     if step is not None and step.retry_at_ms is not None and now_ms >= step.retry_at_ms:
         return Decision(events=(_next_attempt(step, now_ms),))
     return NOTHING
-
-
-def _looked_up(job_id: str, job: Job, payment_hash: str, settlement: Settlement | None, now_ms: int) -> Decision:
-    invoice = _awaited_invoice(job)
-    if invoice is None or invoice.payment_hash != payment_hash:
-        return NOTHING
-    if settlement is None:
-        return Decision(events=(JobExpired(at_ms=now_ms),))
-    return _settle(job_id, job, Settle(payment_hash, settlement.amount_msat), now_ms)
-
-
-def _settle(job_id: str, job: Job, settle: Settle, now_ms: int) -> Decision:
-    """Also an expired job honours a payment: the node says that the money is here."""
-    replayed = Decision(reply=Settled(SettleOutcome.REPLAYED))
-    applied = Settled(SettleOutcome.APPLIED)
-    payment_hash, amount = settle.payment_hash, settle.amount_msat
-    if payment_hash == job.eval_invoice.payment_hash:
-        if job.eval_paid:
-            return replayed
-        paid = EvalPaid(at_ms=now_ms, payment_hash=payment_hash, amount_msat=amount)
-        release = ReleaseUnpaid(key="release", client=job.client, actor_id=job_id)
-        return Decision((paid,), applied, intents=(release,))
-    if job.work_invoice is not None and payment_hash == job.work_invoice.payment_hash:
-        if job.work_paid_msat:
-            return replayed
-        return Decision((WorkPaid(at_ms=now_ms, payment_hash=payment_hash, amount_msat=amount),), applied)
-    return Decision(reply=not_found("invoice of this job"))

@@ -62,7 +62,7 @@ def _fold(job: Job, event: Event) -> Job:
             return replace(job, step=Step(event.step, event.attempt, event.retry_at_ms))
         case JobAccepted():
             step = Step(StepKind.INVOICE)
-            return replace(job, size=event.size, breakdown=event.breakdown, step=step)
+            return replace(job, size=event.size, breakdown=event.breakdown, tariff=event.tariff, step=step)
         case JobRejected():
             return _end(job, JobState.REJECTED, spent=_eval_fee(job), reason=event.reason)
         case WorkInvoiceIssued():

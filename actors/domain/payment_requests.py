@@ -46,6 +46,14 @@ def read_invoice(payment_request: str) -> ReadInvoice:
     return sane_invoice(text, payment_hash, amount_msat, expires_at_s, currency)
 
 
+def description_of(payment_request: str) -> str:
+    """What an invoice says it is for; empty where it says nothing. Raises `ValueError` for what is no invoice."""
+    try:
+        return decode(normalised(payment_request)).description or ""
+    except Exception as error:
+        raise ValueError(f"not a BOLT11 invoice: {type(error).__name__}") from None
+
+
 def sane_invoice(
     text: str, payment_hash: str, amount_msat: int | None, expires_at_s: int, currency: str
 ) -> ReadInvoice:

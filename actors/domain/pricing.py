@@ -125,6 +125,30 @@ class Terms(msgspec.Struct, frozen=True):
         return EXACT.multiply(cost_usd, EXACT.add(1, EXACT.divide(self.margin_pct, _PERCENT)))
 
 
+class Tariff(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The part of the operator's prices that one charge depends on, as it was in force: journals keep it.
+
+    `evaluator` is the model that judged the request, where that is charged as well.
+    """
+
+    model: ModelPrice
+    margin_pct: Decimal
+    infra_usd: Decimal
+    evaluator: ModelPrice | None = None
+
+    @property
+    def terms(self) -> Terms:
+        """Prices to compute with."""
+        prices = [self.model] if self.evaluator is None else [self.evaluator, self.model]
+        return Terms({price.model: price for price in prices}, {}, self.margin_pct, self.infra_usd)
+
+
+def tariff_of(terms: Terms, model: str, evaluator: str | None = None) -> Tariff:
+    """What these terms say of work by one model, and of having it judged by another."""
+    judge = None if evaluator is None else terms.models[evaluator]
+    return Tariff(terms.models[model], terms.margin_pct, terms.infra_usd, judge)
+
+
 class PriceOrigin(StrEnum):
     """Where a BTC price came from."""
 

@@ -19,6 +19,7 @@ from satmeter.actors.adapters.lnbits import LnbitsLightning
 from satmeter.actors.adapters.stub_node import KEY, URL, StubNode
 from satmeter.actors.domain.invoices import Invoice, Settlement
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.quotes import digest_in
 from satmeter.actors.ports import InvoiceOrder, PermanentError, TransientError
 from tests.hosts import until
 from tests.lnbits.fixtures import LNBITS_TIMEOUT_S
@@ -92,6 +93,15 @@ class LightningContract:
         assert decoded.description == "Satmeter: evaluation of a request"
         assert decoded.payment_secret is not None
         assert abs(invoice.expires_at_ms - (time.time_ns() // 1_000_000 + 700_000)) < _CLOCK_SLACK_MS
+
+    async def test_a_memo_that_commits_to_a_quote_is_signed_as_it_is(self, node: Node) -> None:
+        """As text, and not as its digest: whoever pays the invoice can read what it commits to."""
+        memo = f"Satmeter: work by {'m' * 200}, quote sha256:{'0a' * 32}"
+        invoice = await node.lightning.create_invoice(InvoiceOrder(9, memo, 600, ACTOR_ID))
+        decoded = bolt11.decode(invoice.payment_request)
+        assert decoded.description == memo
+        assert decoded.description_hash is None
+        assert digest_in(memo) == "0a" * 32
 
     async def test_an_unpaid_invoice_is_not_settled(self, node: Node) -> None:
         invoice = await node.lightning.create_invoice(order())

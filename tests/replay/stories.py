@@ -147,6 +147,16 @@ def job_work_unpaid() -> JobBench:
     return bench
 
 
+def job_charged_at_its_quote() -> JobBench:
+    """The prices of the quote are in the journal, and the work is charged at them."""
+    bench = JobBench()
+    bench.to_work_invoice()
+    bench.restart()
+    bench.pay_work()
+    bench.finish(completion())
+    return bench
+
+
 # Sessions
 
 
@@ -258,6 +268,7 @@ STORIES: dict[str, Callable[[], JobBench | SessionBench]] = {
         job_after_failed_attempts,
         job_failed_and_refunded_at_the_second_try,
         job_work_unpaid,
+        job_charged_at_its_quote,
         session_unpaid,
         session_with_requests,
         session_with_top_ups,
