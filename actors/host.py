@@ -283,9 +283,12 @@ class ActorHost:
 
     async def _tell(self, activation: Activation, caller: Caller, asked: History) -> None:
         """Reads the journal for a caller, beside the mailbox: a long one must not hold up anything else."""
-        behaviour, count = activation.behaviour, asked.limit + _HISTORY_SLACK
+        behaviour, place = activation.behaviour, (activation.partition, activation.actor_id)
         try:
-            data = await self._journal.history(activation.partition, activation.actor_id, asked.after, count)
+            if asked.holding is None:
+                data = await self._journal.history(*place, asked.after, asked.limit + _HISTORY_SLACK)
+            else:
+                data = await self._journal.search(*place, asked.holding, asked.limit)
         except TransientError:
             caller.answer(unavailable("The store"))
             return

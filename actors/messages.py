@@ -11,6 +11,7 @@ from .domain.demo import AskDemo, DemoAnswer
 from .domain.errors import Refusal
 from .domain.invoices import Settle, Settled
 from .domain.job import CreateJob, GetJob, JobView, RefundJob, WatchJob
+from .domain.receipts import GetJobReceipt, GetRequestReceipt, Receipt
 from .domain.session_api import (
     Ask,
     CloseSession,
@@ -38,10 +39,10 @@ class NotOwner(Reply, frozen=True, tag="not_owner"):
     """The host does not own the actor's partition (any more): the router must look again who does."""
 
 
-_SessionCommand = OpenSession | GetSession | TopUp | Ask | GetLedger | CloseSession
+_SessionCommand = OpenSession | GetSession | TopUp | Ask | GetLedger | GetRequestReceipt | CloseSession
 _SessionReply = SessionCreated | SessionView | TopUpInvoice | TextDelta | RequestAnswer | LedgerPage
-WireCommand = CreateJob | GetJob | WatchJob | RefundJob | _SessionCommand | AskDemo | Settle | Ping
-WireReply = JobView | _SessionReply | DemoAnswer | Settled | Pong | NotOwner | Refusal
+WireCommand = CreateJob | GetJob | WatchJob | GetJobReceipt | RefundJob | _SessionCommand | AskDemo | Settle | Ping
+WireReply = JobView | Receipt | _SessionReply | DemoAnswer | Settled | Pong | NotOwner | Refusal
 
 
 class Call(msgspec.Struct, frozen=True, tag="call"):

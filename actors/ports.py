@@ -264,6 +264,13 @@ class Journal(Protocol):
         """At most `count` events, beginning with the first whose `seq` is above `after`. Raises `TransientError`."""
         ...
 
+    async def search(self, partition: int, actor_id: str, text: str, count: int) -> Sequence[bytes]:
+        """The newest `count` events in which a text stands, the newest first. Raises `TransientError`.
+
+        It looks through the journal from its end, in the store, a bounded stretch at a time.
+        """
+        ...
+
     async def due(self, partitions: Sequence[int], before_ms: int) -> Sequence[Due]:
         """All actors of these partitions that are due before a time."""
         ...

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Lifespan
 from ..config.settings import Settings
 from . import operations_around as around
 from . import operations_jobs as of_jobs
+from . import operations_receipts as of_receipts
 from . import operations_sessions as of_sessions
 from .auth import Credentials
 from .client import Clients
@@ -30,6 +31,7 @@ from .openapi import build
 from .pages.docs import docs
 from .pages.home import home
 from .pricing import Pricing
+from .receipts import Receipts
 from .requests import Requests
 from .schemas_sessions import amount_within
 from .sessions import Sessions
@@ -50,6 +52,7 @@ def endpoints(front: Front, metrics: Metrics) -> Sequence[Endpoint]:
     amount = amount_within(settings.session_min_sats, settings.session_max_sats)
     jobs = Jobs(front, clients)
     sessions = Sessions(front, clients, credentials, amount)
+    receipts = Receipts(front, credentials)
     health = Health(front)
     stub_node = front.stub_node if not settings.production else None
     pages = Pages(settings, stub_node=stub_node is not None)
@@ -61,12 +64,20 @@ def endpoints(front: Front, metrics: Metrics) -> Sequence[Endpoint]:
         Endpoint("POST", "/jobs", jobs.create, of_jobs.CREATE_JOB),
         Endpoint("GET", "/jobs/{jobId}/events", jobs.events, of_jobs.WATCH_JOB),
         Endpoint("POST", "/jobs/{jobId}/refund", jobs.refund, of_jobs.REFUND_JOB),
+        Endpoint("GET", "/jobs/{jobId}/receipt", receipts.of_job, of_receipts.JOB_RECEIPT),
         Endpoint("POST", "/sessions", sessions.open, open_session),
         Endpoint("POST", "/sessions/{sessionId}/topup", sessions.top_up, top_up),
         Endpoint("GET", "/sessions/{sessionId}/ledger", sessions.ledger, of_sessions.SHOW_LEDGER),
         Endpoint("POST", "/sessions/{sessionId}/close", sessions.close, of_sessions.CLOSE),
+        Endpoint(
+            "GET",
+            "/sessions/{sessionId}/requests/{requestId}/receipt",
+            receipts.of_request,
+            of_receipts.REQUEST_RECEIPT,
+        ),
         Endpoint("GET", "/demo", Demo(front, clients).ask, around.DEMO),
         Endpoint("GET", "/pricing", Pricing(front).show, around.PRICING),
+        Endpoint("GET", "/.well-known/satmeter.json", receipts.well_known, of_receipts.WELL_KNOWN),
         Endpoint("GET", "/healthz", health.alive, around.HEALTH),
         Endpoint("GET", "/readyz", health.ready, around.READY),
         Endpoint("GET", "/metrics", metrics.show, around.METRICS),
@@ -78,6 +89,7 @@ def endpoints(front: Front, metrics: Metrics) -> Sequence[Endpoint]:
         dev = Dev(stub_node, settings.body_limit_bytes)
         table.append(Endpoint("POST", "/dev/stub/pay/{paymentHash}", dev.pay, around.PAY_STUB))
         table.append(Endpoint("POST", "/dev/stub/invoice", dev.invoice, around.MAKE_STUB_INVOICE))
+    receipts.describe(table)
     pages.describe(table)
     return table
 

@@ -8,7 +8,7 @@ from ..actors.domain.errors import Code
 from . import schemas, sse
 from .operations import BODY_ERRORS, JOBS, JSON, Answer, Operation, Parameter, idempotent, json_answer
 
-_JOB_ID: Final = Parameter(
+JOB_ID: Final = Parameter(
     "jobId", "path", "The job.", {"type": "string", "pattern": "^job_[A-Za-z0-9_-]{32}$"}, required=True
 )
 
@@ -35,7 +35,7 @@ SHOW_JOB: Final = Operation(
     summary="Look at a job",
     description="`awaiting_eval_payment → evaluating → awaiting_work_payment → executing → complete`; or `rejected` "
     "with its `reason`, `failed` with its `errorMessage`, `expired` when an invoice was not paid in time.",
-    parameters=(_JOB_ID,),
+    parameters=(JOB_ID,),
     answers=json_answer("The job as it is now.", schemas.JobStatus),
     errors=(Code.NOT_FOUND, Code.UNAVAILABLE),
 )
@@ -46,7 +46,7 @@ WATCH_JOB: Final = Operation(
     description="Server-sent events: `event: state`, whose data is the JobStatus, one now and one for each change. "
     "The stream ends after a final state; if it ends before, connect again. `event: error` carries an error.",
     parameters=(
-        _JOB_ID,
+        JOB_ID,
         Parameter(
             "Last-Event-ID",
             "header",
@@ -67,7 +67,7 @@ REFUND_JOB: Final = Operation(
     description="Pays what a job owes to an invoice of yours. Repeating it with the same invoice pays once; with "
     "another one it re-points a payout that failed for certain, never one that may still succeed.",
     body=schemas.RefundOrder,
-    parameters=(_JOB_ID, idempotent("the same payout and the same answer")),
+    parameters=(JOB_ID, idempotent("the same payout and the same answer")),
     answers=json_answer("The job. Its `refund` says how it ended.", schemas.JobStatus),
     errors=(
         *BODY_ERRORS,

@@ -9,10 +9,10 @@ from . import schemas_sessions as schemas
 from . import sse
 from .operations import BODY_ERRORS, JSON, SESSIONS, Answer, Operation, Parameter, idempotent, json_answer
 
-_SESSION_ID: Final = Parameter(
+SESSION_ID: Final = Parameter(
     "sessionId", "path", "The session.", {"type": "string", "pattern": "^ses_[A-Za-z0-9_-]{32}$"}, required=True
 )
-_CREDENTIAL_ERRORS: Final = (
+CREDENTIAL_ERRORS: Final = (
     Code.MISSING_CREDENTIAL,
     Code.INVALID_CREDENTIAL,
     Code.CAVEAT_VIOLATED,
@@ -38,11 +38,11 @@ TOP_UP: Final = Operation(
     description="Answers with a further invoice. Each payment also renews the session's time.",
     secured=True,
     body=schemas.Amount,
-    parameters=(_SESSION_ID, idempotent("the same invoice")),
+    parameters=(SESSION_ID, idempotent("the same invoice")),
     answers=json_answer("The invoice.", schemas.TopUpOpened, 201),
     errors=(
         *BODY_ERRORS,
-        *_CREDENTIAL_ERRORS,
+        *CREDENTIAL_ERRORS,
         Code.PAYMENT_REQUIRED,
         Code.IDEMPOTENCY_CONFLICT,
         Code.EXPIRED,
@@ -56,9 +56,9 @@ SHOW_SESSION: Final = Operation(
     summary="Look at a session",
     description="Its balance and where everything that was deposited is, and the invoices that can still be paid.",
     secured=True,
-    parameters=(_SESSION_ID,),
+    parameters=(SESSION_ID,),
     answers=json_answer("The session as it is now.", schemas.SessionStatus),
-    errors=_CREDENTIAL_ERRORS,
+    errors=CREDENTIAL_ERRORS,
 )
 ASK: Final = Operation(
     id="askInSession",
@@ -71,11 +71,11 @@ ASK: Final = Operation(
     "the model, and pays for what was used until then.",
     secured=True,
     body=schemas.NewRequest,
-    parameters=(_SESSION_ID, idempotent("one charge and the same answer")),
+    parameters=(SESSION_ID, idempotent("one charge and the same answer")),
     answers=(Answer(200, "The answer, or why it was rejected.", {JSON: schemas.RequestResult, sse.MEDIA_TYPE: None}),),
     errors=(
         *BODY_ERRORS,
-        *_CREDENTIAL_ERRORS,
+        *CREDENTIAL_ERRORS,
         Code.INSUFFICIENT_BALANCE,
         Code.PAYMENT_REQUIRED,
         Code.IDEMPOTENCY_CONFLICT,
@@ -93,7 +93,7 @@ SHOW_LEDGER: Final = Operation(
     "`seq` that you have.",
     secured=True,
     parameters=(
-        _SESSION_ID,
+        SESSION_ID,
         Parameter(
             "after", "query", "The last `seq` that you have.", {"type": "integer", "minimum": 0, "maximum": 10**15}
         ),
@@ -105,7 +105,7 @@ SHOW_LEDGER: Final = Operation(
         ),
     ),
     answers=json_answer("The entries.", schemas.Ledger),
-    errors=(Code.INVALID_REQUEST, *_CREDENTIAL_ERRORS),
+    errors=(Code.INVALID_REQUEST, *CREDENTIAL_ERRORS),
 )
 CLOSE: Final = Operation(
     id="closeSession",
@@ -117,11 +117,11 @@ CLOSE: Final = Operation(
     secured=True,
     body=schemas.CloseOrder,
     body_required=False,
-    parameters=(_SESSION_ID, idempotent("the same payout and the same answer")),
+    parameters=(SESSION_ID, idempotent("the same payout and the same answer")),
     answers=json_answer("The session. Its `refund` says what became of the payout.", schemas.SessionStatus),
     errors=(
         *BODY_ERRORS,
-        *_CREDENTIAL_ERRORS,
+        *CREDENTIAL_ERRORS,
         Code.WRONG_STATE,
         Code.IDEMPOTENCY_CONFLICT,
         Code.REFUND_PENDING,

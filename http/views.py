@@ -123,23 +123,24 @@ def model_rates(price: pricing.ModelPrice) -> schemas.ModelRates:
     """A model's prices."""
     long_prompt = price.long_prompt
     if long_prompt is None:
-        return schemas.ModelRates(model=price.model, rates=schemas.Rates(**_rates(price.rates)))
+        return schemas.ModelRates(model=price.model, rates=schemas.Rates(**rates(price.rates)))
     return schemas.ModelRates(
         model=price.model,
-        rates=schemas.Rates(**_rates(price.rates)),
+        rates=schemas.Rates(**rates(price.rates)),
         long_prompt_rates=schemas.LongPromptRates(
-            threshold_tokens=long_prompt.threshold_tokens, **_rates(long_prompt.rates)
+            threshold_tokens=long_prompt.threshold_tokens, **rates(long_prompt.rates)
         ),
     )
 
 
-def _rates(rates: pricing.Rates) -> dict[str, str]:
+def rates(of_model: pricing.Rates) -> dict[str, str]:
+    """The fields of `schemas.Rates`."""
     return {
-        "input": usd_text(rates.input),
-        "output": usd_text(rates.output),
-        "cache_read": usd_text(rates.cache_read),
-        "cache_write_5m": usd_text(rates.cache_write_5m),
-        "cache_write_1h": usd_text(rates.cache_write_1h),
+        "input": usd_text(of_model.input),
+        "output": usd_text(of_model.output),
+        "cache_read": usd_text(of_model.cache_read),
+        "cache_write_5m": usd_text(of_model.cache_write_5m),
+        "cache_write_1h": usd_text(of_model.cache_write_1h),
     }
 
 

@@ -49,6 +49,7 @@ async def serve_front(port: int, settings: Settings, parts: Parts, router: Route
         checks={"store": parts.journal.check},
         id_key=derive_key(settings, "ids"),
         macaroon_key=derive_key(settings, "macaroons"),
+        receipt_key=derive_key(settings, "receipts"),
     )
     app = create_app(front)
     server = _Server(

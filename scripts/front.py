@@ -106,6 +106,7 @@ def build_front(settings: Settings) -> tuple[Front, Any]:
         checks={"store": parts.journal.check, "actors": router.check, "lightning": parts.lightning.check},
         id_key=derive_key(settings, "ids"),
         macaroon_key=derive_key(settings, "macaroons"),
+        receipt_key=derive_key(settings, "receipts"),
     )
 
     async def close() -> None:

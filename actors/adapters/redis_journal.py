@@ -89,6 +89,20 @@ end
 return redis.call('LRANGE', KEYS[1], low, low + ARGV[2] - 1)
 """
 
+# A stretch of a journal from its end towards its beginning; the store does nothing else meanwhile.
+_SEARCH_STRETCH: Final = 500
+_SEARCH: Final = """
+local high = tonumber(ARGV[2])
+if high < 0 then high = redis.call('LLEN', KEYS[1]) end
+if high == 0 then return {0, {}} end
+local low = math.max(high - ARGV[3], 0)
+local events, found = redis.call('LRANGE', KEYS[1], low, high - 1), {}
+for i = #events, 1, -1 do
+  if string.find(events[i], ARGV[1], 1, true) then found[#found + 1] = events[i] end
+end
+return {low, found}
+"""
+
 _FORGET_DUE: Final = """
 local epoch = tonumber(redis.call('GET', KEYS[1]) or '0')
 if epoch ~= tonumber(ARGV[1]) then return {1, epoch} end
@@ -116,6 +130,7 @@ class RedisJournal:
         self._append = redis.register_script(_APPEND)
         self._load = redis.register_script(_LOAD)
         self._history = redis.register_script(_HISTORY)
+        self._search = redis.register_script(_SEARCH)
         self._forget = redis.register_script(_FORGET_DUE)
 
     async def claim(self, partitions: Sequence[int], host_id: str) -> Mapping[int, int]:
@@ -237,6 +252,14 @@ class RedisJournal:
             self._history(keys=[_key(partition, f"j:{actor_id}")], args=[after, count])
         )
         return events
+
+    async def search(self, partition: int, actor_id: str, text: str, count: int) -> Sequence[bytes]:
+        """The newest events in which a text stands (see `Journal`). Raises `TransientError`."""
+        keys, high, found = [_key(partition, f"j:{actor_id}")], -1, list[bytes]()
+        while high and len(found) < count:
+            high, more = await _guard(self._search(keys=keys, args=[text, high, _SEARCH_STRETCH]))
+            found += more
+        return found[:count]
 
     async def due(self, partitions: Sequence[int], before_ms: int) -> Sequence[Due]:
         """All that is due before a time. Raises `TransientError`."""

@@ -98,10 +98,16 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class History(msgspec.Struct, frozen=True):
-    """A stretch of the journal: events whose `seq` is above `after`, enough of them for `limit` entries."""
+    """A stretch of the journal: events whose `seq` is above `after`, enough of them for `limit` entries.
+
+    With `holding`, instead the newest `limit` events in whose JSON this text stands, the newest first. `context` is
+    what of the state telling them needs.
+    """
 
     after: int
     limit: int
+    holding: str | None = None
+    context: Any = None
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -171,7 +177,7 @@ class Behaviour(Protocol[StateT]):
         """Whether the view can't change any more by itself, so that watching ends."""
         ...
 
-    def history(self, events: Sequence[Event], asked: History) -> Reply:
+    def history(self, events: Sequence[Event], asked: History) -> Reply | Refusal:
         """What these events say to whoever asked for the stretch."""
         ...
 

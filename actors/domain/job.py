@@ -100,7 +100,10 @@ class CostLedger(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct, frozen=True):
-    """Everything about a job. `client` is a digest of who made it, for limits on unpaid invoices."""
+    """Everything about a job. `client` is a digest of who made it, for limits on unpaid invoices.
+
+    `finished_at_ms` is when it came to its final state, whatever was paid back since.
+    """
 
     request: str
     client: str
@@ -108,6 +111,7 @@ class Job(msgspec.Struct, frozen=True):
     created_at_ms: int
     updated_at_ms: int
     eval_invoice: Invoice
+    finished_at_ms: int | None = None
     eval_paid: bool = False
     books: JobBooks = JobBooks()
     step: Step | None = None

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from . import job_payments as payments
-from . import job_refund, paying_out
+from . import job_receipt, job_refund, paying_out
 from .answers import Completion, PricedEvaluation
 from .behaviour import NOTHING, Command, Decision, Done, Event, Failed, Intent, NoHistory, TakeUp, Wake
 from .codec import JournalCodec
@@ -41,6 +41,7 @@ from .job_fold import evolve
 from .money import ZERO, Msat
 from .pricing import Terms, Usage, charge_msat, quote, tariff_of
 from .quotes import quote_memo
+from .receipts import GetJobReceipt
 
 _CODEC: Final[JournalCodec[Event]] = JournalCodec(JobEvent)
 _SNAPSHOTS: Final[JournalCodec[Job]] = JournalCodec(Job)
@@ -92,6 +93,8 @@ class JobBehaviour(NoHistory):
         match command:
             case GetJob():
                 return Decision(reply=view(actor_id, state))
+            case GetJobReceipt():
+                return Decision(reply=job_receipt.receipt(actor_id, state))
             case WatchJob():
                 return Decision(watch=True)
             case Settle():

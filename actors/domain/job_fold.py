@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from . import paying_out
 from .behaviour import BooksError, Event
 from .job import (
+    FINAL_STATES,
     AttemptFailed,
     AttemptStarted,
     CostLedger,
@@ -36,7 +37,11 @@ def evolve(job: Job | None, event: Event) -> Job:
         return _opened(event)
     if job is None:
         raise BooksError(f"{type(event).__name__} before the job was opened")
-    return replace(_fold(job, event), updated_at_ms=event.at_ms)
+    after = replace(_fold(job, event), updated_at_ms=event.at_ms)
+    if (after.state in FINAL_STATES) is (job.state in FINAL_STATES):
+        return after
+    # An expired job may still be paid, and so go on.
+    return replace(after, finished_at_ms=event.at_ms if after.state in FINAL_STATES else None)
 
 
 def _opened(event: JobOpened) -> Job:

@@ -31,7 +31,7 @@ class Size(StrEnum):
     LARGE = "large"
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tokens as the provider counts them. `input_tokens` excludes both cache kinds.
 
     Source: Anthropic's Messages API, "usage" object; cache writes have two lifetimes with rates of their own.
@@ -71,18 +71,22 @@ class LongPrompt(msgspec.Struct, frozen=True):
     rates: Rates
 
 
-class ModelPrice(msgspec.Struct, frozen=True):
+class ModelPrice(msgspec.Struct, frozen=True, omit_defaults=True):
     """A model and what it costs."""
 
     model: str
     rates: Rates
     long_prompt: LongPrompt | None = None
 
+    def rates_for(self, usage: Usage) -> Rates:
+        """The rates that apply to this usage."""
+        if self.long_prompt is not None and usage.prompt_tokens > self.long_prompt.threshold_tokens:
+            return self.long_prompt.rates
+        return self.rates
+
     def cost_usd(self, usage: Usage) -> Decimal:
         """The provider's price of this usage, exact."""
-        rates = self.rates
-        if self.long_prompt is not None and usage.prompt_tokens > self.long_prompt.threshold_tokens:
-            rates = self.long_prompt.rates
+        rates = self.rates_for(usage)
         cost = EXACT.multiply(rates.input, usage.input_tokens)
         for rate, tokens in (
             (rates.output, usage.output_tokens),

@@ -14,7 +14,8 @@ from .behaviour import BooksError, Once
 from .invoices import Invoice
 from .money import ZERO, Msat, total
 from .payouts import LedgerEvent, OwingBooks, PayoutEvent, Refunds
-from .pricing import BtcPrice, Usage
+from .pricing import BtcPrice, Tariff, Usage
+from .receipts import ReceiptNote
 
 
 class SessionState(StrEnum):
@@ -67,7 +68,7 @@ class SessionBooks(OwingBooks, frozen=True):
         return replace(self, balance=ZERO, owed=self.owed + self.balance)
 
 
-class Hold(msgspec.Struct, frozen=True):
+class Hold(msgspec.Struct, frozen=True, omit_defaults=True):
     """A request under way. The amount covers `max_tokens`, and counts towards the spend limits in `counters`."""
 
     once: Once
@@ -94,6 +95,7 @@ class Session(msgspec.Struct, frozen=True):
 
     invoices: those that wallets still pay. lapsed: hashes of those that they don't, and that nobody paid so far.
     settled: hashes of those that were paid. counters: msat held or spent under each spend limit of a credential.
+    tariffs: the prices that anything was charged by, in the order of their first use.
     """
 
     client: str
@@ -111,6 +113,7 @@ class Session(msgspec.Struct, frozen=True):
     top_ups: Mapping[str, TopUpOrder] = {}
     holds: Mapping[str, Hold] = {}
     counters: Mapping[str, Msat] = {}
+    tariffs: tuple[Tariff, ...] = ()
     refunds: Refunds = Refunds()
 
     @property
@@ -192,7 +195,7 @@ class RequestFinished(LedgerEvent, frozen=True, kw_only=True, tag="request_finis
     """A request ended: `debit_msat` of its hold is charged, the rest is released.
 
     `refunded_msat`: what was released, when the session is over, so that it is owed at once. The usages are None where
-    that model was not asked, or nothing was counted.
+    that model was not asked, or nothing was counted. `receipt` is None in journals of format 1.
     """
 
     name: str
@@ -205,6 +208,7 @@ class RequestFinished(LedgerEvent, frozen=True, kw_only=True, tag="request_finis
     cost_usd: Decimal
     evaluation_usage: Usage | None = None
     work_usage: Usage | None = None
+    receipt: ReceiptNote | None = None
 
 
 class SessionClosed(LedgerEvent, frozen=True, kw_only=True, tag="session_closed"):

@@ -7,6 +7,7 @@ from typing import Final
 
 from . import paying_out
 from . import session_payments as payments
+from . import session_receipts as receipts
 from . import session_requests as requests
 from .behaviour import NOTHING, Command, Decision, Done, Event, Failed, History, Intent, Reply, TakeUp, Wake
 from .caveats import Action, Grant
@@ -16,6 +17,7 @@ from .intents import AnswerRequest, IssueInvoice, LookUpInvoice, LookUpPayout, S
 from .invoices import Settle
 from .money import ZERO, Msat
 from .payouts import LedgerEvent
+from .receipts import GetRequestReceipt, Receipt
 from .session import Session, SessionEvent, SessionExpired
 from .session_api import Ask, CloseSession, GetLedger, GetSession, LedgerPage, OpenSession, TopUp
 from .session_fold import evolve, follow
@@ -77,6 +79,8 @@ class SessionBehaviour:
         match command:
             case GetSession():
                 return Decision(reply=payments.view(session_id, session))
+            case GetRequestReceipt():
+                return receipts.receipt(session_id, session, command)
             case GetLedger(after=after, limit=limit):
                 return Decision(history=History(after, limit))
         return Decision(reply=not_found("command of a session"))
@@ -137,8 +141,10 @@ class SessionBehaviour:
         """Never: what is owed may be paid back at any time."""
         return False
 
-    def history(self, events: Sequence[Event], asked: History) -> LedgerPage:
-        """The ledger entries after number `asked.after`."""
+    def history(self, events: Sequence[Event], asked: History) -> LedgerPage | Receipt | Refusal:
+        """The ledger entries after number `asked.after`, or the receipt that was searched for."""
+        if asked.holding is not None:
+            return receipts.told(events, *asked.context)
         found = [entry for event in events for entry in entries(event) if entry.seq > asked.after]
         return LedgerPage(tuple(found[: asked.limit]))
 

@@ -79,7 +79,9 @@ def _fold(session: Session, event: LedgerEvent) -> Session:
         case HoldPlaced(hold=hold):
             return _hold(session, hold)
         case RequestFinished():
-            return _post(session, event.name, event.debit_msat, event.released_msat, event.refunded_msat)
+            charged = _post(session, event.name, event.debit_msat, event.released_msat, event.refunded_msat)
+            tariff = None if event.receipt is None else event.receipt.new_tariff
+            return charged if tariff is None else replace(charged, tariffs=(*session.tariffs, tariff))
         case HoldReleased():
             return _post(session, event.name, ZERO, event.released_msat, event.refunded_msat)
         case Deposited():

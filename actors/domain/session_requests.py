@@ -11,6 +11,8 @@ from .caveats import Action, violated
 from .errors import Code, Refusal, idempotency_conflict, model_failed
 from .intents import AnswerRequest
 from .money import ZERO, Msat
+from .pricing import tariff_of
+from .receipts import note
 from .session import Hold, HoldPlaced, HoldReleased, RequestFinished, Session, SessionState
 from .session_api import Ask, RequestAnswer, limits_of
 from .session_fold import follow, place
@@ -143,9 +145,13 @@ def ended(terms: SessionTerms, session: Session, command: Done | Failed, now_ms:
     if isinstance(command, Failed):
         return Decision(follow(session, released(session, hold, now_ms))[1], answers={_topic(hold): model_failed()})
     outcome = command.result
-    assert isinstance(outcome, RequestOutcome)
+    assert isinstance(outcome, RequestOutcome) and isinstance(command.intent, AnswerRequest)
     cost = actual_cost(terms, hold, outcome)
     rest = hold.amount_msat - cost.debit_msat
+    completion = outcome.completion
+    rejected = outcome.evaluation if outcome.ending is Ending.REJECTED else None
+    answered = rejected.verdict.reason if rejected else completion.text if completion else ""
+    tariff = tariff_of(terms.terms, hold.model, terms.eval_model if outcome.evaluation else None)
     event = place(
         session,
         RequestFinished(
@@ -160,10 +166,9 @@ def ended(terms: SessionTerms, session: Session, command: Done | Failed, now_ms:
             cost_usd=cost.cost_usd,
             evaluation_usage=evaluation_usage(terms, hold, outcome),
             work_usage=work_usage(terms, hold, outcome),
+            receipt=note(session.tariffs, tariff, command.intent.request.encode(), answered.encode()),
         ),
     )
-    completion = outcome.completion
-    rejected = outcome.evaluation if outcome.ending is Ending.REJECTED else None
     answer = RequestAnswer(
         request_id=hold.request_id,
         ending=outcome.ending,

@@ -131,6 +131,10 @@ class SimulatedJournal:
         """Events from the first whose `seq` is above `after`. Raises `TransientError`."""
         return await self._ask(partial(self._data.history, partition, actor_id, after, count))
 
+    async def search(self, partition: int, actor_id: str, text: str, count: int) -> Sequence[bytes]:
+        """The newest events in which a text stands. Raises `TransientError`."""
+        return await self._ask(partial(self._data.search, partition, actor_id, text, count))
+
     async def due(self, partitions: Sequence[int], before_ms: int) -> Sequence[Due]:
         """All that is due before a time. Raises `TransientError`."""
         return await self._ask(partial(self._data.due, list(partitions), before_ms))

@@ -115,6 +115,11 @@ class StoreData:
                 low = middle + 1
         return actor.events[low : low + count]
 
+    def search(self, partition: int, actor_id: str, text: str, count: int) -> Sequence[bytes]:
+        """See `Journal.search`."""
+        actor = self._actor(partition, actor_id) or _Actor()
+        return [event for event in reversed(actor.events) if text.encode() in event][:count]
+
     def due(self, partitions: Sequence[int], before_ms: int) -> Sequence[Due]:
         """See `Journal.due`."""
         return [

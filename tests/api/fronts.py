@@ -31,6 +31,7 @@ from tests.jobs import BTC
 CLIENT = "198.51.100.7"
 ID_KEY = b"a key of a test"
 MACAROON_KEY = b"another key of a test, of 32 bytes"
+RECEIPT_KEY = b"a third key of a test"
 Json = dict[str, Any]
 
 
@@ -126,6 +127,7 @@ def make_front(world: World, router: Router, **settings: Any) -> Front:
         checks={"store": reachable, "actors": reachable, "lightning": reachable},
         id_key=ID_KEY,
         macaroon_key=MACAROON_KEY,
+        receipt_key=RECEIPT_KEY,
         now_ms=world.now_ms,
     )
 

@@ -192,6 +192,19 @@ def session_with_requests() -> SessionBench:
     return bench
 
 
+def session_with_receipts() -> SessionBench:
+    """Charges of two prices, kept for receipts: one used once, one used again, of an answer and of a rejection."""
+    bench = SessionBench()
+    bench.fund(1_000)
+    bench.send(ask("a"))
+    bench.answer(completed(), "a")
+    bench.send(ask("b", model="haiku"))
+    bench.answer(completed(), "b")
+    bench.send(ask("c"))
+    bench.answer(rejected(), "c")
+    return bench
+
+
 def session_with_top_ups() -> SessionBench:
     """Top-ups that are paid, can't be made, lapse, and are paid after all."""
     bench = SessionBench()
@@ -271,6 +284,7 @@ STORIES: dict[str, Callable[[], JobBench | SessionBench]] = {
         job_charged_at_its_quote,
         session_unpaid,
         session_with_requests,
+        session_with_receipts,
         session_with_top_ups,
         session_closed_and_refunded,
         session_closed_with_its_payout_under_way,
