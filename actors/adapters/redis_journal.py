@@ -89,8 +89,10 @@ end
 return redis.call('LRANGE', KEYS[1], low, low + ARGV[2] - 1)
 """
 
-# A stretch of a journal from its end towards its beginning; the store does nothing else meanwhile.
-_SEARCH_STRETCH: Final = 500
+# Stretches of a journal from its end towards its beginning; the store does nothing else meanwhile. Most searches are
+# for something recent.
+_SEARCH_FIRST: Final = 64
+_SEARCH_STRETCH: Final = 256
 _SEARCH: Final = """
 local high = tonumber(ARGV[2])
 if high < 0 then high = redis.call('LLEN', KEYS[1]) end
@@ -131,6 +133,7 @@ class RedisJournal:
         self._load = redis.register_script(_LOAD)
         self._history = redis.register_script(_HISTORY)
         self._search = redis.register_script(_SEARCH)
+        self._searching = asyncio.Semaphore(1)
         self._forget = redis.register_script(_FORGET_DUE)
 
     async def claim(self, partitions: Sequence[int], host_id: str) -> Mapping[int, int]:
@@ -255,10 +258,12 @@ class RedisJournal:
 
     async def search(self, partition: int, actor_id: str, text: str, count: int) -> Sequence[bytes]:
         """The newest events in which a text stands (see `Journal`). Raises `TransientError`."""
-        keys, high, found = [_key(partition, f"j:{actor_id}")], -1, list[bytes]()
-        while high and len(found) < count:
-            high, more = await _guard(self._search(keys=keys, args=[text, high, _SEARCH_STRETCH]))
-            found += more
+        keys, high, stretch, found = [_key(partition, f"j:{actor_id}")], -1, _SEARCH_FIRST, list[bytes]()
+        # One at a time: the holder of a long journal must not keep the store busy.
+        async with self._searching:
+            while high and len(found) < count:
+                high, more = await _guard(self._search(keys=keys, args=[text, high, stretch]))
+                found, stretch = found + more, _SEARCH_STRETCH
         return found[:count]
 
     async def due(self, partitions: Sequence[int], before_ms: int) -> Sequence[Due]:
