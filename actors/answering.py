@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import Final, TypeVar
+from typing import Final
 
 import structlog
 
@@ -13,16 +12,12 @@ from .domain.answers import Completion, Ending, RequestOutcome, TextDelta, Usage
 from .domain.intents import AnswerRequest
 from .domain.pricing import Usage
 from .outlet import Outlet
+from .patience import Pause, patiently
 from .ports import Evaluation, Model, PortError, TransientError
 
-# The client waits meanwhile, and its own patience ends, too.
-_ATTEMPTS: Final = 3
-_PAUSE_FIRST_S: Final = 0.5
-_PAUSE_MAX_S: Final = 5.0
 _CANCELLED: Final = "cancelled"
 _BROKEN: Final = "model_failed"
 
-T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
@@ -50,7 +45,7 @@ class _Draft:
 class Answering:
     """Runs `AnswerRequest`."""
 
-    def __init__(self, model: Model, pause: Callable[[float], Awaitable[None]]) -> None:
+    def __init__(self, model: Model, pause: Pause) -> None:
         self._model = model
         self._pause = pause
 
@@ -72,17 +67,18 @@ class Answering:
             return draft.outcome(Ending.LEFT, intent.model, _CANCELLED)
 
     async def _answer(self, intent: AnswerRequest, outlet: Outlet, draft: _Draft) -> RequestOutcome:
-        evaluation = await self._patiently(lambda: self._model.evaluate(intent.request))
+        evaluation = await patiently(self._pause, lambda: self._model.evaluate(intent.request))
         draft.evaluation = evaluation
         if not evaluation.verdict.accepted:
             return RequestOutcome(Ending.REJECTED, evaluation)
         if not intent.stream:
-            completion = await self._patiently(
-                lambda: self._model.complete(intent.request, model=intent.model, max_tokens=intent.max_tokens)
+            completion = await patiently(
+                self._pause,
+                lambda: self._model.complete(intent.request, model=intent.model, max_tokens=intent.max_tokens),
             )
             return RequestOutcome(Ending.COMPLETE, evaluation, completion)
         try:
-            completion = await self._patiently(lambda: self._stream(intent, outlet, draft), draft)
+            completion = await patiently(self._pause, lambda: self._stream(intent, outlet, draft), lambda: draft.begun)
         except PortError as error:
             if not draft.begun:
                 raise
@@ -103,17 +99,3 @@ class Answering:
                     case Completion():
                         return part
         raise TransientError("the model's answer has no end")
-
-    async def _patiently(self, call: Callable[[], Awaitable[T]], draft: _Draft | None = None) -> T:
-        """Tries again what may pass, unless something of the answer has been given already."""
-        pause_s = _PAUSE_FIRST_S
-        for _ in range(_ATTEMPTS - 1):
-            try:
-                return await call()
-            except TransientError as error:
-                if draft is not None and draft.begun:
-                    raise
-                _log.warning("model call failed, trying again", error=str(error))
-                await self._pause(min(max(pause_s, error.retry_after_s or 0), _PAUSE_MAX_S))
-            pause_s *= 2
-        return await call()

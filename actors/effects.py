@@ -18,6 +18,7 @@ from .domain.intents import (
     IssueInvoice,
     LookUpInvoice,
     LookUpPayout,
+    RelayRequest,
     ReleaseUnpaid,
     SendPayout,
     Work,
@@ -28,6 +29,7 @@ from .domain.pricing import BtcPrice
 from .invoice_pool import InvoicePool
 from .outlet import Outlet
 from .ports import InvoiceOrder, Lightning, Limits, Model, PermanentError, PortError, TransientError, Urgency
+from .relaying import Relaying
 
 _LOOK_UP_BACKOFF_MAX_S: Final = 30.0
 _PAYOUT_BACKOFF_MAX_S: Final = 60.0
@@ -64,6 +66,7 @@ class Effects:
         self._pause = pause
         self._now_ms = now_ms
         self._answering = Answering(model, pause)
+        self._relaying = Relaying(model, pause)
 
     def prepare(self) -> None:
         """Gets ready what takes long the first time."""
@@ -92,6 +95,8 @@ class Effects:
         match intent:
             case AnswerRequest():
                 return await self._answering.answer(intent, outlet)
+            case RelayRequest():
+                return await self._relaying.relay(intent, outlet)
             case IssueInvoice():
                 return await self._issue(intent)
             case LookUpInvoice(payment_hash=payment_hash):

@@ -12,6 +12,7 @@ from .domain.errors import Refusal
 from .domain.invoices import Settle, Settled
 from .domain.job import CreateJob, GetJob, JobView, RefundJob, WatchJob
 from .domain.receipts import GetJobReceipt, GetRequestReceipt, Receipt
+from .domain.relays import RelayBytes, RelayHead
 from .domain.session_api import (
     Ask,
     CloseSession,
@@ -19,6 +20,8 @@ from .domain.session_api import (
     GetSession,
     LedgerPage,
     OpenSession,
+    Relay,
+    Relayed,
     RequestAnswer,
     SessionCreated,
     SessionView,
@@ -39,8 +42,9 @@ class NotOwner(Reply, frozen=True, tag="not_owner"):
     """The host does not own the actor's partition (any more): the router must look again who does."""
 
 
-_SessionCommand = OpenSession | GetSession | TopUp | Ask | GetLedger | GetRequestReceipt | CloseSession
-_SessionReply = SessionCreated | SessionView | TopUpInvoice | TextDelta | RequestAnswer | LedgerPage
+_SessionCommand = OpenSession | GetSession | TopUp | Ask | Relay | GetLedger | GetRequestReceipt | CloseSession
+_Relaying = RelayHead | RelayBytes | Relayed
+_SessionReply = SessionCreated | SessionView | TopUpInvoice | TextDelta | RequestAnswer | LedgerPage | _Relaying
 WireCommand = CreateJob | GetJob | WatchJob | GetJobReceipt | RefundJob | _SessionCommand | AskDemo | Settle | Ping
 WireReply = JobView | Receipt | _SessionReply | DemoAnswer | Settled | Pong | NotOwner | Refusal
 

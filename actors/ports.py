@@ -18,6 +18,7 @@ from .domain.answers import Completion, Evaluation, StreamPart, Verdict
 from .domain.invoices import Invoice, Settlement
 from .domain.money import Msat
 from .domain.payouts import PayoutReport, PayoutTarget, SentPayment
+from .domain.relays import RelayEnd, RelayPart
 
 __all__ = ["Completion", "Evaluation", "Verdict"]  # re-exported beside the ports that speak of them
 
@@ -36,6 +37,10 @@ class TransientError(PortError):
 
 class PermanentError(PortError):
     """Refused for a reason that repeating the call does not change."""
+
+
+class ToldError(TransientError):
+    """A stream broke off, and its last bytes, which were passed on, say so."""
 
 
 class FencedError(PortError):
@@ -164,6 +169,19 @@ class Model(Protocol):
 
         What was counted and given before it raised or was closed has been used, and is billed to us.
         """
+        ...
+
+    def relay(
+        self, body: bytes, headers: Mapping[str, str], *, beta: bool, stream: bool
+    ) -> AsyncGenerator[RelayPart, None]:
+        """Passes a call on as it is. What the provider refuses about it is an end, too; raises and ends as `stream`.
+
+        Nothing was used as long as nothing came; `ToldError` is a `TransientError` that the client has seen.
+        """
+        ...
+
+    async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, beta: bool) -> RelayEnd:
+        """Has the provider count a prompt, which costs nothing. Raises `TransientError`, `PermanentError`."""
         ...
 
     async def close(self) -> None:

@@ -13,7 +13,7 @@ import structlog
 from msgspec.structs import replace
 
 from .domain.errors import Refusal, RefusedError, behind, unavailable
-from .domain.session_api import Ask
+from .domain.session_api import Ask, Relay
 from .doubt import lost, of_resent
 from .messages import Answer, Call, Cancel, NotOwner, Ping, Pong, WireCommand, WireReply
 from .outgoing import Outgoing
@@ -195,7 +195,7 @@ class Lane:
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, _RETRY_MAX_S)
         # The beginning of an answer can't be taken back, and a second one must not be paid for.
-        self._refuse([p for p in self._pending.values() if p.begun and isinstance(p.call.command, Ask)])
+        self._refuse([p for p in self._pending.values() if p.begun and isinstance(p.call.command, Ask | Relay)])
         for pending in self._pending.values():
             pending.call = replace(pending.call, resent=True)
         self._outgoing = Outgoing(pending.call for pending in self._pending.values())
@@ -262,7 +262,7 @@ class Router:
                     answer = await pending.next()
                     if isinstance(answer.reply, NotOwner):
                         # The beginning of an answer can't be taken back, and a second one must not be paid for.
-                        if loop.time() >= deadline_s or (begun and isinstance(command, Ask)):
+                        if loop.time() >= deadline_s or (begun and isinstance(command, Ask | Relay)):
                             raise RefusedError(lost(command))
                         break
                     if isinstance(answer.reply, Refusal):

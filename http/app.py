@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Lifespan
 from ..config.settings import Settings
 from . import operations_around as around
 from . import operations_jobs as of_jobs
+from . import operations_llm as of_llm
 from . import operations_receipts as of_receipts
 from . import operations_sessions as of_sessions
 from .auth import Credentials
@@ -26,12 +27,14 @@ from .endpoint import Endpoint
 from .front import Front
 from .health import Health
 from .jobs import Jobs
+from .llm import Llm
 from .metrics import Metrics
 from .openapi import build
 from .pages.docs import docs
 from .pages.home import home
 from .pricing import Pricing
 from .receipts import Receipts
+from .relays import Relays
 from .requests import Requests
 from .schemas_sessions import amount_within
 from .sessions import Sessions
@@ -53,6 +56,7 @@ def endpoints(front: Front, metrics: Metrics) -> Sequence[Endpoint]:
     jobs = Jobs(front, clients)
     sessions = Sessions(front, clients, credentials, amount)
     receipts = Receipts(front, credentials)
+    llm = Llm(front, credentials, Relays(front))
     health = Health(front)
     stub_node = front.stub_node if not settings.production else None
     pages = Pages(settings, stub_node=stub_node is not None)
@@ -75,6 +79,7 @@ def endpoints(front: Front, metrics: Metrics) -> Sequence[Endpoint]:
             receipts.of_request,
             of_receipts.REQUEST_RECEIPT,
         ),
+        Endpoint("POST", "/v1/messages", llm.messages, of_llm.MESSAGES),
         Endpoint("GET", "/demo", Demo(front, clients).ask, around.DEMO),
         Endpoint("GET", "/pricing", Pricing(front).show, around.PRICING),
         Endpoint("GET", "/.well-known/satmeter.json", receipts.well_known, of_receipts.WELL_KNOWN),

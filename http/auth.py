@@ -23,7 +23,7 @@ _PREIMAGE: Final = re.compile(r"[0-9a-fA-F]{64}")
 _KEPT_MAX: Final = 8_192
 _KEPT_CHARS_MAX: Final = 1_024
 
-_MISSING: Final = Refusal(
+MISSING: Final = Refusal(
     Code.MISSING_CREDENTIAL,
     "Send the session's macaroon as `Authorization: Bearer <macaroon>`; POST /sessions sells one.",
 )
@@ -51,24 +51,42 @@ class Credentials:
         """
         headers = connection.headers.getlist("authorization")
         if not headers:
-            raise RefusedError(_MISSING)
+            raise RefusedError(MISSING)
         session_id: str = connection.path_params["sessionId"]
         if not ids.is_session_id(session_id):
             raise RefusedError(not_found("session"))
         if len(headers) > 1:
             raise RefusedError(_INVALID)
-        macaroon_id, grant = self._verified(headers[0])
+        macaroon_id, grant = self._of_header(headers[0])
         if macaroon_id.session_id != session_id:
             raise RefusedError(_INVALID)
         return session_id, grant
 
-    def _verified(self, header: str) -> tuple[MacaroonId, Grant]:
+    def holder(self, connection: HTTPConnection) -> tuple[str, Grant] | None:
+        """The session that the credential is for, and what it allows; None without one. Raises `RefusedError`.
+
+        It stands in the Authorization header, or is the `x-api-key` of an SDK. Who sends both means the first: an SDK
+        wants a key, of any kind, even where a wallet pays.
+        """
+        headers = connection.headers.getlist("authorization")
+        keys = [key for key in connection.headers.getlist("x-api-key") if key.strip(" ")]
+        if not headers and not keys:
+            return None
+        if len(headers) > 1 or (not headers and len(keys) > 1):
+            raise RefusedError(_INVALID)
+        macaroon_id, grant = self._of_header(headers[0]) if headers else self._verified(keys[0].strip(" "), None)
+        return macaroon_id.session_id, grant
+
+    def _of_header(self, header: str) -> tuple[MacaroonId, Grant]:
         scheme, _, rest = header.strip(" ").partition(" ")
         scheme, token, preimage = scheme.lower(), rest.lstrip(" "), None
         if scheme in _L402:
             token, _, preimage = token.partition(":")
         elif scheme != _BEARER:
             raise RefusedError(_INVALID)
+        return self._verified(token, preimage)
+
+    def _verified(self, token: str, preimage: str | None) -> tuple[MacaroonId, Grant]:
         verify = self._verify_kept if len(token) <= _KEPT_CHARS_MAX else self._verify
         try:
             macaroon_id, grant = verify(token)

@@ -56,6 +56,12 @@ async def read_json(
         raise unfit(error) from None
 
 
+async def read_bytes(request: Request, limit_bytes: int, read_s: float = READ_S) -> bytes:
+    """A JSON body as it was sent, unread. Raises `RefusedError` (400, 413, 415), or `ClientDisconnect`."""
+    _check_media_type(request)
+    return await _read(request, limit_bytes, read_s)
+
+
 def unfit(error: ValidationError) -> RefusedError:
     """What a model found wrong. The input itself is left out: a client knows it, and it may be long."""
     if error.error_count() > 10 * _FIELDS_MAX:

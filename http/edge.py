@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
+from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
@@ -17,6 +18,7 @@ from ..actors.domain.errors import RefusedError
 from ..actors.ports import TransientError
 from . import errors, ids
 from .metrics import Metrics
+from .shapes import shape_of
 
 _REQUEST_ID: Final = "satmeter.request_id"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
@@ -49,14 +51,14 @@ class Edge:
             await self._app(scope, receive, send)
             return
         request_id = scope[_REQUEST_ID] = ids.new_request_id()
-        id_header = (b"x-request-id", request_id.encode())
+        id_headers = [(name, request_id.encode()) for name in _id_names(scope["path"])]
         status, began_s, answered_s = 0, time.perf_counter(), 0.0
 
         async def reply(message: Message) -> None:
             nonlocal status, answered_s
             if message["type"] == "http.response.start":
                 status, answered_s = message["status"], time.perf_counter()
-                message["headers"] = [*message["headers"], id_header, _NO_SNIFFING]
+                message["headers"] = [*message["headers"], *id_headers, _NO_SNIFFING]
             await send(message)
 
         with self._metrics.in_progress.track_inprogress():
@@ -108,7 +110,12 @@ class Edge:
 _NO_SNIFFING: Final[tuple[bytes, bytes]] = (b"x-content-type-options", b"nosniff")
 
 
+def _id_names(path: str) -> Sequence[bytes]:
+    """The headers that carry a request's id: the providers' SDKs look for it under another name than ours."""
+    return (b"x-request-id", b"request-id") if path.startswith("/v1/") else (b"x-request-id",)
+
+
 def _answer(error: Exception, scope: Scope) -> Any:
     if scope["method"] == "OPTIONS" and isinstance(error, HTTPException) and error.status_code == 405:
         return Response(status_code=204, headers={"Allow": errors.allowed(error)})
-    return errors.answer(error, request_id_of(scope))
+    return errors.answer(error, request_id_of(scope), shape_of(scope["path"]))

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from ..actors.domain.errors import Code, Refusal, RefusedError, unavailable
 from ..actors.ports import TransientError
+from .shapes import Shape, plain
 
 STATUS: Final[Mapping[Code, int]] = {
     Code.INVALID_REQUEST: 400,
@@ -39,6 +40,7 @@ _CHALLENGES: Final[Mapping[Code, str]] = {
     Code.MISSING_CREDENTIAL: "Bearer",
     Code.INVALID_CREDENTIAL: 'Bearer error="invalid_token"',
 }
+_Told = tuple[int, dict[str, Any], dict[str, str]]
 INTERNAL_ERROR: Final = "internal_error"
 _INTERNAL: Final = "Something is wrong in the server, not in your request; its operator finds it by the requestId."
 _NO_PATH: Final = Refusal(Code.NOT_FOUND, "There is no such path; /docs lists those that exist.")
@@ -65,8 +67,14 @@ def rate_limited(message: str, retry_after_s: int) -> RefusedError:
     return RefusedError(Refusal(Code.RATE_LIMITED, message, retry_after_s=retry_after_s))
 
 
-def answer(error: Exception, request_id: str) -> Response:
+def answer(error: Exception, request_id: str, shape: Shape = plain) -> Response:
     """The answer to a request that ended in this exception. The only map from exceptions to answers."""
+    status, body, headers = _told(error, request_id)
+    headers["Cache-Control"] = "no-store"
+    return Response(msgspec.json.encode(shape(status, body)), status, headers, "application/json")
+
+
+def _told(error: Exception, request_id: str) -> _Told:
     if isinstance(error, RefusedError):
         headers = {"Connection": "close"} if isinstance(error, ClosingError) else {}
         return _refused(error.refusal, request_id, headers)
@@ -77,7 +85,7 @@ def answer(error: Exception, request_id: str) -> Response:
         return _not_allowed(error, request_id)
     if isinstance(error, HTTPException) and error.status_code == 404:
         return _refused(_NO_PATH, request_id, {})
-    return _response(500, {"error": _INTERNAL, "code": INTERNAL_ERROR, "requestId": request_id}, {})
+    return 500, {"error": _INTERNAL, "code": INTERNAL_ERROR, "requestId": request_id}, {}
 
 
 def body_of(refusal: Refusal, request_id: str) -> dict[str, Any]:
@@ -91,20 +99,15 @@ def allowed(error: HTTPException) -> str:
     return ", ".join(sorted({*methods.split(", "), "OPTIONS"}))
 
 
-def _not_allowed(error: HTTPException, request_id: str) -> Response:
+def _not_allowed(error: HTTPException, request_id: str) -> _Told:
     methods = allowed(error)
     refusal = Refusal(Code.METHOD_NOT_ALLOWED, f"This path takes {methods} and no other method.")
     return _refused(refusal, request_id, {"Allow": methods})
 
 
-def _refused(refusal: Refusal, request_id: str, headers: dict[str, str]) -> Response:
+def _refused(refusal: Refusal, request_id: str, headers: dict[str, str]) -> _Told:
     if refusal.retry_after_s is not None:
         headers["Retry-After"] = str(refusal.retry_after_s)
     if refusal.code in _CHALLENGES:
         headers["WWW-Authenticate"] = _CHALLENGES[refusal.code]
-    return _response(STATUS[refusal.code], body_of(refusal, request_id), headers)
-
-
-def _response(status: int, body: dict[str, Any], headers: dict[str, str]) -> Response:
-    headers["Cache-Control"] = "no-store"
-    return Response(msgspec.json.encode(body), status, headers, "application/json")
+    return STATUS[refusal.code], body_of(refusal, request_id), headers

@@ -30,11 +30,16 @@ def idempotency_key(request: Request) -> str | None:
 
 def once_of(request: Request, key: str | None, body: BaseModel) -> Once:
     """Which operation of the actor in the path this is: by the client's key, else one of its own."""
+    # Written out with all defaults: a field that is named with its default changes nothing.
+    asked = msgspec.json.encode(body.model_dump(mode="json", by_alias=True, exclude_none=True), order="sorted")
+    return once_of_bytes(request, key, asked)
+
+
+def once_of_bytes(request: Request, key: str | None, asked: bytes) -> Once:
+    """The same for what was asked in whatever form."""
     if key is None:
         return Once(request_id_of(request.scope), "", keyed=False)
     route: str = request.scope["route"].path
     name = hashlib.sha256(f"POST {route}\n{key}".encode()).digest()[:_NAME_BYTES]
-    # Written out with all defaults: a field that is named with its default changes nothing.
-    asked = msgspec.json.encode(body.model_dump(mode="json", by_alias=True, exclude_none=True), order="sorted")
     digest = hashlib.sha256(asked).hexdigest()[:_DIGEST_CHARS]
     return Once(f"k{base64.urlsafe_b64encode(name).decode()}", digest, keyed=True)

@@ -29,6 +29,10 @@ _HEADER_OBJECTS: Final[Mapping[str, Any]] = {
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}},
     "WWW-Authenticate": {"description": "The scheme of the credential.", "schema": {"type": "string"}},
     "Location": {"description": "Where the new thing is.", "schema": {"type": "string"}},
+    "Request-Id": {"description": "The same as X-Request-Id, where SDKs look for it.", "schema": {"type": "string"}},
+    "Satmeter-Debited-Msat": {"description": "What it cost.", "schema": {"type": "integer"}},
+    "Satmeter-Balance-Msat": {"description": "What can still be spent.", "schema": {"type": "integer"}},
+    "Satmeter-Max-Tokens": {"description": "What max_tokens was lowered to.", "schema": {"type": "integer"}},
 }
 # Statuses that say when to come back, and those that say how to be let in.
 _COME_BACK: Final = frozenset({STATUS[Code.REFUND_PENDING], STATUS[Code.RATE_LIMITED], STATUS[Code.UNAVAILABLE]})
@@ -74,7 +78,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "description": operation.description,
         "responses": {
             **{str(answer.status): _answer(answer) for answer in operation.answers},
-            **_refusals(operation.errors),
+            **_refusals(operation),
         },
     }
     if operation.parameters:
@@ -113,28 +117,32 @@ def _content(model: type[BaseModel] | None) -> dict[str, Any]:
     return content if example is None else {**content, "example": example}
 
 
-def _refusals(codes: Sequence[Code]) -> dict[str, Any]:
+def _refusals(operation: Operation) -> dict[str, Any]:
     by_status: dict[int, list[Code]] = {}
-    for code in codes:
+    for code in operation.errors:
         by_status.setdefault(STATUS[code], []).append(code)
-    refusals = {status: _refusal(status, found) for status, found in by_status.items()}
-    refusals[500] = _error("`internal_error`: something is wrong in the server.", INTERNAL_ERROR, ("X-Request-Id",))
+    shape = operation.error
+    refusals = {status: _refusal(status, found, shape) for status, found in by_status.items()}
+    wrong = "`internal_error`: something is wrong in the server."
+    refusals[500] = _error(wrong, INTERNAL_ERROR, ("X-Request-Id",), shape)
     return {str(status): refusals[status] for status in sorted(refusals)}
 
 
-def _refusal(status: int, codes: Sequence[Code]) -> dict[str, Any]:
+def _refusal(status: int, codes: Sequence[Code], shape: type[BaseModel] | None) -> dict[str, Any]:
     description = " ".join(f"`{code.value}`: {WHEN[code]}" for code in codes)
     headers = ["X-Request-Id"]
     if status in _COME_BACK:
         headers.append("Retry-After")
     if status in _LET_IN:
         headers.append("WWW-Authenticate")
-    return _error(description, codes[0].value, headers)
+    return _error(description, codes[0].value, headers, shape)
 
 
-def _error(description: str, code: str, headers: Sequence[str]) -> dict[str, Any]:
-    example = {"error": "A sentence for a person.", "code": code, "requestId": REQUEST_ID}
-    content = {JSON: {"schema": {"$ref": f"{_SCHEMAS}{schemas.Error.__name__}"}, "example": example}}
+def _error(description: str, code: str, headers: Sequence[str], shape: type[BaseModel] | None) -> dict[str, Any]:
+    name = (shape or schemas.Error).__name__
+    content: dict[str, Any] = {JSON: {"schema": {"$ref": f"{_SCHEMAS}{name}"}}}
+    if shape is None:
+        content[JSON]["example"] = {"error": "A sentence for a person.", "code": code, "requestId": REQUEST_ID}
     return {"description": description, "headers": _headers(*headers), "content": content}
 
 
@@ -145,6 +153,7 @@ def _headers(*names: str) -> dict[str, Any]:
 def _schemas(operations: Sequence[Operation]) -> dict[str, Any]:
     named = [operation.body for operation in operations]
     named += [model for operation in operations for answer in operation.answers for model in answer.content.values()]
+    named += [operation.error for operation in operations]
     models = dict.fromkeys([model for model in named if model is not None] + [schemas.Error])
     _, definitions = models_json_schema([(m, "validation") for m in models], ref_template=f"{_SCHEMAS}{{model}}")
     return {name: _plain(schema) for name, schema in sorted(definitions["$defs"].items())}

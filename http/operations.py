@@ -1,6 +1,6 @@
 """What the OpenAPI document says of operations: their shape, and what many of them share.
 
-The operations themselves are in `operations_jobs`, `operations_sessions` and `operations_around`; `app.py` ties every
+The operations themselves are in `operations_jobs`, `_sessions`, `_llm` and `_around`; `app.py` ties every
 one of them to its route.
 """
 
@@ -19,6 +19,7 @@ HTML: Final = "text/html"
 
 JOBS: Final = "Jobs"
 SESSIONS: Final = "Sessions"
+LLM: Final = "With the clients of other providers"
 AROUND: Final = "Around it"
 DEVELOPMENT: Final = "Development"
 TAGS: Final[Mapping[str, str]] = {
@@ -28,6 +29,9 @@ TAGS: Final[Mapping[str, str]] = {
     "`Authorization: Bearer <macaroon>` or `L402 <macaroon>:<preimage>`. Its holder can narrow it offline with the "
     "caveats `expires_at = <unix seconds>`, `max_msat = <n>`, `max_msat_per_request = <n>`, "
     "`actions = request,read,topup,close,llm` and `name = <label>`.",
+    LLM: "Speak another provider's protocol, so that its SDK works with this server as its base URL and the session's "
+    "macaroon as its API key (`x-api-key` or `Authorization: Bearer`). The macaroon needs the action `llm`. Errors "
+    "have that protocol's shape.",
     AROUND: "The free demo, prices, health, and this document.",
     DEVELOPMENT: "Exists only with the stub node, and never in production.",
 }
@@ -76,7 +80,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation: what it does, takes and gives, and how it refuses. `secured`: it takes a session's macaroon."""
+    """One operation: what it does, takes and gives, and how it refuses.
+
+    `secured`: it takes a session's macaroon. `error`: the shape of its errors, where that is another protocol's.
+    """
 
     id: str
     tag: str
@@ -88,6 +95,7 @@ class Operation:
     body: type[BaseModel] | None = None
     body_required: bool = True
     secured: bool = False
+    error: type[BaseModel] | None = None
 
 
 def json_answer(description: str, model: type[BaseModel], status: int = 200) -> tuple[Answer]:

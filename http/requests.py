@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from ..actors.domain.answers import TextDelta
@@ -58,29 +57,12 @@ class Requests:
     async def _stream(self, request: Request, session_id: str, command: Ask) -> Response:
         replies = self._front.router.stream(session_id, command)
         # Waited for here, so that a request that is refused is an error and not a stream.
-        first = await _first(request, replies)
+        first = await sse.first_of(request, replies)
         if isinstance(first, RequestAnswer) and (refusal := results.broken(first)) is not None:
             await replies.aclose()
             raise RefusedError(refusal)
         # A stream holds money until its end: when the server ends, it may go on for as long as other requests.
         return sse.EventStream(_events(first, replies, command.request_id), ending=None)
-
-
-async def _first(request: Request, replies: AsyncGenerator[WireReply, None]) -> WireReply:
-    """The first reply; a client that goes away before it ends the request like one that goes away later."""
-    reply = asyncio.ensure_future(anext(replies))
-    gone = asyncio.create_task(sse.gone(request.receive))
-    try:
-        await asyncio.wait({reply, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if reply.done() and not gone.done():
-            return reply.result()
-        raise ClientDisconnect
-    except BaseException:
-        await sse.cancel(reply)
-        await replies.aclose()
-        raise
-    finally:
-        await sse.cancel(gone)
 
 
 async def _events(

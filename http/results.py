@@ -11,7 +11,7 @@ import msgspec
 
 from ..actors.domain.answers import Ending
 from ..actors.domain.errors import Code, Refusal
-from ..actors.domain.money import usd_text
+from ..actors.domain.money import Msat, usd_text
 from ..actors.domain.session_api import RequestAnswer, RequestCost
 
 _LEFT: Final = "cancelled"
@@ -85,12 +85,15 @@ def broken(answer: RequestAnswer) -> Refusal | None:
     """The refusal that an answer is whose model failed on the way."""
     if answer.ending is not Ending.BROKEN:
         return None
-    details = {
-        # The request that was charged: a repeated one has the id of the first.
-        "requestId": answer.request_id,
-        "debitedMsat": answer.cost.debit_msat.value,
-        "balanceMsat": answer.balance_msat.value,
-    }
+    return broken_refusal(answer.request_id, answer.cost.debit_msat, answer.balance_msat)
+
+
+def broken_refusal(request_id: str, debit: Msat, balance: Msat) -> Refusal:
+    """The refusal that follows the beginning of an answer. The id is of the request that was charged.
+
+    A repeated one has the id of the first.
+    """
+    details = {"requestId": request_id, "debitedMsat": debit.value, "balanceMsat": balance.value}
     return Refusal(Code.MODEL_FAILED, _BROKEN, details)
 
 

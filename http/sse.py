@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -14,6 +15,8 @@ MEDIA_TYPE: Final = "text/event-stream"
 # Proxies commonly close a connection that was silent for a minute, some after half of it.
 KEEP_ALIVE_S: Final = 15.0
 _KEEP_ALIVE: Final = b": keep-alive\n\n"
+
+T = TypeVar("T")
 
 
 def event(name: str, data: bytes, event_id: str | None = None) -> bytes:
@@ -25,16 +28,22 @@ def event(name: str, data: bytes, event_id: str | None = None) -> bytes:
 class EventStream(Response):
     """Sends events as they come, and a comment whenever it was silent for a while.
 
+    Without `keep_alive_s` there are no such comments, which could fall into the middle of an event that comes in parts.
     What waits already is sent together. It closes `events` however it ends, and ends when the client goes away or
     `ending` is set: the server waits for open answers before it stops. `sse-starlette` would notice that only by
     reading uvicorn's signal handlers, which we replace, twice a second.
     """
 
     def __init__(
-        self, events: AsyncGenerator[bytes, None], ending: asyncio.Event | None, keep_alive_s: float = KEEP_ALIVE_S
+        self,
+        events: AsyncGenerator[bytes, None],
+        ending: asyncio.Event | None,
+        keep_alive_s: float | None = KEEP_ALIVE_S,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         # X-Accel-Buffering: nginx would keep events back until it had a buffer full of them.
-        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}, media_type=MEDIA_TYPE)
+        shown = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", **(headers or {})}
+        super().__init__(headers=shown, media_type=MEDIA_TYPE)
         del self.headers["content-length"]
         self._events = events
         self._ending = ending
@@ -97,6 +106,23 @@ async def gone(receive: Receive) -> None:
     """Returns when the client has gone away; the request's body must have been read."""
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def first_of(request: Request, replies: AsyncGenerator[T, None]) -> T:
+    """The first of them; a client that goes away before it ends them like one that goes away later."""
+    reply = asyncio.ensure_future(anext(replies))
+    left = asyncio.create_task(gone(request.receive))
+    try:
+        await asyncio.wait({reply, left}, return_when=asyncio.FIRST_COMPLETED)
+        if reply.done() and not left.done():
+            return reply.result()
+        raise ClientDisconnect
+    except BaseException:
+        await cancel(reply)
+        await replies.aclose()
+        raise
+    finally:
+        await cancel(left)
 
 
 async def cancel(*tasks: asyncio.Future[Any]) -> None:

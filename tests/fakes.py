@@ -16,10 +16,13 @@ from satmeter.actors.domain.invoices import Invoice, Settlement
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payouts import PayoutReport, PayoutStatus, PayoutTarget, SentPayment
 from satmeter.actors.domain.pricing import BtcPrice, Size, Usage
+from satmeter.actors.domain.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
 from satmeter.actors.ports import InvoiceOrder, PortError
 from satmeter.actors.solvency import Standing
 
 USAGE = Usage(input_tokens=100, output_tokens=200)
+JSON_HEADERS = {"content-type": "application/json"}
+STREAM_HEADERS = {"content-type": "text/event-stream; charset=utf-8"}
 
 
 @dataclass
@@ -197,6 +200,9 @@ class FakeModel:
     fault_after: int = 0
     streamed: list[str] = field(default_factory=list)
     stream_closed: int = 0
+    relayed: list[bytes] = field(default_factory=list)
+    counted: list[bytes] = field(default_factory=list)
+    counts: int = 100
 
     def prepare(self) -> None:
         pass
@@ -236,6 +242,30 @@ class FakeModel:
     def _break_after(self, given: int) -> None:
         if self.stream_fault is not None and given == self.fault_after:
             raise self.stream_fault
+
+    async def relay(
+        self, body: bytes, headers: Mapping[str, str], *, beta: bool, stream: bool
+    ) -> AsyncGenerator[RelayPart, None]:
+        self.relayed.append(body)
+        try:
+            await self._called()
+            if not stream:
+                yield RelayEnd(200, JSON_HEADERS, self.text.encode(), self.usage, 4)
+                return
+            yield RelayBegun(STREAM_HEADERS)
+            async with aclosing(self._piece_by_piece()) as pieces:
+                async for piece in pieces:
+                    yield RelayBytes(piece.encode())
+                    yield RelaySoFar(self.usage and replace(self.usage, output_tokens=1), 4)
+        except (GeneratorExit, asyncio.CancelledError):
+            self.stream_closed += 1
+            raise
+        yield RelayEnd(200, STREAM_HEADERS, b"", self.usage, 4)
+
+    async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, beta: bool) -> RelayEnd:
+        self.counted.append(body)
+        await self._called()
+        return RelayEnd(200, JSON_HEADERS, b'{"input_tokens":%d}' % self.counts, None)
 
     async def close(self) -> None:
         pass

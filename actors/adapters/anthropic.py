@@ -7,16 +7,18 @@ import logging
 import math
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 import structlog
 
 from ..domain.answers import StreamPart
+from ..domain.relays import RelayEnd, RelayPart
 from ..ports import Completion, Evaluation, PermanentError, PortError, TransientError
 from .anthropic_answers import read_completion, read_evaluation
 from .anthropic_messages import evaluation_message, work_message
+from .anthropic_relay import kept_headers, streamed, whole_end
 from .anthropic_stream import StreamedAnswer
 
 if TYPE_CHECKING:
@@ -36,6 +38,20 @@ _READ_UP_S: Final = 0.25
 _TRANSIENT_STATUSES: Final = frozenset({408, 409, 429})
 # No credit, no right, wrong key, wrong model or address: every request will fail until the operator mends it.
 _OPERATOR_STATUSES: Final = frozenset({401, 402, 403, 404})
+# What is wrong with a body is for whoever wrote it to know.
+_CLIENT_STATUSES: Final = frozenset({400, 413, 422})
+# The API also says with a 400 that our account there has no credit or has reached its limit.
+_OPERATORS_FAULT: Final = re.compile(rb"credit balance|usage limits|billing")
+_MESSAGES: Final = "/v1/messages"
+_COUNT_TIMEOUT_S: Final = 30.0
+
+
+class _ClientsFaultError(PermanentError):
+    """The provider refused a body. `end` is what it said, which may quote the body: for the client alone."""
+
+    def __init__(self, message: str, end: RelayEnd) -> None:
+        super().__init__(message)
+        self.end = end
 
 
 class AnthropicModel:
@@ -96,6 +112,38 @@ class AnthropicModel:
                 await response.aclose()
         yield answer.completion()
 
+    async def relay(
+        self, body: bytes, headers: Mapping[str, str], *, beta: bool, stream: bool
+    ) -> AsyncGenerator[RelayPart, None]:
+        """Passes a call on as it is. Raises `PortError`, also in the middle; ends as `stream` does."""
+        deadline_s = asyncio.get_running_loop().time() + self._timeout_s
+        path = f"{_MESSAGES}?beta=true" if beta else _MESSAGES
+        try:
+            response = await _by(deadline_s, self._send(path, body, headers, stream=stream))
+        except _ClientsFaultError as error:
+            yield error.end
+            return
+        if not stream:
+            yield whole_end(response.status_code, response.headers, response.content)
+            return
+        try:
+            async with aclosing(streamed(response.headers, _chunks(deadline_s, response))) as parts:
+                async for part in parts:
+                    yield part
+        finally:
+            with suppress(Exception):
+                await response.aclose()
+
+    async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, beta: bool) -> RelayEnd:
+        """Has the API count a prompt. Raises `PortError`."""
+        path = f"{_MESSAGES}/count_tokens" + ("?beta=true" if beta else "")
+        deadline_s = asyncio.get_running_loop().time() + min(self._timeout_s, _COUNT_TIMEOUT_S)
+        try:
+            response = await _by(deadline_s, self._send(path, body, headers))
+        except _ClientsFaultError as error:
+            return error.end
+        return whole_end(response.status_code, response.headers, response.content)
+
     async def close(self) -> None:
         """Ends connections."""
         if self._building is None:
@@ -110,7 +158,13 @@ class AnthropicModel:
         return response.content
 
     async def _post(self, message: Mapping[str, Any], *, stream: bool = False) -> httpx2.Response:
-        """Sends a message. A streamed answer's body is left to be read, and must be closed.
+        """Sends a message of ours."""
+        return await self._send(_MESSAGES, msgspec.json.encode(message), {}, stream=stream)
+
+    async def _send(
+        self, path: str, body: bytes, headers: Mapping[str, str], *, stream: bool = False
+    ) -> httpx2.Response:
+        """Posts a body. A streamed answer's body is left to be read, and must be closed.
 
         This is how the SDK sends what it has no method for: its key, headers and errors without its models, which take
         any answer for a good one and have to be got round anyway.
@@ -119,7 +173,7 @@ class AnthropicModel:
         import httpx2
 
         response: httpx2.Response = await client.post(
-            "/v1/messages", cast_to=httpx2.Response, content=msgspec.json.encode(message), stream=stream
+            path, cast_to=httpx2.Response, content=body, stream=stream, options={"headers": headers}
         )
         return response
 
@@ -156,6 +210,13 @@ async def _by(deadline_s: float, call: Awaitable[T]) -> T:
     raise failure
 
 
+async def _chunks(deadline_s: float, response: httpx2.Response) -> AsyncGenerator[bytes, None]:
+    """The body as it comes. Raises `PortError`, nothing else."""
+    chunks = response.aiter_bytes()
+    while (chunk := await _by(deadline_s, anext(chunks, None))) is not None:
+        yield chunk
+
+
 async def _read_up(chunks: AsyncIterator[bytes]) -> None:
     """Reads what follows the last event, which is nothing: only then the connection can serve another call."""
     with suppress(Exception):
@@ -183,7 +244,9 @@ def _of_status(error: APIStatusError) -> PortError:
     may_pass = status in _TRANSIENT_STATUSES or not 400 <= status < 500
     if may_pass or headers.get("x-should-retry") == "true":
         return TransientError(told, _retry_after_s(headers))
-    if status in _OPERATOR_STATUSES:
+    if status in _CLIENT_STATUSES and not _OPERATORS_FAULT.search(error.response.content):
+        return _ClientsFaultError(told, RelayEnd(status, kept_headers(headers), error.response.content, None))
+    if status in _OPERATOR_STATUSES or status in _CLIENT_STATUSES:
         _log.error(
             "model_provider_refuses_us", status=status, hint="check ANTHROPIC_API_KEY, credit, EVAL_MODEL, WORK_MODEL"
         )

@@ -125,7 +125,8 @@ class StreamedAnswer:
         """The whole answer, once it has `ended`. Raises what `read_completion` raises."""
         if self._stop_reason is None:
             raise TransientError("the model provider's answer has no reason for its end")
-        return completion_of("".join(self._pieces), self._model, self._usage(), self._stop_reason)
+        usage = merged_usage(self._first_usage, self._last_usage)
+        return completion_of("".join(self._pieces), self._model, usage, self._stop_reason)
 
     def _take(self, data: bytes) -> Iterator[StreamPart]:
         if _decoded(_kinds, data).type not in _KNOWN:
@@ -149,7 +150,7 @@ class StreamedAnswer:
             case _MessageStop():
                 self.ended = True
             case _Error(error=error):
-                raise _as_port_error(error.type)
+                raise stream_error(error.type)
 
     def _text(self, part: _Part) -> Iterator[StreamPart]:
         if not isinstance(part.text, str):
@@ -158,18 +159,19 @@ class StreamedAnswer:
             self._pieces.append(part.text)
             yield TextDelta(part.text)
 
-    def _usage(self) -> Usage | None:
-        """The final figures, cumulative; what the last ones leave out or call null still is as the first ones said.
 
-        The output is never taken from the first ones, where it is only begun.
-        """
-        try:
-            first, last = _counts.decode(self._first_usage), _counts.decode(self._last_usage)
-        except (ValueError, RecursionError):
-            return None
-        first.pop("output_tokens", None)
-        merged = first | {name: count for name, count in last.items() if count is not None}
-        return read_usage(msgspec.json.encode(merged))
+def merged_usage(first: msgspec.Raw, last: msgspec.Raw) -> Usage | None:
+    """The final figures, cumulative; what the last ones leave out or call null still is as the first ones said.
+
+    The output is never taken from the first ones, where it is only begun.
+    """
+    try:
+        before, after = _counts.decode(first), _counts.decode(last)
+    except (ValueError, RecursionError):
+        return None
+    before.pop("output_tokens", None)
+    merged = before | {name: count for name, count in after.items() if count is not None}
+    return read_usage(msgspec.json.encode(merged))
 
 
 def _decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
@@ -180,6 +182,7 @@ def _decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
         raise TransientError("the model provider's answer is unreadable") from None
 
 
-def _as_port_error(kind: str) -> PortError:
+def stream_error(kind: str) -> PortError:
+    """The error of an `error` event, by its kind."""
     told = f"the model provider broke off its answer: {kind if re.fullmatch(r'[a-z_]{1,40}', kind) else 'unknown'}"
     return PermanentError(told) if kind in _PERMANENT_ERRORS else TransientError(told)

@@ -10,12 +10,15 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
 
+import httpx2
 import msgspec
 
 from ..domain.answers import StreamPart
+from ..domain.relays import RelayEnd, RelayPart
 from ..ports import Completion, Evaluation, TransientError
 from .anthropic_answers import read_completion, read_evaluation
 from .anthropic_messages import evaluation_message, work_message
+from .anthropic_relay import streamed, whole_end
 from .anthropic_stream import StreamedAnswer
 from .stub_model import StubMessagesApi
 
@@ -47,8 +50,31 @@ class StubModel:
                     yield part
         yield answer.completion()
 
+    async def relay(
+        self, body: bytes, headers: Mapping[str, str], *, beta: bool, stream: bool
+    ) -> AsyncGenerator[RelayPart, None]:
+        """Answers a call in the stub's own way. Raises `TransientError`."""
+        response = await self._exchange("/v1/messages", body)
+        if response.status_code >= 400 or not stream:
+            yield whole_end(response.status_code, response.headers, await response.aread())
+            return
+        async with aclosing(response.aiter_raw()) as chunks, aclosing(streamed(response.headers, chunks)) as parts:
+            async for part in parts:
+                yield part
+
+    async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, beta: bool) -> RelayEnd:
+        """Counts a prompt by the stub's rule. Raises `TransientError`."""
+        response = await self._exchange("/v1/messages/count_tokens", body)
+        return whole_end(response.status_code, response.headers, await response.aread())
+
     async def close(self) -> None:
         """There is nothing to end."""
+
+    async def _exchange(self, path: str, body: bytes) -> httpx2.Response:
+        response = await self._api.handle_async_request(httpx2.Request("POST", f"http://stub{path}", content=body))
+        if response.status_code >= 500:
+            raise TransientError("the stub model plays an overloaded day")
+        return response
 
     async def _whole(self, message: Mapping[str, Any]) -> bytes:
         answer = await self._api.whole(message)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from .behaviour import Command, Intent
 from .payouts import PayoutTarget
 
@@ -90,4 +92,23 @@ class AnswerRequest(Intent, frozen=True):
     @property
     def ends_unheard(self) -> bool:
         """A stream does; an answer as a whole can still be asked for again."""
+        return self.stream
+
+
+class RelayRequest(Intent, frozen=True):
+    """Pass a call on to the model's provider as it is; the result is a `RelayOutcome`. For `stream` see above.
+
+    `beta`: the call goes to the provider's beta interface. `model` is the one that it is priced as.
+    """
+
+    body: bytes
+    headers: Mapping[str, str]
+    beta: bool
+    stream: bool
+    model: str
+    max_tokens: int
+
+    @property
+    def ends_unheard(self) -> bool:
+        """As `AnswerRequest`."""
         return self.stream

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
 
@@ -14,6 +15,7 @@ from .invoices import Invoice
 from .money import Msat
 from .payouts import PayoutTarget, RefundView
 from .pricing import BtcPrice, Usage
+from .relays import PromptRate, RelayBody
 from .session import SessionState
 
 # Commands. A grant says what the credential of whoever sends the command allows; its signature is verified already.
@@ -56,6 +58,27 @@ class Ask(Command, frozen=True, tag="ask"):
     model: str
     max_tokens: int | None
     stream: bool
+    once: Once
+    grant: Grant
+    btc_price: BtcPrice
+
+
+class Relay(Command, frozen=True, tag="relay"):
+    """Have a call in the provider's own protocol passed on. Needs the action `llm`; nothing evaluates it.
+
+    `model` is the one whose price counts, `prompt_tokens_max` an upper bound of the prompt at `prompt_rate`.
+    `least_tokens`: a smaller `max_tokens` than this makes the call of no use, or of no sense to the provider.
+    """
+
+    request_id: str
+    model: str
+    body: RelayBody
+    headers: Mapping[str, str]
+    beta: bool
+    stream: bool
+    prompt_tokens_max: int
+    prompt_rate: PromptRate
+    least_tokens: int
     once: Once
     grant: Grant
     btc_price: BtcPrice
@@ -138,6 +161,24 @@ class RequestAnswer(Reply, frozen=True, tag="request_answer"):
     max_tokens: int
     cost: RequestCost
     balance_msat: Msat
+
+
+class Relayed(Reply, frozen=True, tag="relayed"):
+    """The end of a relayed call, and what it cost; `status` and `body` are the provider's.
+
+    `body` is empty for whoever got it piece by piece, and whole for whoever asks again. A status from 400 on is the
+    provider's refusal, for which nothing was charged. `told`: see `RelayOutcome`.
+    """
+
+    request_id: str
+    ending: Ending
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    max_tokens: int
+    cost: RequestCost
+    balance_msat: Msat
+    told: bool = False
 
 
 class EntryKind(StrEnum):

@@ -13,13 +13,13 @@ from .behaviour import NOTHING, Command, Decision, Done, Event, Failed, History,
 from .caveats import Action, Grant
 from .codec import JournalCodec
 from .errors import Code, Refusal, not_found
-from .intents import AnswerRequest, IssueInvoice, LookUpInvoice, LookUpPayout, SendPayout
+from .intents import AnswerRequest, IssueInvoice, LookUpInvoice, LookUpPayout, RelayRequest, SendPayout
 from .invoices import Settle
 from .money import ZERO, Msat
 from .payouts import LedgerEvent
 from .receipts import GetRequestReceipt, Receipt
 from .session import Session, SessionEvent, SessionExpired
-from .session_api import Ask, CloseSession, GetLedger, GetSession, LedgerPage, OpenSession, TopUp
+from .session_api import Ask, CloseSession, GetLedger, GetSession, LedgerPage, OpenSession, Relay, TopUp
 from .session_fold import evolve, follow
 from .session_ledger import entries
 from .session_price import SessionTerms
@@ -67,7 +67,7 @@ class SessionBehaviour:
         if not isinstance(grant, Grant) or grant.generation != session.generation:
             return Decision(reply=Refusal(Code.INVALID_CREDENTIAL, "This credential is not valid any more."))
         match command:
-            case Ask():
+            case Ask() | Relay():
                 return requests.ask(self._terms, session, command, now_ms)
             case TopUp():
                 return payments.top_up(self._terms, session, command, now_ms)
@@ -87,7 +87,7 @@ class SessionBehaviour:
 
     def _outcome(self, session_id: str, session: Session, command: Done | Failed, now_ms: int) -> Decision:
         match command.intent:
-            case AnswerRequest():
+            case AnswerRequest() | RelayRequest():
                 return requests.ended(self._terms, session, command, now_ms)
             case IssueInvoice():
                 return payments.topped_up(session, command, now_ms)

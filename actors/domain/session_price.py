@@ -6,14 +6,17 @@ from decimal import Decimal
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from .answers import RequestOutcome
 from .money import EXACT, MSAT_PER_BTC, Msat, usd_to_msat
 from .pricing import BtcPrice, Terms, Usage
+from .relays import PromptRate, RelayOutcome
 from .session import Hold
-from .session_api import RequestCost
+from .session_api import Ask, Relay, RequestCost
 
 _NOTHING: Final = Usage(0, 0)
+_NO_USD: Final = Decimal(0)
 # A verdict has about 100 tokens.
 _VERDICT_TOKENS: Final = 150
 _BYTES_PER_TOKEN: Final = 2
@@ -40,22 +43,24 @@ class SessionTerms(msgspec.Struct, frozen=True):
 
 
 class Worst:
-    """The worst case of one request, by the length of its answer. It is an upper bound because bytes bound tokens."""
+    """The worst case of one request, by the length of its answer.
 
-    def __init__(self, terms: SessionTerms, request: str, model: str, btc_price: BtcPrice) -> None:
-        self._terms = terms.terms
+    `prompt` is an upper bound of what the model reads, `before_usd` what comes on top of its answer.
+    """
+
+    def __init__(
+        self, terms: Terms, model: str, btc_price: BtcPrice, prompt: Usage, before_usd: Decimal = _NO_USD
+    ) -> None:
+        self._terms = terms
         self._model = model
         self._btc_price = btc_price
-        # The judge gets it as a JSON string, in which line breaks and quotes take more bytes than they have.
-        judged_bytes = len(msgspec.json.encode(request))
-        evaluation = Usage(judged_bytes + terms.eval_overhead_tokens, terms.eval_max_tokens)
-        self._evaluation_usd = terms.terms.models[terms.eval_model].cost_usd(evaluation)
-        self._prompt_tokens = len(request.encode()) + terms.work_overhead_tokens
+        self._prompt = prompt
+        self._before_usd = before_usd
 
     def msat(self, max_tokens: int) -> Msat:
-        """Evaluation, infrastructure and an answer of so many tokens, with the margin."""
-        usage = Usage(self._prompt_tokens, max_tokens)
-        cost_usd = EXACT.add(self._evaluation_usd, self._terms.price_usd(self._model, usage))
+        """All of it with an answer of so many tokens, infrastructure and margin."""
+        usage = replace(self._prompt, output_tokens=max_tokens)
+        cost_usd = EXACT.add(self._before_usd, self._terms.price_usd(self._model, usage))
         return usd_to_msat(self._terms.with_margin(cost_usd), self._btc_price.usd)
 
     def longest(self, allowed: Msat, least: int, most: int) -> int:
@@ -68,23 +73,44 @@ class Worst:
         return least
 
 
-def estimate(request: str) -> Usage:
-    """What stands for a usage of the work that can't be read, but for the answer's length, which is known."""
-    return Usage(-(-len(request.encode()) // _BYTES_PER_TOKEN), _VERDICT_TOKENS)
+def worst_of_ask(terms: SessionTerms, command: Ask) -> Worst:
+    """Evaluation and work. It is an upper bound because bytes bound tokens."""
+    # The judge gets it as a JSON string, in which line breaks and quotes take more bytes than they have.
+    judged_bytes = len(msgspec.json.encode(command.request))
+    evaluation = Usage(judged_bytes + terms.eval_overhead_tokens, terms.eval_max_tokens)
+    evaluation_usd = terms.terms.models[terms.eval_model].cost_usd(evaluation)
+    prompt = Usage(len(command.request.encode()) + terms.work_overhead_tokens, 0)
+    return Worst(terms.terms, command.model, command.btc_price, prompt, evaluation_usd)
 
 
-def actual_cost(terms: SessionTerms, hold: Hold, outcome: RequestOutcome) -> RequestCost:
+def worst_of_relay(terms: SessionTerms, command: Relay) -> Worst:
+    """The call alone, its prompt at the dearest rate that it may have."""
+    tokens, price = command.prompt_tokens_max, terms.terms.models[command.model]
+    prompt = Usage(tokens, 0)
+    match command.prompt_rate:
+        case PromptRate.CACHE_WRITE_5M:
+            prompt = max(prompt, Usage(0, 0, cache_write_5m_tokens=tokens), key=price.cost_usd)
+        case PromptRate.CACHE_WRITE_1H:
+            prompt = max(prompt, Usage(0, 0, cache_write_1h_tokens=tokens), key=price.cost_usd)
+    return Worst(terms.terms, command.model, command.btc_price, prompt)
+
+
+def estimate(request_bytes: int) -> Usage:
+    """What stands for a usage that can't be read, but for the length of the work's answer, which is known."""
+    return Usage(-(-request_bytes // _BYTES_PER_TOKEN), _VERDICT_TOKENS)
+
+
+def actual_cost(terms: SessionTerms, hold: Hold, evaluation: Usage | None, work: Usage | None) -> RequestCost:
     """What the request cost, never more than its hold: a bound that was too low is our loss."""
-    evaluation, work = evaluation_usage(terms, hold, outcome), work_usage(terms, hold, outcome)
-    evaluation_usd = terms.terms.models[terms.eval_model].cost_usd(evaluation) if evaluation else Decimal(0)
-    work_usd = terms.terms.price_usd(hold.model, work) if work else Decimal(0)
+    evaluation_usd = terms.terms.models[terms.eval_model].cost_usd(evaluation) if evaluation else _NO_USD
+    work_usd = terms.terms.price_usd(hold.model, work) if work else _NO_USD
     cost_usd = EXACT.add(evaluation_usd, work_usd)
     price_usd = terms.terms.with_margin(cost_usd)
     # In dollars: an absurd usage may be worth more than any amount in msat can be.
     held_usd_units = EXACT.multiply(hold.btc_price.usd, hold.amount_msat.value)
     covered = EXACT.multiply(price_usd, MSAT_PER_BTC) <= held_usd_units
     return RequestCost(
-        model=hold.model if work else terms.eval_model,
+        model=terms.eval_model if evaluation and not work else hold.model,
         usage=work or evaluation or _NOTHING,
         cost_usd=cost_usd,
         evaluation_cost_usd=evaluation_usd,
@@ -108,3 +134,10 @@ def work_usage(terms: SessionTerms, hold: Hold, outcome: RequestOutcome) -> Usag
     input_tokens = hold.estimate.input_tokens + terms.work_overhead_tokens // _BYTES_PER_TOKEN
     output_tokens = -(-len(outcome.completion.text.encode()) // _BYTES_PER_TOKEN)
     return outcome.completion.usage or Usage(input_tokens, output_tokens)
+
+
+def relay_usage(hold: Hold, outcome: RelayOutcome) -> Usage | None:
+    """What a relayed call used; an estimate where the provider's figures were unreadable, None where it did nothing."""
+    if not outcome.charged:
+        return None
+    return outcome.usage or Usage(hold.estimate.input_tokens, outcome.given_tokens)

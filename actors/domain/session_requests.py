@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
 
 from .answers import Ending, RequestOutcome
-from .behaviour import NOTHING, Decision, Done, Failed, Mark
+from .behaviour import NOTHING, Decision, Done, Failed, Intent, Mark
 from .caveats import Action, violated
 from .errors import Code, Refusal, idempotency_conflict, model_failed
-from .intents import AnswerRequest
+from .intents import AnswerRequest, RelayRequest
 from .money import ZERO, Msat
-from .pricing import tariff_of
-from .receipts import note
+from .pricing import Usage, tariff_of
+from .receipts import ReceiptNote, note
+from .relays import RelayOutcome
 from .session import Hold, HoldPlaced, HoldReleased, RequestFinished, Session, SessionState
-from .session_api import Ask, RequestAnswer, limits_of
+from .session_api import Ask, Relay, Relayed, RequestAnswer, RequestCost, limits_of
 from .session_fold import follow, place
-from .session_price import SessionTerms, Worst, actual_cost, estimate, evaluation_usage, work_usage
+from .session_price import (
+    SessionTerms,
+    Worst,
+    actual_cost,
+    estimate,
+    evaluation_usage,
+    relay_usage,
+    work_usage,
+    worst_of_ask,
+    worst_of_relay,
+)
 
 _PREFIX: Final = "request:"
 # Each spend limit that was ever used is remembered as long as the session; a holder can derive any number of them.
 _COUNTERS_MAX: Final = 2_000
 
 
-def ask(terms: SessionTerms, session: Session, command: Ask, now_ms: int) -> Decision:
+def ask(terms: SessionTerms, session: Session, command: Ask | Relay, now_ms: int) -> Decision:
     """Places a hold over the worst case and has the request answered, or says why not."""
     begun = session.holds.get(command.once.name)
     if begun is not None:
         same = begun.once.digest == command.once.digest
         return _answering(command, begun) if same else Decision(reply=idempotency_conflict())
     refusal = (
-        command.grant.refusal(Action.REQUEST, now_ms)
+        command.grant.refusal(Action.LLM if isinstance(command, Relay) else Action.REQUEST, now_ms)
         or not_spendable(session, now_ms)
         or _unfit(terms, command)
         or _too_many_limits(session, command)
@@ -44,14 +57,20 @@ def ask(terms: SessionTerms, session: Session, command: Ask, now_ms: int) -> Dec
     return Decision((event,), wait_for=_topic(placed), intents=_answering(command, placed).intents)
 
 
-def _answering(command: Ask, hold: Hold) -> Decision:
+def _answering(command: Ask | Relay, hold: Hold) -> Decision:
     """The caller waits for the answer.
 
     Should nothing be under way, because the hold's write was not confirmed, it is started here: the request itself is
     nowhere but in the command, so that no journal keeps it.
     """
-    intent = AnswerRequest(_topic(hold), command.request, hold.model, hold.max_tokens, command.stream)
-    return Decision(wait_for=_topic(hold), intents=(intent,))
+    topic = _topic(hold)
+    intent: Intent
+    if isinstance(command, Relay):
+        body = command.body.lowered(hold.max_tokens)
+        intent = RelayRequest(topic, body, command.headers, command.beta, command.stream, hold.model, hold.max_tokens)
+    else:
+        intent = AnswerRequest(topic, command.request, hold.model, hold.max_tokens, command.stream)
+    return Decision(wait_for=topic, intents=(intent,))
 
 
 def not_spendable(session: Session, now_ms: int) -> Refusal | None:
@@ -66,14 +85,14 @@ def not_spendable(session: Session, now_ms: int) -> Refusal | None:
     return Refusal(Code.EXPIRED, "The session has expired: close it to get back what is left, and open another one.")
 
 
-def _unfit(terms: SessionTerms, command: Ask) -> Refusal | None:
+def _unfit(terms: SessionTerms, command: Ask | Relay) -> Refusal | None:
     if command.model in terms.terms.models:
         return None
     message = "There is no such model; GET /pricing lists those that exist"
     return Refusal(Code.INVALID_REQUEST, f"{message}.", {"fields": [{"path": "model", "message": message}]})
 
 
-def _too_many_limits(session: Session, command: Ask) -> Refusal | None:
+def _too_many_limits(session: Session, command: Ask | Relay) -> Refusal | None:
     new = [limit for limit in limits_of(command.grant) if limit.counter not in session.counters]
     if not new or len(session.counters) + len(new) <= _COUNTERS_MAX:
         return None
@@ -83,14 +102,33 @@ def _too_many_limits(session: Session, command: Ask) -> Refusal | None:
     )
 
 
-def _hold(terms: SessionTerms, session: Session, command: Ask, now_ms: int) -> Hold | Refusal:
-    worst = Worst(terms, command.request, command.model, command.btc_price)
+class _Wanted(NamedTuple):
+    """What a request may cost, how long its answer is to be at most, and at least for it to be of use."""
+
+    worst: Worst
+    max_tokens: int
+    least_tokens: int
+    estimate: Usage
+
+
+def _wanted(terms: SessionTerms, command: Ask | Relay) -> _Wanted:
+    if isinstance(command, Relay):
+        max_tokens = command.body.max_tokens
+        least = max(terms.least_tokens, command.least_tokens)
+        return _Wanted(
+            worst_of_relay(terms, command), max_tokens, min(least, max_tokens), estimate(command.prompt_tokens_max)
+        )
     max_tokens = min(command.max_tokens or terms.default_tokens, terms.most_tokens)
+    least = min(terms.least_tokens, max_tokens)
+    return _Wanted(worst_of_ask(terms, command), max_tokens, least, estimate(len(command.request.encode())))
+
+
+def _hold(terms: SessionTerms, session: Session, command: Ask | Relay, now_ms: int) -> Hold | Refusal:
+    worst, max_tokens, least, estimated = _wanted(terms, command)
     amount_msat, balance = worst.msat(max_tokens), session.books.balance
     left = list(_caveats(session, command))
     allowed = min([balance, *(amount for _, amount in left)])
     if amount_msat > allowed:
-        least = min(terms.least_tokens, max_tokens)
         required = worst.msat(least)
         for caveat, amount in left:
             if required > amount:
@@ -106,7 +144,7 @@ def _hold(terms: SessionTerms, session: Session, command: Ask, now_ms: int) -> H
         model=command.model,
         max_tokens=max_tokens,
         btc_price=command.btc_price,
-        estimate=estimate(command.request),
+        estimate=estimated,
         at_ms=now_ms,
         counters=tuple(limit.counter for limit in limits_of(command.grant)),
         spender=command.grant.spender,
@@ -118,7 +156,7 @@ def _beyond_caveat(caveat: str, required: Msat, left: Msat) -> Refusal:
     return violated(caveat, message)
 
 
-def _caveats(session: Session, command: Ask) -> Iterator[tuple[str, Msat]]:
+def _caveats(session: Session, command: Ask | Relay) -> Iterator[tuple[str, Msat]]:
     """The caveats on spending, each with what it leaves."""
     grant = command.grant
     if grant.max_msat_per_request is not None:
@@ -144,31 +182,19 @@ def ended(terms: SessionTerms, session: Session, command: Done | Failed, now_ms:
         return NOTHING
     if isinstance(command, Failed):
         return Decision(follow(session, released(session, hold, now_ms))[1], answers={_topic(hold): model_failed()})
+    if isinstance(command.result, RelayOutcome):
+        assert isinstance(command.intent, RelayRequest)
+        return _relay_ended(terms, session, hold, command.intent, command.result, now_ms)
     outcome = command.result
     assert isinstance(outcome, RequestOutcome) and isinstance(command.intent, AnswerRequest)
-    cost = actual_cost(terms, hold, outcome)
-    rest = hold.amount_msat - cost.debit_msat
+    evaluation, work = evaluation_usage(terms, hold, outcome), work_usage(terms, hold, outcome)
+    cost = actual_cost(terms, hold, evaluation, work)
     completion = outcome.completion
     rejected = outcome.evaluation if outcome.ending is Ending.REJECTED else None
     answered = rejected.verdict.reason if rejected else completion.text if completion else ""
     tariff = tariff_of(terms.terms, hold.model, terms.eval_model if outcome.evaluation else None)
-    event = place(
-        session,
-        RequestFinished(
-            now_ms,
-            name=hold.once.name,
-            request_id=hold.request_id,
-            ending=outcome.ending,
-            debit_msat=cost.debit_msat,
-            released_msat=rest,
-            refunded_msat=rest if session.ended else ZERO,
-            spender=hold.spender,
-            cost_usd=cost.cost_usd,
-            evaluation_usage=evaluation_usage(terms, hold, outcome),
-            work_usage=work_usage(terms, hold, outcome),
-            receipt=note(session.tariffs, tariff, command.intent.request.encode(), answered.encode()),
-        ),
-    )
+    receipt = note(session.tariffs, tariff, command.intent.request.encode(), answered.encode())
+    event = _finished(session, hold, cost, outcome.ending, evaluation, work, receipt, now_ms)
     answer = RequestAnswer(
         request_id=hold.request_id,
         ending=outcome.ending,
@@ -181,6 +207,67 @@ def ended(terms: SessionTerms, session: Session, command: Done | Failed, now_ms:
         balance_msat=event.balance_msat,
     )
     return Decision((event,), answers={_topic(hold): answer}, marks=(Mark(hold.once, answer),))
+
+
+def _relay_ended(
+    terms: SessionTerms, session: Session, hold: Hold, intent: RelayRequest, outcome: RelayOutcome, now_ms: int
+) -> Decision:
+    """The same for a relayed call. What the provider refuses costs nothing, and may be asked again."""
+    work = relay_usage(hold, outcome)
+    cost = actual_cost(terms, hold, None, work)
+    refused = outcome.status >= 400
+    event: HoldReleased | RequestFinished
+    if refused:
+        event = place(session, released(session, hold, now_ms))
+    else:
+        tariff = tariff_of(terms.terms, hold.model, None)
+        receipt = note(session.tariffs, tariff, intent.body, outcome.body)
+        event = _finished(session, hold, cost, outcome.ending, None, work, receipt, now_ms)
+    answer = Relayed(
+        request_id=hold.request_id,
+        ending=outcome.ending,
+        status=outcome.status,
+        headers=outcome.headers,
+        body=outcome.body,
+        max_tokens=hold.max_tokens,
+        cost=cost,
+        balance_msat=event.balance_msat,
+        told=outcome.told,
+    )
+    # Who waits for a stream has its bytes already.
+    told = replace(answer, body=b"") if outcome.streamed else answer
+    marks = () if refused else (Mark(hold.once, answer),)
+    return Decision((event,), answers={_topic(hold): told}, marks=marks)
+
+
+def _finished(
+    session: Session,
+    hold: Hold,
+    cost: RequestCost,
+    ending: Ending,
+    evaluation: Usage | None,
+    work: Usage | None,
+    receipt: ReceiptNote,
+    now_ms: int,
+) -> RequestFinished:
+    rest = hold.amount_msat - cost.debit_msat
+    return place(
+        session,
+        RequestFinished(
+            now_ms,
+            name=hold.once.name,
+            request_id=hold.request_id,
+            ending=ending,
+            debit_msat=cost.debit_msat,
+            released_msat=rest,
+            refunded_msat=rest if session.ended else ZERO,
+            spender=hold.spender,
+            cost_usd=cost.cost_usd,
+            evaluation_usage=evaluation,
+            work_usage=work,
+            receipt=receipt,
+        ),
+    )
 
 
 def released(session: Session, hold: Hold, now_ms: int) -> HoldReleased:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Final
 
 from ...actors.domain.answers import Completion, Evaluation, StreamPart, TextDelta, UsageSoFar, Verdict
 from ...actors.domain.pricing import Size, Usage
+from ...actors.domain.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
 from ...actors.ports import PermanentError, TransientError
 from .world import Fault, World
 
@@ -60,6 +61,29 @@ class SimulatedModel:
             if self._world.strikes(Fault.MODEL_FAILS, 0.05):
                 raise TransientError("the model died in the middle")
         yield Completion("".join(pieces), model, self._usage(Usage(150, min(60, max_tokens))), "end_turn")
+
+    async def relay(
+        self, body: bytes, headers: Mapping[str, str], *, beta: bool, stream: bool
+    ) -> AsyncGenerator[RelayPart, None]:
+        """Passes a call on; its text says what it belongs to. Raises `TransientError`, `PermanentError`."""
+        label = _label(body[body.index(b"[") :].decode())
+        self._asked(label, True)
+        await self._work()
+        if not stream:
+            yield RelayEnd(200, {}, b"the answer to " + body, self._usage(Usage(150, 60)), 20)
+            return
+        yield RelayBegun({})
+        for number in range(self._world.chance.randint(1, _PIECES_MAX)):
+            yield RelayBytes(b"piece %d of %b " % (number, body))
+            yield RelaySoFar(Usage(150, 1), 10 * number)
+            await self._world.pause(self._world.chance.uniform(0.01, 0.3))
+            if self._world.strikes(Fault.MODEL_FAILS, 0.05):
+                raise TransientError("the model died in the middle")
+        yield RelayEnd(200, {}, b"", self._usage(Usage(150, 60)), 20)
+
+    async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, beta: bool) -> RelayEnd:
+        """Counts a prompt."""
+        return RelayEnd(200, {}, b'{"input_tokens":150}', None)
 
     async def close(self) -> None:
         """There is no connection."""

@@ -180,7 +180,7 @@ async def test_a_status_before_the_stream_means_what_it_means_for_a_whole_answer
     transport = httpx2.MockTransport(lambda _: httpx2.Response(status, json=error("api_error"), headers=headers))
     with pytest.raises(PortError) as caught:
         await collect(model(transport), [])
-    assert type(caught.value) is expected
+    assert isinstance(caught.value, expected)
     if isinstance(caught.value, TransientError):
         assert caught.value.retry_after_s == 7.0
 

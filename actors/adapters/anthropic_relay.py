@@ -1,0 +1,199 @@
+"""What a relayed answer of the Messages API used, read beside the bytes that go on as they came.
+
+Whatever can't be read here is passed over: the client gets it all the same, and an estimate is charged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from ..domain.pricing import Usage
+from ..domain.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
+from ..ports import ToldError, TransientError
+from .anthropic_answers import read_usage
+from .anthropic_stream import merged_usage, stream_error
+
+# A longer event is passed on, but not read.
+_LINE_MAX_BYTES: Final = 4 << 20
+# English text has about 2.5 bytes for a token (source: Anthropic's models overview).
+_BYTES_FOR_TOKENS: Final = (5, 2)
+# A stream ends with its last event; a provider that forgets to end it costs us this.
+_READ_UP_S: Final = 0.25
+# What a delta is called that the client sees, and that is billed as output.
+_GIVEN: Final = ("text", "thinking", "partial_json")
+# Tokens of one sampling run after the other; those of other kinds are billed on top, or at other rates.
+_PRICED_ITERATIONS: Final = frozenset({"message"})
+_log = structlog.get_logger(__name__)
+
+
+class _Whole(msgspec.Struct):
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+    content: msgspec.Raw = msgspec.Raw(b"")
+
+
+_wholes: Final = msgspec.json.Decoder(_Whole)
+_events: Final[msgspec.json.Decoder[dict[str, Any]]] = msgspec.json.Decoder(dict[str, Any])
+
+
+def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """What of the provider's headers is for the client; the others speak of our account there."""
+    return {"content-type": headers.get("content-type", "application/json")}
+
+
+def whole_end(status: int, headers: Mapping[str, str], body: bytes) -> RelayEnd:
+    """A whole answer, or a refusal."""
+    usage, content = None, b""
+    try:
+        found = _wholes.decode(body)
+    except (ValueError, RecursionError):
+        pass
+    else:
+        usage, content = read_usage(found.usage), bytes(found.content)
+        _tell_of_unpriced(_decoded(bytes(found.usage)))
+    return RelayEnd(status, kept_headers(headers), body, usage, _tokens(len(content)))
+
+
+async def streamed(headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> AsyncGenerator[RelayPart, None]:
+    """The parts of a streamed answer. Raises `PortError`; a `ToldError` when the provider's own event said so."""
+    answer, begun = RelayedStream(), False
+    while not answer.ended:
+        chunk = await anext(chunks, None)
+        if chunk is None:
+            raise TransientError("the model provider's answer ended before its end")
+        if not chunk:
+            continue
+        answer.read(chunk)
+        if not begun and answer.error is not None:
+            # Nothing of it was given yet, so that it can be tried again.
+            raise stream_error(answer.error)
+        if not begun:
+            yield RelayBegun(kept_headers(headers))
+            begun = True
+        yield RelayBytes(chunk)
+        yield answer.so_far()
+        if answer.error is not None:
+            raise ToldError(str(stream_error(answer.error)))
+    async for chunk in _rest(chunks):
+        yield RelayBytes(chunk)
+    yield answer.end(kept_headers(headers))
+
+
+async def _rest(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """What follows the last event: no more than an empty line. Raises nothing."""
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + _READ_UP_S
+    while True:
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                chunk = await anext(chunks, None)
+        except Exception:
+            return
+        if chunk is None:
+            return
+        yield chunk
+
+
+class RelayedStream:
+    """What has been read of one streamed answer. `error`: the kind of the event with which it broke off."""
+
+    def __init__(self) -> None:
+        self._line = b""
+        self._first = self._last = msgspec.Raw(b"null")
+        self._given_bytes = 0
+        self._thought_bytes = 0
+        self._thinks = False
+        self.ended = False
+        self.error: str | None = None
+
+    def read(self, chunk: bytes) -> None:
+        """Takes the next bytes, however they are cut. Raises nothing."""
+        *lines, self._line = (self._line + chunk).replace(b"\r", b"\n").split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                self._take(_decoded(line[len(b"data:") :]))
+        if len(self._line) > _LINE_MAX_BYTES:
+            self._line = b""
+
+    def so_far(self) -> RelaySoFar:
+        """What was used until now."""
+        return RelaySoFar(read_usage(self._first), _tokens(self._given_bytes), self._thinks)
+
+    def end(self, headers: Mapping[str, str]) -> RelayEnd:
+        """The end of it."""
+        _tell_of_unpriced(_decoded(bytes(self._last)))
+        usage: Usage | None = merged_usage(self._first, self._last)
+        return RelayEnd(200, headers, b"", usage, _tokens(self._given_bytes))
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        match event.get("type"):
+            case "message_start":
+                message = event.get("message")
+                self._first = _raw(message.get("usage") if isinstance(message, dict) else None)
+            case "content_block_start":
+                block = event.get("content_block")
+                self._thought_bytes = 0
+                self._thinks = isinstance(block, dict) and block.get("type") == "thinking"
+            case "content_block_delta":
+                self._count(event.get("delta"))
+            case "content_block_stop":
+                self._thinks = False
+            case "message_delta":
+                self._last = _raw(event.get("usage"))
+            case "message_stop":
+                self.ended = True
+            case "error":
+                error = event.get("error")
+                kind = error.get("type") if isinstance(error, dict) else None
+                self.error = kind if isinstance(kind, str) else "unknown"
+
+    def _count(self, delta: Any) -> None:
+        if not isinstance(delta, dict):
+            return
+        given = sum(len(text.encode()) for name in _GIVEN if isinstance(text := delta.get(name), str))
+        self._given_bytes += given
+        if delta.get("type") == "thinking_delta":
+            self._thought_bytes += given
+        signature = delta.get("signature")
+        if isinstance(signature, str):
+            # It holds the whole thought, of which the client may have been shown a summary or nothing.
+            self._given_bytes += max(0, len(signature) * 3 // 4 - self._thought_bytes)
+            self._thinks = False
+
+
+def _tokens(size_bytes: int) -> int:
+    size, tokens = _BYTES_FOR_TOKENS
+    return -(-size_bytes * tokens // size)
+
+
+def _raw(value: Any) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
+
+
+def _decoded(data: bytes) -> Mapping[str, Any]:
+    try:
+        return _events.decode(data)
+    except (ValueError, RecursionError):
+        return {}
+
+
+def _tell_of_unpriced(usage: Mapping[str, Any]) -> None:
+    """Says so when the provider bills what no rate of ours covers. What is known to cost extra is refused beforehand.
+
+    So this is about what the provider has added since, in a field that was passed on because nobody knows it here.
+    """
+    tools, iterations = usage.get("server_tool_use"), usage.get("iterations")
+    found = [name for name, count in tools.items() if count] if isinstance(tools, dict) else []
+    if isinstance(iterations, list):
+        kinds = {entry.get("type") for entry in iterations if isinstance(entry, dict)}
+        found += sorted(str(kind)[:40] for kind in kinds - _PRICED_ITERATIONS)
+    if usage.get("speed") not in (None, "standard"):
+        found.append("speed")
+    if found:
+        _log.error(
+            "model_provider_bills_what_has_no_rate", what=found, hint="refuse it in http/llm_costs.py, or price it"
+        )

@@ -1,0 +1,108 @@
+"""A model call in the provider's own protocol that is passed on as it is: what is known of it, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+from .answers import Ending
+from .behaviour import Reply
+from .pricing import Usage
+
+
+class PromptRate(StrEnum):
+    """The dearest rate at which a prompt may be billed: a cache write costs more than plain input."""
+
+    INPUT = "input"
+    CACHE_WRITE_5M = "cache_write_5m"
+    CACHE_WRITE_1H = "cache_write_1h"
+
+
+class RelayBody(msgspec.Struct, frozen=True):
+    """The JSON that goes to the provider, and where in it the number stands that we may lower.
+
+    `data[start:end]` is the value of `max_tokens`; all other bytes go on as they came.
+    """
+
+    data: bytes
+    max_tokens: int
+    start: int
+    end: int
+
+    def lowered(self, max_tokens: int) -> bytes:
+        """The body with this `max_tokens`; to the byte what was sent, when it is the same."""
+        if max_tokens == self.max_tokens:
+            return self.data
+        return b"%b%d%b" % (self.data[: self.start], max_tokens, self.data[self.end :])
+
+
+# What a provider gives, in this order; a whole answer is only an end
+
+
+class RelayBegun(msgspec.Struct, frozen=True):
+    """A streamed answer begins, with these headers."""
+
+    headers: Mapping[str, str]
+
+
+class RelaySoFar(msgspec.Struct, frozen=True):
+    """What was counted of a streamed answer until now, and the tokens that what was given of it is estimated to have.
+
+    `usage` is None before the provider has counted anything that can be read. `thinks`: it is at a thought that it may
+    not show.
+    """
+
+    usage: Usage | None
+    given_tokens: int
+    thinks: bool = False
+
+
+class RelayEnd(msgspec.Struct, frozen=True):
+    """The end of an answer; `body` is the whole one, and empty for a streamed one.
+
+    `usage` is None when the provider's figures were unreadable. A status from 400 on is a refusal of what the client
+    sent, for which the provider bills nothing.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    usage: Usage | None
+    given_tokens: int = 0
+
+
+class RelayHead(Reply, frozen=True, tag="relay_head"):
+    """A streamed answer begins. `max_tokens`: what the balance covers, at most what was asked."""
+
+    status: int
+    headers: Mapping[str, str]
+    max_tokens: int
+
+
+class RelayBytes(Reply, frozen=True, tag="relay_bytes"):
+    """The next bytes of a streamed answer, as the provider sent them."""
+
+    data: bytes
+
+
+RelayPart = RelayBegun | RelayBytes | RelaySoFar | RelayEnd
+"""What a provider gives of an answer; exactly one `RelayEnd` ends it."""
+
+
+class RelayOutcome(msgspec.Struct, frozen=True):
+    """What came of a relayed call. `body` is all that was given, streamed or not; `charged`: the provider did work.
+
+    `told`: it broke off, and the provider's own event, which is in the body, says so.
+    """
+
+    ending: Ending
+    streamed: bool
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    charged: bool
+    usage: Usage | None = None
+    given_tokens: int = 0
+    told: bool = False

@@ -1,0 +1,122 @@
+"""Relays a session's call to the model's provider, whole or piece by piece, and tells what it used."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from typing import Final
+
+import structlog
+from msgspec.structs import replace
+
+from .domain.answers import Ending
+from .domain.intents import RelayRequest
+from .domain.relays import RelayBegun, RelayBytes, RelayEnd, RelayHead, RelayOutcome, RelaySoFar
+from .outlet import Outlet
+from .patience import Pause, patiently
+from .ports import Model, PortError, ToldError, TransientError
+
+# A thought that is not shown is billed all the same; of one that was cut off only its time is known. Models write
+# between 50 and 150 tokens a second.
+_UNSEEN_TOKENS_PER_S: Final = 50
+_log = structlog.get_logger(__name__)
+
+
+class _Draft:
+    """What has come of a stream so far."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._seen: RelaySoFar | None = None
+        self._thinks_since_s: float | None = None
+        self.headers: Mapping[str, str] = {}
+        self.pieces: list[bytes] = []
+
+    @property
+    def begun(self) -> bool:
+        """Whether the provider has done work that it will bill."""
+        return bool(self.pieces)
+
+    def counted(self, seen: RelaySoFar) -> None:
+        """The provider has got so far."""
+        self._seen = seen
+        if not seen.thinks:
+            self._thinks_since_s = None
+        elif self._thinks_since_s is None:
+            self._thinks_since_s = self._clock()
+
+    def outcome(self, ending: Ending, end: RelayEnd | None = None, *, told: bool = False) -> RelayOutcome:
+        """What there is, as the end of it."""
+        given = end.given_tokens if end else self._given_tokens()
+        usage = end.usage if end else None
+        if end is None and self._seen is not None and self._seen.usage is not None:
+            usage = replace(self._seen.usage, output_tokens=max(self._seen.usage.output_tokens, given))
+        body = b"".join(self.pieces)
+        return RelayOutcome(ending, True, 200, self.headers, body, self.begun, usage, given, told)
+
+    def _given_tokens(self) -> int:
+        given = self._seen.given_tokens if self._seen else 0
+        if self._thinks_since_s is None:
+            return given
+        return given + int((self._clock() - self._thinks_since_s) * _UNSEEN_TOKENS_PER_S)
+
+
+class Relaying:
+    """Runs `RelayRequest`."""
+
+    def __init__(self, model: Model, pause: Pause, clock: Callable[[], float] = time.monotonic) -> None:
+        self._model = model
+        self._pause = pause
+        self._clock = clock
+
+    async def relay(self, intent: RelayRequest, outlet: Outlet) -> RelayOutcome:
+        """The outcome. Raises `PortError` when the provider failed before it had given anything."""
+        draft = _Draft(self._clock)
+        if outlet.stopped:
+            return draft.outcome(Ending.LEFT)
+        outlet.begun = True
+        try:
+            return await self._relay(intent, outlet, draft)
+        except asyncio.CancelledError:
+            if not outlet.stopped:
+                raise
+            # Cancelled only to end the provider's work; what it has used is charged all the same.
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+            return draft.outcome(Ending.LEFT)
+
+    async def _relay(self, intent: RelayRequest, outlet: Outlet, draft: _Draft) -> RelayOutcome:
+        try:
+            end = await patiently(self._pause, lambda: self._pass_on(intent, outlet, draft), lambda: draft.begun)
+        except PortError as error:
+            if not draft.begun:
+                raise
+            _log.warning("the model failed in the middle of an answer", error=str(error))
+            return draft.outcome(Ending.BROKEN, told=isinstance(error, ToldError))
+        if draft.begun:
+            return draft.outcome(Ending.COMPLETE, end)
+        # Whole, or refused.
+        charged = end.status < 400
+        return RelayOutcome(
+            Ending.COMPLETE, False, end.status, end.headers, end.body, charged, end.usage, end.given_tokens
+        )
+
+    async def _pass_on(self, intent: RelayRequest, outlet: Outlet, draft: _Draft) -> RelayEnd:
+        parts = self._model.relay(intent.body, intent.headers, beta=intent.beta, stream=intent.stream)
+        async with aclosing(parts):
+            async for part in parts:
+                match part:
+                    case RelayBegun(headers=headers):
+                        draft.headers = headers
+                        outlet.emit(RelayHead(200, headers, intent.max_tokens))
+                    case RelayBytes(data=data):
+                        draft.pieces.append(data)
+                        outlet.emit(part)
+                    case RelaySoFar():
+                        draft.counted(part)
+                    case RelayEnd():
+                        return part
+        raise TransientError("the model's answer has no end")

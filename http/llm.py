@@ -1,0 +1,72 @@
+"""Anthropic's Messages API, paid for from a session: what its SDK, and programs that are built on it, speak."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..actors.domain.errors import RefusedError
+from ..actors.domain.relays import RelayBytes
+from . import errors, results, sse
+from .auth import MISSING, Credentials
+from .body import read_bytes
+from .edge import request_id_of
+from .front import Front
+from .llm_body import read_call
+from .once import idempotency_key, once_of_bytes
+from .relays import MAX_TOKENS, Relays, RelayStream, broken, broken_refusal, cost_comment, cost_headers
+from .shapes import anthropic
+
+
+class Llm:
+    """The routes under /v1/messages."""
+
+    def __init__(self, front: Front, credentials: Credentials, relays: Relays) -> None:
+        self._front = front
+        self._credentials = credentials
+        self._relays = relays
+        self._models = front.settings.prices()
+
+    async def messages(self, request: Request) -> Response:
+        """POST /v1/messages: the provider's answer, whole or streamed, to the byte as it came."""
+        holder = self._credentials.holder(request)
+        if holder is None:
+            raise RefusedError(MISSING)
+        key = idempotency_key(request)
+        body = await read_bytes(request, self._front.settings.body_limit_bytes)
+        call = read_call(body, self._models)
+        session_id, grant = holder
+        answer = await self._relays.carry_out(request, session_id, grant, call, once_of_bytes(request, key, body))
+        if isinstance(answer, RelayStream):
+            headers = {MAX_TOKENS: str(answer.head.max_tokens)}
+            # A stream holds money until its end: when the server ends, it may go on for as long as other requests.
+            return sse.EventStream(_bytes(answer, request_id_of(request.scope)), None, None, headers)
+        headers = {**answer.headers, **cost_headers(answer), "Cache-Control": "no-store"}
+        return Response(answer.body, answer.status, headers)
+
+
+async def _bytes(stream: RelayStream, request_id: str) -> AsyncGenerator[bytes, None]:
+    """The provider's bytes, and behind them what they cost."""
+    tail = b""
+    try:
+        async for part in stream.parts:
+            if isinstance(part, RelayBytes):
+                tail = (tail + part.data)[-2:]
+                yield part.data
+                continue
+            # One that was cut off may have left an event, or a line, without its end.
+            end = b"" if tail == b"\n\n" else b"\n\n"
+            if broken(part):
+                end += _error(broken_refusal(part), request_id)
+            yield end + cost_comment(part)
+    except RefusedError as error:
+        yield b"\n\n" + _error(error, request_id)
+    finally:
+        await stream.parts.aclose()
+
+
+def _error(error: RefusedError, request_id: str) -> bytes:
+    body = errors.body_of(error.refusal, request_id)
+    return sse.event("error", results.encode(anthropic(errors.STATUS[error.refusal.code], body)))

@@ -1,0 +1,211 @@
+"""What a body of the Messages API may cost beyond its bytes: bounded where it can be, refused where it can't.
+
+Bytes bound the tokens of text. They don't bound an image, a PDF, or what the provider fetches, runs or remembers; and
+some fields change the rates. Source: the Messages API's reference and pricing (platform.claude.com, November 2026).
+Fields that nobody knows here are passed on; `anthropic_relay` tells the operator should one of them cost extra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from ..actors.domain.relays import PromptRate
+from .errors import invalid
+
+# What the provider adds, unseen: its framing, and its own words about tools and schemas.
+_UNSEEN_TOKENS: Final = 2_000
+# A tool of the provider's own has its description there.
+_OWN_TOOL_TOKENS: Final = 5_000
+# The provider makes larger images smaller: none has more than 4,784 tokens.
+_IMAGE_TOKENS: Final = 5_000
+_DEPTH_MAX: Final = 20
+
+# Fields that change the price, or bring in what no bytes bound.
+_NOT_HERE: Final[Mapping[str, str]] = {
+    "mcp_servers": "Servers that the provider would call are not possible here; call them yourself, as tools",
+    "container": "Containers, and skills that run in them, are not possible here",
+    "fallbacks": "Fallback models, whose prices are others, are not possible here",
+    "fallback_credit_token": "Fallback models, whose prices are others, are not possible here",
+    "compaction": "Compaction by the provider is not possible here; have the conversation summarized yourself",
+    "thread": "Conversations that the provider remembers are not possible here; send all messages",
+    "billing_policy": "It is this server that is billed",
+    "user_profile_id": "Profiles are this server's own",
+}
+_ALLOWED: Final[Mapping[str, frozenset[str]]] = {
+    "speed": frozenset({"standard"}),
+    "service_tier": frozenset({"auto", "standard_only"}),
+    "inference_geo": frozenset({"global"}),
+}
+_NO_SERVER_TOOLS: Final = "Tools that the provider runs, at a price of their own, are not possible here"
+_EDITS_ONLY: Final = "Only clear_tool_uses and clear_thinking are possible here"
+_EDITS: Final = ("clear_tool_uses_", "clear_thinking_")
+# Tools that the caller runs, though the provider describes them. All others are run by the provider, at a price.
+_CALLERS_TOOLS: Final = ("bash_", "text_editor_", "computer_", "memory_", "browser_toolset_")
+_SOURCES: Final = "must be sent as base64 or text here: what an address or a file holds can't be priced beforehand"
+# Blocks that are as long as their bytes. What stands in a result of a tool is looked at, too.
+_BLOCKS: Final = frozenset(
+    {
+        "text",
+        "thinking",
+        "redacted_thinking",
+        "tool_use",
+        "tool_result",
+        "tool_reference",
+        "tool_addition",
+        "tool_removal",
+        "search_result",
+        "compaction",
+        "server_tool_use",
+        "mcp_tool_use",
+        "mcp_tool_result",
+        "image",
+        "document",
+    }
+)
+_RESULTS: Final = "_tool_result"
+
+
+class Prompt(NamedTuple):
+    """What a prompt may cost: an upper bound of its tokens, None where it has to be counted, and its dearest rate."""
+
+    tokens_max: int | None
+    rate: PromptRate
+
+
+def look_for_costs(values: Mapping[str, Any], size_bytes: int) -> Prompt:
+    """Looks through a body of so many bytes. Raises `RefusedError` (400) that names what is not possible here."""
+    _look_at_fields(values)
+    found = _Found()
+    for place, tool in enumerate(_entries(values.get("tools"), "tools")):
+        found.tool(tool, f"tools.{place}")
+    found.content(values.get("system"), "system", 0)
+    for place, message in enumerate(values["messages"]):
+        found.content(message.get("content"), f"messages.{place}.content", 0)
+    tokens = size_bytes - found.image_bytes + found.images * _IMAGE_TOKENS
+    tokens += found.own_tools * _OWN_TOOL_TOKENS + _UNSEEN_TOKENS
+    return Prompt(None if found.uncounted else tokens, _dearest(values))
+
+
+def _look_at_fields(values: Mapping[str, Any]) -> None:
+    for name, why in _NOT_HERE.items():
+        if values.get(name) not in (None, [], {}):
+            raise invalid(name, why)
+    for name, allowed in _ALLOWED.items():
+        value = values.get(name)
+        if value is not None and value not in allowed:
+            raise invalid(
+                name, f"Has a price of its own that is not known here; possible is {' or '.join(sorted(allowed))}"
+            )
+    management = values.get("context_management")
+    edits = management.get("edits") if isinstance(management, dict) else None
+    for place, edit in enumerate(_entries(edits, "context_management.edits")):
+        if not str(edit.get("type")).startswith(_EDITS):
+            raise invalid(f"context_management.edits.{place}.type", _EDITS_ONLY)
+
+
+class _Found:
+    """What was found on the way through a prompt."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.image_bytes = 0
+        self.own_tools = 0
+        self.uncounted = False
+
+    def tool(self, tool: Mapping[str, Any], path: str) -> None:
+        """A tool of either kind."""
+        kind = tool.get("type")
+        if kind in (None, "custom"):
+            return
+        if not isinstance(kind, str) or not kind.startswith(_CALLERS_TOOLS):
+            raise invalid(f"{path}.type", _NO_SERVER_TOOLS)
+        self.own_tools += 1
+
+    def content(self, content: Any, path: str, depth: int) -> None:
+        """A content: text, or blocks."""
+        if content is None or isinstance(content, str):
+            return
+        if depth > _DEPTH_MAX:
+            raise invalid(path, "Nested too deeply")
+        for place, block in enumerate(_entries(content, path)):
+            self._block(block, f"{path}.{place}", depth + 1)
+
+    def _block(self, block: Mapping[str, Any], path: str, depth: int) -> None:
+        kind = block.get("type")
+        if not isinstance(kind, str) or not (kind in _BLOCKS or kind.endswith(_RESULTS)):
+            raise invalid(f"{path}.type", "There is no such block, or its price is not known here")
+        looks: Mapping[str, Callable[[Mapping[str, Any], str, int], None]] = {
+            "image": self._image,
+            "document": self._document,
+            "tool_addition": self._addition,
+        }
+        if kind in looks:
+            looks[kind](block, path, depth)
+        elif not isinstance(block.get("content"), dict):
+            self.content(block.get("content"), f"{path}.content", depth)
+
+    def _image(self, block: Mapping[str, Any], path: str, _: int) -> None:
+        source = _source(block, path)
+        data = source.get("data")
+        if source.get("type") != "base64" or not isinstance(data, str):
+            raise invalid(f"{path}.source", f"An image {_SOURCES}")
+        self.images += 1
+        self.image_bytes += len(data) if data.isascii() else 0
+
+    def _document(self, block: Mapping[str, Any], path: str, depth: int) -> None:
+        source = _source(block, path)
+        match source.get("type"):
+            case "text":
+                return
+            case "content":
+                self.content(source.get("content"), f"{path}.source.content", depth)
+            case "base64":
+                self.uncounted = True
+            case _:
+                raise invalid(f"{path}.source", f"A document {_SOURCES}")
+
+    def _addition(self, block: Mapping[str, Any], path: str, _: int) -> None:
+        tool = block.get("tool")
+        definition = tool.get("definition") if isinstance(tool, dict) else None
+        if isinstance(definition, dict):
+            self.tool(definition, f"{path}.tool.definition")
+        elif definition is not None or (isinstance(tool, dict) and "mcp" in str(tool.get("type"))):
+            raise invalid(f"{path}.tool", _NO_SERVER_TOOLS)
+
+
+def _source(block: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    source = block.get("source")
+    if not isinstance(source, dict):
+        raise invalid(f"{path}.source", "Must be an object")
+    return source
+
+
+def _entries(value: Any, path: str) -> list[Mapping[str, Any]]:
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        raise invalid(path, "Must be a list of objects")
+    return value
+
+
+def _dearest(values: Mapping[str, Any]) -> PromptRate:
+    """What is marked for the cache is written to it, at the rate of its lifetime."""
+    lifetimes = set(_lifetimes(values))
+    if not lifetimes:
+        return PromptRate.INPUT
+    return PromptRate.CACHE_WRITE_5M if lifetimes <= {None, "5m"} else PromptRate.CACHE_WRITE_1H
+
+
+def _lifetimes(value: Any) -> Iterator[Any]:
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            mark = value.get("cache_control")
+            if isinstance(mark, dict):
+                ttl = mark.get("ttl")
+                yield ttl if isinstance(ttl, str) else None
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)

@@ -1,0 +1,137 @@
+"""Calls in a provider's own protocol, relayed and paid for from a session: what all paths that speak one share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from msgspec.structs import replace
+from starlette.requests import Request
+
+from ..actors.domain.answers import Ending
+from ..actors.domain.behaviour import Once
+from ..actors.domain.caveats import Grant
+from ..actors.domain.errors import RefusedError
+from ..actors.domain.relays import RelayBytes, RelayHead
+from ..actors.domain.session_api import Relay, Relayed
+from ..actors.messages import WireReply
+from . import results, sse
+from .edge import request_id_of
+from .front import Front
+from .llm_body import MessagesCall
+from .offers import Offers
+
+# What of a client's headers is meant for the provider.
+_PASSED: Final = ("anthropic-version", "anthropic-beta")
+_HEADER_CHARS_MAX: Final = 2_000
+DEBITED: Final = "Satmeter-Debited-Msat"
+BALANCE: Final = "Satmeter-Balance-Msat"
+MAX_TOKENS: Final = "Satmeter-Max-Tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class RelayStream:
+    """A streamed answer that has begun: `parts` are its bytes, as the provider sent them, and at last one `Relayed`.
+
+    They must be closed. They raise `RefusedError` when the actor was lost on the way.
+    """
+
+    head: RelayHead
+    parts: AsyncGenerator[RelayBytes | Relayed, None]
+
+
+class Relays:
+    """Has calls of the Messages API carried out, whichever protocol the client speaks."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._offers = Offers(front)
+
+    async def carry_out(
+        self, request: Request, session_id: str, grant: Grant, call: MessagesCall, once: Once
+    ) -> Relayed | RelayStream:
+        """The answer, or its beginning where it is streamed. Raises `RefusedError`.
+
+        An answer with a status from 400 on is the provider's refusal of the body. One that broke off is no refusal here
+        (see `broken`).
+        """
+        command = Relay(
+            request_id=request_id_of(request.scope),
+            model=call.model,
+            body=call.body,
+            headers=passed_headers(request),
+            beta=request.query_params.get("beta") == "true",
+            stream=call.stream,
+            prompt_tokens_max=call.prompt_tokens_max or 0,
+            prompt_rate=call.prompt_rate,
+            least_tokens=call.least_tokens,
+            once=once,
+            grant=grant,
+            btc_price=await self._front.prices.current(),
+        )
+        try:
+            return await self._send(request, session_id, command)
+        except RefusedError as error:
+            raise RefusedError(await self._offers.improve(error.refusal, session_id, grant)) from None
+
+    async def _send(self, request: Request, session_id: str, command: Relay) -> Relayed | RelayStream:
+        if not command.stream:
+            reply = await self._front.router.call(session_id, command)
+            assert isinstance(reply, Relayed)
+            return reply
+        replies = self._front.router.stream(session_id, command)
+        # Waited for here, so that a request that is refused is an error and not a stream.
+        first = await sse.first_of(request, replies)
+        if isinstance(first, RelayHead):
+            return RelayStream(first, _parts(replies))
+        assert isinstance(first, Relayed)
+        await replies.aclose()
+        if first.status >= 400:
+            return first
+        # It was given before: who comes again gets the same bytes, and the same end.
+        return RelayStream(RelayHead(first.status, first.headers, first.max_tokens), _again(first))
+
+
+def passed_headers(request: Request) -> Mapping[str, str]:
+    """The headers that are for the provider."""
+    found = {name: ", ".join(request.headers.getlist(name)) for name in _PASSED}
+    return {name: value for name, value in found.items() if value and len(value) <= _HEADER_CHARS_MAX}
+
+
+def cost_headers(answer: Relayed) -> dict[str, str]:
+    """What a call cost, for the headers of its answer."""
+    return {
+        DEBITED: str(answer.cost.debit_msat.value),
+        BALANCE: str(answer.balance_msat.value),
+        MAX_TOKENS: str(answer.max_tokens),
+    }
+
+
+def cost_comment(answer: Relayed) -> bytes:
+    """The same as the last line of a stream, which clients skip."""
+    return f": {DEBITED}: {answer.cost.debit_msat.value}, {BALANCE}: {answer.balance_msat.value}\n\n".encode()
+
+
+def broken(answer: Relayed) -> bool:
+    """Whether an answer broke off and its client has not been told."""
+    return answer.ending is Ending.BROKEN and not answer.told
+
+
+def broken_refusal(answer: Relayed) -> RefusedError:
+    """What to tell it then."""
+    return RefusedError(results.broken_refusal(answer.request_id, answer.cost.debit_msat, answer.balance_msat))
+
+
+async def _parts(replies: AsyncGenerator[WireReply, None]) -> AsyncGenerator[RelayBytes | Relayed, None]:
+    try:
+        async for reply in replies:
+            assert isinstance(reply, RelayBytes | Relayed)
+            yield reply
+    finally:
+        await replies.aclose()
+
+
+async def _again(answer: Relayed) -> AsyncGenerator[RelayBytes | Relayed, None]:
+    yield RelayBytes(answer.body)
+    yield replace(answer, body=b"")
