@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
+from ..domain.models import traits_of
 from ..prompts import EVALUATION_MAX_TOKENS, EVALUATION_SYSTEM, VERDICT_SCHEMA, evaluation_content, work_system
-
-# The least thinking that each model allows. Thinking is billed as output and counts towards max_tokens, while both are
-# set for the length of the answer: at the models' defaults it can use up a small job's tokens before the first word.
-# A model that is not listed gets no such field, since each refuses the others' words for it with a 400.
-# Source: Anthropic's guides "What's new in Claude Sonnet 5.5" and "Prompting Claude Haiku 5.5".
-_LEAST_THINKING: Final[Mapping[str, Mapping[str, str]]] = {
-    "claude-haiku-5-5": {"type": "disabled"},
-    "claude-sonnet-5-5": {"type": "between_tools"},
-    "claude-sonnet-5": {"type": "disabled"},
-}
 
 
 def evaluation_message(model: str, request: str) -> Mapping[str, Any]:
@@ -36,7 +27,11 @@ def work_message(model: str, max_tokens: int, request: str, *, stream: bool = Fa
 
 
 def _message(model: str, max_tokens: int, system: str, content: Sequence[str], **fields: object) -> Mapping[str, Any]:
-    """The body of a call: one user message."""
+    """The body of a call: one user message, with the least thinking.
+
+    Thinking is billed as output and counts towards max_tokens, while both are set for the length of the answer: at the
+    models' defaults it can use up a small job's tokens before the first word.
+    """
     texts = [{"type": "text", "text": text} for text in content]
     message = {
         "model": model,
@@ -44,5 +39,5 @@ def _message(model: str, max_tokens: int, system: str, content: Sequence[str], *
         "system": system,
         "messages": [{"role": "user", "content": texts}],
     }
-    thinking = _LEAST_THINKING.get(model)
+    thinking = traits_of(model).least_thinking
     return message | fields | ({} if thinking is None else {"thinking": thinking})

@@ -1,0 +1,38 @@
+"""What models take differently in a request to the Messages API: thinking, sampling, effort."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+
+class Traits(msgspec.Struct, frozen=True):
+    """What one model takes.
+
+    `least_thinking` is the least thinking that can be asked of it, None where it has no word for that: each model
+    refuses the others' words with a 400. `sampling`: whether it takes `temperature` or `top_p`, one of them.
+    `effort`: whether it takes `output_config.effort`.
+    """
+
+    least_thinking: Mapping[str, str] | None = None
+    sampling: bool = False
+    effort: bool = True
+
+
+# Source: Anthropic's guides "What's new in Claude Sonnet 5.5", "Claude Haiku 5.5 migration guide", "Claude Opus 5.5
+# migration guide" and "Effort". From Claude Opus 4.7 on, sampling parameters are an error in every model.
+_TRAITS: Final[Mapping[str, Traits]] = {
+    "claude-haiku-4-5": Traits(sampling=True, effort=False),
+    "claude-haiku-5-5": Traits({"type": "disabled"}),
+    "claude-sonnet-5": Traits({"type": "disabled"}),
+    "claude-sonnet-5-5": Traits({"type": "between_tools"}),
+    "claude-opus-5-5": Traits(),
+}
+_NEWER: Final = Traits()
+
+
+def traits_of(model: str) -> Traits:
+    """What this model takes; one that an operator added is taken for a newer one."""
+    return _TRAITS.get(model, _NEWER)
