@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 DEFECTS = sorted((Path(__file__).parent / "defects").glob("*.patch"))
 SEEDS, STEPS = 150, 80
 """What a defect is given to show itself in: less than CI gives the server."""
-_FOLDERS = ("actors", "http", "config", "scripts", "src")
+_FOLDERS = ("actors", "client", "http", "config", "scripts", "src")
 _RUN = "from satmeter.scripts.cli import main; main()"
 
 
