@@ -6,6 +6,7 @@ leaves both, and the next one archives the actor again: of lines about the same 
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -52,10 +53,12 @@ class Archiver:
     async def run(self, path: Path) -> int:
         """Appends to the file, deletes what is in it for certain, and returns how many actors that were.
 
-        Raises `TransientError`, `OSError`, and `ArchiveError` for an actor whose own books do not close.
+        Raises `TransientError`, `OSError`, and `ArchiveError` for an actor whose own books do not close, and while
+        another run writes to the file.
         """
         count = 0
         with path.open("a+b") as file:
+            _lock(file)
             _drop_unfinished_line(file)
             async for lines in self._lines():
                 _write(file, [line for line, _, _ in lines])
@@ -92,6 +95,15 @@ class Archiver:
         }
         line = ArchivedActor(stored.key.actor_id, stored.key.partition, tuple(msgspec.Raw(event) for event in events))
         return line, stored, sums
+
+
+def _lock(file: BinaryIO) -> None:
+    """Keeps others out until the file is closed: they would cut off or mix with lines whose journals are deleted."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = f"{file.name} is being written to by another run: wait until that one has ended, or name another file."
+        raise ArchiveError(text) from None
 
 
 def _drop_unfinished_line(file: BinaryIO) -> None:

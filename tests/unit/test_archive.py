@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 from pathlib import Path
 from typing import Any
@@ -161,3 +162,16 @@ async def test_an_archive_that_was_tampered_with_is_found(world: World, tmp_path
     file.write_bytes(b"nonsense\n" + text)
     with pytest.raises(ArchiveError, match="line 1"):
         await _audit(world, file)
+
+
+async def test_two_runs_never_write_to_one_file(world: World, tmp_path: Path) -> None:
+    file = tmp_path / "archive.jsonl"
+    with file.open("ab") as other:
+        other.write(b"a line that is being")
+        other.flush()
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(ArchiveError, match="being written to by another run: wait until that one has ended"):
+            await _archive(world, file)
+        assert file.read_bytes() == b"a line that is being"
+    assert await _archive(world, file) == 0
+    assert file.read_bytes() == b""
