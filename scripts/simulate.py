@@ -8,8 +8,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
@@ -22,6 +27,7 @@ from .simulation.shrinking import Shrinking, shrunk
 
 _SEEDS: Final = re.compile(r"(\d{1,12})\.\.(\d{1,12})")
 _SEEDS_MAX: Final = 1_000_000
+_SUBMITTED_MAX: Final = 1_000
 _HASH_SEED: Final = "PYTHONHASHSEED"
 
 
@@ -29,6 +35,7 @@ def simulate(
     seed: Annotated[int | None, typer.Option(min=0, help="One seed (0). The same one gives the same run.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Many seeds instead, for example 0..199.")] = None,
     steps: Annotated[int, typer.Option(min=1, max=5_000, help="What clients do, and faults, in each seed.")] = 100,
+    jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the seeds.")] = 1,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print the whole history of each run.")] = False,
     shrink_s: Annotated[
         float, typer.Option("--shrink", min=0, help="Seconds to look for a shorter history of a broken promise.")
@@ -43,15 +50,33 @@ def simulate(
     _make_repeatable()
     began_s = time.monotonic()
     figures: Counter[str] = Counter()
-    for number in track(asked, "Simulating", transient=True, disable=not sys.stderr.isatty() or len(asked) == 1):
-        outcome = run(number, steps_of(number, steps), faults_of(number))
-        if verbose:
-            typer.echo("\n".join(outcome.history))
-        if outcome.violation is not None:
-            _tell_of(number, steps, outcome, shrink_s)
-            raise typer.Exit(1)
-        figures.update(outcome.figures)
+    quiet = not sys.stderr.isatty() or len(asked) == 1
+    with closing(_outcomes(asked, steps, 1 if verbose else jobs)) as outcomes:
+        for outcome in track(outcomes, "Simulating", total=len(asked), transient=True, disable=quiet):
+            if verbose:
+                typer.echo("\n".join(outcome.history))
+            if outcome.violation is not None:
+                _tell_of(outcome, steps, shrink_s)
+                raise typer.Exit(1)
+            figures.update(outcome.figures)
     typer.echo(_summary(len(asked), steps, figures, time.monotonic() - began_s))
+
+
+def _outcomes(asked: Sequence[int], steps: int, jobs: int) -> Generator[Outcome, None, None]:
+    """What came of each seed, in their order. With several processes, without histories."""
+    if jobs == 1 or len(asked) == 1:
+        yield from (run(number, steps_of(number, steps), faults_of(number)) for number in asked)
+        return
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"))
+    try:
+        for i in range(0, len(asked), _SUBMITTED_MAX):
+            yield from pool.map(partial(_without_history, steps), asked[i : i + _SUBMITTED_MAX])
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _without_history(steps: int, number: int) -> Outcome:
+    return replace(run(number, steps_of(number, steps), faults_of(number)), history=())
 
 
 def _asked(seed: int | None, seeds: str | None) -> Sequence[int]:
@@ -78,7 +103,10 @@ def _make_repeatable() -> None:
         os.execve(sys.executable, sys.orig_argv, {**os.environ, _HASH_SEED: "0"})  # noqa: S606 - ourselves again
 
 
-def _tell_of(seed: int, steps: int, outcome: Outcome, shrink_s: float) -> None:
+def _tell_of(outcome: Outcome, steps: int, shrink_s: float) -> None:
+    seed = outcome.seed
+    if not outcome.history:
+        outcome = run(seed, steps_of(seed, steps), faults_of(seed))
     found: Shrinking = shrunk(seed, steps_of(seed, steps), faults_of(seed), outcome, shrink_s)
     typer.echo("\n".join(found.outcome.history))
     typer.echo(f"\nSeed {seed} broke a promise: {outcome.violation}")

@@ -43,6 +43,7 @@ def with_defect(patch: Path) -> Iterator[Path]:
 def found_in(tree: Path) -> str | None:
     """The promise that the simulator finds broken in this tree, with its seed; None when it finds nothing."""
     command = [sys.executable, "-c", _RUN, "simulate", "--seeds", f"0..{SEEDS - 1}", "--steps", str(STEPS)]
+    command += ["--jobs", str(os.cpu_count() or 1)]
     environment = {**os.environ, "PYTHONPATH": str(tree / "src"), "PYTHONHASHSEED": "0"}
     run = subprocess.run(
         [*command, "--shrink", "0"], cwd=tree, env=environment, capture_output=True, text=True, timeout=600, check=False

@@ -11,7 +11,7 @@ import pytest
 
 from tests.simulation.defects import DEFECTS, ROOT, found_in, with_defect
 
-_SEEDS = 40
+_SEEDS = 100
 _RUN = "from satmeter.scripts.cli import main; main()"
 
 
@@ -23,7 +23,7 @@ def simulate(*flags: str, hash_seed: str = "0") -> subprocess.CompletedProcess[s
 
 @pytest.mark.timeout(900)
 def test_no_seed_breaks_a_promise() -> None:
-    run = simulate("--seeds", f"0..{_SEEDS - 1}")
+    run = simulate("--seeds", f"0..{_SEEDS - 1}", "--jobs", str(os.cpu_count() or 1))
     assert run.returncode == 0, run.stdout[-10_000:] + run.stderr
     assert f"{_SEEDS} seeds of 100 steps kept all promises" in run.stdout
 
