@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -35,23 +35,17 @@ from .domain.invoices import Settle, Settlement
 from .domain.job_behaviour import JobBehaviour, JobTerms
 from .domain.pricing import BtcPrice
 from .domain.session_behaviour import SessionBehaviour
-from .domain.session_price import SessionTerms
 from .effects import Effects
 from .folding import folded
 from .host import ActorHost
 from .invoice_pool import InvoicePool
 from .oracle import Oracle, PriceCache
 from .ports import Journal, Lightning, Limits, Model, Stored
-from .prompts import EVALUATION_MAX_TOKENS, evaluation_overhead_bytes, work_overhead_bytes
 from .roster import Roster
 from .router import Router
 from .solvency import SolvencyCache, SolvencyWatch
+from .terms import session_terms
 from .treasury import Treasury
-
-# What a provider may add to a prompt of ours, unseen: its own framing of roles and of a schema.
-_UNSEEN_TOKENS: Final = 1_000
-# About thirty words: with less, an answer is not worth its price.
-_LEAST_TOKENS: Final = 64
 
 AskPrice = Callable[[], Awaitable[BtcPrice]]
 
@@ -165,23 +159,9 @@ def build_behaviours(settings: Settings) -> dict[str, Behaviour[Any]]:
         invoice_expiry_s=settings.invoice_expiry_s,
         model_attempts=settings.model_attempts,
     )
-    session_terms = SessionTerms(
-        terms=job_terms.terms,
-        eval_model=settings.eval_model,
-        # Bytes bound tokens, whatever the tokenizer.
-        eval_overhead_tokens=evaluation_overhead_bytes() + _UNSEEN_TOKENS,
-        eval_max_tokens=EVALUATION_MAX_TOKENS,
-        work_overhead_tokens=work_overhead_bytes() + _UNSEEN_TOKENS,
-        least_tokens=_LEAST_TOKENS,
-        default_tokens=settings.session_tokens,
-        most_tokens=max(settings.session_tokens, settings.session_tokens_max),
-        life_ms=settings.session_life_s * 1_000,
-        invoice_expiry_s=settings.invoice_expiry_s,
-        pending_max=settings.session_invoices_max,
-    )
     return {
         "job": JobBehaviour(job_terms),
-        "ses": SessionBehaviour(session_terms),
+        "ses": SessionBehaviour(session_terms(settings)),
         "demo": DemoBehaviour(settings.eval_model),
     }
 

@@ -14,6 +14,7 @@ from .domain.answers import PricedEvaluation
 from .domain.behaviour import Command, Done, Failed, Intent
 from .domain.intents import (
     AnswerRequest,
+    CountPrompt,
     Evaluate,
     IssueInvoice,
     LookUpInvoice,
@@ -97,6 +98,8 @@ class Effects:
                 return await self._answering.answer(intent, outlet)
             case RelayRequest():
                 return await self._relaying.relay(intent, outlet)
+            case CountPrompt(body=body, headers=headers, beta=beta):
+                return await self._model.count_tokens(body, headers, beta=beta)
             case IssueInvoice():
                 return await self._issue(intent)
             case LookUpInvoice(payment_hash=payment_hash):

@@ -15,7 +15,10 @@ from .domain.receipts import GetJobReceipt, GetRequestReceipt, Receipt
 from .domain.relays import RelayBytes, RelayHead
 from .domain.session_api import (
     Ask,
+    CheckPayment,
     CloseSession,
+    Counted,
+    CountTokens,
     GetLedger,
     GetSession,
     LedgerPage,
@@ -42,8 +45,9 @@ class NotOwner(Reply, frozen=True, tag="not_owner"):
     """The host does not own the actor's partition (any more): the router must look again who does."""
 
 
-_SessionCommand = OpenSession | GetSession | TopUp | Ask | Relay | GetLedger | GetRequestReceipt | CloseSession
-_Relaying = RelayHead | RelayBytes | Relayed
+_SessionQuestion = GetSession | GetLedger | GetRequestReceipt | CountTokens | CheckPayment
+_SessionCommand = OpenSession | TopUp | Ask | Relay | CloseSession | _SessionQuestion
+_Relaying = RelayHead | RelayBytes | Relayed | Counted
 _SessionReply = SessionCreated | SessionView | TopUpInvoice | TextDelta | RequestAnswer | LedgerPage | _Relaying
 WireCommand = CreateJob | GetJob | WatchJob | GetJobReceipt | RefundJob | _SessionCommand | AskDemo | Settle | Ping
 WireReply = JobView | Receipt | _SessionReply | DemoAnswer | Settled | Pong | NotOwner | Refusal

@@ -27,6 +27,7 @@ from .endpoint import Endpoint
 from .front import Front
 from .health import Health
 from .jobs import Jobs
+from .l402 import L402
 from .llm import Llm
 from .metrics import Metrics
 from .openapi import build
@@ -53,16 +54,18 @@ def endpoints(front: Front, metrics: Metrics) -> Sequence[Endpoint]:
     clients = Clients(settings.trusted_proxies, front.id_key)
     credentials = Credentials(front.macaroon_key)
     amount = amount_within(settings.session_min_sats, settings.session_max_sats)
+    l402 = L402(front, clients)
     jobs = Jobs(front, clients)
     sessions = Sessions(front, clients, credentials, amount)
     receipts = Receipts(front, credentials)
-    llm = Llm(front, credentials, Relays(front))
+    llm = Llm(front, credentials, Relays(front, l402))
+    requests = Requests(front, credentials, l402)
     health = Health(front)
     stub_node = front.stub_node if not settings.production else None
     pages = Pages(settings, stub_node=stub_node is not None)
     open_session, top_up = (replace(o, body=amount) for o in (of_sessions.OPEN_SESSION, of_sessions.TOP_UP))
     table = [
-        Endpoint("POST", "/sessions/{sessionId}/request", Requests(front, credentials).ask, of_sessions.ASK),
+        Endpoint("POST", "/sessions/{sessionId}/request", requests.ask_in_session, of_sessions.ASK_IN_SESSION),
         Endpoint("GET", "/sessions/{sessionId}", sessions.show, of_sessions.SHOW_SESSION),
         Endpoint("GET", "/jobs/{jobId}", jobs.show, of_jobs.SHOW_JOB),
         Endpoint("POST", "/jobs", jobs.create, of_jobs.CREATE_JOB),
@@ -80,6 +83,8 @@ def endpoints(front: Front, metrics: Metrics) -> Sequence[Endpoint]:
             of_receipts.REQUEST_RECEIPT,
         ),
         Endpoint("POST", "/v1/messages", llm.messages, of_llm.MESSAGES),
+        Endpoint("POST", "/v1/messages/count_tokens", llm.count_tokens, of_llm.COUNT_TOKENS),
+        Endpoint("POST", "/ask", requests.ask, of_llm.ASK),
         Endpoint("GET", "/demo", Demo(front, clients).ask, around.DEMO),
         Endpoint("GET", "/pricing", Pricing(front).show, around.PRICING),
         Endpoint("GET", "/.well-known/satmeter.json", receipts.well_known, of_receipts.WELL_KNOWN),

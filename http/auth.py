@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import lru_cache, partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from starlette.requests import HTTPConnection
 
@@ -36,6 +36,14 @@ _PREIMAGE_WRONG: Final = Refusal(
 )
 
 
+class Holder(NamedTuple):
+    """Who sends a request: the session, what the credential allows of it, and whether it came with the preimage."""
+
+    session_id: str
+    grant: Grant
+    shows_preimage: bool
+
+
 class Credentials:
     """Tells what a request's credential allows. `key` is the one that the macaroons were minted with."""
 
@@ -62,8 +70,8 @@ class Credentials:
             raise RefusedError(_INVALID)
         return session_id, grant
 
-    def holder(self, connection: HTTPConnection) -> tuple[str, Grant] | None:
-        """The session that the credential is for, and what it allows; None without one. Raises `RefusedError`.
+    def holder(self, connection: HTTPConnection) -> Holder | None:
+        """Whose credential it is, and what it allows; None without one. Raises `RefusedError` (401, 403).
 
         It stands in the Authorization header, or is the `x-api-key` of an SDK. Who sends both means the first: an SDK
         wants a key, of any kind, even where a wallet pays.
@@ -75,7 +83,7 @@ class Credentials:
         if len(headers) > 1 or (not headers and len(keys) > 1):
             raise RefusedError(_INVALID)
         macaroon_id, grant = self._of_header(headers[0]) if headers else self._verified(keys[0].strip(" "), None)
-        return macaroon_id.session_id, grant
+        return Holder(macaroon_id.session_id, grant, shows_preimage(connection))
 
     def _of_header(self, header: str) -> tuple[MacaroonId, Grant]:
         scheme, _, rest = header.strip(" ").partition(" ")
@@ -97,6 +105,12 @@ class Credentials:
         if preimage is not None and not _pays(preimage, macaroon_id.payment_hash):
             raise RefusedError(_PREIMAGE_WRONG)
         return macaroon_id, grant
+
+
+def shows_preimage(connection: HTTPConnection) -> bool:
+    """Whether the credential, which has been verified, came with the preimage, as after an L402 challenge."""
+    scheme, _, rest = connection.headers.get("authorization", "").strip(" ").partition(" ")
+    return scheme.lower() in _L402 and ":" in rest
 
 
 def _pays(preimage: str, payment_hash: str) -> bool:

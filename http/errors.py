@@ -50,6 +50,14 @@ class ClosingError(RefusedError):
     """A refusal after which the connection can't go on: the rest of the body was left unread."""
 
 
+class ChallengeError(RefusedError):
+    """A refusal that says how to be let in: `challenge` is the WWW-Authenticate header."""
+
+    def __init__(self, refusal: Refusal, challenge: str) -> None:
+        super().__init__(refusal)
+        self.challenge = challenge
+
+
 def invalid(path: str, message: str) -> RefusedError:
     """One thing in a body, query or header that doesn't fit."""
     return invalid_fields([{"path": path, "message": message}])
@@ -77,6 +85,8 @@ def answer(error: Exception, request_id: str, shape: Shape = plain) -> Response:
 def _told(error: Exception, request_id: str) -> _Told:
     if isinstance(error, RefusedError):
         headers = {"Connection": "close"} if isinstance(error, ClosingError) else {}
+        if isinstance(error, ChallengeError):
+            headers["WWW-Authenticate"] = error.challenge
         return _refused(error.refusal, request_id, headers)
     if isinstance(error, TransientError):
         # In the front, only what it keeps in the store raises this.

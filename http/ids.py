@@ -48,9 +48,9 @@ def new_session_id() -> str:
     return macaroon.session_id(secrets.token_bytes(macaroon.SESSION_BYTES))
 
 
-def session_id_of(id_key: bytes, client: str, idempotency_key: str) -> str:
-    """The session that this client's Idempotency-Key leads to (see `job_id_of`)."""
-    return macaroon.session_id(_derived(id_key, client, "POST /sessions", idempotency_key))
+def session_id_of(id_key: bytes, client: str, idempotency_key: str, path: str = "/sessions") -> str:
+    """The session that this client's Idempotency-Key leads to (see `job_id_of`), on a path that opens some."""
+    return macaroon.session_id(_derived(id_key, client, f"POST {path}", idempotency_key))
 
 
 def _derived(id_key: bytes, client: str, route: str, idempotency_key: str) -> bytes:

@@ -12,9 +12,10 @@ from ..actors.domain.relays import RelayBytes
 from . import errors, results, sse
 from .auth import MISSING, Credentials
 from .body import read_bytes
+from .counts import Counts
 from .edge import request_id_of
 from .front import Front
-from .llm_body import read_call
+from .llm_body import read_call, read_count
 from .once import idempotency_key, once_of_bytes
 from .relays import MAX_TOKENS, Relays, RelayStream, broken, broken_refusal, cost_comment, cost_headers
 from .shapes import anthropic
@@ -27,24 +28,32 @@ class Llm:
         self._front = front
         self._credentials = credentials
         self._relays = relays
+        self._counts = Counts(front)
         self._models = front.settings.prices()
 
     async def messages(self, request: Request) -> Response:
         """POST /v1/messages: the provider's answer, whole or streamed, to the byte as it came."""
         holder = self._credentials.holder(request)
-        if holder is None:
-            raise RefusedError(MISSING)
         key = idempotency_key(request)
         body = await read_bytes(request, self._front.settings.body_limit_bytes)
         call = read_call(body, self._models)
-        session_id, grant = holder
-        answer = await self._relays.carry_out(request, session_id, grant, call, once_of_bytes(request, key, body))
+        answer = await self._relays.carry_out(request, holder, call, key, once_of_bytes(request, key, body))
         if isinstance(answer, RelayStream):
             headers = {MAX_TOKENS: str(answer.head.max_tokens)}
             # A stream holds money until its end: when the server ends, it may go on for as long as other requests.
             return sse.EventStream(_bytes(answer, request_id_of(request.scope)), None, None, headers)
         headers = {**answer.headers, **cost_headers(answer), "Cache-Control": "no-store"}
         return Response(answer.body, answer.status, headers)
+
+    async def count_tokens(self, request: Request) -> Response:
+        """POST /v1/messages/count_tokens: the provider's count, for nothing."""
+        holder = self._credentials.holder(request)
+        if holder is None:
+            raise RefusedError(MISSING)
+        body = await read_bytes(request, self._front.settings.body_limit_bytes)
+        read_count(body, self._models)
+        counted = await self._counts.count(request, holder, body)
+        return Response(counted.body, counted.status, {**counted.headers, "Cache-Control": "no-store"})
 
 
 async def _bytes(stream: RelayStream, request_id: str) -> AsyncGenerator[bytes, None]:

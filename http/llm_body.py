@@ -21,7 +21,7 @@ _MAX_TOKENS_MAX: Final = 10_000_000
 _AFTER_THOUGHT_TOKENS: Final = 64
 _DATED: Final = re.compile(r"-(?:\d{8}|latest)$")
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
-_ROLES: Final = frozenset({"user", "assistant", "system"})
+_ROLES: Final = ("user", "assistant", "system")
 
 
 class MessagesCall(msgspec.Struct, frozen=True):

@@ -32,10 +32,10 @@ _NOT_HERE: Final[Mapping[str, str]] = {
     "billing_policy": "It is this server that is billed",
     "user_profile_id": "Profiles are this server's own",
 }
-_ALLOWED: Final[Mapping[str, frozenset[str]]] = {
-    "speed": frozenset({"standard"}),
-    "service_tier": frozenset({"auto", "standard_only"}),
-    "inference_geo": frozenset({"global"}),
+_ALLOWED: Final[Mapping[str, tuple[str, ...]]] = {
+    "speed": ("standard",),
+    "service_tier": ("auto", "standard_only"),
+    "inference_geo": ("global",),
 }
 _NO_SERVER_TOOLS: Final = "Tools that the provider runs, at a price of their own, are not possible here"
 _EDITS_ONLY: Final = "Only clear_tool_uses and clear_thinking are possible here"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -37,16 +37,24 @@ _HEADER_OBJECTS: Final[Mapping[str, Any]] = {
 # Statuses that say when to come back, and those that say how to be let in.
 _COME_BACK: Final = frozenset({STATUS[Code.REFUND_PENDING], STATUS[Code.RATE_LIMITED], STATUS[Code.UNAVAILABLE]})
 _LET_IN: Final = frozenset({STATUS[Code.MISSING_CREDENTIAL]})
+_PAY: Final = frozenset({STATUS[Code.PAYMENT_REQUIRED]})
 _NULL: Final = {"type": "null"}
 _SCHEME: Final = "macaroon"
+_KEY: Final = "apiKey"
 _SCHEMES: Final[Mapping[str, Any]] = {
+    _KEY: {
+        "type": "apiKey",
+        "in": "header",
+        "name": "x-api-key",
+        "description": "The session's macaroon, where an SDK sends its key.",
+    },
     _SCHEME: {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "macaroon",
         "description": "The session's macaroon, or one that was narrowed from it. `L402 <macaroon>:<preimage>` and its "
         "former name `LSAT` do as well.",
-    }
+    },
 }
 
 
@@ -87,8 +95,16 @@ def _operation(operation: Operation) -> dict[str, Any]:
         content = {JSON: _content(operation.body)}
         described["requestBody"] = {"required": operation.body_required, "content": content}
     if operation.secured:
-        described["security"] = [{_SCHEME: []}]
+        described["security"] = _security(operation)
     return described
+
+
+def _security(operation: Operation) -> list[dict[str, list[str]]]:
+    """A key in a header of its own is for the SDKs of the protocols that have one; no credential at all is answered."""
+    schemes: list[dict[str, list[str]]] = [{_SCHEME: []}]
+    if operation.error is not None or operation.challenges:
+        schemes.append({_KEY: []})
+    return [*schemes, {}] if operation.challenges else schemes
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
@@ -122,18 +138,19 @@ def _refusals(operation: Operation) -> dict[str, Any]:
     for code in operation.errors:
         by_status.setdefault(STATUS[code], []).append(code)
     shape = operation.error
-    refusals = {status: _refusal(status, found, shape) for status, found in by_status.items()}
+    let_in = _LET_IN | _PAY if operation.challenges else _LET_IN
+    refusals = {status: _refusal(status, found, shape, let_in) for status, found in by_status.items()}
     wrong = "`internal_error`: something is wrong in the server."
     refusals[500] = _error(wrong, INTERNAL_ERROR, ("X-Request-Id",), shape)
     return {str(status): refusals[status] for status in sorted(refusals)}
 
 
-def _refusal(status: int, codes: Sequence[Code], shape: type[BaseModel] | None) -> dict[str, Any]:
+def _refusal(status: int, codes: Sequence[Code], shape: type[BaseModel] | None, let_in: Set[int]) -> dict[str, Any]:
     description = " ".join(f"`{code.value}`: {WHEN[code]}" for code in codes)
     headers = ["X-Request-Id"]
     if status in _COME_BACK:
         headers.append("Retry-After")
-    if status in _LET_IN:
+    if status in let_in:
         headers.append("WWW-Authenticate")
     return _error(description, codes[0].value, headers, shape)
 

@@ -82,7 +82,8 @@ class Answer:
 class Operation:
     """One operation: what it does, takes and gives, and how it refuses.
 
-    `secured`: it takes a session's macaroon. `error`: the shape of its errors, where that is another protocol's.
+    `secured`: it takes a session's macaroon; `challenges`: without one it says what to pay. `error`: the shape of its
+    errors, where that is another protocol's.
     """
 
     id: str
@@ -95,6 +96,7 @@ class Operation:
     body: type[BaseModel] | None = None
     body_required: bool = True
     secured: bool = False
+    challenges: bool = False
     error: type[BaseModel] | None = None
 
 

@@ -6,8 +6,8 @@ from typing import Final
 
 from ..actors.domain.errors import Code
 from . import schemas_llm as schemas
-from . import sse
-from .operations import BODY_ERRORS, JSON, LLM, Answer, Operation, Parameter, idempotent
+from . import schemas_sessions, sse
+from .operations import BODY_ERRORS, JSON, LLM, SESSIONS, Answer, Operation, Parameter, idempotent
 
 CREDENTIAL_ERRORS: Final = (
     Code.MISSING_CREDENTIAL,
@@ -21,9 +21,22 @@ CREDENTIAL_ERRORS: Final = (
     Code.UNAVAILABLE,
 )
 COST_HEADERS: Final = ("Satmeter-Debited-Msat", "Satmeter-Balance-Msat", "Satmeter-Max-Tokens", "Request-Id")
+CHALLENGED: Final = (
+    "Without a credential the answer is a 402 with an L402 challenge in `WWW-Authenticate`: the invoice is a deposit "
+    "that covers the request, and with the credential `L402 <macaroon>:<preimage>` the same request, and others for "
+    "the rest of the deposit, are answered."
+)
 _VERSION: Final = (
     Parameter("anthropic-version", "header", "Passed on.", {"type": "string", "maxLength": 2_000}),
     Parameter("anthropic-beta", "header", "Passed on.", {"type": "string", "maxLength": 2_000}),
+)
+
+ASK_ERRORS: Final = (
+    *BODY_ERRORS,
+    *CREDENTIAL_ERRORS,
+    Code.INSUFFICIENT_BALANCE,
+    Code.IDEMPOTENCY_CONFLICT,
+    Code.MODEL_FAILED,
 )
 
 MESSAGES: Final = Operation(
@@ -36,17 +49,43 @@ MESSAGES: Final = Operation(
     "Not possible is what has a price that isn't known beforehand: tools that the provider runs, MCP servers, images "
     "and documents by address or file id, fast mode.\n\n"
     'With `"stream": true` the provider\'s events come as it sends them, and behind them a comment line with the cost '
-    "and the balance. Whoever goes away stops the model, and pays for what was used until then.",
+    "and the balance. Whoever goes away stops the model, and pays for what was used until then.\n\n" + CHALLENGED,
     secured=True,
+    challenges=True,
     body=schemas.MessagesRequest,
     error=schemas.MessagesError,
     parameters=(*_VERSION, idempotent("one charge and the same answer, to the byte")),
     answers=(Answer(200, "The answer.", {JSON: schemas.Message, sse.MEDIA_TYPE: None}, COST_HEADERS),),
-    errors=(
-        *BODY_ERRORS,
-        *CREDENTIAL_ERRORS,
-        Code.INSUFFICIENT_BALANCE,
-        Code.IDEMPOTENCY_CONFLICT,
-        Code.MODEL_FAILED,
+    errors=ASK_ERRORS,
+)
+COUNT_TOKENS: Final = Operation(
+    id="countTokens",
+    tag=LLM,
+    summary="Count the tokens of a prompt",
+    description="The provider's own count, for nothing; a session that can spend may ask for some a minute. It takes "
+    "the action `llm` or `read`.",
+    secured=True,
+    body=schemas.CountRequest,
+    error=schemas.MessagesError,
+    parameters=_VERSION,
+    answers=(Answer(200, "The count.", {JSON: schemas.TokenCount}, ("Request-Id",)),),
+    errors=(*BODY_ERRORS, *CREDENTIAL_ERRORS),
+)
+ASK: Final = Operation(
+    id="ask",
+    tag=SESSIONS,
+    summary="Have a request answered, with the session from the credential",
+    description="As POST /sessions/{sessionId}/request.\n\n" + CHALLENGED,
+    secured=True,
+    challenges=True,
+    body=schemas_sessions.NewRequest,
+    parameters=(idempotent("one charge and the same answer"),),
+    answers=(
+        Answer(
+            200,
+            "The answer, or why it was rejected.",
+            {JSON: schemas_sessions.RequestResult, sse.MEDIA_TYPE: None},
+        ),
     ),
+    errors=ASK_ERRORS,
 )

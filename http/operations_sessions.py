@@ -60,7 +60,7 @@ SHOW_SESSION: Final = Operation(
     answers=json_answer("The session as it is now.", schemas.SessionStatus),
     errors=CREDENTIAL_ERRORS,
 )
-ASK: Final = Operation(
+ASK_IN_SESSION: Final = Operation(
     id="askInSession",
     tag=SESSIONS,
     summary="Have a request answered",

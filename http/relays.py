@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,20 +11,22 @@ from starlette.requests import Request
 
 from ..actors.domain.answers import Ending
 from ..actors.domain.behaviour import Once
-from ..actors.domain.caveats import Grant
-from ..actors.domain.errors import RefusedError
+from ..actors.domain.errors import Code, RefusedError
 from ..actors.domain.relays import RelayBytes, RelayHead
 from ..actors.domain.session_api import Relay, Relayed
 from ..actors.messages import WireReply
 from . import results, sse
+from .auth import Holder
+from .counts import Counts, is_beta, passed_headers
 from .edge import request_id_of
 from .front import Front
+from .l402 import L402, NOBODY
 from .llm_body import MessagesCall
 from .offers import Offers
 
-# What of a client's headers is meant for the provider.
-_PASSED: Final = ("anthropic-version", "anthropic-beta")
-_HEADER_CHARS_MAX: Final = 2_000
+# Refusals that a tighter bound may spare, and the least bound that is worth asking the provider for one.
+_TOO_DEAR: Final = frozenset({Code.INSUFFICIENT_BALANCE, Code.CAVEAT_VIOLATED})
+_WORTH_COUNTING_TOKENS: Final = 4_000
 DEBITED: Final = "Satmeter-Debited-Msat"
 BALANCE: Final = "Satmeter-Balance-Msat"
 MAX_TOKENS: Final = "Satmeter-Max-Tokens"
@@ -44,36 +46,57 @@ class RelayStream:
 class Relays:
     """Has calls of the Messages API carried out, whichever protocol the client speaks."""
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: Front, l402: L402) -> None:
         self._front = front
+        self._l402 = l402
         self._offers = Offers(front)
+        self._counts = Counts(front)
 
     async def carry_out(
-        self, request: Request, session_id: str, grant: Grant, call: MessagesCall, once: Once
+        self, request: Request, holder: Holder | None, call: MessagesCall, key: str | None, once: Once
     ) -> Relayed | RelayStream:
-        """The answer, or its beginning where it is streamed. Raises `RefusedError`.
+        """The answer, or its beginning where it is streamed. Raises `RefusedError`; without a holder, always.
 
         An answer with a status from 400 on is the provider's refusal of the body. One that broke off is no refusal here
         (see `broken`).
         """
+        tokens_max = call.prompt_tokens_max
+        if tokens_max is None:
+            tokens_max = await self._counts.needed(request, holder, call.body.data)
         command = Relay(
             request_id=request_id_of(request.scope),
             model=call.model,
             body=call.body,
             headers=passed_headers(request),
-            beta=request.query_params.get("beta") == "true",
+            beta=is_beta(request),
             stream=call.stream,
-            prompt_tokens_max=call.prompt_tokens_max or 0,
+            prompt_tokens_max=tokens_max,
             prompt_rate=call.prompt_rate,
             least_tokens=call.least_tokens,
             once=once,
-            grant=grant,
+            grant=NOBODY if holder is None else holder.grant,
             btc_price=await self._front.prices.current(),
         )
+        if holder is None:
+            await self._l402.challenge(request, key, command)
+        await self._l402.settled(holder)
         try:
-            return await self._send(request, session_id, command)
+            return await self._send_or_count(request, holder, command)
         except RefusedError as error:
-            raise RefusedError(await self._offers.improve(error.refusal, session_id, grant)) from None
+            improved = await self._offers.improve(error.refusal, holder.session_id, holder.grant)
+            raise RefusedError(improved) from None
+
+    async def _send_or_count(self, request: Request, holder: Holder, command: Relay) -> Relayed | RelayStream:
+        """Where bytes bound the prompt too loosely for the balance, the provider counts it, and it is tried again."""
+        try:
+            return await self._send(request, holder.session_id, command)
+        except RefusedError as error:
+            if error.refusal.code not in _TOO_DEAR or command.prompt_tokens_max < _WORTH_COUNTING_TOKENS:
+                raise
+            counted = await self._counts.maybe(request, holder, command.body.data)
+            if counted is None or counted >= command.prompt_tokens_max:
+                raise
+        return await self._send(request, holder.session_id, replace(command, prompt_tokens_max=counted))
 
     async def _send(self, request: Request, session_id: str, command: Relay) -> Relayed | RelayStream:
         if not command.stream:
@@ -91,12 +114,6 @@ class Relays:
             return first
         # It was given before: who comes again gets the same bytes, and the same end.
         return RelayStream(RelayHead(first.status, first.headers, first.max_tokens), _again(first))
-
-
-def passed_headers(request: Request) -> Mapping[str, str]:
-    """The headers that are for the provider."""
-    found = {name: ", ".join(request.headers.getlist(name)) for name in _PASSED}
-    return {name: value for name, value in found.items() if value and len(value) <= _HEADER_CHARS_MAX}
 
 
 def cost_headers(answer: Relayed) -> dict[str, str]:

@@ -14,10 +14,12 @@ from ..actors.domain.session_api import Ask, RequestAnswer
 from ..actors.messages import WireReply
 from . import errors, results, sse
 from . import schemas_sessions as schemas
-from .auth import Credentials
+from .auth import Credentials, Holder, shows_preimage
 from .body import read_json
 from .edge import request_id_of
+from .errors import invalid
 from .front import Front
+from .l402 import L402, NOBODY
 from .offers import Offers
 from .once import idempotency_key, once_of
 
@@ -25,16 +27,25 @@ _HEADERS = {"Cache-Control": "no-store"}
 
 
 class Requests:
-    """POST /sessions/{sessionId}/request."""
+    """POST /sessions/{sessionId}/request, and POST /ask, where the credential says which session."""
 
-    def __init__(self, front: Front, credentials: Credentials) -> None:
+    def __init__(self, front: Front, credentials: Credentials, l402: L402) -> None:
         self._front = front
         self._credentials = credentials
+        self._l402 = l402
         self._offers = Offers(front)
+        self._models = front.settings.prices()
 
-    async def ask(self, request: Request) -> Response:
+    async def ask_in_session(self, request: Request) -> Response:
         """The model's answer, and what it cost."""
         session_id, grant = self._credentials.session(request)
+        return await self._ask(request, Holder(session_id, grant, shows_preimage(request)))
+
+    async def ask(self, request: Request) -> Response:
+        """The same with the session from the credential; without one, what is to be paid for it."""
+        return await self._ask(request, self._credentials.holder(request))
+
+    async def _ask(self, request: Request, holder: Holder | None) -> Response:
         key = idempotency_key(request)
         body = await read_json(request, schemas.NewRequest, self._front.settings.body_limit_bytes)
         command = Ask(
@@ -44,15 +55,21 @@ class Requests:
             max_tokens=body.max_tokens,
             stream=body.stream,
             once=once_of(request, key, body),
-            grant=grant,
+            grant=NOBODY if holder is None else holder.grant,
             btc_price=await self._front.prices.current(),
         )
+        if holder is None:
+            if command.model not in self._models:
+                raise invalid("model", "There is no such model; GET /pricing lists those that exist")
+            await self._l402.challenge(request, key, command)
+        await self._l402.settled(holder)
         try:
             if body.stream:
-                return await self._stream(request, session_id, command)
-            return _answered(await self._front.router.call(session_id, command))
+                return await self._stream(request, holder.session_id, command)
+            return _answered(await self._front.router.call(holder.session_id, command))
         except RefusedError as error:
-            raise RefusedError(await self._offers.improve(error.refusal, session_id, grant)) from None
+            improved = await self._offers.improve(error.refusal, holder.session_id, holder.grant)
+            raise RefusedError(improved) from None
 
     async def _stream(self, request: Request, session_id: str, command: Ask) -> Response:
         replies = self._front.router.stream(session_id, command)

@@ -282,6 +282,9 @@ class Error(BaseModel):
     deposit_invoice: Annotated[
         Invoice | Absent, Field(description="With `payment_required`: the deposit that was not paid yet.")
     ] = None
+    session_id: Annotated[
+        str | Absent, Field(description="With `payment_required` of a challenge: the session that the deposit opens.")
+    ] = None
     caveat: Annotated[str | Absent, Field(description="With `caveat_violated`: the one that forbids it.")] = None
     max_sats: Annotated[int | Absent, Field(description="With `invalid_request`: the most that can be paid out.")] = (
         None

@@ -20,6 +20,23 @@ class MessagesRequest(BaseModel):
     stream: bool = False
 
 
+class CountRequest(BaseModel):
+    """The same body without what concerns the answer."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+
+class TokenCount(BaseModel):
+    """What the provider counted."""
+
+    model_config = ConfigDict(extra="allow")
+
+    input_tokens: Annotated[int, Field(ge=0)]
+
+
 class Message(BaseModel):
     """An answer of Anthropic's Messages API, as the provider gave it."""
 

@@ -9,24 +9,18 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..actors.domain import macaroon
-from ..actors.domain.caveats import Grant
 from ..actors.domain.errors import RefusedError
-from ..actors.domain.macaroon import MacaroonId
-from ..actors.domain.session import SessionState
 from ..actors.domain.session_api import (
     CloseSession,
     GetLedger,
     GetSession,
     LedgerPage,
-    OpenSession,
-    SessionCreated,
     SessionView,
     TopUp,
     TopUpInvoice,
 )
 from ..actors.messages import WireReply
-from . import errors, ids, views, views_sessions
+from . import errors, views, views_sessions
 from . import schemas_sessions as schemas
 from .auth import Credentials
 from .body import read_json, unfit
@@ -35,8 +29,8 @@ from .deposits import refuse_deposits_when_short
 from .front import Front
 from .offers import Offers
 from .once import idempotency_key, once_of
+from .openings import Openings
 from .payouts import Payouts
-from .unpaid import UnpaidInvoices
 
 _NUMBER: Final = re.compile(r"[0-9]{1,16}")
 _NO_ORDER: Final = schemas.CloseOrder()
@@ -47,10 +41,9 @@ class Sessions:
 
     def __init__(self, front: Front, clients: Clients, credentials: Credentials, amount: type[schemas.Amount]) -> None:
         self._front = front
-        self._clients = clients
         self._credentials = credentials
         self._amount = amount
-        self._unpaid = UnpaidInvoices(front)
+        self._openings = Openings(front, clients)
         self._offers = Offers(front)
         self._payouts = Payouts(front)
 
@@ -58,20 +51,9 @@ class Sessions:
         """POST /sessions: a new session, or the one that the Idempotency-Key already led to."""
         key = idempotency_key(request)
         body = await read_json(request, self._amount, self._front.settings.body_limit_bytes)
-        await refuse_deposits_when_short(self._front)
-        client = self._clients.digest(request)
-        session_id = ids.session_id_of(self._front.id_key, client, key) if key is not None else ids.new_session_id()
-        command = OpenSession(amount_sats=body.amount_sats, client=client)
-
-        async def opening() -> tuple[SessionCreated, bool]:
-            created = await self._front.router.call(session_id, command)
-            assert isinstance(created, SessionCreated)
-            # Only a key can lead to a session that was paid long ago.
-            return created, key is None or await self._unpaid_still(created)
-
-        created = await self._unpaid.count(client, session_id, opening)
-        opened = views_sessions.session_opened(created, self._mint(created))
-        return views.json_response(opened, 201, {"Location": f"/sessions/{session_id}"})
+        created = await self._openings.open(request, body.amount_sats, key)
+        opened = views_sessions.session_opened(created, self._openings.mint(created))
+        return views.json_response(opened, 201, {"Location": f"/sessions/{created.session_id}"})
 
     async def show(self, request: Request) -> Response:
         """GET /sessions/{sessionId}: the session as it is now."""
@@ -110,19 +92,6 @@ class Sessions:
             return _status(await self._front.router.call(session_id, CloseSession(None, once, grant)))
         command = CloseSession(self._payouts.target(body.payment_request), once, grant)
         return _status(await self._payouts.carry_out(session_id, command))
-
-    async def _unpaid_still(self, created: SessionCreated) -> bool:
-        try:
-            reply = await self._front.router.call(created.session_id, GetSession(Grant(created.generation)))
-        except RefusedError:
-            # Then its place stays taken until the invoice lapses, which is no reason to refuse what is there already.
-            return True
-        assert isinstance(reply, SessionView)
-        return reply.state is SessionState.AWAITING_PAYMENT
-
-    def _mint(self, created: SessionCreated) -> str:
-        macaroon_id = MacaroonId(created.deposit_invoice.payment_hash, created.session_id, created.generation)
-        return macaroon.mint(self._front.macaroon_key, macaroon_id)
 
 
 def _status(reply: WireReply) -> Response:

@@ -112,3 +112,16 @@ class RelayRequest(Intent, frozen=True):
     def ends_unheard(self) -> bool:
         """As `AnswerRequest`."""
         return self.stream
+
+
+class CountPrompt(Intent, frozen=True):
+    """Have the provider count a prompt; the result is a `RelayEnd`."""
+
+    body: bytes
+    headers: Mapping[str, str]
+    beta: bool
+
+    @property
+    def free_to_repeat(self) -> bool:
+        """It only asks."""
+        return True

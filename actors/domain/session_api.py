@@ -22,10 +22,14 @@ from .session import SessionState
 
 
 class OpenSession(Command, frozen=True, tag="open_session"):
-    """Open a session. The same amount again gives the same session; another one is a conflict."""
+    """Open a session. The same amount again gives the same session; another one is a conflict.
+
+    With `any_amount` it gives the session that is there: the price of what is to be paid may have changed meanwhile.
+    """
 
     amount_sats: int
     client: str
+    any_amount: bool = False
 
 
 class GetSession(Command, frozen=True, tag="get_session"):
@@ -82,6 +86,22 @@ class Relay(Command, frozen=True, tag="relay"):
     once: Once
     grant: Grant
     btc_price: BtcPrice
+
+
+class CountTokens(Command, frozen=True, tag="count_tokens"):
+    """Have the provider count a prompt, which costs nothing."""
+
+    request_id: str
+    body: bytes
+    headers: Mapping[str, str]
+    beta: bool
+    grant: Grant
+
+
+class CheckPayment(Command, frozen=True, tag="check_payment"):
+    """The session's view, after the node was asked about a deposit that is not known to be paid."""
+
+    grant: Grant
 
 
 class GetLedger(Command, frozen=True, tag="get_ledger"):
@@ -179,6 +199,14 @@ class Relayed(Reply, frozen=True, tag="relayed"):
     cost: RequestCost
     balance_msat: Msat
     told: bool = False
+
+
+class Counted(Reply, frozen=True, tag="counted"):
+    """What the provider counted, or said instead: its status, headers and body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class EntryKind(StrEnum):

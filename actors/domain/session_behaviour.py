@@ -7,19 +7,31 @@ from typing import Final
 
 from . import paying_out
 from . import session_payments as payments
+from . import session_questions as questions
 from . import session_receipts as receipts
 from . import session_requests as requests
 from .behaviour import NOTHING, Command, Decision, Done, Event, Failed, History, Intent, Reply, TakeUp, Wake
 from .caveats import Action, Grant
 from .codec import JournalCodec
 from .errors import Code, Refusal, not_found
-from .intents import AnswerRequest, IssueInvoice, LookUpInvoice, LookUpPayout, RelayRequest, SendPayout
+from .intents import AnswerRequest, CountPrompt, IssueInvoice, LookUpInvoice, LookUpPayout, RelayRequest, SendPayout
 from .invoices import Settle
 from .money import ZERO, Msat
 from .payouts import LedgerEvent
 from .receipts import GetRequestReceipt, Receipt
 from .session import Session, SessionEvent, SessionExpired
-from .session_api import Ask, CloseSession, GetLedger, GetSession, LedgerPage, OpenSession, Relay, TopUp
+from .session_api import (
+    Ask,
+    CheckPayment,
+    CloseSession,
+    CountTokens,
+    GetLedger,
+    GetSession,
+    LedgerPage,
+    OpenSession,
+    Relay,
+    TopUp,
+)
 from .session_fold import evolve, follow
 from .session_ledger import entries
 from .session_price import SessionTerms
@@ -27,8 +39,6 @@ from .session_price import SessionTerms
 _CODEC: Final[JournalCodec[Event]] = JournalCodec(SessionEvent)
 _SNAPSHOTS: Final[JournalCodec[Session]] = JournalCodec(Session)
 
-# A wallet may pay in the invoice's last second and the node learn of it a little later.
-_EXPIRY_GRACE_MS: Final = 1_000
 # The Idempotency-Key that opened an unpaid session holds at least a day.
 _KEEP_UNPAID_MS: Final = 24 * 3_600_000
 # Requests and payouts that are under way are looked after by the host that began them. Should it die, and nobody call
@@ -69,6 +79,8 @@ class SessionBehaviour:
         match command:
             case Ask() | Relay():
                 return requests.ask(self._terms, session, command, now_ms)
+            case CountTokens():
+                return questions.count_tokens(session, command, now_ms)
             case TopUp():
                 return payments.top_up(self._terms, session, command, now_ms)
             case CloseSession():
@@ -77,7 +89,9 @@ class SessionBehaviour:
         if refusal is not None:
             return Decision(reply=refusal)
         match command:
-            case GetSession():
+            case CheckPayment() if (decision := questions.check_payment(session)) is not None:
+                return decision
+            case GetSession() | CheckPayment():
                 return Decision(reply=payments.view(session_id, session))
             case GetRequestReceipt():
                 return receipts.receipt(session_id, session, command)
@@ -89,6 +103,8 @@ class SessionBehaviour:
         match command.intent:
             case AnswerRequest() | RelayRequest():
                 return requests.ended(self._terms, session, command, now_ms)
+            case CountPrompt():
+                return questions.counted(command)
             case IssueInvoice():
                 return payments.topped_up(session, command, now_ms)
             case LookUpInvoice() if isinstance(command, Done):
@@ -119,7 +135,7 @@ class SessionBehaviour:
 
     def due_ms(self, state: Session) -> int | None:
         """The next expiry, of the session or of an invoice, or when what is under way should be looked after."""
-        times = [invoice.expires_at_ms + _EXPIRY_GRACE_MS for invoice in state.invoices.values()]
+        times = [invoice.expires_at_ms + payments.EXPIRY_GRACE_MS for invoice in state.invoices.values()]
         times += [hold.at_ms + _UNDER_WAY_MS for hold in state.holds.values()]
         if not state.ended:
             times.append(state.expires_at_ms)
@@ -169,9 +185,9 @@ def _wake(session: Session, now_ms: int) -> Decision:
     """Ends the session when its time is over, and asks the node about invoices whose time is."""
     # The node has the last word on an invoice: it may have been paid while nobody here was listening.
     look_ups = tuple(
-        LookUpInvoice(key=f"look_up:{payment_hash}", payment_hash=payment_hash)
+        questions.look_up(payment_hash)
         for payment_hash, invoice in session.invoices.items()
-        if now_ms >= invoice.expires_at_ms + _EXPIRY_GRACE_MS
+        if now_ms >= invoice.expires_at_ms + payments.EXPIRY_GRACE_MS
     )
     expired: tuple[LedgerEvent, ...] = ()
     if not session.ended and now_ms >= session.expires_at_ms:

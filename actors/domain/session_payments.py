@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
+from msgspec.structs import replace
+
 from . import paying_out
 from .behaviour import NOTHING, Decision, Done, Failed, Mark
 from .caveats import Action
@@ -32,6 +34,8 @@ from .session_requests import not_spendable
 TOP_UP: Final = "top_up:"
 # The first generation of a session's key; closing or replacing a key would raise it.
 _GENERATION: Final = 1
+# A wallet may pay in the invoice's last second and the node learn of it a little later.
+EXPIRY_GRACE_MS: Final = 1_000
 # An invoice that is offered to pay must leave the time to pay it.
 _PAYABLE_MS: Final = 60_000
 
@@ -95,7 +99,7 @@ def opened(
 
 
 def _created(session_id: str, session: Session, command: OpenSession) -> SessionCreated | Refusal:
-    if session.deposit_invoice.amount_sats != command.amount_sats:
+    if session.deposit_invoice.amount_sats != command.amount_sats and not command.any_amount:
         return idempotency_conflict()
     return SessionCreated(session_id, session.generation, session.deposit_invoice, session.first_expires_at_ms)
 
@@ -180,14 +184,26 @@ def settle(terms: SessionTerms, session_id: str, session: Session, command: Sett
 
 
 def looked_up(terms: SessionTerms, session_id: str, session: Session, command: Done, now_ms: int) -> Decision:
-    """The node's last word on an invoice whose time is over."""
+    """The node's word on an invoice; on one whose time is over, it is the last.
+
+    Those who asked for it get the session's view.
+    """
     intent = command.intent
     assert isinstance(intent, LookUpInvoice)
-    if intent.payment_hash not in session.invoices:
-        return NOTHING
+    invoice = session.invoices.get(intent.payment_hash)
+    if invoice is None:
+        return Decision(answers={intent.key: view(session_id, session)})
     if isinstance(command.result, Settlement):
-        return settle(terms, session_id, session, Settle(intent.payment_hash, command.result.amount_msat), now_ms)
-    return Decision((place(session, InvoiceLapsed(now_ms, payment_hash=intent.payment_hash)),))
+        found = Settle(intent.payment_hash, command.result.amount_msat)
+        decision = settle(terms, session_id, session, found, now_ms)
+    elif now_ms >= invoice.expires_at_ms + EXPIRY_GRACE_MS:
+        decision = Decision((place(session, InvoiceLapsed(now_ms, payment_hash=intent.payment_hash)),))
+    else:
+        decision = NOTHING
+    after = session
+    for event in decision.events:
+        after = evolve(after, event)
+    return replace(decision, reply=None, answers={intent.key: view(session_id, after)})
 
 
 # Closing

@@ -102,7 +102,7 @@ def _too_many_limits(session: Session, command: Ask | Relay) -> Refusal | None:
     )
 
 
-class _Wanted(NamedTuple):
+class Wanted(NamedTuple):
     """What a request may cost, how long its answer is to be at most, and at least for it to be of use."""
 
     worst: Worst
@@ -111,20 +111,21 @@ class _Wanted(NamedTuple):
     estimate: Usage
 
 
-def _wanted(terms: SessionTerms, command: Ask | Relay) -> _Wanted:
+def wanted(terms: SessionTerms, command: Ask | Relay) -> Wanted:
+    """What this request is held at. The client's `max_tokens` counts, as far as the operator allows it."""
     if isinstance(command, Relay):
         max_tokens = command.body.max_tokens
         least = max(terms.least_tokens, command.least_tokens)
-        return _Wanted(
+        return Wanted(
             worst_of_relay(terms, command), max_tokens, min(least, max_tokens), estimate(command.prompt_tokens_max)
         )
     max_tokens = min(command.max_tokens or terms.default_tokens, terms.most_tokens)
     least = min(terms.least_tokens, max_tokens)
-    return _Wanted(worst_of_ask(terms, command), max_tokens, least, estimate(len(command.request.encode())))
+    return Wanted(worst_of_ask(terms, command), max_tokens, least, estimate(len(command.request.encode())))
 
 
 def _hold(terms: SessionTerms, session: Session, command: Ask | Relay, now_ms: int) -> Hold | Refusal:
-    worst, max_tokens, least, estimated = _wanted(terms, command)
+    worst, max_tokens, least, estimated = wanted(terms, command)
     amount_msat, balance = worst.msat(max_tokens), session.books.balance
     left = list(_caveats(session, command))
     allowed = min([balance, *(amount for _, amount in left)])

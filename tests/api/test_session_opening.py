@@ -48,7 +48,7 @@ async def open_session(api: Stubbed, amount_sats: Any = 1_000, **headers: str) -
 async def test_a_new_session_shows_its_invoice_and_a_macaroon_that_is_its_own(api: Stubbed) -> None:
     api.plays(OpenSession, created())
     answer = await open_session(api)
-    ((session_id, command),) = api.router.asked
+    ((_, command),) = api.router.asked
     body = answer.json()
     assert answer.status_code == 201
     assert body == {
@@ -67,7 +67,7 @@ async def test_a_new_session_shows_its_invoice_and_a_macaroon_that_is_its_own(ap
     assert (macaroon_id.payment_hash, macaroon_id.session_id) == (DEPOSIT.payment_hash, SESSION)
     assert grant == Grant(1)
     assert command.amount_sats == 1_000 and command.client
-    assert answer.headers["location"] == f"/sessions/{session_id}" and answer.headers["cache-control"] == "no-store"
+    assert answer.headers["location"] == f"/sessions/{SESSION}" and answer.headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ async def test_the_same_key_leads_to_the_same_session_and_answer_and_another_one
     assert (first.status_code, first.content) == (201, again.content)
     ids = [actor_id for actor_id, command in api.router.asked if isinstance(command, OpenSession)]
     assert ids[0] == ids[1] != ids[2]
-    assert other.headers["location"] == f"/sessions/{ids[2]}"
+    assert other.headers["location"] == f"/sessions/{SESSION}"
     async with client_of(api.app, "203.0.113.9") as stranger:
         await stranger.post("/sessions", json={"amountSats": 1_000}, headers=KEY)
     assert api.router.asked[-2][0] not in ids

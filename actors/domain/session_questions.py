@@ -1,0 +1,53 @@
+"""What a session asks outside for its holder, and that changes nothing: a count of tokens, and the node's word."""
+
+from __future__ import annotations
+
+from .behaviour import Decision, Done, Failed
+from .caveats import Action
+from .errors import unavailable
+from .intents import CountPrompt, LookUpInvoice
+from .relays import RelayEnd
+from .session import Session, SessionState
+from .session_api import Counted, CountTokens
+from .session_requests import not_spendable
+
+LOOK_UP = "look_up:"
+
+
+def look_up(payment_hash: str) -> LookUpInvoice:
+    """Asks the node about an invoice; once at a time for each."""
+    return LookUpInvoice(LOOK_UP + payment_hash, payment_hash)
+
+
+def check_payment(session: Session) -> Decision | None:
+    """Has the node asked whether the deposit was paid, without waiting for the treasury; None where nothing awaits it.
+
+    Who waits gets the session's view.
+    """
+    if session.state is not SessionState.AWAITING_PAYMENT:
+        return None
+    intent = look_up(session.deposit_invoice.payment_hash)
+    return Decision(wait_for=intent.key, intents=(intent,))
+
+
+def count_tokens(session: Session, command: CountTokens, now_ms: int) -> Decision:
+    """Has a prompt counted by the provider. It costs nothing, but only a session that can spend may have it done."""
+    # A credential to read with does as well.
+    refusal = command.grant.refusal(Action.LLM, now_ms)
+    if refusal is not None and command.grant.refusal(Action.READ, now_ms) is None:
+        refusal = None
+    refusal = refusal or not_spendable(session, now_ms)
+    if refusal is not None:
+        return Decision(reply=refusal)
+    intent = CountPrompt(f"count:{command.request_id}", command.body, command.headers, command.beta)
+    return Decision(wait_for=intent.key, intents=(intent,))
+
+
+def counted(command: Done | Failed) -> Decision:
+    """The provider has counted, or could not."""
+    key = command.intent.key
+    if isinstance(command, Failed):
+        return Decision(answers={key: unavailable("The model provider")})
+    end = command.result
+    assert isinstance(end, RelayEnd)
+    return Decision(answers={key: Counted(end.status, end.headers, end.body)})
