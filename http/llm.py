@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,6 +20,9 @@ from .llm_body import read_call, read_count
 from .once import idempotency_key, once_of_bytes
 from .relays import MAX_TOKENS, Relays, RelayStream, broken, broken_refusal, cost_comment, cost_headers
 from .shapes import anthropic
+
+# An empty line ends an event, whichever of the line breaks of server-sent events is used.
+_BLANK_LINES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
 class Llm:
@@ -57,21 +61,26 @@ class Llm:
 
 
 async def _bytes(stream: RelayStream, request_id: str) -> AsyncGenerator[bytes, None]:
-    """The provider's bytes, and behind them what they cost."""
-    tail = b""
+    """The provider's bytes, event by event, and behind them what they cost.
+
+    Of an event that never came to its end nothing is given: a client would take it for one, and fail at reading it
+    before it got to the error behind it.
+    """
+    begun = b""
     try:
         async for part in stream.parts:
             if isinstance(part, RelayBytes):
-                tail = (tail + part.data)[-2:]
-                yield part.data
-                continue
-            # One that was cut off may have left an event, or a line, without its end.
-            end = b"" if tail == b"\n\n" else b"\n\n"
-            if broken(part):
-                end += _error(broken_refusal(part), request_id)
-            yield end + cost_comment(part)
+                begun += part.data
+                end = max(begun.rfind(line) + len(line) if line in begun else 0 for line in _BLANK_LINES)
+                if end:
+                    yield begun[:end]
+                    begun = begun[end:]
+            elif broken(part):
+                yield _error(broken_refusal(part), request_id) + cost_comment(part)
+            else:
+                yield (begun + b"\n\n" if begun else b"") + cost_comment(part)
     except RefusedError as error:
-        yield b"\n\n" + _error(error, request_id)
+        yield _error(error, request_id)
     finally:
         await stream.parts.aclose()
 

@@ -64,6 +64,27 @@ def sse(*events: dict[str, Any], newline: str = "\n") -> bytes:
 
 
 WHOLE = (start(), block(), {"type": "ping"}, delta("Héllo, "), delta("wörld 🌍"), change(), STOP)
+EVERY_KIND = (
+    start(),
+    {"type": "ping"},
+    block("thinking", 0, thinking="", signature=""),
+    delta("", 0, "thinking_delta") | {"delta": {"type": "thinking_delta", "thinking": "Let me see… "}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": "c2ln"}},
+    {"type": "content_block_stop", "index": 0},
+    block("redacted_thinking", 1, data="c2VjcmV0"),
+    {"type": "content_block_stop", "index": 1},
+    block("text", 2),
+    delta("Héllo 🌍", 2),
+    {"type": "content_block_delta", "index": 2, "delta": {"type": "citations_delta", "citation": {"type": "char"}}},
+    {"type": "content_block_stop", "index": 2},
+    block("tool_use", 3, id="toolu_1", name="weather", input={}),
+    {"type": "content_block_delta", "index": 3, "delta": {"type": "input_json_delta", "partial_json": '{"city":'}},
+    {"type": "content_block_delta", "index": 3, "delta": {"type": "input_json_delta", "partial_json": '"Zürich"}'}},
+    {"type": "content_block_stop", "index": 3},
+    {"type": "an_event_of_tomorrow", "what": ["ever", {"it": "is"}]},
+    change("tool_use", {"output_tokens": 77, "cache_read_input_tokens": None}),
+    STOP,
+)
 WHOLE_PARTS = [
     UsageSoFar(Usage(10, 1, 4, 2, 1)),
     TextDelta("Héllo, "),

@@ -36,10 +36,32 @@ def charge(evaluation: Counts | None, work: Counts | None, btc_usd: int) -> int:
     return msat(judged + (tokens_usd(work) + INFRA_USD if work else 0), btc_usd)
 
 
-def worst(request: str, max_tokens: int, btc_usd: int) -> int:
-    """The most that a request can cost: bytes bound tokens, and every token is used."""
+@dataclass(frozen=True)
+class Wanted:
+    """What a request may cost: for no answer, and for each token of it; how long that is to be, and at least."""
+
+    base_usd: Fraction
+    most: int
+    least: int
+    btc_usd: int
+
+    def worst(self, max_tokens: int) -> int:
+        """The most that it can cost with an answer of so many tokens."""
+        return msat(self.base_usd + OUTPUT_USD * max_tokens / 1_000_000, self.btc_usd)
+
+
+def wanted_request(request: str, max_tokens: int | None, btc_usd: int) -> Wanted:
+    """A request: bytes bound tokens, and it is judged before."""
     judged = (len(json.dumps(request, ensure_ascii=False).encode()) + EVAL_OVERHEAD, EVAL_MAX, 0, 0, 0)
-    return charge(judged, (len(request.encode()) + WORK_OVERHEAD, max_tokens, 0, 0, 0), btc_usd)
+    prompt = (len(request.encode()) + WORK_OVERHEAD, 0, 0, 0, 0)
+    most = min(max_tokens or DEFAULT, MOST)
+    return Wanted(tokens_usd(judged) + tokens_usd(prompt) + INFRA_USD, most, min(LEAST, most), btc_usd)
+
+
+def wanted_call(tokens: int, rate: str, max_tokens: int, least: int, btc_usd: int) -> Wanted:
+    """A relayed call: its prompt at the dearest rate that it may have."""
+    usd = {"input": INPUT_USD, "cache_write_5m": CACHE_USD[1], "cache_write_1h": CACHE_USD[2]}[rate]
+    return Wanted(usd * tokens / 1_000_000 + INFRA_USD, max_tokens, min(max(LEAST, least), max_tokens), btc_usd)
 
 
 def reserve(amount: int) -> int:
@@ -161,30 +183,28 @@ class Account:
             self.state, self.expires_at_ms = "active", now_ms + LIFE_MS
         return True
 
-    def judge(
-        self, request: str, max_tokens: int | None, limits: Limits, btc_usd: int, now_ms: int
-    ) -> tuple[str, int, int]:
+    def judge(self, wanted: Wanted, limits: Limits, now_ms: int) -> tuple[str, int, int]:
         """What must become of a new request: the refusal's code, or "", the length of the answer and the hold."""
         if limits.expired or limits.forbidden:
             return "caveat_violated", 0, 0
         if code := self.unspendable(now_ms):
             return code, 0, 0
-        most = min(max_tokens or DEFAULT, MOST)
-        least = min(LEAST, most)
         room = [limit - self.used.get(counter, 0) for counter, limit in limits.totals.items()]
         room += [] if limits.per_request is None else [limits.per_request]
-        required = worst(request, least, btc_usd)
+        allowed = min([self.balance, *room])
+        if wanted.worst(wanted.most) <= allowed:
+            return "", wanted.most, wanted.worst(wanted.most)
+        required = wanted.worst(wanted.least)
         if room and required > min(room):
             return "caveat_violated", required, 0
         if required > self.balance:
             return "insufficient_balance", required, 0
-        allowed = min([self.balance, *room])
         # One token of output more, in msat, is the same everywhere; rounding moves it by one at most.
-        length = least + int((allowed - required) / (OUTPUT_USD / 1_000_000 * MARGIN / btc_usd * 100_000_000_000)) + 1
-        length = min(length, most)
-        while length > least and worst(request, length, btc_usd) > allowed:
+        token = OUTPUT_USD / 1_000_000 * MARGIN / wanted.btc_usd * 100_000_000_000
+        length = min(wanted.least + int((allowed - required) / token) + 1, wanted.most)
+        while length > wanted.least and wanted.worst(length) > allowed:
             length -= 1
-        return "", length, worst(request, length, btc_usd)
+        return "", length, wanted.worst(length)
 
     def hold(self, name: str, hold: Held, limits: Limits) -> None:
         """A request begins."""

@@ -20,7 +20,7 @@ from satmeter.actors.domain import macaroon
 from satmeter.config.settings import Settings
 from satmeter.http.app import create_app
 from tests.api.fronts import Api, client_of, listening, make_front
-from tests.hosts import HOST_SESSION_TERMS, World
+from tests.hosts import HOST_SESSION_TERMS, World, until
 from tests.model_streams import Body
 
 MODEL = "claude-sonnet-5-5"
@@ -90,6 +90,14 @@ class Shop:
         refund = seen["refund"]["owedMsat"] + seen["refund"]["paidMsat"]
         assert seen["depositedMsat"] == seen["balanceMsat"] + seen["heldMsat"] + seen["spentMsat"] + refund
         return seen
+
+    async def until_free(self) -> None:
+        """Waits until nothing is held any more."""
+
+        async def free() -> bool:
+            return bool((await self.show())["heldMsat"] == 0)
+
+        await until(free)
 
     async def ledger(self) -> Sequence[Any]:
         """Its entries."""

@@ -11,13 +11,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
 from satmeter.actors.domain.behaviour import Wake
-from satmeter.actors.domain.intents import AnswerRequest, IssueInvoice, LookUpInvoice, LookUpPayout, SendPayout
+from satmeter.actors.domain.intents import (
+    AnswerRequest,
+    IssueInvoice,
+    LookUpInvoice,
+    LookUpPayout,
+    RelayRequest,
+    SendPayout,
+)
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payouts import PayoutReport, PayoutStatus, PayoutTarget
 from satmeter.actors.domain.session_api import SessionView
 from tests.jobs import HOUR_MS
+from tests.session_asking import AskingWorld
 from tests.session_model import LIFE_MS, Payout, reserve
-from tests.session_world import SessionWorld, names, picks
+from tests.session_world import names, picks
 from tests.sessions import ABSENT_MS, close, target
 
 # How long after its call's end, or its host's death, a payment may still reach the node.
@@ -48,7 +56,7 @@ class Outgoing:
         self.status = PENDING if arrives else self.status
 
 
-class SessionMachine(SessionWorld):
+class SessionMachine(AskingWorld):
     """Money out, time and crashes, and what must hold after each step."""
 
     def __init__(self) -> None:
@@ -216,7 +224,7 @@ class SessionMachine(SessionWorld):
         self.bench.crash(at % (len(self.bench.journal) + 1))
         for name in list(self.account.held):
             self.account.end_request(name, 0)
-        assert self.running(SendPayout) == self.running(AnswerRequest) == []
+        assert self.running(SendPayout) == self.running(AnswerRequest) == self.running(RelayRequest) == []
         assert len(self.running(LookUpPayout)) == (self.account.payout is not None)
         assert {intent.key.removeprefix("top_up:") for intent in self.running(IssueInvoice)} == set(
             self.account.ordered
@@ -322,7 +330,7 @@ class SessionMachine(SessionWorld):
         self.node_pays_what_was_owed_and_once()
 
     def _end_what_is_under_way(self) -> None:
-        for _ in self.running(AnswerRequest):
+        for _ in self.running(AnswerRequest) + self.running(RelayRequest):
             self.request_fails(0, True)
         for _ in self.running(IssueInvoice):
             self.invoice_is_made(0, True)

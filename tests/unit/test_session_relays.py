@@ -161,8 +161,14 @@ def test_no_usage_within_the_bounds_costs_more_than_the_hold_and_the_books_close
     terms = SESSION_TERMS
     if long_prompt:
         sonnet = terms.terms.models["sonnet"]
-        dear = Rates(*(5 * part for part in (sonnet.rates.input, sonnet.rates.output, sonnet.rates.cache_read)),
-                     5 * sonnet.rates.cache_write_5m, 5 * sonnet.rates.cache_write_1h)  # fmt: skip
+        rates = sonnet.rates
+        dear = Rates(
+            input=5 * rates.input,
+            output=5 * rates.output,
+            cache_read=5 * rates.cache_read,
+            cache_write_5m=5 * rates.cache_write_5m,
+            cache_write_1h=5 * rates.cache_write_1h,
+        )
         models = {**terms.terms.models, "sonnet": replace(sonnet, long_prompt=LongPrompt(1_000, dear))}
         terms = replace(terms, terms=replace(terms.terms, models=models))
     bench = SessionBench(terms)

@@ -1,0 +1,363 @@
+"""Relayed calls at the provider: to the byte there and back, whatever is in a stream, and what of it is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from contextlib import aclosing
+from typing import Any
+
+import httpx2
+import pytest
+from structlog.testing import capture_logs
+
+from satmeter.actors.domain.answers import Ending
+from satmeter.actors.domain.behaviour import Reply
+from satmeter.actors.domain.intents import RelayRequest
+from satmeter.actors.domain.pricing import Usage
+from satmeter.actors.domain.relays import (
+    RelayBegun,
+    RelayBytes,
+    RelayEnd,
+    RelayHead,
+    RelayOutcome,
+    RelayPart,
+    RelaySoFar,
+)
+from satmeter.actors.outlet import Outlet
+from satmeter.actors.ports import PermanentError, PortError, ToldError, TransientError
+from satmeter.actors.relaying import Relaying
+from tests.model_streams import (
+    EVERY_KIND,
+    FIRST_USAGE,
+    MODEL,
+    STOP,
+    Body,
+    block,
+    change,
+    delta,
+    error,
+    model,
+    sse,
+    start,
+)
+
+BODY = b'{ "model": "claude-sonnet-5-5",\t"max_tokens":5, "messages":[{"role":"user","content":"h\\u00e9llo"}] }'
+
+
+class Upstream(httpx2.AsyncBaseTransport):
+    """Notes what came, and answers by a function."""
+
+    def __init__(self, reply: Callable[[httpx2.Request], httpx2.Response]) -> None:
+        self._reply = reply
+        self.requests: list[httpx2.Request] = []
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        await request.aread()
+        self.requests.append(request)
+        return self._reply(request)
+
+
+def streaming(*chunks: bytes | Exception, hangs: bool = False) -> tuple[Upstream, Body]:
+    body = Body(chunks, hangs)
+    headers = {"content-type": "text/event-stream; charset=utf-8", "anthropic-organization-id": "ours"}
+    return Upstream(lambda _: httpx2.Response(200, headers=headers, stream=body)), body
+
+
+def answering(status: int, body: bytes, **headers: str) -> Upstream:
+    return Upstream(
+        lambda _: httpx2.Response(status, content=body, headers={"content-type": "application/json"} | headers)
+    )
+
+
+async def parts_of(
+    upstream: Upstream, *, stream: bool = True, beta: bool = False, found: list[RelayPart] | None = None
+) -> list[RelayPart]:
+    made, found = model(upstream), [] if found is None else found
+    async with aclosing(
+        made.relay(BODY, {"anthropic-beta": "x-2026", "anthropic-version": "2023-06-01"}, beta=beta, stream=stream)
+    ) as parts:
+        async for part in parts:
+            found.append(part)
+    await made.close()
+    return found
+
+
+def data_of(parts: list[RelayPart]) -> bytes:
+    return b"".join(part.data for part in parts if isinstance(part, RelayBytes))
+
+
+async def relay(
+    upstream: Upstream, *, stream: bool = True, clock: Callable[[], float] | None = None
+) -> tuple[RelayOutcome, list[Reply]]:
+    async def pause(_: float) -> None:
+        await asyncio.sleep(0)
+
+    said: list[Reply] = []
+    relaying = Relaying(model(upstream), pause, *([clock] if clock else []))
+    intent = RelayRequest("request:a", BODY, {}, False, stream, MODEL, 5)
+    return await relaying.relay(intent, Outlet(said.append)), said
+
+
+# There
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("beta", [False, True])
+async def test_the_body_goes_there_to_the_byte_with_the_client_s_headers(stream: bool, beta: bool) -> None:
+    upstream = streaming(sse(*EVERY_KIND))[0] if stream else answering(200, b"{}")
+    await parts_of(upstream, stream=stream, beta=beta)
+    (request,) = upstream.requests
+    assert request.content == BODY
+    assert request.url.path == "/v1/messages" and request.url.query == (b"beta=true" if beta else b"")
+    assert request.headers["anthropic-beta"] == "x-2026" and request.headers["anthropic-version"] == "2023-06-01"
+    assert "sk-test" in (request.headers.get("x-api-key") or request.headers["authorization"])
+    assert request.headers["content-type"] == "application/json"
+
+
+# And back
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 10**6])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+async def test_every_kind_of_event_comes_back_to_the_byte_however_it_is_cut(size: int, newline: str) -> None:
+    sent = sse(*EVERY_KIND, newline=newline)
+    upstream, _ = streaming(*(sent[at : at + size] for at in range(0, len(sent), size)))
+    parts = await parts_of(upstream)
+    assert data_of(parts) == sent
+    assert parts[0] == RelayBegun({"content-type": "text/event-stream; charset=utf-8"})
+    end = parts[-1]
+    assert isinstance(end, RelayEnd) and (end.status, end.body) == (200, b"")
+    assert end.usage == Usage(10, 77, 4, 2, 1)
+
+
+async def test_bytes_go_on_as_they_come_and_are_not_collected() -> None:
+    upstream, body = streaming(sse(start()), sse(block()), hangs=True)
+    made = model(upstream)
+    async with aclosing(made.relay(BODY, {}, beta=False, stream=True)) as parts:
+        found = [await anext(parts) for _ in range(5)]
+    assert data_of(found) == sse(start(), block())
+    assert body.closed == 1
+
+
+async def test_what_was_counted_is_told_along_the_way() -> None:
+    upstream, _ = streaming(*(sse(event) for event in (start(), block(), delta("x" * 50), change(), STOP)))
+    counted = [part for part in await parts_of(upstream) if isinstance(part, RelaySoFar)]
+    assert counted[0] == RelaySoFar(Usage(10, 1, 4, 2, 1), 0)
+    assert counted[2] == RelaySoFar(Usage(10, 1, 4, 2, 1), 20)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b"data: nonsense\n\n",
+        b"data: []\n\n",
+        b'data: {"type":5}\n\n',
+        b"data: " + b"[" * 200_000 + b"\n\n",
+        b": hm\n\n",
+    ],
+)
+async def test_what_cannot_be_read_is_passed_on_all_the_same(event: bytes) -> None:
+    upstream, _ = streaming(sse(start()), event, sse(change(), STOP))
+    parts = await parts_of(upstream)
+    assert event in data_of(parts)
+    assert isinstance(parts[-1], RelayEnd) and parts[-1].usage == Usage(10, 20, 4, 2, 1)
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"output_tokens": -1}, "many"])
+async def test_unreadable_figures_leave_what_was_given_to_go_by(usage: Any) -> None:
+    events = (start(usage), block(), delta("x" * 50), {**change(), "usage": usage}, STOP)
+    end = (await parts_of(streaming(sse(*events))[0]))[-1]
+    assert isinstance(end, RelayEnd) and (end.usage, end.given_tokens) == (None, 20)
+
+
+async def test_a_whole_answer_comes_back_to_the_byte_with_its_usage() -> None:
+    body = (
+        b'{ "type":"message", "content":[{"type":"text","text":"h\\u00e9"}],"usage":%b }'
+        % json.dumps(FIRST_USAGE).encode()
+    )
+    (end,) = await parts_of(answering(200, body, **{"request-id": "req_theirs"}), stream=False)
+    assert isinstance(end, RelayEnd) and end.body == body and end.usage == Usage(10, 1, 4, 2, 1)
+    assert end.headers == {"content-type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b'{"usage":{"input_tokens":-1,"output_tokens":3},"content":"xxxxxxxx"}']
+)
+async def test_a_whole_answer_without_readable_figures_is_an_answer(body: bytes) -> None:
+    (end,) = await parts_of(answering(200, body), stream=False)
+    assert isinstance(end, RelayEnd) and end.usage is None and end.body == body
+    assert end.given_tokens == (4 if b"content" in body else 0)
+
+
+# Refusals and failures
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("status", [400, 413, 422])
+async def test_what_is_wrong_with_a_body_is_told_in_the_provider_s_words(status: int, stream: bool) -> None:
+    body = b'{"type":"error","error":{"type":"invalid_request_error","message":"temperature: too hot"}}'
+    (end,) = await parts_of(answering(status, body), stream=stream)
+    assert end == RelayEnd(status, {"content-type": "application/json"}, body, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (401, "key"),
+        (403, "right"),
+        (404, "sonnet"),
+        (400, "Your credit balance is too low to access the API."),
+        (400, "You have reached your specified API usage limits."),
+    ],
+)
+async def test_what_is_wrong_with_our_account_is_nothing_for_a_client(status: int, text: str) -> None:
+    upstream = answering(status, json.dumps({"error": {"message": text}}).encode())
+    with pytest.raises(PermanentError) as caught:
+        await parts_of(upstream, stream=False)
+    assert text not in str(caught.value)
+
+
+async def test_overload_and_broken_connections_are_tried_again_before_anything_was_given() -> None:
+    tries: Iterator[httpx2.Response | Exception] = iter(
+        (httpx2.Response(529), httpx2.ConnectError("no"), httpx2.Response(200, content=sse(*EVERY_KIND))),
+    )
+
+    def reply(_: httpx2.Request) -> httpx2.Response:
+        found = next(tries)
+        if isinstance(found, httpx2.Response):
+            return found
+        raise found
+
+    outcome, said = await relay(Upstream(reply))
+    assert outcome.ending is Ending.COMPLETE and outcome.body == sse(*EVERY_KIND)
+    assert isinstance(said[0], RelayHead) and sum(isinstance(part, RelayHead) for part in said) == 1
+
+
+async def test_an_error_as_the_first_event_is_tried_again_unseen() -> None:
+    tries = iter([sse(error("overloaded_error")), b"", sse(*EVERY_KIND)])
+    outcome, said = await relay(Upstream(lambda _: httpx2.Response(200, content=next(tries))))
+    assert outcome.body == sse(*EVERY_KIND)
+    assert b"".join(part.data for part in said if isinstance(part, RelayBytes)) == outcome.body
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_fails_again_and_again_before_it_gave_anything_has_failed(stream: bool) -> None:
+    upstream = answering(529, b"")
+    with pytest.raises(TransientError):
+        await relay(upstream, stream=stream)
+    assert len(upstream.requests) == 3
+
+
+BEGUN = sse(start(), block(), delta("x" * 50))
+
+
+@pytest.mark.parametrize(
+    ("rest", "told"),
+    [
+        ([], False),
+        ([httpx2.ReadError("gone")], False),
+        ([b'event: content_block_delta\ndata: {"type":"content_blo'], False),
+        ([sse(error("overloaded_error"))], True),
+        ([sse(error("invalid_request_error"))], True),
+    ],
+)
+async def test_what_breaks_off_is_charged_as_far_as_it_came(rest: list[bytes | Exception], told: bool) -> None:
+    upstream, body = streaming(BEGUN, *rest)
+    outcome, said = await relay(upstream)
+    assert (outcome.ending, outcome.told, outcome.charged) == (Ending.BROKEN, told, True)
+    assert outcome.usage == Usage(10, 20, 4, 2, 1)
+    assert outcome.body == b"".join(part.data for part in said if isinstance(part, RelayBytes))
+    assert outcome.body == BEGUN + b"".join(part for part in rest if isinstance(part, bytes))
+    assert body.closed == 1 and len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize("kind", ["overloaded_error", "invalid_request_error", "nonsense !"])
+async def test_an_error_in_the_middle_is_passed_on_and_known_to_be_told(kind: str) -> None:
+    found: list[RelayPart] = []
+    with pytest.raises(PortError) as caught:
+        await parts_of(streaming(BEGUN, sse(error(kind)))[0], found=found)
+    assert type(caught.value) is ToldError and data_of(found) == BEGUN + sse(error(kind))
+
+
+# Leaving
+
+
+async def left_after(upstream: Upstream, body: Body, clock: Callable[[], float] | None = None) -> RelayOutcome:
+    async def pause(_: float) -> None:
+        await asyncio.sleep(0)
+
+    outlet = Outlet(lambda _: None)
+    relaying = Relaying(model(upstream), pause, *([clock] if clock else []))
+    task = asyncio.create_task(relaying.relay(RelayRequest("request:a", BODY, {}, False, True, MODEL, 5), outlet))
+    await body.waits.wait()
+    await asyncio.sleep(0)
+    outlet.stopped = True
+    task.cancel()
+    return await task
+
+
+async def test_a_client_that_leaves_ends_the_call_and_pays_for_what_was_used() -> None:
+    upstream, body = streaming(BEGUN, hangs=True)
+    outcome = await left_after(upstream, body)
+    assert (outcome.ending, outcome.charged, outcome.usage) == (Ending.LEFT, True, Usage(10, 20, 4, 2, 1))
+    assert body.closed == 1
+
+
+async def test_a_thought_that_was_not_shown_is_charged_by_its_time_when_the_client_leaves() -> None:
+    now_s = iter([100.0, 104.0])
+    upstream, body = streaming(sse(start(), block("thinking", 0, thinking="")), hangs=True)
+    outcome = await left_after(upstream, body, lambda: next(now_s))
+    assert outcome.usage == Usage(10, 200, 4, 2, 1)
+
+
+async def test_who_has_left_before_it_began_has_used_nothing() -> None:
+    upstream, _ = streaming(BEGUN)
+
+    async def pause(_: float) -> None:
+        await asyncio.sleep(0)
+
+    outlet = Outlet(lambda _: None, stopped=True)
+    intent = RelayRequest("request:a", BODY, {}, False, True, MODEL, 5)
+    outcome = await Relaying(model(upstream), pause).relay(intent, outlet)
+    assert (outcome.ending, outcome.charged, upstream.requests) == (Ending.LEFT, False, [])
+
+
+# What nobody knows here
+
+
+@pytest.mark.parametrize(
+    ("usage", "what"),
+    [
+        ({"server_tool_use": {"web_search_requests": 3, "web_fetch_requests": 0}}, ["web_search_requests"]),
+        ({"iterations": [{"type": "message"}, {"type": "advisor_message"}]}, ["advisor_message"]),
+        ({"speed": "fast"}, ["speed"]),
+    ],
+)
+async def test_the_operator_is_told_when_the_provider_bills_what_has_no_rate(usage: Any, what: list[str]) -> None:
+    with capture_logs() as logs:
+        await parts_of(streaming(sse(start(), change(usage={"output_tokens": 5, **usage}), STOP))[0])
+        await parts_of(answering(200, json.dumps({"usage": {**FIRST_USAGE, **usage}}).encode()), stream=False)
+    told = [entry["what"] for entry in logs if entry["event"] == "model_provider_bills_what_has_no_rate"]
+    assert told == [what, what]
+
+
+async def test_nothing_is_told_of_an_ordinary_answer() -> None:
+    usage = {"output_tokens": 5, "speed": "standard", "iterations": [{"type": "message"}], "server_tool_use": None}
+    with capture_logs() as logs:
+        await parts_of(streaming(sse(start(), change(usage=usage), STOP))[0])
+    assert logs == []
+
+
+# Counting
+
+
+async def test_a_count_goes_there_and_back_to_the_byte() -> None:
+    upstream = answering(200, b'{ "input_tokens" : 12 }')
+    made = model(upstream)
+    end = await made.count_tokens(BODY, {"anthropic-beta": "x"}, beta=True)
+    assert end.body == b'{ "input_tokens" : 12 }' and end.status == 200
+    assert upstream.requests[0].content == BODY and upstream.requests[0].url.path == "/v1/messages/count_tokens"
+    refused = await model(answering(400, b'{"error":{}}')).count_tokens(BODY, {}, beta=False)
+    assert (refused.status, refused.body) == (400, b'{"error":{}}')
