@@ -111,7 +111,7 @@ class Relaying:
                 match part:
                     case RelayBegun(headers=headers):
                         draft.headers = headers
-                        outlet.emit(RelayHead(200, headers, intent.max_tokens))
+                        outlet.emit(RelayHead(200, headers, intent.max_tokens, intent.at_ms))
                     case RelayBytes(data=data):
                         draft.pieces.append(data)
                         outlet.emit(part)

@@ -16,9 +16,11 @@ from ..config.settings import Settings
 from . import operations_around as around
 from . import operations_jobs as of_jobs
 from . import operations_llm as of_llm
+from . import operations_openai as of_openai
 from . import operations_receipts as of_receipts
 from . import operations_sessions as of_sessions
 from .auth import Credentials
+from .chat import Chat
 from .client import Clients
 from .demo import Demo
 from .dev import Dev
@@ -30,6 +32,7 @@ from .jobs import Jobs
 from .l402 import L402
 from .llm import Llm
 from .metrics import Metrics
+from .models import Models
 from .openapi import build
 from .pages.docs import docs
 from .pages.home import home
@@ -58,7 +61,9 @@ def endpoints(front: Front, metrics: Metrics) -> Sequence[Endpoint]:
     jobs = Jobs(front, clients)
     sessions = Sessions(front, clients, credentials, amount)
     receipts = Receipts(front, credentials)
-    llm = Llm(front, credentials, Relays(front, l402))
+    relays = Relays(front, l402)
+    llm = Llm(front, credentials, relays)
+    models = Models(front)
     requests = Requests(front, credentials, l402)
     health = Health(front)
     stub_node = front.stub_node if not settings.production else None
@@ -84,6 +89,9 @@ def endpoints(front: Front, metrics: Metrics) -> Sequence[Endpoint]:
         ),
         Endpoint("POST", "/v1/messages", llm.messages, of_llm.MESSAGES),
         Endpoint("POST", "/v1/messages/count_tokens", llm.count_tokens, of_llm.COUNT_TOKENS),
+        Endpoint("POST", "/v1/chat/completions", Chat(front, credentials, relays).complete, of_openai.CHAT),
+        Endpoint("GET", "/v1/models", models.show_all, of_openai.MODELS),
+        Endpoint("GET", "/v1/models/{modelId}", models.show, of_openai.MODEL),
         Endpoint("POST", "/ask", requests.ask, of_llm.ASK),
         Endpoint("GET", "/demo", Demo(front, clients).ask, around.DEMO),
         Endpoint("GET", "/pricing", Pricing(front).show, around.PRICING),

@@ -81,7 +81,7 @@ def priced_as(model: Any, models: Mapping[str, Any]) -> str:
         for name in (model, _DATED.sub("", model)):
             if name in models:
                 return name
-    raise invalid("model", "There is no such model; GET /pricing lists those that exist")
+    raise invalid("model", "There is no such model; GET /v1/models lists those that exist")
 
 
 def _look(values: Mapping[str, Any], size_bytes: int) -> Prompt:

@@ -11,6 +11,7 @@ import msgspec
 from ..actors.domain.models import Traits, traits_of
 from . import openai_wire as wire
 from .errors import invalid
+from .llm_body import priced_as
 from .openai_messages import marked, split
 from .openai_schema import UnfitSchemaError, fitted
 
@@ -51,22 +52,23 @@ class Asked(msgspec.Struct, frozen=True):
     `ignored` are the names of fields that were sent and have no effect.
     """
 
-    model: str
     body: dict[str, Any]
     max_tokens: int | None
     stream: bool
     include_usage: bool
     ignored: tuple[str, ...]
 
+    def encoded(self, default_tokens: int) -> bytes:
+        """The whole body; `default_tokens` is the longest answer when none was named, as the API needs one."""
+        stream = {"stream": True} if self.stream else {}
+        return msgspec.json.encode({**self.body, **stream, "max_tokens": self.max_tokens or default_tokens})
 
-def asked_of(body: bytes, models: Collection[str]) -> Asked:
+
+def asked_of(body: bytes, models: Mapping[str, Any]) -> Asked:
     """The request in the words of the Messages API. Raises `RefusedError` (400) that names the field it is about."""
     chat, raw = wire.read(body)
     _refuse_impossible(raw)
-    if chat.model not in models:
-        known = ", ".join(sorted(models))
-        raise invalid("model", f"There is no such model; GET /v1/models lists those that exist: {known}")
-    traits = traits_of(chat.model)
+    traits = traits_of(priced_as(chat.model, models))
     ignored = _ignored(raw)
     try:
         system, messages = split(chat.messages)
@@ -89,7 +91,6 @@ def asked_of(body: bytes, models: Collection[str]) -> Asked:
         made["metadata"] = {"user_id": user[:_USER_CHARS_MAX]}
     options = chat.stream_options
     return Asked(
-        model=chat.model,
         body=made,
         max_tokens=chat.max_completion_tokens or chat.max_tokens,
         stream=chat.stream is True,

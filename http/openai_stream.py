@@ -13,7 +13,7 @@ import msgspec
 from .openai_answer import StopDetails, completion_id, counts, finish_reason, refusal, tool_call, usage
 
 # As in the provider's own reader: without a limit a line without an end would fill the memory.
-_LINE_MAX_BYTES: Final = 1 << 20
+_LINE_MAX_BYTES: Final = 4 << 20
 DONE: Final = b"data: [DONE]\n\n"
 
 
@@ -127,6 +127,12 @@ class ChatStream:
         return b"".join(
             data(shown) for line in lines if line.startswith(b"data:") for shown in self._take(line[len(b"data:") :])
         )
+
+    def cut_off(self) -> bytes:
+        """The end of an answer that was not waited for: what its client asks for again ends where it left."""
+        self.ended = True
+        self._last = _Change("max_tokens")
+        return b"".join(map(data, self._end()))
 
     def _take(self, line: bytes) -> Iterator[dict[str, Any]]:
         try:

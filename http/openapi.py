@@ -32,6 +32,7 @@ _HEADER_OBJECTS: Final[Mapping[str, Any]] = {
     "Request-Id": {"description": "The same as X-Request-Id, where SDKs look for it.", "schema": {"type": "string"}},
     "Satmeter-Debited-Msat": {"description": "What it cost.", "schema": {"type": "integer"}},
     "Satmeter-Balance-Msat": {"description": "What can still be spent.", "schema": {"type": "integer"}},
+    "Satmeter-Ignored": {"description": "Fields that had no effect.", "schema": {"type": "string"}},
     "Satmeter-Max-Tokens": {"description": "What max_tokens was lowered to.", "schema": {"type": "integer"}},
 }
 # Statuses that say when to come back, and those that say how to be let in.

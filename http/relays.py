@@ -113,7 +113,7 @@ class Relays:
         if first.status >= 400:
             return first
         # It was given before: who comes again gets the same bytes, and the same end.
-        return RelayStream(RelayHead(first.status, first.headers, first.max_tokens), _again(first))
+        return RelayStream(RelayHead(first.status, first.headers, first.max_tokens, first.at_ms), _again(first))
 
 
 def cost_headers(answer: Relayed) -> dict[str, str]:

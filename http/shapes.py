@@ -19,6 +19,14 @@ _ANTHROPIC: Final[Mapping[int, str]] = {
     503: "overloaded_error",
 }
 
+# Source: OpenAI's guide "Error codes".
+_OPENAI: Final[Mapping[int, str]] = {
+    401: "authentication_error",
+    402: "insufficient_quota",
+    403: "permission_error",
+    429: "rate_limit_error",
+}
+
 
 def plain(status: int, body: Mapping[str, Any]) -> dict[str, Any]:
     """Our own."""
@@ -32,7 +40,31 @@ def anthropic(status: int, body: Mapping[str, Any]) -> dict[str, Any]:
     return {**body, "type": "error", "error": error, "request_id": body["requestId"]}
 
 
-_BY_PATH: Final[tuple[tuple[str, Shape], ...]] = (("/v1/messages", anthropic),)
+def openai(status: int, body: Mapping[str, Any]) -> dict[str, Any]:
+    """That of OpenAI's API, which names one field: the first. Everything else stands outside as in our own."""
+    fields = body.get("fields")
+    param = fields[0]["path"] or None if fields else None
+    error = {"message": body["error"], "type": openai_type(status), "param": param, "code": body["code"]}
+    return {**body, "error": error}
+
+
+def openai_type(status: int) -> str:
+    """OpenAI's word for an error of this status."""
+    return _OPENAI.get(status, "server_error" if status >= 500 else "invalid_request_error")
+
+
+def either(status: int, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Both at once, for paths that clients of both APIs ask for."""
+    first, second = openai(status, body), anthropic(status, body)
+    return {**second, "error": {**first["error"], **second["error"]}}
+
+
+_BY_PATH: Final[tuple[tuple[str, Shape], ...]] = (
+    ("/v1/messages", anthropic),
+    ("/v1/chat/", openai),
+    # What is not there is asked for by clients of either.
+    ("/v1/", either),
+)
 
 
 def shape_of(path: str) -> Shape:

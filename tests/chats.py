@@ -11,7 +11,7 @@ from satmeter.actors.domain.errors import Code, RefusedError
 from satmeter.http.openai_request import Asked, asked_of
 
 HAIKU, SONNET, OPUS, OLD = "claude-haiku-5-5", "claude-sonnet-5-5", "claude-opus-5-5", "claude-haiku-4-5"
-MODELS = {HAIKU, SONNET, OPUS, OLD, "claude-of-an-operator"}
+MODELS = dict.fromkeys((HAIKU, SONNET, OPUS, OLD, "claude-of-an-operator"))
 HELLO = [{"role": "user", "content": "Hello"}]
 PNG = "data:image/png;base64,iVBORw0KGgo="
 Json = dict[str, Any]

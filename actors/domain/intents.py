@@ -98,7 +98,8 @@ class AnswerRequest(Intent, frozen=True):
 class RelayRequest(Intent, frozen=True):
     """Pass a call on to the model's provider as it is; the result is a `RelayOutcome`. For `stream` see above.
 
-    `beta`: the call goes to the provider's beta interface. `model` is the one that it is priced as.
+    `beta`: the call goes to the provider's beta interface. `model` is the one that it is priced as. `at_ms`: when it
+    was asked for.
     """
 
     body: bytes
@@ -107,6 +108,7 @@ class RelayRequest(Intent, frozen=True):
     stream: bool
     model: str
     max_tokens: int
+    at_ms: int
 
     @property
     def ends_unheard(self) -> bool:

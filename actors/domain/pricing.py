@@ -213,3 +213,13 @@ def quote(terms: Terms, model: str, size: Size, request: str, btc_price: BtcPric
 def charge_msat(terms: Terms, model: str, usage: Usage, btc_price: BtcPrice) -> Msat:
     """The price of work that was done, with infrastructure and margin, rounded up to the millisatoshi."""
     return usd_to_msat(terms.with_margin(terms.price_usd(model, usage)), btc_price.usd)
+
+
+def million_msat(terms: Terms, rate_usd: Decimal, btc_price: BtcPrice) -> Msat:
+    """What a client pays for a million tokens at this rate, with margin, rounded up to the millisatoshi."""
+    return usd_to_msat(terms.with_margin(rate_usd), btc_price.usd)
+
+
+def request_msat(terms: Terms, btc_price: BtcPrice) -> Msat:
+    """What a client pays for each request beside its tokens: infrastructure, with margin, rounded up."""
+    return usd_to_msat(terms.with_margin(terms.infra_usd), btc_price.usd)

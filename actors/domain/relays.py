@@ -74,11 +74,12 @@ class RelayEnd(msgspec.Struct, frozen=True):
 
 
 class RelayHead(Reply, frozen=True, tag="relay_head"):
-    """A streamed answer begins. `max_tokens`: what the balance covers, at most what was asked."""
+    """A streamed answer begins. `max_tokens`: what the balance covers, at most what was asked; `at_ms`: when."""
 
     status: int
     headers: Mapping[str, str]
     max_tokens: int
+    at_ms: int
 
 
 class RelayBytes(Reply, frozen=True, tag="relay_bytes"):

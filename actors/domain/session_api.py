@@ -187,7 +187,7 @@ class Relayed(Reply, frozen=True, tag="relayed"):
     """The end of a relayed call, and what it cost; `status` and `body` are the provider's.
 
     `body` is empty for whoever got it piece by piece, and whole for whoever asks again. A status from 400 on is the
-    provider's refusal, for which nothing was charged. `told`: see `RelayOutcome`.
+    provider's refusal, for which nothing was charged. `told`: see `RelayOutcome`. `at_ms`: when it was asked for.
     """
 
     request_id: str
@@ -198,6 +198,7 @@ class Relayed(Reply, frozen=True, tag="relayed"):
     max_tokens: int
     cost: RequestCost
     balance_msat: Msat
+    at_ms: int
     told: bool = False
 
 

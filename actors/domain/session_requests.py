@@ -67,7 +67,9 @@ def _answering(command: Ask | Relay, hold: Hold) -> Decision:
     intent: Intent
     if isinstance(command, Relay):
         body = command.body.lowered(hold.max_tokens)
-        intent = RelayRequest(topic, body, command.headers, command.beta, command.stream, hold.model, hold.max_tokens)
+        intent = RelayRequest(
+            topic, body, command.headers, command.beta, command.stream, hold.model, hold.max_tokens, hold.at_ms
+        )
     else:
         intent = AnswerRequest(topic, command.request, hold.model, hold.max_tokens, command.stream)
     return Decision(wait_for=topic, intents=(intent,))
@@ -233,6 +235,7 @@ def _relay_ended(
         max_tokens=hold.max_tokens,
         cost=cost,
         balance_msat=event.balance_msat,
+        at_ms=hold.at_ms,
         told=outcome.told,
     )
     # Who waits for a stream has its bytes already.

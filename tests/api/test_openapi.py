@@ -34,6 +34,9 @@ EXISTING = {
     ("POST", "/v1/messages"),
     ("POST", "/v1/messages/count_tokens"),
     ("POST", "/ask"),
+    ("POST", "/v1/chat/completions"),
+    ("GET", "/v1/models"),
+    ("GET", "/v1/models/{modelId}"),
     ("GET", "/demo"),
     ("GET", "/pricing"),
     ("GET", "/openapi.json"),
@@ -88,7 +91,7 @@ async def test_every_reference_leads_somewhere_and_every_schema_is_used(api: Api
 
 async def test_each_operation_documents_its_errors_with_their_headers(api: Api) -> None:
     for (_, path), operation in operations_of(await document_of(api)).items():
-        shape = "/MessagesError" if path.startswith("/v1/messages") else "/Error"
+        shape = "/MessagesError" if path.startswith("/v1/messages") else "/ChatError" if "/v1/" in path else "/Error"
         responses = operation["responses"]
         assert "500" in responses
         for status, response in responses.items():

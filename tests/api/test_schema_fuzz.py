@@ -31,7 +31,7 @@ _CONFIG = {
                 "include-operation-id": operation,
                 "checks": {"positive_data_acceptance": {"expected-statuses": ["400", "401", "402", "429"]}},
             }
-            for operation in ("ask", "createMessage", "countTokens")
+            for operation in ("ask", "createMessage", "countTokens", "createChatCompletion")
         ],
     ],
 }

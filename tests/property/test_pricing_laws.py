@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +20,9 @@ from satmeter.actors.domain.pricing import (
     Tier,
     Usage,
     charge_msat,
+    million_msat,
     quote,
+    request_msat,
 )
 
 tokens = st.integers(0, 2_000_000)
@@ -113,3 +116,20 @@ def test_a_quote_covers_the_charge_for_what_was_estimated(terms: Terms, size: Si
     found = quote(terms, "m", size, text, btc)
     charged = charge_msat(terms, "m", Usage(found.estimated_input_tokens, found.estimated_output_tokens), btc)
     assert Msat.from_sats(found.amount_sats) >= charged
+
+
+@given(all_terms(), usages, btc_prices)
+def test_the_price_list_is_what_is_charged_but_for_its_rounding_up(terms: Terms, usage: Usage, btc: BtcPrice) -> None:
+    model = terms.models["m"]
+    is_long = model.long_prompt is not None and usage.prompt_tokens > model.long_prompt.threshold_tokens
+    rates = model.long_prompt.rates if model.long_prompt is not None and is_long else model.rates
+    listed = [million_msat(terms, rate, btc).value for rate in msgspec.structs.astuple(rates)]
+    counted = msgspec.structs.astuple(usage)
+    pieces = sum(
+        (Fraction(msat * tokens, 1_000_000) for msat, tokens in zip(listed, counted, strict=True)), Fraction(0)
+    )
+    most = request_msat(terms, btc).value + pieces
+    charged = charge_msat(terms, "m", usage, btc).value
+    assert charged < most + 1
+    # Each figure of the list is less than one msat above the exact one.
+    assert charged > most - 1 - Fraction(sum(counted), 1_000_000)

@@ -1,4 +1,4 @@
-"""Answers of the Messages API as chat completions, whole and streamed, and errors in OpenAI's shape."""
+"""Answers of the Messages API as chat completions, whole and streamed, and its refusals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from satmeter.http.openai_answer import UnreadableAnswerError, completion
-from satmeter.http.openai_errors import of_provider, shaped
+from satmeter.http.openai_errors import of_provider
 from satmeter.http.openai_stream import ChatStream
 from tests.model_streams import FIRST_USAGE, MODEL, STOP, block, change, delta, error, sse, start
 
@@ -228,41 +228,23 @@ def test_it_has_ended_only_with_the_last_event() -> None:
     assert stream.read(sse(delta("after the end"))) == b""
 
 
+def test_one_that_was_cut_off_ends_as_one_that_was_too_long() -> None:
+    stream = ChatStream(MODEL, AT_S, include_usage=True)
+    stream.read(sse(start(), block(), delta("a")))
+    *_, last, usage = stream.cut_off().decode().split("\n\n")[:-1]
+    assert json.loads(last.removeprefix("data: "))["choices"][0]["finish_reason"] == "length"
+    assert json.loads(usage.removeprefix("data: "))["usage"]["prompt_tokens"] == 17
+    assert stream.ended
+
+
 def test_a_line_without_an_end_does_not_fill_the_memory() -> None:
     stream = ChatStream(MODEL, AT_S, include_usage=False)
-    for _ in range(40):
+    for _ in range(60):
         stream.read(b"x" * 100_000)
-    assert len(stream._line) <= 1 << 20
+    assert len(stream._line) <= 4 << 20
 
 
-# Errors
-
-
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [
-        (400, "invalid_request_error"),
-        (401, "authentication_error"),
-        (402, "insufficient_quota"),
-        (403, "permission_error"),
-        (404, "invalid_request_error"),
-        (409, "invalid_request_error"),
-        (429, "rate_limit_error"),
-        (502, "server_error"),
-        (503, "server_error"),
-    ],
-)
-def test_an_error_is_an_object_and_our_fields_stay_beside_it(status: int, kind: str) -> None:
-    told = {"error": "No.", "code": "some_code", "requestId": "req_1", "balanceMsat": 7}
-    shown = {"message": "No.", "type": kind, "param": None, "code": "some_code"}
-    assert shaped(status, told) == {**told, "error": shown}
-
-
-def test_the_field_that_is_wrong_is_the_param() -> None:
-    fields = [{"path": "tools[0].type", "message": "No"}, {"path": "n", "message": "No"}]
-    told = {"error": "No.", "code": "invalid_request", "requestId": "req_1", "fields": fields}
-    assert shaped(400, told)["error"]["param"] == "tools[0].type"
-    assert shaped(400, {**told, "fields": [{"path": "", "message": "No"}]})["error"]["param"] is None
+# Refusals
 
 
 def test_what_the_provider_says_of_a_request_is_passed_on() -> None:

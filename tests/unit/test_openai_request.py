@@ -22,7 +22,6 @@ def shape(**fields: Any) -> Json:
 
 def test_the_smallest_request_becomes_the_smallest_body() -> None:
     assert asked() == Asked(
-        model=SONNET,
         body={"model": SONNET, "messages": [user(text("Hello"))], "thinking": {"type": "between_tools"}},
         max_tokens=None,
         stream=False,
@@ -240,9 +239,17 @@ def test_what_can_t_be_done_is_refused_by_its_name(fields: Json, path: str) -> N
 
 
 def test_an_unknown_model_is_told_where_the_known_ones_are() -> None:
-    told = refusal(model="gpt-5")[1]
-    assert "GET /v1/models" in told
-    assert all(model in told for model in MODELS)
+    assert refusal(model="gpt-5") == ("model", "There is no such model; GET /v1/models lists those that exist")
+
+
+def test_a_dated_version_of_a_model_is_that_model() -> None:
+    dated = asked(model=f"{OLD}-20251001", temperature=0.5)
+    assert (dated.body["model"], dated.body["temperature"], dated.ignored) == (f"{OLD}-20251001", 0.5, ())
+
+
+def test_the_body_that_is_sent_has_a_longest_answer_and_says_whether_it_streams() -> None:
+    assert json.loads(asked().encoded(77)) == {**asked().body, "max_tokens": 77}
+    assert json.loads(asked(max_tokens=5, stream=True).encoded(77)) == {**asked().body, "max_tokens": 5, "stream": True}
 
 
 def test_what_changes_nothing_is_let_pass_and_told_of() -> None:

@@ -1,0 +1,93 @@
+"""OpenAI's chat completions, paid for from a session: calls of the Messages API in other words."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..actors.domain.answers import Ending
+from ..actors.domain.errors import RefusedError
+from ..actors.domain.relays import RelayBytes
+from ..actors.domain.session_api import Relayed
+from . import errors, sse
+from .auth import Credentials
+from .body import read_bytes
+from .edge import request_id_of
+from .front import Front
+from .llm_body import read_call
+from .once import idempotency_key, once_of_bytes
+from .openai_answer import UnreadableAnswerError, completion
+from .openai_errors import of_provider
+from .openai_request import Asked, asked_of
+from .openai_stream import DONE, ChatStream, data
+from .relays import MAX_TOKENS, Relays, RelayStream, broken_refusal, cost_comment, cost_headers
+from .shapes import openai
+
+IGNORED = "Satmeter-Ignored"
+
+
+class Chat:
+    """POST /v1/chat/completions."""
+
+    def __init__(self, front: Front, credentials: Credentials, relays: Relays) -> None:
+        self._front = front
+        self._credentials = credentials
+        self._relays = relays
+        self._models = front.settings.prices()
+
+    async def complete(self, request: Request) -> Response:
+        """The answer, whole or in chunks."""
+        holder = self._credentials.holder(request)
+        key = idempotency_key(request)
+        body = await read_bytes(request, self._front.settings.body_limit_bytes)
+        asked = asked_of(body, self._models)
+        call = read_call(asked.encoded(self._front.settings.session_tokens), self._models)
+        answer = await self._relays.carry_out(request, holder, call, key, once_of_bytes(request, key, body))
+        request_id = request_id_of(request.scope)
+        if isinstance(answer, RelayStream):
+            headers = {MAX_TOKENS: str(answer.head.max_tokens), **_ignored(asked)}
+            # A stream holds money until its end: when the server ends, it may go on for as long as other requests.
+            return sse.EventStream(_chunks(answer, call.model, asked, request_id), None, headers=headers)
+        headers = {**cost_headers(answer), **_ignored(asked), "Cache-Control": "no-store"}
+        return Response(_whole(answer, request_id), answer.status, headers, "application/json")
+
+
+def _whole(answer: Relayed, request_id: str) -> bytes:
+    if answer.status >= 400:
+        return msgspec.json.encode(of_provider(answer.status, answer.body, request_id))
+    try:
+        return completion(answer.body, answer.at_ms // 1_000)
+    except UnreadableAnswerError:
+        raise broken_refusal(answer) from None
+
+
+async def _chunks(stream: RelayStream, model: str, asked: Asked, request_id: str) -> AsyncGenerator[bytes, None]:
+    """The chunks, and between the last one and OpenAI's mark of the end, after which SDKs read nothing, the cost."""
+    chat = ChatStream(model, stream.head.at_ms // 1_000, include_usage=asked.include_usage)
+    try:
+        async for part in stream.parts:
+            if isinstance(part, RelayBytes):
+                if chunks := chat.read(part.data):
+                    yield chunks
+                continue
+            if part.ending is Ending.BROKEN:
+                yield cost_comment(part) + _error(broken_refusal(part), request_id)
+                return
+            end = b"" if chat.ended else chat.cut_off()
+            yield end + cost_comment(part) + DONE
+    except RefusedError as error:
+        yield _error(error, request_id)
+    finally:
+        await stream.parts.aclose()
+
+
+def _error(error: RefusedError, request_id: str) -> bytes:
+    body = errors.body_of(error.refusal, request_id)
+    return data(openai(errors.STATUS[error.refusal.code], body))
+
+
+def _ignored(asked: Asked) -> dict[str, str]:
+    return {IGNORED: ", ".join(asked.ignored)} if asked.ignored else {}

@@ -1,0 +1,59 @@
+"""What the OpenAPI document says of the paths that speak OpenAI's API."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..actors.domain.errors import Code
+from . import schemas_models, sse
+from . import schemas_openai as schemas
+from .operations import JSON, LLM, Answer, Operation, Parameter, idempotent, json_answer
+from .operations_llm import ASK_ERRORS, CHALLENGED, COST_HEADERS
+
+CHAT: Final = Operation(
+    id="createChatCompletion",
+    tag=LLM,
+    summary="OpenAI's chat completions",
+    description="Translated to the provider's API and paid for as a call of that: messages, tools and their results, "
+    "images and PDFs as data URLs, stop sequences, JSON schemas, streaming.\n\n"
+    "What would change the answer and can't be done is refused by its name: more than one choice (`n`), `logprobs`, "
+    "`logit_bias`, sound, `functions`. What has no effect is named in the header `Satmeter-Ignored`: `seed`, "
+    "penalties, and `temperature` and `top_p` with models that don't take them. All instructions go to the system "
+    "prompt, wherever among the messages they stand.\n\n"
+    'With `"stream": true` the cost and the balance come in a comment line before `data: [DONE]`; '
+    "`stream_options.include_usage` adds a last chunk with the tokens. Whoever goes away stops the model, and pays for "
+    "what was used until then.\n\n" + CHALLENGED,
+    secured=True,
+    challenges=True,
+    body=schemas.ChatRequest,
+    error=schemas.ChatError,
+    parameters=(idempotent("one charge and the same answer, to the byte"),),
+    answers=(
+        Answer(
+            200,
+            "The answer.",
+            {JSON: schemas.ChatCompletion, sse.MEDIA_TYPE: None},
+            (*COST_HEADERS, "Satmeter-Ignored"),
+        ),
+    ),
+    errors=ASK_ERRORS,
+)
+MODELS: Final = Operation(
+    id="listModels",
+    tag=LLM,
+    summary="List the models with their prices",
+    description="In the shapes of OpenAI's and Anthropic's lists at once. Needs no credential. Prices are those at the "
+    "present exchange rate.",
+    answers=json_answer("All models.", schemas_models.Models),
+    error=schemas.ChatError,
+)
+MODEL: Final = Operation(
+    id="getModel",
+    tag=LLM,
+    summary="See one model with its prices",
+    description="A dated version of a model is that model.",
+    parameters=(Parameter("modelId", "path", "The model's name.", {"type": "string"}, required=True),),
+    answers=json_answer("The model.", schemas_models.Model),
+    errors=(Code.NOT_FOUND,),
+    error=schemas.ChatError,
+)

@@ -1,0 +1,84 @@
+"""The list of models: read by the SDKs of OpenAI and of Anthropic, with prices that hold."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from satmeter.actors.domain.pricing import Usage, charge_msat
+from satmeter.config.settings import Settings
+from satmeter.http.models import display_name
+from tests.api.fronts import Api, api_over, listening
+from tests.jobs import BTC
+
+
+@pytest_asyncio.fixture
+async def url(api: Api) -> AsyncIterator[str]:
+    async with listening(api.app) as server:
+        yield server.url
+
+
+async def test_openai_s_sdk_lists_them(url: str) -> None:
+    from openai import AsyncOpenAI, NotFoundError
+
+    async with AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as sdk:
+        models = [model async for model in sdk.models.list()]
+        assert [model.id for model in models] == sorted(Settings().prices())
+        assert {(model.object, model.owned_by, model.created) for model in models} == {("model", "anthropic", 0)}
+        assert await sdk.models.retrieve(models[0].id) == models[0]
+        with pytest.raises(NotFoundError) as caught:
+            await sdk.models.retrieve("gpt-5")
+    assert caught.value.code == "not_found"
+    assert "GET /v1/models" in caught.value.message
+
+
+async def test_anthropic_s_sdk_lists_them(url: str) -> None:
+    from anthropic import AsyncAnthropic, NotFoundError
+
+    async with AsyncAnthropic(base_url=url, api_key="none", max_retries=0) as sdk:
+        page = await sdk.models.list(limit=2)
+        models = [model async for model in page]
+        assert [model.id for model in models] == sorted(Settings().prices())
+        assert (page.has_more, page.first_id, page.last_id) == (False, models[0].id, models[-1].id)
+        assert {(model.type, model.lifecycle, model.created_at.year) for model in models} == {("model", "active", 1970)}
+        dated = await sdk.models.retrieve("claude-haiku-4-5-20251001")
+        assert (dated.id, dated.display_name) == ("claude-haiku-4-5", "Claude Haiku 4.5")
+        with pytest.raises(NotFoundError):
+            await sdk.models.retrieve("claude-haiku-9")
+
+
+async def test_the_prices_are_those_that_are_charged(redis: Redis) -> None:
+    async with api_over(redis, margin_pct=50, infra_usd_per_month=100) as api:
+        listed: Any = {model["id"]: model for model in (await api.http.get("/v1/models")).json()["data"]}
+        terms = api.front.settings.terms()
+    pricing = listed["claude-sonnet-5-5"]["pricing"]
+    # 0.001 dollars and a half of it, at 100,000 dollars for a bitcoin.
+    assert pricing["requestMsat"] == 1_500
+    assert pricing["rates"]["output"] == "10.00"
+    assert pricing["perMillionTokensMsat"]["output"] == 15_000_000
+    assert pricing["marginPct"] == 50 and pricing["btcPriceUsd"] == "100000.00"
+    million = Usage(0, 1_000_000)
+    assert charge_msat(terms, "claude-sonnet-5-5", million, BTC).value == 1_500 + 15_000_000
+    assert "longPromptRates" not in pricing
+    haiku = listed["claude-haiku-5-5"]["pricing"]
+    assert haiku["longPromptRates"]["thresholdTokens"] == 100_000
+    long_prompt = haiku["longPromptPerMillionTokensMsat"]
+    assert (long_prompt["thresholdTokens"], long_prompt["input"]) == (100_000, 750_000)
+    assert charge_msat(terms, "claude-haiku-5-5", Usage(1_000_000, 0), BTC).value == 1_500 + 750_000
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("claude-haiku-4-5", "Claude Haiku 4.5"),
+        ("claude-sonnet-5", "Claude Sonnet 5"),
+        ("my-model", "My Model"),
+        ("gpt-5-mini-2", "Gpt 5 Mini 2"),
+    ],
+)
+def test_names_are_made_for_people(model: str, name: str) -> None:
+    assert display_name(model) == name
