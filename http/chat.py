@@ -42,9 +42,12 @@ class Chat:
         """The answer, whole or in chunks."""
         holder = self._credentials.holder(request)
         key = idempotency_key(request)
-        body = await read_bytes(request, self._front.settings.body_limit_bytes)
+        settings = self._front.settings
+        body = await read_bytes(request, settings.body_limit_bytes)
         asked = asked_of(body, self._models)
-        call = read_call(asked.encoded(self._front.settings.session_tokens), self._models)
+        # A thought that may be long must leave room for the answer behind it.
+        default_tokens = settings.session_tokens_max if asked.thinks else settings.session_tokens
+        call = read_call(asked.encoded(default_tokens), self._models)
         answer = await self._relays.carry_out(request, holder, call, key, once_of_bytes(request, key, body))
         request_id = request_id_of(request.scope)
         if isinstance(answer, RelayStream):

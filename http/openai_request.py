@@ -49,10 +49,12 @@ _IGNORED_MAX: Final = 20
 class Asked(msgspec.Struct, frozen=True):
     """What was asked: `body` for the Messages API, which lacks `max_tokens` and `stream`, and what is not part of it.
 
-    `ignored` are the names of fields that were sent and have no effect.
+    `thinks`: the model may think before it answers, which counts towards `max_tokens`. `ignored` are the names of
+    fields that were sent and have no effect.
     """
 
     body: dict[str, Any]
+    thinks: bool
     max_tokens: int | None
     stream: bool
     include_usage: bool
@@ -92,6 +94,7 @@ def asked_of(body: bytes, models: Mapping[str, Any]) -> Asked:
     options = chat.stream_options
     return Asked(
         body=made,
+        thinks=traits.effort and "thinking" not in made,
         max_tokens=chat.max_completion_tokens or chat.max_tokens,
         stream=chat.stream is True,
         include_usage=options is not None and options.include_usage is True,

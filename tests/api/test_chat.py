@@ -135,6 +135,13 @@ async def test_a_balance_that_covers_less_lowers_the_answer_and_says_so(redis: R
         assert shop.upstream.bodies[-1]["max_tokens"] == lowered
 
 
+async def test_without_a_longest_answer_there_is_the_operator_s_and_more_for_a_model_that_thinks(redis: Redis) -> None:
+    async with shop_over(redis, session_tokens=77, session_tokens_max=777) as shop, sdk(shop) as client:
+        await client.chat.completions.create(model=MODEL, messages=HELLO)
+        await client.chat.completions.create(model=MODEL, messages=HELLO, reasoning_effort="high")
+        assert [body["max_tokens"] for body in shop.upstream.bodies] == [77, 777]
+
+
 async def test_a_conversation_with_a_tool_goes_all_the_way_round(shop: Shop) -> None:
     called = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Rome"}}
     shop.upstream.answers(200, message({"type": "text", "text": "I look."}, called, stop_reason="tool_use"))

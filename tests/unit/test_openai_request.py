@@ -23,6 +23,7 @@ def shape(**fields: Any) -> Json:
 def test_the_smallest_request_becomes_the_smallest_body() -> None:
     assert asked() == Asked(
         body={"model": SONNET, "messages": [user(text("Hello"))], "thinking": {"type": "between_tools"}},
+        thinks=False,
         max_tokens=None,
         stream=False,
         include_usage=False,
@@ -170,6 +171,14 @@ def test_a_model_thinks_as_hard_as_asked_and_else_as_little_as_it_can(
     found = asked(model=model, reasoning_effort=effort)
     assert {name: found.body[name] for name in ("thinking", "output_config") if name in found.body} == body
     assert found.ignored == ignored
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "thinks"),
+    [(SONNET, None, False), (SONNET, "low", True), (OPUS, None, True), (OPUS, "none", True), (OLD, "high", False)],
+)
+def test_it_says_whether_the_model_may_think_first(model: str, effort: str | None, thinks: bool) -> None:
+    assert asked(model=model, reasoning_effort=effort).thinks is thinks
 
 
 def test_a_json_schema_is_held_to_by_the_api() -> None:

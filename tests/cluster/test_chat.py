@@ -1,0 +1,108 @@
+"""OpenAI's SDK against a real server whose model is a Messages API on a socket."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cluster.sessions import Client, check_ledger, session
+from tests.readme import snippet
+from tests.served import MessagesApi, Served, served, wait_until
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+pytestmark = pytest.mark.timeout(120)
+HEADING = "With OpenAI's SDK"
+MODEL = "claude-haiku-5-5"
+
+
+@pytest.fixture(scope="module")
+def serving(model: MessagesApi, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One server for all tests here."""
+    data_dir = tmp_path_factory.mktemp("sm") / "data"
+    with served(data_dir, SATMETER_HOSTS="1", ANTHROPIC_API_KEY="test", ANTHROPIC_BASE_URL=model.url) as server:
+        yield server
+
+
+def key_of(client: Client) -> str:
+    return client.http.headers["Authorization"].removeprefix("Bearer ")
+
+
+def sdk(server: Served, client: Client) -> OpenAI:
+    from openai import OpenAI
+
+    return OpenAI(base_url=f"{server.url}/v1", api_key=key_of(client), max_retries=0)
+
+
+def said(words: str, **more: Any) -> Any:
+    return {"model": MODEL, "messages": [{"role": "user", "content": words}], "max_tokens": 200, **more}
+
+
+def test_the_lines_of_the_readme_get_an_answer(serving: Served, tmp_path: Path) -> None:
+    with session(serving) as client:
+        script = snippet(HEADING, "sh") + f'"{sys.executable}" answer.py\n'
+        (tmp_path / "answer.py").write_text(snippet(HEADING, "python"))
+        run = subprocess.run(
+            ["bash", "-e", "-c", script.replace("http://127.0.0.1:8402", serving.url)],
+            cwd=tmp_path,
+            env={"PATH": "/usr/bin:/bin", "MACAROON": key_of(client)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert run.returncode == 0, run.stderr
+        assert "Name three uses of a sextant." in run.stdout
+        assert client.settled()["spentMsat"] > 0
+
+
+def test_many_at_once_pay_each_for_its_own(serving: Served) -> None:
+    with session(serving, 5_000) as client, sdk(serving, client) as openai:
+
+        def ask(number: int) -> int:
+            raw = openai.chat.completions.with_raw_response.create(**said(f"request number {number}"))
+            assert f"request number {number}" in raw.parse().choices[0].message.content
+            return int(raw.headers["satmeter-debited-msat"])
+
+        with ThreadPoolExecutor(16) as pool:
+            debits = list(pool.map(ask, range(40)))
+        assert sum(debits) == client.settled()["spentMsat"]
+        check_ledger(client)
+
+
+def test_who_leaves_a_stream_stops_the_model_and_pays_for_what_there_was(serving: Served, model: MessagesApi) -> None:
+    with session(serving) as client, sdk(serving, client) as openai:
+        cut_before = model.streams_cut
+        model.hold_stream(after_events=6)
+        try:
+            stream = openai.chat.completions.create(**said("tell me a long story", stream=True))
+            assert [next(stream).choices[0].delta.content for _ in range(2)][1]
+            stream.close()
+            wait_until(lambda: model.streams_cut > cut_before, 5, "the model went on")
+        finally:
+            model.let_go()
+        shown = client.settled(10)
+        assert 0 < shown["spentMsat"] < shown["depositedMsat"]
+        check_ledger(client)
+
+
+def test_a_model_that_fails_costs_nothing_before_its_answer_and_in_it_what_was_given(serving: Served) -> None:
+    from openai import APIError, InternalServerError
+
+    with session(serving) as client, sdk(serving, client) as openai:
+        with pytest.raises(InternalServerError):
+            openai.chat.completions.create(**said("please [break] now"))
+        assert client.settled()["spentMsat"] == 0
+        stream = openai.chat.completions.create(**said("please [break] now", stream=True))
+        with pytest.raises(APIError) as caught:
+            list(stream)
+        assert caught.value.code == "model_failed"
+        assert client.settled()["spentMsat"] > 0
+        check_ledger(client)
