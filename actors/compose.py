@@ -12,7 +12,9 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from ..config.root_key import derive_key
 from ..config.settings import Settings
+from ..config.webhook_targets import WebhookTargets
 from .adapters.anthropic import AnthropicModel
 from .adapters.coingecko import CoinGecko
 from .adapters.lnbits import LnbitsLightning
@@ -28,6 +30,7 @@ from .adapters.stub_model import StubMessagesApi
 from .adapters.stub_node import KEY as STUB_KEY
 from .adapters.stub_node import URL as STUB_URL
 from .adapters.stub_node import StubNode
+from .adapters.webhooks import HttpWebhooks
 from .dedicated import DedicatedHost, Solos
 from .domain.behaviour import Behaviour, UnknownEventError
 from .domain.demo import DemoBehaviour
@@ -122,7 +125,8 @@ def build_host(
     prices = PriceCache(ask_price, settings.btc_price_usd_fallback, now_ms)
     bindings = RedisBindings(parts.redis)
     invoices = InvoicePool(parts.lightning, bindings, ahead_max=settings.invoices_ahead, now_ms=now_ms)
-    effects = Effects(parts.lightning, model, prices, parts.limits, invoices, now_ms=now_ms)
+    webhooks = HttpWebhooks(WebhookTargets(settings.webhook_allow), derive_key(settings, "webhooks"))
+    effects = Effects(parts.lightning, model, prices, parts.limits, invoices, webhooks, now_ms=now_ms)
     return ActorHost(
         host_id,
         parts.journal,

@@ -27,9 +27,10 @@ from .domain.intents import (
 from .domain.invoices import Invoice
 from .domain.payouts import PayoutReport, PayoutStatus
 from .domain.pricing import BtcPrice
+from .domain.webhooks import Notify
 from .invoice_pool import InvoicePool
 from .outlet import Outlet
-from .ports import InvoiceOrder, Lightning, Limits, Model, PermanentError, PortError, TransientError, Urgency
+from .ports import InvoiceOrder, Lightning, Limits, Model, PermanentError, PortError, TransientError, Urgency, Webhooks
 from .relaying import Relaying
 
 _LOOK_UP_BACKOFF_MAX_S: Final = 30.0
@@ -55,6 +56,7 @@ class Effects:
         prices: Prices,
         limits: Limits,
         invoices: InvoicePool,
+        webhooks: Webhooks,
         *,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -64,6 +66,7 @@ class Effects:
         self._prices = prices
         self._limits = limits
         self._invoices = invoices
+        self._webhooks = webhooks
         self._pause = pause
         self._now_ms = now_ms
         self._answering = Answering(model, pause)
@@ -76,6 +79,7 @@ class Effects:
     async def close(self) -> None:
         """Ends what goes on in the background."""
         await self._invoices.close()
+        await self._webhooks.close()
 
     async def run(self, intent: Intent, outlet: Outlet) -> Command:
         """The outcome, `Done` or `Failed`; raises nothing but cancellation. What comes before it goes to the outlet."""
@@ -109,6 +113,8 @@ class Effects:
                 return PricedEvaluation(evaluation, await self._prices.current())
             case Work(request=request, model=model, max_tokens=max_tokens):
                 return await self._model.complete(request, model=model, max_tokens=max_tokens)
+            case Notify():
+                return await self._webhooks.send(intent)
             case SendPayout():
                 return await self._send_payout(intent)
             case LookUpPayout():

@@ -96,7 +96,7 @@ class ActorHost:
         self.partitions.cancel()
         await end_tasks(self._tasks)
         deadline_s = time.monotonic() + patience_s
-        while (busy := self._busy()) and (left_s := deadline_s - time.monotonic()) > 0:
+        while (busy := self._busy(precious=True)) and (left_s := deadline_s - time.monotonic()) > 0:
             await asyncio.wait(busy, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
         await end_tasks(self._busy())
         await self._effects.close()
@@ -111,9 +111,10 @@ class ActorHost:
         """Whether any actor has something under way."""
         return any(activation.occupied for activation in self._activations.values())
 
-    def _busy(self) -> list[asyncio.Task[None]]:
-        tasks = [task for activation in self._activations.values() for task in activation.running.tasks]
-        return tasks + [a.pump for a in self._activations.values() if a.pump is not None]
+    def _busy(self, *, precious: bool = False) -> list[asyncio.Task[None]]:
+        live = list(self._activations.values())
+        tasks = [task for a in live for task in (a.running.precious_tasks if precious else a.running.tasks)]
+        return tasks + [a.pump for a in live if a.pump is not None]
 
     # Calls
 

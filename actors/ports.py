@@ -19,6 +19,7 @@ from .domain.invoices import Invoice, Settlement
 from .domain.money import Msat
 from .domain.payouts import PayoutReport, PayoutTarget, SentPayment
 from .domain.relays import RelayEnd, RelayPart
+from .domain.webhooks import Notify
 
 __all__ = ["Completion", "Evaluation", "Verdict"]  # re-exported beside the ports that speak of them
 
@@ -182,6 +183,18 @@ class Model(Protocol):
 
     async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, beta: bool) -> RelayEnd:
         """Has the provider count a prompt, which costs nothing. Raises `TransientError`, `PermanentError`."""
+        ...
+
+    async def close(self) -> None:
+        """Ends connections."""
+        ...
+
+
+class Webhooks(Protocol):
+    """What tells clients' addresses about their sessions and jobs."""
+
+    async def send(self, notify: Notify) -> bool:
+        """One attempt; True when the receiver has it, False when it wants no more. Raises `TransientError`."""
         ...
 
     async def close(self) -> None:

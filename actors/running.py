@@ -46,6 +46,12 @@ class Running:
         return [task for task in tasks if task is not None and not task.done()]
 
     @property
+    def precious_tasks(self) -> list[asyncio.Task[None]]:
+        """Those of them whose beginning would be lost on another host."""
+        errands = [errand for errand in self._errands.values() if not errand.intent.free_to_repeat]
+        return [errand.task for errand in errands if errand.task is not None and not errand.task.done()]
+
+    @property
     def precious(self) -> bool:
         """Whether there is one whose beginning would be lost on another host."""
         return any(not errand.intent.free_to_repeat for errand in self._errands.values())

@@ -11,6 +11,7 @@ import msgspec
 
 from .settings import Settings
 from .store_url import parse_store_url
+from .webhook_targets import WebhookTargets
 
 _HTTP: Final = frozenset({"http", "https"})
 
@@ -50,7 +51,13 @@ def parts(settings: Settings) -> list[Part]:
 
 def problems(settings: Settings) -> list[Problem]:
     """Everything that speaks against starting with these settings, without asking anything outside."""
-    found = [*_lightning(settings), *_model(settings), *_addresses(settings), *_sessions(settings)]
+    found = [
+        *_lightning(settings),
+        *_model(settings),
+        *_addresses(settings),
+        *_webhooks(settings),
+        *_sessions(settings),
+    ]
     return [*found, *_production(settings)] if settings.production else found
 
 
@@ -91,6 +98,13 @@ def _addresses(settings: Settings) -> Iterator[Problem]:
             yield Problem(
                 "SATMETER_TRUSTED_PROXIES", f"{proxy!r} is neither an IP address nor a network like 10.0.0.0/8."
             )
+
+
+def _webhooks(settings: Settings) -> Iterator[Problem]:
+    try:
+        WebhookTargets(settings.webhook_allow)
+    except ValueError as error:
+        yield Problem("SATMETER_WEBHOOK_ALLOW", f"{error}.")
 
 
 def _sessions(settings: Settings) -> Iterator[Problem]:

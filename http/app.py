@@ -40,7 +40,7 @@ from .pricing import Pricing
 from .receipts import Receipts
 from .relays import Relays
 from .requests import Requests
-from .schemas_sessions import amount_within
+from .schemas_sessions import amount_within, opening_within
 from .sessions import Sessions
 
 
@@ -56,10 +56,11 @@ def endpoints(front: Front, metrics: Metrics) -> Sequence[Endpoint]:
     settings = front.settings
     clients = Clients(settings.trusted_proxies, front.id_key)
     credentials = Credentials(front.macaroon_key)
-    amount = amount_within(settings.session_min_sats, settings.session_max_sats)
+    bounds = settings.session_min_sats, settings.session_max_sats
+    opening, amount = opening_within(*bounds), amount_within(*bounds)
     l402 = L402(front, clients)
     jobs = Jobs(front, clients)
-    sessions = Sessions(front, clients, credentials, amount)
+    sessions = Sessions(front, clients, credentials, opening, amount)
     receipts = Receipts(front, credentials)
     relays = Relays(front, l402)
     llm = Llm(front, credentials, relays)
@@ -68,7 +69,8 @@ def endpoints(front: Front, metrics: Metrics) -> Sequence[Endpoint]:
     health = Health(front)
     stub_node = front.stub_node if not settings.production else None
     pages = Pages(settings, stub_node=stub_node is not None)
-    open_session, top_up = (replace(o, body=amount) for o in (of_sessions.OPEN_SESSION, of_sessions.TOP_UP))
+    open_session = replace(of_sessions.OPEN_SESSION, body=opening)
+    top_up = replace(of_sessions.TOP_UP, body=amount)
     table = [
         Endpoint("POST", "/sessions/{sessionId}/request", requests.ask_in_session, of_sessions.ASK_IN_SESSION),
         Endpoint("GET", "/sessions/{sessionId}", sessions.show, of_sessions.SHOW_SESSION),

@@ -73,6 +73,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     },
     "RefundOrder": {"paymentRequest": "lnbc30n1p5…"},
     "Deposit": {"amountSats": 1000},
+    "NewSession": {"amountSats": 1000},
     "SessionOpened": {
         "sessionId": _SESSION_ID,
         "state": "awaiting_payment",

@@ -54,8 +54,9 @@ class Front:
 
     `checks` are the parts that readiness asks, by the name that a 503 shows; each raises when its part can't be
     reached. `id_key` is the secret that ids made from idempotency keys and client digests derive from; `macaroon_key`
-    signs and verifies the credentials of sessions; the key that signs receipts derives from `receipt_key`. Whoever ends
-    the process sets `ending` first: event streams, which would otherwise go on for hours, then end at once.
+    signs and verifies the credentials of sessions; the key that signs receipts derives from `receipt_key`, the secrets
+    of webhooks from `webhook_key`. Whoever ends the process sets `ending` first: event streams, which would otherwise
+    go on for hours, then end at once.
     """
 
     settings: Settings
@@ -68,5 +69,6 @@ class Front:
     id_key: bytes
     macaroon_key: bytes
     receipt_key: bytes
+    webhook_key: bytes
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     now_ms: Callable[[], int] = _system_now_ms

@@ -21,6 +21,7 @@ from .front import Front
 from .once import idempotency_key, once_of
 from .payouts import Payouts
 from .unpaid import UnpaidInvoices
+from .webhooks import WebhookOrders
 
 
 class Jobs:
@@ -31,6 +32,7 @@ class Jobs:
         self._clients = clients
         self._unpaid = UnpaidInvoices(front)
         self._payouts = Payouts(front)
+        self._webhooks = WebhookOrders(front)
 
     async def create(self, request: Request) -> Response:
         """POST /jobs: a new job, or the one that the Idempotency-Key already led to."""
@@ -39,14 +41,16 @@ class Jobs:
         await refuse_deposits_when_short(self._front)
         client = self._clients.digest(request)
         job_id = ids.job_id_of(self._front.id_key, client, key) if key is not None else ids.new_job_id()
-        command = CreateJob(request=body.request, client=client)
+        webhook = self._webhooks.ordered(body.webhook)
+        command = CreateJob(request=body.request, client=client, webhook=webhook)
 
         async def opening() -> tuple[JobView, bool]:
             view = _view(await self._front.router.call(job_id, command))
             return view, view.state is JobState.AWAITING_EVAL_PAYMENT
 
         view = await self._unpaid.count(client, job_id, opening)
-        return views.json_response(views.job_created(view), 201, {"Location": f"/jobs/{job_id}"})
+        created = views.job_created(view, self._webhooks.made(job_id, webhook))
+        return views.json_response(created, 201, {"Location": f"/jobs/{job_id}"})
 
     async def show(self, request: Request) -> Response:
         """GET /jobs/{jobId}: the job as it is now."""

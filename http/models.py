@@ -12,8 +12,8 @@ from starlette.responses import Response
 from ..actors.domain.errors import Code, Refusal, RefusedError
 from ..actors.domain.money import usd_text
 from ..actors.domain.pricing import BtcPrice, ModelPrice, Rates, Terms, million_msat, request_msat
+from ..actors.domain.times import timestamp
 from . import schemas_models as schemas
-from . import views
 from .front import Front
 from .llm_body import priced_as
 
@@ -57,7 +57,7 @@ def model_view(terms: Terms, price: ModelPrice, btc_price: BtcPrice) -> schemas.
         long_prompt_rates=shown.long_prompt_rates,
         margin_pct=terms.margin_pct,
         btc_price_usd=usd_text(btc_price.usd),
-        btc_price_at=views.timestamp(btc_price.at_ms),
+        btc_price_at=timestamp(btc_price.at_ms),
         request_msat=request_msat(terms, btc_price).value,
         per_million_tokens_msat=schemas.MillionMsat(**_msat(terms, price.rates, btc_price)),
         long_prompt_per_million_tokens_msat=None
@@ -74,7 +74,7 @@ def model_view(terms: Terms, price: ModelPrice, btc_price: BtcPrice) -> schemas.
         display_name=display_name(price.model),
         lifecycle="active",
         created=0,
-        created_at=views.timestamp(0),
+        created_at=timestamp(0),
         pricing=pricing,
     )
 

@@ -10,6 +10,7 @@ from ..actors.domain.errors import RefusedError
 from ..actors.domain.macaroon import MacaroonId
 from ..actors.domain.session import SessionState
 from ..actors.domain.session_api import GetSession, OpenSession, SessionCreated, SessionView
+from ..actors.domain.webhooks import Webhook
 from . import ids
 from .client import Clients
 from .deposits import refuse_deposits_when_short
@@ -26,7 +27,14 @@ class Openings:
         self._unpaid = UnpaidInvoices(front)
 
     async def open(
-        self, request: Request, amount_sats: int, key: str | None, *, path: str = "/sessions", any_amount: bool = False
+        self,
+        request: Request,
+        amount_sats: int,
+        key: str | None,
+        *,
+        webhook: Webhook | None = None,
+        path: str = "/sessions",
+        any_amount: bool = False,
     ) -> SessionCreated:
         """A new session, or the one that the client's Idempotency-Key already led to. Raises `RefusedError`.
 
@@ -36,7 +44,7 @@ class Openings:
         client = self._clients.digest(request)
         id_key = self._front.id_key
         session_id = ids.session_id_of(id_key, client, key, path) if key is not None else ids.new_session_id()
-        command = OpenSession(amount_sats=amount_sats, client=client, any_amount=any_amount)
+        command = OpenSession(amount_sats=amount_sats, client=client, webhook=webhook, any_amount=any_amount)
 
         async def opening() -> tuple[SessionCreated, bool]:
             created = await self._front.router.call(session_id, command)

@@ -25,8 +25,10 @@ OPEN_SESSION: Final = Operation(
     id="openSession",
     tag=SESSIONS,
     summary="Open a session",
-    description="Answers with the invoice of the deposit and with the macaroon, which works as soon as it is paid.",
-    body=schemas.Amount,
+    description="Answers with the invoice of the deposit and with the macaroon, which works as soon as it is paid. "
+    "With a `webhook`, `session.low_balance` is sent there when the balance has fallen under `lowBalanceSats`, and "
+    "again only after it rose above.",
+    body=schemas.Opening,
     parameters=(idempotent("the same session and the same answer"),),
     answers=(Answer(201, "The session.", {JSON: schemas.SessionOpened}, ("Location",)),),
     errors=(*BODY_ERRORS, Code.IDEMPOTENCY_CONFLICT, Code.RATE_LIMITED, Code.UNAVAILABLE),

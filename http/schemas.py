@@ -9,9 +9,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
 
 from ..actors.domain.errors import Code
 from ..actors.domain.job import JobState
@@ -46,7 +47,35 @@ class Wire(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, frozen=True)
 
 
+def _not_null(value: object) -> object:
+    """Asked only of a field that is there."""
+    if value is None:
+        raise PydanticCustomError("null", "Must not be null; leave it out instead")
+    return value
+
+
+NOT_NULL = BeforeValidator(_not_null)
+
+
 # What clients send
+
+
+WebhookUrl = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=500,
+        description="An https address of yours at port 443, of a public host.",
+    ),
+]
+
+
+class JobWebhook(Wire):
+    """Where a job tells that it waits for the payment of its work, and how it ended."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    url: WebhookUrl
 
 
 class NewJob(Wire):
@@ -58,6 +87,7 @@ class NewJob(Wire):
     request: Annotated[
         str, Field(min_length=1, max_length=REQUEST_CHARS_MAX, pattern=r"\S", description="What is to be done.")
     ]
+    webhook: Annotated[JobWebhook | None, NOT_NULL] = None
 
 
 class DemoQuery(Wire):
@@ -88,6 +118,14 @@ class Invoice(Wire):
     expires_at: Timestamp
 
 
+class WebhookMade(Wire):
+    """A webhook, and the secret that signs what is sent there (Standard Webhooks, `webhook-signature` v1)."""
+
+    url: str
+    low_balance_sats: Annotated[int | Absent, Field(description="Of a session.")] = None
+    secret: Annotated[str, Field(pattern="^whsec_[A-Za-z0-9+/]+=*$")]
+
+
 class JobCreated(Wire):
     """A new job, which waits for the payment of its evaluation."""
 
@@ -95,6 +133,7 @@ class JobCreated(Wire):
     state: Literal[JobState.AWAITING_EVAL_PAYMENT]
     eval_invoice: Invoice
     notice: Annotated[str, Field(description="What becomes of the evaluation fee.")]
+    webhook: WebhookMade | Absent = None
 
 
 class PricingBreakdown(Wire):

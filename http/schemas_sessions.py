@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
 from pydantic_core import PydanticCustomError
@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from ..actors.domain.session import SessionState
 from ..actors.domain.session_api import EntryKind
 from .schemas import (
+    NOT_NULL,
     REQUEST_CHARS_MAX,
     Absent,
     CostLedger,
@@ -19,6 +20,8 @@ from .schemas import (
     PaymentRequest,
     Refund,
     Timestamp,
+    WebhookMade,
+    WebhookUrl,
     Wire,
 )
 
@@ -42,15 +45,7 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _not_null(value: object) -> object:
-    """Asked only of a field that is there."""
-    if value is None:
-        raise PydanticCustomError("null", "Must not be null; leave it out instead")
-    return value
-
-
 _WHOLE = BeforeValidator(_whole)
-_NOT_NULL = BeforeValidator(_not_null)
 
 
 # What clients send
@@ -64,8 +59,8 @@ class Amount(Wire):
     amount_sats: int
 
 
-def amount_within(least: int, most: int) -> type[Amount]:
-    """The body of a deposit or a top-up, with the operator's bounds, which the document and refusals name."""
+def _sats_within(least: int, most: int) -> Any:
+    """A number with the operator's bounds, which the document and refusals name."""
 
     def within(value: int) -> int:
         if not least <= value <= most:
@@ -73,8 +68,34 @@ def amount_within(least: int, most: int) -> type[Amount]:
         return value
 
     bounds = {"type": "integer", "minimum": least, "maximum": most, "description": "Whole sats."}
-    bounded = Annotated[int, AfterValidator(within), _WHOLE, WithJsonSchema(bounds)]
+    return Annotated[int, AfterValidator(within), _WHOLE, WithJsonSchema(bounds)]
+
+
+def amount_within(least: int, most: int) -> type[Amount]:
+    """The body of a top-up, with the operator's bounds."""
+    bounded = _sats_within(least, most)
     return create_model("Deposit", __base__=Amount, __doc__=Amount.__doc__, amount_sats=(bounded, ...))
+
+
+class SessionWebhook(Wire):
+    """Where a session tells that its balance, what is on hold included, has fallen under so many sats."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    url: WebhookUrl
+    low_balance_sats: Annotated[int, Field(ge=1, le=100_000_000, description="Whole sats."), _WHOLE]
+
+
+class Opening(Amount):
+    """A session to be opened."""
+
+    webhook: Annotated[SessionWebhook | None, NOT_NULL] = None
+
+
+def opening_within(least: int, most: int) -> type[Opening]:
+    """The body that opens a session, with the operator's bounds on its deposit."""
+    bounded = _sats_within(least, most)
+    return create_model("NewSession", __base__=Opening, __doc__=Opening.__doc__, amount_sats=(bounded, ...))
 
 
 class StubAmount(Amount):
@@ -93,12 +114,12 @@ class NewRequest(Wire):
     ]
     max_tokens: Annotated[
         Annotated[int, Field(ge=1, le=_TOKENS_MAX), _WHOLE] | None,
-        _NOT_NULL,
+        NOT_NULL,
         Field(description="The longest answer; lowered to what the balance and the server allow."),
     ] = None
     model: Annotated[
         Annotated[str, Field(min_length=1, max_length=_MODEL_CHARS_MAX)] | None,
-        _NOT_NULL,
+        NOT_NULL,
         Field(description="One of those in GET /pricing."),
     ] = None
     stream: Annotated[bool, Field(description="Whether to answer with events while the model writes.")] = False
@@ -109,7 +130,7 @@ class CloseOrder(Wire):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    payment_request: Annotated[PaymentRequest | None, _NOT_NULL] = None
+    payment_request: Annotated[PaymentRequest | None, NOT_NULL] = None
 
 
 class LedgerQuery(Wire):
@@ -130,6 +151,7 @@ class SessionOpened(Wire):
     macaroon: Macaroon
     deposit_invoice: Invoice
     expires_at: Timestamp
+    webhook: WebhookMade | Absent = None
 
 
 class SessionStatus(Wire):

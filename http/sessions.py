@@ -31,28 +31,40 @@ from .offers import Offers
 from .once import idempotency_key, once_of
 from .openings import Openings
 from .payouts import Payouts
+from .webhooks import WebhookOrders
 
 _NUMBER: Final = re.compile(r"[0-9]{1,16}")
 _NO_ORDER: Final = schemas.CloseOrder()
 
 
 class Sessions:
-    """The routes under /sessions, except the requests themselves. `amount` is the body with the operator's bounds."""
+    """The routes under /sessions, except the requests. `opening` and `amount` are bodies with the operator's bounds."""
 
-    def __init__(self, front: Front, clients: Clients, credentials: Credentials, amount: type[schemas.Amount]) -> None:
+    def __init__(
+        self,
+        front: Front,
+        clients: Clients,
+        credentials: Credentials,
+        opening: type[schemas.Opening],
+        amount: type[schemas.Amount],
+    ) -> None:
         self._front = front
         self._credentials = credentials
+        self._opening = opening
         self._amount = amount
         self._openings = Openings(front, clients)
+        self._webhooks = WebhookOrders(front)
         self._offers = Offers(front)
         self._payouts = Payouts(front)
 
     async def open(self, request: Request) -> Response:
         """POST /sessions: a new session, or the one that the Idempotency-Key already led to."""
         key = idempotency_key(request)
-        body = await read_json(request, self._amount, self._front.settings.body_limit_bytes)
-        created = await self._openings.open(request, body.amount_sats, key)
-        opened = views_sessions.session_opened(created, self._openings.mint(created))
+        body = await read_json(request, self._opening, self._front.settings.body_limit_bytes)
+        webhook = self._webhooks.ordered(body.webhook)
+        created = await self._openings.open(request, body.amount_sats, key, webhook=webhook)
+        made = self._webhooks.made(created.session_id, webhook)
+        opened = views_sessions.session_opened(created, self._openings.mint(created), made)
         return views.json_response(opened, 201, {"Location": f"/sessions/{created.session_id}"})
 
     async def show(self, request: Request) -> Response:

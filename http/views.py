@@ -39,7 +39,7 @@ def head_only(media_type: str) -> Response:
     return response
 
 
-def job_created(view: JobView) -> schemas.JobCreated:
+def job_created(view: JobView, webhook: schemas.WebhookMade | None) -> schemas.JobCreated:
     """The answer to whoever made the job. It stays the same whatever became of the job since."""
     notice = (
         f"The evaluation costs {view.eval_invoice.amount_sats} sats, which are kept if the request is rejected; "
@@ -50,6 +50,7 @@ def job_created(view: JobView) -> schemas.JobCreated:
         state=JobState.AWAITING_EVAL_PAYMENT,
         eval_invoice=invoice(view.eval_invoice),
         notice=notice,
+        webhook=webhook,
     )
 
 

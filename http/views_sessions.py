@@ -8,10 +8,11 @@ from ..actors.domain.session import SessionState
 from ..actors.domain.session_api import SessionCreated, SessionView
 from ..actors.domain.times import timestamp
 from . import schemas_sessions as schemas
+from .schemas import WebhookMade
 from .views import invoice, refund
 
 
-def session_opened(created: SessionCreated, macaroon: str) -> schemas.SessionOpened:
+def session_opened(created: SessionCreated, macaroon: str, webhook: WebhookMade | None) -> schemas.SessionOpened:
     """The answer to whoever opened the session. It stays the same whatever became of the session since."""
     return schemas.SessionOpened(
         session_id=created.session_id,
@@ -19,6 +20,7 @@ def session_opened(created: SessionCreated, macaroon: str) -> schemas.SessionOpe
         macaroon=macaroon,
         deposit_invoice=invoice(created.deposit_invoice),
         expires_at=timestamp(created.expires_at_ms),
+        webhook=webhook,
     )
 
 

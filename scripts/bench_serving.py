@@ -50,6 +50,7 @@ async def serve_front(port: int, settings: Settings, parts: Parts, router: Route
         id_key=derive_key(settings, "ids"),
         macaroon_key=derive_key(settings, "macaroons"),
         receipt_key=derive_key(settings, "receipts"),
+        webhook_key=derive_key(settings, "webhooks"),
     )
     app = create_app(front)
     server = _Server(

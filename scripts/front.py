@@ -107,6 +107,7 @@ def build_front(settings: Settings) -> tuple[Front, Any]:
         id_key=derive_key(settings, "ids"),
         macaroon_key=derive_key(settings, "macaroons"),
         receipt_key=derive_key(settings, "receipts"),
+        webhook_key=derive_key(settings, "webhooks"),
     )
 
     async def close() -> None:

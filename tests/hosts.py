@@ -26,10 +26,11 @@ from satmeter.actors.host import ActorHost
 from satmeter.actors.invoice_pool import InvoicePool
 from satmeter.actors.local import LocalLink
 from satmeter.actors.placement import PARTITIONS
-from satmeter.actors.ports import Append, Stored, TransientError
+from satmeter.actors.ports import Append, Stored, TransientError, Webhooks
 from satmeter.actors.router import Router
 from tests.fakes import FakeLightning, FakeLimits, FakeModel, FixedPrices
 from tests.jobs import BTC, JOB_TERMS
+from tests.receivers import FakeWebhooks
 from tests.sessions import SESSION_TERMS
 
 HOST_SESSION_TERMS = replace(SESSION_TERMS, invoice_expiry_s=60, pending_max=5)
@@ -127,6 +128,7 @@ class World:
     lightning: FakeLightning = field(default_factory=FakeLightning)
     model: FakeModel = field(default_factory=FakeModel)
     limits: FakeLimits = field(default_factory=FakeLimits)
+    webhooks: Webhooks = field(default_factory=FakeWebhooks)
     job_terms: JobTerms = replace(JOB_TERMS, invoice_expiry_s=60)
     session_terms: SessionTerms = HOST_SESSION_TERMS
     offset_ms: int = 0
@@ -155,7 +157,14 @@ class World:
             self.lightning, self.bindings, ahead_max=self.invoices_ahead, now_ms=self.now_ms, pause=self.pause
         )
         effects = Effects(
-            self.lightning, self.model, FixedPrices(BTC), self.limits, invoices, pause=self.pause, now_ms=self.now_ms
+            self.lightning,
+            self.model,
+            FixedPrices(BTC),
+            self.limits,
+            invoices,
+            self.webhooks,
+            pause=self.pause,
+            now_ms=self.now_ms,
         )
         return ActorHost(
             host_id,

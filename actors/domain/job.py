@@ -12,6 +12,7 @@ from .invoices import Invoice
 from .money import ZERO, Msat, total
 from .payouts import OwingBooks, PayoutEvent, PayoutTarget, Refunds, RefundView, refund_view
 from .pricing import PricingBreakdown, Size, Tariff, Usage
+from .webhooks import Outbox, Webhook, WebhookTried
 
 
 class JobState(StrEnum):
@@ -125,6 +126,7 @@ class Job(msgspec.Struct, frozen=True):
     error_message: str | None = None
     ledger: CostLedger | None = None
     refunds: Refunds = Refunds()
+    outbox: Outbox | None = None
 
 
 # Events. Their tags are in journals for good: a changed meaning gets a new tag, and the old one stays readable.
@@ -136,6 +138,7 @@ class JobOpened(Event, frozen=True, tag="job_opened"):
     request: str
     client: str
     eval_invoice: Invoice
+    webhook: Webhook | None = None
 
 
 class EvalPaid(Event, frozen=True, tag="eval_paid"):
@@ -231,6 +234,7 @@ JobEvent = (
     | JobFailed
     | JobExpired
     | PayoutEvent
+    | WebhookTried
 )
 
 
@@ -242,6 +246,12 @@ class CreateJob(Command, frozen=True, tag="create_job"):
 
     request: str
     client: str
+    webhook: Webhook | None = None
+
+    def made(self, job: Job) -> bool:
+        """Whether this is the very job that it asks for."""
+        webhook = None if job.outbox is None else job.outbox.webhook
+        return job.request == self.request and webhook == self.webhook
 
 
 class GetJob(Command, frozen=True, tag="get_job"):

@@ -8,8 +8,8 @@ from typing import Final
 
 import msgspec
 
+from . import job_notices, job_receipt, job_refund, paying_out, webhooks
 from . import job_payments as payments
-from . import job_receipt, job_refund, paying_out
 from .answers import Completion, PricedEvaluation
 from .behaviour import NOTHING, Command, Decision, Done, Event, Failed, Intent, NoHistory, TakeUp, Wake
 from .codec import JournalCodec
@@ -42,6 +42,7 @@ from .money import ZERO, Msat
 from .pricing import Terms, Usage, charge_msat, quote, tariff_of
 from .quotes import quote_memo
 from .receipts import GetJobReceipt
+from .webhooks import Notify
 
 _CODEC: Final[JournalCodec[Event]] = JournalCodec(JobEvent)
 _SNAPSHOTS: Final[JournalCodec[Job]] = JournalCodec(Job)
@@ -100,9 +101,9 @@ class JobBehaviour(NoHistory):
             case Settle():
                 return payments.settle(actor_id, state, command, now_ms)
             case Wake():
-                return _wake(state, now_ms)
+                return _wake(actor_id, state, now_ms)
             case TakeUp():
-                return self._take_up(state, now_ms)
+                return self._take_up(actor_id, state, now_ms)
             case RefundJob():
                 return job_refund.refund(actor_id, state, command, now_ms)
             case Done() | Failed():
@@ -113,6 +114,9 @@ class JobBehaviour(NoHistory):
         match command:
             case Done(intent=SendPayout() | LookUpPayout()) | Failed(intent=SendPayout() | LookUpPayout()):
                 return job_refund.paid_out(job_id, job, command, now_ms)
+            case Done(intent=Notify()) | Failed(intent=Notify()):
+                told = webhooks.outcome(job.outbox, command, now_ms)
+                return NOTHING if told is None else Decision((told,))
             case Done(intent=LookUpInvoice(payment_hash=payment_hash)):
                 return payments.looked_up(job_id, job, payment_hash, command.result, now_ms)
             case Done():
@@ -122,11 +126,11 @@ class JobBehaviour(NoHistory):
 
     def _create(self, job_id: str, job: Job | None, command: CreateJob) -> Decision:
         if job is not None:
-            same = job.request == command.request
-            return Decision(reply=view(job_id, job) if same else idempotency_conflict())
-        # The request is part of the topic: whoever sends another body under the same key meanwhile must not be
-        # answered with this one's invoice.
-        topic = f"open:{hashlib.sha256(command.request.encode()).hexdigest()}"
+            return Decision(reply=view(job_id, job) if command.made(job) else idempotency_conflict())
+        # The body is part of the topic: whoever sends another one under the same key meanwhile must not be answered
+        # with this one's invoice.
+        url = "" if command.webhook is None else command.webhook.url
+        topic = f"open:{hashlib.sha256(f'{url} {command.request}'.encode()).hexdigest()}"
         order = IssueInvoice(
             key=topic,
             amount_sats=self._job_terms.eval_fee_sats,
@@ -142,18 +146,18 @@ class JobBehaviour(NoHistory):
         command = order.context
         assert isinstance(command, CreateJob)
         if job is not None:
-            same = job.request == command.request
+            same = command.made(job)
             return Decision(answers={order.key: view(job_id, job) if same else idempotency_conflict()})
-        opened = JobOpened(at_ms=now_ms, request=command.request, client=command.client, eval_invoice=invoice)
+        opened = JobOpened(now_ms, command.request, command.client, invoice, command.webhook)
         return Decision(events=(opened,), answers={order.key: view(job_id, evolve(None, opened))})
 
-    def _take_up(self, job: Job, now_ms: int) -> Decision:
+    def _take_up(self, job_id: str, job: Job, now_ms: int) -> Decision:
         """An attempt that was under way is lost with the host that made it: it counts, and is made again."""
         payout = paying_out.taken_up(job.refunds, now_ms)
         if payout is not None:
             return Decision(events=(payout,))
         if job.step is None or not job.step.under_way:
-            return _wake(job, now_ms)
+            return _wake(job_id, job, now_ms)
         if job.step.attempt >= self._attempts(job.step.kind):
             return Decision(events=(JobFailed(at_ms=now_ms, message=_FAILURES[job.step.kind]),))
         return Decision(events=(_next_attempt(job.step, now_ms),))
@@ -221,7 +225,11 @@ class JobBehaviour(NoHistory):
         return evolve(state, event)
 
     def intents(self, actor_id: str, state: Job) -> Sequence[Intent]:
-        """The attempt that must be under way, or the payout: the one comes after the other."""
+        """The attempt that must be under way, or the payout, the one comes after the other; and first notices."""
+        told = job_notices.attempts(actor_id, state, webhooks.untried(state.outbox))
+        return (*self._errands(actor_id, state), *told)
+
+    def _errands(self, actor_id: str, state: Job) -> Sequence[Intent]:
         step = state.step
         if state.refunds.under_way is not None:
             return paying_out.intents(actor_id, state.refunds)
@@ -256,10 +264,15 @@ class JobBehaviour(NoHistory):
 
     def done(self, state: Job) -> bool:
         """See `Behaviour.done`."""
-        return bool(state.state in FINAL_STATES and state.books.received and state.books.nothing_payable)
+        untold = state.outbox is not None and state.outbox.notices
+        return bool(state.state in FINAL_STATES and state.books.received and state.books.nothing_payable and not untold)
 
     def due_ms(self, state: Job) -> int | None:
         """The expiry of the invoice that is waited for, or the next attempt, or now for one that is under way."""
+        own = self._own_due_ms(state)
+        return min((*webhooks.next_ms(state.outbox), *(() if own is None else (own,))), default=None)
+
+    def _own_due_ms(self, state: Job) -> int | None:
         invoice = payments.awaited_invoice(state)
         if invoice is not None:
             return invoice.expires_at_ms + payments.EXPIRY_GRACE_MS
@@ -307,13 +320,14 @@ def _next_attempt(step: Step, now_ms: int) -> AttemptStarted:
     return AttemptStarted(at_ms=now_ms, step=step.kind, attempt=step.attempt + 1)
 
 
-def _wake(job: Job, now_ms: int) -> Decision:
+def _wake(job_id: str, job: Job, now_ms: int) -> Decision:
+    notices = job_notices.attempts(job_id, job, webhooks.overdue(job.outbox, now_ms))
     invoice = payments.awaited_invoice(job)
     if invoice is not None and now_ms >= invoice.expires_at_ms + payments.EXPIRY_GRACE_MS:
         # The node has the last word: it may have been paid while nobody here was listening.
         look_up = LookUpInvoice(key=f"look_up:{invoice.payment_hash}", payment_hash=invoice.payment_hash)
-        return Decision(intents=(look_up,))
+        return Decision(intents=(look_up, *notices))
     step = job.step
     if step is not None and step.retry_at_ms is not None and now_ms >= step.retry_at_ms:
-        return Decision(events=(_next_attempt(step, now_ms),))
-    return NOTHING
+        return Decision(events=(_next_attempt(step, now_ms),), intents=notices)
+    return Decision(intents=notices)

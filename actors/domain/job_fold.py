@@ -25,8 +25,10 @@ from .job import (
     WorkInvoiceIssued,
     WorkPaid,
 )
+from .job_notices import noticed
 from .money import ZERO, Msat
 from .payouts import PayoutFailed, PayoutPaid, PayoutStarted, PayoutUnclear
+from .webhooks import Outbox, WebhookTried, tried
 
 
 def evolve(job: Job | None, event: Event) -> Job:
@@ -37,7 +39,10 @@ def evolve(job: Job | None, event: Event) -> Job:
         return _opened(event)
     if job is None:
         raise BooksError(f"{type(event).__name__} before the job was opened")
-    after = replace(_fold(job, event), updated_at_ms=event.at_ms)
+    if isinstance(event, WebhookTried):
+        # Nothing of it is for the job's client to see.
+        return replace(job, outbox=tried(job.outbox, event))
+    after = noticed(job, replace(_fold(job, event), updated_at_ms=event.at_ms))
     if (after.state in FINAL_STATES) is (job.state in FINAL_STATES):
         return after
     # An expired job may still be paid, and so go on.
@@ -52,6 +57,7 @@ def _opened(event: JobOpened) -> Job:
         created_at_ms=event.at_ms,
         updated_at_ms=event.at_ms,
         eval_invoice=event.eval_invoice,
+        outbox=None if event.webhook is None else Outbox(event.webhook),
     )
 
 

@@ -16,6 +16,7 @@ from .money import ZERO, Msat, total
 from .payouts import LedgerEvent, OwingBooks, PayoutEvent, Refunds
 from .pricing import BtcPrice, Tariff, Usage
 from .receipts import ReceiptNote
+from .webhooks import Outbox, Webhook, WebhookTried
 
 
 class SessionState(StrEnum):
@@ -115,6 +116,7 @@ class Session(msgspec.Struct, frozen=True):
     counters: Mapping[str, Msat] = {}
     tariffs: tuple[Tariff, ...] = ()
     refunds: Refunds = Refunds()
+    outbox: Outbox | None = None
 
     @property
     def ended(self) -> bool:
@@ -132,6 +134,7 @@ class SessionOpened(LedgerEvent, frozen=True, kw_only=True, tag="session_opened"
     generation: int
     deposit_invoice: Invoice
     expires_at_ms: int
+    webhook: Webhook | None = None
 
 
 class TopUpRequested(LedgerEvent, frozen=True, kw_only=True, tag="top_up_requested"):
@@ -236,4 +239,5 @@ SessionEvent = (
     | SessionClosed
     | SessionExpired
     | PayoutEvent
+    | WebhookTried
 )

@@ -17,18 +17,20 @@ from .payouts import PayoutTarget, RefundView
 from .pricing import BtcPrice, Usage
 from .relays import PromptRate, RelayBody
 from .session import SessionState
+from .webhooks import Webhook
 
 # Commands. A grant says what the credential of whoever sends the command allows; its signature is verified already.
 
 
 class OpenSession(Command, frozen=True, tag="open_session"):
-    """Open a session. The same amount again gives the same session; another one is a conflict.
+    """Open a session. The same amount and webhook again give the same session; others are a conflict.
 
     With `any_amount` it gives the session that is there: the price of what is to be paid may have changed meanwhile.
     """
 
     amount_sats: int
     client: str
+    webhook: Webhook | None = None
     any_amount: bool = False
 
 

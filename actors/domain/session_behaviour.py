@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from . import paying_out
+from . import paying_out, webhooks
+from . import session_notices as notices
 from . import session_payments as payments
 from . import session_questions as questions
 from . import session_receipts as receipts
@@ -32,9 +33,10 @@ from .session_api import (
     Relay,
     TopUp,
 )
-from .session_fold import evolve, follow
+from .session_fold import evolve, follow, place
 from .session_ledger import entries
 from .session_price import SessionTerms
+from .webhooks import Notify
 
 _CODEC: Final[JournalCodec[Event]] = JournalCodec(SessionEvent)
 _SNAPSHOTS: Final[JournalCodec[Session]] = JournalCodec(Session)
@@ -67,9 +69,9 @@ class SessionBehaviour:
             case Settle():
                 return payments.settle(self._terms, actor_id, state, command, now_ms)
             case Wake():
-                return _wake(state, now_ms)
+                return _wake(actor_id, state, now_ms)
             case TakeUp():
-                return _take_up(state, now_ms)
+                return _take_up(actor_id, state, now_ms)
         return self._of_holder(actor_id, state, command, now_ms)
 
     def _of_holder(self, session_id: str, session: Session, command: Command, now_ms: int) -> Decision:
@@ -111,6 +113,9 @@ class SessionBehaviour:
                 return payments.looked_up(self._terms, session_id, session, command, now_ms)
             case SendPayout() | LookUpPayout():
                 return payments.paid_out(session_id, session, command, now_ms)
+            case Notify():
+                told = webhooks.outcome(session.outbox, command, now_ms)
+                return NOTHING if told is None else Decision((place(session, told),))
         return NOTHING
 
     # State
@@ -120,9 +125,10 @@ class SessionBehaviour:
         return evolve(state, event)
 
     def intents(self, actor_id: str, state: Session) -> Sequence[Intent]:
-        """Invoices to be made, and the payout. Requests are not among them: their text is not in the state."""
+        """Invoices to be made, the payout, first notices. Requests are not: their text is not in the state."""
         orders = [payments.order(self._terms, actor_id, top_up) for top_up in state.top_ups.values()]
-        return (*orders, *paying_out.intents(actor_id, state.refunds))
+        told = notices.attempts(actor_id, state, webhooks.untried(state.outbox))
+        return (*orders, *paying_out.intents(actor_id, state.refunds), *told)
 
     def liability(self, state: Session | None) -> Msat:
         """What the wallet must hold for it."""
@@ -130,13 +136,14 @@ class SessionBehaviour:
 
     def done(self, state: Session) -> bool:
         """See `Behaviour.done`."""
-        open_ = state.invoices or state.top_ups or state.holds
+        open_ = state.invoices or state.top_ups or state.holds or (state.outbox and state.outbox.notices)
         return bool(state.ended and state.books.deposited and not open_ and state.books.nothing_payable)
 
     def due_ms(self, state: Session) -> int | None:
         """The next expiry, of the session or of an invoice, or when what is under way should be looked after."""
         times = [invoice.expires_at_ms + payments.EXPIRY_GRACE_MS for invoice in state.invoices.values()]
         times += [hold.at_ms + _UNDER_WAY_MS for hold in state.holds.values()]
+        times += webhooks.next_ms(state.outbox)
         if not state.ended:
             times.append(state.expires_at_ms)
         if state.refunds.under_way is not None:
@@ -181,8 +188,8 @@ class SessionBehaviour:
         return _SNAPSHOTS.decode(data)
 
 
-def _wake(session: Session, now_ms: int) -> Decision:
-    """Ends the session when its time is over, and asks the node about invoices whose time is."""
+def _wake(session_id: str, session: Session, now_ms: int) -> Decision:
+    """Ends the session when its time is over, asks the node about invoices whose time is, and tells notices again."""
     # The node has the last word on an invoice: it may have been paid while nobody here was listening.
     look_ups = tuple(
         questions.look_up(payment_hash)
@@ -192,12 +199,13 @@ def _wake(session: Session, now_ms: int) -> Decision:
     expired: tuple[LedgerEvent, ...] = ()
     if not session.ended and now_ms >= session.expires_at_ms:
         _, expired = follow(session, SessionExpired(now_ms, refunded_msat=session.books.balance))
-    return Decision(expired, intents=look_ups)
+    told = notices.attempts(session_id, session, webhooks.overdue(session.outbox, now_ms))
+    return Decision(expired, intents=(*look_ups, *told))
 
 
-def _take_up(session: Session, now_ms: int) -> Decision:
+def _take_up(session_id: str, session: Session, now_ms: int) -> Decision:
     """Requests that were under way died with their host: nobody has their answers, so nothing is charged for them."""
     lost: list[LedgerEvent] = [requests.released(session, hold, now_ms) for hold in session.holds.values()]
     payout = paying_out.taken_up(session.refunds, now_ms)
     _, events = follow(session, *lost, *(() if payout is None else (payout,)))
-    return Decision(events, intents=_wake(session, now_ms).intents)
+    return Decision(events, intents=_wake(session_id, session, now_ms).intents)

@@ -29,6 +29,8 @@ from .session import (
     TopUpRequested,
 )
 from .session_ledger import entry_count
+from .session_notices import noticed
+from .webhooks import Outbox, WebhookTried, tried
 
 EventT = TypeVar("EventT", bound=LedgerEvent)
 ValueT = TypeVar("ValueT")
@@ -57,7 +59,9 @@ def _after(session: Session | None, event: LedgerEvent) -> Session:
         return _opened(event)
     if session is None:
         raise BooksError(f"{type(event).__name__} before the session was opened")
-    return replace(_fold(session, event), seq=session.seq + entry_count(event))
+    if isinstance(event, WebhookTried):
+        return replace(session, outbox=tried(session.outbox, event))
+    return noticed(replace(_fold(session, event), seq=session.seq + entry_count(event)), event.at_ms)
 
 
 def _opened(event: SessionOpened) -> Session:
@@ -71,6 +75,7 @@ def _opened(event: SessionOpened) -> Session:
         deposit_invoice=invoice,
         first_expires_at_ms=event.expires_at_ms,
         invoices={invoice.payment_hash: invoice},
+        outbox=None if event.webhook is None else Outbox(event.webhook),
     )
 
 

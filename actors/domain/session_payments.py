@@ -64,8 +64,9 @@ def create(terms: SessionTerms, session_id: str, session: Session | None, comman
     """Orders the deposit's invoice, or answers with the session that is there."""
     if session is not None:
         return Decision(reply=_created(session_id, session, command))
-    # The amount is part of the topic: who asks for another one under the same key must not be answered with this one.
-    topic = f"open:{command.amount_sats}:{hashlib.sha256(command.client.encode()).hexdigest()}"
+    # The order is part of the topic: who sends another one under the same key must not be answered with this one.
+    webhook = f"{command.webhook.url} {command.webhook.low_balance_msat.value}" if command.webhook else ""
+    topic = f"open:{command.amount_sats}:{hashlib.sha256(f'{command.client} {webhook}'.encode()).hexdigest()}"
     order = IssueInvoice(
         key=topic,
         amount_sats=command.amount_sats,
@@ -93,13 +94,16 @@ def opened(
         generation=_GENERATION,
         deposit_invoice=command.result,
         expires_at_ms=now_ms + terms.life_ms,
+        webhook=order.context.webhook,
     )
     begun = evolve(None, event)
     return Decision((event,), answers={order.key: _created(session_id, begun, order.context)})
 
 
 def _created(session_id: str, session: Session, command: OpenSession) -> SessionCreated | Refusal:
-    if session.deposit_invoice.amount_sats != command.amount_sats and not command.any_amount:
+    webhook = None if session.outbox is None else session.outbox.webhook
+    same_amount = command.any_amount or session.deposit_invoice.amount_sats == command.amount_sats
+    if not same_amount or webhook != command.webhook:
         return idempotency_conflict()
     return SessionCreated(session_id, session.generation, session.deposit_invoice, session.first_expires_at_ms)
 

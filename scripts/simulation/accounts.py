@@ -54,6 +54,9 @@ class Account:
         must(min(self.parts()) >= 0, f"an amount is below zero: {self.parts()}")
         must(sum(self.parts()) == self.received, f"books do not close: {self.parts()} of {self.received}")
 
+    def _on_webhook_tried(self, event: Json) -> None:
+        """It moves no money."""
+
     def show(self) -> None:
         """After an event: that is what the actor may say of itself once it is written."""
 

@@ -17,6 +17,7 @@ from ...actors.domain.job_behaviour import JobBehaviour, JobTerms
 from ...actors.domain.pricing import BtcPrice, ModelPrice, PriceOrigin, Rates, Size, Terms, Tier
 from ...actors.domain.session_behaviour import SessionBehaviour
 from ...actors.domain.session_price import SessionTerms
+from ...actors.domain.webhooks import Notify
 from ...actors.effects import Effects
 from ...actors.host import ActorHost
 from ...actors.invoice_pool import InvoicePool
@@ -106,6 +107,17 @@ class Cluster:
         return result
 
 
+class NoReceiver:
+    """Implements `Webhooks`: clients of a run name none."""
+
+    async def send(self, notify: Notify) -> bool:
+        """Raises `TransientError`."""
+        raise TransientError("a run has no receivers of webhooks")
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
 class HostProcess:
     """A host in a process of its own, and its part in moving partitions, as `HostShell` puts it together."""
 
@@ -121,7 +133,7 @@ class HostProcess:
             lightning, SimulatedBindings(cluster.store), ahead_max=4, now_ms=now_ms, clock=world.loop.time
         )
         model, limits = SimulatedModel(world, cluster.asked), SimulatedLimits(cluster.store)
-        effects = Effects(lightning, model, FixedPrices(), limits, pool, now_ms=now_ms)
+        effects = Effects(lightning, model, FixedPrices(), limits, pool, NoReceiver(), now_ms=now_ms)
         behaviours: dict[str, Behaviour[Any]] = {
             "job": JobBehaviour(JOB_TERMS),
             "ses": SessionBehaviour(SESSION_TERMS),

@@ -32,6 +32,7 @@ CLIENT = "198.51.100.7"
 ID_KEY = b"a key of a test"
 MACAROON_KEY = b"another key of a test, of 32 bytes"
 RECEIPT_KEY = b"a third key of a test"
+WEBHOOK_KEY = b"a fourth key of a test"
 Json = dict[str, Any]
 
 
@@ -128,6 +129,7 @@ def make_front(world: World, router: Router, **settings: Any) -> Front:
         id_key=ID_KEY,
         macaroon_key=MACAROON_KEY,
         receipt_key=RECEIPT_KEY,
+        webhook_key=WEBHOOK_KEY,
         now_ms=world.now_ms,
     )
 

@@ -25,7 +25,7 @@ from satmeter.actors.domain.session_api import RequestAnswer, RequestCost, Sessi
 from satmeter.config.settings import Settings
 from satmeter.http.app import create_app
 from satmeter.http.front import Front
-from tests.api.fronts import ID_KEY, MACAROON_KEY, RECEIPT_KEY, client_of, reachable, signed_invoice
+from tests.api.fronts import ID_KEY, MACAROON_KEY, RECEIPT_KEY, WEBHOOK_KEY, client_of, reachable, signed_invoice
 from tests.fakes import FakeLimits, FakeSolvency, FixedPrices
 from tests.jobs import BTC, START_MS, invoice
 
@@ -147,6 +147,7 @@ async def stubbed(**settings: Any) -> AsyncIterator[Stubbed]:
         id_key=ID_KEY,
         macaroon_key=MACAROON_KEY,
         receipt_key=RECEIPT_KEY,
+        webhook_key=WEBHOOK_KEY,
         now_ms=lambda: START_MS,
     )
     app = create_app(front)

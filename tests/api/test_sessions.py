@@ -92,7 +92,14 @@ async def test_a_macaroon_of_another_generation_is_refused_by_the_actor_as_any_b
     assert answer.status_code == 401 and "www-authenticate" in answer.headers
 
 
-PATHS = [("GET", ""), ("GET", "/ledger"), ("POST", "/topup"), ("POST", "/request"), ("POST", "/close")]
+PATHS = [
+    ("GET", ""),
+    ("GET", "/ledger"),
+    ("GET", "/requests/{requestId}/receipt"),
+    ("POST", "/topup"),
+    ("POST", "/request"),
+    ("POST", "/close"),
+]
 
 
 @pytest.mark.parametrize(("method", "path"), PATHS)

@@ -24,6 +24,12 @@ from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payouts import PayoutReport, PayoutStatus
 from satmeter.actors.domain.session import Session
 from tests.jobs import HOUR_MS, JOB_ID, WORK_INVOICE, JobBench, completion, invoice, verdict
+from tests.replay.told_stories import (
+    job_charged_at_its_quote,
+    job_with_a_webhook,
+    session_with_a_webhook,
+    session_with_receipts,
+)
 from tests.sessions import (
     ABSENT_MS,
     DAY_MS,
@@ -147,16 +153,6 @@ def job_work_unpaid() -> JobBench:
     return bench
 
 
-def job_charged_at_its_quote() -> JobBench:
-    """The prices of the quote are in the journal, and the work is charged at them."""
-    bench = JobBench()
-    bench.to_work_invoice()
-    bench.restart()
-    bench.pay_work()
-    bench.finish(completion())
-    return bench
-
-
 # Sessions
 
 
@@ -189,19 +185,6 @@ def session_with_requests() -> SessionBench:
     bench.send(ask("e"))
     bench.crash()
     bench.send(ask("f"))
-    return bench
-
-
-def session_with_receipts() -> SessionBench:
-    """Charges of two prices, kept for receipts: one used once, one used again, of an answer and of a rejection."""
-    bench = SessionBench()
-    bench.fund(1_000)
-    bench.send(ask("a"))
-    bench.answer(completed(), "a")
-    bench.send(ask("b", model="haiku"))
-    bench.answer(completed(), "b")
-    bench.send(ask("c"))
-    bench.answer(rejected(), "c")
     return bench
 
 
@@ -282,9 +265,11 @@ STORIES: dict[str, Callable[[], JobBench | SessionBench]] = {
         job_failed_and_refunded_at_the_second_try,
         job_work_unpaid,
         job_charged_at_its_quote,
+        job_with_a_webhook,
         session_unpaid,
         session_with_requests,
         session_with_receipts,
+        session_with_a_webhook,
         session_with_top_ups,
         session_closed_and_refunded,
         session_closed_with_its_payout_under_way,

@@ -1,0 +1,42 @@
+"""Webhooks as clients order them: where they may go, and the secret that they are signed with."""
+
+from __future__ import annotations
+
+from ..actors.domain.money import Msat
+from ..actors.domain.webhooks import Webhook, secret_of
+from ..config.webhook_targets import TargetError, WebhookTargets
+from . import errors, schemas
+from .front import Front
+from .schemas_sessions import SessionWebhook
+
+
+class WebhookOrders:
+    """Takes what a body says of a webhook."""
+
+    def __init__(self, front: Front) -> None:
+        self._targets = WebhookTargets(front.settings.webhook_allow)
+        self._key = front.webhook_key
+
+    def ordered(self, order: schemas.JobWebhook | SessionWebhook | None) -> Webhook | None:
+        """The webhook for the actor. Raises `RefusedError` for one that nothing may be sent to.
+
+        What a name stands for is looked at with each attempt: it may be another address by then.
+        """
+        if order is None:
+            return None
+        try:
+            self._targets.target(order.url)
+        except TargetError as error:
+            raise errors.invalid("webhook.url", str(error)) from None
+        low = Msat.from_sats(order.low_balance_sats) if isinstance(order, SessionWebhook) else Msat(0)
+        return Webhook(order.url, low)
+
+    def made(self, actor_id: str, webhook: Webhook | None) -> schemas.WebhookMade | None:
+        """The webhook for whoever ordered it, with its secret."""
+        if webhook is None:
+            return None
+        return schemas.WebhookMade(
+            url=webhook.url,
+            low_balance_sats=webhook.low_balance_msat.whole_sats or None,
+            secret=secret_of(self._key, actor_id),
+        )

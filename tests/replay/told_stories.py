@@ -1,0 +1,69 @@
+"""Stories of quotes, receipts and webhooks; see `stories.py`."""
+
+from __future__ import annotations
+
+from satmeter.actors.domain.behaviour import Done, Failed, Wake
+from satmeter.actors.domain.job import CreateJob
+from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.session_api import OpenSession
+from satmeter.actors.domain.webhooks import Webhook
+from tests.jobs import EVAL_INVOICE, WORK_INVOICE, JobBench, completion, invoice, verdict
+from tests.sessions import SessionBench, ask, completed, rejected
+
+
+def job_charged_at_its_quote() -> JobBench:
+    """The prices of the quote are in the journal, and the work is charged at them."""
+    bench = JobBench()
+    bench.to_work_invoice()
+    bench.restart()
+    bench.pay_work()
+    bench.finish(completion())
+    return bench
+
+
+def job_with_a_webhook() -> JobBench:
+    """Told at the second attempt that it waits; its receiver wants to hear no more, and is not told how it ended."""
+    bench = JobBench()
+    (order,) = bench.send(CreateJob("say hello", "client", Webhook("https://example.org/hook"))).intents
+    bench.send(Done(order, EVAL_INVOICE))
+    bench.pay_eval()
+    bench.finish(verdict())
+    bench.finish(WORK_INVOICE)
+    bench.send(Failed(bench.intent(), permanent=False))
+    bench.now_ms += 5_000
+    (again,) = bench.send(Wake()).intents
+    bench.send(Done(again, False))
+    bench.pay_work()
+    bench.finish(completion())
+    return bench
+
+
+def session_with_receipts() -> SessionBench:
+    """Charges of two prices, kept for receipts: one used once, one used again, of an answer and of a rejection."""
+    bench = SessionBench()
+    bench.fund(1_000)
+    bench.send(ask("a"))
+    bench.answer(completed(), "a")
+    bench.send(ask("b", model="haiku"))
+    bench.answer(completed(), "b")
+    bench.send(ask("c"))
+    bench.answer(rejected(), "c")
+    return bench
+
+
+def session_with_a_webhook() -> SessionBench:
+    """Low on balance twice; told of the first time, and of the second not yet."""
+    bench = SessionBench()
+    (order,) = bench.send(OpenSession(20, "client", Webhook("https://example.org/hook", Msat(15_000)))).intents
+    bench.send(Done(order, invoice(1, 20)))
+    bench.pay(invoice(1, 20))
+    bench.send(ask("a"))
+    bench.answer(completed(), "a")
+    bench.finish("webhook#0", True)
+    bench.top_up_with(invoice(2, 20))
+    bench.pay(invoice(2, 20))
+    for name in ("b", "c", "d"):
+        bench.send(ask(name))
+        bench.answer(completed(), name)
+    bench.fail("webhook#1")
+    return bench
