@@ -105,7 +105,8 @@ class Relaying:
         )
 
     async def _pass_on(self, intent: RelayRequest, outlet: Outlet, draft: _Draft) -> RelayEnd:
-        parts = self._model.relay(intent.body, intent.headers, beta=intent.beta, stream=intent.stream)
+        body = intent.body.lowered(intent.max_tokens)
+        parts = self._model.relay(body, intent.headers, beta=intent.beta, stream=intent.stream)
         async with aclosing(parts):
             async for part in parts:
                 match part:

@@ -14,6 +14,7 @@ from ..actors.domain.money import usd_text
 from ..actors.domain.pricing import BtcPrice, ModelPrice, Rates, Terms, million_msat, request_msat
 from ..actors.domain.times import timestamp
 from . import schemas_models as schemas
+from . import views
 from .front import Front
 from .llm_body import priced_as
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from .behaviour import Command, Intent
 from .payouts import PayoutTarget
+from .relays import RelayBody
 
 
 class IssueInvoice(Intent, frozen=True):
@@ -98,11 +99,11 @@ class AnswerRequest(Intent, frozen=True):
 class RelayRequest(Intent, frozen=True):
     """Pass a call on to the model's provider as it is; the result is a `RelayOutcome`. For `stream` see above.
 
-    `beta`: the call goes to the provider's beta interface. `model` is the one that it is priced as. `at_ms`: when it
-    was asked for.
+    `beta`: the call goes to the provider's beta interface. `model` is the one that it is priced as. `body` is what the
+    client sent; it goes on with this `max_tokens`. `at_ms`: when it was asked for.
     """
 
-    body: bytes
+    body: RelayBody
     headers: Mapping[str, str]
     beta: bool
     stream: bool

@@ -66,9 +66,8 @@ def _answering(command: Ask | Relay, hold: Hold) -> Decision:
     topic = _topic(hold)
     intent: Intent
     if isinstance(command, Relay):
-        body = command.body.lowered(hold.max_tokens)
         intent = RelayRequest(
-            topic, body, command.headers, command.beta, command.stream, hold.model, hold.max_tokens, hold.at_ms
+            topic, command.body, command.headers, command.beta, command.stream, hold.model, hold.max_tokens, hold.at_ms
         )
     else:
         intent = AnswerRequest(topic, command.request, hold.model, hold.max_tokens, command.stream)
@@ -224,7 +223,7 @@ def _relay_ended(
         event = place(session, released(session, hold, now_ms))
     else:
         tariff = tariff_of(terms.terms, hold.model, None)
-        receipt = note(session.tariffs, tariff, intent.body, outcome.body)
+        receipt = note(session.tariffs, tariff, intent.body.data, outcome.body)
         event = _finished(session, hold, cost, outcome.ending, None, work, receipt, now_ms)
     answer = Relayed(
         request_id=hold.request_id,

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from collections.abc import AsyncIterator
 
 import httpx
 import jwt
+import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
 from satmeter.actors.domain.macaroon import attenuate
+from satmeter.scripts.receipt_check import check_price, exact_json
 from tests.api.fronts import Api, Json, api_over
+from tests.api.messages import HELLO, MODEL, Shop, shop_over
 from tests.api.test_openapi import document_of, validator_of
 from tests.hosts import until
 
@@ -151,3 +156,39 @@ async def test_the_server_says_what_it_is_and_where_its_operations_are(api: Api)
         for method, operation in methods.items()
     }
     assert described["endpoints"] == operations
+
+
+# Calls in the providers' protocols
+
+
+async def of_last_call(shop: Shop) -> Json:
+    """The receipt of the newest debit."""
+    request_id = (await shop.ledger())[-1]["requestId"]
+    answer = await shop.api.http.get(
+        f"/sessions/{shop.session_id}/requests/{request_id}/receipt", headers=bearer(shop.key)
+    )
+    told = await verified(shop.api, answer)
+    check_price(exact_json(answer.content)["receipt"])
+    return told
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("max_tokens", [500, 10_000_000], ids=["as asked", "lowered"])
+async def test_a_relayed_call_has_a_receipt_over_the_bytes_that_were_sent_and_given(
+    redis: Redis, max_tokens: int, *, streamed: bool
+) -> None:
+    """Also where fewer tokens went on than were asked for: the client knows what it has sent, and not what went on."""
+    async with shop_over(redis) as shop:
+        sent = json.dumps({"model": MODEL, "max_tokens": max_tokens, "messages": HELLO, "stream": streamed}).encode()
+        got = await shop.post(sent)
+        assert got.status_code == 200
+        given = got.content
+        if streamed:
+            # All but the comment line that we put behind it.
+            given = given[: given.rindex(b": Satmeter-Debited-Msat")]
+        told = await of_last_call(shop)
+        lowered = shop.upstream.bodies[-1]["max_tokens"] != max_tokens
+    assert lowered is (max_tokens != 500)
+    assert told["requestSha256"] == hashlib.sha256(sent).hexdigest()
+    assert told["answerSha256"] == hashlib.sha256(given).hexdigest()
+    assert [charge["step"] for charge in told["charges"]] == ["work"]

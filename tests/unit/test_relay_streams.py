@@ -18,6 +18,7 @@ from satmeter.actors.domain.intents import RelayRequest
 from satmeter.actors.domain.pricing import Usage
 from satmeter.actors.domain.relays import (
     RelayBegun,
+    RelayBody,
     RelayBytes,
     RelayEnd,
     RelayHead,
@@ -44,6 +45,7 @@ from tests.model_streams import (
 )
 
 BODY = b'{ "model": "claude-sonnet-5-5",\t"max_tokens":5, "messages":[{"role":"user","content":"h\\u00e9llo"}] }'
+CALL = RelayBody(BODY, 5, BODY.index(b"5,"), BODY.index(b"5,") + 1)
 
 
 class Upstream(httpx2.AsyncBaseTransport):
@@ -96,7 +98,7 @@ async def relay(
 
     said: list[Reply] = []
     relaying = Relaying(model(upstream), pause, *([clock] if clock else []))
-    intent = RelayRequest("request:a", BODY, {}, False, stream, MODEL, 5, 0)
+    intent = RelayRequest("request:a", CALL, {}, False, stream, MODEL, 5, 0)
     return await relaying.relay(intent, Outlet(said.append)), said
 
 
@@ -290,7 +292,7 @@ async def left_after(upstream: Upstream, body: Body, clock: Callable[[], float] 
 
     outlet = Outlet(lambda _: None)
     relaying = Relaying(model(upstream), pause, *([clock] if clock else []))
-    task = asyncio.create_task(relaying.relay(RelayRequest("request:a", BODY, {}, False, True, MODEL, 5, 0), outlet))
+    task = asyncio.create_task(relaying.relay(RelayRequest("request:a", CALL, {}, False, True, MODEL, 5, 0), outlet))
     await body.waits.wait()
     await asyncio.sleep(0)
     outlet.stopped = True
@@ -319,7 +321,7 @@ async def test_who_has_left_before_it_began_has_used_nothing() -> None:
         await asyncio.sleep(0)
 
     outlet = Outlet(lambda _: None, stopped=True)
-    intent = RelayRequest("request:a", BODY, {}, False, True, MODEL, 5, 0)
+    intent = RelayRequest("request:a", CALL, {}, False, True, MODEL, 5, 0)
     outcome = await Relaying(model(upstream), pause).relay(intent, outlet)
     assert (outcome.ending, outcome.charged, upstream.requests) == (Ending.LEFT, False, [])
 
