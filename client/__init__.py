@@ -1,1 +1,105 @@
-"""A client of Satmeter servers."""
+"""A client of Satmeter servers: sessions and jobs, paid by a wallet of yours, within a budget that you set.
+
+`Satmeter` and `AsyncSatmeter` are the same, with and without coroutines. Whatever they raise is a `SatmeterError`.
+"""
+
+from .async_satmeter import AsyncSatmeter
+from .core import Options, narrow
+from .errors import (
+    ApiError,
+    BudgetExceededError,
+    CaveatViolatedError,
+    CredentialError,
+    IdempotencyConflictError,
+    InsufficientBalanceError,
+    InvalidRequestError,
+    JobTimeoutError,
+    ModelFailedError,
+    NoAnswerError,
+    NoSessionError,
+    NotFoundError,
+    PaymentFailedError,
+    PaymentInDoubtError,
+    PaymentNotSeenError,
+    PaymentRequiredError,
+    PriceTooHighError,
+    RateLimitedError,
+    RefundPendingError,
+    SatmeterError,
+    SessionFileError,
+    SessionOverError,
+    StreamInterruptedError,
+    UnavailableError,
+    UnexpectedAnswerError,
+    WalletError,
+    WrongInvoiceError,
+    WrongStateError,
+)
+from .flow import Retries
+from .models import (
+    Answer,
+    CostLedger,
+    Invoice,
+    JobStatus,
+    LedgerEntry,
+    Pricing,
+    PricingBreakdown,
+    Refund,
+    SessionStatus,
+)
+from .satmeter import Satmeter
+from .shell_async import AsyncAnswerStream
+from .shell_sync import AnswerStream
+from .wallets import CallbackWallet, LnbitsWallet, StubWallet, TerminalWallet, Wallet
+
+__all__ = [
+    "Answer",
+    "AnswerStream",
+    "ApiError",
+    "AsyncAnswerStream",
+    "AsyncSatmeter",
+    "BudgetExceededError",
+    "CallbackWallet",
+    "CaveatViolatedError",
+    "CostLedger",
+    "CredentialError",
+    "IdempotencyConflictError",
+    "InsufficientBalanceError",
+    "InvalidRequestError",
+    "Invoice",
+    "JobStatus",
+    "JobTimeoutError",
+    "LedgerEntry",
+    "LnbitsWallet",
+    "ModelFailedError",
+    "NoAnswerError",
+    "NoSessionError",
+    "NotFoundError",
+    "Options",
+    "PaymentFailedError",
+    "PaymentInDoubtError",
+    "PaymentNotSeenError",
+    "PaymentRequiredError",
+    "PriceTooHighError",
+    "Pricing",
+    "PricingBreakdown",
+    "RateLimitedError",
+    "Refund",
+    "RefundPendingError",
+    "Retries",
+    "Satmeter",
+    "SatmeterError",
+    "SessionFileError",
+    "SessionOverError",
+    "SessionStatus",
+    "StreamInterruptedError",
+    "StubWallet",
+    "TerminalWallet",
+    "UnavailableError",
+    "UnexpectedAnswerError",
+    "Wallet",
+    "WalletError",
+    "WrongInvoiceError",
+    "WrongStateError",
+    "narrow",
+]

@@ -1,0 +1,168 @@
+"""`AsyncSatmeter`, the client for asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from types import TracebackType
+from typing import Self, Unpack
+
+import httpx
+
+from .core import Core, Options, caveats_of, question
+from .jobs import Decide
+from .models import Answer, JobStatus, LedgerEntry, Pricing, SessionStatus
+from .satmeter import JOB_TIMEOUT_S
+from .shell_async import AsyncAnswerStream, AsyncRunner
+from .wire import new_key
+
+
+class AsyncSatmeter:
+    """`Satmeter` for asyncio. It may be used by several tasks at once."""
+
+    def __init__(
+        self, url: str, *, transport: httpx.AsyncBaseTransport | None = None, **options: Unpack[Options]
+    ) -> None:
+        self._core = Core(url, **options)
+        self._runner = AsyncRunner(self._core.timeout_s, self._core.connect_timeout_s, transport)
+
+    def __repr__(self) -> str:
+        return f"AsyncSatmeter({self._core.server.url!r})"
+
+    # Sessions
+
+    async def open(self, amount_sats: int) -> SessionStatus:
+        """A new session with this deposit, once it is paid and credited."""
+        return await self._runner.run(self._core.sessions.open(amount_sats))
+
+    async def session(self) -> SessionStatus:
+        """The session as it is now."""
+        return await self._runner.run(self._core.sessions.show())
+
+    async def ask(
+        self,
+        request: str,
+        *,
+        max_tokens: int | None = None,
+        model: str | None = None,
+        idempotency_key: str | None = None,
+        macaroon: str | None = None,
+    ) -> Answer:
+        """The model's answer. Your own key lets you repeat a request; `macaroon` is one that you narrowed for it."""
+        body, key = question(request, max_tokens, model), idempotency_key or new_key()
+        return await self._runner.run(self._core.sessions.ask(dict(body), key, macaroon))
+
+    def stream(
+        self,
+        request: str,
+        *,
+        max_tokens: int | None = None,
+        model: str | None = None,
+        idempotency_key: str | None = None,
+        macaroon: str | None = None,
+    ) -> AsyncAnswerStream:
+        """The model's answer as it is written: iterate over the text, then await `.answer()`."""
+        body, key = question(request, max_tokens, model), idempotency_key or new_key()
+        return AsyncAnswerStream(self._runner.steps(self._core.sessions.stream(dict(body), key, macaroon)))
+
+    async def top_up(self, amount_sats: int) -> SessionStatus:
+        """Adds to the session's balance, and renews its time."""
+        return await self._runner.run(self._core.sessions.top_up(amount_sats))
+
+    async def ledger(self, after: int = 0) -> list[LedgerEntry]:
+        """What moved in the session after this `seq`, oldest first."""
+        return await self._runner.run(self._core.sessions.ledger(after))
+
+    def narrow(
+        self,
+        *,
+        max_msat: int | None = None,
+        max_msat_per_request: int | None = None,
+        expires_at: datetime | int | None = None,
+        actions: Collection[str] | None = None,
+        name: str | None = None,
+    ) -> str:
+        """The session's macaroon, narrowed for somebody else. Asks no server. Raises `ValueError`."""
+        return self._core.narrowed(
+            caveats_of(
+                max_msat=max_msat,
+                max_msat_per_request=max_msat_per_request,
+                expires_at=expires_at,
+                actions=actions,
+                name=name,
+            )
+        )
+
+    async def close_session(self, payment_request: str | None = None) -> SessionStatus:
+        """Ends the session and has what is left paid back, to this invoice or to the wallet's own; see its `refund`."""
+        return await self._runner.run(self._core.sessions.close(payment_request))
+
+    # Jobs
+
+    async def create_job(self, request: str, *, idempotency_key: str | None = None) -> JobStatus:
+        """A new job, which waits for the payment of its evaluation."""
+        return await self._runner.run(self._core.jobs.create(request, idempotency_key or new_key()))
+
+    async def job(self, job_id: str) -> JobStatus:
+        """A job as it is now."""
+        return await self._runner.run(self._core.jobs.show(job_id))
+
+    async def pay_job(self, job_id: str, *, max_sats: int | None = None) -> JobStatus:
+        """Pays the invoice that the job waits for, if it is over at most so many sats."""
+        return await self._runner.run(self._core.jobs.pay(job_id, max_sats))
+
+    async def wait_for_job(self, job_id: str, *, timeout_s: float = JOB_TIMEOUT_S) -> JobStatus:
+        """The job once it is done, or waits for a payment. Raises `JobTimeoutError`."""
+        return await self._runner.run(self._core.jobs.wait(job_id, timeout_s))
+
+    async def buy_job(
+        self,
+        request: str,
+        *,
+        max_sats: int,
+        decide: Decide | None = None,
+        idempotency_key: str | None = None,
+        timeout_s: float = JOB_TIMEOUT_S,
+    ) -> JobStatus:
+        """A whole job for at most so many sats in all. `decide(job)` may look at the quote and say False.
+
+        What the estimate had too much comes back to the wallet. Raises `PriceTooHighError` before the work is paid.
+        """
+        key = idempotency_key or new_key()
+        return await self._runner.run(self._core.jobs.buy(request, max_sats, key, decide, timeout_s))
+
+    async def refund_job(self, job_id: str, payment_request: str | None = None) -> JobStatus:
+        """Has what the job owes paid back, to this invoice or to the wallet's own; see its `refund`."""
+        return await self._runner.run(self._core.jobs.refund(job_id, payment_request))
+
+    # Around both
+
+    async def pricing(self) -> Pricing:
+        """The server's prices."""
+        return await self._runner.run(self._core.pricing())
+
+    async def has_stub_node(self) -> bool:
+        """Whether this is a development server, to which `StubWallet` pays without money."""
+        return await self._runner.run(self._core.has_stub_node())
+
+    @property
+    def paid_sats(self) -> int:
+        """What was paid in all, with what may have been."""
+        return self._core.purse.committed_sats
+
+    @property
+    def budget_left_sats(self) -> int | None:
+        """What is left of the budget, None without one."""
+        return self._core.purse.left_sats
+
+    async def close(self) -> None:
+        """Ends connections. The session stays open; see `close_session`."""
+        await self._runner.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()

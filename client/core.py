@@ -1,0 +1,167 @@
+"""Everything that a client is asked for, as flows: what `Satmeter` and `AsyncSatmeter` share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any, Final, TypedDict
+from urllib.parse import quote
+
+from .errors import NoSessionError, SatmeterError
+from .flow import Flow, Retries, deliver
+from .jobs import Jobs
+from .models import Pricing
+from .purse import Purse
+from .sessions import Sessions
+from .state import Credential, FileStore, MemoryStore, Payment, Store
+from .wallets import Wallet
+from .wire import Server
+
+_NO_HASH: Final = "0" * 64
+
+
+class Options(TypedDict, total=False):
+    """What both clients take.
+
+    wallet: what pays. budget_sats: the most that this client, or its session file, ever pays; only with one does it pay
+    by itself, for a session or a top-up that a request needs. session_file: where the session and what was paid are
+    kept (0600); without one they are lost with this object. macaroon: use this credential's session.
+    deposit_sats (1000) and top_up_sats (1000): what it pays by itself at a time, or less where the budget ends.
+    timeout_s (120): the longest silence of a server that is to answer. connect_timeout_s (10). retries: how often and
+    how long what was lost is sent again.
+    """
+
+    wallet: Wallet | None
+    budget_sats: int | None
+    session_file: str | os.PathLike[str] | None
+    macaroon: str | None
+    deposit_sats: int
+    top_up_sats: int
+    timeout_s: float
+    connect_timeout_s: float
+    retries: Retries
+
+
+class Core:
+    """The parts of a client, tied together. Its options are those of `Options`."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        wallet: Wallet | None = None,
+        budget_sats: int | None = None,
+        session_file: str | os.PathLike[str] | None = None,
+        macaroon: str | None = None,
+        deposit_sats: int = 1_000,
+        top_up_sats: int = 1_000,
+        timeout_s: float = 120.0,
+        connect_timeout_s: float = 10.0,
+        retries: Retries = Retries(),  # noqa: B008 - it is immutable
+    ) -> None:
+        self.timeout_s: Final = timeout_s
+        self.connect_timeout_s: Final = connect_timeout_s
+        if deposit_sats < 1 or top_up_sats < 1:
+            raise ValueError("deposit_sats and top_up_sats must be at least 1")
+        self.server: Final = Server(url, retries)
+        # A given macaroon is kept by who gave it; what is paid into its session is remembered all the same.
+        self.store: Final[Store] = (
+            FileStore(session_file, self.server.url) if session_file is not None else MemoryStore(self.server.url)
+        )
+        fixed = None
+        if macaroon is not None:
+            fixed = Credential(session_id=session_id_of(macaroon), macaroon=macaroon)
+        self.purse: Final = Purse(self.server, self.store, wallet, budget_sats, self._seen)
+        self.jobs: Final = Jobs(self.server, self.purse)
+        self.sessions: Final = Sessions(
+            self.server,
+            self.store,
+            self.purse,
+            fixed=fixed,
+            deposit_sats=deposit_sats,
+            top_up_sats=top_up_sats,
+        )
+
+    def pricing(self) -> Flow[Pricing]:
+        """The server's prices."""
+        return (yield from self.server.call(Pricing, "GET", "/pricing"))
+
+    def has_stub_node(self) -> Flow[bool]:
+        """Whether this is a development server, whose invoices anybody may mark paid."""
+        # The path takes only POST: where it exists this is a 405, and elsewhere a 404.
+        request = self.server.request("GET", f"/dev/stub/pay/{quote(_NO_HASH)}")
+        reply = yield from deliver(request, self.server.retries)
+        return reply.status == 405
+
+    def narrowed(self, caveats: list[str]) -> str:
+        """The session's macaroon with these caveats. Raises `NoSessionError`, `ValueError`."""
+        credential = self.sessions.current()
+        if credential is None:
+            raise NoSessionError("There is no session yet whose macaroon could be narrowed: open one.")
+        return narrow(credential.macaroon, caveats)
+
+    def _seen(self, payment: Payment) -> Flow[bool]:
+        part = self.sessions if payment.purpose.startswith("ses_") else self.jobs
+        return (yield from part.seen(payment))
+
+
+def question(request: str, max_tokens: int | None, model: str | None) -> Mapping[str, Any]:
+    """The body of a request."""
+    body: dict[str, Any] = {"request": request}
+    if max_tokens is not None:
+        body["maxTokens"] = max_tokens
+    if model is not None:
+        body["model"] = model
+    return body
+
+
+def caveats_of(
+    *,
+    max_msat: int | None,
+    max_msat_per_request: int | None,
+    expires_at: datetime | int | None,
+    actions: Collection[str] | None,
+    name: str | None,
+) -> list[str]:
+    """Caveats as a macaroon holds them."""
+    unix_s = int(expires_at.timestamp()) if isinstance(expires_at, datetime) else expires_at
+    if isinstance(actions, str):
+        raise ValueError("actions must be a list of actions")
+    named = {
+        "max_msat": max_msat,
+        "max_msat_per_request": max_msat_per_request,
+        "expires_at": unix_s,
+        "actions": ",".join(actions) if actions is not None else None,
+        "name": name,
+    }
+    return [f"{caveat} = {value}" for caveat, value in named.items() if value is not None]
+
+
+def narrow(macaroon: str, caveats: list[str]) -> str:
+    """The macaroon with these caveats; offline. Raises `ValueError` for what a server would refuse."""
+    # Late: it takes as long to load as all else here.
+    from ..actors.domain import caveats as rules
+    from ..actors.domain.macaroon import InvalidMacaroonError, attenuate
+
+    if not caveats:
+        raise ValueError("nothing to narrow it by")
+    for caveat in caveats:
+        try:
+            rules.narrow(rules.Grant(generation=0), caveat.encode(), counter="")
+        except rules.UnknownCaveatError:
+            raise ValueError(f"{caveat!r} is not a caveat that a server accepts") from None
+    try:
+        return attenuate(macaroon, caveats)
+    except InvalidMacaroonError:
+        raise ValueError("that is no macaroon of a Satmeter server") from None
+
+
+def session_id_of(macaroon: str) -> str:
+    """The session that a macaroon opens. Raises `SatmeterError`."""
+    from ..actors.domain.macaroon import InvalidMacaroonError, read
+
+    try:
+        return read(macaroon)[0].session_id
+    except InvalidMacaroonError:
+        raise SatmeterError("That is no macaroon of a Satmeter server.") from None

@@ -1,0 +1,251 @@
+"""What a server says, as typed values: snake_case names, units last, amounts in whole sats or millisatoshis."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+JobState = Literal[
+    "awaiting_eval_payment",
+    "evaluating",
+    "awaiting_work_payment",
+    "executing",
+    "complete",
+    "rejected",
+    "failed",
+    "expired",
+]
+SessionState = Literal["awaiting_payment", "active", "closed", "expired"]
+RefundState = Literal["none", "owed", "pending", "paid"]
+EntryKind = Literal["deposit", "hold", "debit", "release", "refund"]
+
+
+class _Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """JSON is camelCase. Fields that a newer server adds are passed over."""
+
+
+class Invoice(_Wire, frozen=True, kw_only=True):
+    """A Lightning invoice over whole sats. `payment_request` is the BOLT11 text that a wallet pays."""
+
+    payment_request: str
+    payment_hash: str
+    amount_sats: int
+    expires_at: datetime
+
+
+class Refund(_Wire, frozen=True, kw_only=True):
+    """What is owed to you and what was paid back. `failure` says why the last payout failed, if it did."""
+
+    owed_msat: int = 0
+    paid_msat: int = 0
+    state: RefundState = "none"
+    failure: str | None = None
+
+
+class CostLedger(_Wire, frozen=True, kw_only=True):
+    """What a model call cost: `charged_msat` of `paid_msat`, of which `refund_msat` is the rest."""
+
+    model: str
+    actual_input_tokens: int
+    actual_output_tokens: int
+    total_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    actual_cost_usd: Decimal
+    charged_msat: int
+    paid_msat: int
+    refund_msat: int
+    evaluation_cost_usd: Decimal | None = None
+
+
+class Answer(_Wire, frozen=True, kw_only=True):
+    """The end of a request. Of a rejected one `result` is None and `reason` says why.
+
+    `max_tokens` is the longest answer that the balance covered. `stop_reason` is `cancelled` where the connection was
+    lost in the middle: what had been written until then is the answer, and what was paid for.
+    """
+
+    request_id: str
+    state: Literal["complete", "rejected"]
+    model: str
+    max_tokens: int
+    cost_ledger: CostLedger
+    debited_msat: int
+    balance_msat: int
+    balance_sats: int
+    result: str | None = None
+    reason: str | None = None
+    stop_reason: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The answer, or the reason why there is none."""
+        return (self.result if self.state == "complete" else self.reason) or ""
+
+
+class SessionOpened(_Wire, frozen=True, kw_only=True):
+    """A new session. The macaroon is money: it is left out of the repr."""
+
+    session_id: str
+    macaroon: str
+    deposit_invoice: Invoice
+    expires_at: datetime
+
+    def __repr__(self) -> str:
+        return f"SessionOpened(session_id={self.session_id!r}, amount_sats={self.deposit_invoice.amount_sats})"
+
+
+class SessionStatus(_Wire, frozen=True, kw_only=True):
+    """A session: `balance_msat` can be spent, `held_msat` is set aside for requests that are under way."""
+
+    session_id: str
+    state: SessionState
+    balance_msat: int
+    balance_sats: int
+    held_msat: int
+    deposited_msat: int
+    spent_msat: int
+    refund: Refund
+    expires_at: datetime
+    pending_invoices: list[Invoice]
+
+
+class LedgerEntry(_Wire, frozen=True, kw_only=True):
+    """One movement of a session's balance. `spender` is the name in the credential that spent it."""
+
+    seq: int
+    at: datetime
+    kind: EntryKind
+    amount_msat: int
+    balance_msat: int
+    request_id: str | None = None
+    payment_hash: str | None = None
+    spender: str | None = None
+
+
+class PricingBreakdown(_Wire, frozen=True, kw_only=True):
+    """How the price of a job's work came about."""
+
+    model: str
+    estimated_input_tokens: int
+    estimated_output_tokens: int
+    model_cost_usd: Decimal
+    infra_cost_usd: Decimal
+    estimated_cost_usd: Decimal
+    margin_pct: Decimal
+    btc_price_usd: Decimal
+    btc_price_source: str
+    btc_price_at: datetime
+    amount_sats: int
+
+
+class JobOpened(_Wire, frozen=True, kw_only=True):
+    """A new job, to be evaluated once `eval_invoice` is paid. `notice` says what becomes of that fee."""
+
+    job_id: str
+    state: JobState
+    eval_invoice: Invoice
+    notice: str = ""
+
+
+class JobStatus(_Wire, frozen=True, kw_only=True):
+    """A job as it is now. Which fields are there depends on its state."""
+
+    job_id: str
+    state: JobState
+    created_at: datetime
+    updated_at: datetime
+    eval_invoice: Invoice
+    work_invoice: Invoice | None = None
+    pricing_breakdown: PricingBreakdown | None = None
+    reason: str | None = None
+    result: str | None = None
+    error_message: str | None = None
+    cost_ledger: CostLedger | None = None
+    refund: Refund | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing will happen to it any more, but a refund."""
+        return self.state in ("complete", "rejected", "failed", "expired")
+
+    @property
+    def due(self) -> Invoice | None:
+        """The invoice that it waits for, if it waits for one."""
+        waits_for = {"awaiting_eval_payment": self.eval_invoice, "awaiting_work_payment": self.work_invoice}
+        return waits_for.get(self.state)
+
+
+class Rates(_Wire, frozen=True, kw_only=True):
+    """US dollars for a million tokens of each kind."""
+
+    input: Decimal
+    output: Decimal
+    cache_read: Decimal
+    cache_write_5m: Decimal = msgspec.field(name="cacheWrite5m")
+    cache_write_1h: Decimal = msgspec.field(name="cacheWrite1h")
+
+
+class LongPromptRates(Rates, frozen=True, kw_only=True):
+    """The rates of a whole request whose prompt has more tokens than the threshold."""
+
+    threshold_tokens: int
+
+
+class ModelRates(_Wire, frozen=True, kw_only=True):
+    """A model and what its provider takes for it."""
+
+    model: str
+    rates: Rates
+    long_prompt_rates: LongPromptRates | None = None
+
+
+class Tier(_Wire, frozen=True, kw_only=True):
+    """What work of one size is taken for, in tokens."""
+
+    input_tokens: int
+    output_tokens: int
+    max_tokens: int
+
+
+class BtcPrice(_Wire, frozen=True, kw_only=True):
+    """The exchange rate of the server's prices."""
+
+    usd: Decimal
+    source: str
+    at: datetime
+    age_s: int
+
+
+class Pricing(_Wire, frozen=True, kw_only=True):
+    """Everything that a price depends on but the request."""
+
+    models: list[ModelRates]
+    eval_model: str
+    work_model: str
+    margin_pct: Decimal
+    infra_cost_usd: Decimal
+    eval_fee_sats: int
+    tiers: dict[str, Tier]
+    btc_price: BtcPrice
+
+
+class TopUpOpened(_Wire, frozen=True, kw_only=True):
+    """A further invoice of a session."""
+
+    top_up_invoice: Invoice
+
+
+class LedgerPage(_Wire, frozen=True, kw_only=True):
+    """A stretch of the ledger."""
+
+    entries: list[LedgerEntry]
+
+
+class Paid(_Wire, frozen=True, kw_only=True):
+    """A stub invoice counts as paid."""
+
+    paid: bool

@@ -1,0 +1,208 @@
+"""What must outlive this process: the session's credential, and what was paid or may have been.
+
+It is written before anything is paid. A file of it is the owner's alone (0600), is replaced as a whole, and is on disk
+before the call that changes it returns; processes that share it take turns by a lock beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from .errors import SessionFileError
+from .models import Invoice
+
+_VERSION: Final = 1
+
+
+class Credential(msgspec.Struct, frozen=True, kw_only=True):
+    """A session of ours. The macaroon is money: it is left out of the repr."""
+
+    session_id: str
+    macaroon: str
+    deposit: Invoice | None = None
+
+    def __repr__(self) -> str:
+        return f"Credential(session_id={self.session_id!r})"
+
+
+class Payment(msgspec.Struct, frozen=True, kw_only=True):
+    """A payment that was begun and has not arrived yet, as far as is known. `purpose` is the session or job it is for.
+
+    by_hand: a person was shown the invoice, and no program pays it later. paid: the wallet says that it is.
+    """
+
+    invoice: Invoice
+    purpose: str
+    begun_at: datetime
+    by_hand: bool = False
+    paid: bool = False
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """`former` are sessions that are over and may still owe something. `paid_sats` is what has arrived."""
+
+    server: str
+    version: int = _VERSION
+    session: Credential | None = None
+    former: list[Credential] = []
+    paid_sats: int = 0
+    under_way: list[Payment] = []
+
+    @property
+    def committed_sats(self) -> int:
+        """What was paid, or may have been."""
+        return self.paid_sats + sum(payment.invoice.amount_sats for payment in self.under_way)
+
+
+class Store(Protocol):
+    """Keeps the state."""
+
+    def read(self) -> State:
+        """What there is. Raises `SessionFileError`."""
+        ...
+
+    def change(self, change: Callable[[State], State]) -> State:
+        """Replaces it, for good when this returns. Raises `SessionFileError`, and what `change` does."""
+        ...
+
+    def try_lock(self) -> bool:
+        """Takes the right to pay, unless another process has it."""
+        ...
+
+    def unlock(self) -> None:
+        """Gives it back."""
+        ...
+
+
+class MemoryStore:
+    """For this process alone."""
+
+    def __init__(self, server: str) -> None:
+        self._state = State(server=server)
+        self._lock = threading.Lock()
+
+    def read(self) -> State:
+        """What there is."""
+        return self._state
+
+    def change(self, change: Callable[[State], State]) -> State:
+        """Replaces it."""
+        with self._lock:
+            self._state = change(self._state)
+            return self._state
+
+    def try_lock(self) -> bool:
+        """No other process has it."""
+        return True
+
+    def unlock(self) -> None:
+        """Nothing is to be given back."""
+
+
+class FileStore:
+    """In a file."""
+
+    def __init__(self, path: str | os.PathLike[str], server: str) -> None:
+        self.path: Final = Path(path).expanduser()
+        self._server = server
+        self._lock = threading.Lock()
+        self._paying: int | None = None
+
+    def read(self) -> State:
+        """What is in the file; nothing, if there is none. Raises `SessionFileError`."""
+        try:
+            text = self.path.read_bytes()
+        except FileNotFoundError:
+            return State(server=self._server)
+        except OSError as error:
+            raise SessionFileError(f"{self.path} can't be read: {error.strerror}.") from None
+        try:
+            state = msgspec.json.decode(text, type=State)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise SessionFileError(f"{self.path} is no session file of this version: name another one.") from None
+        if state.version != _VERSION:
+            raise SessionFileError(f"{self.path} was written by another version of Satmeter: name another one.")
+        if state.server != self._server:
+            # Its macaroon is money of that server's client, and must not be sent anywhere else.
+            raise SessionFileError(f"{self.path} belongs to {state.server}: name another file for {self._server}.")
+        return state
+
+    def change(self, change: Callable[[State], State]) -> State:
+        """Replaces the file. Raises `SessionFileError`, and what `change` does."""
+        with self._lock, self._locked("lock"):
+            state = change(self.read())
+            try:
+                self._write(state)
+            except OSError as error:
+                raise SessionFileError(f"{self.path} can't be written: {error.strerror}.") from None
+            return state
+
+    def try_lock(self) -> bool:
+        """Takes the right to pay, unless another process has it. Raises `SessionFileError`."""
+        import fcntl
+
+        lock = self._open_lock("paying")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return False
+        self._paying = lock
+        return True
+
+    def unlock(self) -> None:
+        """Gives it back."""
+        if self._paying is not None:
+            os.close(self._paying)
+            self._paying = None
+
+    def _write(self, state: State) -> None:
+        # A temporary file is made with 0600, and renaming keeps that.
+        handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(self.path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    @contextlib.contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        import fcntl
+
+        lock = self._open_lock(name)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def _open_lock(self, name: str) -> int:
+        # A file of its own: the session file itself is replaced, and a lock on it would be on the former one.
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return os.open(f"{self.path}.{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise SessionFileError(f"{self.path} can't be locked: {error.strerror}.") from None
+
+
+def replaced(state: State, **changes: Any) -> State:
+    """The state with these changes."""
+    return msgspec.structs.replace(state, **changes)

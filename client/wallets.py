@@ -1,0 +1,307 @@
+"""Wallets: what pays invoices, and makes those that money comes back to.
+
+Whatever goes wrong between an order and its answer leaves the payment unknown, never failed: the wallet is asked what
+became of it, and nothing else is paid before that is known.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, Protocol, TextIO, TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from .errors import SatmeterError, WalletError
+from .flow import Flow, Invoke, Lost, Reply, Request, Retries, Send, deliver
+from .models import Invoice
+from .wire import USER_AGENT, Server
+
+T = TypeVar("T")
+
+_LOOKS: Final = Retries(attempts_max=3, total_s=10)
+_PATH: Final = "/api/v1/payments"
+
+
+class Outcome(Enum):
+    """What is known of a payment.
+
+    UNKNOWN: it may have been made, or may yet be. ABSENT: the wallet has never heard of it, so far. SHOWN: a person has
+    the invoice now, and pays it or not.
+    """
+
+    PAID = "paid"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    ABSENT = "absent"
+    SHOWN = "shown"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """An outcome, and why."""
+
+    outcome: Outcome
+    reason: str = ""
+
+
+_STATES: Final = {"success": Outcome.PAID, "failed": Outcome.FAILED, "pending": Outcome.UNKNOWN}
+PAID: Final = Report(Outcome.PAID)
+UNKNOWN: Final = Report(Outcome.UNKNOWN)
+
+
+class Wallet(Protocol):
+    """What the client needs of a wallet. `by_hand`: a person pays, and sees it."""
+
+    by_hand: bool
+
+    def pay(self, server: Server, invoice: Invoice) -> Flow[Report]:
+        """Pays it, at most once. What it raises counts as UNKNOWN."""
+        ...
+
+    def look_up(self, invoice: Invoice) -> Flow[Report]:
+        """What has become of it. What it raises counts as UNKNOWN."""
+        ...
+
+    def receive(self, server: Server, amount_sats: int, memo: str) -> Flow[str]:
+        """A BOLT11 invoice of the wallet's, to be paid back to. Raises `WalletError` if it makes none."""
+        ...
+
+
+class StubWallet:
+    """Pays at the stub node of a development server. No money moves."""
+
+    by_hand = False
+
+    def pay(self, server: Server, invoice: Invoice) -> Flow[Report]:
+        """Marks the invoice paid."""
+        request = server.request("POST", f"/dev/stub/pay/{quote(invoice.payment_hash)}")
+        reply = yield from deliver(request, server.retries)
+        if reply.status == 200:
+            return PAID
+        if reply.status == 404:
+            return Report(Outcome.FAILED, "this server has a real Lightning node; it takes a real wallet")
+        return Report(Outcome.UNKNOWN, f"the stub node answered {reply.status}")
+
+    def look_up(self, invoice: Invoice) -> Flow[Report]:
+        """The server itself knows."""
+        yield from ()
+        return UNKNOWN
+
+    def receive(self, server: Server, amount_sats: int, memo: str) -> Flow[str]:
+        """An invoice of the stub node."""
+        made = yield from server.call(Invoice, "POST", "/dev/stub/invoice", body={"amountSats": amount_sats})
+        return made.payment_request
+
+
+class CallbackWallet:
+    """A wallet of your own, by functions; those of an `AsyncSatmeter` may be coroutine functions.
+
+    `pay(invoice)` pays `invoice.payment_request` and returns when it is paid; False says that it certainly was not and
+    will not be. An exception leaves it open: then `look_up(invoice)` is asked, which says True (paid), False (certainly
+    not) or None (not known). `receive(amount_sats, memo)` makes an invoice for what comes back.
+    """
+
+    by_hand = False
+
+    def __init__(
+        self,
+        pay: Callable[[Invoice], bool | Awaitable[bool | None] | None],
+        *,
+        look_up: Callable[[Invoice], bool | Awaitable[bool | None] | None] | None = None,
+        receive: Callable[[int, str], str | Awaitable[str]] | None = None,
+    ) -> None:
+        self._pay = pay
+        self._look_up = look_up
+        self._receive = receive
+
+    def pay(self, server: Server, invoice: Invoice) -> Flow[Report]:
+        """Calls the function."""
+        paid = yield Invoke(self._pay, (invoice,))
+        return Report(Outcome.FAILED, "the wallet says so") if paid is False else PAID
+
+    def look_up(self, invoice: Invoice) -> Flow[Report]:
+        """Calls the function, if there is one."""
+        if self._look_up is None:
+            return UNKNOWN
+        paid = yield Invoke(self._look_up, (invoice,))
+        if paid is None:
+            return UNKNOWN
+        return PAID if paid else Report(Outcome.FAILED, "the wallet says so")
+
+    def receive(self, server: Server, amount_sats: int, memo: str) -> Flow[str]:
+        """Calls the function. Raises `WalletError` without one."""
+        if self._receive is None:
+            raise WalletError("The wallet makes no invoices: give it a `receive` function.")
+        return str((yield Invoke(self._receive, (amount_sats, memo))))
+
+
+class TerminalWallet:
+    """Shows the invoice and its QR code in the terminal, and waits until it is paid with a wallet of yours.
+
+    It writes to standard error unless `out` says otherwise.
+    """
+
+    by_hand = True
+
+    def __init__(self, out: TextIO | None = None, read_line: Callable[[], str] | None = None) -> None:
+        self._out = out
+        self._read_line = read_line
+
+    def pay(self, server: Server, invoice: Invoice) -> Flow[Report]:
+        """Shows it."""
+        yield Invoke(self._show, (invoice,))
+        return Report(Outcome.SHOWN)
+
+    def look_up(self, invoice: Invoice) -> Flow[Report]:
+        """Only the server knows."""
+        yield from ()
+        return UNKNOWN
+
+    def receive(self, server: Server, amount_sats: int, memo: str) -> Flow[str]:
+        """Asks for one. Raises `WalletError` when nobody is there to give it."""
+        return str((yield Invoke(self._ask, (amount_sats,))))
+
+    def _show(self, invoice: Invoice) -> None:
+        import segno
+
+        out = self._out or sys.stderr
+        out.write(f"\nPlease pay {invoice.amount_sats} sats until {invoice.expires_at:%H:%M:%S} UTC:\n\n")
+        # Upper case makes the code smaller: QR codes have an alphabet for it.
+        code = segno.make(f"lightning:{invoice.payment_request}".upper(), error="l", micro=False)
+        code.terminal(out=out, compact=True)
+        out.write(f"\n{invoice.payment_request}\n\nWaiting for the payment (Ctrl-C ends it) ...\n")
+        out.flush()
+
+    def _ask(self, amount_sats: int) -> str:
+        if self._read_line is None and not sys.stdin.isatty():
+            raise WalletError("There is no terminal to ask for an invoice at.")
+        out = self._out or sys.stderr
+        out.write(f"Please give an invoice of your wallet over {amount_sats} sats: ")
+        out.flush()
+        text = (self._read_line or sys.stdin.readline)().strip()
+        if not text:
+            raise WalletError("No invoice was given.")
+        return text
+
+
+class _Row(msgspec.Struct, frozen=True):
+    payment_hash: str
+    amount: int
+    status: str
+    bolt11: str = ""
+
+
+class _Page(msgspec.Struct, frozen=True):
+    data: list[_Row]
+    total: int
+
+
+class _Refused(msgspec.Struct, frozen=True):
+    detail: Any = None
+    status: str = ""
+
+
+class LnbitsWallet:
+    """A wallet at LNbits, with its admin key, which spends. What it pays is real money if LNbits has a real node."""
+
+    by_hand = False
+
+    def __init__(self, url: str, admin_key: str) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError(f"not the address of an LNbits: {url!r}")
+        if not admin_key or not admin_key.isascii() or not admin_key.isprintable():
+            raise ValueError("that is no key of an LNbits wallet")
+        self._url = url.rstrip("/")
+        self._admin_key = admin_key
+
+    def __repr__(self) -> str:
+        return f"LnbitsWallet({self._url!r})"
+
+    def pay(self, server: Server, invoice: Invoice) -> Flow[Report]:
+        """Orders the payment once, and asks what became of it wherever LNbits's own word is missing."""
+        try:
+            rows = yield from self._rows(invoice)
+        except SatmeterError as error:
+            # Nothing was ordered, and what was ordered before has been cleared up before this.
+            return Report(Outcome.FAILED, str(error))
+        if rows:
+            return _report(rows)
+        order = {"out": True, "bolt11": invoice.payment_request}
+        outcome = yield Send(self._request("POST", _PATH, order))
+        if isinstance(outcome, Lost):
+            if not outcome.sent:
+                return Report(Outcome.FAILED, f"LNbits can't be reached: {outcome.reason}")
+            return (yield from self._known(invoice))
+        row = _read(outcome, _Row) if outcome.status == 201 else None
+        if row is not None and row.payment_hash == invoice.payment_hash and row.status == "success":
+            return PAID
+        refused = _read(outcome, _Refused) or _Refused()
+        reason = f"LNbits answered {outcome.status}: {refused.detail}"
+        # The key or the order was refused before the invoice was looked at, or LNbits itself says that it failed.
+        if outcome.status in (401, 403, 422) or (outcome.status == 520 and refused.status == "failed"):
+            return Report(Outcome.FAILED, reason)
+        return (yield from self._known(invoice))
+
+    def look_up(self, invoice: Invoice) -> Flow[Report]:
+        """What LNbits lists of payments to this invoice. Raises `SatmeterError`."""
+        rows = yield from self._rows(invoice)
+        return _report(rows) if rows else Report(Outcome.ABSENT, "LNbits knows of no such payment")
+
+    def receive(self, server: Server, amount_sats: int, memo: str) -> Flow[str]:
+        """A new invoice. Raises `WalletError`."""
+        order = {"out": False, "unit": "sat", "amount": amount_sats, "memo": memo}
+        # Sent again after a loss it makes another invoice, which does no harm: unpaid ones lapse.
+        reply = yield from deliver(self._request("POST", _PATH, order), _LOOKS)
+        row = _read(reply, _Row) if reply.status == 201 else None
+        if row is None or not row.bolt11:
+            raise WalletError(f"The LNbits wallet makes no invoice: it answered {reply.status}.")
+        return row.bolt11
+
+    def _rows(self, invoice: Invoice) -> Flow[list[_Row]]:
+        """Outgoing payments to this invoice; LNbits asks its node about pending ones first. Raises `WalletError`."""
+        # A single payment's own path shows an incoming one too, where both wallets are at one LNbits.
+        query = {"payment_hash[eq]": invoice.payment_hash, "amount[lt]": "0", "recheck_pending": "true", "limit": "10"}
+        reply = yield from deliver(self._request("GET", f"{_PATH}/paginated?{urlencode(query)}"), _LOOKS)
+        if reply.status in (401, 403, 404):
+            raise WalletError(f"LNbits answered {reply.status}: is that its address, and the wallet's admin key?")
+        page = _read(reply, _Page) if reply.status == 200 else None
+        # Filters that it does not know LNbits passes over.
+        if page is None or any(row.payment_hash != invoice.payment_hash or row.amount >= 0 for row in page.data):
+            raise WalletError(f"LNbits answered {reply.status}, and nothing that can be understood.")
+        if page.total and not page.data:
+            raise WalletError("LNbits gave an empty list of payments that there are.")
+        return page.data
+
+    def _known(self, invoice: Invoice) -> Flow[Report]:
+        try:
+            report = yield from self.look_up(invoice)
+        except SatmeterError as error:
+            return Report(Outcome.UNKNOWN, str(error))
+        # It was ordered a moment ago: that the list does not have it yet says nothing.
+        return UNKNOWN if report.outcome is Outcome.ABSENT else report
+
+    def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Request:
+        headers = {"X-Api-Key": self._admin_key, "User-Agent": USER_AGENT, "Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        return Request(method, f"{self._url}{path}", headers, None if body is None else msgspec.json.encode(body))
+
+
+def _report(rows: list[_Row]) -> Report:
+    """Of several payments to one invoice, which there should never be, what is worst for us counts."""
+    outcomes = {_STATES.get(row.status, Outcome.UNKNOWN) for row in rows}
+    for outcome in (Outcome.PAID, Outcome.UNKNOWN):
+        if outcome in outcomes:
+            return Report(outcome)
+    return Report(Outcome.FAILED, "LNbits could not pay it")
+
+
+def _read(reply: Reply, kind: type[T]) -> T | None:
+    try:
+        return msgspec.json.decode(reply.body, type=kind, strict=False)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
