@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from .domain.behaviour import Behaviour, Command, Decision, Done, Event, Failed, Mark, Once, Reply
-from .domain.errors import Refusal, idempotency_conflict
+from .domain.errors import Refusal, idempotency_conflict, unconfirmed
 from .inbox import Caller
 from .messages import REPLIES
 from .ports import Append, Kept, Stored
@@ -173,13 +173,20 @@ class Activation:
                 self.mailbox.remove(envelope)
 
     def refuse_impatient(self, refusal: Refusal, patience_s: float, now_s: float) -> None:
-        """Tells callers that have waited long enough; what the host itself has to say to the actor stays."""
-        late = [e for e in self.mailbox if e.caller is not None and now_s - e.arrived_s > patience_s]
-        for envelope in late:
-            self.mailbox.remove(envelope)
-            envelope.refused = True
+        """Tells callers that have waited long enough; what the host itself has to say to the actor stays.
+
+        While an outcome can't be written, so are those told who wait for it. Which these are is only known when it is
+        decided upon; but of the others none could be answered, either.
+        """
+        for envelope in [e for e in self.mailbox if now_s - e.arrived_s > patience_s]:
             if envelope.caller is not None:
+                self.mailbox.remove(envelope)
+                envelope.refused = True
                 envelope.caller.answer(refusal)
+            elif isinstance(envelope.command, Done | Failed):
+                for caller in [caller for callers in self.waiting.values() for caller in callers]:
+                    caller.answer(unconfirmed())
+                self.waiting.clear()
 
     # Who waits
 

@@ -29,7 +29,8 @@ _STORE_BACKOFF_FIRST_S: Final = 0.05
 _STORE_BACKOFF_MAX_S: Final = 1.0
 # An event stands for at least one entry of the history, but for a few that stand for none.
 _HISTORY_SLACK: Final = 100
-_STORE_PATIENCE_S: Final = 5.0  # after which a caller is told that the store doesn't answer
+# After which a caller is told that the store doesn't answer. That shows in steps of its time-out (2 s), or two of them.
+_STORE_PATIENCE_S: Final = 3.0
 _SWEEP_S: Final = 5.0
 _log = structlog.get_logger(__name__)
 

@@ -87,6 +87,26 @@ def in_doubt() -> Refusal:
     )
 
 
+def unconfirmed() -> Refusal:
+    """It was done, but the store does not answer to have it written: it will be, and charged for, once it does."""
+    return Refusal(
+        Code.UNAVAILABLE,
+        "The store can't be reached just now, and what was done may be charged yet: send the same again with its "
+        "Idempotency-Key, or look before you ask anew.",
+        retry_after_s=_RETRY_AFTER_S,
+    )
+
+
+def cut_off() -> Refusal:
+    """The server ends with the request under way: what it asked for may have been done, and charged for."""
+    return Refusal(
+        Code.UNAVAILABLE,
+        "The server ends before this was answered, and it is not known what was done: send the same again with its "
+        "Idempotency-Key, or look before you ask anew.",
+        retry_after_s=_RETRY_AFTER_S,
+    )
+
+
 def behind() -> Refusal:
     """There is more to do than can be done just now, and waiting for it would only make it more."""
     text = "The server has more to do than it can just now; nothing was charged. Try again in 1 s."

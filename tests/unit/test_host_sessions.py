@@ -161,6 +161,28 @@ async def test_who_was_told_that_nothing_was_charged_is_charged_nothing(
     assert world.model.evaluated == []
 
 
+async def test_who_waits_for_what_can_t_be_written_is_told_so_and_finds_it_under_the_same_key(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("satmeter.actors.host._STORE_PATIENCE_S", 0.0)
+    async with world.serving() as (_, router):
+        await opened(router)
+        world.model.gate.close()
+        asking = asyncio.create_task(answered(router, ask(key="k")))
+        await world.model.gate.wait_for_arrival()
+        world.journal.lose_before_writing = 1
+        world.model.gate.open()
+        with pytest.raises(RefusedError) as refused:
+            await asking
+        assert refused.value.refusal.code is Code.UNAVAILABLE and refused.value.refusal.retry_after_s
+        assert "nothing was charged" not in refused.value.refusal.message
+        answer = await answered(router, ask(2, key="k"))
+        assert (await show(router)).spent_msat == answer.cost.debit_msat
+        kinds = [entry.kind for entry in await ledger(router)]
+        assert kinds == [EntryKind.DEPOSIT, EntryKind.HOLD, EntryKind.DEBIT, EntryKind.RELEASE]
+    assert len(world.model.completed) == 1
+
+
 async def test_a_stream_gives_text_as_it_comes_and_joiners_get_all_of_it(world: World) -> None:
     async with world.serving() as (_, router):
         await opened(router)
