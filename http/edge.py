@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import traceback
@@ -14,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..actors.domain.errors import RefusedError
+from ..actors.domain.errors import RefusedError, cut_off
 from ..actors.ports import TransientError
 from . import errors, ids
 from .metrics import Metrics
@@ -66,6 +67,11 @@ class Edge:
                 await self._app(scope, receive, reply)
             except ClientDisconnect:
                 pass
+            except asyncio.CancelledError:
+                # The server ends before it had an answer. Left to uvicorn, that would be a 500 in no form of ours.
+                if status:
+                    raise
+                await _answer(RefusedError(cut_off()), scope)(scope, receive, reply)
             except Exception as error:
                 self._note(error, scope)
                 # Once an answer has begun, there is no other; the server then cuts the connection, which says enough.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -68,6 +69,10 @@ class BreaksOff(Response):
         raise KeyError("a-text-of-an-exception")
 
 
+async def cut_off(request: Request) -> Response:
+    raise asyncio.CancelledError
+
+
 async def breaks_off(request: Request) -> Response:
     return BreaksOff()
 
@@ -115,3 +120,10 @@ async def test_a_client_that_is_gone_gets_no_answer_and_is_no_error() -> None:
     sent, logs = await ask(gone)
     assert sent == []
     assert [(line["log_level"], line["status"]) for line in logs] == [("info", 499)]
+
+
+async def test_who_still_waits_when_the_server_ends_is_told_to_ask_again() -> None:
+    """uvicorn cancels what takes longer than its grace, and would answer 500 by itself."""
+    sent, _ = await ask(cut_off)
+    assert sent[0]["status"] == 503 and (b"retry-after", b"2") in sent[0]["headers"]
+    assert b"Idempotency-Key" in sent[1]["body"]
