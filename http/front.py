@@ -53,10 +53,10 @@ class Front:
     """The services of a front process.
 
     `checks` are the parts that readiness asks, by the name that a 503 shows; each raises when its part can't be
-    reached. `id_key` is the secret that ids made from idempotency keys and client digests derive from; `macaroon_key`
-    signs and verifies the credentials of sessions; the key that signs receipts derives from `receipt_key`, the secrets
-    of webhooks from `webhook_key`. Whoever ends the process sets `ending` first: event streams, which would otherwise
-    go on for hours, then end at once.
+    reached. `store_trouble` tells why the store can't be, where that is known. `id_key` is the secret that ids made
+    from idempotency keys and client digests derive from; `macaroon_key` signs and verifies the credentials of sessions;
+    the key that signs receipts derives from `receipt_key`, the secrets of webhooks from `webhook_key`. Whoever ends the
+    process sets `ending` first: event streams, which would otherwise go on for hours, then end at once.
     """
 
     settings: Settings
@@ -70,5 +70,6 @@ class Front:
     macaroon_key: bytes
     receipt_key: bytes
     webhook_key: bytes
+    store_trouble: Callable[[], str | None] = lambda: None
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     now_ms: Callable[[], int] = _system_now_ms

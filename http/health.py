@@ -26,6 +26,7 @@ class Health:
 
     def __init__(self, front: Front, check_s: float = _CHECK_S) -> None:
         self._checks = front.checks
+        self._store_trouble = front.store_trouble
         self._check_s = check_s
         self._asking: asyncio.Task[list[str]] | None = None
         self._asked_s = 0.0
@@ -39,7 +40,9 @@ class Health:
         unreachable = await self._unreachable()
         if unreachable:
             names = " and ".join(_NAMES.get(name, name) for name in unreachable)
-            message = f"{names[0].upper()}{names[1:]} can't be reached just now."
+            trouble = self._store_trouble() if "store" in unreachable else None
+            reason = f": {trouble}" if trouble else ""
+            message = f"{names[0].upper()}{names[1:]} can't be reached just now{reason}."
             details = {"unreachable": unreachable}
             raise RefusedError(Refusal(Code.UNAVAILABLE, message, details, retry_after_s=_RETRY_AFTER_S))
         return views.json_response(schemas.Ready(status="ready", checks=dict.fromkeys(self._checks, "ok")))

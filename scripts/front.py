@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Generator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
@@ -28,6 +29,7 @@ from ..config.root_key import derive_key
 from ..config.settings import Settings
 from ..http.app import create_app
 from ..http.front import Front
+from .store_room import lacks_room
 
 # Requests under way get so long to end; streams are told to end at once.
 _GRACE_S: Final = 5
@@ -35,13 +37,17 @@ _GRACE_S: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What the supervisor tells a front: its settings, where the actors are, and the socket to listen on."""
+    """What the supervisor tells a front: its settings, where the actors are, and the socket to listen on.
+
+    `store_dir`: where the files of the embedded store lie, None with a store of the operator's own.
+    """
 
     settings: Settings
     cluster_address: str
     namespace: str
     node_ip: str | None
     socket_fd: int
+    store_dir: Path | None
 
 
 class _Server(uvicorn.Server):
@@ -68,7 +74,7 @@ async def _serve(orders: Orders) -> None:
 
 
 async def _serve_http(orders: Orders) -> None:
-    front, close = build_front(orders.settings)
+    front, close = build_front(orders.settings, orders.store_dir)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -91,11 +97,15 @@ async def _serve_http(orders: Orders) -> None:
     await server.serve(sockets=[socket.socket(fileno=orders.socket_fd)])
 
 
-def build_front(settings: Settings) -> tuple[Front, Any]:
+def build_front(settings: Settings, store_dir: Path | None = None) -> tuple[Front, Any]:
     """The front's services over Ray, and what closes them."""
     parts = build_parts(settings)
     router = cluster.connect_router(parts.journal.owners)
     prices = PriceCache(cluster.ask_price, settings.btc_price_usd_fallback, lambda: time.time_ns() // 1_000_000)
+
+    def store_trouble() -> str | None:
+        return "the disk that it writes to is full" if store_dir is not None and lacks_room(store_dir) else None
+
     front = Front(
         settings=settings,
         router=router,
@@ -104,6 +114,7 @@ def build_front(settings: Settings) -> tuple[Front, Any]:
         limits=parts.limits,
         stub_node=parts.stub_node,
         checks={"store": parts.journal.check, "actors": router.check, "lightning": parts.lightning.check},
+        store_trouble=store_trouble,
         id_key=derive_key(settings, "ids"),
         macaroon_key=derive_key(settings, "macaroons"),
         receipt_key=derive_key(settings, "receipts"),

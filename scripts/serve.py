@@ -183,8 +183,9 @@ class Supervisor:
     async def _start_fronts(self) -> None:
         for index in range(self._settings.workers):
             listener = self._listeners[index % len(self._listeners)]
+            store_dir = self._store.directory if self._store else None
             orders = Orders(
-                self._settings, self._address, self._namespace, self._settings.ray_node_ip, listener.fileno()
+                self._settings, self._address, self._namespace, self._settings.ray_node_ip, listener.fileno(), store_dir
             )
             front = FrontProcess(orders)
             self._fronts.append(front)
@@ -258,6 +259,6 @@ def run(settings: Settings) -> int:
     configure_logging(settings.log_level)
     try:
         return asyncio.run(Supervisor(with_root_key(settings), console).run())
-    except (StartError, StoreError, KeyMismatchError, NewerStoreError, TransientError, ValueError) as error:
+    except (StartError, StoreError, KeyMismatchError, NewerStoreError, TransientError, OSError, ValueError) as error:
         console.print(f"[bold red]satmeter can't start:[/] {error}", highlight=False, soft_wrap=True)
         return 1

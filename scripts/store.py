@@ -27,6 +27,7 @@ from redis.exceptions import BusyLoadingError, RedisError
 
 from .store_binary import StoreError, find_binary
 from .store_lock import DataDirLock, end_orphan, process_mark
+from .store_room import lacks_room, until_room
 
 __all__ = ["EmbeddedStore", "StoreError"]
 
@@ -66,6 +67,11 @@ class EmbeddedStore:
         self._program = Path()
 
     @property
+    def directory(self) -> Path:
+        """Where its files lie."""
+        return self._dir
+
+    @property
     def pid(self) -> int | None:
         """The store's process id, None while none runs."""
         return self._process.pid if self._process and self._process.returncode is None else None
@@ -73,13 +79,15 @@ class EmbeddedStore:
     async def start(self) -> str:
         """Starts the store and returns its URL once it answers; the URL stays the same over restarts.
 
-        Raises `StoreError` when the directory is in use, no program is found, or it does not come up.
+        Raises `StoreError` when the directory is in use, the disk is full, no program is found, or it does not come up.
         """
         self._stopping = False
         self._program = find_binary()
         # Keys and journals are in there: nobody else on the machine needs to read them.
         self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._dir.mkdir(mode=0o700, exist_ok=True)
+        if lacks_room(self._dir):
+            raise StoreError(f"The disk is full: make room for {self._data_dir}, or move it to another disk.")
         self._lock.acquire()
         try:
             await asyncio.to_thread(end_orphan, self._pid_file, process_mark(self._dir))
@@ -93,7 +101,10 @@ class EmbeddedStore:
         return url
 
     async def watch(self) -> None:
-        """Starts the store anew whenever it died, until `stop` or cancellation. Never gives up, never raises."""
+        """Starts the store anew whenever it died, until `stop` or cancellation. Never gives up, never raises.
+
+        While the disk is full it waits.
+        """
         backoff_s = _BACKOFF_MIN_S
         while not self._stopping:
             if self._process is not None:
@@ -106,6 +117,7 @@ class EmbeddedStore:
                     backoff_s = _BACKOFF_MIN_S
             await asyncio.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, _BACKOFF_MAX_S)
+            await until_room(self._dir, lambda: self._stopping)
             await self._relaunch()
 
     async def stop(self) -> None:

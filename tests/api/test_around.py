@@ -149,6 +149,16 @@ async def test_readiness_names_the_parts_that_can_t_be_reached(api: Api) -> None
     assert "10.1.2.3" not in answer.text
 
 
+async def test_readiness_says_what_ails_the_store_where_that_is_known(api: Api) -> None:
+    ailing = replace(api.front, store_trouble=lambda: "the disk that it writes to is full")
+    for checks, expected in (
+        ({"store": _down}, "The store can't be reached just now: the disk that it writes to is full."),
+        ({"lightning": _down}, "The Lightning node can't be reached just now."),
+    ):
+        async with client_of(create_app(replace(ailing, checks={**api.front.checks, **checks}))) as http:
+            assert (await http.get("/readyz")).json()["error"] == expected
+
+
 async def test_many_who_ask_for_readiness_at_once_ask_each_part_once(api: Api) -> None:
     asked, go_on = [], asyncio.Event()
 
