@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+import structlog
+
 from .inbox import Caller
 from .messages import Call, NotOwner
 from .ports import Journal
@@ -15,6 +17,7 @@ from .ports import Journal
 # What comes in for a partition that stays busy waits that long at most: less than callers do (see the router).
 _PARKED_S: Final = 2.0
 _LOOK_EVERY_S: Final = 0.02
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -109,10 +112,12 @@ class Partitions:
         """Lets go of what others have taken over meanwhile. Raises `TransientError`."""
         held = dict(self._epochs)
         stored = await self._journal.epochs(list(held))
-        for partition, epoch in held.items():
-            # What this host claimed anew while it asked is its own all the same.
-            if self._epochs.get(partition) == epoch != stored.get(partition):
-                self.lose(partition)
+        # What this host claimed anew while it asked is its own all the same.
+        lost = [p for p, epoch in held.items() if self._epochs.get(p) == epoch != stored.get(p)]
+        for partition in lost:
+            self.lose(partition)
+        if lost:
+            _log.warning("others have taken partitions over", host=self._host_id, count=len(lost))
 
     def cancel(self) -> None:
         """Gives nothing more away."""

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,9 +50,11 @@ def wait_until(condition: Any, timeout_s: float, what: str) -> None:
 
 
 class Served:
-    """A running server."""
+    """A running server. `within`: the words before its command, of a program that runs it in its own place."""
 
-    def __init__(self, data_dir: Path, environment: Mapping[str, str], port: int | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, environment: Mapping[str, str], port: int | None = None, within: Sequence[str] = ()
+    ) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.data_dir = data_dir
@@ -62,7 +64,7 @@ class Served:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         command = str(Path(sys.executable).with_name("satmeter"))
         self.process = subprocess.Popen(
-            [command, "serve", "--port", str(self.port), "--data-dir", str(data_dir)],
+            [*within, command, "serve", "--port", str(self.port), "--data-dir", str(data_dir)],
             env={**clean, **ENVIRONMENT, **environment},
             stderr=self._log,
             start_new_session=True,
@@ -107,6 +109,15 @@ class Served:
             os.kill(pid, signal.SIGKILL)
         return victims
 
+    @contextmanager
+    def paused(self, pid: int) -> Iterator[None]:
+        """One of its processes stands still while the block runs."""
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
     def stop(self, signum: int = signal.SIGTERM, timeout_s: float = 30.0) -> float:
         """Ends it; returns how long that took."""
         self.descendants()
@@ -129,9 +140,9 @@ class Served:
 
 
 @contextmanager
-def served(data_dir: Path, port: int | None = None, **environment: str) -> Iterator[Served]:
+def served(data_dir: Path, port: int | None = None, within: Sequence[str] = (), **environment: str) -> Iterator[Served]:
     """A server that is ready, and is ended at the end."""
-    server = Served(data_dir, environment, port)
+    server = Served(data_dir, environment, port, within)
     try:
         server.wait_until_ready()
         yield server

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
+
 from tests.served import Served, wait_until
 
 
@@ -17,6 +19,20 @@ def create(server: Served, request: str = "Name three uses of a sextant.", key: 
 def pay(server: Served, invoice: dict[str, Any]) -> None:
     answer = server.client.post(f"/dev/stub/pay/{invoice['paymentHash']}")
     assert answer.json() == {"paid": True}
+
+
+def pay_until_taken(server: Served, invoice: dict[str, Any]) -> None:
+    """Pays, and asks again while the server can't take it."""
+
+    def taken() -> bool:
+        try:
+            answer = server.client.post(f"/dev/stub/pay/{invoice['paymentHash']}")
+        except (httpx.NetworkError, httpx.RemoteProtocolError):
+            return False
+        assert answer.status_code in (200, 503), answer.text
+        return answer.status_code == 200
+
+    wait_until(taken, 15, "the payment was not taken")
 
 
 def job(server: Served, job_id: str) -> dict[str, Any]:

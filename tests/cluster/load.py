@@ -14,21 +14,25 @@ from tests.cluster.sessions import Client, check_ledger, session
 from tests.served import Served, wait_until
 
 _ANSWERED_WITHIN_S = 60.0
+_PATIENCE_S = 20.0
 _PAUSE_S = 0.05
 
 
 class Load:
     """Threads, each with a session of its own, that ask one of the servers after the other.
 
-    A connection that breaks and a 503 are tried again at the next server. Anything else than an answer is a `failure`.
-    `at`: the numbers of the servers that clients know of. `longest_s`: how long the slowest answer took, with all
-    attempts.
+    A connection that breaks and a 503 are tried again at the next server. Anything else than an answer is a `failure`,
+    and so is a 503 that doesn't say when to come again, or no answer at all. `at`: the numbers of the servers that
+    clients know of. `refused`: how many 503 there were. `longest_s`: how long the slowest answer took, with all
+    attempts; `slowest_attempt_s`: how long one attempt took, whatever came of it.
     """
 
     def __init__(self, servers: Mapping[int, Served], clients: Collection[Client]) -> None:
         self.at = set(servers)
         self.failures: list[str] = []
+        self.refused = 0
         self.longest_s = 0.0
+        self.slowest_attempt_s = 0.0
         self._urls = {number: server.url for number, server in servers.items()}
         self._clients = list(clients)
         self._spent: dict[str, dict[str, int]] = {client.session_id: {} for client in clients}
@@ -56,6 +60,24 @@ class Load:
         enough = self.answered + requests
         wait_until(lambda: self.answered >= enough or self.failures, timeout_s, "requests are not answered any more")
 
+    def back(self, timeout_s: float = 30.0) -> float:
+        """Returns once each client has been answered what it asked from now on; how long that took, in seconds."""
+        begun_s = time.monotonic()
+        # The first of the two may have been answered already, its word only not been read yet.
+        enough = {session_id: len(spent) + 2 for session_id, spent in self._spent.items()}
+
+        def all_are_answered() -> bool:
+            return bool(self.failures) or all(len(self._spent[i]) >= count for i, count in enough.items())
+
+        wait_until(all_are_answered, timeout_s, "some client is not answered any more")
+        return time.monotonic() - begun_s
+
+    def are_told(self, refusals: int = 4, timeout_s: float = 30.0) -> None:
+        """Returns once so many more requests have been refused."""
+        enough = self.refused + refusals
+        wait_until(lambda: self.refused >= enough or self.failures, timeout_s, "clients are left hanging")
+        assert self.failures == []
+
     def check(self) -> None:
         """Every request was answered, and charged once."""
         assert self.failures == []
@@ -69,7 +91,7 @@ class Load:
     def _run(self, client: Client) -> None:
         chance, number = random.Random(client.session_id), 0
         headers = {"Authorization": client.http.headers["Authorization"]}
-        with httpx.Client(headers=headers, timeout=20, trust_env=False) as http:
+        with httpx.Client(headers=headers, timeout=_PATIENCE_S, trust_env=False) as http:
             while not self._ending.is_set() and not self.failures:
                 number += 1
                 self._ask(http, client, f"request-{number}", chance)
@@ -78,20 +100,25 @@ class Load:
     def _ask(self, http: httpx.Client, client: Client, key: str, chance: random.Random) -> None:
         begun_s, last = time.monotonic(), "nothing"
         while time.monotonic() < begun_s + _ANSWERED_WITHIN_S:
-            url = self._urls[chance.choice(sorted(self.at))]
+            url, sent_s = self._urls[chance.choice(sorted(self.at))], time.monotonic()
             body = {"request": key, "maxTokens": 50}
             try:
                 answer = http.post(f"{url}{client.path}/request", json=body, headers={"Idempotency-Key": key})
+            except httpx.ReadTimeout:
+                last = f"no answer within {_PATIENCE_S:.0f} s"
+                break
             except httpx.HTTPError as error:
                 last = type(error).__name__
             else:
+                self.slowest_attempt_s = max(self.slowest_attempt_s, time.monotonic() - sent_s)
                 if answer.status_code == 200:
                     self._spent[client.session_id][key] = answer.json()["debitedMsat"]
                     self.longest_s = max(self.longest_s, time.monotonic() - begun_s)
                     return
                 last = answer.text
-                if answer.status_code != 503:
+                if answer.status_code != 503 or int(answer.headers.get("Retry-After", 0)) < 1:
                     break
+                self.refused += 1
             self._ending.wait(_PAUSE_S)
         self.failures.append(f"{key}: {last}")
 

@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 
+from tests.cluster.commands import audited, satmeter
 from tests.cluster.jobs import create, finish, pay, wait_for
 from tests.cluster.sessions import session
-from tests.served import ENVIRONMENT, served, wait_until
+from tests.served import served, wait_until
 
 pytestmark = pytest.mark.timeout(180)
-
-
-def satmeter(*words: str) -> subprocess.CompletedProcess[str]:
-    command = str(Path(sys.executable).with_name("satmeter"))
-    ours = ("SATMETER_", "LNBITS_", "ANTHROPIC_", "RAY_", "REDIS_")
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return subprocess.run(
-        [command, *words], env={**clean, **ENVIRONMENT}, capture_output=True, text=True, timeout=120, check=False
-    )
-
-
-def audited(data_dir: Path) -> dict[str, Any]:
-    """All figures of an audit that finds nothing."""
-    file = data_dir.parent / "audit.json"
-    done = satmeter("audit", "--data-dir", str(data_dir), "--json", str(file))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "The books close" in done.stdout
-    found: dict[str, Any] = msgspec.json.decode(file.read_bytes())
-    return found
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -57,31 +56,6 @@ def test_a_job_survives_sigkill_of_its_host_in_every_state(server: Served, model
     ledger = done["costLedger"]
     assert ledger["paidMsat"] == waiting["workInvoice"]["amountSats"] * 1_000
     assert 0 < ledger["chargedMsat"] <= ledger["paidMsat"]
-
-
-def test_a_killed_store_comes_back_with_everything(server: Served) -> None:
-    created = create(server)
-    server.kill("valkey")
-    pay_until_taken(server, created["evalInvoice"])
-    assert finish(server, created["jobId"])["result"]
-
-
-def pay_until_taken(server: Served, invoice: dict[str, Any]) -> None:
-    def taken() -> bool:
-        answer = server.client.post(f"/dev/stub/pay/{invoice['paymentHash']}")
-        assert answer.status_code in (200, 503), answer.text
-        return answer.status_code == 200
-
-    wait_until(taken, 15, "the payment was not taken")
-
-
-@pytest.mark.parametrize("process", ["ray::TreasuryShell", "ray::OracleShell", "satmeter.scripts.front"])
-def test_the_other_processes_may_be_killed_too(server: Served, process: str) -> None:
-    created = create(server)
-    server.kill(process)
-    server.wait_until_ready()
-    pay(server, created["evalInvoice"])
-    assert finish(server, created["jobId"])["result"]
 
 
 def test_a_restarted_server_goes_on_where_it_was(data_dir: Path) -> None:

@@ -1,6 +1,6 @@
 """Runs LNbits until its standard input ends, which it does with whoever started it. Run by the Python LNbits is in.
 
-The first line that it prints is its port.
+Its argument is the port, 0 for a free one; the first line that it prints is the port it has.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def _end_with_input() -> None:
 
 
 def main() -> None:
-    """Serves LNbits on a free port of 127.0.0.1."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    """Serves LNbits on a port of 127.0.0.1."""
+    listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
     port = listener.getsockname()[1]
     os.environ.update(HOST="127.0.0.1", PORT=str(port), LNBITS_BASEURL=f"http://127.0.0.1:{port}/")
     spec = importlib.util.find_spec("lnbits")

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import httpx
 
@@ -42,6 +42,81 @@ class Lnbits:
     url: str
     payee: Wallet
     payer: Wallet
+    process: LnbitsProcess
+
+    def new_wallet(self) -> Wallet:
+        """One more wallet, which is empty."""
+        with httpx.Client(base_url=self.url, timeout=15, trust_env=False) as client:
+            return _new_wallet(client, "another")
+
+
+class LnbitsProcess:
+    """LNbits as a process, which may be killed and started again over the same data, at the same port."""
+
+    def __init__(self, python: Path, data: Path) -> None:
+        self._python = python
+        self._data = data
+        self._environment = _environment(data)
+        self.database = data / "database.sqlite3"
+        self.port = 0
+        self._launch()
+
+    def start(self) -> None:
+        """Starts it again, and returns once it answers."""
+        self._launch()
+        with httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=15, trust_env=False) as client:
+            self.wait_until_ready(client)
+
+    def kill(self) -> None:
+        """SIGKILL, in the middle of whatever it does."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends the process group that was started, and nothing else."""
+        process = self._process
+        for signal_number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal_number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_STOPS_WITHIN_S)
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def wait_until_ready(self, client: httpx.Client) -> None:
+        """Returns once it answers. Raises `AssertionError` with the end of its log when it doesn't."""
+        for _ in range(_READY_POLLS):
+            with contextlib.suppress(httpx.TransportError):
+                if client.get("/api/v1/health").status_code < 400:
+                    return
+            try:
+                self._process.wait(_POLL_S)
+            except subprocess.TimeoutExpired:
+                continue
+            break
+        raise AssertionError(f"LNbits did not get ready:\n{self._tail()}")
+
+    def _launch(self) -> None:
+        with (self._data / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(self._python), str(_LAUNCH), str(self.port)],
+                env=self._environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,  # a process group of its own, which can be ended as a whole
+            )
+        assert self._process.stdout is not None
+        port = self._process.stdout.readline().strip()
+        if not port:
+            self.stop()
+            raise AssertionError(f"LNbits did not start:\n{self._tail()}")
+        self.port = int(port)
+
+    def _tail(self) -> str:
+        return (self._data / "log").read_text(errors="replace")[-3_000:]
 
 
 @contextlib.contextmanager
@@ -49,31 +124,15 @@ def running_lnbits() -> Iterator[Lnbits]:
     """Starts an LNbits with an empty database, and stops it at the end. Raises `InstallError`, `AssertionError`."""
     python = installed()
     with tempfile.TemporaryDirectory(prefix="sm-lnbits-") as folder:
-        data = Path(folder)
-        with (data / "log").open("wb") as log:
-            process = _start(python, data, log)
+        process = LnbitsProcess(python, Path(folder))
         try:
-            assert process.stdout is not None
-            port = process.stdout.readline().strip()
-            assert port, f"LNbits did not start:\n{_tail(data)}"
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=15, trust_env=False) as client:
-                _wait_until_ready(client, process, data)
+            url = f"http://127.0.0.1:{process.port}"
+            with httpx.Client(base_url=url, timeout=15, trust_env=False) as client:
+                process.wait_until_ready(client)
                 payee, payer = _make_wallets(client)
-            yield Lnbits(f"http://127.0.0.1:{port}", payee, payer)
+            yield Lnbits(url, payee, payer, process)
         finally:
-            _stop(process)
-
-
-def _start(python: Path, data: Path, log: IO[bytes]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [str(python), str(_LAUNCH)],
-        env=_environment(data),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=log,
-        text=True,
-        start_new_session=True,  # a process group of its own, which can be ended as a whole
-    )
+            process.stop()
 
 
 def _environment(data: Path) -> dict[str, str]:
@@ -106,30 +165,23 @@ def _environment(data: Path) -> dict[str, str]:
     return {**kept, **own}
 
 
-def _wait_until_ready(client: httpx.Client, process: subprocess.Popen[str], data: Path) -> None:
-    for _ in range(_READY_POLLS):
-        with contextlib.suppress(httpx.TransportError):
-            if client.get("/first_install").status_code == 200:
-                return
-        try:
-            process.wait(_POLL_S)
-        except subprocess.TimeoutExpired:
-            continue
-        break
-    raise AssertionError(f"LNbits did not get ready:\n{_tail(data)}")
-
-
 def _make_wallets(client: httpx.Client) -> tuple[Wallet, Wallet]:
     """Sets LNbits up, and makes the payee's and the payer's wallets."""
     password = secrets.token_urlsafe(12)
     names = {"username": "superuser", "password": password, "password_repeat": password}
     token = _call(client, "PUT", "/api/v1/auth/first_install", names)["access_token"]
-    payee = _call(client, "POST", "/api/v1/account", {"name": "payee"})
+    payee = _new_wallet(client, "payee")
     payer = _call(client, "POST", "/api/v1/account", {"name": "payer"})
     client.cookies.clear()
     funds = {"id": payer["id"], "amount": _FUNDS_SATS}
     _call(client, "PUT", "/users/api/v1/balance", funds, {"Authorization": f"Bearer {token}"})
-    return Wallet(payee["inkey"], payee["adminkey"]), Wallet(payer["inkey"], payer["adminkey"])
+    return payee, Wallet(payer["inkey"], payer["adminkey"])
+
+
+def _new_wallet(client: httpx.Client, name: str) -> Wallet:
+    made = _call(client, "POST", "/api/v1/account", {"name": name})
+    client.cookies.clear()
+    return Wallet(made["inkey"], made["adminkey"])
 
 
 def _call(
@@ -138,19 +190,3 @@ def _call(
     response = client.request(method, path, json=body, headers=headers)
     assert response.is_success, f"LNbits answered {response.status_code} to {path}: {response.text[:500]}"
     return response.json()
-
-
-def _stop(process: subprocess.Popen[str]) -> None:
-    """Ends the process group that was started, and nothing else."""
-    for signal_number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal_number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_STOPS_WITHIN_S)
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            pipe.close()
-
-
-def _tail(data: Path) -> str:
-    return (data / "log").read_text(errors="replace")[-3_000:]
