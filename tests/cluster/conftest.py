@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.wallets import at_wallet
 from tests.lnbits.fixtures import lnbits
+from tests.lnbits.server import Lnbits, Wallet
 from tests.served import MessagesApi, Served, served
 
 __all__ = ["lnbits"]
@@ -19,16 +21,16 @@ def data_dir() -> Iterator[Path]:
         yield Path(directory) / "data"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def model() -> Iterator[MessagesApi]:
     api = MessagesApi()
     yield api
     api.close()
 
 
-@pytest.fixture(scope="module", params=["shared", "dedicated"])
+@pytest.fixture(scope="session", params=["shared", "dedicated"])
 def server(model: MessagesApi, request: pytest.FixtureRequest) -> Iterator[Served]:
-    """One server for all tests of a module, in both placements: each test leaves it in working order."""
+    """One server in each placement for all tests that need no other: each leaves it in working order."""
     with (
         tempfile.TemporaryDirectory(prefix="sm-") as directory,
         served(
@@ -37,6 +39,27 @@ def server(model: MessagesApi, request: pytest.FixtureRequest) -> Iterator[Serve
             SATMETER_PLACEMENT=request.param,
             ANTHROPIC_API_KEY="test",
             ANTHROPIC_BASE_URL=model.url,
+        ) as server,
+    ):
+        yield server
+
+
+@pytest.fixture(scope="session")
+def wallet(lnbits: Lnbits) -> Wallet:
+    """The server's wallet, in which nobody else has payments: an audit would take them for its own."""
+    return lnbits.new_wallet()
+
+
+@pytest.fixture(scope="session")
+def lnbits_server(lnbits: Lnbits, wallet: Wallet) -> Iterator[Served]:
+    with (
+        tempfile.TemporaryDirectory(prefix="sm-") as directory,
+        served(
+            Path(directory) / "data",
+            None,
+            (),
+            SATMETER_HOSTS="1",
+            **at_wallet(lnbits, wallet),
         ) as server,
     ):
         yield server

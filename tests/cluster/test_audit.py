@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
+from satmeter.scripts.store import EmbeddedStore
 from tests.cluster.commands import audited, satmeter
 from tests.cluster.jobs import create, finish, pay, wait_for
 from tests.cluster.sessions import session
@@ -43,10 +45,15 @@ def test_a_data_directory_is_moved_with_all_that_was_paid(data_dir: Path, signum
         assert audited(moved)["jobs"]["received"] > before["jobs"]["received"]
 
 
+async def make_store(data_dir: Path) -> None:
+    store = EmbeddedStore(data_dir)
+    await store.start()
+    await store.stop()
+
+
 def test_a_store_of_a_newer_version_is_neither_served_nor_audited_nor_changed(data_dir: Path) -> None:
-    with served(data_dir) as server:
-        store = next((data_dir / "store").rglob("*.incr.aof"))
-        server.stop()
+    asyncio.run(make_store(data_dir))
+    store = next((data_dir / "store").rglob("*.incr.aof"))
     entry = b"*3\r\n$3\r\nSET\r\n$15\r\nsatmeter:format\r\n$2\r\n99\r\n"
     with store.open("ab") as file:
         file.write(entry)

@@ -11,12 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.cluster.test_lnbits import lnbits_server, wallet, wallet_msat
+from tests.cluster.wallets import wallet_msat
 from tests.lnbits.fixtures import LNBITS_TIMEOUT_S
 from tests.lnbits.server import Lnbits
 from tests.served import Served
-
-__all__ = ["lnbits_server", "wallet"]
 
 pytestmark = pytest.mark.timeout(LNBITS_TIMEOUT_S)
 

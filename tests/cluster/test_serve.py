@@ -60,6 +60,8 @@ def test_a_job_survives_sigkill_of_its_host_in_every_state(server: Served, model
 
 def test_a_restarted_server_goes_on_where_it_was(data_dir: Path) -> None:
     with served(data_dir) as server:
+        says_what_is_real_and_what_to_try(server)
+        refuses_a_port_that_is_taken(data_dir.parent / "second", server.port)
         created = create(server, key="once")
         pay(server, created["evalInvoice"])
         waiting = wait_for(server, created["jobId"], "awaiting_work_payment")
@@ -69,6 +71,19 @@ def test_a_restarted_server_goes_on_where_it_was(data_dir: Path) -> None:
         assert job(server, created["jobId"]) == waiting
         assert create(server, key="once") == created
         assert finish(server, created["jobId"])["result"]
+
+
+def says_what_is_real_and_what_to_try(server: Served) -> None:
+    wait_until(lambda: "Ctrl-C" in server.log(), 10, "no banner")
+    banner = server.log()
+    assert server.url in banner and "stub" in banner and "curl -s" in banner
+
+
+def refuses_a_port_that_is_taken(data_dir: Path, port: int) -> None:
+    second = Served(data_dir, {}, port)
+    assert second.process.wait(30) == 1
+    assert "--port" in second.log()
+    second.close()
 
 
 def test_a_killed_server_leaves_no_process_and_its_successor_goes_on(data_dir: Path) -> None:
@@ -96,17 +111,3 @@ def test_a_server_over_the_store_of_one_that_was_killed_waits_for_nothing_of_it(
 def all_but_rays_agents(server: Served) -> list[str]:
     """Ray's two agents look for their lost cluster for a minute before they end; they hold nothing of ours."""
     return [name for name in server.left_over() if not re.match("ray::(Dashboard|RuntimeEnv)Agent", name)]
-
-
-def test_it_says_what_is_real_and_what_to_try(data_dir: Path) -> None:
-    with served(data_dir) as server:
-        wait_until(lambda: "Ctrl-C" in server.log(), 10, "no banner")
-        banner = server.log()
-    assert server.url in banner and "stub" in banner and "curl -s" in banner
-
-
-def test_a_port_that_is_taken_is_said_so(server: Served, data_dir: Path) -> None:
-    second = Served(data_dir, {}, server.port)
-    assert second.process.wait(30) == 1
-    assert "--port" in second.log()
-    second.close()

@@ -1,0 +1,124 @@
+"""A real LNbits that dies under the server, and the audit of everything that tests have done with it."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+
+from tests.cluster.commands import audit, audited
+from tests.cluster.sessions import Client, check_ledger
+from tests.cluster.wallets import at_wallet, opened, wallet_invoice, wallet_msat, wallet_pays
+from tests.lnbits.fixtures import LNBITS_TIMEOUT_S
+from tests.lnbits.server import Lnbits, Wallet
+from tests.served import Served, wait_until
+
+pytestmark = pytest.mark.timeout(LNBITS_TIMEOUT_S)
+_SUM = """
+SELECT SUM(ABS(amount)) FROM apipayments
+WHERE wallet_id = (SELECT id FROM wallets WHERE inkey = ?) AND status = 'success' AND amount {} 0
+"""
+_COLUMNS = "wallet_id, amount, fee, memo, bolt11, preimage, extra, status, time, created_at, updated_at"
+_INVENT = f"""
+INSERT INTO apipayments (payment_hash, checking_id, {_COLUMNS})
+SELECT ?, ?, {_COLUMNS} FROM apipayments WHERE payment_hash = ? AND amount > 0
+"""
+_REMOVE = "DELETE FROM apipayments WHERE payment_hash = ? AND amount > 0"
+_log = logging.getLogger(__name__)
+
+
+def test_a_node_that_is_killed_is_waited_for_and_no_payment_is_lost_or_made_twice(
+    lnbits: Lnbits, lnbits_server: Served
+) -> None:
+    """It dies with a deposit that nobody has seen yet, and in the middle of a refund."""
+    spending, first = opened(lnbits_server)
+    leaving, second = opened(lnbits_server)
+    paid, deposit = opened(lnbits_server)
+    for client, due in ((spending, first), (leaving, second)):
+        wallet_pays(lnbits, due)
+        wait_until(lambda client=client: client.show()["state"] == "active", 10, "the deposit did not arrive")
+    before_msat, invoice = wallet_msat(lnbits), wallet_invoice(lnbits, 900)
+    (treasury,) = lnbits_server.descendants("ray::TreasuryShell")
+    with ThreadPoolExecutor(1) as pool, lnbits_server.paused(treasury):
+        wallet_pays(lnbits, deposit)
+        closing = pool.submit(leaving.post, "close", {"paymentRequest": invoice})
+        wait_until(lambda: sent_from(lnbits, invoice) is not None, 10, "the refund is not sent")
+        lnbits.process.kill()
+        sent = sent_from(lnbits, invoice)
+        assert closing.result(30).status_code in (200, 425, 503)
+    # What needs no node goes on, what does is told to come again.
+    assert spending.ask()["result"]
+    unready = lnbits_server.client.get("/readyz")
+    assert unready.json()["unreachable"] == ["lightning"]
+    refused = [
+        lnbits_server.client.post("/sessions", json={"amountSats": 1_000}),
+        spending.post("topup", {"amountSats": 500}),
+        unready,
+    ]
+    for answer in refused:
+        assert answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0, answer.text
+    lnbits.process.start()
+    again_s = time.monotonic()
+    wait_until(lambda: lnbits_server.client.get("/readyz").status_code == 200, 30, "it stays unready")
+    wait_until(lambda: topped_up(spending), 30, "no invoices are made")
+    wait_until(lambda: paid.show()["state"] == "active", 30, "the deposit was not found")
+    _log.info("LNbits killed: all served %.1f s after it answers again", time.monotonic() - again_s)
+    assert paid.show()["depositedMsat"] == 1_000_000
+    wait_until(lambda: leaving.show()["refund"]["state"] in ("paid", "owed"), 60, "the refund stays in doubt")
+    _log.info("LNbits killed with a refund that was %s there: %s", sent, leaving.show()["refund"])
+    # Asked again, it is not paid again.
+    leaving.post("close", {"paymentRequest": invoice})
+    wait_until(lambda: leaving.show()["refund"]["state"] in ("paid", "owed"), 60, "the refund stays in doubt")
+    assert wallet_msat(lnbits) == before_msat - 1_000_000 + leaving.show()["refund"]["paidMsat"]
+    for client in (spending, leaving, paid):
+        check_ledger(client)
+        client.close()
+
+
+def topped_up(client: Client) -> bool:
+    """Whether an invoice is made."""
+    answer = client.post("topup", {"amountSats": 500})
+    assert answer.status_code in (201, 503), answer.text
+    return answer.status_code == 201
+
+
+def sent_from(lnbits: Lnbits, invoice: str) -> str | None:
+    """What the node's database says of the payment of an invoice, None while there is none."""
+    with closing(sqlite3.connect(lnbits.process.database)) as database:
+        query = "SELECT status FROM apipayments WHERE bolt11 = ? AND amount < 0"
+        found = database.execute(query, (invoice,)).fetchone()
+        return str(found[0]) if found else None
+
+
+def test_the_audit_closes_with_the_nodes_own_list_and_names_what_is_removed_or_invented(
+    lnbits: Lnbits, wallet: Wallet, lnbits_server: Served
+) -> None:
+    """After all else that ran here: deposits, requests, top-ups, refunds, jobs, a load test, a node that was killed."""
+    client, deposit = opened(lnbits_server)
+    wallet_pays(lnbits, deposit)
+    wait_until(lambda: client.show()["state"] == "active", 10, "the deposit did not arrive")
+    top_up = client.post("topup", {"amountSats": 500}).json()["topUpInvoice"]
+    wallet_pays(lnbits, top_up)
+    wait_until(lambda: client.show()["depositedMsat"] == 1_500_000, 10, "the top-up did not arrive")
+    client.ask()
+    client.close()
+    settings = at_wallet(lnbits, wallet)
+    figures = audited(lnbits_server.data_dir, **settings)
+    with closing(sqlite3.connect(lnbits.process.database)) as database:
+        received, sent = (database.execute(_SUM.format(sign), (wallet.invoice_key,)).fetchone()[0] for sign in "><")
+        assert figures["sessions"]["received"] + figures["jobs"]["received"] == figures["node"]["received"] == received
+        assert figures["sessions"]["refunded"] + figures["jobs"]["refunded"] == figures["node"]["paid_out"] == sent
+        # While the server ran, it would find what is invented now, and credit it.
+        lnbits_server.stop()
+        database.execute(_INVENT, (invented := "00" * 32, invented, deposit["paymentHash"]))
+        database.execute(_REMOVE, (top_up["paymentHash"],))
+        database.commit()
+    done, found = audit(lnbits_server.data_dir, **settings)
+    told = {difference["payment_hash"]: difference["what"] for difference in found["differences"]}
+    assert done.returncode == 1 and "First difference of" in done.stdout
+    assert told[invented] == "the node received a payment that no journal credits"
+    assert told[top_up["paymentHash"]] == "a journal credits a payment that the node does not confirm"
