@@ -42,7 +42,7 @@ _EDITS_ONLY: Final = "Only clear_tool_uses and clear_thinking are possible here"
 _EDITS: Final = ("clear_tool_uses_", "clear_thinking_")
 # Tools that the caller runs, though the provider describes them. All others are run by the provider, at a price.
 _CALLERS_TOOLS: Final = ("bash_", "text_editor_", "computer_", "memory_", "browser_toolset_")
-_SOURCES: Final = "must be sent as base64 or text here: what an address or a file holds can't be priced beforehand"
+_SOURCES: Final = "A document must be sent as base64 or text: what an address or a file holds can not be priced here"
 # Blocks that are as long as their bytes. What stands in a result of a tool is looked at, too.
 _BLOCKS: Final = frozenset(
     {
@@ -146,12 +146,14 @@ class _Found:
             self.content(block.get("content"), f"{path}.content", depth)
 
     def _image(self, block: Mapping[str, Any], path: str, _: int) -> None:
-        source = _source(block, path)
-        data = source.get("data")
-        if source.get("type") != "base64" or not isinstance(data, str):
-            raise invalid(f"{path}.source", f"An image {_SOURCES}")
+        match _source(block, path):
+            case {"type": "base64", "data": str(data)}:
+                self.image_bytes += len(data) if data.isascii() else 0
+            case {"type": "url", "url": str()}:
+                pass  # The provider fetches it, and makes it no larger than any other.
+            case _:
+                raise invalid(f"{path}.source", "An image must be sent as base64 or by its address here")
         self.images += 1
-        self.image_bytes += len(data) if data.isascii() else 0
 
     def _document(self, block: Mapping[str, Any], path: str, depth: int) -> None:
         source = _source(block, path)
@@ -163,7 +165,7 @@ class _Found:
             case "base64":
                 self.uncounted = True
             case _:
-                raise invalid(f"{path}.source", f"A document {_SOURCES}")
+                raise invalid(f"{path}.source", _SOURCES)
 
     def _addition(self, block: Mapping[str, Any], path: str, _: int) -> None:
         tool = block.get("tool")

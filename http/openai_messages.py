@@ -140,6 +140,8 @@ def _blocks(content: wire.Content, path: str) -> Iterator[Block]:
 
 
 def _image_source(url: str, path: str) -> Block:
+    if url.startswith(("https://", "http://")):
+        return {"type": "url", "url": url}
     media_type, data = _data(url, path)
     media_type = media_type.replace("image/jpg", "image/jpeg")
     if media_type not in _IMAGE_TYPES:
@@ -160,5 +162,5 @@ def _document(file: wire.FileData, path: str) -> Block:
 def _data(url: str, path: str) -> tuple[str, str]:
     found = _DATA_URL.fullmatch(url)
     if found is None:
-        raise invalid(path, "Must be a data URL in base64: what an address holds can't be priced beforehand")
+        raise invalid(path, "Must be a data URL in base64")
     return found["type"].lower(), found["data"]

@@ -162,7 +162,10 @@ def test_an_image_is_bound_by_what_an_image_may_have_and_not_by_its_bytes() -> N
     one = read(messages=said({"type": "image", "source": PNG})).prompt_tokens_max
     nested = {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "image", "source": PNG}]}
     two = read(messages=said({"type": "image", "source": PNG}, nested)).prompt_tokens_max
-    assert one is not None and two is not None
+    elsewhere = {"type": "url", "url": "https://a.test/a.png"}
+    there = read(messages=said({"type": "image", "source": elsewhere})).prompt_tokens_max
+    assert one is not None and two is not None and there is not None
+    assert 5_000 < there < 5_000 + 2_500
     assert 5_000 < one < 5_000 + 2_500
     assert 10_000 < two < 10_000 + 2_500
 
@@ -232,7 +235,7 @@ def test_a_thought_must_fit_into_what_is_left() -> None:
         ({"tools": [{"type": "what_comes_next_2027"}]}, "tools.0.type"),
         ({"tools": [{"type": ["custom"]}]}, "tools.0.type"),
         (
-            {"messages": said({"type": "image", "source": {"type": "url", "url": "https://a.test/a.png"}})},
+            {"messages": said({"type": "image", "source": {"type": "url", "data": "https://a.test/a.png"}})},
             "messages.0.content.0.source",
         ),
         (

@@ -105,6 +105,10 @@ def test_what_an_assistant_declined_with_is_what_it_said() -> None:
             {"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": "/9j/"}},
         ),
         (
+            {"type": "image_url", "image_url": {"url": "https://a.test/a.png"}},
+            {"type": "image", "source": {"type": "url", "url": "https://a.test/a.png"}},
+        ),
+        (
             {"type": "file", "file": {"file_data": "data:application/pdf;base64,JVBE", "filename": "a.pdf"}},
             {
                 "type": "document",
@@ -136,7 +140,6 @@ def test_parts_of_a_message_become_blocks(part: Json, block: Json) -> None:
         (user({"type": "input_audio", "input_audio": {}}), f"{PART}.type", "transcript"),
         (user({"type": "text"}), f"{PART}.text", "required"),
         (user(image("file:///etc/passwd")), f"{PART}.image_url.url", "data URL"),
-        (user(image("https://example.org/a.png")), f"{PART}.image_url.url", "data URL"),
         (user(image("data:image/tiff;base64,AA")), f"{PART}.image_url.url", "JPEG"),
         (user({"type": "file", "file": {"file_id": "file-1"}}), f"{PART}.file.file_id", "file_data"),
         (user({"type": "file", "file": {"file_data": "data:text/plain;base64,AA"}}), f"{PART}.file.file_data", "PDF"),
