@@ -10,12 +10,17 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 
 from satmeter.actors.adapters.redis_client import connect
 from satmeter.actors.adapters.redis_cluster import ClusterRedis
 from satmeter.scripts.store import EmbeddedStore
 from tests.stores import cluster, nodes_of, watched
+
+# How long an example takes says how busy the machine is, and nothing of the code.
+settings.register_profile("satmeter", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("satmeter")
 
 _WITHOUT_RAY = (Path(__file__).parent / "unit", Path(__file__).parent / "property")
 
