@@ -4,7 +4,7 @@
 """
 
 from .async_satmeter import AsyncSatmeter
-from .core import Options, narrow
+from .core import Options
 from .errors import (
     ApiError,
     BudgetExceededError,
@@ -47,6 +47,7 @@ from .models import (
     Refund,
     SessionStatus,
 )
+from .narrowing import narrow
 from .satmeter import Satmeter
 from .shell_async import AsyncAnswerStream
 from .shell_sync import AnswerStream

@@ -9,9 +9,10 @@ from typing import Self, Unpack
 
 import httpx
 
-from .core import Core, Options, caveats_of, question
+from .core import Core, Options, question
 from .jobs import Decide
 from .models import Answer, JobStatus, LedgerEntry, Pricing, SessionStatus
+from .narrowing import caveats_of
 from .satmeter import JOB_TIMEOUT_S
 from .shell_async import AsyncAnswerStream, AsyncRunner
 from .wire import new_key
@@ -46,11 +47,11 @@ class AsyncSatmeter:
         max_tokens: int | None = None,
         model: str | None = None,
         idempotency_key: str | None = None,
-        macaroon: str | None = None,
+        max_msat: int | None = None,
     ) -> Answer:
-        """The model's answer. Your own key lets you repeat a request; `macaroon` is one that you narrowed for it."""
+        """The model's answer. Your own key lets you repeat it; `max_msat` is the most that it may cost."""
         body, key = question(request, max_tokens, model), idempotency_key or new_key()
-        return await self._runner.run(self._core.sessions.ask(dict(body), key, macaroon))
+        return await self._runner.run(self._core.sessions.ask(dict(body), key, max_msat))
 
     def stream(
         self,
@@ -59,11 +60,11 @@ class AsyncSatmeter:
         max_tokens: int | None = None,
         model: str | None = None,
         idempotency_key: str | None = None,
-        macaroon: str | None = None,
+        max_msat: int | None = None,
     ) -> AsyncAnswerStream:
         """The model's answer as it is written: iterate over the text, then await `.answer()`."""
         body, key = question(request, max_tokens, model), idempotency_key or new_key()
-        return AsyncAnswerStream(self._runner.steps(self._core.sessions.stream(dict(body), key, macaroon)))
+        return AsyncAnswerStream(self._runner.steps(self._core.sessions.stream(dict(body), key, max_msat)))
 
     async def top_up(self, amount_sats: int) -> SessionStatus:
         """Adds to the session's balance, and renews its time."""
@@ -95,7 +96,7 @@ class AsyncSatmeter:
 
     async def close_session(self, payment_request: str | None = None) -> SessionStatus:
         """Ends the session and has what is left paid back, to this invoice or to the wallet's own; see its `refund`."""
-        return await self._runner.run(self._core.sessions.close(payment_request))
+        return await self._runner.run(self._core.closing.close(payment_request))
 
     # Jobs
 
@@ -144,6 +145,11 @@ class AsyncSatmeter:
     async def has_stub_node(self) -> bool:
         """Whether this is a development server, to which `StubWallet` pays without money."""
         return await self._runner.run(self._core.has_stub_node())
+
+    @property
+    def has_session(self) -> bool:
+        """Whether there is a session that requests are paid from."""
+        return self._core.accounts.current() is not None
 
     @property
     def paid_sats(self) -> int:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Any, Final, TypedDict
 from urllib.parse import quote
 
-from .errors import NoSessionError, SatmeterError
+from .accounts import Accounts
+from .closing import Closing
+from .errors import NoSessionError
 from .flow import Flow, Retries, deliver
 from .jobs import Jobs
 from .models import Pricing
+from .narrowing import narrow, session_id_of
 from .purse import Purse
 from .sessions import Sessions
 from .state import Credential, FileStore, MemoryStore, Payment, Store
@@ -44,7 +46,7 @@ class Options(TypedDict, total=False):
 
 
 class Core:
-    """The parts of a client, tied together. Its options are those of `Options`."""
+    """The parts of a client, tied together. Its options are those of `Options`; `store` takes the place of the file."""
 
     def __init__(
         self,
@@ -59,6 +61,7 @@ class Core:
         timeout_s: float = 120.0,
         connect_timeout_s: float = 10.0,
         retries: Retries = Retries(),  # noqa: B008 - it is immutable
+        store: Store | None = None,
     ) -> None:
         self.timeout_s: Final = timeout_s
         self.connect_timeout_s: Final = connect_timeout_s
@@ -66,21 +69,17 @@ class Core:
             raise ValueError("deposit_sats and top_up_sats must be at least 1")
         self.server: Final = Server(url, retries)
         # A given macaroon is kept by who gave it; what is paid into its session is remembered all the same.
-        self.store: Final[Store] = (
-            FileStore(session_file, self.server.url) if session_file is not None else MemoryStore(self.server.url)
-        )
+        if store is None:
+            store = FileStore(session_file, self.server.url) if session_file else MemoryStore(self.server.url)
         fixed = None
         if macaroon is not None:
             fixed = Credential(session_id=session_id_of(macaroon), macaroon=macaroon)
-        self.purse: Final = Purse(self.server, self.store, wallet, budget_sats, self._seen)
+        self.accounts: Final = Accounts(self.server, store, fixed)
+        self.purse: Final = Purse(self.server, store, wallet, budget_sats, self._seen)
         self.jobs: Final = Jobs(self.server, self.purse)
+        self.closing: Final = Closing(self.accounts, store, self.purse)
         self.sessions: Final = Sessions(
-            self.server,
-            self.store,
-            self.purse,
-            fixed=fixed,
-            deposit_sats=deposit_sats,
-            top_up_sats=top_up_sats,
+            self.server, store, self.accounts, self.purse, deposit_sats=deposit_sats, top_up_sats=top_up_sats
         )
 
     def pricing(self) -> Flow[Pricing]:
@@ -96,13 +95,13 @@ class Core:
 
     def narrowed(self, caveats: list[str]) -> str:
         """The session's macaroon with these caveats. Raises `NoSessionError`, `ValueError`."""
-        credential = self.sessions.current()
+        credential = self.accounts.current()
         if credential is None:
             raise NoSessionError("There is no session yet whose macaroon could be narrowed: open one.")
         return narrow(credential.macaroon, caveats)
 
     def _seen(self, payment: Payment) -> Flow[bool]:
-        part = self.sessions if payment.purpose.startswith("ses_") else self.jobs
+        part = self.accounts if payment.purpose.startswith("ses_") else self.jobs
         return (yield from part.seen(payment))
 
 
@@ -114,54 +113,3 @@ def question(request: str, max_tokens: int | None, model: str | None) -> Mapping
     if model is not None:
         body["model"] = model
     return body
-
-
-def caveats_of(
-    *,
-    max_msat: int | None,
-    max_msat_per_request: int | None,
-    expires_at: datetime | int | None,
-    actions: Collection[str] | None,
-    name: str | None,
-) -> list[str]:
-    """Caveats as a macaroon holds them."""
-    unix_s = int(expires_at.timestamp()) if isinstance(expires_at, datetime) else expires_at
-    if isinstance(actions, str):
-        raise ValueError("actions must be a list of actions")
-    named = {
-        "max_msat": max_msat,
-        "max_msat_per_request": max_msat_per_request,
-        "expires_at": unix_s,
-        "actions": ",".join(actions) if actions is not None else None,
-        "name": name,
-    }
-    return [f"{caveat} = {value}" for caveat, value in named.items() if value is not None]
-
-
-def narrow(macaroon: str, caveats: list[str]) -> str:
-    """The macaroon with these caveats; offline. Raises `ValueError` for what a server would refuse."""
-    # Late: it takes as long to load as all else here.
-    from ..actors.domain import caveats as rules
-    from ..actors.domain.macaroon import InvalidMacaroonError, attenuate
-
-    if not caveats:
-        raise ValueError("nothing to narrow it by")
-    for caveat in caveats:
-        try:
-            rules.narrow(rules.Grant(generation=0), caveat.encode(), counter="")
-        except rules.UnknownCaveatError:
-            raise ValueError(f"{caveat!r} is not a caveat that a server accepts") from None
-    try:
-        return attenuate(macaroon, caveats)
-    except InvalidMacaroonError:
-        raise ValueError("that is no macaroon of a Satmeter server") from None
-
-
-def session_id_of(macaroon: str) -> str:
-    """The session that a macaroon opens. Raises `SatmeterError`."""
-    from ..actors.domain.macaroon import InvalidMacaroonError, read
-
-    try:
-        return read(macaroon)[0].session_id
-    except InvalidMacaroonError:
-        raise SatmeterError("That is no macaroon of a Satmeter server.") from None

@@ -179,4 +179,4 @@ def wait_until(condition: Callable[[], Flow[bool]], timeout_s: float, every_s: f
 
 
 def _place(request: Request) -> str:
-    return request.url.partition("?")[0]
+    return "/".join(request.url.split("/", 3)[:3])

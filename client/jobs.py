@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import quote
 
+from .closing import payable_sats
 from .errors import (
     JobTimeoutError,
     PriceTooHighError,
@@ -18,7 +19,6 @@ from .errors import (
 from .flow import UNAVAILABLE, Flow, Invoke, wait_until
 from .models import Invoice, JobOpened, JobStatus
 from .purse import Purse
-from .sessions import payable_sats
 from .state import Payment
 from .wire import Server, new_key
 

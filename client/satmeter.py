@@ -9,9 +9,10 @@ from typing import Self, Unpack
 
 import httpx
 
-from .core import Core, Options, caveats_of, question
+from .core import Core, Options, question
 from .jobs import Decide
 from .models import Answer, JobStatus, LedgerEntry, Pricing, SessionStatus
+from .narrowing import caveats_of
 from .shell_sync import AnswerStream, Runner
 from .wire import new_key
 
@@ -49,11 +50,11 @@ class Satmeter:
         max_tokens: int | None = None,
         model: str | None = None,
         idempotency_key: str | None = None,
-        macaroon: str | None = None,
+        max_msat: int | None = None,
     ) -> Answer:
-        """The model's answer. Your own key lets you repeat a request; `macaroon` is one that you narrowed for it."""
+        """The model's answer. Your own key lets you repeat it; `max_msat` is the most that it may cost."""
         body, key = question(request, max_tokens, model), idempotency_key or new_key()
-        return self._runner.run(self._core.sessions.ask(dict(body), key, macaroon))
+        return self._runner.run(self._core.sessions.ask(dict(body), key, max_msat))
 
     def stream(
         self,
@@ -62,11 +63,11 @@ class Satmeter:
         max_tokens: int | None = None,
         model: str | None = None,
         idempotency_key: str | None = None,
-        macaroon: str | None = None,
+        max_msat: int | None = None,
     ) -> AnswerStream:
         """The model's answer as it is written: iterate over the text, then look at `.answer`."""
         body, key = question(request, max_tokens, model), idempotency_key or new_key()
-        return AnswerStream(self._runner.steps(self._core.sessions.stream(dict(body), key, macaroon)))
+        return AnswerStream(self._runner.steps(self._core.sessions.stream(dict(body), key, max_msat)))
 
     def top_up(self, amount_sats: int) -> SessionStatus:
         """Adds to the session's balance, and renews its time."""
@@ -98,7 +99,7 @@ class Satmeter:
 
     def close_session(self, payment_request: str | None = None) -> SessionStatus:
         """Ends the session and has what is left paid back, to this invoice or to the wallet's own; see its `refund`."""
-        return self._runner.run(self._core.sessions.close(payment_request))
+        return self._runner.run(self._core.closing.close(payment_request))
 
     # Jobs
 
@@ -147,6 +148,11 @@ class Satmeter:
     def has_stub_node(self) -> bool:
         """Whether this is a development server, to which `StubWallet` pays without money."""
         return self._runner.run(self._core.has_stub_node())
+
+    @property
+    def has_session(self) -> bool:
+        """Whether there is a session that requests are paid from."""
+        return self._core.accounts.current() is not None
 
     @property
     def paid_sats(self) -> int:

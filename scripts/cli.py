@@ -17,7 +17,7 @@ from rich.table import Table
 from ..config.ray_environment import prepare_ray
 from ..config.rules import Problem, parts, problems
 from ..config.settings import Settings
-from . import load_cli, macaroon_cli, receipt_cli, simulate
+from . import ask_cli, load_cli, macaroon_cli, receipt_cli, simulate
 
 main = typer.Typer(
     help="Sells AI compute for Bitcoin Lightning sats. Every setting is an environment variable, see the README.",
@@ -168,6 +168,8 @@ def check() -> None:
     console.print(f"\nNothing is wrong: this can run in {settings.env.value}.", highlight=False)
 
 
+main.command()(ask_cli.ask)
+main.command()(ask_cli.mcp)
 main.command()(load_cli.load)
 main.command()(simulate.simulate)
 

@@ -207,9 +207,7 @@ class World:
     def core(self, budget_sats: int | None = 1_000, wallet: Wallet | None = None, **options: Any) -> Core:
         """A client with the state of the last one, as one that was started again has."""
         wallet = wallet or LnbitsWallet(LNBITS, ADMIN_KEY)
-        core = Core(SERVER, wallet=wallet, budget_sats=budget_sats, retries=Retries(4, 30), **options)
-        core.store = core.purse._store = core.sessions._store = self.store  # type: ignore[misc]
-        return core
+        return Core(SERVER, wallet=wallet, budget_sats=budget_sats, retries=Retries(4, 30), store=self.store, **options)
 
     def at(self, in_s: float) -> str:
         return datetime.fromtimestamp(self.clock_s + in_s, UTC).isoformat()

@@ -24,14 +24,14 @@ def _call(world: World, core: Any, what: str, number: int) -> None:
         case "top up":
             world.play(core.sessions.top_up(40))
         case "close":
-            world.play(core.sessions.close(None))
+            world.play(core.closing.close(None))
         case "wait":
             world.clock_s += 60
         case "wait long":
             world.clock_s += 7_200
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     budget_sats=st.integers(0, 400),
     calls=st.lists(CALLS, max_size=12),

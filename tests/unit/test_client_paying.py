@@ -286,6 +286,6 @@ def test_secrets_show_in_no_repr_and_no_error() -> None:
     world = World()
     core = world.core(deposit_sats=50)
     ask(world, core)
-    credential = core.sessions.known()
+    credential = core.accounts.known()
     shown = f"{credential!r} {world.sent!r} {LnbitsWallet(LNBITS, ADMIN_KEY)!r} {world.store.read()!r}"
     assert credential.macaroon not in shown and ADMIN_KEY not in shown

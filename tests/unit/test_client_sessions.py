@@ -9,11 +9,13 @@ import msgspec
 import pytest
 
 from satmeter.actors.domain.macaroon import read
-from satmeter.client.core import Core, caveats_of, narrow, session_id_of
+from satmeter.client.core import Core
 from satmeter.client.errors import (
+    CaveatViolatedError,
     InvalidRequestError,
     NoAnswerError,
     NoSessionError,
+    PaymentInDoubtError,
     SatmeterError,
     SessionFileError,
     SessionOverError,
@@ -22,6 +24,7 @@ from satmeter.client.errors import (
     UnexpectedAnswerError,
 )
 from satmeter.client.flow import Lost, Reply
+from satmeter.client.narrowing import caveats_of, narrow, session_id_of
 from satmeter.client.state import FileStore, replaced
 from satmeter.client.wire import Events, refusal
 from tests.client_lnbits import reply
@@ -94,11 +97,11 @@ def test_something_else_than_a_server_is_told_from_one() -> None:
 
 def test_a_session_that_is_over_is_followed_by_a_new_one_and_kept_until_it_owes_nothing() -> None:
     world, core = opened(100)
-    world.play(core.sessions._close(core.sessions.known(), None))
+    world.play(core.accounts.close(core.accounts.known(), None))
     assert ask(world, core).text == "answer to r0"
     state = world.store.read()
     assert len(world.server.sessions) == 2 and len(state.former) == 1
-    world.play(core.sessions.close(None))
+    world.play(core.closing.close(None))
     assert [session.paid_back for session in world.server.sessions.values()] == [98_000, 88_000]
     assert world.store.read().session is None and world.store.read().former == []
 
@@ -106,29 +109,51 @@ def test_a_session_that_is_over_is_followed_by_a_new_one_and_kept_until_it_owes_
 def test_what_is_left_comes_back_to_the_wallet() -> None:
     world, core = opened(100)
     ask(world, core)
-    status = world.play(core.sessions.close(None))
+    status = world.play(core.closing.close(None))
     assert (status.state, status.refund.paid_msat, status.refund.owed_msat) == ("closed", 88_000, 2_000)
     with pytest.raises(NoSessionError):
-        world.play(core.sessions.close(None))
+        world.play(core.closing.close(None))
+
+
+def test_a_session_that_is_closed_with_a_payment_on_its_way_is_kept_until_that_has_come_back_too() -> None:
+    world, core = opened(100)
+    ask(world, core)
+    world.lnbits.script = ["stuck"]
+    with pytest.raises(PaymentInDoubtError):
+        world.play(core.sessions.top_up(50))
+    world.play(core.closing.close(None))
+    world.lnbits.rows[world.lnbits.orders[-1]][2] = 1
+    status = world.play(core.closing.close(None))
+    assert status.refund.paid_msat == 88_000 + 50_000 and world.store.read().former == []
 
 
 def test_a_wallet_that_makes_no_invoice_leaves_the_rest_owed_and_its_macaroon_known() -> None:
     world, core = opened(100)
     world.fault = lambda request: "lost" if request.url.startswith("http://lnbits") else None
     with pytest.raises(NoAnswerError):
-        world.play(core.sessions.close(None))
+        world.play(core.closing.close(None))
     world.fault = lambda request: None
-    assert world.play(core.sessions.close(None)).refund.paid_msat == 98_000
+    assert world.play(core.closing.close(None)).refund.paid_msat == 98_000
 
 
 def test_somebody_s_credential_is_used_as_it_is_and_never_replaced() -> None:
     world, core = opened(100)
-    helper = world.core(macaroon=core.sessions.known().macaroon)
+    helper = world.core(macaroon=core.accounts.known().macaroon)
     assert ask(world, helper).text == "answer to r0"
-    world.play(core.sessions.close(None))
+    world.play(core.closing.close(None))
     with pytest.raises(SessionOverError):
         ask(world, helper, 1)
     assert len(world.server.sessions) == 1
+
+
+def test_a_request_may_be_given_a_limit_that_the_server_holds_to() -> None:
+    world, core = opened()
+    world.sent.clear()
+    world.server.handle = lambda request: refused(403, "caveat_violated", caveat="x")  # type: ignore[method-assign]
+    with pytest.raises(CaveatViolatedError):
+        world.play(core.sessions.ask({"request": "r"}, "k", 5_000))
+    sent = world.sent[0].headers["Authorization"].removeprefix("Bearer ")
+    assert read(sent)[1] == ["max_msat_per_request = 5000"]
 
 
 def test_a_macaroon_is_narrowed_without_asking_anybody() -> None:
@@ -139,7 +164,7 @@ def test_a_macaroon_is_narrowed_without_asking_anybody() -> None:
     )
     narrowed = core.narrowed(caveats)
     assert read(narrowed)[1] == ["max_msat = 50000", "expires_at = 1900000000", "actions = request", "name = helper"]
-    assert world.sent == [] and session_id_of(narrowed) == core.sessions.known().session_id
+    assert world.sent == [] and session_id_of(narrowed) == core.accounts.known().session_id
     for wrong in ("max_msat = -1", "actions = everything", "nonsense"):
         with pytest.raises(ValueError, match="not a caveat"):
             narrow(narrowed, [wrong])

@@ -41,6 +41,7 @@ KNOWN_ONLY_TO = {
     "pydantic": ("http/", "config/", "scripts/"),
     "typer": ("scripts/",),
     "cryptography": ("http/signing.py", "scripts/"),
+    "mcp": ("scripts/",),
 }
 # A folder (or file), and what of ours it must not import. The first that fits a file counts.
 FORBIDDEN = [
