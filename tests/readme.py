@@ -1,27 +1,29 @@
-"""Snippets out of the README, as people copy them: tests run what stands there and nothing else."""
+"""The README's snippets, to be run as they stand there."""
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
-README = Path(__file__).parents[1] / "README.md"
-_FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def section(heading: str) -> str:
-    """The text under the heading, down to the next of its level or above. Raises `AssertionError` without one."""
-    text = README.read_text()
-    found = re.search(rf"^(#+) {re.escape(heading)}$", text, re.MULTILINE)
-    assert found is not None, f"the README has no heading {heading!r}"
-    rest = text[found.end() :]
-    end = re.search(rf"^#{{1,{len(found[1])}}} ", rest, re.MULTILINE)
-    return rest[: end.start()] if end else rest
+ROOT: Final = Path(__file__).parents[1]
+SERVED_AT: Final = "http://127.0.0.1:8402"
+_SNIPPET: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def snippets(heading: str, language: str) -> list[str]:
-    """The code blocks of this language under the heading."""
-    return [code for named, code in _FENCE.findall(section(heading)) if named == language]
+    """The snippets of a language under a heading, in their order. Raises `ValueError` when there is no such part."""
+    text = (ROOT / "README.md").read_text()
+    match = re.search(rf"^(#+) {re.escape(heading)}$", text, re.MULTILINE)
+    if match is None:
+        raise ValueError(f"the README has no part {heading!r}")
+    rest = text[match.end() :]
+    end = re.search(rf"^#{{1,{len(match[1])}}} ", rest, re.MULTILINE)
+    return [found[2] for found in _SNIPPET.finditer(rest[: end.start()] if end else rest) if found[1] == language]
 
 
 def snippet(heading: str, language: str) -> str:
@@ -29,3 +31,20 @@ def snippet(heading: str, language: str) -> str:
     found = snippets(heading, language)
     assert len(found) == 1, f"{len(found)} {language} snippets under {heading!r}"
     return found[0]
+
+
+def run(snippet: str, language: str, url: str, environment: Mapping[str, str], timeout_s: float = 60) -> str:
+    """What a snippet prints, run against the server at this address. Fails when the snippet does."""
+    shell = ["bash", "-euo", "pipefail", "-c"] if language == "sh" else [sys.executable, "-c"]
+    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
+    done = subprocess.run(
+        [*shell, snippet.replace(SERVED_AT, url)],
+        env={**kept, **environment},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
