@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -187,6 +188,12 @@ class Activation:
                 for caller in [caller for callers in self.waiting.values() for caller in callers]:
                     caller.answer(unconfirmed())
                 self.waiting.clear()
+
+    def go_on_errand(self, errand: Coroutine[Any, Any, None]) -> None:
+        """Does something beside the mailbox, which must not wait for it."""
+        task = asyncio.create_task(errand)
+        self.errands.add(task)
+        task.add_done_callback(self.errands.discard)
 
     # Who waits
 

@@ -277,9 +277,7 @@ class ActorHost:
         elif decision.watch:
             self._watch(activation, caller)
         elif decision.history is not None:
-            errand = asyncio.create_task(self._tell(activation, caller, decision.history))
-            activation.errands.add(errand)
-            errand.add_done_callback(activation.errands.discard)
+            activation.go_on_errand(self._tell(activation, caller, decision.history))
         elif decision.reply is not None:
             caller.answer(decision.reply)
 
