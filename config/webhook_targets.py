@@ -14,8 +14,9 @@ Address = IPv4Address | IPv6Address
 _URL: Final = re.compile(r"[!-~]{1,500}")
 _HOST: Final = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*\.?", re.ASCII)
 _PORTS: Final = {"https": 443, "http": 80}
-# Networks that Python takes for global, although what is sent there may end up in our own: ways to reach IPv4 by IPv6
-# (RFC 6052, RFC 8215, RFC 3056, RFC 4380, RFC 4291), and a cloud's own service at an address that looks public.
+# Networks that Python, or an older one, takes for global, although what is sent there may end up in our own: ways to
+# reach IPv4 by IPv6 (RFC 6052, RFC 8215, RFC 3056, RFC 4380, RFC 4291), former and later special ones, and a cloud's
+# own service at an address that looks public.
 _NOT_PUBLIC: Final = tuple(
     ip_network(text)
     for text in (
@@ -25,6 +26,8 @@ _NOT_PUBLIC: Final = tuple(
         "2001::/32",
         "::/96",
         "fec0::/10",
+        "3fff::/20",
+        "5f00::/16",
         "192.88.99.0/24",
         "168.63.129.16/32",
     )
