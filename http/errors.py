@@ -9,7 +9,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from ..actors.domain.errors import Code, Refusal, RefusedError, unavailable
+from ..actors.domain.errors import IN_DOUBT, Code, Refusal, RefusedError, unavailable
 from ..actors.ports import TransientError
 from .shapes import Shape, plain
 
@@ -118,6 +118,9 @@ def _not_allowed(error: HTTPException, request_id: str) -> _Told:
 def _refused(refusal: Refusal, request_id: str, headers: dict[str, str]) -> _Told:
     if refusal.retry_after_s is not None:
         headers["Retry-After"] = str(refusal.retry_after_s)
+    if IN_DOUBT in refusal.details:
+        # SDKs repeat a 503 by themselves without a key, and what may have been charged would be charged again.
+        headers["X-Should-Retry"] = "false"
     if refusal.code in _CHALLENGES:
         headers["WWW-Authenticate"] = _CHALLENGES[refusal.code]
     return STATUS[refusal.code], body_of(refusal, request_id), headers

@@ -46,8 +46,8 @@ MESSAGES: Final = Operation(
     description="The body goes to the provider as it is, but for `max_tokens`, which is lowered to what the balance "
     "covers (`Satmeter-Max-Tokens` says to what); its answer comes back as it is. Before the call the most that it can "
     "cost is put on hold, after it the actual cost is debited, cache reads and writes at their own rates.\n\n"
-    "Not possible is what has a price that isn't known beforehand: tools that the provider runs, MCP servers, images "
-    "and documents by address or file id, fast mode.\n\n"
+    "Not possible is what has a price that isn't known beforehand: tools that the provider runs, MCP servers, "
+    "documents by address, files by their id, fast mode.\n\n"
     'With `"stream": true` the provider\'s events come as it sends them, and behind them a comment line with the cost '
     "and the balance. Whoever goes away stops the model, and pays for what was used until then.\n\n" + CHALLENGED,
     secured=True,

@@ -15,7 +15,7 @@ CHAT: Final = Operation(
     tag=LLM,
     summary="OpenAI's chat completions",
     description="Translated to the provider's API and paid for as a call of that: messages, tools and their results, "
-    "images and PDFs as data URLs, stop sequences, JSON schemas, streaming.\n\n"
+    "images by URL or data URL, PDFs as data URLs, stop sequences, JSON schemas, streaming.\n\n"
     "What would change the answer and can't be done is refused by its name: more than one choice (`n`), `logprobs`, "
     "`logit_bias`, sound, `functions`. What has no effect is named in the header `Satmeter-Ignored`: `seed`, "
     "penalties, and `temperature` and `top_p` with models that don't take them. All instructions go to the system "

@@ -305,6 +305,10 @@ class Error(BaseModel):
     fields: Annotated[list[FieldError] | Absent, Field(description="With `invalid_request`.")] = None
     state: Annotated[str | Absent, Field(description="With `wrong_state`.")] = None
     unreachable: Annotated[list[str] | Absent, Field(description="With `unavailable`, from /readyz.")] = None
+    in_doubt: Annotated[
+        bool | Absent,
+        Field(description="With `unavailable`, when something may have been charged: repeat it under its key only."),
+    ] = None
     limit_bytes: Annotated[int | Absent, Field(description="With `body_too_large`.")] = None
     required_msat: Annotated[
         int | Absent, Field(description="With `insufficient_balance`: what the smallest useful answer can cost.")

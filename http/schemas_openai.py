@@ -16,7 +16,9 @@ class ChatRequest(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     model: Annotated[str, Field(description="One of those in GET /v1/models, or a dated version of it.")]
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1, description="Images and PDFs as data URLs.")]
+    messages: Annotated[
+        list[dict[str, Any]], Field(min_length=1, description="PDFs are sent as data URLs, images so or by URL.")
+    ]
     tools: Annotated[list[dict[str, Any]] | Absent, Field(description="Functions.")] = None
     tool_choice: Any = None
     max_completion_tokens: Annotated[

@@ -15,6 +15,7 @@ from satmeter.actors.outlet import Outlet
 from satmeter.actors.relaying import Relaying
 from tests.model_streams import MODEL, Body, model
 
+AT_MS = 1_790_000_000_000
 BODY = b'{ "model": "claude-sonnet-5-5",\t"max_tokens":5, "messages":[{"role":"user","content":"h\\u00e9llo"}] }'
 CALL = RelayBody(BODY, 5, BODY.index(b"5,"), BODY.index(b"5,") + 1)
 
@@ -69,5 +70,5 @@ async def relay(
 
     said: list[Reply] = []
     relaying = Relaying(model(upstream), pause, *([clock] if clock else []))
-    intent = RelayRequest("request:a", CALL, {}, False, stream, MODEL, 5, 0)
+    intent = RelayRequest("request:a", CALL, {}, False, stream, MODEL, 5, AT_MS)
     return await relaying.relay(intent, Outlet(said.append)), said

@@ -33,6 +33,10 @@ class Code(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
+IN_DOUBT: Final = "inDoubt"
+_IN_DOUBT: Final = {IN_DOUBT: True}
+
+
 class Refusal(msgspec.Struct, frozen=True, tag="refusal"):
     """A refused command, as a value. `details` are wire fields in camelCase, beside `error` and `code`."""
 
@@ -83,6 +87,7 @@ def in_doubt() -> Refusal:
         Code.UNAVAILABLE,
         "The actors' host was lost before it had answered, and it is not known what it has done: send the same again "
         "with its Idempotency-Key, or look before you ask anew.",
+        _IN_DOUBT,
         retry_after_s=_RETRY_AFTER_S,
     )
 
@@ -93,6 +98,7 @@ def unconfirmed() -> Refusal:
         Code.UNAVAILABLE,
         "The store can't be reached just now, and what was done may be charged yet: send the same again with its "
         "Idempotency-Key, or look before you ask anew.",
+        _IN_DOUBT,
         retry_after_s=_RETRY_AFTER_S,
     )
 
@@ -103,6 +109,7 @@ def cut_off() -> Refusal:
         Code.UNAVAILABLE,
         "The server ends before this was answered, and it is not known what was done: send the same again with its "
         "Idempotency-Key, or look before you ask anew.",
+        _IN_DOUBT,
         retry_after_s=_RETRY_AFTER_S,
     )
 

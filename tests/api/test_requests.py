@@ -11,7 +11,16 @@ from msgspec.structs import replace
 from satmeter.actors.domain.answers import Ending
 from satmeter.actors.domain.behaviour import Once
 from satmeter.actors.domain.caveats import Grant, violated
-from satmeter.actors.domain.errors import Code, Refusal, idempotency_conflict, model_failed, unavailable
+from satmeter.actors.domain.errors import (
+    Code,
+    Refusal,
+    cut_off,
+    idempotency_conflict,
+    in_doubt,
+    model_failed,
+    unavailable,
+    unconfirmed,
+)
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.pricing import Usage
 from satmeter.actors.domain.session import SessionState
@@ -123,6 +132,17 @@ async def test_refusals_are_plain_errors_also_of_a_stream(
     assert (got.status_code, got.json()["code"]) == (status, refusal.code.value)
     assert got.headers["content-type"] == "application/json"
     assert len(api.router.asked) == 1
+
+
+async def test_what_may_have_been_charged_says_so_and_no_sdk_repeats_it_without_a_key(api: Stubbed) -> None:
+    for refusal in (in_doubt(), unconfirmed(), cut_off()):
+        api.plays(Ask, refusal)
+        got = await api.post("/request", ASKED)
+        assert (got.status_code, got.json()["inDoubt"], got.headers["x-should-retry"]) == (503, True, "false")
+        assert got.headers["retry-after"]
+    api.plays(Ask, unavailable("The store"))
+    got = await api.post("/request", ASKED)
+    assert "inDoubt" not in got.json() and "x-should-retry" not in got.headers
 
 
 @pytest.mark.parametrize(

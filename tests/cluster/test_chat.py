@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ import pytest
 
 from tests.cluster.sessions import Client, check_ledger, session
 from tests.readme import snippet
-from tests.served import MessagesApi, Served, served, wait_until
+from tests.served import MessagesApi, Served, wait_until
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -21,14 +20,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(120)
 HEADING = "With OpenAI's SDK"
 MODEL = "claude-haiku-5-5"
-
-
-@pytest.fixture(scope="module")
-def serving(model: MessagesApi, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """One server for all tests here."""
-    data_dir = tmp_path_factory.mktemp("sm") / "data"
-    with served(data_dir, SATMETER_HOSTS="1", ANTHROPIC_API_KEY="test", ANTHROPIC_BASE_URL=model.url) as server:
-        yield server
 
 
 def key_of(client: Client) -> str:
@@ -45,12 +36,12 @@ def said(words: str, **more: Any) -> Any:
     return {"model": MODEL, "messages": [{"role": "user", "content": words}], "max_tokens": 200, **more}
 
 
-def test_the_lines_of_the_readme_get_an_answer(serving: Served, tmp_path: Path) -> None:
-    with session(serving) as client:
+def test_the_lines_of_the_readme_get_an_answer(server: Served, tmp_path: Path) -> None:
+    with session(server) as client:
         script = snippet(HEADING, "sh") + f'"{sys.executable}" answer.py\n'
         (tmp_path / "answer.py").write_text(snippet(HEADING, "python"))
         run = subprocess.run(
-            ["bash", "-e", "-c", script.replace("http://127.0.0.1:8402", serving.url)],
+            ["bash", "-e", "-c", script.replace("http://127.0.0.1:8402", server.url)],
             cwd=tmp_path,
             env={"PATH": "/usr/bin:/bin", "MACAROON": key_of(client)},
             capture_output=True,
@@ -63,8 +54,8 @@ def test_the_lines_of_the_readme_get_an_answer(serving: Served, tmp_path: Path) 
         assert client.settled()["spentMsat"] > 0
 
 
-def test_many_at_once_pay_each_for_its_own(serving: Served) -> None:
-    with session(serving, 5_000) as client, sdk(serving, client) as openai:
+def test_many_at_once_pay_each_for_its_own(server: Served) -> None:
+    with session(server, 5_000) as client, sdk(server, client) as openai:
 
         def ask(number: int) -> int:
             raw = openai.chat.completions.with_raw_response.create(**said(f"request number {number}"))
@@ -77,8 +68,8 @@ def test_many_at_once_pay_each_for_its_own(serving: Served) -> None:
         check_ledger(client)
 
 
-def test_who_leaves_a_stream_stops_the_model_and_pays_for_what_there_was(serving: Served, model: MessagesApi) -> None:
-    with session(serving) as client, sdk(serving, client) as openai:
+def test_who_leaves_a_stream_stops_the_model_and_pays_for_what_there_was(server: Served, model: MessagesApi) -> None:
+    with session(server) as client, sdk(server, client) as openai:
         cut_before = model.streams_cut
         model.hold_stream(after_events=6)
         try:
@@ -93,10 +84,10 @@ def test_who_leaves_a_stream_stops_the_model_and_pays_for_what_there_was(serving
         check_ledger(client)
 
 
-def test_a_model_that_fails_costs_nothing_before_its_answer_and_in_it_what_was_given(serving: Served) -> None:
+def test_a_model_that_fails_costs_nothing_before_its_answer_and_in_it_what_was_given(server: Served) -> None:
     from openai import APIError, InternalServerError
 
-    with session(serving) as client, sdk(serving, client) as openai:
+    with session(server) as client, sdk(server, client) as openai:
         with pytest.raises(InternalServerError):
             openai.chat.completions.create(**said("please [break] now"))
         assert client.settled()["spentMsat"] == 0

@@ -41,7 +41,7 @@ from tests.model_streams import (
     sse,
     start,
 )
-from tests.upstream import BODY, CALL, Upstream, answering, data_of, parts_of, relay, streaming
+from tests.upstream import AT_MS, BODY, CALL, Upstream, answering, data_of, parts_of, relay, streaming
 
 # There
 
@@ -176,6 +176,7 @@ async def test_overload_and_broken_connections_are_tried_again_before_anything_w
     outcome, said = await relay(Upstream(reply))
     assert outcome.ending is Ending.COMPLETE and outcome.body == sse(*EVERY_KIND)
     assert isinstance(said[0], RelayHead) and sum(isinstance(part, RelayHead) for part in said) == 1
+    assert (said[0].status, said[0].max_tokens, said[0].at_ms) == (200, 5, AT_MS)
 
 
 async def test_an_error_as_the_first_event_is_tried_again_unseen() -> None:
