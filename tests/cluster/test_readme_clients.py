@@ -15,6 +15,9 @@ from tests.lnbits.lnd import MACAROON, lnd_before
 from tests.lnbits.server import Lnbits
 from tests.served import Served, served, wait_until
 
+# A server of its own starts for some of them, and LNbits may have to be installed.
+pytestmark = pytest.mark.timeout(LNBITS_TIMEOUT_S)
+
 # What Claude Code does with its environment, as far as a server sees it; the program itself can't be installed here.
 CLAUDE = """#!{python}
 import os, sys
@@ -63,7 +66,6 @@ def test_claude_code_is_pointed_here_by_its_environment(stubbed: Served, macaroo
     assert "sextant" in readme.run(snippet, "sh", stubbed.url, environment)
 
 
-@pytest.mark.timeout(LNBITS_TIMEOUT_S)
 def test_an_l402_wallet_pays_once_from_a_real_lnbits_and_goes_on(lnbits: Lnbits) -> None:
     (snippet,) = readme.snippets("With an L402 wallet", "python")
     assert len(snippet.splitlines()) <= 5
