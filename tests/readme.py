@@ -33,6 +33,11 @@ def snippet(heading: str, language: str) -> str:
     return found[0]
 
 
+def lines_of(snippet: str) -> int:
+    """How many lines a person has to write, beside imports."""
+    return sum(bool(line) and not line.startswith(("import ", "from ")) for line in snippet.splitlines())
+
+
 def run(snippet: str, language: str, url: str, environment: Mapping[str, str], timeout_s: float = 60) -> str:
     """What a snippet prints, run against the server at this address. Fails when the snippet does."""
     shell = ["bash", "-euo", "pipefail", "-c"] if language == "sh" else [sys.executable, "-c"]

@@ -52,13 +52,13 @@ def macaroon(stubbed: Served) -> str:
 
 def test_the_anthropic_sdk_asks_in_five_lines(stubbed: Served, macaroon: str) -> None:
     (snippet,) = readme.snippets("With Anthropic's SDK", "python")
-    assert len(snippet.splitlines()) <= 5
+    assert readme.lines_of(snippet) <= 5
     assert "sextant" in readme.run(snippet, "python", stubbed.url, {"MACAROON": macaroon})
 
 
 def test_claude_code_is_pointed_here_by_its_environment(stubbed: Served, macaroon: str, tmp_path: Path) -> None:
     (snippet,) = readme.snippets("With Claude Code", "sh")
-    assert len(snippet.splitlines()) <= 5
+    assert readme.lines_of(snippet) <= 5
     program = tmp_path / "claude"
     program.write_text(CLAUDE.format(python=sys.executable))
     program.chmod(0o755)
@@ -68,7 +68,7 @@ def test_claude_code_is_pointed_here_by_its_environment(stubbed: Served, macaroo
 
 def test_an_l402_wallet_pays_once_from_a_real_lnbits_and_goes_on(lnbits: Lnbits) -> None:
     (snippet,) = readme.snippets("With an L402 wallet", "python")
-    assert len(snippet.splitlines()) <= 5
+    assert readme.lines_of(snippet) <= 5
     with (
         tempfile.TemporaryDirectory(prefix="sm-") as folder,
         served(
