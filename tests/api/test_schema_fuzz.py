@@ -25,6 +25,14 @@ _CONFIG = {
             "include-operation-id": "refundJob",
             "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "400", "404", "409"]}},
         },
+        # Nor that the address of a webhook is a public one.
+        *[
+            {
+                "include-operation-id": operation,
+                "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "400", "409", "429"]}},
+            }
+            for operation in ("createJob", "openSession")
+        ],
         # Nor that a model exists; and whoever comes without a credential is told what to pay.
         *[
             {

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 
+from satmeter.actors.ending import end_tasks
 from satmeter.scripts.store import EmbeddedStore, StoreError, running_store_url
 from satmeter.scripts.store_binary import find_binary
 from satmeter.scripts.store_lock import DataDirLock, end_orphan, process_mark
@@ -202,7 +203,7 @@ async def test_a_running_store_is_known_by_its_pid_file_and_its_mark(tmp_path: P
         await asyncio.to_thread(end_orphan, tmp_path / "store" / "valkey.pid", process_mark(tmp_path / "store"))
         assert await asyncio.wait_for(client.ping(), _TIMEOUT_S)
         assert store.pid not in (None, first)
-        watcher.cancel()
+        await end_tasks([watcher])
 
 
 def test_a_stranger_that_got_the_old_process_id_is_left_alone(tmp_path: Path) -> None:
