@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any, Final
 
 from .domain.behaviour import Behaviour, Command, Decision, Done, Event, Failed, Mark, Once, Reply
-from .domain.errors import Refusal, idempotency_conflict, unconfirmed
+from .domain.errors import Refusal, idempotency_conflict, not_found, unconfirmed
+from .domain.invoices import Settle
 from .inbox import Caller
 from .messages import REPLIES
 from .ports import Append, Kept, Stored
@@ -52,6 +53,11 @@ class Turn:
     events: list[Event] = field(default_factory=list)
     marks: dict[str, Mark] = field(default_factory=dict)
     outcomes: list[tuple[Envelope, Decision]] = field(default_factory=list)
+
+    @property
+    def denies_a_payment(self) -> bool:
+        """Whether a payment is told not to be the actor's. It would be nobody's then, and is told to nobody again."""
+        return any(isinstance(e.command, Settle) and isinstance(d.reply, Refusal) for e, d in self.outcomes)
 
 
 def _kept(mark: Mark) -> Kept:
@@ -225,6 +231,17 @@ class Activation:
         """The command is dealt with; an outcome's intent may now start again."""
         if isinstance(command, Done | Failed):
             self.running.decided(command.intent.key)
+
+    def watch(self, caller: Caller) -> None:
+        """Shows the caller the present view, and each that comes, until it is final."""
+        view = self.behaviour.view(self.actor_id, self.state)
+        if view is None:
+            caller.answer(not_found("view"))
+            return
+        final = self.behaviour.final(self.state)
+        caller.answer(view, final)
+        if not final:
+            self.watchers.append(caller)
 
     def show_watchers(self) -> None:
         """Shows the present view to all that watch; ends them when it is final."""

@@ -11,7 +11,7 @@ import structlog
 
 from .activation import Activation, Envelope, Turn
 from .domain.behaviour import Behaviour, Command, Decision, Failed, History, TakeUp, Wake
-from .domain.errors import broken, not_found, too_many_waiting, unavailable
+from .domain.errors import broken, too_many_waiting, unavailable
 from .effects import Effects
 from .ending import end_tasks
 from .folding import folded
@@ -203,6 +203,8 @@ class ActorHost:
             await self._journal.append(append)
             activation.unconfirmed = None
             activation.version += len(append.events)
+        elif turn.denies_a_payment:  # A former owner may know less than the present one.
+            await self.partitions.confirm(activation.partition)
         if not activation.dropped:
             self._happened(activation, turn)
 
@@ -275,7 +277,7 @@ class ActorHost:
             activation.wait(decision.wait_for, caller)
             activation.left(decision.wait_for)
         elif decision.watch:
-            self._watch(activation, caller)
+            activation.watch(caller)
         elif decision.history is not None:
             activation.go_on_errand(self._tell(activation, caller, decision.history))
         elif decision.reply is not None:
@@ -293,16 +295,6 @@ class ActorHost:
             caller.answer(unavailable("The store"))
             return
         caller.answer(behaviour.history([behaviour.decode_event(event) for event in data], asked))
-
-    def _watch(self, activation: Activation, caller: Caller) -> None:
-        view = activation.behaviour.view(activation.actor_id, activation.state)
-        if view is None:
-            caller.answer(not_found("view"))
-            return
-        final = activation.behaviour.final(activation.state)
-        caller.answer(view, final)
-        if not final:
-            activation.watchers.append(caller)
 
     # Trouble
 

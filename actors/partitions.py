@@ -12,7 +12,7 @@ import structlog
 
 from .inbox import Caller
 from .messages import Call, NotOwner
-from .ports import Journal
+from .ports import FencedError, Journal
 
 # What comes in for a partition that stays busy waits that long at most: less than callers do (see the router).
 _PARKED_S: Final = 2.0
@@ -118,6 +118,12 @@ class Partitions:
             self.lose(partition)
         if lost:
             _log.warning("others have taken partitions over", host=self._host_id, count=len(lost))
+
+    async def confirm(self, partition: int) -> None:
+        """Raises `FencedError` when others have taken a partition over meanwhile, and `TransientError`."""
+        stored = (await self._journal.epochs([partition])).get(partition, 0)
+        if stored != self.epoch(partition):
+            raise FencedError(stored)
 
     def cancel(self) -> None:
         """Gives nothing more away."""

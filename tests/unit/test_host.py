@@ -209,6 +209,27 @@ async def test_a_former_owner_can_write_nothing_and_drops_what_it_held(redis: Re
             assert await settle(new_router, world, job.eval_invoice.payment_hash) is SettleOutcome.APPLIED
 
 
+@pytest.mark.usefixtures("placement")
+async def test_a_former_owner_denies_no_payment_that_only_its_successor_knows_of(redis: Redis) -> None:
+    """The treasury would take the payment for nobody's, and tell it to nobody again."""
+    world = World(redis)
+    async with world.serving() as (old_host, old_router):
+        job = await create(old_router)
+        async with world.serving() as (_, new_router):
+            await settle(new_router, world, job.eval_invoice.payment_hash)
+            priced = await job_in(new_router, JOB, JobState.AWAITING_WORK_PAYMENT)
+            assert priced.work_invoice is not None
+            denied = asyncio.create_task(settle(old_router, world, priced.work_invoice.payment_hash))
+
+            async def dropped() -> bool:
+                return denied.done() or partition_of(JOB) not in old_host.partitions
+
+            await until(dropped)
+            assert not denied.done()
+            denied.cancel()
+            assert await settle(new_router, world, priced.work_invoice.payment_hash) is SettleOutcome.APPLIED
+
+
 async def job_unchanged(router: Router, job: JobView) -> None:
     assert await router.call(JOB, GetJob()) == job
 
