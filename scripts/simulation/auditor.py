@@ -12,7 +12,7 @@ from typing import Any
 
 from ...actors.domain.invoices import Settlement
 from ...actors.domain.job import JobView
-from ...actors.domain.session_api import LedgerPage, RequestAnswer, SessionCreated, SessionView, TopUpInvoice
+from ...actors.domain.session_api import LedgerPage, Relayed, RequestAnswer, SessionCreated, SessionView, TopUpInvoice
 from ...actors.messages import WireReply
 from ...actors.ports import Append
 from .accounts import Account, BrokenError, JobAccount, Json, SessionAccount, must
@@ -147,17 +147,18 @@ class Auditor:
                 seen = reply.state.value, reply.updated_at_ms, owed, paid
                 must(seen in account.shown, f"a client was shown what is not written: {seen}")
                 must(reply.eval_invoice.payment_hash in account.invoices, "an invoice was shown that is not written")
-            case SessionAccount(), RequestAnswer():
+            case SessionAccount(), RequestAnswer() | Relayed():
                 self._answered(account, reply, name)
 
-    def _answered(self, account: SessionAccount, reply: RequestAnswer, name: str) -> None:
+    def _answered(self, account: SessionAccount, reply: RequestAnswer | Relayed, name: str) -> None:
         finished = account.requests.get(reply.request_id)
         must(finished is not None, f"{reply.request_id} is answered and not charged")
         if finished is None:
             return
         debit = reply.cost.debit_msat.value
         must(finished["debit_msat"] == debit, f"{reply.request_id} is charged otherwise than was told")
-        must(not reply.text or debit > 0, f"{reply.request_id} is answered for nothing")
+        given = reply.text if isinstance(reply, RequestAnswer) else reply.body
+        must(not given or debit > 0, f"{reply.request_id} is answered for nothing")
         known = self._answers.setdefault((account.actor_id, name), (reply.request_id, debit))
         must(known == (reply.request_id, debit), f"{name} has two answers")
 

@@ -13,6 +13,7 @@ from ...actors.domain.errors import Code, RefusedError
 from ...actors.domain.invoices import Invoice
 from ...actors.domain.job import CreateJob, GetJob, JobView, RefundJob, WatchJob
 from ...actors.domain.payouts import PayoutTarget
+from ...actors.domain.relays import PromptRate, RelayBody
 from ...actors.domain.session_api import (
     Ask,
     CloseSession,
@@ -20,6 +21,8 @@ from ...actors.domain.session_api import (
     GetSession,
     LedgerPage,
     OpenSession,
+    Relay,
+    Relayed,
     RequestAnswer,
     SessionCreated,
     SessionView,
@@ -141,7 +144,10 @@ class SessionClient:
         else:
             await self._streamed(chance, command, name)
 
-    def _command(self, chance: Chance, name: str, keyed: bool, text: str, stream: bool) -> Ask:
+    def _command(self, chance: Chance, name: str, keyed: bool, text: str, stream: bool) -> Ask | Relay:
+        """A request, or a call in the provider's own protocol."""
+        if chance.happens(0.3):
+            return self._relay(chance, name, keyed, text, stream)
         return Ask(
             request_id=f"req_{self.session_id}_{self.count}",
             request=labelled(f"{self.session_id}/{name}", text),
@@ -153,7 +159,26 @@ class SessionClient:
             btc_price=BTC,
         )
 
-    async def _twice(self, chance: Chance, command: Ask, name: str, keyed: bool) -> None:
+    def _relay(self, chance: Chance, name: str, keyed: bool, text: str, stream: bool) -> Relay:
+        max_tokens = chance.choice([50, 100, 300, 20_000])
+        head = b'{"max_tokens":'
+        data = b'%b%d,"text":"%b"}' % (head, max_tokens, labelled(f"{self.session_id}/{name}", text).encode())
+        return Relay(
+            request_id=f"req_{self.session_id}_{self.count}",
+            model="sonnet",
+            body=RelayBody(data, max_tokens, len(head), len(head) + len(str(max_tokens))),
+            headers={},
+            beta=False,
+            stream=stream,
+            prompt_tokens_max=chance.choice([0, 200]),
+            prompt_rate=PromptRate.INPUT,
+            least_tokens=chance.choice([0, 80]),
+            once=Once(name, "digest", keyed),
+            grant=_GRANT,
+            btc_price=BTC,
+        )
+
+    async def _twice(self, chance: Chance, command: Ask | Relay, name: str, keyed: bool) -> None:
         """Some send the same again although it was answered, or while it is under way."""
         call = self.market.call(chance, self.session_id, command, name)
         if keyed and chance.happens(0.3):
@@ -164,7 +189,7 @@ class SessionClient:
             await self.market.world.pause(chance.uniform(0, 5))
             await self.market.call(chance, self.session_id, command, name)
 
-    async def _streamed(self, chance: Chance, command: Ask, name: str) -> None:
+    async def _streamed(self, chance: Chance, command: Ask | Relay, name: str) -> None:
         """Reads a stream to its end, or leaves it in the middle."""
         market = self.market
         said: asyncio.Queue[WireReply] = asyncio.Queue()
@@ -179,6 +204,9 @@ class SessionClient:
                     if isinstance(reply, RequestAnswer):
                         market.auditor.told(self.session_id, reply, name)
                         market.auditor.streamed(self.session_id, reply, "".join(got))
+                        return
+                    if isinstance(reply, Relayed):
+                        market.auditor.told(self.session_id, reply, name)
                         return
                     got.append(getattr(reply, "text", ""))
         except TimeoutError:
