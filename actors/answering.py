@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing
 from typing import Final
 
@@ -52,19 +51,10 @@ class Answering:
     async def answer(self, intent: AnswerRequest, outlet: Outlet) -> RequestOutcome:
         """The outcome. Raises `PortError` when the model failed before it had given anything of the answer."""
         draft = _Draft()
-        if outlet.stopped:
-            return draft.outcome(Ending.LEFT, intent.model, _CANCELLED)
-        outlet.begun = True
-        try:
-            return await self._answer(intent, outlet, draft)
-        except asyncio.CancelledError:
-            if not outlet.stopped:
-                raise
-            # Cancelled only to end the provider's work; what it has used is charged all the same.
-            task = asyncio.current_task()
-            if task is not None:
-                task.uncancel()
-            return draft.outcome(Ending.LEFT, intent.model, _CANCELLED)
+        return await outlet.while_heard(
+            lambda: self._answer(intent, outlet, draft),
+            lambda: draft.outcome(Ending.LEFT, intent.model, _CANCELLED),
+        )
 
     async def _answer(self, intent: AnswerRequest, outlet: Outlet, draft: _Draft) -> RequestOutcome:
         evaluation = await patiently(self._pause, lambda: self._model.evaluate(intent.request))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from .domain.behaviour import Reply
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True, eq=False)
@@ -19,3 +23,19 @@ class Outlet:
     emit: Callable[[Reply], None]
     begun: bool = False
     stopped: bool = False
+
+    async def while_heard(self, work: Callable[[], Awaitable[T]], what_there_is: Callable[[], T]) -> T:
+        """The outcome of the work; what there is of it, when nobody waits for it any more."""
+        if self.stopped:
+            return what_there_is()
+        self.begun = True
+        try:
+            return await work()
+        except asyncio.CancelledError:
+            if not self.stopped:
+                raise
+            # Cancelled only to end the provider's work; what it has used is charged all the same.
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+            return what_there_is()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
@@ -74,19 +73,7 @@ class Relaying:
     async def relay(self, intent: RelayRequest, outlet: Outlet) -> RelayOutcome:
         """The outcome. Raises `PortError` when the provider failed before it had given anything."""
         draft = _Draft(self._clock)
-        if outlet.stopped:
-            return draft.outcome(Ending.LEFT)
-        outlet.begun = True
-        try:
-            return await self._relay(intent, outlet, draft)
-        except asyncio.CancelledError:
-            if not outlet.stopped:
-                raise
-            # Cancelled only to end the provider's work; what it has used is charged all the same.
-            task = asyncio.current_task()
-            if task is not None:
-                task.uncancel()
-            return draft.outcome(Ending.LEFT)
+        return await outlet.while_heard(lambda: self._relay(intent, outlet, draft), lambda: draft.outcome(Ending.LEFT))
 
     async def _relay(self, intent: RelayRequest, outlet: Outlet, draft: _Draft) -> RelayOutcome:
         try:
