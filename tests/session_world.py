@@ -208,7 +208,7 @@ class SessionWorld(RuleBasedStateMachine):
         amount = self.received.get(payment_hash)
         if amount is not None:
             self.account.credit(payment_hash, amount, self.bench.now_ms)
-        elif payment_hash in self.account.pending and self.bench.now_ms > self.payable_until_ms[payment_hash]:
+        elif payment_hash in self.account.pending and self.bench.now_ms >= self.payable_until_ms[payment_hash] + 1_000:
             self.account.lapsed.add(payment_hash)
             del self.account.pending[payment_hash]
         found = None if amount is None else Settlement(payment_hash, Msat(amount), SESSION_ID)
