@@ -237,6 +237,18 @@ def test_the_node_is_asked_about_a_deposit_and_its_word_credits_it_once() -> Non
     assert isinstance(again, SessionView) and again.state == "active"
 
 
+def test_a_deposit_that_had_lapsed_and_is_paid_after_all_is_credited_when_it_is_asked_about() -> None:
+    bench = SessionBench()
+    bench.open()
+    bench.now_ms = DEPOSIT.expires_at_ms + 1_000
+    topic = bench.send(CheckPayment(FULL)).wait_for
+    assert topic is not None
+    assert len(bench.finish(topic, None).events) == 1
+    bench.send(CheckPayment(FULL))
+    (view,) = bench.finish(topic, Settlement(DEPOSIT.payment_hash, Msat(100_000), SESSION_ID)).answers.values()
+    assert isinstance(view, SessionView) and (view.state, view.balance_msat) == ("active", Msat(100_000))
+
+
 def test_a_deposit_that_is_paid_while_it_is_looked_for_is_credited_once() -> None:
     bench = SessionBench()
     bench.open()
