@@ -343,6 +343,6 @@ class SessionMachine(AskingWorld):
 
 
 # Making a failure small takes longer than finding it.
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_no_interleaving_loses_a_payment_or_counts_or_pays_one_twice() -> None:
     run_state_machine_as_test(SessionMachine, settings=settings(max_examples=1_000, deadline=None))
