@@ -35,7 +35,7 @@ assert isinstance(created, JobCreated), created
 pay_stub_invoice.sync(payment_hash=created.eval_invoice.payment_hash, client=client)
 
 def when(state):
-    for _ in range(200):
+    for _ in range(1_000):
         job = get_job.sync(job_id=created.job_id, client=client)
         assert isinstance(job, JobStatus), job
         if job.state == state:
