@@ -213,7 +213,8 @@ class EmbeddedStore:
                     raise StoreError(f"The store did not get ready in time. {self._log_tail()}")
                 await asyncio.sleep(_POLL_S)
         finally:
-            await client.aclose()
+            # Cancelled before its first step, the closing would close nothing, and the connection would be left open.
+            await asyncio.shield(client.aclose())
         raise StoreError(f"The store ended at once, with status {process.returncode}. {self._log_tail()}")
 
     async def _end_process(self) -> None:

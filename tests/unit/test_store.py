@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 
@@ -204,6 +207,29 @@ async def test_a_running_store_is_known_by_its_pid_file_and_its_mark(tmp_path: P
         assert await asyncio.wait_for(client.ping(), _TIMEOUT_S)
         assert store.pid not in (None, first)
         await end_tasks([watcher])
+
+
+async def test_a_watch_that_ends_while_the_store_comes_back_leaves_no_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with _running(tmp_path) as (store, _):
+        watcher = asyncio.create_task(store.watch())
+        disconnect = ConnectionPool.disconnect
+
+        async def cancelled(pool: ConnectionPool, *args: Any) -> None:
+            watcher.cancel()
+            await disconnect(pool, *args)
+
+        monkeypatch.setattr(ConnectionPool, "disconnect", cancelled)
+        assert store.pid is not None
+        os.kill(store.pid, signal.SIGKILL)
+        await asyncio.wait([watcher], timeout=_TIMEOUT_S)
+        monkeypatch.undo()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", ResourceWarning)
+        gc.collect()
+    assert watcher.cancelled()
+    assert not [str(warning.message) for warning in told]
 
 
 def test_a_stranger_that_got_the_old_process_id_is_left_alone(tmp_path: Path) -> None:
