@@ -77,8 +77,14 @@ def test_ctrl_c_while_waiting_ends_it_and_says_where_the_session_is(
     words = [command, "ask", "hello", "--server", server.url, "--wallet", "terminal"]
     log = tmp_path / "log"
     with log.open("wb") as shown:
-        asking = subprocess.Popen(words, env=environment, stderr=shown)
-        wait_until(lambda: "Waiting for the payment" in log.read_text(), 30, "no invoice was shown")
-        asking.send_signal(signal.SIGINT)
-        assert asking.wait(20) == 130
+        # Whoever runs the tests in the background has Ctrl-C ignored, and a child would inherit that.
+        ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+        with subprocess.Popen(words, env=environment, stderr=shown) as asking:
+            signal.signal(signal.SIGINT, ours)
+            wait_until(lambda: "Waiting for the payment" in log.read_text(), 30, "no invoice was shown")
+            asking.send_signal(signal.SIGINT)
+            try:
+                assert asking.wait(20) == 130
+            finally:
+                asking.kill()
     assert "What was paid is in" in log.read_text() and "Traceback" not in log.read_text()

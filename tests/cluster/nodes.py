@@ -66,7 +66,9 @@ class Nodes:
     def actors(self) -> list[str]:
         """The names of all actors that Ray knows, in whatever namespace."""
         command = [sys.executable, "-c", _LIST_ACTORS, self._cluster.address]
-        names: list[str] = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+        output = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
+        # Ray tells of dead nodes in between, on standard output, and can't be asked not to.
+        names: list[str] = json.loads(next(line for line in output.splitlines() if line.startswith(b"[")))
         return names
 
     def kill(self, number: int) -> None:
