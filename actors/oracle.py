@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from .domain.pricing import BtcPrice, PriceOrigin
+from .ending import end_tasks
 from .ports import PortError, PriceSource
 
 _log = structlog.get_logger(__name__)
@@ -64,7 +65,7 @@ class Oracle:
 
     async def close(self) -> None:
         """Ends a fetch under way and the source's connections."""
-        await _end(self._fetching)
+        await end_tasks([self._fetching])
         await self._source.close()
 
     def _may_fetch(self, now_ms: int) -> bool:
@@ -129,7 +130,7 @@ class PriceCache:
 
     async def close(self) -> None:
         """Ends a refresh under way."""
-        await _end(self._refreshing)
+        await end_tasks([self._refreshing])
 
     async def _refresh(self) -> None:
         try:
@@ -161,9 +162,3 @@ def _is_plausible(usd: Decimal, reference_usd: Decimal) -> bool:
         and len(usd.as_tuple().digits) <= _DIGITS_MAX
         and reference_usd / _FACTOR_MAX <= usd <= reference_usd * _FACTOR_MAX
     )
-
-
-async def _end(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
-        task.cancel()
-        await asyncio.wait([task])

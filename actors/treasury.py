@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from .domain.errors import Code, RefusedError
 from .domain.invoices import Settlement
+from .ending import end_tasks
 from .ports import Bindings, Lightning, PortError
 from .watching import Outage, Pacer, Recent
 
@@ -94,9 +95,7 @@ class Treasury:
 
     async def close(self) -> None:
         """Ends `run` and all that it started."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait([self._running])
+        await end_tasks([self._running])
 
     # Hints
 
