@@ -39,6 +39,15 @@ class HostReport(msgspec.Struct, frozen=True):
     owned: int
 
 
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """Of so many hosts, those that answer by the present plan, and the partitions that these own."""
+
+    hosts: int
+    answering: int
+    partitions: int
+
+
 class Crew(Protocol):
     """The actor processes of the cluster."""
 
@@ -146,18 +155,20 @@ class Keeper:
         self._forget()
         if changed:
             await self._ask_all()
-        if self._all_is_served():
+        if self.coming.partitions == PARTITIONS:
             self.settled.set()
 
     def leave(self) -> None:
         """From the next beat on, this server's node is to give away what it has."""
         self._server = msgspec.structs.replace(self._server, leaving=True)
 
-    def _all_is_served(self) -> bool:
-        """Whether the hosts own everything, each by the present plan."""
+    @property
+    def coming(self) -> Coming:
+        """How far the hosts of the present plan have come."""
         placement = self.view.placement
         reports = [self._hosts[host_id].report for host_id in placement.members if host_id in self._hosts]
-        return sum(r.owned for r in reports if r is not None and r.version == placement.version) == PARTITIONS
+        following = [report for report in reports if report is not None and report.version == placement.version]
+        return Coming(len(placement.members), len(following), sum(report.owned for report in following))
 
     async def _ask_all(self) -> None:
         """Asks all hosts. Those that are away answer when they do: the others must not wait for them."""

@@ -12,12 +12,13 @@ from typing import Final
 from ..actors.cluster import RayCrew, node_is_gone
 from ..actors.ending import end_tasks
 from ..actors.keeper import Keeper
-from ..actors.placement import Placement
+from ..actors.placement import PARTITIONS, Placement
 from ..actors.ports import TransientError
 from ..actors.roster import Roster, Server, View
 from ..actors.router import LinkError
 
 _LOOK_EVERY_S: Final = 0.1
+_TELL_EVERY_S: Final = 10.0
 _WATCH_EVERY_S: Final = 2.0
 # In a cluster, a node's hosts give away what they own while its fronts end: SIGTERM to the end in 15 s at most.
 _MOVED_WITHIN_S: Final = 11.0
@@ -33,13 +34,26 @@ class Place:
     """Runs the keeper of a server, from `enter` until `leave`.
 
     on_lost: told when the server's Ray node is dead: it can do nothing more then.
+    tell: given a line for the operator now and then, while the actors are slow to come. tell_every_s: how often.
     """
 
-    def __init__(self, server: Server, roster: Roster, crew: RayCrew, prefix: str, on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        server: Server,
+        roster: Roster,
+        crew: RayCrew,
+        prefix: str,
+        on_lost: Callable[[], None],
+        tell: Callable[[str], None],
+        *,
+        tell_every_s: float = _TELL_EVERY_S,
+    ) -> None:
         self._server = server
         self._roster = roster
         self._crew = crew
         self._on_lost = on_lost
+        self._tell = tell
+        self._tell_every_s = tell_every_s
         self._keeper = Keeper(server, roster, crew, prefix=prefix)
         self._keeping: asyncio.Task[None] | None = None
         self._left = threading.Event()
@@ -55,7 +69,20 @@ class Place:
         # A daemon: the end of the process does not wait for it.
         threading.Thread(target=self._watch_node, args=(asyncio.get_running_loop(),), daemon=True).start()
         if alone:
-            await self._keeper.settled.wait()
+            await self._until_all_is_served()
+
+    async def _until_all_is_served(self) -> None:
+        """Waits as long as it takes: a large store, or a slow machine, needs its time. Whoever waits sees what for."""
+        served = asyncio.create_task(self._keeper.settled.wait())
+        try:
+            while not (await asyncio.wait([served], timeout=self._tell_every_s))[0]:
+                coming = self._keeper.coming
+                self._tell(
+                    f"Waiting for the actors: {coming.answering} of {coming.hosts} hosts answer, and serve "
+                    f"{coming.partitions:,} of {PARTITIONS:,} partitions …"
+                )
+        finally:
+            await end_tasks([served])
 
     async def _refuse_other_keys(self) -> None:
         """Credentials that one server signs must be good at all of them."""

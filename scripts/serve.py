@@ -102,8 +102,11 @@ class Supervisor:
         ):
             if self._stop.is_set():
                 return
-            self._console.print(f"{text} …", style="dim", highlight=False)
+            self._tell(f"{text} …")
             await step()
+
+    def _tell(self, text: str) -> None:
+        self._console.print(text, style="dim", highlight=False)
 
     async def _open_port(self) -> None:
         """Binds here, so that a front that died leaves its waiting connections to its successor."""
@@ -177,7 +180,7 @@ class Supervisor:
             key_digest=derive_key(self._settings, "digest of the key").hex()[:16],
         )
         roster, crew = build_roster(self._parts, name), cluster.RayCrew(self._settings)
-        self._place = Place(server, roster, crew, f"host-{name}-", self._lose_node)
+        self._place = Place(server, roster, crew, f"host-{name}-", self._lose_node, self._tell)
         await self._unless_stopped(self._place.enter(alone=self._alone))
 
     async def _start_fronts(self) -> None:

@@ -58,10 +58,14 @@ def _never() -> None:
     raise AssertionError("the node is there")
 
 
+def _say_nothing(_line: str) -> None:
+    """In these tests nothing is slow to come."""
+
+
 @asynccontextmanager
 async def placed(place: ModuleType, redis: Redis, own: Server, crew: EndingCrew, *, alone: bool) -> AsyncIterator[Any]:
     """A server that takes part."""
-    taken = place.Place(own, roster(redis), crew, "host-", _never)
+    taken = place.Place(own, roster(redis), crew, "host-", _never, _say_nothing)
     await taken.enter(alone=alone)
     try:
         yield taken
@@ -78,12 +82,24 @@ async def test_alone_it_returns_when_all_is_served_and_drains_at_the_end(place: 
     assert (await roster(redis).view()).servers == []
 
 
+async def test_while_hosts_do_not_come_whoever_waits_is_told_what_for(place: ModuleType, redis: Redis) -> None:
+    crew, told = EndingCrew(), asyncio.Queue[str]()
+    crew.refuses = True
+    slow = place.Place(ONE, roster(redis), crew, "host-", _never, told.put_nowait, tell_every_s=0.01)
+    entering = asyncio.create_task(slow.enter(alone=True))
+    async with asyncio.timeout(20):
+        while "0 of 2 hosts answer, and serve 0 of 1,024 partitions" not in await told.get():
+            pass
+        crew.refuses = False
+        await entering
+    await slow.leave(alone=True)
+
+
 async def test_a_server_with_another_key_is_refused_and_told_whose_key_differs(place: ModuleType, redis: Redis) -> None:
     await roster(redis).beat(ONE)
+    other = place.Place(replace(TWO, key_digest="other"), roster(redis), EndingCrew(), "host-", _never, _say_nothing)
     with pytest.raises(place.KeyMismatchError, match=r"(?s)one:8402.*MACAROON_ROOT_KEY.*same key on all"):
-        await place.Place(replace(TWO, key_digest="other"), roster(redis), EndingCrew(), "host-", _never).enter(
-            alone=False
-        )
+        await other.enter(alone=False)
     assert [found.server_id for found in (await roster(redis).view()).servers] == ["one"]
 
 
