@@ -119,14 +119,17 @@ class RaySolos:
             "scheduling_strategy": NodeAffinitySchedulingStrategy(this_node(), soft=False),
         }
         begin: Any = ray.remote(SoloShell).options(**options).remote
-        # One of a host that died is ended by Ray, too, but perhaps not yet.
-        await self.end(actor_id)
+        # That of a host that died is ended by Ray, too, but perhaps not yet; that of one that stood still is not.
+        with contextlib.suppress(RayError, ValueError):
+            await asyncio.to_thread(_kill, actor_id)
         for _ in range(_NAME_ATTEMPTS):
             try:
                 handle = await asyncio.to_thread(partial(begin, wiring, self._settings, actor_id, partition, epoch))
             except ValueError:
                 await asyncio.sleep(_START_BACKOFF_S)  # The name is taken for another moment.
                 continue
+            except RayError as error:
+                raise LinkError(f"{actor_id} can't be started: {type(error).__name__}") from error
             # Ray ends an actor when the last handle of its owner is gone.
             self._handles[actor_id] = handle
             solo = RaySolo(actor_id)
@@ -135,10 +138,11 @@ class RaySolos:
         raise LinkError(f"the name {actor_id} is not free")
 
     async def end(self, actor_id: str) -> None:
-        """Ends one at once."""
-        self._handles.pop(actor_id, None)
-        with contextlib.suppress(RayError, ValueError):
-            await asyncio.to_thread(_kill, actor_id)
+        """Ends one at once: that which this host has started, as another host's may have the name by now."""
+        handle = self._handles.pop(actor_id, None)
+        if handle is not None:
+            with contextlib.suppress(RayError, ValueError):
+                await asyncio.to_thread(partial(ray.kill, handle, no_restart=True))
 
 
 class RayCrew:

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from .domain.behaviour import Behaviour, BooksError, UnknownEventError
-from .domain.errors import RefusedError, behind, not_found, unavailable
+from .domain.errors import RefusedError, behind, cut_off, not_found, unavailable
 from .domain.job import CreateJob
 from .domain.money import MoneyError
 from .domain.session_api import OpenSession
@@ -113,7 +113,7 @@ class DedicatedHost:
         if self._calls:
             await asyncio.wait(self._calls, timeout=patience_s)
         for room in list(self._rooms.values()):
-            self._close(room, unavailable("The server is restarting and"))
+            self._close(room, cut_off())  # Its process may have done what they wait for.
         await asyncio.gather(self._shared.stop(patience_s), *self._ends.values())
 
     @property
@@ -271,7 +271,20 @@ class DedicatedHost:
             woken = {actor_id for actor_id in self._wakes if partition_of(actor_id) in self.partitions}
             self._wakes = {actor_id for actor_id in woken if self._room(actor_id) is None}
             await asyncio.gather(*(room.look() for room in self._rooms.values()))
+            if gone := [room for room in self._rooms.values() if room.gone]:
+                await self._replace(gone)
             now_s = time.monotonic()
             for room in list(self._rooms.values()):
                 if not room.calls and room.occupied is None and now_s - room.used_s > self._passivate_after_s:
                     self._close(room, behind())
+
+    async def _replace(self, gone: Sequence[Room]) -> None:
+        """Gives those other rooms whose processes will not come, or come back, if they are still this host's."""
+        try:
+            # Another host that has taken them over has perhaps ended these, to have its own.
+            await self.partitions.verify()
+        except TransientError:
+            return
+        for room in gone:
+            self._close(room, NotOwner())
+            self._wakes.add(room.actor_id)

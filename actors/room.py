@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 
 from .inbox import AnyReply, Caller
-from .router import HostLink, Lane, LinkError
+from .router import HostLink, Lane, LinkError, NoHostError
 from .whereabouts import Whereabouts
 
 _ANSWERS_WITHIN_S: Final = 2.0
@@ -28,7 +28,8 @@ class Solo(HostLink, Protocol):
 class Room:
     """An actor's process as its host sees it, and the calls that wait in it.
 
-    `occupied` is what the process last said of itself, True as long as it has said nothing.
+    `occupied` is what the process last said of itself, True as long as it has said nothing. `gone`: it could not be
+    started, or has been ended by somebody else, and will not come back.
     """
 
     def __init__(self, actor_id: str, start: Callable[[], Awaitable[Solo]]) -> None:
@@ -36,6 +37,7 @@ class Room:
         self.calls: dict[asyncio.Task[None], Caller] = {}
         self.used_s = time.monotonic()
         self.occupied: bool | None = True
+        self.gone = False
         self.starting = asyncio.ensure_future(start())
         self._lane: Lane | None = None
 
@@ -66,12 +68,18 @@ class Room:
 
     async def look(self) -> None:
         """Asks the process how it does."""
-        if self.starting.done() and not self.starting.cancelled() and self.starting.exception() is None:
-            try:
-                async with asyncio.timeout(_ANSWERS_WITHIN_S):
-                    self.occupied = await self.starting.result().occupied()
-            except (LinkError, TimeoutError):
-                self.occupied = True  # Ray starts it again; what it had under way is then taken up.
+        if not self.starting.done() or self.starting.cancelled():
+            return
+        if self.starting.exception() is not None:
+            self.gone = True
+            return
+        try:
+            async with asyncio.timeout(_ANSWERS_WITHIN_S):
+                self.occupied = await self.starting.result().occupied()
+        except NoHostError:
+            self.gone = True
+        except (LinkError, TimeoutError):
+            self.occupied = True  # Ray starts it again; what it had under way is then taken up.
 
     def turn_out(self, reply: AnyReply) -> None:
         """Gives all that wait this answer."""

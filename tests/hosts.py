@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,9 +25,10 @@ from satmeter.actors.folding import folded
 from satmeter.actors.host import ActorHost
 from satmeter.actors.invoice_pool import InvoicePool
 from satmeter.actors.local import LocalLink
+from satmeter.actors.messages import Answer, Call, Cancel
 from satmeter.actors.placement import PARTITIONS
 from satmeter.actors.ports import Append, Stored, TransientError, Webhooks
-from satmeter.actors.router import Router
+from satmeter.actors.router import LinkError, NoHostError, Router
 from tests.fakes import FakeLightning, FakeLimits, FakeModel, FixedPrices
 from tests.jobs import BTC, JOB_TERMS
 from tests.receivers import FakeWebhooks
@@ -75,21 +76,39 @@ class LocalSolo(LocalLink):
     def __init__(self, host: ActorHost) -> None:
         super().__init__(host)
         self.host = host
+        self.ended = False
+
+    async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
+        self._must_be_there()
+        await super().submit(inbox_id, calls)
+
+    async def collect(self, inbox_id: str) -> Sequence[Answer]:
+        self._must_be_there()
+        return await super().collect(inbox_id)
 
     async def occupied(self) -> bool | None:
+        self._must_be_there()
         return self.host.occupied if self.host.live_actors else None
+
+    def _must_be_there(self) -> None:
+        if self.ended:
+            raise NoHostError
 
 
 class LocalSolos:
-    """Implements `Solos` without processes."""
+    """Implements `Solos` without processes. `failures`: so many will not start."""
 
     def __init__(self, world: World, passivate_after_s: float) -> None:
         self._world = world
         self._passivate_after_s = passivate_after_s
         self.running: dict[str, LocalSolo] = {}
+        self.failures = 0
 
     async def start(self, actor_id: str, partition: int, epoch: int) -> LocalSolo:
         await self.end(actor_id)
+        if self.failures:
+            self.failures -= 1
+            raise LinkError
         host = self._world.host(self._passivate_after_s, actor_id, only=actor_id)
         solo = self.running[actor_id] = LocalSolo(host)
         await host.start()
@@ -98,6 +117,7 @@ class LocalSolos:
 
     async def end(self, actor_id: str) -> None:
         if (solo := self.running.pop(actor_id, None)) is not None:
+            solo.ended = True
             await solo.host.stop(patience_s=0)
 
 
@@ -135,6 +155,8 @@ class World:
     dedicated: bool = field(default_factory=lambda: PLACEMENT == "dedicated")
 
     invoices_ahead: int = 0
+    solo_failures: int = 0
+    solos: LocalSolos = field(init=False)
     journal: LossyJournal = field(init=False)
     bindings: LossyBindings = field(init=False)
 
@@ -185,10 +207,12 @@ class World:
 
     def dedicated_host(self, passivate_after_s: float = 60.0, rooms_max: int = 8) -> DedicatedHost:
         """One that gives each actor a host of its own."""
+        solos = LocalSolos(self, passivate_after_s)
+        solos.failures, self.solos = self.solo_failures, solos
         return DedicatedHost(
             "host-0",
             self.journal,
-            LocalSolos(self, passivate_after_s),
+            solos,
             self.host(passivate_after_s),
             self._behaviours(),
             rooms_max=rooms_max,

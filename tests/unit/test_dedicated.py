@@ -11,9 +11,10 @@ from satmeter.actors.domain.errors import RefusedError
 from satmeter.actors.domain.invoices import Settle, Settled, SettleOutcome
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.session_api import OpenSession, SessionCreated
+from satmeter.actors.placement import partition_of
 from satmeter.actors.router import Router
 from tests.host_sessions import SES, answered, ask, opened, show
-from tests.hosts import World
+from tests.hosts import World, until
 
 
 @pytest.fixture
@@ -61,6 +62,50 @@ async def test_a_session_that_was_left_with_a_hold_is_run_to_release_it(world: W
     async with world.serving() as (host, router):
         assert (await show(router)).held_msat == Msat(0)
         assert host.live_actors == 1
+
+
+async def test_an_actor_whose_process_was_ended_by_somebody_else_has_another_one(world: World) -> None:
+    """By another host, for example: a process has the name of its actor, and there is one of a name."""
+    world.model.gate.close()
+    async with world.serving(passivate_after_s=0.05) as (_, router):
+        await opened(router)
+        asking = asyncio.create_task(answered(router, ask(key="k")))
+        await world.model.gate.wait_for_arrival()
+        await world.solos.end(SES)
+        world.model.gate.open()
+        assert (await asking).cost.debit_msat > Msat(0)
+        assert (await show(router)).held_msat == Msat(0)
+
+
+async def test_a_process_that_is_started_for_what_is_due_and_fails_to_is_started_again(world: World) -> None:
+    world.model.gate.close()
+    async with world.serving() as (_, router):
+        await opened(router)
+        dying = asyncio.create_task(answered(router, ask(key="k")))
+        await world.model.gate.wait_for_arrival()
+    with pytest.raises(RefusedError):
+        await dying
+    world.solo_failures = 2
+    world.offset_ms += 30_000
+    async with world.serving(passivate_after_s=0.05):
+
+        async def released() -> bool:
+            stored = await world.journal.load(partition_of(SES), SES)
+            return b"hold_released" in stored.events[-1]
+
+        await until(released)
+
+
+async def test_nobody_is_told_at_the_end_that_nothing_was_charged_for_what_was_under_way(world: World) -> None:
+    world.model.gate.close()
+    async with world.serving() as (host, router):
+        await opened(router)
+        asking = asyncio.create_task(answered(router, ask()))
+        await world.model.gate.wait_for_arrival()
+        await host.stop(patience_s=0)
+        with pytest.raises(RefusedError) as refused:
+            await asking
+    assert "it is not known what was done" in refused.value.refusal.message
 
 
 async def _settled(router: Router, settle: Settle) -> SettleOutcome:

@@ -1,0 +1,59 @@
+"""Processes with room for one actor, on a Ray of their own: whose they are when two hosts have had one for an actor."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+_HOSTS = """
+import asyncio, sys
+from pathlib import Path
+from satmeter.config.ray_environment import prepare_ray
+prepare_ray(None)
+from satmeter.actors import cluster
+from satmeter.actors.adapters.redis_client import connect
+from satmeter.actors.adapters.redis_journal import RedisJournal
+from satmeter.actors.placement import partition_of
+from satmeter.config.settings import Settings
+
+ACTOR = "ses_0123456789abcdefghijklmnopqrstuv"
+
+async def main(settings):
+    journal = RedisJournal(connect(settings.redis_url), lambda actor_id, stored: 0)
+    partition = partition_of(ACTOR)
+    former, present = cluster.RaySolos(settings), cluster.RaySolos(settings)
+    epoch = (await journal.claim([partition], "host-0"))[partition]
+    await former.start(ACTOR, partition, epoch)
+    epoch = (await journal.claim([partition], "host-1"))[partition]
+    solo = await present.start(ACTOR, partition, epoch)
+    print("started:", await solo.occupied())
+    await former.end(ACTOR)
+    print("the former host has ended its own:", await solo.occupied())
+    await present.end(ACTOR)
+    try:
+        await solo.occupied()
+    except cluster.LinkError:
+        print("ended")
+    await journal.close()
+
+cluster.start_local(Path(sys.argv[1]), 2, "solos")
+asyncio.run(main(Settings(redis_url=sys.argv[2], macaroon_root_key="00" * 32)))
+cluster.leave()
+"""
+
+
+@pytest.mark.timeout(120)
+def test_a_host_ends_the_process_that_it_has_started_and_not_its_successors(store_url: str) -> None:
+    """One that stood still, and learns only then that it has lost the actor."""
+    # Not pytest's tmp_path: a socket's path must be short.
+    with tempfile.TemporaryDirectory(prefix="sm-") as ray_dir:
+        run = subprocess.run(
+            [sys.executable, "-c", _HOSTS, ray_dir, store_url],
+            env=dict(os.environ), capture_output=True, text=True, timeout=110, check=False,
+        )  # fmt: skip
+    told = [line for line in run.stdout.splitlines() if "pid=" not in line]
+    assert told == ["started: None", "the former host has ended its own: None", "ended"], run.stdout + run.stderr
