@@ -31,10 +31,11 @@ from ...actors.domain.session_api import (
 )
 from ...actors.messages import WireCommand, WireReply
 from .auditor import Auditor
-from .cluster import BTC, FrontProcess
+from .cluster import FrontProcess
 from .loop import Chance, DiedError
 from .model import labelled
 from .node import SimulatedNode
+from .terms import BTC
 from .world import Fault, World
 
 _GRANT: Final = Grant(generation=1)

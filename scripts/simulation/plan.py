@@ -13,6 +13,7 @@ HOSTS: Final = ("host-0", "host-1", "host-2")
 STRIKES: Final = (
     Fault.HOST_DEATH,
     Fault.HOST_STOP,
+    Fault.HOST_END,
     Fault.MOVE,
     Fault.FRONT_DEATH,
     Fault.TREASURY_DEATH,
@@ -21,6 +22,9 @@ STRIKES: Final = (
     Fault.NODE_AWAY,
 )
 """Faults that are steps of their own. The others come by chance, wherever they can."""
+SOLO_STRIKES: Final = (Fault.SOLO_DEATH, Fault.SOLO_STOP)
+"""The same where actors have processes of their own."""
+_DEDICATED_PART: Final = 0.3
 _ACTIONS: Final = {"open": 14, "ask": 40, "top_up": 6, "look": 8, "close": 12, "job": 14, "refund": 6}
 _STRIKE_PART: Final = 0.12
 _GAP_S: Final = 0.5
@@ -37,6 +41,12 @@ class Step:
     fault: Fault | None = None
 
 
+def rooms_of(seed: int) -> int | None:
+    """How many actors of a host may have processes of their own at once; None: they share the host's."""
+    chance = Chance(f"placement {seed}")
+    return chance.choice([3, 50]) if chance.happens(_DEDICATED_PART) else None
+
+
 def faults_of(seed: int) -> frozenset[Fault]:
     """The kinds of faults of a seed: some together find what all together hide."""
     chance = Chance(f"faults {seed}")
@@ -47,10 +57,11 @@ def faults_of(seed: int) -> frozenset[Fault]:
 def steps_of(seed: int, count: int) -> Sequence[Step]:
     """The first so many steps of a seed."""
     steps, at_s = [], 1.0
+    strikes = STRIKES if rooms_of(seed) is None else STRIKES + SOLO_STRIKES
     for number in range(count):
         chance = Chance(f"plan {seed}/{number}")
         at_s += chance.expovariate(1 / _GAP_S)
-        fault = chance.choice(STRIKES) if chance.happens(_STRIKE_PART) else None
+        fault = chance.choice(strikes) if chance.happens(_STRIKE_PART) else None
         name = chance.choices(list(_ACTIONS), list(_ACTIONS.values()))[0]
         steps.append(Step(number, f"{seed}/{number}", at_s, fault or name, fault))
     return steps

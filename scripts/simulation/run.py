@@ -6,19 +6,22 @@ import asyncio
 from collections.abc import Collection, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from msgspec import json
 
 from ...actors.domain.errors import RefusedError
 from ...actors.placement import Placement
+from ...actors.router import LinkError
 from .auditor import Auditor
 from .clients import JobClient, LeftError, Market, SessionClient
-from .cluster import Cluster, FrontProcess, HostProcess, TreasuryProcess
-from .loop import Chance, SimulatedLoop
+from .cluster import Cluster, FrontProcess, TreasuryProcess
+from .hosting import HostProcess
+from .loop import Chance, Process, SimulatedLoop
 from .node import SimulatedNode
 from .patching import simulated
-from .plan import HOSTS, Step
+from .plan import HOSTS, Step, rooms_of
 from .store import StoreAccess
 from .store_data import StoreData
 from .world import Fault, World
@@ -46,7 +49,7 @@ def run(seed: int, steps: Sequence[Step], faults: Collection[Fault]) -> Outcome:
     with simulated(loop, chance, world.log):
         try:
             loop.set_exception_handler(lambda _loop, context: _defect(world, context))
-            figures = loop.run_until_complete(_Run(world).go(steps))
+            figures = loop.run_until_complete(_Run(world, rooms_of(seed)).go(steps))
         except Exception as error:
             world.violate(f"the run broke: {error!r}")
             figures = {}
@@ -67,8 +70,9 @@ def _defect(world: World, context: dict[str, Any]) -> None:
 class _Run:
     """The parts of a run, and what each step does."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, rooms_max: int | None) -> None:
         self._world = world
+        self._rooms_max = rooms_max
         self._auditor = Auditor(world.violate, world.tell)
         self._store = StoreAccess(world, StoreData(world.now_ms, self._auditor.wrote, self._auditor.claimed))
         self._node = SimulatedNode(world, self._auditor)
@@ -90,9 +94,11 @@ class _Run:
         return figures | {"faults": self._world.fault_count} | self._auditor.summary()
 
     async def _live(self, steps: Sequence[Step]) -> None:
+        if self._rooms_max is not None:
+            self._world.tell(f"actors have processes of their own, at most {self._rooms_max} on a host")
         self._plan(HOSTS, 0.0)
         for host_id in HOSTS:
-            self._cluster.hosts[host_id] = HostProcess(self._cluster, host_id)
+            self._cluster.hosts[host_id] = self._host(host_id)
         keeping = asyncio.create_task(self._keep())
         for step in steps:
             await self._world.pause(max(0.0, step.at_s - self._world.loop.time()))
@@ -102,6 +108,9 @@ class _Run:
         await self._rest()
         keeping.cancel()
         self._auditor.close()
+
+    def _host(self, host_id: str) -> HostProcess:
+        return HostProcess(self._cluster, host_id, self._rooms_max)
 
     # The steps
 
@@ -153,8 +162,10 @@ class _Run:
         match fault:
             case Fault.HOST_DEATH:
                 self._spawn(self._kill_host(chance.choice(HOSTS), chance.uniform(0.05, 5)))
+            case Fault.HOST_END:
+                self._spawn(self._end_host(chance.choice(HOSTS), chance.uniform(0, 5), chance.uniform(0.05, 5)))
             case Fault.HOST_STOP:
-                self._spawn(self._stop_host(chance.choice(HOSTS), chance.uniform(0.2, 40)))
+                self._spawn(self._stop(self._cluster.hosts[chance.choice(HOSTS)].process, chance.uniform(0.2, 40)))
             case Fault.MOVE:
                 members = chance.sample(HOSTS, chance.randint(1, len(HOSTS)))
                 self._plan(members, chance.choice([0.0, 2.5, 6.0]))
@@ -167,24 +178,48 @@ class _Run:
             case Fault.CLOCK:
                 host = self._cluster.hosts[chance.choice(HOSTS)]
                 host.process.clock_error_ms = chance.choice([-2_000, -500, 1_000, 10_000, 60_000])
+            case Fault.SOLO_DEATH | Fault.SOLO_STOP:
+                self._strike_solo(fault, chance)
             case Fault.STORE_AWAY:
                 self._spawn(self._away(chance.uniform(0.5, 10)))
             case Fault.NODE_AWAY:
                 self._spawn(self._node_away(chance.uniform(0.5, 30)))
 
+    async def _end_host(self, host_id: str, patience_s: float, away_s: float) -> None:
+        """As a server does that ends. The actors find no host until it is back, or until the plan has others."""
+        find = partial(self._cluster.host, host_id)
+        with suppress(LinkError, TimeoutError):
+            async with asyncio.timeout(patience_s + 1):
+                await self._cluster.carry(find, lambda host: host.drain(patience_s))
+        await self._kill_host(host_id, away_s)
+
     async def _kill_host(self, host_id: str, away_s: float) -> None:
-        self._cluster.hosts[host_id].process.kill()
+        self._cluster.hosts[host_id].kill()
         await self._world.pause(away_s)
         if not self._cluster.hosts[host_id].process.alive:
-            self._cluster.hosts[host_id] = HostProcess(self._cluster, host_id)
+            self._cluster.hosts[host_id] = self._host(host_id)
             self._world.tell(f"{host_id} is back")
 
-    async def _stop_host(self, host_id: str, away_s: float) -> None:
-        process = self._cluster.hosts[host_id].process
+    def _strike_solo(self, fault: Fault, chance: Chance) -> None:
+        names = sorted(self._cluster.solos)
+        if names and fault is Fault.SOLO_STOP:
+            self._spawn(self._stop(self._cluster.solos[chance.choice(names)].process, chance.uniform(0.2, 40)))
+        elif names:
+            self._spawn(self._kill_solo(chance.choice(names), chance.uniform(0.05, 5)))
+
+    async def _kill_solo(self, actor_id: str, away_s: float) -> None:
+        solo = self._cluster.solos[actor_id]
+        solo.process.kill()
+        self._world.tell(f"{actor_id}'s process dies")
+        await self._world.pause(away_s)
+        solo.begin_again()
+
+    async def _stop(self, process: Process, away_s: float) -> None:
         process.stop()
+        self._world.tell(f"{process.name} stands still")
         await self._world.pause(away_s)
         process.go_on()
-        self._world.tell(f"{host_id} goes on")
+        self._world.tell(f"{process.name} goes on")
 
     async def _away(self, away_s: float) -> None:
         self._store.leave()
@@ -225,7 +260,7 @@ class _Run:
         plan = json.encode(self._cluster.placement)
         with suppress(Exception):
             async with asyncio.timeout(1.5):
-                await self._cluster.carry(host_id, lambda host: host.report(plan))
+                await self._cluster.carry(partial(self._cluster.host, host_id), lambda host: host.report(plan))
                 return True
         return False
 

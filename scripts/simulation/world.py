@@ -20,6 +20,7 @@ class Fault(StrEnum):
 
     HOST_DEATH = "host_death"
     HOST_STOP = "host_stop"
+    HOST_END = "host_end"
     MOVE = "move"
     FRONT_DEATH = "front_death"
     TREASURY_DEATH = "treasury_death"
@@ -41,6 +42,9 @@ class Fault(StrEnum):
     MODEL_SLOW = "model_slow"
     WALLETS = "wallets"
     LEAVING = "leaving"
+    SOLO_DEATH = "solo_death"
+    SOLO_STOP = "solo_stop"
+    SOLO_START = "solo_start"
 
 
 class ViolationError(Exception):
