@@ -16,6 +16,7 @@ from ...actors.domain.session_api import LedgerPage, Relayed, RequestAnswer, Ses
 from ...actors.messages import WireReply
 from ...actors.ports import Append
 from .accounts import Account, BrokenError, JobAccount, Json, SessionAccount, must
+from .notices import NoticeBook
 
 Violate = Callable[[str], None]
 Tell = Callable[[str], None]
@@ -35,6 +36,7 @@ class Auditor:
         self._answers: dict[tuple[str, str], tuple[str, int]] = {}
         self._epochs: dict[int, int] = {}
         self._refused: set[tuple[str, str]] = set()
+        self._notices = NoticeBook()
         self.checks = 0
 
     # Told by the store and the node
@@ -60,6 +62,7 @@ class Auditor:
             self.accounts[actor_id] = account
         account.take(event)
         account.show()
+        self._notices.wrote(account, event)
         match event["type"]:
             case "deposited" | "eval_paid" | "work_paid":
                 payment_hash, amount = event["payment_hash"], event["amount_msat"]
@@ -114,6 +117,20 @@ class Auditor:
                 must(name in account.held_ever, f"the model works for {name} before its hold is written")
 
         self._check(actor_id, check)
+
+    # Told by receivers of webhooks
+
+    def notified(self, url: str, webhook_id: str, body: bytes, *, taken: bool) -> None:
+        """A receiver was told something; `taken`: it has it."""
+        self._check(url, lambda: self._notices.sent(url, webhook_id, body, taken=taken))
+
+    def wants_no_more(self, url: str) -> None:
+        """A receiver has said so."""
+        self._notices.wants_no_more(url)
+
+    def late(self, now_ms: int) -> str | None:
+        """What a receiver should have been told by now."""
+        return self._notices.late(now_ms)
 
     # Told by clients and the treasury
 
@@ -195,7 +212,7 @@ class Auditor:
         for actor_id, account in self.accounts.items():
             if (unrest := account.unrest()) is not None:
                 return f"{actor_id}: {unrest}"
-        return None
+        return self._notices.unrest()
 
     def close(self) -> None:
         """All is at rest: the books of the actors against those of the node."""
@@ -221,6 +238,7 @@ class Auditor:
             "spent": sum(account.spent for account in accounts),
             "owed": sum(account.owed for account in accounts),
             "refunded": sum(account.refunded for account in accounts),
+            "notices": self._notices.told,
             "checks": self.checks,
         }
 

@@ -12,6 +12,7 @@ from ...actors.domain.caveats import Grant
 from ...actors.domain.errors import Code, RefusedError
 from ...actors.domain.invoices import Invoice
 from ...actors.domain.job import CreateJob, GetJob, JobView, RefundJob, WatchJob
+from ...actors.domain.money import Msat
 from ...actors.domain.payouts import PayoutTarget
 from ...actors.domain.relays import PromptRate, RelayBody
 from ...actors.domain.session_api import (
@@ -29,6 +30,7 @@ from ...actors.domain.session_api import (
     TopUp,
     TopUpInvoice,
 )
+from ...actors.domain.webhooks import Webhook
 from ...actors.messages import WireCommand, WireReply
 from .auditor import Auditor
 from .cluster import FrontProcess
@@ -43,6 +45,11 @@ _CLIENT: Final = "client"
 NOT_CHARGED: Final = "nothing was charged"
 _TRIES: Final = 6
 _ANSWER_WITHIN_S: Final = 60.0
+
+
+def _webhook(chance: Chance, actor_id: str, low_sats: int = 0) -> Webhook | None:
+    """Where a client wants to be told, if it does."""
+    return Webhook(f"https://{actor_id}.example/", Msat.from_sats(low_sats)) if chance.happens(0.4) else None
 
 
 class LeftError(Exception):
@@ -128,7 +135,9 @@ class SessionClient:
 
     async def open(self, chance: Chance) -> None:
         """Opens the session and pays its deposit."""
-        command = OpenSession(chance.choice([100, 100, 300, 1_000]), _CLIENT)
+        sats = chance.choice([100, 100, 300, 1_000])
+        webhook = _webhook(chance, self.session_id, sats - chance.choice([1, 3, 10]))
+        command = OpenSession(sats, _CLIENT, webhook)
         created = await self.market.call(chance, self.session_id, command)
         assert isinstance(created, SessionCreated)
         self.opened = True
@@ -272,7 +281,7 @@ class JobClient:
     async def run(self, chance: Chance) -> None:
         """Opens the job, pays for it, and follows it to its end."""
         text = chance.choice(["work", "work", "work", "reject me"])
-        command = CreateJob(labelled(self.job_id, text), _CLIENT)
+        command = CreateJob(labelled(self.job_id, text), _CLIENT, _webhook(chance, self.job_id))
         view = await self._view(chance, command)
         self.opened = True
         if chance.happens(0.3):

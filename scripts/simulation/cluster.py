@@ -20,6 +20,7 @@ from ...actors.treasury import Treasury
 from .loop import DiedError, Process
 from .model import Asked
 from .node import NodeAccess, SimulatedNode
+from .receivers import Receivers
 from .store import SimulatedBindings, SimulatedJournal, StoreAccess
 from .world import Fault, World
 
@@ -90,6 +91,7 @@ class Cluster:
     world: World
     store: StoreAccess
     node: SimulatedNode
+    receivers: Receivers
     asked: Asked
     delivered: Callable[[Settlement], None]
     hosts: dict[str, ReachedHost] = field(default_factory=dict)

@@ -13,7 +13,6 @@ from ...actors.domain.behaviour import Behaviour
 from ...actors.domain.job_behaviour import JobBehaviour
 from ...actors.domain.pricing import BtcPrice
 from ...actors.domain.session_behaviour import SessionBehaviour
-from ...actors.domain.webhooks import Notify
 from ...actors.effects import Effects
 from ...actors.host import ActorHost
 from ...actors.invoice_pool import InvoicePool
@@ -48,17 +47,6 @@ class FixedPrices:
         return BTC
 
 
-class NoReceiver:
-    """Implements `Webhooks`: clients of a run name none."""
-
-    async def send(self, notify: Notify) -> bool:
-        """Raises `TransientError`."""
-        raise TransientError("a run has no receivers of webhooks")
-
-    async def close(self) -> None:
-        """Nothing is open."""
-
-
 def _behaviours() -> dict[str, Behaviour[Any]]:
     return {"job": JobBehaviour(JOB_TERMS), "ses": SessionBehaviour(SESSION_TERMS)}
 
@@ -68,7 +56,7 @@ def _actor_host(cluster: Cluster, host_id: str, now_ms: Clock, only: str | None 
     world, lightning = cluster.world, NodeAccess(cluster.node)
     pool = InvoicePool(lightning, SimulatedBindings(cluster.store), ahead_max=4, now_ms=now_ms, clock=world.loop.time)
     model, limits = SimulatedModel(world, cluster.asked), SimulatedLimits(cluster.store)
-    effects = Effects(lightning, model, FixedPrices(), limits, pool, NoReceiver(), now_ms=now_ms)
+    effects = Effects(lightning, model, FixedPrices(), limits, pool, cluster.receivers, now_ms=now_ms)
     journal = SimulatedJournal(cluster.store)
     return ActorHost(
         host_id, journal, effects, _behaviours(), passivate_after_s=_PASSIVATE_AFTER_S, now_ms=now_ms, only=only

@@ -20,6 +20,7 @@ STRIKES: Final = (
     Fault.CLOCK,
     Fault.STORE_AWAY,
     Fault.NODE_AWAY,
+    Fault.RECEIVER_AWAY,
 )
 """Faults that are steps of their own. The others come by chance, wherever they can."""
 SOLO_STRIKES: Final = (Fault.SOLO_DEATH, Fault.SOLO_STOP)

@@ -20,8 +20,10 @@ from .cluster import Cluster, FrontProcess, TreasuryProcess
 from .hosting import HostProcess
 from .loop import Chance, Process, SimulatedLoop
 from .node import SimulatedNode
+from .notices import LATE_MS
 from .patching import simulated
 from .plan import HOSTS, Step, rooms_of
+from .receivers import Receivers
 from .store import StoreAccess
 from .store_data import StoreData
 from .world import Fault, World
@@ -76,7 +78,9 @@ class _Run:
         self._auditor = Auditor(world.violate, world.tell)
         self._store = StoreAccess(world, StoreData(world.now_ms, self._auditor.wrote, self._auditor.claimed))
         self._node = SimulatedNode(world, self._auditor)
-        self._cluster = Cluster(world, self._store, self._node, self._auditor.asked, self._auditor.delivered)
+        self._receivers = Receivers(world, self._auditor)
+        told = self._auditor.asked, self._auditor.delivered
+        self._cluster = Cluster(world, self._store, self._node, self._receivers, *told)
         self._front = FrontProcess(self._cluster)
         self._treasury = TreasuryProcess(self._cluster)
         self._market = Market(world, self._node, self._auditor, lambda: self._front)
@@ -184,6 +188,8 @@ class _Run:
                 self._spawn(self._away(chance.uniform(0.5, 10)))
             case Fault.NODE_AWAY:
                 self._spawn(self._node_away(chance.uniform(0.5, 30)))
+            case Fault.RECEIVER_AWAY:
+                self._spawn(self._receivers_away(chance.uniform(0.5, 60)))
 
     async def _end_host(self, host_id: str, patience_s: float, away_s: float) -> None:
         """As a server does that ends. The actors find no host until it is back, or until the plan has others."""
@@ -234,6 +240,12 @@ class _Run:
         self._node.away = False
         self._world.tell("the node is back")
 
+    async def _receivers_away(self, away_s: float) -> None:
+        self._receivers.away = True
+        await self._world.pause(away_s)
+        self._receivers.away = False
+        self._world.tell("receivers of webhooks are back")
+
     # What keeps the cluster in order
 
     def _plan(self, members: Sequence[str], patience_s: float) -> None:
@@ -270,16 +282,21 @@ class _Run:
         """Faults end, and what is away comes back."""
         self._world.tell("calm")
         self._world.calm = True
+        self._receivers.away = False
         for host in self._cluster.hosts.values():
             host.process.clock_error_ms = 0
 
     async def _rest(self) -> None:
         """Waits until nothing is under way any more. Raises nothing; what never ends is told."""
-        until_s = self._world.loop.time() + _REST_S
+        began_ms, until_s = self._world.now_ms(), self._world.loop.time() + _REST_S
         unrest: str | None = "it has not been looked"
         while self._world.loop.time() < until_s:
             await self._world.pause(_LOOK_EVERY_S)
             unrest = "clients still wait" if self._acting else self._auditor.unrest()
             if unrest is None:
+                return
+            now_ms = self._world.now_ms()
+            if now_ms > began_ms + LATE_MS and (late := self._auditor.late(now_ms)) is not None:
+                self._world.violate(late)
                 return
         self._world.violate(f"no rest after {_REST_S:.0f} s: {unrest}")

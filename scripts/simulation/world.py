@@ -45,6 +45,10 @@ class Fault(StrEnum):
     SOLO_DEATH = "solo_death"
     SOLO_STOP = "solo_stop"
     SOLO_START = "solo_start"
+    RECEIVER_AWAY = "receiver_away"
+    RECEIVER_FAILS = "receiver_fails"
+    RECEIVER_LATE = "receiver_late"
+    RECEIVER_TIRED = "receiver_tired"
 
 
 class ViolationError(Exception):
