@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +13,7 @@ import msgspec
 
 from ...actors.domain.invoices import Settle, Settlement
 from ...actors.messages import ANSWERS, CALLS, Answer, Call, Cancel, WireCommand, WireReply
-from ...actors.placement import NO_PLACEMENT, Placement
+from ...actors.placement import Placement
 from ...actors.ports import TransientError
 from ...actors.router import LinkError, NoHostError, Router
 from ...actors.treasury import Treasury
@@ -22,9 +22,11 @@ from .model import Asked
 from .node import NodeAccess, SimulatedNode
 from .receivers import Receivers
 from .store import SimulatedBindings, SimulatedJournal, StoreAccess
+from .store_roster import RosterData
 from .world import Fault, World
 
 START_S: Final = 0.2
+_RETRY_S: Final = 0.2
 
 
 class Reached(Protocol):
@@ -55,8 +57,13 @@ class ReachedHost(Reached, Protocol):
         """Ends it at once."""
         ...
 
-    async def report(self, placement: bytes) -> int:
-        """Follows the plan; the number of partitions that it owns."""
+    @property
+    def node_id(self) -> str:
+        """The machine on which it runs."""
+        ...
+
+    async def report(self, placement: bytes) -> bytes:
+        """Follows the plan, and says how it does (a `HostReport`)."""
         ...
 
     async def hand_over(self, placement: bytes, partitions: Sequence[int]) -> Sequence[int]:
@@ -86,17 +93,18 @@ R = TypeVar("R", bound=Reached)
 
 @dataclass(eq=False)
 class Cluster:
-    """All processes, what they reach outside, and the plan that the hosts follow."""
+    """All processes, and what they reach outside. `rooms_max`: see `HostProcess`."""
 
     world: World
     store: StoreAccess
+    roster: RosterData
     node: SimulatedNode
     receivers: Receivers
     asked: Asked
     delivered: Callable[[Settlement], None]
+    rooms_max: int | None
     hosts: dict[str, ReachedHost] = field(default_factory=dict)
     solos: dict[str, ReachedSolo] = field(default_factory=dict)
-    placement: Placement = NO_PLACEMENT
 
     def host(self, host_id: str) -> ReachedHost:
         """A host, or `LinkError`."""
@@ -111,6 +119,14 @@ class Cluster:
         if found is None:
             raise NoHostError(actor_id)
         return found
+
+    async def patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Waits for the store, for as long as it takes, as shells do."""
+        while True:
+            try:
+                return await call()
+            except TransientError:
+                await self.world.pause(_RETRY_S)
 
     async def carry(self, find: Callable[[], R], call: Callable[[R], Coroutine[Any, Any, T]]) -> T:
         """A call to a process. Raises `LinkError` when it, its answer or the process got lost."""
@@ -221,12 +237,3 @@ class TreasuryProcess:
             await treasury.run()
 
         self.process.spawn(run())
-
-
-async def settled_down(cluster: Cluster) -> bool:
-    """Whether every partition's owner is alive and is who the plan names."""
-    try:
-        owners = await SimulatedJournal(cluster.store).owners(range(1_024))
-    except TransientError:
-        return False
-    return len(owners) == 1_024 and set(owners.values()) <= set(cluster.placement.members)

@@ -16,10 +16,10 @@ from ...actors.domain.session_behaviour import SessionBehaviour
 from ...actors.effects import Effects
 from ...actors.host import ActorHost
 from ...actors.invoice_pool import InvoicePool
+from ...actors.keeper import HostReport
 from ...actors.messages import ANSWERS, CALLS
 from ...actors.ownership import Ownership
 from ...actors.placement import Placement
-from ...actors.ports import TransientError
 from ...actors.room import Solo
 from ...actors.router import LinkError
 from .cluster import START_S, Cluster, PeerLink, ProcessLink, ReachedSolo
@@ -27,6 +27,7 @@ from .loop import Process
 from .model import SimulatedModel
 from .node import NodeAccess
 from .store import SimulatedBindings, SimulatedJournal, SimulatedLimits
+from .store_roster import SimulatedRoster
 from .terms import BTC, JOB_TERMS, SESSION_TERMS
 from .world import Fault
 
@@ -66,16 +67,18 @@ def _actor_host(cluster: Cluster, host_id: str, now_ms: Clock, only: str | None 
 class HostProcess:
     """A host in a process of its own, and its part in moving partitions, as `HostShell` puts it together.
 
-    `rooms_max` None: its actors share the process. Else each has one of its own, at most so many at once.
+    With the cluster's `rooms_max` None, its actors share the process. Else each has one of its own, at most so many at
+    once.
     """
 
-    def __init__(self, cluster: Cluster, host_id: str, rooms_max: int | None) -> None:
+    def __init__(self, cluster: Cluster, host_id: str, node_id: str = "node-0") -> None:
         self._cluster = cluster
+        self.node_id = node_id
         self.process = Process(host_id, cluster.world.loop)
         journal, now_ms = SimulatedJournal(cluster.store), cluster.world.clock(self.process)
         self.host: ActorHost | DedicatedHost = _actor_host(cluster, host_id, now_ms)
         self._solos = SimulatedSolos(cluster, now_ms)
-        if rooms_max is not None:
+        if (rooms_max := cluster.rooms_max) is not None:
             self.host = DedicatedHost(
                 host_id,
                 journal,
@@ -92,7 +95,8 @@ class HostProcess:
     async def _start(self) -> None:
         await self._cluster.world.pause(START_S)
         await self.host.start()
-        self.ownership.adopt(self._cluster.placement)
+        roster = SimulatedRoster(self._cluster.store, self._cluster.roster)
+        self.ownership.adopt(await self._cluster.patiently(roster.placement))
 
     async def submit(self, inbox_id: str, calls: bytes) -> None:
         """See `ActorHost.submit`."""
@@ -104,12 +108,13 @@ class HostProcess:
         await asyncio.shield(self._started)
         return ANSWERS.encode(await self.host.collect(inbox_id))
 
-    async def report(self, placement: bytes) -> int:
-        """Follows the plan; the number of partitions that it owns."""
+    async def report(self, placement: bytes) -> bytes:
+        """Follows the plan, and says how it does (a `HostReport`)."""
         await asyncio.shield(self._started)
         self.ownership.adopt(_PLACEMENT.decode(placement))
         await self.ownership.verify_now_and_then()
-        return len(self.host.partitions.owned)
+        owned = len(self.host.partitions.owned)
+        return msgspec.json.encode(HostReport(self.node_id, self.ownership.placement.version, owned))
 
     async def hand_over(self, placement: bytes, partitions: Sequence[int]) -> Sequence[int]:
         """See `Peer.hand_over`."""
@@ -148,13 +153,7 @@ class SoloProcess:
         _, partition, epoch = self._place
         await self._cluster.world.pause(START_S)
         await host.start()
-        while True:
-            try:
-                await host.lend(partition, epoch)
-            except TransientError:
-                await self._cluster.world.pause(_RETRY_S)
-            else:
-                return
+        await self._cluster.patiently(lambda: host.lend(partition, epoch))
 
     async def submit(self, inbox_id: str, calls: bytes) -> None:
         """See `ActorHost.submit`."""
@@ -215,9 +214,9 @@ class SimulatedSolos:
         if (former := self._cluster.solos.pop(actor_id, None)) is not None:
             former.end()
         await world.pause(world.chance.uniform(0.01, 0.5))
-        if world.strikes(Fault.SOLO_START, 0.1):
+        if world.strikes(Fault.START_FAILS, 0.1):
             await world.pause(world.chance.uniform(0.1, 10))
-        if world.strikes(Fault.SOLO_START, 0.1):
+        if world.strikes(Fault.START_FAILS, 0.1):
             raise LinkError("the process can't be started")
         for _ in range(_NAME_ATTEMPTS):
             if actor_id not in self._cluster.solos:

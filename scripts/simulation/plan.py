@@ -26,6 +26,9 @@ STRIKES: Final = (
 SOLO_STRIKES: Final = (Fault.SOLO_DEATH, Fault.SOLO_STOP)
 """The same where actors have processes of their own."""
 _DEDICATED_PART: Final = 0.3
+SERVER_STRIKES: Final = (Fault.SERVER_DEATH, Fault.SERVER_STOP, Fault.MACHINE_DEATH)
+"""The same where servers keep the hosts in order."""
+_SERVERS_PART: Final = 0.3
 _ACTIONS: Final = {"open": 14, "ask": 40, "top_up": 6, "look": 8, "close": 12, "job": 14, "refund": 6}
 _STRIKE_PART: Final = 0.12
 _GAP_S: Final = 0.5
@@ -48,6 +51,11 @@ def rooms_of(seed: int) -> int | None:
     return chance.choice([3, 50]) if chance.happens(_DEDICATED_PART) else None
 
 
+def has_servers(seed: int) -> bool:
+    """Whether the program's own keepers start hosts and say who owns what."""
+    return Chance(f"keeping {seed}").happens(_SERVERS_PART)
+
+
 def faults_of(seed: int) -> frozenset[Fault]:
     """The kinds of faults of a seed: some together find what all together hide."""
     chance = Chance(f"faults {seed}")
@@ -58,7 +66,7 @@ def faults_of(seed: int) -> frozenset[Fault]:
 def steps_of(seed: int, count: int) -> Sequence[Step]:
     """The first so many steps of a seed."""
     steps, at_s = [], 1.0
-    strikes = STRIKES if rooms_of(seed) is None else STRIKES + SOLO_STRIKES
+    strikes = [*STRIKES, *(SOLO_STRIKES if rooms_of(seed) else ()), *(SERVER_STRIKES if has_servers(seed) else ())]
     for number in range(count):
         chance = Chance(f"plan {seed}/{number}")
         at_s += chance.expovariate(1 / _GAP_S)

@@ -1,0 +1,184 @@
+"""The servers of a run, each on a machine of its own with the program's real keeper in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
+
+from msgspec import json
+
+from ...actors.keeper import HostReport, Keeper
+from ...actors.placement import Placement
+from ...actors.ports import TransientError
+from ...actors.roster import Server
+from ...actors.router import LinkError
+from .cluster import Cluster
+from .hosting import HostProcess
+from .loop import Chance, Process
+from .store_roster import SimulatedRoster
+from .world import Fault
+
+Spawn = Callable[[Coroutine[Any, Any, None]], None]
+_CPUS: Final = (2, 1)
+_MOVED_WITHIN_S: Final = 11.0
+_LOOK_EVERY_S: Final = 0.5
+_HOSTS_MAX: Final = 4
+# How long Ray may take to find out that a machine is gone.
+_NOTICED_MAX_S: Final = 20.0
+
+
+class SimulatedCrew:
+    """Implements `Crew` as `RayCrew` does."""
+
+    def __init__(self, cluster: Cluster, dead: set[str]) -> None:
+        self._cluster = cluster
+        self._dead = dead
+
+    async def start(self, host_id: str, node_id: str) -> None:
+        """Starts a host (see `Crew`). Raises `LinkError`."""
+        world = self._cluster.world
+        await world.pause(world.chance.uniform(0.01, 0.2))
+        if node_id in self._dead or world.strikes(Fault.START_FAILS, 0.1):
+            raise LinkError(f"{host_id} can't be started")
+        if host_id not in self._cluster.hosts:
+            self._cluster.hosts[host_id] = HostProcess(self._cluster, host_id, node_id)
+            world.tell(f"{host_id} is started on {node_id}")
+
+    async def ask(self, host_id: str, placement: Placement) -> HostReport:
+        """Tells a host the plan and asks how it does. Raises `NoHostError`, `LinkError`."""
+        plan, find = json.encode(placement), partial(self._cluster.host, host_id)
+        return json.decode(await self._cluster.carry(find, lambda host: host.report(plan)), type=HostReport)
+
+    async def end(self, host_id: str) -> None:
+        """Ends a host for good."""
+        await self._cluster.world.pause(self._cluster.world.chance.uniform(0.001, 0.05))
+        host = self._cluster.hosts.pop(host_id, None)
+        if host is not None:
+            self._cluster.world.tell(f"{host_id} is ended")
+            host.kill()
+
+    async def tend(self, node_ids: Sequence[str]) -> list[str]:
+        """The treasury is looked after by the run."""
+        return []
+
+
+class ServerProcess:
+    """A `satmeter serve`, as far as it keeps the cluster in order."""
+
+    def __init__(self, cluster: Cluster, dead: set[str], number: int, node_id: str, cpus: int) -> None:
+        world = cluster.world
+        self.node_id, self.cpus = node_id, cpus
+        self.server_id = f"server-{number}"
+        self.process = Process(self.server_id, world.loop)
+        self.roster = SimulatedRoster(cluster.store, cluster.roster)
+        server = Server(self.server_id, node_id, f"{self.server_id}:8402", cpus, "key")
+        self.keeper = Keeper(server, self.roster, SimulatedCrew(cluster, dead), clock=world.loop.time)
+        self._keeping = self.process.spawn(self.keeper.run())
+        world.tell(f"{self.server_id} begins on {node_id}")
+
+    async def leave(self) -> None:
+        """Takes part no longer."""
+        self._keeping.cancel()
+        await asyncio.gather(self._keeping, return_exceptions=True)
+        with suppress(TransientError):
+            await self.roster.leave(self.server_id)
+
+
+class Servers:
+    """Implements `Keeping`: servers come, end, die, stand still, and lose their machines with all that runs there."""
+
+    def __init__(self, cluster: Cluster, spawn: Spawn) -> None:
+        self._cluster = cluster
+        self._spawn = spawn
+        self._count = 0
+        self._dead: set[str] = set()
+        self._servers: list[ServerProcess] = []
+
+    async def run(self) -> None:
+        """Begins; the servers do the rest."""
+        for number, cpus in enumerate(_CPUS):
+            self._begin(f"node-{number}", cpus)
+
+    def _begin(self, node_id: str, cpus: int) -> None:
+        self._servers.append(ServerProcess(self._cluster, self._dead, self._count, node_id, cpus))
+        self._count += 1
+
+    def strike(self, fault: Fault, chance: Chance) -> None:
+        """Moves partitions by what an operator does, or has trouble."""
+        if not self._servers:
+            return
+        server = chance.choice(self._servers)
+        away_s = chance.uniform(0.1, 25)
+        match fault:
+            case Fault.MOVE if chance.happens(0.6):
+                self._cluster.roster.want_hosts(chance.randint(1, _HOSTS_MAX))
+            case Fault.MOVE:
+                self._spawn(self._upgrade(server, chance.uniform(0.1, 5)))
+            case Fault.SERVER_DEATH:
+                self._spawn(self._lose(server, away_s))
+            case Fault.SERVER_STOP:
+                self._spawn(self._stop(server, chance.uniform(0.2, 40)))
+            case Fault.MACHINE_DEATH:
+                self._spawn(self._lose_machine(server, away_s, chance.uniform(1, _NOTICED_MAX_S)))
+
+    def gone(self, node_id: str) -> bool:
+        """Whether this machine is lost."""
+        return node_id in self._dead
+
+    async def _upgrade(self, server: ServerProcess, away_s: float) -> None:
+        """A server ends as one does that is told to, and another one takes its place. See `scripts/place.py`."""
+        world = self._cluster.world
+        world.tell(f"{server.server_id} is told to end")
+        self._servers.remove(server)
+        server.keeper.leave()
+        until_s = world.loop.time() + _MOVED_WITHIN_S
+        while world.loop.time() < until_s and self._hosts_on(server.node_id) and self._servers:
+            await world.pause(_LOOK_EVERY_S)
+        leaving = server.process.spawn(server.leave())
+        await asyncio.wait([leaving], timeout=_MOVED_WITHIN_S)
+        server.process.kill()
+        await world.pause(away_s)
+        if server.node_id not in self._dead:
+            self._begin(server.node_id, server.cpus)
+
+    async def _lose(self, server: ServerProcess, away_s: float) -> None:
+        self._kill(server)
+        await self._cluster.world.pause(away_s)
+        if server.node_id not in self._dead:
+            self._begin(server.node_id, server.cpus)
+
+    async def _stop(self, server: ServerProcess, away_s: float) -> None:
+        server.process.stop()
+        await self._cluster.world.pause(away_s)
+        server.process.go_on()
+        self._cluster.world.tell(f"{server.server_id} goes on")
+
+    async def _lose_machine(self, server: ServerProcess, away_s: float, noticed_s: float) -> None:
+        """All that runs there is gone; a new machine comes. Ray does not know at once that its hosts are."""
+        world, hosts = self._cluster.world, self._hosts_on(server.node_id)
+        self._dead.add(server.node_id)
+        self._kill(server)
+        for host_id in hosts:
+            self._cluster.hosts[host_id].kill()
+        lost = [self._cluster.hosts[host_id] for host_id in hosts]
+
+        def notice() -> None:
+            for host_id, host in zip(hosts, lost, strict=True):
+                if self._cluster.hosts.get(host_id) is host:
+                    del self._cluster.hosts[host_id]
+
+        world.later(noticed_s, notice)
+        await world.pause(away_s)
+        self._begin(f"node-{self._count}", server.cpus)
+
+    def _kill(self, server: ServerProcess) -> None:
+        self._cluster.world.tell(f"{server.server_id} dies on {server.node_id}")
+        if server in self._servers:
+            self._servers.remove(server)
+        server.process.kill()
+
+    def _hosts_on(self, node_id: str) -> list[str]:
+        return sorted(host_id for host_id, host in self._cluster.hosts.items() if host.node_id == node_id)
