@@ -64,6 +64,11 @@ class Account:
         """All that was received, by what has become of it."""
         return self.spent, self.owed, self.pending, self.refunded
 
+    @property
+    def liability(self) -> int:
+        """What the wallet must hold for it; what a payout under way may take may have left it."""
+        return self.received - self.spent - self.refunded - self.pending
+
     def credit(self, event: Json) -> int:
         """A payment came in."""
         payment_hash, amount = event["payment_hash"], event["amount_msat"]

@@ -6,6 +6,7 @@ It reads raw JSON and adds up by itself; of the program it knows only the names 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -29,6 +30,7 @@ class Auditor:
         self._violate = violate
         self._tell = tell
         self.accounts: dict[str, Account] = {}
+        self._liable: defaultdict[str, int] = defaultdict(int)
         self.paid_in: dict[str, int] = {}
         self.paid_to: dict[tuple[str, str], tuple[int, int]] = {}
         self._told_to_pay: set[tuple[str, str]] = set()
@@ -49,11 +51,19 @@ class Auditor:
             event: Json = json.loads(data)
             self._tell(f"  {append.actor_id} {append.expected_version}: {_brief(event)}")
             self._check(append.actor_id, partial(self._follow, append.actor_id, event))
+        self._liable[append.actor_id] += append.liability_change_msat
+        self._check(append.actor_id, partial(self._hold_to_liability, append.actor_id))
 
     def claimed(self, partition: int, epoch: int) -> None:
         """A host has taken a partition over."""
         must(epoch > self._epochs.get(partition, 0), "an epoch does not rise")
         self._epochs[partition] = epoch
+
+    def _hold_to_liability(self, actor_id: str) -> None:
+        """The running totals of what the wallet must hold follow from what is written."""
+        account, told = self.accounts.get(actor_id), self._liable[actor_id]
+        liable = 0 if account is None else account.liability
+        must(told == liable, f"it is told to be owed {told} msat in all, and is owed {liable}")
 
     def _follow(self, actor_id: str, event: Json) -> None:
         account = self.accounts.get(actor_id)

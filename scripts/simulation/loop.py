@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Coroutine
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Final, TypeVar
+from weakref import WeakSet
 
 T = TypeVar("T")
 _ROUNDS_MAX: Final = 50
@@ -46,6 +47,7 @@ class Process:
         self.stopped = False
         self.clock_error_ms = 0
         self.held: list[asyncio.Handle] = []
+        self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
         self._loop = loop
         self._context: Context = Context()
         self._context.run(_PROCESS.set, self)
@@ -81,7 +83,8 @@ class Process:
     def kill(self) -> None:
         """Ends it at once."""
         self.alive = False
-        self._loop.keep_as_it_is()
+        # Collected as garbage, its tasks would clean up after themselves.
+        self._loop.remains.extend(self.tasks)
         for answer in self._asked:
             if not answer.done():
                 answer.set_exception(DiedError(self.name))
@@ -117,7 +120,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         self._chance = chance
         self._now_s = 0.0
         self.processes: list[Process] = []
-        self._remains: list[set[asyncio.Task[Any]]] = []
+        self.remains: list[asyncio.Task[Any]] = []
         self.steps = 0
         # The base class names them so; its own `_run_once`, which waits for sockets, is replaced.
         self._ready: deque[asyncio.Handle]
@@ -127,9 +130,13 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         """Seconds since the beginning of the run."""
         return self._now_s
 
-    def keep_as_it_is(self) -> None:
-        """Keeps what runs just now in memory until the end: collected as garbage, it would clean up after itself."""
-        self._remains.append(asyncio.all_tasks(self))
+    def create_task(self, coro: Any, *, name: Any = None, context: Context | None = None) -> asyncio.Task[Any]:
+        """See the base class. Each process knows its own tasks."""
+        task: asyncio.Task[Any] = super().create_task(coro, name=name, context=context)
+        process = _PROCESS.get() if context is None else context.get(_PROCESS)
+        if process is not None:
+            process.tasks.add(task)
+        return task
 
     def end(self) -> None:
         """Has all that is left end in good order, in dead and stopped processes too: nothing of it outlives the run."""
@@ -138,7 +145,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
             process.alive, process.stopped = True, False
             self.revive(process.held)
         self.run_until_complete(self._wind_up())
-        self._remains.clear()
+        self.remains.clear()
         self.close()
 
     async def _wind_up(self) -> None:
