@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import typer
 
 from ..actors.adapters.redis_archive import RedisArchive
@@ -14,6 +12,7 @@ from ..actors.ports import TransientError
 from ..config.settings import Settings
 from .archive import DAY_MS, ArchiveError, Archiver
 from .audit import CannotAuditError, parts_of_store
+from .interrupting import run_until_interrupted
 from .store import StoreError
 
 
@@ -23,7 +22,7 @@ def run(settings: Settings) -> int:
         typer.echo("Nothing is archived without a file and a time: name them by --to and --older-than.", err=True)
         return 2
     try:
-        count = asyncio.run(_archive(settings))
+        count = run_until_interrupted(_archive(settings))
     except (CannotAuditError, ArchiveError, NewerStoreError, StoreError, TransientError, OSError) as error:
         typer.echo(str(error), err=True)
         return 1

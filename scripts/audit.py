@@ -95,7 +95,7 @@ class Audit:
         self._differences: list[Difference] = []
         self._count = 0
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        self._progress = Progress(*columns, console=console, transient=True)
+        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
     async def run(self) -> Report:
         """Audits all of it. Raises `PortError` when store or node do not answer."""

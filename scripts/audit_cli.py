@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,8 @@ from rich.table import Table
 from ..config.settings import Settings
 from .audit import CannotAuditError, Report
 from .audit import audit as audit_books
+from .interrupting import run_until_interrupted
+from .output_files import writable
 
 _WIDTH: Final = 160
 _ROWS: Final = (
@@ -33,8 +34,11 @@ _ROWS: Final = (
 
 def run(settings: Settings, archives: Sequence[Path], json_file: Path | None) -> int:
     """Audits, prints what it finds, and returns the exit status: 1 with a difference, 2 when it could not look."""
+    if json_file is not None and not writable(json_file):
+        typer.echo(f"{json_file} can't be written: name a file in a directory that exists and is yours.", err=True)
+        return 2
     try:
-        report = asyncio.run(audit_books(settings, archives, Console(stderr=True)))
+        report = run_until_interrupted(audit_books(settings, archives, Console(stderr=True)))
     except CannotAuditError as error:
         typer.echo(str(error), err=True)
         return 2

@@ -6,7 +6,6 @@ It knows the server by HTTP alone, as any client does.
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
 import secrets
 import signal
@@ -221,8 +220,3 @@ def _write(options: Options, report: Report) -> None:
             options.plot.write_text(plot(report), encoding="utf-8")
     except OSError as error:
         raise LoadError(f"{error.filename or 'Standard output'} can't be written: {error.strerror}.") from None
-
-
-def writable(path: Path) -> bool:
-    """Whether a file can be written there; asked before the test, not after it."""
-    return path.parent.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK) and not path.is_dir()

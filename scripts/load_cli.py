@@ -16,6 +16,7 @@ from .load_options import (
     REQUESTS_MAX,
     Options,
 )
+from .output_files import writable
 
 ADMIN_KEY = "SATMETER_LOAD_ADMIN_KEY"
 
@@ -95,7 +96,7 @@ def load(
     elif no_refund:
         _refuse("--no-refund goes with --lnbits-url: deposits at the stub node are never paid back.")
     # Last, as it loads all that makes a client: what is wrong with the flags is told at once.
-    from .load import run, writable
+    from .load import run
 
     for path in (plot, Path(json) if json not in (None, "-") else None, keep):
         if path is not None and not writable(path):

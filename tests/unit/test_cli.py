@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -203,3 +204,14 @@ def test_flags_count_more_than_the_environment_and_serve_returns_its_status(
 
 def test_the_version_is_told() -> None:
     assert _run("version") == (0, "0.1.0\n", "")
+
+
+def test_a_report_that_could_not_be_written_is_refused_before_the_audit(
+    environment: Callable[..., None], tmp_path: Path
+) -> None:
+    environment(REDIS_URL="redis://127.0.0.1:1")
+    status, _, err = _run("audit", "--json", str(tmp_path / "nowhere" / "report.json"))
+    assert (status, err.splitlines()) == (
+        2,
+        [f"{tmp_path}/nowhere/report.json can't be written: name a file in a directory that exists and is yours."],
+    )

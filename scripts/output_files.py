@@ -1,0 +1,11 @@
+"""Files that commands are told to write to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def writable(path: Path) -> bool:
+    """Whether a file can be written there; asked before the work, not after it."""
+    return path.parent.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK) and not path.is_dir()
