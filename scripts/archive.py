@@ -17,13 +17,15 @@ import msgspec
 from ..actors.adapters.redis_archive import RedisArchive
 from ..actors.adapters.redis_audit import AuditStore, StoredActor
 from ..actors.adapters.redis_scan import ActorKey
-from ..actors.domain.behaviour import Behaviour
+from ..actors.domain.behaviour import Behaviour, BooksError, UnknownEventError
+from ..actors.domain.money import MoneyError
 from ..actors.folding import folded
 from ..actors.ports import Stored
 from .audit_fold import fold
 
 _LINES_AT_ONCE: Final = 256
 _TAIL_BYTES: Final = 65_536
+_STOPPED: Final = "Nothing more is archived before this is mended, see `satmeter audit`"
 DAY_MS: Final = 86_400_000
 
 
@@ -79,13 +81,16 @@ class Archiver:
             return None
         if len(events) < stored.length:
             events += await self._store.more(stored.key, len(events), stored.length)
-        state = folded(behaviour, stored.key.actor_id, Stored(None, 0, events))
-        last_ms = behaviour.decode_event(events[-1]).at_ms
+        try:
+            state = folded(behaviour, stored.key.actor_id, Stored(None, 0, events))
+            last_ms = behaviour.decode_event(events[-1]).at_ms
+        except (UnknownEventError, BooksError, MoneyError) as error:
+            raise ArchiveError(f"{_STOPPED}: {error}; actor {stored.key.actor_id}") from None
         if len(events) != stored.length or last_ms >= self._before_ms or not behaviour.done(state):
             return None
         audited = await fold(stored, self._store, self._behaviours)
         if audited.differences:
-            raise ArchiveError(f"Nothing more is archived before this is mended: {audited.differences[0]}")
+            raise ArchiveError(f"{_STOPPED}: {audited.differences[0]}")
         books = audited.books
         sums = {
             "received_msat": books.received,
@@ -133,15 +138,18 @@ def _write(file: BinaryIO, lines: Sequence[ArchivedActor]) -> None:
         os.close(directory)
 
 
-def read_archive(path: Path) -> Iterator[StoredActor]:
-    """The actors of an archive as they were. Raises `ArchiveError` for a line that is none, but a last one cut off."""
+def read_archive(path: Path) -> Iterator[StoredActor | str]:
+    """The actors of an archive as they were, and in words where a line is none; a last one cut off is left out."""
     with path.open("rb") as file:
         for number, data in enumerate(file, 1):
             try:
                 line = msgspec.json.decode(data, type=ArchivedActor)
-            except msgspec.DecodeError:
-                if not data.endswith(b"\n"):
-                    return
-                raise ArchiveError(f"{path}, line {number}: not a line of an archive") from None
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                if data.endswith(b"\n"):
+                    yield f"{path}, line {number}: not a line of an archive"
+                continue
             events = [bytes(event) for event in line.events]
-            yield StoredActor(ActorKey(line.partition, line.actor_id), None, 0, len(events), events)
+            if events:
+                yield StoredActor(ActorKey(line.partition, line.actor_id), None, 0, len(events), events)
+            else:
+                yield f"{path}, line {number}: an actor without a journal"

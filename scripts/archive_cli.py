@@ -11,8 +11,8 @@ from ..actors.compose import build_behaviours, now_ms
 from ..actors.ports import TransientError
 from ..config.settings import Settings
 from .archive import DAY_MS, ArchiveError, Archiver
-from .audit import CannotAuditError, parts_of_store
 from .interrupting import run_until_interrupted
+from .opening_store import NoStoreError, parts_of_store
 from .store import StoreError
 
 
@@ -23,7 +23,7 @@ def run(settings: Settings) -> int:
         return 2
     try:
         count = run_until_interrupted(_archive(settings))
-    except (CannotAuditError, ArchiveError, NewerStoreError, StoreError, TransientError, OSError) as error:
+    except (NoStoreError, ArchiveError, NewerStoreError, StoreError, TransientError, OSError) as error:
         typer.echo(str(error), err=True)
         return 1
     typer.echo(f"{count} archived in {settings.archive_file}.")

@@ -49,7 +49,7 @@ class Folded(msgspec.Struct, frozen=True):
 
 
 async def fold(stored: StoredActor, store: AuditStore, behaviours: Mapping[str, Behaviour[Any]]) -> Folded:
-    """Folds the journal from its beginning. Raises `TransientError`."""
+    """Folds the journal from its beginning. Raises `TransientError`. What can't be folded is a difference."""
     actor_id, number = stored.key.actor_id, 0
     try:
         books, behaviour = books_of(actor_id), behaviours[actor_id.partition("_")[0]]
@@ -61,9 +61,15 @@ async def fold(stored: StoredActor, store: AuditStore, behaviours: Mapping[str, 
         differences.append(
             Difference("the journal lies in another partition than its actor", actor_id, None, expected, found)
         )
-    if stored.snapshot_version > stored.length:
+    if stored.trouble is not None:
+        differences.append(Difference(stored.trouble, actor_id))
+    elif stored.snapshot is not None and not stored.length:
+        differences.append(Difference("there is a snapshot, and no journal", actor_id))
+    elif stored.snapshot_version > stored.length:
         expected, found = f"at most version {stored.length}", f"version {stored.snapshot_version}"
         differences.append(Difference("the snapshot is ahead of its journal", actor_id, None, expected, found))
+    elif stored.snapshot is not None and stored.snapshot_version < 1:
+        differences.append(Difference("the snapshot has no version", actor_id))
     state, events = None, list(stored.events)
     while number < stored.length:
         if not events:
@@ -73,10 +79,13 @@ async def fold(stored: StoredActor, store: AuditStore, behaviours: Mapping[str, 
         data = events.pop(0)
         number += 1
         try:
+            # First what it is, so that the auditor's books get fields that are there and amounts that are numbers.
+            event = behaviour.decode_event(data)
             books.apply(msgspec.json.decode(data))
-            state = behaviour.evolve(actor_id, state, behaviour.decode_event(data))
-        except (AuditError, BooksError, MoneyError, UnknownEventError, KeyError, msgspec.DecodeError) as error:
-            what = f"event {number} can't follow on those before it: {error!s}"
+            state = behaviour.evolve(actor_id, state, event)
+        except (AuditError, BooksError, MoneyError, UnknownEventError, KeyError) as error:
+            why = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+            what = f"event {number} can't follow on those before it: {why}"
             return Folded(books, [*differences, Difference(what, actor_id)])
         if number == stored.snapshot_version:
             differences += _snapshot_differences(actor_id, behaviour, stored, state)

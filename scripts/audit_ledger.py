@@ -15,8 +15,9 @@ from ..actors.domain.payouts import SentPayment
 from .audit_books import Books
 
 _TABLES: Final = """
-CREATE TABLE actors (id TEXT PRIMARY KEY, partition INT, length INT, kind TEXT, received INT, available INT, held INT,
-                     spent INT, owed INT, pending INT, refunded INT, fees INT) WITHOUT ROWID;
+CREATE TABLE actors (id TEXT, partition INT, length INT, kind TEXT, received INT, available INT, held INT,
+                     spent INT, owed INT, pending INT, refunded INT, fees INT, PRIMARY KEY (id, partition))
+                     WITHOUT ROWID;
 CREATE INDEX actor_partitions ON actors (partition);
 CREATE TABLE credits (hash TEXT, actor TEXT, msat INT);
 CREATE INDEX credit_hashes ON credits (hash);
@@ -83,9 +84,8 @@ class Ledger:
 
     def unknown(self, actors: Iterable[ActorKey]) -> list[ActorKey]:
         """Those of these actors that it does not hold."""
-        return [
-            key for key in dict.fromkeys(actors) if not self._one("SELECT 1 FROM actors WHERE id = ?", key.actor_id)
-        ]
+        query = "SELECT 1 FROM actors WHERE id = ? AND partition = ?"
+        return [key for key in dict.fromkeys(actors) if not self._one(query, key.actor_id, key.partition)]
 
     def put(self, key: ActorKey, length: int, books: Books, kind: str | None = None) -> None:
         """An actor's books after so many events, as one of its kind or of another."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from ..actors.adapters.redis_audit import AuditStore
 from ..actors.adapters.redis_scan import ActorKey
 from ..actors.domain.behaviour import Behaviour
 from .audit_fold import Difference, fold
 from .audit_ledger import Ledger
+
+_NAMED_MAX: Final = 3
 
 
 class Totals:
@@ -25,6 +27,12 @@ class Totals:
         """What does not agree at one moment, of the actors in the ledger. Raises `TransientError`."""
         actors = self._ledger.in_partition(partition)
         total = await self._store.total(partition, [actor_id for actor_id, _, _ in actors])
+        if not total.readable:
+            return Difference(f"the running total of partition {partition} is no number")
+        if actors and not total.claimed:
+            # Whoever claims it next takes it for empty.
+            what = f"partition {partition} has journals, and no epoch: no host ever had it"
+            return Difference(f"{what}{_whose(actors)}")
         if total.liability_msat is None:
             if actors:
                 self.uncounted.add(partition)
@@ -36,7 +44,7 @@ class Totals:
             )
         if expected == total.liability_msat:
             return None
-        what = f"the running total of partition {partition} is not what its journals add up to"
+        what = f"the running total of partition {partition} is not what its journals add up to{_whose(actors)}"
         return Difference(what, None, None, f"{expected} msat", f"{total.liability_msat} msat")
 
     async def _at(self, key: ActorKey, length: int) -> int:
@@ -45,3 +53,24 @@ class Totals:
             then = stored._replace(length=length, snapshot=None, snapshot_version=0, events=stored.events[:length])
             return (await fold(then, self._store, self._behaviours)).books.liability
         return 0
+
+
+def _whose(actors: Sequence[tuple[str, int, int]]) -> str:
+    """Where to look."""
+    if not actors:
+        return " (there are none)"
+    names = ", ".join(actor_id for actor_id, _, _ in actors[:_NAMED_MAX])
+    return f" (those of {names}{f' and {len(actors) - _NAMED_MAX} more' if len(actors) > _NAMED_MAX else ''})"
+
+
+def archive_differences(found: Mapping[str, int], archived: Mapping[str, int | None]) -> Sequence[Difference]:
+    """Where archives hold something else than was taken out of the store; only the first of several."""
+    for name, expected in archived.items():
+        own = found[name.removesuffix("_msat")]
+        if expected is None:
+            return [Difference(f"what was archived is no number in some partition's totals (archived_{name})")]
+        if own != expected:
+            what = "was a line of one changed or added" if own > expected else "is one missing, or a line in one"
+            text = f"the archives named with --archive do not hold what was archived ({name}): {what}?"
+            return [Difference(text, None, None, str(expected), str(own))]
+    return []

@@ -51,13 +51,17 @@ class RedisArchive:
         args: list[int | str] = [length, actor_id, *(sums[name] for name in ARCHIVED[1:])]
         return bool(await _guard(self._remove(keys=keys, args=args)))
 
-    async def archived(self) -> Mapping[str, int]:
-        """What has been archived ever, by the names in `ARCHIVED`."""
+    async def archived(self) -> Mapping[str, int | None]:
+        """What has been archived ever, by the names in `ARCHIVED`; None where something else than a number stands."""
         pipe = self._redis.pipeline(transaction=False)
         for partition in range(PARTITIONS):
             pipe.hmget(f"satmeter:{{p{partition:04d}}}:totals", *(f"archived_{name}" for name in ARCHIVED))
         rows: Sequence[Sequence[bytes | None]] = await _guard(pipe.execute())
-        return {name: sum(int(row[i] or 0) for row in rows) for i, name in enumerate(ARCHIVED)}
+        columns = {name: [row[i] or b"0" for row in rows] for i, name in enumerate(ARCHIVED)}
+        return {
+            name: sum(map(int, column)) if all(value.isdigit() for value in column) else None
+            for name, column in columns.items()
+        }
 
 
 async def _guard(call: Any) -> Any:

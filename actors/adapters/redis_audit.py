@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from ..placement import PARTITIONS
 from ..ports import TransientError
@@ -22,33 +22,48 @@ EVENTS_AT_ONCE: Final = 256
 # Both at the same moment: a write between the two would look like a snapshot of a journal that isn't there.
 _READ: Final = """
 local length = redis.call('LLEN', KEYS[1])
-return {redis.call('GET', KEYS[2]) or '', length, redis.call('LRANGE', KEYS[1], 0, ARGV[1] - 1)}
+return {redis.call('GET', KEYS[2]), length, redis.call('LRANGE', KEYS[1], 0, ARGV[1] - 1)}
 """
+_UNREADABLE: Final = -1
+_WRONG_TYPE: Final = "WRONGTYPE"
 
 
 class StoredActor(NamedTuple):
-    """An actor at one moment: its snapshot with the version of that, its journal's length, and the first events."""
+    """An actor at one moment: its snapshot with the version of that, its journal's length, and the first events.
+
+    What is no snapshot has a negative version. `trouble`: why the store can't tell; the rest
+    says nothing then.
+    """
 
     key: ActorKey
     snapshot: bytes | None
     snapshot_version: int
     length: int
     events: Sequence[bytes]
+    trouble: str | None = None
 
 
 _TOTALS: Final = """
 local lengths = {}
-for i = 3, #KEYS do lengths[i - 2] = redis.call('LLEN', KEYS[i]) end
+for i = 3, #KEYS do
+  local length = redis.pcall('LLEN', KEYS[i])
+  lengths[i - 2] = type(length) == 'number' and length or 0
+end
 return {redis.call('GET', KEYS[1]), redis.call('HGET', KEYS[2], 'epoch'),
         redis.call('HGET', KEYS[2], 'liability_msat'), lengths}
 """
 
 
 class PartitionTotal(NamedTuple):
-    """A partition's running total, None while it has none, and at the same moment the lengths of these journals."""
+    """A partition's running total, None while it has none, and at the same moment the lengths of these journals.
+
+    claimed: whether a host ever had the partition. readable: whether the total, if there is one, is a number.
+    """
 
     liability_msat: int | None
     lengths: Sequence[int]
+    claimed: bool
+    readable: bool
 
 
 class PartitionKeys(NamedTuple):
@@ -66,8 +81,11 @@ class AuditStore:
         self._read = redis.register_script(_READ)
 
     def actors(self) -> AsyncIterator[Sequence[ActorKey]]:
-        """All actors, a few at a time, those of each primary in turn; one may come twice."""
-        return all_actors(self._redis)
+        """All actors, a few at a time, those of each primary in turn; one may come twice.
+
+        Those are among them of which there is only a snapshot.
+        """
+        return all_actors(self._redis, also_snapshots=True)
 
     async def read(self, actors: Collection[ActorKey]) -> Sequence[StoredActor]:
         """These actors as they are now, without those that are gone."""
@@ -76,10 +94,19 @@ class AuditStore:
             keys = (f"satmeter:{{p{partition:04d}}}:{name}:{actor_id}" for name in ("j", "s"))
             pipe.eval(_READ, 2, *keys, EVENTS_AT_ONCE)
         found = []
-        for key, (snapshot, length, events) in zip(actors, await self._execute(pipe), strict=True):
-            version, _, state = snapshot.partition(b"\n")
-            if length or snapshot:
-                found.append(StoredActor(key, state if snapshot else None, int(version or 0), length, events))
+        for key, answer in zip(actors, await self._execute(pipe, one_by_one=True), strict=True):
+            if isinstance(answer, ResponseError):
+                if _WRONG_TYPE not in str(answer):
+                    raise _down(answer) from answer
+                found.append(StoredActor(key, None, 0, 0, (), "there is something else where its journal should be"))
+                continue
+            snapshot, length, events = answer
+            if snapshot is None and length:
+                found.append(StoredActor(key, None, 0, length, events))
+            elif snapshot is not None:
+                version, _, state = snapshot.partition(b"\n")
+                number = int(version) if version.isdigit() else _UNREADABLE
+                found.append(StoredActor(key, state, number, length, events))
         return found
 
     async def more(self, key: ActorKey, first: int, end: int) -> Sequence[bytes]:
@@ -105,9 +132,12 @@ class AuditStore:
         pipe = self._redis.pipeline(transaction=False)
         pipe.eval(_TOTALS, len(keys), *keys)
         ((epoch, kept_epoch, amount, lengths),) = await self._execute(pipe)
-        return PartitionTotal(int(amount) if epoch is not None and epoch == kept_epoch else None, lengths)
+        if epoch is None or epoch != kept_epoch:
+            return PartitionTotal(None, lengths, epoch is not None, True)
+        readable = amount is not None and amount.removeprefix(b"-").isdigit()
+        return PartitionTotal(int(amount) if readable else None, lengths, True, readable)
 
-    async def archived(self) -> Mapping[str, int]:
+    async def archived(self) -> Mapping[str, int | None]:
         """What was taken out of the store, by `ARCHIVED`."""
         return await RedisArchive(self._redis).archived()
 
@@ -123,9 +153,10 @@ class AuditStore:
         owners = zip(payment_hashes, await self._execute(pipe) if payment_hashes else (), strict=True)
         return {payment_hash: owner.decode() for payment_hash, owner in owners if owner not in (None, b"-")}
 
-    async def _execute(self, pipe: Any) -> list[Any]:
+    async def _execute(self, pipe: Any, *, one_by_one: bool = False) -> list[Any]:
+        """All answers; with `one_by_one`, what the store refuses to read is in its place as an error."""
         try:
-            answers: list[Any] = await pipe.execute()
+            answers: list[Any] = await pipe.execute(raise_on_error=not one_by_one)
         except (RedisError, OSError) as error:
             raise _down(error) from error
         return answers

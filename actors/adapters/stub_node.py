@@ -213,7 +213,7 @@ class StubNode(httpx.AsyncBaseTransport):
             return answer(200, [])
         found = await self._newest(keys=[PAID], args=[offset, offset + limit - 1, PAYMENT])
         pairs = zip(found[::2], found[1::2], strict=True)
-        return answer(200, [_shown(msgspec.json.decode(stored), float(at)) for stored, at in pairs])
+        return answer(200, [_shown(msgspec.json.decode(stored), float(at)) for stored, at in pairs if stored])
 
     async def _signing_key(self) -> str:
         if self._node_key is None:

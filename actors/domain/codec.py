@@ -39,7 +39,7 @@ class JournalCodec(Generic[T]):
         """The value of this JSON. Raises `UnknownEventError` for one that this version can't read."""
         try:
             return self._decoder.decode(data)
-        except msgspec.ValidationError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise UnknownEventError(f"the journal holds what this version can't read: {error}") from error
 
 

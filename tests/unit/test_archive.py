@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 from rich.console import Console
@@ -26,6 +27,7 @@ from tests.host_sessions import GRANT, SES, answered, ask, opened, show
 from tests.hosts import World
 
 LATER_MS = 10**15
+OTHER = "ses_ffffffffffffffffffffffffffffffff"
 JOURNAL = f"satmeter:{{p{partition_of(SES):04d}}}:j:{SES}"
 
 
@@ -110,7 +112,7 @@ async def test_an_archive_that_is_not_named_is_asked_for(world: World, tmp_path:
         await _close(router)
     assert await _archive(world, tmp_path / "a") == 1
     report = await _audit(world)
-    assert "name all of them with --archive" in report.differences[0].what
+    assert "do not hold what was archived (actors): is one missing, or a line in one?" in report.differences[0].what
 
 
 async def test_what_is_written_meanwhile_stays_in_the_store(world: World, tmp_path: Path) -> None:
@@ -159,9 +161,29 @@ async def test_an_archive_that_was_tampered_with_is_found(world: World, tmp_path
     text = file.read_bytes()
     file.write_bytes(text.replace(b'"amount_msat":10000000', b'"amount_msat":10000001', 1))
     assert (await _audit(world, file)).difference_count > 0
-    file.write_bytes(b"nonsense\n" + text)
-    with pytest.raises(ArchiveError, match="line 1"):
-        await _audit(world, file)
+    file.write_bytes(b"nonsense\n" + text + b"half a li")
+    report = await _audit(world, file)
+    assert [difference.what for difference in report.differences] == [f"{file}, line 1: not a line of an archive"]
+    file.write_bytes(text + text.replace(SES.encode(), OTHER.encode()))
+    differences = [difference.what for difference in (await _audit(world, file)).differences]
+    assert any("do not hold what was archived (actors): was a line of one changed or added?" in d for d in differences)
+    file.write_bytes(msgspec.json.encode({"actor_id": OTHER, "partition": 1, "events": []}) + b"\n" + text)
+    report = await _audit(world, file)
+    assert [difference.what for difference in report.differences] == [f"{file}, line 1: an actor without a journal"]
+
+
+@pytest.mark.parametrize("damage", [b"{", b'{"type":"deposited","at_ms":1}', b"[]"])
+async def test_a_journal_that_can_not_be_folded_stops_it_by_its_name(
+    world: World, tmp_path: Path, damage: bytes
+) -> None:
+    async with world.serving() as (_, router):
+        await opened(router)
+        await _close(router)
+    raw: Any = world.redis
+    await raw.lset(JOURNAL, 2, damage)
+    with pytest.raises(ArchiveError, match=f"Nothing more is archived before this is mended.*actor {SES}"):
+        await _archive(world, tmp_path / "archive.jsonl")
+    assert await raw.exists(JOURNAL) == 1
 
 
 async def test_two_runs_never_write_to_one_file(world: World, tmp_path: Path) -> None:
