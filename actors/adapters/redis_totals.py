@@ -9,6 +9,7 @@ epoch before; if not, a host that does not keep it has had the partition, and it
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
@@ -30,6 +31,7 @@ _COUNTED: Final = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('HSET', KEYS[2], 'epoch', ARGV[1], 'liability_msat', ARGV[2])
 """
+_TELL_EVERY_S: Final = 5.0
 _log = structlog.get_logger(__name__)
 
 
@@ -45,12 +47,19 @@ async def count_totals(
 ) -> None:
     """Counts partitions that were just claimed, with these epochs, before anything is written to them.
 
-    One with an actor that can't be read stays without a total, which is logged. Raises `TransientError`.
+    One with an actor that can't be read stays without a total, which is logged. Raises `TransientError`. Nothing is
+    served meanwhile, which takes minutes for millions of actors: so the log tells how far it is.
     """
     totals: dict[int, int] = defaultdict(int)
     unreadable = set()
     seen: set[tuple[int, str]] = set()
+    began_s = told_s = time.monotonic()
     async for keys in all_actors(redis):
+        if (now_s := time.monotonic()) - told_s >= _TELL_EVERY_S:
+            told_s = now_s
+            _log.info(
+                "counting what the wallet must hold, before these partitions are served", **_progress(epochs, seen)
+            )
         here = [key for key in keys if key.partition in epochs and key not in seen]
         seen.update(here)
         counted = await asyncio.gather(*(liability_in(*key) for key in here), return_exceptions=True)
@@ -62,12 +71,19 @@ async def count_totals(
                 raise amount
             else:
                 totals[key.partition] += amount
+    if seen:
+        took_s = round(time.monotonic() - began_s, 1)
+        _log.info("counted what the wallet must hold", **_progress(epochs, seen), took_s=took_s)
     pipe = redis.pipeline(transaction=False)
     for partition in epochs.keys() - unreadable:
         pipe.eval(
             _COUNTED, 2, _key(partition, "epoch"), _key(partition, "totals"), epochs[partition], totals[partition]
         )
     await _guard(pipe.execute())
+
+
+def _progress(epochs: Mapping[int, int], seen: set[tuple[int, str]]) -> dict[str, int]:
+    return {"partitions": len(epochs), "actors_so_far": len(seen)}
 
 
 async def sum_totals(redis: Redis) -> Liability:

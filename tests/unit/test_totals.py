@@ -107,6 +107,21 @@ async def test_a_store_of_a_version_without_totals_is_counted_before_it_is_serve
         assert await _total(world) == (await show(router)).balance_msat.value
 
 
+async def test_counting_tells_how_far_it_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("satmeter.actors.adapters.redis_totals._TELL_EVERY_S", 0.0)
+    raw: Any = world.redis
+    async with world.serving() as (_, router):
+        await opened(router)
+    await raw.delete(*[key async for key in raw.scan_iter("*:totals")])
+    with capture_logs() as logs:
+        await world.journal.claim(range(PARTITIONS), "host-0")
+    told = [(log["event"], log["actors_so_far"]) for log in logs if "actors_so_far" in log]
+    assert told == [
+        ("counting what the wallet must hold, before these partitions are served", 0),
+        ("counted what the wallet must hold", 1),
+    ]
+
+
 async def test_what_a_host_without_totals_wrote_in_between_is_counted(world: World) -> None:
     """As in a rolling upgrade, or after going back to the version before: it raises the epoch and keeps no total."""
     raw: Any = world.redis
@@ -123,12 +138,15 @@ async def test_what_a_host_without_totals_wrote_in_between_is_counted(world: Wor
         assert await _total(world) == expected
 
 
-async def test_an_actor_that_can_t_be_read_leaves_its_partition_uncounted_and_stops_no_other(world: World) -> None:
+@pytest.mark.parametrize("event", [b'{"type":"teleported","at_ms":1}', b"{", b'{"type":"\xff"}'])
+async def test_an_actor_that_can_t_be_read_leaves_its_partition_uncounted_and_stops_no_other(
+    world: World, event: bytes
+) -> None:
     raw: Any = world.redis
     async with world.serving() as (_, router):
         await opened(router)
     other = next(f"job_{n:032d}" for n in range(10_000) if partition_of(f"job_{n:032d}") != PARTITION)
-    await raw.rpush(f"satmeter:{{p{partition_of(other):04d}}}:j:{other}", b'{"type":"teleported","at_ms":1}')
+    await raw.rpush(f"satmeter:{{p{partition_of(other):04d}}}:j:{other}", event)
     await raw.delete(*[key async for key in raw.scan_iter("*:totals")])
     with capture_logs() as logs:
         async with world.serving():
