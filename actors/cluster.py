@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 import ray
+from ray._private import state as ray_state
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -27,6 +29,7 @@ from .placement import Placement
 from .room import Solo
 from .router import LinkError, NoHostError, Router
 from .shells import HostShell, OracleShell, SoloShell, TreasuryShell, Wiring
+from .tending import Sight, Vigil
 from .whereabouts import Owners
 from .wire import Door, SocketLink
 
@@ -39,11 +42,9 @@ _OBJECT_STORE_BYTES: Final = 80 * 1024 * 1024
 _START_BACKOFF_S: Final = 0.2
 _NAME_CHARS: Final = 6
 _NAME_ATTEMPTS: Final = 25
-# Ray finds out after a quarter of a minute that a node died: an actor that does not answer twice in a row is started
-# anew elsewhere, one that has just been started after some more.
 _TENDS_WITHIN_S: Final = 1.5
-_MISSES_MAX: Final = 2
-_STARTS_WITHIN: Final = 8
+# Ray's words for an actor that it is about to start, or to start again.
+_COMING: Final = frozenset({"DEPENDENCIES_UNREADY", "PENDING_CREATION", "RESTARTING"})
 
 
 class RayLink:
@@ -93,12 +94,17 @@ class RaySolo(SocketLink):
     """Implements `Solo`."""
 
     def __init__(self, actor_id: str) -> None:
+        self._actor_id = actor_id
         self._ray = RayLink(actor_id)
         super().__init__(self._ray.door)
 
     async def occupied(self) -> bool | None:
         """Whether the actor has something under way (see `Solo`). Raises `LinkError`."""
         return await self._ray.occupied()
+
+    async def coming(self) -> bool:
+        """Whether Ray is starting it (see `Solo`)."""
+        return await _is_coming(self._actor_id)
 
 
 class RaySolos:
@@ -110,18 +116,9 @@ class RaySolos:
 
     async def start(self, actor_id: str, partition: int, epoch: int) -> Solo:
         """Starts one under the actor's name (see `Solos`). Raises `LinkError`."""
-        options: dict[str, Any] = {
-            "name": actor_id,
-            "max_restarts": -1,
-            "max_task_retries": 0,
-            "max_concurrency": _CONCURRENCY,
-            "num_cpus": 0,
-            "scheduling_strategy": NodeAffinitySchedulingStrategy(this_node(), soft=False),
-        }
-        begin: Any = ray.remote(SoloShell).options(**options).remote
-        # That of a host that died is ended by Ray, too, but perhaps not yet; that of one that stood still is not.
-        with contextlib.suppress(RayError, ValueError):
-            await asyncio.to_thread(_kill, actor_id)
+        begin: Any = ray.remote(SoloShell).options(**_options(actor_id, this_node())).remote
+        # One of a host that died is ended by Ray, too, but perhaps not yet; one of a host that hangs is not.
+        await _end(actor_id)
         for _ in range(_NAME_ATTEMPTS):
             try:
                 handle = await asyncio.to_thread(partial(begin, wiring, self._settings, actor_id, partition, epoch))
@@ -138,9 +135,8 @@ class RaySolos:
         raise LinkError(f"the name {actor_id} is not free")
 
     async def end(self, actor_id: str) -> None:
-        """Ends one at once: that which this host has started, as another host's may have the name by now."""
-        handle = self._handles.pop(actor_id, None)
-        if handle is not None:
+        """Ends one at once, and not the one that another host may have started under its name since."""
+        if (handle := self._handles.pop(actor_id, None)) is not None:
             with contextlib.suppress(RayError, ValueError):
                 await asyncio.to_thread(partial(ray.kill, handle, no_restart=True))
 
@@ -152,7 +148,7 @@ class RayCrew:
         # As plain values: a process that runs another version takes what it knows, and its defaults for the rest.
         self._settings = settings.model_dump()
         self._links: dict[str, RayLink] = {}
-        self._misses: dict[str, int] = {}
+        self._vigils = {name: Vigil(time.monotonic) for name in (_ORACLE, _TREASURY)}
 
     async def start(self, host_id: str, node_id: str) -> None:
         """Starts a host (see `Crew`). Raises `LinkError`."""
@@ -165,8 +161,7 @@ class RayCrew:
     async def end(self, host_id: str) -> None:
         """Ends a host for good."""
         self._links.pop(host_id, None)
-        with contextlib.suppress(RayError, ValueError):
-            await asyncio.to_thread(_kill, host_id)
+        await _end(host_id)
 
     async def tend(self, node_ids: Sequence[str]) -> list[str]:
         """Has the oracle and the treasury run on one of these nodes (see `Crew`)."""
@@ -190,40 +185,19 @@ class RayCrew:
 
     async def _tend(self, name: str, shell: type, node_ids: Sequence[str]) -> bool:
         """Whether the actor was silent for so long that it is replaced: it holds nothing that could be lost."""
-        silent = False
-        try:
-            async with asyncio.timeout(_TENDS_WITHIN_S):
-                handle = await asyncio.to_thread(ray.get_actor, name)
-                if await handle.node.remote() in node_ids:
-                    self._misses[name] = 0
-                    return False
+        sight, vigil = await _see(name, node_ids), self._vigils[name]
+        if not vigil.replaces(sight):
+            return False
+        if sight is not Sight.ABSENT:
             await self.end(name)
-        except ValueError:
-            pass
-        except (RayError, TimeoutError):
-            self._misses[name] = self._misses.get(name, 0) + 1
-            if self._misses[name] < _MISSES_MAX:
-                return False
-            silent = True
-            await self.end(name)
-        self._misses[name] = -_STARTS_WITHIN
+        vigil.begun()
         with contextlib.suppress(LinkError):
             # Any of them, since one may be a node that has just died.
             await self._begin(shell, name, secrets.choice(node_ids))
-        return silent
+        return sight in (Sight.SILENT, Sight.COMING)
 
     async def _begin(self, shell: type, name: str, node_id: str, *args: Any) -> None:
-        options: dict[str, Any] = {
-            "name": name,
-            "lifetime": "detached",
-            "get_if_exists": True,
-            "max_restarts": -1,
-            "max_task_retries": 0,
-            "max_concurrency": _CONCURRENCY,
-            "num_cpus": 0,
-            # There or nowhere: where hosts live is the plan's, and when the node dies it has them started elsewhere.
-            "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False),
-        }
+        options = _options(name, node_id) | {"lifetime": "detached", "get_if_exists": True}
         begin: Any = ray.remote(shell).options(**options).remote
         starting = asyncio.ensure_future(asyncio.to_thread(partial(begin, wiring, self._settings, *args)))
         try:
@@ -237,6 +211,51 @@ class RayCrew:
 
     def _link(self, host_id: str) -> RayLink:
         return self._links.setdefault(host_id, RayLink(host_id))
+
+
+def _options(name: str, node_id: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "max_restarts": -1,
+        "max_task_retries": 0,
+        "max_concurrency": _CONCURRENCY,
+        "num_cpus": 0,
+        # There or nowhere: where hosts live is the plan's, and when the node dies it has them started elsewhere.
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False),
+    }
+
+
+async def _see(name: str, node_ids: Sequence[str]) -> Sight:
+    """How the oracle or the treasury does."""
+    try:
+        async with asyncio.timeout(_TENDS_WITHIN_S):
+            handle = await asyncio.to_thread(ray.get_actor, name)
+            return Sight.SERVES if await handle.node.remote() in node_ids else Sight.ELSEWHERE
+    except (RayError, TimeoutError):
+        # First: a ValueError inside the actor is both, and it must not be taken for one that is not there.
+        return Sight.COMING if await _is_coming(name) else Sight.SILENT
+    except ValueError:
+        return Sight.ABSENT
+
+
+async def _is_coming(name: str) -> bool:
+    """Whether Ray is starting the actor. What a call raises does not tell: it is the same while a node is dead."""
+    try:
+        async with asyncio.timeout(_TENDS_WITHIN_S):
+            return await asyncio.to_thread(_state, name) in _COMING
+    except (RayError, TimeoutError, ValueError):
+        return False
+
+
+def _state(name: str) -> str:
+    # Ray tells the states of actors only here, or with its dashboard on.
+    return str(ray_state.actors(ray.get_actor(name)._actor_id.hex()).get("State"))  # noqa: SLF001
+
+
+async def _end(name: str) -> None:
+    """Ends whatever has this name now."""
+    with contextlib.suppress(RayError, ValueError):
+        await asyncio.to_thread(_kill, name)
 
 
 def _kill(name: str) -> None:

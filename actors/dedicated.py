@@ -22,12 +22,14 @@ from .messages import Answer, Call, Cancel, NotOwner
 from .partitions import Partitions
 from .placement import partition_of
 from .ports import Due, Journal, TransientError
-from .reception import LONG_POLL_S, Reception
+from .reception import LONG_POLL_S, Pulse, Reception
 from .room import Room, Solo
 from .router import LinkError, Pending
 from .ticker import Ticker
 
 _LOOK_EVERY_S: Final = 1.0
+# A process that missed an answer is asked again soon, to be sure.
+_DOUBT_S: Final = 0.25
 _DEDICATED: Final = ("ses_", "job_")
 # What an actor begins with.
 _CREATING: Final = (CreateJob, OpenSession)
@@ -81,6 +83,7 @@ class DedicatedHost:
             host_id, journal, busy=self._busy_partitions, drop=self._drop_partition, accept=self._accept
         )
         self._reception = Reception(self.partitions, shared.kinds, self._serve)
+        self._pulse = Pulse(self.partitions.verify)
         self._rooms: dict[str, Room] = {}
         self._calls: set[asyncio.Task[None]] = set()
         self._wakes: set[str] = set()
@@ -94,7 +97,8 @@ class DedicatedHost:
         """Begins to work, with these partitions. Raises `TransientError`."""
         await self._shared.start()
         if not self._tasks:
-            self._tasks = [asyncio.create_task(self._ticker.run()), asyncio.create_task(self._look_after_rooms())]
+            loops = self._ticker.run(), self._look_after_rooms(), self._pulse.run()
+            self._tasks = [asyncio.create_task(loop) for loop in loops]
         await self.take(partitions)
 
     async def take(self, partitions: Collection[int]) -> None:
@@ -125,6 +129,7 @@ class DedicatedHost:
 
     async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
         """Takes calls; their answers go to the inbox."""
+        await self._pulse.steady()
         self._reception.submit(inbox_id, calls)
 
     async def collect(self, inbox_id: str, longest_s: float = LONG_POLL_S) -> list[Answer]:
@@ -265,26 +270,31 @@ class DedicatedHost:
     async def _look_after_rooms(self) -> None:
         """Opens rooms for those whose time has come, and ends processes whose actors have nothing to do."""
         while True:
-            await asyncio.sleep(min(_LOOK_EVERY_S, self._passivate_after_s))
+            in_doubt = any(room.misses for room in self._rooms.values())
+            await asyncio.sleep(min(_DOUBT_S if in_doubt else _LOOK_EVERY_S, self._passivate_after_s))
             self._reception.sweep()
             # In its process, an actor watches its times by itself.
             woken = {actor_id for actor_id in self._wakes if partition_of(actor_id) in self.partitions}
             self._wakes = {actor_id for actor_id in woken if self._room(actor_id) is None}
             await asyncio.gather(*(room.look() for room in self._rooms.values()))
-            if gone := [room for room in self._rooms.values() if room.gone]:
-                await self._replace(gone)
+            if silent := [room for room in self._rooms.values() if room.silent]:
+                await self._replace(silent)
             now_s = time.monotonic()
             for room in list(self._rooms.values()):
                 if not room.calls and room.occupied is None and now_s - room.used_s > self._passivate_after_s:
                     self._close(room, behind())
 
-    async def _replace(self, gone: Sequence[Room]) -> None:
-        """Gives those other rooms whose processes will not come, or come back, if they are still this host's."""
+    async def _replace(self, silent: Sequence[Room]) -> None:
+        """Lets go of the partitions of processes that hang or are gone, which are then claimed anew.
+
+        Another process with the same epoch would not do: should the one that hangs wake, both could write.
+        """
         try:
             # Another host that has taken them over has perhaps ended these, to have its own.
             await self.partitions.verify()
         except TransientError:
             return
-        for room in gone:
-            self._close(room, NotOwner())
-            self._wakes.add(room.actor_id)
+        for room in silent:
+            if self._rooms.get(room.actor_id) is room:
+                _log.warning("an actor's process does not answer and is replaced", actor=room.actor_id)
+                self.partitions.lose(partition_of(room.actor_id))

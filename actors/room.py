@@ -13,6 +13,10 @@ from .router import HostLink, Lane, LinkError, NoHostError
 from .whereabouts import Whereabouts
 
 _ANSWERS_WITHIN_S: Final = 2.0
+# One missed answer may be a busy moment.
+_MISSES_MAX: Final = 2
+# When a machine starts many processes at once, the last of them take long; one that was stopped meanwhile never comes.
+_STARTS_WITHIN_S: Final = 60.0
 # How long a call waits for a process that died: nobody else can serve the actor meanwhile.
 _PATIENCE_S: Final = 20.0
 
@@ -24,12 +28,16 @@ class Solo(HostLink, Protocol):
         """Whether it has something under way; None when the actor is not even in its memory. Raises `LinkError`."""
         ...
 
+    async def coming(self) -> bool:
+        """Whether it died and is being started again, so that it can't answer yet. Raises nothing."""
+        ...
+
 
 class Room:
     """An actor's process as its host sees it, and the calls that wait in it.
 
-    `occupied` is what the process last said of itself, True as long as it has said nothing. `gone`: it could not be
-    started, or has been ended by somebody else, and will not come back.
+    `occupied` is what the process last said of itself, True as long as it has said nothing. `misses`: how often in a
+    row it said nothing, though it was not being started again. `gone`: it will not come back.
     """
 
     def __init__(self, actor_id: str, start: Callable[[], Awaitable[Solo]]) -> None:
@@ -37,7 +45,9 @@ class Room:
         self.calls: dict[asyncio.Task[None], Caller] = {}
         self.used_s = time.monotonic()
         self.occupied: bool | None = True
+        self.misses = 0
         self.gone = False
+        self._begun_s = time.monotonic()
         self.starting = asyncio.ensure_future(start())
         self._lane: Lane | None = None
 
@@ -45,6 +55,13 @@ class Room:
     def idle(self) -> bool:
         """Whether nothing would be lost with it: nobody waits, and nothing is under way."""
         return not self.calls and not self.occupied
+
+    @property
+    def silent(self) -> bool:
+        """Whether it hangs, is gone for good, or could not be started, so that another process must take its place."""
+        if not self.starting.done():
+            return time.monotonic() - self._begun_s > _STARTS_WITHIN_S
+        return not self._runs or self.gone or self.misses >= _MISSES_MAX
 
     @contextmanager
     def visit(self, caller: Caller) -> Iterator[None]:
@@ -68,18 +85,18 @@ class Room:
 
     async def look(self) -> None:
         """Asks the process how it does."""
-        if not self.starting.done() or self.starting.cancelled():
+        if not self._runs:
             return
-        if self.starting.exception() is not None:
-            self.gone = True
-            return
+        solo = self.starting.result()
         try:
             async with asyncio.timeout(_ANSWERS_WITHIN_S):
-                self.occupied = await self.starting.result().occupied()
+                self.occupied = await solo.occupied()
+            self.misses = 0
         except NoHostError:
             self.gone = True
         except (LinkError, TimeoutError):
-            self.occupied = True  # Ray starts it again; what it had under way is then taken up.
+            self.occupied = True  # What it had under way is taken up when it runs again.
+            self.misses = 0 if await solo.coming() else self.misses + 1
 
     def turn_out(self, reply: AnyReply) -> None:
         """Gives all that wait this answer."""
@@ -93,6 +110,11 @@ class Room:
         await asyncio.gather(self.starting, return_exceptions=True)
         if self._lane is not None:
             await self._lane.close()
+
+    @property
+    def _runs(self) -> bool:
+        """Whether it has been started."""
+        return self.starting.done() and not self.starting.cancelled() and self.starting.exception() is None
 
     async def _whereabouts(self, partitions: Sequence[int]) -> Mapping[int, str]:
         """For its own host, the actor is nowhere else."""

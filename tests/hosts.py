@@ -71,44 +71,66 @@ PLACEMENT = "shared"
 
 
 class LocalSolo(LocalLink):
-    """An actor's own host, in this process. Implements `Solo`."""
+    """An actor's own host, in this process. Implements `Solo`. `looks`: how often it was asked whether it is coming."""
 
     def __init__(self, host: ActorHost) -> None:
         super().__init__(host)
         self.host = host
         self.ended = False
+        self.looks = 0
+        self._coming = False
+        self._awake = asyncio.Event()
+        self._awake.set()
+
+    def hang(self) -> None:
+        """Nobody is answered any more. What it has under way goes on: it could as well do so when it wakes."""
+        self._awake.clear()
+
+    def die(self) -> None:
+        """Nobody is answered until it has come again."""
+        self.hang()
+        self._coming = True
+
+    def come(self) -> None:
+        """It answers again."""
+        self._awake.set()
+        self._coming = False
+
+    async def coming(self) -> bool:
+        self.looks += 1
+        return self._coming
 
     async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
-        self._must_be_there()
+        await self._must_be_there()
         await super().submit(inbox_id, calls)
 
     async def collect(self, inbox_id: str) -> Sequence[Answer]:
-        self._must_be_there()
+        await self._must_be_there()
         return await super().collect(inbox_id)
 
     async def occupied(self) -> bool | None:
-        self._must_be_there()
+        await self._must_be_there()
         return self.host.occupied if self.host.live_actors else None
 
-    def _must_be_there(self) -> None:
+    async def _must_be_there(self) -> None:
+        await self._awake.wait()
         if self.ended:
             raise NoHostError
 
 
 class LocalSolos:
-    """Implements `Solos` without processes. `failures`: so many will not start."""
+    """Implements `Solos` without processes."""
 
     def __init__(self, world: World, passivate_after_s: float) -> None:
         self._world = world
         self._passivate_after_s = passivate_after_s
         self.running: dict[str, LocalSolo] = {}
-        self.failures = 0
 
     async def start(self, actor_id: str, partition: int, epoch: int) -> LocalSolo:
+        if self._world.solo_failures:
+            self._world.solo_failures -= 1
+            raise LinkError("no room")
         await self.end(actor_id)
-        if self.failures:
-            self.failures -= 1
-            raise LinkError
         host = self._world.host(self._passivate_after_s, actor_id, only=actor_id)
         solo = self.running[actor_id] = LocalSolo(host)
         await host.start()
@@ -142,7 +164,7 @@ class LossyBindings(RedisBindings):
 
 @dataclass
 class World:
-    """What lies outside, which outlives hosts."""
+    """What lies outside, which outlives hosts. `solo_failures`: so many more actors' processes can't be started."""
 
     redis: Redis
     lightning: FakeLightning = field(default_factory=FakeLightning)
@@ -207,8 +229,7 @@ class World:
 
     def dedicated_host(self, passivate_after_s: float = 60.0, rooms_max: int = 8) -> DedicatedHost:
         """One that gives each actor a host of its own."""
-        solos = LocalSolos(self, passivate_after_s)
-        solos.failures, self.solos = self.solo_failures, solos
+        solos = self.solos = LocalSolos(self, passivate_after_s)
         return DedicatedHost(
             "host-0",
             self.journal,

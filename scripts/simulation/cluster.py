@@ -74,6 +74,11 @@ class ReachedHost(Reached, Protocol):
 class ReachedSolo(Reached, Protocol):
     """A process with room for one actor, and with another life whenever it dies."""
 
+    @property
+    def coming(self) -> bool:
+        """Whether it is on its way to serve, or to be started again."""
+        ...
+
     async def occupied(self) -> bool | None:
         """See `Solo.occupied`."""
         ...

@@ -175,6 +175,11 @@ class SoloProcess:
         await asyncio.shield(self._started)
         return host
 
+    @property
+    def coming(self) -> bool:
+        """Whether it is on its way to serve, or to be started again."""
+        return not self.ended and not (self.process.alive and self._started.done())
+
     def end(self) -> None:
         """Ends it at once and for good."""
         self.ended = True
@@ -191,12 +196,19 @@ class SoloLink(ProcessLink):
     """Implements `Solo`."""
 
     def __init__(self, cluster: Cluster, actor_id: str) -> None:
+        self._actor_id = actor_id
         self._find_solo: Callable[[], ReachedSolo] = lambda: cluster.solo(actor_id)
         super().__init__(cluster, self._find_solo)
 
     async def occupied(self) -> bool | None:
         """Whether the actor has something under way (see `Solo`). Raises `LinkError`."""
         return await self._cluster.carry(self._find_solo, lambda solo: solo.occupied())
+
+    async def coming(self) -> bool:
+        """Whether it is being started again (see `Solo`)."""
+        await self._cluster.world.pause(self._cluster.world.chance.uniform(0.001, 0.05))
+        solo = self._cluster.solos.get(self._actor_id)
+        return solo is not None and solo.coming
 
 
 class SimulatedSolos:

@@ -7,19 +7,26 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
+from satmeter.actors.dedicated import DedicatedHost
 from satmeter.actors.domain.errors import RefusedError
 from satmeter.actors.domain.invoices import Settle, Settled, SettleOutcome
 from satmeter.actors.domain.money import Msat
-from satmeter.actors.domain.session_api import OpenSession, SessionCreated
-from satmeter.actors.placement import partition_of
+from satmeter.actors.domain.session_api import GetSession, OpenSession, SessionCreated
+from satmeter.actors.messages import Call, NotOwner
+from satmeter.actors.ownership import Ownership, Peer
+from satmeter.actors.placement import Placement, partition_of
 from satmeter.actors.router import Router
-from tests.host_sessions import SES, answered, ask, opened, show
+from tests.host_sessions import GRANT, SES, answered, ask, opened, show
 from tests.hosts import World, until
+
+PLAN = Placement(1, ("host-0",))
 
 
 @pytest.fixture
-def world(redis: Redis) -> World:
-    """With processes for sessions."""
+def world(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> World:
+    """With processes for sessions, after which their host looks often."""
+    monkeypatch.setattr("satmeter.actors.room._ANSWERS_WITHIN_S", 0.1)
+    monkeypatch.setattr("satmeter.actors.dedicated._LOOK_EVERY_S", 0.02)
     world = World(redis)
     world.dedicated = True
     return world
@@ -64,20 +71,77 @@ async def test_a_session_that_was_left_with_a_hold_is_run_to_release_it(world: W
         assert host.live_actors == 1
 
 
+async def test_a_process_that_hangs_is_replaced_and_what_it_writes_when_it_wakes_is_refused(world: World) -> None:
+    async with world.serving() as (host, router):
+        ownership = Ownership("host-0", host, world.journal, _nobody)
+        await opened(router)
+        world.model.gate.close()
+        asking = asyncio.create_task(answered(router, ask(key="k")))
+        await world.model.gate.wait_for_arrival()
+        epoch = host.partitions.epoch(partition_of(SES))
+        running = world.solos.running
+        hung = running.pop(SES)  # So that ending it has no effect, as on a node that can't be reached.
+        hung.hang()
+
+        async def replaced() -> bool:
+            ownership.adopt(PLAN)  # As a keeper tells it, again and again.
+            return SES in running
+
+        await until(replaced)
+        await world.model.gate.wait_for_arrival()
+        assert host.partitions.epoch(partition_of(SES)) > epoch
+        # Both have the answer now, and would charge for it.
+        world.model.gate.open()
+        answer = await asking
+
+        async def fenced() -> bool:
+            return hung.host.live_actors == 0 and not hung.host.partitions.owned
+
+        await until(fenced)
+        assert (await show(router)).spent_msat == answer.cost.debit_msat
+        assert await answered(router, ask(key="k")) == answer
+        await hung.host.stop(patience_s=0)
+
+
 async def test_an_actor_whose_process_was_ended_by_somebody_else_has_another_one(world: World) -> None:
     """By another host, for example: a process has the name of its actor, and there is one of a name."""
     world.model.gate.close()
-    async with world.serving(passivate_after_s=0.05) as (_, router):
+    async with world.serving() as (host, router):
+        ownership = Ownership("host-0", host, world.journal, _nobody)
         await opened(router)
         asking = asyncio.create_task(answered(router, ask(key="k")))
         await world.model.gate.wait_for_arrival()
         await world.solos.end(SES)
         world.model.gate.open()
+
+        async def done() -> bool:
+            ownership.adopt(PLAN)
+            return asking.done()
+
+        await until(done)
         assert (await asking).cost.debit_msat > Msat(0)
         assert (await show(router)).held_msat == Msat(0)
 
 
-async def test_a_process_that_is_started_for_what_is_due_and_fails_to_is_started_again(world: World) -> None:
+async def test_a_process_that_died_and_is_being_started_again_is_waited_for(world: World) -> None:
+    """To start another one in its place would take as long from the beginning."""
+    async with world.serving() as (host, router):
+        await opened(router)
+        epoch = host.partitions.epoch(partition_of(SES))
+        solo = world.solos.running[SES]
+        solo.die()
+
+        async def looked_for() -> bool:
+            return solo.looks >= 4
+
+        await until(looked_for)
+        solo.come()
+        await answered(router, ask())
+        assert world.solos.running[SES] is solo
+        assert host.partitions.epoch(partition_of(SES)) == epoch
+
+
+async def test_a_process_that_can_not_be_started_is_tried_again_though_nobody_asks_for_it(world: World) -> None:
     world.model.gate.close()
     async with world.serving() as (_, router):
         await opened(router)
@@ -85,15 +149,17 @@ async def test_a_process_that_is_started_for_what_is_due_and_fails_to_is_started
         await world.model.gate.wait_for_arrival()
     with pytest.raises(RefusedError):
         await dying
+    world.model.gate.open()
+    world.offset_ms += 60_000  # The time by which the store says that it is to be looked after.
     world.solo_failures = 2
-    world.offset_ms += 30_000
-    async with world.serving(passivate_after_s=0.05):
+    async with world.serving() as (host, _):
+        ownership = Ownership("host-0", host, world.journal, _nobody)
 
-        async def released() -> bool:
-            stored = await world.journal.load(partition_of(SES), SES)
-            return b"hold_released" in stored.events[-1]
+        async def started() -> bool:
+            ownership.adopt(PLAN)
+            return world.solo_failures == 0 and SES in world.solos.running
 
-        await until(released)
+        await until(started)
 
 
 async def test_nobody_is_told_at_the_end_that_nothing_was_charged_for_what_was_under_way(world: World) -> None:
@@ -106,6 +172,22 @@ async def test_nobody_is_told_at_the_end_that_nothing_was_charged_for_what_was_u
         with pytest.raises(RefusedError) as refused:
             await asking
     assert "it is not known what was done" in refused.value.refusal.message
+
+
+async def test_a_host_that_stood_still_looks_what_it_still_owns_before_it_takes_calls(world: World) -> None:
+    async with world.serving() as (host, router):
+        assert isinstance(host, DedicatedHost)
+        await opened(router)
+        await show(router)
+        await world.journal.claim([partition_of(SES)], "host-1")
+        host._pulse._last_s -= 60
+        await host.submit("inbox", [Call(1, SES, GetSession(GRANT))])
+        (answer,) = await host.collect("inbox")
+        assert answer.reply == NotOwner()
+
+
+def _nobody(host_id: str) -> Peer:
+    raise AssertionError(f"{host_id} was asked for a partition")
 
 
 async def _settled(router: Router, settle: Settle) -> SettleOutcome:
