@@ -12,13 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from redis import Redis
 
-from satmeter.actors.placement import PARTITIONS
 from tests.cluster.commands import audited
-from tests.cluster.disks import beside, can_mount, fill, make_room, on_small_disk, seen
+from tests.cluster.disks import beside, can_mount, fill, make_room, on_small_disk
 from tests.cluster.jobs import create, finish, pay_until_taken
 from tests.cluster.load import Load, load
+from tests.cluster.owners import knows_of_its_loss, owners
 from tests.served import Served, served, wait_until
 
 pytestmark = pytest.mark.timeout(180)
@@ -81,18 +80,6 @@ def test_a_host_that_wakes_after_its_partitions_have_moved_writes_and_tells_noth
         _log.info("host woke: %s", "fenced" if "fenced" in on_disk.log()[since:] else "looked first")
         wait_until(lambda: len(owners(on_disk)) == 2, 60, "it does not get its share back")
         running.back()
-
-
-def owners(server: Served) -> set[str]:
-    """The hosts that own partitions, by the store's word."""
-    socket = seen(server, server.data_dir / "store" / "valkey.sock")
-    with Redis(unix_socket_path=str(socket), decode_responses=True) as redis:
-        return {owner for owner in redis.mget(f"satmeter:{{p{i:04d}}}:owner" for i in range(PARTITIONS)) if owner}
-
-
-def knows_of_its_loss(log: str) -> bool:
-    """Refused by the store, or having looked there first."""
-    return "fenced" in log or "others have taken partitions over" in log
 
 
 def test_a_store_that_stands_still_is_waited_for_with_503_and_nothing_is_lost(on_disk: Served) -> None:

@@ -1,0 +1,138 @@
+"""Processes of dedicated actors, and their hosts, that stand still: others go on, and who wakes may write nothing."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.commands import audited
+from tests.cluster.jobs import create, finish, pay, wait_for
+from tests.cluster.owners import epoch_of, knows_of_its_loss, owner_of, owners
+from tests.cluster.sessions import Client, check_ledger, session
+from tests.served import MessagesApi, Served, served, wait_until
+
+pytestmark = pytest.mark.timeout(180)
+_REQUEST = "Name three uses of a sextant."
+
+
+@pytest.fixture(scope="module")
+def dedicated(model: MessagesApi) -> Iterator[Served]:
+    with (
+        tempfile.TemporaryDirectory(prefix="sm-") as directory,
+        served(
+            Path(directory) / "data",
+            SATMETER_HOSTS="2",
+            SATMETER_PLACEMENT="dedicated",
+            ANTHROPIC_API_KEY="test",
+            ANTHROPIC_BASE_URL=model.url,
+        ) as server,
+    ):
+        yield server
+
+
+def test_a_process_that_stands_still_is_replaced_and_charges_nothing_when_it_wakes(
+    dedicated: Served, model: MessagesApi
+) -> None:
+    with own_process(dedicated) as (client, process), holding(model), ThreadPoolExecutor() as pool:
+        epoch, requests = epoch_of(dedicated, client.session_id), model.requests
+        asking = pool.submit(client.ask_until_answered, _REQUEST, "key")
+        model.wait_for_request(requests + 1)
+        with dedicated.paused(process):
+            model.wait_for_request(requests + 2)
+            assert epoch_of(dedicated, client.session_id) > epoch
+            model.let_go()
+            answer = asking.result(60)
+        wait_until(lambda: process not in dedicated.descendants("ray::SoloShell"), 30, "it lives on")
+        is_charged(client, {"key": answer})
+    audited(dedicated.data_dir)
+
+
+def test_a_treasury_that_stands_still_is_replaced_and_what_is_paid_meanwhile_is_credited(dedicated: Served) -> None:
+    (treasury,) = dedicated.descendants("ray::TreasuryShell")
+    created = create(dedicated)
+    with dedicated.paused(treasury):
+        pay(dedicated, created["evalInvoice"])
+        wait_for(dedicated, created["jobId"], "awaiting_work_payment")
+    wait_until(lambda: treasury not in dedicated.descendants("ray::TreasuryShell"), 30, "it lives on")
+    assert finish(dedicated, created["jobId"])["result"]
+
+
+def test_a_host_and_its_process_that_wake_after_their_partitions_moved_write_and_end_nothing(
+    dedicated: Served, model: MessagesApi
+) -> None:
+    with ExitStack() as stack:
+        held: dict[str, tuple[Client, int]] = {}
+        while set(held) != owners(dedicated):
+            client, process = stack.enter_context(own_process(dedicated))
+            held[owner_of(dedicated, client.session_id)] = client, process
+        pool = stack.enter_context(ThreadPoolExecutor())
+        stack.enter_context(holding(model))
+        for client, _ in held.values():
+            requests = model.requests
+            pool.submit(client.ask, _REQUEST, "first")
+            model.wait_for_request(requests + 1)
+        # From here on nobody asks for the sessions, so that nobody starts other processes for them.
+        dedicated.kill("satmeter.scripts.front")
+        with dedicated.paused(dedicated.descendants("ray::HostShell")[0]):
+            with ExitStack() as pauses:
+                for _, process in held.values():
+                    pauses.enter_context(dedicated.paused(process))
+                wait_until(lambda: len(owners(dedicated)) == 1, 30, "nobody takes its partitions over")
+                model.let_go()
+            (former,) = set(held) - owners(dedicated)
+            client, process = held[former]
+            wait_until(lambda: knows_of_its_loss(said_by(dedicated, process)), 30, "it goes on as if nothing had been")
+            dedicated.wait_until_ready()
+            others = set(dedicated.descendants("ray::SoloShell"))
+            first = {client: client.ask_until_answered(_REQUEST, "first")}
+            (successor,) = set(dedicated.descendants("ray::SoloShell")) - others
+            first |= {other: other.ask_until_answered(_REQUEST, "first") for other, _ in held.values()}
+            model.hold()
+            requests = model.requests
+            asking = pool.submit(client.ask_until_answered, _REQUEST, "second")
+            model.wait_for_request(requests + 1)
+        wait_until(lambda: len(owners(dedicated)) == 2, 60, "the host that woke does not get its share back")
+        assert successor in dedicated.descendants("ray::SoloShell"), "the host that woke ended its successor's process"
+        model.let_go()
+        second = asking.result(60)
+        for asked, answer in first.items():
+            is_charged(asked, {"first": answer, "second": second} if asked is client else {"first": answer})
+    audited(dedicated.data_dir)
+    assert dedicated.stop() < 15
+
+
+@contextmanager
+def own_process(server: Served) -> Iterator[tuple[Client, int]]:
+    """A session that is paid for, and the pid of its process."""
+    before = set(server.descendants("ray::SoloShell"))
+    with session(server) as client:
+        (process,) = set(server.descendants("ray::SoloShell")) - before
+        yield client, process
+
+
+@contextmanager
+def holding(model: MessagesApi) -> Iterator[None]:
+    """Nothing is answered by the model, unless it is let go, while the block runs."""
+    model.hold()
+    try:
+        yield
+    finally:
+        model.let_go()
+
+
+def said_by(server: Served, pid: int) -> str:
+    """What one of its actors' processes has logged."""
+    return "\n".join(line for line in server.log().splitlines() if f"pid={pid})" in line)
+
+
+def is_charged(client: Client, answers: dict[str, dict[str, Any]]) -> None:
+    """Nothing is charged but these, once each, and under its key each is told as it was."""
+    assert client.settled()["spentMsat"] == sum(answer["debitedMsat"] for answer in answers.values())
+    assert {key: client.ask(_REQUEST, key) for key in answers} == answers
+    check_ledger(client)
