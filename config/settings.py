@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     retention_days: int | None = _var(
         "SATMETER_RETENTION_DAYS",
         None,
-        "Days after which `satmeter archive` takes what is done out of the store; without it all is kept for good.",
+        "Days, at least 3, until `satmeter archive` takes what is done out of the store; else all is kept for good.",
         ge=3,
         le=36_500,
     )

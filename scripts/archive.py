@@ -55,9 +55,16 @@ class Archiver:
     async def run(self, path: Path) -> int:
         """Appends to the file, deletes what is in it for certain, and returns how many actors that were.
 
-        Raises `TransientError`, `OSError`, and `ArchiveError` for an actor whose own books do not close, and while
-        another run writes to the file.
+        Raises `TransientError`, and `ArchiveError` for an actor whose own books do not close, for a file that can't be
+        written to, and while another run writes to it.
         """
+        try:
+            return await self._run(path)
+        except OSError as error:
+            why = f"{path} can't be written to: {error.strerror}."
+            raise ArchiveError(f"{why} Nothing was deleted that is not in it for certain; run it again.") from None
+
+    async def _run(self, path: Path) -> int:
         count = 0
         with path.open("a+b") as file:
             _lock(file)

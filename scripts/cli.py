@@ -102,7 +102,12 @@ def audit(
     ] = None,
     archive: Annotated[
         list[Path] | None,
-        typer.Option(help="A file that `satmeter archive` wrote; once for each (SATMETER_ARCHIVE_FILE).", exists=True),
+        typer.Option(
+            help="A file that `satmeter archive` wrote; once for each (SATMETER_ARCHIVE_FILE).",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+        ),
     ] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="The data directory of a server with an embedded store (SATMETER_DATA_DIR).")
@@ -128,7 +133,8 @@ def archive_command(
         Path | None, typer.Option(help="The file to append to, as JSON lines (SATMETER_ARCHIVE_FILE).", dir_okay=False)
     ] = None,
     older_than: Annotated[
-        str | None, typer.Option(help="Days since the last thing happened, as 90d (SATMETER_RETENTION_DAYS).")
+        str | None,
+        typer.Option(help="Days since the last thing happened, as 90d; at least 3d (SATMETER_RETENTION_DAYS)."),
     ] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="The data directory of a server with an embedded store (SATMETER_DATA_DIR).")
@@ -138,8 +144,8 @@ def archive_command(
     """Move what is done and owes nothing from the store to a file, and forget it. May run while the server does."""
     from .archive_cli import run
 
-    if older_than is not None and re.fullmatch(r"[0-9]{1,6}d?", older_than) is None:
-        typer.echo("--older-than: must be a number of days, such as 90d", err=True)
+    if older_than is not None and re.fullmatch(r"0*([3-9]|[1-9][0-9]{1,4})d?", older_than) is None:
+        typer.echo("--older-than: must be a number of days, such as 90d, and at least 3d", err=True)
         raise typer.Exit(2)
     days = None if older_than is None else older_than.removesuffix("d")
     flags = {

@@ -138,9 +138,9 @@ async def test_a_run_that_was_cut_off_is_made_good_by_the_next(world: World, tmp
 
     class Dies(RedisArchive):
         async def remove(self, *args: Any) -> bool:
-            raise InterruptedError
+            raise RuntimeError
 
-    with pytest.raises(InterruptedError):
+    with pytest.raises(RuntimeError):
         await Archiver(AuditStore(world.redis), Dies(world.redis), world.host()._behaviours, LATER_MS).run(file)
     assert (await _audit(world, file)).differences == []
     with file.open("ab") as half:
@@ -172,6 +172,15 @@ async def test_an_archive_that_was_tampered_with_is_found(world: World, tmp_path
     assert [difference.what for difference in report.differences] == [f"{file}, line 1: an actor without a journal"]
 
 
+async def test_a_file_that_can_not_be_written_to_is_named_and_nothing_is_deleted(world: World, tmp_path: Path) -> None:
+    async with world.serving() as (_, router):
+        await opened(router)
+        await _close(router)
+    with pytest.raises(ArchiveError, match=r"nowhere/a can't be written to: No such file.*Nothing was deleted"):
+        await _archive(world, tmp_path / "nowhere" / "a")
+    assert await world.redis.exists(JOURNAL) == 1
+
+
 @pytest.mark.parametrize("damage", [b"{", b'{"type":"deposited","at_ms":1}', b"[]"])
 async def test_a_journal_that_can_not_be_folded_stops_it_by_its_name(
     world: World, tmp_path: Path, damage: bytes
@@ -181,7 +190,7 @@ async def test_a_journal_that_can_not_be_folded_stops_it_by_its_name(
         await _close(router)
     raw: Any = world.redis
     await raw.lset(JOURNAL, 2, damage)
-    with pytest.raises(ArchiveError, match=f"Nothing more is archived before this is mended.*actor {SES}"):
+    with pytest.raises(ArchiveError, match=rf"Nothing more is archived before this is mended.*actor {SES}"):
         await _archive(world, tmp_path / "archive.jsonl")
     assert await raw.exists(JOURNAL) == 1
 
