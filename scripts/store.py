@@ -26,7 +26,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, RedisError
 
 from .store_binary import StoreError, find_binary
-from .store_lock import DataDirLock, end_orphan, process_mark
+from .store_lock import DataDirLock, end_orphan, in_use, process_mark
 from .store_room import lacks_room, until_room
 
 __all__ = ["EmbeddedStore", "StoreError"]
@@ -236,7 +236,12 @@ class EmbeddedStore:
 
 
 def running_store_url(data_dir: Path) -> str | None:
-    """The URL of the store that a server runs over this data directory; None when none does, or it was killed."""
+    """The URL of the store that a server runs over this data directory; None when none does, or it was killed.
+
+    In a copy of a directory the URL is that of the store of the original.
+    """
+    if not in_use(data_dir):
+        return None
     try:
         url = (data_dir / _URL_FILE).read_text()
     except FileNotFoundError:

@@ -54,6 +54,21 @@ class DataDirLock:
             self._fd = None
 
 
+def in_use(data_dir: Path) -> bool:
+    """Whether a server, or a command that started the store for itself, has the data directory now."""
+    try:
+        fd = os.open(data_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
 def process_mark(store_dir: Path) -> str:
     """A word in the title of the store's process that tells it from every other process, also after a reboot."""
     return "satmeter-" + hashlib.sha256(os.fsencode(store_dir)).hexdigest()[:16]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,6 +102,19 @@ async def test_other_programs_find_a_running_store_by_its_data_directory(tmp_pat
         assert await other.get("paid") == b"21"
         await other.aclose()
     assert running_store_url(odd) is None
+
+
+async def test_a_copy_of_a_directory_is_never_taken_for_its_original(tmp_path: Path) -> None:
+    """Its `store.url` is that of the original, whose store runs: an audit of the copy would prove the other one."""
+    copy = tmp_path / "copy"
+    async with _running(tmp_path / "original") as (_, client):
+        await client.set("paid", 21)
+        shutil.copytree(tmp_path / "original", copy, ignore=shutil.ignore_patterns("*.sock"))
+        assert running_store_url(tmp_path / "original") is not None
+        assert running_store_url(copy) is None
+        async with _running(copy) as (_, other):
+            assert await other.get("paid") == b"21"
+            assert running_store_url(copy) not in (None, running_store_url(tmp_path / "original"))
 
 
 async def test_a_store_that_was_killed_with_its_server_is_not_found(tmp_path: Path) -> None:
