@@ -76,6 +76,7 @@ class SolvencyWatch:
         self._pause = pause
         self._short_looks = 0
         self._solvent: bool | None = None
+        self._logged = False
 
     async def run(self) -> None:
         """Watches until cancelled. While store or node do not answer, what was told last stands until it is old."""
@@ -105,11 +106,12 @@ class SolvencyWatch:
         if covers(wallet_msat, liability_msat):
             if not self._solvent:
                 _log.info("the wallet holds what is its clients' again: deposits are taken", **figures)
-            self._short_looks, self._solvent = 0, True
+            self._short_looks, self._solvent, self._logged = 0, True, False
             return
         self._short_looks += 1
-        if self._solvent and self._short_looks >= _SHORT_LOOKS:
-            self._solvent = False
+        # Also of a wallet that was short before this process began: who starts the server anew looks here for why.
+        if self._short_looks >= _SHORT_LOOKS and not self._logged:
+            self._solvent, self._logged = False, True
             _log.error(
                 "the wallet holds less than what is its clients': no deposits are taken until it is filled, "
                 "refunds go on; `satmeter audit` tells where it is missing",

@@ -98,12 +98,14 @@ async def test_what_moves_while_it_looks_is_not_taken_for_missing(totals: list[i
     assert await scene.looks(2)
 
 
-async def test_a_treasury_that_was_restarted_does_not_open_what_was_closed() -> None:
+async def test_a_treasury_that_was_restarted_does_not_open_what_was_closed_and_says_why_again() -> None:
     scene = Scene()
     scene.node.wallet_msat = 0
     assert not await scene.looks(2)
     scene.restart()
-    assert not await scene.looks()
+    with capture_logs() as logs:
+        assert not await scene.looks(3)
+    assert [log["missing_msat"] for log in logs] == [OWED_MSAT]
 
 
 async def test_a_node_that_does_not_answer_changes_nothing() -> None:
