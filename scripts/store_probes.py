@@ -10,7 +10,9 @@ from redis.exceptions import RedisError, ResponseError
 
 from ..actors.adapters.redis_client import connect
 from ..actors.adapters.redis_cluster import ClusterRedis
+from ..actors.adapters.redis_format import NewerStoreError, check_format
 from ..actors.adapters.redis_sentinel import SentinelPool
+from ..actors.ports import TransientError
 from ..config.rules import Problem
 from ..config.settings import Settings
 from .store_binary import VERSION_MIN
@@ -20,7 +22,7 @@ _MIN_REPLICAS: Final = "min-replicas-to-write"
 
 
 async def store_problems(settings: Settings) -> list[Problem]:
-    """What is wrong with the operator's own store, if one is set: unreachable, too old, or apt to lose writes."""
+    """What is wrong with the operator's own store, if one is set: unreachable, too old, too new, or losing writes."""
     if settings.redis_url is None:
         return []
     client = connect(settings.redis_url)
@@ -31,7 +33,11 @@ async def store_problems(settings: Settings) -> list[Problem]:
             messages = await _watched(client, client.connection_pool, production=settings.production)
         else:
             messages = _unfit(await client.info(), production=settings.production)
-    except (RedisError, OSError) as error:
+        if not messages:
+            await check_format(client)
+    except NewerStoreError as error:
+        messages = [str(error)]
+    except (RedisError, OSError, TransientError) as error:
         messages = [f"The store does not answer ({type(error).__name__}): start it, or mend the address."]
     finally:
         await client.aclose()

@@ -9,6 +9,8 @@ from redis.asyncio import Redis
 
 from satmeter.actors.adapters.redis_format import FORMAT, NewerStoreError, check_format, enter_format
 from satmeter.actors.ports import TransientError
+from satmeter.config.settings import Settings
+from satmeter.scripts.store_probes import store_problems
 
 
 @pytest.mark.parametrize("look", [check_format, enter_format])
@@ -46,3 +48,13 @@ async def test_a_store_that_does_not_answer_is_not_taken_for_an_old_one(
     with pytest.raises(TransientError):
         await look(nobody)
     await nobody.aclose()
+
+
+@pytest.mark.parametrize("found", [str(FORMAT + 1), "x"])
+async def test_the_check_of_a_store_tells_of_a_newer_one(redis: Redis, store_url: str, found: str) -> None:
+    await redis.set("satmeter:format", found)
+    (problem,) = await store_problems(Settings(redis_url=store_url))
+    assert problem.message.startswith(f"The store was written by a newer version of Satmeter (format {found},")
+    with pytest.raises(NewerStoreError):
+        await enter_format(redis)
+    assert await redis.get("satmeter:format") == found.encode()
