@@ -6,6 +6,7 @@ leaves both, and the next one archives the actor again: of lines about the same 
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -71,8 +72,9 @@ class Archiver:
             _drop_unfinished_line(file)
             async for lines in self._lines():
                 _write(file, [line for line, _, _ in lines])
-                for line, stored, sums in lines:
-                    count += await self._archive.remove(stored.key, len(line.events), sums)
+                # All at once, as the store writes what comes together to its disk together.
+                removed = (self._archive.remove(stored.key, len(line.events), sums) for line, stored, sums in lines)
+                count += sum(await asyncio.gather(*removed))
         return count
 
     async def _lines(self) -> AsyncIterator[Sequence[tuple[ArchivedActor, StoredActor, Mapping[str, int]]]]:
