@@ -15,6 +15,7 @@ from .domain.errors import RefusedError, behind, cut_off, not_found, unavailable
 from .domain.job import CreateJob
 from .domain.money import MoneyError
 from .domain.session_api import OpenSession
+from .ending import end_tasks
 from .glancing import glance
 from .host import ActorHost
 from .inbox import AnyReply, Caller
@@ -111,9 +112,7 @@ class DedicatedHost:
         """Takes no more calls, lets those under way end for `patience_s`, and ends all processes."""
         self._reception.closed = True
         self.partitions.cancel()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
         if self._calls:
             await asyncio.wait(self._calls, timeout=patience_s)
         for room in list(self._rooms.values()):
