@@ -89,6 +89,9 @@ async def fold(stored: StoredActor, store: AuditStore, behaviours: Mapping[str, 
             return Folded(books, [*differences, Difference(what, actor_id)])
         if number == stored.snapshot_version:
             differences += _snapshot_differences(actor_id, behaviour, stored, state)
+    # When exactly may be another version's rule; without any time, it would never be woken for what it has under way.
+    if state is not None and behaviour.due_ms(state) is not None and not stored.due:
+        differences.append(Difference("nobody would look after it: it has no time at which it is due", actor_id))
     return Folded(books, differences + _domain_differences(actor_id, books, state))
 
 

@@ -22,7 +22,8 @@ EVENTS_AT_ONCE: Final = 256
 # Both at the same moment: a write between the two would look like a snapshot of a journal that isn't there.
 _READ: Final = """
 local length = redis.call('LLEN', KEYS[1])
-return {redis.call('GET', KEYS[2]), length, redis.call('LRANGE', KEYS[1], 0, ARGV[1] - 1)}
+local due = redis.call('ZSCORE', KEYS[3], ARGV[2])
+return {redis.call('GET', KEYS[2]), length, redis.call('LRANGE', KEYS[1], 0, ARGV[1] - 1), due and 1 or 0}
 """
 _UNREADABLE: Final = -1
 _WRONG_TYPE: Final = "WRONGTYPE"
@@ -31,8 +32,8 @@ _WRONG_TYPE: Final = "WRONGTYPE"
 class StoredActor(NamedTuple):
     """An actor at one moment: its snapshot with the version of that, its journal's length, and the first events.
 
-    What is no snapshot has a negative version. `trouble`: why the store can't tell; the rest
-    says nothing then.
+    What is no snapshot has a negative version. `trouble`: why the store can't tell; the rest says nothing then. `due`:
+    whether it is to be looked after at some time.
     """
 
     key: ActorKey
@@ -41,6 +42,7 @@ class StoredActor(NamedTuple):
     length: int
     events: Sequence[bytes]
     trouble: str | None = None
+    due: bool = False
 
 
 _TOTALS: Final = """
@@ -91,8 +93,8 @@ class AuditStore:
         """These actors as they are now, without those that are gone."""
         pipe = self._redis.pipeline(transaction=False)
         for partition, actor_id in actors:
-            keys = (f"satmeter:{{p{partition:04d}}}:{name}:{actor_id}" for name in ("j", "s"))
-            pipe.eval(_READ, 2, *keys, EVENTS_AT_ONCE)
+            keys = (f"satmeter:{{p{partition:04d}}}:{name}" for name in (f"j:{actor_id}", f"s:{actor_id}", "due"))
+            pipe.eval(_READ, 3, *keys, EVENTS_AT_ONCE, actor_id)
         found = []
         for key, answer in zip(actors, await self._execute(pipe, one_by_one=True), strict=True):
             if isinstance(answer, ResponseError):
@@ -100,13 +102,13 @@ class AuditStore:
                     raise _down(answer) from answer
                 found.append(StoredActor(key, None, 0, 0, (), "there is something else where its journal should be"))
                 continue
-            snapshot, length, events = answer
+            snapshot, length, events, due = answer
             if snapshot is None and length:
-                found.append(StoredActor(key, None, 0, length, events))
+                found.append(StoredActor(key, None, 0, length, events, due=bool(due)))
             elif snapshot is not None:
                 version, _, state = snapshot.partition(b"\n")
                 number = int(version) if version.isdigit() else _UNREADABLE
-                found.append(StoredActor(key, state, number, length, events))
+                found.append(StoredActor(key, state, number, length, events, due=bool(due)))
         return found
 
     async def more(self, key: ActorKey, first: int, end: int) -> Sequence[bytes]:

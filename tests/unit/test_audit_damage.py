@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from satmeter.actors.placement import partition_of
 from tests.audits import audited, finds, key_of, raw, used_world
-from tests.host_sessions import SES
+from tests.host_sessions import SES, opened
 from tests.hosts import World
 
 OTHER = "ses_ffffffffffffffffffffffffffffffff"
@@ -47,6 +47,17 @@ async def world(redis: Redis) -> World:
 async def test_an_event_that_is_none_is_named_by_actor_and_number(world: World, event: bytes) -> None:
     await raw(world).lset(JOURNAL, 2, event)
     report = await finds(world, "event 3 can't follow on those before it: ")
+    assert report.differences[0].actor_id == SES
+
+
+async def test_an_actor_that_nobody_would_look_after_is_named(redis: Redis) -> None:
+    world = World(redis)
+    async with world.serving() as (_, router):
+        world.lightning.pay((await opened(router)).deposit_invoice.payment_hash)
+    world.lightning.wallet_msat = 100_000_000
+    assert (await audited(world)).difference_count == 0
+    await raw(world).zrem(f"{PARTITION}:due", SES)
+    report = await finds(world, "nobody would look after it")
     assert report.differences[0].actor_id == SES
 
 
