@@ -46,6 +46,7 @@ from .models import (
     PricingBreakdown,
     Refund,
     SessionStatus,
+    SignedReceipt,
 )
 from .narrowing import narrow
 from .satmeter import Satmeter
@@ -93,6 +94,7 @@ __all__ = [
     "SessionFileError",
     "SessionOverError",
     "SessionStatus",
+    "SignedReceipt",
     "StreamInterruptedError",
     "StubWallet",
     "TerminalWallet",

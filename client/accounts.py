@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import quote
 
 from .errors import NoSessionError
 from .flow import UNAVAILABLE, Flow
-from .models import LedgerEntry, LedgerPage, SessionStatus
+from .models import LedgerEntry, LedgerPage, SessionStatus, SignedReceipt
 from .state import Credential, Payment, State, Store, replaced
 from .wire import Server, new_key
 
@@ -51,6 +52,11 @@ class Accounts:
             if len(page.entries) < _LEDGER_PAGE:
                 return entries
             after = page.entries[-1].seq
+
+    def receipt(self, credential: Credential, request_id: str) -> Flow[SignedReceipt]:
+        """Of one of its requests."""
+        path = f"{path_of(credential)}/requests/{quote(request_id, safe='')}/receipt"
+        return (yield from self._server.call(SignedReceipt, "GET", path, macaroon=credential.macaroon))
 
     def close(self, credential: Credential, payment_request: str | None) -> Flow[SessionStatus]:
         """Ends it, and has what it owes paid to the invoice, if there is one."""

@@ -11,7 +11,7 @@ import httpx
 
 from .core import Core, Options, question
 from .jobs import Decide
-from .models import Answer, JobStatus, LedgerEntry, Pricing, SessionStatus
+from .models import Answer, JobStatus, LedgerEntry, Pricing, SessionStatus, SignedReceipt
 from .narrowing import caveats_of
 from .satmeter import JOB_TIMEOUT_S
 from .shell_async import AsyncAnswerStream, AsyncRunner
@@ -74,6 +74,10 @@ class AsyncSatmeter:
         """What moved in the session after this `seq`, oldest first."""
         return await self._runner.run(self._core.sessions.ledger(after))
 
+    async def request_receipt(self, request_id: str) -> SignedReceipt:
+        """The signed receipt of a request of the session, by the `request_id` of its answer."""
+        return await self._runner.run(self._core.sessions.receipt(request_id))
+
     def narrow(
         self,
         *,
@@ -131,6 +135,10 @@ class AsyncSatmeter:
         """
         key = idempotency_key or new_key()
         return await self._runner.run(self._core.jobs.buy(request, max_sats, key, decide, timeout_s))
+
+    async def job_receipt(self, job_id: str) -> SignedReceipt:
+        """The signed receipt of a job that has ended."""
+        return await self._runner.run(self._core.jobs.receipt(job_id))
 
     async def refund_job(self, job_id: str, payment_request: str | None = None) -> JobStatus:
         """Has what the job owes paid back, to this invoice or to the wallet's own; see its `refund`."""

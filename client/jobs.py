@@ -17,7 +17,7 @@ from .errors import (
     WrongInvoiceError,
 )
 from .flow import UNAVAILABLE, Flow, Invoke, wait_until
-from .models import Invoice, JobOpened, JobStatus
+from .models import Invoice, JobOpened, JobStatus, SignedReceipt
 from .purse import Purse
 from .state import Payment
 from .wire import Server, new_key
@@ -47,6 +47,10 @@ class Jobs:
     def show(self, job_id: str) -> Flow[JobStatus]:
         """The job as it is now."""
         return (yield from self._server.call(JobStatus, "GET", f"/jobs/{quote(job_id, safe='')}"))
+
+    def receipt(self, job_id: str) -> Flow[SignedReceipt]:
+        """The receipt of a job that has ended."""
+        return (yield from self._server.call(SignedReceipt, "GET", f"/jobs/{quote(job_id, safe='')}/receipt"))
 
     def pay(self, job_id: str, max_sats: int | None) -> Flow[JobStatus]:
         """Pays the invoice that the job waits for; one that waits for none is left as it is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -43,6 +43,17 @@ class Refund(_Wire, frozen=True, kw_only=True):
     paid_msat: int = 0
     state: RefundState = "none"
     failure: str | None = None
+
+
+class SignedReceipt(_Wire, frozen=True, kw_only=True):
+    """What was charged and why, in the server's words (camelCase), and its signature over exactly that."""
+
+    receipt: dict[str, Any]
+    jws: str
+
+    def to_json(self) -> bytes:
+        """As a file for `satmeter receipt verify`."""
+        return msgspec.json.encode(self)
 
 
 class CostLedger(_Wire, frozen=True, kw_only=True):

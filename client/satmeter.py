@@ -11,7 +11,7 @@ import httpx
 
 from .core import Core, Options, question
 from .jobs import Decide
-from .models import Answer, JobStatus, LedgerEntry, Pricing, SessionStatus
+from .models import Answer, JobStatus, LedgerEntry, Pricing, SessionStatus, SignedReceipt
 from .narrowing import caveats_of
 from .shell_sync import AnswerStream, Runner
 from .wire import new_key
@@ -77,6 +77,10 @@ class Satmeter:
         """What moved in the session after this `seq`, oldest first."""
         return self._runner.run(self._core.sessions.ledger(after))
 
+    def request_receipt(self, request_id: str) -> SignedReceipt:
+        """The signed receipt of a request of the session, by the `request_id` of its answer."""
+        return self._runner.run(self._core.sessions.receipt(request_id))
+
     def narrow(
         self,
         *,
@@ -134,6 +138,10 @@ class Satmeter:
         """
         key = idempotency_key or new_key()
         return self._runner.run(self._core.jobs.buy(request, max_sats, key, decide, timeout_s))
+
+    def job_receipt(self, job_id: str) -> SignedReceipt:
+        """The signed receipt of a job that has ended."""
+        return self._runner.run(self._core.jobs.receipt(job_id))
 
     def refund_job(self, job_id: str, payment_request: str | None = None) -> JobStatus:
         """Has what the job owes paid back, to this invoice or to the wallet's own; see its `refund`."""

@@ -20,7 +20,7 @@ from .errors import (
     WrongInvoiceError,
 )
 from .flow import Flow
-from .models import Answer, Invoice, LedgerEntry, SessionOpened, SessionStatus, TopUpOpened
+from .models import Answer, Invoice, LedgerEntry, SessionOpened, SessionStatus, SignedReceipt, TopUpOpened
 from .narrowing import narrow
 from .purse import Purse
 from .state import Credential, Store, replaced
@@ -71,6 +71,10 @@ class Sessions:
     def ledger(self, after: int) -> Flow[list[LedgerEntry]]:
         """Its movements after this number, oldest first."""
         return (yield from self._accounts.ledger(self._accounts.known(), after))
+
+    def receipt(self, request_id: str) -> Flow[SignedReceipt]:
+        """The receipt of one of its requests."""
+        return (yield from self._accounts.receipt(self._accounts.known(), request_id))
 
     def ask(self, body: dict[str, Any], key: str, max_msat: int | None) -> Flow[Answer]:
         """One request, for one charge however often it has to be sent."""

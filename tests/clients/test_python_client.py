@@ -15,12 +15,14 @@ from satmeter.client import (
     BudgetExceededError,
     CaveatViolatedError,
     NoAnswerError,
+    NotFoundError,
     PriceTooHighError,
     Retries,
     Satmeter,
     SatmeterError,
     StubWallet,
 )
+from satmeter.scripts.receipt_check import jws_of, keys_in, verified
 from tests.served import Served
 
 pytestmark = pytest.mark.timeout(120)
@@ -80,6 +82,21 @@ def test_a_job_is_bought_for_no_more_than_allowed_and_what_was_too_much_comes_ba
         assert declined.state == "awaiting_work_payment"
 
 
+def test_receipts_are_what_the_server_signed(server: Served) -> None:
+    keys = keys_in(httpx.get(f"{server.url}/.well-known/satmeter.json").content)
+    with Satmeter(server.url, wallet=StubWallet(), budget_sats=5_000, deposit_sats=300) as client:
+        answer = client.ask("Name three uses of a sextant.", max_tokens=100)
+        of_request = client.request_receipt(answer.request_id)
+        job = client.buy_job("Name three uses of a sextant.", max_sats=3_000)
+        of_job = client.job_receipt(job.job_id)
+        with pytest.raises(NotFoundError):
+            client.request_receipt("req_of/nobody")
+    assert of_request.receipt["chargedMsat"] == answer.debited_msat and of_job.receipt["jobId"] == job.job_id
+    for receipt in (of_request, of_job):
+        jws, shown = jws_of(receipt.to_json())
+        assert shown == verified(jws, keys, None)
+
+
 def test_calls_from_many_threads_never_pay_more_than_the_budget(server: Served) -> None:
     options = {"budget_sats": 250, "deposit_sats": 100, "top_up_sats": 100}
     with Satmeter(server.url, wallet=StubWallet(), **options) as client:  # type: ignore[arg-type]
@@ -116,6 +133,8 @@ async def test_the_asynchronous_client_does_the_same(server: Served) -> None:
             text = "".join([piece async for piece in stream])
         answer = await stream.answer()
         assert text == answer.result and (await client.session()).balance_msat == answer.balance_msat
+        receipt = await client.request_receipt(answer.request_id)
+        assert receipt.receipt["chargedMsat"] == answer.debited_msat
         status = await client.close_session()
         assert status.state == "closed" and status.refund.state == "owed"
 
