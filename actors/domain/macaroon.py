@@ -59,7 +59,7 @@ def attenuate(token: str, caveats: list[str]) -> str:
 def read(token: str) -> tuple[MacaroonId, list[str]]:
     """Identifier and caveats, unverified. Raises `InvalidMacaroonError`."""
     macaroon = _decode(token)
-    return _read_id(macaroon), [bytes(caveat.caveat_id_bytes).decode(errors="replace") for caveat in macaroon.caveats]
+    return _read_id(macaroon), [bytes(caveat.caveat_id_bytes).decode() for caveat in macaroon.caveats]
 
 
 def verify(master_key: bytes, token: str) -> tuple[MacaroonId, Grant]:
@@ -116,9 +116,20 @@ def _decode(token: str) -> Macaroon:
     except Exception:
         # The library answers bad bytes with whatever they happen to break: IndexError, TypeError, its own.
         raise InvalidMacaroonError("malformed") from None
+    if not all(_is_text(bytes(caveat.caveat_id_bytes)) for caveat in macaroon.caveats):
+        # The library could not even check their signature.
+        raise InvalidMacaroonError("a caveat that is no text")
     if macaroon.version != MACAROON_V2 or macaroon.third_party_caveats() or len(macaroon.caveats) > _CAVEATS_MAX:
         raise InvalidMacaroonError("not a first-party V2 macaroon")
     return macaroon
+
+
+def _is_text(caveat: bytes) -> bool:
+    try:
+        caveat.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _read_id(macaroon: Macaroon) -> MacaroonId:

@@ -193,6 +193,17 @@ def test_garbage_of_any_length_is_refused() -> None:
             verify(KEY, garbage)
 
 
+@pytest.mark.parametrize("caveat", [b"\xff\xfe", b"name = \xe9", b"\xed\xa0\x80"])
+def test_a_caveat_that_is_no_text_is_refused_though_its_signature_is_right(caveat: bytes) -> None:
+    fresh = base64.b64decode(mint(KEY, ID))
+    # The signature stands last; what a holder appends is signed with it.
+    unsigned, signature = fresh[:-35], fresh[-32:]
+    appended = unsigned + bytes([2, len(caveat)]) + caveat + b"\0"
+    narrowed = appended + b"\0" + bytes([6, 32]) + hmac.digest(signature, caveat, "sha256")
+    with pytest.raises(InvalidMacaroonError):
+        verify(KEY, base64.b64encode(narrowed).decode())
+
+
 def test_so_many_caveats_that_checking_them_is_work_are_refused() -> None:
     with pytest.raises(InvalidMacaroonError):
         verify(KEY, attenuate(mint(KEY, ID), ["max_msat = 5"] * 65))
