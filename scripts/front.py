@@ -29,6 +29,7 @@ from ..config.root_key import derive_key
 from ..config.settings import Settings
 from ..http.app import create_app
 from ..http.front import Front
+from .http_protocol import HttpProtocol
 from .store_room import lacks_room
 
 # Requests under way get so long to end; streams are told to end at once.
@@ -83,7 +84,7 @@ async def _serve_http(orders: Orders) -> None:
 
     config = uvicorn.Config(
         create_app(front, lifespan=lifespan),
-        http="httptools",
+        http=HttpProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -24,6 +24,7 @@ from satmeter.actors.router import Router
 from satmeter.config.settings import Settings
 from satmeter.http.app import create_app
 from satmeter.http.front import Front
+from satmeter.scripts.http_protocol import HttpProtocol
 from tests.fakes import FakeSolvency, FixedPrices
 from tests.hosts import World, until
 from tests.jobs import BTC
@@ -176,7 +177,7 @@ async def listening(app: ASGIApp) -> AsyncIterator[Listening]:
     """A real HTTP server, set up as in production."""
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=HttpProtocol,
         lifespan="off",
         log_config=None,
         access_log=False,
