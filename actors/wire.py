@@ -167,7 +167,12 @@ class SocketLink:
             former.cancel()
             with contextlib.suppress(asyncio.CancelledError, LinkError):
                 (await former)[1].close()
-        door = await self._find()
+        try:
+            # Ray lets a question to a process that stands still wait for as long as it does.
+            async with asyncio.timeout(_SILENCE_MAX_S):
+                door = await self._find()
+        except TimeoutError as error:
+            raise LinkError("the host does not say where it is") from error
         try:
             async with asyncio.timeout(_CONNECTS_WITHIN_S):
                 reader, writer = await asyncio.open_connection(door.address, door.port)

@@ -145,6 +145,21 @@ async def test_a_host_that_has_nothing_to_say_stays_alive_by_its_heartbeats(monk
         await link.close()
 
 
+async def test_a_host_that_does_not_say_where_it_is_is_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A front that had never spoken to a host before it stood still would else wait until it wakes."""
+    monkeypatch.setattr("satmeter.actors.wire._SILENCE_MAX_S", 0.01)
+
+    async def find() -> Door:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    link = SocketLink(find)
+    with pytest.raises(LinkError):
+        async with asyncio.timeout(5):
+            await link.submit("inbox", [])
+    await link.close()
+
+
 async def test_nobody_at_the_address_is_a_broken_way() -> None:
     async with opened_door() as (_, entrance, door):
         entrance.close()
