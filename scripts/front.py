@@ -85,6 +85,7 @@ async def _serve_http(orders: Orders) -> None:
     config = uvicorn.Config(
         create_app(front, lifespan=lifespan),
         http=HttpProtocol,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

@@ -178,6 +178,7 @@ async def listening(app: ASGIApp) -> AsyncIterator[Listening]:
     config = uvicorn.Config(
         app,
         http=HttpProtocol,
+        ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,

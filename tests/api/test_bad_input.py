@@ -174,27 +174,6 @@ async def test_a_client_that_goes_away_in_the_middle_of_its_body_leaves_nothing(
     assert api.world.lightning.orders == {}
 
 
-NO_HTTP = {
-    "noise": b"\x16\x03\x01\x02\x00\r\n\r\n",
-    "an unknown method": b"FOO /jobs HTTP/1.1\r\nHost: x\r\n\r\n",
-    "a length that is no number": b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n",
-    "two ways to say the length": b"POST /jobs HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n",
-    "a path without end": b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n" % (b"x" * 70_000),
-}
-
-
-@pytest.mark.parametrize("name", NO_HTTP)
-async def test_what_is_no_http_gets_an_error_in_the_form_of_all(api: Api, name: str) -> None:
-    async with listening(api.app) as server:
-        answer = await converse(server.port, NO_HTTP[name], until_closed=True)
-    head, _, content = answer.partition(b"\r\n\r\n")
-    status, *lines = head.decode().split("\r\n")
-    headers = dict(line.split(": ", 1) for line in lines)
-    assert status == "HTTP/1.1 400 Bad Request"
-    assert headers["connection"] == "close"
-    assert_error(httpx.Response(400, headers=headers, content=content), 400, "invalid_request")
-
-
 async def _half_closed(port: int, sent: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(sent)

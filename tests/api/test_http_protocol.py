@@ -1,0 +1,65 @@
+"""What is no HTTP, or offers to become something else: below the application, on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from tests.api.fronts import Api, converse, listening
+from tests.api.test_bad_input import assert_error
+
+NO_HTTP = {
+    "noise": b"\x16\x03\x01\x02\x00\r\n\r\n",
+    "an unknown method": b"FOO /jobs HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a length that is no number": b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n",
+    "two ways to say the length": b"POST /jobs HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "a path without end": b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n" % (b"x" * 70_000),
+}
+
+
+@pytest.mark.parametrize("name", NO_HTTP)
+async def test_what_is_no_http_gets_an_error_in_the_form_of_all(api: Api, name: str) -> None:
+    async with listening(api.app) as server:
+        answer = await converse(server.port, NO_HTTP[name], until_closed=True)
+    head, _, content = answer.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    assert status == "HTTP/1.1 400 Bad Request"
+    assert headers["connection"] == "close"
+    assert_error(httpx.Response(400, headers=headers, content=content), 400, "invalid_request")
+
+
+OFFERS = {
+    "HTTP/2, as Java's client makes": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n",
+    "a WebSocket": b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: YQ==\r\n",
+}
+BODIES = {
+    "of a given length": (b"Content-Length: 19\r\n", b'{"request":"hello"}'),
+    "in chunks": (b"Transfer-Encoding: chunked\r\n", b'8\r\n{"reques\r\nb\r\nt":"hello"}\r\n0\r\n\r\n'),
+}
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("offer", OFFERS)
+async def test_an_offer_of_another_protocol_is_ignored_and_the_body_read(api: Api, offer: str, body: str) -> None:
+    framing, content = BODIES[body]
+    head = b"POST /jobs HTTP/1.1\r\nHost: x\r\n" + OFFERS[offer] + framing + b"\r\n"
+    next_one = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    async with listening(api.app) as server:
+        for parts in (
+            (head + content + next_one,),
+            (head, content, next_one),
+            (head + content[:9], content[9:], next_one),
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(0)
+            async with asyncio.timeout(5):
+                answers = await reader.read()
+            writer.close()
+            assert answers.startswith(b"HTTP/1.1 201 Created\r\n")
+            assert answers.endswith(b'{"status":"ok"}')
