@@ -243,7 +243,8 @@ async def _is_coming(name: str) -> bool:
     try:
         async with asyncio.timeout(_TENDS_WITHIN_S):
             return await asyncio.to_thread(_state, name) in _COMING
-    except (RayError, TimeoutError, ValueError):
+    except Exception:
+        # A private module may raise anything, which must not end the loop that asks.
         return False
 
 
