@@ -223,11 +223,13 @@ class DedicatedHost:
         return room
 
     def _make_room(self) -> bool:
-        """Ends the process that has been idle longest, if any is."""
-        idle = [room for room in self._rooms.values() if room.idle]
-        if idle:
-            self._close(min(idle, key=lambda room: room.used_s), behind())
-        return bool(idle)
+        """Ends the process that has been idle longest, if any is; else one in which nobody waits who is still there."""
+        rooms = self._rooms.values()
+        spare = [room for room in rooms if room.idle] or [room for room in rooms if room.deserted]
+        if spare:
+            # Who comes back to a process that was deserted must not take it for certain that nothing was done.
+            self._close(min(spare, key=lambda room: room.used_s), cut_off())
+        return bool(spare)
 
     def _close(self, room: Room, reply: AnyReply) -> None:
         """Ends a process; who still waits in it gets this answer."""

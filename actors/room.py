@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 
 from .inbox import AnyReply, Caller
+from .reception import LONG_POLL_S
 from .router import HostLink, Lane, LinkError, NoHostError
 from .whereabouts import Whereabouts
 
@@ -17,6 +18,8 @@ _ANSWERS_WITHIN_S: Final = 2.0
 _MISSES_MAX: Final = 2
 # When a machine starts many processes at once, the last of them take long; one that was stopped meanwhile never comes.
 _STARTS_WITHIN_S: Final = 60.0
+# A router asks for answers all the time, and no question of its takes longer than `LONG_POLL_S`.
+_HEARD_WITHIN_S: Final = LONG_POLL_S + 5.0
 # How long a call waits for a process that died: nobody else can serve the actor meanwhile.
 _PATIENCE_S: Final = 20.0
 
@@ -55,6 +58,12 @@ class Room:
     def idle(self) -> bool:
         """Whether nothing would be lost with it: nobody waits, and nothing is under way."""
         return not self.calls and not self.occupied
+
+    @property
+    def deserted(self) -> bool:
+        """Whether nothing is under way, and all that wait came by routers that have not been heard of for a while."""
+        heard_s = max((caller.inbox.last_seen_s for caller in self.calls.values()), default=0.0)
+        return not self.occupied and time.monotonic() - heard_s > _HEARD_WITHIN_S
 
     @property
     def silent(self) -> bool:

@@ -242,9 +242,12 @@ class World:
         )
 
     @asynccontextmanager
-    async def serving(self, passivate_after_s: float = 60.0) -> AsyncIterator[tuple[AnyHost, Router]]:
+    async def serving(
+        self, passivate_after_s: float = 60.0, rooms_max: int = 8
+    ) -> AsyncIterator[tuple[AnyHost, Router]]:
         """A host that owns everything, and a router to it. At the end it stops without waiting for anything."""
-        host = self.dedicated_host(passivate_after_s) if self.dedicated else self.host(passivate_after_s)
+        own_rooms = self.dedicated
+        host = self.dedicated_host(passivate_after_s, rooms_max) if own_rooms else self.host(passivate_after_s)
         await host.start(range(PARTITIONS))
         router = Router(self.journal.owners, {"host-0": LocalLink(host)}.__getitem__)
         try:

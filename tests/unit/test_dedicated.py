@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 from redis.asyncio import Redis
 
 from satmeter.actors.dedicated import DedicatedHost
+from satmeter.actors.domain.behaviour import Once
 from satmeter.actors.domain.errors import RefusedError
 from satmeter.actors.domain.invoices import Settle, Settled, SettleOutcome
 from satmeter.actors.domain.money import Msat
-from satmeter.actors.domain.session_api import GetSession, OpenSession, SessionCreated
+from satmeter.actors.domain.payouts import PayoutTarget
+from satmeter.actors.domain.session_api import CloseSession, GetSession, OpenSession, SessionCreated
+from satmeter.actors.local import LocalLink
 from satmeter.actors.messages import Call, NotOwner
 from satmeter.actors.ownership import Ownership, Peer
 from satmeter.actors.placement import Placement, partition_of
+from satmeter.actors.ports import TransientError
 from satmeter.actors.router import Router
 from tests.host_sessions import GRANT, SES, answered, ask, opened, show
 from tests.hosts import World, until
 
+TARGET = PayoutTarget("lnbcrt50u1", "ab" * 32, Msat.from_sats(5_000))
 PLAN = Placement(1, ("host-0",))
 
 
@@ -172,6 +178,44 @@ async def test_nobody_is_told_at_the_end_that_nothing_was_charged_for_what_was_u
         with pytest.raises(RefusedError) as refused:
             await asking
     assert "it is not known what was done" in refused.value.refusal.message
+
+
+async def test_a_process_in_which_only_a_router_that_is_gone_waits_makes_room(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.lightning.payout_script = [TransientError("time-out")]
+    async with world.serving(rooms_max=1) as (host, router):
+        gone = Router(world.journal.owners, {"host-0": LocalLink(host)}.__getitem__)
+        await opened(gone)
+        close = CloseSession(TARGET, Once("c", "d", keyed=True), GRANT)
+        closing = asyncio.create_task(gone.call(SES, close))
+
+        async def looked_up() -> bool:
+            return world.lightning.calls.count("payout") >= 3
+
+        await until(looked_up)
+        await gone.close()
+        with pytest.raises(RefusedError):
+            await closing
+        other = SES[:-1] + "w"
+
+        async def has_room() -> bool:
+            with contextlib.suppress(RefusedError):
+                return isinstance(await router.call(other, OpenSession(10_000, "client")), SessionCreated)
+            return False
+
+        assert not await has_room(), "somebody may still wait"
+        monkeypatch.setattr("satmeter.actors.room._HEARD_WITHIN_S", 0.0)
+        await until(has_room)
+        # The payout is looked after again as soon as the other is idle.
+        world.offset_ms += 301_000
+
+        async def has_failed() -> bool:
+            with contextlib.suppress(RefusedError):
+                return (await show(router)).refund.failed
+            return False
+
+        await until(has_failed)
 
 
 async def test_a_host_that_stood_still_looks_what_it_still_owns_before_it_takes_calls(world: World) -> None:
