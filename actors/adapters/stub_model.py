@@ -201,8 +201,9 @@ def _breaks(body: Mapping[str, Any]) -> bool:
 
 def _body(sent: bytes) -> Mapping[str, Any]:
     try:
-        body = json.loads(sent)
-    except (ValueError, RecursionError):
+        # Not `json`, which takes lone surrogates and NaN, as the real API does not.
+        body = msgspec.json.decode(sent)
+    except (msgspec.DecodeError, RecursionError):
         raise _InvalidRequestError("The body is not JSON") from None
     if not isinstance(body, dict) or not isinstance(body.get("model"), str):
         raise _InvalidRequestError("model: a string is required")

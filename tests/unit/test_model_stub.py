@@ -151,7 +151,17 @@ async def test_a_stream_has_the_events_of_the_real_api_in_their_order() -> None:
     assert found[-2].type == "message_delta" and found[-2].usage.output_tokens > 1
 
 
-@pytest.mark.parametrize("body", [b"[]", b"{", b'{"model": "m"}', b'{"model": "m", "messages": [1], "max_tokens": 1}'])
+MALFORMED = [
+    b"[]",
+    b"{",
+    b'{"model": "m"}',
+    b'{"model": "m", "messages": [1], "max_tokens": 1}',
+    b'{"model": "m", "messages": [{"role": "user", "content": "\\ud800"}], "max_tokens": 1}',
+    b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "max_tokens": 1, "\\ud800": 1}',
+]
+
+
+@pytest.mark.parametrize("body", MALFORMED)
 async def test_a_malformed_body_is_refused_as_the_real_api_does(body: bytes) -> None:
     request = httpx2.Request("POST", "http://api.test/v1/messages", content=body)
     response = await StubMessagesApi().handle_async_request(request)
