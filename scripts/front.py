@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -51,6 +51,32 @@ class Orders:
     store_dir: Path | None
 
 
+class Lifeline:
+    """Standard input, whose other end closes with the supervisor, however it dies: nobody would ever end this process.
+
+    Until this process serves, it ends at once then: joining a cluster that died with the supervisor takes minutes, in
+    which it would hold the port and accept nothing.
+    """
+
+    def __init__(self) -> None:
+        self._end: Callable[[], None] = _exit
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def when_cut(self, end: Callable[[], None]) -> None:
+        """What is done instead of ending at once; called in a thread of its own."""
+        self._end = end
+
+    def _watch(self) -> None:
+        # Below Python's buffer, whose lock would still be held when the interpreter ends.
+        while os.read(0, 1_024):
+            pass
+        self._end()
+
+
+def _exit() -> None:
+    os._exit(1)
+
+
 class _Server(uvicorn.Server):
     """Without signal handlers: uvicorn raises a signal again after its own shutdown, which would cut off ours."""
 
@@ -62,19 +88,20 @@ class _Server(uvicorn.Server):
 def main() -> None:
     """Reads orders from standard input and serves until SIGTERM, or until the supervisor is gone."""
     orders: Orders = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent
+    lifeline = Lifeline()
     configure_logging(orders.settings.log_level)
-    uvloop.run(_serve(orders))
+    uvloop.run(_serve(orders, lifeline))
 
 
-async def _serve(orders: Orders) -> None:
+async def _serve(orders: Orders, lifeline: Lifeline) -> None:
     cluster.join(orders.cluster_address, orders.namespace, orders.node_ip)
     try:
-        await _serve_http(orders)
+        await _serve_http(orders, lifeline)
     finally:
         cluster.leave()
 
 
-async def _serve_http(orders: Orders) -> None:
+async def _serve_http(orders: Orders, lifeline: Lifeline) -> None:
     front, close = build_front(orders.settings, orders.store_dir)
 
     @contextlib.asynccontextmanager
@@ -94,7 +121,7 @@ async def _serve_http(orders: Orders) -> None:
         timeout_graceful_shutdown=_GRACE_S,
     )
     server = _Server(config)
-    _end_on_signal(server, front)
+    _end_on_signal(server, front, lifeline)
     settle_in()
     await server.serve(sockets=[socket.socket(fileno=orders.socket_fd)])
 
@@ -131,7 +158,7 @@ def build_front(settings: Settings, store_dir: Path | None = None) -> tuple[Fron
     return front, close
 
 
-def _end_on_signal(server: uvicorn.Server, front: Front) -> None:
+def _end_on_signal(server: uvicorn.Server, front: Front, lifeline: Lifeline) -> None:
     loop = asyncio.get_running_loop()
 
     def end() -> None:
@@ -142,15 +169,11 @@ def _end_on_signal(server: uvicorn.Server, front: Front) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, end)
 
-    def wait_for_parent() -> None:
-        # The pipe's other end closes with the supervisor, however it dies: nobody would ever end this process. Read
-        # below Python's buffer, whose lock would still be held when the interpreter ends.
-        while os.read(0, 1_024):
-            pass
+    def end_from_afar() -> None:
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(end)
 
-    threading.Thread(target=wait_for_parent, daemon=True).start()
+    lifeline.when_cut(end_from_afar)
 
 
 if __name__ == "__main__":

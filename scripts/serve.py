@@ -113,6 +113,13 @@ class Supervisor:
         host, port = self._settings.host, self._settings.port
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         shared = sys.platform == "linux" and self._settings.workers > 1
+        if shared:
+            # Sharing is for our own fronts. It would let us in beside another server as well, or the fronts of a dead
+            # one, and each of them would get a part of the connections.
+            with socket.socket(family) as alone:
+                alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                await self._bind(alone, host, port)
+                port = alone.getsockname()[1]
         for _ in range(self._settings.workers if shared else 1):
             listener = socket.socket(family)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
