@@ -197,6 +197,8 @@ class Keeper:
                 _log.warning("a host does not answer", host=host_id, error=type(error).__name__)
         else:
             known.exists, known.misses, known.away_since_s = True, 0, None
+            # It has come: from now on its silence means what that of any other does.
+            known.coming_until_s = 0.0
 
     def _states(self) -> Mapping[str, HostState]:
         return {host_id: self._state(known) for host_id, known in self._hosts.items()}

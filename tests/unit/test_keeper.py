@@ -60,9 +60,10 @@ async def test_a_host_that_misses_once_stays_and_is_asked_again_soon(stage: Stag
         assert stage.pauses[0] < 1
 
 
-async def test_a_host_that_misses_twice_leaves_the_plan_and_returns_when_it_answers(stage: Stage) -> None:
+@pytest.mark.parametrize("later_s", [0, 60])
+async def test_a_host_that_misses_twice_leaves_the_plan_and_returns_when_it_answers(stage: Stage, later_s: int) -> None:
     await stage.steps(1)
-    stage.now_s += 60
+    stage.now_s += later_s
     stage.crew.hosts["host-1"].mood = Mood.BREAKS
     await stage.steps(2)
     assert (stage.plan.members, stage.plan.others, stage.plan.away) == (("host-0",), ("host-1",), ("host-1",))
