@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import pickle
 import signal
@@ -34,6 +35,7 @@ from .store_room import lacks_room
 
 # Requests under way get so long to end; streams are told to end at once.
 _GRACE_S: Final = 5
+_PR_SET_PDEATHSIG: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +62,25 @@ class Lifeline:
 
     def __init__(self) -> None:
         self._end: Callable[[], None] = _exit
+        _die_with_parent(signal.SIGKILL)
         threading.Thread(target=self._watch, daemon=True).start()
 
     def when_cut(self, end: Callable[[], None]) -> None:
         """What is done instead of ending at once; called in a thread of its own."""
         self._end = end
+        _die_with_parent(0)
 
     def _watch(self) -> None:
         # Below Python's buffer, whose lock would still be held when the interpreter ends.
         while os.read(0, 1_024):
             pass
         self._end()
+
+
+def _die_with_parent(signum: int) -> None:
+    """Has the kernel send this when the supervisor dies; 0 for nothing. Ray connects with the interpreter held up."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signum)
 
 
 def _exit() -> None:

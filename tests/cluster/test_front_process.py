@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +15,8 @@ import pytest
 
 from satmeter.config.settings import Settings
 from satmeter.scripts.front import Orders
-from tests.served import Served, free_port
+from satmeter.scripts.processes import all_processes, descendants
+from tests.served import Served, free_port, wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -34,6 +38,40 @@ def test_a_front_whose_supervisor_dies_while_it_joins_the_cluster_ends_at_once()
                 assert front.wait(30) == 1
             finally:
                 front.kill()
+
+
+SUPERVISOR = """
+import asyncio, pickle, sys
+from satmeter.scripts.front_process import FrontProcess
+asyncio.run(FrontProcess(pickle.load(sys.stdin.buffer)).keep_running())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there the kernel can be told")
+def test_not_even_a_front_that_is_held_up_outlives_its_supervisor_while_it_joins() -> None:
+    """Ray holds the interpreter while it connects, so that no thread of the front's notices anything."""
+    with socket.create_server(("127.0.0.1", 0)) as port:
+        orders = Orders(Settings(), f"127.0.0.1:{free_port()}", "nowhere", "127.0.0.1", port.fileno(), None)
+        with subprocess.Popen(
+            [sys.executable, "-c", SUPERVISOR],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=[port.fileno()],
+        ) as supervisor:
+            assert supervisor.stdin is not None and supervisor.stderr is not None
+            supervisor.stdin.write(pickle.dumps(orders))
+            supervisor.stdin.close()
+            # What Ray says of a cluster that is not there.
+            assert b"Failed to connect" in supervisor.stderr.readline()
+            (front,) = descendants(supervisor.pid)
+            os.kill(front, signal.SIGSTOP)
+            supervisor.kill()
+            supervisor.wait()
+            try:
+                wait_until(lambda: front not in all_processes(), 10, "the front outlived its supervisor")
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(front, signal.SIGKILL)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there do fronts share the port")
