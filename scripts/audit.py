@@ -289,6 +289,6 @@ async def audit(settings: Settings, archives: Sequence[Path], console: Console) 
             store = AuditStore(parts.redis)
             return await Audit(store, parts.lightning, build_behaviours(settings), console, archives=archives).run()
     except PortError as error:
-        raise CannotAuditError(f"The books can't be read just now: {error}.") from None
+        raise CannotAuditError(f"The books can't be read just now: {str(error).rstrip('.')}.") from None
     except (StoreError, NewerStoreError, NoStoreError, OSError, ValueError) as error:
         raise CannotAuditError(str(error)) from None
