@@ -28,18 +28,21 @@ def idempotency_key(request: Request) -> str | None:
     return keys[0]
 
 
-def once_of(request: Request, key: str | None, body: BaseModel) -> Once:
-    """Which operation of the actor in the path this is: by the client's key, else one of its own."""
+def once_of(request: Request, key: str | None, body: BaseModel, path: str | None = None) -> Once:
+    """Which operation of the actor in the path this is: by the client's key, else one of its own.
+
+    `path`: that of the operation, where the request may come by another one as well.
+    """
     # Written out with all defaults: a field that is named with its default changes nothing.
     asked = msgspec.json.encode(body.model_dump(mode="json", by_alias=True, exclude_none=True), order="sorted")
-    return once_of_bytes(request, key, asked)
+    return once_of_bytes(request, key, asked, path)
 
 
-def once_of_bytes(request: Request, key: str | None, asked: bytes) -> Once:
+def once_of_bytes(request: Request, key: str | None, asked: bytes, path: str | None = None) -> Once:
     """The same for what was asked in whatever form."""
     if key is None:
         return Once(request_id_of(request.scope), "", keyed=False)
-    route: str = request.scope["route"].path
-    name = hashlib.sha256(f"POST {route}\n{key}".encode()).digest()[:_NAME_BYTES]
+    operation = path or request.scope["route"].path
+    name = hashlib.sha256(f"POST {operation}\n{key}".encode()).digest()[:_NAME_BYTES]
     digest = hashlib.sha256(asked).hexdigest()[:_DIGEST_CHARS]
     return Once(f"k{base64.urlsafe_b64encode(name).decode()}", digest, keyed=True)

@@ -23,6 +23,8 @@ from .l402 import L402, NOBODY
 from .offers import Offers
 from .once import idempotency_key, once_of
 
+# By whichever path, it is this operation: a key that was used at one of them means the same at the other.
+_PATH = "/sessions/{sessionId}/request"
 _HEADERS = {"Cache-Control": "no-store"}
 
 
@@ -54,7 +56,7 @@ class Requests:
             model=body.model or self._front.settings.work_model,
             max_tokens=body.max_tokens,
             stream=body.stream,
-            once=once_of(request, key, body),
+            once=once_of(request, key, body, _PATH),
             grant=NOBODY if holder is None else holder.grant,
             btc_price=await self._front.prices.current(),
         )

@@ -39,3 +39,13 @@ async def test_ask_takes_the_session_from_the_credential(shop: Shop) -> None:
     assert (
         await shop.post({"request": "x"}, "/ask", **{"x-api-key": shop.narrowed("actions = llm")})
     ).status_code == 403
+
+
+async def test_a_key_means_the_same_at_both_paths_by_which_a_session_is_asked(shop: Shop) -> None:
+    body, headers = {"request": "say hello"}, {"x-api-key": "", "authorization": f"Bearer {shop.key}"}
+    path = f"/sessions/{shop.session_id}/request"
+    asked = await shop.post(body, "/ask", **headers, **{"idempotency-key": "k"})
+    assert (await shop.post(body, path, **headers, **{"idempotency-key": "k"})).content == asked.content
+    other = await shop.post({"request": "say goodbye"}, path, **headers, **{"idempotency-key": "k"})
+    assert other.json()["code"] == "idempotency_conflict"
+    assert (await shop.show())["spentMsat"] == asked.json()["debitedMsat"]
