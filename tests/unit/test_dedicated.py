@@ -64,14 +64,7 @@ async def test_a_payment_that_is_news_has_a_process(world: World) -> None:
 
 
 async def test_a_session_that_was_left_with_a_hold_is_run_to_release_it(world: World) -> None:
-    world.model.gate.close()
-    async with world.serving() as (_, router):
-        await opened(router)
-        dying = asyncio.create_task(answered(router, ask(key="k")))
-        await world.model.gate.wait_for_arrival()
-    with pytest.raises(RefusedError):
-        await dying
-    world.model.gate.open()
+    await _left_with_a_hold(world)
     async with world.serving() as (host, router):
         assert (await show(router)).held_msat == Msat(0)
         assert host.live_actors == 1
@@ -148,14 +141,7 @@ async def test_a_process_that_died_and_is_being_started_again_is_waited_for(worl
 
 
 async def test_a_process_that_can_not_be_started_is_tried_again_though_nobody_asks_for_it(world: World) -> None:
-    world.model.gate.close()
-    async with world.serving() as (_, router):
-        await opened(router)
-        dying = asyncio.create_task(answered(router, ask(key="k")))
-        await world.model.gate.wait_for_arrival()
-    with pytest.raises(RefusedError):
-        await dying
-    world.model.gate.open()
+    await _left_with_a_hold(world)
     world.offset_ms += 60_000  # The time by which the store says that it is to be looked after.
     world.solo_failures = 2
     async with world.serving() as (host, _):
@@ -228,6 +214,18 @@ async def test_a_host_that_stood_still_looks_what_it_still_owns_before_it_takes_
         await host.submit("inbox", [Call(1, SES, GetSession(GRANT))])
         (answer,) = await host.collect("inbox")
         assert answer.reply == NotOwner()
+
+
+async def _left_with_a_hold(world: World) -> None:
+    """A session whose host ended while its request was under way."""
+    world.model.gate.close()
+    async with world.serving() as (_, router):
+        await opened(router)
+        dying = asyncio.create_task(answered(router, ask(key="k")))
+        await world.model.gate.wait_for_arrival()
+    with pytest.raises(RefusedError):
+        await dying
+    world.model.gate.open()
 
 
 def _nobody(host_id: str) -> Peer:
