@@ -93,7 +93,10 @@ def narrow(grant: Grant, caveat: bytes, counter: str) -> Grant:
             earliest = expires_at_s if grant.expires_at_s is None else min(grant.expires_at_s, expires_at_s)
             return msgspec.structs.replace(grant, expires_at_s=earliest)
         case "actions":
-            return msgspec.structs.replace(grant, actions=_actions(text, value) & (grant.actions or frozenset(Action)))
+            allowed = _actions(text, value)
+            # No action at all is a narrowing too: what is left of two lists without a common one stays empty.
+            both = allowed if grant.actions is None else allowed & grant.actions
+            return msgspec.structs.replace(grant, actions=both)
         case "name" if _NAME.fullmatch(value):
             # A sub-agent may name its own sub-agents, but not rename itself.
             spender = value if grant.spender is None else f"{grant.spender}/{value}"

@@ -6,8 +6,10 @@ import pytest
 
 from satmeter.actors.domain.caveats import Action, Grant
 from satmeter.actors.domain.errors import Code, Refusal
+from satmeter.actors.domain.macaroon import MacaroonId, attenuate, mint, session_id, verify
+from satmeter.actors.domain.session_api import GetSession
 from tests.jobs import START_MS
-from tests.sessions import SessionBench, ask, close, completed, grant, refusal_of
+from tests.sessions import DEPOSIT, SessionBench, ask, close, completed, grant, refusal_of, target, top_up
 
 BASE = 4_536
 LEAST = BASE + 1_400
@@ -134,3 +136,16 @@ def test_the_ledger_names_the_spender() -> None:
     bench.send(ask("a", by=grant(spender="crew/cook")))
     bench.answer(completed())
     assert [entry.spender for entry in bench.ledger()] == [None, "crew/cook", "crew/cook", "crew/cook"]
+
+
+def test_lists_of_actions_without_a_common_one_allow_nothing_however_many_follow() -> None:
+    bench = funded()
+    chain = ["actions = read", "actions = topup", "actions = close"]
+    macaroon_id = MacaroonId(DEPOSIT.payment_hash, session_id(bytes(24)), generation=1)
+    _, by = verify(bytes(32), attenuate(mint(bytes(32), macaroon_id), chain))
+    refusal = refusal_of(bench.send(close(target(7, 980), by=by)))
+    assert (refusal.code, refusal.details) == (Code.CAVEAT_VIOLATED, {"caveat": "actions = "})
+    assert bench.money() == (1_000_000, 0, 0, 0, 0) and not bench.running.get("payout")
+    assert refusal_of(bench.send(top_up(by=by))).code is Code.CAVEAT_VIOLATED
+    assert refusal_of(bench.send(GetSession(by))).code is Code.CAVEAT_VIOLATED
+    violated(bench, by)
