@@ -40,6 +40,10 @@ class PermanentError(PortError):
     """Refused for a reason that repeating the call does not change."""
 
 
+class SilentError(PermanentError):
+    """The model provider took a call and then sent no byte for too long. Sent again, the call would be bought twice."""
+
+
 class ToldError(TransientError):
     """A stream broke off, and its last bytes, which were passed on, say so."""
 
@@ -162,7 +166,7 @@ class Model(Protocol):
         ...
 
     async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
-        """Does the work. Raises `TransientError` (overloaded, broken connection) or `PermanentError`."""
+        """Does the work. Raises `TransientError` (overloaded, broken connection), `SilentError` or `PermanentError`."""
         ...
 
     def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:

@@ -133,7 +133,13 @@ class Settings(BaseSettings):
     anthropic_base_url: str | None = _var("ANTHROPIC_BASE_URL", None, "Another address of the Messages API.")
     eval_model: str = _var("EVAL_MODEL", "claude-haiku-5-5", "The model that evaluates requests.")
     work_model: str = _var("WORK_MODEL", "claude-sonnet-5-5", "The model that does the work.")
-    model_timeout_s: float = _var("SATMETER_MODEL_TIMEOUT_S", 300.0, "Longest wait for one answer of the model.", gt=0)
+    model_timeout_s: float = _var(
+        "SATMETER_MODEL_TIMEOUT_S",
+        300.0,
+        "Longest silence of the model provider in seconds: an answer may take longer, as long as parts of it come. A "
+        "call that ends by it is not sent again.",
+        gt=0,
+    )
     model_attempts: int = _var(
         "SATMETER_MODEL_ATTEMPTS", 5, "Model calls for one step of a job before it fails.", ge=1, le=20
     )

@@ -6,16 +6,16 @@ import asyncio
 import logging
 import math
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 import structlog
 
 from ..domain.answers import StreamPart
 from ..domain.relays import RelayEnd, RelayPart
-from ..ports import Completion, Evaluation, PermanentError, PortError, TransientError
+from ..ports import Completion, Evaluation, PermanentError, PortError, SilentError, TransientError
 from .anthropic_answers import read_completion, read_evaluation
 from .anthropic_messages import evaluation_message, work_message
 from .anthropic_relay import kept_headers, streamed, whole_end
@@ -30,6 +30,8 @@ _log = structlog.get_logger(__name__)
 
 DEFAULT_BASE_URL: Final = "https://api.anthropic.com"
 _CONNECT_TIMEOUT_S: Final = 5.0
+# No model writes for so long. A provider that sends pings for ever would otherwise keep a job under way for ever.
+_ANSWER_MAX_S: Final = 3_600.0
 _RETRY_AFTER_MAX_S: Final = 3_600.0
 # A body ends with its last event; a provider that forgets to end it costs us this, and the connection.
 _READ_UP_S: Final = 0.25
@@ -43,7 +45,7 @@ _CLIENT_STATUSES: Final = frozenset({400, 413, 422})
 # The API also says with a 400 that our account there has no credit or has reached its limit.
 _OPERATORS_FAULT: Final = re.compile(rb"credit balance|usage limits|billing")
 _MESSAGES: Final = "/v1/messages"
-_COUNT_TIMEOUT_S: Final = 30.0
+_COUNT_TIMEOUT_S: Final = 12.0
 
 
 class _ClientsFaultError(PermanentError):
@@ -57,9 +59,9 @@ class _ClientsFaultError(PermanentError):
 class AnthropicModel:
     """Implements `ports.Model`. One for each process: it holds the connections.
 
-    One call is one attempt (`max_retries=0`); `timeout_s` bounds it as a whole. The SDK takes a second to import, so
-    it is imported, and the client built, in a thread at the first call: a host is ready sooner, and its loop goes on.
-    Nothing of a request or an answer is ever put into a log or an exception.
+    One call is one attempt (`max_retries=0`); `timeout_s` bounds the provider's silence, not its answer. The SDK takes
+    a second to import, so it is imported, and the client built, in a thread at the first call: a host is ready sooner,
+    and its loop goes on. Nothing of a request or an answer is ever put into a log or an exception.
     """
 
     def __init__(
@@ -86,63 +88,69 @@ class AnthropicModel:
 
     async def evaluate(self, request: str) -> Evaluation:
         """Judges a request. Raises `TransientError` or `PermanentError`; `read_evaluation` says what is a verdict."""
-        return read_evaluation(await self._whole(evaluation_message(self._eval_model, request)), self._eval_model)
+        body = msgspec.json.encode(evaluation_message(self._eval_model, request))
+        async with self._reading(await self._send(_MESSAGES, body, {})) as answer:
+            return read_evaluation(await answer.body(), self._eval_model)
 
     async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
-        """Does the work. Raises `TransientError` or `PermanentError`; see `read_completion`."""
-        return read_completion(await self._whole(work_message(model, max_tokens, request)), model)
+        """Does the work. Raises `TransientError` or `PermanentError`; see `read_completion`.
+
+        It is asked for piece by piece: a provider that writes for minutes is then told from one that has fallen silent,
+        and servers that run a plain call to its end after we hung up stop a streamed one.
+        """
+        async with aclosing(self.stream(request, model=model, max_tokens=max_tokens)) as parts:
+            async for part in parts:
+                if isinstance(part, Completion):
+                    return part
+        raise TransientError("the model's answer has no end")
 
     async def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:
         """Does the work piece by piece. Raises `TransientError` or `PermanentError`, also in the middle.
 
         Ending it before its end, by `aclose` or by cancelling the task that waits for it, ends the HTTP exchange.
         """
-        message = work_message(model, max_tokens, request, stream=True)
-        deadline_s = asyncio.get_running_loop().time() + self._timeout_s
-        answer = StreamedAnswer(model)
-        response = await _by(deadline_s, self._post(message, stream=True))
-        chunks = response.aiter_bytes()
-        try:
-            while not answer.ended:
-                for part in answer.read(await _by(deadline_s, anext(chunks, None))):
+        body = msgspec.json.encode(work_message(model, max_tokens, request, stream=True))
+        async with self._reading(await self._send(_MESSAGES, body, {})) as answer:
+            if answer.whole:
+                # A server that does not know `stream` answers so.
+                yield read_completion(await answer.body(), model)
+                return
+            written = StreamedAnswer(model)
+            while not written.ended:
+                for part in written.read(await answer.chunk()):
                     yield part
-            await _read_up(chunks)
-        finally:
-            with suppress(Exception):
-                await response.aclose()
-        yield answer.completion()
+            await answer.read_up()
+        yield written.completion()
 
     async def relay(
         self, body: bytes, headers: Mapping[str, str], *, beta: bool, stream: bool
     ) -> AsyncGenerator[RelayPart, None]:
         """Passes a call on as it is. Raises `PortError`, also in the middle; ends as `stream` does."""
-        deadline_s = asyncio.get_running_loop().time() + self._timeout_s
-        path = f"{_MESSAGES}?beta=true" if beta else _MESSAGES
         try:
-            response = await _by(deadline_s, self._send(path, body, headers, stream=stream))
+            response = await self._send(f"{_MESSAGES}?beta=true" if beta else _MESSAGES, body, headers)
         except _ClientsFaultError as error:
             yield error.end
             return
-        if not stream:
-            yield whole_end(response.status_code, response.headers, response.content)
-            return
-        try:
-            async with aclosing(streamed(response.headers, _chunks(deadline_s, response))) as parts:
+        async with self._reading(response) as answer:
+            if not stream:
+                yield whole_end(response.status_code, response.headers, await answer.body())
+                return
+            async with aclosing(streamed(response.headers, answer.chunks())) as parts:
                 async for part in parts:
                     yield part
-        finally:
-            with suppress(Exception):
-                await response.aclose()
 
     async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, beta: bool) -> RelayEnd:
         """Has the API count a prompt. Raises `PortError`."""
         path = f"{_MESSAGES}/count_tokens" + ("?beta=true" if beta else "")
-        deadline_s = asyncio.get_running_loop().time() + min(self._timeout_s, _COUNT_TIMEOUT_S)
         try:
-            response = await _by(deadline_s, self._send(path, body, headers))
+            async with asyncio.timeout(_COUNT_TIMEOUT_S):
+                response = await self._send(path, body, headers)
+                async with self._reading(response) as answer:
+                    return whole_end(response.status_code, response.headers, await answer.body())
         except _ClientsFaultError as error:
             return error.end
-        return whole_end(response.status_code, response.headers, response.content)
+        except TimeoutError:
+            raise TransientError("the model provider's count took too long") from None
 
     async def close(self) -> None:
         """Ends connections."""
@@ -152,30 +160,21 @@ class AnthropicModel:
         if not self._building.cancelled() and self._building.exception() is None:
             await self._building.result().close()
 
-    async def _whole(self, message: Mapping[str, Any]) -> bytes:
-        """The body of the API's answer, unread. Raises `PortError`, nothing else."""
-        response = await _by(asyncio.get_running_loop().time() + self._timeout_s, self._post(message))
-        return response.content
+    def _reading(self, response: httpx2.Response) -> _Answer:
+        return _Answer(response, self._timeout_s)
 
-    async def _post(self, message: Mapping[str, Any], *, stream: bool = False) -> httpx2.Response:
-        """Sends a message of ours."""
-        return await self._send(_MESSAGES, msgspec.json.encode(message), {}, stream=stream)
-
-    async def _send(
-        self, path: str, body: bytes, headers: Mapping[str, str], *, stream: bool = False
-    ) -> httpx2.Response:
-        """Posts a body. A streamed answer's body is left to be read, and must be closed.
+    async def _send(self, path: str, body: bytes, headers: Mapping[str, str]) -> httpx2.Response:
+        """Posts a body. The answer's is left to be read, and must be closed. Raises `PortError`, nothing else.
 
         This is how the SDK sends what it has no method for: its key, headers and errors without its models, which take
         any answer for a good one and have to be got round anyway.
         """
-        client = await self._client()
+        client = await _or_port_error(self._client())
         import httpx2
 
-        response: httpx2.Response = await client.post(
-            path, cast_to=httpx2.Response, content=body, stream=stream, options={"headers": headers}
-        )
-        return response
+        call = client.post(path, cast_to=httpx2.Response, content=body, stream=True, options={"headers": headers})
+        # The connection has a time of its own, so that a server that takes none is told from one that is silent.
+        return await _or_port_error(call, self._timeout_s + _CONNECT_TIMEOUT_S)
 
     async def _client(self) -> AsyncAnthropic:
         building = self.prepare()
@@ -198,11 +197,56 @@ class AnthropicModel:
         )
 
 
-async def _by(deadline_s: float, call: Awaitable[T]) -> T:
-    """What the call gives before a time of the loop's clock. Raises `PortError`, nothing else."""
+class _Answer:
+    """An answer whose body is read piece by piece, and closed in the end. All raise `PortError`, nothing else."""
+
+    def __init__(self, response: httpx2.Response, silence_max_s: float) -> None:
+        self.response = response
+        self._chunks = response.aiter_bytes()
+        self._silence_max_s = silence_max_s
+        self._ends_by_s = asyncio.get_running_loop().time() + _ANSWER_MAX_S
+
+    async def __aenter__(self) -> _Answer:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with suppress(Exception):
+            await self.response.aclose()
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is one JSON body, and no stream of events."""
+        media_type: str = self.response.headers.get("content-type", "")
+        return media_type.startswith("application/json")
+
+    async def chunk(self) -> bytes | None:
+        """The next bytes; None at the end. Each may be waited for as long as the provider may be silent."""
+        if asyncio.get_running_loop().time() > self._ends_by_s:
+            raise PermanentError(f"the model provider's answer did not end within {_ANSWER_MAX_S:.0f} s")
+        return await _or_port_error(anext(self._chunks, None), self._silence_max_s)
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """All of them."""
+        while (chunk := await self.chunk()) is not None:
+            yield chunk
+
+    async def body(self) -> bytes:
+        """All of them at once."""
+        return b"".join([chunk async for chunk in self.chunks()])
+
+    async def read_up(self) -> None:
+        """Reads what follows the last event, which is nothing: only then the connection can serve another call."""
+        with suppress(Exception):
+            async with asyncio.timeout(_READ_UP_S):
+                async for _ in self._chunks:
+                    pass
+
+
+async def _or_port_error(call: Awaitable[T], longest_s: float | None = None) -> T:
+    """What the call gives. Raises `PortError`, nothing else; `SilentError` when it takes longer."""
     failure: PortError
     try:
-        async with asyncio.timeout_at(deadline_s):
+        async with asyncio.timeout(longest_s):
             return await call
     except Exception as error:
         failure = _as_port_error(error)
@@ -210,26 +254,15 @@ async def _by(deadline_s: float, call: Awaitable[T]) -> T:
     raise failure
 
 
-async def _chunks(deadline_s: float, response: httpx2.Response) -> AsyncGenerator[bytes, None]:
-    """The body as it comes. Raises `PortError`, nothing else."""
-    chunks = response.aiter_bytes()
-    while (chunk := await _by(deadline_s, anext(chunks, None))) is not None:
-        yield chunk
-
-
-async def _read_up(chunks: AsyncIterator[bytes]) -> None:
-    """Reads what follows the last event, which is nothing: only then the connection can serve another call."""
-    with suppress(Exception):
-        async with asyncio.timeout(_READ_UP_S):
-            async for _ in chunks:
-                pass
-
-
 def _as_port_error(error: Exception) -> PortError:
+    import httpx2
     from anthropic import APIStatusError
 
     if isinstance(error, APIStatusError):
         return _of_status(error)
+    # The SDK wraps what its HTTP library raises.
+    if isinstance(error, TimeoutError) or isinstance(error.__cause__ or error, httpx2.ReadTimeout):
+        return SilentError(f"the model provider fell silent: {type(error).__name__}")
     return TransientError(f"the model provider can't be reached: {type(error).__name__}")
 
 

@@ -63,7 +63,7 @@ async def test_the_same_is_asked_as_for_a_whole_answer_but_streamed() -> None:
     whole = Provider(Body([b"{}"]))
     with pytest.raises(TransientError):
         await model(whole).complete("Say hello", model=MODEL, max_tokens=100)
-    assert streamed.sent == whole.sent | {"stream": True}
+    assert streamed.sent == whole.sent and whole.sent["stream"] is True
 
 
 async def test_text_comes_out_as_soon_as_its_bytes_are_there() -> None:
@@ -135,7 +135,6 @@ BEGUN = sse(start(), block(), delta("so far"))
         [sse(STOP)],
         [b"x" * 700_000, b"x" * 700_000, sse(change(), STOP)],
         [httpx2.ReadError(SECRET)],
-        [httpx2.ReadTimeout(SECRET)],
         [OSError(SECRET)],
     ],
     ids=lambda rest: repr(rest)[:40],
@@ -242,16 +241,6 @@ async def test_a_provider_that_does_not_hang_up_after_the_end_is_not_waited_for(
     assert (found, body.closed) == (WHOLE_PARTS, 1)
 
 
-async def test_the_time_limit_holds_for_the_whole_stream() -> None:
-    body = Body([BEGUN], hangs=True)
-    made = model(Provider(body), timeout_s=0.2)
-    await made._client()  # building it may alone take longer than so short a limit
-    found: list[StreamPart] = []
-    with pytest.raises(TransientError, match="TimeoutError"):
-        await collect(made, found)
-    assert (len(found), body.closed) == (2, 1)
-
-
 async def test_the_stub_streams_what_it_answers_whole() -> None:
     made = model(StubMessagesApi())
     found: list[StreamPart] = []
@@ -274,18 +263,9 @@ async def test_the_stub_breaks_an_answer_that_is_asked_to_break() -> None:
     await collect(made, whole, "Please break this")
     assert isinstance(whole[-1], Completion)
     assert 0 < len(given) < len(whole[-1].text)
-    with pytest.raises(TransientError, match="529"):
+    with pytest.raises(TransientError, match="overloaded_error"):
         await made.complete("Please [BREAK] this", model=MODEL, max_tokens=100)
     assert (await made.evaluate("Please [break] this")).verdict.accepted
-
-
-async def test_the_stub_takes_its_time_over_each_piece_if_told_to() -> None:
-    made = model(StubMessagesApi(tokens_per_s=0.01), timeout_s=0.2)
-    await made._client()
-    found: list[StreamPart] = []
-    with pytest.raises(TransientError, match="TimeoutError"):
-        await collect(made, found)
-    assert [type(part) for part in found] == [UsageSoFar]
 
 
 @pytest.fixture
