@@ -26,7 +26,7 @@ class _Draft:
     def __init__(self) -> None:
         self.evaluation: Evaluation | None = None
         self.pieces: list[str] = []
-        self.seen: Usage | None = None
+        self.seen: UsageSoFar | None = None
 
     @property
     def begun(self) -> bool:
@@ -37,7 +37,7 @@ class _Draft:
         """What there is, as the end of it."""
         if not self.begun:
             return RequestOutcome(ending, self.evaluation)
-        completion = cut_off("".join(self.pieces), model, self.seen or Usage(0, 0), stop_reason)
+        completion = cut_off("".join(self.pieces), model, self.seen or UsageSoFar(Usage(0, 0)), stop_reason)
         return RequestOutcome(ending, self.evaluation, completion)
 
 
@@ -84,8 +84,8 @@ class Answering:
                     case TextDelta(text=text):
                         draft.pieces.append(text)
                         outlet.emit(part)
-                    case UsageSoFar(usage=usage):
-                        draft.seen = usage
+                    case UsageSoFar():
+                        draft.seen = part
                     case Completion():
                         return part
         raise TransientError("the model's answer has no end")

@@ -51,7 +51,9 @@ class _Draft:
         given = end.given_tokens if end else self._given_tokens()
         usage = end.usage if end else None
         if end is None and self._seen is not None and self._seen.usage is not None:
-            usage = replace(self._seen.usage, output_tokens=max(self._seen.usage.output_tokens, given))
+            usage = self._seen.usage
+            if not self._seen.final:
+                usage = replace(usage, output_tokens=max(usage.output_tokens, given))
         body = b"".join(self.pieces)
         return RelayOutcome(ending, True, 200, self.headers, body, self.begun, usage, given, told)
 

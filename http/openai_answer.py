@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
+from ..actors.domain.usages import Counts, counts_of, tokens, usage_of
+
 _FINISH_REASONS: Final[Mapping[str, str]] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -74,7 +76,7 @@ def completion(body: bytes, created_s: int) -> bytes:
             "choices": [
                 {"index": 0, "message": said, "logprobs": None, "finish_reason": finish_reason(message.stop_reason)}
             ],
-            "usage": usage(counts(message.usage)),
+            "usage": usage(counts_of(message.usage)),
         }
     )
 
@@ -101,18 +103,11 @@ def refusal(stop_reason: str | None, details: StopDetails | None) -> str | None:
     return (details.explanation if details is not None else None) or _NO_EXPLANATION
 
 
-def counts(raw: bytes | msgspec.Raw) -> dict[str, Any]:
-    """The provider's figures as they are; none when they can't be read."""
-    try:
-        found = msgspec.json.decode(raw)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def usage(counted: Mapping[str, Any]) -> dict[str, Any]:
+def usage(counted: Counts) -> dict[str, Any]:
     """OpenAI's figures: what was read from the cache or written to it is part of the prompt there."""
-    read, written = _count(counted, "cache_read_input_tokens"), _count(counted, "cache_creation_input_tokens")
+    found = usage_of(counted, 0)
+    read = found.cache_read_tokens if found else _count(counted, "cache_read_input_tokens")
+    written = found.cache_write_tokens if found else _count(counted, "cache_creation_input_tokens")
     prompt = _count(counted, "input_tokens") + read + written
     output = _count(counted, "output_tokens")
     details = counted.get("output_tokens_details")
@@ -127,6 +122,5 @@ def usage(counted: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _count(counted: Mapping[str, Any], name: str) -> int:
-    value = counted.get(name)
-    return value if isinstance(value, int) else 0
+def _count(counted: Counts, name: str) -> int:
+    return tokens(counted.get(name)) or 0

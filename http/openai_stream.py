@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from .openai_answer import StopDetails, completion_id, counts, finish_reason, refusal, tool_call, usage
+from ..actors.domain.usages import StreamCounts, counts_of
+from .openai_answer import StopDetails, completion_id, finish_reason, refusal, tool_call, usage
 
 # As in the provider's own reader: without a limit a line without an end would fill the memory.
 _LINE_MAX_BYTES: Final = 4 << 20
@@ -115,7 +116,7 @@ class ChatStream:
         self._line = b""
         self._calls: dict[int, _Call] = {}
         self._calls_begun = 0
-        self._counted: dict[str, Any] = {}
+        self._counted = StreamCounts()
         self._last = _Change()
         self.ended = False
 
@@ -144,7 +145,7 @@ class ChatStream:
         match event:
             case _MessageStart(message=begun):
                 self._head["id"], self._head["model"] = completion_id(begun.id), begun.model or self._head["model"]
-                self._counted = counts(begun.usage)
+                self._counted.begin(counts_of(begun.usage))
                 yield self._chunk({"role": "assistant", "content": ""})
             case _BlockStart(index=index, content_block=block):
                 yield from self._begin(index, block)
@@ -154,7 +155,7 @@ class ChatStream:
                 yield from self._finish_call(index)
             case _MessageDelta(delta=change, usage=counted):
                 self._last = change
-                self._counted |= {name: count for name, count in counts(counted).items() if count is not None}
+                self._counted.go_on(counts_of(counted))
             case _MessageStop():
                 self.ended = True
                 yield from self._end()
@@ -185,7 +186,7 @@ class ChatStream:
             yield self._chunk({"refusal": declined})
         yield self._chunk({}, finish_reason(self._last.stop_reason))
         if self._include_usage:
-            yield {**self._head, "choices": [], "usage": usage(self._counted)}
+            yield {**self._head, "choices": [], "usage": usage(self._counted.counts)}
 
     def _called(self, call: dict[str, Any]) -> dict[str, Any]:
         return self._chunk({"tool_calls": [call]})

@@ -89,6 +89,7 @@ WHOLE_PARTS = [
     UsageSoFar(Usage(10, 1, 4, 2, 1)),
     TextDelta("Héllo, "),
     TextDelta("wörld 🌍"),
+    UsageSoFar(Usage(10, 20, 4, 2, 1), final=True),
     Completion("Héllo, wörld 🌍", MODEL, Usage(10, 20, 4, 2, 1), "end_turn"),
 ]
 

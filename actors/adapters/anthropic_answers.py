@@ -7,31 +7,16 @@ Here what does not fit the schema is refused at once.
 from __future__ import annotations
 
 import unicodedata
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
+from ..domain.answers import estimated_tokens
 from ..domain.pricing import Size, Usage
+from ..domain.usages import counts_of, usage_of
 from ..ports import Completion, Evaluation, PermanentError, TransientError, Verdict
 
 _REASON_MAX_CHARS: Final = 300
-# No request can use more: a larger figure is a fault of the provider, and would price the work at fantasy.
-_TOKENS_MAX: Final = 100_000_000
-
-_Count = Annotated[int, msgspec.Meta(ge=0, le=_TOKENS_MAX)]
-
-
-class _CacheCreation(msgspec.Struct):
-    ephemeral_5m_input_tokens: _Count
-    ephemeral_1h_input_tokens: _Count
-
-
-class _Usage(msgspec.Struct):
-    input_tokens: _Count
-    output_tokens: _Count
-    cache_read_input_tokens: _Count | None = None
-    cache_creation_input_tokens: _Count | None = None
-    cache_creation: _CacheCreation | None = None
 
 
 class _Block(msgspec.Struct):
@@ -64,13 +49,14 @@ def read_evaluation(body: bytes, model: str) -> Evaluation:
     if message.stop_reason != "end_turn":
         raise TransientError(f"the evaluation ended without a verdict: {_word(message.stop_reason)}")
     try:
-        found = msgspec.json.decode(_text(message), type=_VerdictText)
+        text = _text(message)
+        found = msgspec.json.decode(text, type=_VerdictText)
     except (ValueError, RecursionError):
         raise TransientError("the evaluation's verdict is unreadable") from None
     reason = _clean(found.reason)
     if not reason:
         raise TransientError("the evaluation's verdict has no reason")
-    return Evaluation(Verdict(found.decision == "accept", reason, found.size), model, read_usage(message.usage))
+    return Evaluation(Verdict(found.decision == "accept", reason, found.size), model, read_usage(message.usage, text))
 
 
 def read_completion(body: bytes, model: str) -> Completion:
@@ -80,7 +66,8 @@ def read_completion(body: bytes, model: str) -> Completion:
     repetition would only pay for again; `TransientError` for an unreadable or empty one.
     """
     message = _message(body)
-    return completion_of(_text(message), model, read_usage(message.usage), message.stop_reason)
+    text = _text(message)
+    return completion_of(text, model, read_usage(message.usage, text), message.stop_reason)
 
 
 def completion_of(text: str, model: str, usage: Usage | None, stop_reason: str) -> Completion:
@@ -94,27 +81,9 @@ def completion_of(text: str, model: str, usage: Usage | None, stop_reason: str) 
     return Completion(text, model, usage, stop_reason)
 
 
-def read_usage(raw: bytes | msgspec.Raw) -> Usage | None:
-    """The tokens of a "usage" object; None when a figure is missing, negative, absurd or not a whole number.
-
-    Cache writes without a breakdown by lifetime count as 5-minute writes, the default of the API. Source: Anthropic's
-    prompt caching guide; `cache_creation_input_tokens` is the sum of the breakdown.
-    """
-    try:
-        found = msgspec.json.decode(raw, type=_Usage)
-    except (ValueError, RecursionError):
-        return None
-    by_lifetime = found.cache_creation or _CacheCreation(0, 0)
-    one_hour = by_lifetime.ephemeral_1h_input_tokens
-    # Were the breakdown ever incomplete, the rest must not be free.
-    written = max(found.cache_creation_input_tokens or 0, by_lifetime.ephemeral_5m_input_tokens + one_hour)
-    return Usage(
-        input_tokens=found.input_tokens,
-        output_tokens=found.output_tokens,
-        cache_read_tokens=found.cache_read_input_tokens or 0,
-        cache_write_5m_tokens=written - one_hour,
-        cache_write_1h_tokens=one_hour,
-    )
+def read_usage(raw: bytes | msgspec.Raw, text: str) -> Usage | None:
+    """The tokens of a "usage" object, beside the text that was answered; None when the prompt's can't be read."""
+    return usage_of(counts_of(raw), estimated_tokens(text))
 
 
 def _message(body: bytes) -> _Message:

@@ -12,11 +12,10 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from ..domain.pricing import Usage
 from ..domain.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
+from ..domain.usages import Counts, StreamCounts, counts_of, output_of, usage_of
 from ..ports import ToldError, TransientError
-from .anthropic_answers import read_usage
-from .anthropic_stream import merged_usage, stream_error
+from .anthropic_stream import stream_error
 
 # A longer event is passed on, but not read.
 _LINE_MAX_BYTES: Final = 4 << 20
@@ -47,15 +46,13 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 def whole_end(status: int, headers: Mapping[str, str], body: bytes) -> RelayEnd:
     """A whole answer, or a refusal."""
-    usage, content = None, b""
     try:
         found = _wholes.decode(body)
     except (ValueError, RecursionError):
-        pass
-    else:
-        usage, content = read_usage(found.usage), bytes(found.content)
-        _tell_of_unpriced(_decoded(bytes(found.usage)))
-    return RelayEnd(status, kept_headers(headers), body, usage, _tokens(len(content)))
+        return RelayEnd(status, kept_headers(headers), body, None)
+    counts, estimated = counts_of(found.usage), _tokens(len(bytes(found.content)))
+    _tell_of_unpriced(counts)
+    return RelayEnd(status, kept_headers(headers), body, usage_of(counts, estimated), output_of(counts) or estimated)
 
 
 async def streamed(headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> AsyncGenerator[RelayPart, None]:
@@ -103,7 +100,7 @@ class RelayedStream:
 
     def __init__(self) -> None:
         self._line = b""
-        self._first = self._last = msgspec.Raw(b"null")
+        self._counted = StreamCounts()
         self._given_bytes = 0
         self._thought_bytes = 0
         self._thinks = False
@@ -121,29 +118,32 @@ class RelayedStream:
 
     def so_far(self) -> RelaySoFar:
         """What was used until now."""
-        return RelaySoFar(read_usage(self._first), _tokens(self._given_bytes), self._thinks)
+        counted = self._counted
+        return RelaySoFar(counted.usage(0), _tokens(self._given_bytes), self._thinks, counted.final)
 
     def end(self, headers: Mapping[str, str]) -> RelayEnd:
         """The end of it."""
-        _tell_of_unpriced(_decoded(bytes(self._last)))
-        usage: Usage | None = merged_usage(self._first, self._last)
-        return RelayEnd(200, headers, b"", usage, _tokens(self._given_bytes))
+        counts, estimated = self._counted.counts, _tokens(self._given_bytes)
+        _tell_of_unpriced(counts)
+        return RelayEnd(200, headers, b"", self._counted.usage(estimated), output_of(counts) or estimated)
 
     def _take(self, event: Mapping[str, Any]) -> None:
         match event.get("type"):
             case "message_start":
                 message = event.get("message")
-                self._first = _raw(message.get("usage") if isinstance(message, dict) else None)
+                self._counted.begin(_object(message, "usage"))
             case "content_block_start":
+                self._counted.given()
                 block = event.get("content_block")
                 self._thought_bytes = 0
                 self._thinks = isinstance(block, dict) and block.get("type") == "thinking"
             case "content_block_delta":
+                self._counted.given()
                 self._count(event.get("delta"))
             case "content_block_stop":
                 self._thinks = False
             case "message_delta":
-                self._last = _raw(event.get("usage"))
+                self._counted.go_on(_object(event, "usage"))
             case "message_stop":
                 self.ended = True
             case "error":
@@ -170,8 +170,9 @@ def _tokens(size_bytes: int) -> int:
     return -(-size_bytes * tokens // size)
 
 
-def _raw(value: Any) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(value))
+def _object(value: Any, name: str) -> Mapping[str, Any]:
+    found = value.get(name) if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _decoded(data: bytes) -> Mapping[str, Any]:
@@ -181,7 +182,7 @@ def _decoded(data: bytes) -> Mapping[str, Any]:
         return {}
 
 
-def _tell_of_unpriced(usage: Mapping[str, Any]) -> None:
+def _tell_of_unpriced(usage: Counts) -> None:
     """Says so when the provider bills what no rate of ours covers. What is known to cost extra is refused beforehand.
 
     So this is about what the provider has added since, in a field that was passed on because nobody knows it here.

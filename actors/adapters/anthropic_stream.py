@@ -12,10 +12,10 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from ..domain.answers import StreamPart, TextDelta, UsageSoFar
-from ..domain.pricing import Usage
+from ..domain.answers import StreamPart, TextDelta, UsageSoFar, estimated_tokens
+from ..domain.usages import StreamCounts, counts_of
 from ..ports import Completion, PermanentError, PortError, TransientError
-from .anthropic_answers import completion_of, read_usage
+from .anthropic_answers import completion_of
 
 # The longest events are a few kilobytes. Without a limit a line without an end would fill the memory.
 _LINE_MAX_BYTES: Final = 1 << 20
@@ -85,7 +85,6 @@ _KNOWN: Final = frozenset(
 )
 _kinds: Final = msgspec.json.Decoder(_Kind)
 _events: Final[msgspec.json.Decoder[_Event]] = msgspec.json.Decoder(_Event)
-_counts: Final = msgspec.json.Decoder(dict[str, Any])
 
 T = TypeVar("T")
 
@@ -101,7 +100,7 @@ class StreamedAnswer:
         self._line = b""
         self._pieces: list[str] = []
         self._other_blocks: set[int] = set()
-        self._first_usage = self._last_usage = msgspec.Raw(b"null")
+        self._counted = StreamCounts()
         self._stop_reason: str | None = None
         self.ended = False
 
@@ -125,18 +124,16 @@ class StreamedAnswer:
         """The whole answer, once it has `ended`. Raises what `read_completion` raises."""
         if self._stop_reason is None:
             raise TransientError("the model provider's answer has no reason for its end")
-        usage = merged_usage(self._first_usage, self._last_usage)
-        return completion_of("".join(self._pieces), self._model, usage, self._stop_reason)
+        text = "".join(self._pieces)
+        return completion_of(text, self._model, self._counted.usage(estimated_tokens(text)), self._stop_reason)
 
     def _take(self, data: bytes) -> Iterator[StreamPart]:
         if _decoded(_kinds, data).type not in _KNOWN:
             return
         match _decoded(_events, data):
             case _MessageStart(message=begun):
-                self._first_usage = begun.usage
-                usage = read_usage(begun.usage)
-                if usage is not None:
-                    yield UsageSoFar(usage)
+                self._counted.begin(counts_of(begun.usage))
+                yield from self._used()
             case _BlockStart(index=index, content_block=block):
                 if block.type == "text":
                     yield from self._text(block)
@@ -146,32 +143,26 @@ class StreamedAnswer:
                 if delta.type == "text_delta" and index not in self._other_blocks:
                     yield from self._text(delta)
             case _MessageDelta(delta=change, usage=counted):
-                self._stop_reason, self._last_usage = change.stop_reason or self._stop_reason, counted
+                self._stop_reason = change.stop_reason or self._stop_reason
+                self._counted.go_on(counts_of(counted))
+                yield from self._used()
             case _MessageStop():
                 self.ended = True
             case _Error(error=error):
                 raise stream_error(error.type)
 
+    def _used(self) -> Iterator[StreamPart]:
+        usage = self._counted.usage(0)
+        if usage is not None:
+            yield UsageSoFar(usage, self._counted.final)
+
     def _text(self, part: _Part) -> Iterator[StreamPart]:
         if not isinstance(part.text, str):
             raise TransientError("a text block of the model provider's answer has no text")
         if part.text:
+            self._counted.given()
             self._pieces.append(part.text)
             yield TextDelta(part.text)
-
-
-def merged_usage(first: msgspec.Raw, last: msgspec.Raw) -> Usage | None:
-    """The final figures, cumulative; what the last ones leave out or call null still is as the first ones said.
-
-    The output is never taken from the first ones, where it is only begun.
-    """
-    try:
-        before, after = _counts.decode(first), _counts.decode(last)
-    except (ValueError, RecursionError):
-        return None
-    before.pop("output_tokens", None)
-    merged = before | {name: count for name, count in after.items() if count is not None}
-    return read_usage(msgspec.json.encode(merged))
 
 
 def _decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> T:

@@ -53,9 +53,10 @@ class TextDelta(Reply, frozen=True, tag="text_delta"):
 
 
 class UsageSoFar(msgspec.Struct, frozen=True):
-    """What the provider counts before the end of a streamed answer: the prompt is final, the output is not."""
+    """What the provider counts before the end of a streamed answer. `final`: the whole answer is counted in it."""
 
     usage: Usage
+    final: bool = False
 
 
 StreamPart = TextDelta | UsageSoFar | Completion
@@ -81,9 +82,15 @@ class RequestOutcome(msgspec.Struct, frozen=True):
     completion: Completion | None = None
 
 
-def cut_off(text: str, model: str, seen: Usage, stop_reason: str) -> Completion:
-    """What there is of an answer whose end never came. The provider counts its output only there: it is estimated."""
-    size_bytes, tokens = _BYTES_FOR_TOKENS
-    estimated = -(-len(text.encode()) * tokens // size_bytes)
-    usage = msgspec.structs.replace(seen, output_tokens=max(seen.output_tokens, estimated))
+def cut_off(text: str, model: str, seen: UsageSoFar, stop_reason: str) -> Completion:
+    """What there is of an answer that was cut off. As long as the provider has not counted it, it is estimated."""
+    usage = seen.usage
+    if not seen.final:
+        usage = msgspec.structs.replace(usage, output_tokens=max(usage.output_tokens, estimated_tokens(text)))
     return Completion(text, model, usage, stop_reason)
+
+
+def estimated_tokens(text: str) -> int:
+    """The tokens of an answer that the provider has not counted."""
+    size_bytes, tokens = _BYTES_FOR_TOKENS
+    return -(-len(text.encode()) * tokens // size_bytes)

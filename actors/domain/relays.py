@@ -51,18 +51,20 @@ class RelaySoFar(msgspec.Struct, frozen=True):
     """What was counted of a streamed answer until now, and the tokens that what was given of it is estimated to have.
 
     `usage` is None before the provider has counted anything that can be read. `thinks`: it is at a thought that it may
-    not show.
+    not show. `final`: the provider has counted the whole answer in `usage`.
     """
 
     usage: Usage | None
     given_tokens: int
     thinks: bool = False
+    final: bool = False
 
 
 class RelayEnd(msgspec.Struct, frozen=True):
     """The end of an answer; `body` is the whole one, and empty for a streamed one.
 
-    `usage` is None when the provider's figures were unreadable. A status from 400 on is a refusal of what the client
+    `usage` is None when the provider's figures of the prompt were unreadable; `given_tokens` are then those of the
+    answer, as the provider counted them, or an estimate. A status from 400 on is a refusal of what the client
     sent, for which the provider bills nothing.
     """
 

@@ -1,0 +1,101 @@
+"""What is charged by the provider's figures, to the msat: whole and streamed, in both APIs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from tests.api.messages import HELLO, MODEL, Shop, shop_over
+from tests.model_streams import STOP, block, change, delta, sse, start
+
+PATHS = ("/v1/messages", "/v1/chat/completions")
+M5, M60 = "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"
+Json = dict[str, Any]
+
+
+@pytest_asyncio.fixture
+async def shop(redis: Redis) -> AsyncIterator[Shop]:
+    async with shop_over(redis) as found:
+        yield found
+
+
+def written(**members: Any) -> Json:
+    """14,980 tokens written to the cache, by lifetime."""
+    counts = {"input_tokens": 27, "output_tokens": 275, "cache_creation_input_tokens": 14_980}
+    return {**counts, "cache_creation": members}
+
+
+async def spent(shop: Shop, path: str, usage: Json, *later: Json) -> int:
+    """What a call costs whose provider tells these figures; in a stream, if there are later ones."""
+    if later:
+        shop.upstream.streams(sse(start(usage), block(), delta("Hello."), *(change(usage=one) for one in later), STOP))
+    else:
+        head = {"id": "msg_1", "type": "message", "role": "assistant", "model": MODEL, "stop_reason": "end_turn"}
+        shop.upstream.answers(200, {**head, "content": [{"type": "text", "text": "Hello."}], "usage": usage})
+    before = (await shop.show())["spentMsat"]
+    call = {"model": MODEL, "max_tokens": 20_000, "messages": HELLO, "stream": bool(later)}
+    answer = await shop.post(call, path)
+    assert answer.status_code == 200, answer.text
+    after = await shop.show()
+    assert after["heldMsat"] == 0
+    return int(after["spentMsat"] - before)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("usage", "msat"),
+    [
+        (written(**{M60: 14_980}), 88_514),
+        (written(**{M5: None, M60: 14_980}), 88_514),
+        (written(**{M5: 14_980}), 57_056),
+        (written(), 57_056),
+        (written(**{M5: None, M60: None}), 57_056),
+        (written(**{M5: 7_000}), 57_056),
+        (written(**{M60: 7_490}), 72_785),
+        ({"input_tokens": 27, "output_tokens": 47}, 1_434),
+        ({"input_tokens": 27, "output_tokens": 47, "cache_read_input_tokens": 1_000}, 1_574),
+    ],
+)
+async def test_what_the_provider_counts_is_charged(shop: Shop, path: str, usage: Json, msat: int) -> None:
+    assert await spent(shop, path, usage) == msat
+    assert await spent(shop, path, usage, {"output_tokens": usage["output_tokens"]}) == msat
+    assert await spent(shop, path, {"input_tokens": 0, "output_tokens": 1}, usage) == msat
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("nothing", [0, None])
+async def test_a_later_zero_or_null_makes_nothing_cheaper(shop: Shop, path: str, nothing: Any) -> None:
+    first = {"input_tokens": 27, "output_tokens": 1}
+    assert await spent(shop, path, first, {"input_tokens": nothing, "output_tokens": 47}) == 1_434
+    reads = {**first, "cache_read_input_tokens": 1_000}
+    later = {"input_tokens": nothing, "cache_read_input_tokens": nothing, "output_tokens": 47}
+    assert await spent(shop, path, reads, later) == 1_574
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("usage", [None, {}, {"input_tokens": -1, "output_tokens": 47}, "many", {"output_tokens": 47}])
+async def test_figures_that_can_t_be_read_are_never_free_and_within_the_hold(shop: Shop, path: str, usage: Any) -> None:
+    for later in ((), (usage,)):
+        msat = await spent(shop, path, usage, *later)
+        held = [-entry["amountMsat"] for entry in await shop.ledger() if entry["kind"] == "hold"]
+        assert 700 < msat <= max(map(abs, held))
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_absurd_figures_cost_the_hold_at_most(shop: Shop, path: str) -> None:
+    msat = await spent(shop, path, {"input_tokens": 99_999_999, "output_tokens": 99_999_999})
+    (held,) = {abs(entry["amountMsat"]) for entry in await shop.ledger() if entry["kind"] == "hold"}
+    assert msat == held
+
+
+async def test_chat_shows_the_tokens_that_it_charges(shop: Shop) -> None:
+    head = {"id": "msg_1", "type": "message", "role": "assistant", "model": MODEL, "stop_reason": "end_turn"}
+    shop.upstream.answers(200, {**head, "content": [], "usage": written(**{M5: True, M60: 15_000})})
+    answer = await shop.post({"model": MODEL, "messages": HELLO}, PATHS[1])
+    usage = json.loads(answer.content)["usage"]
+    assert usage["prompt_tokens"] == 15_027 and usage["prompt_tokens_details"]["cache_write_tokens"] == 15_000
