@@ -198,7 +198,9 @@ def test_figures_are_never_below_what_was_told(counts: dict[str, Any], given_tok
     usage = usage_of(counts_of(json.dumps(counts).encode()), given_tokens)
     if usage is None:
         return
-    told = [value for value in counts.values() if type(value) is int and 0 <= value <= 50]
+    told = [
+        value for name, value in counts.items() if name != "cache_creation" and type(value) is int and 0 <= value <= 50
+    ]
     members = counts.get("cache_creation")
     inner = list(members.values()) if isinstance(members, dict) else []
     assert usage.prompt_tokens + usage.output_tokens >= sum(told)
@@ -208,7 +210,8 @@ def test_figures_are_never_below_what_was_told(counts: dict[str, Any], given_tok
 
 @given(OBJECTS, OBJECTS)
 def test_a_stream_s_later_figures_never_make_its_prompt_unreadable_or_free(first: Any, later: Any) -> None:
-    before, after = usage_of(first, 1), usage_of(merged(first, later), 1)
+    again = {name: value for name, value in later.items() if name in first}
+    before, after = usage_of(first, 1), usage_of(merged(first, again), 1)
     if before is not None:
         assert after is not None
         for name in ("input_tokens", "cache_read_tokens", "cache_write_tokens"):
