@@ -122,8 +122,9 @@ def _misplaced(hosts: Mapping[str, HostState], fit: Sequence[str], nodes: Mappin
     if any(hosts[host_id].health is not Health.ANSWERS for host_id in fit):
         return None
     counts = {node_id: sum(hosts[host_id].node_id == node_id for host_id in fit) for node_id in nodes}
-    fullest = max(counts, key=lambda node_id: (counts[node_id] / nodes[node_id], node_id))
-    emptiest = min(counts, key=lambda node_id: (counts[node_id] / nodes[node_id], node_id))
+    # Judged by what the move would leave behind and lead to: nodes that are equally full may differ in CPUs.
+    fullest = max(counts, key=lambda node_id: ((counts[node_id] - 1) / nodes[node_id], node_id))
+    emptiest = min(counts, key=lambda node_id: ((counts[node_id] + 1) / nodes[node_id], node_id))
     # Worth it only when the fullest is still not below the emptiest after the move.
     if (counts[fullest] - 1) / nodes[fullest] < (counts[emptiest] + 1) / nodes[emptiest]:
         return None

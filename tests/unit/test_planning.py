@@ -121,6 +121,15 @@ def test_a_node_that_joins_takes_over_hosts_of_the_fullest_one() -> None:
     assert len(moved.placement.members) == 3 and list(moved.start.values()) == ["b"]
 
 
+def test_of_equally_full_nodes_the_one_with_more_cpus_gives_a_host_away() -> None:
+    # One host on one CPU (c) and two on two (a) are equally full; only a host of a's is better off on b.
+    seen = view(
+        server("a", 2), server("b", 2), server("c", 1), placement=Placement(3, ("host-0", "host-1", "host-2")), wanted=3
+    )
+    hosts = {"host-0": answers("a"), "host-1": answers("a"), "host-2": answers("c")}
+    assert list(plan(seen, hosts).start.values()) == ["b"]
+
+
 def test_the_operators_number_counts_and_else_that_of_the_cpus() -> None:
     assert hosts_wanted(view(server("a", 2), server("b", 3))) == 5
     assert hosts_wanted(view(server("a", 2), wanted=7)) == 7
