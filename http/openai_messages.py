@@ -12,6 +12,7 @@ from . import openai_wire as wire
 from .errors import invalid
 
 Block = dict[str, Any]
+_Marked = wire.System | wire.Developer | wire.User | wire.Assistant | wire.ToolResult
 
 _IMAGE_TYPES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 _PDF: Final = "application/pdf"
@@ -32,13 +33,13 @@ def split(messages: Sequence[wire.Message]) -> tuple[list[Block], list[Block]]:
         path = f"messages[{number}]"
         match message:
             case wire.System(content=content) | wire.Developer(content=content):
-                system += _texts(content, path)
+                system += _up_to(message, _texts(content, path))
             case wire.Assistant():
-                _add(turns, "assistant", list(_said(message, path)))
+                _add(turns, "assistant", _up_to(message, list(_said(message, path))))
             case wire.User(content=content):
-                _add(turns, "user", list(_blocks(content, f"{path}.content")))
+                _add(turns, "user", _up_to(message, list(_blocks(content, f"{path}.content"))))
             case wire.ToolResult():
-                _add(turns, "user", [_result(message, path)])
+                _add(turns, "user", _up_to(message, [_result(message, path)]))
             case wire.FunctionResult():
                 raise invalid(f"{path}.role", "Functions are not offered: use tools, whose results have the role tool")
     if not turns:
@@ -61,6 +62,13 @@ def marked(block: Block, cache_control: wire.Mark, breakpoint_: wire.Mark = None
     if breakpoint_ is not None:
         return {**block, "cache_control": {"type": "ephemeral"}}
     return block
+
+
+def _up_to(message: _Marked, blocks: list[Block]) -> list[Block]:
+    """The blocks of a message; its own cache mark is one of its last block, as far as the cache is to reach."""
+    if message.cache_control is not None and blocks:
+        blocks[-1] = marked(blocks[-1], message.cache_control)
+    return blocks
 
 
 def _add(turns: list[Block], role: str, blocks: list[Block]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from .errors import invalid
 from .llm_body import priced_as
 from .openai_messages import marked, split
 from .openai_schema import UnfitSchemaError, fitted
+from .openai_unread import unread
 
 _JSON_ONLY: Final = (
     "Answer with a single JSON object and nothing else: no words around it, and no code fence. What is asked for is to "
@@ -36,13 +36,9 @@ _IMPOSSIBLE: Final[Mapping[str, str]] = {
 }
 # Values that ask for nothing beyond what is done anyway.
 _NOTHING: Final[Collection[Any]] = (None, False, 0, "", [], {})
-_DEFAULTS: Final[Mapping[str, Collection[Any]]] = {
-    "modalities": (["text"],),
-    "n": (1,),
-    "service_tier": ("auto", "default"),
-    "verbosity": ("medium",),
-}
-_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_MARK: Final = "cache_control"
+# What the API takes in one call.
+_MARKS_MAX: Final = 4
 _IGNORED_MAX: Final = 20
 
 
@@ -71,7 +67,7 @@ def asked_of(body: bytes, models: Mapping[str, Any]) -> Asked:
     chat, raw = wire.read(body)
     _refuse_impossible(raw)
     traits = traits_of(priced_as(chat.model, models))
-    ignored = _ignored(raw)
+    ignored = unread(raw)
     try:
         system, messages = split(chat.messages)
         made: dict[str, Any] = {
@@ -91,6 +87,9 @@ def asked_of(body: bytes, models: Mapping[str, Any]) -> Asked:
         made["stop_sequences"] = stops
     if user := chat.safety_identifier or chat.user:
         made["metadata"] = {"user_id": user[:_USER_CHARS_MAX]}
+    if chat.cache_control is not None:
+        made[_MARK] = chat.cache_control
+    _check_marks(made)
     options = chat.stream_options
     return Asked(
         body=made,
@@ -112,15 +111,19 @@ def _refuse_impossible(raw: Mapping[str, Any]) -> None:
         raise invalid("modalities", "Only text is offered")
 
 
-def _ignored(raw: Mapping[str, Any]) -> list[str]:
-    read = set(wire.ChatRequest.__struct_fields__)
-    found = [
-        name
-        for name, value in raw.items()
-        if name not in read and value not in _NOTHING and value not in _DEFAULTS.get(name, ())
-    ]
-    # They are told in a header, where not every character may stand.
-    return [name for name in found if _NAME.fullmatch(name)]
+def _check_marks(made: Mapping[str, Any]) -> None:
+    """Refuses more cache marks than the API takes, so that it is said before anything is held."""
+    found = int(_MARK in made) + _marks(made.get("tools")) + _marks(made.get("system"))
+    found += sum(_marks(turn["content"]) for turn in made["messages"])
+    if found > _MARKS_MAX:
+        raise invalid(_MARK, f"At most {_MARKS_MAX} places can be marked for the cache; this request has {found}")
+
+
+def _marks(blocks: Any) -> int:
+    """The marks of blocks, and of those inside a tool's result. What a tool was called with is no block."""
+    if not isinstance(blocks, list):
+        return 0
+    return sum((_MARK in block) + _marks(block.get("content")) for block in blocks)
 
 
 def _tools(chat: wire.ChatRequest) -> dict[str, Any]:
@@ -159,7 +162,7 @@ def _tool(tool: wire.Tool, path: str) -> dict[str, Any]:
     if function.strict:
         made["input_schema"] = _fitted(made["input_schema"], f"{path}.function.parameters")
         made["strict"] = True
-    return marked(made, tool.cache_control)
+    return marked(made, tool.cache_control or function.cache_control)
 
 
 def _sampling(chat: wire.ChatRequest, traits: Traits, ignored: list[str]) -> dict[str, Any]:

@@ -83,18 +83,21 @@ class System(msgspec.Struct, frozen=True, tag_field="role", tag="system"):
     """Instructions."""
 
     content: Content = None
+    cache_control: Mark = None
 
 
 class Developer(msgspec.Struct, frozen=True, tag_field="role", tag="developer"):
     """Instructions, by their newer name."""
 
     content: Content = None
+    cache_control: Mark = None
 
 
 class User(msgspec.Struct, frozen=True, tag_field="role", tag="user"):
     """What the user said."""
 
     content: Content = None
+    cache_control: Mark = None
 
 
 class Called(msgspec.Struct, frozen=True):
@@ -118,6 +121,7 @@ class Assistant(msgspec.Struct, frozen=True, tag_field="role", tag="assistant"):
     content: Content = None
     refusal: str | None = None
     tool_calls: list[ToolCall] | None = None
+    cache_control: Mark = None
 
 
 class ToolResult(msgspec.Struct, frozen=True, tag_field="role", tag="tool"):
@@ -125,6 +129,7 @@ class ToolResult(msgspec.Struct, frozen=True, tag_field="role", tag="tool"):
 
     tool_call_id: str
     content: Content = None
+    cache_control: Mark = None
 
 
 class FunctionResult(msgspec.Struct, frozen=True, tag_field="role", tag="function"):
@@ -141,6 +146,7 @@ class Definition(msgspec.Struct, frozen=True):
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
+    cache_control: Mark = None
 
 
 class Tool(msgspec.Struct, frozen=True):
@@ -183,7 +189,6 @@ class JsonSchema(msgspec.Struct, frozen=True):
     """The shape of the answer."""
 
     schema: dict[str, Any]
-    description: str | None = None
 
 
 class ResponseFormat(msgspec.Struct, frozen=True):
@@ -220,6 +225,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
     reasoning_effort: Effort | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    cache_control: Mark = None
     user: str | None = None
     safety_identifier: str | None = None
 

@@ -18,7 +18,9 @@ CHAT: Final = Operation(
     "images by URL or data URL, PDFs as data URLs, stop sequences, JSON schemas, streaming.\n\n"
     "What would change the answer and can't be done is refused by its name: more than one choice (`n`), `logprobs`, "
     "`logit_bias`, sound, `functions`. What has no effect is named in the header `Satmeter-Ignored`: `seed`, "
-    "penalties, and `temperature` and `top_p` with models that don't take them. All instructions go to the system "
+    "penalties, `temperature` and `top_p` with models that don't take them, and so is what stands further in "
+    "(`messages[].name`, `tools[].zip`). `cache_control` marks a prompt for the provider's cache, on a message, a part "
+    "of one, a tool, or the request; four places at most. All instructions go to the system "
     "prompt, wherever among the messages they stand.\n\n"
     'With `"stream": true` the cost and the balance come in a comment line before `data: [DONE]`; '
     "`stream_options.include_usage` adds a last chunk with the tokens. Whoever goes away stops the model, and pays for "

@@ -99,3 +99,29 @@ async def test_chat_shows_the_tokens_that_it_charges(shop: Shop) -> None:
     answer = await shop.post({"model": MODEL, "messages": HELLO}, PATHS[1])
     usage = json.loads(answer.content)["usage"]
     assert usage["prompt_tokens"] == 15_027 and usage["prompt_tokens_details"]["cache_write_tokens"] == 15_000
+
+
+# Cache marks
+
+
+@pytest.mark.parametrize("place", ["message", "part"])
+async def test_a_mark_on_a_message_of_chat_is_honoured_as_one_on_a_part(shop: Shop, place: str) -> None:
+    long, mark = "x" * 20_000, {"cache_control": {"type": "ephemeral"}}
+    content: Any = long if place == "message" else [{"type": "text", "text": long, **mark}]
+    system = {"role": "system", "content": content, **(mark if place == "message" else {})}
+    call = {"model": MODEL, "max_tokens": 5, "messages": [system, *HELLO]}
+    msat: list[int] = []
+    for _ in range(2):
+        answer = await shop.post(call, PATHS[1])
+        assert answer.status_code == 200 and "satmeter-ignored" not in answer.headers
+        msat.append((await shop.show())["spentMsat"] - sum(msat))
+    # 5,000 tokens: written at 2.5 dollars a million, then read at 0.1; beside them 3 in, 5 out, infrastructure.
+    assert msat == [18_279, 1_479]
+
+
+async def test_what_has_no_effect_anywhere_in_chat_is_named_in_the_header(shop: Shop) -> None:
+    call = {"model": MODEL, "seed": 1, "messages": [{**HELLO[0], "foo": "bar"}]}
+    whole = await shop.post(call, PATHS[1])
+    streamed = await shop.post({**call, "stream": True}, PATHS[1])
+    for answer in (whole, streamed):
+        assert answer.headers["satmeter-ignored"] == "seed, messages[].foo"
