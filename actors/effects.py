@@ -25,16 +25,15 @@ from .domain.intents import (
     Work,
 )
 from .domain.invoices import Invoice
-from .domain.payouts import PayoutReport, PayoutStatus
 from .domain.pricing import BtcPrice
 from .domain.webhooks import Notify
 from .invoice_pool import InvoicePool
 from .outlet import Outlet
-from .ports import InvoiceOrder, Lightning, Limits, Model, PermanentError, PortError, TransientError, Urgency, Webhooks
+from .payout_calls import PayoutCalls
+from .ports import InvoiceOrder, Lightning, Limits, Model, PermanentError, TransientError, Urgency, Webhooks
 from .relaying import Relaying
 
 _LOOK_UP_BACKOFF_MAX_S: Final = 30.0
-_PAYOUT_BACKOFF_MAX_S: Final = 60.0
 _log = structlog.get_logger(__name__)
 
 
@@ -68,9 +67,9 @@ class Effects:
         self._invoices = invoices
         self._webhooks = webhooks
         self._pause = pause
-        self._now_ms = now_ms
         self._answering = Answering(model, pause)
         self._relaying = Relaying(model, pause)
+        self._payouts = PayoutCalls(lightning, pause, now_ms)
 
     def prepare(self) -> None:
         """Gets ready what takes long the first time."""
@@ -116,9 +115,9 @@ class Effects:
             case Notify():
                 return await self._webhooks.send(intent)
             case SendPayout():
-                return await self._send_payout(intent)
+                return await self._payouts.send(intent)
             case LookUpPayout():
-                return await self._look_up_payout(intent)
+                return await self._payouts.look_up(intent)
             case ReleaseUnpaid(client=client, actor_id=actor_id):
                 return await self._limits.release(client, actor_id)
         raise TypeError(f"no effect for {type(intent).__name__}")
@@ -139,27 +138,3 @@ class Effects:
                 _log.warning("look-up failed, trying again", error=str(error), delay_s=delay_s)
             await self._pause(delay_s)
             delay_s = min(delay_s * 2, _LOOK_UP_BACKOFF_MAX_S)
-
-    async def _send_payout(self, intent: SendPayout) -> PayoutReport:
-        if self._now_ms() >= intent.send_before_ms:
-            # This process was held up: another host may own the actor by now, and look the payment up already.
-            raise TransientError("too late to send a payout")
-        return await self._lightning.pay_out(intent.target, intent.actor_id)
-
-    async def _look_up_payout(self, intent: LookUpPayout) -> PayoutReport:
-        """Asks until the node says paid or failed. Whatever else it says, or does not say, leaves it open."""
-        delay_s = 1.0
-        while True:
-            # Read before asking: the answer speaks of no later time.
-            believed = self._now_ms() >= intent.absent_is_failed_at_ms
-            try:
-                report = await self._lightning.payout(intent.target, intent.actor_id)
-            except PortError as error:
-                _log.warning("look-up of a payout failed, trying again", error=str(error), delay_s=delay_s)
-            else:
-                if report.status in {PayoutStatus.PAID, PayoutStatus.FAILED}:
-                    return report
-                if report.status is PayoutStatus.ABSENT and believed:
-                    return PayoutReport(PayoutStatus.FAILED)
-            await self._pause(delay_s)
-            delay_s = min(delay_s * 2, _PAYOUT_BACKOFF_MAX_S)

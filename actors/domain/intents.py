@@ -64,14 +64,14 @@ class SendPayout(Intent, frozen=True):
 
 
 class LookUpPayout(Intent, frozen=True):
-    """Ask the node until it says paid or failed; the result is a `PayoutReport`.
+    """Ask the node until its word is final; the result is a `PayoutReport`, see `paying_out.verdict`.
 
-    From `absent_is_failed_at_ms` on, a node that has never heard of the payment says thereby that it failed.
+    Before `failure_final_at_ms` neither "failed" nor "never heard of it" is final.
     """
 
     target: PayoutTarget
     actor_id: str
-    absent_is_failed_at_ms: int
+    failure_final_at_ms: int
 
     @property
     def free_to_repeat(self) -> bool:

@@ -27,9 +27,10 @@ from .payouts import (
 
 # A host that was held up for longer than this must not send any more: the next one looks the payment up already.
 _SEND_WITHIN_MS: Final = 30_000
-# So long after the call's end a node may still come to know of a payment that it has not heard of: LNbits takes them up
-# one by one, and one that can't find its route may take a minute.
-_ABSENT_MS: Final = 300_000
+# A node may go on with a payment for this long after our call to it ended without an answer, or after it last called
+# the payment pending. Until then its "failed" and its "never heard of it" are not final: LNbits pays in a task of its
+# own, and marks a payment as failed when it is asked about it before its node knows it.
+PATIENCE_MS: Final = 300_000
 
 BooksT = TypeVar("BooksT", bound=OwingBooks)
 
@@ -70,7 +71,7 @@ def fold(books: BooksT, refunds: Refunds, event: Event) -> tuple[BooksT, Refunds
         raise BooksError(f"{type(event).__name__} without a payout")
     match event:
         case PayoutUnclear():
-            unclear = replace(under_way, sending=False, absent_is_failed_at_ms=event.absent_is_failed_at_ms)
+            unclear = replace(under_way, sending=False, failure_final_at_ms=event.failure_final_at_ms)
             return books, replace(refunds, under_way=unclear)
         case PayoutPaid():
             after = books.end_payout(under_way, event.fee_msat)
@@ -93,7 +94,7 @@ def intents(actor_id: str, refunds: Refunds) -> Sequence[Intent]:
     key = topic(payout.target)
     if payout.sending:
         return (SendPayout(f"send_{key}", payout.target, actor_id, payout.started_at_ms + _SEND_WITHIN_MS),)
-    return (LookUpPayout(f"look_up_{key}", payout.target, actor_id, payout.absent_is_failed_at_ms),)
+    return (LookUpPayout(f"look_up_{key}", payout.target, actor_id, payout.failure_final_at_ms),)
 
 
 def topic(target: PayoutTarget) -> str:
@@ -105,7 +106,22 @@ def taken_up(refunds: Refunds, now_ms: int) -> PayoutEvent | None:
     """A call that was under way is lost with the host that made it. It may have been sent, so it never is again."""
     if refunds.under_way is None or not refunds.under_way.sending:
         return None
-    return _unclear(now_ms, _ABSENT_MS)
+    return _unclear(now_ms, PATIENCE_MS)
+
+
+def verdict(report: PayoutReport, failure_final_at_ms: int, asked_at_ms: int) -> PayoutReport | None:
+    """Return the report with which a look-up ends, or None when the node must be asked again.
+
+    `asked_at_ms` is the time before the question: the answer speaks of no later one. A payment that is still pending
+    when the patience with it is half gone ends the look-up too, so that the journal gives it new patience.
+    """
+    match report.status:
+        case PayoutStatus.PAID:
+            return report
+        case PayoutStatus.PENDING:
+            return report if asked_at_ms >= failure_final_at_ms - PATIENCE_MS // 2 else None
+        case PayoutStatus.FAILED | PayoutStatus.ABSENT:
+            return PayoutReport(PayoutStatus.FAILED) if asked_at_ms >= failure_final_at_ms else None
 
 
 def outcome(refunds: Refunds, command: Done | Failed, now_ms: int) -> PayoutEvent | None:
@@ -118,12 +134,15 @@ def outcome(refunds: Refunds, command: Done | Failed, now_ms: int) -> PayoutEven
         # What routing cost beyond the reserve is our loss.
         fee_msat = min(report.fee_msat, payout.reserve_msat)
         return PayoutPaid(now_ms, payment_hash=payout.target.payment_hash, fee_msat=fee_msat)
-    refused = isinstance(report, PayoutReport) and report.status is PayoutStatus.FAILED
+    failed = isinstance(report, PayoutReport) and report.status is PayoutStatus.FAILED
     if isinstance(intent, LookUpPayout):
-        return PayoutFailed(now_ms) if refused else None
-    # The call's own word that it failed is not enough, but then a node that knows nothing may be believed at once.
-    return _unclear(now_ms, 0 if refused else _ABSENT_MS) if payout.sending else None
+        if failed:
+            return PayoutFailed(now_ms)
+        pending = isinstance(report, PayoutReport) and report.status is PayoutStatus.PENDING
+        return _unclear(now_ms, PATIENCE_MS) if pending else None
+    # The call's own word that it failed is not enough, but then the look-up's word is final at once.
+    return _unclear(now_ms, 0 if failed else PATIENCE_MS) if payout.sending else None
 
 
 def _unclear(now_ms: int, patience_ms: int) -> PayoutUnclear:
-    return PayoutUnclear(now_ms, absent_is_failed_at_ms=now_ms + patience_ms)
+    return PayoutUnclear(now_ms, failure_final_at_ms=now_ms + patience_ms)

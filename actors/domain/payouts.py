@@ -84,8 +84,8 @@ def network_of(payment_request: str) -> str:
 class Payout(msgspec.Struct, frozen=True):
     """The payout that is under way.
 
-    sending: the call to the node has not ended, as far as is known. After it, `absent_is_failed_at_ms` is from when on
-    a node that knows nothing of the payment may be believed.
+    sending: the call to the node has not ended, as far as is known. After it, `failure_final_at_ms` is from when on a
+    node is believed that the payment failed, or that it has never heard of it. Snapshots keep it under its first name.
     """
 
     target: PayoutTarget
@@ -93,7 +93,7 @@ class Payout(msgspec.Struct, frozen=True):
     started_at_ms: int
     once: Once | None
     sending: bool = True
-    absent_is_failed_at_ms: int = 0
+    failure_final_at_ms: int = msgspec.field(default=0, name="absent_is_failed_at_ms")
 
     @property
     def total_msat(self) -> Msat:
@@ -168,9 +168,12 @@ class PayoutStarted(LedgerEvent, frozen=True, kw_only=True, tag="payout_started"
 
 
 class PayoutUnclear(LedgerEvent, frozen=True, kw_only=True, tag="payout_unclear"):
-    """The call to the node ended, or was lost with its host, without the node's word that it was paid."""
+    """The node said that the payment is pending, or the call to it ended without its word that it was paid.
 
-    absent_is_failed_at_ms: int
+    The field has the name that it was first journaled under, when it spoke of absence alone.
+    """
+
+    failure_final_at_ms: int = msgspec.field(name="absent_is_failed_at_ms")
 
 
 class PayoutPaid(LedgerEvent, frozen=True, kw_only=True, tag="payout_paid"):

@@ -54,6 +54,7 @@ class Outgoing:
     actor_id: str
     status: PayoutStatus
     fee_msat: int = 0
+    called_failed: bool = False
 
 
 @dataclass(eq=False)
@@ -143,7 +144,9 @@ class SimulatedNode:
             ends()
         if self.world.strikes(Fault.NODE_WRONG, 0.3):
             wrong = [PayoutStatus.PENDING, PayoutStatus.ABSENT]
-            return PayoutReport(chance.choice(wrong + [PayoutStatus.FAILED] * 2))
+            said = chance.choice(wrong + [PayoutStatus.FAILED] * 2)
+            payment.called_failed = said is PayoutStatus.FAILED
+            return PayoutReport(said)
         return PayoutReport(payment.status, Msat(payment.fee_msat))
 
     def sent(self, limit: int, offset: int) -> list[SentPayment]:
@@ -168,11 +171,14 @@ class SimulatedNode:
         self.world.tell(f"node ends its payment of {target.payment_hash[:8]}: {payment.status}")
 
     def look_up(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
-        """What has become of a payment."""
+        """What has become of a payment. One that it is still at it may call failed, unless the call's answer did."""
         payment = self.outgoing.get(target.payment_hash)
         if payment is None:
             return PayoutReport(PayoutStatus.ABSENT)
         if payment.actor_id != actor_id:
+            return PayoutReport(PayoutStatus.FAILED)
+        pending = payment.status is PayoutStatus.PENDING
+        if pending and not payment.called_failed and self.world.strikes(Fault.NODE_WRONG, 0.3):
             return PayoutReport(PayoutStatus.FAILED)
         return PayoutReport(payment.status, Msat(payment.fee_msat))
 

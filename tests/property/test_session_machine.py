@@ -20,6 +20,7 @@ from satmeter.actors.domain.intents import (
     SendPayout,
 )
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.paying_out import verdict
 from satmeter.actors.domain.payouts import PayoutReport, PayoutStatus, PayoutTarget
 from satmeter.actors.domain.session_api import SessionView
 from tests.jobs import HOUR_MS
@@ -162,20 +163,21 @@ class SessionMachine(AskingWorld):
                 node.status, node.fee = PAID if paid else FAILED, fee
 
     @precondition(lambda self: self.running(LookUpPayout))
-    @rule(down=st.booleans())
-    def payout_is_looked_up(self, down: bool) -> None:
+    @rule(down=st.booleans(), early=st.booleans())
+    def payout_is_looked_up(self, down: bool, early: bool = False) -> None:
+        """`early`: the node calls a payment failed that it has not begun, or does not find just now."""
         (intent,) = self.running(LookUpPayout)
-        node, said = self.outgoing[intent.target.payment_hash], self.outgoing[intent.target.payment_hash].status
-        if down and said is not PAID:
+        node, now_ms = self.outgoing[intent.target.payment_hash], self.bench.now_ms
+        if down and node.status is not PAID:
             assert self.bench.fail(intent.key).events == ()
             return
-        if said is ABSENT and self.bench.now_ms >= intent.absent_is_failed_at_ms:
-            said = FAILED
-        decision = self.bench.finish(intent.key, PayoutReport(said, Msat(node.fee)))
-        if said in {PAID, FAILED}:
-            self.payout_ends(node.fee if said is PAID else None)
-        else:
-            assert decision.events == ()
+        early = early and node.status in {PENDING, ABSENT} and now_ms < intent.failure_final_at_ms
+        said = PayoutReport(FAILED if early else node.status, Msat(node.fee))
+        if (report := verdict(said, intent.failure_final_at_ms, now_ms)) is None:
+            return
+        self.bench.finish(intent.key, report)
+        if report.status is not PENDING:
+            self.payout_ends(node.fee if report.status is PAID else None)
 
     # Time and trouble
 
