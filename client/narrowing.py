@@ -34,7 +34,7 @@ def narrow(macaroon: str, caveats: list[str]) -> str:
     """The macaroon with these caveats; offline. Raises `ValueError` for what a server would refuse."""
     # Late: it takes as long to load as all else here.
     from ..actors.domain import caveats as rules
-    from ..actors.domain.macaroon import InvalidMacaroonError, attenuate
+    from ..actors.domain.macaroon import InvalidMacaroonError, OversizedMacaroonError, narrowed
 
     if not caveats:
         raise ValueError("nothing to narrow it by")
@@ -44,7 +44,9 @@ def narrow(macaroon: str, caveats: list[str]) -> str:
         except rules.UnknownCaveatError:
             raise ValueError(f"{caveat!r} is not a caveat that a server accepts") from None
     try:
-        return attenuate(macaroon, caveats)
+        return narrowed(macaroon, caveats)
+    except (OversizedMacaroonError, rules.CaveatError) as error:
+        raise ValueError(f"a server would refuse it: {error}") from None
     except InvalidMacaroonError:
         raise ValueError("that is no macaroon of a Satmeter server") from None
 

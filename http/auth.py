@@ -10,9 +10,9 @@ from typing import Final, NamedTuple
 from starlette.requests import HTTPConnection
 
 from ..actors.domain import macaroon
-from ..actors.domain.caveats import Grant, UnknownCaveatError, violated
+from ..actors.domain.caveats import CaveatError, Grant, violated
 from ..actors.domain.errors import Code, Refusal, RefusedError, not_found
-from ..actors.domain.macaroon import InvalidMacaroonError, MacaroonId
+from ..actors.domain.macaroon import InvalidMacaroonError, MacaroonId, OversizedMacaroonError
 from . import ids
 
 _BEARER: Final = "bearer"
@@ -98,10 +98,12 @@ class Credentials:
         verify = self._verify_kept if len(token) <= _KEPT_CHARS_MAX else self._verify
         try:
             macaroon_id, grant = verify(token)
+        except OversizedMacaroonError as error:
+            raise RefusedError(Refusal(Code.INVALID_CREDENTIAL, f"{error}.")) from None
         except InvalidMacaroonError:
             raise RefusedError(_INVALID) from None
-        except UnknownCaveatError as error:
-            raise RefusedError(violated(error.caveat, "This credential has a caveat that is not known here.")) from None
+        except CaveatError as error:
+            raise RefusedError(violated(error.caveat, str(error))) from None
         if preimage is not None and not _pays(preimage, macaroon_id.payment_hash):
             raise RefusedError(_PREIMAGE_WRONG)
         return macaroon_id, grant

@@ -28,7 +28,9 @@ TAGS: Final[Mapping[str, str]] = {
     SESSIONS: "Deposit once, pay per request. Everything but opening one needs the session's macaroon, as "
     "`Authorization: Bearer <macaroon>` or `L402 <macaroon>:<preimage>`. Its holder can narrow it offline with the "
     "caveats `expires_at = <unix seconds>`, `max_msat = <n>`, `max_msat_per_request = <n>`, "
-    "`actions = request,read,topup,close,llm` and `name = <label>`.",
+    "`actions = request,read,topup,close,llm` and `name = <label>`. What one caveat refuses stays refused, whatever is "
+    "appended after it. A macaroon with `max_msat` has nothing paid out to it. It can have 64 caveats and 8,192 "
+    "characters, and of `max_msat` 8 of which each is the narrowest so far.",
     LLM: "Speak another provider's protocol, so that its SDK works with this server as its base URL and the session's "
     "macaroon as its API key (`x-api-key` or `Authorization: Bearer`). The macaroon needs the action `llm`. Errors "
     "have that protocol's shape.",
@@ -39,7 +41,7 @@ TAGS: Final[Mapping[str, str]] = {
 WHEN: Final[Mapping[Code, str]] = {
     Code.INVALID_REQUEST: "The body, query or a header does not fit; `fields` says where.",
     Code.MISSING_CREDENTIAL: "The macaroon of the session is missing.",
-    Code.INVALID_CREDENTIAL: "The macaroon is malformed, wrongly signed, or of another session.",
+    Code.INVALID_CREDENTIAL: "The macaroon is malformed, wrongly signed, too long, or of another session.",
     Code.PAYMENT_REQUIRED: "The deposit was not paid yet; `depositInvoice` is its invoice.",
     Code.INSUFFICIENT_BALANCE: "The balance does not cover the smallest useful answer; `topUpInvoice` mends it.",
     Code.CAVEAT_VIOLATED: "The `caveat` of this macaroon forbids it.",

@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ..actors.domain.caveats import Grant, UnknownCaveatError, narrow
-from ..actors.domain.macaroon import InvalidMacaroonError, attenuate, read
+from ..actors.domain.caveats import Action, CaveatError, Grant, UnknownCaveatError, narrow
+from ..actors.domain.macaroon import InvalidMacaroonError, OversizedMacaroonError, narrowed, read, read_grant
 
 app = typer.Typer(help="Look at a macaroon, or narrow it for somebody else. Works offline.", no_args_is_help=True)
 
@@ -24,6 +24,9 @@ def inspect_(macaroon: Token) -> None:
     token = _token(macaroon)
     try:
         macaroon_id, caveats = read(token)
+        allows = _allows(token)
+    except OversizedMacaroonError as error:
+        _fail(f"A server refuses this. {error}.")
     except InvalidMacaroonError as error:
         _fail(f"This is not a macaroon of a Satmeter server: {error}.")
     table = Table.grid(padding=(0, 2))
@@ -33,6 +36,7 @@ def inspect_(macaroon: Token) -> None:
         table.add_row("caveat", f"{caveat}{_remark(caveat)}")
     if not caveats:
         table.add_row("caveats", "none: it allows everything")
+    table.add_row("allows", allows)
     Console(soft_wrap=True).print(table, highlight=False, markup=False)
 
 
@@ -52,7 +56,9 @@ def attenuate_(
                 'max_msat_per_request, actions and name, each as "name = value".'
             )
     try:
-        typer.echo(attenuate(_token(macaroon), caveat))
+        typer.echo(narrowed(_token(macaroon), caveat))
+    except (OversizedMacaroonError, CaveatError) as error:
+        _fail(f"The server would refuse what comes of this. {str(error).rstrip('.')}.")
     except InvalidMacaroonError as error:
         _fail(f"This is not a macaroon: {error}.")
 
@@ -61,9 +67,20 @@ def _token(argument: str) -> str:
     return sys.stdin.read().strip() if argument == "-" else argument
 
 
+def _allows(token: str) -> str:
+    """What all caveats together leave."""
+    try:
+        _, grant = read_grant(token)
+    except CaveatError as error:
+        return f"nothing: {error}"
+    actions = [action.value for action in Action if grant.actions is None or action in grant.actions]
+    return ", ".join(actions) or "nothing: its lists of actions have none in common"
+
+
 def _is_known(caveat: str) -> bool:
     try:
-        narrow(Grant(generation=0), caveat.encode(), counter="")
+        # What is no text came so from the shell.
+        narrow(Grant(generation=0), caveat.encode(errors="surrogateescape"), counter="")
     except UnknownCaveatError:
         return False
     return True

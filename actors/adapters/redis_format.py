@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from ..ports import TransientError
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """What this version writes. It is raised whenever journals or keys get what the version before can't read."""
 
 _KEY: Final = "satmeter:format"

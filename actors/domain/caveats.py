@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Sequence
 from enum import StrEnum
@@ -15,6 +17,11 @@ from .money import MSAT_MAX, Msat
 _CAVEAT: Final = re.compile(r"([a-z_]+) ?= ?(.*)")
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _NAME: Final = re.compile(r"[\x20-\x7e]{1,64}")
+# Each one that is narrower than all before it has a count of its own in every request.
+_SPEND_LIMITS_MAX: Final = 8
+_TAG_BYTES: Final = 9
+WHOLE: Final = "0"
+"""The tag of a credential without caveats, from which all others of its session are derived."""
 
 
 class Action(StrEnum):
@@ -39,7 +46,12 @@ class SpendLimit(msgspec.Struct, frozen=True):
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """What a verified credential allows. Of a caveat that stands twice, the narrower counts."""
+    """What a verified credential allows. Of a caveat that stands twice, the narrower counts.
+
+    spend_limits: each narrower than the one before it. One that is wider than another before it can never bind, as all
+    that counts towards it counts towards the other too. lineage: the tags of the credentials that it was derived from,
+    the whole one's first, and its own last.
+    """
 
     generation: int
     spend_limits: tuple[SpendLimit, ...] = ()
@@ -47,6 +59,7 @@ class Grant(msgspec.Struct, frozen=True):
     expires_at_s: int | None = None
     actions: frozenset[Action] | None = None
     spender: str | None = None
+    lineage: tuple[str, ...] = (WHOLE,)
 
     def refusal(self, action: Action, now_ms: int) -> Refusal | None:
         """Why the credential can't be used for this now, if it can't."""
@@ -58,12 +71,19 @@ class Grant(msgspec.Struct, frozen=True):
         return None
 
 
-class UnknownCaveatError(Exception):
+class CaveatError(Exception):
+    """A caveat for which the credential is refused, whatever it is used for. The text is a sentence for its holder."""
+
+    def __init__(self, caveat: str, message: str) -> None:
+        super().__init__(message)
+        self.caveat = caveat
+
+
+class UnknownCaveatError(CaveatError):
     """A caveat that we don't know: skipping it could widen what its author meant to narrow."""
 
     def __init__(self, caveat: str) -> None:
-        super().__init__("unknown caveat")
-        self.caveat = caveat
+        super().__init__(caveat, "This credential has a caveat that is not known here.")
 
 
 def violated(caveat: str, message: str) -> Refusal:
@@ -72,7 +92,7 @@ def violated(caveat: str, message: str) -> Refusal:
 
 
 def narrow(grant: Grant, caveat: bytes, counter: str) -> Grant:
-    """The grant under one more caveat. `counter` is the signature after it. Raises `UnknownCaveatError`."""
+    """The grant under one more caveat. `counter` is the signature after it. Raises `CaveatError`."""
     try:
         text = caveat.decode("ascii")
     except UnicodeDecodeError:
@@ -80,11 +100,11 @@ def narrow(grant: Grant, caveat: bytes, counter: str) -> Grant:
     match = _CAVEAT.fullmatch(text)
     if match is None:
         raise UnknownCaveatError(text[:100])
+    grant = msgspec.structs.replace(grant, lineage=(*grant.lineage, _tag(counter)))
     name, value = match.groups()
     match name:
         case "max_msat":
-            limit = SpendLimit(counter, _msat(text, value))
-            return msgspec.structs.replace(grant, spend_limits=(*grant.spend_limits, limit))
+            return _limited(grant, text, SpendLimit(counter, _msat(text, value)))
         case "max_msat_per_request":
             lowest = _lowest(grant.max_msat_per_request, _msat(text, value))
             return msgspec.structs.replace(grant, max_msat_per_request=lowest)
@@ -105,10 +125,25 @@ def narrow(grant: Grant, caveat: bytes, counter: str) -> Grant:
 
 
 def narrow_all(grant: Grant, caveats: Sequence[tuple[bytes, str]]) -> Grant:
-    """The grant under all caveats, each with the signature after it. Raises `UnknownCaveatError`."""
+    """The grant under all caveats, each with the signature after it. Raises `CaveatError`."""
     for caveat, counter in caveats:
         grant = narrow(grant, caveat, counter)
     return grant
+
+
+def _limited(grant: Grant, text: str, limit: SpendLimit) -> Grant:
+    if grant.spend_limits and grant.spend_limits[-1].limit_msat <= limit.limit_msat:
+        return grant
+    if len(grant.spend_limits) == _SPEND_LIMITS_MAX:
+        raise CaveatError(
+            text, f"A credential can have at most {_SPEND_LIMITS_MAX} max_msat caveats of which each is the narrowest."
+        )
+    return msgspec.structs.replace(grant, spend_limits=(*grant.spend_limits, limit))
+
+
+def _tag(signature: str) -> str:
+    """What tells a credential from all others of its session. The signature itself would be as good as the macaroon."""
+    return base64.urlsafe_b64encode(hashlib.sha256(signature.encode()).digest()[:_TAG_BYTES]).decode()
 
 
 def _actions(text: str, value: str) -> frozenset[Action]:

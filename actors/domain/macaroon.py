@@ -35,6 +35,13 @@ class InvalidMacaroonError(Exception):
     """Not one of our macaroons: malformed, wrongly signed, or of another server."""
 
 
+class OversizedMacaroonError(InvalidMacaroonError):
+    """One with more caveats, or more characters, than are looked at. The text is a sentence for its holder."""
+
+    def __init__(self) -> None:
+        super().__init__(f"A macaroon can have at most {_CAVEATS_MAX} caveats and {_LENGTH_MAX} characters")
+
+
 class MacaroonId(msgspec.Struct, frozen=True):
     """What the 66 bytes of an identifier say."""
 
@@ -56,14 +63,27 @@ def attenuate(token: str, caveats: list[str]) -> str:
     return _encode(macaroon)
 
 
+def narrowed(token: str, caveats: list[str]) -> str:
+    """The same, unless the server would refuse what comes of it. Raises `InvalidMacaroonError`, `CaveatError`."""
+    longer = attenuate(token, caveats)
+    read_grant(longer)
+    return longer
+
+
 def read(token: str) -> tuple[MacaroonId, list[str]]:
     """Identifier and caveats, unverified. Raises `InvalidMacaroonError`."""
     macaroon = _decode(token)
     return _read_id(macaroon), [bytes(caveat.caveat_id_bytes).decode() for caveat in macaroon.caveats]
 
 
+def read_grant(token: str) -> tuple[MacaroonId, Grant]:
+    """Identifier and grant, unverified, and without counts. Raises `InvalidMacaroonError`, `CaveatError`."""
+    macaroon_id, caveats = read(token)
+    return macaroon_id, narrow_all(Grant(macaroon_id.generation), [(caveat.encode(), "") for caveat in caveats])
+
+
 def verify(master_key: bytes, token: str) -> tuple[MacaroonId, Grant]:
-    """Identifier and grant of a macaroon that is ours. Raises `InvalidMacaroonError`, `UnknownCaveatError`.
+    """Identifier and grant of a macaroon that is ours. Raises `InvalidMacaroonError`, `CaveatError`.
 
     Whether session and generation still exist is for the session to say.
     """
@@ -108,7 +128,7 @@ def _encode(macaroon: Macaroon) -> str:
 
 def _decode(token: str) -> Macaroon:
     if len(token) > _LENGTH_MAX:
-        raise InvalidMacaroonError("too long")
+        raise OversizedMacaroonError
     try:
         padded = token.replace("-", "+").replace("_", "/").rstrip("=")
         raw = base64.b64decode(padded + "=" * (-len(padded) % 4), validate=True)
@@ -119,8 +139,10 @@ def _decode(token: str) -> Macaroon:
     if not all(_is_text(bytes(caveat.caveat_id_bytes)) for caveat in macaroon.caveats):
         # The library could not even check their signature.
         raise InvalidMacaroonError("a caveat that is no text")
-    if macaroon.version != MACAROON_V2 or macaroon.third_party_caveats() or len(macaroon.caveats) > _CAVEATS_MAX:
+    if macaroon.version != MACAROON_V2 or macaroon.third_party_caveats():
         raise InvalidMacaroonError("not a first-party V2 macaroon")
+    if len(macaroon.caveats) > _CAVEATS_MAX:
+        raise OversizedMacaroonError
     return macaroon
 
 

@@ -70,7 +70,11 @@ class SessionBooks(OwingBooks, frozen=True):
 
 
 class Hold(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A request under way. The amount covers `max_tokens`, and counts towards the spend limits in `counters`."""
+    """A request under way. The amount covers `max_tokens`, and counts towards the spend limits in `counters`.
+
+    nested: each of them lies beneath the one before it, and its count ends when nothing counts in it. In journals of
+    formats 1 and 2 it is False: a count stayed for good, and a limit that could not bind had one too.
+    """
 
     once: Once
     request_id: str
@@ -82,6 +86,7 @@ class Hold(msgspec.Struct, frozen=True, omit_defaults=True):
     at_ms: int
     counters: tuple[str, ...] = ()
     spender: str | None = None
+    nested: bool = False
 
 
 class TopUpOrder(msgspec.Struct, frozen=True):
@@ -96,6 +101,7 @@ class Session(msgspec.Struct, frozen=True):
 
     invoices: those that wallets still pay. lapsed: hashes of those that they don't, and that nobody paid so far.
     settled: hashes of those that were paid. counters: msat held or spent under each spend limit of a credential.
+    beneath: of these limits, how many there are beneath one.
     tariffs: the prices that anything was charged by, in the order of their first use.
     """
 
@@ -117,6 +123,7 @@ class Session(msgspec.Struct, frozen=True):
     tariffs: tuple[Tariff, ...] = ()
     refunds: Refunds = Refunds()
     outbox: Outbox | None = None
+    beneath: Mapping[str, int] = {}
 
     @property
     def ended(self) -> bool:

@@ -10,7 +10,7 @@ import msgspec
 
 from .answers import Ending
 from .behaviour import Command, Once, Reply
-from .caveats import Grant, SpendLimit
+from .caveats import Grant
 from .invoices import Invoice
 from .money import Msat
 from .payouts import PayoutTarget, RefundView
@@ -242,8 +242,3 @@ class LedgerPage(Reply, frozen=True, tag="ledger_page"):
     """Ledger entries, oldest first."""
 
     entries: tuple[LedgerEntry, ...]
-
-
-def limits_of(grant: Grant) -> tuple[SpendLimit, ...]:
-    """The spend limits that a request under this grant counts towards, each once."""
-    return tuple({limit.counter: limit for limit in grant.spend_limits}.values())

@@ -30,6 +30,7 @@ from .session import (
 )
 from .session_ledger import entry_count
 from .session_notices import noticed
+from .spending import counted
 from .webhooks import Outbox, WebhookTried, tried
 
 EventT = TypeVar("EventT", bound=LedgerEvent)
@@ -115,11 +116,13 @@ def _fold(session: Session, event: LedgerEvent) -> Session:
 def _hold(session: Session, hold: Hold) -> Session:
     if hold.once.name in session.holds or session.state is not SessionState.ACTIVE:
         raise BooksError("a request is held for once, and in an active session")
+    counters, beneath = counted(session, hold, hold.amount_msat, ZERO)
     return replace(
         session,
         books=session.books.hold(hold.amount_msat),
         holds={**session.holds, hold.once.name: hold},
-        counters=_counted(session.counters, hold, hold.amount_msat, ZERO),
+        counters=counters,
+        beneath=beneath,
     )
 
 
@@ -130,18 +133,14 @@ def _post(session: Session, name: str, debit: Msat, released: Msat, refunded: Ms
     if debit + released != hold.amount_msat or refunded != (released if session.ended else ZERO):
         raise BooksError("a hold ends as a debit and what is released of it")
     books = session.books.post(hold.amount_msat, debit)
+    counters, beneath = counted(session, hold, ZERO, released)
     return replace(
         session,
         books=books.end() if session.ended else books,
         holds=_without(session.holds, name),
-        counters=_counted(session.counters, hold, ZERO, released),
+        counters=counters,
+        beneath=beneath,
     )
-
-
-def _counted(counters: Mapping[str, Msat], hold: Hold, more: Msat, less: Msat) -> Mapping[str, Msat]:
-    if not hold.counters:
-        return counters
-    return {**counters, **{name: counters.get(name, ZERO) + more - less for name in hold.counters}}
 
 
 def _deposited(session: Session, event: Deposited) -> Session:

@@ -30,6 +30,7 @@ from .session_api import CloseSession, OpenSession, SessionCreated, SessionView,
 from .session_fold import evolve, follow, place
 from .session_price import SessionTerms
 from .session_requests import not_spendable
+from .spending import payout_beyond_limits
 
 TOP_UP: Final = "top_up:"
 # The first generation of a session's key; closing or replacing a key would raise it.
@@ -215,6 +216,8 @@ def looked_up(terms: SessionTerms, session_id: str, session: Session, command: D
 def close(session_id: str, session: Session, command: CloseSession, now_ms: int) -> Decision:
     """Ends the session, if it has not ended, and begins the payout of what is owed, if there is an invoice for it."""
     refusal = command.grant.refusal(Action.CLOSE, now_ms)
+    if refusal is None and command.target is not None:
+        refusal = payout_beyond_limits(command.grant, command.target)
     if refusal is not None:
         return Decision(reply=refusal)
     closing = () if session.ended else (SessionClosed(now_ms, refunded_msat=session.books.balance),)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -17,7 +16,7 @@ from .pricing import Usage, tariff_of
 from .receipts import ReceiptNote, note
 from .relays import RelayOutcome
 from .session import Hold, HoldPlaced, HoldReleased, RequestFinished, Session, SessionState
-from .session_api import Ask, Relay, Relayed, RequestAnswer, RequestCost, limits_of
+from .session_api import Ask, Relay, Relayed, RequestAnswer, RequestCost
 from .session_fold import follow, place
 from .session_price import (
     SessionTerms,
@@ -30,10 +29,9 @@ from .session_price import (
     worst_of_ask,
     worst_of_relay,
 )
+from .spending import left_by_caveats, limits_of, too_many_limits
 
 _PREFIX: Final = "request:"
-# Each spend limit that was ever used is remembered as long as the session; a holder can derive any number of them.
-_COUNTERS_MAX: Final = 2_000
 
 
 def ask(terms: SessionTerms, session: Session, command: Ask | Relay, now_ms: int) -> Decision:
@@ -46,7 +44,7 @@ def ask(terms: SessionTerms, session: Session, command: Ask | Relay, now_ms: int
         command.grant.refusal(Action.LLM if isinstance(command, Relay) else Action.REQUEST, now_ms)
         or not_spendable(session, now_ms)
         or _unfit(terms, command)
-        or _too_many_limits(session, command)
+        or too_many_limits(session, command.grant)
     )
     if refusal is not None:
         return Decision(reply=refusal)
@@ -93,16 +91,6 @@ def _unfit(terms: SessionTerms, command: Ask | Relay) -> Refusal | None:
     return Refusal(Code.INVALID_REQUEST, f"{message}.", {"fields": [{"path": "model", "message": message}]})
 
 
-def _too_many_limits(session: Session, command: Ask | Relay) -> Refusal | None:
-    new = [limit for limit in limits_of(command.grant) if limit.counter not in session.counters]
-    if not new or len(session.counters) + len(new) <= _COUNTERS_MAX:
-        return None
-    return violated(
-        f"max_msat = {new[0].limit_msat.value}",
-        f"More than {_COUNTERS_MAX} different spend limits were used with this session: open another one.",
-    )
-
-
 class Wanted(NamedTuple):
     """What a request may cost, how long its answer is to be at most, and at least for it to be of use."""
 
@@ -128,7 +116,7 @@ def wanted(terms: SessionTerms, command: Ask | Relay) -> Wanted:
 def _hold(terms: SessionTerms, session: Session, command: Ask | Relay, now_ms: int) -> Hold | Refusal:
     worst, max_tokens, least, estimated = wanted(terms, command)
     amount_msat, balance = worst.msat(max_tokens), session.books.balance
-    left = list(_caveats(session, command))
+    left = list(left_by_caveats(session, command.grant))
     allowed = min([balance, *(amount for _, amount in left)])
     if amount_msat > allowed:
         required = worst.msat(least)
@@ -150,22 +138,13 @@ def _hold(terms: SessionTerms, session: Session, command: Ask | Relay, now_ms: i
         at_ms=now_ms,
         counters=tuple(limit.counter for limit in limits_of(command.grant)),
         spender=command.grant.spender,
+        nested=bool(command.grant.spend_limits),
     )
 
 
 def _beyond_caveat(caveat: str, required: Msat, left: Msat) -> Refusal:
     message = f"This credential may spend {left.value} msat more, and the request can cost {required.value}."
     return violated(caveat, message)
-
-
-def _caveats(session: Session, command: Ask | Relay) -> Iterator[tuple[str, Msat]]:
-    """The caveats on spending, each with what it leaves."""
-    grant = command.grant
-    if grant.max_msat_per_request is not None:
-        yield f"max_msat_per_request = {grant.max_msat_per_request.value}", grant.max_msat_per_request
-    for limit in grant.spend_limits:
-        used = session.counters.get(limit.counter, ZERO)
-        yield f"max_msat = {limit.limit_msat.value}", limit.limit_msat - min(used, limit.limit_msat)
 
 
 def _insufficient(required: Msat, balance: Msat) -> Refusal:

@@ -28,6 +28,7 @@ from tests.replay.told_stories import (
     job_charged_at_its_quote,
     job_with_a_webhook,
     session_with_a_webhook,
+    session_with_nested_limits,
     session_with_receipts,
 )
 from tests.sessions import (
@@ -270,6 +271,7 @@ STORIES: dict[str, Callable[[], JobBench | SessionBench]] = {
         session_with_requests,
         session_with_receipts,
         session_with_a_webhook,
+        session_with_nested_limits,
         session_with_top_ups,
         session_closed_and_refunded,
         session_closed_with_its_payout_under_way,

@@ -8,7 +8,7 @@ from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.session_api import OpenSession
 from satmeter.actors.domain.webhooks import Webhook
 from tests.jobs import EVAL_INVOICE, WORK_INVOICE, JobBench, completion, invoice, verdict
-from tests.sessions import SessionBench, ask, completed, rejected
+from tests.sessions import SessionBench, ask, completed, grant, rejected
 
 
 def job_charged_at_its_quote() -> JobBench:
@@ -48,6 +48,22 @@ def session_with_receipts() -> SessionBench:
     bench.answer(completed(), "b")
     bench.send(ask("c"))
     bench.answer(rejected(), "c")
+    return bench
+
+
+def session_with_nested_limits() -> SessionBench:
+    """Spent under limits beneath others; some counts have ended, as nothing counts in them."""
+    bench = SessionBench()
+    bench.fund(1_000)
+    crew = ("crew", 60_000)
+    bench.send(ask("a", by=grant(crew, ("cook", 50_000), spender="crew/cook")))
+    bench.answer(completed(), "a")
+    bench.send(ask("b", by=grant(crew, ("scout", 30_000), spender="crew/scout")))
+    bench.fail("request:ask:b", permanent=True)
+    bench.send(ask("c", by=grant(crew, ("cook", 50_000), ("boy", 40_000))))
+    bench.send(ask("d", by=grant(("other", 9_000))))
+    bench.crash()
+    bench.send(ask("e", by=grant(crew, ("boy", 40_000))))
     return bench
 
 

@@ -170,6 +170,9 @@ def test_a_macaroon_is_narrowed_without_asking_anybody() -> None:
             narrow(narrowed, [wrong])
     with pytest.raises(ValueError, match="no macaroon"):
         narrow("abc", ["name = x"])
+    for caveats in (["name = x"] * 65, [f"max_msat = {msat}" for msat in range(9, 0, -1)]):
+        with pytest.raises(ValueError, match="a server would refuse it"):
+            narrow(narrowed, caveats)
 
 
 def events(*named: tuple[str, Any]) -> list[bytes | Reply | Lost]:

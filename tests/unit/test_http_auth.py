@@ -108,6 +108,18 @@ def test_a_caveat_that_is_not_known_is_named() -> None:
     assert (refusal.code, refusal.details) == (Code.CAVEAT_VIOLATED, {"caveat": "moon = full"})
 
 
+def test_more_caveats_than_are_looked_at_are_told_from_a_wrong_macaroon() -> None:
+    refusal = refused(f"Bearer {token(*['name = x'] * 65)}").refusal
+    assert refusal.code is Code.INVALID_CREDENTIAL
+    assert refusal.message == "A macaroon can have at most 64 caveats and 8192 characters."
+
+
+def test_more_limits_than_are_counted_are_named() -> None:
+    refusal = refused(f"Bearer {token(*[f'max_msat = {msat}' for msat in range(60, 0, -1)])}").refusal
+    assert (refusal.code, refusal.details) == (Code.CAVEAT_VIOLATED, {"caveat": "max_msat = 52"})
+    assert refusal.message.startswith("A credential can have at most 8 max_msat caveats")
+
+
 @pytest.mark.parametrize("session", ["ses_", "ses_short", f"job_{'a' * 32}", f"ses_{'a' * 33}", f"ses_{'é' * 32}"])
 def test_an_id_that_can_t_be_a_session_s_is_not_found_but_nobody_without_a_credential_learns_that(session: str) -> None:
     assert refused(f"Bearer {GOOD}", session=session).refusal.code is Code.NOT_FOUND

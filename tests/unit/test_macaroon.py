@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satmeter.actors.domain.caveats import Action, Grant, SpendLimit, UnknownCaveatError
+from satmeter.actors.domain.caveats import Action, CaveatError, Grant, SpendLimit, UnknownCaveatError
 from satmeter.actors.domain.errors import Code
 from satmeter.actors.domain.macaroon import (
     InvalidMacaroonError,
     MacaroonId,
+    OversizedMacaroonError,
     attenuate,
     mint,
+    narrowed,
     read,
     session_id,
     verify,
@@ -107,6 +109,13 @@ def test_what_is_derived_from_a_credential_shares_its_spend_counter_and_siblings
     assert first == limit == SpendLimit(limit.counter, Msat(500))
     assert second.limit_msat == Msat(100)
     assert len({limit.counter, second.counter, other.counter}) == 3
+
+
+@pytest.mark.parametrize("texts", [("max_msat = 5", "max_msat = 6"), ("max_msat = 5", "max_msat=5")])
+def test_siblings_with_the_same_parent_have_counts_of_their_own(texts: tuple[str, str]) -> None:
+    for parent in (mint(KEY, ID), attenuate(mint(KEY, ID), ["max_msat = 9"])):
+        counters = {verify(KEY, attenuate(parent, [text]))[1].spend_limits[-1].counter for text in texts}
+        assert len(counters) == 2
 
 
 @pytest.mark.parametrize(
@@ -204,9 +213,36 @@ def test_a_caveat_that_is_no_text_is_refused_though_its_signature_is_right(cavea
         verify(KEY, base64.b64encode(narrowed).decode())
 
 
-def test_so_many_caveats_that_checking_them_is_work_are_refused() -> None:
-    with pytest.raises(InvalidMacaroonError):
-        verify(KEY, attenuate(mint(KEY, ID), ["max_msat = 5"] * 65))
+@pytest.mark.parametrize("caveats", [["max_msat = 5"] * 65, [f"name = {'n' * 60}"] * 60 + ["name = " + "n" * 64] * 30])
+def test_so_many_caveats_that_checking_them_is_work_are_refused(caveats: list[str]) -> None:
+    with pytest.raises(OversizedMacaroonError, match="at most 64 caveats and 8192 characters"):
+        verify(KEY, attenuate(mint(KEY, ID), caveats))
+    with pytest.raises(OversizedMacaroonError):
+        narrowed(mint(KEY, ID), caveats)
+
+
+def test_a_limit_that_is_not_the_narrowest_can_never_bind_and_has_no_count() -> None:
+    token = attenuate(mint(KEY, ID), [f"max_msat = {msat}" for msat in (70, 90, 70, 50, 60, 50, 49)])
+    assert [limit.limit_msat.value for limit in verify(KEY, token)[1].spend_limits] == [70, 50, 49]
+
+
+def test_a_credential_has_only_so_many_counts() -> None:
+    eight = attenuate(mint(KEY, ID), [f"max_msat = {msat}" for msat in range(8, 0, -1)] + ["max_msat = 1"])
+    assert len(verify(KEY, eight)[1].spend_limits) == 8
+    for refuse in (lambda: verify(KEY, attenuate(eight, ["max_msat = 0"])), lambda: narrowed(eight, ["max_msat = 0"])):
+        with pytest.raises(CaveatError, match="at most 8 max_msat caveats") as refused:
+            refuse()
+        assert refused.value.caveat == "max_msat = 0" and not isinstance(refused.value, UnknownCaveatError)
+
+
+def test_a_credential_knows_those_that_it_was_derived_from_and_no_signature() -> None:
+    parent = attenuate(mint(KEY, ID), ["name = a"])
+    child = attenuate(parent, ["expires_at = 5"])
+    sibling = attenuate(mint(KEY, ID), ["name = b"])
+    whole, one, two, other = (verify(KEY, token)[1].lineage for token in (mint(KEY, ID), parent, child, sibling))
+    assert whole == ("0",) and one[:1] == whole and two[:2] == one and len({*two, *other}) == 4
+    signature = base64.b64decode(child)[-32:]
+    assert not any(tag in (signature.hex(), base64.urlsafe_b64encode(signature).decode()) for tag in two)
 
 
 @given(st.binary(max_size=300))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from satmeter.actors.domain.macaroon import MacaroonId, mint, session_id, verify
+from satmeter.actors.domain.macaroon import MacaroonId, attenuate, mint, session_id, verify
 from satmeter.actors.domain.money import Msat
 from satmeter.scripts.cli import main
 
@@ -39,6 +39,14 @@ def test_inspecting_shows_session_and_caveats() -> None:
         ["inspect", "garbage"],
         ["attenuate", "garbage", "max_msat = 5"],
         ["attenuate", mint(KEY, ID), "max_sats = 5"],
+        ["attenuate", mint(KEY, ID), "actions = "],
+        ["attenuate", mint(KEY, ID), "actions = read\n"],
+        ["attenuate", mint(KEY, ID), "name = caf\udce9"],
+        ["attenuate", mint(KEY, ID), "max_msat = ٣"],
+        ["attenuate", mint(KEY, ID), *[f"max_msat = {msat}" for msat in range(9, 0, -1)]],
+        ["attenuate", mint(KEY, ID), *["name = x"] * 65],
+        ["attenuate", attenuate(mint(KEY, ID), ["max_sats = 5"]), "name = x"],
+        ["inspect", attenuate(mint(KEY, ID), ["name = x"] * 65)],
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line_without_a_traceback(arguments: list[str]) -> None:
@@ -46,3 +54,18 @@ def test_what_cannot_be_done_is_said_in_one_line_without_a_traceback(arguments: 
     assert result.exit_code == 1
     assert result.stdout == ""
     assert "Traceback" not in result.stderr and result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("caveats", "allows"),
+    [
+        ([], "request, read, topup, close, llm"),
+        (["max_msat = 0", "name = x"], "request, read, topup, close, llm"),
+        (["actions = llm,read", "actions = read , topup"], "read"),
+        (["actions = read", "actions = topup", "actions = close"], "nothing: its lists of actions have none in common"),
+        (["max_sats = 5"], "nothing: This credential has a caveat that is not known here."),
+    ],
+)
+def test_inspecting_tells_what_all_caveats_together_leave(caveats: list[str], allows: str) -> None:
+    shown = RUNNER.invoke(main, ["macaroon", "inspect", attenuate(mint(KEY, ID), caveats)]).stdout
+    assert shown.rstrip().endswith(allows) and "allows" in shown

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from satmeter.actors.domain.caveats import Action, Grant
 from satmeter.actors.domain.errors import Code, Refusal
 from satmeter.actors.domain.macaroon import MacaroonId, attenuate, mint, session_id, verify
+from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.session_api import GetSession
 from tests.jobs import START_MS
-from tests.sessions import DEPOSIT, SessionBench, ask, close, completed, grant, refusal_of, target, top_up
+from tests.sessions import DEPOSIT, SessionBench, ask, close, completed, grant, refusal_of, rejected, target, top_up
 
 BASE = 4_536
 LEAST = BASE + 1_400
 COST = 3_080 + 3_780
+KEY = bytes(32)
+MACAROON_ID = MacaroonId(DEPOSIT.payment_hash, session_id(bytes(24)), generation=1)
 
 
 def funded() -> SessionBench:
@@ -121,14 +126,99 @@ def test_an_expired_credential_and_one_for_other_actions_are_refused() -> None:
     assert refusal_of(bench.send(close(by=only_requests))).details == {"caveat": "actions = request"}
 
 
-def test_a_session_remembers_only_so_many_spend_limits() -> None:
-    bench = SessionBench()
-    bench.fund(100_000)
-    full = grant(*((f"c{i}", 10**9) for i in range(2_000)))
-    bench.send(ask("a", by=full))
-    assert violated(bench, grant(("more", 10**9))).details == {"caveat": "max_msat = 1000000000"}
-    assert bench.send(ask("b", by=full)).wait_for
+def used_up(bench: SessionBench, above: tuple[tuple[str, int], ...], count: int) -> None:
+    """So many credentials beneath these limits have spent."""
+    used = {f"{above[-1][0] if above else ''}#{number}": Msat(1) for number in range(count)}
+    beneath = {name: bench.state.beneath.get(name, 0) + count for name, _ in above}
+    state = bench.state
+    bench.session = replace(state, counters={**state.counters, **used}, beneath={**state.beneath, **beneath})
+
+
+def test_a_holder_of_a_limited_credential_cannot_use_up_what_the_others_need() -> None:
+    bench = funded()
+    crew = (("crew", 50_000),)
+    cook, scout = (*crew, ("cook", 40_000)), (*crew, ("scout", 40_000))
+    for number, by in enumerate((crew, cook)):
+        bench.send(ask(f"a{number}", by=grant(*by), max_tokens=100))
+        bench.answer(rejected(), f"a{number}")
+    used_up(bench, cook, 1_023)
+    bench.send(ask("b", by=grant(*cook, ("last", 30_000)), max_tokens=100))
+    bench.answer(rejected(), "b")
+    refused = violated(bench, grant(*cook, ("more", 30_000)))
+    assert refused.details == {"caveat": "max_msat = 30000"}
+    assert refused.message == "Beneath max_msat = 40000 of this credential at most 1024 can be in use."
+    for number, by in enumerate((crew, cook, scout, (*scout, ("cabin boy", 30_000)), (("other", 9_000),))):
+        assert bench.send(ask(f"c{number}", by=grant(*by), max_tokens=100)).wait_for
+        bench.answer(rejected(), f"c{number}")
+    assert bench.send(ask("d")).wait_for
+
+
+def test_a_session_counts_only_so_many_spend_limits() -> None:
+    bench = funded()
+    known = grant(("known", 30_000))
+    bench.send(ask("a", by=known, max_tokens=100))
+    bench.answer(rejected())
+    used_up(bench, (), 16_383)
+    assert violated(bench, grant(("more", 9_000))).details == {"caveat": "max_msat = 9000"}
+    assert bench.send(ask("b", by=known, max_tokens=100)).wait_for
     assert bench.send(ask("c")).wait_for
+
+
+def test_limits_that_nothing_was_spent_under_are_not_remembered() -> None:
+    bench = funded()
+    for number in range(20):
+        bench.send(ask(by=grant(("p", 50_000), (f"c{number}", 30_000)), max_tokens=100))
+        bench.fail("request:ask:a", permanent=True)
+    assert bench.state.counters == {} and bench.state.beneath == {}
+    bench.send(ask(by=grant(("p", 50_000), ("c", 30_000))))
+    bench.crash()
+    assert bench.state.counters == {} and bench.state.beneath == {}
+
+
+def test_sixty_wider_limits_in_each_of_many_credentials_need_no_count_of_their_own() -> None:
+    bench = SessionBench()
+    bench.fund(1_000)
+    parent = attenuate(mint(KEY, MACAROON_ID), ["max_msat = 900000"])
+    for number in range(33):
+        caveats = [f"max_msat = {900_000 + number + wider}" for wider in range(60)]
+        _, by = verify(KEY, attenuate(parent, caveats))
+        assert bench.send(ask(f"a{number}", by=by, max_tokens=100)).wait_for
+        bench.answer(rejected(), f"a{number}")
+    assert [used.value for used in bench.state.counters.values()] == [33 * 3_080]
+    _, other = verify(KEY, attenuate(mint(KEY, MACAROON_ID), ["max_msat = 10000"]))
+    assert bench.send(ask(by=other)).wait_for
+
+
+def test_a_count_of_an_earlier_version_stays_as_it_was_kept_then() -> None:
+    bench = funded()
+    bench.send(ask(by=grant(("wide", 90_000), ("narrow", 20_000))))
+    placed = msgspec.json.decode(bench.journal[-1])
+    del placed["hold"]["nested"]
+    bench.journal[-1] = msgspec.json.encode(placed)
+    bench.session = bench.behaviour.decode_state(
+        bench.behaviour.encode_state(bench.state).replace(b',"nested":true', b"")
+    )
+    bench.session = replace(bench.session, beneath={})
+    bench.fail("request:ask:a", permanent=True)
+    # As its snapshots have it, which an audit compares with the journal.
+    assert {name: used.value for name, used in bench.state.counters.items()} == {"wide": 0, "narrow": 0}
+    assert bench.state.beneath == {}
+    bench.restart()
+    bench.send(ask("b", by=grant(("wide", 90_000), ("narrow", 20_000))))
+    assert bench.state.beneath == {"wide": 1}
+    bench.restart()
+
+
+@pytest.mark.parametrize("by", [grant(("c", 10**9)), grant(per_request=91_999)])
+def test_nothing_is_paid_out_beyond_what_a_credential_may_spend(by: Grant) -> None:
+    bench = funded()
+    refusal = refusal_of(bench.send(close(target(7, 90), by=by)))
+    assert refusal.code is Code.CAVEAT_VIOLATED
+    assert bench.money() == (1_000_000, 0, 0, 0, 0) and not bench.state.ended
+    bench.send(close(by=by))
+    assert bench.money() == (0, 0, 0, 1_000_000, 0)
+    assert refusal_of(bench.send(close(target(7, 90), "c2", by=by))).code is Code.CAVEAT_VIOLATED
+    assert bench.send(close(target(7, 90), "c3", by=grant(per_request=92_000))).wait_for
 
 
 def test_the_ledger_names_the_spender() -> None:
@@ -141,8 +231,7 @@ def test_the_ledger_names_the_spender() -> None:
 def test_lists_of_actions_without_a_common_one_allow_nothing_however_many_follow() -> None:
     bench = funded()
     chain = ["actions = read", "actions = topup", "actions = close"]
-    macaroon_id = MacaroonId(DEPOSIT.payment_hash, session_id(bytes(24)), generation=1)
-    _, by = verify(bytes(32), attenuate(mint(bytes(32), macaroon_id), chain))
+    _, by = verify(KEY, attenuate(mint(KEY, MACAROON_ID), chain))
     refusal = refusal_of(bench.send(close(target(7, 980), by=by)))
     assert (refusal.code, refusal.details) == (Code.CAVEAT_VIOLATED, {"caveat": "actions = "})
     assert bench.money() == (1_000_000, 0, 0, 0, 0) and not bench.running.get("payout")
