@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from math import ceil
 from typing import Any, Final, Protocol
 
 import structlog
@@ -30,7 +31,7 @@ from .domain.webhooks import Notify
 from .invoice_pool import InvoicePool
 from .outlet import Outlet
 from .payout_calls import PayoutCalls
-from .ports import InvoiceOrder, Lightning, Limits, Model, PermanentError, TransientError, Urgency, Webhooks
+from .ports import InvoiceOrder, Lightning, Limits, Model, ModelError, PermanentError, TransientError, Urgency, Webhooks
 from .relaying import Relaying
 
 _LOOK_UP_BACKOFF_MAX_S: Final = 30.0
@@ -68,7 +69,7 @@ class Effects:
         self._webhooks = webhooks
         self._pause = pause
         self._answering = Answering(model, pause)
-        self._relaying = Relaying(model, pause)
+        self._relaying = Relaying(model)
         self._payouts = PayoutCalls(lightning, pause, now_ms)
 
     def prepare(self) -> None:
@@ -86,7 +87,8 @@ class Effects:
             return Done(intent, await self._result(intent, outlet))
         except TransientError as error:
             _log.warning("effect failed for now", intent=type(intent).__name__, error=str(error))
-            return Failed(intent, permanent=False, retry_after_ms=int((error.retry_after_s or 0) * 1_000))
+            fault = error.fault if isinstance(error, ModelError) else None
+            return Failed(intent, permanent=False, retry_after_ms=ceil((error.retry_after_s or 0) * 1_000), fault=fault)
         except PermanentError as error:
             _log.warning("effect failed for good", intent=type(intent).__name__, error=str(error))
             return Failed(intent, permanent=True)

@@ -7,11 +7,14 @@ from typing import Final, TypeVar
 
 import structlog
 
-from .ports import TransientError
+from .domain.provider import ModelFault
+from .ports import ModelError, TransientError
 
 _ATTEMPTS: Final = 3
 _PAUSE_FIRST_S: Final = 0.5
 _PAUSE_MAX_S: Final = 5.0
+# A key that is not accepted will not be in a second, either.
+_FOR_LONG: Final = frozenset({ModelFault.REFUSED})
 
 T = TypeVar("T")
 Pause = Callable[[float], Awaitable[None]]
@@ -19,15 +22,19 @@ _log = structlog.get_logger(__name__)
 
 
 async def patiently(pause: Pause, call: Callable[[], Awaitable[T]], begun: Callable[[], bool] = lambda: False) -> T:
-    """What the call gives in the end, unless something of it has been given already. Raises what it raises."""
+    """What the call gives in the end, unless something of it has been given already. Raises what it raises.
+
+    Whoever asks for a longer wait than this waits is not called again: that is for the client to wait for.
+    """
     pause_s = _PAUSE_FIRST_S
     for _ in range(_ATTEMPTS - 1):
         try:
             return await call()
         except TransientError as error:
-            if begun():
+            wait_s, refused = error.retry_after_s or 0, isinstance(error, ModelError) and error.fault in _FOR_LONG
+            if begun() or refused or wait_s > _PAUSE_MAX_S:
                 raise
             _log.warning("model call failed, trying again", error=str(error))
-            await pause(min(max(pause_s, error.retry_after_s or 0), _PAUSE_MAX_S))
+            await pause(max(pause_s, wait_s))
         pause_s *= 2
     return await call()

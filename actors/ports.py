@@ -18,6 +18,7 @@ from .domain.answers import Completion, Evaluation, StreamPart, Verdict
 from .domain.invoices import Invoice, Settlement
 from .domain.money import Msat
 from .domain.payouts import PayoutReport, PayoutTarget, SentPayment
+from .domain.provider import ModelFault
 from .domain.relays import RelayEnd, RelayPart
 from .domain.webhooks import Notify
 
@@ -42,6 +43,14 @@ class PermanentError(PortError):
 
 class SilentError(PermanentError):
     """The model provider took a call and then sent no byte for too long. Sent again, the call would be bought twice."""
+
+
+class ModelError(TransientError):
+    """The model provider gave no answer; `fault` says why."""
+
+    def __init__(self, message: str, fault: ModelFault, retry_after_s: float | None = None) -> None:
+        super().__init__(message, retry_after_s)
+        self.fault = fault
 
 
 class ToldError(TransientError):
@@ -155,7 +164,10 @@ class Bindings(Protocol):
 
 
 class Model(Protocol):
-    """The model provider. One call is one attempt: retries belong to the caller, and to nobody else."""
+    """The model provider. One call is one attempt: retries belong to the caller, and to nobody else.
+
+    A `TransientError` is a `ModelError` where the provider, the network or our account there is to blame.
+    """
 
     def prepare(self) -> object:
         """Gets ready for the first call, in the background. Raises nothing; calls may come before it is."""

@@ -14,7 +14,6 @@ from .domain.answers import Ending
 from .domain.intents import RelayRequest
 from .domain.relays import RelayBegun, RelayBytes, RelayEnd, RelayHead, RelayOutcome, RelaySoFar
 from .outlet import Outlet
-from .patience import Pause, patiently
 from .ports import Model, PortError, ToldError, TransientError
 
 # A thought that is not shown is billed all the same; of one that was cut off only its time is known. Models write
@@ -67,19 +66,21 @@ class _Draft:
 class Relaying:
     """Runs `RelayRequest`."""
 
-    def __init__(self, model: Model, pause: Pause, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, model: Model, clock: Callable[[], float] = time.monotonic) -> None:
         self._model = model
-        self._pause = pause
         self._clock = clock
 
     async def relay(self, intent: RelayRequest, outlet: Outlet) -> RelayOutcome:
-        """The outcome. Raises `PortError` when the provider failed before it had given anything."""
+        """The outcome. Raises `PortError` when the provider failed before it had given anything.
+
+        It is asked once: the SDKs that call these paths try again by themselves.
+        """
         draft = _Draft(self._clock)
         return await outlet.while_heard(lambda: self._relay(intent, outlet, draft), lambda: draft.outcome(Ending.LEFT))
 
     async def _relay(self, intent: RelayRequest, outlet: Outlet, draft: _Draft) -> RelayOutcome:
         try:
-            end = await patiently(self._pause, lambda: self._pass_on(intent, outlet, draft), lambda: draft.begun)
+            end = await self._pass_on(intent, outlet, draft)
         except PortError as error:
             if not draft.begun:
                 raise

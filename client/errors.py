@@ -158,6 +158,7 @@ BY_CODE: Final[Mapping[str, type[ApiError]]] = {
     "rate_limited": RateLimitedError,
     "model_failed": ModelFailedError,
     "unavailable": UnavailableError,
+    "overloaded": UnavailableError,
 }
 """The kind of each code; others are plain `ApiError`."""
 

@@ -12,7 +12,7 @@ from .models import Answer
 from .wire import Events, decode, refusal
 
 # What a refusal within a stream would have been as an answer of its own.
-_STATUS_OF: Final = {"unavailable": 503, "model_failed": 502}
+_STATUS_OF: Final = {"unavailable": 503, "overloaded": 503, "model_failed": 502}
 
 
 class _Delta(msgspec.Struct, frozen=True):
@@ -94,9 +94,9 @@ def _attempt(request: Request, text: _Text) -> Flow[Answer | Reply | Lost]:
 
 def _broken(data: bytes) -> Reply:
     """A refusal in the middle of a stream, as the answer that it would have been."""
-    code = decode(data, _Code).code
-    headers = {"content-type": "application/json", **({"retry-after": "1"} if code == "unavailable" else {})}
-    return Reply(_STATUS_OF.get(code, 500), headers, data)
+    status = _STATUS_OF.get(decode(data, _Code).code, 500)
+    headers = {"content-type": "application/json", **({"retry-after": "1"} if status == 503 else {})}
+    return Reply(status, headers, data)
 
 
 def _whole(answer: Answer, text: _Text) -> Flow[Answer]:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from ..actors.domain.errors import IN_DOUBT, Code, Refusal, RefusedError, unavailable
 from ..actors.ports import TransientError
-from .shapes import Shape, plain
+from .shapes import Shape, anthropic, plain
 
 STATUS: Final[Mapping[Code, int]] = {
     Code.INVALID_REQUEST: 400,
@@ -32,6 +32,7 @@ STATUS: Final[Mapping[Code, int]] = {
     Code.RATE_LIMITED: 429,
     Code.MODEL_FAILED: 502,
     Code.UNAVAILABLE: 503,
+    Code.OVERLOADED: 503,
 }
 """The contract's table of errors."""
 
@@ -40,6 +41,8 @@ _CHALLENGES: Final[Mapping[Code, str]] = {
     Code.MISSING_CREDENTIAL: "Bearer",
     Code.INVALID_CREDENTIAL: 'Bearer error="invalid_token"',
 }
+# The status of Anthropic's own for a code of ours, where clients of its API know that one.
+_ANTHROPIC_STATUS: Final[Mapping[Code, int]] = {Code.OVERLOADED: 529}
 _Told = tuple[int, dict[str, Any], dict[str, str]]
 INTERNAL_ERROR: Final = "internal_error"
 _INTERNAL: Final = "Something is wrong in the server, not in your request; its operator finds it by the requestId."
@@ -78,8 +81,15 @@ def rate_limited(message: str, retry_after_s: int) -> RefusedError:
 def answer(error: Exception, request_id: str, shape: Shape = plain) -> Response:
     """The answer to a request that ended in this exception. The only map from exceptions to answers."""
     status, body, headers = _told(error, request_id)
+    if isinstance(error, RefusedError):
+        status = status_of(error.refusal.code, shape)
     headers["Cache-Control"] = "no-store"
     return Response(msgspec.json.encode(shape(status, body)), status, headers, "application/json")
+
+
+def status_of(code: Code, shape: Shape) -> int:
+    """The status of a refusal where errors have this shape."""
+    return _ANTHROPIC_STATUS.get(code, STATUS[code]) if shape is anthropic else STATUS[code]
 
 
 def _told(error: Exception, request_id: str) -> _Told:

@@ -87,4 +87,4 @@ async def _bytes(stream: RelayStream, request_id: str) -> AsyncGenerator[bytes, 
 
 def _error(error: RefusedError, request_id: str) -> bytes:
     body = errors.body_of(error.refusal, request_id)
-    return sse.event("error", results.encode(anthropic(errors.STATUS[error.refusal.code], body)))
+    return sse.event("error", results.encode(anthropic(errors.status_of(error.refusal.code, anthropic), body)))

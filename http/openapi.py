@@ -12,9 +12,11 @@ from .. import __version__
 from ..actors.domain.errors import Code
 from . import schemas
 from .endpoint import Endpoint
-from .errors import INTERNAL_ERROR, STATUS
+from .errors import INTERNAL_ERROR, STATUS, status_of
 from .examples import EXAMPLES, REQUEST_ID
 from .operations import JSON, TAGS, WHEN, Answer, Operation, Parameter
+from .schemas_llm import MessagesError
+from .shapes import anthropic, plain
 
 _SCHEMAS: Final = "#/components/schemas/"
 _HEADERS: Final = "#/components/headers/"
@@ -36,7 +38,7 @@ _HEADER_OBJECTS: Final[Mapping[str, Any]] = {
     "Satmeter-Max-Tokens": {"description": "What max_tokens was lowered to.", "schema": {"type": "integer"}},
 }
 # Statuses that say when to come back, and those that say how to be let in.
-_COME_BACK: Final = frozenset({STATUS[Code.REFUND_PENDING], STATUS[Code.RATE_LIMITED], STATUS[Code.UNAVAILABLE]})
+_COME_BACK: Final = frozenset({STATUS[Code.REFUND_PENDING], STATUS[Code.RATE_LIMITED], STATUS[Code.UNAVAILABLE], 529})
 _LET_IN: Final = frozenset({STATUS[Code.MISSING_CREDENTIAL]})
 _PAY: Final = frozenset({STATUS[Code.PAYMENT_REQUIRED]})
 _NULL: Final = {"type": "null"}
@@ -137,13 +139,17 @@ def _content(model: type[BaseModel] | None) -> dict[str, Any]:
 def _refusals(operation: Operation) -> dict[str, Any]:
     by_status: dict[int, list[Code]] = {}
     for code in operation.errors:
-        by_status.setdefault(STATUS[code], []).append(code)
+        by_status.setdefault(_status(code, operation), []).append(code)
     shape = operation.error
     let_in = _LET_IN | _PAY if operation.challenges else _LET_IN
     refusals = {status: _refusal(status, found, shape, let_in) for status, found in by_status.items()}
     wrong = "`internal_error`: something is wrong in the server."
     refusals[500] = _error(wrong, INTERNAL_ERROR, ("X-Request-Id",), shape)
     return {str(status): refusals[status] for status in sorted(refusals)}
+
+
+def _status(code: Code, operation: Operation) -> int:
+    return status_of(code, anthropic if operation.error is MessagesError else plain)
 
 
 def _refusal(status: int, codes: Sequence[Code], shape: type[BaseModel] | None, let_in: Set[int]) -> dict[str, Any]:

@@ -53,9 +53,11 @@ WHEN: Final[Mapping[Code, str]] = {
     Code.BODY_TOO_LARGE: "The body is over the limit, 1 MiB unless the operator chose another.",
     Code.UNSUPPORTED_MEDIA_TYPE: "The body is not JSON.",
     Code.REFUND_PENDING: "A payout is under way and may still succeed; `Retry-After` says when to ask again.",
-    Code.RATE_LIMITED: "Too much from one address; `Retry-After` says when it fits again.",
+    Code.RATE_LIMITED: "Too much from one address, or from this server at its model provider; `Retry-After` says when "
+    "it fits again.",
     Code.MODEL_FAILED: "The model provider failed for good; nothing was charged for it.",
-    Code.UNAVAILABLE: "Store, Lightning node or actors can't be reached; nothing was charged.",
+    Code.UNAVAILABLE: "Store, Lightning node, model or actors can't be reached; nothing was charged.",
+    Code.OVERLOADED: "The model provider is overloaded; nothing was charged.",
 }
 
 

@@ -33,7 +33,7 @@ DEMO: Final = Operation(
         ),
     ),
     answers=json_answer("The answer.", schemas.DemoResult),
-    errors=(Code.INVALID_REQUEST, Code.RATE_LIMITED, Code.MODEL_FAILED, Code.UNAVAILABLE),
+    errors=(Code.INVALID_REQUEST, Code.RATE_LIMITED, Code.MODEL_FAILED, Code.UNAVAILABLE, Code.OVERLOADED),
 )
 PRICING: Final = Operation(
     id="getPricing",

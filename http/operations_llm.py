@@ -37,6 +37,7 @@ ASK_ERRORS: Final = (
     Code.INSUFFICIENT_BALANCE,
     Code.IDEMPOTENCY_CONFLICT,
     Code.MODEL_FAILED,
+    Code.OVERLOADED,
 )
 
 MESSAGES: Final = Operation(
@@ -69,7 +70,7 @@ COUNT_TOKENS: Final = Operation(
     error=schemas.MessagesError,
     parameters=_VERSION,
     answers=(Answer(200, "The count.", {JSON: schemas.TokenCount}, ("Request-Id",)),),
-    errors=(*BODY_ERRORS, *CREDENTIAL_ERRORS),
+    errors=(*BODY_ERRORS, *CREDENTIAL_ERRORS, Code.MODEL_FAILED, Code.OVERLOADED),
 )
 ASK: Final = Operation(
     id="ask",

@@ -85,6 +85,7 @@ ASK_IN_SESSION: Final = Operation(
         Code.CLOSED,
         Code.RATE_LIMITED,
         Code.MODEL_FAILED,
+        Code.OVERLOADED,
     ),
 )
 SHOW_LEDGER: Final = Operation(

@@ -17,6 +17,7 @@ _ANTHROPIC: Final[Mapping[int, str]] = {
     413: "request_too_large",
     429: "rate_limit_error",
     503: "overloaded_error",
+    529: "overloaded_error",
 }
 
 # Source: OpenAI's guide "Error codes".

@@ -18,7 +18,7 @@ _EVENT: Final = b"event: "
 _DATA: Final = b"\ndata: "
 _DELTA: Final = b"event: delta"
 # What a refusal within a stream would have been as an answer of its own.
-_STATUS_OF: Final[Mapping[str, int]] = {"unavailable": 503, "model_failed": 502}
+_STATUS_OF: Final[Mapping[str, int]] = {"unavailable": 503, "overloaded": 503, "model_failed": 502}
 _STREAM_RETRY_AFTER: Final = {b"retry-after": b"1"}
 
 T = TypeVar("T")

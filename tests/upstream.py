@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 
@@ -65,10 +64,7 @@ def data_of(parts: list[RelayPart]) -> bytes:
 async def relay(
     upstream: Upstream, *, stream: bool = True, clock: Callable[[], float] | None = None
 ) -> tuple[RelayOutcome, list[Reply]]:
-    async def pause(_: float) -> None:
-        await asyncio.sleep(0)
-
     said: list[Reply] = []
-    relaying = Relaying(model(upstream), pause, *([clock] if clock else []))
+    relaying = Relaying(model(upstream), *([clock] if clock else []))
     intent = RelayRequest("request:a", CALL, {}, False, stream, MODEL, 5, AT_MS)
     return await relaying.relay(intent, Outlet(said.append)), said

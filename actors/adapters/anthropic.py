@@ -6,16 +6,19 @@ import asyncio
 import logging
 import math
 import re
+import time
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import aclosing, suppress
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 import structlog
 
 from ..domain.answers import StreamPart
+from ..domain.provider import ModelFault
 from ..domain.relays import RelayEnd, RelayPart
-from ..ports import Completion, Evaluation, PermanentError, PortError, SilentError, TransientError
+from ..ports import Completion, Evaluation, ModelError, PermanentError, PortError, SilentError, TransientError
 from .anthropic_answers import read_completion, read_evaluation
 from .anthropic_messages import evaluation_message, work_message
 from .anthropic_relay import kept_headers, streamed, whole_end
@@ -36,10 +39,18 @@ _RETRY_AFTER_MAX_S: Final = 3_600.0
 # A body ends with its last event; a provider that forgets to end it costs us this, and the connection.
 _READ_UP_S: Final = 0.25
 
-# Statuses below 500 that may pass: time-out, lock conflict, rate limit (source: the SDK's own retry policy).
-_TRANSIENT_STATUSES: Final = frozenset({408, 409, 429})
-# No credit, no right, wrong key, wrong model or address: every request will fail until the operator mends it.
-_OPERATOR_STATUSES: Final = frozenset({401, 402, 403, 404})
+# Statuses below 500 that may pass: time-out and lock conflict (source: the SDK's own retry policy).
+_TRANSIENT_STATUSES: Final = frozenset({408, 409})
+_FAULTS: Final[Mapping[int, ModelFault]] = {
+    # Wrong key, no credit, no right: every request will fail until the operator mends it.
+    **dict.fromkeys((401, 402, 403), ModelFault.REFUSED),
+    429: ModelFault.LIMITED,
+    529: ModelFault.OVERLOADED,
+    # A gateway's words for a server that it does not reach (those above 520 are Cloudflare's).
+    **dict.fromkeys((502, 503, 521, 522, 523, 530), ModelFault.UNREACHABLE),
+}
+# A wrong model or address: only the operator can mend that, too, but it may be one model alone.
+_NOT_FOUND: Final = 404
 # What is wrong with a body is for whoever wrote it to know.
 _CLIENT_STATUSES: Final = frozenset({400, 413, 422})
 # The API also says with a 400 that our account there has no credit or has reached its limit.
@@ -256,14 +267,21 @@ async def _or_port_error(call: Awaitable[T], longest_s: float | None = None) -> 
 
 def _as_port_error(error: Exception) -> PortError:
     import httpx2
-    from anthropic import APIStatusError
+    from anthropic import APIConnectionError, APIStatusError
 
     if isinstance(error, APIStatusError):
         return _of_status(error)
     # The SDK wraps what its HTTP library raises.
-    if isinstance(error, TimeoutError) or isinstance(error.__cause__ or error, httpx2.ReadTimeout):
-        return SilentError(f"the model provider fell silent: {type(error).__name__}")
-    return TransientError(f"the model provider can't be reached: {type(error).__name__}")
+    cause = (error.__cause__ or error) if isinstance(error, APIConnectionError) else error
+    if isinstance(cause, TimeoutError | httpx2.ReadTimeout):
+        return SilentError(f"the model provider fell silent: {type(cause).__name__}")
+    told = f"the model provider can't be reached: {type(cause).__name__}"
+    if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
+        return ModelError(told, ModelFault.UNREACHABLE)
+    if isinstance(cause, httpx2.TransportError | OSError) and not isinstance(cause, httpx2.PoolTimeout):
+        # It has had the call, may have done it, and will bill it then.
+        return ModelError(told, ModelFault.FAILING)
+    return TransientError(told)
 
 
 def _of_status(error: APIStatusError) -> PortError:
@@ -274,25 +292,38 @@ def _of_status(error: APIStatusError) -> PortError:
         for word in (f"the model provider answered {status}", error.type, error.request_id)
         if word and re.fullmatch(r"[\w ]{1,80}", word)
     )
-    may_pass = status in _TRANSIENT_STATUSES or not 400 <= status < 500
-    if may_pass or headers.get("x-should-retry") == "true":
-        return TransientError(told, _retry_after_s(headers))
-    if status in _CLIENT_STATUSES and not _OPERATORS_FAULT.search(error.response.content):
-        return _ClientsFaultError(told, RelayEnd(status, kept_headers(headers), error.response.content, None))
-    if status in _OPERATOR_STATUSES or status in _CLIENT_STATUSES:
+    fault, wait_s = _FAULTS.get(status, ModelFault.FAILING if status >= 500 else None), _retry_after_s(headers)
+    if status in _CLIENT_STATUSES and _OPERATORS_FAULT.search(error.response.content):
+        fault = ModelFault.REFUSED
+    if fault is ModelFault.REFUSED or status == _NOT_FOUND:
         _log.error(
             "model_provider_refuses_us", status=status, hint="check ANTHROPIC_API_KEY, credit, EVAL_MODEL, WORK_MODEL"
         )
+    if fault is not None:
+        return ModelError(told, fault, wait_s)
+    if status in _TRANSIENT_STATUSES or not 400 <= status < 500 or headers.get("x-should-retry") == "true":
+        return TransientError(told, wait_s)
+    if status in _CLIENT_STATUSES:
+        return _ClientsFaultError(told, RelayEnd(status, kept_headers(headers), error.response.content, None))
     return PermanentError(told)
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
     """The wait that the provider asks for, at most an hour; None without a readable one."""
-    for name, units_per_s in (("retry-after-ms", 1_000.0), ("retry-after", 1.0)):
+    for name, read in (("retry-after-ms", _milliseconds), ("retry-after", float), ("retry-after", _until)):
         try:
-            wait_s = float(headers[name]) / units_per_s
+            wait_s = read(headers[name])
         except (KeyError, ValueError):
             continue
         if math.isfinite(wait_s) and wait_s >= 0:
             return min(wait_s, _RETRY_AFTER_MAX_S)
     return None
+
+
+def _milliseconds(text: str) -> float:
+    return float(text) / 1_000
+
+
+def _until(date: str) -> float:
+    """The seconds until a date in the form of HTTP's headers. Raises `ValueError`."""
+    return parsedate_to_datetime(date).timestamp() - time.time()

@@ -12,9 +12,10 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from ..domain.provider import ModelFault
 from ..domain.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
 from ..domain.usages import Counts, StreamCounts, counts_of, output_of, usage_of
-from ..ports import ToldError, TransientError
+from ..ports import ModelError, ToldError
 from .anthropic_stream import stream_error
 
 # A longer event is passed on, but not read.
@@ -61,7 +62,7 @@ async def streamed(headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> 
     while not answer.ended:
         chunk = await anext(chunks, None)
         if chunk is None:
-            raise TransientError("the model provider's answer ended before its end")
+            raise ModelError("the model provider's answer ended before its end", ModelFault.FAILING)
         if not chunk:
             continue
         answer.read(chunk)

@@ -7,29 +7,28 @@ lines of the server-sent events only repeat what stands in it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from ..domain.answers import StreamPart, TextDelta, UsageSoFar, estimated_tokens
+from ..domain.provider import ModelFault
 from ..domain.usages import StreamCounts, counts_of
-from ..ports import Completion, PermanentError, PortError, TransientError
+from ..ports import Completion, ModelError, PermanentError, PortError, TransientError
 from .anthropic_answers import completion_of
 
 # The longest events are a few kilobytes. Without a limit a line without an end would fill the memory.
 _LINE_MAX_BYTES: Final = 1 << 20
 # What the provider refuses for good; all else, and what it may call its errors later, may pass.
-_PERMANENT_ERRORS: Final = frozenset(
-    {
-        "invalid_request_error",
-        "authentication_error",
-        "billing_error",
-        "permission_error",
-        "not_found_error",
-        "request_too_large",
-    }
-)
+_PERMANENT_ERRORS: Final = frozenset({"invalid_request_error", "not_found_error", "request_too_large"})
+_FAULTS: Final[Mapping[str, ModelFault]] = {
+    "overloaded_error": ModelFault.OVERLOADED,
+    "rate_limit_error": ModelFault.LIMITED,
+    "authentication_error": ModelFault.REFUSED,
+    "billing_error": ModelFault.REFUSED,
+    "permission_error": ModelFault.REFUSED,
+}
 
 
 class _Kind(msgspec.Struct):
@@ -111,7 +110,7 @@ class StreamedAnswer:
         `PermanentError` for one that does not.
         """
         if chunk is None:
-            raise TransientError("the model provider's answer ended before its end")
+            raise ModelError("the model provider's answer ended before its end", ModelFault.FAILING)
         # Line breaks are LF, CR or both; JSON has none of its own, and an empty line more does not matter here.
         *lines, self._line = (self._line + chunk).replace(b"\r", b"\n").split(b"\n")
         for line in lines:
@@ -176,4 +175,6 @@ def _decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
 def stream_error(kind: str) -> PortError:
     """The error of an `error` event, by its kind."""
     told = f"the model provider broke off its answer: {kind if re.fullmatch(r'[a-z_]{1,40}', kind) else 'unknown'}"
-    return PermanentError(told) if kind in _PERMANENT_ERRORS else TransientError(told)
+    if kind in _PERMANENT_ERRORS:
+        return PermanentError(told)
+    return ModelError(told, _FAULTS.get(kind, ModelFault.FAILING))

@@ -14,8 +14,9 @@ import httpx2
 import msgspec
 
 from ..domain.answers import StreamPart
+from ..domain.provider import ModelFault
 from ..domain.relays import RelayEnd, RelayPart
-from ..ports import Completion, Evaluation, TransientError
+from ..ports import Completion, Evaluation, ModelError
 from .anthropic_answers import read_completion, read_evaluation
 from .anthropic_messages import evaluation_message, work_message
 from .anthropic_relay import streamed, whole_end
@@ -73,11 +74,11 @@ class StubModel:
     async def _exchange(self, path: str, body: bytes) -> httpx2.Response:
         response = await self._api.handle_async_request(httpx2.Request("POST", f"http://stub{path}", content=body))
         if response.status_code >= 500:
-            raise TransientError("the stub model plays an overloaded day")
+            raise ModelError("the stub model plays an overloaded day", ModelFault.OVERLOADED)
         return response
 
     async def _whole(self, message: Mapping[str, Any]) -> bytes:
         answer = await self._api.whole(message)
         if answer is None:
-            raise TransientError("the stub model plays an overloaded day")
+            raise ModelError("the stub model plays an overloaded day", ModelFault.OVERLOADED)
         return msgspec.json.encode(answer)

@@ -13,6 +13,7 @@ import msgspec
 
 from .errors import Refusal
 from .money import ZERO, Msat
+from .provider import ModelFault
 
 # The contract's 24 hours, and an hour for clocks that differ.
 _KEEP_KEYED_MS: Final = 25 * 3_600_000
@@ -66,11 +67,12 @@ class Done(Command, frozen=True):
 
 
 class Failed(Command, frozen=True):
-    """An intent failed; when not `permanent`, the same intent may succeed later."""
+    """An intent failed; when not `permanent`, it may succeed later. `fault`: why the model gave nothing."""
 
     intent: Intent
     permanent: bool
     retry_after_ms: int = 0
+    fault: ModelFault | None = None
 
 
 class Once(msgspec.Struct, frozen=True):

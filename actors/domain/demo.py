@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from .answers import Completion
 from .behaviour import Command, Decision, Done, Failed, Reply, Stateless
-from .errors import model_failed, not_found, unavailable
+from .errors import model_failed, not_found
 from .intents import Work
+from .provider import ModelFault
 
 _TOPIC = "answer"
 _MAX_TOKENS = 300
@@ -37,6 +38,7 @@ class DemoBehaviour(Stateless):
                 return Decision(wait_for=_TOPIC, intents=(ask,))
             case Done(result=Completion(text=text)):
                 return Decision(answers={_TOPIC: DemoAnswer(text)})
-            case Failed(permanent=permanent):
-                return Decision(answers={_TOPIC: model_failed() if permanent else unavailable("The model")})
+            case Failed(permanent=permanent, retry_after_ms=retry_after_ms, fault=fault):
+                passing = None if permanent else fault or ModelFault.UNREACHABLE
+                return Decision(answers={_TOPIC: model_failed(passing, retry_after_ms)})
         return Decision(reply=not_found("demo"))

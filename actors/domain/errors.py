@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
+from .provider import ModelFault
+
 _RETRY_AFTER_S: Final = 2
 
 
@@ -31,6 +33,7 @@ class Code(StrEnum):
     RATE_LIMITED = "rate_limited"
     MODEL_FAILED = "model_failed"
     UNAVAILABLE = "unavailable"
+    OVERLOADED = "overloaded"
 
 
 IN_DOUBT: Final = "inDoubt"
@@ -146,6 +149,17 @@ def wallet_short() -> Refusal:
     return Refusal(Code.UNAVAILABLE, text, retry_after_s=60)
 
 
-def model_failed() -> Refusal:
-    """The model provider failed for good."""
-    return Refusal(Code.MODEL_FAILED, "The model provider could not answer this request; nothing was charged for it.")
+def model_failed(fault: ModelFault | None = None, retry_after_ms: int = 0) -> Refusal:
+    """The model provider gave no answer. Without a fault that passes by itself, it failed for good."""
+    wait_s = max(_RETRY_AFTER_S, -(-retry_after_ms // 1_000))
+    match fault:
+        case ModelFault.LIMITED:
+            code, told = Code.RATE_LIMITED, "The model provider takes no more requests from this server just now"
+        case ModelFault.OVERLOADED:
+            code, told = Code.OVERLOADED, "The model provider is overloaded just now"
+        case ModelFault.UNREACHABLE | ModelFault.REFUSED:
+            return unavailable("The model", wait_s)
+        case _:
+            text = "The model provider could not answer this request; nothing was charged for it."
+            return Refusal(Code.MODEL_FAILED, text)
+    return Refusal(code, f"{told}; nothing was charged. Try again in {wait_s} s.", retry_after_s=wait_s)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from .behaviour import Decision, Done, Failed
 from .caveats import Action
-from .errors import unavailable
+from .errors import model_failed
 from .intents import CountPrompt, LookUpInvoice
+from .provider import ModelFault
 from .relays import RelayEnd
 from .session import Session, SessionState
 from .session_api import Counted, CountTokens
@@ -47,7 +48,8 @@ def counted(command: Done | Failed) -> Decision:
     """The provider has counted, or could not."""
     key = command.intent.key
     if isinstance(command, Failed):
-        return Decision(answers={key: unavailable("The model provider")})
+        fault = None if command.permanent else command.fault or ModelFault.UNREACHABLE
+        return Decision(answers={key: model_failed(fault, command.retry_after_ms)})
     end = command.result
     assert isinstance(end, RelayEnd)
     return Decision(answers={key: Counted(end.status, end.headers, end.body)})

@@ -162,7 +162,8 @@ def ended(terms: SessionTerms, session: Session, command: Done | Failed, now_ms:
     if hold is None:
         return NOTHING
     if isinstance(command, Failed):
-        return Decision(follow(session, released(session, hold, now_ms))[1], answers={_topic(hold): model_failed()})
+        refusal = model_failed(command.fault, command.retry_after_ms)
+        return Decision(follow(session, released(session, hold, now_ms))[1], answers={_topic(hold): refusal})
     if isinstance(command.result, RelayOutcome):
         assert isinstance(command.intent, RelayRequest)
         return _relay_ended(terms, session, hold, command.intent, command.result, now_ms)

@@ -96,7 +96,7 @@ async def test_each_operation_documents_its_errors_with_their_headers(api: Api) 
         assert "500" in responses
         for status, response in responses.items():
             assert "X-Request-Id" in response["headers"]
-            assert ("Retry-After" in response["headers"]) == (status in {"425", "429", "503"})
+            assert ("Retry-After" in response["headers"]) == (status in {"425", "429", "503", "529"})
             let_in = {"401", "402"} if {} in operation.get("security", ()) else {"401"}
             assert ("WWW-Authenticate" in response["headers"]) == (status in let_in)
             if int(status) >= 400:

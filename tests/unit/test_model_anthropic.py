@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 
 from satmeter.actors.adapters.anthropic import AnthropicModel
 from satmeter.actors.domain.pricing import Usage
-from satmeter.actors.ports import PermanentError, PortError, SilentError, TransientError
+from satmeter.actors.domain.provider import ModelFault
+from satmeter.actors.ports import ModelError, PermanentError, PortError, SilentError, TransientError
 from satmeter.actors.prompts import VERDICT_SCHEMA
 
 SECRET = "the-secret-words-of-a-client"
@@ -146,12 +147,28 @@ async def test_a_verdict_that_is_only_echoed_by_the_model_is_not_an_acceptance()
         await model(Recorder(f"The request says: {VERDICT}")).evaluate("x")
 
 
-@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 529])
+@pytest.mark.parametrize("status", [408, 409])
 async def test_a_passing_status_is_transient(status: int) -> None:
     assert isinstance(await failure_of(error_answer(status)), TransientError)
 
 
-@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 422])
+@pytest.mark.parametrize(
+    ("statuses", "fault"),
+    [
+        ([429], ModelFault.LIMITED),
+        ([529], ModelFault.OVERLOADED),
+        ([502, 503, 521, 522, 523, 530], ModelFault.UNREACHABLE),
+        ([500, 501, 504, 520, 524, 599], ModelFault.FAILING),
+        ([401, 402, 403], ModelFault.REFUSED),
+    ],
+)
+async def test_a_status_says_whose_fault_it_is(statuses: list[int], fault: ModelFault) -> None:
+    for status in statuses:
+        failure = await failure_of(error_answer(status))
+        assert isinstance(failure, ModelError) and failure.fault is fault
+
+
+@pytest.mark.parametrize("status", [400, 404, 413, 422])
 async def test_a_refusing_status_is_permanent(status: int) -> None:
     assert isinstance(await failure_of(error_answer(status)), PermanentError)
 
@@ -179,7 +196,9 @@ async def test_what_only_the_operator_can_mend_is_logged_as_an_error(status: int
         ({"retry-after": "-5"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "inf"}, None),
-        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, None),
+        ({"retry-after": "Wed, 21 Oct 2099 07:28:00 GMT"}, 3_600.0),
+        ({"retry-after": "Wed, 99 Oct 2099 07:28:00 GMT"}, None),
         ({}, None),
     ],
 )
@@ -197,20 +216,25 @@ def _raising(error: Exception) -> Handler:
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "fault"),
     [
-        httpx2.ConnectError("refused"),
-        httpx2.ConnectTimeout("slow"),
-        httpx2.WriteTimeout("slow"),
-        httpx2.PoolTimeout("slow"),
-        httpx2.ReadError("reset"),
-        httpx2.RemoteProtocolError("rubbish"),
-        OSError("broken"),
-        RuntimeError("a bug in the library"),
+        (httpx2.ConnectError("refused"), ModelFault.UNREACHABLE),
+        (httpx2.ConnectTimeout("slow"), ModelFault.UNREACHABLE),
+        (httpx2.ProxyError("no"), ModelFault.UNREACHABLE),
+        (httpx2.WriteTimeout("slow"), ModelFault.FAILING),
+        (httpx2.ReadError("reset"), ModelFault.FAILING),
+        (httpx2.RemoteProtocolError("rubbish"), ModelFault.FAILING),
+        (OSError("broken"), ModelFault.FAILING),
     ],
 )
-async def test_a_broken_connection_is_transient(error: Exception) -> None:
-    assert isinstance(await failure_of(_raising(error)), TransientError)
+async def test_what_was_never_sent_is_told_from_what_was_not_answered(error: Exception, fault: ModelFault) -> None:
+    failure = await failure_of(_raising(error))
+    assert isinstance(failure, ModelError) and failure.fault is fault
+
+
+@pytest.mark.parametrize("error", [httpx2.PoolTimeout("all are in use"), RuntimeError("a bug in the library")])
+async def test_what_is_our_own_fault_is_transient_and_no_fault_of_the_model(error: Exception) -> None:
+    assert type(await failure_of(_raising(error))) is TransientError
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>proxy</html>", b'{"type": "message"}', b"\xff\xfe\x00"])

@@ -164,7 +164,7 @@ def test_what_is_slow_is_asked_for_once(call: str) -> None:
             _, failure = await seconds_of(Answering(made, pass_time).answer(intent, outlet))
         else:
             relay = RelayRequest("request:a", CALL, {}, False, call == "relay_stream", MODEL, 5, 0)
-            _, failure = await seconds_of(Relaying(made, pass_time).relay(relay, outlet))
+            _, failure = await seconds_of(Relaying(made).relay(relay, outlet))
         return silent.calls, type(failure)
 
     assert in_no_time(work()) == (1, SilentError)

@@ -16,7 +16,7 @@ from satmeter.actors.adapters.anthropic import AnthropicModel
 from satmeter.actors.adapters.stub_model import StubMessagesApi
 from satmeter.actors.domain.answers import Completion, StreamPart, TextDelta, UsageSoFar
 from satmeter.actors.domain.pricing import Usage
-from satmeter.actors.ports import PermanentError, PortError, TransientError
+from satmeter.actors.ports import ModelError, PermanentError, PortError, TransientError
 from tests.model_streams import (
     MODEL,
     SECRET,
@@ -94,15 +94,15 @@ async def test_a_packed_body_comes_out_piece_by_piece_too() -> None:
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("overloaded_error", TransientError),
-        ("api_error", TransientError),
-        ("rate_limit_error", TransientError),
-        ("timeout_error", TransientError),
-        ("error_of_tomorrow", TransientError),
+        ("overloaded_error", ModelError),
+        ("api_error", ModelError),
+        ("rate_limit_error", ModelError),
+        ("timeout_error", ModelError),
+        ("error_of_tomorrow", ModelError),
         ("invalid_request_error", PermanentError),
-        ("authentication_error", PermanentError),
-        ("billing_error", PermanentError),
-        ("permission_error", PermanentError),
+        ("authentication_error", ModelError),
+        ("billing_error", ModelError),
+        ("permission_error", ModelError),
         ("not_found_error", PermanentError),
         ("request_too_large", PermanentError),
     ],
@@ -141,7 +141,7 @@ BEGUN = sse(start(), block(), delta("so far"))
 )
 async def test_a_stream_that_breaks_off_is_transient_after_what_was_given(rest: list[bytes | Exception]) -> None:
     found, failure = await failure_of(BEGUN, *rest)
-    assert type(failure) is TransientError
+    assert isinstance(failure, TransientError)
     assert found[:2] == [UsageSoFar(Usage(10, 1, 4, 2, 1)), TextDelta("so far")]
     assert found[2:] in ([], [UsageSoFar(Usage(10, 20, 4, 2, 1), final=True)])
 
@@ -149,7 +149,7 @@ async def test_a_stream_that_breaks_off_is_transient_after_what_was_given(rest: 
 @pytest.mark.parametrize("body", [b"", b"<html>proxy</html>", b'{"type": "message", "content": []}'])
 async def test_what_is_no_stream_is_transient(body: bytes) -> None:
     found, failure = await failure_of(body)
-    assert (found, type(failure)) == ([], TransientError)
+    assert found == [] and isinstance(failure, TransientError)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ async def test_a_refusal_and_an_empty_answer_are_no_answers(
 
 
 @pytest.mark.parametrize(
-    ("status", "expected"), [(400, PermanentError), (401, PermanentError), (429, TransientError), (529, TransientError)]
+    ("status", "expected"), [(400, PermanentError), (401, ModelError), (429, TransientError), (529, TransientError)]
 )
 async def test_a_status_before_the_stream_means_what_it_means_for_a_whole_answer(
     status: int, expected: type[PortError]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -15,17 +15,17 @@ from structlog.testing import capture_logs
 from satmeter.actors.domain.answers import Ending
 from satmeter.actors.domain.intents import RelayRequest
 from satmeter.actors.domain.pricing import Usage
+from satmeter.actors.domain.provider import ModelFault
 from satmeter.actors.domain.relays import (
     RelayBegun,
     RelayBytes,
     RelayEnd,
-    RelayHead,
     RelayOutcome,
     RelayPart,
     RelaySoFar,
 )
 from satmeter.actors.outlet import Outlet
-from satmeter.actors.ports import PermanentError, PortError, ToldError, TransientError
+from satmeter.actors.ports import ModelError, PortError, ToldError
 from satmeter.actors.relaying import Relaying
 from tests.model_streams import (
     EVERY_KIND,
@@ -41,7 +41,7 @@ from tests.model_streams import (
     sse,
     start,
 )
-from tests.upstream import AT_MS, BODY, CALL, Upstream, answering, data_of, parts_of, relay, streaming
+from tests.upstream import BODY, CALL, Upstream, answering, data_of, parts_of, relay, streaming
 
 # There
 
@@ -149,49 +149,41 @@ async def test_what_is_wrong_with_a_body_is_told_in_the_provider_s_words(status:
     ("status", "text"),
     [
         (401, "key"),
+        (402, "money"),
         (403, "right"),
-        (404, "sonnet"),
         (400, "Your credit balance is too low to access the API."),
         (400, "You have reached your specified API usage limits."),
     ],
 )
 async def test_what_is_wrong_with_our_account_is_nothing_for_a_client(status: int, text: str) -> None:
     upstream = answering(status, json.dumps({"error": {"message": text}}).encode())
-    with pytest.raises(PermanentError) as caught:
+    with pytest.raises(ModelError) as caught:
         await parts_of(upstream, stream=False)
-    assert text not in str(caught.value)
+    assert caught.value.fault is ModelFault.REFUSED and text not in str(caught.value)
 
 
-async def test_overload_and_broken_connections_are_tried_again_before_anything_was_given() -> None:
-    tries: Iterator[httpx2.Response | Exception] = iter(
-        (httpx2.Response(529), httpx2.ConnectError("no"), httpx2.Response(200, content=sse(*EVERY_KIND))),
-    )
+@pytest.mark.parametrize(
+    ("reply", "fault"),
+    [
+        (httpx2.Response(529), ModelFault.OVERLOADED),
+        (httpx2.ConnectError("no"), ModelFault.UNREACHABLE),
+        (httpx2.Response(200, content=sse(error("overloaded_error"))), ModelFault.OVERLOADED),
+        (httpx2.Response(200, content=sse(error("rate_limit_error"))), ModelFault.LIMITED),
+        (httpx2.Response(200, content=b""), ModelFault.FAILING),
+    ],
+)
+async def test_what_fails_before_anything_was_given_is_asked_for_once_as_sdks_try_again_by_themselves(
+    reply: httpx2.Response | Exception, fault: ModelFault
+) -> None:
+    def replies(_: httpx2.Request) -> httpx2.Response:
+        if isinstance(reply, httpx2.Response):
+            return reply
+        raise reply
 
-    def reply(_: httpx2.Request) -> httpx2.Response:
-        found = next(tries)
-        if isinstance(found, httpx2.Response):
-            return found
-        raise found
-
-    outcome, said = await relay(Upstream(reply))
-    assert outcome.ending is Ending.COMPLETE and outcome.body == sse(*EVERY_KIND)
-    assert isinstance(said[0], RelayHead) and sum(isinstance(part, RelayHead) for part in said) == 1
-    assert (said[0].status, said[0].max_tokens, said[0].at_ms) == (200, 5, AT_MS)
-
-
-async def test_an_error_as_the_first_event_is_tried_again_unseen() -> None:
-    tries = iter([sse(error("overloaded_error")), b"", sse(*EVERY_KIND)])
-    outcome, said = await relay(Upstream(lambda _: httpx2.Response(200, content=next(tries))))
-    assert outcome.body == sse(*EVERY_KIND)
-    assert b"".join(part.data for part in said if isinstance(part, RelayBytes)) == outcome.body
-
-
-@pytest.mark.parametrize("stream", [False, True])
-async def test_what_fails_again_and_again_before_it_gave_anything_has_failed(stream: bool) -> None:
-    upstream = answering(529, b"")
-    with pytest.raises(TransientError):
-        await relay(upstream, stream=stream)
-    assert len(upstream.requests) == 3
+    upstream = Upstream(replies)
+    with pytest.raises(ModelError) as caught:
+        await relay(upstream)
+    assert caught.value.fault is fault and len(upstream.requests) == 1
 
 
 BEGUN = sse(start(), block(), delta("x" * 50))
@@ -229,11 +221,8 @@ async def test_an_error_in_the_middle_is_passed_on_and_known_to_be_told(kind: st
 
 
 async def left_after(upstream: Upstream, body: Body, clock: Callable[[], float] | None = None) -> RelayOutcome:
-    async def pause(_: float) -> None:
-        await asyncio.sleep(0)
-
     outlet = Outlet(lambda _: None)
-    relaying = Relaying(model(upstream), pause, *([clock] if clock else []))
+    relaying = Relaying(model(upstream), *([clock] if clock else []))
     task = asyncio.create_task(relaying.relay(RelayRequest("request:a", CALL, {}, False, True, MODEL, 5, 0), outlet))
     await body.waits.wait()
     await asyncio.sleep(0)
@@ -259,12 +248,9 @@ async def test_a_thought_that_was_not_shown_is_charged_by_its_time_when_the_clie
 async def test_who_has_left_before_it_began_has_used_nothing() -> None:
     upstream, _ = streaming(BEGUN)
 
-    async def pause(_: float) -> None:
-        await asyncio.sleep(0)
-
     outlet = Outlet(lambda _: None, stopped=True)
     intent = RelayRequest("request:a", CALL, {}, False, True, MODEL, 5, 0)
-    outcome = await Relaying(model(upstream), pause).relay(intent, outlet)
+    outcome = await Relaying(model(upstream)).relay(intent, outlet)
     assert (outcome.ending, outcome.charged, upstream.requests) == (Ending.LEFT, False, [])
 
 

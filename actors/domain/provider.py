@@ -1,0 +1,20 @@
+"""What keeps the model provider from answering, where it is not the request."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ModelFault(StrEnum):
+    """Why a call to the model provider came to nothing.
+
+    UNREACHABLE: no connection to it, or nothing behind its own gateway. OVERLOADED: it takes nothing more just now.
+    LIMITED: it takes nothing more of us just now. FAILING: it broke while it had the call. REFUSED: it does not accept
+    our key, or our account there has no credit; only the operator can mend that.
+    """
+
+    UNREACHABLE = "unreachable"
+    OVERLOADED = "overloaded"
+    LIMITED = "limited"
+    FAILING = "failing"
+    REFUSED = "refused"
