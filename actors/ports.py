@@ -18,58 +18,32 @@ from .domain.answers import Completion, Evaluation, StreamPart, Verdict
 from .domain.invoices import Invoice, Settlement
 from .domain.money import Msat
 from .domain.payouts import PayoutReport, PayoutTarget, SentPayment
-from .domain.provider import ModelFault
 from .domain.relays import RelayEnd, RelayPart
 from .domain.webhooks import Notify
+from .port_errors import (
+    ConflictError,
+    FencedError,
+    ModelError,
+    PermanentError,
+    PortError,
+    SilentError,
+    ToldError,
+    TransientError,
+)
 
-__all__ = ["Completion", "Evaluation", "Verdict"]  # re-exported beside the ports that speak of them
-
-
-class PortError(Exception):
-    """Something outside failed. The text is for the operator's log, never for a client."""
-
-
-class TransientError(PortError):
-    """Overloaded, unreachable, slow or answering rubbish: the same call may succeed later."""
-
-    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
-
-
-class PermanentError(PortError):
-    """Refused for a reason that repeating the call does not change."""
-
-
-class SilentError(PermanentError):
-    """The model provider took a call and then sent no byte for too long. Sent again, the call would be bought twice."""
-
-
-class ModelError(TransientError):
-    """The model provider gave no answer; `fault` says why."""
-
-    def __init__(self, message: str, fault: ModelFault, retry_after_s: float | None = None) -> None:
-        super().__init__(message, retry_after_s)
-        self.fault = fault
-
-
-class ToldError(TransientError):
-    """A stream broke off, and its last bytes, which were passed on, say so."""
-
-
-class FencedError(PortError):
-    """The partition's epoch is not the writer's: nothing was written, and what the writer holds of it is void.
-
-    `current_epoch` is the stored one. Above the writer's, another host took over; below, the store lost writes.
-    """
-
-    def __init__(self, current_epoch: int) -> None:
-        super().__init__(f"the partition is at epoch {current_epoch}")
-        self.current_epoch = current_epoch
-
-
-class ConflictError(PortError):
-    """The journal is not at the version that the writer expected: what it holds of this actor is void."""
+__all__ = [  # re-exported beside the ports that speak of them
+    "Completion",
+    "ConflictError",
+    "Evaluation",
+    "FencedError",
+    "ModelError",
+    "PermanentError",
+    "PortError",
+    "SilentError",
+    "ToldError",
+    "TransientError",
+    "Verdict",
+]
 
 
 class Urgency(IntEnum):
