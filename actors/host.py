@@ -255,6 +255,8 @@ class ActorHost:
         """Answers, and starts what is to be done outside."""
         for envelope, decision in turn.outcomes:
             activation.decided(envelope.command)
+            for alarm in decision.alarms:
+                _log.error(alarm.event, actor=activation.actor_id, **alarm.fields)
             activation.answer_waiting(decision)
             if envelope.refused:
                 # Its write turned out to have been made, but the caller has gone, told that nothing was charged.

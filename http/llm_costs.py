@@ -7,7 +7,7 @@ Fields that nobody knows here are passed on; `anthropic_relay` tells the operato
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from ..actors.domain.relays import PromptRate
@@ -19,7 +19,7 @@ _UNSEEN_TOKENS: Final = 2_000
 _OWN_TOOL_TOKENS: Final = 5_000
 # The provider makes larger images smaller: none has more than 4,784 tokens.
 _IMAGE_TOKENS: Final = 5_000
-_DEPTH_MAX: Final = 20
+_DEPTH_MAX: Final = 60
 
 # Fields that change the price, or bring in what no bytes bound.
 _NOT_HERE: Final[Mapping[str, str]] = {
@@ -64,6 +64,11 @@ _BLOCKS: Final = frozenset(
     }
 )
 _RESULTS: Final = "_tool_result"
+# Calls of tools, whose input is any JSON.
+_CALLS: Final = "tool_use"
+# What is the caller's own JSON, whatever stands in it.
+_CALLERS_JSON: Final = ("input_schema", "input_examples")
+_SCHEMAS: Final = ("output_config.format.schema", "output_format.schema")
 
 
 class Prompt(NamedTuple):
@@ -82,6 +87,8 @@ def look_for_costs(values: Mapping[str, Any], size_bytes: int) -> Prompt:
     found.content(values.get("system"), "system", 0)
     for place, message in enumerate(values["messages"]):
         found.content(message.get("content"), f"messages.{place}.content", 0)
+        found.members(message, f"messages.{place}", 0, but=("content",))
+    found.members(values, "", 0, but=("tools", "system", "messages", "metadata"))
     tokens = size_bytes - found.image_bytes + found.images * _IMAGE_TOKENS
     tokens += found.own_tools * _OWN_TOOL_TOKENS + _UNSEEN_TOKENS
     return Prompt(None if found.uncounted else tokens, _dearest(values))
@@ -105,7 +112,11 @@ def _look_at_fields(values: Mapping[str, Any]) -> None:
 
 
 class _Found:
-    """What was found on the way through a prompt."""
+    """What was found on the way through a prompt.
+
+    Every object and list is looked at, wherever it stands: the API nests results in results, and documents in objects
+    that are no blocks. Only JSON that belongs to a caller's tools is passed over, as the provider reads it as text.
+    """
 
     def __init__(self) -> None:
         self.images = 0
@@ -116,11 +127,11 @@ class _Found:
     def tool(self, tool: Mapping[str, Any], path: str) -> None:
         """A tool of either kind."""
         kind = tool.get("type")
-        if kind in (None, "custom"):
-            return
-        if not isinstance(kind, str) or not kind.startswith(_CALLERS_TOOLS):
-            raise invalid(f"{path}.type", _NO_SERVER_TOOLS)
-        self.own_tools += 1
+        if kind not in (None, "custom"):
+            if not isinstance(kind, str) or not kind.startswith(_CALLERS_TOOLS):
+                raise invalid(f"{path}.type", _NO_SERVER_TOOLS)
+            self.own_tools += 1
+        self.members(tool, path, 0, but=_CALLERS_JSON)
 
     def content(self, content: Any, path: str, depth: int) -> None:
         """A content: text, or blocks."""
@@ -129,26 +140,58 @@ class _Found:
         if depth > _DEPTH_MAX:
             raise invalid(path, "Nested too deeply")
         for place, block in enumerate(_entries(content, path)):
-            self._block(block, f"{path}.{place}", depth + 1)
+            where = f"{path}.{place}"
+            kind = block.get("type")
+            if not isinstance(kind, str) or not (kind in _BLOCKS or kind.endswith(_RESULTS)):
+                raise invalid(f"{where}.type", "There is no such block, or its price is not known here")
+            if kind == "image":
+                data = _source(block, where).get("data")
+                # Its bytes stand for no text here; where they may, they stay in the bound.
+                self.image_bytes += len(data) if isinstance(data, str) and data.isascii() else 0
+            self._object(block, where, depth + 1)
 
-    def _block(self, block: Mapping[str, Any], path: str, depth: int) -> None:
-        kind = block.get("type")
-        if not isinstance(kind, str) or not (kind in _BLOCKS or kind.endswith(_RESULTS)):
-            raise invalid(f"{path}.type", "There is no such block, or its price is not known here")
-        looks: Mapping[str, Callable[[Mapping[str, Any], str, int], None]] = {
-            "image": self._image,
-            "document": self._document,
-            "tool_addition": self._addition,
-        }
-        if kind in looks:
-            looks[kind](block, path, depth)
-        elif not isinstance(block.get("content"), dict):
-            self.content(block.get("content"), f"{path}.content", depth)
+    def members(self, found: Mapping[str, Any], path: str, depth: int, *, but: Collection[str] = ()) -> None:
+        """What stands in an object, but for these names."""
+        for name, value in found.items():
+            if name not in but:
+                self._any(value, f"{path}.{name}".lstrip("."), depth)
 
-    def _image(self, block: Mapping[str, Any], path: str, _: int) -> None:
+    def _any(self, value: Any, path: str, depth: int) -> None:
+        if path in _SCHEMAS:
+            return
+        if depth > _DEPTH_MAX:
+            raise invalid(path, "Nested too deeply")
+        if isinstance(value, dict):
+            self._object(value, path, depth + 1)
+        elif isinstance(value, list):
+            for place, entry in enumerate(value):
+                self._any(entry, f"{path}.{place}", depth + 1)
+
+    def _object(self, block: Mapping[str, Any], path: str, depth: int) -> None:
+        kind, content = block.get("type"), block.get("content")
+        seen = ["source", "content"]
+        if kind == "image":
+            self._image(block, path)
+        elif kind == "document" or isinstance(block.get("source"), dict):
+            self._document(block, path, depth)
+        if kind == "tool_addition":
+            self._addition(block, path)
+        if isinstance(kind, str) and kind.endswith(_CALLS):
+            seen.append("input")
+        if block.get("file_id") is not None:
+            raise invalid(f"{path}.file_id", _SOURCES)
+        # The provider reads what it has encrypted itself; how long that is can't be seen.
+        self.uncounted |= any(name.startswith("encrypted_") and value for name, value in block.items())
+        if isinstance(content, list) and (kind in _BLOCKS or str(kind).endswith(_RESULTS)):
+            self.content(content, f"{path}.content", depth)
+        else:
+            self._any(content, f"{path}.content", depth)
+        self.members(block, path, depth, but=seen)
+
+    def _image(self, block: Mapping[str, Any], path: str) -> None:
         match _source(block, path):
-            case {"type": "base64", "data": str(data)}:
-                self.image_bytes += len(data) if data.isascii() else 0
+            case {"type": "base64", "data": str()}:
+                pass
             case {"type": "url", "url": str()}:
                 pass  # The provider fetches it, and makes it no larger than any other.
             case _:
@@ -167,7 +210,7 @@ class _Found:
             case _:
                 raise invalid(f"{path}.source", _SOURCES)
 
-    def _addition(self, block: Mapping[str, Any], path: str, _: int) -> None:
+    def _addition(self, block: Mapping[str, Any], path: str) -> None:
         tool = block.get("tool")
         definition = tool.get("definition") if isinstance(tool, dict) else None
         if isinstance(definition, dict):
@@ -180,6 +223,8 @@ def _source(block: Mapping[str, Any], path: str) -> Mapping[str, Any]:
     source = block.get("source")
     if not isinstance(source, dict):
         raise invalid(f"{path}.source", "Must be an object")
+    if source.get("file_id") is not None:
+        raise invalid(f"{path}.source", _SOURCES)
     return source
 
 

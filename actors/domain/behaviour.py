@@ -112,6 +112,13 @@ class History(msgspec.Struct, frozen=True):
     context: Any = None
 
 
+class Alarm(msgspec.Struct, frozen=True):
+    """Something that the operator must know: an event of the log at the level of an error, with ids and amounts."""
+
+    event: str
+    fields: Mapping[str, str | int]
+
+
 class Decision(msgspec.Struct, frozen=True):
     """What a command leads to.
 
@@ -123,6 +130,7 @@ class Decision(msgspec.Struct, frozen=True):
     watch: the caller wants the view now and after each change, until it is final.
     marks: answers to be kept with the events, for whoever sends the same command again.
     history: the caller wants what the journal says of it, as `Behaviour.history` tells it.
+    alarms: what is logged as an error once this has taken effect.
     """
 
     events: tuple[Event, ...] = ()
@@ -133,6 +141,7 @@ class Decision(msgspec.Struct, frozen=True):
     watch: bool = False
     marks: tuple[Mark, ...] = ()
     history: History | None = None
+    alarms: tuple[Alarm, ...] = ()
 
 
 NOTHING = Decision()

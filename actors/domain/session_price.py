@@ -8,8 +8,9 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from .answers import RequestOutcome
-from .money import EXACT, MSAT_PER_BTC, Msat, usd_to_msat
+from .answers import Ending, RequestOutcome
+from .behaviour import Alarm
+from .money import EXACT, MSAT_PER_BTC, Msat, usd_text, usd_to_msat
 from .pricing import BtcPrice, Terms, Usage
 from .relays import PromptRate, RelayOutcome
 from .session import Hold
@@ -106,9 +107,7 @@ def actual_cost(terms: SessionTerms, hold: Hold, evaluation: Usage | None, work:
     work_usd = terms.terms.price_usd(hold.model, work) if work else _NO_USD
     cost_usd = EXACT.add(evaluation_usd, work_usd)
     price_usd = terms.terms.with_margin(cost_usd)
-    # In dollars: an absurd usage may be worth more than any amount in msat can be.
-    held_usd_units = EXACT.multiply(hold.btc_price.usd, hold.amount_msat.value)
-    covered = EXACT.multiply(price_usd, MSAT_PER_BTC) <= held_usd_units
+    covered = not _beyond(price_usd, hold)
     return RequestCost(
         model=terms.eval_model if evaluation and not work else hold.model,
         usage=work or evaluation or _NOTHING,
@@ -117,6 +116,44 @@ def actual_cost(terms: SessionTerms, hold: Hold, evaluation: Usage | None, work:
         held_msat=hold.amount_msat,
         debit_msat=usd_to_msat(price_usd, hold.btc_price.usd) if covered else hold.amount_msat,
     )
+
+
+def _beyond(price_usd: Decimal, hold: Hold) -> bool:
+    """Whether a price is above the hold; in dollars, as an absurd usage may be worth more than msat can say."""
+    held_usd_units = EXACT.multiply(hold.btc_price.usd, hold.amount_msat.value)
+    return EXACT.multiply(price_usd, MSAT_PER_BTC) > held_usd_units
+
+
+def hold_alarms(
+    terms: SessionTerms, hold: Hold, cost: RequestCost, outcome: RequestOutcome | RelayOutcome
+) -> tuple[Alarm, ...]:
+    """Tells of a hold that did not cover what the provider counted: the rest is the operator's loss.
+
+    An estimate may be above a hold, and tells nothing.
+    """
+    price_usd = terms.terms.with_margin(cost.cost_usd)
+    if not _counted(outcome) or not _beyond(price_usd, hold):
+        return ()
+    held_usd = EXACT.divide(EXACT.multiply(hold.btc_price.usd, hold.amount_msat.value), MSAT_PER_BTC)
+    fields: dict[str, str | int] = {
+        "request_id": hold.request_id,
+        "model": cost.model,
+        "held_msat": hold.amount_msat.value,
+        "price_usd": usd_text(price_usd),
+        "uncovered_usd": usd_text(EXACT.subtract(price_usd, held_usd)),
+        "prompt_tokens": cost.usage.prompt_tokens,
+        "output_tokens": cost.usage.output_tokens,
+    }
+    return (Alarm("hold_was_too_small", fields),)
+
+
+def _counted(outcome: RequestOutcome | RelayOutcome) -> bool:
+    """Whether all that was used is the provider's own count."""
+    if outcome.ending not in (Ending.COMPLETE, Ending.REJECTED):
+        return False
+    if isinstance(outcome, RelayOutcome):
+        return outcome.status < 400 and outcome.usage is not None
+    return all(part is None or part.usage is not None for part in (outcome.evaluation, outcome.completion))
 
 
 def evaluation_usage(terms: SessionTerms, hold: Hold, outcome: RequestOutcome) -> Usage | None:

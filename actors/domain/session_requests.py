@@ -24,6 +24,7 @@ from .session_price import (
     actual_cost,
     estimate,
     evaluation_usage,
+    hold_alarms,
     relay_usage,
     work_usage,
     worst_of_ask,
@@ -188,7 +189,8 @@ def ended(terms: SessionTerms, session: Session, command: Done | Failed, now_ms:
         cost=cost,
         balance_msat=event.balance_msat,
     )
-    return Decision((event,), answers={_topic(hold): answer}, marks=(Mark(hold.once, answer),))
+    alarms = hold_alarms(terms, hold, cost, outcome)
+    return Decision((event,), answers={_topic(hold): answer}, marks=(Mark(hold.once, answer),), alarms=alarms)
 
 
 def _relay_ended(
@@ -220,7 +222,8 @@ def _relay_ended(
     # Who waits for a stream has its bytes already.
     told = replace(answer, body=b"") if outcome.streamed else answer
     marks = () if refused else (Mark(hold.once, answer),)
-    return Decision((event,), answers={_topic(hold): told}, marks=marks)
+    alarms = hold_alarms(terms, hold, cost, outcome)
+    return Decision((event,), answers={_topic(hold): told}, marks=marks, alarms=alarms)
 
 
 def _finished(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from tests.api.messages import HELLO, MODEL, Shop, shop_over
 from tests.model_streams import STOP, block, change, delta, sse, start
@@ -125,3 +126,52 @@ async def test_what_has_no_effect_anywhere_in_chat_is_named_in_the_header(shop: 
     streamed = await shop.post({**call, "stream": True}, PATHS[1])
     for answer in (whole, streamed):
         assert answer.headers["satmeter-ignored"] == "seed, messages[].foo"
+
+
+# What bytes don't bound
+
+
+def fetched(source: Json) -> list[Any]:
+    """A history with a page that the provider fetched in an earlier turn."""
+    page = {"type": "web_fetch_result", "url": "https://a.test", "content": {"type": "document", "source": source}}
+    block = {"type": "web_fetch_tool_result", "tool_use_id": "srvtoolu_1", "content": page}
+    return [*HELLO, {"role": "assistant", "content": [block]}, *HELLO]
+
+
+async def test_a_pdf_in_the_history_is_counted_before_it_is_held(shop: Shop) -> None:
+    usage = {"input_tokens": 300_000, "output_tokens": 1}
+    head = {"type": "message", "role": "assistant", "content": [], "stop_reason": "end_turn", "usage": usage}
+    shop.upstream.answers(200, {**head, "input_tokens": 300_000})
+    pdf = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}
+    answer = await shop.post({"model": MODEL, "max_tokens": 1, "messages": fetched(pdf)})
+    assert answer.status_code == 200
+    assert [request.url.path for request in shop.upstream.requests] == ["/v1/messages/count_tokens", "/v1/messages"]
+    # 300,000 in at 2 dollars a million, 1 out at 10, infrastructure.
+    assert (await shop.show())["spentMsat"] == 840_714
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"type": "url", "url": "https://a.test/a.pdf"},
+        {"type": "file", "file_id": "file_1"},
+        {"type": "text", "data": "x", "file_id": "f"},
+    ],
+)
+async def test_what_can_t_be_priced_is_refused_before_anything_is_held(shop: Shop, source: Json) -> None:
+    answer = await shop.post({"model": MODEL, "max_tokens": 1, "messages": fetched(source)})
+    assert answer.status_code == 400
+    assert answer.json()["fields"][0]["path"] == "messages.1.content.0.content.content.source"
+    assert shop.upstream.requests == [] and [entry["kind"] for entry in await shop.ledger()] == ["deposit"]
+
+
+async def test_a_hold_that_was_too_small_is_an_error_in_the_log_with_ids_and_amounts(shop: Shop) -> None:
+    with capture_logs() as logs:
+        msat = await spent(shop, PATHS[0], {"input_tokens": 300_000, "output_tokens": 47})
+    (told,) = [entry for entry in logs if entry["event"] == "hold_was_too_small"]
+    (held,) = {abs(entry["amountMsat"]) for entry in await shop.ledger() if entry["kind"] == "hold"}
+    assert told["log_level"] == "error" and told["actor"] == shop.session_id
+    assert told["request_id"].startswith("req_") and told["held_msat"] == held == msat
+    # (300,000 at 2 and 47 at 10 dollars a million, and 0.0005) with 40 % on top.
+    assert told["price_usd"] == "0.841358" and told["prompt_tokens"] == 300_000
+    assert float(told["uncovered_usd"]) == pytest.approx(0.841358 - held / 1e6)

@@ -14,7 +14,7 @@ from satmeter.actors.domain.intents import CountPrompt, LookUpInvoice, RelayRequ
 from satmeter.actors.domain.invoices import Settlement
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.pricing import LongPrompt, Rates, Usage
-from satmeter.actors.domain.relays import PromptRate, RelayEnd
+from satmeter.actors.domain.relays import PromptRate, RelayEnd, RelayOutcome
 from satmeter.actors.domain.session_api import (
     CheckPayment,
     Counted,
@@ -270,3 +270,27 @@ def test_a_challenge_under_the_same_key_is_the_same_whatever_it_would_cost_now()
     (one,) = fresh.finish(first.key, DEPOSIT).answers.values()
     (other,) = fresh.finish(second.key, invoice(9, 101)).answers.values()
     assert one == other
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        (relayed(Usage(100_000, 100)), True),
+        (relayed(Usage(100_000, 100), streamed=True), True),
+        (relayed(Usage(300, 1_000)), False),
+        (relayed(None, given=90_000), False),
+        (relayed(Usage(300, 90_000), Ending.LEFT, streamed=True), False),
+        (relayed(Usage(300, 90_000), Ending.BROKEN, streamed=True), False),
+        (relayed(Usage(100_000, 100), status=400), False),
+    ],
+)
+def test_a_hold_that_did_not_cover_what_was_counted_is_told_of(
+    bench: SessionBench, outcome: RelayOutcome, told: bool
+) -> None:
+    bench.send(relay(max_tokens=1_000, tokens=300))
+    decision = bench.finish("request:ask:a", outcome)
+    assert [alarm.event for alarm in decision.alarms] == (["hold_was_too_small"] if told else [])
+    for alarm in decision.alarms:
+        # 840 for the prompt, 14,000 for the answer, 700 for infrastructure; the price is in dollars.
+        assert (alarm.fields["request_id"], alarm.fields["held_msat"]) == ("req_a", 15_540)
+        assert (alarm.fields["price_usd"], alarm.fields["uncovered_usd"]) == ("0.2821", "0.26656")
