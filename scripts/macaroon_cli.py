@@ -7,11 +7,6 @@ from datetime import UTC, datetime
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
-from rich.table import Table
-
-from ..actors.domain.caveats import Action, CaveatError, Grant, UnknownCaveatError, narrow
-from ..actors.domain.macaroon import InvalidMacaroonError, OversizedMacaroonError, narrowed, read, read_grant
 
 app = typer.Typer(help="Look at a macaroon, or narrow it for somebody else. Works offline.", no_args_is_help=True)
 
@@ -21,6 +16,11 @@ Token = Annotated[str, typer.Argument(help="The macaroon; - reads it from standa
 @app.command("inspect")
 def inspect_(macaroon: Token) -> None:
     """Show what a macaroon is for and what it allows. Its signature can only be checked by the server."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..actors.domain.macaroon import InvalidMacaroonError, OversizedMacaroonError, read
+
     token = _token(macaroon)
     try:
         macaroon_id, caveats = read(token)
@@ -49,6 +49,9 @@ def attenuate_(
     ],
 ) -> None:
     """Print the macaroon narrowed by these caveats. Nobody can take them off again."""
+    from ..actors.domain.caveats import CaveatError
+    from ..actors.domain.macaroon import InvalidMacaroonError, OversizedMacaroonError, narrowed
+
     for text in caveat:
         if not _is_known(text):
             _fail(
@@ -69,6 +72,9 @@ def _token(argument: str) -> str:
 
 def _allows(token: str) -> str:
     """What all caveats together leave."""
+    from ..actors.domain.caveats import Action, CaveatError
+    from ..actors.domain.macaroon import read_grant
+
     try:
         _, grant = read_grant(token)
     except CaveatError as error:
@@ -78,6 +84,8 @@ def _allows(token: str) -> str:
 
 
 def _is_known(caveat: str) -> bool:
+    from ..actors.domain.caveats import Grant, UnknownCaveatError, narrow
+
     try:
         # What is no text came so from the shell.
         narrow(Grant(generation=0), caveat.encode(errors="surrogateescape"), counter="")

@@ -10,9 +10,6 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from .quote_check import MismatchError, check_quote
-from .receipt_check import check_digest, check_price, jws_of, keys_in, verified
-
 app = typer.Typer(help="Check what a server signed: prices and receipts. Works offline.", no_args_is_help=True)
 
 # More than any file that a server gives.
@@ -34,6 +31,9 @@ def verify(
     answer: Annotated[Path | None, typer.Option(help="What was answered, byte for byte.")] = None,
 ) -> None:
     """Check a receipt's signature, its price, and that it is of this request and answer. Exit status 1 if it is not."""
+    from .quote_check import MismatchError
+    from .receipt_check import check_digest, check_price, jws_of, keys_in, verified
+
     if key is None and key_id is None:
         typer.echo(
             "Whose receipt is it to be? Give --key or --key-id: anybody can sign with a key of their own.", err=True
@@ -60,6 +60,8 @@ def quote_(
     file: Annotated[Path, typer.Argument(help="A saved JobStatus (GET /jobs/{jobId}); - reads standard input.")],
 ) -> None:
     """Check that a job's price is the one to which its work invoice commits. The exit status is 1 when it is not."""
+    from .quote_check import MismatchError, check_quote
+
     try:
         typer.echo(check_quote(_object(file)))
     except MismatchError as error:

@@ -16,7 +16,7 @@ from functools import partial
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Final, NoReturn
 
 import typer
 from rich.progress import track
@@ -31,21 +31,8 @@ _SUBMITTED_MAX: Final = 1_000
 _HASH_SEED: Final = "PYTHONHASHSEED"
 
 
-def simulate(
-    seed: Annotated[int | None, typer.Option(min=0, help="One seed (0). The same one gives the same run.")] = None,
-    seeds: Annotated[str | None, typer.Option(help="Many seeds instead, for example 0..199.")] = None,
-    steps: Annotated[int, typer.Option(min=1, max=5_000, help="What clients do, and faults, in each seed.")] = 100,
-    jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the seeds.")] = 1,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Print the whole history of each run.")] = False,
-    shrink_s: Annotated[
-        float, typer.Option("--shrink", min=0, help="Seconds to look for a shorter history of a broken promise.")
-    ] = 60.0,
-) -> None:
-    """Run the real server in a simulated world where everything fails, and audit every write and every answer.
-
-    Hosts die and stop, messages and confirmations get lost, the node pays late, clocks jump: all by the seed. The exit
-    status is 1 when a promise was broken; the seed and the shortest history that was found are printed then.
-    """
+def run_seeds(seed: int | None, seeds: str | None, steps: int, jobs: int, *, verbose: bool, shrink_s: float) -> int:
+    """Run each seed until one breaks a promise, print what came of it, and return the exit status."""
     asked = _asked(seed, seeds)
     _make_repeatable()
     began_s = time.monotonic()
@@ -57,9 +44,10 @@ def simulate(
                 typer.echo("\n".join(outcome.history))
             if outcome.violation is not None:
                 _tell_of(outcome, steps, shrink_s)
-                raise typer.Exit(1)
+                return 1
             figures.update(outcome.figures)
     typer.echo(_summary(len(asked), steps, figures, time.monotonic() - began_s))
+    return 0
 
 
 def _outcomes(asked: Sequence[int], steps: int, jobs: int) -> Generator[Outcome, None, None]:

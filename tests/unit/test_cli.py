@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from typer.testing import CliRunner
 
 from satmeter.config.settings import Settings
-from satmeter.scripts.cli import main
+from satmeter.scripts.commands import app
 from satmeter.scripts.probes import probe
 from satmeter.scripts.store_probes import store_problems, unfit_store
 
@@ -58,7 +58,7 @@ async def _probed(**settings: Any) -> list[str]:
 
 
 def _run(*words: str) -> tuple[int, str, str]:
-    result = CliRunner().invoke(main, words)
+    result = CliRunner().invoke(app, words)
     return result.exit_code, result.stdout, result.stderr
 
 

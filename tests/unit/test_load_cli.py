@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from satmeter.scripts import load as load_module
-from satmeter.scripts.cli import main
+from satmeter.scripts.commands import app
 from satmeter.scripts.load_check import Books
 from satmeter.scripts.load_opening import KeptFile
 from satmeter.scripts.load_options import LoadError, Options
@@ -36,7 +36,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Options]:
 
 
 def _load(*words: str) -> tuple[int, str]:
-    result = CliRunner().invoke(main, ["load", *words])
+    result = CliRunner().invoke(app, ["load", *words])
     return result.exit_code, result.stderr
 
 

@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 from satmeter.actors.domain.macaroon import MacaroonId, attenuate, mint, session_id, verify
 from satmeter.actors.domain.money import Msat
-from satmeter.scripts.cli import main
+from satmeter.scripts.commands import app
 
 KEY = bytes(32)
 ID = MacaroonId("ab" * 32, session_id(bytes(24)), generation=1)
@@ -13,7 +13,7 @@ RUNNER = CliRunner()
 
 
 def test_a_narrowed_macaroon_is_accepted_by_its_server_with_its_limits() -> None:
-    result = RUNNER.invoke(main, ["macaroon", "attenuate", mint(KEY, ID), "max_msat = 500", "name = helper"])
+    result = RUNNER.invoke(app, ["macaroon", "attenuate", mint(KEY, ID), "max_msat = 500", "name = helper"])
     assert result.exit_code == 0
     macaroon_id, grant = verify(KEY, result.stdout.strip())
     assert macaroon_id == ID
@@ -22,13 +22,13 @@ def test_a_narrowed_macaroon_is_accepted_by_its_server_with_its_limits() -> None
 
 
 def test_it_can_be_read_from_standard_input() -> None:
-    result = RUNNER.invoke(main, ["macaroon", "attenuate", "-", "actions = read"], input=f"{mint(KEY, ID)}\n")
+    result = RUNNER.invoke(app, ["macaroon", "attenuate", "-", "actions = read"], input=f"{mint(KEY, ID)}\n")
     assert verify(KEY, result.stdout.strip())[1].actions == {"read"}
 
 
 def test_inspecting_shows_session_and_caveats() -> None:
-    narrowed = RUNNER.invoke(main, ["macaroon", "attenuate", mint(KEY, ID), "expires_at = 1800000000"]).stdout.strip()
-    shown = RUNNER.invoke(main, ["macaroon", "inspect", narrowed]).stdout
+    narrowed = RUNNER.invoke(app, ["macaroon", "attenuate", mint(KEY, ID), "expires_at = 1800000000"]).stdout.strip()
+    shown = RUNNER.invoke(app, ["macaroon", "inspect", narrowed]).stdout
     assert ID.session_id in shown and ID.payment_hash in shown
     assert "expires_at = 1800000000" in shown and "2027-01-15 08:00:00 UTC" in shown
 
@@ -50,7 +50,7 @@ def test_inspecting_shows_session_and_caveats() -> None:
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line_without_a_traceback(arguments: list[str]) -> None:
-    result = RUNNER.invoke(main, ["macaroon", *arguments])
+    result = RUNNER.invoke(app, ["macaroon", *arguments])
     assert result.exit_code == 1
     assert result.stdout == ""
     assert "Traceback" not in result.stderr and result.stderr.count("\n") == 1

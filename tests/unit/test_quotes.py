@@ -21,7 +21,7 @@ from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.pricing import ModelPrice, Rates
 from satmeter.actors.domain.quotes import canonical_json, digest_in, quote_digest, quoted
 from satmeter.http import views
-from satmeter.scripts.cli import main
+from satmeter.scripts.commands import app
 from tests.jobs import JOB_TERMS, START_MS, TERMS, WORK_INVOICE, JobBench, completion, verdict
 
 RUNNER = CliRunner()
@@ -174,13 +174,13 @@ def saved(tmp_path: Path, memo: str | None = None, **changes: Any) -> Path:
 
 
 def test_a_true_price_is_confirmed(tmp_path: Path) -> None:
-    result = RUNNER.invoke(main, ["receipt", "quote", str(saved(tmp_path))])
+    result = RUNNER.invoke(app, ["receipt", "quote", str(saved(tmp_path))])
     assert result.exit_code == 0, result.stderr
     assert "9 sats" in result.stdout
 
 
 def test_a_file_may_come_by_standard_input(tmp_path: Path) -> None:
-    result = RUNNER.invoke(main, ["receipt", "quote", "-"], input=saved(tmp_path).read_text())
+    result = RUNNER.invoke(app, ["receipt", "quote", "-"], input=saved(tmp_path).read_text())
     assert result.exit_code == 0, result.stderr
 
 
@@ -196,7 +196,7 @@ def test_a_file_may_come_by_standard_input(tmp_path: Path) -> None:
     ],
 )
 def test_any_change_of_the_price_is_told(tmp_path: Path, changes: dict[str, Any]) -> None:
-    result = RUNNER.invoke(main, ["receipt", "quote", str(saved(tmp_path, **changes))])
+    result = RUNNER.invoke(app, ["receipt", "quote", str(saved(tmp_path, **changes))])
     assert result.exit_code == 1
     assert "not the one that was quoted" in result.stderr
 
@@ -206,6 +206,6 @@ def test_a_file_without_a_quote_is_told_from_a_false_one(tmp_path: Path) -> None
     other.write_text('{"state": "rejected"}')
     old = saved(tmp_path, memo="Satmeter: work by sonnet")
     for file, words in ((other, "no JobStatus"), (old, "commits to no quote"), (tmp_path / "none", "can't be read")):
-        result = RUNNER.invoke(main, ["receipt", "quote", str(file)])
+        result = RUNNER.invoke(app, ["receipt", "quote", str(file)])
         assert result.exit_code == 1
         assert words in result.stderr and "Traceback" not in result.stderr

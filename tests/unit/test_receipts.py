@@ -22,7 +22,7 @@ from satmeter.actors.domain.session_behaviour import SessionBehaviour
 from satmeter.actors.placement import partition_of
 from satmeter.actors.ports import Append
 from satmeter.http.signing import ReceiptSigner
-from satmeter.scripts.cli import main
+from satmeter.scripts.commands import app
 from tests.hosts import World
 from tests.jobs import JobBench, completion, verdict
 from tests.receipts import SIGNER, of_job, of_request, signed
@@ -200,7 +200,7 @@ def saved(tmp_path: Path, answer: Any) -> str:
 
 
 def verify(*arguments: str) -> tuple[int, str]:
-    result = RUNNER.invoke(main, ["receipt", "verify", *arguments])
+    result = RUNNER.invoke(app, ["receipt", "verify", *arguments])
     assert "Traceback" not in result.stderr
     return result.exit_code, result.stdout + result.stderr
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from satmeter.actors.adapters.redis_journal import RedisJournal
 from satmeter.actors.placement import PARTITIONS, Placement, owned_by
 from satmeter.config.settings import Settings
-from satmeter.scripts.cli import main
+from satmeter.scripts.commands import app
 from satmeter.scripts.scale import ScaleError, scale, show
 from tests.hosts import until
 from tests.rosters import roster, server, silence
@@ -33,7 +33,7 @@ def _empty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def run(*words: str) -> tuple[int, str, str]:
-    result = CliRunner().invoke(main, ["scale", *words], terminal_width=200)
+    result = CliRunner().invoke(app, ["scale", *words], terminal_width=200)
     return result.exit_code, result.stdout, result.stderr
 
 

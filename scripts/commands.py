@@ -1,0 +1,241 @@
+"""The commands of `satmeter` and their flags.
+
+Each imports what it needs when it runs: `--help`, and what is wrong with a flag, are there at once.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import ask_cli, load_cli, macaroon_cli, receipt_cli, simulate_cli
+
+if TYPE_CHECKING:
+    from pydantic_settings import SettingsError
+
+    from ..config.rules import Problem
+    from ..config.settings import Settings
+
+app = typer.Typer(
+    help="Sells AI compute for Bitcoin Lightning sats. Every setting is an environment variable, see the README.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # Rich takes longer to load than all the rest of --help.
+)
+app.add_typer(macaroon_cli.app, name="macaroon", short_help="Look at a macaroon, or narrow it, offline.")
+app.add_typer(receipt_cli.app, name="receipt", short_help="Check prices and receipts, offline.")
+
+
+@app.command(short_help="Start everything on this machine and serve.")
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (SATMETER_HOST; 127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one (SATMETER_PORT; 8402).")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where the embedded store and keys live (SATMETER_DATA_DIR; ./.satmeter).")
+    ] = None,
+    redis_url: Annotated[
+        str | None, typer.Option(help="Your own Redis or Valkey, 7.0 on, instead of the embedded one (REDIS_URL).")
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="An existing Ray cluster instead of one on this machine (RAY_ADDRESS).")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Front processes on the port (SATMETER_WORKERS; 1).")] = None,
+) -> None:
+    """Start everything on this machine and serve, until SIGTERM or Ctrl-C."""
+    flags = {
+        "SATMETER_HOST": host,
+        "SATMETER_PORT": port,
+        "SATMETER_DATA_DIR": data_dir,
+        "REDIS_URL": redis_url,
+        "RAY_ADDRESS": ray_address,
+        "SATMETER_WORKERS": workers,
+    }
+    import asyncio
+
+    from ..config.ray_environment import prepare_ray
+    from ..config.rules import problems
+
+    settings = _load({name: value for name, value in flags.items() if value is not None})
+    _refuse(problems(settings))
+    from .store_probes import store_problems
+
+    _refuse(asyncio.run(store_problems(settings)))
+    prepare_ray(settings.ray_address)
+    # Last, as it loads Ray and all else: what is wrong with the settings is told at once, not seconds later.
+    from .serve import run
+
+    raise typer.Exit(run(settings))
+
+
+@app.command(short_help="Show where the actors live, or set how many hosts run them.")
+def scale(
+    hosts: Annotated[
+        str | None,
+        typer.Option(help="How many hosts there are to be: 1 to 256, or `auto` for as many as the servers have CPUs."),
+    ] = None,
+    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait for it.", min=1)] = 120.0,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="The data directory of a server with an embedded store (SATMETER_DATA_DIR).")
+    ] = None,
+    redis_url: Annotated[str | None, typer.Option(help="The servers' store (REDIS_URL).")] = None,
+) -> None:
+    """Show where the actors live; with --hosts, set how many hosts run them, and move actors there while they work."""
+    import asyncio
+
+    from rich.console import Console
+
+    from .scale import HOSTS_MAX, ScaleError, show
+    from .scale import scale as set_scale
+
+    flags = {"SATMETER_DATA_DIR": data_dir, "REDIS_URL": redis_url}
+    settings = _load({name: value for name, value in flags.items() if value is not None})
+    count = int(hosts) if hosts is not None and re.fullmatch("[0-9]{1,3}", hosts) else None
+    if hosts not in (None, "auto") and (count is None or not 1 <= count <= HOSTS_MAX):
+        typer.echo(f"--hosts: must be a number from 1 to {HOSTS_MAX}, or auto", err=True)
+        raise typer.Exit(2)
+    console = Console(soft_wrap=True)
+    try:
+        asyncio.run(show(settings, console) if hosts is None else set_scale(settings, count, timeout_s, console))
+    except ScaleError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command(short_help="Prove the books, while the server runs or not.")
+def audit(
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write all figures, and up to 100 differences, to this file.")
+    ] = None,
+    archive: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A file that `satmeter archive` wrote; once for each (SATMETER_ARCHIVE_FILE).",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="The data directory of a server with an embedded store (SATMETER_DATA_DIR).")
+    ] = None,
+    redis_url: Annotated[str | None, typer.Option(help="The servers' store (REDIS_URL).")] = None,
+) -> None:
+    """Prove the books, while the server runs or not: journals, snapshots, totals, and the node's own list of payments.
+
+    The exit status is 1 with the first difference, and 2 when it could not look.
+    """
+    from .audit_cli import run
+
+    flags = {"SATMETER_DATA_DIR": data_dir, "REDIS_URL": redis_url}
+    settings = _load({name: value for name, value in flags.items() if value is not None})
+    file = settings.archive_file
+    archives = archive or ([file] if file is not None and file.exists() else [])
+    raise typer.Exit(run(settings, archives, json_file))
+
+
+@app.command(name="archive", short_help="Move what is done from the store to a file.")
+def archive_command(
+    to: Annotated[
+        Path | None, typer.Option(help="The file to append to, as JSON lines (SATMETER_ARCHIVE_FILE).", dir_okay=False)
+    ] = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option(help="Days since the last thing happened, as 90d; at least 3d (SATMETER_RETENTION_DAYS)."),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="The data directory of a server with an embedded store (SATMETER_DATA_DIR).")
+    ] = None,
+    redis_url: Annotated[str | None, typer.Option(help="The servers' store (REDIS_URL).")] = None,
+) -> None:
+    """Move what is done and owes nothing from the store to a file, and forget it. May run while the server does."""
+    from .archive_cli import run
+
+    if older_than is not None and re.fullmatch(r"0*([3-9]|[1-9][0-9]{1,4})d?", older_than) is None:
+        typer.echo("--older-than: must be a number of days, such as 90d, and at least 3d", err=True)
+        raise typer.Exit(2)
+    days = None if older_than is None else older_than.removesuffix("d")
+    flags = {
+        "SATMETER_ARCHIVE_FILE": to,
+        "SATMETER_RETENTION_DAYS": days,
+        "SATMETER_DATA_DIR": data_dir,
+        "REDIS_URL": redis_url,
+    }
+    raise typer.Exit(run(_load({name: value for name, value in flags.items() if value is not None})))
+
+
+@app.command(short_help="Tell what is wrong with the configuration.")
+def check() -> None:
+    """Tell what is wrong with the configuration in the environment; the exit status is 1 when something is."""
+    import asyncio
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..config.rules import parts, problems
+    from .probes import probe
+
+    settings = _load({})
+    found = problems(settings)
+    console = Console()
+    table = Table("Part", "Is", "Which", box=None, padding=(0, 2, 0, 0))
+    for part in parts(settings):
+        table.add_row(part.name, "[green]real[/]" if part.real else "[yellow]stub[/]", part.detail)
+    console.print(table, highlight=False)
+    # With settings that contradict each other, asking the parts would only repeat it in other words.
+    _refuse(found or asyncio.run(probe(settings)))
+    console.print(f"\nNothing is wrong: this can run in {settings.env.value}.", highlight=False)
+
+
+app.command(short_help="Ask a model, and pay by the token.")(ask_cli.ask)
+app.command(short_help="Run an MCP server, by which an agent buys.")(ask_cli.mcp)
+app.command(short_help="Put a running server under load, and check its books.")(load_cli.load)
+app.command(short_help="Run the server in a simulated world full of faults.")(simulate_cli.simulate)
+
+
+@app.command(short_help="Print the version.")
+def version() -> None:
+    """Print the version."""
+    from .. import __version__
+
+    typer.echo(__version__)
+
+
+def _load(flags: dict[str, Any]) -> Settings:
+    from pydantic import ValidationError
+    from pydantic_settings import SettingsError
+
+    from ..config.settings import Settings
+
+    try:
+        return Settings(**flags)
+    except ValidationError as error:
+        # The input is left out: it may be a secret with a typing error in it.
+        lines = [(_place(item["loc"]), item["msg"].removeprefix("Value error, ")) for item in error.errors()]
+    except SettingsError as error:
+        lines = [(_variable_of(error), "must be valid JSON")]
+    for place, message in lines:
+        typer.echo(f"{place}: {message}", err=True)
+    raise typer.Exit(2)
+
+
+def _variable_of(error: SettingsError) -> str:
+    from ..config.settings import Settings
+
+    # The library names only the field, and only in its text: error parsing value for field "tiers" from source "...".
+    match = re.search(r'field "(\w+)"', str(error))
+    return str(Settings.model_fields[match[1]].validation_alias) if match else "The environment"
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location))
+
+
+def _refuse(found: list[Problem]) -> None:
+    if found:
+        for problem in found:
+            typer.echo(f"{problem.variable}: {problem.message}", err=True)
+        raise typer.Exit(1)
