@@ -67,5 +67,5 @@ def test_what_cannot_be_done_is_said_in_one_line_without_a_traceback(arguments: 
     ],
 )
 def test_inspecting_tells_what_all_caveats_together_leave(caveats: list[str], allows: str) -> None:
-    shown = RUNNER.invoke(main, ["macaroon", "inspect", attenuate(mint(KEY, ID), caveats)]).stdout
+    shown = RUNNER.invoke(app, ["macaroon", "inspect", attenuate(mint(KEY, ID), caveats)]).stdout
     assert shown.rstrip().endswith(allows) and "allows" in shown
