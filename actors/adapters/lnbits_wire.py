@@ -10,8 +10,8 @@ import msgspec
 
 from ..domain.invoices import Invoice, Settlement
 from ..domain.money import MoneyError, Msat
+from ..domain.payment_requests import read_invoice
 from ..ports import InvoiceOrder, TransientError
-from .bolt11_reading import read_own_invoice
 
 ACTOR: Final = "satmeter_actor"
 """The field of a payment's `extra` that names the actor it belongs to."""
@@ -100,8 +100,7 @@ def read_new_invoice(body: bytes, order: InvoiceOrder) -> Invoice:
     payment = read(body, Payment)
     ordered_msat = Msat.from_sats(order.amount_sats)
     try:
-        # It stands in our own node's answer: what a signature could add to that, see `bolt11_reading.py`.
-        invoice = read_own_invoice(payment.bolt11)
+        invoice = read_invoice(payment.bolt11)
     except ValueError as error:
         raise rubbish(str(error)) from None
     if invoice.amount_msat != ordered_msat or payment.amount != ordered_msat.value:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
-from bolt11 import decode
 
+from .bolt11_reading import InvoiceFields, read_fields
 from .money import MoneyError, Msat
 
-# The library takes milliseconds for each invoice; what is much longer than any real one must not take seconds.
+# What is much longer than any real invoice must not take seconds to decode.
 _LENGTH_MAX: Final = 4_096
 _SCHEME: Final = "lightning:"
 # The last second of the year 9999, beyond which calendars (LNbits's among them) do not reach.
@@ -36,38 +36,31 @@ def read_invoice(payment_request: str) -> ReadInvoice:
     Raises `ValueError` for what is none, has no sane amount or no sane expiry, or mixes upper and lower case.
     """
     text = normalised(payment_request)
+    fields = _fields(text)
+    if fields.amount_msat is None or _has_fraction(text):
+        raise ValueError("an invoice without an amount in whole millisatoshis")
+    if fields.amount_msat < 1:
+        raise ValueError("an invoice over nothing")
+    expires_at_s = fields.at_s + fields.expiry_s
+    if expires_at_s > _EXPIRES_AT_MAX_S:
+        raise ValueError("an invoice that outlives the calendar")
     try:
-        invoice = decode(text)
-        amount_msat, payment_hash, currency = invoice.amount_msat, invoice.payment_hash, invoice.currency
-        expires_at_s = invoice.date + invoice.expiry
-    except Exception as error:
-        # From garbage the library raises its own errors and those of four libraries below it.
-        raise ValueError(f"not a BOLT11 invoice: {type(error).__name__}") from None
-    return sane_invoice(text, payment_hash, amount_msat, expires_at_s, currency)
+        amount_msat = Msat(fields.amount_msat)
+    except MoneyError:
+        raise ValueError("an invoice over more than all bitcoin") from None
+    return ReadInvoice(text, fields.payment_hash, amount_msat, expires_at_s * 1_000, fields.currency)
 
 
 def description_of(payment_request: str) -> str:
     """What an invoice says it is for; empty where it says nothing. Raises `ValueError` for what is no invoice."""
-    try:
-        return decode(normalised(payment_request)).description or ""
-    except Exception as error:
-        raise ValueError(f"not a BOLT11 invoice: {type(error).__name__}") from None
+    return _fields(normalised(payment_request)).memo or ""
 
 
-def sane_invoice(
-    text: str, payment_hash: str, amount_msat: int | None, expires_at_s: int, currency: str
-) -> ReadInvoice:
-    """An invoice as it was decoded from `normalised` text. Raises `ValueError` without a sane amount or expiry."""
-    if amount_msat is None or _has_fraction(text):
-        raise ValueError("an invoice without an amount in whole millisatoshis")
-    if amount_msat < 1:
-        raise ValueError("an invoice over nothing")
-    if expires_at_s > _EXPIRES_AT_MAX_S:
-        raise ValueError("an invoice that outlives the calendar")
+def _fields(text: str) -> InvoiceFields:
     try:
-        return ReadInvoice(text, payment_hash, Msat(int(amount_msat)), expires_at_s * 1_000, currency)
-    except MoneyError:
-        raise ValueError("an invoice over more than all bitcoin") from None
+        return read_fields(text)
+    except ValueError as error:
+        raise ValueError(f"not a BOLT11 invoice: {error}") from None
 
 
 def normalised(payment_request: str) -> str:
@@ -89,6 +82,6 @@ def normalised(payment_request: str) -> str:
 
 
 def _has_fraction(text: str) -> bool:
-    """Whether the amount is in tenths of a millisatoshi, which the library cuts off (BOLT 11, "Amount")."""
+    """Whether the amount is in tenths of a millisatoshi, which `InvoiceFields` cuts off (BOLT 11, "Amount")."""
     human_part = text.rpartition("1")[0]
     return human_part.endswith("p") and not human_part.endswith("0p")

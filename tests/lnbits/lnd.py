@@ -14,9 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import bolt11
 import httpx
 
+from satmeter.actors.domain.money import MSAT_PER_SAT
+from satmeter.actors.domain.payment_requests import read_invoice
 from tests.lnbits.server import Lnbits
 
 MACAROON = "deadbeef"
@@ -49,18 +50,22 @@ class _Node(BaseHTTPRequestHandler):
         self._answer(200 if known else 404, self._pay(order["payment_request"]) if known else {})
 
     def _pay(self, invoice: str) -> dict[str, Any]:
-        payment_hash = bolt11.decode(invoice).payment_hash
+        said = read_invoice(invoice)
         paid = self.wallet.post(
             "/api/v1/payments", headers={"X-Api-Key": self.payer_key}, json={"out": True, "bolt11": invoice}
         )
         if paid.status_code != 201:
             return {
-                "result": {"status": "FAILED", "payment_hash": payment_hash, "failure_reason": "FAILURE_REASON_ERROR"}
+                "result": {
+                    "status": "FAILED",
+                    "payment_hash": said.payment_hash,
+                    "failure_reason": "FAILURE_REASON_ERROR",
+                }
             }
         # Between two wallets of its own LNbits keeps the preimage with the invoice.
-        found = self.wallet.get(f"/api/v1/payments/{payment_hash}", headers={"X-Api-Key": self.payee_key}).json()
-        sats = str(bolt11.decode(invoice).amount_msat // 1_000)  # type: ignore[operator]
-        told = {"status": "SUCCEEDED", "payment_hash": payment_hash, "payment_preimage": found["preimage"]}
+        found = self.wallet.get(f"/api/v1/payments/{said.payment_hash}", headers={"X-Api-Key": self.payee_key}).json()
+        sats = str(said.amount_msat.value // MSAT_PER_SAT)
+        told = {"status": "SUCCEEDED", "payment_hash": said.payment_hash, "payment_preimage": found["preimage"]}
         return {"result": {**told, "value_sat": sats, "fee_sat": "0"}}
 
     def _answer(self, status: int, body: dict[str, Any]) -> None:

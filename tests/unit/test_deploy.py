@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import json
 import mmap
+import platform
 import re
 import subprocess
 import sys
@@ -254,5 +255,7 @@ def test_systemd_starts_the_server_again_and_gives_it_time_to_drain() -> None:
 
 def test_shellcheck_finds_nothing_in_the_scripts() -> None:
     program = Path(sys.executable).with_name("shellcheck")
+    if sys.platform == "linux" and platform.machine() != "x86_64" and not program.exists():
+        pytest.skip("shellcheck has no wheel for this machine")
     run = subprocess.run([program, DEPLOY / "node.sh"], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout

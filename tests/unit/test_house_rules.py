@@ -24,7 +24,7 @@ PURE = frozenset(
     {
         "__future__", "base64", "binascii", "bisect", "collections", "dataclasses", "decimal", "enum", "fractions",
         "functools", "hashlib", "hmac", "itertools", "math", "operator", "re", "string", "struct", "types", "typing",
-        "unicodedata", "msgspec", "pymacaroons", "bolt11",
+        "unicodedata", "msgspec", "pymacaroons", "btclib_secp256k1",
     }
 )  # fmt: skip
 # A library, and the only places that may know it.
@@ -35,7 +35,7 @@ KNOWN_ONLY_TO = {
     "httpx": ("actors/adapters/", "actors/compose.py", "client/", "scripts/"),
     "anthropic": ("actors/adapters/", "scripts/"),
     "websockets": ("actors/adapters/",),
-    "bolt11": ("actors/adapters/", "actors/domain/"),
+    "btclib_secp256k1": ("actors/adapters/", "actors/domain/"),
     "starlette": ("http/", "scripts/"),
     "uvicorn": ("scripts/",),
     "pydantic": ("http/", "config/", "scripts/"),

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import bolt11
 import httpx
 import pytest
 
@@ -19,6 +18,7 @@ from satmeter.actors.domain.invoices import Invoice, Settlement
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payment_requests import read_invoice
 from satmeter.actors.ports import InvoiceOrder, PermanentError, PortError, TransientError
+from tests.invoices import behind
 
 KEY = "5ec2e7key0f0the0wallet0000000000"
 HASH = "ab" * 32
@@ -233,11 +233,9 @@ async def test_an_invoice_that_is_not_what_was_ordered_is_never_handed_out(wrong
     assert type(await outcome(CALLS[0], httpx.Response(201, json=wrong))) is TransientError
 
 
-@pytest.mark.parametrize("amount_msat", [None, 22 * 10**20], ids=["no amount", "more than all bitcoin"])
-async def test_an_invoice_without_a_sane_amount_is_never_handed_out(amount_msat: int | None) -> None:
-    tags = bolt11.Tags(bolt11.decode(signed()).tags.tags)
-    amount = None if amount_msat is None else bolt11.MilliSatoshi(amount_msat)
-    text = bolt11.encode(bolt11.Bolt11("bcrt", int(time.time()), tags, amount), "22" * 32)
+@pytest.mark.parametrize("human_part", ["lnbcrt", "lnbcrt22000000000"], ids=["no amount", "more than all bitcoin"])
+async def test_an_invoice_without_a_sane_amount_is_never_handed_out(human_part: str) -> None:
+    text = behind(human_part, signed())
     assert type(await outcome(CALLS[0], httpx.Response(201, json=row(bolt11=text)))) is TransientError
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import bolt11
 import pytest
 
 from satmeter.actors.adapters.bolt11_invoices import sign_invoice
 from satmeter.actors.domain.money import MSAT_MAX, Msat
 from satmeter.actors.domain.payment_requests import ReadInvoice, read_invoice
+from tests import invoices
+from tests.invoices import NODE_KEY
 
-NODE_KEY = "22" * 32
 HASH = "ab" * 32
 AT_S = 1_800_000_000
 
@@ -28,8 +28,7 @@ def signed(amount_msat: int = 21_000, expiry_s: int = 600) -> str:
 
 def behind(human_part: str) -> str:
     """A good invoice with this in place of "lnbcrt" and the amount; signature and checksum fit."""
-    tags = bolt11.Tags(bolt11.decode(signed()).tags.tags)
-    return bolt11.encode(bolt11.Bolt11(human_part.removeprefix("ln"), AT_S, tags), NODE_KEY)
+    return invoices.behind(human_part, signed())
 
 
 def test_an_invoice_is_read_whole() -> None:

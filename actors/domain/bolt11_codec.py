@@ -1,6 +1,6 @@
 """Bech32 the way BOLT11 uses it: text to five-bit words and back, with its checksum, without limits of length.
 
-The library does the same bit by bit, which costs a host more than all else of an invoice together.
+Libraries do the same bit by bit, which costs a host more than all else of an invoice together.
 """
 
 from __future__ import annotations
@@ -60,6 +60,18 @@ def to_words(number: int, count: int) -> bytes:
     spare = -count % 8
     data = (number << spare * WORD_BITS).to_bytes((count + spare) * WORD_BITS // 8, "big")
     return b32encode(data).translate(_DIGITS_TO_WORDS)[:count]
+
+
+def padded_bytes(words: bytes) -> bytes:
+    """The words' bits, with zeros up to the next byte: what is signed of an invoice."""
+    length = -(-len(words) * WORD_BITS // 8)
+    return (to_number(words) << length * 8 - len(words) * WORD_BITS).to_bytes(length, "big")
+
+
+def whole_bytes(words: bytes) -> bytes:
+    """The whole bytes in these words; the bits that are left are cut off."""
+    spare = len(words) * WORD_BITS % 8
+    return (to_number(words) >> spare).to_bytes(len(words) * WORD_BITS // 8, "big")
 
 
 def encode(human_part: str, words: bytes) -> str:

@@ -1,22 +1,22 @@
-"""Reads an invoice that our own node just made, without looking at its signature.
+"""Reads the fields of a BOLT11 invoice and verifies its checksum and signature.
 
-What a signature would tell is who signed, and of our node we know no public key to hold it to: whoever makes up an
-invoice can sign it with a key of their own. That it comes from our node, the authenticated call says in whose answer it
-stands; what it asks for is held to the order; and the wallet that pays checks the signature before it pays. An invoice
-from a client is a stranger's word, and is read in `domain/payment_requests.py` with all that the library checks.
+Unknown fields, and known ones of another length than they must have, are skipped; of a field that stands twice the
+first counts (BOLT 11, "Requirements"). Tests hold it to what the library `bolt11` reads, and refuses. The library
+itself needs a package that has no wheels for Python 3.14.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Final
 
 import msgspec
+from btclib_secp256k1 import dsa, recovery
 
-from ..domain.payment_requests import ReadInvoice, normalised, sane_invoice
 from . import bolt11_codec
-from .bolt11_codec import WORD_BITS, to_number, word_of
+from .bolt11_codec import padded_bytes, to_number, whole_bytes, word_of
 
 # The network, longest names first, and the amount. As for the library, what follows the amount does not matter as long
 # as it is no letter or digit.
@@ -27,12 +27,20 @@ _TIME_WORDS: Final = 7
 _FIELD_HEAD_WORDS: Final = 3
 _SIGNATURE_WORDS: Final = 104
 _HASH_WORDS: Final = 52
+_PAYEE_WORDS: Final = 53
 _EXPIRY_DEFAULT_S: Final = 3_600
+_COMPACT_SIGNATURE_BYTES: Final = 64
+_RECOVERY_ID_MAX: Final = 3
 
 _HASH, _SECRET, _MEMO, _MEMO_HASH = word_of("p"), word_of("s"), word_of("d"), word_of("h")
-_EXPIRY, _CLTV_EXPIRY, _FALLBACK = word_of("x"), word_of("c"), word_of("f")
+_EXPIRY, _CLTV_EXPIRY, _FALLBACK, _PAYEE = word_of("x"), word_of("c"), word_of("f"), word_of("n")
 # BOLT 11: one of these with another length is skipped.
-_LENGTHS: Final[Mapping[int, int]] = {_HASH: _HASH_WORDS, _SECRET: _HASH_WORDS, _MEMO_HASH: _HASH_WORDS}
+_LENGTHS: Final[Mapping[int, int]] = {
+    _HASH: _HASH_WORDS,
+    _SECRET: _HASH_WORDS,
+    _MEMO_HASH: _HASH_WORDS,
+    _PAYEE: _PAYEE_WORDS,
+}
 _NEVER_EMPTY: Final = (_EXPIRY, _CLTV_EXPIRY, _FALLBACK)
 
 
@@ -40,7 +48,8 @@ class InvoiceFields(msgspec.Struct, frozen=True):
     """What we want to know of an invoice.
 
     `amount_msat` is None where any amount may be paid, and has its tenths cut off. `at_s` is when the invoice was made,
-    in seconds since 1970.
+    in seconds since 1970. `memo` is None where the invoice has only its hash. `payee` is the public key of the node
+    that signed, compressed, in hex.
     """
 
     currency: str
@@ -48,20 +57,12 @@ class InvoiceFields(msgspec.Struct, frozen=True):
     payment_hash: str
     at_s: int
     expiry_s: int
-
-
-def read_own_invoice(payment_request: str) -> ReadInvoice:
-    """What `read_invoice` says of it, its signature unseen. Raises `ValueError` where that would."""
-    text = normalised(payment_request)
-    try:
-        fields = read_fields(text)
-    except ValueError as error:
-        raise ValueError(f"not a BOLT11 invoice: {error}") from None
-    return sane_invoice(text, fields.payment_hash, fields.amount_msat, fields.at_s + fields.expiry_s, fields.currency)
+    memo: str | None
+    payee: str
 
 
 def read_fields(text: str) -> InvoiceFields:
-    """The fields of an invoice in lower case, its checksum verified. Raises `ValueError` for what is none."""
+    """The fields of an invoice in lower case. Raises `ValueError` for what is none, or is not signed."""
     human_part, words = bolt11_codec.decode(text)
     human = _HUMAN_PART.match(human_part)
     if human is None:
@@ -69,14 +70,21 @@ def read_fields(text: str) -> InvoiceFields:
     if len(words) < _TIME_WORDS + _SIGNATURE_WORDS:
         raise ValueError("too short")
     currency, number, letter = human.groups()
-    found = _tagged(words[_TIME_WORDS:-_SIGNATURE_WORDS])
-    _require(found)
+    signed, signature = words[:-_SIGNATURE_WORDS], whole_bytes(words[-_SIGNATURE_WORDS:])
+    found = _tagged(signed[_TIME_WORDS:])
+    if _HASH not in found or _SECRET not in found or (_MEMO not in found and _MEMO_HASH not in found):
+        raise ValueError("a hash, a secret or a description is missing")
+    if any(letter in found and not found[letter] for letter in _NEVER_EMPTY):
+        raise ValueError("a field that is empty")
+    digest = sha256(human_part.encode() + padded_bytes(signed)).digest()
     return InvoiceFields(
         currency,
         None if number is None else int(number) * _TENTHS_OF_MSAT[letter] // 10,
-        _to_bytes(found[_HASH]).hex(),
+        whole_bytes(found[_HASH]).hex(),
         to_number(words[:_TIME_WORDS]),
         to_number(found[_EXPIRY]) if _EXPIRY in found else _EXPIRY_DEFAULT_S,
+        whole_bytes(found[_MEMO]).decode() if _MEMO in found else None,
+        _signer(digest, signature, whole_bytes(found[_PAYEE]) if _PAYEE in found else None).hex(),
     )
 
 
@@ -99,17 +107,13 @@ def _tagged(words: bytes) -> dict[int, bytes]:
     return found
 
 
-def _require(found: Mapping[int, bytes]) -> None:
-    """Raises `ValueError` where a wallet, or the library, would find something missing."""
-    if _HASH not in found or _SECRET not in found or (_MEMO not in found and _MEMO_HASH not in found):
-        raise ValueError("a hash, a secret or a description is missing")
-    if any(letter in found and not found[letter] for letter in _NEVER_EMPTY):
-        raise ValueError("a field that is empty")
-    if _MEMO in found:
-        _to_bytes(found[_MEMO]).decode()
-
-
-def _to_bytes(words: bytes) -> bytes:
-    """The whole bytes in these words."""
-    spare = len(words) * WORD_BITS % 8
-    return (to_number(words) >> spare).to_bytes(len(words) * WORD_BITS // 8, "big")
+def _signer(digest: bytes, signature: bytes, payee: bytes | None) -> bytes:
+    """The public key that this was signed with: the payee's, where the invoice names one. Raises `ValueError`."""
+    compact, recovery_id = signature[:_COMPACT_SIGNATURE_BYTES], signature[_COMPACT_SIGNATURE_BYTES]
+    if recovery_id > _RECOVERY_ID_MAX:
+        raise ValueError("a signature that is none")
+    if payee is None:
+        return recovery.recover(digest, compact, recovery_id)
+    if not dsa.verify(digest, payee, compact, compact=True):
+        raise ValueError("not signed by the payee")
+    return payee
