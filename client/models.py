@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -212,6 +213,7 @@ class ModelRates(_Wire, frozen=True, kw_only=True):
     model: str
     rates: Rates
     long_prompt_rates: LongPromptRates | None = None
+    multipliers: Mapping[str, Decimal] | None = None
 
 
 class Tier(_Wire, frozen=True, kw_only=True):

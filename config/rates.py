@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -15,9 +15,12 @@ from ..actors.domain.pricing import LongPrompt, ModelPrice, Rates
 
 _LONG_PROMPT: Final = "long_prompt"
 _THRESHOLD: Final = "threshold_tokens"
+_MULTIPLIERS: Final = "multipliers"
 # Bounds within which all arithmetic on rates is exact; no provider's price comes near them.
 _RATE_MAX_USD: Final = Decimal(1_000_000)
 _RATE_PLACES_MAX: Final = 12
+_MULTIPLIER_MAX: Final = 100
+_FACTOR_PLACES_MAX: Final = 4
 
 
 def load_prices(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, ModelPrice]:
@@ -39,20 +42,40 @@ def _text(path: Path | None) -> str:
 
 def _laid_over(table: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
     merged = {**table, **override}
-    below, above = table.get(_LONG_PROMPT), override.get(_LONG_PROMPT)
-    if isinstance(below, Mapping) and isinstance(above, Mapping):
-        merged[_LONG_PROMPT] = {**below, **above}
+    for name in (_LONG_PROMPT, _MULTIPLIERS):
+        below, above = table.get(name), override.get(name)
+        if isinstance(below, Mapping) and isinstance(above, Mapping):
+            merged[name] = {**below, **above}
     return merged
 
 
 def _price(model: str, table: Any) -> ModelPrice:
-    figures = _figures(model, table, {*Rates.__struct_fields__, _LONG_PROMPT})
-    long_prompt = figures.pop(_LONG_PROMPT, None)
+    figures = _figures(model, table, {*Rates.__struct_fields__, _LONG_PROMPT, _MULTIPLIERS})
+    long_prompt, multipliers = figures.pop(_LONG_PROMPT, None), figures.pop(_MULTIPLIERS, {})
     return ModelPrice(
         model=model,
         rates=_rates(model, figures),
         long_prompt=None if long_prompt is None else _long_prompt(f"{model}.{_LONG_PROMPT}", long_prompt),
+        multipliers=_multipliers(model, multipliers),
     )
+
+
+def _multipliers(model: str, table: Any) -> dict[str, Decimal]:
+    if not isinstance(table, Mapping):
+        raise ValueError(f"rates of model {model!r}: {_MULTIPLIERS} must be a table of figures")
+    found: dict[str, Decimal] = {}
+    for name, value in table.items():
+        try:
+            factor = Decimal(str(value))
+        except InvalidOperation:
+            factor = Decimal("NaN")
+        if not factor.is_finite() or not 1 <= factor <= _MULTIPLIER_MAX or factor != round(factor, _FACTOR_PLACES_MAX):
+            raise ValueError(
+                f"rates of model {model!r}: multiplier {name!r} must be from 1 to {_MULTIPLIER_MAX} with at most "
+                f"{_FACTOR_PLACES_MAX} decimal places"
+            )
+        found[name] = factor
+    return found
 
 
 def _long_prompt(name: str, table: Any) -> LongPrompt:

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 import msgspec
 
 from ..actors.domain.errors import RefusedError
+from ..actors.domain.pricing import ModelPrice
 from ..actors.domain.relays import PromptRate, RelayBody
 from .errors import invalid
 from .llm_costs import Prompt, look_for_costs
@@ -36,6 +37,7 @@ class MessagesCall(msgspec.Struct, frozen=True):
     prompt_tokens_max: int | None
     prompt_rate: PromptRate
     least_tokens: int
+    billed_as: tuple[str, ...] = ()
 
 
 class _Member(NamedTuple):
@@ -56,7 +58,7 @@ def read_call(data: bytes, models: Mapping[str, Any]) -> MessagesCall:
     if found is None:
         raise invalid("max_tokens", "This field is required")
     max_tokens = _max_tokens(found.value)
-    prompt = _look(values, len(data))
+    prompt = _look(values, len(data), models[model])
     return MessagesCall(
         model=model,
         body=RelayBody(data, max_tokens, _offset(text, found.start), _offset(text, found.end)),
@@ -64,6 +66,7 @@ def read_call(data: bytes, models: Mapping[str, Any]) -> MessagesCall:
         prompt_tokens_max=prompt.tokens_max,
         prompt_rate=prompt.rate,
         least_tokens=_least(values.get("thinking"), max_tokens),
+        billed_as=prompt.billed_as,
     )
 
 
@@ -71,8 +74,8 @@ def read_count(data: bytes, models: Mapping[str, Any]) -> None:
     """Looks at the body of a count as at that of a call. Raises `RefusedError` (400)."""
     _, members = _read(data)
     values = {name: member.value for name, member in members.items()}
-    priced_as(values.get("model"), models)
-    _look(values, len(data))
+    model = priced_as(values.get("model"), models)
+    _look(values, len(data), models[model])
 
 
 def priced_as(model: Any, models: Mapping[str, Any]) -> str:
@@ -84,14 +87,14 @@ def priced_as(model: Any, models: Mapping[str, Any]) -> str:
     raise invalid("model", "There is no such model; GET /v1/models lists those that exist")
 
 
-def _look(values: Mapping[str, Any], size_bytes: int) -> Prompt:
+def _look(values: Mapping[str, Any], size_bytes: int, price: Any) -> Prompt:
     messages = values.get("messages")
     if not isinstance(messages, list) or not messages:
         raise invalid("messages", "At least one message is required")
     for place, message in enumerate(messages):
         if not isinstance(message, dict) or message.get("role") not in _ROLES:
             raise invalid(f"messages.{place}.role", "Must be user, assistant or system")
-    return look_for_costs(values, size_bytes)
+    return look_for_costs(values, size_bytes, price.multipliers if isinstance(price, ModelPrice) else ())
 
 
 def _max_tokens(value: Any) -> int:

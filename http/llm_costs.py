@@ -72,15 +72,22 @@ _SCHEMAS: Final = ("output_config.format.schema", "output_format.schema")
 
 
 class Prompt(NamedTuple):
-    """What a prompt may cost: an upper bound of its tokens, None where it has to be counted, and its dearest rate."""
+    """What a prompt may cost: an upper bound of its tokens, None where it has to be counted, and its dearest rate.
+
+    `billed_as`: what is asked for that multiplies the rates.
+    """
 
     tokens_max: int | None
     rate: PromptRate
+    billed_as: tuple[str, ...]
 
 
-def look_for_costs(values: Mapping[str, Any], size_bytes: int) -> Prompt:
-    """Looks through a body of so many bytes. Raises `RefusedError` (400) that names what is not possible here."""
-    _look_at_fields(values)
+def look_for_costs(values: Mapping[str, Any], size_bytes: int, multipliers: Collection[str]) -> Prompt:
+    """Looks through a body of so many bytes. Raises `RefusedError` (400) that names what is not possible here.
+
+    `multipliers`: what may be asked for beyond the plain rates, as it has a price.
+    """
+    billed_as = _look_at_fields(values, multipliers)
     found = _Found()
     for place, tool in enumerate(_entries(values.get("tools"), "tools")):
         found.tool(tool, f"tools.{place}")
@@ -91,24 +98,30 @@ def look_for_costs(values: Mapping[str, Any], size_bytes: int) -> Prompt:
     found.members(values, "", 0, but=("tools", "system", "messages", "metadata"))
     tokens = size_bytes - found.image_bytes + found.images * _IMAGE_TOKENS
     tokens += found.own_tools * _OWN_TOOL_TOKENS + _UNSEEN_TOKENS
-    return Prompt(None if found.uncounted else tokens, _dearest(values))
+    return Prompt(None if found.uncounted else tokens, _dearest(values), billed_as)
 
 
-def _look_at_fields(values: Mapping[str, Any]) -> None:
+def _look_at_fields(values: Mapping[str, Any], multipliers: Collection[str]) -> tuple[str, ...]:
+    """What multiplies the rates."""
+    billed_as: list[str] = []
     for name, why in _NOT_HERE.items():
         if values.get(name) not in (None, [], {}):
             raise invalid(name, why)
     for name, allowed in _ALLOWED.items():
         value = values.get(name)
-        if value is not None and value not in allowed:
-            raise invalid(
-                name, f"Has a price of its own that is not known here; possible is {' or '.join(sorted(allowed))}"
-            )
+        if value is None or value in allowed:
+            continue
+        if f"{name}_{value}" not in multipliers or not isinstance(value, str):
+            priced = [known.removeprefix(f"{name}_") for known in multipliers if known.startswith(f"{name}_")]
+            possible = " or ".join(sorted({*allowed, *priced}))
+            raise invalid(name, f"Has a price of its own that is not known here; possible is {possible}")
+        billed_as.append(f"{name}_{value}")
     management = values.get("context_management")
     edits = management.get("edits") if isinstance(management, dict) else None
     for place, edit in enumerate(_entries(edits, "context_management.edits")):
         if not str(edit.get("type")).startswith(_EDITS):
             raise invalid(f"context_management.edits.{place}.type", _EDITS_ONLY)
+    return tuple(billed_as)
 
 
 class _Found:

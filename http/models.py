@@ -56,6 +56,7 @@ def model_view(terms: Terms, price: ModelPrice, btc_price: BtcPrice) -> schemas.
     pricing = schemas.ModelPricing(
         rates=shown.rates,
         long_prompt_rates=shown.long_prompt_rates,
+        multipliers=shown.multipliers,
         margin_pct=terms.margin_pct,
         btc_price_usd=usd_text(btc_price.usd),
         btc_price_at=timestamp(btc_price.at_ms),

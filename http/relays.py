@@ -76,6 +76,7 @@ class Relays:
             once=once,
             grant=NOBODY if holder is None else holder.grant,
             btc_price=await self._front.prices.current(),
+            billed_as=call.billed_as,
         )
         if holder is None:
             await self._l402.challenge(request, key, command)

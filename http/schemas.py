@@ -230,12 +230,18 @@ class LongPromptRates(Rates):
     threshold_tokens: Count
 
 
+Multipliers = Annotated[
+    dict[str, str], Field(description="Of all rates, by what a call asks for: `inference_geo_us` is that field's `us`.")
+]
+
+
 class ModelRates(Wire):
     """A model and what its provider takes for it."""
 
     model: str
     rates: Rates
     long_prompt_rates: LongPromptRates | Absent = None
+    multipliers: Multipliers | Absent = None
 
 
 class Tier(Wire):

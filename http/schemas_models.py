@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .schemas import Absent, Count, LongPromptRates, Percent, Rates, Timestamp, Usd, Wire
+from .schemas import Absent, Count, LongPromptRates, Multipliers, Percent, Rates, Timestamp, Usd, Wire
 
 
 class MillionMsat(Wire):
@@ -31,6 +31,7 @@ class ModelPricing(Wire):
 
     rates: Rates
     long_prompt_rates: LongPromptRates | Absent = None
+    multipliers: Multipliers | Absent = None
     margin_pct: Percent
     btc_price_usd: Usd
     btc_price_at: Timestamp

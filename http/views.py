@@ -122,15 +122,14 @@ def btc_price(price: pricing.BtcPrice, now_ms: int) -> schemas.BtcPrice:
 
 def model_rates(price: pricing.ModelPrice) -> schemas.ModelRates:
     """A model's prices."""
-    long_prompt = price.long_prompt
-    if long_prompt is None:
-        return schemas.ModelRates(model=price.model, rates=schemas.Rates(**rates(price.rates)))
+    long = price.long_prompt
     return schemas.ModelRates(
         model=price.model,
         rates=schemas.Rates(**rates(price.rates)),
-        long_prompt_rates=schemas.LongPromptRates(
-            threshold_tokens=long_prompt.threshold_tokens, **rates(long_prompt.rates)
-        ),
+        long_prompt_rates=None
+        if long is None
+        else schemas.LongPromptRates(threshold_tokens=long.threshold_tokens, **rates(long.rates)),
+        multipliers={name: format(factor, "f") for name, factor in price.multipliers.items()} or None,
     )
 
 

@@ -10,11 +10,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any, Final
 
 import msgspec
-import structlog
 
 from ..domain.provider import ModelFault
 from ..domain.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
-from ..domain.usages import Counts, StreamCounts, counts_of, output_of, usage_of
+from ..domain.usages import StreamCounts, counts_of, output_of, usage_of
 from ..ports import ModelError, ToldError
 from .anthropic_stream import stream_error
 
@@ -26,9 +25,6 @@ _BYTES_FOR_TOKENS: Final = (5, 2)
 _READ_UP_S: Final = 0.25
 # What a delta is called that the client sees, and that is billed as output.
 _GIVEN: Final = ("text", "thinking", "partial_json")
-# Tokens of one sampling run after the other; those of other kinds are billed on top, or at other rates.
-_PRICED_ITERATIONS: Final = frozenset({"message"})
-_log = structlog.get_logger(__name__)
 
 
 class _Whole(msgspec.Struct):
@@ -52,7 +48,6 @@ def whole_end(status: int, headers: Mapping[str, str], body: bytes) -> RelayEnd:
     except (ValueError, RecursionError):
         return RelayEnd(status, kept_headers(headers), body, None)
     counts, estimated = counts_of(found.usage), _tokens(len(bytes(found.content)))
-    _tell_of_unpriced(counts)
     return RelayEnd(status, kept_headers(headers), body, usage_of(counts, estimated), output_of(counts) or estimated)
 
 
@@ -125,7 +120,6 @@ class RelayedStream:
     def end(self, headers: Mapping[str, str]) -> RelayEnd:
         """The end of it."""
         counts, estimated = self._counted.counts, _tokens(self._given_bytes)
-        _tell_of_unpriced(counts)
         return RelayEnd(200, headers, b"", self._counted.usage(estimated), output_of(counts) or estimated)
 
     def _take(self, event: Mapping[str, Any]) -> None:
@@ -181,21 +175,3 @@ def _decoded(data: bytes) -> Mapping[str, Any]:
         return _events.decode(data)
     except (ValueError, RecursionError):
         return {}
-
-
-def _tell_of_unpriced(usage: Counts) -> None:
-    """Says so when the provider bills what no rate of ours covers. What is known to cost extra is refused beforehand.
-
-    So this is about what the provider has added since, in a field that was passed on because nobody knows it here.
-    """
-    tools, iterations = usage.get("server_tool_use"), usage.get("iterations")
-    found = [name for name, count in tools.items() if count] if isinstance(tools, dict) else []
-    if isinstance(iterations, list):
-        kinds = {entry.get("type") for entry in iterations if isinstance(entry, dict)}
-        found += sorted(str(kind)[:40] for kind in kinds - _PRICED_ITERATIONS)
-    if usage.get("speed") not in (None, "standard"):
-        found.append("speed")
-    if found:
-        _log.error(
-            "model_provider_bills_what_has_no_rate", what=found, hint="refuse it in http/llm_costs.py, or price it"
-        )

@@ -100,7 +100,7 @@ class RelayRequest(Intent, frozen=True):
     """Pass a call on to the model's provider as it is; the result is a `RelayOutcome`. For `stream` see above.
 
     `beta`: the call goes to the provider's beta interface. `model` is the one that it is priced as. `body` is what the
-    client sent; it goes on with this `max_tokens`. `at_ms`: when it was asked for.
+    client sent; it goes on with this `max_tokens`. `at_ms`: when it was asked for. `billed_as`: see `Relay`.
     """
 
     body: RelayBody
@@ -110,6 +110,7 @@ class RelayRequest(Intent, frozen=True):
     model: str
     max_tokens: int
     at_ms: int
+    billed_as: tuple[str, ...] = ()
 
     @property
     def ends_unheard(self) -> bool:

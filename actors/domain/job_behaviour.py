@@ -10,8 +10,9 @@ import msgspec
 
 from . import job_notices, job_receipt, job_refund, paying_out, webhooks
 from . import job_payments as payments
+from .alarms import billing_alarms
 from .answers import Completion, PricedEvaluation
-from .behaviour import NOTHING, Command, Decision, Done, Event, Failed, Intent, NoHistory, TakeUp, Wake
+from .behaviour import NOTHING, Alarm, Command, Decision, Done, Event, Failed, Intent, NoHistory, TakeUp, Wake
 from .codec import JournalCodec
 from .errors import idempotency_conflict, node_unavailable, not_found
 from .intents import Evaluate, IssueInvoice, LookUpInvoice, LookUpPayout, SendPayout, Work
@@ -179,11 +180,13 @@ class JobBehaviour(NoHistory):
         evaluation = priced.evaluation
         verdict, model, usage = evaluation.verdict, evaluation.model, evaluation.usage
         if not verdict.accepted:
-            return Decision(events=(JobRejected(at_ms=now_ms, reason=verdict.reason, model=model, usage=usage),))
+            rejected = JobRejected(at_ms=now_ms, reason=verdict.reason, model=model, usage=usage)
+            return Decision((rejected,), alarms=self._alarms(model, usage))
         terms = self._job_terms
         breakdown = quote(terms.terms, terms.work_model, verdict.size, job.request, priced.btc_price)
         tariff = tariff_of(terms.terms, terms.work_model)
-        return Decision((JobAccepted(now_ms, verdict.size, verdict.reason, model, usage, breakdown, tariff),))
+        accepted = JobAccepted(now_ms, verdict.size, verdict.reason, model, usage, breakdown, tariff)
+        return Decision((accepted,), alarms=self._alarms(model, usage))
 
     def _completed(self, job: Job, completion: Completion, now_ms: int) -> Decision:
         assert job.breakdown is not None
@@ -203,7 +206,12 @@ class JobBehaviour(NoHistory):
             cost_usd=terms.price_usd(breakdown.model, usage),
             charged_msat=min(price, job.work_paid_msat),
         )
-        return Decision((completed,))
+        return Decision((completed,), alarms=billing_alarms(terms.models[breakdown.model], completion.usage))
+
+    def _alarms(self, model: str, usage: Usage | None) -> tuple[Alarm, ...]:
+        """What an evaluation is billed as. Its model may have lost its price since it was asked."""
+        price = self._job_terms.terms.models.get(model)
+        return () if price is None else billing_alarms(price, usage)
 
     def _step_failed(self, job: Job, failed: Failed, now_ms: int) -> Decision:
         step = job.step

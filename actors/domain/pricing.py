@@ -35,6 +35,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tokens as the provider counts them. `input_tokens` excludes both cache kinds.
 
     Source: Anthropic's Messages API, "usage" object; cache writes have two lifetimes with rates of their own.
+    `billed_as` names what the provider bills apart from the plain rates, such as `inference_geo_us`.
     """
 
     input_tokens: int
@@ -42,6 +43,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     cache_read_tokens: int = 0
     cache_write_5m_tokens: int = 0
     cache_write_1h_tokens: int = 0
+    billed_as: tuple[str, ...] = ()
 
     @property
     def prompt_tokens(self) -> int:
@@ -63,6 +65,10 @@ class Rates(msgspec.Struct, frozen=True):
     cache_write_5m: Decimal
     cache_write_1h: Decimal
 
+    def times(self, factor: Decimal) -> Rates:
+        """All of them, multiplied."""
+        return Rates(*(EXACT.multiply(rate, factor) for rate in msgspec.structs.astuple(self)))
+
 
 class LongPrompt(msgspec.Struct, frozen=True):
     """Rates for the whole request once its prompt has more than `threshold_tokens`."""
@@ -72,17 +78,22 @@ class LongPrompt(msgspec.Struct, frozen=True):
 
 
 class ModelPrice(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A model and what it costs."""
+    """A model and what it costs. `multipliers` of all its rates, by what a usage is `billed_as`."""
 
     model: str
     rates: Rates
     long_prompt: LongPrompt | None = None
+    multipliers: Mapping[str, Decimal] = {}
 
     def rates_for(self, usage: Usage) -> Rates:
         """The rates that apply to this usage."""
+        rates = self.rates
         if self.long_prompt is not None and usage.prompt_tokens > self.long_prompt.threshold_tokens:
-            return self.long_prompt.rates
-        return self.rates
+            rates = self.long_prompt.rates
+        for name in usage.billed_as:
+            if name in self.multipliers:
+                rates = rates.times(self.multipliers[name])
+        return rates
 
     def cost_usd(self, usage: Usage) -> Decimal:
         """The provider's price of this usage, exact."""

@@ -74,6 +74,7 @@ class Relay(Command, frozen=True, tag="relay"):
 
     `model` is the one whose price counts, `prompt_tokens_max` an upper bound of the prompt at `prompt_rate`.
     `least_tokens`: a smaller `max_tokens` than this makes the call of no use, or of no sense to the provider.
+    `billed_as`: what it asks for that the provider bills apart from the plain rates; see `Usage`.
     """
 
     request_id: str
@@ -88,6 +89,7 @@ class Relay(Command, frozen=True, tag="relay"):
     once: Once
     grant: Grant
     btc_price: BtcPrice
+    billed_as: tuple[str, ...] = ()
 
 
 class CountTokens(Command, frozen=True, tag="count_tokens"):

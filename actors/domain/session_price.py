@@ -87,12 +87,14 @@ def worst_of_ask(terms: SessionTerms, command: Ask) -> Worst:
 def worst_of_relay(terms: SessionTerms, command: Relay) -> Worst:
     """The call alone, its prompt at the dearest rate that it may have."""
     tokens, price = command.prompt_tokens_max, terms.terms.models[command.model]
-    prompt = Usage(tokens, 0)
+    prompt = Usage(tokens, 0, billed_as=command.billed_as)
     match command.prompt_rate:
         case PromptRate.CACHE_WRITE_5M:
-            prompt = max(prompt, Usage(0, 0, cache_write_5m_tokens=tokens), key=price.cost_usd)
+            written = replace(prompt, input_tokens=0, cache_write_5m_tokens=tokens)
+            prompt = max(prompt, written, key=price.cost_usd)
         case PromptRate.CACHE_WRITE_1H:
-            prompt = max(prompt, Usage(0, 0, cache_write_1h_tokens=tokens), key=price.cost_usd)
+            written = replace(prompt, input_tokens=0, cache_write_1h_tokens=tokens)
+            prompt = max(prompt, written, key=price.cost_usd)
     return Worst(terms.terms, command.model, command.btc_price, prompt)
 
 
@@ -173,8 +175,11 @@ def work_usage(terms: SessionTerms, hold: Hold, outcome: RequestOutcome) -> Usag
     return outcome.completion.usage or Usage(input_tokens, output_tokens)
 
 
-def relay_usage(hold: Hold, outcome: RelayOutcome) -> Usage | None:
-    """What a relayed call used; an estimate where the provider's figures were unreadable, None where it did nothing."""
+def relay_usage(hold: Hold, outcome: RelayOutcome, asked: tuple[str, ...]) -> Usage | None:
+    """What a relayed call used; an estimate where the provider's figures were unreadable, None where it did nothing.
+
+    `asked`: what the estimate is billed as.
+    """
     if not outcome.charged:
         return None
-    return outcome.usage or Usage(hold.estimate.input_tokens, outcome.given_tokens)
+    return outcome.usage or Usage(hold.estimate.input_tokens, outcome.given_tokens, billed_as=asked)

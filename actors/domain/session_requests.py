@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
+from .alarms import billing_alarms
 from .answers import Ending, RequestOutcome
 from .behaviour import NOTHING, Decision, Done, Failed, Intent, Mark
 from .caveats import Action, violated
@@ -66,7 +67,15 @@ def _answering(command: Ask | Relay, hold: Hold) -> Decision:
     intent: Intent
     if isinstance(command, Relay):
         intent = RelayRequest(
-            topic, command.body, command.headers, command.beta, command.stream, hold.model, hold.max_tokens, hold.at_ms
+            topic,
+            command.body,
+            command.headers,
+            command.beta,
+            command.stream,
+            hold.model,
+            hold.max_tokens,
+            hold.at_ms,
+            command.billed_as,
         )
     else:
         intent = AnswerRequest(topic, command.request, hold.model, hold.max_tokens, command.stream)
@@ -190,6 +199,9 @@ def ended(terms: SessionTerms, session: Session, command: Done | Failed, now_ms:
         balance_msat=event.balance_msat,
     )
     alarms = hold_alarms(terms, hold, cost, outcome)
+    models, request_id = terms.terms.models, hold.request_id
+    alarms += billing_alarms(models[terms.eval_model], evaluation, request_id=request_id)
+    alarms += billing_alarms(models[hold.model], work, request_id=request_id)
     return Decision((event,), answers={_topic(hold): answer}, marks=(Mark(hold.once, answer),), alarms=alarms)
 
 
@@ -197,7 +209,7 @@ def _relay_ended(
     terms: SessionTerms, session: Session, hold: Hold, intent: RelayRequest, outcome: RelayOutcome, now_ms: int
 ) -> Decision:
     """The same for a relayed call. What the provider refuses costs nothing, and may be asked again."""
-    work = relay_usage(hold, outcome)
+    work = relay_usage(hold, outcome, intent.billed_as)
     cost = actual_cost(terms, hold, None, work)
     refused = outcome.status >= 400
     event: HoldReleased | RequestFinished
@@ -223,6 +235,7 @@ def _relay_ended(
     told = replace(answer, body=b"") if outcome.streamed else answer
     marks = () if refused else (Mark(hold.once, answer),)
     alarms = hold_alarms(terms, hold, cost, outcome)
+    alarms += billing_alarms(terms.terms.models[hold.model], work, intent.billed_as, request_id=hold.request_id)
     return Decision((event,), answers={_topic(hold): told}, marks=marks, alarms=alarms)
 
 

@@ -7,7 +7,8 @@ stream are cumulative.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +24,17 @@ _WRITTEN: Final = "cache_creation_input_tokens"
 _BY_LIFETIME: Final = "cache_creation"
 _5M: Final = "ephemeral_5m_input_tokens"
 _1H: Final = "ephemeral_1h_input_tokens"
+
+# What else the provider tells of a call, by the values that cost nothing extra.
+_STANDARD: Final[Mapping[str, Collection[Any]]] = {
+    "inference_geo": (None, "global", "not_available"),
+    "service_tier": (None, "standard"),
+    "speed": (None, "standard"),
+}
+# Tokens of one sampling run after the other; those of other kinds are billed on top, or at other rates.
+_PLAIN_ITERATIONS: Final = ("message",)
+_WORD: Final = re.compile(r"[a-z0-9_]{1,40}")
+_BILLED_AS_MAX: Final = 8
 
 Counts = Mapping[str, Any]
 """A "usage" object as it came."""
@@ -100,7 +112,25 @@ def usage_of(counts: Counts, given_tokens: int | None = None) -> Usage | None:
     if fresh is None or read is None or written is None or output is None:
         return None
     five_minutes, one_hour = written
-    return Usage(fresh, output, read, five_minutes, one_hour)
+    return Usage(fresh, output, read, five_minutes, one_hour, billed_as(counts))
+
+
+def billed_as(counts: Counts) -> tuple[str, ...]:
+    """The names of what the provider bills apart from the plain rates: `inference_geo_us`, `web_search_requests`."""
+    found = [f"{name}_{_word(counts.get(name))}" for name, plain in _STANDARD.items() if counts.get(name) not in plain]
+    tools, iterations = counts.get("server_tool_use"), counts.get("iterations")
+    if isinstance(tools, dict):
+        found += [_word(name) for name, count in tools.items() if count]
+    if isinstance(iterations, list):
+        kinds = {entry.get("type") if isinstance(entry, dict) else None for entry in iterations}
+        found += sorted(f"iterations_{_word(kind)}" for kind in kinds if kind not in _PLAIN_ITERATIONS)
+    return tuple(dict.fromkeys(found))[:_BILLED_AS_MAX]
+
+
+def _word(value: Any) -> str:
+    """A value that is fit for a journal and a log: the provider's identifiers, never free text."""
+    found = value.replace("-", "_") if isinstance(value, str) else ""
+    return found if _WORD.fullmatch(found) else "unknown"
 
 
 def output_of(counts: Counts) -> int | None:

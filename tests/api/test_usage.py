@@ -175,3 +175,48 @@ async def test_a_hold_that_was_too_small_is_an_error_in_the_log_with_ids_and_amo
     # (300,000 at 2 and 47 at 10 dollars a million, and 0.0005) with 40 % on top.
     assert told["price_usd"] == "0.841358" and told["prompt_tokens"] == 300_000
     assert float(told["uncovered_usd"]) == pytest.approx(0.841358 - held / 1e6)
+
+
+# What is billed apart from the plain rates
+
+
+async def test_inference_in_the_us_is_priced_when_it_is_asked_for(shop: Shop) -> None:
+    usage = {"input_tokens": 27, "output_tokens": 47, "inference_geo": "us"}
+    head = {"type": "message", "role": "assistant", "content": [], "stop_reason": "end_turn", "usage": usage}
+    shop.upstream.answers(200, head)
+    call = {"model": MODEL, "max_tokens": 100, "messages": HELLO, "inference_geo": "us"}
+    with capture_logs() as logs:
+        answer = await shop.post(call)
+    # (27 at 2 and 47 at 10 dollars a million) times 1.1, and 0.0005, with 40 %.
+    assert answer.headers["satmeter-debited-msat"] == "1507" and (await shop.show())["spentMsat"] == 1_507
+    assert shop.upstream.bodies[0]["inference_geo"] == "us"
+    assert [entry for entry in logs if entry["log_level"] == "error"] == []
+    refused = await shop.post({**call, "inference_geo": "eu"})
+    assert refused.status_code == 400 and refused.json()["fields"][0]["path"] == "inference_geo"
+    listed = (await shop.api.http.get(f"/v1/models/{MODEL}")).json()
+    assert listed["pricing"]["multipliers"] == {"inference_geo_us": "1.1"}
+    shown = {entry["model"]: entry for entry in (await shop.api.http.get("/pricing")).json()["models"]}
+    assert shown[MODEL]["multipliers"] == {"inference_geo_us": "1.1"}
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("extra", "msat", "what"),
+    [
+        ({"inference_geo": "us"}, 1_507, "inference_geo_us"),
+        ({"service_tier": "priority"}, 1_434, "service_tier_priority"),
+        ({"speed": "fast"}, 1_434, "speed_fast"),
+        ({"server_tool_use": {"web_search_requests": 2}}, 1_434, "web_search_requests"),
+    ],
+)
+async def test_what_is_billed_unasked_is_an_error_in_the_log_with_ids(
+    shop: Shop, path: str, extra: Json, msat: int, what: str
+) -> None:
+    usage = {"input_tokens": 27, "output_tokens": 47, **extra}
+    for later in ((), ({"output_tokens": 47},)):
+        with capture_logs() as logs:
+            assert await spent(shop, path, usage, *later) == msat
+        (told,) = [entry for entry in logs if entry["log_level"] == "error"]
+        assert told["event"].startswith("model_provider_bills_what_")
+        assert (told["actor"], told["model"], told["what"]) == (shop.session_id, MODEL, what)
+        assert told["request_id"].startswith("req_")

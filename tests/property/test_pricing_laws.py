@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import prod
 
 import msgspec
 from hypothesis import given
@@ -38,12 +39,16 @@ def all_rates(draw: st.DrawFn, least: Rates | None = None) -> Rates:
     return Rates(*figures)
 
 
+EXTRAS = ["inference_geo_us", "speed_fast", "web_search_requests"]
+
+
 @st.composite
 def all_models(draw: st.DrawFn) -> ModelPrice:
     rates = draw(all_rates())
     # Longer prompts are never cheaper: what makes a price monotone in its tokens.
     long_prompt = draw(st.none() | st.builds(LongPrompt, st.integers(1, 1_000_000), all_rates(rates)))
-    return ModelPrice("m", rates, long_prompt)
+    factors = st.decimals(1, 100, places=4)
+    return ModelPrice("m", rates, long_prompt, draw(st.dictionaries(st.sampled_from(EXTRAS), factors)))
 
 
 @st.composite
@@ -57,7 +62,8 @@ def all_terms(draw: st.DrawFn) -> Terms:
     )
 
 
-usages = st.builds(Usage, tokens, tokens, tokens, tokens, tokens)
+extras = st.lists(st.sampled_from(EXTRAS), unique=True).map(tuple)
+usages = st.builds(Usage, tokens, tokens, tokens, tokens, tokens, extras)
 btc_prices = st.builds(
     BtcPrice, st.decimals(1_000, 10_000_000, places=8), st.sampled_from(PriceOrigin), st.integers(0, 2**45)
 )
@@ -74,7 +80,9 @@ def _cost(terms: Terms, usage: Usage) -> Fraction:
         (rates.cache_write_5m, usage.cache_write_5m_tokens),
         (rates.cache_write_1h, usage.cache_write_1h_tokens),
     ]
-    return sum((Fraction(rate) * count for rate, count in by_kind), Fraction(0)) / 1_000_000 + Fraction(terms.infra_usd)
+    factor = prod((Fraction(model.multipliers.get(name, 1)) for name in usage.billed_as), start=Fraction(1))
+    tokens_usd = sum((Fraction(rate) * count for rate, count in by_kind), Fraction(0)) / 1_000_000
+    return tokens_usd * factor + Fraction(terms.infra_usd)
 
 
 @given(all_terms(), usages, btc_prices)
@@ -96,6 +104,7 @@ def test_more_tokens_never_cost_less(terms: Terms, usage: Usage, more: Usage, bt
         usage.cache_read_tokens + more.cache_read_tokens,
         usage.cache_write_5m_tokens + more.cache_write_5m_tokens,
         usage.cache_write_1h_tokens + more.cache_write_1h_tokens,
+        tuple({*usage.billed_as, *more.billed_as}),
     )
     assert charge_msat(terms, "m", usage, btc) <= charge_msat(terms, "m", sum_of_both, btc)
 
@@ -120,11 +129,9 @@ def test_a_quote_covers_the_charge_for_what_was_estimated(terms: Terms, size: Si
 
 @given(all_terms(), usages, btc_prices)
 def test_the_price_list_is_what_is_charged_but_for_its_rounding_up(terms: Terms, usage: Usage, btc: BtcPrice) -> None:
-    model = terms.models["m"]
-    is_long = model.long_prompt is not None and usage.prompt_tokens > model.long_prompt.threshold_tokens
-    rates = model.long_prompt.rates if model.long_prompt is not None and is_long else model.rates
+    rates = terms.models["m"].rates_for(usage)
     listed = [million_msat(terms, rate, btc).value for rate in msgspec.structs.astuple(rates)]
-    counted = msgspec.structs.astuple(usage)
+    counted = msgspec.structs.astuple(usage)[: len(listed)]
     pieces = sum(
         (Fraction(msat * tokens, 1_000_000) for msat, tokens in zip(listed, counted, strict=True)), Fraction(0)
     )

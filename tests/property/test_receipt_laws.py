@@ -19,11 +19,13 @@ from tests.receipts import SIGNER, of_job, of_request, signed
 from tests.sessions import SESSION_TERMS, SessionBench, ask, completed, rejected
 
 tokens = st.integers(0, 50_000)
-usages = st.builds(Usage, tokens, tokens, tokens, tokens, tokens)
+extras = st.sampled_from([(), ("inference_geo_us",), ("speed_fast", "inference_geo_us"), ("web_search_requests",)])
+usages = st.builds(Usage, tokens, tokens, tokens, tokens, tokens, extras)
 # Also with more digits than any price has, and zero.
 usd = st.decimals(0, 500, places=6)
 rates = st.builds(Rates, usd, usd, usd, usd, usd)
-prices = st.builds(ModelPrice, st.just("sonnet"), rates, st.none() | st.builds(LongPrompt, tokens, rates))
+factors = st.dictionaries(st.sampled_from(["inference_geo_us", "speed_fast"]), st.decimals(1, 100, places=4))
+prices = st.builds(ModelPrice, st.just("sonnet"), rates, st.none() | st.builds(LongPrompt, tokens, rates), factors)
 rates_of_exchange = st.builds(
     BtcPrice, st.decimals("0.01", 10_000_000, places=2), st.sampled_from(PriceOrigin), st.just(BTC.at_ms)
 )

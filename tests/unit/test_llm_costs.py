@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satmeter.actors.domain.errors import RefusedError
+from satmeter.actors.domain.pricing import ModelPrice
 from satmeter.http.llm_body import read_call, read_count
+from tests.jobs import RATES
 
 MODELS = {"sonnet": object()}
 PDF = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0=" * 500}
@@ -205,3 +208,24 @@ def test_no_way_of_wrapping_hides_what_can_t_be_priced(wraps: list[str], source:
     block = {"type": "z_tool_result", "content": {"inside": hidden}}
     with pytest.raises(RefusedError):
         read_call(body(block), MODELS)
+
+
+# What multiplies the rates
+
+PRICED = {"sonnet": ModelPrice("sonnet", RATES, None, {"inference_geo_us": Decimal("1.1")})}
+
+
+def test_what_has_a_multiplier_may_be_asked_for_and_all_else_is_named() -> None:
+    call = read_call(body(inference_geo="us"), PRICED)
+    assert call.billed_as == ("inference_geo_us",)
+    assert read_call(body(inference_geo="global", speed="standard", service_tier="auto"), PRICED).billed_as == ()
+    read_count(body(inference_geo="us"), PRICED)
+    for name, value in [("inference_geo", "eu"), ("speed", "fast"), ("service_tier", "priority"), ("inference_geo", 1)]:
+        with pytest.raises(RefusedError) as caught:
+            read_call(body(**{name: value}), PRICED)
+        (field,) = caught.value.refusal.details["fields"]
+        assert field["path"] == name
+    assert refused(inference_geo="us") == "inference_geo"
+    with pytest.raises(RefusedError) as caught:
+        read_call(body(inference_geo="eu"), PRICED)
+    assert "possible is global or us" in caught.value.refusal.details["fields"][0]["message"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from satmeter.actors.domain.pricing import LongPrompt, ModelPrice, Rates, Usage
 from satmeter.config.rates import load_prices
@@ -57,6 +58,22 @@ def test_a_single_figure_of_a_long_prompt_can_be_overridden() -> None:
     assert price.long_prompt.threshold_tokens == 100_000
 
 
+def test_inference_in_the_us_costs_a_tenth_more_where_a_model_offers_it() -> None:
+    prices = load_prices(None, {})
+    here = Usage(1_000_000, 1_000_000, 1_000_000, 1_000_000, 1_000_000)
+    there = replace(here, billed_as=("inference_geo_us",))
+    for model, price in prices.items():
+        factor = 1 if model == "claude-haiku-4-5" else Decimal("1.1")
+        assert price.cost_usd(there) == price.cost_usd(here) * factor
+    assert prices["claude-sonnet-5-5"].cost_usd(there) == Decimal("20.46")
+
+
+def test_a_multiplier_can_be_laid_over_or_added() -> None:
+    laid = load_prices(None, {"claude-opus-5-5": {"multipliers": {"speed_fast": 2.5}}})["claude-opus-5-5"]
+    assert laid.multipliers == {"inference_geo_us": Decimal("1.1"), "speed_fast": Decimal("2.5")}
+    assert laid.cost_usd(Usage(1_000_000, 0, billed_as=("speed_fast", "inference_geo_us"))) == Decimal(11)
+
+
 def test_a_model_can_be_added() -> None:
     assert load_prices(None, {"mine": MINE})["mine"] == ModelPrice("mine", MINE_RATES)
 
@@ -90,6 +107,11 @@ def test_an_own_file_replaces_the_shipped_one_and_its_bare_numbers_lose_no_digit
         ({**MINE, "input": "1000001"}, "input"),
         ({**MINE, "input": "1e999999"}, "input"),
         ({**MINE, "input": "0.0000000000001"}, "input"),
+        ({**MINE, "multipliers": 5}, "multipliers"),
+        *(
+            ({**MINE, "multipliers": {"inference_geo_us": factor}}, "inference_geo_us")
+            for factor in ("0.9", "101", "NaN", "dear", "1.00001", None, True)
+        ),
         ({**MINE, "long_prompt": 5}, "long_prompt"),
         ({**MINE, "long_prompt": {}}, "threshold_tokens"),
         ({**MINE, "long_prompt": {"threshold_tokens": 5}}, "input"),

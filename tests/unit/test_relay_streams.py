@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx2
 import pytest
-from structlog.testing import capture_logs
 
 from satmeter.actors.domain.answers import Ending
 from satmeter.actors.domain.intents import RelayRequest
@@ -252,32 +251,6 @@ async def test_who_has_left_before_it_began_has_used_nothing() -> None:
     intent = RelayRequest("request:a", CALL, {}, False, True, MODEL, 5, 0)
     outcome = await Relaying(model(upstream)).relay(intent, outlet)
     assert (outcome.ending, outcome.charged, upstream.requests) == (Ending.LEFT, False, [])
-
-
-# What nobody knows here
-
-
-@pytest.mark.parametrize(
-    ("usage", "what"),
-    [
-        ({"server_tool_use": {"web_search_requests": 3, "web_fetch_requests": 0}}, ["web_search_requests"]),
-        ({"iterations": [{"type": "message"}, {"type": "advisor_message"}]}, ["advisor_message"]),
-        ({"speed": "fast"}, ["speed"]),
-    ],
-)
-async def test_the_operator_is_told_when_the_provider_bills_what_has_no_rate(usage: Any, what: list[str]) -> None:
-    with capture_logs() as logs:
-        await parts_of(streaming(sse(start(), change(usage={"output_tokens": 5, **usage}), STOP))[0])
-        await parts_of(answering(200, json.dumps({"usage": {**FIRST_USAGE, **usage}}).encode()), stream=False)
-    told = [entry["what"] for entry in logs if entry["event"] == "model_provider_bills_what_has_no_rate"]
-    assert told == [what, what]
-
-
-async def test_nothing_is_told_of_an_ordinary_answer() -> None:
-    usage = {"output_tokens": 5, "speed": "standard", "iterations": [{"type": "message"}], "server_tool_use": None}
-    with capture_logs() as logs:
-        await parts_of(streaming(sse(start(), change(usage=usage), STOP))[0])
-    assert logs == []
 
 
 # Counting

@@ -232,3 +232,41 @@ def test_dollars_follow_the_lifetimes() -> None:
 
     costs = [TERMS.models["sonnet"].cost_usd(usage) for usage in (ALL_5M, ALL_1H)]
     assert costs == [Decimal("0.040254"), Decimal("0.062724")]
+
+
+# What is billed apart from the plain rates
+
+
+@pytest.mark.parametrize(
+    ("usage", "billed"),
+    [
+        ({"inference_geo": "us"}, ("inference_geo_us",)),
+        ({"inference_geo": "eu-west"}, ("inference_geo_eu_west",)),
+        ({"service_tier": "priority"}, ("service_tier_priority",)),
+        ({"speed": "fast"}, ("speed_fast",)),
+        ({"server_tool_use": {"web_search_requests": 3, "web_fetch_requests": 0}}, ("web_search_requests",)),
+        ({"iterations": [{"type": "message"}, {"type": "advisor_message"}]}, ("iterations_advisor_message",)),
+        ({"inference_geo": "us", "speed": "fast"}, ("inference_geo_us", "speed_fast")),
+        ({"speed": 7}, ("speed_unknown",)),
+        ({"speed": "so\nfast"}, ("speed_unknown",)),
+        ({"iterations": [5]}, ("iterations_unknown",)),
+        (
+            {
+                "inference_geo": "global",
+                "service_tier": "standard",
+                "speed": "standard",
+                "server_tool_use": None,
+                "iterations": [{"type": "message"}],
+            },
+            (),
+        ),
+        ({"inference_geo": "not_available", "service_tier": None, "server_tool_use": {"web_search_requests": 0}}, ()),
+        ({"iterations": None, "server_tool_use": 5, "inference_geo": None}, ()),
+    ],
+)
+def test_what_is_billed_apart_is_read_from_any_event(usage: dict[str, Any], billed: tuple[str, ...]) -> None:
+    expected = Usage(27, 275, billed_as=billed)
+    assert whole({**PLAIN, **usage}).usage == expected
+    assert streamed({**PLAIN, **usage}, {"output_tokens": 275}).usage == expected
+    assert streamed(PLAIN, {"output_tokens": 275, **usage}).usage == expected
+    assert streamed({**PLAIN, **usage}, {"output_tokens": 275, **dict.fromkeys(usage)}).usage == expected
