@@ -71,7 +71,7 @@ async def test_the_actor_is_asked_with_all_that_it_needs(api: Stubbed) -> None:
         max_tokens=None,
         stream=False,
         once=Once(request_id, "", keyed=False),
-        grant=Grant(1, spender="ben"),
+        grant=Grant(1, spender="ben", lineage=command.grant.lineage),
         btc_price=BTC,
     )
 
