@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-
 import pytest
 import pytest_asyncio
 from msgspec import structs
