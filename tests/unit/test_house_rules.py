@@ -9,12 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("actors", "client", "http", "config", "scripts", "tests")
-FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
-NAMES = [str(path.relative_to(ROOT)) for path in FILES]
+PRODUCT = ("actors", "client", "config", "http", "scripts")
+FOLDERS = (*PRODUCT, "tests")
+FILES = {str(path.relative_to(ROOT)): path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))}
+CODE = [name for name in FILES if not name.startswith("tests/")]
+TESTS = [name for name in FILES if name.startswith("tests/")]
 
 FUNCTION_LINES_MAX = 70
 FILE_LINES_MAX = 350
@@ -56,7 +56,7 @@ UNFINISHED = re.compile("|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X")))
 
 
 class Import(NamedTuple):
-    """One imported module: `path` from the root for one of ours (without .py), else the library's name."""
+    """One imported module: `name` is a path from the root without .py for one of ours, else the library's name."""
 
     line: int
     ours: bool
@@ -64,12 +64,27 @@ class Import(NamedTuple):
 
 
 @cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(), str(path))
+def text_of(name: str) -> str:
+    return FILES[name].read_text()
 
 
-def _imports(path: Path) -> Iterator[Import]:
-    for node in ast.walk(_tree(path)):
+@cache
+def tree_of(name: str) -> ast.Module:
+    return ast.parse(text_of(name), name)
+
+
+@cache
+def nodes_of(name: str) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree_of(name)))
+
+
+@cache
+def imports_of(name: str) -> tuple[Import, ...]:
+    return tuple(_imports(name))
+
+
+def _imports(name: str) -> Iterator[Import]:
+    for node in nodes_of(name):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield _absolute(node.lineno, alias.name)
@@ -77,7 +92,7 @@ def _imports(path: Path) -> Iterator[Import]:
             # `from ..actors import cluster` may mean a module or a name in one: both are looked at.
             names = [f"{node.module}.{alias.name}" if node.module else alias.name for alias in node.names]
             for module in dict.fromkeys([*([node.module] if node.module else []), *names]):
-                yield _relative(path, node, module) if node.level else _absolute(node.lineno, module)
+                yield _relative(name, node, module) if node.level else _absolute(node.lineno, module)
 
 
 def _absolute(line: int, module: str) -> Import:
@@ -85,111 +100,99 @@ def _absolute(line: int, module: str) -> Import:
     return Import(line, True, rest.replace(".", "/")) if first == "satmeter" else Import(line, False, module)
 
 
-def _relative(path: Path, node: ast.ImportFrom, module: str) -> Import:
-    base = path.relative_to(ROOT).parents[node.level - 1]
+def _relative(name: str, node: ast.ImportFrom, module: str) -> Import:
+    base = Path(name).parents[node.level - 1]
     return Import(node.lineno, True, str(base / module.replace(".", "/")))
 
 
-def _is_under(name: str, prefixes: tuple[str, ...]) -> bool:
+def under(name: str, prefixes: tuple[str, ...]) -> bool:
+    """Return whether a module is in one of these folders (ending in `/`) or is one of these modules."""
     return any(f"{name}/".startswith(prefix) if prefix.endswith("/") else name == prefix for prefix in prefixes)
 
 
-def _functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return (node for node in ast.walk(_tree(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+def functions_of(name: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (node for node in nodes_of(name) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
-def _calls(path: Path) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.Call):
-            yield node.lineno, ast.unparse(node.func)
-
-
-def _code(name: str) -> Path:
-    return ROOT / name
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_imports_run_one_way(name: str) -> None:
-    rule = next((rule for rule in FORBIDDEN if name.startswith(rule[0])), None)
-    if rule is None:
-        return
-    _, forbidden, allowed = rule
-    wrong = [
-        f"{name}:{line} imports {target}"
-        for line, ours, target in _imports(_code(name))
-        if ours and _is_under(target, forbidden) and not _is_under(target, allowed)
-    ]
+def test_imports_run_one_way() -> None:
+    wrong = []
+    for name in CODE:
+        rule = next((rule for rule in FORBIDDEN if name.startswith(rule[0])), None)
+        if rule is not None:
+            _, forbidden, allowed = rule
+            wrong += [
+                f"{name}:{line} imports {target}"
+                for line, ours, target in imports_of(name)
+                if ours and under(target, forbidden) and not under(target, allowed)
+            ]
     assert wrong == []
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("actors/domain/")])
-def test_the_domain_knows_no_clock_no_chance_and_no_outside(name: str) -> None:
-    wrong = [
+def test_the_domain_knows_no_clock_no_chance_and_no_outside() -> None:
+    domain = [name for name in CODE if name.startswith("actors/domain/")]
+    imports = [
         f"{name}:{line} imports {module}"
-        for line, ours, module in _imports(_code(name))
+        for name in domain
+        for line, ours, module in imports_of(name)
         if not ours and module.partition(".")[0] not in PURE
     ]
-    assert wrong == []
+    assert imports == []
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("tests/")])
-def test_a_library_is_known_only_where_it_belongs(name: str) -> None:
+def test_no_float_comes_near_money() -> None:
     wrong = [
-        f"{name}:{line} imports {module}"
-        for line, ours, module in _imports(_code(name))
-        if not ours
-        for places in [KNOWN_ONLY_TO.get(module.partition(".")[0], (name,))]
-        if not name.startswith(places)
+        f"{name}:{node.lineno}"
+        for name in CODE
+        if name.startswith("actors/domain/")
+        for node in nodes_of(name)
+        if (isinstance(node, ast.Call) and ast.unparse(node.func) == "float")
+        or (isinstance(node, ast.Constant) and isinstance(node.value, float))
     ]
     assert wrong == []
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_our_own_code_is_imported_as_satmeter_and_never_by_the_name_of_a_folder(name: str) -> None:
+def test_a_library_is_known_only_where_it_belongs() -> None:
+    wrong = [
+        f"{name}:{line} imports {module}"
+        for name in CODE
+        for line, ours, module in imports_of(name)
+        if not ours and not name.startswith(KNOWN_ONLY_TO.get(module.partition(".")[0], (name,)))
+    ]
+    assert wrong == []
+
+
+def test_our_own_code_is_imported_as_satmeter_and_never_by_the_name_of_a_folder() -> None:
     # As `actors.x` a module would be loaded a second time, with classes unequal to those of `satmeter.actors.x`.
     wrong = [
         f"{name}:{line} imports {module}"
-        for line, ours, module in _imports(_code(name))
-        if not ours and module.partition(".")[0] in {"actors", "client", "config", "scripts"}
+        for name in FILES
+        for line, ours, module in imports_of(name)
+        if not ours and module.partition(".")[0] in set(PRODUCT) - {"http"}
     ]
     assert wrong == []
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_functions_and_files_are_short_enough_to_read(name: str) -> None:
-    path = _code(name)
-    assert len(path.read_text().splitlines()) <= FILE_LINES_MAX
-    long = [
+def test_files_and_functions_are_short_enough_to_read() -> None:
+    files = [name for name in FILES if len(text_of(name).splitlines()) > FILE_LINES_MAX]
+    functions = [
         f"{name}:{function.lineno} {function.name}"
-        for function in _functions(path)
+        for name in FILES
+        for function in functions_of(name)
         if (function.end_lineno or 0) - function.lineno >= FUNCTION_LINES_MAX
     ]
-    assert long == []
+    assert files + functions == []
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_nothing_is_left_for_later(name: str) -> None:
-    assert UNFINISHED.findall(_code(name).read_text()) == []
+def test_nothing_is_left_for_later() -> None:
+    assert [name for name in FILES if UNFINISHED.search(text_of(name))] == []
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("actors/domain/")])
-def test_no_float_comes_near_money(name: str) -> None:
-    path = _code(name)
-    calls = [f"{name}:{line}" for line, function in _calls(path) if function == "float"]
-    literals = [
-        f"{name}:{node.lineno}"
-        for node in ast.walk(_tree(path))
-        if isinstance(node, ast.Constant) and isinstance(node.value, float)
-    ]
-    assert calls + literals == []
-
-
-@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("tests/")])
-def test_tests_wait_for_what_happens_and_not_for_time_to_pass(name: str) -> None:
+def test_tests_wait_for_what_happens_and_not_for_time_to_pass() -> None:
     # `sleep(0)` only lets other tasks run.
     wrong = [
         f"{name}:{node.lineno}"
-        for node in ast.walk(_tree(_code(name)))
+        for name in TESTS
+        for node in nodes_of(name)
         if isinstance(node, ast.Call)
         and ast.unparse(node.func).rpartition(".")[2] == "sleep"
         and not (node.args and isinstance(node.args[0], ast.Constant) and node.args[0].value == 0)
