@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 import structlog
 
-from .domain.answers import Completion, Ending, RequestOutcome, TextDelta, UsageSoFar, cut_off
+from .domain.answers import Completion, Ending, RequestOutcome, Step, TextDelta, Unanswered, UsageSoFar, cut_off
 from .domain.intents import AnswerRequest
 from .domain.pricing import Usage
 from .outlet import Outlet
-from .patience import Pause, patiently
+from .patience import COUNTS_WITHIN_S, LINGERS_S, Pause, patiently
 from .ports import Evaluation, Model, PortError, TransientError
 
 _CANCELLED: Final = "cancelled"
 _BROKEN: Final = "model_failed"
 
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
 class _Draft:
-    """What has come of an answer so far. `seen` is None before the provider has counted anything."""
+    """What has come of an answer so far. `seen` is None before the provider has counted anything.
+
+    `asked`: the call that is under way at the provider.
+    """
 
     def __init__(self) -> None:
         self.evaluation: Evaluation | None = None
+        self.asked: Step | None = None
         self.pieces: list[str] = []
         self.seen: UsageSoFar | None = None
 
@@ -32,6 +40,17 @@ class _Draft:
     def begun(self) -> bool:
         """Whether the provider has done work that it will bill."""
         return self.seen is not None or bool(self.pieces)
+
+    async def asking(self, step: Step, call: Callable[[], Awaitable[T]]) -> T:
+        """What the call gives. It counts as under way until it has given or failed, also after it was cancelled."""
+        self.asked = step
+        try:
+            found = await call()
+        except PortError:
+            self.asked = None
+            raise
+        self.asked = None
+        return found
 
     def outcome(self, ending: Ending, model: str, stop_reason: str) -> RequestOutcome:
         """What there is, as the end of it."""
@@ -51,24 +70,41 @@ class Answering:
     async def answer(self, intent: AnswerRequest, outlet: Outlet) -> RequestOutcome:
         """The outcome. Raises `PortError` when the model failed before it had given anything of the answer."""
         draft = _Draft()
-        return await outlet.while_heard(
-            lambda: self._answer(intent, outlet, draft),
-            lambda: draft.outcome(Ending.LEFT, intent.model, _CANCELLED),
-        )
+        # The first event of a stream says what the prompt has cost, cache and all; what follows is not waited for.
+        outlet.lingers_s = lambda: LINGERS_S if intent.stream and draft.asked is Step.WORK and not draft.begun else 0.0
+        return await outlet.while_heard(lambda: self._answer(intent, outlet, draft), lambda: self._left(intent, draft))
+
+    async def _left(self, intent: AnswerRequest, draft: _Draft) -> RequestOutcome:
+        """The outcome of a request that its client has left."""
+        if draft.begun or draft.asked is None:
+            return draft.outcome(Ending.LEFT, intent.model, _CANCELLED)
+        tokens = await self._prompt_tokens(intent, draft.asked)
+        return RequestOutcome(Ending.LEFT, draft.evaluation, unanswered=Unanswered(draft.asked, tokens))
+
+    async def _prompt_tokens(self, intent: AnswerRequest, step: Step) -> int | None:
+        model = None if step is Step.EVALUATION else intent.model
+        try:
+            async with asyncio.timeout(COUNTS_WITHIN_S):
+                return await self._model.prompt_tokens(intent.request, model=model, max_tokens=intent.max_tokens)
+        except (PortError, TimeoutError) as error:
+            _log.warning("prompt_not_counted", error=str(error))
+            return None
 
     async def _answer(self, intent: AnswerRequest, outlet: Outlet, draft: _Draft) -> RequestOutcome:
-        evaluation = await patiently(self._pause, lambda: self._model.evaluate(intent.request))
+        evaluating = partial(self._model.evaluate, intent.request)
+        evaluation = await patiently(self._pause, lambda: draft.asking(Step.EVALUATION, evaluating))
         draft.evaluation = evaluation
         if not evaluation.verdict.accepted:
             return RequestOutcome(Ending.REJECTED, evaluation)
         if not intent.stream:
-            completion = await patiently(
-                self._pause,
-                lambda: self._model.complete(intent.request, model=intent.model, max_tokens=intent.max_tokens),
-            )
+            working = partial(self._model.complete, intent.request, model=intent.model, max_tokens=intent.max_tokens)
+            completion = await patiently(self._pause, lambda: draft.asking(Step.WORK, working))
             return RequestOutcome(Ending.COMPLETE, evaluation, completion)
+        streaming = partial(self._stream, intent, outlet, draft)
         try:
-            completion = await patiently(self._pause, lambda: self._stream(intent, outlet, draft), lambda: draft.begun)
+            completion = await patiently(
+                self._pause, lambda: draft.asking(Step.WORK, streaming), lambda: draft.begun or outlet.stopped
+            )
         except PortError as error:
             if not draft.begun:
                 raise
@@ -88,4 +124,5 @@ class Answering:
                         draft.seen = part
                     case Completion():
                         return part
+                outlet.end_unheard()
         raise TransientError("the model's answer has no end")

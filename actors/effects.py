@@ -46,6 +46,10 @@ class Prices(Protocol):
         ...
 
 
+async def _nothing() -> None:
+    """What there is of work that was left."""
+
+
 class Effects:
     """Runs intents against the ports."""
 
@@ -113,7 +117,9 @@ class Effects:
                 evaluation = await self._model.evaluate(request)
                 return PricedEvaluation(evaluation, await self._prices.current())
             case Work(request=request, model=model, max_tokens=max_tokens):
-                return await self._model.complete(request, model=model, max_tokens=max_tokens)
+                return await outlet.while_heard(
+                    lambda: self._model.complete(request, model=model, max_tokens=max_tokens), _nothing
+                )
             case Notify():
                 return await self._webhooks.send(intent)
             case SendPayout():

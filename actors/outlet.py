@@ -12,25 +12,42 @@ from .domain.behaviour import Reply
 T = TypeVar("T")
 
 
+class UnheardError(Exception):
+    """Ends an effect that nobody waits for any more, at a point where it knows what it has used."""
+
+
+def _not_at_all() -> float:
+    return 0.0
+
+
 @dataclass(slots=True, eq=False)
 class Outlet:
     """One for each effect that runs.
 
     emit: gives something to all who wait, and to those who join them later. stopped: nobody waits any more; an effect
-    that has `begun`, and can still say what it used, is then cancelled once.
+    that has `begun`, and can still say what it used, is then cancelled once, after the seconds that `lingers_s` asks
+    for: time in which it comes to know what it has used.
     """
 
     emit: Callable[[Reply], None]
     begun: bool = False
     stopped: bool = False
+    lingers_s: Callable[[], float] = _not_at_all
 
-    async def while_heard(self, work: Callable[[], Awaitable[T]], what_there_is: Callable[[], T]) -> T:
+    def end_unheard(self) -> None:
+        """Raises `UnheardError` when nobody waits any more."""
+        if self.stopped:
+            raise UnheardError
+
+    async def while_heard(self, work: Callable[[], Awaitable[T]], what_there_is: Callable[[], Awaitable[T]]) -> T:
         """The outcome of the work; what there is of it, when nobody waits for it any more."""
         if self.stopped:
-            return what_there_is()
+            return await what_there_is()
         self.begun = True
         try:
             return await work()
+        except UnheardError:
+            pass
         except asyncio.CancelledError:
             if not self.stopped:
                 raise
@@ -38,4 +55,4 @@ class Outlet:
             task = asyncio.current_task()
             if task is not None:
                 task.uncancel()
-            return what_there_is()
+        return await what_there_is()

@@ -15,6 +15,10 @@ _PAUSE_FIRST_S: Final = 0.5
 _PAUSE_MAX_S: Final = 5.0
 # A key that is not accepted will not be in a second, either.
 _FOR_LONG: Final = frozenset({ModelFault.REFUSED})
+LINGERS_S: Final = 10.0
+"""How long a stream whose client has left may take to its first event, which says what the prompt has cost."""
+COUNTS_WITHIN_S: Final = 5.0
+"""How long the count of a prompt may take whose client has left."""
 
 T = TypeVar("T")
 Pause = Callable[[float], Awaitable[None]]

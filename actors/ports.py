@@ -175,6 +175,10 @@ class Model(Protocol):
         """Has the provider count a prompt, which costs nothing. Raises `TransientError`, `PermanentError`."""
         ...
 
+    async def prompt_tokens(self, request: str, *, model: str | None = None, max_tokens: int = 0) -> int:
+        """Has the provider count the prompt of `complete`, or without a model that of `evaluate`. Raises likewise."""
+        ...
+
     async def close(self) -> None:
         """Ends connections."""
         ...

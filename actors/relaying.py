@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
@@ -12,8 +13,10 @@ from msgspec.structs import replace
 
 from .domain.answers import Ending
 from .domain.intents import RelayRequest
-from .domain.relays import RelayBegun, RelayBytes, RelayEnd, RelayHead, RelayOutcome, RelaySoFar
+from .domain.pricing import Usage
+from .domain.relays import RelayBegun, RelayBytes, RelayEnd, RelayHead, RelayOutcome, RelaySoFar, countable
 from .outlet import Outlet
+from .patience import COUNTS_WITHIN_S, LINGERS_S
 from .ports import Model, PortError, ToldError, TransientError
 
 # A thought that is not shown is billed all the same; of one that was cut off only its time is known. Models write
@@ -23,12 +26,13 @@ _log = structlog.get_logger(__name__)
 
 
 class _Draft:
-    """What has come of a stream so far."""
+    """What has come of a call so far. `asked`: it is under way at the provider."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._seen: RelaySoFar | None = None
         self._thinks_since_s: float | None = None
+        self.asked = False
         self.headers: Mapping[str, str] = {}
         self.pieces: list[bytes] = []
 
@@ -37,7 +41,12 @@ class _Draft:
         """Whether the provider has done work that it will bill."""
         return bool(self.pieces)
 
-    def counted(self, seen: RelaySoFar) -> None:
+    @property
+    def counted(self) -> bool:
+        """Whether it is known what the prompt has cost."""
+        return self._seen is not None and self._seen.usage is not None
+
+    def count(self, seen: RelaySoFar) -> None:
         """The provider has got so far."""
         self._seen = seen
         if not seen.thinks:
@@ -76,7 +85,30 @@ class Relaying:
         It is asked once: the SDKs that call these paths try again by themselves.
         """
         draft = _Draft(self._clock)
-        return await outlet.while_heard(lambda: self._relay(intent, outlet, draft), lambda: draft.outcome(Ending.LEFT))
+        # The first event of a stream says what the prompt has cost, cache and all; what follows is not waited for.
+        outlet.lingers_s = lambda: LINGERS_S if intent.stream and draft.asked and not draft.counted else 0.0
+        return await outlet.while_heard(lambda: self._relay(intent, outlet, draft), lambda: self._left(intent, draft))
+
+    async def _left(self, intent: RelayRequest, draft: _Draft) -> RelayOutcome:
+        """The outcome of a call that its client has left. Once it was sent, its prompt is billed."""
+        outcome = replace(draft.outcome(Ending.LEFT), streamed=intent.stream)
+        if outcome.usage is not None or not draft.asked:
+            return outcome
+        tokens = await self._prompt_tokens(intent)
+        usage = None if tokens is None else Usage(tokens, outcome.given_tokens, billed_as=intent.billed_as)
+        return replace(outcome, charged=True, usage=usage)
+
+    async def _prompt_tokens(self, intent: RelayRequest) -> int | None:
+        if intent.prompt_tokens is not None:
+            return intent.prompt_tokens
+        try:
+            async with asyncio.timeout(COUNTS_WITHIN_S):
+                body = countable(intent.body.data)
+                counted = (await self._model.count_tokens(body, intent.headers, beta=intent.beta)).counted
+        except (PortError, TimeoutError) as error:
+            _log.warning("prompt_not_counted", error=str(error))
+            return None
+        return counted
 
     async def _relay(self, intent: RelayRequest, outlet: Outlet, draft: _Draft) -> RelayOutcome:
         try:
@@ -95,6 +127,14 @@ class Relaying:
         )
 
     async def _pass_on(self, intent: RelayRequest, outlet: Outlet, draft: _Draft) -> RelayEnd:
+        draft.asked = True
+        try:
+            return await self._asked(intent, outlet, draft)
+        except PortError:
+            draft.asked = False
+            raise
+
+    async def _asked(self, intent: RelayRequest, outlet: Outlet, draft: _Draft) -> RelayEnd:
         body = intent.body.lowered(intent.max_tokens)
         parts = self._model.relay(body, intent.headers, beta=intent.beta, stream=intent.stream)
         async with aclosing(parts):
@@ -107,7 +147,9 @@ class Relaying:
                         draft.pieces.append(data)
                         outlet.emit(part)
                     case RelaySoFar():
-                        draft.counted(part)
+                        draft.count(part)
+                        if draft.counted:
+                            outlet.end_unheard()
                     case RelayEnd():
                         return part
         raise TransientError("the model's answer has no end")

@@ -20,6 +20,12 @@ class _Errand:
     outlet: Outlet
     said: list[Reply] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
+    cut: asyncio.TimerHandle | None = None
+
+    def end(self) -> None:
+        """Cancels it, unless it has come to its outcome."""
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
 
 
 class Running:
@@ -74,7 +80,9 @@ class Running:
 
     def decided(self, key: str) -> None:
         """The actor has taken the outcome in."""
-        self._errands.pop(key, None)
+        errand = self._errands.pop(key, None)
+        if errand is not None and errand.cut is not None:
+            errand.cut.cancel()
 
     def said(self, key: str) -> list[Reply]:
         """What it has said so far, for those who join late."""
@@ -84,14 +92,21 @@ class Running:
     def unheard(self, key: str) -> None:
         """Nobody waits for it any more: it ends, if it is one that does then."""
         errand = self._errands.get(key)
-        if errand is None or errand.task is None or not errand.intent.ends_unheard:
+        if errand is None or not errand.intent.ends_unheard or errand.outlet.stopped:
             return
         errand.outlet.stopped = True
         # One that has not had its first turn would be cancelled without an outcome; it looks at `stopped` itself.
-        if errand.outlet.begun:
-            errand.task.cancel()
+        if not errand.outlet.begun:
+            return
+        lingers_s = errand.outlet.lingers_s()
+        if lingers_s > 0:
+            errand.cut = asyncio.get_running_loop().call_later(lingers_s, errand.end)
+        else:
+            errand.end()
 
     def cancel(self) -> None:
         """Ends all, without outcomes."""
-        for task in self.tasks:
-            task.cancel()
+        for errand in self._errands.values():
+            if errand.cut is not None:
+                errand.cut.cancel()
+            errand.end()

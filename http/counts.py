@@ -9,6 +9,7 @@ import msgspec
 from starlette.requests import Request
 
 from ..actors.domain.errors import Code, Refusal, RefusedError
+from ..actors.domain.relays import countable
 from ..actors.domain.session_api import Counted, CountTokens
 from . import errors
 from .auth import Holder
@@ -62,11 +63,11 @@ class Counts:
         return reply
 
     async def needed(self, request: Request, holder: Holder | None, body: bytes) -> int:
-        """An upper bound of the tokens of a prompt whose bytes don't bound them. Raises `RefusedError`."""
+        """The tokens of the prompt of a call whose bytes don't bound them. Raises `RefusedError`."""
         if holder is None:
             raise RefusedError(_NOBODYS)
-        counted = await self.count(request, holder, body)
-        found = _bound(counted)
+        counted = await self.count(request, holder, countable(body))
+        found = _tokens(counted)
         if found is None:
             raise errors.invalid("", _told(counted).rstrip("."))
         return found
@@ -74,9 +75,14 @@ class Counts:
     async def maybe(self, request: Request, holder: Holder, body: bytes) -> int | None:
         """The same where it can be had."""
         try:
-            return _bound(await self.count(request, holder, body))
+            return _tokens(await self.count(request, holder, countable(body)))
         except RefusedError:
             return None
+
+
+def bound_of(tokens: int) -> int:
+    """An upper bound of a prompt that was counted."""
+    return tokens + tokens // _SPARE_PART + _SPARE_TOKENS
 
 
 def passed_headers(request: Request) -> Mapping[str, str]:
@@ -90,14 +96,13 @@ def is_beta(request: Request) -> bool:
     return request.query_params.get("beta") == "true"
 
 
-def _bound(counted: Counted) -> int | None:
+def _tokens(counted: Counted) -> int | None:
     if counted.status != 200:
         return None
     try:
-        tokens = msgspec.json.decode(counted.body, type=_Count).input_tokens
+        return max(0, msgspec.json.decode(counted.body, type=_Count).input_tokens)
     except ValueError:
         return None
-    return max(0, tokens) + max(0, tokens) // _SPARE_PART + _SPARE_TOKENS
 
 
 def _told(counted: Counted) -> str:

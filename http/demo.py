@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import Final
 
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from . import errors, ids, schemas, views
 from .body import unfit
 from .client import Clients
 from .front import Front
+from .replies import Replies
 
 _WINDOW_S: Final = 3_600
 
@@ -30,7 +32,10 @@ class Demo:
         if request.method == "HEAD":
             return views.head_only("application/json")
         await self._count(request)
-        reply = await self._front.router.call(ids.new_demo_id(), AskDemo(query.request))
+        async with aclosing(
+            Replies(request, self._front.router.stream(ids.new_demo_id(), AskDemo(query.request)))
+        ) as replies:
+            reply = await replies.next()
         assert isinstance(reply, DemoAnswer)
         return views.json_response(schemas.DemoResult(result=reply.result))
 

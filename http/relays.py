@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,14 +16,15 @@ from ..actors.domain.errors import Code, RefusedError
 from ..actors.domain.relays import RelayBytes, RelayHead
 from ..actors.domain.session_api import Relay, Relayed
 from ..actors.messages import WireReply
-from . import results, sse
+from . import results
 from .auth import Holder
-from .counts import Counts, is_beta, passed_headers
+from .counts import Counts, bound_of, is_beta, passed_headers
 from .edge import request_id_of
 from .front import Front
 from .l402 import L402, NOBODY
 from .llm_body import MessagesCall
 from .offers import Offers
+from .replies import Replies
 
 # Refusals that a tighter bound may spare, and the least bound that is worth asking the provider for one.
 _TOO_DEAR: Final = frozenset({Code.INSUFFICIENT_BALANCE, Code.CAVEAT_VIOLATED})
@@ -60,9 +62,10 @@ class Relays:
         An answer with a status from 400 on is the provider's refusal of the body. One that broke off is no refusal here
         (see `broken`).
         """
-        tokens_max = call.prompt_tokens_max
+        tokens_max, counted = call.prompt_tokens_max, None
         if tokens_max is None:
-            tokens_max = await self._counts.needed(request, holder, call.body.data)
+            counted = await self._counts.needed(request, holder, call.body.data)
+            tokens_max = bound_of(counted)
         command = Relay(
             request_id=request_id_of(request.scope),
             model=call.model,
@@ -77,6 +80,7 @@ class Relays:
             grant=NOBODY if holder is None else holder.grant,
             btc_price=await self._front.prices.current(),
             billed_as=call.billed_as,
+            prompt_tokens=counted,
         )
         if holder is None:
             await self._l402.challenge(request, key, command)
@@ -95,23 +99,20 @@ class Relays:
             if error.refusal.code not in _TOO_DEAR or command.prompt_tokens_max < _WORTH_COUNTING_TOKENS:
                 raise
             counted = await self._counts.maybe(request, holder, command.body.data)
-            if counted is None or counted >= command.prompt_tokens_max:
+            if counted is None or bound_of(counted) >= command.prompt_tokens_max:
                 raise
-        return await self._send(request, holder.session_id, replace(command, prompt_tokens_max=counted))
+        tighter = replace(command, prompt_tokens_max=bound_of(counted), prompt_tokens=counted)
+        return await self._send(request, holder.session_id, tighter)
 
     async def _send(self, request: Request, session_id: str, command: Relay) -> Relayed | RelayStream:
-        if not command.stream:
-            reply = await self._front.router.call(session_id, command)
-            assert isinstance(reply, Relayed)
-            return reply
-        replies = self._front.router.stream(session_id, command)
+        replies = Replies(request, self._front.router.stream(session_id, command))
         # Waited for here, so that a request that is refused is an error and not a stream.
-        first = await sse.first_of(request, replies)
+        first = await replies.next()
         if isinstance(first, RelayHead):
             return RelayStream(first, _parts(replies))
         assert isinstance(first, Relayed)
         await replies.aclose()
-        if first.status >= 400:
+        if first.status >= 400 or not command.stream:
             return first
         # It was given before: who comes again gets the same bytes, and the same end.
         return RelayStream(RelayHead(first.status, first.headers, first.max_tokens, first.at_ms), _again(first))
@@ -141,13 +142,11 @@ def broken_refusal(answer: Relayed) -> RefusedError:
     return RefusedError(results.broken_refusal(answer.request_id, answer.cost.debit_msat, answer.balance_msat))
 
 
-async def _parts(replies: AsyncGenerator[WireReply, None]) -> AsyncGenerator[RelayBytes | Relayed, None]:
-    try:
-        async for reply in replies:
+async def _parts(replies: Replies[WireReply]) -> AsyncGenerator[RelayBytes | Relayed, None]:
+    async with aclosing(replies.rest()) as rest:
+        async for reply in rest:
             assert isinstance(reply, RelayBytes | Relayed)
             yield reply
-    finally:
-        await replies.aclose()
 
 
 async def _again(answer: Relayed) -> AsyncGenerator[RelayBytes | Relayed, None]:

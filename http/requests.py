@@ -22,6 +22,7 @@ from .front import Front
 from .l402 import L402, NOBODY
 from .offers import Offers
 from .once import idempotency_key, once_of
+from .replies import Replies
 
 # By whichever path, it is this operation: a key that was used at one of them means the same at the other.
 _PATH = "/sessions/{sessionId}/request"
@@ -66,17 +67,18 @@ class Requests:
             await self._l402.challenge(request, key, command)
         await self._l402.settled(holder)
         try:
+            replies = Replies(request, self._front.router.stream(holder.session_id, command))
             if body.stream:
-                return await self._stream(request, holder.session_id, command)
-            return _answered(await self._front.router.call(holder.session_id, command))
+                return await self._stream(replies, command)
+            async with aclosing(replies):
+                return _answered(await replies.next())
         except RefusedError as error:
             improved = await self._offers.improve(error.refusal, holder.session_id, holder.grant)
             raise RefusedError(improved) from None
 
-    async def _stream(self, request: Request, session_id: str, command: Ask) -> Response:
-        replies = self._front.router.stream(session_id, command)
+    async def _stream(self, replies: Replies[WireReply], command: Ask) -> Response:
         # Waited for here, so that a request that is refused is an error and not a stream.
-        first = await sse.first_of(request, replies)
+        first = await replies.next()
         if isinstance(first, RequestAnswer) and (refusal := results.broken(first)) is not None:
             await replies.aclose()
             raise RefusedError(refusal)
@@ -84,16 +86,14 @@ class Requests:
         return sse.EventStream(_events(first, replies, command.request_id), ending=None)
 
 
-async def _events(
-    first: WireReply, replies: AsyncGenerator[WireReply, None], request_id: str
-) -> AsyncGenerator[bytes, None]:
+async def _events(first: WireReply, replies: Replies[WireReply], request_id: str) -> AsyncGenerator[bytes, None]:
     async with aclosing(replies):
         if isinstance(first, RequestAnswer) and first.text:
             # An answer that was given before: also who collects the pieces gets its text.
             yield _event(TextDelta(first.text), request_id)
         yield _event(first, request_id)
         try:
-            async for reply in replies:
+            async for reply in replies.rest():
                 yield _event(reply, request_id)
         except RefusedError as error:
             yield sse.event("error", results.encode(errors.body_of(error.refusal, request_id)))

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+from .replies import cancel, gone
 
 MEDIA_TYPE: Final = "text/event-stream"
 # Proxies commonly close a connection that was silent for a minute, some after half of it.
 KEEP_ALIVE_S: Final = 15.0
 _KEEP_ALIVE: Final = b": keep-alive\n\n"
-
-T = TypeVar("T")
 
 
 def event(name: str, data: bytes, event_id: str | None = None) -> bytes:
@@ -100,33 +99,3 @@ class EventStream(Response):
 
 def _part(body: bytes) -> dict[str, Any]:
     return {"type": "http.response.body", "body": body, "more_body": True}
-
-
-async def gone(receive: Receive) -> None:
-    """Returns when the client has gone away; the request's body must have been read."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def first_of(request: Request, replies: AsyncGenerator[T, None]) -> T:
-    """The first of them; a client that goes away before it ends them like one that goes away later."""
-    reply = asyncio.ensure_future(anext(replies))
-    left = asyncio.create_task(gone(request.receive))
-    try:
-        await asyncio.wait({reply, left}, return_when=asyncio.FIRST_COMPLETED)
-        if reply.done() and not left.done():
-            return reply.result()
-        raise ClientDisconnect
-    except BaseException:
-        await cancel(reply)
-        await replies.aclose()
-        raise
-    finally:
-        await cancel(left)
-
-
-async def cancel(*tasks: asyncio.Future[Any]) -> None:
-    """Ends these, and returns when they have ended; what they raise is dropped."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

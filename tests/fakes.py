@@ -203,6 +203,7 @@ class FakeModel:
     relayed: list[bytes] = field(default_factory=list)
     counted: list[bytes] = field(default_factory=list)
     counts: int = 100
+    count_fault: PortError | None = None
 
     def prepare(self) -> None:
         pass
@@ -264,8 +265,15 @@ class FakeModel:
 
     async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, beta: bool) -> RelayEnd:
         self.counted.append(body)
-        await self._called()
+        if self.count_fault is not None:
+            raise self.count_fault
         return RelayEnd(200, JSON_HEADERS, b'{"input_tokens":%d}' % self.counts, None)
+
+    async def prompt_tokens(self, request: str, *, model: str | None = None, max_tokens: int = 0) -> int:
+        self.counted.append(request.encode())
+        if self.count_fault is not None:
+            raise self.count_fault
+        return self.counts
 
     async def close(self) -> None:
         pass

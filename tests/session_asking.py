@@ -7,7 +7,7 @@ from decimal import Decimal
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from satmeter.actors.domain.answers import Completion, Ending, RequestOutcome
+from satmeter.actors.domain.answers import Completion, Ending, RequestOutcome, Step, Unanswered
 from satmeter.actors.domain.caveats import Action
 from satmeter.actors.domain.errors import Refusal
 from satmeter.actors.domain.intents import AnswerRequest, RelayRequest
@@ -146,9 +146,16 @@ class AskingWorld(SessionWorld):
         judged=st.none() | counts,
         worked=st.none() | counts,
         unreadable=st.sampled_from([False] * 4 + [True]),
+        sent=st.none() | st.sampled_from([0, 7, 1_000, 10**9]),
     )
     def request_ends(
-        self, pick: int, ending: Ending, judged: Counts | None, worked: Counts | None, unreadable: bool
+        self,
+        pick: int,
+        ending: Ending,
+        judged: Counts | None,
+        worked: Counts | None,
+        unreadable: bool,
+        sent: int | None,
     ) -> None:
         requests = self.running(AnswerRequest)
         key = requests[pick % len(requests)].key
@@ -158,7 +165,13 @@ class AskingWorld(SessionWorld):
         of_judge = None if judged is None else evaluation(None if unreadable else Usage(*judged))
         of_work = Usage(*worked) if worked and not unreadable else None
         completion = None if worked is None else Completion("answer", "sonnet", of_work, "end_turn")
-        (reply,) = self.bench.finish(key, RequestOutcome(ending, of_judge, completion)).answers.values()
+        unanswered = None
+        if ending is Ending.LEFT and sent is not None and completion is None and not unreadable:
+            # What was under way when its client left costs its prompt.
+            unanswered = Unanswered(Step.WORK if judged else Step.EVALUATION, sent)
+            judged, worked = (judged, (sent, 0, 0, 0, 0)) if judged else ((sent, 0, 0, 0, 0), None)
+        outcome = RequestOutcome(ending, of_judge, completion, unanswered)
+        (reply,) = self.bench.finish(key, outcome).answers.values()
         assert isinstance(reply, RequestAnswer)
         debit = reply.cost.debit_msat.value
         if not unreadable:

@@ -20,8 +20,8 @@ from ..domain.provider import ModelFault
 from ..domain.relays import RelayEnd, RelayPart
 from ..ports import Completion, Evaluation, ModelError, PermanentError, PortError, SilentError, TransientError
 from .anthropic_answers import read_completion, read_evaluation
-from .anthropic_messages import evaluation_message, work_message
-from .anthropic_relay import kept_headers, streamed, whole_end
+from .anthropic_messages import evaluation_message, own_prompt, work_message
+from .anthropic_relay import counted_by, kept_headers, streamed, whole_end
 from .anthropic_stream import StreamedAnswer
 
 if TYPE_CHECKING:
@@ -162,6 +162,12 @@ class AnthropicModel:
             return error.end
         except TimeoutError:
             raise TransientError("the model provider's count took too long") from None
+
+    async def prompt_tokens(self, request: str, *, model: str | None = None, max_tokens: int = 0) -> int:
+        """Has the API count a prompt of ours. Raises `PortError`."""
+        return counted_by(
+            await self.count_tokens(own_prompt(request, self._eval_model, model, max_tokens), {}, beta=False)
+        )
 
     async def close(self) -> None:
         """Ends connections."""

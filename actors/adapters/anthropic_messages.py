@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from ..domain.models import traits_of
+from ..domain.relays import countable
 from ..prompts import EVALUATION_MAX_TOKENS, EVALUATION_SYSTEM, VERDICT_SCHEMA, evaluation_content, work_system
 
 
@@ -24,6 +27,12 @@ def work_message(model: str, max_tokens: int, request: str, *, stream: bool = Fa
     """Asks for the work, as a whole or piece by piece."""
     fields = {"stream": True} if stream else {}
     return _message(model, max_tokens, work_system(max_tokens), [request], **fields)
+
+
+def own_prompt(request: str, eval_model: str, model: str | None, max_tokens: int) -> bytes:
+    """Asks for the count of the prompt of a work message, or without a model of an evaluation's."""
+    message = evaluation_message(eval_model, request) if model is None else work_message(model, max_tokens, request)
+    return countable(msgspec.json.encode(message))
 
 
 def _message(model: str, max_tokens: int, system: str, content: Sequence[str], **fields: object) -> Mapping[str, Any]:

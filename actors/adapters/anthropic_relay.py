@@ -14,7 +14,7 @@ import msgspec
 from ..domain.provider import ModelFault
 from ..domain.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
 from ..domain.usages import StreamCounts, counts_of, output_of, usage_of
-from ..ports import ModelError, ToldError
+from ..ports import ModelError, ToldError, TransientError
 from .anthropic_stream import stream_error
 
 # A longer event is passed on, but not read.
@@ -49,6 +49,13 @@ def whole_end(status: int, headers: Mapping[str, str], body: bytes) -> RelayEnd:
         return RelayEnd(status, kept_headers(headers), body, None)
     counts, estimated = counts_of(found.usage), _tokens(len(bytes(found.content)))
     return RelayEnd(status, kept_headers(headers), body, usage_of(counts, estimated), output_of(counts) or estimated)
+
+
+def counted_by(end: RelayEnd) -> int:
+    """The tokens in a count. Raises `TransientError` for an answer that is none."""
+    if end.counted is None:
+        raise TransientError(f"the model provider did not count a prompt: {end.status}")
+    return end.counted
 
 
 async def streamed(headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> AsyncGenerator[RelayPart, None]:

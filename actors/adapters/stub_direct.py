@@ -18,8 +18,8 @@ from ..domain.provider import ModelFault
 from ..domain.relays import RelayEnd, RelayPart
 from ..ports import Completion, Evaluation, ModelError
 from .anthropic_answers import read_completion, read_evaluation
-from .anthropic_messages import evaluation_message, work_message
-from .anthropic_relay import streamed, whole_end
+from .anthropic_messages import evaluation_message, own_prompt, work_message
+from .anthropic_relay import counted_by, streamed, whole_end
 from .anthropic_stream import StreamedAnswer
 from .stub_model import StubMessagesApi
 
@@ -67,6 +67,11 @@ class StubModel:
         """Counts a prompt by the stub's rule. Raises `TransientError`."""
         response = await self._exchange("/v1/messages/count_tokens", body)
         return whole_end(response.status_code, response.headers, await response.aread())
+
+    async def prompt_tokens(self, request: str, *, model: str | None = None, max_tokens: int = 0) -> int:
+        """Counts a prompt of ours by the stub's rule. Raises `TransientError`."""
+        body = own_prompt(request, self._eval_model, model, max_tokens)
+        return counted_by(await self.count_tokens(body, {}, beta=False))
 
     async def close(self) -> None:
         """There is nothing to end."""

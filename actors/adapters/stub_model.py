@@ -32,6 +32,10 @@ _EXCERPT_MAX_CHARS: Final = 400
 _CACHED_PREFIXES_MAX: Final = 1_000
 _DELTA_TOKENS: Final = 6
 _DELTA_CHARS: Final = _DELTA_TOKENS * _BYTES_PER_TOKEN
+# What the real API refuses of a body whose tokens it is to count.
+_OF_CALLS_ALONE: Final = frozenset(
+    {"max_tokens", "metadata", "service_tier", "stop_sequences", "stream", "temperature", "top_k", "top_p"}
+)
 _OVERLOADED: Final = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
 
 
@@ -97,6 +101,8 @@ class StubMessagesApi(httpx2.AsyncBaseTransport):
             return _error(404, "not_found_error", "Not found")
         body = _body(sent)
         if counts:
+            if extra := sorted(_OF_CALLS_ALONE & body.keys()):
+                raise _InvalidRequestError(f"{extra[0]}: Extra inputs are not permitted")
             await self._take_time()
             return httpx2.Response(200, json={"input_tokens": _tokens("".join(_prompt(body).texts))})
         if body.get("stream") is True:

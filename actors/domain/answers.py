@@ -74,12 +74,34 @@ class Ending(StrEnum):
     """The client went away, and the model was stopped."""
 
 
+class Step(StrEnum):
+    """The model calls of a session's request."""
+
+    EVALUATION = "evaluation"
+    WORK = "work"
+
+
+class Unanswered(msgspec.Struct, frozen=True):
+    """A model call that was sent and whose client left before any of the answer had come: its prompt is billed.
+
+    `prompt_tokens` is the provider's count of the prompt, None where none was to be had.
+    """
+
+    step: Step
+    prompt_tokens: int | None
+
+
 class RequestOutcome(msgspec.Struct, frozen=True):
-    """What came of a session's request. Without a completion, the model was not asked or gave and counted nothing."""
+    """What came of a session's request.
+
+    Without a completion the model gave nothing; what was then under way at the provider, if anything was, is
+    `unanswered`.
+    """
 
     ending: Ending
     evaluation: Evaluation | None
     completion: Completion | None = None
+    unanswered: Unanswered | None = None
 
 
 def cut_off(text: str, model: str, seen: UsageSoFar, stop_reason: str) -> Completion:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .answers import Completion
-from .behaviour import Command, Decision, Done, Failed, Reply, Stateless
+from .behaviour import NOTHING, Command, Decision, Done, Failed, Reply, Stateless
 from .errors import model_failed, not_found
 from .intents import Work
 from .provider import ModelFault
@@ -34,10 +34,12 @@ class DemoBehaviour(Stateless):
         """What the command leads to."""
         match command:
             case AskDemo(request=request):
-                ask = Work(key=_TOPIC, request=request, model=self._model, max_tokens=_MAX_TOKENS)
+                ask = Work(key=_TOPIC, request=request, model=self._model, max_tokens=_MAX_TOKENS, unpaid=True)
                 return Decision(wait_for=_TOPIC, intents=(ask,))
             case Done(result=Completion(text=text)):
                 return Decision(answers={_TOPIC: DemoAnswer(text)})
+            case Done():
+                return NOTHING
             case Failed(permanent=permanent, retry_after_ms=retry_after_ms, fault=fault):
                 passing = None if permanent else fault or ModelFault.UNREACHABLE
                 return Decision(answers={_TOPIC: model_failed(passing, retry_after_ms)})

@@ -41,11 +41,20 @@ class Evaluate(Intent, frozen=True):
 
 
 class Work(Intent, frozen=True):
-    """Have the model answer; the result is a `Completion`."""
+    """Have the model answer; the result is a `Completion`. `unpaid`: it is for whoever waits for it, and else for none.
+
+    Left, its result is None.
+    """
 
     request: str
     model: str
     max_tokens: int
+    unpaid: bool = False
+
+    @property
+    def ends_unheard(self) -> bool:
+        """What was paid for is done whether anybody waits or not."""
+        return self.unpaid
 
 
 class ReleaseUnpaid(Intent, frozen=True):
@@ -82,25 +91,28 @@ class LookUpPayout(Intent, frozen=True):
 class AnswerRequest(Intent, frozen=True):
     """Evaluate a session's request and, if it is accepted, have the model answer; the result is a `RequestOutcome`.
 
-    With `stream`, whoever waits for the intent's key gets the text as it comes, and when nobody waits any more it ends.
+    With `stream`, whoever waits for the intent's key gets the text as it comes. `keyed`: the client can ask for the
+    answer again by a key of its own.
     """
 
     request: str
     model: str
     max_tokens: int
     stream: bool
+    keyed: bool = False
 
     @property
     def ends_unheard(self) -> bool:
-        """A stream does; an answer as a whole can still be asked for again."""
-        return self.stream
+        """The answer is for nobody then, unless a key promises it."""
+        return self.stream or not self.keyed
 
 
 class RelayRequest(Intent, frozen=True):
-    """Pass a call on to the model's provider as it is; the result is a `RelayOutcome`. For `stream` see above.
+    """Pass a call on to the model's provider as it is; the result is a `RelayOutcome`. For `stream`, `keyed` see above.
 
     `beta`: the call goes to the provider's beta interface. `model` is the one that it is priced as. `body` is what the
     client sent; it goes on with this `max_tokens`. `at_ms`: when it was asked for. `billed_as`: see `Relay`.
+    `prompt_tokens`: the provider's count of the prompt, where it was asked for before.
     """
 
     body: RelayBody
@@ -111,11 +123,13 @@ class RelayRequest(Intent, frozen=True):
     max_tokens: int
     at_ms: int
     billed_as: tuple[str, ...] = ()
+    keyed: bool = False
+    prompt_tokens: int | None = None
 
     @property
     def ends_unheard(self) -> bool:
         """As `AnswerRequest`."""
-        return self.stream
+        return self.stream or not self.keyed
 
 
 class CountPrompt(Intent, frozen=True):

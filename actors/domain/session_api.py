@@ -75,6 +75,7 @@ class Relay(Command, frozen=True, tag="relay"):
     `model` is the one whose price counts, `prompt_tokens_max` an upper bound of the prompt at `prompt_rate`.
     `least_tokens`: a smaller `max_tokens` than this makes the call of no use, or of no sense to the provider.
     `billed_as`: what it asks for that the provider bills apart from the plain rates; see `Usage`.
+    `prompt_tokens`: the provider's own count, where it was asked for.
     """
 
     request_id: str
@@ -90,6 +91,7 @@ class Relay(Command, frozen=True, tag="relay"):
     grant: Grant
     btc_price: BtcPrice
     billed_as: tuple[str, ...] = ()
+    prompt_tokens: int | None = None
 
 
 class CountTokens(Command, frozen=True, tag="count_tokens"):

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from .answers import Ending, RequestOutcome
+from .answers import Ending, RequestOutcome, Step
 from .behaviour import Alarm
 from .money import EXACT, MSAT_PER_BTC, Msat, usd_text, usd_to_msat
 from .pricing import BtcPrice, Terms, Usage
@@ -160,19 +160,27 @@ def _counted(outcome: RequestOutcome | RelayOutcome) -> bool:
 
 def evaluation_usage(terms: SessionTerms, hold: Hold, outcome: RequestOutcome) -> Usage | None:
     """What the evaluation used; an estimate where the provider's figures were unreadable, None where there was none."""
-    if outcome.evaluation is None:
-        return None
-    estimated = Usage(hold.estimate.input_tokens + terms.eval_overhead_tokens // _BYTES_PER_TOKEN, _VERDICT_TOKENS)
-    return outcome.evaluation.usage or estimated
+    input_tokens = hold.estimate.input_tokens + terms.eval_overhead_tokens // _BYTES_PER_TOKEN
+    if outcome.evaluation is not None:
+        return outcome.evaluation.usage or Usage(input_tokens, _VERDICT_TOKENS)
+    return _unanswered(outcome, Step.EVALUATION, input_tokens)
 
 
 def work_usage(terms: SessionTerms, hold: Hold, outcome: RequestOutcome) -> Usage | None:
     """What the work used; an estimate where the provider's figures were unreadable, None where there was none."""
-    if outcome.completion is None:
-        return None
     input_tokens = hold.estimate.input_tokens + terms.work_overhead_tokens // _BYTES_PER_TOKEN
+    if outcome.completion is None:
+        return _unanswered(outcome, Step.WORK, input_tokens)
     output_tokens = -(-len(outcome.completion.text.encode()) // _BYTES_PER_TOKEN)
     return outcome.completion.usage or Usage(input_tokens, output_tokens)
+
+
+def _unanswered(outcome: RequestOutcome, step: Step, estimated_tokens: int) -> Usage | None:
+    """The prompt of a call whose client left before it had an answer: as counted, else as estimated."""
+    sent = outcome.unanswered
+    if sent is None or sent.step is not step:
+        return None
+    return Usage(estimated_tokens if sent.prompt_tokens is None else sent.prompt_tokens, 0)
 
 
 def relay_usage(hold: Hold, outcome: RelayOutcome, asked: tuple[str, ...]) -> Usage | None:

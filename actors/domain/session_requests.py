@@ -76,9 +76,11 @@ def _answering(command: Ask | Relay, hold: Hold) -> Decision:
             hold.max_tokens,
             hold.at_ms,
             command.billed_as,
+            hold.once.keyed,
+            command.prompt_tokens,
         )
     else:
-        intent = AnswerRequest(topic, command.request, hold.model, hold.max_tokens, command.stream)
+        intent = AnswerRequest(topic, command.request, hold.model, hold.max_tokens, command.stream, hold.once.keyed)
     return Decision(wait_for=topic, intents=(intent,))
 
 
@@ -115,9 +117,10 @@ def wanted(terms: SessionTerms, command: Ask | Relay) -> Wanted:
     if isinstance(command, Relay):
         max_tokens = command.body.max_tokens
         least = max(terms.least_tokens, command.least_tokens)
-        return Wanted(
-            worst_of_relay(terms, command), max_tokens, min(least, max_tokens), estimate(command.prompt_tokens_max)
-        )
+        estimated = estimate(command.prompt_tokens_max)
+        if command.prompt_tokens is not None:
+            estimated = replace(estimated, input_tokens=command.prompt_tokens)
+        return Wanted(worst_of_relay(terms, command), max_tokens, min(least, max_tokens), estimated)
     max_tokens = min(command.max_tokens or terms.default_tokens, terms.most_tokens)
     least = min(terms.least_tokens, max_tokens)
     return Wanted(worst_of_ask(terms, command), max_tokens, least, estimate(len(command.request.encode())))
@@ -184,7 +187,7 @@ def ended(terms: SessionTerms, session: Session, command: Done | Failed, now_ms:
     completion = outcome.completion
     rejected = outcome.evaluation if outcome.ending is Ending.REJECTED else None
     answered = rejected.verdict.reason if rejected else completion.text if completion else ""
-    tariff = tariff_of(terms.terms, hold.model, terms.eval_model if outcome.evaluation else None)
+    tariff = tariff_of(terms.terms, hold.model, terms.eval_model if evaluation else None)
     receipt = note(session.tariffs, tariff, command.intent.request.encode(), answered.encode())
     event = _finished(session, hold, cost, outcome.ending, evaluation, work, receipt, now_ms)
     answer = RequestAnswer(

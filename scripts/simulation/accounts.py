@@ -134,6 +134,7 @@ class SessionAccount(Account):
         self.finished: dict[str, Json] = {}
         self.requests: dict[str, Json] = {}
         self.refunded_by: dict[str, int] = {}
+        self.cut_off: set[str] = set()
 
     @property
     def over(self) -> bool:
@@ -190,6 +191,7 @@ class SessionAccount(Account):
         self.balance -= hold["amount_msat"]
         self.holds[name] = hold["amount_msat"]
         self.held_ever.add(name)
+        self.cut_off.discard(name)
 
     def _on_hold_released(self, event: Json) -> None:
         held = self._unhold(event["name"])
@@ -202,6 +204,7 @@ class SessionAccount(Account):
         must(0 <= debit <= held, "a debit beyond its hold")
         must(debit + event["released_msat"] == held, "a hold ends as something else than it was")
         must(event["name"] not in self.finished, f"{event['name']} is charged twice")
+        must(debit > 0 or event["name"] not in self.cut_off, f"{event['name']} was sent and left, and is free")
         self.finished[event["name"]] = event
         self.requests[event["request_id"]] = event
         self.spent += debit

@@ -128,6 +128,13 @@ class Auditor:
 
         self._check(actor_id, check)
 
+    def cut_off(self, label: str) -> None:
+        """The model was hung up on in the middle of its work, the prompt of which is billed."""
+        actor_id, _, name = label.partition("/")
+        account = self.accounts.get(actor_id)
+        if isinstance(account, SessionAccount):
+            account.cut_off.add(name)
+
     # Told by receivers of webhooks
 
     def notified(self, url: str, webhook_id: str, body: bytes, *, taken: bool) -> None:

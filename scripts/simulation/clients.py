@@ -149,10 +149,11 @@ class SessionClient:
         text = chance.choice(["hello", "hello", "hello", "reject me"])
         stream = chance.happens(0.4)
         command = self._command(chance, name, keyed, text, stream)
-        if not stream:
-            await self._twice(chance, command, name, keyed)
-        else:
+        # Also a whole answer can be left while it is waited for.
+        if stream or (not keyed and chance.happens(0.5)):
             await self._streamed(chance, command, name)
+        else:
+            await self._twice(chance, command, name, keyed)
 
     def _command(self, chance: Chance, name: str, keyed: bool, text: str, stream: bool) -> Ask | Relay:
         """A request, or a call in the provider's own protocol."""
@@ -200,7 +201,7 @@ class SessionClient:
             await self.market.call(chance, self.session_id, command, name)
 
     async def _streamed(self, chance: Chance, command: Ask | Relay, name: str) -> None:
-        """Reads a stream to its end, or leaves it in the middle."""
+        """Reads an answer to its end, or leaves it in the middle."""
         market = self.market
         said: asyncio.Queue[WireReply] = asyncio.Queue()
         front = market.front()

@@ -18,7 +18,7 @@ from ...actors.ports import TransientError
 from ...actors.router import LinkError, NoHostError, Router
 from ...actors.treasury import Treasury
 from .loop import DiedError, Process
-from .model import Asked
+from .model import Asked, CutOff
 from .node import NodeAccess, SimulatedNode
 from .receivers import Receivers
 from .store import SimulatedBindings, SimulatedJournal, StoreAccess
@@ -106,6 +106,7 @@ class Cluster:
     node: SimulatedNode
     receivers: Receivers
     asked: Asked
+    cut_off: CutOff
     delivered: Callable[[Settlement], None]
     rooms_max: int | None
     hosts: dict[str, ReachedHost] = field(default_factory=dict)

@@ -56,7 +56,7 @@ def _actor_host(cluster: Cluster, host_id: str, now_ms: Clock, only: str | None 
     """As `build_host` puts it together."""
     world, lightning = cluster.world, NodeAccess(cluster.node)
     pool = InvoicePool(lightning, SimulatedBindings(cluster.store), ahead_max=4, now_ms=now_ms, clock=world.loop.time)
-    model, limits = SimulatedModel(world, cluster.asked), SimulatedLimits(cluster.store)
+    model, limits = SimulatedModel(world, cluster.asked, cluster.cut_off), SimulatedLimits(cluster.store)
     effects = Effects(lightning, model, FixedPrices(), limits, pool, cluster.receivers, now_ms=now_ms)
     journal = SimulatedJournal(cluster.store)
     return ActorHost(

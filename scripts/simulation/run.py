@@ -75,7 +75,7 @@ class _Run:
         self._store = StoreAccess(world, StoreData(world.now_ms, self._auditor.wrote, self._auditor.claimed))
         self._node = SimulatedNode(world, self._auditor)
         receivers, roster = Receivers(world, self._auditor), RosterData(world.now_ms)
-        told = self._auditor.asked, self._auditor.delivered
+        told = self._auditor.asked, self._auditor.cut_off, self._auditor.delivered
         self._cluster = Cluster(world, self._store, roster, self._node, receivers, *told, rooms_max)
         keeping = Servers(self._cluster, self._spawn) if has_servers else PlansByChance(self._cluster)
         self._trouble = Trouble(world, self._cluster, keeping, self._spawn)

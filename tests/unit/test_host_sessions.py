@@ -245,22 +245,6 @@ async def test_a_client_that_leaves_stops_the_model_and_pays_for_what_was_used(w
         assert Msat(0) < view.spent_msat == answer.cost.debit_msat < view.deposited_msat
 
 
-async def test_a_client_that_leaves_at_once_gets_its_hold_back(world: World) -> None:
-    async with world.serving() as (_, router):
-        await opened(router)
-        world.model.gate.close()
-        asking = asyncio.create_task(answered(router, ask(stream=True)))
-        await world.model.gate.wait_for_arrival()
-        asking.cancel()
-
-        async def ended() -> bool:
-            return (await show(router)).held_msat == Msat(0)
-
-        await until(ended)
-        view = await show(router)
-        assert view.balance_msat == view.deposited_msat
-
-
 async def test_a_model_that_fails_midway_charges_what_it_gave(world: World) -> None:
     world.model.fault_after, world.model.stream_fault = 1, TransientError("broke")
     async with world.serving() as (_, router):

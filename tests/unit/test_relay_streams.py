@@ -11,6 +11,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from satmeter.actors.adapters.stub_direct import StubModel
+from satmeter.actors.adapters.stub_model import StubMessagesApi
 from satmeter.actors.domain.answers import Ending
 from satmeter.actors.domain.intents import RelayRequest
 from satmeter.actors.domain.pricing import Usage
@@ -22,9 +24,10 @@ from satmeter.actors.domain.relays import (
     RelayOutcome,
     RelayPart,
     RelaySoFar,
+    countable,
 )
 from satmeter.actors.outlet import Outlet
-from satmeter.actors.ports import ModelError, PortError, ToldError
+from satmeter.actors.ports import ModelError, PortError, ToldError, TransientError
 from satmeter.actors.relaying import Relaying
 from tests.model_streams import (
     EVERY_KIND,
@@ -264,3 +267,32 @@ async def test_a_count_goes_there_and_back_to_the_byte() -> None:
     assert upstream.requests[0].content == BODY and upstream.requests[0].url.path == "/v1/messages/count_tokens"
     refused = await model(answering(400, b'{"error":{}}')).count_tokens(BODY, {}, beta=False)
     assert (refused.status, refused.body) == (400, b'{"error":{}}')
+
+
+async def test_of_a_call_only_what_is_counted_is_sent_to_be_counted() -> None:
+    sent = b'{"model": "m", "max_tokens":5,"stream" : true,"system":[ "\\u00e9" ], "temperature":1, "messages": [1.50]}'
+    assert countable(sent) == b'{"model":"m","system":[ "\\u00e9" ],"messages":[1.50]}'
+    made = model(StubMessagesApi())
+    hello = b'{"model":"m","max_tokens":5,"messages":[{"role":"user","content":"hello wo"}]}'
+    assert (await made.count_tokens(hello, {}, beta=False)).status == 400
+    assert (await made.count_tokens(countable(hello), {}, beta=False)).counted == 2
+
+
+@pytest.mark.parametrize(("status", "body"), [(200, b"{}"), (200, b""), (400, b'{"input_tokens":5}')])
+async def test_what_is_no_count_is_none(status: int, body: bytes) -> None:
+    assert RelayEnd(status, {}, body, None).counted is None
+    with pytest.raises(TransientError):
+        await model(answering(status, body)).prompt_tokens("x")
+
+
+@pytest.mark.parametrize("name", [None, MODEL])
+async def test_a_prompt_of_ours_is_counted_as_it_would_be_sent(name: str | None) -> None:
+    upstream, api = answering(200, b'{"input_tokens":77}'), answering(200, b"{}")
+    made = model(upstream)
+    assert await made.prompt_tokens("say hello", model=name, max_tokens=100) == 77
+    with pytest.raises(TransientError):
+        await (
+            model(api).complete("say hello", model=MODEL, max_tokens=100) if name else model(api).evaluate("say hello")
+        )
+    assert upstream.requests[0].content == countable(api.requests[0].content)
+    assert await StubModel("m", StubMessagesApi()).prompt_tokens("say hello", model=name, max_tokens=100) > 10

@@ -38,7 +38,7 @@ def answer_of(decision: Decision) -> RequestAnswer:
 def test_the_worst_case_is_held_before_the_model_is_asked_and_the_cost_debited_after_it() -> None:
     bench = funded()
     decision = bench.send(ask())
-    intent = AnswerRequest("request:ask:a", "say hello", "sonnet", 1_000, stream=False)
+    intent = AnswerRequest("request:ask:a", "say hello", "sonnet", 1_000, stream=False, keyed=True)
     assert (decision.wait_for, decision.intents) == (intent.key, (intent,))
     assert bench.money() == (100_000 - DEFAULT, DEFAULT, 0, 0, 0)
     answer = answer_of(bench.answer(completed()))
