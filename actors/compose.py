@@ -15,7 +15,8 @@ from redis.asyncio import Redis
 from ..config.root_key import derive_key
 from ..config.settings import Settings
 from ..config.webhook_targets import WebhookTargets
-from .adapters.anthropic import AnthropicModel
+from .adapters.anthropic import DEFAULT_BASE_URL, AnthropicModel
+from .adapters.anthropic_probe import AnthropicProbe
 from .adapters.coingecko import CoinGecko
 from .adapters.lnbits import LnbitsLightning
 from .adapters.redis_bindings import RedisBindings
@@ -23,6 +24,7 @@ from .adapters.redis_client import connect
 from .adapters.redis_format import enter_format
 from .adapters.redis_journal import RedisJournal
 from .adapters.redis_limits import RedisLimits
+from .adapters.redis_model import RedisModelBoard
 from .adapters.redis_roster import RedisRoster
 from .adapters.redis_solvency import RedisSolvency
 from .adapters.stub_direct import StubModel
@@ -42,6 +44,9 @@ from .effects import Effects
 from .folding import folded
 from .host import ActorHost
 from .invoice_pool import InvoicePool
+from .model_gate import GatedModel, ModelGate
+from .model_outage import ModelCache, ModelOutage, ModelUp, Stage
+from .model_watch import ModelWatch
 from .oracle import Oracle, PriceCache
 from .ports import Journal, Lightning, Limits, Model, Stored
 from .roster import Roster
@@ -112,6 +117,39 @@ def build_solvency_cache(parts: Parts) -> SolvencyCache:
     return SolvencyCache(RedisSolvency(parts.redis).told)
 
 
+def has_provider(settings: Settings) -> bool:
+    """Whether there is a model provider, which may be away."""
+    return settings.anthropic_api_key is not None
+
+
+def build_model_watch(settings: Settings, parts: Parts) -> ModelWatch | None:
+    """What looks after the model provider, if there is one."""
+    key = settings.anthropic_api_key
+    if key is None:
+        return None
+    probe = AnthropicProbe(
+        api_key=key.get_secret_value(),
+        model=settings.work_model,
+        base_url=settings.anthropic_base_url or DEFAULT_BASE_URL,
+    )
+    return ModelWatch(probe, RedisModelBoard(parts.redis), now_ms)
+
+
+async def expect_model(settings: Settings, parts: Parts) -> None:
+    """Has nothing be sold before the model provider, if there is one, was asked once. Raises `TransientError`."""
+    if not has_provider(settings):
+        return
+    board = RedisModelBoard(parts.redis)
+    word, at_ms = await board.read(), now_ms()
+    if word.down(at_ms) is None:
+        await board.swap(word.outage, ModelOutage(Stage.DOWN, None, at_ms, at_ms))
+
+
+def build_model_news(settings: Settings, parts: Parts) -> ModelCache | ModelUp:
+    """What a front knows of the model provider."""
+    return ModelCache(RedisModelBoard(parts.redis)) if has_provider(settings) else ModelUp()
+
+
 def build_roster(parts: Parts, cluster: str | None = None) -> Roster:
     """The roster of a Ray cluster; without one, of that which used the store last."""
     return RedisRoster(parts.redis, cluster)
@@ -121,12 +159,24 @@ def build_host(
     host_id: str, settings: Settings, parts: Parts, ask_price: AskPrice, only: str | None = None
 ) -> ActorHost:
     """A host with every kind of actor, or with room for one. Raises `ValueError` when a model has no price."""
+    gate = ModelGate(RedisModelBoard(parts.redis), now_ms)
     model = build_model(settings)
+    if has_provider(settings):
+        model = GatedModel(model, gate, settings.eval_model)
     prices = PriceCache(ask_price, settings.btc_price_usd_fallback, now_ms)
     bindings = RedisBindings(parts.redis)
     invoices = InvoicePool(parts.lightning, bindings, ahead_max=settings.invoices_ahead, now_ms=now_ms)
     webhooks = HttpWebhooks(WebhookTargets(settings.webhook_allow), derive_key(settings, "webhooks"))
-    effects = Effects(parts.lightning, model, prices, parts.limits, invoices, webhooks, now_ms=now_ms)
+    effects = Effects(
+        parts.lightning,
+        model,
+        prices,
+        parts.limits,
+        invoices,
+        webhooks,
+        admit_sale=gate.admit_sale if has_provider(settings) else None,
+        now_ms=now_ms,
+    )
     return ActorHost(
         host_id,
         parts.journal,

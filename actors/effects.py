@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from math import ceil
@@ -31,7 +32,18 @@ from .domain.webhooks import Notify
 from .invoice_pool import InvoicePool
 from .outlet import Outlet
 from .payout_calls import PayoutCalls
-from .ports import InvoiceOrder, Lightning, Limits, Model, ModelError, PermanentError, TransientError, Urgency, Webhooks
+from .ports import (
+    HeldBackError,
+    InvoiceOrder,
+    Lightning,
+    Limits,
+    Model,
+    ModelError,
+    PermanentError,
+    TransientError,
+    Urgency,
+    Webhooks,
+)
 from .relaying import Relaying
 
 _LOOK_UP_BACKOFF_MAX_S: Final = 30.0
@@ -51,7 +63,7 @@ async def _nothing() -> None:
 
 
 class Effects:
-    """Runs intents against the ports."""
+    """Runs intents against the ports. `admit_sale` raises `ModelError` while work can't be sold."""
 
     def __init__(
         self,
@@ -62,6 +74,7 @@ class Effects:
         invoices: InvoicePool,
         webhooks: Webhooks,
         *,
+        admit_sale: Callable[[], Awaitable[None]] | None = None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
@@ -71,6 +84,7 @@ class Effects:
         self._limits = limits
         self._invoices = invoices
         self._webhooks = webhooks
+        self._admit_sale = admit_sale
         self._pause = pause
         self._answering = Answering(model, pause)
         self._relaying = Relaying(model)
@@ -90,7 +104,9 @@ class Effects:
         try:
             return Done(intent, await self._result(intent, outlet))
         except TransientError as error:
-            _log.warning("effect failed for now", intent=type(intent).__name__, error=str(error))
+            # Of what is held back all the time while the model is away, one line at its beginning says enough.
+            level = logging.DEBUG if isinstance(error, HeldBackError) else logging.WARNING
+            _log.log(level, "effect failed for now", intent=type(intent).__name__, error=str(error))
             fault = error.fault if isinstance(error, ModelError) else None
             return Failed(intent, permanent=False, retry_after_ms=ceil((error.retry_after_s or 0) * 1_000), fault=fault)
         except PermanentError as error:
@@ -131,6 +147,8 @@ class Effects:
         raise TypeError(f"no effect for {type(intent).__name__}")
 
     async def _issue(self, intent: IssueInvoice) -> Invoice:
+        if intent.for_work and self._admit_sale is not None:
+            await self._admit_sale()
         # What no command of a client waits for was ordered by an actor that has been paid before.
         urgency = Urgency.PAID if intent.context is None else Urgency.NEW
         order = InvoiceOrder(intent.amount_sats, intent.memo, intent.expiry_s, intent.actor_id, urgency)

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 import structlog
 
 from .domain.provider import ModelFault
-from .ports import ModelError, TransientError
+from .ports import HeldBackError, ModelError, TransientError
 
 _ATTEMPTS: Final = 3
 _PAUSE_FIRST_S: Final = 0.5
@@ -36,7 +36,7 @@ async def patiently(pause: Pause, call: Callable[[], Awaitable[T]], begun: Calla
             return await call()
         except TransientError as error:
             wait_s, refused = error.retry_after_s or 0, isinstance(error, ModelError) and error.fault in _FOR_LONG
-            if begun() or refused or wait_s > _PAUSE_MAX_S:
+            if begun() or refused or wait_s > _PAUSE_MAX_S or isinstance(error, HeldBackError):
                 raise
             _log.warning("model call failed, trying again", error=str(error))
             await pause(max(pause_s, wait_s))

@@ -33,6 +33,10 @@ class ModelError(TransientError):
         self.fault = fault
 
 
+class HeldBackError(ModelError):
+    """The model provider was not called: it is known to be away, or has asked for a wait that is not over."""
+
+
 class ToldError(TransientError):
     """A stream broke off, and its last bytes, which were passed on, say so."""
 

@@ -23,6 +23,7 @@ from .domain.webhooks import Notify
 from .port_errors import (
     ConflictError,
     FencedError,
+    HeldBackError,
     ModelError,
     PermanentError,
     PortError,
@@ -36,6 +37,7 @@ __all__ = [  # re-exported beside the ports that speak of them
     "ConflictError",
     "Evaluation",
     "FencedError",
+    "HeldBackError",
     "ModelError",
     "PermanentError",
     "PortError",
@@ -163,11 +165,12 @@ class Model(Protocol):
         ...
 
     def relay(
-        self, body: bytes, headers: Mapping[str, str], *, beta: bool, stream: bool
+        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool
     ) -> AsyncGenerator[RelayPart, None]:
         """Passes a call on as it is. What the provider refuses about it is an end, too; raises and ends as `stream`.
 
-        Nothing was used as long as nothing came; `ToldError` is a `TransientError` that the client has seen.
+        `model` is the one that the body names. Nothing was used as long as nothing came; `ToldError` is a
+        `TransientError` that the client has seen.
         """
         ...
 
@@ -177,6 +180,18 @@ class Model(Protocol):
 
     async def prompt_tokens(self, request: str, *, model: str | None = None, max_tokens: int = 0) -> int:
         """Has the provider count the prompt of `complete`, or without a model that of `evaluate`. Raises likewise."""
+        ...
+
+    async def close(self) -> None:
+        """Ends connections."""
+        ...
+
+
+class ModelProbe(Protocol):
+    """A question to the model provider that costs nothing."""
+
+    async def ask(self) -> bool:
+        """Whether it is answered as it should be; False when something else is. Raises `ModelError`."""
         ...
 
     async def close(self) -> None:

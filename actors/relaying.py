@@ -136,7 +136,7 @@ class Relaying:
 
     async def _asked(self, intent: RelayRequest, outlet: Outlet, draft: _Draft) -> RelayEnd:
         body = intent.body.lowered(intent.max_tokens)
-        parts = self._model.relay(body, intent.headers, beta=intent.beta, stream=intent.stream)
+        parts = self._model.relay(body, intent.headers, model=intent.model, beta=intent.beta, stream=intent.stream)
         async with aclosing(parts):
             async for part in parts:
                 match part:

@@ -20,6 +20,7 @@ from .compose import (
     Parts,
     build_dedicated_host,
     build_host,
+    build_model_watch,
     build_oracle,
     build_parts,
     build_roster,
@@ -186,21 +187,22 @@ class OracleShell:
 
 
 class TreasuryShell:
-    """The one `Treasury`, and beside it the one `SolvencyWatch`."""
+    """The one `Treasury`, and beside it the one `SolvencyWatch` and the one `ModelWatch`."""
 
     def __init__(self, wire: Wire, settings: Mapping[str, Any]) -> None:
         self._settings = _settings(settings)
         self._wiring = wire()
         self._running: asyncio.Task[None] | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
 
     async def node(self) -> str:
         """The node it runs on. The first call after a restart sets it to work, so somebody must keep calling."""
         if self._running is None or self._running.done():
             parts = build_parts(self._settings)
             treasury = build_treasury(self._settings, parts, self._wiring.router(parts.journal.owners))
-            if self._watching is not None:
-                self._watching.cancel()
+            for watching in self._watching:
+                watching.cancel()
             self._running = asyncio.create_task(treasury.run())
-            self._watching = asyncio.create_task(build_solvency(parts).run())
+            watches = [build_solvency(parts), build_model_watch(self._settings, parts)]
+            self._watching = [asyncio.create_task(watch.run()) for watch in watches if watch is not None]
         return self._wiring.node_id

@@ -13,6 +13,7 @@ from ..actors.domain.demo import AskDemo, DemoAnswer
 from . import errors, ids, schemas, views
 from .body import unfit
 from .client import Clients
+from .deposits import refuse_calls
 from .front import Front
 from .replies import Replies
 
@@ -31,6 +32,7 @@ class Demo:
         query = _query(request)
         if request.method == "HEAD":
             return views.head_only("application/json")
+        await refuse_calls(self._front, self._front.settings.eval_model)
         await self._count(request)
         async with aclosing(
             Replies(request, self._front.router.stream(ids.new_demo_id(), AskDemo(query.request)))

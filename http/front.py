@@ -10,6 +10,7 @@ from typing import Protocol
 
 from ..actors.domain.invoices import Invoice
 from ..actors.domain.pricing import BtcPrice
+from ..actors.model_outage import ModelUp, ModelWord
 from ..actors.ports import Limits
 from ..actors.router import Router
 from ..actors.solvency import Standing
@@ -29,6 +30,14 @@ class Solvency(Protocol):
 
     async def current(self) -> Standing | None:
         """It; None while nothing is known. Never raises."""
+        ...
+
+
+class ModelNews(Protocol):
+    """What is known of the model provider, from memory."""
+
+    async def current(self) -> ModelWord:
+        """It. Never raises."""
         ...
 
 
@@ -70,6 +79,7 @@ class Front:
     macaroon_key: bytes
     receipt_key: bytes
     webhook_key: bytes
+    model: ModelNews = field(default_factory=ModelUp)
     store_trouble: Callable[[], str | None] = lambda: None
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     now_ms: Callable[[], int] = _system_now_ms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final
 
 import structlog
@@ -10,14 +11,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..actors.domain.errors import Code, Refusal, RefusedError
+from ..actors.domain.provider import ModelFault
+from ..actors.model_outage import MODEL
 from . import schemas, views
+from .errors import invalid
 from .front import Front
 
 _CHECK_S: Final = 3.0
 # Anybody may ask, and each time asks the node: so those who ask at once share an answer, and it holds for a moment.
 _HOLDS_S: Final = 1.0
 _RETRY_AFTER_S: Final = 5
-_NAMES: Final = {"store": "the store", "actors": "the actors", "lightning": "the Lightning node"}
+_NAMES: Final = {"store": "the store", "actors": "the actors", "lightning": "the Lightning node", "model": "the model"}
+MODEL_TROUBLES: Final[Mapping[ModelFault | None, str]] = {
+    None: "it has not been asked yet",
+    ModelFault.UNAVAILABLE: "its provider says so",
+    ModelFault.OVERLOADED: "its provider is overloaded",
+    ModelFault.FAILING: "its provider fails at every call",
+    ModelFault.REFUSED: "its provider does not accept this server's key, or its account there lacks credit or rights, "
+    "which only the operator can mend",
+}
 _log = structlog.get_logger(__name__)
 
 
@@ -25,8 +37,8 @@ class Health:
     """GET /healthz and GET /readyz."""
 
     def __init__(self, front: Front, check_s: float = _CHECK_S) -> None:
+        self._front = front
         self._checks = front.checks
-        self._store_trouble = front.store_trouble
         self._check_s = check_s
         self._asking: asyncio.Task[list[str]] | None = None
         self._asked_s = 0.0
@@ -36,16 +48,28 @@ class Health:
         return views.json_response(schemas.Health(status="ok"))
 
     async def ready(self, request: Request) -> Response:
-        """Whether all parts can be reached; a 503 names those that can't."""
-        unreachable = await self._unreachable()
+        """Whether all parts can be reached, but for those that the caller leaves out; a 503 names those that can't."""
+        parts, excluded = [*self._checks, MODEL], set(request.query_params.getlist("exclude"))
+        if not excluded <= set(parts):
+            raise invalid("exclude", f"Must be one of {', '.join(parts)}")
+        unreachable = [name for name in await self._unreachable() if name not in excluded]
         if unreachable:
             names = " and ".join(_NAMES.get(name, name) for name in unreachable)
-            trouble = self._store_trouble() if "store" in unreachable else None
-            reason = f": {trouble}" if trouble else ""
+            troubles = [trouble for name in unreachable if (trouble := await self._trouble(name))]
+            reason = f": {'; '.join(troubles)}" if troubles else ""
             message = f"{names[0].upper()}{names[1:]} can't be reached just now{reason}."
             details = {"unreachable": unreachable}
             raise RefusedError(Refusal(Code.UNAVAILABLE, message, details, retry_after_s=_RETRY_AFTER_S))
-        return views.json_response(schemas.Ready(status="ready", checks=dict.fromkeys(self._checks, "ok")))
+        return views.json_response(
+            schemas.Ready(status="ready", checks={part: "ok" for part in parts if part not in excluded})
+        )
+
+    async def _trouble(self, name: str) -> str | None:
+        """What ails a part, where that is known."""
+        if name == "store":
+            return self._front.store_trouble()
+        outage = (await self._front.model.current()).outage_at(self._front.now_ms())
+        return MODEL_TROUBLES.get(outage.fault) if name == MODEL and outage is not None else None
 
     async def _unreachable(self) -> list[str]:
         now_s = asyncio.get_running_loop().time()
@@ -56,7 +80,10 @@ class Health:
 
     async def _ask(self) -> list[str]:
         answers = await asyncio.gather(*(self._reaches(name) for name in self._checks))
-        return [name for name, reached in zip(self._checks, answers, strict=True) if not reached]
+        unreachable = [name for name, reached in zip(self._checks, answers, strict=True) if not reached]
+        # Its outages are known beforehand, and in the log already.
+        word = await self._front.model.current()
+        return unreachable if word.closed(self._front.now_ms()) is None else [*unreachable, MODEL]
 
     async def _reaches(self, name: str) -> bool:
         try:

@@ -15,7 +15,7 @@ from ..actors.messages import WireReply
 from . import errors, ids, schemas, sse, views
 from .body import read_json
 from .client import Clients
-from .deposits import refuse_deposits_when_short
+from .deposits import refuse_deposits
 from .edge import request_id_of
 from .front import Front
 from .once import idempotency_key, once_of
@@ -38,7 +38,8 @@ class Jobs:
         """POST /jobs: a new job, or the one that the Idempotency-Key already led to."""
         key = idempotency_key(request)
         body = await read_json(request, schemas.NewJob, self._front.settings.body_limit_bytes)
-        await refuse_deposits_when_short(self._front)
+        settings = self._front.settings
+        await refuse_deposits(self._front, settings.eval_model, settings.work_model)
         client = self._clients.digest(request)
         job_id = ids.job_id_of(self._front.id_key, client, key) if key is not None else ids.new_job_id()
         webhook = self._webhooks.ordered(body.webhook)

@@ -47,6 +47,8 @@ class L402:
         The command must be valid in itself: nobody is to pay for what can't be answered.
         """
         amount_sats = self._deposit_sats(command)
+        if command.refused is not None:
+            raise RefusedError(command.refused)
         path = request.scope["route"].path
         created = await self._openings.open(request, amount_sats, key, path=path, any_amount=True)
         token, invoice = self._openings.mint(created), created.deposit_invoice

@@ -14,6 +14,7 @@ from . import errors, results, sse
 from .auth import MISSING, Credentials
 from .body import read_bytes
 from .counts import Counts
+from .deposits import refuse_calls
 from .edge import request_id_of
 from .front import Front
 from .llm_body import read_call, read_count
@@ -56,6 +57,7 @@ class Llm:
             raise RefusedError(MISSING)
         body = await read_bytes(request, self._front.settings.body_limit_bytes)
         read_count(body, self._models)
+        await refuse_calls(self._front)
         counted = await self._counts.count(request, holder, body)
         return Response(counted.body, counted.status, {**counted.headers, "Cache-Control": "no-store"})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -10,7 +11,7 @@ from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .front import Solvency
+from .front import ModelNews, Solvency
 
 # Most answers take milliseconds; the demo waits for a model.
 _BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -19,8 +20,10 @@ _BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
 class Metrics:
     """Counts requests by the route's template, never by path: ids in labels would grow without end."""
 
-    def __init__(self, solvency: Solvency) -> None:
+    def __init__(self, solvency: Solvency, model: ModelNews, now_ms: Callable[[], int]) -> None:
         self._solvency = solvency
+        self._model = model
+        self._now_ms = now_ms
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self.in_progress = Gauge(
@@ -42,6 +45,11 @@ class Metrics:
         self._liability = self._gauge("satmeter_liabilities_msat", "What the wallet must hold for all clients.")
         self._wallet = self._gauge("satmeter_wallet_msat", "What the wallet holds.")
         self._solvent = self._gauge("satmeter_solvent", "1 while it holds enough, 0 while deposits are refused.")
+        self._model_up = Gauge(
+            "satmeter_model_up",
+            "1 while the model provider answers, 0 while its last calls failed and nothing is sold.",
+            registry=self._registry,
+        )
 
     def _gauge(self, name: str, text: str) -> Gauge:
         gauge = Gauge(name, f"{text} NaN while the treasury says nothing.", registry=self._registry)
@@ -65,5 +73,6 @@ class Metrics:
         self._liability.set(math.nan if standing is None else standing.liability_msat)
         self._wallet.set(math.nan if standing is None else standing.wallet_msat)
         self._solvent.set(math.nan if standing is None else standing.solvent)
+        self._model_up.set((await self._model.current()).closed(self._now_ms()) is None)
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(self._registry), headers={"Content-Type": content_type})

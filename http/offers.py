@@ -14,7 +14,7 @@ from ..actors.domain.invoices import Invoice
 from ..actors.domain.money import MSAT_PER_SAT
 from ..actors.domain.session_api import GetSession, SessionView, TopUp, TopUpInvoice
 from . import views
-from .deposits import refuse_deposits_when_short
+from .deposits import refuse_deposits
 from .front import Front
 
 # The refusal itself is worth more than the invoice in it, so a slow node doesn't hold it up for longer.
@@ -42,7 +42,7 @@ class Offers:
 
     async def _top_up(self, refusal: Refusal, session_id: str, grant: Grant) -> Invoice:
         """One that covers what lacks: an open one if there is, else a new one, the same for all who lack as much."""
-        await refuse_deposits_when_short(self._front)
+        await refuse_deposits(self._front)
         settings = self._front.settings
         lacking_msat = refusal.details["requiredMsat"] - refusal.details["balanceMsat"]
         lacking_sats = -(-lacking_msat // MSAT_PER_SAT)

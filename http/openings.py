@@ -13,7 +13,7 @@ from ..actors.domain.session_api import GetSession, OpenSession, SessionCreated,
 from ..actors.domain.webhooks import Webhook
 from . import ids
 from .client import Clients
-from .deposits import refuse_deposits_when_short
+from .deposits import refuse_deposits
 from .front import Front
 from .unpaid import UnpaidInvoices
 
@@ -40,7 +40,7 @@ class Openings:
 
         With `any_amount` that one is the answer whatever its amount.
         """
-        await refuse_deposits_when_short(self._front)
+        await refuse_deposits(self._front)
         client = self._clients.digest(request)
         id_key = self._front.id_key
         session_id = ids.session_id_of(id_key, client, key, path) if key is not None else ids.new_session_id()

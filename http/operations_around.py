@@ -53,9 +53,19 @@ READY: Final = Operation(
     id="getReadiness",
     tag=AROUND,
     summary="Ask whether everything can be reached",
-    description="Asks the store, the actors and the Lightning node; a 503 names those that can't be reached.",
+    description="Asks the store, the actors and the Lightning node; a 503 names those that can't be reached, and the "
+    "model while its last calls failed.",
+    parameters=(
+        Parameter(
+            "exclude",
+            "query",
+            "A part that does not matter to whoever asks, once for each: a load balancer does without the `model`, so "
+            "that refunds and look-ups go on while it is away.",
+            {"type": "array", "items": {"type": "string", "enum": ["store", "actors", "lightning", "model"]}},
+        ),
+    ),
     answers=json_answer("It can.", schemas.Ready),
-    errors=(Code.UNAVAILABLE,),
+    errors=(Code.INVALID_REQUEST, Code.UNAVAILABLE),
 )
 METRICS: Final = Operation(
     id="getMetrics",

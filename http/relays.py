@@ -19,6 +19,7 @@ from ..actors.messages import WireReply
 from . import results
 from .auth import Holder
 from .counts import Counts, bound_of, is_beta, passed_headers
+from .deposits import refusal_of_calls
 from .edge import request_id_of
 from .front import Front
 from .l402 import L402, NOBODY
@@ -63,7 +64,11 @@ class Relays:
         (see `broken`).
         """
         tokens_max, counted = call.prompt_tokens_max, None
-        if tokens_max is None:
+        refused = await refusal_of_calls(self._front, call.model)
+        if tokens_max is None and refused is not None:
+            # Nothing new begins; what was answered under this key has been counted then.
+            tokens_max = 0
+        elif tokens_max is None:
             counted = await self._counts.needed(request, holder, call.body.data)
             tokens_max = bound_of(counted)
         command = Relay(
@@ -81,6 +86,7 @@ class Relays:
             btc_price=await self._front.prices.current(),
             billed_as=call.billed_as,
             prompt_tokens=counted,
+            refused=refused,
         )
         if holder is None:
             await self._l402.challenge(request, key, command)

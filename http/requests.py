@@ -16,6 +16,7 @@ from . import errors, results, sse
 from . import schemas_sessions as schemas
 from .auth import Credentials, Holder, shows_preimage
 from .body import read_json
+from .deposits import refusal_of_calls
 from .edge import request_id_of
 from .errors import invalid
 from .front import Front
@@ -51,15 +52,18 @@ class Requests:
     async def _ask(self, request: Request, holder: Holder | None) -> Response:
         key = idempotency_key(request)
         body = await read_json(request, schemas.NewRequest, self._front.settings.body_limit_bytes)
+        settings = self._front.settings
+        model = body.model or settings.work_model
         command = Ask(
             request_id=request_id_of(request.scope),
             request=body.request,
-            model=body.model or self._front.settings.work_model,
+            model=model,
             max_tokens=body.max_tokens,
             stream=body.stream,
             once=once_of(request, key, body, _PATH),
             grant=NOBODY if holder is None else holder.grant,
             btc_price=await self._front.prices.current(),
+            refused=await refusal_of_calls(self._front, settings.eval_model, model),
         )
         if holder is None:
             if command.model not in self._models:

@@ -25,7 +25,7 @@ from . import schemas_sessions as schemas
 from .auth import Credentials
 from .body import read_json, unfit
 from .client import Clients
-from .deposits import refuse_deposits_when_short
+from .deposits import refuse_deposits
 from .front import Front
 from .offers import Offers
 from .once import idempotency_key, once_of
@@ -77,7 +77,7 @@ class Sessions:
         session_id, grant = self._credentials.session(request)
         key = idempotency_key(request)
         body = await read_json(request, self._amount, self._front.settings.body_limit_bytes)
-        await refuse_deposits_when_short(self._front)
+        await refuse_deposits(self._front)
         command = TopUp(amount_sats=body.amount_sats, once=once_of(request, key, body), grant=grant)
         try:
             reply = await self._front.router.call(session_id, command)

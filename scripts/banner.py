@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from rich.console import Console
 from rich.table import Table
 
+from ..actors.domain.provider import ModelFault
 from ..config import rules
 from ..config.settings import Settings
 
 _REAL = "[green]real[/]"
 _STUB = "[yellow]stub[/]"
+_FAILS: Final = "The model provider fails just now."
+_AWAY: Final = {
+    ModelFault.UNREACHABLE: "The model provider can't be reached: `satmeter check` looks at its address and key.",
+    ModelFault.REFUSED: "The model provider does not accept ANTHROPIC_API_KEY, or its account lacks credit or rights.",
+}
+_UNTIL: Final = "Nothing is sold until it answers, which is looked at again by itself."
 
 
-def show_banner(console: Console, settings: Settings, port: int) -> None:
-    """Prints the parts, the address and a first command."""
+def show_banner(console: Console, settings: Settings, port: int, model_fault: ModelFault | None = None) -> None:
+    """Prints the parts, the address and a first command; and why nothing is sold for now, if nothing is."""
     host = settings.host if settings.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - only shown
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     table = Table.grid(padding=(0, 2))
@@ -22,6 +31,8 @@ def show_banner(console: Console, settings: Settings, port: int) -> None:
     console.print()
     console.print(f"[bold]Satmeter serves at {url}[/]  (documentation: {url}/docs)", highlight=False, soft_wrap=True)
     console.print(table, highlight=False)
+    if model_fault is not None:
+        console.print(f"\n[bold yellow]{_AWAY.get(model_fault, _FAILS)} {_UNTIL}[/]", highlight=False)
     console.print("\nTry it:\n", highlight=False)
     console.out(_first_command(settings, url), highlight=False)
     console.print("\nCtrl-C or SIGTERM ends it.", highlight=False)

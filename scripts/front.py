@@ -22,7 +22,7 @@ import uvloop
 from starlette.applications import Starlette
 
 from ..actors import cluster
-from ..actors.compose import build_parts, build_solvency_cache
+from ..actors.compose import build_model_news, build_parts, build_solvency_cache
 from ..actors.oracle import PriceCache
 from ..config.logging import configure_logging
 from ..config.memory import settle_in
@@ -150,6 +150,7 @@ def build_front(settings: Settings, store_dir: Path | None = None) -> tuple[Fron
         router=router,
         prices=prices,
         solvency=build_solvency_cache(parts),
+        model=build_model_news(settings, parts),
         limits=parts.limits,
         stub_node=parts.stub_node,
         checks={"store": parts.journal.check, "actors": router.check, "lightning": parts.lightning.check},

@@ -21,7 +21,9 @@ from rich.console import Console
 
 from ..actors import cluster
 from ..actors.adapters.redis_format import NewerStoreError
-from ..actors.compose import Parts, build_parts, build_roster
+from ..actors.compose import Parts, build_model_news, build_parts, build_roster, expect_model
+from ..actors.domain.provider import ModelFault
+from ..actors.model_outage import MODEL
 from ..actors.ports import TransientError
 from ..actors.roster import Server
 from ..config.logging import configure_logging
@@ -58,6 +60,7 @@ class Supervisor:
         self._alone = settings.ray_address is None
         self._status = 0
         self._console = console
+        self._model_fault: ModelFault | None = None
         self._stop = asyncio.Event()
         self._store: EmbeddedStore | None = None
         self._ray_dir: Path | None = None
@@ -73,7 +76,7 @@ class Supervisor:
         try:
             await self._start()
             if not self._stop.is_set():
-                show_banner(self._console, self._asked, self._port)
+                show_banner(self._console, self._asked, self._port, self._model_fault)
             await self._stop.wait()
         finally:
             await self._end()
@@ -153,6 +156,8 @@ class Supervisor:
             self._settings = self._settings.model_copy(update={"redis_url": url})
         self._parts = build_parts(self._settings)
         await self._parts.enter()
+        if self._alone:
+            await expect_model(self._settings, self._parts)
 
     async def _start_ray(self) -> None:
         assert self._parts is not None
@@ -212,12 +217,22 @@ class Supervisor:
                 try:
                     response = await client.get(url, timeout=5)
                     answer = response.text
-                    if response.status_code == httpx.codes.OK:
+                    if response.status_code == httpx.codes.OK or await self._only_model_is_away(response):
                         return
                 except httpx.HTTPError as error:
                     answer = type(error).__name__
                 await asyncio.sleep(0.05)
         raise StartError(f"The server did not become ready within {_READY_WITHIN_S:.0f} s: {answer}")
+
+    async def _only_model_is_away(self, response: httpx.Response) -> bool:
+        """Whether all is there but a model provider that was asked and does not answer: that is no reason to wait."""
+        assert self._parts is not None
+        if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or response.json().get("unreachable") != [MODEL]:
+            return False
+        now_ms = time.time_ns() // 1_000_000
+        outage = (await build_model_news(self._settings, self._parts).current()).outage_at(now_ms)
+        self._model_fault = None if outage is None else outage.fault
+        return self._model_fault is not None
 
     async def _unless_stopped(self, work: Awaitable[T]) -> T | None:
         """Waits for the work, or for the signal to stop, whichever comes first; None for the latter."""

@@ -17,6 +17,7 @@ from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payouts import PayoutReport, PayoutStatus, PayoutTarget, SentPayment
 from satmeter.actors.domain.pricing import BtcPrice, Size, Usage
 from satmeter.actors.domain.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
+from satmeter.actors.model_outage import ModelWord
 from satmeter.actors.ports import InvoiceOrder, PortError
 from satmeter.actors.solvency import Standing
 
@@ -33,6 +34,16 @@ class FakeSolvency:
 
     async def current(self) -> Standing | None:
         return self.standing
+
+
+@dataclass
+class FakeModelNews:
+    """What is known of the model provider."""
+
+    word: ModelWord = field(default_factory=ModelWord)
+
+    async def current(self) -> ModelWord:
+        return self.word
 
 
 class Gate:
@@ -245,7 +256,7 @@ class FakeModel:
             raise self.stream_fault
 
     async def relay(
-        self, body: bytes, headers: Mapping[str, str], *, beta: bool, stream: bool
+        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool
     ) -> AsyncGenerator[RelayPart, None]:
         self.relayed.append(body)
         try:

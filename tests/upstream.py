@@ -49,7 +49,13 @@ async def parts_of(
 ) -> list[RelayPart]:
     made, found = model(upstream), [] if found is None else found
     async with aclosing(
-        made.relay(BODY, {"anthropic-beta": "x-2026", "anthropic-version": "2023-06-01"}, beta=beta, stream=stream)
+        made.relay(
+            BODY,
+            {"anthropic-beta": "x-2026", "anthropic-version": "2023-06-01"},
+            model=MODEL,
+            beta=beta,
+            stream=stream,
+        )
     ) as parts:
         async for part in parts:
             found.append(part)

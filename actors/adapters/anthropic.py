@@ -46,8 +46,8 @@ _FAULTS: Final[Mapping[int, ModelFault]] = {
     **dict.fromkeys((401, 402, 403), ModelFault.REFUSED),
     429: ModelFault.LIMITED,
     529: ModelFault.OVERLOADED,
-    # A gateway's words for a server that it does not reach (those above 520 are Cloudflare's).
-    **dict.fromkeys((502, 503, 521, 522, 523, 530), ModelFault.UNREACHABLE),
+    # Also a gateway's words for a server that it does not reach (those above 520 are Cloudflare's).
+    **dict.fromkeys((502, 503, 521, 522, 523, 530), ModelFault.UNAVAILABLE),
 }
 # A wrong model or address: only the operator can mend that, too, but it may be one model alone.
 _NOT_FOUND: Final = 404
@@ -134,7 +134,7 @@ class AnthropicModel:
         yield written.completion()
 
     async def relay(
-        self, body: bytes, headers: Mapping[str, str], *, beta: bool, stream: bool
+        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool
     ) -> AsyncGenerator[RelayPart, None]:
         """Passes a call on as it is. Raises `PortError`, also in the middle; ends as `stream` does."""
         try:

@@ -52,7 +52,7 @@ class StubModel:
         yield answer.completion()
 
     async def relay(
-        self, body: bytes, headers: Mapping[str, str], *, beta: bool, stream: bool
+        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool
     ) -> AsyncGenerator[RelayPart, None]:
         """Answers a call in the stub's own way. Raises `TransientError`."""
         response = await self._exchange("/v1/messages", body)

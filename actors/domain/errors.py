@@ -157,7 +157,7 @@ def model_failed(fault: ModelFault | None = None, retry_after_ms: int = 0) -> Re
             code, told = Code.RATE_LIMITED, "The model provider takes no more requests from this server just now"
         case ModelFault.OVERLOADED:
             code, told = Code.OVERLOADED, "The model provider is overloaded just now"
-        case ModelFault.UNREACHABLE | ModelFault.REFUSED:
+        case ModelFault.UNREACHABLE | ModelFault.UNAVAILABLE | ModelFault.REFUSED:
             return unavailable("The model", wait_s)
         case _:
             text = "The model provider could not answer this request; nothing was charged for it."

@@ -12,7 +12,8 @@ from .relays import RelayBody
 class IssueInvoice(Intent, frozen=True):
     """Make an invoice; the result is an `Invoice`. `context` is the command that asked for it, if one did.
 
-    With `ahead` one that was made before anybody asked does as well: the same is ordered for every actor.
+    With `ahead` one that was made before anybody asked does as well: the same is ordered for every actor. With
+    `for_work` it is not made while the model can't do the work that it is for.
     """
 
     amount_sats: int
@@ -21,6 +22,7 @@ class IssueInvoice(Intent, frozen=True):
     actor_id: str
     context: Command | None = None
     ahead: bool = False
+    for_work: bool = False
 
 
 class LookUpInvoice(Intent, frozen=True):

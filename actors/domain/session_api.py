@@ -11,6 +11,7 @@ import msgspec
 from .answers import Ending
 from .behaviour import Command, Once, Reply
 from .caveats import Grant
+from .errors import Refusal
 from .invoices import Invoice
 from .money import Msat
 from .payouts import PayoutTarget, RefundView
@@ -56,7 +57,8 @@ class TopUp(Command, frozen=True, tag="top_up"):
 class Ask(Command, frozen=True, tag="ask"):
     """Have a request answered. `btc_price` is the one at which it is held and charged.
 
-    `max_tokens` None leaves the length of the answer to the operator's default.
+    `max_tokens` None leaves the length of the answer to the operator's default. `refused`: why nothing new may be begun
+    just now; what was asked before, and is under way or answered, is answered all the same.
     """
 
     request_id: str
@@ -67,6 +69,7 @@ class Ask(Command, frozen=True, tag="ask"):
     once: Once
     grant: Grant
     btc_price: BtcPrice
+    refused: Refusal | None = None
 
 
 class Relay(Command, frozen=True, tag="relay"):
@@ -76,6 +79,7 @@ class Relay(Command, frozen=True, tag="relay"):
     `least_tokens`: a smaller `max_tokens` than this makes the call of no use, or of no sense to the provider.
     `billed_as`: what it asks for that the provider bills apart from the plain rates; see `Usage`.
     `prompt_tokens`: the provider's own count, where it was asked for.
+    `refused`: as of `Ask`.
     """
 
     request_id: str
@@ -92,6 +96,7 @@ class Relay(Command, frozen=True, tag="relay"):
     btc_price: BtcPrice
     billed_as: tuple[str, ...] = ()
     prompt_tokens: int | None = None
+    refused: Refusal | None = None
 
 
 class CountTokens(Command, frozen=True, tag="count_tokens"):

@@ -42,9 +42,13 @@ def ask(terms: SessionTerms, session: Session, command: Ask | Relay, now_ms: int
     if begun is not None:
         same = begun.once.digest == command.once.digest
         return _answering(command, begun) if same else Decision(reply=idempotency_conflict())
+    unspendable = not_spendable(session, now_ms)
+    # Who has not paid yet is not asked to pay for what can't be answered; who can't spend any more is told that.
+    refused = command.refused if unspendable is None or unspendable.code is Code.PAYMENT_REQUIRED else None
     refusal = (
         command.grant.refusal(Action.LLM if isinstance(command, Relay) else Action.REQUEST, now_ms)
-        or not_spendable(session, now_ms)
+        or refused
+        or unspendable
         or _unfit(terms, command)
         or too_many_limits(session, command.grant)
     )

@@ -68,7 +68,7 @@ class SimulatedModel:
         yield Completion("".join(pieces), model, self._usage(Usage(150, min(60, max_tokens))), "end_turn")
 
     async def relay(
-        self, body: bytes, headers: Mapping[str, str], *, beta: bool, stream: bool
+        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool
     ) -> AsyncGenerator[RelayPart, None]:
         """Passes a call on; its text says what it belongs to. Raises `TransientError`, `PermanentError`."""
         label = _label(body[body.index(b"[") :].decode())

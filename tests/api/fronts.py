@@ -25,7 +25,7 @@ from satmeter.config.settings import Settings
 from satmeter.http.app import create_app
 from satmeter.http.front import Front
 from satmeter.scripts.http_protocol import HttpProtocol
-from tests.fakes import FakeSolvency, FixedPrices
+from tests.fakes import FakeModelNews, FakeSolvency, FixedPrices
 from tests.hosts import World, until
 from tests.jobs import BTC
 
@@ -124,6 +124,7 @@ def make_front(world: World, router: Router, **settings: Any) -> Front:
         router=router,
         prices=FixedPrices(BTC),
         solvency=FakeSolvency(),
+        model=FakeModelNews(),
         limits=world.limits,
         stub_node=Wallet(world, router),
         checks={"store": reachable, "actors": reachable, "lightning": reachable},

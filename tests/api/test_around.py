@@ -131,7 +131,10 @@ async def test_the_process_is_healthy_while_all_else_is_down(api: Api) -> None:
 async def test_readiness_shows_all_parts(api: Api) -> None:
     answer = await api.http.get("/readyz")
     assert answer.status_code == 200
-    assert answer.json() == {"status": "ready", "checks": {"store": "ok", "actors": "ok", "lightning": "ok"}}
+    assert answer.json() == {
+        "status": "ready",
+        "checks": {"store": "ok", "actors": "ok", "lightning": "ok", "model": "ok"},
+    }
 
 
 async def _down() -> None:

@@ -152,7 +152,7 @@ def test_one_server_at_a_time_may_be_disrupted_and_each_has_time_to_drain() -> N
 
 def test_the_probes_ask_the_paths_that_exist() -> None:
     (container,) = _pod_templates()["server"]["spec"]["containers"]
-    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz?exclude=model"
     assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
     assert "/healthz" in (DEPLOY / "Dockerfile").read_text()
 

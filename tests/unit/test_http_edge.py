@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from structlog.testing import capture_logs
 
+from satmeter.actors.model_outage import ModelUp
 from satmeter.http.edge import Edge
 from satmeter.http.metrics import Metrics
 from tests.fakes import FakeSolvency
@@ -30,7 +31,7 @@ def _log_everything() -> Iterator[None]:
 
 async def ask(handler: Any, method: str = "GET") -> tuple[list[dict[str, Any]], list[Any]]:
     """What was sent and what was logged for a request full of secrets."""
-    edge = Edge(Router([Route("/jobs/{jobId}", handler)]), Metrics(FakeSolvency()))
+    edge = Edge(Router([Route("/jobs/{jobId}", handler)]), Metrics(FakeSolvency(), ModelUp(), lambda: 0))
     sent: list[dict[str, Any]] = []
 
     async def send(message: Any) -> None:

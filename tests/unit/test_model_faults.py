@@ -21,7 +21,7 @@ async def test_a_passing_status_is_transient(status: int) -> None:
     [
         ([429], ModelFault.LIMITED),
         ([529], ModelFault.OVERLOADED),
-        ([502, 503, 521, 522, 523, 530], ModelFault.UNREACHABLE),
+        ([502, 503, 521, 522, 523, 530], ModelFault.UNAVAILABLE),
         ([500, 501, 504, 520, 524, 599], ModelFault.FAILING),
         ([401, 402, 403], ModelFault.REFUSED),
     ],

@@ -67,7 +67,7 @@ async def streamed(made: AnthropicModel) -> list[StreamPart]:
 
 
 async def relayed(made: AnthropicModel, *, stream: bool) -> list[RelayPart]:
-    return [part async for part in made.relay(b"{}", {}, beta=False, stream=stream)]
+    return [part async for part in made.relay(b"{}", {}, model=MODEL, beta=False, stream=stream)]
 
 
 LONG = [sse(start(), block()), *[sse(delta("word "))] * 40, sse(change(), STOP)]

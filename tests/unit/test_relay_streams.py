@@ -80,7 +80,7 @@ async def test_every_kind_of_event_comes_back_to_the_byte_however_it_is_cut(size
 async def test_bytes_go_on_as_they_come_and_are_not_collected() -> None:
     upstream, body = streaming(sse(start()), sse(block()), hangs=True)
     made = model(upstream)
-    async with aclosing(made.relay(BODY, {}, beta=False, stream=True)) as parts:
+    async with aclosing(made.relay(BODY, {}, model=MODEL, beta=False, stream=True)) as parts:
         found = [await anext(parts) for _ in range(5)]
     assert data_of(found) == sse(start(), block())
     assert body.closed == 1
