@@ -15,6 +15,7 @@ from .domain.answers import Ending
 from .domain.intents import RelayRequest
 from .domain.pricing import Usage
 from .domain.relays import RelayBegun, RelayBytes, RelayEnd, RelayHead, RelayOutcome, RelaySoFar, countable
+from .domain.tokens import estimated_tokens
 from .outlet import Outlet
 from .patience import COUNTS_WITHIN_S, LINGERS_S
 from .ports import Model, PortError, ToldError, TransientError
@@ -28,9 +29,11 @@ _log = structlog.get_logger(__name__)
 class _Draft:
     """What has come of a call so far. `asked`: it is under way at the provider."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, model: str, clock: Callable[[], float]) -> None:
+        self._model = model
         self._clock = clock
         self._seen: RelaySoFar | None = None
+        self._given: list[str] = []
         self._thinks_since_s: float | None = None
         self.asked = False
         self.headers: Mapping[str, str] = {}
@@ -49,6 +52,7 @@ class _Draft:
     def count(self, seen: RelaySoFar) -> None:
         """The provider has got so far."""
         self._seen = seen
+        self._given.append(seen.given)
         if not seen.thinks:
             self._thinks_since_s = None
         elif self._thinks_since_s is None:
@@ -66,10 +70,11 @@ class _Draft:
         return RelayOutcome(ending, True, 200, self.headers, body, self.begun, usage, given, told)
 
     def _given_tokens(self) -> int:
-        given = self._seen.given_tokens if self._seen else 0
-        if self._thinks_since_s is None:
-            return given
-        return given + int((self._clock() - self._thinks_since_s) * _UNSEEN_TOKENS_PER_S)
+        given = estimated_tokens("".join(self._given), self._model)
+        given += self._seen.unseen_tokens if self._seen else 0
+        if self._thinks_since_s is not None:
+            given += int((self._clock() - self._thinks_since_s) * _UNSEEN_TOKENS_PER_S)
+        return given
 
 
 class Relaying:
@@ -84,7 +89,7 @@ class Relaying:
 
         It is asked once: the SDKs that call these paths try again by themselves.
         """
-        draft = _Draft(self._clock)
+        draft = _Draft(intent.model, self._clock)
         # The first event of a stream says what the prompt has cost, cache and all; what follows is not waited for.
         outlet.lingers_s = lambda: LINGERS_S if intent.stream and draft.asked and not draft.counted else 0.0
         return await outlet.while_heard(lambda: self._relay(intent, outlet, draft), lambda: self._left(intent, draft))

@@ -268,7 +268,7 @@ class FakeModel:
             async with aclosing(self._piece_by_piece()) as pieces:
                 async for piece in pieces:
                     yield RelayBytes(piece.encode())
-                    yield RelaySoFar(self.usage and replace(self.usage, output_tokens=1), 4)
+                    yield RelaySoFar(self.usage and replace(self.usage, output_tokens=1), unseen_tokens=4)
         except (GeneratorExit, asyncio.CancelledError):
             self.stream_closed += 1
             raise

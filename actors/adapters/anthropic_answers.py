@@ -11,9 +11,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from ..domain.answers import estimated_tokens
 from ..domain.pricing import Size, Usage
-from ..domain.usages import counts_of, usage_of
+from ..domain.tokens import estimated_tokens
+from ..domain.usages import counts_of, output_of, usage_of
 from ..ports import Completion, Evaluation, PermanentError, TransientError, Verdict
 
 _REASON_MAX_CHARS: Final = 300
@@ -56,7 +56,9 @@ def read_evaluation(body: bytes, model: str) -> Evaluation:
     reason = _clean(found.reason)
     if not reason:
         raise TransientError("the evaluation's verdict has no reason")
-    return Evaluation(Verdict(found.decision == "accept", reason, found.size), model, read_usage(message.usage, text))
+    return Evaluation(
+        Verdict(found.decision == "accept", reason, found.size), model, read_usage(message.usage, text, model)
+    )
 
 
 def read_completion(body: bytes, model: str) -> Completion:
@@ -67,7 +69,7 @@ def read_completion(body: bytes, model: str) -> Completion:
     """
     message = _message(body)
     text = _text(message)
-    return completion_of(text, model, read_usage(message.usage, text), message.stop_reason)
+    return completion_of(text, model, read_usage(message.usage, text, model), message.stop_reason)
 
 
 def completion_of(text: str, model: str, usage: Usage | None, stop_reason: str) -> Completion:
@@ -81,9 +83,10 @@ def completion_of(text: str, model: str, usage: Usage | None, stop_reason: str) 
     return Completion(text, model, usage, stop_reason)
 
 
-def read_usage(raw: bytes | msgspec.Raw, text: str) -> Usage | None:
+def read_usage(raw: bytes | msgspec.Raw, text: str, model: str) -> Usage | None:
     """The tokens of a "usage" object, beside the text that was answered; None when the prompt's can't be read."""
-    return usage_of(counts_of(raw), estimated_tokens(text))
+    counts = counts_of(raw)
+    return usage_of(counts, output_of(counts) or estimated_tokens(text, model))
 
 
 def _message(body: bytes) -> _Message:

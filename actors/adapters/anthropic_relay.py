@@ -6,30 +6,34 @@ Whatever can't be read here is passed over: the client gets it all the same, and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from ..domain.provider import ModelFault
 from ..domain.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
+from ..domain.tokens import estimated_tokens
 from ..domain.usages import StreamCounts, counts_of, output_of, usage_of
 from ..ports import ModelError, ToldError, TransientError
 from .anthropic_stream import stream_error
 
 # A longer event is passed on, but not read.
 _LINE_MAX_BYTES: Final = 4 << 20
-# English text has about 2.5 bytes for a token (source: Anthropic's models overview).
-_BYTES_FOR_TOKENS: Final = (5, 2)
+# Of a thought that was not shown only its size is known: English text has some 3.5 bytes for a token.
+_UNSEEN_BYTES_FOR_TOKENS: Final = (7, 2)
 # A stream ends with its last event; a provider that forgets to end it costs us this.
 _READ_UP_S: Final = 0.25
 # What a delta is called that the client sees, and that is billed as output.
 _GIVEN: Final = ("text", "thinking", "partial_json")
+# And what a block begins with; the name is that of a tool that is called.
+_BEGUN: Final = ("text", "thinking", "name")
 
 
 class _Whole(msgspec.Struct):
     usage: msgspec.Raw = msgspec.Raw(b"null")
     content: msgspec.Raw = msgspec.Raw(b"")
+    model: Any = None
 
 
 _wholes: Final = msgspec.json.Decoder(_Whole)
@@ -47,8 +51,9 @@ def whole_end(status: int, headers: Mapping[str, str], body: bytes) -> RelayEnd:
         found = _wholes.decode(body)
     except (ValueError, RecursionError):
         return RelayEnd(status, kept_headers(headers), body, None)
-    counts, estimated = counts_of(found.usage), _tokens(len(bytes(found.content)))
-    return RelayEnd(status, kept_headers(headers), body, usage_of(counts, estimated), output_of(counts) or estimated)
+    counts = counts_of(found.usage)
+    given_tokens = output_of(counts) or estimated_tokens(_text_of(bytes(found.content)), _name(found.model))
+    return RelayEnd(status, kept_headers(headers), body, usage_of(counts, given_tokens), given_tokens)
 
 
 def counted_by(end: RelayEnd) -> int:
@@ -104,9 +109,12 @@ class RelayedStream:
     def __init__(self) -> None:
         self._line = b""
         self._counted = StreamCounts()
-        self._given_bytes = 0
+        self._given: list[str] = []
+        self._told = 0
+        self._unseen_tokens = 0
         self._thought_bytes = 0
         self._thinks = False
+        self._model: str | None = None
         self.ended = False
         self.error: str | None = None
 
@@ -121,24 +129,31 @@ class RelayedStream:
 
     def so_far(self) -> RelaySoFar:
         """What was used until now."""
-        counted = self._counted
-        return RelaySoFar(counted.usage(0), _tokens(self._given_bytes), self._thinks, counted.final)
+        counted, told = self._counted, self._told
+        self._told = len(self._given)
+        given = "".join(self._given[told:])
+        return RelaySoFar(counted.usage(0), given, self._unseen_tokens, self._thinks, counted.final)
 
     def end(self, headers: Mapping[str, str]) -> RelayEnd:
         """The end of it."""
-        counts, estimated = self._counted.counts, _tokens(self._given_bytes)
-        return RelayEnd(200, headers, b"", self._counted.usage(estimated), output_of(counts) or estimated)
+        given_tokens = output_of(self._counted.counts) or 0
+        if not self._counted.final:
+            estimated = estimated_tokens("".join(self._given), self._model) + self._unseen_tokens
+            given_tokens = max(given_tokens, estimated)
+        return RelayEnd(200, headers, b"", self._counted.usage(given_tokens), given_tokens)
 
     def _take(self, event: Mapping[str, Any]) -> None:
         match event.get("type"):
             case "message_start":
                 message = event.get("message")
                 self._counted.begin(_object(message, "usage"))
+                self._model = _name(message.get("model")) if isinstance(message, dict) else None
             case "content_block_start":
                 self._counted.given()
-                block = event.get("content_block")
+                block = _object(event, "content_block")
                 self._thought_bytes = 0
-                self._thinks = isinstance(block, dict) and block.get("type") == "thinking"
+                self._thinks = block.get("type") == "thinking"
+                self._given += _texts(block, _BEGUN)
             case "content_block_delta":
                 self._counted.given()
                 self._count(event.get("delta"))
@@ -156,20 +171,41 @@ class RelayedStream:
     def _count(self, delta: Any) -> None:
         if not isinstance(delta, dict):
             return
-        given = sum(len(text.encode()) for name in _GIVEN if isinstance(text := delta.get(name), str))
-        self._given_bytes += given
+        given = _texts(delta, _GIVEN)
+        self._given += given
         if delta.get("type") == "thinking_delta":
-            self._thought_bytes += given
+            self._thought_bytes += sum(len(text.encode(errors="surrogatepass")) for text in given)
         signature = delta.get("signature")
         if isinstance(signature, str):
             # It holds the whole thought, of which the client may have been shown a summary or nothing.
-            self._given_bytes += max(0, len(signature) * 3 // 4 - self._thought_bytes)
+            size, tokens = _UNSEEN_BYTES_FOR_TOKENS
+            self._unseen_tokens += max(0, len(signature) * 3 // 4 - self._thought_bytes) * tokens // size
             self._thinks = False
 
 
-def _tokens(size_bytes: int) -> int:
-    size, tokens = _BYTES_FOR_TOKENS
-    return -(-size_bytes * tokens // size)
+def _texts(found: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    return [text for name in names if isinstance(text := found.get(name), str)]
+
+
+def _text_of(content: bytes) -> str:
+    """What was given in a whole answer's blocks; all of it, where it is none of blocks."""
+    try:
+        blocks = msgspec.json.decode(content)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(blocks, list):
+        return content.decode(errors="replace")
+    found: list[str] = []
+    for block in blocks:
+        if isinstance(block, dict):
+            found += _texts(block, _BEGUN)
+            if "input" in block:
+                found.append(msgspec.json.encode(block["input"]).decode())
+    return "".join(found)
+
+
+def _name(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _object(value: Any, name: str) -> Mapping[str, Any]:

@@ -12,8 +12,9 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from ..domain.answers import StreamPart, TextDelta, UsageSoFar, estimated_tokens
+from ..domain.answers import StreamPart, TextDelta, UsageSoFar
 from ..domain.provider import ModelFault
+from ..domain.tokens import estimated_tokens
 from ..domain.usages import StreamCounts, counts_of
 from ..ports import Completion, ModelError, PermanentError, PortError, TransientError
 from .anthropic_answers import completion_of
@@ -124,7 +125,8 @@ class StreamedAnswer:
         if self._stop_reason is None:
             raise TransientError("the model provider's answer has no reason for its end")
         text = "".join(self._pieces)
-        return completion_of(text, self._model, self._counted.usage(estimated_tokens(text)), self._stop_reason)
+        given_tokens = 0 if self._counted.final else estimated_tokens(text, self._model)
+        return completion_of(text, self._model, self._counted.usage(given_tokens), self._stop_reason)
 
     def _take(self, data: bytes) -> Iterator[StreamPart]:
         if _decoded(_kinds, data).type not in _KNOWN:

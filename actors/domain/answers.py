@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
 
 import msgspec
 
 from .behaviour import Reply
 from .pricing import BtcPrice, Size, Usage
-
-# English text has about 2.5 bytes for a token (source: Anthropic's models overview).
-_BYTES_FOR_TOKENS: Final = (5, 2)
+from .tokens import estimated_tokens
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -108,11 +105,5 @@ def cut_off(text: str, model: str, seen: UsageSoFar, stop_reason: str) -> Comple
     """What there is of an answer that was cut off. As long as the provider has not counted it, it is estimated."""
     usage = seen.usage
     if not seen.final:
-        usage = msgspec.structs.replace(usage, output_tokens=max(usage.output_tokens, estimated_tokens(text)))
+        usage = msgspec.structs.replace(usage, output_tokens=max(usage.output_tokens, estimated_tokens(text, model)))
     return Completion(text, model, usage, stop_reason)
-
-
-def estimated_tokens(text: str) -> int:
-    """The tokens of an answer that the provider has not counted."""
-    size_bytes, tokens = _BYTES_FOR_TOKENS
-    return -(-len(text.encode()) * tokens // size_bytes)

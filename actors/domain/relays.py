@@ -68,14 +68,16 @@ class RelayBegun(msgspec.Struct, frozen=True):
 
 
 class RelaySoFar(msgspec.Struct, frozen=True):
-    """What was counted of a streamed answer until now, and the tokens that what was given of it is estimated to have.
+    """What was counted of a streamed answer until now, and what was given of it since the last of these.
 
-    `usage` is None before the provider has counted anything that can be read. `thinks`: it is at a thought that it may
-    not show. `final`: the provider has counted the whole answer in `usage`.
+    `usage` is None before the provider has counted anything that can be read. `unseen_tokens` are those that thoughts
+    have beyond what was shown of them, as estimated. `thinks`: it is at a thought that it may not show. `final`: the
+    provider has counted the whole answer in `usage`.
     """
 
     usage: Usage | None
-    given_tokens: int
+    given: str = ""
+    unseen_tokens: int = 0
     thinks: bool = False
     final: bool = False
 

@@ -78,7 +78,7 @@ class SimulatedModel:
                 yield RelayBegun({})
             for number in range(self._world.chance.randint(1, _PIECES_MAX) if stream else 0):
                 yield RelayBytes(b"piece %d of %b " % (number, body))
-                yield RelaySoFar(Usage(150, 1), 10 * number)
+                yield RelaySoFar(Usage(150, 1), unseen_tokens=10 * number)
                 await self._world.pause(self._world.chance.uniform(0.01, 0.3))
                 if self._world.strikes(Fault.MODEL_FAILS, 0.05):
                     raise TransientError("the model died in the middle")
