@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
+from .domain import keys
 from .domain.behaviour import Behaviour, Command, Decision, Done, Event, Failed, Mark, Once, Reply
 from .domain.errors import Refusal, idempotency_conflict, not_found, unconfirmed
 from .domain.invoices import Settle
 from .inbox import Caller
-from .messages import REPLIES
-from .ports import Append, Kept, Stored
+from .kept_answers import kept_of, known
+from .ports import Append, Stored
 from .running import Deliver, Run, Running
 
 # Commands of one actor that wait for it. More of them would only wait longer than their callers do.
@@ -27,22 +28,22 @@ _SNAPSHOT_EVERY: Final = 64
 class Envelope:
     """A command in a mailbox. `caller` is None for the host's own: wakes and outcomes, which nobody waits for.
 
-    `resent`: another host may have carried it out already. `kept`: what the store holds as its answer, if anything.
-    `refused`: the caller was told that nothing came of it, while its write was not confirmed.
+    `resent`: another host may have carried it out already. `kept`: what the store holds under the names that its answer
+    may be kept under. `refused`: the caller was told that nothing came of it, while its write was not confirmed.
     """
 
     command: Command
     caller: Caller | None
     arrived_s: float
     resent: bool = False
-    kept: bytes | None = None
+    kept: Mapping[str, bytes] = field(default_factory=dict)
     refused: bool = False
 
     @property
-    def done_once(self) -> str | None:
-        """The name under which its answer may be kept already; None for one that nobody can have sent before."""
+    def done_once(self) -> Once | None:
+        """The operation whose answer may be kept already; None for one that nobody can have sent before."""
         once = getattr(self.command, "once", None)
-        return once.name if isinstance(once, Once) and self.caller and (once.keyed or self.resent) else None
+        return once if isinstance(once, Once) and self.caller and (once.keyed or self.resent) else None
 
 
 @dataclass(slots=True)
@@ -58,16 +59,6 @@ class Turn:
     def denies_a_payment(self) -> bool:
         """Whether a payment is told not to be the actor's. It would be nobody's then, and is told to nobody again."""
         return any(isinstance(e.command, Settle) and isinstance(d.reply, Refusal) for e, d in self.outcomes)
-
-
-def _kept(mark: Mark) -> Kept:
-    reply = REPLIES.encode(mark.reply)  # type: ignore[arg-type]
-    return Kept(mark.once.name, b"%b\n%b" % (mark.once.digest.encode(), reply), mark.keep_ms)
-
-
-def _told_again(envelope: Envelope, digest: str, reply: Reply) -> Decision:
-    once: Once = envelope.command.once  # type: ignore[attr-defined]
-    return Decision(reply=reply if digest == once.digest else idempotency_conflict())
 
 
 class Activation:
@@ -126,15 +117,16 @@ class Activation:
         return turn
 
     def _decision(self, envelope: Envelope, turn: Turn, now_ms: int) -> Decision:
+        once = envelope.done_once
         # What this very turn has brought to its end can't be in the store yet.
-        done = turn.marks.get(envelope.done_once or "")
-        if done is not None:
-            return _told_again(envelope, done.once.digest, done.reply)
-        if envelope.kept is not None:
-            digest, _, reply = envelope.kept.partition(b"\n")
-            known: Any = REPLIES.decode(reply)
-            return _told_again(envelope, digest.decode(), known)
-        return self.behaviour.decide(self.actor_id, turn.state, envelope.command, now_ms)
+        done = None if once is None else keys.found(once, lambda name: known(turn.marks.get(name), envelope.kept, name))
+        if once is None or done is None:
+            return self.behaviour.decide(self.actor_id, turn.state, envelope.command, now_ms)
+        if done.known.digest != once.digest:
+            return Decision(reply=idempotency_conflict())
+        place = self.actor_id, turn.state, envelope.command
+        again = self.behaviour.again(*place, done.known.reply, now_ms, former=done.former)
+        return self.behaviour.decide(*place, now_ms) if again is None else again
 
     def restore(self, state: Any, version: int) -> None:
         """Takes over what was read from the store."""
@@ -153,7 +145,7 @@ class Activation:
             snapshot=behaviour.encode_state(turn.state) if snapshot_due else None,
             due_ms=behaviour.due_ms(turn.state),
             keep_ms=behaviour.keep_ms(turn.state, now_ms),
-            kept=[_kept(mark) for mark in turn.marks.values()],
+            kept=[kept_of(mark) for mark in turn.marks.values()],
             liability_change_msat=behaviour.liability(turn.state).value - behaviour.liability(self.state).value,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -16,6 +17,7 @@ from .effects import Effects
 from .ending import end_tasks
 from .folding import folded
 from .inbox import AnyReply, Caller
+from .kept_answers import recall
 from .messages import Answer, Call, Cancel, NotOwner
 from .partitions import Partitions
 from .placement import partition_of
@@ -213,11 +215,11 @@ class ActorHost:
 
         Nothing is written to the actor between this and what is decided upon it.
         """
-        names = list({name for envelope in envelopes if (name := envelope.done_once) is not None})
-        if names:
-            kept = await self._journal.recall(activation.partition, activation.actor_id, names)
+        asked = [once for envelope in envelopes if (once := envelope.done_once) is not None]
+        if asked:
+            kept = await recall(asked, partial(self._journal.recall, activation.partition, activation.actor_id))
             for envelope in envelopes:
-                envelope.kept = kept.get(envelope.done_once or "")
+                envelope.kept = kept
 
     async def _load(self, activation: Activation) -> None:
         """Reads the actor; what it had under way is taken up before anything else is decided."""

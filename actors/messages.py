@@ -11,6 +11,7 @@ from .domain.demo import AskDemo, DemoAnswer
 from .domain.errors import Refusal
 from .domain.invoices import Settle, Settled
 from .domain.job import CreateJob, GetJob, JobView, RefundJob, WatchJob
+from .domain.keys import KeptUnder
 from .domain.receipts import GetJobReceipt, GetRequestReceipt, Receipt
 from .domain.relays import RelayBytes, RelayHead
 from .domain.session_api import (
@@ -80,6 +81,6 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 CALLS: MessageCodec[Call | Cancel] = MessageCodec(Call | Cancel)
-REPLIES: JournalCodec[WireReply] = JournalCodec(WireReply)
+REPLIES: JournalCodec[WireReply | KeptUnder] = JournalCodec(WireReply | KeptUnder)
 """Replies as the store keeps them for those who ask again."""
 ANSWERS: MessageCodec[Answer] = MessageCodec(Answer)

@@ -48,7 +48,8 @@ class Chat:
         # A thought that may be long must leave room for the answer behind it.
         default_tokens = settings.session_tokens_max if asked.thinks else settings.session_tokens
         call = read_call(asked.encoded(default_tokens), self._models)
-        answer = await self._relays.carry_out(request, holder, call, key, once_of_bytes(request, key, body))
+        grant = None if holder is None else holder.grant
+        answer = await self._relays.carry_out(request, holder, call, key, once_of_bytes(request, key, body, grant))
         request_id = request_id_of(request.scope)
         if isinstance(answer, RelayStream):
             headers = {MAX_TOKENS: str(answer.head.max_tokens), **_ignored(asked)}

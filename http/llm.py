@@ -42,7 +42,8 @@ class Llm:
         key = idempotency_key(request)
         body = await read_bytes(request, self._front.settings.body_limit_bytes)
         call = read_call(body, self._models)
-        answer = await self._relays.carry_out(request, holder, call, key, once_of_bytes(request, key, body))
+        grant = None if holder is None else holder.grant
+        answer = await self._relays.carry_out(request, holder, call, key, once_of_bytes(request, key, body, grant))
         if isinstance(answer, RelayStream):
             headers = {MAX_TOKENS: str(answer.head.max_tokens)}
             # A stream holds money until its end: when the server ends, it may go on for as long as other requests.

@@ -10,7 +10,9 @@ import msgspec
 from pydantic import BaseModel
 from starlette.requests import Request
 
+from ..actors.domain import keys
 from ..actors.domain.behaviour import Once
+from ..actors.domain.caveats import Grant
 from . import errors, ids
 from .edge import request_id_of
 
@@ -20,29 +22,35 @@ _DIGEST_CHARS: Final = 32
 
 def idempotency_key(request: Request) -> str | None:
     """The client's key, if it sent one. Raises `RefusedError`."""
-    keys = request.headers.getlist("idempotency-key")
-    if not keys:
+    sent = request.headers.getlist("idempotency-key")
+    if not sent:
         return None
-    if len(keys) > 1 or not ids.is_idempotency_key(keys[0]):
+    if len(sent) > 1 or not ids.is_idempotency_key(sent[0]):
         raise errors.invalid("Idempotency-Key", "Must be one key of 1 to 255 visible ASCII characters")
-    return keys[0]
+    return sent[0]
 
 
-def once_of(request: Request, key: str | None, body: BaseModel, path: str | None = None) -> Once:
+def once_of(
+    request: Request, key: str | None, body: BaseModel, grant: Grant | None = None, path: str | None = None
+) -> Once:
     """Which operation of the actor in the path this is: by the client's key, else one of its own.
 
-    `path`: that of the operation, where the request may come by another one as well.
+    `grant`: of the credential, where there are some. `path`: that of the operation, where the request may come by
+    another one as well.
     """
     # Written out with all defaults: a field that is named with its default changes nothing.
     asked = msgspec.json.encode(body.model_dump(mode="json", by_alias=True, exclude_none=True), order="sorted")
-    return once_of_bytes(request, key, asked, path)
+    return once_of_bytes(request, key, asked, grant, path)
 
 
-def once_of_bytes(request: Request, key: str | None, asked: bytes, path: str | None = None) -> Once:
+def once_of_bytes(
+    request: Request, key: str | None, asked: bytes, grant: Grant | None, path: str | None = None
+) -> Once:
     """The same for what was asked in whatever form."""
     if key is None:
         return Once(request_id_of(request.scope), "", keyed=False)
     operation = path or request.scope["route"].path
     name = hashlib.sha256(f"POST {operation}\n{key}".encode()).digest()[:_NAME_BYTES]
     digest = hashlib.sha256(asked).hexdigest()[:_DIGEST_CHARS]
-    return Once(f"k{base64.urlsafe_b64encode(name).decode()}", digest, keyed=True)
+    base = f"k{base64.urlsafe_b64encode(name).decode()}"
+    return Once(base, digest, keyed=True) if grant is None else keys.operation(grant, base, digest)

@@ -29,8 +29,8 @@ TAGS: Final[Mapping[str, str]] = {
     "`Authorization: Bearer <macaroon>` or `L402 <macaroon>:<preimage>`. Its holder can narrow it offline with the "
     "caveats `expires_at = <unix seconds>`, `max_msat = <n>`, `max_msat_per_request = <n>`, "
     "`actions = request,read,topup,close,llm` and `name = <label>`. What one caveat refuses stays refused, whatever is "
-    "appended after it. A macaroon with `max_msat` has nothing paid out to it. It can have 64 caveats and 8,192 "
-    "characters, and of `max_msat` 8 of which each is the narrowest so far.",
+    "appended after it. `read` shows all of the session, also what others spent. A macaroon with `max_msat` has nothing "
+    "paid out to it. It can have 64 caveats and 8,192 characters, and of `max_msat` 8 of which each is the narrowest so far.",
     LLM: "Speak another provider's protocol, so that its SDK works with this server as its base URL and the session's "
     "macaroon as its API key (`x-api-key` or `Authorization: Bearer`). The macaroon needs the action `llm`. Errors "
     "have that protocol's shape.",
@@ -47,7 +47,8 @@ WHEN: Final[Mapping[Code, str]] = {
     Code.CAVEAT_VIOLATED: "The `caveat` of this macaroon forbids it.",
     Code.NOT_FOUND: "There is no such thing.",
     Code.WRONG_STATE: "It is not possible in this `state`.",
-    Code.IDEMPOTENCY_CONFLICT: "The Idempotency-Key was used with another body.",
+    Code.IDEMPOTENCY_CONFLICT: "The Idempotency-Key was used with another body, or by another credential before the "
+    "server told them apart.",
     Code.EXPIRED: "The session's time is over.",
     Code.CLOSED: "The session was closed.",
     Code.BODY_TOO_LARGE: "The body is over the limit, 1 MiB unless the operator chose another.",
@@ -115,7 +116,9 @@ def idempotent(promise: str) -> Parameter:
         "Idempotency-Key",
         "header",
         f"Makes it safe to send this again: the same key and body give {promise}, for at least 24 hours, also after a "
-        "crash.",
+        "crash. A key belongs to the credential that it is sent with: what was bought under it is given to that "
+        "credential and to those that it was narrowed from. Without one it belongs to the client's address. Make keys "
+        "at random.",
         {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     )
 

@@ -54,14 +54,15 @@ class Requests:
         body = await read_json(request, schemas.NewRequest, self._front.settings.body_limit_bytes)
         settings = self._front.settings
         model = body.model or settings.work_model
+        grant = NOBODY if holder is None else holder.grant
         command = Ask(
             request_id=request_id_of(request.scope),
             request=body.request,
             model=model,
             max_tokens=body.max_tokens,
             stream=body.stream,
-            once=once_of(request, key, body, _PATH),
-            grant=NOBODY if holder is None else holder.grant,
+            once=once_of(request, key, body, grant, _PATH),
+            grant=grant,
             btc_price=await self._front.prices.current(),
             refused=await refusal_of_calls(self._front, settings.eval_model, model),
         )

@@ -78,7 +78,7 @@ class Sessions:
         key = idempotency_key(request)
         body = await read_json(request, self._amount, self._front.settings.body_limit_bytes)
         await refuse_deposits(self._front)
-        command = TopUp(amount_sats=body.amount_sats, once=once_of(request, key, body), grant=grant)
+        command = TopUp(amount_sats=body.amount_sats, once=once_of(request, key, body, grant), grant=grant)
         try:
             reply = await self._front.router.call(session_id, command)
         except RefusedError as error:
@@ -99,7 +99,7 @@ class Sessions:
         session_id, grant = self._credentials.session(request)
         key = idempotency_key(request)
         body = await read_json(request, schemas.CloseOrder, self._front.settings.body_limit_bytes, empty=_NO_ORDER)
-        once = once_of(request, key, body)
+        once = once_of(request, key, body, grant)
         if body.payment_request is None:
             return _status(await self._front.router.call(session_id, CloseSession(None, once, grant)))
         command = CloseSession(self._payouts.target(body.payment_request), once, grant)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from satmeter.actors.domain import keys
 from satmeter.actors.domain.answers import Completion, Ending, Evaluation, RequestOutcome, Verdict
 from satmeter.actors.domain.behaviour import Command, Decision, Done, Failed, Intent, Mark, Once, TakeUp
 from satmeter.actors.domain.caveats import Action, Grant, SpendLimit
@@ -192,10 +193,26 @@ class SessionBench:
         asked = getattr(command, "once", None)
         if not isinstance(asked, Once) or not (asked.keyed or resent):
             return None
-        mark = self.marks.get(asked.name)
-        if mark is None:
+        done = keys.found(asked, self._known)
+        if done is None:
             return None
-        return Decision(reply=mark.reply if mark.once.digest == asked.digest else idempotency_conflict())
+        if done.known.digest != asked.digest:
+            return Decision(reply=idempotency_conflict())
+        reply = done.known.reply
+        again = self.behaviour.again(SESSION_ID, self.session, command, reply, self.now_ms, former=done.former)
+        if again is None or again.history is None:
+            return again
+        needle = (again.history.holding or "").encode()
+        events = [self.behaviour.decode_event(data) for data in reversed(self.journal) if needle in data]
+        return Decision(reply=self.behaviour.history(events[: again.history.limit], again.history))
+
+    def _known(self, name: str) -> keys.Known | None:
+        mark = self.marks.get(name)
+        return (
+            None
+            if mark is None
+            else keys.Known(mark.once.digest, mark.reply, mark.once.lineage[-1] if mark.once.lineage else "")
+        )
 
     def finish(self, key: str, result: Any) -> Decision:
         """Ends what runs under this key."""

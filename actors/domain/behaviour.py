@@ -75,16 +75,19 @@ class Failed(Command, frozen=True):
     fault: ModelFault | None = None
 
 
-class Once(msgspec.Struct, frozen=True):
+class Once(msgspec.Struct, frozen=True, omit_defaults=True):
     """Makes a command's operation one that is done once, however often it is sent.
 
     name: which operation of the actor it is. digest: of what was asked; the same name with another one is a conflict.
     keyed: the client chose the name and may come back with it; else only we send it again, after a host died.
+    lineage: that of the credential (see `Grant`) whose key it is; empty where there are no credentials, and in journals
+    of formats 1 and 2.
     """
 
     name: str
     digest: str
     keyed: bool
+    lineage: tuple[str, ...] = ()
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -192,6 +195,15 @@ class Behaviour(Protocol[StateT]):
         """What these events say to whoever asked for the stretch."""
         ...
 
+    def again(
+        self, actor_id: str, state: StateT | None, command: Command, reply: Reply, now_ms: int, *, former: bool
+    ) -> Decision | None:
+        """What is said to a command that was answered with this before; None when it is to be decided upon.
+
+        former: an earlier version kept it, and did not say by which credential of the actor it was bought.
+        """
+        ...
+
     def encode_event(self, event: Event) -> bytes:
         """The event as the journal keeps it."""
         ...
@@ -210,7 +222,13 @@ class Behaviour(Protocol[StateT]):
 
 
 class NoHistory:
-    """The part of `Behaviour` that an actor has whose journal nobody may read."""
+    """The part of `Behaviour` that an actor has without credentials, whose journal nobody may read."""
+
+    def again(
+        self, actor_id: str, state: Any, command: Command, reply: Reply, now_ms: int, *, former: bool
+    ) -> Decision | None:
+        """The same."""
+        return Decision(reply=reply)
 
     def history(self, events: Sequence[Event], asked: History) -> Reply:
         """Never called. Raises `BooksError`."""

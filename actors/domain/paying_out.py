@@ -7,7 +7,8 @@ from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
-from .behaviour import BooksError, Decision, Done, Event, Failed, Intent, Mark, Once, Reply
+from . import keys
+from .behaviour import BooksError, Decision, Done, Event, Failed, Intent, Once, Reply
 from .errors import idempotency_conflict
 from .intents import LookUpPayout, SendPayout
 from .payouts import (
@@ -55,7 +56,7 @@ def begun(refunds: Refunds, target: PayoutTarget | None, once: Once) -> Decision
 
 def ended(payout: Payout, events: tuple[Event, ...], reply: Reply) -> Decision:
     """Tells those who wait for the payout's end, and keeps it for those who ask again."""
-    marks = () if payout.once is None else (Mark(payout.once, reply),)
+    marks = () if payout.once is None else keys.marks(payout.once, reply)
     return Decision(events, answers={topic(payout.target): reply}, marks=marks)
 
 

@@ -53,6 +53,11 @@ def text_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def needle(request_id: str) -> str:
+    """What the journal has in the events of a request. No text of a client's contains it: quotes are escaped there."""
+    return f'"request_id":"{request_id}"'
+
+
 class GetJobReceipt(Command, frozen=True, tag="get_job_receipt"):
     """The receipt of a job that has ended."""
 

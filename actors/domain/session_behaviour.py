@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from . import paying_out, webhooks
+from . import former_keys, paying_out, webhooks
 from . import session_notices as notices
 from . import session_payments as payments
 from . import session_questions as questions
@@ -19,7 +19,7 @@ from .intents import AnswerRequest, CountPrompt, IssueInvoice, LookUpInvoice, Lo
 from .invoices import Settle
 from .money import ZERO, Msat
 from .payouts import LedgerEvent
-from .receipts import GetRequestReceipt, Receipt
+from .receipts import GetRequestReceipt
 from .session import Session, SessionEvent, SessionExpired
 from .session_api import (
     Ask,
@@ -75,9 +75,10 @@ class SessionBehaviour:
         return self._of_holder(actor_id, state, command, now_ms)
 
     def _of_holder(self, session_id: str, session: Session, command: Command, now_ms: int) -> Decision:
-        grant = getattr(command, "grant", None)
-        if not isinstance(grant, Grant) or grant.generation != session.generation:
-            return Decision(reply=Refusal(Code.INVALID_CREDENTIAL, "This credential is not valid any more."))
+        refusal = _foreign(session, command)
+        if refusal is not None:
+            return Decision(reply=refusal)
+        grant: Grant = command.grant  # type: ignore[attr-defined]
         match command:
             case Ask() | Relay():
                 return requests.ask(self._terms, session, command, now_ms)
@@ -164,8 +165,21 @@ class SessionBehaviour:
         """Never: what is owed may be paid back at any time."""
         return False
 
-    def history(self, events: Sequence[Event], asked: History) -> LedgerPage | Receipt | Refusal:
+    def again(
+        self, actor_id: str, state: Session | None, command: Command, reply: Reply, now_ms: int, *, former: bool
+    ) -> Decision | None:
+        """The same, to the credential whose key it is."""
+        assert isinstance(command, Ask | Relay | TopUp | CloseSession)
+        if state is not None and (refusal := _foreign(state, command)) is not None:
+            return Decision(reply=refusal)
+        if state is not None and (command.once.name in state.holds or command.once.name in state.top_ups):
+            return None  # Its own is under way, and comes before what was bought beneath.
+        return former_keys.again(command, reply, now_ms) if former else Decision(reply=reply)
+
+    def history(self, events: Sequence[Event], asked: History) -> Reply | Refusal:
         """The ledger entries after number `asked.after`, or the receipt that was searched for."""
+        if isinstance(asked.context, former_keys.Former):
+            return former_keys.told(events, asked.context)
         if asked.holding is not None:
             return receipts.told(events, *asked.context)
         found = [entry for event in events for entry in entries(event) if entry.seq > asked.after]
@@ -186,6 +200,14 @@ class SessionBehaviour:
     def decode_state(self, data: bytes) -> Session:
         """A state from its snapshot. Raises `UnknownEventError`."""
         return _SNAPSHOTS.decode(data)
+
+
+def _foreign(session: Session, command: Command) -> Refusal | None:
+    """Why the command is none of a holder's of the session, if it is none."""
+    grant = getattr(command, "grant", None)
+    if isinstance(grant, Grant) and grant.generation == session.generation:
+        return None
+    return Refusal(Code.INVALID_CREDENTIAL, "This credential is not valid any more.")
 
 
 def _wake(session_id: str, session: Session, now_ms: int) -> Decision:

@@ -7,8 +7,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from . import paying_out
-from .behaviour import NOTHING, Decision, Done, Failed, Mark
+from . import keys, paying_out
+from .behaviour import NOTHING, Decision, Done, Failed
 from .caveats import Action
 from .errors import Code, Refusal, idempotency_conflict, node_unavailable, not_found
 from .intents import IssueInvoice, LookUpInvoice, ReleaseUnpaid
@@ -115,10 +115,10 @@ def _created(session_id: str, session: Session, command: OpenSession) -> Session
 def top_up(terms: SessionTerms, session: Session, command: TopUp, now_ms: int) -> Decision:
     """Orders an invoice; with `any_open`, one that can still be paid does as well."""
     once = command.once
-    begun = session.top_ups.get(once.name)
+    begun = keys.begun(session.top_ups, once)
     if begun is not None:
         same = begun.once.digest == once.digest
-        return Decision(wait_for=TOP_UP + once.name) if same else Decision(reply=idempotency_conflict())
+        return Decision(wait_for=TOP_UP + begun.once.name) if same else Decision(reply=idempotency_conflict())
     refusal = not_spendable(session, now_ms)
     if not command.any_open:
         refusal = command.grant.refusal(Action.TOPUP, now_ms) or refusal
@@ -160,7 +160,7 @@ def topped_up(session: Session, command: Done | Failed, now_ms: int) -> Decision
     assert isinstance(command.result, Invoice)
     event = place(session, TopUpIssued(now_ms, name=name, invoice=command.result))
     reply = TopUpInvoice(command.result)
-    return Decision((event,), answers={topic: reply}, marks=(Mark(ordered.once, reply),))
+    return Decision((event,), answers={topic: reply}, marks=keys.marks(ordered.once, reply))
 
 
 # Settlements
@@ -228,7 +228,7 @@ def close(session_id: str, session: Session, command: CloseSession, now_ms: int)
     if target is None:
         after, events = follow(session, *closing)
         reply = view(session_id, after)
-        return Decision(events, reply, marks=(Mark(once, reply),))
+        return Decision(events, reply, marks=keys.marks(once, reply))
     if session.refunds.ended.get(target.payment_hash):
         return Decision(reply=view(session_id, session))
     refusal = payout_refusal(

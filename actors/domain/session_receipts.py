@@ -8,7 +8,7 @@ from typing import Final
 from .behaviour import Decision, Event, History
 from .errors import Code, Refusal, not_found, wrong_state
 from .pricing import Tariff
-from .receipts import GetRequestReceipt, Receipt, digests_of
+from .receipts import GetRequestReceipt, Receipt, digests_of, needle
 from .session import Hold, HoldPlaced, RequestFinished, Session
 from .session_ledger import entries
 
@@ -22,9 +22,7 @@ def receipt(session_id: str, session: Session, command: GetRequestReceipt) -> De
         return Decision(
             reply=wrong_state("pending", "The request is under way: its receipt is there when it has ended.")
         )
-    # As the journal has it. No text of a client's can contain it: quotes within texts are escaped there.
-    needle = f'"request_id":"{command.request_id}"'
-    return Decision(history=History(0, _EVENTS, needle, (session_id, session.tariffs)))
+    return Decision(history=History(0, _EVENTS, needle(command.request_id), (session_id, session.tariffs)))
 
 
 def told(events: Sequence[Event], session_id: str, tariffs: Sequence[Tariff]) -> Receipt | Refusal:

@@ -6,9 +6,10 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
+from . import former_keys, keys
 from .alarms import billing_alarms
 from .answers import Ending, RequestOutcome
-from .behaviour import NOTHING, Decision, Done, Failed, Intent, Mark
+from .behaviour import NOTHING, Decision, Done, Failed, Intent
 from .caveats import Action, violated
 from .errors import Code, Refusal, idempotency_conflict, model_failed
 from .intents import AnswerRequest, RelayRequest
@@ -38,7 +39,7 @@ _PREFIX: Final = "request:"
 
 def ask(terms: SessionTerms, session: Session, command: Ask | Relay, now_ms: int) -> Decision:
     """Places a hold over the worst case and has the request answered, or says why not."""
-    begun = session.holds.get(command.once.name)
+    begun = keys.begun(session.holds, command.once) or former_keys.begun(session, command)
     if begun is not None:
         same = begun.once.digest == command.once.digest
         return _answering(command, begun) if same else Decision(reply=idempotency_conflict())
@@ -209,7 +210,7 @@ def ended(terms: SessionTerms, session: Session, command: Done | Failed, now_ms:
     models, request_id = terms.terms.models, hold.request_id
     alarms += billing_alarms(models[terms.eval_model], evaluation, request_id=request_id)
     alarms += billing_alarms(models[hold.model], work, request_id=request_id)
-    return Decision((event,), answers={_topic(hold): answer}, marks=(Mark(hold.once, answer),), alarms=alarms)
+    return Decision((event,), answers={_topic(hold): answer}, marks=keys.marks(hold.once, answer), alarms=alarms)
 
 
 def _relay_ended(
@@ -240,7 +241,7 @@ def _relay_ended(
     )
     # Who waits for a stream has its bytes already.
     told = replace(answer, body=b"") if outcome.streamed else answer
-    marks = () if refused else (Mark(hold.once, answer),)
+    marks = () if refused else keys.marks(hold.once, answer)
     alarms = hold_alarms(terms, hold, cost, outcome)
     alarms += billing_alarms(terms.terms.models[hold.model], work, intent.billed_as, request_id=hold.request_id)
     return Decision((event,), answers={_topic(hold): told}, marks=marks, alarms=alarms)
