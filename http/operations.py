@@ -29,8 +29,9 @@ TAGS: Final[Mapping[str, str]] = {
     "`Authorization: Bearer <macaroon>` or `L402 <macaroon>:<preimage>`. Its holder can narrow it offline with the "
     "caveats `expires_at = <unix seconds>`, `max_msat = <n>`, `max_msat_per_request = <n>`, "
     "`actions = request,read,topup,close,llm` and `name = <label>`. What one caveat refuses stays refused, whatever is "
-    "appended after it. `read` shows all of the session, also what others spent. A macaroon with `max_msat` has nothing "
-    "paid out to it. It can have 64 caveats and 8,192 characters, and of `max_msat` 8 of which each is the narrowest so far.",
+    "appended after it. `read` shows all of the session, also what others spent. Nothing is paid out to a macaroon "
+    "with `max_msat`. A macaroon can have 64 caveats and 8,192 characters, and of `max_msat` 8 of which each is the "
+    "narrowest so far.",
     LLM: "Speak another provider's protocol, so that its SDK works with this server as its base URL and the session's "
     "macaroon as its API key (`x-api-key` or `Authorization: Bearer`). The macaroon needs the action `llm`. Errors "
     "have that protocol's shape.",
