@@ -25,6 +25,7 @@ from starlette.routing import Route
 
 from satmeter.actors.adapters.stub_model import StubMessagesApi
 from satmeter.scripts.processes import all_processes, descendants
+from tests.custody import ending_with_us
 
 START_WITHIN_S = 60.0
 # What a test server never does: ask the real price source, or limit its own tests.
@@ -64,7 +65,7 @@ class Served:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         command = str(Path(sys.executable).with_name("satmeter"))
         self.process = subprocess.Popen(
-            [*within, command, "serve", "--port", str(self.port), "--data-dir", str(data_dir)],
+            ending_with_us([*within, command, "serve", "--port", str(self.port), "--data-dir", str(data_dir)]),
             env={**clean, **ENVIRONMENT, **environment},
             stderr=self._log,
             start_new_session=True,

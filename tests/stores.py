@@ -25,6 +25,7 @@ from satmeter.actors.adapters.redis_client import connect
 from satmeter.actors.adapters.redis_cluster import ClusterRedis
 from satmeter.config.store_url import Address
 from satmeter.scripts.store_binary import find_binary
+from tests.custody import ending_with_us
 from tests.hosts import until
 
 SLOTS = 16_384
@@ -229,7 +230,7 @@ def _servers() -> Iterator[_Start]:
 
 def _launched(command: Sequence[str], port: int, log: Path) -> Server:
     with log.open("wb") as output:
-        return Server(port, subprocess.Popen(command, stdout=output, stderr=output))
+        return Server(port, subprocess.Popen(ending_with_us(command), stdout=output, stderr=output))
 
 
 def _free_port() -> int:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import httpx
 
+from tests.custody import ending_with_us
 from tests.lnbits.install import installed
 
 _READY_POLLS: Final = 600
@@ -100,7 +101,7 @@ class LnbitsProcess:
     def _launch(self) -> None:
         with (self._data / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(self._python), str(_LAUNCH), str(self.port)],
+                ending_with_us([str(self._python), str(_LAUNCH), str(self.port)]),
                 env=self._environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
