@@ -13,8 +13,9 @@ import structlog
 from .domain.answers import Completion, Ending, RequestOutcome, Step, TextDelta, Unanswered, UsageSoFar, cut_off
 from .domain.intents import AnswerRequest
 from .domain.pricing import Usage
+from .given import given_tokens
 from .outlet import Outlet
-from .patience import COUNTS_WITHIN_S, LINGERS_S, Pause, patiently
+from .patience import COUNTS_WITHIN_S, ENDS_WITHIN_S, LINGERS_S, PASSES_WITHIN_S, Pause, patiently
 from .ports import Evaluation, Model, PortError, TransientError
 
 _CANCELLED: Final = "cancelled"
@@ -35,6 +36,9 @@ class _Draft:
         self.asked: Step | None = None
         self.pieces: list[str] = []
         self.seen: UsageSoFar | None = None
+        self.pauses = False
+        # Set when the client leaves in the middle of an answer: whether a block had ended then.
+        self._waits_for_end: bool | None = None
 
     @property
     def begun(self) -> bool:
@@ -52,11 +56,33 @@ class _Draft:
         self.asked = None
         return found
 
-    def outcome(self, ending: Ending, model: str, stop_reason: str) -> RequestOutcome:
-        """What there is, as the end of it."""
+    @property
+    def text(self) -> str:
+        """What was given."""
+        return "".join(self.pieces)
+
+    @property
+    def known(self) -> bool:
+        """Whether a client's leaving has to wait for nothing: what there is to know by it is known."""
+        if self._waits_for_end is None:
+            return True
+        final = self.seen is not None and self.seen.final
+        return final or (self._waits_for_end and not self.pauses)
+
+    def lingers_s(self) -> float:
+        """How long a stream goes on whose client leaves now, as in `relaying`."""
+        if self.asked is not Step.WORK:
+            return 0.0
+        if not self.begun:
+            return LINGERS_S
+        self._waits_for_end = self.pauses
+        return ENDS_WITHIN_S if self._waits_for_end else PASSES_WITHIN_S
+
+    def outcome(self, ending: Ending, model: str, stop_reason: str, text_tokens: int | None = None) -> RequestOutcome:
+        """What there is, as the end of it; `text_tokens` are those of `text`, where the provider has counted them."""
         if not self.begun:
             return RequestOutcome(ending, self.evaluation)
-        completion = cut_off("".join(self.pieces), model, self.seen or UsageSoFar(Usage(0, 0)), stop_reason)
+        completion = cut_off(self.text, model, self.seen or UsageSoFar(Usage(0, 0)), stop_reason, text_tokens)
         return RequestOutcome(ending, self.evaluation, completion)
 
 
@@ -70,14 +96,15 @@ class Answering:
     async def answer(self, intent: AnswerRequest, outlet: Outlet) -> RequestOutcome:
         """The outcome. Raises `PortError` when the model failed before it had given anything of the answer."""
         draft = _Draft()
-        # The first event of a stream says what the prompt has cost, cache and all; what follows is not waited for.
-        outlet.lingers_s = lambda: LINGERS_S if intent.stream and draft.asked is Step.WORK and not draft.begun else 0.0
+        outlet.lingers_s = lambda: draft.lingers_s() if intent.stream else 0.0
         return await outlet.while_heard(lambda: self._answer(intent, outlet, draft), lambda: self._left(intent, draft))
 
     async def _left(self, intent: AnswerRequest, draft: _Draft) -> RequestOutcome:
         """The outcome of a request that its client has left."""
         if draft.begun or draft.asked is None:
-            return draft.outcome(Ending.LEFT, intent.model, _CANCELLED)
+            final = draft.seen is not None and draft.seen.final
+            text_tokens = None if final else await given_tokens(self._model, draft.text, intent.model)
+            return draft.outcome(Ending.LEFT, intent.model, _CANCELLED, text_tokens)
         tokens = await self._prompt_tokens(intent, draft.asked)
         return RequestOutcome(Ending.LEFT, draft.evaluation, unanswered=Unanswered(draft.asked, tokens))
 
@@ -119,10 +146,12 @@ class Answering:
                 match part:
                     case TextDelta(text=text):
                         draft.pieces.append(text)
+                        draft.pauses = False
                         outlet.emit(part)
                     case UsageSoFar():
-                        draft.seen = part
+                        draft.seen, draft.pauses = part, part.pauses
                     case Completion():
                         return part
-                outlet.end_unheard()
+                if draft.known:
+                    outlet.end_unheard()
         raise TransientError("the model's answer has no end")

@@ -26,12 +26,13 @@ class Outlet:
 
     emit: gives something to all who wait, and to those who join them later. stopped: nobody waits any more; an effect
     that has `begun`, and can still say what it used, is then cancelled once, after the seconds that `lingers_s` asks
-    for: time in which it comes to know what it has used.
+    for: time in which it comes to know what it has used. One that is `ending` by then is left to say so.
     """
 
     emit: Callable[[Reply], None]
     begun: bool = False
     stopped: bool = False
+    ending: bool = False
     lingers_s: Callable[[], float] = _not_at_all
 
     def end_unheard(self) -> None:
@@ -55,4 +56,5 @@ class Outlet:
             task = asyncio.current_task()
             if task is not None:
                 task.uncancel()
+        self.ending = True
         return await what_there_is()

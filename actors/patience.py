@@ -17,6 +17,10 @@ _PAUSE_MAX_S: Final = 5.0
 _FOR_LONG: Final = frozenset({ModelFault.REFUSED})
 LINGERS_S: Final = 10.0
 """How long a stream whose client has left may take to its first event, which says what the prompt has cost."""
+ENDS_WITHIN_S: Final = 2.0
+"""How long it may take from the end of a block to its last count, which says what the answer has cost."""
+PASSES_WITHIN_S: Final = 0.25
+"""The same in the middle of a block, which may be its last: its end and the last count come at once."""
 COUNTS_WITHIN_S: Final = 5.0
 """How long the count of a prompt may take whose client has left."""
 

@@ -14,10 +14,20 @@ from msgspec.structs import replace
 from .domain.answers import Ending
 from .domain.intents import RelayRequest
 from .domain.pricing import Usage
-from .domain.relays import RelayBegun, RelayBytes, RelayEnd, RelayHead, RelayOutcome, RelaySoFar, countable
+from .domain.relays import (
+    RelayBegun,
+    RelayBytes,
+    RelayEnd,
+    RelayHead,
+    RelayOutcome,
+    RelaySoFar,
+    countable,
+    model_of,
+)
 from .domain.tokens import estimated_tokens
+from .given import given_tokens
 from .outlet import Outlet
-from .patience import COUNTS_WITHIN_S, LINGERS_S
+from .patience import COUNTS_WITHIN_S, ENDS_WITHIN_S, LINGERS_S, PASSES_WITHIN_S
 from .ports import Model, PortError, ToldError, TransientError
 
 # A thought that is not shown is billed all the same; of one that was cut off only its time is known. Models write
@@ -35,6 +45,8 @@ class _Draft:
         self._seen: RelaySoFar | None = None
         self._given: list[str] = []
         self._thinks_since_s: float | None = None
+        # Set when the client leaves in the middle of an answer: whether a block had ended then.
+        self._waits_for_end: bool | None = None
         self.asked = False
         self.headers: Mapping[str, str] = {}
         self.pieces: list[bytes] = []
@@ -58,9 +70,46 @@ class _Draft:
         elif self._thinks_since_s is None:
             self._thinks_since_s = self._clock()
 
-    def outcome(self, ending: Ending, end: RelayEnd | None = None, *, told: bool = False) -> RelayOutcome:
-        """What there is, as the end of it."""
-        given = end.given_tokens if end else self._given_tokens()
+    @property
+    def known(self) -> bool:
+        """Whether a client's leaving has to wait for nothing: what there is to know by it is known."""
+        if self._waits_for_end is None:
+            return self.counted
+        return self.final or (self._waits_for_end and not self.pauses)
+
+    def lingers_s(self) -> float:
+        """How long a stream goes on whose client leaves now.
+
+        Its first event says what the prompt has cost, cache and all, and its last what the answer has. Only one that
+        seems to be at its end is waited for to that.
+        """
+        if not self.asked:
+            return 0.0
+        if not self.counted:
+            return LINGERS_S
+        self._waits_for_end = self.pauses
+        return ENDS_WITHIN_S if self.pauses else PASSES_WITHIN_S
+
+    @property
+    def final(self) -> bool:
+        """Whether it is known what the whole answer has cost."""
+        return self._seen is not None and self._seen.final
+
+    @property
+    def pauses(self) -> bool:
+        """Whether a block has ended and no other has begun: most likely the last one."""
+        return self._seen is not None and self._seen.pauses
+
+    @property
+    def text(self) -> str:
+        """What was given."""
+        return "".join(self._given)
+
+    def outcome(
+        self, ending: Ending, end: RelayEnd | None = None, *, told: bool = False, text_tokens: int | None = None
+    ) -> RelayOutcome:
+        """What there is, as the end of it; `text_tokens` are those of `text`, where the provider has counted them."""
+        given = end.given_tokens if end else self._given_tokens(text_tokens)
         usage = end.usage if end else None
         if end is None and self._seen is not None and self._seen.usage is not None:
             usage = self._seen.usage
@@ -69,8 +118,8 @@ class _Draft:
         body = b"".join(self.pieces)
         return RelayOutcome(ending, True, 200, self.headers, body, self.begun, usage, given, told)
 
-    def _given_tokens(self) -> int:
-        given = estimated_tokens("".join(self._given), self._model)
+    def _given_tokens(self, text_tokens: int | None) -> int:
+        given = estimated_tokens(self.text, self._model) if text_tokens is None else text_tokens
         given += self._seen.unseen_tokens if self._seen else 0
         if self._thinks_since_s is not None:
             given += int((self._clock() - self._thinks_since_s) * _UNSEEN_TOKENS_PER_S)
@@ -90,13 +139,16 @@ class Relaying:
         It is asked once: the SDKs that call these paths try again by themselves.
         """
         draft = _Draft(intent.model, self._clock)
-        # The first event of a stream says what the prompt has cost, cache and all; what follows is not waited for.
-        outlet.lingers_s = lambda: LINGERS_S if intent.stream and draft.asked and not draft.counted else 0.0
+        outlet.lingers_s = lambda: draft.lingers_s() if intent.stream else 0.0
         return await outlet.while_heard(lambda: self._relay(intent, outlet, draft), lambda: self._left(intent, draft))
 
     async def _left(self, intent: RelayRequest, draft: _Draft) -> RelayOutcome:
         """The outcome of a call that its client has left. Once it was sent, its prompt is billed."""
-        outcome = replace(draft.outcome(Ending.LEFT), streamed=intent.stream)
+        text_tokens = None
+        if draft.counted and not draft.final:
+            name = model_of(intent.body.data) or intent.model
+            text_tokens = await given_tokens(self._model, draft.text, name, intent.headers, beta=intent.beta)
+        outcome = replace(draft.outcome(Ending.LEFT, text_tokens=text_tokens), streamed=intent.stream)
         if outcome.usage is not None or not draft.asked:
             return outcome
         tokens = await self._prompt_tokens(intent)
@@ -153,7 +205,7 @@ class Relaying:
                         outlet.emit(part)
                     case RelaySoFar():
                         draft.count(part)
-                        if draft.counted:
+                        if draft.known:
                             outlet.end_unheard()
                     case RelayEnd():
                         return part

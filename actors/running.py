@@ -22,6 +22,11 @@ class _Errand:
     task: asyncio.Task[None] | None = None
     cut: asyncio.TimerHandle | None = None
 
+    def cut_off(self) -> None:
+        """Cancels it, unless it is about to say what it has used."""
+        if not self.outlet.ending:
+            self.end()
+
     def end(self) -> None:
         """Cancels it, unless it has come to its outcome."""
         if self.task is not None and not self.task.done():
@@ -100,7 +105,7 @@ class Running:
             return
         lingers_s = errand.outlet.lingers_s()
         if lingers_s > 0:
-            errand.cut = asyncio.get_running_loop().call_later(lingers_s, errand.end)
+            errand.cut = asyncio.get_running_loop().call_later(lingers_s, errand.cut_off)
         else:
             errand.end()
 

@@ -114,6 +114,7 @@ class RelayedStream:
         self._unseen_tokens = 0
         self._thought_bytes = 0
         self._thinks = False
+        self._pauses = False
         self._model: str | None = None
         self.ended = False
         self.error: str | None = None
@@ -132,7 +133,7 @@ class RelayedStream:
         counted, told = self._counted, self._told
         self._told = len(self._given)
         given = "".join(self._given[told:])
-        return RelaySoFar(counted.usage(0), given, self._unseen_tokens, self._thinks, counted.final)
+        return RelaySoFar(counted.usage(0), given, self._unseen_tokens, self._thinks, counted.final, self._pauses)
 
     def end(self, headers: Mapping[str, str]) -> RelayEnd:
         """The end of it."""
@@ -150,6 +151,7 @@ class RelayedStream:
                 self._model = _name(message.get("model")) if isinstance(message, dict) else None
             case "content_block_start":
                 self._counted.given()
+                self._pauses = False
                 block = _object(event, "content_block")
                 self._thought_bytes = 0
                 self._thinks = block.get("type") == "thinking"
@@ -158,7 +160,7 @@ class RelayedStream:
                 self._counted.given()
                 self._count(event.get("delta"))
             case "content_block_stop":
-                self._thinks = False
+                self._thinks, self._pauses = False, True
             case "message_delta":
                 self._counted.go_on(_object(event, "usage"))
             case "message_stop":

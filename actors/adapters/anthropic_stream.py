@@ -61,6 +61,10 @@ class _BlockDelta(msgspec.Struct, tag="content_block_delta"):
     delta: _Part
 
 
+class _BlockStop(msgspec.Struct, tag="content_block_stop"):
+    pass
+
+
 class _Change(msgspec.Struct):
     stop_reason: str | None = None
 
@@ -78,10 +82,18 @@ class _Error(msgspec.Struct, tag="error"):
     error: _Kind
 
 
-_Event = _MessageStart | _BlockStart | _BlockDelta | _MessageDelta | _MessageStop | _Error
+_Event = _MessageStart | _BlockStart | _BlockDelta | _BlockStop | _MessageDelta | _MessageStop | _Error
 
 _KNOWN: Final = frozenset(
-    {"message_start", "content_block_start", "content_block_delta", "message_delta", "message_stop", "error"}
+    {
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+        "error",
+    }
 )
 _kinds: Final = msgspec.json.Decoder(_Kind)
 _events: Final[msgspec.json.Decoder[_Event]] = msgspec.json.Decoder(_Event)
@@ -143,6 +155,8 @@ class StreamedAnswer:
             case _BlockDelta(index=index, delta=delta):
                 if delta.type == "text_delta" and index not in self._other_blocks:
                     yield from self._text(delta)
+            case _BlockStop():
+                yield from self._used(pauses=True)
             case _MessageDelta(delta=change, usage=counted):
                 self._stop_reason = change.stop_reason or self._stop_reason
                 self._counted.go_on(counts_of(counted))
@@ -152,10 +166,10 @@ class StreamedAnswer:
             case _Error(error=error):
                 raise stream_error(error.type)
 
-    def _used(self) -> Iterator[StreamPart]:
+    def _used(self, *, pauses: bool = False) -> Iterator[StreamPart]:
         usage = self._counted.usage(0)
         if usage is not None:
-            yield UsageSoFar(usage, self._counted.final)
+            yield UsageSoFar(usage, self._counted.final, pauses)
 
     def _text(self, part: _Part) -> Iterator[StreamPart]:
         if not isinstance(part.text, str):

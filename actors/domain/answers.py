@@ -50,10 +50,14 @@ class TextDelta(Reply, frozen=True, tag="text_delta"):
 
 
 class UsageSoFar(msgspec.Struct, frozen=True):
-    """What the provider counts before the end of a streamed answer. `final`: the whole answer is counted in it."""
+    """What the provider counts before the end of a streamed answer.
+
+    `final`: the whole answer is counted in it. `pauses`: a block has ended, and no other has begun.
+    """
 
     usage: Usage
     final: bool = False
+    pauses: bool = False
 
 
 StreamPart = TextDelta | UsageSoFar | Completion
@@ -101,9 +105,13 @@ class RequestOutcome(msgspec.Struct, frozen=True):
     unanswered: Unanswered | None = None
 
 
-def cut_off(text: str, model: str, seen: UsageSoFar, stop_reason: str) -> Completion:
-    """What there is of an answer that was cut off. As long as the provider has not counted it, it is estimated."""
+def cut_off(text: str, model: str, seen: UsageSoFar, stop_reason: str, text_tokens: int | None = None) -> Completion:
+    """What there is of an answer that was cut off, with `text_tokens` as the provider counts them apart from it.
+
+    Without either count of the provider's, it is estimated.
+    """
     usage = seen.usage
     if not seen.final:
-        usage = msgspec.structs.replace(usage, output_tokens=max(usage.output_tokens, estimated_tokens(text, model)))
+        given_tokens = estimated_tokens(text, model) if text_tokens is None else text_tokens
+        usage = msgspec.structs.replace(usage, output_tokens=max(usage.output_tokens, given_tokens))
     return Completion(text, model, usage, stop_reason)

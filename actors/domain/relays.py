@@ -48,6 +48,10 @@ _COUNTED: Final = frozenset(
 )  # fmt: skip
 
 
+class _Named(msgspec.Struct):
+    model: str
+
+
 class _Count(msgspec.Struct):
     input_tokens: int
 
@@ -56,6 +60,14 @@ def countable(body: bytes) -> bytes:
     """The body of a call as one that asks for the count of its prompt. Raises `msgspec.DecodeError`."""
     members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     return msgspec.json.encode({name: value for name, value in members.items() if name in _COUNTED})
+
+
+def model_of(body: bytes) -> str | None:
+    """The model that a call names, which may be a dated version of the one that has its price."""
+    try:
+        return msgspec.json.decode(body, type=_Named).model
+    except (ValueError, RecursionError):
+        return None
 
 
 # What a provider gives, in this order; a whole answer is only an end
@@ -72,7 +84,7 @@ class RelaySoFar(msgspec.Struct, frozen=True):
 
     `usage` is None before the provider has counted anything that can be read. `unseen_tokens` are those that thoughts
     have beyond what was shown of them, as estimated. `thinks`: it is at a thought that it may not show. `final`: the
-    provider has counted the whole answer in `usage`.
+    provider has counted the whole answer in `usage`. `pauses`: a block has ended, and no other has begun.
     """
 
     usage: Usage | None
@@ -80,6 +92,7 @@ class RelaySoFar(msgspec.Struct, frozen=True):
     unseen_tokens: int = 0
     thinks: bool = False
     final: bool = False
+    pauses: bool = False
 
 
 class RelayEnd(msgspec.Struct, frozen=True):
