@@ -84,6 +84,7 @@ class FakeServer:
     owners: dict[str, FakeSession] = field(default_factory=dict)
     invoice_changes: Json = field(default_factory=dict)
     answered: list[str] = field(default_factory=list)
+    jobs: dict[str, Json] = field(default_factory=dict)
 
     def handle(self, request: Request) -> Reply:
         path, key = urlsplit(request.url).path, request.headers.get("Idempotency-Key", "")
@@ -97,6 +98,8 @@ class FakeServer:
     def _handle(self, method: str, path: str, body: Json, request: Request) -> Reply:
         if path == "/sessions":
             return self._open(body["amountSats"])
+        if path in self.jobs:
+            return reply(200, self.jobs[path])
         _, _, session_id_, *what = path.split("/")
         session = self.sessions.get(session_id_)
         if session is None:
@@ -228,12 +231,19 @@ class World:
         names = {"paymentRequest": text, "paymentHash": payment_hash, "amountSats": amount_sats}
         return {**names, "expiresAt": expires_at}
 
-    def play(self, flow: Flow[Any], emitted: list[str] | None = None) -> Any:
+    def until_alone(self, flow: Flow[Any]) -> Callable[[], Any]:
+        """Performs a flow until it wants to pay alone; what is returned goes on from there to its end."""
+        action = next(flow)
+        while not isinstance(action, Exclusive):
+            action = flow.send(self._perform(action))
+        return lambda: self.play(flow, begun_at=action)
+
+    def play(self, flow: Flow[Any], emitted: list[str] | None = None, begun_at: Action | None = None) -> Any:
         """Performs a flow to its end."""
         pieces: Iterator[bytes | Reply | Lost] = iter(())
         outcome: Any
         try:
-            action = next(flow)
+            action = next(flow) if begun_at is None else begun_at
             while True:
                 if isinstance(action, OpenStream):
                     pieces = self.stream.pop(0)
