@@ -43,6 +43,10 @@ class ModelGate:
     async def admit(self, model: str | None = None) -> None:
         """Lets a call through. Raises `HeldBackError` while the provider is away, or has asked for a wait."""
         word, now_ms = await self._cache.current(), self._now_ms()
+        if word.down(now_ms) is not None:
+            # It may be back since: what is held back now waits much longer than this look takes.
+            self._cache.outdate()
+            word = await self._cache.current()
         if (outage := word.down(now_ms)) is not None:
             raise self._held_back("the model provider is away", outage.until_ms - now_ms)
         if model is not None and (wait := word.wait(model, now_ms)) is not None:

@@ -55,6 +55,8 @@ class ModelWatch:
         self._look_at_s = 0.0
         # At the start one is enough: who comes first must not be sold what nobody has looked after yet.
         self._misses = _MISSES_MAX - 1
+        # An outage of before then is told once more: who starts the server anew looks into the log for why.
+        self._untold_ms = now_ms()
         # Whether the provider has ever answered the question as it should. Some gateways never do.
         self._understood = False
 
@@ -100,8 +102,9 @@ class ModelWatch:
             tries = outage.tries + 1
             until_ms = now_ms + backoff_ms(tries, self._chance)
             later = replace(outage, fault=error.fault, until_ms=until_ms, tries=tries)
-            if await self._board.swap(outage, later) and outage.fault is None:
+            if await self._board.swap(outage, later) and (outage.fault is None or outage.since_ms < self._untold_ms):
                 tell_of_outage(error.fault, str(error))
+                self._untold_ms = 0
         elif error is None and outage.fault in (None, ModelFault.UNREACHABLE):
             if await self._board.swap(outage, None) and outage.fault is not None:
                 _log.info("model_provider_back", away_s=(now_ms - outage.since_ms) // 1_000)

@@ -164,7 +164,7 @@ class JobOpened(_Wire, frozen=True, kw_only=True):
 
 
 class JobStatus(_Wire, frozen=True, kw_only=True):
-    """A job as it is now. Which fields are there depends on its state."""
+    """A job as it is now. Which fields are there depends on its state. `waiting_for`: "model" while that is away."""
 
     job_id: str
     state: JobState
@@ -178,6 +178,7 @@ class JobStatus(_Wire, frozen=True, kw_only=True):
     error_message: str | None = None
     cost_ledger: CostLedger | None = None
     refund: Refund | None = None
+    waiting_for: str | None = None
 
     @property
     def done(self) -> bool:

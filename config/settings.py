@@ -141,7 +141,11 @@ class Settings(BaseSettings):
         gt=0,
     )
     model_attempts: int = _var(
-        "SATMETER_MODEL_ATTEMPTS", 5, "Model calls for one step of a job before it fails.", ge=1, le=20
+        "SATMETER_MODEL_ATTEMPTS",
+        5,
+        "Model calls for one step of a job before it fails; while the model is away, none is counted.",
+        ge=1,
+        le=20,
     )
     stub_model_latency_s: float = _var(
         "SATMETER_STUB_MODEL_LATENCY_S",

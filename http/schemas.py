@@ -202,6 +202,10 @@ class JobStatus(Wire):
     error_message: Annotated[str | Absent, Field(description="What failed.")] = None
     cost_ledger: CostLedger | Absent = None
     refund: Refund | Absent = None
+    waiting_for: Annotated[
+        Literal["model"] | Absent,
+        Field(description="The model is away: the job goes on when it is back, within the life of what was paid for."),
+    ] = None
 
 
 # Around it

@@ -70,6 +70,7 @@ def job_status(view: JobView) -> schemas.JobStatus:
         error_message=view.error_message if view.state is JobState.FAILED else None,
         cost_ledger=_ledger(view.ledger) if view.ledger is not None else None,
         refund=refund(view.refund) if view.refund is not None else None,
+        waiting_for="model" if view.waits_for_model else None,
     )
 
 

@@ -168,10 +168,19 @@ class MessagesApi:
         self.streams_cut = 0
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        app = Starlette(routes=[Route("/{path:path}", self._answer, methods=["POST"])])
-        self._server = uvicorn.Server(uvicorn.Config(app, port=self.port, log_config=None))
+        self._app = Starlette(routes=[Route("/{path:path}", self._answer, methods=["POST"])])
+        self.come_back()
+
+    def come_back(self) -> None:
+        """Listens again after it has gone away."""
+        self._server = uvicorn.Server(uvicorn.Config(self._app, port=self.port, log_config=None))
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
+
+    def go_away(self) -> None:
+        """Closes its connections, and the port."""
+        self._server.should_exit = True
+        self._thread.join(10)
 
     def hold(self) -> None:
         """Requests from now on get no answer until `let_go`."""
@@ -194,8 +203,7 @@ class MessagesApi:
     def close(self) -> None:
         """Ends the server."""
         self.let_go()
-        self._server.should_exit = True
-        self._thread.join(10)
+        self.go_away()
 
     async def _answer(self, request: Request) -> Response:
         body = await request.body()

@@ -79,11 +79,11 @@ class StubModel:
     async def _exchange(self, path: str, body: bytes) -> httpx2.Response:
         response = await self._api.handle_async_request(httpx2.Request("POST", f"http://stub{path}", content=body))
         if response.status_code >= 500:
-            raise ModelError("the stub model plays an overloaded day", ModelFault.OVERLOADED)
+            raise ModelError("the stub model plays a bad day", ModelFault.FAILING)
         return response
 
     async def _whole(self, message: Mapping[str, Any]) -> bytes:
         answer = await self._api.whole(message)
         if answer is None:
-            raise ModelError("the stub model plays an overloaded day", ModelFault.OVERLOADED)
+            raise ModelError("the stub model plays a bad day", ModelFault.FAILING)
         return msgspec.json.encode(answer)

@@ -6,7 +6,7 @@ It follows plain rules, so that the same input always costs the same:
 - The answer says that it is a stub and quotes the request; it ends at `max_tokens` as the real one does.
 - An evaluation, recognised by the verdict's JSON schema, accepts. It rejects what contains `[reject]` or the word
   `malware`, and what is blank. Size is `small` up to 400 characters, `medium` up to 4,000, else `large`.
-- Work on a request that contains `[break]` fails as on an overloaded day: a whole answer with status 529, a streamed
+- Work on a request that contains `[break]` fails as on a bad day: a whole answer with status 500, a streamed
   one with an `error` event after half of its text. So what follows a failure can be seen without a real one.
 """
 
@@ -36,7 +36,7 @@ _DELTA_CHARS: Final = _DELTA_TOKENS * _BYTES_PER_TOKEN
 _OF_CALLS_ALONE: Final = frozenset(
     {"max_tokens", "metadata", "service_tier", "stop_sequences", "stream", "temperature", "top_k", "top_p"}
 )
-_OVERLOADED: Final = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+_BROKEN: Final = {"type": "error", "error": {"type": "api_error", "message": "Internal server error"}}
 
 
 class _InvalidRequestError(Exception):
@@ -82,7 +82,7 @@ class StubMessagesApi(httpx2.AsyncBaseTransport):
             return _error(400, "invalid_request_error", str(error))
 
     async def whole(self, body: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The message that answers this one; None on an overloaded day."""
+        """The message that answers this one; None on a bad day."""
         await self._take_time()
         return None if _breaks(body) else self._message(body, _prompt(body))
 
@@ -110,7 +110,7 @@ class StubMessagesApi(httpx2.AsyncBaseTransport):
             return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=stream)
         message = await self.whole(body)
         if message is None:
-            return httpx2.Response(529, json=_OVERLOADED)
+            return httpx2.Response(500, json=_BROKEN)
         return httpx2.Response(200, json=message, headers={"request-id": message["id"].replace("msg_", "req_")})
 
     def _message(self, body: Mapping[str, Any], prompt: _Prompt) -> dict[str, Any]:
@@ -193,7 +193,7 @@ class _Events:
             delta = {"type": "text_delta", "text": text[start : start + _DELTA_CHARS]}
             yield {"type": "content_block_delta", "index": 0, "delta": delta}
         if self._breaks:
-            yield _OVERLOADED
+            yield _BROKEN
             return
         yield {"type": "content_block_stop", "index": 0}
         stop = {"stop_reason": message["stop_reason"], "stop_sequence": None}

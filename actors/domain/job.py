@@ -40,16 +40,26 @@ class StepKind(StrEnum):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """The step a job is at: attempt number `attempt` is under way, or waits until `retry_at_ms`."""
+    """The step a job is at, since `since_ms`: attempt number `attempt` is under way, or waits until `retry_at_ms`.
+
+    put_offs: how often this attempt came to nothing because the model was away.
+    """
 
     kind: StepKind
     attempt: int = 1
     retry_at_ms: int | None = None
+    since_ms: int = 0
+    put_offs: int = 0
 
     @property
     def under_way(self) -> bool:
         """Whether the attempt has been started; its outcome may still come, or be lost with the host."""
         return self.retry_at_ms is None
+
+    @property
+    def waits_for_model(self) -> bool:
+        """Whether it goes on as soon as the model is back."""
+        return self.put_offs > 0
 
 
 class JobBooks(OwingBooks, frozen=True):
@@ -156,11 +166,15 @@ class AttemptStarted(Event, frozen=True, tag="attempt_started"):
 
 
 class AttemptFailed(Event, frozen=True, tag="attempt_failed"):
-    """An attempt failed in a way that may pass; the next one starts at `retry_at_ms`."""
+    """An attempt failed in a way that may pass; the next one starts at `retry_at_ms`.
+
+    `put_off`: the model was away; it does not count, and the same one starts again.
+    """
 
     step: StepKind
     attempt: int
     retry_at_ms: int
+    put_off: bool = False
 
 
 class JobAccepted(Event, frozen=True, tag="job_accepted"):
@@ -287,6 +301,7 @@ class JobView(Reply, frozen=True, tag="job"):
     breakdown: PricingBreakdown | None
     ledger: CostLedger | None
     refund: RefundView | None
+    waits_for_model: bool = False
 
 
 def view(job_id: str, job: Job) -> JobView:
@@ -304,7 +319,12 @@ def view(job_id: str, job: Job) -> JobView:
         breakdown=job.breakdown if job.work_invoice is not None else None,
         ledger=job.ledger,
         refund=_refund_view(job),
+        waits_for_model=_waits_for_model(job),
     )
+
+
+def _waits_for_model(job: Job) -> bool:
+    return job.step is not None and job.step.waits_for_model
 
 
 def _refund_view(job: Job) -> RefundView | None:

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from . import job_attempts as attempts
 from . import job_notices, job_receipt, job_refund, paying_out, webhooks
 from . import job_payments as payments
 from .alarms import billing_alarms
@@ -19,15 +20,12 @@ from .intents import Evaluate, IssueInvoice, LookUpInvoice, LookUpPayout, SendPa
 from .invoices import Invoice, Settle
 from .job import (
     FINAL_STATES,
-    AttemptFailed,
-    AttemptStarted,
     CreateJob,
     GetJob,
     Job,
     JobAccepted,
     JobCompleted,
     JobEvent,
-    JobFailed,
     JobOpened,
     JobRejected,
     JobView,
@@ -51,16 +49,6 @@ _SNAPSHOTS: Final[JournalCodec[Job]] = JournalCodec(Job)
 # The Idempotency-Key that made an unpaid job holds at least a day; after two nobody asks for it any more.
 KEEP_UNPAID_MS: Final = 48 * 3_600_000
 """How long after its last write, or its invoice's end, an unpaid job is gone from the store."""
-_BACKOFF_FIRST_MS: Final = 1_000
-_BACKOFF_MAX_MS: Final = 30_000
-# Making an invoice costs nothing, and failing instead costs the client the wait: about two and a half minutes.
-_INVOICE_ATTEMPTS: Final = 10
-
-_FAILURES: Final = {
-    StepKind.EVALUATE: "The model could not evaluate this request. The evaluation fee is owed to you.",
-    StepKind.INVOICE: "The Lightning node could not make an invoice for the work. The evaluation fee is owed to you.",
-    StepKind.WORK: "The model could not do this work. What you paid for it is owed to you.",
-}
 
 
 class JobTerms(msgspec.Struct, frozen=True):
@@ -123,7 +111,7 @@ class JobBehaviour(NoHistory):
             case Done():
                 return self._step_done(job, command, now_ms)
             case Failed():
-                return self._step_failed(job, command, now_ms)
+                return attempts.failed(job, command, self._job_terms.model_attempts, now_ms)
 
     def _create(self, job_id: str, job: Job | None, command: CreateJob) -> Decision:
         if job is not None:
@@ -153,19 +141,15 @@ class JobBehaviour(NoHistory):
         return Decision(events=(opened,), answers={order.key: view(job_id, evolve(None, opened))})
 
     def _take_up(self, job_id: str, job: Job, now_ms: int) -> Decision:
-        """An attempt that was under way is lost with the host that made it: it counts, and is made again."""
         payout = paying_out.taken_up(job.refunds, now_ms)
         if payout is not None:
             return Decision(events=(payout,))
         if job.step is None or not job.step.under_way:
             return _wake(job_id, job, now_ms)
-        if job.step.attempt >= self._attempts(job.step.kind):
-            return Decision(events=(JobFailed(at_ms=now_ms, message=_FAILURES[job.step.kind]),))
-        return Decision(events=(_next_attempt(job.step, now_ms),))
+        return Decision(events=(attempts.lost(job.step, self._job_terms.model_attempts, now_ms),))
 
     def _step_done(self, job: Job, done: Done, now_ms: int) -> Decision:
-        step = job.step
-        if step is None or not step.under_way or done.intent.key != _key(step):
+        if not attempts.is_of(job.step, done.intent.key):
             return NOTHING
         match done.result:
             case PricedEvaluation() as priced:
@@ -213,19 +197,6 @@ class JobBehaviour(NoHistory):
         price = self._job_terms.terms.models.get(model)
         return () if price is None else billing_alarms(price, usage)
 
-    def _step_failed(self, job: Job, failed: Failed, now_ms: int) -> Decision:
-        step = job.step
-        if step is None or not step.under_way or failed.intent.key != _key(step):
-            return NOTHING
-        if failed.permanent or step.attempt >= self._attempts(step.kind):
-            return Decision(events=(JobFailed(at_ms=now_ms, message=_FAILURES[step.kind]),))
-        backoff_ms = min(_BACKOFF_FIRST_MS << (step.attempt - 1), _BACKOFF_MAX_MS)
-        retry_at_ms = now_ms + max(backoff_ms, failed.retry_after_ms)
-        return Decision((AttemptFailed(now_ms, step.kind, step.attempt, retry_at_ms),))
-
-    def _attempts(self, kind: StepKind) -> int:
-        return _INVOICE_ATTEMPTS if kind is StepKind.INVOICE else self._job_terms.model_attempts
-
     # State
 
     def evolve(self, actor_id: str, state: Job | None, event: Event) -> Job:
@@ -245,7 +216,7 @@ class JobBehaviour(NoHistory):
             return ()
         match step.kind:
             case StepKind.EVALUATE:
-                return (Evaluate(key=_key(step), request=state.request),)
+                return (Evaluate(key=attempts.key(step), request=state.request),)
             case StepKind.WORK:
                 return (self._work(state, step),)
             case StepKind.INVOICE:
@@ -254,16 +225,17 @@ class JobBehaviour(NoHistory):
     def _work(self, job: Job, step: Step) -> Work:
         assert job.breakdown is not None and job.size is not None
         max_tokens = self._job_terms.terms.tiers[job.size].max_tokens
-        return Work(_key(step), job.request, job.breakdown.model, max_tokens)
+        return Work(attempts.key(step), job.request, job.breakdown.model, max_tokens)
 
     def _work_invoice(self, job_id: str, job: Job, step: Step) -> IssueInvoice:
         assert job.breakdown is not None
         return IssueInvoice(
-            key=_key(step),
+            key=attempts.key(step),
             amount_sats=job.breakdown.amount_sats,
             memo=quote_memo(job.breakdown),
             expiry_s=self._job_terms.invoice_expiry_s,
             actor_id=job_id,
+            for_work=True,
         )
 
     def liability(self, state: Job | None) -> Msat:
@@ -320,14 +292,6 @@ class JobBehaviour(NoHistory):
         return _SNAPSHOTS.decode(data)
 
 
-def _key(step: Step) -> str:
-    return f"{step.kind}#{step.attempt}"
-
-
-def _next_attempt(step: Step, now_ms: int) -> AttemptStarted:
-    return AttemptStarted(at_ms=now_ms, step=step.kind, attempt=step.attempt + 1)
-
-
 def _wake(job_id: str, job: Job, now_ms: int) -> Decision:
     notices = job_notices.attempts(job_id, job, webhooks.overdue(job.outbox, now_ms))
     invoice = payments.awaited_invoice(job)
@@ -337,5 +301,5 @@ def _wake(job_id: str, job: Job, now_ms: int) -> Decision:
         return Decision(intents=(look_up, *notices))
     step = job.step
     if step is not None and step.retry_at_ms is not None and now_ms >= step.retry_at_ms:
-        return Decision(events=(_next_attempt(step, now_ms),), intents=notices)
+        return Decision(events=(attempts.due(step, now_ms),), intents=notices)
     return Decision(intents=notices)

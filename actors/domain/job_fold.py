@@ -42,11 +42,28 @@ def evolve(job: Job | None, event: Event) -> Job:
     if isinstance(event, WebhookTried):
         # Nothing of it is for the job's client to see.
         return replace(job, outbox=tried(job.outbox, event))
-    after = noticed(job, replace(_fold(job, event), updated_at_ms=event.at_ms))
+    folded = _fold(job, event)
+    after = noticed(job, folded if _waits_on(job, folded) else replace(folded, updated_at_ms=event.at_ms))
     if (after.state in FINAL_STATES) is (job.state in FINAL_STATES):
         return after
     # An expired job may still be paid, and so go on.
     return replace(after, finished_at_ms=event.at_ms if after.state in FINAL_STATES else None)
+
+
+def _waits_on(before: Job, after: Job) -> bool:
+    """Whether the job waits for the model as it did before, so that nothing has changed for its client."""
+    return all(job.step is not None and job.step.waits_for_model for job in (before, after))
+
+
+def _started(step: Step | None, event: AttemptStarted) -> Step:
+    if step is None or step.attempt != event.attempt:
+        return Step(event.step, event.attempt, since_ms=0 if step is None else step.since_ms)
+    return replace(step, retry_at_ms=None)
+
+
+def _failed(step: Step | None, event: AttemptFailed) -> Step:
+    since_ms, put_offs = (0, 0) if step is None else (step.since_ms, step.put_offs)
+    return Step(event.step, event.attempt, event.retry_at_ms, since_ms, put_offs + 1 if event.put_off else 0)
 
 
 def _opened(event: JobOpened) -> Job:
@@ -68,11 +85,11 @@ def _fold(job: Job, event: Event) -> Job:
         case WorkPaid():
             return _work_paid(job, event)
         case AttemptStarted():
-            return replace(job, step=Step(event.step, event.attempt))
+            return replace(job, step=_started(job.step, event))
         case AttemptFailed():
-            return replace(job, step=Step(event.step, event.attempt, event.retry_at_ms))
+            return replace(job, step=_failed(job.step, event))
         case JobAccepted():
-            step = Step(StepKind.INVOICE)
+            step = Step(StepKind.INVOICE, since_ms=event.at_ms)
             return replace(job, size=event.size, breakdown=event.breakdown, tariff=event.tariff, step=step)
         case JobRejected():
             return _end(job, JobState.REJECTED, spent=_eval_fee(job), reason=event.reason)
@@ -96,15 +113,16 @@ def _eval_paid(job: Job, event: EvalPaid) -> Job:
     if job.eval_paid or event.payment_hash != job.eval_invoice.payment_hash:
         raise BooksError("an evaluation is paid once, by its own invoice")
     books = job.books.receive(event.amount_msat)
-    return replace(job, state=JobState.EVALUATING, step=Step(StepKind.EVALUATE), books=books, eval_paid=True)
+    step = Step(StepKind.EVALUATE, since_ms=event.at_ms)
+    return replace(job, state=JobState.EVALUATING, step=step, books=books, eval_paid=True)
 
 
 def _work_paid(job: Job, event: WorkPaid) -> Job:
     if job.work_paid_msat or job.work_invoice is None or event.payment_hash != job.work_invoice.payment_hash:
         raise BooksError("work is paid once, by its own invoice")
     books = job.books.receive(event.amount_msat)
-    paid = event.amount_msat
-    return replace(job, state=JobState.EXECUTING, step=Step(StepKind.WORK), books=books, work_paid_msat=paid)
+    step = Step(StepKind.WORK, since_ms=event.at_ms)
+    return replace(job, state=JobState.EXECUTING, step=step, books=books, work_paid_msat=event.amount_msat)
 
 
 def _completed(job: Job, event: JobCompleted) -> Job:

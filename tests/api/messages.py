@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from dataclasses import replace as from_front
 from typing import Any, cast
 
 import httpx2
@@ -15,12 +16,16 @@ from redis.asyncio import Redis
 
 from satmeter.actors.adapters.anthropic import AnthropicModel
 from satmeter.actors.adapters.redis_limits import RedisLimits
+from satmeter.actors.adapters.redis_model import RedisModelBoard
 from satmeter.actors.adapters.stub_model import StubMessagesApi
 from satmeter.actors.domain import macaroon
+from satmeter.actors.model_gate import GatedModel, ModelGate
+from satmeter.actors.model_outage import ModelCache
 from satmeter.config.settings import Settings
 from satmeter.http.app import create_app
 from tests.api.fronts import Api, client_of, listening, make_front
 from tests.hosts import HOST_SESSION_TERMS, World, until
+from tests.jobs import JOB_TERMS
 from tests.model_streams import Body
 
 MODEL = "claude-sonnet-5-5"
@@ -106,8 +111,11 @@ class Shop:
 
 
 @asynccontextmanager
-async def shop_over(redis: Redis, sats: int = 10_000, **settings: Any) -> AsyncIterator[Shop]:
-    """Everything in one process, on a port, with a session over so many sats."""
+async def shop_over(redis: Redis, sats: int = 10_000, *, gated: bool = False, **settings: Any) -> AsyncIterator[Shop]:
+    """Everything in one process, on a port, with a session over so many sats.
+
+    `gated`: host and front learn from the calls whether the provider is there.
+    """
     upstream = Upstream()
     configured = Settings(**settings)
     terms = replace(HOST_SESSION_TERMS, terms=configured.terms(), eval_model=configured.eval_model)
@@ -116,8 +124,14 @@ async def shop_over(redis: Redis, sats: int = 10_000, **settings: Any) -> AsyncI
     )
     world = World(redis, model=cast(Any, model), session_terms=terms)
     world.limits = cast(Any, RedisLimits(redis, world.now_ms))
+    if gated:
+        gate = ModelGate(RedisModelBoard(redis), world.now_ms)
+        world.model = cast(Any, GatedModel(model, gate, "m"))
+        world.job_terms = JOB_TERMS
     async with world.serving() as (_, router):
         front = make_front(world, router, **settings)
+        if gated:
+            front = from_front(front, model=ModelCache(RedisModelBoard(redis)))
         app = create_app(front)
         async with client_of(app) as http, listening(app) as server:
             api = Api(world, front, app, http)

@@ -26,6 +26,7 @@ from satmeter.actors.domain.session import Session
 from tests.jobs import HOUR_MS, JOB_ID, WORK_INVOICE, JobBench, completion, invoice, verdict
 from tests.replay.told_stories import (
     job_charged_at_its_quote,
+    job_that_waits_for_its_model,
     job_with_a_webhook,
     session_with_a_webhook,
     session_with_nested_limits,
@@ -267,6 +268,7 @@ STORIES: dict[str, Callable[[], JobBench | SessionBench]] = {
         job_work_unpaid,
         job_charged_at_its_quote,
         job_with_a_webhook,
+        job_that_waits_for_its_model,
         session_unpaid,
         session_with_requests,
         session_with_receipts,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from satmeter.actors.domain.behaviour import Done, Failed, Wake
+from satmeter.actors.domain.behaviour import Done, Failed, TakeUp, Wake
 from satmeter.actors.domain.job import CreateJob
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.provider import ModelFault
 from satmeter.actors.domain.session_api import OpenSession
 from satmeter.actors.domain.webhooks import Webhook
 from tests.jobs import EVAL_INVOICE, WORK_INVOICE, JobBench, completion, invoice, verdict
@@ -17,6 +18,27 @@ def job_charged_at_its_quote() -> JobBench:
     bench.to_work_invoice()
     bench.restart()
     bench.pay_work()
+    bench.finish(completion())
+    return bench
+
+
+def job_that_waits_for_its_model() -> JobBench:
+    """The model is away twice for its evaluation, and for its work, with a host lost in between."""
+    bench = JobBench()
+    bench.open()
+    bench.pay_eval()
+    away = Failed(bench.intent(), permanent=False, fault=ModelFault.UNREACHABLE)
+    for _ in range(2):
+        bench.send(away)
+        bench.now_ms += 5_000
+        bench.send(Wake())
+    bench.finish(verdict())
+    bench.finish(WORK_INVOICE)
+    bench.pay_work()
+    bench.send(Failed(bench.intent(), permanent=False, retry_after_ms=37_000, fault=ModelFault.LIMITED))
+    bench.restart()
+    bench.now_ms += 37_000
+    bench.send(TakeUp())
     bench.finish(completion())
     return bench
 

@@ -133,6 +133,13 @@ async def test_who_is_held_back_hears_when_to_come_again_at_the_earliest() -> No
     assert isinstance(late, HeldBackError) and late.retry_after_s == 0.5
 
 
+async def test_a_call_is_not_held_back_by_what_was_known_a_moment_ago() -> None:
+    scene = Scene(FakeBoard(outage()))
+    await _failure(scene.model)
+    scene.board.outage = None
+    assert await works(scene.model)
+
+
 async def test_while_all_calls_fail_a_broken_one_has_met_an_outage() -> None:
     """So that it does not use up a job's attempts."""
     scene = Scene()

@@ -257,14 +257,14 @@ async def test_the_stub_streams_what_it_answers_whole() -> None:
 async def test_the_stub_breaks_an_answer_that_is_asked_to_break() -> None:
     made = model(StubMessagesApi())
     found: list[StreamPart] = []
-    with pytest.raises(TransientError, match="overloaded_error"):
+    with pytest.raises(TransientError, match="api_error"):
         await collect(made, found, "Please [break] this")
     given = "".join(part.text for part in found if isinstance(part, TextDelta))
     whole: list[StreamPart] = []
     await collect(made, whole, "Please break this")
     assert isinstance(whole[-1], Completion)
     assert 0 < len(given) < len(whole[-1].text)
-    with pytest.raises(TransientError, match="overloaded_error"):
+    with pytest.raises(TransientError, match="api_error"):
         await made.complete("Please [BREAK] this", model=MODEL, max_tokens=100)
     assert (await made.evaluate("Please [break] this")).verdict.accepted
 

@@ -62,6 +62,14 @@ async def test_at_the_start_one_that_does_not_keeps_it_closed_and_is_told_of_onc
     assert [entry["event"] for entry in logs] == ["model_provider_down"]
 
 
+@pytest.mark.parametrize("since_ms", [START_MS - 1, START_MS])
+async def test_an_outage_of_before_is_told_once_more_and_one_that_a_call_has_told_is_not(since_ms: int) -> None:
+    scene = Scene(FakeBoard(outage(until_ms=START_MS, since_ms=since_ms)), FakeProbe(ModelFault.UNREACHABLE))
+    with capture_logs() as logs:
+        await scene.turns(60)
+    assert len(logs) == (1 if since_ms < START_MS else 0)
+
+
 async def test_it_is_tried_again_by_itself_later_each_time_and_back_at_its_first_answer() -> None:
     scene = Scene(FakeBoard(outage(until_ms=START_MS + 1_000)), FakeProbe(ModelFault.UNREACHABLE))
     asked_s, asked = [], 0
