@@ -18,6 +18,8 @@ from typing import Any, Final
 
 import msgspec
 import ray
+from ray._private import node as ray_node
+from ray._private import services as ray_services
 from ray._private import state as ray_state
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -26,6 +28,7 @@ from ..config.settings import Settings
 from .domain.pricing import BtcPrice
 from .keeper import HostReport
 from .placement import Placement
+from .ray_start import lean_start
 from .room import Solo
 from .router import LinkError, NoHostError, Router
 from .shells import HostShell, OracleShell, SoloShell, TreasuryShell, Wiring
@@ -40,6 +43,7 @@ _CONCURRENCY: Final = 1_000
 # Ray's smallest; messages travel inline, so that nothing of ours is ever stored there.
 _OBJECT_STORE_BYTES: Final = 80 * 1024 * 1024
 _START_BACKOFF_S: Final = 0.2
+_NODE_WITHIN_S: Final = 300.0
 _NAME_CHARS: Final = 6
 _NAME_ATTEMPTS: Final = 25
 _TENDS_WITHIN_S: Final = 1.5
@@ -286,22 +290,22 @@ def connect(host_id: str) -> SocketLink:
 
 
 def start_local(temp_dir: Path, cpus: int, namespace: str) -> str:
-    """Starts Ray on 127.0.0.1 with this process as its owner: it ends with it. Returns the address to join.
+    """Start Ray on 127.0.0.1; it ends with the calling thread. Returns the address to join. Raises `RayStartError`.
 
     `temp_dir` must be short: Ray puts unix sockets below it, whose paths end at 107 bytes.
     """
-    ray.init(
-        address="local",
-        namespace=namespace,
-        num_cpus=cpus,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        include_dashboard=False,
-        # What the actors log is shown here: their own files go with Ray's temporary directory.
-        log_to_driver=True,
-        configure_logging=False,
-        _node_ip_address="127.0.0.1",
-        _temp_dir=str(temp_dir),
-    )
+    with lean_start(ray_node.Node, ray_services, _NODE_WITHIN_S):
+        ray.init(
+            address="local",
+            namespace=namespace,
+            num_cpus=cpus,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,  # What the actors log comes here by a socket.
+            configure_logging=False,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=str(temp_dir),
+        )
     return str(ray.get_runtime_context().gcs_address)
 
 

@@ -6,6 +6,7 @@ became of it, and nothing else is paid before that is known.
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ T = TypeVar("T")
 
 _LOOKS: Final = Retries(attempts_max=3, total_s=10)
 _PATH: Final = "/api/v1/payments"
+# Modules of white around a QR code; wallets read it with half of what the standard asks for.
+_QR_BORDER: Final = 2
+# The invoice, and what to do with it.
+_LINES_BELOW_QR: Final = 9
 
 
 class Outcome(Enum):
@@ -169,11 +174,15 @@ class TerminalWallet:
         import segno
 
         out = self._out or sys.stderr
-        out.write(f"\nPlease pay {invoice.amount_sats} sats until {invoice.expires_at:%H:%M:%S} UTC:\n\n")
         # Upper case makes the code smaller: QR codes have an alphabet for it.
         code = segno.make(f"lightning:{invoice.payment_request}".upper(), error="l", micro=False)
-        code.terminal(out=out, compact=True)
-        out.write(f"\n{invoice.payment_request}\n\nWaiting for the payment (Ctrl-C ends it) ...\n")
+        out.write("\n")
+        code.terminal(out=out, compact=True, border=_QR_BORDER)
+        width, height = code.symbol_size(border=_QR_BORDER)
+        out.write(f"\n{invoice.payment_request}\n\n{_too_small(int(width), -(-int(height) // 2))}")
+        # Last, so that it stays in sight: the code alone may fill the screen.
+        out.write(f"Please pay {invoice.amount_sats} sats until {invoice.expires_at:%H:%M:%S} UTC.\n")
+        out.write("Waiting for the payment (Ctrl-C ends it) ...\n")
         out.flush()
 
     def _ask(self, amount_sats: int) -> str:
@@ -186,6 +195,17 @@ class TerminalWallet:
         if not text:
             raise WalletError("No invoice was given.")
         return text
+
+
+def _too_small(columns: int, lines: int) -> str:
+    """Say what helps where a code of this size does not fit into the terminal."""
+    size, lines = shutil.get_terminal_size(), lines + _LINES_BELOW_QR
+    if columns <= size.columns and lines <= size.lines:
+        return ""
+    return (
+        f"The code needs {columns} columns and {lines} lines, and this terminal has {size.columns} and {size.lines}.\n"
+        "Make the window larger or its letters smaller, or copy the invoice into your wallet.\n\n"
+    )
 
 
 class _Row(msgspec.Struct, frozen=True):

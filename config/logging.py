@@ -5,13 +5,19 @@ Everything of a process goes through here, libraries included, to standard error
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
+import os
 import re
 import sys
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from .log_socket import LOG_SOCKET, SocketHandler
 
 _REDACTED: Final = "[redacted]"
 # Compared without case and punctuation, so that `X-Api-Key`, `api_key` and `apiKey` are one name.
@@ -26,8 +32,11 @@ _URL_PASSWORD: Final = re.compile(r"(password=)[^&\s]+")
 _TALKATIVE: Final = ("anthropic", "httpcore", "httpx", "httpx2", "websockets", "urllib3", "asyncio", "uvicorn.error")
 
 
-def configure_logging(level: str) -> None:
-    """Sets up logging for this process; `level` is debug, info, warning or error. May be called again."""
+def configure_logging(level: str, out: TextIO | None = None) -> None:
+    """Set up logging for this process; `level` is debug, info, warning or error. May be called again.
+
+    Entries go to `out`, or to the socket that the environment names, or to standard error.
+    """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -44,16 +53,37 @@ def configure_logging(level: str) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    path = os.environ.get(LOG_SOCKET)
+    handler: logging.Handler
+    if out is None and path:
+        handler, for_people = SocketHandler(path), False
+    else:
+        stream = out or sys.stderr
+        handler, for_people = logging.StreamHandler(stream), stream.isatty()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(sys.stderr.isatty())],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(for_people)],
         )
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
+
+
+def printer(out: TextIO) -> Callable[[bytes], None]:
+    """Return what prints entries that other processes have rendered, in the way of this process's own."""
+    render = _rendering(out.isatty())[-1]
+
+    def write(line: bytes) -> None:
+        text = line.decode(errors="replace")
+        if out.isatty():
+            with contextlib.suppress(ValueError):  # It was cut off.
+                text = str(render(None, "", json.loads(line)))
+        out.write(f"{text}\n")
+        out.flush()
+
+    return write
 
 
 def _rendering(for_people: bool) -> list[Processor]:

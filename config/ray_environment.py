@@ -7,6 +7,23 @@ import secrets
 from typing import Final
 
 _LOOPBACK: Final = ("127.", "localhost", "[::1]")
+# Of a cluster of our own, on a machine that may be busy or small. What the operator has set stays.
+_OWN_CLUSTER: Final = {
+    # Ray gives up after seconds that a busy machine needs many times over. How long one look for the node may take:
+    "RAY_raylet_start_wait_time_s": "10",
+    "RAY_gcs_server_port_wait_time_s": "120",
+    "RAY_gcs_rpc_server_connect_timeout_s": "60",
+    "RAY_py_gcs_connect_timeout_s": "120",
+    "RAY_raylet_client_num_connect_attempts": "120",
+    "RAY_worker_register_timeout_seconds": "600",
+    # Otherwise the start waits, deaf, for processes that are started in store.
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_enable_worker_prestart": "0",
+    # Nobody collects them.
+    "RAY_enable_metrics_collection": "0",
+    # Ray would end hosts when anything on the machine fills its memory. The kernel ends what is too large.
+    "RAY_memory_monitor_refresh_ms": "0",
+}
 
 
 def prepare_ray(address: str | None) -> None:
@@ -23,5 +40,7 @@ def prepare_ray(address: str | None) -> None:
     # Otherwise looking for an actor after the end would start another cluster.
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     if address is None:
+        for name, value in _OWN_CLUSTER.items():
+            os.environ.setdefault(name, value)
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

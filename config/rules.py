@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from ipaddress import ip_network
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import ip_address, ip_network
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -14,6 +14,10 @@ from .store_url import parse_store_url
 from .webhook_targets import WebhookTargets
 
 _HTTP: Final = frozenset({"http", "https"})
+PLAIN_HTTP: Final = (
+    "Your key would travel there in the clear: use https://, or name its host in SATMETER_PLAIN_HTTP_ALLOW when the "
+    "whole network between is yours."
+)
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -24,11 +28,12 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """A part of the server: whether it is the real thing or a stub, and which."""
+    """A part of the server: whether it is the real thing or a stub, and which. `variables`: what it is set by."""
 
     name: str
     real: bool
     detail: str
+    variables: tuple[str, ...] = ()
 
 
 def parts(settings: Settings) -> list[Part]:
@@ -42,10 +47,10 @@ def parts(settings: Settings) -> list[Part]:
         else "a stub model; set ANTHROPIC_API_KEY"
     )
     return [
-        Part("Store", True, store),
-        Part("Actors", True, actors),
-        Part("Lightning", settings.lnbits_url is not None, lightning),
-        Part("Model", settings.anthropic_api_key is not None, model),
+        Part("Store", True, store, ("REDIS_URL",)),
+        Part("Actors", True, actors, ("RAY_ADDRESS",)),
+        Part("Lightning", settings.lnbits_url is not None, lightning, ("LNBITS_URL", "LNBITS_INVOICE_KEY")),
+        Part("Model", settings.anthropic_api_key is not None, model, ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL")),
     ]
 
 
@@ -91,6 +96,8 @@ def _addresses(settings: Settings) -> Iterator[Problem]:
     ):
         if url is not None and not _is_url(url):
             yield Problem(variable, "Not an address: it must begin with http:// or https://.")
+        elif url is not None and variable != "BTC_PRICE_URL" and not may_carry_keys(url, settings.plain_http_allow):
+            yield Problem(variable, PLAIN_HTTP)
     for proxy in settings.trusted_proxies:
         try:
             ip_network(proxy, strict=False)
@@ -110,6 +117,23 @@ def _webhooks(settings: Settings) -> Iterator[Problem]:
 def _sessions(settings: Settings) -> Iterator[Problem]:
     if settings.session_min_sats > settings.session_max_sats:
         yield Problem("SATMETER_SESSION_MAX_SATS", "The largest deposit is smaller than SATMETER_SESSION_MIN_SATS.")
+
+
+def plain_http_allowed(environment: Mapping[str, str]) -> Sequence[str]:
+    """Read SATMETER_PLAIN_HTTP_ALLOW, for programs that need no other setting."""
+    return [name.strip() for name in environment.get("SATMETER_PLAIN_HTTP_ALLOW", "").split(",") if name.strip()]
+
+
+def may_carry_keys(url: str, allowed: Sequence[str] = ()) -> bool:
+    """Tell whether a key stays secret on its way there: by TLS, on this machine, or where the operator allows."""
+    split = urlsplit(url)
+    host = (split.hostname or "").lower()
+    if split.scheme == "https" or host == "localhost" or host in {entry.lower().strip("[]") for entry in allowed}:
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _is_url(url: str) -> bool:

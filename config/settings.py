@@ -206,12 +206,17 @@ class Settings(BaseSettings):
         "Hosts, addresses or networks, by comma, that webhooks may go to although they are not public, by any port and "
         "also by http.",
     )
+    plain_http_allow: Annotated[tuple[str, ...], NoDecode] = _var(
+        "SATMETER_PLAIN_HTTP_ALLOW",
+        (),
+        "Hosts in a network of yours, by comma, that keys may be sent to by `http://`; else only this machine may be.",
+    )
     macaroon_root_key: SecretStr | None = _var(
         "MACAROON_ROOT_KEY", None, "32 bytes in hex; all credentials derive from it."
     )
     operator_token: SecretStr | None = _var("OPERATOR_TOKEN", None, "Opens the operator's pages.")
 
-    @field_validator("trusted_proxies", "webhook_allow", mode="before")
+    @field_validator("trusted_proxies", "webhook_allow", "plain_http_allow", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import httpx
 
 from ..client import (
     BudgetExceededError,
@@ -33,6 +36,8 @@ _USAGE: Final = 2
 _REJECTED: Final = 3
 _NOT_PAID: Final = 4
 _INTERRUPTED: Final = 130
+# What is sent again without a word.
+_AGAIN: Final = (429, 502, 503, 504)
 _UNPAID: Final = (
     BudgetExceededError,
     PaymentFailedError,
@@ -67,6 +72,9 @@ def run(question: Question) -> int:
     except (ValueError, SatmeterError) as error:
         _say(str(error))
         return _USAGE if isinstance(error, ValueError) else _FAILED
+    except KeyboardInterrupt:
+        _say("\nInterrupted. Nothing was paid.")
+        return _INTERRUPTED
     client = Satmeter(
         question.server,
         wallet=wallet,
@@ -74,6 +82,7 @@ def run(question: Question) -> int:
         deposit_sats=question.deposit_sats,
         top_up_sats=question.deposit_sats,
         session_file=question.session_file,
+        transport=Announcing(_say),
     )
     with client:
         try:
@@ -81,7 +90,7 @@ def run(question: Question) -> int:
             if question.close:
                 _say(_refund(client.close_session()))
         except KeyboardInterrupt:
-            _say(f"\nInterrupted. What was paid is in {question.session_file}.")
+            _say(f"\nInterrupted. {_paid_so_far(client, wallet, question.session_file)}")
             return _INTERRUPTED
         except _UNPAID as error:
             _say(str(error))
@@ -98,6 +107,46 @@ def run(question: Question) -> int:
     return status
 
 
+class Announcing(httpx.HTTPTransport):
+    """Says at once when a server does not answer: what is lost is sent again for a while, silently else.
+
+    Says so once for each server. `say` is given the line.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__()
+        self._say = say
+        self._said: set[str] = set()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send it, as the base class does."""
+        try:
+            response = super().handle_request(request)
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            self._announce(request, "can't be reached: is it running, and is this its address?")
+            raise
+        if response.status_code in _AGAIN:
+            self._announce(request, f"answers with status {response.status_code}.")
+        return response
+
+    def _announce(self, request: httpx.Request, what: str) -> None:
+        place = f"{request.url.scheme}://{request.url.netloc.decode('ascii', 'replace')}"
+        if place not in self._said:
+            self._said.add(place)
+            self._say(f"{place} {what} Trying again for a while (Ctrl-C ends it) ...")
+
+
+def _paid_so_far(client: Satmeter, wallet: Wallet, file: Path) -> str:
+    try:
+        if not client.paid_sats:
+            return "Nothing was paid."
+    except SatmeterError as error:
+        return str(error)
+    if wallet.by_hand:
+        return f"What you have paid, or pay now, is not lost: ask again, and it goes on with {file}."
+    return f"What was paid is in {file}."
+
+
 def wallet_of(kind: WalletKind, server: str) -> Wallet:
     """The wallet that is meant. Raises `ValueError` for a wrong configuration, `SatmeterError` without a server."""
     lnbits = lnbits_of_environment()
@@ -106,7 +155,7 @@ def wallet_of(kind: WalletKind, server: str) -> Wallet:
     if lnbits is not None and kind in (WalletKind.AUTO, WalletKind.LNBITS):
         return LnbitsWallet(*lnbits)
     if kind is WalletKind.AUTO:
-        with Satmeter(server) as client:
+        with Satmeter(server, transport=Announcing(_say)) as client:
             kind = WalletKind.STUB if client.has_stub_node() else WalletKind.TERMINAL
     return StubWallet() if kind is WalletKind.STUB else TerminalWallet()
 

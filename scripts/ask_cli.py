@@ -129,10 +129,15 @@ def default_file(server: str, prefix: str = "session") -> Path:
 
 
 def lnbits_of_environment() -> tuple[str, str] | None:
-    """Address and admin key of the wallet. Raises `ValueError` when only one of them is there."""
+    """Return address and admin key of the wallet. Raises `ValueError` when one is missing, or would be overheard."""
     url, key = os.environ.get(LNBITS_URL, ""), os.environ.get(LNBITS_KEY, "")
     if bool(url) != bool(key):
         raise ValueError(f"{LNBITS_URL} and {LNBITS_KEY} go together: set both, or neither.")
+    if url:
+        from ..config.rules import PLAIN_HTTP, may_carry_keys, plain_http_allowed
+
+        if not may_carry_keys(url, plain_http_allowed(os.environ)):
+            raise ValueError(f"{LNBITS_URL}: {PLAIN_HTTP}")
     return (url, key) if url else None
 
 

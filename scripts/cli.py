@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+from typing import Final
+
+# Names the pipes of the process that has started this one as a server; such a one does not start another.
+LAUNCHED_BY: Final = "SATMETER_LAUNCHED_BY"
 
 
 def main() -> None:
@@ -13,7 +19,15 @@ def main() -> None:
     if handler is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    if sys.argv[1:2] == ["serve"] and "--help" not in sys.argv and LAUNCHED_BY not in os.environ:
+        from .launcher import launch
+
+        sys.exit(launch(sys.argv[1:]))
     from .commands import app
 
     signal.signal(signal.SIGINT, handler)
-    app()
+    app(prog_name="satmeter")
+
+
+if __name__ == "__main__":
+    main()

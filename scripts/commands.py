@@ -5,6 +5,7 @@ Each imports what it needs when it runs: `--help`, and what is wrong with a flag
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,8 +15,6 @@ import typer
 from . import ask_cli, load_cli, macaroon_cli, receipt_cli, simulate_cli
 
 if TYPE_CHECKING:
-    from pydantic_settings import SettingsError
-
     from ..config.rules import Problem
     from ..config.settings import Settings
 
@@ -56,11 +55,17 @@ def serve(
     }
     import asyncio
 
+    from ..config.loading import load_settings
     from ..config.ray_environment import prepare_ray
     from ..config.rules import problems
+    from ..config.variables import unknown_variables
+    from .lifeline import Launcher
 
-    settings = _load({name: value for name, value in flags.items() if value is not None})
-    _refuse(problems(settings))
+    launcher = Launcher.of_environment()
+    settings, unreadable = load_settings({name: value for name, value in flags.items() if value is not None})
+    _show(unknown_variables(os.environ))
+    # All at once: what contradicts itself is told beside what can't be read.
+    _refuse([*unreadable, *problems(settings)], status=2 if unreadable else 1)
     from .store_probes import store_problems
 
     _refuse(asyncio.run(store_problems(settings)))
@@ -68,7 +73,7 @@ def serve(
     # Last, as it loads Ray and all else: what is wrong with the settings is told at once, not seconds later.
     from .serve import run
 
-    raise typer.Exit(run(settings))
+    raise typer.Exit(run(settings, launcher))
 
 
 @app.command(short_help="Show where the actors live, or set how many hosts run them.")
@@ -169,25 +174,13 @@ def archive_command(
 
 @app.command(short_help="Tell what is wrong with the configuration.")
 def check() -> None:
-    """Tell what is wrong with the configuration in the environment; the exit status is 1 when something is."""
-    import asyncio
+    """Tell what is wrong with the configuration in the environment; the exit status is 1 when something is.
 
-    from rich.console import Console
-    from rich.table import Table
+    The parts that it names are asked whether they are there, which costs nothing.
+    """
+    from .checking import run
 
-    from ..config.rules import parts, problems
-    from .probes import probe
-
-    settings = _load({})
-    found = problems(settings)
-    console = Console()
-    table = Table("Part", "Is", "Which", box=None, padding=(0, 2, 0, 0))
-    for part in parts(settings):
-        table.add_row(part.name, "[green]real[/]" if part.real else "[yellow]stub[/]", part.detail)
-    console.print(table, highlight=False)
-    # With settings that contradict each other, asking the parts would only repeat it in other words.
-    _refuse(found or asyncio.run(probe(settings)))
-    console.print(f"\nNothing is wrong: this can run in {settings.env.value}.", highlight=False)
+    raise typer.Exit(run())
 
 
 app.command(short_help="Ask a model, and pay by the token.")(ask_cli.ask)
@@ -205,37 +198,19 @@ def version() -> None:
 
 
 def _load(flags: dict[str, Any]) -> Settings:
-    from pydantic import ValidationError
-    from pydantic_settings import SettingsError
+    from ..config.loading import load_settings
 
-    from ..config.settings import Settings
-
-    try:
-        return Settings(**flags)
-    except ValidationError as error:
-        # The input is left out: it may be a secret with a typing error in it.
-        lines = [(_place(item["loc"]), item["msg"].removeprefix("Value error, ")) for item in error.errors()]
-    except SettingsError as error:
-        lines = [(_variable_of(error), "must be valid JSON")]
-    for place, message in lines:
-        typer.echo(f"{place}: {message}", err=True)
-    raise typer.Exit(2)
+    settings, unreadable = load_settings(flags)
+    _refuse(unreadable, status=2)
+    return settings
 
 
-def _variable_of(error: SettingsError) -> str:
-    from ..config.settings import Settings
-
-    # The library names only the field, and only in its text: error parsing value for field "tiers" from source "...".
-    match = re.search(r'field "(\w+)"', str(error))
-    return str(Settings.model_fields[match[1]].validation_alias) if match else "The environment"
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    return ".".join(map(str, location))
-
-
-def _refuse(found: list[Problem]) -> None:
+def _refuse(found: list[Problem], status: int = 1) -> None:
     if found:
-        for problem in found:
-            typer.echo(f"{problem.variable}: {problem.message}", err=True)
-        raise typer.Exit(1)
+        _show(found)
+        raise typer.Exit(status)
+
+
+def _show(found: list[Problem]) -> None:
+    for problem in found:
+        typer.echo(f"{problem.variable}: {problem.message}", err=True)

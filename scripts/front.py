@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
-import os
 import pickle
 import signal
 import socket
 import sys
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -31,11 +28,11 @@ from ..config.settings import Settings
 from ..http.app import create_app
 from ..http.front import Front
 from .http_protocol import HttpProtocol
+from .lifeline import Lifeline
 from .store_room import lacks_room
 
 # Requests under way get so long to end; streams are told to end at once.
 _GRACE_S: Final = 5
-_PR_SET_PDEATHSIG: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,40 +48,6 @@ class Orders:
     node_ip: str | None
     socket_fd: int
     store_dir: Path | None
-
-
-class Lifeline:
-    """Standard input, whose other end closes with the supervisor, however it dies: nobody would ever end this process.
-
-    Until this process serves, it ends at once then: joining a cluster that died with the supervisor takes minutes, in
-    which it would hold the port and accept nothing.
-    """
-
-    def __init__(self) -> None:
-        self._end: Callable[[], None] = _exit
-        _die_with_parent(signal.SIGKILL)
-        threading.Thread(target=self._watch, daemon=True).start()
-
-    def when_cut(self, end: Callable[[], None]) -> None:
-        """What is done instead of ending at once; called in a thread of its own."""
-        self._end = end
-        _die_with_parent(0)
-
-    def _watch(self) -> None:
-        # Below Python's buffer, whose lock would still be held when the interpreter ends.
-        while os.read(0, 1_024):
-            pass
-        self._end()
-
-
-def _die_with_parent(signum: int) -> None:
-    """Has the kernel send this when the supervisor dies; 0 for nothing. Ray connects with the interpreter held up."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signum)
-
-
-def _exit() -> None:
-    os._exit(1)
 
 
 class _Server(uvicorn.Server):

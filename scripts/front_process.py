@@ -23,6 +23,8 @@ class FrontProcess:
         self._orders = orders
         self._process: asyncio.subprocess.Process | None = None
         self._ending = False
+        self.ends = 0
+        """How often it has ended by itself."""
 
     async def keep_running(self) -> None:
         """Starts it, again and again, until `end` or cancellation."""
@@ -39,6 +41,7 @@ class FrontProcess:
             self._process.stdin.write(pickle.dumps(self._orders))
             await self._process.wait()
             if not self._ending:
+                self.ends += 1
                 _log.error("a front ended by itself, starting another", exit_status=self._process.returncode)
                 await asyncio.sleep(_RESTART_PAUSE_S)
 

@@ -92,6 +92,7 @@ def load(
     admin_key = os.environ.get(ADMIN_KEY, "")
     if lnbits_url is not None:
         _check_address("--lnbits-url", lnbits_url)
+        _check_secrecy("--lnbits-url", lnbits_url)
         _check_real_money(admin_key, deposit, no_refund=no_refund, kept=keep is not None)
     elif no_refund:
         _refuse("--no-refund goes with --lnbits-url: deposits at the stub node are never paid back.")
@@ -144,6 +145,13 @@ def _check_address(name: str, url: str) -> None:
         Origin.parse(url)
     except ValueError as error:
         _refuse(f"{name}: {error}.")
+
+
+def _check_secrecy(name: str, url: str) -> None:
+    from ..config.rules import PLAIN_HTTP, may_carry_keys, plain_http_allowed
+
+    if not may_carry_keys(url, plain_http_allowed(os.environ)):
+        _refuse(f"{name}: {PLAIN_HTTP}")
 
 
 def _refuse(message: str) -> NoReturn:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 from collections.abc import Iterable
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
 
+# Linux lists them as files, which is there in every container, and quick.
+_PROC: Final = Path("/proc")
+_PAGE_KB: Final = os.sysconf("SC_PAGE_SIZE") // 1024
 # Wide: ps cuts command lines at the width of a terminal, even where there is none.
 _LIST = ("ps", "-axwwo", "pid=,ppid=,stat=,rss=,args=")
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(NamedTuple):
     """A living process: its command line (or the title that it gave itself) and resident memory."""
 
     parent: int
@@ -24,6 +26,25 @@ class Process:
 
 def all_processes() -> dict[int, Process]:
     """All living processes by pid; dead ones that nobody has waited for are left out."""
+    return _of_proc() if (_PROC / "self" / "stat").exists() else _of_ps()
+
+
+def _of_proc() -> dict[int, Process]:
+    found = {}
+    for name in os.listdir(_PROC):  # noqa: PTH208 - hundreds of names, no paths are needed
+        if name.isdigit():
+            with contextlib.suppress(OSError, ValueError, IndexError):  # It has just ended.
+                # "pid (name) state parent ...": the name may hold spaces and brackets.
+                state, parent, *rest = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()
+                if state not in "ZX":
+                    command = Path(f"/proc/{name}/cmdline").read_bytes().replace(b"\0", b" ").strip()
+                    found[int(name)] = Process(int(parent), command.decode(errors="replace"), int(rest[19]) * _PAGE_KB)
+    return found
+
+
+def _of_ps() -> dict[int, Process]:
+    import subprocess
+
     listing = subprocess.run(_LIST, capture_output=True, text=True, check=True)
     found = {}
     for line in listing.stdout.splitlines():

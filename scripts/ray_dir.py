@@ -6,17 +6,24 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Final
+
+# TMPDIR is long on macOS.
+ROOT: Final = "/tmp"  # noqa: S108
 
 
 def make_ray_dir() -> Path:
     """A new one; those of servers that were killed are cleared away."""
-    root = Path("/tmp")  # noqa: S108 - unix socket paths end at 107 bytes, and TMPDIR is long on macOS
-    prefix = f"satmeter-{os.getuid()}-"
-    for path in root.glob(f"{prefix}*"):
-        pid = path.name.removeprefix(prefix).partition("-")[0]
+    for path in Path(ROOT).glob(f"satmeter-{os.getuid()}-*"):
+        pid = path.name.removeprefix(f"satmeter-{os.getuid()}-").partition("-")[0]
         if pid.isdigit() and not _is_alive(int(pid)):
             shutil.rmtree(path, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=root))
+    return Path(tempfile.mkdtemp(prefix=prefix_of(os.getpid()), dir=ROOT))
+
+
+def prefix_of(pid: int) -> str:
+    """How the name of the directory of this server process begins."""
+    return f"satmeter-{os.getuid()}-{pid}-"
 
 
 def _is_alive(pid: int) -> bool:

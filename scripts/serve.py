@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
+import logging
 import os
 import secrets
 import shutil
@@ -12,58 +12,64 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable
-from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TextIO
 
 import httpx
-import structlog
 from rich.console import Console
+from rich.markup import escape
 
 from ..actors import cluster
 from ..actors.adapters.redis_format import NewerStoreError
 from ..actors.compose import Parts, build_model_news, build_parts, build_roster, expect_model
 from ..actors.domain.provider import ModelFault
+from ..actors.ending import end_tasks
 from ..actors.model_outage import MODEL
 from ..actors.ports import TransientError
+from ..actors.ray_start import RayStartError
 from ..actors.roster import Server
-from ..config.logging import configure_logging
+from ..config.log_socket import LOG_SOCKET
+from ..config.logging import configure_logging, printer
 from ..config.root_key import derive_key, with_root_key
 from ..config.settings import Settings
 from .banner import show_banner
 from .front import Orders
 from .front_process import FrontProcess
+from .launcher import TRY_AGAIN
+from .lifeline import Launcher
+from .listeners import open_listeners
+from .log_collector import LogCollector
 from .place import KeyMismatchError, Place
 from .processes import all_processes, descendants, end
+from .raw_output import RawOutput
 from .ray_dir import make_ray_dir
+from .ray_thread import RayThread, join_ray, until_ray_answers
+from .start_words import StartError, busy, few_files, of_os_error, patiently
 from .store import EmbeddedStore, StoreError
 
 # SIGTERM to the end in 15 s at most: fronts (7 s), then hosts (3 s), then Ray (about 1.5 s), then the store.
 _READY_WITHIN_S: Final = 60.0
-_BIND_WITHIN_S: Final = 3.0
-_RESTART_PAUSE_S: Final = 0.2
-_log = structlog.get_logger(__name__)
-
-
-T = TypeVar("T")
-
-
-class StartError(Exception):
-    """The server can't start; the text says why and how to mend it."""
+_FRONT_ENDS_MAX: Final = 3
+# A server that was killed a moment ago may still be ending.
+_LOCK_WITHIN_S: Final = 3.0
+_TELL_EVERY_S: Final = 10.0
 
 
 class Supervisor:
     """Owns all processes of this machine. Whatever of them dies is started again; when it dies, so do they."""
 
-    def __init__(self, settings: Settings, console: Console) -> None:
+    def __init__(self, settings: Settings, terminal: TextIO, launcher: Launcher) -> None:
         # As the operator gave them: what is filled in at the start is not theirs to read.
         self._asked = self._settings = settings
         self._alone = settings.ray_address is None
         self._status = 0
-        self._console = console
+        self._console = Console(file=terminal)
+        self._launcher = launcher
         self._model_fault: ModelFault | None = None
         self._stop = asyncio.Event()
         self._store: EmbeddedStore | None = None
-        self._ray_dir: Path | None = None
+        self._ray_dir = make_ray_dir()
+        self._ray = RayThread()
+        self._logs = LogCollector(self._ray_dir / "log.sock", printer(terminal))
         self._parts: Parts | None = None
         self._place: Place | None = None
         self._listeners: list[socket.socket] = []
@@ -71,11 +77,14 @@ class Supervisor:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self) -> int:
-        """Serves until SIGTERM or SIGINT. Raises `StartError`, `StoreError`."""
+        """Serve until SIGTERM or SIGINT. Raises `StartError`, `StoreError`, `RayStartError`."""
         self._listen_for_signals()
         try:
+            await self._logs.open()
+            os.environ[LOG_SOCKET] = str(self._ray_dir / "log.sock")
             await self._start()
             if not self._stop.is_set():
+                self._launcher.tell(serving=True)
                 show_banner(self._console, self._asked, self._port, self._model_fault)
             await self._stop.wait()
         finally:
@@ -106,79 +115,48 @@ class Supervisor:
             if self._stop.is_set():
                 return
             self._tell(f"{text} …")
-            await step()
+            await self._unless_stopped(step())
 
     def _tell(self, text: str) -> None:
-        self._console.print(text, style="dim", highlight=False)
+        self._console.print(text, style="dim", highlight=False, soft_wrap=True, markup=False)
+
+    def _tell_waiting(self, text: str) -> None:
+        self._tell(f"{text}{busy()}")
 
     async def _open_port(self) -> None:
-        """Binds here, so that a front that died leaves its waiting connections to its successor."""
-        host, port = self._settings.host, self._settings.port
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        shared = sys.platform == "linux" and self._settings.workers > 1
-        if shared:
-            # Sharing is for our own fronts. It would let us in beside another server as well, or the fronts of a dead
-            # one, and each of them would get a part of the connections.
-            with socket.socket(family) as alone:
-                alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                await self._bind(alone, host, port)
-                port = alone.getsockname()[1]
-        for _ in range(self._settings.workers if shared else 1):
-            listener = socket.socket(family)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if shared:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            await self._bind(listener, host, port)
-            listener.listen(2_048)
-            listener.set_inheritable(True)
-            port = listener.getsockname()[1]
-            self._listeners.append(listener)
-        self._port: int = port
-
-    async def _bind(self, listener: socket.socket, host: str, port: int) -> None:
-        """Binds; tries for a moment, because the fronts of a server that was just killed still hold the port."""
-        deadline_s = time.monotonic() + _BIND_WITHIN_S
-        while True:
-            try:
-                return listener.bind((host, port))
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE or time.monotonic() > deadline_s or self._stop.is_set():
-                    listener.close()
-                    text = f"Can't listen on {host}:{port}: {error.strerror}. Choose another --port."
-                    raise StartError(text) from None
-            await asyncio.sleep(_RESTART_PAUSE_S)
+        """Bind here, so that a front that died leaves its waiting connections to its successor."""
+        if words := few_files():
+            self._tell(words)
+        self._listeners = await open_listeners(self._settings.host, self._settings.port, self._settings.workers)
+        self._port: int = self._listeners[0].getsockname()[1]
 
     async def _start_store(self) -> None:
         if self._settings.redis_url is None:
-            self._store = EmbeddedStore(self._settings.data_dir)
-            url = await self._store.start()
+            self._store = EmbeddedStore(self._settings.data_dir, _LOCK_WITHIN_S)
+            url = await patiently(self._store.start(), "Starting the store", self._tell)
             self._tasks.append(asyncio.create_task(self._store.watch()))
             self._settings = self._settings.model_copy(update={"redis_url": url})
         self._parts = build_parts(self._settings)
-        await self._parts.enter()
+        await patiently(self._parts.enter(), "Opening the store", self._tell)
         if self._alone:
             await expect_model(self._settings, self._parts)
 
     async def _start_ray(self) -> None:
         assert self._parts is not None
         self._namespace = f"satmeter-{await build_roster(self._parts).deployment()}"
-        if not self._alone:
-            self._address = str(self._settings.ray_address)
-            try:
-                cluster.join(self._address, self._namespace, self._settings.ray_node_ip)
-            except ConnectionError as error:
-                text = (
-                    f"Can't join the Ray cluster at {self._address}: run `ray start` on this machine first. ({error})"
-                )
-                raise StartError(text) from None
+        if self._alone:
+            self._address = await patiently(
+                self._ray.run(
+                    lambda: cluster.start_local(self._ray_dir, os.cpu_count() or 1, self._namespace),
+                ),
+                "Starting Ray",
+                self._tell,
+            )
         else:
-            self._ray_dir = make_ray_dir()
-            # In this thread, although it blocks for seconds: Ray's processes end with the thread that started them.
-            try:
-                self._address = cluster.start_local(self._ray_dir, os.cpu_count() or 1, self._namespace)
-            except SystemExit:
-                # Ray answers SIGTERM by itself while it starts.
-                self._stop.set()
+            self._address = str(self._settings.ray_address)
+            await until_ray_answers(self._address, self._tell)
+            await join_ray(self._ray, self._settings, self._namespace, self._tell)
+        # Ray has set handlers of its own.
         self._listen_for_signals()
 
     async def _start_actors(self) -> None:
@@ -192,8 +170,8 @@ class Supervisor:
             key_digest=derive_key(self._settings, "digest of the key").hex()[:16],
         )
         roster, crew = build_roster(self._parts, name), cluster.RayCrew(self._settings)
-        self._place = Place(server, roster, crew, f"host-{name}-", self._lose_node, self._tell)
-        await self._unless_stopped(self._place.enter(alone=self._alone))
+        self._place = Place(server, roster, crew, f"host-{name}-", self._lose_node, self._tell_waiting)
+        await self._place.enter(alone=self._alone)
 
     async def _start_fronts(self) -> None:
         for index in range(self._settings.workers):
@@ -205,24 +183,32 @@ class Supervisor:
             front = FrontProcess(orders)
             self._fronts.append(front)
             self._tasks.append(asyncio.create_task(front.keep_running()))
-        await self._unless_stopped(self._wait_until_ready())
+        await self._until_ready()
 
-    async def _wait_until_ready(self) -> None:
+    async def _until_ready(self) -> None:
+        """Wait while the fronts live; one that answers for long that something else is amiss serves what it can."""
         host = self._settings.host if self._settings.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104
         url = f"http://{f'[{host}]' if ':' in host else host}:{self._port}/readyz"
-        deadline_s = time.monotonic() + _READY_WITHIN_S
-        answer = "no answer"
+        answered_s, told_s, answer = None, time.monotonic(), "it does not answer yet"
         async with httpx.AsyncClient(trust_env=False) as client:
-            while time.monotonic() < deadline_s:
+            while True:
                 try:
                     response = await client.get(url, timeout=5)
-                    answer = response.text
                     if response.status_code == httpx.codes.OK or await self._only_model_is_away(response):
                         return
-                except httpx.HTTPError as error:
-                    answer = type(error).__name__
+                    answered_s, answer = answered_s or time.monotonic(), response.text
+                except httpx.HTTPError:
+                    pass
+                if any(front.ends >= _FRONT_ENDS_MAX for front in self._fronts):
+                    raise StartError(f"The front ended by itself {_FRONT_ENDS_MAX} times while it started.")
+                now_s = time.monotonic()
+                if answered_s is not None and now_s - answered_s > _READY_WITHIN_S:
+                    self._tell(f"It serves, and is not ready yet: {answer}")
+                    return
+                if now_s - told_s > _TELL_EVERY_S:
+                    self._tell_waiting(f"Waiting for the front: {answer}.")
+                    told_s = now_s
                 await asyncio.sleep(0.05)
-        raise StartError(f"The server did not become ready within {_READY_WITHIN_S:.0f} s: {answer}")
 
     async def _only_model_is_away(self, response: httpx.Response) -> bool:
         """Whether all is there but a model provider that was asked and does not answer: that is no reason to wait."""
@@ -234,15 +220,15 @@ class Supervisor:
         self._model_fault = None if outage is None else outage.fault
         return self._model_fault is not None
 
-    async def _unless_stopped(self, work: Awaitable[T]) -> T | None:
-        """Waits for the work, or for the signal to stop, whichever comes first; None for the latter."""
+    async def _unless_stopped(self, work: Awaitable[None]) -> None:
+        """Wait for the work, or for the signal to stop, which ends it."""
         task, stop = asyncio.ensure_future(work), asyncio.create_task(self._stop.wait())
         try:
             await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-            return task.result() if task.done() else None
+            if task.done():
+                task.result()
         finally:
-            task.cancel()
-            stop.cancel()
+            await end_tasks([task, stop])
 
     # End
 
@@ -257,8 +243,8 @@ class Supervisor:
         if self._place is not None:
             await self._place.leave(alone=self._alone)
         self._leave_ray()
-        if self._ray_dir is not None:
-            shutil.rmtree(self._ray_dir, ignore_errors=True)
+        await self._logs.close()
+        shutil.rmtree(self._ray_dir, ignore_errors=True)
         if self._parts is not None:
             await self._parts.close()
         if self._store is not None:
@@ -268,22 +254,52 @@ class Supervisor:
 
     def _leave_ray(self) -> None:
         """Ray ends its own processes, but when it was cut off while it started, some of them would stay a minute."""
-        if self._ray_dir is None:
-            cluster.leave()
+        if not self._alone:
+            self._ray.leave(cluster.leave)
             return
         store_pid = self._store.pid if self._store else None
         rays = {pid: process for pid, process in descendants(os.getpid()).items() if pid != store_pid}
-        cluster.leave()
+        self._ray.leave(cluster.leave)
         left = all_processes()
         end(pid for pid, process in rays.items() if pid in left and left[pid].command == process.command)
 
 
-def run(settings: Settings) -> int:
-    """Serves with these settings until it is told to end; returns the exit status."""
-    console = Console(stderr=True)
-    configure_logging(settings.log_level)
+def run(settings: Settings, launcher: Launcher) -> int:
+    """Serve with these settings until a signal comes; returns the exit status."""
+    raw = RawOutput(settings.data_dir)
+    configure_logging(settings.log_level, raw.terminal)
+    _have_ray_log_to(sys.stderr)
+    return asyncio.run(_serve(settings, raw, launcher))
+
+
+async def _serve(settings: Settings, raw: RawOutput, launcher: Launcher) -> int:
+    status, console = 1, Console(file=raw.terminal)
     try:
-        return asyncio.run(Supervisor(with_root_key(settings), console).run())
-    except (StartError, StoreError, KeyMismatchError, NewerStoreError, TransientError, OSError, ValueError) as error:
-        console.print(f"[bold red]satmeter can't start:[/] {error}", highlight=False, soft_wrap=True)
-        return 1
+        status = await Supervisor(with_root_key(settings), raw.terminal, launcher).run()
+    except RayStartError as error:
+        status = TRY_AGAIN
+        raw.keep(error)
+        _say(console, f"Ray did not start: {error}.{busy()} What it printed is in {raw.path}.", "Not yet")
+    except (StartError, StoreError, KeyMismatchError, NewerStoreError, TransientError) as error:
+        _say(console, str(error))
+    except OSError as error:
+        raw.keep(error)
+        _say(console, of_os_error(error))
+    except Exception as error:
+        # Not foreseen: where it came from is for us to read, and no use on the operator's terminal.
+        raw.keep(error)
+        _say(console, f"{type(error).__name__}: {error} (where, and what else was printed, is in {raw.path})")
+    # What is left to end are Python's own threads, one of which Ray may hold up: the launcher waits no longer for them.
+    launcher.tell(status=status)
+    return status
+
+
+def _say(console: Console, text: str, head: str = "satmeter can't start") -> None:
+    console.print(f"[bold red]{head}:[/] {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def _have_ray_log_to(stream: TextIO) -> None:
+    """Keep what Ray's Python code logs with what its C++ code prints."""
+    logger = logging.getLogger("ray")
+    logger.addHandler(logging.StreamHandler(stream))
+    logger.propagate = False

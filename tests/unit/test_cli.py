@@ -14,6 +14,7 @@ import pytest
 from redis.asyncio import Redis
 from typer.testing import CliRunner
 
+from satmeter.config.rules import may_carry_keys, problems
 from satmeter.config.settings import Settings
 from satmeter.scripts.commands import app
 from satmeter.scripts.probes import probe
@@ -88,18 +89,56 @@ def test_all_problems_are_told_at_once_with_status_1(environment: Callable[..., 
         ]
 
 
-def test_values_that_can_not_be_read_are_told_by_variable_with_status_2(environment: Callable[..., None]) -> None:
+def test_values_that_can_not_be_read_are_told_by_variable(environment: Callable[..., None]) -> None:
     environment(SATMETER_PORT="x", MACAROON_ROOT_KEY="mistyped-secret")
-    for command in ("check", "serve"):
+    for command, expected in (("check", 1), ("serve", 2)):
         status, _, err = _run(command)
-        assert status == 2
+        assert status == expected
         assert [line.partition(":")[0] for line in err.splitlines()] == ["SATMETER_PORT", "MACAROON_ROOT_KEY"]
         assert "mistyped-secret" not in err
 
 
+def test_all_kinds_of_problems_are_told_at_once(environment: Callable[..., None]) -> None:
+    environment(
+        SATMETER_PORT="x",
+        SATMETER_TIERS="{",
+        SATMETER_PROT="9000",
+        SATMETER_ENV="production",
+        LNBITS_URL="foo",
+        REDIS_URL="redis://127.0.0.1:1",
+    )
+    status, out, err = _run("check")
+    assert status == 1
+    places = [line.partition(":")[0] for line in err.splitlines() if not line.startswith(("Asking", "  "))]
+    assert places == [
+        "SATMETER_TIERS", "SATMETER_PORT", "SATMETER_PROT", "LNBITS_INVOICE_KEY", "LNBITS_URL", "ANTHROPIC_API_KEY",
+        "MACAROON_ROOT_KEY", "REDIS_URL",
+    ]  # fmt: skip
+    assert "SATMETER_PROT: There is no such setting: did you mean SATMETER_PORT?" in err
+    assert "Lightning  wrong  LNbits at foo" in out
+
+
+def test_a_part_that_is_asked_is_told_when_it_has_answered(environment: Callable[..., None]) -> None:
+    environment(REDIS_URL="redis://127.0.0.1:1", RAY_ADDRESS="127.0.0.1:1")
+    lines = _run("check")[2].splitlines()
+    assert lines[0] == "Asking the parts, for at most 12 s ..."
+    assert sorted(line.partition(" (")[0] for line in lines[1:3]) == ["  Ray: see below", "  the store: see below"]
+
+
+def test_serve_names_a_mistyped_setting_and_goes_on(
+    environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "satmeter.scripts.serve", SimpleNamespace(run=lambda *_: 0))
+    environment(SATMETER_RATELIMITS="off")
+    assert _run("serve") == (
+        0, "", "SATMETER_RATELIMITS: There is no such setting: did you mean SATMETER_RATE_LIMITS?\n"
+    )  # fmt: skip
+
+
 def test_json_that_can_not_be_read_is_told_by_variable(environment: Callable[..., None]) -> None:
     environment(SATMETER_TIERS="{")
-    assert _run("check") == (2, "", "SATMETER_TIERS: must be valid JSON\n")
+    status, _, err = _run("check")
+    assert (status, err) == (1, "SATMETER_TIERS: Must be valid JSON.\n")
 
 
 def test_a_flag_out_of_range_is_told_by_the_variable_that_it_sets(environment: Callable[..., None]) -> None:
@@ -147,6 +186,56 @@ async def test_a_model_that_the_provider_does_not_know_is_found(environment: Cal
         assert await _probed(**settings) == ["WORK_MODEL"]
 
 
+@pytest.mark.parametrize("status", [301, 404, 500])
+async def test_a_provider_that_answers_otherwise_is_found(environment: Callable[..., None], status: int) -> None:
+    environment()
+    async with _answering(lambda _path, _key: status) as url:
+        found = await _probed(ANTHROPIC_BASE_URL=url, ANTHROPIC_API_KEY="key")
+        assert found == (["EVAL_MODEL", "WORK_MODEL"] if status == 404 else ["ANTHROPIC_BASE_URL"])
+
+
+async def test_no_key_is_sent_by_plain_http_beyond_this_machine(
+    environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object) -> int:
+        pytest.fail("a key was sent")
+
+    monkeypatch.setattr("satmeter.scripts.probes._status", never)
+    environment()
+    environment(
+        LNBITS_URL="http://lnbits.example:5000",
+        ANTHROPIC_BASE_URL="http://10.0.0.7/",
+        LNBITS_INVOICE_KEY="key",
+        LNBITS_ADMIN_KEY="key",
+        ANTHROPIC_API_KEY="key",
+    )
+    settings = Settings()
+    found = problems(settings)
+    assert [problem.variable for problem in found] == ["LNBITS_URL", "ANTHROPIC_BASE_URL"]
+    assert all("in the clear" in problem.message for problem in found)
+    assert await probe(settings, {problem.variable for problem in found}) == []
+    allowed = settings.model_copy(update={"plain_http_allow": ("lnbits.example", "10.0.0.7")})
+    assert problems(allowed) == []
+
+
+async def test_a_part_that_never_answers_is_not_waited_for_beyond_its_time(
+    environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("satmeter.scripts.probes._PART_WITHIN_S", 0.05)
+    environment()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    async with server:
+        url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        environment(REDIS_URL=url)
+        (problem,) = await probe(Settings())
+    assert problem.variable == "REDIS_URL" and "No answer within" in problem.message
+
+
 async def test_an_address_where_something_else_answers_is_found(environment: Callable[..., None]) -> None:
     environment()
     async with _answering(lambda _path, _key: 404) as url:
@@ -188,7 +277,7 @@ def test_flags_count_more_than_the_environment_and_serve_returns_its_status(
 ) -> None:
     served: list[Settings] = []
 
-    def run(settings: Settings) -> int:
+    def run(settings: Settings, _launcher: object) -> int:
         served.append(settings)
         return 3
 
@@ -200,6 +289,25 @@ def test_flags_count_more_than_the_environment_and_serve_returns_its_status(
     (settings,) = served
     assert (settings.host, settings.port, settings.workers) == ("::1", 0, 4)
     assert (str(settings.data_dir), settings.ray_address) == ("/d", "auto")
+
+
+@pytest.mark.parametrize(
+    ("url", "safe"),
+    [
+        ("https://lnbits.example", True),
+        ("http://127.0.0.1:5000", True),
+        ("http://127.8.8.8", True),
+        ("http://LOCALHOST:5000", True),
+        ("http://[::1]:5000", True),
+        ("http://[fe80::1]", False),
+        ("http://192.168.1.5:5000", False),
+        ("http://lnbits", False),
+        ("http://127.0.0.1.example.org", False),
+        ("http://localhost@example.org", False),
+    ],
+)
+def test_keys_go_in_the_clear_to_this_machine_alone(url: str, safe: bool) -> None:
+    assert may_carry_keys(url) is safe
 
 
 def test_the_version_is_told() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from typing import Any
 
 import pytest
@@ -247,6 +248,26 @@ def test_a_person_is_shown_the_invoice_and_a_code_and_waited_for() -> None:
     world.fault = paid_at_the_third_look
     assert ask(world, core).text == "answer to r0"
     assert "50 sats" in out.getvalue() and "█" in out.getvalue() and "lnbcrt" in out.getvalue()
+
+
+@pytest.mark.parametrize(("lines", "fits"), [(24, False), (60, True)])
+def test_the_sum_is_the_last_that_is_shown_and_a_terminal_that_is_too_small_is_named(
+    lines: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((80, lines)))
+    world, out = World(), io.StringIO()
+    world.fault = lambda request: "died" if out.getvalue() else None
+    with pytest.raises(DiedError):
+        ask(world, world.core(100, TerminalWallet(out), deposit_sats=50))
+    shown = out.getvalue().splitlines()
+    assert shown[-2].startswith("Please pay 50 sats until ") and shown[-1].startswith("Waiting for the payment")
+    code = max(number for number, line in enumerate(shown) if "█" in line)
+    below = sum(-(-max(1, len(line)) // 80) for line in shown[code + 1 :])
+    assert ("this terminal has 80 and 24." in out.getvalue()) is not fits
+    if fits:
+        assert code + below <= lines
+    else:
+        assert below < lines and "copy the invoice" in out.getvalue()
 
 
 def test_a_person_who_does_not_pay_in_time_has_paid_nothing() -> None:

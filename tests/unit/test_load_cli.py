@@ -79,6 +79,7 @@ def test_flags_that_do_not_fit_are_told_with_status_2(words: tuple[str, ...], sa
 def test_real_sats_are_only_spent_as_far_as_said(asked: list[Options], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SATMETER_LOAD_ADMIN_KEY", "the-wallet-s-key")
     assert "by --deposit" in _load("--lnbits-url", "http://127.0.0.1:1")[1]
+    assert "in the clear" in _load("--lnbits-url", "http://lnbits.example", "--deposit", "100")[1]
     assert "add --keep FILE" in _load(*LNBITS, "--no-refund")[1]
     assert _load(*LNBITS)[0] == 7
     assert asked[0].admin_key == "the-wallet-s-key" and asked[0].refund

@@ -91,6 +91,21 @@ async def test_two_servers_never_share_a_data_directory(tmp_path: Path) -> None:
         assert await client.ping()
 
 
+async def test_a_server_that_is_just_ending_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    lock = DataDirLock(tmp_path / "data")
+    lock.acquire()
+    store = EmbeddedStore(tmp_path / "data", lock_within_s=30)
+    starting = asyncio.ensure_future(store.start())
+    try:
+        while not (tmp_path / "data" / "store").exists():
+            await asyncio.sleep(0)
+        lock.release()
+        assert (await starting).startswith("unix://")
+    finally:
+        await store.stop()
+
+
 async def test_other_programs_find_a_running_store_by_its_data_directory(tmp_path: Path) -> None:
     odd = tmp_path / "a b?c#d%20"
     assert running_store_url(odd) is None

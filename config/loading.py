@@ -1,0 +1,56 @@
+"""Reads the settings, and says at once all that can't be read."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+
+from .rules import Problem
+from .settings import Settings
+
+
+def load_settings(flags: Mapping[str, Any]) -> tuple[Settings, list[Problem]]:
+    """Return the settings of environment and flags, and a problem for each value that can't be read.
+
+    Such a setting has its default, so that the others can be looked at all the same.
+    """
+    given, hidden = dict(flags), dict[str, str]()
+    found: list[Problem] = []
+    try:
+        while True:
+            try:
+                return Settings(**given), found
+            except ValidationError as error:
+                # The input is left out: it may be a secret with a typing error in it.
+                problems = [Problem(_place(item["loc"]), _words(item["msg"])) for item in error.errors()]
+            except SettingsError as error:
+                problems = [Problem(_variable_of(error), "Must be valid JSON.")]
+            found += problems
+            for name in {problem.variable.partition(".")[0] for problem in problems}:
+                given.pop(name, None)
+                for variable in [key for key in os.environ if key.upper() == name]:
+                    hidden[variable] = os.environ.pop(variable)
+    finally:
+        os.environ.update(hidden)
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location))
+
+
+def _words(message: str) -> str:
+    text = message.removeprefix("Value error, ")
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+
+
+def _variable_of(error: SettingsError) -> str:
+    # The library names only the field, and only in its text: error parsing value for field "tiers" from source "...".
+    match = re.search(r'field "(\w+)"', str(error))
+    if match is None:
+        raise error
+    return str(Settings.model_fields[match[1]].validation_alias)
