@@ -18,8 +18,7 @@ from typing import Any, Final
 
 import msgspec
 import ray
-from ray._private import node as ray_node
-from ray._private import services as ray_services
+from ray._private import node, services
 from ray._private import state as ray_state
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -290,11 +289,11 @@ def connect(host_id: str) -> SocketLink:
 
 
 def start_local(temp_dir: Path, cpus: int, namespace: str) -> str:
-    """Start Ray on 127.0.0.1; it ends with the calling thread. Returns the address to join. Raises `RayStartError`.
+    """Start Ray, which ends with the calling thread, and return the address to join. Raises `RayStartError`.
 
     `temp_dir` must be short: Ray puts unix sockets below it, whose paths end at 107 bytes.
     """
-    with lean_start(ray_node.Node, ray_services, _NODE_WITHIN_S):
+    with lean_start(node.Node, services, _NODE_WITHIN_S):
         ray.init(
             address="local",
             namespace=namespace,
