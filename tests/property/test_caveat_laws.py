@@ -5,18 +5,22 @@ The oracle reads each caveat by itself, by the contract; the macaroons are made 
 
 from __future__ import annotations
 
-import base64
+from typing import Any
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pymacaroons import Macaroon
-from pymacaroons.serializers import BinarySerializer
 
+from satmeter.actors.domain.behaviour import Decision
 from satmeter.actors.domain.caveats import Action, Grant, UnknownCaveatError
-from satmeter.actors.domain.macaroon import MacaroonId, mint, session_id, verify
+from satmeter.actors.domain.errors import Refusal
+from satmeter.actors.domain.money import Msat, total
+from satmeter.actors.domain.receipts import GetRequestReceipt
+from satmeter.actors.domain.session import HoldPlaced
+from satmeter.actors.domain.session_api import CheckPayment, CountTokens, GetLedger, GetSession
+from tests.credentials import grant_of
+from tests.relays import relay
+from tests.sessions import DAY_MS, SESSION_ID, SessionBench, ask, close, completed, target, top_up
 
-KEY = bytes(range(32))
-ID = MacaroonId("ab" * 32, session_id(bytes(range(24))), generation=1)
 TIMES_S = (0, 1, 1_000, 2_000, 10**17)
 
 numbers = st.sampled_from([0, 1, 999, 1_000, 2_000, 10**17, 10**18 - 1])
@@ -40,17 +44,9 @@ caveats = st.one_of(
 )
 
 
-def narrowed(token: str, added: list[str]) -> str:
-    """The macaroon with these caveats, as another implementation appends them."""
-    macaroon = Macaroon.deserialize(base64.urlsafe_b64encode(base64.b64decode(token)).decode())
-    for caveat in added:
-        macaroon.add_first_party_caveat(caveat)
-    return base64.standard_b64encode(BinarySerializer().serialize_raw(macaroon)).decode()
-
-
 def verified(added: list[str]) -> Grant:
-    """What the server reads in it."""
-    return verify(KEY, narrowed(mint(KEY, ID), added))[1]
+    """What the server reads in the session's macaroon with these caveats, as another implementation appends them."""
+    return grant_of(*added)
 
 
 def allows(caveat: str, action: str, at_s: int) -> bool:
@@ -115,3 +111,62 @@ def test_a_caveat_of_any_text_is_understood_or_ends_the_credential(
         return
     for action in Action:
         assert wide.refusal(action, 0) is None or narrow.refusal(action, 0) is not None
+
+
+def commands(by: Grant) -> list[Any]:
+    """All that a holder can send to a session."""
+    return [
+        ask("a", by=by),
+        ask("b", by=by, max_tokens=100, stream=True),
+        relay("c", by=by),
+        relay("d", 20_000, tokens=9_000, by=by),
+        CountTokens("req_e", b"{}", {}, False, by),
+        GetSession(by),
+        CheckPayment(by),
+        GetLedger(0, 10, by),
+        GetRequestReceipt("req_f", by),
+        top_up(by=by),
+        close(by=by),
+        close(target(7, 3), by=by),
+        close(target(8, 90), by=by),
+    ]
+
+
+def held(decision: Decision) -> Msat:
+    """What is set aside by it."""
+    return total([event.hold.amount_msat for event in decision.events if isinstance(event, HoldPlaced)])
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(caveats, max_size=5),
+    caveats,
+    st.integers(5, 200),
+    st.lists(st.tuples(st.integers(0, 6), st.sampled_from(["answer", "fail", "wait"])), max_size=4),
+    st.sampled_from(["active", "unpaid", "closed", "over"]),
+)
+def test_a_session_refuses_after_a_caveat_what_it_refused_before_and_holds_no_more(
+    first: list[str], more: str, sats: int, spent: list[tuple[int, str]], state: str
+) -> None:
+    bench = SessionBench()
+    if state == "unpaid":
+        bench.open()
+    else:
+        bench.fund(sats)
+    chain = [*first, more]
+    for number, (length, end) in enumerate(spent):
+        name = f"x{number}"
+        bench.send(ask(name, by=verified(chain[:length])))
+        if f"request:ask:{name}" in bench.running and end != "wait":
+            bench.answer(completed(), name) if end == "answer" else bench.fail(f"request:ask:{name}")
+    if state == "closed":
+        bench.send(close())
+    bench.now_ms += 2 * DAY_MS if state == "over" else 0
+    wide, narrow = verified(first), verified(chain)
+    for before, after in zip(commands(wide), commands(narrow), strict=True):
+        allowed, then = (
+            bench.behaviour.decide(SESSION_ID, bench.session, command, bench.now_ms) for command in (before, after)
+        )
+        if isinstance(allowed.reply, Refusal):
+            assert isinstance(then.reply, Refusal) and then.events == () and then.intents == ()
+        assert held(then) <= held(allowed)

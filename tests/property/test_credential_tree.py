@@ -6,7 +6,6 @@ pymacaroons.
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
 from dataclasses import dataclass
 
@@ -20,16 +19,13 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from pymacaroons import Macaroon
-from pymacaroons.serializers import BinarySerializer
 
 from satmeter.actors.domain.caveats import Grant
 from satmeter.actors.domain.errors import Refusal
-from satmeter.actors.domain.macaroon import MacaroonId, mint, session_id, verify
+from satmeter.actors.domain.macaroon import verify
+from tests.credentials import KEY, ROOT, appended
 from tests.sessions import SessionBench, ask, completed, rejected
 
-KEY = bytes(range(32))
-ROOT = mint(KEY, MacaroonId("ab" * 32, session_id(bytes(range(24))), generation=1))
 # What the smallest useful answer to the tests' request can cost, and each token more of it.
 BASE, TOKEN, LEAST = 4_536, 14, 4_536 + 1_400
 JUDGED, WORKED = 3_080, 3_080 + 3_780
@@ -51,13 +47,6 @@ class Credential:
     def counting(self) -> list[int]:
         """Those that are narrower than all before them."""
         return [n for at, (n, limit) in enumerate(self.limits) if all(limit < other for _, other in self.limits[:at])]
-
-
-def appended(token: str, caveat: str) -> str:
-    """The macaroon with one caveat more."""
-    macaroon = Macaroon.deserialize(base64.urlsafe_b64encode(base64.b64decode(token)).decode())
-    macaroon.add_first_party_caveat(caveat)
-    return base64.standard_b64encode(BinarySerializer().serialize_raw(macaroon)).decode()
 
 
 class CredentialTree(RuleBasedStateMachine):
