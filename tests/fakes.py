@@ -20,6 +20,7 @@ from satmeter.actors.domain.relays import RelayBegun, RelayBytes, RelayEnd, Rela
 from satmeter.actors.model_outage import ModelWord
 from satmeter.actors.ports import InvoiceOrder, PortError
 from satmeter.actors.solvency import Standing
+from tests.patience import PATIENCE_S
 
 USAGE = Usage(input_tokens=100, output_tokens=200)
 JSON_HEADERS = {"content-type": "application/json"}
@@ -62,7 +63,7 @@ class Gate:
         """Lets all go on."""
         self._open.set()
 
-    async def wait_for_arrival(self, timeout_s: float = 5.0) -> None:
+    async def wait_for_arrival(self, timeout_s: float = PATIENCE_S) -> None:
         """Returns once one more caller has come."""
         async with asyncio.timeout(timeout_s):
             await self.arrived.acquire()

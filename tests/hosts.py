@@ -31,6 +31,7 @@ from satmeter.actors.ports import Append, Stored, TransientError, Webhooks
 from satmeter.actors.router import LinkError, NoHostError, Router
 from tests.fakes import FakeLightning, FakeLimits, FakeModel, FixedPrices
 from tests.jobs import BTC, JOB_TERMS
+from tests.patience import PATIENCE_S
 from tests.receivers import FakeWebhooks
 from tests.sessions import SESSION_TERMS
 
@@ -257,7 +258,7 @@ class World:
             await host.stop(patience_s=0)
 
 
-async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = 10.0) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = PATIENCE_S) -> None:
     """Waits until the condition holds."""
     async with asyncio.timeout(timeout_s):
         while not await condition():

@@ -13,6 +13,7 @@ from standardwebhooks.webhooks import Webhook
 
 from satmeter.actors.domain.webhooks import Notify
 from tests.fakes import Gate
+from tests.patience import PATIENCE_S
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -76,7 +77,7 @@ class Receiver:
 
     async def next(self) -> Received:
         """Waits for one more."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await self.came.acquire()
         return self.received[-1]
 

@@ -26,8 +26,9 @@ from starlette.routing import Route
 from satmeter.actors.adapters.stub_model import StubMessagesApi
 from satmeter.scripts.processes import all_processes, descendants
 from tests.custody import ending_with_us
+from tests.patience import PATIENCE_S
 
-START_WITHIN_S = 60.0
+START_WITHIN_S = 2 * PATIENCE_S
 # What a test server never does: ask the real price source, or limit its own tests.
 ENVIRONMENT = {"BTC_PRICE_URL": "http://127.0.0.1:9/", "SATMETER_RATE_LIMITS": "off", "SATMETER_LOG_LEVEL": "warning"}
 
@@ -41,13 +42,18 @@ def free_port() -> int:
 
 
 def wait_until(condition: Any, timeout_s: float, what: str) -> None:
-    """Polls a condition of other processes."""
+    """Returns once the condition, of other processes, holds. Raises `TimeoutError`, not before `PATIENCE_S`."""
     pause = threading.Event()
-    deadline_s = time.monotonic() + timeout_s
+    deadline_s = time.monotonic() + max(timeout_s, PATIENCE_S)
     while not condition():
         if time.monotonic() > deadline_s:
             raise TimeoutError(what)
         pause.wait(0.02)
+
+
+def patiently(condition: Any, what: str) -> None:
+    """Returns once the condition, of other processes, holds. Raises `TimeoutError` after `PATIENCE_S`."""
+    wait_until(condition, PATIENCE_S, what)
 
 
 class Served:
@@ -70,7 +76,7 @@ class Served:
             stderr=self._log,
             start_new_session=True,
         )
-        self.client = httpx.Client(base_url=self.url, timeout=20, trust_env=False)
+        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE_S, trust_env=False)
         self.tree: set[int] = set()
 
     def wait_until_ready(self) -> None:
@@ -119,7 +125,7 @@ class Served:
         finally:
             os.kill(pid, signal.SIGCONT)
 
-    def stop(self, signum: int = signal.SIGTERM, timeout_s: float = 30.0) -> float:
+    def stop(self, signum: int = signal.SIGTERM, timeout_s: float = PATIENCE_S) -> float:
         """Ends it; returns how long that took."""
         self.descendants()
         started_s = time.monotonic()
@@ -180,7 +186,7 @@ class MessagesApi:
     def go_away(self) -> None:
         """Closes its connections, and the port."""
         self._server.should_exit = True
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
 
     def hold(self) -> None:
         """Requests from now on get no answer until `let_go`."""
@@ -198,7 +204,7 @@ class MessagesApi:
 
     def wait_for_request(self, number: int) -> None:
         """Returns once so many requests have come in all."""
-        wait_until(lambda: self.requests >= number, 60, f"request {number} to the model")
+        patiently(lambda: self.requests >= number, f"request {number} to the model")
 
     def close(self) -> None:
         """Ends the server."""

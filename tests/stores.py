@@ -33,7 +33,6 @@ HOST = "127.0.0.1"
 # Below the ports that the system gives to outgoing connections, and so is the cluster's own, which is 10,000 above.
 _PORTS = range(12_000, 22_000)
 _BUS = 10_000
-_UP_WITHIN_S = 20.0
 _SAFE = (
     "--appendonly",
     "yes",
@@ -99,11 +98,11 @@ async def cluster(*, replica: bool = False, node_timeout_ms: int = 10_000) -> As
             infos = [await _tell(server, "CLUSTER INFO") for server in servers]
             return all(i["cluster_state"] == "ok" and i["cluster_known_nodes"] == str(len(servers)) for i in infos)
 
-        await until(sound, _UP_WITHIN_S)
+        await until(sound)
         if replica:
             primary_id = (await _tell(servers[0], "CLUSTER MYID")).decode()
             await _tell(servers[3], "CLUSTER REPLICATE", primary_id)
-            await until(lambda: _in_step(servers[3]), _UP_WITHIN_S)
+            await until(lambda: _in_step(servers[3]))
         yield Store("redis+cluster://" + ",".join(str(server.address) for server in servers), servers)
 
 
@@ -113,7 +112,7 @@ async def watched(master: str = "mymaster") -> AsyncIterator[Store]:
     with _servers() as start:
         primary = await start(*_SAFE)
         replica = await start("--replicaof", HOST, str(primary.port), *_SAFE)
-        await until(lambda: _in_step(replica), _UP_WITHIN_S)
+        await until(lambda: _in_step(replica))
         sentinel = await start(
             configuration=[
                 f"bind {HOST}",
@@ -126,7 +125,7 @@ async def watched(master: str = "mymaster") -> AsyncIterator[Store]:
         async def replica_known() -> bool:
             return len(await _tell(sentinel, "SENTINEL REPLICAS", master)) == 1
 
-        await until(replica_known, _UP_WITHIN_S)
+        await until(replica_known)
         yield Store(f"redis+sentinel://{sentinel.address}/{master}", [primary, replica], sentinel)
 
 
@@ -222,7 +221,7 @@ def _servers() -> Iterator[_Start]:
                     return False
                 return True
 
-            await until(answers, _UP_WITHIN_S)
+            await until(answers)
             return server
 
         yield start

@@ -28,6 +28,7 @@ from satmeter.scripts.http_protocol import HttpProtocol
 from tests.fakes import FakeModelNews, FakeSolvency, FixedPrices
 from tests.hosts import World, until
 from tests.jobs import BTC
+from tests.patience import PATIENCE_S
 
 CLIENT = "198.51.100.7"
 ID_KEY = b"a key of a test"
@@ -202,7 +203,7 @@ async def converse(port: int, sent: bytes, *, until_closed: bool = False) -> byt
     """What the server answers to these bytes: one answer's head, or all until it closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             writer.write(sent)
             return await reader.read() if until_closed else await reader.readuntil(b"}")
     finally:

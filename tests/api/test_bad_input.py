@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from satmeter.config.settings import Environment
 from satmeter.http.app import create_app
 from tests.api.fronts import Api, api_over, client_of, converse, listening
+from tests.patience import PATIENCE_S
 
 MIB = 1_048_576
 
@@ -178,7 +179,7 @@ async def _half_closed(port: int, sent: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(sent)
     writer.write_eof()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         received = await reader.read()
     writer.close()
     return received

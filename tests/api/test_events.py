@@ -18,6 +18,7 @@ from satmeter.actors.domain.job import GetJob, JobState, JobView
 from satmeter.http.app import create_app
 from tests.api.fronts import Api, Json, client_of, listening
 from tests.hosts import until
+from tests.patience import PATIENCE_S
 
 FLOW = ["awaiting_eval_payment", "evaluating", "awaiting_work_payment", "executing", "complete"]
 
@@ -97,7 +98,7 @@ async def test_a_client_that_goes_away_is_no_longer_served(api: Api) -> None:
         async with http.stream("GET", f"/jobs/{job['jobId']}/events") as answer:
             await anext(events_of(answer))
             assert not watched.ended.is_set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await watched.ended.wait()
 
 
@@ -111,7 +112,7 @@ async def test_a_server_that_ends_ends_its_streams_at_once_and_cleanly(api: Api)
             server.server.should_exit = True
             # A connection that is cut off raises here instead.
             assert [event async for event in events] == []
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(PATIENCE_S):
             await asyncio.shield(server.task)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.api.fronts import Api, converse, listening
 from tests.api.test_bad_input import assert_error
+from tests.patience import PATIENCE_S
 
 NO_HTTP = {
     "noise": b"\x16\x03\x01\x02\x00\r\n\r\n",
@@ -58,7 +59,7 @@ async def test_an_offer_of_another_protocol_is_ignored_and_the_body_read(api: Ap
                 writer.write(part)
                 await writer.drain()
                 await asyncio.sleep(0)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 answers = await reader.read()
             writer.close()
             assert answers.startswith(b"HTTP/1.1 201 Created\r\n")

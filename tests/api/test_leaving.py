@@ -13,6 +13,7 @@ from satmeter.actors.domain.demo import AskDemo, DemoAnswer
 from satmeter.actors.domain.session_api import Ask, Relay
 from tests.api.fronts import Json, listening
 from tests.api.stubs import FOREVER, SESSION, Stubbed, bearer, stubbed
+from tests.patience import PATIENCE_S
 
 MESSAGES: Json = {
     "model": "claude-sonnet-5-5",
@@ -45,7 +46,7 @@ def sent_as(method: str, path: str, body: Json | None) -> bytes:
 
 @pytest.mark.parametrize(("method", "path", "body"), PATHS)
 async def test_a_client_that_hangs_up_ends_its_call(api: Stubbed, method: str, path: str, body: Json | None) -> None:
-    async with listening(api.app) as server, asyncio.timeout(5):
+    async with listening(api.app) as server, asyncio.timeout(PATIENCE_S):
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(sent_as(method, path, body))
         while not api.router.asked:

@@ -15,6 +15,7 @@ from satmeter.actors.domain.errors import unavailable
 from satmeter.actors.domain.session_api import Ask
 from tests.api.fronts import Json, listening
 from tests.api.stubs import DONE, FOREVER, SESSION, Stubbed, answer, bearer, pieces, stubbed
+from tests.patience import PATIENCE_S
 
 STREAMED = {"request": "say hello", "stream": True}
 
@@ -110,7 +111,7 @@ async def test_a_client_that_goes_away_stops_the_model(api: Stubbed) -> None:
         async with asking(http) as got:
             await next_event(got.aiter_lines())
             assert not api.router.closed.is_set()
-        await asyncio.wait_for(api.router.closed.wait(), 5)
+        await asyncio.wait_for(api.router.closed.wait(), PATIENCE_S)
 
 
 async def test_a_client_that_goes_away_before_the_first_piece_stops_the_model_too(api: Stubbed) -> None:
@@ -120,7 +121,7 @@ async def test_a_client_that_goes_away_before_the_first_piece_stops_the_model_to
         head = f"POST /sessions/{SESSION}/request HTTP/1.1\r\nHost: x\r\nAuthorization: {bearer()['Authorization']}\r\n"
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while not api.router.asked:
                 await asyncio.sleep(0)
             assert not api.router.closed.is_set()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
 import schemathesis
 from redis.asyncio import Redis
 from schemathesis.config import SchemathesisConfig
@@ -63,7 +62,6 @@ def _run(url: str) -> tuple[set[str], list[str]]:
 
 
 # Each operation is asked some dozens of times.
-@pytest.mark.timeout(240)
 async def test_the_server_keeps_to_its_own_document(redis: Redis) -> None:
     async with api_over(redis, rate_limits=False) as api, listening(api.app) as server:
         # Jobs that nobody pays are followed too: their streams must show one state and end.

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.served import Served, wait_until
-
-pytestmark = pytest.mark.timeout(120)
+from tests.patience import PATIENCE_S
+from tests.served import Served, patiently
 
 
 def run(command: str, environment: dict[str, str], *words: str, told: str = "") -> subprocess.CompletedProcess[str]:
@@ -63,11 +62,11 @@ def test_a_person_sees_a_code_to_pay_and_the_answer_once_it_is_paid(
     log = tmp_path / "log"
     with log.open("wb") as shown:
         asking = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=shown, text=True)
-        wait_until(lambda: "Waiting for the payment" in log.read_text(), 30, "no invoice was shown")
+        patiently(lambda: "Waiting for the payment" in log.read_text(), "no invoice was shown")
         (file,) = (tmp_path / "satmeter").glob("*.json")
         payment_hash = json.loads(file.read_text())["session"]["deposit"]["paymentHash"]
         server.client.post(f"/dev/stub/pay/{payment_hash}").raise_for_status()
-        answer, _ = asking.communicate(timeout=40)
+        answer, _ = asking.communicate(timeout=PATIENCE_S)
     assert asking.returncode == 0 and "hello" in answer and "█" in log.read_text()
 
 
@@ -81,10 +80,10 @@ def test_ctrl_c_while_waiting_ends_it_and_says_where_the_session_is(
         ours = signal.signal(signal.SIGINT, signal.default_int_handler)
         with subprocess.Popen(words, env=environment, stderr=shown) as asking:
             signal.signal(signal.SIGINT, ours)
-            wait_until(lambda: "Waiting for the payment" in log.read_text(), 30, "no invoice was shown")
+            patiently(lambda: "Waiting for the payment" in log.read_text(), "no invoice was shown")
             asking.send_signal(signal.SIGINT)
             try:
-                assert asking.wait(20) == 130
+                assert asking.wait(PATIENCE_S) == 130
             finally:
                 asking.kill()
     said = log.read_text()

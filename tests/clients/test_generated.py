@@ -17,7 +17,6 @@ import pytest
 from tests.readme import snippet
 from tests.served import Served
 
-pytestmark = pytest.mark.timeout(300)
 _TYPESCRIPT: Final = Path(__file__).with_name("typescript")
 _FILES: Final = ("package.json", "package-lock.json", ".npmrc")
 

@@ -17,12 +17,11 @@ from satmeter.client.flow import Flow, Retries
 from satmeter.client.shell_sync import Runner
 from satmeter.client.wallets import Outcome
 from satmeter.client.wire import Server
-from tests.lnbits.fixtures import LNBITS_TIMEOUT_S, lnbits
+from tests.lnbits.fixtures import lnbits
 from tests.lnbits.server import Lnbits
 from tests.served import Served, served
 
 __all__ = ["lnbits"]
-pytestmark = pytest.mark.timeout(LNBITS_TIMEOUT_S)
 
 
 @pytest.fixture(scope="module")

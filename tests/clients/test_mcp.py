@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from mcp import Client, StdioServerParameters
 
+from tests.patience import PATIENCE_S
 from tests.served import Served
 
-pytestmark = pytest.mark.timeout(120)
 TOOLS = {"ask", "quote_job", "buy_job", "get_job", "balance", "ledger", "prices", "close_session"}
 
 
@@ -122,8 +122,8 @@ def test_it_ends_cleanly(server: Served, command: str, environment: dict[str, st
     assert _hello(process)["result"]["serverInfo"]["name"] == "satmeter"
     if how == "SIGTERM":
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
-    out, err = process.communicate(timeout=20)
+        process.wait(PATIENCE_S)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out, err) == (0, b"", b"")
 
 

@@ -23,9 +23,8 @@ from satmeter.client import (
     StubWallet,
 )
 from satmeter.scripts.receipt_check import jws_of, keys_in, verified
+from tests.patience import PATIENCE_S
 from tests.served import Served
-
-pytestmark = pytest.mark.timeout(120)
 
 
 def test_a_session_from_its_deposit_to_its_refund(server: Served, tmp_path: Path) -> None:
@@ -205,7 +204,7 @@ def test_two_clients_of_one_file_share_its_budget(server: Served, tmp_path: Path
     def ask(number: int) -> int:
         file = tmp_path / "session.json"
         with Satmeter(server.url, wallet=StubWallet(), budget_sats=300, deposit_sats=200, session_file=file) as client:
-            barrier.wait(20)
+            barrier.wait(PATIENCE_S)
             client.ask(f"question {number}")
             return client.paid_sats
 

@@ -8,13 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from mcp import Client, StdioServerParameters
 
 from tests.readme import snippet
 from tests.served import Served
 
-pytestmark = pytest.mark.timeout(120)
 URL = "http://127.0.0.1:8402"
 
 

@@ -11,10 +11,10 @@ from contextlib import ExitStack, contextmanager
 import httpx
 
 from tests.cluster.sessions import Client, check_ledger, session
-from tests.served import Served, wait_until
+from tests.patience import PATIENCE_S
+from tests.served import Served, patiently
 
-_ANSWERED_WITHIN_S = 60.0
-_PATIENCE_S = 20.0
+_ANSWERED_WITHIN_S = 2 * PATIENCE_S
 _PAUSE_S = 0.05
 
 
@@ -55,12 +55,12 @@ class Load:
         """How many requests have been answered."""
         return sum(len(spent) for spent in self._spent.values())
 
-    def goes_on(self, requests: int = 20, timeout_s: float = 30.0) -> None:
+    def goes_on(self, requests: int = 20) -> None:
         """Returns once so many more have been answered."""
         enough = self.answered + requests
-        wait_until(lambda: self.answered >= enough or self.failures, timeout_s, "requests are not answered any more")
+        patiently(lambda: self.answered >= enough or self.failures, "requests are not answered any more")
 
-    def back(self, timeout_s: float = 30.0) -> float:
+    def back(self) -> float:
         """Returns once each client has been answered what it asked from now on; how long that took, in seconds."""
         begun_s = time.monotonic()
         # The first of the two may have been answered already, its word only not been read yet.
@@ -69,13 +69,13 @@ class Load:
         def all_are_answered() -> bool:
             return bool(self.failures) or all(len(self._spent[i]) >= count for i, count in enough.items())
 
-        wait_until(all_are_answered, timeout_s, "some client is not answered any more")
+        patiently(all_are_answered, "some client is not answered any more")
         return time.monotonic() - begun_s
 
-    def are_told(self, refusals: int = 4, timeout_s: float = 30.0) -> None:
+    def are_told(self, refusals: int = 4) -> None:
         """Returns once so many more requests have been refused."""
         enough = self.refused + refusals
-        wait_until(lambda: self.refused >= enough or self.failures, timeout_s, "clients are left hanging")
+        patiently(lambda: self.refused >= enough or self.failures, "clients are left hanging")
         assert self.failures == []
 
     def check(self) -> None:
@@ -91,7 +91,7 @@ class Load:
     def _run(self, client: Client) -> None:
         chance, number = random.Random(client.session_id), 0
         headers = {"Authorization": client.http.headers["Authorization"]}
-        with httpx.Client(headers=headers, timeout=_PATIENCE_S, trust_env=False) as http:
+        with httpx.Client(headers=headers, timeout=PATIENCE_S, trust_env=False) as http:
             while not self._ending.is_set() and not self.failures:
                 number += 1
                 self._ask(http, client, f"request-{number}", chance)
@@ -105,7 +105,7 @@ class Load:
             try:
                 answer = http.post(f"{url}{client.path}/request", json=body, headers={"Idempotency-Key": key})
             except httpx.ReadTimeout:
-                last = f"no answer within {_PATIENCE_S:.0f} s"
+                last = f"no answer within {PATIENCE_S:.0f} s"
                 break
             except httpx.HTTPError as error:
                 last = type(error).__name__

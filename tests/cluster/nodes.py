@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from satmeter.scripts.processes import descendants
+from tests.patience import PATIENCE_S
 from tests.served import Served
 
 # Ray reads them when it is imported, and its processes inherit them.
@@ -76,7 +77,7 @@ class Nodes:
         server = self.servers.pop(number)
         for pid in [server.process.pid, *server.descendants()]:
             os.kill(pid, signal.SIGKILL)
-        server.process.wait(10)
+        server.process.wait(PATIENCE_S)
         server.close()
         self._cluster.remove_node(self._nodes.pop(number), allow_graceful=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import httpx
 import msgspec
 
-from tests.cluster.jobs import pay
-from tests.served import Served, wait_until
+from tests.cluster.jobs import pay, served_at_last
+from tests.patience import PATIENCE_S
+from tests.served import Served, patiently
 
 
 class Client:
@@ -22,14 +24,14 @@ class Client:
         self.http = httpx.Client(
             base_url=server.url,
             headers={"Authorization": f"Bearer {macaroon}"},
-            timeout=30,
+            timeout=PATIENCE_S,
             trust_env=False,
             limits=httpx.Limits(max_connections=None),
         )
 
     def show(self) -> dict[str, Any]:
         """The session, whose numbers must add up whenever they are read."""
-        body = self._good(self.http.get(self.path))
+        body = self._good(served_at_last(lambda: self.http.get(self.path)))
         refund = body["refund"]
         parts = (body["balanceMsat"], body["heldMsat"], body["spentMsat"], refund["owedMsat"], refund["paidMsat"])
         assert body["depositedMsat"] == sum(parts), body
@@ -44,21 +46,13 @@ class Client:
     def ask(
         self, request: str = "Name three uses of a sextant.", key: str | None = None, **more: Any
     ) -> dict[str, Any]:
-        """A request that is answered."""
-        return self._good(self.post("request", {"request": request, **more}, key))
+        """A request that is answered; repeated under its key for as long as the server says that it is away."""
+        body, once = {"request": request, **more}, key or secrets.token_hex(16)
+        return self._good(served_at_last(lambda: self.post("request", body, once)))
 
-    def ask_until_answered(self, request: str, key: str) -> dict[str, Any]:
-        """A request that is repeated under its key for as long as the server says that it is away."""
-        answers: list[httpx.Response] = []
-
-        def answered() -> bool:
-            answers.append(self.post("request", {"request": request}, key))
-            if answers[-1].status_code == 503:
-                assert "retry-after" in answers[-1].headers
-            return answers[-1].status_code != 503
-
-        wait_until(answered, 60, "the request is not answered")
-        return self._good(answers[-1])
+    def refunded(self, payment_request: str) -> httpx.Response:
+        """The answer to closing the session, asked for again while the payment is under way."""
+        return served_at_last(lambda: self.post("close", {"paymentRequest": payment_request}))
 
     @contextmanager
     def stream(self, request: str, **more: Any) -> Iterator[Iterator[tuple[str, dict[str, Any]]]]:
@@ -77,16 +71,16 @@ class Client:
         found: list[dict[str, Any]] = []
         while True:
             after = found[-1]["seq"] if found else 0
-            entries = self._good(self.http.get(f"{self.path}/ledger", params={"after": after, "limit": page}))[
-                "entries"
-            ]
+            page_of = {"after": after, "limit": page}
+            got = served_at_last(lambda page_of=page_of: self.http.get(f"{self.path}/ledger", params=page_of))  # type: ignore[misc]
+            entries = self._good(got)["entries"]
             if not entries:
                 return found
             found += entries
 
-    def settled(self, timeout_s: float = 30.0) -> dict[str, Any]:
+    def settled(self) -> dict[str, Any]:
         """The session once nothing is held any more."""
-        wait_until(lambda: self.show()["heldMsat"] == 0, timeout_s, "something stays held")
+        patiently(lambda: self.show()["heldMsat"] == 0, "something stays held")
         return self.show()
 
     def close(self) -> None:
@@ -112,13 +106,13 @@ def _events(answer: httpx.Response) -> Iterator[tuple[str, dict[str, Any]]]:
 @contextmanager
 def session(server: Served, amount_sats: int = 1_000) -> Iterator[Client]:
     """A session whose deposit has settled, by payment alone."""
-    created = server.client.post("/sessions", json={"amountSats": amount_sats})
+    created = served_at_last(lambda: server.client.post("/sessions", json={"amountSats": amount_sats}))
     assert created.status_code == 201, created.text
     body = created.json()
     client = Client(server, body["sessionId"], body["macaroon"])
     try:
         pay(server, body["depositInvoice"])
-        wait_until(lambda: client.show()["state"] == "active", 10, "the deposit did not arrive")
+        patiently(lambda: client.show()["state"] == "active", "the deposit did not arrive")
         yield client
     finally:
         client.close()

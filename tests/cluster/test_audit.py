@@ -13,9 +13,7 @@ from satmeter.scripts.store import EmbeddedStore
 from tests.cluster.commands import audited, satmeter
 from tests.cluster.jobs import create, finish, pay, wait_for
 from tests.cluster.sessions import session
-from tests.served import served, wait_until
-
-pytestmark = pytest.mark.timeout(180)
+from tests.served import patiently, served
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
@@ -33,7 +31,7 @@ def test_a_data_directory_is_moved_with_all_that_was_paid(data_dir: Path, signum
         credential = client.http.headers["Authorization"]
         server.stop(signum)
         # Of Ray two processes may stay for a minute after SIGKILL; they hold nothing of ours.
-        wait_until(lambda: not any("valkey" in command for command in server.left_over()), 20, "the store still runs")
+        patiently(lambda: not any("valkey" in command for command in server.left_over()), "the store still runs")
     moved = data_dir.parent / "moved"
     shutil.copytree(data_dir, moved, ignore=shutil.ignore_patterns("*.sock"))
     shutil.rmtree(data_dir)

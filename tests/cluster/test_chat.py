@@ -12,12 +12,11 @@ import pytest
 
 from tests.cluster.sessions import Client, check_ledger, session
 from tests.readme import snippet
-from tests.served import MessagesApi, Served, wait_until
+from tests.served import MessagesApi, Served, patiently
 
 if TYPE_CHECKING:
     from openai import OpenAI
 
-pytestmark = pytest.mark.timeout(120)
 HEADING = "With OpenAI's SDK"
 MODEL = "claude-haiku-5-5"
 
@@ -76,10 +75,10 @@ def test_who_leaves_a_stream_stops_the_model_and_pays_for_what_there_was(server:
             stream = openai.chat.completions.create(**said("tell me a long story", stream=True))
             assert [next(stream).choices[0].delta.content for _ in range(2)][1]
             stream.close()
-            wait_until(lambda: model.streams_cut > cut_before, 5, "the model went on")
+            patiently(lambda: model.streams_cut > cut_before, "the model went on")
         finally:
             model.let_go()
-        shown = client.settled(10)
+        shown = client.settled()
         assert 0 < shown["spentMsat"] < shown["depositedMsat"]
         check_ledger(client)
 

@@ -16,9 +16,8 @@ import pytest
 from satmeter.config.settings import Settings
 from satmeter.scripts.front import Orders
 from satmeter.scripts.processes import all_processes, descendants
-from tests.served import Served, free_port, wait_until
-
-pytestmark = pytest.mark.timeout(120)
+from tests.patience import PATIENCE_S
+from tests.served import Served, free_port, patiently
 
 
 def test_a_front_whose_supervisor_dies_while_it_joins_the_cluster_ends_at_once() -> None:
@@ -35,7 +34,7 @@ def test_a_front_whose_supervisor_dies_while_it_joins_the_cluster_ends_at_once()
             front.stdin.write(pickle.dumps(orders))
             front.stdin.close()
             try:
-                assert front.wait(30) == 1
+                assert front.wait(PATIENCE_S) == 1
             finally:
                 front.kill()
 
@@ -68,7 +67,7 @@ def test_not_even_a_front_that_is_held_up_outlives_its_supervisor_while_it_joins
             supervisor.kill()
             supervisor.wait()
             try:
-                wait_until(lambda: front not in all_processes(), 10, "the front outlived its supervisor")
+                patiently(lambda: front not in all_processes(), "the front outlived its supervisor")
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(front, signal.SIGKILL)
@@ -82,7 +81,7 @@ def test_fronts_share_the_port_with_no_other_server(data_dir: Path) -> None:
         other.listen()
         server = Served(data_dir, {"SATMETER_WORKERS": "2"}, other.getsockname()[1])
         try:
-            assert server.process.wait(30) == 1
+            assert server.process.wait(PATIENCE_S) == 1
             assert "--port" in server.log()
         finally:
             server.close()

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import httpx
-import pytest
 
 from tests.cluster.jobs import create, wait_for
 from tests.cluster.sessions import check_ledger
 from tests.cluster.wallets import opened, wallet_invoice, wallet_msat, wallet_pays
-from tests.lnbits.fixtures import LNBITS_TIMEOUT_S
 from tests.lnbits.server import Lnbits, Wallet
-from tests.served import Served, wait_until
-
-pytestmark = pytest.mark.timeout(LNBITS_TIMEOUT_S)
+from tests.served import Served, patiently
 
 
 def test_a_whole_job_is_paid_from_a_wallet(lnbits: Lnbits, lnbits_server: Served) -> None:
@@ -28,16 +24,16 @@ def test_a_whole_job_is_paid_from_a_wallet(lnbits: Lnbits, lnbits_server: Served
 def test_the_rest_of_a_session_comes_back_to_the_wallet_that_paid(lnbits: Lnbits, lnbits_server: Served) -> None:
     client, deposit = opened(lnbits_server)
     wallet_pays(lnbits, deposit)
-    wait_until(lambda: client.show()["state"] == "active", 10, "the deposit did not arrive")
+    patiently(lambda: client.show()["state"] == "active", "the deposit did not arrive")
     client.ask()
     before_msat, invoice = wallet_msat(lnbits), wallet_invoice(lnbits, 900)
     too_much = client.post("close", {"paymentRequest": wallet_invoice(lnbits, 1_000)})
     assert too_much.status_code == 400 and client.show()["state"] == "active"
-    closed = client.post("close", {"paymentRequest": invoice})
+    closed = client.refunded(invoice)
     assert closed.status_code == 200, closed.text
     assert closed.json()["refund"]["paidMsat"] == 900_000 and closed.json()["refund"]["state"] == "paid"
     assert wallet_msat(lnbits) == before_msat + 900_000
-    assert client.post("close", {"paymentRequest": invoice}).json() == closed.json()
+    assert client.refunded(invoice).json() == closed.json()
     assert wallet_msat(lnbits) == before_msat + 900_000
     check_ledger(client)
     client.close()

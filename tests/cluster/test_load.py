@@ -9,14 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 
 from tests.cluster.wallets import wallet_msat
-from tests.lnbits.fixtures import LNBITS_TIMEOUT_S
 from tests.lnbits.server import Lnbits
 from tests.served import Served
-
-pytestmark = pytest.mark.timeout(LNBITS_TIMEOUT_S)
 
 
 def load(directory: Path, server: Served, admin_key: str, *words: str) -> tuple[int, str, dict[str, Any]]:

@@ -9,16 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import httpx
-import pytest
 
 from tests.cluster.commands import audit, audited
 from tests.cluster.sessions import Client, check_ledger
 from tests.cluster.wallets import at_wallet, opened, wallet_invoice, wallet_msat, wallet_pays
-from tests.lnbits.fixtures import LNBITS_TIMEOUT_S
 from tests.lnbits.server import Lnbits, Wallet
-from tests.served import Served, wait_until
+from tests.patience import PATIENCE_S
+from tests.served import Served, patiently
 
-pytestmark = pytest.mark.timeout(LNBITS_TIMEOUT_S)
 _SUM = """
 SELECT SUM(ABS(amount)) FROM apipayments
 WHERE wallet_id = (SELECT id FROM wallets WHERE inkey = ?) AND status = 'success' AND amount {} 0
@@ -36,16 +34,16 @@ def test_a_node_that_is_killed_is_waited_for_and_no_payment_is_lost_or_made_twic
     paid, deposit = opened(lnbits_server)
     for client, due in ((spending, first), (leaving, second)):
         wallet_pays(lnbits, due)
-        wait_until(lambda client=client: client.show()["state"] == "active", 10, "the deposit did not arrive")
+        patiently(lambda client=client: client.show()["state"] == "active", "the deposit did not arrive")
     before_msat, invoice = wallet_msat(lnbits), wallet_invoice(lnbits, 900)
     (treasury,) = lnbits_server.descendants("ray::TreasuryShell")
     with ThreadPoolExecutor(1) as pool, lnbits_server.paused(treasury):
         wallet_pays(lnbits, deposit)
         closing = pool.submit(leaving.post, "close", {"paymentRequest": invoice})
-        wait_until(lambda: sent_from(lnbits, invoice), 10, "the refund is not sent")
+        patiently(lambda: sent_from(lnbits, invoice), "the refund is not sent")
         lnbits.process.kill()
         sent = sent_from(lnbits, invoice)
-        assert closing.result(30).status_code in (200, 425, 503)
+        assert closing.result(PATIENCE_S).status_code in (200, 425, 503)
     # What needs no node goes on, what does is told to come again.
     assert spending.ask()["result"]
     unready = lnbits_server.client.get("/readyz")
@@ -59,16 +57,16 @@ def test_a_node_that_is_killed_is_waited_for_and_no_payment_is_lost_or_made_twic
         assert answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0, answer.text
     lnbits.process.start()
     again_s = time.monotonic()
-    wait_until(lambda: lnbits_server.client.get("/readyz").status_code == 200, 30, "it stays unready")
-    wait_until(lambda: topped_up(spending), 30, "no invoices are made")
-    wait_until(lambda: paid.show()["state"] == "active", 30, "the deposit was not found")
+    patiently(lambda: lnbits_server.client.get("/readyz").status_code == 200, "it stays unready")
+    patiently(lambda: topped_up(spending), "no invoices are made")
+    patiently(lambda: paid.show()["state"] == "active", "the deposit was not found")
     _log.info("LNbits killed: all served %.1f s after it answers again", time.monotonic() - again_s)
     assert paid.show()["depositedMsat"] == 1_000_000
-    wait_until(lambda: leaving.show()["refund"]["state"] in ("paid", "owed"), 60, "the refund stays in doubt")
+    patiently(lambda: leaving.show()["refund"]["state"] in ("paid", "owed"), "the refund stays in doubt")
     _log.info("LNbits killed with a refund that was %s there: %s", sent, leaving.show()["refund"])
     # Asked again, it is not paid again.
     leaving.post("close", {"paymentRequest": invoice})
-    wait_until(lambda: leaving.show()["refund"]["state"] in ("paid", "owed"), 60, "the refund stays in doubt")
+    patiently(lambda: leaving.show()["refund"]["state"] in ("paid", "owed"), "the refund stays in doubt")
     paid_msat = leaving.show()["refund"]["paidMsat"]
     assert sent_from(lnbits, invoice) == [("success", paid_msat)] if paid_msat else [("failed", 900_000)]
     # LNbits itself may die between the two halves of a payment from one of its wallets to another.
@@ -112,10 +110,10 @@ def test_the_audit_closes_with_the_nodes_own_list_and_names_what_is_removed_or_i
     """After all else that ran here: deposits, requests, top-ups, refunds, jobs, a load test, a node that was killed."""
     client, deposit = opened(lnbits_server)
     wallet_pays(lnbits, deposit)
-    wait_until(lambda: client.show()["state"] == "active", 10, "the deposit did not arrive")
+    patiently(lambda: client.show()["state"] == "active", "the deposit did not arrive")
     top_up = client.post("topup", {"amountSats": 500}).json()["topUpInvoice"]
     wallet_pays(lnbits, top_up)
-    wait_until(lambda: client.show()["depositedMsat"] == 1_500_000, 10, "the top-up did not arrive")
+    patiently(lambda: client.show()["depositedMsat"] == 1_500_000, "the top-up did not arrive")
     client.ask()
     client.close()
     settings = at_wallet(lnbits, wallet)

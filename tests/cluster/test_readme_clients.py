@@ -10,13 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests import readme
-from tests.lnbits.fixtures import LNBITS_TIMEOUT_S
 from tests.lnbits.lnd import MACAROON, lnd_before
 from tests.lnbits.server import Lnbits
-from tests.served import Served, served, wait_until
+from tests.served import Served, patiently, served
 
 # A server of its own starts for some of them, and LNbits may have to be installed.
-pytestmark = pytest.mark.timeout(LNBITS_TIMEOUT_S)
 
 # What Claude Code does with its environment, as far as a server sees it; the program itself can't be installed here.
 CLAUDE = """#!{python}
@@ -46,7 +44,7 @@ def macaroon(stubbed: Served) -> str:
     token: str = opened["macaroon"]
     headers = {"Authorization": f"Bearer {token}"}
     path = f"/sessions/{opened['sessionId']}"
-    wait_until(lambda: stubbed.client.get(path, headers=headers).json()["state"] == "active", 10, "no deposit")
+    patiently(lambda: stubbed.client.get(path, headers=headers).json()["state"] == "active", "no deposit")
     return token
 
 

@@ -7,8 +7,6 @@ import subprocess
 import sys
 import tempfile
 
-import pytest
-
 _HOSTS = """
 import asyncio, sys
 from pathlib import Path
@@ -46,7 +44,6 @@ cluster.leave()
 """
 
 
-@pytest.mark.timeout(120)
 def test_a_host_ends_the_process_that_it_has_started_and_not_its_successors(store_url: str) -> None:
     """One that stood still, and learns only then that it has lost the actor."""
     # Not pytest's tmp_path: a socket's path must be short.

@@ -22,8 +22,8 @@ from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.quotes import digest_in
 from satmeter.actors.ports import InvoiceOrder, PermanentError, TransientError
 from tests.hosts import until
-from tests.lnbits.fixtures import LNBITS_TIMEOUT_S
 from tests.lnbits.server import Lnbits
+from tests.patience import PATIENCE_S
 
 ACTOR_ID = "job_0123456789abcdefghijklmnopqrstuv"
 _CLOCK_SLACK_MS = 5_000
@@ -54,7 +54,7 @@ class Hearing:
     async def __aenter__(self) -> Hearing:
         self._task = asyncio.create_task(self._listen())
         # The connection stands once anything comes through.
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 await self._node.push(claim_about(secrets.token_hex(32)))
                 with contextlib.suppress(TimeoutError):
@@ -71,7 +71,7 @@ class Hearing:
 
     async def until(self, payment_hash: str) -> None:
         """Returns when this hash was hinted."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while await self._heard.get() != payment_hash:
                 pass
 
@@ -190,7 +190,6 @@ class LightningContract:
         assert await node.lightning.lookup(invoice.payment_hash) is None
 
 
-@pytest.mark.timeout(LNBITS_TIMEOUT_S)
 class TestLnbits(LightningContract):
     """The contract, and what only a real LNbits can show."""
 

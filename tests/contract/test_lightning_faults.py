@@ -11,6 +11,7 @@ import pytest
 from satmeter.actors.adapters.lnbits import LnbitsLightning
 from satmeter.actors.ports import PermanentError, TransientError
 from tests.lnbits.answers import HASH, KEY, ORDER, Call, failure, node, saying
+from tests.patience import PATIENCE_S
 
 CALLS: dict[str, Call] = {
     "create_invoice": lambda node: node.create_invoice(ORDER),
@@ -68,7 +69,7 @@ async def test_no_more_calls_are_under_way_than_allowed() -> None:
     calls = [
         asyncio.ensure_future(call) for _ in range(5) for call in (lightning.check(), lightning.create_invoice(ORDER))
     ]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await arrived.acquire()
         await arrived.acquire()
         go_on.set()

@@ -21,7 +21,6 @@ from satmeter.actors.domain.money import ZERO, Msat
 from satmeter.actors.domain.payment_requests import read_invoice
 from satmeter.actors.domain.payouts import PayoutReport, PayoutStatus, PayoutTarget
 from satmeter.actors.ports import InvoiceOrder, PermanentError
-from tests.lnbits.fixtures import LNBITS_TIMEOUT_S
 from tests.lnbits.server import Lnbits
 
 ACTOR = "ses_0123456789abcdefghijklmnopqrstuv"
@@ -144,7 +143,6 @@ class PayoutContract:
         assert await node.lightning.payout(target, ACTOR) == FAILED
 
 
-@pytest.mark.timeout(LNBITS_TIMEOUT_S)
 class TestLnbits(PayoutContract):
     """The contract, and what only a real LNbits can show."""
 

@@ -19,6 +19,7 @@ import httpx
 from satmeter.actors.domain.money import MSAT_PER_SAT
 from satmeter.actors.domain.payment_requests import read_invoice
 from tests.lnbits.server import Lnbits
+from tests.patience import PATIENCE_S
 
 MACAROON = "deadbeef"
 
@@ -33,7 +34,7 @@ def lnd_before(lnbits: Lnbits) -> Iterator[str]:
         yield process.stdout.readline().strip()
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE_S)
         if process.stdout is not None:
             process.stdout.close()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
@@ -345,6 +344,5 @@ class SessionMachine(AskingWorld):
 
 
 # Making a failure small takes longer than finding it.
-@pytest.mark.timeout(900)
 def test_no_interleaving_loses_a_payment_or_counts_or_pays_one_twice() -> None:
     run_state_machine_as_test(SessionMachine, settings=settings(max_examples=1_000, deadline=None))

@@ -21,14 +21,12 @@ def simulate(*flags: str, hash_seed: str = "0") -> subprocess.CompletedProcess[s
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False)
 
 
-@pytest.mark.timeout(900)
 def test_no_seed_breaks_a_promise() -> None:
     run = simulate("--seeds", f"0..{_SEEDS - 1}", "--jobs", str(os.cpu_count() or 1))
     assert run.returncode == 0, run.stdout[-10_000:] + run.stderr
     assert f"{_SEEDS} seeds of 100 steps kept all promises" in run.stdout
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("seed", "has"), [(8, "a process for ses_"), (11, "server-0 begins on")])
 def test_a_seed_gives_the_same_history_in_every_process_and_after_any_other_seed(seed: int, has: str) -> None:
     alone = simulate("--seed", str(seed), "--verbose", hash_seed="1").stdout.splitlines()
@@ -39,7 +37,6 @@ def test_a_seed_gives_the_same_history_in_every_process_and_after_any_other_seed
     assert alone[:-2] == again[:-2] == after[-len(alone) : -2]
 
 
-@pytest.mark.timeout(300)
 def test_a_broken_promise_is_told_with_its_seed_and_a_short_history() -> None:
     (patch,) = [patch for patch in DEFECTS if patch.stem == "acknowledged_before_written"]
     with with_defect(patch) as tree:
@@ -59,7 +56,6 @@ def test_there_are_defects_of_at_least_eight_kinds() -> None:
     assert len(DEFECTS) >= 8
 
 
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("patch", DEFECTS, ids=lambda patch: patch.stem)
 def test_a_deliberate_defect_is_found(patch: Path) -> None:
     with with_defect(patch) as tree:

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.patience import PATIENCE_S
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 NODE = DEPLOY / "node.sh"
 READY = {
@@ -65,7 +67,7 @@ class Node:
                 except ProcessLookupError:
                     continue
         if self._process is not None:
-            self._process.communicate(timeout=10)
+            self._process.communicate(timeout=PATIENCE_S)
 
     def lines(self) -> list[str]:
         return self._log.read_text().splitlines()
@@ -94,7 +96,7 @@ async def _run(node: Node, *names: str) -> None:
 @pytest.mark.parametrize("missing", READY)
 def test_a_server_refuses_to_start_without_what_makes_it_safe(node: Node, missing: str) -> None:
     process = node.start("server", **{name: value for name, value in READY.items() if name != missing})
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
     assert missing in errors
     assert node.lines() == []
@@ -103,7 +105,7 @@ def test_a_server_refuses_to_start_without_what_makes_it_safe(node: Node, missin
 @pytest.mark.parametrize("environment", [{}, {"RAY_AUTH_MODE": "token"}, {"RAY_AUTH_TOKEN": "0" * 64}])
 def test_a_head_refuses_to_start_without_a_token(node: Node, environment: dict[str, str]) -> None:
     process = node.start("head", **environment)
-    process.communicate(timeout=10)
+    process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
     assert node.lines() == []
 
@@ -111,7 +113,7 @@ def test_a_head_refuses_to_start_without_a_token(node: Node, environment: dict[s
 @pytest.mark.parametrize("words", [(), ("worker",)])
 def test_it_asks_which_node_this_is(node: Node, words: tuple[str, ...]) -> None:
     process = node.start(*words, **READY)
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
     assert "head or server" in errors
 
@@ -124,7 +126,7 @@ async def test_a_server_joins_ray_and_drains_before_ray_ends(node: Node) -> None
     assert call[:2] == ["start", "--block"]
     assert call[-4:] == ["--address", "head:6379", "--num-cpus", "2"]
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert node.lines()[-4:] == ["satmeter told", "satmeter ended", "ray told", "ray ended"]
 
 
@@ -132,7 +134,7 @@ async def test_when_ray_ends_by_itself_the_server_is_told_and_the_node_fails(nod
     process = node.start("server", **READY)
     await _run(node, "ray", "satmeter")
     os.kill(node.pid("ray") or 0, signal.SIGUSR1)
-    assert process.wait(10) == 1
+    assert process.wait(PATIENCE_S) == 1
     assert node.lines()[-2:] == ["satmeter told", "satmeter ended"]
 
 
@@ -140,7 +142,7 @@ async def test_when_the_server_ends_by_itself_ray_is_told_and_the_node_fails(nod
     process = node.start("server", **READY)
     await _run(node, "ray", "satmeter")
     os.kill(node.pid("satmeter") or 0, signal.SIGUSR1)
-    assert process.wait(10) == 3
+    assert process.wait(PATIENCE_S) == 3
     assert node.lines()[-2:] == ["ray told", "ray ended"]
 
 
@@ -153,7 +155,7 @@ async def test_a_head_is_ray_alone_and_gets_the_signal_itself(node: Node) -> Non
     assert "--include-dashboard=false" in call
     assert call[-2:] == ["--redis-password", "secret"]
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert node.pid("satmeter") is None
 
 

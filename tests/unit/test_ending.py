@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from satmeter.actors.ending import end_tasks
+from tests.patience import PATIENCE_S
 
 
 async def test_tasks_that_wait_fail_or_have_ended_are_all_ended() -> None:
@@ -41,6 +42,6 @@ async def test_a_cancellation_that_was_swallowed_is_repeated(monkeypatch: pytest
 
     task = asyncio.create_task(deaf_once())
     await asyncio.wait({task}, timeout=0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await end_tasks([task])
     assert task.cancelled() and swallowed

@@ -17,6 +17,7 @@ from satmeter.actors.placement import partition_of
 from satmeter.actors.ports import Append, TransientError
 from satmeter.actors.router import Router
 from tests.hosts import World, job_in, until
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.usefixtures("placement")
 
@@ -140,7 +141,7 @@ async def test_a_watcher_sees_each_state_until_the_final_one(redis: Redis) -> No
         await create(router)
         watching = asyncio.create_task(watch(router.stream(JOB, WatchJob())))
         await pay_through(router, world)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await watching
     assert states == [
         JobState.AWAITING_EVAL_PAYMENT,

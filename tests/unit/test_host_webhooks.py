@@ -23,6 +23,7 @@ from satmeter.config.webhook_targets import WebhookTargets
 from tests.host_sessions import SES, answered, ask, show
 from tests.hosts import World, job_in, until
 from tests.jobs import JOB_ID
+from tests.patience import PATIENCE_S
 from tests.receivers import FakeWebhooks, receiving, status
 
 pytestmark = pytest.mark.usefixtures("placement")
@@ -148,7 +149,7 @@ async def test_a_receiver_that_never_answers_holds_up_neither_money_nor_the_end_
         await told(world, 2)
         # Nor is it held up when its partitions move.
         assert not isinstance(host, ActorHost) or not host.occupied
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE_S):
             await host.stop(patience_s=60)
 
 

@@ -13,6 +13,7 @@ from satmeter.actors.domain.errors import Code, RefusedError
 from satmeter.http import schemas, sse
 from satmeter.http.body import read_json
 from satmeter.http.errors import ClosingError
+from tests.patience import PATIENCE_S
 
 MessageQueue = asyncio.Queue[dict[str, Any]]
 
@@ -76,7 +77,7 @@ class Sent:
             await self.bodies.put(message)
 
     async def next(self) -> bytes:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             body: bytes = (await self.bodies.get())["body"]
         return body
 
@@ -101,7 +102,7 @@ async def test_a_silent_stream_is_kept_alive_by_comments_and_released_in_the_end
     assert await sent.next() == b": keep-alive\n\n"
     assert await sent.next() == b": keep-alive\n\n"
     ending.set()
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, PATIENCE_S)
     assert released.is_set()
 
 
@@ -110,7 +111,7 @@ async def test_a_stream_whose_client_is_gone_is_released() -> None:
     running = asyncio.create_task(run(sse.EventStream(silent(released), asyncio.Event()), receive, sent))
     await sent.next()
     receive.put_nowait({"type": "http.disconnect"})
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, PATIENCE_S)
     assert released.is_set()
 
 
@@ -150,7 +151,7 @@ async def test_events_that_wait_already_share_one_send_and_the_first_waits_for_n
     more.set()
     assert await sent.next() == b"234"
     assert await sent.next() == b""
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, PATIENCE_S)
 
 
 async def test_what_came_before_a_fault_is_sent() -> None:

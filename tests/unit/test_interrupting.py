@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from satmeter.scripts.interrupting import run_until_interrupted
+from tests.patience import PATIENCE_S
 
 
 def test_ctrl_c_ends_work_that_swallows_the_first_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,7 +20,7 @@ def test_ctrl_c_ends_work_that_swallows_the_first_cancellation(monkeypatch: pyte
         try:
             while True:
                 try:
-                    await asyncio.wait_for(asyncio.Event().wait(), 5)
+                    await asyncio.wait_for(asyncio.Event().wait(), PATIENCE_S)
                 except asyncio.CancelledError:
                     if seen:
                         raise

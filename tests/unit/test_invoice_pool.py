@@ -13,6 +13,7 @@ from satmeter.actors.domain.invoices import Invoice
 from satmeter.actors.invoice_pool import InvoicePool
 from satmeter.actors.ports import InvoiceOrder, PermanentError, TransientError, Urgency
 from tests.fakes import FakeBindings, FakeLightning
+from tests.patience import PATIENCE_S
 from tests.watches import Time, let_all_run
 
 EXPIRY_S: Final = 3_600
@@ -171,7 +172,7 @@ async def test_whoever_wants_one_does_not_wait_for_those_that_are_being_made() -
 
     bench.node.create_invoice = create_invoice  # type: ignore[method-assign]
     for _ in range(10):
-        await asyncio.wait_for(bench.order(), 5)
+        await asyncio.wait_for(bench.order(), PATIENCE_S)
     assert bench.made_ahead == 3
     held.set()
     await bench.pool.close()
@@ -223,7 +224,7 @@ async def test_closing_ends_the_making_of_invoices() -> None:
     bench.node.gate.close()
     ordering = asyncio.create_task(bench.order())
     await let_all_run()
-    await asyncio.wait_for(bench.pool.close(), 5)
+    await asyncio.wait_for(bench.pool.close(), PATIENCE_S)
     bench.node.gate.open()
     await ordering
     assert bench.made_ahead == 0

@@ -15,6 +15,7 @@ from satmeter.actors.placement import Placement
 from tests.crews import Mood, PlayedCrew
 from tests.hosts import until
 from tests.keepers import FailingRoster, Stage
+from tests.patience import PATIENCE_S
 from tests.rosters import lapse, roster, server
 
 
@@ -92,7 +93,7 @@ async def test_a_host_that_is_away_never_holds_up_the_others(stage: Stage) -> No
     await stage.steps(2)
     stage.crew.hosts["host-1"].mood = Mood.HANGS
     # An answer is waited for longer than this.
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE_S):
         await stage.steps(3)
 
 
@@ -235,7 +236,7 @@ async def test_a_server_that_leaves_has_its_hosts_give_away_what_they_own(stage:
 
 async def test_the_other_actors_are_tended_beside_and_hold_up_nothing(stage: Stage) -> None:
     stage.crew.tending_hangs = True
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await stage.steps(3)
     assert stage.keeper.settled.is_set()
     assert stage.crew.tended == [["node-a"]]

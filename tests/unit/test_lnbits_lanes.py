@@ -14,6 +14,7 @@ from satmeter.actors.adapters.lnbits_lanes import InvoiceLane
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payouts import PayoutTarget
 from satmeter.actors.ports import InvoiceOrder, TransientError, Urgency
+from tests.patience import PATIENCE_S
 from tests.watches import let_all_run
 
 HASH = "ab" * 32
@@ -173,7 +174,7 @@ async def busy_with_invoices(concurrency: int, waiting: int) -> AsyncIterator[tu
 
 async def test_what_needs_no_invoice_does_not_wait_for_those_that_are_made() -> None:
     async with busy_with_invoices(2, 50) as (_, lightning):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await lightning.check()
             assert await lightning.settlements(10) == []
             assert await lightning.lookup(HASH) is None

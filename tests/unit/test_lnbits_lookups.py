@@ -15,6 +15,7 @@ from satmeter.actors.domain.invoices import Settlement
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.ports import TransientError
 from tests.lnbits.answers import payment
+from tests.patience import PATIENCE_S
 from tests.watches import let_all_run
 
 PAGE = "/api/v1/payments/paginated"
@@ -176,5 +177,5 @@ async def test_closing_tells_those_who_wait() -> None:
     async with client_of(node) as lightning:
         looking = [asyncio.create_task(lightning.lookup(hash_of(number))) for number in range(5)]
         await let_all_run()
-    found = await asyncio.wait_for(asyncio.gather(*looking, return_exceptions=True), 5)
+    found = await asyncio.wait_for(asyncio.gather(*looking, return_exceptions=True), PATIENCE_S)
     assert {type(each) for each in found} == {TransientError}

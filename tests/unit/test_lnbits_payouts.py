@@ -16,6 +16,7 @@ from satmeter.actors.adapters.lnbits import LnbitsLightning
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payouts import PayoutReport, PayoutStatus, PayoutTarget
 from satmeter.actors.ports import PermanentError, PortError, TransientError
+from tests.patience import PATIENCE_S
 
 INVOICE_KEY = "invoice-key-that-must-not-show"
 ADMIN_KEY = "admin-key-that-must-not-show"
@@ -272,7 +273,7 @@ async def test_payments_are_sent_one_by_one_and_do_not_hold_up_questions() -> No
 
     async with client_of(handle) as lightning, asyncio.TaskGroup() as group:
         paying = [group.create_task(lightning.pay_out(TARGET, ACTOR)) for _ in range(5)]
-        await asyncio.wait_for(began.wait(), 5)
+        await asyncio.wait_for(began.wait(), PATIENCE_S)
         for _ in range(10):
             await lightning.check()
         go_on.set()

@@ -17,6 +17,7 @@ from satmeter.actors.adapters.anthropic import AnthropicModel
 from satmeter.actors.domain.pricing import Usage
 from satmeter.actors.ports import PortError, SilentError, TransientError
 from satmeter.actors.prompts import VERDICT_SCHEMA
+from tests.patience import PATIENCE_S
 
 SECRET = "the-secret-words-of-a-client"
 VERDICT = json.dumps({"reason": "Fine.", "decision": "accept", "size": "small"})
@@ -212,7 +213,7 @@ async def test_work_is_asked_for_piece_by_piece_and_a_verdict_as_a_whole() -> No
 async def test_a_cancelled_call_ends_the_request_and_is_not_turned_into_an_error() -> None:
     hanging = _Hanging()
     call = asyncio.create_task(model(hanging).complete("x", model="m", max_tokens=1))
-    await asyncio.wait_for(hanging.began.wait(), 30)
+    await asyncio.wait_for(hanging.began.wait(), PATIENCE_S)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call

@@ -34,6 +34,7 @@ from tests.model_streams import (
     sse,
     start,
 )
+from tests.patience import PATIENCE_S
 from tests.served import MessagesApi
 
 
@@ -215,7 +216,7 @@ async def test_closing_the_stream_ends_the_exchange_at_once() -> None:
 async def test_cancelling_the_reader_ends_the_exchange_at_once() -> None:
     body = Body([BEGUN], hangs=True)
     reading = asyncio.create_task(collect(model(Provider(body)), []))
-    await asyncio.wait_for(body.waits.wait(), 30)
+    await asyncio.wait_for(body.waits.wait(), PATIENCE_S)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
@@ -238,7 +239,7 @@ async def test_a_body_is_read_to_its_end_so_that_its_connection_can_be_used_agai
 async def test_a_provider_that_does_not_hang_up_after_the_end_is_not_waited_for() -> None:
     body = Body([sse(*WHOLE)], hangs=True)
     found: list[StreamPart] = []
-    await asyncio.wait_for(collect(model(Provider(body)), found), 10)
+    await asyncio.wait_for(collect(model(Provider(body)), found), PATIENCE_S)
     assert (found, body.closed) == (WHOLE_PARTS, 1)
 
 
@@ -278,14 +279,14 @@ def served() -> Iterator[tuple[MessagesApi, Callable[[], AnthropicModel]]]:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0)
 
 
 async def _ready(made: AnthropicModel) -> None:
     """Returns once the server answers."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
                 await made.complete("x", model=MODEL, max_tokens=1)

@@ -11,6 +11,7 @@ import pytest
 from satmeter.actors.domain.pricing import BtcPrice, PriceOrigin
 from satmeter.actors.oracle import Oracle, PriceCache
 from satmeter.actors.ports import TransientError
+from tests.patience import PATIENCE_S
 
 FALLBACK = Decimal(100_000)
 SECOND_MS = 1_000
@@ -88,7 +89,7 @@ async def test_a_price_is_fetched_once_a_minute(oracle: Oracle, source: Source, 
 async def test_callers_at_once_share_one_fetch(oracle: Oracle, source: Source) -> None:
     source.may_answer.clear()
     callers = [asyncio.create_task(oracle.price()) for _ in range(20)]
-    await asyncio.wait_for(source.began.wait(), 5)
+    await asyncio.wait_for(source.began.wait(), PATIENCE_S)
     source.may_answer.set()
     prices = await asyncio.gather(*callers)
     assert source.fetches == 1
@@ -99,7 +100,7 @@ async def test_a_caller_that_gives_up_does_not_end_the_fetch_for_the_others(sour
     oracle = Oracle(source, FALLBACK, clock)
     source.may_answer.clear()
     impatient = asyncio.create_task(oracle.price())
-    await asyncio.wait_for(source.began.wait(), 5)
+    await asyncio.wait_for(source.began.wait(), PATIENCE_S)
     patient = asyncio.create_task(oracle.price())
     impatient.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -148,7 +149,7 @@ async def test_no_failure_of_the_source_reaches_a_caller(
 
 async def test_a_source_that_hangs_is_given_up(oracle: Oracle, source: Source, clock: Clock) -> None:
     source.may_answer.clear()
-    assert await asyncio.wait_for(oracle.price(), 5) == fallback(clock.ms)
+    assert await asyncio.wait_for(oracle.price(), PATIENCE_S) == fallback(clock.ms)
 
 
 NONSENSE = ["0", "-1", "-90000", "NaN", "sNaN", "Infinity", "-Infinity", "1e30", "1e-30", "1e999999", "9" * 40]
@@ -200,7 +201,7 @@ async def test_a_clock_that_was_set_back_does_not_make_an_old_price_young(
 async def test_closing_ends_a_fetch_and_the_source(oracle: Oracle, source: Source) -> None:
     source.may_answer.clear()
     caller = asyncio.create_task(oracle.price())
-    await asyncio.wait_for(source.began.wait(), 5)
+    await asyncio.wait_for(source.began.wait(), PATIENCE_S)
     await oracle.close()
     assert source.closed
     with pytest.raises(asyncio.CancelledError):
@@ -238,7 +239,7 @@ def make_cache(ask: Callable[[], Awaitable[BtcPrice]], clock: Clock) -> PriceCac
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0)
 
@@ -289,7 +290,7 @@ async def test_a_first_call_to_an_oracle_that_hangs_gets_the_fallback_and_later_
 ) -> None:
     cache = make_cache(asked, clock)
     asked.may_answer.clear()
-    assert await asyncio.wait_for(cache.current(), 5) == fallback(clock.ms)
+    assert await asyncio.wait_for(cache.current(), PATIENCE_S) == fallback(clock.ms)
     clock.ms += 15 * SECOND_MS
     later = asyncio.create_task(cache.current())
     await asyncio.sleep(0)
@@ -323,7 +324,7 @@ async def test_a_caller_of_the_cache_that_gives_up_does_not_end_the_refresh(aske
     cache = PriceCache(asked, FALLBACK, clock)
     asked.may_answer.clear()
     impatient = asyncio.create_task(cache.current())
-    await asyncio.wait_for(asked.began.wait(), 5)
+    await asyncio.wait_for(asked.began.wait(), PATIENCE_S)
     impatient.cancel()
     asked.may_answer.set()
     assert await cache.current() == fetched(90_000, clock.ms)

@@ -16,6 +16,7 @@ from satmeter.actors.reception import Workload
 from satmeter.actors.router import Router
 from tests.host_sessions import answered, ask, opened, show
 from tests.hosts import World, until
+from tests.patience import PATIENCE_S
 from tests.unit.test_router import FakeHost, router_to
 
 
@@ -28,7 +29,7 @@ async def test_who_brings_more_waits_until_one_has_done_its_work() -> None:
     done, _ = await asyncio.wait(waiting, timeout=0.01)
     assert not done
     workload.end()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*waiting)
 
 
@@ -42,7 +43,7 @@ async def test_who_finds_it_full_again_goes_on_waiting() -> None:
     done, _ = await asyncio.wait({waiting}, timeout=0.01)
     assert not done
     workload.end()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await waiting
 
 
@@ -68,7 +69,7 @@ async def test_a_host_with_too_many_actors_at_work_takes_no_more_until_some_are_
         done, _ = await asyncio.wait({more}, timeout=0.01)
         assert not done
         stuck.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await more
             found = 0
             while found < 4:

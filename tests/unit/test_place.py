@@ -16,12 +16,12 @@ from redis.asyncio import Redis
 
 from tests.crews import PlayedCrew
 from tests.hosts import until
+from tests.patience import PATIENCE_S
 from tests.rosters import roster, server, silence
 
 if TYPE_CHECKING:
     from satmeter.actors.roster import Server
 
-pytestmark = pytest.mark.timeout(60)
 ONE, TWO = server("one"), server("two", "node-b")
 
 
@@ -87,7 +87,7 @@ async def test_while_hosts_do_not_come_whoever_waits_is_told_what_for(place: Mod
     crew.refuses = True
     slow = place.Place(ONE, roster(redis), crew, "host-", _never, told.put_nowait, tell_every_s=0.01)
     entering = asyncio.create_task(slow.enter(alone=True))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while "0 of 2 hosts answer, and serve 0 of 1,024 partitions" not in await told.get():
             pass
         crew.refuses = False
@@ -129,7 +129,7 @@ async def test_the_last_one_ends_all_actors(place: ModuleType, redis: Redis) -> 
     crew = EndingCrew()
     async with placed(place, redis, ONE, crew, alone=False) as last:
         await _until_hosts_live_on(crew, {"node-a"})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await last.give_away()
     assert crew.drained == crew.all_ended == [["host-0", "host-1"]]
 
@@ -143,7 +143,7 @@ async def test_a_server_that_was_killed_does_not_make_the_last_one_wait_or_leave
     await redis.delete("satmeter:{cluster}:ray-a:lead")
     async with placed(place, redis, ONE, crew, alone=False) as last:
         await _until_hosts_live_on(crew, {"node-a"})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await last.give_away()
     assert crew.all_ended != []
 
@@ -154,7 +154,7 @@ async def test_when_all_leave_at_once_nobody_waits_for_the_others(place: ModuleT
     await redis.delete("satmeter:{cluster}:ray-a:lead")
     async with placed(place, redis, ONE, crew, alone=False) as last:
         await _until_hosts_live_on(crew, {"node-a"})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await last.give_away()
     assert crew.all_ended != []
 
@@ -163,4 +163,4 @@ async def _until_hosts_live_on(crew: EndingCrew, nodes: set[str]) -> None:
     async def live() -> bool:
         return nodes.issubset({host.node_id for host in crew.hosts.values()})
 
-    await until(live, 20)
+    await until(live)

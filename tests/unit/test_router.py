@@ -12,6 +12,7 @@ from satmeter.actors.messages import Answer, Call, Cancel, NotOwner, Ping, Pong,
 from satmeter.actors.placement import PARTITIONS, owned_by, owner_of, partition_of
 from satmeter.actors.router import LinkError, Router
 from tests.host_sessions import SES, ask
+from tests.patience import PATIENCE_S
 
 NOT_FOUND = Refusal(Code.NOT_FOUND, "no")
 
@@ -75,7 +76,7 @@ class FakeHost:
 
     async def calls(self, count: int) -> list[Call]:
         """All calls so far, once there are so many."""
-        async with asyncio.timeout(5), self._arrived:
+        async with asyncio.timeout(PATIENCE_S), self._arrived:
             await self._arrived.wait_for(lambda: len(self._seen()) >= count)
             return self._seen()
 
@@ -238,7 +239,7 @@ async def test_a_caller_that_leaves_is_cancelled_at_the_host() -> None:
     ask = asyncio.create_task(router.call("job_1", GetJob()))
     (call,) = await host.calls(1)
     ask.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while Cancel(call.call_id) not in [message for batch in host.batches for message in batch]:
             async with host._arrived:
                 await host._arrived.wait()

@@ -14,6 +14,7 @@ from satmeter.actors.placement import PARTITIONS, partition_of
 from satmeter.actors.ports import TransientError
 from satmeter.actors.router import LinkError, Router
 from tests.hosts import until
+from tests.patience import PATIENCE_S
 from tests.unit.test_router import FakeHost
 
 JOB = "job_1"
@@ -48,7 +49,7 @@ async def test_who_waits_at_a_dead_host_is_sent_on_to_the_one_that_took_over() -
     assert all(call.resent for call in calls), "the dead one may have carried them out"
     for call in calls:
         pair.hosts["host-1"].answer(call.call_id, Pong())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         assert await asyncio.gather(*asks) == [Pong()] * 5
     await pair.router.close()
 

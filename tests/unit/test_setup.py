@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.served import wait_until
+from tests.patience import PATIENCE_S
+from tests.served import patiently
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ("bash", "sh", "cat", "cksum", "dirname", "env", "grep", "rm", "sed", "seq", "sleep", "tail")
@@ -76,7 +77,7 @@ def start(checkout: Path, env: dict[str, str], *command: str) -> subprocess.Pope
 
 def run(checkout: Path, env: dict[str, str], *command: str) -> tuple[int, str, str]:
     with start(checkout, env, *command) as running:
-        out, err = running.communicate(timeout=30)
+        out, err = running.communicate(timeout=PATIENCE_S)
         return running.returncode, out, err
 
 
@@ -140,9 +141,9 @@ def test_a_signal_ends_it_and_pip_at_once(checkout: Path, tmp_path: Path, signum
     bin_dir = tmp_path / "bin"
     python(bin_dir, "3.12")
     with start(checkout, environment(bin_dir)) as running:
-        wait_until((tmp_path / "pip.pid").exists, 30, "pip did not start")
+        patiently((tmp_path / "pip.pid").exists, "pip did not start")
         running.send_signal(signum)
-        _, err = running.communicate(timeout=10)
+        _, err = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == status and err.endswith("Interrupted. Started again, the set-up goes on from here.\n")
     pid = int((tmp_path / "pip.pid").read_text())
     with pytest.raises(ProcessLookupError):

@@ -39,7 +39,7 @@ async def written_at_last(journal: RedisJournal, actor_id: str, version: int, ev
     try:
         await journal.append(Append(17, 1, actor_id, version, [event]))
     except TransientError:
-        await until(done, 30)
+        await until(done)
 
 
 async def evalsha_calls(redis: Redis) -> int:
@@ -180,7 +180,7 @@ async def test_after_a_failover_the_same_journal_goes_on_with_what_was_acknowled
                 return False
             return True
 
-        await asyncio.gather(*(until(lambda p=p: written(p), 30) for p in partitions))  # type: ignore[misc]
+        await asyncio.gather(*(until(lambda p=p: written(p)) for p in partitions))  # type: ignore[misc]
         for partition in partitions:
             assert (await journal.load(partition, "job_a")).events == [b"one", b"two"]
         await journal.close()

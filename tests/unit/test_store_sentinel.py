@@ -35,7 +35,7 @@ async def goes_on(journal: RedisJournal) -> None:
             return False
         return True
 
-    await until(written, 30)
+    await until(written)
     assert (await journal.load(17, "job_a")).events == [b"one", b"two"]
 
 

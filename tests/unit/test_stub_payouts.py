@@ -22,6 +22,7 @@ from satmeter.actors.domain.payment_requests import read_invoice
 from satmeter.actors.domain.payouts import PayoutReport, PayoutStatus, PayoutTarget
 from satmeter.actors.ports import InvoiceOrder, TransientError
 from tests.invoices import behind
+from tests.patience import PATIENCE_S
 
 NOW_S = 1_800_000_000
 PAID = PayoutReport(PayoutStatus.PAID)
@@ -168,7 +169,7 @@ async def test_a_settled_invoice_of_its_own_is_hinted(redis: Redis, stub: StubNo
         while await redis.pubsub_numsub("satmeter:{stub}:hints") != [(b"satmeter:{stub}:hints", 1)]:
             await asyncio.sleep(0)
         await lightning.pay_out(target_of(own.payment_request), "ses_a")
-        assert await asyncio.wait_for(heard, 5) == own.payment_hash
+        assert await asyncio.wait_for(heard, PATIENCE_S) == own.payment_hash
 
 
 async def test_an_invoice_of_its_own_that_a_wallet_paid_is_not_paid_again(

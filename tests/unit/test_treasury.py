@@ -15,6 +15,7 @@ from satmeter.actors.domain.money import Msat
 from satmeter.actors.ports import InvoiceOrder, PermanentError, TransientError
 from satmeter.actors.treasury import Treasury
 from tests.fakes import FakeLightning
+from tests.patience import PATIENCE_S
 from tests.watches import SWEEP_S, World, let_all_run
 
 LOST = TransientError("the connection broke")
@@ -316,7 +317,7 @@ async def test_closing_ends_the_watch_and_its_deliveries(world: World) -> None:
     running = asyncio.create_task(treasury.run())
     await let_all_run()
     assert len(world.actors.attempts) == 1
-    await asyncio.wait_for(treasury.close(), 5)
+    await asyncio.wait_for(treasury.close(), PATIENCE_S)
     assert running.cancelled()
     await let_all_run()
     assert asyncio.all_tasks() <= before

@@ -23,6 +23,7 @@ from satmeter.actors.domain.webhooks import Notify, secret_of
 from satmeter.actors.ports import TransientError
 from satmeter.config.webhook_targets import Address, WebhookTargets
 from tests.jobs import JOB_ID
+from tests.patience import PATIENCE_S
 from tests.receivers import receiving, saying, status
 
 KEY = b"a key of a test"
@@ -109,7 +110,7 @@ async def test_a_body_without_end_is_not_read() -> None:
 
     async with receiving(endless) as receiver:
         sending = sender("127.0.0.1")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             assert await sending.send(notice(f"http://127.0.0.1:{receiver.port}/"))
         await sending.close()
 

@@ -16,6 +16,7 @@ from satmeter.actors.router import LinkError, Router
 from satmeter.actors.wire import Door, Hello, HostDoor, SocketLink, _write
 from tests.host_sessions import answered, ask, opened, show
 from tests.hosts import World
+from tests.patience import PATIENCE_S
 
 
 class Host:
@@ -155,7 +156,7 @@ async def test_a_host_that_does_not_say_where_it_is_is_taken_for_dead(monkeypatc
 
     link = SocketLink(find)
     with pytest.raises(LinkError):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await link.submit("inbox", [])
     await link.close()
 
