@@ -40,6 +40,7 @@ from .ports import (
     Model,
     ModelError,
     PermanentError,
+    RefusedRequestError,
     TransientError,
     Urgency,
     Webhooks,
@@ -111,7 +112,7 @@ class Effects:
             return Failed(intent, permanent=False, retry_after_ms=ceil((error.retry_after_s or 0) * 1_000), fault=fault)
         except PermanentError as error:
             _log.warning("effect failed for good", intent=type(intent).__name__, error=str(error))
-            return Failed(intent, permanent=True)
+            return Failed(intent, permanent=True, of_request=isinstance(error, RefusedRequestError))
         except Exception:
             # A defect in an adapter must not leave the actor waiting for ever; attempts are bounded, so it ends.
             _log.exception("effect broke", intent=type(intent).__name__)

@@ -21,6 +21,10 @@ class PermanentError(PortError):
     """Refused for a reason that repeating the call does not change."""
 
 
+class RefusedRequestError(PermanentError):
+    """The model would not answer this very request, whoever asked it."""
+
+
 class SilentError(PermanentError):
     """The model provider took a call and then sent no byte for too long. Sent again, the call would be bought twice."""
 

@@ -8,13 +8,13 @@ from typing import Final
 from .accounts import Accounts
 from .errors import NoSessionError, NotFoundError, PaymentInDoubtError, RefundPendingError, WalletError
 from .flow import Flow, wait_until
-from .models import SessionStatus
+from .models import Refund, SessionStatus
 from .purse import Purse
 from .state import Credential, Store
 
 _SETTLES_WITHIN_S: Final = 120.0
 _PAYS_OUT_WITHIN_S: Final = 120.0
-_PAYOUTS_MAX: Final = 3
+PAYOUTS_MAX: Final = 3
 
 
 class Closing:
@@ -67,8 +67,8 @@ class Closing:
 
         # What requests that are under way cost is only known at their end.
         yield from wait_until(settled, _SETTLES_WITHIN_S)
-        for _ in range(_PAYOUTS_MAX):
-            amount_sats = payable_sats(status.refund.owed_msat)
+        for _ in range(PAYOUTS_MAX):
+            amount_sats = payable_sats(status.refund)
             if not amount_sats or status.refund.state == "pending":
                 break
             try:
@@ -78,7 +78,7 @@ class Closing:
             with suppress(RefundPendingError):  # It takes long, and is waited for below.
                 yield from self._accounts.close(credential, invoice)
             yield from wait_until(settled, _PAYS_OUT_WITHIN_S)
-            if payment_request:
+            if payment_request or not status.refund.worth_another_invoice:
                 break
             # Once more for what the reserve had too much, or with another invoice if the payout failed for certain.
         return status
@@ -86,12 +86,14 @@ class Closing:
     def _owes_nothing(self, status: SessionStatus) -> bool:
         """Also not later, by a payment that is still on its way."""
         comes = any(payment.purpose == status.session_id for payment in self._store.read().under_way)
-        return not comes and status.refund.state != "pending" and not payable_sats(status.refund.owed_msat)
+        return not comes and status.refund.state != "pending" and not payable_sats(status.refund)
 
 
-def payable_sats(owed_msat: int) -> int:
-    """The largest invoice that the server pays out of this: the rest is its reserve for routing fees."""
+def payable_sats(refund: Refund) -> int:
+    """The largest invoice that the server pays out of what it owes."""
+    if refund.payable_sats is not None:
+        return refund.payable_sats
     from ..actors.domain.money import Msat
     from ..actors.domain.payouts import largest_payout
 
-    return largest_payout(Msat(owed_msat)).whole_sats
+    return largest_payout(Msat(refund.owed_msat)).whole_sats

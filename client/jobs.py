@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import quote
 
-from .closing import payable_sats
+from .closing import PAYOUTS_MAX, payable_sats
 from .errors import (
     JobTimeoutError,
     PriceTooHighError,
@@ -105,18 +105,26 @@ class Jobs:
             return job  # It is paid for and done; what is owed stays owed, and can be asked for later.
 
     def refund(self, job_id: str, payment_request: str | None) -> Flow[JobStatus]:
-        """Has what the job owes paid back: to this invoice, or to the wallet's own."""
+        """Have what the job owes paid back: to this invoice, or to the wallet's own until nothing payable is left."""
         job = yield from self.show(job_id)
-        owed_sats = payable_sats(job.refund.owed_msat) if job.refund is not None else 0
-        if not owed_sats:
-            return job
-        try:
-            invoice = payment_request or (yield from self._purse.receive(owed_sats, f"refund of {job_id}"))
-        except WalletError:
-            return job
+        for _ in range(PAYOUTS_MAX):
+            amount_sats = payable_sats(job.refund) if job.refund is not None else 0
+            if not amount_sats:
+                break
+            try:
+                invoice = payment_request or (yield from self._purse.receive(amount_sats, f"refund of {job_id}"))
+            except WalletError:
+                break
+            job = yield from self._paid_out(job_id, invoice)
+            if payment_request or job.refund is None or not job.refund.worth_another_invoice:
+                break
+        return job
+
+    def _paid_out(self, job_id: str, invoice: str) -> Flow[JobStatus]:
         path, body = f"/jobs/{quote(job_id, safe='')}/refund", {"paymentRequest": invoice}
         with suppress(RefundPendingError):  # It takes long, and is waited for below.
             yield from self._server.call(JobStatus, "POST", path, body=body, key=new_key(), again=_PENDING)
+        job = yield from self.show(job_id)
 
         def ended() -> Flow[bool]:
             nonlocal job

@@ -20,7 +20,7 @@ JobState = Literal[
     "expired",
 ]
 SessionState = Literal["awaiting_payment", "active", "closed", "expired"]
-RefundState = Literal["none", "owed", "pending", "paid"]
+RefundState = Literal["none", "owed", "pending", "partly_paid", "paid"]
 EntryKind = Literal["deposit", "hold", "debit", "release", "refund"]
 
 
@@ -38,12 +38,24 @@ class Invoice(_Wire, frozen=True, kw_only=True):
 
 
 class Refund(_Wire, frozen=True, kw_only=True):
-    """What is owed to you and what was paid back. `failure` says why the last payout failed, if it did."""
+    """What is owed to you and what was paid back. `failure` says why the last payout failed, if it did.
+
+    `failure_code` is "payment_failed", after which another invoice may help, or "server_cannot_pay", which only the
+    server's operator can mend. `payable_sats` is the most that an invoice may ask for now; None from a server that does
+    not say so.
+    """
 
     owed_msat: int = 0
     paid_msat: int = 0
+    payable_sats: int | None = None
     state: RefundState = "none"
     failure: str | None = None
+    failure_code: str | None = None
+
+    @property
+    def worth_another_invoice(self) -> bool:
+        """Whether a further payout can succeed now: not while the server itself can't pay."""
+        return self.state != "pending" and self.failure_code != "server_cannot_pay"
 
 
 class SignedReceipt(_Wire, frozen=True, kw_only=True):

@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..actors.domain.demo import AskDemo, DemoAnswer
-from . import errors, ids, schemas, views
+from . import errors, ids, views
+from . import schemas_around as around
 from .body import unfit
 from .client import Clients
 from .deposits import refuse_calls
@@ -39,7 +40,7 @@ class Demo:
         ) as replies:
             reply = await replies.next()
         assert isinstance(reply, DemoAnswer)
-        return views.json_response(schemas.DemoResult(result=reply.result))
+        return views.json_response(around.DemoResult(result=reply.result))
 
     async def _count(self, request: Request) -> None:
         settings = self._front.settings
@@ -54,11 +55,11 @@ class Demo:
             )
 
 
-def _query(request: Request) -> schemas.DemoQuery:
+def _query(request: Request) -> around.DemoQuery:
     asked = request.query_params.getlist("request")
     if len(asked) > 1:
         raise errors.invalid("request", "Must be there once")
     try:
-        return schemas.DemoQuery.model_validate(dict(zip(["request"], asked, strict=False)))
+        return around.DemoQuery.model_validate(dict(zip(["request"], asked, strict=False)))
     except ValidationError as error:
         raise unfit(error) from None

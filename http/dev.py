@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..actors.domain.errors import RefusedError, not_found
-from . import schemas, views
+from . import schemas_around as around
+from . import views
 from .body import read_json
 from .front import StubPayments
 from .schemas_sessions import StubAmount
@@ -29,7 +30,7 @@ class Dev:
         payment_hash: str = request.path_params["paymentHash"]
         if not _HASH.fullmatch(payment_hash) or not await self._stub_node.pay(payment_hash):
             raise RefusedError(not_found("invoice at the stub node"))
-        return views.json_response(schemas.Paid(paid=True))
+        return views.json_response(around.Paid(paid=True))
 
     async def invoice(self, request: Request) -> Response:
         """POST /dev/stub/invoice: an invoice of a client's wallet, to try out refunds with."""

@@ -13,7 +13,8 @@ from starlette.responses import Response
 from ..actors.domain.errors import Code, Refusal, RefusedError
 from ..actors.domain.provider import ModelFault
 from ..actors.model_outage import MODEL
-from . import schemas, views
+from . import schemas_around as around
+from . import views
 from .errors import invalid
 from .front import Front
 
@@ -45,7 +46,7 @@ class Health:
 
     async def alive(self, request: Request) -> Response:
         """The process answers; nothing else is asked."""
-        return views.json_response(schemas.Health(status="ok"))
+        return views.json_response(around.Health(status="ok"))
 
     async def ready(self, request: Request) -> Response:
         """Whether all parts can be reached, but for those that the caller leaves out; a 503 names those that can't."""
@@ -61,7 +62,7 @@ class Health:
             details = {"unreachable": unreachable}
             raise RefusedError(Refusal(Code.UNAVAILABLE, message, details, retry_after_s=_RETRY_AFTER_S))
         return views.json_response(
-            schemas.Ready(status="ready", checks={part: "ok" for part in parts if part not in excluded})
+            around.Ready(status="ready", checks={part: "ok" for part in parts if part not in excluded})
         )
 
     async def _trouble(self, name: str) -> str | None:

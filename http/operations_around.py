@@ -6,6 +6,7 @@ from typing import Final
 
 from ..actors.domain.errors import Code
 from . import schemas, schemas_sessions
+from . import schemas_around as around
 from .operations import (
     AROUND,
     BODY_ERRORS,
@@ -32,7 +33,7 @@ DEMO: Final = Operation(
             required=True,
         ),
     ),
-    answers=json_answer("The answer.", schemas.DemoResult),
+    answers=json_answer("The answer.", around.DemoResult),
     errors=(Code.INVALID_REQUEST, Code.RATE_LIMITED, Code.MODEL_FAILED, Code.UNAVAILABLE, Code.OVERLOADED),
 )
 PRICING: Final = Operation(
@@ -47,7 +48,7 @@ HEALTH: Final = Operation(
     tag=AROUND,
     summary="Ask whether the process answers",
     description="Nothing else is asked.",
-    answers=json_answer("It does.", schemas.Health),
+    answers=json_answer("It does.", around.Health),
 )
 READY: Final = Operation(
     id="getReadiness",
@@ -64,7 +65,7 @@ READY: Final = Operation(
             {"type": "array", "items": {"type": "string", "enum": ["store", "actors", "lightning", "model"]}},
         ),
     ),
-    answers=json_answer("It can.", schemas.Ready),
+    answers=json_answer("It can.", around.Ready),
     errors=(Code.INVALID_REQUEST, Code.UNAVAILABLE),
 )
 METRICS: Final = Operation(
@@ -109,7 +110,7 @@ PAY_STUB: Final = Operation(
             required=True,
         ),
     ),
-    answers=json_answer("It counts as paid.", schemas.Paid),
+    answers=json_answer("It counts as paid.", around.Paid),
     errors=(Code.NOT_FOUND, Code.UNAVAILABLE),
 )
 MAKE_STUB_INVOICE: Final = Operation(

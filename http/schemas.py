@@ -32,8 +32,9 @@ PaymentRequest = Annotated[
     Field(
         min_length=1,
         max_length=4_096,
-        description="A BOLT11 invoice of yours over whole sats, valid for at least 30 more seconds: at most what is "
-        "owed, less a reserve for routing fees of 2 sats or 1 %, whichever is more.",
+        description="A BOLT11 invoice of yours over whole sats, valid for at least 30 more seconds: at most "
+        "`payableSats` of `refund`, which is what is owed, less a reserve for routing fees of 2 sats or 1 %, whichever "
+        "is more.",
     ),
 ]
 # JSON numbers keep all digits of a decimal; only pydantic's own JSON would make it a string or a rounded float.
@@ -88,14 +89,6 @@ class NewJob(Wire):
         str, Field(min_length=1, max_length=REQUEST_CHARS_MAX, pattern=r"\S", description="What is to be done.")
     ]
     webhook: Annotated[JobWebhook | None, NOT_NULL] = None
-
-
-class DemoQuery(Wire):
-    """A free request."""
-
-    request: Annotated[
-        str, Field(min_length=1, max_length=DEMO_CHARS_MAX, pattern=r"\S", description="A small question.")
-    ]
 
 
 class RefundOrder(Wire):
@@ -179,12 +172,33 @@ class CostLedger(Wire):
 
 
 class Refund(Wire):
-    """What is owed to the client, and what was paid back."""
+    """What is owed to the client, and what was paid back.
+
+    `paid`: nothing is left that could be paid out; `partly_paid`: some is. What a route did not cost of its reserve is
+    owed again.
+    """
 
     owed_msat: Count
     paid_msat: Count
+    payable_sats: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="The most that an invoice may ask for now: what is owed, and of an open session its balance, "
+            "less the reserve for routing fees; 0 while a payout is under way. What is owed for a failure of ours is "
+            "paid out whole, without a reserve.",
+        ),
+    ]
     state: RefundState
     failure: Annotated[str | Absent, Field(description="What became of the last payout, when it failed.")] = None
+    failure_code: Annotated[
+        Literal["payment_failed", "server_cannot_pay"] | Absent,
+        Field(
+            description="With `failure`. `payment_failed`: the payment failed for certain, and another invoice may be "
+            "paid. `server_cannot_pay`: the server's wallet or key is at fault; the same invoice may be sent again "
+            "once its operator has mended that."
+        ),
+    ] = None
 
 
 class JobStatus(Wire):
@@ -209,12 +223,6 @@ class JobStatus(Wire):
 
 
 # Around it
-
-
-class DemoResult(Wire):
-    """The answer to a free request."""
-
-    result: str
 
 
 class Rates(Wire):
@@ -276,25 +284,6 @@ class Pricing(Wire):
     eval_fee_sats: Count
     tiers: dict[Size, Tier]
     btc_price: BtcPrice
-
-
-class Health(Wire):
-    """The process answers."""
-
-    status: Literal["ok"]
-
-
-class Ready(Wire):
-    """All parts can be reached."""
-
-    status: Literal["ready"]
-    checks: dict[str, Literal["ok"]]
-
-
-class Paid(Wire):
-    """A stub invoice counts as paid."""
-
-    paid: Literal[True]
 
 
 class FieldError(Wire):

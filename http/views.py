@@ -12,11 +12,21 @@ from starlette.responses import Response
 from ..actors.domain import invoices, job, payouts, pricing
 from ..actors.domain.job import JobState, JobView
 from ..actors.domain.money import usd_text
+from ..actors.domain.payouts import PayoutRefusal
 from ..actors.domain.quotes import quoted
 from ..actors.domain.times import timestamp
 from . import schemas
 
 _PAYOUT_FAILED: Final = "The last payout failed for certain, and what it was for is owed again: send another invoice."
+_PAYOUT_REFUSED: Final = (
+    "That is this server's fault and not your invoice's: its operator is told, what is owed stays owed, and the same "
+    "invoice may be sent again later."
+)
+_WHY: Final = {
+    PayoutRefusal.KEY: "The Lightning node does not let this server pay anything out.",
+    PayoutRefusal.FUNDS: "The server's wallet holds too little for the last payout.",
+    PayoutRefusal.RULES: "The Lightning node has a rule against the last payout.",
+}
 # Decimals as JSON numbers with all their digits.
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
@@ -102,12 +112,18 @@ def _ledger(ledger: job.CostLedger) -> schemas.CostLedger:
 
 def refund(shown: payouts.RefundView) -> schemas.Refund:
     """What is owed, and how paying it back went."""
-    return schemas.Refund(
+    owing = schemas.Refund(
         owed_msat=shown.owed_msat.value,
         paid_msat=shown.paid_msat.value,
+        payable_sats=shown.payable_sats,
         state=shown.state,
-        failure=_PAYOUT_FAILED if shown.failed else None,
     )
+    if not shown.failed:
+        return owing
+    if shown.refusal is None:
+        return owing.model_copy(update={"failure": _PAYOUT_FAILED, "failure_code": "payment_failed"})
+    failure = f"{_WHY[shown.refusal]} {_PAYOUT_REFUSED}"
+    return owing.model_copy(update={"failure": failure, "failure_code": "server_cannot_pay"})
 
 
 def btc_price(price: pricing.BtcPrice, now_ms: int) -> schemas.BtcPrice:

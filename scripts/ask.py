@@ -28,6 +28,7 @@ from ..client import (
     WalletError,
     WrongInvoiceError,
 )
+from ..client.closing import payable_sats
 from .ask_cli import LNBITS_KEY, LNBITS_URL, WalletKind, lnbits_of_environment
 
 _CONTROL: Final = re.compile(r"[^\t\n\x20-\x7e\xa0-\U0010ffff]")
@@ -187,10 +188,12 @@ def _refund(status: SessionStatus) -> str:
     refund = status.refund
     if refund.state == "pending":
         return "The session is closed, and its refund is on its way. Repeat --close to see how it ended."
-    if refund.owed_msat >= 1_000 and not refund.paid_msat:
-        why = f" ({refund.failure})" if refund.failure else ""
-        return f"The session is closed; {refund.owed_msat // 1_000} sats are still owed to you{why}. Repeat --close."
-    return f"The session is closed; {refund.paid_msat // 1_000} sats came back."
+    back_sats, left_sats = refund.paid_msat // 1_000, payable_sats(refund)
+    came = f"{back_sats} sats came back" if back_sats or not refund.owed_msat else "nothing came back yet"
+    if not left_sats:
+        return f"The session is closed; {came}."
+    why = f" ({refund.failure})" if refund.failure else ""
+    return f"The session is closed; {came}, and {left_sats} sats are still owed to you{why}. Repeat --close."
 
 
 def _write(text: str) -> None:

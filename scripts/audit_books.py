@@ -171,6 +171,11 @@ class JobBooks(Books):
                 self._deliver(event["charged_msat"])
             case "job_failed":
                 self._deliver(0)
+                returned = event.get("evaluation_returned_msat", 0)
+                if returned not in (0, self._eval_fee):
+                    raise AuditError(f"{returned} msat of an evaluation come back that cost {self._eval_fee}")
+                self.spent -= returned
+                self.owed += returned
             case _:
                 if not self.pay(event) and event["type"] not in _JOB_WITHOUT_MONEY:
                     raise AuditError(f"a job has no event {event['type']!r}")

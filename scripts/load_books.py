@@ -18,6 +18,7 @@ class Refund(msgspec.Struct, frozen=True, rename="camel"):
     owed_msat: int
     paid_msat: int
     state: str = ""
+    payable_sats: int = 0
 
 
 class Status(msgspec.Struct, frozen=True, rename="camel"):

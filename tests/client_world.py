@@ -15,6 +15,7 @@ from satmeter.actors.adapters.bolt11_invoices import sign_invoice
 from satmeter.actors.domain.macaroon import MacaroonId, mint, session_id
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payment_requests import read_invoice
+from satmeter.actors.domain.payouts import largest_payout
 from satmeter.client.core import Core
 from satmeter.client.flow import (
     Action,
@@ -163,8 +164,10 @@ class FakeServer:
         return reply(200, self._status(session))
 
     def _status(self, session: FakeSession) -> Json:
-        state = "paid" if session.paid_back else "owed" if session.owed else "none"
-        refund = {"owedMsat": session.owed, "paidMsat": session.paid_back, "state": state}
+        payable = largest_payout(Msat(session.owed)).whole_sats
+        paid = "partly_paid" if payable else "paid"
+        state = paid if session.paid_back else "owed" if session.owed else "none"
+        refund = {"owedMsat": session.owed, "paidMsat": session.paid_back, "payableSats": payable, "state": state}
         pending = [i for i in session.invoices.values() if i["paymentHash"] not in self._credited(session)]
         money: Json = {"balanceMsat": session.balance, "balanceSats": session.balance // 1_000, "heldMsat": 0}
         money |= {"depositedMsat": session.deposited, "spentMsat": session.spent, "refund": refund}

@@ -124,8 +124,6 @@ class Account:
     used: dict[str, int] = field(default_factory=dict)
     payout: Payout | None = None
     paid_out: dict[str, bool] = field(default_factory=dict)
-    left: int = 0
-    last_failed: bool = False
 
     @property
     def over(self) -> bool:
@@ -149,11 +147,11 @@ class Account:
 
     @property
     def refund_state(self) -> str:
-        """The client chose a payout's amount: what a paid one left owed does not make the refund an unfinished one."""
+        """Something was paid back: then it is unfinished as long as a satoshi and its reserve are left."""
         if self.payout:
             return "pending"
-        if self.paid_back and self.owed <= self.left and not self.last_failed:
-            return "paid"
+        if self.paid_back:
+            return "partly_paid" if self.owed >= 1_000 + reserve(1_000) else "paid"
         return "owed" if self.owed else "none"
 
     def unspendable(self, now_ms: int) -> str | None:
@@ -240,10 +238,8 @@ class Account:
         payout, self.payout = self.payout, None
         self.paid_out[payout.payment_hash] = fee is not None
         self.owed += payout.total
-        self.last_failed = fee is None
         if fee is not None:
             fee = min(fee, reserve(payout.amount))
             self.owed -= payout.amount + fee
             self.paid_back += payout.amount
             self.spent += fee
-            self.left = self.owed

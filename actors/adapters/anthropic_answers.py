@@ -14,7 +14,7 @@ import msgspec
 from ..domain.pricing import Size, Usage
 from ..domain.tokens import estimated_tokens
 from ..domain.usages import counts_of, output_of, usage_of
-from ..ports import Completion, Evaluation, PermanentError, TransientError, Verdict
+from ..ports import Completion, Evaluation, PermanentError, RefusedRequestError, TransientError, Verdict
 
 _REASON_MAX_CHARS: Final = 300
 
@@ -75,7 +75,7 @@ def read_completion(body: bytes, model: str) -> Completion:
 def completion_of(text: str, model: str, usage: Usage | None, stop_reason: str) -> Completion:
     """The work, if it is any. Raises as `read_completion` does for a refusal and for an empty answer."""
     if stop_reason == "refusal":
-        raise PermanentError("the model refused the request")
+        raise RefusedRequestError("the model refused the request")
     if not text.strip():
         if stop_reason == "max_tokens":
             raise PermanentError("the model used all its tokens before the first word of an answer")

@@ -67,12 +67,16 @@ class Done(Command, frozen=True):
 
 
 class Failed(Command, frozen=True):
-    """An intent failed; when not `permanent`, it may succeed later. `fault`: why the model gave nothing."""
+    """An intent failed; when not `permanent`, it may succeed later. `fault`: why the model gave nothing.
+
+    `of_request`: the client's request itself is why, and neither we nor a provider of ours.
+    """
 
     intent: Intent
     permanent: bool
     retry_after_ms: int = 0
     fault: ModelFault | None = None
+    of_request: bool = False
 
 
 class Once(msgspec.Struct, frozen=True, omit_defaults=True):

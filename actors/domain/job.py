@@ -94,6 +94,10 @@ class JobBooks(OwingBooks, frozen=True):
         owed = rest if rest.whole_sats else ZERO
         return msgspec.structs.replace(self, held=ZERO, spent=self.spent + (self.held - owed), owed=self.owed + owed)
 
+    def give_back(self, amount: Msat) -> JobBooks:
+        """Of what was spent, so much is owed after all. Raises `MoneyError` for more than was."""
+        return msgspec.structs.replace(self, spent=self.spent - amount, owed=self.owed + amount)
+
 
 class CostLedger(msgspec.Struct, frozen=True):
     """What the work really cost. `refund_msat` is what was paid beyond `charged_msat`."""
@@ -134,6 +138,7 @@ class Job(msgspec.Struct, frozen=True):
     reason: str | None = None
     result: str | None = None
     error_message: str | None = None
+    evaluation_returned: bool = False
     ledger: CostLedger | None = None
     refunds: Refunds = Refunds()
     outbox: Outbox | None = None
@@ -226,9 +231,15 @@ class JobCompleted(Event, frozen=True, tag="job_completed"):
 
 
 class JobFailed(Event, frozen=True, tag="job_failed"):
-    """A step failed for good; what was paid for it is owed."""
+    """A step failed for good; what was paid for it is owed.
+
+    `ours`: the failure was ours or a provider's of ours, so that what is owed is paid out without a routing reserve.
+    `evaluation_returned_msat`: the fee of an evaluation that had been delivered, owed as well.
+    """
 
     message: str
+    ours: bool = False
+    evaluation_returned_msat: Msat = ZERO
 
 
 class JobExpired(Event, frozen=True, tag="job_expired"):

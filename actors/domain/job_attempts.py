@@ -6,6 +6,7 @@ from typing import Final
 
 from .behaviour import NOTHING, Decision, Failed
 from .job import AttemptFailed, AttemptStarted, Job, JobFailed, Step, StepKind
+from .job_failures import failure
 from .provider import ModelFault
 
 _BACKOFF_FIRST_MS: Final = 1_000
@@ -26,18 +27,6 @@ _OUTAGES: Final = frozenset(
         ModelFault.REFUSED,
     }
 )
-_FAILURES: Final = {
-    StepKind.EVALUATE: "The model could not evaluate this request. The evaluation fee is owed to you.",
-    StepKind.INVOICE: "The Lightning node could not make an invoice for the work. The evaluation fee is owed to you.",
-    StepKind.WORK: "The model could not do this work. What you paid for it is owed to you.",
-}
-_OUTLASTED: Final = {
-    StepKind.EVALUATE: "The model was away for as long as the evaluation's invoice lived. The evaluation fee is owed "
-    "to you.",
-    StepKind.INVOICE: "The model was away for as long as the evaluation's invoice lived. The evaluation fee is owed to "
-    "you.",
-    StepKind.WORK: "The model was away for as long as the work's invoice lived. What you paid for it is owed to you.",
-}
 
 
 def key(step: Step) -> str:
@@ -58,7 +47,7 @@ def failed(job: Job, command: Failed, model_attempts: int, now_ms: int) -> Decis
     if command.fault in _OUTAGES and not command.permanent:
         return _put_off(job, step, command, now_ms)
     if command.permanent or step.attempt >= _most(step, model_attempts):
-        return Decision((JobFailed(now_ms, _FAILURES[step.kind]),))
+        return Decision((failure(job, step.kind, now_ms, of_request=command.of_request),))
     backoff_ms = min(_BACKOFF_FIRST_MS << (step.attempt - 1), _BACKOFF_MAX_MS)
     retry_at_ms = now_ms + max(backoff_ms, command.retry_after_ms)
     return Decision((AttemptFailed(now_ms, step.kind, step.attempt, retry_at_ms),))
@@ -69,7 +58,7 @@ def _put_off(job: Job, step: Step, command: Failed, now_ms: int) -> Decision:
     invoice = job.eval_invoice if step.kind is not StepKind.WORK or job.work_invoice is None else job.work_invoice
     ends_at_ms = max(invoice.expires_at_ms, step.since_ms + _PATIENCE_LEAST_MS)
     if now_ms >= ends_at_ms:
-        return Decision((JobFailed(now_ms, _OUTLASTED[step.kind]),))
+        return Decision((failure(job, step.kind, now_ms, outlasted=True),))
     backoff_ms = min(_BACKOFF_FIRST_MS << min(step.put_offs, 10), _PUT_OFF_MAX_MS)
     retry_at_ms = min(now_ms + max(backoff_ms, command.retry_after_ms), ends_at_ms)
     return Decision((AttemptFailed(now_ms, step.kind, step.attempt, retry_at_ms, put_off=True),))
@@ -80,10 +69,10 @@ def due(step: Step, now_ms: int) -> AttemptStarted:
     return AttemptStarted(now_ms, step.kind, step.attempt if step.waits_for_model else step.attempt + 1)
 
 
-def lost(step: Step, model_attempts: int, now_ms: int) -> AttemptStarted | JobFailed:
+def lost(job: Job, step: Step, model_attempts: int, now_ms: int) -> AttemptStarted | JobFailed:
     """An attempt that was under way is lost with the host that made it: it counts, and is made again."""
     if step.attempt >= _most(step, model_attempts):
-        return JobFailed(now_ms, _FAILURES[step.kind])
+        return failure(job, step.kind, now_ms)
     return AttemptStarted(now_ms, step.kind, step.attempt + 1)
 
 

@@ -146,7 +146,7 @@ class JobBehaviour(NoHistory):
             return Decision(events=(payout,))
         if job.step is None or not job.step.under_way:
             return _wake(job_id, job, now_ms)
-        return Decision(events=(attempts.lost(job.step, self._job_terms.model_attempts, now_ms),))
+        return Decision(events=(attempts.lost(job, job.step, self._job_terms.model_attempts, now_ms),))
 
     def _step_done(self, job: Job, done: Done, now_ms: int) -> Decision:
         if not attempts.is_of(job.step, done.intent.key):
@@ -245,7 +245,8 @@ class JobBehaviour(NoHistory):
     def done(self, state: Job) -> bool:
         """See `Behaviour.done`."""
         untold = state.outbox is not None and state.outbox.notices
-        return bool(state.state in FINAL_STATES and state.books.received and state.books.nothing_payable and not untold)
+        payable = state.books.pending or state.books.payable(state.refunds)
+        return bool(state.state in FINAL_STATES and state.books.received and not payable and not untold)
 
     def due_ms(self, state: Job) -> int | None:
         """The expiry of the invoice that is waited for, or the next attempt, or now for one that is under way."""

@@ -100,7 +100,7 @@ def _fold(job: Job, event: Event) -> Job:
         case JobCompleted():
             return _completed(job, event)
         case JobFailed():
-            return _end(job, JobState.FAILED, spent=ZERO, error_message=event.message)
+            return _job_failed(job, event)
         case JobExpired():
             return replace(job, state=JobState.EXPIRED, step=None)
         case PayoutStarted() | PayoutUnclear() | PayoutPaid() | PayoutFailed():
@@ -134,6 +134,17 @@ def _completed(job: Job, event: JobCompleted) -> Job:
         paid_msat=job.work_paid_msat,
     )
     return _end(job, JobState.COMPLETE, spent=event.charged_msat, result=event.result, ledger=ledger)
+
+
+def _job_failed(job: Job, event: JobFailed) -> Job:
+    ended = _end(job, JobState.FAILED, spent=ZERO, error_message=event.message)
+    returned = event.evaluation_returned_msat
+    return replace(
+        ended,
+        books=ended.books.give_back(returned),
+        refunds=replace(ended.refunds, whole=event.ours),
+        evaluation_returned=bool(returned),
+    )
 
 
 def _end(job: Job, state: JobState, *, spent: Msat, **fields: object) -> Job:

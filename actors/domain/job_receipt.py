@@ -47,6 +47,6 @@ def _of_work(charged: Receipt, job: Job) -> Receipt:
 
 
 def _evaluation_fee(job: Job) -> Msat:
-    """It is earned by a verdict: a rejection, or a price."""
-    delivered = job.state is JobState.REJECTED or job.work_invoice is not None
+    """It is earned by a verdict: a rejection, or a price. It is given back when the work then failed by our fault."""
+    delivered = job.state is JobState.REJECTED or (job.work_invoice is not None and not job.evaluation_returned)
     return Msat.from_sats(job.eval_invoice.amount_sats) if delivered else ZERO

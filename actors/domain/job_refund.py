@@ -24,7 +24,8 @@ def refund(job_id: str, job: Job, command: RefundJob, now_ms: int) -> Decision:
     refusal = payout_refusal(job.refunds, target, job.books.owed, network)
     if refusal is not None:
         return Decision(reply=refusal)
-    return Decision((paying_out.start(target, command.once, now_ms),), wait_for=paying_out.topic(target))
+    started = paying_out.start(job.refunds, job.books.owed, target, command.once, now_ms)
+    return Decision((started,), wait_for=paying_out.topic(target))
 
 
 def paid_out(job_id: str, job: Job, command: Done | Failed, now_ms: int) -> Decision:

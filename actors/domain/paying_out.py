@@ -11,19 +11,21 @@ from . import keys
 from .behaviour import BooksError, Decision, Done, Event, Failed, Intent, Once, Reply
 from .errors import idempotency_conflict
 from .intents import LookUpPayout, SendPayout
+from .money import Msat
 from .payouts import (
     OwingBooks,
     Payout,
     PayoutEvent,
     PayoutFailed,
     PayoutPaid,
+    PayoutRefusal,
     PayoutReport,
     PayoutStarted,
     PayoutStatus,
     PayoutTarget,
     PayoutUnclear,
     Refunds,
-    fee_reserve,
+    reserve_for,
 )
 
 # A host that was held up for longer than this must not send any more: the next one looks the payment up already.
@@ -36,9 +38,10 @@ PATIENCE_MS: Final = 300_000
 BooksT = TypeVar("BooksT", bound=OwingBooks)
 
 
-def start(target: PayoutTarget, once: Once | None, now_ms: int) -> PayoutStarted:
-    """The event with which a payout begins."""
-    return PayoutStarted(now_ms, target=target, reserve_msat=fee_reserve(target.amount_msat), once=once)
+def start(refunds: Refunds, owed_msat: Msat, target: PayoutTarget, once: Once | None, now_ms: int) -> PayoutStarted:
+    """The event with which a payout of what is owed begins."""
+    reserve_msat = reserve_for(target.amount_msat, owed_msat, whole=refunds.whole)
+    return PayoutStarted(now_ms, target=target, reserve_msat=reserve_msat, once=once)
 
 
 def begun(refunds: Refunds, target: PayoutTarget | None, once: Once) -> Decision | None:
@@ -66,19 +69,23 @@ def fold(books: BooksT, refunds: Refunds, event: Event) -> tuple[BooksT, Refunds
         if refunds.under_way is not None or event.target.payment_hash in refunds.ended:
             raise BooksError("one payout at a time, and one for each invoice")
         payout = Payout(event.target, event.reserve_msat, event.at_ms, event.once)
-        return books.begin_payout(payout), replace(refunds, under_way=payout, last_failed=False)
+        return books.begin_payout(payout), replace(refunds, under_way=payout, last_failed=False, last_refusal=None)
     under_way = refunds.under_way
     if under_way is None:
         raise BooksError(f"{type(event).__name__} without a payout")
     match event:
         case PayoutUnclear():
-            unclear = replace(under_way, sending=False, failure_final_at_ms=event.failure_final_at_ms)
+            final_at_ms, refusal = event.failure_final_at_ms, event.refusal
+            unclear = replace(under_way, sending=False, failure_final_at_ms=final_at_ms, refusal=refusal)
             return books, replace(refunds, under_way=unclear)
         case PayoutPaid():
-            after = books.end_payout(under_way, event.fee_msat)
-            return after, replace(_ended(refunds, under_way, paid=True), left_msat=after.owed)
-        case PayoutFailed():
+            return books.end_payout(under_way, event.fee_msat), _ended(refunds, under_way, paid=True)
+        case PayoutFailed(refusal=None):
             return books.fail_payout(under_way), _ended(refunds, under_way, paid=False)
+        case PayoutFailed(refusal=refusal):
+            # The node never tried: its word on this invoice, should it be sent again, will be of that attempt alone.
+            never_tried = replace(refunds, under_way=None, last_failed=True, last_refusal=refusal)
+            return books.fail_payout(under_way), never_tried
     raise BooksError(f"no payout knows the event {type(event).__name__}")
 
 
@@ -122,7 +129,7 @@ def verdict(report: PayoutReport, failure_final_at_ms: int, asked_at_ms: int) ->
         case PayoutStatus.PENDING:
             return report if asked_at_ms >= failure_final_at_ms - PATIENCE_MS // 2 else None
         case PayoutStatus.FAILED | PayoutStatus.ABSENT:
-            return PayoutReport(PayoutStatus.FAILED) if asked_at_ms >= failure_final_at_ms else None
+            return report if asked_at_ms >= failure_final_at_ms else None
 
 
 def outcome(refunds: Refunds, command: Done | Failed, now_ms: int) -> PayoutEvent | None:
@@ -130,20 +137,34 @@ def outcome(refunds: Refunds, command: Done | Failed, now_ms: int) -> PayoutEven
     payout, intent = refunds.under_way, command.intent
     if payout is None or not isinstance(intent, SendPayout | LookUpPayout) or intent.target != payout.target:
         return None
-    report = command.result if isinstance(command, Done) else None
-    if isinstance(report, PayoutReport) and report.status is PayoutStatus.PAID:
+    report = command.result if isinstance(command, Done) and isinstance(command.result, PayoutReport) else None
+    if report is not None and report.status is PayoutStatus.PAID:
         # What routing cost beyond the reserve is our loss.
         fee_msat = min(report.fee_msat, payout.reserve_msat)
         return PayoutPaid(now_ms, payment_hash=payout.target.payment_hash, fee_msat=fee_msat)
-    failed = isinstance(report, PayoutReport) and report.status is PayoutStatus.FAILED
     if isinstance(intent, LookUpPayout):
-        if failed:
-            return PayoutFailed(now_ms)
-        pending = isinstance(report, PayoutReport) and report.status is PayoutStatus.PENDING
-        return _unclear(now_ms, PATIENCE_MS) if pending else None
+        return None if report is None else _looked_up(payout, report, now_ms)
+    if not payout.sending:
+        return None
+    if report is None or report.status is not PayoutStatus.FAILED:
+        return _unclear(now_ms, PATIENCE_MS)
+    if report.refusal is PayoutRefusal.KEY:
+        # The node did not read the order, and shows nobody with this key what has become of it.
+        return PayoutFailed(now_ms, refusal=report.refusal)
     # The call's own word that it failed is not enough, but then the look-up's word is final at once.
-    return _unclear(now_ms, 0 if failed else PATIENCE_MS) if payout.sending else None
+    return _unclear(now_ms, 0, report.refusal)
 
 
-def _unclear(now_ms: int, patience_ms: int) -> PayoutUnclear:
-    return PayoutUnclear(now_ms, failure_final_at_ms=now_ms + patience_ms)
+def _looked_up(payout: Payout, report: PayoutReport, now_ms: int) -> PayoutEvent | None:
+    match report.status:
+        case PayoutStatus.PENDING:
+            return _unclear(now_ms, PATIENCE_MS)
+        case PayoutStatus.FAILED:
+            return PayoutFailed(now_ms)
+        case PayoutStatus.ABSENT:
+            return PayoutFailed(now_ms, refusal=payout.refusal)
+    return None
+
+
+def _unclear(now_ms: int, patience_ms: int, refusal: PayoutRefusal | None = None) -> PayoutUnclear:
+    return PayoutUnclear(now_ms, failure_final_at_ms=now_ms + patience_ms, refusal=refusal)

@@ -41,11 +41,23 @@ class PayoutStatus(StrEnum):
     ABSENT = "absent"
 
 
+class PayoutRefusal(StrEnum):
+    """Why the node would pay nothing at all just now. All of it is for the operator to mend, and none for a client.
+
+    key: it does not take our key, or not for paying. funds: the wallet holds too little. rules: a rule of its own.
+    """
+
+    KEY = "key"
+    FUNDS = "funds"
+    RULES = "rules"
+
+
 class PayoutReport(msgspec.Struct, frozen=True):
-    """The node's word on a payout; the routing fee is known once it is paid."""
+    """The node's word on a payout; the routing fee is known once it is paid. `refusal`: it never tried to pay."""
 
     status: PayoutStatus
     fee_msat: Msat = ZERO
+    refusal: PayoutRefusal | None = None
 
 
 class SentPayment(msgspec.Struct, frozen=True):
@@ -75,6 +87,17 @@ def largest_payout(owed_msat: Msat) -> Msat:
     return Msat.from_sats(sats)
 
 
+def payable(owed_msat: Msat, *, whole: bool) -> Msat:
+    """The most that an invoice may ask for of what is owed: `whole`, or with the fee reserve left."""
+    return Msat.from_sats(owed_msat.whole_sats) if whole else largest_payout(owed_msat)
+
+
+def reserve_for(amount_msat: Msat, owed_msat: Msat, *, whole: bool) -> Msat:
+    """What is set aside for routing a payout. Of what is owed whole it is no more than is left beside the amount."""
+    reserve_msat = fee_reserve(amount_msat)
+    return min(reserve_msat, owed_msat - amount_msat) if whole else reserve_msat
+
+
 def network_of(payment_request: str) -> str:
     """The network that an invoice is for, as its prefix names it; empty for what is no invoice."""
     match = _NETWORK.match(payment_request)
@@ -86,6 +109,7 @@ class Payout(msgspec.Struct, frozen=True):
 
     sending: the call to the node has not ended, as far as is known. After it, `failure_final_at_ms` is from when on a
     node is believed that the payment failed, or that it has never heard of it. Snapshots keep it under its first name.
+    `refusal`: what the call itself said, if the node would not pay at all.
     """
 
     target: PayoutTarget
@@ -94,6 +118,7 @@ class Payout(msgspec.Struct, frozen=True):
     once: Once | None
     sending: bool = True
     failure_final_at_ms: int = msgspec.field(default=0, name="absent_is_failed_at_ms")
+    refusal: PayoutRefusal | None = None
 
     @property
     def total_msat(self) -> Msat:
@@ -104,13 +129,15 @@ class Payout(msgspec.Struct, frozen=True):
 class Refunds(msgspec.Struct, frozen=True):
     """An actor's payouts. `ended` says of each invoice that one was tried with whether it was paid.
 
-    `left_msat` is what the last paid one left owed, for the client to ask for or to let go.
+    `last_refusal`: why the node never tried the last payout, if so. Its invoice is not in `ended`, and may be sent
+    again. `whole`: what is owed is owed for a failure of ours, and is paid out without a reserve for routing.
     """
 
     under_way: Payout | None = None
     ended: Mapping[str, bool] = {}
     last_failed: bool = False
-    left_msat: Msat = ZERO
+    last_refusal: PayoutRefusal | None = None
+    whole: bool = False
 
 
 class OwingBooks(msgspec.Struct, frozen=True):
@@ -125,10 +152,12 @@ class OwingBooks(msgspec.Struct, frozen=True):
     pending: Msat = ZERO
     refunded: Msat = ZERO
 
-    @property
-    def nothing_payable(self) -> bool:
-        """Whether less is owed than any payout needs, and none is under way."""
-        return not self.pending and not largest_payout(self.owed)
+    def payable(self, refunds: Refunds, unspent: Msat = ZERO) -> Msat:
+        """The most that an invoice may ask for now; nothing while a payout is under way.
+
+        `unspent`: what would be owed too if the actor were closed with the invoice.
+        """
+        return ZERO if self.pending else payable(self.owed + unspent, whole=refunds.whole)
 
     def begin_payout(self, payout: Payout) -> Self:
         """The amount and its reserve are set aside."""
@@ -174,6 +203,7 @@ class PayoutUnclear(LedgerEvent, frozen=True, kw_only=True, tag="payout_unclear"
     """
 
     failure_final_at_ms: int = msgspec.field(name="absent_is_failed_at_ms")
+    refusal: PayoutRefusal | None = None
 
 
 class PayoutPaid(LedgerEvent, frozen=True, kw_only=True, tag="payout_paid"):
@@ -184,43 +214,59 @@ class PayoutPaid(LedgerEvent, frozen=True, kw_only=True, tag="payout_paid"):
 
 
 class PayoutFailed(LedgerEvent, frozen=True, kw_only=True, tag="payout_failed"):
-    """The node says that the payout failed, and so will never be paid."""
+    """The node says that the payout failed, and so will never be paid. `refusal`: it never tried to."""
+
+    refusal: PayoutRefusal | None = None
 
 
 PayoutEvent = PayoutStarted | PayoutUnclear | PayoutPaid | PayoutFailed
 
 
 class RefundState(StrEnum):
-    """Where a refund stands."""
+    """Where a refund stands. paid: nothing is left that could be paid out. partly_paid: some is."""
 
     NONE = "none"
     OWED = "owed"
     PENDING = "pending"
+    PARTLY_PAID = "partly_paid"
     PAID = "paid"
 
 
 class RefundView(msgspec.Struct, frozen=True):
-    """What is owed to the client and what was paid back. `failed`: the last payout did; another may be asked for."""
+    """What is owed to the client and what was paid back. `failed`: the last payout did; another may be asked for.
+
+    `payable_sats`: the most that an invoice may ask for now. `refusal`: why the node never tried the last payout.
+    """
 
     owed_msat: Msat
     paid_msat: Msat
     state: RefundState
     failed: bool = False
+    payable_sats: int = 0
+    refusal: PayoutRefusal | None = None
 
 
-def refund_view(books: OwingBooks, refunds: Refunds) -> RefundView:
+def refund_view(books: OwingBooks, refunds: Refunds, unspent: Msat = ZERO) -> RefundView:
     """What the client sees. While a payout is under way, its amount still counts as owed.
 
-    The client chose the amount of a payout: what that left owed does not make it an unfinished one.
+    `unspent`: what an invoice may ask for beside it, although it is not owed yet.
     """
-    owed = books.owed + books.pending
+    return RefundView(
+        owed_msat=books.owed + books.pending,
+        paid_msat=books.refunded,
+        state=_refund_state(books, refunds),
+        failed=refunds.last_failed,
+        payable_sats=books.payable(refunds, unspent).whole_sats,
+        refusal=refunds.last_refusal,
+    )
+
+
+def _refund_state(books: OwingBooks, refunds: Refunds) -> RefundState:
     if books.pending:
-        state = RefundState.PENDING
-    elif books.refunded and books.owed <= refunds.left_msat and not refunds.last_failed:
-        state = RefundState.PAID
-    else:
-        state = RefundState.OWED if owed else RefundState.NONE
-    return RefundView(owed_msat=owed, paid_msat=books.refunded, state=state, failed=refunds.last_failed)
+        return RefundState.PENDING
+    if books.refunded:
+        return RefundState.PARTLY_PAID if books.payable(refunds) else RefundState.PAID
+    return RefundState.OWED if books.owed else RefundState.NONE
 
 
 def refund_pending() -> Refusal:
@@ -229,7 +275,7 @@ def refund_pending() -> Refusal:
     return Refusal(Code.REFUND_PENDING, message, retry_after_s=5)
 
 
-def payout_refusal(refunds: Refunds, target: PayoutTarget, payable_msat: Msat, network: str) -> Refusal | None:
+def payout_refusal(refunds: Refunds, target: PayoutTarget, owed_msat: Msat, network: str) -> Refusal | None:
     """Why this payout can't begin now, if it can't. Whether it is the one under way is the caller's to see before."""
     if refunds.under_way is not None:
         return refund_pending()
@@ -237,13 +283,11 @@ def payout_refusal(refunds: Refunds, target: PayoutTarget, payable_msat: Msat, n
         return wrong_state("owed", "The payout to this invoice has failed: send another invoice.")
     if network_of(target.payment_request) != network:
         return _unfit("The invoice is for another network than this server's node")
-    largest = largest_payout(payable_msat)
+    largest = payable(owed_msat, whole=refunds.whole)
     if target.amount_msat > largest:
-        return _unfit(
-            f"At most {largest.whole_sats} sats can be paid out: what is owed, less a reserve for routing fees "
-            "of 2 sats or 1 %",
-            maxSats=largest.whole_sats,
-        )
+        less = "" if refunds.whole else ", less a reserve for routing fees of 2 sats or 1 %"
+        text = f"At most {largest.whole_sats} sats can be paid out: what is owed{less}"
+        return _unfit(text, maxSats=largest.whole_sats)
     return None
 
 

@@ -138,7 +138,8 @@ class SessionBehaviour:
     def done(self, state: Session) -> bool:
         """See `Behaviour.done`."""
         open_ = state.invoices or state.top_ups or state.holds or (state.outbox and state.outbox.notices)
-        return bool(state.ended and state.books.deposited and not open_ and state.books.nothing_payable)
+        payable = state.books.pending or state.books.payable(state.refunds)
+        return bool(state.ended and state.books.deposited and not open_ and not payable)
 
     def due_ms(self, state: Session) -> int | None:
         """The next expiry, of the session or of an invoice, or when what is under way should be looked after."""

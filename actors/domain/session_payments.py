@@ -13,7 +13,7 @@ from .caveats import Action
 from .errors import Code, Refusal, idempotency_conflict, node_unavailable, not_found
 from .intents import IssueInvoice, LookUpInvoice, ReleaseUnpaid
 from .invoices import Invoice, Settle, Settled, Settlement, SettleOutcome
-from .money import ZERO, Msat
+from .money import ZERO
 from .payouts import network_of, payout_refusal, refund_view
 from .session import (
     Deposited,
@@ -51,7 +51,7 @@ def view(session_id: str, session: Session) -> SessionView:
         held_msat=books.held,
         deposited_msat=books.deposited,
         spent_msat=books.spent,
-        refund=refund_view(books, session.refunds),
+        refund=refund_view(books, session.refunds, books.balance),
         expires_at_ms=session.expires_at_ms,
         # Those of a session that is over can still be paid, but nobody should.
         pending_invoices=() if session.ended else tuple(session.invoices.values()),
@@ -231,17 +231,12 @@ def close(session_id: str, session: Session, command: CloseSession, now_ms: int)
         return Decision(events, reply, marks=keys.marks(once, reply))
     if session.refunds.ended.get(target.payment_hash):
         return Decision(reply=view(session_id, session))
-    refusal = payout_refusal(
-        session.refunds, target, _payable(session), network_of(session.deposit_invoice.payment_request)
-    )
+    refunds, owed_msat = session.refunds, session.books.owed + session.books.balance
+    refusal = payout_refusal(refunds, target, owed_msat, network_of(session.deposit_invoice.payment_request))
     if refusal is not None:
         return Decision(reply=refusal)
-    _, events = follow(session, *closing, paying_out.start(target, once, now_ms))
+    _, events = follow(session, *closing, paying_out.start(refunds, owed_msat, target, once, now_ms))
     return Decision(events, wait_for=paying_out.topic(target))
-
-
-def _payable(session: Session) -> Msat:
-    return session.books.owed + session.books.balance
 
 
 def paid_out(session_id: str, session: Session, command: Done | Failed, now_ms: int) -> Decision:

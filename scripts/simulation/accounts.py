@@ -34,6 +34,7 @@ class Account:
         self.fees = 0
         self.invoices: dict[str, int] = {}
         self.credited: dict[str, int] = {}
+        self.whole, self.ended = False, ""
         self.payout: Json | None = None
         self.payouts: dict[str, str] = {}
         self.shown: set[tuple[Any, ...]] = set()
@@ -85,7 +86,11 @@ class Account:
     def _on_payout_started(self, event: Json) -> None:
         payment_hash = event["target"]["payment_hash"]
         must(self.payout is None, "two payouts at a time")
-        must(payment_hash not in self.payouts, f"a second payout to {payment_hash[:8]}")
+        # What the node never tried to pay may be sent again.
+        must(self.payouts.get(payment_hash, "refused") == "refused", f"a second payout to {payment_hash[:8]}")
+        amount, reserve = event["target"]["amount_msat"], event["reserve_msat"]
+        least = max(2_000, -(-amount // 100))
+        must(reserve == (min(least, self.owed - amount) if self.whole else least), f"a reserve of {reserve} msat")
         self.payout = event
         self.payouts[payment_hash] = "started"
         self.owed -= self.pending
@@ -104,16 +109,15 @@ class Account:
         self.owed += reserve - event["fee_msat"]
 
     def _on_payout_failed(self, event: Json) -> None:
-        before = self.pending
-        self._end("failed")
-        self.owed += before
+        self.owed += self.pending
+        self._end("failed" if event["refusal"] is None else "refused")
 
     def _end(self, how: str) -> Json:
         payout = self.payout
         if payout is None:
             raise BrokenError("no payout is under way")
         self.payouts[payout["target"]["payment_hash"]] = how
-        self.payout = None
+        self.payout, self.ended = None, payout["target"]["payment_hash"]
         return payout
 
     def unrest(self) -> str | None:
@@ -323,6 +327,9 @@ class JobAccount(Account):
     def _on_job_failed(self, event: Json) -> None:
         must(self.state in {"evaluating", "executing"}, f"failed in {self.state}")
         self._deliver(0)
+        self.whole, returned = event["ours"], event["evaluation_returned_msat"]
+        self.spent, self.owed = self.spent - returned, self.owed + returned
+        must(not self.whole or self.owed == self.received, "a job that failed by our fault keeps something")
         self.state = "failed"
 
     def _on_job_expired(self, event: Json) -> None:

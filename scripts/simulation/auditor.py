@@ -82,8 +82,8 @@ class Auditor:
                 paid = self.paid_to.get((event["payment_hash"], actor_id))
                 must(paid is not None, f"{event['payment_hash'][:8]} counts as paid, and was not")
             case "payout_failed":
-                failed = next(h for h, how in reversed(account.payouts.items()) if how == "failed")
-                must((failed, actor_id) not in self.paid_to, f"{failed[:8]} counts as failed, and was paid")
+                was_paid = (account.ended, actor_id) in self.paid_to
+                must(not was_paid, f"{account.ended[:8]} counts as failed, and was paid")
 
     def received(self, payment_hash: str, amount_msat: int) -> None:
         """An invoice was paid at the node."""

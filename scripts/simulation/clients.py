@@ -304,9 +304,9 @@ class JobClient:
     async def refund(self, chance: Chance) -> None:
         """Has what is owed paid back."""
         view = await self._view(chance, GetJob())
-        if view.refund is None or view.refund.owed_msat.value < 3_000:
+        if view.refund is None or not view.refund.payable_sats:
             return
-        sats = max(1, view.refund.owed_msat.whole_sats - 2 - chance.choice([0, 0, 1]))
+        sats = max(1, view.refund.payable_sats - chance.choice([0, 0, 1]))
         target = self.market.node.wallet_invoice(sats)
         name = f"k{target.payment_hash[:8]}"
         await self.market.call(chance, self.job_id, RefundJob(target, Once(name, target.payment_hash, True)), name)

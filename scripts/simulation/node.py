@@ -10,7 +10,7 @@ from typing import Final, Protocol, TypeVar
 
 from ...actors.domain.invoices import Invoice, Settlement
 from ...actors.domain.money import Msat
-from ...actors.domain.payouts import PayoutReport, PayoutStatus, PayoutTarget, SentPayment
+from ...actors.domain.payouts import PayoutRefusal, PayoutReport, PayoutStatus, PayoutTarget, SentPayment
 from ...actors.ports import InvoiceOrder, PermanentError, TransientError
 from .world import Fault, World, settle
 
@@ -131,6 +131,8 @@ class SimulatedNode:
         known = self.outgoing.get(payment_hash)
         if known is not None and known.actor_id != actor_id:
             return PayoutReport(PayoutStatus.FAILED)
+        if known is None and self.world.strikes(Fault.PAYOUT_FAILS, 0.1):
+            return PayoutReport(PayoutStatus.FAILED, refusal=chance.choice(list(PayoutRefusal)))
         self.watcher.payout_called(payment_hash, actor_id)
         payment = self.outgoing[payment_hash] = Outgoing(target, actor_id, PayoutStatus.PENDING)
         if self.world.strikes(Fault.PAYOUT_FAILS, 0.3):

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from satmeter.actors.domain.answers import Verdict
 from satmeter.actors.domain.pricing import Size
-from satmeter.actors.ports import PermanentError, TransientError
+from satmeter.actors.ports import PermanentError, RefusedRequestError, TransientError
 from satmeter.http.app import create_app
 from tests.api.fronts import Api, api_over, client_of
 from tests.hosts import until
@@ -67,7 +67,7 @@ async def test_a_whole_job_shows_all_that_was_priced_paid_and_used(api: Api) -> 
             "paidMsat": 9_000,
             "refundMsat": 5_220,
         },
-        "refund": {"owedMsat": 5_220, "paidMsat": 0, "state": "owed"},
+        "refund": {"owedMsat": 5_220, "paidMsat": 0, "payableSats": 3, "state": "owed"},
     }
     assert job["workInvoice"]["amountSats"] == job["pricingBreakdown"]["amountSats"]
     assert job["createdAt"] < job["updatedAt"] and job["updatedAt"].endswith("Z")
@@ -92,15 +92,24 @@ async def test_a_rejected_job_says_why_and_owes_nothing(api: Api) -> None:
     assert set(rejected) == {"jobId", "state", "createdAt", "updatedAt", "evalInvoice", "reason"}
 
 
-async def test_a_failed_job_says_so_and_owes_what_was_paid_for_the_work(api: Api) -> None:
+@pytest.mark.parametrize(
+    ("error", "refund"),
+    [
+        (PermanentError("a text of the provider"), {"owedMsat": 19_000, "payableSats": 19}),
+        (RefusedRequestError("a text of the provider"), {"owedMsat": 9_000, "payableSats": 7}),
+    ],
+)
+async def test_a_failed_job_says_so_and_owes_what_was_paid_for_the_work(
+    error: PermanentError, refund: dict[str, int], api: Api
+) -> None:
     job = await api.create()
     await api.pay(job["evalInvoice"])
     priced = await api.job_in(job["jobId"], "awaiting_work_payment")
-    api.world.model.faults.append(PermanentError("a text of the provider"))
+    api.world.model.faults.append(error)
     await api.pay(priced["workInvoice"])
     failed = await api.job_in(job["jobId"], "failed")
-    assert failed["errorMessage"].startswith("The model could not do this work")
-    assert failed["refund"] == {"owedMsat": 9_000, "paidMsat": 0, "state": "owed"}
+    assert failed["errorMessage"].startswith("The model ") and "text of the provider" not in failed["errorMessage"]
+    assert failed["refund"] == {**refund, "paidMsat": 0, "state": "owed"}
     assert "result" not in failed and "costLedger" not in failed
 
 

@@ -12,7 +12,7 @@ from msgspec import structs
 from satmeter.actors.domain.caveats import Action, Grant
 from satmeter.actors.domain.errors import Code, Refusal, not_found
 from satmeter.actors.domain.money import Msat
-from satmeter.actors.domain.payouts import RefundState, RefundView
+from satmeter.actors.domain.payouts import PayoutRefusal, RefundState, RefundView
 from satmeter.actors.domain.session import SessionState
 from satmeter.actors.domain.session_api import (
     CloseSession,
@@ -59,17 +59,28 @@ async def test_a_session_is_shown_whole(api: Stubbed) -> None:
         "heldMsat": 50_000,
         "depositedMsat": 1_000_000,
         "spentMsat": 50_001,
-        "refund": {"owedMsat": 0, "paidMsat": 0, "state": "none"},
+        "refund": {"owedMsat": 0, "paidMsat": 0, "payableSats": 0, "state": "none"},
         "expiresAt": "2027-01-16T08:00:00.000Z",
     }
 
 
 async def test_a_payout_that_failed_is_told(api: Stubbed) -> None:
-    refund = RefundView(Msat(900_000), Msat(0), RefundState.OWED, failed=True)
+    refund = RefundView(Msat(900_000), Msat(0), RefundState.OWED, failed=True, payable_sats=891)
     api.plays(GetSession, session_view(SessionState.CLOSED, refund=refund))
     shown = (await api.get()).json()["refund"]
-    assert "failed" in shown.pop("failure")
-    assert shown == {"owedMsat": 900_000, "paidMsat": 0, "state": "owed"}
+    assert "another invoice" in shown.pop("failure") and shown.pop("failureCode") == "payment_failed"
+    assert shown == {"owedMsat": 900_000, "paidMsat": 0, "payableSats": 891, "state": "owed"}
+
+
+@pytest.mark.parametrize("refusal", PayoutRefusal)
+async def test_a_payout_that_the_server_can_t_make_asks_for_no_other_invoice(
+    api: Stubbed, refusal: PayoutRefusal
+) -> None:
+    refund = RefundView(Msat(900_000), Msat(0), RefundState.OWED, failed=True, payable_sats=891, refusal=refusal)
+    api.plays(GetSession, session_view(SessionState.CLOSED, refund=refund))
+    shown = (await api.get()).json()["refund"]
+    assert "another invoice" not in shown["failure"] and "operator" in shown["failure"]
+    assert (shown["failureCode"], shown["state"]) == ("server_cannot_pay", "owed")
 
 
 async def test_the_grant_is_passed_on_for_the_actor_to_judge(api: Stubbed) -> None:

@@ -26,6 +26,7 @@ from satmeter.actors.domain.session import Session
 from tests.jobs import HOUR_MS, JOB_ID, WORK_INVOICE, JobBench, completion, invoice, verdict
 from tests.replay.told_stories import (
     job_charged_at_its_quote,
+    job_failed_by_our_fault_and_refunded_whole,
     job_that_waits_for_its_model,
     job_with_a_webhook,
     session_with_a_webhook,
@@ -129,11 +130,11 @@ def job_after_failed_attempts() -> JobBench:
 
 
 def job_failed_and_refunded_at_the_second_try() -> JobBench:
-    """Work that fails for good; the first payout fails, the second is lost sight of and found paid."""
+    """Work that the model refuses; the first payout fails, the second is lost sight of and found paid."""
     bench = JobBench()
     bench.to_work_invoice()
     bench.pay_work()
-    bench.send(Failed(bench.intent(), permanent=True))
+    bench.send(Failed(bench.intent(), permanent=True, of_request=True))
     bench.send(_refund(7, 7))
     bench.finish(FAILED)
     bench.finish(FAILED)
@@ -265,6 +266,7 @@ STORIES: dict[str, Callable[[], JobBench | SessionBench]] = {
         job_complete_and_refunded,
         job_after_failed_attempts,
         job_failed_and_refunded_at_the_second_try,
+        job_failed_by_our_fault_and_refunded_whole,
         job_work_unpaid,
         job_charged_at_its_quote,
         job_with_a_webhook,

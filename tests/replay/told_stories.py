@@ -1,15 +1,16 @@
-"""Stories of quotes, receipts and webhooks; see `stories.py`."""
+"""Stories of quotes, receipts, webhooks and failures of ours; see `stories.py`."""
 
 from __future__ import annotations
 
 from satmeter.actors.domain.behaviour import Done, Failed, TakeUp, Wake
-from satmeter.actors.domain.job import CreateJob
+from satmeter.actors.domain.job import CreateJob, RefundJob
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payouts import PayoutRefusal, PayoutReport, PayoutStatus
 from satmeter.actors.domain.provider import ModelFault
 from satmeter.actors.domain.session_api import OpenSession
 from satmeter.actors.domain.webhooks import Webhook
 from tests.jobs import EVAL_INVOICE, WORK_INVOICE, JobBench, completion, invoice, verdict
-from tests.sessions import SessionBench, ask, completed, grant, rejected
+from tests.sessions import SessionBench, ask, completed, grant, once, rejected, target
 
 
 def job_charged_at_its_quote() -> JobBench:
@@ -40,6 +41,24 @@ def job_that_waits_for_its_model() -> JobBench:
     bench.now_ms += 37_000
     bench.send(TakeUp())
     bench.finish(completion())
+    return bench
+
+
+def job_failed_by_our_fault_and_refunded_whole() -> JobBench:
+    """Work that fails for good; the node refuses to pay, then lacks funds, then pays work and evaluation back."""
+    bench = JobBench()
+    bench.to_work_invoice()
+    bench.pay_work()
+    bench.send(Failed(bench.intent(), permanent=True))
+    for attempt in range(3):
+        bench.send(RefundJob(target(7, 19), once(f"refund:{attempt}")))
+        if attempt == 0:
+            bench.finish(PayoutReport(PayoutStatus.FAILED, refusal=PayoutRefusal.KEY))
+        elif attempt == 1:
+            bench.finish(PayoutReport(PayoutStatus.FAILED, refusal=PayoutRefusal.FUNDS))
+            bench.finish(PayoutReport(PayoutStatus.ABSENT))
+        else:
+            bench.finish(PayoutReport(PayoutStatus.PAID, Msat(700)))
     return bench
 
 

@@ -28,7 +28,7 @@ from satmeter.client.narrowing import caveats_of, narrow, session_id_of
 from satmeter.client.state import FileStore, replaced
 from satmeter.client.wire import Events, refusal
 from tests.client_lnbits import reply
-from tests.client_world import SERVER, World, refused
+from tests.client_world import SERVER, FakeSession, World, refused
 
 
 def ask(world: World, core: Core, number: int = 0) -> Any:
@@ -113,6 +113,33 @@ def test_what_is_left_comes_back_to_the_wallet() -> None:
     assert (status.state, status.refund.paid_msat, status.refund.owed_msat) == ("closed", 88_000, 2_000)
     with pytest.raises(NoSessionError):
         world.play(core.closing.close(None))
+
+
+def test_the_reserve_of_a_large_refund_is_collected_by_a_second_invoice() -> None:
+    world, core = opened(1_000)
+    status = world.play(core.closing.close(None))
+    assert (status.refund.state, status.refund.paid_msat, status.refund.owed_msat) == ("paid", 998_000, 2_000)
+    assert [session.paid_back for session in world.server.sessions.values()] == [998_000]
+
+
+def test_a_server_that_can_t_pay_is_sent_one_invoice_and_owes_the_rest() -> None:
+    world, core = opened(1_000)
+    invoices: list[str] = []
+    close = world.server._close
+
+    def refuse(session: FakeSession, payment_request: str | None) -> Reply:
+        if payment_request is None:
+            return close(session, None)
+        invoices.append(payment_request)
+        status = world.server._status(session)
+        told = {"failure": "The server's wallet holds too little.", "failureCode": "server_cannot_pay"}
+        world.server._status = lambda _: {**status, "refund": {**status["refund"], **told}}  # type: ignore[method-assign,assignment]
+        return reply(200, world.server._status(session))
+
+    world.server._close = refuse  # type: ignore[method-assign]
+    status = world.play(core.closing.close(None))
+    assert (len(invoices), status.refund.owed_msat, status.refund.payable_sats) == (1, 1_000_000, 990)
+    assert not status.refund.worth_another_invoice and len(world.store.read().former) == 1
 
 
 def test_a_session_that_is_closed_with_a_payment_on_its_way_is_kept_until_that_has_come_back_too() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -9,9 +10,9 @@ from satmeter.actors.domain.behaviour import BooksError, Decision, Done, Failed,
 from satmeter.actors.domain.errors import Code
 from satmeter.actors.domain.intents import LookUpPayout, SendPayout, Work
 from satmeter.actors.domain.invoices import Settled, SettleOutcome
-from satmeter.actors.domain.job import JobBooks, JobState, JobView, RefundJob, view
+from satmeter.actors.domain.job import JobBooks, JobFailed, JobState, JobView, RefundJob, view
 from satmeter.actors.domain.money import Msat
-from satmeter.actors.domain.payouts import PayoutReport, PayoutStatus, PayoutTarget, RefundState
+from satmeter.actors.domain.payouts import PayoutRefusal, PayoutReport, PayoutStatus, PayoutTarget, RefundState
 from tests.jobs import HOUR_MS, JOB_ID, START_MS, WORK_INVOICE, JobBench, completion, verdict
 from tests.sessions import ABSENT_MS, once, refusal_of, target
 
@@ -26,14 +27,20 @@ def refund(to: PayoutTarget = TO, name: str = "key", digest: str = "digest", *, 
     return RefundJob(to, once(name, digest, keyed=keyed))
 
 
-def failed_job() -> JobBench:
-    """A job whose work failed: its 9 sat are owed."""
+def failed_job(*, of_request: bool = True) -> JobBench:
+    """A job whose work failed: its 9 sat are owed, and the evaluation's 10 too unless the request was why."""
     bench = JobBench()
     bench.to_work_invoice()
     bench.pay_work()
-    bench.send(Failed(bench.intent(), permanent=True))
-    assert bench.state.books == OWING
+    bench.send(Failed(bench.intent(), permanent=True, of_request=of_request))
     return bench
+
+
+def owing(bench: JobBench) -> tuple[int, int, RefundState, int]:
+    """What the client reads: owed and paid in msat, where that stands, and the most that an invoice may ask for."""
+    shown = view(JOB_ID, bench.state).refund
+    assert shown is not None
+    return shown.owed_msat.value, shown.paid_msat.value, shown.state, shown.payable_sats
 
 
 def paying() -> JobBench:
@@ -51,6 +58,71 @@ def answer_of(decision: Decision) -> JobView:
 def crash(bench: JobBench) -> None:
     bench.restart()
     bench.send(TakeUp())
+
+
+def test_a_request_that_the_model_refuses_owes_the_work_and_keeps_the_evaluation() -> None:
+    bench = failed_job()
+    assert bench.state.books == OWING and "fee of its evaluation is kept" in str(bench.state.error_message)
+    assert owing(bench) == (9_000, 0, RefundState.OWED, 7)
+
+
+def test_work_that_fails_by_our_fault_owes_the_evaluation_too_and_is_paid_back_whole() -> None:
+    bench = failed_job(of_request=False)
+    assert bench.state.books == JobBooks(received=Msat(19_000), owed=Msat(19_000))
+    assert owing(bench) == (19_000, 0, RefundState.OWED, 19)
+    assert refusal_of(bench.send(refund(target(8, 20)))).details["maxSats"] == 19
+    bench.send(refund(target(7, 19)))
+    assert owing(bench) == (19_000, 0, RefundState.PENDING, 0)
+    # Routing is our loss then, whatever it costs.
+    bench.finish(PayoutReport(PayoutStatus.PAID, Msat(1_700)))
+    assert bench.state.books == JobBooks(received=Msat(19_000), refunded=Msat(19_000))
+    assert owing(bench) == (0, 19_000, RefundState.PAID, 0)
+    assert bench.behaviour.done(bench.state)
+
+
+@pytest.mark.parametrize("step", ["evaluation", "invoice"])
+def test_an_evaluation_that_comes_to_nothing_is_paid_back_whole(step: str) -> None:
+    bench = JobBench()
+    bench.open()
+    bench.pay_eval()
+    if step == "invoice":
+        bench.finish(verdict())
+    bench.send(Failed(bench.intent(), permanent=True, of_request=step == "evaluation"))
+    assert owing(bench) == (10_000, 0, RefundState.OWED, 10)
+    bench.send(refund(target(7, 9)))
+    assert bench.state.refunds.under_way is not None
+    assert bench.state.refunds.under_way.reserve_msat == Msat(1_000)
+    bench.finish(PayoutReport(PayoutStatus.PAID, Msat(400)))
+    # What is left is less than a satoshi.
+    assert owing(bench) == (600, 9_000, RefundState.PAID, 0)
+
+
+def test_a_job_that_failed_in_an_older_journal_keeps_its_reserve_and_its_evaluation() -> None:
+    bench = failed_job(of_request=False)
+    *before, failed = bench.events
+    behaviour, state = bench.behaviour, None
+    assert isinstance(failed, JobFailed)
+    older = msgspec.json.encode({"type": "job_failed", "at_ms": failed.at_ms, "message": failed.message})
+    for event in (*before, behaviour.decode_event(older)):
+        state = behaviour.evolve(JOB_ID, state, event)
+    assert state is not None and state.books == OWING
+    shown = view(JOB_ID, state).refund
+    assert shown is not None and shown.payable_sats == 7
+
+
+def test_a_reserve_that_was_not_needed_can_be_asked_for_too() -> None:
+    bench = JobBench()
+    bench.to_work_invoice()
+    bench.pay_work(600_000)
+    bench.send(Failed(bench.intent(), permanent=True, of_request=True))
+    assert owing(bench) == (600_000, 0, RefundState.OWED, 594)
+    for number, sats, fee_msat, after in (
+        (7, 594, 1_040, (4_960, 594_000, RefundState.PARTLY_PAID, 2)),
+        (8, 2, 0, (2_960, 596_000, RefundState.PAID, 0)),
+    ):
+        assert bench.send(refund(target(number, sats), name=f"k{number}")).wait_for
+        bench.finish(PayoutReport(PayoutStatus.PAID, Msat(fee_msat)))
+        assert owing(bench) == after
 
 
 def test_what_a_failed_job_owes_is_paid_and_kept_as_the_answer() -> None:
@@ -124,7 +196,6 @@ def test_a_call_without_the_word_paid_is_looked_up_and_never_sent_again(said: Pa
     bench.send(Failed(sending, permanent=False) if said is None else Done(sending, said))
     believed_at_ms = START_MS + (0 if said is FAILED else ABSENT_MS)
     assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, believed_at_ms)
-    assert bench.finish(ABSENT).events == ()
     bench.now_ms += 10_000
     bench.finish(PENDING)
     crash(bench)
@@ -152,6 +223,36 @@ def test_a_payout_that_failed_for_certain_is_owed_again_and_another_invoice_may_
     assert bench.state.books == OWING
     assert refusal_of(bench.send(refund(name="other"))).code is Code.WRONG_STATE
     assert bench.send(refund(target(8, 5), name="other")).wait_for
+
+
+@pytest.mark.parametrize("reason", [PayoutRefusal.FUNDS, PayoutRefusal.RULES])
+def test_a_node_that_would_pay_nothing_leaves_the_invoice_to_be_sent_again(reason: PayoutRefusal) -> None:
+    bench = paying()
+    bench.finish(PayoutReport(PayoutStatus.FAILED, refusal=reason))
+    assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, START_MS)
+    crash(bench)
+    shown = answer_of(bench.finish(ABSENT)).refund
+    assert shown is not None and (shown.state, shown.failed, shown.refusal) == (RefundState.OWED, True, reason)
+    assert bench.state.books == OWING and bench.state.refunds.ended == {}
+    assert bench.send(refund(name="again")).wait_for == TOPIC
+    shown = answer_of(bench.finish(PAID)).refund
+    assert shown is not None and (shown.failed, shown.refusal, shown.paid_msat) == (False, None, Msat(7_000))
+
+
+def test_a_refusal_that_the_node_s_list_contradicts_is_a_failed_payment() -> None:
+    bench = paying()
+    bench.finish(PayoutReport(PayoutStatus.FAILED, refusal=PayoutRefusal.FUNDS))
+    shown = answer_of(bench.finish(FAILED)).refund
+    assert shown is not None and (shown.failed, shown.refusal) == (True, None)
+    assert refusal_of(bench.send(refund(name="other"))).code is Code.WRONG_STATE
+
+
+def test_a_key_that_the_node_refuses_ends_the_payout_at_once() -> None:
+    """No look-up could follow with such a key, and the order was not read."""
+    bench = paying()
+    shown = answer_of(bench.finish(PayoutReport(PayoutStatus.FAILED, refusal=PayoutRefusal.KEY))).refund
+    assert shown is not None and (shown.state, shown.refusal) == (RefundState.OWED, PayoutRefusal.KEY)
+    assert bench.send(refund(name="again")).wait_for == TOPIC
 
 
 def test_work_that_is_paid_for_late_begins_when_the_payout_under_way_has_ended() -> None:

@@ -32,7 +32,7 @@ OWING = OwingBooks(owed=Msat(60_000))
 
 
 def begun() -> tuple[OwingBooks, Refunds]:
-    return fold(OWING, Refunds(), start(TO, once(), 1_000))
+    return fold(OWING, Refunds(), start(Refunds(), OWING.owed, TO, once(), 1_000))
 
 
 @pytest.mark.parametrize(
@@ -98,19 +98,19 @@ def test_amount_and_reserve_are_set_aside_and_end_as_what_became_of_them() -> No
 def test_payouts_that_cannot_follow_are_refused() -> None:
     books, refunds = begun()
     with pytest.raises(BooksError):
-        fold(books, refunds, start(target(8, 1), once(), 2_000))
+        fold(books, refunds, start(refunds, books.owed, target(8, 1), once(), 2_000))
     for event in (PayoutFailed(1), PayoutPaid(1, payment_hash=TO.payment_hash, fee_msat=ZERO)):
         with pytest.raises(BooksError):
             fold(OWING, Refunds(), event)
     with pytest.raises(BooksError):
-        fold(OWING, Refunds(ended={TO.payment_hash: True}), start(TO, once(), 2_000))
+        fold(OWING, Refunds(ended={TO.payment_hash: True}), start(Refunds(), OWING.owed, TO, once(), 2_000))
     with pytest.raises(MoneyError):
-        fold(OWING, Refunds(), start(target(8, 59), once(), 2_000))
+        fold(OWING, Refunds(), start(Refunds(), OWING.owed, target(8, 59), once(), 2_000))
     with pytest.raises(MoneyError):
         fold(books, refunds, PayoutPaid(1, payment_hash=TO.payment_hash, fee_msat=Msat(2_001)))
 
 
-def test_a_refund_is_pending_then_paid_and_owed_again_when_more_is_owed_or_it_failed() -> None:
+def test_a_refund_is_pending_then_paid_in_part_until_nothing_payable_is_left() -> None:
     books, refunds = begun()
     assert refund_view(OwingBooks(), Refunds()).state is RefundState.NONE
     assert refund_view(OWING, Refunds()).state is RefundState.OWED
@@ -118,13 +118,33 @@ def test_a_refund_is_pending_then_paid_and_owed_again_when_more_is_owed_or_it_fa
     assert (pending.state, pending.owed_msat, pending.paid_msat) == (RefundState.PENDING, Msat(60_000), ZERO)
     paid = fold(books, refunds, PayoutPaid(1, payment_hash=TO.payment_hash, fee_msat=ZERO))
     seen = refund_view(*paid)
-    assert (seen.state, seen.owed_msat, seen.paid_msat) == (RefundState.PAID, Msat(10_000), Msat(50_000))
-    more = OwingBooks(owed=Msat(10_001), refunded=Msat(50_000))
-    assert refund_view(more, paid[1]).state is RefundState.OWED
-    again = fold(*paid, start(target(8, 5), once(), 2))
+    assert (seen.state, seen.owed_msat, seen.paid_msat) == (RefundState.PARTLY_PAID, Msat(10_000), Msat(50_000))
+    assert (pending.payable_sats, seen.payable_sats) == (0, 8)
+    little = OwingBooks(owed=Msat(2_999), refunded=Msat(50_000))
+    assert refund_view(little, paid[1]).state is RefundState.PAID
+    assert refund_view(OwingBooks(owed=Msat(2_999)), Refunds()).state is RefundState.OWED
+    again = fold(*paid, start(paid[1], paid[0].owed, target(8, 5), once(), 2))
     assert refund_view(*again).state is RefundState.PENDING
     failed = refund_view(*fold(*again, PayoutFailed(3)))
-    assert (failed.state, failed.owed_msat, failed.failed) == (RefundState.OWED, Msat(10_000), True)
+    assert (failed.state, failed.owed_msat, failed.failed) == (RefundState.PARTLY_PAID, Msat(10_000), True)
+
+
+@given(st.integers(0, 500_000), st.booleans())
+def test_what_is_payable_is_accepted_and_a_satoshi_more_is_not(owed: int, whole: bool) -> None:
+    """And a payout of it never takes more than is owed, whatever its routing costs."""
+    refunds, books = Refunds(whole=whole), OwingBooks(owed=Msat(owed))
+    sats = refund_view(books, refunds).payable_sats
+    more = payout_refusal(refunds, target(8, sats + 1), books.owed, "bcrt")
+    assert more is not None and more.details["maxSats"] == sats
+    assert not whole or sats == owed // 1_000
+    if sats:
+        assert payout_refusal(refunds, target(8, sats), books.owed, "bcrt") is None
+        begun = fold(books, refunds, start(refunds, books.owed, target(8, sats), once(), 1))
+        reserve = begun[1].under_way.reserve_msat if begun[1].under_way else ZERO
+        after, _ = fold(*begun, PayoutPaid(2, payment_hash=target(8, sats).payment_hash, fee_msat=reserve))
+        assert after == OwingBooks(
+            owed=Msat(owed) - Msat.from_sats(sats) - reserve, refunded=Msat.from_sats(sats), spent=reserve
+        )
 
 
 def test_the_outcome_of_another_payout_means_nothing() -> None:

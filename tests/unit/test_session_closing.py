@@ -70,7 +70,7 @@ def test_closing_with_an_invoice_pays_it_and_answers_when_it_is_paid() -> None:
     assert bench.behaviour.due_ms(bench.state) == START_MS + 30_000
     view = answer_of(bench.finish(SEND, PAID))
     assert bench.money() == (0, 0, 500, 9_500, 90_000)
-    assert (view, view.refund.state) == (bench.view(), RefundState.PAID)
+    assert (view, view.refund.state, view.refund.payable_sats) == (bench.view(), RefundState.PARTLY_PAID, 7)
     assert bench.behaviour.intents(SESSION_ID, bench.state) == ()
     for again in (bench.send(close(TO)), bench.send(close(TO, name="other"))):
         assert (again.reply, again.events) == (view, ())
@@ -96,7 +96,7 @@ def test_a_call_that_ends_without_the_word_paid_is_looked_up_and_never_sent_agai
     # A node that refused the call and knows nothing of it may be believed at once.
     believed_at_ms = START_MS + (0 if said is FAILED else ABSENT_MS)
     assert intent == LookUpPayout(LOOK_UP, TO, SESSION_ID, believed_at_ms)
-    assert bench.finish(LOOK_UP, ABSENT).events == bench.fail(LOOK_UP).events == ()
+    assert bench.fail(LOOK_UP).events == ()
     bench.now_ms += 10_000
     bench.finish(LOOK_UP, PENDING)
     (intent,) = bench.behaviour.intents(SESSION_ID, bench.state)
@@ -126,12 +126,54 @@ def test_what_comes_in_after_a_payout_is_owed_and_can_be_paid_out_too() -> None:
     bench.send(ask())
     bench.send(close(target(7, 70)))
     bench.finish(f"send_payout:{7:064x}", PayoutReport(PayoutStatus.PAID))
-    assert bench.view().refund.state is RefundState.PAID
+    assert bench.view().refund.state is RefundState.PARTLY_PAID
     bench.answer(completed())
     bench.pay(invoice(2, 50))
     assert bench.money() == (0, 0, 6_860, 150_000 - 6_860 - 70_000, 70_000)
-    assert bench.view().refund.state is RefundState.OWED
+    assert (bench.view().refund.state, bench.view().refund.payable_sats) == (RefundState.PARTLY_PAID, 71)
     assert bench.send(close(target(8, 71), name="second")).wait_for
+
+
+def refund_of(bench: SessionBench) -> tuple[int, int, RefundState, int]:
+    """What the holder reads: owed and paid in msat, where that stands, and the most that an invoice may ask for."""
+    refund = bench.view().refund
+    return refund.owed_msat.value, refund.paid_msat.value, refund.state, refund.payable_sats
+
+
+@pytest.mark.parametrize(
+    ("fees_msat", "steps"),
+    [
+        # Free routes: what is left in the end is the least reserve that a payout needs.
+        ((0, 0), [(990, 10_000, 8), (8, 2_000, 0)]),
+        ((3_300, 0), [(990, 6_700, 4), (4, 2_700, 0)]),
+        ((9_899,), [(990, 101, 0)]),
+        # More than its reserve is our loss.
+        ((12_000,), [(990, 100, 0)]),
+    ],
+)
+def test_an_unused_deposit_comes_back_but_for_what_its_routes_cost(
+    fees_msat: tuple[int, ...], steps: list[tuple[int, int, int]]
+) -> None:
+    bench, paid = funded(1_000), 0
+    assert refund_of(bench) == (0, 0, RefundState.NONE, 990)
+    bench.send(close())
+    assert refund_of(bench) == (1_000_000, 0, RefundState.OWED, 990)
+    for number, (fee_msat, (sats, owed_msat, payable)) in enumerate(zip(fees_msat, steps, strict=True)):
+        assert refusal_of(bench.send(close(target(50, sats + 1), name="more"))).details["maxSats"] == sats
+        bench.send(close(target(60 + number, sats), name=f"c{number}"))
+        assert refund_of(bench)[2:] == (RefundState.PENDING, 0)
+        bench.finish(f"send_payout:{60 + number:064x}", PayoutReport(PayoutStatus.PAID, Msat(fee_msat)))
+        paid += sats * 1_000
+        state = RefundState.PARTLY_PAID if payable else RefundState.PAID
+        assert refund_of(bench) == (owed_msat, paid, state, payable)
+    assert sum(bench.money()) == 1_000_000
+
+
+def test_a_part_of_1_500_sats_leaves_a_rest_that_is_told() -> None:
+    bench = funded(1_500)
+    bench.send(close(target(7, 1_470)))
+    bench.finish(f"send_payout:{7:064x}", PayoutReport(PayoutStatus.PAID, Msat(31)))
+    assert refund_of(bench) == (29_969, 1_470_000, RefundState.PARTLY_PAID, 27)
 
 
 def test_while_a_payout_may_succeed_no_other_begins() -> None:
