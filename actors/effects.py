@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from math import ceil
@@ -106,8 +105,8 @@ class Effects:
             return Done(intent, await self._result(intent, outlet))
         except TransientError as error:
             # Of what is held back all the time while the model is away, one line at its beginning says enough.
-            level = logging.DEBUG if isinstance(error, HeldBackError) else logging.WARNING
-            _log.log(level, "effect failed for now", intent=type(intent).__name__, error=str(error))
+            say = _log.debug if isinstance(error, HeldBackError) else _log.warning
+            say("effect failed for now", intent=type(intent).__name__, error=str(error))
             fault = error.fault if isinstance(error, ModelError) else None
             return Failed(intent, permanent=False, retry_after_ms=ceil((error.retry_after_s or 0) * 1_000), fault=fault)
         except PermanentError as error:
