@@ -181,7 +181,7 @@ class SessionClient:
             headers={},
             beta=False,
             stream=stream,
-            prompt_tokens_max=chance.choice([0, 200]),
+            prompt_tokens_max=chance.choice([150, 200]),
             prompt_rate=PromptRate.INPUT,
             least_tokens=chance.choice([0, 80]),
             once=Once(name, "digest", keyed),

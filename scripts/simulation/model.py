@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
+import msgspec
+
 from ...actors.domain.answers import Completion, Evaluation, StreamPart, TextDelta, UsageSoFar, Verdict
 from ...actors.domain.pricing import Size, Usage
 from ...actors.domain.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
@@ -27,6 +29,10 @@ def labelled(label: str, text: str) -> str:
 
 def _label(request: str) -> str:
     return request[1 : request.index("]")]
+
+
+class _Asked(msgspec.Struct):
+    max_tokens: int
 
 
 class SimulatedModel:
@@ -82,7 +88,10 @@ class SimulatedModel:
                 await self._world.pause(self._world.chance.uniform(0.01, 0.3))
                 if self._world.strikes(Fault.MODEL_FAILS, 0.05):
                     raise TransientError("the model died in the middle")
-        yield RelayEnd(200, {}, b"" if stream else b"the answer to " + body, self._usage(Usage(150, 60)), 20)
+        # No provider writes more than it was asked for: a hold that did not cover it would be a defect.
+        most = msgspec.json.decode(body, type=_Asked).max_tokens
+        usage = self._usage(Usage(150, min(60, most)))
+        yield RelayEnd(200, {}, b"" if stream else b"the answer to " + body, usage, 20)
 
     async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, beta: bool) -> RelayEnd:
         """Counts a prompt. Raises `TransientError`."""
