@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from .domain import keys
-from .domain.behaviour import Behaviour, Command, Decision, Done, Event, Failed, Mark, Once, Reply
+from .domain.behaviour import Attempt, Behaviour, Command, Decision, Done, Event, Failed, Mark, Once, Reply
 from .domain.errors import Refusal, idempotency_conflict, not_found, unconfirmed
 from .domain.invoices import Settle
 from .inbox import Caller
 from .kept_answers import kept_of, known
 from .ports import Append, Stored
+from .repeats import Ended
 from .running import Deliver, Run, Running
 
 # Commands of one actor that wait for it. More of them would only wait longer than their callers do.
@@ -38,6 +41,18 @@ class Envelope:
     resent: bool = False
     kept: Mapping[str, bytes] = field(default_factory=dict)
     refused: bool = False
+    stands_for_another: bool = False
+
+    @property
+    def repeats(self) -> Attempt | None:
+        """Says that a client's library sends this again, as long as it is not known what it is a repetition of."""
+        attempt = getattr(self.command, "attempt", None)
+        return attempt if isinstance(attempt, Attempt) and attempt.number and not self.stands_for_another else None
+
+    def stand_for(self, once: Once) -> None:
+        """Makes it the same operation as the one that it is a repetition of."""
+        self.command = replace(self.command, once=once)
+        self.resent = self.stands_for_another = True
 
     @property
     def done_once(self) -> Once | None:
@@ -59,6 +74,16 @@ class Turn:
     def denies_a_payment(self) -> bool:
         """Whether a payment is told not to be the actor's. It would be nobody's then, and is told to nobody again."""
         return any(isinstance(e.command, Settle) and isinstance(d.reply, Refusal) for e, d in self.outcomes)
+
+
+def _first_of(attempt: Attempt, envelopes: Sequence[Envelope]) -> Once | None:
+    """The same operation among commands that are decided upon together."""
+    for envelope in envelopes:
+        other = getattr(envelope.command, "attempt", None)
+        if isinstance(other, Attempt) and other.digest == attempt.digest:
+            once: Once = envelope.command.once  # type: ignore[attr-defined]
+            return once
+    return None
 
 
 class Activation:
@@ -88,6 +113,7 @@ class Activation:
         self.watchers: list[Caller] = []
         self.running = Running(run, deliver, self._say)
         self.errands: set[asyncio.Task[None]] = set()
+        self.ended = Ended()
 
     @property
     def idle(self) -> bool:
@@ -193,10 +219,30 @@ class Activation:
         self.errands.add(task)
         task.add_done_callback(self.errands.discard)
 
+    # What is sent again
+
+    def find_originals(self, envelopes: Sequence[Envelope], now_s: float) -> list[tuple[Envelope, str | None]]:
+        """Makes repetitions of what is under way the same operation.
+
+        Returns the others, with the name of what they are repetitions of where that has just ended.
+        """
+        others: list[tuple[Envelope, str | None]] = []
+        for place, envelope in enumerate(envelopes):
+            if (attempt := envelope.repeats) is None:
+                continue
+            own: Once = envelope.command.once  # type: ignore[attr-defined]
+            once = self.running.claim(attempt.digest, own, self.waiting) or _first_of(attempt, envelopes[:place])
+            if once is not None:
+                envelope.stand_for(once)
+            else:
+                others.append((envelope, self.ended.claim(attempt.digest, now_s)))
+        return others
+
     # Who waits
 
     def wait(self, topic: str, caller: Caller) -> None:
         """The caller waits for a topic; what was said of it before is told at once."""
+        self.running.heard(topic)
         self.waiting.setdefault(topic, []).append(caller)
         for reply in self.running.said(topic):
             caller.answer(reply, last=False)
@@ -213,11 +259,15 @@ class Activation:
         for caller in self.waiting.get(topic, ()):
             caller.answer(reply, last=False)
 
-    def answer_waiting(self, decision: Decision) -> None:
+    def answer_waiting(self, decision: Decision, now_s: float) -> None:
         """Answers all that wait for the decision's topics."""
+        heard = False
         for topic, reply in decision.answers.items():
             for caller in self.waiting.pop(topic, ()):
+                heard = heard or not caller.cancelled
                 caller.answer(reply)
+        for digest, name in filter(None, map(keys.repeated, decision.marks)):
+            self.ended.add(digest, name, now_s, heard=heard)
 
     def decided(self, command: Command) -> None:
         """The command is dealt with; an outcome's intent may now start again."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -17,11 +16,11 @@ from .effects import Effects
 from .ending import end_tasks
 from .folding import folded
 from .inbox import AnyReply, Caller
-from .kept_answers import recall
 from .messages import Answer, Call, Cancel, NotOwner
 from .partitions import Partitions
 from .placement import partition_of
 from .ports import ConflictError, Due, FencedError, Journal, TransientError
+from .recalling import recall_kept
 from .reception import LONG_POLL_S, Pulse, Reception, Workload
 from .ticker import Ticker
 
@@ -195,7 +194,7 @@ class ActorHost:
         if not activation.loaded:
             await self._load(activation)
         envelopes = [activation.mailbox[i] for i in range(min(len(activation.mailbox), _TURN_MAX))]
-        await self._recall(activation, envelopes)
+        await recall_kept(self._journal, activation, envelopes, time.monotonic())
         if activation.dropped:
             return  # While it was read: it must not write, not even with a newer epoch of this host's.
         turn = activation.decide(envelopes, self._now_ms())
@@ -209,17 +208,6 @@ class ActorHost:
             await self.partitions.confirm(activation.partition)
         if not activation.dropped:
             self._happened(activation, turn)
-
-    async def _recall(self, activation: Activation, envelopes: Sequence[Envelope]) -> None:
-        """Reads the answers to what may have been done before.
-
-        Nothing is written to the actor between this and what is decided upon it.
-        """
-        asked = [once for envelope in envelopes if (once := envelope.done_once) is not None]
-        if asked:
-            kept = await recall(asked, partial(self._journal.recall, activation.partition, activation.actor_id))
-            for envelope in envelopes:
-                envelope.kept = kept
 
     async def _load(self, activation: Activation) -> None:
         """Reads the actor; what it had under way is taken up before anything else is decided."""
@@ -259,7 +247,7 @@ class ActorHost:
             activation.decided(envelope.command)
             for alarm in decision.alarms:
                 _log.error(alarm.event, actor=activation.actor_id, **alarm.fields)
-            activation.answer_waiting(decision)
+            activation.answer_waiting(decision, time.monotonic())
             if envelope.refused:
                 # Its write turned out to have been made, but the caller has gone, told that nothing was charged.
                 for intent in decision.intents:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
+from functools import partial
 
-from .domain.behaviour import Command, Intent, Reply
+from .domain.behaviour import Attempt, Command, Intent, Once, Reply
 from .outlet import Outlet
 
 Run = Callable[[Intent, Outlet], Awaitable[Command]]
@@ -21,6 +22,24 @@ class _Errand:
     said: list[Reply] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
     cut: asyncio.TimerHandle | None = None
+    claims: int = 0
+
+    def cut_after(self, delay_s: float, cut: Callable[[], None]) -> None:
+        """Has it ended in a while, instead of when that was to be."""
+        if self.cut is not None:
+            self.cut.cancel()
+        self.cut = asyncio.get_running_loop().call_later(delay_s, cut)
+
+    @property
+    def once(self) -> Once | None:
+        """Which operation it is."""
+        once = getattr(self.intent, "once", None)
+        return once if isinstance(once, Once) else None
+
+    def repeated_by(self, digest: str) -> bool:
+        """Whether a repetition with this digest may wait for it."""
+        attempt = getattr(self.intent, "attempt", None)
+        return isinstance(attempt, Attempt) and attempt.digest == digest and not self.outlet.stopped
 
     def cut_off(self) -> None:
         """Cancels it, unless it is about to say what it has used."""
@@ -95,17 +114,46 @@ class Running:
         return [] if errand is None else errand.said
 
     def unheard(self, key: str) -> None:
-        """Nobody waits for it any more: it ends, if it is one that does then."""
+        """Nobody waits for it any more: it ends, if it is one that does then; some live on for a while."""
         errand = self._errands.get(key)
         if errand is None or not errand.intent.ends_unheard or errand.outlet.stopped:
             return
+        if errand.intent.lives_on_ms:
+            errand.cut_after(errand.intent.lives_on_ms / 1_000, partial(self._stop, errand))
+        else:
+            self._stop(errand)
+
+    def heard(self, key: str) -> None:
+        """Somebody waits for it again."""
+        errand = self._errands.get(key)
+        if errand is not None and errand.cut is not None and not errand.outlet.stopped:
+            errand.cut.cancel()
+            errand.cut = None
+
+    def claim(self, digest: str, own: Once, waited: Collection[str]) -> Once | None:
+        """The operation under way that a repetition with this digest is one of. `waited`: keys that are waited for.
+
+        That may be its `own`, which a router sent again. Several clients may have sent the same at once: each
+        repetition gets one of theirs, first those that were left.
+        """
+        found = [errand for errand in self._errands.values() if errand.repeated_by(digest)]
+        if not found:
+            return None
+        errand = min(found, key=lambda errand: (errand.once != own, errand.intent.key in waited, errand.claims))
+        errand.claims += 1
+        if errand.cut is not None:
+            # It must not end before the repetition waits for it.
+            errand.cut_after(errand.intent.lives_on_ms / 1_000, partial(self._stop, errand))
+        return errand.once
+
+    def _stop(self, errand: _Errand) -> None:
         errand.outlet.stopped = True
         # One that has not had its first turn would be cancelled without an outcome; it looks at `stopped` itself.
         if not errand.outlet.begun:
             return
         lingers_s = errand.outlet.lingers_s()
         if lingers_s > 0:
-            errand.cut = asyncio.get_running_loop().call_later(lingers_s, errand.cut_off)
+            errand.cut_after(lingers_s, errand.cut_off)
         else:
             errand.end()
 

@@ -18,7 +18,7 @@ from .body import read_bytes
 from .edge import request_id_of
 from .front import Front
 from .llm_body import read_call
-from .once import idempotency_key, once_of_bytes
+from .once import idempotency_key
 from .openai_answer import UnreadableAnswerError, completion
 from .openai_errors import of_provider
 from .openai_request import Asked, asked_of
@@ -48,8 +48,7 @@ class Chat:
         # A thought that may be long must leave room for the answer behind it.
         default_tokens = settings.session_tokens_max if asked.thinks else settings.session_tokens
         call = read_call(asked.encoded(default_tokens), self._models)
-        grant = None if holder is None else holder.grant
-        answer = await self._relays.carry_out(request, holder, call, key, once_of_bytes(request, key, body, grant))
+        answer = await self._relays.carry_out(request, holder, call, key, body)
         request_id = request_id_of(request.scope)
         if isinstance(answer, RelayStream):
             headers = {MAX_TOKENS: str(answer.head.max_tokens), **_ignored(asked)}

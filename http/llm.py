@@ -18,7 +18,7 @@ from .deposits import refuse_calls
 from .edge import request_id_of
 from .front import Front
 from .llm_body import read_call, read_count
-from .once import idempotency_key, once_of_bytes
+from .once import idempotency_key
 from .relays import MAX_TOKENS, Relays, RelayStream, broken, broken_refusal, cost_comment, cost_headers
 from .shapes import anthropic
 
@@ -42,8 +42,7 @@ class Llm:
         key = idempotency_key(request)
         body = await read_bytes(request, self._front.settings.body_limit_bytes)
         call = read_call(body, self._models)
-        grant = None if holder is None else holder.grant
-        answer = await self._relays.carry_out(request, holder, call, key, once_of_bytes(request, key, body, grant))
+        answer = await self._relays.carry_out(request, holder, call, key, body)
         if isinstance(answer, RelayStream):
             headers = {MAX_TOKENS: str(answer.head.max_tokens)}
             # A stream holds money until its end: when the server ends, it may go on for as long as other requests.

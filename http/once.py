@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from typing import Final
 
 import msgspec
@@ -11,13 +12,18 @@ from pydantic import BaseModel
 from starlette.requests import Request
 
 from ..actors.domain import keys
-from ..actors.domain.behaviour import Once
+from ..actors.domain.behaviour import Attempt, Once
 from ..actors.domain.caveats import Grant
 from . import errors, ids
 from .edge import request_id_of
 
 _NAME_BYTES: Final = 18
 _DIGEST_CHARS: Final = 32
+# The SDKs of both providers count their attempts in it.
+_RETRY_COUNT: Final = "x-stainless-retry-count"
+_COUNT: Final = re.compile(r"[0-9]{1,4}")
+# What besides path and body makes two calls the same one: whose they are, and what goes on to the provider.
+_OF_CALLS: Final = ("authorization", "x-api-key", "anthropic-version", "anthropic-beta")
 
 
 def idempotency_key(request: Request) -> str | None:
@@ -38,9 +44,7 @@ def once_of(
     `grant`: of the credential, where there are some. `path`: that of the operation, where the request may come by
     another one as well.
     """
-    # Written out with all defaults: a field that is named with its default changes nothing.
-    asked = msgspec.json.encode(body.model_dump(mode="json", by_alias=True, exclude_none=True), order="sorted")
-    return once_of_bytes(request, key, asked, grant, path)
+    return once_of_bytes(request, key, _written_out(body), grant, path)
 
 
 def once_of_bytes(
@@ -54,3 +58,23 @@ def once_of_bytes(
     digest = hashlib.sha256(asked).hexdigest()[:_DIGEST_CHARS]
     base = f"k{base64.urlsafe_b64encode(name).decode()}"
     return Once(base, digest, keyed=True) if grant is None else keys.operation(grant, base, digest)
+
+
+def attempt_of(request: Request, key: str | None, asked: bytes | BaseModel, path: str | None = None) -> Attempt | None:
+    """Which of an SDK's attempts at the same call this is; None when no SDK sends it, or its client has a key for it.
+
+    An SDK that gives up waiting hangs up and sends the same again, without a key, up to eight seconds later.
+    """
+    number = request.headers.get(_RETRY_COUNT, "")
+    if key is not None or not _COUNT.fullmatch(number):
+        return None
+    body = asked if isinstance(asked, bytes) else _written_out(asked)
+    named = [request.headers.getlist(name) for name in _OF_CALLS]
+    head = msgspec.json.encode([path or request.scope["route"].path, request.url.query, named])
+    digest = hashlib.sha256(b"%b\n%b" % (head, body)).hexdigest()[:_DIGEST_CHARS]
+    return Attempt(digest, int(number))
+
+
+def _written_out(body: BaseModel) -> bytes:
+    """The body with all defaults: a field that is named with its default changes nothing."""
+    return msgspec.json.encode(body.model_dump(mode="json", by_alias=True, exclude_none=True), order="sorted")

@@ -11,8 +11,7 @@ from msgspec.structs import replace
 from starlette.requests import Request
 
 from ..actors.domain.answers import Ending
-from ..actors.domain.behaviour import Once
-from ..actors.domain.errors import Code, RefusedError
+from ..actors.domain.errors import Code, RefusedError, cut_off
 from ..actors.domain.relays import RelayBytes, RelayHead
 from ..actors.domain.session_api import Relay, Relayed
 from ..actors.messages import WireReply
@@ -25,6 +24,7 @@ from .front import Front
 from .l402 import L402, NOBODY
 from .llm_body import MessagesCall
 from .offers import Offers
+from .once import attempt_of, once_of_bytes
 from .replies import Replies
 
 # Refusals that a tighter bound may spare, and the least bound that is worth asking the provider for one.
@@ -56,9 +56,11 @@ class Relays:
         self._counts = Counts(front)
 
     async def carry_out(
-        self, request: Request, holder: Holder | None, call: MessagesCall, key: str | None, once: Once
+        self, request: Request, holder: Holder | None, call: MessagesCall, key: str | None, sent: bytes
     ) -> Relayed | RelayStream:
-        """The answer, or its beginning where it is streamed. Raises `RefusedError`; without a holder, always.
+        """The answer, or its beginning where it is streamed. `sent`: the client's own body.
+
+        Raises `RefusedError`; without a holder, always.
 
         An answer with a status from 400 on is the provider's refusal of the body. One that broke off is no refusal here
         (see `broken`).
@@ -81,12 +83,13 @@ class Relays:
             prompt_tokens_max=tokens_max,
             prompt_rate=call.prompt_rate,
             least_tokens=call.least_tokens,
-            once=once,
+            once=once_of_bytes(request, key, sent, None if holder is None else holder.grant),
             grant=NOBODY if holder is None else holder.grant,
             btc_price=await self._front.prices.current(),
             billed_as=call.billed_as,
             prompt_tokens=counted,
             refused=refused,
+            attempt=None if call.stream else attempt_of(request, key, sent),
         )
         if holder is None:
             await self._l402.challenge(request, key, command)
@@ -118,6 +121,9 @@ class Relays:
             return RelayStream(first, _parts(replies))
         assert isinstance(first, Relayed)
         await replies.aclose()
+        if first.status < 400 and not command.stream and first.ending is Ending.LEFT:
+            # It was sent again too late: the call that it is a repetition of was being hung up on.
+            raise RefusedError(cut_off())
         if first.status >= 400 or not command.stream:
             return first
         # It was given before: who comes again gets the same bytes, and the same end.

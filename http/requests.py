@@ -22,7 +22,7 @@ from .errors import invalid
 from .front import Front
 from .l402 import L402, NOBODY
 from .offers import Offers
-from .once import idempotency_key, once_of
+from .once import attempt_of, idempotency_key, once_of
 from .replies import Replies
 
 # By whichever path, it is this operation: a key that was used at one of them means the same at the other.
@@ -65,6 +65,7 @@ class Requests:
             grant=grant,
             btc_price=await self._front.prices.current(),
             refused=await refusal_of_calls(self._front, settings.eval_model, model),
+            attempt=None if body.stream else attempt_of(request, key, body, _PATH),
         )
         if holder is None:
             if command.model not in self._models:

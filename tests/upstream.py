@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import httpx2
 
-from satmeter.actors.domain.behaviour import Reply
+from satmeter.actors.domain.behaviour import Once, Reply
 from satmeter.actors.domain.intents import RelayRequest
 from satmeter.actors.domain.relays import RelayBody, RelayBytes, RelayOutcome, RelayPart
 from satmeter.actors.outlet import Outlet
@@ -15,6 +15,7 @@ from satmeter.actors.relaying import Relaying
 from tests.model_streams import MODEL, Body, model
 
 AT_MS = 1_790_000_000_000
+ONCE = Once("a", "digest", keyed=False)
 BODY = b'{ "model": "claude-sonnet-5-5",\t"max_tokens":5, "messages":[{"role":"user","content":"h\\u00e9llo"}] }'
 CALL = RelayBody(BODY, 5, BODY.index(b"5,"), BODY.index(b"5,") + 1)
 
@@ -72,5 +73,5 @@ async def relay(
 ) -> tuple[RelayOutcome, list[Reply]]:
     said: list[Reply] = []
     relaying = Relaying(model(upstream), *([clock] if clock else []))
-    intent = RelayRequest("request:a", CALL, {}, False, stream, MODEL, 5, AT_MS)
+    intent = RelayRequest("request:a", CALL, {}, False, stream, MODEL, 5, AT_MS, ONCE)
     return await relaying.relay(intent, Outlet(said.append)), said

@@ -19,6 +19,12 @@ from .provider import ModelFault
 _KEEP_KEYED_MS: Final = 25 * 3_600_000
 # Longer than the router goes on sending a command again.
 _KEEP_OURS_MS: Final = 10 * 60_000
+# How long the SDKs of the model providers wait before they send again what they gave up: half a second, doubled each
+# time, at most eight (source: their `_base_client.py`); and how long what they send takes to get here.
+_PAUSE_FIRST_MS: Final = 500
+_PAUSE_MAX_MS: Final = 8_000
+_ON_THE_WAY_MS: Final = 2_000
+_KEEP_BRIEF_MS: Final = 15_000
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -52,6 +58,11 @@ class Intent(msgspec.Struct, frozen=True):
     def ends_unheard(self) -> bool:
         """Whether it is ended when nobody waits for its key any more; it still has an outcome then."""
         return False
+
+    @property
+    def lives_on_ms(self) -> int:
+        """How long it still goes on then, because the client may come again for it."""
+        return 0
 
     @property
     def free_to_repeat(self) -> bool:
@@ -94,15 +105,36 @@ class Once(msgspec.Struct, frozen=True, omit_defaults=True):
     lineage: tuple[str, ...] = ()
 
 
+class Attempt(msgspec.Struct, frozen=True):
+    """One of the times that a client's library sends the same request: it gave up waiting for the ones before.
+
+    digest: of all that makes it the same. number: 0 for the first time.
+    """
+
+    digest: str
+    number: int
+
+    @property
+    def next_within_ms(self) -> int:
+        """How soon after this one was given up the next one is here, if it comes at all."""
+        return min(_PAUSE_FIRST_MS << min(self.number, 10), _PAUSE_MAX_MS) + _ON_THE_WAY_MS
+
+
 class Mark(msgspec.Struct, frozen=True):
-    """The answer to an operation that is done once, kept beside the journal for `keep_ms`."""
+    """The answer to an operation that is done once, kept beside the journal for `keep_ms`.
+
+    `brief`: it is of use for as long as a client's library takes to send its next attempt.
+    """
 
     once: Once
     reply: Reply
+    brief: bool = False
 
     @property
     def keep_ms(self) -> int:
         """Longer than anybody comes back for it: a client with its key, or else we with a command sent again."""
+        if self.brief:
+            return _KEEP_BRIEF_MS
         return _KEEP_KEYED_MS if self.once.keyed else _KEEP_OURS_MS
 
 

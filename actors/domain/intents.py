@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .behaviour import Command, Intent
+from .behaviour import Attempt, Command, Intent, Once
 from .payouts import PayoutTarget
 from .relays import RelayBody
 
@@ -93,24 +93,30 @@ class LookUpPayout(Intent, frozen=True):
 class AnswerRequest(Intent, frozen=True):
     """Evaluate a session's request and, if it is accepted, have the model answer; the result is a `RequestOutcome`.
 
-    With `stream`, whoever waits for the intent's key gets the text as it comes. `keyed`: the client can ask for the
-    answer again by a key of its own.
+    With `stream`, whoever waits for the intent's key gets the text as it comes. `once`: which operation it is; under a
+    key of the client's its answer can be asked for again. `attempt`: a library sent it, which may send it again.
     """
 
     request: str
     model: str
     max_tokens: int
     stream: bool
-    keyed: bool = False
+    once: Once
+    attempt: Attempt | None = None
 
     @property
     def ends_unheard(self) -> bool:
         """The answer is for nobody then, unless a key promises it."""
-        return self.stream or not self.keyed
+        return self.stream or not self.once.keyed
+
+    @property
+    def lives_on_ms(self) -> int:
+        """Until the library that gave it up has sent it again."""
+        return 0 if self.attempt is None else self.attempt.next_within_ms
 
 
 class RelayRequest(Intent, frozen=True):
-    """Pass a call on to the model's provider as it is; the result is a `RelayOutcome`. For `stream`, `keyed` see above.
+    """Pass a call on to the model's provider as it is; the result is a `RelayOutcome`. For the rest see above.
 
     `beta`: the call goes to the provider's beta interface. `model` is the one that it is priced as. `body` is what the
     client sent; it goes on with this `max_tokens`. `at_ms`: when it was asked for. `billed_as`: see `Relay`.
@@ -124,14 +130,20 @@ class RelayRequest(Intent, frozen=True):
     model: str
     max_tokens: int
     at_ms: int
+    once: Once
     billed_as: tuple[str, ...] = ()
-    keyed: bool = False
+    attempt: Attempt | None = None
     prompt_tokens: int | None = None
 
     @property
     def ends_unheard(self) -> bool:
         """As `AnswerRequest`."""
-        return self.stream or not self.keyed
+        return self.stream or not self.once.keyed
+
+    @property
+    def lives_on_ms(self) -> int:
+        """As `AnswerRequest`."""
+        return 0 if self.attempt is None else self.attempt.next_within_ms
 
 
 class CountPrompt(Intent, frozen=True):

@@ -11,12 +11,14 @@ from typing import Final, NamedTuple, Protocol, TypeVar
 
 from msgspec.structs import replace
 
-from .behaviour import Mark, Once, Reply
+from .behaviour import Attempt, Mark, Once, Reply
 from .caveats import WHOLE, Grant
 
 # Behind a name: where those find an answer whose credential the buyer's was derived from.
 _POINTER: Final = "^"
 _TAG: Final = "."
+# Before the digest of an SDK's attempts.
+_AGAIN: Final = "again:"
 
 
 class HeldOnce(Protocol):
@@ -72,6 +74,23 @@ def marks(once: Once, reply: Reply) -> tuple[Mark, ...]:
     """The answer as it is kept, and the way to it for the credentials that the buyer's was derived from."""
     above = [_name(_base(once.name), tag) + _POINTER for tag in once.lineage[:-1]]
     return (Mark(once, reply), *(Mark(replace(once, name=name), KeptUnder(once.name)) for name in above))
+
+
+def repetition_mark(attempt: Attempt, once: Once) -> Mark:
+    """Says for a moment which operation a repetition of an SDK's attempt is, whichever host it comes to."""
+    return Mark(Once(repetition_name(attempt), "", keyed=False), KeptUnder(once.name), brief=True)
+
+
+def repetition_name(attempt: Attempt) -> str:
+    """Under which name that is kept."""
+    return f"{_AGAIN}{attempt.digest}"
+
+
+def repeated(mark: Mark) -> tuple[str, str] | None:
+    """The digest of the attempts that a mark speaks of, and the name of the operation that they are."""
+    if not mark.once.name.startswith(_AGAIN) or not isinstance(mark.reply, KeptUnder):
+        return None
+    return mark.once.name.removeprefix(_AGAIN), mark.reply.name
 
 
 def names(once: Once) -> tuple[str, ...]:

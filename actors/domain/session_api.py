@@ -9,7 +9,7 @@ from enum import StrEnum
 import msgspec
 
 from .answers import Ending
-from .behaviour import Command, Once, Reply
+from .behaviour import Attempt, Command, Once, Reply
 from .caveats import Grant
 from .errors import Refusal
 from .invoices import Invoice
@@ -59,6 +59,8 @@ class Ask(Command, frozen=True, tag="ask"):
 
     `max_tokens` None leaves the length of the answer to the operator's default. `refused`: why nothing new may be begun
     just now; what was asked before, and is under way or answered, is answered all the same.
+    `max_tokens` None leaves the length of the answer to the operator's default. `attempt`: a client's library sends it,
+    and sends the same again when it gives up waiting for a whole answer.
     """
 
     request_id: str
@@ -70,6 +72,7 @@ class Ask(Command, frozen=True, tag="ask"):
     grant: Grant
     btc_price: BtcPrice
     refused: Refusal | None = None
+    attempt: Attempt | None = None
 
 
 class Relay(Command, frozen=True, tag="relay"):
@@ -95,6 +98,7 @@ class Relay(Command, frozen=True, tag="relay"):
     grant: Grant
     btc_price: BtcPrice
     billed_as: tuple[str, ...] = ()
+    attempt: Attempt | None = None
     prompt_tokens: int | None = None
     refused: Refusal | None = None
 

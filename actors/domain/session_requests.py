@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from . import former_keys, keys
 from .alarms import billing_alarms
 from .answers import Ending, RequestOutcome
-from .behaviour import NOTHING, Decision, Done, Failed, Intent
+from .behaviour import NOTHING, Decision, Done, Failed, Intent, Mark
 from .caveats import Action, violated
 from .errors import Code, Refusal, idempotency_conflict, model_failed
 from .intents import AnswerRequest, RelayRequest
@@ -80,12 +80,15 @@ def _answering(command: Ask | Relay, hold: Hold) -> Decision:
             hold.model,
             hold.max_tokens,
             hold.at_ms,
+            hold.once,
             command.billed_as,
-            hold.once.keyed,
+            command.attempt,
             command.prompt_tokens,
         )
     else:
-        intent = AnswerRequest(topic, command.request, hold.model, hold.max_tokens, command.stream, hold.once.keyed)
+        intent = AnswerRequest(
+            topic, command.request, hold.model, hold.max_tokens, command.stream, hold.once, command.attempt
+        )
     return Decision(wait_for=topic, intents=(intent,))
 
 
@@ -210,7 +213,8 @@ def ended(terms: SessionTerms, session: Session, command: Done | Failed, now_ms:
     models, request_id = terms.terms.models, hold.request_id
     alarms += billing_alarms(models[terms.eval_model], evaluation, request_id=request_id)
     alarms += billing_alarms(models[hold.model], work, request_id=request_id)
-    return Decision((event,), answers={_topic(hold): answer}, marks=keys.marks(hold.once, answer), alarms=alarms)
+    marks = (*keys.marks(hold.once, answer), *_for_repetitions(command.intent, outcome.ending))
+    return Decision((event,), answers={_topic(hold): answer}, marks=marks, alarms=alarms)
 
 
 def _relay_ended(
@@ -241,10 +245,17 @@ def _relay_ended(
     )
     # Who waits for a stream has its bytes already.
     told = replace(answer, body=b"") if outcome.streamed else answer
-    marks = () if refused else keys.marks(hold.once, answer)
+    marks = () if refused else (*keys.marks(hold.once, answer), *_for_repetitions(intent, outcome.ending))
     alarms = hold_alarms(terms, hold, cost, outcome)
     alarms += billing_alarms(terms.terms.models[hold.model], work, intent.billed_as, request_id=hold.request_id)
     return Decision((event,), answers={_topic(hold): told}, marks=marks, alarms=alarms)
+
+
+def _for_repetitions(intent: AnswerRequest | RelayRequest, ending: Ending) -> tuple[Mark, ...]:
+    """What an answer is found by when a library sends its call again; one that broke off or was left is not."""
+    if intent.attempt is None or ending not in {Ending.COMPLETE, Ending.REJECTED}:
+        return ()
+    return (keys.repetition_mark(intent.attempt, intent.once),)
 
 
 def _finished(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from ...actors.domain.behaviour import Once
+from msgspec.structs import replace
+
+from ...actors.domain.behaviour import Attempt, Once
 from ...actors.domain.caveats import Grant
 from ...actors.domain.errors import Code, RefusedError
 from ...actors.domain.invoices import Invoice
-from ...actors.domain.job import CreateJob, GetJob, JobView, RefundJob, WatchJob
 from ...actors.domain.money import Msat
 from ...actors.domain.payouts import PayoutTarget
 from ...actors.domain.relays import PromptRate, RelayBody
@@ -40,16 +41,28 @@ from .node import SimulatedNode
 from .terms import BTC
 from .world import Fault, World
 
+if TYPE_CHECKING:
+    from .job_client import JobClient
+
+CLIENT: Final = "client"
 _GRANT: Final = Grant(generation=1)
-_CLIENT: Final = "client"
 NOT_CHARGED: Final = "nothing was charged"
 _TRIES: Final = 6
 _ANSWER_WITHIN_S: Final = 60.0
 
 
-def _webhook(chance: Chance, actor_id: str, low_sats: int = 0) -> Webhook | None:
+def webhook_of(chance: Chance, actor_id: str, low_sats: int = 0) -> Webhook | None:
     """Where a client wants to be told, if it does."""
     return Webhook(f"https://{actor_id}.example/", Msat.from_sats(low_sats)) if chance.happens(0.4) else None
+
+
+def _named(command: Ask | Relay, name: str, other: str) -> Ask | Relay:
+    """The same command, which tells the model that it is another operation."""
+    label, instead = f"/{name}]", f"/{other}]"
+    if isinstance(command, Ask):
+        return replace(command, request=command.request.replace(label, instead))
+    data = command.body.data.replace(label.encode(), instead.encode())
+    return replace(command, body=replace(command.body, data=data))
 
 
 class LeftError(Exception):
@@ -136,8 +149,8 @@ class SessionClient:
     async def open(self, chance: Chance) -> None:
         """Opens the session and pays its deposit."""
         sats = chance.choice([100, 100, 300, 1_000])
-        webhook = _webhook(chance, self.session_id, sats - chance.choice([1, 3, 10]))
-        command = OpenSession(sats, _CLIENT, webhook)
+        webhook = webhook_of(chance, self.session_id, sats - chance.choice([1, 3, 10]))
+        command = OpenSession(sats, CLIENT, webhook)
         created = await self.market.call(chance, self.session_id, command)
         assert isinstance(created, SessionCreated)
         self.opened = True
@@ -149,8 +162,10 @@ class SessionClient:
         text = chance.choice(["hello", "hello", "hello", "reject me"])
         stream = chance.happens(0.4)
         command = self._command(chance, name, keyed, text, stream)
-        # Also a whole answer can be left while it is waited for.
-        if stream or (not keyed and chance.happens(0.5)):
+        # Also a whole answer can be left while it is waited for, and some libraries then ask for it again.
+        if not (stream or keyed) and chance.happens(0.3):
+            await self._again_and_again(chance, command, name)
+        elif stream or (not keyed and chance.happens(0.3)):
             await self._streamed(chance, command, name)
         else:
             await self._twice(chance, command, name, keyed)
@@ -200,13 +215,27 @@ class SessionClient:
             await self.market.world.pause(chance.uniform(0, 5))
             await self.market.call(chance, self.session_id, command, name)
 
-    async def _streamed(self, chance: Chance, command: Ask | Relay, name: str) -> None:
-        """Reads an answer to its end, or leaves it in the middle."""
+    async def _again_and_again(self, chance: Chance, command: Ask | Relay, name: str) -> None:
+        """Gives up soon and sends the same again, as the SDKs do: each time as an operation of its own."""
+        patience_s = chance.choice([0.3, 1, 5])
+        for number in range(3):
+            again = f"{name}.{number}"
+            sent = _named(command, name, again)
+            once = Once(again, "", keyed=False)
+            sent = replace(sent, once=once, request_id=f"req_{self.session_id}_{again}", attempt=Attempt(name, number))
+            if await self._streamed(chance, sent, again, patience_s):
+                return
+            await self.market.world.pause(chance.uniform(0.375, 0.5) * 2**number)
+
+    async def _streamed(
+        self, chance: Chance, command: Ask | Relay, name: str, patience_s: float = _ANSWER_WITHIN_S
+    ) -> bool:
+        """Reads an answer to its end, or leaves it in the middle; says whether it got one."""
         market = self.market
         said: asyncio.Queue[WireReply] = asyncio.Queue()
         front = market.front()
         reading = front.stream(self.session_id, command, said)
-        leaves_after_s = chance.uniform(0, 2) if market.world.strikes(Fault.LEAVING, 0.3) else _ANSWER_WITHIN_S
+        leaves_after_s = chance.uniform(0, 2) if market.world.strikes(Fault.LEAVING, 0.3) else patience_s
         got: list[str] = []
         try:
             async with asyncio.timeout(leaves_after_s):
@@ -215,10 +244,10 @@ class SessionClient:
                     if isinstance(reply, RequestAnswer):
                         market.auditor.told(self.session_id, reply, name)
                         market.auditor.streamed(self.session_id, reply, "".join(got))
-                        return
+                        return True
                     if isinstance(reply, Relayed):
                         market.auditor.told(self.session_id, reply, name)
-                        return
+                        return True
                     got.append(getattr(reply, "text", ""))
         except TimeoutError:
             market.world.tell(f"  a client leaves the stream {name}")
@@ -228,6 +257,7 @@ class SessionClient:
                 market.auditor.refused(self.session_id, name)
         finally:
             reading.cancel()
+        return False
 
     async def top_up(self, chance: Chance) -> None:
         """Has an invoice made, and pays it."""
@@ -269,67 +299,3 @@ class SessionClient:
         self.count += 1
         keyed = chance.happens(0.6)
         return f"{'k' if keyed else 'req_'}{self.count}", keyed
-
-
-@dataclass(eq=False)
-class JobClient:
-    """Whoever made one job."""
-
-    market: Market
-    job_id: str
-    opened: bool = False
-
-    async def run(self, chance: Chance) -> None:
-        """Opens the job, pays for it, and follows it to its end."""
-        text = chance.choice(["work", "work", "work", "reject me"])
-        command = CreateJob(labelled(self.job_id, text), _CLIENT, _webhook(chance, self.job_id))
-        view = await self._view(chance, command)
-        self.opened = True
-        if chance.happens(0.3):
-            await self._view(chance, command)
-        await self.market.pay(chance, view.eval_invoice)
-        await self._follow(chance)
-
-    async def _follow(self, chance: Chance) -> None:
-        paid = False
-        for _ in range(30):
-            view = await (self._watched(chance) if chance.happens(0.3) else self._view(chance, GetJob()))
-            if view.work_invoice is not None and not paid:
-                paid = True
-                await self.market.pay(chance, view.work_invoice)
-            if view.state.value in {"complete", "rejected", "failed", "expired"}:
-                return
-            await self.market.world.pause(chance.uniform(0.3, 4))
-
-    async def refund(self, chance: Chance) -> None:
-        """Has what is owed paid back."""
-        view = await self._view(chance, GetJob())
-        if view.refund is None or not view.refund.payable_sats:
-            return
-        sats = max(1, view.refund.payable_sats - chance.choice([0, 0, 1]))
-        target = self.market.node.wallet_invoice(sats)
-        name = f"k{target.payment_hash[:8]}"
-        await self.market.call(chance, self.job_id, RefundJob(target, Once(name, target.payment_hash, True)), name)
-
-    async def _view(self, chance: Chance, command: WireCommand) -> JobView:
-        view = await self.market.call(chance, self.job_id, command)
-        assert isinstance(view, JobView)
-        return view
-
-    async def _watched(self, chance: Chance) -> JobView:
-        """Watches a little, and takes the last view that came."""
-        said: asyncio.Queue[WireReply] = asyncio.Queue()
-        front = self.market.front()
-        reading = front.stream(self.job_id, WatchJob(), said)
-        view: JobView | None = None
-        try:
-            async with asyncio.timeout(chance.uniform(0.5, 6)):
-                while True:
-                    reply = await self.market.next_of(front, reading, said)
-                    self.market.auditor.told(self.job_id, reply)
-                    assert isinstance(reply, JobView)
-                    view = reply
-        except (TimeoutError, RefusedError, LeftError):
-            return view or await self._view(chance, GetJob())
-        finally:
-            reading.cancel()

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from ...actors.domain.errors import RefusedError
 from .auditor import Auditor
-from .clients import JobClient, LeftError, Market, SessionClient
+from .clients import LeftError, Market, SessionClient
 from .cluster import Cluster, FrontProcess, TreasuryProcess
+from .job_client import JobClient
 from .keeping import PlansByChance
 from .loop import Chance, SimulatedLoop
 from .node import SimulatedNode

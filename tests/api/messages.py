@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -24,6 +25,7 @@ from satmeter.actors.model_outage import ModelCache
 from satmeter.config.settings import Settings
 from satmeter.http.app import create_app
 from tests.api.fronts import Api, client_of, listening, make_front
+from tests.fakes import Gate
 from tests.hosts import HOST_SESSION_TERMS, World, until
 from tests.jobs import JOB_TERMS
 from tests.model_streams import Body
@@ -34,15 +36,27 @@ HELLO: list[Any] = [{"role": "user", "content": "Hello, model"}]
 
 @dataclass
 class Upstream(httpx2.AsyncBaseTransport):
-    """The provider: answers by `reply`, or as the stub does; notes what came."""
+    """The provider: answers by `reply`, or as the stub does, once the `gate` is open; notes what came.
+
+    `cut`: how many calls were hung up on while they stood before the gate. A count passes beside it.
+    """
 
     reply: Callable[[httpx2.Request], httpx2.Response] | None = None
     requests: list[httpx2.Request] = field(default_factory=list)
     stub: StubMessagesApi = field(default_factory=StubMessagesApi)
+    gate: Gate = field(default_factory=Gate)
+    cut: int = 0
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         self.requests.append(request)
         await request.aread()
+        if request.url.path.endswith("/count_tokens"):
+            return await self.stub.handle_async_request(request)
+        try:
+            await self.gate.pass_through()
+        except asyncio.CancelledError:
+            self.cut += 1
+            raise
         return self.reply(request) if self.reply else await self.stub.handle_async_request(request)
 
     @property

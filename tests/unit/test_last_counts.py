@@ -20,10 +20,11 @@ from satmeter.actors.ports import TransientError
 from satmeter.actors.running import Running
 from tests.fakes import FakeModel
 from tests.token_samples import TEXTS
+from tests.upstream import ONCE
 
 SEEN = Usage(27, 1)
 TEXT = TEXTS["answer"]
-ASKED = AnswerRequest("request:a", "say hello", "sonnet", 1_000, True)
+ASKED = AnswerRequest("request:a", "say hello", "sonnet", 1_000, True, ONCE)
 
 
 @dataclass

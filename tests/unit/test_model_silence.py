@@ -22,7 +22,7 @@ from satmeter.actors.relaying import Relaying
 from tests.clocks import built, in_no_time, pass_time, seconds_of
 from tests.model_streams import MODEL, STOP, WHOLE, WHOLE_PARTS, Body, Provider, block, change, delta, sse, start
 from tests.model_streams import model as made_over
-from tests.upstream import CALL, answering
+from tests.upstream import CALL, ONCE, answering
 
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 JSON = {"content-type": "application/json"}
@@ -160,10 +160,10 @@ def test_what_is_slow_is_asked_for_once(call: str) -> None:
         failure: object
         outlet, made = Outlet(lambda _: None), model(silent)
         if call == "evaluation":
-            intent = AnswerRequest("request:a", "say hello", MODEL, 100, False)
+            intent = AnswerRequest("request:a", "say hello", MODEL, 100, False, ONCE)
             _, failure = await seconds_of(Answering(made, pass_time).answer(intent, outlet))
         else:
-            relay = RelayRequest("request:a", CALL, {}, False, call == "relay_stream", MODEL, 5, 0)
+            relay = RelayRequest("request:a", CALL, {}, False, call == "relay_stream", MODEL, 5, 0, ONCE)
             _, failure = await seconds_of(Relaying(made).relay(relay, outlet))
         return silent.calls, type(failure)
 
@@ -174,7 +174,7 @@ async def test_what_fails_at_once_is_still_tried_again() -> None:
     upstream = answering(529, b"")
     with pytest.raises(TransientError):
         await Answering(made_over(upstream), lambda _: asyncio.sleep(0)).answer(
-            AnswerRequest("request:a", "say hello", MODEL, 100, False), Outlet(lambda _: None)
+            AnswerRequest("request:a", "say hello", MODEL, 100, False, ONCE), Outlet(lambda _: None)
         )
     assert len(upstream.requests) == 3
 

@@ -43,7 +43,7 @@ from tests.model_streams import (
     sse,
     start,
 )
-from tests.upstream import BODY, CALL, Upstream, answering, data_of, parts_of, relay, streaming
+from tests.upstream import BODY, CALL, ONCE, Upstream, answering, data_of, parts_of, relay, streaming
 
 # There
 
@@ -225,7 +225,8 @@ async def test_an_error_in_the_middle_is_passed_on_and_known_to_be_told(kind: st
 async def left_after(upstream: Upstream, body: Body, clock: Callable[[], float] | None = None) -> RelayOutcome:
     outlet = Outlet(lambda _: None)
     relaying = Relaying(model(upstream), *([clock] if clock else []))
-    task = asyncio.create_task(relaying.relay(RelayRequest("request:a", CALL, {}, False, True, MODEL, 5, 0), outlet))
+    intent = RelayRequest("request:a", CALL, {}, False, True, MODEL, 5, 0, ONCE)
+    task = asyncio.create_task(relaying.relay(intent, outlet))
     await body.waits.wait()
     await asyncio.sleep(0)
     outlet.stopped = True
@@ -251,7 +252,7 @@ async def test_who_has_left_before_it_began_has_used_nothing() -> None:
     upstream, _ = streaming(BEGUN)
 
     outlet = Outlet(lambda _: None, stopped=True)
-    intent = RelayRequest("request:a", CALL, {}, False, True, MODEL, 5, 0)
+    intent = RelayRequest("request:a", CALL, {}, False, True, MODEL, 5, 0, ONCE)
     outcome = await Relaying(model(upstream)).relay(intent, outlet)
     assert (outcome.ending, outcome.charged, upstream.requests) == (Ending.LEFT, False, [])
 

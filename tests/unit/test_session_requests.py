@@ -15,7 +15,18 @@ from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.pricing import BtcPrice, PriceOrigin, Usage
 from satmeter.actors.domain.session_api import RequestAnswer
 from tests.jobs import USAGE
-from tests.sessions import DAY_MS, SESSION_ID, SessionBench, ask, close, completed, evaluation, refusal_of, rejected
+from tests.sessions import (
+    DAY_MS,
+    SESSION_ID,
+    SessionBench,
+    ask,
+    close,
+    completed,
+    evaluation,
+    once,
+    refusal_of,
+    rejected,
+)
 
 # What "say hello" is held at without its answer, of which each token is 14 msat more (see tests/sessions.py).
 BASE = 4_536
@@ -38,7 +49,7 @@ def answer_of(decision: Decision) -> RequestAnswer:
 def test_the_worst_case_is_held_before_the_model_is_asked_and_the_cost_debited_after_it() -> None:
     bench = funded()
     decision = bench.send(ask())
-    intent = AnswerRequest("request:ask:a", "say hello", "sonnet", 1_000, stream=False, keyed=True)
+    intent = AnswerRequest("request:ask:a", "say hello", "sonnet", 1_000, False, once("ask:a"))
     assert (decision.wait_for, decision.intents) == (intent.key, (intent,))
     assert bench.money() == (100_000 - DEFAULT, DEFAULT, 0, 0, 0)
     answer = answer_of(bench.answer(completed()))
