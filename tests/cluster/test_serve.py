@@ -57,7 +57,7 @@ def test_a_job_survives_sigkill_of_its_host_in_every_state(server: Served, model
     assert 0 < ledger["chargedMsat"] <= ledger["paidMsat"]
 
 
-def test_a_restarted_server_goes_on_where_it_was(data_dir: Path) -> None:
+def test_a_server_that_was_stopped_or_killed_goes_on_where_it_was(data_dir: Path) -> None:
     with served(data_dir) as server:
         says_what_is_real_and_what_to_try(server)
         refuses_a_port_that_is_taken(data_dir.parent / "second", server.port)
@@ -66,10 +66,17 @@ def test_a_restarted_server_goes_on_where_it_was(data_dir: Path) -> None:
         waiting = wait_for(server, created["jobId"], "awaiting_work_payment")
         server.stop()
         assert server.left_over() == []
-    with served(data_dir) as server:
-        assert job(server, created["jobId"]) == waiting
-        assert create(server, key="once") == created
-        assert finish(server, created["jobId"])["result"]
+    with served(data_dir) as killed:
+        assert job(killed, created["jobId"]) == waiting
+        assert create(killed, key="once") == created
+        assert finish(killed, created["jobId"])["result"]
+        other = create(killed)
+        pay(killed, other["evalInvoice"])
+        killed.stop(signal.SIGKILL)
+    # On the same port and data, at once: what the killed one leaves behind must not be in the way.
+    with served(data_dir, killed.port) as successor:
+        assert finish(successor, other["jobId"])["result"]
+        patiently(lambda: all_but_rays_agents(killed) == [], "something outlived the killed server")
 
 
 def says_what_is_real_and_what_to_try(server: Served) -> None:
@@ -83,17 +90,6 @@ def refuses_a_port_that_is_taken(data_dir: Path, port: int) -> None:
     assert second.process.wait(PATIENCE_S) == 1
     assert "--port" in second.log()
     second.close()
-
-
-def test_a_killed_server_leaves_no_process_and_its_successor_goes_on(data_dir: Path) -> None:
-    with served(data_dir) as server:
-        created = create(server)
-        pay(server, created["evalInvoice"])
-        server.stop(signal.SIGKILL)
-    # On the same port and data, at once: what the killed one leaves behind must not be in the way.
-    with served(data_dir, server.port) as successor:
-        assert finish(successor, created["jobId"])["result"]
-        patiently(lambda: all_but_rays_agents(server) == [], "something outlived the killed server")
 
 
 def test_a_server_over_the_store_of_one_that_was_killed_waits_for_nothing_of_it(data_dir: Path, store_url: str) -> None:
