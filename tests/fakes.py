@@ -77,7 +77,6 @@ class Gate:
 @dataclass
 class FakeLightning:
     """A node in memory. `fault`, while set, is raised by every call; a fault in `hint_queue` breaks the connection.
-
     What is paid without an order is somebody else's payment in the wallet.
 
     Payouts are paid, unless `payout_script` has another outcome for the next one. With `pays_before_fault` a call that
@@ -98,6 +97,7 @@ class FakeLightning:
     payout_script: list[PayoutReport | Exception] = field(default_factory=list)
     pays_before_fault: bool = False
     wallet_msat: int = 0
+    same_wallet: bool = True
 
     async def create_invoice(self, order: InvoiceOrder) -> Invoice:
         await self._called("create_invoice")
@@ -149,6 +149,9 @@ class FakeLightning:
         if self.payers.get(target.payment_hash, actor_id) != actor_id:
             return PayoutReport(PayoutStatus.FAILED)
         return self.outgoing.get(target.payment_hash, PayoutReport(PayoutStatus.ABSENT))
+
+    async def received(self, payment_hash: str) -> bool:
+        return self.same_wallet
 
     async def sent(self, limit: int, offset: int = 0) -> Sequence[SentPayment]:
         await self._called("sent")

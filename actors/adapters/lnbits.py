@@ -15,7 +15,7 @@ import msgspec
 
 from ..domain.invoices import Invoice, Settlement
 from ..domain.money import Msat
-from ..domain.payouts import PayoutReport, PayoutTarget, SentPayment
+from ..domain.payouts import PayoutRefusal, PayoutReport, PayoutStatus, PayoutTarget, SentPayment
 from ..ports import InvoiceOrder, PermanentError, PortError, TransientError
 from . import lnbits_lookups, lnbits_payouts
 from .lnbits_hints import websocket_hints
@@ -157,12 +157,10 @@ class LnbitsLightning:
         return [settlement for settlement in found if settlement.actor_id is not None]
 
     async def pay_out(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
-        """Sends a payment, once (see `Lightning.pay_out`). Raises `TransientError` whenever it may have been sent.
-
-        Raises `PermanentError` without an admin key, before anything is sent.
-        """
-        order = lnbits_payouts.payment_order(target, actor_id)
-        key = self._spending_key()
+        """Sends a payment, once (see `Lightning.pay_out`). Raises `TransientError` whenever it may have been sent."""
+        if self._spending is None:
+            return PayoutReport(PayoutStatus.FAILED, refusal=PayoutRefusal.KEY)
+        order, key = lnbits_payouts.payment_order(target, actor_id), self._spending
         answer = await self._ask("POST", self._payments, json=order, key=key, turn=self._payout_slots)
         report = lnbits_payouts.read_order_answer(answer.status, answer.body, target, actor_id)
         if report is None:
@@ -183,6 +181,16 @@ class LnbitsLightning:
         query, key = lnbits_payouts.sent_query(limit, offset), self._spending or self._asking
         answer = await self._ask("GET", lnbits_payouts.PATH, params=query, key=key)
         return lnbits_payouts.read_sent(self._good(answer))
+
+    async def received(self, payment_hash: str) -> bool:
+        """See `Lightning.received`. Raises `TransientError`, and `PermanentError` without an admin key."""
+        key = self._spending_key()
+        answer = await self._ask("GET", f"/api/v1/payments/{payment_hash}", key=key, turn=self._payout_look_up_slots)
+        if answer.status == 404 and _UNKNOWN_PAYMENT in (detail_of(answer.body) or "").lower():
+            return False
+        # Of another wallet's payment LNbits tells the bare status, without details.
+        details = read(self._good(answer), Status).details
+        return details is not None and details.payment_hash == payment_hash
 
     async def balance(self) -> Msat:
         """What is in the wallet. Raises `TransientError`, `PermanentError`."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ..domain.payouts import PayoutReport, PayoutStatus, PayoutTarget, SentPayment
+from ..domain.payouts import PayoutRefusal, PayoutReport, PayoutStatus, PayoutTarget, SentPayment
 from ..ports import TransientError
 from .lnbits_wire import ACTOR, TAG, actor_of, detail_of, read, rubbish, sane_msat
 
@@ -21,6 +21,17 @@ PATH: Final = "/api/v1/payments/paginated"
 """Where payments are looked up. The plain list leaves failed ones out, and the single one shows but one half."""
 
 _UNKNOWN_KEY: Final = "wallet not found"
+# LNbits's words for what it says before it has looked for a route, whatever the invoice. Source: LNbits 1.6.2,
+# `pay_invoice` and `_check_wallet_for_payment`. The last two come with status 400, all others with 520.
+_REFUSALS: Final[Mapping[str, PayoutRefusal]] = {
+    "insufficient balance": PayoutRefusal.FUNDS,
+    "you must reserve at least": PayoutRefusal.FUNDS,
+    "only incoming payments allowed": PayoutRefusal.RULES,
+    "wallet does not have permission to pay": PayoutRefusal.RULES,
+    "the time limit of": PayoutRefusal.RULES,
+    "daily withdrawal limit of": PayoutRefusal.RULES,
+    "it is not allowed to spend funds": PayoutRefusal.RULES,
+}
 # LNbits's word for each state, in answers and in lists.
 _STATES: Final[Mapping[str, PayoutStatus]] = {
     "success": PayoutStatus.PAID,
@@ -109,7 +120,7 @@ def read_order_answer(status: int, body: bytes, target: PayoutTarget, actor_id: 
         return _report(payment, target) if ours and payment.status == "success" else PayoutReport(PayoutStatus.PENDING)
     if status == 520:
         return _read_refusal(body)
-    return PayoutReport(PayoutStatus.FAILED) if _refused_at_the_door(status, body) else None
+    return _refused_at_the_door(status, body)
 
 
 def read_list(body: bytes, target: PayoutTarget, actor_id: str) -> PayoutReport:
@@ -151,21 +162,30 @@ def _read_refusal(body: bytes) -> PayoutReport | None:
         case None:
             return None
         case PayoutStatus.FAILED:
-            return PayoutReport(PayoutStatus.FAILED)
+            return PayoutReport(PayoutStatus.FAILED, refusal=_refusal_of(refusal.detail))
     # Paid, or being paid, by an earlier order: not necessarily ours.
     return PayoutReport(PayoutStatus.PENDING)
 
 
-def _refused_at_the_door(status: int, body: bytes) -> bool:
-    """Whether LNbits refused the key, or the shape of the order, before it looked at the invoice.
+def _refusal_of(detail: str) -> PayoutRefusal | None:
+    """Why LNbits would pay nothing at all, by its own words; None when this very payment failed."""
+    words = detail.lower()
+    return next((refusal for start, refusal in _REFUSALS.items() if words.startswith(start)), None)
+
+
+def _refused_at_the_door(status: int, body: bytes) -> PayoutReport | None:
+    """The report of an order that LNbits refused before it looked at the invoice: its key, its shape, or by a rule.
 
     Its other errors with status 400 come from wherever a function did not like a value, after the payment too.
     """
     detail = detail_of(body)
     if detail is None:
-        return False
-    if status in (401, 403):
-        return True
-    if status == 404:
-        return _UNKNOWN_KEY in detail.lower()
-    return status in (400, 422) and isinstance(json.loads(body)["detail"], list)
+        return None
+    if status in (401, 403) or (status == 404 and _UNKNOWN_KEY in detail.lower()):
+        return PayoutReport(PayoutStatus.FAILED, refusal=PayoutRefusal.KEY)
+    if status not in (400, 422):
+        return None
+    if isinstance(json.loads(body)["detail"], list):
+        return PayoutReport(PayoutStatus.FAILED)
+    refusal = _refusal_of(detail) if status == 400 else None
+    return None if refusal is None else PayoutReport(PayoutStatus.FAILED, refusal=refusal)

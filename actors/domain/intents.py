@@ -77,12 +77,14 @@ class SendPayout(Intent, frozen=True):
 class LookUpPayout(Intent, frozen=True):
     """Ask the node until its word is final; the result is a `PayoutReport`, see `paying_out.verdict`.
 
-    Before `failure_final_at_ms` neither "failed" nor "never heard of it" is final.
+    Before `failure_final_at_ms` neither "failed" nor "never heard of it" is final. `received_hash` is of money that
+    came in for the actor: a wallet that does not know it is not the one that was to pay.
     """
 
     target: PayoutTarget
     actor_id: str
     failure_final_at_ms: int
+    received_hash: str | None = None
 
     @property
     def free_to_repeat(self) -> bool:

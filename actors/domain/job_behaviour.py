@@ -211,7 +211,7 @@ class JobBehaviour(NoHistory):
     def _errands(self, actor_id: str, state: Job) -> Sequence[Intent]:
         step = state.step
         if state.refunds.under_way is not None:
-            return paying_out.intents(actor_id, state.refunds)
+            return paying_out.intents(actor_id, state.refunds, state.eval_invoice.payment_hash)
         if step is None or not step.under_way:
             return ()
         match step.kind:

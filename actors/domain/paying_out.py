@@ -94,15 +94,18 @@ def _ended(refunds: Refunds, payout: Payout, *, paid: bool) -> Refunds:
     return replace(refunds, under_way=None, ended=ended, last_failed=not paid)
 
 
-def intents(actor_id: str, refunds: Refunds) -> Sequence[Intent]:
-    """What must be under way outside: the call, or the question what became of it."""
+def intents(actor_id: str, refunds: Refunds, received_hash: str | None) -> Sequence[Intent]:
+    """What must be under way outside: the call, or the question what became of it.
+
+    `received_hash`: see `LookUpPayout`.
+    """
     payout = refunds.under_way
     if payout is None:
         return ()
     key = topic(payout.target)
     if payout.sending:
         return (SendPayout(f"send_{key}", payout.target, actor_id, payout.started_at_ms + _SEND_WITHIN_MS),)
-    return (LookUpPayout(f"look_up_{key}", payout.target, actor_id, payout.failure_final_at_ms),)
+    return (LookUpPayout(f"look_up_{key}", payout.target, actor_id, payout.failure_final_at_ms, received_hash),)
 
 
 def topic(target: PayoutTarget) -> str:

@@ -129,7 +129,9 @@ class SessionBehaviour:
         """Invoices to be made, the payout, first notices. Requests are not: their text is not in the state."""
         orders = [payments.order(self._terms, actor_id, top_up) for top_up in state.top_ups.values()]
         told = notices.attempts(actor_id, state, webhooks.untried(state.outbox))
-        return (*orders, *paying_out.intents(actor_id, state.refunds), *told)
+        # Not looked for at every turn: a payout under way is rare.
+        received_hash = min(state.settled) if state.refunds.under_way is not None else None
+        return (*orders, *paying_out.intents(actor_id, state.refunds, received_hash), *told)
 
     def liability(self, state: Session | None) -> Msat:
         """What the wallet must hold for it."""

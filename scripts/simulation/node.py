@@ -217,6 +217,10 @@ class NodeAccess:
         """What has become of a payment. Raises `TransientError`."""
         return await self._ask(partial(self._node.look_up, target, actor_id))
 
+    async def received(self, payment_hash: str) -> bool:
+        """Whether the node's one wallet knows the payment. Raises `TransientError`."""
+        return await self._ask(lambda: self._node.find(payment_hash) is not None)
+
     async def sent(self, limit: int, offset: int = 0) -> Sequence[SentPayment]:
         """Payments of ours that were paid, the newest first. Raises `TransientError`."""
         return await self._ask(partial(self._node.sent, limit, offset))

@@ -19,7 +19,7 @@ from satmeter.actors.adapters.stub_node import KEY, URL, StubNode
 from satmeter.actors.domain.invoices import Settlement
 from satmeter.actors.domain.money import ZERO, Msat
 from satmeter.actors.domain.payment_requests import read_invoice
-from satmeter.actors.domain.payouts import PayoutReport, PayoutStatus, PayoutTarget
+from satmeter.actors.domain.payouts import PayoutRefusal, PayoutReport, PayoutStatus, PayoutTarget
 from satmeter.actors.ports import InvoiceOrder, PermanentError
 from tests.lnbits.server import Lnbits
 
@@ -29,6 +29,8 @@ FUNDS_SATS = 10_000
 
 PAID = PayoutReport(PayoutStatus.PAID)
 FAILED = PayoutReport(PayoutStatus.FAILED)
+NO_KEY = PayoutReport(PayoutStatus.FAILED, refusal=PayoutRefusal.KEY)
+NO_FUNDS = PayoutReport(PayoutStatus.FAILED, refusal=PayoutRefusal.FUNDS)
 ABSENT = PayoutReport(PayoutStatus.ABSENT)
 
 
@@ -89,8 +91,8 @@ class PayoutContract:
 
     async def test_more_than_the_wallet_has_is_not_paid(self, node: Node) -> None:
         target = await node.target(FUNDS_SATS + 1)
-        assert await node.lightning.pay_out(target, ACTOR) == FAILED
-        assert await node.lightning.payout(target, ACTOR) in (FAILED, ABSENT)
+        assert await node.lightning.pay_out(target, ACTOR) == NO_FUNDS
+        assert await node.lightning.payout(target, ACTOR) == ABSENT
         assert await node.balance_sats() == FUNDS_SATS
 
     async def test_what_is_no_invoice_is_not_paid(self, node: Node) -> None:
@@ -135,6 +137,11 @@ class PayoutContract:
         ]
         assert await node.lightning.sent(1, 1) == listed[1:]
         assert await node.lightning.balance() == Msat.from_sats(FUNDS_SATS - 600)
+
+    async def test_a_wallet_knows_what_it_was_to_receive_and_nothing_else(self, node: Node) -> None:
+        own = await node.lightning.create_invoice(InvoiceOrder(250, "deposit", 600, ACTOR))
+        assert await node.lightning.received(own.payment_hash)
+        assert not await node.lightning.received(secrets.token_hex(32))
 
     async def test_a_payment_by_hand_is_not_ours(self, node: Node) -> None:
         target = await node.target(250)
@@ -200,7 +207,7 @@ class TestLnbits(PayoutContract):
         target = await node.target(250)
         for key in (lnbits.payer.invoice_key, "0" * 32):
             wrong = _client(lnbits, lnbits.payer.invoice_key, key)
-            assert await wrong.pay_out(target, ACTOR) == FAILED
+            assert await wrong.pay_out(target, ACTOR) == NO_KEY
             await wrong.close()
         assert await node.lightning.payout(target, ACTOR) == ABSENT
 
@@ -211,6 +218,16 @@ class TestLnbits(PayoutContract):
         with pytest.raises(PermanentError):
             await wrong.payout(target, ACTOR)
         await wrong.close()
+
+    async def test_another_wallet_does_not_know_what_ours_received(self, lnbits: Lnbits, node: Node) -> None:
+        """Neither an open invoice nor a payment that has settled, which LNbits confirms to anybody."""
+        own = await node.lightning.create_invoice(InvoiceOrder(250, "deposit", 600, ACTOR))
+        other = _client(lnbits, lnbits.payer.invoice_key, lnbits.payer.admin_key)
+        assert not await other.received(own.payment_hash)
+        assert await node.lightning.pay_out(target_of(own.payment_request), ACTOR) == PAID
+        assert not await other.received(own.payment_hash)
+        assert await node.lightning.received(own.payment_hash)
+        await other.close()
 
     async def test_an_order_of_the_wrong_shape_is_refused_before_it_is_looked_at(self, node: Node) -> None:
         broken: Any = PayoutTarget(["lnbc1"], secrets.token_hex(32), Msat(1_000))  # type: ignore[arg-type]

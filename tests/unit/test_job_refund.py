@@ -13,7 +13,7 @@ from satmeter.actors.domain.invoices import Settled, SettleOutcome
 from satmeter.actors.domain.job import JobBooks, JobFailed, JobState, JobView, RefundJob, view
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payouts import PayoutRefusal, PayoutReport, PayoutStatus, PayoutTarget, RefundState
-from tests.jobs import HOUR_MS, JOB_ID, START_MS, WORK_INVOICE, JobBench, completion, verdict
+from tests.jobs import EVAL_INVOICE, HOUR_MS, JOB_ID, START_MS, WORK_INVOICE, JobBench, completion, verdict
 from tests.sessions import ABSENT_MS, once, refusal_of, target
 
 TO = target(7, 7)
@@ -195,11 +195,13 @@ def test_a_call_without_the_word_paid_is_looked_up_and_never_sent_again(said: Pa
     sending = bench.intent()
     bench.send(Failed(sending, permanent=False) if said is None else Done(sending, said))
     believed_at_ms = START_MS + (0 if said is FAILED else ABSENT_MS)
-    assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, believed_at_ms)
+    assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, believed_at_ms, EVAL_INVOICE.payment_hash)
     bench.now_ms += 10_000
     bench.finish(PENDING)
     crash(bench)
-    assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, START_MS + 10_000 + ABSENT_MS)
+    assert bench.intent() == LookUpPayout(
+        f"look_up_{TOPIC}", TO, JOB_ID, START_MS + 10_000 + ABSENT_MS, EVAL_INVOICE.payment_hash
+    )
     assert bench.send(Done(sending, FAILED)).events == ()
     answer_of(bench.finish(PAID))
     assert bench.send(Done(sending, PAID)).events == ()
@@ -212,7 +214,9 @@ def test_a_payout_that_was_being_sent_when_its_host_died_is_not_sent_again() -> 
     bench.now_ms += 5_000
     crash(bench)
     crash(bench)
-    assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, START_MS + 5_000 + ABSENT_MS)
+    assert bench.intent() == LookUpPayout(
+        f"look_up_{TOPIC}", TO, JOB_ID, START_MS + 5_000 + ABSENT_MS, EVAL_INVOICE.payment_hash
+    )
 
 
 def test_a_payout_that_failed_for_certain_is_owed_again_and_another_invoice_may_be_given() -> None:
@@ -229,7 +233,7 @@ def test_a_payout_that_failed_for_certain_is_owed_again_and_another_invoice_may_
 def test_a_node_that_would_pay_nothing_leaves_the_invoice_to_be_sent_again(reason: PayoutRefusal) -> None:
     bench = paying()
     bench.finish(PayoutReport(PayoutStatus.FAILED, refusal=reason))
-    assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, START_MS)
+    assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, START_MS, EVAL_INVOICE.payment_hash)
     crash(bench)
     shown = answer_of(bench.finish(ABSENT)).refund
     assert shown is not None and (shown.state, shown.failed, shown.refusal) == (RefundState.OWED, True, reason)

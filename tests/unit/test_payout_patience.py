@@ -4,108 +4,42 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import pytest
 from msgspec.structs import replace
 from redis.asyncio import Redis
 
-from satmeter.actors.adapters.lnbits import LnbitsLightning
 from satmeter.actors.domain.behaviour import Once
-from satmeter.actors.domain.errors import Code, RefusedError
+from satmeter.actors.domain.errors import RefusedError
 from satmeter.actors.domain.invoices import Settle
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.paying_out import PATIENCE_MS, verdict
-from satmeter.actors.domain.payouts import PayoutReport, PayoutStatus, PayoutTarget, RefundState
+from satmeter.actors.domain.payouts import PayoutReport, PayoutStatus, RefundState
 from satmeter.actors.domain.session_api import CloseSession, OpenSession, SessionCreated, SessionView
 from satmeter.actors.ports import PortError
 from satmeter.actors.router import Router
 from tests.host_sessions import GRANT, SES, opened, show
-from tests.hosts import World, until
-from tests.slow_lnbits import SlowLnbits, row, slow_lnbits
+from tests.hosts import until
+from tests.payout_scene import (
+    DEPOSIT_MSAT,
+    SECOND,
+    TARGET,
+    Scene,
+    closing,
+    ordered,
+    payout_scene,
+    refused_as_pending,
+)
+from tests.slow_lnbits import row
 
-DEPOSIT_MSAT = 1_000_000
-TARGET = PayoutTarget("lnbcrt9u1first", "ab" * 32, Msat(900_000))
-SECOND = PayoutTarget("lnbcrt9u1second", "cd" * 32, Msat(900_000))
-ANSWER_WITHIN_S = 0.2
 FAILED, PENDING = PayoutStatus.FAILED, PayoutStatus.PENDING
 ABSENT, PAID = PayoutStatus.ABSENT, PayoutStatus.PAID
 
 
-class PayingLightning:
-    """The test world's node, but for payouts, which go to an LNbits on a socket."""
-
-    def __init__(self, world: World, lnbits: LnbitsLightning) -> None:
-        self._rest, self._lnbits = world.lightning, lnbits
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._lnbits if name in {"pay_out", "payout"} else self._rest, name)
-
-
-@dataclass
-class Scene:
-    """A host, and the LNbits that it pays out with."""
-
-    world: World
-    lnbits: SlowLnbits
-    lightning: LnbitsLightning
-
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[Router]:
-        """A host that serves; at the end it dies."""
-        async with self.world.serving() as (_, router):
-            yield router
-
-    async def looked_up(self, times: int = 3) -> None:
-        """Returns once the node was asked that many times more what became of the payment."""
-        seen = len(self.lnbits.look_ups) + times
-
-        async def often_enough() -> bool:
-            return len(self.lnbits.look_ups) >= seen
-
-        await until(often_enough)
-
-    def says(self, status: str | None, fee_msat: int = 0, target: PayoutTarget = TARGET) -> None:
-        """What the node's list tells of the first payment from now on; nothing of another one."""
-        shown = [] if status is None else [row(target.payment_hash, target.amount_msat.value, SES, status, fee_msat)]
-        self.lnbits.look_up = lambda payment_hash: shown if payment_hash == target.payment_hash else []
-
-
 @pytest.fixture
 async def scene(redis: Redis) -> AsyncIterator[Scene]:
-    world = World(redis)
-    async with slow_lnbits() as lnbits:
-        lightning = LnbitsLightning(
-            lnbits.url, "invoice-key", admin_key="admin-key", timeout_s=ANSWER_WITHIN_S, concurrency=4
-        )
-        fake, world.lightning = world.lightning, PayingLightning(world, lightning)  # type: ignore[assignment]
-        yield Scene(world, lnbits, lightning)
-        world.lightning = fake
-        await lightning.close()
-
-
-def closing(router: Router, target: PayoutTarget, name: str = "c") -> asyncio.Task[SessionView]:
-    """Has the session closed, and what is left of it paid to the invoice."""
-
-    async def close() -> SessionView:
-        view = await router.call(SES, CloseSession(target, Once(name, target.payment_hash, keyed=True), GRANT))
-        assert isinstance(view, SessionView)
-        return view
-
-    return asyncio.create_task(close())
-
-
-async def refused_as_pending(router: Router) -> None:
-    with pytest.raises(RefusedError) as refused:
-        await closing(router, SECOND, "c2")
-    assert refused.value.refusal.code is Code.REFUND_PENDING and refused.value.refusal.retry_after_s == 5
-    view = await show(router)
-    assert (view.refund.state, view.refund.owed_msat, view.refund.paid_msat) == (
-        RefundState.PENDING,
-        Msat(DEPOSIT_MSAT),
-        Msat(0),
-    )
+    async with payout_scene(redis) as made:
+        yield made
 
 
 async def test_a_node_that_fails_a_payment_before_it_pays_it_pays_one_invoice(scene: Scene) -> None:
@@ -145,7 +79,7 @@ async def test_a_node_that_goes_on_saying_failed_is_believed_after_five_minutes(
             Msat(DEPOSIT_MSAT),
         )
         second = closing(router, SECOND, "c2")
-        await until(lambda: _ordered(scene, 2))
+        await until(lambda: ordered(scene, 2))
         scene.lnbits.orders[1].answer.set_result((201, row(SECOND.payment_hash, 900_000, SES, "success")))
         assert (await second).refund.paid_msat == Msat(900_000)
 
@@ -173,7 +107,7 @@ async def test_failed_as_the_call_s_own_answer_is_not_final_while_the_list_says_
         await opened(router, 1_000)
         scene.says("pending")
         first = closing(router, TARGET)
-        await until(lambda: _ordered(scene, 1))
+        await until(lambda: ordered(scene, 1))
         scene.lnbits.orders[0].answer.set_result((520, {"detail": "Payment failed: timeout.", "status": "failed"}))
         await scene.looked_up()
         scene.says("failed")
@@ -190,7 +124,7 @@ async def test_failed_by_the_call_and_by_the_list_is_final_at_once(scene: Scene,
         await opened(router, 1_000)
         scene.says(listed)
         first = closing(router, TARGET)
-        await until(lambda: _ordered(scene, 1))
+        await until(lambda: ordered(scene, 1))
         scene.lnbits.orders[0].answer.set_result((520, {"detail": "Payment failed: no route.", "status": "failed"}))
         view = await first
         assert (view.refund.state, view.refund.owed_msat) == (RefundState.OWED, Msat(DEPOSIT_MSAT))
@@ -203,7 +137,7 @@ async def test_a_connection_that_breaks_leaves_the_outcome_unknown(scene: Scene,
         await opened(router, 1_000)
         scene.says("failed" if arrived else None)
         first = closing(router, TARGET)
-        await until(lambda: _ordered(scene, 1))
+        await until(lambda: ordered(scene, 1))
         scene.lnbits.orders[0].answer.set_result(None)
         await scene.looked_up()
         await refused_as_pending(router)
@@ -221,7 +155,7 @@ async def test_a_pending_answer_of_the_call_has_the_same_patience(scene: Scene) 
         await opened(router, 1_000)
         scene.says("failed")
         first = closing(router, TARGET)
-        await until(lambda: _ordered(scene, 1))
+        await until(lambda: ordered(scene, 1))
         scene.lnbits.orders[0].answer.set_result((201, row(TARGET.payment_hash, 900_000, SES, "pending")))
         await scene.looked_up()
         await refused_as_pending(router)
@@ -233,7 +167,7 @@ async def test_a_host_that_starts_again_does_not_know_how_long_the_call_took(sce
     async with scene.serving() as router:
         await opened(router, 1_000)
         first = closing(router, TARGET)
-        await until(lambda: _ordered(scene, 1))
+        await until(lambda: ordered(scene, 1))
     with pytest.raises(RefusedError):
         await first
     scene.says("failed")
@@ -285,10 +219,6 @@ async def _opened_as(router: Router, actor_id: str) -> None:
     created = await router.call(actor_id, OpenSession(1_000, "client"))
     assert isinstance(created, SessionCreated)
     await router.call(actor_id, Settle(created.deposit_invoice.payment_hash, Msat(DEPOSIT_MSAT)))
-
-
-async def _ordered(scene: Scene, count: int) -> bool:
-    return len(scene.lnbits.orders) >= count
 
 
 async def test_the_answer_of_a_look_up_speaks_of_no_time_after_its_question(scene: Scene) -> None:

@@ -19,7 +19,7 @@ from satmeter.actors.domain.bolt11_reading import read_fields
 from satmeter.actors.domain.invoices import Invoice, Settlement
 from satmeter.actors.domain.money import MSAT_MAX, Msat
 from satmeter.actors.domain.payment_requests import read_invoice
-from satmeter.actors.domain.payouts import PayoutReport, PayoutStatus, PayoutTarget
+from satmeter.actors.domain.payouts import PayoutRefusal, PayoutReport, PayoutStatus, PayoutTarget
 from satmeter.actors.ports import InvoiceOrder, TransientError
 from tests.invoices import behind
 from tests.patience import PATIENCE_S
@@ -27,6 +27,7 @@ from tests.patience import PATIENCE_S
 NOW_S = 1_800_000_000
 PAID = PayoutReport(PayoutStatus.PAID)
 FAILED = PayoutReport(PayoutStatus.FAILED)
+NO_FUNDS = PayoutReport(PayoutStatus.FAILED, refusal=PayoutRefusal.FUNDS)
 PENDING = PayoutReport(PayoutStatus.PENDING)
 ABSENT = PayoutReport(PayoutStatus.ABSENT)
 
@@ -108,10 +109,10 @@ async def test_the_balance_can_be_paid_out_to_the_last_sat_and_no_further(
     too_much, all_of_it, one_more = [
         target_of((await stub.invoice(sats)).payment_request) for sats in (1_001, 1_000, 1)
     ]
-    assert await lightning.pay_out(too_much, "ses_a") == FAILED
+    assert await lightning.pay_out(too_much, "ses_a") == NO_FUNDS
     assert await lightning.payout(too_much, "ses_a") == ABSENT
     assert await lightning.pay_out(all_of_it, "ses_a") == PAID
-    assert await lightning.pay_out(one_more, "ses_a") == FAILED
+    assert await lightning.pay_out(one_more, "ses_a") == NO_FUNDS
     assert await balance_msat(stub) == 0
 
 
