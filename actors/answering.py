@@ -16,7 +16,7 @@ from .domain.pricing import Usage
 from .given import given_tokens
 from .outlet import Outlet
 from .patience import COUNTS_WITHIN_S, ENDS_WITHIN_S, LINGERS_S, PASSES_WITHIN_S, Pause, patiently
-from .ports import Evaluation, Model, PortError, TransientError
+from .ports import Evaluation, Model, PortError, RefusedRequestError, TransientError
 
 _CANCELLED: Final = "cancelled"
 _BROKEN: Final = "model_failed"
@@ -123,6 +123,15 @@ class Answering:
         draft.evaluation = evaluation
         if not evaluation.verdict.accepted:
             return RequestOutcome(Ending.REJECTED, evaluation)
+        try:
+            return await self._work(intent, outlet, draft, evaluation)
+        except RefusedRequestError:
+            # The provider does not bill it.
+            return RequestOutcome(Ending.REJECTED, evaluation, declined=True)
+
+    async def _work(
+        self, intent: AnswerRequest, outlet: Outlet, draft: _Draft, evaluation: Evaluation
+    ) -> RequestOutcome:
         if not intent.stream:
             working = partial(self._model.complete, intent.request, model=intent.model, max_tokens=intent.max_tokens)
             completion = await patiently(self._pause, lambda: draft.asking(Step.WORK, working))
@@ -133,7 +142,8 @@ class Answering:
                 self._pause, lambda: draft.asking(Step.WORK, streaming), lambda: draft.begun or outlet.stopped
             )
         except PortError as error:
-            if not draft.begun:
+            if not draft.pieces or isinstance(error, RefusedRequestError):
+                # Its client was given nothing, as with a whole answer that breaks off.
                 raise
             _log.warning("the model failed in the middle of an answer", error=str(error))
             return draft.outcome(Ending.BROKEN, intent.model, _BROKEN)

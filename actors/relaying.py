@@ -116,7 +116,8 @@ class _Draft:
             if not self._seen.final:
                 usage = replace(usage, output_tokens=max(usage.output_tokens, given))
         body = b"".join(self.pieces)
-        return RelayOutcome(ending, True, 200, self.headers, body, self.begun, usage, given, told)
+        charged = self.begun and not (end and end.declined)
+        return RelayOutcome(ending, True, 200, self.headers, body, charged, usage, given, told)
 
     def _given_tokens(self, text_tokens: int | None) -> int:
         given = estimated_tokens(self.text, self._model) if text_tokens is None else text_tokens
@@ -178,7 +179,7 @@ class Relaying:
         if draft.begun:
             return draft.outcome(Ending.COMPLETE, end)
         # Whole, or refused.
-        charged = end.status < 400
+        charged = end.status < 400 and not end.declined
         return RelayOutcome(
             Ending.COMPLETE, False, end.status, end.headers, end.body, charged, end.usage, end.given_tokens
         )

@@ -73,10 +73,13 @@ def read_completion(body: bytes, model: str) -> Completion:
 
 
 def completion_of(text: str, model: str, usage: Usage | None, stop_reason: str) -> Completion:
-    """The work, if it is any. Raises as `read_completion` does for a refusal and for an empty answer."""
-    if stop_reason == "refusal":
-        raise RefusedRequestError("the model refused the request")
+    """The work, if it is any. Raises as `read_completion` does for a refusal and for an empty answer.
+
+    What was written before a refusal is billed by the provider, and is an answer; a refusal alone is neither.
+    """
     if not text.strip():
+        if stop_reason == "refusal":
+            raise RefusedRequestError("the model refused the request")
         if stop_reason == "max_tokens":
             raise PermanentError("the model used all its tokens before the first word of an answer")
         raise TransientError(f"the model's answer is empty: {_word(stop_reason)}")

@@ -28,12 +28,14 @@ _READ_UP_S: Final = 0.25
 _GIVEN: Final = ("text", "thinking", "partial_json")
 # And what a block begins with; the name is that of a tool that is called.
 _BEGUN: Final = ("text", "thinking", "name")
+_REFUSAL: Final = "refusal"
 
 
 class _Whole(msgspec.Struct):
     usage: msgspec.Raw = msgspec.Raw(b"null")
     content: msgspec.Raw = msgspec.Raw(b"")
     model: Any = None
+    stop_reason: Any = None
 
 
 _wholes: Final = msgspec.json.Decoder(_Whole)
@@ -53,7 +55,8 @@ def whole_end(status: int, headers: Mapping[str, str], body: bytes) -> RelayEnd:
         return RelayEnd(status, kept_headers(headers), body, None)
     counts = counts_of(found.usage)
     given_tokens = output_of(counts) or estimated_tokens(_text_of(bytes(found.content)), _name(found.model))
-    return RelayEnd(status, kept_headers(headers), body, usage_of(counts, given_tokens), given_tokens)
+    declined = found.stop_reason == _REFUSAL and _is_empty(bytes(found.content))
+    return RelayEnd(status, kept_headers(headers), body, usage_of(counts, given_tokens), given_tokens, declined)
 
 
 def counted_by(end: RelayEnd) -> int:
@@ -116,6 +119,8 @@ class RelayedStream:
         self._thinks = False
         self._pauses = False
         self._model: str | None = None
+        self._has_output = False
+        self._stop_reason: str | None = None
         self.ended = False
         self.error: str | None = None
 
@@ -141,7 +146,8 @@ class RelayedStream:
         if not self._counted.final:
             estimated = estimated_tokens("".join(self._given), self._model) + self._unseen_tokens
             given_tokens = max(given_tokens, estimated)
-        return RelayEnd(200, headers, b"", self._counted.usage(given_tokens), given_tokens)
+        declined = self._stop_reason == _REFUSAL and not self._has_output and not any(self._given)
+        return RelayEnd(200, headers, b"", self._counted.usage(given_tokens), given_tokens, declined)
 
     def _take(self, event: Mapping[str, Any]) -> None:
         match event.get("type"):
@@ -155,6 +161,7 @@ class RelayedStream:
                 block = _object(event, "content_block")
                 self._thought_bytes = 0
                 self._thinks = block.get("type") == "thinking"
+                self._has_output = self._has_output or block.get("type") != "text"
                 self._given += _texts(block, _BEGUN)
             case "content_block_delta":
                 self._counted.given()
@@ -163,6 +170,7 @@ class RelayedStream:
                 self._thinks, self._pauses = False, True
             case "message_delta":
                 self._counted.go_on(_object(event, "usage"))
+                self._stop_reason = _name(_object(event, "delta").get("stop_reason")) or self._stop_reason
             case "message_stop":
                 self.ended = True
             case "error":
@@ -204,6 +212,15 @@ def _text_of(content: bytes) -> str:
             if "input" in block:
                 found.append(msgspec.json.encode(block["input"]).decode())
     return "".join(found)
+
+
+def _is_empty(content: bytes) -> bool:
+    """Whether a whole answer's blocks hold nothing."""
+    try:
+        blocks = msgspec.json.decode(content)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(blocks, list) and all(block == {"type": "text", "text": ""} for block in blocks)
 
 
 def _name(value: Any) -> str | None:

@@ -96,13 +96,14 @@ class RequestOutcome(msgspec.Struct, frozen=True):
     """What came of a session's request.
 
     Without a completion the model gave nothing; what was then under way at the provider, if anything was, is
-    `unanswered`.
+    `unanswered`. `declined`: the evaluation accepted the request, and the model refused it without a word.
     """
 
     ending: Ending
     evaluation: Evaluation | None
     completion: Completion | None = None
     unanswered: Unanswered | None = None
+    declined: bool = False
 
 
 def cut_off(text: str, model: str, seen: UsageSoFar, stop_reason: str, text_tokens: int | None = None) -> Completion:

@@ -101,6 +101,7 @@ class RelayEnd(msgspec.Struct, frozen=True):
     `usage` is None when the provider's figures of the prompt were unreadable; `given_tokens` are then those of the
     answer, as the provider counted them, or an estimate. A status from 400 on is a refusal of what the client
     sent, for which the provider bills nothing.
+    `declined`: the model refused without any output, which it does not bill, either.
     """
 
     status: int
@@ -108,6 +109,7 @@ class RelayEnd(msgspec.Struct, frozen=True):
     body: bytes
     usage: Usage | None
     given_tokens: int = 0
+    declined: bool = False
 
     @property
     def counted(self) -> int | None:

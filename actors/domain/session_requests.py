@@ -35,6 +35,7 @@ from .session_price import (
 from .spending import left_by_caveats, limits_of, too_many_limits
 
 _PREFIX: Final = "request:"
+_DECLINED: Final = "The model declined this request without an answer; only its evaluation is charged."
 
 
 def ask(terms: SessionTerms, session: Session, command: Ask | Relay, now_ms: int) -> Decision:
@@ -194,7 +195,8 @@ def ended(terms: SessionTerms, session: Session, command: Done | Failed, now_ms:
     cost = actual_cost(terms, hold, evaluation, work)
     completion = outcome.completion
     rejected = outcome.evaluation if outcome.ending is Ending.REJECTED else None
-    answered = rejected.verdict.reason if rejected else completion.text if completion else ""
+    reason = None if rejected is None else _DECLINED if outcome.declined else rejected.verdict.reason
+    answered = reason or (completion.text if completion else "")
     tariff = tariff_of(terms.terms, hold.model, terms.eval_model if evaluation else None)
     receipt = note(session.tariffs, tariff, command.intent.request.encode(), answered.encode())
     event = _finished(session, hold, cost, outcome.ending, evaluation, work, receipt, now_ms)
@@ -202,7 +204,7 @@ def ended(terms: SessionTerms, session: Session, command: Done | Failed, now_ms:
         request_id=hold.request_id,
         ending=outcome.ending,
         text=completion.text if completion else "",
-        reason=rejected.verdict.reason if rejected else None,
+        reason=reason,
         stop_reason=completion.stop_reason if completion else None,
         model=hold.model,
         max_tokens=hold.max_tokens,

@@ -9,7 +9,7 @@ import pytest
 
 from satmeter.actors.adapters.anthropic_answers import read_completion, read_evaluation
 from satmeter.actors.domain.pricing import Size, Usage
-from satmeter.actors.ports import PermanentError, TransientError
+from satmeter.actors.ports import PermanentError, RefusedRequestError, TransientError
 
 MODEL = "claude-haiku-5-5"
 GOOD_USAGE = {"input_tokens": 10, "output_tokens": 5}
@@ -120,9 +120,11 @@ def test_an_answer_that_was_cut_off_is_an_answer() -> None:
     assert read_completion(message("As far as", "max_tokens"), MODEL).stop_reason == "max_tokens"
 
 
-def test_a_refusal_is_final() -> None:
-    with pytest.raises(PermanentError):
-        read_completion(message("I can't", "refusal"), MODEL)
+def test_a_refusal_without_output_is_final_and_what_was_written_before_one_is_an_answer() -> None:
+    with pytest.raises(RefusedRequestError):
+        read_completion(message("", "refusal"), MODEL)
+    begun = read_completion(message("I could", "refusal"), MODEL)
+    assert (begun.text, begun.stop_reason) == ("I could", "refusal") and begun.usage is not None
 
 
 def test_running_out_of_tokens_before_the_first_word_is_final_because_a_repetition_would_do_the_same() -> None:

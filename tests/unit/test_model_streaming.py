@@ -16,7 +16,7 @@ from satmeter.actors.adapters.anthropic import AnthropicModel
 from satmeter.actors.adapters.stub_model import StubMessagesApi
 from satmeter.actors.domain.answers import Completion, StreamPart, TextDelta, UsageSoFar
 from satmeter.actors.domain.pricing import Usage
-from satmeter.actors.ports import ModelError, PermanentError, PortError, TransientError
+from satmeter.actors.ports import ModelError, PermanentError, PortError, RefusedRequestError, TransientError
 from tests.model_streams import (
     MODEL,
     SECRET,
@@ -156,8 +156,7 @@ async def test_what_is_no_stream_is_transient(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("events", "expected"),
     [
-        ([delta("so far"), change("refusal")], PermanentError),
-        ([change("refusal")], PermanentError),
+        ([change("refusal")], RefusedRequestError),
         ([change("max_tokens")], PermanentError),
         ([delta("  \n"), change("max_tokens")], PermanentError),
         ([change("end_turn")], TransientError),
