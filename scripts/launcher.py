@@ -79,7 +79,7 @@ class Launch:
         self._signalled: list[int] = []
         self._told: tuple[int, float] | None = None
         self._deadline_s: float | None = None
-        self._serving = False
+        self._serving = self._listening = False
         self._status: int | None = None
 
     def run(self) -> int:
@@ -111,10 +111,10 @@ class Launch:
             self._signalled.append(signum)
 
     def _try_once(self, wakeup: int) -> int:
-        self._serving, self._status = False, None
+        self._serving, self._listening, self._status = False, False, None
         if self._told is None:
             self._deadline_s = None
-        lifeline_read, lifeline = os.pipe()
+        lifeline_read, self._lifeline = os.pipe()
         reports, report_write = os.pipe()
         os.set_blocking(reports, False)
         child = subprocess.Popen(
@@ -129,12 +129,12 @@ class Launch:
         os.close(report_write)
         try:
             if self._told is not None:
-                child.terminate()  # The signal came between two tries.
+                self._tell(child)  # The signal came between two tries.
             forced = self._watch(child, wakeup, reports)
             family = descendants(os.getpid())
             self._end_all(child, family)
         finally:
-            os.close(lifeline)
+            os.close(self._lifeline)
             os.close(reports)
         _clear_away(child.pid)
         return self._outcome(child, forced=forced)
@@ -172,14 +172,23 @@ class Launch:
             self._told = signum, now_s
             self._say("Stopping … (again to force)")
             self._deadline_s = now_s + (self._ends_within_s if self._serving else self._unserving_ends_within_s)
-            child.terminate()
+            self._tell(child)
         return False
+
+    def _tell(self, child: subprocess.Popen[bytes]) -> None:
+        """Tell the server to end: by the pipe once it listens there, as Ray's C++ code may catch a signal."""
+        if not self._listening:
+            child.terminate()
+            return
+        with contextlib.suppress(OSError):
+            os.write(self._lifeline, b"stop\n")
 
     def _read(self, reports: int) -> None:
         with contextlib.suppress(BlockingIOError, ValueError):
             for line in os.read(reports, 65_536).splitlines():
                 report = json.loads(line)
                 self._serving = report.get("serving", self._serving)
+                self._listening = report.get("listening", self._listening)
                 if "status" in report:
                     self._status = report["status"]
                     self._deadline_s = time.monotonic() + _EXITS_WITHIN_S

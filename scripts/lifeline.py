@@ -26,6 +26,7 @@ class Lifeline:
     def __init__(self, fd: int = 0) -> None:
         self._fd = fd
         self._end: Callable[[], None] = _exit
+        self._told: Callable[[], None] | None = None
         die_with_parent(signal.SIGKILL)
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -34,18 +35,24 @@ class Lifeline:
         self._end = end
         die_with_parent(0)
 
+    def when_told(self, stop: Callable[[], None]) -> None:
+        """Have `stop` called, in that thread, when the parent writes something."""
+        self._told = stop
+
     def _watch(self) -> None:
         # Below Python's buffer, whose lock would still be held when the interpreter ends.
         while os.read(self._fd, 1_024):
-            pass
+            if self._told is not None:
+                self._told()
         self._end()
 
 
 class Launcher:
     """The process that started this one as a server, or none: it wants to know how far the start is, and the end."""
 
-    def __init__(self, fd: int | None) -> None:
+    def __init__(self, fd: int | None, lifeline: Lifeline | None = None) -> None:
         self._fd = fd
+        self._lifeline = lifeline
 
     @classmethod
     def of_environment(cls) -> Launcher:
@@ -56,8 +63,13 @@ class Launcher:
         lifeline_fd, report_fd = map(int, named.split(","))
         for fd in (lifeline_fd, report_fd):
             os.set_inheritable(fd, False)
-        Lifeline(lifeline_fd)
-        return cls(report_fd)
+        return cls(report_fd, Lifeline(lifeline_fd))
+
+    def when_told(self, stop: Callable[[], None]) -> None:
+        """Have `stop` called in a thread of its own when it is to end. Signals would be caught by Ray's C++ code."""
+        if self._lifeline is not None:
+            self._lifeline.when_told(stop)
+            self.tell(listening=True)
 
     def tell(self, **report: Any) -> None:
         """Report `serving=True` once the server serves, and `status=n` when all has ended and only the exit is left."""

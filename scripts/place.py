@@ -112,8 +112,11 @@ class Place:
                     return
             await asyncio.sleep(_LOOK_EVERY_S)
 
-    async def leave(self, *, alone: bool) -> None:
-        """Takes part no longer. The last server of a cluster ends the actors: nobody would watch over them."""
+    async def leave(self, *, alone: bool, drain: bool = True) -> None:
+        """Takes part no longer. The last server of a cluster ends the actors: nobody would watch over them.
+
+        drain: false for a server that never served: its hosts may not even answer yet, and owe no client an answer.
+        """
         self._left.set()
         await end_tasks([self._keeping])
         with suppress(TransientError):
@@ -121,7 +124,8 @@ class Place:
             placement = view.placement
             if alone or self._is_last(view):
                 hosts = (*placement.members, *placement.others)
-                await self._crew.drain(hosts, _HOST_PATIENCE_S)
+                if drain:
+                    await self._crew.drain(hosts, _HOST_PATIENCE_S)
                 if not alone:
                     await self._crew.end_all(hosts)
             await self._roster.leave(self._server.server_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -12,6 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable
+from functools import partial
 from typing import Final, TextIO
 
 import httpx
@@ -62,6 +64,7 @@ class Supervisor:
         self._asked = self._settings = settings
         self._alone = settings.ray_address is None
         self._status = 0
+        self._served = False
         self._console = Console(file=terminal)
         self._launcher = launcher
         self._model_fault: ModelFault | None = None
@@ -79,11 +82,13 @@ class Supervisor:
     async def run(self) -> int:
         """Serve until SIGTERM or SIGINT. Raises `StartError`, `StoreError`, `RayStartError`."""
         self._listen_for_signals()
+        self._launcher.when_told(partial(_set_from_a_thread, self._stop, asyncio.get_running_loop()))
         try:
             await self._logs.open()
             os.environ[LOG_SOCKET] = str(self._ray_dir / "log.sock")
             await self._start()
             if not self._stop.is_set():
+                self._served = True
                 self._launcher.tell(serving=True)
                 show_banner(self._console, self._asked, self._port, self._model_fault)
             await self._stop.wait()
@@ -241,7 +246,8 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._place is not None:
-            await self._place.leave(alone=self._alone)
+            # A server that has joined others ends actors that these may have used.
+            await self._place.leave(alone=self._alone, drain=self._served or not self._alone)
         self._leave_ray()
         await self._logs.close()
         shutil.rmtree(self._ray_dir, ignore_errors=True)
@@ -262,6 +268,11 @@ class Supervisor:
         self._ray.leave(cluster.leave)
         left = all_processes()
         end(pid for pid, process in rays.items() if pid in left and left[pid].command == process.command)
+
+
+def _set_from_a_thread(event: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
+    with contextlib.suppress(RuntimeError):  # The loop has ended just now.
+        loop.call_soon_threadsafe(event.set)
 
 
 def run(settings: Settings, launcher: Launcher) -> int:

@@ -155,6 +155,28 @@ def test_the_server_dies_with_its_launcher(tmp_path: Path) -> None:
     wait_until(lambda: pid not in all_processes(), 10, "the server outlived its launcher")
 
 
+LISTENS = """
+import threading
+from satmeter.scripts.lifeline import Launcher
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+told = threading.Event()
+launcher = Launcher.of_environment()
+launcher.when_told(told.set)
+launcher.tell(serving=True)
+note("up")
+told.wait()
+launcher.tell(status=0)
+while True: time.sleep(60)
+"""
+
+
+def test_a_server_whose_signals_are_caught_by_a_library_is_told_by_the_pipe(tmp_path: Path) -> None:
+    with launched(tmp_path, LISTENS) as process:
+        up(tmp_path)
+        process.send_signal(signal.SIGTERM)
+        assert ended(process) == (0, "Stopping … (again to force)\n")
+
+
 def test_as_many_files_may_be_open_as_the_system_allows(tmp_path: Path) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     server = "import resource\n(here / 'limit').write_text(str(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))"

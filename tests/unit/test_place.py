@@ -78,6 +78,14 @@ async def test_alone_it_returns_when_all_is_served_and_drains_at_the_end(place: 
     async with placed(place, redis, ONE, crew, alone=True):
         assert sum(host.owned for host in crew.hosts.values()) == 1_024
     assert crew.drained == [["host-0", "host-1"]]
+
+
+async def test_a_server_that_never_served_waits_for_no_host_at_its_end(place: ModuleType, redis: Redis) -> None:
+    crew = EndingCrew()
+    taken = place.Place(ONE, roster(redis), crew, "host-", _never, _say_nothing)
+    await taken.enter(alone=True)
+    await taken.leave(alone=True, drain=False)
+    assert crew.drained == []
     assert crew.all_ended == [], "they end with the cluster"
     assert (await roster(redis).view()).servers == []
 
