@@ -147,6 +147,8 @@ def _is_url(url: str) -> bool:
 def _production(settings: Settings) -> Iterator[Problem]:
     if not settings.lnbits_url:
         yield Problem("LNBITS_URL", "Production takes no stub node: set LNBITS_URL and LNBITS_INVOICE_KEY.")
+    elif not settings.lnbits_admin_key:
+        yield Problem("LNBITS_ADMIN_KEY", "Production must be able to pay refunds: set the wallet's admin key.")
     if not settings.anthropic_api_key:
         yield Problem("ANTHROPIC_API_KEY", "Production takes no stub model: set your key.")
     if not settings.macaroon_root_key:

@@ -67,8 +67,13 @@ def serve(
     # All at once: what contradicts itself is told beside what can't be read.
     _refuse([*unreadable, *problems(settings)], status=2 if unreadable else 1)
     from .store_probes import store_problems
+    from .wallet_probes import wallet_problems
 
     _refuse(asyncio.run(store_problems(settings)))
+    wallet = asyncio.run(wallet_problems(settings))
+    # A node that is away just now is waited for, like any other time.
+    _refuse([problem for problem in wallet if settings.production and problem.variable != "LNBITS_URL"])
+    _show(wallet)
     prepare_ray(settings.ray_address)
     # Last, as it loads Ray and all else: what is wrong with the settings is told at once, not seconds later.
     from .serve import run

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from ..config.rules import Problem
 from ..config.settings import Settings
 from .store_probes import store_problems
+from .wallet_probes import wallet_problems
 
 _TIMEOUT_S: Final = 5.0
 # A part may be asked several times, once for each key or model.
@@ -101,11 +102,13 @@ async def _lnbits_problems(settings: Settings, http: httpx.AsyncClient) -> list[
             return [Problem("LNBITS_URL", "LNbits does not answer: start it, or mend the address.")]
         if status in _REFUSED:
             found.append(Problem(variable, "LNbits does not accept this key: copy it anew from the wallet's page."))
-        elif status != httpx.codes.OK:
+        # An unknown key is a 404, and so is an address where there is no LNbits: told apart by what it says, below.
+        elif status not in (httpx.codes.OK, httpx.codes.NOT_FOUND):
             found.append(
                 Problem("LNBITS_URL", f"LNbits answers with status {status}: look whether the address is right.")
             )
-    return found
+    # Either key answers to the question above: what it may do, and in which wallet, is another one.
+    return found or await wallet_problems(settings, http)
 
 
 async def _model_problems(settings: Settings, http: httpx.AsyncClient) -> list[Problem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -45,8 +46,13 @@ async def _answering(status: Callable[[str, str], int]) -> AsyncIterator[str]:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()
         keys = [line.partition(": ")[2] for line in head if line.lower().startswith("x-api-key: ")]
-        code = status(head[0].split()[1], keys[0])
-        writer.write(f"HTTP/1.1 {code} Whatever\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+        path = head[0].split()[1]
+        code = status(path, keys[0])
+        # What LNbits shows to an admin key: its wallet, a list of payments, and one of them.
+        shown: Any = {"id": "w", "balance": 0, "details": {"payment_hash": "aa"}}
+        body = json.dumps([{"payment_hash": "aa"}] if path.endswith("?limit=1") else shown)
+        length = f"Content-Length: {len(body)}"
+        writer.write(f"HTTP/1.1 {code} Whatever\r\n{length}\r\nConnection: close\r\n\r\n{body}".encode())
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
@@ -111,8 +117,8 @@ def test_all_kinds_of_problems_are_told_at_once(environment: Callable[..., None]
     assert status == 1
     places = [line.partition(":")[0] for line in err.splitlines() if not line.startswith(("Asking", "  "))]
     assert places == [
-        "SATMETER_TIERS", "SATMETER_PORT", "SATMETER_PROT", "LNBITS_INVOICE_KEY", "LNBITS_URL", "ANTHROPIC_API_KEY",
-        "MACAROON_ROOT_KEY", "REDIS_URL",
+        "SATMETER_TIERS", "SATMETER_PORT", "SATMETER_PROT", "LNBITS_INVOICE_KEY", "LNBITS_URL", "LNBITS_ADMIN_KEY",
+        "ANTHROPIC_API_KEY", "MACAROON_ROOT_KEY", "REDIS_URL",
     ]  # fmt: skip
     assert "SATMETER_PROT: There is no such setting: did you mean SATMETER_PORT?" in err
     assert "Lightning  wrong  LNbits at foo" in out

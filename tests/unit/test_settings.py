@@ -19,6 +19,7 @@ PRODUCTION: dict[str, Any] = {
     "SATMETER_ENV": "production",
     "LNBITS_URL": "https://lnbits.example",
     "LNBITS_INVOICE_KEY": "invoice",
+    "LNBITS_ADMIN_KEY": "key",
     "ANTHROPIC_API_KEY": "key",
     "MACAROON_ROOT_KEY": ROOT_KEY,
 }
@@ -117,7 +118,8 @@ def test_production_with_everything_real_is_accepted() -> None:
 @pytest.mark.parametrize(
     ("change", "variable"),
     [
-        ({"LNBITS_URL": None, "LNBITS_INVOICE_KEY": None}, "LNBITS_URL"),
+        ({"LNBITS_URL": None, "LNBITS_INVOICE_KEY": None, "LNBITS_ADMIN_KEY": None}, "LNBITS_URL"),
+        ({"LNBITS_ADMIN_KEY": None}, "LNBITS_ADMIN_KEY"),
         ({"ANTHROPIC_API_KEY": None}, "ANTHROPIC_API_KEY"),
         ({"MACAROON_ROOT_KEY": None}, "MACAROON_ROOT_KEY"),
         ({"SATMETER_RATE_LIMITS": False}, "SATMETER_RATE_LIMITS"),

@@ -1,0 +1,58 @@
+"""What `satmeter check` and the start say of two keys, held by a real LNbits. No money moves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from satmeter.config.settings import Settings
+from satmeter.scripts.probes import probe
+from satmeter.scripts.wallet_probes import wallet_problems
+from tests.lnbits.server import Lnbits, Wallet
+
+
+def settings(lnbits: Lnbits, invoice_key: str, admin_key: str | None) -> Settings:
+    values: dict[str, Any] = {
+        "LNBITS_URL": lnbits.url,
+        "LNBITS_INVOICE_KEY": invoice_key,
+        "LNBITS_ADMIN_KEY": admin_key,
+    }
+    return Settings(**values)
+
+
+def used(lnbits: Lnbits) -> Wallet:
+    """A wallet with an invoice in it, as every server's wallet soon is."""
+    wallet = lnbits.new_wallet()
+    body = {"out": False, "amount": 1, "unit": "sat"}
+    headers = {"X-Api-Key": wallet.invoice_key}
+    httpx.post(f"{lnbits.url}/api/v1/payments", json=body, headers=headers, trust_env=False).raise_for_status()
+    return wallet
+
+
+@pytest.mark.parametrize("ours", ["used", "empty"])
+@pytest.mark.parametrize("other", ["used", "empty"])
+async def test_keys_of_two_wallets_and_keys_without_rights_are_found(lnbits: Lnbits, ours: str, other: str) -> None:
+    wallet, another = (used(lnbits) if which == "used" else lnbits.new_wallet() for which in (ours, other))
+
+    async def told(invoice_key: str, admin_key: str | None) -> list[tuple[str, str]]:
+        of = settings(lnbits, invoice_key, admin_key)
+        assert [problem.variable for problem in await probe(of)] == [p.variable for p in await wallet_problems(of)]
+        return [(problem.variable, problem.message) for problem in await wallet_problems(of)]
+
+    assert await told(wallet.invoice_key, wallet.admin_key) == []
+    # The admin key can all that the invoice key can, and more.
+    assert await told(wallet.admin_key, wallet.admin_key) == []
+    for invoice_key, admin_key, words in (
+        (wallet.invoice_key, wallet.invoice_key, "invoice key"),
+        (wallet.invoice_key, another.invoice_key, "invoice key"),
+        (wallet.invoice_key, another.admin_key, "another wallet"),
+        (wallet.invoice_key, "0" * 32, "does not know"),
+        (wallet.invoice_key, None, "no refund"),
+    ):
+        ((variable, message),) = await told(invoice_key, admin_key)
+        assert variable == "LNBITS_ADMIN_KEY" and words in message
+        assert admin_key is None or admin_key not in message
+    ((variable, _),) = await told("0" * 32, wallet.admin_key)
+    assert variable == "LNBITS_INVOICE_KEY"
