@@ -15,6 +15,19 @@ SERVED_AT: Final = "http://127.0.0.1:8402"
 _SNIPPET: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+def in_order() -> list[tuple[str, str, str]]:
+    """Return heading, language and text of every snippet, from top to bottom."""
+    heading, found = "", []
+    for match in re.finditer(
+        rf"^#+ ([^\n]+)$|{_SNIPPET.pattern}", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    ):
+        if match[1] and not match[2]:
+            heading = match[1]
+        elif match[2]:
+            found.append((heading, match[2], match[3]))
+    return found
+
+
 def snippets(heading: str, language: str) -> list[str]:
     """The snippets of a language under a heading, in their order. Raises `ValueError` when there is no such part."""
     text = (ROOT / "README.md").read_text()

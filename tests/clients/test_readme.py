@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 from mcp import Client, StdioServerParameters
 
-from tests.readme import snippet
+from tests.readme import in_order, snippet
 from tests.served import Served
 
 URL = "http://127.0.0.1:8402"
@@ -50,3 +51,48 @@ async def test_the_mcp_configuration_starts_a_server_that_answers(
     async with Client(parameters, read_timeout_seconds=60) as client:
         result = await client.call_tool("ask", {"request": "Name three uses of a sextant."})
         assert not result.is_error and "sextant" in str(result.structured_content)
+
+
+# What a machine with nothing but this checkout can't run: each has a test of its own beside its other half.
+ELSEWHERE = {
+    "Start": "serves, in another terminal",
+    "With Claude Code": "needs that program",
+    "With an L402 wallet": "needs a Lightning node",
+    "With a real node and a real model": "needs both",
+    "Load tests": "serves, and takes minutes",
+    "The proof": "takes minutes",
+    "On several machines": "moves actors for minutes",
+}
+
+
+def test_all_snippets_work_pasted_into_one_shell_in_their_order(
+    server: Served, command: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A variable that one of them forgets to set, or a session that one closes too early, breaks a later one."""
+    pasted = ["set -euo pipefail", f'export PATH="{Path(command).parent}:$PATH"']
+    for heading, language, text in in_order():
+        if heading not in ELSEWHERE and language in ("sh", "python"):
+            # An answer does not end its line.
+            pasted.append(f"echo; echo {shlex.quote(f'== {heading}')}")
+            pasted.append(text if language == "sh" else f"python - <<'SNIPPET'\n{text}SNIPPET")
+    run = subprocess.run(
+        ["bash"],
+        input="\n".join(pasted).replace(URL, server.url),
+        cwd=tmp_path,
+        env={**environment, "SATMETER_URL": server.url, "SATMETER_DATA_DIR": str(server.data_dir)},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert run.returncode == 0, f"{run.stdout[-1_500:]}\n{run.stderr[-1_500:]}"
+    parts: dict[str, str] = {}
+    for part in f"\n{run.stdout}".split("\n== ")[1:]:
+        heading, _, out = part.partition("\n")
+        parts[heading] = parts.get(heading, "") + out
+    assert "uses of a sextant" in parts["With Anthropic's SDK"] and "uses of a sextant" in parts["With OpenAI's SDK"]
+    assert "Signed by" in parts["Receipts"] and "The books close" in parts["Proving the books"]
+    # The only refusal is the one that the README shows: a narrowed macaroon may not top up.
+    assert [name for name, out in parts.items() if '"error":' in out] == ["A whole session by curl"]
+    assert parts["A whole session by curl"].count('"error":') == 1
+    assert '"state":"closed"' in parts["Closing a session"]
