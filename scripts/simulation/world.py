@@ -13,6 +13,8 @@ from .patching import START_MS
 
 T = TypeVar("T")
 _HISTORY_MAX: Final = 200_000
+# Errors that the node gives reason for: the program says so and goes on, as it must.
+_FOR_THE_OPERATOR: Final = frozenset({"payout_refused"})
 
 
 class Fault(StrEnum):
@@ -85,10 +87,10 @@ class World:
             self.history.append(f"{self.loop.time():10.4f}  {text}")
 
     def log(self, level: str, event: str, fields: dict[str, Any], defect: bool) -> None:
-        """Takes what the program logs; it speaks of errors only when it is broken itself."""
+        """Takes what the program logs; it speaks of errors only when it is broken itself, or its operator must act."""
         said = " ".join(f"{name}={value}" for name, value in fields.items())
         self.tell(f"    log {level}: {event} {said}")
-        if defect and not self.calm_down:
+        if defect and event not in _FOR_THE_OPERATOR and not self.calm_down:
             self.violate(f"the program found itself broken: {event} {said}")
 
     def violate(self, text: str) -> None:
