@@ -108,6 +108,7 @@ async def test_prices_show_all_that_a_price_depends_on(redis: Redis) -> None:
             "cacheWrite5m": "2.5",
             "cacheWrite1h": "4.00",
         },
+        "multipliers": {"inference_geo_us": "1.1"},
     }
     assert by_model["claude-haiku-5-5"]["longPromptRates"]["thresholdTokens"] == 100_000
 
