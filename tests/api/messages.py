@@ -50,13 +50,12 @@ class Upstream(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         self.requests.append(request)
         await request.aread()
-        if request.url.path.endswith("/count_tokens"):
-            return await self.stub.handle_async_request(request)
-        try:
-            await self.gate.pass_through()
-        except asyncio.CancelledError:
-            self.cut += 1
-            raise
+        if not request.url.path.endswith("/count_tokens"):
+            try:
+                await self.gate.pass_through()
+            except asyncio.CancelledError:
+                self.cut += 1
+                raise
         return self.reply(request) if self.reply else await self.stub.handle_async_request(request)
 
     @property
