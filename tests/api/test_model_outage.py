@@ -26,7 +26,7 @@ MESSAGES: Any = {"model": MODEL, "max_tokens": 5, "messages": HELLO}
 
 @pytest_asyncio.fixture
 async def shop(redis: Redis) -> AsyncIterator[Shop]:
-    async with shop_over(redis, gated=True) as found:
+    async with shop_over(redis, gated=True, unpaid_per_ip=5) as found:
         yield found
 
 
@@ -56,8 +56,15 @@ async def sells(shop: Shop) -> bool:
     return (await shop.api.http.post("/jobs", json={"request": "x"})).status_code == 201
 
 
-async def sells_nothing(shop: Shop) -> bool:
-    return not await sells(shop)
+async def says_away(shop: Shop) -> bool:
+    """Whether the shop's front has read of the outage, asked without an order: those run into limits of their own."""
+    ready = await shop.api.http.get("/readyz")
+    return ready.status_code == 503 and ready.json()["unreachable"] == ["model"]
+
+
+async def refuses_orders(shop: Shop) -> bool:
+    answer = await shop.api.http.post("/jobs", json={"request": "x"})
+    return (answer.status_code, answer.json().get("code")) == (503, "unavailable")
 
 
 async def test_three_calls_that_fail_close_the_shop_and_it_opens_again_by_itself(shop: Shop, redis: Redis) -> None:
@@ -65,15 +72,14 @@ async def test_three_calls_that_fail_close_the_shop_and_it_opens_again_by_itself
     goes_away(shop)
     for _ in range(3):
         assert (await shop.post(MESSAGES)).status_code == 503
-    await until(lambda: sells_nothing(shop))
+    await until(lambda: says_away(shop))
+    assert await refuses_orders(shop)
     asked = len(shop.upstream.requests)
     assert asked == 3
     for path, body in (("/v1/messages", MESSAGES), ("/ask", {"request": "x"})):
         answer = await shop.post(body, path)
         assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
         assert int(answer.headers["retry-after"]) > 0
-    ready = await shop.api.http.get("/readyz")
-    assert (ready.status_code, ready.json()["unreachable"]) == (503, ["model"])
     assert len(shop.upstream.requests) == asked and (await shop.show())["heldMsat"] == 0
     await comes_back(shop, redis)
     await until(lambda: sells(shop))
@@ -86,7 +92,8 @@ async def test_a_key_that_is_not_accepted_is_named_as_the_operator_s_to_mend(sho
         answer = await shop.post(MESSAGES)
         assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
         assert "key" not in answer.json()["error"]["message"]
-    await until(lambda: sells_nothing(shop))
+    await until(lambda: says_away(shop))
+    assert await refuses_orders(shop)
     assert "does not accept this server's key" in (await shop.api.http.get("/readyz")).json()["error"]
 
 
@@ -139,7 +146,8 @@ async def test_jobs_that_were_paid_wait_and_go_on_and_their_clients_see_it_once(
     for job_id, state in ((first["jobId"], "evaluating"), (second["jobId"], "executing")):
         await until(partial(waits, shop, job_id))
         assert (await api.show(job_id))["state"] == state
-    await until(lambda: sells_nothing(shop))
+    await until(lambda: says_away(shop))
+    assert await refuses_orders(shop)
     # More of them than a job has attempts.
     for times in range(2, 8):
         api.world.offset_ms += 60_000
