@@ -188,6 +188,10 @@ class DedicatedHost:
         except RefusedError as error:
             caller.answer(error.refusal)
             return
+        except TimeoutError:
+            # It may still come; should it stand still instead, another one takes its place.
+            caller.answer(unavailable("The actor's process"))
+            return
         except LinkError as error:
             _log.warning("an actor's process can't be started", actor=call.actor_id, error=str(error))
             self._close(room, unavailable("The actor's process"))

@@ -20,7 +20,7 @@ _MISSES_MAX: Final = 2
 _STARTS_WITHIN_S: Final = 60.0
 # A router asks for answers all the time, and no question of its takes longer than `LONG_POLL_S`.
 _HEARD_WITHIN_S: Final = LONG_POLL_S + 5.0
-# How long a call waits for a process that died: nobody else can serve the actor meanwhile.
+# How long a call waits for a process that died, or is being started: nobody else can serve the actor meanwhile.
 _PATIENCE_S: Final = 20.0
 
 
@@ -85,9 +85,10 @@ class Room:
             self.used_s = time.monotonic()
 
     async def lane(self) -> Lane:
-        """The way to the process, once it runs. Raises `LinkError`."""
+        """The way to the process, once it runs. Raises `LinkError`, and `TimeoutError` when it takes long to start."""
         # Shielded: a caller that goes away must not end the start for those who wait with it.
-        solo = await asyncio.shield(self.starting)
+        async with asyncio.timeout(_PATIENCE_S):
+            solo = await asyncio.shield(self.starting)
         if self._lane is None:
             self._lane = Lane(self.actor_id, solo, Whereabouts(self._whereabouts), _PATIENCE_S)
         return self._lane

@@ -29,7 +29,7 @@ from satmeter.actors.messages import Answer, Call, Cancel
 from satmeter.actors.placement import PARTITIONS
 from satmeter.actors.ports import Append, Stored, TransientError, Webhooks
 from satmeter.actors.router import LinkError, NoHostError, Router
-from tests.fakes import FakeLightning, FakeLimits, FakeModel, FixedPrices
+from tests.fakes import FakeLightning, FakeLimits, FakeModel, FixedPrices, Gate
 from tests.jobs import BTC, JOB_TERMS
 from tests.patience import PATIENCE_S
 from tests.receivers import FakeWebhooks
@@ -131,6 +131,7 @@ class LocalSolos:
         if self._world.solo_failures:
             self._world.solo_failures -= 1
             raise LinkError("no room")
+        await self._world.solo_gate.pass_through()
         await self.end(actor_id)
         host = self._world.host(self._passivate_after_s, actor_id, only=actor_id)
         solo = self.running[actor_id] = LocalSolo(host)
@@ -179,6 +180,7 @@ class World:
 
     invoices_ahead: int = 0
     solo_failures: int = 0
+    solo_gate: Gate = field(default_factory=Gate)
     solos: LocalSolos = field(init=False)
     journal: LossyJournal = field(init=False)
     bindings: LossyBindings = field(init=False)

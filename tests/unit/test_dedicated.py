@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from satmeter.actors.dedicated import DedicatedHost
 from satmeter.actors.domain.behaviour import Once
-from satmeter.actors.domain.errors import RefusedError
+from satmeter.actors.domain.errors import Code, RefusedError
 from satmeter.actors.domain.invoices import Settle, Settled, SettleOutcome
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payouts import PayoutTarget
@@ -152,6 +152,24 @@ async def test_a_process_that_can_not_be_started_is_tried_again_though_nobody_as
             return world.solo_failures == 0 and SES in world.solos.running
 
         await until(started)
+
+
+async def test_a_caller_of_a_process_that_does_not_come_up_is_told_so(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was stopped in the middle of its start comes late, or never."""
+    async with world.serving() as (host, router):
+        monkeypatch.setattr("satmeter.actors.room._PATIENCE_S", 0.05)
+        world.solo_gate.close()
+        with pytest.raises(RefusedError) as refused:
+            await router.call(SES, OpenSession(10_000, "client"))
+        assert refused.value.refusal.code is Code.UNAVAILABLE
+        assert "nothing was charged" in refused.value.refusal.message
+        # What comes up late serves all the same.
+        world.solo_gate.open()
+        monkeypatch.setattr("satmeter.actors.room._PATIENCE_S", 20.0)
+        assert isinstance(await router.call(SES, OpenSession(10_000, "client")), SessionCreated)
+        assert host.live_actors == 1
 
 
 async def test_nobody_is_told_at_the_end_that_nothing_was_charged_for_what_was_under_way(world: World) -> None:
