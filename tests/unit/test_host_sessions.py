@@ -123,7 +123,11 @@ async def test_a_hold_whose_host_died_is_released_and_the_retry_is_charged_once(
 
 @pytest.mark.parametrize("fault", ["lose_before_writing", "lose_after_writing"])
 @pytest.mark.parametrize("at", ["hold", "debit"])
-async def test_a_write_whose_confirmation_is_lost_is_charged_once(world: World, fault: str, at: str) -> None:
+@pytest.mark.parametrize("snapshot_every", [1, 64])
+async def test_a_write_whose_confirmation_is_lost_is_charged_once(
+    world: World, fault: str, at: str, snapshot_every: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("satmeter.actors.activation._SNAPSHOT_EVERY", snapshot_every)
     async with world.serving() as (_, router):
         await opened(router)
         world.model.gate.close()
@@ -134,7 +138,8 @@ async def test_a_write_whose_confirmation_is_lost_is_charged_once(world: World, 
         if at == "debit":
             setattr(world.journal, fault, 1)
         world.model.gate.open()
-        answer = await asking
+        async with asyncio.timeout(5):
+            answer = await asking
         view = await show(router)
         assert view.spent_msat == answer.cost.debit_msat and view.held_msat == Msat(0)
         assert len(world.model.completed) == 1

@@ -304,6 +304,18 @@ def test_an_unpaid_job_disappears_by_itself_and_a_paid_one_never() -> None:
     assert bench.behaviour.keep_ms(bench.state, START_MS) is None
 
 
+@pytest.mark.parametrize("overpaid_msat", [0, 5_000])
+def test_a_job_that_took_money_is_kept_for_good_whether_or_not_it_owes_any(overpaid_msat: int) -> None:
+    bench = JobBench()
+    bench.open()
+    bench.pay_eval(10_000 + overpaid_msat)
+    bench.finish(verdict(accepted=False))
+    assert bench.state.books == JobBooks(
+        received=Msat(10_000 + overpaid_msat), spent=Msat(10_000), owed=Msat(overpaid_msat)
+    )
+    assert bench.behaviour.keep_ms(bench.state, START_MS) is None
+
+
 def test_what_a_wallet_pays_on_top_of_the_evaluation_fee_is_owed() -> None:
     bench = JobBench()
     bench.open()
