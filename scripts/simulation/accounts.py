@@ -38,6 +38,7 @@ class Account:
         self.payout: Json | None = None
         self.payouts: dict[str, str] = {}
         self.shown: set[tuple[Any, ...]] = set()
+        self.now: tuple[Any, ...] = ()
 
     @property
     def pending(self) -> int:
@@ -58,8 +59,15 @@ class Account:
     def _on_webhook_tried(self, event: Json) -> None:
         """It moves no money."""
 
-    def show(self) -> None:
-        """After an event: that is what the actor may say of itself once it is written."""
+    def show(self) -> bool:
+        """After an event: that is what the actor may say of itself once it is written. Whether it is something else."""
+        before, self.now = self.now, self.view()
+        self.shown.add(self.now)
+        return self.now != before
+
+    def view(self) -> tuple[Any, ...]:
+        """What the actor is to say of itself."""
+        return ()
 
     def parts(self) -> tuple[int, ...]:
         """All that was received, by what has become of it."""
@@ -156,11 +164,10 @@ class SessionAccount(Account):
         must(event["seq"] >= self.seq, "the ledger's numbers fall")
         self.seq = event["seq"]
 
-    def show(self) -> None:
-        """See `Account.show`."""
+    def view(self) -> tuple[Any, ...]:
+        """See `Account.view`."""
         held = sum(self.holds.values())
-        books = self.received, self.balance, held, self.spent, self.owed + self.pending, self.refunded
-        self.shown.add((self.state, *books))
+        return self.state, self.received, self.balance, held, self.spent, self.owed + self.pending, self.refunded
 
     def _on_session_opened(self, event: Json) -> None:
         must(self.state == "none", "opened twice")
@@ -264,11 +271,12 @@ class JobAccount(Account):
     def take(self, event: Json) -> None:
         """See `Account.take`."""
         super().take(event)
-        self.at_ms = event["at_ms"]
+        if event["type"] != "webhook_tried":  # Nothing of it is for clients to see.
+            self.at_ms = event["at_ms"]
 
-    def show(self) -> None:
-        """See `Account.show`."""
-        self.shown.add((self.state, self.at_ms, self.owed + self.pending, self.refunded))
+    def view(self) -> tuple[Any, ...]:
+        """See `Account.view`."""
+        return self.state, self.at_ms, self.owed + self.pending, self.refunded
 
     @property
     def eval_paid(self) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from ...actors.domain.session_api import LedgerPage, Relayed, RequestAnswer, Ses
 from ...actors.messages import WireReply
 from ...actors.ports import Append
 from .accounts import Account, BrokenError, JobAccount, Json, SessionAccount, must
+from .charges import ModelBook, Tokens
 from .notices import NoticeBook
 
 Violate = Callable[[str], None]
@@ -26,9 +27,11 @@ Tell = Callable[[str], None]
 class Auditor:
     """The books of a run. Whatever does not fit is told to `violate`."""
 
-    def __init__(self, violate: Violate, tell: Tell) -> None:
+    def __init__(self, violate: Violate, tell: Tell, clock: Callable[[], float]) -> None:
         self._violate = violate
         self._tell = tell
+        self._clock = clock
+        self._shown_at_s: dict[str, float] = {}
         self.accounts: dict[str, Account] = {}
         self._liable: defaultdict[str, int] = defaultdict(int)
         self.paid_in: dict[str, int] = {}
@@ -39,6 +42,7 @@ class Auditor:
         self._epochs: dict[int, int] = {}
         self._refused: set[tuple[str, str]] = set()
         self._notices = NoticeBook()
+        self.model = ModelBook()
         self.checks = 0
 
     # Told by the store and the node
@@ -53,6 +57,14 @@ class Auditor:
             self._check(append.actor_id, partial(self._follow, append.actor_id, event))
         self._liable[append.actor_id] += append.liability_change_msat
         self._check(append.actor_id, partial(self._hold_to_liability, append.actor_id))
+        account = self.accounts.get(append.actor_id)
+        for_good = append.keep_ms is None or account is None or not account.received
+        self._check(append.actor_id, lambda: must(for_good, "it took money, and the store is to forget it"))
+
+    def claims(self, host_id: str, partitions: Collection[int], planned: Collection[int]) -> None:
+        """A host is about to take these over; by the newest plan that it was told, it is to have those."""
+        outside = sorted(set(partitions).difference(planned))
+        self._check(host_id, lambda: must(not outside, f"it takes over {outside[:3]}, which it is not to have"))
 
     def claimed(self, partition: int, epoch: int) -> None:
         """A host has taken a partition over."""
@@ -71,8 +83,10 @@ class Auditor:
             account = SessionAccount(actor_id) if actor_id.startswith("ses_") else JobAccount(actor_id)
             self.accounts[actor_id] = account
         account.take(event)
-        account.show()
+        if account.show():
+            self._shown_at_s[actor_id] = self._clock()
         self._notices.wrote(account, event)
+        self.model.wrote(account, event)
         match event["type"]:
             case "deposited" | "eval_paid" | "work_paid":
                 payment_hash, amount = event["payment_hash"], event["amount_msat"]
@@ -113,20 +127,15 @@ class Auditor:
 
     # Told by the model
 
-    def asked(self, label: str, work: bool) -> None:
-        """The model is about to work."""
+    def asked(self, label: str, work: bool) -> int:
+        """The model is about to work. The number of the call."""
         actor_id, _, name = label.partition("/")
+        self._check(actor_id, lambda: self.model.asked(self.accounts.get(actor_id), name, work))
+        return self.model.calls
 
-        def check() -> None:
-            account = self.accounts.get(actor_id)
-            if isinstance(account, JobAccount):
-                must(account.work_paid if work else account.eval_paid, "the model works before it is paid for")
-                return
-            must(isinstance(account, SessionAccount), "the model works for nobody")
-            if isinstance(account, SessionAccount):
-                must(name in account.held_ever, f"the model works for {name} before its hold is written")
-
-        self._check(actor_id, check)
+    def used(self, label: str, work: bool, tokens: Tokens | None) -> None:
+        """A call of the model has come to its end."""
+        self.model.used(label, work, tokens)
 
     def cut_off(self, label: str) -> None:
         """The model was hung up on in the middle of its work, the prompt of which is billed."""
@@ -176,9 +185,7 @@ class Auditor:
                 seen = (reply.state.value, *(amount.value for amount in amounts))
                 must(seen in account.shown, f"a client was shown what is not written: {seen}")
             case JobAccount(), JobView():
-                owing = reply.refund
-                owed, paid = (owing.owed_msat.value, owing.paid_msat.value) if owing else (0, 0)
-                seen = reply.state.value, reply.updated_at_ms, owed, paid
+                seen = _seen(reply)
                 must(seen in account.shown, f"a client was shown what is not written: {seen}")
                 must(reply.eval_invoice.payment_hash in account.invoices, "an invoice was shown that is not written")
             case SessionAccount(), RequestAnswer() | Relayed():
@@ -202,6 +209,18 @@ class Auditor:
         self._check(
             actor_id, lambda: must(whole, f"{reply.request_id} was streamed as {text!r} and told as {reply.text!r}")
         )
+
+    def relayed(self, actor_id: str, reply: Relayed, data: bytes) -> None:
+        """A client has read a relayed stream to its end. One that was sent again after its end is told as a whole."""
+        self._check(actor_id, lambda: self.model.read(reply.request_id, data + reply.body))
+
+    def shown_since_s(self, job_id: str, view: JobView, now_s: float) -> float:
+        """Since when a job is another one than in this view, which was the last that it showed; now, while it is not.
+
+        It may be that one again by now.
+        """
+        account = self.accounts.get(job_id)
+        return now_s if account is None or account.now == _seen(view) else self._shown_at_s[job_id]
 
     def refused(self, actor_id: str, name: str) -> None:
         """A client was told that nothing is charged for this, and will not ask again."""
@@ -265,6 +284,13 @@ class Auditor:
             check()
         except BrokenError as error:
             self._violate(f"{actor_id}: {error}")
+
+
+def _seen(view: JobView) -> tuple[Any, ...]:
+    """As `JobAccount.show` has it."""
+    owing = view.refund
+    owed, paid = (owing.owed_msat.value, owing.paid_msat.value) if owing else (0, 0)
+    return view.state.value, view.updated_at_ms, owed, paid
 
 
 def _brief(event: Json) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,8 +17,8 @@ from ...actors.placement import Placement
 from ...actors.ports import TransientError
 from ...actors.router import LinkError, NoHostError, Router
 from ...actors.treasury import Treasury
-from .loop import DiedError, Process
-from .model import Asked, CutOff
+from .loop import DiedError, Process, SilentError
+from .model import SimulatedModel
 from .node import NodeAccess, SimulatedNode
 from .receivers import Receivers
 from .store import SimulatedBindings, SimulatedJournal, StoreAccess
@@ -92,6 +92,18 @@ class ReachedSolo(Reached, Protocol):
         ...
 
 
+class Books(Protocol):
+    """What is told of the cluster to whoever keeps books."""
+
+    def claims(self, host_id: str, partitions: Collection[int], planned: Collection[int]) -> None:
+        """A host is about to take partitions over; `planned` are those that it is to have, as far as it was told."""
+        ...
+
+    def delivered(self, settlement: Settlement) -> None:
+        """The treasury was told that a payment is credited."""
+        ...
+
+
 T = TypeVar("T")
 R = TypeVar("R", bound=Reached)
 
@@ -105,9 +117,8 @@ class Cluster:
     roster: RosterData
     node: SimulatedNode
     receivers: Receivers
-    asked: Asked
-    cut_off: CutOff
-    delivered: Callable[[Settlement], None]
+    model: SimulatedModel
+    books: Books
     rooms_max: int | None
     hosts: dict[str, ReachedHost] = field(default_factory=dict)
     solos: dict[str, ReachedSolo] = field(default_factory=dict)
@@ -134,8 +145,13 @@ class Cluster:
             except TransientError:
                 await self.world.pause(_RETRY_S)
 
-    async def carry(self, find: Callable[[], R], call: Callable[[R], Coroutine[Any, Any, T]]) -> T:
-        """A call to a process. Raises `LinkError` when it, its answer or the process got lost."""
+    async def carry(
+        self, find: Callable[[], R], call: Callable[[R], Coroutine[Any, Any, T]], *, patient: bool = True
+    ) -> T:
+        """A call to a process. Raises `LinkError` when it, its answer or the process got lost.
+
+        So it does, unless it is patient, when the process stands still.
+        """
         world, chance = self.world, self.world.chance
         await world.pause(chance.uniform(0.0002, 0.002))
         if world.strikes(Fault.LINK_SLOW, 0.02):
@@ -144,9 +160,9 @@ class Cluster:
             raise LinkError("lost on the way there")
         reached = find()
         try:
-            result = await reached.process.ask(call(reached))
-        except DiedError:
-            raise LinkError("it died") from None
+            result = await reached.process.ask(call(reached), patient=patient)
+        except (DiedError, SilentError) as error:
+            raise LinkError(type(error).__name__) from None
         await world.pause(chance.uniform(0.0002, 0.002))
         if world.strikes(Fault.LINK_LOSS, 0.01):
             raise LinkError("lost on the way back")
@@ -154,11 +170,23 @@ class Cluster:
 
 
 class ProcessLink:
-    """Implements `HostLink`: batches get lost, late, and doubled, and errors come although all was done."""
+    """Implements `HostLink`: batches get lost, late, and doubled, and errors come although all was done.
+
+    Each inbox has a connection of its own, which ends with the process that it leads to.
+    """
 
     def __init__(self, cluster: Cluster, find: Callable[[], Reached]) -> None:
         self._cluster = cluster
         self._find = find
+        self._connected: tuple[str, Process] | None = None
+
+    def _at(self, inbox_id: str) -> Reached:
+        reached = self._find()
+        if self._connected is None or self._connected[0] != inbox_id:
+            self._connected = inbox_id, reached.process
+        if self._connected[1] is not reached.process:
+            raise LinkError("the connection broke")
+        return reached
 
     async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
         """Hands calls over. Raises `LinkError`."""
@@ -170,11 +198,13 @@ class ProcessLink:
             if twice:
                 await reached.submit(inbox_id, batch)
 
-        await self._cluster.carry(self._find, take)
+        await self._cluster.carry(partial(self._at, inbox_id), take, patient=False)
 
     async def collect(self, inbox_id: str) -> Sequence[Answer]:
         """Waits some seconds for answers. Raises `LinkError`."""
-        return ANSWERS.decode(await self._cluster.carry(self._find, lambda reached: reached.collect(inbox_id)))
+        at = partial(self._at, inbox_id)
+        carried = self._cluster.carry(at, lambda reached: reached.collect(inbox_id), patient=False)
+        return ANSWERS.decode(await carried)
 
     async def close(self) -> None:
         """There is no connection."""
@@ -232,7 +262,7 @@ class TreasuryProcess:
         async def deliver(settlement: Settlement) -> None:
             if settlement.actor_id is not None:
                 await router.call(settlement.actor_id, Settle(settlement.payment_hash, settlement.amount_msat))
-                cluster.delivered(settlement)
+                cluster.books.delivered(settlement)
 
         async def run() -> None:
             await world.pause(START_S)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -19,13 +19,13 @@ from ...actors.invoice_pool import InvoicePool
 from ...actors.keeper import HostReport
 from ...actors.messages import ANSWERS, CALLS
 from ...actors.ownership import Ownership
-from ...actors.placement import Placement
+from ...actors.placement import NO_PLACEMENT, Placement
 from ...actors.room import Solo
 from ...actors.router import LinkError
 from .cluster import START_S, Cluster, PeerLink, ProcessLink, ReachedSolo
 from .loop import Process
-from .model import SimulatedModel
 from .node import NodeAccess
+from .patching import owned_by
 from .store import SimulatedBindings, SimulatedJournal, SimulatedLimits
 from .store_roster import SimulatedRoster
 from .terms import BTC, JOB_TERMS, SESSION_TERMS
@@ -52,13 +52,34 @@ def _behaviours() -> dict[str, Behaviour[Any]]:
     return {"job": JobBehaviour(JOB_TERMS), "ses": SessionBehaviour(SESSION_TERMS)}
 
 
-def _actor_host(cluster: Cluster, host_id: str, now_ms: Clock, only: str | None = None) -> ActorHost:
+class PlannedJournal(SimulatedJournal):
+    """A host's journal. What the host takes over must be what the newest plan gives it that it was told."""
+
+    def __init__(self, cluster: Cluster, host_id: str) -> None:
+        super().__init__(cluster.store)
+        self._books = cluster.books
+        self._host_id = host_id
+        self._plan = NO_PLACEMENT
+
+    def told(self, plan: Placement) -> None:
+        """The host has heard of a plan."""
+        if plan.version > self._plan.version:
+            self._plan = plan
+
+    async def claim(self, partitions: Sequence[int], host_id: str) -> Mapping[int, int]:
+        """See `Journal.claim`."""
+        self._books.claims(self._host_id, partitions, owned_by(self._host_id, self._plan.members))
+        return await super().claim(partitions, host_id)
+
+
+def _actor_host(
+    cluster: Cluster, host_id: str, now_ms: Clock, journal: SimulatedJournal, only: str | None = None
+) -> ActorHost:
     """As `build_host` puts it together."""
     world, lightning = cluster.world, NodeAccess(cluster.node)
     pool = InvoicePool(lightning, SimulatedBindings(cluster.store), ahead_max=4, now_ms=now_ms, clock=world.loop.time)
-    model, limits = SimulatedModel(world, cluster.asked, cluster.cut_off), SimulatedLimits(cluster.store)
-    effects = Effects(lightning, model, FixedPrices(), limits, pool, cluster.receivers, now_ms=now_ms)
-    journal = SimulatedJournal(cluster.store)
+    limits = SimulatedLimits(cluster.store)
+    effects = Effects(lightning, cluster.model, FixedPrices(), limits, pool, cluster.receivers, now_ms=now_ms)
     return ActorHost(
         host_id, journal, effects, _behaviours(), passivate_after_s=_PASSIVATE_AFTER_S, now_ms=now_ms, only=only
     )
@@ -74,9 +95,10 @@ class HostProcess:
     def __init__(self, cluster: Cluster, host_id: str, node_id: str = "node-0") -> None:
         self._cluster = cluster
         self.node_id = node_id
-        self.process = Process(host_id, cluster.world.loop)
-        journal, now_ms = SimulatedJournal(cluster.store), cluster.world.clock(self.process)
-        self.host: ActorHost | DedicatedHost = _actor_host(cluster, host_id, now_ms)
+        self.process = Process(host_id, cluster.world.loop, hosts=True)
+        now_ms = cluster.world.clock(self.process)
+        journal = self._journal = PlannedJournal(cluster, host_id)
+        self.host: ActorHost | DedicatedHost = _actor_host(cluster, host_id, now_ms, journal)
         self._solos = SimulatedSolos(cluster, now_ms)
         if (rooms_max := cluster.rooms_max) is not None:
             self.host = DedicatedHost(
@@ -96,7 +118,11 @@ class HostProcess:
         await self._cluster.world.pause(START_S)
         await self.host.start()
         roster = SimulatedRoster(self._cluster.store, self._cluster.roster)
-        self.ownership.adopt(await self._cluster.patiently(roster.placement))
+        self.ownership.adopt(self._told(await self._cluster.patiently(roster.placement)))
+
+    def _told(self, plan: Placement) -> Placement:
+        self._journal.told(plan)
+        return plan
 
     async def submit(self, inbox_id: str, calls: bytes) -> None:
         """See `ActorHost.submit`."""
@@ -111,7 +137,7 @@ class HostProcess:
     async def report(self, placement: bytes) -> bytes:
         """Follows the plan, and says how it does (a `HostReport`)."""
         await asyncio.shield(self._started)
-        self.ownership.adopt(_PLACEMENT.decode(placement))
+        self.ownership.adopt(self._told(_PLACEMENT.decode(placement)))
         await self.ownership.verify_now_and_then()
         owned = len(self.host.partitions.owned)
         return msgspec.json.encode(HostReport(self.node_id, self.ownership.placement.version, owned))
@@ -119,7 +145,7 @@ class HostProcess:
     async def hand_over(self, placement: bytes, partitions: Sequence[int]) -> Sequence[int]:
         """See `Peer.hand_over`."""
         await asyncio.shield(self._started)
-        return await self.ownership.hand_over(_PLACEMENT.decode(placement), partitions)
+        return await self.ownership.hand_over(self._told(_PLACEMENT.decode(placement)), partitions)
 
     async def drain(self, patience_s: float) -> None:
         """Ends its work in good order."""
@@ -145,8 +171,9 @@ class SoloProcess:
         self.process, self._host, self._started = self._life()
 
     def _life(self) -> tuple[Process, ActorHost, asyncio.Task[None]]:
-        process = Process(f"{self.actor_id}'s", self._cluster.world.loop)
-        host = _actor_host(self._cluster, self.actor_id, self._now_ms, only=self.actor_id)
+        process = Process(f"{self.actor_id}'s", self._cluster.world.loop, hosts=True)
+        journal = SimulatedJournal(self._cluster.store)
+        host = _actor_host(self._cluster, self.actor_id, self._now_ms, journal, only=self.actor_id)
         return process, host, process.spawn(self._start(host))
 
     async def _start(self, host: ActorHost) -> None:

@@ -17,7 +17,7 @@ from .loop import Chance
 from .plan import HOSTS
 from .world import Fault
 
-_REPORT_S: Final = 1.0
+_REPORT_S: Final = 2.0
 _ANSWERS_WITHIN_S: Final = 1.5
 
 
@@ -60,12 +60,19 @@ class PlansByChance:
             await self._cluster.world.pause(_REPORT_S)
 
     def strike(self, fault: Fault, chance: Chance) -> None:
-        """Some hosts, drawn by lot, are to share the partitions from now on."""
-        self._plan(chance.sample(HOSTS, chance.randint(1, len(HOSTS))), chance.choice([0.0, 2.5, 6.0]))
+        """Some hosts, drawn by lot, are to share the partitions from now on; others perhaps, before they have them."""
+        self._plan(_some(chance), chance.choice([0.0, 2.5, 6.0]))
+        if chance.happens(0.5):
+            members, patience_s = _some(chance), chance.choice([0.0, 2.5, 6.0])
+            self._cluster.world.later(chance.uniform(0.01, 1.5), self._plan_again, members, patience_s)
 
     def gone(self, node_id: str) -> bool:
         """None is."""
         return False
+
+    def _plan_again(self, members: Sequence[str], patience_s: float) -> None:
+        if not self._cluster.world.calm:
+            self._plan(members, patience_s)
 
     def _plan(self, members: Sequence[str], patience_s: float) -> None:
         roster = self._cluster.roster
@@ -83,3 +90,7 @@ class PlansByChance:
                 await self._cluster.carry(partial(self._cluster.host, host_id), lambda host: host.report(plan))
                 return True
         return False
+
+
+def _some(chance: Chance) -> Sequence[str]:
+    return chance.sample(HOSTS, chance.randint(1, len(HOSTS)))

@@ -10,13 +10,17 @@ import asyncio
 import heapq
 import random
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
-from typing import Any, Final, TypeVar
+from itertools import count
+from typing import Any, Final, TypeVar, TypeVarTuple
 from weakref import WeakSet
 
 T = TypeVar("T")
+_Args = TypeVarTuple("_Args")
 _ROUNDS_MAX: Final = 50
+# A connection on which nothing comes for so long is taken for broken (`actors/wire.py`).
+_SILENCE_MAX_S: Final = 4.0
 
 
 class Chance(random.Random):
@@ -31,6 +35,10 @@ class DiedError(Exception):
     """The process that was asked is dead, or died before it answered."""
 
 
+class SilentError(Exception):
+    """The process that was asked stands still. What it was asked it does when it goes on."""
+
+
 class StuckError(Exception):
     """Nothing is ready and no timer is set: what is waited for can never come."""
 
@@ -39,32 +47,46 @@ class Process:
     """A process of the simulated cluster: its tasks, its wall clock's error, and whoever waits for its answers.
 
     One that is killed runs not a single step further, not even to clean up. A stopped one is late with everything.
+    `hosts`: whether actors run in it.
     """
 
-    def __init__(self, name: str, loop: SimulatedLoop) -> None:
+    def __init__(self, name: str, loop: SimulatedLoop, *, hosts: bool = False) -> None:
         self.name = name
+        self.hosts = hosts
         self.alive = True
         self.stopped = False
+        self.still_until_s = 0.0
         self.clock_error_ms = 0
         self.held: list[asyncio.Handle] = []
         self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
         self._loop = loop
         self._context: Context = Context()
         self._context.run(_PROCESS.set, self)
-        self._asked: dict[asyncio.Future[Any], None] = {}
+        self._asked: dict[asyncio.Future[Any], bool] = {}
+        self._stops = 0
         loop.processes.append(self)
+
+    @property
+    def runs(self) -> bool:
+        """Whether it neither is dead nor stands still."""
+        return self.alive and not self.stopped
 
     def spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Runs it in this process."""
         return self._loop.create_task(coroutine, context=self._context)
 
-    async def ask(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Runs it in this process for a caller in another one. Raises `DiedError` when the process dies meanwhile."""
+    async def ask(self, coroutine: Coroutine[Any, Any, T], *, patient: bool = True) -> T:
+        """Runs it in this process for a caller in another one. Raises `DiedError` when the process dies meanwhile.
+
+        A caller that is not patient gets `SilentError` once the process has stood still for some seconds.
+        """
         if not self.alive:
             coroutine.close()
             raise DiedError(self.name)
         answer: asyncio.Future[T] = self._loop.create_future()
-        self._asked[answer] = None
+        self._asked[answer] = patient
+        if self.stopped and not patient:
+            self._loop.call_later(_SILENCE_MAX_S, self._fall_silent, self._stops, answer, context=outside())
 
         def tell(task: asyncio.Task[T]) -> None:
             self._asked.pop(answer, None)
@@ -93,6 +115,14 @@ class Process:
     def stop(self) -> None:
         """Keeps it from running, as SIGSTOP does."""
         self.stopped = True
+        self._stops += 1
+        for answer, patient in self._asked.items():
+            if not patient:
+                self._loop.call_later(_SILENCE_MAX_S, self._fall_silent, self._stops, answer, context=outside())
+
+    def _fall_silent(self, stops: int, answer: asyncio.Future[Any]) -> None:
+        if self.stopped and self._stops == stops and not answer.done():
+            answer.set_exception(SilentError(self.name))
 
     def go_on(self) -> None:
         """Lets it run again, with all that has come due meanwhile."""
@@ -103,6 +133,11 @@ class Process:
 
 
 _PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
+
+
+def present() -> Process | None:
+    """The process in which this runs."""
+    return _PROCESS.get()
 
 
 def outside() -> Context:
@@ -124,11 +159,25 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         self.steps = 0
         # The base class names them so; its own `_run_once`, which waits for sockets, is replaced.
         self._ready: deque[asyncio.Handle]
-        self._scheduled: list[asyncio.TimerHandle]
+        # Numbered, so that no two handles are ever compared: that takes a tenth of a run where Python does it.
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._numbers = count()
 
     def time(self) -> float:
         """Seconds since the beginning of the run."""
         return self._now_s
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*_Args], object],
+        *args: *_Args,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """See the base class."""
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, next(self._numbers), timer))
+        return timer
 
     def create_task(self, coro: Any, *, name: Any = None, context: Context | None = None) -> asyncio.Task[Any]:
         """See the base class. Each process knows its own tasks."""
@@ -164,21 +213,21 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
     def _run_once(self) -> None:
         """Runs what is ready; when nothing is, it is the time of the next timer."""
-        ready, scheduled = self._ready, self._scheduled
+        ready, timers = self._ready, self._timers
         if not ready:
-            while scheduled and scheduled[0].cancelled():
-                _unscheduled(heapq.heappop(scheduled))
-            if not scheduled:
+            while timers and timers[0][2].cancelled():
+                heapq.heappop(timers)
+            if not timers:
                 raise StuckError("nothing is ready, and no timer is set")
-            self._now_s = max(self._now_s, scheduled[0].when())
-        while scheduled and scheduled[0].when() <= self._now_s:
-            ready.append(_unscheduled(heapq.heappop(scheduled)))
+            self._now_s = max(self._now_s, timers[0][0])
+        while timers and timers[0][0] <= self._now_s:
+            ready.append(heapq.heappop(timers)[2])
         batch = list(ready)
         ready.clear()
         for handle, process in self._in_turns(batch) if len(batch) > 1 else [(batch[0], _process_of(batch[0]))]:
             if handle.cancelled():
                 continue
-            if process is not None and (process.stopped or not process.alive):
+            if process is not None and not process.runs:
                 process.held.append(handle)
                 continue
             self.steps += 1
@@ -193,11 +242,6 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         if len(turns) > 1:
             found.sort(key=lambda item: turns[item[1]])
         return found
-
-
-def _unscheduled(handle: asyncio.TimerHandle) -> asyncio.TimerHandle:
-    handle._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001
-    return handle
 
 
 def _process_of(handle: asyncio.Handle) -> Process | None:

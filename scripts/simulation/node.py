@@ -12,6 +12,7 @@ from ...actors.domain.invoices import Invoice, Settlement
 from ...actors.domain.money import Msat
 from ...actors.domain.payouts import PayoutRefusal, PayoutReport, PayoutStatus, PayoutTarget, SentPayment
 from ...actors.ports import InvoiceOrder, PermanentError, TransientError
+from .loop import Process, present
 from .world import Fault, World, settle
 
 T = TypeVar("T")
@@ -66,6 +67,8 @@ class SimulatedNode:
     incoming: dict[str, Incoming] = field(default_factory=dict)
     outgoing: dict[str, Outgoing] = field(default_factory=dict)
     listeners: list[asyncio.Queue[str | None]] = field(default_factory=list)
+    coming: set[str] = field(default_factory=set)
+    """Payments that the node is to hear of late."""
     away: bool = False
     wallet_count: int = 0
 
@@ -128,6 +131,7 @@ class SimulatedNode:
         """Begins a payment. It takes a second call with the same invoice for a second payment: nothing saves us."""
         chance, payment_hash = self.world.chance, target.payment_hash
         self.world.tell(f"node is told to pay {payment_hash[:8]} for {actor_id}")
+        self.coming.discard(payment_hash)
         known = self.outgoing.get(payment_hash)
         if known is not None and known.actor_id != actor_id:
             return PayoutReport(PayoutStatus.FAILED)
@@ -209,13 +213,16 @@ class NodeAccess:
     async def pay_out(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
         """Sends a payment, once. The call may arrive long after it was given up. Raises `TransientError`."""
         delay_s = 0.0
-        if self._world.strikes(Fault.NODE_LATE, 0.2):
+        if self._world.strikes(Fault.NODE_LATE, 0.25):
             delay_s = self._world.chance.uniform(0, _LATE_MAX_S)
+            self._node.coming.add(target.payment_hash)
         return await self._ask(partial(self._node.send, target, actor_id), delay_s)
 
     async def payout(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
         """What has become of a payment. Raises `TransientError`."""
-        return await self._ask(partial(self._node.look_up, target, actor_id))
+        # Who knows of a payment that is still on its way asks at the worst of times.
+        stalls = 0.2 if target.payment_hash in self._node.coming else 0.02
+        return await self._ask(partial(self._node.look_up, target, actor_id), stalls=stalls)
 
     async def received(self, payment_hash: str) -> bool:
         """Whether the node's one wallet knows the payment. Raises `TransientError`."""
@@ -246,13 +253,17 @@ class NodeAccess:
     async def close(self) -> None:
         """There is no connection."""
 
-    async def _ask(self, operation: Callable[[], T], delay_s: float = 0.0) -> T:
-        """Asks the node. Raises `TransientError` when the question, the answer or the patience got lost."""
+    async def _ask(self, operation: Callable[[], T], delay_s: float = 0.0, stalls: float = 0.0) -> T:
+        """Asks the node. Raises `TransientError` when the question, the answer or the patience got lost.
+
+        stalls: how probable it is that the process that asks stands still for minutes before it has its answer.
+        """
         world, chance = self._world, self._world.chance
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         lost = world.strikes(Fault.NODE_LOSS, 0.05) or self._node.away
         if not (lost and (self._node.away or chance.happens(0.5))):
-            world.later(delay_s + chance.uniform(0.002, 0.03), self._carry_out, operation, answer, not lost)
+            carry_out = partial(self._carry_out, operation, answer, not lost, present(), stalls)
+            world.later(delay_s + chance.uniform(0.002, 0.03), carry_out)
         elif not self._node.away:
             raise TransientError("the node refused the connection")
         try:
@@ -261,5 +272,13 @@ class NodeAccess:
         except TimeoutError:
             raise TransientError("the node did not answer in time") from None
 
-    def _carry_out(self, operation: Callable[[], T], answer: asyncio.Future[T], answered: bool) -> None:
+    def _carry_out(
+        self,
+        operation: Callable[[], T],
+        answer: asyncio.Future[T],
+        answered: bool,
+        asker: Process | None,
+        stalls: float,
+    ) -> None:
+        self._world.stall(asker, stalls or 0.001, minutes=stalls > 0, everywhere=stalls > 0)
         settle(answer if answered else self._world.loop.create_future(), operation)

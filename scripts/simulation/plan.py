@@ -31,7 +31,7 @@ SERVER_STRIKES: Final = (Fault.SERVER_DEATH, Fault.SERVER_STOP, Fault.MACHINE_DE
 _SERVERS_PART: Final = 0.3
 _ACTIONS: Final = {"open": 14, "ask": 40, "top_up": 6, "look": 8, "close": 12, "job": 14, "refund": 6}
 _STRIKE_PART: Final = 0.12
-_GAP_S: Final = 0.5
+_GAPS_S: Final = 0.5, 0.5, 0.5, 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,11 @@ def rooms_of(seed: int) -> int | None:
     return chance.choice([3, 50]) if chance.happens(_DEDICATED_PART) else None
 
 
+def snapshot_every(seed: int) -> int:
+    """After how many events an actor gets a snapshot."""
+    return Chance(f"snapshots {seed}").choice([1, 1, 2, 3, 5, 64])
+
+
 def has_servers(seed: int) -> bool:
     """Whether the program's own keepers start hosts and say who owns what."""
     return Chance(f"keeping {seed}").happens(_SERVERS_PART)
@@ -66,10 +71,11 @@ def faults_of(seed: int) -> frozenset[Fault]:
 def steps_of(seed: int, count: int) -> Sequence[Step]:
     """The first so many steps of a seed."""
     steps, at_s = [], 1.0
+    gap_s = Chance(f"pace {seed}").choice(_GAPS_S)
     strikes = [*STRIKES, *(SOLO_STRIKES if rooms_of(seed) else ()), *(SERVER_STRIKES if has_servers(seed) else ())]
     for number in range(count):
         chance = Chance(f"plan {seed}/{number}")
-        at_s += chance.expovariate(1 / _GAP_S)
+        at_s += chance.expovariate(1 / gap_s)
         fault = chance.choice(strikes) if chance.happens(_STRIKE_PART) else None
         name = chance.choices(list(_ACTIONS), list(_ACTIONS.values()))[0]
         steps.append(Step(number, f"{seed}/{number}", at_s, fault or name, fault))

@@ -9,25 +9,30 @@ from typing import Any, Final
 
 from ...actors.domain.errors import RefusedError
 from .auditor import Auditor
-from .clients import LeftError, Market, SessionClient
+from .clients import LeftError, Market
 from .cluster import Cluster, FrontProcess, TreasuryProcess
-from .job_client import JobClient
+from .job_clients import JobClient
 from .keeping import PlansByChance
 from .loop import Chance, SimulatedLoop
+from .model import SimulatedModel
 from .node import SimulatedNode
 from .notices import LATE_MS
-from .patching import simulated
-from .plan import Step, has_servers, rooms_of
+from .patching import START_MS, simulated
+from .plan import Step, has_servers, rooms_of, snapshot_every
 from .receivers import Receivers
 from .servers import Servers
+from .session_clients import SessionClient
 from .store import StoreAccess
 from .store_data import StoreData
 from .store_roster import RosterData
 from .trouble import Trouble
+from .waiting import Waiting, Work
 from .world import Fault, World
 
 _REST_S: Final = 900.0
 _LOOK_EVERY_S: Final = 5.0
+# How often clients choose a session that none of them has closed: what can be done with others is soon seen.
+_OPEN_PART: Final = {"ask": 0.95, "top_up": 0.8, "look": 0.5, "close": 0.4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,7 @@ def run(seed: int, steps: Sequence[Step], faults: Collection[Fault]) -> Outcome:
     chance = Chance(f"run {seed}")
     loop = SimulatedLoop(chance)
     world = World(loop, chance, frozenset(faults))
-    with simulated(loop, chance, world.log):
+    with simulated(loop, chance, world.log, snapshot_every(seed)):
         try:
             loop.set_exception_handler(lambda _loop, context: _defect(world, context))
             figures = loop.run_until_complete(_Run(world, rooms_of(seed), has_servers(seed)).go(steps))
@@ -72,17 +77,18 @@ class _Run:
     def __init__(self, world: World, rooms_max: int | None, has_servers: bool) -> None:
         self._world = world
         self._acting: set[asyncio.Task[None]] = set()
-        self._auditor = Auditor(world.violate, world.tell)
+        self._auditor = Auditor(world.violate, world.tell, world.loop.time)
         self._store = StoreAccess(world, StoreData(world.now_ms, self._auditor.wrote, self._auditor.claimed))
         self._node = SimulatedNode(world, self._auditor)
         receivers, roster = Receivers(world, self._auditor), RosterData(world.now_ms)
-        told = self._auditor.asked, self._auditor.cut_off, self._auditor.delivered
-        self._cluster = Cluster(world, self._store, roster, self._node, receivers, *told, rooms_max)
+        work = Work(world)
+        model = SimulatedModel(world, self._auditor, work)
+        self._cluster = Cluster(world, self._store, roster, self._node, receivers, model, self._auditor, rooms_max)
         keeping = Servers(self._cluster, self._spawn) if has_servers else PlansByChance(self._cluster)
         self._trouble = Trouble(world, self._cluster, keeping, self._spawn)
         self._front = FrontProcess(self._cluster)
         self._treasury = TreasuryProcess(self._cluster)
-        self._market = Market(world, self._node, self._auditor, lambda: self._front)
+        self._market = Market(world, self._node, self._auditor, lambda: self._front, Waiting(world, work))
 
     async def go(self, steps: Sequence[Step]) -> dict[str, int]:
         """Runs to the end, or until a promise is broken. The figures of the run."""
@@ -149,7 +155,8 @@ class _Run:
         sessions = [session for session in market.sessions if session.opened]
         if not sessions:
             return None
-        session = chance.choice(sessions[-6:])
+        open_ = [session for session in sessions if not session.closed]
+        session = chance.choice((open_ if open_ and chance.happens(_OPEN_PART[name]) else sessions)[-6:])
         actions = {"ask": session.ask, "top_up": session.top_up, "look": session.look, "close": session.close}
         return actions[name](chance)
 
@@ -174,12 +181,14 @@ class _Run:
 
     async def _rest(self) -> None:
         """Waits until nothing is under way any more. Raises nothing; what never ends is told."""
-        began_ms, until_s = self._world.now_ms(), self._world.loop.time() + _REST_S
+        calm_s = max(self._world.loop.time(), self._world.still_until_s)
+        began_ms, until_s = START_MS + int(calm_s * 1_000), calm_s + _REST_S
         unrest: str | None = "it has not been looked"
         while self._world.loop.time() < until_s:
             await self._world.pause(_LOOK_EVERY_S)
             unrest = "clients still wait" if self._acting else self._auditor.unrest()
-            if unrest is None:
+            # One that stood still may yet do what it was about to.
+            if unrest is None and self._world.loop.time() > self._world.still_until_s + _LOOK_EVERY_S:
                 return
             now_ms = self._world.now_ms()
             if now_ms > began_ms + LATE_MS and (late := self._auditor.late(now_ms)) is not None:

@@ -120,7 +120,7 @@ class Servers:
             case Fault.SERVER_DEATH:
                 self._spawn(self._lose(server, away_s))
             case Fault.SERVER_STOP:
-                self._spawn(self._stop(server, chance.uniform(0.2, 40)))
+                self._cluster.world.stand_still(server.process, chance.uniform(0.2, 40))
             case Fault.MACHINE_DEATH:
                 self._spawn(self._lose_machine(server, away_s, chance.uniform(1, _NOTICED_MAX_S)))
 
@@ -149,12 +149,6 @@ class Servers:
         await self._cluster.world.pause(away_s)
         if server.node_id not in self._dead:
             self._begin(server.node_id, server.cpus)
-
-    async def _stop(self, server: ServerProcess, away_s: float) -> None:
-        server.process.stop()
-        await self._cluster.world.pause(away_s)
-        server.process.go_on()
-        self._cluster.world.tell(f"{server.server_id} goes on")
 
     async def _lose_machine(self, server: ServerProcess, away_s: float, noticed_s: float) -> None:
         """All that runs there is gone; a new machine comes. Ray does not know at once that its hosts are."""

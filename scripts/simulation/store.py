@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from ...actors.ports import Append, Due, Stored, TransientError
+from .loop import Process, present
 from .store_data import StoreData
 from .world import Fault, World, fail
 
 T = TypeVar("T")
 _PATIENCE_S: Final = 2.0
 """How long a client waits for an answer."""
+_PAYOUT: Final = b'"payout_started"'
+
+
+class Writes(Enum):
+    """What an operation writes. Where more can go wrong, more does."""
+
+    NOTHING = 0.005
+    KEYS = 0.03
+    EVENTS = 0.04
+    SNAPSHOT = 0.12
+    PAYOUT = 0.1
+
+    @property
+    def loss(self) -> float:
+        """How probable it is that the operation, or the word that it was carried out, gets lost."""
+        return self.value
 
 
 class Access(Protocol):
@@ -24,7 +42,7 @@ class Access(Protocol):
         """What is in it."""
         ...
 
-    async def ask(self, operation: Callable[[], T], *, writes: bool = False) -> T:
+    async def ask(self, operation: Callable[[], T], *, writes: Writes = Writes.NOTHING) -> T:
         """The operation's result. Raises what it raises, and `TransientError` when it may have been lost."""
         ...
 
@@ -51,7 +69,7 @@ class StoreAccess:
             if self.world.chance.happens(0.8):
                 arrive()
 
-    async def ask(self, operation: Callable[[], T], *, writes: bool = False) -> T:
+    async def ask(self, operation: Callable[[], T], *, writes: Writes = Writes.NOTHING) -> T:
         """The operation's result. Raises what it raises, and `TransientError` when it may have been lost."""
         world, chance = self.world, self.world.chance
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -59,15 +77,16 @@ class StoreAccess:
         if world.strikes(Fault.STORE_SLOW, 0.02):
             delay_s += chance.uniform(0.01, 1.5)
         answered = True
-        if writes and world.strikes(Fault.STORE_LATE, 0.01):
+        if writes is not Writes.NOTHING and world.strikes(Fault.STORE_LATE, 0.01):
             delay_s += _PATIENCE_S + chance.uniform(0, 6)
             self._lose(answer, _PATIENCE_S)
-        elif world.strikes(Fault.STORE_LOSS, 0.02 if writes else 0.005):
+        elif world.strikes(Fault.STORE_LOSS, writes.loss):
             answered = False
             self._lose(answer, chance.choice([0.001, _PATIENCE_S]))
-            if chance.happens(0.5):
+            if chance.happens(0.3):
                 return await answer
-        world.later(delay_s, self._arrive, partial(self._carry_out, operation, answer, answered), answer)
+        carry_out = partial(self._carry_out, operation, answer, answered, present(), writes)
+        world.later(delay_s, self._arrive, carry_out, answer)
         return await answer
 
     def _arrive(self, carry_out: Callable[[], None], answer: asyncio.Future[Any]) -> None:
@@ -77,13 +96,22 @@ class StoreAccess:
         else:
             carry_out()
 
-    def _carry_out(self, operation: Callable[[], T], answer: asyncio.Future[T], answered: bool) -> None:
+    def _carry_out(
+        self,
+        operation: Callable[[], T],
+        answer: asyncio.Future[T],
+        answered: bool,
+        asker: Process | None,
+        writes: Writes,
+    ) -> None:
         try:
             result = operation()
         except Exception as error:
             tell: Callable[[], None] = partial(fail, answer, error)
         else:
             tell = partial(_succeed, answer, result)
+            payout = writes is Writes.PAYOUT
+            self.world.stall(asker, 0.2 if payout else 0.001, minutes=payout)
         if answered:
             self.world.later(self.world.chance.uniform(0.0001, 0.001), tell)
 
@@ -105,7 +133,7 @@ class SimulatedJournal:
 
     async def claim(self, partitions: Sequence[int], host_id: str) -> Mapping[int, int]:
         """Raises the epochs (see `Journal`). Raises `TransientError`."""
-        return await self._ask(partial(self._data.claim, list(partitions), host_id), writes=True)
+        return await self._ask(partial(self._data.claim, list(partitions), host_id), writes=Writes.KEYS)
 
     async def owners(self, partitions: Sequence[int]) -> Mapping[int, str]:
         """The hosts that claimed these partitions last. Raises `TransientError`."""
@@ -117,7 +145,10 @@ class SimulatedJournal:
 
     async def append(self, append: Append) -> None:
         """Writes all of it or nothing (see `Journal`)."""
-        await self._ask(partial(self._data.append, append), writes=True)
+        writes = Writes.EVENTS if append.snapshot is None else Writes.SNAPSHOT
+        if any(_PAYOUT in event for event in append.events):
+            writes = Writes.PAYOUT
+        await self._ask(partial(self._data.append, append), writes=writes)
 
     async def load(self, partition: int, actor_id: str) -> Stored:
         """What is stored of an actor. Raises `TransientError`."""
@@ -141,7 +172,7 @@ class SimulatedJournal:
 
     async def forget_due(self, partition: int, epoch: int, actor_id: str) -> None:
         """Drops a due time without an actor. Raises `FencedError`, `TransientError`."""
-        await self._ask(partial(self._data.forget_due, partition, epoch, actor_id), writes=True)
+        await self._ask(partial(self._data.forget_due, partition, epoch, actor_id), writes=Writes.KEYS)
 
     async def check(self) -> None:
         """Raises `TransientError` when the store can't be reached."""
@@ -160,11 +191,11 @@ class SimulatedBindings:
 
     async def bind(self, payment_hash: str, actor_id: str, keep_ms: int) -> bool:
         """Makes an invoice this actor's (see `Bindings`). Raises `TransientError`."""
-        return await self._ask(partial(self._data.bind, payment_hash, actor_id, keep_ms), writes=True)
+        return await self._ask(partial(self._data.bind, payment_hash, actor_id, keep_ms), writes=Writes.KEYS)
 
     async def owners_of_paid(self, payment_hashes: Sequence[str]) -> Mapping[str, str | None]:
         """Whose these paid invoices are (see `Bindings`). Raises `TransientError`."""
-        return await self._ask(partial(self._data.owners_of_paid, list(payment_hashes)), writes=True)
+        return await self._ask(partial(self._data.owners_of_paid, list(payment_hashes)), writes=Writes.KEYS)
 
 
 class SimulatedLimits:
@@ -183,4 +214,4 @@ class SimulatedLimits:
 
     async def release(self, client: str, invoice_of: str) -> None:
         """The invoice was paid. Raises `TransientError`."""
-        await self._ask(lambda: None, writes=True)
+        await self._ask(lambda: None, writes=Writes.KEYS)

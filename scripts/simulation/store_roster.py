@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from ...actors.placement import NO_PLACEMENT, Placement
 from ...actors.roster import Server, View
-from .store import StoreAccess
+from .store import StoreAccess, Writes
 
 _LEAD_MS: Final = 3_000
 _SILENT_MS: Final = 10_000
@@ -80,7 +80,7 @@ class SimulatedRoster:
 
     async def beat(self, server: Server) -> View:
         """Says that this server is there, and looks around. Raises `TransientError`."""
-        return await self._ask(partial(self._data.beat, server), writes=True)
+        return await self._ask(partial(self._data.beat, server), writes=Writes.KEYS)
 
     async def view(self) -> View:
         """Looks around. Raises `TransientError`."""
@@ -88,11 +88,11 @@ class SimulatedRoster:
 
     async def leave(self, server_id: str) -> None:
         """Takes a server out. Raises `TransientError`."""
-        await self._ask(partial(self._data.leave, server_id), writes=True)
+        await self._ask(partial(self._data.leave, server_id), writes=Writes.KEYS)
 
     async def publish(self, server_id: str, placement: Placement) -> bool:
         """Puts a plan in the place of the one a version below. Raises `TransientError`."""
-        return await self._ask(partial(self._data.publish, server_id, placement), writes=True)
+        return await self._ask(partial(self._data.publish, server_id, placement), writes=Writes.KEYS)
 
     async def placement(self) -> Placement:
         """The plan. Raises `TransientError`."""
@@ -100,7 +100,7 @@ class SimulatedRoster:
 
     async def want_hosts(self, count: int | None) -> None:
         """Sets how many hosts there should be. Raises `TransientError`."""
-        await self._ask(partial(self._data.want_hosts, count), writes=True)
+        await self._ask(partial(self._data.want_hosts, count), writes=Writes.KEYS)
 
     async def deployment(self) -> str:
         """The deployment's name."""

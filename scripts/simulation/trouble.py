@@ -11,9 +11,9 @@ from ...actors.router import LinkError
 from .cluster import Cluster
 from .hosting import HostProcess
 from .keeping import Keeping
-from .loop import Chance, Process
+from .loop import Chance
 from .servers import Spawn
-from .world import Fault, World
+from .world import Fault, World, stop_s
 
 
 @dataclass(eq=False)
@@ -32,7 +32,7 @@ class Trouble:
             case Fault.HOST_DEATH | Fault.HOST_END | Fault.HOST_STOP | Fault.CLOCK if hosts:
                 self._strike_host(fault, chance.choice(hosts), chance)
             case Fault.SOLO_STOP if solos:
-                self.spawn(self._stop(self.cluster.solos[chance.choice(solos)].process, chance.uniform(0.2, 40)))
+                self.world.stand_still(self.cluster.solos[chance.choice(solos)].process, stop_s(chance))
             case Fault.SOLO_DEATH if solos:
                 self.spawn(self._kill_solo(chance.choice(solos), chance.uniform(0.05, 5)))
             case Fault.MOVE | Fault.SERVER_DEATH | Fault.SERVER_STOP | Fault.MACHINE_DEATH:
@@ -57,7 +57,7 @@ class Trouble:
             case Fault.HOST_END:
                 self.spawn(self._end_host(host_id, chance.uniform(0, 5), chance.uniform(0.05, 5)))
             case Fault.HOST_STOP:
-                self.spawn(self._stop(self.cluster.hosts[host_id].process, chance.uniform(0.2, 40)))
+                self.world.stand_still(self.cluster.hosts[host_id].process, stop_s(chance))
             case Fault.CLOCK:
                 error_ms = chance.choice([-2_000, -500, 1_000, 10_000, 60_000])
                 self.cluster.hosts[host_id].process.clock_error_ms = error_ms
@@ -87,13 +87,6 @@ class Trouble:
         self.world.tell(f"{actor_id}'s process dies")
         await self.world.pause(away_s)
         solo.begin_again()
-
-    async def _stop(self, process: Process, away_s: float) -> None:
-        process.stop()
-        self.world.tell(f"{process.name} stands still")
-        await self.world.pause(away_s)
-        process.go_on()
-        self.world.tell(f"{process.name} goes on")
 
     async def _store_away(self, away_s: float) -> None:
         self.cluster.store.leave()

@@ -15,6 +15,10 @@ T = TypeVar("T")
 _HISTORY_MAX: Final = 200_000
 # Errors that the node gives reason for: the program says so and goes on, as it must.
 _FOR_THE_OPERATOR: Final = frozenset({"payout_refused"})
+_STOPS_S: Final = ((0.2, 10.0), (2.0, 40.0), (40.0, 120.0), (120.0, 420.0))
+_MINUTES_S: Final = 310.0, 420.0
+_SUSPENDED_PART: Final = 0.6
+_OTHERS_S: Final = 15.0
 
 
 class Fault(StrEnum):
@@ -54,6 +58,7 @@ class Fault(StrEnum):
     RECEIVER_FAILS = "receiver_fails"
     RECEIVER_LATE = "receiver_late"
     RECEIVER_TIRED = "receiver_tired"
+    STALL = "stall"
 
 
 class ViolationError(Exception):
@@ -72,6 +77,10 @@ class World:
     broken: asyncio.Event = field(default_factory=asyncio.Event)
     history: list[str] = field(default_factory=list)
     fault_count: int = 0
+    still_until_s: float = 0.0
+    """When the last process goes on that was made to stand still."""
+    suspended: bool = False
+    """Whether all hosts have stood still at once."""
 
     def now_ms(self) -> int:
         """The true time."""
@@ -114,9 +123,52 @@ class World:
         """Has something happen in no process."""
         self.loop.call_later(delay_s, callback, *args, context=outside())
 
+    def stand_still(self, process: Process, away_s: float) -> None:
+        """Stops a process for so long; not so long while others stand still, for a run in which all do shows little."""
+        if any(other.stopped and other.alive and other is not process for other in self.loop.processes):
+            away_s = min(away_s, _OTHERS_S)
+        self._stop(process, away_s)
+
+    def _stop(self, process: Process, away_s: float) -> None:
+        process.stop()
+        self.tell(f"{process.name} stands still")
+        process.still_until_s = max(process.still_until_s, self.loop.time() + away_s)
+        self.still_until_s = max(self.still_until_s, process.still_until_s)
+
+        def go_on() -> None:
+            if self.loop.time() >= process.still_until_s:
+                process.go_on()
+                self.tell(f"{process.name} goes on")
+
+        self.later(away_s, go_on)
+
+    def stall(
+        self, process: Process | None, probability: float, *, minutes: bool = False, everywhere: bool = False
+    ) -> None:
+        """Perhaps stops a host, or an actor's process, in the very moment in which something of it was carried out.
+
+        minutes: for longer than anybody has patience. everywhere: perhaps all of them, as when a machine is suspended.
+        """
+        if process is None or not (process.hosts and process.alive and self.strikes(Fault.STALL, probability)):
+            return
+        away_s = self.chance.uniform(*_MINUTES_S) if minutes else stop_s(self.chance)
+        if not everywhere or self.suspended or not self.chance.happens(_SUSPENDED_PART):
+            self.stand_still(process, away_s)
+            return
+        self.suspended = True
+        for stopped in self.loop.processes:
+            # Clients wait for the front, and hear nothing from one that is suspended, too.
+            if stopped.alive and stopped.name != "front":
+                self._stop(stopped, away_s)
+
     async def pause(self, delay_s: float) -> None:
         """Waits, in whatever process this is."""
         await asyncio.sleep(delay_s)
+
+
+def stop_s(chance: Chance) -> float:
+    """For how long a process stands still: seconds, minutes, or longer than anybody has patience."""
+    return chance.uniform(*chance.choice(_STOPS_S))
 
 
 def fail(future: asyncio.Future[Any], error: Exception) -> None:

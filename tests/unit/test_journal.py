@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from satmeter.actors.adapters.redis_client import connect
 from satmeter.actors.adapters.redis_journal import RedisJournal
 from satmeter.actors.ports import Append, ConflictError, Due, FencedError, Journal, Kept, Stored, TransientError
-from satmeter.scripts.simulation.store import SimulatedJournal
+from satmeter.scripts.simulation.store import SimulatedJournal, Writes
 from satmeter.scripts.simulation.store_data import StoreData
 from tests.stores import nodes_of
 
@@ -86,7 +86,7 @@ class DirectAccess:
     def __init__(self, data: StoreData) -> None:
         self.data = data
 
-    async def ask(self, operation: Callable[[], T], *, writes: bool = False) -> T:
+    async def ask(self, operation: Callable[[], T], *, writes: Writes = Writes.NOTHING) -> T:
         return operation()
 
 
