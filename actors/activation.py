@@ -25,6 +25,8 @@ from .running import Deliver, Run, Running
 _MAILBOX_MAX: Final = 1_024
 # After so many events a snapshot spares the next activation folding them.
 _SNAPSHOT_EVERY: Final = 64
+# Unconfirmed writes that are remembered, the first and the last of them. A store that stood still makes the first.
+_ATTEMPTS_MAX: Final = 8
 
 
 @dataclass(slots=True, eq=False)
@@ -86,12 +88,23 @@ def _first_of(attempt: Attempt, envelopes: Sequence[Envelope]) -> Once | None:
     return None
 
 
+def _is_end_of(append: Append, stored: Stored) -> bool:
+    """Whether this write is the last that the store has made. Of one without events the journal tells nothing."""
+    if not append.events:
+        return False
+    if append.snapshot is not None and stored.snapshot == append.snapshot:
+        return not stored.events
+    count = len(append.events)
+    ends_there = stored.snapshot_version + len(stored.events) == append.expected_version + count
+    return ends_there and list(stored.events[-count:]) == list(append.events)
+
+
 class Activation:
     """A live actor. Nothing in it outlives its last use that the journal does not hold.
 
     `state` is what is written; `version` the length of its journal; `loaded` is False before the first read and
-    whenever a write's outcome is unknown, which is then `unconfirmed`. `taken_up`: what its last host had under way has
-    been taken up. `dropped`: another host has the actor now, and nothing may be done here any more.
+    whenever a write's outcome is unknown, which is then among the `unconfirmed`. `taken_up`: what its last host had
+    under way has been taken up. `dropped`: another host has the actor now, and nothing may be done here any more.
     """
 
     def __init__(
@@ -106,7 +119,7 @@ class Activation:
         self.loaded = False
         self.taken_up = False
         self.dropped = False
-        self.unconfirmed: tuple[Append, Turn] | None = None
+        self.unconfirmed: list[tuple[Append, Turn]] = []
         self.mailbox: deque[Envelope] = deque()
         self.pump: asyncio.Task[None] | None = None
         self.waiting: dict[str, list[Caller]] = {}
@@ -175,19 +188,31 @@ class Activation:
             liability_change_msat=behaviour.liability(turn.state).value - behaviour.liability(self.state).value,
         )
 
+    def attempt(self, append: Append, turn: Turn) -> None:
+        """A write is about to be sent: until one is confirmed, each of them may be made, however late it arrives."""
+        self.unconfirmed.append((append, turn))
+        if len(self.unconfirmed) > _ATTEMPTS_MAX:
+            del self.unconfirmed[_ATTEMPTS_MAX // 2]
+
+    def confirm(self, append: Append) -> None:
+        """The store has made it, so that it refuses all others."""
+        self.unconfirmed.clear()
+        self.version += len(append.events)
+
     def written_after_all(self, stored: Stored) -> Turn | None:
-        """The turn whose write was not confirmed, if the store holds it: then it has happened."""
-        if self.unconfirmed is None:
-            return None
-        append, turn = self.unconfirmed
-        self.unconfirmed = None
-        if append.snapshot is not None and stored.snapshot == append.snapshot:
-            return turn if not stored.events else None
-        version = stored.snapshot_version + len(stored.events)
-        count = len(append.events)
-        if version != append.expected_version + count or list(stored.events[-count:]) != list(append.events):
-            return None
-        return turn
+        """The turn whose write was not confirmed, if the store holds it: then it has happened.
+
+        One of which the store holds nothing yet may still be on its way, behind those that are tried after it.
+        """
+        for append, turn in self.unconfirmed:
+            if _is_end_of(append, stored):
+                self.unconfirmed.clear()
+                return turn
+        if self.unconfirmed and stored.snapshot_version + len(stored.events) != self.version:
+            # Something was written, and it can't be said for whom: what it answered is lost.
+            self.unconfirmed.clear()
+            self._refuse_waiting(unconfirmed())
+        return None
 
     def take_from_mailbox(self, turn: Turn) -> None:
         """What the turn decided upon is dealt with."""
@@ -209,9 +234,12 @@ class Activation:
                 envelope.refused = True
                 envelope.caller.answer(refusal)
             elif isinstance(envelope.command, Done | Failed):
-                for caller in [caller for callers in self.waiting.values() for caller in callers]:
-                    caller.answer(unconfirmed())
-                self.waiting.clear()
+                self._refuse_waiting(unconfirmed())
+
+    def _refuse_waiting(self, refusal: Refusal) -> None:
+        for caller in [caller for callers in self.waiting.values() for caller in callers]:
+            caller.answer(refusal)
+        self.waiting.clear()
 
     def go_on_errand(self, errand: Coroutine[Any, Any, None]) -> None:
         """Does something beside the mailbox, which must not wait for it."""

@@ -200,10 +200,9 @@ class ActorHost:
         turn = activation.decide(envelopes, self._now_ms())
         if turn.events or turn.marks:
             append = activation.append_of(turn, self.partitions.epoch(activation.partition), self._now_ms())
-            activation.unconfirmed = append, turn
+            activation.attempt(append, turn)
             await self._journal.append(append)
-            activation.unconfirmed = None
-            activation.version += len(append.events)
+            activation.confirm(append)
         elif turn.denies_a_payment:  # A former owner may know less than the present one.
             await self.partitions.confirm(activation.partition)
         if not activation.dropped:

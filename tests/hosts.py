@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ from satmeter.actors.invoice_pool import InvoicePool
 from satmeter.actors.local import LocalLink
 from satmeter.actors.messages import Answer, Call, Cancel
 from satmeter.actors.placement import PARTITIONS
-from satmeter.actors.ports import Append, Stored, TransientError, Webhooks
+from satmeter.actors.ports import Append, ConflictError, Stored, TransientError, Webhooks
 from satmeter.actors.router import LinkError, NoHostError, Router
 from tests.fakes import FakeLightning, FakeLimits, FakeModel, FixedPrices, Gate
 from tests.jobs import BTC, JOB_TERMS
@@ -49,14 +49,27 @@ def liability_of(actor_id: str, stored: Stored) -> int:
 
 
 class LossyJournal(RedisJournal):
-    """A store whose confirmations get lost: a write is made, or not, and the host can't know."""
+    """A store whose confirmations get lost: a write is made, or not, and the host can't know.
+
+    `late`: so many writes arrive only when the one after them does, and before it.
+    """
 
     def __init__(self, redis: Redis) -> None:
         super().__init__(redis, liability_of)
         self.lose_after_writing = 0
         self.lose_before_writing = 0
+        self.late = 0
+        self._on_the_way: list[Append] = []
 
     async def append(self, append: Append) -> None:
+        if self.late:
+            self.late -= 1
+            self._on_the_way.append(append)
+            raise TransientError("late")
+        on_the_way, self._on_the_way = self._on_the_way, []
+        for earlier in on_the_way:
+            with suppress(ConflictError):
+                await super().append(earlier)
         if self.lose_before_writing:
             self.lose_before_writing -= 1
             raise TransientError("lost on the way there")

@@ -145,6 +145,26 @@ async def test_a_write_whose_confirmation_is_lost_is_charged_once(
         assert len(world.model.completed) == 1
 
 
+@pytest.mark.parametrize("late", [1, 2, 30])
+async def test_a_caller_is_answered_though_an_earlier_attempt_to_write_it_is_made_after_a_later_one_was_sent(
+    world: World, late: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that stood still carries out what was sent to it first, when the host has read and tried again."""
+    monkeypatch.setattr("satmeter.actors.host._STORE_BACKOFF_MAX_S", 0.01)
+    async with world.serving() as (_, router):
+        await opened(router)
+        world.model.gate.close()
+        asking = asyncio.create_task(answered(router, ask(key="k")))
+        await world.model.gate.wait_for_arrival()
+        world.journal.late = late
+        world.model.gate.open()
+        async with asyncio.timeout(5):
+            answer = await asking
+        assert (await show(router)).spent_msat == answer.cost.debit_msat
+        assert await answered(router, ask(2, key="k")) == answer
+        assert len(world.model.completed) == 1
+
+
 async def test_who_was_told_that_nothing_was_charged_is_charged_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
