@@ -89,7 +89,7 @@ class SimulatedModel:
             pieces = [f"piece {n} of {request} " for n in range(self.world.chance.randint(1, _PIECES_MAX))]
             for text in pieces:
                 yield TextDelta(text)
-                await self._piece()
+                await self._piece(label)
         yield Completion("".join(pieces), model, self._written(label, max_tokens), "end_turn")
 
     async def relay(
@@ -104,7 +104,7 @@ class SimulatedModel:
             for number in range(self.world.chance.randint(1, _PIECES_MAX) if stream else 0):
                 yield RelayBytes(piece(call, number))
                 yield RelaySoFar(Usage(_READ, 1), unseen_tokens=10 * number)
-                await self._piece()
+                await self._piece(label)
         # No provider writes more than it was asked for: a hold that did not cover it would be a defect.
         usage = self._written(label, msgspec.json.decode(body, type=_Asked).max_tokens)
         yield RelayEnd(200, {}, b"" if stream else b"the answer to " + body, usage, 20)
@@ -134,8 +134,12 @@ class SimulatedModel:
             self.watcher.cut_off(label)
             raise
 
-    async def _piece(self) -> None:
-        await self.world.pause(self.world.chance.uniform(0.01, 0.3))
+    async def _piece(self, label: str) -> None:
+        delay_s = self.world.chance.uniform(0.01, 0.3)
+        if self.world.strikes(Fault.MODEL_SLOW, 0.1):
+            delay_s = self.world.chance.uniform(1, 8)
+        with self.work.on(label):
+            await self.world.pause(delay_s)
         if self.world.strikes(Fault.MODEL_FAILS, 0.05):
             raise TransientError("the model died in the middle")
 

@@ -42,8 +42,11 @@ class Access(Protocol):
         """What is in it."""
         ...
 
-    async def ask(self, operation: Callable[[], T], *, writes: Writes = Writes.NOTHING) -> T:
-        """The operation's result. Raises what it raises, and `TransientError` when it may have been lost."""
+    async def ask(self, operation: Callable[[], T], *, writes: Writes = Writes.NOTHING, actor_id: str = "") -> T:
+        """The operation's result. Raises what it raises, and `TransientError` when it may have been lost.
+
+        actor_id: whose journal it writes to.
+        """
         ...
 
 
@@ -55,6 +58,8 @@ class StoreAccess:
         self.data = data
         self._away = False
         self._waiting: list[Callable[[], None]] = []
+        self._late: dict[str, list[Callable[[], None]]] = {}
+        """By actor: writes that arrive ahead of its next one, and not before."""
 
     def leave(self) -> None:
         """The store does not run any more, as after SIGSTOP."""
@@ -69,8 +74,8 @@ class StoreAccess:
             if self.world.chance.happens(0.8):
                 arrive()
 
-    async def ask(self, operation: Callable[[], T], *, writes: Writes = Writes.NOTHING) -> T:
-        """The operation's result. Raises what it raises, and `TransientError` when it may have been lost."""
+    async def ask(self, operation: Callable[[], T], *, writes: Writes = Writes.NOTHING, actor_id: str = "") -> T:
+        """The operation's result (see `Access`)."""
         world, chance = self.world, self.world.chance
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         delay_s = chance.uniform(0.0001, 0.002)
@@ -86,10 +91,16 @@ class StoreAccess:
             if chance.happens(0.3):
                 return await answer
         carry_out = partial(self._carry_out, operation, answer, answered, present(), writes)
-        world.later(delay_s, self._arrive, carry_out, answer)
+        if actor_id and answered and world.strikes(Fault.STORE_LATE, 0.02):
+            self._late.setdefault(actor_id, []).append(carry_out)
+            self._lose(answer, _PATIENCE_S)
+        else:
+            world.later(delay_s, self._arrive, carry_out, answer, actor_id)
         return await answer
 
-    def _arrive(self, carry_out: Callable[[], None], answer: asyncio.Future[Any]) -> None:
+    def _arrive(self, carry_out: Callable[[], None], answer: asyncio.Future[Any], actor_id: str) -> None:
+        for earlier in self._late.pop(actor_id, ()):
+            earlier()
         if self._away:
             self._waiting.append(carry_out)
             self._lose(answer, _PATIENCE_S)
@@ -148,7 +159,7 @@ class SimulatedJournal:
         writes = Writes.EVENTS if append.snapshot is None else Writes.SNAPSHOT
         if any(_PAYOUT in event for event in append.events):
             writes = Writes.PAYOUT
-        await self._ask(partial(self._data.append, append), writes=writes)
+        await self._ask(partial(self._data.append, append), writes=writes, actor_id=append.actor_id)
 
     async def load(self, partition: int, actor_id: str) -> Stored:
         """What is stored of an actor. Raises `TransientError`."""

@@ -86,7 +86,7 @@ class DirectAccess:
     def __init__(self, data: StoreData) -> None:
         self.data = data
 
-    async def ask(self, operation: Callable[[], T], *, writes: Writes = Writes.NOTHING) -> T:
+    async def ask(self, operation: Callable[[], T], *, writes: Writes = Writes.NOTHING, actor_id: str = "") -> T:
         return operation()
 
 
