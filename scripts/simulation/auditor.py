@@ -16,8 +16,9 @@ from ...actors.domain.job import JobView
 from ...actors.domain.session_api import LedgerPage, Relayed, RequestAnswer, SessionCreated, SessionView, TopUpInvoice
 from ...actors.messages import WireReply
 from ...actors.ports import Append
-from .accounts import Account, BrokenError, JobAccount, Json, SessionAccount, must
+from .accounts import Account, BrokenError, Json, SessionAccount, must
 from .charges import ModelBook, Tokens
+from .job_account import JobAccount
 from .notices import NoticeBook
 
 Violate = Callable[[str], None]

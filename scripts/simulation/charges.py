@@ -7,7 +7,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Final
 
-from .accounts import Account, JobAccount, Json, SessionAccount, must
+from .accounts import Account, Json, SessionAccount, must
+from .job_account import JobAccount
 
 # Dollars for a million tokens are a millisatoshi for each, at the price of a run.
 _INPUT_MSAT: Final = 2

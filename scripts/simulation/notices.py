@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from .accounts import Account, JobAccount, Json, SessionAccount, must
+from .accounts import Account, Json, SessionAccount, must
+from .job_account import JobAccount
 
 _TOLD_STATES: Final = frozenset({"awaiting_work_payment", "complete", "rejected", "failed", "expired"})
 _PAUSES_S: Final = (5, 30, 120, 600, 3_600, 14_400, 28_800, 38_400)

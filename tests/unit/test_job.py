@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from satmeter.actors.domain.behaviour import BooksError, Done, Failed, TakeUp, UnknownEventError, Wake
 from satmeter.actors.domain.errors import Code, Refusal
-from satmeter.actors.domain.intents import Evaluate, IssueInvoice, LookUpInvoice, ReleaseUnpaid, Work
+from satmeter.actors.domain.intents import Evaluate, IssueInvoice, LookUpInvoice, Work
 from satmeter.actors.domain.invoices import Settle, Settled, Settlement, SettleOutcome
 from satmeter.actors.domain.job import CreateJob, EvalPaid, GetJob, JobBooks, JobState, JobView
 from satmeter.actors.domain.money import ZERO, Msat
@@ -293,27 +293,6 @@ def test_a_job_that_does_not_exist_is_not_found() -> None:
     bench = JobBench()
     assert refusal_of(bench.send(GetJob()).reply).code is Code.NOT_FOUND
     assert refusal_of(bench.send(Settle("aa" * 32, Msat(1))).reply).code is Code.NOT_FOUND
-
-
-def test_an_unpaid_job_disappears_by_itself_and_a_paid_one_never() -> None:
-    bench = JobBench()
-    bench.open()
-    assert bench.behaviour.keep_ms(bench.state, START_MS) == HOUR_MS + 48 * HOUR_MS
-    decision = bench.pay_eval()
-    assert isinstance(decision.intents[0], ReleaseUnpaid)
-    assert bench.behaviour.keep_ms(bench.state, START_MS) is None
-
-
-@pytest.mark.parametrize("overpaid_msat", [0, 5_000])
-def test_a_job_that_took_money_is_kept_for_good_whether_or_not_it_owes_any(overpaid_msat: int) -> None:
-    bench = JobBench()
-    bench.open()
-    bench.pay_eval(10_000 + overpaid_msat)
-    bench.finish(verdict(accepted=False))
-    assert bench.state.books == JobBooks(
-        received=Msat(10_000 + overpaid_msat), spent=Msat(10_000), owed=Msat(overpaid_msat)
-    )
-    assert bench.behaviour.keep_ms(bench.state, START_MS) is None
 
 
 def test_what_a_wallet_pays_on_top_of_the_evaluation_fee_is_owed() -> None:
