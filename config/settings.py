@@ -25,6 +25,9 @@ class Environment(StrEnum):
     PRODUCTION = "production"
 
 
+StoreLoss = Literal["everysec", "no", "rewrite", "unknown"]
+"""What a store may be allowed to lose; see `Loss`."""
+
 _DEFAULT_TIERS: dict[Size, Tier] = {
     Size.SMALL: Tier(input_tokens=300, output_tokens=500, max_tokens=1_000),
     Size.MEDIUM: Tier(input_tokens=800, output_tokens=1_500, max_tokens=3_000),
@@ -200,6 +203,13 @@ class Settings(BaseSettings):
         "SATMETER_TRUSTED_PROXIES", (), "Addresses or networks, by comma, whose X-Forwarded-For is believed."
     )
 
+    allow_store_loss: Annotated[tuple[StoreLoss, ...], NoDecode] = _var(
+        "SATMETER_ALLOW_STORE_LOSS",
+        (),
+        "What a store of your own may lose in production, by comma: `everysec` (`appendfsync everysec`: about the last "
+        "second, with the machine), `no` (`appendfsync no`), `rewrite` (`no-appendfsync-on-rewrite yes`), `unknown` "
+        "(it does not tell its configuration). Debits and refunds that it loses are forgotten.",
+    )
     webhook_allow: Annotated[tuple[str, ...], NoDecode] = _var(
         "SATMETER_WEBHOOK_ALLOW",
         (),
@@ -216,7 +226,7 @@ class Settings(BaseSettings):
     )
     operator_token: SecretStr | None = _var("OPERATOR_TOKEN", None, "Opens the operator's pages.")
 
-    @field_validator("trusted_proxies", "webhook_allow", "plain_http_allow", mode="before")
+    @field_validator("trusted_proxies", "webhook_allow", "plain_http_allow", "allow_store_loss", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -13,6 +13,7 @@ from ..config.loading import load_settings
 from ..config.rules import Part, parts, problems
 from ..config.variables import unknown_variables
 from .probes import probe
+from .store_probes import store_warnings
 
 
 def run() -> int:
@@ -30,6 +31,8 @@ def run() -> int:
         typer.echo(f"{problem.variable}: {problem.message}", err=True)
     if found:
         return 1
+    for warning in asyncio.run(store_warnings(settings)):
+        typer.echo(f"{warning.variable}: {warning.message}", err=True)
     console.print(f"\nNothing is wrong: this can run in {settings.env.value}.", highlight=False)
     return 0
 

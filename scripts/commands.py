@@ -66,10 +66,11 @@ def serve(
     _show(unknown_variables(os.environ))
     # All at once: what contradicts itself is told beside what can't be read.
     _refuse([*unreadable, *problems(settings)], status=2 if unreadable else 1)
-    from .store_probes import store_problems
+    from .store_probes import store_problems, store_warnings
     from .wallet_probes import wallet_problems
 
     _refuse(asyncio.run(store_problems(settings)))
+    _show(asyncio.run(store_warnings(settings)))
     wallet = asyncio.run(wallet_problems(settings))
     # A node that is away just now is waited for, like any other time.
     _refuse([problem for problem in wallet if settings.production and problem.variable != "LNBITS_URL"])

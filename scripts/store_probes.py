@@ -10,6 +10,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from ..actors.adapters.redis_client import connect
 from ..actors.adapters.redis_cluster import ClusterRedis
+from ..actors.adapters.redis_durability import Loss, store_losses
 from ..actors.adapters.redis_format import NewerStoreError, check_format
 from ..actors.adapters.redis_sentinel import SentinelPool
 from ..actors.ports import TransientError
@@ -18,11 +19,23 @@ from ..config.settings import Settings
 from .store_binary import VERSION_MIN
 
 _LOSES: Final = "which could lose payments"
+_LOSSES: Final[Mapping[Loss, str]] = {
+    Loss.NO_FILE: f"The store keeps no append-only file, {_LOSES}: set `appendonly yes` in it",
+    Loss.EVERYSEC: "The store writes to its disk once a second, and loses up to that with the machine: set "
+    "`appendfsync always` in it",
+    Loss.NO: f"The store leaves it to the system when to write to its disk, {_LOSES}: set `appendfsync always` in it",
+    Loss.REWRITE: f"The store does not wait for its disk while it rewrites its file, {_LOSES}: set "
+    "`no-appendfsync-on-rewrite no` in it",
+    Loss.UNKNOWN: "The store does not tell when it writes to its disk: let its user run `CONFIG GET`",
+}
 _MIN_REPLICAS: Final = "min-replicas-to-write"
 
 
 async def store_problems(settings: Settings) -> list[Problem]:
-    """What is wrong with the operator's own store, if one is set: unreachable, too old, too new, or losing writes."""
+    """Return what speaks against the operator's own store, if one is set: unreachable, too old, too new, losing writes.
+
+    What production would refuse, development only warns of, see `store_warnings`.
+    """
     if settings.redis_url is None:
         return []
     client = connect(settings.redis_url)
@@ -35,6 +48,7 @@ async def store_problems(settings: Settings) -> list[Problem]:
             messages = _unfit(await client.info(), production=settings.production)
         if not messages:
             await check_format(client)
+            messages = [] if not settings.production else await _losses(client, settings)
     except NewerStoreError as error:
         messages = [str(error)]
     except (RedisError, OSError, TransientError) as error:
@@ -42,6 +56,34 @@ async def store_problems(settings: Settings) -> list[Problem]:
     finally:
         await client.aclose()
     return [Problem("REDIS_URL", message) for message in messages]
+
+
+async def store_warnings(settings: Settings) -> list[Problem]:
+    """Return what the operator's own store may lose, where that is no reason to refuse: in development, or allowed."""
+    if settings.redis_url is None:
+        return []
+    client = connect(settings.redis_url)
+    try:
+        allowed = settings.production
+        messages = [_told(address, loss, allowed=allowed) for address, loss in (await store_losses(client)).items()]
+    except TransientError:
+        return []  # A problem of its own.
+    finally:
+        await client.aclose()
+    return [Problem("REDIS_URL", message) for message in messages]
+
+
+async def _losses(client: Redis, settings: Settings) -> list[str]:
+    """What production refuses, server by server. Raises `TransientError`."""
+    found = await store_losses(client)
+    return [_told(address, loss) for address, loss in found.items() if loss.value not in settings.allow_store_loss]
+
+
+def _told(address: str, loss: Loss, *, allowed: bool = False) -> str:
+    where = f"Node {address} of the cluster: " if address else ""
+    allow = f", or allow it by SATMETER_ALLOW_STORE_LOSS={loss.value}"
+    exception = "" if loss is Loss.NO_FILE or allowed else allow
+    return f"{where}{_LOSSES[loss]}{exception}."
 
 
 def unfit_store(info: Mapping[str, Any], *, production: bool) -> list[Problem]:

@@ -3,18 +3,92 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
+from redis.asyncio import Redis
 
 from satmeter.actors.adapters.redis_cluster import ClusterRedis
 from satmeter.config.settings import Environment, Settings
-from satmeter.scripts.store_probes import store_problems
+from satmeter.scripts.store_probes import store_problems, store_warnings
 from tests.stores import watched
 
 
-async def found(url: str, *, production: bool = True) -> list[str]:
+def settings_of(url: str, *, production: bool = True, allowed: str = "") -> Settings:
     env = Environment.PRODUCTION if production else Environment.DEVELOPMENT
-    problems = await store_problems(Settings(redis_url=url, env=env))
+    return Settings(redis_url=url, env=env, allow_store_loss=allowed)  # type: ignore[arg-type]
+
+
+async def found(url: str, *, production: bool = True, allowed: str = "") -> list[str]:
+    problems = await store_problems(settings_of(url, production=production, allowed=allowed))
     assert all(problem.variable == "REDIS_URL" for problem in problems)
     return [problem.message for problem in problems]
+
+
+async def warned(url: str, *, production: bool = False, allowed: str = "") -> list[str]:
+    problems = await store_warnings(settings_of(url, production=production, allowed=allowed))
+    assert all(problem.variable == "REDIS_URL" for problem in problems)
+    return [problem.message for problem in problems]
+
+
+LOSING = [
+    ({"appendfsync": "everysec"}, "everysec", "once a second"),
+    ({"appendfsync": "no"}, "no", "leaves it to the system"),
+    ({"no-appendfsync-on-rewrite": "yes"}, "rewrite", "while it rewrites its file"),
+]
+SAFE = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
+
+
+@pytest.mark.parametrize(("config", "name", "words"), LOSING)
+async def test_a_store_that_may_lose_what_it_confirmed_is_refused_unless_that_is_allowed_by_name(
+    redis: Redis, store_url: str, config: dict[str, str], name: str, words: str
+) -> None:
+    assert await found(store_url) == await warned(store_url) == []
+    for setting, value in config.items():
+        await redis.config_set(setting, value)
+    try:
+        (message,) = await found(store_url)
+        assert words in message and f"SATMETER_ALLOW_STORE_LOSS={name}" in message
+        assert await found(store_url, allowed="unknown") == [message]
+        assert await found(store_url, allowed=f"unknown,{name}") == []
+        (warning,) = await warned(store_url, production=True, allowed=name)
+        assert words in warning and "SATMETER_ALLOW_STORE_LOSS" not in warning
+        # Development starts, and says so.
+        assert await found(store_url, production=False) == []
+        assert [words in message for message in await warned(store_url)] == [True]
+    finally:
+        for setting, value in SAFE.items():
+            await redis.config_set(setting, value)
+
+
+async def test_development_warns_of_a_store_without_its_file_which_production_never_takes(
+    redis: Redis, store_url: str
+) -> None:
+    await redis.config_set("appendonly", "no")
+    try:
+        (message,) = await found(store_url, allowed="everysec,no,rewrite,unknown")
+        assert "appendonly yes" in message and "ALLOW" not in message
+        assert await found(store_url, production=False) == []
+        (warning,) = await warned(store_url)
+        assert "appendonly yes" in warning
+    finally:
+        await redis.config_set("appendonly", "yes")
+
+
+@pytest.mark.parametrize("value", ["everything", "no-file", "always"])
+def test_only_what_a_store_may_lose_can_be_allowed(value: str) -> None:
+    with pytest.raises(ValidationError):
+        settings_of("redis://x", allowed=value)
+
+
+async def test_each_node_of_a_cluster_must_write_at_once(cluster_url: str, clustered: ClusterRedis) -> None:
+    address, node = list((await clustered.primaries()).items())[2]
+    await node.config_set("appendfsync", "everysec")
+    try:
+        (message,) = await found(cluster_url)
+        assert message.startswith(f"Node {address} of the cluster: ") and "once a second" in message
+        assert await found(cluster_url, allowed="everysec") == []
+        assert len(await warned(cluster_url)) == 1
+    finally:
+        await node.config_set("appendfsync", "always")
 
 
 async def test_a_cluster_that_is_fit_is_accepted(cluster_url: str) -> None:
@@ -39,13 +113,24 @@ async def test_a_primary_that_may_lose_payments_in_a_failover_is_found(sentinel_
     assert await found(sentinel_url, production=False) == []
 
 
-async def test_a_primary_that_waits_for_a_replica_is_accepted_and_so_is_one_that_hides_its_configuration() -> None:
+async def test_a_primary_that_waits_for_a_replica_is_accepted_and_one_that_hides_its_configuration_if_allowed() -> None:
     async with watched() as store, store.servers[0].client() as primary:
         await primary.config_set("min-replicas-to-write", 1)
         assert await found(store.url) == []
         await primary.config_set("min-replicas-to-write", 0)
         await primary.acl_setuser("default", enabled=True, nopass=True, commands=["+@all", "-config"], keys=["*"])
-        assert await found(store.url) == []
+        (message,) = await found(store.url)
+        assert "does not tell" in message and "SATMETER_ALLOW_STORE_LOSS=unknown" in message
+        assert await found(store.url, allowed="unknown") == []
+        assert len(await warned(store.url)) == 1
+
+
+async def test_a_primary_behind_a_sentinel_must_write_at_once() -> None:
+    async with watched() as store, store.servers[0].client() as primary:
+        await primary.config_set("min-replicas-to-write", 1)
+        await primary.config_set("appendfsync", "everysec")
+        (message,) = await found(store.url)
+        assert "once a second" in message
 
 
 @pytest.mark.parametrize(
