@@ -26,7 +26,7 @@ _LOSSES: Final[Mapping[Loss, str]] = {
     Loss.NO: f"The store leaves it to the system when to write to its disk, {_LOSES}: set `appendfsync always` in it",
     Loss.REWRITE: f"The store does not wait for its disk while it rewrites its file, {_LOSES}: set "
     "`no-appendfsync-on-rewrite no` in it",
-    Loss.UNKNOWN: "The store does not tell when it writes to its disk: let its user run `CONFIG GET`",
+    Loss.UNKNOWN: "The store does not tell when it writes to its disk: let its user run `CONFIG GET` and `INFO`",
 }
 _MIN_REPLICAS: Final = "min-replicas-to-write"
 
@@ -64,8 +64,8 @@ async def store_warnings(settings: Settings) -> list[Problem]:
         return []
     client = connect(settings.redis_url)
     try:
-        allowed = settings.production
-        messages = [_told(address, loss, allowed=allowed) for address, loss in (await store_losses(client)).items()]
+        losses = await store_losses(client)
+        messages = [_told(address, loss, _refused_by_production(loss, settings)) for address, loss in losses.items()]
     except TransientError:
         return []  # A problem of its own.
     finally:
@@ -76,14 +76,23 @@ async def store_warnings(settings: Settings) -> list[Problem]:
 async def _losses(client: Redis, settings: Settings) -> list[str]:
     """What production refuses, server by server. Raises `TransientError`."""
     found = await store_losses(client)
-    return [_told(address, loss) for address, loss in found.items() if loss.value not in settings.allow_store_loss]
+    return [
+        _told(address, loss, "" if loss is Loss.NO_FILE else f", or allow it by SATMETER_ALLOW_STORE_LOSS={loss.value}")
+        for address, loss in found.items()
+        if loss.value not in settings.allow_store_loss
+    ]
 
 
-def _told(address: str, loss: Loss, *, allowed: bool = False) -> str:
+def _refused_by_production(loss: Loss, settings: Settings) -> str:
+    if settings.production or loss.value in settings.allow_store_loss:
+        return ""
+    unless = "" if loss is Loss.NO_FILE else f" unless SATMETER_ALLOW_STORE_LOSS={loss.value} allows it"
+    return f". Production refuses such a store{unless}"
+
+
+def _told(address: str, loss: Loss, what_then: str) -> str:
     where = f"Node {address} of the cluster: " if address else ""
-    allow = f", or allow it by SATMETER_ALLOW_STORE_LOSS={loss.value}"
-    exception = "" if loss is Loss.NO_FILE or allowed else allow
-    return f"{where}{_LOSSES[loss]}{exception}."
+    return f"{where}{_LOSSES[loss]}{what_then}."
 
 
 def unfit_store(info: Mapping[str, Any], *, production: bool) -> list[Problem]:
@@ -151,8 +160,8 @@ def _unfit(info: Mapping[str, Any], *, production: bool, cluster: bool = False) 
         found.append("The store is a node of a cluster: write redis+cluster:// instead of redis://.")
     if info["role"] != "master":
         found.append("The store is a replica and takes no writes: name its primary.")
-    if production and not info["aof_enabled"]:
+    if production and not info.get("aof_enabled", True):
         found.append(f"The store keeps no append-only file, {_LOSES}: set `appendonly yes` in it.")
-    if production and info["maxmemory"] and info["maxmemory_policy"] != "noeviction":
+    if production and info.get("maxmemory") and info.get("maxmemory_policy") != "noeviction":
         found.append(f"The store drops keys when it is full, {_LOSES}: set `maxmemory-policy noeviction` in it.")
     return found

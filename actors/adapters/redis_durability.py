@@ -32,7 +32,11 @@ class Loss(StrEnum):
 
 async def loss_of(node: Redis, info: Mapping[str, Any] | None = None) -> Loss | None:
     """Return what one server may lose, or None. `info` is its answer to INFO. Raises `RedisError`, `OSError`."""
-    if not (info or await node.info("persistence"))["aof_enabled"]:
+    # Stores that only speak the protocol may leave it out of their answer.
+    enabled = (info or await node.info("persistence")).get("aof_enabled")
+    if enabled is None:
+        return Loss.UNKNOWN
+    if not enabled:
         return Loss.NO_FILE
     try:
         told: Mapping[Any, Any] = {**await node.config_get(_FSYNC), **await node.config_get(_REWRITE)}

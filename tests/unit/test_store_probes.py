@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from satmeter.actors.adapters.redis_cluster import ClusterRedis
+from satmeter.actors.adapters.redis_durability import Loss, loss_of
 from satmeter.config.settings import Environment, Settings
 from satmeter.scripts.store_probes import store_problems, store_warnings
 from tests.stores import watched
@@ -53,7 +54,10 @@ async def test_a_store_that_may_lose_what_it_confirmed_is_refused_unless_that_is
         assert words in warning and "SATMETER_ALLOW_STORE_LOSS" not in warning
         # Development starts, and says so.
         assert await found(store_url, production=False) == []
-        assert [words in message for message in await warned(store_url)] == [True]
+        (warning,) = await warned(store_url)
+        assert (
+            words in warning and f"Production refuses such a store unless SATMETER_ALLOW_STORE_LOSS={name}" in warning
+        )
     finally:
         for setting, value in SAFE.items():
             await redis.config_set(setting, value)
@@ -68,9 +72,15 @@ async def test_development_warns_of_a_store_without_its_file_which_production_ne
         assert "appendonly yes" in message and "ALLOW" not in message
         assert await found(store_url, production=False) == []
         (warning,) = await warned(store_url)
-        assert "appendonly yes" in warning
+        assert "appendonly yes" in warning and warning.endswith("Production refuses such a store.")
     finally:
         await redis.config_set("appendonly", "yes")
+
+
+async def test_a_store_that_leaves_its_file_out_of_its_answer_does_not_tell(redis: Redis) -> None:
+    assert await loss_of(redis) is None
+    assert await loss_of(redis, {"redis_version": "7.0.0"}) is Loss.UNKNOWN
+    assert await loss_of(redis, {"aof_enabled": 0}) is Loss.NO_FILE
 
 
 @pytest.mark.parametrize("value", ["everything", "no-file", "always"])
