@@ -316,6 +316,23 @@ def test_keys_go_in_the_clear_to_this_machine_alone(url: str, safe: bool) -> Non
     assert may_carry_keys(url) is safe
 
 
+@pytest.mark.parametrize(
+    ("host", "safe"),
+    [
+        ("lnbits.example", True),
+        ("LNBITS.example:5000", True),
+        ("evil-lnbits.example", False),
+        ("x.lnbits.example", False),
+        ("lnbits.example.org", False),
+        ("lnbits", False),
+        ("110.0.0.7", False),
+        ("10.0.0.70", False),
+    ],
+)
+def test_keys_go_in_the_clear_to_the_hosts_that_are_named_and_to_no_others(host: str, safe: bool) -> None:
+    assert may_carry_keys(f"http://{host}", ("lnbits.example", "10.0.0.7")) is safe
+
+
 def test_the_version_is_told() -> None:
     assert _run("version") == (0, "0.1.0\n", "")
 

@@ -98,6 +98,22 @@ def test_the_operator_may_allow_hosts_addresses_and_networks() -> None:
             targets.target(other)
 
 
+@pytest.mark.parametrize(
+    "host", ["evil-receiver.internal", "x.receiver.internal", "receiver.internal.example", "receiver", "internal"]
+)
+def test_a_host_is_allowed_by_its_whole_name_alone(host: str) -> None:
+    targets = WebhookTargets(("receiver.internal",))
+    with pytest.raises(TargetError):
+        targets.target(f"http://{host}:8080/")
+    assert not targets.permits(host, [ip_address("10.9.9.9")])
+
+
+@pytest.mark.parametrize("host", ["receiver.internal.", "RECEIVER.internal"])
+def test_an_allowed_name_is_the_same_in_capitals_and_with_a_dot_behind_it(host: str) -> None:
+    targets = WebhookTargets(("receiver.internal",))
+    assert targets.permits(targets.target(f"http://{host}/").host, [ip_address("10.9.9.9")])
+
+
 def test_what_is_no_host_in_the_setting_is_told_at_the_start() -> None:
     (problem,) = problems(Settings(webhook_allow=("good.example", "10.0.0.0/33")))
     assert problem.variable == "SATMETER_WEBHOOK_ALLOW"
