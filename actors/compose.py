@@ -6,7 +6,7 @@ Live clients do not travel between processes, so each process builds its own.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ from .adapters.coingecko import CoinGecko
 from .adapters.lnbits import LnbitsLightning
 from .adapters.redis_bindings import RedisBindings
 from .adapters.redis_client import connect
+from .adapters.redis_durability import store_losses
+from .adapters.redis_findings import RedisFindings
 from .adapters.redis_format import enter_format
 from .adapters.redis_journal import RedisJournal
 from .adapters.redis_limits import RedisLimits
@@ -38,9 +40,11 @@ from .domain.behaviour import Behaviour, UnknownEventError
 from .domain.demo import DemoBehaviour
 from .domain.invoices import Settle, Settlement
 from .domain.job_behaviour import JobBehaviour, JobTerms
+from .domain.payouts import Refunds
 from .domain.pricing import BtcPrice
 from .domain.session_behaviour import SessionBehaviour
 from .effects import Effects
+from .findings import FindingsCache
 from .folding import folded
 from .host import ActorHost
 from .invoice_pool import InvoicePool
@@ -48,6 +52,9 @@ from .model_gate import GatedModel, ModelGate
 from .model_outage import ModelCache, ModelOutage, ModelUp, Stage
 from .model_watch import ModelWatch
 from .oracle import Oracle, PriceCache
+from .oversight import Oversight
+from .payout_watch import PayoutWatch
+from .placement import partition_of
 from .ports import Journal, Lightning, Limits, Model, Stored
 from .roster import Roster
 from .router import Router
@@ -110,6 +117,38 @@ def build_parts(settings: Settings) -> Parts:
 def build_solvency(parts: Parts) -> SolvencyWatch:
     """What watches the wallet."""
     return SolvencyWatch(parts.lightning, RedisSolvency(parts.redis), now_ms)
+
+
+def build_oversight(settings: Settings, parts: Parts) -> Oversight:
+    """What looks at payments, keys and the store."""
+    behaviours = build_behaviours(settings)
+
+    async def refunds_of(actor_id: str) -> Refunds | None:
+        behaviour = behaviours.get(actor_id.partition("_")[0])
+        stored = await parts.journal.load(partition_of(actor_id), actor_id)
+        state = None if behaviour is None else folded(behaviour, actor_id, stored)
+        return None if state is None else state.refunds
+
+    async def check_keys() -> str | None:
+        lightning = parts.lightning
+        return await lightning.key_trouble() if settings.lnbits_url and isinstance(lightning, LnbitsLightning) else None
+
+    async def losses() -> Mapping[str, str]:
+        return {address: loss.value for address, loss in (await store_losses(parts.redis)).items()}
+
+    return Oversight(
+        PayoutWatch(parts.lightning, refunds_of, now_ms),
+        check_keys,
+        losses,
+        RedisFindings(parts.redis),
+        now_ms,
+        allowed=frozenset(settings.allow_store_loss),
+    )
+
+
+def build_findings_cache(parts: Parts) -> FindingsCache:
+    """What a front knows of what the treasury found."""
+    return FindingsCache(RedisFindings(parts.redis).told)
 
 
 def build_solvency_cache(parts: Parts) -> SolvencyCache:
@@ -175,6 +214,7 @@ def build_host(
         invoices,
         webhooks,
         admit_sale=gate.admit_sale if has_provider(settings) else None,
+        payout_refused=RedisFindings(parts.redis).refused,
         now_ms=now_ms,
     )
     return ActorHost(

@@ -74,6 +74,7 @@ class Effects:
         invoices: InvoicePool,
         webhooks: Webhooks,
         *,
+        payout_refused: Callable[[str], Awaitable[None]] | None = None,
         admit_sale: Callable[[], Awaitable[None]] | None = None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -88,7 +89,7 @@ class Effects:
         self._pause = pause
         self._answering = Answering(model, pause)
         self._relaying = Relaying(model)
-        self._payouts = PayoutCalls(lightning, pause, now_ms)
+        self._payouts = PayoutCalls(lightning, pause, now_ms, payout_refused)
 
     def prepare(self) -> None:
         """Gets ready what takes long the first time."""

@@ -21,9 +21,15 @@ class PayoutCalls:
     """Carries out `SendPayout` and `LookUpPayout`."""
 
     def __init__(
-        self, lightning: Lightning, pause: Callable[[float], Awaitable[None]], now_ms: Callable[[], int]
+        self,
+        lightning: Lightning,
+        pause: Callable[[float], Awaitable[None]],
+        now_ms: Callable[[], int],
+        refused: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
+        """`refused` counts payouts that the node would not even try, by reason; it raises `PortError`."""
         self._lightning = lightning
+        self._refused = refused
         self._pause = pause
         self._now_ms = now_ms
 
@@ -36,9 +42,18 @@ class PayoutCalls:
         if report.refusal is not None:
             hint = "the refund stays owed; `satmeter check` tells what is wrong with keys and wallet"
             _log.error("payout_refused", reason=report.refusal.value, **_described(intent), hint=hint)
+            await self._count(report.refusal.value)
         elif report.status is PayoutStatus.FAILED:
             _log.warning("payout_failed", **_described(intent))
         return report
+
+    async def _count(self, reason: str) -> None:
+        if self._refused is None:
+            return
+        try:
+            await self._refused(reason)
+        except PortError as error:
+            _log.warning("refusal_not_counted", reason=reason, error=str(error))
 
     async def look_up(self, intent: LookUpPayout) -> PayoutReport:
         """Ask until the node's word is final. Whatever else it says, or does not say, leaves the outcome unknown."""

@@ -22,6 +22,7 @@ from .compose import (
     build_host,
     build_model_watch,
     build_oracle,
+    build_oversight,
     build_parts,
     build_roster,
     build_solvency,
@@ -31,10 +32,13 @@ from .dedicated import DedicatedHost, Solos
 from .domain.pricing import BtcPrice
 from .host import ActorHost
 from .keeper import HostReport
+from .model_watch import ModelWatch
+from .oversight import Oversight
 from .ownership import Ownership, Peer
 from .placement import Placement
 from .ports import TransientError
 from .router import Router
+from .solvency import SolvencyWatch
 from .whereabouts import Owners
 from .wire import HostDoor
 
@@ -187,7 +191,7 @@ class OracleShell:
 
 
 class TreasuryShell:
-    """The one `Treasury`, and beside it the one `SolvencyWatch` and the one `ModelWatch`."""
+    """The one `Treasury`, and beside it the one `SolvencyWatch`, `Oversight` and `ModelWatch`."""
 
     def __init__(self, wire: Wire, settings: Mapping[str, Any]) -> None:
         self._settings = _settings(settings)
@@ -203,6 +207,10 @@ class TreasuryShell:
             for watching in self._watching:
                 watching.cancel()
             self._running = asyncio.create_task(treasury.run())
-            watches = [build_solvency(parts), build_model_watch(self._settings, parts)]
+            watches: Sequence[SolvencyWatch | Oversight | ModelWatch | None] = [
+                build_solvency(parts),
+                build_oversight(self._settings, parts),
+                build_model_watch(self._settings, parts),
+            ]
             self._watching = [asyncio.create_task(watch.run()) for watch in watches if watch is not None]
         return self._wiring.node_id

@@ -46,7 +46,7 @@ from .sessions import Sessions
 
 def create_app(front: Front, *, lifespan: Lifespan[Any] | None = None) -> ASGIApp:
     """The front as an ASGI application. Raises `ValueError` when a configured model has no price."""
-    metrics = Metrics(front.solvency, front.model, front.now_ms)
+    metrics = Metrics(front.solvency, front.model, front.now_ms, front.findings)
     routes = [endpoint.route() for endpoint in endpoints(front, metrics)]
     return Edge(Router(routes, redirect_slashes=False, lifespan=lifespan), metrics)
 

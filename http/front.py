@@ -10,6 +10,7 @@ from typing import Protocol
 
 from ..actors.domain.invoices import Invoice
 from ..actors.domain.pricing import BtcPrice
+from ..actors.findings import Findings, NoFindings, Refusals
 from ..actors.model_outage import ModelUp, ModelWord
 from ..actors.ports import Limits
 from ..actors.router import Router
@@ -30,6 +31,14 @@ class Solvency(Protocol):
 
     async def current(self) -> Standing | None:
         """It; None while nothing is known. Never raises."""
+        ...
+
+
+class WatchedFindings(Protocol):
+    """What the treasury last found amiss, from memory."""
+
+    async def current(self) -> tuple[Findings | None, Refusals]:
+        """Return what is known. Never raises."""
         ...
 
 
@@ -80,6 +89,7 @@ class Front:
     receipt_key: bytes
     webhook_key: bytes
     model: ModelNews = field(default_factory=ModelUp)
+    findings: WatchedFindings = field(default_factory=NoFindings)
     store_trouble: Callable[[], str | None] = lambda: None
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     now_ms: Callable[[], int] = _system_now_ms

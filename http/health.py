@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from starlette.requests import Request
@@ -16,6 +16,7 @@ from ..actors.model_outage import MODEL
 from . import schemas_around as around
 from . import views
 from .errors import invalid
+from .findings import payouts_of, store_trouble, warnings_of
 from .front import Front
 
 _CHECK_S: Final = 3.0
@@ -59,16 +60,28 @@ class Health:
             troubles = [trouble for name in unreachable if (trouble := await self._trouble(name))]
             reason = f": {'; '.join(troubles)}" if troubles else ""
             message = f"{names[0].upper()}{names[1:]} can't be reached just now{reason}."
-            details = {"unreachable": unreachable}
+            details = {"unreachable": unreachable, **await self._found()}
             raise RefusedError(Refusal(Code.UNAVAILABLE, message, details, retry_after_s=_RETRY_AFTER_S))
-        return views.json_response(
-            around.Ready(status="ready", checks={part: "ok" for part in parts if part not in excluded})
+        findings = await self._front.findings.current()
+        ready = around.Ready(
+            status="ready",
+            checks={part: "ok" for part in parts if part not in excluded},
+            payouts=payouts_of(*findings),
+            warnings=warnings_of(*findings),
         )
+        return views.json_response(ready)
+
+    async def _found(self) -> dict[str, Any]:
+        """What is told beside what can't be reached: a server that is not ready has paid out no less."""
+        findings = await self._front.findings.current()
+        payouts, warnings = payouts_of(*findings), warnings_of(*findings)
+        found = None if payouts is None else payouts.model_dump(by_alias=True, exclude_none=True, mode="json")
+        return {name: told for name, told in (("payouts", found), ("warnings", warnings)) if told}
 
     async def _trouble(self, name: str) -> str | None:
         """What ails a part, where that is known."""
         if name == "store":
-            return self._front.store_trouble()
+            return self._front.store_trouble() or await self._store_loss()
         outage = (await self._front.model.current()).outage_at(self._front.now_ms())
         return MODEL_TROUBLES.get(outage.fault) if name == MODEL and outage is not None else None
 
@@ -82,9 +95,18 @@ class Health:
     async def _ask(self) -> list[str]:
         answers = await asyncio.gather(*(self._reaches(name) for name in self._checks))
         unreachable = [name for name, reached in zip(self._checks, answers, strict=True) if not reached]
+        if "store" in self._checks and "store" not in unreachable and await self._store_loss() is not None:
+            unreachable.append("store")
         # Its outages are known beforehand, and in the log already.
         word = await self._front.model.current()
         return unreachable if word.closed(self._front.now_ms()) is None else [*unreachable, MODEL]
+
+    async def _store_loss(self) -> str | None:
+        """What production refuses at the start it does not serve with later, either: someone changed the store."""
+        findings, _ = await self._front.findings.current()
+        if not self._front.settings.production or findings is None or not findings.store_losses:
+            return None
+        return store_trouble(findings)
 
     async def _reaches(self, name: str) -> bool:
         try:

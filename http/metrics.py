@@ -11,7 +11,9 @@ from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .front import ModelNews, Solvency
+from ..actors.domain.payouts import PayoutRefusal
+from ..actors.findings import NoFindings
+from .front import ModelNews, Solvency, WatchedFindings
 
 # Most answers take milliseconds; the demo waits for a model.
 _BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -20,8 +22,11 @@ _BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
 class Metrics:
     """Counts requests by the route's template, never by path: ids in labels would grow without end."""
 
-    def __init__(self, solvency: Solvency, model: ModelNews, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, solvency: Solvency, model: ModelNews, now_ms: Callable[[], int], findings: WatchedFindings | None = None
+    ) -> None:
         self._solvency = solvency
+        self._findings = findings or NoFindings()
         self._model = model
         self._now_ms = now_ms
         self._registry = CollectorRegistry()
@@ -45,6 +50,15 @@ class Metrics:
         self._liability = self._gauge("satmeter_liabilities_msat", "What the wallet must hold for all clients.")
         self._wallet = self._gauge("satmeter_wallet_msat", "What the wallet holds.")
         self._solvent = self._gauge("satmeter_solvent", "1 while it holds enough, 0 while deposits are refused.")
+        self._unknown_payouts = self._gauge(
+            "satmeter_unknown_payouts", "Payments of the wallet in the last 7 days that no journal tells as paid."
+        )
+        self._unknown_payouts_msat = self._gauge("satmeter_unknown_payouts_msat", "What they add up to.")
+        self._keys_well = self._gauge("satmeter_payout_keys_ok", "1 while the wallet's keys are fit to pay refunds.")
+        self._store_safe = self._gauge("satmeter_store_durable", "1 while the store keeps all that it confirms.")
+        self._refused = Gauge(
+            "satmeter_payouts_refused", "Payouts ever that the node would not try.", ["reason"], registry=self._registry
+        )
         self._model_up = Gauge(
             "satmeter_model_up",
             "1 while the model provider answers, 0 while its last calls failed and nothing is sold.",
@@ -74,5 +88,15 @@ class Metrics:
         self._wallet.set(math.nan if standing is None else standing.wallet_msat)
         self._solvent.set(math.nan if standing is None else standing.solvent)
         self._model_up.set((await self._model.current()).closed(self._now_ms()) is None)
+        await self._show_findings()
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(self._registry), headers={"Content-Type": content_type})
+
+    async def _show_findings(self) -> None:
+        findings, refusals = await self._findings.current()
+        self._unknown_payouts.set(findings.unknown_payouts if findings is not None else math.nan)
+        self._unknown_payouts_msat.set(findings.unknown_payouts_msat if findings is not None else math.nan)
+        self._keys_well.set(findings.key_trouble is None if findings is not None else math.nan)
+        self._store_safe.set(not findings.store_losses if findings is not None else math.nan)
+        for reason in PayoutRefusal:
+            self._refused.labels(reason.value).set(refusals.counts.get(reason.value, 0))

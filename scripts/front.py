@@ -19,7 +19,7 @@ import uvloop
 from starlette.applications import Starlette
 
 from ..actors import cluster
-from ..actors.compose import build_model_news, build_parts, build_solvency_cache
+from ..actors.compose import build_findings_cache, build_model_news, build_parts, build_solvency_cache
 from ..actors.oracle import PriceCache
 from ..config.logging import configure_logging
 from ..config.memory import settle_in
@@ -112,6 +112,7 @@ def build_front(settings: Settings, store_dir: Path | None = None) -> tuple[Fron
         settings=settings,
         router=router,
         prices=prices,
+        findings=build_findings_cache(parts),
         solvency=build_solvency_cache(parts),
         model=build_model_news(settings, parts),
         limits=parts.limits,

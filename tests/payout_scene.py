@@ -14,11 +14,14 @@ from satmeter.actors.adapters.lnbits import LnbitsLightning
 from satmeter.actors.domain.behaviour import Once
 from satmeter.actors.domain.errors import Code, RefusedError
 from satmeter.actors.domain.money import Msat
-from satmeter.actors.domain.payouts import PayoutTarget, RefundState
+from satmeter.actors.domain.payouts import PayoutTarget, Refunds, RefundState
 from satmeter.actors.domain.session_api import CloseSession, SessionView
+from satmeter.actors.domain.session_behaviour import SessionBehaviour
+from satmeter.actors.folding import folded
+from satmeter.actors.placement import partition_of
 from satmeter.actors.router import Router
 from tests.host_sessions import GRANT, SES, show
-from tests.hosts import World, until
+from tests.hosts import HOST_SESSION_TERMS, World, until
 from tests.slow_lnbits import SlowLnbits, row, slow_lnbits
 
 DEPOSIT_MSAT = 1_000_000
@@ -50,6 +53,12 @@ class Scene:
         """A host that serves; at the end it dies."""
         async with self.world.serving() as (_, router):
             yield router
+
+    async def refunds_of(self, actor_id: str) -> Refunds | None:
+        """The actor's payouts as its journal in the store tells them."""
+        stored = await self.world.journal.load(partition_of(actor_id), actor_id)
+        state = folded(SessionBehaviour(HOST_SESSION_TERMS), actor_id, stored)
+        return None if state is None else state.refunds
 
     async def looked_up(self, times: int = 3) -> None:
         """Returns once the node was asked that many times more what became of the payment."""

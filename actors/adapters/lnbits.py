@@ -19,6 +19,7 @@ from ..domain.payouts import PayoutRefusal, PayoutReport, PayoutStatus, PayoutTa
 from ..ports import InvoiceOrder, PermanentError, PortError, TransientError
 from . import lnbits_lookups, lnbits_payouts
 from .lnbits_hints import websocket_hints
+from .lnbits_keys import key_trouble
 from .lnbits_lanes import InvoiceLane
 from .lnbits_wire import (
     ACTOR,
@@ -204,6 +205,16 @@ class LnbitsLightning:
     async def check(self) -> None:
         """Raises `TransientError` when the node can't be reached, `PermanentError` when it does not know our key."""
         read(self._good(await self._ask("GET", "/api/v1/wallet")), Wallet)
+
+    async def key_trouble(self) -> str | None:
+        """Return what is wrong with the keys, as a `KeyTrouble`. Moves and orders nothing. Raises `TransientError`."""
+        keys = {"invoice": self._asking, "admin": self._spending or self._asking}
+
+        async def ask(method: str, path: str, key: str, body: Mapping[str, Any] | None) -> tuple[int, bytes]:
+            answer = await self._ask(method, path, json=body, key=keys[key])
+            return answer.status, answer.body
+
+        return await key_trouble(ask, "invoice", None if self._spending is None else "admin", may_order=False)
 
     async def close(self) -> None:
         """Ends connections."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -54,6 +55,7 @@ class _Outgoing(msgspec.Struct, frozen=True):
     checking_id: str = ""
     fee: int = 0
     extra: Any = None
+    updated_at: str = ""
 
 
 class _Page(msgspec.Struct, frozen=True):
@@ -100,10 +102,26 @@ def read_sent(body: bytes) -> list[SentPayment]:
     if any(row.amount >= 0 or row.status != "success" for row in rows):
         raise rubbish("other payments than those that were asked for")
     return [
-        SentPayment(row.checking_id, row.payment_hash, sane_msat(-row.amount), sane_msat(abs(row.fee)), actor_id)
+        SentPayment(
+            row.checking_id,
+            row.payment_hash,
+            sane_msat(-row.amount),
+            sane_msat(abs(row.fee)),
+            actor_id,
+            _time_of(row.updated_at),
+        )
         for row in rows
         if (actor_id := actor_of(row.extra)) is not None
     ]
+
+
+def _time_of(updated_at: str) -> int:
+    """The time in milliseconds; 0 for one that can't be read. LNbits leaves out that it is UTC."""
+    try:
+        at = datetime.fromisoformat(updated_at)
+    except ValueError:
+        return 0
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1_000)
 
 
 def read_order_answer(status: int, body: bytes, target: PayoutTarget, actor_id: str) -> PayoutReport | None:

@@ -63,7 +63,8 @@ class PayoutReport(msgspec.Struct, frozen=True):
 class SentPayment(msgspec.Struct, frozen=True):
     """A payment of ours that went out, as the node lists it. `fee_msat` is what routing cost.
 
-    `row_id` tells payments apart that went to the same invoice, of which there should never be two.
+    `row_id` tells payments apart that went to the same invoice, of which there should never be two. `at_ms`: when it
+    was made; 0 where the node does not say.
     """
 
     row_id: str
@@ -71,6 +72,7 @@ class SentPayment(msgspec.Struct, frozen=True):
     amount_msat: Msat
     fee_msat: Msat
     actor_id: str
+    at_ms: int = 0
 
 
 def fee_reserve(amount_msat: Msat) -> Msat:

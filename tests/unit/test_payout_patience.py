@@ -16,6 +16,7 @@ from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.paying_out import PATIENCE_MS, verdict
 from satmeter.actors.domain.payouts import PayoutReport, PayoutStatus, RefundState
 from satmeter.actors.domain.session_api import CloseSession, OpenSession, SessionCreated, SessionView
+from satmeter.actors.payout_watch import Comparison, PayoutWatch
 from satmeter.actors.ports import PortError
 from satmeter.actors.router import Router
 from tests.host_sessions import GRANT, SES, opened, show
@@ -82,6 +83,12 @@ async def test_a_node_that_goes_on_saying_failed_is_believed_after_five_minutes(
         await until(lambda: ordered(scene, 2))
         scene.lnbits.orders[1].answer.set_result((201, row(SECOND.payment_hash, 900_000, SES, "success")))
         assert (await second).refund.paid_msat == Msat(900_000)
+        # Then it makes the first one all the same: no journal tells of that, and it must be seen.
+        rows = [row(target.payment_hash, 900_000, SES, "success", 1_300) for target in (TARGET, SECOND)]
+        scene.lnbits.sent = [{**paid, "updated_at": "2026-11-29T14:00:00.250000"} for paid in rows]
+        watch = PayoutWatch(scene.lightning, scene.refunds_of, lambda: 1_796_000_000_000)
+        # 29 November 2026, 14:00 UTC.
+        assert await watch.look() == Comparison(1, 901_300, 2, 1_795_960_800_250)
 
 
 async def test_failed_then_pending_begins_the_patience_again(scene: Scene) -> None:
