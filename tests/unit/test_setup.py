@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 TOOLS = ("bash", "sh", "cat", "cksum", "dirname", "env", "grep", "rm", "sed", "seq", "sleep", "tail")
 
 # A Python that says which version it is, and makes environments without packages, whose pip waits for a file to come.
+# It has the modules that are looked for, which Debian's own Python, as one that runs these tests, may lack.
 PYTHON = """#!/bin/sh
 case "$*" in
     *'-m venv'*)
@@ -30,7 +31,9 @@ case "$*" in
         until [ -e "{here}/go" ]; do sleep 0.05; done ;;
     *)
         shift
-        exec "{python}" -I -S -c 'import sys; sys.version_info = ({version}, 1, "final", 0); exec(sys.argv[1])' "$@" ;;
+        exec "{python}" -I -S -c 'import importlib.util as found, sys
+found.find_spec, sys.version_info = bool, ({version}, 1, "final", 0)
+exec(sys.argv[1])' "$@" ;;
 esac
 """
 
