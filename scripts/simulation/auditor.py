@@ -145,6 +145,10 @@ class Auditor:
         if isinstance(account, SessionAccount):
             account.cut_off.add(name)
 
+    def came_to_nothing(self, label: str, away: bool) -> None:
+        """The model could not be reached, or has refused for good."""
+        self.model.came_to_nothing(label, away)
+
     # Told by receivers of webhooks
 
     def notified(self, url: str, webhook_id: str, body: bytes, *, taken: bool) -> None:

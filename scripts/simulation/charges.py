@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from .accounts import Account, Json, SessionAccount, must
+from .attempts import AttemptBook
 from .job_account import JobAccount
 
 # Dollars for a million tokens are a millisatoshi for each, at the price of a run.
@@ -35,16 +36,19 @@ class ModelBook:
 
     calls: int = 0
     _used: defaultdict[str, _Used] = field(default_factory=lambda: defaultdict(_Used))
+    _attempts: defaultdict[str, AttemptBook] = field(default_factory=lambda: defaultdict(AttemptBook))
 
     def asked(self, account: Account | None, name: str, work: bool) -> None:
         """The model is about to work."""
         self.calls += 1
         if isinstance(account, JobAccount):
+            self._attempts[account.actor_id].asked()
             must(account.work_paid if work else account.eval_paid, "the model works before it is paid for")
             return
         must(isinstance(account, SessionAccount), "the model works for nobody")
         if isinstance(account, SessionAccount):
-            must(name in account.held_ever, f"the model works for {name} before its hold is written")
+            held = any(one in account.held_ever for one in _same_call(name))
+            must(held, f"the model works for {name} before its hold is written")
 
     def used(self, label: str, work: bool, tokens: Tokens | None) -> None:
         """A call has come to its end."""
@@ -53,8 +57,18 @@ class ModelBook:
         else:
             self._used[label].evaluation = tokens
 
+    def came_to_nothing(self, label: str, away: bool) -> None:
+        """The model could not be reached, or has refused for good."""
+        book = self._attempts[label.partition("/")[0]]
+        if away:
+            book.away()
+        else:
+            book.refused()
+
     def wrote(self, account: Account, event: Json) -> None:
         """An event of an actor is written."""
+        if isinstance(account, JobAccount):
+            self._attempts[account.actor_id].take(event)
         match event["type"]:
             case "request_finished":
                 self._request(account.actor_id, event)
@@ -86,6 +100,12 @@ class ModelBook:
 def piece(call: int, number: int) -> bytes:
     """What a call gives as its piece of this number."""
     return b"[%d.%d]" % (call, number)
+
+
+def _same_call(name: str) -> list[str]:
+    """The attempts of a call, up to this one: one that joins an earlier one is answered for that one's hold."""
+    call, _, number = name.rpartition(".")
+    return [f"{call}.{earlier}" for earlier in range(int(number) + 1)] if call else [name]
 
 
 def _price(judged: list[Tokens], worked: Tokens | None) -> int:

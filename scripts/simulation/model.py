@@ -12,8 +12,9 @@ import msgspec
 
 from ...actors.domain.answers import Completion, Evaluation, StreamPart, TextDelta, UsageSoFar, Verdict
 from ...actors.domain.pricing import Size, Usage
+from ...actors.domain.provider import ModelFault
 from ...actors.domain.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
-from ...actors.ports import PermanentError, TransientError
+from ...actors.ports import ModelError, PermanentError, TransientError
 from .charges import Tokens, piece
 from .waiting import Work
 from .world import Fault, World
@@ -22,6 +23,7 @@ _PIECES_MAX: Final = 6
 _JUDGED: Final = 100, 20
 _READ: Final = 150
 _WRITTEN_MAX: Final = 60
+_AWAY: Final = (ModelFault.UNREACHABLE, ModelFault.UNAVAILABLE, ModelFault.OVERLOADED, ModelFault.REFUSED)
 
 
 class Watcher(Protocol):
@@ -37,6 +39,10 @@ class Watcher(Protocol):
 
     def cut_off(self, label: str) -> None:
         """It was hung up on in the middle of a call, the prompt of which is billed."""
+        ...
+
+    def came_to_nothing(self, label: str, away: bool) -> None:
+        """It could not be reached for a call (`away`), or has refused it for good."""
         ...
 
 
@@ -128,11 +134,24 @@ class SimulatedModel:
     @contextmanager
     def _exchange(self, label: str, *, work: bool) -> Iterator[int]:
         call = self.watcher.asked(label, work)
+        self._reach(label)
         try:
             yield call
+        except PermanentError:
+            self.watcher.came_to_nothing(label, away=False)
+            raise
         except (asyncio.CancelledError, GeneratorExit):
             self.watcher.cut_off(label)
             raise
+
+    def _reach(self, label: str) -> None:
+        """Raises `ModelError` while the model is away, for shorter or longer than an invoice lives."""
+        world = self.world
+        if world.strikes(Fault.MODEL_AWAY, 0.04):
+            world.model_back_s = world.loop.time() + world.chance.uniform(2, 90)
+        if not world.calm and world.loop.time() < world.model_back_s:
+            self.watcher.came_to_nothing(label, away=True)
+            raise ModelError("no connection", world.chance.choice(_AWAY))
 
     async def _piece(self, label: str) -> None:
         delay_s = self.world.chance.uniform(0.01, 0.3)

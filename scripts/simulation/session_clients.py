@@ -37,6 +37,7 @@ from .world import Fault
 
 _GRANT: Final = Grant(generation=1)
 _STAYS_S: Final = 1_000.0
+_ATTEMPTS: Final = 3
 
 
 def _named(command: Ask | Relay, name: str, other: str) -> Ask | Relay:
@@ -112,12 +113,12 @@ class SessionClient:
     async def _again_and_again(self, chance: Chance, command: Ask | Relay, name: str) -> None:
         """Gives up soon and sends the same again, as the SDKs do: each time as an operation of its own."""
         patience_s = chance.choice([0.3, 1, 5])
-        for number in range(3):
+        for number in range(_ATTEMPTS):
             again = f"{name}.{number}"
             sent = _named(command, name, again)
             once = Once(again, "", keyed=False)
             sent = replace(sent, once=once, request_id=f"req_{self.session_id}_{again}", attempt=Attempt(name, number))
-            if await self._streamed(sent, again, self._patience_s(chance, patience_s)):
+            if await self._streamed(sent, again, self._patience_s(chance, patience_s), last=number == _ATTEMPTS - 1):
                 return
             await self.market.world.pause(chance.uniform(0.375, 0.5) * 2**number)
 
@@ -164,8 +165,11 @@ class SessionClient:
             btc_price=BTC,
         )
 
-    async def _streamed(self, command: Ask | Relay, name: str, stays_s: float) -> bool:
-        """Reads an answer to its end, or leaves it in the middle; says whether it got one."""
+    async def _streamed(self, command: Ask | Relay, name: str, stays_s: float, *, last: bool = True) -> bool:
+        """Reads an answer to its end, or leaves it in the middle; says whether it got one.
+
+        last: it is not asked for again, under a name of which this one's may become a part.
+        """
         market, label = self.market, self._label(name)
         reading = Reading(market, self.session_id, command, lambda: market.waiting.work.last_s(label))
         try:
@@ -177,7 +181,7 @@ class SessionClient:
         except RefusedError as error:
             market.world.tell(f"  {self.session_id} refuses the stream {name}: {error.refusal.code}")
             # With a key, it may come again, and others may have come with it.
-            if not command.once.keyed and NOT_CHARGED in error.refusal.message:
+            if last and not command.once.keyed and NOT_CHARGED in error.refusal.message:
                 market.auditor.refused(self.session_id, name)
         finally:
             reading.leave()

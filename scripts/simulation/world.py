@@ -59,6 +59,7 @@ class Fault(StrEnum):
     RECEIVER_LATE = "receiver_late"
     RECEIVER_TIRED = "receiver_tired"
     STALL = "stall"
+    MODEL_AWAY = "model_away"
 
 
 class ViolationError(Exception):
@@ -67,7 +68,10 @@ class ViolationError(Exception):
 
 @dataclass(eq=False)
 class World:
-    """One run. `calm`: no more faults happen, so that all can come to rest."""
+    """One run. `calm`: no more faults happen, so that all can come to rest.
+
+    `model_back_s`: until this time of the loop no process reaches the model.
+    """
 
     loop: SimulatedLoop
     chance: Chance
@@ -77,6 +81,7 @@ class World:
     broken: asyncio.Event = field(default_factory=asyncio.Event)
     history: list[str] = field(default_factory=list)
     fault_count: int = 0
+    model_back_s: float = 0.0
     still_until_s: float = 0.0
     """When the last process goes on that was made to stand still."""
     suspended: bool = False
