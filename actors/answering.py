@@ -95,6 +95,8 @@ class Answering:
 
     async def answer(self, intent: AnswerRequest, outlet: Outlet) -> RequestOutcome:
         """The outcome. Raises `PortError` when the model failed before it had given anything of the answer."""
+        if intent.held is not None:
+            outlet.emit(intent.held)
         draft = _Draft()
         outlet.lingers_s = lambda: draft.lingers_s() if intent.stream else 0.0
         return await outlet.while_heard(lambda: self._answer(intent, outlet, draft), lambda: self._left(intent, draft))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from .domain.answers import TextDelta
+from .domain.answers import Held, TextDelta
 from .domain.behaviour import Command, Reply
 from .domain.codec import JournalCodec, MessageCodec
 from .domain.demo import AskDemo, DemoAnswer
@@ -48,7 +48,7 @@ class NotOwner(Reply, frozen=True, tag="not_owner"):
 
 _SessionQuestion = GetSession | GetLedger | GetRequestReceipt | CountTokens | CheckPayment
 _SessionCommand = OpenSession | TopUp | Ask | Relay | CloseSession | _SessionQuestion
-_Relaying = RelayHead | RelayBytes | Relayed | Counted
+_Relaying = Held | RelayHead | RelayBytes | Relayed | Counted
 _SessionReply = SessionCreated | SessionView | TopUpInvoice | TextDelta | RequestAnswer | LedgerPage | _Relaying
 WireCommand = CreateJob | GetJob | WatchJob | GetJobReceipt | RefundJob | _SessionCommand | AskDemo | Settle | Ping
 WireReply = JobView | Receipt | _SessionReply | DemoAnswer | Settled | Pong | NotOwner | Refusal

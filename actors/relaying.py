@@ -139,6 +139,8 @@ class Relaying:
 
         It is asked once: the SDKs that call these paths try again by themselves.
         """
+        if intent.held is not None:
+            outlet.emit(intent.held)
         draft = _Draft(intent.model, self._clock)
         outlet.lingers_s = lambda: draft.lingers_s() if intent.stream else 0.0
         return await outlet.while_heard(lambda: self._relay(intent, outlet, draft), lambda: self._left(intent, draft))

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import structlog
 from msgspec.structs import replace
 
+from .domain.answers import Held
 from .domain.errors import Refusal, RefusedError, behind, unavailable
 from .domain.session_api import Ask, Relay
 from .doubt import lost, of_resent
@@ -61,7 +62,7 @@ class HostLink(Protocol):
 
 
 class Pending:
-    """A call that is not answered yet: where its answers arrive. `begun`: some have, but not the last.
+    """A call that is not answered yet: where its answers arrive. `begun`: parts of an answer have, but not the last.
 
     A queue of `asyncio` for each call would cost more than all else that is done for it here.
     """
@@ -175,7 +176,7 @@ class Lane:
     def _dispatch(self, answer: Answer) -> None:
         pending = self._pending.get(answer.call_id)
         if pending is not None:
-            pending.begun = True
+            pending.begun = pending.begun or not isinstance(answer.reply, Held)
             if answer.last:
                 del self._pending[answer.call_id]
             pending.put(answer)
@@ -268,7 +269,7 @@ class Router:
                     if isinstance(answer.reply, Refusal):
                         again = pending.call.resent
                         raise RefusedError(of_resent(answer.reply, command) if again else answer.reply)
-                    begun = True
+                    begun = begun or not isinstance(answer.reply, Held)
                     yield answer.reply
                     if answer.last:
                         return

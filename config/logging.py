@@ -31,6 +31,9 @@ _URL_PASSWORD: Final = re.compile(r"(password=)[^&\s]+")
 # At lower levels these write whole requests: keys in addresses and headers, and clients' prompts.
 _TALKATIVE: Final = ("anthropic", "httpcore", "httpx", "httpx2", "websockets", "urllib3", "asyncio", "uvicorn.error")
 
+# We cut off answers that have begun and fail then.
+_CUT_SHORT: Final = "ASGI callable returned without completing response."
+
 
 def configure_logging(level: str, out: TextIO | None = None) -> None:
     """Set up logging for this process; `level` is debug, info, warning or error. May be called again.
@@ -69,6 +72,12 @@ def configure_logging(level: str, out: TextIO | None = None) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether an entry of uvicorn's is none that we have written ourselves, with the request's id."""
+    return record.msg != _CUT_SHORT
 
 
 def printer(out: TextIO) -> Callable[[bytes], None]:

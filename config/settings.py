@@ -199,6 +199,14 @@ class Settings(BaseSettings):
     unpaid_per_ip: int = _var("SATMETER_UNPAID_PER_IP", 100, "Unpaid invoices that one IP may have open.", ge=1)
     rate_limits: bool = _var("SATMETER_RATE_LIMITS", True, "`off` for load tests; refused in production.")
     body_limit_bytes: int = _var("SATMETER_BODY_LIMIT_BYTES", 1_048_576, "Largest request body.", ge=1_024)
+    ping_s: float = _var(
+        "SATMETER_PING_S",
+        10.0,
+        "Seconds after which an answer under way that has nothing to send sends a ping, comment or line break: proxies "
+        "close what is silent.",
+        gt=0,
+        le=15,
+    )
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = _var(
         "SATMETER_TRUSTED_PROXIES", (), "Addresses or networks, by comma, whose X-Forwarded-For is believed."
     )

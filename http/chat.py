@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from functools import partial
 
 import msgspec
 from starlette.requests import Request
@@ -12,6 +13,7 @@ from ..actors.domain.answers import Ending
 from ..actors.domain.errors import RefusedError
 from ..actors.domain.relays import RelayBytes
 from ..actors.domain.session_api import Relayed
+from ..actors.messages import WireReply
 from . import errors, sse
 from .auth import Credentials
 from .body import read_bytes
@@ -23,8 +25,20 @@ from .openai_answer import UnreadableAnswerError, completion
 from .openai_errors import of_provider
 from .openai_request import Asked, asked_of
 from .openai_stream import DONE, ChatStream, data
-from .relays import MAX_TOKENS, Relays, RelayStream, broken_refusal, cost_comment, cost_headers
+from .relays import (
+    MAX_TOKENS,
+    Relays,
+    RelaySlow,
+    RelayStream,
+    broken_refusal,
+    cost_comment,
+    cost_fields,
+    cost_headers,
+    refused_late,
+    whole_answer,
+)
 from .shapes import openai
+from .slow import CutShortError, SlowAnswer
 
 IGNORED = "Satmeter-Ignored"
 
@@ -53,7 +67,11 @@ class Chat:
         if isinstance(answer, RelayStream):
             headers = {MAX_TOKENS: str(answer.head.max_tokens), **_ignored(asked)}
             # A stream holds money until its end: when the server ends, it may go on for as long as other requests.
-            return sse.EventStream(_chunks(answer, call.model, asked, request_id), None, headers=headers)
+            chunks = _chunks(answer, call.model, asked, request_id)
+            return sse.EventStream(chunks, answer.source, settings.ping_s, headers=headers)
+        if isinstance(answer, RelaySlow):
+            headers = {MAX_TOKENS: str(answer.held.max_tokens), **_ignored(asked)}
+            return SlowAnswer(answer.replies, partial(_slow, request_id), settings.ping_s, headers)
         headers = {**cost_headers(answer), **_ignored(asked), "Cache-Control": "no-store"}
         return Response(_whole(answer, request_id), answer.status, headers, "application/json")
 
@@ -62,9 +80,17 @@ def _whole(answer: Relayed, request_id: str) -> bytes:
     if answer.status >= 400:
         return msgspec.json.encode(of_provider(answer.status, answer.body, request_id))
     try:
-        return completion(answer.body, answer.at_ms // 1_000)
+        return completion(answer.body, answer.at_ms // 1_000, cost_fields(answer))
     except UnreadableAnswerError:
         raise broken_refusal(answer) from None
+
+
+def _slow(request_id: str, reply: WireReply) -> bytes:
+    answer = whole_answer(reply)
+    body = _whole(answer, request_id)
+    if answer.status >= 400:
+        raise CutShortError(refused_late(answer), body)
+    return body
 
 
 async def _chunks(stream: RelayStream, model: str, asked: Asked, request_id: str) -> AsyncGenerator[bytes, None]:
@@ -76,6 +102,9 @@ async def _chunks(stream: RelayStream, model: str, asked: Asked, request_id: str
                 if chunks := chat.read(part.data):
                     yield chunks
                 continue
+            if part.status >= 400:
+                yield cost_comment(part) + data(of_provider(part.status, part.body, request_id))
+                return
             if part.ending is Ending.BROKEN:
                 yield cost_comment(part) + _error(broken_refusal(part), request_id)
                 return

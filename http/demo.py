@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
 from typing import Final
 
 from pydantic import ValidationError
@@ -10,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..actors.domain.demo import AskDemo, DemoAnswer
+from ..actors.messages import WireReply
 from . import errors, ids, views
 from . import schemas_around as around
 from .body import unfit
@@ -17,6 +17,7 @@ from .client import Clients
 from .deposits import refuse_calls
 from .front import Front
 from .replies import Replies
+from .slow import SlowAnswer
 
 _WINDOW_S: Final = 3_600
 
@@ -35,12 +36,12 @@ class Demo:
             return views.head_only("application/json")
         await refuse_calls(self._front, self._front.settings.eval_model)
         await self._count(request)
-        async with aclosing(
-            Replies(request, self._front.router.stream(ids.new_demo_id(), AskDemo(query.request)))
-        ) as replies:
-            reply = await replies.next()
-        assert isinstance(reply, DemoAnswer)
-        return views.json_response(around.DemoResult(result=reply.result))
+        replies = Replies(request, self._front.router.stream(ids.new_demo_id(), AskDemo(query.request)))
+        ping_s = self._front.settings.ping_s
+        if (reply := await replies.within(ping_s)) is None:
+            return SlowAnswer(replies, lambda reply: views.encode(_shown(reply)), ping_s)
+        await replies.aclose()
+        return views.json_response(_shown(reply))
 
     async def _count(self, request: Request) -> None:
         settings = self._front.settings
@@ -53,6 +54,11 @@ class Demo:
                 f"The demo is free {settings.demo_per_hour} times an hour: try again in {wait_s} s, or buy a job.",
                 wait_s,
             )
+
+
+def _shown(reply: WireReply) -> around.DemoResult:
+    assert isinstance(reply, DemoAnswer)
+    return around.DemoResult(result=reply.result)
 
 
 def _query(request: Request) -> around.DemoQuery:

@@ -75,7 +75,9 @@ class Edge:
             except Exception as error:
                 self._note(error, scope)
                 # Once an answer has begun, there is no other; the server then cuts the connection, which says enough.
-                if not status:
+                if status:
+                    _note_cut(error, scope)
+                else:
                     await _answer(error, scope)(scope, receive, reply)
             finally:
                 route = getattr(scope.get("route"), "path", _NO_ROUTE)
@@ -111,6 +113,11 @@ class Edge:
                 ms=round(seconds * 1_000, 1),
                 request_id=request_id_of(scope),
             )
+
+
+def _note_cut(error: Exception, scope: Scope) -> None:
+    code = error.refusal.code.value if isinstance(error, RefusedError) else errors.INTERNAL_ERROR
+    _log.info("answer_cut_short", code=code, request_id=request_id_of(scope))
 
 
 _NO_SNIFFING: Final[tuple[bytes, bytes]] = (b"x-content-type-options", b"nosniff")

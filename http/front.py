@@ -74,7 +74,8 @@ class Front:
     reached. `store_trouble` tells why the store can't be, where that is known. `id_key` is the secret that ids made
     from idempotency keys and client digests derive from; `macaroon_key` signs and verifies the credentials of sessions;
     the key that signs receipts derives from `receipt_key`, the secrets of webhooks from `webhook_key`. Whoever ends the
-    process sets `ending` first: event streams, which would otherwise go on for hours, then end at once.
+    process sets `ending` first: event streams, which would otherwise go on for hours, then end at once. `head_after_s`:
+    how long a stream's head waits for the model, whose refusal has a status until then.
     """
 
     settings: Settings
@@ -92,4 +93,5 @@ class Front:
     findings: WatchedFindings = field(default_factory=NoFindings)
     store_trouble: Callable[[], str | None] = lambda: None
     ending: asyncio.Event = field(default_factory=asyncio.Event)
+    head_after_s: float = 1.5
     now_ms: Callable[[], int] = _system_now_ms

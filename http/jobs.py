@@ -71,7 +71,8 @@ class Jobs:
             # A browser's EventSource connects again after every end; only this status makes it stop.
             await changes.aclose()
             return Response(status_code=204)
-        return sse.EventStream(_events(first, changes, request_id_of(request.scope)), self._front.ending)
+        events = _events(first, changes, request_id_of(request.scope))
+        return sse.EventStream(events, changes, self._front.settings.ping_s, ending=self._front.ending)
 
     async def refund(self, request: Request) -> Response:
         """POST /jobs/{jobId}/refund: pays what is owed to the client's invoice."""

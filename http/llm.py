@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Final
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ..actors.domain.errors import RefusedError
 from ..actors.domain.relays import RelayBytes
+from ..actors.domain.session_api import Relayed
+from ..actors.messages import WireReply
 from . import errors, results, sse
 from .auth import MISSING, Credentials
 from .body import read_bytes
@@ -19,11 +22,27 @@ from .edge import request_id_of
 from .front import Front
 from .llm_body import read_call, read_count
 from .once import idempotency_key
-from .relays import MAX_TOKENS, Relays, RelayStream, broken, broken_refusal, cost_comment, cost_headers
+from .relays import (
+    MAX_TOKENS,
+    Relays,
+    RelaySlow,
+    RelayStream,
+    broken,
+    broken_refusal,
+    cost_comment,
+    cost_fields,
+    cost_headers,
+    refused_late,
+    whole_answer,
+)
 from .shapes import anthropic
+from .slow import CutShortError, SlowAnswer
 
 # An empty line ends an event, whichever of the line breaks of server-sent events is used.
 _BLANK_LINES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
+
+# What the API itself sends meanwhile.
+_PING: Final = b'event: ping\ndata: {"type": "ping"}\n\n'
 
 
 class Llm:
@@ -46,9 +65,13 @@ class Llm:
         if isinstance(answer, RelayStream):
             headers = {MAX_TOKENS: str(answer.head.max_tokens)}
             # A stream holds money until its end: when the server ends, it may go on for as long as other requests.
-            return sse.EventStream(_bytes(answer, request_id_of(request.scope)), None, None, headers)
+            events = _bytes(answer, request_id_of(request.scope))
+            return sse.EventStream(events, answer.source, self._front.settings.ping_s, ping=_PING, headers=headers)
+        if isinstance(answer, RelaySlow):
+            headers = {MAX_TOKENS: str(answer.held.max_tokens)}
+            return SlowAnswer(answer.replies, _slow, self._front.settings.ping_s, headers)
         headers = {**answer.headers, **cost_headers(answer), "Cache-Control": "no-store"}
-        return Response(answer.body, answer.status, headers)
+        return Response(_whole(answer), answer.status, headers)
 
     async def count_tokens(self, request: Request) -> Response:
         """POST /v1/messages/count_tokens: the provider's count, for nothing."""
@@ -77,6 +100,9 @@ async def _bytes(stream: RelayStream, request_id: str) -> AsyncGenerator[bytes, 
                 if end:
                     yield begun[:end]
                     begun = begun[end:]
+            elif part.status >= 400:
+                # The head had gone out before the provider refused the body.
+                yield sse.event("error", _one_line(part.body)) + cost_comment(part)
             elif broken(part):
                 yield _error(broken_refusal(part), request_id) + cost_comment(part)
             else:
@@ -85,6 +111,35 @@ async def _bytes(stream: RelayStream, request_id: str) -> AsyncGenerator[bytes, 
         yield _error(error, request_id)
     finally:
         await stream.parts.aclose()
+
+
+def _slow(reply: WireReply) -> bytes:
+    answer = whole_answer(reply)
+    if answer.status >= 400:
+        raise CutShortError(refused_late(answer), answer.body)
+    return _whole(answer)
+
+
+def _whole(answer: Relayed) -> bytes:
+    """The provider's body, with all values as they were written, and the cost in its `usage`."""
+    if answer.status >= 400:
+        return answer.body
+    try:
+        shown = msgspec.json.decode(answer.body, type=dict[str, msgspec.Raw])
+        usage = msgspec.json.decode(shown.get("usage", b"null"), type=dict[str, msgspec.Raw] | None)
+    except (ValueError, RecursionError):
+        return answer.body
+    return msgspec.json.encode({**shown, "usage": {**(usage or {}), **cost_fields(answer)}})
+
+
+def _one_line(body: bytes) -> bytes:
+    """The provider's error as the data of an event, which has no line breaks."""
+    try:
+        return msgspec.json.encode(msgspec.json.decode(body))
+    except (ValueError, RecursionError):
+        return msgspec.json.encode(
+            {"type": "error", "error": {"type": "api_error", "message": "The call was refused."}}
+        )
 
 
 def _error(error: RefusedError, request_id: str) -> bytes:

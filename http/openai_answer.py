@@ -48,8 +48,11 @@ class _Message(msgspec.Struct, frozen=True):
     usage: msgspec.Raw = msgspec.Raw(b"null")
 
 
-def completion(body: bytes, created_s: int) -> bytes:
-    """The whole answer. `created_s` is in seconds since the epoch. Raises `UnreadableAnswerError`."""
+def completion(body: bytes, created_s: int, cost: Mapping[str, int | str]) -> bytes:
+    """The whole answer. `created_s` is in seconds since the epoch, `cost` goes into its usage.
+
+    Raises `UnreadableAnswerError`.
+    """
     try:
         message = msgspec.json.decode(body, type=_Message)
     except (ValueError, RecursionError):
@@ -76,7 +79,7 @@ def completion(body: bytes, created_s: int) -> bytes:
             "choices": [
                 {"index": 0, "message": said, "logprobs": None, "finish_reason": finish_reason(message.stop_reason)}
             ],
-            "usage": usage(counts_of(message.usage)),
+            "usage": {**usage(counts_of(message.usage)), **cost},
         }
     )
 

@@ -45,12 +45,17 @@ MESSAGES: Final = Operation(
     tag=LLM,
     summary="Anthropic's Messages API",
     description="The body goes to the provider as it is, but for `max_tokens`, which is lowered to what the balance "
-    "covers (`Satmeter-Max-Tokens` says to what); its answer comes back as it is. Before the call the most that it can "
-    "cost is put on hold, after it the actual cost is debited, cache reads and writes at their own rates.\n\n"
+    "covers (`Satmeter-Max-Tokens` says to what); its answer comes back as it is, and the `usage` of a whole one has "
+    "`cost_msat`, `cost_usd` (before the margin) and `balance_msat` besides. Before the call the most that it can cost "
+    "is put on hold, after it the actual cost is debited, cache reads and writes at their own rates.\n\n"
     "Not possible is what has a price that isn't known beforehand: tools that the provider runs, MCP servers, "
     "documents by address, files by their id, fast mode.\n\n"
     'With `"stream": true` the provider\'s events come as it sends them, and behind them a comment line with the cost '
-    "and the balance. Whoever goes away stops the model, and pays for what was used until then.\n\n" + CHALLENGED,
+    "and the balance. While the model is silent, `event: ping` comes every few seconds; what fails after the head went "
+    "out is an `error` event. A whole answer that takes longer than that begins with line breaks, and has its cost in "
+    "the body alone; if it fails then, the connection is cut behind the error, and nothing was charged.\n\n"
+    "A client that goes away stops the model, and pays for what was used until then: for the prompt at least. An SDK "
+    "that gives up and sends the same again gets the answer of its first call.\n\n" + CHALLENGED,
     secured=True,
     challenges=True,
     body=schemas.MessagesRequest,

@@ -23,8 +23,13 @@ CHAT: Final = Operation(
     "of one, a tool, or the request; four places at most. All instructions go to the system "
     "prompt, wherever among the messages they stand.\n\n"
     'With `"stream": true` the cost and the balance come in a comment line before `data: [DONE]`; '
-    "`stream_options.include_usage` adds a last chunk with the tokens. Whoever goes away stops the model, and pays for "
-    "what was used until then.\n\n" + CHALLENGED,
+    "`stream_options.include_usage` adds a last chunk with the tokens. While the model is "
+    "silent, comments come every few seconds; what fails after the head went out is an event with `error`. A whole "
+    "answer that takes longer than that begins with line breaks, and has its cost in `usage` alone "
+    "(`cost_msat`, `cost_usd`, `balance_msat`); if it fails then, the connection is cut behind the error, and "
+    "nothing was charged.\n\n"
+    "A client that goes away stops the model, and pays for what was used until then: for the prompt at least. An SDK "
+    "that gives up and sends the same again gets the answer of its first call.\n\n" + CHALLENGED,
     secured=True,
     challenges=True,
     body=schemas.ChatRequest,

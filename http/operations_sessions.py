@@ -69,8 +69,11 @@ ASK_IN_SESSION: Final = Operation(
     description="Before any model call the most that it can cost is put on hold; after it the actual cost is debited "
     "and the rest released. `maxTokens` is lowered to what the balance covers, and the answer says to what.\n\n"
     'With `"stream": true` the answer is server-sent events: `event: delta` with `{"text"}` for each piece of the '
-    "answer, then one `event: done` with the RequestResult, or `event: error` with an Error. Whoever goes away stops "
-    "the model, and pays for what was used until then.",
+    "answer, then one `event: done` with the RequestResult, or `event: error` with an Error. While the model is "
+    "silent, comments come every few seconds. A whole answer that takes longer than that begins with line breaks; if "
+    "it fails then, the connection is cut behind the error, and nothing was charged.\n\n"
+    "A client that goes away stops the model, and pays for what was used until then: for the prompt at least. With an "
+    "`Idempotency-Key` a whole answer goes on, and is there for the same key.",
     secured=True,
     body=schemas.NewRequest,
     parameters=(SESSION_ID, idempotent("one charge and the same answer")),

@@ -10,8 +10,9 @@ from typing import Final
 from msgspec.structs import replace
 from starlette.requests import Request
 
-from ..actors.domain.answers import Ending
-from ..actors.domain.errors import Code, RefusedError, cut_off
+from ..actors.domain.answers import Ending, Held
+from ..actors.domain.errors import Code, Refusal, RefusedError, cut_off
+from ..actors.domain.money import usd_text
 from ..actors.domain.relays import RelayBytes, RelayHead
 from ..actors.domain.session_api import Relay, Relayed
 from ..actors.messages import WireReply
@@ -25,7 +26,8 @@ from .l402 import L402, NOBODY
 from .llm_body import MessagesCall
 from .offers import Offers
 from .once import attempt_of, once_of_bytes
-from .replies import Replies
+from .replies import Replies, head_after_s
+from .sse import Closable
 
 # Refusals that a tighter bound may spare, and the least bound that is worth asking the provider for one.
 _TOO_DEAR: Final = frozenset({Code.INSUFFICIENT_BALANCE, Code.CAVEAT_VIOLATED})
@@ -37,13 +39,23 @@ MAX_TOKENS: Final = "Satmeter-Max-Tokens"
 
 @dataclass(frozen=True, slots=True)
 class RelayStream:
-    """A streamed answer that has begun: `parts` are its bytes, as the provider sent them, and at last one `Relayed`.
+    """A streamed answer whose head may go out: `parts` are its bytes, as the provider sent them, and then a `Relayed`.
 
-    They must be closed. They raise `RefusedError` when the actor was lost on the way.
+    They must be closed, and the `source` that they are made of. They raise `RefusedError` when the model has failed, or
+    the actor was lost on the way.
     """
 
-    head: RelayHead
+    head: Held
     parts: AsyncGenerator[RelayBytes | Relayed, None]
+    source: Closable
+
+
+@dataclass(frozen=True, slots=True)
+class RelaySlow:
+    """A whole answer that is long in coming; its one reply is a `Relayed`. See `whole_answer`."""
+
+    held: Held
+    replies: Replies
 
 
 class Relays:
@@ -57,7 +69,7 @@ class Relays:
 
     async def carry_out(
         self, request: Request, holder: Holder | None, call: MessagesCall, key: str | None, sent: bytes
-    ) -> Relayed | RelayStream:
+    ) -> Relayed | RelayStream | RelaySlow:
         """The answer, or its beginning where it is streamed. `sent`: the client's own body.
 
         Raises `RefusedError`; without a holder, always.
@@ -90,6 +102,7 @@ class Relays:
             prompt_tokens=counted,
             refused=refused,
             attempt=None if call.stream else attempt_of(request, key, sent),
+            tells_hold=True,
         )
         if holder is None:
             await self._l402.challenge(request, key, command)
@@ -100,7 +113,9 @@ class Relays:
             improved = await self._offers.improve(error.refusal, holder.session_id, holder.grant)
             raise RefusedError(improved) from None
 
-    async def _send_or_count(self, request: Request, holder: Holder, command: Relay) -> Relayed | RelayStream:
+    async def _send_or_count(
+        self, request: Request, holder: Holder, command: Relay
+    ) -> Relayed | RelayStream | RelaySlow:
         """Where bytes bound the prompt too loosely for the balance, the provider counts it, and it is tried again."""
         try:
             return await self._send(request, holder.session_id, command)
@@ -113,21 +128,40 @@ class Relays:
         tighter = replace(command, prompt_tokens_max=bound_of(counted), prompt_tokens=counted)
         return await self._send(request, holder.session_id, tighter)
 
-    async def _send(self, request: Request, session_id: str, command: Relay) -> Relayed | RelayStream:
+    async def _send(self, request: Request, session_id: str, command: Relay) -> Relayed | RelayStream | RelaySlow:
         replies = Replies(request, self._front.router.stream(session_id, command))
         # Waited for here, so that a request that is refused is an error and not a stream.
-        first = await replies.next()
+        if not command.stream:
+            return await self._whole(replies)
+        first = await replies.soon(head_after_s(request, self._front.head_after_s))
+        if first is None:
+            assert replies.held is not None
+            return RelayStream(replies.held, _parts(replies), replies)
         if isinstance(first, RelayHead):
-            return RelayStream(first, _parts(replies))
+            return RelayStream(Held(first.max_tokens, first.at_ms), _parts(replies), replies)
         assert isinstance(first, Relayed)
         await replies.aclose()
-        if first.status < 400 and not command.stream and first.ending is Ending.LEFT:
-            # It was sent again too late: the call that it is a repetition of was being hung up on.
-            raise RefusedError(cut_off())
-        if first.status >= 400 or not command.stream:
+        if first.status >= 400:
             return first
         # It was given before: who comes again gets the same bytes, and the same end.
-        return RelayStream(RelayHead(first.status, first.headers, first.max_tokens, first.at_ms), _again(first))
+        again = _again(first)
+        return RelayStream(Held(first.max_tokens, first.at_ms), again, again)
+
+    async def _whole(self, replies: Replies) -> Relayed | RelaySlow:
+        first = await replies.soon(self._front.settings.ping_s)
+        if first is None:
+            assert replies.held is not None
+            return RelaySlow(replies.held, replies)
+        await replies.aclose()
+        return whole_answer(first)
+
+
+def whole_answer(reply: WireReply) -> Relayed:
+    """The answer. Raises `RefusedError` for one that was hung up on: what is sent again may come too late for it."""
+    assert isinstance(reply, Relayed)
+    if reply.status < 400 and reply.ending is Ending.LEFT:
+        raise RefusedError(cut_off())
+    return reply
 
 
 def cost_headers(answer: Relayed) -> dict[str, str]:
@@ -136,6 +170,18 @@ def cost_headers(answer: Relayed) -> dict[str, str]:
         DEBITED: str(answer.cost.debit_msat.value),
         BALANCE: str(answer.balance_msat.value),
         MAX_TOKENS: str(answer.max_tokens),
+    }
+
+
+def cost_fields(answer: Relayed) -> dict[str, int | str]:
+    """The same for the `usage` of a body: a slow answer, and programs that see no headers, have it there alone.
+
+    `cost_usd` is what it cost before the margin, as in a cost ledger.
+    """
+    return {
+        "cost_msat": answer.cost.debit_msat.value,
+        "cost_usd": usd_text(answer.cost.cost_usd),
+        "balance_msat": answer.balance_msat.value,
     }
 
 
@@ -154,11 +200,18 @@ def broken_refusal(answer: Relayed) -> RefusedError:
     return RefusedError(results.broken_refusal(answer.request_id, answer.cost.debit_msat, answer.balance_msat))
 
 
-async def _parts(replies: Replies[WireReply]) -> AsyncGenerator[RelayBytes | Relayed, None]:
+def refused_late(answer: Relayed) -> RefusedError:
+    """Ends an answer that was begun before the provider refused the body."""
+    message = f"The model provider refused this call with status {answer.status}; nothing was charged for it."
+    return RefusedError(Refusal(Code.INVALID_REQUEST, message))
+
+
+async def _parts(replies: Replies) -> AsyncGenerator[RelayBytes | Relayed, None]:
     async with aclosing(replies.rest()) as rest:
         async for reply in rest:
-            assert isinstance(reply, RelayBytes | Relayed)
-            yield reply
+            if not isinstance(reply, RelayHead):
+                assert isinstance(reply, RelayBytes | Relayed)
+                yield reply
 
 
 async def _again(answer: Relayed) -> AsyncGenerator[RelayBytes | Relayed, None]:

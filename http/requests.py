@@ -23,7 +23,8 @@ from .front import Front
 from .l402 import L402, NOBODY
 from .offers import Offers
 from .once import attempt_of, idempotency_key, once_of
-from .replies import Replies
+from .replies import Replies, head_after_s
+from .slow import SlowAnswer
 
 # By whichever path, it is this operation: a key that was used at one of them means the same at the other.
 _PATH = "/sessions/{sessionId}/request"
@@ -66,6 +67,7 @@ class Requests:
             btc_price=await self._front.prices.current(),
             refused=await refusal_of_calls(self._front, settings.eval_model, model),
             attempt=None if body.stream else attempt_of(request, key, body, _PATH),
+            tells_hold=True,
         )
         if holder is None:
             if command.model not in self._models:
@@ -74,30 +76,36 @@ class Requests:
         await self._l402.settled(holder)
         try:
             replies = Replies(request, self._front.router.stream(holder.session_id, command))
-            if body.stream:
-                return await self._stream(replies, command)
-            async with aclosing(replies):
-                return _answered(await replies.next())
+            return await (self._stream(request, replies, command) if body.stream else self._whole(replies))
         except RefusedError as error:
             improved = await self._offers.improve(error.refusal, holder.session_id, holder.grant)
             raise RefusedError(improved) from None
 
-    async def _stream(self, replies: Replies[WireReply], command: Ask) -> Response:
+    async def _whole(self, replies: Replies) -> Response:
+        ping_s = self._front.settings.ping_s
+        reply = await replies.soon(ping_s)
+        if reply is None:
+            return SlowAnswer(replies, _result, ping_s)
+        await replies.aclose()
+        return Response(_result(reply), 200, _HEADERS, "application/json")
+
+    async def _stream(self, request: Request, replies: Replies, command: Ask) -> Response:
         # Waited for here, so that a request that is refused is an error and not a stream.
-        first = await replies.next()
+        first = await replies.soon(head_after_s(request, self._front.head_after_s))
         if isinstance(first, RequestAnswer) and (refusal := results.broken(first)) is not None:
             await replies.aclose()
             raise RefusedError(refusal)
         # A stream holds money until its end: when the server ends, it may go on for as long as other requests.
-        return sse.EventStream(_events(first, replies, command.request_id), ending=None)
+        return sse.EventStream(_events(first, replies, command.request_id), replies, self._front.settings.ping_s)
 
 
-async def _events(first: WireReply, replies: Replies[WireReply], request_id: str) -> AsyncGenerator[bytes, None]:
+async def _events(first: WireReply | None, replies: Replies, request_id: str) -> AsyncGenerator[bytes, None]:
     async with aclosing(replies):
         if isinstance(first, RequestAnswer) and first.text:
             # An answer that was given before: also who collects the pieces gets its text.
             yield _event(TextDelta(first.text), request_id)
-        yield _event(first, request_id)
+        if first is not None:
+            yield _event(first, request_id)
         try:
             async for reply in replies.rest():
                 yield _event(reply, request_id)
@@ -115,9 +123,9 @@ def _event(reply: WireReply, request_id: str) -> bytes:
     return sse.event("done", results.encode(results.result_of(reply)))
 
 
-def _answered(reply: WireReply) -> Response:
+def _result(reply: WireReply) -> bytes:
     assert isinstance(reply, RequestAnswer)
     refusal = results.broken(reply)
     if refusal is not None:
         raise RefusedError(refusal)
-    return Response(results.encode(results.result_of(reply)), 200, _HEADERS, "application/json")
+    return results.encode(results.result_of(reply))

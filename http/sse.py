@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -13,9 +13,8 @@ from starlette.types import Receive, Scope, Send
 from .replies import cancel, gone
 
 MEDIA_TYPE: Final = "text/event-stream"
-# Proxies commonly close a connection that was silent for a minute, some after half of it.
-KEEP_ALIVE_S: Final = 15.0
-_KEEP_ALIVE: Final = b": keep-alive\n\n"
+COMMENT: Final = b": keep-alive\n\n"
+"""What is sent when there is nothing to send: clients skip it."""
 
 
 def event(name: str, data: bytes, event_id: str | None = None) -> bytes:
@@ -24,20 +23,31 @@ def event(name: str, data: bytes, event_id: str | None = None) -> bytes:
     return b"event: %b\n%bdata: %b\n\n" % (name.encode(), identity, data)
 
 
-class EventStream(Response):
-    """Sends events as they come, and a comment whenever it was silent for a while.
+class Closable(Protocol):
+    """What a stream's events are made of."""
 
-    Without `keep_alive_s` there are no such comments, which could fall into the middle of an event that comes in parts.
-    What waits already is sent together. It closes `events` however it ends, and ends when the client goes away or
-    `ending` is set: the server waits for open answers before it stops. `sse-starlette` would notice that only by
-    reading uvicorn's signal handlers, which we replace, twice a second.
+    async def aclose(self) -> None:
+        """Lets go of it. Raises nothing."""
+        ...
+
+
+class EventStream(Response):
+    """Sends its head at once, events as they come, and a `ping` between two of them whenever it was silent for a while.
+
+    Each item of `events` must be whole events. What waits already is sent together. It closes `events` and the `source`
+    that they are made of however it ends, and ends when the client goes away or `ending` is set: the server waits for
+    open answers before it stops. `sse-starlette` would notice that only by reading uvicorn's signal handlers, which we
+    replace, twice a second.
     """
 
     def __init__(
         self,
         events: AsyncGenerator[bytes, None],
-        ending: asyncio.Event | None,
-        keep_alive_s: float | None = KEEP_ALIVE_S,
+        source: Closable,
+        ping_s: float,
+        *,
+        ending: asyncio.Event | None = None,
+        ping: bytes = COMMENT,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         # X-Accel-Buffering: nginx would keep events back until it had a buffer full of them.
@@ -45,18 +55,18 @@ class EventStream(Response):
         super().__init__(headers=shown, media_type=MEDIA_TYPE)
         del self.headers["content-length"]
         self._events = events
+        self._source = source
         self._ending = ending
-        self._keep_alive_s = keep_alive_s
+        self._ping_s = ping_s
+        self._ping = ping
         self._waiting: list[bytes] = []
         self._wake = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Runs the stream."""
-        async with aclosing(self._events):
-            # Begun before anything else can fail: a generator that never ran would not release what it holds.
-            first = await anext(self._events)
+        # The source is closed by itself: a generator that never ran would not release what it holds.
+        async with aclosing(self._source), aclosing(self._events):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            await send(_part(first))
             source = asyncio.create_task(self._collect())
             ends: list[asyncio.Task[Any]] = [asyncio.create_task(gone(receive))]
             if self._ending is not None:
@@ -77,10 +87,10 @@ class EventStream(Response):
     async def _forward(self, send: Send, source: asyncio.Task[None], ends: Sequence[asyncio.Task[Any]]) -> None:
         while True:
             try:
-                async with asyncio.timeout(self._keep_alive_s):
+                async with asyncio.timeout(self._ping_s):
                     await self._wake.wait()
             except TimeoutError:
-                await send(_part(_KEEP_ALIVE))
+                await send(part(self._ping))
                 continue
             self._wake.clear()
             if any(end.done() for end in ends):
@@ -88,7 +98,7 @@ class EventStream(Response):
             ended = source.done()
             if self._waiting:
                 waiting, self._waiting = self._waiting, []
-                await send(_part(b"".join(waiting)))
+                await send(part(b"".join(waiting)))
             if ended:
                 source.result()
                 return
@@ -97,5 +107,6 @@ class EventStream(Response):
         self._wake.set()
 
 
-def _part(body: bytes) -> dict[str, Any]:
+def part(body: bytes) -> dict[str, Any]:
+    """The next bytes of a body, of which more come."""
     return {"type": "http.response.body", "body": body, "more_body": True}

@@ -43,6 +43,16 @@ class Completion(msgspec.Struct, frozen=True):
     stop_reason: str
 
 
+class Held(Reply, frozen=True, tag="held"):
+    """What an answer may cost is on hold, and the model is being asked: from now on only that can fail.
+
+    `max_tokens`: what the balance covers, at most what was asked; `at_ms`: when.
+    """
+
+    max_tokens: int
+    at_ms: int
+
+
 class TextDelta(Reply, frozen=True, tag="text_delta"):
     """The next piece of a streamed answer."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .answers import Held
 from .behaviour import Attempt, Command, Intent, Once
 from .payouts import PayoutTarget
 from .relays import RelayBody
@@ -97,6 +98,7 @@ class AnswerRequest(Intent, frozen=True):
 
     With `stream`, whoever waits for the intent's key gets the text as it comes. `once`: which operation it is; under a
     key of the client's its answer can be asked for again. `attempt`: a library sent it, which may send it again.
+    `held`: what is said to begin with.
     """
 
     request: str
@@ -105,6 +107,7 @@ class AnswerRequest(Intent, frozen=True):
     stream: bool
     once: Once
     attempt: Attempt | None = None
+    held: Held | None = None
 
     @property
     def ends_unheard(self) -> bool:
@@ -136,6 +139,7 @@ class RelayRequest(Intent, frozen=True):
     billed_as: tuple[str, ...] = ()
     attempt: Attempt | None = None
     prompt_tokens: int | None = None
+    held: Held | None = None
 
     @property
     def ends_unheard(self) -> bool:

@@ -58,9 +58,9 @@ class Ask(Command, frozen=True, tag="ask"):
     """Have a request answered. `btc_price` is the one at which it is held and charged.
 
     `max_tokens` None leaves the length of the answer to the operator's default. `refused`: why nothing new may be begun
-    just now; what was asked before, and is under way or answered, is answered all the same.
-    `max_tokens` None leaves the length of the answer to the operator's default. `attempt`: a client's library sends it,
-    and sends the same again when it gives up waiting for a whole answer.
+    just now; what was asked before, and is under way or answered, is answered all the same. `attempt`: a client's
+    library sends it, and sends the same again when it gives up waiting for a whole answer. `tells_hold`: the first
+    reply is then `Held`.
     """
 
     request_id: str
@@ -73,6 +73,7 @@ class Ask(Command, frozen=True, tag="ask"):
     btc_price: BtcPrice
     refused: Refusal | None = None
     attempt: Attempt | None = None
+    tells_hold: bool = False
 
 
 class Relay(Command, frozen=True, tag="relay"):
@@ -101,6 +102,7 @@ class Relay(Command, frozen=True, tag="relay"):
     attempt: Attempt | None = None
     prompt_tokens: int | None = None
     refused: Refusal | None = None
+    tells_hold: bool = False
 
 
 class CountTokens(Command, frozen=True, tag="count_tokens"):

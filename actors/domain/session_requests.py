@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from . import former_keys, keys
 from .alarms import billing_alarms
-from .answers import Ending, RequestOutcome
+from .answers import Ending, Held, RequestOutcome
 from .behaviour import NOTHING, Decision, Done, Failed, Intent, Mark
 from .caveats import Action, violated
 from .errors import Code, Refusal, idempotency_conflict, model_failed
@@ -70,6 +70,7 @@ def _answering(command: Ask | Relay, hold: Hold) -> Decision:
     nowhere but in the command, so that no journal keeps it.
     """
     topic = _topic(hold)
+    held = Held(hold.max_tokens, hold.at_ms) if command.tells_hold else None
     intent: Intent
     if isinstance(command, Relay):
         intent = RelayRequest(
@@ -85,10 +86,11 @@ def _answering(command: Ask | Relay, hold: Hold) -> Decision:
             command.billed_as,
             command.attempt,
             command.prompt_tokens,
+            held,
         )
     else:
         intent = AnswerRequest(
-            topic, command.request, hold.model, hold.max_tokens, command.stream, hold.once, command.attempt
+            topic, command.request, hold.model, hold.max_tokens, command.stream, hold.once, command.attempt, held
         )
     return Decision(wait_for=topic, intents=(intent,))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections.abc import AsyncIterator
 from typing import Any
@@ -166,12 +167,27 @@ async def test_a_stream_reaches_the_client_to_the_byte(shop: Shop, size: int) ->
     assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
 
 
-async def test_a_whole_answer_reaches_the_client_to_the_byte(shop: Shop) -> None:
+async def test_a_whole_answer_reaches_the_client_with_its_values_to_the_byte_and_what_it_cost(shop: Shop) -> None:
     body = b'{ "content":[], "usage":{"input_tokens":1,"output_tokens":1},\t"h\\u00e9":1e3 }'
     shop.upstream.reply = lambda _: httpx2.Response(200, content=body, headers={"content-type": "application/json"})
     sent = b'{ "max_tokens" : 10,"messages":[{"role":"user","content":"h\\u00e9"}], "model":"claude-sonnet-5-5" }'
     answer = await shop.post(sent)
-    assert answer.content == body and shop.upstream.requests[0].content == sent
+    assert shop.upstream.requests[0].content == sent
+    # (1 x 2 + 1 x 10) / 10**6 USD and infrastructure, at a margin of 40 %.
+    cost = {"cost_msat": 717, "cost_usd": "0.000512", "balance_msat": 10_000_000 - 717}
+    usage = {"input_tokens": 1, "output_tokens": 1, **cost}
+    assert (
+        answer.content
+        == b'{"content":[],"usage":%b,"h\xc3\xa9":1e3}' % json.dumps(usage, separators=(",", ":")).encode()
+    )
+    assert answer.headers["satmeter-debited-msat"] == "717"
+
+
+@pytest.mark.parametrize("body", [b"[1]", b"no JSON", b'{"content":[],"usage":7}'])
+async def test_a_whole_answer_that_has_no_place_for_its_cost_stays_as_it_is(shop: Shop, body: bytes) -> None:
+    shop.upstream.reply = lambda _: httpx2.Response(200, content=body, headers={"content-type": "application/json"})
+    answer = await shop.post({"model": MODEL, "max_tokens": 900, "messages": HELLO})
+    assert answer.content == body or answer.status_code >= 500
 
 
 # Money

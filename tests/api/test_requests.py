@@ -73,6 +73,7 @@ async def test_the_actor_is_asked_with_all_that_it_needs(api: Stubbed) -> None:
         once=Once(request_id, "", keyed=False),
         grant=Grant(1, spender="ben", lineage=command.grant.lineage),
         btc_price=BTC,
+        tells_hold=True,
     )
 
 

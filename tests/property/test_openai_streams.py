@@ -109,7 +109,7 @@ def gathered(translated: bytes) -> Json:
 
 
 def expected(message: Json) -> Json:
-    whole = json.loads(completion(json.dumps(message).encode(), AT_S))
+    whole = json.loads(completion(json.dumps(message).encode(), AT_S, {}))
     (choice,) = whole["choices"]
     choice["message"]["content"] = choice["message"]["content"] or ""
     head = {name: whole[name] for name in ("id", "created", "model", "usage")}

@@ -86,6 +86,10 @@ async def run(stream: sse.EventStream, receive: MessageQueue, sent: Sent) -> Non
     await stream({"type": "http", "method": "GET"}, receive.get, sent)
 
 
+def streamed(events: AsyncGenerator[bytes, None], ping_s: float = 10.0, **options: Any) -> sse.EventStream:
+    return sse.EventStream(events, events, ping_s, **options)
+
+
 async def silent(released: asyncio.Event) -> AsyncGenerator[bytes, None]:
     try:
         yield sse.event("state", b"{}")
@@ -96,7 +100,7 @@ async def silent(released: asyncio.Event) -> AsyncGenerator[bytes, None]:
 
 async def test_a_silent_stream_is_kept_alive_by_comments_and_released_in_the_end() -> None:
     released, ending, sent = asyncio.Event(), asyncio.Event(), Sent()
-    stream = sse.EventStream(silent(released), ending, keep_alive_s=0.01)
+    stream = streamed(silent(released), ping_s=0.01, ending=ending)
     running = asyncio.create_task(run(stream, asyncio.Queue(), sent))
     assert await sent.next() == b"event: state\ndata: {}\n\n"
     assert await sent.next() == b": keep-alive\n\n"
@@ -108,23 +112,52 @@ async def test_a_silent_stream_is_kept_alive_by_comments_and_released_in_the_end
 
 async def test_a_stream_whose_client_is_gone_is_released() -> None:
     released, receive, sent = asyncio.Event(), asyncio.Queue[dict[str, Any]](), Sent()
-    running = asyncio.create_task(run(sse.EventStream(silent(released), asyncio.Event()), receive, sent))
+    running = asyncio.create_task(run(streamed(silent(released)), receive, sent))
     await sent.next()
     receive.put_nowait({"type": "http.disconnect"})
     await asyncio.wait_for(running, PATIENCE_S)
     assert released.is_set()
 
 
-async def test_a_stream_that_can_t_send_is_released() -> None:
-    released = asyncio.Event()
+class Source:
+    """What events are made of. It is closed although nothing was ever taken from it."""
 
+    closed = 0
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+async def test_a_stream_that_can_t_send_its_head_releases_what_it_is_made_of() -> None:
     async def broken(message: Any) -> None:
         raise OSError("the connection broke")
 
-    stream = sse.EventStream(silent(released), asyncio.Event())
+    source = Source()
+    stream = sse.EventStream(silent(asyncio.Event()), source, 10.0)
     with pytest.raises(OSError, match="broke"):
         await stream({"type": "http"}, asyncio.Queue[Any]().get, broken)
-    assert released.is_set()
+    assert source.closed == 1
+
+
+async def test_the_head_goes_out_before_there_is_anything_to_send() -> None:
+    heads: list[str] = []
+    more, pinged = asyncio.Event(), asyncio.Event()
+
+    async def source() -> AsyncGenerator[bytes, None]:
+        await more.wait()
+        yield b"first"
+
+    async def send(message: Any) -> None:
+        heads.append(message["type"] if message["type"] == "http.response.start" else message["body"].decode())
+        if message.get("body") == b"ping":
+            pinged.set()
+
+    stream = streamed(source(), ping_s=0.01, ping=b"ping")
+    running = asyncio.create_task(stream({"type": "http"}, asyncio.Queue[Any]().get, send))
+    await asyncio.wait_for(pinged.wait(), 5)
+    more.set()
+    await asyncio.wait_for(running, 5)
+    assert heads[:2] == ["http.response.start", "ping"] and heads[-2:] == ["first", ""]
 
 
 async def test_a_stream_whose_source_fails_raises_what_it_raised() -> None:
@@ -133,7 +166,7 @@ async def test_a_stream_whose_source_fails_raises_what_it_raised() -> None:
         raise ValueError("a defect")
 
     with pytest.raises(ValueError, match="a defect"):
-        await run(sse.EventStream(failing(), asyncio.Event()), asyncio.Queue(), Sent())
+        await run(streamed(failing()), asyncio.Queue(), Sent())
 
 
 async def test_events_that_wait_already_share_one_send_and_the_first_waits_for_none() -> None:
@@ -146,7 +179,7 @@ async def test_events_that_wait_already_share_one_send_and_the_first_waits_for_n
             yield event
 
     sent = Sent()
-    running = asyncio.create_task(run(sse.EventStream(source(), None), asyncio.Queue(), sent))
+    running = asyncio.create_task(run(streamed(source()), asyncio.Queue(), sent))
     assert await sent.next() == b"1"
     more.set()
     assert await sent.next() == b"234"
@@ -162,8 +195,8 @@ async def test_what_came_before_a_fault_is_sent() -> None:
 
     sent = Sent()
     with pytest.raises(ValueError, match="a defect"):
-        await run(sse.EventStream(failing(), None), asyncio.Queue(), sent)
-    assert [await sent.next(), await sent.next()] == [b"first", b"second"]
+        await run(streamed(failing()), asyncio.Queue(), sent)
+    assert await sent.next() == b"firstsecond"
 
 
 async def test_a_body_that_may_be_missing_may_also_have_any_type_then() -> None:

@@ -38,7 +38,7 @@ def tool_use(name: str, arguments: Json) -> Json:
 
 
 def whole(*content: Json, **fields: Any) -> Json:
-    shown: Json = json.loads(completion(message(*content, **fields), AT_S))
+    shown: Json = json.loads(completion(message(*content, **fields), AT_S, {}))
     return shown
 
 
@@ -117,7 +117,7 @@ def test_thoughts_are_counted_and_usage_that_can_t_be_read_is_none() -> None:
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"id": 1}', b"[" * 100_000])
 def test_an_answer_that_is_none_is_no_completion(body: bytes) -> None:
     with pytest.raises(UnreadableAnswerError):
-        completion(body, AT_S)
+        completion(body, AT_S, {})
 
 
 # Streamed

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 import pytest
 from msgspec.structs import replace
 
+from satmeter.actors.domain.answers import Held
 from satmeter.actors.domain.errors import Code, Refusal, RefusedError, unavailable
 from satmeter.actors.domain.job import GetJob
 from satmeter.actors.messages import Answer, Call, Cancel, NotOwner, Ping, Pong, WireCommand, WireReply
@@ -136,6 +137,30 @@ async def test_unanswered_calls_are_sent_again_to_the_successor_of_a_dead_host()
     host.answer(second.call_id, Pong())
     assert await ask == Pong()
     await router.close()
+
+
+async def test_a_call_that_has_only_its_hold_is_sent_again_too() -> None:
+    host = FakeHost()
+    router = router_to(host)
+    replies = router.stream(SES, replace(ask(), tells_hold=True))
+    waiting = asyncio.create_task(_next_of(replies))
+    (first,) = await host.calls(1)
+    host.answer(first.call_id, Held(100, 0), last=False)
+    assert await waiting == Held(100, 0)
+    waiting = asyncio.create_task(_next_of(replies))
+    host.die()
+    host.revive()
+    _, second = await host.calls(2)
+    assert second == replace(first, resent=True)
+    host.answer(second.call_id, NOT_FOUND)
+    with pytest.raises(RefusedError) as refused:
+        await waiting
+    assert refused.value.refusal == NOT_FOUND
+    await router.close()
+
+
+async def _next_of(replies: AsyncGenerator[WireReply, None]) -> WireReply:
+    return await anext(replies)
 
 
 async def test_a_host_that_stays_away_is_answered_as_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:

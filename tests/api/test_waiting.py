@@ -1,0 +1,326 @@
+"""Answers that are long in coming: their heads, what keeps their connections alive, and failures that come late."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import anthropic
+import httpx
+import httpx2
+import openai
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+from starlette.requests import Request
+
+from satmeter.actors.adapters.stub_model import StubMessagesApi
+from satmeter.http.replies import head_after_s
+from tests.api.messages import HELLO, MODEL, Shop, shop_over
+from tests.model_streams import STOP, block, change, delta, sse, start
+from tests.patience import PATIENCE_S
+
+Json = dict[str, Any]
+PING_S: Final = 0.05
+PATHS = ("/ask", "/v1/messages", "/v1/chat/completions")
+PINGS = {
+    "/ask": ": keep-alive",
+    "/v1/messages": 'event: ping\ndata: {"type": "ping"}',
+    "/v1/chat/completions": ": keep-alive",
+}
+OVERLOADED = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+UNFIT = {"type": "error", "error": {"type": "invalid_request_error", "message": "messages: too many cooks"}}
+# An SDK that waits for so long gets the head in half of it.
+SOON = {"x-stainless-read-timeout": "0.1"}
+
+
+@pytest_asyncio.fixture
+async def shop(redis: Redis) -> AsyncIterator[Shop]:
+    async with shop_over(redis, ping_s=PING_S) as found:
+        yield found
+
+
+def body_for(path: str, *, stream: bool) -> Json:
+    asked: Json = {"request": "Hello, model"} if path == "/ask" else {"model": MODEL, "max_tokens": 500}
+    return {**asked, "stream": stream} if path == "/ask" else {**asked, "messages": HELLO, "stream": stream}
+
+
+@asynccontextmanager
+async def asking(shop: Shop, path: str, *, stream: bool) -> AsyncIterator[httpx.Response]:
+    headers = {"authorization": f"Bearer {shop.key}", **SOON}
+    async with (
+        httpx.AsyncClient(base_url=shop.url, headers=headers, timeout=20) as client,
+        client.stream("POST", path, json=body_for(path, stream=stream)) as answer,
+    ):
+        yield answer
+
+
+def works_late(shop: Shop, status: int, body: Json) -> None:
+    """The provider answers so, once its gate is open; evaluations pass beside it."""
+    stub = StubMessagesApi()
+
+    async def handle(request: httpx2.Request) -> httpx2.Response:
+        shop.upstream.requests.append(request)
+        await request.aread()
+        if "output_config" in json.loads(request.content):
+            return await stub.handle_async_request(request)
+        await shop.upstream.gate.pass_through()
+        return httpx2.Response(status, json=body)
+
+    shop.upstream.handle_async_request = handle  # type: ignore[method-assign]
+
+
+async def pings(lines: AsyncIterator[str], path: str, count: int) -> None:
+    """Reads so many pings, and nothing else before them."""
+    awaited = PINGS[path].split("\n") * count
+    async for line in lines:
+        if line:
+            assert line == awaited.pop(0)
+        elif not awaited:
+            return
+
+
+# Streams
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_stream_has_its_head_and_pings_before_the_model_has_said_a_word(shop: Shop, path: str) -> None:
+    shop.upstream.gate.close()
+    async with asking(shop, path, stream=True) as answer:
+        assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["x-accel-buffering"] == "no"
+        if path != "/ask":
+            assert answer.headers["satmeter-max-tokens"] == "500"
+        lines = answer.aiter_lines()
+        await pings(lines, path, 3)
+        shop.upstream.gate.open()
+        rest = "\n".join([line async for line in lines])
+    assert "Hello" in rest and ("done" in rest if path == "/ask" else "Satmeter-Debited-Msat" in rest)
+    await shop.until_free()
+
+
+async def test_pings_fall_between_events_and_the_sdk_reads_all_of_them(shop: Shop) -> None:
+    whole = sse(start(), block(), delta("Hello"), {"type": "content_block_stop", "index": 0}, change(), STOP)
+    half, rest = whole[:-130], whole[-130:]
+    go_on = asyncio.Event()
+
+    class Halting(httpx2.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield half
+            await go_on.wait()
+            yield rest
+
+    headers = {"content-type": "text/event-stream"}
+    shop.upstream.reply = lambda _: httpx2.Response(200, headers=headers, stream=Halting())
+    async with asking(shop, "/v1/messages", stream=True) as answer:
+        got = ""
+        async for text in answer.aiter_text():
+            got += text
+            if got.count("event: ping") == 3:
+                go_on.set()
+    assert got.replace(PINGS["/v1/messages"] + "\n\n", "").startswith(whole.decode())
+    go_on.clear()
+    async with shop.sdk() as sdk:
+        asyncio.get_running_loop().call_later(3 * PING_S, go_on.set)
+        async with sdk.messages.stream(model=MODEL, max_tokens=500, messages=HELLO) as stream:
+            assert await stream.get_final_text() == "Hello"
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(("status", "body"), [(500, OVERLOADED), (400, UNFIT)])
+async def test_what_fails_after_the_head_is_an_error_event_and_costs_nothing(
+    shop: Shop, path: str, status: int, body: Json
+) -> None:
+    works_late(shop, status, body)
+    shop.upstream.gate.close()
+    async with asking(shop, path, stream=True) as answer:
+        assert answer.status_code == 200
+        lines = answer.aiter_lines()
+        await pings(lines, path, 1)
+        shop.upstream.gate.open()
+        rest = [line async for line in lines]
+    (data,) = [json.loads(line.removeprefix("data: ")) for line in rest if line.startswith("data: {")][-1:]
+    if path == "/ask":
+        assert "event: error" in rest and data["code"] in {"model_failed", "unavailable"}
+    else:
+        assert ("event: error" in rest) is (path == "/v1/messages")
+        assert data["error"]["message"]
+        if status == 400:
+            assert data["error"]["message"] == "messages: too many cooks"
+    await shop.until_free()
+    spent = (await shop.show())["spentMsat"]
+    assert spent == 0
+
+
+async def test_the_openai_sdk_raises_what_fails_after_the_head(shop: Shop) -> None:
+    works_late(shop, 400, UNFIT)
+    shop.upstream.gate.close()
+    asyncio.get_running_loop().call_later(0.3, shop.upstream.gate.open)
+    async with openai.AsyncOpenAI(base_url=f"{shop.url}/v1", api_key=shop.key, timeout=0.2, max_retries=0) as sdk:
+        chunks = await sdk.chat.completions.create(model=MODEL, max_tokens=500, messages=HELLO, stream=True)
+        with pytest.raises(openai.APIError, match="too many cooks"):
+            async for _ in chunks:
+                pass
+
+
+async def test_the_sdk_raises_what_fails_after_the_head(shop: Shop) -> None:
+    works_late(shop, 400, UNFIT)
+    shop.upstream.gate.close()
+    asyncio.get_running_loop().call_later(0.3, shop.upstream.gate.open)
+    async with shop.sdk(timeout=0.2) as sdk:
+        with pytest.raises(anthropic.APIStatusError, match="too many cooks"):
+            async with sdk.messages.stream(model=MODEL, max_tokens=500, messages=HELLO) as stream:
+                await stream.get_final_text()
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_what_fails_at_once_has_a_status(shop: Shop, path: str) -> None:
+    shop.upstream.answers(529, OVERLOADED)
+    answer = await shop.post(body_for(path, stream=True), path)
+    assert answer.status_code >= 500 and answer.headers["content-type"].startswith("application/json")
+    spent = (await shop.show())["spentMsat"]
+    assert spent == 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected_s"),
+    [
+        ({}, 1.5),
+        ({"x-stainless-read-timeout": "2"}, 1.0),
+        ({"x-stainless-timeout": "600"}, 1.5),
+        ({"x-stainless-timeout": "NOT_GIVEN", "x-stainless-read-timeout": "1.0"}, 0.5),
+        ({"x-stainless-read-timeout": "-1"}, 1.5),
+        ({"x-stainless-read-timeout": "nan"}, 1.5),
+    ],
+)
+def test_a_head_waits_no_longer_than_half_of_what_its_client_does(headers: dict[str, str], expected_s: float) -> None:
+    sent = [(name.encode(), value.encode()) for name, value in headers.items()]
+    assert head_after_s(Request({"type": "http", "headers": sent}), 1.5) == expected_s
+
+
+# Whole answers
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_whole_answer_that_is_slow_has_line_breaks_before_it(shop: Shop, path: str) -> None:
+    shop.upstream.gate.close()
+    async with asking(shop, path, stream=False) as answer:
+        assert answer.status_code == 200 and answer.headers["content-type"] == "application/json"
+        if path != "/ask":
+            assert answer.headers["satmeter-max-tokens"] == "500"
+        got = ""
+        async for text in answer.aiter_text():
+            got += text
+            if got.startswith("\n\n\n"):
+                shop.upstream.gate.open()
+    shown = json.loads(got)
+    assert got.startswith("\n\n\n") and "Hello, model" in json.dumps(shown)
+    await shop.until_free()
+    seen = await shop.show()
+    told = shown["usage"]["cost_msat"] if path != "/ask" else shown["debitedMsat"]
+    assert told == seen["spentMsat"] > 0
+    if path != "/ask":
+        assert shown["usage"]["balance_msat"] == seen["balanceMsat"] and float(shown["usage"]["cost_usd"]) > 0
+
+
+async def with_anthropic(shop: Shop, retries: int) -> tuple[str, dict[str, Any]]:
+    async with shop.sdk(max_retries=retries) as sdk:
+        answer = await sdk.messages.create(model=MODEL, max_tokens=500, messages=HELLO)
+    (said,) = answer.content
+    assert said.type == "text"
+    return said.text, answer.usage.model_extra or {}
+
+
+async def with_openai(shop: Shop, retries: int) -> tuple[str, dict[str, Any]]:
+    async with openai.AsyncOpenAI(base_url=f"{shop.url}/v1", api_key=shop.key, max_retries=retries) as sdk:
+        answer = await sdk.chat.completions.create(model=MODEL, max_tokens=500, messages=HELLO)
+    assert answer.usage is not None
+    return answer.choices[0].message.content or "", answer.usage.model_extra or {}
+
+
+SDKS = {"anthropic": with_anthropic, "openai": with_openai}
+
+
+@pytest.mark.parametrize("library", SDKS)
+async def test_an_sdk_reads_a_slow_answer_and_what_it_cost(shop: Shop, library: str) -> None:
+    shop.upstream.gate.close()
+    asyncio.get_running_loop().call_later(4 * PING_S, shop.upstream.gate.open)
+    text, told = await SDKS[library](shop, 0)
+    await shop.until_free()
+    seen = await shop.show()
+    assert "Hello, model" in text
+    assert (told["cost_msat"], told["balance_msat"]) == (seen["spentMsat"], seen["balanceMsat"])
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_who_joins_a_call_by_its_key_gets_line_breaks_too(shop: Shop, path: str) -> None:
+    shop.upstream.gate.close()
+    key = {"idempotency-key": "same"}
+
+    async def ask(client: httpx.AsyncClient, begun: asyncio.Event) -> str:
+        got = ""
+        async with client.stream("POST", path, json=body_for(path, stream=False), headers=key) as answer:
+            async for text in answer.aiter_text():
+                got += text
+                if got.startswith("\n\n\n"):
+                    begun.set()
+        return got
+
+    headers = {"authorization": f"Bearer {shop.key}"}
+    async with httpx.AsyncClient(base_url=shop.url, headers=headers, timeout=20) as client:
+        first_begun, second_begun = asyncio.Event(), asyncio.Event()
+        first = asyncio.create_task(ask(client, first_begun))
+        await asyncio.wait_for(first_begun.wait(), PATIENCE_S)
+        second = asyncio.create_task(ask(client, second_begun))
+        await asyncio.wait_for(second_begun.wait(), PATIENCE_S)
+        shop.upstream.gate.open()
+        answers = [json.loads(await first), json.loads(await second)]
+    assert answers[0] == answers[1]
+    assert len([entry for entry in await shop.ledger() if entry["kind"] == "debit"]) == 1
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(("status", "body"), [(500, OVERLOADED), (400, UNFIT)])
+async def test_a_whole_answer_that_fails_late_breaks_off_behind_the_error(
+    shop: Shop, path: str, status: int, body: Json
+) -> None:
+    works_late(shop, status, body)
+    shop.upstream.gate.close()
+    got: list[str] = []
+
+    async def read(answer: httpx.Response) -> None:
+        async for text in answer.aiter_text():
+            got.append(text)
+            shop.upstream.gate.open()
+
+    async with asking(shop, path, stream=False) as answer:
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
+            await read(answer)
+    told = json.loads("".join(got))
+    assert told["error"] and (status != 400 or path == "/ask" or told["error"]["message"] == "messages: too many cooks")
+    await shop.until_free()
+    assert (await shop.show())["spentMsat"] == 0
+
+
+@pytest.mark.parametrize("library", SDKS)
+async def test_an_sdk_takes_a_late_failure_for_a_broken_connection_and_tries_again(shop: Shop, library: str) -> None:
+    works_late(shop, 500, OVERLOADED)
+    shop.upstream.gate.close()
+    asyncio.get_running_loop().call_later(4 * PING_S, shop.upstream.gate.open)
+    with pytest.raises(anthropic.APIError if library == "anthropic" else openai.APIError):
+        await SDKS[library](shop, 1)
+    assert len(shop.upstream.requests) == 2
+    await shop.until_free()
+    assert (await shop.show())["spentMsat"] == 0
+
+
+async def test_a_client_that_leaves_a_slow_answer_ends_its_call(shop: Shop) -> None:
+    shop.upstream.gate.close()
+    async with asking(shop, "/v1/messages", stream=False) as answer:
+        async for _ in answer.aiter_text():
+            break
+    await shop.until_free()
+    assert shop.upstream.cut == 1 and (await shop.show())["spentMsat"] == 9 + 700
