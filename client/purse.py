@@ -30,8 +30,9 @@ from .wire import Server
 
 T = TypeVar("T")
 
-# A wallet that has never heard of a payment is believed after it: no order of ours can still be on its way then.
-ABSENT_AFTER_S: Final = 300.0
+# A wallet that calls a payment failed, or has never heard of it, is believed after it: no order of ours can still be on
+# its way then, and no node that has an order takes so long to know of it.
+PATIENCE_S: Final = 300.0
 # The server sees a payment within two seconds; it may be restarting.
 _SEEN_WITHIN_S: Final = 60.0
 _DOUBT_S: Final = 60.0
@@ -40,6 +41,8 @@ _GRACE_S: Final = 15.0
 _LEAST_LIFE_S: Final = 5.0
 _LOCK_EVERY_S: Final = 0.1
 _LOCK_WITHIN_S: Final = 3_600.0
+# What says, once its patience is over, that nothing was paid.
+_NOT_PAID: Final = frozenset({Outcome.FAILED, Outcome.FAILED_SO_FAR, Outcome.ABSENT})
 
 Seen = Callable[[Payment], Flow[bool]]
 
@@ -98,6 +101,9 @@ class Purse:
         ended = yield from self.clear_up(but=invoice.payment_hash if wallet.by_hand else None)
         if ended.get(invoice.payment_hash) is Outcome.PAID:
             return
+        if ended.get(invoice.payment_hash) is Outcome.FAILED_SO_FAR:
+            # The wallet pays no invoice twice, and a second order would lead to the word on the first.
+            raise PaymentFailedError("The payment failed, and nothing was paid: the wallet says so.")
         for payment in self._store.read().under_way:
             if payment.paid and payment.invoice.payment_hash == invoice.payment_hash:
                 yield from self._await_arrival(payment)
@@ -109,6 +115,9 @@ class Purse:
             report = yield from wallet.pay(self._server, invoice)
         except Exception as error:
             report = Report(Outcome.UNKNOWN, type(error).__name__)
+        if report.outcome not in (Outcome.PAID, Outcome.FAILED, Outcome.SHOWN):
+            # The order ended only now: patience counts from here.
+            payment = self._still_open(payment, (yield Now()))
         yield from self._finish(payment, report)
 
     def clear_up(self, but: str | None = None) -> Flow[dict[str, Outcome]]:
@@ -128,8 +137,8 @@ class Purse:
                 continue
             report = yield from self._verdict(payment)
             self._note(payment, report.outcome)
-            if report.outcome is Outcome.FAILED:
-                ended[payment.invoice.payment_hash] = Outcome.FAILED
+            if report.outcome in _NOT_PAID:
+                ended[payment.invoice.payment_hash] = report.outcome
             now_s: float = yield Now()
             # No wallet begins to pay an invoice that has lapsed. It still counts, but holds up nothing else any more.
             over = now_s > payment.invoice.expires_at.timestamp() + 2 * _GRACE_S
@@ -162,16 +171,14 @@ class Purse:
             self._store.unlock()
 
     def _finish(self, payment: Payment, report: Report) -> Flow[None]:
-        if report.outcome in (Outcome.UNKNOWN, Outcome.ABSENT, Outcome.SHOWN):
+        if report.outcome not in (Outcome.PAID, Outcome.FAILED):
             report = yield from self._wait_for_verdict(payment, report)
         self._note(payment, report.outcome)
-        match report.outcome:
-            case Outcome.FAILED:
-                raise PaymentFailedError(f"The payment failed, and nothing was paid: {report.reason}.")
-            case Outcome.PAID:
-                yield from self._await_arrival(payment)
-            case _:
-                raise PaymentInDoubtError(payment.invoice)
+        if report.outcome in _NOT_PAID:
+            raise PaymentFailedError(f"The payment failed, and nothing was paid: {report.reason}.")
+        if report.outcome is not Outcome.PAID:
+            raise PaymentInDoubtError(payment.invoice)
+        yield from self._await_arrival(payment)
 
     def _await_arrival(self, payment: Payment) -> Flow[None]:
         if not (yield from wait_until(lambda: self._arrived(payment), _SEEN_WITHIN_S)):
@@ -186,20 +193,28 @@ class Purse:
         found = [UNKNOWN]
 
         def known() -> Flow[bool]:
-            found[0] = yield from self._verdict(payment)
+            noted = next((other for other in self._store.read().under_way if _same(other, payment)), payment)
+            found[0] = yield from self._verdict(noted)
             return found[0].outcome is not Outcome.UNKNOWN
 
         yield from wait_until(known, patience_s)
         return found[0]
 
     def _verdict(self, payment: Payment) -> Flow[Report]:
-        """PAID or FAILED for certain, or UNKNOWN. The server's word that it has arrived counts before the wallet's."""
+        """PAID or one of `_NOT_PAID`, then for certain, or UNKNOWN.
+
+        The server's word that it has arrived counts before the wallet's.
+        """
         if (yield from self._arrived(payment)):
             return PAID
         report = yield from self._look_up(payment.invoice)
         now_s: float = yield Now()
-        if report.outcome is Outcome.ABSENT and now_s - payment.begun_at.timestamp() > ABSENT_AFTER_S:
-            return Report(Outcome.FAILED, report.reason)
+        open_s = now_s - payment.open_since_s
+        if report.outcome in (Outcome.ABSENT, Outcome.FAILED_SO_FAR) and open_s > PATIENCE_S:
+            return report
+        # Written down each time, it would be one write for each look.
+        if report.outcome is Outcome.PENDING and open_s > PATIENCE_S / 2:
+            self._still_open(payment, now_s)
         if report.outcome in (Outcome.PAID, Outcome.FAILED):
             return report
         if payment.by_hand and now_s > payment.invoice.expires_at.timestamp() + _GRACE_S:
@@ -230,7 +245,7 @@ class Purse:
 
     def _note(self, payment: Payment, outcome: Outcome) -> None:
         """Writes down what the wallet says. What it has paid stays until the server has seen it."""
-        if outcome is Outcome.FAILED:
+        if outcome in _NOT_PAID:
             self._end(payment, 0)
         elif outcome is Outcome.PAID:
 
@@ -240,6 +255,17 @@ class Purse:
                 return replaced(state, under_way=under_way)
 
             self._store.change(change)
+
+    def _still_open(self, payment: Payment, now_s: float) -> Payment:
+        """Write down that its end is not known at this time."""
+        later = msgspec.structs.replace(payment, pending_at=datetime.fromtimestamp(now_s, UTC))
+
+        def change(state: State) -> State:
+            under_way = [later if _same(other, payment) else other for other in state.under_way]
+            return replaced(state, under_way=under_way)
+
+        self._store.change(change)
+        return later
 
     def _end(self, payment: Payment, paid_sats: int) -> None:
         def change(state: State) -> State:

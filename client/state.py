@@ -38,6 +38,7 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     """A payment that was begun and has not arrived yet, as far as is known. `purpose` is the session or job it is for.
 
     by_hand: a person was shown the invoice, and no program pays it later. paid: the wallet says that it is.
+    pending_at: when the wallet's order had ended, or it last said that it is at work on it, to a few minutes.
     """
 
     invoice: Invoice
@@ -45,6 +46,12 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     begun_at: datetime
     by_hand: bool = False
     paid: bool = False
+    pending_at: datetime | None = None
+
+    @property
+    def open_since_s(self) -> float:
+        """The Unix time in seconds since when the wallet has said nothing better than that it failed, or is unknown."""
+        return (self.pending_at or self.begun_at).timestamp()
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from .errors import SatmeterError, WalletError
-from .flow import Flow, Invoke, Lost, Reply, Request, Retries, Send, deliver
+from .flow import Flow, Invoke, Lost, Now, Reply, Request, Retries, Send, deliver
 from .models import Invoice
 from .wire import USER_AGENT, Server
 
@@ -34,13 +34,16 @@ _LINES_BELOW_QR: Final = 9
 class Outcome(Enum):
     """What is known of a payment.
 
-    UNKNOWN: it may have been made, or may yet be. ABSENT: the wallet has never heard of it, so far. SHOWN: a person has
-    the invoice now, and pays it or not.
+    FAILED: for certain. UNKNOWN: it may have been made, or may yet be. PENDING: the wallet is at work on it.
+    FAILED_SO_FAR: the wallet calls it failed, and may take that back. ABSENT: the wallet has never heard of it, so far.
+    SHOWN: a person has the invoice now, and pays it or not.
     """
 
     PAID = "paid"
     FAILED = "failed"
     UNKNOWN = "unknown"
+    PENDING = "pending"
+    FAILED_SO_FAR = "failed so far"
     ABSENT = "absent"
     SHOWN = "shown"
 
@@ -53,7 +56,9 @@ class Report:
     reason: str = ""
 
 
-_STATES: Final = {"success": Outcome.PAID, "failed": Outcome.FAILED, "pending": Outcome.UNKNOWN}
+_STATES: Final = {"success": Outcome.PAID, "failed": Outcome.FAILED_SO_FAR, "pending": Outcome.PENDING}
+# An order that waited for longer is not sent any more: what is said of a payment later must not come before its order.
+_ORDER_WITHIN_S: Final = 30.0
 PAID: Final = Report(Outcome.PAID)
 UNKNOWN: Final = Report(Outcome.UNKNOWN)
 
@@ -242,7 +247,12 @@ class LnbitsWallet:
         return f"LnbitsWallet({self._url!r})"
 
     def pay(self, server: Server, invoice: Invoice) -> Flow[Report]:
-        """Orders the payment once, and asks what became of it wherever LNbits's own word is missing."""
+        """Orders the payment once, and asks what became of it: only LNbits's list decides, and not always at once.
+
+        LNbits pays in a task that outlives the call, and a look-up that comes before its node knows of the payment
+        makes LNbits mark it as failed. So "failed" is final at once only where the call itself ended with it, too.
+        """
+        begun_s: float = yield Now()
         try:
             rows = yield from self._rows(invoice)
         except SatmeterError as error:
@@ -250,6 +260,9 @@ class LnbitsWallet:
             return Report(Outcome.FAILED, str(error))
         if rows:
             return _report(rows)
+        now_s: float = yield Now()
+        if now_s - begun_s > _ORDER_WITHIN_S:
+            return Report(Outcome.FAILED, "LNbits takes too long to answer, and was ordered nothing")
         order = {"out": True, "bolt11": invoice.payment_request}
         outcome = yield Send(self._request("POST", _PATH, order))
         if isinstance(outcome, Lost):
@@ -261,10 +274,14 @@ class LnbitsWallet:
             return PAID
         refused = _read(outcome, _Refused) or _Refused()
         reason = f"LNbits answered {outcome.status}: {refused.detail}"
-        # The key or the order was refused before the invoice was looked at, or LNbits itself says that it failed.
-        if outcome.status in (401, 403, 422) or (outcome.status == 520 and refused.status == "failed"):
+        # The key or the order was refused before the invoice was looked at.
+        if outcome.status in (401, 403, 422):
             return Report(Outcome.FAILED, reason)
-        return (yield from self._known(invoice))
+        report = yield from self._known(invoice)
+        ended = outcome.status == 520 and refused.status == "failed"
+        if ended and report.outcome in (Outcome.FAILED_SO_FAR, Outcome.ABSENT):
+            return Report(Outcome.FAILED, reason)
+        return report
 
     def look_up(self, invoice: Invoice) -> Flow[Report]:
         """What LNbits lists of payments to this invoice. Raises `SatmeterError`."""
@@ -298,11 +315,9 @@ class LnbitsWallet:
 
     def _known(self, invoice: Invoice) -> Flow[Report]:
         try:
-            report = yield from self.look_up(invoice)
+            return (yield from self.look_up(invoice))
         except SatmeterError as error:
             return Report(Outcome.UNKNOWN, str(error))
-        # It was ordered a moment ago: that the list does not have it yet says nothing.
-        return UNKNOWN if report.outcome is Outcome.ABSENT else report
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Request:
         headers = {"X-Api-Key": self._admin_key, "User-Agent": USER_AGENT, "Accept": "application/json"}
@@ -314,10 +329,10 @@ class LnbitsWallet:
 def _report(rows: list[_Row]) -> Report:
     """Of several payments to one invoice, which there should never be, what is worst for us counts."""
     outcomes = {_STATES.get(row.status, Outcome.UNKNOWN) for row in rows}
-    for outcome in (Outcome.PAID, Outcome.UNKNOWN):
+    for outcome in (Outcome.PAID, Outcome.PENDING, Outcome.UNKNOWN):
         if outcome in outcomes:
             return Report(outcome)
-    return Report(Outcome.FAILED, "LNbits could not pay it")
+    return Report(Outcome.FAILED_SO_FAR, "LNbits could not pay it")
 
 
 def _read(reply: Reply, kind: type[T]) -> T | None:
