@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -28,10 +28,11 @@ _log = structlog.get_logger(__name__)
 class _Draft:
     """What has come of an answer so far. `seen` is None before the provider has counted anything.
 
-    `asked`: the call that is under way at the provider.
+    `asked`: the call that is under way at the provider. `log` has the ids of the request.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log: Any) -> None:
+        self.log = log
         self.evaluation: Evaluation | None = None
         self.asked: Step | None = None
         self.pieces: list[str] = []
@@ -93,11 +94,14 @@ class Answering:
         self._model = model
         self._pause = pause
 
-    async def answer(self, intent: AnswerRequest, outlet: Outlet) -> RequestOutcome:
-        """The outcome. Raises `PortError` when the model failed before it had given anything of the answer."""
+    async def answer(self, intent: AnswerRequest, outlet: Outlet, log: Any = _log) -> RequestOutcome:
+        """The outcome. Raises `PortError` when the model failed before it had given anything of the answer.
+
+        `log` has the ids of the request.
+        """
         if intent.held is not None:
             outlet.emit(intent.held)
-        draft = _Draft()
+        draft = _Draft(log)
         outlet.lingers_s = lambda: draft.lingers_s() if intent.stream else 0.0
         return await outlet.while_heard(lambda: self._answer(intent, outlet, draft), lambda: self._left(intent, draft))
 
@@ -105,23 +109,23 @@ class Answering:
         """The outcome of a request that its client has left."""
         if draft.begun or draft.asked is None:
             final = draft.seen is not None and draft.seen.final
-            text_tokens = None if final else await given_tokens(self._model, draft.text, intent.model)
+            text_tokens = None if final else await given_tokens(self._model, draft.text, intent.model, log=draft.log)
             return draft.outcome(Ending.LEFT, intent.model, _CANCELLED, text_tokens)
-        tokens = await self._prompt_tokens(intent, draft.asked)
+        tokens = await self._prompt_tokens(intent, draft.asked, draft.log)
         return RequestOutcome(Ending.LEFT, draft.evaluation, unanswered=Unanswered(draft.asked, tokens))
 
-    async def _prompt_tokens(self, intent: AnswerRequest, step: Step) -> int | None:
+    async def _prompt_tokens(self, intent: AnswerRequest, step: Step, log: Any) -> int | None:
         model = None if step is Step.EVALUATION else intent.model
         try:
             async with asyncio.timeout(COUNTS_WITHIN_S):
                 return await self._model.prompt_tokens(intent.request, model=model, max_tokens=intent.max_tokens)
         except (PortError, TimeoutError) as error:
-            _log.warning("prompt_not_counted", error=str(error))
+            log.warning("prompt_not_counted", error=str(error))
             return None
 
     async def _answer(self, intent: AnswerRequest, outlet: Outlet, draft: _Draft) -> RequestOutcome:
         evaluating = partial(self._model.evaluate, intent.request)
-        evaluation = await patiently(self._pause, lambda: draft.asking(Step.EVALUATION, evaluating))
+        evaluation = await patiently(self._pause, lambda: draft.asking(Step.EVALUATION, evaluating), log=draft.log)
         draft.evaluation = evaluation
         if not evaluation.verdict.accepted:
             return RequestOutcome(Ending.REJECTED, evaluation)
@@ -136,18 +140,21 @@ class Answering:
     ) -> RequestOutcome:
         if not intent.stream:
             working = partial(self._model.complete, intent.request, model=intent.model, max_tokens=intent.max_tokens)
-            completion = await patiently(self._pause, lambda: draft.asking(Step.WORK, working))
+            completion = await patiently(self._pause, lambda: draft.asking(Step.WORK, working), log=draft.log)
             return RequestOutcome(Ending.COMPLETE, evaluation, completion)
         streaming = partial(self._stream, intent, outlet, draft)
         try:
             completion = await patiently(
-                self._pause, lambda: draft.asking(Step.WORK, streaming), lambda: draft.begun or outlet.stopped
+                self._pause,
+                lambda: draft.asking(Step.WORK, streaming),
+                lambda: draft.begun or outlet.stopped,
+                draft.log,
             )
         except PortError as error:
             if not draft.pieces or isinstance(error, RefusedRequestError):
                 # Its client was given nothing, as with a whole answer that breaks off.
                 raise
-            _log.warning("the model failed in the middle of an answer", error=str(error))
+            draft.log.warning("model_failed_midway", error=str(error))
             return draft.outcome(Ending.BROKEN, intent.model, _BROKEN)
         return RequestOutcome(Ending.COMPLETE, evaluation, completion)
 

@@ -193,7 +193,7 @@ class DedicatedHost:
             caller.answer(unavailable("The actor's process"))
             return
         except LinkError as error:
-            _log.warning("an actor's process can't be started", actor=call.actor_id, error=str(error))
+            _log.warning("actor_process_not_started", actor_id=call.actor_id, error=str(error))
             self._close(room, unavailable("The actor's process"))
             return
         try:
@@ -301,5 +301,5 @@ class DedicatedHost:
             return
         for room in silent:
             if self._rooms.get(room.actor_id) is room:
-                _log.warning("an actor's process does not answer and is replaced", actor=room.actor_id)
+                _log.warning("actor_process_replaced", actor_id=room.actor_id)
                 self.partitions.lose(partition_of(room.actor_id))

@@ -100,36 +100,41 @@ class Effects:
         await self._invoices.close()
         await self._webhooks.close()
 
-    async def run(self, intent: Intent, outlet: Outlet) -> Command:
-        """The outcome, `Done` or `Failed`; raises nothing but cancellation. What comes before it goes to the outlet."""
+    async def run(self, intent: Intent, outlet: Outlet, *, actor_id: str) -> Command:
+        """Return the outcome, `Done` or `Failed`; raises nothing but cancellation. What precedes it goes to the outlet.
+
+        actor_id: the job or session that the intent is of, for the log. It is passed on, not bound to the task: tasks
+        that serve all actors would keep the id of the one that happened to start them.
+        """
+        log = _log.bind(actor_id=actor_id, intent=type(intent).__name__, key=intent.key)
         try:
-            return Done(intent, await self._result(intent, outlet))
+            return Done(intent, await self._result(intent, outlet, log))
         except TransientError as error:
             # Of what is held back all the time while the model is away, one line at its beginning says enough.
-            say = _log.debug if isinstance(error, HeldBackError) else _log.warning
-            say("effect failed for now", intent=type(intent).__name__, error=str(error))
+            say = log.debug if isinstance(error, HeldBackError) else log.warning
+            say("effect_failed", permanent=False, error=str(error))
             fault = error.fault if isinstance(error, ModelError) else None
             return Failed(intent, permanent=False, retry_after_ms=ceil((error.retry_after_s or 0) * 1_000), fault=fault)
         except PermanentError as error:
-            _log.warning("effect failed for good", intent=type(intent).__name__, error=str(error))
+            log.warning("effect_failed", permanent=True, error=str(error))
             return Failed(intent, permanent=True, of_request=isinstance(error, RefusedRequestError))
         except Exception:
             # A defect in an adapter must not leave the actor waiting for ever; attempts are bounded, so it ends.
-            _log.exception("effect broke", intent=type(intent).__name__)
+            log.exception("effect_broke")
             return Failed(intent, permanent=False)
 
-    async def _result(self, intent: Intent, outlet: Outlet) -> Any:
+    async def _result(self, intent: Intent, outlet: Outlet, log: Any) -> Any:
         match intent:
             case AnswerRequest():
-                return await self._answering.answer(intent, outlet)
+                return await self._answering.answer(intent, outlet, log)
             case RelayRequest():
-                return await self._relaying.relay(intent, outlet)
+                return await self._relaying.relay(intent, outlet, log)
             case CountPrompt(body=body, headers=headers, beta=beta):
                 return await self._model.count_tokens(body, headers, beta=beta)
             case IssueInvoice():
                 return await self._issue(intent)
             case LookUpInvoice(payment_hash=payment_hash):
-                return await self._look_up(payment_hash)
+                return await self._look_up(payment_hash, log)
             case Evaluate(request=request):
                 evaluation = await self._model.evaluate(request)
                 return PricedEvaluation(evaluation, await self._prices.current())
@@ -155,13 +160,13 @@ class Effects:
         order = InvoiceOrder(intent.amount_sats, intent.memo, intent.expiry_s, intent.actor_id, urgency)
         return await (self._invoices if intent.ahead else self._lightning).create_invoice(order)
 
-    async def _look_up(self, payment_hash: str) -> Any:
+    async def _look_up(self, payment_hash: str, log: Any) -> Any:
         """Asks until the node answers: only its own word decides whether an invoice lapsed unpaid."""
         delay_s = 1.0
         while True:
             try:
                 return await self._lightning.lookup(payment_hash)
             except TransientError as error:
-                _log.warning("look-up failed, trying again", error=str(error), delay_s=delay_s)
+                log.warning("look_up_failed", payment_hash=payment_hash, error=str(error), delay_s=delay_s)
             await self._pause(delay_s)
             delay_s = min(delay_s * 2, _LOOK_UP_BACKOFF_MAX_S)

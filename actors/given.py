@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -20,9 +20,12 @@ _log = structlog.get_logger(__name__)
 
 
 async def given_tokens(
-    model: Model, text: str, name: str, headers: Mapping[str, str] | None = None, *, beta: bool = False
+    model: Model, text: str, name: str, headers: Mapping[str, str] | None = None, *, beta: bool = False, log: Any = _log
 ) -> int | None:
-    """The tokens of a text as the model of this name counts it; None when it is short, or was not counted in time."""
+    """The tokens of a text as the model of this name counts it; None when it is short, or was not counted in time.
+
+    `log` has the ids of what it is for.
+    """
     size_bytes = len(text.encode(errors="surrogatepass"))
     if size_bytes < _LEAST_BYTES:
         return None
@@ -31,6 +34,6 @@ async def given_tokens(
         async with asyncio.timeout(_WITHIN_S):
             counted = (await model.count_tokens(body, headers or {}, beta=beta)).counted
     except (PortError, TimeoutError, ValueError) as error:
-        _log.warning("given_text_not_counted", error=str(error))
+        log.warning("given_text_not_counted", error=str(error))
         return None
     return None if counted is None else min(size_bytes, max(1, counted - _FRAME_TOKENS))

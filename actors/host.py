@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -155,7 +156,8 @@ class ActorHost:
             if self._activations.get(actor_id) is activation:
                 self._deliver(actor_id, Envelope(outcome, None, time.monotonic()))
 
-        behaviour, run = self._behaviours[actor_id.partition("_")[0]], self._effects.run
+        behaviour = self._behaviours[actor_id.partition("_")[0]]
+        run = partial(self._effects.run, actor_id=actor_id)
         activation = Activation(actor_id, partition_of(actor_id), behaviour, run, deliver, time.monotonic())
         return activation
 
@@ -174,7 +176,7 @@ class ActorHost:
                     await self._turn(activation)
                     backoff_s = _STORE_BACKOFF_FIRST_S
                 except (TransientError, ConflictError) as error:
-                    _log.warning("store does not confirm, reading again", actor=activation.actor_id, error=str(error))
+                    _log.warning("store_not_confirming", actor_id=activation.actor_id, error=str(error))
                     activation.loaded = False
                     activation.refuse_impatient(unavailable("The store"), _STORE_PATIENCE_S, time.monotonic())
                     await asyncio.sleep(backoff_s)
@@ -245,7 +247,7 @@ class ActorHost:
         for envelope, decision in turn.outcomes:
             activation.decided(envelope.command)
             for alarm in decision.alarms:
-                _log.error(alarm.event, actor=activation.actor_id, **alarm.fields)
+                _log.error(alarm.event, actor_id=activation.actor_id, **alarm.fields)
             activation.answer_waiting(decision, time.monotonic())
             if envelope.refused:
                 # Its write turned out to have been made, but the caller has gone, told that nothing was charged.
@@ -295,7 +297,7 @@ class ActorHost:
             _log.warning("fenced", partition=activation.partition, epoch=error.current_epoch)
             self.partitions.lose(activation.partition)
         else:  # A defect of ours, or a newer version's journal: nothing may be written, the operator must look.
-            _log.error("actor is broken and refuses its work", actor=activation.actor_id, error=repr(error))
+            _log.error("actor_broken", actor_id=activation.actor_id, error=repr(error))
             self._drop(activation, broken())
 
     def _drop_partition(self, partition: int) -> None:

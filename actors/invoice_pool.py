@@ -112,9 +112,9 @@ class InvoicePool:
             if await self._bindings.bind(invoice.payment_hash, actor_id, keep_ms):
                 return True
         except TransientError as error:
-            _log.warning("an invoice made ahead is dropped: its owner could not be written", error=str(error))
+            _log.warning("invoice_ahead_dropped_without_owner", error=str(error))
         else:
-            _log.warning("an invoice made ahead is dropped: it was paid", payment_hash=invoice.payment_hash)
+            _log.warning("invoice_ahead_dropped_as_paid", payment_hash=invoice.payment_hash)
         return False
 
     # Making them
@@ -139,9 +139,9 @@ class InvoicePool:
                 continue
             except PortError as error:
                 # When the node is down, those tell of it who wait for an invoice.
-                _log.debug("no invoice can be made ahead just now", error=str(error), delay_s=delay_s)
+                _log.debug("invoice_ahead_failed", error=str(error), delay_s=delay_s)
             except Exception:
-                _log.exception("making an invoice ahead broke")
+                _log.exception("invoice_ahead_broke")
             await self._pause(delay_s)
             delay_s = min(2 * delay_s, _BACKOFF_MAX_S)
 

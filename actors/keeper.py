@@ -127,7 +127,7 @@ class Keeper:
                 self._store.failed(error)
             except Exception:
                 # A defect of ours must not leave the cluster without a keeper.
-                _log.exception("keeping the cluster in order failed, trying again")
+                _log.exception("keeper_round_broke")
             in_doubt = any(0 < known.misses < _MISSES_MAX for known in self._hosts.values())
             # A server that starts waits for the word that all is served.
             waited_for = self.view.leads and not self.settled.is_set()
@@ -148,7 +148,7 @@ class Keeper:
         if changed:
             if not await self._roster.publish(self._server.server_id, todo.placement):
                 return  # Somebody else leads now.
-            _log.info("new plan for the hosts", version=todo.placement.version, members=todo.placement.members)
+            _log.info("placement_planned", version=todo.placement.version, members=todo.placement.members)
             self.view = msgspec.structs.replace(self.view, placement=todo.placement)
         await asyncio.gather(*(self._start(host_id, node_id) for host_id, node_id in todo.start.items()))
         await asyncio.gather(*(self._end(host_id) for host_id in todo.end))
@@ -194,7 +194,7 @@ class Keeper:
             known.exists = True
             known.misses += 1
             if known.misses == _MISSES_MAX and self._clock() >= known.coming_until_s:
-                _log.warning("a host does not answer", host=host_id, error=type(error).__name__)
+                _log.warning("host_silent", host=host_id, error=type(error).__name__)
         else:
             known.exists, known.misses, known.away_since_s = True, 0, None
             # It has come: from now on its silence means what that of any other does.
@@ -222,10 +222,10 @@ class Keeper:
             await self._crew.start(host_id, node_id)
         except LinkError as error:
             known.exists = False
-            _log.warning("a host can't be started, trying again", host=host_id, error=str(error))
+            _log.warning("host_not_started", host=host_id, error=str(error))
 
     async def _end(self, host_id: str) -> None:
-        _log.info("ending a host that is not needed", host=host_id)
+        _log.info("host_not_needed", host=host_id)
         await self._crew.end(host_id)
         self._hosts.pop(host_id, None)
 
@@ -243,4 +243,4 @@ class Keeper:
     async def _tend_once(self, node_ids: Sequence[str]) -> None:
         silent = await self._crew.tend(node_ids) if node_ids else []
         if silent:
-            _log.warning("actors did not answer and are started anew", actors=silent)
+            _log.warning("actors_replaced", actors=silent)

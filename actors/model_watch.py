@@ -67,7 +67,7 @@ class ModelWatch:
                 try:
                     await self.look()
                 except PortError as error:
-                    _log.debug("can't tell of the model provider", error=str(error))
+                    _log.debug("model_news_not_told", error=str(error))
                 await self._pause(_TURN_S)
         finally:
             await self._probe.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -52,6 +52,7 @@ class Oracle:
         self._last_good: BtcPrice | None = None
         self._retry_at_ms: int | None = None
         self._fetching: asyncio.Task[None] | None = None
+        self._trouble = _Trouble()
 
     async def price(self) -> BtcPrice:
         """The fetched price while it is under a minute old, else a new one, else the last good, else the fallback."""
@@ -80,15 +81,35 @@ class Oracle:
             if _is_plausible(usd, reference_usd):
                 self._last_good = BtcPrice(usd, PriceOrigin.COINGECKO, self._now_ms())
                 self._retry_at_ms = None
+                self._trouble.over("btc_price_back")
                 return
-            _log.warning("btc_price_implausible", reference_usd=str(reference_usd))
+            self._trouble.begins("btc_price_implausible", reference_usd=str(reference_usd))
         except Exception as error:
             # Only our own errors' text: another's may hold the address, and with it the operator's key to the source.
             reason = str(error) if isinstance(error, PortError) else None
-            _log.warning("btc_price_fetch_failed", error=type(error).__name__, reason=reason)
+            self._trouble.begins("btc_price_fetch_failed", error=type(error).__name__, reason=reason)
         finally:
             self._fetching = None
         self._retry_at_ms = self._now_ms() + RETRY_AFTER_MS
+
+
+class _Trouble:
+    """Logs a failure when it begins, when it becomes another one, and when it is over: not at each attempt."""
+
+    def __init__(self) -> None:
+        self._event: str | None = None
+
+    def begins(self, event: str, **fields: Any) -> None:
+        """Log the event, unless it goes on."""
+        if self._event != event:
+            _log.warning(event, **fields)
+        self._event = event
+
+    def over(self, event: str) -> None:
+        """Log the event, if there was trouble."""
+        if self._event is not None:
+            _log.info(event)
+        self._event = None
 
 
 class PriceCache:
@@ -115,6 +136,7 @@ class PriceCache:
         self._last: BtcPrice | None = None
         self._asked_at_ms: int | None = None
         self._failed = False
+        self._trouble = _Trouble()
         self._refreshing: asyncio.Task[None] | None = None
 
     async def current(self) -> BtcPrice:
@@ -137,9 +159,10 @@ class PriceCache:
             async with asyncio.timeout(self._ask_timeout_s):
                 self._last = await self._ask()
             self._failed = False
+            self._trouble.over("btc_price_oracle_back")
         except Exception as error:
             self._failed = True
-            _log.warning("btc_price_oracle_unreachable", error=type(error).__name__)
+            self._trouble.begins("btc_price_oracle_unreachable", error=type(error).__name__)
         finally:
             self._refreshing = None
 

@@ -104,7 +104,7 @@ class Ownership:
             try:
                 await self._take_what_is_lacking()
             except TransientError as error:
-                _log.warning("can't take partitions over, trying again", error=str(error))
+                _log.warning("takeover_failed", error=str(error))
                 await asyncio.sleep(_RETRY_S)
 
     async def _take_what_is_lacking(self) -> None:
@@ -128,7 +128,7 @@ class Ownership:
             except NoHostError:
                 released = set(left)  # One of a server that has ended.
             except (LinkError, TimeoutError) as error:
-                _log.warning("taking over from a host that does not answer", host=owner, error=type(error).__name__)
+                _log.warning("takeover_from_silent_host", host=owner, error=type(error).__name__)
                 released = set(left)
             await self._take(released)
             left -= released

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -29,10 +29,13 @@ Pause = Callable[[float], Awaitable[None]]
 _log = structlog.get_logger(__name__)
 
 
-async def patiently(pause: Pause, call: Callable[[], Awaitable[T]], begun: Callable[[], bool] = lambda: False) -> T:
+async def patiently(
+    pause: Pause, call: Callable[[], Awaitable[T]], begun: Callable[[], bool] = lambda: False, log: Any = _log
+) -> T:
     """What the call gives in the end, unless something of it has been given already. Raises what it raises.
 
-    Whoever asks for a longer wait than this waits is not called again: that is for the client to wait for.
+    `log` has the ids of what it is for. What asks for a longer wait than this waits is not called again: that is for
+    the client to wait for.
     """
     pause_s = _PAUSE_FIRST_S
     for _ in range(_ATTEMPTS - 1):
@@ -42,7 +45,7 @@ async def patiently(pause: Pause, call: Callable[[], Awaitable[T]], begun: Calla
             wait_s, refused = error.retry_after_s or 0, isinstance(error, ModelError) and error.fault in _FOR_LONG
             if begun() or refused or wait_s > _PAUSE_MAX_S or isinstance(error, HeldBackError):
                 raise
-            _log.warning("model call failed, trying again", error=str(error))
+            log.warning("model_call_repeated", error=str(error))
             await pause(max(pause_s, wait_s))
         pause_s *= 2
     return await call()

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from msgspec.structs import replace
@@ -37,9 +37,10 @@ _log = structlog.get_logger(__name__)
 
 
 class _Draft:
-    """What has come of a call so far. `asked`: it is under way at the provider."""
+    """What has come of a call so far. `asked`: it is under way at the provider. `log` has the ids of the call."""
 
-    def __init__(self, model: str, clock: Callable[[], float]) -> None:
+    def __init__(self, model: str, clock: Callable[[], float], log: Any) -> None:
+        self.log = log
         self._model = model
         self._clock = clock
         self._seen: RelaySoFar | None = None
@@ -134,14 +135,14 @@ class Relaying:
         self._model = model
         self._clock = clock
 
-    async def relay(self, intent: RelayRequest, outlet: Outlet) -> RelayOutcome:
+    async def relay(self, intent: RelayRequest, outlet: Outlet, log: Any = _log) -> RelayOutcome:
         """The outcome. Raises `PortError` when the provider failed before it had given anything.
 
-        It is asked once: the SDKs that call these paths try again by themselves.
+        It is asked once: the SDKs that call these paths try again by themselves. `log` has the ids of the call.
         """
         if intent.held is not None:
             outlet.emit(intent.held)
-        draft = _Draft(intent.model, self._clock)
+        draft = _Draft(intent.model, self._clock, log)
         outlet.lingers_s = lambda: draft.lingers_s() if intent.stream else 0.0
         return await outlet.while_heard(lambda: self._relay(intent, outlet, draft), lambda: self._left(intent, draft))
 
@@ -150,15 +151,17 @@ class Relaying:
         text_tokens = None
         if draft.counted and not draft.final:
             name = model_of(intent.body.data) or intent.model
-            text_tokens = await given_tokens(self._model, draft.text, name, intent.headers, beta=intent.beta)
+            text_tokens = await given_tokens(
+                self._model, draft.text, name, intent.headers, beta=intent.beta, log=draft.log
+            )
         outcome = replace(draft.outcome(Ending.LEFT, text_tokens=text_tokens), streamed=intent.stream)
         if outcome.usage is not None or not draft.asked:
             return outcome
-        tokens = await self._prompt_tokens(intent)
+        tokens = await self._prompt_tokens(intent, draft.log)
         usage = None if tokens is None else Usage(tokens, outcome.given_tokens, billed_as=intent.billed_as)
         return replace(outcome, charged=True, usage=usage)
 
-    async def _prompt_tokens(self, intent: RelayRequest) -> int | None:
+    async def _prompt_tokens(self, intent: RelayRequest, log: Any) -> int | None:
         if intent.prompt_tokens is not None:
             return intent.prompt_tokens
         try:
@@ -166,7 +169,7 @@ class Relaying:
                 body = countable(intent.body.data)
                 counted = (await self._model.count_tokens(body, intent.headers, beta=intent.beta)).counted
         except (PortError, TimeoutError) as error:
-            _log.warning("prompt_not_counted", error=str(error))
+            log.warning("prompt_not_counted", error=str(error))
             return None
         return counted
 
@@ -176,7 +179,7 @@ class Relaying:
         except PortError as error:
             if not draft.begun:
                 raise
-            _log.warning("the model failed in the middle of an answer", error=str(error))
+            draft.log.warning("model_failed_midway", error=str(error))
             return draft.outcome(Ending.BROKEN, told=isinstance(error, ToldError))
         if draft.begun:
             return draft.outcome(Ending.COMPLETE, end)

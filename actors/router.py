@@ -151,10 +151,10 @@ class Lane:
                     task.cancel()
                 outcomes = await asyncio.gather(*directions, return_exceptions=True)
             defects = [o for o in outcomes if isinstance(o, Exception) and not isinstance(o, LinkError)]
-            _log.warning("a host can't be reached", errors=[type(outcome).__name__ for outcome in outcomes])
+            _log.warning("host_unreachable", errors=[type(outcome).__name__ for outcome in outcomes])
             if defects:
                 # Something in what was sent or received breaks us: sent again, it would do so for ever.
-                _log.error("a message broke the way to a host", errors=[type(defect).__name__ for defect in defects])
+                _log.error("message_broke_lane", errors=[type(defect).__name__ for defect in defects])
                 self._refuse(list(self._pending.values()))
             if not await self._recover():
                 await self._link.close()

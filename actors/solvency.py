@@ -84,7 +84,7 @@ class SolvencyWatch:
             try:
                 await self.look()
             except PortError as error:
-                _log.warning("can't compare the wallet with what is owed", error=str(error))
+                _log.warning("wallet_not_compared", error=str(error))
             await self._pause(_LOOK_EVERY_S)
 
     async def look(self) -> None:
@@ -105,7 +105,7 @@ class SolvencyWatch:
         figures = {"wallet_msat": wallet_msat, "liability_msat": liability_msat, "partitions_uncounted": uncounted}
         if covers(wallet_msat, liability_msat):
             if not self._solvent:
-                _log.info("the wallet holds what is its clients' again: deposits are taken", **figures)
+                _log.info("wallet_covers_clients_again", **figures)
             self._short_looks, self._solvent, self._logged = 0, True, False
             return
         self._short_looks += 1
@@ -113,8 +113,8 @@ class SolvencyWatch:
         if self._short_looks >= _SHORT_LOOKS and not self._logged:
             self._solvent, self._logged = False, True
             _log.error(
-                "the wallet holds less than what is its clients': no deposits are taken until it is filled, "
-                "refunds go on; `satmeter audit` tells where it is missing",
+                "wallet_short",
+                hint="no deposits are taken until it is filled, refunds go on; see `satmeter audit`",
                 **figures,
                 missing_msat=liability_msat - wallet_msat,
             )

@@ -76,4 +76,4 @@ class Ticker:
         try:
             await self.scan()
         except TransientError as error:
-            _log.warning("can't read due times, trying again", error=str(error))
+            _log.warning("due_times_unreadable", error=str(error))

@@ -153,7 +153,7 @@ class Treasury:
             except PortError:
                 settlement = None  # The sweep asks the same node, and tells of its outage.
             except Exception:
-                _log.exception("look-up of a hint broke")
+                _log.exception("hint_look_up_broke")
                 settlement = None
             finally:
                 self._hinted.discard(payment_hash)

@@ -85,7 +85,7 @@ class HostDoor:
             async with asyncio.timeout(_HELLO_WITHIN_S):
                 hello = msgspec.msgpack.decode(await _read(reader, _HELLO_MAX_BYTES), type=Hello)
             if not secrets.compare_digest(hello.word.encode(), self._word.encode()):
-                _log.warning("somebody without the word was turned away at the host's door")
+                _log.warning("stranger_turned_away")
                 return
             directions = [
                 asyncio.create_task(self._take_calls(reader, hello.inbox_id)),
@@ -97,7 +97,7 @@ class HostDoor:
         except (OSError, EOFError, TimeoutError):
             return  # The router is gone, or never was one.
         except msgspec.MsgspecError as error:
-            _log.error("a host was sent what it can't read", error=type(error).__name__)
+            _log.error("message_unreadable", error=type(error).__name__)
         finally:
             for task in directions:
                 task.cancel()

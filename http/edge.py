@@ -91,7 +91,7 @@ class Edge:
             expected = isinstance(error, TransientError)
             _log.log(
                 logging.WARNING if expected else logging.ERROR,
-                "the store did not answer" if expected else "unforeseen error",
+                "store_silent" if expected else "unforeseen_error",
                 request_id=request_id_of(scope),
                 error=type(error).__qualname__,
                 places=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
@@ -106,7 +106,7 @@ class Edge:
             # The path is left out: whoever knows a job's id sees the job.
             _log.log(
                 level,
-                "request",
+                "request_answered",
                 method=method,
                 route=route,
                 status=status,

@@ -113,6 +113,6 @@ class Health:
             async with asyncio.timeout(self._check_s):
                 await self._checks[name]()
         except Exception as error:
-            _log.warning("not ready", part=name, error=type(error).__name__)
+            _log.warning("part_not_ready", part=name, error=type(error).__name__)
             return False
         return True

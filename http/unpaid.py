@@ -56,4 +56,4 @@ class UnpaidInvoices:
             await self._front.limits.release(client, actor_id)
         except TransientError as error:
             # It lapses with the invoice; the client's answer is another one.
-            _log.warning("an unpaid invoice stays counted", error=str(error))
+            _log.warning("unpaid_invoice_not_released", error=str(error))

@@ -42,7 +42,7 @@ class FrontProcess:
             await self._process.wait()
             if not self._ending:
                 self.ends += 1
-                _log.error("a front ended by itself, starting another", exit_status=self._process.returncode)
+                _log.error("front_ended", exit_status=self._process.returncode)
                 await asyncio.sleep(_RESTART_PAUSE_S)
 
     async def end(self) -> None:

@@ -34,7 +34,7 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._read_on(data[upgrade.args[0] :])
         except httptools.HttpParserError:
-            self.logger.warning("Invalid HTTP request received.")
+            self.logger.warning("http_unreadable")
             self.send_400_response("")
 
     def send_400_response(self, msg: str) -> None:

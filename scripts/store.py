@@ -116,7 +116,7 @@ class EmbeddedStore:
                 status = await self._process.wait()
                 if self._stopping:
                     return
-                _log.error("the store ended by itself", exit_status=status, log_file=str(self._log_file))
+                _log.error("store_ended", exit_status=status, log_file=str(self._log_file))
                 if time.monotonic() - since > _STEADY_AFTER_S:
                     backoff_s = _BACKOFF_MIN_S
             await asyncio.sleep(backoff_s)
@@ -142,7 +142,7 @@ class EmbeddedStore:
             await self._launch()
         except StoreError as error:
             if not self._stopping:
-                _log.error("the store did not come up again", problem=str(error))
+                _log.error("store_not_restarted", problem=str(error))
 
     async def _take_lock(self) -> None:
         deadline_s = time.monotonic() + self._lock_within_s

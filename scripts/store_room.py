@@ -33,7 +33,8 @@ async def until_room(directory: Path, needless: Callable[[], bool], look_every_s
     if not lacks_room(directory):
         return
     _log.error(
-        "the disk is full: make room, and the store goes on by itself",
+        "disk_full",
+        hint="make room, and the store goes on by itself",
         directory=str(directory),
         needed_bytes=ROOM_MIN_BYTES,
     )
@@ -41,4 +42,4 @@ async def until_room(directory: Path, needless: Callable[[], bool], look_every_s
         if needless():
             return
         await asyncio.sleep(look_every_s)
-    _log.warning("the disk has room again", directory=str(directory))
+    _log.warning("disk_has_room_again", directory=str(directory))

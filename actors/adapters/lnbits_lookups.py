@@ -110,7 +110,7 @@ class LookUps:
         rows = read(await self._many(query), _Page).data
         if not {row.payment_hash for row in rows} <= set(hashes):
             # Filters that it does not know LNbits passes over.
-            _log.warning("the Lightning node can't list payments by their hashes: each is looked up by itself")
+            _log.warning("payments_not_listed_by_hash")
             self._most_ever = 1
             return {}
         return {row.payment_hash: told for row in rows if row.amount > 0 for told in _told(row)}

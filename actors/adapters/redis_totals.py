@@ -57,15 +57,13 @@ async def count_totals(
     async for keys in all_actors(redis):
         if (now_s := time.monotonic()) - told_s >= _TELL_EVERY_S:
             told_s = now_s
-            _log.info(
-                "counting what the wallet must hold, before these partitions are served", **_progress(epochs, seen)
-            )
+            _log.info("liabilities_count_begun", **_progress(epochs, seen))
         here = [key for key in keys if key.partition in epochs and key not in seen]
         seen.update(here)
         counted = await asyncio.gather(*(liability_in(*key) for key in here), return_exceptions=True)
         for key, amount in zip(here, counted, strict=True):
             if isinstance(amount, UnknownEventError | BooksError | MoneyError):
-                _log.error("an actor can't be counted", actor=key.actor_id, error=repr(amount))
+                _log.error("actor_not_counted", actor_id=key.actor_id, error=repr(amount))
                 unreadable.add(key.partition)
             elif isinstance(amount, BaseException):
                 raise amount
@@ -73,7 +71,7 @@ async def count_totals(
                 totals[key.partition] += amount
     if seen:
         took_s = round(time.monotonic() - began_s, 1)
-        _log.info("counted what the wallet must hold", **_progress(epochs, seen), took_s=took_s)
+        _log.info("liabilities_counted", **_progress(epochs, seen), took_s=took_s)
     pipe = redis.pipeline(transaction=False)
     for partition in epochs.keys() - unreadable:
         pipe.eval(

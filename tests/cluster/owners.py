@@ -29,7 +29,7 @@ def epoch_of(server: Served, actor_id: str) -> int:
 
 def knows_of_its_loss(log: str) -> bool:
     """Refused by the store, or having looked there first."""
-    return "fenced" in log or "others have taken partitions over" in log
+    return "fenced" in log or "partitions_taken_over" in log
 
 
 def _store(server: Served) -> Redis:

@@ -104,7 +104,7 @@ def test_a_full_disk_is_told_and_nothing_is_acknowledged_until_there_is_room(on_
         fill(on_disk)
         try:
             patiently(lambda: "the disk that it writes to is full" in readiness(on_disk), "it is not told")
-            patiently(lambda: "the disk is full: make room" in on_disk.log(), "the operator is not told")
+            patiently(lambda: "disk_full" in on_disk.log(), "the operator is not told")
             answered = running.answered
             running.are_told(8)
             assert running.answered == answered

@@ -52,6 +52,13 @@ FORBIDDEN = [
     ("http/", ("client/", "actors/host", "actors/cluster", "actors/adapters/", "actors/compose", "scripts/"), ()),
     ("config/", ("actors/", "client/", "http/", "scripts/"), ("actors/domain/",)),
 ]
+LEVELS = frozenset({"debug", "info", "warning", "error", "exception", "critical", "begins", "over"})
+# Where the name of an event is made, or passed on: it is a constant where it comes from.
+EVENTS_PASSED_ON = frozenset({"actors/watching.py", "actors/oracle.py", "actors/host.py", "actors/domain/alarms.py"})
+# What takes the name of an event, or of what one is about, and logs it.
+NAMED_BY = frozenset({"Outage", "Alarm"})
+LOGGERS = ("log", "logger", "_trouble")
+EVENT = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 UNFINISHED = re.compile("|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X")))
 
 
@@ -198,3 +205,31 @@ def test_tests_wait_for_what_happens_and_not_for_time_to_pass() -> None:
         and not (node.args and isinstance(node.args[0], ast.Constant) and node.args[0].value == 0)
     ]
     assert wrong == []
+
+
+def _events(name: str) -> Iterator[tuple[int, ast.expr]]:
+    """What is logged, or handed to what logs it, and where."""
+    for node in nodes_of(name):
+        if not isinstance(node, ast.Call) or not node.args:
+            continue
+        whole = ast.unparse(node.func)
+        of, _, method = whole.rpartition(".")
+        if of.lower().endswith(LOGGERS) and method == "log":
+            yield node.lineno, node.args[1]
+        elif (of.lower().endswith(LOGGERS) and method in LEVELS) or method in NAMED_BY:
+            yield node.lineno, node.args[0]
+
+
+def _is_event(name: str, found: ast.expr) -> bool:
+    if isinstance(found, ast.IfExp):
+        return _is_event(name, found.body) and _is_event(name, found.orelse)
+    if isinstance(found, ast.Constant):
+        return isinstance(found.value, str) and EVENT.fullmatch(found.value) is not None
+    return name in EVENTS_PASSED_ON
+
+
+def test_what_is_logged_is_an_event_by_a_constant_name() -> None:
+    # Alerts and searches go by it; what differs from entry to entry is a field.
+    events = [(name, line, found) for name in CODE for line, found in _events(name)]
+    assert len(events) > 80
+    assert [f"{name}:{line}: {ast.unparse(found)}" for name, line, found in events if not _is_event(name, found)] == []

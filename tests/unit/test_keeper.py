@@ -218,9 +218,7 @@ async def test_a_defect_leaves_the_cluster_with_a_keeper(redis: Redis) -> None:
             failing.defect = None
             stage.go_on()
             await until(_settled(stage))
-    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == [
-        "keeping the cluster in order failed, trying again"
-    ]
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["keeper_round_broke"]
 
 
 async def test_a_server_that_leaves_has_its_hosts_give_away_what_they_own(stage: Stage, redis: Redis) -> None:

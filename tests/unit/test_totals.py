@@ -117,8 +117,8 @@ async def test_counting_tells_how_far_it_is(world: World, monkeypatch: pytest.Mo
         await world.journal.claim(range(PARTITIONS), "host-0")
     told = [(log["event"], log["actors_so_far"]) for log in logs if "actors_so_far" in log]
     assert told == [
-        ("counting what the wallet must hold, before these partitions are served", 0),
-        ("counted what the wallet must hold", 1),
+        ("liabilities_count_begun", 0),
+        ("liabilities_counted", 1),
     ]
 
 
@@ -152,4 +152,4 @@ async def test_an_actor_that_can_t_be_read_leaves_its_partition_uncounted_and_st
         async with world.serving():
             liability = await sum_totals(world.redis)
     assert (liability.msat, liability.uncounted) == (10_000_000, 1)
-    assert any(log["event"] == "an actor can't be counted" and log["actor"] == other for log in logs)
+    assert any(log["event"] == "actor_not_counted" and log["actor_id"] == other for log in logs)
