@@ -1,4 +1,4 @@
-"""What the treasury found amiss, for the operator: told to the fronts by way of the store."""
+"""Findings of the treasury for the operator, told to the fronts by way of the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the model provider answers: what all processes know of it, by way of the store."""
+"""Outages of the model provider, as all processes know of them by way of the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a port raises. Adapters turn their libraries' errors into these; `ports` exports them beside the protocols."""
+"""Errors of the ports: adapters turn their libraries' errors into these; `ports` exports them beside the protocols."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the actors need of the Lightning node, and of the store's word on whose invoices are; see `ports.py`."""
+"""Protocols of the Lightning node, and of the store's word on whose invoices are; see `ports.py`."""
 
 from __future__ import annotations
 

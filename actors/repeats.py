@@ -1,4 +1,4 @@
-"""What a client's library sends a second time because it gave up waiting: which call it is a repetition of."""
+"""Repetitions of calls by a client's library that gave up waiting: each is joined to its first call."""
 
 from __future__ import annotations
 

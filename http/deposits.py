@@ -1,4 +1,4 @@
-"""What keeps new money and new calls out: a wallet that holds too little, and a model that is away."""
+"""Gates that keep new money and new calls out: a wallet that holds too little, and a model that is away."""
 
 from __future__ import annotations
 

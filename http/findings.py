@@ -1,4 +1,4 @@
-"""What the treasury found amiss, in words for the operator."""
+"""Findings of the treasury, in words for the operator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ties a child process to the one that started it: neither lives on without the other's knowledge."""
+"""Pipes between a child process and the one that started it: neither lives on without the other's knowledge."""
 
 from __future__ import annotations
 

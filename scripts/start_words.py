@@ -1,4 +1,4 @@
-"""What a start that fails or takes long says: one sentence, which tells what to do."""
+"""Sentences about a start that fails or takes long: each tells what to do."""
 
 from __future__ import annotations
 

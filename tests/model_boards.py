@@ -1,4 +1,4 @@
-"""What is known of a model provider, in memory, with a clock that a test moves; and a provider that is asked for it."""
+"""State of a model provider in memory, with a clock that a test moves; and a provider that is asked for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether two keys of LNbits are what they are taken for: an invoice key and the admin key of the same wallet.
+"""Check of the two keys of LNbits: an invoice key, and the admin key of the same wallet.
 
 Source: LNbits 1.6.2. `GET /api/v1/wallet` takes either key and names the wallet's id to its admin key alone, so the
 answer's status says nothing of a key's rights. Details of a payment are shown to the keys of its wallet alone.

@@ -1,4 +1,4 @@
-"""Whether a store keeps what it has confirmed through a power cut: its append-only file, and when that is on disk."""
+"""Durability of a store: whether its append-only file is on disk before a write is confirmed."""
 
 from __future__ import annotations
 

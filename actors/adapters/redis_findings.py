@@ -1,4 +1,6 @@
-"""What the treasury found amiss, in Redis or Valkey. The keys share a hash tag, so that one cluster node has them.
+"""Findings of the treasury for the operator, in Redis or Valkey.
+
+The keys share a hash tag, so that one cluster node has them.
 
 satmeter:{findings}:last       what the treasury found last, as JSON; expires by itself when nobody tells any more
 satmeter:{findings}:refusals   hash of payouts that the node would not even try, by reason

@@ -1,4 +1,4 @@
-"""What is known of the model provider, in Redis or Valkey.
+"""State of the model provider, its outage and its waits, in Redis or Valkey.
 
 satmeter:model   a hash: `outage` and `wait:<model>` as JSON, `failures` as a number; expires when it is not told of
 """

@@ -1,4 +1,4 @@
-"""What the operator must know of what a provider bills."""
+"""Alarms for the operator about bills of the provider."""
 
 from __future__ import annotations
 

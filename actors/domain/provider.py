@@ -1,4 +1,4 @@
-"""What keeps the model provider from answering, where it is not the request."""
+"""Faults of the model provider: reasons why it does not answer that do not lie in the request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What credentials have spent under their `max_msat` caveats: a count for each limit, as long as anything counts in it.
+"""Spending of credentials under their `max_msat` caveats: a count for each limit, as long as anything counts in it.
 
 The counts of a session are a tree: a limit that was appended to a credential with limits of its own lies beneath these.
 """

@@ -1,4 +1,4 @@
-"""What the model was asked for and has given, and what that must cost: worked out from its figures a second time."""
+"""Charges as they must be, worked out a second time from what the model was asked for and has given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stream costs whose client leaves before its last count: the count itself where it is near, or the text."""
+"""Cost of a stream whose client leaves before its last count: the count itself where it is near, or the text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What operators see of payouts that no journal tells, of keys that can't pay, and of a store that may lose writes."""
+"""Findings as operators see them: payouts that no journal tells, keys that can't pay, a store that may lose writes."""
 
 from __future__ import annotations
 

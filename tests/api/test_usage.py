@@ -1,4 +1,4 @@
-"""What is charged by the provider's figures, to the msat: whole and streamed, in both APIs."""
+"""Charges by the provider's figures, to the msat: whole and streamed, in both APIs."""
 
 from __future__ import annotations
 

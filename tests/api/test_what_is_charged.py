@@ -1,4 +1,4 @@
-"""What is charged for answers that are none: the same by every path, as docs/guarantees.md has it.
+"""Charges for answers that are none: the same by every path, as docs/guarantees.md has it.
 
 A token of the prompt costs 2.8 msat, one of the answer 14, and work 700 on top; the verdict of `/ask` 28.
 """

@@ -1,4 +1,4 @@
-"""What `satmeter check` and the start say of two keys, held by a real LNbits. No money moves."""
+"""Words of `satmeter check` and the start on two keys, held by a real LNbits. No money moves."""
 
 from __future__ import annotations
 

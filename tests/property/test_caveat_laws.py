@@ -1,4 +1,4 @@
-"""What holds for every credential: it allows what each of its caveats allows alone, and appending one never adds to it.
+"""Laws of every credential: it allows what each of its caveats allows alone, and appending one never adds to it.
 
 The oracle reads each caveat by itself, by the contract; the macaroons are made by pymacaroons.
 """

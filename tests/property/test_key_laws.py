@@ -1,4 +1,4 @@
-"""What holds for idempotency keys of any credentials of a session, in any order, against a list kept by hand."""
+"""Laws of idempotency keys of any credentials of a session, in any order, against a list kept by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be taken out of the store: sessions and jobs of which nothing is asked, awaited or payable any more."""
+"""Archiving: out of the store go sessions and jobs of which nothing is asked, awaited or payable any more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a provider bills apart from its plain rates: held and charged where it has a price, and told of otherwise."""
+"""Services billed apart from the plain rates: held and charged where they have a price, and told of otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command loads before it runs: `--help` must not wait for what only a server needs."""
+"""Modules that a command loads before it runs: `--help` must not wait for what only a server needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose an idempotency key is, and who is told what was bought under it."""
+"""Owners of idempotency keys, and who is told what was bought under one."""
 
 from __future__ import annotations
 

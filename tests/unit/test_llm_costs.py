@@ -1,4 +1,4 @@
-"""What a body may cost beyond its bytes is found wherever it stands: it is counted, or refused by name."""
+"""Costs of a body beyond its bytes: found wherever they stand, counted, or refused by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What LNbits would pay to no invoice, told from a payment that failed; and a wallet told from another one."""
+"""Refusals of LNbits to pay any invoice, told from a payment that failed; and a wallet told from another one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of the provider's refusals and of broken connections: whose fault it is, and what wait they ask for."""
+"""Refusals of the provider and broken connections: whose fault it is, and what wait they ask for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of the model provider: its outage and its waits, in memory and in the store."""
+"""State of the model provider: its outage and its waits, in memory and in the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who asks the model provider whether it is there: how often, and what is made of its answer."""
+"""Watch over the model provider: how often it is asked whether it is there, and what is made of its answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who reads a stream, or watches a job, while its partition moves: told of it, and of nothing twice."""
+"""Readers of a stream, and watchers of a job, while its partition moves: told of it, and of nothing twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a chat completion request has no effect and is told of; and cache marks, which work wherever they stand."""
+"""Fields of chat completions without effect, which are told of; and cache marks, which work wherever they stand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What left the wallet in an actor's name against what journals say: each payment that no journal tells is found."""
+"""Comparison of the wallet's payments with the journals: each payment that no journal tells is found."""
 
 from __future__ import annotations
 

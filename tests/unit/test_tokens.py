@@ -1,4 +1,4 @@
-"""What an answer that no provider counted is taken for, beside what public tokenizers count in it."""
+"""Estimates of answers that no provider counted, beside what public tokenizers count in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is counted of the provider's "usage" objects, whole and in the events of a stream."""
+"""Counts of the provider's "usage" objects, whole and in the events of a stream."""
 
 from __future__ import annotations
 
