@@ -9,20 +9,19 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Protocol
 
 import msgspec
 
-from ..actors.adapters.redis_archive import RedisArchive
-from ..actors.adapters.redis_audit import AuditStore, StoredActor
+from ..actors.adapters.redis_audit import StoredActor
 from ..actors.adapters.redis_scan import ActorKey
 from ..actors.domain.behaviour import Behaviour, BooksError, UnknownEventError
 from ..actors.domain.money import MoneyError
 from ..actors.folding import folded
 from ..actors.ports import Stored
-from .audit_fold import fold
+from .audit_fold import Journals, fold
 
 _LINES_AT_ONCE: Final = 256
 _TAIL_BYTES: Final = 65_536
@@ -42,11 +41,31 @@ class ArchiveError(Exception):
     """Nothing may be deleted; the text says why."""
 
 
+class Actors(Journals, Protocol):
+    """All that is stored of actors (see `AuditStore`). Raises `TransientError`."""
+
+    def actors(self) -> AsyncIterator[Sequence[ActorKey]]:
+        """All actors, a few at a time."""
+        ...
+
+    async def read(self, actors: Collection[ActorKey]) -> Sequence[StoredActor]:
+        """These actors as they are now."""
+        ...
+
+
+class Removal(Protocol):
+    """Deletes what is archived (see `RedisArchive`). Raises `TransientError`."""
+
+    async def remove(self, key: ActorKey, length: int, sums: Mapping[str, int]) -> bool:
+        """Deletes an actor that is still as long as that; whether it was."""
+        ...
+
+
 class Archiver:
     """Archives what was done before a time."""
 
     def __init__(
-        self, store: AuditStore, archive: RedisArchive, behaviours: Mapping[str, Behaviour[Any]], before_ms: int
+        self, store: Actors, archive: Removal, behaviours: Mapping[str, Behaviour[Any]], before_ms: int
     ) -> None:
         self._store = store
         self._archive = archive
@@ -66,15 +85,19 @@ class Archiver:
             raise ArchiveError(f"{why} Nothing was deleted that is not in it for certain; run it again.") from None
 
     async def _run(self, path: Path) -> int:
-        count = 0
         with path.open("a+b") as file:
             _lock(file)
             _drop_unfinished_line(file)
-            async for lines in self._lines():
-                _write(file, [line for line, _, _ in lines])
-                # All at once, as the store writes what comes together to its disk together.
-                removed = (self._archive.remove(stored.key, len(line.events), sums) for line, stored, sums in lines)
-                count += sum(await asyncio.gather(*removed))
+            return await self.take_out(lambda lines: _write(file, lines))
+
+    async def take_out(self, write: Callable[[Sequence[ArchivedActor]], None]) -> int:
+        """Deletes what `write` has been given, once that returns: it is on disk then. Returns how many actors."""
+        count = 0
+        async for lines in self._lines():
+            write([line for line, _, _ in lines])
+            # All at once, as the store writes what comes together to its disk together.
+            removed = (self._archive.remove(stored.key, len(line.events), sums) for line, stored, sums in lines)
+            count += sum(await asyncio.gather(*removed))
         return count
 
     async def _lines(self) -> AsyncIterator[Sequence[tuple[ArchivedActor, StoredActor, Mapping[str, int]]]]:

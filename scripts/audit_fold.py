@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
 
 import msgspec
 
-from ..actors.adapters.redis_audit import EVENTS_AT_ONCE, AuditStore, StoredActor
+from ..actors.adapters.redis_audit import EVENTS_AT_ONCE, StoredActor
+from ..actors.adapters.redis_scan import ActorKey
 from ..actors.domain.behaviour import Behaviour, BooksError, UnknownEventError
 from ..actors.domain.money import MoneyError
 from ..actors.placement import partition_of
@@ -48,7 +49,15 @@ class Folded(msgspec.Struct, frozen=True):
     differences: list[Difference]
 
 
-async def fold(stored: StoredActor, store: AuditStore, behaviours: Mapping[str, Behaviour[Any]]) -> Folded:
+class Journals(Protocol):
+    """Where journals are read."""
+
+    async def more(self, key: ActorKey, first: int, end: int) -> Sequence[bytes]:
+        """Events number `first` to before `end` (see `AuditStore`). Raises `TransientError`."""
+        ...
+
+
+async def fold(stored: StoredActor, store: Journals, behaviours: Mapping[str, Behaviour[Any]]) -> Folded:
     """Folds the journal from its beginning. Raises `TransientError`. What can't be folded is a difference."""
     actor_id, number = stored.key.actor_id, 0
     try:

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 Json = dict[str, Any]
 MSAT_PER_SAT: Final = 1_000
+# A satoshi, and the least reserve beside it.
+_LEAST_PAYABLE_MSAT: Final = 3_000
 
 
 class BrokenError(Exception):
@@ -132,6 +134,12 @@ class Account:
         """What is still under way, if anything."""
         return "a payout is under way" if self.payout else None
 
+    def unfinished(self) -> str | None:
+        """Why it must not be archived, if there is a reason."""
+        if self.owed >= (MSAT_PER_SAT if self.whole else _LEAST_PAYABLE_MSAT):
+            return f"{self.owed} msat are owed"
+        return self.unrest() if self.received else "it took no money"
+
 
 class SessionAccount(Account):
     """A session's."""
@@ -147,6 +155,7 @@ class SessionAccount(Account):
         self.requests: dict[str, Json] = {}
         self.refunded_by: dict[str, int] = {}
         self.cut_off: set[str] = set()
+        self.lapsed: set[str] = set()
 
     @property
     def over(self) -> bool:
@@ -185,6 +194,7 @@ class SessionAccount(Account):
 
     def _on_invoice_lapsed(self, event: Json) -> None:
         must(event["payment_hash"] not in self.credited, "a paid invoice lapsed")
+        self.lapsed.add(event["payment_hash"])
 
     def _on_deposited(self, event: Json) -> None:
         self.balance += self.credit(event)
@@ -251,3 +261,10 @@ class SessionAccount(Account):
         if self.received and not self.over:
             return f"it is still {self.state}"
         return super().unrest()
+
+    def unfinished(self) -> str | None:
+        """See `Account.unfinished`."""
+        open_ = [
+            payment_hash for payment_hash in self.invoices if payment_hash not in self.credited.keys() | self.lapsed
+        ]
+        return f"the invoice {open_[0][:8]} may still be paid" if open_ else super().unfinished()

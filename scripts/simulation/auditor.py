@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -44,6 +44,8 @@ class Auditor:
         self._refused: set[tuple[str, str]] = set()
         self._notices = NoticeBook()
         self.model = ModelBook()
+        self._archive: dict[str, int] = {}
+        self._removed: set[str] = set()
         self.checks = 0
 
     # Told by the store and the node
@@ -163,6 +165,28 @@ class Auditor:
         """What a receiver should have been told by now."""
         return self._notices.late(now_ms)
 
+    # Told by the archive
+
+    def archived(self, actor_id: str, events: Sequence[bytes]) -> None:
+        """So much of an actor's journal is in the archive."""
+        self._archive[actor_id] = len(events)
+
+    def removed(self, actor_id: str, length: int) -> None:
+        """The store has deleted an actor that was archived."""
+        self._removed.add(actor_id)
+        self._check(actor_id, lambda: self._hold_to_archive(self.accounts[actor_id], length))
+
+    def _hold_to_archive(self, account: Account, length: int) -> None:
+        must(length == account.version == self._archive.get(account.actor_id), "it is deleted, and not in the archive")
+        unfinished = account.unfinished()
+        must(unfinished is None, f"it is deleted, and {unfinished}")
+        must(not self._notices.untold(account.actor_id), "it is deleted, and has still something to tell")
+
+    def excuses(self, event: str, fields: Json) -> bool:
+        """Whether this error says nothing: the treasury tells a payment again, and its actor is archived by now."""
+        owner = self._owner_of.get(fields.get("payment_hash", ""))
+        return event == "payment_without_owner" and owner in self._removed
+
     # Told by clients and the treasury
 
     def delivered(self, settlement: Settlement) -> None:
@@ -280,6 +304,7 @@ class Auditor:
             "owed": sum(account.owed for account in accounts),
             "refunded": sum(account.refunded for account in accounts),
             "notices": self._notices.told,
+            "archived": len(self._removed),
             "checks": self.checks,
         }
 

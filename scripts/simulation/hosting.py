@@ -48,7 +48,8 @@ class FixedPrices:
         return BTC
 
 
-def _behaviours() -> dict[str, Behaviour[Any]]:
+def behaviours() -> dict[str, Behaviour[Any]]:
+    """The rules of jobs and sessions."""
     return {"job": JobBehaviour(JOB_TERMS), "ses": SessionBehaviour(SESSION_TERMS)}
 
 
@@ -81,7 +82,7 @@ def _actor_host(
     limits = SimulatedLimits(cluster.store)
     effects = Effects(lightning, cluster.model, FixedPrices(), limits, pool, cluster.receivers, now_ms=now_ms)
     return ActorHost(
-        host_id, journal, effects, _behaviours(), passivate_after_s=_PASSIVATE_AFTER_S, now_ms=now_ms, only=only
+        host_id, journal, effects, behaviours(), passivate_after_s=_PASSIVATE_AFTER_S, now_ms=now_ms, only=only
     )
 
 
@@ -106,7 +107,7 @@ class HostProcess:
                 journal,
                 self._solos,
                 self.host,
-                _behaviours(),
+                behaviours(),
                 rooms_max=rooms_max,
                 passivate_after_s=_PASSIVATE_AFTER_S,
                 now_ms=now_ms,

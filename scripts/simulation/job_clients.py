@@ -63,9 +63,9 @@ class JobClient:
         Who watches is shown what changes, without asking for it.
         """
         world, view = self.market.world, None
-        self._shown = None
         until_s = world.loop.time() + stays_s
         while (left_s := until_s - world.loop.time()) > 0 and (view is None or view.state.value not in _FINAL):
+            self._shown = None
             reading = Reading(self.market, self.job_id, WatchJob(), self._behind_since_s)
             try:
                 async with asyncio.timeout(left_s):
@@ -84,9 +84,9 @@ class JobClient:
         return view
 
     def _behind_since_s(self) -> float:
-        """Since when the job is another one than was shown; now, while it is not."""
+        """Since when the job is another one than was shown; now, while it is not. What it is at first is due soon."""
         now_s = self.market.world.loop.time()
-        return now_s if self._shown is None else self.market.auditor.shown_since_s(self.job_id, self._shown, now_s)
+        return 0.0 if self._shown is None else self.market.auditor.shown_since_s(self.job_id, self._shown, now_s)
 
     async def refund(self, chance: Chance) -> None:
         """Has what is owed paid back."""

@@ -93,6 +93,10 @@ class NoticeBook:
         """A receiver has said so."""
         self._of_url[url].wants_no_more = True
 
+    def untold(self, actor_id: str) -> bool:
+        """Whether this actor has still something to tell."""
+        return actor_id in self._outboxes and bool(self._outboxes[actor_id].pending())
+
     def unrest(self) -> str | None:
         """What is still to be told, if anything."""
         for actor_id, outbox in self._outboxes.items():

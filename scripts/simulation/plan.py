@@ -29,7 +29,7 @@ _DEDICATED_PART: Final = 0.3
 SERVER_STRIKES: Final = (Fault.SERVER_DEATH, Fault.SERVER_STOP, Fault.MACHINE_DEATH)
 """The same where servers keep the hosts in order."""
 _SERVERS_PART: Final = 0.3
-_ACTIONS: Final = {"open": 14, "ask": 40, "top_up": 6, "look": 8, "close": 12, "job": 14, "refund": 6}
+_ACTIONS: Final = {"open": 14, "ask": 40, "top_up": 6, "look": 8, "close": 12, "job": 14, "refund": 8}
 _STRIKE_PART: Final = 0.12
 _GAPS_S: Final = 0.5, 0.5, 0.5, 3.0
 

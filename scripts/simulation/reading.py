@@ -24,7 +24,6 @@ class Reading:
     command: WireCommand
     waits_since_s: Callable[[], float]
     """Since when its reader waits for a further part that is due; now, while none is."""
-    _begun: bool = False
     _said: asyncio.Queue[WireReply] = field(default_factory=asyncio.Queue)
 
     def __post_init__(self) -> None:
@@ -35,15 +34,13 @@ class Reading:
         """The next part. Raises what the stream ends with, and `LeftError` when its front dies, or nothing comes."""
         world = self.market.world
         came_s = world.loop.time()
-        begun, self._begun = self._begun, True
         while self._said.empty():
             if self._task.done():
                 self._task.result()
                 raise LeftError
             if not self._front.process.alive:
                 raise LeftError
-            # The first part is due at once.
-            if world.loop.time() - (max(came_s, self.waits_since_s()) if begun else came_s) > WITHIN_S:
+            if world.loop.time() - max(came_s, self.waits_since_s()) > WITHIN_S:
                 what = f"{self.actor_id}: the reader of {type(self.command).__name__}"
                 world.violate(f"{what} is told nothing for {WITHIN_S:.0f} s")
                 raise LeftError

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ...actors.domain.errors import RefusedError
+from .archiving import Operator
 from .auditor import Auditor
 from .clients import LeftError, Market
 from .cluster import Cluster, FrontProcess, TreasuryProcess
+from .hosting import behaviours
 from .job_clients import JobClient
 from .keeping import PlansByChance
 from .loop import Chance, SimulatedLoop
@@ -78,7 +80,10 @@ class _Run:
         self._world = world
         self._acting: set[asyncio.Task[None]] = set()
         self._auditor = Auditor(world.violate, world.tell, world.loop.time)
-        self._store = StoreAccess(world, StoreData(world.now_ms, self._auditor.wrote, self._auditor.claimed))
+        world.excuses = self._auditor.excuses
+        told = self._auditor.wrote, self._auditor.claimed, self._auditor.removed
+        self._store = StoreAccess(world, StoreData(world.now_ms, *told))
+        self._operator = Operator(world, self._store, behaviours(), self._auditor)
         self._node = SimulatedNode(world, self._auditor)
         receivers, roster = Receivers(world, self._auditor), RosterData(world.now_ms)
         work = Work(world)
@@ -103,14 +108,15 @@ class _Run:
     async def _live(self, steps: Sequence[Step]) -> None:
         if (rooms_max := self._cluster.rooms_max) is not None:
             self._world.tell(f"actors have processes of their own, at most {rooms_max} on a host")
-        keeping = asyncio.create_task(self._trouble.keeping.run())
+        beside = [asyncio.create_task(part.run()) for part in (self._trouble.keeping, self._operator)]
         for step in steps:
             await self._world.pause(max(0.0, step.at_s - self._world.loop.time()))
             self._act(step)
         await self._world.pause(1)
         self._calm()
         await self._rest()
-        keeping.cancel()
+        for part in beside:
+            part.cancel()
         self._auditor.close()
 
     # The steps

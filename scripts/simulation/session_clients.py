@@ -235,7 +235,8 @@ class SessionClient:
         view = await self.market.call(chance, self.session_id, GetSession(_GRANT))
         assert isinstance(view, SessionView)
         left = (view.balance_msat.value + view.refund.owed_msat.value) // 1_000
-        sats = max(1, min(left - 2 - left // 90, chance.randint(1, max(1, left))))
+        most = left - 2 - left // 90
+        sats = max(1, most if chance.happens(0.5) else min(most, chance.randint(1, max(1, left))))
         self.targets.append(self.market.node.wallet_invoice(sats))
         return self.targets[-1]
 

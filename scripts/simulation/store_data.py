@@ -36,7 +36,8 @@ class _Partition:
 class StoreData:
     """Implements the calls of `Journal` and `Bindings` without waiting.
 
-    `wrote` and `claimed` are told of each write and each new epoch of a partition, once they are made.
+    `wrote`, `claimed` and `removed` are told of each write, of each new epoch of a partition, and of each actor that is
+    archived at this length, once that is done.
 
     Times are the store's own: what expires is gone at its time, whatever the hosts' clocks say.
     """
@@ -46,10 +47,12 @@ class StoreData:
         now_ms: Callable[[], int],
         wrote: Callable[[Append], None] = lambda append: None,
         claimed: Callable[[int, int], None] = lambda partition, epoch: None,
+        removed: Callable[[str, int], None] = lambda actor_id, length: None,
     ) -> None:
         self._now_ms = now_ms
         self._wrote = wrote
         self._claimed = claimed
+        self._removed = removed
         self._partitions: defaultdict[int, _Partition] = defaultdict(_Partition)
         self._kept: dict[tuple[str, str], tuple[bytes, int]] = {}
         self._bound: dict[str, tuple[str, int | None]] = {}
@@ -144,6 +147,29 @@ class StoreData:
         if actor is None:
             raise LookupError(actor_id)
         return None if actor.expires_at_ms is None else actor.expires_at_ms - self._now_ms()
+
+    def actors(self) -> Sequence[tuple[int, str]]:
+        """All that there are, by partition and id."""
+        found = [(partition, actor_id) for partition, held in self._partitions.items() for actor_id in held.actors]
+        return [(partition, actor_id) for partition, actor_id in found if self._actor(partition, actor_id) is not None]
+
+    def look(self, partition: int, actor_id: str) -> tuple[Stored, Sequence[bytes], bool] | None:
+        """An actor's snapshot, all its events, and whether it is due at some time; None for one that is gone."""
+        actor = self._actor(partition, actor_id)
+        if actor is None:
+            return None
+        due = actor_id in self._partitions[partition].due
+        return Stored(actor.snapshot, actor.snapshot_version, ()), tuple(actor.events), due
+
+    def remove(self, partition: int, actor_id: str, length: int) -> bool:
+        """See `RedisArchive.remove`."""
+        actor = self._actor(partition, actor_id)
+        if actor is None or len(actor.events) != length:
+            return False
+        del self._partitions[partition].actors[actor_id]
+        self._partitions[partition].due.pop(actor_id, None)
+        self._removed(actor_id, length)
+        return True
 
     def delete(self, partition: int, actor_id: str) -> None:
         """Drops an actor's keys, as their expiry does."""
