@@ -171,6 +171,10 @@ class Auditor:
         """So much of an actor's journal is in the archive."""
         self._archive[actor_id] = len(events)
 
+    def uncredited(self) -> bool:
+        """Whether a payment has come to the node that no actor knows of yet."""
+        return not self.paid_in.keys() <= self._owner_of.keys()
+
     def removed(self, actor_id: str, length: int) -> None:
         """The store has deleted an actor that was archived."""
         self._removed.add(actor_id)
