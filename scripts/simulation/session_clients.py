@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from ...actors.domain.behaviour import Attempt, Once
 from ...actors.domain.caveats import Grant
 from ...actors.domain.errors import RefusedError
+from ...actors.domain.invoices import Invoice
 from ...actors.domain.payouts import PayoutTarget
 from ...actors.domain.relays import PromptRate, RelayBody, RelayBytes
 from ...actors.domain.session_api import (
@@ -204,11 +205,14 @@ class SessionClient:
 
     async def top_up(self, chance: Chance) -> None:
         """Has an invoice made, and pays it."""
+        await self.market.pay(chance, await self._top_up_invoice(chance))
+
+    async def _top_up_invoice(self, chance: Chance) -> Invoice:
         name, keyed = self._name(chance)
         command = TopUp(chance.choice([100, 250]), Once(name, "digest", keyed), _GRANT)
         reply = await self.market.call(chance, self.session_id, command, name)
         assert isinstance(reply, TopUpInvoice)
-        await self.market.pay(chance, reply.invoice)
+        return reply.invoice
 
     async def look(self, chance: Chance) -> None:
         """Looks at the session, or at its ledger."""
@@ -220,7 +224,15 @@ class SessionClient:
         self.market.auditor.ledger(self.session_id, page)
 
     async def close(self, chance: Chance) -> None:
-        """Closes it, without a refund, with one, or again with another invoice."""
+        """Closes it, without a refund, with one, or again with another invoice; some had still wanted to top it up."""
+        if not self.closed and chance.happens(0.3):
+            await self._top_up_invoice(chance)
+        await self._close(chance)
+        if chance.happens(0.4):
+            await self.market.world.pause(chance.uniform(0.5, 5))
+            await self._close(chance)
+
+    async def _close(self, chance: Chance) -> None:
         self.closed = True
         target = await self._target(chance)
         name, keyed = self._name(chance)
@@ -235,7 +247,7 @@ class SessionClient:
         view = await self.market.call(chance, self.session_id, GetSession(_GRANT))
         assert isinstance(view, SessionView)
         left = (view.balance_msat.value + view.refund.owed_msat.value) // 1_000
-        most = left - 2 - left // 90
+        most = view.refund.payable_sats or left - 2 - left // 90
         sats = max(1, most if chance.happens(0.5) else min(most, chance.randint(1, max(1, left))))
         self.targets.append(self.market.node.wallet_invoice(sats))
         return self.targets[-1]
