@@ -163,3 +163,14 @@ async def test_an_answer_that_max_tokens_cut_off_costs_what_was_written(shop: Sh
     script(shop, answered(GIVEN, "max_tokens", 9))
     answer, msat, _ = await asked(shop, path, stream)
     assert (answer.status_code, msat) == (200, BASE + 9 * 14 + judged(path)) and GIVEN in answer.text
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
+@pytest.mark.parametrize("error", [httpx2.ReadError("reset"), httpx2.ReadTimeout("silent")])
+async def test_a_whole_call_that_breaks_off_in_the_middle_costs_nothing(
+    shop: Shop, path: str, error: Exception
+) -> None:
+    body = Body([b'{"id":"msg_1","content":[{"type":"text","te', error])
+    script(shop, lambda _: httpx2.Response(200, headers={"content-type": "application/json"}, stream=body))
+    answer, msat, calls = await asked(shop, path, stream=False)
+    assert answer.status_code >= 500 and (msat, calls) == (0, 1)
