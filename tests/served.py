@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from tests.patience import PATIENCE_S
 START_WITHIN_S = 2 * PATIENCE_S
 # What a test server never does: ask the real price source, or limit its own tests.
 ENVIRONMENT = {"BTC_PRICE_URL": "http://127.0.0.1:9/", "SATMETER_RATE_LIMITS": "off", "SATMETER_LOG_LEVEL": "warning"}
+
+_REFUSAL = b'{"type": "error", "error": {"type": "invalid_request_error", "message": "messages: too many cooks"}}'
 
 
 def free_port() -> int:
@@ -120,12 +122,13 @@ class Served:
 
     @contextmanager
     def paused(self, pid: int) -> Iterator[None]:
-        """One of its processes stands still while the block runs."""
+        """One of its processes stands still while the block runs; it may be replaced and ended meanwhile."""
         os.kill(pid, signal.SIGSTOP)
         try:
             yield
         finally:
-            os.kill(pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
     def stop(self, signum: int = signal.SIGTERM, timeout_s: float = PATIENCE_S) -> float:
         """Ends it; returns how long that took."""
@@ -162,7 +165,8 @@ def served(data_dir: Path, port: int | None = None, within: Sequence[str] = (), 
 class MessagesApi:
     """The stub Messages API as a real server on loopback, whose answers a test can hold back.
 
-    `streams_cut` counts the streamed answers whose client went away before their end.
+    `calls_cut` counts the calls whose client went away while they were held back, `streams_cut` the streamed answers
+    whose client did before their end. With `refuses` it takes no body. Counts of prompts pass beside what is held back.
     """
 
     def __init__(self) -> None:
@@ -174,6 +178,8 @@ class MessagesApi:
         self._holds_after = 0
         self.requests = 0
         self.streams_cut = 0
+        self.calls_cut = 0
+        self.refuses = False
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._app = Starlette(routes=[Route("/{path:path}", self._answer, methods=["POST"])])
@@ -216,10 +222,13 @@ class MessagesApi:
     async def _answer(self, request: Request) -> Response:
         body = await request.body()
         self.requests += 1
-        while not self._let_go.is_set():
+        while not (self._let_go.is_set() or request.url.path.endswith("/count_tokens")):
             if await request.is_disconnected():
+                self.calls_cut += 1
                 return Response(status_code=499)
             await asyncio.to_thread(self._let_go.wait, 0.05)
+        if self.refuses:
+            return Response(_REFUSAL, 400, media_type="application/json")
         asked = httpx2.Request("POST", f"https://stub{request.url.path}", content=body, headers=dict(request.headers))
         answer = await self._stub.handle_async_request(asked)
         if answer.headers["content-type"] == "text/event-stream":
