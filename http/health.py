@@ -44,6 +44,7 @@ class Health:
         self._check_s = check_s
         self._asking: asyncio.Task[list[str]] | None = None
         self._asked_s = 0.0
+        self._lost: set[str] = set()
 
     async def alive(self, request: Request) -> Response:
         """The process answers; nothing else is asked."""
@@ -113,6 +114,11 @@ class Health:
             async with asyncio.timeout(self._check_s):
                 await self._checks[name]()
         except Exception as error:
-            _log.warning("part_not_ready", part=name, error=type(error).__name__)
+            if name not in self._lost:
+                _log.warning("part_not_ready", part=name, error=type(error).__name__)
+            self._lost.add(name)
             return False
+        if name in self._lost:
+            _log.info("part_back", part=name)
+        self._lost.discard(name)
         return True

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import pytest
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from satmeter.actors.domain.pricing import BtcPrice, PriceOrigin
 from satmeter.actors.ports import PermanentError, TransientError
@@ -161,6 +162,24 @@ async def test_readiness_says_what_ails_the_store_where_that_is_known(api: Api) 
     ):
         async with client_of(create_app(replace(ailing, checks={**api.front.checks, **checks}))) as http:
             assert (await http.get("/readyz")).json()["error"] == expected
+
+
+async def test_the_log_tells_once_that_a_part_is_not_ready_and_once_that_it_is_back(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("satmeter.http.health._HOLDS_S", -1)
+    reaches = iter((False, False, True, True, False))
+
+    async def flapping() -> None:
+        if not next(reaches):
+            raise TransientError("no connection to 10.1.2.3")
+
+    async with client_of(create_app(replace(api.front, checks={"lightning": flapping}))) as http:
+        with capture_logs() as logged:
+            statuses = [(await http.get("/readyz")).status_code for _ in range(5)]
+    assert statuses == [503, 503, 200, 200, 503]
+    told = [(line["event"], line["part"]) for line in logged if "part" in line]
+    assert told == [("part_not_ready", "lightning"), ("part_back", "lightning"), ("part_not_ready", "lightning")]
 
 
 async def test_many_who_ask_for_readiness_at_once_ask_each_part_once(api: Api) -> None:

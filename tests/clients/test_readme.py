@@ -7,11 +7,12 @@ import os
 import shlex
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 from mcp import Client, StdioServerParameters
 
-from tests.readme import in_order, snippet
+from tests.readme import ROOT, in_order, snippet
 from tests.served import Served
 
 URL = "http://127.0.0.1:8402"
@@ -96,3 +97,8 @@ def test_all_snippets_work_pasted_into_one_shell_in_their_order(
     assert [name for name, out in parts.items() if '"error":' in out] == ["A whole session by curl"]
     assert parts["A whole session by curl"].count('"error":') == 1
     assert '"state":"closed"' in parts["Closing a session"]
+    # What was saved holds macaroons: none of it may be committed by accident.
+    ignored = [line[1:] for line in (ROOT / ".gitignore").read_text().splitlines() if line.startswith("/")]
+    saved = sorted(path.name for path in tmp_path.iterdir() if path.is_file())
+    assert "client.json" in saved
+    assert [name for name in saved if not any(fnmatch(name, pattern) for pattern in ignored)] == []
