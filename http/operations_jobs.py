@@ -37,7 +37,8 @@ SHOW_JOB: Final = Operation(
     tag=JOBS,
     summary="Look at a job",
     description="`awaiting_eval_payment → evaluating → awaiting_work_payment → executing → complete`; or `rejected` "
-    "with its `reason`, `failed` with its `errorMessage`, `expired` when an invoice was not paid in time.",
+    "with its `reason`, `failed` with its `errorMessage`, `expired` when an invoice was not paid in time.\n\n"
+    "A failed job owes all that was paid for it; where the model refused the work, the evaluation's fee is kept.",
     parameters=(JOB_ID,),
     answers=json_answer("The job as it is now.", schemas.JobStatus),
     errors=(Code.NOT_FOUND, Code.UNAVAILABLE),

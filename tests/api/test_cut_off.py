@@ -15,10 +15,11 @@ from redis.asyncio import Redis
 from satmeter.actors import given
 from satmeter.actors.domain.tokens import estimated_tokens
 from tests.api.messages import HELLO, MODEL, Shop, shop_over
+from tests.api.test_what_is_charged import VERDICT, judged
 from tests.model_streams import STOP, block, change, delta, sse, start
 from tests.token_samples import COUNTS, TEXTS
 
-PATHS = ("/v1/messages", "/v1/chat/completions")
+PATHS = ("/v1/messages", "/v1/chat/completions", "/ask")
 FIRST = {"input_tokens": 27, "output_tokens": 1}
 STOPPED = {"type": "content_block_stop", "index": 0}
 
@@ -55,6 +56,8 @@ def plays(shop: Shop, stream: Stream, counts: int | None = None) -> None:
     def reply(request: httpx2.Request) -> httpx2.Response:
         if request.url.path.endswith("/count_tokens"):
             return httpx2.Response(404) if counts is None else httpx2.Response(200, json={"input_tokens": counts})
+        if b"output_config" in request.content:
+            return httpx2.Response(200, json=VERDICT)
         return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=stream)
 
     shop.upstream.reply = reply
@@ -62,7 +65,8 @@ def plays(shop: Shop, stream: Stream, counts: int | None = None) -> None:
 
 async def leave(shop: Shop, path: str = PATHS[0], until_text: str = "said") -> None:
     """Asks, and leaves when this text has come."""
-    call = {"model": MODEL, "max_tokens": 5_000, "messages": HELLO, "stream": True}
+    calls = {"model": MODEL, "max_tokens": 5_000, "messages": HELLO, "stream": True}
+    call = {"request": "Hello", "maxTokens": 5_000, "stream": True} if path == "/ask" else calls
     headers = {"x-api-key": shop.key, "content-type": "application/json"}
     async with (
         httpx2.AsyncClient(base_url=shop.url) as client,
@@ -75,9 +79,9 @@ async def leave(shop: Shop, path: str = PATHS[0], until_text: str = "said") -> N
                 break
 
 
-def price(output_tokens: int) -> int:
-    """27 tokens in and so many out, at 2 and 10 dollars a million, infrastructure, and 40 %."""
-    return math.ceil((54 + output_tokens * 10 + 500) * 1.4)
+def price(output_tokens: int, path: str = PATHS[0]) -> int:
+    """27 tokens in and so many out, at 2 and 10 dollars a million, infrastructure, 40 %; and the verdict of `/ask`."""
+    return math.ceil((54 + output_tokens * 10 + 500) * 1.4) + judged(path)
 
 
 async def spent(shop: Shop) -> int:
@@ -93,8 +97,9 @@ async def test_after_the_last_text_the_last_count_is_waited_for(shop: Shop, path
     plays(shop, stream)
     await leave(shop, path)
     stream.let.release()
-    assert await spent(shop) == price(275)
-    assert stream.closed.is_set() and len(shop.upstream.requests) == 1
+    assert await spent(shop) == price(275, path)
+    works = [sent for sent in shop.upstream.bodies if "output_config" not in sent]
+    assert stream.closed.is_set() and len(works) == 1
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -104,7 +109,7 @@ async def test_a_count_that_comes_with_the_end_of_the_text_is_the_one_charged(sh
     plays(shop, stream)
     await leave(shop, path)
     stream.let.release()
-    assert await spent(shop) == price(3)
+    assert await spent(shop) == price(3, path)
 
 
 async def test_a_block_that_begins_shows_that_the_end_is_not_near(shop: Shop) -> None:
@@ -124,7 +129,7 @@ async def test_without_the_last_count_the_provider_counts_the_text(shop: Shop, p
     plays(shop, stream, counts=500)
     await leave(shop, path)
     # Six of them stand around the text.
-    assert await spent(shop) == price(494)
+    assert await spent(shop) == price(494, path)
     asked = json.loads(shop.upstream.requests[-1].content)
     assert asked == {"model": MODEL, "messages": [{"role": "user", "content": text}]}
 
