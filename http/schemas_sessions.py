@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
@@ -71,6 +72,7 @@ def _sats_within(least: int, most: int) -> Any:
     return Annotated[int, AfterValidator(within), _WHOLE, WithJsonSchema(bounds)]
 
 
+@lru_cache(maxsize=8)
 def amount_within(least: int, most: int) -> type[Amount]:
     """The body of a top-up, with the operator's bounds."""
     bounded = _sats_within(least, most)
@@ -92,6 +94,7 @@ class Opening(Amount):
     webhook: Annotated[SessionWebhook | None, NOT_NULL] = None
 
 
+@lru_cache(maxsize=8)
 def opening_within(least: int, most: int) -> type[Opening]:
     """The body that opens a session, with the operator's bounds on its deposit."""
     bounded = _sats_within(least, most)

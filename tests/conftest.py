@@ -17,13 +17,14 @@ from satmeter.actors.adapters.redis_client import connect
 from satmeter.actors.adapters.redis_cluster import ClusterRedis
 from satmeter.scripts.store import EmbeddedStore
 from tests.custody import pytest_cmdline_main
+from tests.ordering import pytest_collection_modifyitems, pytest_xdist_make_scheduler
 from tests.stores import cluster, nodes_of, watched
 
 # How long an example takes says how busy the machine is, and nothing of the code.
 settings.register_profile("satmeter", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("satmeter")
 
-__all__ = ["pytest_cmdline_main"]
+__all__ = ["pytest_cmdline_main", "pytest_collection_modifyitems", "pytest_xdist_make_scheduler"]
 
 _WITHOUT_RAY = (Path(__file__).parent / "unit", Path(__file__).parent / "property")
 
