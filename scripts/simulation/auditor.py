@@ -18,6 +18,7 @@ from ...actors.messages import WireReply
 from ...actors.ports import Append
 from .accounts import Account, BrokenError, Json, SessionAccount, must
 from .charges import ModelBook, Tokens
+from .holder_book import HolderBook
 from .job_account import JobAccount
 from .notices import NoticeBook
 
@@ -46,6 +47,7 @@ class Auditor:
         self.model = ModelBook()
         self._archive: dict[str, int] = {}
         self._removed: set[str] = set()
+        self.holders = HolderBook(clock)
         self.checks = 0
 
     # Told by the store and the node
@@ -58,6 +60,7 @@ class Auditor:
             event: Json = json.loads(data)
             self._tell(f"  {append.actor_id} {append.expected_version}: {_brief(event)}")
             self._check(append.actor_id, partial(self._follow, append.actor_id, event))
+            self._check(append.actor_id, partial(self.holders.wrote, append.actor_id, append.epoch, event))
         self._liable[append.actor_id] += append.liability_change_msat
         self._check(append.actor_id, partial(self._hold_to_liability, append.actor_id))
         account = self.accounts.get(append.actor_id)
@@ -254,6 +257,10 @@ class Auditor:
         """
         account = self.accounts.get(job_id)
         return now_s if account is None or account.now == _seen(view) else self._shown_at_s[job_id]
+
+    def of_holders(self, session_id: str, check: Callable[[], None]) -> None:
+        """A holder of a narrowed credential has an answer, or was refused."""
+        self._check(session_id, check)
 
     def refused(self, actor_id: str, name: str) -> None:
         """A client was told that nothing is charged for this, and will not ask again."""

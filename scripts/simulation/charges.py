@@ -75,7 +75,7 @@ class ModelBook:
             case "job_completed" if isinstance(account, JobAccount):
                 used = self._used[account.actor_id].work
                 if used is not None:
-                    price = _price([], used)
+                    price = price_msat([], used)
                     due = min(price, account.credited[account.work_hash])
                     must(event["charged_msat"] == due, f"charged {event['charged_msat']} msat for {due} msat of work")
 
@@ -86,7 +86,7 @@ class ModelBook:
             return  # What was used by then only its host has seen.
         if (judged and used.evaluation is None) or (worked and used.work is None):
             return
-        due = _price([used.evaluation] if judged and used.evaluation else [], used.work if worked else None)
+        due = price_msat([used.evaluation] if judged and used.evaluation else [], used.work if worked else None)
         must(event["debit_msat"] == due, f"{event['name']} is charged {event['debit_msat']} msat for {due} msat")
 
     def read(self, request_id: str, data: bytes) -> None:
@@ -103,12 +103,16 @@ def piece(call: int, number: int) -> bytes:
 
 
 def _same_call(name: str) -> list[str]:
-    """The attempts of a call, up to this one: one that joins an earlier one is answered for that one's hold."""
+    """The attempts of a call, up to this one: one that joins an earlier one is answered for that one's hold.
+
+    Behind the last dot stands the number of an attempt, or a credential's tag.
+    """
     call, _, number = name.rpartition(".")
-    return [f"{call}.{earlier}" for earlier in range(int(number) + 1)] if call else [name]
+    return [f"{call}.{earlier}" for earlier in range(int(number) + 1)] if number.isdecimal() else [name]
 
 
-def _price(judged: list[Tokens], worked: Tokens | None) -> int:
+def price_msat(judged: list[Tokens], worked: Tokens | None) -> int:
+    """What so many tokens cost."""
     calls = [*judged, *([] if worked is None else [worked])]
     cost = sum(read * _INPUT_MSAT + written * _OUTPUT_MSAT for read, written in calls)
     over, under = _MARGIN

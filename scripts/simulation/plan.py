@@ -30,6 +30,9 @@ SERVER_STRIKES: Final = (Fault.SERVER_DEATH, Fault.SERVER_STOP, Fault.MACHINE_DE
 """The same where servers keep the hosts in order."""
 _SERVERS_PART: Final = 0.3
 _ACTIONS: Final = {"open": 14, "ask": 40, "top_up": 6, "look": 8, "close": 12, "job": 14, "refund": 8}
+_HOLDERS_PART: Final = 0.4
+"""Sessions whose credentials are narrowed and handed on; then that is most of what is asked and looked for."""
+_HOLD_PART: Final = {"ask": 0.6, "look": 0.6}
 _STRIKE_PART: Final = 0.12
 _GAPS_S: Final = 0.5, 0.5, 0.5, 3.0
 
@@ -61,6 +64,11 @@ def has_servers(seed: int) -> bool:
     return Chance(f"keeping {seed}").happens(_SERVERS_PART)
 
 
+def has_holders(seed: int) -> bool:
+    """Whether credentials are narrowed and handed on."""
+    return Chance(f"holders {seed}").happens(_HOLDERS_PART)
+
+
 def faults_of(seed: int) -> frozenset[Fault]:
     """The kinds of faults of a seed: some together find what all together hide."""
     chance = Chance(f"faults {seed}")
@@ -78,5 +86,7 @@ def steps_of(seed: int, count: int) -> Sequence[Step]:
         at_s += chance.expovariate(1 / gap_s)
         fault = chance.choice(strikes) if chance.happens(_STRIKE_PART) else None
         name = chance.choices(list(_ACTIONS), list(_ACTIONS.values()))[0]
+        if has_holders(seed) and Chance(f"holder {seed}/{number}").happens(_HOLD_PART.get(name, 0)):
+            name = "hold"
         steps.append(Step(number, f"{seed}/{number}", at_s, fault or name, fault))
     return steps

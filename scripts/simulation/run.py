@@ -12,6 +12,7 @@ from .archiving import Operator
 from .auditor import Auditor
 from .clients import LeftError, Market
 from .cluster import Cluster, FrontProcess, TreasuryProcess
+from .holders import Holders
 from .hosting import behaviours
 from .job_clients import JobClient
 from .keeping import PlansByChance
@@ -34,7 +35,7 @@ from .world import Fault, World
 _REST_S: Final = 900.0
 _LOOK_EVERY_S: Final = 5.0
 # How often clients choose a session that none of them has closed: what can be done with others is soon seen.
-_OPEN_PART: Final = {"ask": 0.95, "top_up": 0.8, "look": 0.5, "close": 0.4}
+_OPEN_PART: Final = {"ask": 0.95, "hold": 0.95, "top_up": 0.8, "look": 0.5, "close": 0.4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,8 @@ class _Run:
         self._trouble = Trouble(world, self._cluster, keeping, self._spawn)
         self._front = FrontProcess(self._cluster)
         self._treasury = TreasuryProcess(self._cluster)
+        self._auditor.holders.strict = rooms_max is None
+        self._holders: dict[str, Holders] = {}
         self._market = Market(world, self._node, self._auditor, lambda: self._front, Waiting(world, work))
 
     async def go(self, steps: Sequence[Step]) -> dict[str, int]:
@@ -161,8 +164,15 @@ class _Run:
         sessions = [session for session in market.sessions if session.opened]
         if not sessions:
             return None
+        if name == "hold":
+            funded = self._auditor.holders.funded
+            sessions = [session for session in sessions if session.session_id in funded] or sessions
         open_ = [session for session in sessions if not session.closed]
         session = chance.choice((open_ if open_ and chance.happens(_OPEN_PART[name]) else sessions)[-6:])
+        if name == "hold":
+            holders = self._holders.get(session.session_id) or Holders(session)
+            self._holders[session.session_id] = holders
+            return holders.act(chance)
         actions = {"ask": session.ask, "top_up": session.top_up, "look": session.look, "close": session.close}
         return actions[name](chance)
 

@@ -76,7 +76,7 @@ class SessionClient:
         name, keyed = self._name(chance)
         text = chance.choice(["hello", "hello", "hello", "reject me"])
         stream = chance.happens(0.4)
-        command = self._command(chance, name, keyed, text, stream)
+        command = self.command(chance, name, keyed, text, stream)
         if keyed and chance.happens(0.3):
             await self._together(chance, command, name)
         elif not (stream or keyed) and chance.happens(0.3):
@@ -132,7 +132,7 @@ class SessionClient:
     def _label(self, name: str) -> str:
         return f"{self.session_id}/{name}"
 
-    def _command(self, chance: Chance, name: str, keyed: bool, text: str, stream: bool) -> Ask | Relay:
+    def command(self, chance: Chance, name: str, keyed: bool, text: str, stream: bool) -> Ask | Relay:
         """A request, or a call in the provider's own protocol."""
         if chance.happens(0.3):
             return self._relay(chance, name, keyed, text, stream)
