@@ -58,21 +58,28 @@ def configure_logging(level: str, out: TextIO | None = None) -> None:
     )
     path = os.environ.get(LOG_SOCKET)
     handler: logging.Handler
+    origin: list[Processor] = []
     if out is None and path:
         handler, for_people = SocketHandler(path), False
+        # The entries of all processes come out in one stream.
+        origin = [_add_pid]
     else:
         stream = out or sys.stderr
         handler, for_people = logging.StreamHandler(stream), stream.isatty()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(for_people)],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *origin, *_rendering(for_people)],
         )
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
     logging.getLogger("uvicorn.error").addFilter(_is_news)
+
+
+def _add_pid(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {**event, "pid": os.getpid()}
 
 
 def _is_news(record: logging.LogRecord) -> bool:

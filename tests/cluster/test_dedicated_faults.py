@@ -134,7 +134,7 @@ def holding(model: MessagesApi) -> Iterator[None]:
 
 def said_by(server: Served, pid: int) -> str:
     """What one of its actors' processes has logged."""
-    return "\n".join(line for line in server.log().splitlines() if f"pid={pid})" in line)
+    return "\n".join(line for line in server.log().splitlines() if f'"pid": {pid}' in line)
 
 
 def is_charged(client: Client, answers: dict[str, dict[str, Any]]) -> None:

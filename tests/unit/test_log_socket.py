@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import os
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -59,6 +60,7 @@ async def test_entries_of_another_process_are_printed_as_they_were_rendered_ther
     first, second = (json.loads(line) for line in shown.getvalue().splitlines())
     assert (first["event"], first["session_id"], first["macaroon"]) == ("moved", "ses_1", "[redacted]")
     assert (second["event"], second["logger"]) == ("two\nlines", "library")
+    assert (first["pid"], second["pid"]) == (os.getpid(), os.getpid())
     await collector.close()
 
 
