@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from satmeter.actors.adapters.lnbits import LnbitsLightning
 from satmeter.config.settings import Settings
 from satmeter.scripts.probes import probe
 from satmeter.scripts.wallet_probes import wallet_problems
@@ -56,3 +57,31 @@ async def test_keys_of_two_wallets_and_keys_without_rights_are_found(lnbits: Lnb
         assert admin_key is None or admin_key not in message
     ((variable, _),) = await told("0" * 32, wallet.admin_key)
     assert variable == "LNBITS_INVOICE_KEY"
+
+
+async def test_a_server_that_runs_finds_the_same_of_its_keys_and_orders_nothing_for_it(lnbits: Lnbits) -> None:
+    """Somebody exchanges a key or a wallet behind it."""
+    wallet, another = used(lnbits), used(lnbits)
+
+    async def found(invoice_key: str, admin_key: str | None) -> str | None:
+        lightning = LnbitsLightning(lnbits.url, invoice_key, admin_key=admin_key, timeout_s=10, concurrency=4)
+        try:
+            return await lightning.key_trouble()
+        finally:
+            await lightning.close()
+
+    before = rows(lnbits, wallet)
+    assert await found(wallet.invoice_key, wallet.admin_key) is None
+    assert await found(wallet.invoice_key, another.admin_key) == "two_wallets"
+    assert await found(wallet.invoice_key, wallet.invoice_key) == "no_admin_key"
+    assert await found(wallet.invoice_key, "0" * 32) == "admin_key_unknown"
+    assert await found(wallet.invoice_key, None) == "admin_key_missing"
+    assert await found("0" * 32, wallet.admin_key) == "invoice_key_unknown"
+    empty = lnbits.new_wallet()
+    assert await found(empty.invoice_key, empty.admin_key) is None
+    assert (rows(lnbits, wallet), rows(lnbits, empty)) == (before, 0)
+
+
+def rows(lnbits: Lnbits, wallet: Wallet) -> int:
+    headers = {"X-Api-Key": wallet.admin_key}
+    return len(httpx.get(f"{lnbits.url}/api/v1/payments", headers=headers, trust_env=False).json())
