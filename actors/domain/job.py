@@ -234,7 +234,7 @@ class JobFailed(Event, frozen=True, tag="job_failed"):
     """A step failed for good; what was paid for it is owed.
 
     `ours`: the failure was ours or a provider's of ours, so that what is owed is paid out without a routing reserve.
-    `evaluation_returned_msat`: the fee of an evaluation that had been delivered, owed as well.
+    `evaluation_returned_msat`: what was kept for an evaluation that had been delivered; it is owed as well.
     """
 
     message: str

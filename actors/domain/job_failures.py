@@ -32,6 +32,12 @@ def failure(job: Job, kind: StepKind, now_ms: int, *, of_request: bool = False, 
     """
     if of_request and kind is StepKind.WORK:
         return JobFailed(now_ms, _OF_REQUEST)
-    delivered = Msat.from_sats(job.eval_invoice.amount_sats) if kind is StepKind.WORK else ZERO
+    delivered = _kept_of_evaluation(job) if kind is StepKind.WORK else ZERO
     message = (_OUTLASTED if outlasted else _FAILURES)[kind]
     return JobFailed(now_ms, message, ours=True, evaluation_returned_msat=min(delivered, job.books.spent))
+
+
+def _kept_of_evaluation(job: Job) -> Msat:
+    """The evaluation's fee, and what was paid on top of it where that was less than a satoshi, and so not owed."""
+    fee, paid = Msat.from_sats(job.eval_invoice.amount_sats), job.books.received - job.work_paid_msat
+    return paid if paid < fee + Msat.from_sats(1) else fee

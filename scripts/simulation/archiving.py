@@ -12,7 +12,7 @@ from ...actors.adapters.redis_scan import ActorKey
 from ...actors.domain.behaviour import Behaviour
 from ...actors.ports import TransientError
 from ..archive import ArchivedActor, ArchiveError, Archiver
-from .store import StoreAccess, Writes
+from .store import Access, StoreAccess, Writes
 from .world import Fault, World
 
 # Operators wait for days. Here it is so short that an invoice may still be open; by hosts' clocks none may be that is.
@@ -41,7 +41,7 @@ class _CutOffError(Exception):
 class SimulatedActors:
     """Reads the store as `AuditStore` does, and deletes as `RedisArchive` does. Raises `TransientError`."""
 
-    def __init__(self, access: StoreAccess) -> None:
+    def __init__(self, access: Access) -> None:
         self._ask = access.ask
         self._data = access.data
 

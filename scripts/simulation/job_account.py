@@ -91,7 +91,8 @@ class JobAccount(Account):
         self._deliver(0)
         self.whole, returned = event["ours"], event["evaluation_returned_msat"]
         self.spent, self.owed = self.spent - returned, self.owed + returned
-        must(not self.whole or self.owed == self.received, "a job that failed by our fault keeps something")
+        left = self.received - self.refunded - self.fees
+        must(not self.whole or self.owed == left, "a job that failed by our fault keeps something")
         self.state = "failed"
 
     def _on_job_expired(self, event: Json) -> None:
