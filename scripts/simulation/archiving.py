@@ -16,9 +16,9 @@ from .store import Access, StoreAccess, Writes
 from .world import Fault, World
 
 # Operators wait for days. Here it is so short that an invoice may still be open; by hosts' clocks none may be that is.
-_RETENTION_MS: Final = 10_000
+_RETENTION_MS: Final = 4_000
 _RETENTION_BY_WRONG_CLOCKS_MS: Final = 130_000
-_PAUSE_S: Final = 5.0, 40.0
+_PAUSE_S: Final = 3.0, 25.0
 _AT_ONCE: Final = 8
 
 

@@ -155,8 +155,8 @@ class SimulatedModel:
 
     async def _piece(self, label: str) -> None:
         delay_s = self.world.chance.uniform(0.01, 0.3)
-        if self.world.strikes(Fault.MODEL_SLOW, 0.1):
-            delay_s = self.world.chance.uniform(1, 8)
+        if self.world.strikes(Fault.MODEL_SLOW, 0.3):
+            delay_s = self.world.chance.uniform(0.3, 3)
         with self.work.on(label):
             await self.world.pause(delay_s)
         if self.world.strikes(Fault.MODEL_FAILS, 0.05):

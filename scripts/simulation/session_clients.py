@@ -134,7 +134,7 @@ class SessionClient:
 
     def command(self, chance: Chance, name: str, keyed: bool, text: str, stream: bool) -> Ask | Relay:
         """A request, or a call in the provider's own protocol."""
-        if chance.happens(0.3):
+        if chance.happens(0.4):
             return self._relay(chance, name, keyed, text, stream)
         return Ask(
             request_id=f"req_{self.session_id}_{self.count}",
