@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from tests.patience import PROGRAM_S
+
 ROOT: Final = Path(__file__).parents[1]
 SERVED_AT: Final = "http://127.0.0.1:8402"
 _SNIPPET: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -51,7 +53,7 @@ def lines_of(snippet: str) -> int:
     return sum(bool(line) and not line.startswith(("import ", "from ")) for line in snippet.splitlines())
 
 
-def run(snippet: str, language: str, url: str, environment: Mapping[str, str], timeout_s: float = 60) -> str:
+def run(snippet: str, language: str, url: str, environment: Mapping[str, str], timeout_s: float = PROGRAM_S) -> str:
     """What a snippet prints, run against the server at this address. Fails when the snippet does."""
     shell = ["bash", "-euo", "pipefail", "-c"] if language == "sh" else [sys.executable, "-c"]
     kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}

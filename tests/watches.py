@@ -11,6 +11,7 @@ from satmeter.actors.domain.invoices import Settlement
 from satmeter.actors.ports import InvoiceOrder
 from satmeter.actors.treasury import Treasury
 from tests.fakes import FakeBindings, FakeLightning
+from tests.patience import PATIENCE_S
 
 SWEEP_S = 5.0
 
@@ -100,7 +101,7 @@ class World:
             assert not running.done()
         finally:
             running.cancel()
-            await asyncio.wait([running], timeout=5)
+            await asyncio.wait([running], timeout=PATIENCE_S)
             assert running.cancelled()
 
     async def invoice(self, actor_id: str = "job_a") -> str:

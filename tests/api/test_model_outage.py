@@ -20,6 +20,7 @@ from tests.api.messages import HELLO, MODEL, Shop, shop_over
 from tests.api.test_events import events_of
 from tests.hosts import until
 from tests.model_boards import FakeProbe
+from tests.patience import PATIENCE_S
 
 MESSAGES: Any = {"model": MODEL, "max_tokens": 5, "messages": HELLO}
 
@@ -158,7 +159,7 @@ async def test_jobs_that_were_paid_wait_and_go_on_and_their_clients_see_it_once(
     await api.job_in(first["jobId"], "awaiting_work_payment")
     done = await api.job_in(second["jobId"], "complete")
     assert "waitingFor" not in done
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await following
     assert [(shown["state"], shown.get("waitingFor")) for shown in seen] == [
         ("awaiting_work_payment", None),

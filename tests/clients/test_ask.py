@@ -9,13 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, PROGRAM_S
 from tests.served import Served, patiently
 
 
 def run(command: str, environment: dict[str, str], *words: str, told: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [command, "ask", *words], env=environment, input=told, capture_output=True, text=True, timeout=60, check=False
+        [command, "ask", *words],
+        env=environment,
+        input=told,
+        capture_output=True,
+        text=True,
+        timeout=PROGRAM_S,
+        check=False,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Final
 
 import pytest
 
+from tests.patience import PROGRAM_S
 from tests.readme import snippet
 from tests.served import Served
 
@@ -50,7 +51,7 @@ print(done.result)
 """
 
 
-def _run(*words: str, cwd: Path, timeout_s: float = 200) -> str:
+def _run(*words: str, cwd: Path, timeout_s: float = PROGRAM_S) -> str:
     done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=timeout_s, check=False)
     assert done.returncode == 0, f"{' '.join(words)}:\n{done.stdout[-3_000:]}{done.stderr[-3_000:]}"
     return done.stdout + done.stderr
@@ -112,7 +113,7 @@ def test_code_that_does_not_fit_the_document_does_not_compile(
     _run("node", "node_modules/openapi-typescript/bin/cli.js", str(document), "-o", "satmeter.d.ts", cwd=tmp_path)
     (tmp_path / "wrong.ts").write_text(snippet("TypeScript", "ts").replace("{ request:", "{ question:"))
     words = ["node", "node_modules/typescript/bin/tsc", "--strict", "--module", "nodenext", "wrong.ts"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=PROGRAM_S, check=False)
     assert done.returncode != 0 and "question" in done.stdout
 
 

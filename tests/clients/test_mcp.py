@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from mcp import Client, StdioServerParameters
 
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, PROGRAM_S
 from tests.served import Served
 
 TOOLS = {"ask", "quote_job", "buy_job", "get_job", "balance", "ledger", "prices", "close_session"}
@@ -22,7 +22,7 @@ TOOLS = {"ask", "quote_job", "buy_job", "get_job", "balance", "ledger", "prices"
 @asynccontextmanager
 async def agent(command: str, environment: dict[str, str], url: str, *words: str) -> AsyncIterator[Client]:
     parameters = StdioServerParameters(command=command, args=["mcp", "--server", url, *words], env=environment)
-    async with Client(parameters, read_timeout_seconds=60) as client:
+    async with Client(parameters, read_timeout_seconds=PATIENCE_S) as client:
         yield client
 
 
@@ -130,6 +130,6 @@ def test_it_ends_cleanly(server: Served, command: str, environment: dict[str, st
 def test_what_is_wrong_with_its_flags_is_said_at_once(command: str, environment: dict[str, str]) -> None:
     for words, said in ((["--wallet", "terminal"], "needs a person"), (["--wallet", "lnbits"], "admin key")):
         found = subprocess.run(
-            [command, "mcp", *words], env=environment, capture_output=True, text=True, timeout=60, check=False
+            [command, "mcp", *words], env=environment, capture_output=True, text=True, timeout=PROGRAM_S, check=False
         )
         assert found.returncode == 2 and said in found.stderr

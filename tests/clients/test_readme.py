@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mcp import Client, StdioServerParameters
 
+from tests.patience import PATIENCE_S, PROGRAM_S
 from tests.readme import ROOT, in_order, snippet
 from tests.served import Served
 
@@ -49,7 +50,7 @@ async def test_the_mcp_configuration_starts_a_server_that_answers(
     entry = json.loads(snippet("MCP", "json").replace(URL, server.url))["mcpServers"]["satmeter"]
     assert entry["command"] == "satmeter"
     parameters = StdioServerParameters(command=command, args=entry["args"], env={**environment, **entry["env"]})
-    async with Client(parameters, read_timeout_seconds=60) as client:
+    async with Client(parameters, read_timeout_seconds=PATIENCE_S) as client:
         result = await client.call_tool("ask", {"request": "Name three uses of a sextant."})
         assert not result.is_error and "sextant" in str(result.structured_content)
 
@@ -83,7 +84,7 @@ def test_all_snippets_work_pasted_into_one_shell_in_their_order(
         env={**environment, "SATMETER_URL": server.url, "SATMETER_DATA_DIR": str(server.data_dir)},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=PROGRAM_S,
         check=False,
     )
     assert run.returncode == 0, f"{run.stdout[-1_500:]}\n{run.stderr[-1_500:]}"

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from tests.patience import PROGRAM_S
 from tests.served import ENVIRONMENT
 
 
@@ -24,7 +25,7 @@ def satmeter(*words: str, within: Sequence[str] = (), **environment: str) -> sub
         env={**clean, **ENVIRONMENT, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PROGRAM_S,
         check=False,
     )
 

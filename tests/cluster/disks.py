@@ -7,6 +7,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
+from tests.patience import PATIENCE_S
 from tests.served import Served
 
 _SIZE = "32m"
@@ -24,7 +25,7 @@ def on_small_disk(directory: Path) -> list[str]:
 def can_mount(directory: Path) -> bool:
     """Whether that is possible here."""
     try:
-        done = subprocess.run([*on_small_disk(directory), "true"], capture_output=True, timeout=20, check=False)
+        done = subprocess.run([*on_small_disk(directory), "true"], capture_output=True, timeout=PATIENCE_S, check=False)
     except OSError:
         return False
     return done.returncode == 0

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from satmeter.scripts.processes import descendants
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, PROGRAM_S
 from tests.served import Served
 
 # Ray reads them when it is imported, and its processes inherit them.
@@ -67,7 +67,7 @@ class Nodes:
     def actors(self) -> list[str]:
         """The names of all actors that Ray knows, in whatever namespace."""
         command = [sys.executable, "-c", _LIST_ACTORS, self._cluster.address]
-        output = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
+        output = subprocess.run(command, capture_output=True, check=True, timeout=PROGRAM_S).stdout
         # Ray tells of dead nodes in between, on standard output, and can't be asked not to.
         names: list[str] = json.loads(next(line for line in output.splitlines() if line.startswith(b"[")))
         return names

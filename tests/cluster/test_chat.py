@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cluster.sessions import Client, check_ledger, session
+from tests.patience import PROGRAM_S
 from tests.readme import snippet
 from tests.served import MessagesApi, Served, patiently
 
@@ -46,7 +47,7 @@ def test_the_lines_of_the_readme_get_an_answer(server: Served, tmp_path: Path) -
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=PROGRAM_S,
         )
         assert run.returncode == 0, run.stderr
         assert "Name three uses of a sextant." in run.stdout

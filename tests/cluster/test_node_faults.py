@@ -103,7 +103,7 @@ def wallet_invents(lnbits: Lnbits, wallet: Wallet, actor_id: str) -> str:
         f"{lnbits.url}/api/v1/payments",
         headers={"X-Api-Key": wallet.invoice_key},
         json={"out": False, "amount": 7, "extra": {"tag": "satmeter", "satmeter_actor": actor_id}},
-        timeout=20,
+        timeout=PATIENCE_S,
         trust_env=False,
     )
     wallet_pays(lnbits, {"paymentRequest": answer.json()["bolt11"]})

@@ -13,6 +13,7 @@ from redis import Redis
 from tests.cluster.load import load
 from tests.cluster.nodes import Nodes, nodes
 from tests.cluster.sessions import Client, check_ledger, session
+from tests.patience import PROGRAM_S
 from tests.served import Served, patiently
 
 
@@ -28,7 +29,7 @@ def cluster(store_url: str) -> Iterator[Nodes]:
 def scale(store_url: str, *words: str) -> str:
     """What `satmeter scale` says."""
     command = [str(Path(sys.executable).with_name("satmeter")), "scale", "--redis-url", store_url, *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PROGRAM_S, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tempfile
 
+from tests.patience import PROGRAM_S
+
 _HOSTS = """
 import asyncio, sys
 from pathlib import Path
@@ -50,7 +52,7 @@ def test_a_host_ends_the_process_that_it_has_started_and_not_its_successors(stor
     with tempfile.TemporaryDirectory(prefix="sm-") as ray_dir:
         run = subprocess.run(
             [sys.executable, "-c", _HOSTS, ray_dir, store_url],
-            env=dict(os.environ), capture_output=True, text=True, timeout=110, check=False,
+            env=dict(os.environ), capture_output=True, text=True, timeout=PROGRAM_S, check=False,
         )  # fmt: skip
     told = [line for line in run.stdout.splitlines() if "pid=" not in line]
     assert told == ["started: None", "the former host has ended its own: None", "ended"], run.stdout + run.stderr

@@ -8,6 +8,7 @@ import httpx
 
 from tests.cluster.sessions import Client
 from tests.lnbits.server import Lnbits, Wallet
+from tests.patience import PATIENCE_S
 from tests.served import Served
 
 
@@ -22,7 +23,7 @@ def wallet_pays(lnbits: Lnbits, invoice: dict[str, Any]) -> None:
         f"{lnbits.url}/api/v1/payments",
         headers={"X-Api-Key": lnbits.payer.admin_key},
         json={"out": True, "bolt11": invoice["paymentRequest"]},
-        timeout=20,
+        timeout=PATIENCE_S,
         trust_env=False,
     )
     assert answer.status_code == 201, answer.text
@@ -34,7 +35,7 @@ def wallet_invoice(lnbits: Lnbits, amount_sats: int) -> str:
         f"{lnbits.url}/api/v1/payments",
         headers={"X-Api-Key": lnbits.payer.admin_key},
         json={"out": False, "amount": amount_sats, "memo": "my rest"},
-        timeout=20,
+        timeout=PATIENCE_S,
         trust_env=False,
     )
     invoice: str = answer.json()["bolt11"]
@@ -44,7 +45,10 @@ def wallet_invoice(lnbits: Lnbits, amount_sats: int) -> str:
 def wallet_msat(lnbits: Lnbits) -> int:
     """What is in the client's wallet."""
     answer = httpx.get(
-        f"{lnbits.url}/api/v1/wallet", headers={"X-Api-Key": lnbits.payer.admin_key}, timeout=20, trust_env=False
+        f"{lnbits.url}/api/v1/wallet",
+        headers={"X-Api-Key": lnbits.payer.admin_key},
+        timeout=PATIENCE_S,
+        trust_env=False,
     )
     return int(answer.json()["balance"])
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from tests.patience import PATIENCE_S
+
 VERSION: Final = "1.6.2"
 _CONSTRAINTS: Final = Path(__file__).with_name("constraints.txt")
 # What LNbits itself demands (`requires-python` of its package).
@@ -76,7 +78,7 @@ def _version_of(python: str) -> tuple[int, int] | None:
     """Its version, None when it doesn't run or can't make environments."""
     code = "import sys, venv, ensurepip; print(*sys.version_info[:2])"
     try:
-        done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     major, minor = done.stdout.split()

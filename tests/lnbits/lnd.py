@@ -82,7 +82,7 @@ class _Node(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     _, url, _Node.payer_key, _Node.payee_key = sys.argv
-    _Node.wallet = httpx.Client(base_url=url, timeout=30, trust_env=False)
+    _Node.wallet = httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Node)
     sys.stdout.write(f"http://127.0.0.1:{server.server_port}\n")
     sys.stdout.flush()

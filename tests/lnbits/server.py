@@ -20,6 +20,7 @@ import httpx
 
 from tests.custody import ending_with_us
 from tests.lnbits.install import installed
+from tests.patience import PATIENCE_S
 
 _READY_POLLS: Final = 600
 _POLL_S: Final = 0.1
@@ -47,7 +48,7 @@ class Lnbits:
 
     def new_wallet(self) -> Wallet:
         """One more wallet, which is empty."""
-        with httpx.Client(base_url=self.url, timeout=15, trust_env=False) as client:
+        with httpx.Client(base_url=self.url, timeout=PATIENCE_S, trust_env=False) as client:
             return _new_wallet(client, "another")
 
 
@@ -65,7 +66,7 @@ class LnbitsProcess:
     def start(self) -> None:
         """Starts it again, and returns once it answers."""
         self._launch()
-        with httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=15, trust_env=False) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=PATIENCE_S, trust_env=False) as client:
             self.wait_until_ready(client)
 
     def kill(self) -> None:
@@ -128,7 +129,7 @@ def running_lnbits() -> Iterator[Lnbits]:
         process = LnbitsProcess(python, Path(folder))
         try:
             url = f"http://127.0.0.1:{process.port}"
-            with httpx.Client(base_url=url, timeout=15, trust_env=False) as client:
+            with httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False) as client:
                 process.wait_until_ready(client)
                 payee, payer = _make_wallets(client)
             yield Lnbits(url, payee, payer, process)

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from satmeter.actors.domain.session_api import RequestAnswer
 from tests.host_sessions import SES, answered, ask, opened, show
 from tests.hosts import World, until
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.usefixtures("placement")
 
@@ -45,7 +46,7 @@ async def test_who_stays_is_answered_when_another_caller_of_the_same_key_has_lef
         # Whoever was called off is by now: the session is asked after it.
         assert (await show(router)).held_msat == held
         world.model.gate.open()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             answer = await callers[1 - leaves]
         assert answer.text == "the answer"
         assert (await show(router)).spent_msat == answer.cost.debit_msat

@@ -28,6 +28,7 @@ from satmeter.actors.ports import TransientError
 from satmeter.actors.router import Router
 from tests.host_sessions import GRANT, SES, answered, ask, ledger, opened, show
 from tests.hosts import World, until
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.usefixtures("placement")
 
@@ -138,7 +139,7 @@ async def test_a_write_whose_confirmation_is_lost_is_charged_once(
         if at == "debit":
             setattr(world.journal, fault, 1)
         world.model.gate.open()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             answer = await asking
         view = await show(router)
         assert view.spent_msat == answer.cost.debit_msat and view.held_msat == Msat(0)
@@ -158,7 +159,7 @@ async def test_a_caller_is_answered_though_an_earlier_attempt_to_write_it_is_mad
         await world.model.gate.wait_for_arrival()
         world.journal.late = late
         world.model.gate.open()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             answer = await asking
         assert (await show(router)).spent_msat == answer.cost.debit_msat
         assert await answered(router, ask(2, key="k")) == answer

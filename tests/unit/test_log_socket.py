@@ -18,6 +18,7 @@ import structlog
 from satmeter.config.log_socket import LOG_SOCKET, SocketHandler
 from satmeter.config.logging import configure_logging, printer
 from satmeter.scripts.log_collector import LogCollector
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def test_a_reader_that_stands_still_holds_nobody_up_and_what_was_dropped_is_coun
             handler.emit(record("x" * 1_000))
         reader, _ = listener.accept()
         with reader:
-            reader.settimeout(10)
+            reader.settimeout(PATIENCE_S)
             received = reader.recv(65_536)
             while b"at last" not in received:
                 handler.emit(record("at last"))
@@ -110,6 +111,6 @@ def test_without_a_reader_entries_are_dropped_and_the_next_one_is_found(place: P
         handler.emit(record("heard"))
         reader, _ = listener.accept()
         with reader:
-            reader.settimeout(10)
+            reader.settimeout(PATIENCE_S)
             assert reader.recv(1_000).splitlines()[-1] == b"heard"
     handler.close()

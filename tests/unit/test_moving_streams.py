@@ -18,6 +18,7 @@ from satmeter.actors.domain.relays import RelayBytes, RelayHead
 from satmeter.actors.placement import Placement, owned_by, partition_of
 from tests.fleets import Member
 from tests.host_sessions import SES, opened, show
+from tests.patience import PATIENCE_S
 from tests.relays import relay
 from tests.unit.test_moving import FIRST, OTHER, PAIR, fleet
 
@@ -53,7 +54,7 @@ async def test_who_watches_a_job_goes_on_watching_it_where_it_has_moved(redis: R
         created = await hosts.router.call(JOB, CreateJob("say hello", "client"))
         assert isinstance(created, JobView)
         hosts.world.model.gate.close()
-        async with aclosing(hosts.router.stream(JOB, WatchJob())) as views, asyncio.timeout(5):
+        async with aclosing(hosts.router.stream(JOB, WatchJob())) as views, asyncio.timeout(PATIENCE_S):
             assert await anext(views) == created
             hosts.plan(*PAIR)
             await hosts.moved()

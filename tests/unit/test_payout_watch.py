@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
@@ -255,6 +254,3 @@ async def test_a_front_reads_findings_at_most_once_a_second() -> None:
     assert reads == [1]
     now_s[0] = 1.1
     assert await cache.current() == (None, Refusals())
-
-
-pytestmark = pytest.mark.timeout(60)
