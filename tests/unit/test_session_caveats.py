@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
 import pytest
 from msgspec.structs import replace
@@ -10,8 +13,9 @@ from satmeter.actors.domain.caveats import Action, Grant
 from satmeter.actors.domain.errors import Code, Refusal
 from satmeter.actors.domain.macaroon import MacaroonId, attenuate, mint, session_id, verify
 from satmeter.actors.domain.money import Msat
-from satmeter.actors.domain.session_api import GetSession
+from satmeter.actors.domain.session_api import GetLedger, GetSession
 from tests.jobs import START_MS
+from tests.relays import relay
 from tests.sessions import DEPOSIT, SessionBench, ask, close, completed, grant, refusal_of, rejected, target, top_up
 
 BASE = 4_536
@@ -124,6 +128,27 @@ def test_an_expired_credential_and_one_for_other_actions_are_refused() -> None:
     only_requests = grant(actions=frozenset({Action.REQUEST}))
     assert bench.send(ask("b", by=only_requests)).wait_for
     assert refusal_of(bench.send(close(by=only_requests))).details == {"caveat": "actions = request"}
+
+
+@pytest.mark.parametrize(
+    ("action", "command"),
+    [
+        (Action.REQUEST, lambda by: ask("b", by=by)),
+        (Action.LLM, lambda by: relay("b", by=by)),
+        (Action.TOPUP, lambda by: top_up(by=by)),
+        (Action.CLOSE, lambda by: close(by=by)),
+        (Action.CLOSE, lambda by: close(target(7, 90), by=by)),
+        (Action.READ, GetSession),
+        (Action.READ, lambda by: GetLedger(0, 10, by)),
+    ],
+)
+def test_what_is_asked_needs_its_own_action_and_no_other(action: Action, command: Callable[[Grant], Any]) -> None:
+    bench = funded()
+    bench.running.clear()
+    others = grant(actions=frozenset(Action) - {action})
+    assert refusal_of(bench.send(command(others))).code is Code.CAVEAT_VIOLATED
+    assert bench.money() == (1_000_000, 0, 0, 0, 0) and not bench.state.ended and not bench.running
+    assert not isinstance(bench.send(command(grant(actions=frozenset({action})))).reply, Refusal)
 
 
 def used_up(bench: SessionBench, above: tuple[tuple[str, int], ...], count: int) -> None:
