@@ -170,7 +170,7 @@ async def test_a_hold_that_was_too_small_is_an_error_in_the_log_with_ids_and_amo
         msat = await spent(shop, PATHS[0], {"input_tokens": 300_000, "output_tokens": 47})
     (told,) = [entry for entry in logs if entry["event"] == "hold_was_too_small"]
     (held,) = {abs(entry["amountMsat"]) for entry in await shop.ledger() if entry["kind"] == "hold"}
-    assert told["log_level"] == "error" and told["actor"] == shop.session_id
+    assert told["log_level"] == "error" and told["actor_id"] == shop.session_id
     assert told["request_id"].startswith("req_") and told["held_msat"] == held == msat
     # (300,000 at 2 and 47 at 10 dollars a million, and 0.0005) with 40 % on top.
     assert told["price_usd"] == "0.841358" and told["prompt_tokens"] == 300_000
@@ -218,5 +218,5 @@ async def test_what_is_billed_unasked_is_an_error_in_the_log_with_ids(
             assert await spent(shop, path, usage, *later) == msat
         (told,) = [entry for entry in logs if entry["log_level"] == "error"]
         assert told["event"].startswith("model_provider_bills_what_")
-        assert (told["actor"], told["model"], told["what"]) == (shop.session_id, MODEL, what)
+        assert (told["actor_id"], told["model"], told["what"]) == (shop.session_id, MODEL, what)
         assert told["request_id"].startswith("req_")
