@@ -21,6 +21,7 @@ from .deposits import refuse_calls
 from .edge import request_id_of
 from .front import Front
 from .llm_body import read_call, read_count
+from .llm_usage import with_cost
 from .once import idempotency_key
 from .relays import (
     MAX_TOKENS,
@@ -41,8 +42,8 @@ from .slow import CutShortError, SlowAnswer
 # An empty line ends an event, whichever of the line breaks of server-sent events is used.
 _BLANK_LINES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
-# What the API itself sends meanwhile.
-_PING: Final = b'event: ping\ndata: {"type": "ping"}\n\n'
+# What the API itself sends meanwhile; the comment tells ours from the provider's, whose bytes have a digest.
+_PING: Final = b': keep-alive\nevent: ping\ndata: {"type": "ping"}\n\n'
 
 
 class Llm:
@@ -121,15 +122,7 @@ def _slow(reply: WireReply) -> bytes:
 
 
 def _whole(answer: Relayed) -> bytes:
-    """The provider's body, with all values as they were written, and the cost in its `usage`."""
-    if answer.status >= 400:
-        return answer.body
-    try:
-        shown = msgspec.json.decode(answer.body, type=dict[str, msgspec.Raw])
-        usage = msgspec.json.decode(shown.get("usage", b"null"), type=dict[str, msgspec.Raw] | None)
-    except (ValueError, RecursionError):
-        return answer.body
-    return msgspec.json.encode({**shown, "usage": {**(usage or {}), **cost_fields(answer)}})
+    return answer.body if answer.status >= 400 else with_cost(answer.body, cost_fields(answer))
 
 
 def _one_line(body: bytes) -> bytes:

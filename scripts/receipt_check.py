@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
@@ -27,6 +28,9 @@ _RATES: Final = {
     "cacheWrite5mTokens": "cacheWrite5m",
     "cacheWrite1hTokens": "cacheWrite1h",
 }
+# What the server adds to a provider's answer: comments and pings in a stream, and the cost in a whole answer's usage.
+_COMMENTS: Final = re.compile(rb'^: [^\n]*\n(?:event: ping\ndata: \{"type": "ping"\}\n)?\n', re.MULTILINE)
+_COST_IN_USAGE: Final = re.compile(rb',?"cost_msat":\d+,"cost_usd":"[^"]*","balance_msat":\d+(?=\})')
 
 
 def exact_json(data: bytes | str) -> Any:
@@ -113,11 +117,19 @@ def _decoded(text: str) -> bytes:
 
 
 def check_digest(receipt: Json, field: str, data: bytes, what: str) -> None:
-    """Holds a file to its digest. Raises `MismatchError`."""
+    """Hold a file to its digest, also with what the server adds to a provider's answer. Raises `MismatchError`."""
     if receipt.get(field) is None:
         raise MismatchError(f"The receipt is of no {what}.")
-    if hashlib.sha256(data).hexdigest() != receipt[field]:
+    if all(hashlib.sha256(text).hexdigest() != receipt[field] for text in (data, *_without_additions(data))):
         raise MismatchError(f"The receipt is of another {what}.")
+
+
+def _without_additions(data: bytes) -> Iterator[bytes]:
+    """Yield what a relayed answer was before its cost and its signs of life came to it."""
+    yield _COMMENTS.sub(b"", data)
+    begun = data.lstrip()
+    for cost in _COST_IN_USAGE.finditer(begun):
+        yield begun[: cost.start()] + begun[cost.end() :]
 
 
 def check_price(receipt: Json) -> None:

@@ -175,11 +175,8 @@ async def test_a_whole_answer_reaches_the_client_with_its_values_to_the_byte_and
     assert shop.upstream.requests[0].content == sent
     # (1 x 2 + 1 x 10) / 10**6 USD and infrastructure, at a margin of 40 %.
     cost = {"cost_msat": 717, "cost_usd": "0.000512", "balance_msat": 10_000_000 - 717}
-    usage = {"input_tokens": 1, "output_tokens": 1, **cost}
-    assert (
-        answer.content
-        == b'{"content":[],"usage":%b,"h\xc3\xa9":1e3}' % json.dumps(usage, separators=(",", ":")).encode()
-    )
+    told = json.dumps(cost, separators=(",", ":")).encode()[1:-1]
+    assert answer.content == body.replace(b'"output_tokens":1', b'"output_tokens":1,' + told)
     assert answer.headers["satmeter-debited-msat"] == "717"
 
 

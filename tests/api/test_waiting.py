@@ -28,7 +28,7 @@ PING_S: Final = 0.05
 PATHS = ("/ask", "/v1/messages", "/v1/chat/completions")
 PINGS = {
     "/ask": ": keep-alive",
-    "/v1/messages": 'event: ping\ndata: {"type": "ping"}',
+    "/v1/messages": ': keep-alive\nevent: ping\ndata: {"type": "ping"}',
     "/v1/chat/completions": ": keep-alive",
 }
 OVERLOADED = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}

@@ -23,6 +23,8 @@ from satmeter.actors.placement import partition_of
 from satmeter.actors.ports import Append
 from satmeter.http.signing import ReceiptSigner
 from satmeter.scripts.commands import app
+from satmeter.scripts.quote_check import MismatchError
+from satmeter.scripts.receipt_check import check_digest
 from tests.hosts import World
 from tests.jobs import JobBench, completion, verdict
 from tests.receipts import SIGNER, of_job, of_request, signed
@@ -220,6 +222,32 @@ def test_the_command_verifies_by_a_saved_key_or_a_pinned_id(tmp_path: Path, *, b
         assert "Charged 6860 msat" in said
     status, said = verify(file, "--key-id", SIGNER.key_id, "--answer", str(tmp_path / "request"))
     assert (status, "another answer" in said) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (
+            b'{"usage": {"a": 1}, "x": {"usage": {"a": 1}}}',
+            b'\n\n{"usage": {"a": 1,"cost_msat":7,"cost_usd":"0.1","balance_msat":3}, "x": {"usage": {"a": 1}}}',
+        ),
+        (b'{"usage": {}}', b'{"usage": {"cost_msat":7,"cost_usd":"0.1","balance_msat":3}}'),
+        (
+            b'event: ping\ndata: {"type": "ping"}\n\ndata: 1\n\n',
+            (
+                b': keep-alive\nevent: ping\ndata: {"type": "ping"}\n\nevent: ping\ndata: {"type": "ping"}\n\n'
+                b"data: 1\n\n: Satmeter-Debited-Msat: 7, Satmeter-Balance-Msat: 3\n\n"
+            ),
+        ),
+    ],
+    ids=["whole", "no usage", "streamed"],
+)
+def test_an_answer_is_held_to_its_digest_without_what_the_server_added(given: bytes, shown: bytes) -> None:
+    receipt = {"answerSha256": hashlib.sha256(given).hexdigest()}
+    check_digest(receipt, "answerSha256", given, "answer")
+    check_digest(receipt, "answerSha256", shown, "answer")
+    with pytest.raises(MismatchError):
+        check_digest(receipt, "answerSha256", shown + b"x", "answer")
 
 
 def test_a_receipt_that_anybody_signed_is_not_the_servers(tmp_path: Path) -> None:
