@@ -61,6 +61,7 @@ class Trouble:
             case Fault.CLOCK:
                 error_ms = chance.choice([-2_000, -500, 1_000, 10_000, 60_000])
                 self.cluster.hosts[host_id].process.clock_error_ms = error_ms
+                self.world.clocks_ahead_s = max(self.world.clocks_ahead_s, error_ms / 1_000)
 
     async def _end_host(self, host_id: str, patience_s: float, away_s: float) -> None:
         """In good order. The actors find no host until it is back, or until the plan has others."""

@@ -83,6 +83,8 @@ class World:
     history: list[str] = field(default_factory=list)
     fault_count: int = 0
     model_back_s: float = 0.0
+    clocks_ahead_s: float = 0.0
+    """How far the fastest clock of a host has ever been ahead."""
     still_until_s: float = 0.0
     """When the last process goes on that was made to stand still."""
     excuses: Callable[[str, dict[str, Any]], bool] = lambda event, fields: False
