@@ -24,16 +24,16 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ..config.settings import Settings
+from .dedicated.actor_process import Solo
 from .domain.pricing import BtcPrice
-from .keeper import HostReport
-from .placement import Placement
+from .partitioning import Placement
+from .placement.coordinator import HostReport
+from .placement.failure_detector import Sight, Vigil
+from .ray_actors import HostShell, OracleShell, SoloShell, TreasuryShell, Wiring
 from .ray_start import lean_start
-from .room import Solo
-from .router import LinkError, NoHostError, Router
-from .shells import HostShell, OracleShell, SoloShell, TreasuryShell, Wiring
-from .tending import Sight, Vigil
-from .whereabouts import Owners
-from .wire import Door, SocketLink
+from .router.router import LinkError, NoHostError, Router
+from .router.routing_table import Owners
+from .transport import Door, SocketLink
 
 _ORACLE: Final = "oracle"
 _TREASURY: Final = "treasury"

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
-from .domain.answers import Held, TextDelta
 from .domain.behaviour import Command, Reply
 from .domain.codec import JournalCodec, MessageCodec
+from .domain.credentials.idempotency_keys import KeptUnder
 from .domain.demo import AskDemo, DemoAnswer
 from .domain.errors import Refusal
-from .domain.invoices import Settle, Settled
-from .domain.job import CreateJob, GetJob, JobView, RefundJob, WatchJob
-from .domain.keys import KeptUnder
+from .domain.job.state import CreateJob, GetJob, JobView, RefundJob, WatchJob
+from .domain.llm.answers import Held, TextDelta
+from .domain.llm.relays import RelayBytes, RelayHead
+from .domain.payments.invoices import Settle, Settled
 from .domain.receipts import GetJobReceipt, GetRequestReceipt, Receipt
-from .domain.relays import RelayBytes, RelayHead
-from .domain.session_api import (
+from .domain.session.messages import (
     Ask,
     CheckPayment,
     CloseSession,

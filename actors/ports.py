@@ -13,9 +13,10 @@ from typing import Protocol
 
 import msgspec
 
-from .domain.answers import Completion, Evaluation, StreamPart, Verdict
-from .domain.relays import RelayEnd, RelayPart
+from .domain.llm.answers import Completion, Evaluation, StreamPart, Verdict
+from .domain.llm.relays import RelayEnd, RelayPart
 from .domain.webhooks import Notify
+from .lightning_ports import Bindings, InvoiceOrder, Lightning, Urgency
 from .port_errors import (
     ConflictError,
     FencedError,
@@ -28,7 +29,6 @@ from .port_errors import (
     ToldError,
     TransientError,
 )
-from .ports_lightning import Bindings, InvoiceOrder, Lightning, Urgency
 
 __all__ = [  # re-exported beside the ports that speak of them
     "Bindings",

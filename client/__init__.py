@@ -5,6 +5,8 @@
 
 from .async_satmeter import AsyncSatmeter
 from .core import Options
+from .driver_async import AsyncAnswerStream
+from .driver_sync import AnswerStream
 from .errors import (
     ApiError,
     BudgetExceededError,
@@ -36,6 +38,7 @@ from .errors import (
     WrongStateError,
 )
 from .flow import Retries
+from .macaroons import narrow
 from .models import (
     Answer,
     CostLedger,
@@ -48,10 +51,7 @@ from .models import (
     SessionStatus,
     SignedReceipt,
 )
-from .narrowing import narrow
 from .satmeter import Satmeter
-from .shell_async import AsyncAnswerStream
-from .shell_sync import AnswerStream
 from .wallets import CallbackWallet, LnbitsWallet, StubWallet, TerminalWallet, Wallet
 
 __all__ = [

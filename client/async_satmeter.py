@@ -10,11 +10,11 @@ from typing import Self, Unpack
 import httpx
 
 from .core import Core, Options, question
+from .driver_async import AsyncAnswerStream, AsyncRunner
 from .jobs import Decide
+from .macaroons import caveats_of
 from .models import Answer, JobStatus, LedgerEntry, Pricing, SessionStatus, SignedReceipt
-from .narrowing import caveats_of
 from .satmeter import JOB_TIMEOUT_S
-from .shell_async import AsyncAnswerStream, AsyncRunner
 from .wire import new_key
 
 

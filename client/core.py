@@ -8,13 +8,13 @@ from typing import Any, Final, TypedDict
 from urllib.parse import quote
 
 from .accounts import Accounts
-from .closing import Closing
 from .errors import NoSessionError
 from .flow import Flow, Retries, deliver
 from .jobs import Jobs
+from .macaroons import narrow, session_id_of
 from .models import Pricing
-from .narrowing import narrow, session_id_of
-from .purse import Purse
+from .payments import Purse
+from .refunds import Closing
 from .sessions import Sessions
 from .state import Credential, FileStore, MemoryStore, Payment, Store
 from .wallets import Wallet

@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import quote
 
-from .closing import PAYOUTS_MAX, payable_sats
 from .errors import (
     JobTimeoutError,
     PriceTooHighError,
@@ -18,7 +17,8 @@ from .errors import (
 )
 from .flow import UNAVAILABLE, Flow, Invoke, wait_until
 from .models import Invoice, JobOpened, JobStatus, SignedReceipt
-from .purse import Purse
+from .payments import Purse
+from .refunds import PAYOUTS_MAX, payable_sats
 from .state import Payment
 from .wire import Server, new_key
 

@@ -10,10 +10,10 @@ from typing import Self, Unpack
 import httpx
 
 from .core import Core, Options, question
+from .driver_sync import AnswerStream, Runner
 from .jobs import Decide
+from .macaroons import caveats_of
 from .models import Answer, JobStatus, LedgerEntry, Pricing, SessionStatus, SignedReceipt
-from .narrowing import caveats_of
-from .shell_sync import AnswerStream, Runner
 from .wire import new_key
 
 JOB_TIMEOUT_S = 600.0

@@ -20,9 +20,9 @@ from .errors import (
     WrongInvoiceError,
 )
 from .flow import Flow
+from .macaroons import narrow
 from .models import Answer, Invoice, LedgerEntry, SessionOpened, SessionStatus, SignedReceipt, TopUpOpened
-from .narrowing import narrow
-from .purse import Purse
+from .payments import Purse
 from .state import Credential, Store, replaced
 from .streams import stream_answer
 from .wire import Server, new_key

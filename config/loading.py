@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from .rules import Problem
+from .problem import Problem
 from .settings import Settings
 
 

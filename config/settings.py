@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-
-from ..actors.domain.pricing import ModelPrice, Size, Terms, Tier
-from .rates import load_prices
-
-# A month's cost over a month's requests need not end; it is cut here, upwards, so that the figure shown is exact.
-_INFRA_PLACES = Decimal("1e-10")
 
 
 class Environment(StrEnum):
@@ -28,10 +22,21 @@ class Environment(StrEnum):
 StoreLoss = Literal["everysec", "no", "rewrite", "unknown"]
 """What a store may be allowed to lose; see `Loss`."""
 
-_DEFAULT_TIERS: dict[Size, Tier] = {
-    Size.SMALL: Tier(input_tokens=300, output_tokens=500, max_tokens=1_000),
-    Size.MEDIUM: Tier(input_tokens=800, output_tokens=1_500, max_tokens=3_000),
-    Size.LARGE: Tier(input_tokens=2_000, output_tokens=4_000, max_tokens=8_000),
+
+class TierTokens(msgspec.Struct, frozen=True):
+    """Tokens that a job of one size is taken to need."""
+
+    input_tokens: int
+    output_tokens: int
+    max_tokens: int
+
+
+TierName: TypeAlias = Literal["small", "medium", "large"]
+
+DEFAULT_TIERS: dict[TierName, TierTokens] = {
+    "small": TierTokens(input_tokens=300, output_tokens=500, max_tokens=1_000),
+    "medium": TierTokens(input_tokens=800, output_tokens=1_500, max_tokens=3_000),
+    "large": TierTokens(input_tokens=2_000, output_tokens=4_000, max_tokens=8_000),
 }
 
 
@@ -179,7 +184,7 @@ class Settings(BaseSettings):
     eval_fee_sats: int = _var("SATMETER_EVAL_FEE_SATS", 10, "Price of evaluating a job's request.", ge=1, le=1_000_000)
     rates_file: Path | None = _var("SATMETER_RATES_FILE", None, "A TOML file instead of `config/rates.toml`.")
     rates: dict[str, dict[str, Any]] = _var("SATMETER_RATES", {}, "JSON: rates per model, laid over the file's.")
-    tiers: dict[Size, Tier] = _var("SATMETER_TIERS", _DEFAULT_TIERS, "JSON: token estimates by size tier.")
+    tiers: dict[TierName, TierTokens] = _var("SATMETER_TIERS", DEFAULT_TIERS, "JSON: token estimates by size tier.")
 
     session_min_sats: int = _var("SATMETER_SESSION_MIN_SATS", 100, "Smallest deposit or top-up.", ge=1)
     session_max_sats: int = _var("SATMETER_SESSION_MAX_SATS", 100_000, "Largest deposit or top-up.", ge=1)
@@ -242,7 +247,9 @@ class Settings(BaseSettings):
     @field_validator("tiers", mode="before")
     @classmethod
     def _read_tiers(cls, value: Any) -> Any:
-        tiers = msgspec.convert(value, dict[Size, Tier])  # pydantic can't build these; raises a ValueError of its own
+        tiers = msgspec.convert(
+            value, dict[TierName, TierTokens]
+        )  # pydantic can't build these; raises a ValueError of its own
         for size, tier in tiers.items():
             if min(msgspec.structs.astuple(tier)) < 1 or tier.output_tokens > tier.max_tokens:
                 raise ValueError(f"{size}: tokens must be at least 1, and output_tokens at most max_tokens")
@@ -264,20 +271,6 @@ class Settings(BaseSettings):
     def payouts_possible(self) -> bool:
         """Whether what is owed can be paid out: a wallet's invoice key can't spend."""
         return self.lnbits_url is None or self.lnbits_admin_key is not None
-
-    def prices(self) -> dict[str, ModelPrice]:
-        """Prices of all models: the file's, with the environment's laid over them."""
-        return load_prices(self.rates_file, self.rates)
-
-    def terms(self) -> Terms:
-        """The operator's prices as the domain uses them. Raises `ValueError` when a configured model has no price."""
-        prices = self.prices()
-        for name in (self.eval_model, self.work_model):
-            if name not in prices:
-                raise ValueError(f"no rates for model {name!r}: add it to SATMETER_RATES or SATMETER_RATES_FILE")
-        infra_usd = (self.infra_usd_per_month / self.requests_per_month).quantize(_INFRA_PLACES, rounding=ROUND_CEILING)
-        tiers = {**_DEFAULT_TIERS, **self.tiers}
-        return Terms(models=prices, tiers=tiers, margin_pct=self.margin_pct, infra_usd=infra_usd)
 
 
 def _is_hex_of(text: str, length_bytes: int) -> bool:

@@ -13,35 +13,35 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Lifespan
 
 from ..config.settings import Settings
-from . import operations_around as around
-from . import operations_jobs as of_jobs
-from . import operations_llm as of_llm
-from . import operations_openai as of_openai
-from . import operations_receipts as of_receipts
-from . import operations_sessions as of_sessions
-from .auth import Credentials
-from .chat import Chat
-from .client import Clients
-from .demo import Demo
-from .dev import Dev
-from .edge import Edge
-from .endpoint import Endpoint
-from .front import Front
-from .health import Health
-from .jobs import Jobs
-from .l402 import L402
-from .llm import Llm
+from .anthropic import openapi as of_llm
+from .anthropic.relay import Relays
+from .anthropic.routes import Llm
+from .jobs import openapi as of_jobs
+from .jobs.routes import Jobs
 from .metrics import Metrics
-from .models import Models
-from .openapi import build
+from .middleware import Edge
+from .openai import openapi as of_openai
+from .openai.models import Models
+from .openai.routes import Chat
+from .openapi.document import build
+from .openapi.endpoint import Endpoint
 from .pages.docs import docs
 from .pages.home import home
-from .pricing import Pricing
-from .receipts import Receipts
-from .relays import Relays
-from .requests import Requests
-from .schemas_sessions import amount_within, opening_within
-from .sessions import Sessions
+from .receipts import openapi as of_receipts
+from .receipts.routes import Receipts
+from .request.auth import Credentials
+from .request.client_address import Clients
+from .service import openapi as around
+from .service.demo import Demo
+from .service.health import Health
+from .service.pricing import Pricing
+from .service.stub import Dev
+from .sessions import openapi as of_sessions
+from .sessions.ask import Requests
+from .sessions.l402 import L402
+from .sessions.routes import Sessions
+from .sessions.schemas import amount_within, opening_within
+from .state import Front
 
 
 def create_app(front: Front, *, lifespan: Lifespan[Any] | None = None) -> ASGIApp:

@@ -11,9 +11,9 @@ from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..actors.domain.payouts import PayoutRefusal
-from ..actors.findings import NoFindings
-from .front import ModelNews, Solvency, WatchedFindings
+from ..actors.domain.payments.payouts import PayoutRefusal
+from ..actors.services.findings import NoFindings
+from .state import ModelNews, Solvency, WatchedFindings
 
 # Most answers take milliseconds; the demo waits for a model.
 _BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)

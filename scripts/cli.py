@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Final
 
-# Names the pipes of the process that has started this one as a server; such a one does not start another.
-LAUNCHED_BY: Final = "SATMETER_LAUNCHED_BY"
+from .server.environment import LAUNCHED_BY
 
 
 def main() -> None:
@@ -20,7 +18,7 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if sys.argv[1:2] == ["serve"] and "--help" not in sys.argv and LAUNCHED_BY not in os.environ:
-        from .launcher import launch
+        from .server.launcher import launch
 
         sys.exit(launch(sys.argv[1:]))
     from .commands import app

@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import ask_cli, load_cli, macaroon_cli, receipt_cli, simulate_cli
+from . import macaroon_cli
+from .ask import cli
+from .load import cli as load_cli
+from .receipts import cli as receipt_cli
+from .simulation import options
 
 if TYPE_CHECKING:
-    from ..config.rules import Problem
+    from ..config.problem import Problem
     from ..config.settings import Settings
 
 app = typer.Typer(
@@ -57,17 +61,17 @@ def serve(
 
     from ..config.loading import load_settings
     from ..config.ray_environment import prepare_ray
-    from ..config.rules import problems
-    from ..config.variables import unknown_variables
-    from .lifeline import Launcher
+    from ..config.unknown_variables import unknown_variables
+    from .preflight.settings_checks import problems
+    from .server.lifeline import Launcher
 
     launcher = Launcher.of_environment()
     settings, unreadable = load_settings({name: value for name, value in flags.items() if value is not None})
     _show(unknown_variables(os.environ))
     # All at once: what contradicts itself is told beside what can't be read.
     _refuse([*unreadable, *problems(settings)], status=2 if unreadable else 1)
-    from .store_probes import store_problems, store_warnings
-    from .wallet_probes import wallet_problems
+    from .preflight.store_checks import store_problems, store_warnings
+    from .preflight.wallet_probes import wallet_problems
 
     _refuse(asyncio.run(store_problems(settings)))
     _show(asyncio.run(store_warnings(settings)))
@@ -77,7 +81,7 @@ def serve(
     _show(wallet)
     prepare_ray(settings.ray_address)
     # Last, as it loads Ray and all else: what is wrong with the settings is told at once, not seconds later.
-    from .serve import run
+    from .server.supervisor import run
 
     raise typer.Exit(run(settings, launcher))
 
@@ -99,8 +103,8 @@ def scale(
 
     from rich.console import Console
 
-    from .scale import HOSTS_MAX, ScaleError, show
-    from .scale import scale as set_scale
+    from .server.scale import HOSTS_MAX, ScaleError, show
+    from .server.scale import scale as set_scale
 
     flags = {"SATMETER_DATA_DIR": data_dir, "REDIS_URL": redis_url}
     settings = _load({name: value for name, value in flags.items() if value is not None})
@@ -139,7 +143,7 @@ def audit(
 
     The exit status is 1 with the first difference, and 2 when it could not look.
     """
-    from .audit_cli import run
+    from .audit.cli import run
 
     flags = {"SATMETER_DATA_DIR": data_dir, "REDIS_URL": redis_url}
     settings = _load({name: value for name, value in flags.items() if value is not None})
@@ -163,7 +167,7 @@ def archive_command(
     redis_url: Annotated[str | None, typer.Option(help="The servers' store (REDIS_URL).")] = None,
 ) -> None:
     """Move what is done and owes nothing from the store to a file, and forget it. May run while the server does."""
-    from .archive_cli import run
+    from .audit.archive_cli import run
 
     if older_than is not None and re.fullmatch(r"0*([3-9]|[1-9][0-9]{1,4})d?", older_than) is None:
         typer.echo("--older-than: must be a number of days, such as 90d, and at least 3d", err=True)
@@ -184,15 +188,15 @@ def check() -> None:
 
     The parts that it names are asked whether they are there, which costs nothing.
     """
-    from .checking import run
+    from .preflight.check import run
 
     raise typer.Exit(run())
 
 
-app.command(short_help="Ask a model, and pay by the token.")(ask_cli.ask)
-app.command(short_help="Run an MCP server, by which an agent buys.")(ask_cli.mcp)
+app.command(short_help="Ask a model, and pay by the token.")(cli.ask)
+app.command(short_help="Run an MCP server, by which an agent buys.")(cli.mcp)
 app.command(short_help="Put a running server under load, and check its books.")(load_cli.load)
-app.command(short_help="Run the server in a simulated world full of faults.")(simulate_cli.simulate)
+app.command(short_help="Run the server in a simulated world full of faults.")(options.simulate)
 
 
 @app.command(short_help="Print the version.")

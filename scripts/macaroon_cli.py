@@ -19,7 +19,7 @@ def inspect_(macaroon: Token) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ..actors.domain.macaroon import InvalidMacaroonError, OversizedMacaroonError, read
+    from ..actors.domain.credentials.macaroon import InvalidMacaroonError, OversizedMacaroonError, read
 
     token = _token(macaroon)
     try:
@@ -49,8 +49,8 @@ def attenuate_(
     ],
 ) -> None:
     """Print the macaroon narrowed by these caveats. Nobody can take them off again."""
-    from ..actors.domain.caveats import CaveatError
-    from ..actors.domain.macaroon import InvalidMacaroonError, OversizedMacaroonError, narrowed
+    from ..actors.domain.credentials.caveats import CaveatError
+    from ..actors.domain.credentials.macaroon import InvalidMacaroonError, OversizedMacaroonError, narrowed
 
     for text in caveat:
         if not _is_known(text):
@@ -72,8 +72,8 @@ def _token(argument: str) -> str:
 
 def _allows(token: str) -> str:
     """What all caveats together leave."""
-    from ..actors.domain.caveats import Action, CaveatError
-    from ..actors.domain.macaroon import read_grant
+    from ..actors.domain.credentials.caveats import Action, CaveatError
+    from ..actors.domain.credentials.macaroon import read_grant
 
     try:
         _, grant = read_grant(token)
@@ -84,7 +84,7 @@ def _allows(token: str) -> str:
 
 
 def _is_known(caveat: str) -> bool:
-    from ..actors.domain.caveats import Grant, UnknownCaveatError, narrow
+    from ..actors.domain.credentials.caveats import Grant, UnknownCaveatError, narrow
 
     try:
         # What is no text came so from the shell.

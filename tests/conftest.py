@@ -13,12 +13,12 @@ import pytest_asyncio
 from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 
-from satmeter.actors.adapters.redis_client import connect
-from satmeter.actors.adapters.redis_cluster import ClusterRedis
-from satmeter.scripts.store import EmbeddedStore
-from tests.custody import pytest_cmdline_main
-from tests.ordering import pytest_collection_modifyitems, pytest_xdist_make_scheduler
-from tests.stores import cluster, nodes_of, watched
+from satmeter.actors.adapters.redis.client import connect
+from satmeter.actors.adapters.redis.cluster_client import ClusterRedis
+from satmeter.scripts.store.embedded import EmbeddedStore
+from tests.helpers.custody import pytest_cmdline_main
+from tests.helpers.ordering import pytest_collection_modifyitems, pytest_xdist_make_scheduler
+from tests.helpers.stores import cluster, nodes_of, watched
 
 # How long an example takes says how busy the machine is, and nothing of the code.
 settings.register_profile("satmeter", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -52,7 +52,7 @@ async def redis(store_url: str) -> AsyncIterator[Redis]:
 def placement(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The test runs twice: with all actors in one host, and with each in one of its own."""
     chosen: str = request.param
-    monkeypatch.setattr("tests.hosts.PLACEMENT", chosen)
+    monkeypatch.setattr("tests.helpers.hosts.PLACEMENT", chosen)
     return chosen
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import httpcore
 import httpx
 
-from ...config.webhook_targets import Address, Target, TargetError, WebhookTargets
+from ...config.webhook_policy import Address, Target, TargetError, WebhookTargets
 from ..domain.webhooks import Notify, secret_of
 from ..ports import TransientError
 

@@ -12,8 +12,8 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 
 from .errors import Refusal
+from .llm.provider_faults import ModelFault
 from .money import ZERO, Msat
-from .provider import ModelFault
 
 # The contract's 24 hours, and an hour for clocks that differ.
 _KEEP_KEYED_MS: Final = 25 * 3_600_000

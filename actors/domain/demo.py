@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .answers import Completion
 from .behaviour import NOTHING, Command, Decision, Done, Failed, Reply, Stateless
 from .errors import model_failed, not_found
 from .intents import Work
-from .provider import ModelFault
+from .llm.answers import Completion
+from .llm.provider_faults import ModelFault
 
 _TOPIC = "answer"
 _MAX_TOKENS = 300

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .answers import Held
 from .behaviour import Attempt, Command, Intent, Once
-from .payouts import PayoutTarget
-from .relays import RelayBody
+from .llm.answers import Held
+from .llm.relays import RelayBody
+from .payments.payouts import PayoutTarget
 
 
 class IssueInvoice(Intent, frozen=True):

@@ -16,7 +16,7 @@ EXACT: Final = Context(prec=100, traps=[Inexact, InvalidOperation, DivisionByZer
 
 Python's default context rounds to 28 digits, half to even, without a word: a cost could become less than it was. All
 sums and products of dollars are done by its methods (making it the current context costs ten times what a sum costs);
-rates are held to a length that always fits (`config/rates.py`).
+rates are held to a length that always fits (`actors/rates.py`).
 """
 
 

@@ -17,7 +17,7 @@ import msgspec
 
 from .money import usd_text
 from .pricing import PricingBreakdown
-from .times import timestamp
+from .timestamps import timestamp
 
 # Whole numbers beyond it are not all doubles.
 _MOST: Final = 2**53

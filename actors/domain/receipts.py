@@ -14,7 +14,7 @@ from decimal import Decimal
 import msgspec
 
 from .behaviour import Command, Reply
-from .caveats import Grant
+from .credentials.caveats import Grant
 from .money import Msat
 from .pricing import BtcPrice, Tariff, Usage
 

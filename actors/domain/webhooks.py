@@ -18,8 +18,8 @@ from msgspec.structs import replace
 
 from .behaviour import Done, Failed, Intent
 from .money import ZERO, Msat
-from .payouts import LedgerEvent
-from .times import timestamp
+from .payments.payouts import LedgerEvent
+from .timestamps import timestamp
 
 _SECOND_MS: Final = 1_000
 # After each failed attempt; the last one is made a day after the event.

@@ -11,18 +11,18 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from ...actors.domain.invoices import Settle, Settlement
+from ...actors.domain.payments.invoices import Settle, Settlement
 from ...actors.messages import ANSWERS, CALLS, Answer, Call, Cancel, WireCommand, WireReply
-from ...actors.placement import Placement
+from ...actors.partitioning import Placement
 from ...actors.ports import TransientError
-from ...actors.router import LinkError, NoHostError, Router
-from ...actors.treasury import Treasury
+from ...actors.router.router import LinkError, NoHostError, Router
+from ...actors.services.treasury import Treasury
+from .clients.receivers import Receivers
 from .loop import DiedError, Process, SilentError
 from .model import SimulatedModel
 from .node import NodeAccess, SimulatedNode
-from .receivers import Receivers
-from .store import SimulatedBindings, SimulatedJournal, StoreAccess
-from .store_roster import RosterData
+from .store.membership import RosterData
+from .store.server import SimulatedBindings, SimulatedJournal, StoreAccess
 from .world import Fault, World
 
 START_S: Final = 0.2

@@ -19,7 +19,7 @@ from weakref import WeakSet
 T = TypeVar("T")
 _Args = TypeVarTuple("_Args")
 _ROUNDS_MAX: Final = 50
-# A connection on which nothing comes for so long is taken for broken (`actors/wire.py`).
+# A connection on which nothing comes for so long is taken for broken (`actors/transport.py`).
 _SILENCE_MAX_S: Final = 4.0
 
 

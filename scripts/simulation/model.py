@@ -10,13 +10,13 @@ from typing import Final, Protocol
 
 import msgspec
 
-from ...actors.domain.answers import Completion, Evaluation, StreamPart, TextDelta, UsageSoFar, Verdict
+from ...actors.domain.llm.answers import Completion, Evaluation, StreamPart, TextDelta, UsageSoFar, Verdict
+from ...actors.domain.llm.provider_faults import ModelFault
+from ...actors.domain.llm.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
 from ...actors.domain.pricing import Size, Usage
-from ...actors.domain.provider import ModelFault
-from ...actors.domain.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
 from ...actors.ports import ModelError, PermanentError, TransientError
-from .charges import Tokens, piece
-from .waiting import Work
+from .books.charges import Tokens, piece
+from .books.waiting import Work
 from .world import Fault, World
 
 _PIECES_MAX: Final = 6

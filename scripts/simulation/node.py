@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
-from ...actors.domain.invoices import Invoice, Settlement
 from ...actors.domain.money import Msat
-from ...actors.domain.payouts import PayoutRefusal, PayoutReport, PayoutStatus, PayoutTarget, SentPayment
+from ...actors.domain.payments.invoices import Invoice, Settlement
+from ...actors.domain.payments.payouts import PayoutRefusal, PayoutReport, PayoutStatus, PayoutTarget, SentPayment
 from ...actors.ports import InvoiceOrder, PermanentError, TransientError
 from .loop import Process, present
 from .world import Fault, World, settle

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import structlog
 
-from ...actors import activation, ownership, placement
+from ...actors import partitioning
+from ...actors.host import activation, handover
 from .loop import Chance, SimulatedLoop
 
 START_MS: Final = 1_800_000_000_000
@@ -23,7 +24,7 @@ _DEFECT_LEVELS: Final = frozenset({"error", "exception", "critical"})
 @lru_cache
 def owned_by(host_id: str, host_ids: tuple[str, ...]) -> frozenset[int]:
     """See `placement.owned_by`. It follows from its arguments alone, and would take a tenth of each run."""
-    return frozenset(placement.owned_by(host_id, host_ids))
+    return frozenset(partitioning.owned_by(host_id, host_ids))
 
 
 @contextmanager
@@ -51,7 +52,7 @@ def simulated(loop: SimulatedLoop, chance: Chance, log: Any, snapshot_every: int
         (secrets, "token_hex", token_hex),
         # No actor of a run lives to the number of events after which it would get a snapshot.
         (activation, "_SNAPSHOT_EVERY", snapshot_every),
-        (ownership, "owned_by", owned_by),
+        (handover, "owned_by", owned_by),
     ]
     kept = [(module, name, getattr(module, name)) for module, name, _ in replaced]
     logging = structlog.get_config()

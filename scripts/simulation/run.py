@@ -8,28 +8,28 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ...actors.domain.errors import RefusedError
-from .archiving import Operator
-from .auditor import Auditor
-from .clients import LeftError, Market
+from .books.auditor import Auditor
+from .books.waiting import Waiting, Work
+from .books.webhook_expectations import LATE_MS
+from .clients.common import LeftError, Market
+from .clients.holders import Holders
+from .clients.jobs import JobClient
+from .clients.receivers import Receivers
+from .clients.sessions import SessionClient
 from .cluster import Cluster, FrontProcess, TreasuryProcess
-from .holders import Holders
-from .hosting import behaviours
-from .job_clients import JobClient
-from .keeping import PlansByChance
+from .faults import Trouble
+from .hosts import behaviours
 from .loop import Chance, SimulatedLoop
 from .model import SimulatedModel
 from .node import SimulatedNode
-from .notices import LATE_MS
 from .patching import START_MS, simulated
+from .placement_faults import PlansByChance
 from .plan import Step, has_servers, rooms_of, snapshot_every
-from .receivers import Receivers
 from .servers import Servers
-from .session_clients import SessionClient
-from .store import StoreAccess
-from .store_data import StoreData
-from .store_roster import RosterData
-from .trouble import Trouble
-from .waiting import Waiting, Work
+from .store.archiving import Operator
+from .store.data import StoreData
+from .store.membership import RosterData
+from .store.server import StoreAccess
 from .world import Fault, World
 
 _REST_S: Final = 900.0

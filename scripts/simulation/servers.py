@@ -10,15 +10,15 @@ from typing import Any, Final
 
 from msgspec import json
 
-from ...actors.keeper import HostReport, Keeper
-from ...actors.placement import Placement
+from ...actors.partitioning import Placement
+from ...actors.placement.coordinator import HostReport, Keeper
+from ...actors.placement.membership import Server
 from ...actors.ports import TransientError
-from ...actors.roster import Server
-from ...actors.router import LinkError
+from ...actors.router.router import LinkError
 from .cluster import Cluster
-from .hosting import HostProcess
+from .hosts import HostProcess
 from .loop import Chance, Process
-from .store_roster import SimulatedRoster
+from .store.membership import SimulatedRoster
 from .world import Fault
 
 Spawn = Callable[[Coroutine[Any, Any, None]], None]
@@ -129,7 +129,7 @@ class Servers:
         return node_id in self._dead
 
     async def _upgrade(self, server: ServerProcess, away_s: float) -> None:
-        """A server ends as one does that is told to, and another one takes its place. See `scripts/place.py`."""
+        """End a server as one that is told to, and start another in its place; see `server/cluster_member.py`."""
         world = self._cluster.world
         world.tell(f"{server.server_id} is told to end")
         self._servers.remove(server)

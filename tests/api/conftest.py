@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from tests.api.fronts import Api, api_over
+from tests.helpers.http.fronts import Api, api_over
 
 
 @pytest_asyncio.fixture

@@ -14,9 +14,9 @@ from structlog.testing import capture_logs
 from satmeter.actors.domain.pricing import BtcPrice, PriceOrigin
 from satmeter.actors.ports import PermanentError, TransientError
 from satmeter.http.app import create_app
-from tests.api.fronts import Api, api_over, client_of
-from tests.fakes import FixedPrices
-from tests.jobs import START_MS
+from tests.helpers.fakes import FixedPrices
+from tests.helpers.http.fronts import Api, api_over, client_of
+from tests.helpers.jobs import START_MS
 
 # Demo
 
@@ -167,7 +167,7 @@ async def test_readiness_says_what_ails_the_store_where_that_is_known(api: Api) 
 async def test_the_log_tells_once_that_a_part_is_not_ready_and_once_that_it_is_back(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("satmeter.http.health._HOLDS_S", -1)
+    monkeypatch.setattr("satmeter.http.service.health._HOLDS_S", -1)
     reaches = iter((False, False, True, True, False))
 
     async def flapping() -> None:

@@ -14,8 +14,8 @@ from redis.asyncio import Redis
 
 from satmeter.config.settings import Environment
 from satmeter.http.app import create_app
-from tests.api.fronts import Api, api_over, client_of, converse, listening
-from tests.patience import PATIENCE_S
+from tests.helpers.http.fronts import Api, api_over, client_of, converse, listening
+from tests.helpers.patience import PATIENCE_S
 
 MIB = 1_048_576
 

@@ -14,9 +14,9 @@ import pytest_asyncio
 from pydantic import BaseModel
 from redis.asyncio import Redis
 
-from tests.api.messages import Shop, shop_over
-from tests.hosts import until
-from tests.model_streams import STOP, block, change, delta, error, sse, start
+from tests.helpers.anthropic_streams import STOP, block, change, delta, error, sse, start
+from tests.helpers.hosts import until
+from tests.helpers.http.messages import Shop, shop_over
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from tests.api.messages import Shop, shop_over
 from tests.api.test_chat import HELLO, MODEL, PATH, sdk
+from tests.helpers.http.messages import Shop, shop_over
 
 SOUND = {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}
 

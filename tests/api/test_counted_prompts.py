@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from redis.asyncio import Redis
 
-from tests.api.messages import MODEL, shop_over
+from tests.helpers.http.messages import MODEL, shop_over
 
 
 @pytest.mark.parametrize("sats", [10_000, 100], ids=["a PDF", "too dear by its bytes"])

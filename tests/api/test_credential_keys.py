@@ -10,9 +10,9 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from starlette.requests import Request
 
-from satmeter.http.once import once_of_bytes
-from tests.api.messages import MODEL, Shop, shop_over
-from tests.credentials import grant_of
+from satmeter.http.request.idempotency import once_of_bytes
+from tests.helpers.credentials import grant_of
+from tests.helpers.http.messages import MODEL, Shop, shop_over
 
 MESSAGE = {"model": MODEL, "max_tokens": 50, "messages": [{"role": "user", "content": "Hello"}]}
 PATHS: dict[str, Any] = {

@@ -12,12 +12,12 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from satmeter.actors import given
-from satmeter.actors.domain.tokens import estimated_tokens
-from tests.api.messages import HELLO, MODEL, Shop, shop_over
+from satmeter.actors.domain.llm.token_estimate import estimated_tokens
+from satmeter.actors.effects import delivered_count
 from tests.api.test_what_is_charged import VERDICT, judged
-from tests.model_streams import STOP, block, change, delta, sse, start
-from tests.token_samples import COUNTS, TEXTS
+from tests.helpers.anthropic_streams import STOP, block, change, delta, sse, start
+from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
+from tests.helpers.token_samples import COUNTS, TEXTS
 
 PATHS = ("/v1/messages", "/v1/chat/completions", "/ask")
 FIRST = {"input_tokens": 27, "output_tokens": 1}
@@ -144,7 +144,7 @@ async def test_a_count_is_bounded_by_the_text_and_the_hold(shop: Shop, counts: i
 
 
 async def test_a_count_that_does_not_come_is_not_waited_for_long(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(given, "_WITHIN_S", 0.05)
+    monkeypatch.setattr(delivered_count, "_WITHIN_S", 0.05)
     text = TEXTS["story"] + "said"
     stream = Stream(sse(start(FIRST), block(), delta(text)))
     shop.upstream.reply = lambda _: httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=stream)

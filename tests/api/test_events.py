@@ -14,11 +14,11 @@ import httpx
 from msgspec.structs import replace as with_fields
 
 from satmeter.actors.domain.errors import RefusedError, unavailable
-from satmeter.actors.domain.job import GetJob, JobState, JobView
+from satmeter.actors.domain.job.state import GetJob, JobState, JobView
 from satmeter.http.app import create_app
-from tests.api.fronts import Api, Json, client_of, listening
-from tests.hosts import until
-from tests.patience import PATIENCE_S
+from tests.helpers.hosts import until
+from tests.helpers.http.fronts import Api, Json, client_of, listening
+from tests.helpers.patience import PATIENCE_S
 
 FLOW = ["awaiting_eval_payment", "evaluating", "awaiting_work_payment", "executing", "complete"]
 

@@ -10,10 +10,10 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from satmeter.actors.findings import Findings, Refusals
+from satmeter.actors.services.findings import Findings, Refusals
 from satmeter.config.settings import Environment
 from satmeter.http.app import create_app
-from tests.api.fronts import Api, api_over, client_of
+from tests.helpers.http.fronts import Api, api_over, client_of
 
 AT_MS = 1_800_000_000_000
 WELL = Findings(AT_MS, compared_payouts=12, compared_since_ms=AT_MS)

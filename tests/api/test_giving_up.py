@@ -13,9 +13,9 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from starlette.requests import Request
 
-from satmeter.http.once import attempt_of
-from tests.api.messages import HELLO, MODEL, Shop, shop_over
-from tests.hosts import until
+from satmeter.http.request.idempotency import attempt_of
+from tests.helpers.hosts import until
+from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
 
 TIMEOUT_S = 0.4
 

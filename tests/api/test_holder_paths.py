@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from tests.api.messages import HELLO, MODEL, Shop, shop_over
+from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
 
 
 @pytest_asyncio.fixture
@@ -22,7 +22,7 @@ async def test_counting_is_free_needs_a_session_and_has_its_bounds(shop: Shop, m
         counted = await sdk.messages.count_tokens(model=MODEL, messages=HELLO)
     assert counted.input_tokens == 3 and (await shop.show())["spentMsat"] == 0
     assert (await shop.api.http.post("/v1/messages/count_tokens", json={})).status_code == 401
-    monkeypatch.setattr("satmeter.http.counts._PER_MINUTE", 2)
+    monkeypatch.setattr("satmeter.http.anthropic.token_counts._PER_MINUTE", 2)
     call = {"model": MODEL, "messages": HELLO}
     statuses = [(await shop.post(call, "/v1/messages/count_tokens")).status_code for _ in range(2)]
     assert statuses == [200, 429]

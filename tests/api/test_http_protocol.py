@@ -7,9 +7,9 @@ import asyncio
 import httpx
 import pytest
 
-from tests.api.fronts import Api, converse, listening
 from tests.api.test_bad_input import assert_error
-from tests.patience import PATIENCE_S
+from tests.helpers.http.fronts import Api, converse, listening
+from tests.helpers.patience import PATIENCE_S
 
 NO_HTTP = {
     "noise": b"\x16\x03\x01\x02\x00\r\n\r\n",

@@ -8,12 +8,12 @@ from decimal import Decimal
 import pytest
 from redis.asyncio import Redis
 
-from satmeter.actors.domain.answers import Verdict
+from satmeter.actors.domain.llm.answers import Verdict
 from satmeter.actors.domain.pricing import Size
 from satmeter.actors.ports import PermanentError, RefusedRequestError, TransientError
 from satmeter.http.app import create_app
-from tests.api.fronts import Api, api_over, client_of
-from tests.hosts import until
+from tests.helpers.hosts import until
+from tests.helpers.http.fronts import Api, api_over, client_of
 
 KEY = {"Idempotency-Key": "a-key-of-mine"}
 

@@ -13,11 +13,11 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from satmeter.actors.domain.credentials.macaroon import MacaroonId, mint, verify
 from satmeter.actors.domain.errors import Code
-from satmeter.actors.domain.macaroon import MacaroonId, mint, verify
-from tests.api.fronts import MACAROON_KEY
-from tests.api.messages import HELLO, MODEL, Shop, shop_over
-from tests.hosts import until
+from tests.helpers.hosts import until
+from tests.helpers.http.fronts import MACAROON_KEY
+from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
 
 CALL: dict[str, Any] = {"model": MODEL, "max_tokens": 500, "messages": HELLO}
 ASK: dict[str, Any] = {"request": "say hello"}
@@ -147,7 +147,7 @@ async def test_a_payment_that_settles_while_the_wallet_waits_is_enough(shop: Sho
 
 
 async def test_an_unpaid_credential_gets_no_second_challenge(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("satmeter.http.l402._SETTLES_WITHIN_S", 0.05)
+    monkeypatch.setattr("satmeter.http.sessions.l402._SETTLES_WITHIN_S", 0.05)
     token, payment_hash = challenged(await post(shop, "/v1/messages", CALL))
     for credential in (paid_with(shop, token), f"Bearer {token}"):
         answer = await post(shop, "/v1/messages", CALL, authorization=credential)

@@ -10,10 +10,10 @@ import pytest
 import pytest_asyncio
 
 from satmeter.actors.domain.demo import AskDemo, DemoAnswer
-from satmeter.actors.domain.session_api import Ask, Relay
-from tests.api.fronts import Json, listening
-from tests.api.stubs import FOREVER, SESSION, Stubbed, bearer, stubbed
-from tests.patience import PATIENCE_S
+from satmeter.actors.domain.session.messages import Ask, Relay
+from tests.helpers.http.fronts import Json, listening
+from tests.helpers.http.stubs import FOREVER, SESSION, Stubbed, bearer, stubbed
+from tests.helpers.patience import PATIENCE_S
 
 MESSAGES: Json = {
     "model": "claude-sonnet-5-5",

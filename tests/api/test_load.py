@@ -18,7 +18,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tests.api.fronts import Api, api_over, listening
+from tests.helpers.http.fronts import Api, api_over, listening
 
 # A model that the hosts of these tests have, and fronts by default don't.
 WORK_MODEL = "sonnet"

@@ -14,8 +14,8 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from tests.api.messages import HELLO, MODEL, Shop, shop_over
-from tests.model_streams import EVERY_KIND, block, delta, error, sse, start
+from tests.helpers.anthropic_streams import EVERY_KIND, block, delta, error, sse, start
+from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
 
 
 @pytest_asyncio.fixture

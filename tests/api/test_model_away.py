@@ -11,13 +11,13 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from satmeter.actors.domain.provider import ModelFault
-from satmeter.actors.model_outage import ModelOutage, ModelWait, ModelWord, Stage
+from satmeter.actors.domain.llm.provider_faults import ModelFault
+from satmeter.actors.model_health.outage import ModelOutage, ModelWait, ModelWord, Stage
 from satmeter.http.app import create_app
-from tests.api.fronts import Api, client_of
-from tests.api.messages import HELLO, MODEL, Shop, shop_over
-from tests.fakes import FakeModelNews
-from tests.hosts import until
+from tests.helpers.fakes import FakeModelNews
+from tests.helpers.hosts import until
+from tests.helpers.http.fronts import Api, client_of
+from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
 
 MESSAGES: Any = {"model": MODEL, "max_tokens": 5, "messages": HELLO}
 CHAT: Any = {"model": MODEL, "messages": HELLO}

@@ -12,15 +12,15 @@ import httpx2
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from satmeter.actors.adapters.redis_model import RedisModelBoard
-from satmeter.actors.model_watch import ModelWatch
-from satmeter.actors.placement import partition_of
-from tests.api.fronts import Json, listening
-from tests.api.messages import HELLO, MODEL, Shop, shop_over
+from satmeter.actors.adapters.redis.model_outage import RedisModelBoard
+from satmeter.actors.model_health.health_check import ModelWatch
+from satmeter.actors.partitioning import partition_of
 from tests.api.test_events import events_of
-from tests.hosts import until
-from tests.model_boards import FakeProbe
-from tests.patience import PATIENCE_S
+from tests.helpers.hosts import until
+from tests.helpers.http.fronts import Json, listening
+from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
+from tests.helpers.model_boards import FakeProbe
+from tests.helpers.patience import PATIENCE_S
 
 MESSAGES: Any = {"model": MODEL, "max_tokens": 5, "messages": HELLO}
 

@@ -10,10 +10,11 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from satmeter.actors.domain.pricing import Usage, charge_msat
+from satmeter.actors.operator_terms import model_prices, pricing_terms
 from satmeter.config.settings import Settings
-from satmeter.http.models import display_name
-from tests.api.fronts import Api, api_over, listening
-from tests.jobs import BTC
+from satmeter.http.openai.models import display_name
+from tests.helpers.http.fronts import Api, api_over, listening
+from tests.helpers.jobs import BTC
 
 
 @pytest_asyncio.fixture
@@ -27,7 +28,7 @@ async def test_openai_s_sdk_lists_them(url: str) -> None:
 
     async with AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as sdk:
         models = [model async for model in sdk.models.list()]
-        assert [model.id for model in models] == sorted(Settings().prices())
+        assert [model.id for model in models] == sorted(model_prices(Settings()))
         assert {(model.object, model.owned_by, model.created) for model in models} == {("model", "anthropic", 0)}
         assert await sdk.models.retrieve(models[0].id) == models[0]
         with pytest.raises(NotFoundError) as caught:
@@ -42,7 +43,7 @@ async def test_anthropic_s_sdk_lists_them(url: str) -> None:
     async with AsyncAnthropic(base_url=url, api_key="none", max_retries=0) as sdk:
         page = await sdk.models.list(limit=2)
         models = [model async for model in page]
-        assert [model.id for model in models] == sorted(Settings().prices())
+        assert [model.id for model in models] == sorted(model_prices(Settings()))
         assert (page.has_more, page.first_id, page.last_id) == (False, models[0].id, models[-1].id)
         assert {(model.type, model.lifecycle, model.created_at.year) for model in models} == {("model", "active", 1970)}
         dated = await sdk.models.retrieve("claude-haiku-4-5-20251001")
@@ -54,7 +55,7 @@ async def test_anthropic_s_sdk_lists_them(url: str) -> None:
 async def test_the_prices_are_those_that_are_charged(redis: Redis) -> None:
     async with api_over(redis, margin_pct=50, infra_usd_per_month=100) as api:
         listed: Any = {model["id"]: model for model in (await api.http.get("/v1/models")).json()["data"]}
-        terms = api.front.settings.terms()
+        terms = pricing_terms(api.front.settings)
     pricing = listed["claude-sonnet-5-5"]["pricing"]
     # 0.001 dollars and a half of it, at 100,000 dollars for a bitcoin.
     assert pricing["requestMsat"] == 1_500

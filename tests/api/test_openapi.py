@@ -12,10 +12,10 @@ import pytest
 from starlette.routing import Route, Router
 
 from satmeter.actors.domain.errors import Code
-from satmeter.http.edge import Edge
-from satmeter.http.errors import STATUS
-from satmeter.http.examples import EXAMPLES
-from tests.api.fronts import Api, Json
+from satmeter.http.middleware import Edge
+from satmeter.http.openapi.examples import EXAMPLES
+from satmeter.http.response.errors import STATUS
+from tests.helpers.http.fronts import Api, Json
 
 EXISTING = {
     ("POST", "/jobs"),

@@ -11,9 +11,9 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from tests.api.messages import HELLO, MODEL, Shop, shop_over
 from tests.api.test_chat import sdk as openai_sdk
-from tests.model_streams import error, sse
+from tests.helpers.anthropic_streams import error, sse
+from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
 
 MESSAGES: Any = {"model": MODEL, "max_tokens": 5, "messages": HELLO}
 CHAT: Any = {"model": MODEL, "messages": HELLO}

@@ -14,12 +14,12 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from satmeter.actors.domain.macaroon import attenuate
-from satmeter.scripts.receipt_check import check_digest, check_price, exact_json
-from tests.api.fronts import Api, Json, api_over
-from tests.api.messages import HELLO, MODEL, Shop, shop_over
+from satmeter.actors.domain.credentials.macaroon import attenuate
+from satmeter.scripts.receipts.receipt import check_digest, check_price, exact_json
 from tests.api.test_openapi import document_of, validator_of
-from tests.hosts import until
+from tests.helpers.hosts import until
+from tests.helpers.http.fronts import Api, Json, api_over
+from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
 
 
 @pytest_asyncio.fixture

@@ -9,19 +9,19 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from satmeter.actors.adapters.bolt11_invoices import sign_invoice
-from satmeter.actors.domain.caveats import Grant
+from satmeter.actors.adapters.stub.bolt11_signing import sign_invoice
+from satmeter.actors.domain.credentials.caveats import Grant
 from satmeter.actors.domain.errors import Code, Refusal, wrong_state
-from satmeter.actors.domain.job import JobState, JobView, RefundJob
+from satmeter.actors.domain.job.state import JobState, JobView, RefundJob
 from satmeter.actors.domain.money import ZERO, Msat
-from satmeter.actors.domain.payouts import PayoutTarget, RefundState, RefundView, refund_pending
-from satmeter.actors.domain.session import SessionState
-from satmeter.actors.domain.session_api import CloseSession
-from satmeter.http import payouts
+from satmeter.actors.domain.payments.payouts import PayoutTarget, RefundState, RefundView, refund_pending
+from satmeter.actors.domain.session.messages import CloseSession
+from satmeter.actors.domain.session.state import SessionState
 from satmeter.http.app import create_app
-from tests.api.fronts import client_of, signed_invoice
-from tests.api.stubs import FOREVER, SESSION, Stubbed, bearer, session_view, stubbed
-from tests.jobs import JOB_ID, START_MS, invoice
+from satmeter.http.payments import refunds
+from tests.helpers.http.fronts import client_of, signed_invoice
+from tests.helpers.http.stubs import FOREVER, SESSION, Stubbed, bearer, session_view, stubbed
+from tests.helpers.jobs import JOB_ID, START_MS, invoice
 
 START_S = START_MS // 1_000
 MINE = signed_invoice(9_000, START_S)
@@ -156,7 +156,7 @@ async def test_an_invoice_without_an_amount_is_refused(api: Stubbed, what: str) 
 async def test_a_payout_that_takes_long_is_425_and_goes_on(
     api: Stubbed, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(payouts, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(refunds, "PATIENCE_S", 0.01)
     api.plays(CloseSession, FOREVER)
     api.plays(RefundJob, FOREVER)
     answer = await pay_out(api, what, MINE.payment_request)
@@ -165,7 +165,7 @@ async def test_a_payout_that_takes_long_is_425_and_goes_on(
 
 
 async def test_closing_without_an_invoice_waits_for_no_payout(api: Stubbed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(payouts, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(refunds, "PATIENCE_S", 0.0)
     assert (await api.post("/close")).status_code == 200
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import httpx
 import pytest_asyncio
 
-from satmeter.actors.domain.answers import Ending
 from satmeter.actors.domain.errors import unavailable
-from satmeter.actors.domain.session_api import Ask
-from tests.api.fronts import Json, listening
-from tests.api.stubs import DONE, FOREVER, SESSION, Stubbed, answer, bearer, pieces, stubbed
-from tests.patience import PATIENCE_S
+from satmeter.actors.domain.llm.answers import Ending
+from satmeter.actors.domain.session.messages import Ask
+from tests.helpers.http.fronts import Json, listening
+from tests.helpers.http.stubs import DONE, FOREVER, SESSION, Stubbed, answer, bearer, pieces, stubbed
+from tests.helpers.patience import PATIENCE_S
 
 STREAMED = {"request": "say hello", "stream": True}
 

@@ -8,9 +8,8 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from satmeter.actors.domain.answers import Ending
 from satmeter.actors.domain.behaviour import Once
-from satmeter.actors.domain.caveats import Grant, violated
+from satmeter.actors.domain.credentials.caveats import Grant, violated
 from satmeter.actors.domain.errors import (
     Code,
     Refusal,
@@ -21,15 +20,16 @@ from satmeter.actors.domain.errors import (
     unavailable,
     unconfirmed,
 )
+from satmeter.actors.domain.llm.answers import Ending
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.pricing import Usage
-from satmeter.actors.domain.session import SessionState
-from satmeter.actors.domain.session_api import Ask, GetSession, TopUp, TopUpInvoice
-from satmeter.http import offers
-from tests.api.fronts import Json
-from tests.api.stubs import COST, DONE, FOREVER, SESSION, Stubbed, answer, bearer, session_view, stubbed
+from satmeter.actors.domain.session.messages import Ask, GetSession, TopUp, TopUpInvoice
+from satmeter.actors.domain.session.state import SessionState
+from satmeter.http.sessions import top_up_offers
 from tests.api.test_openapi import validator_of
-from tests.jobs import BTC, invoice
+from tests.helpers.http.fronts import Json
+from tests.helpers.http.stubs import COST, DONE, FOREVER, SESSION, Stubbed, answer, bearer, session_view, stubbed
+from tests.helpers.jobs import BTC, invoice
 
 ASKED = {"request": "say hello"}
 STREAMED = {"request": "say hello", "stream": True}
@@ -225,7 +225,7 @@ async def test_without_an_invoice_the_refusal_stands_for_itself(api: Stubbed, fa
 
 
 async def test_a_slow_node_does_not_hold_the_refusal_up(api: Stubbed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(offers, "_PATIENCE_S", 0.01)
+    monkeypatch.setattr(top_up_offers, "_PATIENCE_S", 0.01)
     api.plays(Ask, insufficient(150_000, 20_000))
     api.plays(TopUp, FOREVER)
     got = await api.post("/request", ASKED)

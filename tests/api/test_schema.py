@@ -20,12 +20,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from satmeter.actors.domain.answers import Verdict
+from satmeter.actors.domain.llm.answers import Verdict
 from satmeter.actors.domain.pricing import Size
 from satmeter.actors.ports import PermanentError, TransientError
 from satmeter.http.app import create_app
-from tests.api.fronts import Api, api_over, client_of
-from tests.api.stubs import SESSION
+from tests.helpers.http.fronts import Api, api_over, client_of
+from tests.helpers.http.stubs import SESSION
 
 CHECKS = [
     status_code_conformance,

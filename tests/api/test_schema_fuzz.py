@@ -10,8 +10,8 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import from_schema
 from schemathesis.engine.events import FatalError, NonFatalError, ScenarioFinished
 
-from tests.api.fronts import api_over, listening
 from tests.api.test_openapi import EXISTING
+from tests.helpers.http.fronts import api_over, listening
 
 _CONFIG = {
     "seed": 402,

@@ -9,18 +9,14 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from satmeter.actors.domain.caveats import Grant
+from satmeter.actors.domain.credentials.caveats import Grant
+from satmeter.actors.domain.credentials.macaroon import verify
 from satmeter.actors.domain.errors import idempotency_conflict, unavailable
-from satmeter.actors.domain.macaroon import verify
-from satmeter.actors.domain.session import SessionState
-from satmeter.actors.domain.session_api import (
-    GetSession,
-    OpenSession,
-    SessionCreated,
-)
-from tests.api.fronts import MACAROON_KEY, client_of
-from tests.api.stubs import SESSION, Stubbed, session_view, stubbed
-from tests.jobs import START_MS, invoice
+from satmeter.actors.domain.session.messages import GetSession, OpenSession, SessionCreated
+from satmeter.actors.domain.session.state import SessionState
+from tests.helpers.http.fronts import MACAROON_KEY, client_of
+from tests.helpers.http.stubs import SESSION, Stubbed, session_view, stubbed
+from tests.helpers.jobs import START_MS, invoice
 
 KEY = {"Idempotency-Key": "a-key-of-mine"}
 DEPOSIT = invoice(5, 1_000)

@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 import schemathesis
 
-from satmeter.actors.domain.answers import Ending
-from satmeter.actors.domain.caveats import violated
+from satmeter.actors.domain.credentials.caveats import violated
 from satmeter.actors.domain.errors import Code, Refusal, idempotency_conflict, model_failed, not_found, unavailable
+from satmeter.actors.domain.llm.answers import Ending
 from satmeter.actors.domain.money import Msat
-from satmeter.actors.domain.payouts import RefundState, RefundView, refund_pending
-from satmeter.actors.domain.session import SessionState
-from satmeter.actors.domain.session_api import (
+from satmeter.actors.domain.payments.payouts import RefundState, RefundView, refund_pending
+from satmeter.actors.domain.session.messages import (
     Ask,
     CloseSession,
     EntryKind,
@@ -26,9 +25,10 @@ from satmeter.actors.domain.session_api import (
     TopUp,
     TopUpInvoice,
 )
-from tests.api.stubs import SESSION, Stubbed, answer, bearer, pieces, session_view, stubbed
+from satmeter.actors.domain.session.state import SessionState
 from tests.api.test_schema import Document
-from tests.jobs import START_MS, invoice
+from tests.helpers.http.stubs import SESSION, Stubbed, answer, bearer, pieces, session_view, stubbed
+from tests.helpers.jobs import START_MS, invoice
 
 ASKED: dict[str, Any] = {"request": "say hello"}
 BODIES: dict[str, Any] = {"": {"amountSats": 500}, "/topup": {"amountSats": 500}, "/request": ASKED, "/close": {}}

@@ -9,12 +9,11 @@ import pytest
 import pytest_asyncio
 from msgspec import structs
 
-from satmeter.actors.domain.caveats import Action, Grant
+from satmeter.actors.domain.credentials.caveats import Action, Grant
 from satmeter.actors.domain.errors import Code, Refusal, not_found
 from satmeter.actors.domain.money import Msat
-from satmeter.actors.domain.payouts import PayoutRefusal, RefundState, RefundView
-from satmeter.actors.domain.session import SessionState
-from satmeter.actors.domain.session_api import (
+from satmeter.actors.domain.payments.payouts import PayoutRefusal, RefundState, RefundView
+from satmeter.actors.domain.session.messages import (
     CloseSession,
     EntryKind,
     GetLedger,
@@ -24,12 +23,13 @@ from satmeter.actors.domain.session_api import (
     TopUp,
     TopUpInvoice,
 )
+from satmeter.actors.domain.session.state import SessionState
 from satmeter.actors.ports import TransientError
 from satmeter.config.settings import Environment
 from satmeter.http.app import create_app
-from tests.api.fronts import Json, client_of
-from tests.api.stubs import OTHER_SESSION, SESSION, Stubbed, bearer, session_view, stubbed, token
-from tests.jobs import START_MS, invoice
+from tests.helpers.http.fronts import Json, client_of
+from tests.helpers.http.stubs import OTHER_SESSION, SESSION, Stubbed, bearer, session_view, stubbed, token
+from tests.helpers.jobs import START_MS, invoice
 
 KEY = {"Idempotency-Key": "a-key-of-mine"}
 DEPOSIT = invoice(5, 1_000)

@@ -8,9 +8,9 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from satmeter.actors.solvency import Standing
-from tests.api.fronts import Api, api_over
-from tests.fakes import FakeSolvency
+from satmeter.actors.services.solvency import Standing
+from tests.helpers.fakes import FakeSolvency
+from tests.helpers.http.fronts import Api, api_over
 
 SHORT = Standing(False, 5_000, 3_000, 1)
 

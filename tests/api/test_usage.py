@@ -11,8 +11,8 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from tests.api.messages import HELLO, MODEL, Shop, shop_over
-from tests.model_streams import STOP, block, change, delta, sse, start
+from tests.helpers.anthropic_streams import STOP, block, change, delta, sse, start
+from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
 
 PATHS = ("/v1/messages", "/v1/chat/completions")
 M5, M60 = "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"

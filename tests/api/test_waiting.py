@@ -17,11 +17,11 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from starlette.requests import Request
 
-from satmeter.actors.adapters.stub_model import StubMessagesApi
-from satmeter.http.replies import head_after_s
-from tests.api.messages import HELLO, MODEL, Shop, shop_over
-from tests.model_streams import STOP, block, change, delta, sse, start
-from tests.patience import PATIENCE_S
+from satmeter.actors.adapters.stub.messages_api import StubMessagesApi
+from satmeter.http.request.replies import head_after_s
+from tests.helpers.anthropic_streams import STOP, block, change, delta, sse, start
+from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
+from tests.helpers.patience import PATIENCE_S
 
 Json = dict[str, Any]
 PING_S: Final = 0.05

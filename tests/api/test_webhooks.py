@@ -10,9 +10,9 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from satmeter.actors.domain.webhooks import secret_of
-from tests.api.fronts import WEBHOOK_KEY, Api, api_over
 from tests.api.test_openapi import document_of, validator_of
-from tests.receivers import FakeWebhooks
+from tests.helpers.http.fronts import WEBHOOK_KEY, Api, api_over
+from tests.helpers.webhooks import FakeWebhooks
 
 URL = "https://example.org/hook"
 JOB = {"request": "say hello", "webhook": {"url": URL}}

@@ -15,9 +15,9 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from satmeter.actors.domain.tokens import estimated_tokens
-from tests.api.messages import HELLO, MODEL, Shop, shop_over
-from tests.model_streams import STOP, Body, block, change, delta, sse, start
+from satmeter.actors.domain.llm.token_estimate import estimated_tokens
+from tests.helpers.anthropic_streams import STOP, Body, block, change, delta, sse, start
+from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
 
 Json = dict[str, Any]
 Reply = Callable[[bool], httpx2.Response]

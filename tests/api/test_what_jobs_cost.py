@@ -15,11 +15,11 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from tests.api.messages import Shop, shop_over
 from tests.api.test_what_is_charged import GIVEN, Reply, answered, script, streamed
-from tests.hosts import until
-from tests.jobs import JOB_TERMS
-from tests.model_streams import block, delta, sse, start
+from tests.helpers.anthropic_streams import block, delta, sse, start
+from tests.helpers.hosts import until
+from tests.helpers.http.messages import Shop, shop_over
+from tests.helpers.jobs import JOB_TERMS
 
 EVALUATION: Final = 10_000
 WORK: Final = 9_000

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.served import Served, served
+from tests.helpers.served import Served, served
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.patience import PATIENCE_S, PROGRAM_S
-from tests.served import Served, patiently
+from tests.helpers.patience import PATIENCE_S, PROGRAM_S
+from tests.helpers.served import Served, patiently
 
 
 def run(command: str, environment: dict[str, str], *words: str, told: str = "") -> subprocess.CompletedProcess[str]:

@@ -14,9 +14,9 @@ from typing import Final
 
 import pytest
 
-from tests.patience import PROGRAM_S
-from tests.readme import snippet
-from tests.served import Served
+from tests.helpers.patience import PROGRAM_S
+from tests.helpers.readme import snippet
+from tests.helpers.served import Served
 
 _TYPESCRIPT: Final = Path(__file__).with_name("typescript")
 _FILES: Final = ("package.json", "package-lock.json", ".npmrc")

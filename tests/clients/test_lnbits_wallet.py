@@ -11,15 +11,15 @@ from typing import Any
 import httpx
 import pytest
 
-from satmeter.actors.domain.payment_requests import read_invoice
+from satmeter.actors.domain.payments.bolt11 import read_invoice
 from satmeter.client import Invoice, LnbitsWallet, PaymentFailedError, Satmeter
+from satmeter.client.driver_sync import Runner
 from satmeter.client.flow import Flow, Retries
-from satmeter.client.shell_sync import Runner
 from satmeter.client.wallets import Outcome
 from satmeter.client.wire import Server
+from tests.helpers.served import Served, served
 from tests.lnbits.fixtures import lnbits
 from tests.lnbits.server import Lnbits
-from tests.served import Served, served
 
 __all__ = ["lnbits"]
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from mcp import Client, StdioServerParameters
 
-from tests.patience import PATIENCE_S, PROGRAM_S
-from tests.served import Served
+from tests.helpers.patience import PATIENCE_S, PROGRAM_S
+from tests.helpers.served import Served
 
 TOOLS = {"ask", "quote_job", "buy_job", "get_job", "balance", "ledger", "prices", "close_session"}
 

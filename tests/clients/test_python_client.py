@@ -22,9 +22,9 @@ from satmeter.client import (
     SatmeterError,
     StubWallet,
 )
-from satmeter.scripts.receipt_check import jws_of, keys_in, verified
-from tests.patience import PATIENCE_S
-from tests.served import Served
+from satmeter.scripts.receipts.receipt import jws_of, keys_in, verified
+from tests.helpers.patience import PATIENCE_S
+from tests.helpers.served import Served
 
 
 def test_a_session_from_its_deposit_to_its_refund(server: Served, tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_server_that_is_down_is_given_up_and_one_that_comes_back_is_not(server
         client.pricing()
     with Satmeter(server.url, wallet=StubWallet(), budget_sats=400, deposit_sats=300) as client:
         client.open(300)
-        server.kill("satmeter.scripts.front")
+        server.kill("satmeter.scripts.server.front")
         assert client.ask("hello").state == "complete"
         assert client.session().spent_msat > 0
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from mcp import Client, StdioServerParameters
 
-from tests.patience import PATIENCE_S, PROGRAM_S
-from tests.readme import ROOT, in_order, snippet
-from tests.served import Served
+from tests.helpers.patience import PATIENCE_S, PROGRAM_S
+from tests.helpers.readme import ROOT, in_order, snippet
+from tests.helpers.served import Served
 
 URL = "http://127.0.0.1:8402"
 

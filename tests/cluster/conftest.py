@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.wallets import at_wallet
+from tests.helpers.cluster.wallets import at_wallet
+from tests.helpers.served import MessagesApi, Served, served
 from tests.lnbits.fixtures import lnbits
 from tests.lnbits.server import Lnbits, Wallet
-from tests.served import MessagesApi, Served, served
 
 __all__ = ["lnbits"]
 

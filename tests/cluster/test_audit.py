@@ -7,11 +7,11 @@ import shutil
 import signal
 from pathlib import Path
 
-from satmeter.scripts.store import EmbeddedStore
-from tests.cluster.commands import audited, satmeter
-from tests.cluster.jobs import create, finish, pay, wait_for
-from tests.cluster.sessions import session
-from tests.served import patiently, served
+from satmeter.scripts.store.embedded import EmbeddedStore
+from tests.helpers.cluster.commands import audited, satmeter
+from tests.helpers.cluster.jobs import create, finish, pay, wait_for
+from tests.helpers.cluster.sessions import session
+from tests.helpers.served import patiently, served
 
 
 def test_a_data_directory_is_moved_with_all_that_was_paid(data_dir: Path) -> None:

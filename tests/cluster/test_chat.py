@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cluster.sessions import Client, check_ledger, session
-from tests.patience import PROGRAM_S
-from tests.readme import snippet
-from tests.served import MessagesApi, Served, patiently
+from tests.helpers.cluster.sessions import Client, check_ledger, session
+from tests.helpers.patience import PROGRAM_S
+from tests.helpers.readme import snippet
+from tests.helpers.served import MessagesApi, Served, patiently
 
 if TYPE_CHECKING:
     from openai import OpenAI

@@ -11,19 +11,27 @@ from pathlib import Path
 import pytest
 
 from satmeter.scripts.processes import descendants
-from tests.patience import PATIENCE_S
-from tests.served import wait_until
-from tests.unit.test_custody import gone
+from tests.helpers.patience import PATIENCE_S
+from tests.helpers.served import wait_until
+from tests.helpers.test_custody import gone
 
 _STARTS_WITHIN_S = 10 * PATIENCE_S  # LNbits may have to be installed first
 ROOT = Path(__file__).parents[2]
-KINDS = ("satmeter serve", "satmeter.scripts.front", "ray::HostShell", "raylet", "gcs_server", "valkey", "launch.py")
+KINDS = (
+    "satmeter serve",
+    "satmeter.scripts.server.front",
+    "ray::HostShell",
+    "raylet",
+    "gcs_server",
+    "valkey",
+    "launch.py",
+)
 TEST = """
 import signal
 from pathlib import Path
 
 from tests.lnbits.server import running_lnbits
-from tests.served import served
+from tests.helpers.served import served
 
 
 def test_it():

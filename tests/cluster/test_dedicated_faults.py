@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.commands import audited
-from tests.cluster.jobs import create, finish, pay, wait_for
-from tests.cluster.owners import epoch_of, knows_of_its_loss, owner_of, owners
-from tests.cluster.sessions import Client, check_ledger, session
-from tests.patience import PATIENCE_S
-from tests.served import MessagesApi, Served, patiently, served
+from tests.helpers.cluster.commands import audited
+from tests.helpers.cluster.jobs import create, finish, pay, wait_for
+from tests.helpers.cluster.owners import epoch_of, knows_of_its_loss, owner_of, owners
+from tests.helpers.cluster.sessions import Client, check_ledger, session
+from tests.helpers.patience import PATIENCE_S
+from tests.helpers.served import MessagesApi, Served, patiently, served
 
 _REQUEST = "Name three uses of a sextant."
 
@@ -78,7 +78,7 @@ def test_a_host_and_its_process_that_wake_after_their_partitions_moved_write_and
             pool.submit(client.ask, _REQUEST, "first")
             model.wait_for_request(requests + 1)
         # From here on nobody asks for the sessions, so that nobody starts other processes for them.
-        dedicated.kill("satmeter.scripts.front")
+        dedicated.kill("satmeter.scripts.server.front")
         with dedicated.paused(dedicated.descendants("ray::HostShell")[0]):
             with ExitStack() as pauses:
                 for _, process in held.values():

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.commands import audited
-from tests.cluster.disks import beside, can_mount, fill, make_room, on_small_disk
-from tests.cluster.jobs import create, finish, pay_until_taken
-from tests.cluster.load import Load, load
-from tests.cluster.owners import knows_of_its_loss, owners
-from tests.served import Served, patiently, served
+from tests.helpers.cluster.commands import audited
+from tests.helpers.cluster.disks import beside, can_mount, fill, make_room, on_small_disk
+from tests.helpers.cluster.jobs import create, finish, pay_until_taken
+from tests.helpers.cluster.load import Load, load
+from tests.helpers.cluster.owners import knows_of_its_loss, owners
+from tests.helpers.served import Served, patiently, served
 
 _PAUSE_S = 10.0
 _log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def comes_back(running: Load, fault: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "process", ["ray::HostShell", "ray::TreasuryShell", "ray::OracleShell", "satmeter.scripts.front", "valkey"]
+    "process", ["ray::HostShell", "ray::TreasuryShell", "ray::OracleShell", "satmeter.scripts.server.front", "valkey"]
 )
 def test_every_process_may_be_killed_under_load(on_disk: Served, process: str) -> None:
     created = create(on_disk)

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from satmeter.config.settings import Settings
-from satmeter.scripts.front import Orders
 from satmeter.scripts.processes import all_processes, descendants
-from tests.patience import PATIENCE_S
-from tests.served import Served, free_port, patiently
+from satmeter.scripts.server.front import Orders
+from tests.helpers.patience import PATIENCE_S
+from tests.helpers.served import Served, free_port, patiently
 
 
 def test_a_front_whose_supervisor_dies_while_it_joins_the_cluster_ends_at_once() -> None:
@@ -25,7 +25,7 @@ def test_a_front_whose_supervisor_dies_while_it_joins_the_cluster_ends_at_once()
     with socket.create_server(("127.0.0.1", 0)) as port:
         orders = Orders(Settings(), f"127.0.0.1:{free_port()}", "nowhere", "127.0.0.1", port.fileno(), None)
         with subprocess.Popen(
-            [sys.executable, "-m", "satmeter.scripts.front"],
+            [sys.executable, "-m", "satmeter.scripts.server.front"],
             stdin=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             pass_fds=[port.fileno()],
@@ -41,7 +41,7 @@ def test_a_front_whose_supervisor_dies_while_it_joins_the_cluster_ends_at_once()
 
 SUPERVISOR = """
 import asyncio, pickle, sys
-from satmeter.scripts.front_process import FrontProcess
+from satmeter.scripts.server.front_process import FrontProcess
 asyncio.run(FrontProcess(pickle.load(sys.stdin.buffer)).keep_running())
 """
 

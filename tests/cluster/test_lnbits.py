@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import httpx
 
-from tests.cluster.jobs import create, wait_for
-from tests.cluster.sessions import check_ledger
-from tests.cluster.wallets import opened, wallet_invoice, wallet_msat, wallet_pays
+from tests.helpers.cluster.jobs import create, wait_for
+from tests.helpers.cluster.sessions import check_ledger
+from tests.helpers.cluster.wallets import opened, wallet_invoice, wallet_msat, wallet_pays
+from tests.helpers.served import Served, patiently
 from tests.lnbits.server import Lnbits, Wallet
-from tests.served import Served, patiently
 
 
 def test_a_whole_job_is_paid_from_a_wallet(lnbits: Lnbits, lnbits_server: Served) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from tests.cluster.wallets import wallet_msat
+from tests.helpers.cluster.wallets import wallet_msat
+from tests.helpers.served import Served
 from tests.lnbits.server import Lnbits
-from tests.served import Served
 
 
 def load(directory: Path, server: Served, admin_key: str, *words: str) -> tuple[int, str, dict[str, Any]]:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.commands import audited
-from tests.cluster.jobs import create, job, pay, wait_for
-from tests.cluster.sessions import session
-from tests.patience import PATIENCE_S
-from tests.served import MessagesApi, Served, wait_until
+from tests.helpers.cluster.commands import audited
+from tests.helpers.cluster.jobs import create, job, pay, wait_for
+from tests.helpers.cluster.sessions import session
+from tests.helpers.patience import PATIENCE_S
+from tests.helpers.served import MessagesApi, Served, wait_until
 
 # A probe each 15 s at most, a job's next try 15 s after, and a machine that is busy with more than this.
 BACK_WITHIN_S = 30 + PATIENCE_S

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.cluster.sessions import Client, check_ledger, session
-from tests.custody import ending_with_us
-from tests.patience import PATIENCE_S
-from tests.served import MessagesApi, Served, free_port, patiently, served
+from tests.helpers.cluster.sessions import Client, check_ledger, session
+from tests.helpers.custody import ending_with_us
+from tests.helpers.patience import PATIENCE_S
+from tests.helpers.served import MessagesApi, Served, free_port, patiently, served
 
 if TYPE_CHECKING:
     from anthropic import Anthropic

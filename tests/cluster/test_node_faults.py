@@ -10,12 +10,12 @@ from contextlib import closing
 
 import httpx
 
-from tests.cluster.commands import audit, audited
-from tests.cluster.sessions import Client, check_ledger
-from tests.cluster.wallets import at_wallet, opened, wallet_invoice, wallet_msat, wallet_pays
+from tests.helpers.cluster.commands import audit, audited
+from tests.helpers.cluster.sessions import Client, check_ledger
+from tests.helpers.cluster.wallets import at_wallet, opened, wallet_invoice, wallet_msat, wallet_pays
+from tests.helpers.patience import PATIENCE_S
+from tests.helpers.served import Served, patiently
 from tests.lnbits.server import Lnbits, Wallet
-from tests.patience import PATIENCE_S
-from tests.served import Served, patiently
 
 _SUM = """
 SELECT SUM(ABS(amount)) FROM apipayments

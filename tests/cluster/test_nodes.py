@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tests.cluster.load import load
-from tests.cluster.nodes import Nodes, nodes
-from tests.cluster.sessions import Client, check_ledger, session
-from tests.patience import PROGRAM_S
-from tests.served import Served, patiently
+from tests.helpers.cluster.load import load
+from tests.helpers.cluster.nodes import Nodes, nodes
+from tests.helpers.cluster.sessions import Client, check_ledger, session
+from tests.helpers.patience import PROGRAM_S
+from tests.helpers.served import Served, patiently
 
 
 @pytest.fixture(scope="module")

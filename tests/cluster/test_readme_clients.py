@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import readme
+from tests.helpers import readme
+from tests.helpers.served import Served, patiently, served
 from tests.lnbits.lnd import MACAROON, lnd_before
 from tests.lnbits.server import Lnbits
-from tests.served import Served, patiently, served
 
 # A server of its own starts for some of them, and LNbits may have to be installed.
 

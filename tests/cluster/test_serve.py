@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.jobs import create, finish, job, pay, wait_for
-from tests.patience import PATIENCE_S
-from tests.served import MessagesApi, Served, patiently, served
+from tests.helpers.cluster.jobs import create, finish, job, pay, wait_for
+from tests.helpers.patience import PATIENCE_S
+from tests.helpers.served import MessagesApi, Served, patiently, served
 
 
 def kill_hosts(server: Served) -> None:

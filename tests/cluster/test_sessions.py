@@ -8,12 +8,12 @@ from typing import Any
 
 import httpx
 
-from satmeter.actors.domain.macaroon import attenuate
-from tests.cluster.jobs import pay
-from tests.cluster.sessions import Client, check_ledger, session
+from satmeter.actors.domain.credentials.macaroon import attenuate
 from tests.cluster.test_serve import kill_hosts
-from tests.patience import PATIENCE_S
-from tests.served import MessagesApi, Served, patiently
+from tests.helpers.cluster.jobs import pay
+from tests.helpers.cluster.sessions import Client, check_ledger, session
+from tests.helpers.patience import PATIENCE_S
+from tests.helpers.served import MessagesApi, Served, patiently
 
 
 def test_a_session_from_deposit_to_refund(server: Served) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 
-from tests.patience import PROGRAM_S
+from tests.helpers.patience import PROGRAM_S
 
 _HOSTS = """
 import asyncio, sys
@@ -15,9 +15,9 @@ from pathlib import Path
 from satmeter.config.ray_environment import prepare_ray
 prepare_ray(None)
 from satmeter.actors import cluster
-from satmeter.actors.adapters.redis_client import connect
-from satmeter.actors.adapters.redis_journal import RedisJournal
-from satmeter.actors.placement import partition_of
+from satmeter.actors.adapters.redis.client import connect
+from satmeter.actors.adapters.redis.journal import RedisJournal
+from satmeter.actors.partitioning import partition_of
 from satmeter.config.settings import Settings
 
 ACTOR = "ses_0123456789abcdefghijklmnopqrstuv"

@@ -14,16 +14,16 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from satmeter.actors.adapters.lnbits import LnbitsLightning
-from satmeter.actors.adapters.stub_node import KEY, URL, StubNode
-from satmeter.actors.domain.bolt11_reading import read_fields
-from satmeter.actors.domain.invoices import Invoice, Settlement
+from satmeter.actors.adapters.lnbits.client import LnbitsLightning
+from satmeter.actors.adapters.stub.node import KEY, URL, StubNode
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payments.bolt11_reading import read_fields
+from satmeter.actors.domain.payments.invoices import Invoice, Settlement
 from satmeter.actors.domain.quotes import digest_in
 from satmeter.actors.ports import InvoiceOrder, PermanentError, TransientError
-from tests.hosts import until
+from tests.helpers.hosts import until
+from tests.helpers.patience import PATIENCE_S
 from tests.lnbits.server import Lnbits
-from tests.patience import PATIENCE_S
 
 ACTOR_ID = "job_0123456789abcdefghijklmnopqrstuv"
 _CLOCK_SLACK_MS = 5_000

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from satmeter.actors.adapters.lnbits import LnbitsLightning
+from satmeter.actors.adapters.lnbits.client import LnbitsLightning
 from satmeter.actors.ports import PermanentError, TransientError
+from tests.helpers.patience import PATIENCE_S
 from tests.lnbits.answers import HASH, KEY, ORDER, Call, failure, node, saying
-from tests.patience import PATIENCE_S
 
 CALLS: dict[str, Call] = {
     "create_invoice": lambda node: node.create_invoice(ORDER),

@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from satmeter.actors.adapters.lnbits_wire import hinted_hash
-from satmeter.actors.domain.invoices import Settlement
+from satmeter.actors.adapters.lnbits.messages import hinted_hash
 from satmeter.actors.domain.money import Msat
-from satmeter.actors.domain.payment_requests import read_invoice
+from satmeter.actors.domain.payments.bolt11 import read_invoice
+from satmeter.actors.domain.payments.invoices import Settlement
 from satmeter.actors.ports import PermanentError, TransientError
 from tests.lnbits.answers import CREATED_AT_S, HASH, KEY, ORDER, failure, invoice_text, node, payment, saying
 

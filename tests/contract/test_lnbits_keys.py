@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from satmeter.actors.adapters.lnbits import LnbitsLightning
+from satmeter.actors.adapters.lnbits.client import LnbitsLightning
 from satmeter.config.settings import Settings
-from satmeter.scripts.probes import probe
-from satmeter.scripts.wallet_probes import wallet_problems
+from satmeter.scripts.preflight.probes import probe
+from satmeter.scripts.preflight.wallet_probes import wallet_problems
 from tests.lnbits.server import Lnbits, Wallet
 
 

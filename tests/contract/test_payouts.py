@@ -13,13 +13,13 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from satmeter.actors.adapters.bolt11_invoices import sign_invoice
-from satmeter.actors.adapters.lnbits import LnbitsLightning
-from satmeter.actors.adapters.stub_node import KEY, URL, StubNode
-from satmeter.actors.domain.invoices import Settlement
+from satmeter.actors.adapters.lnbits.client import LnbitsLightning
+from satmeter.actors.adapters.stub.bolt11_signing import sign_invoice
+from satmeter.actors.adapters.stub.node import KEY, URL, StubNode
 from satmeter.actors.domain.money import ZERO, Msat
-from satmeter.actors.domain.payment_requests import read_invoice
-from satmeter.actors.domain.payouts import PayoutRefusal, PayoutReport, PayoutStatus, PayoutTarget
+from satmeter.actors.domain.payments.bolt11 import read_invoice
+from satmeter.actors.domain.payments.invoices import Settlement
+from satmeter.actors.domain.payments.payouts import PayoutRefusal, PayoutReport, PayoutStatus, PayoutTarget
 from satmeter.actors.ports import InvoiceOrder, PermanentError
 from tests.lnbits.server import Lnbits
 

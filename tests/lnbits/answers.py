@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from satmeter.actors.adapters.bolt11_invoices import sign_invoice
-from satmeter.actors.adapters.lnbits import LnbitsLightning
+from satmeter.actors.adapters.lnbits.client import LnbitsLightning
+from satmeter.actors.adapters.stub.bolt11_signing import sign_invoice
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.ports import InvoiceOrder, PortError
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from tests.patience import PATIENCE_S
+from tests.helpers.patience import PATIENCE_S
 
 VERSION: Final = "1.6.2"
 _CONSTRAINTS: Final = Path(__file__).with_name("constraints.txt")

@@ -17,9 +17,9 @@ from typing import Any
 import httpx
 
 from satmeter.actors.domain.money import MSAT_PER_SAT
-from satmeter.actors.domain.payment_requests import read_invoice
+from satmeter.actors.domain.payments.bolt11 import read_invoice
+from tests.helpers.patience import PATIENCE_S
 from tests.lnbits.server import Lnbits
-from tests.patience import PATIENCE_S
 
 MACAROON = "deadbeef"
 

@@ -18,9 +18,9 @@ from typing import Any, Final
 
 import httpx
 
-from tests.custody import ending_with_us
+from tests.helpers.custody import ending_with_us
+from tests.helpers.patience import PATIENCE_S
 from tests.lnbits.install import installed
-from tests.patience import PATIENCE_S
 
 _READY_POLLS: Final = 600
 _POLL_S: Final = 0.1

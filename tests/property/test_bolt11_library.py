@@ -9,11 +9,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from satmeter.actors.adapters.bolt11_invoices import CURRENCY, sign_invoice
-from satmeter.actors.domain import bolt11_codec
-from satmeter.actors.domain.bolt11_reading import InvoiceFields, read_fields
+from satmeter.actors.adapters.stub.bolt11_signing import CURRENCY, sign_invoice
 from satmeter.actors.domain.money import MSAT_MAX, MSAT_PER_BTC, Msat
-from satmeter.actors.domain.payment_requests import read_invoice
+from satmeter.actors.domain.payments import bolt11_codec
+from satmeter.actors.domain.payments.bolt11 import read_invoice
+from satmeter.actors.domain.payments.bolt11_reading import InvoiceFields, read_fields
 
 pytest.importorskip("bolt11", reason="what the library needs has no wheels for this Python")
 import bech32

@@ -11,15 +11,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from satmeter.actors.domain.behaviour import Decision
-from satmeter.actors.domain.caveats import Action, Grant, UnknownCaveatError
+from satmeter.actors.domain.credentials.caveats import Action, Grant, UnknownCaveatError
 from satmeter.actors.domain.errors import Refusal
 from satmeter.actors.domain.money import Msat, total
 from satmeter.actors.domain.receipts import GetRequestReceipt
-from satmeter.actors.domain.session import HoldPlaced
-from satmeter.actors.domain.session_api import CheckPayment, CountTokens, GetLedger, GetSession
-from tests.credentials import grant_of
-from tests.relays import relay
-from tests.sessions import DAY_MS, SESSION_ID, SessionBench, ask, close, completed, target, top_up
+from satmeter.actors.domain.session.messages import CheckPayment, CountTokens, GetLedger, GetSession
+from satmeter.actors.domain.session.state import HoldPlaced
+from tests.helpers.credentials import grant_of
+from tests.helpers.relays import relay
+from tests.helpers.sessions import DAY_MS, SESSION_ID, SessionBench, ask, close, completed, target, top_up
 
 TIMES_S = (0, 1, 1_000, 2_000, 10**17)
 

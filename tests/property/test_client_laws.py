@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from satmeter.client.errors import SatmeterError
 from satmeter.client.flow import Request
-from tests.client_lnbits import LNBITS
-from tests.client_world import DiedError, World
+from tests.helpers.client_lnbits import LNBITS
+from tests.helpers.client_world import DiedError, World
 
 FAULTS = st.sampled_from([None, None, None, "lost", "unanswered", "503", "died", "died after"])
 OUTCOMES = st.sampled_from(["success", "refused", "failed", "pending", "pending-failed", "stuck"])

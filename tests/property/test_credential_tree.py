@@ -20,11 +20,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from satmeter.actors.domain.caveats import Grant
+from satmeter.actors.domain.credentials.caveats import Grant
+from satmeter.actors.domain.credentials.macaroon import verify
 from satmeter.actors.domain.errors import Refusal
-from satmeter.actors.domain.macaroon import verify
-from tests.credentials import KEY, ROOT, appended
-from tests.sessions import SessionBench, ask, completed, rejected
+from tests.helpers.credentials import KEY, ROOT, appended
+from tests.helpers.sessions import SessionBench, ask, completed, rejected
 
 # What the smallest useful answer to the tests' request can cost, and each token more of it.
 BASE, TOKEN, LEAST = 4_536, 14, 4_536 + 1_400

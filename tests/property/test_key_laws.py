@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from satmeter.actors.domain.errors import Code, Refusal
-from satmeter.actors.domain.session_api import RequestAnswer
-from tests.credentials import grant_of, keyed
-from tests.sessions import SessionBench, ask, rejected
+from satmeter.actors.domain.session.messages import RequestAnswer
+from tests.helpers.credentials import grant_of, keyed
+from tests.helpers.sessions import SessionBench, ask, rejected
 
 # A tree: each one's caveats begin with those of the ones that it was derived from.
 CHAINS = ((), ("name = a",), ("name = a", "name = b"), ("name = a", "name = c"), ("name = d",), ("name = a",) * 2)

@@ -10,9 +10,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from satmeter.http.openai_answer import completion
-from satmeter.http.openai_stream import ChatStream
-from tests.model_streams import MODEL, sse
+from satmeter.http.openai.answer import completion
+from satmeter.http.openai.stream import ChatStream
+from tests.helpers.anthropic_streams import MODEL, sse
 
 Json = dict[str, Any]
 AT_S = 1_790_000_000

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from satmeter.actors.domain.job_behaviour import JobBehaviour
+from satmeter.actors.domain.job.behaviour import JobBehaviour
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.pricing import ModelPrice, Rates, Usage, charge_msat
-from satmeter.actors.domain.times import timestamp
-from tests.jobs import BTC, JOB_TERMS, TERMS, JobBench, completion
+from satmeter.actors.domain.timestamps import timestamp
+from tests.helpers.jobs import BTC, JOB_TERMS, TERMS, JobBench, completion
 
 decimals = st.decimals(0, 200, places=4)
 tokens = st.integers(0, 5_000)

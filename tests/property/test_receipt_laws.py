@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from satmeter.actors.domain.answers import Ending
+from satmeter.actors.domain.llm.answers import Ending
 from satmeter.actors.domain.pricing import BtcPrice, LongPrompt, ModelPrice, PriceOrigin, Rates, Usage
-from satmeter.actors.domain.session_behaviour import SessionBehaviour
-from satmeter.scripts.quote_check import MismatchError
-from satmeter.scripts.receipt_check import check_price, jws_of, verified
-from tests.jobs import BTC, JOB_TERMS, RATES, TERMS, JobBench, completion
-from tests.receipts import SIGNER, of_job, of_request, signed
-from tests.sessions import SESSION_TERMS, SessionBench, ask, completed, rejected
+from satmeter.actors.domain.session.behaviour import SessionBehaviour
+from satmeter.scripts.receipts.quote import MismatchError
+from satmeter.scripts.receipts.receipt import check_price, jws_of, verified
+from tests.helpers.jobs import BTC, JOB_TERMS, RATES, TERMS, JobBench, completion
+from tests.helpers.receipts import SIGNER, of_job, of_request, signed
+from tests.helpers.sessions import SESSION_TERMS, SessionBench, ask, completed, rejected
 
 tokens = st.integers(0, 50_000)
 extras = st.sampled_from([(), ("inference_geo_us",), ("speed_fast", "inference_geo_us"), ("web_search_requests",)])

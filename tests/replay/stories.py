@@ -16,24 +16,15 @@ from typing import Any
 
 import msgspec
 
-from satmeter.actors.domain.answers import Ending
 from satmeter.actors.domain.behaviour import Done, Failed, TakeUp, Wake
 from satmeter.actors.domain.intents import LookUpInvoice, LookUpPayout
-from satmeter.actors.domain.job import RefundJob
+from satmeter.actors.domain.job.state import RefundJob
+from satmeter.actors.domain.llm.answers import Ending
 from satmeter.actors.domain.money import Msat
-from satmeter.actors.domain.payouts import PayoutReport, PayoutStatus
-from satmeter.actors.domain.session import Session
-from tests.jobs import HOUR_MS, JOB_ID, WORK_INVOICE, JobBench, completion, invoice, verdict
-from tests.replay.told_stories import (
-    job_charged_at_its_quote,
-    job_failed_by_our_fault_and_refunded_whole,
-    job_that_waits_for_its_model,
-    job_with_a_webhook,
-    session_with_a_webhook,
-    session_with_nested_limits,
-    session_with_receipts,
-)
-from tests.sessions import (
+from satmeter.actors.domain.payments.payouts import PayoutReport, PayoutStatus
+from satmeter.actors.domain.session.state import Session
+from tests.helpers.jobs import HOUR_MS, JOB_ID, WORK_INVOICE, JobBench, completion, invoice, verdict
+from tests.helpers.sessions import (
     ABSENT_MS,
     DAY_MS,
     DEPOSIT,
@@ -47,6 +38,15 @@ from tests.sessions import (
     rejected,
     target,
     top_up,
+)
+from tests.replay.told_stories import (
+    job_charged_at_its_quote,
+    job_failed_by_our_fault_and_refunded_whole,
+    job_that_waits_for_its_model,
+    job_with_a_webhook,
+    session_with_a_webhook,
+    session_with_nested_limits,
+    session_with_receipts,
 )
 
 FOLDER = Path(__file__).parent

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from satmeter.actors.domain.behaviour import Done, Failed, TakeUp, Wake
-from satmeter.actors.domain.job import CreateJob, RefundJob
+from satmeter.actors.domain.job.state import CreateJob, RefundJob
+from satmeter.actors.domain.llm.provider_faults import ModelFault
 from satmeter.actors.domain.money import Msat
-from satmeter.actors.domain.payouts import PayoutRefusal, PayoutReport, PayoutStatus
-from satmeter.actors.domain.provider import ModelFault
-from satmeter.actors.domain.session_api import OpenSession
+from satmeter.actors.domain.payments.payouts import PayoutRefusal, PayoutReport, PayoutStatus
+from satmeter.actors.domain.session.messages import OpenSession
 from satmeter.actors.domain.webhooks import Webhook
-from tests.jobs import EVAL_INVOICE, WORK_INVOICE, JobBench, completion, invoice, verdict
-from tests.sessions import SessionBench, ask, completed, grant, once, rejected, target
+from tests.helpers.jobs import EVAL_INVOICE, WORK_INVOICE, JobBench, completion, invoice, verdict
+from tests.helpers.sessions import SessionBench, ask, completed, grant, once, rejected, target
 
 
 def job_charged_at_its_quote() -> JobBench:

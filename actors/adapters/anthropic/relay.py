@@ -1,0 +1,239 @@
+"""What a relayed answer of the Messages API used, read beside the bytes that go on as they came.
+
+Whatever can't be read here is passed over: the client gets it all the same, and an estimate is charged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from ...domain.llm.provider_faults import ModelFault
+from ...domain.llm.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
+from ...domain.llm.token_estimate import estimated_tokens
+from ...domain.llm.usage import StreamCounts, counts_of, output_of, usage_of
+from ...ports import ModelError, ToldError, TransientError
+from .stream import stream_error
+
+# A longer event is passed on, but not read.
+_LINE_MAX_BYTES: Final = 4 << 20
+# Of a thought that was not shown only its size is known: English text has some 3.5 bytes for a token.
+_UNSEEN_BYTES_FOR_TOKENS: Final = (7, 2)
+# A stream ends with its last event; a provider that forgets to end it costs us this.
+_READ_UP_S: Final = 0.25
+# What a delta is called that the client sees, and that is billed as output.
+_GIVEN: Final = ("text", "thinking", "partial_json")
+# And what a block begins with; the name is that of a tool that is called.
+_BEGUN: Final = ("text", "thinking", "name")
+_REFUSAL: Final = "refusal"
+
+
+class _Whole(msgspec.Struct):
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+    content: msgspec.Raw = msgspec.Raw(b"")
+    model: Any = None
+    stop_reason: Any = None
+
+
+_wholes: Final = msgspec.json.Decoder(_Whole)
+_events: Final[msgspec.json.Decoder[dict[str, Any]]] = msgspec.json.Decoder(dict[str, Any])
+
+
+def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """What of the provider's headers is for the client; the others speak of our account there."""
+    return {"content-type": headers.get("content-type", "application/json")}
+
+
+def whole_end(status: int, headers: Mapping[str, str], body: bytes) -> RelayEnd:
+    """A whole answer, or a refusal."""
+    try:
+        found = _wholes.decode(body)
+    except (ValueError, RecursionError):
+        return RelayEnd(status, kept_headers(headers), body, None)
+    counts = counts_of(found.usage)
+    given_tokens = output_of(counts) or estimated_tokens(_text_of(bytes(found.content)), _name(found.model))
+    declined = found.stop_reason == _REFUSAL and _is_empty(bytes(found.content))
+    return RelayEnd(status, kept_headers(headers), body, usage_of(counts, given_tokens), given_tokens, declined)
+
+
+def counted_by(end: RelayEnd) -> int:
+    """The tokens in a count. Raises `TransientError` for an answer that is none."""
+    if end.counted is None:
+        raise TransientError(f"the model provider did not count a prompt: {end.status}")
+    return end.counted
+
+
+async def streamed(headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> AsyncGenerator[RelayPart, None]:
+    """The parts of a streamed answer. Raises `PortError`; a `ToldError` when the provider's own event said so."""
+    answer, begun = RelayedStream(), False
+    while not answer.ended:
+        chunk = await anext(chunks, None)
+        if chunk is None:
+            raise ModelError("the model provider's answer ended before its end", ModelFault.FAILING)
+        if not chunk:
+            continue
+        answer.read(chunk)
+        if not begun and answer.error is not None:
+            # Nothing of it was given yet, so that it can be tried again.
+            raise stream_error(answer.error)
+        if not begun:
+            yield RelayBegun(kept_headers(headers))
+            begun = True
+        yield RelayBytes(chunk)
+        yield answer.so_far()
+        if answer.error is not None:
+            raise ToldError(str(stream_error(answer.error)))
+    async for chunk in _rest(chunks):
+        yield RelayBytes(chunk)
+    yield answer.end(kept_headers(headers))
+
+
+async def _rest(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """What follows the last event: no more than an empty line. Raises nothing."""
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + _READ_UP_S
+    while True:
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                chunk = await anext(chunks, None)
+        except Exception:
+            return
+        if chunk is None:
+            return
+        yield chunk
+
+
+class RelayedStream:
+    """What has been read of one streamed answer. `error`: the kind of the event with which it broke off."""
+
+    def __init__(self) -> None:
+        self._line = b""
+        self._counted = StreamCounts()
+        self._given: list[str] = []
+        self._told = 0
+        self._unseen_tokens = 0
+        self._thought_bytes = 0
+        self._thinks = False
+        self._pauses = False
+        self._model: str | None = None
+        self._has_output = False
+        self._stop_reason: str | None = None
+        self.ended = False
+        self.error: str | None = None
+
+    def read(self, chunk: bytes) -> None:
+        """Takes the next bytes, however they are cut. Raises nothing."""
+        *lines, self._line = (self._line + chunk).replace(b"\r", b"\n").split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                self._take(_decoded(line[len(b"data:") :]))
+        if len(self._line) > _LINE_MAX_BYTES:
+            self._line = b""
+
+    def so_far(self) -> RelaySoFar:
+        """What was used until now."""
+        counted, told = self._counted, self._told
+        self._told = len(self._given)
+        given = "".join(self._given[told:])
+        return RelaySoFar(counted.usage(0), given, self._unseen_tokens, self._thinks, counted.final, self._pauses)
+
+    def end(self, headers: Mapping[str, str]) -> RelayEnd:
+        """The end of it."""
+        given_tokens = output_of(self._counted.counts) or 0
+        if not self._counted.final:
+            estimated = estimated_tokens("".join(self._given), self._model) + self._unseen_tokens
+            given_tokens = max(given_tokens, estimated)
+        declined = self._stop_reason == _REFUSAL and not self._has_output and not any(self._given)
+        return RelayEnd(200, headers, b"", self._counted.usage(given_tokens), given_tokens, declined)
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        match event.get("type"):
+            case "message_start":
+                message = event.get("message")
+                self._counted.begin(_object(message, "usage"))
+                self._model = _name(message.get("model")) if isinstance(message, dict) else None
+            case "content_block_start":
+                self._counted.given()
+                self._pauses = False
+                block = _object(event, "content_block")
+                self._thought_bytes = 0
+                self._thinks = block.get("type") == "thinking"
+                self._has_output = self._has_output or block.get("type") != "text"
+                self._given += _texts(block, _BEGUN)
+            case "content_block_delta":
+                self._counted.given()
+                self._count(event.get("delta"))
+            case "content_block_stop":
+                self._thinks, self._pauses = False, True
+            case "message_delta":
+                self._counted.go_on(_object(event, "usage"))
+                self._stop_reason = _name(_object(event, "delta").get("stop_reason")) or self._stop_reason
+            case "message_stop":
+                self.ended = True
+            case "error":
+                error = event.get("error")
+                kind = error.get("type") if isinstance(error, dict) else None
+                self.error = kind if isinstance(kind, str) else "unknown"
+
+    def _count(self, delta: Any) -> None:
+        if not isinstance(delta, dict):
+            return
+        given = _texts(delta, _GIVEN)
+        self._given += given
+        if delta.get("type") == "thinking_delta":
+            self._thought_bytes += sum(len(text.encode(errors="surrogatepass")) for text in given)
+        signature = delta.get("signature")
+        if isinstance(signature, str):
+            # It holds the whole thought, of which the client may have been shown a summary or nothing.
+            size, tokens = _UNSEEN_BYTES_FOR_TOKENS
+            self._unseen_tokens += max(0, len(signature) * 3 // 4 - self._thought_bytes) * tokens // size
+            self._thinks = False
+
+
+def _texts(found: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    return [text for name in names if isinstance(text := found.get(name), str)]
+
+
+def _text_of(content: bytes) -> str:
+    """What was given in a whole answer's blocks; all of it, where it is none of blocks."""
+    try:
+        blocks = msgspec.json.decode(content)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(blocks, list):
+        return content.decode(errors="replace")
+    found: list[str] = []
+    for block in blocks:
+        if isinstance(block, dict):
+            found += _texts(block, _BEGUN)
+            if "input" in block:
+                found.append(msgspec.json.encode(block["input"]).decode())
+    return "".join(found)
+
+
+def _is_empty(content: bytes) -> bool:
+    """Whether a whole answer's blocks hold nothing."""
+    try:
+        blocks = msgspec.json.decode(content)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(blocks, list) and all(block == {"type": "text", "text": ""} for block in blocks)
+
+
+def _name(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _object(value: Any, name: str) -> Mapping[str, Any]:
+    found = value.get(name) if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _decoded(data: bytes) -> Mapping[str, Any]:
+    try:
+        return _events.decode(data)
+    except (ValueError, RecursionError):
+        return {}

@@ -1,0 +1,71 @@
+"""Takes the journals of actors that are done out of the store, once they are on disk elsewhere.
+
+What is deleted is added to its partition's `satmeter:{p0017}:totals` by the same script (`archived_actors` and so on),
+so that an audit knows what it must find in archives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from ...partitioning import PARTITIONS
+from ...ports import TransientError
+from .scan import ActorKey
+
+ARCHIVED: Final = ("actors", "received_msat", "spent_msat", "refunded_msat", "owed_msat")
+
+# At the length that was archived, or not at all: a host may have the actor in memory, and write to it at any moment.
+# What it writes after this is refused for its version, upon which it reads again, and finds nothing.
+# While the partition's total is being counted nothing goes either: it may have been counted already.
+_REMOVE: Final = """
+if redis.call('LLEN', KEYS[1]) ~= tonumber(ARGV[1]) then return 0 end
+if redis.call('HGET', KEYS[4], 'epoch') ~= redis.call('GET', KEYS[5]) then return 0 end
+redis.call('DEL', KEYS[1], KEYS[2])
+redis.call('ZREM', KEYS[3], ARGV[2])
+redis.call('HINCRBY', KEYS[4], 'archived_actors', 1)
+redis.call('HINCRBY', KEYS[4], 'archived_received_msat', ARGV[3])
+redis.call('HINCRBY', KEYS[4], 'archived_spent_msat', ARGV[4])
+redis.call('HINCRBY', KEYS[4], 'archived_refunded_msat', ARGV[5])
+redis.call('HINCRBY', KEYS[4], 'archived_owed_msat', ARGV[6])
+redis.call('HINCRBY', KEYS[4], 'liability_msat', -ARGV[6])
+return 1
+"""
+
+
+class RedisArchive:
+    """The store's part of an archive. All methods raise `TransientError`."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._remove = redis.register_script(_REMOVE)
+
+    async def remove(self, key: ActorKey, length: int, sums: Mapping[str, int]) -> bool:
+        """Deletes an actor that is still as long as that, and adds its sums; whether it was."""
+        prefix, actor_id = f"satmeter:{{p{key.partition:04d}}}", key.actor_id
+        keys = [f"{prefix}:j:{actor_id}", f"{prefix}:s:{actor_id}", f"{prefix}:due", f"{prefix}:totals"]
+        keys.append(f"{prefix}:epoch")
+        args: list[int | str] = [length, actor_id, *(sums[name] for name in ARCHIVED[1:])]
+        return bool(await _guard(self._remove(keys=keys, args=args)))
+
+    async def archived(self) -> Mapping[str, int | None]:
+        """What has been archived ever, by the names in `ARCHIVED`; None where something else than a number stands."""
+        pipe = self._redis.pipeline(transaction=False)
+        for partition in range(PARTITIONS):
+            pipe.hmget(f"satmeter:{{p{partition:04d}}}:totals", *(f"archived_{name}" for name in ARCHIVED))
+        rows: Sequence[Sequence[bytes | None]] = await _guard(pipe.execute())
+        columns = {name: [row[i] or b"0" for row in rows] for i, name in enumerate(ARCHIVED)}
+        return {
+            name: sum(map(int, column)) if all(value.isdigit() for value in column) else None
+            for name, column in columns.items()
+        }
+
+
+async def _guard(call: Any) -> Any:
+    try:
+        return await call
+    except (RedisError, OSError) as error:
+        raise TransientError(f"the store did not answer: {error}") from error

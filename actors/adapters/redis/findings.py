@@ -1,0 +1,63 @@
+"""Findings of the treasury for the operator, in Redis or Valkey.
+
+The keys share a hash tag, so that one cluster node has them.
+
+satmeter:{findings}:last       what the treasury found last, as JSON; expires by itself when nobody tells any more
+satmeter:{findings}:refusals   hash of payouts that the node would not even try, by reason
+satmeter:{findings}:refused    the reason of the last of them; expires after an hour
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from ...ports import TransientError
+from ...services.findings import Findings, Refusals
+
+_LAST: Final = "satmeter:{findings}:last"
+_REFUSALS: Final = "satmeter:{findings}:refusals"
+_REFUSED: Final = "satmeter:{findings}:refused"
+_HOLDS_MS: Final = 600_000
+_REFUSED_MS: Final = 3_600_000
+
+
+class RedisFindings:
+    """Implements `FindingsBoard`."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def tell(self, findings: Findings) -> None:
+        """See `FindingsBoard.tell`. Raises `TransientError`."""
+        try:
+            await self._redis.set(_LAST, msgspec.json.encode(findings), px=_HOLDS_MS)
+        except (RedisError, OSError) as error:
+            raise TransientError(f"the store did not answer: {error}") from error
+
+    async def told(self) -> tuple[Findings | None, Refusals]:
+        """See `FindingsBoard.told`. Raises `TransientError`."""
+        try:
+            data = await self._redis.get(_LAST)
+            counts = await self._redis.hgetall(_REFUSALS)
+            last = await self._redis.get(_REFUSED)
+        except (RedisError, OSError) as error:
+            raise TransientError(f"the store did not answer: {error}") from error
+        findings = None if data is None else msgspec.json.decode(data, type=Findings)
+        found = {_text(name): int(count) for name, count in counts.items()}
+        return findings, Refusals(found, None if last is None else _text(last))
+
+    async def refused(self, reason: str) -> None:
+        """See `FindingsBoard.refused`. Raises `TransientError`."""
+        try:
+            await self._redis.hincrby(_REFUSALS, reason, 1)
+            await self._redis.set(_REFUSED, reason, px=_REFUSED_MS)
+        except (RedisError, OSError) as error:
+            raise TransientError(f"the store did not answer: {error}") from error
+
+
+def _text(data: bytes | str) -> str:
+    return data.decode() if isinstance(data, bytes) else data

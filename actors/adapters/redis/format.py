@@ -1,0 +1,61 @@
+"""Which version of the program wrote a store, as far as that matters: the number of its format.
+
+    satmeter:format   the highest format that any server or host wrote with
+
+An older version would not know what a newer one journaled. So it refuses a store of a newer format as a whole, before
+it has claimed or changed anything in it, instead of finding out from one actor after the other.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from ...ports import TransientError
+
+FORMAT: Final = 3
+"""What this version writes. It is raised whenever journals or keys get what the version before can't read."""
+
+_KEY: Final = "satmeter:format"
+_RAISE: Final = """
+local found = redis.call('GET', KEYS[1]) or '0'
+local number = tonumber(found)
+if number and number < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end
+return found
+"""
+
+
+class NewerStoreError(Exception):
+    """The store is of a format that this version can't read. The text is for the operator."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"The store was written by a newer version of Satmeter (format {found}, this one reads up to {FORMAT}): "
+            "start that version, or restore a backup. Nothing was changed."
+        )
+
+
+async def check_format(redis: Redis) -> None:
+    """Raises `NewerStoreError` for a store that this version can't read, and `TransientError`. It writes nothing."""
+    try:
+        found = await redis.get(_KEY) or b"0"
+    except (RedisError, OSError) as error:
+        raise TransientError(f"the store did not answer: {error}") from error
+    _refuse_newer(found)
+
+
+async def enter_format(redis: Redis) -> None:
+    """Checks as `check_format` does, and notes that this version writes to the store from now on."""
+    try:
+        found = await redis.register_script(_RAISE)(keys=[_KEY], args=[FORMAT])
+    except (RedisError, OSError) as error:
+        raise TransientError(f"the store did not answer: {error}") from error
+    _refuse_newer(found)
+
+
+def _refuse_newer(found: Any) -> None:
+    # What is no number nobody of this version wrote.
+    if not found.isdigit() or int(found) > FORMAT:
+        raise NewerStoreError(found.decode(errors="replace"))

@@ -1,0 +1,165 @@
+"""The roster in Redis or Valkey, in one slot, so that a script can look at all of it.
+
+    satmeter:{cluster}:deployment            the deployment's name
+    satmeter:{cluster}:hosts_wanted          how many hosts the operator asked for
+    satmeter:{cluster}:clusters              sorted set of the Ray clusters that use the store, by when they last did
+    satmeter:{cluster}:<cluster>:servers     hash of servers by id, as JSON
+    satmeter:{cluster}:<cluster>:seen        sorted set of server ids by when they were last heard of
+    satmeter:{cluster}:<cluster>:lead        the id of the server that leads; expires by itself
+    satmeter:{cluster}:<cluster>:placement   the plan, as JSON
+
+Times are milliseconds by the store's clock. What belongs to a Ray cluster is forgotten a month after it was last used.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any, Final
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from ...partitioning import NO_PLACEMENT, Placement
+from ...placement.membership import Server, View
+from ...ports import TransientError
+
+# Servers beat once a second. Who leads must be replaced soon; who went silent is forgotten late, because a store that
+# was away itself must not take all of them for gone.
+_LEAD_MS: Final = 3_000
+_SILENT_MS: Final = 10_000
+_FORGET_MS: Final = 60_000
+_KEEP_MS: Final = 30 * 86_400_000
+
+_PREFIX: Final = "satmeter:{cluster}:"
+_DEPLOYMENT: Final = f"{_PREFIX}deployment"
+_WANTED: Final = f"{_PREFIX}hosts_wanted"
+_CLUSTERS: Final = f"{_PREFIX}clusters"
+
+_BEAT: Final = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('ZADD', KEYS[2], now, ARGV[1])
+redis.call('ZADD', KEYS[6], now, ARGV[6])
+redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', now - ARGV[5])
+local leader = redis.call('GET', KEYS[3])
+if not leader or leader == ARGV[1] then redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[3]) end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[4])) do
+  redis.call('HDEL', KEYS[1], id)
+  redis.call('ZREM', KEYS[2], id)
+end
+for _, i in ipairs({1, 2, 4}) do redis.call('PEXPIRE', KEYS[i], ARGV[5]) end
+return 1
+"""
+
+# Who is forgotten is left out here too: when nobody beats any more, nobody clears away.
+_LOOK: Final = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local servers = {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], now - ARGV[1], '+inf')) do
+  servers[#servers + 1] = redis.call('HGET', KEYS[1], id)
+end
+return {redis.call('GET', KEYS[3]) or '', redis.call('GET', KEYS[4]) or '', redis.call('GET', KEYS[5]) or '',
+        servers, redis.call('ZRANGEBYSCORE', KEYS[2], now - ARGV[1], now - ARGV[2])}
+"""
+
+_LEAVE: Final = """
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+if redis.call('GET', KEYS[3]) == ARGV[1] then redis.call('DEL', KEYS[3]) end
+return 0
+"""
+
+_PUBLISH: Final = """
+if redis.call('GET', KEYS[3]) ~= ARGV[1] then return 0 end
+local present = redis.call('GET', KEYS[4])
+local version = present and cjson.decode(present)['version'] or 0
+if version ~= ARGV[2] - 1 then return 0 end
+redis.call('SET', KEYS[4], ARGV[3])
+redis.call('PEXPIRE', KEYS[3], ARGV[4])
+return 1
+"""
+
+
+class RedisRoster:
+    """Implements `Roster`, for one Ray cluster; without one, for that which used the store last."""
+
+    def __init__(self, redis: Redis, cluster: str | None = None) -> None:
+        self._redis = redis
+        self._cluster = cluster
+        self._beat = redis.register_script(_BEAT)
+        self._look = redis.register_script(_LOOK)
+        self._leave = redis.register_script(_LEAVE)
+        self._publish = redis.register_script(_PUBLISH)
+
+    async def beat(self, server: Server) -> View:
+        """Says that this server is there, and looks around (see `Roster`). Raises `TransientError`."""
+        keys = await self._keys()
+        record = msgspec.json.encode(server)
+        args: list[str | int | bytes] = [server.server_id, record, _LEAD_MS, _FORGET_MS, _KEEP_MS, self._cluster or ""]
+        await _guard(self._beat(keys=keys, args=args))
+        return _view(server.server_id, await self._see(keys))
+
+    async def view(self) -> View:
+        """Looks around without taking part. Raises `TransientError`."""
+        return _view("", await self._see(await self._keys()))
+
+    async def leave(self, server_id: str) -> None:
+        """Takes a server out. Raises `TransientError`."""
+        await _guard(self._leave(keys=await self._keys(), args=[server_id]))
+
+    async def publish(self, server_id: str, placement: Placement) -> bool:
+        """Puts a plan in the place of the one a version below (see `Roster`). Raises `TransientError`."""
+        args: list[str | int | bytes] = [server_id, placement.version, msgspec.json.encode(placement), _LEAD_MS]
+        return bool(await _guard(self._publish(keys=await self._keys(), args=args)))
+
+    async def placement(self) -> Placement:
+        """The plan. Raises `TransientError`."""
+        keys = await self._keys()
+        return _placement(await _guard(self._redis.get(keys[3])) or b"")
+
+    async def want_hosts(self, count: int | None) -> None:
+        """Sets how many hosts there should be. Raises `TransientError`."""
+        await _guard(self._redis.delete(_WANTED) if count is None else self._redis.set(_WANTED, count))
+
+    async def deployment(self) -> str:
+        """The deployment's name. Raises `TransientError`."""
+        await _guard(self._redis.set(_DEPLOYMENT, secrets.token_hex(4), nx=True))
+        name: bytes = await _guard(self._redis.get(_DEPLOYMENT))
+        return name.decode()
+
+    async def _see(self, keys: list[str]) -> list[Any]:
+        found: list[Any] = await _guard(self._look(keys=keys, args=[_FORGET_MS, _SILENT_MS]))
+        return found
+
+    async def _keys(self) -> list[str]:
+        cluster = self._cluster
+        if cluster is None:
+            newest = await _guard(self._redis.zrevrange(_CLUSTERS, 0, 0))
+            cluster = newest[0].decode() if newest else ""
+        own = [f"{_PREFIX}{cluster}:{name}" for name in ("servers", "seen", "lead", "placement")]
+        return [*own, _WANTED, _CLUSTERS]
+
+
+def _view(server_id: str, found: list[Any]) -> View:
+    leader, placement, wanted, servers, silent = found
+    return View(
+        leads=bool(server_id) and leader == server_id.encode(),
+        hosts_wanted=int(wanted) if wanted else None,
+        placement=_placement(placement),
+        servers=sorted((msgspec.json.decode(data, type=Server) for data in servers), key=lambda s: s.server_id),
+        silent=[server_id.decode() for server_id in silent],
+    )
+
+
+def _placement(data: bytes) -> Placement:
+    return msgspec.json.decode(data, type=Placement) if data else NO_PLACEMENT
+
+
+async def _guard(call: Any) -> Any:
+    try:
+        return await call
+    except (RedisError, OSError) as error:
+        raise TransientError(f"the store did not answer: {error}") from error

@@ -1,0 +1,46 @@
+"""Finds all actors of a store, by the keys of their journals."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from typing import Final, NamedTuple
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from ...ports import TransientError
+from .cluster_client import ClusterRedis
+
+_AT_ONCE: Final = 64
+_SCAN_COUNT: Final = 1_000
+_JOURNALS: Final = "satmeter:{p*}:j:*"
+_JOURNALS_AND_SNAPSHOTS: Final = "satmeter:{p*}:[js]:*"
+_KEY: Final = re.compile(rb"satmeter:\{p(\d{4})\}:[js]:(.+)", re.DOTALL)
+
+
+class ActorKey(NamedTuple):
+    """Where an actor's journal lies."""
+
+    partition: int
+    actor_id: str
+
+
+async def all_actors(redis: Redis, *, also_snapshots: bool = False) -> AsyncIterator[Sequence[ActorKey]]:
+    """All actors, a few at a time, those of each primary in turn; one may come twice. Raises `TransientError`.
+
+    With `also_snapshots` those too of which there is no journal, but a snapshot.
+    """
+    pattern = _JOURNALS_AND_SNAPSHOTS if also_snapshots else _JOURNALS
+    try:
+        nodes = list((await redis.primaries()).values()) if isinstance(redis, ClusterRedis) else [redis]
+        for node in nodes:
+            cursor = -1
+            while cursor != 0:
+                cursor, keys = await node.scan(max(cursor, 0), match=pattern, count=_SCAN_COUNT)
+                matches = [_KEY.fullmatch(key.encode() if isinstance(key, str) else key) for key in keys]
+                actors = [ActorKey(int(m[1]), m[2].decode(errors="replace")) for m in matches if m is not None]
+                for i in range(0, len(actors), _AT_ONCE):
+                    yield actors[i : i + _AT_ONCE]
+    except (RedisError, OSError) as error:
+        raise TransientError(f"the store did not answer: {error}") from error

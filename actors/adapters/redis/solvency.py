@@ -1,0 +1,45 @@
+"""Where the wallet stands, in Redis or Valkey.
+
+satmeter:solvency   what the treasury found last, as JSON; expires by itself when nobody tells any more
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from ...ports import TransientError
+from ...services.solvency import Standing
+from .totals import sum_totals
+
+_KEY: Final = "satmeter:solvency"
+_HOLDS_MS: Final = 600_000
+
+
+class RedisSolvency:
+    """Implements `SolvencyBoard`."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def liability(self) -> tuple[int, int]:
+        """See `SolvencyBoard.liability`. Raises `TransientError`."""
+        return await sum_totals(self._redis)
+
+    async def tell(self, standing: Standing) -> None:
+        """See `SolvencyBoard.tell`. Raises `TransientError`."""
+        try:
+            await self._redis.set(_KEY, msgspec.json.encode(standing), px=_HOLDS_MS)
+        except (RedisError, OSError) as error:
+            raise TransientError(f"the store did not answer: {error}") from error
+
+    async def told(self) -> Standing | None:
+        """See `SolvencyBoard.told`. Raises `TransientError`."""
+        try:
+            data = await self._redis.get(_KEY)
+        except (RedisError, OSError) as error:
+            raise TransientError(f"the store did not answer: {error}") from error
+        return None if data is None else msgspec.json.decode(data, type=Standing)

@@ -1,0 +1,112 @@
+"""What the wallet must hold, as a running total of each partition that no crash can make wrong.
+
+    satmeter:{p0017}:totals   hash: `liability_msat`, and the `epoch` through which it was kept
+
+The script that appends events adds their change to it. Each claim carries it on to the new epoch, if it was kept in the
+epoch before; if not, a host that does not keep it has had the partition, and it is counted anew from the journals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from ...domain.behaviour import BooksError, UnknownEventError
+from ...domain.money import MoneyError
+from ...partitioning import PARTITIONS
+from ...ports import Stored, TransientError
+from .scan import all_actors
+
+LiabilityOf = Callable[[str, Stored], int]
+"""What the wallet must hold for an actor, in msat, from its id and what is stored of it."""
+
+_COUNTED: Final = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('HSET', KEYS[2], 'epoch', ARGV[1], 'liability_msat', ARGV[2])
+"""
+_TELL_EVERY_S: Final = 5.0
+_log = structlog.get_logger(__name__)
+
+
+class Liability(NamedTuple):
+    """The sum of all totals, and how many partitions have none: it is at least so much then."""
+
+    msat: int
+    uncounted: int
+
+
+async def count_totals(
+    redis: Redis, epochs: Mapping[int, int], liability_in: Callable[[int, str], Awaitable[int]]
+) -> None:
+    """Counts partitions that were just claimed, with these epochs, before anything is written to them.
+
+    One with an actor that can't be read stays without a total, which is logged. Raises `TransientError`. Nothing is
+    served meanwhile, which takes minutes for millions of actors: so the log tells how far it is.
+    """
+    totals: dict[int, int] = defaultdict(int)
+    unreadable = set()
+    seen: set[tuple[int, str]] = set()
+    began_s = told_s = time.monotonic()
+    async for keys in all_actors(redis):
+        if (now_s := time.monotonic()) - told_s >= _TELL_EVERY_S:
+            told_s = now_s
+            _log.info("liabilities_count_begun", **_progress(epochs, seen))
+        here = [key for key in keys if key.partition in epochs and key not in seen]
+        seen.update(here)
+        counted = await asyncio.gather(*(liability_in(*key) for key in here), return_exceptions=True)
+        for key, amount in zip(here, counted, strict=True):
+            if isinstance(amount, UnknownEventError | BooksError | MoneyError):
+                _log.error("actor_not_counted", actor_id=key.actor_id, error=repr(amount))
+                unreadable.add(key.partition)
+            elif isinstance(amount, BaseException):
+                raise amount
+            else:
+                totals[key.partition] += amount
+    if seen:
+        took_s = round(time.monotonic() - began_s, 1)
+        _log.info("liabilities_counted", **_progress(epochs, seen), took_s=took_s)
+    pipe = redis.pipeline(transaction=False)
+    for partition in epochs.keys() - unreadable:
+        pipe.eval(
+            _COUNTED, 2, _key(partition, "epoch"), _key(partition, "totals"), epochs[partition], totals[partition]
+        )
+    await _guard(pipe.execute())
+
+
+def _progress(epochs: Mapping[int, int], seen: set[tuple[int, str]]) -> dict[str, int]:
+    return {"partitions": len(epochs), "actors_so_far": len(seen)}
+
+
+async def sum_totals(redis: Redis) -> Liability:
+    """What the wallet must hold for all actors. Raises `TransientError`."""
+    pipe = redis.pipeline(transaction=False)
+    for partition in range(PARTITIONS):
+        pipe.get(_key(partition, "epoch"))
+        pipe.hmget(_key(partition, "totals"), "epoch", "liability_msat")
+    answers = await _guard(pipe.execute())
+    total = uncounted = 0
+    for epoch, (kept_epoch, amount) in zip(answers[::2], answers[1::2], strict=True):
+        # Nobody has ever claimed a partition without an epoch, so that it holds nothing.
+        if epoch is not None and kept_epoch == epoch:
+            total += int(amount)
+        elif epoch is not None:
+            uncounted += 1
+    return Liability(total, uncounted)
+
+
+def _key(partition: int, name: str) -> str:
+    return f"satmeter:{{p{partition:04d}}}:{name}"
+
+
+async def _guard(call: Any) -> Any:
+    try:
+        return await call
+    except (RedisError, OSError) as error:
+        raise TransientError(f"the store did not answer: {error}") from error

@@ -1,0 +1,89 @@
+"""The stub model without HTTP between: the server's own, when it has no provider's key.
+
+It sends the same bodies and reads the same answers as `AnthropicModel`, so that all but the SDK is as it is with a real
+model. The SDK's calls cost a host more than all the rest of a request, and a second to import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import httpx2
+import msgspec
+
+from ...domain.llm.answers import StreamPart
+from ...domain.llm.provider_faults import ModelFault
+from ...domain.llm.relays import RelayEnd, RelayPart
+from ...ports import Completion, Evaluation, ModelError
+from ..anthropic.answers import read_completion, read_evaluation
+from ..anthropic.messages import evaluation_message, own_prompt, work_message
+from ..anthropic.relay import counted_by, streamed, whole_end
+from ..anthropic.stream import StreamedAnswer
+from .messages_api import StubMessagesApi
+
+
+class StubModel:
+    """Implements `ports.Model`. Its rules are those of `StubMessagesApi`."""
+
+    def __init__(self, eval_model: str, api: StubMessagesApi) -> None:
+        self._eval_model = eval_model
+        self._api = api
+
+    def prepare(self) -> None:
+        """It is ready."""
+
+    async def evaluate(self, request: str) -> Evaluation:
+        """Judges a request by the stub's rules. Raises `TransientError`."""
+        return read_evaluation(await self._whole(evaluation_message(self._eval_model, request)), self._eval_model)
+
+    async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
+        """Makes an answer up. Raises `TransientError`, `PermanentError`."""
+        return read_completion(await self._whole(work_message(model, max_tokens, request)), model)
+
+    async def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:
+        """Makes an answer up, piece by piece. Raises as `complete` does, also in the middle."""
+        answer = StreamedAnswer(model)
+        async with aclosing(await self._api.events(work_message(model, max_tokens, request, stream=True))) as events:
+            async for event in events:
+                for part in answer.read(event):
+                    yield part
+        yield answer.completion()
+
+    async def relay(
+        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool
+    ) -> AsyncGenerator[RelayPart, None]:
+        """Answers a call in the stub's own way. Raises `TransientError`."""
+        response = await self._exchange("/v1/messages", body)
+        if response.status_code >= 400 or not stream:
+            yield whole_end(response.status_code, response.headers, await response.aread())
+            return
+        async with aclosing(response.aiter_raw()) as chunks, aclosing(streamed(response.headers, chunks)) as parts:
+            async for part in parts:
+                yield part
+
+    async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, beta: bool) -> RelayEnd:
+        """Counts a prompt by the stub's rule. Raises `TransientError`."""
+        response = await self._exchange("/v1/messages/count_tokens", body)
+        return whole_end(response.status_code, response.headers, await response.aread())
+
+    async def prompt_tokens(self, request: str, *, model: str | None = None, max_tokens: int = 0) -> int:
+        """Counts a prompt of ours by the stub's rule. Raises `TransientError`."""
+        body = own_prompt(request, self._eval_model, model, max_tokens)
+        return counted_by(await self.count_tokens(body, {}, beta=False))
+
+    async def close(self) -> None:
+        """There is nothing to end."""
+
+    async def _exchange(self, path: str, body: bytes) -> httpx2.Response:
+        response = await self._api.handle_async_request(httpx2.Request("POST", f"http://stub{path}", content=body))
+        if response.status_code >= 500:
+            raise ModelError("the stub model plays a bad day", ModelFault.FAILING)
+        return response
+
+    async def _whole(self, message: Mapping[str, Any]) -> bytes:
+        answer = await self._api.whole(message)
+        if answer is None:
+            raise ModelError("the stub model plays a bad day", ModelFault.FAILING)
+        return msgspec.json.encode(answer)

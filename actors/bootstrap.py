@@ -1,0 +1,304 @@
+"""Builds the parts of a process from its settings: the one place where ports meet their adapters.
+
+Live clients do not travel between processes, so each process builds its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+
+from ..config.root_key import derive_key
+from ..config.settings import Settings
+from ..config.webhook_policy import WebhookTargets
+from .adapters.anthropic.client import DEFAULT_BASE_URL, AnthropicModel
+from .adapters.anthropic.probe import AnthropicProbe
+from .adapters.coingecko import CoinGecko
+from .adapters.lnbits.client import LnbitsLightning
+from .adapters.redis.bindings import RedisBindings
+from .adapters.redis.client import connect
+from .adapters.redis.durability import store_losses
+from .adapters.redis.findings import RedisFindings
+from .adapters.redis.format import enter_format
+from .adapters.redis.journal import RedisJournal
+from .adapters.redis.limits import RedisLimits
+from .adapters.redis.membership import RedisRoster
+from .adapters.redis.model_outage import RedisModelBoard
+from .adapters.redis.solvency import RedisSolvency
+from .adapters.stub.messages_api import StubMessagesApi
+from .adapters.stub.model import StubModel
+from .adapters.stub.node import KEY as STUB_KEY
+from .adapters.stub.node import URL as STUB_URL
+from .adapters.stub.node import StubNode
+from .adapters.webhooks import HttpWebhooks
+from .dedicated.host import DedicatedHost, Solos
+from .domain.behaviour import Behaviour, UnknownEventError
+from .domain.demo import DemoBehaviour
+from .domain.job.behaviour import JobBehaviour, JobTerms
+from .domain.payments.invoices import Settle, Settlement
+from .domain.payments.payouts import Refunds
+from .domain.pricing import BtcPrice
+from .domain.session.behaviour import SessionBehaviour
+from .effects.executor import Effects
+from .effects.invoice_pool import InvoicePool
+from .host.host import ActorHost
+from .host.rehydrate import folded
+from .model_health.circuit_breaker import GatedModel, ModelGate
+from .model_health.health_check import ModelWatch
+from .model_health.outage import ModelCache, ModelOutage, ModelUp, Stage
+from .operator_terms import pricing_terms, session_terms
+from .partitioning import partition_of
+from .placement.membership import Roster
+from .ports import Journal, Lightning, Limits, Model, Stored
+from .router.router import Router
+from .services.findings import FindingsCache
+from .services.oracle import Oracle, PriceCache
+from .services.oversight import Oversight
+from .services.payout_watch import PayoutWatch
+from .services.solvency import SolvencyCache, SolvencyWatch
+from .services.treasury import Treasury
+
+AskPrice = Callable[[], Awaitable[BtcPrice]]
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What every kind of process of the server needs from outside. `stub_node` is None with a real node."""
+
+    redis: Redis
+    journal: Journal
+    limits: Limits
+    lightning: Lightning
+    stub_node: StubNode | None
+
+    async def enter(self) -> None:
+        """Before anything is written to the store. Raises `NewerStoreError`, `TransientError`."""
+        await enter_format(self.redis)
+
+    async def close(self) -> None:
+        """Ends all connections."""
+        await self.lightning.close()
+        await self.journal.close()
+        await self.redis.aclose()
+
+
+def build_parts(settings: Settings) -> Parts:
+    """Connects nothing yet. Raises `ValueError` without a store's address."""
+    if settings.redis_url is None:
+        raise ValueError("no store: set REDIS_URL, or let `satmeter serve` run one")
+    redis = connect(settings.redis_url)
+    behaviours = build_behaviours(settings)
+
+    def liability_of(actor_id: str, stored: Stored) -> int:
+        behaviour = behaviours.get(actor_id.partition("_")[0])
+        if behaviour is None:
+            raise UnknownEventError(f"no actor of this version is called {actor_id}")
+        return behaviour.liability(folded(behaviour, actor_id, stored)).value
+
+    stub_node = None if settings.lnbits_url else StubNode(redis)
+    return Parts(
+        redis=redis,
+        journal=RedisJournal(redis, liability_of),
+        limits=RedisLimits(redis),
+        lightning=_lightning(settings, stub_node),
+        stub_node=stub_node,
+    )
+
+
+def build_solvency(parts: Parts) -> SolvencyWatch:
+    """What watches the wallet."""
+    return SolvencyWatch(parts.lightning, RedisSolvency(parts.redis), now_ms)
+
+
+def build_oversight(settings: Settings, parts: Parts) -> Oversight:
+    """What looks at payments, keys and the store."""
+    behaviours = build_behaviours(settings)
+
+    async def refunds_of(actor_id: str) -> Refunds | None:
+        behaviour = behaviours.get(actor_id.partition("_")[0])
+        stored = await parts.journal.load(partition_of(actor_id), actor_id)
+        state = None if behaviour is None else folded(behaviour, actor_id, stored)
+        return None if state is None else state.refunds
+
+    async def check_keys() -> str | None:
+        lightning = parts.lightning
+        return await lightning.key_trouble() if settings.lnbits_url and isinstance(lightning, LnbitsLightning) else None
+
+    async def losses() -> Mapping[str, str]:
+        return {address: loss.value for address, loss in (await store_losses(parts.redis)).items()}
+
+    return Oversight(
+        PayoutWatch(parts.lightning, refunds_of, now_ms),
+        check_keys,
+        losses,
+        RedisFindings(parts.redis),
+        now_ms,
+        allowed=frozenset(settings.allow_store_loss),
+    )
+
+
+def build_findings_cache(parts: Parts) -> FindingsCache:
+    """What a front knows of what the treasury found."""
+    return FindingsCache(RedisFindings(parts.redis).told)
+
+
+def build_solvency_cache(parts: Parts) -> SolvencyCache:
+    """What a front knows of the wallet."""
+    return SolvencyCache(RedisSolvency(parts.redis).told)
+
+
+def has_provider(settings: Settings) -> bool:
+    """Whether there is a model provider, which may be away."""
+    return settings.anthropic_api_key is not None
+
+
+def build_model_watch(settings: Settings, parts: Parts) -> ModelWatch | None:
+    """What looks after the model provider, if there is one."""
+    key = settings.anthropic_api_key
+    if key is None:
+        return None
+    probe = AnthropicProbe(
+        api_key=key.get_secret_value(),
+        model=settings.work_model,
+        base_url=settings.anthropic_base_url or DEFAULT_BASE_URL,
+    )
+    return ModelWatch(probe, RedisModelBoard(parts.redis), now_ms)
+
+
+async def expect_model(settings: Settings, parts: Parts) -> None:
+    """Has nothing be sold before the model provider, if there is one, was asked once. Raises `TransientError`."""
+    if not has_provider(settings):
+        return
+    board = RedisModelBoard(parts.redis)
+    word, at_ms = await board.read(), now_ms()
+    if word.down(at_ms) is None:
+        await board.swap(word.outage, ModelOutage(Stage.DOWN, None, at_ms, at_ms))
+
+
+def build_model_news(settings: Settings, parts: Parts) -> ModelCache | ModelUp:
+    """What a front knows of the model provider."""
+    return ModelCache(RedisModelBoard(parts.redis)) if has_provider(settings) else ModelUp()
+
+
+def build_roster(parts: Parts, cluster: str | None = None) -> Roster:
+    """The roster of a Ray cluster; without one, of that which used the store last."""
+    return RedisRoster(parts.redis, cluster)
+
+
+def build_host(
+    host_id: str, settings: Settings, parts: Parts, ask_price: AskPrice, only: str | None = None
+) -> ActorHost:
+    """A host with every kind of actor, or with room for one. Raises `ValueError` when a model has no price."""
+    gate = ModelGate(RedisModelBoard(parts.redis), now_ms)
+    model = build_model(settings)
+    if has_provider(settings):
+        model = GatedModel(model, gate, settings.eval_model)
+    prices = PriceCache(ask_price, settings.btc_price_usd_fallback, now_ms)
+    bindings = RedisBindings(parts.redis)
+    invoices = InvoicePool(parts.lightning, bindings, ahead_max=settings.invoices_ahead, now_ms=now_ms)
+    webhooks = HttpWebhooks(WebhookTargets(settings.webhook_allow), derive_key(settings, "webhooks"))
+    effects = Effects(
+        parts.lightning,
+        model,
+        prices,
+        parts.limits,
+        invoices,
+        webhooks,
+        admit_sale=gate.admit_sale if has_provider(settings) else None,
+        payout_refused=RedisFindings(parts.redis).refused,
+        now_ms=now_ms,
+    )
+    return ActorHost(
+        host_id,
+        parts.journal,
+        effects,
+        build_behaviours(settings),
+        passivate_after_s=settings.passivate_after_s,
+        now_ms=now_ms,
+        only=only,
+    )
+
+
+def build_dedicated_host(
+    host_id: str, settings: Settings, parts: Parts, ask_price: AskPrice, solos: Solos
+) -> DedicatedHost:
+    """A host that gives sessions and jobs processes of their own. Raises `ValueError` when a model has no price."""
+    return DedicatedHost(
+        host_id,
+        parts.journal,
+        solos,
+        build_host(host_id, settings, parts, ask_price),
+        build_behaviours(settings),
+        rooms_max=settings.dedicated_max,
+        passivate_after_s=settings.passivate_after_s,
+        now_ms=now_ms,
+    )
+
+
+def build_behaviours(settings: Settings) -> dict[str, Behaviour[Any]]:
+    """The kinds of actors by the prefix of their ids. Raises `ValueError` when a configured model has no price."""
+    job_terms = JobTerms(
+        terms=pricing_terms(settings),
+        work_model=settings.work_model,
+        eval_fee_sats=settings.eval_fee_sats,
+        invoice_expiry_s=settings.invoice_expiry_s,
+        model_attempts=settings.model_attempts,
+    )
+    return {
+        "job": JobBehaviour(job_terms),
+        "ses": SessionBehaviour(session_terms(settings)),
+        "demo": DemoBehaviour(settings.eval_model),
+    }
+
+
+def _lightning(settings: Settings, stub_node: StubNode | None) -> Lightning:
+    """One client code for both: the stub node is a transport under it."""
+    key, admin_key = settings.lnbits_invoice_key, settings.lnbits_admin_key
+    without_admin_key = STUB_KEY if stub_node else None
+    return LnbitsLightning(
+        STUB_URL if stub_node else str(settings.lnbits_url),
+        key.get_secret_value() if key else STUB_KEY,
+        admin_key=admin_key.get_secret_value() if admin_key else without_admin_key,
+        timeout_s=settings.lightning_timeout_s,
+        concurrency=settings.lightning_concurrency,
+        transport=stub_node,
+        hints=stub_node.hints if stub_node else None,
+    )
+
+
+def build_model(settings: Settings) -> Model:
+    """The provider's model behind the SDK with a key, else the stub."""
+    key = settings.anthropic_api_key
+    if key is None:
+        return StubModel(settings.eval_model, StubMessagesApi(settings.stub_model_latency_s))
+    return AnthropicModel(
+        api_key=key.get_secret_value(),
+        eval_model=settings.eval_model,
+        timeout_s=settings.model_timeout_s,
+        base_url=settings.anthropic_base_url,
+    )
+
+
+def build_oracle(settings: Settings) -> Oracle:
+    """The oracle with its source."""
+    return Oracle(CoinGecko(settings.btc_price_url), settings.btc_price_usd_fallback, now_ms)
+
+
+def build_treasury(settings: Settings, parts: Parts, router: Router) -> Treasury:
+    """The treasury, which tells actors through the router what was paid."""
+
+    async def deliver(settlement: Settlement) -> None:
+        if settlement.actor_id is not None:
+            await router.call(settlement.actor_id, Settle(settlement.payment_hash, settlement.amount_msat))
+
+    bindings = RedisBindings(parts.redis)
+    return Treasury(parts.lightning, bindings, deliver, sweep_interval_s=settings.sweep_interval_s)

@@ -1,0 +1,305 @@
+"""The other placement: a host that runs each of its actors in a process of the actor's own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, Protocol
+
+import structlog
+
+from ..cancellation import end_tasks
+from ..domain.behaviour import Behaviour, BooksError, UnknownEventError
+from ..domain.errors import RefusedError, behind, cut_off, not_found, unavailable
+from ..domain.job.state import CreateJob
+from ..domain.money import MoneyError
+from ..domain.session.messages import OpenSession
+from ..host.dispatcher import LONG_POLL_S, Pulse, Reception
+from ..host.host import ActorHost
+from ..host.partitions import Partitions
+from ..host.replies import AnyReply, Caller
+from ..host.ticker import Ticker
+from ..messages import Answer, Call, Cancel, NotOwner
+from ..partitioning import partition_of
+from ..ports import Due, Journal, TransientError
+from ..router.router import LinkError, Pending
+from .actor_process import Room, Solo
+from .journal_query import glance
+
+_LOOK_EVERY_S: Final = 1.0
+# A process that missed an answer is asked again soon, to be sure.
+_DOUBT_S: Final = 0.25
+_DEDICATED: Final = ("ses_", "job_")
+# What an actor begins with.
+_CREATING: Final = (CreateJob, OpenSession)
+_log = structlog.get_logger(__name__)
+
+
+class Solos(Protocol):
+    """Starts and ends processes with room for one actor."""
+
+    async def start(self, actor_id: str, partition: int, epoch: int) -> Solo:
+        """Starts one, which writes with this epoch. Raises `LinkError`."""
+        ...
+
+    async def end(self, actor_id: str) -> None:
+        """Ends one at once, whatever it does: what it had under way is taken up later."""
+        ...
+
+
+def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+
+
+class DedicatedHost:
+    """Owns partitions as an `ActorHost` does, and answers as one, but sessions and jobs have processes of their own.
+
+    The host claims, gives away and watches the due times; the process decides, writes with the host's epoch, and acts.
+    There are at most `rooms_max` at once: a process takes about 100 MB and two seconds to start. What keeps no state
+    runs in `shared`.
+    """
+
+    def __init__(
+        self,
+        host_id: str,
+        journal: Journal,
+        solos: Solos,
+        shared: ActorHost,
+        behaviours: Mapping[str, Behaviour[Any]],
+        *,
+        rooms_max: int,
+        passivate_after_s: float = 60.0,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._journal = journal
+        self._solos = solos
+        self._shared = shared
+        self._behaviours = behaviours
+        self._now_ms = now_ms
+        self._rooms_max = rooms_max
+        self._passivate_after_s = passivate_after_s
+        self.partitions = Partitions(
+            host_id, journal, busy=self._busy_partitions, drop=self._drop_partition, accept=self._accept
+        )
+        self._reception = Reception(self.partitions, shared.kinds, self._serve)
+        self._pulse = Pulse(self.partitions.verify)
+        self._rooms: dict[str, Room] = {}
+        self._calls: set[asyncio.Task[None]] = set()
+        self._wakes: set[str] = set()
+        self._ends: dict[str, asyncio.Task[None]] = {}
+        self._ticker = Ticker(self._due, self._wake, now_ms)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # Life
+
+    async def start(self, partitions: Sequence[int] = ()) -> None:
+        """Begins to work, with these partitions. Raises `TransientError`."""
+        await self._shared.start()
+        if not self._tasks:
+            loops = self._ticker.run(), self._look_after_rooms(), self._pulse.run()
+            self._tasks = [asyncio.create_task(loop) for loop in loops]
+        await self.take(partitions)
+
+    async def take(self, partitions: Collection[int]) -> None:
+        """Takes partitions over, and up what was under way in them. Raises `TransientError`."""
+        if partitions:
+            await self.partitions.claim(partitions)
+            await self._ticker.scan()
+
+    async def stop(self, patience_s: float = 5.0) -> None:
+        """Takes no more calls, lets those under way end for `patience_s`, and ends all processes."""
+        self._reception.closed = True
+        self.partitions.cancel()
+        await end_tasks(self._tasks)
+        if self._calls:
+            await asyncio.wait(self._calls, timeout=patience_s)
+        for room in list(self._rooms.values()):
+            self._close(room, cut_off())  # Its process may have done what they wait for.
+        await asyncio.gather(self._shared.stop(patience_s), *self._ends.values())
+
+    @property
+    def live_actors(self) -> int:
+        """How many actors have a process."""
+        return len(self._rooms)
+
+    # Calls
+
+    async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
+        """Takes calls; their answers go to the inbox."""
+        await self._pulse.steady()
+        self._reception.submit(inbox_id, calls)
+
+    async def collect(self, inbox_id: str, longest_s: float = LONG_POLL_S) -> list[Answer]:
+        """The answers that are ready; waits for the first, for so long."""
+        return await self._reception.collect(inbox_id, longest_s)
+
+    def _accept(self, call: Call, caller: Caller) -> None:
+        self._reception.accept(call, caller)
+
+    def _serve(self, call: Call, caller: Caller) -> None:
+        if not call.actor_id.startswith(_DEDICATED):
+            self._shared.serve(call, caller)
+            return
+        task = asyncio.create_task(self._pass_on(call, caller))
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+        caller.on_cancel = partial(_cancel, task)
+
+    async def _pass_on(self, call: Call, caller: Caller) -> None:
+        """Has the actor's process answer a call, if it must be one."""
+        if call.actor_id not in self._rooms:
+            try:
+                reply = await self._without_process(call)
+            except TransientError:
+                caller.answer(unavailable("The store"))
+                return
+            if reply is not None:
+                caller.answer(reply)
+                return
+        if partition_of(call.actor_id) not in self.partitions:
+            caller.answer(NotOwner())
+        elif (room := self._room(call.actor_id)) is None:
+            caller.answer(behind())
+        else:
+            with room.visit(caller):
+                await self._ask(room, call, caller)
+
+    async def _without_process(self, call: Call) -> AnyReply | None:
+        """The answer to what is only looked at, or does not exist; None for what needs a process.
+
+        Made-up ids must not start processes, nor must a treasury that began anew and tells all payments again. Raises
+        `TransientError`.
+        """
+        stored = await self._journal.load(partition_of(call.actor_id), call.actor_id)
+        if not stored.snapshot and not stored.events:
+            return None if isinstance(call.command, _CREATING) else not_found("id")
+        behaviour = self._behaviours[call.actor_id.partition("_")[0]]
+        try:
+            return glance(behaviour, call.actor_id, stored, call.command, self._now_ms())
+        except (UnknownEventError, BooksError, MoneyError):
+            return None  # Its process says what is the matter.
+
+    async def _ask(self, room: Room, call: Call, caller: Caller) -> None:
+        try:
+            lane = await room.lane()
+            pending = lane.open(call.actor_id, call.command, resent=call.resent)
+        except RefusedError as error:
+            caller.answer(error.refusal)
+            return
+        except TimeoutError:
+            # It may still come; should it stand still instead, another one takes its place.
+            caller.answer(unavailable("The actor's process"))
+            return
+        except LinkError as error:
+            _log.warning("actor_process_not_started", actor_id=call.actor_id, error=str(error))
+            self._close(room, unavailable("The actor's process"))
+            return
+        try:
+            await self._answer(pending, caller)
+        finally:
+            lane.forget(pending)
+
+    async def _answer(self, pending: Pending, caller: Caller) -> None:
+        while True:
+            answer = await pending.next()
+            if isinstance(answer.reply, NotOwner):
+                # Its writes are refused: another host has the partition, and this one did not know.
+                self.partitions.lose(partition_of(pending.call.actor_id))
+                return
+            caller.answer(answer.reply, answer.last)
+            if answer.last:
+                return
+
+    # Rooms
+
+    def _room(self, actor_id: str) -> Room | None:
+        """The actor's room, a new one if need be; None when there is no more."""
+        room = self._rooms.get(actor_id)
+        if room is None:
+            if len(self._rooms) >= self._rooms_max and not self._make_room():
+                return None
+            partition = partition_of(actor_id)
+            epoch = self.partitions.epoch(partition)
+            room = self._rooms[actor_id] = Room(actor_id, lambda: self._start(actor_id, partition, epoch))
+        room.used_s = time.monotonic()
+        return room
+
+    def _make_room(self) -> bool:
+        """Ends the process that has been idle longest, if any is; else one in which nobody waits who is still there."""
+        rooms = self._rooms.values()
+        spare = [room for room in rooms if room.idle] or [room for room in rooms if room.deserted]
+        if spare:
+            # Who comes back to a process that was deserted must not take it for certain that nothing was done.
+            self._close(min(spare, key=lambda room: room.used_s), cut_off())
+        return bool(spare)
+
+    def _close(self, room: Room, reply: AnyReply) -> None:
+        """Ends a process; who still waits in it gets this answer."""
+        if self._rooms.get(room.actor_id) is room:
+            del self._rooms[room.actor_id]
+            room.turn_out(reply)
+            self._ends[room.actor_id] = asyncio.create_task(self._end(room))
+
+    async def _end(self, room: Room) -> None:
+        await room.close()
+        await self._solos.end(room.actor_id)
+        self._ends.pop(room.actor_id, None)
+
+    async def _start(self, actor_id: str, partition: int, epoch: int) -> Solo:
+        # A process of the same name that is about to end must have ended: its end would meet the new one.
+        if (ending := self._ends.get(actor_id)) is not None:
+            await asyncio.wait([ending])
+        return await self._solos.start(actor_id, partition, epoch)
+
+    def _drop_partition(self, partition: int) -> None:
+        for room in self._rooms_in({partition}):
+            self._close(room, NotOwner())
+
+    def _busy_partitions(self, partitions: Collection[int]) -> set[int]:
+        return {partition_of(room.actor_id) for room in self._rooms_in(partitions) if not room.idle}
+
+    def _rooms_in(self, partitions: Collection[int]) -> list[Room]:
+        return [room for room in self._rooms.values() if partition_of(room.actor_id) in partitions]
+
+    # Time
+
+    async def _due(self, before_ms: int) -> Sequence[Due]:
+        return await self._journal.due(list(self.partitions.owned), before_ms)
+
+    def _wake(self, actor_id: str) -> None:
+        if actor_id not in self._rooms:
+            self._wakes.add(actor_id)
+
+    async def _look_after_rooms(self) -> None:
+        """Opens rooms for those whose time has come, and ends processes whose actors have nothing to do."""
+        while True:
+            in_doubt = any(room.misses for room in self._rooms.values())
+            await asyncio.sleep(min(_DOUBT_S if in_doubt else _LOOK_EVERY_S, self._passivate_after_s))
+            self._reception.sweep()
+            # In its process, an actor watches its times by itself.
+            woken = {actor_id for actor_id in self._wakes if partition_of(actor_id) in self.partitions}
+            self._wakes = {actor_id for actor_id in woken if self._room(actor_id) is None}
+            await asyncio.gather(*(room.look() for room in self._rooms.values()))
+            if silent := [room for room in self._rooms.values() if room.silent]:
+                await self._replace(silent)
+            now_s = time.monotonic()
+            for room in list(self._rooms.values()):
+                if not room.calls and room.occupied is None and now_s - room.used_s > self._passivate_after_s:
+                    self._close(room, behind())
+
+    async def _replace(self, silent: Sequence[Room]) -> None:
+        """Lets go of the partitions of processes that hang or are gone, which are then claimed anew.
+
+        Another process with the same epoch would not do: should the one that hangs wake, both could write.
+        """
+        try:
+            # Another host that has taken them over has perhaps ended these, to have its own.
+            await self.partitions.verify()
+        except TransientError:
+            return
+        for room in silent:
+            if self._rooms.get(room.actor_id) is room:
+                _log.warning("actor_process_replaced", actor_id=room.actor_id)
+                self.partitions.lose(partition_of(room.actor_id))

@@ -1,0 +1,34 @@
+"""Answers from an actor's journal alone, where nothing would come of running the actor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..domain.behaviour import Behaviour, Command, Decision, TakeUp
+from ..host.rehydrate import folded
+from ..host.replies import AnyReply
+from ..ports import Stored
+
+
+def glance(behaviour: Behaviour[Any], actor_id: str, stored: Stored, command: Command, now_ms: int) -> AnyReply | None:
+    """What the actor would answer to a command that leaves it as it is; None when it has to be run for that.
+
+    It has to be for what is done once, whose answer may be kept, and whenever it has something to do by itself. Raises
+    as `folded` does.
+    """
+    if getattr(command, "once", None) is not None:
+        return None
+    state = folded(behaviour, actor_id, stored)
+    if (
+        state is None
+        or behaviour.intents(actor_id, state)
+        or _acts(behaviour.decide(actor_id, state, TakeUp(), now_ms))
+    ):
+        return None
+    decision = behaviour.decide(actor_id, state, command, now_ms)
+    waits = decision.wait_for is not None or decision.watch or decision.history is not None
+    return None if waits or _acts(decision) else decision.reply
+
+
+def _acts(decision: Decision) -> bool:
+    return bool(decision.events or decision.intents or decision.answers or decision.marks)

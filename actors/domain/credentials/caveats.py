@@ -1,0 +1,168 @@
+"""What a macaroon's holder may append to narrow it, and what is allowed under all of it together."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from ..errors import Code, Refusal
+from ..money import MSAT_MAX, Msat
+
+_CAVEAT: Final = re.compile(r"([a-z_]+) ?= ?(.*)")
+_NUMBER: Final = re.compile(r"[0-9]{1,18}")
+_NAME: Final = re.compile(r"[\x20-\x7e]{1,64}")
+# Each one that is narrower than all before it has a count of its own in every request.
+_SPEND_LIMITS_MAX: Final = 8
+_TAG_BYTES: Final = 9
+WHOLE: Final = "0"
+"""The tag of a credential without caveats, from which all others of its session are derived."""
+
+
+class Action(StrEnum):
+    """What a credential can be used for. `llm` is the paths that speak other providers' protocols."""
+
+    REQUEST = "request"
+    READ = "read"
+    TOPUP = "topup"
+    CLOSE = "close"
+    LLM = "llm"
+
+
+class SpendLimit(msgspec.Struct, frozen=True):
+    """A `max_msat` caveat. `counter` is the signature right after it in the chain.
+
+    Everything derived from a credential has that signature in its chain too, so that all of it shares the count; a
+    sibling with a caveat of the same text has another one.
+    """
+
+    counter: str
+    limit_msat: Msat
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """What a verified credential allows. Of a caveat that stands twice, the narrower counts.
+
+    spend_limits: each narrower than the one before it. One that is wider than another before it can never bind, as all
+    that counts towards it counts towards the other too. lineage: the tags of the credentials that it was derived from,
+    the whole one's first, and its own last.
+    """
+
+    generation: int
+    spend_limits: tuple[SpendLimit, ...] = ()
+    max_msat_per_request: Msat | None = None
+    expires_at_s: int | None = None
+    actions: frozenset[Action] | None = None
+    spender: str | None = None
+    lineage: tuple[str, ...] = (WHOLE,)
+
+    def refusal(self, action: Action, now_ms: int) -> Refusal | None:
+        """Why the credential can't be used for this now, if it can't."""
+        if self.expires_at_s is not None and now_ms >= self.expires_at_s * 1_000:
+            return violated(f"expires_at = {self.expires_at_s}", "This credential has expired.")
+        if self.actions is not None and action not in self.actions:
+            allowed = ",".join(sorted(self.actions))
+            return violated(f"actions = {allowed}", f"This credential does not allow the action {action}.")
+        return None
+
+
+class CaveatError(Exception):
+    """A caveat for which the credential is refused, whatever it is used for. The text is a sentence for its holder."""
+
+    def __init__(self, caveat: str, message: str) -> None:
+        super().__init__(message)
+        self.caveat = caveat
+
+
+class UnknownCaveatError(CaveatError):
+    """A caveat that we don't know: skipping it could widen what its author meant to narrow."""
+
+    def __init__(self, caveat: str) -> None:
+        super().__init__(caveat, "This credential has a caveat that is not known here.")
+
+
+def violated(caveat: str, message: str) -> Refusal:
+    """A caveat forbids what was asked."""
+    return Refusal(Code.CAVEAT_VIOLATED, message, {"caveat": caveat})
+
+
+def narrow(grant: Grant, caveat: bytes, counter: str) -> Grant:
+    """The grant under one more caveat. `counter` is the signature after it. Raises `CaveatError`."""
+    try:
+        text = caveat.decode("ascii")
+    except UnicodeDecodeError:
+        raise UnknownCaveatError("not readable") from None
+    match = _CAVEAT.fullmatch(text)
+    if match is None:
+        raise UnknownCaveatError(text[:100])
+    grant = msgspec.structs.replace(grant, lineage=(*grant.lineage, _tag(counter)))
+    name, value = match.groups()
+    match name:
+        case "max_msat":
+            return _limited(grant, text, SpendLimit(counter, _msat(text, value)))
+        case "max_msat_per_request":
+            lowest = _lowest(grant.max_msat_per_request, _msat(text, value))
+            return msgspec.structs.replace(grant, max_msat_per_request=lowest)
+        case "expires_at":
+            expires_at_s = _number(text, value)
+            earliest = expires_at_s if grant.expires_at_s is None else min(grant.expires_at_s, expires_at_s)
+            return msgspec.structs.replace(grant, expires_at_s=earliest)
+        case "actions":
+            allowed = _actions(text, value)
+            # No action at all is a narrowing too: what is left of two lists without a common one stays empty.
+            both = allowed if grant.actions is None else allowed & grant.actions
+            return msgspec.structs.replace(grant, actions=both)
+        case "name" if _NAME.fullmatch(value):
+            # A sub-agent may name its own sub-agents, but not rename itself.
+            spender = value if grant.spender is None else f"{grant.spender}/{value}"
+            return msgspec.structs.replace(grant, spender=spender)
+    raise UnknownCaveatError(text[:100])
+
+
+def narrow_all(grant: Grant, caveats: Sequence[tuple[bytes, str]]) -> Grant:
+    """The grant under all caveats, each with the signature after it. Raises `CaveatError`."""
+    for caveat, counter in caveats:
+        grant = narrow(grant, caveat, counter)
+    return grant
+
+
+def _limited(grant: Grant, text: str, limit: SpendLimit) -> Grant:
+    if grant.spend_limits and grant.spend_limits[-1].limit_msat <= limit.limit_msat:
+        return grant
+    if len(grant.spend_limits) == _SPEND_LIMITS_MAX:
+        raise CaveatError(
+            text, f"A credential can have at most {_SPEND_LIMITS_MAX} max_msat caveats of which each is the narrowest."
+        )
+    return msgspec.structs.replace(grant, spend_limits=(*grant.spend_limits, limit))
+
+
+def _tag(signature: str) -> str:
+    """What tells a credential from all others of its session. The signature itself would be as good as the macaroon."""
+    return base64.urlsafe_b64encode(hashlib.sha256(signature.encode()).digest()[:_TAG_BYTES]).decode()
+
+
+def _actions(text: str, value: str) -> frozenset[Action]:
+    try:
+        return frozenset(Action(part.strip()) for part in value.split(","))
+    except ValueError:
+        raise UnknownCaveatError(text[:100]) from None
+
+
+def _number(text: str, value: str) -> int:
+    if not _NUMBER.fullmatch(value):
+        raise UnknownCaveatError(text[:100])
+    return int(value)
+
+
+def _msat(text: str, value: str) -> Msat:
+    # More than all bitcoin is no limit; it must not be an error, because its author meant to allow it.
+    return Msat(min(_number(text, value), MSAT_MAX))
+
+
+def _lowest(one: Msat | None, other: Msat) -> Msat:
+    return other if one is None else min(one, other)

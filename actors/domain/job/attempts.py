@@ -1,0 +1,80 @@
+"""The attempts of a job's steps: when one is made again, when that counts, and when the step has failed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..behaviour import NOTHING, Decision, Failed
+from ..llm.provider_faults import ModelFault
+from .failures import failure
+from .state import AttemptFailed, AttemptStarted, Job, JobFailed, Step, StepKind
+
+_BACKOFF_FIRST_MS: Final = 1_000
+_BACKOFF_MAX_MS: Final = 30_000
+# Of a step that waits for the model to come back.
+_PUT_OFF_MAX_MS: Final = 15_000
+# Making an invoice costs nothing, and failing instead costs the client the wait: about two and a half minutes.
+_INVOICE_ATTEMPTS: Final = 10
+# An invoice may be paid when its life is over, or nearly.
+_PATIENCE_LEAST_MS: Final = 30_000
+# The model was not asked, or took nothing up: that says nothing of the request, and cost nobody anything.
+_OUTAGES: Final = frozenset(
+    {
+        ModelFault.UNREACHABLE,
+        ModelFault.UNAVAILABLE,
+        ModelFault.OVERLOADED,
+        ModelFault.LIMITED,
+        ModelFault.REFUSED,
+    }
+)
+
+
+def key(step: Step) -> str:
+    """Names the attempt that is under way."""
+    return f"{step.kind}#{step.attempt}"
+
+
+def is_of(step: Step | None, intent_key: str) -> bool:
+    """Whether an outcome is that of the attempt under way."""
+    return step is not None and step.under_way and intent_key == key(step)
+
+
+def failed(job: Job, command: Failed, model_attempts: int, now_ms: int) -> Decision:
+    """What follows from a failed attempt. While the model is away it does not count, and is put off."""
+    step = job.step
+    if step is None or not is_of(step, command.intent.key):
+        return NOTHING
+    if command.fault in _OUTAGES and not command.permanent:
+        return _put_off(job, step, command, now_ms)
+    if command.permanent or step.attempt >= _most(step, model_attempts):
+        return Decision((failure(job, step.kind, now_ms, of_request=command.of_request),))
+    backoff_ms = min(_BACKOFF_FIRST_MS << (step.attempt - 1), _BACKOFF_MAX_MS)
+    retry_at_ms = now_ms + max(backoff_ms, command.retry_after_ms)
+    return Decision((AttemptFailed(now_ms, step.kind, step.attempt, retry_at_ms),))
+
+
+def _put_off(job: Job, step: Step, command: Failed, now_ms: int) -> Decision:
+    """The step waits, as long as the invoice that was paid for it lives."""
+    invoice = job.eval_invoice if step.kind is not StepKind.WORK or job.work_invoice is None else job.work_invoice
+    ends_at_ms = max(invoice.expires_at_ms, step.since_ms + _PATIENCE_LEAST_MS)
+    if now_ms >= ends_at_ms:
+        return Decision((failure(job, step.kind, now_ms, outlasted=True),))
+    backoff_ms = min(_BACKOFF_FIRST_MS << min(step.put_offs, 10), _PUT_OFF_MAX_MS)
+    retry_at_ms = min(now_ms + max(backoff_ms, command.retry_after_ms), ends_at_ms)
+    return Decision((AttemptFailed(now_ms, step.kind, step.attempt, retry_at_ms, put_off=True),))
+
+
+def due(step: Step, now_ms: int) -> AttemptStarted:
+    """The attempt whose time has come: the next one, or the same again if it was put off."""
+    return AttemptStarted(now_ms, step.kind, step.attempt if step.waits_for_model else step.attempt + 1)
+
+
+def lost(job: Job, step: Step, model_attempts: int, now_ms: int) -> AttemptStarted | JobFailed:
+    """An attempt that was under way is lost with the host that made it: it counts, and is made again."""
+    if step.attempt >= _most(step, model_attempts):
+        return failure(job, step.kind, now_ms)
+    return AttemptStarted(now_ms, step.kind, step.attempt + 1)
+
+
+def _most(step: Step, model_attempts: int) -> int:
+    return _INVOICE_ATTEMPTS if step.kind is StepKind.INVOICE else model_attempts

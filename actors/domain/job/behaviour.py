@@ -1,0 +1,307 @@
+"""How a job behaves: which command is possible in which state, and what follows from it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from .. import webhooks
+from ..behaviour import NOTHING, Alarm, Command, Decision, Done, Event, Failed, Intent, NoHistory, TakeUp, Wake
+from ..codec import JournalCodec
+from ..errors import idempotency_conflict, node_unavailable, not_found
+from ..intents import Evaluate, IssueInvoice, LookUpInvoice, LookUpPayout, SendPayout, Work
+from ..llm.answers import Completion, PricedEvaluation
+from ..llm.billing_alarms import billing_alarms
+from ..money import ZERO, Msat
+from ..payments import payout_flow
+from ..payments.invoices import Invoice, Settle
+from ..pricing import Terms, Usage, charge_msat, quote, tariff_of
+from ..quotes import quote_memo
+from ..receipts import GetJobReceipt
+from ..webhooks import Notify
+from . import attempts, payments, receipt, refund
+from . import notices as job_notices
+from .evolve import evolve
+from .state import (
+    FINAL_STATES,
+    CreateJob,
+    GetJob,
+    Job,
+    JobAccepted,
+    JobCompleted,
+    JobEvent,
+    JobOpened,
+    JobRejected,
+    JobView,
+    RefundJob,
+    Step,
+    StepKind,
+    WatchJob,
+    WorkInvoiceIssued,
+    view,
+)
+
+_CODEC: Final[JournalCodec[Event]] = JournalCodec(JobEvent)
+_SNAPSHOTS: Final[JournalCodec[Job]] = JournalCodec(Job)
+
+# The Idempotency-Key that made an unpaid job holds at least a day; after two nobody asks for it any more.
+KEEP_UNPAID_MS: Final = 48 * 3_600_000
+"""How long after its last write, or its invoice's end, an unpaid job is gone from the store."""
+
+
+class JobTerms(msgspec.Struct, frozen=True):
+    """The operator's side of a job."""
+
+    terms: Terms
+    work_model: str
+    eval_fee_sats: int
+    invoice_expiry_s: int
+    model_attempts: int
+
+
+class JobBehaviour(NoHistory):
+    """A job, as pure functions (see `Behaviour`)."""
+
+    def __init__(self, job_terms: JobTerms) -> None:
+        self._job_terms = job_terms
+
+    # Commands
+
+    def decide(self, actor_id: str, state: Job | None, command: Command, now_ms: int) -> Decision:
+        """What the command leads to in this state."""
+        match command:
+            case CreateJob():
+                return self._create(actor_id, state, command)
+            case Done(intent=IssueInvoice(context=CreateJob()) as order):
+                return self._open(actor_id, state, order, command.result, now_ms)
+            case Failed(intent=IssueInvoice(context=CreateJob()) as order):
+                return Decision(answers={order.key: node_unavailable(command.retry_after_ms)})
+        if state is None:
+            return Decision(reply=not_found("job"))
+        match command:
+            case GetJob():
+                return Decision(reply=view(actor_id, state))
+            case GetJobReceipt():
+                return Decision(reply=receipt.receipt(actor_id, state))
+            case WatchJob():
+                return Decision(watch=True)
+            case Settle():
+                return payments.settle(actor_id, state, command, now_ms)
+            case Wake():
+                return _wake(actor_id, state, now_ms)
+            case TakeUp():
+                return self._take_up(actor_id, state, now_ms)
+            case RefundJob():
+                return refund.refund(actor_id, state, command, now_ms)
+            case Done() | Failed():
+                return self._outcome(actor_id, state, command, now_ms)
+        return Decision(reply=not_found("command of a job"))
+
+    def _outcome(self, job_id: str, job: Job, command: Done | Failed, now_ms: int) -> Decision:
+        match command:
+            case Done(intent=SendPayout() | LookUpPayout()) | Failed(intent=SendPayout() | LookUpPayout()):
+                return refund.paid_out(job_id, job, command, now_ms)
+            case Done(intent=Notify()) | Failed(intent=Notify()):
+                told = webhooks.outcome(job.outbox, command, now_ms)
+                return NOTHING if told is None else Decision((told,))
+            case Done(intent=LookUpInvoice(payment_hash=payment_hash)):
+                return payments.looked_up(job_id, job, payment_hash, command.result, now_ms)
+            case Done():
+                return self._step_done(job, command, now_ms)
+            case Failed():
+                return attempts.failed(job, command, self._job_terms.model_attempts, now_ms)
+
+    def _create(self, job_id: str, job: Job | None, command: CreateJob) -> Decision:
+        if job is not None:
+            return Decision(reply=view(job_id, job) if command.made(job) else idempotency_conflict())
+        # The body is part of the topic: whoever sends another one under the same key meanwhile must not be answered
+        # with this one's invoice.
+        url = "" if command.webhook is None else command.webhook.url
+        topic = f"open:{hashlib.sha256(f'{url} {command.request}'.encode()).hexdigest()}"
+        order = IssueInvoice(
+            key=topic,
+            amount_sats=self._job_terms.eval_fee_sats,
+            memo="Satmeter: evaluation of a request",
+            expiry_s=self._job_terms.invoice_expiry_s,
+            actor_id=job_id,
+            context=command,
+            ahead=True,
+        )
+        return Decision(wait_for=topic, intents=(order,))
+
+    def _open(self, job_id: str, job: Job | None, order: IssueInvoice, invoice: Invoice, now_ms: int) -> Decision:
+        command = order.context
+        assert isinstance(command, CreateJob)
+        if job is not None:
+            same = command.made(job)
+            return Decision(answers={order.key: view(job_id, job) if same else idempotency_conflict()})
+        opened = JobOpened(now_ms, command.request, command.client, invoice, command.webhook)
+        return Decision(events=(opened,), answers={order.key: view(job_id, evolve(None, opened))})
+
+    def _take_up(self, job_id: str, job: Job, now_ms: int) -> Decision:
+        payout = payout_flow.taken_up(job.refunds, now_ms)
+        if payout is not None:
+            return Decision(events=(payout,))
+        if job.step is None or not job.step.under_way:
+            return _wake(job_id, job, now_ms)
+        return Decision(events=(attempts.lost(job, job.step, self._job_terms.model_attempts, now_ms),))
+
+    def _step_done(self, job: Job, done: Done, now_ms: int) -> Decision:
+        if not attempts.is_of(job.step, done.intent.key):
+            return NOTHING
+        match done.result:
+            case PricedEvaluation() as priced:
+                return self._evaluated(job, priced, now_ms)
+            case Invoice() as invoice:
+                return Decision(events=(WorkInvoiceIssued(at_ms=now_ms, work_invoice=invoice),))
+            case Completion() as completion:
+                return self._completed(job, completion, now_ms)
+        raise TypeError(f"no step of a job ends with {type(done.result).__name__}")
+
+    def _evaluated(self, job: Job, priced: PricedEvaluation, now_ms: int) -> Decision:
+        evaluation = priced.evaluation
+        verdict, model, usage = evaluation.verdict, evaluation.model, evaluation.usage
+        if not verdict.accepted:
+            rejected = JobRejected(at_ms=now_ms, reason=verdict.reason, model=model, usage=usage)
+            return Decision((rejected,), alarms=self._alarms(model, usage))
+        terms = self._job_terms
+        breakdown = quote(terms.terms, terms.work_model, verdict.size, job.request, priced.btc_price)
+        tariff = tariff_of(terms.terms, terms.work_model)
+        accepted = JobAccepted(now_ms, verdict.size, verdict.reason, model, usage, breakdown, tariff)
+        return Decision((accepted,), alarms=self._alarms(model, usage))
+
+    def _completed(self, job: Job, completion: Completion, now_ms: int) -> Decision:
+        assert job.breakdown is not None
+        breakdown = job.breakdown
+        # The quote binds: prices that changed since are for others.
+        terms = self._job_terms.terms if job.tariff is None else job.tariff.terms
+        # Unreadable usage costs the estimate: at zero, every answer that can't be parsed would be free.
+        usage = completion.usage or Usage(breakdown.estimated_input_tokens, breakdown.estimated_output_tokens)
+        price = charge_msat(terms, breakdown.model, usage, breakdown.btc_price)
+        completed = JobCompleted(
+            at_ms=now_ms,
+            result=completion.text,
+            stop_reason=completion.stop_reason,
+            model=completion.model,
+            usage=usage,
+            usage_known=completion.usage is not None,
+            cost_usd=terms.price_usd(breakdown.model, usage),
+            charged_msat=min(price, job.work_paid_msat),
+        )
+        return Decision((completed,), alarms=billing_alarms(terms.models[breakdown.model], completion.usage))
+
+    def _alarms(self, model: str, usage: Usage | None) -> tuple[Alarm, ...]:
+        """What an evaluation is billed as. Its model may have lost its price since it was asked."""
+        price = self._job_terms.terms.models.get(model)
+        return () if price is None else billing_alarms(price, usage)
+
+    # State
+
+    def evolve(self, actor_id: str, state: Job | None, event: Event) -> Job:
+        """The state after the event. Raises `BooksError`."""
+        return evolve(state, event)
+
+    def intents(self, actor_id: str, state: Job) -> Sequence[Intent]:
+        """The attempt that must be under way, or the payout, the one comes after the other; and first notices."""
+        told = job_notices.attempts(actor_id, state, webhooks.untried(state.outbox))
+        return (*self._errands(actor_id, state), *told)
+
+    def _errands(self, actor_id: str, state: Job) -> Sequence[Intent]:
+        step = state.step
+        if state.refunds.under_way is not None:
+            return payout_flow.intents(actor_id, state.refunds, state.eval_invoice.payment_hash)
+        if step is None or not step.under_way:
+            return ()
+        match step.kind:
+            case StepKind.EVALUATE:
+                return (Evaluate(key=attempts.key(step), request=state.request),)
+            case StepKind.WORK:
+                return (self._work(state, step),)
+            case StepKind.INVOICE:
+                return (self._work_invoice(actor_id, state, step),)
+
+    def _work(self, job: Job, step: Step) -> Work:
+        assert job.breakdown is not None and job.size is not None
+        max_tokens = self._job_terms.terms.tiers[job.size].max_tokens
+        return Work(attempts.key(step), job.request, job.breakdown.model, max_tokens)
+
+    def _work_invoice(self, job_id: str, job: Job, step: Step) -> IssueInvoice:
+        assert job.breakdown is not None
+        return IssueInvoice(
+            key=attempts.key(step),
+            amount_sats=job.breakdown.amount_sats,
+            memo=quote_memo(job.breakdown),
+            expiry_s=self._job_terms.invoice_expiry_s,
+            actor_id=job_id,
+            for_work=True,
+        )
+
+    def liability(self, state: Job | None) -> Msat:
+        """What the wallet must hold for it."""
+        return ZERO if state is None else state.books.liability
+
+    def done(self, state: Job) -> bool:
+        """See `Behaviour.done`."""
+        untold = state.outbox is not None and state.outbox.notices
+        payable = state.books.pending or state.books.payable(state.refunds)
+        return bool(state.state in FINAL_STATES and state.books.received and not payable and not untold)
+
+    def due_ms(self, state: Job) -> int | None:
+        """The expiry of the invoice that is waited for, or the next attempt, or now for one that is under way."""
+        own = self._own_due_ms(state)
+        return min((*webhooks.next_ms(state.outbox), *(() if own is None else (own,))), default=None)
+
+    def _own_due_ms(self, state: Job) -> int | None:
+        invoice = payments.awaited_invoice(state)
+        if invoice is not None:
+            return invoice.expires_at_ms + payments.EXPIRY_GRACE_MS
+        if state.refunds.under_way is not None:
+            return state.updated_at_ms
+        if state.step is None:
+            return None
+        # An attempt under way is due all the time: should its host die, the next one finds it here.
+        return state.step.retry_at_ms or state.updated_at_ms
+
+    def keep_ms(self, state: Job, now_ms: int) -> int | None:
+        """A job that nobody paid for disappears by itself; one that took money stays."""
+        return None if state.books.received else max(state.eval_invoice.expires_at_ms - now_ms, 0) + KEEP_UNPAID_MS
+
+    def view(self, actor_id: str, state: Job) -> JobView:
+        """The job as its client sees it."""
+        return view(actor_id, state)
+
+    def final(self, state: Job) -> bool:
+        """Whether the job is in a final state."""
+        return state.state in FINAL_STATES
+
+    def encode_event(self, event: Event) -> bytes:
+        """The event as the journal keeps it."""
+        return _CODEC.encode(event)
+
+    def decode_event(self, data: bytes) -> Event:
+        """An event of the journal. Raises `UnknownEventError`."""
+        return _CODEC.decode(data)
+
+    def encode_state(self, state: Job) -> bytes:
+        """A snapshot."""
+        return _SNAPSHOTS.encode(state)
+
+    def decode_state(self, data: bytes) -> Job:
+        """A state from its snapshot. Raises `UnknownEventError`."""
+        return _SNAPSHOTS.decode(data)
+
+
+def _wake(job_id: str, job: Job, now_ms: int) -> Decision:
+    notices = job_notices.attempts(job_id, job, webhooks.overdue(job.outbox, now_ms))
+    invoice = payments.awaited_invoice(job)
+    if invoice is not None and now_ms >= invoice.expires_at_ms + payments.EXPIRY_GRACE_MS:
+        # The node has the last word: it may have been paid while nobody here was listening.
+        look_up = LookUpInvoice(key=f"look_up:{invoice.payment_hash}", payment_hash=invoice.payment_hash)
+        return Decision(intents=(look_up, *notices))
+    step = job.step
+    if step is not None and step.retry_at_ms is not None and now_ms >= step.retry_at_ms:
+        return Decision(events=(attempts.due(step, now_ms),), intents=notices)
+    return Decision(intents=notices)

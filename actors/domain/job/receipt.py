@@ -1,0 +1,52 @@
+"""The receipt of a job: everything that it says is in the job's state."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from ..errors import Code, Refusal, wrong_state
+from ..money import ZERO, Msat
+from ..receipts import Receipt, text_digest
+from .state import FINAL_STATES, Job, JobState
+
+
+def receipt(job_id: str, job: Job) -> Receipt | Refusal:
+    """The receipt, or why there is none (yet)."""
+    if job.state not in FINAL_STATES:
+        return wrong_state(job.state, "The job has not ended: its receipt is there when it has.")
+    if not job.books.received:
+        return Refusal(Code.NOT_FOUND, "Nothing was paid for this job, so there is no receipt.")
+    if job.finished_at_ms is None or (job.ledger is not None and job.tariff is None):
+        return Refusal(Code.NOT_FOUND, "This job was done before receipts were kept.")
+    answer = job.result if job.state is JobState.COMPLETE else job.reason
+    charged = Receipt(
+        job_id=job_id,
+        state=job.state.value,
+        at_ms=job.finished_at_ms,
+        request_digest=text_digest(job.request),
+        answer_digest=None if answer is None else text_digest(answer),
+        charged_msat=ZERO,
+        limit_msat=job.work_paid_msat,
+        evaluation_fee_msat=_evaluation_fee(job),
+    )
+    if job.ledger is None:
+        return charged
+    return _of_work(charged, job)
+
+
+def _of_work(charged: Receipt, job: Job) -> Receipt:
+    assert job.ledger is not None and job.breakdown is not None
+    return replace(
+        charged,
+        tariff=job.tariff,
+        btc_price=job.breakdown.btc_price,
+        work_usage=job.ledger.usage,
+        cost_usd=job.ledger.cost_usd,
+        charged_msat=job.ledger.charged_msat,
+    )
+
+
+def _evaluation_fee(job: Job) -> Msat:
+    """It is earned by a verdict: a rejection, or a price. It is given back when the work then failed by our fault."""
+    delivered = job.state is JobState.REJECTED or (job.work_invoice is not None and not job.evaluation_returned)
+    return Msat.from_sats(job.eval_invoice.amount_sats) if delivered else ZERO

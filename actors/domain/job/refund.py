@@ -1,0 +1,40 @@
+"""How a job pays back what it owes."""
+
+from __future__ import annotations
+
+from ..behaviour import NOTHING, Decision, Done, Failed
+from ..errors import wrong_state
+from ..payments import payout_flow
+from ..payments.payouts import network_of, payout_refusal
+from .evolve import evolve
+from .state import FINAL_STATES, Job, RefundJob, view
+
+
+def refund(job_id: str, job: Job, command: RefundJob, now_ms: int) -> Decision:
+    """Begins the payout of what is owed, or says why not."""
+    target, under_way = command.target, job.refunds.under_way
+    begun = payout_flow.begun(job.refunds, target, command.once)
+    if begun is not None:
+        return begun
+    if job.refunds.ended.get(target.payment_hash):
+        return Decision(reply=view(job_id, job))
+    if under_way is None and (job.state not in FINAL_STATES or not job.books.owed):
+        return Decision(reply=wrong_state(job.state, "This job owes nothing that could be paid back."))
+    network = network_of(job.eval_invoice.payment_request)
+    refusal = payout_refusal(job.refunds, target, job.books.owed, network)
+    if refusal is not None:
+        return Decision(reply=refusal)
+    started = payout_flow.start(job.refunds, job.books.owed, target, command.once, now_ms)
+    return Decision((started,), wait_for=payout_flow.topic(target))
+
+
+def paid_out(job_id: str, job: Job, command: Done | Failed, now_ms: int) -> Decision:
+    """Goes on with the payout, and tells those who wait for its end."""
+    event = payout_flow.outcome(job.refunds, command, now_ms)
+    payout = job.refunds.under_way
+    if event is None or payout is None:
+        return NOTHING
+    after = evolve(job, event)
+    if after.refunds.under_way is not None:
+        return Decision((event,))
+    return payout_flow.ended(payout, (event,), view(job_id, after))

@@ -1,0 +1,346 @@
+"""A job: what it holds, what can happen to it, what can be asked of it, and what its client sees."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+
+from ..behaviour import BooksError, Command, Event, Once, Reply
+from ..money import ZERO, Msat, total
+from ..payments.invoices import Invoice
+from ..payments.payouts import OwingBooks, PayoutEvent, PayoutTarget, Refunds, RefundView, refund_view
+from ..pricing import PricingBreakdown, Size, Tariff, Usage
+from ..webhooks import Outbox, Webhook, WebhookTried
+
+
+class JobState(StrEnum):
+    """The states of the contract. A payment moves a job on; the last four are final."""
+
+    AWAITING_EVAL_PAYMENT = "awaiting_eval_payment"
+    EVALUATING = "evaluating"
+    AWAITING_WORK_PAYMENT = "awaiting_work_payment"
+    EXECUTING = "executing"
+    COMPLETE = "complete"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    EXPIRED = "expired"
+
+
+FINAL_STATES = frozenset({JobState.COMPLETE, JobState.REJECTED, JobState.FAILED, JobState.EXPIRED})
+
+
+class StepKind(StrEnum):
+    """What a job has done outside, one at a time."""
+
+    EVALUATE = "evaluate"
+    INVOICE = "invoice"
+    WORK = "work"
+
+
+class Step(msgspec.Struct, frozen=True):
+    """The step a job is at, since `since_ms`: attempt number `attempt` is under way, or waits until `retry_at_ms`.
+
+    put_offs: how often this attempt came to nothing because the model was away.
+    """
+
+    kind: StepKind
+    attempt: int = 1
+    retry_at_ms: int | None = None
+    since_ms: int = 0
+    put_offs: int = 0
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the attempt has been started; its outcome may still come, or be lost with the host."""
+        return self.retry_at_ms is None
+
+    @property
+    def waits_for_model(self) -> bool:
+        """Whether it goes on as soon as the model is back."""
+        return self.put_offs > 0
+
+
+class JobBooks(OwingBooks, frozen=True):
+    """Double entry of a job: received = held + spent + owed + pending + refunded, at every event.
+
+    held: paid for something not delivered yet. For the rest see `OwingBooks`.
+    """
+
+    received: Msat = ZERO
+    held: Msat = ZERO
+
+    def __post_init__(self) -> None:
+        parts = total([self.held, self.spent, self.owed, self.pending, self.refunded])
+        if parts != self.received:
+            raise BooksError(f"job books do not close: received {self.received}, accounted for {parts}")
+
+    @property
+    def liability(self) -> Msat:
+        """See `Behaviour.liability`."""
+        return self.held + self.owed
+
+    def receive(self, amount: Msat) -> JobBooks:
+        """A settled payment, held until something is delivered for it."""
+        return msgspec.structs.replace(self, received=self.received + amount, held=self.held + amount)
+
+    def deliver(self, spent: Msat) -> JobBooks:
+        """Of what is held, `spent` becomes ours and the rest is owed where an invoice could be made over it.
+
+        Less than a satoshi can't be paid back: no invoice is that small.
+        """
+        rest = self.held - spent
+        owed = rest if rest.whole_sats else ZERO
+        return msgspec.structs.replace(self, held=ZERO, spent=self.spent + (self.held - owed), owed=self.owed + owed)
+
+    def give_back(self, amount: Msat) -> JobBooks:
+        """Of what was spent, so much is owed after all. Raises `MoneyError` for more than was."""
+        return msgspec.structs.replace(self, spent=self.spent - amount, owed=self.owed + amount)
+
+
+class CostLedger(msgspec.Struct, frozen=True):
+    """What the work really cost. `refund_msat` is what was paid beyond `charged_msat`."""
+
+    model: str
+    usage: Usage
+    cost_usd: Decimal
+    charged_msat: Msat
+    paid_msat: Msat
+
+    @property
+    def refund_msat(self) -> Msat:
+        """The rest of the payment."""
+        return self.paid_msat - self.charged_msat
+
+
+class Job(msgspec.Struct, frozen=True):
+    """Everything about a job. `client` is a digest of who made it, for limits on unpaid invoices.
+
+    `finished_at_ms` is when it came to its final state, whatever was paid back since.
+    """
+
+    request: str
+    client: str
+    state: JobState
+    created_at_ms: int
+    updated_at_ms: int
+    eval_invoice: Invoice
+    finished_at_ms: int | None = None
+    eval_paid: bool = False
+    books: JobBooks = JobBooks()
+    step: Step | None = None
+    size: Size | None = None
+    breakdown: PricingBreakdown | None = None
+    tariff: Tariff | None = None
+    work_invoice: Invoice | None = None
+    work_paid_msat: Msat = ZERO
+    reason: str | None = None
+    result: str | None = None
+    error_message: str | None = None
+    evaluation_returned: bool = False
+    ledger: CostLedger | None = None
+    refunds: Refunds = Refunds()
+    outbox: Outbox | None = None
+
+
+# Events. Their tags are in journals for good: a changed meaning gets a new tag, and the old one stays readable.
+
+
+class JobOpened(Event, frozen=True, tag="job_opened"):
+    """The evaluation's invoice was made; from here on the job exists."""
+
+    request: str
+    client: str
+    eval_invoice: Invoice
+    webhook: Webhook | None = None
+
+
+class EvalPaid(Event, frozen=True, tag="eval_paid"):
+    """The node reported the evaluation's invoice as settled."""
+
+    payment_hash: str
+    amount_msat: Msat
+
+
+class AttemptStarted(Event, frozen=True, tag="attempt_started"):
+    """A further attempt of a step, after one that failed or was lost with its host."""
+
+    step: StepKind
+    attempt: int
+
+
+class AttemptFailed(Event, frozen=True, tag="attempt_failed"):
+    """An attempt failed in a way that may pass; the next one starts at `retry_at_ms`.
+
+    `put_off`: the model was away; it does not count, and the same one starts again.
+    """
+
+    step: StepKind
+    attempt: int
+    retry_at_ms: int
+    put_off: bool = False
+
+
+class JobAccepted(Event, frozen=True, tag="job_accepted"):
+    """The evaluation accepted the request, and the work has a price.
+
+    `tariff`: what the work is charged at, whatever the prices are when it is done; None in journals of format 1, whose
+    work is charged at those.
+    """
+
+    size: Size
+    reason: str
+    model: str
+    usage: Usage | None
+    breakdown: PricingBreakdown
+    tariff: Tariff | None = None
+
+
+class JobRejected(Event, frozen=True, tag="job_rejected"):
+    """The evaluation rejected the request; its fee is kept."""
+
+    reason: str
+    model: str
+    usage: Usage | None
+
+
+class WorkInvoiceIssued(Event, frozen=True, tag="work_invoice_issued"):
+    """The work's invoice was made: the evaluation is delivered, its fee is spent."""
+
+    work_invoice: Invoice
+
+
+class WorkPaid(Event, frozen=True, tag="work_paid"):
+    """The node reported the work's invoice as settled."""
+
+    payment_hash: str
+    amount_msat: Msat
+
+
+class JobCompleted(Event, frozen=True, tag="job_completed"):
+    """The work is done and charged. `usage_known` is False when the estimate had to stand for it."""
+
+    result: str
+    stop_reason: str
+    model: str
+    usage: Usage
+    usage_known: bool
+    cost_usd: Decimal
+    charged_msat: Msat
+
+
+class JobFailed(Event, frozen=True, tag="job_failed"):
+    """A step failed for good; what was paid for it is owed.
+
+    `ours`: the failure was ours or a provider's of ours, so that what is owed is paid out without a routing reserve.
+    `evaluation_returned_msat`: what was kept for an evaluation that had been delivered; it is owed as well.
+    """
+
+    message: str
+    ours: bool = False
+    evaluation_returned_msat: Msat = ZERO
+
+
+class JobExpired(Event, frozen=True, tag="job_expired"):
+    """An invoice was not paid in time."""
+
+
+JobEvent = (
+    JobOpened
+    | EvalPaid
+    | AttemptStarted
+    | AttemptFailed
+    | JobAccepted
+    | JobRejected
+    | WorkInvoiceIssued
+    | WorkPaid
+    | JobCompleted
+    | JobFailed
+    | JobExpired
+    | PayoutEvent
+    | WebhookTried
+)
+
+
+# Commands
+
+
+class CreateJob(Command, frozen=True, tag="create_job"):
+    """Open a job. The same request again gives the same job; another one is a conflict."""
+
+    request: str
+    client: str
+    webhook: Webhook | None = None
+
+    def made(self, job: Job) -> bool:
+        """Whether this is the very job that it asks for."""
+        webhook = None if job.outbox is None else job.outbox.webhook
+        return job.request == self.request and webhook == self.webhook
+
+
+class GetJob(Command, frozen=True, tag="get_job"):
+    """The job's view."""
+
+
+class WatchJob(Command, frozen=True, tag="watch_job"):
+    """The job's view now and after each change, until it is final."""
+
+
+class RefundJob(Command, frozen=True, tag="refund_job"):
+    """Pay what is owed to this invoice."""
+
+    target: PayoutTarget
+    once: Once
+
+
+# Replies
+
+
+class JobView(Reply, frozen=True, tag="job"):
+    """A job as its client sees it."""
+
+    job_id: str
+    state: JobState
+    created_at_ms: int
+    updated_at_ms: int
+    eval_invoice: Invoice
+    work_invoice: Invoice | None
+    reason: str | None
+    result: str | None
+    error_message: str | None
+    breakdown: PricingBreakdown | None
+    ledger: CostLedger | None
+    refund: RefundView | None
+    waits_for_model: bool = False
+
+
+def view(job_id: str, job: Job) -> JobView:
+    """What the client sees of the job."""
+    return JobView(
+        job_id=job_id,
+        state=job.state,
+        created_at_ms=job.created_at_ms,
+        updated_at_ms=job.updated_at_ms,
+        eval_invoice=job.eval_invoice,
+        work_invoice=job.work_invoice,
+        reason=job.reason,
+        result=job.result,
+        error_message=job.error_message,
+        breakdown=job.breakdown if job.work_invoice is not None else None,
+        ledger=job.ledger,
+        refund=_refund_view(job),
+        waits_for_model=_waits_for_model(job),
+    )
+
+
+def _waits_for_model(job: Job) -> bool:
+    return job.step is not None and job.step.waits_for_model
+
+
+def _refund_view(job: Job) -> RefundView | None:
+    """None where nothing is or was owed."""
+    books = job.books
+    if not (books.owed or books.pending or books.refunded):
+        return None
+    return refund_view(books, job.refunds)

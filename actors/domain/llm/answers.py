@@ -1,0 +1,128 @@
+"""What the model said: the verdict on a request, and the answer to one, each with the tokens that it used."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from ..behaviour import Reply
+from ..pricing import BtcPrice, Size, Usage
+from .token_estimate import estimated_tokens
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What the evaluation decided: whether we do the work, why (a sentence for the client), and its size."""
+
+    accepted: bool
+    reason: str
+    size: Size
+
+
+class Evaluation(msgspec.Struct, frozen=True):
+    """A verdict and what finding it used; `usage` is None when the provider's figures were unreadable."""
+
+    verdict: Verdict
+    model: str
+    usage: Usage | None
+
+
+class PricedEvaluation(msgspec.Struct, frozen=True):
+    """An evaluation together with the exchange rate at which the work is quoted."""
+
+    evaluation: Evaluation
+    btc_price: BtcPrice
+
+
+class Completion(msgspec.Struct, frozen=True):
+    """A model's whole answer and what it used; `usage` is None when the provider's figures were unreadable."""
+
+    text: str
+    model: str
+    usage: Usage | None
+    stop_reason: str
+
+
+class Held(Reply, frozen=True, tag="held"):
+    """What an answer may cost is on hold, and the model is being asked: from now on only that can fail.
+
+    `max_tokens`: what the balance covers, at most what was asked; `at_ms`: when.
+    """
+
+    max_tokens: int
+    at_ms: int
+
+
+class TextDelta(Reply, frozen=True, tag="text_delta"):
+    """The next piece of a streamed answer."""
+
+    text: str
+
+
+class UsageSoFar(msgspec.Struct, frozen=True):
+    """What the provider counts before the end of a streamed answer.
+
+    `final`: the whole answer is counted in it. `pauses`: a block has ended, and no other has begun.
+    """
+
+    usage: Usage
+    final: bool = False
+    pauses: bool = False
+
+
+StreamPart = TextDelta | UsageSoFar | Completion
+"""What a streamed answer consists of; exactly one `Completion`, with the whole text, ends it."""
+
+
+class Ending(StrEnum):
+    """How a session's request came to its end."""
+
+    COMPLETE = "complete"
+    REJECTED = "rejected"
+    BROKEN = "broken"
+    """The model failed after it had given something."""
+    LEFT = "left"
+    """The client went away, and the model was stopped."""
+
+
+class Step(StrEnum):
+    """The model calls of a session's request."""
+
+    EVALUATION = "evaluation"
+    WORK = "work"
+
+
+class Unanswered(msgspec.Struct, frozen=True):
+    """A model call that was sent and whose client left before any of the answer had come: its prompt is billed.
+
+    `prompt_tokens` is the provider's count of the prompt, None where none was to be had.
+    """
+
+    step: Step
+    prompt_tokens: int | None
+
+
+class RequestOutcome(msgspec.Struct, frozen=True):
+    """What came of a session's request.
+
+    Without a completion the model gave nothing; what was then under way at the provider, if anything was, is
+    `unanswered`. `declined`: the evaluation accepted the request, and the model refused it without a word.
+    """
+
+    ending: Ending
+    evaluation: Evaluation | None
+    completion: Completion | None = None
+    unanswered: Unanswered | None = None
+    declined: bool = False
+
+
+def cut_off(text: str, model: str, seen: UsageSoFar, stop_reason: str, text_tokens: int | None = None) -> Completion:
+    """What there is of an answer that was cut off, with `text_tokens` as the provider counts them apart from it.
+
+    Without either count of the provider's, it is estimated.
+    """
+    usage = seen.usage
+    if not seen.final:
+        given_tokens = estimated_tokens(text, model) if text_tokens is None else text_tokens
+        usage = msgspec.structs.replace(usage, output_tokens=max(usage.output_tokens, given_tokens))
+    return Completion(text, model, usage, stop_reason)

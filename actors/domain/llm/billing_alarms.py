@@ -1,0 +1,29 @@
+"""Alarms for the operator about bills of the provider."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from ..behaviour import Alarm
+from ..pricing import ModelPrice, Usage
+
+_NO_RATE: Final = "model_provider_bills_what_has_no_rate"
+_NOT_ASKED: Final = "model_provider_bills_what_was_not_asked_for"
+
+
+def billing_alarms(
+    price: ModelPrice, usage: Usage | None, asked: Collection[str] = (), **ids: str
+) -> tuple[Alarm, ...]:
+    """Tells of what the provider bills at rates of its own, unless it was asked for and has its multiplier here.
+
+    `asked` are the names of what the request asked for. What has no multiplier is charged at the plain rates, and the
+    rest is the operator's loss.
+    """
+    found = () if usage is None else usage.billed_as
+    unpriced = [name for name in found if name not in price.multipliers]
+    unasked = [name for name in found if name in price.multipliers and name not in asked]
+    told = ((_NO_RATE, unpriced), (_NOT_ASKED, unasked))
+    return tuple(
+        Alarm(event, {**ids, "model": price.model, "what": ", ".join(names)}) for event, names in told if names
+    )

@@ -1,0 +1,87 @@
+"""Payment requests: what a BOLT11 invoice says, read from its text, whoever made it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ..money import MoneyError, Msat
+from .bolt11_reading import InvoiceFields, read_fields
+
+# What is much longer than any real invoice must not take seconds to decode.
+_LENGTH_MAX: Final = 4_096
+_SCHEME: Final = "lightning:"
+# The last second of the year 9999, beyond which calendars (LNbits's among them) do not reach.
+_EXPIRES_AT_MAX_S: Final = 253_402_300_799
+
+
+class ReadInvoice(msgspec.Struct, frozen=True):
+    """What an invoice says.
+
+    `payment_request` is its text in lower case, with nothing around it. `expires_at_ms` is when wallets stop paying
+    it. `currency` is its network, as the prefix names it after "ln": "bc", "tb", "tbs" or "bcrt".
+    """
+
+    payment_request: str
+    payment_hash: str
+    amount_msat: Msat
+    expires_at_ms: int
+    currency: str
+
+
+def read_invoice(payment_request: str) -> ReadInvoice:
+    """Decodes an invoice, its checksum and signature included; a "lightning:" before it is taken off.
+
+    Raises `ValueError` for what is none, has no sane amount or no sane expiry, or mixes upper and lower case.
+    """
+    text = normalised(payment_request)
+    fields = _fields(text)
+    if fields.amount_msat is None or _has_fraction(text):
+        raise ValueError("an invoice without an amount in whole millisatoshis")
+    if fields.amount_msat < 1:
+        raise ValueError("an invoice over nothing")
+    expires_at_s = fields.at_s + fields.expiry_s
+    if expires_at_s > _EXPIRES_AT_MAX_S:
+        raise ValueError("an invoice that outlives the calendar")
+    try:
+        amount_msat = Msat(fields.amount_msat)
+    except MoneyError:
+        raise ValueError("an invoice over more than all bitcoin") from None
+    return ReadInvoice(text, fields.payment_hash, amount_msat, expires_at_s * 1_000, fields.currency)
+
+
+def description_of(payment_request: str) -> str:
+    """What an invoice says it is for; empty where it says nothing. Raises `ValueError` for what is no invoice."""
+    return _fields(normalised(payment_request)).memo or ""
+
+
+def _fields(text: str) -> InvoiceFields:
+    try:
+        return read_fields(text)
+    except ValueError as error:
+        raise ValueError(f"not a BOLT11 invoice: {error}") from None
+
+
+def normalised(payment_request: str) -> str:
+    """The text in lower case, with nothing around it. Raises `ValueError` for what no invoice looks like.
+
+    Upper case is what QR codes hold; a mixture is refused (BIP 173, "Bech32").
+    """
+    if len(payment_request) > _LENGTH_MAX:
+        raise ValueError("longer than any invoice")
+    # Of letters beyond ASCII some have a lower case within it.
+    if not payment_request.isascii():
+        raise ValueError("not a BOLT11 invoice: letters that none has")
+    text = payment_request
+    if text[: len(_SCHEME)].lower() == _SCHEME:
+        text = text[len(_SCHEME) :]
+    if text not in (text.lower(), text.upper()):
+        raise ValueError("not a BOLT11 invoice: upper and lower case mixed")
+    return text.lower()
+
+
+def _has_fraction(text: str) -> bool:
+    """Whether the amount is in tenths of a millisatoshi, which `InvoiceFields` cuts off (BOLT 11, "Amount")."""
+    human_part = text.rpartition("1")[0]
+    return human_part.endswith("p") and not human_part.endswith("0p")

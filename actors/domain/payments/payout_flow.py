@@ -1,0 +1,173 @@
+"""How a payout goes on, for every kind of actor that owes something: what its events do, and what must be under way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, TypeVar
+
+from msgspec.structs import replace
+
+from ..behaviour import BooksError, Decision, Done, Event, Failed, Intent, Once, Reply
+from ..credentials import idempotency_keys
+from ..errors import idempotency_conflict
+from ..intents import LookUpPayout, SendPayout
+from ..money import Msat
+from .payouts import (
+    OwingBooks,
+    Payout,
+    PayoutEvent,
+    PayoutFailed,
+    PayoutPaid,
+    PayoutRefusal,
+    PayoutReport,
+    PayoutStarted,
+    PayoutStatus,
+    PayoutTarget,
+    PayoutUnclear,
+    Refunds,
+    reserve_for,
+)
+
+# A host that was held up for longer than this must not send any more: the next one looks the payment up already.
+_SEND_WITHIN_MS: Final = 30_000
+# A node may go on with a payment for this long after our call to it ended without an answer, or after it last called
+# the payment pending. Until then its "failed" and its "never heard of it" are not final: LNbits pays in a task of its
+# own, and marks a payment as failed when it is asked about it before its node knows it.
+PATIENCE_MS: Final = 300_000
+
+BooksT = TypeVar("BooksT", bound=OwingBooks)
+
+
+def start(refunds: Refunds, owed_msat: Msat, target: PayoutTarget, once: Once | None, now_ms: int) -> PayoutStarted:
+    """The event with which a payout of what is owed begins."""
+    reserve_msat = reserve_for(target.amount_msat, owed_msat, whole=refunds.whole)
+    return PayoutStarted(now_ms, target=target, reserve_msat=reserve_msat, once=once)
+
+
+def begun(refunds: Refunds, target: PayoutTarget | None, once: Once) -> Decision | None:
+    """What to do about a payout that is under way already by the same command or to the same invoice; None without."""
+    under_way = refunds.under_way
+    if under_way is None:
+        return None
+    if under_way.once is not None and under_way.once.name == once.name:
+        same = under_way.once.digest == once.digest
+        return Decision(wait_for=topic(under_way.target)) if same else Decision(reply=idempotency_conflict())
+    if target is not None and under_way.target.payment_hash == target.payment_hash:
+        return Decision(wait_for=topic(target))
+    return None
+
+
+def ended(payout: Payout, events: tuple[Event, ...], reply: Reply) -> Decision:
+    """Tells those who wait for the payout's end, and keeps it for those who ask again."""
+    marks = () if payout.once is None else idempotency_keys.marks(payout.once, reply)
+    return Decision(events, answers={topic(payout.target): reply}, marks=marks)
+
+
+def fold(books: BooksT, refunds: Refunds, event: Event) -> tuple[BooksT, Refunds]:
+    """Books and payouts after an event of a payout. Raises `BooksError` for one that can't follow."""
+    if isinstance(event, PayoutStarted):
+        if refunds.under_way is not None or event.target.payment_hash in refunds.ended:
+            raise BooksError("one payout at a time, and one for each invoice")
+        payout = Payout(event.target, event.reserve_msat, event.at_ms, event.once)
+        return books.begin_payout(payout), replace(refunds, under_way=payout, last_failed=False, last_refusal=None)
+    under_way = refunds.under_way
+    if under_way is None:
+        raise BooksError(f"{type(event).__name__} without a payout")
+    match event:
+        case PayoutUnclear():
+            final_at_ms, refusal = event.failure_final_at_ms, event.refusal
+            unclear = replace(under_way, sending=False, failure_final_at_ms=final_at_ms, refusal=refusal)
+            return books, replace(refunds, under_way=unclear)
+        case PayoutPaid():
+            return books.end_payout(under_way, event.fee_msat), _ended(refunds, under_way, paid=True)
+        case PayoutFailed(refusal=None):
+            return books.fail_payout(under_way), _ended(refunds, under_way, paid=False)
+        case PayoutFailed(refusal=refusal):
+            # The node never tried: its word on this invoice, should it be sent again, will be of that attempt alone.
+            never_tried = replace(refunds, under_way=None, last_failed=True, last_refusal=refusal)
+            return books.fail_payout(under_way), never_tried
+    raise BooksError(f"no payout knows the event {type(event).__name__}")
+
+
+def _ended(refunds: Refunds, payout: Payout, *, paid: bool) -> Refunds:
+    ended = {**refunds.ended, payout.target.payment_hash: paid}
+    return replace(refunds, under_way=None, ended=ended, last_failed=not paid)
+
+
+def intents(actor_id: str, refunds: Refunds, received_hash: str | None) -> Sequence[Intent]:
+    """What must be under way outside: the call, or the question what became of it.
+
+    `received_hash`: see `LookUpPayout`.
+    """
+    payout = refunds.under_way
+    if payout is None:
+        return ()
+    key = topic(payout.target)
+    if payout.sending:
+        return (SendPayout(f"send_{key}", payout.target, actor_id, payout.started_at_ms + _SEND_WITHIN_MS),)
+    return (LookUpPayout(f"look_up_{key}", payout.target, actor_id, payout.failure_final_at_ms, received_hash),)
+
+
+def topic(target: PayoutTarget) -> str:
+    """What those wait for who want to know how it ends."""
+    return f"payout:{target.payment_hash}"
+
+
+def taken_up(refunds: Refunds, now_ms: int) -> PayoutEvent | None:
+    """A call that was under way is lost with the host that made it. It may have been sent, so it never is again."""
+    if refunds.under_way is None or not refunds.under_way.sending:
+        return None
+    return _unclear(now_ms, PATIENCE_MS)
+
+
+def verdict(report: PayoutReport, failure_final_at_ms: int, asked_at_ms: int) -> PayoutReport | None:
+    """Return the report with which a look-up ends, or None when the node must be asked again.
+
+    `asked_at_ms` is the time before the question: the answer speaks of no later one. A payment that is still pending
+    when the patience with it is half gone ends the look-up too, so that the journal gives it new patience.
+    """
+    match report.status:
+        case PayoutStatus.PAID:
+            return report
+        case PayoutStatus.PENDING:
+            return report if asked_at_ms >= failure_final_at_ms - PATIENCE_MS // 2 else None
+        case PayoutStatus.FAILED | PayoutStatus.ABSENT:
+            return report if asked_at_ms >= failure_final_at_ms else None
+
+
+def outcome(refunds: Refunds, command: Done | Failed, now_ms: int) -> PayoutEvent | None:
+    """What an effect's outcome means for the payout; None for one that is not this payout's (any more)."""
+    payout, intent = refunds.under_way, command.intent
+    if payout is None or not isinstance(intent, SendPayout | LookUpPayout) or intent.target != payout.target:
+        return None
+    report = command.result if isinstance(command, Done) and isinstance(command.result, PayoutReport) else None
+    if report is not None and report.status is PayoutStatus.PAID:
+        # What routing cost beyond the reserve is our loss.
+        fee_msat = min(report.fee_msat, payout.reserve_msat)
+        return PayoutPaid(now_ms, payment_hash=payout.target.payment_hash, fee_msat=fee_msat)
+    if isinstance(intent, LookUpPayout):
+        return None if report is None else _looked_up(payout, report, now_ms)
+    if not payout.sending:
+        return None
+    if report is None or report.status is not PayoutStatus.FAILED:
+        return _unclear(now_ms, PATIENCE_MS)
+    if report.refusal is PayoutRefusal.KEY:
+        # The node did not read the order, and shows nobody with this key what has become of it.
+        return PayoutFailed(now_ms, refusal=report.refusal)
+    # The call's own word that it failed is not enough, but then the look-up's word is final at once.
+    return _unclear(now_ms, 0, report.refusal)
+
+
+def _looked_up(payout: Payout, report: PayoutReport, now_ms: int) -> PayoutEvent | None:
+    match report.status:
+        case PayoutStatus.PENDING:
+            return _unclear(now_ms, PATIENCE_MS)
+        case PayoutStatus.FAILED:
+            return PayoutFailed(now_ms)
+        case PayoutStatus.ABSENT:
+            return PayoutFailed(now_ms, refusal=payout.refusal)
+    return None
+
+
+def _unclear(now_ms: int, patience_ms: int, refusal: PayoutRefusal | None = None) -> PayoutUnclear:
+    return PayoutUnclear(now_ms, failure_final_at_ms=now_ms + patience_ms, refusal=refusal)

@@ -1,0 +1,235 @@
+"""How a session behaves: which command is possible in which state, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from .. import webhooks
+from ..behaviour import NOTHING, Command, Decision, Done, Event, Failed, History, Intent, Reply, TakeUp, Wake
+from ..codec import JournalCodec
+from ..credentials import former_keys
+from ..credentials.caveats import Action, Grant
+from ..errors import Code, Refusal, not_found
+from ..intents import AnswerRequest, CountPrompt, IssueInvoice, LookUpInvoice, LookUpPayout, RelayRequest, SendPayout
+from ..money import ZERO, Msat
+from ..payments import payout_flow
+from ..payments.invoices import Settle
+from ..payments.payouts import LedgerEvent
+from ..receipts import GetRequestReceipt
+from ..webhooks import Notify
+from . import notices, payments, receipts, requests
+from . import queries as questions
+from .evolve import evolve, follow, place
+from .ledger import entries
+from .messages import (
+    Ask,
+    CheckPayment,
+    CloseSession,
+    CountTokens,
+    GetLedger,
+    GetSession,
+    LedgerPage,
+    OpenSession,
+    Relay,
+    TopUp,
+)
+from .pricing import SessionTerms
+from .state import Session, SessionEvent, SessionExpired
+
+_CODEC: Final[JournalCodec[Event]] = JournalCodec(SessionEvent)
+_SNAPSHOTS: Final[JournalCodec[Session]] = JournalCodec(Session)
+
+# The Idempotency-Key that opened an unpaid session holds at least a day.
+_KEEP_UNPAID_MS: Final = 24 * 3_600_000
+# Requests and payouts that are under way are looked after by the host that began them. Should it die, and nobody call
+# the session, the next one finds it due after this time.
+_UNDER_WAY_MS: Final = 30_000
+
+
+class SessionBehaviour:
+    """A session, as pure functions (see `Behaviour`)."""
+
+    def __init__(self, terms: SessionTerms) -> None:
+        self._terms = terms
+
+    def decide(self, actor_id: str, state: Session | None, command: Command, now_ms: int) -> Decision:
+        """What the command leads to in this state."""
+        match command:
+            case OpenSession():
+                return payments.create(self._terms, actor_id, state, command)
+            case Done(intent=IssueInvoice(context=OpenSession())) | Failed(intent=IssueInvoice(context=OpenSession())):
+                return payments.opened(self._terms, actor_id, state, command, now_ms)
+        if state is None:
+            return Decision(reply=not_found("session"))
+        match command:
+            case Done() | Failed():
+                return self._outcome(actor_id, state, command, now_ms)
+            case Settle():
+                return payments.settle(self._terms, actor_id, state, command, now_ms)
+            case Wake():
+                return _wake(actor_id, state, now_ms)
+            case TakeUp():
+                return _take_up(actor_id, state, now_ms)
+        return self._of_holder(actor_id, state, command, now_ms)
+
+    def _of_holder(self, session_id: str, session: Session, command: Command, now_ms: int) -> Decision:
+        refusal = _foreign(session, command)
+        if refusal is not None:
+            return Decision(reply=refusal)
+        grant: Grant = command.grant  # type: ignore[attr-defined]
+        match command:
+            case Ask() | Relay():
+                return requests.ask(self._terms, session, command, now_ms)
+            case CountTokens():
+                return questions.count_tokens(session, command, now_ms)
+            case TopUp():
+                return payments.top_up(self._terms, session, command, now_ms)
+            case CloseSession():
+                return payments.close(session_id, session, command, now_ms)
+        refusal = grant.refusal(Action.READ, now_ms)
+        if refusal is not None:
+            return Decision(reply=refusal)
+        match command:
+            case CheckPayment() if (decision := questions.check_payment(session)) is not None:
+                return decision
+            case GetSession() | CheckPayment():
+                return Decision(reply=payments.view(session_id, session))
+            case GetRequestReceipt():
+                return receipts.receipt(session_id, session, command)
+            case GetLedger(after=after, limit=limit):
+                return Decision(history=History(after, limit))
+        return Decision(reply=not_found("command of a session"))
+
+    def _outcome(self, session_id: str, session: Session, command: Done | Failed, now_ms: int) -> Decision:
+        match command.intent:
+            case AnswerRequest() | RelayRequest():
+                return requests.ended(self._terms, session, command, now_ms)
+            case CountPrompt():
+                return questions.counted(command)
+            case IssueInvoice():
+                return payments.topped_up(session, command, now_ms)
+            case LookUpInvoice() if isinstance(command, Done):
+                return payments.looked_up(self._terms, session_id, session, command, now_ms)
+            case SendPayout() | LookUpPayout():
+                return payments.paid_out(session_id, session, command, now_ms)
+            case Notify():
+                told = webhooks.outcome(session.outbox, command, now_ms)
+                return NOTHING if told is None else Decision((place(session, told),))
+        return NOTHING
+
+    # State
+
+    def evolve(self, actor_id: str, state: Session | None, event: Event) -> Session:
+        """The state after the event. Raises `BooksError`, or `MoneyError` for an amount that isn't there."""
+        return evolve(state, event)
+
+    def intents(self, actor_id: str, state: Session) -> Sequence[Intent]:
+        """Invoices to be made, the payout, first notices. Requests are not: their text is not in the state."""
+        orders = [payments.order(self._terms, actor_id, top_up) for top_up in state.top_ups.values()]
+        told = notices.attempts(actor_id, state, webhooks.untried(state.outbox))
+        # Not looked for at every turn: a payout under way is rare.
+        received_hash = min(state.settled) if state.refunds.under_way is not None else None
+        return (*orders, *payout_flow.intents(actor_id, state.refunds, received_hash), *told)
+
+    def liability(self, state: Session | None) -> Msat:
+        """What the wallet must hold for it."""
+        return ZERO if state is None else state.books.liability
+
+    def done(self, state: Session) -> bool:
+        """See `Behaviour.done`."""
+        open_ = state.invoices or state.top_ups or state.holds or (state.outbox and state.outbox.notices)
+        payable = state.books.pending or state.books.payable(state.refunds)
+        return bool(state.ended and state.books.deposited and not open_ and not payable)
+
+    def due_ms(self, state: Session) -> int | None:
+        """The next expiry, of the session or of an invoice, or when what is under way should be looked after."""
+        times = [invoice.expires_at_ms + payments.EXPIRY_GRACE_MS for invoice in state.invoices.values()]
+        times += [hold.at_ms + _UNDER_WAY_MS for hold in state.holds.values()]
+        times += webhooks.next_ms(state.outbox)
+        if not state.ended:
+            times.append(state.expires_at_ms)
+        if state.refunds.under_way is not None:
+            times.append(state.refunds.under_way.started_at_ms + _UNDER_WAY_MS)
+        return min(times, default=None)
+
+    def keep_ms(self, state: Session, now_ms: int) -> int | None:
+        """A session that nobody paid for disappears by itself; one that took money stays."""
+        if state.books.deposited:
+            return None
+        return max(state.first_expires_at_ms - now_ms, 0) + _KEEP_UNPAID_MS
+
+    def view(self, actor_id: str, state: Session) -> Reply | None:
+        """It can't be watched."""
+        return None
+
+    def final(self, state: Session) -> bool:
+        """Never: what is owed may be paid back at any time."""
+        return False
+
+    def again(
+        self, actor_id: str, state: Session | None, command: Command, reply: Reply, now_ms: int, *, former: bool
+    ) -> Decision | None:
+        """The same, to the credential whose key it is."""
+        assert isinstance(command, Ask | Relay | TopUp | CloseSession)
+        if state is not None and (refusal := _foreign(state, command)) is not None:
+            return Decision(reply=refusal)
+        if state is not None and (command.once.name in state.holds or command.once.name in state.top_ups):
+            return None  # Its own is under way, and comes before what was bought beneath.
+        return former_keys.again(command, reply, now_ms) if former else Decision(reply=reply)
+
+    def history(self, events: Sequence[Event], asked: History) -> Reply | Refusal:
+        """The ledger entries after number `asked.after`, or the receipt that was searched for."""
+        if isinstance(asked.context, former_keys.Former):
+            return former_keys.told(events, asked.context)
+        if asked.holding is not None:
+            return receipts.told(events, *asked.context)
+        found = [entry for event in events for entry in entries(event) if entry.seq > asked.after]
+        return LedgerPage(tuple(found[: asked.limit]))
+
+    def encode_event(self, event: Event) -> bytes:
+        """The event as the journal keeps it."""
+        return _CODEC.encode(event)
+
+    def decode_event(self, data: bytes) -> Event:
+        """An event of the journal. Raises `UnknownEventError`."""
+        return _CODEC.decode(data)
+
+    def encode_state(self, state: Session) -> bytes:
+        """A snapshot."""
+        return _SNAPSHOTS.encode(state)
+
+    def decode_state(self, data: bytes) -> Session:
+        """A state from its snapshot. Raises `UnknownEventError`."""
+        return _SNAPSHOTS.decode(data)
+
+
+def _foreign(session: Session, command: Command) -> Refusal | None:
+    """Why the command is none of a holder's of the session, if it is none."""
+    grant = getattr(command, "grant", None)
+    if isinstance(grant, Grant) and grant.generation == session.generation:
+        return None
+    return Refusal(Code.INVALID_CREDENTIAL, "This credential is not valid any more.")
+
+
+def _wake(session_id: str, session: Session, now_ms: int) -> Decision:
+    """Ends the session when its time is over, asks the node about invoices whose time is, and tells notices again."""
+    # The node has the last word on an invoice: it may have been paid while nobody here was listening.
+    look_ups = tuple(
+        questions.look_up(payment_hash)
+        for payment_hash, invoice in session.invoices.items()
+        if now_ms >= invoice.expires_at_ms + payments.EXPIRY_GRACE_MS
+    )
+    expired: tuple[LedgerEvent, ...] = ()
+    if not session.ended and now_ms >= session.expires_at_ms:
+        _, expired = follow(session, SessionExpired(now_ms, refunded_msat=session.books.balance))
+    told = notices.attempts(session_id, session, webhooks.overdue(session.outbox, now_ms))
+    return Decision(expired, intents=(*look_ups, *told))
+
+
+def _take_up(session_id: str, session: Session, now_ms: int) -> Decision:
+    """Requests that were under way died with their host: nobody has their answers, so nothing is charged for them."""
+    lost: list[LedgerEvent] = [requests.released(session, hold, now_ms) for hold in session.holds.values()]
+    payout = payout_flow.taken_up(session.refunds, now_ms)
+    _, events = follow(session, *lost, *(() if payout is None else (payout,)))
+    return Decision(events, intents=_wake(session_id, session, now_ms).intents)

@@ -1,0 +1,182 @@
+"""What each event does to a session. Old journals are folded by this for good: a meaning, once given, stays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from ..behaviour import BooksError, Event
+from ..credentials.spending import counted
+from ..money import ZERO, Msat
+from ..payments import payout_flow
+from ..payments.payouts import LedgerEvent, PayoutFailed, PayoutPaid, PayoutStarted, PayoutUnclear
+from ..webhooks import Outbox, WebhookTried, tried
+from .ledger import entry_count
+from .notices import noticed
+from .state import (
+    Deposited,
+    Hold,
+    HoldPlaced,
+    HoldReleased,
+    InvoiceLapsed,
+    RequestFinished,
+    Session,
+    SessionClosed,
+    SessionExpired,
+    SessionOpened,
+    SessionState,
+    TopUpFailed,
+    TopUpIssued,
+    TopUpOrder,
+    TopUpRequested,
+)
+
+EventT = TypeVar("EventT", bound=LedgerEvent)
+ValueT = TypeVar("ValueT")
+
+
+def evolve(session: Session | None, event: Event) -> Session:
+    """The session after the event. Raises `BooksError`, or `MoneyError`, for one that can't follow on this state."""
+    if not isinstance(event, LedgerEvent):
+        raise BooksError(f"no session knows the event {type(event).__name__}")
+    after = _after(session, event)
+    if after.seq != event.seq or after.books.balance != event.balance_msat:
+        raise BooksError("the ledger does not follow on the one before")
+    return after
+
+
+def place(session: Session | None, event: EventT) -> EventT:
+    """The event with its place in the ledger of this session. Raises as `evolve` does."""
+    after = _after(session, event)
+    return replace(event, seq=after.seq, balance_msat=after.books.balance)
+
+
+def _after(session: Session | None, event: LedgerEvent) -> Session:
+    if isinstance(event, SessionOpened):
+        if session is not None:
+            raise BooksError("a session is opened once")
+        return _opened(event)
+    if session is None:
+        raise BooksError(f"{type(event).__name__} before the session was opened")
+    if isinstance(event, WebhookTried):
+        return replace(session, outbox=tried(session.outbox, event))
+    return noticed(replace(_fold(session, event), seq=session.seq + entry_count(event)), event.at_ms)
+
+
+def _opened(event: SessionOpened) -> Session:
+    invoice = event.deposit_invoice
+    return Session(
+        client=event.client,
+        generation=event.generation,
+        state=SessionState.AWAITING_PAYMENT,
+        created_at_ms=event.at_ms,
+        expires_at_ms=event.expires_at_ms,
+        deposit_invoice=invoice,
+        first_expires_at_ms=event.expires_at_ms,
+        invoices={invoice.payment_hash: invoice},
+        outbox=None if event.webhook is None else Outbox(event.webhook),
+    )
+
+
+def _fold(session: Session, event: LedgerEvent) -> Session:
+    match event:
+        case HoldPlaced(hold=hold):
+            return _hold(session, hold)
+        case RequestFinished():
+            charged = _post(session, event.name, event.debit_msat, event.released_msat, event.refunded_msat)
+            tariff = None if event.receipt is None else event.receipt.new_tariff
+            return charged if tariff is None else replace(charged, tariffs=(*session.tariffs, tariff))
+        case HoldReleased():
+            return _post(session, event.name, ZERO, event.released_msat, event.refunded_msat)
+        case Deposited():
+            return _deposited(session, event)
+        case TopUpRequested(once=once):
+            order = TopUpOrder(once, event.amount_sats)
+            return replace(session, top_ups={**session.top_ups, once.name: order})
+        case TopUpIssued(name=name, invoice=invoice):
+            invoices = {**session.invoices, invoice.payment_hash: invoice}
+            return replace(session, top_ups=_without(session.top_ups, name), invoices=invoices)
+        case TopUpFailed(name=name):
+            return replace(session, top_ups=_without(session.top_ups, name))
+        case InvoiceLapsed(payment_hash=payment_hash):
+            lapsed = session.lapsed | {payment_hash}
+            return replace(session, invoices=_without(session.invoices, payment_hash), lapsed=lapsed)
+        case SessionClosed():
+            return _ended(session, SessionState.CLOSED, event.refunded_msat)
+        case SessionExpired():
+            return _ended(session, SessionState.EXPIRED, event.refunded_msat)
+        case PayoutStarted() | PayoutUnclear() | PayoutPaid() | PayoutFailed():
+            books, refunds = payout_flow.fold(session.books, session.refunds, event)
+            return replace(session, books=books, refunds=refunds)
+    raise BooksError(f"no session knows the event {type(event).__name__}")
+
+
+def _hold(session: Session, hold: Hold) -> Session:
+    if hold.once.name in session.holds or session.state is not SessionState.ACTIVE:
+        raise BooksError("a request is held for once, and in an active session")
+    counters, beneath = counted(session, hold, hold.amount_msat, ZERO)
+    return replace(
+        session,
+        books=session.books.hold(hold.amount_msat),
+        holds={**session.holds, hold.once.name: hold},
+        counters=counters,
+        beneath=beneath,
+    )
+
+
+def _post(session: Session, name: str, debit: Msat, released: Msat, refunded: Msat) -> Session:
+    hold = session.holds.get(name)
+    if hold is None:
+        raise BooksError("a hold ends once")
+    if debit + released != hold.amount_msat or refunded != (released if session.ended else ZERO):
+        raise BooksError("a hold ends as a debit and what is released of it")
+    books = session.books.post(hold.amount_msat, debit)
+    counters, beneath = counted(session, hold, ZERO, released)
+    return replace(
+        session,
+        books=books.end() if session.ended else books,
+        holds=_without(session.holds, name),
+        counters=counters,
+        beneath=beneath,
+    )
+
+
+def _deposited(session: Session, event: Deposited) -> Session:
+    payment_hash = event.payment_hash
+    if payment_hash not in session.invoices and payment_hash not in session.lapsed:
+        raise BooksError("an invoice of the session is credited once")
+    if event.refunded_msat != (event.amount_msat if session.ended else ZERO):
+        raise BooksError("what comes after the end of a session is owed, all of it")
+    books = session.books.deposit(event.amount_msat)
+    return replace(
+        session,
+        state=session.state if session.ended else SessionState.ACTIVE,
+        expires_at_ms=event.expires_at_ms,
+        books=books.end() if session.ended else books,
+        invoices={known: invoice for known, invoice in session.invoices.items() if known != payment_hash},
+        lapsed=session.lapsed - {payment_hash},
+        settled=session.settled | {payment_hash},
+    )
+
+
+def _ended(session: Session, state: SessionState, refunded: Msat) -> Session:
+    if refunded != session.books.balance or session.ended:
+        raise BooksError("at its end, what a session could still spend is owed, once")
+    return replace(session, state=state, books=session.books.end())
+
+
+def follow(session: Session, *events: LedgerEvent) -> tuple[Session, tuple[LedgerEvent, ...]]:
+    """Several events, each placed upon the session that the ones before it lead to, and that session."""
+    placed: list[LedgerEvent] = []
+    for event in events:
+        placed.append(place(session, event))
+        session = evolve(session, placed[-1])
+    return session, tuple(placed)
+
+
+def _without(entries: Mapping[str, ValueT], name: str) -> Mapping[str, ValueT]:
+    if name not in entries:
+        raise BooksError(f"{name} has ended before")
+    return {key: value for key, value in entries.items() if key != name}

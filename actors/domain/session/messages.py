@@ -1,0 +1,259 @@
+"""What can be asked of a session, and what its client sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+
+from ..behaviour import Attempt, Command, Once, Reply
+from ..credentials.caveats import Grant
+from ..errors import Refusal
+from ..llm.answers import Ending
+from ..llm.relays import PromptRate, RelayBody
+from ..money import Msat
+from ..payments.invoices import Invoice
+from ..payments.payouts import PayoutTarget, RefundView
+from ..pricing import BtcPrice, Usage
+from ..webhooks import Webhook
+from .state import SessionState
+
+# Commands. A grant says what the credential of whoever sends the command allows; its signature is verified already.
+
+
+class OpenSession(Command, frozen=True, tag="open_session"):
+    """Open a session. The same amount and webhook again give the same session; others are a conflict.
+
+    With `any_amount` it gives the session that is there: the price of what is to be paid may have changed meanwhile.
+    """
+
+    amount_sats: int
+    client: str
+    webhook: Webhook | None = None
+    any_amount: bool = False
+
+
+class GetSession(Command, frozen=True, tag="get_session"):
+    """The session's view."""
+
+    grant: Grant
+
+
+class TopUp(Command, frozen=True, tag="top_up"):
+    """Have an invoice made.
+
+    With `any_open` another one over at least this amount that can still be paid does as well; no grant is needed for
+    that, because it is part of the answer to a request which the balance does not cover.
+    """
+
+    amount_sats: int
+    once: Once
+    grant: Grant
+    any_open: bool = False
+
+
+class Ask(Command, frozen=True, tag="ask"):
+    """Have a request answered. `btc_price` is the one at which it is held and charged.
+
+    `max_tokens` None leaves the length of the answer to the operator's default. `refused`: why nothing new may be begun
+    just now; what was asked before, and is under way or answered, is answered all the same. `attempt`: a client's
+    library sends it, and sends the same again when it gives up waiting for a whole answer. `tells_hold`: the first
+    reply is then `Held`.
+    """
+
+    request_id: str
+    request: str
+    model: str
+    max_tokens: int | None
+    stream: bool
+    once: Once
+    grant: Grant
+    btc_price: BtcPrice
+    refused: Refusal | None = None
+    attempt: Attempt | None = None
+    tells_hold: bool = False
+
+
+class Relay(Command, frozen=True, tag="relay"):
+    """Have a call in the provider's own protocol passed on. Needs the action `llm`; nothing evaluates it.
+
+    `model` is the one whose price counts, `prompt_tokens_max` an upper bound of the prompt at `prompt_rate`.
+    `least_tokens`: a smaller `max_tokens` than this makes the call of no use, or of no sense to the provider.
+    `billed_as`: what it asks for that the provider bills apart from the plain rates; see `Usage`.
+    `prompt_tokens`: the provider's own count, where it was asked for.
+    `refused`: as of `Ask`.
+    """
+
+    request_id: str
+    model: str
+    body: RelayBody
+    headers: Mapping[str, str]
+    beta: bool
+    stream: bool
+    prompt_tokens_max: int
+    prompt_rate: PromptRate
+    least_tokens: int
+    once: Once
+    grant: Grant
+    btc_price: BtcPrice
+    billed_as: tuple[str, ...] = ()
+    attempt: Attempt | None = None
+    prompt_tokens: int | None = None
+    refused: Refusal | None = None
+    tells_hold: bool = False
+
+
+class CountTokens(Command, frozen=True, tag="count_tokens"):
+    """Have the provider count a prompt, which costs nothing."""
+
+    request_id: str
+    body: bytes
+    headers: Mapping[str, str]
+    beta: bool
+    grant: Grant
+
+
+class CheckPayment(Command, frozen=True, tag="check_payment"):
+    """The session's view, after the node was asked about a deposit that is not known to be paid."""
+
+    grant: Grant
+
+
+class GetLedger(Command, frozen=True, tag="get_ledger"):
+    """At most `limit` ledger entries after number `after`."""
+
+    after: int
+    limit: int
+    grant: Grant
+
+
+class CloseSession(Command, frozen=True, tag="close_session"):
+    """Close the session and pay what is owed to the invoice, if there is one."""
+
+    target: PayoutTarget | None
+    once: Once
+    grant: Grant
+
+
+# Replies
+
+
+class SessionCreated(Reply, frozen=True, tag="session_created"):
+    """The new session as its 201 shows it: the same whatever became of it since."""
+
+    session_id: str
+    generation: int
+    deposit_invoice: Invoice
+    expires_at_ms: int
+
+
+class SessionView(Reply, frozen=True, tag="session"):
+    """A session as its client sees it."""
+
+    session_id: str
+    state: SessionState
+    balance_msat: Msat
+    held_msat: Msat
+    deposited_msat: Msat
+    spent_msat: Msat
+    refund: RefundView
+    expires_at_ms: int
+    pending_invoices: tuple[Invoice, ...]
+
+
+class TopUpInvoice(Reply, frozen=True, tag="top_up_invoice"):
+    """The invoice of a top-up."""
+
+    invoice: Invoice
+
+
+class RequestCost(msgspec.Struct, frozen=True):
+    """What a request really cost. `usage` is that of `model`, which is the evaluation's if no work was done.
+
+    `cost_usd` is all of it: evaluation, work and infrastructure; `evaluation_cost_usd` is the evaluation's part.
+    """
+
+    model: str
+    usage: Usage
+    cost_usd: Decimal
+    evaluation_cost_usd: Decimal
+    held_msat: Msat
+    debit_msat: Msat
+
+
+class RequestAnswer(Reply, frozen=True, tag="request_answer"):
+    """The end of a request: the answer or the reason of the rejection, and what it cost.
+
+    `balance_msat` is the balance when it ended.
+    """
+
+    request_id: str
+    ending: Ending
+    text: str
+    reason: str | None
+    stop_reason: str | None
+    model: str
+    max_tokens: int
+    cost: RequestCost
+    balance_msat: Msat
+
+
+class Relayed(Reply, frozen=True, tag="relayed"):
+    """The end of a relayed call, and what it cost; `status` and `body` are the provider's.
+
+    `body` is empty for whoever got it piece by piece, and whole for whoever asks again. A status from 400 on is the
+    provider's refusal, for which nothing was charged. `told`: see `RelayOutcome`. `at_ms`: when it was asked for.
+    """
+
+    request_id: str
+    ending: Ending
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    max_tokens: int
+    cost: RequestCost
+    balance_msat: Msat
+    at_ms: int
+    told: bool = False
+
+
+class Counted(Reply, frozen=True, tag="counted"):
+    """What the provider counted, or said instead: its status, headers and body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class EntryKind(StrEnum):
+    """What a ledger entry does to the balance: deposits and releases add to it, holds and refunds take from it.
+
+    A debit takes from what is held already; one without a request is the routing fee of a payout.
+    """
+
+    DEPOSIT = "deposit"
+    HOLD = "hold"
+    DEBIT = "debit"
+    RELEASE = "release"
+    REFUND = "refund"
+
+
+class LedgerEntry(msgspec.Struct, frozen=True):
+    """One movement; `balance_msat` is the balance after it."""
+
+    seq: int
+    at_ms: int
+    kind: EntryKind
+    amount_msat: Msat
+    balance_msat: Msat
+    request_id: str | None = None
+    payment_hash: str | None = None
+    spender: str | None = None
+
+
+class LedgerPage(Reply, frozen=True, tag="ledger_page"):
+    """Ledger entries, oldest first."""
+
+    entries: tuple[LedgerEntry, ...]

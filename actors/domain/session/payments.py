@@ -1,0 +1,252 @@
+"""A session's payments: what comes in by its invoices, and what goes out when it is closed."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from msgspec.structs import replace
+
+from ..behaviour import NOTHING, Decision, Done, Failed
+from ..credentials import idempotency_keys
+from ..credentials.caveats import Action
+from ..credentials.spending import payout_beyond_limits
+from ..errors import Code, Refusal, idempotency_conflict, node_unavailable, not_found
+from ..intents import IssueInvoice, LookUpInvoice, ReleaseUnpaid
+from ..money import ZERO
+from ..payments import payout_flow
+from ..payments.invoices import Invoice, Settle, Settled, Settlement, SettleOutcome
+from ..payments.payouts import network_of, payout_refusal, refund_view
+from .evolve import evolve, follow, place
+from .messages import CloseSession, OpenSession, SessionCreated, SessionView, TopUp, TopUpInvoice
+from .pricing import SessionTerms
+from .requests import not_spendable
+from .state import (
+    Deposited,
+    InvoiceLapsed,
+    Session,
+    SessionClosed,
+    SessionOpened,
+    TopUpFailed,
+    TopUpIssued,
+    TopUpOrder,
+    TopUpRequested,
+)
+
+TOP_UP: Final = "top_up:"
+# The first generation of a session's key; closing or replacing a key would raise it.
+_GENERATION: Final = 1
+# A wallet may pay in the invoice's last second and the node learn of it a little later.
+EXPIRY_GRACE_MS: Final = 1_000
+# An invoice that is offered to pay must leave the time to pay it.
+_PAYABLE_MS: Final = 60_000
+
+
+def view(session_id: str, session: Session) -> SessionView:
+    """What the client sees of the session."""
+    books = session.books
+    return SessionView(
+        session_id=session_id,
+        state=session.state,
+        balance_msat=books.balance,
+        held_msat=books.held,
+        deposited_msat=books.deposited,
+        spent_msat=books.spent,
+        refund=refund_view(books, session.refunds, books.balance),
+        expires_at_ms=session.expires_at_ms,
+        # Those of a session that is over can still be paid, but nobody should.
+        pending_invoices=() if session.ended else tuple(session.invoices.values()),
+    )
+
+
+# Opening
+
+
+def create(terms: SessionTerms, session_id: str, session: Session | None, command: OpenSession) -> Decision:
+    """Orders the deposit's invoice, or answers with the session that is there."""
+    if session is not None:
+        return Decision(reply=_created(session_id, session, command))
+    # The order is part of the topic: who sends another one under the same key must not be answered with this one.
+    webhook = f"{command.webhook.url} {command.webhook.low_balance_msat.value}" if command.webhook else ""
+    topic = f"open:{command.amount_sats}:{hashlib.sha256(f'{command.client} {webhook}'.encode()).hexdigest()}"
+    order = IssueInvoice(
+        key=topic,
+        amount_sats=command.amount_sats,
+        memo="Satmeter: deposit of a session",
+        expiry_s=terms.invoice_expiry_s,
+        actor_id=session_id,
+        context=command,
+    )
+    return Decision(wait_for=topic, intents=(order,))
+
+
+def opened(
+    terms: SessionTerms, session_id: str, session: Session | None, command: Done | Failed, now_ms: int
+) -> Decision:
+    """The deposit's invoice was made, or could not be."""
+    order = command.intent
+    assert isinstance(order, IssueInvoice) and isinstance(order.context, OpenSession)
+    if isinstance(command, Failed):
+        return Decision(answers={order.key: node_unavailable(command.retry_after_ms)})
+    if session is not None:
+        return Decision(answers={order.key: _created(session_id, session, order.context)})
+    event = SessionOpened(
+        now_ms,
+        client=order.context.client,
+        generation=_GENERATION,
+        deposit_invoice=command.result,
+        expires_at_ms=now_ms + terms.life_ms,
+        webhook=order.context.webhook,
+    )
+    begun = evolve(None, event)
+    return Decision((event,), answers={order.key: _created(session_id, begun, order.context)})
+
+
+def _created(session_id: str, session: Session, command: OpenSession) -> SessionCreated | Refusal:
+    webhook = None if session.outbox is None else session.outbox.webhook
+    same_amount = command.any_amount or session.deposit_invoice.amount_sats == command.amount_sats
+    if not same_amount or webhook != command.webhook:
+        return idempotency_conflict()
+    return SessionCreated(session_id, session.generation, session.deposit_invoice, session.first_expires_at_ms)
+
+
+# Topping up
+
+
+def top_up(terms: SessionTerms, session: Session, command: TopUp, now_ms: int) -> Decision:
+    """Orders an invoice; with `any_open`, one that can still be paid does as well."""
+    once = command.once
+    begun = idempotency_keys.begun(session.top_ups, once)
+    if begun is not None:
+        same = begun.once.digest == once.digest
+        return Decision(wait_for=TOP_UP + begun.once.name) if same else Decision(reply=idempotency_conflict())
+    refusal = not_spendable(session, now_ms)
+    if not command.any_open:
+        refusal = command.grant.refusal(Action.TOPUP, now_ms) or refusal
+    if refusal is not None:
+        return Decision(reply=refusal)
+    if command.any_open:
+        for invoice in session.invoices.values():
+            if invoice.amount_sats >= command.amount_sats and invoice.expires_at_ms - now_ms > _PAYABLE_MS:
+                return Decision(reply=TopUpInvoice(invoice))
+    if len(session.invoices) + len(session.top_ups) >= terms.pending_max:
+        message = f"{terms.pending_max} invoices of this session wait for payment already: pay one of them."
+        return Decision(reply=Refusal(Code.RATE_LIMITED, message, retry_after_s=60))
+    event = place(session, TopUpRequested(now_ms, once=once, amount_sats=command.amount_sats))
+    return Decision((event,), wait_for=TOP_UP + once.name)
+
+
+def order(terms: SessionTerms, session_id: str, top_up: TopUpOrder) -> IssueInvoice:
+    """The invoice of a top-up. After a crash another one is made: one that nobody saw is never paid."""
+    return IssueInvoice(
+        key=TOP_UP + top_up.once.name,
+        amount_sats=top_up.amount_sats,
+        memo="Satmeter: top-up of a session",
+        expiry_s=terms.invoice_expiry_s,
+        actor_id=session_id,
+    )
+
+
+def topped_up(session: Session, command: Done | Failed, now_ms: int) -> Decision:
+    """A top-up's invoice was made, or could not be."""
+    topic = command.intent.key
+    name = topic.removeprefix(TOP_UP)
+    ordered = session.top_ups.get(name)
+    if ordered is None:
+        return NOTHING
+    if isinstance(command, Failed):
+        return Decision(
+            (place(session, TopUpFailed(now_ms, name=name)),), answers={topic: node_unavailable(command.retry_after_ms)}
+        )
+    assert isinstance(command.result, Invoice)
+    event = place(session, TopUpIssued(now_ms, name=name, invoice=command.result))
+    reply = TopUpInvoice(command.result)
+    return Decision((event,), answers={topic: reply}, marks=idempotency_keys.marks(ordered.once, reply))
+
+
+# Settlements
+
+
+def settle(terms: SessionTerms, session_id: str, session: Session, command: Settle, now_ms: int) -> Decision:
+    """Credits a payment once, whatever became of invoice and session: the node says that the money is here."""
+    payment_hash = command.payment_hash
+    if payment_hash in session.settled:
+        return Decision(reply=Settled(SettleOutcome.REPLAYED))
+    if payment_hash not in session.invoices and payment_hash not in session.lapsed:
+        return Decision(reply=not_found("invoice of this session"))
+    event = place(
+        session,
+        Deposited(
+            now_ms,
+            payment_hash=payment_hash,
+            amount_msat=command.amount_msat,
+            expires_at_ms=session.expires_at_ms if session.ended else now_ms + terms.life_ms,
+            refunded_msat=command.amount_msat if session.ended else ZERO,
+        ),
+    )
+    first = payment_hash == session.deposit_invoice.payment_hash
+    release = ReleaseUnpaid(key="release", client=session.client, actor_id=session_id)
+    return Decision((event,), Settled(SettleOutcome.APPLIED), intents=(release,) if first else ())
+
+
+def looked_up(terms: SessionTerms, session_id: str, session: Session, command: Done, now_ms: int) -> Decision:
+    """The node's word on an invoice; on one whose time is over, it is the last.
+
+    Those who asked for it get the session's view.
+    """
+    intent = command.intent
+    assert isinstance(intent, LookUpInvoice)
+    invoice = session.invoices.get(intent.payment_hash)
+    if isinstance(command.result, Settlement):
+        # Also of one that had lapsed before: its wallet was later than we thought.
+        found = Settle(intent.payment_hash, command.result.amount_msat)
+        decision = settle(terms, session_id, session, found, now_ms)
+    elif invoice is not None and now_ms >= invoice.expires_at_ms + EXPIRY_GRACE_MS:
+        decision = Decision((place(session, InvoiceLapsed(now_ms, payment_hash=intent.payment_hash)),))
+    else:
+        decision = NOTHING
+    after = session
+    for event in decision.events:
+        after = evolve(after, event)
+    return replace(decision, reply=None, answers={intent.key: view(session_id, after)})
+
+
+# Closing
+
+
+def close(session_id: str, session: Session, command: CloseSession, now_ms: int) -> Decision:
+    """Ends the session, if it has not ended, and begins the payout of what is owed, if there is an invoice for it."""
+    refusal = command.grant.refusal(Action.CLOSE, now_ms)
+    if refusal is None and command.target is not None:
+        refusal = payout_beyond_limits(command.grant, command.target)
+    if refusal is not None:
+        return Decision(reply=refusal)
+    closing = () if session.ended else (SessionClosed(now_ms, refunded_msat=session.books.balance),)
+    target, once = command.target, command.once
+    begun = payout_flow.begun(session.refunds, target, once)
+    if begun is not None:
+        return begun
+    if target is None:
+        after, events = follow(session, *closing)
+        reply = view(session_id, after)
+        return Decision(events, reply, marks=idempotency_keys.marks(once, reply))
+    if session.refunds.ended.get(target.payment_hash):
+        return Decision(reply=view(session_id, session))
+    refunds, owed_msat = session.refunds, session.books.owed + session.books.balance
+    refusal = payout_refusal(refunds, target, owed_msat, network_of(session.deposit_invoice.payment_request))
+    if refusal is not None:
+        return Decision(reply=refusal)
+    _, events = follow(session, *closing, payout_flow.start(refunds, owed_msat, target, once, now_ms))
+    return Decision(events, wait_for=payout_flow.topic(target))
+
+
+def paid_out(session_id: str, session: Session, command: Done | Failed, now_ms: int) -> Decision:
+    """Goes on with the payout, and tells those who wait for its end."""
+    event = payout_flow.outcome(session.refunds, command, now_ms)
+    payout = session.refunds.under_way
+    if event is None or payout is None:
+        return NOTHING
+    after, events = follow(session, event)
+    if after.refunds.under_way is not None:
+        return Decision(events)
+    return payout_flow.ended(payout, events, view(session_id, after))

@@ -1,0 +1,193 @@
+"""What a session's request may cost at most, and what it has cost."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from ..behaviour import Alarm
+from ..llm.answers import Ending, RequestOutcome, Step
+from ..llm.relays import PromptRate, RelayOutcome
+from ..money import EXACT, MSAT_PER_BTC, Msat, usd_text, usd_to_msat
+from ..pricing import BtcPrice, Terms, Usage
+from .messages import Ask, Relay, RequestCost
+from .state import Hold
+
+_NOTHING: Final = Usage(0, 0)
+_NO_USD: Final = Decimal(0)
+# A verdict has about 100 tokens.
+_VERDICT_TOKENS: Final = 150
+_BYTES_PER_TOKEN: Final = 2
+
+
+class SessionTerms(msgspec.Struct, frozen=True):
+    """The operator's side of a session.
+
+    The overheads are upper bounds, in tokens, of what stands around a request in each prompt. `least_tokens` is the
+    smallest answer that is of use, `default_tokens` the longest if the client names none, `most_tokens` the longest.
+    """
+
+    terms: Terms
+    eval_model: str
+    eval_overhead_tokens: int
+    eval_max_tokens: int
+    work_overhead_tokens: int
+    least_tokens: int
+    default_tokens: int
+    most_tokens: int
+    life_ms: int
+    invoice_expiry_s: int
+    pending_max: int
+
+
+class Worst:
+    """The worst case of one request, by the length of its answer.
+
+    `prompt` is an upper bound of what the model reads, `before_usd` what comes on top of its answer.
+    """
+
+    def __init__(
+        self, terms: Terms, model: str, btc_price: BtcPrice, prompt: Usage, before_usd: Decimal = _NO_USD
+    ) -> None:
+        self._terms = terms
+        self._model = model
+        self._btc_price = btc_price
+        self._prompt = prompt
+        self._before_usd = before_usd
+
+    def msat(self, max_tokens: int) -> Msat:
+        """All of it with an answer of so many tokens, infrastructure and margin."""
+        usage = replace(self._prompt, output_tokens=max_tokens)
+        cost_usd = EXACT.add(self._before_usd, self._terms.price_usd(self._model, usage))
+        return usd_to_msat(self._terms.with_margin(cost_usd), self._btc_price.usd)
+
+    def longest(self, allowed: Msat, least: int, most: int) -> int:
+        """The longest answer between `least` and `most` tokens that `allowed` covers; `least` must be covered."""
+        if self.msat(most) <= allowed:
+            return most
+        while most - least > 1:
+            middle = (least + most) // 2
+            least, most = (middle, most) if self.msat(middle) <= allowed else (least, middle)
+        return least
+
+
+def worst_of_ask(terms: SessionTerms, command: Ask) -> Worst:
+    """Evaluation and work. It is an upper bound because bytes bound tokens."""
+    # The judge gets it as a JSON string, in which line breaks and quotes take more bytes than they have.
+    judged_bytes = len(msgspec.json.encode(command.request))
+    evaluation = Usage(judged_bytes + terms.eval_overhead_tokens, terms.eval_max_tokens)
+    evaluation_usd = terms.terms.models[terms.eval_model].cost_usd(evaluation)
+    prompt = Usage(len(command.request.encode()) + terms.work_overhead_tokens, 0)
+    return Worst(terms.terms, command.model, command.btc_price, prompt, evaluation_usd)
+
+
+def worst_of_relay(terms: SessionTerms, command: Relay) -> Worst:
+    """The call alone, its prompt at the dearest rate that it may have."""
+    tokens, price = command.prompt_tokens_max, terms.terms.models[command.model]
+    prompt = Usage(tokens, 0, billed_as=command.billed_as)
+    match command.prompt_rate:
+        case PromptRate.CACHE_WRITE_5M:
+            written = replace(prompt, input_tokens=0, cache_write_5m_tokens=tokens)
+            prompt = max(prompt, written, key=price.cost_usd)
+        case PromptRate.CACHE_WRITE_1H:
+            written = replace(prompt, input_tokens=0, cache_write_1h_tokens=tokens)
+            prompt = max(prompt, written, key=price.cost_usd)
+    return Worst(terms.terms, command.model, command.btc_price, prompt)
+
+
+def estimate(request_bytes: int) -> Usage:
+    """What stands for a usage that can't be read, but for the length of the work's answer, which is known."""
+    return Usage(-(-request_bytes // _BYTES_PER_TOKEN), _VERDICT_TOKENS)
+
+
+def actual_cost(terms: SessionTerms, hold: Hold, evaluation: Usage | None, work: Usage | None) -> RequestCost:
+    """What the request cost, never more than its hold: a bound that was too low is our loss."""
+    evaluation_usd = terms.terms.models[terms.eval_model].cost_usd(evaluation) if evaluation else _NO_USD
+    work_usd = terms.terms.price_usd(hold.model, work) if work else _NO_USD
+    cost_usd = EXACT.add(evaluation_usd, work_usd)
+    price_usd = terms.terms.with_margin(cost_usd)
+    covered = not _beyond(price_usd, hold)
+    return RequestCost(
+        model=terms.eval_model if evaluation and not work else hold.model,
+        usage=work or evaluation or _NOTHING,
+        cost_usd=cost_usd,
+        evaluation_cost_usd=evaluation_usd,
+        held_msat=hold.amount_msat,
+        debit_msat=usd_to_msat(price_usd, hold.btc_price.usd) if covered else hold.amount_msat,
+    )
+
+
+def _beyond(price_usd: Decimal, hold: Hold) -> bool:
+    """Whether a price is above the hold; in dollars, as an absurd usage may be worth more than msat can say."""
+    held_usd_units = EXACT.multiply(hold.btc_price.usd, hold.amount_msat.value)
+    return EXACT.multiply(price_usd, MSAT_PER_BTC) > held_usd_units
+
+
+def hold_alarms(
+    terms: SessionTerms, hold: Hold, cost: RequestCost, outcome: RequestOutcome | RelayOutcome
+) -> tuple[Alarm, ...]:
+    """Tells of a hold that did not cover what the provider counted: the rest is the operator's loss.
+
+    An estimate may be above a hold, and tells nothing.
+    """
+    price_usd = terms.terms.with_margin(cost.cost_usd)
+    if not _counted(outcome) or not _beyond(price_usd, hold):
+        return ()
+    held_usd = EXACT.divide(EXACT.multiply(hold.btc_price.usd, hold.amount_msat.value), MSAT_PER_BTC)
+    fields: dict[str, str | int] = {
+        "request_id": hold.request_id,
+        "model": cost.model,
+        "held_msat": hold.amount_msat.value,
+        "price_usd": usd_text(price_usd),
+        "uncovered_usd": usd_text(EXACT.subtract(price_usd, held_usd)),
+        "prompt_tokens": cost.usage.prompt_tokens,
+        "output_tokens": cost.usage.output_tokens,
+    }
+    return (Alarm("hold_was_too_small", fields),)
+
+
+def _counted(outcome: RequestOutcome | RelayOutcome) -> bool:
+    """Whether all that was used is the provider's own count."""
+    if outcome.ending not in (Ending.COMPLETE, Ending.REJECTED):
+        return False
+    if isinstance(outcome, RelayOutcome):
+        return outcome.status < 400 and outcome.usage is not None
+    return all(part is None or part.usage is not None for part in (outcome.evaluation, outcome.completion))
+
+
+def evaluation_usage(terms: SessionTerms, hold: Hold, outcome: RequestOutcome) -> Usage | None:
+    """What the evaluation used; an estimate where the provider's figures were unreadable, None where there was none."""
+    input_tokens = hold.estimate.input_tokens + terms.eval_overhead_tokens // _BYTES_PER_TOKEN
+    if outcome.evaluation is not None:
+        return outcome.evaluation.usage or Usage(input_tokens, _VERDICT_TOKENS)
+    return _unanswered(outcome, Step.EVALUATION, input_tokens)
+
+
+def work_usage(terms: SessionTerms, hold: Hold, outcome: RequestOutcome) -> Usage | None:
+    """What the work used; an estimate where the provider's figures were unreadable, None where there was none."""
+    input_tokens = hold.estimate.input_tokens + terms.work_overhead_tokens // _BYTES_PER_TOKEN
+    if outcome.completion is None:
+        return _unanswered(outcome, Step.WORK, input_tokens)
+    output_tokens = -(-len(outcome.completion.text.encode()) // _BYTES_PER_TOKEN)
+    return outcome.completion.usage or Usage(input_tokens, output_tokens)
+
+
+def _unanswered(outcome: RequestOutcome, step: Step, estimated_tokens: int) -> Usage | None:
+    """The prompt of a call whose client left before it had an answer: as counted, else as estimated."""
+    sent = outcome.unanswered
+    if sent is None or sent.step is not step:
+        return None
+    return Usage(estimated_tokens if sent.prompt_tokens is None else sent.prompt_tokens, 0)
+
+
+def relay_usage(hold: Hold, outcome: RelayOutcome, asked: tuple[str, ...]) -> Usage | None:
+    """What a relayed call used; an estimate where the provider's figures were unreadable, None where it did nothing.
+
+    `asked`: what the estimate is billed as.
+    """
+    if not outcome.charged:
+        return None
+    return outcome.usage or Usage(hold.estimate.input_tokens, outcome.given_tokens, billed_as=asked)

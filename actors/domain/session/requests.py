@@ -1,0 +1,308 @@
+"""A session's requests: the hold before any model call, the debit after it."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
+
+from ..behaviour import NOTHING, Decision, Done, Failed, Intent, Mark
+from ..credentials import former_keys, idempotency_keys
+from ..credentials.caveats import Action, violated
+from ..credentials.spending import left_by_caveats, limits_of, too_many_limits
+from ..errors import Code, Refusal, idempotency_conflict, model_failed
+from ..intents import AnswerRequest, RelayRequest
+from ..llm.answers import Ending, Held, RequestOutcome
+from ..llm.billing_alarms import billing_alarms
+from ..llm.relays import RelayOutcome
+from ..money import ZERO, Msat
+from ..pricing import Usage, tariff_of
+from ..receipts import ReceiptNote, note
+from .evolve import follow, place
+from .messages import Ask, Relay, Relayed, RequestAnswer, RequestCost
+from .pricing import (
+    SessionTerms,
+    Worst,
+    actual_cost,
+    estimate,
+    evaluation_usage,
+    hold_alarms,
+    relay_usage,
+    work_usage,
+    worst_of_ask,
+    worst_of_relay,
+)
+from .state import Hold, HoldPlaced, HoldReleased, RequestFinished, Session, SessionState
+
+_PREFIX: Final = "request:"
+_DECLINED: Final = "The model declined this request without an answer; only its evaluation is charged."
+
+
+def ask(terms: SessionTerms, session: Session, command: Ask | Relay, now_ms: int) -> Decision:
+    """Places a hold over the worst case and has the request answered, or says why not."""
+    begun = idempotency_keys.begun(session.holds, command.once) or former_keys.begun(session, command)
+    if begun is not None:
+        same = begun.once.digest == command.once.digest
+        return _answering(command, begun) if same else Decision(reply=idempotency_conflict())
+    unspendable = not_spendable(session, now_ms)
+    # Who has not paid yet is not asked to pay for what can't be answered; who can't spend any more is told that.
+    refused = command.refused if unspendable is None or unspendable.code is Code.PAYMENT_REQUIRED else None
+    refusal = (
+        command.grant.refusal(Action.LLM if isinstance(command, Relay) else Action.REQUEST, now_ms)
+        or refused
+        or unspendable
+        or _unfit(terms, command)
+        or too_many_limits(session, command.grant)
+    )
+    if refusal is not None:
+        return Decision(reply=refusal)
+    placed = _hold(terms, session, command, now_ms)
+    if isinstance(placed, Refusal):
+        return Decision(reply=placed)
+    event = place(session, HoldPlaced(now_ms, hold=placed))
+    return Decision((event,), wait_for=_topic(placed), intents=_answering(command, placed).intents)
+
+
+def _answering(command: Ask | Relay, hold: Hold) -> Decision:
+    """The caller waits for the answer.
+
+    Should nothing be under way, because the hold's write was not confirmed, it is started here: the request itself is
+    nowhere but in the command, so that no journal keeps it.
+    """
+    topic = _topic(hold)
+    held = Held(hold.max_tokens, hold.at_ms) if command.tells_hold else None
+    intent: Intent
+    if isinstance(command, Relay):
+        intent = RelayRequest(
+            topic,
+            command.body,
+            command.headers,
+            command.beta,
+            command.stream,
+            hold.model,
+            hold.max_tokens,
+            hold.at_ms,
+            hold.once,
+            command.billed_as,
+            command.attempt,
+            command.prompt_tokens,
+            held,
+        )
+    else:
+        intent = AnswerRequest(
+            topic, command.request, hold.model, hold.max_tokens, command.stream, hold.once, command.attempt, held
+        )
+    return Decision(wait_for=topic, intents=(intent,))
+
+
+def not_spendable(session: Session, now_ms: int) -> Refusal | None:
+    """Why nothing can be spent from the session now, if nothing can."""
+    match session.state:
+        case SessionState.AWAITING_PAYMENT:
+            return Refusal(Code.PAYMENT_REQUIRED, "The deposit has not been paid yet: pay its invoice.")
+        case SessionState.CLOSED:
+            return Refusal(Code.CLOSED, "The session is closed: open another one.")
+        case SessionState.ACTIVE if now_ms < session.expires_at_ms:
+            return None
+    return Refusal(Code.EXPIRED, "The session has expired: close it to get back what is left, and open another one.")
+
+
+def _unfit(terms: SessionTerms, command: Ask | Relay) -> Refusal | None:
+    if command.model in terms.terms.models:
+        return None
+    message = "There is no such model; GET /pricing lists those that exist"
+    return Refusal(Code.INVALID_REQUEST, f"{message}.", {"fields": [{"path": "model", "message": message}]})
+
+
+class Wanted(NamedTuple):
+    """What a request may cost, how long its answer is to be at most, and at least for it to be of use."""
+
+    worst: Worst
+    max_tokens: int
+    least_tokens: int
+    estimate: Usage
+
+
+def wanted(terms: SessionTerms, command: Ask | Relay) -> Wanted:
+    """What this request is held at. The client's `max_tokens` counts, as far as the operator allows it."""
+    if isinstance(command, Relay):
+        max_tokens = command.body.max_tokens
+        least = max(terms.least_tokens, command.least_tokens)
+        estimated = estimate(command.prompt_tokens_max)
+        if command.prompt_tokens is not None:
+            estimated = replace(estimated, input_tokens=command.prompt_tokens)
+        return Wanted(worst_of_relay(terms, command), max_tokens, min(least, max_tokens), estimated)
+    max_tokens = min(command.max_tokens or terms.default_tokens, terms.most_tokens)
+    least = min(terms.least_tokens, max_tokens)
+    return Wanted(worst_of_ask(terms, command), max_tokens, least, estimate(len(command.request.encode())))
+
+
+def _hold(terms: SessionTerms, session: Session, command: Ask | Relay, now_ms: int) -> Hold | Refusal:
+    worst, max_tokens, least, estimated = wanted(terms, command)
+    amount_msat, balance = worst.msat(max_tokens), session.books.balance
+    left = list(left_by_caveats(session, command.grant))
+    allowed = min([balance, *(amount for _, amount in left)])
+    if amount_msat > allowed:
+        required = worst.msat(least)
+        for caveat, amount in left:
+            if required > amount:
+                return _beyond_caveat(caveat, required, amount)
+        if required > balance:
+            return _insufficient(required, balance)
+        max_tokens = worst.longest(allowed, least, max_tokens)
+        amount_msat = worst.msat(max_tokens)
+    return Hold(
+        once=command.once,
+        request_id=command.request_id,
+        amount_msat=amount_msat,
+        model=command.model,
+        max_tokens=max_tokens,
+        btc_price=command.btc_price,
+        estimate=estimated,
+        at_ms=now_ms,
+        counters=tuple(limit.counter for limit in limits_of(command.grant)),
+        spender=command.grant.spender,
+        nested=bool(command.grant.spend_limits),
+    )
+
+
+def _beyond_caveat(caveat: str, required: Msat, left: Msat) -> Refusal:
+    message = f"This credential may spend {left.value} msat more, and the request can cost {required.value}."
+    return violated(caveat, message)
+
+
+def _insufficient(required: Msat, balance: Msat) -> Refusal:
+    message = (
+        f"The balance is {balance.value} msat, and the smallest useful answer can cost {required.value}: top up, or "
+        "wait for requests that are under way, which hold more than they will cost."
+    )
+    details = {"requiredMsat": required.value, "balanceMsat": balance.value}
+    return Refusal(Code.INSUFFICIENT_BALANCE, message, details)
+
+
+def ended(terms: SessionTerms, session: Session, command: Done | Failed, now_ms: int) -> Decision:
+    """Charges what a request has used and releases the rest; all of it, if the model gave nothing."""
+    hold = session.holds.get(command.intent.key.removeprefix(_PREFIX))
+    if hold is None:
+        return NOTHING
+    if isinstance(command, Failed):
+        refusal = model_failed(command.fault, command.retry_after_ms)
+        return Decision(follow(session, released(session, hold, now_ms))[1], answers={_topic(hold): refusal})
+    if isinstance(command.result, RelayOutcome):
+        assert isinstance(command.intent, RelayRequest)
+        return _relay_ended(terms, session, hold, command.intent, command.result, now_ms)
+    outcome = command.result
+    assert isinstance(outcome, RequestOutcome) and isinstance(command.intent, AnswerRequest)
+    evaluation, work = evaluation_usage(terms, hold, outcome), work_usage(terms, hold, outcome)
+    cost = actual_cost(terms, hold, evaluation, work)
+    completion = outcome.completion
+    rejected = outcome.evaluation if outcome.ending is Ending.REJECTED else None
+    reason = None if rejected is None else _DECLINED if outcome.declined else rejected.verdict.reason
+    answered = reason or (completion.text if completion else "")
+    tariff = tariff_of(terms.terms, hold.model, terms.eval_model if evaluation else None)
+    receipt = note(session.tariffs, tariff, command.intent.request.encode(), answered.encode())
+    event = _finished(session, hold, cost, outcome.ending, evaluation, work, receipt, now_ms)
+    answer = RequestAnswer(
+        request_id=hold.request_id,
+        ending=outcome.ending,
+        text=completion.text if completion else "",
+        reason=reason,
+        stop_reason=completion.stop_reason if completion else None,
+        model=hold.model,
+        max_tokens=hold.max_tokens,
+        cost=cost,
+        balance_msat=event.balance_msat,
+    )
+    alarms = hold_alarms(terms, hold, cost, outcome)
+    models, request_id = terms.terms.models, hold.request_id
+    alarms += billing_alarms(models[terms.eval_model], evaluation, request_id=request_id)
+    alarms += billing_alarms(models[hold.model], work, request_id=request_id)
+    marks = (*idempotency_keys.marks(hold.once, answer), *_for_repetitions(command.intent, outcome.ending))
+    return Decision((event,), answers={_topic(hold): answer}, marks=marks, alarms=alarms)
+
+
+def _relay_ended(
+    terms: SessionTerms, session: Session, hold: Hold, intent: RelayRequest, outcome: RelayOutcome, now_ms: int
+) -> Decision:
+    """The same for a relayed call. What the provider refuses costs nothing, and may be asked again."""
+    work = relay_usage(hold, outcome, intent.billed_as)
+    cost = actual_cost(terms, hold, None, work)
+    refused = outcome.status >= 400
+    event: HoldReleased | RequestFinished
+    if refused:
+        event = place(session, released(session, hold, now_ms))
+    else:
+        tariff = tariff_of(terms.terms, hold.model, None)
+        receipt = note(session.tariffs, tariff, intent.body.data, outcome.body)
+        event = _finished(session, hold, cost, outcome.ending, None, work, receipt, now_ms)
+    answer = Relayed(
+        request_id=hold.request_id,
+        ending=outcome.ending,
+        status=outcome.status,
+        headers=outcome.headers,
+        body=outcome.body,
+        max_tokens=hold.max_tokens,
+        cost=cost,
+        balance_msat=event.balance_msat,
+        at_ms=hold.at_ms,
+        told=outcome.told,
+    )
+    # Who waits for a stream has its bytes already.
+    told = replace(answer, body=b"") if outcome.streamed else answer
+    marks = () if refused else (*idempotency_keys.marks(hold.once, answer), *_for_repetitions(intent, outcome.ending))
+    alarms = hold_alarms(terms, hold, cost, outcome)
+    alarms += billing_alarms(terms.terms.models[hold.model], work, intent.billed_as, request_id=hold.request_id)
+    return Decision((event,), answers={_topic(hold): told}, marks=marks, alarms=alarms)
+
+
+def _for_repetitions(intent: AnswerRequest | RelayRequest, ending: Ending) -> tuple[Mark, ...]:
+    """What an answer is found by when a library sends its call again; one that broke off or was left is not."""
+    if intent.attempt is None or ending not in {Ending.COMPLETE, Ending.REJECTED}:
+        return ()
+    return (idempotency_keys.repetition_mark(intent.attempt, intent.once),)
+
+
+def _finished(
+    session: Session,
+    hold: Hold,
+    cost: RequestCost,
+    ending: Ending,
+    evaluation: Usage | None,
+    work: Usage | None,
+    receipt: ReceiptNote,
+    now_ms: int,
+) -> RequestFinished:
+    rest = hold.amount_msat - cost.debit_msat
+    return place(
+        session,
+        RequestFinished(
+            now_ms,
+            name=hold.once.name,
+            request_id=hold.request_id,
+            ending=ending,
+            debit_msat=cost.debit_msat,
+            released_msat=rest,
+            refunded_msat=rest if session.ended else ZERO,
+            spender=hold.spender,
+            cost_usd=cost.cost_usd,
+            evaluation_usage=evaluation,
+            work_usage=work,
+            receipt=receipt,
+        ),
+    )
+
+
+def released(session: Session, hold: Hold, now_ms: int) -> HoldReleased:
+    """The whole hold is given back."""
+    return HoldReleased(
+        now_ms,
+        name=hold.once.name,
+        request_id=hold.request_id,
+        released_msat=hold.amount_msat,
+        refunded_msat=hold.amount_msat if session.ended else ZERO,
+        spender=hold.spender,
+    )
+
+
+def _topic(hold: Hold) -> str:
+    return _PREFIX + hold.once.name

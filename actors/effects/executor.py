@@ -1,0 +1,172 @@
+"""Carries out what actors intend: invoices, look-ups, payouts, model calls. Each outcome is a command to the actor."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from math import ceil
+from typing import Any, Final, Protocol
+
+import structlog
+
+from ..domain.behaviour import Command, Done, Failed, Intent
+from ..domain.intents import (
+    AnswerRequest,
+    CountPrompt,
+    Evaluate,
+    IssueInvoice,
+    LookUpInvoice,
+    LookUpPayout,
+    RelayRequest,
+    ReleaseUnpaid,
+    SendPayout,
+    Work,
+)
+from ..domain.llm.answers import PricedEvaluation
+from ..domain.payments.invoices import Invoice
+from ..domain.pricing import BtcPrice
+from ..domain.webhooks import Notify
+from ..ports import (
+    HeldBackError,
+    InvoiceOrder,
+    Lightning,
+    Limits,
+    Model,
+    ModelError,
+    PermanentError,
+    RefusedRequestError,
+    TransientError,
+    Urgency,
+    Webhooks,
+)
+from .answer import Answering
+from .invoice_pool import InvoicePool
+from .payout_calls import PayoutCalls
+from .progress import Outlet
+from .relay import Relaying
+
+_LOOK_UP_BACKOFF_MAX_S: Final = 30.0
+_log = structlog.get_logger(__name__)
+
+
+class Prices(Protocol):
+    """The BTC price as a host knows it: from memory."""
+
+    async def current(self) -> BtcPrice:
+        """The price; never raises."""
+        ...
+
+
+async def _nothing() -> None:
+    """What there is of work that was left."""
+
+
+class Effects:
+    """Runs intents against the ports. `admit_sale` raises `ModelError` while work can't be sold."""
+
+    def __init__(
+        self,
+        lightning: Lightning,
+        model: Model,
+        prices: Prices,
+        limits: Limits,
+        invoices: InvoicePool,
+        webhooks: Webhooks,
+        *,
+        payout_refused: Callable[[str], Awaitable[None]] | None = None,
+        admit_sale: Callable[[], Awaitable[None]] | None = None,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._lightning = lightning
+        self._model = model
+        self._prices = prices
+        self._limits = limits
+        self._invoices = invoices
+        self._webhooks = webhooks
+        self._admit_sale = admit_sale
+        self._pause = pause
+        self._answering = Answering(model, pause)
+        self._relaying = Relaying(model)
+        self._payouts = PayoutCalls(lightning, pause, now_ms, payout_refused)
+
+    def prepare(self) -> None:
+        """Gets ready what takes long the first time."""
+        self._model.prepare()
+
+    async def close(self) -> None:
+        """Ends what goes on in the background."""
+        await self._invoices.close()
+        await self._webhooks.close()
+
+    async def run(self, intent: Intent, outlet: Outlet, *, actor_id: str) -> Command:
+        """Return the outcome, `Done` or `Failed`; raises nothing but cancellation. What precedes it goes to the outlet.
+
+        actor_id: the job or session that the intent is of, for the log. It is passed on, not bound to the task: tasks
+        that serve all actors would keep the id of the one that happened to start them.
+        """
+        log = _log.bind(actor_id=actor_id, intent=type(intent).__name__, key=intent.key)
+        try:
+            return Done(intent, await self._result(intent, outlet, log))
+        except TransientError as error:
+            # Of what is held back all the time while the model is away, one line at its beginning says enough.
+            say = log.debug if isinstance(error, HeldBackError) else log.warning
+            say("effect_failed", permanent=False, error=str(error))
+            fault = error.fault if isinstance(error, ModelError) else None
+            return Failed(intent, permanent=False, retry_after_ms=ceil((error.retry_after_s or 0) * 1_000), fault=fault)
+        except PermanentError as error:
+            log.warning("effect_failed", permanent=True, error=str(error))
+            return Failed(intent, permanent=True, of_request=isinstance(error, RefusedRequestError))
+        except Exception:
+            # A defect in an adapter must not leave the actor waiting for ever; attempts are bounded, so it ends.
+            log.exception("effect_broke")
+            return Failed(intent, permanent=False)
+
+    async def _result(self, intent: Intent, outlet: Outlet, log: Any) -> Any:
+        match intent:
+            case AnswerRequest():
+                return await self._answering.answer(intent, outlet, log)
+            case RelayRequest():
+                return await self._relaying.relay(intent, outlet, log)
+            case CountPrompt(body=body, headers=headers, beta=beta):
+                return await self._model.count_tokens(body, headers, beta=beta)
+            case IssueInvoice():
+                return await self._issue(intent)
+            case LookUpInvoice(payment_hash=payment_hash):
+                return await self._look_up(payment_hash, log)
+            case Evaluate(request=request):
+                evaluation = await self._model.evaluate(request)
+                return PricedEvaluation(evaluation, await self._prices.current())
+            case Work(request=request, model=model, max_tokens=max_tokens):
+                return await outlet.while_heard(
+                    lambda: self._model.complete(request, model=model, max_tokens=max_tokens), _nothing
+                )
+            case Notify():
+                return await self._webhooks.send(intent)
+            case SendPayout():
+                return await self._payouts.send(intent)
+            case LookUpPayout():
+                return await self._payouts.look_up(intent)
+            case ReleaseUnpaid(client=client, actor_id=actor_id):
+                return await self._limits.release(client, actor_id)
+        raise TypeError(f"no effect for {type(intent).__name__}")
+
+    async def _issue(self, intent: IssueInvoice) -> Invoice:
+        if intent.for_work and self._admit_sale is not None:
+            await self._admit_sale()
+        # What no command of a client waits for was ordered by an actor that has been paid before.
+        urgency = Urgency.PAID if intent.context is None else Urgency.NEW
+        order = InvoiceOrder(intent.amount_sats, intent.memo, intent.expiry_s, intent.actor_id, urgency)
+        return await (self._invoices if intent.ahead else self._lightning).create_invoice(order)
+
+    async def _look_up(self, payment_hash: str, log: Any) -> Any:
+        """Asks until the node answers: only its own word decides whether an invoice lapsed unpaid."""
+        delay_s = 1.0
+        while True:
+            try:
+                return await self._lightning.lookup(payment_hash)
+            except TransientError as error:
+                log.warning("look_up_failed", payment_hash=payment_hash, error=str(error), delay_s=delay_s)
+            await self._pause(delay_s)
+            delay_s = min(delay_s * 2, _LOOK_UP_BACKOFF_MAX_S)

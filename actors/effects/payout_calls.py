@@ -1,0 +1,89 @@
+"""Payouts at the node: an order is sent once, and looked up until the node's word on it is final."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from ..domain.intents import LookUpPayout, SendPayout
+from ..domain.payments.payout_flow import verdict
+from ..domain.payments.payouts import PayoutReport, PayoutStatus
+from ..ports import Lightning, PermanentError, PortError, TransientError
+
+_BACKOFF_FIRST_S: Final = 1.0
+_BACKOFF_MAX_S: Final = 60.0
+_log = structlog.get_logger(__name__)
+
+
+class PayoutCalls:
+    """Carries out `SendPayout` and `LookUpPayout`."""
+
+    def __init__(
+        self,
+        lightning: Lightning,
+        pause: Callable[[float], Awaitable[None]],
+        now_ms: Callable[[], int],
+        refused: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
+        """`refused` counts payouts that the node would not even try, by reason; it raises `PortError`."""
+        self._lightning = lightning
+        self._refused = refused
+        self._pause = pause
+        self._now_ms = now_ms
+
+    async def send(self, intent: SendPayout) -> PayoutReport:
+        """Order the payment. Raises `PortError` whenever it may have been made."""
+        if self._now_ms() >= intent.send_before_ms:
+            # This process was held up: another host may own the actor by now, and look the payment up already.
+            raise TransientError("too late to send a payout")
+        report = await self._lightning.pay_out(intent.target, intent.actor_id)
+        if report.refusal is not None:
+            hint = "the refund stays owed; `satmeter check` tells what is wrong with keys and wallet"
+            _log.error("payout_refused", reason=report.refusal.value, **_described(intent), hint=hint)
+            await self._count(report.refusal.value)
+        elif report.status is PayoutStatus.FAILED:
+            _log.warning("payout_failed", **_described(intent))
+        return report
+
+    async def _count(self, reason: str) -> None:
+        if self._refused is None:
+            return
+        try:
+            await self._refused(reason)
+        except PortError as error:
+            _log.warning("refusal_not_counted", reason=reason, error=str(error))
+
+    async def look_up(self, intent: LookUpPayout) -> PayoutReport:
+        """Ask until the node's word is final. Whatever else it says, or does not say, leaves the outcome unknown."""
+        delay_s, told = _BACKOFF_FIRST_S, False
+        while True:
+            asked_at_ms = self._now_ms()
+            try:
+                report = await self._lightning.payout(intent.target, intent.actor_id)
+                final = verdict(report, intent.failure_final_at_ms, asked_at_ms)
+                if final is not None and (final.status is not PayoutStatus.ABSENT or await self._is_our_wallet(intent)):
+                    return final
+            except PermanentError as error:
+                # Only the operator can mend it: said once as an error, and then again at each attempt as a warning.
+                say, told = (_log.warning if told else _log.error), True
+                say("payout_look_up_refused", error=str(error), delay_s=delay_s, **_described(intent))
+            except PortError as error:
+                _log.warning("payout_look_up_failed", error=str(error), delay_s=delay_s, **_described(intent))
+            await self._pause(delay_s)
+            delay_s = min(delay_s * 2, _BACKOFF_MAX_S)
+
+    async def _is_our_wallet(self, intent: LookUpPayout) -> bool:
+        """Whether the absence of the payment says anything. Raises `PermanentError` in another wallet."""
+        if intent.received_hash is not None and not await self._lightning.received(intent.received_hash):
+            raise PermanentError("the wallet does not know the deposit that the refund is of: it is another wallet")
+        return True
+
+
+def _described(intent: SendPayout | LookUpPayout) -> dict[str, str | int]:
+    return {
+        "actor_id": intent.actor_id,
+        "payment_hash": intent.target.payment_hash,
+        "amount_msat": intent.target.amount_msat.value,
+    }

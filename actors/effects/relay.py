@@ -1,0 +1,218 @@
+"""Relays a session's call to the model's provider, whole or piece by piece, and tells what it used."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from typing import Any, Final
+
+import structlog
+from msgspec.structs import replace
+
+from ..domain.intents import RelayRequest
+from ..domain.llm.answers import Ending
+from ..domain.llm.relays import (
+    RelayBegun,
+    RelayBytes,
+    RelayEnd,
+    RelayHead,
+    RelayOutcome,
+    RelaySoFar,
+    countable,
+    model_of,
+)
+from ..domain.llm.token_estimate import estimated_tokens
+from ..domain.pricing import Usage
+from ..ports import Model, PortError, ToldError, TransientError
+from .delivered_count import given_tokens
+from .progress import Outlet
+from .retry import COUNTS_WITHIN_S, ENDS_WITHIN_S, LINGERS_S, PASSES_WITHIN_S
+
+# A thought that is not shown is billed all the same; of one that was cut off only its time is known. Models write
+# between 50 and 150 tokens a second.
+_UNSEEN_TOKENS_PER_S: Final = 50
+_log = structlog.get_logger(__name__)
+
+
+class _Draft:
+    """What has come of a call so far. `asked`: it is under way at the provider. `log` has the ids of the call."""
+
+    def __init__(self, model: str, clock: Callable[[], float], log: Any) -> None:
+        self.log = log
+        self._model = model
+        self._clock = clock
+        self._seen: RelaySoFar | None = None
+        self._given: list[str] = []
+        self._thinks_since_s: float | None = None
+        # Set when the client leaves in the middle of an answer: whether a block had ended then.
+        self._waits_for_end: bool | None = None
+        self.asked = False
+        self.headers: Mapping[str, str] = {}
+        self.pieces: list[bytes] = []
+
+    @property
+    def begun(self) -> bool:
+        """Whether the provider has done work that it will bill."""
+        return bool(self.pieces)
+
+    @property
+    def counted(self) -> bool:
+        """Whether it is known what the prompt has cost."""
+        return self._seen is not None and self._seen.usage is not None
+
+    def count(self, seen: RelaySoFar) -> None:
+        """The provider has got so far."""
+        self._seen = seen
+        self._given.append(seen.given)
+        if not seen.thinks:
+            self._thinks_since_s = None
+        elif self._thinks_since_s is None:
+            self._thinks_since_s = self._clock()
+
+    @property
+    def known(self) -> bool:
+        """Whether a client's leaving has to wait for nothing: what there is to know by it is known."""
+        if self._waits_for_end is None:
+            return self.counted
+        return self.final or (self._waits_for_end and not self.pauses)
+
+    def lingers_s(self) -> float:
+        """How long a stream goes on whose client leaves now.
+
+        Its first event says what the prompt has cost, cache and all, and its last what the answer has. Only one that
+        seems to be at its end is waited for to that.
+        """
+        if not self.asked:
+            return 0.0
+        if not self.counted:
+            return LINGERS_S
+        self._waits_for_end = self.pauses
+        return ENDS_WITHIN_S if self.pauses else PASSES_WITHIN_S
+
+    @property
+    def final(self) -> bool:
+        """Whether it is known what the whole answer has cost."""
+        return self._seen is not None and self._seen.final
+
+    @property
+    def pauses(self) -> bool:
+        """Whether a block has ended and no other has begun: most likely the last one."""
+        return self._seen is not None and self._seen.pauses
+
+    @property
+    def text(self) -> str:
+        """What was given."""
+        return "".join(self._given)
+
+    def outcome(
+        self, ending: Ending, end: RelayEnd | None = None, *, told: bool = False, text_tokens: int | None = None
+    ) -> RelayOutcome:
+        """What there is, as the end of it; `text_tokens` are those of `text`, where the provider has counted them."""
+        given = end.given_tokens if end else self._given_tokens(text_tokens)
+        usage = end.usage if end else None
+        if end is None and self._seen is not None and self._seen.usage is not None:
+            usage = self._seen.usage
+            if not self._seen.final:
+                usage = replace(usage, output_tokens=max(usage.output_tokens, given))
+        body = b"".join(self.pieces)
+        charged = self.begun and not (end and end.declined)
+        return RelayOutcome(ending, True, 200, self.headers, body, charged, usage, given, told)
+
+    def _given_tokens(self, text_tokens: int | None) -> int:
+        given = estimated_tokens(self.text, self._model) if text_tokens is None else text_tokens
+        given += self._seen.unseen_tokens if self._seen else 0
+        if self._thinks_since_s is not None:
+            given += int((self._clock() - self._thinks_since_s) * _UNSEEN_TOKENS_PER_S)
+        return given
+
+
+class Relaying:
+    """Runs `RelayRequest`."""
+
+    def __init__(self, model: Model, clock: Callable[[], float] = time.monotonic) -> None:
+        self._model = model
+        self._clock = clock
+
+    async def relay(self, intent: RelayRequest, outlet: Outlet, log: Any = _log) -> RelayOutcome:
+        """The outcome. Raises `PortError` when the provider failed before it had given anything.
+
+        It is asked once: the SDKs that call these paths try again by themselves. `log` has the ids of the call.
+        """
+        if intent.held is not None:
+            outlet.emit(intent.held)
+        draft = _Draft(intent.model, self._clock, log)
+        outlet.lingers_s = lambda: draft.lingers_s() if intent.stream else 0.0
+        return await outlet.while_heard(lambda: self._relay(intent, outlet, draft), lambda: self._left(intent, draft))
+
+    async def _left(self, intent: RelayRequest, draft: _Draft) -> RelayOutcome:
+        """The outcome of a call that its client has left. Once it was sent, its prompt is billed."""
+        text_tokens = None
+        if draft.counted and not draft.final:
+            name = model_of(intent.body.data) or intent.model
+            text_tokens = await given_tokens(
+                self._model, draft.text, name, intent.headers, beta=intent.beta, log=draft.log
+            )
+        outcome = replace(draft.outcome(Ending.LEFT, text_tokens=text_tokens), streamed=intent.stream)
+        if outcome.usage is not None or not draft.asked:
+            return outcome
+        tokens = await self._prompt_tokens(intent, draft.log)
+        usage = None if tokens is None else Usage(tokens, outcome.given_tokens, billed_as=intent.billed_as)
+        return replace(outcome, charged=True, usage=usage)
+
+    async def _prompt_tokens(self, intent: RelayRequest, log: Any) -> int | None:
+        if intent.prompt_tokens is not None:
+            return intent.prompt_tokens
+        try:
+            async with asyncio.timeout(COUNTS_WITHIN_S):
+                body = countable(intent.body.data)
+                counted = (await self._model.count_tokens(body, intent.headers, beta=intent.beta)).counted
+        except (PortError, TimeoutError) as error:
+            log.warning("prompt_not_counted", error=str(error))
+            return None
+        return counted
+
+    async def _relay(self, intent: RelayRequest, outlet: Outlet, draft: _Draft) -> RelayOutcome:
+        try:
+            end = await self._pass_on(intent, outlet, draft)
+        except PortError as error:
+            if not draft.begun:
+                raise
+            draft.log.warning("model_failed_midway", error=str(error))
+            return draft.outcome(Ending.BROKEN, told=isinstance(error, ToldError))
+        if draft.begun:
+            return draft.outcome(Ending.COMPLETE, end)
+        # Whole, or refused.
+        charged = end.status < 400 and not end.declined
+        return RelayOutcome(
+            Ending.COMPLETE, False, end.status, end.headers, end.body, charged, end.usage, end.given_tokens
+        )
+
+    async def _pass_on(self, intent: RelayRequest, outlet: Outlet, draft: _Draft) -> RelayEnd:
+        draft.asked = True
+        try:
+            return await self._asked(intent, outlet, draft)
+        except PortError:
+            draft.asked = False
+            raise
+
+    async def _asked(self, intent: RelayRequest, outlet: Outlet, draft: _Draft) -> RelayEnd:
+        body = intent.body.lowered(intent.max_tokens)
+        parts = self._model.relay(body, intent.headers, model=intent.model, beta=intent.beta, stream=intent.stream)
+        async with aclosing(parts):
+            async for part in parts:
+                match part:
+                    case RelayBegun(headers=headers):
+                        draft.headers = headers
+                        outlet.emit(RelayHead(200, headers, intent.max_tokens, intent.at_ms))
+                    case RelayBytes(data=data):
+                        draft.pieces.append(data)
+                        outlet.emit(part)
+                    case RelaySoFar():
+                        draft.count(part)
+                        if draft.known:
+                            outlet.end_unheard()
+                    case RelayEnd():
+                        return part
+        raise TransientError("the model's answer has no end")

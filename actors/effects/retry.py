@@ -1,0 +1,51 @@
+"""Tries a model call again that may pass: a client waits meanwhile, and its own patience ends, too."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from ..domain.llm.provider_faults import ModelFault
+from ..ports import HeldBackError, ModelError, TransientError
+
+_ATTEMPTS: Final = 3
+_PAUSE_FIRST_S: Final = 0.5
+_PAUSE_MAX_S: Final = 5.0
+# A key that is not accepted will not be in a second, either.
+_FOR_LONG: Final = frozenset({ModelFault.REFUSED})
+LINGERS_S: Final = 10.0
+"""How long a stream whose client has left may take to its first event, which says what the prompt has cost."""
+ENDS_WITHIN_S: Final = 2.0
+"""How long it may take from the end of a block to its last count, which says what the answer has cost."""
+PASSES_WITHIN_S: Final = 0.25
+"""The same in the middle of a block, which may be its last: its end and the last count come at once."""
+COUNTS_WITHIN_S: Final = 5.0
+"""How long the count of a prompt may take whose client has left."""
+
+T = TypeVar("T")
+Pause = Callable[[float], Awaitable[None]]
+_log = structlog.get_logger(__name__)
+
+
+async def patiently(
+    pause: Pause, call: Callable[[], Awaitable[T]], begun: Callable[[], bool] = lambda: False, log: Any = _log
+) -> T:
+    """What the call gives in the end, unless something of it has been given already. Raises what it raises.
+
+    `log` has the ids of what it is for. What asks for a longer wait than this waits is not called again: that is for
+    the client to wait for.
+    """
+    pause_s = _PAUSE_FIRST_S
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return await call()
+        except TransientError as error:
+            wait_s, refused = error.retry_after_s or 0, isinstance(error, ModelError) and error.fault in _FOR_LONG
+            if begun() or refused or wait_s > _PAUSE_MAX_S or isinstance(error, HeldBackError):
+                raise
+            log.warning("model_call_repeated", error=str(error))
+            await pause(max(pause_s, wait_s))
+        pause_s *= 2
+    return await call()

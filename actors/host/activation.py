@@ -1,0 +1,336 @@
+"""An actor in memory: its state, its mailbox, and who waits for what."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from ..domain.behaviour import Attempt, Behaviour, Command, Decision, Done, Event, Failed, Mark, Once, Reply
+from ..domain.credentials import idempotency_keys
+from ..domain.errors import Refusal, idempotency_conflict, not_found, unconfirmed
+from ..domain.payments.invoices import Settle
+from ..ports import Append, Stored
+from .in_flight import Deliver, Run, Running
+from .kept_answers import kept_of, known
+from .repetitions import Ended
+from .replies import Caller
+
+# Commands of one actor that wait for it. More of them would only wait longer than their callers do.
+_MAILBOX_MAX: Final = 1_024
+# After so many events a snapshot spares the next activation folding them.
+_SNAPSHOT_EVERY: Final = 64
+# Unconfirmed writes that are remembered, the first and the last of them. A store that stood still makes the first.
+_ATTEMPTS_MAX: Final = 8
+
+
+@dataclass(slots=True, eq=False)
+class Envelope:
+    """A command in a mailbox. `caller` is None for the host's own: wakes and outcomes, which nobody waits for.
+
+    `resent`: another host may have carried it out already. `kept`: what the store holds under the names that its answer
+    may be kept under. `refused`: the caller was told that nothing came of it, while its write was not confirmed.
+    """
+
+    command: Command
+    caller: Caller | None
+    arrived_s: float
+    resent: bool = False
+    kept: Mapping[str, bytes] = field(default_factory=dict)
+    refused: bool = False
+    stands_for_another: bool = False
+
+    @property
+    def repeats(self) -> Attempt | None:
+        """Says that a client's library sends this again, as long as it is not known what it is a repetition of."""
+        attempt = getattr(self.command, "attempt", None)
+        return attempt if isinstance(attempt, Attempt) and attempt.number and not self.stands_for_another else None
+
+    def stand_for(self, once: Once) -> None:
+        """Makes it the same operation as the one that it is a repetition of."""
+        self.command = replace(self.command, once=once)
+        self.resent = self.stands_for_another = True
+
+    @property
+    def done_once(self) -> Once | None:
+        """The operation whose answer may be kept already; None for one that nobody can have sent before."""
+        once = getattr(self.command, "once", None)
+        return once if isinstance(once, Once) and self.caller and (once.keyed or self.resent) else None
+
+
+@dataclass(slots=True)
+class Turn:
+    """What a run over the mailbox came to: the state that will be, and what is to follow once it is written."""
+
+    state: Any
+    events: list[Event] = field(default_factory=list)
+    marks: dict[str, Mark] = field(default_factory=dict)
+    outcomes: list[tuple[Envelope, Decision]] = field(default_factory=list)
+
+    @property
+    def denies_a_payment(self) -> bool:
+        """Whether a payment is told not to be the actor's. It would be nobody's then, and is told to nobody again."""
+        return any(isinstance(e.command, Settle) and isinstance(d.reply, Refusal) for e, d in self.outcomes)
+
+
+def _first_of(attempt: Attempt, envelopes: Sequence[Envelope]) -> Once | None:
+    """The same operation among commands that are decided upon together."""
+    for envelope in envelopes:
+        other = getattr(envelope.command, "attempt", None)
+        if isinstance(other, Attempt) and other.digest == attempt.digest:
+            once: Once = envelope.command.once  # type: ignore[attr-defined]
+            return once
+    return None
+
+
+def _is_end_of(append: Append, stored: Stored) -> bool:
+    """Whether this write is the last that the store has made. Of one without events the journal tells nothing."""
+    if not append.events:
+        return False
+    if append.snapshot is not None and stored.snapshot == append.snapshot:
+        return not stored.events
+    count = len(append.events)
+    ends_there = stored.snapshot_version + len(stored.events) == append.expected_version + count
+    return ends_there and list(stored.events[-count:]) == list(append.events)
+
+
+class Activation:
+    """A live actor. Nothing in it outlives its last use that the journal does not hold.
+
+    `state` is what is written; `version` the length of its journal; `loaded` is False before the first read and
+    whenever a write's outcome is unknown, which is then among the `unconfirmed`. `taken_up`: what its last host had
+    under way has been taken up. `dropped`: another host has the actor now, and nothing may be done here any more.
+    """
+
+    def __init__(
+        self, actor_id: str, partition: int, behaviour: Behaviour[Any], run: Run, deliver: Deliver, now_s: float
+    ) -> None:
+        self.actor_id = actor_id
+        self.partition = partition
+        self.behaviour = behaviour
+        self.last_used_s = now_s
+        self.state: Any = None
+        self.version = 0
+        self.loaded = False
+        self.taken_up = False
+        self.dropped = False
+        self.unconfirmed: list[tuple[Append, Turn]] = []
+        self.mailbox: deque[Envelope] = deque()
+        self.pump: asyncio.Task[None] | None = None
+        self.waiting: dict[str, list[Caller]] = {}
+        self.watchers: list[Caller] = []
+        self.running = Running(run, deliver, self._say)
+        self.errands: set[asyncio.Task[None]] = set()
+        self.ended = Ended()
+
+    @property
+    def idle(self) -> bool:
+        """Whether it can be dropped from memory: nothing runs, nobody waits."""
+        return not (self.mailbox or self.pump or self.running or self.waiting or self.watchers or self.errands)
+
+    @property
+    def full(self) -> bool:
+        """Whether as much waits as may wait."""
+        return len(self.mailbox) >= _MAILBOX_MAX
+
+    @property
+    def occupied(self) -> bool:
+        """Whether something is under way that is better ended here than begun anew by another host."""
+        return bool(self.mailbox or self.pump or self.errands or self.running.precious)
+
+    def decide(self, envelopes: list[Envelope], now_ms: int) -> Turn:
+        """Decides the commands one after the other, each upon the state that the ones before it lead to."""
+        turn = Turn(self.state)
+        for envelope in envelopes:
+            decision = self._decision(envelope, turn, now_ms)
+            for event in decision.events:
+                turn.state = self.behaviour.evolve(self.actor_id, turn.state, event)
+            turn.events.extend(decision.events)
+            turn.marks.update((mark.once.name, mark) for mark in decision.marks)
+            turn.outcomes.append((envelope, decision))
+        return turn
+
+    def _decision(self, envelope: Envelope, turn: Turn, now_ms: int) -> Decision:
+        once = envelope.done_once
+        # What this very turn has brought to its end can't be in the store yet.
+        done = (
+            None
+            if once is None
+            else idempotency_keys.found(once, lambda name: known(turn.marks.get(name), envelope.kept, name))
+        )
+        if once is None or done is None:
+            return self.behaviour.decide(self.actor_id, turn.state, envelope.command, now_ms)
+        if done.known.digest != once.digest:
+            return Decision(reply=idempotency_conflict())
+        place = self.actor_id, turn.state, envelope.command
+        again = self.behaviour.again(*place, done.known.reply, now_ms, former=done.former)
+        return self.behaviour.decide(*place, now_ms) if again is None else again
+
+    def restore(self, state: Any, version: int) -> None:
+        """Takes over what was read from the store."""
+        self.state, self.version, self.loaded = state, version, True
+
+    def append_of(self, turn: Turn, epoch: int, now_ms: int) -> Append:
+        """The write that makes the turn true."""
+        behaviour, version = self.behaviour, self.version + len(turn.events)
+        snapshot_due = version // _SNAPSHOT_EVERY > self.version // _SNAPSHOT_EVERY
+        return Append(
+            partition=self.partition,
+            epoch=epoch,
+            actor_id=self.actor_id,
+            expected_version=self.version,
+            events=[behaviour.encode_event(event) for event in turn.events],
+            snapshot=behaviour.encode_state(turn.state) if snapshot_due else None,
+            due_ms=behaviour.due_ms(turn.state),
+            keep_ms=behaviour.keep_ms(turn.state, now_ms),
+            kept=[kept_of(mark) for mark in turn.marks.values()],
+            liability_change_msat=behaviour.liability(turn.state).value - behaviour.liability(self.state).value,
+        )
+
+    def attempt(self, append: Append, turn: Turn) -> None:
+        """A write is about to be sent: until one is confirmed, each of them may be made, however late it arrives."""
+        self.unconfirmed.append((append, turn))
+        if len(self.unconfirmed) > _ATTEMPTS_MAX:
+            del self.unconfirmed[_ATTEMPTS_MAX // 2]
+
+    def confirm(self, append: Append) -> None:
+        """The store has made it, so that it refuses all others."""
+        self.unconfirmed.clear()
+        self.version += len(append.events)
+
+    def written_after_all(self, stored: Stored) -> Turn | None:
+        """The turn whose write was not confirmed, if the store holds it: then it has happened.
+
+        One of which the store holds nothing yet may still be on its way, behind those that are tried after it.
+        """
+        for append, turn in self.unconfirmed:
+            if _is_end_of(append, stored):
+                self.unconfirmed.clear()
+                return turn
+        if self.unconfirmed and stored.snapshot_version + len(stored.events) != self.version:
+            # Something was written, and it can't be said for whom: what it answered is lost.
+            self.unconfirmed.clear()
+            self._refuse_waiting(unconfirmed())
+        return None
+
+    def take_from_mailbox(self, turn: Turn) -> None:
+        """What the turn decided upon is dealt with."""
+        for envelope, _ in turn.outcomes:
+            if self.mailbox and self.mailbox[0] is envelope:
+                self.mailbox.popleft()
+            elif envelope in self.mailbox:
+                self.mailbox.remove(envelope)
+
+    def refuse_impatient(self, refusal: Refusal, patience_s: float, now_s: float) -> None:
+        """Tells callers that have waited long enough; what the host itself has to say to the actor stays.
+
+        While an outcome can't be written, so are those told who wait for it. Which these are is only known when it is
+        decided upon; but of the others none could be answered, either.
+        """
+        for envelope in [e for e in self.mailbox if now_s - e.arrived_s > patience_s]:
+            if envelope.caller is not None:
+                self.mailbox.remove(envelope)
+                envelope.refused = True
+                envelope.caller.answer(refusal)
+            elif isinstance(envelope.command, Done | Failed):
+                self._refuse_waiting(unconfirmed())
+
+    def _refuse_waiting(self, refusal: Refusal) -> None:
+        for caller in [caller for callers in self.waiting.values() for caller in callers]:
+            caller.answer(refusal)
+        self.waiting.clear()
+
+    def go_on_errand(self, errand: Coroutine[Any, Any, None]) -> None:
+        """Does something beside the mailbox, which must not wait for it."""
+        task = asyncio.create_task(errand)
+        self.errands.add(task)
+        task.add_done_callback(self.errands.discard)
+
+    # What is sent again
+
+    def find_originals(self, envelopes: Sequence[Envelope], now_s: float) -> list[tuple[Envelope, str | None]]:
+        """Makes repetitions of what is under way the same operation.
+
+        Returns the others, with the name of what they are repetitions of where that has just ended.
+        """
+        others: list[tuple[Envelope, str | None]] = []
+        for place, envelope in enumerate(envelopes):
+            if (attempt := envelope.repeats) is None:
+                continue
+            own: Once = envelope.command.once  # type: ignore[attr-defined]
+            once = self.running.claim(attempt.digest, own, self.waiting) or _first_of(attempt, envelopes[:place])
+            if once is not None:
+                envelope.stand_for(once)
+            else:
+                others.append((envelope, self.ended.claim(attempt.digest, now_s)))
+        return others
+
+    # Who waits
+
+    def wait(self, topic: str, caller: Caller) -> None:
+        """The caller waits for a topic; what was said of it before is told at once."""
+        self.running.heard(topic)
+        self.waiting.setdefault(topic, []).append(caller)
+        for reply in self.running.said(topic):
+            caller.answer(reply, last=False)
+        caller.on_cancel = partial(self.left, topic)
+
+    def left(self, topic: str) -> None:
+        """Somebody who waited for the topic may have gone: the last one to go ends what only they waited for."""
+        callers = self.waiting.get(topic)
+        if callers is not None and all(caller.cancelled for caller in callers):
+            del self.waiting[topic]
+            self.running.unheard(topic)
+
+    def _say(self, topic: str, reply: Reply) -> None:
+        for caller in self.waiting.get(topic, ()):
+            caller.answer(reply, last=False)
+
+    def answer_waiting(self, decision: Decision, now_s: float) -> None:
+        """Answers all that wait for the decision's topics."""
+        heard = False
+        for topic, reply in decision.answers.items():
+            for caller in self.waiting.pop(topic, ()):
+                heard = heard or not caller.cancelled
+                caller.answer(reply)
+        for digest, name in filter(None, map(idempotency_keys.repeated, decision.marks)):
+            self.ended.add(digest, name, now_s, heard=heard)
+
+    def decided(self, command: Command) -> None:
+        """The command is dealt with; an outcome's intent may now start again."""
+        if isinstance(command, Done | Failed):
+            self.running.decided(command.intent.key)
+
+    def watch(self, caller: Caller) -> None:
+        """Shows the caller the present view, and each that comes, until it is final."""
+        view = self.behaviour.view(self.actor_id, self.state)
+        if view is None:
+            caller.answer(not_found("view"))
+            return
+        final = self.behaviour.final(self.state)
+        caller.answer(view, final)
+        if not final:
+            self.watchers.append(caller)
+
+    def show_watchers(self) -> None:
+        """Shows the present view to all that watch; ends them when it is final."""
+        watchers = [caller for caller in self.watchers if not caller.cancelled]
+        self.watchers = watchers
+        if watchers and (view := self.behaviour.view(self.actor_id, self.state)) is not None:
+            last = self.behaviour.final(self.state)
+            self.watchers = [] if last else watchers
+            for caller in watchers:
+                caller.answer(view, last)
+
+    def forget_cancelled(self) -> None:
+        """Drops callers that no longer wait."""
+        self.watchers = [caller for caller in self.watchers if not caller.cancelled]
+        for topic in list(self.waiting):
+            self.waiting[topic] = [caller for caller in self.waiting[topic] if not caller.cancelled]
+            if not self.waiting[topic]:
+                del self.waiting[topic]

@@ -1,0 +1,41 @@
+"""Finds the answers to what may have been done before: under a client's key, by a host that died, or for a library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from ..domain.behaviour import Once
+from ..domain.credentials import idempotency_keys
+from ..ports import Journal
+from .activation import Activation, Envelope
+from .kept_answers import Recall, known, recall
+
+
+async def recall_kept(journal: Journal, activation: Activation, envelopes: Sequence[Envelope], now_s: float) -> None:
+    """Lays the kept answers beside their commands. Raises `TransientError`.
+
+    Nothing is written to the actor between this and what is decided upon it.
+    """
+    look: Recall = partial(journal.recall, activation.partition, activation.actor_id)
+    for envelope, name in activation.find_originals(envelopes, now_s):
+        await _find_original(look, envelope, name)
+    asked = [once for envelope in envelopes if (once := envelope.done_once) is not None]
+    if asked:
+        kept = await recall(asked, look)
+        for envelope in envelopes:
+            envelope.kept = kept
+
+
+async def _find_original(look: Recall, envelope: Envelope, name: str | None) -> None:
+    """Makes a repetition of what has ended the same operation, if its answer is kept."""
+    attempt, own = envelope.repeats, envelope.done_once
+    assert attempt is not None
+    if own is not None and await look([own.name]):
+        return  # Another host has carried out the repetition itself.
+    if name is None:
+        pointer = idempotency_keys.repetition_name(attempt)
+        found = known(None, await look([pointer]), pointer)
+        name = found.reply.name if found and isinstance(found.reply, idempotency_keys.KeptUnder) else None
+    if name is not None and await look([name]):
+        envelope.stand_for(Once(name, "", keyed=False))

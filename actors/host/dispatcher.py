@@ -1,0 +1,143 @@
+"""Where a host's calls come in and its answers are fetched: an inbox for each router."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
+from typing import Final
+
+from ..domain.errors import not_found, unavailable
+from ..messages import Answer, Call, Cancel, NotOwner, Ping, Pong
+from ..partitioning import partition_of
+from ..ports import TransientError
+from .partitions import Partitions
+from .replies import Caller, Inbox
+
+# Actors at work at once. With more than about a second's worth, the host takes no further calls until some are done.
+_AT_WORK_MAX: Final = 2_000
+# Less than it takes others to take a host for dead, and its partitions over.
+_PULSE_MISSED_S: Final = 2.5
+_PULSE_S: Final = 0.5
+LONG_POLL_S: Final = 20.0
+_INBOX_LIFE_S: Final = 90.0
+
+
+class Reception:
+    """Takes calls in batches, and keeps the answers until their router fetches them.
+
+    Calls for actors that are the host's own go to `serve`. `kinds`: the prefixes of ids that exist. `only`: the one
+    actor that a process of its own is there for. When `closed`, no calls are served any more.
+    """
+
+    def __init__(
+        self,
+        partitions: Partitions,
+        kinds: Collection[str],
+        serve: Callable[[Call, Caller], None],
+        only: str | None = None,
+    ) -> None:
+        self._partitions = partitions
+        self._kinds = kinds
+        self._serve = serve
+        self._only = only
+        self._inboxes: dict[str, Inbox] = {}
+        self.closed = False
+
+    def accept(self, call: Call, caller: Caller) -> None:
+        """Has a call served, or says where or why not."""
+        if isinstance(call.command, Ping):
+            caller.answer(Pong())
+        elif self.closed:
+            caller.answer(unavailable("The server is restarting and"))
+        elif not self.serves(call.actor_id):
+            caller.answer(NotOwner())
+        elif self._partitions.puts_aside(partition_of(call.actor_id), call, caller):
+            return
+        elif call.actor_id.partition("_")[0] not in self._kinds:
+            caller.answer(not_found("id"))
+        else:
+            self._serve(call, caller)
+
+    def serves(self, actor_id: str) -> bool:
+        """Whether the actor is this host's own."""
+        return partition_of(actor_id) in self._partitions and self._only in (None, actor_id)
+
+    def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
+        """Takes calls; their answers go to the inbox."""
+        inbox = self._inbox(inbox_id)
+        for call in calls:
+            if isinstance(call, Cancel):
+                inbox.cancel(call.call_id)
+            elif call.call_id not in inbox.callers:
+                # One that came twice must not be answered, or streamed to, twice.
+                self.accept(call, inbox.caller(call.call_id))
+
+    async def collect(self, inbox_id: str, longest_s: float = LONG_POLL_S) -> list[Answer]:
+        """The answers that are ready; waits for the first, for so long."""
+        inbox = self._inbox(inbox_id)
+        answers = await inbox.collect(longest_s)
+        inbox.last_seen_s = time.monotonic()
+        return answers
+
+    def sweep(self) -> None:
+        """Forgets routers that are gone."""
+        now_s = time.monotonic()
+        for inbox_id, inbox in list(self._inboxes.items()):
+            if now_s - inbox.last_seen_s > _INBOX_LIFE_S:
+                inbox.abandon()
+                del self._inboxes[inbox_id]
+
+    def _inbox(self, inbox_id: str) -> Inbox:
+        inbox = self._inboxes.setdefault(inbox_id, Inbox(time.monotonic()))
+        inbox.last_seen_s = time.monotonic()
+        return inbox
+
+
+class Pulse:
+    """Notices when the process has not run for a while, and has what others may have changed meanwhile verified."""
+
+    def __init__(self, verify: Callable[[], Awaitable[None]], clock: Callable[[], float] | None = None) -> None:
+        self._verify = verify
+        self._clock = clock or time.monotonic
+        self._last_s = self._clock()
+
+    async def run(self) -> None:
+        """Beats until cancelled."""
+        while True:
+            await self.steady()
+            self._last_s = self._clock()
+            await asyncio.sleep(_PULSE_S)
+
+    async def steady(self) -> None:
+        """Returns at once, or after a pause of the process when it has been verified what it still owns."""
+        if self._clock() - self._last_s > _PULSE_MISSED_S:
+            # Without the store it can't be verified, but nothing can be written then, either.
+            with suppress(TransientError):
+                await self._verify()
+                self._last_s = self._clock()
+
+
+class Workload:
+    """How many actors are at work; whoever brings more waits while there are too many."""
+
+    def __init__(self, most: int = _AT_WORK_MAX) -> None:
+        self._most = most
+        self._count = 0
+        self._eased = asyncio.Event()
+
+    def begin(self) -> None:
+        """One more is at work."""
+        self._count += 1
+
+    def end(self) -> None:
+        """One has done its work."""
+        self._count -= 1
+        self._eased.set()
+
+    async def room(self) -> None:
+        """Returns once there is room for more."""
+        while self._count >= self._most:
+            self._eased.clear()
+            await self._eased.wait()

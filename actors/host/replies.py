@@ -1,0 +1,75 @@
+"""Where a host's answers wait for the router that asked: collected in batches by a long poll."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..domain.behaviour import Reply
+from ..domain.errors import Refusal
+from ..messages import Answer
+
+AnyReply = Reply | Refusal
+
+
+@dataclass(slots=True, eq=False)
+class Caller:
+    """Somebody who waits for answers to a call. `on_cancel` is told when they no longer do."""
+
+    inbox: Inbox
+    call_id: int
+    cancelled: bool = False
+    on_cancel: Callable[[], None] | None = None
+
+    def answer(self, reply: AnyReply, last: bool = True) -> None:
+        """Sends an answer; more may follow until `last`."""
+        if not self.cancelled:
+            self.inbox.put(Answer(self.call_id, reply, last))  # type: ignore[arg-type]
+
+
+@dataclass(slots=True, eq=False)
+class Inbox:
+    """The answers to one router. `last_seen_s`: when it was last heard of."""
+
+    last_seen_s: float
+    answers: list[Answer] = field(default_factory=list)
+    callers: dict[int, Caller] = field(default_factory=dict)
+    filled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def caller(self, call_id: int) -> Caller:
+        """The caller behind a call of this router."""
+        caller = self.callers[call_id] = Caller(self, call_id)
+        return caller
+
+    def put(self, answer: Answer) -> None:
+        """Lays an answer ready."""
+        if answer.last:
+            self.callers.pop(answer.call_id, None)
+        self.answers.append(answer)
+        self.filled.set()
+
+    def cancel(self, call_id: int) -> None:
+        """The router no longer waits for this call."""
+        caller = self.callers.pop(call_id, None)
+        if caller is not None:
+            caller.cancelled = True
+            if caller.on_cancel is not None:
+                caller.on_cancel()
+
+    def abandon(self) -> None:
+        """The router is gone."""
+        for call_id in list(self.callers):
+            self.cancel(call_id)
+
+    async def collect(self, longest_s: float) -> list[Answer]:
+        """All answers there are; waits for the first one, at most `longest_s`."""
+        if not self.answers:
+            self.filled.clear()
+            try:
+                async with asyncio.timeout(longest_s):
+                    await self.filled.wait()
+            except TimeoutError:
+                return []
+        answers, self.answers = self.answers, []
+        return answers

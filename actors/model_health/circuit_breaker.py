@@ -1,0 +1,217 @@
+"""Stands before the model provider: holds back calls while it is away, and learns from those that it lets through."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Final, TypeVar
+
+import structlog
+
+from ..domain.llm.answers import Completion, StreamPart, TextDelta
+from ..domain.llm.provider_faults import ModelFault
+from ..domain.llm.relays import RelayBytes, RelayEnd, RelayPart
+from ..ports import Evaluation, HeldBackError, Model, ModelError, PortError, SilentError, ToldError
+from .outage import FAILURES_MAX, ModelBoard, ModelCache, ModelOutage, ModelWait, Stage, backoff_ms
+
+T = TypeVar("T")
+# What waits for the provider must not come all at once when it is back.
+_SPREAD_S: Final = 2.0
+# What is told in words of its own to those who come while a wait lasts.
+_SAID: Final = frozenset({ModelFault.LIMITED, ModelFault.OVERLOADED})
+_log = structlog.get_logger(__name__)
+
+
+class ModelGate:
+    """Says whether the provider may be called, and counts what comes of it."""
+
+    def __init__(
+        self,
+        board: ModelBoard,
+        now_ms: Callable[[], int],
+        *,
+        cache: ModelCache | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._board = board
+        self._now_ms = now_ms
+        self._cache = cache or ModelCache(board)
+        self._chance = chance
+
+    async def admit(self, model: str | None = None) -> None:
+        """Lets a call through. Raises `HeldBackError` while the provider is away, or has asked for a wait."""
+        word, now_ms = await self._cache.current(), self._now_ms()
+        if word.down(now_ms) is not None:
+            # It may be back since: what is held back now waits much longer than this look takes.
+            self._cache.outdate()
+            word = await self._cache.current()
+        if (outage := word.down(now_ms)) is not None:
+            raise self._held_back("the model provider is away", outage.until_ms - now_ms)
+        if model is not None and (wait := word.wait(model, now_ms)) is not None:
+            wait_s = (wait.until_ms - now_ms) / 1_000
+            raise HeldBackError("the model provider has asked for a wait", wait.fault, wait_s)
+
+    async def admit_sale(self) -> None:
+        """Lets something be sold. Raises `HeldBackError` while the last calls failed."""
+        word, now_ms = await self._cache.current(), self._now_ms()
+        if (outage := word.closed(now_ms)) is not None:
+            raise self._held_back("the model provider is away", outage.until_ms - now_ms)
+
+    def _held_back(self, message: str, wait_ms: int) -> HeldBackError:
+        wait_s = max(wait_ms, 0) / 1_000 + 0.5 + _SPREAD_S * self._chance()
+        return HeldBackError(message, ModelFault.UNAVAILABLE, wait_s)
+
+    async def failed(self, model: str, error: PortError) -> bool:
+        """A call has failed. Returns whether the provider is now taken for away."""
+        fault = error.fault if isinstance(error, ModelError) else ModelFault.FAILING
+        try:
+            await self._keep_wait(model, error)
+            # Too many calls of ours are not the provider's outage.
+            return fault is not ModelFault.LIMITED and await self._count(fault, error)
+        except PortError:
+            return False  # The store is away, and with it all that would ask the provider.
+
+    async def succeeded(self) -> None:
+        """A call has succeeded: an outage that is on trial is over."""
+        word, now_ms = self._cache.known, self._now_ms()
+        outage = word.outage
+        if word.down(now_ms) is not None:
+            return  # It began before the outage did.
+        try:
+            if outage is not None:
+                if await self._board.swap(outage, None):
+                    _log.info("model_provider_back", away_s=(now_ms - outage.since_ms) // 1_000)
+            elif word.failures:
+                await self._board.forget_failures()
+            else:
+                return
+        except PortError:
+            return
+        self._cache.outdate()
+
+    async def _keep_wait(self, model: str, error: PortError) -> None:
+        if isinstance(error, ModelError) and error.retry_after_s:
+            until_ms = self._now_ms() + int(error.retry_after_s * 1_000)
+            fault = error.fault if error.fault in _SAID else ModelFault.UNAVAILABLE
+            await self._board.tell_wait(model, ModelWait(fault, until_ms))
+            self._cache.outdate()
+
+    async def _count(self, fault: ModelFault, error: PortError) -> bool:
+        word = await self._board.read()
+        known, now_ms = word.outage_at(self._now_ms()), self._now_ms()
+        if known is not None and known.stage is Stage.DOWN:
+            return True
+        if known is None and await self._board.count_failure() < FAILURES_MAX:
+            self._cache.outdate()
+            return False
+        tries, since_ms = (0, now_ms) if known is None else (known.tries + 1, known.since_ms)
+        outage = ModelOutage(Stage.DOWN, fault, since_ms, now_ms + backoff_ms(tries, self._chance), tries)
+        if await self._board.swap(word.outage, outage) and known is None:
+            tell_of_outage(fault, str(error))
+        self._cache.outdate()
+        return True
+
+
+def tell_of_outage(fault: ModelFault, reason: str) -> None:
+    """Says so in the log, once for each outage."""
+    hint = "nothing is sold, and what was paid waits, until it answers again; it is tried again by itself"
+    if fault is ModelFault.REFUSED:
+        hint = f"check ANTHROPIC_API_KEY, and the account's credit and rights: {hint}"
+    _log.error("model_provider_down", fault=fault.value, reason=reason, hint=hint)
+
+
+class GatedModel:
+    """Implements `ports.Model` before another one."""
+
+    def __init__(self, model: Model, gate: ModelGate, eval_model: str) -> None:
+        self._model = model
+        self._gate = gate
+        self._eval_model = eval_model
+
+    def prepare(self) -> object:
+        """See `Model`."""
+        return self._model.prepare()
+
+    async def evaluate(self, request: str) -> Evaluation:
+        """See `Model`. Raises `HeldBackError`, too."""
+        return await self._through(self._eval_model, lambda: self._model.evaluate(request))
+
+    async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
+        """See `Model`. Raises `HeldBackError`, too."""
+        return await self._through(model, lambda: self._model.complete(request, model=model, max_tokens=max_tokens))
+
+    async def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:
+        """See `Model`. Raises `HeldBackError`, too."""
+        parts = self._model.stream(request, model=model, max_tokens=max_tokens)
+        async with aclosing(self._parts_through(model, parts)) as passed:
+            async for part in passed:
+                yield part
+
+    async def relay(
+        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool
+    ) -> AsyncGenerator[RelayPart, None]:
+        """See `Model`. Raises `HeldBackError`, too."""
+        parts = self._model.relay(body, headers, model=model, beta=beta, stream=stream)
+        async with aclosing(self._parts_through(model, parts)) as passed:
+            async for part in passed:
+                yield part
+
+    async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, beta: bool) -> RelayEnd:
+        """See `Model`. Raises `HeldBackError`, too. What it fails with says nothing of calls for an answer."""
+        await self._admit()
+        return await self._model.count_tokens(body, headers, beta=beta)
+
+    async def prompt_tokens(self, request: str, *, model: str | None = None, max_tokens: int = 0) -> int:
+        """See `Model`. As `count_tokens`."""
+        await self._admit()
+        return await self._model.prompt_tokens(request, model=model, max_tokens=max_tokens)
+
+    async def close(self) -> None:
+        """See `Model`."""
+        await self._model.close()
+
+    async def _admit(self, model: str | None = None) -> None:
+        try:
+            await self._gate.admit(model)
+        except asyncio.CancelledError:
+            # Whoever cancels it takes a call that ends so for one that was sent, and charges for it.
+            raise HeldBackError("left before it was called", ModelFault.UNAVAILABLE) from None
+
+    async def _through(self, model: str, call: Callable[[], Awaitable[T]]) -> T:
+        await self._admit(model)
+        try:
+            result = await call()
+        except (ModelError, SilentError) as error:
+            raise await self._judged(model, error) from None
+        await self._gate.succeeded()
+        return result
+
+    async def _parts_through(self, model: str, parts: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        async with aclosing(parts):
+            await self._admit(model)
+            proven = False
+            try:
+                async for part in parts:
+                    # Before it is given: whoever has the last one asks for no other.
+                    if not proven and _proves(part):
+                        proven = True
+                        await self._gate.succeeded()
+                    yield part
+            except (ModelError, SilentError, ToldError) as error:
+                raise await self._judged(model, error) from None
+
+    async def _judged(self, model: str, error: PortError) -> PortError:
+        """The error as those who wait should see it: while all calls fail, one that failed has met an outage."""
+        away = await self._gate.failed(model, error)
+        if away and isinstance(error, ModelError) and error.fault is ModelFault.FAILING:
+            return ModelError(str(error), ModelFault.UNAVAILABLE, error.retry_after_s)
+        return error
+
+
+def _proves(part: object) -> bool:
+    """Whether the provider works. That it refuses a call shows nothing of others."""
+    if isinstance(part, RelayEnd):
+        return part.status < 400
+    return isinstance(part, TextDelta | RelayBytes | Completion)

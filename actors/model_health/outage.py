@@ -1,0 +1,157 @@
+"""Outages of the model provider, as all processes know of them by way of the store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from enum import StrEnum
+from typing import Final, Protocol
+
+import msgspec
+
+from ..domain.llm.provider_faults import ModelFault
+from ..port_errors import PortError
+
+MODEL: Final = "model"
+"""What the provider is called among the parts that readiness names."""
+FAILURES_MAX: Final = 3
+"""So many calls in a row, of all processes together, and the provider is taken for away."""
+_BACKOFF_FIRST_MS: Final = 1_000
+_BACKOFF_MAX_MS: Final = 15_000
+_JITTER: Final = 0.2
+# Nobody looks after it any more: that says nothing of the provider, and a shop must not stay closed for it.
+_FORGOTTEN_AFTER_MS: Final = 600_000
+_ASK_AGAIN_S: Final = 1.0
+
+
+class Stage(StrEnum):
+    """How far an outage has come.
+
+    DOWN: the provider is not called, but asked now and then whether it is there. TRIAL: it is there, and calls of
+    sessions and jobs that were paid for show whether it works: the first of them decides.
+    """
+
+    DOWN = "down"
+    TRIAL = "trial"
+
+
+class ModelOutage(msgspec.Struct, frozen=True):
+    """The provider is away since `since_ms`. Times are milliseconds since the epoch.
+
+    fault: why; None at the start, before it was asked for the first time. tries: how often in a row it was tried again
+    in vain. until_ms: when a DOWN one is tried again; when a TRIAL that nobody made is over.
+    """
+
+    stage: Stage
+    fault: ModelFault | None
+    since_ms: int
+    until_ms: int
+    tries: int = 0
+
+
+class ModelWait(msgspec.Struct, frozen=True):
+    """The provider has asked not to be called for a model until then, because of this fault."""
+
+    fault: ModelFault
+    until_ms: int
+
+
+class ModelWord(msgspec.Struct, frozen=True):
+    """What is known of the provider. `failures`: calls that failed in a row; `waits`: by the name of the model."""
+
+    outage: ModelOutage | None = None
+    failures: int = 0
+    waits: Mapping[str, ModelWait] = {}
+
+    def outage_at(self, now_ms: int) -> ModelOutage | None:
+        """The outage, unless nobody has looked after it for long."""
+        outage = self.outage
+        return None if outage is None or now_ms - outage.until_ms > _FORGOTTEN_AFTER_MS else outage
+
+    def down(self, now_ms: int) -> ModelOutage | None:
+        """The outage in which the provider is not called at all."""
+        outage = self.outage_at(now_ms)
+        return outage if outage is not None and outage.stage is Stage.DOWN else None
+
+    def closed(self, now_ms: int) -> ModelOutage | None:
+        """The outage in which nothing is sold: while the last call failed, and there was no other since."""
+        outage = self.outage_at(now_ms)
+        over = outage is not None and outage.stage is Stage.TRIAL and now_ms >= outage.until_ms
+        return None if over else outage
+
+    def wait(self, model: str, now_ms: int) -> ModelWait | None:
+        """What the provider has asked for, while it lasts."""
+        wait = self.waits.get(model)
+        return wait if wait is not None and wait.until_ms > now_ms else None
+
+
+class ModelBoard(Protocol):
+    """The store's part. All raise `TransientError`."""
+
+    async def read(self) -> ModelWord:
+        """What is known."""
+        ...
+
+    async def swap(self, known: ModelOutage | None, new: ModelOutage | None) -> bool:
+        """Puts the new outage in the place of the known one, if that still stands there.
+
+        None in the place of one: it is over, and so are the failures that led to it.
+        """
+        ...
+
+    async def count_failure(self) -> int:
+        """One more call has failed; returns how many have in a row."""
+        ...
+
+    async def forget_failures(self) -> None:
+        """A call has succeeded."""
+        ...
+
+    async def tell_wait(self, model: str, wait: ModelWait) -> None:
+        """The provider has asked for a wait."""
+        ...
+
+
+class ModelUp:
+    """What is known of a model that is always there: the stub."""
+
+    async def current(self) -> ModelWord:
+        """Nothing is amiss."""
+        return ModelWord()
+
+
+class ModelCache:
+    """What is known, in the memory of a process: read at most once a second.
+
+    Without word the provider counts as there: that the store is down says nothing of it.
+    """
+
+    def __init__(self, board: ModelBoard, clock: Callable[[], float] = time.monotonic) -> None:
+        self._board = board
+        self._clock = clock
+        self._read_s: float | None = None
+        self.known = ModelWord()
+
+    async def current(self) -> ModelWord:
+        """It. Never raises."""
+        now_s = self._clock()
+        if self._read_s is None or now_s - self._read_s > _ASK_AGAIN_S:
+            self._read_s = now_s
+            try:
+                self.known = await self._board.read()
+            except PortError:
+                self.known = ModelWord()
+        return self.known
+
+    def outdate(self) -> None:
+        """Has it read again at once: this process has just changed it."""
+        self._read_s = None
+
+
+def backoff_ms(tries: int, chance: Callable[[], float]) -> int:
+    """How long until the provider is tried again; `chance` gives a number from 0 to 1."""
+    longest_ms = min(_BACKOFF_FIRST_MS << min(tries, 10), _BACKOFF_MAX_MS)
+    return int(longest_ms * (1 - _JITTER * chance()))
+
+
+Sleep = Callable[[float], Awaitable[None]]

@@ -1,0 +1,60 @@
+"""Makes the operator's prices and terms of the settings: hosts charge by them, fronts say what a request takes."""
+
+from __future__ import annotations
+
+from decimal import ROUND_CEILING, Decimal
+from typing import Final
+
+from ..config.settings import DEFAULT_TIERS, Settings
+from .domain.llm.prompts import EVALUATION_MAX_TOKENS, evaluation_overhead_bytes, work_overhead_bytes
+from .domain.pricing import ModelPrice, Size, Terms, Tier
+from .domain.session.pricing import SessionTerms
+from .rates import load_prices
+
+# A month's cost over a month's requests need not end; it is cut here, upwards, so that the figure shown is exact.
+_INFRA_PLACES: Final = Decimal("1e-10")
+# What a provider may add to a prompt of ours, unseen: its own framing of roles and of a schema.
+_UNSEEN_TOKENS: Final = 1_000
+# About thirty words: with less, an answer is not worth its price.
+_LEAST_TOKENS: Final = 64
+
+
+def model_prices(settings: Settings) -> dict[str, ModelPrice]:
+    """Return the prices of all models: the file's, with the environment's laid over them."""
+    return load_prices(settings.rates_file, settings.rates)
+
+
+def pricing_terms(settings: Settings) -> Terms:
+    """Return the operator's prices for the domain. Raises `ValueError` when a configured model has no price."""
+    prices = model_prices(settings)
+    for name in (settings.eval_model, settings.work_model):
+        if name not in prices:
+            raise ValueError(f"no rates for model {name!r}: add it to SATMETER_RATES or SATMETER_RATES_FILE")
+    monthly = settings.infra_usd_per_month / settings.requests_per_month
+    return Terms(
+        models=prices,
+        tiers={
+            Size(name): Tier(tier.input_tokens, tier.output_tokens, tier.max_tokens)
+            for name, tier in {**DEFAULT_TIERS, **settings.tiers}.items()
+        },
+        margin_pct=settings.margin_pct,
+        infra_usd=monthly.quantize(_INFRA_PLACES, rounding=ROUND_CEILING),
+    )
+
+
+def session_terms(settings: Settings) -> SessionTerms:
+    """Return the terms of a session. Raises `ValueError` when a configured model has no price."""
+    return SessionTerms(
+        terms=pricing_terms(settings),
+        eval_model=settings.eval_model,
+        # Bytes bound tokens, whatever the tokenizer.
+        eval_overhead_tokens=evaluation_overhead_bytes() + _UNSEEN_TOKENS,
+        eval_max_tokens=EVALUATION_MAX_TOKENS,
+        work_overhead_tokens=work_overhead_bytes() + _UNSEEN_TOKENS,
+        least_tokens=_LEAST_TOKENS,
+        default_tokens=settings.session_tokens,
+        most_tokens=max(settings.session_tokens, settings.session_tokens_max),
+        life_ms=settings.session_life_s * 1_000,
+        invoice_expiry_s=settings.invoice_expiry_s,
+        pending_max=settings.session_invoices_max,
+    )

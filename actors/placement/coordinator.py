@@ -1,0 +1,246 @@
+"""Keeps the cluster in order: every server runs one, and the one that leads starts, watches, and places the hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+
+from ..cancellation import end_tasks
+from ..partitioning import NO_PLACEMENT, PARTITIONS, Placement
+from ..ports import PortError
+from ..router.router import LinkError, NoHostError
+from ..services.watch import Outage
+from .membership import Roster, Server, View
+from .planner import Health, HostState, nodes_of, plan
+
+_BEAT_S: Final = 1.0
+# A host that missed an answer is asked again soon, to be sure.
+_DOUBT_S: Final = 0.25
+_ANSWERS_WITHIN_S: Final = 1.5
+# One missed answer may be a busy moment; two are a second without a host.
+_MISSES_MAX: Final = 2
+_COMES_WITHIN_S: Final = 20.0
+# So long Ray has to bring a host back, on another node if need be; then another one takes its place.
+_AWAY_MAX_S: Final = 60.0
+_log = structlog.get_logger(__name__)
+
+
+class HostReport(msgspec.Struct, frozen=True):
+    """What a host says of itself: its node, the version of the plan it follows, and how much it owns."""
+
+    node_id: str
+    version: int
+    owned: int
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """Of so many hosts, those that answer by the present plan, and the partitions that these own."""
+
+    hosts: int
+    answering: int
+    partitions: int
+
+
+class Crew(Protocol):
+    """The actor processes of the cluster."""
+
+    async def start(self, host_id: str, node_id: str) -> None:
+        """Starts a host, on that node if it can be; does nothing when it exists. Raises `LinkError`."""
+        ...
+
+    async def ask(self, host_id: str, placement: Placement) -> HostReport:
+        """Tells a host the plan and asks how it does. Raises `NoHostError`, `LinkError`."""
+        ...
+
+    async def end(self, host_id: str) -> None:
+        """Ends a host for good. Raises nothing."""
+        ...
+
+    async def tend(self, node_ids: Sequence[str]) -> list[str]:
+        """Has the oracle and the treasury run on one of these nodes; returns those that were silent, and replaced."""
+        ...
+
+
+@dataclass(slots=True)
+class _Known:
+    """A host as this keeper has come to know it. `misses`: how often in a row it did not answer."""
+
+    node_id: str | None = None
+    report: HostReport | None = None
+    misses: int = 0
+    coming_until_s: float = 0.0
+    away_since_s: float | None = None
+    exists: bool = True
+    asking: asyncio.Task[None] | None = None
+
+
+class Keeper:
+    """One server's part in the cluster. Safe to run on each: one leads, and what it decides is a plan in the store.
+
+    `settled`: the hosts have come to own everything, by the word of a keeper that leads.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        roster: Roster,
+        crew: Crew,
+        *,
+        prefix: str = "host-",
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._server = server
+        self._roster = roster
+        self._crew = crew
+        self._prefix = prefix
+        self._clock = clock
+        self._pause = pause
+        self._hosts: dict[str, _Known] = {}
+        self._store = Outage("cluster_roster")
+        self._tending: asyncio.Task[None] | None = None
+        self.settled = asyncio.Event()
+        self.view = View(leads=False, hosts_wanted=None, placement=NO_PLACEMENT, servers=())
+
+    async def run(self) -> None:
+        """Beats once a second until cancelled."""
+        try:
+            await self._keep_on()
+        finally:
+            # Whoever ends the actors next must not find that one of these starts another.
+            await end_tasks([self._tending, *(known.asking for known in self._hosts.values())])
+
+    async def _keep_on(self) -> None:
+        while True:
+            begun_s = self._clock()
+            try:
+                await self.step()
+                self._store.recovered()
+            except PortError as error:
+                self._store.failed(error)
+            except Exception:
+                # A defect of ours must not leave the cluster without a keeper.
+                _log.exception("keeper_round_broke")
+            in_doubt = any(0 < known.misses < _MISSES_MAX for known in self._hosts.values())
+            # A server that starts waits for the word that all is served.
+            waited_for = self.view.leads and not self.settled.is_set()
+            # A step that took long must not make the next beat late: the lead would pass on.
+            beat_s = max(_DOUBT_S, _BEAT_S - (self._clock() - begun_s))
+            await self._pause(_DOUBT_S if in_doubt or waited_for else beat_s)
+
+    async def step(self) -> None:
+        """One beat, and one round over the hosts if this server leads. Raises `TransientError`."""
+        self.view = await self._roster.beat(self._server)
+        if not self.view.leads:
+            self._hosts.clear()
+            return
+        self._tend()
+        await self._ask_all()
+        todo = plan(self.view, self._states(), self._prefix)
+        changed = todo.placement is not self.view.placement
+        if changed:
+            if not await self._roster.publish(self._server.server_id, todo.placement):
+                return  # Somebody else leads now.
+            _log.info("placement_planned", version=todo.placement.version, members=todo.placement.members)
+            self.view = msgspec.structs.replace(self.view, placement=todo.placement)
+        await asyncio.gather(*(self._start(host_id, node_id) for host_id, node_id in todo.start.items()))
+        await asyncio.gather(*(self._end(host_id) for host_id in todo.end))
+        self._forget()
+        if changed:
+            await self._ask_all()
+        if self.coming.partitions == PARTITIONS:
+            self.settled.set()
+
+    def leave(self) -> None:
+        """From the next beat on, this server's node is to give away what it has."""
+        self._server = msgspec.structs.replace(self._server, leaving=True)
+
+    @property
+    def coming(self) -> Coming:
+        """How far the hosts of the present plan have come."""
+        placement = self.view.placement
+        reports = [self._hosts[host_id].report for host_id in placement.members if host_id in self._hosts]
+        following = [report for report in reports if report is not None and report.version == placement.version]
+        return Coming(len(placement.members), len(following), sum(report.owned for report in following))
+
+    async def _ask_all(self) -> None:
+        """Asks all hosts. Those that are away answer when they do: the others must not wait for them."""
+        placement = self.view.placement
+        for host_id in (*placement.members, *placement.others):
+            self._hosts.setdefault(host_id, _Known())
+        waited_for = []
+        for host_id, known in self._hosts.items():
+            if known.asking is None or known.asking.done():
+                known.asking = asyncio.create_task(self._ask(host_id, known, placement))
+            if known.misses < _MISSES_MAX:
+                waited_for.append(known.asking)
+        if waited_for:
+            await asyncio.wait(waited_for)
+
+    async def _ask(self, host_id: str, known: _Known, placement: Placement) -> None:
+        try:
+            async with asyncio.timeout(_ANSWERS_WITHIN_S):
+                known.report = await self._crew.ask(host_id, placement)
+        except NoHostError:
+            known.exists = False
+        except (LinkError, TimeoutError) as error:
+            known.exists = True
+            known.misses += 1
+            if known.misses == _MISSES_MAX and self._clock() >= known.coming_until_s:
+                _log.warning("host_silent", host=host_id, error=type(error).__name__)
+        else:
+            known.exists, known.misses, known.away_since_s = True, 0, None
+            # It has come: from now on its silence means what that of any other does.
+            known.coming_until_s = 0.0
+
+    def _states(self) -> Mapping[str, HostState]:
+        return {host_id: self._state(known) for host_id, known in self._hosts.items()}
+
+    def _state(self, known: _Known) -> HostState:
+        report, now_s = known.report, self._clock()
+        node_id, owned = (report.node_id, report.owned) if report else (known.node_id, 0)
+        if not known.exists:
+            return HostState(Health.GONE)
+        if known.misses == 0 and report is not None:
+            return HostState(Health.ANSWERS, node_id, owned)
+        if known.misses < _MISSES_MAX or now_s < known.coming_until_s:
+            return HostState(Health.COMING, node_id, owned)
+        known.away_since_s = known.away_since_s or now_s
+        lost = now_s - known.away_since_s >= _AWAY_MAX_S
+        return HostState(Health.LOST if lost else Health.AWAY, node_id, owned)
+
+    async def _start(self, host_id: str, node_id: str) -> None:
+        known = self._hosts[host_id] = _Known(node_id, coming_until_s=self._clock() + _COMES_WITHIN_S)
+        try:
+            await self._crew.start(host_id, node_id)
+        except LinkError as error:
+            known.exists = False
+            _log.warning("host_not_started", host=host_id, error=str(error))
+
+    async def _end(self, host_id: str) -> None:
+        _log.info("host_not_needed", host=host_id)
+        await self._crew.end(host_id)
+        self._hosts.pop(host_id, None)
+
+    def _forget(self) -> None:
+        """Drops hosts that are gone and not to come again."""
+        placement = self.view.placement
+        for host_id in self._hosts.keys() - {*placement.members, *placement.others}:
+            del self._hosts[host_id]
+
+    def _tend(self) -> None:
+        """Looks after the other actors, beside what the hosts need: they may take seconds to answer."""
+        if self._tending is None or self._tending.done():
+            self._tending = asyncio.create_task(self._tend_once(sorted(nodes_of(self.view.servers))))
+
+    async def _tend_once(self, node_ids: Sequence[str]) -> None:
+        silent = await self._crew.tend(node_ids) if node_ids else []
+        if silent:
+            _log.warning("actors_replaced", actors=silent)

@@ -1,0 +1,216 @@
+"""What runs in the actor processes: thin shells around the plain classes, restarted by Ray when their process dies.
+
+They hold nothing that must survive. `asyncio` work begins with a call, so each is started by the first one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from ..config.gc_tuning import settle_in
+from ..config.logging import configure_logging
+from ..config.settings import Settings
+from .bootstrap import (
+    AskPrice,
+    Parts,
+    build_dedicated_host,
+    build_host,
+    build_model_watch,
+    build_oracle,
+    build_oversight,
+    build_parts,
+    build_roster,
+    build_solvency,
+    build_treasury,
+)
+from .dedicated.host import DedicatedHost, Solos
+from .domain.pricing import BtcPrice
+from .host.handover import Ownership, Peer
+from .host.host import ActorHost
+from .model_health.health_check import ModelWatch
+from .partitioning import Placement
+from .placement.coordinator import HostReport
+from .ports import TransientError
+from .router.router import Router
+from .router.routing_table import Owners
+from .services.oversight import Oversight
+from .services.solvency import SolvencyWatch
+from .transport import HostDoor
+
+_START_BACKOFF_S: Final = 0.2
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """The cluster as a process in it sees it: where it is, and how it reaches the others."""
+
+    node_id: str
+    node_ip: str
+    cluster_name: str
+    ask_price: AskPrice
+    peer: Callable[[str], Peer]
+    solos: Callable[[Settings], Solos]
+    router: Callable[[Owners], Router]
+
+
+Wire = Callable[[], Wiring]
+"""Found out in the process itself; it travels there as a name."""
+
+
+def _settings(values: Mapping[str, Any]) -> Settings:
+    # They come as plain values: another version of the program may have sent them.
+    settings = Settings(**values)
+    configure_logging(settings.log_level)
+    return settings
+
+
+class HostShell:
+    """A host in a process of its own, and its part in moving partitions."""
+
+    def __init__(self, wire: Wire, settings: Mapping[str, Any], host_id: str) -> None:
+        self._settings = _settings(settings)
+        self._wiring = wire()
+        self._host_id = host_id
+        self._starting: asyncio.Task[None] | None = None
+
+    async def door(self) -> bytes:
+        """Where it takes calls (a `Door`), as soon as it does."""
+        await self._started()
+        return self._door
+
+    async def report(self, placement: bytes) -> bytes:
+        """Follows the plan, and says how it does."""
+        await self._started()
+        self._ownership.adopt(msgspec.json.decode(placement, type=Placement))
+        await self._ownership.verify_now_and_then()
+        owned = len(self._host.partitions.owned)
+        node_id = self._wiring.node_id
+        return msgspec.json.encode(HostReport(node_id, self._ownership.placement.version, owned))
+
+    async def hand_over(self, placement: bytes, partitions: Sequence[int]) -> Sequence[int]:
+        """See `Peer.hand_over`."""
+        await self._started()
+        return await self._ownership.hand_over(msgspec.json.decode(placement, type=Placement), partitions)
+
+    async def drain(self, patience_s: float) -> None:
+        """Ends it in good order."""
+        if self._starting is not None:
+            await self._started()
+            self._ownership.close()
+            await self._host.stop(patience_s)
+
+    async def _started(self) -> None:
+        """Returns once it serves. The first call after a restart starts it, with the plan that the store holds."""
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start())
+        await asyncio.shield(self._starting)
+
+    async def _start(self) -> None:
+        parts = build_parts(self._settings)
+        await _patiently(parts.enter)
+        self._host = self._build(parts)
+        self._ownership = Ownership(self._host_id, self._host, parts.journal, self._wiring.peer)
+        roster = build_roster(parts, self._wiring.cluster_name)
+        await self._host.start()
+        self._door = msgspec.json.encode(await HostDoor(self._host).open(self._wiring.node_ip))
+        settle_in()
+        self._ownership.adopt(await _patiently(roster.placement))
+
+    def _build(self, parts: Parts) -> ActorHost | DedicatedHost:
+        host_id, settings, wiring = self._host_id, self._settings, self._wiring
+        if settings.placement == "dedicated":
+            return build_dedicated_host(host_id, settings, parts, wiring.ask_price, wiring.solos(settings))
+        return build_host(host_id, settings, parts, wiring.ask_price)
+
+
+class SoloShell:
+    """An `ActorHost` with room for one actor, in the partition of the host that started it."""
+
+    def __init__(self, wire: Wire, settings: Mapping[str, Any], actor_id: str, partition: int, epoch: int) -> None:
+        self._settings = _settings(settings)
+        wiring = wire()
+        self._ask_price, self._node_ip = wiring.ask_price, wiring.node_ip
+        self._place = actor_id, partition, epoch
+        self._starting: asyncio.Task[None] | None = None
+
+    async def door(self) -> bytes:
+        """Where it takes calls (a `Door`), as soon as it does."""
+        await self._started()
+        return self._door
+
+    async def occupied(self) -> bool | None:
+        """See `Solo.occupied`."""
+        await self._started()
+        return self._host.occupied if self._host.live_actors else None
+
+    async def _started(self) -> None:
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start())
+        await asyncio.shield(self._starting)
+
+    async def _start(self) -> None:
+        actor_id, partition, epoch = self._place
+        parts = build_parts(self._settings)
+        await _patiently(parts.enter)
+        self._host = build_host(actor_id, self._settings, parts, self._ask_price, only=actor_id)
+        await self._host.start()
+        self._door = msgspec.json.encode(await HostDoor(self._host).open(self._node_ip))
+        settle_in()
+        await _patiently(lambda: self._host.lend(partition, epoch))
+
+
+async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Waits for the store, for as long as it takes."""
+    while True:
+        try:
+            return await call()
+        except TransientError:
+            await asyncio.sleep(_START_BACKOFF_S)
+
+
+class OracleShell:
+    """The one `Oracle`."""
+
+    def __init__(self, wire: Wire, settings: Mapping[str, Any]) -> None:
+        self._oracle = build_oracle(_settings(settings))
+        self._node_id = wire().node_id
+
+    async def price(self) -> BtcPrice:
+        """See `Oracle.price`."""
+        return await self._oracle.price()
+
+    async def node(self) -> str:
+        """The node it runs on, as soon as it serves."""
+        return self._node_id
+
+
+class TreasuryShell:
+    """The one `Treasury`, and beside it the one `SolvencyWatch`, `Oversight` and `ModelWatch`."""
+
+    def __init__(self, wire: Wire, settings: Mapping[str, Any]) -> None:
+        self._settings = _settings(settings)
+        self._wiring = wire()
+        self._running: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
+
+    async def node(self) -> str:
+        """The node it runs on. The first call after a restart sets it to work, so somebody must keep calling."""
+        if self._running is None or self._running.done():
+            parts = build_parts(self._settings)
+            treasury = build_treasury(self._settings, parts, self._wiring.router(parts.journal.owners))
+            for watching in self._watching:
+                watching.cancel()
+            self._running = asyncio.create_task(treasury.run())
+            watches: Sequence[SolvencyWatch | Oversight | ModelWatch | None] = [
+                build_solvency(parts),
+                build_oversight(self._settings, parts),
+                build_model_watch(self._settings, parts),
+            ]
+            self._watching = [asyncio.create_task(watch.run()) for watch in watches if watch is not None]
+        return self._wiring.node_id

@@ -1,0 +1,24 @@
+"""What may be said of a command whose answer never came."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from ..domain.behaviour import Command
+from ..domain.errors import Code, Refusal, in_doubt, unavailable
+
+
+def lost(command: Command) -> Refusal:
+    """A host that was sent the command does not answer."""
+    return in_doubt() if _may_cost(command) else unavailable("The actor's host")
+
+
+def of_resent(refusal: Refusal, command: Command) -> Refusal:
+    """A refusal of a command that was sent before: that nothing is charged is true of this time, not of the first."""
+    if refusal.code is not Code.UNAVAILABLE or not _may_cost(command):
+        return refusal
+    return replace(in_doubt(), retry_after_s=refusal.retry_after_s)
+
+
+def _may_cost(command: Command) -> bool:
+    return getattr(command, "once", None) is not None

@@ -1,0 +1,101 @@
+"""Looks now and then at what a server can't see from one call: payments, keys, and what the store may lose."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import structlog
+
+from ..domain.behaviour import BooksError, UnknownEventError
+from ..ports import PortError
+from .findings import Findings, FindingsBoard
+from .payout_watch import Comparison, PayoutWatch
+
+_LOOK_EVERY_S: Final = 30.0
+_log = structlog.get_logger(__name__)
+
+CheckKeys = Callable[[], Awaitable[str | None]]
+"""Asks the node what is wrong with the keys, if anything. Raises `PortError`."""
+StoreLosses = Callable[[], Awaitable[Mapping[str, str]]]
+"""Asks the store what it may lose. Raises `PortError`."""
+
+
+class Oversight:
+    """Looks every half a minute, until it is cancelled, and tells what it found. What does not answer stays as it was.
+
+    `allowed` are losses of the store that the operator has allowed by name; they are no findings.
+    """
+
+    def __init__(
+        self,
+        payouts: PayoutWatch,
+        check_keys: CheckKeys,
+        store_losses: StoreLosses,
+        board: FindingsBoard,
+        now_ms: Callable[[], int],
+        *,
+        allowed: frozenset[str] = frozenset(),
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._payouts = payouts
+        self._check_keys = check_keys
+        self._store_losses = store_losses
+        self._board = board
+        self._now_ms = now_ms
+        self._allowed = allowed
+        self._pause = pause
+        self._compared: Comparison | None = None
+        self._key_trouble: str | None = None
+        self._losses: Mapping[str, str] = {}
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except PortError as error:
+                _log.warning("findings_not_told", error=str(error))
+            await self._pause(_LOOK_EVERY_S)
+
+    async def look(self) -> None:
+        """Look once, and tell. Raises `PortError` when it can't be told."""
+        for look in (self._look_at_store, self._look_at_keys, self._look_at_payouts):
+            try:
+                await look()
+            except PortError as error:
+                _log.warning("look_failed", what=look.__name__.removeprefix("_look_at_"), error=str(error))
+            except (BooksError, UnknownEventError) as error:
+                _log.error("journal_unreadable", error=str(error), hint="see `satmeter audit`")
+        await self._board.tell(self._findings())
+
+    async def _look_at_store(self) -> None:
+        losses = await self._store_losses()
+        found = {address: loss for address, loss in losses.items() if loss not in self._allowed}
+        if found != self._losses:
+            say = _log.error if found else _log.info
+            say("store_may_lose_writes" if found else "store_keeps_writes_again", losses=found)
+        self._losses = found
+
+    async def _look_at_keys(self) -> None:
+        trouble = await self._check_keys()
+        if trouble != self._key_trouble:
+            say = _log.error if trouble else _log.info
+            say("wallet_keys_wrong" if trouble else "wallet_keys_well_again", trouble=trouble)
+        self._key_trouble = trouble
+
+    async def _look_at_payouts(self) -> None:
+        self._compared = await self._payouts.look()
+
+    def _findings(self) -> Findings:
+        compared = self._compared or Comparison(0, 0, 0, None)
+        return Findings(
+            at_ms=self._now_ms(),
+            unknown_payouts=compared.unknown_count,
+            unknown_payouts_msat=compared.unknown_msat,
+            compared_payouts=compared.compared_count,
+            compared_since_ms=compared.since_ms,
+            key_trouble=self._key_trouble,
+            store_losses=self._losses,
+        )

@@ -1,0 +1,130 @@
+"""Compares what left the wallet in an actor's name with what that actor's journal says was paid.
+
+A payment of the operator's own carries no actor's name and counts nowhere. What the wallet paid and no journal tells is
+lost to the operator: a node that called a payment failed and made it, a store that lost its last moment, or another
+deployment that pays from the same wallet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import Final
+
+import msgspec
+import structlog
+
+from ..domain.payments.payouts import Refunds, SentPayment
+from ..ports import Lightning
+
+PAGE: Final = 100
+_PAGES_MAX: Final = 5
+_DEEP_PAGES_MAX: Final = 50
+# So many looks later older payments are read again, too.
+_DEEP_EVERY: Final = 60
+_REMEMBERED_MAX: Final = 20_000
+# An actor that is done may be archived three days after its last event: older than this, its absence says nothing.
+ARCHIVED_AFTER_MS: Final = 2 * 86_400_000
+# What is older is told by `satmeter audit` alone, which the operator reads when this has told of it.
+FORGOTTEN_AFTER_MS: Final = 7 * 86_400_000
+_log = structlog.get_logger(__name__)
+
+RefundsOf = Callable[[str], Awaitable[Refunds | None]]
+"""Reads an actor's payouts from its journal; None for one that does not exist. Raises `PortError`, `BooksError`."""
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """What the last look came to. `since_ms`: when the oldest payment was made that it looked at."""
+
+    unknown_count: int
+    unknown_msat: int
+    compared_count: int
+    since_ms: int | None
+
+
+class _Word(Enum):
+    """What a journal says of a payment."""
+
+    PAID = "paid"
+    UNDER_WAY = "under way"
+    UNKNOWN = "unknown"
+
+
+class PayoutWatch:
+    """Looks at the newest payments, and at those that it did not find in a journal before."""
+
+    def __init__(self, lightning: Lightning, refunds_of: RefundsOf, now_ms: Callable[[], int]) -> None:
+        self._lightning = lightning
+        self._refunds_of = refunds_of
+        self._now_ms = now_ms
+        self._known: dict[str, SentPayment] = {}
+        self._paid_by: dict[tuple[str, str], str] = {}
+        self._unknown: dict[str, SentPayment] = {}
+        self._told: set[str] = set()
+        self._looks = 0
+
+    async def look(self) -> Comparison:
+        """Compare once, in a bounded number of pages. Raises `PortError`."""
+        deep = self._looks % _DEEP_EVERY == 0
+        unknown = dict(self._unknown)
+        for number in range(_DEEP_PAGES_MAX if deep else _PAGES_MAX):
+            page = await self._lightning.sent(PAGE, number * PAGE)
+            news = [payment for payment in page if payment.row_id not in self._known]
+            unknown |= {payment.row_id: payment for payment in news}
+            if len(page) < PAGE or not (news or deep) or self._too_old(page[-1]):
+                break
+        self._unknown = {row_id: payment for row_id, payment in unknown.items() if await self._amiss(payment)}
+        self._looks += 1
+        self._forget()
+        found = self._unknown.values()
+        times = [payment.at_ms for payment in (*self._known.values(), *found) if payment.at_ms]
+        return Comparison(
+            len(found),
+            sum(payment.amount_msat.value + payment.fee_msat.value for payment in found),
+            len(self._known) + len(found),
+            min(times, default=None),
+        )
+
+    async def _amiss(self, payment: SentPayment) -> bool:
+        """Whether the payment must be looked at again, and told of unless it is merely under way."""
+        if self._too_old(payment):
+            return False
+        word = await self._word(payment)
+        if word is _Word.PAID:
+            self._known[payment.row_id] = payment
+        if word is not _Word.UNKNOWN:
+            return False
+        if payment.row_id not in self._told:
+            self._told.add(payment.row_id)
+            _log.error(
+                "payment_unknown_to_journals",
+                actor_id=payment.actor_id,
+                payment_hash=payment.payment_hash,
+                amount_msat=payment.amount_msat.value,
+                fee_msat=payment.fee_msat.value,
+                hint="the wallet paid what no journal says was paid: see `satmeter audit`",
+            )
+        return True
+
+    async def _word(self, payment: SentPayment) -> _Word:
+        refunds = await self._refunds_of(payment.actor_id)
+        if refunds is None:
+            gone = payment.at_ms and payment.at_ms < self._now_ms() - ARCHIVED_AFTER_MS
+            return _Word.PAID if gone else _Word.UNKNOWN
+        # One payment for each invoice: a second one to the same is not what the journal tells of.
+        paid = refunds.ended.get(payment.payment_hash) is True
+        first = self._paid_by.setdefault((payment.actor_id, payment.payment_hash), payment.row_id)
+        if paid and first == payment.row_id:
+            return _Word.PAID
+        under_way = refunds.under_way is not None and refunds.under_way.target.payment_hash == payment.payment_hash
+        return _Word.UNDER_WAY if under_way and first == payment.row_id else _Word.UNKNOWN
+
+    def _too_old(self, payment: SentPayment) -> bool:
+        return bool(payment.at_ms) and payment.at_ms < self._now_ms() - FORGOTTEN_AFTER_MS
+
+    def _forget(self) -> None:
+        """Bound what is remembered: payments beyond it are only read again."""
+        while len(self._known) > _REMEMBERED_MAX:
+            payment = self._known.pop(next(iter(self._known)))
+            self._paid_by.pop((payment.actor_id, payment.payment_hash), None)
+        self._told &= self._unknown.keys()

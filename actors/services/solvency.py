@@ -1,0 +1,147 @@
+"""Whether the wallet holds what is its clients': watched by the treasury, told to the fronts by way of the store."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+
+from ..domain.money import Msat
+from ..ports import Lightning, PortError
+
+_LOOK_EVERY_S: Final = 10.0
+# One look may fall between a payment and its entry in a journal, another one hardly between two such.
+_SHORT_LOOKS: Final = 2
+# What routing cost beyond its reserve is the operator's loss, which must not close the shop: 10 sats, or 0.1 %.
+_TOLERANCE_LEAST_MSAT: Final = 10_000
+_TOLERANCE_DIVISOR: Final = 1_000
+_ASK_AGAIN_S: Final = 1.0
+_log = structlog.get_logger(__name__)
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What the wallet must hold and what it holds, in msat, and whether that is enough."""
+
+    solvent: bool
+    liability_msat: int
+    wallet_msat: int
+    at_ms: int
+
+
+class SolvencyBoard(Protocol):
+    """The store's part: the running totals, and where the standing is told. All raise `TransientError`."""
+
+    async def liability(self) -> tuple[int, int]:
+        """What the wallet must hold in msat, and how many partitions are not in it as they have no total."""
+        ...
+
+    async def tell(self, standing: Standing) -> None:
+        """Tells it to all fronts; it is forgotten after some minutes."""
+        ...
+
+    async def told(self) -> Standing | None:
+        """What was told last."""
+        ...
+
+
+def covers(wallet_msat: int, liability_msat: int) -> bool:
+    """Whether the wallet holds enough, but for a small tolerance."""
+    tolerance_msat = max(_TOLERANCE_LEAST_MSAT, liability_msat // _TOLERANCE_DIVISOR)
+    return wallet_msat + tolerance_msat >= liability_msat
+
+
+class SolvencyWatch:
+    """Compares the wallet with the totals every some seconds, until it is cancelled.
+
+    A payment in is in the wallet before a journal credits it, and a payout leaves the journal's liability before the
+    wallet: both make the wallet look too rich for a moment, never too poor. Only between two readings can it look too
+    poor; so the totals are read before and after the wallet, the lesser counts, and it must be short twice in a row.
+    """
+
+    def __init__(
+        self,
+        lightning: Lightning,
+        board: SolvencyBoard,
+        now_ms: Callable[[], int],
+        *,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._lightning = lightning
+        self._board = board
+        self._now_ms = now_ms
+        self._pause = pause
+        self._short_looks = 0
+        self._solvent: bool | None = None
+        self._logged = False
+
+    async def run(self) -> None:
+        """Watches until cancelled. While store or node do not answer, what was told last stands until it is old."""
+        while True:
+            try:
+                await self.look()
+            except PortError as error:
+                _log.warning("wallet_not_compared", error=str(error))
+            await self._pause(_LOOK_EVERY_S)
+
+    async def look(self) -> None:
+        """Looks once, and tells. Raises `PortError`."""
+        if self._solvent is None:
+            # A treasury that was restarted must not open for a moment what another one has closed.
+            told = await self._board.told()
+            self._solvent = told is None or told.solvent
+        before, _ = await self._board.liability()
+        wallet: Msat = await self._lightning.balance()
+        after, uncounted = await self._board.liability()
+        # Without some partitions it is too little, by which a wallet that is short is short all the more.
+        liability_msat = min(before, after)
+        self._judge(wallet.value, liability_msat, uncounted)
+        await self._board.tell(Standing(self._solvent, liability_msat, wallet.value, self._now_ms()))
+
+    def _judge(self, wallet_msat: int, liability_msat: int, uncounted: int) -> None:
+        figures = {"wallet_msat": wallet_msat, "liability_msat": liability_msat, "partitions_uncounted": uncounted}
+        if covers(wallet_msat, liability_msat):
+            if not self._solvent:
+                _log.info("wallet_covers_clients_again", **figures)
+            self._short_looks, self._solvent, self._logged = 0, True, False
+            return
+        self._short_looks += 1
+        # Also of a wallet that was short before this process began: who starts the server anew looks here for why.
+        if self._short_looks >= _SHORT_LOOKS and not self._logged:
+            self._solvent, self._logged = False, True
+            _log.error(
+                "wallet_short",
+                hint="no deposits are taken until it is filled, refunds go on; see `satmeter audit`",
+                **figures,
+                missing_msat=liability_msat - wallet_msat,
+            )
+
+
+class SolvencyCache:
+    """The standing in a front's memory, read at most once a second.
+
+    Without word, deposits are taken: that a watcher is down says nothing of the wallet, and a shop must not close with
+    it. A wallet that is short is told of every ten seconds, and what was told holds for minutes.
+    """
+
+    def __init__(
+        self, told: Callable[[], Awaitable[Standing | None]], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._told = told
+        self._clock = clock
+        self._known: Standing | None = None
+        self._read_s: float | None = None
+
+    async def current(self) -> Standing | None:
+        """The standing; None while nothing is known. Never raises."""
+        now_s = self._clock()
+        if self._read_s is None or now_s - self._read_s > _ASK_AGAIN_S:
+            self._read_s = now_s
+            try:
+                self._known = await self._told()
+            except PortError:
+                self._known = None
+        return self._known

@@ -1,0 +1,99 @@
+"""The end of a session: what is left of it comes back."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Final
+
+from .accounts import Accounts
+from .errors import NoSessionError, NotFoundError, PaymentInDoubtError, RefundPendingError, WalletError
+from .flow import Flow, wait_until
+from .models import Refund, SessionStatus
+from .payments import Purse
+from .state import Credential, Store
+
+_SETTLES_WITHIN_S: Final = 120.0
+_PAYS_OUT_WITHIN_S: Final = 120.0
+PAYOUTS_MAX: Final = 3
+
+
+class Closing:
+    """Closes sessions, and collects what they owe."""
+
+    def __init__(self, accounts: Accounts, store: Store, purse: Purse) -> None:
+        self._accounts = accounts
+        self._store = store
+        self._purse = purse
+
+    def close(self, payment_request: str | None) -> Flow[SessionStatus]:
+        """Ends the session, and has what is left paid back: to this invoice, or to the wallet's own.
+
+        Sessions that ended before and still owe something are collected from, too.
+        """
+
+        def work() -> Flow[SessionStatus]:
+            credential = self._accounts.current()
+            former = self._accounts.former()
+            with suppress(PaymentInDoubtError):
+                yield from self._purse.clear_up()
+            if credential is None and not former:
+                raise NoSessionError("There is no session to close.")
+            found: list[tuple[Credential, SessionStatus]] = []
+            for ended in [*former, *([credential] if credential is not None else [])]:
+                given = payment_request if ended is credential or credential is None else None
+                try:
+                    found.append((ended, (yield from self._collect(ended, given))))
+                except NotFoundError:
+                    if ended is credential:
+                        raise
+            with suppress(PaymentInDoubtError):
+                yield from self._purse.clear_up()
+            for ended, status in found:
+                self._accounts.forget(ended) if self._owes_nothing(status) else self._accounts.retire(ended)
+            if not found:
+                raise NoSessionError("The server does not know the former sessions any more.")
+            return found[-1][1]
+
+        return (yield from self._purse.alone(work))
+
+    def _collect(self, credential: Credential, payment_request: str | None) -> Flow[SessionStatus]:
+        """Closes it, and has what it owes paid out."""
+        status = yield from self._accounts.close(credential, None)
+
+        def settled() -> Flow[bool]:
+            nonlocal status
+            status = yield from self._accounts.show(credential)
+            return status.held_msat == 0 and status.refund.state != "pending"
+
+        # What requests that are under way cost is only known at their end.
+        yield from wait_until(settled, _SETTLES_WITHIN_S)
+        for _ in range(PAYOUTS_MAX):
+            amount_sats = payable_sats(status.refund)
+            if not amount_sats or status.refund.state == "pending":
+                break
+            try:
+                invoice = payment_request or (yield from self._purse.receive(amount_sats, "rest of a session"))
+            except WalletError:
+                break
+            with suppress(RefundPendingError):  # It takes long, and is waited for below.
+                yield from self._accounts.close(credential, invoice)
+            yield from wait_until(settled, _PAYS_OUT_WITHIN_S)
+            if payment_request or not status.refund.worth_another_invoice:
+                break
+            # Once more for what the reserve had too much, or with another invoice if the payout failed for certain.
+        return status
+
+    def _owes_nothing(self, status: SessionStatus) -> bool:
+        """Also not later, by a payment that is still on its way."""
+        comes = any(payment.purpose == status.session_id for payment in self._store.read().under_way)
+        return not comes and status.refund.state != "pending" and not payable_sats(status.refund)
+
+
+def payable_sats(refund: Refund) -> int:
+    """The largest invoice that the server pays out of what it owes."""
+    if refund.payable_sats is not None:
+        return refund.payable_sats
+    from ..actors.domain.money import Msat
+    from ..actors.domain.payments.payouts import largest_payout
+
+    return largest_payout(Msat(refund.owed_msat)).whole_sats

@@ -1,0 +1,100 @@
+"""What the OpenAPI document says of the paths that speak a provider's protocol."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...actors.domain.errors import Code
+from ..openapi.operation import BODY_ERRORS, JSON, LLM, SESSIONS, Answer, Operation, Parameter, idempotent
+from ..response import sse
+from ..sessions import schemas as schemas_sessions
+from . import schemas
+
+CREDENTIAL_ERRORS: Final = (
+    Code.MISSING_CREDENTIAL,
+    Code.INVALID_CREDENTIAL,
+    Code.CAVEAT_VIOLATED,
+    Code.NOT_FOUND,
+    Code.PAYMENT_REQUIRED,
+    Code.EXPIRED,
+    Code.CLOSED,
+    Code.RATE_LIMITED,
+    Code.UNAVAILABLE,
+)
+COST_HEADERS: Final = ("Satmeter-Debited-Msat", "Satmeter-Balance-Msat", "Satmeter-Max-Tokens", "Request-Id")
+CHALLENGED: Final = (
+    "Without a credential the answer is a 402 with an L402 challenge in `WWW-Authenticate`: the invoice is a deposit "
+    "that covers the request, and with the credential `L402 <macaroon>:<preimage>` the same request, and others for "
+    "the rest of the deposit, are answered."
+)
+_VERSION: Final = (
+    Parameter("anthropic-version", "header", "Passed on.", {"type": "string", "maxLength": 2_000}),
+    Parameter("anthropic-beta", "header", "Passed on.", {"type": "string", "maxLength": 2_000}),
+)
+
+ASK_ERRORS: Final = (
+    *BODY_ERRORS,
+    *CREDENTIAL_ERRORS,
+    Code.INSUFFICIENT_BALANCE,
+    Code.IDEMPOTENCY_CONFLICT,
+    Code.MODEL_FAILED,
+    Code.OVERLOADED,
+)
+
+MESSAGES: Final = Operation(
+    id="createMessage",
+    tag=LLM,
+    summary="Anthropic's Messages API",
+    description="The body goes to the provider as it is, but for `max_tokens`, which is lowered to what the balance "
+    "covers (`Satmeter-Max-Tokens` says to what); its answer comes back as it is, and the `usage` of a whole one has "
+    "`cost_msat`, `cost_usd` (before the margin) and `balance_msat` besides. Before the call the most that it can cost "
+    "is put on hold, after it the actual cost is debited, cache reads and writes at their own rates.\n\n"
+    "Not possible is what has a price that isn't known beforehand: tools that the provider runs, MCP servers, "
+    "documents by address, files by their id, fast mode.\n\n"
+    'With `"stream": true` the provider\'s events come as it sends them, and behind them a comment line with the cost '
+    "and the balance. While the model is silent, `event: ping` comes every few seconds; what fails after the head went "
+    "out is an `error` event. A whole answer that takes longer than that begins with line breaks, and has its cost in "
+    "the body alone; if it fails then, the connection is cut behind the error, and nothing was charged.\n\n"
+    "A refusal without a word costs nothing, nor does what fails before anything was given; a stream that breaks off "
+    "costs what was given. "
+    "A client that goes away stops the model, and pays for what was used until then: for the prompt at least. An SDK "
+    "that gives up and sends the same again gets the answer of its first call.\n\n" + CHALLENGED,
+    secured=True,
+    challenges=True,
+    body=schemas.MessagesRequest,
+    error=schemas.MessagesError,
+    parameters=(*_VERSION, idempotent("one charge and the same answer, to the byte")),
+    answers=(Answer(200, "The answer.", {JSON: schemas.Message, sse.MEDIA_TYPE: None}, COST_HEADERS),),
+    errors=ASK_ERRORS,
+)
+COUNT_TOKENS: Final = Operation(
+    id="countTokens",
+    tag=LLM,
+    summary="Count the tokens of a prompt",
+    description="The provider's own count, for nothing; a session that can spend may ask for some a minute. It takes "
+    "the action `llm` or `read`.",
+    secured=True,
+    body=schemas.CountRequest,
+    error=schemas.MessagesError,
+    parameters=_VERSION,
+    answers=(Answer(200, "The count.", {JSON: schemas.TokenCount}, ("Request-Id",)),),
+    errors=(*BODY_ERRORS, *CREDENTIAL_ERRORS, Code.MODEL_FAILED, Code.OVERLOADED),
+)
+ASK: Final = Operation(
+    id="ask",
+    tag=SESSIONS,
+    summary="Have a request answered, with the session from the credential",
+    description="As POST /sessions/{sessionId}/request.\n\n" + CHALLENGED,
+    secured=True,
+    challenges=True,
+    body=schemas_sessions.NewRequest,
+    parameters=(idempotent("one charge and the same answer"),),
+    answers=(
+        Answer(
+            200,
+            "The answer, or why it was rejected.",
+            {JSON: schemas_sessions.RequestResult, sse.MEDIA_TYPE: None},
+        ),
+    ),
+    errors=ASK_ERRORS,
+)

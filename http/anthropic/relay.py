@@ -1,0 +1,219 @@
+"""Calls in a provider's own protocol, relayed and paid for from a session: what all paths that speak one share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final
+
+from msgspec.structs import replace
+from starlette.requests import Request
+
+from ...actors.domain.errors import Code, Refusal, RefusedError, cut_off
+from ...actors.domain.llm.answers import Ending, Held
+from ...actors.domain.llm.relays import RelayBytes, RelayHead
+from ...actors.domain.money import usd_text
+from ...actors.domain.session.messages import Relay, Relayed
+from ...actors.messages import WireReply
+from ..middleware import request_id_of
+from ..payments.solvency_gate import refusal_of_calls
+from ..request.auth import Holder
+from ..request.idempotency import attempt_of, once_of_bytes
+from ..request.replies import Replies, head_after_s
+from ..response.sse import Closable
+from ..sessions import answer as results
+from ..sessions.l402 import L402, NOBODY
+from ..sessions.top_up_offers import Offers
+from ..state import Front
+from .body import MessagesCall
+from .token_counts import Counts, bound_of, is_beta, passed_headers
+
+# Refusals that a tighter bound may spare, and the least bound that is worth asking the provider for one.
+_TOO_DEAR: Final = frozenset({Code.INSUFFICIENT_BALANCE, Code.CAVEAT_VIOLATED})
+_WORTH_COUNTING_TOKENS: Final = 4_000
+DEBITED: Final = "Satmeter-Debited-Msat"
+BALANCE: Final = "Satmeter-Balance-Msat"
+MAX_TOKENS: Final = "Satmeter-Max-Tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class RelayStream:
+    """A streamed answer whose head may go out: `parts` are its bytes, as the provider sent them, and then a `Relayed`.
+
+    They must be closed, and the `source` that they are made of. They raise `RefusedError` when the model has failed, or
+    the actor was lost on the way.
+    """
+
+    head: Held
+    parts: AsyncGenerator[RelayBytes | Relayed, None]
+    source: Closable
+
+
+@dataclass(frozen=True, slots=True)
+class RelaySlow:
+    """A whole answer that is long in coming; its one reply is a `Relayed`. See `whole_answer`."""
+
+    held: Held
+    replies: Replies
+
+
+class Relays:
+    """Has calls of the Messages API carried out, whichever protocol the client speaks."""
+
+    def __init__(self, front: Front, l402: L402) -> None:
+        self._front = front
+        self._l402 = l402
+        self._offers = Offers(front)
+        self._counts = Counts(front)
+
+    async def carry_out(
+        self, request: Request, holder: Holder | None, call: MessagesCall, key: str | None, sent: bytes
+    ) -> Relayed | RelayStream | RelaySlow:
+        """The answer, or its beginning where it is streamed. `sent`: the client's own body.
+
+        Raises `RefusedError`; without a holder, always.
+
+        An answer with a status from 400 on is the provider's refusal of the body. One that broke off is no refusal here
+        (see `broken`).
+        """
+        tokens_max, counted = call.prompt_tokens_max, None
+        refused = await refusal_of_calls(self._front, call.model)
+        if tokens_max is None and refused is not None:
+            # Nothing new begins; what was answered under this key has been counted then.
+            tokens_max = 0
+        elif tokens_max is None:
+            counted = await self._counts.needed(request, holder, call.body.data)
+            tokens_max = bound_of(counted)
+        command = Relay(
+            request_id=request_id_of(request.scope),
+            model=call.model,
+            body=call.body,
+            headers=passed_headers(request),
+            beta=is_beta(request),
+            stream=call.stream,
+            prompt_tokens_max=tokens_max,
+            prompt_rate=call.prompt_rate,
+            least_tokens=call.least_tokens,
+            once=once_of_bytes(request, key, sent, None if holder is None else holder.grant),
+            grant=NOBODY if holder is None else holder.grant,
+            btc_price=await self._front.prices.current(),
+            billed_as=call.billed_as,
+            prompt_tokens=counted,
+            refused=refused,
+            attempt=None if call.stream else attempt_of(request, key, sent),
+            tells_hold=True,
+        )
+        if holder is None:
+            await self._l402.challenge(request, key, command)
+        await self._l402.settled(holder)
+        try:
+            return await self._send_or_count(request, holder, command)
+        except RefusedError as error:
+            improved = await self._offers.improve(error.refusal, holder.session_id, holder.grant)
+            raise RefusedError(improved) from None
+
+    async def _send_or_count(
+        self, request: Request, holder: Holder, command: Relay
+    ) -> Relayed | RelayStream | RelaySlow:
+        """Where bytes bound the prompt too loosely for the balance, the provider counts it, and it is tried again."""
+        try:
+            return await self._send(request, holder.session_id, command)
+        except RefusedError as error:
+            if error.refusal.code not in _TOO_DEAR or command.prompt_tokens_max < _WORTH_COUNTING_TOKENS:
+                raise
+            counted = await self._counts.maybe(request, holder, command.body.data)
+            if counted is None or bound_of(counted) >= command.prompt_tokens_max:
+                raise
+        tighter = replace(command, prompt_tokens_max=bound_of(counted), prompt_tokens=counted)
+        return await self._send(request, holder.session_id, tighter)
+
+    async def _send(self, request: Request, session_id: str, command: Relay) -> Relayed | RelayStream | RelaySlow:
+        replies = Replies(request, self._front.router.stream(session_id, command))
+        # Waited for here, so that a request that is refused is an error and not a stream.
+        if not command.stream:
+            return await self._whole(replies)
+        first = await replies.soon(head_after_s(request, self._front.head_after_s))
+        if first is None:
+            assert replies.held is not None
+            return RelayStream(replies.held, _parts(replies), replies)
+        if isinstance(first, RelayHead):
+            return RelayStream(Held(first.max_tokens, first.at_ms), _parts(replies), replies)
+        assert isinstance(first, Relayed)
+        await replies.aclose()
+        if first.status >= 400:
+            return first
+        # It was given before: who comes again gets the same bytes, and the same end.
+        again = _again(first)
+        return RelayStream(Held(first.max_tokens, first.at_ms), again, again)
+
+    async def _whole(self, replies: Replies) -> Relayed | RelaySlow:
+        first = await replies.soon(self._front.settings.ping_s)
+        if first is None:
+            assert replies.held is not None
+            return RelaySlow(replies.held, replies)
+        await replies.aclose()
+        return whole_answer(first)
+
+
+def whole_answer(reply: WireReply) -> Relayed:
+    """The answer. Raises `RefusedError` for one that was hung up on: what is sent again may come too late for it."""
+    assert isinstance(reply, Relayed)
+    if reply.status < 400 and reply.ending is Ending.LEFT:
+        raise RefusedError(cut_off())
+    return reply
+
+
+def cost_headers(answer: Relayed) -> dict[str, str]:
+    """What a call cost, for the headers of its answer."""
+    return {
+        DEBITED: str(answer.cost.debit_msat.value),
+        BALANCE: str(answer.balance_msat.value),
+        MAX_TOKENS: str(answer.max_tokens),
+    }
+
+
+def cost_fields(answer: Relayed) -> dict[str, int | str]:
+    """The same for the `usage` of a body: a slow answer, and programs that see no headers, have it there alone.
+
+    `cost_usd` is what it cost before the margin, as in a cost ledger.
+    """
+    return {
+        "cost_msat": answer.cost.debit_msat.value,
+        "cost_usd": usd_text(answer.cost.cost_usd),
+        "balance_msat": answer.balance_msat.value,
+    }
+
+
+def cost_comment(answer: Relayed) -> bytes:
+    """The same as the last line of a stream, which clients skip."""
+    return f": {DEBITED}: {answer.cost.debit_msat.value}, {BALANCE}: {answer.balance_msat.value}\n\n".encode()
+
+
+def broken(answer: Relayed) -> bool:
+    """Whether an answer broke off and its client has not been told."""
+    return answer.ending is Ending.BROKEN and not answer.told
+
+
+def broken_refusal(answer: Relayed) -> RefusedError:
+    """What to tell it then."""
+    return RefusedError(results.broken_refusal(answer.request_id, answer.cost.debit_msat, answer.balance_msat))
+
+
+def refused_late(answer: Relayed) -> RefusedError:
+    """Ends an answer that was begun before the provider refused the body."""
+    message = f"The model provider refused this call with status {answer.status}; nothing was charged for it."
+    return RefusedError(Refusal(Code.INVALID_REQUEST, message))
+
+
+async def _parts(replies: Replies) -> AsyncGenerator[RelayBytes | Relayed, None]:
+    async with aclosing(replies.rest()) as rest:
+        async for reply in rest:
+            if not isinstance(reply, RelayHead):
+                assert isinstance(reply, RelayBytes | Relayed)
+                yield reply
+
+
+async def _again(answer: Relayed) -> AsyncGenerator[RelayBytes | Relayed, None]:
+    yield RelayBytes(answer.body)
+    yield replace(answer, body=b"")

@@ -1,0 +1,142 @@
+"""Anthropic's Messages API, paid for from a session: what its SDK, and programs that are built on it, speak."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...actors.domain.errors import RefusedError
+from ...actors.domain.llm.relays import RelayBytes
+from ...actors.domain.session.messages import Relayed
+from ...actors.messages import WireReply
+from ...actors.operator_terms import model_prices
+from ..middleware import request_id_of
+from ..payments.solvency_gate import refuse_calls
+from ..request.auth import MISSING, Credentials
+from ..request.body import read_bytes
+from ..request.idempotency import idempotency_key
+from ..response import errors, sse
+from ..response.error_formats import anthropic
+from ..response.slow_json import CutShortError, SlowAnswer
+from ..sessions import answer as results
+from ..state import Front
+from .body import read_call, read_count
+from .relay import (
+    MAX_TOKENS,
+    Relays,
+    RelaySlow,
+    RelayStream,
+    broken,
+    broken_refusal,
+    cost_comment,
+    cost_fields,
+    cost_headers,
+    refused_late,
+    whole_answer,
+)
+from .token_counts import Counts
+from .usage import with_cost
+
+# An empty line ends an event, whichever of the line breaks of server-sent events is used.
+_BLANK_LINES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
+
+# What the API itself sends meanwhile; the comment tells ours from the provider's, whose bytes have a digest.
+_PING: Final = b': keep-alive\nevent: ping\ndata: {"type": "ping"}\n\n'
+
+
+class Llm:
+    """The routes under /v1/messages."""
+
+    def __init__(self, front: Front, credentials: Credentials, relays: Relays) -> None:
+        self._front = front
+        self._credentials = credentials
+        self._relays = relays
+        self._counts = Counts(front)
+        self._models = model_prices(front.settings)
+
+    async def messages(self, request: Request) -> Response:
+        """POST /v1/messages: the provider's answer, whole or streamed, to the byte as it came."""
+        holder = self._credentials.holder(request)
+        key = idempotency_key(request)
+        body = await read_bytes(request, self._front.settings.body_limit_bytes)
+        call = read_call(body, self._models)
+        answer = await self._relays.carry_out(request, holder, call, key, body)
+        if isinstance(answer, RelayStream):
+            headers = {MAX_TOKENS: str(answer.head.max_tokens)}
+            # A stream holds money until its end: when the server ends, it may go on for as long as other requests.
+            events = _bytes(answer, request_id_of(request.scope))
+            return sse.EventStream(events, answer.source, self._front.settings.ping_s, ping=_PING, headers=headers)
+        if isinstance(answer, RelaySlow):
+            headers = {MAX_TOKENS: str(answer.held.max_tokens)}
+            return SlowAnswer(answer.replies, _slow, self._front.settings.ping_s, headers)
+        headers = {**answer.headers, **cost_headers(answer), "Cache-Control": "no-store"}
+        return Response(_whole(answer), answer.status, headers)
+
+    async def count_tokens(self, request: Request) -> Response:
+        """POST /v1/messages/count_tokens: the provider's count, for nothing."""
+        holder = self._credentials.holder(request)
+        if holder is None:
+            raise RefusedError(MISSING)
+        body = await read_bytes(request, self._front.settings.body_limit_bytes)
+        read_count(body, self._models)
+        await refuse_calls(self._front)
+        counted = await self._counts.count(request, holder, body)
+        return Response(counted.body, counted.status, {**counted.headers, "Cache-Control": "no-store"})
+
+
+async def _bytes(stream: RelayStream, request_id: str) -> AsyncGenerator[bytes, None]:
+    """The provider's bytes, event by event, and behind them what they cost.
+
+    Of an event that never came to its end nothing is given: a client would take it for one, and fail at reading it
+    before it got to the error behind it.
+    """
+    begun = b""
+    try:
+        async for part in stream.parts:
+            if isinstance(part, RelayBytes):
+                begun += part.data
+                end = max(begun.rfind(line) + len(line) if line in begun else 0 for line in _BLANK_LINES)
+                if end:
+                    yield begun[:end]
+                    begun = begun[end:]
+            elif part.status >= 400:
+                # The head had gone out before the provider refused the body.
+                yield sse.event("error", _one_line(part.body)) + cost_comment(part)
+            elif broken(part):
+                yield _error(broken_refusal(part), request_id) + cost_comment(part)
+            else:
+                yield (begun + b"\n\n" if begun else b"") + cost_comment(part)
+    except RefusedError as error:
+        yield _error(error, request_id)
+    finally:
+        await stream.parts.aclose()
+
+
+def _slow(reply: WireReply) -> bytes:
+    answer = whole_answer(reply)
+    if answer.status >= 400:
+        raise CutShortError(refused_late(answer), answer.body)
+    return _whole(answer)
+
+
+def _whole(answer: Relayed) -> bytes:
+    return answer.body if answer.status >= 400 else with_cost(answer.body, cost_fields(answer))
+
+
+def _one_line(body: bytes) -> bytes:
+    """The provider's error as the data of an event, which has no line breaks."""
+    try:
+        return msgspec.json.encode(msgspec.json.decode(body))
+    except (ValueError, RecursionError):
+        return msgspec.json.encode(
+            {"type": "error", "error": {"type": "api_error", "message": "The call was refused."}}
+        )
+
+
+def _error(error: RefusedError, request_id: str) -> bytes:
+    body = errors.body_of(error.refusal, request_id)
+    return sse.event("error", results.encode(anthropic(errors.status_of(error.refusal.code, anthropic), body)))

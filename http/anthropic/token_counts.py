@@ -1,0 +1,113 @@
+"""Counts of a prompt's tokens by the provider, which cost nothing: for clients that ask, and where bytes don't do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from starlette.requests import Request
+
+from ...actors.domain.errors import Code, Refusal, RefusedError
+from ...actors.domain.llm.relays import countable
+from ...actors.domain.session.messages import Counted, CountTokens
+from ..middleware import request_id_of
+from ..request.auth import Holder
+from ..response import errors
+from ..state import Front
+
+# What of a client's headers is meant for the provider.
+_PASSED: Final = ("anthropic-version", "anthropic-beta")
+_HEADER_CHARS_MAX: Final = 2_000
+# For one session. The provider limits them for all of ours together.
+_PER_MINUTE: Final = 120
+# The provider calls its count an estimate: a twentieth is laid on top, and this.
+_SPARE_PART: Final = 20
+_SPARE_TOKENS: Final = 500
+_NOBODYS: Final = Refusal(
+    Code.MISSING_CREDENTIAL,
+    "What a PDF costs has to be counted, which is done for sessions only: open one with POST /sessions, and send its "
+    "macaroon.",
+)
+
+
+class _Count(msgspec.Struct):
+    input_tokens: int
+
+
+class _Inner(msgspec.Struct):
+    message: str
+
+
+class _Error(msgspec.Struct):
+    error: _Inner
+
+
+class Counts:
+    """Has prompts counted, so many a minute for one session."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+
+    async def count(self, request: Request, holder: Holder, body: bytes) -> Counted:
+        """What the provider says. Raises `RefusedError`."""
+        if self._front.settings.rate_limits:
+            wait_s = await self._front.limits.hit("count_tokens", holder.session_id, _PER_MINUTE, 60)
+            if wait_s is not None:
+                raise errors.rate_limited(f"At most {_PER_MINUTE} counts a minute: try again in {wait_s} s.", wait_s)
+        command = CountTokens(
+            request_id_of(request.scope), body, passed_headers(request), is_beta(request), holder.grant
+        )
+        reply = await self._front.router.call(holder.session_id, command)
+        assert isinstance(reply, Counted)
+        return reply
+
+    async def needed(self, request: Request, holder: Holder | None, body: bytes) -> int:
+        """The tokens of the prompt of a call whose bytes don't bound them. Raises `RefusedError`."""
+        if holder is None:
+            raise RefusedError(_NOBODYS)
+        counted = await self.count(request, holder, countable(body))
+        found = _tokens(counted)
+        if found is None:
+            raise errors.invalid("", _told(counted).rstrip("."))
+        return found
+
+    async def maybe(self, request: Request, holder: Holder, body: bytes) -> int | None:
+        """The same where it can be had."""
+        try:
+            return _tokens(await self.count(request, holder, countable(body)))
+        except RefusedError:
+            return None
+
+
+def bound_of(tokens: int) -> int:
+    """An upper bound of a prompt that was counted."""
+    return tokens + tokens // _SPARE_PART + _SPARE_TOKENS
+
+
+def passed_headers(request: Request) -> Mapping[str, str]:
+    """The headers that are for the provider."""
+    found = {name: ", ".join(request.headers.getlist(name)) for name in _PASSED}
+    return {name: value for name, value in found.items() if value and len(value) <= _HEADER_CHARS_MAX}
+
+
+def is_beta(request: Request) -> bool:
+    """Whether an SDK's beta interface was called, which is another one at the provider, too."""
+    return request.query_params.get("beta") == "true"
+
+
+def _tokens(counted: Counted) -> int | None:
+    if counted.status != 200:
+        return None
+    try:
+        return max(0, msgspec.json.decode(counted.body, type=_Count).input_tokens)
+    except ValueError:
+        return None
+
+
+def _told(counted: Counted) -> str:
+    """The provider's own sentence about a body that it refuses."""
+    try:
+        return msgspec.json.decode(counted.body, type=_Error).error.message
+    except ValueError:
+        return "The model provider could not count this prompt"

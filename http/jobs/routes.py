@@ -1,0 +1,122 @@
+"""Jobs: pay per piece of work."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...actors.domain.errors import RefusedError, not_found
+from ...actors.domain.job.state import FINAL_STATES, CreateJob, GetJob, JobState, JobView, RefundJob, WatchJob
+from ...actors.messages import WireReply
+from .. import schema
+from ..middleware import request_id_of
+from ..payments.invoice_limits import UnpaidInvoices
+from ..payments.refunds import Payouts
+from ..payments.solvency_gate import refuse_deposits
+from ..payments.webhooks import WebhookOrders
+from ..request import ids
+from ..request.body import read_json
+from ..request.client_address import Clients
+from ..request.idempotency import idempotency_key, once_of
+from ..response import errors, json, sse
+from ..state import Front
+
+
+class Jobs:
+    """The routes under /jobs."""
+
+    def __init__(self, front: Front, clients: Clients) -> None:
+        self._front = front
+        self._clients = clients
+        self._unpaid = UnpaidInvoices(front)
+        self._payouts = Payouts(front)
+        self._webhooks = WebhookOrders(front)
+
+    async def create(self, request: Request) -> Response:
+        """POST /jobs: a new job, or the one that the Idempotency-Key already led to."""
+        key = idempotency_key(request)
+        body = await read_json(request, schema.NewJob, self._front.settings.body_limit_bytes)
+        settings = self._front.settings
+        await refuse_deposits(self._front, settings.eval_model, settings.work_model)
+        client = self._clients.digest(request)
+        job_id = ids.job_id_of(self._front.id_key, client, key) if key is not None else ids.new_job_id()
+        webhook = self._webhooks.ordered(body.webhook)
+        command = CreateJob(request=body.request, client=client, webhook=webhook)
+
+        async def opening() -> tuple[JobView, bool]:
+            view = _view(await self._front.router.call(job_id, command))
+            return view, view.state is JobState.AWAITING_EVAL_PAYMENT
+
+        view = await self._unpaid.count(client, job_id, opening)
+        created = json.job_created(view, self._webhooks.made(job_id, webhook))
+        return json.json_response(created, 201, {"Location": f"/jobs/{job_id}"})
+
+    async def show(self, request: Request) -> Response:
+        """GET /jobs/{jobId}: the job as it is now."""
+        view = _view(await self._front.router.call(_job_id(request), GetJob()))
+        return json.json_response(json.job_status(view))
+
+    async def events(self, request: Request) -> Response:
+        """GET /jobs/{jobId}/events: the job now and after each change."""
+        job_id = _job_id(request)
+        if request.method == "HEAD":
+            await self._front.router.call(job_id, GetJob())
+            return json.head_only(sse.MEDIA_TYPE)
+        changes = self._front.router.stream(job_id, WatchJob())
+        # Waited for here, so that a job that doesn't exist is a 404 and not a stream.
+        first = _view(await anext(changes))
+        if first.state in FINAL_STATES and request.headers.get("last-event-id") == _event_id(first):
+            # A browser's EventSource connects again after every end; only this status makes it stop.
+            await changes.aclose()
+            return Response(status_code=204)
+        events = _events(first, changes, request_id_of(request.scope))
+        return sse.EventStream(events, changes, self._front.settings.ping_s, ending=self._front.ending)
+
+    async def refund(self, request: Request) -> Response:
+        """POST /jobs/{jobId}/refund: pays what is owed to the client's invoice."""
+        job_id = _job_id(request)
+        key = idempotency_key(request)
+        body = await read_json(request, schema.RefundOrder, self._front.settings.body_limit_bytes)
+        command = RefundJob(self._payouts.target(body.payment_request), once_of(request, key, body))
+        return json.json_response(json.job_status(_view(await self._payouts.carry_out(job_id, command))))
+
+
+async def _events(
+    first: JobView, changes: AsyncGenerator[WireReply, None], request_id: str
+) -> AsyncGenerator[bytes, None]:
+    async with aclosing(changes):
+        last = _event(first)
+        yield last
+        try:
+            async for reply in changes:
+                following = _event(_view(reply))
+                # When the actor's host changed, its successor shows the present state once more.
+                if following != last:
+                    last = following
+                    yield following
+        except RefusedError as error:
+            yield sse.event("error", msgspec.json.encode(errors.body_of(error.refusal, request_id)))
+
+
+def _event(view: JobView) -> bytes:
+    return sse.event("state", json.encode(json.job_status(view)), _event_id(view))
+
+
+def _event_id(view: JobView) -> str:
+    return f"{view.state.value}.{view.updated_at_ms}"
+
+
+def _view(reply: WireReply) -> JobView:
+    assert isinstance(reply, JobView)
+    return reply
+
+
+def _job_id(request: Request) -> str:
+    job_id: str = request.path_params["jobId"]
+    if not ids.is_job_id(job_id):
+        raise RefusedError(not_found("job"))
+    return job_id

@@ -1,0 +1,135 @@
+"""What happens to every request: its id, its log line, its figures, and the answer to whatever went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import traceback
+from collections.abc import Sequence
+from typing import Any, Final
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..actors.domain.errors import RefusedError, cut_off
+from ..actors.ports import TransientError
+from .metrics import Metrics
+from .request import ids
+from .response import errors
+from .response.error_formats import shape_of
+
+_REQUEST_ID: Final = "satmeter.request_id"
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
+_NO_ROUTE: Final = "none"
+# The client went away before there was an answer; nginx writes this status then.
+_CLIENT_GONE: Final = 499
+
+_log = structlog.get_logger(__name__)
+_level = logging.getLogger(__name__)
+
+
+def request_id_of(scope: Scope) -> str:
+    """The id that this request's answer and log lines carry."""
+    request_id: str = scope[_REQUEST_ID]
+    return request_id
+
+
+class Edge:
+    """The outermost ASGI application. One wrapper for all of it, since it runs for every request."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request, whatever happens."""
+        # Starlette's router raises what it has no answer to only for an application of its own.
+        scope["app"] = self
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = scope[_REQUEST_ID] = ids.new_request_id()
+        id_headers = [(name, request_id.encode()) for name in _id_names(scope["path"])]
+        status, began_s, answered_s = 0, time.perf_counter(), 0.0
+
+        async def reply(message: Message) -> None:
+            nonlocal status, answered_s
+            if message["type"] == "http.response.start":
+                status, answered_s = message["status"], time.perf_counter()
+                message["headers"] = [*message["headers"], *id_headers, _NO_SNIFFING]
+            await send(message)
+
+        with self._metrics.in_progress.track_inprogress():
+            try:
+                await self._app(scope, receive, reply)
+            except ClientDisconnect:
+                pass
+            except asyncio.CancelledError:
+                # The server ends before it had an answer. Left to uvicorn, that would be a 500 in no form of ours.
+                if status:
+                    raise
+                await _answer(RefusedError(cut_off()), scope)(scope, receive, reply)
+            except Exception as error:
+                self._note(error, scope)
+                # Once an answer has begun, there is no other; the server then cuts the connection, which says enough.
+                if status:
+                    _note_cut(error, scope)
+                else:
+                    await _answer(error, scope)(scope, receive, reply)
+            finally:
+                route = getattr(scope.get("route"), "path", _NO_ROUTE)
+                seconds = (answered_s or time.perf_counter()) - began_s
+                self._finish(scope, route, status or _CLIENT_GONE, seconds)
+
+    def _note(self, error: Exception, scope: Scope) -> None:
+        """Logs what nobody foresaw, by type and place: an exception's text may hold a prompt or a credential."""
+        if not isinstance(error, HTTPException | RefusedError):
+            frames = traceback.extract_tb(error.__traceback__)
+            expected = isinstance(error, TransientError)
+            _log.log(
+                logging.WARNING if expected else logging.ERROR,
+                "store_silent" if expected else "unforeseen_error",
+                request_id=request_id_of(scope),
+                error=type(error).__qualname__,
+                places=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+            )
+
+    def _finish(self, scope: Scope, route: str, status: int, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self._metrics.answered(method, route, status, seconds)
+        level = logging.DEBUG if status < 300 else logging.INFO if status < 500 else logging.WARNING
+        # Asked first: on the hot path, building an entry that nobody reads would cost more than all else here.
+        if _level.isEnabledFor(level):
+            # The path is left out: whoever knows a job's id sees the job.
+            _log.log(
+                level,
+                "request_answered",
+                method=method,
+                route=route,
+                status=status,
+                ms=round(seconds * 1_000, 1),
+                request_id=request_id_of(scope),
+            )
+
+
+def _note_cut(error: Exception, scope: Scope) -> None:
+    code = error.refusal.code.value if isinstance(error, RefusedError) else errors.INTERNAL_ERROR
+    _log.info("answer_cut_short", code=code, request_id=request_id_of(scope))
+
+
+_NO_SNIFFING: Final[tuple[bytes, bytes]] = (b"x-content-type-options", b"nosniff")
+
+
+def _id_names(path: str) -> Sequence[bytes]:
+    """The headers that carry a request's id: the providers' SDKs look for it under another name than ours."""
+    return (b"x-request-id", b"request-id") if path.startswith("/v1/") else (b"x-request-id",)
+
+
+def _answer(error: Exception, scope: Scope) -> Any:
+    if scope["method"] == "OPTIONS" and isinstance(error, HTTPException) and error.status_code == 405:
+        return Response(status_code=204, headers={"Allow": errors.allowed(error)})
+    return errors.answer(error, request_id_of(scope), shape_of(scope["path"]))

@@ -1,0 +1,129 @@
+"""An answer of the Messages API as a chat completion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from ...actors.domain.llm.usage import Counts, counts_of, tokens, usage_of
+
+_FINISH_REASONS: Final[Mapping[str, str]] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+_NO_EXPLANATION: Final = "The model declined to answer this."
+
+
+class UnreadableAnswerError(Exception):
+    """The provider's answer is not one of the Messages API."""
+
+
+class StopDetails(msgspec.Struct, frozen=True):
+    """Why the model declined, if it says so."""
+
+    explanation: str | None = None
+
+
+class _Block(msgspec.Struct, frozen=True):
+    type: str
+    text: str | None = None
+    id: str = ""
+    name: str = ""
+    input: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Message(msgspec.Struct, frozen=True):
+    id: str
+    model: str
+    content: list[_Block]
+    stop_reason: str | None
+    stop_details: StopDetails | None = None
+    # Kept apart: an answer whose figures can't be read still is one.
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+
+
+def completion(body: bytes, created_s: int, cost: Mapping[str, int | str]) -> bytes:
+    """The whole answer. `created_s` is in seconds since the epoch, `cost` goes into its usage.
+
+    Raises `UnreadableAnswerError`.
+    """
+    try:
+        message = msgspec.json.decode(body, type=_Message)
+    except (ValueError, RecursionError):
+        raise UnreadableAnswerError from None
+    calls = [
+        tool_call(block.id, block.name, bytes(block.input).decode())
+        for block in message.content
+        if block.type == "tool_use"
+    ]
+    text = "".join(block.text or "" for block in message.content if block.type == "text")
+    said: dict[str, Any] = {
+        "role": "assistant",
+        "content": text if text or not calls else None,
+        "refusal": refusal(message.stop_reason, message.stop_details),
+    }
+    if calls:
+        said["tool_calls"] = calls
+    return msgspec.json.encode(
+        {
+            "id": completion_id(message.id),
+            "object": "chat.completion",
+            "created": created_s,
+            "model": message.model,
+            "choices": [
+                {"index": 0, "message": said, "logprobs": None, "finish_reason": finish_reason(message.stop_reason)}
+            ],
+            "usage": {**usage(counts_of(message.usage)), **cost},
+        }
+    )
+
+
+def completion_id(message_id: str) -> str:
+    """The completion's id: it follows from the message's, so that an answer that is given again keeps it."""
+    return f"chatcmpl-{message_id.removeprefix('msg_')}"
+
+
+def tool_call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
+    """A call of a function."""
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def finish_reason(stop_reason: str | None) -> str:
+    """OpenAI's word for why the answer ended."""
+    return _FINISH_REASONS.get(stop_reason or "", "stop")
+
+
+def refusal(stop_reason: str | None, details: StopDetails | None) -> str | None:
+    """The sentence with which the model declined; None when it didn't."""
+    if stop_reason != "refusal":
+        return None
+    return (details.explanation if details is not None else None) or _NO_EXPLANATION
+
+
+def usage(counted: Counts) -> dict[str, Any]:
+    """OpenAI's figures: what was read from the cache or written to it is part of the prompt there."""
+    found = usage_of(counted, 0)
+    read = found.cache_read_tokens if found else _count(counted, "cache_read_input_tokens")
+    written = found.cache_write_tokens if found else _count(counted, "cache_creation_input_tokens")
+    prompt = _count(counted, "input_tokens") + read + written
+    output = _count(counted, "output_tokens")
+    details = counted.get("output_tokens_details")
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": output,
+        "total_tokens": prompt + output,
+        "prompt_tokens_details": {"cached_tokens": read, "cache_write_tokens": written},
+        "completion_tokens_details": {
+            "reasoning_tokens": _count(details, "thinking_tokens") if isinstance(details, dict) else 0
+        },
+    }
+
+
+def _count(counted: Counts, name: str) -> int:
+    return tokens(counted.get(name)) or 0

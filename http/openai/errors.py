@@ -1,0 +1,31 @@
+"""What the provider refuses of a request, told as OpenAI's API tells it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ...actors.domain.errors import Code
+from ..response.error_formats import openai_type
+
+
+class _ProviderError(msgspec.Struct):
+    type: str = ""
+    message: str = ""
+
+
+class _ProviderAnswer(msgspec.Struct):
+    error: _ProviderError
+
+
+def of_provider(status: int, body: bytes, request_id: str) -> dict[str, Any]:
+    """The error body for a refusal of the Messages API, with our own fields beside it."""
+    try:
+        found = msgspec.json.decode(body, type=_ProviderAnswer).error
+    except (ValueError, RecursionError):
+        found = _ProviderError()
+    message = found.message or "The model provider does not take this request."
+    error = {"message": message, "type": openai_type(status), "param": None, "code": found.type or None}
+    code = Code.BODY_TOO_LARGE if status == 413 else Code.INVALID_REQUEST
+    return {"error": error, "code": code.value, "requestId": request_id}

@@ -1,0 +1,68 @@
+"""The wire of the list of models: OpenAI's shape and Anthropic's at once, so that the SDKs of both read it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..schema import Absent, Count, LongPromptRates, Multipliers, Percent, Rates, Timestamp, Usd, Wire
+
+
+class MillionMsat(Wire):
+    """What a million tokens of each kind cost, with margin, at the present exchange rate, rounded up."""
+
+    input: Count
+    output: Count
+    cache_read: Count
+    # By rule they would become cacheWrite5M and cacheWrite1H.
+    cache_write_5m: Annotated[Count, Field(alias="cacheWrite5m")]
+    cache_write_1h: Annotated[Count, Field(alias="cacheWrite1h")]
+
+
+class LongPromptMillionMsat(MillionMsat):
+    """The same for the whole request once its prompt has more than `thresholdTokens`."""
+
+    threshold_tokens: Count
+
+
+class ModelPricing(Wire):
+    """The provider's rates, and what a request comes to: `requestMsat`, and its tokens by `perMillionTokensMsat`."""
+
+    rates: Rates
+    long_prompt_rates: LongPromptRates | Absent = None
+    multipliers: Multipliers | Absent = None
+    margin_pct: Percent
+    btc_price_usd: Usd
+    btc_price_at: Timestamp
+    request_msat: Annotated[Count, Field(description="For each request, beside its tokens.")]
+    per_million_tokens_msat: MillionMsat
+    long_prompt_per_million_tokens_msat: LongPromptMillionMsat | Absent = None
+
+
+class Model(BaseModel):
+    """A model. The names of these fields are OpenAI's and Anthropic's; `pricing` is ours."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    object: Literal["model"]
+    type: Literal["model"]
+    owned_by: str
+    display_name: str
+    lifecycle: Literal["active"]
+    created: Annotated[int, Field(description="Always 0: when the model came out is not known here.")]
+    created_at: Annotated[Timestamp, Field(description="The same as a time, which is the beginning of 1970.")]
+    pricing: ModelPricing
+
+
+class Models(BaseModel):
+    """All models, on one page."""
+
+    model_config = ConfigDict(frozen=True)
+
+    object: Literal["list"]
+    data: list[Model]
+    has_more: Literal[False]
+    first_id: str
+    last_id: str

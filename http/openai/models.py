@@ -1,0 +1,92 @@
+"""The models and what they cost, for SDKs and for people who compare prices."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any, Final
+
+from msgspec.structs import asdict
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...actors.domain.errors import Code, Refusal, RefusedError
+from ...actors.domain.money import usd_text
+from ...actors.domain.pricing import BtcPrice, ModelPrice, Rates, Terms, million_msat, request_msat
+from ...actors.domain.timestamps import timestamp
+from ...actors.operator_terms import pricing_terms
+from ..anthropic.body import priced_as
+from ..response import json
+from ..state import Front
+from . import model_schemas as schemas
+
+_OWNER: Final = "anthropic"
+_NO_MODEL: Final = Refusal(Code.NOT_FOUND, "There is no such model; GET /v1/models lists those that exist.")
+
+
+class Models:
+    """GET /v1/models, and one of them."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._terms = pricing_terms(front.settings)
+        self._prices = [price for _, price in sorted(self._terms.models.items())]
+
+    async def show_all(self, request: Request) -> Response:
+        """All of them. There are few, so that pages are never asked for."""
+        btc_price = await self._front.prices.current()
+        models = [model_view(self._terms, price, btc_price) for price in self._prices]
+        listed = schemas.Models(
+            object="list", data=models, has_more=False, first_id=models[0].id, last_id=models[-1].id
+        )
+        return json.json_response(listed)
+
+    async def show(self, request: Request) -> Response:
+        """One of them; a dated version of a model is that model."""
+        try:
+            model = priced_as(request.path_params["modelId"], self._terms.models)
+        except RefusedError:
+            raise RefusedError(_NO_MODEL) from None
+        price = self._terms.models[model]
+        return json.json_response(model_view(self._terms, price, await self._front.prices.current()))
+
+
+def model_view(terms: Terms, price: ModelPrice, btc_price: BtcPrice) -> schemas.Model:
+    """A model at the present exchange rate."""
+    shown = json.model_rates(price)
+    long_prompt = price.long_prompt
+    pricing = schemas.ModelPricing(
+        rates=shown.rates,
+        long_prompt_rates=shown.long_prompt_rates,
+        multipliers=shown.multipliers,
+        margin_pct=terms.margin_pct,
+        btc_price_usd=usd_text(btc_price.usd),
+        btc_price_at=timestamp(btc_price.at_ms),
+        request_msat=request_msat(terms, btc_price).value,
+        per_million_tokens_msat=schemas.MillionMsat(**_msat(terms, price.rates, btc_price)),
+        long_prompt_per_million_tokens_msat=None
+        if long_prompt is None
+        else schemas.LongPromptMillionMsat(
+            threshold_tokens=long_prompt.threshold_tokens, **_msat(terms, long_prompt.rates, btc_price)
+        ),
+    )
+    return schemas.Model(
+        id=price.model,
+        object="model",
+        type="model",
+        owned_by=_OWNER,
+        display_name=display_name(price.model),
+        lifecycle="active",
+        created=0,
+        created_at=timestamp(0),
+        pricing=pricing,
+    )
+
+
+def display_name(model: str) -> str:
+    """A model's name for people: `claude-haiku-4-5` is Claude Haiku 4.5."""
+    words = groupby(model.split("-"), key=str.isdigit)
+    return " ".join(".".join(parts) if numbers else " ".join(map(str.capitalize, parts)) for numbers, parts in words)
+
+
+def _msat(terms: Terms, rates: Rates, btc_price: BtcPrice) -> dict[str, Any]:
+    return {kind: million_msat(terms, rate, btc_price).value for kind, rate in asdict(rates).items()}

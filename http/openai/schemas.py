@@ -1,0 +1,71 @@
+"""The wire of OpenAI's API, as far as it is ours: what must stand in a body, and what answers and errors look like."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ...actors.domain.errors import Code
+from ..schema import Absent
+
+
+class ChatRequest(BaseModel):
+    """A body of OpenAI's chat completions."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: Annotated[str, Field(description="One of those in GET /v1/models, or a dated version of it.")]
+    messages: Annotated[
+        list[dict[str, Any]], Field(min_length=1, description="PDFs are sent as data URLs, images so or by URL.")
+    ]
+    tools: Annotated[list[dict[str, Any]] | Absent, Field(description="Functions.")] = None
+    tool_choice: Any = None
+    max_completion_tokens: Annotated[
+        int | Absent, Field(ge=1, description="Lowered to what the balance covers. `max_tokens` is the same.")
+    ] = None
+    stop: Any = None
+    temperature: Annotated[float | Absent, Field(ge=0, le=2, description="From 1 on it is 1.")] = None
+    top_p: Annotated[float | Absent, Field(ge=0, le=1)] = None
+    response_format: Annotated[
+        dict[str, Any] | Absent,
+        Field(description="`json_schema` is enforced; `json_object` is asked of the model in words."),
+    ] = None
+    reasoning_effort: Annotated[
+        Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | Absent,
+        Field(description="Without it the model thinks as little as it can."),
+    ] = None
+    stream: bool = False
+    stream_options: dict[str, Any] | Absent = None
+
+
+class ChatCompletion(BaseModel):
+    """An answer of OpenAI's chat completions. `usage` counts what was read from a cache as part of the prompt."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    object: Literal["chat.completion"]
+    created: Annotated[int, Field(description="Seconds since the epoch.")]
+    model: str
+    choices: list[dict[str, Any]]
+    usage: dict[str, Any]
+
+
+class ChatErrorInside(BaseModel):
+    """What OpenAI's SDK makes its errors of. `param` and `code` are null where there is nothing to name."""
+
+    model_config = ConfigDict(extra="allow")
+
+    message: Annotated[str, Field(description="One sentence for a person.")]
+    type: str
+
+
+class ChatError(BaseModel):
+    """An error in OpenAI's shape, with the code and the fields that our own errors have."""
+
+    model_config = ConfigDict(extra="allow")
+
+    error: ChatErrorInside
+    code: Code | Literal["internal_error"]
+    request_id: Annotated[str, Field(alias="requestId", pattern="^req_[A-Za-z0-9_-]+$")]

@@ -1,0 +1,40 @@
+"""A route together with what is documented of it, so that neither can be there without the other."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from .operation import Operation
+
+
+class _Handler:
+    """A handler as an ASGI application.
+
+    Starlette would put two layers around a plain function that answer exceptions; `Edge` answers all of them.
+    """
+
+    def __init__(self, handler: Callable[[Request], Awaitable[Response]]) -> None:
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._handler(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+
+class Endpoint(NamedTuple):
+    """One line of the table in `app.py`. `path` is OpenAPI's template, which is Starlette's too."""
+
+    method: str
+    path: str
+    handler: Callable[[Request], Awaitable[Response]]
+    operation: Operation
+
+    def route(self) -> Route:
+        """For Starlette, which adds HEAD to a GET."""
+        return Route(self.path, _Handler(self.handler), methods=[self.method], name=self.operation.id)

@@ -1,0 +1,128 @@
+"""What the OpenAPI document says of operations: their shape, and what many of them share.
+
+The operations themselves are in `operations_jobs`, `_sessions`, `_llm` and `_around`; `app.py` ties every
+one of them to its route.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from ...actors.domain.errors import Code
+
+JSON: Final = "application/json"
+HTML: Final = "text/html"
+
+JOBS: Final = "Jobs"
+SESSIONS: Final = "Sessions"
+LLM: Final = "With the clients of other providers"
+AROUND: Final = "Around it"
+DEVELOPMENT: Final = "Development"
+TAGS: Final[Mapping[str, str]] = {
+    JOBS: "Pay per piece of work: a small fee to have a request evaluated, then a price for the work. "
+    "A payment moves a job on by itself, within two seconds; nobody needs to poll.",
+    SESSIONS: "Deposit once, pay per request. Everything but opening one needs the session's macaroon, as "
+    "`Authorization: Bearer <macaroon>` or `L402 <macaroon>:<preimage>`. Its holder can narrow it offline with the "
+    "caveats `expires_at = <unix seconds>`, `max_msat = <n>`, `max_msat_per_request = <n>`, "
+    "`actions = request,read,topup,close,llm` and `name = <label>`. What one caveat refuses stays refused, whatever is "
+    "appended after it. `read` shows all of the session, also what others spent. Nothing is paid out to a macaroon "
+    "with `max_msat`. A macaroon can have 64 caveats and 8,192 characters, and of `max_msat` 8 of which each is the "
+    "narrowest so far.",
+    LLM: "Speak another provider's protocol, so that its SDK works with this server as its base URL and the session's "
+    "macaroon as its API key (`x-api-key` or `Authorization: Bearer`). The macaroon needs the action `llm`. Errors "
+    "have that protocol's shape.",
+    AROUND: "The free demo, prices, health, and this document.",
+    DEVELOPMENT: "Exists only with the stub node, and never in production.",
+}
+
+WHEN: Final[Mapping[Code, str]] = {
+    Code.INVALID_REQUEST: "The body, query or a header does not fit; `fields` says where.",
+    Code.MISSING_CREDENTIAL: "The macaroon of the session is missing.",
+    Code.INVALID_CREDENTIAL: "The macaroon is malformed, wrongly signed, too long, or of another session.",
+    Code.PAYMENT_REQUIRED: "The deposit was not paid yet; `depositInvoice` is its invoice.",
+    Code.INSUFFICIENT_BALANCE: "The balance does not cover the smallest useful answer; `topUpInvoice` mends it.",
+    Code.CAVEAT_VIOLATED: "The `caveat` of this macaroon forbids it.",
+    Code.NOT_FOUND: "There is no such thing.",
+    Code.WRONG_STATE: "It is not possible in this `state`.",
+    Code.IDEMPOTENCY_CONFLICT: "The Idempotency-Key was used with another body, or by another credential before the "
+    "server told them apart.",
+    Code.EXPIRED: "The session's time is over.",
+    Code.CLOSED: "The session was closed.",
+    Code.BODY_TOO_LARGE: "The body is over the limit, 1 MiB unless the operator chose another.",
+    Code.UNSUPPORTED_MEDIA_TYPE: "The body is not JSON.",
+    Code.REFUND_PENDING: "A payout is under way and may still succeed; `Retry-After` says when to ask again.",
+    Code.RATE_LIMITED: "Too much from one address, or from this server at its model provider; `Retry-After` says when "
+    "it fits again.",
+    Code.MODEL_FAILED: "The model provider failed for good; nothing was charged for it.",
+    Code.UNAVAILABLE: "Store, Lightning node, model or actors can't be reached; nothing was charged.",
+    Code.OVERLOADED: "The model provider is overloaded; nothing was charged.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter in the path, the query or a header."""
+
+    name: str
+    place: str
+    description: str
+    schema: Mapping[str, Any]
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A good answer. `content` has a model for JSON, None for a text that no schema describes."""
+
+    status: int
+    description: str
+    content: Mapping[str, type[BaseModel] | None]
+    headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation: what it does, takes and gives, and how it refuses.
+
+    `secured`: it takes a session's macaroon; `challenges`: without one it says what to pay. `error`: the shape of its
+    errors, where that is another protocol's.
+    """
+
+    id: str
+    tag: str
+    summary: str
+    description: str
+    answers: tuple[Answer, ...]
+    errors: tuple[Code, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    body: type[BaseModel] | None = None
+    body_required: bool = True
+    secured: bool = False
+    challenges: bool = False
+    error: type[BaseModel] | None = None
+
+
+def json_answer(description: str, model: type[BaseModel], status: int = 200) -> tuple[Answer]:
+    """An answer that is JSON, and the only good one."""
+    return (Answer(status, description, {JSON: model}),)
+
+
+def idempotent(promise: str) -> Parameter:
+    """The Idempotency-Key of an operation, with what the same key and body give."""
+    return Parameter(
+        "Idempotency-Key",
+        "header",
+        f"Makes it safe to send this again: the same key and body give {promise}, for at least 24 hours, also after a "
+        "crash. A key belongs to the credential that it is sent with: what was bought under it is given to that "
+        "credential and to those that it was narrowed from. Without one it belongs to the client's address. Make keys "
+        "at random.",
+        {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    )
+
+
+BODY_ERRORS: Final = (Code.INVALID_REQUEST, Code.BODY_TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE)
+"""How a body is refused."""

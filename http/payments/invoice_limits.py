@@ -1,0 +1,59 @@
+"""Bounds the unpaid invoices of one client, which cost us something and the client nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from ...actors.domain.errors import Code, RefusedError
+from ...actors.ports import TransientError
+from ..response import errors
+from ..state import Front
+
+T = TypeVar("T")
+_log = structlog.get_logger(__name__)
+
+
+class UnpaidInvoices:
+    """Counts what clients open until it is paid for, by a digest of their address."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+
+    async def count(self, client: str, actor_id: str, opening: Callable[[], Awaitable[tuple[T, bool]]]) -> T:
+        """Opens something that has an invoice. Raises `RefusedError` for a client that has too many.
+
+        `opening` gives the actor's answer, and whether its invoice still waits for the payment.
+        """
+        if not self._front.settings.rate_limits:
+            return (await opening())[0]
+        await self._reserve(client, actor_id)
+        try:
+            opened, unpaid = await opening()
+        except RefusedError as error:
+            # After a conflict the reservation is that of what is there under this key, whose invoice is still open:
+            # given back here, it would let a client have any number of them.
+            if error.refusal.code is not Code.IDEMPOTENCY_CONFLICT:
+                await self._release(client, actor_id)
+            raise
+        if not unpaid:
+            await self._release(client, actor_id)
+        return opened
+
+    async def _reserve(self, client: str, actor_id: str) -> None:
+        settings = self._front.settings
+        until_ms = self._front.now_ms() + settings.invoice_expiry_s * 1_000
+        wait_s = await self._front.limits.reserve(client, actor_id, settings.unpaid_per_ip, until_ms)
+        if wait_s is not None:
+            raise errors.rate_limited(
+                f"You have {settings.unpaid_per_ip} unpaid invoices: pay one, or try again in {wait_s} s.", wait_s
+            )
+
+    async def _release(self, client: str, actor_id: str) -> None:
+        try:
+            await self._front.limits.release(client, actor_id)
+        except TransientError as error:
+            # It lapses with the invoice; the client's answer is another one.
+            _log.warning("unpaid_invoice_not_released", error=str(error))

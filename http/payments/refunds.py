@@ -1,0 +1,54 @@
+"""Paying back what is owed: the client's invoice, and the wait for what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from ...actors.domain.errors import Code, Refusal, RefusedError
+from ...actors.domain.money import MSAT_PER_SAT
+from ...actors.domain.payments.bolt11 import read_invoice
+from ...actors.domain.payments.payouts import PayoutTarget, refund_pending
+from ...actors.messages import WireCommand, WireReply
+from ..response import errors
+from ..state import Front
+
+# A payment over Lightning mostly takes seconds, and the client's own patience ends too. The payout then goes on.
+PATIENCE_S: Final = 8.0
+# An invoice that a wallet is about to refuse would only fail.
+_VALID_MS: Final = 30_000
+_PATH: Final = "paymentRequest"
+_IMPOSSIBLE: Final = Refusal(
+    Code.UNAVAILABLE,
+    "This server can't pay anything out: what is owed stays owed. Its operator must set LNBITS_ADMIN_KEY.",
+    retry_after_s=3_600,
+)
+
+
+class Payouts:
+    """Sends what is owed to the invoices of clients."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+
+    def target(self, payment_request: str) -> PayoutTarget:
+        """The client's invoice, decoded. Raises `RefusedError` for one that can't be paid, or if none can."""
+        if not self._front.settings.payouts_possible:
+            raise RefusedError(_IMPOSSIBLE)
+        try:
+            invoice = read_invoice(payment_request)
+        except ValueError:
+            raise errors.invalid(_PATH, "Must be a BOLT11 invoice with an amount") from None
+        if invoice.expires_at_ms - self._front.now_ms() < _VALID_MS:
+            raise errors.invalid(_PATH, "The invoice has expired, or will within 30 s")
+        if invoice.amount_msat.value % MSAT_PER_SAT:
+            raise errors.invalid(_PATH, "The invoice must be over whole sats")
+        return PayoutTarget(invoice.payment_request, invoice.payment_hash, invoice.amount_msat)
+
+    async def carry_out(self, actor_id: str, command: WireCommand) -> WireReply:
+        """The actor's answer, once the payout has ended. Raises `RefusedError` (425) when that takes long."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await self._front.router.call(actor_id, command)
+        except TimeoutError:
+            raise RefusedError(refund_pending()) from None

@@ -1,0 +1,55 @@
+"""Gates that keep new money and new calls out: a wallet that holds too little, and a model that is away."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...actors.domain.errors import Refusal, RefusedError, model_failed, wallet_short
+from ...actors.domain.llm.provider_faults import ModelFault
+from ...actors.model_health.outage import ModelOutage, ModelWait
+from ..state import Front
+
+# Until an outage's next try is over, and it is known what came of it.
+_TRIED_WITHIN_MS: Final = 1_000
+# Nobody pays for a job that would only wait, for so long or longer.
+_LONG_WAIT_MS: Final = 60_000
+
+
+async def refuse_deposits(front: Front, *models: str) -> None:
+    """Raises `RefusedError` before anything is ordered. What was paid in and is owed goes on all the same.
+
+    `models`: those that what is sold begins with at once.
+    """
+    standing = await front.solvency.current()
+    if standing is not None and not standing.solvent:
+        raise RefusedError(wallet_short())
+    word, now_ms = await front.model.current(), front.now_ms()
+    if (outage := word.closed(now_ms)) is not None:
+        raise RefusedError(_away(outage, now_ms))
+    for model in models:
+        wait = word.wait(model, now_ms)
+        if wait is not None and wait.until_ms - now_ms >= _LONG_WAIT_MS:
+            raise RefusedError(_asked_to_wait(wait, now_ms))
+
+
+async def refusal_of_calls(front: Front, *models: str) -> Refusal | None:
+    """Why the model provider is not called just now, for any of these models, if it is not."""
+    word, now_ms = await front.model.current(), front.now_ms()
+    if (outage := word.down(now_ms)) is not None:
+        return _away(outage, now_ms)
+    waits = [wait for model in models if (wait := word.wait(model, now_ms)) is not None]
+    return _asked_to_wait(max(waits, key=lambda wait: wait.until_ms), now_ms) if waits else None
+
+
+async def refuse_calls(front: Front, *models: str) -> None:
+    """Raises `RefusedError` while the model provider is not called."""
+    if (refusal := await refusal_of_calls(front, *models)) is not None:
+        raise RefusedError(refusal)
+
+
+def _away(outage: ModelOutage, now_ms: int) -> Refusal:
+    return model_failed(ModelFault.UNAVAILABLE, max(outage.until_ms - now_ms, 0) + _TRIED_WITHIN_MS)
+
+
+def _asked_to_wait(wait: ModelWait, now_ms: int) -> Refusal:
+    return model_failed(wait.fault, wait.until_ms - now_ms)

@@ -1,0 +1,43 @@
+"""Webhooks as clients order them: where they may go, and the secret that they are signed with."""
+
+from __future__ import annotations
+
+from ...actors.domain.money import Msat
+from ...actors.domain.webhooks import Webhook, secret_of
+from ...config.webhook_policy import TargetError, WebhookTargets
+from .. import schema
+from ..response import errors
+from ..sessions.schemas import SessionWebhook
+from ..state import Front
+
+
+class WebhookOrders:
+    """Takes what a body says of a webhook."""
+
+    def __init__(self, front: Front) -> None:
+        self._targets = WebhookTargets(front.settings.webhook_allow)
+        self._key = front.webhook_key
+
+    def ordered(self, order: schema.JobWebhook | SessionWebhook | None) -> Webhook | None:
+        """The webhook for the actor. Raises `RefusedError` for one that nothing may be sent to.
+
+        What a name stands for is looked at with each attempt: it may be another address by then.
+        """
+        if order is None:
+            return None
+        try:
+            self._targets.target(order.url)
+        except TargetError as error:
+            raise errors.invalid("webhook.url", str(error)) from None
+        low = Msat.from_sats(order.low_balance_sats) if isinstance(order, SessionWebhook) else Msat(0)
+        return Webhook(order.url, low)
+
+    def made(self, actor_id: str, webhook: Webhook | None) -> schema.WebhookMade | None:
+        """The webhook for whoever ordered it, with its secret."""
+        if webhook is None:
+            return None
+        return schema.WebhookMade(
+            url=webhook.url,
+            low_balance_sats=webhook.low_balance_msat.whole_sats or None,
+            secret=secret_of(self._key, actor_id),
+        )

@@ -1,0 +1,92 @@
+"""The wire of receipts. The order of a receipt's fields is part of what is signed: new ones come last."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ...actors.domain.pricing import PriceOrigin
+from ..schema import Absent, Count, JobId, Percent, Rates, Timestamp, Usd, Wire
+from ..sessions.schemas import RequestId, SessionId
+
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Charge(Wire):
+    """The tokens that one model used, and the rates applied to them, in US dollars for a million."""
+
+    step: Literal["evaluation", "work"]
+    model: str
+    input_tokens: Count
+    output_tokens: Count
+    cache_read_tokens: Count
+    cache_write_5m_tokens: Annotated[Count, Field(alias="cacheWrite5mTokens")]
+    cache_write_1h_tokens: Annotated[Count, Field(alias="cacheWrite1hTokens")]
+    rates: Rates
+    cost_usd: Usd
+
+
+class Receipt(Wire):
+    """What was charged for which request and answer, and how that came about.
+
+    `costUsd` is the sum of the charges' and of `infraCostUsd`, and `chargedMsat = min(limitMsat, ceil(costUsd *
+    (1 + marginPct/100) / btcPriceUsd * 1e11))`. What no model was asked for has no charges, and costs nothing.
+    """
+
+    version: Literal[1]
+    key_id: Annotated[str, Field(description="The RFC 7638 thumbprint of the key that signed it.")]
+    job_id: JobId | Absent = None
+    session_id: SessionId | Absent = None
+    request_id: RequestId | Absent = None
+    spender: Annotated[str | Absent, Field(description="The `name` caveats of the credential that spent it.")] = None
+    state: Annotated[
+        Literal["complete", "rejected", "failed", "expired", "broken", "left"],
+        Field(description="How it ended; `broken` by the model's failure, `left` by its client, in mid-answer."),
+    ]
+    at: Timestamp
+    request_sha256: Annotated[Digest, Field(alias="requestSha256", description="Of the request's bytes.")]
+    answer_sha256: Annotated[
+        Digest | Absent,
+        Field(alias="answerSha256", description="Of the answer's bytes, or of the reason when it was rejected."),
+    ] = None
+    charges: list[Charge]
+    infra_cost_usd: Usd
+    cost_usd: Usd
+    margin_pct: Percent | Absent = None
+    btc_price_usd: Usd | Absent = None
+    btc_price_source: PriceOrigin | Absent = None
+    btc_price_at: Timestamp | Absent = None
+    charged_msat: Count
+    limit_msat: Annotated[int, Field(ge=0, description="What was on hold for it, or paid for the work.")]
+    evaluation_fee_msat: Annotated[Count | Absent, Field(description="The flat fee of a job, on top.")] = None
+    ledger_seq: Annotated[Count | Absent, Field(description="The number of the debit in the ledger.")] = None
+
+
+class SignedReceipt(Wire):
+    """A receipt to read, and the same one as it is signed: only what is in `jws` counts."""
+
+    receipt: Receipt
+    jws: Annotated[str, Field(description="Compact JWS (RFC 7515) whose payload is the receipt, signed with EdDSA.")]
+
+
+class PublicKey(Wire):
+    """An Ed25519 key as a JSON Web Key (RFC 8037)."""
+
+    kty: Literal["OKP"]
+    crv: Literal["Ed25519"]
+    x: str
+    kid: str
+    alg: Literal["EdDSA"]
+    use: Literal["sig"]
+
+
+class WellKnown(Wire):
+    """What this server is, where its operations are, and the keys that sign its receipts (a JSON Web Key Set)."""
+
+    name: Literal["Satmeter"]
+    description: str
+    version: str
+    documentation: str
+    endpoints: Annotated[dict[str, str], Field(description="Method and path, by the operation's id in /openapi.json.")]
+    keys: list[PublicKey]

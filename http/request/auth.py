@@ -1,0 +1,122 @@
+"""Credentials: a macaroon in the Authorization header, alone or with the preimage of the invoice that paid for it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import lru_cache, partial
+from typing import Final, NamedTuple
+
+from starlette.requests import HTTPConnection
+
+from ...actors.domain.credentials import macaroon
+from ...actors.domain.credentials.caveats import CaveatError, Grant, violated
+from ...actors.domain.credentials.macaroon import InvalidMacaroonError, MacaroonId, OversizedMacaroonError
+from ...actors.domain.errors import Code, Refusal, RefusedError, not_found
+from . import ids
+
+_BEARER: Final = "bearer"
+# The scheme of L402, and its former name.
+_L402: Final = frozenset({"l402", "lsat"})
+_PREIMAGE: Final = re.compile(r"[0-9a-fA-F]{64}")
+# What verifying again is spared. Anybody can make valid credentials of any length, so long ones are not kept.
+_KEPT_MAX: Final = 8_192
+_KEPT_CHARS_MAX: Final = 1_024
+
+MISSING: Final = Refusal(
+    Code.MISSING_CREDENTIAL,
+    "Send the session's macaroon as `Authorization: Bearer <macaroon>`; POST /sessions sells one.",
+)
+_INVALID: Final = Refusal(
+    Code.INVALID_CREDENTIAL, "This credential is not valid here: send the macaroon of this session, whole and once."
+)
+_PREIMAGE_WRONG: Final = Refusal(
+    Code.INVALID_CREDENTIAL,
+    "Behind an L402 macaroon stands `:` and the preimage of the invoice that paid for it, in hex.",
+)
+
+
+class Holder(NamedTuple):
+    """Who sends a request: the session, what the credential allows of it, and whether it came with the preimage."""
+
+    session_id: str
+    grant: Grant
+    shows_preimage: bool
+
+
+class Credentials:
+    """Tells what a request's credential allows. `key` is the one that the macaroons were minted with."""
+
+    def __init__(self, key: bytes) -> None:
+        self._verify = partial(macaroon.verify, key)
+        # It keeps what is returned and not what is raised: a refused credential is looked at anew each time.
+        self._verify_kept = lru_cache(_KEPT_MAX)(self._verify)
+
+    def session(self, connection: HTTPConnection) -> tuple[str, Grant]:
+        """The session in the path, and what the credential allows of it. Raises `RefusedError` (401, 403, 404).
+
+        Whether the session exists, and the grant is enough for what is asked, is for its actor to say.
+        """
+        headers = connection.headers.getlist("authorization")
+        if not headers:
+            raise RefusedError(MISSING)
+        session_id: str = connection.path_params["sessionId"]
+        if not ids.is_session_id(session_id):
+            raise RefusedError(not_found("session"))
+        if len(headers) > 1:
+            raise RefusedError(_INVALID)
+        macaroon_id, grant = self._of_header(headers[0])
+        if macaroon_id.session_id != session_id:
+            raise RefusedError(_INVALID)
+        return session_id, grant
+
+    def holder(self, connection: HTTPConnection) -> Holder | None:
+        """Whose credential it is, and what it allows; None without one. Raises `RefusedError` (401, 403).
+
+        It stands in the Authorization header, or is the `x-api-key` of an SDK. Who sends both means the first: an SDK
+        wants a key, of any kind, even where a wallet pays.
+        """
+        headers = connection.headers.getlist("authorization")
+        keys = [key for key in connection.headers.getlist("x-api-key") if key.strip(" ")]
+        if not headers and not keys:
+            return None
+        if len(headers) > 1 or (not headers and len(keys) > 1):
+            raise RefusedError(_INVALID)
+        macaroon_id, grant = self._of_header(headers[0]) if headers else self._verified(keys[0].strip(" "), None)
+        return Holder(macaroon_id.session_id, grant, shows_preimage(connection))
+
+    def _of_header(self, header: str) -> tuple[MacaroonId, Grant]:
+        scheme, _, rest = header.strip(" ").partition(" ")
+        scheme, token, preimage = scheme.lower(), rest.lstrip(" "), None
+        if scheme in _L402:
+            token, _, preimage = token.partition(":")
+        elif scheme != _BEARER:
+            raise RefusedError(_INVALID)
+        return self._verified(token, preimage)
+
+    def _verified(self, token: str, preimage: str | None) -> tuple[MacaroonId, Grant]:
+        verify = self._verify_kept if len(token) <= _KEPT_CHARS_MAX else self._verify
+        try:
+            macaroon_id, grant = verify(token)
+        except OversizedMacaroonError as error:
+            raise RefusedError(Refusal(Code.INVALID_CREDENTIAL, f"{error}.")) from None
+        except InvalidMacaroonError:
+            raise RefusedError(_INVALID) from None
+        except CaveatError as error:
+            raise RefusedError(violated(error.caveat, str(error))) from None
+        if preimage is not None and not _pays(preimage, macaroon_id.payment_hash):
+            raise RefusedError(_PREIMAGE_WRONG)
+        return macaroon_id, grant
+
+
+def shows_preimage(connection: HTTPConnection) -> bool:
+    """Whether the credential, which has been verified, came with the preimage, as after an L402 challenge."""
+    scheme, _, rest = connection.headers.get("authorization", "").strip(" ").partition(" ")
+    return scheme.lower() in _L402 and ":" in rest
+
+
+def _pays(preimage: str, payment_hash: str) -> bool:
+    """Whether it is the preimage. That proves no payment, which only the node's word does; L402 wants it shown."""
+    if not _PREIMAGE.fullmatch(preimage):
+        return False
+    return hashlib.sha256(bytes.fromhex(preimage)).hexdigest() == payment_hash

@@ -1,0 +1,144 @@
+"""Reads a request's JSON body, whatever it is: too large, endless, of another kind, broken, or of another shape."""
+
+from __future__ import annotations
+
+import asyncio
+from email.message import Message
+from typing import Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect, Request
+
+from ...actors.domain.errors import Code, Refusal, RefusedError
+from ..response.errors import ClosingError, invalid, invalid_fields
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+_JSON: Final = "application/json"
+# A body that is too large is read on up to here, and for so long, before it is refused: most clients look for an
+# answer only once they have sent everything.
+_DRAIN_BYTES: Final = 8 * 1_048_576
+_DRAIN_S: Final = 5.0
+# Whoever sends a body slower than this only holds a connection.
+READ_S: Final = 30.0
+# Enough to mend a body by; somebody may send a hundred thousand wrong fields.
+_FIELDS_MAX: Final = 20
+_PATH_CHARS_MAX: Final = 100
+# pydantic's own sentences for these speak of Python or of regular expressions.
+_SENTENCES: Final = {
+    "missing": "This field is required",
+    "extra_forbidden": "There is no such field",
+    "string_pattern_mismatch": "Must not be only white space",
+    "model_type": "Must be a JSON object",
+}
+
+
+async def read_json(
+    request: Request, model: type[ModelT], limit_bytes: int, read_s: float = READ_S, *, empty: ModelT | None = None
+) -> ModelT:
+    """The body as this model; `empty` is what no body at all means, if anything.
+
+    Raises `RefusedError` (400, 413, 415), or `ClientDisconnect`.
+    """
+    if empty is None:
+        _check_media_type(request)
+    body = await _read(request, limit_bytes, read_s)
+    if not body:
+        if empty is not None:
+            return empty
+        raise invalid("", "The body is empty; send a JSON object")
+    # Looked at here for a body that may be missing: clients name all kinds of types for nothing.
+    if empty is not None:
+        _check_media_type(request)
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise unfit(error) from None
+
+
+async def read_bytes(request: Request, limit_bytes: int, read_s: float = READ_S) -> bytes:
+    """A JSON body as it was sent, unread. Raises `RefusedError` (400, 413, 415), or `ClientDisconnect`."""
+    _check_media_type(request)
+    return await _read(request, limit_bytes, read_s)
+
+
+def unfit(error: ValidationError) -> RefusedError:
+    """What a model found wrong. The input itself is left out: a client knows it, and it may be long."""
+    if error.error_count() > 10 * _FIELDS_MAX:
+        return invalid("", "Far too many fields are wrong")
+    fields = [
+        {
+            "path": ".".join(map(str, item["loc"]))[:_PATH_CHARS_MAX],
+            "message": _SENTENCES.get(item["type"], item["msg"]),
+        }
+        for item in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    return invalid_fields(fields[:_FIELDS_MAX])
+
+
+def _check_media_type(request: Request) -> None:
+    header = request.headers.get("content-type", _JSON)
+    if header != _JSON and not _is_json(header):
+        raise _unsupported("Send the body as application/json.")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise _unsupported("Send the body without a Content-Encoding.")
+
+
+def _is_json(content_type: str) -> bool:
+    message = Message()
+    message["content-type"] = content_type
+    kind = message.get_content_type()
+    charset = message.get_content_charset("utf-8")
+    return (kind == _JSON or kind.endswith("+json")) and charset in {"utf-8", "utf8", "us-ascii"}
+
+
+def _unsupported(message: str) -> RefusedError:
+    return RefusedError(Refusal(Code.UNSUPPORTED_MEDIA_TYPE, message))
+
+
+async def _read(request: Request, limit_bytes: int, read_s: float) -> bytes:
+    if _declared_bytes(request) > limit_bytes:
+        raise await _too_large(request, limit_bytes, 0)
+    chunks: list[bytes] = []
+    size_bytes = 0
+    try:
+        async with asyncio.timeout(read_s):
+            while True:
+                chunk, more = await _receive(request)
+                chunks.append(chunk)
+                size_bytes += len(chunk)
+                if size_bytes > limit_bytes or not more:
+                    break
+    except TimeoutError:
+        late = invalid("", f"The body did not arrive within {read_s:g} s")
+        raise ClosingError(late.refusal) from None
+    if size_bytes > limit_bytes:
+        raise await _too_large(request, limit_bytes, size_bytes, more)
+    return b"".join(chunks)
+
+
+async def _receive(request: Request) -> tuple[bytes, bool]:
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return message.get("body", b""), message.get("more_body", False)
+
+
+def _declared_bytes(request: Request) -> int:
+    declared = request.headers.get("content-length", "")
+    return int(declared) if declared.isascii() and declared.isdigit() and len(declared) < 20 else 0
+
+
+async def _too_large(request: Request, limit_bytes: int, read_bytes: int, more: bool = True) -> RefusedError:
+    refusal = Refusal(Code.BODY_TOO_LARGE, f"The body has more than {limit_bytes} bytes.", {"limitBytes": limit_bytes})
+    if "expect" in request.headers:
+        # The client waits for leave to send its body, and gets the refusal instead.
+        return ClosingError(refusal)
+    try:
+        async with asyncio.timeout(_DRAIN_S):
+            while more and read_bytes <= _DRAIN_BYTES:
+                chunk, more = await _receive(request)
+                read_bytes += len(chunk)
+    except TimeoutError:
+        return ClosingError(refusal)
+    return ClosingError(refusal) if more else RefusedError(refusal)

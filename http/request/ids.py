@@ -1,0 +1,73 @@
+"""Ids: opaque and unguessable, because whoever knows a job's id sees the job."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+from typing import Final
+
+from ...actors.domain.credentials import macaroon
+
+# 24 bytes are exactly 32 url-safe characters.
+_ID_BYTES: Final = 24
+_REQUEST_ID_BYTES: Final = 16
+_JOB_ID: Final = re.compile(r"job_[A-Za-z0-9_-]{32}")
+_SESSION_ID: Final = re.compile(r"ses_[A-Za-z0-9_-]{32}")
+_IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+def new_request_id() -> str:
+    """An id for one HTTP request, for a person to name it to the operator."""
+    return f"req_{secrets.token_urlsafe(_REQUEST_ID_BYTES)}"
+
+
+def new_demo_id() -> str:
+    """An actor for one free request."""
+    return f"demo_{secrets.token_urlsafe(_ID_BYTES)}"
+
+
+def new_job_id() -> str:
+    """A job that no key leads to."""
+    return f"job_{secrets.token_urlsafe(_ID_BYTES)}"
+
+
+def job_id_of(id_key: bytes, client: str, idempotency_key: str) -> str:
+    """The job that this client's Idempotency-Key leads to, always the same: after a crash, and on every front.
+
+    The client is part of it because a key is only unique to who made it; the secret, because a job's id must not
+    follow from what others may know. `client` has no line breaks, and neither has the key, so no two triples collide.
+    """
+    return f"job_{base64.urlsafe_b64encode(_derived(id_key, client, 'POST /jobs', idempotency_key)).decode()}"
+
+
+def new_session_id() -> str:
+    """A session that no key leads to."""
+    return macaroon.session_id(secrets.token_bytes(macaroon.SESSION_BYTES))
+
+
+def session_id_of(id_key: bytes, client: str, idempotency_key: str, path: str = "/sessions") -> str:
+    """The session that this client's Idempotency-Key leads to (see `job_id_of`), on a path that opens some."""
+    return macaroon.session_id(_derived(id_key, client, f"POST {path}", idempotency_key))
+
+
+def _derived(id_key: bytes, client: str, route: str, idempotency_key: str) -> bytes:
+    message = "\n".join((client, route, idempotency_key))
+    return hmac.digest(id_key, message.encode(), hashlib.sha256)[:_ID_BYTES]
+
+
+def is_job_id(text: str) -> bool:
+    """Whether it can be a job's id at all; others need not trouble an actor."""
+    return _JOB_ID.fullmatch(text) is not None
+
+
+def is_session_id(text: str) -> bool:
+    """Whether it can be a session's id at all."""
+    return _SESSION_ID.fullmatch(text) is not None
+
+
+def is_idempotency_key(text: str) -> bool:
+    """Whether it is 1 to 255 visible ASCII characters."""
+    return _IDEMPOTENCY_KEY.fullmatch(text) is not None

@@ -1,0 +1,136 @@
+"""How a refusal looks on the wire: its status, its body, its headers. Texts of exceptions never get here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from ...actors.domain.errors import IN_DOUBT, Code, Refusal, RefusedError, unavailable
+from ...actors.ports import TransientError
+from .error_formats import Shape, anthropic, plain
+
+STATUS: Final[Mapping[Code, int]] = {
+    Code.INVALID_REQUEST: 400,
+    Code.MISSING_CREDENTIAL: 401,
+    Code.INVALID_CREDENTIAL: 401,
+    Code.PAYMENT_REQUIRED: 402,
+    Code.INSUFFICIENT_BALANCE: 402,
+    Code.CAVEAT_VIOLATED: 403,
+    Code.NOT_FOUND: 404,
+    Code.METHOD_NOT_ALLOWED: 405,
+    Code.WRONG_STATE: 409,
+    Code.IDEMPOTENCY_CONFLICT: 409,
+    Code.EXPIRED: 410,
+    Code.CLOSED: 410,
+    Code.BODY_TOO_LARGE: 413,
+    Code.UNSUPPORTED_MEDIA_TYPE: 415,
+    Code.REFUND_PENDING: 425,
+    Code.RATE_LIMITED: 429,
+    Code.MODEL_FAILED: 502,
+    Code.UNAVAILABLE: 503,
+    Code.OVERLOADED: 503,
+}
+"""The contract's table of errors."""
+
+# What a 401 says of how to do better (RFC 9110, and RFC 6750 for the second).
+_CHALLENGES: Final[Mapping[Code, str]] = {
+    Code.MISSING_CREDENTIAL: "Bearer",
+    Code.INVALID_CREDENTIAL: 'Bearer error="invalid_token"',
+}
+# The status of Anthropic's own for a code of ours, where clients of its API know that one.
+_ANTHROPIC_STATUS: Final[Mapping[Code, int]] = {Code.OVERLOADED: 529}
+_Told = tuple[int, dict[str, Any], dict[str, str]]
+INTERNAL_ERROR: Final = "internal_error"
+_INTERNAL: Final = "Something is wrong in the server, not in your request; its operator finds it by the requestId."
+_NO_PATH: Final = Refusal(Code.NOT_FOUND, "There is no such path; /docs lists those that exist.")
+
+
+class ClosingError(RefusedError):
+    """A refusal after which the connection can't go on: the rest of the body was left unread."""
+
+
+class ChallengeError(RefusedError):
+    """A refusal that says how to be let in: `challenge` is the WWW-Authenticate header."""
+
+    def __init__(self, refusal: Refusal, challenge: str) -> None:
+        super().__init__(refusal)
+        self.challenge = challenge
+
+
+def invalid(path: str, message: str) -> RefusedError:
+    """One thing in a body, query or header that doesn't fit."""
+    return invalid_fields([{"path": path, "message": message}])
+
+
+def invalid_fields(fields: list[dict[str, str]]) -> RefusedError:
+    """Everything that doesn't fit, by its place."""
+    first = fields[0]
+    place = f"{first['path']}: " if first["path"] else ""
+    return RefusedError(Refusal(Code.INVALID_REQUEST, f"{place}{first['message']}.", {"fields": fields}))
+
+
+def rate_limited(message: str, retry_after_s: int) -> RefusedError:
+    """A stranger's demand over its bounds."""
+    return RefusedError(Refusal(Code.RATE_LIMITED, message, retry_after_s=retry_after_s))
+
+
+def answer(error: Exception, request_id: str, shape: Shape = plain) -> Response:
+    """The answer to a request that ended in this exception. The only map from exceptions to answers."""
+    status, body, headers = _told(error, request_id)
+    if isinstance(error, RefusedError):
+        status = status_of(error.refusal.code, shape)
+    headers["Cache-Control"] = "no-store"
+    return Response(msgspec.json.encode(shape(status, body)), status, headers, "application/json")
+
+
+def status_of(code: Code, shape: Shape) -> int:
+    """The status of a refusal where errors have this shape."""
+    return _ANTHROPIC_STATUS.get(code, STATUS[code]) if shape is anthropic else STATUS[code]
+
+
+def _told(error: Exception, request_id: str) -> _Told:
+    if isinstance(error, RefusedError):
+        headers = {"Connection": "close"} if isinstance(error, ClosingError) else {}
+        if isinstance(error, ChallengeError):
+            headers["WWW-Authenticate"] = error.challenge
+        return _refused(error.refusal, request_id, headers)
+    if isinstance(error, TransientError):
+        # In the front, only what it keeps in the store raises this.
+        return _refused(unavailable("The store"), request_id, {})
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        return _not_allowed(error, request_id)
+    if isinstance(error, HTTPException) and error.status_code == 404:
+        return _refused(_NO_PATH, request_id, {})
+    return 500, {"error": _INTERNAL, "code": INTERNAL_ERROR, "requestId": request_id}, {}
+
+
+def body_of(refusal: Refusal, request_id: str) -> dict[str, Any]:
+    """A refusal as the wire shows it."""
+    return {"error": refusal.message, "code": refusal.code.value, "requestId": request_id, **refusal.details}
+
+
+def allowed(error: HTTPException) -> str:
+    """The methods of a path, for an Allow header; Starlette's have no fixed order, and lack OPTIONS."""
+    methods = (error.headers or {}).get("Allow", "")
+    return ", ".join(sorted({*methods.split(", "), "OPTIONS"}))
+
+
+def _not_allowed(error: HTTPException, request_id: str) -> _Told:
+    methods = allowed(error)
+    refusal = Refusal(Code.METHOD_NOT_ALLOWED, f"This path takes {methods} and no other method.")
+    return _refused(refusal, request_id, {"Allow": methods})
+
+
+def _refused(refusal: Refusal, request_id: str, headers: dict[str, str]) -> _Told:
+    if refusal.retry_after_s is not None:
+        headers["Retry-After"] = str(refusal.retry_after_s)
+    if IN_DOUBT in refusal.details:
+        # SDKs repeat a 503 by themselves without a key, and what may have been charged would be charged again.
+        headers["X-Should-Retry"] = "false"
+    if refusal.code in _CHALLENGES:
+        headers["WWW-Authenticate"] = _CHALLENGES[refusal.code]
+    return STATUS[refusal.code], body_of(refusal, request_id), headers

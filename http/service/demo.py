@@ -1,0 +1,72 @@
+"""The free demo: one small question for a few times an hour."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...actors.domain.demo import AskDemo, DemoAnswer
+from ...actors.messages import WireReply
+from ..payments.solvency_gate import refuse_calls
+from ..request import ids
+from ..request.body import unfit
+from ..request.client_address import Clients
+from ..request.replies import Replies
+from ..response import errors, json
+from ..response.slow_json import SlowAnswer
+from ..state import Front
+from . import schemas as around
+
+_WINDOW_S: Final = 3_600
+
+
+class Demo:
+    """GET /demo."""
+
+    def __init__(self, front: Front, clients: Clients) -> None:
+        self._front = front
+        self._clients = clients
+
+    async def ask(self, request: Request) -> Response:
+        """The model's answer to `request`."""
+        query = _query(request)
+        if request.method == "HEAD":
+            return json.head_only("application/json")
+        await refuse_calls(self._front, self._front.settings.eval_model)
+        await self._count(request)
+        replies = Replies(request, self._front.router.stream(ids.new_demo_id(), AskDemo(query.request)))
+        ping_s = self._front.settings.ping_s
+        if (reply := await replies.within(ping_s)) is None:
+            return SlowAnswer(replies, lambda reply: json.encode(_shown(reply)), ping_s)
+        await replies.aclose()
+        return json.json_response(_shown(reply))
+
+    async def _count(self, request: Request) -> None:
+        settings = self._front.settings
+        if not settings.rate_limits:
+            return
+        client = self._clients.digest(request)
+        wait_s = await self._front.limits.hit("demo", client, settings.demo_per_hour, _WINDOW_S)
+        if wait_s is not None:
+            raise errors.rate_limited(
+                f"The demo is free {settings.demo_per_hour} times an hour: try again in {wait_s} s, or buy a job.",
+                wait_s,
+            )
+
+
+def _shown(reply: WireReply) -> around.DemoResult:
+    assert isinstance(reply, DemoAnswer)
+    return around.DemoResult(result=reply.result)
+
+
+def _query(request: Request) -> around.DemoQuery:
+    asked = request.query_params.getlist("request")
+    if len(asked) > 1:
+        raise errors.invalid("request", "Must be there once")
+    try:
+        return around.DemoQuery.model_validate(dict(zip(["request"], asked, strict=False)))
+    except ValidationError as error:
+        raise unfit(error) from None

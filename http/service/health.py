@@ -1,0 +1,124 @@
+"""Whether this process answers, and whether all that it needs can be reached."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...actors.domain.errors import Code, Refusal, RefusedError
+from ...actors.domain.llm.provider_faults import ModelFault
+from ...actors.model_health.outage import MODEL
+from ..response import json
+from ..response.errors import invalid
+from ..state import Front
+from . import schemas as around
+from .findings import payouts_of, store_trouble, warnings_of
+
+_CHECK_S: Final = 3.0
+# Anybody may ask, and each time asks the node: so those who ask at once share an answer, and it holds for a moment.
+_HOLDS_S: Final = 1.0
+_RETRY_AFTER_S: Final = 5
+_NAMES: Final = {"store": "the store", "actors": "the actors", "lightning": "the Lightning node", "model": "the model"}
+MODEL_TROUBLES: Final[Mapping[ModelFault | None, str]] = {
+    None: "it has not been asked yet",
+    ModelFault.UNAVAILABLE: "its provider says so",
+    ModelFault.OVERLOADED: "its provider is overloaded",
+    ModelFault.FAILING: "its provider fails at every call",
+    ModelFault.REFUSED: "its provider does not accept this server's key, or its account there lacks credit or rights, "
+    "which only the operator can mend",
+}
+_log = structlog.get_logger(__name__)
+
+
+class Health:
+    """GET /healthz and GET /readyz."""
+
+    def __init__(self, front: Front, check_s: float = _CHECK_S) -> None:
+        self._front = front
+        self._checks = front.checks
+        self._check_s = check_s
+        self._asking: asyncio.Task[list[str]] | None = None
+        self._asked_s = 0.0
+        self._lost: set[str] = set()
+
+    async def alive(self, request: Request) -> Response:
+        """The process answers; nothing else is asked."""
+        return json.json_response(around.Health(status="ok"))
+
+    async def ready(self, request: Request) -> Response:
+        """Whether all parts can be reached, but for those that the caller leaves out; a 503 names those that can't."""
+        parts, excluded = [*self._checks, MODEL], set(request.query_params.getlist("exclude"))
+        if not excluded <= set(parts):
+            raise invalid("exclude", f"Must be one of {', '.join(parts)}")
+        unreachable = [name for name in await self._unreachable() if name not in excluded]
+        if unreachable:
+            names = " and ".join(_NAMES.get(name, name) for name in unreachable)
+            troubles = [trouble for name in unreachable if (trouble := await self._trouble(name))]
+            reason = f": {'; '.join(troubles)}" if troubles else ""
+            message = f"{names[0].upper()}{names[1:]} can't be reached just now{reason}."
+            details = {"unreachable": unreachable, **await self._found()}
+            raise RefusedError(Refusal(Code.UNAVAILABLE, message, details, retry_after_s=_RETRY_AFTER_S))
+        findings = await self._front.findings.current()
+        ready = around.Ready(
+            status="ready",
+            checks={part: "ok" for part in parts if part not in excluded},
+            payouts=payouts_of(*findings),
+            warnings=warnings_of(*findings),
+        )
+        return json.json_response(ready)
+
+    async def _found(self) -> dict[str, Any]:
+        """What is told beside what can't be reached: a server that is not ready has paid out no less."""
+        findings = await self._front.findings.current()
+        payouts, warnings = payouts_of(*findings), warnings_of(*findings)
+        found = None if payouts is None else payouts.model_dump(by_alias=True, exclude_none=True, mode="json")
+        return {name: told for name, told in (("payouts", found), ("warnings", warnings)) if told}
+
+    async def _trouble(self, name: str) -> str | None:
+        """What ails a part, where that is known."""
+        if name == "store":
+            return self._front.store_trouble() or await self._store_loss()
+        outage = (await self._front.model.current()).outage_at(self._front.now_ms())
+        return MODEL_TROUBLES.get(outage.fault) if name == MODEL and outage is not None else None
+
+    async def _unreachable(self) -> list[str]:
+        now_s = asyncio.get_running_loop().time()
+        if self._asking is None or (self._asking.done() and now_s - self._asked_s > _HOLDS_S):
+            self._asked_s = now_s
+            self._asking = asyncio.create_task(self._ask())
+        return await asyncio.shield(self._asking)
+
+    async def _ask(self) -> list[str]:
+        answers = await asyncio.gather(*(self._reaches(name) for name in self._checks))
+        unreachable = [name for name, reached in zip(self._checks, answers, strict=True) if not reached]
+        if "store" in self._checks and "store" not in unreachable and await self._store_loss() is not None:
+            unreachable.append("store")
+        # Its outages are known beforehand, and in the log already.
+        word = await self._front.model.current()
+        return unreachable if word.closed(self._front.now_ms()) is None else [*unreachable, MODEL]
+
+    async def _store_loss(self) -> str | None:
+        """What production refuses at the start it does not serve with later, either: someone changed the store."""
+        findings, _ = await self._front.findings.current()
+        if not self._front.settings.production or findings is None or not findings.store_losses:
+            return None
+        return store_trouble(findings)
+
+    async def _reaches(self, name: str) -> bool:
+        try:
+            async with asyncio.timeout(self._check_s):
+                await self._checks[name]()
+        except Exception as error:
+            if name not in self._lost:
+                _log.warning("part_not_ready", part=name, error=type(error).__name__)
+            self._lost.add(name)
+            return False
+        if name in self._lost:
+            _log.info("part_back", part=name)
+        self._lost.discard(name)
+        return True

@@ -1,0 +1,38 @@
+"""What helps while developing, and exists only with the stub node."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...actors.domain.errors import RefusedError, not_found
+from ..request.body import read_json
+from ..response import json
+from ..sessions.schemas import StubAmount
+from ..state import StubPayments
+from . import schemas as around
+
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class Dev:
+    """The routes under /dev."""
+
+    def __init__(self, stub_node: StubPayments, body_limit_bytes: int) -> None:
+        self._stub_node = stub_node
+        self._body_limit_bytes = body_limit_bytes
+
+    async def pay(self, request: Request) -> Response:
+        """POST /dev/stub/pay/{paymentHash}: marks a stub invoice paid, as a wallet would."""
+        payment_hash: str = request.path_params["paymentHash"]
+        if not _HASH.fullmatch(payment_hash) or not await self._stub_node.pay(payment_hash):
+            raise RefusedError(not_found("invoice at the stub node"))
+        return json.json_response(around.Paid(paid=True))
+
+    async def invoice(self, request: Request) -> Response:
+        """POST /dev/stub/invoice: an invoice of a client's wallet, to try out refunds with."""
+        body = await read_json(request, StubAmount, self._body_limit_bytes)
+        return json.json_response(json.invoice(await self._stub_node.invoice(body.amount_sats)), 201)

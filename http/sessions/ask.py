@@ -1,0 +1,132 @@
+"""A session's requests: the answer at once, or piece by piece while the model writes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...actors.domain.errors import RefusedError
+from ...actors.domain.llm.answers import TextDelta
+from ...actors.domain.session.messages import Ask, RequestAnswer
+from ...actors.messages import WireReply
+from ...actors.operator_terms import model_prices
+from ..middleware import request_id_of
+from ..payments.solvency_gate import refusal_of_calls
+from ..request.auth import Credentials, Holder, shows_preimage
+from ..request.body import read_json
+from ..request.idempotency import attempt_of, idempotency_key, once_of
+from ..request.replies import Replies, head_after_s
+from ..response import errors, sse
+from ..response.errors import invalid
+from ..response.slow_json import SlowAnswer
+from ..state import Front
+from . import answer, schemas
+from .l402 import L402, NOBODY
+from .top_up_offers import Offers
+
+# By whichever path, it is this operation: a key that was used at one of them means the same at the other.
+_PATH = "/sessions/{sessionId}/request"
+_HEADERS = {"Cache-Control": "no-store"}
+
+
+class Requests:
+    """POST /sessions/{sessionId}/request, and POST /ask, where the credential says which session."""
+
+    def __init__(self, front: Front, credentials: Credentials, l402: L402) -> None:
+        self._front = front
+        self._credentials = credentials
+        self._l402 = l402
+        self._offers = Offers(front)
+        self._models = model_prices(front.settings)
+
+    async def ask_in_session(self, request: Request) -> Response:
+        """The model's answer, and what it cost."""
+        session_id, grant = self._credentials.session(request)
+        return await self._ask(request, Holder(session_id, grant, shows_preimage(request)))
+
+    async def ask(self, request: Request) -> Response:
+        """The same with the session from the credential; without one, what is to be paid for it."""
+        return await self._ask(request, self._credentials.holder(request))
+
+    async def _ask(self, request: Request, holder: Holder | None) -> Response:
+        key = idempotency_key(request)
+        body = await read_json(request, schemas.NewRequest, self._front.settings.body_limit_bytes)
+        settings = self._front.settings
+        model = body.model or settings.work_model
+        grant = NOBODY if holder is None else holder.grant
+        command = Ask(
+            request_id=request_id_of(request.scope),
+            request=body.request,
+            model=model,
+            max_tokens=body.max_tokens,
+            stream=body.stream,
+            once=once_of(request, key, body, grant, _PATH),
+            grant=grant,
+            btc_price=await self._front.prices.current(),
+            refused=await refusal_of_calls(self._front, settings.eval_model, model),
+            attempt=None if body.stream else attempt_of(request, key, body, _PATH),
+            tells_hold=True,
+        )
+        if holder is None:
+            if command.model not in self._models:
+                raise invalid("model", "There is no such model; GET /pricing lists those that exist")
+            await self._l402.challenge(request, key, command)
+        await self._l402.settled(holder)
+        try:
+            replies = Replies(request, self._front.router.stream(holder.session_id, command))
+            return await (self._stream(request, replies, command) if body.stream else self._whole(replies))
+        except RefusedError as error:
+            improved = await self._offers.improve(error.refusal, holder.session_id, holder.grant)
+            raise RefusedError(improved) from None
+
+    async def _whole(self, replies: Replies) -> Response:
+        ping_s = self._front.settings.ping_s
+        reply = await replies.soon(ping_s)
+        if reply is None:
+            return SlowAnswer(replies, _result, ping_s)
+        await replies.aclose()
+        return Response(_result(reply), 200, _HEADERS, "application/json")
+
+    async def _stream(self, request: Request, replies: Replies, command: Ask) -> Response:
+        # Waited for here, so that a request that is refused is an error and not a stream.
+        first = await replies.soon(head_after_s(request, self._front.head_after_s))
+        if isinstance(first, RequestAnswer) and (refusal := answer.broken(first)) is not None:
+            await replies.aclose()
+            raise RefusedError(refusal)
+        # A stream holds money until its end: when the server ends, it may go on for as long as other requests.
+        return sse.EventStream(_events(first, replies, command.request_id), replies, self._front.settings.ping_s)
+
+
+async def _events(first: WireReply | None, replies: Replies, request_id: str) -> AsyncGenerator[bytes, None]:
+    async with aclosing(replies):
+        if isinstance(first, RequestAnswer) and first.text:
+            # An answer that was given before: also who collects the pieces gets its text.
+            yield _event(TextDelta(first.text), request_id)
+        if first is not None:
+            yield _event(first, request_id)
+        try:
+            async for reply in replies.rest():
+                yield _event(reply, request_id)
+        except RefusedError as error:
+            yield sse.event("error", answer.encode(errors.body_of(error.refusal, request_id)))
+
+
+def _event(reply: WireReply, request_id: str) -> bytes:
+    if isinstance(reply, TextDelta):
+        return sse.event("delta", answer.encode(answer.Piece(reply.text)))
+    assert isinstance(reply, RequestAnswer)
+    refusal = answer.broken(reply)
+    if refusal is not None:
+        return sse.event("error", answer.encode(errors.body_of(refusal, request_id)))
+    return sse.event("done", answer.encode(answer.result_of(reply)))
+
+
+def _result(reply: WireReply) -> bytes:
+    assert isinstance(reply, RequestAnswer)
+    refusal = answer.broken(reply)
+    if refusal is not None:
+        raise RefusedError(refusal)
+    return answer.encode(answer.result_of(reply))

@@ -1,0 +1,94 @@
+"""Paying without having opened a session: the challenge of L402, and what its wallet comes back with.
+
+Source: github.com/lightninglabs/L402; the order of the header's parameters is the one that all clients read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, NoReturn
+
+from starlette.requests import Request
+
+from ...actors.domain.credentials.caveats import Grant
+from ...actors.domain.errors import Code, Refusal, RefusedError
+from ...actors.domain.money import MSAT_PER_SAT
+from ...actors.domain.session.messages import Ask, CheckPayment, Relay, SessionView
+from ...actors.domain.session.requests import wanted
+from ...actors.domain.session.state import SessionState
+from ...actors.operator_terms import session_terms
+from ...actors.ports import TransientError
+from ..request.auth import Holder
+from ..request.client_address import Clients
+from ..response import json
+from ..response.errors import ChallengeError, invalid
+from ..state import Front
+from .opening import Openings
+
+# The exchange rate may move between the challenge and the payment.
+_SPARE_PCT: Final = 5
+# A wallet's node tells ours within a moment; a client's own patience is seldom longer than this.
+_SETTLES_WITHIN_S: Final = 8.0
+_LOOK_AGAIN_S: Final = (0.2, 0.4, 0.8, 1.5)
+NOBODY: Final = Grant(generation=0)
+
+
+class L402:
+    """Offers a deposit to whoever has no credential, and waits for it when they come back."""
+
+    def __init__(self, front: Front, clients: Clients) -> None:
+        self._front = front
+        self._openings = Openings(front, clients)
+        self._terms = session_terms(front.settings)
+
+    async def challenge(self, request: Request, key: str | None, command: Ask | Relay) -> NoReturn:
+        """Raises `RefusedError`: a 402 with the invoice of a deposit that covers this command, or why there is none.
+
+        The command must be valid in itself: nobody is to pay for what can't be answered.
+        """
+        amount_sats = self._deposit_sats(command)
+        if command.refused is not None:
+            raise RefusedError(command.refused)
+        path = request.scope["route"].path
+        created = await self._openings.open(request, amount_sats, key, path=path, any_amount=True)
+        token, invoice = self._openings.mint(created), created.deposit_invoice
+        message = f"Pay the invoice over {invoice.amount_sats} sats, and send the same again with the credential."
+        details = {
+            "sessionId": created.session_id,
+            "depositInvoice": json.invoice(invoice).model_dump(by_alias=True, mode="json"),
+        }
+        raise ChallengeError(
+            Refusal(Code.PAYMENT_REQUIRED, message, details),
+            f'L402 macaroon="{token}", invoice="{invoice.payment_request}", version="0", token="{token}"',
+        )
+
+    def _deposit_sats(self, command: Ask | Relay) -> int:
+        settings = self._front.settings
+        asked = wanted(self._terms, command)
+        full_sats, least_sats = (
+            -(-asked.worst.msat(tokens).value * (100 + _SPARE_PCT) // (100 * MSAT_PER_SAT))
+            for tokens in (asked.max_tokens, asked.least_tokens)
+        )
+        if least_sats > settings.session_max_sats:
+            message = f"The smallest useful answer can cost {least_sats} sats, and a deposit has at most"
+            raise invalid("", f"{message} {settings.session_max_sats}: send less")
+        return min(max(full_sats, settings.session_min_sats), settings.session_max_sats)
+
+    async def settled(self, holder: Holder) -> None:
+        """Waits for the node to say that the deposit was paid, if whoever comes shows the preimage of its invoice.
+
+        It raises nothing: whether it was is for the session to say. That a preimage is known proves no payment.
+        """
+        if not holder.shows_preimage:
+            return
+        try:
+            async with asyncio.timeout(_SETTLES_WITHIN_S):
+                for pause_s in (*_LOOK_AGAIN_S, *[_LOOK_AGAIN_S[-1]] * 10):
+                    view = await self._front.router.call(
+                        holder.session_id, CheckPayment(Grant(holder.grant.generation))
+                    )
+                    if not isinstance(view, SessionView) or view.state is not SessionState.AWAITING_PAYMENT:
+                        return
+                    await asyncio.sleep(pause_s)
+        except (RefusedError, TransientError, TimeoutError):
+            return

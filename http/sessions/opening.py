@@ -1,0 +1,69 @@
+"""Opens sessions: with an amount that their client chose, or with one that a request needs."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+
+from ...actors.domain.credentials import macaroon
+from ...actors.domain.credentials.caveats import Grant
+from ...actors.domain.credentials.macaroon import MacaroonId
+from ...actors.domain.errors import RefusedError
+from ...actors.domain.session.messages import GetSession, OpenSession, SessionCreated, SessionView
+from ...actors.domain.session.state import SessionState
+from ...actors.domain.webhooks import Webhook
+from ..payments.invoice_limits import UnpaidInvoices
+from ..payments.solvency_gate import refuse_deposits
+from ..request import ids
+from ..request.client_address import Clients
+from ..state import Front
+
+
+class Openings:
+    """Has sessions opened, within what one address may have unpaid."""
+
+    def __init__(self, front: Front, clients: Clients) -> None:
+        self._front = front
+        self._clients = clients
+        self._unpaid = UnpaidInvoices(front)
+
+    async def open(
+        self,
+        request: Request,
+        amount_sats: int,
+        key: str | None,
+        *,
+        webhook: Webhook | None = None,
+        path: str = "/sessions",
+        any_amount: bool = False,
+    ) -> SessionCreated:
+        """A new session, or the one that the client's Idempotency-Key already led to. Raises `RefusedError`.
+
+        With `any_amount` that one is the answer whatever its amount.
+        """
+        await refuse_deposits(self._front)
+        client = self._clients.digest(request)
+        id_key = self._front.id_key
+        session_id = ids.session_id_of(id_key, client, key, path) if key is not None else ids.new_session_id()
+        command = OpenSession(amount_sats=amount_sats, client=client, webhook=webhook, any_amount=any_amount)
+
+        async def opening() -> tuple[SessionCreated, bool]:
+            created = await self._front.router.call(session_id, command)
+            assert isinstance(created, SessionCreated)
+            # Only a key can lead to a session that was paid long ago.
+            return created, key is None or await self._unpaid_still(created)
+
+        return await self._unpaid.count(client, session_id, opening)
+
+    def mint(self, created: SessionCreated) -> str:
+        """The session's macaroon."""
+        macaroon_id = MacaroonId(created.deposit_invoice.payment_hash, created.session_id, created.generation)
+        return macaroon.mint(self._front.macaroon_key, macaroon_id)
+
+    async def _unpaid_still(self, created: SessionCreated) -> bool:
+        try:
+            reply = await self._front.router.call(created.session_id, GetSession(Grant(created.generation)))
+        except RefusedError:
+            # Then its place stays taken until the invoice lapses, which is no reason to refuse what is there already.
+            return True
+        assert isinstance(reply, SessionView)
+        return reply.state is SessionState.AWAITING_PAYMENT

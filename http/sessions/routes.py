@@ -1,0 +1,126 @@
+"""Sessions: deposit once, pay per request."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...actors.domain.errors import RefusedError
+from ...actors.domain.session.messages import (
+    CloseSession,
+    GetLedger,
+    GetSession,
+    LedgerPage,
+    SessionView,
+    TopUp,
+    TopUpInvoice,
+)
+from ...actors.messages import WireReply
+from ..payments.refunds import Payouts
+from ..payments.solvency_gate import refuse_deposits
+from ..payments.webhooks import WebhookOrders
+from ..request.auth import Credentials
+from ..request.body import read_json, unfit
+from ..request.client_address import Clients
+from ..request.idempotency import idempotency_key, once_of
+from ..response import errors, json
+from ..state import Front
+from . import schemas
+from . import views as views_sessions
+from .opening import Openings
+from .top_up_offers import Offers
+
+_NUMBER: Final = re.compile(r"[0-9]{1,16}")
+_NO_ORDER: Final = schemas.CloseOrder()
+
+
+class Sessions:
+    """The routes under /sessions, except the requests. `opening` and `amount` are bodies with the operator's bounds."""
+
+    def __init__(
+        self,
+        front: Front,
+        clients: Clients,
+        credentials: Credentials,
+        opening: type[schemas.Opening],
+        amount: type[schemas.Amount],
+    ) -> None:
+        self._front = front
+        self._credentials = credentials
+        self._opening = opening
+        self._amount = amount
+        self._openings = Openings(front, clients)
+        self._webhooks = WebhookOrders(front)
+        self._offers = Offers(front)
+        self._payouts = Payouts(front)
+
+    async def open(self, request: Request) -> Response:
+        """POST /sessions: a new session, or the one that the Idempotency-Key already led to."""
+        key = idempotency_key(request)
+        body = await read_json(request, self._opening, self._front.settings.body_limit_bytes)
+        webhook = self._webhooks.ordered(body.webhook)
+        created = await self._openings.open(request, body.amount_sats, key, webhook=webhook)
+        made = self._webhooks.made(created.session_id, webhook)
+        opened = views_sessions.session_opened(created, self._openings.mint(created), made)
+        return json.json_response(opened, 201, {"Location": f"/sessions/{created.session_id}"})
+
+    async def show(self, request: Request) -> Response:
+        """GET /sessions/{sessionId}: the session as it is now."""
+        session_id, grant = self._credentials.session(request)
+        return _status(await self._front.router.call(session_id, GetSession(grant)))
+
+    async def top_up(self, request: Request) -> Response:
+        """POST /sessions/{sessionId}/topup: a further invoice."""
+        session_id, grant = self._credentials.session(request)
+        key = idempotency_key(request)
+        body = await read_json(request, self._amount, self._front.settings.body_limit_bytes)
+        await refuse_deposits(self._front)
+        command = TopUp(amount_sats=body.amount_sats, once=once_of(request, key, body, grant), grant=grant)
+        try:
+            reply = await self._front.router.call(session_id, command)
+        except RefusedError as error:
+            raise RefusedError(await self._offers.improve(error.refusal, session_id, grant)) from None
+        assert isinstance(reply, TopUpInvoice)
+        return json.json_response(views_sessions.top_up(reply.invoice), 201)
+
+    async def ledger(self, request: Request) -> Response:
+        """GET /sessions/{sessionId}/ledger: what moved, oldest first."""
+        session_id, grant = self._credentials.session(request)
+        query = _query(request)
+        reply = await self._front.router.call(session_id, GetLedger(query.after, query.limit, grant))
+        assert isinstance(reply, LedgerPage)
+        return json.json_response(views_sessions.ledger(reply))
+
+    async def close(self, request: Request) -> Response:
+        """POST /sessions/{sessionId}/close: ends the session, and pays what is left to the invoice, if there is one."""
+        session_id, grant = self._credentials.session(request)
+        key = idempotency_key(request)
+        body = await read_json(request, schemas.CloseOrder, self._front.settings.body_limit_bytes, empty=_NO_ORDER)
+        once = once_of(request, key, body, grant)
+        if body.payment_request is None:
+            return _status(await self._front.router.call(session_id, CloseSession(None, once, grant)))
+        command = CloseSession(self._payouts.target(body.payment_request), once, grant)
+        return _status(await self._payouts.carry_out(session_id, command))
+
+
+def _status(reply: WireReply) -> Response:
+    assert isinstance(reply, SessionView)
+    return json.json_response(views_sessions.session_status(reply))
+
+
+def _query(request: Request) -> schemas.LedgerQuery:
+    asked: dict[str, int] = {}
+    for name in ("after", "limit"):
+        values = request.query_params.getlist(name)
+        if values and (len(values) > 1 or not _NUMBER.fullmatch(values[0])):
+            raise errors.invalid(name, "Must be one whole number")
+        if values:
+            asked[name] = int(values[0])
+    try:
+        return schemas.LedgerQuery.model_validate(asked)
+    except ValidationError as error:
+        raise unfit(error) from None

@@ -1,0 +1,67 @@
+"""What a refusal for want of money adds: the invoice that mends it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from ...actors.domain.behaviour import Once
+from ...actors.domain.credentials.caveats import Grant
+from ...actors.domain.errors import Code, Refusal, RefusedError
+from ...actors.domain.money import MSAT_PER_SAT
+from ...actors.domain.payments.invoices import Invoice
+from ...actors.domain.session.messages import GetSession, SessionView, TopUp, TopUpInvoice
+from ..payments.solvency_gate import refuse_deposits
+from ..response import json
+from ..state import Front
+
+# The refusal itself is worth more than the invoice in it, so a slow node doesn't hold it up for longer.
+_PATIENCE_S: Final = 5.0
+
+
+class Offers:
+    """Finds the invoice that a client should pay."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+
+    async def improve(self, refusal: Refusal, session_id: str, grant: Grant) -> Refusal:
+        """The refusal with an invoice, where there is one for it. Never raises `RefusedError`."""
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                match refusal.code:
+                    case Code.INSUFFICIENT_BALANCE:
+                        return _with(refusal, "topUpInvoice", await self._top_up(refusal, session_id, grant))
+                    case Code.PAYMENT_REQUIRED:
+                        return _with(refusal, "depositInvoice", await self._deposit(session_id, grant))
+        except (RefusedError, TimeoutError):
+            pass
+        return refusal
+
+    async def _top_up(self, refusal: Refusal, session_id: str, grant: Grant) -> Invoice:
+        """One that covers what lacks: an open one if there is, else a new one, the same for all who lack as much."""
+        await refuse_deposits(self._front)
+        settings = self._front.settings
+        lacking_msat = refusal.details["requiredMsat"] - refusal.details["balanceMsat"]
+        lacking_sats = -(-lacking_msat // MSAT_PER_SAT)
+        amount_sats = min(max(lacking_sats, settings.session_min_sats), settings.session_max_sats)
+        once = Once(f"auto:{amount_sats}", str(amount_sats), keyed=False)
+        command = TopUp(amount_sats=amount_sats, once=once, grant=grant, any_open=True)
+        reply = await self._front.router.call(session_id, command)
+        assert isinstance(reply, TopUpInvoice)
+        return reply.invoice
+
+    async def _deposit(self, session_id: str, grant: Grant) -> Invoice | None:
+        # Whoever may only make requests must be able to pay for them, too: the caveats are left out.
+        reply = await self._front.router.call(session_id, GetSession(Grant(grant.generation)))
+        assert isinstance(reply, SessionView)
+        return next(iter(reply.pending_invoices), None)
+
+
+def _with(refusal: Refusal, name: str, invoice: Invoice | None) -> Refusal:
+    if invoice is None:
+        return refusal
+    shown: dict[str, Any] = json.invoice(invoice).model_dump(by_alias=True)
+    return replace(refusal, details={**refusal.details, name: shown})

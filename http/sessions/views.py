@@ -1,0 +1,63 @@
+"""From what a session says to what the wire shows."""
+
+from __future__ import annotations
+
+from ...actors.domain.payments.invoices import Invoice
+from ...actors.domain.session import messages
+from ...actors.domain.session.messages import SessionCreated, SessionView
+from ...actors.domain.session.state import SessionState
+from ...actors.domain.timestamps import timestamp
+from ..response.json import invoice, refund
+from ..schema import WebhookMade
+from . import schemas
+
+
+def session_opened(created: SessionCreated, macaroon: str, webhook: WebhookMade | None) -> schemas.SessionOpened:
+    """The answer to whoever opened the session. It stays the same whatever became of the session since."""
+    return schemas.SessionOpened(
+        session_id=created.session_id,
+        state=SessionState.AWAITING_PAYMENT,
+        macaroon=macaroon,
+        deposit_invoice=invoice(created.deposit_invoice),
+        expires_at=timestamp(created.expires_at_ms),
+        webhook=webhook,
+    )
+
+
+def session_status(view: SessionView) -> schemas.SessionStatus:
+    """The session for its holder."""
+    return schemas.SessionStatus(
+        session_id=view.session_id,
+        state=view.state,
+        balance_msat=view.balance_msat.value,
+        balance_sats=view.balance_msat.whole_sats,
+        held_msat=view.held_msat.value,
+        deposited_msat=view.deposited_msat.value,
+        spent_msat=view.spent_msat.value,
+        refund=refund(view.refund),
+        expires_at=timestamp(view.expires_at_ms),
+        pending_invoices=[invoice(pending) for pending in view.pending_invoices],
+    )
+
+
+def top_up(ordered: Invoice) -> schemas.TopUpOpened:
+    """The invoice of a top-up."""
+    return schemas.TopUpOpened(top_up_invoice=invoice(ordered))
+
+
+def ledger(page: messages.LedgerPage) -> schemas.Ledger:
+    """A stretch of the ledger."""
+    return schemas.Ledger(entries=[_entry(entry) for entry in page.entries])
+
+
+def _entry(entry: messages.LedgerEntry) -> schemas.LedgerEntry:
+    return schemas.LedgerEntry(
+        seq=entry.seq,
+        at=timestamp(entry.at_ms),
+        kind=entry.kind,
+        amount_msat=entry.amount_msat.value,
+        balance_msat=entry.balance_msat.value,
+        request_id=entry.request_id,
+        payment_hash=entry.payment_hash,
+        spender=entry.spender,
+    )

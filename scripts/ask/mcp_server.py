@@ -1,0 +1,287 @@
+"""`satmeter mcp`: an MCP server with which an agent asks and buys, within the budget that its owner sets.
+
+Standard output belongs to the protocol. No tool shows the macaroon, a wallet's key or an invoice: what the agent says
+may be read by anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+from mcp.server import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.types import ToolAnnotations
+from pydantic import Field
+
+from ...client import (
+    AsyncSatmeter,
+    BudgetExceededError,
+    JobStatus,
+    JobTimeoutError,
+    LnbitsWallet,
+    PriceTooHighError,
+    SatmeterError,
+    SessionStatus,
+    StubWallet,
+    Wallet,
+    WalletError,
+)
+from .wallet import LNBITS_KEY, LNBITS_URL, WalletKind, lnbits_of_environment
+
+_USAGE: Final = 2
+_WAITS_S: Final = 240.0
+# Longer than a payment takes that is under way, shorter than the patience of who sends SIGTERM.
+_ENDS_WITHIN_S: Final = 10.0
+_LEDGER_MAX: Final = 50
+_INSTRUCTIONS: Final = (
+    "Buys model answers with Bitcoin Lightning sats, within a budget that the owner set. `ask` is for a question, paid "
+    "by the token from a session. For a larger piece of work, `quote_job` has it evaluated for a small fee and tells "
+    "its price, and `buy_job` buys it. Give a call a `key` of its own to be able to repeat it if its result is lost: "
+    "the same key and arguments cost nothing again."
+)
+
+Key = Annotated[
+    str | None,
+    Field(description="Any text of your own, to repeat this call without paying again.", min_length=1, max_length=200),
+]
+Text = Annotated[str, Field(min_length=1, max_length=100_000)]
+Tool = Callable[..., Awaitable[dict[str, Any]]]
+_COSTS: Final = ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=True)
+_LOOKS: Final = ToolAnnotations(read_only_hint=True)
+
+
+@dataclass
+class Agent:
+    """What the tools do. The client is made at the first call: a server that is down must not keep this one from it."""
+
+    server: str
+    budget_sats: int
+    call_max_sats: int
+    deposit_sats: int
+    kind: WalletKind
+    session_file: Path
+
+    def __post_init__(self) -> None:
+        self._client: AsyncSatmeter | None = None
+        self._making = asyncio.Lock()
+
+    async def client(self) -> AsyncSatmeter:
+        """The client, with its wallet."""
+        async with self._making:
+            if self._client is None:
+                self._client = AsyncSatmeter(
+                    self.server,
+                    wallet=await self._wallet(),
+                    budget_sats=self.budget_sats,
+                    deposit_sats=self.deposit_sats,
+                    top_up_sats=self.deposit_sats,
+                    session_file=self.session_file,
+                )
+            return self._client
+
+    async def _wallet(self) -> Wallet:
+        lnbits = lnbits_of_environment()
+        if lnbits is not None and self.kind is not WalletKind.STUB:
+            return LnbitsWallet(*lnbits)
+        async with AsyncSatmeter(self.server) as client:
+            if await client.has_stub_node():
+                return StubWallet()
+        raise WalletError(f"There is no wallet: its owner sets {LNBITS_URL} and {LNBITS_KEY}.")
+
+    async def ask(
+        self,
+        request: Text,
+        max_tokens: Annotated[int | None, Field(ge=1, description="The longest answer.")] = None,
+        model: Annotated[str | None, Field(description="One of those that `prices` lists.")] = None,
+        key: Key = None,
+    ) -> dict[str, Any]:
+        """Ask a model a question, paid by the token from the session, which is opened and topped up as needed."""
+        client = await self.client()
+        answer = await client.ask(
+            request,
+            max_tokens=max_tokens,
+            model=model,
+            idempotency_key=key and f"mcp-{key}",
+            max_msat=self.call_max_sats * 1_000,
+        )
+        told = {"state": answer.state, "answer": answer.text, "model": answer.model, "stop_reason": answer.stop_reason}
+        return {**told, "cost_msat": answer.debited_msat, "balance_msat": answer.balance_msat, **self._budget(client)}
+
+    async def quote_job(self, request: Text, key: Key = None) -> dict[str, Any]:
+        """Have a piece of work evaluated for a small fee: it is rejected with a reason, or its price is told."""
+        client = await self.client()
+        job = await client.create_job(request, idempotency_key=key and f"mcp-{key}")
+        if job.state == "awaiting_eval_payment":
+            await client.pay_job(job.job_id, max_sats=self.call_max_sats)
+        return {**_job(await _rest(client, job.job_id)), **self._budget(client)}
+
+    async def buy_job(
+        self,
+        job_id: str,
+        max_sats: Annotated[int, Field(ge=1, description="The most that it may cost; it is not bought for more.")],
+    ) -> dict[str, Any]:
+        """Buy the work that `quote_job` gave a price for, and get its result. Repeating it pays nothing again."""
+        client = await self.client()
+        await client.pay_job(job_id, max_sats=min(max_sats, self.call_max_sats))
+        job = await _rest(client, job_id)
+        if job.done:
+            job = await client.refund_job(job_id)
+        return {**_job(job), **self._budget(client)}
+
+    async def get_job(self, job_id: str) -> dict[str, Any]:
+        """Look at a job: its state, its price, its result."""
+        return _job(await (await self.client()).job(job_id))
+
+    async def balance(self) -> dict[str, Any]:
+        """What is left of the session and of the budget."""
+        client = await self.client()
+        if not client.has_session:
+            return {"session": None, **self._budget(client)}
+        return {"session": _session(await client.session()), **self._budget(client)}
+
+    async def ledger(
+        self, after: Annotated[int, Field(ge=0, description="The last `seq` that you have.")] = 0
+    ) -> dict[str, Any]:
+        """The movements of the session's balance after this one, the last 50 of them."""
+        entries = await (await self.client()).ledger(after)
+        return {"entries": msgspec.to_builtins(entries[-_LEDGER_MAX:])}
+
+    async def prices(self) -> dict[str, Any]:
+        """The models, and all that a price depends on."""
+        priced: dict[str, Any] = msgspec.to_builtins(await (await self.client()).pricing())
+        return priced
+
+    async def close_session(self) -> dict[str, Any]:
+        """End the session and have what is left of it paid back to the owner's wallet."""
+        client = await self.client()
+        return {"session": _session(await client.close_session()), **self._budget(client)}
+
+    async def close(self) -> None:
+        """Ends connections."""
+        if self._client is not None:
+            await self._client.close()
+
+    def _budget(self, client: AsyncSatmeter) -> dict[str, Any]:
+        left = client.budget_left_sats
+        return {"budget_left_sats": left, "budget_sats": self.budget_sats, "call_max_sats": self.call_max_sats}
+
+    def explained(self, error: SatmeterError) -> str:
+        """An error as the agent and its owner can act on it."""
+        if isinstance(error, BudgetExceededError):
+            return f"{error} Only the owner can raise --budget-sats."
+        if isinstance(error, PriceTooHighError):
+            return f"{error} The owner allows {self.call_max_sats} sats a call (--call-max-sats)."
+        return str(error)
+
+
+async def _rest(client: AsyncSatmeter, job_id: str) -> JobStatus:
+    try:
+        return await client.wait_for_job(job_id, timeout_s=_WAITS_S)
+    except JobTimeoutError as error:
+        return error.job
+
+
+def _session(status: SessionStatus) -> dict[str, Any]:
+    shown: dict[str, Any] = msgspec.to_builtins(status)
+    del shown["pendingInvoices"]
+    return shown
+
+
+def _job(job: JobStatus) -> dict[str, Any]:
+    told = {"job_id": job.job_id, "state": job.state, "reason": job.reason, "result": job.result}
+    price = {"eval_fee_sats": job.eval_invoice.amount_sats}
+    if job.work_invoice is not None:
+        price["price_sats"] = job.work_invoice.amount_sats
+    refund = None if job.refund is None else msgspec.to_builtins(job.refund)
+    return {**told, "error": job.error_message, **price, "refund": refund}
+
+
+class Calls:
+    """Counts the calls that are under way, and turns what they raise into words."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def tool(self, function: Tool) -> Tool:
+        """The function as a tool."""
+
+        @functools.wraps(function)
+        async def call(*args: Any, **kwargs: Any) -> dict[str, Any]:
+            self._running += 1
+            self._idle.clear()
+            try:
+                return await function(*args, **kwargs)
+            except SatmeterError as error:
+                raise ToolError(self._agent.explained(error)) from None
+            finally:
+                self._running -= 1
+                if not self._running:
+                    self._idle.set()
+
+        return call
+
+    async def wait(self) -> None:
+        """Returns when none is under way, or after a while."""
+        try:
+            async with asyncio.timeout(_ENDS_WITHIN_S):
+                await self._idle.wait()
+        except TimeoutError:
+            pass  # What was paid stands in the session file.
+
+
+def build(agent: Agent, calls: Calls) -> MCPServer[Any]:
+    """The server with its tools."""
+    server: MCPServer[Any] = MCPServer("satmeter", instructions=_INSTRUCTIONS, log_level="WARNING")
+    for costs in (agent.ask, agent.quote_job, agent.buy_job, agent.close_session):
+        server.tool(annotations=_COSTS)(calls.tool(costs))
+    for looks in (agent.get_job, agent.balance, agent.ledger, agent.prices):
+        server.tool(annotations=_LOOKS)(calls.tool(looks))
+    return server
+
+
+def run(
+    server: str, *, budget_sats: int, call_max_sats: int, deposit_sats: int, kind: WalletKind, session_file: Path
+) -> int:
+    """Serves until standard input ends or SIGTERM comes; returns the exit status."""
+    try:
+        if kind is WalletKind.LNBITS and lnbits_of_environment() is None:
+            raise ValueError(f"--wallet lnbits needs {LNBITS_URL} and {LNBITS_KEY}, the wallet's admin key.")
+        AsyncSatmeter(server)
+        if (lnbits := lnbits_of_environment()) is not None:
+            LnbitsWallet(*lnbits)
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return _USAGE
+    agent = Agent(server, budget_sats, call_max_sats, deposit_sats, kind, session_file)
+    return asyncio.run(_serve(agent))
+
+
+async def _serve(agent: Agent) -> int:
+    calls = Calls(agent)
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    serving = asyncio.create_task(build(agent, calls).run_stdio_async())
+    ending = asyncio.create_task(ended.wait())
+    await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
+    await calls.wait()
+    await agent.close()
+    if not serving.done():
+        # A thread stands in a read of standard input, from which nothing can wake it.
+        sys.stderr.flush()
+        os._exit(0)
+    serving.result()
+    return 0

@@ -1,0 +1,78 @@
+"""The command line of `satmeter audit`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ...config.settings import Settings
+from ..output_files import writable
+from ..signals import run_until_interrupted
+from .auditor import CannotAuditError, Report
+from .auditor import audit as audit_books
+
+_WIDTH: Final = 160
+_ROWS: Final = (
+    ("Actors", "actors"),
+    ("Received", "received"),
+    ("Can be spent", "available"),
+    ("Held for work under way", "held"),
+    ("Spent", "spent"),
+    ("  of it for routing", "fees"),
+    ("Owed", "owed"),
+    ("In payouts under way", "pending"),
+    ("Paid out", "refunded"),
+)
+
+
+def run(settings: Settings, archives: Sequence[Path], json_file: Path | None) -> int:
+    """Audits, prints what it finds, and returns the exit status: 1 with a difference, 2 when it could not look."""
+    if json_file is not None and not writable(json_file):
+        typer.echo(f"{json_file} can't be written: name a file in a directory that exists and is yours.", err=True)
+        return 2
+    try:
+        report = run_until_interrupted(audit_books(settings, archives, Console(stderr=True)))
+    except CannotAuditError as error:
+        typer.echo(str(error), err=True)
+        return 2
+    # What is not a terminal takes lines of any length.
+    console = Console(soft_wrap=True) if sys.stdout.isatty() else Console(soft_wrap=True, width=_WIDTH)
+    _show(report, console, stub=settings.lnbits_url is None)
+    if json_file is not None:
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    return 1 if report.difference_count else 0
+
+
+def _show(report: Report, console: Console, *, stub: bool) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("msat", no_wrap=True)
+    for name in ("Sessions", "Jobs", "Archived", "Together", f"Node{' (stub)' if stub else ''}"):
+        table.add_column(name, justify="right", no_wrap=True)
+    kinds, node = (report.sessions, report.jobs, report.archived), report.node
+    at_node = {"received": node["received"], "fees": node["fees"], "refunded": node["paid_out"]}
+    for title, name in _ROWS:
+        own = at_node.get(name)
+        figures = [kind[name] for kind in kinds]
+        cells = [f"{figure:,}" for figure in (*figures, sum(figures))]
+        table.add_row(title, *cells, "" if own is None else f"{own:,}")
+    table.add_row("Wallet must hold, and holds", "", "", "", f"{report.liability_msat:,}", f"{node['wallet']:,}")
+    console.print(table, highlight=False)
+    if node["unclaimed"]:
+        text = f"\n{node['unclaimed']:,} msat came in by invoices that were made ahead and given to nobody."
+        console.print(text, highlight=False)
+    if report.partitions_without_total:
+        text = f"\n{report.partitions_without_total:,} partitions lack a running total, until a server has had them."
+        console.print(text, highlight=False)
+    if not report.difference_count:
+        console.print("\nThe books close: every journal, snapshot and payment agrees.", highlight=False)
+        return
+    console.print(
+        f"\nFirst difference of {report.difference_count:,}: {report.differences[0]}", highlight=False, markup=False
+    )

@@ -1,0 +1,180 @@
+"""What the journals say and what the node says of each payment, side by side in a temporary database on disk.
+
+So an audit needs no more memory for a hundred thousand actors than for ten.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from ...actors.adapters.redis.scan import ActorKey
+from ...actors.domain.payments.invoices import Settlement
+from ...actors.domain.payments.payouts import SentPayment
+from .books import Books
+
+_TABLES: Final = """
+CREATE TABLE actors (id TEXT, partition INT, length INT, kind TEXT, received INT, available INT, held INT,
+                     spent INT, owed INT, pending INT, refunded INT, fees INT, PRIMARY KEY (id, partition))
+                     WITHOUT ROWID;
+CREATE INDEX actor_partitions ON actors (partition);
+CREATE TABLE credits (hash TEXT, actor TEXT, msat INT);
+CREATE INDEX credit_hashes ON credits (hash);
+CREATE TABLE payouts (hash TEXT, actor TEXT, msat INT, reserve INT, fee INT, state TEXT);
+CREATE INDEX payout_hashes ON payouts (hash);
+CREATE TABLE received (hash TEXT PRIMARY KEY, actor TEXT, msat INT) WITHOUT ROWID;
+CREATE TABLE sent (row TEXT PRIMARY KEY, hash TEXT, actor TEXT, msat INT, fee INT) WITHOUT ROWID;
+CREATE INDEX sent_hashes ON sent (hash);
+"""
+_PUT_ACTOR: Final = "INSERT INTO actors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SUM_ACTORS: Final = """
+SELECT count(*), coalesce(sum(received), 0), coalesce(sum(available), 0), coalesce(sum(held), 0),
+       coalesce(sum(spent), 0), coalesce(sum(owed), 0), coalesce(sum(pending), 0), coalesce(sum(refunded), 0),
+       coalesce(sum(fees), 0) FROM actors WHERE kind = ?"""
+_SUM_RECEIVED: Final = "SELECT coalesce(sum(msat), 0) FROM received"
+# Made ahead and nobody's, as far as the store says.
+_SUM_UNCLAIMED: Final = """
+SELECT coalesce(sum(msat), 0) FROM received r WHERE actor IS NULL
+AND NOT EXISTS (SELECT 1 FROM credits c WHERE c.hash = r.hash)"""
+_NOT_CREDITED: Final = """
+SELECT r.hash, r.actor, r.msat FROM received r WHERE r.actor IS NOT NULL
+AND NOT EXISTS (SELECT 1 FROM credits c WHERE c.hash = r.hash)"""
+_CREDITED_OTHERWISE: Final = """
+SELECT r.hash, r.actor, r.msat, c.actor, c.msat FROM received r JOIN credits c USING (hash)
+WHERE c.msat != r.msat OR c.actor != r.actor"""
+_CREDITED_TWICE: Final = "SELECT hash, count(*), group_concat(actor) FROM credits GROUP BY hash HAVING count(*) > 1"
+_UNCONFIRMED: Final = """
+SELECT c.hash, c.actor, c.msat FROM credits c WHERE NOT EXISTS (SELECT 1 FROM received r WHERE r.hash = c.hash)"""
+_NOT_SENT: Final = """
+SELECT p.hash, p.actor, p.msat FROM payouts p WHERE p.state = 'paid'
+AND NOT EXISTS (SELECT 1 FROM sent s WHERE s.hash = p.hash AND s.actor = p.actor)"""
+_SENT_OTHERWISE: Final = """
+SELECT p.hash, p.actor, p.msat, p.fee, s.msat, min(s.fee, p.reserve) FROM payouts p JOIN sent s USING (hash)
+WHERE p.state = 'paid' AND p.actor = s.actor AND (p.msat != s.msat OR p.fee != min(s.fee, p.reserve))"""
+_UNTOLD: Final = """
+SELECT s.hash, s.actor, s.msat FROM sent s
+WHERE NOT EXISTS (SELECT 1 FROM payouts p WHERE p.hash = s.hash AND p.actor = s.actor AND p.state = 'paid')"""
+_SENT_TWICE: Final = "SELECT hash, count(*), group_concat(actor) FROM sent GROUP BY hash HAVING count(*) > 1"
+_PAID_TWICE: Final = """
+SELECT hash, count(*), group_concat(actor) FROM payouts WHERE state = 'paid' GROUP BY hash HAVING count(*) > 1"""
+
+SUMS: Final = ("received", "available", "held", "spent", "owed", "pending", "refunded", "fees")
+
+
+class Claim(NamedTuple):
+    """One side's word on a payment."""
+
+    payment_hash: str
+    actor_id: str
+    amount_msat: int
+
+
+class Ledger:
+    """Fills with what was read, and answers what does not agree in it."""
+
+    def __init__(self) -> None:
+        # Without a name: a file of its own that is gone with the connection, however this process ends.
+        self._db = sqlite3.connect("")
+        self._db.executescript("PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF;" + _TABLES)
+
+    def close(self) -> None:
+        """Removes it."""
+        self._db.close()
+
+    def unknown(self, actors: Iterable[ActorKey]) -> list[ActorKey]:
+        """Those of these actors that it does not hold."""
+        query = "SELECT 1 FROM actors WHERE id = ? AND partition = ?"
+        return [key for key in dict.fromkeys(actors) if not self._one(query, key.actor_id, key.partition)]
+
+    def put(self, key: ActorKey, length: int, books: Books, kind: str | None = None) -> None:
+        """An actor's books after so many events, as one of its kind or of another."""
+        values = [getattr(books, name) for name in SUMS]
+        kind = kind or key.actor_id.partition("_")[0]
+        self._db.execute(_PUT_ACTOR, [key.actor_id, key.partition, length, kind, *values])
+        rows = [(payment_hash, key.actor_id, amount) for payment_hash, amount in books.credits]
+        self._db.executemany("INSERT INTO credits VALUES (?, ?, ?)", rows)
+        payouts = [
+            (p.payment_hash, key.actor_id, p.amount_msat, p.reserve_msat, p.fee_msat, p.state) for p in books.payouts
+        ]
+        self._db.executemany("INSERT INTO payouts VALUES (?, ?, ?, ?, ?, ?)", payouts)
+
+    def put_received(self, settlements: Sequence[Settlement], owners: Mapping[str, str]) -> None:
+        """A page of the node's list of what came in, with the owners of invoices that were made ahead."""
+        rows = [
+            (s.payment_hash, owners.get(s.payment_hash) if s.made_ahead else s.actor_id, s.amount_msat.value)
+            for s in settlements
+        ]
+        self._db.executemany("INSERT OR IGNORE INTO received VALUES (?, ?, ?)", rows)
+
+    def put_sent(self, payments: Sequence[SentPayment]) -> None:
+        """A page of the node's list of what went out."""
+        rows = [
+            (p.row_id or p.payment_hash, p.payment_hash, p.actor_id, p.amount_msat.value, p.fee_msat.value)
+            for p in payments
+        ]
+        self._db.executemany("INSERT OR IGNORE INTO sent VALUES (?, ?, ?, ?, ?)", rows)
+
+    def in_partition(self, partition: int) -> list[tuple[str, int, int]]:
+        """Id, length of journal, and what the wallet must hold, of each actor."""
+        query = "SELECT id, length, available + held + owed FROM actors WHERE partition = ?"
+        return list(self._db.execute(query, [partition]))
+
+    # Sums
+
+    def sums(self, kind: str) -> dict[str, int]:
+        """What the books of all actors of a kind add up to, in msat, and how many there are."""
+        count, *values = self._one(_SUM_ACTORS, kind)
+        return {"actors": count, **dict(zip(SUMS, values, strict=True))}
+
+    def node_sums(self) -> dict[str, int]:
+        """What the node's own lists add up to, in msat. `unclaimed` came in by invoices that were nobody's yet."""
+        (received,), (unclaimed,) = self._one(_SUM_RECEIVED), self._one(_SUM_UNCLAIMED)
+        paid_out, fees = self._one("SELECT coalesce(sum(msat), 0), coalesce(sum(fee), 0) FROM sent")
+        return {"received": received, "unclaimed": unclaimed, "paid_out": paid_out, "fees": fees}
+
+    # What does not agree
+
+    def not_credited(self) -> Iterator[Claim]:
+        """What the node received and no journal credits."""
+        return (Claim(*row) for row in self._db.execute(_NOT_CREDITED))
+
+    def unconfirmed(self) -> Iterator[Claim]:
+        """What journals credit and the node's list lacks."""
+        return (Claim(*row) for row in self._db.execute(_UNCONFIRMED))
+
+    def credited_otherwise(self) -> Iterator[tuple[Claim, Claim]]:
+        """By the node, and by the journal: another actor or amount."""
+        for payment_hash, *node, actor_id, amount_msat in self._db.execute(_CREDITED_OTHERWISE):
+            yield Claim(payment_hash, *node), Claim(payment_hash, actor_id, amount_msat)
+
+    def not_sent(self) -> Iterator[Claim]:
+        """What journals say was paid out and the node's list lacks."""
+        return (Claim(*row) for row in self._db.execute(_NOT_SENT))
+
+    def untold(self) -> Iterator[Claim]:
+        """What the node paid out and no journal says was paid."""
+        return (Claim(*row) for row in self._db.execute(_UNTOLD))
+
+    def sent_otherwise(self) -> Iterator[tuple[str, str, str, str]]:
+        """Payment hash, actor, and the amounts by node and by journal, where these differ."""
+        for payment_hash, actor_id, amount, fee, node_amount, node_fee in self._db.execute(_SENT_OTHERWISE):
+            yield (
+                payment_hash,
+                actor_id,
+                f"{node_amount} msat and {node_fee} msat fee",
+                f"{amount} msat and {fee} msat fee",
+            )
+
+    def twice(self) -> Iterator[tuple[str, str, int, str]]:
+        """What happened more than once: what it is, the payment hash, how often, and for whom."""
+        for what, query in (
+            ("a payment is credited more than once", _CREDITED_TWICE),
+            ("the node paid an invoice out more than once", _SENT_TWICE),
+            ("journals say that an invoice was paid out more than once", _PAID_TWICE),
+        ):
+            for payment_hash, count, actors in self._db.execute(query):
+                yield what, payment_hash, count, actors
+
+    def _one(self, query: str, *values: Any) -> Any:
+        return self._db.execute(query, values).fetchone()

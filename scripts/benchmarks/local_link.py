@@ -1,0 +1,27 @@
+"""A host in the front's own process: the same host, without Ray between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...actors.dedicated.host import DedicatedHost
+from ...actors.host.host import ActorHost
+from ...actors.messages import Answer, Call, Cancel
+
+
+class LocalLink:
+    """Implements `HostLink` for a host in this process."""
+
+    def __init__(self, host: ActorHost | DedicatedHost) -> None:
+        self._host = host
+
+    async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
+        """Hands calls over."""
+        await self._host.submit(inbox_id, calls)
+
+    async def collect(self, inbox_id: str) -> Sequence[Answer]:
+        """Waits some seconds for answers."""
+        return await self._host.collect(inbox_id)
+
+    async def close(self) -> None:
+        """Nothing is to be ended."""

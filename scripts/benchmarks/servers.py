@@ -1,0 +1,183 @@
+"""The servers that `scripts/bench` measures: each a child process, started, waited for, and ended with all below it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from ...config.ray_environment import prepare_ray
+from ...config.settings import Settings
+from ..processes import Process, all_processes, descendants, end
+from .client import Connection
+
+_READY_WITHIN_S: Final = 120.0
+_ENDS_WITHIN_S: Final = 30.0
+_LOOK_EVERY_S: Final = 0.02
+_LOG_TAIL_BYTES: Final = 2_000
+# Nobody asks for the price on the internet; that comes to the fallback.
+_ENVIRONMENT: Final = {
+    "BTC_PRICE_URL": "http://127.0.0.1:9/",
+    "SATMETER_RATE_LIMITS": "off",
+    "SATMETER_LOG_LEVEL": "error",
+}
+_EMPTY_APP: Final = """
+import sys, uvicorn
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+async def empty(request):
+    return JSONResponse({})
+
+uvicorn.run(Starlette(routes=[Route("/", empty)]), port=int(sys.argv[1]), log_config=None, access_log=False,
+            loop="uvloop", http="httptools", server_header=False, proxy_headers=False)
+"""
+
+
+class BenchError(Exception):
+    """A part can't be measured; the text says why, and how to mend it."""
+
+
+class Child:
+    """A server on a port of its own, in a session of its own: Ctrl-C reaches us, and we end it in order."""
+
+    def __init__(self, name: str, command: Sequence[str], port: int, directory: Path, extra: Mapping[str, str]) -> None:
+        self.port = port
+        self.directory = directory
+        self._name = name
+        self._log_path = directory.with_suffix(".log")
+        with self._log_path.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                env={**os.environ, **_ENVIRONMENT, **extra},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    async def ready(self, path: str) -> float:
+        """Waits until this path answers 200; returns how many seconds that took. Raises `BenchError`."""
+        began_s = time.perf_counter()
+        while time.perf_counter() - began_s < _READY_WITHIN_S:
+            if self._process.poll() is not None:
+                raise BenchError(f"{self._name} ended with {self._process.returncode}: {self._log_tail()}")
+            with contextlib.suppress(OSError):
+                if await _status(self.port, path) == 200:
+                    return time.perf_counter() - began_s
+            await asyncio.sleep(_LOOK_EVERY_S)
+        raise BenchError(f"{self._name} did not become ready in {_READY_WITHIN_S:.0f} s: {self._log_tail()}")
+
+    def processes(self, name: str) -> dict[int, Process]:
+        """Its processes with this in their command line, by pid."""
+        return {pid: process for pid, process in descendants(self._process.pid).items() if name in process.command}
+
+    def resident_kb(self, name: str) -> int:
+        """The memory of its processes with this name. Raises `BenchError` when there are none."""
+        found = self.processes(name)
+        if not found:
+            raise BenchError(f"{self._name} has no process {name!r} (any more): {self._log_tail()}")
+        return sum(process.resident_kb for process in found.values())
+
+    def end(self) -> None:
+        """Ends it, and whatever of its processes that leaves behind."""
+        if self._process.poll() is not None:
+            return
+        tree = descendants(self._process.pid)
+        try:
+            self._process.terminate()
+            self._process.wait(_ENDS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._kill()
+        except BaseException:
+            # A second Ctrl-C: at once, then.
+            self._kill()
+            raise
+        finally:
+            left = all_processes()
+            end(pid for pid, process in tree.items() if pid in left and left[pid].command == process.command)
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process.pid, signal.SIGKILL)
+        self._process.wait(_ENDS_WITHIN_S)
+
+    def _log_tail(self) -> str:
+        return self._log_path.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip() or "it said nothing"
+
+
+def clean_environment() -> None:
+    """Takes every setting of the server out of the environment: what is measured must not depend on the shell."""
+    names = {str(field.validation_alias) for field in Settings.model_fields.values()}
+    for name in list(os.environ):
+        if name in names or name.startswith("RAY_"):
+            del os.environ[name]
+    # For those of the children that start Ray without `satmeter serve`.
+    prepare_ray(None)
+
+
+@asynccontextmanager
+async def served(directory: Path, **settings: object) -> AsyncIterator[Child]:
+    """A real `satmeter serve` that is ready. `settings`: environment variables."""
+    satmeter, port = str(Path(sys.executable).with_name("satmeter")), free_port()
+    command = [satmeter, "serve", "--port", str(port), "--data-dir", str(directory)]
+    async with _running(Child("satmeter serve", command, port, directory, _words(settings)), "/readyz") as child:
+        yield child
+
+
+@asynccontextmanager
+async def module(name: str, directory: Path, **settings: object) -> AsyncIterator[Child]:
+    """One of the benchmark's own servers (`local`, `direct`) that is ready."""
+    port = free_port()
+    command = [sys.executable, "-m", f"satmeter.scripts.benchmarks.{name}", str(port), str(directory)]
+    async with _running(Child(name, command, port, directory, _words(settings)), "/healthz") as child:
+        yield child
+
+
+@asynccontextmanager
+async def empty(directory: Path) -> AsyncIterator[Child]:
+    """An empty Starlette endpoint that is ready."""
+    port = free_port()
+    command = [sys.executable, "-c", _EMPTY_APP, str(port)]
+    async with _running(Child("the empty endpoint", command, port, directory, {}), "/") as child:
+        yield child
+
+
+@asynccontextmanager
+async def _running(child: Child, path: str) -> AsyncIterator[Child]:
+    try:
+        await child.ready(path)
+        yield child
+    finally:
+        child.end()
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _words(settings: Mapping[str, object]) -> dict[str, str]:
+    return {name: str(value) for name, value in settings.items()}
+
+
+async def _status(port: int, path: str) -> int:
+    connection = Connection(port)
+    try:
+        status, _ = await connection.request("GET", path)
+        return status
+    finally:
+        await connection.close()

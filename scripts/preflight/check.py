@@ -1,0 +1,43 @@
+"""`satmeter check`: says all that is wrong with a configuration at once, each with what mends it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ...config.loading import load_settings
+from ...config.unknown_variables import unknown_variables
+from .probes import probe
+from .settings_checks import Part, parts, problems
+from .store_checks import store_warnings
+
+
+def run() -> int:
+    """Look at the configuration in the environment and at the parts that it names; returns the exit status."""
+    settings, unreadable = load_settings({})
+    found = [*unreadable, *unknown_variables(os.environ), *problems(settings)]
+    faulty = {problem.variable.partition(".")[0] for problem in found}
+    console = Console()
+    table = Table("Part", "Is", "Which", box=None, padding=(0, 2, 0, 0))
+    for part in parts(settings):
+        table.add_row(part.name, _state(part, faulty), part.detail)
+    console.print(table, highlight=False)
+    found += asyncio.run(probe(settings, faulty, lambda line: typer.echo(line, err=True)))
+    for problem in found:
+        typer.echo(f"{problem.variable}: {problem.message}", err=True)
+    if found:
+        return 1
+    for warning in asyncio.run(store_warnings(settings)):
+        typer.echo(f"{warning.variable}: {warning.message}", err=True)
+    console.print(f"\nNothing is wrong: this can run in {settings.env.value}.", highlight=False)
+    return 0
+
+
+def _state(part: Part, faulty: set[str]) -> str:
+    if faulty & set(part.variables):
+        return "[red]wrong[/]"
+    return "[green]real[/]" if part.real else "[yellow]stub[/]"

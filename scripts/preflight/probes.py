@@ -1,0 +1,145 @@
+"""Asks the parts that a configuration names whether they are there and fit to be used. Asking costs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
+from typing import Final
+
+import httpx
+from pydantic import SecretStr
+
+from ...config.problem import Problem
+from ...config.settings import Settings
+from .store_checks import store_problems
+from .wallet_probes import wallet_problems
+
+_TIMEOUT_S: Final = 5.0
+# A part may be asked several times, once for each key or model.
+_PART_WITHIN_S: Final = 12.0
+_ANTHROPIC_URL: Final = "https://api.anthropic.com"
+# It is there, and has too much to do: nothing is wrong with the configuration.
+_BUSY: Final = (429, 503, 529)
+_REFUSED: Final = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
+
+
+async def probe(
+    settings: Settings, faulty: Collection[str] = (), tell: Callable[[str], None] = lambda _line: None
+) -> list[Problem]:
+    """Return what is wrong with the parts that are named, asking all at the same time.
+
+    faulty: variables whose values can't be used: nothing is asked, and no key sent, where one of these leads.
+    tell: given a line when the asking begins, and one for each part that has answered.
+    """
+    # A redirection could lead a key to where it must not go.
+    async with httpx.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False) as http:
+        parts: dict[str, tuple[str, bool, Callable[[], Awaitable[list[Problem]]]]] = {
+            "the store": ("REDIS_URL", settings.redis_url is not None, partial(store_problems, settings)),
+            "Ray": ("RAY_ADDRESS", _ray_place(settings) is not None, partial(_ray_problems, settings)),
+            "LNbits": ("LNBITS_URL", settings.lnbits_url is not None, partial(_lnbits_problems, settings, http)),
+            "the model provider": (
+                "ANTHROPIC_BASE_URL",
+                settings.anthropic_api_key is not None,
+                partial(_model_problems, settings, http),
+            ),
+        }
+        asked = [
+            _asked(name, variable, ask, tell)
+            for name, (variable, named, ask) in parts.items()
+            if named and variable not in faulty
+        ]
+        if asked:
+            tell(f"Asking the parts, for at most {_PART_WITHIN_S:.0f} s ...")
+        found = await asyncio.gather(*asked)
+    return [problem for part in found for problem in part]
+
+
+async def _asked(
+    name: str, variable: str, ask: Callable[[], Awaitable[list[Problem]]], tell: Callable[[str], None]
+) -> list[Problem]:
+    began_s = time.monotonic()
+    try:
+        async with asyncio.timeout(_PART_WITHIN_S):
+            found = await ask()
+    except TimeoutError:
+        found = [Problem(variable, f"No answer within {_PART_WITHIN_S:.0f} s: start it, or mend the address.")]
+    tell(f"  {name}: {'see below' if found else 'well'} ({time.monotonic() - began_s:.1f} s)")
+    return found
+
+
+def _ray_place(settings: Settings) -> tuple[str, int] | None:
+    """Where Ray listens; None without an address, and for forms like `auto` that only Ray itself can look up."""
+    host, _, port = (settings.ray_address or "").removeprefix("ray://").rpartition(":")
+    return (host.strip("[]"), int(port)) if host and port.isdigit() else None
+
+
+async def _ray_problems(settings: Settings) -> list[Problem]:
+    place = _ray_place(settings)
+    if place is None:
+        return []
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(*place)
+    except OSError:
+        return [Problem("RAY_ADDRESS", "No Ray cluster answers there: start it, or mend the address.")]
+    writer.close()
+    return []
+
+
+async def _lnbits_problems(settings: Settings, http: httpx.AsyncClient) -> list[Problem]:
+    found = []
+    for variable, key in (
+        ("LNBITS_INVOICE_KEY", settings.lnbits_invoice_key),
+        ("LNBITS_ADMIN_KEY", settings.lnbits_admin_key),
+    ):
+        if settings.lnbits_url is None or key is None:
+            continue
+        url = f"{settings.lnbits_url.rstrip('/')}/api/v1/wallet"
+        status = await _status(http, url, {"X-Api-Key": key.get_secret_value()})
+        if status is None:
+            return [Problem("LNBITS_URL", "LNbits does not answer: start it, or mend the address.")]
+        if status in _REFUSED:
+            found.append(Problem(variable, "LNbits does not accept this key: copy it anew from the wallet's page."))
+        # An unknown key is a 404, and so is an address where there is no LNbits: told apart by what it says, below.
+        elif status not in (httpx.codes.OK, httpx.codes.NOT_FOUND):
+            found.append(
+                Problem("LNBITS_URL", f"LNbits answers with status {status}: look whether the address is right.")
+            )
+    # Either key answers to the question above: what it may do, and in which wallet, is another one.
+    return found or await wallet_problems(settings, http)
+
+
+async def _model_problems(settings: Settings, http: httpx.AsyncClient) -> list[Problem]:
+    if settings.anthropic_api_key is None:
+        return []
+    found = []
+    models = (("EVAL_MODEL", settings.eval_model), ("WORK_MODEL", settings.work_model))
+    asked = [_model_status(settings, http, model, settings.anthropic_api_key) for _, model in models]
+    for (variable, model), status in zip(models, await asyncio.gather(*asked), strict=True):
+        if status is None:
+            return [
+                Problem("ANTHROPIC_BASE_URL", "The model provider does not answer: mend the network or the address.")
+            ]
+        if status in _REFUSED:
+            return [Problem("ANTHROPIC_API_KEY", "The model provider does not accept this key.")]
+        if status == httpx.codes.NOT_FOUND:
+            found.append(Problem(variable, f"The model provider does not know {model!r}: choose one that it lists."))
+        elif status != httpx.codes.OK and status not in _BUSY:
+            text = f"The model provider answers with status {status}: look whether the address is right."
+            return [Problem("ANTHROPIC_BASE_URL", text)]
+    return found
+
+
+async def _model_status(settings: Settings, http: httpx.AsyncClient, model: str, key: SecretStr) -> int | None:
+    # docs.anthropic.com: GET /v1/models/{model_id}, which is free of charge.
+    url = f"{(settings.anthropic_base_url or _ANTHROPIC_URL).rstrip('/')}/v1/models/{model}"
+    return await _status(http, url, {"x-api-key": key.get_secret_value(), "anthropic-version": "2023-06-01"})
+
+
+async def _status(http: httpx.AsyncClient, url: str, headers: Mapping[str, str]) -> int | None:
+    try:
+        return (await http.get(url, headers=headers)).status_code
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return None

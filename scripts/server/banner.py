@@ -1,0 +1,50 @@
+"""What `satmeter serve` says once it serves: which part is real and which a stub, and what to try first."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from ...actors.domain.llm.provider_faults import ModelFault
+from ...config.settings import Settings
+from ..preflight import settings_checks
+
+_REAL = "[green]real[/]"
+_STUB = "[yellow]stub[/]"
+_FAILS: Final = "The model provider fails just now."
+_AWAY: Final = {
+    ModelFault.UNREACHABLE: "The model provider can't be reached: `satmeter check` looks at its address and key.",
+    ModelFault.REFUSED: "The model provider does not accept ANTHROPIC_API_KEY, or its account lacks credit or rights.",
+}
+_UNTIL: Final = "Nothing is sold until it answers, which is looked at again by itself."
+
+
+def show_banner(console: Console, settings: Settings, port: int, model_fault: ModelFault | None = None) -> None:
+    """Prints the parts, the address and a first command; and why nothing is sold for now, if nothing is."""
+    host = settings.host if settings.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - only shown
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    table = Table.grid(padding=(0, 2))
+    for part in settings_checks.parts(settings):
+        table.add_row(part.name, _REAL if part.real else _STUB, part.detail)
+    console.print()
+    console.print(f"[bold]Satmeter serves at {url}[/]  (documentation: {url}/docs)", highlight=False, soft_wrap=True)
+    console.print(table, highlight=False)
+    if model_fault is not None:
+        console.print(f"\n[bold yellow]{_AWAY.get(model_fault, _FAILS)} {_UNTIL}[/]", highlight=False)
+    console.print("\nTry it:\n", highlight=False)
+    console.out(_first_command(settings, url), highlight=False)
+    console.print("\nCtrl-C or SIGTERM ends it.", highlight=False)
+
+
+def _first_command(settings: Settings, url: str) -> str:
+    body = '{"request": "Name three uses of a sextant."}'
+    create = f"  curl -s {url}/jobs -H 'Content-Type: application/json' -d '{body}'"
+    if settings.lnbits_url:
+        return f"{create}\n  # pay evalInvoice.paymentRequest with a wallet, then:\n  curl -s {url}/jobs/JOB_ID"
+    return (
+        f"{create}\n"
+        f"  curl -s -X POST {url}/dev/stub/pay/PAYMENT_HASH     # of evalInvoice, then of workInvoice\n"
+        f"  curl -s {url}/jobs/JOB_ID"
+    )

@@ -1,0 +1,155 @@
+"""A front process: HTTP on a socket that it is given, actors through the router. `satmeter serve` starts it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pickle
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+import uvloop
+from starlette.applications import Starlette
+
+from ...actors import cluster
+from ...actors.bootstrap import build_findings_cache, build_model_news, build_parts, build_solvency_cache
+from ...actors.services.oracle import PriceCache
+from ...config.gc_tuning import settle_in
+from ...config.logging import configure_logging
+from ...config.root_key import derive_key
+from ...config.settings import Settings
+from ...http.app import create_app
+from ...http.protocol import HttpProtocol
+from ...http.state import Front
+from ..store.disk_space import lacks_room
+from .lifeline import Lifeline
+
+# Requests under way get so long to end; streams are told to end at once.
+_GRACE_S: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What the supervisor tells a front: its settings, where the actors are, and the socket to listen on.
+
+    `store_dir`: where the files of the embedded store lie, None with a store of the operator's own.
+    """
+
+    settings: Settings
+    cluster_address: str
+    namespace: str
+    node_ip: str | None
+    socket_fd: int
+    store_dir: Path | None
+
+
+class _Server(uvicorn.Server):
+    """Without signal handlers: uvicorn raises a signal again after its own shutdown, which would cut off ours."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+def main() -> None:
+    """Reads orders from standard input and serves until SIGTERM, or until the supervisor is gone."""
+    orders: Orders = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent
+    lifeline = Lifeline()
+    configure_logging(orders.settings.log_level)
+    uvloop.run(_serve(orders, lifeline))
+
+
+async def _serve(orders: Orders, lifeline: Lifeline) -> None:
+    cluster.join(orders.cluster_address, orders.namespace, orders.node_ip)
+    try:
+        await _serve_http(orders, lifeline)
+    finally:
+        cluster.leave()
+
+
+async def _serve_http(orders: Orders, lifeline: Lifeline) -> None:
+    front, close = build_front(orders.settings, orders.store_dir)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        await close()
+
+    config = uvicorn.Config(
+        create_app(front, lifespan=lifespan),
+        http=HttpProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # It would believe X-Forwarded-For of any peer on loopback; whom to believe is a setting of ours.
+        proxy_headers=False,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    server = _Server(config)
+    _end_on_signal(server, front, lifeline)
+    settle_in()
+    await server.serve(sockets=[socket.socket(fileno=orders.socket_fd)])
+
+
+def build_front(settings: Settings, store_dir: Path | None = None) -> tuple[Front, Any]:
+    """The front's services over Ray, and what closes them."""
+    parts = build_parts(settings)
+    router = cluster.connect_router(parts.journal.owners)
+    prices = PriceCache(cluster.ask_price, settings.btc_price_usd_fallback, lambda: time.time_ns() // 1_000_000)
+
+    def store_trouble() -> str | None:
+        return "the disk that it writes to is full" if store_dir is not None and lacks_room(store_dir) else None
+
+    front = Front(
+        settings=settings,
+        router=router,
+        prices=prices,
+        findings=build_findings_cache(parts),
+        solvency=build_solvency_cache(parts),
+        model=build_model_news(settings, parts),
+        limits=parts.limits,
+        stub_node=parts.stub_node,
+        checks={"store": parts.journal.check, "actors": router.check, "lightning": parts.lightning.check},
+        store_trouble=store_trouble,
+        id_key=derive_key(settings, "ids"),
+        macaroon_key=derive_key(settings, "macaroons"),
+        receipt_key=derive_key(settings, "receipts"),
+        webhook_key=derive_key(settings, "webhooks"),
+    )
+
+    async def close() -> None:
+        await router.close()
+        await prices.close()
+        await parts.close()
+
+    return front, close
+
+
+def _end_on_signal(server: uvicorn.Server, front: Front, lifeline: Lifeline) -> None:
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        # Event streams first: uvicorn waits for open answers, and these would not end by themselves.
+        front.ending.set()
+        server.should_exit = True
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, end)
+
+    def end_from_afar() -> None:
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(end)
+
+    lifeline.when_cut(end_from_afar)
+
+
+if __name__ == "__main__":
+    main()

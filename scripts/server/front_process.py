@@ -1,0 +1,59 @@
+"""A front as a child process: started with its orders, started again when it dies, ended in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import sys
+from typing import Final
+
+import structlog
+
+from .front import Orders
+
+_ENDS_WITHIN_S: Final = 7.0
+_RESTART_PAUSE_S: Final = 0.2
+_log = structlog.get_logger(__name__)
+
+
+class FrontProcess:
+    """A front as a child process that is started again when it dies."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self._process: asyncio.subprocess.Process | None = None
+        self._ending = False
+        self.ends = 0
+        """How often it has ended by itself."""
+
+    async def keep_running(self) -> None:
+        """Starts it, again and again, until `end` or cancellation."""
+        while not self._ending:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "satmeter.scripts.server.front",
+                stdin=asyncio.subprocess.PIPE,
+                pass_fds=[self._orders.socket_fd],
+                start_new_session=True,
+            )
+            assert self._process.stdin is not None
+            self._process.stdin.write(pickle.dumps(self._orders))
+            await self._process.wait()
+            if not self._ending:
+                self.ends += 1
+                _log.error("front_ended", exit_status=self._process.returncode)
+                await asyncio.sleep(_RESTART_PAUSE_S)
+
+    async def end(self) -> None:
+        """Lets it end what it has begun, and ends it after a while in any case."""
+        self._ending = True
+        if self._process is None or self._process.returncode is not None:
+            return
+        self._process.terminate()
+        try:
+            async with asyncio.timeout(_ENDS_WITHIN_S):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()

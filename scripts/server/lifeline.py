@@ -1,0 +1,88 @@
+"""Pipes between a child process and the one that started it: neither lives on without the other's knowledge."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from .environment import LAUNCHED_BY
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class Lifeline:
+    """A pipe whose other end closes with the parent, however it dies: nothing else would ever end this process.
+
+    Until `when_cut` it ends at once then: connecting to what died with the parent can take minutes.
+    """
+
+    def __init__(self, fd: int = 0) -> None:
+        self._fd = fd
+        self._end: Callable[[], None] = _exit
+        self._told: Callable[[], None] | None = None
+        die_with_parent(signal.SIGKILL)
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def when_cut(self, end: Callable[[], None]) -> None:
+        """Have `end` called in a thread of its own instead of ending at once."""
+        self._end = end
+        die_with_parent(0)
+
+    def when_told(self, stop: Callable[[], None]) -> None:
+        """Have `stop` called, in that thread, when the parent writes something."""
+        self._told = stop
+
+    def _watch(self) -> None:
+        # Below Python's buffer, whose lock would still be held when the interpreter ends.
+        while os.read(self._fd, 1_024):
+            if self._told is not None:
+                self._told()
+        self._end()
+
+
+class Launcher:
+    """The process that started this one as a server, or none: it wants to know how far the start is, and the end."""
+
+    def __init__(self, fd: int | None, lifeline: Lifeline | None = None) -> None:
+        self._fd = fd
+        self._lifeline = lifeline
+
+    @classmethod
+    def of_environment(cls) -> Launcher:
+        """The one whose pipes the environment names; it is not passed on to child processes."""
+        named = os.environ.pop(LAUNCHED_BY, "")
+        if not named:
+            return cls(None)
+        lifeline_fd, report_fd = map(int, named.split(","))
+        for fd in (lifeline_fd, report_fd):
+            os.set_inheritable(fd, False)
+        return cls(report_fd, Lifeline(lifeline_fd))
+
+    def when_told(self, stop: Callable[[], None]) -> None:
+        """Have `stop` called in a thread of its own when it is to end. Signals would be caught by Ray's C++ code."""
+        if self._lifeline is not None:
+            self._lifeline.when_told(stop)
+            self.tell(listening=True)
+
+    def tell(self, **report: Any) -> None:
+        """Report `serving=True` once the server serves, and `status=n` when all has ended and only the exit is left."""
+        if self._fd is not None:
+            with suppress(OSError):
+                os.write(self._fd, json.dumps(report).encode() + b"\n")
+
+
+def die_with_parent(signum: int) -> None:
+    """Have the kernel send this when the parent dies; 0 for nothing. Ray connects with the interpreter held up."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signum)
+
+
+def _exit() -> None:
+    os._exit(1)

@@ -1,0 +1,60 @@
+"""The sockets that fronts listen on, opened by their supervisor: what waits there outlives a front that dies."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import sys
+import time
+from typing import Final
+
+from .start_messages import StartError
+
+_BIND_WITHIN_S: Final = 3.0
+_RETRY_PAUSE_S: Final = 0.2
+_BACKLOG: Final = 2_048
+
+
+async def open_listeners(host: str, port: int, workers: int) -> list[socket.socket]:
+    """Listen for so many fronts, with a socket for each where the system shares a port. Raises `StartError`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    shared = sys.platform == "linux" and workers > 1
+    if shared:
+        # Sharing is for our own fronts. It would let us in beside another server as well, or the fronts of a dead
+        # one, and each of them would get a part of the connections.
+        with socket.socket(family) as alone:
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            await _bind(alone, host, port)
+            port = alone.getsockname()[1]
+    listeners: list[socket.socket] = []
+    for _ in range(workers if shared else 1):
+        listener = socket.socket(family)
+        listeners.append(listener)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        await _bind(listener, host, port)
+        listener.listen(_BACKLOG)
+        listener.set_inheritable(True)
+        port = listener.getsockname()[1]
+    return listeners
+
+
+async def _bind(listener: socket.socket, host: str, port: int) -> None:
+    """Bind; try for a moment, because the fronts of a server that was just killed still hold the port."""
+    deadline_s = time.monotonic() + _BIND_WITHIN_S
+    while True:
+        try:
+            return listener.bind((host, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline_s:
+                listener.close()
+                raise StartError(f"Can't listen on {host}:{port}: {error.strerror}. {_remedy(error)}") from None
+        await asyncio.sleep(_RETRY_PAUSE_S)
+
+
+def _remedy(error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return "Choose a --host that is an address of this machine."
+    return "Choose another --port."

@@ -1,0 +1,316 @@
+"""`satmeter serve`: starts store, actors and fronts on this machine, watches over them, and ends them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable
+from functools import partial
+from typing import Final, TextIO
+
+import httpx
+from rich.console import Console
+from rich.markup import escape
+
+from ...actors import cluster
+from ...actors.adapters.redis.format import NewerStoreError
+from ...actors.bootstrap import Parts, build_model_news, build_parts, build_roster, expect_model
+from ...actors.cancellation import end_tasks
+from ...actors.domain.llm.provider_faults import ModelFault
+from ...actors.model_health.outage import MODEL
+from ...actors.placement.membership import Server
+from ...actors.ports import TransientError
+from ...actors.ray_start import RayStartError
+from ...config.log_socket import LOG_SOCKET
+from ...config.logging import configure_logging, printer
+from ...config.root_key import derive_key, with_root_key
+from ...config.settings import Settings
+from ..processes import all_processes, descendants, end
+from ..store.embedded import EmbeddedStore, StoreError
+from .banner import show_banner
+from .cluster_member import KeyMismatchError, Place
+from .front import Orders
+from .front_process import FrontProcess
+from .launcher import TRY_AGAIN
+from .library_output import RawOutput
+from .lifeline import Launcher
+from .listeners import open_listeners
+from .log_collector import LogCollector
+from .ray_dir import make_ray_dir
+from .ray_thread import RayThread, join_ray, until_ray_answers
+from .start_messages import StartError, busy, few_files, of_os_error, patiently
+
+# SIGTERM to the end in 15 s at most: fronts (7 s), then hosts (3 s), then Ray (about 1.5 s), then the store.
+_READY_WITHIN_S: Final = 60.0
+_FRONT_ENDS_MAX: Final = 3
+# A server that was killed a moment ago may still be ending.
+_LOCK_WITHIN_S: Final = 3.0
+_TELL_EVERY_S: Final = 10.0
+
+
+class Supervisor:
+    """Owns all processes of this machine. Whatever of them dies is started again; when it dies, so do they."""
+
+    def __init__(self, settings: Settings, terminal: TextIO, launcher: Launcher) -> None:
+        # As the operator gave them: what is filled in at the start is not theirs to read.
+        self._asked = self._settings = settings
+        self._alone = settings.ray_address is None
+        self._status = 0
+        self._served = False
+        self._console = Console(file=terminal)
+        self._launcher = launcher
+        self._model_fault: ModelFault | None = None
+        self._stop = asyncio.Event()
+        self._store: EmbeddedStore | None = None
+        self._ray_dir = make_ray_dir()
+        self._ray = RayThread()
+        self._logs = LogCollector(self._ray_dir / "log.sock", printer(terminal))
+        self._parts: Parts | None = None
+        self._place: Place | None = None
+        self._listeners: list[socket.socket] = []
+        self._fronts: list[FrontProcess] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def run(self) -> int:
+        """Serve until SIGTERM or SIGINT. Raises `StartError`, `StoreError`, `RayStartError`."""
+        self._listen_for_signals()
+        self._launcher.when_told(partial(_set_from_a_thread, self._stop, asyncio.get_running_loop()))
+        try:
+            await self._logs.open()
+            os.environ[LOG_SOCKET] = str(self._ray_dir / "log.sock")
+            await self._start()
+            if not self._stop.is_set():
+                self._served = True
+                self._launcher.tell(serving=True)
+                show_banner(self._console, self._asked, self._port, self._model_fault)
+            await self._stop.wait()
+        finally:
+            await self._end()
+        return self._status
+
+    def _lose_node(self) -> None:
+        """Without its Ray node there is nothing to serve; whatever started this process can start it anew."""
+        self._console.print("[bold red]Ray has ended on this machine:[/] start it, and this server, again.")
+        self._status = 1
+        self._stop.set()
+
+    def _listen_for_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, self._stop.set)
+
+    # Start
+
+    async def _start(self) -> None:
+        for text, step in (
+            ("Opening the port", self._open_port),
+            ("Starting the store", self._start_store),
+            ("Starting Ray", self._start_ray),
+            ("Starting the actors", self._start_actors),
+            ("Starting the front", self._start_fronts),
+        ):
+            if self._stop.is_set():
+                return
+            self._tell(f"{text} …")
+            await self._unless_stopped(step())
+
+    def _tell(self, text: str) -> None:
+        self._console.print(text, style="dim", highlight=False, soft_wrap=True, markup=False)
+
+    def _tell_waiting(self, text: str) -> None:
+        self._tell(f"{text}{busy()}")
+
+    async def _open_port(self) -> None:
+        """Bind here, so that a front that died leaves its waiting connections to its successor."""
+        if words := few_files():
+            self._tell(words)
+        self._listeners = await open_listeners(self._settings.host, self._settings.port, self._settings.workers)
+        self._port: int = self._listeners[0].getsockname()[1]
+
+    async def _start_store(self) -> None:
+        if self._settings.redis_url is None:
+            self._store = EmbeddedStore(self._settings.data_dir, _LOCK_WITHIN_S)
+            url = await patiently(self._store.start(), "Starting the store", self._tell)
+            self._tasks.append(asyncio.create_task(self._store.watch()))
+            self._settings = self._settings.model_copy(update={"redis_url": url})
+        self._parts = build_parts(self._settings)
+        await patiently(self._parts.enter(), "Opening the store", self._tell)
+        if self._alone:
+            await expect_model(self._settings, self._parts)
+
+    async def _start_ray(self) -> None:
+        assert self._parts is not None
+        self._namespace = f"satmeter-{await build_roster(self._parts).deployment()}"
+        if self._alone:
+            self._address = await patiently(
+                self._ray.run(
+                    lambda: cluster.start_local(self._ray_dir, os.cpu_count() or 1, self._namespace),
+                ),
+                "Starting Ray",
+                self._tell,
+            )
+        else:
+            self._address = str(self._settings.ray_address)
+            await until_ray_answers(self._address, self._tell)
+            await join_ray(self._ray, self._settings, self._namespace, self._tell)
+        # Ray has set handlers of its own.
+        self._listen_for_signals()
+
+    async def _start_actors(self) -> None:
+        assert self._parts is not None
+        name = cluster.cluster_name()
+        server = Server(
+            server_id=secrets.token_hex(8),
+            node_id=cluster.this_node(),
+            address=f"{self._settings.host}:{self._port}",
+            cpus=self._settings.hosts or os.cpu_count() or 1,
+            key_digest=derive_key(self._settings, "digest of the key").hex()[:16],
+        )
+        roster, crew = build_roster(self._parts, name), cluster.RayCrew(self._settings)
+        self._place = Place(server, roster, crew, f"host-{name}-", self._lose_node, self._tell_waiting)
+        await self._place.enter(alone=self._alone)
+
+    async def _start_fronts(self) -> None:
+        for index in range(self._settings.workers):
+            listener = self._listeners[index % len(self._listeners)]
+            store_dir = self._store.directory if self._store else None
+            orders = Orders(
+                self._settings, self._address, self._namespace, self._settings.ray_node_ip, listener.fileno(), store_dir
+            )
+            front = FrontProcess(orders)
+            self._fronts.append(front)
+            self._tasks.append(asyncio.create_task(front.keep_running()))
+        await self._until_ready()
+
+    async def _until_ready(self) -> None:
+        """Wait while the fronts live; one that answers for long that something else is amiss serves what it can."""
+        host = self._settings.host if self._settings.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104
+        url = f"http://{f'[{host}]' if ':' in host else host}:{self._port}/readyz"
+        answered_s, told_s, answer = None, time.monotonic(), "it does not answer yet"
+        async with httpx.AsyncClient(trust_env=False) as client:
+            while True:
+                try:
+                    response = await client.get(url, timeout=5)
+                    if response.status_code == httpx.codes.OK or await self._only_model_is_away(response):
+                        return
+                    answered_s, answer = answered_s or time.monotonic(), response.text
+                except httpx.HTTPError:
+                    pass
+                if any(front.ends >= _FRONT_ENDS_MAX for front in self._fronts):
+                    raise StartError(f"The front ended by itself {_FRONT_ENDS_MAX} times while it started.")
+                now_s = time.monotonic()
+                if answered_s is not None and now_s - answered_s > _READY_WITHIN_S:
+                    self._tell(f"It serves, and is not ready yet: {answer}")
+                    return
+                if now_s - told_s > _TELL_EVERY_S:
+                    self._tell_waiting(f"Waiting for the front: {answer}.")
+                    told_s = now_s
+                await asyncio.sleep(0.05)
+
+    async def _only_model_is_away(self, response: httpx.Response) -> bool:
+        """Whether all is there but a model provider that was asked and does not answer: that is no reason to wait."""
+        assert self._parts is not None
+        if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or response.json().get("unreachable") != [MODEL]:
+            return False
+        now_ms = time.time_ns() // 1_000_000
+        outage = (await build_model_news(self._settings, self._parts).current()).outage_at(now_ms)
+        self._model_fault = None if outage is None else outage.fault
+        return self._model_fault is not None
+
+    async def _unless_stopped(self, work: Awaitable[None]) -> None:
+        """Wait for the work, or for the signal to stop, which ends it."""
+        task, stop = asyncio.ensure_future(work), asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+        finally:
+            await end_tasks([task, stop])
+
+    # End
+
+    async def _end(self) -> None:
+        ending = [front.end() for front in self._fronts]
+        if self._place is not None and not self._alone:
+            ending.append(self._place.give_away())
+        await asyncio.gather(*ending)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._place is not None:
+            # A server that has joined others ends actors that these may have used.
+            await self._place.leave(alone=self._alone, drain=self._served or not self._alone)
+        self._leave_ray()
+        await self._logs.close()
+        shutil.rmtree(self._ray_dir, ignore_errors=True)
+        if self._parts is not None:
+            await self._parts.close()
+        if self._store is not None:
+            await self._store.stop()
+        for listener in self._listeners:
+            listener.close()
+
+    def _leave_ray(self) -> None:
+        """Ray ends its own processes, but when it was cut off while it started, some of them would stay a minute."""
+        if not self._alone:
+            self._ray.leave(cluster.leave)
+            return
+        store_pid = self._store.pid if self._store else None
+        rays = {pid: process for pid, process in descendants(os.getpid()).items() if pid != store_pid}
+        self._ray.leave(cluster.leave)
+        left = all_processes()
+        end(pid for pid, process in rays.items() if pid in left and left[pid].command == process.command)
+
+
+def _set_from_a_thread(event: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
+    with contextlib.suppress(RuntimeError):  # The loop has ended just now.
+        loop.call_soon_threadsafe(event.set)
+
+
+def run(settings: Settings, launcher: Launcher) -> int:
+    """Serve with these settings until a signal comes; returns the exit status."""
+    raw = RawOutput(settings.data_dir)
+    configure_logging(settings.log_level, raw.terminal)
+    _have_ray_log_to(sys.stderr)
+    return asyncio.run(_serve(settings, raw, launcher))
+
+
+async def _serve(settings: Settings, raw: RawOutput, launcher: Launcher) -> int:
+    status, console = 1, Console(file=raw.terminal)
+    try:
+        status = await Supervisor(with_root_key(settings), raw.terminal, launcher).run()
+    except RayStartError as error:
+        status = TRY_AGAIN
+        raw.keep(error)
+        _say(console, f"Ray did not start: {error}.{busy()} What it printed is in {raw.path}.", "Not yet")
+    except (StartError, StoreError, KeyMismatchError, NewerStoreError, TransientError) as error:
+        _say(console, str(error))
+    except OSError as error:
+        raw.keep(error)
+        _say(console, of_os_error(error))
+    except Exception as error:
+        # Not foreseen: where it came from is for us to read, and no use on the operator's terminal.
+        raw.keep(error)
+        _say(console, f"{type(error).__name__}: {error} (where, and what else was printed, is in {raw.path})")
+    # What is left to end are Python's own threads, one of which Ray may hold up: the launcher waits no longer for them.
+    launcher.tell(status=status)
+    return status
+
+
+def _say(console: Console, text: str, head: str = "satmeter can't start") -> None:
+    console.print(f"[bold red]{head}:[/] {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def _have_ray_log_to(stream: TextIO) -> None:
+    """Keep what Ray's Python code logs with what its C++ code prints."""
+    logger = logging.getLogger("ray")
+    logger.addHandler(logging.StreamHandler(stream))
+    logger.propagate = False

@@ -1,0 +1,34 @@
+"""Runs what takes its time so that Ctrl-C ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from ..actors.cancellation import end_tasks
+
+T = TypeVar("T")
+
+
+def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
+    """Runs it as `asyncio.run` does, and at SIGINT ends it for certain. Raises `KeyboardInterrupt` then.
+
+    `asyncio.run` cancels once, in the middle of whatever runs: until Python 3.12 that gets lost in the store's client
+    (see `end_tasks`), and the work would go on as if nobody had asked it to end.
+    """
+
+    async def watched() -> T:
+        task, interrupted = asyncio.ensure_future(work), asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted.set)
+        asked = asyncio.ensure_future(interrupted.wait())
+        try:
+            await asyncio.wait({task, asked}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await end_tasks([task, asked])
+        if interrupted.is_set() and task.cancelled():
+            raise KeyboardInterrupt
+        return task.result()
+
+    return asyncio.run(watched())

@@ -1,0 +1,58 @@
+"""The attempts of one job, as its journal and the model tell of them: an outage must not use them up."""
+
+from __future__ import annotations
+
+from ..settings import JOB_TERMS
+from .sessions import Json, must
+
+
+class AttemptBook:
+    """Follows the step that a job is at. What its invoice paid for waits for the model while that invoice lives."""
+
+    def __init__(self) -> None:
+        self._invoice_ends_ms = 0
+        self._refused = False
+        self._failed = False
+        self._used_up_by_outages = 0
+        self._begin(0)
+
+    def _begin(self, attempt: int) -> None:
+        self._attempt = attempt
+        self._failed = False
+        self._calls = self._calls_away = 0
+
+    def asked(self) -> None:
+        """The model was called."""
+        self._calls += 1
+
+    def away(self) -> None:
+        """The model could not be reached."""
+        self._calls_away += 1
+
+    def refused(self) -> None:
+        """The model has refused for good."""
+        self._refused = True
+
+    def take(self, event: Json) -> None:
+        """The journal goes on. Raises `BrokenError`."""
+        match event["type"]:
+            case "job_opened":
+                self._invoice_ends_ms = event["eval_invoice"]["expires_at_ms"]
+            case "work_invoice_issued":
+                self._invoice_ends_ms = event["work_invoice"]["expires_at_ms"]
+            case "eval_paid" | "work_paid":
+                self._begin(1)
+                self._used_up_by_outages = 0
+            case "job_accepted":
+                # The work's invoice is made by the node, which has attempts of its own.
+                self._begin(0)
+            case "attempt_failed":
+                self._failed = True
+            case "attempt_started" if self._attempt:
+                # One that was lost with its host counts, whatever the model did.
+                only_away = self._failed and 0 < self._calls == self._calls_away
+                self._used_up_by_outages += only_away and event["attempt"] > self._attempt
+                self._begin(event["attempt"])
+            case "job_failed" if self._attempt and not self._refused and event["at_ms"] < self._invoice_ends_ms:
+                must(not self._used_up_by_outages, "an outage has used up attempts of a job that could have waited")
+                must(self._attempt >= JOB_TERMS.model_attempts, "a job has failed that could have waited")

@@ -1,0 +1,165 @@
+"""What the webhooks of a run must be told, worked out from raw events, and what their receivers were told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from .jobs import JobAccount
+from .sessions import Account, Json, SessionAccount, must
+
+_TOLD_STATES: Final = frozenset({"awaiting_work_payment", "complete", "rejected", "failed", "expired"})
+_PAUSES_S: Final = (5, 30, 120, 600, 3_600, 14_400, 28_800, 38_400)
+# A minute by what is promised, and a moment for a host to be there.
+LATE_MS: Final = 90_000
+
+
+@dataclass(eq=False)
+class _Notice:
+    """Something to be told. `webhook_id`: under which it was told, `due_ms`: when the next attempt is due."""
+
+    body: Json
+    due_ms: int
+    failures: int = 0
+    webhook_id: str | None = None
+    taken: bool = False
+    pending: bool = True
+
+
+@dataclass(eq=False)
+class _Outbox:
+    url: str
+    threshold: int
+    notices: list[_Notice] = field(default_factory=list)
+    low: bool = True
+    state: str = ""
+    gone: bool = False
+    wants_no_more: bool = False
+
+    def pending(self) -> list[_Notice]:
+        return [notice for notice in self.notices if notice.pending]
+
+    def put(self, kind: str, at_ms: int, data: Json) -> None:
+        """Something is to be told."""
+        if not self.gone:
+            self.notices.append(_Notice({"type": kind, "timestamp": at_ms, "data": data}, at_ms))
+
+
+class NoticeBook:
+    """All that was to be told, and was. Every call but `unrest` raises `BrokenError` for what does not fit."""
+
+    def __init__(self) -> None:
+        self._outboxes: dict[str, _Outbox] = {}
+        self._of_url: dict[str, _Outbox] = {}
+        self._named: dict[str, _Notice] = {}
+        self.told = 0
+
+    def wrote(self, account: Account, event: Json) -> None:
+        """An event of an actor is written, and its books follow it already."""
+        actor_id, webhook = account.actor_id, event.get("webhook")
+        if webhook is not None:
+            outbox = _Outbox(webhook["url"], webhook.get("low_balance_msat", 0))
+            self._outboxes[actor_id] = self._of_url[outbox.url] = outbox
+            return
+        found = self._outboxes.get(actor_id)
+        if found is None:
+            must(event["type"] != "webhook_tried", "a webhook was tried that nobody has named")
+        elif event["type"] == "webhook_tried":
+            _tried(found, event)
+        elif isinstance(account, JobAccount):
+            _job(found, account, event)
+        elif isinstance(account, SessionAccount):
+            _session(found, account, event)
+
+    def sent(self, url: str, webhook_id: str, body: bytes, *, taken: bool) -> None:
+        """A receiver was sent this; `taken`: it has it now."""
+        outbox = self._of_url.get(url)
+        must(outbox is not None, "an address is told something, and nobody has named it")
+        if outbox is None:
+            return
+        said: Json = json.loads(body, object_hook=_with_times)
+        matching = [n for n in outbox.notices if n.body == said and n.webhook_id in (None, webhook_id)]
+        must(bool(matching), f"it is told as {webhook_id} what is not so: {said}")
+        if not matching:
+            return
+        must(self._named.setdefault(webhook_id, matching[0]) is matching[0], f"{webhook_id} has been told of another")
+        matching[0].webhook_id = webhook_id
+        matching[0].taken = matching[0].taken or taken
+        self.told += taken
+
+    def wants_no_more(self, url: str) -> None:
+        """A receiver has said so."""
+        self._of_url[url].wants_no_more = True
+
+    def untold(self, actor_id: str) -> bool:
+        """Whether this actor has still something to tell."""
+        return actor_id in self._outboxes and bool(self._outboxes[actor_id].pending())
+
+    def unrest(self) -> str | None:
+        """What is still to be told, if anything."""
+        for actor_id, outbox in self._outboxes.items():
+            if pending := outbox.pending():
+                return f"{actor_id} has still to tell {pending[0].body['type']}"
+        return None
+
+    def late(self, now_ms: int) -> str | None:
+        """What should have been told by now, if anything; it may be while there is trouble."""
+        for actor_id, outbox in self._outboxes.items():
+            for notice in outbox.pending():
+                if notice.due_ms + LATE_MS < now_ms:
+                    return f"{actor_id} should have told {notice.body['type']} {now_ms - notice.due_ms} ms ago"
+        return None
+
+
+def _with_times(said: Json) -> Json:
+    """With the times in it as milliseconds."""
+    times = {name: said[name] for name in ("timestamp", "expiresAt") if name in said}
+    return said | {name: round(datetime.fromisoformat(at).timestamp() * 1_000) for name, at in times.items()}
+
+
+def _job(outbox: _Outbox, account: JobAccount, event: Json) -> None:
+    before, outbox.state = outbox.state, account.state
+    if account.state == before or account.state not in _TOLD_STATES or not account.received:
+        return
+    data: Json = {"jobId": account.actor_id, "state": account.state}
+    if account.state == "awaiting_work_payment":
+        invoice = event["work_invoice"]
+        data |= {"amountSats": invoice["amount_sats"], "expiresAt": invoice["expires_at_ms"]}
+    elif account.state == "complete":
+        charged = event["charged_msat"]
+        data |= {"chargedMsat": charged, "refundMsat": account.credited[account.work_hash] - charged}
+    outbox.put(f"job.{account.state}", event["at_ms"], data)
+
+
+def _session(outbox: _Outbox, account: SessionAccount, event: Json) -> None:
+    if outbox.gone or account.over:
+        return
+    remaining = account.balance + sum(account.holds.values())
+    low = remaining < outbox.threshold
+    if low and not outbox.low and not outbox.pending():
+        data = {"sessionId": account.actor_id, "remainingMsat": remaining, "lowBalanceSats": outbox.threshold // 1_000}
+        outbox.put("session.low_balance", event["at_ms"], data)
+    outbox.low = low
+
+
+def _tried(outbox: _Outbox, event: Json) -> None:
+    number = event["number"]
+    must(number < len(outbox.notices), f"notice {number} was tried, and there is none")
+    notice = outbox.notices[number]
+    must(notice.pending, f"notice {number} was tried after its end")
+    match event["ending"]:
+        case "delivered":
+            must(notice.taken, f"notice {number} counts as delivered, and nobody has it")
+            notice.pending = False
+        case "gone":
+            must(outbox.wants_no_more, "a receiver is told nothing more, and has not asked for that")
+            outbox.gone = True
+            for other in outbox.notices:
+                other.pending = False
+        case "failed":
+            must(event["due_ms"] == event["at_ms"] + _PAUSES_S[notice.failures] * 1_000, "not tried again in time")
+            notice.due_ms, notice.failures = event["due_ms"], notice.failures + 1
+        case _:
+            must(False, f"notice {number} is given up within a day")

@@ -1,0 +1,106 @@
+"""Where the clients of a run meet the server: they call, come back with the same key when something broke, and pay."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from ....actors.domain.errors import Code, RefusedError
+from ....actors.domain.job.state import RefundJob
+from ....actors.domain.money import Msat
+from ....actors.domain.payments.invoices import Invoice
+from ....actors.domain.session.messages import CloseSession
+from ....actors.domain.webhooks import Webhook
+from ....actors.messages import WireCommand, WireReply
+from ..books.auditor import Auditor
+from ..books.waiting import OverdueError, Waiting
+from ..cluster import FrontProcess
+from ..loop import Chance, DiedError
+from ..node import SimulatedNode
+from ..world import Fault, World
+
+if TYPE_CHECKING:
+    from .jobs import JobClient
+    from .sessions import SessionClient
+
+CLIENT: Final = "digest-of-an-address"
+NOT_CHARGED: Final = "nothing was charged"
+_TRIES: Final = 6
+# The front waits so long for the end of a payout, and tells its client then that it may still succeed.
+_PAYOUT_WITHIN_S: Final = 8.0
+
+
+def webhook_of(chance: Chance, actor_id: str, low_sats: int = 0) -> Webhook | None:
+    """Where a client wants to be told, if it does."""
+    return Webhook(f"https://{actor_id}.example/", Msat.from_sats(low_sats)) if chance.happens(0.4) else None
+
+
+class LeftError(Exception):
+    """The client gave up: what became of its command it does not know."""
+
+
+@dataclass(eq=False)
+class Market:
+    """`front` is whichever front runs just now."""
+
+    world: World
+    node: SimulatedNode
+    auditor: Auditor
+    front: Callable[[], FrontProcess]
+    waiting: Waiting
+    sessions: list[SessionClient] = field(default_factory=list)
+    jobs: list[JobClient] = field(default_factory=list)
+
+    async def call(
+        self, chance: Chance, actor_id: str, command: WireCommand, name: str = "", label: str = ""
+    ) -> WireReply:
+        """The answer, whatever it takes. Raises `RefusedError`, `LeftError`.
+
+        `label`: under which the model works for it, if it does.
+        """
+        keyed = name == "" or name.startswith("k")
+        for _ in range(_TRIES if keyed else 1):
+            try:
+                reply = await self._answer(actor_id, command, f"{type(command).__name__} {name}", label)
+            except DiedError:
+                await self.world.pause(chance.uniform(0.1, 1))
+                continue
+            except TimeoutError:
+                continue
+            except RefusedError as error:
+                self.world.tell(f"  {actor_id} refuses {type(command).__name__} {name}: {error.refusal.code}")
+                if error.refusal.code is not Code.UNAVAILABLE:
+                    raise
+                if not keyed and NOT_CHARGED in error.refusal.message:
+                    self.auditor.refused(actor_id, name)
+                await self.world.pause(chance.uniform(0.2, 3))
+                continue
+            self.world.tell(f"  {actor_id} answers {type(command).__name__} {name}")
+            self.auditor.told(actor_id, reply, name)
+            return reply
+        raise LeftError
+
+    async def _answer(self, actor_id: str, command: WireCommand, what: str, label: str) -> WireReply:
+        call = self.front().call(actor_id, command)
+        if isinstance(command, RefundJob) or (isinstance(command, CloseSession) and command.target is not None):
+            async with asyncio.timeout(_PAYOUT_WITHIN_S):
+                return await call
+        try:
+            return await self.waiting.answer(call, f"{actor_id}: {what}", label)
+        except OverdueError:
+            raise LeftError from None
+
+    async def pay(self, chance: Chance, invoice: Invoice) -> None:
+        """A wallet pays, soon, in the last moment, too much, or never."""
+        amount_msat = invoice.amount_sats * 1_000
+        delay_s = chance.uniform(0.01, 2)
+        if self.world.strikes(Fault.WALLETS, 0.15):
+            return
+        if self.world.strikes(Fault.WALLETS, 0.15):
+            delay_s = (invoice.expires_at_ms - self.world.now_ms()) / 1_000 - chance.uniform(0, 1.5)
+        if self.world.strikes(Fault.WALLETS, 0.2):
+            amount_msat += chance.randint(1, 20_000)
+        await self.world.pause(max(0.0, delay_s))
+        self.node.pay(invoice.payment_hash, amount_msat)

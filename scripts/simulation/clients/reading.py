@@ -1,0 +1,60 @@
+"""Answers that come in parts, as a client reads them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from ....actors.messages import WireCommand, WireReply
+from ..books.waiting import WITHIN_S
+from ..cluster import FrontProcess
+from .common import LeftError, Market
+
+_LOOK_EVERY_S: Final = 1.0
+
+
+@dataclass(eq=False)
+class Reading:
+    """A stream through whichever front runs just now, from the first part to the last, unless its reader leaves."""
+
+    market: Market
+    actor_id: str
+    command: WireCommand
+    waits_since_s: Callable[[], float]
+    """Since when its reader waits for a further part that is due; now, while none is."""
+    _said: asyncio.Queue[WireReply] = field(default_factory=asyncio.Queue)
+
+    def __post_init__(self) -> None:
+        self._front: FrontProcess = self.market.front()
+        self._task = self._front.stream(self.actor_id, self.command, self._said)
+
+    async def next(self) -> WireReply:
+        """The next part. Raises what the stream ends with, and `LeftError` when its front dies, or nothing comes."""
+        world = self.market.world
+        came_s = world.loop.time()
+        while self._said.empty():
+            if self._task.done():
+                self._task.result()
+                raise LeftError
+            if not self._front.process.alive:
+                raise LeftError
+            # By a clock that was ahead, the next attempt is due so much later.
+            within_s = WITHIN_S + world.clocks_ahead_s
+            if world.loop.time() - max(came_s, self.waits_since_s()) > within_s:
+                what = f"{self.actor_id}: the reader of {type(self.command).__name__}"
+                world.violate(f"{what} is told nothing for {within_s:.0f} s")
+                raise LeftError
+            waiting = asyncio.ensure_future(self._said.get())
+            try:
+                await asyncio.wait([waiting, self._task], timeout=_LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+                if waiting.done():
+                    return waiting.result()
+            finally:
+                waiting.cancel()
+        return self._said.get_nowait()
+
+    def leave(self) -> None:
+        """The reader goes away."""
+        self._task.cancel()

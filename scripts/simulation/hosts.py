@@ -1,0 +1,289 @@
+"""The hosts of a run, of either placement, each in a process with the program's real parts in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from ...actors.dedicated.actor_process import Solo
+from ...actors.dedicated.host import DedicatedHost
+from ...actors.domain.behaviour import Behaviour
+from ...actors.domain.job.behaviour import JobBehaviour
+from ...actors.domain.pricing import BtcPrice
+from ...actors.domain.session.behaviour import SessionBehaviour
+from ...actors.effects.executor import Effects
+from ...actors.effects.invoice_pool import InvoicePool
+from ...actors.host.handover import Ownership
+from ...actors.host.host import ActorHost
+from ...actors.messages import ANSWERS, CALLS
+from ...actors.partitioning import NO_PLACEMENT, Placement
+from ...actors.placement.coordinator import HostReport
+from ...actors.router.router import LinkError
+from .cluster import START_S, Cluster, PeerLink, ProcessLink, ReachedSolo
+from .loop import Process
+from .node import NodeAccess
+from .patching import owned_by
+from .settings import BTC, JOB_TERMS, SESSION_TERMS
+from .store.membership import SimulatedRoster
+from .store.server import SimulatedBindings, SimulatedJournal, SimulatedLimits
+from .world import Fault
+
+Clock = Callable[[], int]
+_PLACEMENT: Final = msgspec.json.Decoder(Placement)
+_PASSIVATE_AFTER_S: Final = 5.0
+_RETRY_S: Final = 0.2
+_NAME_ATTEMPTS: Final = 25
+# How long Ray may take to find out that a host died, whose actors' processes end with it.
+_ORPHAN_MAX_S: Final = 3.0
+
+
+class FixedPrices:
+    """Implements `Prices`."""
+
+    async def current(self) -> BtcPrice:
+        """The price."""
+        return BTC
+
+
+def behaviours() -> dict[str, Behaviour[Any]]:
+    """The rules of jobs and sessions."""
+    return {"job": JobBehaviour(JOB_TERMS), "ses": SessionBehaviour(SESSION_TERMS)}
+
+
+class PlannedJournal(SimulatedJournal):
+    """A host's journal. What the host takes over must be what the newest plan gives it that it was told."""
+
+    def __init__(self, cluster: Cluster, host_id: str) -> None:
+        super().__init__(cluster.store)
+        self._books = cluster.books
+        self._host_id = host_id
+        self._plan = NO_PLACEMENT
+
+    def told(self, plan: Placement) -> None:
+        """The host has heard of a plan."""
+        if plan.version > self._plan.version:
+            self._plan = plan
+
+    async def claim(self, partitions: Sequence[int], host_id: str) -> Mapping[int, int]:
+        """See `Journal.claim`."""
+        self._books.claims(self._host_id, partitions, owned_by(self._host_id, self._plan.members))
+        return await super().claim(partitions, host_id)
+
+
+def _actor_host(
+    cluster: Cluster, host_id: str, now_ms: Clock, journal: SimulatedJournal, only: str | None = None
+) -> ActorHost:
+    """As `build_host` puts it together."""
+    world, lightning = cluster.world, NodeAccess(cluster.node)
+    pool = InvoicePool(lightning, SimulatedBindings(cluster.store), ahead_max=4, now_ms=now_ms, clock=world.loop.time)
+    limits = SimulatedLimits(cluster.store)
+    effects = Effects(lightning, cluster.model, FixedPrices(), limits, pool, cluster.receivers, now_ms=now_ms)
+    return ActorHost(
+        host_id, journal, effects, behaviours(), passivate_after_s=_PASSIVATE_AFTER_S, now_ms=now_ms, only=only
+    )
+
+
+class HostProcess:
+    """A host in a process of its own, and its part in moving partitions, as `HostShell` puts it together.
+
+    With the cluster's `rooms_max` None, its actors share the process. Else each has one of its own, at most so many at
+    once.
+    """
+
+    def __init__(self, cluster: Cluster, host_id: str, node_id: str = "node-0") -> None:
+        self._cluster = cluster
+        self.node_id = node_id
+        self.process = Process(host_id, cluster.world.loop, hosts=True)
+        now_ms = cluster.world.clock(self.process)
+        journal = self._journal = PlannedJournal(cluster, host_id)
+        self.host: ActorHost | DedicatedHost = _actor_host(cluster, host_id, now_ms, journal)
+        self._solos = SimulatedSolos(cluster, now_ms)
+        if (rooms_max := cluster.rooms_max) is not None:
+            self.host = DedicatedHost(
+                host_id,
+                journal,
+                self._solos,
+                self.host,
+                behaviours(),
+                rooms_max=rooms_max,
+                passivate_after_s=_PASSIVATE_AFTER_S,
+                now_ms=now_ms,
+            )
+        self.ownership = Ownership(host_id, self.host, journal, lambda peer_id: PeerLink(cluster, peer_id))
+        self._started = self.process.spawn(self._start())
+
+    async def _start(self) -> None:
+        await self._cluster.world.pause(START_S)
+        await self.host.start()
+        roster = SimulatedRoster(self._cluster.store, self._cluster.roster)
+        self.ownership.adopt(self._told(await self._cluster.patiently(roster.placement)))
+
+    def _told(self, plan: Placement) -> Placement:
+        self._journal.told(plan)
+        return plan
+
+    async def submit(self, inbox_id: str, calls: bytes) -> None:
+        """See `ActorHost.submit`."""
+        await asyncio.shield(self._started)
+        await self.host.submit(inbox_id, CALLS.decode(calls))
+
+    async def collect(self, inbox_id: str) -> bytes:
+        """See `ActorHost.collect`."""
+        await asyncio.shield(self._started)
+        return ANSWERS.encode(await self.host.collect(inbox_id))
+
+    async def report(self, placement: bytes) -> bytes:
+        """Follows the plan, and says how it does (a `HostReport`)."""
+        await asyncio.shield(self._started)
+        self.ownership.adopt(self._told(_PLACEMENT.decode(placement)))
+        await self.ownership.verify_now_and_then()
+        owned = len(self.host.partitions.owned)
+        return msgspec.json.encode(HostReport(self.node_id, self.ownership.placement.version, owned))
+
+    async def hand_over(self, placement: bytes, partitions: Sequence[int]) -> Sequence[int]:
+        """See `Peer.hand_over`."""
+        await asyncio.shield(self._started)
+        return await self.ownership.hand_over(self._told(_PLACEMENT.decode(placement)), partitions)
+
+    async def drain(self, patience_s: float) -> None:
+        """Ends its work in good order."""
+        await asyncio.shield(self._started)
+        self.ownership.close()
+        await self.host.stop(patience_s)
+
+    def kill(self) -> None:
+        """Ends it at once; its actors' processes end as soon as that is noticed."""
+        self.process.kill()
+        self._cluster.world.later(self._cluster.world.chance.uniform(0, _ORPHAN_MAX_S), self._solos.end_all)
+
+
+class SoloProcess:
+    """An actor's own process, as `SoloShell` puts it together. Ray gives it another life when it dies."""
+
+    def __init__(self, cluster: Cluster, now_ms: Clock, actor_id: str, partition: int, epoch: int) -> None:
+        self._cluster = cluster
+        self._now_ms = now_ms
+        self._place = actor_id, partition, epoch
+        self.actor_id = actor_id
+        self.ended = False
+        self.process, self._host, self._started = self._life()
+
+    def _life(self) -> tuple[Process, ActorHost, asyncio.Task[None]]:
+        process = Process(f"{self.actor_id}'s", self._cluster.world.loop, hosts=True)
+        journal = SimulatedJournal(self._cluster.store)
+        host = _actor_host(self._cluster, self.actor_id, self._now_ms, journal, only=self.actor_id)
+        return process, host, process.spawn(self._start(host))
+
+    async def _start(self, host: ActorHost) -> None:
+        _, partition, epoch = self._place
+        await self._cluster.world.pause(START_S)
+        await host.start()
+        await self._cluster.patiently(lambda: host.lend(partition, epoch))
+
+    async def submit(self, inbox_id: str, calls: bytes) -> None:
+        """See `ActorHost.submit`."""
+        host = await self._serving()
+        await host.submit(inbox_id, CALLS.decode(calls))
+
+    async def collect(self, inbox_id: str) -> bytes:
+        """See `ActorHost.collect`."""
+        host = await self._serving()
+        return ANSWERS.encode(await host.collect(inbox_id))
+
+    async def occupied(self) -> bool | None:
+        """See `Solo.occupied`."""
+        host = await self._serving()
+        return host.occupied if host.live_actors else None
+
+    async def _serving(self) -> ActorHost:
+        host = self._host
+        await asyncio.shield(self._started)
+        return host
+
+    @property
+    def coming(self) -> bool:
+        """Whether it is on its way to serve, or to be started again."""
+        return not self.ended and not (self.process.alive and self._started.done())
+
+    def end(self) -> None:
+        """Ends it at once and for good."""
+        self.ended = True
+        if self.process.alive:
+            self.process.kill()
+
+    def begin_again(self) -> None:
+        """Another life, if it is not to be the end."""
+        if not self.ended and not self.process.alive:
+            self.process, self._host, self._started = self._life()
+
+
+class SoloLink(ProcessLink):
+    """Implements `Solo`."""
+
+    def __init__(self, cluster: Cluster, actor_id: str) -> None:
+        self._actor_id = actor_id
+        self._find_solo: Callable[[], ReachedSolo] = lambda: cluster.solo(actor_id)
+        super().__init__(cluster, self._find_solo)
+
+    async def occupied(self) -> bool | None:
+        """Whether the actor has something under way (see `Solo`). Raises `LinkError`."""
+        return await self._cluster.carry(self._find_solo, lambda solo: solo.occupied())
+
+    async def coming(self) -> bool:
+        """Whether it is being started again (see `Solo`)."""
+        await self._cluster.world.pause(self._cluster.world.chance.uniform(0.001, 0.05))
+        solo = self._cluster.solos.get(self._actor_id)
+        return solo is not None and solo.coming
+
+
+class SimulatedSolos:
+    """Implements `Solos` as `RaySolos` does: an actor's process has the actor's name, of which there is one."""
+
+    def __init__(self, cluster: Cluster, now_ms: Clock) -> None:
+        self._cluster = cluster
+        self._now_ms = now_ms
+        self._own: dict[str, SoloProcess] = {}
+
+    async def start(self, actor_id: str, partition: int, epoch: int) -> Solo:
+        """Starts one under the actor's name (see `Solos`). Raises `LinkError`."""
+        world = self._cluster.world
+        await world.pause(world.chance.uniform(0.001, 0.05))
+        if (former := self._cluster.solos.pop(actor_id, None)) is not None:
+            former.end()
+        await world.pause(world.chance.uniform(0.01, 0.5))
+        if world.strikes(Fault.START_FAILS, 0.1):
+            await world.pause(world.chance.uniform(0.1, 10))
+        if world.strikes(Fault.START_FAILS, 0.1):
+            raise LinkError("the process can't be started")
+        for _ in range(_NAME_ATTEMPTS):
+            if actor_id not in self._cluster.solos:
+                break
+            await world.pause(_RETRY_S)
+        else:
+            raise LinkError(f"the name {actor_id} is not free")
+        self._own[actor_id] = SoloProcess(self._cluster, self._now_ms, actor_id, partition, epoch)
+        self._cluster.solos[actor_id] = self._own[actor_id]
+        world.tell(f"    a process for {actor_id}, epoch {epoch}")
+        solo = SoloLink(self._cluster, actor_id)
+        await solo.occupied()
+        return solo
+
+    async def end(self, actor_id: str) -> None:
+        """Ends the one that this host has started at once."""
+        solo = self._own.pop(actor_id, None)
+        await self._cluster.world.pause(self._cluster.world.chance.uniform(0.001, 0.05))
+        if solo is not None:
+            self._end(solo)
+
+    def end_all(self) -> None:
+        """The host has died."""
+        for solo in self._own.values():
+            self._end(solo)
+
+    def _end(self, solo: SoloProcess) -> None:
+        solo.end()
+        if self._cluster.solos.get(solo.actor_id) is solo:
+            del self._cluster.solos[solo.actor_id]

@@ -1,0 +1,277 @@
+"""The embedded store: a Valkey server as a supervised child process on a unix socket, for one machine.
+
+Every write is on disk before it is acknowledged (`appendfsync always`), so the store may be killed at any moment
+without losing what it acknowledged. It listens on no port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote, unquote
+
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import BusyLoadingError, RedisError
+
+from .binary import StoreError, find_binary
+from .disk_space import lacks_room, until_room
+from .lock import DataDirLock, end_orphan, in_use, process_mark
+
+__all__ = ["EmbeddedStore", "StoreError"]
+
+# macOS ends socket paths at 103 bytes, Linux at 107.
+_SOCKET_PATH_BYTES_MAX: Final = 103
+# A store that ends is noticed at once; on a busy machine one that lives may take its time.
+_ANSWERS_WITHIN_S: Final = 120.0
+_LOCK_POLL_S: Final = 0.05
+_LOADS_WITHIN_S: Final = 600.0
+_POLL_S: Final = 0.005
+_STOPS_WITHIN_S: Final = 5.0
+_BACKOFF_MIN_S: Final = 0.05
+_BACKOFF_MAX_S: Final = 5.0
+# A store that lived this long did not die of what its start did; the next one is started at once again.
+_STEADY_AFTER_S: Final = 10.0
+_URL_FILE: Final = "store.url"
+_LOG_TAIL_BYTES: Final = 2_000
+_PR_SET_PDEATHSIG: Final = 1  # prctl(2), linux/prctl.h
+
+_log = structlog.get_logger(__name__)
+
+
+class EmbeddedStore:
+    """One Valkey server over `<data_dir>/store`, with the data directory locked against a second one.
+
+    Call `start` from the main thread: on Linux the store dies with the *thread* that started it (prctl(2)), which is
+    what ends it when this process is killed. Elsewhere the next `start` ends what a killed server left behind.
+    """
+
+    def __init__(self, data_dir: Path, lock_within_s: float = 0.0) -> None:
+        """lock_within_s: how long another server may still be ending that has the directory."""
+        self._data_dir = data_dir.resolve()
+        self._lock_within_s = lock_within_s
+        self._dir = self._data_dir / "store"
+        self._log_file = self._data_dir / "store.log"
+        self._lock = DataDirLock(self._data_dir)
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = False
+        self._socket_dir: Path | None = None
+        self._socket = self._dir / "valkey.sock"
+        self._program = Path()
+
+    @property
+    def directory(self) -> Path:
+        """Where its files lie."""
+        return self._dir
+
+    @property
+    def pid(self) -> int | None:
+        """The store's process id, None while none runs."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    async def start(self) -> str:
+        """Starts the store and returns its URL once it answers; the URL stays the same over restarts.
+
+        Raises `StoreError` when the directory is in use, the disk is full, no program is found, or it does not come up.
+        """
+        self._stopping = False
+        self._program = find_binary()
+        # Keys and journals are in there: nobody else on the machine needs to read them.
+        self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._dir.mkdir(mode=0o700, exist_ok=True)
+        if lacks_room(self._dir):
+            raise StoreError(f"The disk is full: make room for {self._data_dir}, or move it to another disk.")
+        await self._take_lock()
+        try:
+            await asyncio.to_thread(end_orphan, self._pid_file, process_mark(self._dir))
+            self._choose_socket()
+            await self._launch()
+        except BaseException:
+            await self.stop()
+            raise
+        url = f"unix://{quote(str(self._socket))}"
+        (self._data_dir / _URL_FILE).write_text(url)
+        return url
+
+    async def watch(self) -> None:
+        """Starts the store anew whenever it died, until `stop` or cancellation. Never gives up, never raises.
+
+        While the disk is full it waits.
+        """
+        backoff_s = _BACKOFF_MIN_S
+        while not self._stopping:
+            if self._process is not None:
+                since = time.monotonic()
+                status = await self._process.wait()
+                if self._stopping:
+                    return
+                _log.error("store_ended", exit_status=status, log_file=str(self._log_file))
+                if time.monotonic() - since > _STEADY_AFTER_S:
+                    backoff_s = _BACKOFF_MIN_S
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(2 * backoff_s, _BACKOFF_MAX_S)
+            await until_room(self._dir, lambda: self._stopping)
+            await self._relaunch()
+
+    async def stop(self) -> None:
+        """Ends the store and gives the data directory free. May be called twice."""
+        self._stopping = True
+        await self._end_process()
+        if self._lock.held:
+            (self._data_dir / _URL_FILE).unlink(missing_ok=True)
+        if self._socket_dir is not None:
+            shutil.rmtree(self._socket_dir, ignore_errors=True)
+            self._socket_dir = None
+        self._lock.release()
+
+    async def _relaunch(self) -> None:
+        if self._stopping:
+            return
+        try:
+            await self._launch()
+        except StoreError as error:
+            if not self._stopping:
+                _log.error("store_not_restarted", problem=str(error))
+
+    async def _take_lock(self) -> None:
+        deadline_s = time.monotonic() + self._lock_within_s
+        while True:
+            try:
+                return self._lock.acquire()
+            except StoreError:
+                if time.monotonic() > deadline_s:
+                    raise
+            await asyncio.sleep(_LOCK_POLL_S)
+
+    @property
+    def _pid_file(self) -> Path:
+        return self._dir / "valkey.pid"
+
+    def _choose_socket(self) -> None:
+        self._socket = self._dir / "valkey.sock"
+        if len(os.fsencode(self._socket)) > _SOCKET_PATH_BYTES_MAX:
+            # mkdtemp makes it readable by this user only, which is all that guards a socket.
+            self._socket_dir = Path(tempfile.mkdtemp(prefix="satmeter-", dir="/tmp"))
+            self._socket = self._socket_dir / "valkey.sock"
+
+    async def _launch(self) -> None:
+        self._socket.unlink(missing_ok=True)
+        with self._log_file.open("ab") as log:
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    self._program,
+                    *self._options(),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    # Ctrl-C reaches a whole process group; the store must outlive the servers that still write to it.
+                    start_new_session=True,
+                    preexec_fn=_die_with_parent(),
+                )
+            except OSError as error:
+                raise StoreError(
+                    f"{self._program} can't be run ({error}): set REDIS_URL to a server of your own."
+                ) from None
+        try:
+            if self._stopping:
+                raise StoreError("The store was stopped while it started.")
+            await self._until_ready(self._process)
+        except BaseException:
+            await self._end_process()
+            raise
+
+    def _options(self) -> list[str]:
+        options = {
+            "port": "0",
+            "unixsocket": str(self._socket),
+            "unixsocketperm": "700",
+            "dir": str(self._dir),
+            "pidfile": str(self._pid_file),
+            "daemonize": "no",
+            "appendonly": "yes",
+            "appendfsync": "always",
+            # A crash may cut the last write short. It was not acknowledged, so it is dropped, not an error.
+            "aof-load-truncated": "yes",
+            "save": "",
+            # An evicted journal would be lost money: rather refuse writes.
+            "maxmemory-policy": "noeviction",
+            "proc-title-template": "{title} " + process_mark(self._dir),
+        }
+        return [word for name, value in options.items() for word in (f"--{name}", value)]
+
+    async def _until_ready(self, process: asyncio.subprocess.Process) -> None:
+        started = time.monotonic()
+        answers_by, loads_by = started + _ANSWERS_WITHIN_S, started + _LOADS_WITHIN_S
+        client = Redis(unix_socket_path=str(self._socket), retry=Retry(NoBackoff(), 0))
+        try:
+            while process.returncode is None:
+                try:
+                    await asyncio.wait_for(client.ping(), _ANSWERS_WITHIN_S)
+                    return
+                except BusyLoadingError:
+                    deadline = loads_by
+                except (RedisError, OSError, TimeoutError):
+                    deadline = answers_by
+                if time.monotonic() > deadline:
+                    raise StoreError(f"The store did not get ready in time. {self._log_tail()}")
+                await asyncio.sleep(_POLL_S)
+        finally:
+            # Cancelled before its first step, the closing would close nothing, and the connection would be left open.
+            await asyncio.shield(client.aclose())
+        raise StoreError(f"The store ended at once, with status {process.returncode}. {self._log_tail()}")
+
+    async def _end_process(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        for signal_number in (signal.SIGTERM, signal.SIGKILL):
+            if process.returncode is not None:
+                return
+            try:
+                process.send_signal(signal_number)
+                await asyncio.wait_for(process.wait(), _STOPS_WITHIN_S)
+            except (ProcessLookupError, TimeoutError):
+                continue
+
+    def _log_tail(self) -> str:
+        tail = self._log_file.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
+        return f"The end of its log ({self._log_file}):\n{tail}"
+
+
+def running_store_url(data_dir: Path) -> str | None:
+    """The URL of the store that a server runs over this data directory; None when none does, or it was killed.
+
+    In a copy of a directory the URL is that of the store of the original.
+    """
+    if not in_use(data_dir):
+        return None
+    try:
+        url = (data_dir / _URL_FILE).read_text()
+    except FileNotFoundError:
+        return None
+    return url if Path(unquote(url.removeprefix("unix://"))).is_socket() else None
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    if sys.platform != "linux":
+        return None
+    # All that may allocate or import is done before the fork: another thread may hold a lock at that moment.
+    prctl, parent_pid, getppid, end = ctypes.CDLL(None).prctl, os.getpid(), os.getppid, os._exit
+
+    def set_death_signal() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if getppid() != parent_pid:
+            end(1)  # The parent died between the fork and the prctl; its signal will not come any more.
+
+    return set_death_signal

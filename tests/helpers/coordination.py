@@ -1,0 +1,76 @@
+"""A keeper with its time in a test's hands, and a store that fails it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from redis.asyncio import Redis
+
+from satmeter.actors.partitioning import Placement
+from satmeter.actors.placement.coordinator import Keeper
+from satmeter.actors.placement.membership import Roster, Server, View
+from satmeter.actors.ports import TransientError
+from tests.helpers.membership import roster
+from tests.helpers.process_managers import PlayedCrew
+
+
+class Stage:
+    """A keeper whose time a test moves on."""
+
+    def __init__(self, redis: Redis, crew: PlayedCrew, own: Server, over: Roster | None = None) -> None:
+        self.crew = crew
+        self.now_s = 100.0
+        self.pauses: list[float] = []
+        self._next = asyncio.Event()
+        self.keeper = Keeper(own, over or roster(redis), crew, clock=lambda: self.now_s, pause=self._pause)
+
+    async def _pause(self, duration_s: float) -> None:
+        self.pauses.append(duration_s)
+        self._next.clear()
+        await self._next.wait()
+
+    def go_on(self) -> None:
+        """Ends the keeper's pause."""
+        self._next.set()
+
+    async def steps(self, count: int) -> None:
+        """So many steps, one after the other."""
+        for _ in range(count):
+            await self.keeper.step()
+
+    @property
+    def plan(self) -> Placement:
+        """The plan as the keeper knows it."""
+        return self.keeper.view.placement
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[asyncio.Task[None]]:
+        """Lets it run by itself."""
+        task = asyncio.create_task(self.keeper.run())
+        try:
+            yield task
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+class FailingRoster:
+    """A roster whose store is away for a while. Implements what a keeper asks of `Roster`."""
+
+    def __init__(self, real: Roster) -> None:
+        self.down = False
+        self.defect: Exception | None = None
+        self._real = real
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._real, name)
+
+    async def beat(self, own: Server) -> View:
+        if self.defect is not None:
+            raise self.defect
+        if self.down:
+            raise TransientError("away")
+        return await self._real.beat(own)

@@ -1,0 +1,300 @@
+"""A real host on a real store, with stand-ins for what lies outside, and a router to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec.structs import replace
+from redis.asyncio import Redis
+
+from satmeter.actors.adapters.redis.bindings import RedisBindings
+from satmeter.actors.adapters.redis.journal import RedisJournal
+from satmeter.actors.dedicated.host import DedicatedHost
+from satmeter.actors.domain.behaviour import Behaviour
+from satmeter.actors.domain.demo import DemoBehaviour
+from satmeter.actors.domain.job.behaviour import JobBehaviour, JobTerms
+from satmeter.actors.domain.job.state import GetJob, JobState, JobView
+from satmeter.actors.domain.session.behaviour import SessionBehaviour
+from satmeter.actors.domain.session.pricing import SessionTerms
+from satmeter.actors.effects.executor import Effects
+from satmeter.actors.effects.invoice_pool import InvoicePool
+from satmeter.actors.host.host import ActorHost
+from satmeter.actors.host.rehydrate import folded
+from satmeter.actors.messages import Answer, Call, Cancel
+from satmeter.actors.partitioning import PARTITIONS
+from satmeter.actors.ports import Append, ConflictError, Stored, TransientError, Webhooks
+from satmeter.actors.router.router import LinkError, NoHostError, Router
+from satmeter.scripts.benchmarks.local_link import LocalLink
+from tests.helpers.fakes import FakeLightning, FakeLimits, FakeModel, FixedPrices, Gate
+from tests.helpers.jobs import BTC, JOB_TERMS
+from tests.helpers.patience import PATIENCE_S
+from tests.helpers.sessions import SESSION_TERMS
+from tests.helpers.webhooks import FakeWebhooks
+
+HOST_SESSION_TERMS = replace(SESSION_TERMS, invoice_expiry_s=60, pending_max=5)
+
+
+def liability_of(actor_id: str, stored: Stored) -> int:
+    """What the wallet must hold for it."""
+    kinds: dict[str, Behaviour[Any]] = {
+        "job": JobBehaviour(JOB_TERMS),
+        "ses": SessionBehaviour(SESSION_TERMS),
+    }
+    behaviour = kinds[actor_id.partition("_")[0]]
+    return behaviour.liability(folded(behaviour, actor_id, stored)).value
+
+
+class LossyJournal(RedisJournal):
+    """A store whose confirmations get lost: a write is made, or not, and the host can't know.
+
+    `late`: so many writes arrive only when the one after them does, and before it.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        super().__init__(redis, liability_of)
+        self.lose_after_writing = 0
+        self.lose_before_writing = 0
+        self.late = 0
+        self._on_the_way: list[Append] = []
+
+    async def append(self, append: Append) -> None:
+        if self.late:
+            self.late -= 1
+            self._on_the_way.append(append)
+            raise TransientError("late")
+        on_the_way, self._on_the_way = self._on_the_way, []
+        for earlier in on_the_way:
+            with suppress(ConflictError):
+                await super().append(earlier)
+        if self.lose_before_writing:
+            self.lose_before_writing -= 1
+            raise TransientError("lost on the way there")
+        await super().append(append)
+        if self.lose_after_writing:
+            self.lose_after_writing -= 1
+            raise TransientError("lost on the way back")
+
+
+AnyHost = ActorHost | DedicatedHost
+PLACEMENT = "shared"
+"""How the hosts of a world run their actors, if it doesn't say; see the fixture `placement`."""
+
+
+class LocalSolo(LocalLink):
+    """An actor's own host, in this process. Implements `Solo`. `looks`: how often it was asked whether it is coming."""
+
+    def __init__(self, host: ActorHost) -> None:
+        super().__init__(host)
+        self.host = host
+        self.ended = False
+        self.looks = 0
+        self._coming = False
+        self._awake = asyncio.Event()
+        self._awake.set()
+
+    def hang(self) -> None:
+        """Nobody is answered any more. What it has under way goes on: it could as well do so when it wakes."""
+        self._awake.clear()
+
+    def die(self) -> None:
+        """Nobody is answered until it has come again."""
+        self.hang()
+        self._coming = True
+
+    def come(self) -> None:
+        """It answers again."""
+        self._awake.set()
+        self._coming = False
+
+    async def coming(self) -> bool:
+        self.looks += 1
+        return self._coming
+
+    async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
+        await self._must_be_there()
+        await super().submit(inbox_id, calls)
+
+    async def collect(self, inbox_id: str) -> Sequence[Answer]:
+        await self._must_be_there()
+        return await super().collect(inbox_id)
+
+    async def occupied(self) -> bool | None:
+        await self._must_be_there()
+        return self.host.occupied if self.host.live_actors else None
+
+    async def _must_be_there(self) -> None:
+        await self._awake.wait()
+        if self.ended:
+            raise NoHostError
+
+
+class LocalSolos:
+    """Implements `Solos` without processes."""
+
+    def __init__(self, world: World, passivate_after_s: float) -> None:
+        self._world = world
+        self._passivate_after_s = passivate_after_s
+        self.running: dict[str, LocalSolo] = {}
+
+    async def start(self, actor_id: str, partition: int, epoch: int) -> LocalSolo:
+        if self._world.solo_failures:
+            self._world.solo_failures -= 1
+            raise LinkError("no room")
+        await self._world.solo_gate.pass_through()
+        await self.end(actor_id)
+        host = self._world.host(self._passivate_after_s, actor_id, only=actor_id)
+        solo = self.running[actor_id] = LocalSolo(host)
+        await host.start()
+        await host.lend(partition, epoch)
+        return solo
+
+    async def end(self, actor_id: str) -> None:
+        if (solo := self.running.pop(actor_id, None)) is not None:
+            solo.ended = True
+            await solo.host.stop(patience_s=0)
+
+
+class LossyBindings(RedisBindings):
+    """A store that fails at the owners of invoices, before or after it has written one."""
+
+    def __init__(self, redis: Redis) -> None:
+        super().__init__(redis)
+        self.lose_after_writing = 0
+        self.lose_before_writing = 0
+
+    async def bind(self, payment_hash: str, actor_id: str, keep_ms: int) -> bool:
+        if self.lose_before_writing:
+            self.lose_before_writing -= 1
+            raise TransientError("lost on the way there")
+        bound = await super().bind(payment_hash, actor_id, keep_ms)
+        if self.lose_after_writing:
+            self.lose_after_writing -= 1
+            raise TransientError("lost on the way back")
+        return bound
+
+
+@dataclass
+class World:
+    """What lies outside, which outlives hosts. `solo_failures`: so many more actors' processes can't be started."""
+
+    redis: Redis
+    lightning: FakeLightning = field(default_factory=FakeLightning)
+    model: FakeModel = field(default_factory=FakeModel)
+    limits: FakeLimits = field(default_factory=FakeLimits)
+    webhooks: Webhooks = field(default_factory=FakeWebhooks)
+    job_terms: JobTerms = replace(JOB_TERMS, invoice_expiry_s=60)
+    session_terms: SessionTerms = HOST_SESSION_TERMS
+    offset_ms: int = 0
+    dedicated: bool = field(default_factory=lambda: PLACEMENT == "dedicated")
+
+    invoices_ahead: int = 0
+    solo_failures: int = 0
+    solo_gate: Gate = field(default_factory=Gate)
+    solos: LocalSolos = field(init=False)
+    journal: LossyJournal = field(init=False)
+    bindings: LossyBindings = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.journal = LossyJournal(self.redis)
+        self.bindings = LossyBindings(self.redis)
+        self.lightning.now_ms = self.now_ms
+
+    def now_ms(self) -> int:
+        """The hosts' clock: the loop's own, moved on by `offset_ms`."""
+        return 1_800_000_000_000 + int(asyncio.get_running_loop().time() * 1_000) + self.offset_ms
+
+    async def pause(self, delay_s: float) -> None:
+        """The effects' pauses between two attempts: long enough for others to go on."""
+        await _a_moment()
+
+    def host(self, passivate_after_s: float = 60.0, host_id: str = "host-0", only: str | None = None) -> ActorHost:
+        """A host that has not been started."""
+        invoices = InvoicePool(
+            self.lightning, self.bindings, ahead_max=self.invoices_ahead, now_ms=self.now_ms, pause=self.pause
+        )
+        effects = Effects(
+            self.lightning,
+            self.model,
+            FixedPrices(BTC),
+            self.limits,
+            invoices,
+            self.webhooks,
+            pause=self.pause,
+            now_ms=self.now_ms,
+        )
+        return ActorHost(
+            host_id,
+            self.journal,
+            effects,
+            self._behaviours(),
+            passivate_after_s=passivate_after_s,
+            now_ms=self.now_ms,
+            only=only,
+        )
+
+    def _behaviours(self) -> dict[str, Behaviour[Any]]:
+        return {
+            "job": JobBehaviour(self.job_terms),
+            "ses": SessionBehaviour(self.session_terms),
+            "demo": DemoBehaviour("haiku"),
+        }
+
+    def dedicated_host(self, passivate_after_s: float = 60.0, rooms_max: int = 8) -> DedicatedHost:
+        """One that gives each actor a host of its own."""
+        solos = self.solos = LocalSolos(self, passivate_after_s)
+        return DedicatedHost(
+            "host-0",
+            self.journal,
+            solos,
+            self.host(passivate_after_s),
+            self._behaviours(),
+            rooms_max=rooms_max,
+            passivate_after_s=passivate_after_s,
+            now_ms=self.now_ms,
+        )
+
+    @asynccontextmanager
+    async def serving(
+        self, passivate_after_s: float = 60.0, rooms_max: int = 8
+    ) -> AsyncIterator[tuple[AnyHost, Router]]:
+        """A host that owns everything, and a router to it. At the end it stops without waiting for anything."""
+        own_rooms = self.dedicated
+        host = self.dedicated_host(passivate_after_s, rooms_max) if own_rooms else self.host(passivate_after_s)
+        await host.start(range(PARTITIONS))
+        router = Router(self.journal.owners, {"host-0": LocalLink(host)}.__getitem__)
+        try:
+            yield host, router
+        finally:
+            await router.close()
+            await host.stop(patience_s=0)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = PATIENCE_S) -> None:
+    """Waits until the condition holds."""
+    async with asyncio.timeout(timeout_s):
+        while not await condition():
+            await _a_moment()
+
+
+async def _a_moment() -> None:
+    moment = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.005, moment.set)
+    await moment.wait()
+
+
+async def job_in(router: Router, job_id: str, state: JobState) -> JobView:
+    """The job once it has come to that state."""
+    found: list[JobView] = []
+
+    async def arrived() -> bool:
+        reply = await router.call(job_id, GetJob())
+        assert isinstance(reply, JobView)
+        found.append(reply)
+        return reply.state is state
+
+    await until(arrived)
+    return found[-1]

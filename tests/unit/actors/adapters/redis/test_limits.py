@@ -1,0 +1,128 @@
+"""Limits in a real store, with a clock of the test's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from redis.asyncio import Redis
+
+from satmeter.actors.adapters.redis.client import connect
+from satmeter.actors.adapters.redis.limits import RedisLimits
+from satmeter.actors.ports import TransientError
+
+HOUR_S = 3_600
+
+
+@dataclass
+class Clock:
+    ms: int = 1_800_000_000_000
+
+    def now_ms(self) -> int:
+        return self.ms
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def limits(redis: Redis, clock: Clock) -> RedisLimits:
+    return RedisLimits(redis, clock.now_ms)
+
+
+async def test_so_many_uses_fit_into_a_window_and_the_next_is_told_when_to_come(
+    limits: RedisLimits, clock: Clock
+) -> None:
+    assert await limits.hit("demo", "anna", 2, HOUR_S) is None
+    clock.ms += 600_000
+    assert await limits.hit("demo", "anna", 2, HOUR_S) is None
+    assert await limits.hit("demo", "anna", 2, HOUR_S) == 3_000
+
+
+async def test_the_window_slides_and_does_not_start_anew_for_all_uses_at_once(
+    limits: RedisLimits, clock: Clock
+) -> None:
+    await limits.hit("demo", "anna", 2, HOUR_S)
+    clock.ms += 600_000
+    await limits.hit("demo", "anna", 2, HOUR_S)
+    clock.ms += 3_000_000
+    assert await limits.hit("demo", "anna", 2, HOUR_S) is None
+    assert await limits.hit("demo", "anna", 2, HOUR_S) == 600
+
+
+async def test_whoever_comes_back_after_the_time_that_was_told_is_let_in(limits: RedisLimits, clock: Clock) -> None:
+    await limits.hit("demo", "anna", 1, HOUR_S)
+    clock.ms += 1_234_567
+    wait_s = await limits.hit("demo", "anna", 1, HOUR_S)
+    assert wait_s is not None
+    clock.ms += wait_s * 1_000
+    assert await limits.hit("demo", "anna", 1, HOUR_S) is None
+
+
+async def test_refused_uses_are_not_counted(limits: RedisLimits, clock: Clock) -> None:
+    await limits.hit("demo", "anna", 1, HOUR_S)
+    for _ in range(5):
+        clock.ms += 700_000
+        assert await limits.hit("demo", "anna", 1, HOUR_S) is not None
+    clock.ms += 100_001
+    assert await limits.hit("demo", "anna", 1, HOUR_S) is None
+
+
+async def test_clients_and_names_are_counted_apart(limits: RedisLimits) -> None:
+    assert await limits.hit("demo", "anna", 1, HOUR_S) is None
+    assert await limits.hit("demo", "ben", 1, HOUR_S) is None
+    assert await limits.hit("other", "anna", 1, HOUR_S) is None
+
+
+async def test_a_limit_of_zero_lets_nobody_in(limits: RedisLimits) -> None:
+    assert await limits.hit("demo", "anna", 0, HOUR_S) == HOUR_S
+
+
+async def test_uses_are_counted_across_processes(limits: RedisLimits, redis: Redis, clock: Clock) -> None:
+    await limits.hit("demo", "anna", 1, HOUR_S)
+    assert await RedisLimits(redis, clock.now_ms).hit("demo", "anna", 1, HOUR_S) is not None
+
+
+async def test_so_many_invoices_may_be_open_until_the_first_lapses(limits: RedisLimits, clock: Clock) -> None:
+    assert await limits.reserve("anna", "job_1", 2, clock.ms + 60_000) is None
+    assert await limits.reserve("anna", "job_2", 2, clock.ms + 90_000) is None
+    assert await limits.reserve("anna", "job_3", 2, clock.ms + 60_000) == 60
+    assert await limits.reserve("ben", "job_4", 2, clock.ms + 60_000) is None
+    clock.ms += 60_000
+    assert await limits.reserve("anna", "job_3", 2, clock.ms + 60_000) is None
+
+
+async def test_a_job_counts_once_however_often_it_is_reserved(limits: RedisLimits, clock: Clock) -> None:
+    for _ in range(3):
+        assert await limits.reserve("anna", "job_1", 2, clock.ms + 60_000) is None
+    assert await limits.reserve("anna", "job_2", 2, clock.ms + 60_000) is None
+    assert await limits.reserve("anna", "job_1", 2, clock.ms + 60_000) is None
+
+
+async def test_a_paid_invoice_makes_room(limits: RedisLimits, clock: Clock) -> None:
+    await limits.reserve("anna", "job_1", 1, clock.ms + 60_000)
+    await limits.release("anna", "job_1")
+    assert await limits.reserve("anna", "job_2", 1, clock.ms + 60_000) is None
+    await limits.release("anna", "job_1")
+    assert await limits.reserve("anna", "job_3", 1, clock.ms + 60_000) is not None
+
+
+async def test_what_is_counted_expires_by_itself(limits: RedisLimits, redis: Redis, clock: Clock) -> None:
+    await limits.hit("demo", "anna", 1, HOUR_S)
+    await limits.reserve("anna", "job_1", 5, clock.ms + 90_000)
+    await limits.reserve("anna", "job_2", 5, clock.ms + 60_000)
+    left_ms = {key: await redis.pttl(key) for key in await redis.keys("*")}
+    assert len(left_ms) == 2
+    assert 3_590_000 < left_ms[b"satmeter:hits:demo:anna"] <= 3_600_000
+    assert 80_000 < left_ms[b"satmeter:unpaid:anna"] <= 90_000
+
+
+async def test_a_store_that_can_t_be_reached_is_said_to_be_so() -> None:
+    redis = connect("unix:///nonexistent/store.sock")
+    limits = RedisLimits(redis)
+    for call in (limits.hit("demo", "a", 1, 1), limits.reserve("a", "job_1", 1, 1), limits.release("a", "job_1")):
+        with pytest.raises(TransientError):
+            await call
+    await redis.aclose()

@@ -1,0 +1,148 @@
+"""Settings and the rules over them: a wrong one is named by its variable, and production takes nothing half real."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from satmeter.actors.domain.pricing import Size, Tier
+from satmeter.actors.operator_terms import pricing_terms
+from satmeter.config.settings import Settings
+from satmeter.scripts.preflight.settings_checks import parts, problems
+from satmeter.scripts.settings_table import BEGIN, END, insert
+
+ROOT = Path(__file__).parents[3]
+ROOT_KEY = "5a" * 32
+PRODUCTION: dict[str, Any] = {
+    "SATMETER_ENV": "production",
+    "LNBITS_URL": "https://lnbits.example",
+    "LNBITS_INVOICE_KEY": "invoice",
+    "LNBITS_ADMIN_KEY": "key",
+    "ANTHROPIC_API_KEY": "key",
+    "MACAROON_ROOT_KEY": ROOT_KEY,
+}
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for field in Settings.model_fields.values():
+        monkeypatch.delenv(str(field.validation_alias), raising=False)
+
+
+def _variables(**settings: Any) -> list[str]:
+    return [problem.variable for problem in problems(Settings(**settings))]
+
+
+def test_nothing_needs_to_be_set_for_development() -> None:
+    assert _variables() == []
+    assert [part.real for part in parts(Settings())] == [True, True, False, False]
+
+
+def test_the_environment_sets_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SATMETER_PORT", "9000")
+    monkeypatch.setenv("SATMETER_TRUSTED_PROXIES", "10.0.0.0/8, ::1")
+    monkeypatch.setenv("SATMETER_RATE_LIMITS", "off")
+    monkeypatch.setenv("REDIS_URL", "")
+    settings = Settings()
+    assert (settings.port, settings.trusted_proxies) == (9000, ("10.0.0.0/8", "::1"))
+    assert settings.rate_limits is False
+    assert settings.redis_url is None
+
+
+def test_a_flag_counts_more_than_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SATMETER_PORT", "9000")
+    assert Settings(port=9001).port == 9001
+
+
+def test_one_size_tier_can_be_set_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SATMETER_TIERS", '{"small": {"input_tokens": 1, "output_tokens": 2, "max_tokens": 3}}')
+    tiers = pricing_terms(Settings()).tiers
+    assert tiers[Size.SMALL] == Tier(1, 2, 3)
+    assert tiers[Size.LARGE] == Tier(2_000, 4_000, 8_000)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SATMETER_ENV", "staging"),
+        ("SATMETER_PORT", "70000"),
+        ("SATMETER_MARGIN_PCT", "-1"),
+        ("BTC_PRICE_USD_FALLBACK", "NaN"),
+        ("BTC_PRICE_USD_FALLBACK", "0"),
+        ("SATMETER_INFRA_USD_PER_MONTH", "Infinity"),
+        ("MACAROON_ROOT_KEY", "abc"),
+        ("MACAROON_ROOT_KEY", "zz" * 32),
+        ("SATMETER_TIERS", '{"small": {"input_tokens": 1}}'),
+        ("SATMETER_TIERS", '{"tiny": {"input_tokens": 1, "output_tokens": 2, "max_tokens": 3}}'),
+        ("SATMETER_TIERS", '{"small": {"input_tokens": 1, "output_tokens": 3, "max_tokens": 2}}'),
+        ("SATMETER_TIERS", '{"small": {"input_tokens": -1, "output_tokens": 2, "max_tokens": 3}}'),
+    ],
+)
+def test_a_wrong_value_is_refused_by_the_name_of_its_variable(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert [error["loc"][0] for error in caught.value.errors()] == [variable]
+
+
+@pytest.mark.parametrize(
+    ("settings", "variable"),
+    [
+        ({"LNBITS_URL": "https://lnbits.example"}, "LNBITS_INVOICE_KEY"),
+        ({"LNBITS_INVOICE_KEY": "key"}, "LNBITS_URL"),
+        ({"LNBITS_ADMIN_KEY": "key"}, "LNBITS_URL"),
+        ({"ANTHROPIC_BASE_URL": "https://proxy.example"}, "ANTHROPIC_API_KEY"),
+        ({"REDIS_URL": "localhost:6379"}, "REDIS_URL"),
+        ({"REDIS_URL": "http://localhost"}, "REDIS_URL"),
+        ({"LNBITS_URL": "lnbits.example", "LNBITS_INVOICE_KEY": "key"}, "LNBITS_URL"),
+        ({"BTC_PRICE_URL": "https://"}, "BTC_PRICE_URL"),
+        ({"SATMETER_TRUSTED_PROXIES": "10.0.0.0/8,proxy.internal"}, "SATMETER_TRUSTED_PROXIES"),
+        ({"EVAL_MODEL": "unpriced"}, "SATMETER_RATES"),
+        ({"SATMETER_RATES": {"m": {"input": "1"}}}, "SATMETER_RATES"),
+        ({"SATMETER_RATES_FILE": "/nonexistent.toml"}, "SATMETER_RATES_FILE"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_found(settings: dict[str, Any], variable: str) -> None:
+    assert _variables(**settings) == [variable]
+
+
+def test_production_with_everything_real_is_accepted() -> None:
+    assert _variables(**PRODUCTION) == []
+    assert all(part.real for part in parts(Settings(**PRODUCTION)))
+
+
+@pytest.mark.parametrize(
+    ("change", "variable"),
+    [
+        ({"LNBITS_URL": None, "LNBITS_INVOICE_KEY": None, "LNBITS_ADMIN_KEY": None}, "LNBITS_URL"),
+        ({"LNBITS_ADMIN_KEY": None}, "LNBITS_ADMIN_KEY"),
+        ({"ANTHROPIC_API_KEY": None}, "ANTHROPIC_API_KEY"),
+        ({"MACAROON_ROOT_KEY": None}, "MACAROON_ROOT_KEY"),
+        ({"SATMETER_RATE_LIMITS": False}, "SATMETER_RATE_LIMITS"),
+    ],
+)
+def test_production_refuses_what_is_not_real(change: dict[str, Any], variable: str) -> None:
+    assert _variables(**PRODUCTION | change) == [variable]
+
+
+def test_no_problem_and_no_part_shows_a_secret() -> None:
+    settings = Settings(**PRODUCTION | {"LNBITS_INVOICE_KEY": "SECRET", "ANTHROPIC_API_KEY": "SECRET"})
+    assert "SECRET" not in repr([settings, problems(settings), parts(settings)])
+    assert ROOT_KEY not in repr(settings)
+
+
+def test_the_readme_has_every_setting_with_its_default() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert insert(readme) == readme, "run `.venv/bin/python -m satmeter.scripts.settings_table`"
+    assert all(f"`{field.validation_alias}`" in readme for field in Settings.model_fields.values())
+
+
+def test_a_readme_without_the_marks_is_an_error() -> None:
+    for text in ("", BEGIN, END, f"{END}{BEGIN}"):
+        with pytest.raises(ValueError, match="must stand in the document"):
+            insert(text)

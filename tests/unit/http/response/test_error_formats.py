@@ -1,0 +1,64 @@
+"""Errors in the shapes of other APIs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from satmeter.http.response import error_formats
+
+TOLD: dict[str, Any] = {"error": "No.", "code": "some_code", "requestId": "req_1", "balanceMsat": 7}
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, "invalid_request_error"),
+        (401, "authentication_error"),
+        (402, "insufficient_quota"),
+        (403, "permission_error"),
+        (404, "invalid_request_error"),
+        (409, "invalid_request_error"),
+        (429, "rate_limit_error"),
+        (502, "server_error"),
+        (503, "server_error"),
+    ],
+)
+def test_an_error_of_openai_s_is_an_object_and_our_fields_stay_beside_it(status: int, kind: str) -> None:
+    shown = {"message": "No.", "type": kind, "param": None, "code": "some_code"}
+    assert error_formats.openai(status, TOLD) == {**TOLD, "error": shown}
+
+
+def test_the_field_that_is_wrong_is_the_param() -> None:
+    fields = [{"path": "tools[0].type", "message": "No"}, {"path": "n", "message": "No"}]
+    assert error_formats.openai(400, {**TOLD, "fields": fields})["error"]["param"] == "tools[0].type"
+    assert error_formats.openai(400, {**TOLD, "fields": [{"path": "", "message": "No"}]})["error"]["param"] is None
+
+
+@pytest.mark.parametrize(
+    ("path", "shape"),
+    [
+        ("/v1/messages", error_formats.anthropic),
+        ("/v1/messages/count_tokens", error_formats.anthropic),
+        ("/v1/chat/completions", error_formats.openai),
+        ("/v1/models/x", error_formats.either),
+        ("/v1/embeddings", error_formats.either),
+        ("/v1", error_formats.plain),
+        ("/sessions/v1/messages", error_formats.plain),
+    ],
+)
+def test_each_path_has_the_shape_of_its_clients(path: str, shape: error_formats.Shape) -> None:
+    assert error_formats.shape_of(path) is shape
+
+
+def test_either_shape_has_all_that_both_have() -> None:
+    shown = error_formats.either(404, TOLD)
+    assert shown["type"] == "error" and shown["request_id"] == "req_1"
+    assert shown["error"] == {
+        "message": "No.",
+        "type": "not_found_error",
+        "param": None,
+        "code": "some_code",
+        "details": {"error_code": "some_code"},
+    }
