@@ -1,4 +1,4 @@
-"""Builds the parts of a process from its settings: the one place where ports meet their adapters.
+"""Builder of a process's parts from its settings: the only place where ports meet their adapters.
 
 Live clients do not travel between processes, so each process builds its own.
 """
@@ -66,13 +66,13 @@ AskPrice = Callable[[], Awaitable[BtcPrice]]
 
 
 def now_ms() -> int:
-    """Milliseconds since the epoch."""
+    """Return the milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What every kind of process of the server needs from outside. `stub_node` is None with a real node."""
+    """Connections that every kind of process of the server needs. `stub_node` is None with a real node."""
 
     redis: Redis
     journal: Journal
@@ -81,18 +81,21 @@ class Parts:
     stub_node: StubNode | None
 
     async def enter(self) -> None:
-        """Before anything is written to the store. Raises `NewerStoreError`, `TransientError`."""
+        """Check the store's format, and raise it to this version's, before anything else is written.
+
+        Raises `NewerStoreError`, `TransientError`.
+        """
         await enter_format(self.redis)
 
     async def close(self) -> None:
-        """Ends all connections."""
+        """End all connections."""
         await self.lightning.close()
         await self.journal.close()
         await self.redis.aclose()
 
 
 def build_parts(settings: Settings) -> Parts:
-    """Connects nothing yet. Raises `ValueError` without a store's address."""
+    """Build the connections, without connecting yet. Raises `ValueError` without a store's address."""
     if settings.redis_url is None:
         raise ValueError("no store: set REDIS_URL, or let `satmeter serve` run one")
     redis = connect(settings.redis_url)
@@ -115,12 +118,12 @@ def build_parts(settings: Settings) -> Parts:
 
 
 def build_solvency(parts: Parts) -> SolvencyWatch:
-    """What watches the wallet."""
+    """Build the watch over the wallet."""
     return SolvencyWatch(parts.lightning, RedisSolvency(parts.redis), now_ms)
 
 
 def build_oversight(settings: Settings, parts: Parts) -> Oversight:
-    """What looks at payments, keys and the store."""
+    """Build the watch over payments, keys and the store."""
     behaviours = build_behaviours(settings)
 
     async def refunds_of(actor_id: str) -> Refunds | None:
@@ -147,22 +150,22 @@ def build_oversight(settings: Settings, parts: Parts) -> Oversight:
 
 
 def build_findings_cache(parts: Parts) -> FindingsCache:
-    """What a front knows of what the treasury found."""
+    """Build a front's cache of the treasury's findings."""
     return FindingsCache(RedisFindings(parts.redis).told)
 
 
 def build_solvency_cache(parts: Parts) -> SolvencyCache:
-    """What a front knows of the wallet."""
+    """Build a front's cache of the wallet's standing."""
     return SolvencyCache(RedisSolvency(parts.redis).told)
 
 
 def has_provider(settings: Settings) -> bool:
-    """Whether there is a model provider, which may be away."""
+    """Return whether a model provider is configured, which may be away; the stub never is."""
     return settings.anthropic_api_key is not None
 
 
 def build_model_watch(settings: Settings, parts: Parts) -> ModelWatch | None:
-    """What looks after the model provider, if there is one."""
+    """Build the health check of the model provider, or return None without a provider."""
     key = settings.anthropic_api_key
     if key is None:
         return None
@@ -175,7 +178,7 @@ def build_model_watch(settings: Settings, parts: Parts) -> ModelWatch | None:
 
 
 async def expect_model(settings: Settings, parts: Parts) -> None:
-    """Has nothing be sold before the model provider, if there is one, was asked once. Raises `TransientError`."""
+    """Stop sales until the model provider, if there is one, has been asked once. Raises `TransientError`."""
     if not has_provider(settings):
         return
     board = RedisModelBoard(parts.redis)
@@ -185,19 +188,19 @@ async def expect_model(settings: Settings, parts: Parts) -> None:
 
 
 def build_model_news(settings: Settings, parts: Parts) -> ModelCache | ModelUp:
-    """What a front knows of the model provider."""
+    """Build a front's cache of the model provider's health."""
     return ModelCache(RedisModelBoard(parts.redis)) if has_provider(settings) else ModelUp()
 
 
 def build_roster(parts: Parts, cluster: str | None = None) -> Roster:
-    """The roster of a Ray cluster; without one, of that which used the store last."""
+    """Build the roster of a Ray cluster; without a name, that of the cluster that used the store last."""
     return RedisRoster(parts.redis, cluster)
 
 
 def build_host(
     host_id: str, settings: Settings, parts: Parts, ask_price: AskPrice, only: str | None = None
 ) -> ActorHost:
-    """A host with every kind of actor, or with room for one. Raises `ValueError` when a model has no price."""
+    """Build a host with every kind of actor, or with room for one. Raises `ValueError` when a model has no price."""
     gate = ModelGate(RedisModelBoard(parts.redis), now_ms)
     model = build_model(settings)
     if has_provider(settings):
@@ -231,7 +234,10 @@ def build_host(
 def build_dedicated_host(
     host_id: str, settings: Settings, parts: Parts, ask_price: AskPrice, solos: Solos
 ) -> DedicatedHost:
-    """A host that gives sessions and jobs processes of their own. Raises `ValueError` when a model has no price."""
+    """Build a host that gives sessions and jobs processes of their own.
+
+    Raises `ValueError` when a model has no price.
+    """
     return DedicatedHost(
         host_id,
         parts.journal,
@@ -245,7 +251,10 @@ def build_dedicated_host(
 
 
 def build_behaviours(settings: Settings) -> dict[str, Behaviour[Any]]:
-    """The kinds of actors by the prefix of their ids. Raises `ValueError` when a configured model has no price."""
+    """Return the kinds of actors by the prefix of their ids.
+
+    Raises `ValueError` when a configured model has no price.
+    """
     job_terms = JobTerms(
         terms=pricing_terms(settings),
         work_model=settings.work_model,
@@ -261,7 +270,7 @@ def build_behaviours(settings: Settings) -> dict[str, Behaviour[Any]]:
 
 
 def _lightning(settings: Settings, stub_node: StubNode | None) -> Lightning:
-    """One client code for both: the stub node is a transport under it."""
+    """Build the same client for the real and the stub node: the stub node is a transport under it."""
     key, admin_key = settings.lnbits_invoice_key, settings.lnbits_admin_key
     without_admin_key = STUB_KEY if stub_node else None
     return LnbitsLightning(
@@ -276,7 +285,7 @@ def _lightning(settings: Settings, stub_node: StubNode | None) -> Lightning:
 
 
 def build_model(settings: Settings) -> Model:
-    """The provider's model behind the SDK with a key, else the stub."""
+    """Build the provider's model behind the SDK with a key, else the stub."""
     key = settings.anthropic_api_key
     if key is None:
         return StubModel(settings.eval_model, StubMessagesApi(settings.stub_model_latency_s))
@@ -289,12 +298,12 @@ def build_model(settings: Settings) -> Model:
 
 
 def build_oracle(settings: Settings) -> Oracle:
-    """The oracle with its source."""
+    """Build the oracle with its price source."""
     return Oracle(CoinGecko(settings.btc_price_url), settings.btc_price_usd_fallback, now_ms)
 
 
 def build_treasury(settings: Settings, parts: Parts, router: Router) -> Treasury:
-    """The treasury, which tells actors through the router what was paid."""
+    """Build the treasury, which notifies actors of settlements through the router."""
 
     async def deliver(settlement: Settlement) -> None:
         if settlement.actor_id is not None:

@@ -1,4 +1,4 @@
-"""Ends tasks for certain."""
+"""Cancellation of tasks until they have really ended."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ _AGAIN_AFTER_S: Final = 1.0
 
 
 async def end_tasks(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
-    """Cancels these, and returns when they have ended, whatever they raise.
+    """Cancel tasks, and return when they have ended, whatever they raise.
 
-    One cancellation is not enough: until Python 3.12 `asyncio.wait_for` swallows one that comes in the moment in which
-    it is done, and the store's client sends with it. A loop that is cancelled then goes on for ever.
+    One cancellation is not enough: until Python 3.12 `asyncio.wait_for` swallows a cancellation that arrives at the
+    moment at which it is done, and the store's client sends through `wait_for`. A loop that is cancelled then would go
+    on for ever.
     """
     pending = {task for task in tasks if task is not None and not task.done()}
     while pending:

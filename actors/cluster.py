@@ -1,4 +1,4 @@
-"""Ray: the only file that knows it. Joins a cluster, and starts, asks and ends the actor processes.
+"""Ray cluster access, in the only file that knows Ray: join a cluster, and start, ask and end the actor processes.
 
 Ray restarts the processes of actors that die, and never repeats a call: the router does that, because it knows that
 commands are idempotent. Hosts, oracle and treasury are detached: of several servers, none owns the others' actors.
@@ -51,32 +51,32 @@ _COMING: Final = frozenset({"DEPENDENCIES_UNREADY", "PENDING_CREATION", "RESTART
 
 
 class RayLink:
-    """What is asked of a host by Ray calls: rare, as each costs both sides a millisecond. Implements `Peer`."""
+    """Ray calls to a host, which are rare because each costs both sides a millisecond. Implements `Peer`."""
 
     def __init__(self, host_id: str) -> None:
         self._host_id = host_id
         self._handle: Any = None
 
     async def door(self) -> Door:
-        """Where the host takes calls. Raises `LinkError`."""
+        """Return the address at which the host takes calls. Raises `LinkError`."""
         return msgspec.json.decode(await self._ask("door"), type=Door)
 
     async def hand_over(self, placement: Placement, partitions: Sequence[int]) -> Sequence[int]:
-        """Has the host give partitions away (see `Peer`). Raises `LinkError`."""
+        """Have the host give partitions away (see `Peer`). Raises `LinkError`."""
         released: Sequence[int] = await self._ask("hand_over", msgspec.json.encode(placement), partitions)
         return released
 
     async def report(self, placement: Placement) -> HostReport:
-        """Tells the host the plan. Raises `NoHostError`, `LinkError`."""
+        """Send the host the plan, and return its report. Raises `NoHostError`, `LinkError`."""
         return msgspec.json.decode(await self._ask("report", msgspec.json.encode(placement)), type=HostReport)
 
     async def occupied(self) -> bool | None:
-        """Whether the actor has something under way (see `Solo`). Raises `LinkError`."""
+        """Return whether the actor has something under way (see `Solo`). Raises `LinkError`."""
         answer: bool | None = await self._ask("occupied")
         return answer
 
     async def drain(self, patience_s: float) -> None:
-        """Has the host end in good order. Raises `LinkError`."""
+        """Have the host end in good order. Raises `LinkError`."""
         await self._ask("drain", patience_s)
 
     async def _ask(self, method: str, *args: Any) -> Any:
@@ -85,16 +85,16 @@ class RayLink:
                 self._handle = await asyncio.to_thread(ray.get_actor, self._host_id)
             return await getattr(self._handle, method).remote(*args)
         except RayError as error:
-            # First: a ValueError inside the host is both, and it must not be taken for one that is not there.
+            # A ValueError inside the host is a RayError, too. Caught first, it is not mistaken for a missing host.
             self._handle = None
             raise LinkError(f"{self._host_id}: {type(error).__name__}") from error
         except ValueError as error:
-            # What looking for an actor raises that does not exist.
+            # `ray.get_actor` raises this when the actor does not exist.
             raise NoHostError(f"there is no {self._host_id}") from error
 
 
 class RaySolo(SocketLink):
-    """Implements `Solo`."""
+    """Implementation of `Solo`."""
 
     def __init__(self, actor_id: str) -> None:
         self._actor_id = actor_id
@@ -102,25 +102,25 @@ class RaySolo(SocketLink):
         super().__init__(self._ray.door)
 
     async def occupied(self) -> bool | None:
-        """Whether the actor has something under way (see `Solo`). Raises `LinkError`."""
+        """Return whether the actor has something under way (see `Solo`). Raises `LinkError`."""
         return await self._ray.occupied()
 
     async def coming(self) -> bool:
-        """Whether Ray is starting it (see `Solo`)."""
+        """Return whether Ray is starting the process (see `Solo`)."""
         return await _is_coming(self._actor_id)
 
 
 class RaySolos:
-    """Implements `Solos`: processes that end with the host that started them."""
+    """Implementation of `Solos`: processes that end with the host that started them."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings.model_dump()
         self._handles: dict[str, Any] = {}
 
     async def start(self, actor_id: str, partition: int, epoch: int) -> Solo:
-        """Starts one under the actor's name (see `Solos`). Raises `LinkError`."""
+        """Start a process under the actor's name (see `Solos`). Raises `LinkError`."""
         begin: Any = ray.remote(SoloShell).options(**_options(actor_id, this_node())).remote
-        # One of a host that died is ended by Ray, too, but perhaps not yet; one of a host that hangs is not.
+        # Ray ends the process of a host that died, but perhaps not yet. It does not end that of a host that hangs.
         await _end(actor_id)
         for _ in range(_NAME_ATTEMPTS):
             try:
@@ -138,42 +138,43 @@ class RaySolos:
         raise LinkError(f"the name {actor_id} is not free")
 
     async def end(self, actor_id: str) -> None:
-        """Ends one at once, and not the one that another host may have started under its name since."""
+        """End a process at once, but not one that another host may have started under its name since."""
         if (handle := self._handles.pop(actor_id, None)) is not None:
             with contextlib.suppress(RayError, ValueError):
                 await asyncio.to_thread(partial(ray.kill, handle, no_restart=True))
 
 
 class RayCrew:
-    """Implements `Crew`."""
+    """Implementation of `Crew`."""
 
     def __init__(self, settings: Settings) -> None:
-        # As plain values: a process that runs another version takes what it knows, and its defaults for the rest.
+        # Settings travel as plain values. A process of another version takes those it knows, and its defaults for the
+        # rest.
         self._settings = settings.model_dump()
         self._links: dict[str, RayLink] = {}
         self._vigils = {name: Vigil(time.monotonic) for name in (_ORACLE, _TREASURY)}
 
     async def start(self, host_id: str, node_id: str) -> None:
-        """Starts a host (see `Crew`). Raises `LinkError`."""
+        """Start a host (see `Crew`). Raises `LinkError`."""
         await self._begin(HostShell, host_id, node_id, host_id)
 
     async def ask(self, host_id: str, placement: Placement) -> HostReport:
-        """Tells a host the plan and asks how it does. Raises `NoHostError`, `LinkError`."""
+        """Send a host the plan, and return its report. Raises `NoHostError`, `LinkError`."""
         return await self._link(host_id).report(placement)
 
     async def end(self, host_id: str) -> None:
-        """Ends a host for good."""
+        """End a host for good."""
         self._links.pop(host_id, None)
         await _end(host_id)
 
     async def tend(self, node_ids: Sequence[str]) -> list[str]:
-        """Has the oracle and the treasury run on one of these nodes (see `Crew`)."""
+        """Have the oracle and the treasury run on one of these nodes (see `Crew`)."""
         kinds = {_ORACLE: OracleShell, _TREASURY: TreasuryShell}
         silent = await asyncio.gather(*(self._tend(name, shell, node_ids) for name, shell in kinds.items()))
         return [name for name, was_silent in zip(kinds, silent, strict=True) if was_silent]
 
     async def drain(self, host_ids: Sequence[str], patience_s: float) -> None:
-        """Lets hosts end what they have begun, for so long."""
+        """Let hosts end what they have begun, for at most `patience_s`."""
 
         async def drain(host_id: str) -> None:
             with contextlib.suppress(LinkError, TimeoutError):
@@ -183,11 +184,11 @@ class RayCrew:
         await asyncio.gather(*(drain(host_id) for host_id in host_ids))
 
     async def end_all(self, host_ids: Sequence[str]) -> None:
-        """Ends these hosts, the oracle and the treasury."""
+        """End these hosts, the oracle and the treasury."""
         await asyncio.gather(*(self.end(name) for name in (*host_ids, _TREASURY, _ORACLE)))
 
     async def _tend(self, name: str, shell: type, node_ids: Sequence[str]) -> bool:
-        """Whether the actor was silent for so long that it is replaced: it holds nothing that could be lost."""
+        """Replace the actor if it must be; return whether it was silent for too long. It holds nothing to lose."""
         sight, vigil = await _see(name, node_ids), self._vigils[name]
         if not vigil.replaces(sight):
             return False
@@ -195,7 +196,7 @@ class RayCrew:
             await self.end(name)
         vigil.begun()
         with contextlib.suppress(LinkError):
-            # Any of them, since one may be a node that has just died.
+            # The node is chosen at random, since one of them may have just died.
             await self._begin(shell, name, secrets.choice(node_ids))
         return sight in (Sight.SILENT, Sight.COMING)
 
@@ -206,7 +207,7 @@ class RayCrew:
         try:
             await asyncio.shield(starting)
         except asyncio.CancelledError:
-            # The thread goes on all the same: whoever ends all actors next must find this one.
+            # The thread goes on all the same. A server that ends all actors next must find this one.
             await asyncio.wait({starting})
             raise
         except (RayError, ValueError) as error:
@@ -223,26 +224,26 @@ def _options(name: str, node_id: str) -> dict[str, Any]:
         "max_task_retries": 0,
         "max_concurrency": _CONCURRENCY,
         "num_cpus": 0,
-        # There or nowhere: where hosts live is the plan's, and when the node dies it has them started elsewhere.
+        # The plan decides where hosts live. When the node dies, the plan has them started elsewhere, not Ray.
         "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False),
     }
 
 
 async def _see(name: str, node_ids: Sequence[str]) -> Sight:
-    """How the oracle or the treasury does."""
+    """Return the state of the oracle or the treasury."""
     try:
         async with asyncio.timeout(_TENDS_WITHIN_S):
             handle = await asyncio.to_thread(ray.get_actor, name)
             return Sight.SERVES if await handle.node.remote() in node_ids else Sight.ELSEWHERE
     except (RayError, TimeoutError):
-        # First: a ValueError inside the actor is both, and it must not be taken for one that is not there.
+        # A ValueError inside the actor is a RayError, too. Caught first, it is not mistaken for a missing actor.
         return Sight.COMING if await _is_coming(name) else Sight.SILENT
     except ValueError:
         return Sight.ABSENT
 
 
 async def _is_coming(name: str) -> bool:
-    """Whether Ray is starting the actor. What a call raises does not tell: it is the same while a node is dead."""
+    """Return whether Ray is starting the actor. The error of a call does not show it: a dead node's is the same."""
     try:
         async with asyncio.timeout(_TENDS_WITHIN_S):
             return await asyncio.to_thread(_state, name) in _COMING
@@ -252,12 +253,12 @@ async def _is_coming(name: str) -> bool:
 
 
 def _state(name: str) -> str:
-    # Ray tells the states of actors only here, or with its dashboard on.
+    # Ray shows the states of actors only here, or with its dashboard on.
     return str(ray_state.actors(ray.get_actor(name)._actor_id.hex()).get("State"))  # noqa: SLF001
 
 
 async def _end(name: str) -> None:
-    """Ends whatever has this name now."""
+    """End the actor that has this name now, if any."""
     with contextlib.suppress(RayError, ValueError):
         await asyncio.to_thread(_kill, name)
 
@@ -267,24 +268,24 @@ def _kill(name: str) -> None:
 
 
 def wiring() -> Wiring:
-    """What the shells are told of the cluster, in their own process."""
+    """Return the cluster's wiring, as the shells need it in their own process."""
     return Wiring(this_node(), _node_ip(), cluster_name(), ask_price, RayLink, RaySolos, connect_router)
 
 
 async def ask_price() -> BtcPrice:
-    """The oracle's price. Raises `RayError` or `ValueError` while the actor can't be reached."""
+    """Return the oracle's price. Raises `RayError` or `ValueError` while the actor can't be reached."""
     handle = await asyncio.to_thread(ray.get_actor, _ORACLE)
     price: BtcPrice = await handle.price.remote()
     return price
 
 
 def connect_router(owners: Owners) -> Router:
-    """A router to the hosts behind Ray that own the partitions."""
+    """Build a router to the hosts behind Ray that own the partitions."""
     return Router(owners, connect)
 
 
 def connect(host_id: str) -> SocketLink:
-    """The way to a host, whose door Ray tells."""
+    """Build the link to a host, which asks Ray for the host's door."""
     return SocketLink(RayLink(host_id).door)
 
 
@@ -300,7 +301,7 @@ def start_local(temp_dir: Path, cpus: int, namespace: str) -> str:
             num_cpus=cpus,
             object_store_memory=_OBJECT_STORE_BYTES,
             include_dashboard=False,
-            log_to_driver=False,  # What the actors log comes here by a socket.
+            log_to_driver=False,  # The actors' logs come here by a socket.
             configure_logging=False,
             _node_ip_address="127.0.0.1",
             _temp_dir=str(temp_dir),
@@ -309,7 +310,7 @@ def start_local(temp_dir: Path, cpus: int, namespace: str) -> str:
 
 
 def join(address: str, namespace: str, node_ip: str | None = None) -> None:
-    """Joins a running cluster at its node on this machine, the one with `node_ip` where there are several.
+    """Join a running cluster at its node on this machine, the one with `node_ip` where there are several.
 
     The namespace keeps deployments apart that share a cluster. Raises `ConnectionError`.
     """
@@ -319,13 +320,13 @@ def join(address: str, namespace: str, node_ip: str | None = None) -> None:
 
 
 def cluster_name() -> str:
-    """A name of the cluster that this process has joined, the same on all of its nodes."""
+    """Return a name of the cluster that this process has joined, the same on all of its nodes."""
     address = str(ray.get_runtime_context().gcs_address)
     return hashlib.sha256(address.encode()).hexdigest()[:_NAME_CHARS]
 
 
 def _node_ip() -> str:
-    """The address by which the others reach this process's node."""
+    """Return the address by which the others reach this process's node."""
     return str(next(node["NodeManagerAddress"] for node in _nodes() if node["NodeID"] == this_node()))
 
 
@@ -335,16 +336,16 @@ def _nodes() -> Sequence[Mapping[str, Any]]:
 
 
 def this_node() -> str:
-    """The Ray node that this process has joined."""
+    """Return the Ray node that this process has joined."""
     return str(ray.get_runtime_context().get_node_id())
 
 
 def node_is_gone() -> bool:
-    """Whether the Ray node that this process has joined is dead, by Ray's own word. May take long while Ray is away."""
+    """Return whether Ray says that the node of this process is dead. May take long while Ray is away."""
     here = this_node()
     return any(node["NodeID"] == here and not node["Alive"] for node in _nodes())
 
 
 def leave() -> None:
-    """Leaves the cluster; one that this process started ends."""
+    """Leave the cluster; a cluster that this process started ends."""
     ray.shutdown()

@@ -1,4 +1,4 @@
-"""Protocols of the Lightning node, and of the store's word on whose invoices are; see `ports.py`."""
+"""Protocols of the Lightning node, and of the store's record of the owners of invoices; see `ports.py`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .domain.payments.payouts import PayoutReport, PayoutTarget, SentPayment
 
 
 class Urgency(IntEnum):
-    """Who waits for an invoice: somebody who has paid us before, somebody new, or nobody yet."""
+    """Urgency of an invoice: a client that has paid us before waits for it, a new client, or no client yet."""
 
     PAID = 0
     NEW = 1
@@ -22,7 +22,7 @@ class Urgency(IntEnum):
 
 
 class InvoiceOrder(msgspec.Struct, frozen=True):
-    """An invoice to be made: whole sats, its text, its life, the actor it belongs to, and how urgent it is."""
+    """Order for an invoice: whole sats, its text, its life, the actor that it belongs to, and its urgency."""
 
     amount_sats: int
     memo: str
@@ -32,22 +32,22 @@ class InvoiceOrder(msgspec.Struct, frozen=True):
 
 
 class Lightning(Protocol):
-    """The Lightning node. Only `lookup` and `settlements`, which authenticate the node, may credit anything."""
+    """Port of the Lightning node. Only `lookup` and `settlements`, which authenticate the node, may credit anything."""
 
     async def create_invoice(self, order: InvoiceOrder) -> Invoice:
-        """Makes an invoice. Raises `TransientError` or `PermanentError`; it may exist all the same, unseen."""
+        """Make an invoice. Raises `TransientError` or `PermanentError`; it may exist all the same, unseen."""
         ...
 
     async def lookup(self, payment_hash: str) -> Settlement | None:
-        """The settled incoming payment with this hash, None while it is unpaid or unknown to the node."""
+        """Return the settled incoming payment with this hash, None while it is unpaid or unknown to the node."""
         ...
 
     async def settlements(self, limit: int, offset: int = 0) -> Sequence[Settlement]:
-        """Settled incoming payments of ours among the node's newest `limit` payments after `offset`."""
+        """Return settled incoming payments of ours among the node's newest `limit` payments after `offset`."""
         ...
 
     async def pay_out(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
-        """Sends a payment, once. Any exception leaves open whether it was sent: only `payout` can tell then.
+        """Send a payment, once. Any exception leaves open whether it was sent: only `payout` can tell then.
 
         Also a report of a failure is a claim about this call alone; `payout` says what became of the payment. Only a
         report with the refusal `KEY` is certain: nothing was ordered.
@@ -55,58 +55,58 @@ class Lightning(Protocol):
         ...
 
     async def payout(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
-        """What has become of a payment of ours, by the node's own word. Raises `TransientError`, `PermanentError`.
+        """Return the state of a payment of ours, by the node's own word. Raises `TransientError`, `PermanentError`.
 
-        One to the same payment hash that belongs to another actor is a failure of this one's.
+        A payment to the same payment hash that belongs to another actor counts as a failure of this actor's.
         """
         ...
 
     async def received(self, payment_hash: str) -> bool:
-        """Whether the wallet that pays out knows this payment that came in; if not, it is another wallet.
+        """Return whether the wallet that pays out knows this incoming payment; if not, it is another wallet.
 
         Raises `PortError`.
         """
         ...
 
     async def sent(self, limit: int, offset: int = 0) -> Sequence[SentPayment]:
-        """Payments of ours that went out and were paid, the newest first. Raises as `payout` does."""
+        """Return payments of ours that went out and were paid, the newest first. Raises as `payout` does."""
         ...
 
     async def balance(self) -> Msat:
-        """What is in the wallet, less what payments under way have set aside. Raises `PortError`."""
+        """Return the wallet's balance, less the reserves of payments under way. Raises `PortError`."""
         ...
 
     def hints(self) -> AsyncIterator[str]:
-        """Payment hashes that something claims were paid. Forgeable and lossy: a reason to ask, nothing more.
+        """Yield payment hashes that something claims were paid. Forgeable and lossy: a reason to ask, nothing more.
 
-        Ends or raises `TransientError` when the connection breaks; the caller connects anew and then sweeps.
+        Ends or raises `TransientError` when the connection breaks; the caller connects again and then sweeps.
         """
         ...
 
     async def check(self) -> None:
-        """Raises `PortError` when the node can't be reached or does not accept our key."""
+        """Raise `PortError` when the node can't be reached or does not accept our key."""
         ...
 
     async def close(self) -> None:
-        """Ends connections."""
+        """End connections."""
         ...
 
 
 class Bindings(Protocol):
-    """Whose the invoices are that were made ahead, which their own data at the node can't tell."""
+    """Owners of the invoices that were made ahead, whose data at the node does not name an actor."""
 
     async def bind(self, payment_hash: str, actor_id: str, keep_ms: int) -> bool:
-        """Makes an invoice this actor's, for `keep_ms` or, once it was paid, for good.
+        """Make an invoice this actor's, for `keep_ms` or, once it was paid, for good.
 
-        False when it is somebody's already, or was paid before it was anybody's. Raises `TransientError`: then nobody
-        may be shown the invoice.
+        Return False when the invoice belongs to an actor already, or was paid before it had an owner. Raises
+        `TransientError`: then no client may be shown the invoice.
         """
         ...
 
     async def owners_of_paid(self, payment_hashes: Sequence[str]) -> Mapping[str, str | None]:
-        """Whose these paid invoices are; keeps that for good, as the node may tell of a payment again at any time.
+        """Return the owners of these paid invoices.
 
-        None for one that is nobody's, and can't be bound any more; it is left out when this was told before. Raises
-        `TransientError`.
+        The answer is kept for good, as the node may report a payment again at any time. None stands for an unowned
+        invoice, which can't be bound any more; one that was reported so before is left out. Raises `TransientError`.
         """
         ...

@@ -1,4 +1,4 @@
-"""What travels between the router and the hosts: calls there, answers back, both in batches."""
+"""Messages between the router and the hosts: calls there, answers back, both in batches."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ from .domain.session.messages import (
 
 
 class Ping(Command, frozen=True, tag="ping"):
-    """Asks a host whether it is there and its store answers. No actor sees it."""
+    """Question to a host whether it is there and its store answers. No actor sees it."""
 
 
 class Pong(Reply, frozen=True, tag="pong"):
-    """It is."""
+    """Answer to `Ping`: the host is there, and its store answers."""
 
 
 class NotOwner(Reply, frozen=True, tag="not_owner"):
-    """The host does not own the actor's partition (any more): the router must look again who does."""
+    """Refusal of a host that does not own the actor's partition (any more): the router must look up the owner again."""
 
 
 _SessionQuestion = GetSession | GetLedger | GetRequestReceipt | CountTokens | CheckPayment
@@ -55,7 +55,7 @@ WireReply = JobView | Receipt | _SessionReply | DemoAnswer | Settled | Pong | No
 
 
 class Call(msgspec.Struct, frozen=True, tag="call"):
-    """A command for an actor. `call_id` is unique within the inbox that the answers go to.
+    """Command for an actor. `call_id` is unique within the inbox that the answers go to.
 
     `resent`: it was sent before, to a host that may have carried it out and died before it could answer.
     """
@@ -67,7 +67,7 @@ class Call(msgspec.Struct, frozen=True, tag="call"):
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
-    """The caller no longer waits: a watch ends, other calls go on unanswered."""
+    """Notice that the caller no longer waits: a watch ends, other calls go on unanswered."""
 
     call_id: int
 
@@ -82,5 +82,5 @@ class Answer(msgspec.Struct, frozen=True):
 
 CALLS: MessageCodec[Call | Cancel] = MessageCodec(Call | Cancel)
 REPLIES: JournalCodec[WireReply | KeptUnder] = JournalCodec(WireReply | KeptUnder)
-"""Replies as the store keeps them for those who ask again."""
+"""Replies as the store keeps them for repeated calls."""
 ANSWERS: MessageCodec[Answer] = MessageCodec(Answer)

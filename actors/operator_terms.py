@@ -1,4 +1,4 @@
-"""Makes the operator's prices and terms of the settings: hosts charge by them, fronts say what a request takes."""
+"""Operator's prices and terms, made of the settings: hosts charge by them, fronts say what a request takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .rates import load_prices
 
 # A month's cost over a month's requests need not end; it is cut here, upwards, so that the figure shown is exact.
 _INFRA_PLACES: Final = Decimal("1e-10")
-# What a provider may add to a prompt of ours, unseen: its own framing of roles and of a schema.
+# A provider may add tokens to a prompt of ours, unseen: its own framing of roles and of a schema.
 _UNSEEN_TOKENS: Final = 1_000
 # About thirty words: with less, an answer is not worth its price.
 _LEAST_TOKENS: Final = 64
@@ -47,7 +47,7 @@ def session_terms(settings: Settings) -> SessionTerms:
     return SessionTerms(
         terms=pricing_terms(settings),
         eval_model=settings.eval_model,
-        # Bytes bound tokens, whatever the tokenizer.
+        # A text never has more tokens than bytes, with any tokenizer.
         eval_overhead_tokens=evaluation_overhead_bytes() + _UNSEEN_TOKENS,
         eval_max_tokens=EVALUATION_MAX_TOKENS,
         work_overhead_tokens=work_overhead_bytes() + _UNSEEN_TOKENS,

@@ -6,11 +6,11 @@ from .domain.llm.provider_faults import ModelFault
 
 
 class PortError(Exception):
-    """Something outside failed. The text is for the operator's log, never for a client."""
+    """Failure of something outside. The text is for the operator's log, never for a client."""
 
 
 class TransientError(PortError):
-    """Overloaded, unreachable, slow or answering rubbish: the same call may succeed later."""
+    """Failure that may pass (overloaded, unreachable, slow, unreadable answer): the same call may succeed later."""
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -18,19 +18,22 @@ class TransientError(PortError):
 
 
 class PermanentError(PortError):
-    """Refused for a reason that repeating the call does not change."""
+    """Refusal for a reason that repeating the call does not change."""
 
 
 class RefusedRequestError(PermanentError):
-    """The model would not answer this very request, whoever asked it."""
+    """Refusal of the model to answer this very request, which would meet any caller."""
 
 
 class SilentError(PermanentError):
-    """The model provider took a call and then sent no byte for too long. Sent again, the call would be bought twice."""
+    """Silence of the model provider: it took a call and then sent no byte for too long.
+
+    Sent again, the call would be bought twice.
+    """
 
 
 class ModelError(TransientError):
-    """The model provider gave no answer; `fault` says why."""
+    """Failure of the model provider to answer; `fault` says why."""
 
     def __init__(self, message: str, fault: ModelFault, retry_after_s: float | None = None) -> None:
         super().__init__(message, retry_after_s)
@@ -38,15 +41,15 @@ class ModelError(TransientError):
 
 
 class HeldBackError(ModelError):
-    """The model provider was not called: it is known to be away, or has asked for a wait that is not over."""
+    """Call to the model provider that was not made: the provider is known to be away, or asked for a wait."""
 
 
 class ToldError(TransientError):
-    """A stream broke off, and its last bytes, which were passed on, say so."""
+    """Break of a stream whose last bytes, which were passed on, say so."""
 
 
 class FencedError(PortError):
-    """The partition's epoch is not the writer's: nothing was written, and what the writer holds of it is void.
+    """Mismatch of the partition's epoch and the writer's: nothing was written, and the writer's copy of it is void.
 
     `current_epoch` is the stored one. Above the writer's, another host took over; below, the store lost writes.
     """
@@ -57,4 +60,4 @@ class FencedError(PortError):
 
 
 class ConflictError(PortError):
-    """The journal is not at the version that the writer expected: what it holds of this actor is void."""
+    """Mismatch of the journal's version and the expected one: the writer's copy of this actor is void."""

@@ -1,4 +1,4 @@
-"""Reads the rates of models: a TOML file, and what the environment lays over it."""
+"""Rates of models: a TOML file, with the environment's figures laid over it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FACTOR_PLACES_MAX: Final = 4
 
 
 def load_prices(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, ModelPrice]:
-    """Prices by model, in dollars for a million tokens: the file's, with single figures replaced by the overrides'.
+    """Return prices by model, in dollars for a million tokens, with the overrides laid over the file's figures.
 
     Raises `ValueError` that names the model and the figure that is missing, unknown or not a usable number, and
     `OSError` when the file can't be read.

@@ -1,4 +1,4 @@
-"""What runs in the actor processes: thin shells around the plain classes, restarted by Ray when their process dies.
+"""Shells in the actor processes: thin classes around the plain ones, restarted by Ray when their process dies.
 
 They hold nothing that must survive. `asyncio` work begins with a call, so each is started by the first one.
 """
@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """The cluster as a process in it sees it: where it is, and how it reaches the others."""
+    """Cluster as a process in it sees it: its own place, and the ways to reach the others."""
 
     node_id: str
     node_ip: str
@@ -60,18 +60,18 @@ class Wiring:
 
 
 Wire = Callable[[], Wiring]
-"""Found out in the process itself; it travels there as a name."""
+"""Function that finds the wiring out in the process itself, to which it travels as a name."""
 
 
 def _settings(values: Mapping[str, Any]) -> Settings:
-    # They come as plain values: another version of the program may have sent them.
+    # The settings come as plain values: another version of the program may have sent them.
     settings = Settings(**values)
     configure_logging(settings.log_level)
     return settings
 
 
 class HostShell:
-    """A host in a process of its own, and its part in moving partitions."""
+    """Host in a process of its own, and its part in moving partitions."""
 
     def __init__(self, wire: Wire, settings: Mapping[str, Any], host_id: str) -> None:
         self._settings = _settings(settings)
@@ -80,12 +80,12 @@ class HostShell:
         self._starting: asyncio.Task[None] | None = None
 
     async def door(self) -> bytes:
-        """Where it takes calls (a `Door`), as soon as it does."""
+        """Return the host's `Door`, as soon as the host takes calls."""
         await self._started()
         return self._door
 
     async def report(self, placement: bytes) -> bytes:
-        """Follows the plan, and says how it does."""
+        """Follow the plan, and return the host's report."""
         await self._started()
         self._ownership.adopt(msgspec.json.decode(placement, type=Placement))
         await self._ownership.verify_now_and_then()
@@ -99,14 +99,17 @@ class HostShell:
         return await self._ownership.hand_over(msgspec.json.decode(placement, type=Placement), partitions)
 
     async def drain(self, patience_s: float) -> None:
-        """Ends it in good order."""
+        """End the host in good order."""
         if self._starting is not None:
             await self._started()
             self._ownership.close()
             await self._host.stop(patience_s)
 
     async def _started(self) -> None:
-        """Returns once it serves. The first call after a restart starts it, with the plan that the store holds."""
+        """Return once the host serves.
+
+        The first call after a restart starts the host, with the plan that the store holds.
+        """
         if self._starting is None:
             self._starting = asyncio.create_task(self._start())
         await asyncio.shield(self._starting)
@@ -130,7 +133,7 @@ class HostShell:
 
 
 class SoloShell:
-    """An `ActorHost` with room for one actor, in the partition of the host that started it."""
+    """`ActorHost` with room for one actor, in the partition of the host that started it."""
 
     def __init__(self, wire: Wire, settings: Mapping[str, Any], actor_id: str, partition: int, epoch: int) -> None:
         self._settings = _settings(settings)
@@ -140,7 +143,7 @@ class SoloShell:
         self._starting: asyncio.Task[None] | None = None
 
     async def door(self) -> bytes:
-        """Where it takes calls (a `Door`), as soon as it does."""
+        """Return the process's `Door`, as soon as the process takes calls."""
         await self._started()
         return self._door
 
@@ -166,7 +169,7 @@ class SoloShell:
 
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """Waits for the store, for as long as it takes."""
+    """Wait for the store, for as long as it takes."""
     while True:
         try:
             return await call()
@@ -175,7 +178,7 @@ async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
 
 
 class OracleShell:
-    """The one `Oracle`."""
+    """Shell of the one `Oracle`."""
 
     def __init__(self, wire: Wire, settings: Mapping[str, Any]) -> None:
         self._oracle = build_oracle(_settings(settings))
@@ -186,12 +189,12 @@ class OracleShell:
         return await self._oracle.price()
 
     async def node(self) -> str:
-        """The node it runs on, as soon as it serves."""
+        """Return the node that the oracle runs on, as soon as it serves."""
         return self._node_id
 
 
 class TreasuryShell:
-    """The one `Treasury`, and beside it the one `SolvencyWatch`, `Oversight` and `ModelWatch`."""
+    """Shell of the one `Treasury`, and beside it of the one `SolvencyWatch`, `Oversight` and `ModelWatch`."""
 
     def __init__(self, wire: Wire, settings: Mapping[str, Any]) -> None:
         self._settings = _settings(settings)
@@ -200,7 +203,10 @@ class TreasuryShell:
         self._watching: list[asyncio.Task[None]] = []
 
     async def node(self) -> str:
-        """The node it runs on. The first call after a restart sets it to work, so somebody must keep calling."""
+        """Return the node that the treasury runs on.
+
+        The first call after a restart sets it to work, so some process must keep calling.
+        """
         if self._running is None or self._running.done():
             parts = build_parts(self._settings)
             treasury = build_treasury(self._settings, parts, self._wiring.router(parts.journal.owners))

@@ -1,4 +1,4 @@
-"""Ray on one machine: started with what a single machine needs, and with patience on a busy one.
+"""Start of Ray on one machine, with only what a single machine needs, and with patience on a busy one.
 
 Ray's own start of a node waits for helpers: a dashboard, an autoscaler, logs, runtime environments. Each is a Python
 process of 50 MB and seconds of CPU; nothing of ours uses one. On a busy machine their start alone outlasts the 30 s
@@ -25,7 +25,7 @@ _LOOK_EVERY_S: Final = 0.1
 
 
 class RayStartError(Exception):
-    """Ray did not come up. The text says why; another try may succeed."""
+    """Failure of Ray to come up. The text says why; another try may succeed."""
 
 
 class _Process(Protocol):
@@ -43,7 +43,7 @@ def lean_start(
 ) -> Iterator[None]:
     """Have `ray.init` start a node without helpers, and wait `patience_s` for it while its processes live.
 
-    Whatever it raises becomes a `RayStartError`.
+    Any exception that it raises becomes a `RayStartError`.
 
     node: the class `ray._private.node.Node`. services: the module `ray._private.services`.
     """
@@ -61,7 +61,7 @@ def lean_start(
             try:
                 return find_node(gcs_address, node_id)
             except RuntimeError as error:
-                # Also an attempt that ran out of time: how long one takes is RAY_raylet_start_wait_time_s.
+                # An attempt that ran out of time ends here, too; RAY_raylet_start_wait_time_s is its length.
                 for name, process in started.items():
                     if (status := process.poll()) is not None:
                         raise RayStartError(f"its process {name} ended with status {status}") from error

@@ -1,7 +1,7 @@
-"""The way from a router to a host: a connection that carries batches of calls there and batches of answers back.
+"""Connection from a router to a host, which carries batches of calls there and batches of answers back.
 
-Ray says where a host is and hands over the word that opens its door; what goes through it then costs no Ray call, each
-of which takes about a millisecond of each side's time.
+Ray says where a host is and hands over the secret word that the host demands. Traffic on the connection then costs no
+Ray call, each of which takes about a millisecond of each side's time.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _FRAME_MAX_BYTES: Final = 1024 * 1024 * 1024
 _HELLO_MAX_BYTES: Final = 1_024
 _HELLO_WITHIN_S: Final = 5.0
 _CONNECTS_WITHIN_S: Final = 2.0
-# A host says something at least so often, and one that is silent for longer is taken for dead.
+# A host sends something every heartbeat. One that is silent for the second span is taken for dead.
 _HEARTBEAT_S: Final = 1.0
 _SILENCE_MAX_S: Final = 4.0
 _log = structlog.get_logger(__name__)
 
 
 class Door(msgspec.Struct, frozen=True):
-    """Where a host takes calls, and the word that it wants to hear first. Only Ray's actors are told."""
+    """Address at which a host takes calls, and the secret word that it expects first, known to Ray's actors only."""
 
     address: str
     port: int
@@ -39,26 +39,26 @@ class Door(msgspec.Struct, frozen=True):
 
 
 class Hello(msgspec.Struct, frozen=True):
-    """What a router says first: the word, and the inbox that its answers go to."""
+    """First message of a router: the secret word, and the inbox that its answers go to."""
 
     word: str
     inbox_id: str
 
 
 class Callee(Protocol):
-    """What stands behind the door: a host of either placement."""
+    """Host behind the door, of either placement."""
 
     async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
-        """Takes calls, as soon as it is not behind."""
+        """Take calls, as soon as the host is not behind with its work."""
         ...
 
     async def collect(self, inbox_id: str, longest_s: float) -> list[Answer]:
-        """The answers that are ready; waits for the first, for so long."""
+        """Return the answers that are ready; wait for the first one for at most `longest_s`."""
         ...
 
 
 class HostDoor:
-    """Lets routers in to a host."""
+    """Server socket that lets routers in to a host."""
 
     def __init__(self, host: Callee) -> None:
         self._host = host
@@ -67,12 +67,12 @@ class HostDoor:
         self._open: set[asyncio.StreamWriter] = set()
 
     async def open(self, address: str) -> Door:
-        """Takes connections at this address, on a port of its own."""
+        """Take connections at this address, on a port of its own."""
         self._server = await asyncio.start_server(self._let_in, address, 0)
         return Door(address, self._server.sockets[0].getsockname()[1], self._word)
 
     def close(self) -> None:
-        """Lets nobody in any more, and ends the connections."""
+        """Refuse new connections, and end the open ones."""
         if self._server is not None:
             self._server.close()
         for writer in self._open:
@@ -95,7 +95,7 @@ class HostDoor:
             for task in done:
                 task.result()
         except (OSError, EOFError, TimeoutError):
-            return  # The router is gone, or never was one.
+            return  # The router is gone, or the caller was never a router.
         except msgspec.MsgspecError as error:
             _log.error("message_unreadable", error=type(error).__name__)
         finally:
@@ -116,7 +116,10 @@ class HostDoor:
 
 
 class SocketLink:
-    """Implements `HostLink`: one connection for each inbox, which is never mended, since what was in it may be lost."""
+    """Implementation of `HostLink`: one connection for each inbox.
+
+    A broken connection is never mended, since messages in it may be lost.
+    """
 
     def __init__(self, find: Callable[[], Awaitable[Door]]) -> None:
         self._find = find
@@ -124,7 +127,7 @@ class SocketLink:
         self._connecting: asyncio.Task[tuple[asyncio.StreamReader, asyncio.StreamWriter]] | None = None
 
     async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
-        """Hands calls over. Raises `LinkError`."""
+        """Hand calls over. Raises `LinkError`."""
         _, writer = await self._connected(inbox_id)
         try:
             _write(writer, CALLS.encode(list(calls)))
@@ -133,7 +136,7 @@ class SocketLink:
             raise LinkError(f"the connection broke: {type(error).__name__}") from error
 
     async def collect(self, inbox_id: str) -> Sequence[Answer]:
-        """Waits for answers. Raises `LinkError`."""
+        """Wait for answers. Raises `LinkError`."""
         reader, _ = await self._connected(inbox_id)
         try:
             while True:
@@ -145,7 +148,7 @@ class SocketLink:
             raise LinkError(f"the connection broke: {type(error).__name__}") from error
 
     async def close(self) -> None:
-        """Ends the connection."""
+        """End the connection."""
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
             connecting.cancel()
@@ -168,7 +171,7 @@ class SocketLink:
             with contextlib.suppress(asyncio.CancelledError, LinkError):
                 (await former)[1].close()
         try:
-            # Ray lets a question to a process that stands still wait for as long as it does.
+            # Ray lets a call to a process that stands still wait without an end.
             async with asyncio.timeout(_SILENCE_MAX_S):
                 door = await self._find()
         except TimeoutError as error:
@@ -187,7 +190,7 @@ def _write(writer: asyncio.StreamWriter, payload: bytes) -> None:
 
 
 async def _read(reader: asyncio.StreamReader, most_bytes: int) -> bytes:
-    """The next frame. Raises `EOFError` at the end, or for one that is too long."""
+    """Return the next frame. Raises `EOFError` at the end, or for a frame that is too long."""
     length = int.from_bytes(await reader.readexactly(_LENGTH_BYTES), "big")
     if length > most_bytes:
         raise EOFError("a frame of impossible length")

@@ -1,6 +1,6 @@
-"""A client of Satmeter servers: sessions and jobs, paid by a wallet of yours, within a budget that you set.
+"""Client of Satmeter servers: sessions and jobs, paid by your own wallet, within a budget that you set.
 
-`Satmeter` and `AsyncSatmeter` are the same, with and without coroutines. Whatever they raise is a `SatmeterError`.
+`Satmeter` and `AsyncSatmeter` are the same, with and without coroutines. All their exceptions are `SatmeterError`s.
 """
 
 from .async_satmeter import AsyncSatmeter

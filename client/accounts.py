@@ -1,4 +1,4 @@
-"""Sessions of ours: their credentials, and what the server says of them."""
+"""Accounts: the client's sessions, with their credentials, status and ledger, as flows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PENDING: Final = frozenset({*UNAVAILABLE, 425})
 
 
 class Accounts:
-    """`fixed` is a credential that somebody else gave, which is used as it is."""
+    """The client's sessions. `fixed` is a credential that the caller gave, which is used as it is."""
 
     def __init__(self, server: Server, store: Store, fixed: Credential | None) -> None:
         self._server = server
@@ -24,26 +24,26 @@ class Accounts:
         self.fixed: Final = fixed
 
     def current(self) -> Credential | None:
-        """The credential that requests are sent with, if there is one."""
+        """Return the credential that requests are sent with, if there is one."""
         return self.fixed or self._store.read().session
 
     def known(self) -> Credential:
-        """It, or `NoSessionError`."""
+        """Return the credential that requests are sent with. Raises `NoSessionError`."""
         credential = self.current()
         if credential is None:
             raise NoSessionError("There is no session yet: open one.")
         return credential
 
     def former(self) -> list[Credential]:
-        """Sessions that are over, and may still owe something."""
+        """Return sessions that are over and may still owe something."""
         return self._store.read().former
 
     def show(self, credential: Credential) -> Flow[SessionStatus]:
-        """The session as it is now."""
+        """Return the session as it is now."""
         return (yield from self._server.call(SessionStatus, "GET", path_of(credential), macaroon=credential.macaroon))
 
     def ledger(self, credential: Credential, after: int) -> Flow[list[LedgerEntry]]:
-        """Its movements after this number, oldest first."""
+        """Return the session's movements after this `seq`, oldest first."""
         entries: list[LedgerEntry] = []
         while True:
             path = f"{path_of(credential)}/ledger?after={after}&limit={_LEDGER_PAGE}"
@@ -54,12 +54,12 @@ class Accounts:
             after = page.entries[-1].seq
 
     def receipt(self, credential: Credential, request_id: str) -> Flow[SignedReceipt]:
-        """Of one of its requests."""
+        """Return the receipt of one of the session's requests."""
         path = f"{path_of(credential)}/requests/{quote(request_id, safe='')}/receipt"
         return (yield from self._server.call(SignedReceipt, "GET", path, macaroon=credential.macaroon))
 
     def close(self, credential: Credential, payment_request: str | None) -> Flow[SessionStatus]:
-        """Ends it, and has what it owes paid to the invoice, if there is one."""
+        """Close the session, and have its debt paid to the invoice, if there is one."""
         path = f"{path_of(credential)}/close"
         body = {} if payment_request is None else {"paymentRequest": payment_request}
         token = credential.macaroon
@@ -70,7 +70,7 @@ class Accounts:
         )
 
     def seen(self, payment: Payment) -> Flow[bool]:
-        """Whether a payment into a session of ours has been credited."""
+        """Return True if a payment into one of the client's sessions has been credited."""
         state = self._store.read()
         ours = [c for c in (self.fixed, state.session, *state.former) if c and c.session_id == payment.purpose]
         if not ours:
@@ -82,7 +82,7 @@ class Accounts:
         return any(e.kind == "deposit" and e.payment_hash == payment.invoice.payment_hash for e in entries)
 
     def retire(self, credential: Credential) -> None:
-        """It is not used any more, and kept, because it may owe something."""
+        """Stop using the credential's session; it is kept, because it may owe something."""
 
         def change(state: State) -> State:
             if state.session is None or state.session.session_id != credential.session_id:
@@ -92,7 +92,7 @@ class Accounts:
         self._store.change(change)
 
     def forget(self, credential: Credential) -> None:
-        """It owes nothing any more, and nothing comes."""
+        """Remove the credential: its session owes nothing, and no more payments arrive."""
 
         def change(state: State) -> State:
             kept = [former for former in state.former if former.session_id != credential.session_id]
@@ -103,5 +103,5 @@ class Accounts:
 
 
 def path_of(credential: Credential) -> str:
-    """Of all that is under the session."""
+    """Return the path of the session, the prefix of all its operations."""
     return f"/sessions/{credential.session_id}"

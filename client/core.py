@@ -1,4 +1,4 @@
-"""Everything that a client is asked for, as flows: what `Satmeter` and `AsyncSatmeter` share."""
+"""Core of a client: all of its operations as flows, which `Satmeter` and `AsyncSatmeter` share."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _NO_HASH: Final = "0" * 64
 
 
 class Options(TypedDict, total=False):
-    """What both clients take.
+    """The options of both clients.
 
-    wallet: what pays. budget_sats: the most that this client, or its session file, ever pays; only with one does it pay
-    by itself, for a session or a top-up that a request needs. session_file: where the session and what was paid are
-    kept (0600); without one they are lost with this object. macaroon: use this credential's session.
-    deposit_sats (1000) and top_up_sats (1000): what it pays by itself at a time, or less where the budget ends.
-    timeout_s (120): the longest silence of a server that is to answer. connect_timeout_s (10). retries: how often and
-    how long what was lost is sent again.
+    wallet: pays invoices. budget_sats: the most that this client, or its session file, ever pays; only with a budget
+    does it pay by itself, for a session or a top-up that a request needs. session_file: stores the session and the
+    payments (0600); without it they are lost with this object. macaroon: use this credential's session.
+    deposit_sats (1000) and top_up_sats (1000): the amounts that it pays by itself, or less if the budget ends.
+    timeout_s (120): the longest silence while an answer is awaited. connect_timeout_s (10). retries: how often and
+    how long lost requests are sent again.
     """
 
     wallet: Wallet | None
@@ -46,7 +46,7 @@ class Options(TypedDict, total=False):
 
 
 class Core:
-    """The parts of a client, tied together. Its options are those of `Options`; `store` takes the place of the file."""
+    """The parts of a client, wired together. Its options are those of `Options`; `store` replaces the session file."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Core:
         if deposit_sats < 1 or top_up_sats < 1:
             raise ValueError("deposit_sats and top_up_sats must be at least 1")
         self.server: Final = Server(url, retries)
-        # A given macaroon is kept by who gave it; what is paid into its session is remembered all the same.
+        # The caller stores the macaroon that it gave; payments into its session are stored here all the same.
         if store is None:
             store = FileStore(session_file, self.server.url) if session_file else MemoryStore(self.server.url)
         fixed = None
@@ -83,18 +83,18 @@ class Core:
         )
 
     def pricing(self) -> Flow[Pricing]:
-        """The server's prices."""
+        """Return the server's prices."""
         return (yield from self.server.call(Pricing, "GET", "/pricing"))
 
     def has_stub_node(self) -> Flow[bool]:
-        """Whether this is a development server, whose invoices anybody may mark paid."""
+        """Return True for a development server, whose invoices any client may mark paid."""
         # The path takes only POST: where it exists this is a 405, and elsewhere a 404.
         request = self.server.request("GET", f"/dev/stub/pay/{quote(_NO_HASH)}")
         reply = yield from deliver(request, self.server.retries)
         return reply.status == 405
 
     def narrowed(self, caveats: list[str]) -> str:
-        """The session's macaroon with these caveats. Raises `NoSessionError`, `ValueError`."""
+        """Return the session's macaroon with these caveats. Raises `NoSessionError`, `ValueError`."""
         credential = self.accounts.current()
         if credential is None:
             raise NoSessionError("There is no session yet whose macaroon could be narrowed: open one.")
@@ -106,7 +106,7 @@ class Core:
 
 
 def question(request: str, max_tokens: int | None, model: str | None) -> Mapping[str, Any]:
-    """The body of a request."""
+    """Return the body of a request."""
     body: dict[str, Any] = {"request": request}
     if max_tokens is not None:
         body["maxTokens"] = max_tokens

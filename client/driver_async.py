@@ -1,4 +1,4 @@
-"""The asynchronous client's hands: performs what flows yield, on asyncio."""
+"""Driver of the asynchronous client: it performs the actions of flows on asyncio."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ T = TypeVar("T")
 
 
 class AsyncRunner:
-    """Performs what flows yield, one action after the other."""
+    """The performer of flows' actions, one after the other."""
 
     def __init__(self, timeout_s: float, connect_timeout_s: float, transport: httpx.AsyncBaseTransport | None) -> None:
         self._http = httpx.AsyncClient(timeout=timeouts(timeout_s, connect_timeout_s), transport=transport)
         self._exclusive = asyncio.Lock()
 
     async def run(self, flow: Flow[T]) -> T:
-        """The flow's result. A piece of a stream goes to nobody."""
+        """Run a flow and return its result. Emitted pieces of text are dropped."""
         steps: Steps[T] = self.steps(flow)
         try:
             while await steps.piece() is not None:
@@ -37,11 +37,11 @@ class AsyncRunner:
             await steps.close()
 
     def steps(self, flow: Flow[T]) -> Steps[T]:
-        """Runs it piece by piece."""
+        """Return the flow as steps, which run it piece by piece."""
         return Steps(self, self._http, flow)
 
     async def perform(self, action: Action, stream: _Stream) -> Any:
-        """The outcome of an action."""
+        """Perform an action and return its outcome."""
         match action:
             case Send(request):
                 return await self._send(request)
@@ -67,20 +67,20 @@ class AsyncRunner:
             return lost(error)
 
     async def close(self) -> None:
-        """Ends connections."""
+        """Close connections."""
         await self._http.aclose()
 
 
 async def _invoke(function: Any, arguments: tuple[Any, ...]) -> Any:
     if inspect.iscoroutinefunction(function):
         return await function(*arguments)
-    # A function that blocks must not hold up everything else in the loop.
+    # A function that blocks must not block the event loop.
     returned = await asyncio.to_thread(function, *arguments)
     return await returned if inspect.isawaitable(returned) else returned
 
 
 class Steps(Generic[T]):
-    """A flow that is run from one piece of text to the next; `result` is there after the last one."""
+    """A flow that is run from one piece of text to the next; `result` is set after the last one."""
 
     result: T
 
@@ -91,7 +91,7 @@ class Steps(Generic[T]):
         self._ended = False
 
     async def piece(self) -> str | None:
-        """The next piece; None at the end. Raises what the flow raises."""
+        """Return the next piece; None at the end. Raises what the flow raises."""
         if self._ended:
             return None
         try:
@@ -113,14 +113,14 @@ class Steps(Generic[T]):
         return None
 
     async def close(self) -> None:
-        """Ends it."""
+        """End the flow, and close its stream."""
         self._ended = True
         self._flow.close()
         await self._stream.close()
 
 
 class _Stream:
-    """The answer that is being read, of which there is at most one."""
+    """The streamed answer that is being read, at most one at a time."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
@@ -152,9 +152,9 @@ class _Stream:
 
 
 class AsyncAnswerStream:
-    """A streamed answer: iterate over its text; afterwards `answer()` has the whole, with what it cost.
+    """A streamed answer: iterate over its text; afterwards `answer()` returns the whole answer with its cost.
 
-    Leaving the `async with` block before the end stops the model; what was written until then is paid for.
+    Leaving the `async with` block before the end stops the model; the text until then is charged.
     """
 
     def __init__(self, steps: Steps[Answer]) -> None:
@@ -170,7 +170,7 @@ class AsyncAnswerStream:
         return piece
 
     async def answer(self) -> Answer:
-        """The whole answer. Reads what has not been read yet."""
+        """Return the whole answer, after reading the rest of the stream."""
         async for _ in self:
             pass
         if not hasattr(self._steps, "result"):
@@ -178,7 +178,7 @@ class AsyncAnswerStream:
         return self._steps.result
 
     async def close(self) -> None:
-        """Ends the stream."""
+        """End the stream."""
         await self._steps.close()
 
     async def __aenter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""The synchronous client."""
+"""Driver of the synchronous client: it performs the actions of flows."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ T = TypeVar("T")
 
 
 class Runner:
-    """Performs what flows yield, one action after the other."""
+    """The performer of flows' actions, one after the other."""
 
     def __init__(self, timeout_s: float, connect_timeout_s: float, transport: httpx.BaseTransport | None) -> None:
         self._http = httpx.Client(timeout=timeouts(timeout_s, connect_timeout_s), transport=transport)
         self._exclusive = threading.Lock()
 
     def run(self, flow: Flow[T]) -> T:
-        """The flow's result. A piece of a stream goes to nobody."""
+        """Run a flow and return its result. Emitted pieces of text are dropped."""
         steps = self.steps(flow)
         while True:
             try:
@@ -36,7 +36,7 @@ class Runner:
                 return cast(T, stop.value)
 
     def steps(self, flow: Flow[T]) -> Generator[str, None, T]:
-        """Runs it, yielding the pieces of text that it emits."""
+        """Run a flow, yielding the pieces of text that it emits; return its result."""
         stream = _Stream(self._http)
         try:
             action = next(flow)
@@ -87,12 +87,12 @@ class Runner:
             return lost(error)
 
     def close(self) -> None:
-        """Ends connections."""
+        """Close connections."""
         self._http.close()
 
 
 class _Stream:
-    """The answer that is being read, of which there is at most one."""
+    """The streamed answer that is being read, at most one at a time."""
 
     def __init__(self, http: httpx.Client) -> None:
         self._http = http
@@ -123,9 +123,9 @@ class _Stream:
 
 
 class AnswerStream:
-    """A streamed answer: iterate over its text; afterwards `answer` has the whole, with what it cost.
+    """A streamed answer: iterate over its text; afterwards `answer` has the whole answer with its cost.
 
-    Leaving the `with` block before the end stops the model; what was written until then is paid for.
+    Leaving the `with` block before the end stops the model; the text until then is charged.
     """
 
     def __init__(self, steps: Generator[str, None, Answer]) -> None:
@@ -139,13 +139,13 @@ class AnswerStream:
         try:
             return next(self._steps)
         except StopIteration as stop:
-            # Asked once more after its end, a generator gives nothing.
+            # A generator returns its result only once, and None at each later call.
             self._answer = stop.value or self._answer
             raise StopIteration from None
 
     @property
     def answer(self) -> Answer:
-        """The whole answer. Reads what has not been read yet."""
+        """The whole answer, after reading the rest of the stream."""
         for _ in self:
             pass
         if self._answer is None:
@@ -153,7 +153,7 @@ class AnswerStream:
         return self._answer
 
     def close(self) -> None:
-        """Ends the stream."""
+        """End the stream."""
         self._steps.close()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as exceptions to catch by kind. None of them holds a secret or a prompt."""
+"""Exceptions of the client, to catch by kind. None of them holds a secret or a prompt."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .models import Answer, Invoice, JobStatus
 
 
 class SatmeterError(Exception):
-    """Whatever this client raises."""
+    """The base of all exceptions of this client."""
 
 
 # Refusals of the server
 
 
 class ApiError(SatmeterError):
-    """The server refused. `code` is stable, `details` has all fields of its answer that help to mend it."""
+    """A refusal of the server. `code` is stable, `details` has all fields of its answer that help to correct it."""
 
     def __init__(
         self,
@@ -49,97 +49,97 @@ class ApiError(SatmeterError):
 
 
 class InvalidRequestError(ApiError):
-    """What was sent does not fit; `fields` says where and why."""
+    """An invalid request; `fields` says where and why."""
 
     @property
     def fields(self) -> list[dict[str, str]]:
-        """Each with `path` and `message`."""
+        """The invalid fields, each with `path` and `message`."""
         found = self.details.get("fields")
         return found if isinstance(found, list) else []
 
 
 class CredentialError(ApiError):
-    """The macaroon is missing, malformed, or none of this session."""
+    """A macaroon that is missing, malformed, or of another session."""
 
 
 class PaymentRequiredError(ApiError):
-    """The session's deposit has not been paid."""
+    """A session whose deposit has not been paid."""
 
     @property
     def deposit_invoice(self) -> Invoice | None:
-        """The invoice to pay, where the server named one."""
+        """The invoice to pay, if the server named one."""
         return self._invoice("depositInvoice")
 
 
 class InsufficientBalanceError(ApiError):
-    """The balance does not cover the smallest useful answer."""
+    """A balance that does not cover the smallest useful answer."""
 
     @property
     def required_msat(self) -> int | None:
-        """What that answer can cost at most."""
+        """The most that the smallest useful answer can cost."""
         return self.details.get("requiredMsat")
 
     @property
     def balance_msat(self) -> int | None:
-        """What there is."""
+        """The session's balance."""
         return self.details.get("balanceMsat")
 
     @property
     def top_up_invoice(self) -> Invoice | None:
-        """An invoice that mends it, where the server named one."""
+        """An invoice over the missing amount, if the server named one."""
         return self._invoice("topUpInvoice")
 
 
 class CaveatViolatedError(ApiError):
-    """The macaroon was narrowed, and forbids this."""
+    """A macaroon that was narrowed, and forbids the request."""
 
     @property
     def caveat(self) -> str | None:
-        """The one that forbids it."""
+        """The caveat that forbids it."""
         return self.details.get("caveat")
 
 
 class NotFoundError(ApiError):
-    """There is no such thing on this server."""
+    """A job, session, request or path that this server does not have."""
 
 
 class WrongStateError(ApiError):
-    """It is not possible now."""
+    """An operation that is not possible in the present state."""
 
     @property
     def state(self) -> str | None:
-        """What the job or session is in."""
+        """The state of the job or session."""
         return self.details.get("state")
 
 
 class IdempotencyConflictError(ApiError):
-    """The idempotency key was used with another body."""
+    """An idempotency key that was used with another body."""
 
 
 class SessionOverError(ApiError):
-    """The session was closed or has expired. What was left of it is owed."""
+    """A session that was closed or has expired. Its rest is owed."""
 
 
 class RefundPendingError(ApiError):
-    """A payout is under way, and may still succeed."""
+    """A payout that is under way, and may still succeed."""
 
 
 class RateLimitedError(ApiError):
-    """Too much from this address; `retry_after_s` says when it fits again."""
+    """Too many requests from this address; `retry_after_s` says when to try again."""
 
 
 class ModelFailedError(ApiError):
-    """The model provider failed."""
+    """A failure of the model provider."""
 
     @property
     def debited_msat(self) -> int:
-        """What was charged for what it had given before."""
+        """The charge for the part of the answer before the failure."""
         debited = self.details.get("debitedMsat")
         return debited if isinstance(debited, int) else 0
 
 
 class UnavailableError(ApiError):
-    """Something that the server depends on can't be reached."""
+    """An outage of a part that the server depends on."""
 
 
 BY_CODE: Final[Mapping[str, type[ApiError]]] = {
@@ -160,22 +160,22 @@ BY_CODE: Final[Mapping[str, type[ApiError]]] = {
     "unavailable": UnavailableError,
     "overloaded": UnavailableError,
 }
-"""The kind of each code; others are plain `ApiError`."""
+"""The exception of each code; others are plain `ApiError`."""
 
 
-# No good answer
+# No valid answer
 
 
 class NoAnswerError(SatmeterError):
-    """The server could not be reached, or its answers got lost, in all attempts."""
+    """A server that could not be reached, or whose answers got lost, in all attempts."""
 
 
 class UnexpectedAnswerError(SatmeterError):
-    """What answered is no Satmeter server, or one that breaks its contract."""
+    """An answer that breaks the contract, or does not come from a Satmeter server."""
 
 
 class StreamInterruptedError(SatmeterError):
-    """A stream broke, and the answer that came instead begins otherwise: `answer` is the whole of it."""
+    """A stream that broke off, and whose repeated answer begins differently: `answer` is the whole new one."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__("The stream broke off and the answer was written anew: it is in .answer, and is paid.")
@@ -183,7 +183,7 @@ class StreamInterruptedError(SatmeterError):
 
 
 class JobTimeoutError(SatmeterError):
-    """The job is not done in time. It goes on by itself: look at it later by its `job_id`."""
+    """A job that is not done in time. It goes on by itself: look at it later by its `job_id`."""
 
     def __init__(self, job: JobStatus) -> None:
         super().__init__(f"{job.job_id} is still {job.state}; it goes on by itself, look again later.")
@@ -195,23 +195,23 @@ class JobTimeoutError(SatmeterError):
 
 
 class NoSessionError(SatmeterError):
-    """There is no session, and no wallet to open one with."""
+    """A missing session, without a wallet to open one with."""
 
 
 class SessionFileError(SatmeterError):
-    """The file with the session can't be used; the text says why."""
+    """A session file that can't be used; the text says why."""
 
 
 class WalletError(SatmeterError):
-    """The wallet can't do what was asked of it. Nothing was paid."""
+    """A wallet that can't do the operation. Nothing was paid."""
 
 
 class WrongInvoiceError(SatmeterError):
-    """The server's invoice is not the one that was asked for. It was not paid."""
+    """An invoice of the server that differs from the requested one. It was not paid."""
 
 
 class PriceTooHighError(SatmeterError):
-    """More than the most that you allowed. It was not paid."""
+    """A price above the limit that you set. It was not paid."""
 
     def __init__(self, price_sats: int, max_sats: int, what: str) -> None:
         super().__init__(f"{what} costs {price_sats} sats, and {max_sats} are allowed: it was not paid.")
@@ -220,7 +220,7 @@ class PriceTooHighError(SatmeterError):
 
 
 class BudgetExceededError(SatmeterError):
-    """The payment would exceed the budget. It was not made."""
+    """A payment that would exceed the budget. It was not made."""
 
     def __init__(self, needed_sats: int, left_sats: int, budget_sats: int) -> None:
         super().__init__(
@@ -232,11 +232,11 @@ class BudgetExceededError(SatmeterError):
 
 
 class PaymentFailedError(SatmeterError):
-    """The wallet has not paid, for certain."""
+    """A payment that failed for certain: nothing was paid."""
 
 
 class PaymentInDoubtError(SatmeterError):
-    """Whether the wallet has paid is not known yet. Nothing else is paid until then; `invoice` is the one."""
+    """A payment whose outcome is not known yet. Nothing else is paid until it is known; `invoice` is its invoice."""
 
     def __init__(self, invoice: Invoice) -> None:
         super().__init__(
@@ -247,7 +247,7 @@ class PaymentInDoubtError(SatmeterError):
 
 
 class PaymentNotSeenError(SatmeterError):
-    """The wallet has paid, but the server has not seen it yet. It is credited when it does; don't pay it again."""
+    """A payment that the server has not seen yet. It is credited once the server sees it; don't pay it again."""
 
     def __init__(self, invoice: Invoice) -> None:
         super().__init__(

@@ -1,8 +1,8 @@
-"""What this client wants done outside, as values, and the rules for repeating what got lost.
+"""Actions of the client as values, and the rules for repeating lost requests.
 
 All logic is in flows: generators that yield an action and are sent its outcome. They do no I/O and know no clock, so
-that one text serves `Satmeter` and `AsyncSatmeter`, and tests can play any fault to it. Only the two shells perform
-actions.
+that `Satmeter` and `AsyncSatmeter` share one implementation, and tests can play any fault to it. Only the two drivers
+perform actions.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer to one. `headers` have lower-case names."""
+    """An answer to a request. `headers` have lower-case names."""
 
     status: int
     headers: Mapping[str, str]
@@ -43,14 +43,14 @@ class Reply:
 
     @property
     def retry_after_s(self) -> float | None:
-        """How long the server asks to wait."""
+        """The seconds that the server asks to wait, if it does."""
         text = self.headers.get("retry-after", "")
         return float(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """No answer. `sent`: the request may have been carried out."""
+    """A lost answer. `sent`: the request may have been carried out."""
 
     reason: str
     sent: bool
@@ -58,45 +58,45 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Sends a request. Outcome: `Reply` or `Lost`."""
+    """The action to send a request. Outcome: `Reply` or `Lost`."""
 
     request: Request
 
 
 @dataclass(frozen=True, slots=True)
 class OpenStream:
-    """Sends a request whose answer is read in pieces, if it is a stream of events. Outcome: `Reply` or `Lost`."""
+    """The action to send a request whose answer, if it is a stream of events, is read in pieces. Outcome: as `Send`."""
 
     request: Request
 
 
 @dataclass(frozen=True, slots=True)
 class ReadStream:
-    """The next bytes of it. Outcome: bytes, None at its end, or `Lost`."""
+    """The action to read the next bytes of the stream. Outcome: bytes, None at its end, or `Lost`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Emit:
-    """A piece of text for whoever reads along. Outcome: None."""
+    """The action to pass a piece of text to the reader of the stream. Outcome: None."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Waits. Outcome: None."""
+    """The action to wait. Outcome: None."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """Outcome: the Unix time in seconds."""
+    """The action to read the clock. Outcome: the Unix time in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Invoke:
-    """Calls a function of the user's, a coroutine function perhaps in the asynchronous client. Outcome: its result."""
+    """The action to call a user's function, or coroutine function of an asynchronous client. Outcome: its result."""
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...] = ()
@@ -104,7 +104,7 @@ class Invoke:
 
 @dataclass(frozen=True, slots=True)
 class Exclusive:
-    """Runs a flow while no other exclusive one of this client runs. Outcome: its result."""
+    """The action to run a flow while no other exclusive flow of this client runs. Outcome: its result."""
 
     flow: Flow[Any]
 
@@ -114,9 +114,9 @@ Action = Send | OpenStream | ReadStream | Emit | Sleep | Now | Invoke | Exclusiv
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How long a request is sent again. A server that asks for a longer wait than is left is not waited for.
+    """The limits of retries. If a server asks for a longer wait than is left, the request is not sent again.
 
-    `attempts_max` counts the first one; `total_s` bounds all the waiting between attempts.
+    `attempts_max` includes the first attempt; `total_s` bounds the sum of the waits between attempts.
     """
 
     attempts_max: int = 6
@@ -128,10 +128,10 @@ class Retries:
 
 
 def deliver(request: Request, retries: Retries, again: Collection[int] = UNAVAILABLE) -> Flow[Reply]:
-    """The answer to a request that may be sent more than once, as its Idempotency-Key or its nature makes it the same.
+    """Send a request until it is answered. It must be safe to repeat, by its Idempotency-Key or by its nature.
 
-    Lost answers, and statuses of `again`, are sent for again; so are a gateway's own 502 and 504, which say that the
-    server behind it did not answer. Raises `NoAnswerError`.
+    The request is repeated after a lost answer, and after a status of `again`. It is also repeated after a gateway's
+    own 502, 503 or 504, which means that the server behind it did not answer. Raises `NoAnswerError`.
     """
     waited_s, attempt = 0.0, 0
     while True:
@@ -148,9 +148,9 @@ def deliver(request: Request, retries: Retries, again: Collection[int] = UNAVAIL
 
 
 def pause_s(outcome: Reply | Lost, attempt: int, again: Collection[int] = UNAVAILABLE) -> float | None:
-    """How long to wait before a request with this outcome is sent again, None if it is not to be."""
+    """Return the seconds to wait before the request is sent again, or None if it should not be."""
     backoff_s = min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * float(1 << min(attempt - 1, 10)))
-    # Clients that lost the same server must not all come back at the same moment.
+    # Random waits keep clients that lost the same server from coming back at the same moment.
     backoff_s *= random.uniform(0.75, 1.25)  # noqa: S311 - no secret depends on it
     if isinstance(outcome, Lost) or is_gateways(outcome):
         return backoff_s
@@ -160,12 +160,12 @@ def pause_s(outcome: Reply | Lost, attempt: int, again: Collection[int] = UNAVAI
 
 
 def is_gateways(reply: Reply) -> bool:
-    """Whether it is the word of a proxy that had no answer from the server; the server's own are JSON."""
+    """Return True for the error of a proxy without an answer from the server, whose own errors are JSON."""
     return reply.status in (502, 503, 504) and "json" not in reply.headers.get("content-type", "")
 
 
 def wait_until(condition: Callable[[], Flow[bool]], timeout_s: float, every_s: float = 0.25) -> Flow[bool]:
-    """Asks until it is so, or the time is over; then False. Asks rarer the longer it takes, up to every 2 s."""
+    """Check the condition until it holds; False after `timeout_s`. The checks get rarer, up to every 2 s."""
     now_s: float = yield Now()
     deadline_s = now_s + timeout_s
     while True:

@@ -1,4 +1,4 @@
-"""Jobs: opened, paid and waited for, as flows."""
+"""Jobs: their opening, payment, waiting and refunds, as flows."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ Decide = Callable[[JobStatus], Any]
 
 
 class Jobs:
-    """Jobs of one server."""
+    """The jobs of one server."""
 
     def __init__(self, server: Server, purse: Purse) -> None:
         self._server = server
         self._purse = purse
 
     def create(self, request: str, key: str) -> Flow[JobStatus]:
-        """A new job, or the one that the key led to before."""
+        """Create a job, or return the one that was created with this key."""
         opened = yield from self._server.call(JobOpened, "POST", "/jobs", body={"request": request}, key=key)
         return (yield from self.show(opened.job_id))
 
     def show(self, job_id: str) -> Flow[JobStatus]:
-        """The job as it is now."""
+        """Return the job as it is now."""
         return (yield from self._server.call(JobStatus, "GET", f"/jobs/{quote(job_id, safe='')}"))
 
     def receipt(self, job_id: str) -> Flow[SignedReceipt]:
-        """The receipt of a job that has ended."""
+        """Return the receipt of a job that has ended."""
         return (yield from self._server.call(SignedReceipt, "GET", f"/jobs/{quote(job_id, safe='')}/receipt"))
 
     def pay(self, job_id: str, max_sats: int | None) -> Flow[JobStatus]:
-        """Pays the invoice that the job waits for; one that waits for none is left as it is."""
+        """Pay the invoice that the job waits for; a job that waits for none is returned as it is."""
 
         def work() -> Flow[JobStatus]:
             job = yield from self.show(job_id)
@@ -71,7 +71,7 @@ class Jobs:
         return (yield from self._purse.alone(work))
 
     def wait(self, job_id: str, timeout_s: float) -> Flow[JobStatus]:
-        """The job once it is done or waits for a payment. Raises `JobTimeoutError`."""
+        """Return the job once it is done or waits for a payment. Raises `JobTimeoutError`."""
         job = yield from self.show(job_id)
 
         def rests() -> Flow[bool]:
@@ -85,7 +85,7 @@ class Jobs:
         return job
 
     def buy(self, request: str, max_sats: int, key: str, decide: Decide | None, timeout_s: float) -> Flow[JobStatus]:
-        """The whole way: evaluation, quote, work, and what is owed back."""
+        """Buy a job from the evaluation to the result, and have its surplus paid back."""
         job = yield from self.create(request, key)
         if job.state == "awaiting_eval_payment":
             yield from self.pay(job.job_id, max_sats)
@@ -102,10 +102,10 @@ class Jobs:
         try:
             return (yield from self.refund(job.job_id, None))
         except SatmeterError:
-            return job  # It is paid for and done; what is owed stays owed, and can be asked for later.
+            return job  # The job is paid for and done. Its debt stays owed, and can be paid out later.
 
     def refund(self, job_id: str, payment_request: str | None) -> Flow[JobStatus]:
-        """Have what the job owes paid back: to this invoice, or to the wallet's own until nothing payable is left."""
+        """Have the job's debt paid back: to this invoice, or to the wallet's own until nothing payable is left."""
         job = yield from self.show(job_id)
         for _ in range(PAYOUTS_MAX):
             amount_sats = payable_sats(job.refund) if job.refund is not None else 0
@@ -122,7 +122,7 @@ class Jobs:
 
     def _paid_out(self, job_id: str, invoice: str) -> Flow[JobStatus]:
         path, body = f"/jobs/{quote(job_id, safe='')}/refund", {"paymentRequest": invoice}
-        with suppress(RefundPendingError):  # It takes long, and is waited for below.
+        with suppress(RefundPendingError):  # The payout takes long, and is awaited below.
             yield from self._server.call(JobStatus, "POST", path, body=body, key=new_key(), again=_PENDING)
         job = yield from self.show(job_id)
 
@@ -135,7 +135,7 @@ class Jobs:
         return job
 
     def seen(self, payment: Payment) -> Flow[bool]:
-        """Whether a payment for a job has arrived."""
+        """Return True if a payment for a job has arrived."""
         job = yield from self.show(payment.purpose)
         work: Invoice | None = job.work_invoice
         if work is not None and work.payment_hash == payment.invoice.payment_hash:

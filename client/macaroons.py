@@ -1,4 +1,4 @@
-"""Macaroons: narrowed offline, and asked which session they open."""
+"""Macaroons: offline narrowing, and the session that a macaroon opens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def caveats_of(
     actions: Collection[str] | None,
     name: str | None,
 ) -> list[str]:
-    """Caveats as a macaroon holds them."""
+    """Return caveats in a macaroon's form. Raises `ValueError`."""
     unix_s = int(expires_at.timestamp()) if isinstance(expires_at, datetime) else expires_at
     if isinstance(actions, str):
         raise ValueError("actions must be a list of actions")
@@ -31,8 +31,8 @@ def caveats_of(
 
 
 def narrow(macaroon: str, caveats: list[str]) -> str:
-    """The macaroon with these caveats; offline. Raises `ValueError` for what a server would refuse."""
-    # Late: it takes as long to load as all else here.
+    """Return the macaroon with these caveats, offline. Raises `ValueError` if a server would refuse the result."""
+    # Imported late, as it takes as long to load as all else here.
     from ..actors.domain.credentials import caveats as rules
     from ..actors.domain.credentials.macaroon import InvalidMacaroonError, OversizedMacaroonError, narrowed
 
@@ -52,7 +52,7 @@ def narrow(macaroon: str, caveats: list[str]) -> str:
 
 
 def session_id_of(macaroon: str) -> str:
-    """The session that a macaroon opens. Raises `SatmeterError`."""
+    """Return the session that a macaroon opens. Raises `SatmeterError`."""
     from ..actors.domain.credentials.macaroon import InvalidMacaroonError, read
 
     try:

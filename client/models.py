@@ -1,4 +1,4 @@
-"""What a server says, as typed values: snake_case names, units last, amounts in whole sats or millisatoshis."""
+"""Models of the server's answers: snake_case names, units last, amounts in whole sats or millisatoshis."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EntryKind = Literal["deposit", "hold", "debit", "release", "refund"]
 
 
 class _Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """JSON is camelCase. Fields that a newer server adds are passed over."""
+    """The base of all models. JSON is camelCase, and fields that a newer server adds are ignored."""
 
 
 class Invoice(_Wire, frozen=True, kw_only=True):
@@ -38,7 +38,7 @@ class Invoice(_Wire, frozen=True, kw_only=True):
 
 
 class Refund(_Wire, frozen=True, kw_only=True):
-    """What is owed to you and what was paid back. `failure` says why the last payout failed, if it did.
+    """The amounts owed to you and paid back. `failure` says why the last payout failed, if it did.
 
     `failure_code` is "payment_failed", after which another invoice may help, or "server_cannot_pay", which only the
     server's operator can mend. `payable_sats` is the most that an invoice may ask for now; None from a server that does
@@ -54,23 +54,23 @@ class Refund(_Wire, frozen=True, kw_only=True):
 
     @property
     def worth_another_invoice(self) -> bool:
-        """Whether a further payout can succeed now: not while the server itself can't pay."""
+        """True if a further payout can succeed now, which is false while the server itself can't pay."""
         return self.state != "pending" and self.failure_code != "server_cannot_pay"
 
 
 class SignedReceipt(_Wire, frozen=True, kw_only=True):
-    """What was charged and why, in the server's words (camelCase), and its signature over exactly that."""
+    """A receipt: the charge and its reasons as the server wrote them (camelCase), with its signature over them."""
 
     receipt: dict[str, Any]
     jws: str
 
     def to_json(self) -> bytes:
-        """As a file for `satmeter receipt verify`."""
+        """Encode the receipt as a file for `satmeter receipt verify`."""
         return msgspec.json.encode(self)
 
 
 class CostLedger(_Wire, frozen=True, kw_only=True):
-    """What a model call cost: `charged_msat` of `paid_msat`, of which `refund_msat` is the rest."""
+    """The cost of a model call: `charged_msat` of `paid_msat`, of which `refund_msat` is the rest."""
 
     model: str
     actual_input_tokens: int
@@ -86,10 +86,10 @@ class CostLedger(_Wire, frozen=True, kw_only=True):
 
 
 class Answer(_Wire, frozen=True, kw_only=True):
-    """The end of a request. Of a rejected one `result` is None and `reason` says why.
+    """The end of a request. For a rejected one, `result` is None and `reason` says why.
 
-    `max_tokens` is the longest answer that the balance covered. `stop_reason` is `cancelled` where the connection was
-    lost in the middle: what had been written until then is the answer, and what was paid for.
+    `max_tokens` is the longest answer that the balance covered. `stop_reason` is `cancelled` if the connection was
+    lost during the answer: the text until then is the answer, and was charged.
     """
 
     request_id: str
@@ -151,7 +151,7 @@ class LedgerEntry(_Wire, frozen=True, kw_only=True):
 
 
 class PricingBreakdown(_Wire, frozen=True, kw_only=True):
-    """How the price of a job's work came about."""
+    """The calculation of the price of a job's work."""
 
     model: str
     estimated_input_tokens: int
@@ -167,7 +167,7 @@ class PricingBreakdown(_Wire, frozen=True, kw_only=True):
 
 
 class JobOpened(_Wire, frozen=True, kw_only=True):
-    """A new job, to be evaluated once `eval_invoice` is paid. `notice` says what becomes of that fee."""
+    """A new job, to be evaluated once `eval_invoice` is paid. `notice` explains that fee."""
 
     job_id: str
     state: JobState
@@ -176,7 +176,7 @@ class JobOpened(_Wire, frozen=True, kw_only=True):
 
 
 class JobStatus(_Wire, frozen=True, kw_only=True):
-    """A job as it is now. Which fields are there depends on its state. `waiting_for`: "model" while that is away."""
+    """A job as it is now. Its state decides which fields are set. `waiting_for`: "model" while that is away."""
 
     job_id: str
     state: JobState
@@ -194,12 +194,12 @@ class JobStatus(_Wire, frozen=True, kw_only=True):
 
     @property
     def done(self) -> bool:
-        """Whether nothing will happen to it any more, but a refund."""
+        """True if the job has ended; only a refund may follow."""
         return self.state in ("complete", "rejected", "failed", "expired")
 
     @property
     def due(self) -> Invoice | None:
-        """The invoice that it waits for, if it waits for one."""
+        """The invoice that the job waits for, if any."""
         waits_for = {"awaiting_eval_payment": self.eval_invoice, "awaiting_work_payment": self.work_invoice}
         return waits_for.get(self.state)
 
@@ -221,7 +221,7 @@ class LongPromptRates(Rates, frozen=True, kw_only=True):
 
 
 class ModelRates(_Wire, frozen=True, kw_only=True):
-    """A model and what its provider takes for it."""
+    """A model and its provider's rates."""
 
     model: str
     rates: Rates
@@ -230,7 +230,7 @@ class ModelRates(_Wire, frozen=True, kw_only=True):
 
 
 class Tier(_Wire, frozen=True, kw_only=True):
-    """What work of one size is taken for, in tokens."""
+    """The token estimates for work of one size."""
 
     input_tokens: int
     output_tokens: int
@@ -266,12 +266,12 @@ class TopUpOpened(_Wire, frozen=True, kw_only=True):
 
 
 class LedgerPage(_Wire, frozen=True, kw_only=True):
-    """A stretch of the ledger."""
+    """A page of the ledger."""
 
     entries: list[LedgerEntry]
 
 
 class Paid(_Wire, frozen=True, kw_only=True):
-    """A stub invoice counts as paid."""
+    """The confirmation that a stub invoice counts as paid."""
 
     paid: bool

@@ -1,7 +1,7 @@
-"""The purse: pays invoices by the wallet, within the budget, one after the other, and none twice.
+"""Payments: the purse pays invoices from the wallet, within the budget, one after the other, and none twice.
 
-A payment is written down before the wallet hears of it, and stands there until its end is known for certain. As long as
-it stands, it counts as paid.
+A payment is stored before the wallet gets it, and stays there until its outcome is known for certain. Until then it
+counts as paid.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from .wire import Server
 
 T = TypeVar("T")
 
-# A wallet that calls a payment failed, or has never heard of it, is believed after it: no order of ours can still be on
-# its way then, and no node that has an order takes so long to know of it.
+# A wallet that reports a payment as failed or unknown is believed only after this time. By then no
+# order can still be on its way, and no node takes so long to know of an order.
 PATIENCE_S: Final = 300.0
-# The server sees a payment within two seconds; it may be restarting.
+# The server sees a payment within two seconds, but it may be restarting.
 _SEEN_WITHIN_S: Final = 60.0
 _DOUBT_S: Final = 60.0
-# Wallets and nodes look at different clocks.
+# The clocks of wallets and nodes differ.
 _GRACE_S: Final = 15.0
 _LEAST_LIFE_S: Final = 5.0
 _LOCK_EVERY_S: Final = 0.1
 _LOCK_WITHIN_S: Final = 3_600.0
-# What says, once its patience is over, that nothing was paid.
+# Outcomes that mean, after `PATIENCE_S`, that nothing was paid.
 _NOT_PAID: Final = frozenset({Outcome.FAILED, Outcome.FAILED_SO_FAR, Outcome.ABSENT})
 
 Seen = Callable[[Payment], Flow[bool]]
 
 
 class Purse:
-    """`seen` asks the server whether a payment has arrived; it may raise `SatmeterError`."""
+    """Payer of invoices. `seen` asks the server whether a payment has arrived; it may raise `SatmeterError`."""
 
     def __init__(
         self, server: Server, store: Store, wallet: Wallet | None, budget_sats: int | None, seen: Seen
@@ -63,46 +63,46 @@ class Purse:
 
     @property
     def pays_by_itself(self) -> bool:
-        """Whether it may pay without being told to: only within a budget."""
+        """True if the purse may pay without an explicit call: only with a wallet and a budget."""
         return self._wallet is not None and self.budget_sats is not None
 
     @property
     def committed_sats(self) -> int:
-        """What was paid, or may have been."""
+        """Sats paid, including payments with an unknown outcome."""
         return self._store.read().committed_sats
 
     @property
     def left_sats(self) -> int | None:
-        """What is left of the budget; None without one."""
+        """Sats left of the budget; None without a budget."""
         return None if self.budget_sats is None else max(0, self.budget_sats - self.committed_sats)
 
     def check(self, amount_sats: int) -> None:
-        """Spares an invoice that can't be paid. Raises `WalletError` without a wallet, and `BudgetExceededError`."""
+        """Check a payment before its invoice is made. Raises `WalletError` without a wallet, `BudgetExceededError`."""
         self._payer()
         left_sats = self.left_sats
         if left_sats is not None and amount_sats > left_sats:
             raise BudgetExceededError(amount_sats, left_sats, self.budget_sats or 0)
 
     def alone(self, work: Callable[[], Flow[T]]) -> Flow[T]:
-        """Runs this while nobody else pays from this purse: no other call, and no other process with the same file."""
+        """Run this while no other call, and no other process with the same file, pays from this purse."""
         result: T = yield Exclusive(self._alone(work))
         return result
 
     def pay(self, invoice: Invoice, amount_sats: int, purpose: str) -> Flow[None]:
-        """Pays an invoice of the server's over exactly this, and returns once the server has seen it. Only in `alone`.
+        """Pay an invoice of the server over exactly this amount; return once the server has seen it. Only in `alone`.
 
         Raises `WrongInvoiceError`, `BudgetExceededError`, `PaymentFailedError` or `WalletError` when nothing was paid,
-        `PaymentInDoubtError` and `PaymentNotSeenError` as they say.
+        `PaymentInDoubtError` and `PaymentNotSeenError` as they document.
         """
         wallet = self._payer()
         now_s: float = yield Now()
         _check_invoice(invoice, amount_sats, now_s)
-        # The same invoice can be shown to a person again; a wallet is not asked twice before it is known what it did.
+        # An invoice can be shown to a person again. A wallet must not get it again before the first outcome is known.
         ended = yield from self.clear_up(but=invoice.payment_hash if wallet.by_hand else None)
         if ended.get(invoice.payment_hash) is Outcome.PAID:
             return
         if ended.get(invoice.payment_hash) is Outcome.FAILED_SO_FAR:
-            # The wallet pays no invoice twice, and a second order would lead to the word on the first.
+            # The wallet pays no invoice twice, and would answer a second order with the outcome of the first.
             raise PaymentFailedError("The payment failed, and nothing was paid: the wallet says so.")
         for payment in self._store.read().under_way:
             if payment.paid and payment.invoice.payment_hash == invoice.payment_hash:
@@ -116,12 +116,12 @@ class Purse:
         except Exception as error:
             report = Report(Outcome.UNKNOWN, type(error).__name__)
         if report.outcome not in (Outcome.PAID, Outcome.FAILED, Outcome.SHOWN):
-            # The order ended only now: patience counts from here.
+            # The order ended only now, so the patience counts from here.
             payment = self._still_open(payment, (yield Now()))
         yield from self._finish(payment, report)
 
     def clear_up(self, but: str | None = None) -> Flow[dict[str, Outcome]]:
-        """Finds out what became of earlier payments, and says it of those that ended. Only in `alone`.
+        """Find out the outcomes of earlier payments, and return those of payments that ended. Only in `alone`.
 
         Raises `PaymentInDoubtError` when the wallet may yet pay one of them.
         """
@@ -140,14 +140,14 @@ class Purse:
             if report.outcome in _NOT_PAID:
                 ended[payment.invoice.payment_hash] = report.outcome
             now_s: float = yield Now()
-            # No wallet begins to pay an invoice that has lapsed. It still counts, but holds up nothing else any more.
+            # No wallet begins to pay an expired invoice. Its payment still counts, but no longer blocks other payments.
             over = now_s > payment.invoice.expires_at.timestamp() + 2 * _GRACE_S
             if report.outcome is Outcome.UNKNOWN and not over:
                 raise PaymentInDoubtError(payment.invoice)
         return ended
 
     def receive(self, amount_sats: int, memo: str) -> Flow[str]:
-        """An invoice of the wallet's. Raises `WalletError`."""
+        """Return an invoice of the wallet. Raises `WalletError`."""
         if self._wallet is None:
             raise WalletError("There is no wallet to pay back to.")
         return (yield from self._wallet.receive(self._server, amount_sats, memo))
@@ -201,9 +201,9 @@ class Purse:
         return found[0]
 
     def _verdict(self, payment: Payment) -> Flow[Report]:
-        """PAID or one of `_NOT_PAID`, then for certain, or UNKNOWN.
+        """Return the outcome of a payment: PAID or one of `_NOT_PAID`, then for certain, or UNKNOWN.
 
-        The server's word that it has arrived counts before the wallet's.
+        The server's report that it has arrived counts before the wallet's.
         """
         if (yield from self._arrived(payment)):
             return PAID
@@ -212,7 +212,7 @@ class Purse:
         open_s = now_s - payment.open_since_s
         if report.outcome in (Outcome.ABSENT, Outcome.FAILED_SO_FAR) and open_s > PATIENCE_S:
             return report
-        # Written down each time, it would be one write for each look.
+        # Storing the time at each look would be one write for each of them.
         if report.outcome is Outcome.PENDING and open_s > PATIENCE_S / 2:
             self._still_open(payment, now_s)
         if report.outcome in (Outcome.PAID, Outcome.FAILED):
@@ -244,7 +244,7 @@ class Purse:
         return replaced(state, under_way=[*state.under_way, payment])
 
     def _note(self, payment: Payment, outcome: Outcome) -> None:
-        """Writes down what the wallet says. What it has paid stays until the server has seen it."""
+        """Store the wallet's report. A paid payment stays until the server has seen it."""
         if outcome in _NOT_PAID:
             self._end(payment, 0)
         elif outcome is Outcome.PAID:
@@ -257,7 +257,7 @@ class Purse:
             self._store.change(change)
 
     def _still_open(self, payment: Payment, now_s: float) -> Payment:
-        """Write down that its end is not known at this time."""
+        """Store that the payment's outcome is not known at this time."""
         later = msgspec.structs.replace(payment, pending_at=datetime.fromtimestamp(now_s, UTC))
 
         def change(state: State) -> State:
@@ -282,8 +282,8 @@ def _same(one: Payment, other: Payment) -> bool:
 
 
 def _check_invoice(invoice: Invoice, amount_sats: int, now_s: float) -> None:
-    """The wallet pays what stands in the BOLT11 text, whatever stands beside it."""
-    # Late, as it takes longer to load than the whole client.
+    """Check the invoice by its BOLT11 text, as the wallet pays that. Raises `WrongInvoiceError`."""
+    # Imported late, as it takes longer to load than the whole client.
     from ..actors.domain.payments.bolt11 import read_invoice
 
     try:

@@ -1,4 +1,4 @@
-"""The end of a session: what is left of it comes back."""
+"""Refunds: a closed session's rest is paid back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAYOUTS_MAX: Final = 3
 
 
 class Closing:
-    """Closes sessions, and collects what they owe."""
+    """Closing of sessions, and collection of their debts."""
 
     def __init__(self, accounts: Accounts, store: Store, purse: Purse) -> None:
         self._accounts = accounts
@@ -26,9 +26,9 @@ class Closing:
         self._purse = purse
 
     def close(self, payment_request: str | None) -> Flow[SessionStatus]:
-        """Ends the session, and has what is left paid back: to this invoice, or to the wallet's own.
+        """Close the session, and have its rest paid back: to this invoice, or to the wallet's own.
 
-        Sessions that ended before and still owe something are collected from, too.
+        The debts of sessions that ended before are collected, too.
         """
 
         def work() -> Flow[SessionStatus]:
@@ -57,7 +57,7 @@ class Closing:
         return (yield from self._purse.alone(work))
 
     def _collect(self, credential: Credential, payment_request: str | None) -> Flow[SessionStatus]:
-        """Closes it, and has what it owes paid out."""
+        """Close a session, and have its debt paid out."""
         status = yield from self._accounts.close(credential, None)
 
         def settled() -> Flow[bool]:
@@ -65,7 +65,7 @@ class Closing:
             status = yield from self._accounts.show(credential)
             return status.held_msat == 0 and status.refund.state != "pending"
 
-        # What requests that are under way cost is only known at their end.
+        # The cost of requests under way is only known at their end.
         yield from wait_until(settled, _SETTLES_WITHIN_S)
         for _ in range(PAYOUTS_MAX):
             amount_sats = payable_sats(status.refund)
@@ -75,22 +75,22 @@ class Closing:
                 invoice = payment_request or (yield from self._purse.receive(amount_sats, "rest of a session"))
             except WalletError:
                 break
-            with suppress(RefundPendingError):  # It takes long, and is waited for below.
+            with suppress(RefundPendingError):  # The payout takes long, and is awaited below.
                 yield from self._accounts.close(credential, invoice)
             yield from wait_until(settled, _PAYS_OUT_WITHIN_S)
             if payment_request or not status.refund.worth_another_invoice:
                 break
-            # Once more for what the reserve had too much, or with another invoice if the payout failed for certain.
+            # Another round pays out the rest of the routing reserve, or replaces an invoice whose payout failed.
         return status
 
     def _owes_nothing(self, status: SessionStatus) -> bool:
-        """Also not later, by a payment that is still on its way."""
+        """Return True if the session owes nothing, also not later, after a payment that is still on its way."""
         comes = any(payment.purpose == status.session_id for payment in self._store.read().under_way)
         return not comes and status.refund.state != "pending" and not payable_sats(status.refund)
 
 
 def payable_sats(refund: Refund) -> int:
-    """The largest invoice that the server pays out of what it owes."""
+    """Return the largest invoice, in sats, that the server pays out of its debt."""
     if refund.payable_sats is not None:
         return refund.payable_sats
     from ..actors.domain.money import Msat

@@ -22,7 +22,7 @@ JOB_TIMEOUT_S = 600.0
 class Satmeter:
     """A client of one server, and of one session there. It may be used by several threads at once.
 
-    Every method may raise a `SatmeterError`. What has to be sent again is sent under the same idempotency key, so that
+    Every method may raise a `SatmeterError`. Repeated requests have the same idempotency key, so that
     nothing is charged twice; `AsyncSatmeter` is the same with coroutines.
     """
 
@@ -36,11 +36,11 @@ class Satmeter:
     # Sessions
 
     def open(self, amount_sats: int) -> SessionStatus:
-        """A new session with this deposit, once it is paid and credited."""
+        """Open a session with this deposit; return it once the deposit is paid and credited."""
         return self._runner.run(self._core.sessions.open(amount_sats))
 
     def session(self) -> SessionStatus:
-        """The session as it is now."""
+        """Return the session as it is now."""
         return self._runner.run(self._core.sessions.show())
 
     def ask(
@@ -52,7 +52,7 @@ class Satmeter:
         idempotency_key: str | None = None,
         max_msat: int | None = None,
     ) -> Answer:
-        """The model's answer. Your own key lets you repeat it; `max_msat` is the most that it may cost."""
+        """Return the model's answer. Your own key lets you repeat it; `max_msat` is the most that it may cost."""
         body, key = question(request, max_tokens, model), idempotency_key or new_key()
         return self._runner.run(self._core.sessions.ask(dict(body), key, max_msat))
 
@@ -65,20 +65,20 @@ class Satmeter:
         idempotency_key: str | None = None,
         max_msat: int | None = None,
     ) -> AnswerStream:
-        """The model's answer as it is written: iterate over the text, then look at `.answer`."""
+        """Stream the model's answer as it is written: iterate over the text, then look at `.answer`."""
         body, key = question(request, max_tokens, model), idempotency_key or new_key()
         return AnswerStream(self._runner.steps(self._core.sessions.stream(dict(body), key, max_msat)))
 
     def top_up(self, amount_sats: int) -> SessionStatus:
-        """Adds to the session's balance, and renews its time."""
+        """Add to the session's balance, and renew its time."""
         return self._runner.run(self._core.sessions.top_up(amount_sats))
 
     def ledger(self, after: int = 0) -> list[LedgerEntry]:
-        """What moved in the session after this `seq`, oldest first."""
+        """Return the session's movements after this `seq`, oldest first."""
         return self._runner.run(self._core.sessions.ledger(after))
 
     def request_receipt(self, request_id: str) -> SignedReceipt:
-        """The signed receipt of a request of the session, by the `request_id` of its answer."""
+        """Return the signed receipt of a request of the session, by the `request_id` of its answer."""
         return self._runner.run(self._core.sessions.receipt(request_id))
 
     def narrow(
@@ -90,7 +90,7 @@ class Satmeter:
         actions: Collection[str] | None = None,
         name: str | None = None,
     ) -> str:
-        """The session's macaroon, narrowed for somebody else. Asks no server. Raises `ValueError`."""
+        """Return the session's macaroon, narrowed for another holder. Needs no server. Raises `ValueError`."""
         return self._core.narrowed(
             caveats_of(
                 max_msat=max_msat,
@@ -102,25 +102,25 @@ class Satmeter:
         )
 
     def close_session(self, payment_request: str | None = None) -> SessionStatus:
-        """Ends the session and has what is left paid back, to this invoice or to the wallet's own; see its `refund`."""
+        """End the session and have the rest paid back, to this invoice or to the wallet's own; see its `refund`."""
         return self._runner.run(self._core.closing.close(payment_request))
 
     # Jobs
 
     def create_job(self, request: str, *, idempotency_key: str | None = None) -> JobStatus:
-        """A new job, which waits for the payment of its evaluation."""
+        """Create a job, which waits for the payment of its evaluation."""
         return self._runner.run(self._core.jobs.create(request, idempotency_key or new_key()))
 
     def job(self, job_id: str) -> JobStatus:
-        """A job as it is now."""
+        """Return a job as it is now."""
         return self._runner.run(self._core.jobs.show(job_id))
 
     def pay_job(self, job_id: str, *, max_sats: int | None = None) -> JobStatus:
-        """Pays the invoice that the job waits for, if it is over at most so many sats."""
+        """Pay the invoice that the job waits for, if it is over at most `max_sats`."""
         return self._runner.run(self._core.jobs.pay(job_id, max_sats))
 
     def wait_for_job(self, job_id: str, *, timeout_s: float = JOB_TIMEOUT_S) -> JobStatus:
-        """The job once it is done, or waits for a payment. Raises `JobTimeoutError`."""
+        """Return the job once it is done or waits for a payment. Raises `JobTimeoutError`."""
         return self._runner.run(self._core.jobs.wait(job_id, timeout_s))
 
     def buy_job(
@@ -132,48 +132,48 @@ class Satmeter:
         idempotency_key: str | None = None,
         timeout_s: float = JOB_TIMEOUT_S,
     ) -> JobStatus:
-        """A whole job for at most so many sats in all. `decide(job)` may look at the quote and say False.
+        """Buy a whole job for at most `max_sats` in all. `decide(job)` may look at the quote and return False.
 
-        What the estimate had too much comes back to the wallet. Raises `PriceTooHighError` before the work is paid.
+        The estimate's surplus comes back to the wallet. Raises `PriceTooHighError` before the work is paid.
         """
         key = idempotency_key or new_key()
         return self._runner.run(self._core.jobs.buy(request, max_sats, key, decide, timeout_s))
 
     def job_receipt(self, job_id: str) -> SignedReceipt:
-        """The signed receipt of a job that has ended."""
+        """Return the signed receipt of a job that has ended."""
         return self._runner.run(self._core.jobs.receipt(job_id))
 
     def refund_job(self, job_id: str, payment_request: str | None = None) -> JobStatus:
-        """Has what the job owes paid back, to this invoice or to the wallet's own; see its `refund`."""
+        """Have the job's debt paid back, to this invoice or to the wallet's own; see its `refund`."""
         return self._runner.run(self._core.jobs.refund(job_id, payment_request))
 
     # Around both
 
     def pricing(self) -> Pricing:
-        """The server's prices."""
+        """Return the server's prices."""
         return self._runner.run(self._core.pricing())
 
     def has_stub_node(self) -> bool:
-        """Whether this is a development server, to which `StubWallet` pays without money."""
+        """Return True for a development server, to which `StubWallet` pays without money."""
         return self._runner.run(self._core.has_stub_node())
 
     @property
     def has_session(self) -> bool:
-        """Whether there is a session that requests are paid from."""
+        """True if there is a session to pay requests from."""
         return self._core.accounts.current() is not None
 
     @property
     def paid_sats(self) -> int:
-        """What was paid in all, with what may have been."""
+        """Sats paid in all, including payments with an unknown outcome."""
         return self._core.purse.committed_sats
 
     @property
     def budget_left_sats(self) -> int | None:
-        """What is left of the budget, None without one."""
+        """Sats left of the budget; None without a budget."""
         return self._core.purse.left_sats
 
     def close(self) -> None:
-        """Ends connections. The session stays open; see `close_session`."""
+        """Close connections. The session stays open; see `close_session`."""
         self._runner.close()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Sessions: opened, asked, topped up and closed, as flows."""
+"""Sessions: their opening, requests and top-ups, as flows."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from .wire import Server, new_key
 
 T = TypeVar("T")
 
-# A request is refused for want of money, paid for, and sent again: more often only where the price moves under it.
+# A refused request is paid for and sent again. More than one round is needed only if the price changes meanwhile.
 _COVERS_MAX: Final = 4
 
 
 class Sessions:
-    """One session at a time. A credential that somebody else gave is never replaced by a new one."""
+    """The client's session, one at a time. A credential that the caller gave is never replaced by a new one."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Sessions:
         self._top_up_sats = top_up_sats
 
     def open(self, amount_sats: int) -> Flow[SessionStatus]:
-        """A new session with this deposit, which is paid and credited."""
+        """Open a session with this deposit, and return it once the deposit is paid and credited."""
 
         def work() -> Flow[SessionStatus]:
             if self._accounts.current() is not None:
@@ -65,19 +65,19 @@ class Sessions:
         return (yield from self._purse.alone(work))
 
     def show(self) -> Flow[SessionStatus]:
-        """The session as it is now."""
+        """Return the session as it is now."""
         return (yield from self._accounts.show(self._accounts.known()))
 
     def ledger(self, after: int) -> Flow[list[LedgerEntry]]:
-        """Its movements after this number, oldest first."""
+        """Return the session's movements after this `seq`, oldest first."""
         return (yield from self._accounts.ledger(self._accounts.known(), after))
 
     def receipt(self, request_id: str) -> Flow[SignedReceipt]:
-        """The receipt of one of its requests."""
+        """Return the receipt of one of the session's requests."""
         return (yield from self._accounts.receipt(self._accounts.known(), request_id))
 
     def ask(self, body: dict[str, Any], key: str, max_msat: int | None) -> Flow[Answer]:
-        """One request, for one charge however often it has to be sent."""
+        """Answer one request, for one charge however often it has to be sent."""
 
         def attempt(credential: Credential) -> Flow[Answer]:
             path = f"{path_of(credential)}/request"
@@ -87,7 +87,7 @@ class Sessions:
         return (yield from self._paid_for(attempt))
 
     def stream(self, body: dict[str, Any], key: str, max_msat: int | None) -> Flow[Answer]:
-        """The same, with the text as it is written."""
+        """Answer one request, emitting the text as it is written, for one charge however often it has to be sent."""
 
         def attempt(credential: Credential) -> Flow[Answer]:
             path = f"{path_of(credential)}/request"
@@ -98,7 +98,7 @@ class Sessions:
         return (yield from self._paid_for(attempt))
 
     def top_up(self, amount_sats: int) -> Flow[SessionStatus]:
-        """Adds to the balance."""
+        """Pay a top-up, and return the session."""
         credential = self._accounts.known()
 
         def work() -> Flow[SessionStatus]:
@@ -110,7 +110,7 @@ class Sessions:
         return (yield from self._purse.alone(work))
 
     def _paid_for(self, attempt: Callable[[Credential], Flow[T]]) -> Flow[T]:
-        """Runs it, and pays for what it lacks: a session, its deposit, a top-up. What can't be paid raises."""
+        """Run the attempt, and pay for what it lacks: a session, its deposit, a top-up. Raises if it can't be paid."""
         renewed = False
         for _ in range(_COVERS_MAX):
             credential = self._accounts.current() or (yield from self._purse.alone(self._opened))
@@ -133,7 +133,7 @@ class Sessions:
         return (yield from attempt(self._accounts.known()))
 
     def _opened(self) -> Flow[Credential]:
-        """The session, opened unless somebody else has done it meanwhile."""
+        """Return the session; open one unless another call has done it meanwhile."""
         credential = self._accounts.current()
         if credential is not None:
             return credential
@@ -146,7 +146,7 @@ class Sessions:
         try:
             return (yield from self._open(left_sats))
         except InvalidRequestError:
-            # What is left is less than the least deposit of this server.
+            # The rest of the budget is less than this server's smallest deposit.
             raise BudgetExceededError(self._deposit_sats, left_sats, self._purse.budget_sats or 0) from None
 
     def _open(self, amount_sats: int) -> Flow[Credential]:
@@ -156,7 +156,7 @@ class Sessions:
         credential = Credential(session_id=opened.session_id, macaroon=opened.macaroon, deposit=opened.deposit_invoice)
         if opened.deposit_invoice.amount_sats != amount_sats:
             raise WrongInvoiceError("The server asks for another deposit than was asked for: it was not paid.")
-        # Before it is paid: whoever loses the macaroon of a paid session has lost the money.
+        # The macaroon is stored before the payment: losing it after the payment would lose the money.
         self._store.change(lambda state: replaced(state, session=credential))
         yield from self._pay_deposit(credential)
         return credential
@@ -169,7 +169,7 @@ class Sessions:
         try:
             yield from self._purse.pay(invoice, invoice.amount_sats, credential.session_id)
         except (PaymentFailedError, WrongInvoiceError):
-            # Failed or lapsed: its invoice can't be paid again, so that the next request opens another session.
+            # A failed or expired invoice can't be paid again. The next request opens another session.
             self._accounts.retire(credential)
             raise
 
@@ -178,11 +178,11 @@ class Sessions:
         try:
             status = yield from self._accounts.show(credential)
         except CaveatViolatedError:
-            pass  # A credential that may not look can still top up.
+            pass  # A credential without the right to read can still top up.
         else:
             balance_msat = status.balance_msat
             if balance_msat >= required_msat:
-                return  # Somebody else's top-up came meanwhile.
+                return  # Another top-up came meanwhile.
         offered = error.top_up_invoice
         least_sats = offered.amount_sats if offered is not None else -(-(required_msat - balance_msat) // 1_000)
         left_sats = self._purse.left_sats
@@ -204,7 +204,7 @@ class Sessions:
 
 
 def _limited(credential: Credential, max_msat: int | None) -> str:
-    """The credential for one request that may cost so much: the server itself holds to it."""
+    """Return the credential narrowed to one request's `max_msat`, so that the server enforces the limit."""
     if max_msat is None:
         return credential.macaroon
     return narrow(credential.macaroon, [f"max_msat_per_request = {max_msat}"])

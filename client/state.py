@@ -1,7 +1,7 @@
-"""What must outlive this process: the session's credential, and what was paid or may have been.
+"""Stored state of a client: the session's credential, and payments with a known or unknown outcome.
 
-It is written before anything is paid. A file of it is the owner's alone (0600), is replaced as a whole, and is on disk
-before the call that changes it returns; processes that share it take turns by a lock beside it.
+The state is written before anything is paid. Only its owner can read the file (0600). It is replaced as a whole, and is
+on disk before the call that changes it returns; processes that share it take turns by a lock file beside it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _VERSION: Final = 1
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
-    """A session of ours. The macaroon is money: it is left out of the repr."""
+    """The credential of a session. The macaroon is money: it is left out of the repr."""
 
     session_id: str
     macaroon: str
@@ -35,10 +35,10 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Payment(msgspec.Struct, frozen=True, kw_only=True):
-    """A payment that was begun and has not arrived yet, as far as is known. `purpose` is the session or job it is for.
+    """A payment that was begun and is not known to have arrived. `purpose` is the id of its session or job.
 
-    by_hand: a person was shown the invoice, and no program pays it later. paid: the wallet says that it is.
-    pending_at: when the wallet's order had ended, or it last said that it is at work on it, to a few minutes.
+    by_hand: a person was shown the invoice, and no program pays it later. paid: the wallet reports it as paid.
+    pending_at: when the wallet's order ended, or the wallet last reported it as pending, to a few minutes.
     """
 
     invoice: Invoice
@@ -50,12 +50,12 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def open_since_s(self) -> float:
-        """The Unix time in seconds since when the wallet has said nothing better than that it failed, or is unknown."""
+        """The Unix time, in seconds, since which the wallet has reported it only as failed or unknown."""
         return (self.pending_at or self.begun_at).timestamp()
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """`former` are sessions that are over and may still owe something. `paid_sats` is what has arrived."""
+    """The state of a client. `former` are sessions that are over and may still owe something. `paid_sats` arrived."""
 
     server: str
     version: int = _VERSION
@@ -66,57 +66,57 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def committed_sats(self) -> int:
-        """What was paid, or may have been."""
+        """Sats paid, including payments with an unknown outcome."""
         return self.paid_sats + sum(payment.invoice.amount_sats for payment in self.under_way)
 
 
 class Store(Protocol):
-    """Keeps the state."""
+    """The store of a client's state."""
 
     def read(self) -> State:
-        """What there is. Raises `SessionFileError`."""
+        """Return the state. Raises `SessionFileError`."""
         ...
 
     def change(self, change: Callable[[State], State]) -> State:
-        """Replaces it, for good when this returns. Raises `SessionFileError`, and what `change` does."""
+        """Replace the state, durably when this returns. Raises `SessionFileError`, and what `change` raises."""
         ...
 
     def try_lock(self) -> bool:
-        """Takes the right to pay, unless another process has it."""
+        """Take the right to pay, unless another process has it."""
         ...
 
     def unlock(self) -> None:
-        """Gives it back."""
+        """Give the right to pay back."""
         ...
 
 
 class MemoryStore:
-    """For this process alone."""
+    """State in memory, for this process alone."""
 
     def __init__(self, server: str) -> None:
         self._state = State(server=server)
         self._lock = threading.Lock()
 
     def read(self) -> State:
-        """What there is."""
+        """Return the state."""
         return self._state
 
     def change(self, change: Callable[[State], State]) -> State:
-        """Replaces it."""
+        """Replace the state. Raises what `change` raises."""
         with self._lock:
             self._state = change(self._state)
             return self._state
 
     def try_lock(self) -> bool:
-        """No other process has it."""
+        """Return True: no other process shares this store."""
         return True
 
     def unlock(self) -> None:
-        """Nothing is to be given back."""
+        """Do nothing, as `try_lock` takes no lock."""
 
 
 class FileStore:
-    """In a file."""
+    """State in a file."""
 
     def __init__(self, path: str | os.PathLike[str], server: str) -> None:
         self.path: Final = Path(path).expanduser()
@@ -125,7 +125,7 @@ class FileStore:
         self._paying: int | None = None
 
     def read(self) -> State:
-        """What is in the file; nothing, if there is none. Raises `SessionFileError`."""
+        """Return the state in the file, or an empty one without a file. Raises `SessionFileError`."""
         try:
             text = self.path.read_bytes()
         except FileNotFoundError:
@@ -139,12 +139,12 @@ class FileStore:
         if state.version != _VERSION:
             raise SessionFileError(f"{self.path} was written by another version of Satmeter: name another one.")
         if state.server != self._server:
-            # Its macaroon is money of that server's client, and must not be sent anywhere else.
+            # Its macaroon is money at that server, and must not be sent to another one.
             raise SessionFileError(f"{self.path} belongs to {state.server}: name another file for {self._server}.")
         return state
 
     def change(self, change: Callable[[State], State]) -> State:
-        """Replaces the file. Raises `SessionFileError`, and what `change` does."""
+        """Replace the file. Raises `SessionFileError`, and what `change` raises."""
         with self._lock, self._locked("lock"):
             state = change(self.read())
             try:
@@ -154,7 +154,7 @@ class FileStore:
             return state
 
     def try_lock(self) -> bool:
-        """Takes the right to pay, unless another process has it. Raises `SessionFileError`."""
+        """Take the right to pay, unless another process has it. Raises `SessionFileError`."""
         import fcntl
 
         lock = self._open_lock("paying")
@@ -167,7 +167,7 @@ class FileStore:
         return True
 
     def unlock(self) -> None:
-        """Gives it back."""
+        """Give the right to pay back."""
         if self._paying is not None:
             os.close(self._paying)
             self._paying = None
@@ -202,7 +202,7 @@ class FileStore:
             os.close(lock)
 
     def _open_lock(self, name: str) -> int:
-        # A file of its own: the session file itself is replaced, and a lock on it would be on the former one.
+        # The lock is a separate file: the session file is replaced, so a lock on it would be on the former one.
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             return os.open(f"{self.path}.{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -211,5 +211,5 @@ class FileStore:
 
 
 def replaced(state: State, **changes: Any) -> State:
-    """The state with these changes."""
+    """Return the state with these changes."""
     return msgspec.structs.replace(state, **changes)

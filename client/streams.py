@@ -1,4 +1,4 @@
-"""A streamed answer: its text as it comes, sent for again where it breaks off, without a second charge."""
+"""Streamed answers: the text as it comes, requested again if it breaks off, without a second charge."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .flow import Emit, Flow, Lost, OpenStream, ReadStream, Reply, Request, Retr
 from .models import Answer
 from .wire import Events, decode, refusal
 
-# What a refusal within a stream would have been as an answer of its own.
+# The status that a refusal within a stream would have had as a separate answer.
 _STATUS_OF: Final = {"unavailable": 503, "overloaded": 503, "model_failed": 502}
 
 
@@ -24,7 +24,7 @@ class _Code(msgspec.Struct, frozen=True):
 
 
 class _Text:
-    """What the reader has seen, over all attempts. `changed`: an attempt began otherwise than what was shown."""
+    """The text that the reader has seen, over all attempts. `changed`: an attempt began with a different text."""
 
     def __init__(self) -> None:
         self.shown = ""
@@ -35,7 +35,7 @@ class _Text:
         self.heard = ""
 
     def add(self, text: str) -> str:
-        """What of it is new to the reader."""
+        """Add a piece of this attempt's text, and return the part that is new to the reader."""
         before = len(self.heard)
         self.heard += text
         if len(self.heard) <= len(self.shown):
@@ -50,7 +50,7 @@ class _Text:
 
 
 def stream_answer(request: Request, retries: Retries) -> Flow[Answer]:
-    """Emits the text and returns the whole answer. Raises `SatmeterError`, `StreamInterruptedError`."""
+    """Emit the text and return the whole answer. Raises `SatmeterError`, `StreamInterruptedError`."""
     text = _Text()
     waited_s = 0.0
     for attempt in range(1, retries.attempts_max + 1):
@@ -93,7 +93,7 @@ def _attempt(request: Request, text: _Text) -> Flow[Answer | Reply | Lost]:
 
 
 def _broken(data: bytes) -> Reply:
-    """A refusal in the middle of a stream, as the answer that it would have been."""
+    """Return a refusal in the middle of a stream as a separate answer."""
     status = _STATUS_OF.get(decode(data, _Code).code, 500)
     headers = {"content-type": "application/json", **({"retry-after": "1"} if status == 503 else {})}
     return Reply(status, headers, data)

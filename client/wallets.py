@@ -1,7 +1,7 @@
-"""Wallets: what pays invoices, and makes those that money comes back to.
+"""Wallets: they pay invoices, and make invoices for money that comes back.
 
-Whatever goes wrong between an order and its answer leaves the payment unknown, never failed: the wallet is asked what
-became of it, and nothing else is paid before that is known.
+Any error between an order and its answer leaves the outcome unknown, never failed: the client looks up the payment, and
+pays nothing else before its outcome is known.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ T = TypeVar("T")
 
 _LOOKS: Final = Retries(attempts_max=3, total_s=10)
 _PATH: Final = "/api/v1/payments"
-# Modules of white around a QR code; wallets read it with half of what the standard asks for.
+# Modules of white around a QR code; wallets can read it with half of what the standard requires.
 _QR_BORDER: Final = 2
-# The invoice, and what to do with it.
+# The lines of the invoice, and of the instructions.
 _LINES_BELOW_QR: Final = 9
 
 
 class Outcome(Enum):
-    """What is known of a payment.
+    """The known outcome of a payment.
 
-    FAILED: for certain. UNKNOWN: it may have been made, or may yet be. PENDING: the wallet is at work on it.
-    FAILED_SO_FAR: the wallet calls it failed, and may take that back. ABSENT: the wallet has never heard of it, so far.
+    FAILED: for certain. UNKNOWN: it may have been made, or may yet be. PENDING: the wallet is still paying.
+    FAILED_SO_FAR: the wallet reports a failure that is not final. ABSENT: the wallet does not know the payment, so far.
     SHOWN: a person has the invoice now, and pays it or not.
     """
 
@@ -50,44 +50,44 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """An outcome, and why."""
+    """An outcome, and its reason."""
 
     outcome: Outcome
     reason: str = ""
 
 
 _STATES: Final = {"success": Outcome.PAID, "failed": Outcome.FAILED_SO_FAR, "pending": Outcome.PENDING}
-# An order that waited for longer is not sent any more: what is said of a payment later must not come before its order.
+# The order is not sent if the look-up before it took longer: a later report must not precede its order.
 _ORDER_WITHIN_S: Final = 30.0
 PAID: Final = Report(Outcome.PAID)
 UNKNOWN: Final = Report(Outcome.UNKNOWN)
 
 
 class Wallet(Protocol):
-    """What the client needs of a wallet. `by_hand`: a person pays, and sees it."""
+    """The interface of wallets. `by_hand`: a person pays, and sees the payment."""
 
     by_hand: bool
 
     def pay(self, server: Server, invoice: Invoice) -> Flow[Report]:
-        """Pays it, at most once. What it raises counts as UNKNOWN."""
+        """Pay the invoice at most once. An exception counts as UNKNOWN."""
         ...
 
     def look_up(self, invoice: Invoice) -> Flow[Report]:
-        """What has become of it. What it raises counts as UNKNOWN."""
+        """Return the outcome of the payment. An exception counts as UNKNOWN."""
         ...
 
     def receive(self, server: Server, amount_sats: int, memo: str) -> Flow[str]:
-        """A BOLT11 invoice of the wallet's, to be paid back to. Raises `WalletError` if it makes none."""
+        """Return a BOLT11 invoice of the wallet for money that comes back. Raises `WalletError` if it makes none."""
         ...
 
 
 class StubWallet:
-    """Pays at the stub node of a development server. No money moves."""
+    """A wallet at the stub node of a development server. No money moves."""
 
     by_hand = False
 
     def pay(self, server: Server, invoice: Invoice) -> Flow[Report]:
-        """Marks the invoice paid."""
+        """Mark the invoice paid."""
         request = server.request("POST", f"/dev/stub/pay/{quote(invoice.payment_hash)}")
         reply = yield from deliver(request, server.retries)
         if reply.status == 200:
@@ -97,12 +97,12 @@ class StubWallet:
         return Report(Outcome.UNKNOWN, f"the stub node answered {reply.status}")
 
     def look_up(self, invoice: Invoice) -> Flow[Report]:
-        """The server itself knows."""
+        """Return UNKNOWN: the server itself knows the outcome."""
         yield from ()
         return UNKNOWN
 
     def receive(self, server: Server, amount_sats: int, memo: str) -> Flow[str]:
-        """An invoice of the stub node."""
+        """Return an invoice of the stub node."""
         made = yield from server.call(Invoice, "POST", "/dev/stub/invoice", body={"amountSats": amount_sats})
         return made.payment_request
 
@@ -110,9 +110,9 @@ class StubWallet:
 class CallbackWallet:
     """A wallet of your own, by functions; those of an `AsyncSatmeter` may be coroutine functions.
 
-    `pay(invoice)` pays `invoice.payment_request` and returns when it is paid; False says that it certainly was not and
-    will not be. An exception leaves it open: then `look_up(invoice)` is asked, which says True (paid), False (certainly
-    not) or None (not known). `receive(amount_sats, memo)` makes an invoice for what comes back.
+    `pay(invoice)` pays `invoice.payment_request` and returns when it is paid; False means that it certainly was not and
+    will not be. After an exception, `look_up(invoice)` is called, which returns True (paid), False (certainly
+    not) or None (not known). `receive(amount_sats, memo)` makes an invoice for money that comes back.
     """
 
     by_hand = False
@@ -129,12 +129,12 @@ class CallbackWallet:
         self._receive = receive
 
     def pay(self, server: Server, invoice: Invoice) -> Flow[Report]:
-        """Calls the function."""
+        """Call the `pay` function."""
         paid = yield Invoke(self._pay, (invoice,))
         return Report(Outcome.FAILED, "the wallet says so") if paid is False else PAID
 
     def look_up(self, invoice: Invoice) -> Flow[Report]:
-        """Calls the function, if there is one."""
+        """Call the `look_up` function, if there is one."""
         if self._look_up is None:
             return UNKNOWN
         paid = yield Invoke(self._look_up, (invoice,))
@@ -143,16 +143,16 @@ class CallbackWallet:
         return PAID if paid else Report(Outcome.FAILED, "the wallet says so")
 
     def receive(self, server: Server, amount_sats: int, memo: str) -> Flow[str]:
-        """Calls the function. Raises `WalletError` without one."""
+        """Call the `receive` function. Raises `WalletError` without one."""
         if self._receive is None:
             raise WalletError("The wallet makes no invoices: give it a `receive` function.")
         return str((yield Invoke(self._receive, (amount_sats, memo))))
 
 
 class TerminalWallet:
-    """Shows the invoice and its QR code in the terminal, and waits until it is paid with a wallet of yours.
+    """A wallet of a person: the terminal shows the invoice and its QR code, and waits until it is paid.
 
-    It writes to standard error unless `out` says otherwise.
+    It writes to `out`, by default to standard error.
     """
 
     by_hand = True
@@ -162,17 +162,17 @@ class TerminalWallet:
         self._read_line = read_line
 
     def pay(self, server: Server, invoice: Invoice) -> Flow[Report]:
-        """Shows it."""
+        """Show the invoice."""
         yield Invoke(self._show, (invoice,))
         return Report(Outcome.SHOWN)
 
     def look_up(self, invoice: Invoice) -> Flow[Report]:
-        """Only the server knows."""
+        """Return UNKNOWN: only the server knows the outcome."""
         yield from ()
         return UNKNOWN
 
     def receive(self, server: Server, amount_sats: int, memo: str) -> Flow[str]:
-        """Asks for one. Raises `WalletError` when nobody is there to give it."""
+        """Ask the person for an invoice. Raises `WalletError` without a terminal, or without an answer."""
         return str((yield Invoke(self._ask, (amount_sats,))))
 
     def _show(self, invoice: Invoice) -> None:
@@ -185,7 +185,7 @@ class TerminalWallet:
         code.terminal(out=out, compact=True, border=_QR_BORDER)
         width, height = code.symbol_size(border=_QR_BORDER)
         out.write(f"\n{invoice.payment_request}\n\n{_too_small(int(width), -(-int(height) // 2))}")
-        # Last, so that it stays in sight: the code alone may fill the screen.
+        # Written last, so that it stays in sight: the code alone may fill the screen.
         out.write(f"Please pay {invoice.amount_sats} sats until {invoice.expires_at:%H:%M:%S} UTC.\n")
         out.write("Waiting for the payment (Ctrl-C ends it) ...\n")
         out.flush()
@@ -203,7 +203,7 @@ class TerminalWallet:
 
 
 def _too_small(columns: int, lines: int) -> str:
-    """Say what helps where a code of this size does not fit into the terminal."""
+    """Return advice if a code of this size does not fit into the terminal, else an empty text."""
     size, lines = shutil.get_terminal_size(), lines + _LINES_BELOW_QR
     if columns <= size.columns and lines <= size.lines:
         return ""
@@ -231,7 +231,7 @@ class _Refused(msgspec.Struct, frozen=True):
 
 
 class LnbitsWallet:
-    """A wallet at LNbits, with its admin key, which spends. What it pays is real money if LNbits has a real node."""
+    """A wallet at LNbits, with its admin key, which spends. It pays real money if LNbits has a real node."""
 
     by_hand = False
 
@@ -247,16 +247,16 @@ class LnbitsWallet:
         return f"LnbitsWallet({self._url!r})"
 
     def pay(self, server: Server, invoice: Invoice) -> Flow[Report]:
-        """Orders the payment once, and asks what became of it: only LNbits's list decides, and not always at once.
+        """Order the payment once, and look up its outcome: only LNbits's list decides, and not always at once.
 
         LNbits pays in a task that outlives the call, and a look-up that comes before its node knows of the payment
-        makes LNbits mark it as failed. So "failed" is final at once only where the call itself ended with it, too.
+        makes LNbits mark it as failed. So "failed" is final at once only if the call itself ended with it, too.
         """
         begun_s: float = yield Now()
         try:
             rows = yield from self._rows(invoice)
         except SatmeterError as error:
-            # Nothing was ordered, and what was ordered before has been cleared up before this.
+            # Nothing was ordered, and the outcomes of earlier orders are known.
             return Report(Outcome.FAILED, str(error))
         if rows:
             return _report(rows)
@@ -274,7 +274,7 @@ class LnbitsWallet:
             return PAID
         refused = _read(outcome, _Refused) or _Refused()
         reason = f"LNbits answered {outcome.status}: {refused.detail}"
-        # The key or the order was refused before the invoice was looked at.
+        # The key or the order was refused before LNbits read the invoice.
         if outcome.status in (401, 403, 422):
             return Report(Outcome.FAILED, reason)
         report = yield from self._known(invoice)
@@ -284,14 +284,14 @@ class LnbitsWallet:
         return report
 
     def look_up(self, invoice: Invoice) -> Flow[Report]:
-        """What LNbits lists of payments to this invoice. Raises `SatmeterError`."""
+        """Return the outcome in LNbits's list of payments to this invoice. Raises `SatmeterError`."""
         rows = yield from self._rows(invoice)
         return _report(rows) if rows else Report(Outcome.ABSENT, "LNbits knows of no such payment")
 
     def receive(self, server: Server, amount_sats: int, memo: str) -> Flow[str]:
-        """A new invoice. Raises `WalletError`."""
+        """Return a new invoice. Raises `WalletError`."""
         order = {"out": False, "unit": "sat", "amount": amount_sats, "memo": memo}
-        # Sent again after a loss it makes another invoice, which does no harm: unpaid ones lapse.
+        # Repeating a lost request makes another invoice, which does no harm: unpaid invoices expire.
         reply = yield from deliver(self._request("POST", _PATH, order), _LOOKS)
         row = _read(reply, _Row) if reply.status == 201 else None
         if row is None or not row.bolt11:
@@ -299,14 +299,14 @@ class LnbitsWallet:
         return row.bolt11
 
     def _rows(self, invoice: Invoice) -> Flow[list[_Row]]:
-        """Outgoing payments to this invoice; LNbits asks its node about pending ones first. Raises `WalletError`."""
-        # A single payment's own path shows an incoming one too, where both wallets are at one LNbits.
+        """Return outgoing payments to this invoice; LNbits asks its node about pending ones. Raises `WalletError`."""
+        # The path of a single payment would show the incoming one, too, if both wallets are at the same LNbits.
         query = {"payment_hash[eq]": invoice.payment_hash, "amount[lt]": "0", "recheck_pending": "true", "limit": "10"}
         reply = yield from deliver(self._request("GET", f"{_PATH}/paginated?{urlencode(query)}"), _LOOKS)
         if reply.status in (401, 403, 404):
             raise WalletError(f"LNbits answered {reply.status}: is that its address, and the wallet's admin key?")
         page = _read(reply, _Page) if reply.status == 200 else None
-        # Filters that it does not know LNbits passes over.
+        # LNbits ignores filters that it does not know.
         if page is None or any(row.payment_hash != invoice.payment_hash or row.amount >= 0 for row in page.data):
             raise WalletError(f"LNbits answered {reply.status}, and nothing that can be understood.")
         if page.total and not page.data:
@@ -327,7 +327,7 @@ class LnbitsWallet:
 
 
 def _report(rows: list[_Row]) -> Report:
-    """Of several payments to one invoice, which there should never be, what is worst for us counts."""
+    """Return the worst outcome for the payer, should one invoice ever have several payments."""
     outcomes = {_STATES.get(row.status, Outcome.UNKNOWN) for row in rows}
     for outcome in (Outcome.PAID, Outcome.PENDING, Outcome.UNKNOWN):
         if outcome in outcomes:

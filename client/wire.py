@@ -1,4 +1,4 @@
-"""Requests of the server's HTTP, and its answers as values or errors."""
+"""HTTP requests to the server, and its answers as values or errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ USER_AGENT: Final = _user_agent()
 
 
 class Server:
-    """A server by its address. What it is asked goes through `call`."""
+    """A server by its address. `call` sends requests and reads their answers."""
 
     def __init__(self, url: str, retries: Retries) -> None:
         parts = urlsplit(url)
@@ -47,7 +47,7 @@ class Server:
         key: str | None = None,
         macaroon: str | None = None,
     ) -> Request:
-        """A request of this server. `key` makes a repeated one the same."""
+        """Return a request to this server. A request that is repeated with the same `key` takes effect only once."""
         headers = {"User-Agent": USER_AGENT, "Accept": "application/json, text/event-stream"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -69,25 +69,25 @@ class Server:
         macaroon: str | None = None,
         again: Collection[int] = UNAVAILABLE,
     ) -> Flow[T]:
-        """The answer as a value of this kind. Raises `SatmeterError`."""
+        """Send a request and return the answer as a value of this kind. Raises `SatmeterError`."""
         request = self.request(method, path, body=body, key=key, macaroon=macaroon)
         return read((yield from deliver(request, self.retries, again)), kind)
 
 
 def new_key() -> str:
-    """An Idempotency-Key that nobody else has."""
+    """Return a unique Idempotency-Key."""
     return secrets.token_urlsafe(18)
 
 
 def read(reply: Reply, kind: type[T]) -> T:
-    """A good answer as a value. Raises `SatmeterError` for another."""
+    """Return a successful answer as a value. Raises `SatmeterError` for a refusal."""
     if reply.status not in (200, 201):
         raise refusal(reply)
     return decode(reply.body, kind)
 
 
 def decode(body: bytes, kind: type[T]) -> T:
-    """JSON as a value. Raises `UnexpectedAnswerError`."""
+    """Decode JSON to a value. Raises `UnexpectedAnswerError`."""
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -101,7 +101,7 @@ class _Error(msgspec.Struct, frozen=True):
 
 
 def refusal(reply: Reply) -> SatmeterError:
-    """The error that an answer is."""
+    """Return the exception for an error answer."""
     retry_after_s = reply.retry_after_s
     try:
         said = msgspec.json.decode(reply.body, type=_Error)
@@ -120,13 +120,13 @@ def refusal(reply: Reply) -> SatmeterError:
 
 
 class Events:
-    """Takes a stream apart into server-sent events: their names and their data."""
+    """The parser of a stream into server-sent events: their names and their data."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, piece: bytes) -> list[tuple[str, bytes]]:
-        """The events that are complete with this piece. Comments are passed over."""
+        """Return the events that are complete with this piece. Comments are skipped."""
         *blocks, self._rest = (self._rest + piece).split(_EVENT_END)
         return [event for block in blocks if (event := _event(block)) is not None]
 

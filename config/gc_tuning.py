@@ -1,17 +1,17 @@
-"""How Python's collector of reference cycles is set in the processes that serve."""
+"""Garbage collection: settings of Python's collector of reference cycles in the processes that serve."""
 
 from __future__ import annotations
 
 import gc
 from typing import Final
 
-# Its own default is 700: a busy host would look through its young objects, nearly all of which end without it, at every
-# other request, and through all actors in memory every few seconds.
+# With Python's default of 700, a busy host would scan its young objects at every other request, though nearly all of
+# them are freed without a scan. Every few seconds it would scan all actors in memory.
 _YOUNG_MAX: Final = 10_000
 
 
 def settle_in() -> None:
-    """To be called when a process has started: what is there by now stays, and need not be looked through again."""
+    """Freeze the objects of a started process, so that the collector does not scan them, and raise its threshold."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_MAX, 10, 10)

@@ -1,4 +1,4 @@
-"""Reads the settings, and says at once all that can't be read."""
+"""Loading of the settings, which reports all unreadable values at once."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .settings import Settings
 
 
 def load_settings(flags: Mapping[str, Any]) -> tuple[Settings, list[Problem]]:
-    """Return the settings of environment and flags, and a problem for each value that can't be read.
+    """Return the settings from environment and flags, and a problem for each unreadable value.
 
-    Such a setting has its default, so that the others can be looked at all the same.
+    An unreadable setting gets its default, so that the others can be checked all the same.
     """
     given, hidden = dict(flags), dict[str, str]()
     found: list[Problem] = []
@@ -26,7 +26,7 @@ def load_settings(flags: Mapping[str, Any]) -> tuple[Settings, list[Problem]]:
             try:
                 return Settings(**given), found
             except ValidationError as error:
-                # The input is left out: it may be a secret with a typing error in it.
+                # The input is left out, as it may be a mistyped secret.
                 problems = [Problem(_place(item["loc"]), _words(item["msg"])) for item in error.errors()]
             except SettingsError as error:
                 problems = [Problem(_variable_of(error), "Must be valid JSON.")]

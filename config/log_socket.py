@@ -1,6 +1,6 @@
-"""A server's log lines in one stream: its actor processes send theirs to the process that prints.
+"""Log socket: the actor processes of a server send their log lines to the process that prints.
 
-Ray would print them with a prefix of its own, late, and leave out what it takes for repetitions.
+Ray would print them late, with its own prefix, and leave out lines that look like repetitions.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import logging
 import socket
 from typing import Final
 
-# Names the socket to the actor processes, which inherit it through Ray. Those of other machines have none.
+# Names the socket to the actor processes, which inherit it through Ray. Processes on other machines have no socket.
 LOG_SOCKET: Final = "SATMETER_LOG_SOCKET"
 _LINE_BYTES_MAX: Final = 65_536
 
 
 class SocketHandler(logging.Handler):
-    """Sends each entry as one line, and never waits: what does not fit is counted, and the count is sent later."""
+    """Handler that sends each entry as one line without waiting: dropped entries are counted, and reported later."""
 
     def __init__(self, path: str) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class SocketHandler(logging.Handler):
             self.handleError(record)
 
     def _send(self, line: bytes) -> None:
-        """Raises `OSError` when nothing of the line was taken."""
+        """Send a line. Raises `OSError` when no part of it was sent."""
         if self._socket is None:
             fresh = socket.socket(socket.AF_UNIX)
             try:
@@ -53,7 +53,7 @@ class SocketHandler(logging.Handler):
                 self._unsent = self._unsent[self._socket.send(self._unsent) :]
             if self._unsent:
                 raise BlockingIOError
-            # A line that was taken in part must be ended before the next one begins.
+            # The rest of a partly sent line must be sent before the next line.
             self._unsent = line[self._socket.send(line) :]
         except BlockingIOError:
             raise
@@ -62,12 +62,12 @@ class SocketHandler(logging.Handler):
             raise
 
     def close_socket(self) -> None:
-        """Let go of the connection; the next entry makes another."""
+        """Close the connection; the next entry opens another."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
     def close(self) -> None:
-        """End it."""
+        """Close the handler and its connection."""
         self.close_socket()
         super().close()

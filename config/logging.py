@@ -1,6 +1,6 @@
-"""Logs: for people on a terminal, JSON lines elsewhere, and never a secret in them.
+"""Logging: readable on a terminal, JSON lines elsewhere, without secrets.
 
-Everything of a process goes through here, libraries included, to standard error.
+All entries of a process, those of libraries included, go through here to standard error.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _SECRET_PARTS: Final = (
 )  # fmt: skip
 _URL_CREDENTIALS: Final = re.compile(r"://[^/@\s]+@")
 _URL_PASSWORD: Final = re.compile(r"(password=)[^&\s]+")
-# At lower levels these write whole requests: keys in addresses and headers, and clients' prompts.
+# At lower levels these libraries log whole requests, with keys in addresses and headers, and clients' prompts.
 _TALKATIVE: Final = ("anthropic", "httpcore", "httpx", "httpx2", "websockets", "urllib3", "asyncio", "uvicorn.error")
 
-# We cut off answers that have begun and fail then.
+# Answers that fail after they have begun are cut off on purpose, which uvicorn reports as an error.
 _CUT_SHORT: Final = "ASGI callable returned without completing response."
 
 
@@ -61,7 +61,7 @@ def configure_logging(level: str, out: TextIO | None = None) -> None:
     origin: list[Processor] = []
     if out is None and path:
         handler, for_people = SocketHandler(path), False
-        # The entries of all processes come out in one stream.
+        # The entries of all processes are in one stream, so each needs its process id.
         origin = [_add_pid]
     else:
         stream = out or sys.stderr
@@ -83,18 +83,18 @@ def _add_pid(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDic
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether an entry of uvicorn's is none that we have written ourselves, with the request's id."""
+    """Return False for uvicorn's entry on a cut-off answer, which the middleware logs with the request's id."""
     return record.msg != _CUT_SHORT
 
 
 def printer(out: TextIO) -> Callable[[bytes], None]:
-    """Return what prints entries that other processes have rendered, in the way of this process's own."""
+    """Return a printer of entries that other processes have rendered, in the format of this process."""
     render = _rendering(out.isatty())[-1]
 
     def write(line: bytes) -> None:
         text = line.decode(errors="replace")
         if out.isatty():
-            with contextlib.suppress(ValueError):  # It was cut off.
+            with contextlib.suppress(ValueError):  # The line was cut off.
                 text = str(render(None, "", json.loads(line)))
         out.write(f"{text}\n")
         out.flush()
@@ -111,7 +111,7 @@ def _rendering(for_people: bool) -> list[Processor]:
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Takes secrets out of an entry: values under telling names, at any depth, and credentials inside addresses."""
+    """Redact the secrets of an entry: values under secret names, at any depth, and credentials inside addresses."""
     return {name: _clean(name, value) for name, value in event.items()}
 
 

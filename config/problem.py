@@ -1,4 +1,4 @@
-"""A fault of the configuration, as every check of it reports one."""
+"""Problem of a configuration, as all checks report it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Something wrong: the variable at fault, and a sentence that says what to do about it. Holds no secret."""
+    """A problem: the variable at fault, and a sentence that says what to do about it. It holds no secret."""
 
     variable: str
     message: str

@@ -1,4 +1,4 @@
-"""The key that all credentials and derived ids come from: the operator's, or one made once for development."""
+"""Root key of all credentials and derived ids: the operator's, or one made once for development."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _LENGTH_BYTES: Final = 32
 
 
 def with_root_key(settings: Settings) -> Settings:
-    """The settings with a root key: as set, else the data directory's, which is made at the first start.
+    """Return the settings with a root key: as set, or the data directory's, which is made at the first start.
 
-    Raises `ValueError` when the stored key is damaged: a new one would silently end every session's credential.
+    Raises `ValueError` when the stored key is damaged: a new one would silently invalidate every session's credential.
     """
     if settings.macaroon_root_key is not None:
         return settings
@@ -29,7 +29,7 @@ def with_root_key(settings: Settings) -> Settings:
 
 
 def derive_key(settings: Settings, purpose: str) -> bytes:
-    """A key for one purpose, so that no two uses share one. Raises `ValueError` without a root key."""
+    """Derive the key of one purpose, so that no two uses share one. Raises `ValueError` without a root key."""
     if settings.macaroon_root_key is None:
         raise ValueError("no root key: set MACAROON_ROOT_KEY")
     root = bytes.fromhex(settings.macaroon_root_key.get_secret_value())
@@ -39,7 +39,7 @@ def derive_key(settings: Settings, purpose: str) -> bytes:
 def _load_or_create(path: Path) -> str:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        # Linked into place whole: a start that is killed here must not leave half a key behind.
+        # The complete file is linked into place: a start that is killed here must not leave half a key behind.
         draft = path.with_name(f"{path.name}.{os.getpid()}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:

@@ -13,18 +13,18 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class Environment(StrEnum):
-    """Where the server runs. Production refuses everything that is not real."""
+    """The environment of the server. Production refuses stubs."""
 
     DEVELOPMENT = "development"
     PRODUCTION = "production"
 
 
 StoreLoss = Literal["everysec", "no", "rewrite", "unknown"]
-"""What a store may be allowed to lose; see `Loss`."""
+"""The losses that an operator may allow a store; see `Loss`."""
 
 
 class TierTokens(msgspec.Struct, frozen=True):
-    """Tokens that a job of one size is taken to need."""
+    """The token estimates of a job of one size."""
 
     input_tokens: int
     output_tokens: int
@@ -249,7 +249,7 @@ class Settings(BaseSettings):
     def _read_tiers(cls, value: Any) -> Any:
         tiers = msgspec.convert(
             value, dict[TierName, TierTokens]
-        )  # pydantic can't build these; raises a ValueError of its own
+        )  # pydantic can't build these; msgspec raises a ValueError
         for size, tier in tiers.items():
             if min(msgspec.structs.astuple(tier)) < 1 or tier.output_tokens > tier.max_tokens:
                 raise ValueError(f"{size}: tokens must be at least 1, and output_tokens at most max_tokens")
@@ -264,12 +264,12 @@ class Settings(BaseSettings):
 
     @property
     def production(self) -> bool:
-        """Whether stubs are refused."""
+        """True in production, where stubs are refused."""
         return self.env is Environment.PRODUCTION
 
     @property
     def payouts_possible(self) -> bool:
-        """Whether what is owed can be paid out: a wallet's invoice key can't spend."""
+        """True if refunds can be paid out: a wallet's invoice key can't spend."""
         return self.lnbits_url is None or self.lnbits_admin_key is not None
 
 

@@ -1,4 +1,4 @@
-"""Reads `REDIS_URL`: one server, or servers behind Sentinel, or a cluster."""
+"""Parser of `REDIS_URL`: one server, or servers behind Sentinel, or a cluster."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SCHEMES: Final = (
 
 
 class StoreKind(Enum):
-    """How the store is found and laid out."""
+    """The kind of a store: one server, servers behind Sentinel, or a cluster."""
 
     SINGLE = "single"
     SENTINEL = "sentinel"
@@ -30,7 +30,7 @@ class StoreKind(Enum):
 
 
 class Address(NamedTuple):
-    """Where a server or a sentinel listens; an IPv6 address stands without brackets."""
+    """The address of a server or a sentinel; an IPv6 address has no brackets."""
 
     host: str
     port: int
@@ -40,10 +40,9 @@ class Address(NamedTuple):
 
 
 class StoreUrl(msgspec.Struct, frozen=True):
-    """What a store's URL says. `text` is the URL; the rest is empty for a single server, whose URL the client reads.
+    """A parsed store URL. `text` is the URL; the rest is empty for a single server, whose URL Redis's client parses.
 
-    `addresses` are sentinels, or nodes of a cluster, not necessarily all. `master` is the name by which sentinels know
-    the primary.
+    `addresses` are sentinels, or nodes of a cluster, not necessarily all. `master` is the primary's name at them.
     """
 
     kind: StoreKind
@@ -57,12 +56,12 @@ class StoreUrl(msgspec.Struct, frozen=True):
     _query: str = ""
 
     def server(self, address: Address) -> str:
-        """The URL of one server of this store."""
+        """Return the URL of one server of this store."""
         login = f"{self._credentials}@" if self._credentials else ""
         return f"{self._scheme}://{login}{address}{self._path}{self._query}"
 
     def sentinel(self, address: Address) -> str:
-        """The URL of one of its sentinels, which have credentials of their own, or none."""
+        """Return the URL of one of its sentinels, which have their own credentials, or none."""
         username, password = self._sentinel_credentials
         options = urlencode([pair for pair in (("username", username), ("password", password)) if pair[1]])
         query = "&".join(part for part in (self._query.removeprefix("?"), options) if part)
@@ -70,7 +69,7 @@ class StoreUrl(msgspec.Struct, frozen=True):
 
 
 def parse_store_url(url: str) -> StoreUrl:
-    """Reads a store's URL. Raises `ValueError` with a sentence that says what is missing, without any secret."""
+    """Parse a store's URL. Raises `ValueError` with a sentence that says what is missing, without any secret."""
     scheme, _, _ = url.partition("://")
     base, _, kind = scheme.partition("+")
     match kind:

@@ -1,4 +1,4 @@
-"""Environment variables that look like ours and are not: a mistyped name would else be passed over in silence."""
+"""Unknown environment variables that look like settings: a mistyped name would otherwise be ignored silently."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .problem import Problem
 from .settings import Settings
 
 _OURS: Final = "SATMETER_"
-# Those of clients and tools, which are no settings of the server.
+# The variables of clients and tools, which are not settings of the server.
 _OTHERS: Final = frozenset(
     {
         "SATMETER_URL",
@@ -27,13 +27,13 @@ _OTHERS: Final = frozenset(
     }
 )
 _IN_A_FILE: Final = "_FILE"
-# Any name of ours that is unknown is a mistake; another one only when it is a letter away from one that is known.
+# Any unknown name with our prefix is a mistake. A name without it is one only if it is very similar to a known one.
 _LIKENESS_OURS: Final = 0.6
 _LIKENESS: Final = 0.9
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[Problem]:
-    """Return a problem for each variable that is set, means nothing here, and probably should."""
+    """Return a problem for each variable that is set, and is probably a mistyped setting."""
     settings = {str(field.validation_alias) for field in Settings.model_fields.values()}
     known = settings | _OTHERS | {f"{name}{_IN_A_FILE}" for name in settings}
     found = []
@@ -51,7 +51,7 @@ def unknown_variables(environment: Mapping[str, str]) -> list[Problem]:
 def _nearest(name: str, known: Set[str]) -> str | None:
     if not name.startswith(_OURS):
         return next(iter(get_close_matches(name, sorted(known), n=1, cutoff=_LIKENESS)), None)
-    # The part that all have in common would make all alike.
+    # The common prefix would make all names similar.
     parts = sorted(other.removeprefix(_OURS) for other in known if other.startswith(_OURS))
     near = get_close_matches(name.removeprefix(_OURS), parts, n=1, cutoff=_LIKENESS_OURS)
     return f"{_OURS}{near[0]}" if near else None

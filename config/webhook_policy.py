@@ -1,4 +1,4 @@
-"""Where webhooks may go: public addresses by HTTPS, and what the operator allows besides."""
+"""Webhook policy: targets are public addresses by HTTPS, and those that the operator allows besides."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Address = IPv4Address | IPv6Address
 _URL: Final = re.compile(r"[!-~]{1,500}")
 _HOST: Final = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*\.?", re.ASCII)
 _PORTS: Final = {"https": 443, "http": 80}
-# Networks that Python, or an older one, takes for global, although what is sent there may end up in our own: ways to
-# reach IPv4 by IPv6 (RFC 6052, RFC 8215, RFC 3056, RFC 4380, RFC 4291), former and later special ones, and a cloud's
-# own service at an address that looks public.
+# Networks that Python, or an older version, takes for global, although they may lead into the operator's own network:
+# ways to reach IPv4 by IPv6 (RFC 6052, RFC 8215, RFC 3056, RFC 4380, RFC 4291), former and later special networks, and
+# a cloud's own service at an address that looks public.
 _NOT_PUBLIC: Final = tuple(
     ip_network(text)
     for text in (
@@ -35,7 +35,7 @@ _NOT_PUBLIC: Final = tuple(
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A webhook's address, taken apart. `path` is the request's target, its query included."""
+    """A parsed webhook address. `path` is the request's target, its query included."""
 
     scheme: str
     host: str
@@ -44,11 +44,11 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class TargetError(Exception):
-    """Nothing is sent there. The text says why, as a part of a sentence for the client."""
+    """A forbidden webhook target. The text says why, as a part of a sentence for the client."""
 
 
 class WebhookTargets:
-    """What may be sent to. `allowed`: names of hosts, addresses and networks, by any port and also by http."""
+    """The permitted targets. `allowed`: names of hosts, addresses and networks, at any port and also by http."""
 
     def __init__(self, allowed: Sequence[str] = ()) -> None:
         self._hosts: set[str] = set()
@@ -62,7 +62,7 @@ class WebhookTargets:
                 self._hosts.add(entry.lower().rstrip("."))
 
     def target(self, url: str) -> Target:
-        """The address in a webhook's URL. Raises `TargetError`."""
+        """Return the target of a webhook's URL. Raises `TargetError`."""
         target = _parsed(url)
         address = _literal(target.host)
         if self._named(target.host) or (address is not None and self._within(address)):
@@ -76,7 +76,7 @@ class WebhookTargets:
         return target
 
     def permits(self, host: str, addresses: Sequence[Address]) -> bool:
-        """Whether a host may be sent to that has these addresses: one that is not public speaks against all of them."""
+        """Return True if a host with these addresses is permitted: one that is not public forbids the whole host."""
         return bool(addresses) and (
             self._named(host) or all(is_public(address) or self._within(address) for address in addresses)
         )
@@ -89,7 +89,7 @@ class WebhookTargets:
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is anybody's, out in the internet."""
+    """Return True for a public address, one that is routed in the internet."""
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return is_public(address.ipv4_mapped)
     if not address.is_global or address.is_multicast or address.is_reserved or address.is_unspecified:

@@ -1,4 +1,4 @@
-"""The HTTP front: every route at a glance."""
+"""ASGI application of the front, with the table of all routes."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ from .state import Front
 
 
 def create_app(front: Front, *, lifespan: Lifespan[Any] | None = None) -> ASGIApp:
-    """The front as an ASGI application. Raises `ValueError` when a configured model has no price."""
+    """Return the front as an ASGI application. Raises `ValueError` when a configured model has no price."""
     metrics = Metrics(front.solvency, front.model, front.now_ms, front.findings)
     routes = [endpoint.route() for endpoint in endpoints(front, metrics)]
     return Edge(Router(routes, redirect_slashes=False, lifespan=lifespan), metrics)
 
 
 def endpoints(front: Front, metrics: Metrics) -> Sequence[Endpoint]:
-    """What exists with these settings. The first line that fits a request is taken, so what is asked most is above."""
+    """Return the endpoints that exist with these settings. The first match wins, so frequent requests come first."""
     settings = front.settings
     clients = Clients(settings.trusted_proxies, front.id_key)
     credentials = Credentials(front.macaroon_key)
@@ -115,7 +115,7 @@ def endpoints(front: Front, metrics: Metrics) -> Sequence[Endpoint]:
 
 
 class Pages:
-    """The pages, and the document that they are made of; both are built once."""
+    """The pages, and the OpenAPI document that they are built from; both are built once."""
 
     def __init__(self, settings: Settings, *, stub_node: bool) -> None:
         self._settings = settings
@@ -124,20 +124,20 @@ class Pages:
         self._docs = Response()
 
     def describe(self, table: Sequence[Endpoint]) -> None:
-        """Makes the document of these routes."""
+        """Build the OpenAPI document and the documentation page of these routes."""
         document = build(table)
         self._document = msgspec.json.encode(document)
         self._docs = docs(document)
 
     async def document(self, request: Request) -> Response:
-        """GET /openapi.json."""
+        """Answer GET /openapi.json."""
         return Response(self._document, headers={"Cache-Control": "no-cache"}, media_type="application/json")
 
     async def docs(self, request: Request) -> Response:
-        """GET /docs."""
+        """Answer GET /docs."""
         return self._docs
 
     async def home(self, request: Request) -> Response:
-        """GET /."""
+        """Answer GET /."""
         origin = str(request.base_url).rstrip("/")
         return home(origin, self._settings, stub_node=self._stub_node)

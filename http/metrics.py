@@ -1,4 +1,4 @@
-"""What Prometheus can read of this process."""
+"""Prometheus metrics of this process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
 
 
 class Metrics:
-    """Counts requests by the route's template, never by path: ids in labels would grow without end."""
+    """Request metrics and gauges, labelled by the route's template: with ids as labels their number would never end."""
 
     def __init__(
         self, solvency: Solvency, model: ModelNews, now_ms: Callable[[], int], findings: WatchedFindings | None = None
@@ -71,7 +71,7 @@ class Metrics:
         return gauge
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Counts a request. `seconds` ends where the answer began: an event stream then goes on for hours."""
+        """Count a request. `seconds` end where the answer began, as an event stream may last for hours."""
         counter = self._counters.get((method, route, status))
         if counter is None:
             counter = self._counters[method, route, status] = self._requests.labels(method, route, str(status))
@@ -82,7 +82,7 @@ class Metrics:
         histogram.observe(seconds)
 
     async def show(self, request: Request) -> Response:
-        """GET /metrics."""
+        """Answer GET /metrics."""
         standing = await self._solvency.current()
         self._liability.set(math.nan if standing is None else standing.liability_msat)
         self._wallet.set(math.nan if standing is None else standing.wallet_msat)

@@ -1,4 +1,4 @@
-"""What happens to every request: its id, its log line, its figures, and the answer to whatever went wrong."""
+"""Middleware of every request: its id, log line, metrics, and the answer to any exception."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ _level = logging.getLogger(__name__)
 
 
 def request_id_of(scope: Scope) -> str:
-    """The id that this request's answer and log lines carry."""
+    """Return the id that this request's answer and log lines carry."""
     request_id: str = scope[_REQUEST_ID]
     return request_id
 
 
 class Edge:
-    """The outermost ASGI application. One wrapper for all of it, since it runs for every request."""
+    """The outermost ASGI application. A single wrapper does everything, since it runs for every request."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request, whatever happens."""
-        # Starlette's router raises what it has no answer to only for an application of its own.
+        """Answer a request, also when the application raises."""
+        # Starlette's router raises a 404 or 405 only if the scope has an application.
         scope["app"] = self
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -69,13 +69,13 @@ class Edge:
             except ClientDisconnect:
                 pass
             except asyncio.CancelledError:
-                # The server ends before it had an answer. Left to uvicorn, that would be a 500 in no form of ours.
+                # The server ends without an answer. Uvicorn would send a 500 without the error body of the contract.
                 if status:
                     raise
                 await _answer(RefusedError(cut_off()), scope)(scope, receive, reply)
             except Exception as error:
                 self._note(error, scope)
-                # Once an answer has begun, there is no other; the server then cuts the connection, which says enough.
+                # An answer that has begun can't be replaced. The server then cuts the connection, which clients notice.
                 if status:
                     _note_cut(error, scope)
                 else:
@@ -86,7 +86,7 @@ class Edge:
                 self._finish(scope, route, status or _CLIENT_GONE, seconds)
 
     def _note(self, error: Exception, scope: Scope) -> None:
-        """Logs what nobody foresaw, by type and place: an exception's text may hold a prompt or a credential."""
+        """Log an unforeseen error by type and place only: an exception's text may hold a prompt or a credential."""
         if not isinstance(error, HTTPException | RefusedError):
             frames = traceback.extract_tb(error.__traceback__)
             expected = isinstance(error, TransientError)
@@ -102,9 +102,9 @@ class Edge:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.answered(method, route, status, seconds)
         level = logging.DEBUG if status < 300 else logging.INFO if status < 500 else logging.WARNING
-        # Asked first: on the hot path, building an entry that nobody reads would cost more than all else here.
+        # The level is checked first: on the hot path, building an unread entry would cost more than all else here.
         if _level.isEnabledFor(level):
-            # The path is left out: whoever knows a job's id sees the job.
+            # The path is left out, as a job's id in a log would give any reader access to the job.
             _log.log(
                 level,
                 "request_answered",
@@ -125,7 +125,7 @@ _NO_SNIFFING: Final[tuple[bytes, bytes]] = (b"x-content-type-options", b"nosniff
 
 
 def _id_names(path: str) -> Sequence[bytes]:
-    """The headers that carry a request's id: the providers' SDKs look for it under another name than ours."""
+    """Return the headers that carry a request's id. The providers' SDKs look for it under `Request-Id`."""
     return (b"x-request-id", b"request-id") if path.startswith("/v1/") else (b"x-request-id",)
 
 

@@ -1,4 +1,4 @@
-"""The HTTP protocol of fronts: uvicorn's, made to answer in our own form what is no HTTP, and to ignore upgrades."""
+"""HTTP protocol of fronts: uvicorn's, with a JSON error for malformed requests, and with upgrades ignored."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .request import ids
 from .response import errors
 
 _CLOSE: Final = b"connection: close\r\n"
-# What says how long a body is.
+# The headers that give a body's length.
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _OF_HEADS: Final = ("on_message_begin", "on_url", "on_header", "on_headers_complete")
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """What can't be parsed never becomes a request, so that no application could answer it.
+    """Uvicorn's HTTP protocol that also answers malformed requests, which never reach the application.
 
     A client may offer another protocol with its request (RFC 9110, 7.8), and Java's does so for every plain `http://`
     address. The parser then takes the body for that protocol's, and the request would be answered as an empty one.
@@ -28,7 +28,7 @@ class HttpProtocol(HttpToolsProtocol):
     _resuming = False
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of the client."""
+        """Parse the client's bytes; a malformed request is answered with a 400."""
         self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
@@ -39,7 +39,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.send_400_response("")
 
     def send_400_response(self, msg: str) -> None:
-        """A 400 as from everywhere else; `msg` would be uvicorn's own text for it."""
+        """Send a 400 with the error body of the contract. `msg`, uvicorn's own text, is ignored."""
         request_id = ids.new_request_id()
         answer = errors.answer(errors.invalid("", "This is no HTTP/1.1 request that can be read"), request_id)
         headers = [*answer.raw_headers, (b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
@@ -48,9 +48,9 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _read_on(self, rest: bytes) -> None:
-        """Goes on as if there had been no offer, with a parser that knows of it nothing but how long the body is."""
+        """Read on without the upgrade, in a new parser that gets only the headers with the body's length."""
         framing = [name + b": " + value + b"\r\n" for name, value in self.headers if name in _FRAMING]
-        # Only connections with such an offer pay for this: a method here would be called for every header of all.
+        # Only connections with an upgrade pay for these wrappers. A method would run for every header of all requests.
         listener = {name: self._unless_resuming(getattr(self, name)) for name in _OF_HEADS}
         body = {"on_body": self.on_body, "on_message_complete": self.on_message_complete}
         self.parser = httptools.HttpRequestParser(SimpleNamespace(**listener, **body))

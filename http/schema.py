@@ -43,13 +43,13 @@ Absent = SkipJsonSchema[None]
 
 
 class Wire(BaseModel):
-    """What all bodies have in common."""
+    """The base of all bodies: JSON in camelCase."""
 
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, frozen=True)
 
 
 def _not_null(value: object) -> object:
-    """Asked only of a field that is there."""
+    """Refuse null. Validators run only on fields that are present."""
     if value is None:
         raise PydanticCustomError("null", "Must not be null; leave it out instead")
     return value
@@ -72,7 +72,7 @@ WebhookUrl = Annotated[
 
 
 class JobWebhook(Wire):
-    """Where a job tells that it waits for the payment of its work, and how it ended."""
+    """The webhook of a job: it reports that the job waits for the payment of its work, and how the job ended."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -92,7 +92,7 @@ class NewJob(Wire):
 
 
 class RefundOrder(Wire):
-    """Where a job's refund is to go."""
+    """The invoice that a job's refund is paid to."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -130,7 +130,7 @@ class JobCreated(Wire):
 
 
 class PricingBreakdown(Wire):
-    """How the work's price came about.
+    """The calculation of the work's price.
 
     `amountSats = max(1, ceil((modelCostUsd + infraCostUsd) * (1 + marginPct/100) / btcPriceUsd * 1e8))`. It binds the
     server: the work invoice's description ends in `sha256:` and the digest, in hex, of this object by RFC 8785.
@@ -150,7 +150,7 @@ class PricingBreakdown(Wire):
 
 
 class CostLedger(Wire):
-    """What the work really cost. `chargedMsat` is never more than `paidMsat`; `refundMsat` is the rest.
+    """The actual cost of the work. `chargedMsat` is never more than `paidMsat`; `refundMsat` is the rest.
 
     Of a session's request, `paidMsat` is what was on hold for it, and `refundMsat` what was released; a rejected one
     shows the tokens of its evaluation.
@@ -172,7 +172,7 @@ class CostLedger(Wire):
 
 
 class Refund(Wire):
-    """What is owed to the client, and what was paid back.
+    """The amounts owed to the client and paid back to it.
 
     `paid`: nothing is left that could be paid out; `partly_paid`: some is. What a route did not cost of its reserve is
     owed again.
@@ -257,7 +257,7 @@ class ModelRates(Wire):
 
 
 class Tier(Wire):
-    """What one size of work is taken for: tokens that the price assumes, and where the model is stopped."""
+    """The token estimates of one size of work: the tokens that the price assumes, and the limit of the answer."""
 
     input_tokens: Count
     output_tokens: Count

@@ -1,4 +1,4 @@
-"""What the routes work with: one bundle, built once for each front process."""
+"""Services of the routes: one bundle, built once for each front process."""
 
 from __future__ import annotations
 
@@ -19,46 +19,46 @@ from ..config.settings import Settings
 
 
 class Prices(Protocol):
-    """The BTC price from memory."""
+    """Cache of the BTC price."""
 
     async def current(self) -> BtcPrice:
-        """The price; never raises."""
+        """Return the price. Never raises."""
         ...
 
 
 class Solvency(Protocol):
-    """What the treasury last said of the wallet, from memory."""
+    """Cache of the treasury's last standing of the wallet."""
 
     async def current(self) -> Standing | None:
-        """It; None while nothing is known. Never raises."""
+        """Return the last known standing, or None. Never raises."""
         ...
 
 
 class WatchedFindings(Protocol):
-    """What the treasury last found amiss, from memory."""
+    """Cache of the treasury's last findings."""
 
     async def current(self) -> tuple[Findings | None, Refusals]:
-        """Return what is known. Never raises."""
+        """Return the last known findings, or None, and the refusals of payouts. Never raises."""
         ...
 
 
 class ModelNews(Protocol):
-    """What is known of the model provider, from memory."""
+    """Cache of the model provider's availability."""
 
     async def current(self) -> ModelWord:
-        """It. Never raises."""
+        """Return the last known availability. Never raises."""
         ...
 
 
 class StubPayments(Protocol):
-    """The stub node's side door: pays invoices, and makes some of its clients' own."""
+    """Development interface of the stub node: it pays invoices, and makes invoices of clients' wallets."""
 
     async def pay(self, payment_hash: str) -> bool:
-        """Whether the stub node knows the invoice, which is paid now."""
+        """Mark an invoice paid, and return True if the stub node knows it."""
         ...
 
     async def invoice(self, amount_sats: int) -> Invoice:
-        """An invoice of a client's wallet, which can be paid out to."""
+        """Return an invoice of a client's wallet, to which refunds can be paid."""
         ...
 
 
@@ -71,11 +71,11 @@ class Front:
     """The services of a front process.
 
     `checks` are the parts that readiness asks, by the name that a 503 shows; each raises when its part can't be
-    reached. `store_trouble` tells why the store can't be, where that is known. `id_key` is the secret that ids made
-    from idempotency keys and client digests derive from; `macaroon_key` signs and verifies the credentials of sessions;
-    the key that signs receipts derives from `receipt_key`, the secrets of webhooks from `webhook_key`. Whoever ends the
-    process sets `ending` first: event streams, which would otherwise go on for hours, then end at once. `head_after_s`:
-    how long a stream's head waits for the model, whose refusal has a status until then.
+    reached. `store_trouble` returns why the store can't be reached, if known. `id_key` is the secret that client
+    digests and ids from idempotency keys derive from; `macaroon_key` signs and verifies the credentials of sessions.
+    The key that signs receipts derives from `receipt_key`, the secrets of webhooks from `webhook_key`. A process that
+    stops sets `ending` first, so that event streams end at once instead of going on for hours. `head_after_s`: how long
+    a stream's head waits for the model, whose refusal has a status until then.
     """
 
     settings: Settings

@@ -1,4 +1,4 @@
-"""The entry point of `satmeter`. Loads next to nothing before it has settled what a Ctrl-C does."""
+"""Entry point of `satmeter`. It imports almost nothing before it has set the handling of Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .server.environment import LAUNCHED_BY
 
 def main() -> None:
     """Run the command that the arguments name."""
-    # Python's own handler would raise in the middle of an import, and print a traceback. Until all is loaded Ctrl-C
-    # ends the process as it ends any program; who started it may have had it ignored, or kept back until now.
+    # Python's own handler would raise in the middle of an import, and print a traceback. Until all is loaded, Ctrl-C
+    # ends the process by default. The parent may have had it ignored, which is kept, or blocked, which is undone.
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,6 +1,6 @@
-"""The commands of `satmeter` and their flags.
+"""Commands of `satmeter` and their flags.
 
-Each imports what it needs when it runs: `--help`, and what is wrong with a flag, are there at once.
+Each imports its modules when it runs, so that `--help`, and errors in flags, are shown at once.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def serve(
     launcher = Launcher.of_environment()
     settings, unreadable = load_settings({name: value for name, value in flags.items() if value is not None})
     _show(unknown_variables(os.environ))
-    # All at once: what contradicts itself is told beside what can't be read.
+    # All problems are shown at once: contradictory settings beside unreadable ones.
     _refuse([*unreadable, *problems(settings)], status=2 if unreadable else 1)
     from .preflight.store_checks import store_problems, store_warnings
     from .preflight.wallet_probes import wallet_problems
@@ -76,11 +76,11 @@ def serve(
     _refuse(asyncio.run(store_problems(settings)))
     _show(asyncio.run(store_warnings(settings)))
     wallet = asyncio.run(wallet_problems(settings))
-    # A node that is away just now is waited for, like any other time.
+    # The server starts without the node, and waits for it, as it does later.
     _refuse([problem for problem in wallet if settings.production and problem.variable != "LNBITS_URL"])
     _show(wallet)
     prepare_ray(settings.ray_address)
-    # Last, as it loads Ray and all else: what is wrong with the settings is told at once, not seconds later.
+    # Imported last, as it loads Ray and all else: wrong settings are reported at once, not seconds later.
     from .server.supervisor import run
 
     raise typer.Exit(run(settings, launcher))

@@ -1,4 +1,4 @@
-"""A lean HTTP/1.1 client for load and benchmarks: what it costs must not hide what the server costs."""
+"""Lean HTTP/1.1 client for load tests and benchmarks: its own cost must not hide the server's."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import httptools
 import msgspec
 
 _CONNECTS_WITHIN_S: Final = 10.0
-# uvicorn closes connections that were idle for 5 s; a request that meets that moment would be lost.
+# uvicorn closes connections that were idle for 5 s; a request at that moment would be lost.
 _IDLE_MAX_S: Final = 4.0
 _PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 
 OnBody = Callable[[bytes], None]
-"""Gets the pieces of a body as they come."""
+"""Receives the pieces of a body as they come."""
 
 
 class LostError(ConnectionError):
-    """No whole answer came. `sent`: the request may have reached the server, and may have been carried out."""
+    """A lost answer. `sent`: the request may have reached the server, and may have been carried out."""
 
     def __init__(self, message: str, *, sent: bool) -> None:
         super().__init__(message)
@@ -38,14 +38,14 @@ class Answer(NamedTuple):
 
     @property
     def retry_after_s(self) -> int | None:
-        """The seconds of a Retry-After header, None without one, or with one that holds a date."""
+        """The seconds of a Retry-After header; None without one, or if it holds a date."""
         value = self.headers.get(b"retry-after", b"")
         return int(value) if value.isdigit() and len(value) < 10 else None
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a server is: host and port, and the path that stands before all of its own."""
+    """The origin of a server: host and port, and the prefix of all its paths."""
 
     host: str
     port: int
@@ -54,7 +54,7 @@ class Origin:
 
     @classmethod
     def parse(cls, url: str) -> Origin:
-        """The origin in a URL. Raises `ValueError` for what is none."""
+        """Return the origin of a URL. Raises `ValueError` for a malformed one."""
         parts = urlsplit(url)
         try:
             port = parts.port
@@ -69,12 +69,12 @@ class Origin:
 
     @property
     def authority(self) -> str:
-        """Host and port, as a Host header names them."""
+        """Host and port, as in a Host header."""
         return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection, made at the first request; one request at a time."""
+    """A keep-alive connection, opened at the first request, for one request at a time."""
 
     def __init__(self, origin: Origin, timeout_s: float = 60.0) -> None:
         self._origin = origin
@@ -96,7 +96,7 @@ class Connection(asyncio.Protocol):
         headers: Mapping[str, str] | None = None,
         on_body: OnBody | None = None,
     ) -> Answer:
-        """The whole answer. Raises `LostError`, after which the connection is closed."""
+        """Send a request and return the whole answer. Raises `LostError`, after which the connection is closed."""
         payload = b"" if body is None else msgspec.json.encode(body)
         kind = "Content-Type: application/json\r\n" if payload else ""
         more = "".join(f"{name}: {value}\r\n" for name, value in headers.items()) if headers else ""
@@ -119,7 +119,7 @@ class Connection(asyncio.Protocol):
             self._waiting = self._on_body = None
 
     def close(self) -> None:
-        """Closes it."""
+        """Close the connection."""
         self.reusable = False
         if self._transport is not None:
             self._transport.abort()
@@ -136,46 +136,46 @@ class Connection(asyncio.Protocol):
         except (OSError, UnicodeError) as error:
             raise LostError(f"no connection ({type(error).__name__}: {error})", sent=False) from None
 
-    # What the event loop calls
+    # Callbacks of the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection stands."""
-        # uvloop's are no subclass of it.
+        """Prepare the parser of a new connection."""
+        # uvloop's transports are not subclasses of it.
         self._transport = cast(asyncio.Transport, transport)
         self._parser = httptools.HttpResponseParser(self)
 
     def data_received(self, data: bytes) -> None:
-        """Something came; what is not HTTP loses the answer."""
+        """Parse received bytes; malformed HTTP loses the answer."""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
             self._lose("the answer is not HTTP")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is over."""
+        """Lose the awaited answer, if any, with the connection."""
         del exc
         self._transport = None
         self.reusable = False
         self._lose("the connection broke before the answer had come")
 
-    # What the parser calls
+    # Callbacks of the parser
 
     def on_message_begin(self) -> None:
-        """A new answer."""
+        """Begin a new answer."""
         self._headers, self._body = {}, []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One of its headers."""
+        """Add one of its headers."""
         self._headers[name.lower()] = value
 
     def on_body(self, data: bytes) -> None:
-        """A piece of its body."""
+        """Add a piece of its body."""
         self._body.append(data)
         if self._on_body is not None:
             self._on_body(data)
 
     def on_message_complete(self) -> None:
-        """It is whole."""
+        """Hand over the whole answer."""
         status: int = self._parser.get_status_code()
         if status < 200:
             return  # an interim answer
@@ -189,7 +189,7 @@ class Connection(asyncio.Protocol):
 
 
 class Pool:
-    """Keep-alive connections to one origin, at most so many; who finds all of them busy waits."""
+    """Keep-alive connections to one origin, at most `connections_max`; requests wait while all are busy."""
 
     def __init__(self, origin: Origin, connections_max: int, timeout_s: float) -> None:
         self._origin = origin
@@ -205,7 +205,7 @@ class Pool:
         headers: Mapping[str, str] | None = None,
         on_body: OnBody | None = None,
     ) -> Answer:
-        """The whole answer, over any of the connections. Raises `LostError`."""
+        """Send a request over any of the connections, and return the whole answer. Raises `LostError`."""
         async with self._slots:
             connection = self._take() or Connection(self._origin, self._timeout_s)
             answer = await connection.request(method, path, body, headers, on_body)
@@ -216,12 +216,12 @@ class Pool:
             return answer
 
     def close(self) -> None:
-        """Closes what is idle."""
+        """Close the idle connections."""
         while self._idle:
             self._idle.pop()[1].close()
 
     def _take(self) -> Connection | None:
-        """The one that was used last: the server may be about to close the others."""
+        """Return the most recently used idle connection, as the server may be about to close the others."""
         while self._idle:
             since_s, connection = self._idle.pop()
             if connection.reusable and asyncio.get_running_loop().time() - since_s < _IDLE_MAX_S:

@@ -1,4 +1,4 @@
-"""`satmeter macaroon`: looks at a macaroon and narrows it, offline. Neither needs a server or a key."""
+"""`satmeter macaroon`: inspects and narrows macaroons offline, without a server or a key."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _token(argument: str) -> str:
 
 
 def _allows(token: str) -> str:
-    """What all caveats together leave."""
+    """Return the actions that all caveats together allow, or why they allow nothing."""
     from ..actors.domain.credentials.caveats import Action, CaveatError
     from ..actors.domain.credentials.macaroon import read_grant
 
@@ -87,7 +87,7 @@ def _is_known(caveat: str) -> bool:
     from ..actors.domain.credentials.caveats import Grant, UnknownCaveatError, narrow
 
     try:
-        # What is no text came so from the shell.
+        # Arguments that are not UTF-8 have surrogates, which stand for the shell's bytes.
         narrow(Grant(generation=0), caveat.encode(errors="surrogateescape"), counter="")
     except UnknownCaveatError:
         return False

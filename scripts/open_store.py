@@ -1,4 +1,4 @@
-"""The store that a command is to look at: the operator's own, or a server's, whether it runs or not."""
+"""Store of a command that reads one: the operator's own, or a server's, whether it runs or not."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .store.embedded import EmbeddedStore, running_store_url
 
 
 class NoStoreError(Exception):
-    """There is no store; the text says what to do."""
+    """A missing store; the text says what to do."""
 
 
 async def _running(settings: Settings) -> str | None:
-    """The store of the server that runs over the data directory; of one that was killed, only its address is left."""
+    """Return the URL of the store of a running server; None if only the address of a killed server is left."""
     url = running_store_url(settings.data_dir)
     if url is None:
         return None
@@ -32,7 +32,7 @@ async def _running(settings: Settings) -> str | None:
 
 @asynccontextmanager
 async def parts_of_store(settings: Settings) -> AsyncIterator[Parts]:
-    """The parts over the store of these settings. Raises `NoStoreError` when there is none, `StoreError`."""
+    """Yield the parts over the store of these settings. Raises `NoStoreError` without a store, and `StoreError`."""
     embedded = None
     url = settings.redis_url or await _running(settings)
     if url is None:

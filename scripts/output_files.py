@@ -1,4 +1,4 @@
-"""Files that commands are told to write to."""
+"""Output files of commands."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def writable(path: Path) -> bool:
-    """Whether a file can be written there; asked before the work, not after it."""
+    """Return True if a file can be written there; commands check it before the work, not after it."""
     return path.parent.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK) and not path.is_dir()

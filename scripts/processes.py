@@ -1,4 +1,4 @@
-"""The processes below one of ours, as the operating system lists them."""
+"""Processes of the machine, and the descendants of one, as the operating system lists them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-# Linux lists them as files, which is there in every container, and quick.
+# Linux lists them as files, which exist in every container, and are fast to read.
 _PROC: Final = Path("/proc")
 _PAGE_KB: Final = os.sysconf("SC_PAGE_SIZE") // 1024
-# Wide: ps cuts command lines at the width of a terminal, even where there is none.
+# The option `ww` is needed, as ps cuts command lines at a terminal's width, even without a terminal.
 _LIST = ("ps", "-axwwo", "pid=,ppid=,stat=,rss=,args=")
 
 
@@ -25,7 +25,7 @@ class Process(NamedTuple):
 
 
 def all_processes() -> dict[int, Process]:
-    """All living processes by pid; dead ones that nobody has waited for are left out."""
+    """Return all living processes by pid; zombies are left out."""
     return _of_proc() if (_PROC / "self" / "stat").exists() else _of_ps()
 
 
@@ -33,7 +33,7 @@ def _of_proc() -> dict[int, Process]:
     found = {}
     for name in os.listdir(_PROC):  # noqa: PTH208 - hundreds of names, no paths are needed
         if name.isdigit():
-            with contextlib.suppress(OSError, ValueError, IndexError):  # It has just ended.
+            with contextlib.suppress(OSError, ValueError, IndexError):  # The process has just ended.
                 # "pid (name) state parent ...": the name may hold spaces and brackets.
                 state, parent, *rest = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()
                 if state not in "ZX":
@@ -55,7 +55,7 @@ def _of_ps() -> dict[int, Process]:
 
 
 def descendants(root_pid: int) -> dict[int, Process]:
-    """The processes below this one, by pid."""
+    """Return the descendants of this process, by pid."""
     table = all_processes()
     tree = {root_pid}
     while more := {pid for pid, process in table.items() if process.parent in tree} - tree:
@@ -64,7 +64,7 @@ def descendants(root_pid: int) -> dict[int, Process]:
 
 
 def end(pids: Iterable[int]) -> None:
-    """Kills what is left of these."""
+    """Kill those of these processes that still live."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The README's table of settings, made from the settings themselves. Run it to write the README anew."""
+"""Settings table of the README, made from the settings themselves. Run this module to update the README."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ END: Final = "<!-- settings:end -->"
 
 
 def render() -> str:
-    """The table in Markdown: variable, default, meaning; a line for each setting, in their order."""
+    """Return the table in Markdown: variable, default, meaning; a line for each setting, in their order."""
     lines = ["| Variable | Default | Meaning |", "|---|---|---|"]
     for field in Settings.model_fields.values():
         default = f"`{text}`" if (text := _text(field.default)) else ""
@@ -25,7 +25,7 @@ def render() -> str:
 
 
 def insert(document: str) -> str:
-    """The document with the table between its marks. Raises `ValueError` when a mark is missing."""
+    """Return the document with the table between its marks. Raises `ValueError` when a mark is missing."""
     before, begin, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -46,7 +46,7 @@ def _text(default: Any) -> str:
 
 
 def main() -> None:
-    """Writes the table into the README of the current directory."""
+    """Write the table into the README of the current directory."""
     readme = Path("README.md")
     readme.write_text(insert(readme.read_text()))
 

@@ -1,4 +1,4 @@
-"""Runs what takes its time so that Ctrl-C ends it."""
+"""Signals: long work that Ctrl-C ends."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
-    """Runs it as `asyncio.run` does, and at SIGINT ends it for certain. Raises `KeyboardInterrupt` then.
+    """Run the work as `asyncio.run` does, but reliably end it at SIGINT. Raises `KeyboardInterrupt` then.
 
-    `asyncio.run` cancels once, in the middle of whatever runs: until Python 3.12 that gets lost in the store's client
-    (see `end_tasks`), and the work would go on as if nobody had asked it to end.
+    `asyncio.run` cancels only once, at any point: until Python 3.12 that gets lost in the store's client
+    (see `end_tasks`), and the work would go on.
     """
 
     async def watched() -> T:

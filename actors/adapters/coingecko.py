@@ -1,4 +1,4 @@
-"""The BTC price from CoinGecko's simple-price API, or from anything that answers in its shape."""
+"""BTC price from CoinGecko's simple-price API, or from any source that answers in its shape."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BODY_MAX_BYTES: Final = 4_096
 
 
 class CoinGecko:
-    """Implements `ports.PriceSource`. Source: docs.coingecko.com, "Coin Price by IDs" (`/simple/price`)."""
+    """Implementation of `ports.PriceSource`. Source: docs.coingecko.com, "Coin Price by IDs" (`/simple/price`)."""
 
     def __init__(
         self, url: str, *, transport: httpx.AsyncBaseTransport | None = None, timeout_s: float = TIMEOUT_S
@@ -28,7 +28,7 @@ class CoinGecko:
         )
 
     async def fetch(self) -> Decimal:
-        """USD for one bitcoin, as it was written. Raises `TransientError` for every failure: there is no final one."""
+        """Return USD for one bitcoin, as it was written. Raises `TransientError` for every failure: none is final."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 body = await self._read()
@@ -37,7 +37,7 @@ class CoinGecko:
         return _price(body)
 
     async def close(self) -> None:
-        """Ends connections."""
+        """End connections."""
         await self._client.aclose()
 
     async def _read(self) -> bytes:
@@ -47,7 +47,7 @@ class CoinGecko:
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk
-                # A price takes 30 bytes; what sends more is something else, and could go on for ever.
+                # A price takes 30 bytes. A server that sends more is not a price source, and could go on for ever.
                 if len(body) > _BODY_MAX_BYTES:
                     raise TransientError("the price source's answer is too long")
             return bytes(body)
@@ -65,5 +65,5 @@ def _price(body: bytes) -> Decimal:
 
 
 def _no_constant(name: str) -> Decimal:
-    """Refuses NaN and Infinity, which Python's parser takes though JSON has no such numbers."""
+    """Refuse NaN and Infinity, which Python's parser takes though JSON has no such numbers."""
     raise ValueError(name)

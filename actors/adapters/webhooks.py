@@ -1,4 +1,4 @@
-"""Sends webhooks: signed as Standard Webhooks has it, to the very address that was checked, and nowhere else."""
+"""Webhook sender: signed as Standard Webhooks has it, to the very address that was checked, and nowhere else."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
 
 
 class Resolver:
-    """Asks the system for a host's addresses, in threads of its own: slow names must not hold up anything else."""
+    """Resolver of a host's addresses by the system, in threads of its own: slow names must not hold up other work."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="webhook-names")
 
     async def resolve(self, host: str, port: int) -> Sequence[Address]:
-        """All addresses. Raises `OSError`."""
+        """Return all addresses. Raises `OSError`."""
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(self._threads, _addresses, host, port)
         return [ip_address(address) for address in dict.fromkeys(found)]
 
     def close(self) -> None:
-        """Takes no more questions."""
+        """Refuse further questions."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -57,7 +57,7 @@ def _addresses(host: str, port: int) -> list[str]:
 
 
 class _CheckedBackend(httpcore.AsyncNetworkBackend):
-    """Opens connections to checked addresses only: what was resolved is connected to, without a second look."""
+    """Network backend that connects only to a checked address, without resolving the name a second time."""
 
     def __init__(self, targets: WebhookTargets, resolve: Resolve) -> None:
         self._targets = targets
@@ -72,7 +72,10 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """A connection. Raises `httpcore.ConnectError` where nothing may be sent, or nobody listens."""
+        """Open a connection.
+
+        Raises `httpcore.ConnectError` where nothing may be sent, or where no server listens.
+        """
         try:
             addresses = await self._resolve(host, port)
         except (OSError, UnicodeError, ValueError) as error:
@@ -84,7 +87,7 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
     ) -> httpcore.AsyncNetworkStream:
-        """Never. Raises `httpcore.ConnectError`."""
+        """Raise `httpcore.ConnectError`: webhooks go over the network only."""
         raise httpcore.ConnectError("webhooks go over the network")
 
     async def sleep(self, seconds: float) -> None:
@@ -94,7 +97,7 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
 
 @dataclass(slots=True, eq=False)
 class _Receiver:
-    """How a host fares: so many failures in a row, and until when it is left alone."""
+    """Record of a receiving host: its failures in a row, and the time until which it is left alone."""
 
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_PER_TARGET))
     users: int = 0
@@ -108,7 +111,7 @@ class _Receiver:
 
 
 class HttpWebhooks:
-    """Implements `Webhooks`. `key` is what the secrets that sign derive from."""
+    """Implementation of `Webhooks`. The secrets that sign derive from `key`."""
 
     def __init__(
         self,
@@ -132,7 +135,10 @@ class HttpWebhooks:
         self._receivers: dict[str, _Receiver] = {}
 
     async def send(self, notify: Notify) -> bool:
-        """Whether the receiver wants more. Raises `TransientError` unless it said that it has it."""
+        """Send a notice; return whether the receiver wants more.
+
+        Raises `TransientError` unless the receiver confirmed the notice.
+        """
         try:
             target = self._targets.target(notify.url)
         except TargetError as error:
@@ -170,11 +176,11 @@ class HttpWebhooks:
         url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
         headers, pool = self._headers(target, notify), self._connections()
         async with pool.stream("POST", url, headers=headers, content=notify.body) as answer:
-            # Its body is left unread, and so closes the connection: it may have no end.
+            # The body, which may have no end, is left unread. That closes the connection.
             return answer.status
 
     def _headers(self, target: Target, notify: Notify) -> list[tuple[str, str]]:
-        # It takes a tenth of a second to load, and most hosts never need it.
+        # The module takes a tenth of a second to load, and most hosts never need it.
         from standardwebhooks.webhooks import Webhook
 
         at = datetime.fromtimestamp(int(self._now_s()), UTC)
@@ -204,13 +210,13 @@ class HttpWebhooks:
     def _receiver(self, host: str) -> _Receiver:
         if len(self._receivers) >= _TARGETS_MAX:
             now_s = time.monotonic()
-            # Those that fail are remembered longest.
+            # Receivers that fail are remembered longest.
             kept = {name: r for name, r in self._receivers.items() if r.users or r.rests_until_s > now_s}
             self._receivers = kept
         return self._receivers.setdefault(host, _Receiver())
 
     async def close(self) -> None:
-        """Ends what is under way."""
+        """End the calls under way."""
         self._resolver.close()
         if self._pool is not None:
             await self._pool.aclose()

@@ -1,4 +1,4 @@
-"""A process with room for one actor, as the host that started it sees it."""
+"""Process with room for one actor, as the host that started it sees it."""
 
 from __future__ import annotations
 
@@ -16,30 +16,33 @@ from ..router.routing_table import Whereabouts
 _ANSWERS_WITHIN_S: Final = 2.0
 # One missed answer may be a busy moment.
 _MISSES_MAX: Final = 2
-# When a machine starts many processes at once, the last of them take long; one that was stopped meanwhile never comes.
+# A machine that starts many processes at once takes long over the last ones. One that was stopped never comes.
 _STARTS_WITHIN_S: Final = 60.0
-# A router asks for answers all the time, and no question of its takes longer than `LONG_POLL_S`.
+# A router asks for answers all the time, and none of its questions takes longer than `LONG_POLL_S`.
 _HEARD_WITHIN_S: Final = LONG_POLL_S + 5.0
-# How long a call waits for a process that died, or is being started: nobody else can serve the actor meanwhile.
+# Longest wait of a call for a process that died, or is being started. No other process can serve the actor meanwhile.
 _PATIENCE_S: Final = 20.0
 
 
 class Solo(HostLink, Protocol):
-    """A process with room for one actor: an `ActorHost` that serves nothing else."""
+    """Process with room for one actor: an `ActorHost` that serves nothing else."""
 
     async def occupied(self) -> bool | None:
-        """Whether it has something under way; None when the actor is not even in its memory. Raises `LinkError`."""
+        """Return whether the process has something under way; None when the actor is not even in its memory.
+
+        Raises `LinkError`.
+        """
         ...
 
     async def coming(self) -> bool:
-        """Whether it died and is being started again, so that it can't answer yet. Raises nothing."""
+        """Return whether the process died and is being started again, so that it can't answer yet. Raises nothing."""
         ...
 
 
 class Room:
-    """An actor's process as its host sees it, and the calls that wait in it.
+    """Room of an actor: its process as its host sees it, and the calls that wait in it.
 
-    `occupied` is what the process last said of itself, True as long as it has said nothing. `misses`: how often in a
+    `occupied` is the last answer of the process about itself, True as long as there is none. `misses`: how often in a
     row it said nothing, though it was not being started again. `gone`: it will not come back.
     """
 
@@ -56,25 +59,25 @@ class Room:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing would be lost with it: nobody waits, and nothing is under way."""
+        """Return whether nothing would be lost with the process: no caller waits, and nothing is under way."""
         return not self.calls and not self.occupied
 
     @property
     def deserted(self) -> bool:
-        """Whether nothing is under way, and all that wait came by routers that have not been heard of for a while."""
+        """Return whether nothing is under way, and all callers came by routers that have long been silent."""
         heard_s = max((caller.inbox.last_seen_s for caller in self.calls.values()), default=0.0)
         return not self.occupied and time.monotonic() - heard_s > _HEARD_WITHIN_S
 
     @property
     def silent(self) -> bool:
-        """Whether it hangs, is gone for good, or could not be started, so that another process must take its place."""
+        """Return whether the process hangs, is gone for good, or could not be started, and must be replaced."""
         if not self.starting.done():
             return time.monotonic() - self._begun_s > _STARTS_WITHIN_S
         return not self._runs or self.gone or self.misses >= _MISSES_MAX
 
     @contextmanager
     def visit(self, caller: Caller) -> Iterator[None]:
-        """While the present task carries a call of this caller."""
+        """Register the present task as one that carries a call of this caller, until the context ends."""
         task = asyncio.current_task()
         assert task is not None
         self.calls[task] = caller
@@ -85,8 +88,11 @@ class Room:
             self.used_s = time.monotonic()
 
     async def lane(self) -> Lane:
-        """The way to the process, once it runs. Raises `LinkError`, and `TimeoutError` when it takes long to start."""
-        # Shielded: a caller that goes away must not end the start for those who wait with it.
+        """Return the lane to the process, once it runs.
+
+        Raises `LinkError`, and `TimeoutError` when the process takes long to start.
+        """
+        # Shielded: a caller that goes away must not end the start for the other callers.
         async with asyncio.timeout(_PATIENCE_S):
             solo = await asyncio.shield(self.starting)
         if self._lane is None:
@@ -94,7 +100,7 @@ class Room:
         return self._lane
 
     async def look(self) -> None:
-        """Asks the process how it does."""
+        """Ask the process for its state."""
         if not self._runs:
             return
         solo = self.starting.result()
@@ -105,17 +111,17 @@ class Room:
         except NoHostError:
             self.gone = True
         except (LinkError, TimeoutError):
-            self.occupied = True  # What it had under way is taken up when it runs again.
+            self.occupied = True  # Its work under way is taken up when it runs again.
             self.misses = 0 if await solo.coming() else self.misses + 1
 
     def turn_out(self, reply: AnyReply) -> None:
-        """Gives all that wait this answer."""
+        """Give all that wait this answer."""
         for task, caller in list(self.calls.items()):
             caller.answer(reply)
             task.cancel()
 
     async def close(self) -> None:
-        """Ends the way to it."""
+        """End the link to the process."""
         self.starting.cancel()
         await asyncio.gather(self.starting, return_exceptions=True)
         if self._lane is not None:
@@ -123,9 +129,9 @@ class Room:
 
     @property
     def _runs(self) -> bool:
-        """Whether it has been started."""
+        """Return whether the process has been started."""
         return self.starting.done() and not self.starting.cancelled() and self.starting.exception() is None
 
     async def _whereabouts(self, partitions: Sequence[int]) -> Mapping[int, str]:
-        """For its own host, the actor is nowhere else."""
+        """Return this process as the owner of all partitions: for its own host, the actor is nowhere else."""
         return dict.fromkeys(partitions, self.actor_id)

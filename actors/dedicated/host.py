@@ -1,4 +1,4 @@
-"""The other placement: a host that runs each of its actors in a process of the actor's own."""
+"""Host of the dedicated placement, which runs each of its actors in a process of the actor's own."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ _LOOK_EVERY_S: Final = 1.0
 # A process that missed an answer is asked again soon, to be sure.
 _DOUBT_S: Final = 0.25
 _DEDICATED: Final = ("ses_", "job_")
-# What an actor begins with.
+# Commands that create an actor.
 _CREATING: Final = (CreateJob, OpenSession)
 _log = structlog.get_logger(__name__)
 
 
 class Solos(Protocol):
-    """Starts and ends processes with room for one actor."""
+    """Starter of processes with room for one actor, which also ends them."""
 
     async def start(self, actor_id: str, partition: int, epoch: int) -> Solo:
-        """Starts one, which writes with this epoch. Raises `LinkError`."""
+        """Start a process, which writes with this epoch. Raises `LinkError`."""
         ...
 
     async def end(self, actor_id: str) -> None:
-        """Ends one at once, whatever it does: what it had under way is taken up later."""
+        """End a process at once, whatever it does: its work under way is taken up later."""
         ...
 
 
@@ -54,11 +54,11 @@ def _cancel(task: asyncio.Task[None]) -> None:
 
 
 class DedicatedHost:
-    """Owns partitions as an `ActorHost` does, and answers as one, but sessions and jobs have processes of their own.
+    """Host that owns partitions and answers as an `ActorHost`, but gives sessions and jobs processes of their own.
 
     The host claims, gives away and watches the due times; the process decides, writes with the host's epoch, and acts.
-    There are at most `rooms_max` at once: a process takes about 100 MB and two seconds to start. What keeps no state
-    runs in `shared`.
+    There are at most `rooms_max` at once: a process takes about 100 MB and two seconds to start. Actors that keep no
+    state run in `shared`.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class DedicatedHost:
     # Life
 
     async def start(self, partitions: Sequence[int] = ()) -> None:
-        """Begins to work, with these partitions. Raises `TransientError`."""
+        """Begin to work, with these partitions. Raises `TransientError`."""
         await self._shared.start()
         if not self._tasks:
             loops = self._ticker.run(), self._look_after_rooms(), self._pulse.run()
@@ -103,36 +103,36 @@ class DedicatedHost:
         await self.take(partitions)
 
     async def take(self, partitions: Collection[int]) -> None:
-        """Takes partitions over, and up what was under way in them. Raises `TransientError`."""
+        """Take partitions over, and take up what was under way in them. Raises `TransientError`."""
         if partitions:
             await self.partitions.claim(partitions)
             await self._ticker.scan()
 
     async def stop(self, patience_s: float = 5.0) -> None:
-        """Takes no more calls, lets those under way end for `patience_s`, and ends all processes."""
+        """Refuse further calls, let those under way end for `patience_s`, and end all processes."""
         self._reception.closed = True
         self.partitions.cancel()
         await end_tasks(self._tasks)
         if self._calls:
             await asyncio.wait(self._calls, timeout=patience_s)
         for room in list(self._rooms.values()):
-            self._close(room, cut_off())  # Its process may have done what they wait for.
+            self._close(room, cut_off())  # Its process may have done the work that the callers wait for.
         await asyncio.gather(self._shared.stop(patience_s), *self._ends.values())
 
     @property
     def live_actors(self) -> int:
-        """How many actors have a process."""
+        """Number of actors that have a process."""
         return len(self._rooms)
 
     # Calls
 
     async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
-        """Takes calls; their answers go to the inbox."""
+        """Take calls; their answers go to the inbox."""
         await self._pulse.steady()
         self._reception.submit(inbox_id, calls)
 
     async def collect(self, inbox_id: str, longest_s: float = LONG_POLL_S) -> list[Answer]:
-        """The answers that are ready; waits for the first, for so long."""
+        """Return the answers that are ready; wait for the first one for at most `longest_s`."""
         return await self._reception.collect(inbox_id, longest_s)
 
     def _accept(self, call: Call, caller: Caller) -> None:
@@ -148,7 +148,7 @@ class DedicatedHost:
         caller.on_cancel = partial(_cancel, task)
 
     async def _pass_on(self, call: Call, caller: Caller) -> None:
-        """Has the actor's process answer a call, if it must be one."""
+        """Have the actor's process answer a call, if the call needs a process."""
         if call.actor_id not in self._rooms:
             try:
                 reply = await self._without_process(call)
@@ -167,10 +167,10 @@ class DedicatedHost:
                 await self._ask(room, call, caller)
 
     async def _without_process(self, call: Call) -> AnyReply | None:
-        """The answer to what is only looked at, or does not exist; None for what needs a process.
+        """Return the answer to a call that only looks, or whose actor does not exist; None if it needs a process.
 
-        Made-up ids must not start processes, nor must a treasury that began anew and tells all payments again. Raises
-        `TransientError`.
+        Made-up ids must not start processes. Nor must a treasury that has begun again and reports all payments once
+        more. Raises `TransientError`.
         """
         stored = await self._journal.load(partition_of(call.actor_id), call.actor_id)
         if not stored.snapshot and not stored.events:
@@ -179,7 +179,7 @@ class DedicatedHost:
         try:
             return glance(behaviour, call.actor_id, stored, call.command, self._now_ms())
         except (UnknownEventError, BooksError, MoneyError):
-            return None  # Its process says what is the matter.
+            return None  # The actor's process reports the fault.
 
     async def _ask(self, room: Room, call: Call, caller: Caller) -> None:
         try:
@@ -189,7 +189,7 @@ class DedicatedHost:
             caller.answer(error.refusal)
             return
         except TimeoutError:
-            # It may still come; should it stand still instead, another one takes its place.
+            # The process may still come. Should it stand still instead, another one takes its place.
             caller.answer(unavailable("The actor's process"))
             return
         except LinkError as error:
@@ -205,7 +205,7 @@ class DedicatedHost:
         while True:
             answer = await pending.next()
             if isinstance(answer.reply, NotOwner):
-                # Its writes are refused: another host has the partition, and this one did not know.
+                # The process's writes are refused: another host has the partition, and this one did not know.
                 self.partitions.lose(partition_of(pending.call.actor_id))
                 return
             caller.answer(answer.reply, answer.last)
@@ -215,7 +215,7 @@ class DedicatedHost:
     # Rooms
 
     def _room(self, actor_id: str) -> Room | None:
-        """The actor's room, a new one if need be; None when there is no more."""
+        """Return the actor's room, a new one if need be; None when all rooms are taken."""
         room = self._rooms.get(actor_id)
         if room is None:
             if len(self._rooms) >= self._rooms_max and not self._make_room():
@@ -227,16 +227,19 @@ class DedicatedHost:
         return room
 
     def _make_room(self) -> bool:
-        """Ends the process that has been idle longest, if any is; else one in which nobody waits who is still there."""
+        """End the process that has been idle longest, if any is; else one whose callers are all gone.
+
+        Return whether a process was ended.
+        """
         rooms = self._rooms.values()
         spare = [room for room in rooms if room.idle] or [room for room in rooms if room.deserted]
         if spare:
-            # Who comes back to a process that was deserted must not take it for certain that nothing was done.
+            # A caller that comes back to a deserted process must not take it for certain that nothing was done.
             self._close(min(spare, key=lambda room: room.used_s), cut_off())
         return bool(spare)
 
     def _close(self, room: Room, reply: AnyReply) -> None:
-        """Ends a process; who still waits in it gets this answer."""
+        """End a process; callers that still wait in it get this answer."""
         if self._rooms.get(room.actor_id) is room:
             del self._rooms[room.actor_id]
             room.turn_out(reply)
@@ -273,7 +276,7 @@ class DedicatedHost:
             self._wakes.add(actor_id)
 
     async def _look_after_rooms(self) -> None:
-        """Opens rooms for those whose time has come, and ends processes whose actors have nothing to do."""
+        """Open rooms for actors whose time has come, and end processes whose actors have nothing to do."""
         while True:
             in_doubt = any(room.misses for room in self._rooms.values())
             await asyncio.sleep(min(_DOUBT_S if in_doubt else _LOOK_EVERY_S, self._passivate_after_s))
@@ -290,12 +293,12 @@ class DedicatedHost:
                     self._close(room, behind())
 
     async def _replace(self, silent: Sequence[Room]) -> None:
-        """Lets go of the partitions of processes that hang or are gone, which are then claimed anew.
+        """Let go of the partitions of processes that hang or are gone, which are then claimed again.
 
         Another process with the same epoch would not do: should the one that hangs wake, both could write.
         """
         try:
-            # Another host that has taken them over has perhaps ended these, to have its own.
+            # Another host that has taken the partitions over may have ended these processes, to start its own.
             await self.partitions.verify()
         except TransientError:
             return

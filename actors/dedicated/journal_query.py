@@ -1,4 +1,4 @@
-"""Answers from an actor's journal alone, where nothing would come of running the actor."""
+"""Queries that an actor's journal alone can answer, so that no process has to run the actor."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ..ports import Stored
 
 
 def glance(behaviour: Behaviour[Any], actor_id: str, stored: Stored, command: Command, now_ms: int) -> AnyReply | None:
-    """What the actor would answer to a command that leaves it as it is; None when it has to be run for that.
+    """Return the actor's answer to a command that leaves it as it is; None when the actor has to run.
 
-    It has to be for what is done once, whose answer may be kept, and whenever it has something to do by itself. Raises
-    as `folded` does.
+    It has to run for a command that is done once, whose answer may be kept, and whenever it has something to do by
+    itself. Raises as `folded` does.
     """
     if getattr(command, "once", None) is not None:
         return None

@@ -1,7 +1,7 @@
-"""How an actor behaves, as pure functions, and the words in which it talks with the host that runs it.
+"""Actor behaviour as pure functions, and the messages that an actor exchanges with the host that runs it.
 
 The host feeds commands to `decide`, writes the events, folds them into the state with `evolve`, and only then answers
-and acts. What is to be done outside is an `Intent`; its outcome comes back as a command, `Done` or `Failed`.
+and acts. Work outside the actor is an `Intent`; its outcome comes back as a command, `Done` or `Failed`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from .money import ZERO, Msat
 _KEEP_KEYED_MS: Final = 25 * 3_600_000
 # Longer than the router goes on sending a command again.
 _KEEP_OURS_MS: Final = 10 * 60_000
-# How long the SDKs of the model providers wait before they send again what they gave up: half a second, doubled each
-# time, at most eight (source: their `_base_client.py`); and how long what they send takes to get here.
+# The model providers' SDKs pause before they retry: half a second, doubled each time, at most eight seconds (source:
+# their `_base_client.py`). The retry then takes a while to get here.
 _PAUSE_FIRST_MS: Final = 500
 _PAUSE_MAX_MS: Final = 8_000
 _ON_THE_WAY_MS: Final = 2_000
@@ -36,7 +36,7 @@ class Wake(Command, frozen=True):
 
 
 class TakeUp(Command, frozen=True):
-    """The actor was just activated from its journal: whatever was under way when it was last in memory is lost."""
+    """Command after activation from the journal: all work that was under way in the actor's last life is lost."""
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -44,43 +44,43 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """Something that happened to an actor, as the journal keeps it. `at_ms`: milliseconds since the epoch."""
+    """A fact that happened to an actor, as the journal keeps it. `at_ms`: milliseconds since the epoch."""
 
     at_ms: int
 
 
 class Intent(msgspec.Struct, frozen=True):
-    """Something to be done outside. While `key` runs for an actor, it is not started a second time."""
+    """Work to be done outside. While `key` runs for an actor, the host does not start it a second time."""
 
     key: str
 
     @property
     def ends_unheard(self) -> bool:
-        """Whether it is ended when nobody waits for its key any more; it still has an outcome then."""
+        """True if the host stops the intent once no caller waits for its key; it still has an outcome then."""
         return False
 
     @property
     def lives_on_ms(self) -> int:
-        """How long it still goes on then, because the client may come again for it."""
+        """Grace period in ms before that stop, because the client may come again for the outcome."""
         return 0
 
     @property
     def free_to_repeat(self) -> bool:
-        """Whether breaking it off costs nothing, since it only asks for what another host can ask for as well."""
+        """True if breaking the intent off costs nothing, because another host can ask the same question."""
         return False
 
 
 class Done(Command, frozen=True):
-    """An intent came to its end, with its result."""
+    """The successful outcome of an intent, with its result."""
 
     intent: Intent
     result: Any
 
 
 class Failed(Command, frozen=True):
-    """An intent failed; when not `permanent`, it may succeed later. `fault`: why the model gave nothing.
+    """The failure of an intent; when not `permanent`, it may succeed later. `fault`: why the model gave nothing.
 
-    `of_request`: the client's request itself is why, and neither we nor a provider of ours.
+    `of_request`: the client's request itself is the cause, and neither we nor a provider of ours.
     """
 
     intent: Intent
@@ -91,11 +91,11 @@ class Failed(Command, frozen=True):
 
 
 class Once(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Makes a command's operation one that is done once, however often it is sent.
+    """Identity of an operation that is done once, however often its command is sent.
 
-    name: which operation of the actor it is. digest: of what was asked; the same name with another one is a conflict.
+    name: names the operation within the actor. digest: of the request; the same name with another digest is a conflict.
     keyed: the client chose the name and may come back with it; else only we send it again, after a host died.
-    lineage: that of the credential (see `Grant`) whose key it is; empty where there are no credentials, and in journals
+    lineage: of the credential (see `Grant`) that owns the key; empty where there are no credentials, and in journals
     of formats 1 and 2.
     """
 
@@ -106,9 +106,9 @@ class Once(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One of the times that a client's library sends the same request: it gave up waiting for the ones before.
+    """One attempt of a client's library at a request; the library gave up waiting for the attempts before it.
 
-    digest: of all that makes it the same. number: 0 for the first time.
+    digest: of all that makes the attempts the same request. number: 0 for the first attempt.
     """
 
     digest: str
@@ -116,14 +116,14 @@ class Attempt(msgspec.Struct, frozen=True):
 
     @property
     def next_within_ms(self) -> int:
-        """How soon after this one was given up the next one is here, if it comes at all."""
+        """Longest time in ms from giving this attempt up until the next one arrives, if one comes at all."""
         return min(_PAUSE_FIRST_MS << min(self.number, 10), _PAUSE_MAX_MS) + _ON_THE_WAY_MS
 
 
 class Mark(msgspec.Struct, frozen=True):
     """The answer to an operation that is done once, kept beside the journal for `keep_ms`.
 
-    `brief`: it is of use for as long as a client's library takes to send its next attempt.
+    `brief`: the mark is needed only until a client's library has sent its next attempt.
     """
 
     once: Once
@@ -132,7 +132,7 @@ class Mark(msgspec.Struct, frozen=True):
 
     @property
     def keep_ms(self) -> int:
-        """Longer than anybody comes back for it: a client with its key, or else we with a command sent again."""
+        """Retention in ms, beyond the last possible repetition: by a client with its key, or else by the router."""
         if self.brief:
             return _KEEP_BRIEF_MS
         return _KEEP_KEYED_MS if self.once.keyed else _KEEP_OURS_MS
@@ -141,8 +141,8 @@ class Mark(msgspec.Struct, frozen=True):
 class History(msgspec.Struct, frozen=True):
     """A stretch of the journal: events whose `seq` is above `after`, enough of them for `limit` entries.
 
-    With `holding`, instead the newest `limit` events in whose JSON this text stands, the newest first. `context` is
-    what of the state telling them needs.
+    With `holding`, instead the newest `limit` events whose JSON contains this text, the newest first. `context` is the
+    part of the state that presenting them needs.
     """
 
     after: int
@@ -152,24 +152,24 @@ class History(msgspec.Struct, frozen=True):
 
 
 class Alarm(msgspec.Struct, frozen=True):
-    """Something that the operator must know: an event of the log at the level of an error, with ids and amounts."""
+    """A condition that the operator must know: an event of the log at the level of an error, with ids and amounts."""
 
     event: str
     fields: Mapping[str, str | int]
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What a command leads to.
+    """The consequences of a command.
 
-    events: to be journaled, all or none, before anything else of this takes effect.
+    events: to be journaled, all or none, before any other consequence takes effect.
     reply: the answer to this command; None when there is nothing to say or the caller is to wait.
     wait_for: the caller waits until some later decision answers this topic.
-    answers: answers to all that wait for a topic.
+    answers: answers to all callers that wait for a topic.
     intents: outside work that isn't in the state because nothing was journaled for it; it dies with the host.
     watch: the caller wants the view now and after each change, until it is final.
-    marks: answers to be kept with the events, for whoever sends the same command again.
-    history: the caller wants what the journal says of it, as `Behaviour.history` tells it.
-    alarms: what is logged as an error once this has taken effect.
+    marks: answers to be kept with the events, for a client that sends the same command again.
+    history: a stretch of the journal that the caller wants, as `Behaviour.history` presents it.
+    alarms: events that are logged as errors once the decision has taken effect.
     """
 
     events: tuple[Event, ...] = ()
@@ -192,140 +192,140 @@ class Behaviour(Protocol[StateT]):
     """One kind of actor. All methods are pure; a state is an immutable value, None before the first event."""
 
     def decide(self, actor_id: str, state: StateT | None, command: Command, now_ms: int) -> Decision:
-        """What the command leads to in this state."""
+        """Decide what follows from the command in this state."""
         ...
 
     def evolve(self, actor_id: str, state: StateT | None, event: Event) -> StateT:
-        """The state after the event. Raises `BooksError` when the books would not close."""
+        """Return the state after the event. Raises `BooksError` when the books would not close."""
         ...
 
     def intents(self, actor_id: str, state: StateT) -> Sequence[Intent]:
-        """What must be under way outside in this state."""
+        """Return the intents that must be under way in this state."""
         ...
 
     def liability(self, state: StateT | None) -> Msat:
-        """What the wallet must hold for the actor; not what is in a payout, which the wallet has set aside itself."""
+        """Return the amount that the wallet must hold for the actor, payouts excluded: the wallet sets those aside."""
         ...
 
     def done(self, state: StateT) -> bool:
-        """Whether it took money, nothing can follow, and nothing is owed that could be paid out."""
+        """Return True if the actor took money, can't go on, and owes nothing that could be paid out."""
         ...
 
     def due_ms(self, state: StateT) -> int | None:
-        """When the actor must be woken, whatever happens: its next deadline."""
+        """Return the actor's next deadline, at which it must be woken whatever happens; None without one."""
         ...
 
     def keep_ms(self, state: StateT, now_ms: int) -> int | None:
-        """How long the store keeps the actor from now on; None for good."""
+        """Return how long the store keeps the actor from now on, in ms; None for good."""
         ...
 
     def view(self, actor_id: str, state: StateT) -> Reply | None:
-        """What those who watch the actor see; None when it can't be watched."""
+        """Return the view that the actor's watchers see; None when the actor can't be watched."""
         ...
 
     def final(self, state: StateT) -> bool:
-        """Whether the view can't change any more by itself, so that watching ends."""
+        """Return True if the view can't change any more by itself, so that watching ends."""
         ...
 
     def history(self, events: Sequence[Event], asked: History) -> Reply | Refusal:
-        """What these events say to whoever asked for the stretch."""
+        """Return the answer to the caller that asked for this stretch of the journal."""
         ...
 
     def again(
         self, actor_id: str, state: StateT | None, command: Command, reply: Reply, now_ms: int, *, former: bool
     ) -> Decision | None:
-        """What is said to a command that was answered with this before; None when it is to be decided upon.
+        """Decide on a command that was answered with this reply before; None leaves it to `decide`.
 
-        former: an earlier version kept it, and did not say by which credential of the actor it was bought.
+        former: an earlier version kept the reply, and did not record which credential of the actor bought it.
         """
         ...
 
     def encode_event(self, event: Event) -> bytes:
-        """The event as the journal keeps it."""
+        """Encode the event as the journal keeps it."""
         ...
 
     def decode_event(self, data: bytes) -> Event:
-        """An event of the journal. Raises `UnknownEventError` for one that this version doesn't know."""
+        """Decode an event of the journal. Raises `UnknownEventError` for one that this version doesn't know."""
         ...
 
     def encode_state(self, state: StateT) -> bytes:
-        """A snapshot."""
+        """Encode the state as a snapshot."""
         ...
 
     def decode_state(self, data: bytes) -> StateT:
-        """A state from its snapshot."""
+        """Decode a state from its snapshot."""
         ...
 
 
 class NoHistory:
-    """The part of `Behaviour` that an actor has without credentials, whose journal nobody may read."""
+    """The part of `Behaviour` for actors without credentials, whose journal no client may read."""
 
     def again(
         self, actor_id: str, state: Any, command: Command, reply: Reply, now_ms: int, *, former: bool
     ) -> Decision | None:
-        """The same."""
+        """Return the same reply again."""
         return Decision(reply=reply)
 
     def history(self, events: Sequence[Event], asked: History) -> Reply:
-        """Never called. Raises `BooksError`."""
+        """Raise `BooksError`: no command asks for this actor's journal."""
         raise BooksError("this actor's journal is not for its clients")
 
 
 class Stateless(NoHistory):
-    """The part of `Behaviour` that an actor without events has: it answers, and nothing of it is kept."""
+    """The part of `Behaviour` for actors without events: they answer, and nothing of them is kept."""
 
     def evolve(self, actor_id: str, state: None, event: Event) -> None:
-        """Never called. Raises `BooksError`."""
+        """Raise `BooksError`: there are no events."""
         raise BooksError("an actor without a state has no events")
 
     def intents(self, actor_id: str, state: None) -> Sequence[Intent]:
-        """None."""
+        """Return no intents."""
         return ()
 
     def liability(self, state: None) -> Msat:
-        """Nothing."""
+        """Return zero."""
         return ZERO
 
     def done(self, state: None) -> bool:
-        """There is nothing that could be."""
+        """Return False: the actor takes no money."""
         return False
 
     def due_ms(self, state: None) -> int | None:
-        """Never."""
+        """Return None: the actor has no deadlines."""
         return None
 
     def keep_ms(self, state: None, now_ms: int) -> int | None:
-        """There is nothing to keep."""
+        """Return None: the store has nothing to keep."""
         return None
 
     def view(self, actor_id: str, state: None) -> Reply | None:
-        """It can't be watched."""
+        """Return None: the actor can't be watched."""
         return None
 
     def final(self, state: None) -> bool:
-        """It is, always."""
+        """Return True: the actor has no view that could change."""
         return True
 
     def encode_event(self, event: Event) -> bytes:
-        """Never called. Raises `BooksError`."""
+        """Raise `BooksError`: there are no events."""
         raise BooksError("an actor without a state has no events")
 
     def decode_event(self, data: bytes) -> Event:
-        """Never called. Raises `UnknownEventError`."""
+        """Raise `UnknownEventError`: there are no events."""
         raise UnknownEventError("an actor without a state has no events")
 
     def encode_state(self, state: None) -> bytes:
-        """Never called. Raises `BooksError`."""
+        """Raise `BooksError`: there are no snapshots."""
         raise BooksError("an actor without a state has no snapshots")
 
     def decode_state(self, data: bytes) -> None:
-        """Never called. Raises `UnknownEventError`."""
+        """Raise `UnknownEventError`: there are no snapshots."""
         raise UnknownEventError("an actor without a state has no snapshots")
 
 
 class BooksError(Exception):
-    """The double entry of an actor does not close: a defect of ours. Nothing may be written after it."""
+    """Error for an actor whose double entry does not close: a defect of ours. Nothing may be written after it."""
 
 
 class UnknownEventError(Exception):
-    """The journal holds an event that this version of the program can't read: it must not guess."""
+    """Error for a journal with an event that this version of the program can't read, and must not guess at."""

@@ -1,4 +1,4 @@
-"""How events, states and messages become bytes: JSON in the journal, for operators to read; MessagePack on the way."""
+"""Codecs of events, states and messages: JSON in the journal, for operators to read; MessagePack between processes."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def _decode(kind: type, value: Any) -> Any:
 
 
 class JournalCodec(Generic[T]):
-    """Values of one (union of) types as JSON."""
+    """JSON codec for values of one type, or of a union of types."""
 
     def __init__(self, kind: Any) -> None:
         self._encoder = msgspec.json.Encoder(enc_hook=_encode)
         self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(kind, dec_hook=_decode)
 
     def encode(self, value: T) -> bytes:
-        """The value's JSON."""
+        """Encode the value as JSON."""
         return self._encoder.encode(value)
 
     def decode(self, data: bytes) -> T:
-        """The value of this JSON. Raises `UnknownEventError` for one that this version can't read."""
+        """Decode a value from JSON. Raises `UnknownEventError` for one that this version can't read."""
         try:
             return self._decoder.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -44,16 +44,16 @@ class JournalCodec(Generic[T]):
 
 
 class MessageCodec(Generic[T]):
-    """Batches of messages of one (union of) types as MessagePack."""
+    """MessagePack codec for batches of messages of one type, or of a union of types."""
 
     def __init__(self, kind: Any) -> None:
         self._encoder = msgspec.msgpack.Encoder(enc_hook=_encode)
         self._decoder: msgspec.msgpack.Decoder[list[T]] = msgspec.msgpack.Decoder(list[kind], dec_hook=_decode)
 
     def encode(self, batch: list[T]) -> bytes:
-        """The batch's bytes."""
+        """Encode the batch."""
         return self._encoder.encode(batch)
 
     def decode(self, data: bytes) -> list[T]:
-        """The batch of these bytes."""
+        """Decode a batch."""
         return self._decoder.decode(data)

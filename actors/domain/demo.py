@@ -1,4 +1,4 @@
-"""The free demo: one small question to the model. Nothing of it is journaled, because nothing is paid."""
+"""The free demo: one small question to the model. The journal holds none of it, because nothing is paid."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class DemoAnswer(Reply, frozen=True, tag="demo"):
 
 
 class DemoBehaviour(Stateless):
-    """An actor without a state: it answers and is forgotten (see `Behaviour`)."""
+    """The behaviour of a demo actor, which has no state: it answers and is forgotten (see `Behaviour`)."""
 
     def __init__(self, model: str) -> None:
         self._model = model
 
     def decide(self, actor_id: str, state: None, command: Command, now_ms: int) -> Decision:
-        """What the command leads to."""
+        """Decide what follows from the command."""
         match command:
             case AskDemo(request=request):
                 ask = Work(key=_TOPIC, request=request, model=self._model, max_tokens=_MAX_TOKENS, unpaid=True)

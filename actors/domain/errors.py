@@ -1,4 +1,4 @@
-"""Every way in which the product says no: a stable code, a sentence for a person, and what helps to mend it."""
+"""Refusals of the product: each with a stable code, a sentence for a person, and details that help to mend it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Refusal(msgspec.Struct, frozen=True, tag="refusal"):
 
 
 class RefusedError(Exception):
-    """Carries a `Refusal` through code that answers by returning; the HTTP layer turns it into an error body."""
+    """Exception that carries a `Refusal` through code that returns other answers; the HTTP layer makes it a body."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.code.value)
@@ -58,17 +58,17 @@ class RefusedError(Exception):
 
 
 def not_found(what: str) -> Refusal:
-    """An id or path that does not exist (any more)."""
+    """Refuse an id or path that does not exist, or not any more."""
     return Refusal(Code.NOT_FOUND, f"There is no such {what}.")
 
 
 def wrong_state(state: str, message: str) -> Refusal:
-    """The command exists but is not possible in this state; the answer names the state."""
+    """Refuse a command that exists but is not possible in this state; the answer names the state."""
     return Refusal(Code.WRONG_STATE, message, {"state": state})
 
 
 def idempotency_conflict() -> Refusal:
-    """The same Idempotency-Key came with another body."""
+    """Refuse an Idempotency-Key that came with another body before."""
     return Refusal(
         Code.IDEMPOTENCY_CONFLICT,
         "This Idempotency-Key was used with another body: send the same body, or use a new key.",
@@ -76,7 +76,7 @@ def idempotency_conflict() -> Refusal:
 
 
 def unavailable(what: str, retry_after_s: int = _RETRY_AFTER_S) -> Refusal:
-    """Something that we depend on can't be reached just now; nothing was charged."""
+    """Refuse while something that we depend on can't be reached; nothing was charged."""
     return Refusal(
         Code.UNAVAILABLE,
         f"{what} can't be reached just now; nothing was charged. Try again in {retry_after_s} s.",
@@ -85,7 +85,7 @@ def unavailable(what: str, retry_after_s: int = _RETRY_AFTER_S) -> Refusal:
 
 
 def in_doubt() -> Refusal:
-    """A host was lost that had been sent the request: it may have carried it out, and charged for it."""
+    """Report an unknown outcome: the host that had the request was lost, and may have done it and charged for it."""
     return Refusal(
         Code.UNAVAILABLE,
         "The actors' host was lost before it had answered, and it is not known what it has done: send the same again "
@@ -96,7 +96,7 @@ def in_doubt() -> Refusal:
 
 
 def unconfirmed() -> Refusal:
-    """It was done, but the store does not answer to have it written: it will be, and charged for, once it does."""
+    """Report work that is done but not journaled yet: it is charged for once the store answers again."""
     return Refusal(
         Code.UNAVAILABLE,
         "The store can't be reached just now, and what was done may be charged yet: send the same again with its "
@@ -107,7 +107,7 @@ def unconfirmed() -> Refusal:
 
 
 def cut_off() -> Refusal:
-    """The server ends with the request under way: what it asked for may have been done, and charged for."""
+    """Report an unknown outcome: the server ends during the request, which may have been done and charged for."""
     return Refusal(
         Code.UNAVAILABLE,
         "The server ends before this was answered, and it is not known what was done: send the same again with its "
@@ -118,30 +118,30 @@ def cut_off() -> Refusal:
 
 
 def behind() -> Refusal:
-    """There is more to do than can be done just now, and waiting for it would only make it more."""
+    """Refuse under overload, because queueing more requests would only add to it."""
     text = "The server has more to do than it can just now; nothing was charged. Try again in 1 s."
     return Refusal(Code.UNAVAILABLE, text, retry_after_s=1)
 
 
 def too_many_waiting() -> Refusal:
-    """One actor has more requests waiting than it can answer before they are given up."""
+    """Refuse because the actor has more requests waiting than it can answer before their callers give up."""
     text = "Too many requests wait here already; nothing was charged. Wait for some of their answers, then try again."
     return Refusal(Code.UNAVAILABLE, text, retry_after_s=1)
 
 
 def broken() -> Refusal:
-    """An actor that can't go on: a defect of ours."""
+    """Refuse for an actor that can't go on, by a defect of ours."""
     text = "This can't be continued before an operator has looked at it. Nothing is lost; try again later."
     return Refusal(Code.UNAVAILABLE, text, retry_after_s=60)
 
 
 def node_unavailable(retry_after_ms: int = 0) -> Refusal:
-    """The Lightning node can't be reached, or has more to do than it can: come back when it said, or a little later."""
+    """Refuse while the Lightning node is unreachable or overloaded; retry when it said, at the earliest in 2 s."""
     return unavailable("The Lightning node", max(_RETRY_AFTER_S, -(-retry_after_ms // 1_000)))
 
 
 def wallet_short() -> Refusal:
-    """The wallet holds less than what is its clients'. Only its operator can mend that."""
+    """Refuse new payments because the wallet holds less than clients are owed. Only its operator can mend that."""
     text = (
         "No new payments are taken: the operator of this server must first look after its wallet. Nothing was charged, "
         "and what was paid before can be used and is paid back."
@@ -150,7 +150,7 @@ def wallet_short() -> Refusal:
 
 
 def model_failed(fault: ModelFault | None = None, retry_after_ms: int = 0) -> Refusal:
-    """The model provider gave no answer. Without a fault that passes by itself, it failed for good."""
+    """Report that the model provider gave no answer. Without a fault that passes by itself, it failed for good."""
     wait_s = max(_RETRY_AFTER_S, -(-retry_after_ms // 1_000))
     match fault:
         case ModelFault.LIMITED:

@@ -1,4 +1,4 @@
-"""What actors want done outside: invoices, look-ups and model calls. The host's effects carry them out."""
+"""Intents of actors: invoices, payouts, look-ups and model calls. The host's effects carry them out."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .payments.payouts import PayoutTarget
 class IssueInvoice(Intent, frozen=True):
     """Make an invoice; the result is an `Invoice`. `context` is the command that asked for it, if one did.
 
-    With `ahead` one that was made before anybody asked does as well: the same is ordered for every actor. With
-    `for_work` it is not made while the model can't do the work that it is for.
+    With `ahead`, an invoice that was made in advance does as well, because every actor orders the same one. With
+    `for_work`, it is not made while the model can't do the work that it is for.
     """
 
     amount_sats: int
@@ -27,13 +27,13 @@ class IssueInvoice(Intent, frozen=True):
 
 
 class LookUpInvoice(Intent, frozen=True):
-    """Ask the node whether an invoice was paid; the result is a `Settlement` or None. Repeated until it answers."""
+    """Ask the node, until it answers, whether an invoice was paid; the result is a `Settlement` or None."""
 
     payment_hash: str
 
     @property
     def free_to_repeat(self) -> bool:
-        """It only asks, perhaps for hours."""
+        """True: a look-up only asks, perhaps for hours."""
         return True
 
 
@@ -44,9 +44,9 @@ class Evaluate(Intent, frozen=True):
 
 
 class Work(Intent, frozen=True):
-    """Have the model answer; the result is a `Completion`. `unpaid`: it is for whoever waits for it, and else for none.
+    """Have the model answer; the result is a `Completion`. `unpaid`: the answer is only for the caller that waits.
 
-    Left, its result is None.
+    If that caller leaves, the result is None.
     """
 
     request: str
@@ -56,12 +56,12 @@ class Work(Intent, frozen=True):
 
     @property
     def ends_unheard(self) -> bool:
-        """What was paid for is done whether anybody waits or not."""
+        """True if the work is unpaid: paid work is done whether a caller waits or not."""
         return self.unpaid
 
 
 class ReleaseUnpaid(Intent, frozen=True):
-    """Take a paid invoice off its maker's count of unpaid ones. Best effort: the count also lapses by itself."""
+    """Take a paid invoice off the client's count of unpaid ones. Best effort: the count also lapses by itself."""
 
     client: str
     actor_id: str
@@ -76,10 +76,10 @@ class SendPayout(Intent, frozen=True):
 
 
 class LookUpPayout(Intent, frozen=True):
-    """Ask the node until its word is final; the result is a `PayoutReport`, see `paying_out.verdict`.
+    """Ask the node until its word is final; the result is a `PayoutReport`, see `payout_flow.verdict`.
 
-    Before `failure_final_at_ms` neither "failed" nor "never heard of it" is final. `received_hash` is of money that
-    came in for the actor: a wallet that does not know it is not the one that was to pay.
+    Before `failure_final_at_ms` neither "failed" nor "never heard of it" is final. `received_hash` is the hash of a
+    payment to the actor: a wallet that does not know it is not the one that was to pay.
     """
 
     target: PayoutTarget
@@ -89,16 +89,16 @@ class LookUpPayout(Intent, frozen=True):
 
     @property
     def free_to_repeat(self) -> bool:
-        """It only asks, perhaps for hours."""
+        """True: a look-up only asks, perhaps for hours."""
         return True
 
 
 class AnswerRequest(Intent, frozen=True):
     """Evaluate a session's request and, if it is accepted, have the model answer; the result is a `RequestOutcome`.
 
-    With `stream`, whoever waits for the intent's key gets the text as it comes. `once`: which operation it is; under a
-    key of the client's its answer can be asked for again. `attempt`: a library sent it, which may send it again.
-    `held`: what is said to begin with.
+    With `stream`, callers that wait for the intent's key get the text as it comes. `once`: the operation's identity;
+    under a key of its own the client can ask for the answer again. `attempt`: a library sent it, which may send it
+    again. `held`: the reply that comes before the answer.
     """
 
     request: str
@@ -111,21 +111,21 @@ class AnswerRequest(Intent, frozen=True):
 
     @property
     def ends_unheard(self) -> bool:
-        """The answer is for nobody then, unless a key promises it."""
+        """True if no client can come for the answer later: it streams, or has no key of the client's."""
         return self.stream or not self.once.keyed
 
     @property
     def lives_on_ms(self) -> int:
-        """Until the library that gave it up has sent it again."""
+        """Time in ms until the library that gave the request up has sent it again; 0 without a library."""
         return 0 if self.attempt is None else self.attempt.next_within_ms
 
 
 class RelayRequest(Intent, frozen=True):
-    """Pass a call on to the model's provider as it is; the result is a `RelayOutcome`. For the rest see above.
+    """Pass a call on to the model's provider as it is; the result is a `RelayOutcome`. See also `AnswerRequest`.
 
-    `beta`: the call goes to the provider's beta interface. `model` is the one that it is priced as. `body` is what the
-    client sent; it goes on with this `max_tokens`. `at_ms`: when it was asked for. `billed_as`: see `Relay`.
-    `prompt_tokens`: the provider's count of the prompt, where it was asked for before.
+    `beta`: the call goes to the provider's beta interface. `model` sets the price. `body` is the client's, and goes on
+    with this `max_tokens`. `at_ms`: the time of the request. `billed_as`: see `Relay`. `prompt_tokens`: the provider's
+    count of the prompt, where it was asked for before.
     """
 
     body: RelayBody
@@ -143,12 +143,12 @@ class RelayRequest(Intent, frozen=True):
 
     @property
     def ends_unheard(self) -> bool:
-        """As `AnswerRequest`."""
+        """True under the conditions of `AnswerRequest`."""
         return self.stream or not self.once.keyed
 
     @property
     def lives_on_ms(self) -> int:
-        """As `AnswerRequest`."""
+        """Grace period in ms, as of `AnswerRequest`."""
         return 0 if self.attempt is None else self.attempt.next_within_ms
 
 
@@ -161,5 +161,5 @@ class CountPrompt(Intent, frozen=True):
 
     @property
     def free_to_repeat(self) -> bool:
-        """It only asks."""
+        """True: the call only asks."""
         return True

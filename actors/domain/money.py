@@ -1,4 +1,4 @@
-"""Money: integer millisatoshis, and the one place where a price in dollars is rounded to them."""
+"""Money: integer millisatoshis, and the only place where a price in dollars is rounded to them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ MSAT_MAX: Final = 21_000_000 * MSAT_PER_BTC
 EXACT: Final = Context(prec=100, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
 """Decimal arithmetic that never rounds: a result of more than 100 digits raises `decimal.Inexact`.
 
-Python's default context rounds to 28 digits, half to even, without a word: a cost could become less than it was. All
-sums and products of dollars are done by its methods (making it the current context costs ten times what a sum costs);
-rates are held to a length that always fits (`actors/rates.py`).
+Python's default context silently rounds to 28 digits, half to even: a cost could become less than it was. All sums and
+products of dollars are done by the methods of this one (making it the current context costs ten times what a sum
+costs); rates are held to a length that always fits (`actors/rates.py`).
 """
 
 
 class MoneyError(ArithmeticError):
-    """An amount would become negative, exceed all bitcoin, or is not a whole number of millisatoshis."""
+    """Error for an amount that is negative, exceeds all bitcoin, or is not a whole number of millisatoshis."""
 
 
 @final
@@ -52,14 +52,14 @@ class Msat:
 
     @classmethod
     def from_sats(cls, sats: int) -> Msat:
-        """Whole satoshis as millisatoshis. Raises `MoneyError`."""
+        """Convert whole satoshis to millisatoshis. Raises `MoneyError`."""
         if type(sats) is not int:
             raise MoneyError(f"not a whole number of sats: {sats!r}")
         return cls(sats * MSAT_PER_SAT)
 
     @property
     def whole_sats(self) -> int:
-        """The whole satoshis in it, rounded down: what an invoice over it can be at most."""
+        """The amount in whole satoshis, rounded down: the largest invoice that it covers."""
         return self.value // MSAT_PER_SAT
 
     def __add__(self, other: Msat) -> Msat:
@@ -88,12 +88,12 @@ ZERO: Final = Msat(0)
 
 
 def total(amounts: list[Msat]) -> Msat:
-    """The sum of the amounts."""
+    """Return the sum of the amounts."""
     return Msat(sum(amount.value for amount in amounts))
 
 
 def usd_to_msat(price_usd: Decimal, btc_price_usd: Decimal) -> Msat:
-    """A price in dollars as millisatoshis, rounded up: the only rounding between a cost and a charge.
+    """Convert a price in dollars to millisatoshis, rounded up: the only rounding between a cost and a charge.
 
     Raises `MoneyError` when the price is negative or the exchange rate is not a positive number.
     """
@@ -101,7 +101,7 @@ def usd_to_msat(price_usd: Decimal, btc_price_usd: Decimal) -> Msat:
 
 
 def usd_to_sats(price_usd: Decimal, btc_price_usd: Decimal) -> int:
-    """A price in dollars as whole satoshis, rounded up and at least 1: the amount of an invoice.
+    """Convert a price in dollars to whole satoshis, rounded up and at least 1: the amount of an invoice.
 
     Raises `MoneyError` as `usd_to_msat` does.
     """
@@ -111,12 +111,12 @@ def usd_to_sats(price_usd: Decimal, btc_price_usd: Decimal) -> int:
 def _ceil_units(price_usd: Decimal, btc_price_usd: Decimal, units_per_btc: int) -> int:
     if not (price_usd.is_finite() and btc_price_usd.is_finite()) or price_usd < 0 or btc_price_usd <= 0:
         raise MoneyError("a price must not be negative and an exchange rate must be positive")
-    # In whole numbers: a rounded quotient could land on the wrong side of the next unit.
+    # The division is done in whole numbers: a rounded quotient could land on the wrong side of the next unit.
     price, rate = price_usd.as_integer_ratio(), btc_price_usd.as_integer_ratio()
     return -(-(price[0] * rate[1] * units_per_btc) // (price[1] * rate[0]))
 
 
 def usd_text(amount_usd: Decimal) -> str:
-    """Dollars as the wire shows them: exact, in plain digits without an exponent; a client can compute with them."""
+    """Format dollars as the wire shows them: exact, in plain digits without an exponent, fit to compute with."""
     text = format(amount_usd.normalize(EXACT), "f")
     return text if "." in text else f"{text}.00"

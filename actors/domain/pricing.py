@@ -1,4 +1,4 @@
-"""What work costs: rates per model, infrastructure, margin, and the exchange rate, in exact decimals.
+"""Prices of work: rates per model, infrastructure, margin, and the exchange rate, in exact decimals.
 
 A price is estimated before the work (`quote`) and computed from the actual usage after it (`charge_msat`). Both go
 through the same formula and are rounded once, up.
@@ -18,13 +18,13 @@ from .money import EXACT, Msat, usd_to_msat, usd_to_sats
 _MTOK: Final = Decimal(1_000_000)
 _PERCENT: Final = Decimal(100)
 # English text has about 2.5 bytes for a token (source: Anthropic's models overview, 1M tokens to 2.5M characters; the
-# models before Claude Opus 4.7 had four), and other scripts seldom fewer than two. What the estimate has too much is
-# given back after the work; what it has too little is our loss.
+# models before Claude Opus 4.7 had four), and other scripts seldom fewer than two. The client gets an excess of the
+# estimate back after the work; a shortfall is our loss.
 _BYTES_PER_TOKEN: Final = 2
 
 
 class Size(StrEnum):
-    """How much work the evaluation takes a request for."""
+    """Sizes of work, as the evaluation judges a request."""
 
     SMALL = "small"
     MEDIUM = "medium"
@@ -35,7 +35,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tokens as the provider counts them. `input_tokens` excludes both cache kinds.
 
     Source: Anthropic's Messages API, "usage" object; cache writes have two lifetimes with rates of their own.
-    `billed_as` names what the provider bills apart from the plain rates, such as `inference_geo_us`.
+    `billed_as` names options that the provider bills apart from the plain rates, such as `inference_geo_us`.
     """
 
     input_tokens: int
@@ -47,7 +47,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def prompt_tokens(self) -> int:
-        """All that was read as a prompt, cached or not: what a long-prompt threshold counts."""
+        """Tokens of the whole prompt, cached or not, as a long-prompt threshold counts them."""
         return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
 
     @property
@@ -66,7 +66,7 @@ class Rates(msgspec.Struct, frozen=True):
     cache_write_1h: Decimal
 
     def times(self, factor: Decimal) -> Rates:
-        """All of them, multiplied."""
+        """Return all rates multiplied by the factor."""
         return Rates(*(EXACT.multiply(rate, factor) for rate in msgspec.structs.astuple(self)))
 
 
@@ -78,7 +78,7 @@ class LongPrompt(msgspec.Struct, frozen=True):
 
 
 class ModelPrice(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A model and what it costs. `multipliers` of all its rates, by what a usage is `billed_as`."""
+    """A model and its rates. `multipliers` apply to all its rates, by the names in a usage's `billed_as`."""
 
     model: str
     rates: Rates
@@ -86,7 +86,7 @@ class ModelPrice(msgspec.Struct, frozen=True, omit_defaults=True):
     multipliers: Mapping[str, Decimal] = {}
 
     def rates_for(self, usage: Usage) -> Rates:
-        """The rates that apply to this usage."""
+        """Return the rates that apply to this usage."""
         rates = self.rates
         if self.long_prompt is not None and usage.prompt_tokens > self.long_prompt.threshold_tokens:
             rates = self.long_prompt.rates
@@ -96,7 +96,7 @@ class ModelPrice(msgspec.Struct, frozen=True, omit_defaults=True):
         return rates
 
     def cost_usd(self, usage: Usage) -> Decimal:
-        """The provider's price of this usage, exact."""
+        """Return the provider's price of this usage, exact."""
         rates = self.rates_for(usage)
         cost = EXACT.multiply(rates.input, usage.input_tokens)
         for rate, tokens in (
@@ -123,7 +123,7 @@ class Tier(msgspec.Struct, frozen=True):
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """The operator's prices: everything a price depends on but the request and the exchange rate."""
+    """The operator's prices: all that a price depends on, except the request and the exchange rate."""
 
     models: Mapping[str, ModelPrice]
     tiers: Mapping[Size, Tier]
@@ -132,18 +132,18 @@ class Terms(msgspec.Struct, frozen=True):
     """Infrastructure for one request, in dollars."""
 
     def price_usd(self, model: str, usage: Usage) -> Decimal:
-        """Model and infrastructure together, before margin."""
+        """Return the price of model and infrastructure together, before margin."""
         return EXACT.add(self.models[model].cost_usd(usage), self.infra_usd)
 
     def with_margin(self, cost_usd: Decimal) -> Decimal:
-        """A cost with the margin on it."""
+        """Return a cost with the margin added."""
         return EXACT.multiply(cost_usd, EXACT.add(1, EXACT.divide(self.margin_pct, _PERCENT)))
 
 
 class Tariff(msgspec.Struct, frozen=True, omit_defaults=True):
     """The part of the operator's prices that one charge depends on, as it was in force: journals keep it.
 
-    `evaluator` is the model that judged the request, where that is charged as well.
+    `evaluator` is the model that judged the request, where the judging is charged as well.
     """
 
     model: ModelPrice
@@ -153,19 +153,19 @@ class Tariff(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def terms(self) -> Terms:
-        """Prices to compute with."""
+        """The tariff as terms to compute with; they have no tiers."""
         prices = [self.model] if self.evaluator is None else [self.evaluator, self.model]
         return Terms({price.model: price for price in prices}, {}, self.margin_pct, self.infra_usd)
 
 
 def tariff_of(terms: Terms, model: str, evaluator: str | None = None) -> Tariff:
-    """What these terms say of work by one model, and of having it judged by another."""
+    """Return the tariff for work by one model, judged by another if an evaluator is named."""
     judge = None if evaluator is None else terms.models[evaluator]
     return Tariff(terms.models[model], terms.margin_pct, terms.infra_usd, judge)
 
 
 class PriceOrigin(StrEnum):
-    """Where a BTC price came from."""
+    """Origins of a BTC price."""
 
     COINGECKO = "coingecko"
     FALLBACK = "fallback"
@@ -180,7 +180,7 @@ class BtcPrice(msgspec.Struct, frozen=True):
 
 
 class PricingBreakdown(msgspec.Struct, frozen=True):
-    """How a work invoice came to its amount. Everything needed to compute it again is in it."""
+    """The breakdown of a work invoice's amount, with all values that are needed to compute it again."""
 
     model: str
     estimated_input_tokens: int
@@ -193,19 +193,19 @@ class PricingBreakdown(msgspec.Struct, frozen=True):
 
     @property
     def estimated_cost_usd(self) -> Decimal:
-        """Model and infrastructure together, before margin."""
+        """Estimated cost of model and infrastructure together, before margin."""
         return EXACT.add(self.model_cost_usd, self.infra_cost_usd)
 
 
 def estimate_usage(terms: Terms, size: Size, request: str) -> Usage:
-    """Tokens assumed for a request of this size, before the work."""
+    """Estimate the tokens of a request of this size, before the work."""
     tier = terms.tiers[size]
     text_tokens = -(-len(request.encode()) // _BYTES_PER_TOKEN)
     return Usage(input_tokens=max(tier.input_tokens, text_tokens), output_tokens=tier.output_tokens)
 
 
 def quote(terms: Terms, model: str, size: Size, request: str, btc_price: BtcPrice) -> PricingBreakdown:
-    """The price of the work before it is done: whole sats, rounded up once, at least 1."""
+    """Quote the price of work before it is done: whole sats, rounded up once, at least 1."""
     usage = estimate_usage(terms, size, request)
     model_cost_usd = terms.models[model].cost_usd(usage)
     price_usd = terms.with_margin(terms.price_usd(model, usage))
@@ -222,15 +222,15 @@ def quote(terms: Terms, model: str, size: Size, request: str, btc_price: BtcPric
 
 
 def charge_msat(terms: Terms, model: str, usage: Usage, btc_price: BtcPrice) -> Msat:
-    """The price of work that was done, with infrastructure and margin, rounded up to the millisatoshi."""
+    """Return the price of work that was done, with infrastructure and margin, rounded up to the millisatoshi."""
     return usd_to_msat(terms.with_margin(terms.price_usd(model, usage)), btc_price.usd)
 
 
 def million_msat(terms: Terms, rate_usd: Decimal, btc_price: BtcPrice) -> Msat:
-    """What a client pays for a million tokens at this rate, with margin, rounded up to the millisatoshi."""
+    """Return a client's price of a million tokens at this rate, with margin, rounded up to the millisatoshi."""
     return usd_to_msat(terms.with_margin(rate_usd), btc_price.usd)
 
 
 def request_msat(terms: Terms, btc_price: BtcPrice) -> Msat:
-    """What a client pays for each request beside its tokens: infrastructure, with margin, rounded up."""
+    """Return a client's price of each request beside its tokens: infrastructure, with margin, rounded up."""
     return usd_to_msat(terms.with_margin(terms.infra_usd), btc_price.usd)

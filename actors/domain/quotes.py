@@ -1,8 +1,8 @@
 """Quotes that bind: a work invoice's description holds the digest of the price breakdown that it is for.
 
 The digest is SHA-256 over the breakdown's canonical JSON (RFC 8785): the very object that clients see as
-`pricingBreakdown`, its members sorted, without white space, in UTF-8, numbers as ECMAScript writes them. So whoever has
-both can check one against the other, and has the node's signature on it.
+`pricingBreakdown`, its members sorted, without white space, in UTF-8, numbers as ECMAScript writes them. So a client
+that has both can check one against the other, and has the node's signature on it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from .money import usd_text
 from .pricing import PricingBreakdown
 from .timestamps import timestamp
 
-# Whole numbers beyond it are not all doubles.
+# Beyond this, doubles can't represent all whole numbers, so JSON readers would disagree.
 _MOST: Final = 2**53
 _IN_MEMO: Final = re.compile(r"\bsha256:([0-9a-f]{64})$")
 
 
 def quoted(breakdown: PricingBreakdown) -> dict[str, Any]:
-    """The breakdown as clients see it, and as it is committed to."""
+    """Return the breakdown as clients see it, which is also the object that the digest is of."""
     return {
         "model": breakdown.model,
         "estimatedInputTokens": breakdown.estimated_input_tokens,
@@ -42,7 +42,7 @@ def quoted(breakdown: PricingBreakdown) -> dict[str, Any]:
 
 
 def quote_digest(shown: Mapping[str, Any]) -> str:
-    """The digest, in hex, of a breakdown as clients see it; its numbers are `int` or `Decimal`.
+    """Return the digest, in hex, of a breakdown as clients see it; its numbers are `int` or `Decimal`.
 
     Raises `ValueError` for values that no breakdown has.
     """
@@ -50,7 +50,7 @@ def quote_digest(shown: Mapping[str, Any]) -> str:
 
 
 def canonical_json(shown: Mapping[str, Any]) -> bytes:
-    """A flat object of texts and numbers in the form of RFC 8785. Raises `ValueError` for other values."""
+    """Encode a flat object of texts and numbers in the form of RFC 8785. Raises `ValueError` for other values."""
     members = [f"{_canonical(name)}:{_canonical(shown[name])}" for name in sorted(shown)]
     return f"{{{','.join(members)}}}".encode()
 
@@ -64,17 +64,17 @@ def _canonical(value: Any) -> str:
         case int() if abs(value) < _MOST:
             return str(value)
         case Decimal() if value.is_finite() and abs(value) < _MOST:
-            # Settings allow no more digits than a double keeps, so that these are also the ones that ECMAScript writes.
+            # Settings allow no more digits than a double keeps, so ECMAScript writes the same ones.
             return format(value.normalize(), "f") if value else "0"
     raise ValueError("a quote has texts and numbers only")
 
 
 def quote_memo(breakdown: PricingBreakdown) -> str:
-    """The description of the work's invoice."""
+    """Return the description of the work's invoice."""
     return f"Satmeter: work by {breakdown.model}, quote sha256:{quote_digest(quoted(breakdown))}"
 
 
 def digest_in(memo: str) -> str | None:
-    """The digest that an invoice's description commits to, if it does."""
+    """Return the digest in an invoice's description, or None."""
     found = _IN_MEMO.search(memo)
     return found[1] if found else None

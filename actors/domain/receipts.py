@@ -1,7 +1,7 @@
-"""Receipts: what was charged for which request and answer, at which prices, for anybody to compute again.
+"""Receipts: the charge for a request and its answer, with the prices, so that anybody can compute it again.
 
-Of a request and its answer there are only digests in a journal. Receipts are made of the journal when they are asked
-for, and signed by the front; the same one has the same bytes each time.
+A journal holds only digests of a request and its answer. Receipts are made from the journal when a client asks for
+them, and signed by the front; a receipt has the same bytes each time.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _SHA256_BYTES = 32
 
 
 class ReceiptNote(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a journal keeps of a charge for its receipt, beside the charge itself, in as few bytes as it can.
+    """A journal's record of a charge for its receipt, beside the charge itself, in few bytes.
 
-    digests: SHA-256 of the request and of the answer, one behind the other, in base64url. tariff: the number of the
-    prices among those that the session was charged by; `new_tariff`: these, when it is their first use.
+    digests: SHA-256 of the request and of the answer, one behind the other, in base64url. tariff: the index of the
+    tariff among those that the session was charged by; `new_tariff`: that tariff, at its first use.
     """
 
     digests: str
@@ -34,7 +34,7 @@ class ReceiptNote(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def note(tariffs: Sequence[Tariff], tariff: Tariff, request: bytes, answer: bytes) -> ReceiptNote:
-    """What is kept of a charge by this tariff, in a session that has seen those before."""
+    """Return the note of a charge by this tariff, in a session that was charged by `tariffs` before."""
     both = hashlib.sha256(request).digest() + hashlib.sha256(answer).digest()
     digests = base64.urlsafe_b64encode(both).rstrip(b"=").decode()
     if tariff in tariffs:
@@ -43,37 +43,37 @@ def note(tariffs: Sequence[Tariff], tariff: Tariff, request: bytes, answer: byte
 
 
 def digests_of(kept: ReceiptNote) -> tuple[str, str]:
-    """The digests of request and answer, in hex."""
+    """Return the digests of request and answer, in hex."""
     both = base64.urlsafe_b64decode(kept.digests + "==")
     return both[:_SHA256_BYTES].hex(), both[_SHA256_BYTES:].hex()
 
 
 def text_digest(text: str) -> str:
-    """A text's digest, in hex: of its UTF-8."""
+    """Return the digest, in hex, of a text's UTF-8."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def needle(request_id: str) -> str:
-    """What the journal has in the events of a request. No text of a client's contains it: quotes are escaped there."""
+    """Return the text that finds a request's events in the journal. No client's text has it, as quotes are escaped."""
     return f'"request_id":"{request_id}"'
 
 
 class GetJobReceipt(Command, frozen=True, tag="get_job_receipt"):
-    """The receipt of a job that has ended."""
+    """Get the receipt of a job that has ended."""
 
 
 class GetRequestReceipt(Command, frozen=True, tag="get_request_receipt"):
-    """The receipt of a request that was charged to the session."""
+    """Get the receipt of a request that was charged to the session."""
 
     request_id: str
     grant: Grant
 
 
 class Receipt(Reply, frozen=True, kw_only=True, tag="receipt"):
-    """What a receipt says.
+    """A receipt of a job or of a session's request.
 
-    `limit_msat` is what was on hold or paid, than which no more is charged. Without a tariff no model's work was
-    charged. Ids, ledger number and evaluation fee are those of a job or of a session's request, whichever it is.
+    `limit_msat` is what was on hold or paid; the charge is never higher. Without a tariff no model's work was charged.
+    A job has `job_id` and `evaluation_fee_msat`; a session's request has the other ids and `ledger_seq`.
     """
 
     job_id: str | None = None

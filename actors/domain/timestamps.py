@@ -1,18 +1,18 @@
-"""Times as the wire shows them."""
+"""Timestamps as the wire shows them."""
 
 from __future__ import annotations
 
 from typing import Final
 
 _DAY_S: Final = 86_400
-# A year is counted from March, so that the leap day is its last, and from the year 0, whose March 1 was so many days
-# before 1970. The calendar repeats every 400 years.
+# Years are counted from March, so that the leap day is the last day, and from the year 0. March 1 of that year was so
+# many days before 1970. The calendar repeats every 400 years.
 _MARCH_OF_0_DAYS: Final = 719_468
 _CYCLE_DAYS: Final = 146_097
 
 
 def timestamp(at_ms: int) -> str:
-    """A time in RFC 3339, in UTC."""
+    """Format a time in RFC 3339, in UTC."""
     seconds, milliseconds = divmod(at_ms, 1_000)
     days, second = divmod(seconds, _DAY_S)
     cycle, day_of_cycle = divmod(days + _MARCH_OF_0_DAYS, _CYCLE_DAYS)

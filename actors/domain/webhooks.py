@@ -1,7 +1,7 @@
-"""Webhooks: what an actor tells an address of its client's, at least once each, and how often it tries.
+"""Webhooks: an actor's notices to an address of its client's, each at least once, and the attempts to deliver them.
 
 A notice follows from events that the journal has anyway, so that nothing waits for it. Each attempt's end is journaled,
-and until one is the last of its notice, the next stands in the due times like any other deadline.
+and the next attempt of a notice, if there is one, is a deadline of the actor like any other.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from .payments.payouts import LedgerEvent
 from .timestamps import timestamp
 
 _SECOND_MS: Final = 1_000
-# After each failed attempt; the last one is made a day after the event.
+# Pauses after each failed attempt; the last attempt is made a day after the event.
 _PAUSES_S: Final = (5, 30, 120, 600, 3_600, 14_400, 28_800, 38_400)
 _ID_BYTES: Final = 18
 
 
 class Webhook(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where an actor's notices go. Of a session, `low_balance_msat` is under what a balance is low."""
+    """The address of an actor's notices. `low_balance_msat`: the threshold of a session, under which it is low."""
 
     url: str
     low_balance_msat: Msat = ZERO
 
 
 class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something that is to be told. `attempts` have failed; the next one is due at `due_ms`."""
+    """A notice to be delivered. `attempts` have failed; the next one is due at `due_ms`."""
 
     number: int
     type: str
@@ -46,10 +46,10 @@ class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Outbox(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An actor's webhook, and what it was not told yet.
+    """An actor's webhook, and the notices that were not delivered yet.
 
-    count: notices so far. gone: the receiver wants no more. low: the balance was under its threshold when last looked
-    at, as that of a new session is.
+    count: notices so far. gone: the receiver wants no more. low: the balance was under its threshold when it was last
+    checked; a new session's is.
     """
 
     webhook: Webhook
@@ -59,7 +59,7 @@ class Outbox(msgspec.Struct, frozen=True, omit_defaults=True):
     low: bool = True
 
     def with_notice(self, kind: str, at_ms: int, remaining_msat: int = 0) -> Outbox:
-        """With one more to be told, unless the receiver wants no more."""
+        """Add a notice, unless the receiver wants no more."""
         if self.gone:
             return self
         notice = Notice(self.count, kind, at_ms, at_ms, remaining_msat=remaining_msat)
@@ -67,7 +67,7 @@ class Outbox(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TryEnding(StrEnum):
-    """How an attempt ended. `given_up`: it was the last one."""
+    """Endings of an attempt. `given_up`: it failed, and was the last one. `gone`: the receiver wants no more."""
 
     DELIVERED = "delivered"
     FAILED = "failed"
@@ -76,7 +76,7 @@ class TryEnding(StrEnum):
 
 
 class WebhookTried(LedgerEvent, frozen=True, kw_only=True, tag="webhook_tried"):
-    """An attempt to tell a notice ended; one that failed is made again at `due_ms`."""
+    """The end of an attempt to deliver a notice; after a failure, the next attempt is due at `due_ms`."""
 
     number: int
     ending: TryEnding
@@ -84,7 +84,7 @@ class WebhookTried(LedgerEvent, frozen=True, kw_only=True, tag="webhook_tried"):
 
 
 class Notify(Intent, frozen=True):
-    """Tell a notice; the result is whether the receiver wants more. The body is the same in every attempt."""
+    """Deliver a notice; the result is whether the receiver wants more. The body is the same in every attempt."""
 
     actor_id: str
     url: str
@@ -93,12 +93,12 @@ class Notify(Intent, frozen=True):
 
     @property
     def free_to_repeat(self) -> bool:
-        """A notice that comes twice has the same id."""
+        """True: a notice that comes twice has the same id."""
         return True
 
 
 def tried(outbox: Outbox | None, event: WebhookTried) -> Outbox | None:
-    """The outbox after an attempt."""
+    """Return the outbox after an attempt."""
     if outbox is None:
         return None
     match event.ending:
@@ -116,7 +116,7 @@ def _later(notice: Notice, event: WebhookTried) -> Notice:
 
 
 def outcome(outbox: Outbox | None, command: Done | Failed, now_ms: int) -> WebhookTried | None:
-    """What an attempt's end comes to; nothing for a notice that has been told meanwhile."""
+    """Return the event of an attempt's end; None for a notice that is not in the outbox any more."""
     number = int(command.intent.key.removeprefix(_KEY))
     notice = next((n for n in outbox.notices if n.number == number), None) if outbox else None
     if notice is None:
@@ -134,7 +134,7 @@ _KEY: Final = "webhook#"
 
 
 def notify(actor_id: str, outbox: Outbox, notice: Notice, data: Mapping[str, Any]) -> Notify:
-    """The attempt to tell a notice with this data, as Standard Webhooks has its body."""
+    """Return the attempt to deliver a notice with this data, in the body that Standard Webhooks defines."""
     body = {"type": notice.type, "timestamp": timestamp(notice.at_ms), "data": data}
     digest = hashlib.sha256(f"{actor_id}\n{notice.number}".encode()).digest()[:_ID_BYTES]
     webhook_id = f"msg_{base64.urlsafe_b64encode(digest).decode()}"
@@ -142,21 +142,21 @@ def notify(actor_id: str, outbox: Outbox, notice: Notice, data: Mapping[str, Any
 
 
 def untried(outbox: Outbox | None) -> Sequence[Notice]:
-    """Notices whose first attempt must be under way."""
+    """Return the notices whose first attempt must be under way."""
     return () if outbox is None else [notice for notice in outbox.notices if not notice.attempts]
 
 
 def overdue(outbox: Outbox | None, now_ms: int) -> Sequence[Notice]:
-    """Notices whose next attempt is due."""
+    """Return the notices whose next attempt is due."""
     return () if outbox is None else [notice for notice in outbox.notices if notice.due_ms <= now_ms]
 
 
 def next_ms(outbox: Outbox | None) -> Sequence[int]:
-    """When attempts are due."""
+    """Return the times in ms at which attempts are due."""
     return () if outbox is None else [notice.due_ms for notice in outbox.notices]
 
 
 def secret_of(key: bytes, actor_id: str) -> str:
-    """The secret that signs an actor's notices, as Standard Webhooks writes it; it is stored nowhere."""
+    """Derive the secret that signs an actor's notices, as Standard Webhooks writes it; it is stored nowhere."""
     secret = hmac.digest(key, f"webhook of {actor_id}".encode(), hashlib.sha256)
     return f"whsec_{base64.b64encode(secret).decode()}"

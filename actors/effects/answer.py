@@ -1,4 +1,4 @@
-"""Answers a session's request: evaluation first, then the work, whole or piece by piece."""
+"""Answers to a session's request: evaluation first, then the work, whole or piece by piece."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _log = structlog.get_logger(__name__)
 
 
 class _Draft:
-    """What has come of an answer so far. `seen` is None before the provider has counted anything.
+    """State of an answer so far. `seen` is None before the provider has counted anything.
 
     `asked`: the call that is under way at the provider. `log` has the ids of the request.
     """
@@ -43,11 +43,11 @@ class _Draft:
 
     @property
     def begun(self) -> bool:
-        """Whether the provider has done work that it will bill."""
+        """Return whether the provider has done work that it will bill."""
         return self.seen is not None or bool(self.pieces)
 
     async def asking(self, step: Step, call: Callable[[], Awaitable[T]]) -> T:
-        """What the call gives. It counts as under way until it has given or failed, also after it was cancelled."""
+        """Return the call's result. It counts as under way until it has ended, also after it was cancelled."""
         self.asked = step
         try:
             found = await call()
@@ -59,19 +59,19 @@ class _Draft:
 
     @property
     def text(self) -> str:
-        """What was given."""
+        """Text that was given so far."""
         return "".join(self.pieces)
 
     @property
     def known(self) -> bool:
-        """Whether a client's leaving has to wait for nothing: what there is to know by it is known."""
+        """Return whether a leaving client's cost is known as far as it will be, so that the call can end."""
         if self._waits_for_end is None:
             return True
         final = self.seen is not None and self.seen.final
         return final or (self._waits_for_end and not self.pauses)
 
     def lingers_s(self) -> float:
-        """How long a stream goes on whose client leaves now, as in `relaying`."""
+        """Return how many seconds a stream goes on whose client leaves now, as in `relay`."""
         if self.asked is not Step.WORK:
             return 0.0
         if not self.begun:
@@ -80,7 +80,10 @@ class _Draft:
         return ENDS_WITHIN_S if self._waits_for_end else PASSES_WITHIN_S
 
     def outcome(self, ending: Ending, model: str, stop_reason: str, text_tokens: int | None = None) -> RequestOutcome:
-        """What there is, as the end of it; `text_tokens` are those of `text`, where the provider has counted them."""
+        """Return the outcome of the answer so far.
+
+        `text_tokens` are those of `text`, where the provider has counted them.
+        """
         if not self.begun:
             return RequestOutcome(ending, self.evaluation)
         completion = cut_off(self.text, model, self.seen or UsageSoFar(Usage(0, 0)), stop_reason, text_tokens)
@@ -88,14 +91,14 @@ class _Draft:
 
 
 class Answering:
-    """Runs `AnswerRequest`."""
+    """Runner of `AnswerRequest`."""
 
     def __init__(self, model: Model, pause: Pause) -> None:
         self._model = model
         self._pause = pause
 
     async def answer(self, intent: AnswerRequest, outlet: Outlet, log: Any = _log) -> RequestOutcome:
-        """The outcome. Raises `PortError` when the model failed before it had given anything of the answer.
+        """Return the outcome. Raises `PortError` when the model failed before it had given anything of the answer.
 
         `log` has the ids of the request.
         """
@@ -106,7 +109,7 @@ class Answering:
         return await outlet.while_heard(lambda: self._answer(intent, outlet, draft), lambda: self._left(intent, draft))
 
     async def _left(self, intent: AnswerRequest, draft: _Draft) -> RequestOutcome:
-        """The outcome of a request that its client has left."""
+        """Return the outcome of a request that its client has left."""
         if draft.begun or draft.asked is None:
             final = draft.seen is not None and draft.seen.final
             text_tokens = None if final else await given_tokens(self._model, draft.text, intent.model, log=draft.log)
@@ -132,7 +135,7 @@ class Answering:
         try:
             return await self._work(intent, outlet, draft, evaluation)
         except RefusedRequestError:
-            # The provider does not bill it.
+            # The provider does not bill a refusal.
             return RequestOutcome(Ending.REJECTED, evaluation, declined=True)
 
     async def _work(
@@ -152,7 +155,7 @@ class Answering:
             )
         except PortError as error:
             if not draft.pieces or isinstance(error, RefusedRequestError):
-                # Its client was given nothing, as with a whole answer that breaks off.
+                # The client was given nothing, as with a whole answer that breaks off.
                 raise
             draft.log.warning("model_failed_midway", error=str(error))
             return draft.outcome(Ending.BROKEN, intent.model, _BROKEN)

@@ -1,4 +1,4 @@
-"""Counts what a stream had given when its client left: by the provider, which takes nothing for it."""
+"""Count of the tokens that a stream had given when its client left: by the provider, which takes nothing for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..ports import Model, PortError
 
 # A shorter text is not worth a call: its estimate is off by some tens of tokens at most.
 _LEAST_BYTES: Final = 600
-# What the provider counts around the text of a message: 6 to 11, by the model.
+# The provider counts some tokens around the text of a message: 6 to 11, by the model.
 _FRAME_TOKENS: Final = 6
 _WITHIN_S: Final = 2.0
 _log = structlog.get_logger(__name__)
@@ -22,9 +22,9 @@ _log = structlog.get_logger(__name__)
 async def given_tokens(
     model: Model, text: str, name: str, headers: Mapping[str, str] | None = None, *, beta: bool = False, log: Any = _log
 ) -> int | None:
-    """The tokens of a text as the model of this name counts it; None when it is short, or was not counted in time.
+    """Return the tokens of a text as the model of this name counts it; None when it is short or not counted in time.
 
-    `log` has the ids of what it is for.
+    `log` has the ids of the request or call.
     """
     size_bytes = len(text.encode(errors="surrogatepass"))
     if size_bytes < _LEAST_BYTES:

@@ -1,4 +1,4 @@
-"""Carries out what actors intend: invoices, look-ups, payouts, model calls. Each outcome is a command to the actor."""
+"""Executor of actors' intents: invoices, look-ups, payouts, model calls. Each outcome is a command to the actor."""
 
 from __future__ import annotations
 
@@ -51,19 +51,19 @@ _log = structlog.get_logger(__name__)
 
 
 class Prices(Protocol):
-    """The BTC price as a host knows it: from memory."""
+    """BTC price as a host knows it: from memory."""
 
     async def current(self) -> BtcPrice:
-        """The price; never raises."""
+        """Return the price; never raise."""
         ...
 
 
 async def _nothing() -> None:
-    """What there is of work that was left."""
+    """Return nothing, the result of work that was left."""
 
 
 class Effects:
-    """Runs intents against the ports. `admit_sale` raises `ModelError` while work can't be sold."""
+    """Runner of intents against the ports. `admit_sale` raises `ModelError` while work can't be sold."""
 
     def __init__(
         self,
@@ -92,25 +92,25 @@ class Effects:
         self._payouts = PayoutCalls(lightning, pause, now_ms, payout_refused)
 
     def prepare(self) -> None:
-        """Gets ready what takes long the first time."""
+        """Get ready the parts that take long the first time."""
         self._model.prepare()
 
     async def close(self) -> None:
-        """Ends what goes on in the background."""
+        """End the work that goes on in the background."""
         await self._invoices.close()
         await self._webhooks.close()
 
     async def run(self, intent: Intent, outlet: Outlet, *, actor_id: str) -> Command:
-        """Return the outcome, `Done` or `Failed`; raises nothing but cancellation. What precedes it goes to the outlet.
+        """Return the outcome, `Done` or `Failed`; raises nothing but cancellation. Earlier replies go to the outlet.
 
-        actor_id: the job or session that the intent is of, for the log. It is passed on, not bound to the task: tasks
-        that serve all actors would keep the id of the one that happened to start them.
+        actor_id: the job or session that the intent belongs to, for the log. It is passed on, not bound to the task:
+        tasks that serve all actors would keep the id of the one that happened to start them.
         """
         log = _log.bind(actor_id=actor_id, intent=type(intent).__name__, key=intent.key)
         try:
             return Done(intent, await self._result(intent, outlet, log))
         except TransientError as error:
-            # Of what is held back all the time while the model is away, one line at its beginning says enough.
+            # While the model is away, calls are held back all the time. One line at its beginning says enough.
             say = log.debug if isinstance(error, HeldBackError) else log.warning
             say("effect_failed", permanent=False, error=str(error))
             fault = error.fault if isinstance(error, ModelError) else None
@@ -155,13 +155,13 @@ class Effects:
     async def _issue(self, intent: IssueInvoice) -> Invoice:
         if intent.for_work and self._admit_sale is not None:
             await self._admit_sale()
-        # What no command of a client waits for was ordered by an actor that has been paid before.
+        # An invoice that no client's command waits for was ordered by an actor that has been paid before.
         urgency = Urgency.PAID if intent.context is None else Urgency.NEW
         order = InvoiceOrder(intent.amount_sats, intent.memo, intent.expiry_s, intent.actor_id, urgency)
         return await (self._invoices if intent.ahead else self._lightning).create_invoice(order)
 
     async def _look_up(self, payment_hash: str, log: Any) -> Any:
-        """Asks until the node answers: only its own word decides whether an invoice lapsed unpaid."""
+        """Ask until the node answers: only its own word decides whether an invoice lapsed unpaid."""
         delay_s = 1.0
         while True:
             try:

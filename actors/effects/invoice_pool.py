@@ -1,13 +1,13 @@
-"""Invoices made ahead: of those for evaluations, which are all alike, some lie ready while there is demand.
+"""Invoices made ahead: evaluation invoices are all alike, so some are kept ready while there is demand.
 
 Such an invoice can't name its actor at the node, as there is none yet. It names the pool, and becomes an actor's by a
-binding in the store, which is written before anybody sees the invoice: before its actor's own first event, too. The
-treasury reads the binding when the invoice was paid. What can go wrong:
+binding in the store, which is written before a client sees the invoice: before its actor's own first event, too. The
+treasury reads the binding when the invoice was paid. Possible failures:
 
-- The binding is written and the actor is not: nobody saw the invoice, and the binding expires.
-- Whether the binding was written is unknown, or it was not: the invoice is dropped unseen, and another one ordered.
-- The invoice was dropped, and is paid all the same, which takes a user of our own wallet: it is bound to nobody, and
-  the treasury says so.
+- The binding is written and the actor is not: no client saw the invoice, and the binding expires.
+- The binding was not written, or that is unknown: the invoice is dropped unseen, and another one ordered.
+- The invoice was dropped, and is paid all the same, which takes a user of our own wallet: it stays unowned, and the
+  treasury logs it.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from ..domain.payments.invoices import MADE_AHEAD, Invoice
 from ..ports import Bindings, InvoiceOrder, Lightning, PortError, TransientError, Urgency
 
 KEEP_BOUND_MS: Final = 2 * KEEP_UNPAID_MS + 86_400_000
-"""How long after its invoice's end a binding is kept while the invoice is unpaid.
+"""Time for which a binding is kept after its invoice's end while the invoice is unpaid.
 
 As long as the job could still be paid, and a day for clocks that differ: its last write, that it expired, can come
 `KEEP_UNPAID_MS` after the invoice's end, and it stays as long after that.
 """
 
 _DEMAND_WINDOW_S: Final = 60.0
-# An invoice lives so much longer than it was ordered for; as long it can lie ready.
+# An invoice made ahead lives longer than ordered by this time, for which it can be kept ready.
 _SHELF_MAX_S: Final = 300
 _SHELF_PART: Final = 4
-# With less, most would be dropped before anybody wants them.
+# With less time, most invoices would be dropped before a client wants them.
 _SHELF_MIN_S: Final = 10
 _BACKOFF_FIRST_S: Final = 0.5
 _BACKOFF_MAX_S: Final = 30.0
@@ -45,11 +45,11 @@ _log = structlog.get_logger(__name__)
 
 
 class InvoicePool:
-    """Gives out invoices of one kind, those made ahead first, and orders what it has not.
+    """Pool of invoices of one kind, which gives out those made ahead first, and orders further ones.
 
     It keeps as many ready as were wanted in the last minute, at most `ahead_max`, so an idle server makes none. They
-    are made in the background, one after the other and behind everything that somebody waits for; nobody ever waits for
-    them. An invoice is given out only while it has at least the whole life left that was ordered.
+    are made in the background, one after the other and behind all invoices that a client waits for; no client ever
+    waits for them. An invoice is given out only while it has at least the whole life left that was ordered.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class InvoicePool:
         self._closed = False
 
     async def create_invoice(self, order: InvoiceOrder) -> Invoice:
-        """An invoice for the order's actor. Raises what `Lightning.create_invoice` raises."""
+        """Return an invoice for the order's actor. Raises what `Lightning.create_invoice` raises."""
         invoice = self._take(order)
         self._fill()
         if invoice is not None and await self._bound(invoice, order.actor_id):
@@ -83,7 +83,7 @@ class InvoicePool:
         return await self._lightning.create_invoice(order)
 
     async def close(self) -> None:
-        """Makes no more. Those that lie ready were seen by nobody, and lapse."""
+        """Stop making invoices. Those that are ready were never shown to a client, and lapse."""
         self._closed = True
         if self._filling is not None:
             self._filling.cancel()
@@ -96,7 +96,7 @@ class InvoicePool:
             self._ready.clear()
         self._wanted_at_s.append(self._clock())
         while self._ready:
-            # Each leaves the pool here, whatever comes after: two actors can't get the same one.
+            # Each invoice leaves the pool here, so that two actors can't get the same one.
             invoice = self._ready.popleft()
             if self._lives(invoice, order.expiry_s):
                 return invoice
@@ -106,7 +106,7 @@ class InvoicePool:
         return invoice.expires_at_ms - self._now_ms() >= expiry_s * 1_000
 
     async def _bound(self, invoice: Invoice, actor_id: str) -> bool:
-        """Makes the invoice this actor's. Only then may it be shown to anybody."""
+        """Make the invoice this actor's. Only then may it be shown to a client."""
         keep_ms = max(invoice.expires_at_ms - self._now_ms(), 0) + KEEP_BOUND_MS
         try:
             if await self._bindings.bind(invoice.payment_hash, actor_id, keep_ms):
@@ -117,7 +117,7 @@ class InvoicePool:
             _log.warning("invoice_ahead_dropped_as_paid", payment_hash=invoice.payment_hash)
         return False
 
-    # Making them
+    # Making invoices ahead
 
     def _fill(self) -> None:
         if self._missing() and not self._closed and (self._filling is None or self._filling.done()):
@@ -130,7 +130,7 @@ class InvoicePool:
         return len(self._ready) < len(wanted)
 
     async def _keep_filling(self) -> None:
-        """Makes one after the other until there are enough, or nobody wants them any more."""
+        """Make one after the other until there are enough, or the demand is over."""
         delay_s = _BACKOFF_FIRST_S
         while self._kind is not None and _shelf_s(self._kind) >= _SHELF_MIN_S and self._missing():
             try:
@@ -138,7 +138,7 @@ class InvoicePool:
                 delay_s = _BACKOFF_FIRST_S
                 continue
             except PortError as error:
-                # When the node is down, those tell of it who wait for an invoice.
+                # A node that is down is reported by the calls that wait for an invoice.
                 _log.debug("invoice_ahead_failed", error=str(error), delay_s=delay_s)
             except Exception:
                 _log.exception("invoice_ahead_broke")

@@ -18,7 +18,7 @@ _log = structlog.get_logger(__name__)
 
 
 class PayoutCalls:
-    """Carries out `SendPayout` and `LookUpPayout`."""
+    """Runner of `SendPayout` and `LookUpPayout`."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class PayoutCalls:
             _log.warning("refusal_not_counted", reason=reason, error=str(error))
 
     async def look_up(self, intent: LookUpPayout) -> PayoutReport:
-        """Ask until the node's word is final. Whatever else it says, or does not say, leaves the outcome unknown."""
+        """Ask until the node's word is final. Any other word, or none, leaves the outcome unknown."""
         delay_s, told = _BACKOFF_FIRST_S, False
         while True:
             asked_at_ms = self._now_ms()
@@ -66,7 +66,7 @@ class PayoutCalls:
                 if final is not None and (final.status is not PayoutStatus.ABSENT or await self._is_our_wallet(intent)):
                     return final
             except PermanentError as error:
-                # Only the operator can mend it: said once as an error, and then again at each attempt as a warning.
+                # Only the operator can mend it. It is logged once as an error, and then at each attempt as a warning.
                 say, told = (_log.warning if told else _log.error), True
                 say("payout_look_up_refused", error=str(error), delay_s=delay_s, **_described(intent))
             except PortError as error:
@@ -75,7 +75,10 @@ class PayoutCalls:
             delay_s = min(delay_s * 2, _BACKOFF_MAX_S)
 
     async def _is_our_wallet(self, intent: LookUpPayout) -> bool:
-        """Whether the absence of the payment says anything. Raises `PermanentError` in another wallet."""
+        """Return True if the wallet is ours, so that a missing payment means something.
+
+        Raises `PermanentError` in another wallet.
+        """
         if intent.received_hash is not None and not await self._lightning.received(intent.received_hash):
             raise PermanentError("the wallet does not know the deposit that the refund is of: it is another wallet")
         return True

@@ -1,4 +1,4 @@
-"""What an effect says before its end to those who wait for it, and how it learns that nobody waits any more."""
+"""Progress of an effect: its replies before its end, and its notice that no caller waits any more."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class UnheardError(Exception):
-    """Ends an effect that nobody waits for any more, at a point where it knows what it has used."""
+    """End of an effect that no caller waits for any more, at a point where it knows what it has used."""
 
 
 def _not_at_all() -> float:
@@ -22,11 +22,11 @@ def _not_at_all() -> float:
 
 @dataclass(slots=True, eq=False)
 class Outlet:
-    """One for each effect that runs.
+    """Outlet of one running effect.
 
-    emit: gives something to all who wait, and to those who join them later. stopped: nobody waits any more; an effect
+    emit: gives a reply to all who wait, and to those who join them later. stopped: no caller waits any more. An effect
     that has `begun`, and can still say what it used, is then cancelled once, after the seconds that `lingers_s` asks
-    for: time in which it comes to know what it has used. One that is `ending` by then is left to say so.
+    for: time in which it learns what it has used. One that is `ending` by then is left to say so.
     """
 
     emit: Callable[[Reply], None]
@@ -36,12 +36,12 @@ class Outlet:
     lingers_s: Callable[[], float] = _not_at_all
 
     def end_unheard(self) -> None:
-        """Raises `UnheardError` when nobody waits any more."""
+        """Raise `UnheardError` when no caller waits any more."""
         if self.stopped:
             raise UnheardError
 
     async def while_heard(self, work: Callable[[], Awaitable[T]], what_there_is: Callable[[], Awaitable[T]]) -> T:
-        """The outcome of the work; what there is of it, when nobody waits for it any more."""
+        """Return the outcome of the work, or what there is of it once no caller waits for it any more."""
         if self.stopped:
             return await what_there_is()
         self.begun = True
@@ -52,7 +52,7 @@ class Outlet:
         except asyncio.CancelledError:
             if not self.stopped:
                 raise
-            # Cancelled only to end the provider's work; what it has used is charged all the same.
+            # The task was cancelled only to end the provider's work. Its usage is charged all the same.
             task = asyncio.current_task()
             if task is not None:
                 task.uncancel()

@@ -1,4 +1,4 @@
-"""Relays a session's call to the model's provider, whole or piece by piece, and tells what it used."""
+"""Relay of a session's call to the model's provider, whole or piece by piece, with the usage as its outcome."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from .delivered_count import given_tokens
 from .progress import Outlet
 from .retry import COUNTS_WITHIN_S, ENDS_WITHIN_S, LINGERS_S, PASSES_WITHIN_S
 
-# A thought that is not shown is billed all the same; of one that was cut off only its time is known. Models write
-# between 50 and 150 tokens a second.
+# A thought that is not shown is billed all the same. If it was cut off, only its time is known. Models write between 50
+# and 150 tokens a second.
 _UNSEEN_TOKENS_PER_S: Final = 50
 _log = structlog.get_logger(__name__)
 
 
 class _Draft:
-    """What has come of a call so far. `asked`: it is under way at the provider. `log` has the ids of the call."""
+    """State of a call so far. `asked`: it is under way at the provider. `log` has the ids of the call."""
 
     def __init__(self, model: str, clock: Callable[[], float], log: Any) -> None:
         self.log = log
@@ -54,16 +54,16 @@ class _Draft:
 
     @property
     def begun(self) -> bool:
-        """Whether the provider has done work that it will bill."""
+        """Return whether the provider has done work that it will bill."""
         return bool(self.pieces)
 
     @property
     def counted(self) -> bool:
-        """Whether it is known what the prompt has cost."""
+        """Return whether the cost of the prompt is known."""
         return self._seen is not None and self._seen.usage is not None
 
     def count(self, seen: RelaySoFar) -> None:
-        """The provider has got so far."""
+        """Take in the provider's count so far."""
         self._seen = seen
         self._given.append(seen.given)
         if not seen.thinks:
@@ -73,16 +73,16 @@ class _Draft:
 
     @property
     def known(self) -> bool:
-        """Whether a client's leaving has to wait for nothing: what there is to know by it is known."""
+        """Return whether a leaving client's cost is known as far as it will be, so that the call can end."""
         if self._waits_for_end is None:
             return self.counted
         return self.final or (self._waits_for_end and not self.pauses)
 
     def lingers_s(self) -> float:
-        """How long a stream goes on whose client leaves now.
+        """Return how many seconds a stream goes on whose client leaves now.
 
-        Its first event says what the prompt has cost, cache and all, and its last what the answer has. Only one that
-        seems to be at its end is waited for to that.
+        Its first event shows the cost of the prompt, cache and all, and its last the cost of the answer. The last event
+        is waited for only where a stream seems to be at its end.
         """
         if not self.asked:
             return 0.0
@@ -93,23 +93,26 @@ class _Draft:
 
     @property
     def final(self) -> bool:
-        """Whether it is known what the whole answer has cost."""
+        """Return whether the cost of the whole answer is known."""
         return self._seen is not None and self._seen.final
 
     @property
     def pauses(self) -> bool:
-        """Whether a block has ended and no other has begun: most likely the last one."""
+        """Return whether a block has ended and no other has begun: most likely the last one."""
         return self._seen is not None and self._seen.pauses
 
     @property
     def text(self) -> str:
-        """What was given."""
+        """Text that was given so far."""
         return "".join(self._given)
 
     def outcome(
         self, ending: Ending, end: RelayEnd | None = None, *, told: bool = False, text_tokens: int | None = None
     ) -> RelayOutcome:
-        """What there is, as the end of it; `text_tokens` are those of `text`, where the provider has counted them."""
+        """Return the outcome of the call so far.
+
+        `text_tokens` are those of `text`, where the provider has counted them.
+        """
         given = end.given_tokens if end else self._given_tokens(text_tokens)
         usage = end.usage if end else None
         if end is None and self._seen is not None and self._seen.usage is not None:
@@ -129,16 +132,17 @@ class _Draft:
 
 
 class Relaying:
-    """Runs `RelayRequest`."""
+    """Runner of `RelayRequest`."""
 
     def __init__(self, model: Model, clock: Callable[[], float] = time.monotonic) -> None:
         self._model = model
         self._clock = clock
 
     async def relay(self, intent: RelayRequest, outlet: Outlet, log: Any = _log) -> RelayOutcome:
-        """The outcome. Raises `PortError` when the provider failed before it had given anything.
+        """Return the outcome. Raises `PortError` when the provider failed before it had given anything.
 
-        It is asked once: the SDKs that call these paths try again by themselves. `log` has the ids of the call.
+        The provider is asked once: the SDKs that call these paths try again by themselves. `log` has the ids of the
+        call.
         """
         if intent.held is not None:
             outlet.emit(intent.held)
@@ -147,7 +151,7 @@ class Relaying:
         return await outlet.while_heard(lambda: self._relay(intent, outlet, draft), lambda: self._left(intent, draft))
 
     async def _left(self, intent: RelayRequest, draft: _Draft) -> RelayOutcome:
-        """The outcome of a call that its client has left. Once it was sent, its prompt is billed."""
+        """Return the outcome of a call that its client has left. Once it was sent, its prompt is billed."""
         text_tokens = None
         if draft.counted and not draft.final:
             name = model_of(intent.body.data) or intent.model
@@ -183,7 +187,7 @@ class Relaying:
             return draft.outcome(Ending.BROKEN, told=isinstance(error, ToldError))
         if draft.begun:
             return draft.outcome(Ending.COMPLETE, end)
-        # Whole, or refused.
+        # The answer is whole, or refused.
         charged = end.status < 400 and not end.declined
         return RelayOutcome(
             Ending.COMPLETE, False, end.status, end.headers, end.body, charged, end.usage, end.given_tokens

@@ -1,4 +1,4 @@
-"""Tries a model call again that may pass: a client waits meanwhile, and its own patience ends, too."""
+"""Retry of model calls that failed for a passing reason, within the patience of the client that waits."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ..ports import HeldBackError, ModelError, TransientError
 _ATTEMPTS: Final = 3
 _PAUSE_FIRST_S: Final = 0.5
 _PAUSE_MAX_S: Final = 5.0
-# A key that is not accepted will not be in a second, either.
+# A key that is not accepted now will not be accepted a second later.
 _FOR_LONG: Final = frozenset({ModelFault.REFUSED})
 LINGERS_S: Final = 10.0
-"""How long a stream whose client has left may take to its first event, which says what the prompt has cost."""
+"""Time that a stream whose client has left may take to its first event, which shows the cost of the prompt."""
 ENDS_WITHIN_S: Final = 2.0
-"""How long it may take from the end of a block to its last count, which says what the answer has cost."""
+"""Time that it may take from the end of a block to its last count, which shows the cost of the answer."""
 PASSES_WITHIN_S: Final = 0.25
-"""The same in the middle of a block, which may be its last: its end and the last count come at once."""
+"""Time that it may take in the middle of a block, which may be its last: its end and the last count come at once."""
 COUNTS_WITHIN_S: Final = 5.0
-"""How long the count of a prompt may take whose client has left."""
+"""Time that the count of a prompt may take whose client has left."""
 
 T = TypeVar("T")
 Pause = Callable[[float], Awaitable[None]]
@@ -32,10 +32,10 @@ _log = structlog.get_logger(__name__)
 async def patiently(
     pause: Pause, call: Callable[[], Awaitable[T]], begun: Callable[[], bool] = lambda: False, log: Any = _log
 ) -> T:
-    """What the call gives in the end, unless something of it has been given already. Raises what it raises.
+    """Return the call's final result, with retries until some of it was given. Raises what the call raises.
 
-    `log` has the ids of what it is for. What asks for a longer wait than this waits is not called again: that is for
-    the client to wait for.
+    `log` has the ids of the request or call. A call whose error asks for a longer wait than this function's is not
+    repeated: the client has to wait then.
     """
     pause_s = _PAUSE_FIRST_S
     for _ in range(_ATTEMPTS - 1):

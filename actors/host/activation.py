@@ -1,4 +1,4 @@
-"""An actor in memory: its state, its mailbox, and who waits for what."""
+"""Actor in memory: its state, its mailbox, and the callers that wait for it."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ from .replies import Caller
 _MAILBOX_MAX: Final = 1_024
 # After so many events a snapshot spares the next activation folding them.
 _SNAPSHOT_EVERY: Final = 64
-# Unconfirmed writes that are remembered, the first and the last of them. A store that stood still makes the first.
+# Unconfirmed writes that are remembered, the first and the last ones. A store that stood still may yet make the first.
 _ATTEMPTS_MAX: Final = 8
 
 
 @dataclass(slots=True, eq=False)
 class Envelope:
-    """A command in a mailbox. `caller` is None for the host's own: wakes and outcomes, which nobody waits for.
+    """Command in a mailbox. `caller` is None for the host's own wakes and outcomes, which no caller waits for.
 
-    `resent`: another host may have carried it out already. `kept`: what the store holds under the names that its answer
-    may be kept under. `refused`: the caller was told that nothing came of it, while its write was not confirmed.
+    `resent`: another host may have carried it out already. `kept`: the answers that the store holds under the names
+    that its answer may be kept under. `refused`: the caller got a refusal that says that nothing came of it, while its
+    write was not confirmed.
     """
 
     command: Command
@@ -47,25 +48,25 @@ class Envelope:
 
     @property
     def repeats(self) -> Attempt | None:
-        """Says that a client's library sends this again, as long as it is not known what it is a repetition of."""
+        """Return the attempt of a client's library that sends this again; None once its original is known."""
         attempt = getattr(self.command, "attempt", None)
         return attempt if isinstance(attempt, Attempt) and attempt.number and not self.stands_for_another else None
 
     def stand_for(self, once: Once) -> None:
-        """Makes it the same operation as the one that it is a repetition of."""
+        """Make the command the same operation as the one that it repeats."""
         self.command = replace(self.command, once=once)
         self.resent = self.stands_for_another = True
 
     @property
     def done_once(self) -> Once | None:
-        """The operation whose answer may be kept already; None for one that nobody can have sent before."""
+        """Return the operation whose answer may be kept already; None for one that can't have been sent before."""
         once = getattr(self.command, "once", None)
         return once if isinstance(once, Once) and self.caller and (once.keyed or self.resent) else None
 
 
 @dataclass(slots=True)
 class Turn:
-    """What a run over the mailbox came to: the state that will be, and what is to follow once it is written."""
+    """Result of a run over the mailbox: the new state, and the answers and intents that follow once it is written."""
 
     state: Any
     events: list[Event] = field(default_factory=list)
@@ -74,12 +75,15 @@ class Turn:
 
     @property
     def denies_a_payment(self) -> bool:
-        """Whether a payment is told not to be the actor's. It would be nobody's then, and is told to nobody again."""
+        """Return whether the turn says that a payment is not the actor's.
+
+        The payment would then be unowned, and would not be delivered again.
+        """
         return any(isinstance(e.command, Settle) and isinstance(d.reply, Refusal) for e, d in self.outcomes)
 
 
 def _first_of(attempt: Attempt, envelopes: Sequence[Envelope]) -> Once | None:
-    """The same operation among commands that are decided upon together."""
+    """Return the same operation among commands that are decided upon together."""
     for envelope in envelopes:
         other = getattr(envelope.command, "attempt", None)
         if isinstance(other, Attempt) and other.digest == attempt.digest:
@@ -89,7 +93,10 @@ def _first_of(attempt: Attempt, envelopes: Sequence[Envelope]) -> Once | None:
 
 
 def _is_end_of(append: Append, stored: Stored) -> bool:
-    """Whether this write is the last that the store has made. Of one without events the journal tells nothing."""
+    """Return whether this write is the last that the store has made.
+
+    The journal can't show that of a write without events.
+    """
     if not append.events:
         return False
     if append.snapshot is not None and stored.snapshot == append.snapshot:
@@ -100,11 +107,12 @@ def _is_end_of(append: Append, stored: Stored) -> bool:
 
 
 class Activation:
-    """A live actor. Nothing in it outlives its last use that the journal does not hold.
+    """Live actor. It holds nothing beyond its last use that the journal does not hold.
 
-    `state` is what is written; `version` the length of its journal; `loaded` is False before the first read and
-    whenever a write's outcome is unknown, which is then among the `unconfirmed`. `taken_up`: what its last host had
-    under way has been taken up. `dropped`: another host has the actor now, and nothing may be done here any more.
+    `state` is the written state; `version` the length of its journal; `loaded` is False before the first read and
+    whenever a write's outcome is unknown, which is then among the `unconfirmed`. `taken_up`: the work that its last
+    host had under way has been taken up. `dropped`: another host has the actor now, and nothing may be done here any
+    more.
     """
 
     def __init__(
@@ -130,21 +138,21 @@ class Activation:
 
     @property
     def idle(self) -> bool:
-        """Whether it can be dropped from memory: nothing runs, nobody waits."""
+        """Return whether the actor can be dropped from memory: nothing runs, no caller waits."""
         return not (self.mailbox or self.pump or self.running or self.waiting or self.watchers or self.errands)
 
     @property
     def full(self) -> bool:
-        """Whether as much waits as may wait."""
+        """Return whether the mailbox holds as many commands as may wait."""
         return len(self.mailbox) >= _MAILBOX_MAX
 
     @property
     def occupied(self) -> bool:
-        """Whether something is under way that is better ended here than begun anew by another host."""
+        """Return whether something is under way that should end here rather than begin again on another host."""
         return bool(self.mailbox or self.pump or self.errands or self.running.precious)
 
     def decide(self, envelopes: list[Envelope], now_ms: int) -> Turn:
-        """Decides the commands one after the other, each upon the state that the ones before it lead to."""
+        """Decide the commands one after the other, each upon the state that the ones before it lead to."""
         turn = Turn(self.state)
         for envelope in envelopes:
             decision = self._decision(envelope, turn, now_ms)
@@ -157,7 +165,7 @@ class Activation:
 
     def _decision(self, envelope: Envelope, turn: Turn, now_ms: int) -> Decision:
         once = envelope.done_once
-        # What this very turn has brought to its end can't be in the store yet.
+        # An answer that this very turn has brought about can't be in the store yet.
         done = (
             None
             if once is None
@@ -172,11 +180,11 @@ class Activation:
         return self.behaviour.decide(*place, now_ms) if again is None else again
 
     def restore(self, state: Any, version: int) -> None:
-        """Takes over what was read from the store."""
+        """Take over the state that was read from the store."""
         self.state, self.version, self.loaded = state, version, True
 
     def append_of(self, turn: Turn, epoch: int, now_ms: int) -> Append:
-        """The write that makes the turn true."""
+        """Return the write that makes the turn true."""
         behaviour, version = self.behaviour, self.version + len(turn.events)
         snapshot_due = version // _SNAPSHOT_EVERY > self.version // _SNAPSHOT_EVERY
         return Append(
@@ -193,33 +201,36 @@ class Activation:
         )
 
     def attempt(self, append: Append, turn: Turn) -> None:
-        """A write is about to be sent: until one is confirmed, each of them may be made, however late it arrives."""
+        """Remember a write that is about to be sent.
+
+        Until one is confirmed, the store may make any of them, however late it arrives.
+        """
         self.unconfirmed.append((append, turn))
         if len(self.unconfirmed) > _ATTEMPTS_MAX:
             del self.unconfirmed[_ATTEMPTS_MAX // 2]
 
     def confirm(self, append: Append) -> None:
-        """The store has made it, so that it refuses all others."""
+        """Take note that the store has made a write, so that it refuses all others."""
         self.unconfirmed.clear()
         self.version += len(append.events)
 
     def written_after_all(self, stored: Stored) -> Turn | None:
-        """The turn whose write was not confirmed, if the store holds it: then it has happened.
+        """Return the turn whose write was not confirmed, if the store holds it: then it has happened.
 
-        One of which the store holds nothing yet may still be on its way, behind those that are tried after it.
+        A write that the store does not hold yet may still be on its way, behind those that are tried after it.
         """
         for append, turn in self.unconfirmed:
             if _is_end_of(append, stored):
                 self.unconfirmed.clear()
                 return turn
         if self.unconfirmed and stored.snapshot_version + len(stored.events) != self.version:
-            # Something was written, and it can't be said for whom: what it answered is lost.
+            # Some write was made, and it can't be said for whom. Its answers are lost.
             self.unconfirmed.clear()
             self._refuse_waiting(unconfirmed())
         return None
 
     def take_from_mailbox(self, turn: Turn) -> None:
-        """What the turn decided upon is dealt with."""
+        """Take the commands out of the mailbox that the turn decided upon."""
         for envelope, _ in turn.outcomes:
             if self.mailbox and self.mailbox[0] is envelope:
                 self.mailbox.popleft()
@@ -227,10 +238,10 @@ class Activation:
                 self.mailbox.remove(envelope)
 
     def refuse_impatient(self, refusal: Refusal, patience_s: float, now_s: float) -> None:
-        """Tells callers that have waited long enough; what the host itself has to say to the actor stays.
+        """Refuse callers that have waited long enough; the host's own commands to the actor stay.
 
-        While an outcome can't be written, so are those told who wait for it. Which these are is only known when it is
-        decided upon; but of the others none could be answered, either.
+        While an outcome can't be written, the callers that wait for it are refused, too. Which these are is only known
+        when the outcome is decided upon; but none of the others could be answered, either.
         """
         for envelope in [e for e in self.mailbox if now_s - e.arrived_s > patience_s]:
             if envelope.caller is not None:
@@ -246,17 +257,17 @@ class Activation:
         self.waiting.clear()
 
     def go_on_errand(self, errand: Coroutine[Any, Any, None]) -> None:
-        """Does something beside the mailbox, which must not wait for it."""
+        """Start work beside the mailbox, which must not wait for it."""
         task = asyncio.create_task(errand)
         self.errands.add(task)
         task.add_done_callback(self.errands.discard)
 
-    # What is sent again
+    # Repetitions
 
     def find_originals(self, envelopes: Sequence[Envelope], now_s: float) -> list[tuple[Envelope, str | None]]:
-        """Makes repetitions of what is under way the same operation.
+        """Make repetitions of calls under way the same operation as their originals.
 
-        Returns the others, with the name of what they are repetitions of where that has just ended.
+        Return the other repetitions, with the name of the call that they repeat where that has just ended.
         """
         others: list[tuple[Envelope, str | None]] = []
         for place, envelope in enumerate(envelopes):
@@ -270,10 +281,10 @@ class Activation:
                 others.append((envelope, self.ended.claim(attempt.digest, now_s)))
         return others
 
-    # Who waits
+    # Waiting callers
 
     def wait(self, topic: str, caller: Caller) -> None:
-        """The caller waits for a topic; what was said of it before is told at once."""
+        """Have the caller wait for a topic; send it at once what was said of the topic before."""
         self.running.heard(topic)
         self.waiting.setdefault(topic, []).append(caller)
         for reply in self.running.said(topic):
@@ -281,7 +292,7 @@ class Activation:
         caller.on_cancel = partial(self.left, topic)
 
     def left(self, topic: str) -> None:
-        """Somebody who waited for the topic may have gone: the last one to go ends what only they waited for."""
+        """End the work of a topic if all its callers have gone."""
         callers = self.waiting.get(topic)
         if callers is not None and all(caller.cancelled for caller in callers):
             del self.waiting[topic]
@@ -292,7 +303,7 @@ class Activation:
             caller.answer(reply, last=False)
 
     def answer_waiting(self, decision: Decision, now_s: float) -> None:
-        """Answers all that wait for the decision's topics."""
+        """Answer all that wait for the decision's topics."""
         heard = False
         for topic, reply in decision.answers.items():
             for caller in self.waiting.pop(topic, ()):
@@ -302,12 +313,12 @@ class Activation:
             self.ended.add(digest, name, now_s, heard=heard)
 
     def decided(self, command: Command) -> None:
-        """The command is dealt with; an outcome's intent may now start again."""
+        """Close a command that is dealt with; an outcome's intent may now start again."""
         if isinstance(command, Done | Failed):
             self.running.decided(command.intent.key)
 
     def watch(self, caller: Caller) -> None:
-        """Shows the caller the present view, and each that comes, until it is final."""
+        """Show the caller the present view, and each further one, until the view is final."""
         view = self.behaviour.view(self.actor_id, self.state)
         if view is None:
             caller.answer(not_found("view"))
@@ -318,7 +329,7 @@ class Activation:
             self.watchers.append(caller)
 
     def show_watchers(self) -> None:
-        """Shows the present view to all that watch; ends them when it is final."""
+        """Show the present view to all that watch; end them when it is final."""
         watchers = [caller for caller in self.watchers if not caller.cancelled]
         self.watchers = watchers
         if watchers and (view := self.behaviour.view(self.actor_id, self.state)) is not None:
@@ -328,7 +339,7 @@ class Activation:
                 caller.answer(view, last)
 
     def forget_cancelled(self) -> None:
-        """Drops callers that no longer wait."""
+        """Drop callers that no longer wait."""
         self.watchers = [caller for caller in self.watchers if not caller.cancelled]
         for topic in list(self.waiting):
             self.waiting[topic] = [caller for caller in self.waiting[topic] if not caller.cancelled]

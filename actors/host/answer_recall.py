@@ -1,4 +1,4 @@
-"""Finds the answers to what may have been done before: under a client's key, by a host that died, or for a library."""
+"""Recall of answers that may have been given before: under a client's key, by a dead host, or for a library."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .kept_answers import Recall, known, recall
 
 
 async def recall_kept(journal: Journal, activation: Activation, envelopes: Sequence[Envelope], now_s: float) -> None:
-    """Lays the kept answers beside their commands. Raises `TransientError`.
+    """Put the kept answers beside their commands. Raises `TransientError`.
 
-    Nothing is written to the actor between this and what is decided upon it.
+    Nothing is written to the actor between this and the decision that builds upon it.
     """
     look: Recall = partial(journal.recall, activation.partition, activation.actor_id)
     for envelope, name in activation.find_originals(envelopes, now_s):
@@ -28,7 +28,7 @@ async def recall_kept(journal: Journal, activation: Activation, envelopes: Seque
 
 
 async def _find_original(look: Recall, envelope: Envelope, name: str | None) -> None:
-    """Makes a repetition of what has ended the same operation, if its answer is kept."""
+    """Make a repetition of a call that has ended the same operation, if its answer is kept."""
     attempt, own = envelope.repeats, envelope.done_once
     assert attempt is not None
     if own is not None and await look([own.name]):

@@ -1,4 +1,4 @@
-"""Where a host's calls come in and its answers are fetched: an inbox for each router."""
+"""Reception of a host's calls and delivery of its answers: an inbox for each router."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .replies import Caller, Inbox
 
 # Actors at work at once. With more than about a second's worth, the host takes no further calls until some are done.
 _AT_WORK_MAX: Final = 2_000
-# Less than it takes others to take a host for dead, and its partitions over.
+# This is less than the time after which others take a host for dead, and take its partitions over.
 _PULSE_MISSED_S: Final = 2.5
 _PULSE_S: Final = 0.5
 LONG_POLL_S: Final = 20.0
@@ -25,7 +25,7 @@ _INBOX_LIFE_S: Final = 90.0
 
 
 class Reception:
-    """Takes calls in batches, and keeps the answers until their router fetches them.
+    """Reception, which takes calls in batches, and keeps the answers until their router fetches them.
 
     Calls for actors that are the host's own go to `serve`. `kinds`: the prefixes of ids that exist. `only`: the one
     actor that a process of its own is there for. When `closed`, no calls are served any more.
@@ -46,7 +46,7 @@ class Reception:
         self.closed = False
 
     def accept(self, call: Call, caller: Caller) -> None:
-        """Has a call served, or says where or why not."""
+        """Have a call served, or answer why it is not."""
         if isinstance(call.command, Ping):
             caller.answer(Pong())
         elif self.closed:
@@ -61,28 +61,28 @@ class Reception:
             self._serve(call, caller)
 
     def serves(self, actor_id: str) -> bool:
-        """Whether the actor is this host's own."""
+        """Return whether the actor is this host's own."""
         return partition_of(actor_id) in self._partitions and self._only in (None, actor_id)
 
     def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
-        """Takes calls; their answers go to the inbox."""
+        """Take calls; their answers go to the inbox."""
         inbox = self._inbox(inbox_id)
         for call in calls:
             if isinstance(call, Cancel):
                 inbox.cancel(call.call_id)
             elif call.call_id not in inbox.callers:
-                # One that came twice must not be answered, or streamed to, twice.
+                # A call that came twice must not be answered, or streamed to, twice.
                 self.accept(call, inbox.caller(call.call_id))
 
     async def collect(self, inbox_id: str, longest_s: float = LONG_POLL_S) -> list[Answer]:
-        """The answers that are ready; waits for the first, for so long."""
+        """Return the answers that are ready; wait for the first one for at most `longest_s`."""
         inbox = self._inbox(inbox_id)
         answers = await inbox.collect(longest_s)
         inbox.last_seen_s = time.monotonic()
         return answers
 
     def sweep(self) -> None:
-        """Forgets routers that are gone."""
+        """Forget routers that are gone."""
         now_s = time.monotonic()
         for inbox_id, inbox in list(self._inboxes.items()):
             if now_s - inbox.last_seen_s > _INBOX_LIFE_S:
@@ -96,7 +96,7 @@ class Reception:
 
 
 class Pulse:
-    """Notices when the process has not run for a while, and has what others may have changed meanwhile verified."""
+    """Detector of pauses of the process, after which it has the host verify what others may have changed."""
 
     def __init__(self, verify: Callable[[], Awaitable[None]], clock: Callable[[], float] | None = None) -> None:
         self._verify = verify
@@ -104,23 +104,23 @@ class Pulse:
         self._last_s = self._clock()
 
     async def run(self) -> None:
-        """Beats until cancelled."""
+        """Beat until cancelled."""
         while True:
             await self.steady()
             self._last_s = self._clock()
             await asyncio.sleep(_PULSE_S)
 
     async def steady(self) -> None:
-        """Returns at once, or after a pause of the process when it has been verified what it still owns."""
+        """Re-verify partition ownership if the process was paused; otherwise return immediately."""
         if self._clock() - self._last_s > _PULSE_MISSED_S:
-            # Without the store it can't be verified, but nothing can be written then, either.
+            # Without the store, ownership can't be verified. But nothing can be written then, either.
             with suppress(TransientError):
                 await self._verify()
                 self._last_s = self._clock()
 
 
 class Workload:
-    """How many actors are at work; whoever brings more waits while there are too many."""
+    """Count of the actors at work; routers that bring further calls wait while it is too high."""
 
     def __init__(self, most: int = _AT_WORK_MAX) -> None:
         self._most = most
@@ -128,16 +128,16 @@ class Workload:
         self._eased = asyncio.Event()
 
     def begin(self) -> None:
-        """One more is at work."""
+        """Count one more actor at work."""
         self._count += 1
 
     def end(self) -> None:
-        """One has done its work."""
+        """Count one actor less at work."""
         self._count -= 1
         self._eased.set()
 
     async def room(self) -> None:
-        """Returns once there is room for more."""
+        """Return once there is room for more."""
         while self._count >= self._most:
             self._eased.clear()
             await self._eased.wait()

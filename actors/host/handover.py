@@ -1,4 +1,4 @@
-"""Brings what a host owns to what the plan says: former owners are asked to give away, dead ones are not."""
+"""Handover of partitions as the plan says: former owners are asked to give away, dead ones are not."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ..ports import Journal, TransientError
 from ..router.router import LinkError, NoHostError
 from .partitions import Partitions
 
-# A former owner answers every second while it still gives away. One that says nothing for so long is taken for dead,
-# and its partitions are taken over; if it lives, the store refuses what it writes.
+# A former owner answers every second while it still gives away. One that is silent for so long is taken for dead, and
+# its partitions are taken over. If it lives, the store refuses its writes.
 _PEER_ANSWERS_WITHIN_S: Final = 3.0
 _LOOK_EVERY_S: Final = 0.01
 _HAND_OVER_LOOKS: Final = 100
@@ -29,7 +29,7 @@ class Peer(Protocol):
     """Another host."""
 
     async def hand_over(self, placement: Placement, partitions: Sequence[int]) -> Sequence[int]:
-        """Has it give partitions away; returns, within a second, those that it doesn't own any more.
+        """Have the host give partitions away; return, within a second, those that it doesn't own any more.
 
         Raises `LinkError`.
         """
@@ -37,19 +37,19 @@ class Peer(Protocol):
 
 
 class Host(Protocol):
-    """A host of either placement."""
+    """Host of either placement."""
 
     partitions: Partitions
 
     async def take(self, partitions: Collection[int]) -> None:
-        """Takes partitions over. Raises `TransientError`."""
+        """Take partitions over. Raises `TransientError`."""
         ...
 
 
 class Ownership:
-    """One host's part in moving partitions. A new owner asks for what it is to have; nobody gives away unasked.
+    """One host's part in moving partitions. A new owner asks for its partitions; no host gives away unasked.
 
-    So nothing stops being served before there is somebody to serve it, and a dead owner is found by asking it.
+    So no partition goes unserved before there is a host to serve it, and a dead owner is found by asking it.
     """
 
     def __init__(self, host_id: str, host: Host, journal: Journal, peer: Callable[[str], Peer]) -> None:
@@ -63,7 +63,7 @@ class Ownership:
         self.placement = NO_PLACEMENT
 
     def adopt(self, placement: Placement) -> None:
-        """Follows this plan, unless it knows a newer one; asked again, it looks again for what it lacks."""
+        """Follow this plan, unless a newer one is known; asked again, look again for missing partitions."""
         if placement.version > self.placement.version:
             self.placement = placement
             self._wanted = frozenset(owned_by(self._host_id, placement.members))
@@ -83,7 +83,10 @@ class Ownership:
         return [partition for partition in asked if partition not in self._host.partitions]
 
     async def verify_now_and_then(self) -> None:
-        """Finds out what others have taken over. Whoever writes is told so by the store; who only reads is not."""
+        """Find out what others have taken over.
+
+        The store refuses the writes of a host that has lost a partition, but a host that only reads would not notice.
+        """
         now_s = asyncio.get_running_loop().time()
         if now_s >= self._verify_at_s:
             self._verify_at_s = now_s + _VERIFY_EVERY_S
@@ -91,7 +94,7 @@ class Ownership:
                 await self._host.partitions.verify()
 
     def close(self) -> None:
-        """Takes nothing more over."""
+        """Stop taking partitions over."""
         if self._settling is not None:
             self._settling.cancel()
 
@@ -113,20 +116,20 @@ class Ownership:
         by_owner: dict[str, list[int]] = defaultdict(list)
         for partition in lacking:
             owner = owners.get(partition, self._host_id)
-            # What the store says is its own was a former life's.
+            # A partition that the store calls this host's own belonged to its former life.
             by_owner[self._host_id if owner in self.placement.away else owner].append(partition)
         await self._take(by_owner.pop(self._host_id, ()))
         await asyncio.gather(*(self._take_from(owner, partitions) for owner, partitions in by_owner.items()))
 
     async def _take_from(self, owner: str, partitions: Sequence[int]) -> None:
-        # The plan may have changed since these were found lacking: what is the other's by now it never gives.
+        # The plan may have changed since these were found lacking. The other never gives those that are its own by now.
         left, placement = set(self._wanted.intersection(partitions)), self.placement
         while left and self.placement is placement:
             try:
                 async with asyncio.timeout(_PEER_ANSWERS_WITHIN_S):
                     released = set(await self._peer(owner).hand_over(placement, sorted(left))) & left
             except NoHostError:
-                released = set(left)  # One of a server that has ended.
+                released = set(left)  # The host of a server that has ended.
             except (LinkError, TimeoutError) as error:
                 _log.warning("takeover_from_silent_host", host=owner, error=type(error).__name__)
                 released = set(left)

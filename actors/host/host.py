@@ -1,4 +1,4 @@
-"""The actor host: activates actors, runs their mailboxes, writes their journals, carries out what they intend."""
+"""Actor host: activates actors, runs their mailboxes, writes their journals, carries out their intents."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ _STORE_BACKOFF_FIRST_S: Final = 0.05
 _STORE_BACKOFF_MAX_S: Final = 1.0
 # An event stands for at least one entry of the history, but for a few that stand for none.
 _HISTORY_SLACK: Final = 100
-# After which a caller is told that the store doesn't answer. That shows in steps of its time-out (2 s), or two of them.
+# After this time a caller hears that the store doesn't answer, within one or two of the store's time-outs (2 s).
 _STORE_PATIENCE_S: Final = 3.0
 _SWEEP_S: Final = 5.0
 _log = structlog.get_logger(__name__)
 
 
 class ActorHost:
-    """Owns partitions and runs all actors in them.
+    """Host that owns partitions and runs all actors in them.
 
-    What it answers is written: a command is acknowledged only after its events are in the journal. If a call to it
-    fails, the command may or may not have been carried out, and may be sent again: every command is idempotent.
-    `only`: the one actor that it runs, in a partition that another host owns. `kinds`: the prefixes of ids it can run.
+    A command is acknowledged only after its events are in the journal. If a call to the host fails, the command may or
+    may not have been carried out, and may be sent again: every command is idempotent. `only`: the one actor that it
+    runs, in a partition that another host owns. `kinds`: the prefixes of ids it can run.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class ActorHost:
     # Life
 
     async def start(self, partitions: Sequence[int] = ()) -> None:
-        """Begins to work, with these partitions. Raises `TransientError`."""
+        """Begin to work, with these partitions. Raises `TransientError`."""
         self._effects.prepare()
         if not self._tasks:
             loops = self._ticker.run(), self._sweep(), self._pulse.run()
@@ -83,18 +83,21 @@ class ActorHost:
         await self.take(partitions)
 
     async def take(self, partitions: Collection[int]) -> None:
-        """Takes partitions over, and up what was under way in them. Raises `TransientError`."""
+        """Take partitions over, and take up what was under way in them. Raises `TransientError`."""
         if partitions:
             await self.partitions.claim(partitions)
             await self._ticker.scan()
 
     async def lend(self, partition: int, epoch: int) -> None:
-        """Works in a partition that its owner claimed, with the owner's epoch. Raises `TransientError`."""
+        """Work in a partition that its owner claimed, with the owner's epoch. Raises `TransientError`."""
         self.partitions.borrow(partition, epoch)
         await self._ticker.scan()
 
     async def stop(self, patience_s: float = 5.0) -> None:
-        """Takes no more calls, lets model calls end for `patience_s`, and stops. What is cut off is taken up later."""
+        """Refuse further calls, let model calls end for `patience_s`, and stop.
+
+        Work that is cut off is taken up later.
+        """
         self._reception.closed = True
         self.partitions.cancel()
         await end_tasks(self._tasks)
@@ -106,12 +109,12 @@ class ActorHost:
 
     @property
     def live_actors(self) -> int:
-        """How many actors are in memory."""
+        """Number of actors in memory."""
         return len(self._activations)
 
     @property
     def occupied(self) -> bool:
-        """Whether any actor has something under way."""
+        """Return whether any actor has something under way."""
         return any(activation.occupied for activation in self._activations.values())
 
     def _busy(self, *, precious: bool = False) -> list[asyncio.Task[None]]:
@@ -122,20 +125,20 @@ class ActorHost:
     # Calls
 
     async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
-        """Takes calls, as soon as it is not behind; their answers go to the inbox."""
+        """Take calls, as soon as the host is not behind with its work; their answers go to the inbox."""
         await self._pulse.steady()
         await self._workload.room()
         self._reception.submit(inbox_id, calls)
 
     async def collect(self, inbox_id: str, longest_s: float = LONG_POLL_S) -> list[Answer]:
-        """The answers that are ready; waits for the first, for so long."""
+        """Return the answers that are ready; wait for the first one for at most `longest_s`."""
         return await self._reception.collect(inbox_id, longest_s)
 
     def _accept(self, call: Call, caller: Caller) -> None:
         self._reception.accept(call, caller)
 
     def serve(self, call: Call, caller: Caller) -> None:
-        """Takes a call of an actor that is this host's own."""
+        """Take a call to an actor that is this host's own."""
         self._deliver(call.actor_id, Envelope(call.command, caller, time.monotonic(), call.resent))
 
     def _deliver(self, actor_id: str, envelope: Envelope) -> None:
@@ -152,7 +155,7 @@ class ActorHost:
 
     def _activation(self, actor_id: str) -> Activation:
         def deliver(outcome: Command) -> None:
-            # One that was dropped meanwhile has a successor, here or elsewhere, to which this outcome means nothing.
+            # An activation that was dropped has a successor, here or elsewhere, to which this outcome means nothing.
             if self._activations.get(actor_id) is activation:
                 self._deliver(actor_id, Envelope(outcome, None, time.monotonic()))
 
@@ -168,7 +171,7 @@ class ActorHost:
     # The mailbox
 
     async def _pump(self, activation: Activation) -> None:
-        """Works through the mailbox. Whatever happens to the store, the host's own commands stay in it until done."""
+        """Work through the mailbox. Whatever happens to the store, the host's own commands stay in it until done."""
         backoff_s = _STORE_BACKOFF_FIRST_S
         try:
             while activation.mailbox:
@@ -198,7 +201,7 @@ class ActorHost:
         envelopes = [activation.mailbox[i] for i in range(min(len(activation.mailbox), _TURN_MAX))]
         await recall_kept(self._journal, activation, envelopes, time.monotonic())
         if activation.dropped:
-            return  # While it was read: it must not write, not even with a newer epoch of this host's.
+            return  # Dropped while it was read, it must not write, not even with a newer epoch of this host's.
         turn = activation.decide(envelopes, self._now_ms())
         if turn.events or turn.marks:
             append = activation.append_of(turn, self.partitions.epoch(activation.partition), self._now_ms())
@@ -211,7 +214,7 @@ class ActorHost:
             self._happened(activation, turn)
 
     async def _load(self, activation: Activation) -> None:
-        """Reads the actor; what it had under way is taken up before anything else is decided."""
+        """Read the actor; what it had under way is taken up before anything else is decided."""
         behaviour, actor_id = activation.behaviour, activation.actor_id
         stored = await self._journal.load(activation.partition, actor_id)
         if activation.dropped:
@@ -227,30 +230,30 @@ class ActorHost:
             await self._journal.forget_due(activation.partition, self.partitions.epoch(activation.partition), actor_id)
         elif state is not None and not activation.taken_up:
             activation.mailbox.appendleft(Envelope(TakeUp(), None, time.monotonic()))
-        # Read again after a write that was not confirmed, what is under way is this host's own.
+        # When an actor is read again after an unconfirmed write, its work under way is this host's own.
         activation.taken_up = True
 
     def _happened(self, activation: Activation, turn: Turn) -> None:
-        """The turn is written, if there was anything to write: now, and only now, it takes effect."""
+        """Let the turn take effect, now that it is written (if there was anything to write)."""
         behaviour, now_ms = activation.behaviour, self._now_ms()
         activation.state = turn.state
         activation.take_from_mailbox(turn)
         if turn.events:
             due_ms = behaviour.due_ms(turn.state)
-            # What is under way is due in the store, for the next host to find; this one need not be woken for it.
+            # Work under way is due in the store, for the next host to find. This host need not be woken for it.
             if due_ms is not None and (due_ms > now_ms or not behaviour.intents(activation.actor_id, turn.state)):
                 self._ticker.schedule(activation.actor_id, due_ms)
         self._follow_up(activation, turn)
 
     def _follow_up(self, activation: Activation, turn: Turn) -> None:
-        """Answers, and starts what is to be done outside."""
+        """Answer, and start the intents of the turn."""
         for envelope, decision in turn.outcomes:
             activation.decided(envelope.command)
             for alarm in decision.alarms:
                 _log.error(alarm.event, actor_id=activation.actor_id, **alarm.fields)
             activation.answer_waiting(decision, time.monotonic())
             if envelope.refused:
-                # Its write turned out to have been made, but the caller has gone, told that nothing was charged.
+                # The write was made after all. But the caller has gone, with the answer that nothing was charged.
                 for intent in decision.intents:
                     failed = Failed(intent, permanent=False)
                     self._deliver(activation.actor_id, Envelope(failed, None, time.monotonic()))
@@ -277,7 +280,7 @@ class ActorHost:
             caller.answer(decision.reply)
 
     async def _tell(self, activation: Activation, caller: Caller, asked: History) -> None:
-        """Reads the journal for a caller, beside the mailbox: a long one must not hold up anything else."""
+        """Read the journal for a caller, beside the mailbox: a long one must not hold up anything else."""
         behaviour, place = activation.behaviour, (activation.partition, activation.actor_id)
         try:
             if asked.holding is None:
@@ -292,7 +295,7 @@ class ActorHost:
     # Trouble
 
     def _trouble(self, activation: Activation, error: Exception) -> None:
-        # Another host owns the partition. Two that claimed it back by themselves would take turns for ever.
+        # Another host owns the partition. Two hosts that claimed it back by themselves would take turns for ever.
         if isinstance(error, FencedError):
             _log.warning("fenced", partition=activation.partition, epoch=error.current_epoch)
             self.partitions.lose(activation.partition)
@@ -323,7 +326,7 @@ class ActorHost:
         return await self._journal.due(list(self.partitions.owned), before_ms)
 
     async def _sweep(self) -> None:
-        """Passivates idle actors and forgets routers that are gone."""
+        """Passivate idle actors and forget routers that are gone."""
         while True:
             await asyncio.sleep(min(_SWEEP_S, self._passivate_after_s))
             self._reception.sweep()

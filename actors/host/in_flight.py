@@ -1,4 +1,4 @@
-"""What one actor has under way outside: each intent once, until its outcome has been decided upon."""
+"""Intents that one actor has under way outside: each once, until its outcome has been decided upon."""
 
 from __future__ import annotations
 
@@ -25,37 +25,38 @@ class _Errand:
     claims: int = 0
 
     def cut_after(self, delay_s: float, cut: Callable[[], None]) -> None:
-        """Has it ended in a while, instead of when that was to be."""
+        """Have the errand ended in `delay_s` seconds, instead of at the time that was set before."""
         if self.cut is not None:
             self.cut.cancel()
         self.cut = asyncio.get_running_loop().call_later(delay_s, cut)
 
     @property
     def once(self) -> Once | None:
-        """Which operation it is."""
+        """Return the operation that the errand carries out."""
         once = getattr(self.intent, "once", None)
         return once if isinstance(once, Once) else None
 
     def repeated_by(self, digest: str) -> bool:
-        """Whether a repetition with this digest may wait for it."""
+        """Return whether a repetition with this digest may wait for the errand."""
         attempt = getattr(self.intent, "attempt", None)
         return isinstance(attempt, Attempt) and attempt.digest == digest and not self.outlet.stopped
 
     def cut_off(self) -> None:
-        """Cancels it, unless it is about to say what it has used."""
+        """Cancel the errand, unless it is about to say what it has used."""
         if not self.outlet.ending:
             self.end()
 
     def end(self) -> None:
-        """Cancels it, unless it has come to its outcome."""
+        """Cancel the errand, unless it has come to its outcome."""
         if self.task is not None and not self.task.done():
             self.task.cancel()
 
 
 class Running:
-    """The errands of an actor.
+    """Errands of an actor.
 
-    One whose outcome is in the mailbox still counts as running: its intent must not start again before the actor knows.
+    An errand whose outcome is in the mailbox still counts as running: its intent must not start again before the actor
+    knows.
     """
 
     __slots__ = ("_deliver", "_errands", "_run", "_say")
@@ -71,23 +72,23 @@ class Running:
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
-        """Those that have not come to their outcome."""
+        """Return the tasks that have not come to their outcome."""
         tasks = [errand.task for errand in self._errands.values()]
         return [task for task in tasks if task is not None and not task.done()]
 
     @property
     def precious_tasks(self) -> list[asyncio.Task[None]]:
-        """Those of them whose beginning would be lost on another host."""
+        """Return the tasks under way whose beginning would be lost on another host."""
         errands = [errand for errand in self._errands.values() if not errand.intent.free_to_repeat]
         return [errand.task for errand in errands if errand.task is not None and not errand.task.done()]
 
     @property
     def precious(self) -> bool:
-        """Whether there is one whose beginning would be lost on another host."""
+        """Return whether there is an errand whose beginning would be lost on another host."""
         return any(not errand.intent.free_to_repeat for errand in self._errands.values())
 
     def start(self, intent: Intent) -> None:
-        """Begins an intent, unless it runs."""
+        """Begin an intent, unless it runs."""
         if intent.key in self._errands:
             return
 
@@ -103,18 +104,18 @@ class Running:
         self._deliver(outcome)
 
     def decided(self, key: str) -> None:
-        """The actor has taken the outcome in."""
+        """Remove an errand whose outcome the actor has taken in."""
         errand = self._errands.pop(key, None)
         if errand is not None and errand.cut is not None:
             errand.cut.cancel()
 
     def said(self, key: str) -> list[Reply]:
-        """What it has said so far, for those who join late."""
+        """Return the errand's replies so far, for callers that join late."""
         errand = self._errands.get(key)
         return [] if errand is None else errand.said
 
     def unheard(self, key: str) -> None:
-        """Nobody waits for it any more: it ends, if it is one that does then; some live on for a while."""
+        """End an errand that no caller waits for, if it is of a kind that ends then; some live on for a while."""
         errand = self._errands.get(key)
         if errand is None or not errand.intent.ends_unheard or errand.outlet.stopped:
             return
@@ -124,17 +125,18 @@ class Running:
             self._stop(errand)
 
     def heard(self, key: str) -> None:
-        """Somebody waits for it again."""
+        """Keep an errand running, as a caller waits for it again."""
         errand = self._errands.get(key)
         if errand is not None and errand.cut is not None and not errand.outlet.stopped:
             errand.cut.cancel()
             errand.cut = None
 
     def claim(self, digest: str, own: Once, waited: Collection[str]) -> Once | None:
-        """The operation under way that a repetition with this digest is one of. `waited`: keys that are waited for.
+        """Return the operation under way that a repetition with this digest repeats.
 
-        That may be its `own`, which a router sent again. Several clients may have sent the same at once: each
-        repetition gets one of theirs, first those that were left.
+        `waited`: keys that are waited for. The operation may be the repetition's `own`, which a router sent again.
+        Several clients may have sent the same at once: each repetition gets one of theirs, first those whose callers
+        have left.
         """
         found = [errand for errand in self._errands.values() if errand.repeated_by(digest)]
         if not found:
@@ -142,13 +144,13 @@ class Running:
         errand = min(found, key=lambda errand: (errand.once != own, errand.intent.key in waited, errand.claims))
         errand.claims += 1
         if errand.cut is not None:
-            # It must not end before the repetition waits for it.
+            # The errand must not end before the repetition waits for it.
             errand.cut_after(errand.intent.lives_on_ms / 1_000, partial(self._stop, errand))
         return errand.once
 
     def _stop(self, errand: _Errand) -> None:
         errand.outlet.stopped = True
-        # One that has not had its first turn would be cancelled without an outcome; it looks at `stopped` itself.
+        # A task that has not begun would be cancelled without an outcome. It looks at `stopped` itself.
         if not errand.outlet.begun:
             return
         lingers_s = errand.outlet.lingers_s()
@@ -158,7 +160,7 @@ class Running:
             errand.end()
 
     def cancel(self) -> None:
-        """Ends all, without outcomes."""
+        """End all errands, without outcomes."""
         for errand in self._errands.values():
             if errand.cut is not None:
                 errand.cut.cancel()

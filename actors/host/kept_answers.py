@@ -1,4 +1,4 @@
-"""Answers to what is done once, as the store keeps them: a digest of what was asked, a newline, the reply as JSON."""
+"""Kept answers of operations that are done once: a digest of the request, a newline, the reply as JSON."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ..messages import REPLIES
 from ..ports import Kept
 
 Recall = Callable[[Sequence[str]], Awaitable[Mapping[str, bytes]]]
-"""What the store holds under these names."""
+"""Reads the store's values under these names."""
 
 
 class _Bought(msgspec.Struct):
-    """The one field that is not the reply's own; an earlier version skips it."""
+    """Buyer beside the reply, the one field that is not the reply's own; an earlier version skips it."""
 
     buyer: str = ""
 
 
 def kept_of(mark: Mark) -> Kept:
-    """The answer for the store."""
+    """Return the answer for the store."""
     reply = REPLIES.encode(mark.reply)  # type: ignore[arg-type]
     if mark.once.lineage:
         reply = b'%b,"buyer":"%b"}' % (reply[:-1], mark.once.lineage[-1].encode())
@@ -31,7 +31,7 @@ def kept_of(mark: Mark) -> Kept:
 
 
 def known(mark: Mark | None, kept: Mapping[str, bytes], name: str) -> Known | None:
-    """What is known under a name: by a mark that is not written yet, or by what the store holds."""
+    """Return what is known under a name: from a mark that is not written yet, or from the store."""
     if mark is not None:
         return Known(mark.once.digest, mark.reply, _buyer(mark.once))
     value = kept.get(name)
@@ -43,7 +43,7 @@ def known(mark: Mark | None, kept: Mapping[str, bytes], name: str) -> Known | No
 
 
 async def recall(asked: Iterable[Once], look: Recall) -> Mapping[str, bytes]:
-    """All that may answer these operations. Raises what `look` raises."""
+    """Return all kept values that may answer these operations. Raises what `look` raises."""
     kept = dict(await look(sorted({name for once in asked for name in idempotency_keys.names(once)})))
     pointers = [known(None, kept, name) for once in asked for name in idempotency_keys.names(once)[1:2]]
     further = {pointer.reply.name for pointer in pointers if pointer and isinstance(pointer.reply, KeptUnder)}

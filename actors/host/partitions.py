@@ -1,4 +1,4 @@
-"""The partitions of a host: taken over from others, given away to others, lost to others."""
+"""Partitions of a host: taken over from others, given away to others, lost to others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..messages import Call, NotOwner
 from ..ports import FencedError, Journal
 from .replies import Caller
 
-# What comes in for a partition that stays busy waits that long at most: less than callers do (see the router).
+# Calls to a partition that stays busy wait that long at most: less than callers do (see the router).
 _PARKED_S: Final = 2.0
 _LOOK_EVERY_S: Final = 0.02
 _log = structlog.get_logger(__name__)
@@ -28,14 +28,14 @@ class _Leaving:
 
 
 class Partitions:
-    """What a host owns, and with which epoch.
+    """Partitions that a host owns, with their epochs.
 
     A partition that is to go does so at the first moment in which nothing is under way in it. One that stays busy takes
-    nothing new for its last two seconds, so that it comes to rest; what still runs at the end of its patience is cut
-    off, and the next host takes it up as after a crash.
+    nothing new for its last two seconds, so that it comes to rest. Work that still runs at the end of its patience is
+    cut off, and the next host takes it up as after a crash.
 
-    busy: which of these partitions have something under way. drop: forgets what is in memory of one. accept: takes a
-    call that was put aside.
+    busy: returns those of these partitions that have something under way. drop: forgets the actors in memory of one.
+    accept: takes a call that was put aside.
     """
 
     def __init__(
@@ -61,24 +61,27 @@ class Partitions:
 
     @property
     def owned(self) -> Collection[int]:
-        """Those that this host owns, as far as it knows."""
+        """Partitions that this host owns, as far as it knows."""
         return self._epochs.keys()
 
     def epoch(self, partition: int) -> int:
-        """The epoch that a write must carry. Zero for one that was lost: the store refuses it, and so tells."""
+        """Return the epoch that a write must carry.
+
+        Zero for a partition that was lost: the store refuses the write, and the host learns of the loss.
+        """
         return self._epochs.get(partition, 0)
 
     async def claim(self, partitions: Collection[int]) -> None:
-        """Makes these this host's own. Raises `TransientError`."""
+        """Make these partitions this host's own. Raises `TransientError`."""
         claimed: Mapping[int, int] = await self._journal.claim(sorted(partitions), self._host_id)
         self._epochs.update(claimed)
 
     def borrow(self, partition: int, epoch: int) -> None:
-        """Writes to a partition with the epoch of its owner, until the owner or another host raises it."""
+        """Write to a partition with the epoch of its owner, until the owner or another host raises it."""
         self._epochs[partition] = epoch
 
     def give(self, partitions: Collection[int], patience_s: float) -> None:
-        """Gives these away, each within `patience_s`."""
+        """Give these partitions away, each within `patience_s`."""
         now_s = time.monotonic()
         for partition in partitions:
             if partition in self._epochs and partition not in self._leaving:
@@ -87,13 +90,13 @@ class Partitions:
             self._giving = asyncio.create_task(self._give())
 
     def keep(self, partitions: Collection[int]) -> None:
-        """These stay after all."""
+        """Keep those of these partitions that were to be given away."""
         for partition in [partition for partition in self._leaving if partition in partitions]:
             for call, caller in self._leaving.pop(partition).parked:
                 self._accept(call, caller)
 
     def puts_aside(self, partition: int, call: Call, caller: Caller) -> bool:
-        """Whether the call has to wait, because its partition comes to rest."""
+        """Put the call aside if its partition comes to rest; return whether it has to wait."""
         leaving = self._leaving.get(partition)
         if leaving is None or time.monotonic() < leaving.park_at_s:
             return False
@@ -101,7 +104,7 @@ class Partitions:
         return True
 
     def lose(self, partition: int) -> None:
-        """The host does not own it any more: what it held of it is void, and callers must ask elsewhere."""
+        """Let go of a partition: the host's copy of it is void, and callers must ask elsewhere."""
         self._epochs.pop(partition, None)
         leaving = self._leaving.pop(partition, None)
         for _, caller in leaving.parked if leaving else ():
@@ -109,10 +112,10 @@ class Partitions:
         self._drop(partition)
 
     async def verify(self) -> None:
-        """Lets go of what others have taken over meanwhile. Raises `TransientError`."""
+        """Let go of partitions that others have taken over meanwhile. Raises `TransientError`."""
         held = dict(self._epochs)
         stored = await self._journal.epochs(list(held))
-        # What this host claimed anew while it asked is its own all the same.
+        # A partition that this host claimed again while it asked is its own all the same.
         lost = [p for p, epoch in held.items() if self._epochs.get(p) == epoch != stored.get(p)]
         for partition in lost:
             self.lose(partition)
@@ -120,13 +123,13 @@ class Partitions:
             _log.warning("partitions_taken_over", host=self._host_id, count=len(lost))
 
     async def confirm(self, partition: int) -> None:
-        """Raises `FencedError` when others have taken a partition over meanwhile, and `TransientError`."""
+        """Raise `FencedError` when others have taken a partition over meanwhile, and `TransientError`."""
         stored = (await self._journal.epochs([partition])).get(partition, 0)
         if stored != self.epoch(partition):
             raise FencedError(stored)
 
     def cancel(self) -> None:
-        """Gives nothing more away."""
+        """Stop giving partitions away."""
         if self._giving is not None:
             self._giving.cancel()
 

@@ -1,4 +1,4 @@
-"""From what is stored of an actor to its state."""
+"""Rehydration of an actor: its state from its stored snapshot and events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..ports import Stored
 
 
 def folded(behaviour: Behaviour[Any], actor_id: str, stored: Stored) -> Any:
-    """The state of an actor; None for one that does not exist.
+    """Return the state of an actor; None for one that does not exist.
 
     Raises `UnknownEventError`, and `BooksError` or `MoneyError` for events that can't follow on each other.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-# As long as a library waits at most before it tries again, and the way here.
+# Longest wait of a library before it tries again, and the way here.
 _KEPT_S: Final = 12.0
 
 
@@ -20,26 +20,26 @@ class _Ended:
 
 @dataclass(slots=True, eq=False)
 class Ended:
-    """The calls of one actor that have just come to an answer. The answers themselves are in the store.
+    """Calls of one actor that have just come to an answer. The answers themselves are in the store.
 
-    Several clients may have sent the same at once: each repetition gets a call of its own, first those whose answer
-    nobody was there to take.
+    Several clients may have sent the same at once: each repetition gets a call of its own, first those whose answer no
+    caller was there to take.
     """
 
     _calls: list[_Ended] = field(default_factory=list)
 
     def add(self, digest: str, name: str, now_s: float, *, heard: bool) -> None:
-        """The call of this name, whose repetitions have this digest, has an answer. `heard`: somebody was given it."""
+        """Add a call that has an answer, by its name and the digest of its repetitions. `heard`: a caller got it."""
         self._calls = [call for call in self._calls if call.until_s > now_s]
         self._calls.append(_Ended(digest, name, heard, now_s + _KEPT_S))
 
     def claim(self, digest: str, now_s: float) -> str | None:
-        """The name of the call whose answer a repetition is for."""
+        """Return the name of the call whose answer a repetition is for."""
         found = [call for call in self._calls if call.digest == digest and call.until_s > now_s]
         if not found:
             return None
         call = min(found, key=lambda call: (call.heard, call.claims))
         call.claims += 1
-        # The library may not get this one either.
+        # The library may not get this answer either.
         call.until_s = now_s + _KEPT_S
         return call.name

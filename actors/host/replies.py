@@ -1,4 +1,4 @@
-"""Where a host's answers wait for the router that asked: collected in batches by a long poll."""
+"""Replies of a host that wait for the router that asked: collected in batches by a long poll."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AnyReply = Reply | Refusal
 
 @dataclass(slots=True, eq=False)
 class Caller:
-    """Somebody who waits for answers to a call. `on_cancel` is told when they no longer do."""
+    """Caller that waits for answers to a call. `on_cancel` is called when it no longer does."""
 
     inbox: Inbox
     call_id: int
@@ -23,14 +23,14 @@ class Caller:
     on_cancel: Callable[[], None] | None = None
 
     def answer(self, reply: AnyReply, last: bool = True) -> None:
-        """Sends an answer; more may follow until `last`."""
+        """Send an answer; more may follow until `last`."""
         if not self.cancelled:
             self.inbox.put(Answer(self.call_id, reply, last))  # type: ignore[arg-type]
 
 
 @dataclass(slots=True, eq=False)
 class Inbox:
-    """The answers to one router. `last_seen_s`: when it was last heard of."""
+    """Answers to one router. `last_seen_s`: the time at which it was last heard of."""
 
     last_seen_s: float
     answers: list[Answer] = field(default_factory=list)
@@ -38,19 +38,19 @@ class Inbox:
     filled: asyncio.Event = field(default_factory=asyncio.Event)
 
     def caller(self, call_id: int) -> Caller:
-        """The caller behind a call of this router."""
+        """Register the caller behind a call of this router, and return it."""
         caller = self.callers[call_id] = Caller(self, call_id)
         return caller
 
     def put(self, answer: Answer) -> None:
-        """Lays an answer ready."""
+        """Put an answer ready for collection."""
         if answer.last:
             self.callers.pop(answer.call_id, None)
         self.answers.append(answer)
         self.filled.set()
 
     def cancel(self, call_id: int) -> None:
-        """The router no longer waits for this call."""
+        """Cancel a call that the router no longer waits for."""
         caller = self.callers.pop(call_id, None)
         if caller is not None:
             caller.cancelled = True
@@ -58,12 +58,12 @@ class Inbox:
                 caller.on_cancel()
 
     def abandon(self) -> None:
-        """The router is gone."""
+        """Cancel all calls of a router that is gone."""
         for call_id in list(self.callers):
             self.cancel(call_id)
 
     async def collect(self, longest_s: float) -> list[Answer]:
-        """All answers there are; waits for the first one, at most `longest_s`."""
+        """Return all answers there are; wait for the first one, at most `longest_s`."""
         if not self.answers:
             self.filled.clear()
             try:

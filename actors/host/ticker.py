@@ -1,4 +1,4 @@
-"""Wakes actors at the times that they asked for, whether or not anybody calls them."""
+"""Ticker that wakes actors at the times that they asked for, whether or not they are called."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Ticker:
-    """Keeps the near deadlines in a heap, and reads the store for those that come near."""
+    """Ticker with the near deadlines in a heap; it reads the store for those that come near."""
 
     def __init__(
         self,
@@ -34,18 +34,18 @@ class Ticker:
         self._changed = asyncio.Event()
 
     def schedule(self, actor_id: str, due_ms: int) -> None:
-        """Wakes the actor at that time; also too often, and also when its plans have changed since."""
+        """Wake the actor at that time; also too often, and also when its plans have changed since."""
         if due_ms <= self._now_ms() + _HORIZON_MS:
             heapq.heappush(self._heap, Due(due_ms, actor_id))
             self._changed.set()
 
     async def scan(self) -> None:
-        """Takes over what the store says is due soon. Raises `TransientError`."""
+        """Take over the due times in the store that come soon. Raises `TransientError`."""
         for due in await self._due(self._now_ms() + _HORIZON_MS):
             self.schedule(due.actor_id, due.due_ms)
 
     def tick(self) -> None:
-        """Wakes all whose time has come."""
+        """Wake all whose time has come."""
         now_ms = self._now_ms()
         woken: set[str] = set()
         while self._heap and self._heap[0].due_ms <= now_ms:
@@ -54,7 +54,7 @@ class Ticker:
             self._wake(actor_id)
 
     async def run(self) -> None:
-        """Ticks until cancelled."""
+        """Tick until cancelled."""
         loop = asyncio.get_running_loop()
         next_scan_s = loop.time() + _RESCAN_S
         while True:

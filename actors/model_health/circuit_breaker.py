@@ -1,4 +1,4 @@
-"""Stands before the model provider: holds back calls while it is away, and learns from those that it lets through."""
+"""Circuit breaker before the model provider: holds calls back while it is away, and learns from those it admits."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ..ports import Evaluation, HeldBackError, Model, ModelError, PortError, Sil
 from .outage import FAILURES_MAX, ModelBoard, ModelCache, ModelOutage, ModelWait, Stage, backoff_ms
 
 T = TypeVar("T")
-# What waits for the provider must not come all at once when it is back.
+# Waiting calls must not come all at once when the provider is back.
 _SPREAD_S: Final = 2.0
-# What is told in words of its own to those who come while a wait lasts.
+# Faults that are reported as they are while a wait lasts. All others are reported as `UNAVAILABLE`.
 _SAID: Final = frozenset({ModelFault.LIMITED, ModelFault.OVERLOADED})
 _log = structlog.get_logger(__name__)
 
 
 class ModelGate:
-    """Says whether the provider may be called, and counts what comes of it."""
+    """Gate that decides whether the provider may be called, and counts the outcomes of calls."""
 
     def __init__(
         self,
@@ -41,10 +41,10 @@ class ModelGate:
         self._chance = chance
 
     async def admit(self, model: str | None = None) -> None:
-        """Lets a call through. Raises `HeldBackError` while the provider is away, or has asked for a wait."""
+        """Let a call through. Raises `HeldBackError` while the provider is away, or has asked for a wait."""
         word, now_ms = await self._cache.current(), self._now_ms()
         if word.down(now_ms) is not None:
-            # It may be back since: what is held back now waits much longer than this look takes.
+            # The provider may be back since. A call that is held back now waits much longer than this look takes.
             self._cache.outdate()
             word = await self._cache.current()
         if (outage := word.down(now_ms)) is not None:
@@ -54,7 +54,7 @@ class ModelGate:
             raise HeldBackError("the model provider has asked for a wait", wait.fault, wait_s)
 
     async def admit_sale(self) -> None:
-        """Lets something be sold. Raises `HeldBackError` while the last calls failed."""
+        """Let a sale through. Raises `HeldBackError` while the last calls failed."""
         word, now_ms = await self._cache.current(), self._now_ms()
         if (outage := word.closed(now_ms)) is not None:
             raise self._held_back("the model provider is away", outage.until_ms - now_ms)
@@ -64,21 +64,21 @@ class ModelGate:
         return HeldBackError(message, ModelFault.UNAVAILABLE, wait_s)
 
     async def failed(self, model: str, error: PortError) -> bool:
-        """A call has failed. Returns whether the provider is now taken for away."""
+        """Count a failed call; return whether the provider is now taken for away."""
         fault = error.fault if isinstance(error, ModelError) else ModelFault.FAILING
         try:
             await self._keep_wait(model, error)
-            # Too many calls of ours are not the provider's outage.
+            # A limit on our calls is not an outage of the provider.
             return fault is not ModelFault.LIMITED and await self._count(fault, error)
         except PortError:
-            return False  # The store is away, and with it all that would ask the provider.
+            return False  # The store is away, and without it no call reaches the provider.
 
     async def succeeded(self) -> None:
-        """A call has succeeded: an outage that is on trial is over."""
+        """Count a successful call: an outage that is on trial is over."""
         word, now_ms = self._cache.known, self._now_ms()
         outage = word.outage
         if word.down(now_ms) is not None:
-            return  # It began before the outage did.
+            return  # The call began before the outage did.
         try:
             if outage is not None:
                 if await self._board.swap(outage, None):
@@ -115,7 +115,7 @@ class ModelGate:
 
 
 def tell_of_outage(fault: ModelFault, reason: str) -> None:
-    """Says so in the log, once for each outage."""
+    """Log the outage, once for each."""
     hint = "nothing is sold, and what was paid waits, until it answers again; it is tried again by itself"
     if fault is ModelFault.REFUSED:
         hint = f"check ANTHROPIC_API_KEY, and the account's credit and rights: {hint}"
@@ -123,7 +123,7 @@ def tell_of_outage(fault: ModelFault, reason: str) -> None:
 
 
 class GatedModel:
-    """Implements `ports.Model` before another one."""
+    """Implementation of `ports.Model` with a gate before another one."""
 
     def __init__(self, model: Model, gate: ModelGate, eval_model: str) -> None:
         self._model = model
@@ -159,12 +159,12 @@ class GatedModel:
                 yield part
 
     async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, beta: bool) -> RelayEnd:
-        """See `Model`. Raises `HeldBackError`, too. What it fails with says nothing of calls for an answer."""
+        """See `Model`. Raises `HeldBackError`, too. Its failures say nothing about calls for an answer."""
         await self._admit()
         return await self._model.count_tokens(body, headers, beta=beta)
 
     async def prompt_tokens(self, request: str, *, model: str | None = None, max_tokens: int = 0) -> int:
-        """See `Model`. As `count_tokens`."""
+        """See `Model` and `count_tokens`."""
         await self._admit()
         return await self._model.prompt_tokens(request, model=model, max_tokens=max_tokens)
 
@@ -176,7 +176,7 @@ class GatedModel:
         try:
             await self._gate.admit(model)
         except asyncio.CancelledError:
-            # Whoever cancels it takes a call that ends so for one that was sent, and charges for it.
+            # A call that ends as cancelled counts as sent, and is charged. This one was never sent.
             raise HeldBackError("left before it was called", ModelFault.UNAVAILABLE) from None
 
     async def _through(self, model: str, call: Callable[[], Awaitable[T]]) -> T:
@@ -194,7 +194,8 @@ class GatedModel:
             proven = False
             try:
                 async for part in parts:
-                    # Before it is given: whoever has the last one asks for no other.
+                    # The success is counted before the part is given: a caller that has the last part asks for no
+                    # other.
                     if not proven and _proves(part):
                         proven = True
                         await self._gate.succeeded()
@@ -203,7 +204,7 @@ class GatedModel:
                 raise await self._judged(model, error) from None
 
     async def _judged(self, model: str, error: PortError) -> PortError:
-        """The error as those who wait should see it: while all calls fail, one that failed has met an outage."""
+        """Return the error as waiting callers should see it: while all calls fail, a failed one has met an outage."""
         away = await self._gate.failed(model, error)
         if away and isinstance(error, ModelError) and error.fault is ModelFault.FAILING:
             return ModelError(str(error), ModelFault.UNAVAILABLE, error.retry_after_s)
@@ -211,7 +212,7 @@ class GatedModel:
 
 
 def _proves(part: object) -> bool:
-    """Whether the provider works. That it refuses a call shows nothing of others."""
+    """Return whether a part proves that the provider works. Its refusal of one call proves nothing about others."""
     if isinstance(part, RelayEnd):
         return part.status < 400
     return isinstance(part, TextDelta | RelayBytes | Completion)

@@ -1,4 +1,4 @@
-"""Asks the model provider whether it is there, for nothing: at the start, now and then, and while it is away."""
+"""Health check of the model provider, which costs nothing: at the start, now and then, and while it is away."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from .circuit_breaker import tell_of_outage
 from .outage import ModelBoard, ModelOutage, Sleep, Stage, backoff_ms
 
 _TURN_S: Final = 0.5
-# How often it is asked while all is well: so a shop without customers knows that it must not take any.
+# Time between two questions while all is well. So a shop without customers knows that it must not take any.
 _LOOK_EVERY_S: Final = 30.0
 _LOOK_AGAIN_S: Final = 2.0
 _MISSES_MAX: Final = 2
-# So long the first paid call has to come that shows whether the provider works. If none does, nobody wants anything.
+# The first paid call, which shows whether the provider works, has this time to come. Without one, no client buys.
 _TRIAL_MS: Final = 10_000
-# That it can't be reached, or refuses our key, is so for all calls; of other failures it may only mean this question.
+# An unreachable provider, or a refused key, concerns all calls. Other failures may concern this question alone.
 _TELLING: Final = frozenset({ModelFault.UNREACHABLE, ModelFault.REFUSED})
 _log = structlog.get_logger(__name__)
 
 
 class ModelWatch:
-    """Runs once, beside the treasury; one for a cluster is enough. It holds nothing that must survive.
+    """Watch over the model provider. Runs once, beside the treasury; one for a cluster is enough.
 
-    Calls that fail begin an outage (`ModelGate`). What could not be reached is back when it answers a question that
-    costs nothing. What answered with failures may answer that question and fail all the same: then paid calls that
-    wait anyway are let through, and the first of them decides.
+    It holds nothing that must survive. Calls that fail begin an outage (`ModelGate`). A provider that could not be
+    reached is back when it answers a question that costs nothing. One that answered with failures may answer that
+    question and fail all the same: then paid calls that wait anyway are let through, and the first of them decides.
     """
 
     def __init__(
@@ -53,15 +53,15 @@ class ModelWatch:
         self._pause = pause
         self._chance = chance
         self._look_at_s = 0.0
-        # At the start one is enough: who comes first must not be sold what nobody has looked after yet.
+        # At the start one miss is enough. The first client must not be sold work before the provider was checked.
         self._misses = _MISSES_MAX - 1
-        # An outage of before then is told once more: who starts the server anew looks into the log for why.
+        # An older outage is logged once more. An operator who restarts the server looks into the log for the reason.
         self._untold_ms = now_ms()
         # Whether the provider has ever answered the question as it should. Some gateways never do.
         self._understood = False
 
     async def run(self) -> None:
-        """Watches until cancelled. While the store does not answer, nothing is known and nothing is asked."""
+        """Watch until cancelled. While the store does not answer, nothing is known and nothing is asked."""
         try:
             while True:
                 try:
@@ -73,7 +73,7 @@ class ModelWatch:
             await self._probe.close()
 
     async def look(self) -> None:
-        """Asks the provider, if it is time. Raises `TransientError` when the store does not answer."""
+        """Ask the provider, if it is time. Raises `TransientError` when the store does not answer."""
         word, now_ms = await self._board.read(), self._now_ms()
         down = word.down(now_ms)
         if down is None:
@@ -112,7 +112,7 @@ class ModelWatch:
             await self._board.swap(outage, replace(outage, stage=Stage.TRIAL, until_ms=now_ms + _TRIAL_MS))
 
     async def _ask(self) -> ModelError | None:
-        """What keeps the provider from answering, if anything does."""
+        """Ask the provider, and return the error that keeps it from answering, if any."""
         try:
             self._understood = await self._probe.ask() or self._understood
         except ModelError as error:

@@ -1,4 +1,4 @@
-"""Outages of the model provider, as all processes know of them by way of the store."""
+"""Outages of the model provider, as all processes know of them through the store."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ..domain.llm.provider_faults import ModelFault
 from ..port_errors import PortError
 
 MODEL: Final = "model"
-"""What the provider is called among the parts that readiness names."""
+"""Name of the provider among the parts that readiness names."""
 FAILURES_MAX: Final = 3
-"""So many calls in a row, of all processes together, and the provider is taken for away."""
+"""Failed calls in a row, of all processes together, after which the provider is taken for away."""
 _BACKOFF_FIRST_MS: Final = 1_000
 _BACKOFF_MAX_MS: Final = 15_000
 _JITTER: Final = 0.2
-# Nobody looks after it any more: that says nothing of the provider, and a shop must not stay closed for it.
+# After this time the watch itself must be down. That says nothing about the provider, and must not keep a shop closed.
 _FORGOTTEN_AFTER_MS: Final = 600_000
 _ASK_AGAIN_S: Final = 1.0
 
 
 class Stage(StrEnum):
-    """How far an outage has come.
+    """Stage of an outage.
 
     DOWN: the provider is not called, but asked now and then whether it is there. TRIAL: it is there, and calls of
     sessions and jobs that were paid for show whether it works: the first of them decides.
@@ -36,10 +36,11 @@ class Stage(StrEnum):
 
 
 class ModelOutage(msgspec.Struct, frozen=True):
-    """The provider is away since `since_ms`. Times are milliseconds since the epoch.
+    """Outage of the provider since `since_ms`. Times are milliseconds since the epoch.
 
-    fault: why; None at the start, before it was asked for the first time. tries: how often in a row it was tried again
-    in vain. until_ms: when a DOWN one is tried again; when a TRIAL that nobody made is over.
+    fault: its cause; None at the start, before the provider was asked for the first time. tries: how often in a row it
+    was tried again in vain. until_ms: the time at which a DOWN provider is tried again, or a TRIAL without a call is
+    over.
     """
 
     stage: Stage
@@ -50,80 +51,80 @@ class ModelOutage(msgspec.Struct, frozen=True):
 
 
 class ModelWait(msgspec.Struct, frozen=True):
-    """The provider has asked not to be called for a model until then, because of this fault."""
+    """Wait until `until_ms` that the provider has asked for before calls to a model, because of this fault."""
 
     fault: ModelFault
     until_ms: int
 
 
 class ModelWord(msgspec.Struct, frozen=True):
-    """What is known of the provider. `failures`: calls that failed in a row; `waits`: by the name of the model."""
+    """Knowledge of the provider. `failures`: calls that failed in a row; `waits`: by the name of the model."""
 
     outage: ModelOutage | None = None
     failures: int = 0
     waits: Mapping[str, ModelWait] = {}
 
     def outage_at(self, now_ms: int) -> ModelOutage | None:
-        """The outage, unless nobody has looked after it for long."""
+        """Return the outage, unless no watch has looked after it for long."""
         outage = self.outage
         return None if outage is None or now_ms - outage.until_ms > _FORGOTTEN_AFTER_MS else outage
 
     def down(self, now_ms: int) -> ModelOutage | None:
-        """The outage in which the provider is not called at all."""
+        """Return the outage in which the provider is not called at all."""
         outage = self.outage_at(now_ms)
         return outage if outage is not None and outage.stage is Stage.DOWN else None
 
     def closed(self, now_ms: int) -> ModelOutage | None:
-        """The outage in which nothing is sold: while the last call failed, and there was no other since."""
+        """Return the outage in which nothing is sold: the last call failed, and there was no other since."""
         outage = self.outage_at(now_ms)
         over = outage is not None and outage.stage is Stage.TRIAL and now_ms >= outage.until_ms
         return None if over else outage
 
     def wait(self, model: str, now_ms: int) -> ModelWait | None:
-        """What the provider has asked for, while it lasts."""
+        """Return the wait that the provider has asked for, while it lasts."""
         wait = self.waits.get(model)
         return wait if wait is not None and wait.until_ms > now_ms else None
 
 
 class ModelBoard(Protocol):
-    """The store's part. All raise `TransientError`."""
+    """Store's part in the model's health. All raise `TransientError`."""
 
     async def read(self) -> ModelWord:
-        """What is known."""
+        """Return the stored knowledge of the provider."""
         ...
 
     async def swap(self, known: ModelOutage | None, new: ModelOutage | None) -> bool:
-        """Puts the new outage in the place of the known one, if that still stands there.
+        """Put the new outage in the place of the known one, if that still stands there; return whether it did.
 
-        None in the place of one: it is over, and so are the failures that led to it.
+        None as the new outage: the known one is over, and so are the failures that led to it.
         """
         ...
 
     async def count_failure(self) -> int:
-        """One more call has failed; returns how many have in a row."""
+        """Count one more failed call; return how many have failed in a row."""
         ...
 
     async def forget_failures(self) -> None:
-        """A call has succeeded."""
+        """Forget the failed calls after a successful one."""
         ...
 
     async def tell_wait(self, model: str, wait: ModelWait) -> None:
-        """The provider has asked for a wait."""
+        """Store a wait that the provider has asked for."""
         ...
 
 
 class ModelUp:
-    """What is known of a model that is always there: the stub."""
+    """Knowledge of a model that is always there: the stub."""
 
     async def current(self) -> ModelWord:
-        """Nothing is amiss."""
+        """Return a state without an outage."""
         return ModelWord()
 
 
 class ModelCache:
-    """What is known, in the memory of a process: read at most once a second.
+    """Cache of the stored knowledge in the memory of a process, read at most once a second.
 
-    Without word the provider counts as there: that the store is down says nothing of it.
+    Without knowledge the provider counts as there: a store that is down says nothing about it.
     """
 
     def __init__(self, board: ModelBoard, clock: Callable[[], float] = time.monotonic) -> None:
@@ -133,7 +134,7 @@ class ModelCache:
         self.known = ModelWord()
 
     async def current(self) -> ModelWord:
-        """It. Never raises."""
+        """Return the last known state. Never raises."""
         now_s = self._clock()
         if self._read_s is None or now_s - self._read_s > _ASK_AGAIN_S:
             self._read_s = now_s
@@ -144,12 +145,12 @@ class ModelCache:
         return self.known
 
     def outdate(self) -> None:
-        """Has it read again at once: this process has just changed it."""
+        """Have the state read again at once, as this process has just changed it."""
         self._read_s = None
 
 
 def backoff_ms(tries: int, chance: Callable[[], float]) -> int:
-    """How long until the provider is tried again; `chance` gives a number from 0 to 1."""
+    """Return how long until the provider is tried again; `chance` gives a number from 0 to 1."""
     longest_ms = min(_BACKOFF_FIRST_MS << min(tries, 10), _BACKOFF_MAX_MS)
     return int(longest_ms * (1 - _JITTER * chance()))
 

@@ -1,4 +1,4 @@
-"""Keeps the cluster in order: every server runs one, and the one that leads starts, watches, and places the hosts."""
+"""Coordinator of the cluster: every server runs one, and the leading one starts, watches and places the hosts."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _ANSWERS_WITHIN_S: Final = 1.5
 # One missed answer may be a busy moment; two are a second without a host.
 _MISSES_MAX: Final = 2
 _COMES_WITHIN_S: Final = 20.0
-# So long Ray has to bring a host back, on another node if need be; then another one takes its place.
+# Ray has this time to bring a host back, on another node if need be. Then another host takes its place.
 _AWAY_MAX_S: Final = 60.0
 _log = structlog.get_logger(__name__)
 
 
 class HostReport(msgspec.Struct, frozen=True):
-    """What a host says of itself: its node, the version of the plan it follows, and how much it owns."""
+    """Report of a host on itself: its node, the version of the plan it follows, and how much it owns."""
 
     node_id: str
     version: int
@@ -41,7 +41,7 @@ class HostReport(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Coming:
-    """Of so many hosts, those that answer by the present plan, and the partitions that these own."""
+    """Progress of the hosts: their number, those that answer by the present plan, and the partitions that these own."""
 
     hosts: int
     answering: int
@@ -49,28 +49,28 @@ class Coming:
 
 
 class Crew(Protocol):
-    """The actor processes of the cluster."""
+    """Actor processes of the cluster."""
 
     async def start(self, host_id: str, node_id: str) -> None:
-        """Starts a host, on that node if it can be; does nothing when it exists. Raises `LinkError`."""
+        """Start a host, on that node if it can be; do nothing when it exists. Raises `LinkError`."""
         ...
 
     async def ask(self, host_id: str, placement: Placement) -> HostReport:
-        """Tells a host the plan and asks how it does. Raises `NoHostError`, `LinkError`."""
+        """Send a host the plan, and return its report. Raises `NoHostError`, `LinkError`."""
         ...
 
     async def end(self, host_id: str) -> None:
-        """Ends a host for good. Raises nothing."""
+        """End a host for good. Raises nothing."""
         ...
 
     async def tend(self, node_ids: Sequence[str]) -> list[str]:
-        """Has the oracle and the treasury run on one of these nodes; returns those that were silent, and replaced."""
+        """Have the oracle and the treasury run on one of these nodes; return those that were silent, and replaced."""
         ...
 
 
 @dataclass(slots=True)
 class _Known:
-    """A host as this keeper has come to know it. `misses`: how often in a row it did not answer."""
+    """Host as this keeper has come to know it. `misses`: how often in a row it did not answer."""
 
     node_id: str | None = None
     report: HostReport | None = None
@@ -82,9 +82,9 @@ class _Known:
 
 
 class Keeper:
-    """One server's part in the cluster. Safe to run on each: one leads, and what it decides is a plan in the store.
+    """Keeper of the cluster, one on each server. One of them leads, and its decisions are a plan in the store.
 
-    `settled`: the hosts have come to own everything, by the word of a keeper that leads.
+    `settled`: the hosts own everything, by the word of a keeper that leads.
     """
 
     def __init__(
@@ -110,11 +110,11 @@ class Keeper:
         self.view = View(leads=False, hosts_wanted=None, placement=NO_PLACEMENT, servers=())
 
     async def run(self) -> None:
-        """Beats once a second until cancelled."""
+        """Beat once a second until cancelled."""
         try:
             await self._keep_on()
         finally:
-            # Whoever ends the actors next must not find that one of these starts another.
+            # None of these tasks may start another actor while a caller ends all actors next.
             await end_tasks([self._tending, *(known.asking for known in self._hosts.values())])
 
     async def _keep_on(self) -> None:
@@ -129,14 +129,14 @@ class Keeper:
                 # A defect of ours must not leave the cluster without a keeper.
                 _log.exception("keeper_round_broke")
             in_doubt = any(0 < known.misses < _MISSES_MAX for known in self._hosts.values())
-            # A server that starts waits for the word that all is served.
+            # A starting server waits until all partitions are served.
             waited_for = self.view.leads and not self.settled.is_set()
             # A step that took long must not make the next beat late: the lead would pass on.
             beat_s = max(_DOUBT_S, _BEAT_S - (self._clock() - begun_s))
             await self._pause(_DOUBT_S if in_doubt or waited_for else beat_s)
 
     async def step(self) -> None:
-        """One beat, and one round over the hosts if this server leads. Raises `TransientError`."""
+        """Beat once, and go once round the hosts if this server leads. Raises `TransientError`."""
         self.view = await self._roster.beat(self._server)
         if not self.view.leads:
             self._hosts.clear()
@@ -147,7 +147,7 @@ class Keeper:
         changed = todo.placement is not self.view.placement
         if changed:
             if not await self._roster.publish(self._server.server_id, todo.placement):
-                return  # Somebody else leads now.
+                return  # Another server leads now.
             _log.info("placement_planned", version=todo.placement.version, members=todo.placement.members)
             self.view = msgspec.structs.replace(self.view, placement=todo.placement)
         await asyncio.gather(*(self._start(host_id, node_id) for host_id, node_id in todo.start.items()))
@@ -159,19 +159,19 @@ class Keeper:
             self.settled.set()
 
     def leave(self) -> None:
-        """From the next beat on, this server's node is to give away what it has."""
+        """Have this server's node give away its partitions, from the next beat on."""
         self._server = msgspec.structs.replace(self._server, leaving=True)
 
     @property
     def coming(self) -> Coming:
-        """How far the hosts of the present plan have come."""
+        """Progress of the hosts of the present plan."""
         placement = self.view.placement
         reports = [self._hosts[host_id].report for host_id in placement.members if host_id in self._hosts]
         following = [report for report in reports if report is not None and report.version == placement.version]
         return Coming(len(placement.members), len(following), sum(report.owned for report in following))
 
     async def _ask_all(self) -> None:
-        """Asks all hosts. Those that are away answer when they do: the others must not wait for them."""
+        """Ask all hosts. Those that are away answer when they do: the others must not wait for them."""
         placement = self.view.placement
         for host_id in (*placement.members, *placement.others):
             self._hosts.setdefault(host_id, _Known())
@@ -197,7 +197,7 @@ class Keeper:
                 _log.warning("host_silent", host=host_id, error=type(error).__name__)
         else:
             known.exists, known.misses, known.away_since_s = True, 0, None
-            # It has come: from now on its silence means what that of any other does.
+            # The host has come. From now on its silence means the same as any other host's.
             known.coming_until_s = 0.0
 
     def _states(self) -> Mapping[str, HostState]:
@@ -230,13 +230,13 @@ class Keeper:
         self._hosts.pop(host_id, None)
 
     def _forget(self) -> None:
-        """Drops hosts that are gone and not to come again."""
+        """Drop hosts that are gone and not to come again."""
         placement = self.view.placement
         for host_id in self._hosts.keys() - {*placement.members, *placement.others}:
             del self._hosts[host_id]
 
     def _tend(self) -> None:
-        """Looks after the other actors, beside what the hosts need: they may take seconds to answer."""
+        """Look after the other actors, beside the hosts: they may take seconds to answer."""
         if self._tending is None or self._tending.done():
             self._tending = asyncio.create_task(self._tend_once(sorted(nodes_of(self.view.servers))))
 

@@ -1,4 +1,7 @@
-"""When the oracle and the treasury are replaced: who is only being started again by Ray must not be. Pure."""
+"""Failure detector that decides when the oracle and the treasury are replaced. Pure.
+
+An actor that Ray is only starting again must not be replaced.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,17 @@ from enum import Enum
 from typing import Final
 
 _MISSES_MAX: Final = 2
-# One that was just started has to find its store and its node before it answers.
+# An actor that was just started has to find its store and its node before it answers.
 _STARTS_WITHIN: Final = 8
-# So long Ray has to start it.
+# Ray has this time to start it.
 _COMES_WITHIN_S: Final = 60.0
 
 
 class Sight(Enum):
-    """How such an actor was found.
+    """State in which such an actor was found.
 
     SERVES: it answers, from where it should be. ELSEWHERE: it answers, from another node. COMING: it does not answer,
-    and Ray says that it is starting it, or starting it again. SILENT: it does not answer. ABSENT: there is none.
+    and Ray says that it is starting it, or starting it again. SILENT: it does not answer. ABSENT: it does not exist.
     """
 
     SERVES = "serves"
@@ -28,11 +31,11 @@ class Sight(Enum):
 
 
 class Vigil:
-    """What is remembered of one such actor from one look to the next.
+    """Memory of one such actor from one look to the next.
 
     Ray notices at once that a process died, and starts it again within seconds; to start another one instead would take
-    as long from the beginning. That a process hangs Ray never notices, and that a node died only after a quarter of a
-    minute: an actor that is silent twice in a row is replaced.
+    as long from the beginning. Ray never notices that a process hangs, and notices a dead node only after a quarter of
+    a minute: an actor that is silent twice in a row is replaced.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -41,7 +44,7 @@ class Vigil:
         self._coming_since_s: float | None = None
 
     def replaces(self, sight: Sight) -> bool:
-        """Whether another one is to be started in its place now."""
+        """Return whether another actor is to be started in its place now."""
         if sight is Sight.COMING:
             self._misses = -_STARTS_WITHIN
             if self._coming_since_s is None:
@@ -55,6 +58,6 @@ class Vigil:
         return sight is not Sight.SERVES
 
     def begun(self) -> None:
-        """Another one has been started."""
+        """Take note that another one has been started."""
         self._misses = -_STARTS_WITHIN
         self._coming_since_s = None

@@ -1,4 +1,4 @@
-"""Who takes part in the cluster: the servers of its nodes, the plan for its hosts, and how many there should be."""
+"""Members of the cluster: the servers of its nodes, the plan for its hosts, and how many there should be."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ..partitioning import Placement
 
 
 class Server(msgspec.Struct, frozen=True):
-    """A running `satmeter serve`, on the Ray node where it runs; hosts live on nodes that have one.
+    """Running `satmeter serve`, on the Ray node where it runs; hosts live on nodes that have one.
 
-    `key_digest` tells whether two servers sign credentials with the same key, and nothing more of it. `leaving`: it
-    was told to end, and the hosts of its node must give away what they own.
+    `key_digest` shows whether two servers sign credentials with the same key, and nothing more of it. `leaving`: the
+    server is to end, and the hosts of its node must give away what they own.
     """
 
     server_id: str
@@ -26,10 +26,10 @@ class Server(msgspec.Struct, frozen=True):
 
 
 class View(msgspec.Struct, frozen=True):
-    """The cluster as one look at the store shows it. `leads`: whoever asked is to keep it in order.
+    """Cluster as one look at the store shows it. `leads`: the server that looked is to keep it in order.
 
-    `hosts_wanted` is what the operator asked for; None for one host for each CPU. `silent`: ids of servers that have
-    said nothing for a while, and will be forgotten unless they come back.
+    `hosts_wanted` is the operator's number; None for one host for each CPU. `silent`: ids of servers that have said
+    nothing for a while, and will be forgotten unless they come back.
     """
 
     leads: bool
@@ -40,32 +40,35 @@ class View(msgspec.Struct, frozen=True):
 
 
 class Roster(Protocol):
-    """The store's part of the cluster. All raise `TransientError`."""
+    """Store's part of the cluster. All raise `TransientError`."""
 
     async def beat(self, server: Server) -> View:
-        """Says that this server is there, and looks around. One server that does so regularly leads."""
+        """Report that this server is there, and look around. One server that does so regularly leads."""
         ...
 
     async def view(self) -> View:
-        """Looks around without taking part."""
+        """Look around without taking part."""
         ...
 
     async def leave(self, server_id: str) -> None:
-        """Takes a server out, and gives up the lead if it had it."""
+        """Take a server out, and give up the lead if it had it."""
         ...
 
     async def publish(self, server_id: str, placement: Placement) -> bool:
-        """Puts a plan in the place of the one a version below; False when this server no longer leads, or is late."""
+        """Put a plan in the place of the one a version below.
+
+        Return False when this server no longer leads, or is late.
+        """
         ...
 
     async def placement(self) -> Placement:
-        """The plan; `NO_PLACEMENT` before the first."""
+        """Return the plan; `NO_PLACEMENT` before the first."""
         ...
 
     async def want_hosts(self, count: int | None) -> None:
-        """Sets how many hosts there should be; None for one for each CPU."""
+        """Set how many hosts there should be; None for one for each CPU."""
         ...
 
     async def deployment(self) -> str:
-        """The name of the deployment that this store belongs to; made at the first call, the same ever after."""
+        """Return the name of the deployment of this store; made at the first call, the same ever after."""
         ...

@@ -1,4 +1,4 @@
-"""What the leading server does about hosts: which share the partitions, which are started, which may end. Pure."""
+"""Planner of the leading server: which hosts share the partitions, which are started, which may end. Pure."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ..partitioning import Placement
 from .membership import Server, View
 
 HOSTS_MAX: Final = 256
-# A host that is asked to give a partition away lets what runs there end for so long; less when a server waits for it.
+# A host that gives a partition away lets work there end for so long. The time is shorter when a server waits for it.
 _PATIENCE_S: Final = 30.0
 _LEAVING_PATIENCE_S: Final = 6.0
 
 
 class Health(Enum):
-    """How a host does.
+    """Health of a host.
 
     COMING: expected to answer in a moment. AWAY: expected back. LOST: away for so long that another one takes its
-    place. GONE: there is no such process, and none will come.
+    place. GONE: the process does not exist, and will not come.
     """
 
     ANSWERS = "answers"
@@ -36,7 +36,7 @@ _SILENT: Final = frozenset({Health.AWAY, Health.LOST})
 
 
 class HostState(msgspec.Struct, frozen=True):
-    """What is known of a host: its health, its node, and how many partitions it owned when it last answered."""
+    """State of a host: its health, its node, and how many partitions it owned when it last answered."""
 
     health: Health
     node_id: str | None = None
@@ -44,7 +44,7 @@ class HostState(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What to do. `placement` is the present one when nothing is to change.
+    """Plan of what to do. `placement` is the present one when nothing is to change.
 
     start: hosts to be started, each with its node. end: hosts to be ended, for good.
     """
@@ -55,10 +55,10 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def plan(view: View, hosts: Mapping[str, HostState], prefix: str = "host-") -> Plan:
-    """What follows from the cluster as it is seen. Names of new hosts begin with the prefix.
+    """Return the plan that follows from the cluster as it is seen. Names of new hosts begin with the prefix.
 
     A host belongs on a node with a server that stays. Only hosts that answer share partitions, but for the first ones,
-    which are trusted to come. When nobody answers, nothing moves: there is nobody to move to.
+    which are trusted to come. When no host answers, nothing moves: no host could take the partitions.
     """
     nodes = nodes_of(view.servers)
     if not nodes:
@@ -78,18 +78,18 @@ def plan(view: View, hosts: Mapping[str, HostState], prefix: str = "host-") -> P
 
 
 def nodes_of(servers: Sequence[Server]) -> dict[str, int]:
-    """The nodes on which hosts may live, with their CPUs."""
+    """Return the nodes on which hosts may live, with their CPUs."""
     return {server.node_id: server.cpus for server in servers if not server.leaving}
 
 
 def hosts_wanted(view: View) -> int:
-    """How many hosts there should be."""
+    """Return how many hosts there should be."""
     count = view.hosts_wanted or sum(nodes_of(view.servers).values())
     return max(1, min(count, HOSTS_MAX))
 
 
 def _staying(view: View, hosts: Mapping[str, HostState], nodes: Mapping[str, int]) -> list[str]:
-    """The hosts that are to go on, the fullest nodes giving up theirs first when there are too many."""
+    """Return the hosts that are to go on; where there are too many, the fullest nodes give up theirs first."""
     fit = [
         host_id
         for host_id, state in sorted(hosts.items(), key=lambda item: _seniority(view.placement, *item))
@@ -104,28 +104,31 @@ def _staying(view: View, hosts: Mapping[str, HostState], nodes: Mapping[str, int
 
 
 def _seniority(placement: Placement, host_id: str, state: HostState) -> tuple[bool, bool, int, str]:
-    """Orders hosts by how much would move if they went: those that own partitions stay rather than newcomers."""
+    """Return the sort key by which hosts stay: owners of partitions before newcomers, so that little moves."""
     return host_id not in placement.members, state.health is not Health.ANSWERS, len(host_id), host_id
 
 
 def _crowding(
     hosts: Mapping[str, HostState], among: Sequence[str], nodes: Mapping[str, int], node_id: str | None
 ) -> float:
-    """Hosts of a node for each of its CPUs."""
+    """Return the hosts of a node for each of its CPUs."""
     if node_id is None:
         return 0.0
     return sum(hosts[host_id].node_id == node_id for host_id in among) / nodes[node_id]
 
 
 def _misplaced(hosts: Mapping[str, HostState], fit: Sequence[str], nodes: Mapping[str, int]) -> str | None:
-    """A host that had better live on another node; only while all live and answer, one after the other."""
+    """Return a host that had better live on another node.
+
+    Hosts move one after the other, and only while all live and answer.
+    """
     if any(hosts[host_id].health is not Health.ANSWERS for host_id in fit):
         return None
     counts = {node_id: sum(hosts[host_id].node_id == node_id for host_id in fit) for node_id in nodes}
-    # Judged by what the move would leave behind and lead to: nodes that are equally full may differ in CPUs.
+    # Nodes are judged by their state after the move: those that are equally full may differ in CPUs.
     fullest = max(counts, key=lambda node_id: ((counts[node_id] - 1) / nodes[node_id], node_id))
     emptiest = min(counts, key=lambda node_id: ((counts[node_id] + 1) / nodes[node_id], node_id))
-    # Worth it only when the fullest is still not below the emptiest after the move.
+    # The move is worth it only when the fullest is still not below the emptiest after it.
     if (counts[fullest] - 1) / nodes[fullest] < (counts[emptiest] + 1) / nodes[emptiest]:
         return None
     return next((host_id for host_id in reversed(fit) if hosts[host_id].node_id == fullest), None)
@@ -134,7 +137,7 @@ def _misplaced(hosts: Mapping[str, HostState], fit: Sequence[str], nodes: Mappin
 def _start(
     view: View, hosts: Mapping[str, HostState], staying: Sequence[str], nodes: Mapping[str, int], prefix: str
 ) -> dict[str, str]:
-    """New hosts, and those again that are gone, each on the emptiest node."""
+    """Return new hosts, and those that are gone and start again, each on the emptiest node."""
     counts = {node_id: sum(hosts[host_id].node_id == node_id for host_id in staying) for node_id in nodes}
     taken = {host_id for host_id, state in hosts.items() if state.health is not Health.GONE}
     names = (name for index in range(2 * HOSTS_MAX) if (name := f"{prefix}{index}") not in taken)
@@ -149,7 +152,7 @@ def _start(
 def _members(
     placement: Placement, hosts: Mapping[str, HostState], staying: Sequence[str], start: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """Who shares the partitions."""
+    """Return the hosts that share the partitions."""
     present = set(placement.members)
     trusted = {
         host_id
@@ -168,14 +171,14 @@ def _members(
 def _ended(
     view: View, hosts: Mapping[str, HostState], staying: Sequence[str], members: Sequence[str]
 ) -> frozenset[str]:
-    """Hosts that are not to go on, and have nothing left to give away."""
+    """Return the hosts that are not to go on, and have nothing left to give away."""
     return frozenset(
         host_id
         for host_id, state in hosts.items()
         if host_id not in staying
         and host_id not in members
         and state.health is not Health.GONE
-        # The plan without it must be known first: it would otherwise be looked for in vain.
+        # The plan without the host must be known first. Routers would otherwise look for it in vain.
         and host_id not in view.placement.members
         and (state.owned == 0 or state.health in _SILENT)
     )

@@ -1,4 +1,4 @@
-"""What waits to be sent to a host, in turns between actors: one with many requests must not hold up the others."""
+"""Queue of messages to a host, in turns between actors: one with many requests must not hold up the others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..messages import Call, Cancel
 
 
 class Outgoing:
-    """Messages in the order of each actor, and the actors in turn."""
+    """Queue of messages in the order of each actor, with the actors in turn."""
 
     __slots__ = ("_by_actor", "_count")
 
@@ -23,7 +23,7 @@ class Outgoing:
         return self._count
 
     def put(self, actor_id: str, message: Call | Cancel) -> None:
-        """Lays a message behind those of the same actor."""
+        """Put a message behind those of the same actor."""
         queue = self._by_actor.get(actor_id)
         if queue is None:
             self._by_actor[actor_id] = deque((message,))
@@ -32,7 +32,7 @@ class Outgoing:
         self._count += 1
 
     def take(self, most: int) -> list[Call | Cancel]:
-        """At most so many messages: one of each actor, then a second one of each, and so on."""
+        """Return at most `most` messages: one of each actor, then a second one of each, and so on."""
         taken: list[Call | Cancel] = []
         while self._by_actor and len(taken) < most:
             actor_id = next(iter(self._by_actor))

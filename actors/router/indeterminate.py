@@ -1,4 +1,4 @@
-"""What may be said of a command whose answer never came."""
+"""Refusals of commands whose answer never came, and whose outcome may be unknown."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from ..domain.errors import Code, Refusal, in_doubt, unavailable
 
 
 def lost(command: Command) -> Refusal:
-    """A host that was sent the command does not answer."""
+    """Return the refusal of a command that was sent to a host that does not answer."""
     return in_doubt() if _may_cost(command) else unavailable("The actor's host")
 
 
 def of_resent(refusal: Refusal, command: Command) -> Refusal:
-    """A refusal of a command that was sent before: that nothing is charged is true of this time, not of the first."""
+    """Return a refusal that is also true of a command that was sent before.
+
+    That nothing is charged is true of this time, but unknown of the first.
+    """
     if refusal.code is not Code.UNAVAILABLE or not _may_cost(command):
         return refusal
     return replace(in_doubt(), retry_after_s=refusal.retry_after_s)

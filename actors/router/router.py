@@ -1,4 +1,4 @@
-"""What the front calls: finds an actor's host, sends calls there in batches, and survives the host's death."""
+"""Router, which the front calls: it finds an actor's host, sends calls there in batches, and survives its death."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .fair_queue import Outgoing
 from .indeterminate import lost, of_resent
 from .routing_table import Owners, Whereabouts
 
-# Calls that a host may have unanswered from one front before new ones are refused: those that wait for a model.
+# Unanswered calls to a host, most of which wait for a model. A front with more of them refuses new ones.
 _IN_FLIGHT_MAX: Final = 20_000
-# Calls that wait to be sent. A host that is behind takes no more for a while; about a second's worth may wait for it,
-# and what comes then is told at once to come back later, instead of waiting in vain.
+# Calls that wait to be sent. A host that is behind takes no more for a while; about a second's worth may wait for it.
+# Further calls are refused at once with a time to come back, instead of waiting in vain.
 _OUTGOING_MAX: Final = 2_000
-# So many share a call to the host: more would hold up the answers of the first ones.
+# Messages that share one call to the host. More of them would hold up the answers of the first ones.
 _BATCH_MAX: Final = 500
-# How long a call waits for a host that can't be reached. A killed one is back within about 3 s.
+# Longest wait of a call for a host that can't be reached. A killed one is back within about 3 s.
 _PATIENCE_S: Final = 8.0
 _RETRY_FIRST_S: Final = 0.05
 _RETRY_MAX_S: Final = 0.5
@@ -38,33 +38,33 @@ _log = structlog.get_logger(__name__)
 
 
 class LinkError(Exception):
-    """A host can't be reached, or died while it was asked; what it was asked may or may not have been done."""
+    """Failure to reach a host, or its death during a call, which may or may not have been carried out."""
 
 
 class NoHostError(LinkError):
-    """There is no such host, and none on its way."""
+    """Lack of such a host: it does not exist, and is not being started."""
 
 
 class HostLink(Protocol):
-    """The way to one host. Raises `LinkError`."""
+    """Link to one host. Raises `LinkError`."""
 
     async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
-        """Hands calls over; returns when the host has taken them."""
+        """Hand calls over; return when the host has taken them."""
         ...
 
     async def collect(self, inbox_id: str) -> Sequence[Answer]:
-        """Waits some seconds for answers."""
+        """Wait some seconds for answers."""
         ...
 
     async def close(self) -> None:
-        """Ends the way. Raises nothing."""
+        """End the link. Raises nothing."""
         ...
 
 
 class Pending:
-    """A call that is not answered yet: where its answers arrive. `begun`: parts of an answer have, but not the last.
+    """Unanswered call, at which its answers arrive. `begun`: parts of an answer have arrived, but not the last.
 
-    A queue of `asyncio` for each call would cost more than all else that is done for it here.
+    A queue of `asyncio` for each call would cost more than all other work that is done for it here.
     """
 
     __slots__ = ("_answers", "_arrival", "begun", "call", "since_s")
@@ -77,13 +77,13 @@ class Pending:
         self._arrival: asyncio.Future[None] | None = None
 
     def put(self, answer: Answer) -> None:
-        """An answer has arrived."""
+        """Take an answer that has arrived."""
         self._answers.append(answer)
         if self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(None)
 
     async def next(self) -> Answer:
-        """The next answer. One at a time may wait for it."""
+        """Return the next answer. Only one task at a time may wait for it."""
         if not self._answers:
             self._arrival = asyncio.get_running_loop().create_future()
             await self._arrival
@@ -91,11 +91,11 @@ class Pending:
 
 
 class Lane:
-    """The traffic between this front and one host.
+    """Traffic between this front and one host.
 
-    Whatever waits is sent as soon as the last batch has been taken, and answers are collected by a long poll, so that
-    many requests share each call to the host. When the host dies, everything unanswered is sent again to its successor:
-    the same host, started again, or those that have taken its partitions over.
+    Waiting messages are sent as soon as the last batch has been taken, and answers are collected by a long poll, so
+    that many requests share each call to the host. When the host dies, all unanswered calls are sent again to its
+    successor: the same host, started again, or those that have taken its partitions over.
     """
 
     def __init__(self, host_id: str, link: HostLink, whereabouts: Whereabouts, patience_s: float | None = None) -> None:
@@ -111,7 +111,7 @@ class Lane:
         self._traffic: asyncio.Task[None] | None = None
 
     def open(self, actor_id: str, command: WireCommand, *, resent: bool = False) -> Pending:
-        """Sends a call. Raises `RefusedError` when the host is behind, or too many wait already."""
+        """Send a call. Raises `RefusedError` when the host is behind, or too many calls wait already."""
         if len(self._outgoing) >= _OUTGOING_MAX or len(self._pending) >= _IN_FLIGHT_MAX:
             raise RefusedError(behind())
         if self._traffic is None:
@@ -123,13 +123,13 @@ class Lane:
         return pending
 
     def forget(self, pending: Pending) -> None:
-        """The caller no longer waits."""
+        """Drop a call whose caller no longer waits."""
         call = pending.call
         if self._pending.pop(call.call_id, None) is not None:
             self._post(call.actor_id, Cancel(call.call_id))
 
     async def close(self) -> None:
-        """Ends the traffic; who still waits is refused."""
+        """End the traffic; refuse the calls that still wait."""
         if self._traffic is not None:
             self._traffic.cancel()
             await asyncio.gather(self._traffic, return_exceptions=True)
@@ -141,7 +141,7 @@ class Lane:
         self._wanted.set()
 
     async def _run(self) -> None:
-        """Carries the traffic; when it breaks in either direction, both are set up anew."""
+        """Carry the traffic; when it breaks in either direction, set both up again."""
         while True:
             directions = [asyncio.create_task(self._send()), asyncio.create_task(self._receive())]
             try:
@@ -153,7 +153,7 @@ class Lane:
             defects = [o for o in outcomes if isinstance(o, Exception) and not isinstance(o, LinkError)]
             _log.warning("host_unreachable", errors=[type(outcome).__name__ for outcome in outcomes])
             if defects:
-                # Something in what was sent or received breaks us: sent again, it would do so for ever.
+                # One of the messages breaks this code. Sent again, it would do so for ever.
                 _log.error("message_broke_lane", errors=[type(defect).__name__ for defect in defects])
                 self._refuse(list(self._pending.values()))
             if not await self._recover():
@@ -182,9 +182,9 @@ class Lane:
             pending.put(answer)
 
     async def _recover(self) -> bool:
-        """Waits for the host's successor and lays ready for it all that is unanswered.
+        """Wait for the host's successor, and queue all unanswered calls for it again.
 
-        False when the host is of no use any more: it owns nothing, and nobody waits for it.
+        Return False when the host is of no use any more: it owns nothing, and no caller waits for it.
         """
         delay_s = _RETRY_FIRST_S
         while not await self._greet():
@@ -204,7 +204,7 @@ class Lane:
         return True
 
     async def _redirect(self) -> None:
-        """Sends those back whose partitions other hosts have taken over meanwhile: they are asked there."""
+        """Answer `NotOwner` to calls whose partitions other hosts have taken over, so that they are sent there."""
         try:
             await self._whereabouts.look()
         except TransientError:
@@ -214,7 +214,7 @@ class Lane:
                 self._dispatch(Answer(pending.call.call_id, NotOwner()))
 
     async def _greet(self) -> bool:
-        """Whether the host answers. The inbox is a new one: late answers to the old one must not mix in."""
+        """Return whether the host answers. The inbox is a new one: late answers to the old one must not mix in."""
         self._inbox_id = secrets.token_hex(8)
         try:
             async with asyncio.timeout(_GREETING_S):
@@ -233,7 +233,7 @@ class Lane:
 
 
 class Router:
-    """Sends commands to actors, wherever they live."""
+    """Router of commands to actors, wherever they live."""
 
     def __init__(self, owners: Owners, connect: Callable[[str], HostLink]) -> None:
         self._whereabouts = Whereabouts(owners)
@@ -241,14 +241,14 @@ class Router:
         self._lanes: dict[str, Lane] = {}
 
     async def call(self, actor_id: str, command: WireCommand) -> WireReply:
-        """The actor's answer. Raises `RefusedError` for a refusal."""
+        """Return the actor's answer. Raises `RefusedError` for a refusal."""
         async with aclosing(self.stream(actor_id, command)) as answers:
             async for reply in answers:
                 return reply
         raise RefusedError(unavailable("The actor"))
 
     async def stream(self, actor_id: str, command: WireCommand) -> AsyncGenerator[WireReply, None]:
-        """All answers of the actor until the last one. Raises `RefusedError` for a refusal."""
+        """Yield all answers of the actor until the last one. Raises `RefusedError` for a refusal."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + _PATIENCE_S
         resent = begun = False
@@ -275,12 +275,12 @@ class Router:
                         return
             finally:
                 lane.forget(pending)
-            # The host that lost the actor may have carried it out before, in a write whose confirmation was lost.
+            # The host that lost the actor may have carried the command out, in a write whose confirmation was lost.
             resent = True
             await self._look_again(actor_id, lane)
 
     async def check(self) -> None:
-        """Raises `RefusedError`, `TransientError` or `TimeoutError` when a host doesn't answer, or one is missing."""
+        """Raise `RefusedError`, `TransientError` or `TimeoutError` when a host doesn't answer, or one is missing."""
         async with asyncio.timeout(_PATIENCE_S / 2):
             await self._whereabouts.look()
             if not self._whereabouts.complete:
@@ -289,7 +289,7 @@ class Router:
                 await self._ping(self._lane(host_id))
 
     async def close(self) -> None:
-        """Ends all traffic."""
+        """End all traffic."""
         await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
 
     async def _ping(self, lane: Lane) -> None:
@@ -308,7 +308,10 @@ class Router:
         return lane
 
     async def _lane_of(self, actor_id: str, deadline_s: float) -> Lane:
-        """The way to the actor's host. Waits for one to take the actor over; raises `RefusedError` when none does."""
+        """Return the lane to the actor's host.
+
+        Waits for a host to take the actor over; raises `RefusedError` when none does.
+        """
         while (host_id := self._whereabouts.host_of(actor_id)) is None:
             if asyncio.get_running_loop().time() >= deadline_s:
                 raise RefusedError(unavailable("The actor's host"))
@@ -321,11 +324,11 @@ class Router:
         return self._lane(host_id)
 
     async def _look_again(self, actor_id: str, lane: Lane) -> None:
-        """Finds out where an actor is that is no longer where it was."""
+        """Find out where an actor is that is no longer where it was."""
         if self._lanes.get(self._whereabouts.host_of(actor_id) or "") is not lane:
-            return  # Somebody else has found out already.
+            return  # Another caller has found out already.
         with contextlib.suppress(TransientError):
             await self._whereabouts.look()
         if self._lanes.get(self._whereabouts.host_of(actor_id) or "") is lane:
-            # It is on its way, and will be there in a moment; or this is a store that lost what it knew.
+            # The actor is on its way, and will be there in a moment; or the store has lost the owners.
             await asyncio.sleep(_MOVED_PAUSE_S)

@@ -1,4 +1,4 @@
-"""Where partitions are, as a router knows it: the store's word, read once, and again when a host says otherwise."""
+"""Routing table of partitions: the store's owners, read once, and again when a host says otherwise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ALL: Final = range(PARTITIONS)
 
 
 class Whereabouts:
-    """The owners of all partitions. Many may ask for a new look at once; they share one."""
+    """Owners of all partitions. Many callers may ask for a new look at the same time; they share one."""
 
     def __init__(self, owners: Owners) -> None:
         self._read = owners
@@ -23,26 +23,26 @@ class Whereabouts:
         self._looking: asyncio.Task[None] | None = None
 
     def host_of(self, actor_id: str) -> str | None:
-        """The host that owned the actor at the last look; None when nobody did, or none was made yet."""
+        """Return the host that owned the actor at the last look; None without an owner or before the first look."""
         return self._owners.get(partition_of(actor_id))
 
     @property
     def hosts(self) -> frozenset[str]:
-        """All hosts that owned something at the last look."""
+        """Return all hosts that owned something at the last look."""
         return frozenset(self._owners.values())
 
     @property
     def complete(self) -> bool:
-        """Whether every partition had an owner at the last look."""
+        """Return whether every partition had an owner at the last look."""
         return len(self._owners) == PARTITIONS
 
     async def look(self) -> None:
-        """Reads the owners anew. Raises `TransientError`."""
+        """Read the owners again. Raises `TransientError`."""
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
-            # When all who waited have given up, its error is nobody's, and no defect that had to be told.
+            # The error is retrieved even when all callers have given up. asyncio would log it as a defect otherwise.
             self._looking.add_done_callback(lambda look: look.cancelled() or look.exception())
-        # Shielded: a caller that gives up must not end the look for those who wait with it.
+        # Shielded: a caller that gives up must not end the look for the other callers.
         await asyncio.shield(self._looking)
 
     async def _look(self) -> None:

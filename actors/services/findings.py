@@ -1,4 +1,4 @@
-"""Findings of the treasury for the operator, told to the fronts by way of the store."""
+"""Findings of the treasury for the operator, passed to the fronts through the store."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _ASK_AGAIN_S: Final = 1.0
 
 
 class Findings(msgspec.Struct, frozen=True):
-    """What the last look found.
+    """Findings of the last look.
 
-    unknown_payouts: payments that left the wallet in an actor's name and that no journal tells as paid, of
-    `compared_payouts` since `compared_since_ms`. key_trouble: what is wrong with the wallet's keys. store_losses: what
-    each server of the store may lose, by its address.
+    unknown_payouts: payments that left the wallet in an actor's name and that no journal records as paid, of
+    `compared_payouts` since `compared_since_ms`. key_trouble: the fault of the wallet's keys. store_losses: the loss
+    that each server of the store may suffer, by its address.
     """
 
     at_ms: int
@@ -31,30 +31,30 @@ class Findings(msgspec.Struct, frozen=True):
 
 
 class Refusals(msgspec.Struct, frozen=True):
-    """Payouts that the node would not even try: how many ever, by reason, and why the last one of this hour."""
+    """Refusals of payouts that the node would not even try, ever, by reason, and the reason of this hour's last one."""
 
     counts: Mapping[str, int] = {}
     last: str | None = None
 
 
 class FindingsBoard(Protocol):
-    """The store's part. All raise `TransientError`."""
+    """Store's part in the findings. All raise `TransientError`."""
 
     async def tell(self, findings: Findings) -> None:
-        """Tells them to all fronts; they are forgotten after some minutes."""
+        """Publish the findings to all fronts; they are forgotten after some minutes."""
         ...
 
     async def told(self) -> tuple[Findings | None, Refusals]:
-        """What was found last, and the refusals."""
+        """Return the last findings, and the refusals."""
         ...
 
     async def refused(self, reason: str) -> None:
-        """Counts a payout that the node would not even try."""
+        """Count a payout that the node would not even try."""
         ...
 
 
 class FindingsCache:
-    """The findings in a front's memory, read at most once a second."""
+    """Cache of the findings in a front's memory, read at most once a second."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class FindingsCache:
         self._read_s: float | None = None
 
     async def current(self) -> tuple[Findings | None, Refusals]:
-        """What is known; None for findings while nobody looks. Never raises."""
+        """Return the last known findings, None while no treasury looks, and the refusals. Never raises."""
         now_s = self._clock()
         if self._read_s is None or now_s - self._read_s > _ASK_AGAIN_S:
             self._read_s = now_s
@@ -79,8 +79,8 @@ class FindingsCache:
 
 
 class NoFindings:
-    """A front's knowledge where nobody looks."""
+    """Stand-in for the cache where no treasury looks."""
 
     async def current(self) -> tuple[Findings | None, Refusals]:
-        """Nothing."""
+        """Return no findings and no refusals."""
         return None, Refusals()

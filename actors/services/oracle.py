@@ -1,4 +1,4 @@
-"""The BTC price: one fetch for everybody, a memory for when the source is down, and a fallback after that."""
+"""BTC price for all callers: one fetch for all, a memory for when the source is down, and a fallback after that."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from ..ports import PortError, PriceSource
 _log = structlog.get_logger(__name__)
 
 FRESH_MS: Final = 60_000
-"""A fetched price is not asked for again within this time."""
+"""Time within which a fetched price is not fetched again."""
 KEEP_MS: Final = 600_000
-"""The last good price stands in for a source that fails, for so long."""
+"""Time for which the last good price stands in for a source that fails."""
 RETRY_AFTER_MS: Final = 10_000
 """Pause after a failed fetch, so that a dead source does not slow every caller down."""
 FETCH_TIMEOUT_S: Final = 5.0
 ASK_TIMEOUT_S: Final = 6.0
-"""A little more than the oracle itself takes for a fetch."""
+"""Time for an answer of the oracle: a little more than it takes for a fetch."""
 
 _FACTOR_MAX: Final = 10
-# More digits than any price has: a number of thousands of digits would be carried into every invoice.
+# No price has more digits. A number of thousands of digits would be carried into every invoice.
 _DIGITS_MAX: Final = 28
 
 
 class Oracle:
-    """Asks the source, at most once at a time. Plain: the cluster wraps it in the one oracle actor.
+    """Price oracle that asks its source, at most once at a time. Plain: the cluster wraps it in the one oracle actor.
 
-    It holds nothing that must survive: a new one fetches anew. It never raises; `BtcPrice.origin` and `at_ms` say what
+    It holds nothing that must survive: a new one fetches again. It never raises; `BtcPrice.origin` and `at_ms` say what
     an answer is worth.
     """
 
@@ -55,22 +55,22 @@ class Oracle:
         self._trouble = _Trouble()
 
     async def price(self) -> BtcPrice:
-        """The fetched price while it is under a minute old, else a new one, else the last good, else the fallback."""
+        """Return the fetched price if under a minute old, else a new one, else the last good, else the fallback."""
         now_ms = self._now_ms()
         if self._fetching is None and not _within(self._last_good, now_ms, FRESH_MS) and self._may_fetch(now_ms):
             self._fetching = asyncio.create_task(self._fetch())
         if self._fetching is not None:
-            # Shielded: a caller that gives up must not end the fetch for those who wait with it.
+            # Shielded: a caller that gives up must not end the fetch for the other callers.
             await asyncio.shield(self._fetching)
         return _usable(self._last_good, self._fallback_usd, self._now_ms())
 
     async def close(self) -> None:
-        """Ends a fetch under way and the source's connections."""
+        """End a fetch under way and the source's connections."""
         await end_tasks([self._fetching])
         await self._source.close()
 
     def _may_fetch(self, now_ms: int) -> bool:
-        # Bounded on both sides, so that a clock that was set back does not keep us from fetching for hours.
+        # The wait is bounded on both sides. Otherwise a clock that was set back would stop fetches for hours.
         return self._retry_at_ms is None or not 0 <= self._retry_at_ms - now_ms <= RETRY_AFTER_MS
 
     async def _fetch(self) -> None:
@@ -85,7 +85,8 @@ class Oracle:
                 return
             self._trouble.begins("btc_price_implausible", reference_usd=str(reference_usd))
         except Exception as error:
-            # Only our own errors' text: another's may hold the address, and with it the operator's key to the source.
+            # Only our own errors' text is logged. Another's may hold the address, and with it the operator's key to the
+            # source.
             reason = str(error) if isinstance(error, PortError) else None
             self._trouble.begins("btc_price_fetch_failed", error=type(error).__name__, reason=reason)
         finally:
@@ -94,13 +95,13 @@ class Oracle:
 
 
 class _Trouble:
-    """Logs a failure when it begins, when it becomes another one, and when it is over: not at each attempt."""
+    """Log of a failure when it begins, when it becomes another one, and when it is over: not at each attempt."""
 
     def __init__(self) -> None:
         self._event: str | None = None
 
     def begins(self, event: str, **fields: Any) -> None:
-        """Log the event, unless it goes on."""
+        """Log the event, unless it is the one that was logged last."""
         if self._event != event:
             _log.warning(event, **fields)
         self._event = event
@@ -113,10 +114,10 @@ class _Trouble:
 
 
 class PriceCache:
-    """The oracle's price in the memory of a host or front, so that no request has to ask for it.
+    """Cache of the oracle's price in a host or front, so that no request has to ask for it.
 
-    A caller waits only when there is no usable price in memory and the oracle did not just fail: at the very first
-    time, and after ten minutes in which nobody asked.
+    A caller waits only when memory holds no usable price and the oracle did not just fail: at the very first time, and
+    after ten minutes without a question.
     """
 
     def __init__(
@@ -140,7 +141,7 @@ class PriceCache:
         self._refreshing: asyncio.Task[None] | None = None
 
     async def current(self) -> BtcPrice:
-        """The price now. Never raises, and waits at most `ask_timeout_s`."""
+        """Return the price now. Never raises, and waits at most `ask_timeout_s`."""
         now_ms = self._now_ms()
         asked_at_ms = self._asked_at_ms
         if self._refreshing is None and (asked_at_ms is None or abs(now_ms - asked_at_ms) >= self._refresh_after_ms):
@@ -151,7 +152,7 @@ class PriceCache:
         return _usable(self._last, self._fallback_usd, self._now_ms())
 
     async def close(self) -> None:
-        """Ends a refresh under way."""
+        """End a refresh under way."""
         await end_tasks([self._refreshing])
 
     async def _refresh(self) -> None:
@@ -168,8 +169,8 @@ class PriceCache:
 
 
 def _within(price: BtcPrice | None, now_ms: int, age_ms: int) -> bool:
-    # The distance, not the difference: clocks of two machines differ, and one that was set back must not make an old
-    # price young for hours.
+    # The distance counts, not the difference: clocks of two machines differ. A clock that was set back must not make an
+    # old price young for hours.
     return price is not None and abs(now_ms - price.at_ms) < age_ms
 
 

@@ -1,4 +1,4 @@
-"""Looks now and then at what a server can't see from one call: payments, keys, and what the store may lose."""
+"""Oversight over what a server can't see from one call: payments, keys, and what the store may lose."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ _LOOK_EVERY_S: Final = 30.0
 _log = structlog.get_logger(__name__)
 
 CheckKeys = Callable[[], Awaitable[str | None]]
-"""Asks the node what is wrong with the keys, if anything. Raises `PortError`."""
+"""Asks the node for the fault of the keys, if any. Raises `PortError`."""
 StoreLosses = Callable[[], Awaitable[Mapping[str, str]]]
 """Asks the store what it may lose. Raises `PortError`."""
 
 
 class Oversight:
-    """Looks every half a minute, until it is cancelled, and tells what it found. What does not answer stays as it was.
+    """Watch that looks every half a minute, until it is cancelled, and publishes its findings.
 
-    `allowed` are losses of the store that the operator has allowed by name; they are no findings.
+    The finding of a part that does not answer stays as it was. `allowed` are losses of the store that the operator has
+    allowed by name; they do not count as findings.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Oversight:
             await self._pause(_LOOK_EVERY_S)
 
     async def look(self) -> None:
-        """Look once, and tell. Raises `PortError` when it can't be told."""
+        """Look once, and publish the findings. Raises `PortError` when they can't be published."""
         for look in (self._look_at_store, self._look_at_keys, self._look_at_payouts):
             try:
                 await look()

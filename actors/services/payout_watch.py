@@ -1,8 +1,8 @@
-"""Compares what left the wallet in an actor's name with what that actor's journal says was paid.
+"""Comparison of payments that left the wallet in an actor's name with that actor's journal.
 
-A payment of the operator's own carries no actor's name and counts nowhere. What the wallet paid and no journal tells is
-lost to the operator: a node that called a payment failed and made it, a store that lost its last moment, or another
-deployment that pays from the same wallet.
+A payment of the operator's own carries no actor's name and counts nowhere. A payment that no journal records is lost to
+the operator. Its cause is a node that called a payment failed and made it, a store that lost its last moment, or
+another deployment that pays from the same wallet.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ..ports import Lightning
 PAGE: Final = 100
 _PAGES_MAX: Final = 5
 _DEEP_PAGES_MAX: Final = 50
-# So many looks later older payments are read again, too.
+# After this many looks older payments are read again, too.
 _DEEP_EVERY: Final = 60
 _REMEMBERED_MAX: Final = 20_000
-# An actor that is done may be archived three days after its last event: older than this, its absence says nothing.
+# An actor that is done may be archived three days after its last event. For older payments its absence says nothing.
 ARCHIVED_AFTER_MS: Final = 2 * 86_400_000
-# What is older is told by `satmeter audit` alone, which the operator reads when this has told of it.
+# Older payments are shown by `satmeter audit` alone, which the operator reads when this watch has logged one.
 FORGOTTEN_AFTER_MS: Final = 7 * 86_400_000
 _log = structlog.get_logger(__name__)
 
@@ -34,7 +34,7 @@ RefundsOf = Callable[[str], Awaitable[Refunds | None]]
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """What the last look came to. `since_ms`: when the oldest payment was made that it looked at."""
+    """Result of the last look. `since_ms`: the time of the oldest payment that it looked at."""
 
     unknown_count: int
     unknown_msat: int
@@ -43,7 +43,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 class _Word(Enum):
-    """What a journal says of a payment."""
+    """Statement of a journal on a payment."""
 
     PAID = "paid"
     UNDER_WAY = "under way"
@@ -51,7 +51,7 @@ class _Word(Enum):
 
 
 class PayoutWatch:
-    """Looks at the newest payments, and at those that it did not find in a journal before."""
+    """Watch over the newest payments, and over those that it did not find in a journal before."""
 
     def __init__(self, lightning: Lightning, refunds_of: RefundsOf, now_ms: Callable[[], int]) -> None:
         self._lightning = lightning
@@ -86,7 +86,7 @@ class PayoutWatch:
         )
 
     async def _amiss(self, payment: SentPayment) -> bool:
-        """Whether the payment must be looked at again, and told of unless it is merely under way."""
+        """Return whether no journal knows the payment, which is then logged once and looked at again."""
         if self._too_old(payment):
             return False
         word = await self._word(payment)
@@ -111,7 +111,7 @@ class PayoutWatch:
         if refunds is None:
             gone = payment.at_ms and payment.at_ms < self._now_ms() - ARCHIVED_AFTER_MS
             return _Word.PAID if gone else _Word.UNKNOWN
-        # One payment for each invoice: a second one to the same is not what the journal tells of.
+        # A journal records one payment for each invoice. A second payment to the same invoice is unknown to it.
         paid = refunds.ended.get(payment.payment_hash) is True
         first = self._paid_by.setdefault((payment.actor_id, payment.payment_hash), payment.row_id)
         if paid and first == payment.row_id:
@@ -123,7 +123,7 @@ class PayoutWatch:
         return bool(payment.at_ms) and payment.at_ms < self._now_ms() - FORGOTTEN_AFTER_MS
 
     def _forget(self) -> None:
-        """Bound what is remembered: payments beyond it are only read again."""
+        """Bound the memory: payments beyond the bound are only read again."""
         while len(self._known) > _REMEMBERED_MAX:
             payment = self._known.pop(next(iter(self._known)))
             self._paid_by.pop((payment.actor_id, payment.payment_hash), None)

@@ -1,4 +1,4 @@
-"""Whether the wallet holds what is its clients': watched by the treasury, told to the fronts by way of the store."""
+"""Solvency of the wallet towards its clients: watched by the treasury, published to the fronts through the store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..ports import Lightning, PortError
 _LOOK_EVERY_S: Final = 10.0
 # One look may fall between a payment and its entry in a journal, another one hardly between two such.
 _SHORT_LOOKS: Final = 2
-# What routing cost beyond its reserve is the operator's loss, which must not close the shop: 10 sats, or 0.1 %.
+# Routing fees beyond their reserve are the operator's loss, which must not close the shop: 10 sats, or 0.1 %.
 _TOLERANCE_LEAST_MSAT: Final = 10_000
 _TOLERANCE_DIVISOR: Final = 1_000
 _ASK_AGAIN_S: Final = 1.0
@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What the wallet must hold and what it holds, in msat, and whether that is enough."""
+    """Standing of the wallet: the sum it must hold and the sum it holds, in msat, and whether that is enough."""
 
     solvent: bool
     liability_msat: int
@@ -33,29 +33,29 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class SolvencyBoard(Protocol):
-    """The store's part: the running totals, and where the standing is told. All raise `TransientError`."""
+    """Store's part in the solvency: the running totals, and the published standing. All raise `TransientError`."""
 
     async def liability(self) -> tuple[int, int]:
-        """What the wallet must hold in msat, and how many partitions are not in it as they have no total."""
+        """Return the sum that the wallet must hold in msat, and the number of partitions left out without a total."""
         ...
 
     async def tell(self, standing: Standing) -> None:
-        """Tells it to all fronts; it is forgotten after some minutes."""
+        """Publish the standing to all fronts; it is forgotten after some minutes."""
         ...
 
     async def told(self) -> Standing | None:
-        """What was told last."""
+        """Return the last published standing."""
         ...
 
 
 def covers(wallet_msat: int, liability_msat: int) -> bool:
-    """Whether the wallet holds enough, but for a small tolerance."""
+    """Return whether the wallet holds enough, but for a small tolerance."""
     tolerance_msat = max(_TOLERANCE_LEAST_MSAT, liability_msat // _TOLERANCE_DIVISOR)
     return wallet_msat + tolerance_msat >= liability_msat
 
 
 class SolvencyWatch:
-    """Compares the wallet with the totals every some seconds, until it is cancelled.
+    """Watch that compares the wallet with the totals every some seconds, until it is cancelled.
 
     A payment in is in the wallet before a journal credits it, and a payout leaves the journal's liability before the
     wallet: both make the wallet look too rich for a moment, never too poor. Only between two readings can it look too
@@ -79,7 +79,10 @@ class SolvencyWatch:
         self._logged = False
 
     async def run(self) -> None:
-        """Watches until cancelled. While store or node do not answer, what was told last stands until it is old."""
+        """Watch until cancelled.
+
+        While store or node do not answer, the last published standing counts until it is old.
+        """
         while True:
             try:
                 await self.look()
@@ -88,7 +91,7 @@ class SolvencyWatch:
             await self._pause(_LOOK_EVERY_S)
 
     async def look(self) -> None:
-        """Looks once, and tells. Raises `PortError`."""
+        """Look once, and publish the standing. Raises `PortError`."""
         if self._solvent is None:
             # A treasury that was restarted must not open for a moment what another one has closed.
             told = await self._board.told()
@@ -96,7 +99,7 @@ class SolvencyWatch:
         before, _ = await self._board.liability()
         wallet: Msat = await self._lightning.balance()
         after, uncounted = await self._board.liability()
-        # Without some partitions it is too little, by which a wallet that is short is short all the more.
+        # Without some partitions the sum is too small. A wallet that is short of it is short all the more.
         liability_msat = min(before, after)
         self._judge(wallet.value, liability_msat, uncounted)
         await self._board.tell(Standing(self._solvent, liability_msat, wallet.value, self._now_ms()))
@@ -109,7 +112,8 @@ class SolvencyWatch:
             self._short_looks, self._solvent, self._logged = 0, True, False
             return
         self._short_looks += 1
-        # Also of a wallet that was short before this process began: who starts the server anew looks here for why.
+        # This also logs a wallet that was short before this process began. An operator who restarts the server looks
+        # here.
         if self._short_looks >= _SHORT_LOOKS and not self._logged:
             self._solvent, self._logged = False, True
             _log.error(
@@ -121,10 +125,10 @@ class SolvencyWatch:
 
 
 class SolvencyCache:
-    """The standing in a front's memory, read at most once a second.
+    """Cache of the standing in a front's memory, read at most once a second.
 
-    Without word, deposits are taken: that a watcher is down says nothing of the wallet, and a shop must not close with
-    it. A wallet that is short is told of every ten seconds, and what was told holds for minutes.
+    Without a standing, deposits are taken: a watcher that is down says nothing about the wallet, and a shop must not
+    close with it. A short wallet is published every ten seconds, and a published standing holds for minutes.
     """
 
     def __init__(
@@ -136,7 +140,7 @@ class SolvencyCache:
         self._read_s: float | None = None
 
     async def current(self) -> Standing | None:
-        """The standing; None while nothing is known. Never raises."""
+        """Return the last known standing, or None. Never raises."""
         now_s = self._clock()
         if self._read_s is None or now_s - self._read_s > _ASK_AGAIN_S:
             self._read_s = now_s

@@ -1,4 +1,4 @@
-"""The settlement watch: finds out what was paid, by the node's own word, and tells the actors."""
+"""Treasury, the settlement watch: it finds out what was paid, by the node's own word, and notifies the actors."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _log = structlog.get_logger(__name__)
 _PAGE: Final = 100
 _BACKOFF_FIRST_S: Final = 0.25
 _BACKOFF_MAX_S: Final = 10.0
-# A push connection that held so long was a good one: the next attempt comes at once, and its loss is news.
+# A push connection that held so long was a good one. The next attempt comes at once, and its loss is logged.
 _STEADY_S: Final = 10.0
 _LOOKUPS_AT_ONCE: Final = 4
-# So many hints waiting are a burst of payments, or a flood.
+# This many waiting hints are a burst of payments, or a flood.
 _BURST: Final = 10
 _SWEEP_GAP_S: Final = 0.1
 _DELIVERIES_AT_ONCE: Final = 256
@@ -32,19 +32,20 @@ _DELIVERY_TIMEOUT_S: Final = 30.0
 _UNDELIVERED_MAX: Final = 10_000
 
 Deliver = Callable[[Settlement], Awaitable[None]]
-"""Tells an actor of a settlement, once it has returned for good. The actor credits a payment hash once."""
+"""Notifies an actor of a settlement, for good once it has returned. The actor credits a payment hash once."""
 
 
 class Treasury:
-    """Watches the node for settled payments until it is cancelled. Runs once; one for a cluster is enough.
+    """Watch for settled payments at the node, until it is cancelled. Runs once; one for a cluster is enough.
 
-    Nothing is credited but what the node answers over an authenticated call. Hints only make it ask sooner: they are
+    A payment is credited only by the node's answer to an authenticated call. Hints only make it ask sooner: they are
     forgeable, so asking is limited to `lookups_per_s`, and lossy, so a sweep asks for the newest settlements every
     `sweep_interval_s`. A sweep goes on until a page (of 100) holds nothing new, at most `sweep_pages_max` pages; at the
     start, and after a connection for hints was lost, it reads `deep_pages_max` pages whatever they hold.
 
-    It keeps in memory alone what was delivered. After a restart the newest settlements are delivered again, which the
-    actors answer with "replayed"; what is older than a deep sweep is found when its invoice lapses and is looked up.
+    The set of delivered settlements is in memory alone. After a restart the newest settlements are delivered again,
+    which the actors answer with "replayed". Settlements beyond a deep sweep are found when their invoice lapses and is
+    looked up.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Treasury:
         self._running: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Watches until cancelled. Deliveries under way are cancelled with it: they are repeated after a restart."""
+        """Watch until cancelled. Deliveries under way are cancelled with it: they are repeated after a restart."""
         self._running = asyncio.current_task()
         async with self._group:
             self._group.create_task(self._listen())
@@ -94,13 +95,13 @@ class Treasury:
                 self._group.create_task(self._confirm_hints())
 
     async def close(self) -> None:
-        """Ends `run` and all that it started."""
+        """End `run` and all that it started."""
         await end_tasks([self._running])
 
     # Hints
 
     async def _listen(self) -> None:
-        """Takes hints, and connects anew whenever the connection breaks."""
+        """Take hints, and connect again whenever the connection breaks."""
         delay_s = _BACKOFF_FIRST_S
         while True:
             since_s = self._clock()
@@ -113,12 +114,12 @@ class Treasury:
             await self._pause(delay_s)
             delay_s = min(2 * delay_s, _BACKOFF_MAX_S)
             if steady or heard:
-                # What was paid between two connections gave no hint.
+                # Payments between two connections gave no hint.
                 self._deep = True
                 self._sweep_now.set()
 
     async def _listen_once(self) -> tuple[bool, Exception | None]:
-        """Takes hints until the connection ends; returns whether any came, and what it broke with."""
+        """Take hints until the connection ends; return whether any came, and what it broke with."""
         heard = False
         try:
             async for payment_hash in self._lightning.hints():
@@ -136,12 +137,12 @@ class Treasury:
             # One question about the newest settlements answers all of them sooner than one about each.
             self._sweep_now.set()
         if self._hints.full():
-            return  # A full queue is a flood, most of it forged; what is true in it the sweep finds.
+            return  # A full queue is a flood, most of it forged. The sweep finds the true ones.
         self._hinted.add(payment_hash)
         self._hints.put_nowait(payment_hash)
 
     async def _confirm_hints(self) -> None:
-        """Asks the node about one hint after the other."""
+        """Ask the node about one hint after the other."""
         while True:
             payment_hash = await self._hints.get()
             if self._is_known(payment_hash):
@@ -151,7 +152,7 @@ class Treasury:
             try:
                 settlement = await self._lightning.lookup(payment_hash)
             except PortError:
-                settlement = None  # The sweep asks the same node, and tells of its outage.
+                settlement = None  # The sweep asks the same node, and logs its outage.
             except Exception:
                 _log.exception("hint_look_up_broke")
                 settlement = None
@@ -163,7 +164,7 @@ class Treasury:
     # Sweeps
 
     async def _sweep_for_ever(self) -> None:
-        """Sweeps, less and less often while the node is down."""
+        """Sweep, less and less often while the node is down."""
         delay_s = self._sweep_interval_s
         while True:
             self._sweep_now.clear()
@@ -197,7 +198,10 @@ class Treasury:
         self._deep = self._deep or not deep
 
     async def _rest(self, delay_s: float) -> None:
-        """Waits, but not longer than until a sweep is wanted at once; then a moment, so that hints can't drive it."""
+        """Wait until the delay is over or a sweep is wanted at once.
+
+        In the second case, wait a moment more, so that hints can't drive the sweeps.
+        """
         waits = [asyncio.ensure_future(self._pause(delay_s)), asyncio.create_task(self._sweep_now.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -210,13 +214,13 @@ class Treasury:
     # Deliveries
 
     def _is_known(self, payment_hash: str) -> bool:
-        """Whether it was delivered, is being delivered, or is kept for another attempt."""
+        """Return whether a payment was delivered, is being delivered, or is kept for another attempt."""
         return payment_hash in self._done or payment_hash in self._delivering or payment_hash in self._undelivered
 
     async def _take_up(self, settlements: Sequence[Settlement]) -> None:
-        """Starts deliveries. Waits while too many are under way, but not for these.
+        """Start deliveries. Waits while too many are under way, but not for these.
 
-        One host that is down must not hold up what others could be told.
+        One host that is down must not hold up deliveries to others.
         """
         taken: list[Settlement] = []
         for settlement in settlements:
@@ -224,7 +228,7 @@ class Treasury:
             if payment_hash in self._done or payment_hash in self._delivering:
                 continue
             if settlement.actor_id is None:
-                self._done.add(payment_hash)  # Somebody else's payment in our wallet.
+                self._done.add(payment_hash)  # The payment is another user's of our wallet.
                 continue
             self._delivering.add(payment_hash)
             taken.append(settlement)
@@ -233,7 +237,7 @@ class Treasury:
             self._group.create_task(self._credit(settlement))
 
     async def _with_owners(self, settlements: Sequence[Settlement]) -> list[Settlement]:
-        """These settlements, with the owners of invoices made ahead; without those whose owner can't be read now."""
+        """Return these settlements with the owners of invoices made ahead, unless the owner can't be read now."""
         ahead = [settlement for settlement in settlements if settlement.made_ahead]
         owners: Mapping[str, str | None] = {}
         try:
@@ -254,7 +258,8 @@ class Treasury:
         if owner is not None:
             return replace(settlement, actor_id=owner)
         if payment_hash in owners:
-            # Bindings come before anybody sees an invoice: a user of our own wallet has paid one that lay ready.
+            # A binding comes before a client sees an invoice. So a user of our own wallet has paid one that was kept
+            # ready.
             _log.error("payment_of_an_invoice_that_is_nobody_s", **_described(settlement))
         self._settled(payment_hash)
         self._delivering.discard(payment_hash)
@@ -282,11 +287,11 @@ class Treasury:
         self._undelivered.pop(payment_hash, None)
 
     def _keep(self, settlement: Settlement, error: Exception) -> None:
-        """Remembers it for the next sweep."""
+        """Remember a settlement for the next sweep."""
         if settlement.payment_hash in self._undelivered:
             return
         if len(self._undelivered) >= _UNDELIVERED_MAX:
-            self._deep = True  # Found again among the node's newest.
+            self._deep = True  # A deep sweep finds it again among the node's newest.
             return
         self._undelivered[settlement.payment_hash] = settlement
         reason = error.refusal.code.value if isinstance(error, RefusedError) else type(error).__name__

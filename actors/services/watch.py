@@ -1,4 +1,4 @@
-"""Small parts of whatever watches something outside: a pace, a memory with an end, and few words about outages."""
+"""Watch helpers: a pace, a memory with an end, and short logs of outages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Pacer:
-    """Lets callers through one after the other, `every_s` apart."""
+    """Pacer that lets callers through one after the other, `every_s` apart."""
 
     def __init__(self, every_s: float, clock: Callable[[], float], pause: Callable[[float], Awaitable[None]]) -> None:
         self._every_s = every_s
@@ -22,7 +22,7 @@ class Pacer:
         self._next_at_s = 0.0
 
     async def turn(self) -> None:
-        """Waits for the caller's turn."""
+        """Wait for the caller's turn."""
         now_s = self._clock()
         turn_at_s = max(now_s, self._next_at_s)
         self._next_at_s = turn_at_s + self._every_s
@@ -31,14 +31,14 @@ class Pacer:
 
 
 class Recent:
-    """The last so many payment hashes that were put in."""
+    """Memory of the last `size_max` payment hashes that were put in."""
 
     def __init__(self, size_max: int) -> None:
         self._size_max = size_max
         self._hashes: OrderedDict[str, None] = OrderedDict()
 
     def add(self, payment_hash: str) -> None:
-        """Puts one in, and the oldest out."""
+        """Put a payment hash in, and the oldest one out."""
         self._hashes[payment_hash] = None
         if len(self._hashes) > self._size_max:
             self._hashes.popitem(last=False)
@@ -48,23 +48,23 @@ class Recent:
 
 
 class Outage:
-    """Tells of a failure when it begins and when it is over, not at each attempt."""
+    """Log of a failure when it begins and when it is over, not at each attempt."""
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._down = False
 
     def failed(self, error: Exception | None) -> None:
-        """An attempt failed; `error` None when a connection just ended."""
+        """Log a failed attempt if it is the first; `error` None when a connection just ended."""
         if not self._down:
             reason = str(error) if isinstance(error, PortError) else None
-            # Anything but the port's own errors is a defect of ours, whose place must be seen.
+            # Any error but the port's own is a defect of ours, whose place must be logged.
             defect = error if error is not None and not isinstance(error, PortError) else None
             _log.warning(f"{self._what}_lost", reason=reason, exc_info=defect)
         self._down = True
 
     def recovered(self) -> None:
-        """An attempt succeeded."""
+        """Log the end of an outage after a successful attempt."""
         if self._down:
             _log.info(f"{self._what}_back")
         self._down = False

@@ -1,4 +1,4 @@
-"""Reads a body of Anthropic's Messages API: what we must know of it, and nothing else. The bytes stay as they are."""
+"""Reader of Anthropic's Messages API bodies, for only the fields that the server needs. The bytes stay unchanged."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ...actors.domain.pricing import ModelPrice
 from ..response.errors import invalid
 from .costs import Prompt, look_for_costs
 
-# More than any model writes; the provider says what its own bound is.
+# No model writes more. The provider enforces its own, lower bound.
 _MAX_TOKENS_MAX: Final = 10_000_000
-# What is left for an answer behind a thought, for it to be of use.
+# The least room after the thinking in which an answer is of use.
 _AFTER_THOUGHT_TOKENS: Final = 64
 _DATED: Final = re.compile(r"-(?:\d{8}|latest)$")
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
@@ -47,9 +47,9 @@ class _Member(NamedTuple):
 
 
 def read_call(data: bytes, models: Mapping[str, Any]) -> MessagesCall:
-    """The call in a body; `models` are those that have a price. Raises `RefusedError` (400) that names the field.
+    """Return the call in a body; `models` are those that have a price. Raises `RefusedError` (400), naming the field.
 
-    What costs extra, and by how much we can't know, is refused, too (see `llm_costs`).
+    Features whose extra cost can't be known in advance are refused, too (see `llm_costs`).
     """
     text, members = _read(data)
     values = {name: member.value for name, member in members.items()}
@@ -71,7 +71,7 @@ def read_call(data: bytes, models: Mapping[str, Any]) -> MessagesCall:
 
 
 def read_count(data: bytes, models: Mapping[str, Any]) -> None:
-    """Looks at the body of a count as at that of a call. Raises `RefusedError` (400)."""
+    """Check the body of a count like that of a call. Raises `RefusedError` (400)."""
     _, members = _read(data)
     values = {name: member.value for name, member in members.items()}
     model = priced_as(values.get("model"), models)
@@ -79,7 +79,7 @@ def read_count(data: bytes, models: Mapping[str, Any]) -> None:
 
 
 def priced_as(model: Any, models: Mapping[str, Any]) -> str:
-    """The model whose price counts: this one, or the one of which it is a dated version. Raises `RefusedError`."""
+    """Return the priced model: this one, or the one of which it is a dated version. Raises `RefusedError`."""
     if isinstance(model, str):
         for name in (model, _DATED.sub("", model)):
             if name in models:
@@ -110,21 +110,21 @@ def _stream(value: Any) -> bool:
 
 
 def _least(thinking: Any, max_tokens: int) -> int:
-    """A provider takes no `max_tokens` that is not above what may be thought; so it is not lowered to that."""
+    """Return the least `max_tokens` for this thinking budget: the provider refuses one that is not above the budget."""
     if not isinstance(thinking, dict) or thinking.get("type") != "enabled":
         return 0
     budget = thinking.get("budget_tokens")
     if type(budget) is not int or budget < 1:
         raise invalid("thinking.budget_tokens", "Must be a whole number from 1 on")
-    # One that is above it from the start is the provider's to refuse, or to take where thoughts are interleaved.
+    # A budget above `max_tokens` is the provider's to refuse, or to accept where thinking is interleaved.
     return budget + _AFTER_THOUGHT_TOKENS if budget < max_tokens else 0
 
 
-# JSON, with the places of the outermost members
+# JSON, with the offsets of the outermost members
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Of a name that stands twice, the provider might read the other one than we."""
+    """Refuse an object with a duplicate name: the provider might read the other value than this server."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise invalid("", "A name stands twice in one JSON object")
@@ -152,7 +152,10 @@ def _read(data: bytes) -> tuple[str, dict[str, _Member]]:
 
 
 def _members(text: str) -> dict[str, _Member]:
-    """The outermost members. Raises `ValueError`, `IndexError`, `StopIteration`, `RecursionError`, `RefusedError`."""
+    """Return the outermost members.
+
+    Raises `ValueError`, `IndexError`, `StopIteration`, `RecursionError` or `RefusedError`.
+    """
     found: dict[str, _Member] = {}
     at = _after(text, _skip(text, 0), "{")
     while True:

@@ -1,8 +1,8 @@
-"""What a body of the Messages API may cost beyond its bytes: bounded where it can be, refused where it can't.
+"""Cost bounds of a Messages API body beyond its bytes; fields without a bound are refused.
 
 Bytes bound the tokens of text. They don't bound an image, a PDF, or what the provider fetches, runs or remembers; and
 some fields change the rates. Source: the Messages API's reference and pricing (platform.claude.com, November 2026).
-Fields that nobody knows here are passed on; `anthropic_relay` tells the operator should one of them cost extra.
+Unknown fields are passed on; `anthropic_relay` notifies the operator if one of them costs extra.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any, Final, NamedTuple
 from ...actors.domain.llm.relays import PromptRate
 from ..response.errors import invalid
 
-# What the provider adds, unseen: its framing, and its own words about tools and schemas.
+# The provider adds tokens that no request shows: its framing, and its own words about tools and schemas.
 _UNSEEN_TOKENS: Final = 2_000
-# A tool of the provider's own has its description there.
+# The description of a provider-defined tool is written, and counted, by the provider.
 _OWN_TOOL_TOKENS: Final = 5_000
-# The provider makes larger images smaller: none has more than 4,784 tokens.
+# The provider scales larger images down: none has more than 4,784 tokens.
 _IMAGE_TOKENS: Final = 5_000
 _DEPTH_MAX: Final = 60
 
-# Fields that change the price, or bring in what no bytes bound.
+# Fields that change the price, or add tokens that the body's bytes don't bound.
 _NOT_HERE: Final[Mapping[str, str]] = {
     "mcp_servers": "Servers that the provider would call are not possible here; call them yourself, as tools",
     "container": "Containers, and skills that run in them, are not possible here",
@@ -40,10 +40,10 @@ _ALLOWED: Final[Mapping[str, tuple[str, ...]]] = {
 _NO_SERVER_TOOLS: Final = "Tools that the provider runs, at a price of their own, are not possible here"
 _EDITS_ONLY: Final = "Only clear_tool_uses and clear_thinking are possible here"
 _EDITS: Final = ("clear_tool_uses_", "clear_thinking_")
-# Tools that the caller runs, though the provider describes them. All others are run by the provider, at a price.
+# Tools that the client runs, though the provider describes them. All others are run by the provider, at a price.
 _CALLERS_TOOLS: Final = ("bash_", "text_editor_", "computer_", "memory_", "browser_toolset_")
 _SOURCES: Final = "A document must be sent as base64 or text: what an address or a file holds can not be priced here"
-# Blocks that are as long as their bytes. What stands in a result of a tool is looked at, too.
+# Blocks whose bytes bound their tokens. Blocks inside a tool's result are checked, too.
 _BLOCKS: Final = frozenset(
     {
         "text",
@@ -66,15 +66,15 @@ _BLOCKS: Final = frozenset(
 _RESULTS: Final = "_tool_result"
 # Calls of tools, whose input is any JSON.
 _CALLS: Final = "tool_use"
-# What is the caller's own JSON, whatever stands in it.
+# Fields that hold the client's own JSON, which is not checked.
 _CALLERS_JSON: Final = ("input_schema", "input_examples")
 _SCHEMAS: Final = ("output_config.format.schema", "output_format.schema")
 
 
 class Prompt(NamedTuple):
-    """What a prompt may cost: an upper bound of its tokens, None where it has to be counted, and its dearest rate.
+    """The highest cost of a prompt: an upper bound of its tokens, None if it has to be counted, and its highest rate.
 
-    `billed_as`: what is asked for that multiplies the rates.
+    `billed_as`: the names of the multipliers of the rates that the request asks for.
     """
 
     tokens_max: int | None
@@ -83,9 +83,9 @@ class Prompt(NamedTuple):
 
 
 def look_for_costs(values: Mapping[str, Any], size_bytes: int, multipliers: Collection[str]) -> Prompt:
-    """Looks through a body of so many bytes. Raises `RefusedError` (400) that names what is not possible here.
+    """Return the cost bounds of a body of `size_bytes`. Raises `RefusedError` (400) that names an unsupported field.
 
-    `multipliers`: what may be asked for beyond the plain rates, as it has a price.
+    `multipliers`: the options beyond the plain rates that have a price, and may be asked for.
     """
     billed_as = _look_at_fields(values, multipliers)
     found = _Found()
@@ -102,7 +102,7 @@ def look_for_costs(values: Mapping[str, Any], size_bytes: int, multipliers: Coll
 
 
 def _look_at_fields(values: Mapping[str, Any], multipliers: Collection[str]) -> tuple[str, ...]:
-    """What multiplies the rates."""
+    """Return the names of the rate multipliers that a request asks for. Raises `RefusedError` (400)."""
     billed_as: list[str] = []
     for name, why in _NOT_HERE.items():
         if values.get(name) not in (None, [], {}):
@@ -125,10 +125,10 @@ def _look_at_fields(values: Mapping[str, Any], multipliers: Collection[str]) -> 
 
 
 class _Found:
-    """What was found on the way through a prompt.
+    """The costs found while walking through a prompt.
 
-    Every object and list is looked at, wherever it stands: the API nests results in results, and documents in objects
-    that are no blocks. Only JSON that belongs to a caller's tools is passed over, as the provider reads it as text.
+    Every object and list is checked at any depth: the API nests results in results, and documents in objects that are
+    not blocks. Only JSON that belongs to a client's tools is skipped, as the provider reads it as text.
     """
 
     def __init__(self) -> None:
@@ -138,7 +138,7 @@ class _Found:
         self.uncounted = False
 
     def tool(self, tool: Mapping[str, Any], path: str) -> None:
-        """A tool of either kind."""
+        """Check a tool of either kind. Raises `RefusedError` (400) for one that the provider would run."""
         kind = tool.get("type")
         if kind not in (None, "custom"):
             if not isinstance(kind, str) or not kind.startswith(_CALLERS_TOOLS):
@@ -147,7 +147,7 @@ class _Found:
         self.members(tool, path, 0, but=_CALLERS_JSON)
 
     def content(self, content: Any, path: str, depth: int) -> None:
-        """A content: text, or blocks."""
+        """Check a content: text, or blocks. Raises `RefusedError` (400)."""
         if content is None or isinstance(content, str):
             return
         if depth > _DEPTH_MAX:
@@ -159,12 +159,12 @@ class _Found:
                 raise invalid(f"{where}.type", "There is no such block, or its price is not known here")
             if kind == "image":
                 data = _source(block, where).get("data")
-                # Its bytes stand for no text here; where they may, they stay in the bound.
+                # The bytes of an image are not text. Other data may be text, so it stays in the bound.
                 self.image_bytes += len(data) if isinstance(data, str) and data.isascii() else 0
             self._object(block, where, depth + 1)
 
     def members(self, found: Mapping[str, Any], path: str, depth: int, *, but: Collection[str] = ()) -> None:
-        """What stands in an object, but for these names."""
+        """Check the members of an object, except those named in `but`. Raises `RefusedError` (400)."""
         for name, value in found.items():
             if name not in but:
                 self._any(value, f"{path}.{name}".lstrip("."), depth)
@@ -193,7 +193,7 @@ class _Found:
             seen.append("input")
         if block.get("file_id") is not None:
             raise invalid(f"{path}.file_id", _SOURCES)
-        # The provider reads what it has encrypted itself; how long that is can't be seen.
+        # Only the provider can read what it has encrypted, so its length in tokens is unknown here.
         self.uncounted |= any(name.startswith("encrypted_") and value for name, value in block.items())
         if isinstance(content, list) and (kind in _BLOCKS or str(kind).endswith(_RESULTS)):
             self.content(content, f"{path}.content", depth)
@@ -206,7 +206,7 @@ class _Found:
             case {"type": "base64", "data": str()}:
                 pass
             case {"type": "url", "url": str()}:
-                pass  # The provider fetches it, and makes it no larger than any other.
+                pass  # The provider fetches it, and scales it like any other.
             case _:
                 raise invalid(f"{path}.source", "An image must be sent as base64 or by its address here")
         self.images += 1
@@ -250,7 +250,7 @@ def _entries(value: Any, path: str) -> list[Mapping[str, Any]]:
 
 
 def _dearest(values: Mapping[str, Any]) -> PromptRate:
-    """What is marked for the cache is written to it, at the rate of its lifetime."""
+    """Return the highest rate of a prompt: marked blocks are written to the cache, at the rate of their lifetime."""
     lifetimes = set(_lifetimes(values))
     if not lifetimes:
         return PromptRate.INPUT

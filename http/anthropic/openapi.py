@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of the paths that speak a provider's protocol."""
+"""OpenAPI operations of the paths that speak Anthropic's protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls in a provider's own protocol, relayed and paid for from a session: what all paths that speak one share."""
+"""Relay of calls in a provider's own protocol, paid for from a session. All paths that speak one share it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ..state import Front
 from .body import MessagesCall
 from .token_counts import Counts, bound_of, is_beta, passed_headers
 
-# Refusals that a tighter bound may spare, and the least bound that is worth asking the provider for one.
+# Refusals that a tighter bound may avoid, and the smallest bound for which a count by the provider is worthwhile.
 _TOO_DEAR: Final = frozenset({Code.INSUFFICIENT_BALANCE, Code.CAVEAT_VIOLATED})
 _WORTH_COUNTING_TOKENS: Final = 4_000
 DEBITED: Final = "Satmeter-Debited-Msat"
@@ -39,9 +39,9 @@ MAX_TOKENS: Final = "Satmeter-Max-Tokens"
 
 @dataclass(frozen=True, slots=True)
 class RelayStream:
-    """A streamed answer whose head may go out: `parts` are its bytes, as the provider sent them, and then a `Relayed`.
+    """A streamed answer whose head may be sent: `parts` are its bytes, as the provider sent them, and then a `Relayed`.
 
-    They must be closed, and the `source` that they are made of. They raise `RefusedError` when the model has failed, or
+    Close both `parts` and the `source` that they come from. `parts` raise `RefusedError` when the model has failed, or
     the actor was lost on the way.
     """
 
@@ -52,14 +52,14 @@ class RelayStream:
 
 @dataclass(frozen=True, slots=True)
 class RelaySlow:
-    """A whole answer that is long in coming; its one reply is a `Relayed`. See `whole_answer`."""
+    """A whole answer that takes long; its only reply is a `Relayed`. See `whole_answer`."""
 
     held: Held
     replies: Replies
 
 
 class Relays:
-    """Has calls of the Messages API carried out, whichever protocol the client speaks."""
+    """Relay of Messages API calls to the session's actor, whichever protocol the client speaks."""
 
     def __init__(self, front: Front, l402: L402) -> None:
         self._front = front
@@ -70,17 +70,17 @@ class Relays:
     async def carry_out(
         self, request: Request, holder: Holder | None, call: MessagesCall, key: str | None, sent: bytes
     ) -> Relayed | RelayStream | RelaySlow:
-        """The answer, or its beginning where it is streamed. `sent`: the client's own body.
+        """Return the answer, or the beginning of a streamed one. `sent`: the client's own body.
 
-        Raises `RefusedError`; without a holder, always.
+        Raises `RefusedError`; without a holder always, as a challenge.
 
-        An answer with a status from 400 on is the provider's refusal of the body. One that broke off is no refusal here
+        An answer with a status from 400 on is the provider's refusal of the body. A broken-off answer is returned, too
         (see `broken`).
         """
         tokens_max, counted = call.prompt_tokens_max, None
         refused = await refusal_of_calls(self._front, call.model)
         if tokens_max is None and refused is not None:
-            # Nothing new begins; what was answered under this key has been counted then.
+            # No new call begins. An answer that this key already has was counted before.
             tokens_max = 0
         elif tokens_max is None:
             counted = await self._counts.needed(request, holder, call.body.data)
@@ -116,7 +116,7 @@ class Relays:
     async def _send_or_count(
         self, request: Request, holder: Holder, command: Relay
     ) -> Relayed | RelayStream | RelaySlow:
-        """Where bytes bound the prompt too loosely for the balance, the provider counts it, and it is tried again."""
+        """Send the command, and again with the provider's count if the bytes' bound is too high for the balance."""
         try:
             return await self._send(request, holder.session_id, command)
         except RefusedError as error:
@@ -143,7 +143,7 @@ class Relays:
         await replies.aclose()
         if first.status >= 400:
             return first
-        # It was given before: who comes again gets the same bytes, and the same end.
+        # The answer was given before: a repeated request gets the same bytes, and the same end.
         again = _again(first)
         return RelayStream(Held(first.max_tokens, first.at_ms), again, again)
 
@@ -157,7 +157,7 @@ class Relays:
 
 
 def whole_answer(reply: WireReply) -> Relayed:
-    """The answer. Raises `RefusedError` for one that was hung up on: what is sent again may come too late for it."""
+    """Return the answer. Raises `RefusedError` if its client hung up: the repeated request may be too late for it."""
     assert isinstance(reply, Relayed)
     if reply.status < 400 and reply.ending is Ending.LEFT:
         raise RefusedError(cut_off())
@@ -165,7 +165,7 @@ def whole_answer(reply: WireReply) -> Relayed:
 
 
 def cost_headers(answer: Relayed) -> dict[str, str]:
-    """What a call cost, for the headers of its answer."""
+    """Return the headers with the cost of a call."""
     return {
         DEBITED: str(answer.cost.debit_msat.value),
         BALANCE: str(answer.balance_msat.value),
@@ -174,9 +174,10 @@ def cost_headers(answer: Relayed) -> dict[str, str]:
 
 
 def cost_fields(answer: Relayed) -> dict[str, int | str]:
-    """The same for the `usage` of a body: a slow answer, and programs that see no headers, have it there alone.
+    """Return the fields with the cost of a call, for the `usage` of a body.
 
-    `cost_usd` is what it cost before the margin, as in a cost ledger.
+    A slow answer has its cost only there, and some programs see no headers. `cost_usd` is the cost before the margin,
+    as in a cost ledger.
     """
     return {
         "cost_msat": answer.cost.debit_msat.value,
@@ -186,22 +187,22 @@ def cost_fields(answer: Relayed) -> dict[str, int | str]:
 
 
 def cost_comment(answer: Relayed) -> bytes:
-    """The same as the last line of a stream, which clients skip."""
+    """Return the cost of a call as the last line of a stream, a comment that clients skip."""
     return f": {DEBITED}: {answer.cost.debit_msat.value}, {BALANCE}: {answer.balance_msat.value}\n\n".encode()
 
 
 def broken(answer: Relayed) -> bool:
-    """Whether an answer broke off and its client has not been told."""
+    """Return True if an answer broke off, and its client has not been notified."""
     return answer.ending is Ending.BROKEN and not answer.told
 
 
 def broken_refusal(answer: Relayed) -> RefusedError:
-    """What to tell it then."""
+    """Return the error that reports a broken-off answer to its client."""
     return RefusedError(results.broken_refusal(answer.request_id, answer.cost.debit_msat, answer.balance_msat))
 
 
 def refused_late(answer: Relayed) -> RefusedError:
-    """Ends an answer that was begun before the provider refused the body."""
+    """Return the error for an answer that was begun before the provider refused the body."""
     message = f"The model provider refused this call with status {answer.status}; nothing was charged for it."
     return RefusedError(Refusal(Code.INVALID_REQUEST, message))
 

@@ -1,4 +1,4 @@
-"""Anthropic's Messages API, paid for from a session: what its SDK, and programs that are built on it, speak."""
+"""Routes of Anthropic's Messages API, paid for from a session, for its SDK and programs built on it."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ from .relay import (
 from .token_counts import Counts
 from .usage import with_cost
 
-# An empty line ends an event, whichever of the line breaks of server-sent events is used.
+# An empty line ends an event, with any of the line breaks of server-sent events.
 _BLANK_LINES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
-# What the API itself sends meanwhile; the comment tells ours from the provider's, whose bytes have a digest.
+# The API's own ping. The comment tells ours from the provider's, whose bytes have a digest.
 _PING: Final = b': keep-alive\nevent: ping\ndata: {"type": "ping"}\n\n'
 
 
@@ -59,7 +59,7 @@ class Llm:
         self._models = model_prices(front.settings)
 
     async def messages(self, request: Request) -> Response:
-        """POST /v1/messages: the provider's answer, whole or streamed, to the byte as it came."""
+        """Answer POST /v1/messages with the provider's answer, whole or streamed, byte by byte as it came."""
         holder = self._credentials.holder(request)
         key = idempotency_key(request)
         body = await read_bytes(request, self._front.settings.body_limit_bytes)
@@ -67,7 +67,7 @@ class Llm:
         answer = await self._relays.carry_out(request, holder, call, key, body)
         if isinstance(answer, RelayStream):
             headers = {MAX_TOKENS: str(answer.head.max_tokens)}
-            # A stream holds money until its end: when the server ends, it may go on for as long as other requests.
+            # A stream holds money until its end. When the server stops, it may go on for as long as other requests.
             events = _bytes(answer, request_id_of(request.scope))
             return sse.EventStream(events, answer.source, self._front.settings.ping_s, ping=_PING, headers=headers)
         if isinstance(answer, RelaySlow):
@@ -77,7 +77,7 @@ class Llm:
         return Response(_whole(answer), answer.status, headers)
 
     async def count_tokens(self, request: Request) -> Response:
-        """POST /v1/messages/count_tokens: the provider's count, for nothing."""
+        """Answer POST /v1/messages/count_tokens with the provider's count, free of charge."""
         holder = self._credentials.holder(request)
         if holder is None:
             raise RefusedError(MISSING)
@@ -89,10 +89,9 @@ class Llm:
 
 
 async def _bytes(stream: RelayStream, request_id: str) -> AsyncGenerator[bytes, None]:
-    """The provider's bytes, event by event, and behind them what they cost.
+    """Yield the provider's bytes, event by event, and then their cost.
 
-    Of an event that never came to its end nothing is given: a client would take it for one, and fail at reading it
-    before it got to the error behind it.
+    An incomplete event before an error is dropped: a client would fail to parse it, and never read the error.
     """
     begun = b""
     try:
@@ -104,7 +103,7 @@ async def _bytes(stream: RelayStream, request_id: str) -> AsyncGenerator[bytes, 
                     yield begun[:end]
                     begun = begun[end:]
             elif part.status >= 400:
-                # The head had gone out before the provider refused the body.
+                # The head was sent before the provider refused the body.
                 yield sse.event("error", _one_line(part.body)) + cost_comment(part)
             elif broken(part):
                 yield _error(broken_refusal(part), request_id) + cost_comment(part)
@@ -128,7 +127,7 @@ def _whole(answer: Relayed) -> bytes:
 
 
 def _one_line(body: bytes) -> bytes:
-    """The provider's error as the data of an event, which has no line breaks."""
+    """Return the provider's error as the data of an event, without line breaks."""
     try:
         return msgspec.json.encode(msgspec.json.decode(body))
     except (ValueError, RecursionError):

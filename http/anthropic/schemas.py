@@ -1,4 +1,4 @@
-"""The wire of the providers' protocols, as far as it is ours: what must stand in a body, and what errors look like."""
+"""Schemas of Anthropic's protocol: the fields that a body must have, and the shape of errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class MessagesRequest(BaseModel):
 
 
 class CountRequest(BaseModel):
-    """The same body without what concerns the answer."""
+    """A body of Anthropic's token counting: a Messages API body without the fields for the answer."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -30,7 +30,7 @@ class CountRequest(BaseModel):
 
 
 class TokenCount(BaseModel):
-    """What the provider counted."""
+    """The provider's count of a prompt's tokens."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -48,7 +48,7 @@ class Message(BaseModel):
 
 
 class MessagesErrorInside(BaseModel):
-    """What Anthropic's SDK makes its errors of."""
+    """The part of an error body that Anthropic's SDK builds its errors from."""
 
     type: str
     message: Annotated[str, Field(description="One sentence for a person.")]

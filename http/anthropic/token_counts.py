@@ -1,4 +1,4 @@
-"""Counts of a prompt's tokens by the provider, which cost nothing: for clients that ask, and where bytes don't do."""
+"""Counts of a prompt's tokens by the provider, free of charge: for clients that ask, and where bytes don't bound it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..request.auth import Holder
 from ..response import errors
 from ..state import Front
 
-# What of a client's headers is meant for the provider.
+# The client's headers that are meant for the provider.
 _PASSED: Final = ("anthropic-version", "anthropic-beta")
 _HEADER_CHARS_MAX: Final = 2_000
-# For one session. The provider limits them for all of ours together.
+# The limit of one session. The provider limits all sessions of this server together.
 _PER_MINUTE: Final = 120
-# The provider calls its count an estimate: a twentieth is laid on top, and this.
+# The provider calls its count an estimate, so the bound adds a twentieth and a fixed number of tokens.
 _SPARE_PART: Final = 20
 _SPARE_TOKENS: Final = 500
 _NOBODYS: Final = Refusal(
@@ -44,13 +44,13 @@ class _Error(msgspec.Struct):
 
 
 class Counts:
-    """Has prompts counted, so many a minute for one session."""
+    """Token counts by the provider, limited to `_PER_MINUTE` for each session."""
 
     def __init__(self, front: Front) -> None:
         self._front = front
 
     async def count(self, request: Request, holder: Holder, body: bytes) -> Counted:
-        """What the provider says. Raises `RefusedError`."""
+        """Return the provider's answer to a count. Raises `RefusedError`."""
         if self._front.settings.rate_limits:
             wait_s = await self._front.limits.hit("count_tokens", holder.session_id, _PER_MINUTE, 60)
             if wait_s is not None:
@@ -63,7 +63,7 @@ class Counts:
         return reply
 
     async def needed(self, request: Request, holder: Holder | None, body: bytes) -> int:
-        """The tokens of the prompt of a call whose bytes don't bound them. Raises `RefusedError`."""
+        """Return the prompt's tokens for a call whose bytes don't bound them. Raises `RefusedError`."""
         if holder is None:
             raise RefusedError(_NOBODYS)
         counted = await self.count(request, holder, countable(body))
@@ -73,7 +73,7 @@ class Counts:
         return found
 
     async def maybe(self, request: Request, holder: Holder, body: bytes) -> int | None:
-        """The same where it can be had."""
+        """Return the prompt's tokens, or None if the count failed or was refused."""
         try:
             return _tokens(await self.count(request, holder, countable(body)))
         except RefusedError:
@@ -81,18 +81,18 @@ class Counts:
 
 
 def bound_of(tokens: int) -> int:
-    """An upper bound of a prompt that was counted."""
+    """Return an upper bound of the tokens of a prompt that was counted."""
     return tokens + tokens // _SPARE_PART + _SPARE_TOKENS
 
 
 def passed_headers(request: Request) -> Mapping[str, str]:
-    """The headers that are for the provider."""
+    """Return the client's headers that are meant for the provider."""
     found = {name: ", ".join(request.headers.getlist(name)) for name in _PASSED}
     return {name: value for name, value in found.items() if value and len(value) <= _HEADER_CHARS_MAX}
 
 
 def is_beta(request: Request) -> bool:
-    """Whether an SDK's beta interface was called, which is another one at the provider, too."""
+    """Return True if the client called an SDK's beta interface, which is a separate one at the provider, too."""
     return request.query_params.get("beta") == "true"
 
 
@@ -106,7 +106,7 @@ def _tokens(counted: Counted) -> int | None:
 
 
 def _told(counted: Counted) -> str:
-    """The provider's own sentence about a body that it refuses."""
+    """Return the provider's own sentence about a body that it refuses."""
     try:
         return msgspec.json.decode(counted.body, type=_Error).error.message
     except ValueError:

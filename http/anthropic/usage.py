@@ -1,4 +1,4 @@
-"""Cost of a call in the `usage` of the provider's body, which else stays as it came: a receipt has its digest."""
+"""Cost of a call in the `usage` of the provider's body, which stays unchanged otherwise: a receipt has its digest."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import msgspec
 
 
 def with_cost(body: bytes, cost: Mapping[str, int | str]) -> bytes:
-    """Return the body with these members behind the others of its `usage`, or as it is when it has no such place.
+    """Return the body with these members after the others of its `usage`, or unchanged if it has no `usage`.
 
-    What is put in is one piece of text, so that its removal gives the provider's bytes again.
+    The insertion is one piece of text, so that its removal restores the provider's bytes.
     """
     try:
         shown = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
@@ -23,7 +23,7 @@ def with_cost(body: bytes, cost: Mapping[str, int | str]) -> bytes:
     at = body.rfind(usage)
     while at >= 0:
         candidate = body[:at] + spliced + body[at + len(usage) :]
-        # The same text may stand elsewhere, in what a tool is called with.
+        # The same text may occur elsewhere, such as in the input of a tool call.
         if msgspec.json.decode(candidate, type=dict[str, msgspec.Raw]).get("usage") == msgspec.Raw(spliced):
             return candidate
         at = body.rfind(usage, 0, at + len(usage) - 1)

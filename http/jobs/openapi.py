@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of jobs."""
+"""OpenAPI operations of jobs."""
 
 from __future__ import annotations
 

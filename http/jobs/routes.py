@@ -1,4 +1,4 @@
-"""Jobs: pay per piece of work."""
+"""Routes of jobs, which are paid per piece of work."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Jobs:
         self._webhooks = WebhookOrders(front)
 
     async def create(self, request: Request) -> Response:
-        """POST /jobs: a new job, or the one that the Idempotency-Key already led to."""
+        """Answer POST /jobs with a new job, or the one of the Idempotency-Key."""
         key = idempotency_key(request)
         body = await read_json(request, schema.NewJob, self._front.settings.body_limit_bytes)
         settings = self._front.settings
@@ -56,18 +56,18 @@ class Jobs:
         return json.json_response(created, 201, {"Location": f"/jobs/{job_id}"})
 
     async def show(self, request: Request) -> Response:
-        """GET /jobs/{jobId}: the job as it is now."""
+        """Answer GET /jobs/{jobId} with the job as it is now."""
         view = _view(await self._front.router.call(_job_id(request), GetJob()))
         return json.json_response(json.job_status(view))
 
     async def events(self, request: Request) -> Response:
-        """GET /jobs/{jobId}/events: the job now and after each change."""
+        """Answer GET /jobs/{jobId}/events with the job now and after each change."""
         job_id = _job_id(request)
         if request.method == "HEAD":
             await self._front.router.call(job_id, GetJob())
             return json.head_only(sse.MEDIA_TYPE)
         changes = self._front.router.stream(job_id, WatchJob())
-        # Waited for here, so that a job that doesn't exist is a 404 and not a stream.
+        # The first reply is awaited here, so that a job that doesn't exist is a 404 and not a stream.
         first = _view(await anext(changes))
         if first.state in FINAL_STATES and request.headers.get("last-event-id") == _event_id(first):
             # A browser's EventSource connects again after every end; only this status makes it stop.
@@ -77,7 +77,7 @@ class Jobs:
         return sse.EventStream(events, changes, self._front.settings.ping_s, ending=self._front.ending)
 
     async def refund(self, request: Request) -> Response:
-        """POST /jobs/{jobId}/refund: pays what is owed to the client's invoice."""
+        """Answer POST /jobs/{jobId}/refund, and pay the job's debt to the client's invoice."""
         job_id = _job_id(request)
         key = idempotency_key(request)
         body = await read_json(request, schema.RefundOrder, self._front.settings.body_limit_bytes)
@@ -94,7 +94,7 @@ async def _events(
         try:
             async for reply in changes:
                 following = _event(_view(reply))
-                # When the actor's host changed, its successor shows the present state once more.
+                # After a change of the actor's host, its successor repeats the present state.
                 if following != last:
                     last = following
                     yield following

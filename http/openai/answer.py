@@ -1,4 +1,4 @@
-"""An answer of the Messages API as a chat completion."""
+"""Translation of a Messages API answer to a chat completion."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _NO_EXPLANATION: Final = "The model declined to answer this."
 
 
 class UnreadableAnswerError(Exception):
-    """The provider's answer is not one of the Messages API."""
+    """A provider's answer that is not one of the Messages API."""
 
 
 class StopDetails(msgspec.Struct, frozen=True):
-    """Why the model declined, if it says so."""
+    """The reason why the model declined, if it gives one."""
 
     explanation: str | None = None
 
@@ -44,12 +44,12 @@ class _Message(msgspec.Struct, frozen=True):
     content: list[_Block]
     stop_reason: str | None
     stop_details: StopDetails | None = None
-    # Kept apart: an answer whose figures can't be read still is one.
+    # Decoded separately, as an answer with unreadable usage must still be delivered.
     usage: msgspec.Raw = msgspec.Raw(b"null")
 
 
 def completion(body: bytes, created_s: int, cost: Mapping[str, int | str]) -> bytes:
-    """The whole answer. `created_s` is in seconds since the epoch, `cost` goes into its usage.
+    """Return the whole completion. `created_s` is in seconds since the epoch, `cost` goes into its usage.
 
     Raises `UnreadableAnswerError`.
     """
@@ -85,29 +85,29 @@ def completion(body: bytes, created_s: int, cost: Mapping[str, int | str]) -> by
 
 
 def completion_id(message_id: str) -> str:
-    """The completion's id: it follows from the message's, so that an answer that is given again keeps it."""
+    """Derive the completion's id from the message's, so that a repeated answer has the same one."""
     return f"chatcmpl-{message_id.removeprefix('msg_')}"
 
 
 def tool_call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
-    """A call of a function."""
+    """Return a call of a function."""
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def finish_reason(stop_reason: str | None) -> str:
-    """OpenAI's word for why the answer ended."""
+    """Return OpenAI's finish reason for a stop reason."""
     return _FINISH_REASONS.get(stop_reason or "", "stop")
 
 
 def refusal(stop_reason: str | None, details: StopDetails | None) -> str | None:
-    """The sentence with which the model declined; None when it didn't."""
+    """Return the sentence with which the model declined; None if it didn't."""
     if stop_reason != "refusal":
         return None
     return (details.explanation if details is not None else None) or _NO_EXPLANATION
 
 
 def usage(counted: Counts) -> dict[str, Any]:
-    """OpenAI's figures: what was read from the cache or written to it is part of the prompt there."""
+    """Return OpenAI's usage, whose prompt tokens include cache reads and writes."""
     found = usage_of(counted, 0)
     read = found.cache_read_tokens if found else _count(counted, "cache_read_input_tokens")
     written = found.cache_write_tokens if found else _count(counted, "cache_creation_input_tokens")

@@ -1,4 +1,4 @@
-"""What the provider refuses of a request, told as OpenAI's API tells it."""
+"""The provider's refusals of a request, in OpenAI's error format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _ProviderAnswer(msgspec.Struct):
 
 
 def of_provider(status: int, body: bytes, request_id: str) -> dict[str, Any]:
-    """The error body for a refusal of the Messages API, with our own fields beside it."""
+    """Return the error body for a refusal of the Messages API, with this server's own fields beside OpenAI's."""
     try:
         found = msgspec.json.decode(body, type=_ProviderAnswer).error
     except (ValueError, RecursionError):

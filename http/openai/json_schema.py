@@ -1,6 +1,6 @@
-"""JSON schemas as the Messages API holds an answer to them: it knows fewer keywords than clients send.
+"""JSON schemas for structured answers of the Messages API, which knows fewer keywords than clients send.
 
-What it does not know becomes part of the description, so that the model reads it even though nothing enforces it. The
+Unknown keywords become part of the description, so that the model reads them though the API does not enforce them. The
 lists follow Anthropic's guide "Structured outputs".
 """
 
@@ -23,11 +23,11 @@ _MIN_ITEMS: Final = frozenset({0, 1})
 
 
 class UnfitSchemaError(Exception):
-    """The schema asks for what can't be held to; the text says what."""
+    """A schema that can't be enforced; the text says why."""
 
 
 def fitted(schema: Any) -> dict[str, Any]:
-    """The schema without what the API refuses. Raises `UnfitSchemaError`, or `RecursionError` for a bottomless one."""
+    """Return the schema without the keywords that the API refuses. Raises `UnfitSchemaError`, `RecursionError`."""
     if not isinstance(schema, dict):
         raise UnfitSchemaError("Every schema in it must be a JSON object")
     if isinstance(schema.get("$ref"), str):

@@ -1,4 +1,4 @@
-"""OpenAI's messages as the Messages API takes them: system apart, turns of two roles, results first in their turn."""
+"""Translation of OpenAI's messages: a separate system prompt, turns of two roles, results first in their turn."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _NOT_IN_AN_ID: Final = re.compile(r"[^A-Za-z0-9_-]")
 
 
 def split(messages: Sequence[wire.Message]) -> tuple[list[Block], list[Block]]:
-    """The system prompt's blocks, and the conversation. Raises `RefusedError` for what can't be said there.
+    """Return the system prompt's blocks, and the conversation. Raises `RefusedError` for unsupported content.
 
-    Instructions in the middle go to the system prompt as well: not every model takes them between turns, and those that
-    do don't take them at every place. Empty messages, which are an error there and none here, are left out.
+    Instructions between turns go to the system prompt, too: not every model takes them there, and no model takes them
+    everywhere. Empty messages are left out, as only the Messages API treats them as an error.
     """
     system: list[Block] = []
     turns: list[Block] = []
@@ -45,18 +45,18 @@ def split(messages: Sequence[wire.Message]) -> tuple[list[Block], list[Block]]:
     if not turns:
         raise invalid("messages", "At least one message of the user with a content is needed")
     for turn in turns:
-        # The API takes the results of a turn's calls only at the very beginning of the next one.
+        # The API takes the results of a turn's calls only at the beginning of the next turn.
         turn["content"].sort(key=lambda block: block["type"] != "tool_result")
     return system, turns
 
 
 def call_id(given: str) -> str:
-    """The id of a call in the characters that the Messages API takes."""
+    """Return the id of a call in the characters that the Messages API takes."""
     return _NOT_IN_AN_ID.sub("_", given)
 
 
 def marked(block: Block, cache_control: wire.Mark, breakpoint_: wire.Mark = None) -> Block:
-    """The block with its cache mark, if it has one of either kind."""
+    """Return the block with its cache mark, if it has one of either kind."""
     if cache_control is not None:
         return {**block, "cache_control": cache_control}
     if breakpoint_ is not None:
@@ -65,7 +65,7 @@ def marked(block: Block, cache_control: wire.Mark, breakpoint_: wire.Mark = None
 
 
 def _up_to(message: _Marked, blocks: list[Block]) -> list[Block]:
-    """The blocks of a message; its own cache mark is one of its last block, as far as the cache is to reach."""
+    """Return the blocks of a message; its own cache mark goes to its last block, where the cached part ends."""
     if message.cache_control is not None and blocks:
         blocks[-1] = marked(blocks[-1], message.cache_control)
     return blocks

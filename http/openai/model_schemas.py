@@ -1,4 +1,4 @@
-"""The wire of the list of models: OpenAI's shape and Anthropic's at once, so that the SDKs of both read it."""
+"""Schemas of the list of models: OpenAI's shape and Anthropic's at once, so that the SDKs of both read it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..schema import Absent, Count, LongPromptRates, Multipliers, Percent, Rates
 
 
 class MillionMsat(Wire):
-    """What a million tokens of each kind cost, with margin, at the present exchange rate, rounded up."""
+    """The cost of a million tokens of each kind, with margin, at the present exchange rate, rounded up."""
 
     input: Count
     output: Count
@@ -21,7 +21,7 @@ class MillionMsat(Wire):
 
 
 class LongPromptMillionMsat(MillionMsat):
-    """The same for the whole request once its prompt has more than `thresholdTokens`."""
+    """The cost of a million tokens for the whole request once its prompt has more than `thresholdTokens`."""
 
     threshold_tokens: Count
 

@@ -1,4 +1,4 @@
-"""The models and what they cost, for SDKs and for people who compare prices."""
+"""Routes of the models and their prices, for SDKs and for people who compare prices."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NO_MODEL: Final = Refusal(Code.NOT_FOUND, "There is no such model; GET /v1/mode
 
 
 class Models:
-    """GET /v1/models, and one of them."""
+    """The routes under /v1/models."""
 
     def __init__(self, front: Front) -> None:
         self._front = front
@@ -32,7 +32,7 @@ class Models:
         self._prices = [price for _, price in sorted(self._terms.models.items())]
 
     async def show_all(self, request: Request) -> Response:
-        """All of them. There are few, so that pages are never asked for."""
+        """Answer GET /v1/models with all models. They are few, so there is only one page."""
         btc_price = await self._front.prices.current()
         models = [model_view(self._terms, price, btc_price) for price in self._prices]
         listed = schemas.Models(
@@ -41,7 +41,7 @@ class Models:
         return json.json_response(listed)
 
     async def show(self, request: Request) -> Response:
-        """One of them; a dated version of a model is that model."""
+        """Answer GET /v1/models/{modelId}; a dated version of a model is that model."""
         try:
             model = priced_as(request.path_params["modelId"], self._terms.models)
         except RefusedError:
@@ -51,7 +51,7 @@ class Models:
 
 
 def model_view(terms: Terms, price: ModelPrice, btc_price: BtcPrice) -> schemas.Model:
-    """A model at the present exchange rate."""
+    """Return a model with its prices at the present exchange rate."""
     shown = json.model_rates(price)
     long_prompt = price.long_prompt
     pricing = schemas.ModelPricing(
@@ -83,7 +83,7 @@ def model_view(terms: Terms, price: ModelPrice, btc_price: BtcPrice) -> schemas.
 
 
 def display_name(model: str) -> str:
-    """A model's name for people: `claude-haiku-4-5` is Claude Haiku 4.5."""
+    """Return a model's name for people: `claude-haiku-4-5` is Claude Haiku 4.5."""
     words = groupby(model.split("-"), key=str.isdigit)
     return " ".join(".".join(parts) if numbers else " ".join(map(str.capitalize, parts)) for numbers, parts in words)
 

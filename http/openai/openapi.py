@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of the paths that speak OpenAI's API."""
+"""OpenAPI operations of the paths that speak OpenAI's API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A chat completion request as a body of the Messages API."""
+"""Translation of a chat completion request to a body of the Messages API."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NO_PARAMETERS: Final = {"type": "object", "properties": {}}
 _USER_CHARS_MAX: Final = 256
 # Sources: both APIs' references.
 _CHOICES: Final[Mapping[str, str]] = {"auto": "auto", "required": "any", "none": "none"}
-# What would change the answer, or what is promised of it, and can't be done: why, or what to use instead.
+# Fields that would change the answer, or its guarantees, and are not supported: why, or the alternative.
 _IMPOSSIBLE: Final[Mapping[str, str]] = {
     "audio": "Sound is not offered: leave it out",
     "function_call": "Functions are not offered: use tools and tool_choice",
@@ -34,16 +34,16 @@ _IMPOSSIBLE: Final[Mapping[str, str]] = {
     "top_logprobs": "The models here tell no probabilities: leave it out",
     "web_search_options": "Web search is not offered: leave it out, or search with a tool of your own",
 }
-# Values that ask for nothing beyond what is done anyway.
+# Values that mean the same as leaving the field out.
 _NOTHING: Final[Collection[Any]] = (None, False, 0, "", [], {})
 _MARK: Final = "cache_control"
-# What the API takes in one call.
+# The Messages API's limit for one call.
 _MARKS_MAX: Final = 4
 _IGNORED_MAX: Final = 20
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What was asked: `body` for the Messages API, which lacks `max_tokens` and `stream`, and what is not part of it.
+    """A translated request: `body` for the Messages API, without `max_tokens` and `stream`, and the other options.
 
     `thinks`: the model may think before it answers, which counts towards `max_tokens`. `ignored` are the names of
     fields that were sent and have no effect.
@@ -57,13 +57,13 @@ class Asked(msgspec.Struct, frozen=True):
     ignored: tuple[str, ...]
 
     def encoded(self, default_tokens: int) -> bytes:
-        """The whole body; `default_tokens` is the longest answer when none was named, as the API needs one."""
+        """Return the whole body. `default_tokens` is the limit if the client named none, as the API needs one."""
         stream = {"stream": True} if self.stream else {}
         return msgspec.json.encode({**self.body, **stream, "max_tokens": self.max_tokens or default_tokens})
 
 
 def asked_of(body: bytes, models: Mapping[str, Any]) -> Asked:
-    """The request in the words of the Messages API. Raises `RefusedError` (400) that names the field it is about."""
+    """Translate the request to the Messages API. Raises `RefusedError` (400) that names the field."""
     chat, raw = wire.read(body)
     _refuse_impossible(raw)
     traits = traits_of(priced_as(chat.model, models))
@@ -112,7 +112,7 @@ def _refuse_impossible(raw: Mapping[str, Any]) -> None:
 
 
 def _check_marks(made: Mapping[str, Any]) -> None:
-    """Refuses more cache marks than the API takes, so that it is said before anything is held."""
+    """Refuse more cache marks than the Messages API takes, before any money is put on hold."""
     found = int(_MARK in made) + _marks(made.get("tools")) + _marks(made.get("system"))
     found += sum(_marks(turn["content"]) for turn in made["messages"])
     if found > _MARKS_MAX:
@@ -120,7 +120,7 @@ def _check_marks(made: Mapping[str, Any]) -> None:
 
 
 def _marks(blocks: Any) -> int:
-    """The marks of blocks, and of those inside a tool's result. What a tool was called with is no block."""
+    """Return the number of cache marks of blocks, also inside a tool's result. A tool call's input is not a block."""
     if not isinstance(blocks, list):
         return 0
     return sum((_MARK in block) + _marks(block.get("content")) for block in blocks)
@@ -166,7 +166,7 @@ def _tool(tool: wire.Tool, path: str) -> dict[str, Any]:
 
 
 def _sampling(chat: wire.ChatRequest, traits: Traits, ignored: list[str]) -> dict[str, Any]:
-    """Temperature or `top_p`: both at once are an error even where the model takes them. 1 is the default of both."""
+    """Return the temperature or `top_p`: both at once are an error, also for models that sample. Both default to 1."""
     sent = {name: value for name in ("temperature", "top_p") if (value := getattr(chat, name)) not in (None, 1)}
     if not traits.sampling:
         ignored += sent
@@ -179,10 +179,10 @@ def _sampling(chat: wire.ChatRequest, traits: Traits, ignored: list[str]) -> dic
 
 
 def _output(chat: wire.ChatRequest, traits: Traits, ignored: list[str]) -> dict[str, Any]:
-    """How much the model thinks, and the shape of its answer.
+    """Return the fields for the amount of thinking and the shape of the answer.
 
-    Clients of this API don't see the thinking but pay for it, and count on `max_tokens` for the answer: without an
-    effort they get the least of it.
+    Clients of this API pay for the thinking without seeing it, and expect all of `max_tokens` for the answer. So a
+    request without an effort gets the least thinking.
     """
     config: dict[str, Any] = {}
     made: dict[str, Any] = {}

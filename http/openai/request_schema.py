@@ -1,7 +1,7 @@
-"""OpenAI's chat completion request, as far as it is read: unknown fields are allowed, wrong ones are named.
+"""Schema of OpenAI's chat completion request: unknown fields are allowed, wrong ones are named in the refusal.
 
-Source: the types of OpenAI's own Python SDK. What clients send beside it and does no harm is taken too: null for what
-is absent, an image as a bare URL, arguments as an object.
+Source: the types of OpenAI's own Python SDK. Harmless deviations of clients are accepted, too: null for an absent
+field, an image as a bare URL, arguments as an object.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..response.errors import invalid
 _STOPS_MAX: Final = 100
 _WHERE: Final = re.compile(r"^(?P<text>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
 _MISSING: Final = re.compile(r"^Object missing required field `(?P<name>\w+)`$")
-# msgspec's own sentence for a wrong word quotes it, however long it is.
+# msgspec's own message for a wrong value quotes it at any length.
 _WORDS: Final = {
     "role": "Must be system, developer, user, assistant or tool",
     "type": "There is no such type here",
@@ -28,7 +28,7 @@ Mark = dict[str, Any] | None
 
 
 class Text(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
-    """Text. Either mark asks for a prompt cache up to here: Anthropic's word for it, or OpenAI's."""
+    """Text. Either mark, by Anthropic's name or by OpenAI's, asks for a prompt cache up to here."""
 
     text: str
     cache_control: Mark = None
@@ -36,13 +36,13 @@ class Text(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
 
 
 class Refused(msgspec.Struct, frozen=True, tag_field="type", tag="refusal"):
-    """What an assistant said in place of an answer."""
+    """A refusal that the model gave in place of an answer."""
 
     refusal: str
 
 
 class ImageUrl(msgspec.Struct, frozen=True):
-    """Where an image is, or all of it as a data URL."""
+    """The URL of an image, or a data URL with all of it."""
 
     url: str
 
@@ -94,14 +94,14 @@ class Developer(msgspec.Struct, frozen=True, tag_field="role", tag="developer"):
 
 
 class User(msgspec.Struct, frozen=True, tag_field="role", tag="user"):
-    """What the user said."""
+    """A message of the user."""
 
     content: Content = None
     cache_control: Mark = None
 
 
 class Called(msgspec.Struct, frozen=True):
-    """A function and what it was called with: JSON in a string."""
+    """A function and the arguments of its call: JSON in a string."""
 
     name: str
     arguments: str | dict[str, Any] | None = None
@@ -116,7 +116,7 @@ class ToolCall(msgspec.Struct, frozen=True):
 
 
 class Assistant(msgspec.Struct, frozen=True, tag_field="role", tag="assistant"):
-    """What the model said."""
+    """A message of the model."""
 
     content: Content = None
     refusal: str | None = None
@@ -125,7 +125,7 @@ class Assistant(msgspec.Struct, frozen=True, tag_field="role", tag="assistant"):
 
 
 class ToolResult(msgspec.Struct, frozen=True, tag_field="role", tag="tool"):
-    """What came of a call."""
+    """The result of a tool call."""
 
     tool_call_id: str
     content: Content = None
@@ -133,7 +133,7 @@ class ToolResult(msgspec.Struct, frozen=True, tag_field="role", tag="tool"):
 
 
 class FunctionResult(msgspec.Struct, frozen=True, tag_field="role", tag="function"):
-    """The same in the deprecated API of functions, which is refused."""
+    """The result of a call in the deprecated API of functions, which is refused."""
 
 
 Message = System | Developer | User | Assistant | ToolResult | FunctionResult
@@ -192,14 +192,14 @@ class JsonSchema(msgspec.Struct, frozen=True):
 
 
 class ResponseFormat(msgspec.Struct, frozen=True):
-    """What the answer has to be."""
+    """The required format of the answer."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
 
 class StreamOptions(msgspec.Struct, frozen=True):
-    """What a stream has beside the answer."""
+    """The options of a stream: `include_usage` adds a chunk with the usage."""
 
     include_usage: bool | None = None
 
@@ -209,7 +209,7 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
 class ChatRequest(msgspec.Struct, frozen=True):
-    """The body of POST /v1/chat/completions, as far as it has an effect."""
+    """The fields of the body of POST /v1/chat/completions that have an effect."""
 
     model: str
     messages: Annotated[list[Message], msgspec.Meta(min_length=1)]
@@ -231,7 +231,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
 
 
 def read(body: bytes) -> tuple[ChatRequest, dict[str, Any]]:
-    """The request, and the same as plain values. Raises `RefusedError` that names the first field that doesn't fit."""
+    """Return the request, and its plain JSON values. Raises `RefusedError` that names the first wrong field."""
     try:
         raw = msgspec.json.decode(body)
     except (ValueError, RecursionError):

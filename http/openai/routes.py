@@ -1,4 +1,4 @@
-"""OpenAI's chat completions, paid for from a session: calls of the Messages API in other words."""
+"""Route of OpenAI's chat completions, paid for from a session, and translated to calls of the Messages API."""
 
 from __future__ import annotations
 
@@ -54,20 +54,20 @@ class Chat:
         self._models = model_prices(front.settings)
 
     async def complete(self, request: Request) -> Response:
-        """The answer, whole or in chunks."""
+        """Answer POST /v1/chat/completions, whole or in chunks."""
         holder = self._credentials.holder(request)
         key = idempotency_key(request)
         settings = self._front.settings
         body = await read_bytes(request, settings.body_limit_bytes)
         asked = asked_of(body, self._models)
-        # A thought that may be long must leave room for the answer behind it.
+        # Thinking may be long, and must leave room for the answer after it.
         default_tokens = settings.session_tokens_max if asked.thinks else settings.session_tokens
         call = read_call(asked.encoded(default_tokens), self._models)
         answer = await self._relays.carry_out(request, holder, call, key, body)
         request_id = request_id_of(request.scope)
         if isinstance(answer, RelayStream):
             headers = {MAX_TOKENS: str(answer.head.max_tokens), **_ignored(asked)}
-            # A stream holds money until its end: when the server ends, it may go on for as long as other requests.
+            # A stream holds money until its end. When the server stops, it may go on for as long as other requests.
             chunks = _chunks(answer, call.model, asked, request_id)
             return sse.EventStream(chunks, answer.source, settings.ping_s, headers=headers)
         if isinstance(answer, RelaySlow):
@@ -95,7 +95,7 @@ def _slow(request_id: str, reply: WireReply) -> bytes:
 
 
 async def _chunks(stream: RelayStream, model: str, asked: Asked, request_id: str) -> AsyncGenerator[bytes, None]:
-    """The chunks, and between the last one and OpenAI's mark of the end, after which SDKs read nothing, the cost."""
+    """Yield the chunks, then the cost, then OpenAI's end mark. SDKs read nothing after the mark."""
     chat = ChatStream(model, stream.head.at_ms // 1_000, include_usage=asked.include_usage)
     try:
         async for part in stream.parts:

@@ -1,4 +1,4 @@
-"""The wire of OpenAI's API, as far as it is ours: what must stand in a body, and what answers and errors look like."""
+"""Schemas of OpenAI's API: the fields that a body must have, and the shape of answers and errors."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ChatCompletion(BaseModel):
 
 
 class ChatErrorInside(BaseModel):
-    """What OpenAI's SDK makes its errors of. `param` and `code` are null where there is nothing to name."""
+    """The part of an error body that OpenAI's SDK builds its errors from. `param` and `code` may be null."""
 
     model_config = ConfigDict(extra="allow")
 

@@ -1,6 +1,7 @@
-"""A streamed answer of the Messages API as chunks of a chat completion, however its bytes are cut.
+"""Translation of a streamed Messages API answer to chat completion chunks, however its bytes are cut.
 
-It keeps one unfinished line and a few figures, never the answer; each event goes on as soon as its line is whole.
+The translator keeps one unfinished line and a few counts, never the answer. It forwards each event once its line is
+complete.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import msgspec
 from ...actors.domain.llm.usage import StreamCounts, counts_of
 from .answer import StopDetails, completion_id, finish_reason, refusal, tool_call, usage
 
-# As in the provider's own reader: without a limit a line without an end would fill the memory.
+# Without a limit, an endless line would fill the memory. The provider's own reader has this limit, too.
 _LINE_MAX_BYTES: Final = 4 << 20
 DONE: Final = b"data: [DONE]\n\n"
 
@@ -90,7 +91,7 @@ _events: Final[msgspec.json.Decoder[_Event]] = msgspec.json.Decoder(_Event)
 
 
 class _Call:
-    """A call whose arguments are coming. `whole` is what the block began with, for one that gets no pieces."""
+    """A call whose arguments are arriving. `whole` is the input in the block's start, for a call without pieces."""
 
     def __init__(self, number: int, whole: str) -> None:
         self.number = number
@@ -101,8 +102,8 @@ class _Call:
 class ChatStream:
     """The chunks of one answer. `created_s` is in seconds since the epoch.
 
-    `ended` says whether the answer came to its end; the provider's error event is no end, and is left to who knows
-    what was charged for what came before it.
+    `ended` is set when the answer is complete. The provider's error event does not set it: the route that reads the
+    stream reports the failure, as it knows the charge for the text before it.
     """
 
     def __init__(self, model: str, created_s: int, *, include_usage: bool) -> None:
@@ -121,7 +122,7 @@ class ChatStream:
         self.ended = False
 
     def read(self, chunk: bytes) -> bytes:
-        """What this piece of the provider's stream adds. What can't be read is passed over."""
+        """Return the chunks for this piece of the provider's stream. Unreadable lines are skipped."""
         *lines, self._line = (self._line + chunk).replace(b"\r", b"\n").split(b"\n")
         if len(self._line) > _LINE_MAX_BYTES:
             self._line = b""
@@ -130,7 +131,7 @@ class ChatStream:
         )
 
     def cut_off(self) -> bytes:
-        """The end of an answer that was not waited for: what its client asks for again ends where it left."""
+        """Return the end of an answer whose client hung up: its repeated request gets the answer up to that point."""
         self.ended = True
         self._last = _Change("max_tokens")
         return b"".join(map(data, self._end()))
@@ -203,5 +204,5 @@ class ChatStream:
 
 
 def data(value: Any) -> bytes:
-    """One event of OpenAI's streams, which have no names."""
+    """Encode one event of OpenAI's streams, whose events have no names."""
     return b"data: %b\n\n" % msgspec.json.encode(value)

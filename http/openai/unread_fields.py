@@ -1,4 +1,4 @@
-"""Finds what stands in a chat completion request and is not read: nothing of it may be believed to have worked."""
+"""Fields of a chat completion request that have no effect: they are reported, as a client may rely on them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec import inspect
 
 from . import request_schema as wire
 
-# Values that ask for nothing beyond what is done anyway.
+# Values that mean the same as leaving the field out.
 _NOTHING: Final[Collection[Any]] = (None, False, 0, "", [], {})
 _DEFAULTS: Final[Mapping[str, Collection[Any]]] = {
     "modalities": (["text"],),
@@ -20,15 +20,15 @@ _DEFAULTS: Final[Mapping[str, Collection[Any]]] = {
     "messages[].content[].image_url.detail": ("auto",),
     "response_format.json_schema.strict": (True,),
 }
-# Names that change no answer: what is done is the same without them.
+# Fields that change no answer.
 _HARMLESS: Final = frozenset({"messages[].tool_calls[].index", "response_format.json_schema.name"})
-# They are told in a header, where not every character may stand.
+# The names are sent in a header, which does not allow every character.
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _REQUEST: Final = inspect.type_info(wire.ChatRequest)
 
 
 def unread(raw: Mapping[str, Any]) -> list[str]:
-    """The fields without an effect, outermost first: `seed`, `messages[].foo`, `tools[].zip`, each once."""
+    """Return the fields without an effect, outermost first: `seed`, `messages[].foo`, `tools[].zip`, each once."""
     found = dict.fromkeys(_unread(raw, _REQUEST, ""))
     return sorted(found, key=lambda path: "." in path or "[" in path)
 

@@ -1,4 +1,4 @@
-"""Builds the OpenAPI 3.1 document from the routes and the schemas of the wire."""
+"""Builder of the OpenAPI 3.1 document from the routes and the schemas of bodies."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _HEADER_OBJECTS: Final[Mapping[str, Any]] = {
     "Satmeter-Ignored": {"description": "Fields that had no effect.", "schema": {"type": "string"}},
     "Satmeter-Max-Tokens": {"description": "What max_tokens was lowered to.", "schema": {"type": "integer"}},
 }
-# Statuses that say when to come back, and those that say how to be let in.
+# Statuses with a Retry-After header, and those with a WWW-Authenticate header.
 _COME_BACK: Final = frozenset({STATUS[Code.REFUND_PENDING], STATUS[Code.RATE_LIMITED], STATUS[Code.UNAVAILABLE], 529})
 _LET_IN: Final = frozenset({STATUS[Code.MISSING_CREDENTIAL]})
 _PAY: Final = frozenset({STATUS[Code.PAYMENT_REQUIRED]})
@@ -63,7 +63,7 @@ _SCHEMES: Final[Mapping[str, Any]] = {
 
 
 def build(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
-    """The document of these routes, as JSON values."""
+    """Return the document of these routes, as JSON values."""
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint.operation)
@@ -104,7 +104,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 
 def _security(operation: Operation) -> list[dict[str, list[str]]]:
-    """A key in a header of its own is for the SDKs of the protocols that have one; no credential at all is answered."""
+    """Return the ways to authenticate: an API key for providers' SDKs; without any, a challenge is the answer."""
     schemes: list[dict[str, list[str]]] = [{_SCHEME: []}]
     if operation.error is not None or operation.challenges:
         schemes.append({_KEY: []})
@@ -185,14 +185,14 @@ def _schemas(operations: Sequence[Operation]) -> dict[str, Any]:
 
 @lru_cache(maxsize=8)
 def _definitions(models: tuple[type[BaseModel], ...]) -> Mapping[str, Any]:
-    """What pydantic says of them, kept: it takes 0.1 s, and each server of the same process has the same models."""
+    """Return pydantic's JSON schemas, cached: they take 0.1 s, and all servers of a process have the same models."""
     _, definitions = models_json_schema([(m, "validation") for m in models], ref_template=f"{_SCHEMAS}{{model}}")
     found: Mapping[str, Any] = definitions["$defs"]
     return found
 
 
 def _plain(schema: Any) -> Any:
-    """The schema without what pydantic adds of its own: titles that repeat names, and null for what is absent."""
+    """Return the schema without pydantic's additions: titles that repeat names, and null for absent fields."""
     if isinstance(schema, list):
         return [_plain(part) for part in schema]
     if not isinstance(schema, dict):

@@ -1,4 +1,4 @@
-"""A route together with what is documented of it, so that neither can be there without the other."""
+"""Endpoint: a route together with its documentation, so that neither can exist without the other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .operation import Operation
 class _Handler:
     """A handler as an ASGI application.
 
-    Starlette would put two layers around a plain function that answer exceptions; `Edge` answers all of them.
+    Starlette would wrap a plain function in two layers that answer exceptions; `Edge` answers all of them.
     """
 
     def __init__(self, handler: Callable[[Request], Awaitable[Response]]) -> None:
@@ -36,5 +36,5 @@ class Endpoint(NamedTuple):
     operation: Operation
 
     def route(self) -> Route:
-        """For Starlette, which adds HEAD to a GET."""
+        """Return the route for Starlette, which adds HEAD to a GET."""
         return Route(self.path, _Handler(self.handler), methods=[self.method], name=self.operation.id)

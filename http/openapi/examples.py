@@ -1,4 +1,4 @@
-"""Examples of bodies, by the name of their schema, for the OpenAPI document. A test holds them to their schemas."""
+"""Examples of bodies, by the name of their schema, for the OpenAPI document. A test validates them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What the OpenAPI document says of operations: their shape, and what many of them share.
+"""OpenAPI operations: their types, and the parts that many of them share.
 
-The operations themselves are in `operations_jobs`, `_sessions`, `_llm` and `_around`; `app.py` ties every
-one of them to its route.
+The operations themselves are in the `openapi` modules of the route folders; `app.py` ties each of them to its
+route.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A good answer. `content` has a model for JSON, None for a text that no schema describes."""
+    """A successful answer. `content` has a model for JSON, None for a text that no schema describes."""
 
     status: int
     description: str
@@ -86,10 +86,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation: what it does, takes and gives, and how it refuses.
+    """One operation: its description, parameters, body, answers and errors.
 
-    `secured`: it takes a session's macaroon; `challenges`: without one it says what to pay. `error`: the shape of its
-    errors, where that is another protocol's.
+    `secured`: it takes a session's macaroon; `challenges`: without one, its answer is an invoice for a deposit.
+    `error`: the shape of its errors, if another protocol defines it.
     """
 
     id: str
@@ -107,12 +107,12 @@ class Operation:
 
 
 def json_answer(description: str, model: type[BaseModel], status: int = 200) -> tuple[Answer]:
-    """An answer that is JSON, and the only good one."""
+    """Return the only successful answer of an operation, as JSON."""
     return (Answer(status, description, {JSON: model}),)
 
 
 def idempotent(promise: str) -> Parameter:
-    """The Idempotency-Key of an operation, with what the same key and body give."""
+    """Return the Idempotency-Key parameter of an operation. `promise`: the effect of the same key and body."""
     return Parameter(
         "Idempotency-Key",
         "header",
@@ -125,4 +125,4 @@ def idempotent(promise: str) -> Parameter:
 
 
 BODY_ERRORS: Final = (Code.INVALID_REQUEST, Code.BODY_TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE)
-"""How a body is refused."""
+"""Codes of the errors in reading a body."""

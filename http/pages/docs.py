@@ -1,7 +1,7 @@
-"""The documentation as a page, made of the OpenAPI document on the server.
+"""Documentation page, built from the OpenAPI document on the server.
 
-It works offline and without a script, under a policy that lets the browser load nothing. The packages that carry a
-browser application for this bring a foreign web framework and megabytes of script with them, or are years old.
+It works offline and without a script, under a policy that lets the browser load nothing. The packages with a
+browser application for this bring another web framework and megabytes of script, or are years old.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Json = Mapping[str, Any]
 
 
 def docs(document: Json) -> Response:
-    """The page of this document."""
+    """Return the page of this document."""
     info = document["info"]
     parts = [
         f"<h1>{escape(info['title'])} API <span class='soft'>{escape(info['version'])}</span></h1>",
@@ -79,7 +79,7 @@ def _content(content: Json) -> str:
     for media_type, described in content.items():
         kind = f": {_type(described['schema'])}" if "schema" in described else ""
         parts.append(f"<div><code>{escape(media_type)}</code>{kind}</div>")
-        # The errors' examples differ by their code alone, which stands beside them.
+        # The errors' examples differ only in their code, which is shown beside them.
         if "example" in described and "requestId" not in described["example"]:
             parts.append(f"<pre><code>{_pretty(described['example'])}</code></pre>")
     return "".join(parts)
@@ -103,7 +103,7 @@ def _schema(name: str, schema: Json) -> str:
 
 
 def _type(schema: Json) -> str:
-    """A schema in a few words, with links to those that it names."""
+    """Return a short description of a schema, with links to the schemas that it names."""
     if "$ref" in schema:
         name = escape(schema["$ref"].rpartition("/")[2])
         return f"<a href='#{name}'>{name}</a>"

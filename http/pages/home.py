@@ -1,4 +1,4 @@
-"""The first page: what this is, and how to begin."""
+"""Home page: a description of the server, and first steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DEPOSIT_SATS: Final = 1_000
 
 
 def home(origin: str, settings: Settings, *, stub_node: bool) -> Response:
-    """The page for whoever came to `origin`, such as http://127.0.0.1:8402."""
+    """Return the page for a visitor of `origin`, such as http://127.0.0.1:8402."""
     shown = escape(origin)
     deposit_sats = min(max(_DEPOSIT_SATS, settings.session_min_sats), settings.session_max_sats)
     pay = (

@@ -1,4 +1,4 @@
-"""HTML pages that load nothing: one style sheet inside, no script, and headers that hold the browser to it."""
+"""HTML pages that load nothing: one inline style sheet, no script, and headers that enforce it in the browser."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ _HEADERS: Final = {
 
 
 def page(title: str, body: str) -> Response:
-    """A whole page. `body` is HTML, `title` is text."""
-    # The empty icon keeps browsers from asking for one.
+    """Return a whole page. `body` is HTML, `title` is text."""
+    # The empty icon keeps browsers from requesting one.
     text = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -58,10 +58,10 @@ def page(title: str, body: str) -> Response:
 
 
 def prose(text: str) -> str:
-    """Text with `code` in it, as HTML; an empty line begins a paragraph."""
+    """Convert text with `code` in it to HTML; an empty line begins a paragraph."""
     return "".join(f"<p>{inline(part)}</p>" for part in text.split("\n\n"))
 
 
 def inline(text: str) -> str:
-    """Text with `code` in it, as HTML inside a paragraph."""
+    """Convert text with `code` in it to HTML inside a paragraph."""
     return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))

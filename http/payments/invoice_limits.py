@@ -1,4 +1,4 @@
-"""Bounds the unpaid invoices of one client, which cost us something and the client nothing."""
+"""Limits of the unpaid invoices of one client, which cost the operator something and the client nothing."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _log = structlog.get_logger(__name__)
 
 
 class UnpaidInvoices:
-    """Counts what clients open until it is paid for, by a digest of their address."""
+    """The count of clients' unpaid invoices, by a digest of their address."""
 
     def __init__(self, front: Front) -> None:
         self._front = front
 
     async def count(self, client: str, actor_id: str, opening: Callable[[], Awaitable[tuple[T, bool]]]) -> T:
-        """Opens something that has an invoice. Raises `RefusedError` for a client that has too many.
+        """Open a job or session with an invoice. Raises `RefusedError` for a client with too many unpaid invoices.
 
-        `opening` gives the actor's answer, and whether its invoice still waits for the payment.
+        `opening` returns the actor's answer, and whether its invoice is still unpaid.
         """
         if not self._front.settings.rate_limits:
             return (await opening())[0]
@@ -33,8 +33,8 @@ class UnpaidInvoices:
         try:
             opened, unpaid = await opening()
         except RefusedError as error:
-            # After a conflict the reservation is that of what is there under this key, whose invoice is still open:
-            # given back here, it would let a client have any number of them.
+            # After a conflict, the reservation belongs to the existing job or session of this key, whose invoice is
+            # still open. Releasing it would let a client have any number of invoices.
             if error.refusal.code is not Code.IDEMPOTENCY_CONFLICT:
                 await self._release(client, actor_id)
             raise
@@ -55,5 +55,5 @@ class UnpaidInvoices:
         try:
             await self._front.limits.release(client, actor_id)
         except TransientError as error:
-            # It lapses with the invoice; the client's answer is another one.
+            # The reservation expires with the invoice, so the client's answer must not fail.
             _log.warning("unpaid_invoice_not_released", error=str(error))

@@ -1,4 +1,4 @@
-"""Paying back what is owed: the client's invoice, and the wait for what became of it."""
+"""Refunds: the check of the client's invoice, and the wait for the outcome of its payout."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ...actors.messages import WireCommand, WireReply
 from ..response import errors
 from ..state import Front
 
-# A payment over Lightning mostly takes seconds, and the client's own patience ends too. The payout then goes on.
+# A Lightning payment mostly takes seconds, and clients don't wait much longer. The payout goes on after the answer.
 PATIENCE_S: Final = 8.0
-# An invoice that a wallet is about to refuse would only fail.
+# The payment of an invoice that is about to expire would only fail.
 _VALID_MS: Final = 30_000
 _PATH: Final = "paymentRequest"
 _IMPOSSIBLE: Final = Refusal(
@@ -26,13 +26,13 @@ _IMPOSSIBLE: Final = Refusal(
 
 
 class Payouts:
-    """Sends what is owed to the invoices of clients."""
+    """Payouts of debts to the invoices of clients."""
 
     def __init__(self, front: Front) -> None:
         self._front = front
 
     def target(self, payment_request: str) -> PayoutTarget:
-        """The client's invoice, decoded. Raises `RefusedError` for one that can't be paid, or if none can."""
+        """Decode the client's invoice. Raises `RefusedError` for one that can't be paid, or if none can."""
         if not self._front.settings.payouts_possible:
             raise RefusedError(_IMPOSSIBLE)
         try:
@@ -46,7 +46,7 @@ class Payouts:
         return PayoutTarget(invoice.payment_request, invoice.payment_hash, invoice.amount_msat)
 
     async def carry_out(self, actor_id: str, command: WireCommand) -> WireReply:
-        """The actor's answer, once the payout has ended. Raises `RefusedError` (425) when that takes long."""
+        """Return the actor's answer once the payout has ended. Raises `RefusedError` (425) when that takes long."""
         try:
             async with asyncio.timeout(PATIENCE_S):
                 return await self._front.router.call(actor_id, command)

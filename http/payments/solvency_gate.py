@@ -1,4 +1,4 @@
-"""Gates that keep new money and new calls out: a wallet that holds too little, and a model that is away."""
+"""Solvency gate, and model gate: no deposits while the wallet holds too little, no calls while the model is away."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from ...actors.domain.llm.provider_faults import ModelFault
 from ...actors.model_health.outage import ModelOutage, ModelWait
 from ..state import Front
 
-# Until an outage's next try is over, and it is known what came of it.
+# The time until the outcome of an outage's next try is known.
 _TRIED_WITHIN_MS: Final = 1_000
-# Nobody pays for a job that would only wait, for so long or longer.
+# A client must not pay for a job that would have to wait for so long.
 _LONG_WAIT_MS: Final = 60_000
 
 
 async def refuse_deposits(front: Front, *models: str) -> None:
-    """Raises `RefusedError` before anything is ordered. What was paid in and is owed goes on all the same.
+    """Raise `RefusedError` while no deposits are taken. Existing sessions, jobs and refunds go on all the same.
 
-    `models`: those that what is sold begins with at once.
+    `models`: those that the work begins with at once.
     """
     standing = await front.solvency.current()
     if standing is not None and not standing.solvent:
@@ -33,7 +33,7 @@ async def refuse_deposits(front: Front, *models: str) -> None:
 
 
 async def refusal_of_calls(front: Front, *models: str) -> Refusal | None:
-    """Why the model provider is not called just now, for any of these models, if it is not."""
+    """Return the refusal while the model provider is not called for any of these models, else None."""
     word, now_ms = await front.model.current(), front.now_ms()
     if (outage := word.down(now_ms)) is not None:
         return _away(outage, now_ms)
@@ -42,7 +42,7 @@ async def refusal_of_calls(front: Front, *models: str) -> Refusal | None:
 
 
 async def refuse_calls(front: Front, *models: str) -> None:
-    """Raises `RefusedError` while the model provider is not called."""
+    """Raise `RefusedError` while the model provider is not called."""
     if (refusal := await refusal_of_calls(front, *models)) is not None:
         raise RefusedError(refusal)
 

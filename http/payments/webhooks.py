@@ -1,4 +1,4 @@
-"""Webhooks as clients order them: where they may go, and the secret that they are signed with."""
+"""Webhook orders of clients: the check of the target, and the secret that signs the messages."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ..state import Front
 
 
 class WebhookOrders:
-    """Takes what a body says of a webhook."""
+    """Reader of the webhook in a body."""
 
     def __init__(self, front: Front) -> None:
         self._targets = WebhookTargets(front.settings.webhook_allow)
         self._key = front.webhook_key
 
     def ordered(self, order: schema.JobWebhook | SessionWebhook | None) -> Webhook | None:
-        """The webhook for the actor. Raises `RefusedError` for one that nothing may be sent to.
+        """Return the webhook for the actor. Raises `RefusedError` if its target is forbidden.
 
-        What a name stands for is looked at with each attempt: it may be another address by then.
+        The host name is resolved and checked at each attempt, as its address may change.
         """
         if order is None:
             return None
@@ -33,7 +33,7 @@ class WebhookOrders:
         return Webhook(order.url, low)
 
     def made(self, actor_id: str, webhook: Webhook | None) -> schema.WebhookMade | None:
-        """The webhook for whoever ordered it, with its secret."""
+        """Return the webhook for the client that ordered it, with its secret."""
         if webhook is None:
             return None
         return schema.WebhookMade(

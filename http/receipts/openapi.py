@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of receipts."""
+"""OpenAPI operations of receipts."""
 
 from __future__ import annotations
 

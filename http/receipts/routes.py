@@ -1,4 +1,4 @@
-"""Receipts, signed, and the key to verify them with."""
+"""Routes of signed receipts, and of the key that verifies them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _DESCRIPTION: Final = "Sells AI compute for Bitcoin Lightning sats: by the job, 
 
 
 class Receipts:
-    """GET …/receipt, and GET /.well-known/satmeter.json."""
+    """The routes GET …/receipt, and GET /.well-known/satmeter.json."""
 
     def __init__(self, front: Front, credentials: Credentials) -> None:
         self._front = front
@@ -40,14 +40,14 @@ class Receipts:
         self._well_known = Response()
 
     async def of_job(self, request: Request) -> Response:
-        """GET /jobs/{jobId}/receipt."""
+        """Answer GET /jobs/{jobId}/receipt."""
         job_id: str = request.path_params["jobId"]
         if not ids.is_job_id(job_id):
             raise RefusedError(not_found("job"))
         return self._signed(await self._front.router.call(job_id, GetJobReceipt()))
 
     async def of_request(self, request: Request) -> Response:
-        """GET /sessions/{sessionId}/requests/{requestId}/receipt."""
+        """Answer GET /sessions/{sessionId}/requests/{requestId}/receipt."""
         session_id, grant = self._credentials.session(request)
         request_id: str = request.path_params["requestId"]
         if not _REQUEST_ID.fullmatch(request_id):
@@ -55,11 +55,11 @@ class Receipts:
         return self._signed(await self._front.router.call(session_id, GetRequestReceipt(request_id, grant)))
 
     async def well_known(self, request: Request) -> Response:
-        """GET /.well-known/satmeter.json."""
+        """Answer GET /.well-known/satmeter.json."""
         return self._well_known
 
     def describe(self, table: Sequence[Endpoint]) -> None:
-        """Makes the description of these routes."""
+        """Build the description of these routes."""
         described = schemas.WellKnown(
             name="Satmeter",
             description=_DESCRIPTION,
@@ -79,7 +79,7 @@ class Receipts:
 
 
 def wire(receipt: receipts.Receipt, key_id: str) -> schemas.Receipt:
-    """The receipt as it is signed."""
+    """Return the receipt in the form that is signed."""
     told: dict[str, Any] = {
         "job_id": receipt.job_id,
         "session_id": receipt.session_id,

@@ -1,4 +1,4 @@
-"""The wire of receipts. The order of a receipt's fields is part of what is signed: new ones come last."""
+"""Schemas of receipts. The order of a receipt's fields is part of the signed bytes: new fields come last."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Charge(Wire):
 
 
 class Receipt(Wire):
-    """What was charged for which request and answer, and how that came about.
+    """A receipt: the charge for one request and answer, with its calculation.
 
     `costUsd` is the sum of the charges' and of `infraCostUsd`, and `chargedMsat = min(limitMsat, ceil(costUsd *
-    (1 + marginPct/100) / btcPriceUsd * 1e11))`. What no model was asked for has no charges, and costs nothing.
+    (1 + marginPct/100) / btcPriceUsd * 1e11))`. A request that reached no model has no charges, and costs nothing.
     """
 
     version: Literal[1]
@@ -82,7 +82,7 @@ class PublicKey(Wire):
 
 
 class WellKnown(Wire):
-    """What this server is, where its operations are, and the keys that sign its receipts (a JSON Web Key Set)."""
+    """The server's description, its operations' paths, and the keys that sign its receipts (a JSON Web Key Set)."""
 
     name: Literal["Satmeter"]
     description: str

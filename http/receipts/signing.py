@@ -1,4 +1,4 @@
-"""Signs receipts: Ed25519 in a compact JWS (RFC 7515, RFC 8037), which libraries of all languages verify."""
+"""Signatures of receipts: Ed25519 in a compact JWS (RFC 7515, RFC 8037), which libraries of all languages verify."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _KEY_LABEL: Final = b"satmeter ed25519 receipt key 1"
 
 
 class ReceiptSigner:
-    """Signs with a key derived from the root key (HKDF), so that a receipt has the same bytes on any front, for good.
+    """Signer with a key derived from the root key (HKDF), so that a receipt has the same bytes on every front, forever.
 
-    `key_id` is the public key's thumbprint (RFC 7638): whoever knows it needs no other word on which key is ours.
+    `key_id` is the public key's thumbprint (RFC 7638): with it, a client can tell the server's key from any other.
     """
 
     def __init__(self, secret: bytes) -> None:
@@ -34,17 +34,17 @@ class ReceiptSigner:
 
     @property
     def jwk(self) -> dict[str, str]:
-        """The public key (RFC 8037)."""
+        """The public key as a JSON Web Key (RFC 8037)."""
         return {**self._public, "kid": self.key_id, "alg": ALGORITHM, "use": "sig"}
 
     def sign(self, payload: bytes) -> str:
-        """The payload with its signature."""
+        """Return the payload with its signature, as a compact JWS."""
         signed = f"{self._header}.{_base64url(payload)}"
         return f"{signed}.{_base64url(self._key.sign(signed.encode()))}"
 
 
 def thumbprint(public: str) -> str:
-    """The id of an Ed25519 key, by its `x` (RFC 7638)."""
+    """Return the id of an Ed25519 key, by its `x` (RFC 7638)."""
     canonical = f'{{"crv":"Ed25519","kty":"OKP","x":"{public}"}}'
     return _base64url(hashlib.sha256(canonical.encode()).digest())
 

@@ -19,7 +19,7 @@ _BEARER: Final = "bearer"
 # The scheme of L402, and its former name.
 _L402: Final = frozenset({"l402", "lsat"})
 _PREIMAGE: Final = re.compile(r"[0-9a-fA-F]{64}")
-# What verifying again is spared. Anybody can make valid credentials of any length, so long ones are not kept.
+# The cache of verified credentials. Any client can make valid ones of any length, so long ones are not cached.
 _KEPT_MAX: Final = 8_192
 _KEPT_CHARS_MAX: Final = 1_024
 
@@ -37,7 +37,7 @@ _PREIMAGE_WRONG: Final = Refusal(
 
 
 class Holder(NamedTuple):
-    """Who sends a request: the session, what the credential allows of it, and whether it came with the preimage."""
+    """The holder of a credential: its session, its grant, and whether it came with the preimage."""
 
     session_id: str
     grant: Grant
@@ -45,17 +45,17 @@ class Holder(NamedTuple):
 
 
 class Credentials:
-    """Tells what a request's credential allows. `key` is the one that the macaroons were minted with."""
+    """Verifier of requests' credentials. `key` is the one that the macaroons were minted with."""
 
     def __init__(self, key: bytes) -> None:
         self._verify = partial(macaroon.verify, key)
-        # It keeps what is returned and not what is raised: a refused credential is looked at anew each time.
+        # The cache keeps results but not exceptions: a refused credential is verified again each time.
         self._verify_kept = lru_cache(_KEPT_MAX)(self._verify)
 
     def session(self, connection: HTTPConnection) -> tuple[str, Grant]:
-        """The session in the path, and what the credential allows of it. Raises `RefusedError` (401, 403, 404).
+        """Return the session in the path, and the credential's grant. Raises `RefusedError` (401, 403, 404).
 
-        Whether the session exists, and the grant is enough for what is asked, is for its actor to say.
+        The session's actor checks that the session exists, and that the grant is sufficient.
         """
         headers = connection.headers.getlist("authorization")
         if not headers:
@@ -71,10 +71,10 @@ class Credentials:
         return session_id, grant
 
     def holder(self, connection: HTTPConnection) -> Holder | None:
-        """Whose credential it is, and what it allows; None without one. Raises `RefusedError` (401, 403).
+        """Return the holder of the request's credential, or None without one. Raises `RefusedError` (401, 403).
 
-        It stands in the Authorization header, or is the `x-api-key` of an SDK. Who sends both means the first: an SDK
-        wants a key, of any kind, even where a wallet pays.
+        The credential is in the Authorization header, or is the `x-api-key` of an SDK. The header wins: an SDK
+        requires a key, of any kind, even if a wallet pays.
         """
         headers = connection.headers.getlist("authorization")
         keys = [key for key in connection.headers.getlist("x-api-key") if key.strip(" ")]
@@ -110,13 +110,13 @@ class Credentials:
 
 
 def shows_preimage(connection: HTTPConnection) -> bool:
-    """Whether the credential, which has been verified, came with the preimage, as after an L402 challenge."""
+    """Return True if the verified credential came with the preimage, as after an L402 challenge."""
     scheme, _, rest = connection.headers.get("authorization", "").strip(" ").partition(" ")
     return scheme.lower() in _L402 and ":" in rest
 
 
 def _pays(preimage: str, payment_hash: str) -> bool:
-    """Whether it is the preimage. That proves no payment, which only the node's word does; L402 wants it shown."""
+    """Return True for the preimage of the payment hash. L402 requires it, but only the node's word proves a payment."""
     if not _PREIMAGE.fullmatch(preimage):
         return False
     return hashlib.sha256(bytes.fromhex(preimage)).hexdigest() == payment_hash

@@ -1,4 +1,4 @@
-"""Reads a request's JSON body, whatever it is: too large, endless, of another kind, broken, or of another shape."""
+"""Reader of JSON bodies, also of bodies that are too large, endless, malformed, or of another type or shape."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ..response.errors import ClosingError, invalid, invalid_fields
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _JSON: Final = "application/json"
-# A body that is too large is read on up to here, and for so long, before it is refused: most clients look for an
+# A body that is too large is read on, up to this size and time, before it is refused: most clients look for an
 # answer only once they have sent everything.
 _DRAIN_BYTES: Final = 8 * 1_048_576
 _DRAIN_S: Final = 5.0
-# Whoever sends a body slower than this only holds a connection.
+# A client that sends a body more slowly only holds a connection.
 READ_S: Final = 30.0
-# Enough to mend a body by; somebody may send a hundred thousand wrong fields.
+# Enough fields to correct a body; a client may send a hundred thousand wrong ones.
 _FIELDS_MAX: Final = 20
 _PATH_CHARS_MAX: Final = 100
-# pydantic's own sentences for these speak of Python or of regular expressions.
+# Own messages for these errors, as pydantic's mention Python or regular expressions.
 _SENTENCES: Final = {
     "missing": "This field is required",
     "extra_forbidden": "There is no such field",
@@ -36,7 +36,7 @@ _SENTENCES: Final = {
 async def read_json(
     request: Request, model: type[ModelT], limit_bytes: int, read_s: float = READ_S, *, empty: ModelT | None = None
 ) -> ModelT:
-    """The body as this model; `empty` is what no body at all means, if anything.
+    """Return the body as this model; `empty` is the result for an empty body, which is otherwise refused.
 
     Raises `RefusedError` (400, 413, 415), or `ClientDisconnect`.
     """
@@ -47,7 +47,7 @@ async def read_json(
         if empty is not None:
             return empty
         raise invalid("", "The body is empty; send a JSON object")
-    # Looked at here for a body that may be missing: clients name all kinds of types for nothing.
+    # The type of an optional body is checked only here: clients send any type with an empty body.
     if empty is not None:
         _check_media_type(request)
     try:
@@ -57,13 +57,13 @@ async def read_json(
 
 
 async def read_bytes(request: Request, limit_bytes: int, read_s: float = READ_S) -> bytes:
-    """A JSON body as it was sent, unread. Raises `RefusedError` (400, 413, 415), or `ClientDisconnect`."""
+    """Return a JSON body as it was sent, unparsed. Raises `RefusedError` (400, 413, 415), or `ClientDisconnect`."""
     _check_media_type(request)
     return await _read(request, limit_bytes, read_s)
 
 
 def unfit(error: ValidationError) -> RefusedError:
-    """What a model found wrong. The input itself is left out: a client knows it, and it may be long."""
+    """Return the refusal for a validation error. The input is left out: a client knows it, and it may be long."""
     if error.error_count() > 10 * _FIELDS_MAX:
         return invalid("", "Far too many fields are wrong")
     fields = [
@@ -132,7 +132,7 @@ def _declared_bytes(request: Request) -> int:
 async def _too_large(request: Request, limit_bytes: int, read_bytes: int, more: bool = True) -> RefusedError:
     refusal = Refusal(Code.BODY_TOO_LARGE, f"The body has more than {limit_bytes} bytes.", {"limitBytes": limit_bytes})
     if "expect" in request.headers:
-        # The client waits for leave to send its body, and gets the refusal instead.
+        # The client waits for permission to send its body, and gets the refusal instead.
         return ClosingError(refusal)
     try:
         async with asyncio.timeout(_DRAIN_S):

@@ -1,4 +1,4 @@
-"""Who a request comes from: the client's address, and what of it leaves this module."""
+"""Client address of a request, and the keyed digest of it: only the digest is stored."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from starlette.requests import HTTPConnection
 Address = IPv4Address | IPv6Address
 
 _DIGEST_BYTES: Final = 16
-# A provider gives each customer a whole /64: by single addresses one of them would be 2^64 clients.
+# A provider gives each customer a whole /64. Counted by address, one customer would be 2^64 clients.
 _IPV6_SHARED_BITS: Final = 64
 
 
 class Clients:
-    """Tells clients apart, behind the proxies that the operator trusts."""
+    """Addresses of clients, also behind proxies that the operator trusts."""
 
     def __init__(self, trusted_proxies: Iterable[str], id_key: bytes) -> None:
         self._trusted = [ip_network(proxy, strict=False) for proxy in trusted_proxies]
         self._id_key = id_key
 
     def digest(self, connection: HTTPConnection) -> str:
-        """A keyed digest of the address, for counting and for keeping: nobody gets an address back out of it."""
+        """Return a keyed digest of the address, to count and store. It can't be reversed without the key."""
         address = self.address(connection)
         if isinstance(address, IPv6Address):
             known = b"6" + address.packed[: _IPV6_SHARED_BITS // 8]
@@ -36,10 +36,10 @@ class Clients:
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
     def address(self, connection: HTTPConnection) -> Address | None:
-        """The client's address; None when the connection has none, as on a unix socket.
+        """Return the client's address; None when the connection has none, as on a unix socket.
 
-        Anybody can write an X-Forwarded-For. Each proxy appends the address that it saw, so the entries are believed
-        from the right for as long as the one who wrote them is trusted.
+        Any client can send an X-Forwarded-For. Each proxy appends the address that it saw, so the entries are trusted
+        from the right for as long as their writer is a trusted proxy.
         """
         seen = _parse(connection.client.host) if connection.client is not None else None
         if seen is None or not self._is_trusted(seen):
@@ -62,7 +62,7 @@ def _from_the_right(headers: list[str]) -> Iterator[str]:
 
 
 def _parse(text: str) -> Address | None:
-    """An address, with or without a port: some proxies append one."""
+    """Parse an address with or without a port, as some proxies append one."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

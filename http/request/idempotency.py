@@ -1,4 +1,4 @@
-"""Idempotency keys: what makes a request the same one when it is sent again."""
+"""Idempotency keys: the identity of a request that is sent again."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from . import ids
 
 _NAME_BYTES: Final = 18
 _DIGEST_CHARS: Final = 32
-# The SDKs of both providers count their attempts in it.
+# The SDKs of both providers count their attempts in this header.
 _RETRY_COUNT: Final = "x-stainless-retry-count"
 _COUNT: Final = re.compile(r"[0-9]{1,4}")
-# What besides path and body makes two calls the same one: whose they are, and what goes on to the provider.
+# Headers that, with path and body, identify a call: its credential, and the headers that go on to the provider.
 _OF_CALLS: Final = ("authorization", "x-api-key", "anthropic-version", "anthropic-beta")
 
 
 def idempotency_key(request: Request) -> str | None:
-    """The client's key, if it sent one. Raises `RefusedError`."""
+    """Return the client's key, if it sent one. Raises `RefusedError`."""
     sent = request.headers.getlist("idempotency-key")
     if not sent:
         return None
@@ -40,10 +40,9 @@ def idempotency_key(request: Request) -> str | None:
 def once_of(
     request: Request, key: str | None, body: BaseModel, grant: Grant | None = None, path: str | None = None
 ) -> Once:
-    """Which operation of the actor in the path this is: by the client's key, else one of its own.
+    """Derive the operation key of a request: from the client's key or, without one, from the request's id.
 
-    `grant`: of the credential, where there are some. `path`: that of the operation, where the request may come by
-    another one as well.
+    `grant`: that of the credential, for operations that need one. `path`: that of the operation, if it has several.
     """
     return once_of_bytes(request, key, _written_out(body), grant, path)
 
@@ -51,7 +50,7 @@ def once_of(
 def once_of_bytes(
     request: Request, key: str | None, asked: bytes, grant: Grant | None, path: str | None = None
 ) -> Once:
-    """The same for what was asked in whatever form."""
+    """Derive the operation key from raw body bytes (see `once_of`)."""
     if key is None:
         return Once(request_id_of(request.scope), "", keyed=False)
     operation = path or request.scope["route"].path
@@ -62,9 +61,9 @@ def once_of_bytes(
 
 
 def attempt_of(request: Request, key: str | None, asked: bytes | BaseModel, path: str | None = None) -> Attempt | None:
-    """Which of an SDK's attempts at the same call this is; None when no SDK sends it, or its client has a key for it.
+    """Return an SDK's attempt at a call, by its number; None for other clients, and for a call with a key.
 
-    An SDK that gives up waiting hangs up and sends the same again, without a key, up to eight seconds later.
+    An SDK that gives up waiting hangs up and sends the same request again, without a key, up to eight seconds later.
     """
     number = request.headers.get(_RETRY_COUNT, "")
     if key is not None or not _COUNT.fullmatch(number):
@@ -77,5 +76,5 @@ def attempt_of(request: Request, key: str | None, asked: bytes | BaseModel, path
 
 
 def _written_out(body: BaseModel) -> bytes:
-    """The body with all defaults: a field that is named with its default changes nothing."""
+    """Encode the body with all defaults, so that naming a field with its default changes nothing."""
     return msgspec.json.encode(body.model_dump(mode="json", by_alias=True, exclude_none=True), order="sorted")

@@ -1,4 +1,4 @@
-"""Ids: opaque and unguessable, because whoever knows a job's id sees the job."""
+"""Ids of jobs, sessions and requests: opaque and unguessable, because a client that knows a job's id sees the job."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 def new_request_id() -> str:
-    """An id for one HTTP request, for a person to name it to the operator."""
+    """Return an id for one HTTP request, by which a person can report it to the operator."""
     return f"req_{secrets.token_urlsafe(_REQUEST_ID_BYTES)}"
 
 
 def new_demo_id() -> str:
-    """An actor for one free request."""
+    """Return the id of an actor for one free request."""
     return f"demo_{secrets.token_urlsafe(_ID_BYTES)}"
 
 
 def new_job_id() -> str:
-    """A job that no key leads to."""
+    """Return the id of a job without an idempotency key."""
     return f"job_{secrets.token_urlsafe(_ID_BYTES)}"
 
 
 def job_id_of(id_key: bytes, client: str, idempotency_key: str) -> str:
-    """The job that this client's Idempotency-Key leads to, always the same: after a crash, and on every front.
+    """Return the job id for a client's Idempotency-Key, always the same: after a crash, and on every front.
 
-    The client is part of it because a key is only unique to who made it; the secret, because a job's id must not
-    follow from what others may know. `client` has no line breaks, and neither has the key, so no two triples collide.
+    The client is part of it because a key is only unique to its client; the secret, because a job's id must not
+    be guessable by others. `client` has no line breaks, and neither has the key, so no two triples collide.
     """
     return f"job_{base64.urlsafe_b64encode(_derived(id_key, client, 'POST /jobs', idempotency_key)).decode()}"
 
 
 def new_session_id() -> str:
-    """A session that no key leads to."""
+    """Return the id of a session without an idempotency key."""
     return macaroon.session_id(secrets.token_bytes(macaroon.SESSION_BYTES))
 
 
 def session_id_of(id_key: bytes, client: str, idempotency_key: str, path: str = "/sessions") -> str:
-    """The session that this client's Idempotency-Key leads to (see `job_id_of`), on a path that opens some."""
+    """Return the session id for a client's Idempotency-Key (see `job_id_of`), on a path that opens sessions."""
     return macaroon.session_id(_derived(id_key, client, f"POST {path}", idempotency_key))
 
 
@@ -59,15 +59,15 @@ def _derived(id_key: bytes, client: str, route: str, idempotency_key: str) -> by
 
 
 def is_job_id(text: str) -> bool:
-    """Whether it can be a job's id at all; others need not trouble an actor."""
+    """Return True for the form of a job's id; other texts are refused without asking an actor."""
     return _JOB_ID.fullmatch(text) is not None
 
 
 def is_session_id(text: str) -> bool:
-    """Whether it can be a session's id at all."""
+    """Return True for the form of a session's id."""
     return _SESSION_ID.fullmatch(text) is not None
 
 
 def is_idempotency_key(text: str) -> bool:
-    """Whether it is 1 to 255 visible ASCII characters."""
+    """Return True for 1 to 255 visible ASCII characters."""
     return _IDEMPOTENCY_KEY.fullmatch(text) is not None

@@ -1,4 +1,4 @@
-"""An actor's replies to a request, waited for as long as its client is there."""
+"""An actor's replies to a request, awaited while its client is connected."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from starlette.types import Receive
 from ...actors.domain.llm.answers import Held
 from ...actors.messages import WireReply
 
-# Most answers come sooner, and looking whether the client is there costs as much as all else that is done here.
+# Most answers come sooner, and checking for the client costs as much as all else in this module.
 _LOOKS_AFTER_S: Final = 0.25
-# In which the SDKs of both providers say it, in seconds.
+# The headers in which the SDKs of both providers send their read time-out, in seconds.
 _READ_TIMEOUTS: Final = ("x-stainless-read-timeout", "x-stainless-timeout")
 
 
 class Replies:
-    """The replies, one after the other. They must be closed, which ends the call where nobody else waits for it.
+    """The replies to a call, one after the other. Close them: that ends the call if no other client waits for it.
 
-    `held`: what was said of the hold, once it is placed; it is none of the replies.
+    `held`: the notice of the hold, once it is placed; it is not one of the replies.
     """
 
     def __init__(self, request: Request, replies: AsyncGenerator[WireReply, None]) -> None:
@@ -32,13 +32,13 @@ class Replies:
         self.held: Held | None = None
 
     async def next(self) -> WireReply:
-        """The next one. Raises what the actor raises, and `ClientDisconnect` when the client has gone."""
+        """Return the next reply. Raises the actor's exception, and `ClientDisconnect` when the client has gone."""
         while (reply := await self.within(None)) is None:
             pass
         return reply
 
     async def soon(self, within_s: float) -> WireReply | None:
-        """The next one; None when it is not here in so many seconds and the hold is placed. Raises as `next` does."""
+        """Return the next reply; None if it is later than `within_s` and the hold is placed. Raises as `next` does."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + within_s
         while True:
@@ -47,9 +47,9 @@ class Replies:
                 return reply
 
     async def within(self, longest_s: float | None) -> WireReply | None:
-        """The next one; None when it has not come in so many seconds, or what came was the word of the hold.
+        """Return the next reply; None if it takes longer than `longest_s`, or the notice of the hold came first.
 
-        It can still be waited for then. Raises as `next` does.
+        After None, the reply can still be awaited. Raises as `next` does.
         """
         if self._next is None:
             self._next = asyncio.ensure_future(_next_of(self._replies))
@@ -73,7 +73,7 @@ class Replies:
         return reply
 
     async def rest(self) -> AsyncGenerator[WireReply, None]:
-        """Those that are still to come. Raises what the actor raises."""
+        """Yield the remaining replies. Raises the actor's exception."""
         try:
             if self._next is not None:
                 first = await self._next
@@ -81,21 +81,21 @@ class Replies:
                 if not isinstance(first, Held):
                     yield first
             async for reply in self._replies:
-                # A host that took over has placed a hold of its own.
+                # A host that took over has placed another hold.
                 if not isinstance(reply, Held):
                     yield reply
         finally:
             await self.aclose()
 
     async def aclose(self) -> None:
-        """Ends the call. Raises nothing."""
+        """End the call. Raises nothing."""
         if self._next is not None:
             await cancel(self._next)
             self._next = None
         await self._replies.aclose()
 
     async def _unless_gone(self, longest_s: float | None) -> None:
-        """Waits for the next one. Raises `ClientDisconnect` when the client goes first."""
+        """Wait for the next reply. Raises `ClientDisconnect` when the client goes first."""
         assert self._next is not None
         left = asyncio.create_task(gone(self._receive))
         either: set[asyncio.Future[Any]] = {self._next, left}
@@ -112,22 +112,22 @@ async def _next_of(replies: AsyncGenerator[WireReply, None]) -> WireReply:
 
 
 async def gone(receive: Receive) -> None:
-    """Returns when the client has gone away; the request's body must have been read."""
+    """Return when the client has gone away; the request's body must have been read."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 async def cancel(*tasks: asyncio.Future[Any]) -> None:
-    """Ends these, and returns when they have ended; what they raise is dropped."""
+    """Cancel these tasks, and return when they have ended; their exceptions are dropped."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def head_after_s(request: Request, longest_s: float) -> float:
-    """How long the head of a stream may wait for the model's first word, so that its refusals have a status.
+    """Return how long, in seconds, a stream's head may wait for the model, whose refusal has a status until then.
 
-    An SDK says how long it waits for a byte itself; it gets the head in half of that.
+    An SDK sends its read time-out, and gets the head within half of it.
     """
     for name in _READ_TIMEOUTS:
         try:

@@ -1,4 +1,4 @@
-"""Errors in the shape of the protocol that a path speaks, so that its clients raise their own kinds of them."""
+"""Error bodies in the format of each path's protocol, so that its SDK raises its own exceptions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 Shape = Callable[[int, Mapping[str, Any]], dict[str, Any]]
-"""Makes an error body of a status and of the body that our own paths have."""
+"""Builds an error body from a status and the body in this server's own format."""
 
 # Source: the Messages API's reference, "Errors".
 _ANTHROPIC: Final[Mapping[int, str]] = {
@@ -30,19 +30,19 @@ _OPENAI: Final[Mapping[int, str]] = {
 
 
 def plain(status: int, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Our own."""
+    """Return the body in this server's own format."""
     return dict(body)
 
 
 def anthropic(status: int, body: Mapping[str, Any]) -> dict[str, Any]:
-    """That of the Messages API. The code, which its SDK shows as `error_code`, and what helps stand outside, too."""
+    """Return the body in the Messages API's format, with `error_code` for its SDK, and our fields beside `error`."""
     kind = _ANTHROPIC.get(status, "api_error" if status >= 500 else "invalid_request_error")
     error = {"type": kind, "message": body["error"], "details": {"error_code": body["code"]}}
     return {**body, "type": "error", "error": error, "request_id": body["requestId"]}
 
 
 def openai(status: int, body: Mapping[str, Any]) -> dict[str, Any]:
-    """That of OpenAI's API, which names one field: the first. Everything else stands outside as in our own."""
+    """Return the body in OpenAI's format, which names only the first wrong field, with our fields beside `error`."""
     fields = body.get("fields")
     param = fields[0]["path"] or None if fields else None
     error = {"message": body["error"], "type": openai_type(status), "param": param, "code": body["code"]}
@@ -50,12 +50,12 @@ def openai(status: int, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def openai_type(status: int) -> str:
-    """OpenAI's word for an error of this status."""
+    """Return OpenAI's type of an error with this status."""
     return _OPENAI.get(status, "server_error" if status >= 500 else "invalid_request_error")
 
 
 def either(status: int, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Both at once, for paths that clients of both APIs ask for."""
+    """Return the body in both formats at once, for paths that clients of both APIs request."""
     first, second = openai(status, body), anthropic(status, body)
     return {**second, "error": {**first["error"], **second["error"]}}
 
@@ -63,11 +63,11 @@ def either(status: int, body: Mapping[str, Any]) -> dict[str, Any]:
 _BY_PATH: Final[tuple[tuple[str, Shape], ...]] = (
     ("/v1/messages", anthropic),
     ("/v1/chat/", openai),
-    # What is not there is asked for by clients of either.
+    # Clients of either API request other paths.
     ("/v1/", either),
 )
 
 
 def shape_of(path: str) -> Shape:
-    """The shape that errors have on a path."""
+    """Return the format of errors on a path."""
     return next((shape for prefix, shape in _BY_PATH if path.startswith(prefix)), plain)

@@ -1,4 +1,4 @@
-"""How a refusal looks on the wire: its status, its body, its headers. Texts of exceptions never get here."""
+"""HTTP answers of refusals: status, body and headers. Texts of exceptions never get here."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ STATUS: Final[Mapping[Code, int]] = {
 }
 """The contract's table of errors."""
 
-# What a 401 says of how to do better (RFC 9110, and RFC 6750 for the second).
+# The WWW-Authenticate header of a 401 (RFC 9110, and RFC 6750 for the second).
 _CHALLENGES: Final[Mapping[Code, str]] = {
     Code.MISSING_CREDENTIAL: "Bearer",
     Code.INVALID_CREDENTIAL: 'Bearer error="invalid_token"',
 }
-# The status of Anthropic's own for a code of ours, where clients of its API know that one.
+# Anthropic's own statuses for some codes, which clients of its API know.
 _ANTHROPIC_STATUS: Final[Mapping[Code, int]] = {Code.OVERLOADED: 529}
 _Told = tuple[int, dict[str, Any], dict[str, str]]
 INTERNAL_ERROR: Final = "internal_error"
@@ -50,11 +50,11 @@ _NO_PATH: Final = Refusal(Code.NOT_FOUND, "There is no such path; /docs lists th
 
 
 class ClosingError(RefusedError):
-    """A refusal after which the connection can't go on: the rest of the body was left unread."""
+    """A refusal that closes the connection, as the rest of the body was left unread."""
 
 
 class ChallengeError(RefusedError):
-    """A refusal that says how to be let in: `challenge` is the WWW-Authenticate header."""
+    """A refusal with an authentication challenge: `challenge` is the WWW-Authenticate header."""
 
     def __init__(self, refusal: Refusal, challenge: str) -> None:
         super().__init__(refusal)
@@ -62,24 +62,24 @@ class ChallengeError(RefusedError):
 
 
 def invalid(path: str, message: str) -> RefusedError:
-    """One thing in a body, query or header that doesn't fit."""
+    """Return the refusal for one wrong field in a body, query or header."""
     return invalid_fields([{"path": path, "message": message}])
 
 
 def invalid_fields(fields: list[dict[str, str]]) -> RefusedError:
-    """Everything that doesn't fit, by its place."""
+    """Return the refusal for all wrong fields, by their paths."""
     first = fields[0]
     place = f"{first['path']}: " if first["path"] else ""
     return RefusedError(Refusal(Code.INVALID_REQUEST, f"{place}{first['message']}.", {"fields": fields}))
 
 
 def rate_limited(message: str, retry_after_s: int) -> RefusedError:
-    """A stranger's demand over its bounds."""
+    """Return the refusal for a request over a client's rate limit."""
     return RefusedError(Refusal(Code.RATE_LIMITED, message, retry_after_s=retry_after_s))
 
 
 def answer(error: Exception, request_id: str, shape: Shape = plain) -> Response:
-    """The answer to a request that ended in this exception. The only map from exceptions to answers."""
+    """Return the answer to a request that ended in this exception: the only map from exceptions to answers."""
     status, body, headers = _told(error, request_id)
     if isinstance(error, RefusedError):
         status = status_of(error.refusal.code, shape)
@@ -88,7 +88,7 @@ def answer(error: Exception, request_id: str, shape: Shape = plain) -> Response:
 
 
 def status_of(code: Code, shape: Shape) -> int:
-    """The status of a refusal where errors have this shape."""
+    """Return the status of a refusal in this error format."""
     return _ANTHROPIC_STATUS.get(code, STATUS[code]) if shape is anthropic else STATUS[code]
 
 
@@ -99,7 +99,7 @@ def _told(error: Exception, request_id: str) -> _Told:
             headers["WWW-Authenticate"] = error.challenge
         return _refused(error.refusal, request_id, headers)
     if isinstance(error, TransientError):
-        # In the front, only what it keeps in the store raises this.
+        # In the front, only the store's clients raise this.
         return _refused(unavailable("The store"), request_id, {})
     if isinstance(error, HTTPException) and error.status_code == 405:
         return _not_allowed(error, request_id)
@@ -109,12 +109,12 @@ def _told(error: Exception, request_id: str) -> _Told:
 
 
 def body_of(refusal: Refusal, request_id: str) -> dict[str, Any]:
-    """A refusal as the wire shows it."""
+    """Return the body of a refusal."""
     return {"error": refusal.message, "code": refusal.code.value, "requestId": request_id, **refusal.details}
 
 
 def allowed(error: HTTPException) -> str:
-    """The methods of a path, for an Allow header; Starlette's have no fixed order, and lack OPTIONS."""
+    """Return the methods of a path for an Allow header; Starlette's have no fixed order, and lack OPTIONS."""
     methods = (error.headers or {}).get("Allow", "")
     return ", ".join(sorted({*methods.split(", "), "OPTIONS"}))
 
@@ -129,7 +129,7 @@ def _refused(refusal: Refusal, request_id: str, headers: dict[str, str]) -> _Tol
     if refusal.retry_after_s is not None:
         headers["Retry-After"] = str(refusal.retry_after_s)
     if IN_DOUBT in refusal.details:
-        # SDKs repeat a 503 by themselves without a key, and what may have been charged would be charged again.
+        # SDKs repeat a 503 by themselves without a key, so a charge with an unknown outcome would be charged again.
         headers["X-Should-Retry"] = "false"
     if refusal.code in _CHALLENGES:
         headers["WWW-Authenticate"] = _CHALLENGES[refusal.code]

@@ -1,4 +1,4 @@
-"""From what actors say to what the wire shows."""
+"""JSON answers from actors' replies."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
 def encode(model: BaseModel) -> bytes:
-    """The model's JSON, without the fields that don't apply."""
+    """Return the model's JSON, without the fields that don't apply."""
     return _ENCODER.encode(model.model_dump(by_alias=True, exclude_none=True))
 
 
 def json_response(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer that nothing between here and the client may keep."""
+    """Return a JSON answer that no cache may store."""
     return Response(encode(model), status, {"Cache-Control": "no-store", **(headers or {})}, "application/json")
 
 
 def head_only(media_type: str) -> Response:
-    """The answer to a HEAD whose GET would cost a model call or never end."""
+    """Return the answer to a HEAD whose GET would cost a model call or never end."""
     response = Response(headers={"Cache-Control": "no-store"}, media_type=media_type)
-    # The body's length is not known, and it is not 0.
+    # Starlette sets 0, but the length of the GET's body is unknown.
     del response.headers["content-length"]
     return response
 
 
 def job_created(view: JobView, webhook: schema.WebhookMade | None) -> schema.JobCreated:
-    """The answer to whoever made the job. It stays the same whatever became of the job since."""
+    """Return the answer to the client that made the job. A repeated request gets the same, whatever the job's state."""
     notice = (
         f"The evaluation costs {view.eval_invoice.amount_sats} sats, which are kept if the request is rejected; "
         "the work is priced after it and paid on its own."
@@ -67,7 +67,7 @@ def job_created(view: JobView, webhook: schema.WebhookMade | None) -> schema.Job
 
 
 def job_status(view: JobView) -> schema.JobStatus:
-    """The job for its client."""
+    """Return the job's status for its client."""
     breakdown = view.breakdown
     return schema.JobStatus(
         job_id=view.job_id,
@@ -87,7 +87,7 @@ def job_status(view: JobView) -> schema.JobStatus:
 
 
 def invoice(shown: invoices.Invoice) -> schema.Invoice:
-    """An invoice for whoever may pay it."""
+    """Return the JSON model of an invoice."""
     return schema.Invoice(
         payment_request=shown.payment_request,
         payment_hash=shown.payment_hash,
@@ -113,7 +113,7 @@ def _ledger(ledger: state.CostLedger) -> schema.CostLedger:
 
 
 def refund(shown: payouts.RefundView) -> schema.Refund:
-    """What is owed, and how paying it back went."""
+    """Return the JSON model of a refund: the amounts owed and paid, and the failure of the last payout, if any."""
     owing = schema.Refund(
         owed_msat=shown.owed_msat.value,
         paid_msat=shown.paid_msat.value,
@@ -129,18 +129,18 @@ def refund(shown: payouts.RefundView) -> schema.Refund:
 
 
 def btc_price(price: pricing.BtcPrice, now_ms: int) -> schema.BtcPrice:
-    """The exchange rate with its age."""
+    """Return the exchange rate with its age."""
     return schema.BtcPrice(
         usd=usd_text(price.usd),
         source=price.origin,
         at=timestamp(price.at_ms),
-        # Clocks of two machines differ: a price is never of the future.
+        # The clocks of two machines differ: the age of a price must not be negative.
         age_s=max(0, now_ms - price.at_ms) // 1_000,
     )
 
 
 def model_rates(price: pricing.ModelPrice) -> schema.ModelRates:
-    """A model's prices."""
+    """Return a model's rates."""
     long = price.long_prompt
     return schema.ModelRates(
         model=price.model,
@@ -153,7 +153,7 @@ def model_rates(price: pricing.ModelPrice) -> schema.ModelRates:
 
 
 def rates(of_model: pricing.Rates) -> dict[str, str]:
-    """The fields of `schemas.Rates`."""
+    """Return the fields of `schemas.Rates`."""
     return {
         "input": usd_text(of_model.input),
         "output": usd_text(of_model.output),
@@ -164,7 +164,7 @@ def rates(of_model: pricing.Rates) -> dict[str, str]:
 
 
 def tier(estimates: pricing.Tier) -> schema.Tier:
-    """One size of work."""
+    """Return the token estimates of one size of work."""
     return schema.Tier(
         input_tokens=estimates.input_tokens,
         output_tokens=estimates.output_tokens,

@@ -1,4 +1,4 @@
-"""A JSON answer whose making takes longer than proxies wait: white space goes before it until it is there."""
+"""Slow JSON answers, which may take longer than proxies wait: white space is sent until the answer is ready."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .sse import part
 
 
 class CutShortError(RefusedError):
-    """Ends an answer that has begun as a success and is none; `body` is what is said instead."""
+    """A failure of an answer that has begun as a success; `body` is sent instead."""
 
     def __init__(self, error: RefusedError, body: bytes) -> None:
         super().__init__(error.refusal)
@@ -26,10 +26,10 @@ class CutShortError(RefusedError):
 
 
 class SlowAnswer(Response):
-    """Sends its head at once and line breaks while it waits for the reply, which JSON allows before a value.
+    """A response that sends its head at once, and line breaks, which JSON allows, until the reply is there.
 
-    Its status is then a success before it is known to be one. What fails after that ends without the end of its body,
-    behind the error as it would have been: to a program it is a connection that broke, and nothing was charged.
+    So its status is a success before the outcome is known. A later failure sends the error's body without the end of
+    the response: to a program it is a broken connection, and nothing was charged.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class SlowAnswer(Response):
         self._ping_s = ping_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Waits, and sends the answer. Raises `RefusedError` and `ClientDisconnect` when it can't be ended."""
+        """Wait, and send the answer. Raises `RefusedError` and `ClientDisconnect` when it can't be completed."""
         async with aclosing(self._replies):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await send(part(b"\n"))

@@ -14,29 +14,29 @@ from ..request.replies import cancel, gone
 
 MEDIA_TYPE: Final = "text/event-stream"
 COMMENT: Final = b": keep-alive\n\n"
-"""What is sent when there is nothing to send: clients skip it."""
+"""The default ping of a silent stream: clients skip it."""
 
 
 def event(name: str, data: bytes, event_id: str | None = None) -> bytes:
-    """One event. `data` is JSON, which has no line breaks of its own."""
+    """Return the bytes of one event. `data` is JSON without line breaks."""
     identity = b"id: %b\n" % event_id.encode() if event_id is not None else b""
     return b"event: %b\n%bdata: %b\n\n" % (name.encode(), identity, data)
 
 
 class Closable(Protocol):
-    """What a stream's events are made of."""
+    """The source of a stream's events, which can be closed."""
 
     async def aclose(self) -> None:
-        """Lets go of it. Raises nothing."""
+        """Release its resources. Raises nothing."""
         ...
 
 
 class EventStream(Response):
-    """Sends its head at once, events as they come, and a `ping` between two of them whenever it was silent for a while.
+    """A stream of events: its head is sent at once, events as they come, and a `ping` after `ping_s` of silence.
 
-    Each item of `events` must be whole events. What waits already is sent together. It closes `events` and the `source`
-    that they are made of however it ends, and ends when the client goes away or `ending` is set: the server waits for
-    open answers before it stops. `sse-starlette` would notice that only by reading uvicorn's signal handlers, which we
+    Each item of `events` must be whole events. Waiting events are sent together. The stream always closes `events` and
+    the `source` that they come from. It ends when the client goes away or `ending` is set, as the server waits for open
+    answers before it stops. `sse-starlette` would notice a stop only by reading uvicorn's signal handlers, which we
     replace, twice a second.
     """
 
@@ -50,7 +50,7 @@ class EventStream(Response):
         ping: bytes = COMMENT,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        # X-Accel-Buffering: nginx would keep events back until it had a buffer full of them.
+        # X-Accel-Buffering: nginx would hold events back until they fill a buffer.
         shown = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", **(headers or {})}
         super().__init__(headers=shown, media_type=MEDIA_TYPE)
         del self.headers["content-length"]
@@ -63,8 +63,8 @@ class EventStream(Response):
         self._wake = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Runs the stream."""
-        # The source is closed by itself: a generator that never ran would not release what it holds.
+        """Send the stream."""
+        # The source is closed separately: a generator that never ran would not release it.
         async with aclosing(self._source), aclosing(self._events):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             source = asyncio.create_task(self._collect())
@@ -108,5 +108,5 @@ class EventStream(Response):
 
 
 def part(body: bytes) -> dict[str, Any]:
-    """The next bytes of a body, of which more come."""
+    """Return the message for the next bytes of a body, of which more come."""
     return {"type": "http.response.body", "body": body, "more_body": True}

@@ -1,4 +1,4 @@
-"""The free demo: one small question for a few times an hour."""
+"""Route of the free demo: small questions, a few times an hour."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Demo:
         self._clients = clients
 
     async def ask(self, request: Request) -> Response:
-        """The model's answer to `request`."""
+        """Answer GET /demo with the model's answer to `request`."""
         query = _query(request)
         if request.method == "HEAD":
             return json.head_only("application/json")

@@ -1,4 +1,4 @@
-"""Findings of the treasury, in words for the operator."""
+"""Findings of the treasury, as sentences for the operator."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _UNNAMED: Final = "A refund could not be paid."
 
 
 def payouts_of(findings: Findings | None, refusals: Refusals) -> around.Payouts | None:
-    """Return what `/readyz` shows of payouts; None while nobody has looked."""
+    """Return the payouts in the answer of `/readyz`; None before the treasury's first look."""
     if findings is None:
         return None
     since_ms = findings.compared_since_ms
@@ -40,7 +40,7 @@ def payouts_of(findings: Findings | None, refusals: Refusals) -> around.Payouts 
 
 
 def warnings_of(findings: Findings | None, refusals: Refusals) -> list[str] | None:
-    """Return what is amiss, a sentence for each; None where nothing is."""
+    """Return warnings for the operator, one sentence each; None without any."""
     if findings is None:
         return None
     found = [_trouble(findings, refusals)]

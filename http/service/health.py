@@ -1,4 +1,4 @@
-"""Whether this process answers, and whether all that it needs can be reached."""
+"""Health and readiness of the server: the process answers, and all parts that it needs can be reached."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from . import schemas as around
 from .findings import payouts_of, store_trouble, warnings_of
 
 _CHECK_S: Final = 3.0
-# Anybody may ask, and each time asks the node: so those who ask at once share an answer, and it holds for a moment.
+# Readiness asks the node, and any client may request it. So simultaneous requests share an answer for a moment.
 _HOLDS_S: Final = 1.0
 _RETRY_AFTER_S: Final = 5
 _NAMES: Final = {"store": "the store", "actors": "the actors", "lightning": "the Lightning node", "model": "the model"}
@@ -47,11 +47,11 @@ class Health:
         self._lost: set[str] = set()
 
     async def alive(self, request: Request) -> Response:
-        """The process answers; nothing else is asked."""
+        """Answer that the process runs, without asking any part."""
         return json.json_response(around.Health(status="ok"))
 
     async def ready(self, request: Request) -> Response:
-        """Whether all parts can be reached, but for those that the caller leaves out; a 503 names those that can't."""
+        """Answer 200 if all parts but those excluded by the client can be reached; a 503 names the parts that can't."""
         parts, excluded = [*self._checks, MODEL], set(request.query_params.getlist("exclude"))
         if not excluded <= set(parts):
             raise invalid("exclude", f"Must be one of {', '.join(parts)}")
@@ -73,14 +73,14 @@ class Health:
         return json.json_response(ready)
 
     async def _found(self) -> dict[str, Any]:
-        """What is told beside what can't be reached: a server that is not ready has paid out no less."""
+        """Return the treasury's findings for a 503: lost payouts must be reported also while a part is unreachable."""
         findings = await self._front.findings.current()
         payouts, warnings = payouts_of(*findings), warnings_of(*findings)
         found = None if payouts is None else payouts.model_dump(by_alias=True, exclude_none=True, mode="json")
         return {name: told for name, told in (("payouts", found), ("warnings", warnings)) if told}
 
     async def _trouble(self, name: str) -> str | None:
-        """What ails a part, where that is known."""
+        """Return the cause of a part's trouble, if it is known."""
         if name == "store":
             return self._front.store_trouble() or await self._store_loss()
         outage = (await self._front.model.current()).outage_at(self._front.now_ms())
@@ -98,12 +98,12 @@ class Health:
         unreachable = [name for name, reached in zip(self._checks, answers, strict=True) if not reached]
         if "store" in self._checks and "store" not in unreachable and await self._store_loss() is not None:
             unreachable.append("store")
-        # Its outages are known beforehand, and in the log already.
+        # Outages of the model are known from memory, and logged elsewhere.
         word = await self._front.model.current()
         return unreachable if word.closed(self._front.now_ms()) is None else [*unreachable, MODEL]
 
     async def _store_loss(self) -> str | None:
-        """What production refuses at the start it does not serve with later, either: someone changed the store."""
+        """Return the reason to refuse the store, if it became less durable since production checked it at the start."""
         findings, _ = await self._front.findings.current()
         if not self._front.settings.production or findings is None or not findings.store_losses:
             return None

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of everything beside jobs and sessions."""
+"""OpenAPI operations of the service itself: demo, prices, health and the document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The price list."""
+"""Route of the price list."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Pricing:
         self._tiers = {size: json.tier(tier) for size, tier in self._terms.tiers.items()}
 
     async def show(self, request: Request) -> Response:
-        """Everything that a price depends on but the request."""
+        """Answer GET /pricing with everything that a price depends on but the request."""
         settings, terms = self._front.settings, self._terms
         price = await self._front.prices.current()
         pricing = schema.Pricing(

@@ -30,9 +30,9 @@ class Health(Wire):
 
 
 class Payouts(Wire):
-    """What was found of payouts.
+    """The findings of the comparison of payouts with the journals.
 
-    A payment of the wallet in the name of a session or job, that no journal tells as paid, is lost to the operator.
+    A payment of the wallet for a session or job that no journal records as paid is lost to the operator.
     """
 
     unknown_count: Annotated[int, Field(ge=0, description="Payments of the last 7 days that no journal tells as paid.")]

@@ -1,4 +1,4 @@
-"""What helps while developing, and exists only with the stub node."""
+"""Routes for development, which exist only with the stub node."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Dev:
         self._body_limit_bytes = body_limit_bytes
 
     async def pay(self, request: Request) -> Response:
-        """POST /dev/stub/pay/{paymentHash}: marks a stub invoice paid, as a wallet would."""
+        """Mark a stub invoice paid, as a wallet would: POST /dev/stub/pay/{paymentHash}."""
         payment_hash: str = request.path_params["paymentHash"]
         if not _HASH.fullmatch(payment_hash) or not await self._stub_node.pay(payment_hash):
             raise RefusedError(not_found("invoice at the stub node"))
         return json.json_response(around.Paid(paid=True))
 
     async def invoice(self, request: Request) -> Response:
-        """POST /dev/stub/invoice: an invoice of a client's wallet, to try out refunds with."""
+        """Make an invoice of a client's wallet, to try out refunds: POST /dev/stub/invoice."""
         body = await read_json(request, StubAmount, self._body_limit_bytes)
         return json.json_response(json.invoice(await self._stub_node.invoice(body.amount_sats)), 201)

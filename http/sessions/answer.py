@@ -1,6 +1,6 @@
-"""The end of a session's request as JSON, built without a detour: of all answers, this one is given most often.
+"""Answers to sessions' requests, encoded directly to JSON, as they are the most frequent answers.
 
-The pydantic models of the same names describe it in the OpenAPI document; building it of them takes five times as long.
+The pydantic models of the same names describe them in the OpenAPI document, but take five times as long to build.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BROKEN: Final = (
 
 
 class CostLedger(msgspec.Struct, frozen=True, rename="camel"):
-    """See `schemas.CostLedger`."""
+    """The cost of a request; see `http.schema.CostLedger`."""
 
     model: str
     actual_input_tokens: int
@@ -38,7 +38,7 @@ class CostLedger(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class RequestResult(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """See `schemas_sessions.RequestResult`."""
+    """The result of a request; see `schemas.RequestResult`."""
 
     request_id: str
     state: str
@@ -64,7 +64,7 @@ encode: Final = _ENCODER.encode
 
 
 def result_of(answer: RequestAnswer) -> RequestResult:
-    """The answer, or the reason of the rejection; `broken` is to be asked before."""
+    """Return the answer, or the reason of the rejection. Call `broken` first."""
     rejected, left = answer.ending is Ending.REJECTED, answer.ending is Ending.LEFT
     return RequestResult(
         request_id=answer.request_id,
@@ -82,16 +82,16 @@ def result_of(answer: RequestAnswer) -> RequestResult:
 
 
 def broken(answer: RequestAnswer) -> Refusal | None:
-    """The refusal that an answer is whose model failed on the way."""
+    """Return the refusal if the model failed during the answer, else None."""
     if answer.ending is not Ending.BROKEN:
         return None
     return broken_refusal(answer.request_id, answer.cost.debit_msat, answer.balance_msat)
 
 
 def broken_refusal(request_id: str, debit: Msat, balance: Msat) -> Refusal:
-    """The refusal that follows the beginning of an answer. The id is of the request that was charged.
+    """Return the refusal after the beginning of an answer. `request_id` is that of the charged request.
 
-    A repeated one has the id of the first.
+    A repeated request has the id of the first.
     """
     details = {"requestId": request_id, "debitedMsat": debit.value, "balanceMsat": balance.value}
     return Refusal(Code.MODEL_FAILED, _BROKEN, details)

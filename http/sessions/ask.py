@@ -27,13 +27,13 @@ from . import answer, schemas
 from .l402 import L402, NOBODY
 from .top_up_offers import Offers
 
-# By whichever path, it is this operation: a key that was used at one of them means the same at the other.
+# Both paths are the same operation: a key that was used at one of them means the same at the other.
 _PATH = "/sessions/{sessionId}/request"
 _HEADERS = {"Cache-Control": "no-store"}
 
 
 class Requests:
-    """POST /sessions/{sessionId}/request, and POST /ask, where the credential says which session."""
+    """POST /sessions/{sessionId}/request, and POST /ask, where the credential names the session."""
 
     def __init__(self, front: Front, credentials: Credentials, l402: L402) -> None:
         self._front = front
@@ -43,12 +43,12 @@ class Requests:
         self._models = model_prices(front.settings)
 
     async def ask_in_session(self, request: Request) -> Response:
-        """The model's answer, and what it cost."""
+        """Answer a request with the model's answer and its cost."""
         session_id, grant = self._credentials.session(request)
         return await self._ask(request, Holder(session_id, grant, shows_preimage(request)))
 
     async def ask(self, request: Request) -> Response:
-        """The same with the session from the credential; without one, what is to be paid for it."""
+        """Answer a request with the session from the credential; without one, with a challenge to pay a deposit."""
         return await self._ask(request, self._credentials.holder(request))
 
     async def _ask(self, request: Request, holder: Holder | None) -> Response:
@@ -91,19 +91,19 @@ class Requests:
         return Response(_result(reply), 200, _HEADERS, "application/json")
 
     async def _stream(self, request: Request, replies: Replies, command: Ask) -> Response:
-        # Waited for here, so that a request that is refused is an error and not a stream.
+        # The first reply is awaited here, so that a refused request gets an error and not a stream.
         first = await replies.soon(head_after_s(request, self._front.head_after_s))
         if isinstance(first, RequestAnswer) and (refusal := answer.broken(first)) is not None:
             await replies.aclose()
             raise RefusedError(refusal)
-        # A stream holds money until its end: when the server ends, it may go on for as long as other requests.
+        # A stream holds money until its end. When the server stops, it may go on for as long as other requests.
         return sse.EventStream(_events(first, replies, command.request_id), replies, self._front.settings.ping_s)
 
 
 async def _events(first: WireReply | None, replies: Replies, request_id: str) -> AsyncGenerator[bytes, None]:
     async with aclosing(replies):
         if isinstance(first, RequestAnswer) and first.text:
-            # An answer that was given before: also who collects the pieces gets its text.
+            # The answer was given before: a client that collects the pieces gets its text, too.
             yield _event(TextDelta(first.text), request_id)
         if first is not None:
             yield _event(first, request_id)

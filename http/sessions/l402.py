@@ -1,4 +1,4 @@
-"""Paying without having opened a session: the challenge of L402, and what its wallet comes back with.
+"""L402: payment without an open session, by a challenge and the credential that its wallet sends back.
 
 Source: github.com/lightninglabs/L402; the order of the header's parameters is the one that all clients read.
 """
@@ -27,14 +27,14 @@ from .opening import Openings
 
 # The exchange rate may move between the challenge and the payment.
 _SPARE_PCT: Final = 5
-# A wallet's node tells ours within a moment; a client's own patience is seldom longer than this.
+# A payment reaches our node within a moment, and clients seldom wait longer than this.
 _SETTLES_WITHIN_S: Final = 8.0
 _LOOK_AGAIN_S: Final = (0.2, 0.4, 0.8, 1.5)
 NOBODY: Final = Grant(generation=0)
 
 
 class L402:
-    """Offers a deposit to whoever has no credential, and waits for it when they come back."""
+    """Challenges for clients without a credential: a deposit to pay, and the wait for it when they come back."""
 
     def __init__(self, front: Front, clients: Clients) -> None:
         self._front = front
@@ -42,9 +42,9 @@ class L402:
         self._terms = session_terms(front.settings)
 
     async def challenge(self, request: Request, key: str | None, command: Ask | Relay) -> NoReturn:
-        """Raises `RefusedError`: a 402 with the invoice of a deposit that covers this command, or why there is none.
+        """Raise `RefusedError`: a 402 with the invoice of a deposit that covers the command, or the reason against one.
 
-        The command must be valid in itself: nobody is to pay for what can't be answered.
+        The command must be valid in itself: no client should pay for a request that can't be answered.
         """
         amount_sats = self._deposit_sats(command)
         if command.refused is not None:
@@ -75,9 +75,9 @@ class L402:
         return min(max(full_sats, settings.session_min_sats), settings.session_max_sats)
 
     async def settled(self, holder: Holder) -> None:
-        """Waits for the node to say that the deposit was paid, if whoever comes shows the preimage of its invoice.
+        """Wait until the node reports the deposit as paid, if the holder shows the preimage of its invoice.
 
-        It raises nothing: whether it was is for the session to say. That a preimage is known proves no payment.
+        Raises nothing: the session decides if the deposit was paid. Knowing a preimage does not prove a payment.
         """
         if not holder.shows_preimage:
             return

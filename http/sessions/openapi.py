@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of sessions."""
+"""OpenAPI operations of sessions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CREDENTIAL_ERRORS: Final = (
     Code.UNAVAILABLE,
 )
 
-# Their bodies have the operator's bounds, which `app.py` puts in.
+# The bodies have the operator's bounds, which `app.py` sets.
 OPEN_SESSION: Final = Operation(
     id="openSession",
     tag=SESSIONS,

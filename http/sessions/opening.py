@@ -1,4 +1,4 @@
-"""Opens sessions: with an amount that their client chose, or with one that a request needs."""
+"""Opening of sessions, with an amount that the client chose, or with one that a request needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..state import Front
 
 
 class Openings:
-    """Has sessions opened, within what one address may have unpaid."""
+    """Opener of sessions, within the limit of unpaid invoices of one address."""
 
     def __init__(self, front: Front, clients: Clients) -> None:
         self._front = front
@@ -36,9 +36,9 @@ class Openings:
         path: str = "/sessions",
         any_amount: bool = False,
     ) -> SessionCreated:
-        """A new session, or the one that the client's Idempotency-Key already led to. Raises `RefusedError`.
+        """Open a session, or return the one of the client's Idempotency-Key. Raises `RefusedError`.
 
-        With `any_amount` that one is the answer whatever its amount.
+        With `any_amount`, an existing session is returned whatever its amount.
         """
         await refuse_deposits(self._front)
         client = self._clients.digest(request)
@@ -55,7 +55,7 @@ class Openings:
         return await self._unpaid.count(client, session_id, opening)
 
     def mint(self, created: SessionCreated) -> str:
-        """The session's macaroon."""
+        """Return the session's macaroon."""
         macaroon_id = MacaroonId(created.deposit_invoice.payment_hash, created.session_id, created.generation)
         return macaroon.mint(self._front.macaroon_key, macaroon_id)
 
@@ -63,7 +63,7 @@ class Openings:
         try:
             reply = await self._front.router.call(created.session_id, GetSession(Grant(created.generation)))
         except RefusedError:
-            # Then its place stays taken until the invoice lapses, which is no reason to refuse what is there already.
+            # The session counts as unpaid until its invoice expires. The request must not fail, as the session exists.
             return True
         assert isinstance(reply, SessionView)
         return reply.state is SessionState.AWAITING_PAYMENT

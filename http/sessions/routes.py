@@ -1,4 +1,4 @@
-"""Sessions: deposit once, pay per request."""
+"""Routes of sessions: deposit once, pay per request."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Sessions:
         self._payouts = Payouts(front)
 
     async def open(self, request: Request) -> Response:
-        """POST /sessions: a new session, or the one that the Idempotency-Key already led to."""
+        """Answer POST /sessions with a new session, or the one of the Idempotency-Key."""
         key = idempotency_key(request)
         body = await read_json(request, self._opening, self._front.settings.body_limit_bytes)
         webhook = self._webhooks.ordered(body.webhook)
@@ -69,12 +69,12 @@ class Sessions:
         return json.json_response(opened, 201, {"Location": f"/sessions/{created.session_id}"})
 
     async def show(self, request: Request) -> Response:
-        """GET /sessions/{sessionId}: the session as it is now."""
+        """Answer GET /sessions/{sessionId} with the session as it is now."""
         session_id, grant = self._credentials.session(request)
         return _status(await self._front.router.call(session_id, GetSession(grant)))
 
     async def top_up(self, request: Request) -> Response:
-        """POST /sessions/{sessionId}/topup: a further invoice."""
+        """Answer POST /sessions/{sessionId}/topup with a further invoice."""
         session_id, grant = self._credentials.session(request)
         key = idempotency_key(request)
         body = await read_json(request, self._amount, self._front.settings.body_limit_bytes)
@@ -88,7 +88,7 @@ class Sessions:
         return json.json_response(views_sessions.top_up(reply.invoice), 201)
 
     async def ledger(self, request: Request) -> Response:
-        """GET /sessions/{sessionId}/ledger: what moved, oldest first."""
+        """Answer GET /sessions/{sessionId}/ledger with the session's movements, oldest first."""
         session_id, grant = self._credentials.session(request)
         query = _query(request)
         reply = await self._front.router.call(session_id, GetLedger(query.after, query.limit, grant))
@@ -96,7 +96,7 @@ class Sessions:
         return json.json_response(views_sessions.ledger(reply))
 
     async def close(self, request: Request) -> Response:
-        """POST /sessions/{sessionId}/close: ends the session, and pays what is left to the invoice, if there is one."""
+        """Answer POST /sessions/{sessionId}/close: close the session, and pay its rest to the invoice, if any."""
         session_id, grant = self._credentials.session(request)
         key = idempotency_key(request)
         body = await read_json(request, schemas.CloseOrder, self._front.settings.body_limit_bytes, empty=_NO_ORDER)

@@ -28,9 +28,9 @@ from ..schema import (
 
 LEDGER_LIMIT = 100
 LEDGER_LIMIT_MAX = 1_000
-# As long as any model's name is.
+# Longer than any model's name.
 _MODEL_CHARS_MAX = 200
-# A count of tokens that fits every number type; what is more than a model gives is lowered anyway.
+# A count of tokens that fits every number type. Counts above a model's limit are lowered anyway.
 _TOKENS_MAX = 1_000_000_000
 
 SessionId = Annotated[str, Field(pattern="^ses_[A-Za-z0-9_-]{32}$", description="Opaque.")]
@@ -42,7 +42,7 @@ Macaroon = Annotated[
 
 
 def _whole(value: object) -> object:
-    """JSON knows no integers: 5.0 is the same number as 5, and some clients write it so."""
+    """Convert 5.0 to 5: JSON does not tell them apart, and some clients write integers so."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -61,7 +61,7 @@ class Amount(Wire):
 
 
 def _sats_within(least: int, most: int) -> Any:
-    """A number with the operator's bounds, which the document and refusals name."""
+    """Return the type of a number with the operator's bounds, which the document and refusals name."""
 
     def within(value: int) -> int:
         if not least <= value <= most:
@@ -74,13 +74,13 @@ def _sats_within(least: int, most: int) -> Any:
 
 @lru_cache(maxsize=8)
 def amount_within(least: int, most: int) -> type[Amount]:
-    """The body of a top-up, with the operator's bounds."""
+    """Return the model of a top-up's body, with the operator's bounds."""
     bounded = _sats_within(least, most)
     return create_model("Deposit", __base__=Amount, __doc__=Amount.__doc__, amount_sats=(bounded, ...))
 
 
 class SessionWebhook(Wire):
-    """Where a session tells that its balance, what is on hold included, has fallen under so many sats."""
+    """The webhook of a session: it reports that the balance, holds included, fell under `lowBalanceSats`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -96,7 +96,7 @@ class Opening(Amount):
 
 @lru_cache(maxsize=8)
 def opening_within(least: int, most: int) -> type[Opening]:
-    """The body that opens a session, with the operator's bounds on its deposit."""
+    """Return the model of the body that opens a session, with the operator's bounds on its deposit."""
     bounded = _sats_within(least, most)
     return create_model("NewSession", __base__=Opening, __doc__=Opening.__doc__, amount_sats=(bounded, ...))
 
@@ -129,7 +129,7 @@ class NewRequest(Wire):
 
 
 class CloseOrder(Wire):
-    """Where what is left of a session is to go. Without an invoice it stays owed."""
+    """The invoice that the rest of a session is paid to. Without an invoice it stays owed."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

@@ -1,4 +1,4 @@
-"""What a refusal for want of money adds: the invoice that mends it."""
+"""Invoices that are added to refusals for a missing payment, so that the client can pay and try again."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ..payments.solvency_gate import refuse_deposits
 from ..response import json
 from ..state import Front
 
-# The refusal itself is worth more than the invoice in it, so a slow node doesn't hold it up for longer.
+# A slow node must not delay the refusal any longer: it is worth more than its invoice.
 _PATIENCE_S: Final = 5.0
 
 
 class Offers:
-    """Finds the invoice that a client should pay."""
+    """Finder of the invoice that a client should pay."""
 
     def __init__(self, front: Front) -> None:
         self._front = front
 
     async def improve(self, refusal: Refusal, session_id: str, grant: Grant) -> Refusal:
-        """The refusal with an invoice, where there is one for it. Never raises `RefusedError`."""
+        """Return the refusal with an invoice, if there is one for it. Never raises `RefusedError`."""
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 match refusal.code:
@@ -41,7 +41,7 @@ class Offers:
         return refusal
 
     async def _top_up(self, refusal: Refusal, session_id: str, grant: Grant) -> Invoice:
-        """One that covers what lacks: an open one if there is, else a new one, the same for all who lack as much."""
+        """Return an invoice over the missing amount: an open one, or a new one for all requests that lack as much."""
         await refuse_deposits(self._front)
         settings = self._front.settings
         lacking_msat = refusal.details["requiredMsat"] - refusal.details["balanceMsat"]
@@ -54,7 +54,7 @@ class Offers:
         return reply.invoice
 
     async def _deposit(self, session_id: str, grant: Grant) -> Invoice | None:
-        # Whoever may only make requests must be able to pay for them, too: the caveats are left out.
+        # The caveats are left out: a holder that may only make requests must still be able to pay for them.
         reply = await self._front.router.call(session_id, GetSession(Grant(grant.generation)))
         assert isinstance(reply, SessionView)
         return next(iter(reply.pending_invoices), None)

@@ -1,4 +1,4 @@
-"""From what a session says to what the wire shows."""
+"""JSON models of a session's replies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import schemas
 
 
 def session_opened(created: SessionCreated, macaroon: str, webhook: WebhookMade | None) -> schemas.SessionOpened:
-    """The answer to whoever opened the session. It stays the same whatever became of the session since."""
+    """Return the answer to the client that opened the session. A repeated request gets the same, whatever its state."""
     return schemas.SessionOpened(
         session_id=created.session_id,
         state=SessionState.AWAITING_PAYMENT,
@@ -25,7 +25,7 @@ def session_opened(created: SessionCreated, macaroon: str, webhook: WebhookMade 
 
 
 def session_status(view: SessionView) -> schemas.SessionStatus:
-    """The session for its holder."""
+    """Return the session's status for its holder."""
     return schemas.SessionStatus(
         session_id=view.session_id,
         state=view.state,
@@ -41,12 +41,12 @@ def session_status(view: SessionView) -> schemas.SessionStatus:
 
 
 def top_up(ordered: Invoice) -> schemas.TopUpOpened:
-    """The invoice of a top-up."""
+    """Return the invoice of a top-up."""
     return schemas.TopUpOpened(top_up_invoice=invoice(ordered))
 
 
 def ledger(page: messages.LedgerPage) -> schemas.Ledger:
-    """A stretch of the ledger."""
+    """Return a page of the ledger."""
     return schemas.Ledger(entries=[_entry(entry) for entry in page.entries])
 
 

@@ -1,4 +1,4 @@
-"""`satmeter ask`: a question from the command line, paid from a session."""
+"""`satmeter ask`: a question on the command line, paid from a session."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _USAGE: Final = 2
 _REJECTED: Final = 3
 _NOT_PAID: Final = 4
 _INTERRUPTED: Final = 130
-# What is sent again without a word.
+# Statuses after which the client repeats a request silently.
 _AGAIN: Final = (429, 502, 503, 504)
 _UNPAID: Final = (
     BudgetExceededError,
@@ -51,7 +51,7 @@ _UNPAID: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What the flags say."""
+    """The flags of the command."""
 
     server: str
     request: str | None
@@ -67,7 +67,7 @@ class Question:
 
 
 def run(question: Question) -> int:
-    """Asks, and returns the exit status."""
+    """Ask the question, and return the exit status."""
     try:
         wallet = wallet_of(question.wallet, question.server)
     except (ValueError, SatmeterError) as error:
@@ -99,7 +99,7 @@ def run(question: Question) -> int:
                 _say(f"--budget counts all that was ever paid from {question.session_file}: give a larger one.")
             return _NOT_PAID
         except BrokenPipeError:
-            # Whoever read along has gone; Python would complain once more when it flushes at the end.
+            # The reader of standard output has gone. Python would report that again when it flushes at the end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return _FAILED
         except SatmeterError as error:
@@ -109,9 +109,9 @@ def run(question: Question) -> int:
 
 
 class Announcing(httpx.HTTPTransport):
-    """Says at once when a server does not answer: what is lost is sent again for a while, silently else.
+    """A transport that reports at once when a server does not answer; the client would repeat the request silently.
 
-    Says so once for each server. `say` is given the line.
+    It reports once for each server. `say` gets the line.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -120,7 +120,7 @@ class Announcing(httpx.HTTPTransport):
         self._said: set[str] = set()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send it, as the base class does."""
+        """Send the request as the base class does, and report a server that does not answer."""
         try:
             response = super().handle_request(request)
         except (httpx.ConnectError, httpx.ConnectTimeout):
@@ -149,7 +149,7 @@ def _paid_so_far(client: Satmeter, wallet: Wallet, file: Path) -> str:
 
 
 def wallet_of(kind: WalletKind, server: str) -> Wallet:
-    """The wallet that is meant. Raises `ValueError` for a wrong configuration, `SatmeterError` without a server."""
+    """Return the wallet of this kind. Raises `ValueError` for wrong settings, `SatmeterError` without a server."""
     lnbits = lnbits_of_environment()
     if kind is WalletKind.LNBITS and lnbits is None:
         raise ValueError(f"--wallet lnbits needs {LNBITS_URL} and {LNBITS_KEY}, the wallet's admin key.")
@@ -198,7 +198,7 @@ def _refund(status: SessionStatus) -> str:
 
 def _write(text: str) -> None:
     if sys.stdout.isatty():
-        # Escape sequences in an answer could make the terminal do things.
+        # Escape sequences in an answer could control the terminal.
         text = _CONTROL.sub("", text)
     sys.stdout.write(text)
     sys.stdout.flush()

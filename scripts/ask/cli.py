@@ -1,4 +1,4 @@
-"""The flags of `satmeter ask` and `satmeter mcp`."""
+"""Flags of `satmeter ask` and `satmeter mcp`."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def ask(
     """Ask a model, and pay by the token: the answer goes to standard output, what it cost to standard error.
 
     The first request opens a session and pays its deposit, later ones spend from it. Exit status: 0 answered, 1 no
-    answer, 2 wrong usage, 3 the request was rejected, 4 not paid (budget, wallet, or a payment in doubt), 130 Ctrl-C.
+    answer, 2 wrong usage, 3 the request was rejected, 4 not paid (budget, wallet, or outcome unknown), 130 Ctrl-C.
     """
     text = sys.stdin.read() if request == "-" else request
     if not text.strip() and not close:
         _refuse('Say what to ask: satmeter ask "Name three uses of a sextant.", or - to read it from standard input.')
     if len(text) > _REQUEST_CHARS_MAX:
         _refuse(f"The request has {len(text)} characters, and at most {_REQUEST_CHARS_MAX} can be asked.")
-    # Last, as it loads all that makes a client: what is wrong with the flags is told at once.
+    # Imported last, as it loads the whole client: wrong flags are reported at once.
     from .ask import Question, run
 
     question = Question(
@@ -112,7 +112,7 @@ def mcp(
 
 
 def default_file(server: str, prefix: str = "session") -> Path:
-    """A file for each server, named after it."""
+    """Return the session file of a server, named after it."""
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     name = "".join(c if c.isalnum() or c in ".-" else "_" for c in server.partition("://")[2].rstrip("/"))
     return Path(state) / "satmeter" / f"{prefix}-{name}.json"

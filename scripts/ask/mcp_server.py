@@ -1,7 +1,7 @@
-"""`satmeter mcp`: an MCP server with which an agent asks and buys, within the budget that its owner sets.
+"""`satmeter mcp`: an MCP server by which an agent asks and buys, within the budget that its owner sets.
 
-Standard output belongs to the protocol. No tool shows the macaroon, a wallet's key or an invoice: what the agent says
-may be read by anybody.
+Standard output belongs to the protocol. No tool shows the macaroon, a wallet's key or an invoice, as the agent's
+output may be public.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from .wallet import LNBITS_KEY, LNBITS_URL, WalletKind, lnbits_of_environment
 
 _USAGE: Final = 2
 _WAITS_S: Final = 240.0
-# Longer than a payment takes that is under way, shorter than the patience of who sends SIGTERM.
+# Longer than a payment takes, shorter than a service manager waits after SIGTERM.
 _ENDS_WITHIN_S: Final = 10.0
 _LEDGER_MAX: Final = 50
 _INSTRUCTIONS: Final = (
@@ -61,7 +61,7 @@ _LOOKS: Final = ToolAnnotations(read_only_hint=True)
 
 @dataclass
 class Agent:
-    """What the tools do. The client is made at the first call: a server that is down must not keep this one from it."""
+    """The agent's tools. The client is made at the first call, so that this program starts while the server is down."""
 
     server: str
     budget_sats: int
@@ -75,7 +75,7 @@ class Agent:
         self._making = asyncio.Lock()
 
     async def client(self) -> AsyncSatmeter:
-        """The client, with its wallet."""
+        """Return the client, with its wallet."""
         async with self._making:
             if self._client is None:
                 self._client = AsyncSatmeter(
@@ -142,7 +142,7 @@ class Agent:
         return _job(await (await self.client()).job(job_id))
 
     async def balance(self) -> dict[str, Any]:
-        """What is left of the session and of the budget."""
+        """Return what is left of the session and of the budget."""
         client = await self.client()
         if not client.has_session:
             return {"session": None, **self._budget(client)}
@@ -151,12 +151,12 @@ class Agent:
     async def ledger(
         self, after: Annotated[int, Field(ge=0, description="The last `seq` that you have.")] = 0
     ) -> dict[str, Any]:
-        """The movements of the session's balance after this one, the last 50 of them."""
+        """Return the movements of the session's balance after this one, the last 50 of them."""
         entries = await (await self.client()).ledger(after)
         return {"entries": msgspec.to_builtins(entries[-_LEDGER_MAX:])}
 
     async def prices(self) -> dict[str, Any]:
-        """The models, and all that a price depends on."""
+        """Return the models, and all that a price depends on."""
         priced: dict[str, Any] = msgspec.to_builtins(await (await self.client()).pricing())
         return priced
 
@@ -166,7 +166,7 @@ class Agent:
         return {"session": _session(await client.close_session()), **self._budget(client)}
 
     async def close(self) -> None:
-        """Ends connections."""
+        """Close connections."""
         if self._client is not None:
             await self._client.close()
 
@@ -175,7 +175,7 @@ class Agent:
         return {"budget_left_sats": left, "budget_sats": self.budget_sats, "call_max_sats": self.call_max_sats}
 
     def explained(self, error: SatmeterError) -> str:
-        """An error as the agent and its owner can act on it."""
+        """Return an error's text, on which the agent and its owner can act."""
         if isinstance(error, BudgetExceededError):
             return f"{error} Only the owner can raise --budget-sats."
         if isinstance(error, PriceTooHighError):
@@ -206,7 +206,7 @@ def _job(job: JobStatus) -> dict[str, Any]:
 
 
 class Calls:
-    """Counts the calls that are under way, and turns what they raise into words."""
+    """The counter of calls that are under way, which also turns their exceptions into text."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
@@ -215,7 +215,7 @@ class Calls:
         self._idle.set()
 
     def tool(self, function: Tool) -> Tool:
-        """The function as a tool."""
+        """Return the function as a tool."""
 
         @functools.wraps(function)
         async def call(*args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -233,16 +233,16 @@ class Calls:
         return call
 
     async def wait(self) -> None:
-        """Returns when none is under way, or after a while."""
+        """Wait until no call is under way, for at most `_ENDS_WITHIN_S`."""
         try:
             async with asyncio.timeout(_ENDS_WITHIN_S):
                 await self._idle.wait()
         except TimeoutError:
-            pass  # What was paid stands in the session file.
+            pass  # The payment is in the session file.
 
 
 def build(agent: Agent, calls: Calls) -> MCPServer[Any]:
-    """The server with its tools."""
+    """Return the MCP server with its tools."""
     server: MCPServer[Any] = MCPServer("satmeter", instructions=_INSTRUCTIONS, log_level="WARNING")
     for costs in (agent.ask, agent.quote_job, agent.buy_job, agent.close_session):
         server.tool(annotations=_COSTS)(calls.tool(costs))
@@ -254,7 +254,7 @@ def build(agent: Agent, calls: Calls) -> MCPServer[Any]:
 def run(
     server: str, *, budget_sats: int, call_max_sats: int, deposit_sats: int, kind: WalletKind, session_file: Path
 ) -> int:
-    """Serves until standard input ends or SIGTERM comes; returns the exit status."""
+    """Serve until standard input ends or SIGTERM comes; return the exit status."""
     try:
         if kind is WalletKind.LNBITS and lnbits_of_environment() is None:
             raise ValueError(f"--wallet lnbits needs {LNBITS_URL} and {LNBITS_KEY}, the wallet's admin key.")
@@ -280,7 +280,7 @@ async def _serve(agent: Agent) -> int:
     await calls.wait()
     await agent.close()
     if not serving.done():
-        # A thread stands in a read of standard input, from which nothing can wake it.
+        # A thread is blocked in a read of standard input, and can't be interrupted.
         sys.stderr.flush()
         os._exit(0)
     serving.result()

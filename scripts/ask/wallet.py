@@ -1,4 +1,4 @@
-"""The wallet that `satmeter ask` and `satmeter mcp` pay from, as flags and the environment name it."""
+"""Wallet of `satmeter ask` and `satmeter mcp`, chosen by flags and the environment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LNBITS_KEY = "SATMETER_WALLET_LNBITS_KEY"
 
 
 class WalletKind(StrEnum):
-    """`auto` takes LNbits if it is in the environment, the stub on a development server, and else asks you to pay."""
+    """The kind of a wallet. `auto`: LNbits if the environment names it, else a development server's stub, else you."""
 
     AUTO = "auto"
     TERMINAL = "terminal"
@@ -19,7 +19,7 @@ class WalletKind(StrEnum):
 
 
 def lnbits_of_environment() -> tuple[str, str] | None:
-    """Return address and admin key of the wallet. Raises `ValueError` when one is missing, or would be overheard."""
+    """Return the wallet's address and admin key. Raises `ValueError` if one is missing, or the key would be exposed."""
     url, key = os.environ.get(LNBITS_URL, ""), os.environ.get(LNBITS_KEY, "")
     if bool(url) != bool(key):
         raise ValueError(f"{LNBITS_URL} and {LNBITS_KEY} go together: set both, or neither.")

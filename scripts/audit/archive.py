@@ -1,6 +1,6 @@
-"""`satmeter archive`: moves the journals of what is done and owes nothing from the store to a file.
+"""Archive of journals: what is done and owes nothing moves from the store to a file (`satmeter archive`).
 
-It may run while the server does. A line is on disk before its journal is deleted; a run that is cut off between the two
+It may run while the server does. A line is on disk before its journal is deleted. A run that is cut off between the two
 leaves both, and the next one archives the actor again: of lines about the same actor any one counts.
 """
 
@@ -38,31 +38,31 @@ class ArchivedActor(msgspec.Struct, frozen=True):
 
 
 class ArchiveError(Exception):
-    """Nothing may be deleted; the text says why."""
+    """A reason why nothing may be deleted; the text says why."""
 
 
 class Actors(Journals, Protocol):
-    """All that is stored of actors (see `AuditStore`). Raises `TransientError`."""
+    """Stored actors, all of them (see `AuditStore`). Raises `TransientError`."""
 
     def actors(self) -> AsyncIterator[Sequence[ActorKey]]:
-        """All actors, a few at a time."""
+        """Yield all actors, a few at a time."""
         ...
 
     async def read(self, actors: Collection[ActorKey]) -> Sequence[StoredActor]:
-        """These actors as they are now."""
+        """Return these actors as they are now."""
         ...
 
 
 class Removal(Protocol):
-    """Deletes what is archived (see `RedisArchive`). Raises `TransientError`."""
+    """Removal of what is archived (see `RedisArchive`). Raises `TransientError`."""
 
     async def remove(self, key: ActorKey, length: int, sums: Mapping[str, int]) -> bool:
-        """Deletes an actor that is still as long as that; whether it was."""
+        """Delete an actor that is still as long as that; return whether it was."""
         ...
 
 
 class Archiver:
-    """Archives what was done before a time."""
+    """Archiver of what was done before a time."""
 
     def __init__(
         self, store: Actors, archive: Removal, behaviours: Mapping[str, Behaviour[Any]], before_ms: int
@@ -73,7 +73,7 @@ class Archiver:
         self._before_ms = before_ms
 
     async def run(self, path: Path) -> int:
-        """Appends to the file, deletes what is in it for certain, and returns how many actors that were.
+        """Append to the file, delete what is in it for certain, and return how many actors that were.
 
         Raises `TransientError`, and `ArchiveError` for an actor whose own books do not close, for a file that can't be
         written to, and while another run writes to it.
@@ -91,11 +91,11 @@ class Archiver:
             return await self.take_out(lambda lines: _write(file, lines))
 
     async def take_out(self, write: Callable[[Sequence[ArchivedActor]], None]) -> int:
-        """Deletes what `write` has been given, once that returns: it is on disk then. Returns how many actors."""
+        """Delete what `write` was given, once that returns: it is on disk then. Return how many actors."""
         count = 0
         async for lines in self._lines():
             write([line for line, _, _ in lines])
-            # All at once, as the store writes what comes together to its disk together.
+            # All are removed at once: what comes together, the store writes to its disk together.
             removed = (self._archive.remove(stored.key, len(line.events), sums) for line, stored, sums in lines)
             count += sum(await asyncio.gather(*removed))
         return count
@@ -135,7 +135,7 @@ class Archiver:
 
 
 def _lock(file: BinaryIO) -> None:
-    """Keeps others out until the file is closed: they would cut off or mix with lines whose journals are deleted."""
+    """Lock the file until it is closed: other runs would cut off or mix with lines whose journals are deleted."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -144,7 +144,7 @@ def _lock(file: BinaryIO) -> None:
 
 
 def _drop_unfinished_line(file: BinaryIO) -> None:
-    """A run that was cut off may have left one; what it tells of was not deleted."""
+    """Remove the unfinished line that a cut-off run may have left; its journal was not deleted."""
     end = file.seek(0, os.SEEK_END)
     while end:
         start = max(0, end - _TAIL_BYTES)
@@ -158,7 +158,7 @@ def _drop_unfinished_line(file: BinaryIO) -> None:
 
 
 def _write(file: BinaryIO, lines: Sequence[ArchivedActor]) -> None:
-    """Returns when it is on disk."""
+    """Write the lines, and return when they are on disk."""
     file.writelines(msgspec.json.encode(line) + b"\n" for line in lines)
     file.flush()
     os.fsync(file.fileno())
@@ -171,7 +171,10 @@ def _write(file: BinaryIO, lines: Sequence[ArchivedActor]) -> None:
 
 
 def read_archive(path: Path) -> Iterator[StoredActor | str]:
-    """The actors of an archive as they were, and in words where a line is none; a last one cut off is left out."""
+    """Yield the actors of an archive as they were, and a sentence for each line that can't be read.
+
+    A last line that was cut off is left out.
+    """
     with path.open("rb") as file:
         for number, data in enumerate(file, 1):
             try:

@@ -1,4 +1,4 @@
-"""The command line of `satmeter archive`."""
+"""Command line of `satmeter archive`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .archive import DAY_MS, ArchiveError, Archiver
 
 
 def run(settings: Settings) -> int:
-    """Archives, says how much that was, and returns the exit status."""
+    """Archive, print how many actors that were, and return the exit status."""
     if settings.archive_file is None or settings.retention_days is None:
         typer.echo("Nothing is archived without a file and a time: name them by --to and --older-than.", err=True)
         return 2

@@ -1,4 +1,4 @@
-"""`satmeter audit`: proves the books, from every journal's first event to the node's own list of payments.
+"""Audit of the books, from every journal's first event to the node's own list of payments (`satmeter audit`).
 
 It may run while the server does: what is under way is looked at again, for some seconds, before it is called a
 difference.
@@ -34,7 +34,7 @@ from .replay import Difference, Folded, fold
 from .totals import Totals, archive_differences
 
 _PAGE: Final = 250
-# The treasury tells an actor of a payment within seconds of the node.
+# The treasury settles a payment with its actor within seconds of the node.
 _SETTLES_WITHIN_S: Final = 15.0
 _LOOK_EVERY_S: Final = 0.5
 _ARCHIVED: Final = "archived"
@@ -45,11 +45,14 @@ T = TypeVar("T")
 
 
 class CannotAuditError(Exception):
-    """There is nothing to audit, or it does not answer; the text says why and what to do."""
+    """A reason why the audit can't run: the text says why and what to do.
+
+    There is nothing to audit, or the store or the node does not answer.
+    """
 
 
 class Report(msgspec.Struct, rename="camel"):
-    """What an audit found. Amounts in msat; `differences` holds the first hundred of `difference_count`.
+    """Result of an audit. Amounts in msat; `differences` holds the first hundred of `difference_count`.
 
     `partitions_without_total`: no server that keeps running totals has had them yet.
     """
@@ -64,7 +67,7 @@ class Report(msgspec.Struct, rename="camel"):
 
     @property
     def liability_msat(self) -> int:
-        """What the wallet must hold: all that is the clients', but for what is in payouts under way."""
+        """Amount that the wallet must hold: all that is the clients', but for what is in payouts under way."""
         return sum(kind[name] for kind in (self.sessions, self.jobs) for name in ("available", "held", "owed"))
 
 
@@ -98,7 +101,7 @@ class Audit:
         self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
     async def run(self) -> Report:
-        """Audits all of it. Raises `PortError` when store or node do not answer."""
+        """Audit all of it. Raises `PortError` when store or node do not answer."""
         try:
             with self._progress:
                 await self._check_owners()
@@ -154,7 +157,10 @@ class Audit:
                 self._progress.advance(task, len(keys))
 
     async def _fold_archives(self) -> None:
-        """What is still in the store, because a run of `satmeter archive` was cut off, has been folded from there."""
+        """Fold the archives, but for actors that are still in the store and so were folded from there.
+
+        An actor is in both when a run of `satmeter archive` was cut off.
+        """
         for path in self._archives:
             for stored in read_archive(path):
                 if isinstance(stored, str):
@@ -169,7 +175,7 @@ class Audit:
             self._differs(difference)
 
     async def _compare_totals(self) -> None:
-        """The running totals of partitions, each with its journals at one moment."""
+        """Compare the running totals of partitions, each with its journals at one moment."""
         task = self._progress.add_task("Comparing totals", total=PARTITIONS)
         wrong = []
         for partition in range(PARTITIONS):
@@ -184,7 +190,7 @@ class Audit:
                 self._differs(difference)
 
     async def _again(self, actor_id: str) -> Folded | None:
-        """The actor as it is by now; None when there is none."""
+        """Return the actor folded as it is by now; None when there is none."""
         for stored in await self._store.read([ActorKey(partition_of(actor_id), actor_id)]):
             return await fold(stored, self._store, self._behaviours)
         return None
@@ -192,7 +198,10 @@ class Audit:
     # The node
 
     async def _read_node(self) -> None:
-        """Later than the journals: what these credit must be in its list by now."""
+        """Read the node's lists.
+
+        This comes after the journals: what these credit must be in its list by now.
+        """
         async for page in self._pages("Reading what the node received", self._lightning.settlements):
             ahead = [settlement.payment_hash for settlement in page if settlement.made_ahead]
             self._ledger.put_received(page, await self._store.owners_of_invoices(ahead))
@@ -226,7 +235,7 @@ class Audit:
         for what, payment_hash, count, actors in self._ledger.twice():
             self._differs(Difference(what, None, payment_hash, "once", f"{count} times, by {actors}"))
         for claim in self._ledger.unconfirmed():
-            # The list may pass over one while it grows; asked about the one, the node knows it.
+            # The list may pass over a payment while it grows; asked about that payment, the node knows it.
             settlement = await self._lightning.lookup(claim.payment_hash)
             if settlement is None or settlement.amount_msat.value != claim.amount_msat:
                 found = "nothing" if settlement is None else f"{settlement.amount_msat.value} msat"
@@ -253,7 +262,7 @@ class Audit:
                 self._differs(_difference(what, claim, f"{claim.amount_msat} msat paid", report.status.value))
 
     async def _still(self, claims: list[Claim], agrees: Callable[[Claim], Awaitable[bool]]) -> list[Claim]:
-        """Those of these that do not agree, however often they are looked at."""
+        """Return those of the claims that do not agree, however often they are looked at."""
         deadline_s = self._clock() + self._settles_within_s
         while claims := [claim for claim in claims if not await agrees(claim)]:
             if self._clock() > deadline_s:
@@ -262,7 +271,11 @@ class Audit:
         return claims
 
     async def _check_wallet(self, report: Report, before_msat: Msat) -> None:
-        """Short by journals that were read one after the other, it is looked at again by the running totals."""
+        """Check that the wallet holds what is its clients'.
+
+        The journals were read one after the other. If the wallet is short by them, it is looked at again by the running
+        totals.
+        """
         wallet_msat = await self._lightning.balance()
         report.node["wallet"] = wallet_msat.value
         must_hold = report.liability_msat
@@ -282,7 +295,7 @@ def _difference(what: str, claim: Claim, expected: str, found: str) -> Differenc
 
 
 async def audit(settings: Settings, archives: Sequence[Path], console: Console) -> Report:
-    """Audits the store of these settings, and starts the embedded one if no server does. Raises `CannotAuditError`."""
+    """Audit the store of these settings; start the embedded one if no server does. Raises `CannotAuditError`."""
     try:
         async with parts_of_store(settings) as parts:
             await check_format(parts.redis)

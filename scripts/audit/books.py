@@ -1,4 +1,4 @@
-"""The auditor's own books of one actor, kept from the raw fields of its events in plain integers of msat.
+"""Books of one actor that the auditor keeps itself, from the raw fields of events in plain integers of msat.
 
 Nothing of the domain is used here: were its arithmetic wrong, the same mistake here would hide it.
 """
@@ -14,12 +14,12 @@ Event = Mapping[str, Any]
 
 
 class AuditError(Exception):
-    """An event that can't follow on those before it. The text says why."""
+    """An event that can't follow on those before it; the text says why."""
 
 
 @dataclass(slots=True)
 class Payout:
-    """A payout by its journal; `state` is pending, paid or failed."""
+    """A payout according to its journal; `state` is pending, paid or failed."""
 
     payment_hash: str
     amount_msat: int
@@ -30,7 +30,7 @@ class Payout:
 
 @dataclass(slots=True)
 class Books:
-    """received = available + held + spent + owed + pending + refunded; `fees` is what of `spent` routing cost."""
+    """Books: received = available + held + spent + owed + pending + refunded. `fees`: routing's part of `spent`."""
 
     received: int = 0
     available: int = 0
@@ -45,16 +45,19 @@ class Books:
 
     @property
     def liability(self) -> int:
-        """What the wallet must hold for this actor; what is in a payout the wallet has set aside by itself."""
+        """Amount that the wallet must hold for this actor.
+
+        The amount in a payout under way is left out: the wallet has set it aside by itself.
+        """
         return self.available + self.held + self.owed
 
     def credit(self, payment_hash: str, amount_msat: int) -> None:
-        """A settled payment came in."""
+        """Credit a settled payment."""
         self.credits.append((payment_hash, amount_msat))
         self.received += amount_msat
 
     def pay(self, event: Event) -> bool:
-        """Follows a payout; False for an event of another kind."""
+        """Follow a payout's event; return False for an event of another kind. Raises `AuditError`."""
         match event["type"]:
             case "payout_started":
                 target = event["target"]
@@ -91,7 +94,7 @@ class Books:
         return self.payouts[-1]
 
     def check(self) -> None:
-        """Raises `AuditError` when something is below zero, or the books do not close."""
+        """Raise `AuditError` when something is below zero, or the books do not close."""
         parts = {name: getattr(self, name) for name in ("available", "held", "spent", "owed", "pending", "refunded")}
         below = [name for name, amount in parts.items() if amount < 0]
         if below:
@@ -101,7 +104,7 @@ class Books:
 
 
 class SessionBooks(Books):
-    """A session's."""
+    """Books of a session."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,7 +112,7 @@ class SessionBooks(Books):
         self._holds: dict[str, int] = {}
 
     def apply(self, event: Event) -> None:
-        """Takes an event. Raises `AuditError`, and `KeyError` for one without the fields it must have."""
+        """Take an event. Raises `AuditError`, and `KeyError` for one without the fields it must have."""
         match event["type"]:
             case "deposited":
                 self.credit(event["payment_hash"], event["amount_msat"])
@@ -151,14 +154,14 @@ class SessionBooks(Books):
 
 
 class JobBooks(Books):
-    """A job's. `available` stays at nought: a job has no balance."""
+    """Books of a job. `available` stays at nought: a job has no balance."""
 
     def __init__(self) -> None:
         super().__init__()
         self._eval_fee = 0
 
     def apply(self, event: Event) -> None:
-        """Takes an event. Raises `AuditError`, and `KeyError` for one without the fields it must have."""
+        """Take an event. Raises `AuditError`, and `KeyError` for one without the fields it must have."""
         match event["type"]:
             case "job_opened":
                 self._eval_fee = event["eval_invoice"]["amount_sats"] * _MSAT_PER_SAT
@@ -172,7 +175,7 @@ class JobBooks(Books):
             case "job_failed":
                 self._deliver(0)
                 returned = event.get("evaluation_returned_msat", 0)
-                # With the fee comes back what was paid on top of it, if that was less than a satoshi, and so kept.
+                # An amount paid on top of the fee was kept if it was less than a satoshi. It comes back with the fee.
                 if returned and not self._eval_fee <= returned < self._eval_fee + 1_000:
                     raise AuditError(f"{returned} msat of an evaluation come back that cost {self._eval_fee}")
                 self.spent -= returned
@@ -184,7 +187,7 @@ class JobBooks(Books):
 
     def _deliver(self, spent: int) -> None:
         rest = self.held - spent
-        # No invoice is over less than a satoshi, so that less can't be paid back.
+        # An amount below a satoshi can't be paid back, as no invoice is over less.
         owed = rest if rest >= _MSAT_PER_SAT else 0
         self.spent += self.held - owed
         self.owed += owed
@@ -203,7 +206,7 @@ _JOB_WITHOUT_MONEY: Final = {"attempt_started", "attempt_failed", "job_accepted"
 
 
 def books_of(actor_id: str) -> SessionBooks | JobBooks:
-    """Empty books for this kind of actor. Raises `AuditError` for an id of no kind."""
+    """Return empty books for this kind of actor. Raises `AuditError` for an id of no kind."""
     match actor_id.partition("_")[0]:
         case "ses":
             return SessionBooks()

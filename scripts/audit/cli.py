@@ -1,4 +1,4 @@
-"""The command line of `satmeter audit`."""
+"""Command line of `satmeter audit`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ROWS: Final = (
 
 
 def run(settings: Settings, archives: Sequence[Path], json_file: Path | None) -> int:
-    """Audits, prints what it finds, and returns the exit status: 1 with a difference, 2 when it could not look."""
+    """Audit, print the result, and return the exit status: 1 with a difference, 2 when the audit could not run."""
     if json_file is not None and not writable(json_file):
         typer.echo(f"{json_file} can't be written: name a file in a directory that exists and is yours.", err=True)
         return 2
@@ -42,7 +42,7 @@ def run(settings: Settings, archives: Sequence[Path], json_file: Path | None) ->
     except CannotAuditError as error:
         typer.echo(str(error), err=True)
         return 2
-    # What is not a terminal takes lines of any length.
+    # A file or a pipe takes lines of any length.
     console = Console(soft_wrap=True) if sys.stdout.isatty() else Console(soft_wrap=True, width=_WIDTH)
     _show(report, console, stub=settings.lnbits_url is None)
     if json_file is not None:

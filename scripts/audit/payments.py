@@ -1,4 +1,4 @@
-"""What the journals say and what the node says of each payment, side by side in a temporary database on disk.
+"""Payments as the journals and as the node report them, side by side in a temporary database on disk.
 
 So an audit needs no more memory for a hundred thousand actors than for ten.
 """
@@ -33,7 +33,7 @@ SELECT count(*), coalesce(sum(received), 0), coalesce(sum(available), 0), coales
        coalesce(sum(spent), 0), coalesce(sum(owed), 0), coalesce(sum(pending), 0), coalesce(sum(refunded), 0),
        coalesce(sum(fees), 0) FROM actors WHERE kind = ?"""
 _SUM_RECEIVED: Final = "SELECT coalesce(sum(msat), 0) FROM received"
-# Made ahead and nobody's, as far as the store says.
+# Invoices that were made ahead and are unowned, as far as the store says.
 _SUM_UNCLAIMED: Final = """
 SELECT coalesce(sum(msat), 0) FROM received r WHERE actor IS NULL
 AND NOT EXISTS (SELECT 1 FROM credits c WHERE c.hash = r.hash)"""
@@ -63,7 +63,7 @@ SUMS: Final = ("received", "available", "held", "spent", "owed", "pending", "ref
 
 
 class Claim(NamedTuple):
-    """One side's word on a payment."""
+    """Claim of one side about a payment."""
 
     payment_hash: str
     actor_id: str
@@ -71,24 +71,24 @@ class Claim(NamedTuple):
 
 
 class Ledger:
-    """Fills with what was read, and answers what does not agree in it."""
+    """Ledger that is filled with what was read, and lists what does not agree in it."""
 
     def __init__(self) -> None:
-        # Without a name: a file of its own that is gone with the connection, however this process ends.
+        # Without a name, the database is a file of its own that is gone with the connection, however this process ends.
         self._db = sqlite3.connect("")
         self._db.executescript("PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF;" + _TABLES)
 
     def close(self) -> None:
-        """Removes it."""
+        """Remove the database."""
         self._db.close()
 
     def unknown(self, actors: Iterable[ActorKey]) -> list[ActorKey]:
-        """Those of these actors that it does not hold."""
+        """Return those of these actors that the ledger does not hold."""
         query = "SELECT 1 FROM actors WHERE id = ? AND partition = ?"
         return [key for key in dict.fromkeys(actors) if not self._one(query, key.actor_id, key.partition)]
 
     def put(self, key: ActorKey, length: int, books: Books, kind: str | None = None) -> None:
-        """An actor's books after so many events, as one of its kind or of another."""
+        """Put an actor's books at this length of its journal, as one of its kind or of another."""
         values = [getattr(books, name) for name in SUMS]
         kind = kind or key.actor_id.partition("_")[0]
         self._db.execute(_PUT_ACTOR, [key.actor_id, key.partition, length, kind, *values])
@@ -100,7 +100,7 @@ class Ledger:
         self._db.executemany("INSERT INTO payouts VALUES (?, ?, ?, ?, ?, ?)", payouts)
 
     def put_received(self, settlements: Sequence[Settlement], owners: Mapping[str, str]) -> None:
-        """A page of the node's list of what came in, with the owners of invoices that were made ahead."""
+        """Put a page of the node's list of what came in, with the owners of invoices that were made ahead."""
         rows = [
             (s.payment_hash, owners.get(s.payment_hash) if s.made_ahead else s.actor_id, s.amount_msat.value)
             for s in settlements
@@ -108,7 +108,7 @@ class Ledger:
         self._db.executemany("INSERT OR IGNORE INTO received VALUES (?, ?, ?)", rows)
 
     def put_sent(self, payments: Sequence[SentPayment]) -> None:
-        """A page of the node's list of what went out."""
+        """Put a page of the node's list of what went out."""
         rows = [
             (p.row_id or p.payment_hash, p.payment_hash, p.actor_id, p.amount_msat.value, p.fee_msat.value)
             for p in payments
@@ -116,48 +116,48 @@ class Ledger:
         self._db.executemany("INSERT OR IGNORE INTO sent VALUES (?, ?, ?, ?, ?)", rows)
 
     def in_partition(self, partition: int) -> list[tuple[str, int, int]]:
-        """Id, length of journal, and what the wallet must hold, of each actor."""
+        """Return id, length of journal, and what the wallet must hold, of each actor."""
         query = "SELECT id, length, available + held + owed FROM actors WHERE partition = ?"
         return list(self._db.execute(query, [partition]))
 
     # Sums
 
     def sums(self, kind: str) -> dict[str, int]:
-        """What the books of all actors of a kind add up to, in msat, and how many there are."""
+        """Return the sums of the books of all actors of a kind, in msat, and how many there are."""
         count, *values = self._one(_SUM_ACTORS, kind)
         return {"actors": count, **dict(zip(SUMS, values, strict=True))}
 
     def node_sums(self) -> dict[str, int]:
-        """What the node's own lists add up to, in msat. `unclaimed` came in by invoices that were nobody's yet."""
+        """Return the sums of the node's own lists in msat. `unclaimed`: received by invoices without an owner yet."""
         (received,), (unclaimed,) = self._one(_SUM_RECEIVED), self._one(_SUM_UNCLAIMED)
         paid_out, fees = self._one("SELECT coalesce(sum(msat), 0), coalesce(sum(fee), 0) FROM sent")
         return {"received": received, "unclaimed": unclaimed, "paid_out": paid_out, "fees": fees}
 
-    # What does not agree
+    # Differences
 
     def not_credited(self) -> Iterator[Claim]:
-        """What the node received and no journal credits."""
+        """Return payments that the node received and no journal credits."""
         return (Claim(*row) for row in self._db.execute(_NOT_CREDITED))
 
     def unconfirmed(self) -> Iterator[Claim]:
-        """What journals credit and the node's list lacks."""
+        """Return payments that journals credit and the node's list lacks."""
         return (Claim(*row) for row in self._db.execute(_UNCONFIRMED))
 
     def credited_otherwise(self) -> Iterator[tuple[Claim, Claim]]:
-        """By the node, and by the journal: another actor or amount."""
+        """Yield the node's and the journal's claims where they differ in actor or amount."""
         for payment_hash, *node, actor_id, amount_msat in self._db.execute(_CREDITED_OTHERWISE):
             yield Claim(payment_hash, *node), Claim(payment_hash, actor_id, amount_msat)
 
     def not_sent(self) -> Iterator[Claim]:
-        """What journals say was paid out and the node's list lacks."""
+        """Return payouts that were paid by the journals and that the node's list lacks."""
         return (Claim(*row) for row in self._db.execute(_NOT_SENT))
 
     def untold(self) -> Iterator[Claim]:
-        """What the node paid out and no journal says was paid."""
+        """Return payouts that the node made and that no journal says were paid."""
         return (Claim(*row) for row in self._db.execute(_UNTOLD))
 
     def sent_otherwise(self) -> Iterator[tuple[str, str, str, str]]:
-        """Payment hash, actor, and the amounts by node and by journal, where these differ."""
+        """Yield payment hash, actor, and the amounts by node and by journal, where these differ."""
         for payment_hash, actor_id, amount, fee, node_amount, node_fee in self._db.execute(_SENT_OTHERWISE):
             yield (
                 payment_hash,
@@ -167,7 +167,7 @@ class Ledger:
             )
 
     def twice(self) -> Iterator[tuple[str, str, int, str]]:
-        """What happened more than once: what it is, the payment hash, how often, and for whom."""
+        """Yield events that happened more than once: in words, with payment hash, count and actors."""
         for what, query in (
             ("a payment is credited more than once", _CREDITED_TWICE),
             ("the node paid an invoice out more than once", _SENT_TWICE),

@@ -14,7 +14,7 @@ from ...actors.domain.money import MoneyError
 from ...actors.partitioning import partition_of
 from .books import AuditError, Books, books_of
 
-# The domain's names for what the auditor's books hold.
+# Names of the domain for amounts in the auditor's books, where they differ.
 _NAMES: Final = {
     "ses": {"received": "deposited", "available": "balance"},
     "job": {},
@@ -23,7 +23,7 @@ _COMMON: Final = ("received", "held", "spent", "owed", "pending", "refunded")
 
 
 class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something that does not agree. `what` says it in words; ids and amounts stand beside it where there are any."""
+    """A difference. `what` says it in words; ids and amounts stand beside it where there are any."""
 
     what: str
     actor_id: str | None = None
@@ -43,22 +43,22 @@ class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Folded(msgspec.Struct, frozen=True):
-    """An actor's books after all its events, and what does not agree in it."""
+    """Books of an actor after all its events, and what does not agree in it."""
 
     books: Books
     differences: list[Difference]
 
 
 class Journals(Protocol):
-    """Where journals are read."""
+    """Reader of journals."""
 
     async def more(self, key: ActorKey, first: int, end: int) -> Sequence[bytes]:
-        """Events number `first` to before `end` (see `AuditStore`). Raises `TransientError`."""
+        """Return events number `first` to before `end` (see `AuditStore`). Raises `TransientError`."""
         ...
 
 
 async def fold(stored: StoredActor, store: Journals, behaviours: Mapping[str, Behaviour[Any]]) -> Folded:
-    """Folds the journal from its beginning. Raises `TransientError`. What can't be folded is a difference."""
+    """Fold the journal from its beginning. Raises `TransientError`. A failure to fold is a difference."""
     actor_id, number = stored.key.actor_id, 0
     try:
         books, behaviour = books_of(actor_id), behaviours[actor_id.partition("_")[0]]
@@ -84,11 +84,12 @@ async def fold(stored: StoredActor, store: Journals, behaviours: Mapping[str, Be
         if not events:
             events = list(await store.more(stored.key, number, min(number + EVENTS_AT_ONCE, stored.length)))
             if not events:
-                return Folded(books, [])  # It is gone: it was unpaid and its time is over.
+                return Folded(books, [])  # The actor is gone: it was unpaid and its time is over.
         data = events.pop(0)
         number += 1
         try:
-            # First what it is, so that the auditor's books get fields that are there and amounts that are numbers.
+            # The event is decoded first, so that the auditor's books get fields that exist and amounts that are
+            # numbers.
             event = behaviour.decode_event(data)
             books.apply(msgspec.json.decode(data))
             state = behaviour.evolve(actor_id, state, event)
@@ -98,7 +99,7 @@ async def fold(stored: StoredActor, store: Journals, behaviours: Mapping[str, Be
             return Folded(books, [*differences, Difference(what, actor_id)])
         if number == stored.snapshot_version:
             differences += _snapshot_differences(actor_id, behaviour, stored, state)
-    # When exactly may be another version's rule; without any time, it would never be woken for what it has under way.
+    # The exact time may follow another version's rule. Without any time, the actor would never be woken for its work.
     if state is not None and behaviour.due_ms(state) is not None and not stored.due:
         differences.append(Difference("nobody would look after it: it has no time at which it is due", actor_id))
     return Folded(books, differences + _domain_differences(actor_id, books, state))
@@ -124,7 +125,7 @@ def _snapshot_differences(
 
 
 def _domain_differences(actor_id: str, books: Books, state: Any) -> list[Difference]:
-    """Where the domain's own books are others than the auditor's."""
+    """Return differences between the domain's own books and the auditor's."""
     names = _NAMES[actor_id.partition("_")[0]]
     kept = state.books if state is not None else None
     found = []

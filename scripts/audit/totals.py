@@ -1,4 +1,4 @@
-"""The running totals of what the wallet must hold, against the journals that they were kept beside."""
+"""Running totals of what the wallet must hold, against the journals that they were kept beside."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAMED_MAX: Final = 3
 
 
 class Totals:
-    """Compares the totals of partitions. `uncounted` holds those without one: no server that keeps it has had them."""
+    """Totals of partitions, compared with journals. `uncounted`: those that no server keeping totals has had."""
 
     def __init__(self, store: AuditStore, ledger: Ledger, behaviours: Mapping[str, Behaviour[Any]]) -> None:
         self._store = store
@@ -24,13 +24,16 @@ class Totals:
         self.uncounted: set[int] = set()
 
     async def difference(self, partition: int) -> Difference | None:
-        """What does not agree at one moment, of the actors in the ledger. Raises `TransientError`."""
+        """Return a difference between the total and the actors in the ledger at one moment.
+
+        Raises `TransientError`.
+        """
         actors = self._ledger.in_partition(partition)
         total = await self._store.total(partition, [actor_id for actor_id, _, _ in actors])
         if not total.readable:
             return Difference(f"the running total of partition {partition} is no number")
         if actors and not total.claimed:
-            # Whoever claims it next takes it for empty.
+            # The host that claims the partition next takes it for empty.
             what = f"partition {partition} has journals, and no epoch: no host ever had it"
             return Difference(f"{what}{_whose(actors)}")
         if total.liability_msat is None:
@@ -48,7 +51,10 @@ class Totals:
         return Difference(what, None, None, f"{expected} msat", f"{total.liability_msat} msat")
 
     async def _at(self, key: ActorKey, length: int) -> int:
-        """What the wallet had to hold for an actor when its journal was so long: it has grown since it was read."""
+        """Return what the wallet had to hold for an actor when its journal had this length.
+
+        The journal has grown since it was read.
+        """
         for stored in await self._store.read([key]) if length else ():
             then = stored._replace(length=length, snapshot=None, snapshot_version=0, events=stored.events[:length])
             return (await fold(then, self._store, self._behaviours)).books.liability
@@ -56,7 +62,7 @@ class Totals:
 
 
 def _whose(actors: Sequence[tuple[str, int, int]]) -> str:
-    """Where to look."""
+    """Name the actors to look at."""
     if not actors:
         return " (there are none)"
     names = ", ".join(actor_id for actor_id, _, _ in actors[:_NAMED_MAX])
@@ -64,7 +70,7 @@ def _whose(actors: Sequence[tuple[str, int, int]]) -> str:
 
 
 def archive_differences(found: Mapping[str, int], archived: Mapping[str, int | None]) -> Sequence[Difference]:
-    """Where archives hold something else than was taken out of the store; only the first of several."""
+    """Return a difference between what archives hold and what was archived; only the first of several."""
     for name, expected in archived.items():
         own = found[name.removesuffix("_msat")]
         if expected is None:

@@ -22,22 +22,22 @@ class Connection:
     async def request(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, bytes]:
-        """Status and body of the answer. Raises `ConnectionError`."""
+        """Return status and body of the answer. Raises `ConnectionError`."""
         status, _, answer = await self._lean.request(method, path, body, headers)
         return status, answer
 
     async def stream(
         self, method: str, path: str, body: Any, headers: Mapping[str, str], on_body: http_client.OnBody
     ) -> tuple[int, bytes]:
-        """Likewise; `on_body` gets the pieces of the body as they come. Raises `ConnectionError`."""
+        """Make a request whose body comes in pieces, which go to `on_body`. Raises `ConnectionError`."""
         status, _, answer = await self._lean.request(method, path, body, headers, on_body)
         return status, answer
 
     async def events(self, path: str) -> AsyncIterator[Any]:
-        """The data of server-sent events until the stream ends. Raises `ConnectionError`."""
+        """Yield the data of server-sent events until the stream ends. Raises `ConnectionError`."""
         pieces: asyncio.Queue[bytes] = asyncio.Queue()
         stream = asyncio.create_task(self._lean.request("GET", path, on_body=pieces.put_nowait))
-        # An empty piece is no piece of a body.
+        # A body has no empty pieces, so that one can mark the end.
         stream.add_done_callback(lambda _: pieces.put_nowait(b""))
         rest = b""
         try:
@@ -51,16 +51,16 @@ class Connection:
             stream.cancel()
 
     async def close(self) -> None:
-        """Closes it."""
+        """Close the connection."""
         self._lean.close()
 
 
 Work = Callable[[Connection], Awaitable[None]]
-"""What a worker does again and again."""
+"""Work that a worker does again and again."""
 
 
 class Measured:
-    """Latencies of a run, and how long it took in all."""
+    """Latencies of a run, and its duration."""
 
     def __init__(self, latencies_s: list[float], elapsed_s: float) -> None:
         self._latencies_s = latencies_s
@@ -68,12 +68,12 @@ class Measured:
 
     @property
     def count(self) -> int:
-        """How often the work was done."""
+        """Number of times that the work was done."""
         return len(self._latencies_s)
 
     @property
     def figures(self) -> dict[str, float]:
-        """How often in a second, and the latencies that half and 99 % stayed within, in milliseconds."""
+        """Rate per second, and the latencies that half and 99 % stayed within, in milliseconds."""
         p50_s, p99_s = percentile(self._latencies_s, 50), percentile(self._latencies_s, 99)
         # Every worker has done its work at least once.
         assert p50_s is not None and p99_s is not None
@@ -81,7 +81,7 @@ class Measured:
 
 
 async def measure(port: int, connections: int, duration_s: float, work: Work) -> Measured:
-    """Runs the work over so many connections, again and again, for so long."""
+    """Run the work over this many connections, again and again, for this long."""
     latencies_s: list[float] = []
     started_s = time.perf_counter()
     deadline_s = started_s + duration_s

@@ -1,4 +1,4 @@
-"""For `scripts/bench`: what the first look at a passivated session costs, beside a look at a live one."""
+"""Cost of the first look at a passivated session, beside a look at a live one (`scripts/bench`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .store import store_of
 
 _REQUESTS: Final = 10
 _DEPOSIT_SATS: Final = 10_000
-# Long enough that a second look finds a session live, and short enough to wait for.
+# The time is long enough that a second look finds a session live, and short enough to wait for.
 _PASSIVATE_AFTER_S: Final = 3.0
 _SWEEP_S: Final = 5.0
 _BATCH: Final = 100
@@ -30,7 +30,7 @@ _COLUMNS: Final = (
 
 
 async def measure_cold(options: BenchOptions, directory: Path) -> list[Grid]:
-    """Latencies of cold and of warm sessions. Raises `BenchError`."""
+    """Measure latencies of cold and of warm sessions. Raises `BenchError`."""
     settings = {"SATMETER_PASSIVATE_AFTER_S": _PASSIVATE_AFTER_S}
     async with servers.served(directory / "cold", **settings) as child, store_of(child) as store:
         connection = Connection(child.port)
@@ -43,7 +43,7 @@ async def measure_cold(options: BenchOptions, directory: Path) -> list[Grid]:
         grid = Grid(title=f"Activation of sessions with {events} events in their journals", columns=_COLUMNS)
         looks: dict[str, list[float]] = {"cold, never in memory": [], "warm, right after it": []}
         for start in range(0, len(holders), _BATCH):
-            # In turn, so that both have the same moments.
+            # Cold and warm looks take turns, so that both have the same moments.
             for found in looks.values():
                 found.extend(await _looks(connection, holders[start : start + _BATCH]))
         await asyncio.sleep(_PASSIVATE_AFTER_S + _SWEEP_S)

@@ -1,4 +1,4 @@
-"""What a request costs each process in CPU time: on a busy machine the figure that says whether a change pays.
+"""CPU time that a request costs each process: on a busy machine the figure that says whether a change pays.
 
     python -m satmeter.scripts.benchmarks.cpu [--requests 10000] [--connections 64]
 
@@ -34,7 +34,7 @@ _SESSIONS: Final = 500
 _DEPOSIT_SATS: Final = 100_000
 _ASK: Final = {"request": "Name three uses of a sextant.", "maxTokens": 200}
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
-# What stands in a command line, and what the process is called in the table. The first that fits counts.
+# Text in a command line, and the name of its process in the table. The first that fits counts.
 _NAMES: Final = (
     ("scripts.front", "front"),
     ("benchmarks.local", "front and host"),
@@ -96,7 +96,7 @@ async def _row(pid: int, port: int, connections: int, requests: int, work: Work,
 
 
 async def _run(port: int, connections: int, requests: int, work: Work) -> float:
-    """So many requests over so many connections; returns the seconds that they took."""
+    """Make this many requests over this many connections; return the seconds that they took."""
     numbers = iter(range(requests))
 
     async def worker() -> None:
@@ -111,7 +111,7 @@ async def _run(port: int, connections: int, requests: int, work: Work) -> float:
 
 
 def _cpu_s(root_pid: int) -> Mapping[str, float]:
-    """CPU seconds until now of a server's processes, user and system, by what they are."""
+    """Return the CPU seconds until now of a server's processes, user and system, by what they are."""
     spent: dict[str, float] = defaultdict(float)
     commands = {pid: process.command for pid, process in descendants(root_pid).items()}
     commands[root_pid] = " ".join(_read(root_pid, "cmdline").split("\0"))

@@ -1,8 +1,8 @@
-"""For `scripts/bench`: the same front and the same hosts, with one Ray call for each command instead of shared ones.
+"""Server for `scripts/bench`: the same front and hosts, but one Ray call for each command instead of shared ones.
 
     python -m satmeter.scripts.benchmarks.direct PORT DATA_DIR
 
-It shows what coalescing is worth. It is no way to serve: a command whose host dies is not sent again.
+It shows what coalescing is worth. It is not fit for production: a command whose host dies is not sent again.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class DirectShell(HostShell):
     """A host that takes one call and returns its answers."""
 
     async def ask(self, call: bytes) -> bytes:
-        """All answers to a call, up to the last."""
+        """Return all answers to a call, up to the last."""
         await self._started()
         assert isinstance(self._host, ActorHost)
         inbox, answers = Inbox(0.0), list[Answer]()
@@ -62,7 +62,7 @@ class DirectShell(HostShell):
 
 
 class DirectRouter(Router):
-    """Makes one Ray call for each command, and awaits its reply."""
+    """Router that makes one Ray call for each command, and awaits its reply."""
 
     def __init__(self, owners: Owners, handles: Mapping[str, Any]) -> None:
         super().__init__(owners, cluster.connect)
@@ -70,11 +70,11 @@ class DirectRouter(Router):
         self._numbers = itertools.count(1)
 
     async def call(self, actor_id: str, command: WireCommand) -> WireReply:
-        """The actor's answer. Raises `RefusedError`."""
+        """Return the actor's answer. Raises `RefusedError`."""
         return (await self._ask(actor_id, command))[0].reply
 
     async def stream(self, actor_id: str, command: WireCommand) -> AsyncGenerator[WireReply, None]:
-        """All answers of the actor, once the last is there. Raises `RefusedError`."""
+        """Yield all answers of the actor, once the last is there. Raises `RefusedError`."""
         for answer in await self._ask(actor_id, command):
             yield answer.reply
 
@@ -90,7 +90,7 @@ class DirectRouter(Router):
 
 
 async def _start_hosts(settings: Settings) -> dict[str, Any]:
-    """As many as `satmeter serve` starts, with all partitions between them."""
+    """Start as many hosts as `satmeter serve` does, with all partitions between them."""
     names = tuple(f"host-{number}" for number in range(settings.hosts or os.cpu_count() or 1))
     options: dict[str, Any] = {"max_concurrency": _CONCURRENCY, "num_cpus": 0, "max_restarts": 0}
     begin: Any = ray.remote(DirectShell)
@@ -108,14 +108,14 @@ async def _start_hosts(settings: Settings) -> dict[str, Any]:
 
 
 async def serve(port: int, data_dir: Path) -> None:
-    """Serves until SIGTERM."""
+    """Serve until SIGTERM."""
     store = EmbeddedStore(data_dir)
     settings = with_root_key(Settings(data_dir=data_dir, redis_url=await store.start()))
     configure_logging(settings.log_level)
     ray_dir = make_ray_dir()
     parts = build_parts(settings)
     try:
-        # In this thread: Ray's processes end with the thread that started them.
+        # Ray is started in this thread, as its processes end with the thread that started them.
         cluster.start_local(ray_dir, os.cpu_count() or 1, _NAMESPACE)
         handles = await _start_hosts(settings)
         await serve_front(port, settings, parts, DirectRouter(parts.journal.owners, handles))
@@ -127,7 +127,7 @@ async def serve(port: int, data_dir: Path) -> None:
 
 
 if __name__ == "__main__":
-    # By its own name: Ray's workers look for the class of the hosts there.
+    # The module is imported by its own name, as Ray's workers look for the class of the hosts there.
     from . import direct
 
     uvloop.run(direct.serve(int(sys.argv[1]), Path(sys.argv[2])))

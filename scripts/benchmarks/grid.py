@@ -1,4 +1,4 @@
-"""What `scripts/bench` has measured: grids of figures, for people and for programs (`--json`)."""
+"""Grids of figures that `scripts/bench` has measured, for people and for programs (`--json`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 FORMAT: Final = 1
-"""Raised when a field of the JSON changes its meaning or goes away."""
+"""Version of the JSON, raised when a field changes its meaning or goes away."""
 
 Cell = str | int | float | None
 
@@ -25,7 +25,7 @@ class Column(msgspec.Struct, frozen=True):
 
 
 class Grid(msgspec.Struct, kw_only=True):
-    """Figures of one kind. `note`: what a reader must know to understand them."""
+    """Grid of figures of one kind. `note`: what a reader must know to understand them."""
 
     title: str
     columns: Sequence[Column]
@@ -33,11 +33,11 @@ class Grid(msgspec.Struct, kw_only=True):
     note: str = ""
 
     def add(self, *cells: Cell) -> None:
-        """One more row, in the order of the columns. Raises `ValueError` when it has another length."""
+        """Add a row, in the order of the columns. Raises `ValueError` when it has another length."""
         self.rows.append(dict(zip((column.name for column in self.columns), cells, strict=True)))
 
     def show(self, console: Console) -> None:
-        """Prints it."""
+        """Print the grid."""
         table = Table(title=self.title, title_justify="left", caption=self.note or None, caption_justify="left")
         for column in self.columns:
             texts = all(isinstance(row[column.name], str) for row in self.rows)
@@ -60,34 +60,34 @@ class Report(msgspec.Struct, kw_only=True):
 
 
 def shown(cell: Cell, decimals: int) -> str:
-    """A cell as people see it; a hyphen for what could not be measured."""
+    """Return a cell as people see it; a hyphen for what could not be measured."""
     if cell is None:
         return "-"
     return cell if isinstance(cell, str) else f"{cell:,.{decimals}f}"
 
 
 def medians(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The median of each figure over rounds that all have it. Raises `ValueError` without rounds."""
+    """Return the median of each figure over rounds that all have it. Raises `ValueError` without rounds."""
     if not rounds:
         raise ValueError("there is no median of nothing")
     return {name: statistics.median(figures[name] for figures in rounds) for name in rounds[0]}
 
 
 def ratio(part: float, whole: float) -> float | None:
-    """One by the other; None when there is no other."""
+    """Divide the part by the whole; return None when the whole is 0."""
     return part / whole if whole else None
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:
-    """What so many percent of the values stayed within; None without values."""
+    """Return the value that this percentage of the values stayed within; None without values."""
     if not values:
         return None
     ordered = sorted(values)
-    # The nearest rank, in whole numbers: 99 % of 100 values is the 99th.
+    # This is the nearest rank, in whole numbers: 99 % of 100 values is the 99th.
     rank = -(-round(len(ordered) * percent * 1_000) // 100_000)
     return ordered[max(rank, 1) - 1]
 
 
 def encode(report: Report) -> bytes:
-    """The report as JSON, indented."""
+    """Return the report as JSON, indented."""
     return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"

@@ -1,4 +1,4 @@
-"""For `scripts/bench`: what a request and a session take in the store."""
+"""Size of a request and of a session in the store (`scripts/bench`)."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _COLUMNS: Final = (Column("what", "what"), Column("bytes", "bytes"), Column("cou
 
 
 async def measure_journal(options: BenchOptions, directory: Path) -> list[Grid]:
-    """Bytes of a request and of a session. Raises `BenchError`."""
+    """Measure the bytes of a request and of a session. Raises `BenchError`."""
     async with servers.served(directory / "journal") as child, store_of(child) as store:
         return [await _request(store, child), await _growth(store, child, options)]
 
 
 async def _request(store: BenchStore, child: Child) -> Grid:
-    """A session that asks ten times, one after the other, as clients without an Idempotency-Key do."""
+    """Measure a session that asks ten times in a row, as clients without an Idempotency-Key do."""
     connection = Connection(child.port)
     holder = await open_session(connection, _DEPOSIT_SATS)
     await until_active(connection, holder)
@@ -61,7 +61,7 @@ async def _request(store: BenchStore, child: Child) -> Grid:
 
 
 async def _growth(store: BenchStore, child: Child, options: BenchOptions) -> Grid:
-    """The append-only file's growth, less that of an idle server in the same time."""
+    """Measure the append-only file's growth, less that of an idle server in the same time."""
     holders = await open_sessions(child.port, _GROWN_BY_SESSIONS, _DEPOSIT_SATS)
     before = store.append_only_bytes()
     await asyncio.sleep(options.duration_s)
@@ -77,7 +77,7 @@ async def _growth(store: BenchStore, child: Child, options: BenchOptions) -> Gri
 
 
 async def ask_all(port: int, holders: Sequence[Holder], count: int) -> None:
-    """So many requests by these sessions in turn."""
+    """Make this many requests by these sessions in turn."""
     turns, numbers = itertools.cycle(holders), iter(range(count))
 
     async def worker() -> None:
@@ -90,7 +90,7 @@ async def ask_all(port: int, holders: Sequence[Holder], count: int) -> None:
 
 
 def by_kind(events: Sequence[bytes]) -> dict[str, list[int]]:
-    """The lengths of events by their kind, which their tag says."""
+    """Return the lengths of events by their kind, which their tag says."""
     found: dict[str, list[int]] = {}
     for event in events:
         found.setdefault(str(msgspec.json.decode(event).get("type", "?")), []).append(len(event))

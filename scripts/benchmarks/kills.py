@@ -1,4 +1,4 @@
-"""For `scripts/bench`: how long sessions are away when their host is killed."""
+"""Time that sessions are away when their host is killed (`scripts/bench`)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DEPOSIT_SATS: Final = 10_000
 _BACK_WITHIN_S: Final = 60.0
 _LOOK_EVERY_S: Final = 0.1
 _AGAIN_AFTER_S: Final = 0.05
-# As long as both hosts have been back, so that the next kill meets a server at rest.
+# Both hosts are left at rest for this long, so that the next kill meets a server at rest.
 _REST_S: Final = 5.0
 _COLUMNS: Final = (
     Column("what", "time to the first answer to a metered request"),
@@ -36,7 +36,7 @@ _COLUMNS: Final = (
 
 
 async def measure_kills(options: BenchOptions, directory: Path) -> list[Grid]:
-    """Kills one of two hosts, again and again. Raises `BenchError`."""
+    """Kill one of two hosts, again and again. Raises `BenchError`."""
     lost: list[float] = []
     firsts: list[float] = []
     others: list[float] = []
@@ -67,7 +67,7 @@ async def measure_kills(options: BenchOptions, directory: Path) -> list[Grid]:
 
 
 async def _kill(child: Child, store: BenchStore, holders: Sequence[Holder], number: int) -> dict[str, list[float]]:
-    """The times until sessions were answered, by the host that had them at the kill."""
+    """Return the times until sessions were answered, by the host that had them at the kill."""
     pids = sorted(child.processes("HostShell"))
     if len(pids) != _HOSTS:
         raise BenchError(f"there are {len(pids)} hosts instead of {_HOSTS}")
@@ -94,7 +94,7 @@ async def _kill(child: Child, store: BenchStore, holders: Sequence[Holder], numb
 
 
 async def _answered_after(connection: Connection, holder: Holder, since_s: float) -> float:
-    """Seconds until the session answered with 200. Raises `BenchError` when it never does."""
+    """Return the seconds until the session answered with 200. Raises `BenchError` when it never does."""
     while True:
         status, body = await connection.request("POST", f"{holder.path}/request", REQUEST, holder.headers)
         now_s = time.perf_counter()
@@ -106,9 +106,9 @@ async def _answered_after(connection: Connection, holder: Holder, since_s: float
 
 
 def by_fate(waited: Mapping[str, list[float]]) -> tuple[list[float], list[float]]:
-    """The times of the killed host's sessions, and those of the other's.
+    """Return the times of the killed host's sessions, and those of the other's.
 
-    Which of the hosts a process was can't be seen from outside: it is the one whose sessions waited longer. Raises
+    From outside it can't be seen which of the hosts a process was: the killed one's sessions waited longer. Raises
     `BenchError` unless there are two.
     """
     if len(waited) != _HOSTS:

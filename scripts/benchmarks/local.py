@@ -1,8 +1,8 @@
-"""For `scripts/bench`: the same front and the same host in one process, with no Ray between them.
+"""Server for `scripts/bench`: the same front and the same host in one process, without Ray between them.
 
     python -m satmeter.scripts.benchmarks.local PORT DATA_DIR
 
-It shows what the way over Ray costs. It is no way to serve: when this process dies, everything is down.
+It shows what the way over Ray costs. It is not fit for production: when this process dies, everything is down.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A host in the front's own process: the same host, without Ray between them."""
+"""Link to a host in the front's own process, without Ray between them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from ...actors.messages import Answer, Call, Cancel
 
 
 class LocalLink:
-    """Implements `HostLink` for a host in this process."""
+    """`HostLink` to a host in this process."""
 
     def __init__(self, host: ActorHost | DedicatedHost) -> None:
         self._host = host
 
     async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
-        """Hands calls over."""
+        """Hand calls over."""
         await self._host.submit(inbox_id, calls)
 
     async def collect(self, inbox_id: str) -> Sequence[Answer]:
-        """Waits some seconds for answers."""
+        """Wait some seconds for answers."""
         return await self._host.collect(inbox_id)
 
     async def close(self) -> None:
-        """Nothing is to be ended."""
+        """Do nothing: no connection has to be closed."""

@@ -1,7 +1,7 @@
-"""`scripts/bench`: how fast the server is on this machine, and what it takes, each figure beside what it compares with.
+"""Benchmark of the server's speed and needs on this machine, each figure beside another one (`scripts/bench`).
 
 A benchmark, not a test: nothing here passes or fails. It starts servers of its own with the stub node and the stub
-model, and a store that fsyncs every write, and loads them over HTTP from one process. Whatever it starts, it ends.
+model, and a store that fsyncs every write. It loads them over HTTP from one process, and ends all that it has started.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ PARTS: Final[Mapping[str, Measure]] = {
     "streams": measure_streams,
     "waiting": measure_waiting,
 }
-"""What can be measured, in the order in which it is."""
+"""Parts that can be measured, in the order in which they are."""
 _INTERRUPTED: Final = 130
 _WIDTH: Final = 140
 
@@ -86,7 +86,7 @@ def main(
 
 
 def chosen(only: str | None) -> dict[str, Measure]:
-    """The parts that were asked for, in their order. Raises `ValueError` for one that does not exist."""
+    """Return the parts that were asked for, in their order. Raises `ValueError` for one that does not exist."""
     if only is None:
         return dict(PARTS)
     names = {name.strip() for name in only.split(",") if name.strip()}
@@ -98,7 +98,7 @@ def chosen(only: str | None) -> dict[str, Measure]:
 async def _bench(console: Console, options: BenchOptions, parts: Mapping[str, Measure], json: Path | None) -> Report:
     this = asyncio.current_task()
     assert this is not None
-    # As Ctrl-C: the servers must be ended.
+    # SIGTERM acts as Ctrl-C does: the servers must be ended.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     report = Report(
         started_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -131,7 +131,7 @@ def _write(json: Path, report: Report) -> None:
 
 
 def why(error: BaseException) -> str:
-    """The first reason in it, in a sentence where it is one of ours."""
+    """Return the first reason in it, in a sentence where it is one of ours."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""For `scripts/bench`: what sessions and jobs take in the memory of a host, live and passivated."""
+"""Memory that sessions and jobs take in a host, live and passivated (`scripts/bench`)."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .store import BenchStore, store_of
 _REQUESTS: Final = 10
 _DEPOSIT_SATS: Final = 10_000
 _AT_ONCE: Final = 64
-# A sweep every 5 s passivates what has been idle for long enough.
+# A sweep every 5 s passivates actors that have been idle for long enough.
 _SWEEP_S: Final = 5.0
-# Fewer activations in a second than any machine makes: all must be live when it is looked.
+# Any machine activates more in a second than this: all must be live when the memory is read.
 _ACTIVATED_PER_S_MIN: Final = 800
 _PATIENCE_MIN_S: Final = 30.0
-# Jobs take less, and are looked at by the way.
+# Jobs take less memory, and fewer of them are measured.
 _SESSIONS_FOR_A_JOB: Final = 5
 _SETTLE_S: Final = 1.0
 _COLUMNS: Final = (
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 async def measure_memory(options: BenchOptions, directory: Path) -> list[Grid]:
-    """The memory of a host before, with and after so many sessions and jobs. Raises `BenchError`."""
+    """Measure a host's memory before, with and after this many sessions and jobs. Raises `BenchError`."""
     grids = []
     for what, measure, count in (
         ("sessions", _sessions, options.passivated),
@@ -47,7 +47,7 @@ async def measure_memory(options: BenchOptions, directory: Path) -> list[Grid]:
     ):
         patience_s = max(_PATIENCE_MIN_S, math.ceil(count / _ACTIVATED_PER_S_MIN))
         settings = {"SATMETER_HOSTS": 1, "SATMETER_PASSIVATE_AFTER_S": patience_s}
-        # A server for each: what its allocator keeps of the ones would be taken for free for the others.
+        # Each has a server of its own: memory that the allocator keeps of the ones would look free for the others.
         async with servers.served(directory / what, **settings) as child, store_of(child) as store:
             grids.append(await measure(store, child, count, patience_s))
     return grids
@@ -125,7 +125,10 @@ async def _activate(
     look: Callable[[Connection, T], Awaitable[None]],
     patience_s: float,
 ) -> None:
-    """Looks at all. Raises `BenchError` when some were live before, or the first are passivated meanwhile."""
+    """Look at all actors.
+
+    Raises `BenchError` when some were live before, or the first are passivated meanwhile.
+    """
     waiting, begun_s, calls = iter(actors), time.perf_counter(), await store.script_calls()
 
     async def worker() -> None:

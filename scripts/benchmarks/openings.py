@@ -1,4 +1,4 @@
-"""For `scripts/bench`: how many sessions are opened and how many jobs done in a second, with the stub node."""
+"""Rate of opened sessions and of whole jobs in a second, with the stub node (`scripts/bench`)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _COLUMNS: Final = (
 
 
 async def measure_openings(options: BenchOptions, directory: Path) -> list[Grid]:
-    """Openings and whole jobs. Raises `BenchError`."""
+    """Measure openings and whole jobs. Raises `BenchError`."""
     grid = Grid(
         title="What begins with an invoice, with the stub node",
         columns=_COLUMNS,
@@ -71,7 +71,7 @@ def _whole_job(port: int) -> Work:
 
 
 async def new_job(connection: Connection) -> str:
-    """The id of a new job. Raises `BenchError`."""
+    """Create a job, and return its id. Raises `BenchError`."""
     status, body = await connection.request("POST", "/jobs", {"request": REQUEST["request"]})
     if status != 201:
         raise BenchError(f"a job can't be created: {body.decode(errors='replace')}")

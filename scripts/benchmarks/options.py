@@ -1,4 +1,4 @@
-"""What `scripts/bench` was asked for, and how much of each thing that makes."""
+"""Options of `scripts/bench`, and how much of each thing they make."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ _FULL_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
-    """`duration_s`: of each figure that is measured over time. `rounds`: of which the median counts.
+    """Options of a run. `duration_s`: of each figure that is measured over time. `rounds`: of which the median counts.
 
-    passivated: sessions in the store whose memory is measured. cold: sessions that are activated one at a time. kills:
-    hosts that are killed. waiting: sessions that wait for the model at once. rates_per_s: of the open loop.
+    `passivated`: sessions in the store whose memory is measured. `cold`: sessions that are activated one at a time.
+    `kills`: hosts that are killed. `waiting`: sessions that wait for the model at once. `rates_per_s`: of the open
+    loop.
     """
 
     duration_s: float = _FULL_S
@@ -28,7 +29,7 @@ class BenchOptions:
 
     @classmethod
     def of(cls, *, quick: bool, duration_s: float | None, rounds: int | None) -> BenchOptions:
-        """What the flags mean; a quick run does everything with less."""
+        """Return the options that the flags mean; a quick run does everything with less."""
         if not quick:
             return cls(duration_s=duration_s or _FULL_S, rounds=rounds or 3)
         return cls(

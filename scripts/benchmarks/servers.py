@@ -1,4 +1,4 @@
-"""The servers that `scripts/bench` measures: each a child process, started, waited for, and ended with all below it."""
+"""Servers that `scripts/bench` measures: each a child process, started, awaited, and ended with all below it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _READY_WITHIN_S: Final = 120.0
 _ENDS_WITHIN_S: Final = 30.0
 _LOOK_EVERY_S: Final = 0.02
 _LOG_TAIL_BYTES: Final = 2_000
-# Nobody asks for the price on the internet; that comes to the fallback.
+# The price is not asked for on the internet: the address leads to the fallback.
 _ENVIRONMENT: Final = {
     "BTC_PRICE_URL": "http://127.0.0.1:9/",
     "SATMETER_RATE_LIMITS": "off",
@@ -45,7 +45,7 @@ uvicorn.run(Starlette(routes=[Route("/", empty)]), port=int(sys.argv[1]), log_co
 
 
 class BenchError(Exception):
-    """A part can't be measured; the text says why, and how to mend it."""
+    """A reason why a part can't be measured; the text says why, and how to mend it."""
 
 
 class Child:
@@ -67,7 +67,7 @@ class Child:
             )
 
     async def ready(self, path: str) -> float:
-        """Waits until this path answers 200; returns how many seconds that took. Raises `BenchError`."""
+        """Wait until this path answers 200; return how many seconds that took. Raises `BenchError`."""
         began_s = time.perf_counter()
         while time.perf_counter() - began_s < _READY_WITHIN_S:
             if self._process.poll() is not None:
@@ -79,18 +79,18 @@ class Child:
         raise BenchError(f"{self._name} did not become ready in {_READY_WITHIN_S:.0f} s: {self._log_tail()}")
 
     def processes(self, name: str) -> dict[int, Process]:
-        """Its processes with this in their command line, by pid."""
+        """Return the child's processes with this in their command line, by pid."""
         return {pid: process for pid, process in descendants(self._process.pid).items() if name in process.command}
 
     def resident_kb(self, name: str) -> int:
-        """The memory of its processes with this name. Raises `BenchError` when there are none."""
+        """Return the memory of the child's processes with this name. Raises `BenchError` when there are none."""
         found = self.processes(name)
         if not found:
             raise BenchError(f"{self._name} has no process {name!r} (any more): {self._log_tail()}")
         return sum(process.resident_kb for process in found.values())
 
     def end(self) -> None:
-        """Ends it, and whatever of its processes that leaves behind."""
+        """End the child, and all of its processes that this leaves behind."""
         if self._process.poll() is not None:
             return
         tree = descendants(self._process.pid)
@@ -100,7 +100,7 @@ class Child:
         except subprocess.TimeoutExpired:
             self._kill()
         except BaseException:
-            # A second Ctrl-C: at once, then.
+            # After a second Ctrl-C the child is ended at once.
             self._kill()
             raise
         finally:
@@ -117,18 +117,18 @@ class Child:
 
 
 def clean_environment() -> None:
-    """Takes every setting of the server out of the environment: what is measured must not depend on the shell."""
+    """Take all settings of the server out of the environment: no figure must depend on the shell."""
     names = {str(field.validation_alias) for field in Settings.model_fields.values()}
     for name in list(os.environ):
         if name in names or name.startswith("RAY_"):
             del os.environ[name]
-    # For those of the children that start Ray without `satmeter serve`.
+    # This is for those of the children that start Ray without `satmeter serve`.
     prepare_ray(None)
 
 
 @asynccontextmanager
 async def served(directory: Path, **settings: object) -> AsyncIterator[Child]:
-    """A real `satmeter serve` that is ready. `settings`: environment variables."""
+    """Run a real `satmeter serve` and yield it when it is ready. `settings`: environment variables."""
     satmeter, port = str(Path(sys.executable).with_name("satmeter")), free_port()
     command = [satmeter, "serve", "--port", str(port), "--data-dir", str(directory)]
     async with _running(Child("satmeter serve", command, port, directory, _words(settings)), "/readyz") as child:
@@ -137,7 +137,7 @@ async def served(directory: Path, **settings: object) -> AsyncIterator[Child]:
 
 @asynccontextmanager
 async def module(name: str, directory: Path, **settings: object) -> AsyncIterator[Child]:
-    """One of the benchmark's own servers (`local`, `direct`) that is ready."""
+    """Run one of the benchmark's own servers (`local`, `direct`) and yield it when it is ready."""
     port = free_port()
     command = [sys.executable, "-m", f"satmeter.scripts.benchmarks.{name}", str(port), str(directory)]
     async with _running(Child(name, command, port, directory, _words(settings)), "/healthz") as child:
@@ -146,7 +146,7 @@ async def module(name: str, directory: Path, **settings: object) -> AsyncIterato
 
 @asynccontextmanager
 async def empty(directory: Path) -> AsyncIterator[Child]:
-    """An empty Starlette endpoint that is ready."""
+    """Run an empty Starlette endpoint and yield it when it is ready."""
     port = free_port()
     command = [sys.executable, "-c", _EMPTY_APP, str(port)]
     async with _running(Child("the empty endpoint", command, port, directory, {}), "/") as child:
@@ -163,7 +163,7 @@ async def _running(child: Child, path: str) -> AsyncIterator[Child]:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
+    """Return a port of loopback on which no process listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""For the benchmark's own servers: the real front over another way to the actors, in one process."""
+"""Front for the benchmark's own servers: the real one over another way to the actors, in one process."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from ...http.state import Front
 
 
 class FallbackPrice:
-    """The fallback price, for ever."""
+    """`Prices` with the fallback price, for ever."""
 
     def __init__(self, settings: Settings) -> None:
         self._price = BtcPrice(settings.btc_price_usd_fallback, PriceOrigin.FALLBACK, 0)
 
     async def current(self) -> BtcPrice:
-        """The price."""
+        """Return the price."""
         return self._price
 
 
 class _Server(uvicorn.Server):
-    """Without signal handlers: uvicorn raises a signal again after its own shutdown, which would cut off ours."""
+    """Server without signal handlers: uvicorn would raise a signal again after its shutdown, and so cut off ours."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -38,7 +38,7 @@ class _Server(uvicorn.Server):
 
 
 async def serve_front(port: int, settings: Settings, parts: Parts, router: Router) -> None:
-    """Serves, and has payments seen, until SIGTERM."""
+    """Serve, and have payments seen, until SIGTERM."""
     front = Front(
         settings=settings,
         router=router,

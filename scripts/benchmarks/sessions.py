@@ -1,4 +1,4 @@
-"""For `scripts/bench`: work over sessions."""
+"""Work over sessions for `scripts/bench`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .client import Connection, Work
 from .servers import BenchError
 
 REQUEST: Final[dict[str, Any]] = {"request": "Name three uses of a sextant.", "maxTokens": 200}
-"""What is asked."""
+"""Body of a request."""
 _OPENING_AT_ONCE: Final = 32
 _ACTIVE_WITHIN_S: Final = 60.0
 _LOOK_EVERY_S: Final = 0.005
@@ -29,17 +29,17 @@ class Holder:
 
     @property
     def path(self) -> str:
-        """Of all that is under the session."""
+        """Path under which everything of the session is."""
         return f"/sessions/{self.session_id}"
 
     @property
     def headers(self) -> dict[str, str]:
-        """That let its holder in."""
+        """Headers that let the holder in."""
         return {"Authorization": f"Bearer {self.macaroon}"}
 
 
 async def open_sessions(port: int, count: int, amount_sats: int) -> list[Holder]:
-    """So many sessions, paid for and active. Raises `BenchError`."""
+    """Open this many sessions, paid for and active. Raises `BenchError`."""
     connections = [Connection(port) for _ in range(min(count, _OPENING_AT_ONCE))]
     numbers = iter(range(count))
 
@@ -57,7 +57,7 @@ async def open_sessions(port: int, count: int, amount_sats: int) -> list[Holder]
 
 
 def opening(amount_sats: int) -> Work:
-    """Opens a session, up to its macaroon and its deposit's invoice."""
+    """Return work that opens a session, up to its macaroon and its deposit's invoice."""
 
     async def work(connection: Connection) -> None:
         await post(connection, "/sessions", {"amountSats": amount_sats}, 201)
@@ -66,7 +66,7 @@ def opening(amount_sats: int) -> Work:
 
 
 def asking(holders: Sequence[Holder], body: dict[str, Any]) -> Work:
-    """A metered request, by one session after the other."""
+    """Return work that makes a metered request, by one session after the other."""
     turns = itertools.cycle(holders)
 
     async def work(connection: Connection) -> None:
@@ -76,19 +76,19 @@ def asking(holders: Sequence[Holder], body: dict[str, Any]) -> Work:
 
 
 async def ask(connection: Connection, holder: Holder, body: dict[str, Any]) -> None:
-    """One metered request. Raises `BenchError`."""
+    """Make one metered request. Raises `BenchError`."""
     await post(connection, f"{holder.path}/request", body, 200, holder.headers)
 
 
 async def open_session(connection: Connection, amount_sats: int) -> Holder:
-    """A session whose deposit is paid, but may not have been seen yet. Raises `BenchError`."""
+    """Open a session whose deposit is paid, but may not have been seen yet. Raises `BenchError`."""
     created = msgspec.json.decode(await post(connection, "/sessions", {"amountSats": amount_sats}, 201))
     await post(connection, f"/dev/stub/pay/{created['depositInvoice']['paymentHash']}", None, 200)
     return Holder(created["sessionId"], created["macaroon"])
 
 
 async def until_active(connection: Connection, holder: Holder) -> None:
-    """Returns once the session can be spent from. Raises `BenchError`."""
+    """Wait until the session can be spent from. Raises `BenchError`."""
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + _ACTIVE_WITHIN_S
     while msgspec.json.decode(await show(connection, holder))["state"] != "active":
@@ -98,7 +98,7 @@ async def until_active(connection: Connection, holder: Holder) -> None:
 
 
 async def show(connection: Connection, holder: Holder) -> bytes:
-    """GET of the session. Raises `BenchError`."""
+    """Return the body of a GET of the session. Raises `BenchError`."""
     status, answer = await connection.request("GET", holder.path, headers=holder.headers)
     return _expected(status, answer, 200, holder.path)
 
@@ -106,7 +106,7 @@ async def show(connection: Connection, holder: Holder) -> bytes:
 async def post(
     connection: Connection, path: str, body: Any, expected: int, headers: dict[str, str] | None = None
 ) -> bytes:
-    """The body of a good answer. Raises `BenchError`."""
+    """Return the body of a good answer. Raises `BenchError`."""
     status, answer = await connection.request("POST", path, body, headers=headers)
     return _expected(status, answer, expected, path)
 

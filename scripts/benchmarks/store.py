@@ -1,4 +1,4 @@
-"""For `scripts/bench`: looks into the store of a server, and copies the journal of one actor to many."""
+"""Store of a server as `scripts/bench` reads it, with copies of the journal of one actor to many."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..store.embedded import running_store_url
 from .servers import BenchError, Child
 from .sessions import Holder
 
-# The store must answer within seconds, also on a slow disk.
+# The copies are made in batches, as the store must answer within seconds, also on a slow disk.
 _COPIES_AT_ONCE: Final = 500
 
 
@@ -36,19 +36,19 @@ class Footprint:
 
 
 class BenchStore:
-    """The store of a server of ours. Keys are those of `RedisJournal`."""
+    """Store of a server that the benchmark started. Keys are those of `RedisJournal`."""
 
     def __init__(self, redis: Redis, data_dir: Path) -> None:
         self._redis: Any = redis
         self._data_dir = data_dir
 
     async def events(self, actor_id: str) -> Sequence[bytes]:
-        """The events in the journal of an actor."""
+        """Return the events in the journal of an actor."""
         events: Sequence[bytes] = await self._redis.lrange(_key(actor_id, f"j:{actor_id}"), 0, -1)
         return events
 
     async def footprint(self, actor_id: str) -> Footprint:
-        """What an actor takes."""
+        """Return what an actor takes."""
         own = [await self._bytes(_key(actor_id, f"{kind}:{actor_id}")) for kind in "js"]
         answers = [
             await self._bytes(key)
@@ -59,34 +59,34 @@ class BenchStore:
         return Footprint(sum(own), share, sum(answers), len(answers))
 
     async def used_bytes(self) -> int:
-        """What the store itself says it has allocated."""
+        """Return what the store itself says it has allocated."""
         used: int = (await self._redis.info("memory"))["used_memory"]
         return used
 
     async def script_calls(self) -> int:
-        """How many scripts it has run; reading an actor into memory is one."""
+        """Return how many scripts the store has run; reading an actor into memory is one."""
         calls: int = (await self._redis.info("commandstats")).get("cmdstat_evalsha", {}).get("calls", 0)
         return calls
 
     async def owner(self, actor_id: str) -> str:
-        """The host that the actor's partition belongs to."""
+        """Return the host that the actor's partition belongs to."""
         owner: bytes = await self._redis.get(_key(actor_id, "owner"))
         return owner.decode()
 
     def append_only_bytes(self) -> int:
-        """The length of the append-only file."""
+        """Return the length of the append-only file."""
         files = (self._data_dir / "store" / "appendonlydir").glob("*.aof")
         return sum(file.stat().st_size for file in files)
 
     async def copy_sessions(self, prototype: Holder, count: int) -> list[Holder]:
-        """So many sessions with the journal of this one, that no host has had in memory yet."""
+        """Make this many sessions with the journal of this one, which no host has had in memory yet."""
         macaroon_id, _ = macaroon.read(prototype.macaroon)
         key = derive_key(with_root_key(Settings(data_dir=self._data_dir)), "macaroons")
         copies = await self._copy(prototype.session_id, count, ids.new_session_id)
         return [Holder(copy, macaroon.mint(key, replace(macaroon_id, session_id=copy))) for copy in copies]
 
     async def copy_jobs(self, prototype_id: str, count: int) -> list[str]:
-        """Jobs likewise."""
+        """Make this many jobs with the journal of this one, which no host has had in memory yet."""
         return await self._copy(prototype_id, count, ids.new_job_id)
 
     async def _copy(self, actor_id: str, count: int, new_id: Callable[[], str]) -> list[str]:
@@ -109,7 +109,7 @@ class BenchStore:
 
 @asynccontextmanager
 async def store_of(child: Child) -> AsyncIterator[BenchStore]:
-    """The embedded store of a server that runs."""
+    """Yield the embedded store of a server that runs. Raises `BenchError` when the store does not run."""
     url = running_store_url(child.directory)
     if url is None:
         raise BenchError("the server's store does not run")

@@ -1,4 +1,4 @@
-"""For `scripts/bench`: what the server adds to the time to a stream's first text."""
+"""Time that the server adds to the time to a stream's first text (`scripts/bench`)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _COLUMNS: Final = (
 
 
 async def measure_streams(options: BenchOptions, directory: Path) -> list[Grid]:
-    """Time to the first delta, less the model's. Raises `BenchError`."""
+    """Measure the time to the first delta, less the model's. Raises `BenchError`."""
     grid = Grid(
         title="Added time to the first text of a stream",
         columns=_COLUMNS,
@@ -48,7 +48,10 @@ async def measure_streams(options: BenchOptions, directory: Path) -> list[Grid]:
 
 
 def streaming(holders: Sequence[Holder], firsts_s: list[float]) -> Work:
-    """A streamed request, by one session after the other; notes how long its first text took."""
+    """Return work that makes a streamed request, by one session after the other.
+
+    The work notes how long the first text took.
+    """
     turns = itertools.cycle(holders)
 
     async def work(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""For `scripts/bench`: a metered request by every way to the actors, beside an empty endpoint, all in turn."""
+"""Table of a metered request by every way to the actors, beside an empty endpoint, all in turn (`scripts/bench`)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .sessions import REQUEST, asking, open_sessions
 
 _CONNECTIONS: Final = (1, 64, 256)
 _SESSIONS: Final = 500
-# What a session can spend in a whole run.
+# A session can spend this in a whole run.
 _DEPOSIT_SATS: Final = 100_000
-# None leaves memory while the others have their turn.
+# No session leaves memory while the other ways have their turn.
 _SETTINGS: Final = {"SATMETER_PASSIVATE_AFTER_S": 3_600}
 
 EMPTY: Final = "(a) empty Starlette endpoint"
@@ -39,11 +39,11 @@ _COLUMNS: Final = (
 )
 
 Figures = Mapping[str, Mapping[str, float]]
-"""Of each way: `per_s`, `p50_ms`, `p99_ms`."""
+"""Figures of each way: `per_s`, `p50_ms`, `p99_ms`."""
 
 
 async def measure_table(options: BenchOptions, directory: Path) -> list[Grid]:
-    """The table, and how long a server takes to start. Raises `BenchError`."""
+    """Measure the table, and how long a server takes to start. Raises `BenchError`."""
     async with AsyncExitStack() as stack:
         started_s = time.perf_counter()
         ray = await stack.enter_async_context(servers.served(directory / "ray", **_SETTINGS))
@@ -63,7 +63,7 @@ async def measure_table(options: BenchOptions, directory: Path) -> list[Grid]:
 
 
 def new_grid(options: BenchOptions) -> Grid:
-    """The table, still empty."""
+    """Return the table, still empty."""
     return Grid(
         title="A metered request: over HTTP, two journal writes, each on disk before it counts",
         columns=_COLUMNS,
@@ -89,13 +89,13 @@ async def _rounds(
         for name, child in ways.items():
             measured = await measure(child.port, connections, options.duration_s, works[name])
             rounds[name].append(measured.figures)
-            # What the last one left to do must not be counted to the next.
+            # Work that the last way left to do must not count for the next.
             await asyncio.sleep(options.pause_s)
     return {name: medians(figures) for name, figures in rounds.items()}
 
 
 def add_rows(grid: Grid, connections: int, figures: Figures) -> None:
-    """A row for each way, with its ratios to the others."""
+    """Add a row for each way, with its ratios to the others."""
     per_s = {name: of["per_s"] for name, of in figures.items()}
     for name, of in figures.items():
         grid.add(

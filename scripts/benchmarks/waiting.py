@@ -1,4 +1,4 @@
-"""For `scripts/bench`: thousands of sessions at once that each wait for the model, in an open loop."""
+"""Thousands of sessions at once that each wait for the model, in an open loop (`scripts/bench`)."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from .servers import BenchError
 _MODEL_S: Final = 1.0
 _DEPOSIT_SATS: Final = 10_000
 _TIMEOUT_S: Final = 60.0
-# What the ramp leaves behind has settled by then: connections are made, and as many wait as will.
+# By then the ramp has settled: connections are made, and as many sessions wait as will.
 _RAMP_S: Final = 3.0
 _LOOK_EVERY_S: Final = 0.1
-# Requests beyond the sessions: what has fallen behind may still be sent, and shows as latency.
+# There may be more requests than sessions: those that have fallen behind may still be sent, and show as latency.
 _IN_FLIGHT_SPARE: Final = 2
-# Beside the connections: the event loop's own, those of front and store.
+# Files beside the connections: the event loop's own, those of front and store.
 _OTHER_FILES: Final = 256
 _KEPT_UP: Final = 0.98
 _LONG_RATE_MAX: Final = 1_000
@@ -52,7 +52,10 @@ _COLUMNS: Final = (
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
-    """One rate. Latencies count from when requests were due, and those of the ramp are left out."""
+    """Figures at one rate.
+
+    Latencies count from when requests were due, and those of the ramp are left out.
+    """
 
     model_s: float
     rate_per_s: float
@@ -66,13 +69,16 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sustained(self) -> bool:
-        """Whether the server kept up with what was due."""
+        """Verdict that the server kept up with what was due."""
         return self.failed == 0 and self.answered_per_s >= _KEPT_UP * self.rate_per_s
 
 
 async def measure_waiting(options: BenchOptions, directory: Path) -> list[Grid]:
-    """Rates at a model of a second, then a slower model that all sessions wait for at once. Raises `BenchError`."""
-    # Before the servers: they inherit it.
+    """Measure rates at a model of a second, then a slower one that all sessions await at once.
+
+    Raises `BenchError`.
+    """
+    # The limit is raised before the servers start, which inherit it.
     allow_files(options.waiting * _IN_FLIGHT_SPARE)
     grid = Grid(
         title=f"{options.waiting:,} sessions that wait for the model",
@@ -96,7 +102,7 @@ async def measure_waiting(options: BenchOptions, directory: Path) -> list[Grid]:
 
 
 def long_rate(stages: Sequence[Stage], least: float) -> float:
-    """The rate for the slow model: the highest that was sustained, within bounds."""
+    """Return the rate for the slow model: the highest that was sustained, within bounds."""
     return min(max((stage.rate_per_s for stage in stages if stage.sustained), default=least), _LONG_RATE_MAX)
 
 
@@ -110,14 +116,14 @@ class Crowd:
         self._opening = Opening(self._server, StubPayer(self._server), None, asyncio.Event())
 
     async def open(self) -> None:
-        """Opens them and pays for them. Raises `BenchError`."""
+        """Open the sessions and pay for them. Raises `BenchError`."""
         try:
             await self._opening.run(self._sessions, _DEPOSIT_SATS, secrets.token_hex(6))
         except LoadError as error:
             raise BenchError(str(error)) from None
 
     async def stage(self, rate_per_s: float, duration_s: float) -> Stage:
-        """One rate, for so long after the ramp."""
+        """Measure one rate, for this long after the ramp."""
         ramp_s = self._model_s + _RAMP_S
         options = Options(
             url="",
@@ -151,9 +157,9 @@ class Crowd:
 
 
 class SteadyRecorder(Recorder):
-    """Keeps each latency after the ramp, exactly: of seconds, a bucket of 1 % is more than what is added.
+    """Recorder of each exact latency after the ramp: of seconds, a bucket of 1 % is more than what is added.
 
-    `answered_in_time`: answers that came between the ramp and the end. `in_flight`: as often as it was looked at.
+    `answered_in_time`: answers that came between the ramp and the end. `in_flight`: requests in flight at each look.
     """
 
     def __init__(self, ramp_s: float, duration_s: float) -> None:
@@ -165,7 +171,7 @@ class SteadyRecorder(Recorder):
         self.in_flight: list[int] = []
 
     def answer(self, due_s: float, ended_s: float, first_token_s: float | None) -> None:
-        """A request that was due then was answered."""
+        """Count an answered request."""
         super().answer(due_s, ended_s, first_token_s)
         if due_s >= self._ramp_s:
             self.latencies_s.append(ended_s - due_s)
@@ -197,7 +203,10 @@ async def _crowd(directory: Path, model_s: float, sessions: int) -> AsyncIterato
 
 
 def allow_files(connections: int) -> None:
-    """Lets this process and those that it starts have so many connections. Raises `BenchError` when it may not."""
+    """Let this process and those that it starts have this many connections.
+
+    Raises `BenchError` when it may not.
+    """
     needed = connections + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:

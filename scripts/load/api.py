@@ -1,4 +1,4 @@
-"""The server's HTTP as the load test speaks it."""
+"""HTTP client of the server, as the load test uses it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LEDGER_PAGE: Final = 1_000
 _EVENT: Final = b"event: "
 _DATA: Final = b"\ndata: "
 _DELTA: Final = b"event: delta"
-# What a refusal within a stream would have been as an answer of its own.
+# Status that a refusal within a stream would have had as an answer of its own.
 _STATUS_OF: Final[Mapping[str, int]] = {"unavailable": 503, "overloaded": 503, "model_failed": 502}
 _STREAM_RETRY_AFTER: Final = {b"retry-after": b"1"}
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Invoice(msgspec.Struct, frozen=True, rename="camel"):
-    """What is to be paid."""
+    """An invoice to pay."""
 
     payment_request: str
     payment_hash: str
@@ -33,7 +33,7 @@ class Invoice(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Opened(msgspec.Struct, frozen=True, rename="camel"):
-    """A new session."""
+    """Answer to the opening of a session."""
 
     session_id: str
     macaroon: str
@@ -41,7 +41,10 @@ class Opened(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Said(msgspec.Struct, frozen=True, rename="camel"):
-    """What is read of the answer to a request, or of a refusal. `debited_msat`: only what was charged tells it."""
+    """Body of the answer to a request, or of a refusal, as far as it is read.
+
+    `debited_msat`: set only when something was charged.
+    """
 
     request_id: str = ""
     debited_msat: int | None = None
@@ -59,12 +62,12 @@ class Holder:
 
     @property
     def path(self) -> str:
-        """Of all that is under the session."""
+        """Path under which everything of the session is."""
         return f"/sessions/{self.session_id}"
 
     @property
     def headers(self) -> dict[str, str]:
-        """That let its holder in."""
+        """Headers that let the holder in."""
         return {"Authorization": f"Bearer {self.macaroon}"}
 
 
@@ -72,7 +75,7 @@ _SAID: Final = msgspec.json.Decoder(Said)
 
 
 def said(answer: Answer) -> Said:
-    """What the body says; nothing, if it is none of this server's."""
+    """Return what the body says; an empty `Said` if it did not come from a Satmeter server."""
     try:
         return _SAID.decode(answer.body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -80,7 +83,7 @@ def said(answer: Answer) -> Said:
 
 
 def refusal(delivery: Delivery) -> str:
-    """Why there was no good answer, in a sentence."""
+    """Describe in a sentence why there was no good answer."""
     if delivery.answer is None:
         return f"no answer after {delivery.attempts} attempts: {delivery.why}"
     text = said(delivery.answer).error or "it is none of a Satmeter server"
@@ -88,9 +91,9 @@ def refusal(delivery: Delivery) -> str:
 
 
 def stream_end(answer: Answer) -> Answer:
-    """The last event of a streamed answer as the answer that it would have been unstreamed.
+    """Return the last event of a streamed answer as the answer that it would have been unstreamed.
 
-    Raises `LostError` when there is no last event: the stream was cut off.
+    Raises `LostError` when the last event is missing: the stream was cut off.
     """
     if answer.status != 200:
         return answer
@@ -105,24 +108,24 @@ def stream_end(answer: Answer) -> Answer:
 
 
 def has_text(piece: bytes) -> bool:
-    """Whether this piece of a stream brings text of the model."""
+    """Return whether this piece of a stream brings text of the model."""
     return _DELTA in piece
 
 
 class Server:
-    """A running Satmeter server."""
+    """A running Satmeter server, over HTTP."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     async def check(self) -> None:
-        """Raises `LoadError` when there is no such server."""
+        """Raise `LoadError` unless a Satmeter server answers."""
         delivery = await deliver(lambda: self._pool.request("GET", "/healthz"), attempts_max=3)
         if delivery.answer is None or delivery.answer.status != 200:
             raise LoadError(f"No Satmeter server answers there ({refusal(delivery)}): start one with `satmeter serve`.")
 
     async def open(self, amount_sats: int, key: str) -> Opened:
-        """A session that waits for its deposit. Raises `LoadError`."""
+        """Open a session, which then waits for its deposit. Raises `LoadError`."""
         body, headers = {"amountSats": amount_sats}, {"Idempotency-Key": key}
         delivery = await deliver(
             lambda: self._pool.request("POST", "/sessions", body, headers), retry=(*UNAVAILABLE, 429)
@@ -135,7 +138,7 @@ class Server:
         return _read(delivery, Opened, "A session can't be opened", good=(201,))
 
     async def pay_stub(self, invoice: Invoice) -> None:
-        """Marks an invoice of the stub node paid. Raises `LoadError`."""
+        """Mark an invoice of the stub node paid. Raises `LoadError`."""
         path = f"/dev/stub/pay/{invoice.payment_hash}"
         delivery = await deliver(lambda: self._pool.request("POST", path))
         if delivery.answer is not None and delivery.answer.status == 404:
@@ -147,18 +150,18 @@ class Server:
             raise LoadError(f"A deposit can't be paid at the stub node: {refusal(delivery)}")
 
     async def ask(self, holder: Holder, body: Mapping[str, Any], key: str, on_body: OnBody | None) -> Answer:
-        """One attempt at a request; of a streamed one the end. Raises `LostError`."""
+        """Make one attempt at a request; return the answer, of a streamed one the end. Raises `LostError`."""
         headers = {**holder.headers, "Idempotency-Key": key}
         answer = await self._pool.request("POST", f"{holder.path}/request", body, headers, on_body)
         return stream_end(answer) if on_body is not None else answer
 
     async def show(self, holder: Holder) -> Status:
-        """The session as it is now. Raises `LoadError`."""
+        """Return the session as it is now. Raises `LoadError`."""
         delivery = await deliver(lambda: self._pool.request("GET", holder.path, headers=holder.headers))
         return _read(delivery, Status, f"{holder.session_id} can't be read")
 
     async def ledger(self, holder: Holder) -> list[Entry]:
-        """Its whole ledger, in pages. Raises `LoadError`."""
+        """Read the session's whole ledger, in pages. Raises `LoadError`."""
         entries: list[Entry] = []
         while True:
             after = entries[-1].seq if entries else 0
@@ -169,10 +172,10 @@ class Server:
                 return entries
 
     async def close_session(self, holder: Holder, payment_request: str | None, key: str) -> Delivery:
-        """Closes it, with the rest to be paid to the invoice, if there is one."""
+        """Close the session, with the rest to be paid to the invoice, if there is one."""
         body = {} if payment_request is None else {"paymentRequest": payment_request}
         headers = {**holder.headers, "Idempotency-Key": key}
-        # 425: the payout is under way; asked again, the server tells how it ended.
+        # 425: the payout is under way; a later attempt gets its end.
         return await deliver(
             lambda: self._pool.request("POST", f"{holder.path}/close", body, headers), retry=(*UNAVAILABLE, 425)
         )

@@ -1,4 +1,4 @@
-"""The books of a session, checked against what its client paid and was told. Pure: it compares what was read."""
+"""Books of a session, checked against what its client paid and what the answers said. Pure: it does no I/O."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Final
 
 import msgspec
 
-# What an entry of this kind does to the balance. A debit takes from what is on hold.
+# Effect of an entry's kind on the balance. A debit takes from what is on hold.
 _SIGN: Final = {"deposit": 1, "hold": -1, "debit": 0, "release": 1, "refund": -1}
 
 
 class Refund(msgspec.Struct, frozen=True, rename="camel"):
-    """What is owed to the client, and what was paid back."""
+    """Amounts owed to the client, and paid back."""
 
     owed_msat: int
     paid_msat: int
@@ -34,7 +34,7 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Entry(msgspec.Struct, frozen=True, rename="camel"):
-    """An entry of its ledger."""
+    """An entry of the session's ledger."""
 
     seq: int
     kind: str
@@ -44,7 +44,7 @@ class Entry(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Tally:
-    """What the client knows of a session: what it paid in, and what the answers said was debited."""
+    """Knowledge that the client has of a session: what it paid in, and what the answers said was debited."""
 
     def __init__(self) -> None:
         self.paid_in_msat = 0
@@ -53,18 +53,18 @@ class Tally:
         self.shared: list[str] = []
 
     def tell(self, request_id: str, debited_msat: int) -> None:
-        """The answer to one Idempotency-Key, counted once however often it was sent for."""
+        """Note the answer to one Idempotency-Key, counted once however often it was sent for."""
         if request_id in self.debits_msat:
             self.shared.append(request_id)
         self.debits_msat[request_id] = debited_msat
 
     @property
     def told_msat(self) -> int:
-        """The sum of the debits that answers told."""
+        """Sum of the debits that the answers reported."""
         return sum(self.debits_msat.values())
 
     def untold(self, entries: Sequence[Entry]) -> dict[str, int]:
-        """Debits of requests in the ledger that no answer told, by request."""
+        """Return the debits of requests in the ledger that no answer reported, by request."""
         return {
             entry.request_id: entry.amount_msat
             for entry in entries
@@ -73,7 +73,10 @@ class Tally:
 
 
 def differences(tally: Tally, status: Status, entries: Sequence[Entry]) -> Iterator[str]:
-    """Everything that does not add up, in sentences; nothing for books that close. Nothing may be held any more."""
+    """Yield a sentence for each thing that does not add up; none for books that close.
+
+    No request may be under way any more: an amount still on hold is a difference.
+    """
     yield from _of_status(tally, status)
     yield from _of_ledger(status, entries)
     yield from _of_answers(tally, status, entries)
@@ -95,7 +98,7 @@ def _of_status(tally: Tally, status: Status) -> Iterator[str]:
 
 
 def _of_ledger(status: Status, entries: Sequence[Entry]) -> Iterator[str]:
-    """The ledger in itself, and against the session."""
+    """Check the ledger in itself, and against the session."""
     balance_msat, held_msat = 0, Counter[str]()
     sums: Counter[str] = Counter()
     fees_msat = 0
@@ -133,7 +136,7 @@ def _of_ledger(status: Status, entries: Sequence[Entry]) -> Iterator[str]:
 
 
 def _of_answers(tally: Tally, status: Status, entries: Sequence[Entry]) -> Iterator[str]:
-    """The debits against what the answers said."""
+    """Check the debits against what the answers said."""
     for request_id in tally.shared:
         yield f"requests under two keys were answered as the same one, {request_id}"
     debits = [entry for entry in entries if entry.kind == "debit"]

@@ -1,4 +1,4 @@
-"""Checks the books of all sessions over HTTP, once nothing is held any more."""
+"""Check of the books of all sessions over HTTP, once nothing is held any more."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _LOOK_MAX_S: Final = 1.0
 
 
 class Books(msgspec.Struct, kw_only=True):
-    """What the check has found. Amounts are sums over all sessions.
+    """Result of the check. Amounts are sums over all sessions.
 
-    `told_msat`: debits that answers told. `untold_msat`: debits of requests whose outcome this client does not know,
-    of which there are `unknown_requests`. `fees_msat`: routing fees of payouts.
+    `told_msat`: debits that answers reported. `untold_msat`: debits of requests whose outcome this client does not
+    know, of which there are `unknown_requests`. `fees_msat`: routing fees of payouts.
     """
 
     close: bool = True
@@ -43,7 +43,7 @@ class Books(msgspec.Struct, kw_only=True):
 
 
 async def check_books(server: Server, holders: Sequence[Holder], done: Callable[[int], None]) -> Books:
-    """Reads and compares the books of each session; `done` is told how many have been. Raises `LoadError`."""
+    """Read and compare the books of each session; `done` gets their count so far. Raises `LoadError`."""
     books = Books()
 
     async def check(holder: Holder) -> None:
@@ -56,7 +56,10 @@ async def check_books(server: Server, holders: Sequence[Holder], done: Callable[
 
 
 async def _settled(server: Server, holder: Holder) -> tuple[Status, list[Entry]]:
-    """The session and its ledger as of one moment, once nothing is held; after a while also while something is."""
+    """Return the session and its ledger as of one moment, once nothing is held.
+
+    After a while, return them also while something is held. Raises `LoadError` when the two never agree.
+    """
     loop = asyncio.get_running_loop()
     deadline_s, pause_s = loop.time() + _SETTLES_WITHIN_S, _LOOK_FIRST_S
     while True:
@@ -64,7 +67,7 @@ async def _settled(server: Server, holder: Holder) -> tuple[Status, list[Entry]]
         late = loop.time() > deadline_s
         if not status.held_msat or late:
             entries = await server.ledger(holder)
-            # Something may have moved between the two.
+            # Something may have moved between the two reads.
             if await server.show(holder) == status:
                 return status, entries
             if late:

@@ -89,7 +89,7 @@ def load(
         _check_real_money(admin_key, deposit, no_refund=no_refund, kept=keep is not None)
     elif no_refund:
         _refuse("--no-refund goes with --lnbits-url: deposits at the stub node are never paid back.")
-    # Last, as it loads all that makes a client: what is wrong with the flags is told at once.
+    # The import comes last, as it loads all that makes a client: errors in the flags are reported at once.
     from .load_test import run
 
     for path in (plot, Path(json) if json not in (None, "-") else None, keep):

@@ -1,4 +1,4 @@
-"""`satmeter load`: puts a running server under load with many sessions, and checks its books afterwards.
+"""Load test of a running server with many sessions, and a check of its books afterwards (`satmeter load`).
 
 It knows the server by HTTP alone, as any client does.
 """
@@ -35,7 +35,7 @@ from .wallets import LnbitsWallet, Payer, StubPayer
 # Files beside the connections: the event loop's own, the output, the lookups of names.
 _OTHER_FILES: Final = 64
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-# The signal that is one too many for the patience of whoever waits.
+# From the second signal on, the operator's patience is at an end: the answers are not awaited any more.
 _ABANDONS: Final = 2
 _INTERRUPTED: Final = 130
 
@@ -58,7 +58,7 @@ class LoadTest:
             self._wallet = LnbitsWallet(Pool(Origin.parse(options.lnbits_url), 8, options.timeout_s), options.admin_key)
 
     def end(self) -> None:
-        """Ends the load early; asked a second time, also the wait for its answers; a third time, everything."""
+        """End the load early; asked a second time, also the wait for its answers; a third time, everything."""
         self._ends += 1
         self._stop.set()
         if self._load is not None:
@@ -69,7 +69,7 @@ class LoadTest:
             self._main.cancel()
 
     async def run(self) -> Report:
-        """The report. Raises `LoadError` when nothing could be begun."""
+        """Run the test and return its report. Raises `LoadError` when nothing could be begun."""
         options = self._options
         self._main = asyncio.current_task()
         await self._server.check()
@@ -115,7 +115,7 @@ class LoadTest:
         add_load(report, load, stream=self._options.stream)
 
     async def _settle(self, opening: Opening, report: Report) -> None:
-        """Checks the books, and has the rest paid back; then the books must close again."""
+        """Check the books, and have the rest paid back; then the books must close again."""
         holders, checked = opening.holders, 0
 
         def done(count: int) -> None:
@@ -144,7 +144,10 @@ class LoadTest:
         return StubPayer(self._server) if self._wallet is None else self._wallet
 
     def _keep(self) -> KeptFile | None:
-        """Where real money is at stake the macaroons are always kept, until all of it is back."""
+        """Open the file for the macaroons, if there is to be one.
+
+        Where real money is at stake they are always kept, until all of it is back.
+        """
         path = self._options.keep
         if path is None and self._wallet is not None:
             path = Path(f"satmeter-load-{self._run_id}.jsonl")
@@ -161,8 +164,8 @@ class LoadTest:
 
 
 def run(options: Options) -> int:
-    """Carries the test out, prints and writes what it found, and returns the exit status."""
-    # Where the JSON goes to standard output, nothing else may.
+    """Carry the test out, print and write what it found, and return the exit status."""
+    # Nothing else may go to standard output where the JSON does.
     out, err = Console(stderr=options.json_to == "-", soft_wrap=True, highlight=False), Console(stderr=True)
     try:
         _allow_files(options.in_flight_max)
@@ -197,7 +200,7 @@ def _signals(test: LoadTest) -> Iterator[None]:
 
 
 def _allow_files(connections: int) -> None:
-    """Lets this process have so many connections. Raises `LoadError` when it may not."""
+    """Let this process have this many connections. Raises `LoadError` when it may not."""
     needed = connections + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < needed:

@@ -1,4 +1,4 @@
-"""Opens the sessions of a load test, pays for them, and waits until they can be spent from."""
+"""Opening of a load test's sessions: open them, pay for them, and wait until they can be spent from."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ T = TypeVar("T")
 
 
 class KeptFile:
-    """The sessions' ids and macaroons in a file that only its owner can read, a JSON object on each line.
+    """File of the sessions' ids and macaroons that only its owner can read, a JSON object on each line.
 
-    Written before anything is paid: who loses a macaroon loses what its session holds.
+    It is written before anything is paid: a lost macaroon loses what its session holds.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,22 +42,22 @@ class KeptFile:
         self._file = os.fdopen(descriptor, "wb", buffering=0)
 
     def add(self, holder: Holder) -> None:
-        """One more session."""
+        """Write one more session."""
         line = {"session_id": holder.session_id, "macaroon": holder.macaroon}
         self._file.write(msgspec.json.encode(line) + b"\n")
 
     def close(self) -> None:
-        """Ends the file."""
+        """Close the file."""
         self._file.close()
 
     def remove(self) -> None:
-        """Deletes it: nothing in these sessions is of worth any more."""
+        """Delete the file: nothing in these sessions is of worth any more."""
         self.close()
         self.path.unlink(missing_ok=True)
 
 
 class Opening:
-    """The sessions as they come to be. `holders` are those that are paid for and active."""
+    """Sessions as they come to be. `holders` are those that are paid for and active."""
 
     def __init__(self, server: Server, payer: Payer, kept: KeptFile | None, stop: asyncio.Event) -> None:
         self._server = server
@@ -69,13 +69,14 @@ class Opening:
 
     @property
     def lost(self) -> int:
-        """Sessions whose deposit may have been paid, and that are not active."""
+        """Number of sessions whose deposit may have been paid, and that are not active."""
         return len(self._paid) - len(self.holders)
 
     async def run(self, count: int, amount_sats: int, run_id: str) -> None:
-        """Opens so many, or fewer when it is stopped. Raises `LoadError` at the first that can't be opened.
+        """Open `count` sessions, or fewer when it is stopped.
 
-        Those that were paid for until then are waited for also after a failure: what is in them is to be paid back.
+        Raises `LoadError` at the first that can't be opened. After a failure, the sessions that were paid for until
+        then are still awaited: what is in them is to be paid back.
         """
         failure: LoadError | None = None
 
@@ -84,7 +85,7 @@ class Opening:
             holder = Holder(opened.session_id, opened.macaroon)
             if self._kept is not None:
                 self._kept.add(holder)
-            # Before the payment, which may succeed and yet raise.
+            # The holder is noted before the payment, which may succeed and yet raise.
             self._paid.append(holder)
             await self._payer.pay(opened.deposit_invoice)
 
@@ -124,7 +125,10 @@ async def each(
     work: Callable[[T], Coroutine[Any, Any, None]],
     at_once: int,
 ) -> None:
-    """Does the work for each, so many at a time. The first failure lets those under way end, and is raised."""
+    """Do the work for each item, `at_once` at a time.
+
+    The first failure lets those under way end, and is raised.
+    """
     waiting = iter(items)
     failures: list[Exception] = []
 

@@ -1,4 +1,4 @@
-"""What a load test was asked to do."""
+"""Options of a load test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REQUESTS_MAX: Final = 20_000_000
 
 
 class LoadError(Exception):
-    """The test can't go on; the text says why, and how to mend it."""
+    """A reason why the test can't go on; the text says why, and how to mend it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A load test as a picture: latency and throughput over time, as SVG, with no library for it."""
+"""Picture of a load test: latency and throughput over time, as SVG, drawn without a library."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PANEL_HEIGHT: Final = 190
 _LATENCY_TOP: Final = 96
 _RATE_TOP: Final = 346
 _HEIGHT: Final = 590
-# From this ratio on a linear axis would press the lower curve to the floor.
+# From this ratio on, a linear axis would press the lower curve to the floor.
 _LOG_FROM: Final = 20.0
 _COLOURS: Final = {
     "p50": "#1f77b4",
@@ -37,14 +37,14 @@ class _Series:
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """From a value to a height, and where to draw lines."""
+    """Map from a value to a height, and the values at which to draw lines."""
 
     height: Callable[[float], float]
     ticks: Sequence[float]
 
 
 def plot(report: Report) -> str:
-    """The picture as SVG: two panels under each other, with the same time axis."""
+    """Return the picture as SVG: two panels under each other, with the same time axis."""
     points = report.series
     latency = [
         _Series("p50", [point.p50_ms for point in points]),
@@ -118,7 +118,7 @@ def _panel(series: Sequence[_Series], at_s: Sequence[float], end_s: float, top: 
 
 
 def _curve(series: _Series, xs: Sequence[float], scale: _Scale) -> str:
-    """A line with gaps where there is no value; a value between two gaps is a dot."""
+    """Draw a line with gaps where there are no values; a value between two gaps is a dot."""
     path, drawing = [], False
     for x, value in zip(xs, series.values, strict=True):
         if value is not None:
@@ -139,7 +139,7 @@ def _legend(name: str, x: float, y: float) -> str:
 def _scale(values: Sequence[float], top: float) -> _Scale:
     positive = [value for value in values if value > 0]
     highest = max(positive, default=1.0)
-    # A rate of zero has no logarithm.
+    # A rate of zero has no logarithm, so that the axis stays linear.
     if positive and len(positive) == len(values) and highest / min(positive) > _LOG_FROM:
         return _log_scale(min(positive), highest, top)
     ticks = _linear_ticks(highest, 5)
@@ -160,7 +160,7 @@ def _log_scale(lowest: float, highest: float, top: float) -> _Scale:
 
 
 def _linear_ticks(highest: float, count: int) -> list[float]:
-    """Round numbers from 0 to the first that is not below the highest, about so many."""
+    """Return about `count` round numbers, from 0 to the first that is not below the highest."""
     rough = highest / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)

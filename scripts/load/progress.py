@@ -1,4 +1,4 @@
-"""Shows how a load test goes on: live in a terminal, else in a few plain lines."""
+"""Progress of a load test: live in a terminal, else in a few plain lines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Progress:
 
     @asynccontextmanager
     async def showing(self, what: str, line: Callable[[], str]) -> AsyncIterator[None]:
-        """While the block runs, shows what is being done, and in a terminal how far it is."""
+        """Show what is being done while the block runs, and in a terminal how far it is."""
         if not self._console.is_terminal:
             self._console.print(f"{what} ...", highlight=False)
             yield
@@ -33,7 +33,7 @@ class Progress:
         def text() -> Text:
             return Text(f"{what}: {line()}", no_wrap=True, overflow="ellipsis")
 
-        # Not by the library's thread, which would read while the loop writes.
+        # The library's own thread is not used: it would read while the loop writes.
         with Live(text(), console=self._console, auto_refresh=False) as live:
             refreshing = asyncio.create_task(_refresh(live, text))
             try:
@@ -50,7 +50,7 @@ async def _refresh(live: Live, text: Callable[[], Text]) -> None:
 
 
 def load_line(load: Load) -> str:
-    """The load at a glance; rate and percentiles are those of the last seconds."""
+    """Return the load at a glance; rate and percentiles are those of the last seconds."""
     now_s = load.now_s
     recent, span_s = load.recorder.window(now_s)
     p50_s, p99_s = recent.latency.percentile_s(50), recent.latency.percentile_s(99)

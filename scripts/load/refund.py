@@ -1,4 +1,4 @@
-"""Closes the sessions of a load test, and has what is left paid back to the LNbits wallet that paid for them."""
+"""Refunds of a load test: sessions are closed, and what is left goes back to the LNbits wallet that paid for them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .wallets import LnbitsWallet
 
 _AT_ONCE: Final = 8
 _PAYOUTS_MAX: Final = 3
-# A minute in all.
+# The looks take a minute in all.
 _LOOKS: Final = 60
 _LOOK_EVERY_S: Final = 1.0
 _PENDING: Final = 425
 
 
 class Refunds(msgspec.Struct, kw_only=True):
-    """What was paid back. `left_msat` is what remains owed: less than a payout needs, mostly.
+    """Amounts paid back. `left_msat` is what remains owed: less than a payout needs, mostly.
 
     `failed` counts the sessions that could not be closed or whose payout did not succeed in time.
     """
@@ -36,7 +36,7 @@ class Refunds(msgspec.Struct, kw_only=True):
 
 
 async def refund_all(server: Server, wallet: LnbitsWallet, holders: Sequence[Holder], run_id: str) -> Refunds:
-    """Closes all of them; one that can't be refunded is counted, and does not keep the others from it."""
+    """Close all sessions. One that can't be refunded is counted, and does not hinder the others."""
     refunds = Refunds()
 
     async def refund(holder: Holder) -> None:
@@ -55,13 +55,17 @@ async def refund_all(server: Server, wallet: LnbitsWallet, holders: Sequence[Hol
 
 
 async def _refund(server: Server, wallet: LnbitsWallet, holder: Holder, run_id: str) -> tuple[int, int]:
-    """What was paid back, and what is left: less than a payout needs."""
+    """Close a session; return what was paid back, and what is left: less than a payout needs.
+
+    Raises `LoadError` when it can't be closed, or its payout did not succeed in time.
+    """
     status = await server.show(holder)
     for number in range(_PAYOUTS_MAX):
         payable_sats, paid_msat = status.refund.payable_sats, status.refund.paid_msat
         if number and not payable_sats:
             break
-        # A reserve for routing that was not needed is collected by a further invoice. Too little is only closed.
+        # A further invoice collects a reserve for routing that was not needed. A session with too little is only
+        # closed.
         invoice = await wallet.invoice(payable_sats) if payable_sats else None
         delivery = await server.close_session(holder, invoice, f"load-{run_id}-close-{number}")
         if delivery.answer is None or delivery.answer.status not in (200, _PENDING):
@@ -76,7 +80,7 @@ async def _refund(server: Server, wallet: LnbitsWallet, holder: Holder, run_id: 
 
 
 async def _settled(server: Server, holder: Holder) -> Status:
-    """The session once its payout has ended, or as it is when that takes too long."""
+    """Return the session once its payout has ended, or as it is when that takes too long."""
     status = await server.show(holder)
     for _ in range(_LOOKS):
         if status.refund.state != "pending":

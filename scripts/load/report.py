@@ -1,4 +1,4 @@
-"""What a load test has found, for programs (`--json`) and for people. docs/load.md describes every field."""
+"""Report of a load test, for programs (`--json`) and for people. docs/load.md describes every field."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .schedule import LATE_S
 from .stats import Histogram, Slot
 
 FORMAT = 1
-"""Raised when a field changes its meaning or goes away."""
+"""Version of the report, raised when a field changes its meaning or goes away."""
 
 
 class Plan(msgspec.Struct, kw_only=True):
-    """What was asked for."""
+    """Plan of the test, as its flags ask for it."""
 
     url: str
     loop: str
@@ -36,7 +36,7 @@ class Plan(msgspec.Struct, kw_only=True):
 
 
 class Percentiles(msgspec.Struct, kw_only=True):
-    """Of a kind of latency; None when nothing was answered."""
+    """Percentiles of a kind of latency; None when nothing was answered."""
 
     count: int
     p50_ms: float | None
@@ -46,7 +46,7 @@ class Percentiles(msgspec.Struct, kw_only=True):
 
 
 class Failures(msgspec.Struct, kw_only=True):
-    """Requests that failed in the same way, with what was said of the first of them."""
+    """Requests that failed in the same way, with the text of the first failure."""
 
     status: int
     code: str
@@ -55,7 +55,7 @@ class Failures(msgspec.Struct, kw_only=True):
 
 
 class Retries(msgspec.Struct, kw_only=True):
-    """Attempts that were repeated under the same key, and the requests that this mended."""
+    """Retries under the same key, and the requests that succeeded by them."""
 
     unavailable_attempts: int
     unavailable_mended_requests: int
@@ -64,7 +64,7 @@ class Retries(msgspec.Struct, kw_only=True):
 
 
 class Lateness(msgspec.Struct, kw_only=True):
-    """How far the generator itself fell behind its schedule; of an open loop."""
+    """Delay of the generator itself behind its schedule; only of an open loop."""
 
     threshold_ms: float
     late_in_flight: int
@@ -74,7 +74,7 @@ class Lateness(msgspec.Struct, kw_only=True):
 
 
 class Point(msgspec.Struct, kw_only=True):
-    """A stretch of the load: latencies by when requests were due, the rest by when it came."""
+    """A stretch of the load: latencies by when requests were due, other figures by when they arose."""
 
     at_s: float
     answered_per_s: float
@@ -85,7 +85,7 @@ class Point(msgspec.Struct, kw_only=True):
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """The whole test. `books` is None when they could not be read, for which `failure` says why."""
+    """Result of the whole test. `books` is None when they could not be read; `failure` says why."""
 
     format: int = FORMAT
     started_at: str
@@ -112,7 +112,7 @@ class Report(msgspec.Struct, kw_only=True):
 
 
 def plan_of(options: Options) -> Plan:
-    """What was asked for."""
+    """Return the plan that these flags make."""
     return Plan(
         url=options.url,
         loop="open" if options.think_s is None else "closed",
@@ -129,7 +129,7 @@ def plan_of(options: Options) -> Plan:
 
 
 def add_load(report: Report, load: Load, *, stream: bool) -> None:
-    """Writes what the load has shown into the report."""
+    """Write what the load has shown into the report."""
     recorder = load.recorder
     report.load_s = round(load.load_s, 3)
     report.requests = recorder.answered + recorder.failed
@@ -158,7 +158,7 @@ def add_load(report: Report, load: Load, *, stream: bool) -> None:
     if report.requests and not report.answered:
         report.failure = "Not one request was answered as it should be."
     width_s = recorder.slot_s
-    # What came after the end, and the stump of a stretch, would look like a collapse.
+    # Answers after the end, and the stump of a stretch, would look like a collapse.
     whole = [slot for at, slot in enumerate(recorder.slots) if (at + 0.5) * width_s <= load.load_s]
     report.series = [
         _point(slot, at * width_s, min(width_s, load.load_s - at * width_s)) for at, slot in enumerate(whole)
@@ -191,15 +191,15 @@ def _ms(duration_s: float | None) -> float | None:
 
 
 def encode(report: Report) -> bytes:
-    """The report as JSON."""
+    """Return the report as JSON."""
     return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
 
 
-# For people
+# The summary for people
 
 
 def show(report: Report, console: Console) -> None:
-    """Prints the summary."""
+    """Print the summary."""
     if report.requests or report.latency is not None:
         console.print(_figures(report))
         for line in (*_retry_lines(report), *_late_lines(report)):

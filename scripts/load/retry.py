@@ -1,4 +1,4 @@
-"""Sends a request until it is answered, each time under the same Idempotency-Key."""
+"""Retries of a request until it is answered, each time under the same Idempotency-Key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from ..http_client import Answer, LostError
 
 _ATTEMPTS_MAX: Final = 8
-# A server that asks for more patience than this is not about to come back.
+# A server that asks for a longer wait than this is not about to come back.
 _WAIT_MAX_S: Final = 30
 _LOST_FIRST_S: Final = 0.1
 _LOST_MAX_S: Final = 4.0
@@ -19,9 +19,9 @@ Pause = Callable[[float], Awaitable[None]]
 
 
 class Delivery(NamedTuple):
-    """What became of a request. `answer` is None when the last attempt was lost, for which `why` gives the reason.
+    """Outcome of a request. `answer` is None when the last attempt was lost, for which `why` gives the reason.
 
-    lost: attempts whose answer was lost. `lost_sent`: those of them that may have been carried out. `refused`: those
+    `lost`: attempts whose answer was lost. `lost_sent`: those of them that may have been carried out. `refused`: those
     that were answered with a Retry-After, and repeated or given up after it.
     """
 
@@ -40,10 +40,10 @@ async def deliver(
     attempts_max: int = _ATTEMPTS_MAX,
     pause: Pause = asyncio.sleep,
 ) -> Delivery:
-    """Sends until there is an answer other than these statuses with a Retry-After, which is waited for.
+    """Send until there is an answer other than these statuses with a Retry-After, which is waited for.
 
-    A lost answer is sent for again sooner, then later. The attempts are bounded, and so is the wait that is honoured:
-    what is left then is the last answer.
+    A lost answer is sent for again sooner, then later. The attempts are bounded, and so is the wait that is honoured.
+    Beyond these bounds the last answer is returned.
     """
     lost = lost_sent = refused = 0
     for attempt in range(1, attempts_max + 1):

@@ -15,18 +15,18 @@ from .schedule import OpenLoop
 from .stats import Recorder
 
 NO_ANSWER: Final = "no_answer"
-"""The code of a request whose answer was lost for good; its status is 0."""
+"""Code of a request whose answer was lost for good; its status is 0."""
 NOT_OURS: Final = "not_satmeter"
-"""The code of an answer that is none of a Satmeter server, such as a proxy's page."""
+"""Code of an answer that did not come from a Satmeter server, such as a proxy's page."""
 ABANDONED: Final = "abandoned"
-"""The code of a request that was still unanswered when the test was ended for good; its status is 0."""
+"""Code of a request that was still unanswered when the test was ended for good; its status is 0."""
 _INTERNAL: Final = "internal_error"
-# Whoever ends a test early waits this long for its answers.
+# A test that is ended early waits this long for its answers.
 _PATIENCE_S: Final = 10.0
 
 
 class Load:
-    """One run. `interrupt` ends it early, `abandon` also the wait for what is unanswered."""
+    """One run of the load. `interrupt` ends it early, `abandon` also the wait for what is unanswered."""
 
     def __init__(self, server: Server, holders: Sequence[Holder], options: Options, run_id: str) -> None:
         self._server = server
@@ -55,23 +55,23 @@ class Load:
 
     @property
     def interrupted(self) -> bool:
-        """Whether it was ended early."""
+        """Set once the load was ended early."""
         return self._stop.is_set()
 
     def interrupt(self) -> None:
-        """Starts no more requests, and waits some seconds for those that are unanswered."""
+        """Start no more requests, and wait some seconds for those that are unanswered."""
         if not self._stop.is_set():
             self._stop.set()
             self._wake.set()
             self._loop.call_later(_PATIENCE_S, self.abandon)
 
     def abandon(self) -> None:
-        """Waits no longer for answers: the outcome of these requests stays unknown."""
+        """Wait no longer for answers: the outcome of these requests stays unknown."""
         for task in self._running:
             task.cancel()
 
     async def run(self) -> None:
-        """Puts the server under load, and returns when everything that was sent has ended."""
+        """Put the server under load, and return when everything that was sent has ended."""
         self._began_s = self._loop.time()
         if self._options.think_s is None:
             await self._open_loop()
@@ -103,7 +103,7 @@ class Load:
                 task.add_done_callback(ended)
             if not schedule.over(self.now_s):
                 await self._pause(schedule.pause_s(self.now_s))
-        # The last one may have been due a while before the end.
+        # The last request may have been due a while before the end.
         await self._stopped_within(options.duration_s)
 
     async def _closed_loop(self, think_s: float) -> None:
@@ -111,7 +111,7 @@ class Load:
         slots = asyncio.Semaphore(self._options.in_flight_max)
 
         async def user(number: int, holder: Holder) -> None:
-            # Spread over the time that they think, so that they don't all ask at once.
+            # The starts are spread over the time of thought, so that the sessions don't all ask at once.
             pause_s = think_s * number / count
             while not await self._stopped_within(pause_s):
                 due_s = self.now_s
@@ -126,14 +126,14 @@ class Load:
         await self._stopped_within(self._options.duration_s)
 
     async def _pause(self, longest_s: float) -> None:
-        """Until that has passed, or something is to be done before."""
+        """Wait until the time has passed, or something is to be done before."""
         self._wake.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(longest_s):
                 await self._wake.wait()
 
     async def _stopped_within(self, pause_s: float) -> bool:
-        """Whether the end comes within that time, which is waited for."""
+        """Wait that time, and return whether the end comes within it."""
         left_s = self._options.duration_s - self.now_s
         try:
             async with asyncio.timeout(min(pause_s, left_s)):
@@ -143,7 +143,7 @@ class Load:
         return True
 
     async def _ask(self, holder: Holder, due_s: float) -> None:
-        """One request, until it is answered or given up."""
+        """Make one request, until it is answered or given up."""
         key = f"load-{self._run_id}-{next(self._numbers)}"
         first_s: float | None = None
 
@@ -181,16 +181,16 @@ class Load:
 
 
 def _charged_nothing(body: Said, delivery: Delivery) -> bool:
-    """Whether the server's own word says that the request cost nothing.
+    """Return whether the server's own answer says that the request cost nothing.
 
-    A refusal speaks of the attempt that it answers: of one that was lost before, it says nothing. An error within the
-    server says nothing either.
+    A refusal speaks only of the attempt that it answers, and not of an earlier one that was lost. An error within the
+    server says nothing about the cost either.
     """
     return bool(body.code) and body.code != _INTERNAL and not delivery.lost_sent
 
 
 def _failure_of(delivery: Delivery, body: Said) -> tuple[int, str, str]:
-    """Status, code and text."""
+    """Return status, code and text of a failure."""
     if delivery.answer is None:
         return 0, NO_ANSWER, delivery.why
     return delivery.answer.status, body.code or NOT_OURS, body.error

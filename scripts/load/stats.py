@@ -15,7 +15,7 @@ _WINDOW_S: Final = 5
 
 
 class Histogram:
-    """Durations, counted in buckets of 1 %."""
+    """Histogram of durations, in buckets of 1 %."""
 
     __slots__ = ("_buckets", "count", "max_s")
 
@@ -25,19 +25,19 @@ class Histogram:
         self.max_s = 0.0
 
     def add(self, duration_s: float) -> None:
-        """Counts one more."""
+        """Count one more."""
         self._buckets[round(math.log(max(duration_s, _LEAST_S)) / _GROWTH_LOG)] += 1
         self.count += 1
         self.max_s = max(self.max_s, duration_s)
 
     def merge(self, other: Histogram) -> None:
-        """Counts all of the other one."""
+        """Count all of the other one."""
         self._buckets.update(other._buckets)
         self.count += other.count
         self.max_s = max(self.max_s, other.max_s)
 
     def percentile_s(self, percent: float) -> float | None:
-        """What so many percent stayed within, to half a percent; None when nothing was counted."""
+        """Return the percentile of the durations, to half a percent; None when nothing was counted."""
         wanted = max(math.ceil(self.count * percent / 100), 1)
         if self.count and wanted >= self.count:
             return self.max_s
@@ -51,7 +51,7 @@ class Histogram:
 
 @dataclass(slots=True)
 class Slot:
-    """A stretch of the test: answers and failures by when they came, latencies by when their requests were due."""
+    """A stretch of the test: answers and failures by when they came, latencies by when requests were due."""
 
     answered: int = 0
     failed: int = 0
@@ -60,7 +60,7 @@ class Slot:
 
 
 class Recorder:
-    """What became of the requests. All times are seconds since the load began."""
+    """Outcomes of the requests. All times are seconds since the load began."""
 
     def __init__(self, duration_s: float) -> None:
         self.slot_s = max(1, math.ceil(duration_s / _SLOTS_MAX))
@@ -78,7 +78,7 @@ class Recorder:
         self._window: deque[tuple[int, Slot]] = deque()
 
     def answer(self, due_s: float, ended_s: float, first_token_s: float | None) -> None:
-        """A request that was due then was answered; its latency counts from when it was due."""
+        """Count an answered request; its latency counts from when it was due."""
         due, now = self._slot(due_s), self._recent(ended_s)
         self.answered += 1
         self._slot(ended_s).answered += 1
@@ -90,7 +90,7 @@ class Recorder:
                 histogram.add(first_token_s - due_s)
 
     def failure(self, ended_s: float, status: int, code: str, text: str) -> None:
-        """A request failed, and no retry mended it. Of each kind the first text is kept."""
+        """Count a failed request that no retry mended. Of each kind the first text is kept."""
         self.failed += 1
         self.errors[status, code] += 1
         self.examples.setdefault((status, code), text)
@@ -98,14 +98,14 @@ class Recorder:
         self._recent(ended_s).failed += 1
 
     def retries(self, unavailable: int, lost: int, *, mended: bool) -> None:
-        """A request had to be sent again, so often after a 503, so often after its answer was lost."""
+        """Count a request that was sent again, with its numbers of 503s and of lost answers."""
         self.retried_unavailable += unavailable
         self.retried_lost += lost
         self.mended_unavailable += bool(unavailable) and mended
         self.mended_lost += bool(lost) and mended
 
     def window(self, now_s: float) -> tuple[Slot, float]:
-        """The last seconds in one, and how many they are."""
+        """Return the last seconds in one, and how many they are."""
         self._recent(now_s)
         whole = Slot()
         for _, second in self._window:

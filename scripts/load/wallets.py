@@ -1,4 +1,4 @@
-"""Who pays the deposits: the server's stub node, or a wallet at LNbits."""
+"""Payers of the deposits: the server's stub node, or a wallet at LNbits."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from .api import Invoice, Server
 from .options import LoadError
 from .retry import Delivery, deliver
 
-# LNbits answers a second order for the same invoice with what became of the first: only the look-up tells it for sure.
+# LNbits answers a second order for the same invoice with the state of the first. Only the look-up is reliable.
 _LOOKS: Final = 10
 _LOOK_EVERY_S: Final = 1.0
 
 
 class Payer(Protocol):
-    """Pays invoices."""
+    """Payer of invoices."""
 
     @property
     def at_once(self) -> int:
-        """So many payments it can be asked for at a time."""
+        """Number of payments that it can be asked for at a time."""
         ...
 
     async def pay(self, invoice: Invoice) -> None:
-        """Pays it, once, or leaves it to be seen whether the payment arrives. Raises `LoadError`."""
+        """Pay the invoice, once, or leave open whether the payment arrives. Raises `LoadError`."""
         ...
 
 
 class StubPayer:
-    """The server's own stub node."""
+    """Payer that uses the server's own stub node."""
 
     at_once = 32
 
@@ -39,7 +39,7 @@ class StubPayer:
         self._server = server
 
     async def pay(self, invoice: Invoice) -> None:
-        """Marks the invoice paid. Raises `LoadError`."""
+        """Mark the invoice paid. Raises `LoadError`."""
         await self._server.pay_stub(invoice)
 
 
@@ -60,7 +60,7 @@ class LnbitsWallet:
         self._headers = {"X-Api-Key": admin_key}
 
     async def check(self, needed_sats: int) -> None:
-        """Raises `LoadError` when the wallet can't be reached, or holds less than this."""
+        """Raise `LoadError` when the wallet can't be reached, or holds less than this."""
         delivery = await deliver(lambda: self._pool.request("GET", "/api/v1/wallet", headers=self._headers))
         if delivery.answer is None or delivery.answer.status != 200:
             raise LoadError(
@@ -75,9 +75,9 @@ class LnbitsWallet:
             )
 
     async def pay(self, invoice: Invoice) -> None:
-        """Pays it. Raises `LoadError` when it was not paid, as far as LNbits knows."""
+        """Pay the invoice. Raises `LoadError` when it was not paid, as far as LNbits knows."""
         order = {"out": True, "bolt11": invoice.payment_request}
-        # One attempt: an order whose answer was lost is looked up, not repeated.
+        # There is one attempt: an order whose answer was lost is looked up, not repeated.
         delivery = await deliver(
             lambda: self._pool.request("POST", "/api/v1/payments", order, self._headers), attempts_max=1
         )
@@ -92,7 +92,7 @@ class LnbitsWallet:
         raise LoadError(f"The LNbits wallet has not paid a deposit: {_refusal(delivery)}")
 
     async def invoice(self, amount_sats: int) -> str:
-        """A new invoice of the wallet, to be paid back to. Raises `LoadError`."""
+        """Make a new invoice of the wallet, for paying back. Raises `LoadError`."""
         order = {"out": False, "amount": amount_sats, "memo": "rest of a load test"}
         delivery = await deliver(lambda: self._pool.request("POST", "/api/v1/payments", order, self._headers))
         if delivery.answer is not None and delivery.answer.status in (200, 201):

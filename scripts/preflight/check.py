@@ -1,4 +1,4 @@
-"""`satmeter check`: says all that is wrong with a configuration at once, each with what mends it."""
+"""`satmeter check`: reports all problems of a configuration at once, each with its remedy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .store_checks import store_warnings
 
 
 def run() -> int:
-    """Look at the configuration in the environment and at the parts that it names; returns the exit status."""
+    """Check the configuration in the environment and the parts that it names; return the exit status."""
     settings, unreadable = load_settings({})
     found = [*unreadable, *unknown_variables(os.environ), *problems(settings)]
     faulty = {problem.variable.partition(".")[0] for problem in found}

@@ -1,4 +1,4 @@
-"""Asks the parts that a configuration names whether they are there and fit to be used. Asking costs nothing."""
+"""Probes of the parts that a configuration names: each must answer and be fit for use. They cost nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TIMEOUT_S: Final = 5.0
 # A part may be asked several times, once for each key or model.
 _PART_WITHIN_S: Final = 12.0
 _ANTHROPIC_URL: Final = "https://api.anthropic.com"
-# It is there, and has too much to do: nothing is wrong with the configuration.
+# The provider is overloaded, which says nothing against the configuration.
 _BUSY: Final = (429, 503, 529)
 _REFUSED: Final = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 
@@ -28,12 +28,12 @@ _REFUSED: Final = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 async def probe(
     settings: Settings, faulty: Collection[str] = (), tell: Callable[[str], None] = lambda _line: None
 ) -> list[Problem]:
-    """Return what is wrong with the parts that are named, asking all at the same time.
+    """Return the problems of the configured parts, which are all asked at the same time.
 
-    faulty: variables whose values can't be used: nothing is asked, and no key sent, where one of these leads.
-    tell: given a line when the asking begins, and one for each part that has answered.
+    faulty: variables with unusable values: their parts are not asked, and get no key.
+    tell: gets a line when the probes begin, and one for each part that has answered.
     """
-    # A redirection could lead a key to where it must not go.
+    # A redirect could send a key to another server.
     async with httpx.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False) as http:
         parts: dict[str, tuple[str, bool, Callable[[], Awaitable[list[Problem]]]]] = {
             "the store": ("REDIS_URL", settings.redis_url is not None, partial(store_problems, settings)),
@@ -70,7 +70,7 @@ async def _asked(
 
 
 def _ray_place(settings: Settings) -> tuple[str, int] | None:
-    """Where Ray listens; None without an address, and for forms like `auto` that only Ray itself can look up."""
+    """Return Ray's host and port; None without an address, and for forms like `auto` that only Ray can resolve."""
     host, _, port = (settings.ray_address or "").removeprefix("ray://").rpartition(":")
     return (host.strip("[]"), int(port)) if host and port.isdigit() else None
 
@@ -102,12 +102,12 @@ async def _lnbits_problems(settings: Settings, http: httpx.AsyncClient) -> list[
             return [Problem("LNBITS_URL", "LNbits does not answer: start it, or mend the address.")]
         if status in _REFUSED:
             found.append(Problem(variable, "LNbits does not accept this key: copy it anew from the wallet's page."))
-        # An unknown key is a 404, and so is an address where there is no LNbits: told apart by what it says, below.
+        # An unknown key gives a 404, and so does an address without LNbits. The check below tells them apart by text.
         elif status not in (httpx.codes.OK, httpx.codes.NOT_FOUND):
             found.append(
                 Problem("LNBITS_URL", f"LNbits answers with status {status}: look whether the address is right.")
             )
-    # Either key answers to the question above: what it may do, and in which wallet, is another one.
+    # Both kinds of key pass the check above. The next one checks their rights, and their wallets.
     return found or await wallet_problems(settings, http)
 
 

@@ -1,4 +1,4 @@
-"""What a configuration must fulfil beyond the types of its settings, and which parts it makes real."""
+"""Checks of a configuration beyond the types of its settings, and the parts that it makes real."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PLAIN_HTTP: Final = (
 
 
 class Part(msgspec.Struct, frozen=True):
-    """A part of the server: whether it is the real thing or a stub, and which. `variables`: what it is set by."""
+    """A part of the server, real or a stub. `detail` describes it, `variables` are those that set it."""
 
     name: str
     real: bool
@@ -32,7 +32,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 def parts(settings: Settings) -> list[Part]:
-    """What the server would consist of with these settings."""
+    """Return the parts of the server with these settings."""
     store = "yours, at REDIS_URL" if settings.redis_url else f"embedded Valkey, data in {settings.data_dir}"
     actors = f"Ray at {settings.ray_address}" if settings.ray_address else "Ray on 127.0.0.1"
     lightning = f"LNbits at {settings.lnbits_url}" if settings.lnbits_url else "a stub node; set LNBITS_URL"
@@ -50,7 +50,7 @@ def parts(settings: Settings) -> list[Part]:
 
 
 def problems(settings: Settings) -> list[Problem]:
-    """Everything that speaks against starting with these settings, without asking anything outside."""
+    """Return the problems that forbid a start with these settings, without asking other services."""
     found = [
         *_lightning(settings),
         *_model(settings),
@@ -120,7 +120,7 @@ def plain_http_allowed(environment: Mapping[str, str]) -> Sequence[str]:
 
 
 def may_carry_keys(url: str, allowed: Sequence[str] = ()) -> bool:
-    """Tell whether a key stays secret on its way there: by TLS, on this machine, or where the operator allows."""
+    """Return True if a key stays secret on its way: by TLS, on this machine, or where the operator allows."""
     split = urlsplit(url)
     host = (split.hostname or "").lower()
     if split.scheme == "https" or host == "localhost" or host in {entry.lower().strip("[]") for entry in allowed}:

@@ -1,4 +1,4 @@
-"""Asks the operator's own store whether it is there and fit to keep money. Asking changes nothing."""
+"""Checks of the operator's own store: it must answer and be fit to keep money. They change nothing."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _MIN_REPLICAS: Final = "min-replicas-to-write"
 
 
 async def store_problems(settings: Settings) -> list[Problem]:
-    """Return what speaks against the operator's own store, if one is set: unreachable, too old, too new, losing writes.
+    """Return the problems of the operator's own store, if one is set: unreachable, too old, too new, losing writes.
 
-    What production would refuse, development only warns of, see `store_warnings`.
+    Losses that production refuses are only warnings in development, see `store_warnings`.
     """
     if settings.redis_url is None:
         return []
@@ -59,7 +59,7 @@ async def store_problems(settings: Settings) -> list[Problem]:
 
 
 async def store_warnings(settings: Settings) -> list[Problem]:
-    """Return what the operator's own store may lose, where that is no reason to refuse: in development, or allowed."""
+    """Return warnings of losses by the operator's own store that are accepted: in development, or by the settings."""
     if settings.redis_url is None:
         return []
     client = connect(settings.redis_url)
@@ -67,14 +67,14 @@ async def store_warnings(settings: Settings) -> list[Problem]:
         losses = await store_losses(client)
         messages = [_told(address, loss, _refused_by_production(loss, settings)) for address, loss in losses.items()]
     except TransientError:
-        return []  # A problem of its own.
+        return []  # `store_problems` reports it.
     finally:
         await client.aclose()
     return [Problem("REDIS_URL", message) for message in messages]
 
 
 async def _losses(client: Redis, settings: Settings) -> list[str]:
-    """What production refuses, server by server. Raises `TransientError`."""
+    """Return the losses that production refuses, server by server. Raises `TransientError`."""
     found = await store_losses(client)
     return [
         _told(address, loss, "" if loss is Loss.NO_FILE else f", or allow it by SATMETER_ALLOW_STORE_LOSS={loss.value}")
@@ -96,7 +96,7 @@ def _told(address: str, loss: Loss, what_then: str) -> str:
 
 
 def unfit_store(info: Mapping[str, Any], *, production: bool) -> list[Problem]:
-    """What the answer to INFO of a store of one server tells about its fitness to keep money."""
+    """Return the problems that a single server's answer to INFO shows."""
     return [Problem("REDIS_URL", message) for message in _unfit(info, production=production)]
 
 
@@ -134,7 +134,7 @@ async def _watched(client: Redis, pool: SentinelPool, *, production: bool) -> li
 
 
 async def _replicated(client: Redis, *, production: bool) -> list[str]:
-    """Of a primary that a replica may take the place of, which does not have what was never passed on to it."""
+    """Return the problems of a primary with replicas: one that takes over lacks the writes that never reached it."""
     info = await client.info()
     found = _unfit(info, production=production, cluster=bool(info.get("cluster_enabled")))
     if not production or not info.get("connected_slaves"):

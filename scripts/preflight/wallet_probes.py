@@ -1,4 +1,4 @@
-"""Asks LNbits whether the keys of a configuration are those of one wallet, and whether the admin key may spend."""
+"""Probes of the LNbits keys: both must be of the same wallet, and the admin key must be able to spend."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _PROBLEMS: Final[Mapping[KeyTrouble, Problem]] = {
 
 
 async def wallet_problems(settings: Settings, http: httpx.AsyncClient | None = None) -> list[Problem]:
-    """Return what is wrong with the keys of the wallet; nothing with the stub node. It moves no money.
+    """Return the problems of the wallet's keys; none with the stub node. It moves no money.
 
-    An LNbits that does not answer is a problem of its own.
+    An LNbits that does not answer is reported as a problem of LNBITS_URL.
     """
     invoice_key, admin_key = settings.lnbits_invoice_key, settings.lnbits_admin_key
     if settings.lnbits_url is None or invoice_key is None:

@@ -1,4 +1,4 @@
-"""`satmeter receipt`: checks what a server signed, offline."""
+"""`satmeter receipt`: offline checks of prices and receipts that a server signed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 
 app = typer.Typer(help="Check what a server signed: prices and receipts. Works offline.", no_args_is_help=True)
 
-# More than any file that a server gives.
+# Larger than any file from a server.
 _FILE_MAX_BYTES = 64 * 1_048_576
 
 
@@ -69,7 +69,7 @@ def quote_(
 
 
 def _object(file: Path) -> dict[str, Any]:
-    """The JSON object in the file, its fractions exact."""
+    """Return the JSON object in the file, with exact fractions."""
     try:
         value = json.loads(_read(file), parse_float=Decimal)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Holds a job's price to the invoice that it was paid by: what `satmeter receipt quote` does."""
+"""`satmeter receipt quote`: the check of a job's price against the invoice that it was paid by."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ...actors.domain.quotes import digest_in, quote_digest
 
 
 class MismatchError(Exception):
-    """What was checked is not as it should be. The text says what, in a sentence."""
+    """A failed check. The text says in a sentence what is wrong."""
 
 
 def check_quote(status: Mapping[str, Any]) -> str:
-    """What was found, when a JobStatus's price is the one that its work invoice commits to. Raises `MismatchError`.
+    """Check a JobStatus's price against its work invoice, which commits to it, and return the finding.
 
-    Its numbers are `int` or `Decimal`.
+    The numbers of `status` are `int` or `Decimal`. Raises `MismatchError`.
     """
     breakdown, shown = status.get("pricingBreakdown"), status.get("workInvoice")
     if not isinstance(breakdown, dict) or not isinstance(shown, dict):
@@ -55,7 +55,7 @@ def check_quote(status: Mapping[str, Any]) -> str:
 
 
 def _price_sats(breakdown: Mapping[str, Any]) -> int:
-    """The amount by the contract's formula."""
+    """Return the amount by the contract's formula."""
     cost_usd = EXACT.add(Decimal(breakdown["modelCostUsd"]), Decimal(breakdown["infraCostUsd"]))
     margin = EXACT.add(1, EXACT.divide(Decimal(breakdown["marginPct"]), 100))
     return usd_to_sats(EXACT.multiply(cost_usd, margin), Decimal(breakdown["btcPriceUsd"]))

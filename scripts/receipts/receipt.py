@@ -1,4 +1,4 @@
-"""Checks a receipt offline, its signature, its digests and its price: what `satmeter receipt verify` does."""
+"""`satmeter receipt verify`: offline checks of a receipt's signature, digests and price."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _RATES: Final = {
     "cacheWrite5mTokens": "cacheWrite5m",
     "cacheWrite1hTokens": "cacheWrite1h",
 }
-# What the server adds to a provider's answer: comments and pings in a stream, and the cost in a whole answer's usage.
+# The server's additions to a provider's answer: comments and pings in a stream, the cost in a whole answer's usage.
 _COMMENTS: Final = re.compile(rb'^: [^\n]*\n(?:event: ping\ndata: \{"type": "ping"\}\n)?\n', re.MULTILINE)
 _COST_IN_USAGE: Final = re.compile(rb',?"cost_msat":\d+,"cost_usd":"[^"]*","balance_msat":\d+(?=\})')
 
 
 def exact_json(data: bytes | str) -> Any:
-    """JSON with its fractions as `Decimal`. Raises `MismatchError` for what is none."""
+    """Parse JSON, with fractions as `Decimal`. Raises `MismatchError` if it can't be parsed."""
     try:
         return json.loads(data, parse_float=Decimal)
     except (ValueError, RecursionError):
@@ -42,7 +42,7 @@ def exact_json(data: bytes | str) -> Any:
 
 
 def jws_of(data: bytes) -> tuple[str, Json | None]:
-    """The signed text, and the copy to read beside it, of a file with an answer or a bare JWS."""
+    """Return the signed text, and the readable copy if any, of a file with an answer or a bare JWS."""
     text = data.strip()
     if not text.startswith(b"{"):
         return text.decode(errors="replace"), None
@@ -54,7 +54,7 @@ def jws_of(data: bytes) -> tuple[str, Json | None]:
 
 
 def keys_in(data: bytes) -> dict[str, str]:
-    """The Ed25519 keys, by their ids, of a saved /.well-known/satmeter.json, a JSON Web Key Set, or one key."""
+    """Return the Ed25519 keys, by id, of a saved /.well-known/satmeter.json, a JSON Web Key Set, or a single key."""
     document = exact_json(data)
     listed = document.get("keys", [document]) if isinstance(document, dict) else []
     if not isinstance(listed, list):
@@ -66,7 +66,7 @@ def keys_in(data: bytes) -> dict[str, str]:
 
 
 def verified(jws: str, keys: Mapping[str, str], key_id: str | None) -> Json:
-    """The receipt that was signed by one of these keys or, without any, by the key with this id.
+    """Return the receipt if it was signed by one of these keys or, without keys, by the key with this id.
 
     Raises `MismatchError`.
     """
@@ -93,7 +93,7 @@ def verified(jws: str, keys: Mapping[str, str], key_id: str | None) -> Json:
 
 
 def _public(header: Json, keys: Mapping[str, str]) -> str | None:
-    """The signer's key: one of those that are trusted or, where only an id is, the receipt's own if it has that id."""
+    """Return the signer's key: a trusted one or, if only an id is trusted, the receipt's own with that id."""
     signer = str(header.get("kid"))
     if keys:
         return keys.get(signer)
@@ -106,7 +106,7 @@ def _is_ed25519(key: Json) -> bool:
 
 
 def _decoded(text: str) -> bytes:
-    """Base64url without padding, in the one way that there is to write it."""
+    """Decode base64url without padding, in its canonical form only. Raises `MismatchError`."""
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
@@ -117,7 +117,7 @@ def _decoded(text: str) -> bytes:
 
 
 def check_digest(receipt: Json, field: str, data: bytes, what: str) -> None:
-    """Hold a file to its digest, also with what the server adds to a provider's answer. Raises `MismatchError`."""
+    """Check a file's digest, with or without the server's additions to an answer. Raises `MismatchError`."""
     if receipt.get(field) is None:
         raise MismatchError(f"The receipt is of no {what}.")
     if all(hashlib.sha256(text).hexdigest() != receipt[field] for text in (data, *_without_additions(data))):
@@ -125,7 +125,7 @@ def check_digest(receipt: Json, field: str, data: bytes, what: str) -> None:
 
 
 def _without_additions(data: bytes) -> Iterator[bytes]:
-    """Yield what a relayed answer was before its cost and its signs of life came to it."""
+    """Yield the possible originals of a relayed answer, without the server's cost, comments and pings."""
     yield _COMMENTS.sub(b"", data)
     begun = data.lstrip()
     for cost in _COST_IN_USAGE.finditer(begun):
@@ -133,7 +133,7 @@ def _without_additions(data: bytes) -> Iterator[bytes]:
 
 
 def check_price(receipt: Json) -> None:
-    """Computes the charge by the receipt's own figures. Raises `MismatchError`."""
+    """Check the charge by the receipt's own figures. Raises `MismatchError`."""
     try:
         cost_usd = EXACT.add(Decimal(receipt["infraCostUsd"]), sum(_costs(receipt), Decimal(0)))
         if cost_usd != Decimal(receipt["costUsd"]):

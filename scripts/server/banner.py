@@ -1,4 +1,4 @@
-"""What `satmeter serve` says once it serves: which part is real and which a stub, and what to try first."""
+"""Banner of `satmeter serve`: its parts, real or stubs, its address, and a first command."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNTIL: Final = "Nothing is sold until it answers, which is looked at again by i
 
 
 def show_banner(console: Console, settings: Settings, port: int, model_fault: ModelFault | None = None) -> None:
-    """Prints the parts, the address and a first command; and why nothing is sold for now, if nothing is."""
+    """Print the parts, the address and a first command; and the reason if nothing is sold for now."""
     host = settings.host if settings.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - only shown
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     table = Table.grid(padding=(0, 2))

@@ -1,4 +1,4 @@
-"""A server's place in its cluster: the hosts of its node are kept in order while it runs, and moved when it leaves."""
+"""Cluster membership of a server: it keeps the hosts of its node running, and moves their partitions when it leaves."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from ...actors.router.router import LinkError
 _LOOK_EVERY_S: Final = 0.1
 _TELL_EVERY_S: Final = 10.0
 _WATCH_EVERY_S: Final = 2.0
-# In a cluster, a node's hosts give away what they own while its fronts end: SIGTERM to the end in 15 s at most.
+# In a cluster, hosts hand over their partitions while the fronts end: SIGTERM to the end takes 15 s at most.
 _MOVED_WITHIN_S: Final = 11.0
 _HOST_PATIENCE_S: Final = 3.0
 _ANSWERS_WITHIN_S: Final = 2.0
 
 
 class KeyMismatchError(Exception):
-    """Another server of the cluster signs with another key. The text is for the operator."""
+    """A server of the cluster that signs with another key. The text is for the operator."""
 
 
 class Place:
-    """Runs the keeper of a server, from `enter` until `leave`.
+    """The membership of a server in its cluster, which runs its keeper from `enter` until `leave`.
 
-    on_lost: told when the server's Ray node is dead: it can do nothing more then.
-    tell: given a line for the operator now and then, while the actors are slow to come. tell_every_s: how often.
+    on_lost: called when the server's Ray node is dead, after which it can't serve.
+    tell: gets a line for the operator every `tell_every_s`, while the actors are slow to start.
     """
 
     def __init__(
@@ -59,20 +59,20 @@ class Place:
         self._left = threading.Event()
 
     async def enter(self, *, alone: bool) -> None:
-        """Takes part from now on; with a cluster of its own, returns when all actors are served.
+        """Join the cluster; with an own cluster, return when all actors are served.
 
         Raises `KeyMismatchError`, `TransientError`.
         """
         if not alone:
             await self._refuse_other_keys()
         self._keeping = asyncio.create_task(self._keeper.run())
-        # A daemon: the end of the process does not wait for it.
+        # A daemon thread does not delay the end of the process.
         threading.Thread(target=self._watch_node, args=(asyncio.get_running_loop(),), daemon=True).start()
         if alone:
             await self._until_all_is_served()
 
     async def _until_all_is_served(self) -> None:
-        """Waits as long as it takes: a large store, or a slow machine, needs its time. Whoever waits sees what for."""
+        """Wait without a limit, as a large store or a slow machine takes long. The operator sees the progress."""
         served = asyncio.create_task(self._keeper.settled.wait())
         try:
             while not (await asyncio.wait([served], timeout=self._tell_every_s))[0]:
@@ -85,7 +85,7 @@ class Place:
             await end_tasks([served])
 
     async def _refuse_other_keys(self) -> None:
-        """Credentials that one server signs must be good at all of them."""
+        """Raise `KeyMismatchError` if a server has another key: a credential of one must be valid at all of them."""
         view = await self._roster.view()
         for other in view.servers:
             if other.key_digest != self._server.key_digest:
@@ -95,15 +95,15 @@ class Place:
                 )
 
     def _watch_node(self, loop: asyncio.AbstractEventLoop) -> None:
-        """A server whose node is dead must not go on to draw hosts there. In a thread: Ray may be away for a minute."""
+        """Report a dead Ray node: its server must not attract hosts. In a thread, as Ray may block for a minute."""
         while not self._left.wait(_WATCH_EVERY_S):
             if node_is_gone():
-                with suppress(RuntimeError):  # It ends just now anyway.
+                with suppress(RuntimeError):  # The event loop is ending already.
                     loop.call_soon_threadsafe(self._on_lost)
                 return
 
     async def give_away(self) -> None:
-        """Has the hosts of this node give what they own to others; if there are no others, ends all in good order."""
+        """Have this node's hosts hand over their partitions, for at most 11 s; the last server can not."""
         self._keeper.leave()
         deadline_s = time.monotonic() + _MOVED_WITHIN_S
         while time.monotonic() < deadline_s:
@@ -113,9 +113,9 @@ class Place:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def leave(self, *, alone: bool, drain: bool = True) -> None:
-        """Takes part no longer. The last server of a cluster ends the actors: nobody would watch over them.
+        """Leave the cluster. The last server ends the actors, as no other would watch over them.
 
-        drain: false for a server that never served: its hosts may not even answer yet, and owe no client an answer.
+        drain: false for a server that never served: its hosts may not answer yet, and owe no client an answer.
         """
         self._left.set()
         await end_tasks([self._keeping])
@@ -131,12 +131,12 @@ class Place:
             await self._roster.leave(self._server.server_id)
 
     def _is_last(self, view: View) -> bool:
-        # One that was killed will not end the actors later.
+        # A killed server will not end the actors later, so it does not count.
         gone = {self._server.server_id, *view.silent}
         return all(server.leaving or server.server_id in gone for server in view.servers)
 
     async def _hosts_here(self) -> list[str]:
-        """The hosts that still live on this node. Raises `TransientError`."""
+        """Return the hosts that still live on this node. Raises `TransientError`."""
         placement = await self._roster.placement()
         names = (*placement.members, *placement.others)
         nodes = await asyncio.gather(*(self._node_of(name, placement) for name in names))

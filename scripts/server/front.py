@@ -1,4 +1,4 @@
-"""A front process: HTTP on a socket that it is given, actors through the router. `satmeter serve` starts it."""
+"""Front process: HTTP on a socket from the supervisor, actors through the router. `satmeter serve` starts it."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from ...http.state import Front
 from ..store.disk_space import lacks_room
 from .lifeline import Lifeline
 
-# Requests under way get so long to end; streams are told to end at once.
+# The time that requests under way get to end; event streams end at once.
 _GRACE_S: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What the supervisor tells a front: its settings, where the actors are, and the socket to listen on.
+    """The supervisor's orders for a front: its settings, the actors' cluster, and the socket to listen on.
 
-    `store_dir`: where the files of the embedded store lie, None with a store of the operator's own.
+    `store_dir`: the directory of the embedded store, None with the operator's own store.
     """
 
     settings: Settings
@@ -51,7 +51,7 @@ class Orders:
 
 
 class _Server(uvicorn.Server):
-    """Without signal handlers: uvicorn raises a signal again after its own shutdown, which would cut off ours."""
+    """Uvicorn without its signal handlers: they raise the signal again after its shutdown, which would cut off ours."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -59,7 +59,7 @@ class _Server(uvicorn.Server):
 
 
 def main() -> None:
-    """Reads orders from standard input and serves until SIGTERM, or until the supervisor is gone."""
+    """Read orders from standard input and serve until SIGTERM, or until the supervisor is gone."""
     orders: Orders = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent
     lifeline = Lifeline()
     configure_logging(orders.settings.log_level)
@@ -89,7 +89,7 @@ async def _serve_http(orders: Orders, lifeline: Lifeline) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        # It would believe X-Forwarded-For of any peer on loopback; whom to believe is a setting of ours.
+        # Uvicorn would trust X-Forwarded-For of any peer on loopback. The trusted proxies are a setting here.
         proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_S,
     )
@@ -100,7 +100,7 @@ async def _serve_http(orders: Orders, lifeline: Lifeline) -> None:
 
 
 def build_front(settings: Settings, store_dir: Path | None = None) -> tuple[Front, Any]:
-    """The front's services over Ray, and what closes them."""
+    """Return the front's services over Ray, and a function that closes them."""
     parts = build_parts(settings)
     router = cluster.connect_router(parts.journal.owners)
     prices = PriceCache(cluster.ask_price, settings.btc_price_usd_fallback, lambda: time.time_ns() // 1_000_000)
@@ -137,7 +137,7 @@ def _end_on_signal(server: uvicorn.Server, front: Front, lifeline: Lifeline) -> 
     loop = asyncio.get_running_loop()
 
     def end() -> None:
-        # Event streams first: uvicorn waits for open answers, and these would not end by themselves.
+        # Event streams end first: uvicorn waits for open answers, and these would not end by themselves.
         front.ending.set()
         server.should_exit = True
 

@@ -1,4 +1,4 @@
-"""A front as a child process: started with its orders, started again when it dies, ended in good order."""
+"""Front as a child process: started with its orders, restarted when it dies, and ended in order."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class FrontProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._ending = False
         self.ends = 0
-        """How often it has ended by itself."""
+        """The number of times that it has ended by itself."""
 
     async def keep_running(self) -> None:
-        """Starts it, again and again, until `end` or cancellation."""
+        """Start the front, and restart it whenever it ends, until `end` or cancellation."""
         while not self._ending:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -46,7 +46,7 @@ class FrontProcess:
                 await asyncio.sleep(_RESTART_PAUSE_S)
 
     async def end(self) -> None:
-        """Lets it end what it has begun, and ends it after a while in any case."""
+        """Ask the front to finish its requests and end; kill it if it has not ended within 7 s."""
         self._ending = True
         if self._process is None or self._process.returncode is not None:
             return

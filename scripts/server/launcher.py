@@ -1,7 +1,7 @@
-"""`satmeter serve`'s first process: starts the server as a child, hears signals at any moment, and ends everything.
+"""Launcher, the first process of `satmeter serve`: it starts the server, receives signals, and ends everything.
 
-The server itself can't: libraries hold it up while they connect, and end it in ways that no exception handler sees.
-This process loads next to nothing, so that it stays small and answers at once.
+The server itself can't: libraries block it while they connect, and end it in ways that no exception handler sees.
+This process imports almost nothing, so that it stays small and reacts at once.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _TRIES_MAX: Final = 5
 # From the first signal: 15 s are promised, and a server that has not begun to serve has nothing to finish.
 _ENDS_WITHIN_S: Final = 13.5
 _UNSERVING_ENDS_WITHIN_S: Final = 6.0
-# Whatever still lives after the server itself has said that all has ended.
+# The time for remaining processes after the server has reported its end.
 _EXITS_WITHIN_S: Final = 2.0
 _KILLED_WITHIN_S: Final = 5.0
-# Programs that start this one may pass Ctrl-C on to it, which the terminal has sent it as well.
+# A program that started this one may pass on a Ctrl-C that the terminal has sent here as well.
 _SAME_SIGNAL_S: Final = 0.2
 _FILES_MAX: Final = 65_536
 _FORCED: Final = "Ending it by force. What was under way goes on at the next start."
@@ -42,7 +42,7 @@ _LOOK_EVERY_S: Final = 0.05
 
 
 def launch(arguments: Sequence[str]) -> int:
-    """Run `satmeter` with these arguments as a server in a child process; returns the exit status."""
+    """Run `satmeter` with these arguments as a server in a child process; return the exit status."""
     raise_file_limit()
     if sys.platform == "linux":
         # Processes that lose their parent become children of this one, so that none can get away.
@@ -51,7 +51,7 @@ def launch(arguments: Sequence[str]) -> int:
 
 
 def raise_file_limit() -> None:
-    """Allow this process, and all that it starts, as many open files as the system lets it have."""
+    """Raise the limit of open files of this process and its children as far as the system allows, up to 65,536."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -62,7 +62,7 @@ def raise_file_limit() -> None:
 
 
 class Launch:
-    """One server from its start to its end, over as many tries as it takes."""
+    """The run of one server from its start to its end, over up to five tries."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Launch:
             os.set_blocking(fd, False)
         signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
-            if signum != signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN:  # As nohup has it.
+            if signum != signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN:  # Under nohup.
                 signal.signal(signum, self._note)
         status = TRY_AGAIN
         for number in range(1, _TRIES_MAX + 1):
@@ -102,8 +102,8 @@ class Launch:
             self._say("Giving up: nothing was lost. Start it again when the machine has more time or memory to spare.")
             status = 1
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(signum, signal.SIG_IGN)  # What still comes must not change the status.
-        # Told to end while it started, a server that failed has done what it was told.
+            signal.signal(signum, signal.SIG_IGN)  # Later signals must not change the status.
+        # A start that failed after a signal to end counts as a successful end.
         return 0 if status == TRY_AGAIN else status
 
     def _note(self, signum: int, _frame: object) -> None:
@@ -122,7 +122,7 @@ class Launch:
             env={**os.environ, LAUNCHED_BY: f"{lifeline_read},{report_write}"},
             stdin=subprocess.DEVNULL,
             pass_fds=(lifeline_read, report_write),
-            # Ctrl-C reaches a whole process group: what it means is decided here.
+            # Ctrl-C reaches a whole process group. Only the launcher may act on it.
             start_new_session=True,
         )
         os.close(lifeline_read)
@@ -140,7 +140,7 @@ class Launch:
         return self._outcome(child, forced=forced)
 
     def _watch(self, child: subprocess.Popen[bytes], wakeup: int, reports: int) -> bool:
-        """Return when the child has ended, or is to be ended by force; True for the latter."""
+        """Return False when the child has ended, and True when it has to be killed."""
         while True:
             select.select([wakeup, reports], [], [], self._wait_s())
             with contextlib.suppress(BlockingIOError):
@@ -154,7 +154,7 @@ class Launch:
                 return True
             if self._deadline_s is not None and time.monotonic() > self._deadline_s:
                 if self._status is not None:
-                    return False  # It has ended all that it had; only Python is left.
+                    return False  # The server has ended everything; only Python is left.
                 self._say(f"It has not ended by itself. {_FORCED}")
                 return True
 
@@ -162,7 +162,7 @@ class Launch:
         return None if self._deadline_s is None else max(0.0, self._deadline_s - time.monotonic()) + 0.001
 
     def _hear(self, child: subprocess.Popen[bytes]) -> bool:
-        """Pass the first signal on; True when there is another one."""
+        """Pass the first signal on; return True after another one."""
         while self._signalled:
             signum, now_s = self._signalled.pop(0), time.monotonic()
             if self._told is not None:
@@ -176,7 +176,7 @@ class Launch:
         return False
 
     def _tell(self, child: subprocess.Popen[bytes]) -> None:
-        """Tell the server to end: by the pipe once it listens there, as Ray's C++ code may catch a signal."""
+        """Ask the server to end: by the pipe once it listens there, as Ray's C++ code may catch a signal."""
         if not self._listening:
             child.terminate()
             return
@@ -194,7 +194,7 @@ class Launch:
                     self._deadline_s = time.monotonic() + _EXITS_WITHIN_S
 
     def _end_all(self, child: subprocess.Popen[bytes], family: Mapping[int, object]) -> None:
-        """Kill whatever is left of the server, and whatever that has started meanwhile."""
+        """Kill the remaining processes of the server, and those that they have started meanwhile."""
         deadline_s = time.monotonic() + _KILLED_WITHIN_S
         while family and time.monotonic() < deadline_s:
             end(family)
@@ -214,7 +214,7 @@ class Launch:
         if status is None or status >= 0:
             return 1 if status is None else status
         if self._told is not None:
-            return 0 if -status == signal.SIGTERM else 1  # It had not yet begun to handle signals.
+            return 0 if -status == signal.SIGTERM else 1  # The server had not yet begun to handle signals.
         name = signal.Signals(-status).name
         memory = ": is there enough memory?" if -status == signal.SIGKILL else ""
         self._say(f"The server's main process was ended by {name}{memory}")
@@ -222,7 +222,7 @@ class Launch:
 
 
 def _reap_orphans(child_pid: int) -> None:
-    """Wait for processes that have lost their parent and have ended; the child's own end is its `Popen`'s."""
+    """Reap ended processes that have lost their parent; the child itself is left to its `Popen`."""
     with contextlib.suppress(ChildProcessError):
         while True:
             found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -232,7 +232,7 @@ def _reap_orphans(child_pid: int) -> None:
 
 
 def _clear_away(pid: int) -> None:
-    """Remove the directory of the Ray that this server ran, had it no time for that."""
+    """Remove the Ray directory of this server, in case it had no time for that."""
     for path in Path(ROOT).glob(f"{prefix_of(pid)}*"):
         shutil.rmtree(path, ignore_errors=True)
 

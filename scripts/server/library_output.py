@@ -1,4 +1,4 @@
-"""Keeps what libraries print out of the operator's sight, and at hand when something has failed."""
+"""Output of libraries, which goes to a file: out of the operator's sight, but available after a failure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final, TextIO
 
 _NAME: Final = "libraries.log"
-# What earlier starts left may explain them.
+# The output of earlier starts is kept up to this size, as it may explain their failures.
 _KEPT_BYTES: Final = 1_048_576
 
 
 class RawOutput:
-    """Sends what anything writes to descriptors 1 and 2 to a file; `terminal` is where standard error led before.
+    """The redirection of descriptors 1 and 2 to a file; `terminal` is the former standard error.
 
     Ray and its C++ libraries write stack traces there, in this process and in those that inherit the descriptors.
     """
@@ -40,7 +40,7 @@ class RawOutput:
         os.close(fd)
 
     def keep(self, error: BaseException) -> None:
-        """Write down where it was raised."""
+        """Write the error's traceback to the file."""
         with suppress(OSError, ValueError):
             traceback.print_exception(error, file=sys.stderr)
             sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Pipes between a child process and the one that started it: neither lives on without the other's knowledge."""
+"""Lifeline: pipes between a child process and its parent, by which each notices the end of the other."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 class Lifeline:
-    """A pipe whose other end closes with the parent, however it dies: nothing else would ever end this process.
+    """A pipe whose other end closes with the parent, however it dies: otherwise this process would never end.
 
-    Until `when_cut` it ends at once then: connecting to what died with the parent can take minutes.
+    Until `when_cut` is called, the process then ends at once: connecting to a dead parent's services can take minutes.
     """
 
     def __init__(self, fd: int = 0) -> None:
@@ -31,7 +31,7 @@ class Lifeline:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def when_cut(self, end: Callable[[], None]) -> None:
-        """Have `end` called in a thread of its own instead of ending at once."""
+        """Have `end` called in a separate thread when the parent dies, instead of ending at once."""
         self._end = end
         die_with_parent(0)
 
@@ -40,7 +40,7 @@ class Lifeline:
         self._told = stop
 
     def _watch(self) -> None:
-        # Below Python's buffer, whose lock would still be held when the interpreter ends.
+        # Reads without Python's buffer, whose lock would still be held when the interpreter ends.
         while os.read(self._fd, 1_024):
             if self._told is not None:
                 self._told()
@@ -48,7 +48,7 @@ class Lifeline:
 
 
 class Launcher:
-    """The process that started this one as a server, or none: it wants to know how far the start is, and the end."""
+    """The launcher of this server, if any: it gets reports on the start and the end."""
 
     def __init__(self, fd: int | None, lifeline: Lifeline | None = None) -> None:
         self._fd = fd
@@ -56,7 +56,7 @@ class Launcher:
 
     @classmethod
     def of_environment(cls) -> Launcher:
-        """The one whose pipes the environment names; it is not passed on to child processes."""
+        """Return the launcher whose pipes the environment names; child processes do not inherit it."""
         named = os.environ.pop(LAUNCHED_BY, "")
         if not named:
             return cls(None)
@@ -66,20 +66,20 @@ class Launcher:
         return cls(report_fd, Lifeline(lifeline_fd))
 
     def when_told(self, stop: Callable[[], None]) -> None:
-        """Have `stop` called in a thread of its own when it is to end. Signals would be caught by Ray's C++ code."""
+        """Have `stop` called in a separate thread when the server should end. Ray's C++ code would catch signals."""
         if self._lifeline is not None:
             self._lifeline.when_told(stop)
             self.tell(listening=True)
 
     def tell(self, **report: Any) -> None:
-        """Report `serving=True` once the server serves, and `status=n` when all has ended and only the exit is left."""
+        """Report `serving=True` once the server serves, and `status=n` when everything but this process has ended."""
         if self._fd is not None:
             with suppress(OSError):
                 os.write(self._fd, json.dumps(report).encode() + b"\n")
 
 
 def die_with_parent(signum: int) -> None:
-    """Have the kernel send this when the parent dies; 0 for nothing. Ray connects with the interpreter held up."""
+    """Have the kernel send this signal when the parent dies; 0 for none. Ray blocks the interpreter as it connects."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signum)
 

@@ -1,4 +1,4 @@
-"""The sockets that fronts listen on, opened by their supervisor: what waits there outlives a front that dies."""
+"""Listening sockets of fronts, opened by their supervisor, so that waiting connections outlive a dead front."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _BACKLOG: Final = 2_048
 
 
 async def open_listeners(host: str, port: int, workers: int) -> list[socket.socket]:
-    """Listen for so many fronts, with a socket for each where the system shares a port. Raises `StartError`."""
+    """Listen for `workers` fronts, with a socket for each if the system can share a port. Raises `StartError`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     shared = sys.platform == "linux" and workers > 1
     if shared:
-        # Sharing is for our own fronts. It would let us in beside another server as well, or the fronts of a dead
-        # one, and each of them would get a part of the connections.
+        # Only the own fronts may share the port. Without this check, another server or the
+        # fronts of a dead one could share it, too, and get a part of the connections.
         with socket.socket(family) as alone:
             alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             await _bind(alone, host, port)
@@ -42,7 +42,7 @@ async def open_listeners(host: str, port: int, workers: int) -> list[socket.sock
 
 
 async def _bind(listener: socket.socket, host: str, port: int) -> None:
-    """Bind; try for a moment, because the fronts of a server that was just killed still hold the port."""
+    """Bind the socket; retry for 3 s, as the fronts of a server that was just killed may still hold the port."""
     deadline_s = time.monotonic() + _BIND_WITHIN_S
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Receives the log entries of fronts and actor processes, and prints them among the server's own."""
+"""Collector of the log entries of fronts and actor processes, which prints them among the server's own."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ class LogCollector:
             async for line in reader:
                 self._write(line.rstrip(b"\n"))
         except (OSError, ValueError):
-            pass  # The process ended in the middle of a line, or what it sent is no line.
+            pass  # The process ended in the middle of a line, or sent one that is too long.
         finally:
             writer.close()

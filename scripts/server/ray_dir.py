@@ -1,4 +1,4 @@
-"""The private directory of a Ray cluster of our own. Its path is short: unix sockets below it end at 107 bytes."""
+"""Private directory of an own Ray cluster. Its path is short, as the paths of unix sockets end at 107 bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT: Final = "/tmp"  # noqa: S108
 
 
 def make_ray_dir() -> Path:
-    """A new one; those of servers that were killed are cleared away."""
+    """Make a new directory, and remove those of killed servers."""
     for path in Path(ROOT).glob(f"satmeter-{os.getuid()}-*"):
         pid = path.name.removeprefix(f"satmeter-{os.getuid()}-").partition("-")[0]
         if pid.isdigit() and not _is_alive(int(pid)):
@@ -22,7 +22,7 @@ def make_ray_dir() -> Path:
 
 
 def prefix_of(pid: int) -> str:
-    """How the name of the directory of this server process begins."""
+    """Return the prefix of the directory's name for this server process."""
     return f"satmeter-{os.getuid()}-{pid}-"
 
 

@@ -1,4 +1,4 @@
-"""Ray's start in a thread of its own: it blocks, for long on a busy machine, and signals must be heard meanwhile."""
+"""Thread for Ray's start: it blocks, for long on a busy machine, and signals must be handled meanwhile."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RayThread:
         self._starting: asyncio.Future[None] | None = None
 
     async def run(self, start: Callable[[], T]) -> T:
-        """Call the function there, and return what it returns, or raise what it raises."""
+        """Call the function in the thread, and return its result or raise its exception."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
         self._running = True
@@ -46,11 +46,9 @@ class RayThread:
                 result = start()
             except BaseException as raised:
                 error = raised
-                if not isinstance(
-                    raised, Exception
-                ):  # SystemExit, by which Ray ends what it takes for its own program.
+                if not isinstance(raised, Exception):  # Ray may raise SystemExit.
                     error = StartError(f"Ray gave up ({type(raised).__name__}).")
-            with contextlib.suppress(RuntimeError):  # The loop has ended meanwhile.
+            with contextlib.suppress(RuntimeError):  # The event loop has ended meanwhile.
                 loop.call_soon_threadsafe(settle, result, error)
             threading.Event().wait()
 
@@ -58,7 +56,7 @@ class RayThread:
         return await done
 
     def leave(self, leave: Callable[[], None]) -> None:
-        """Have Ray ended, unless it is still starting: two threads at once would be in its way."""
+        """Call `leave` to end Ray, unless it is still starting: Ray must not be used from two threads at once."""
         if not self._running:
             leave()
 
@@ -66,7 +64,7 @@ class RayThread:
 
 
 async def until_ray_answers(address: str, tell: Callable[[str], None]) -> None:
-    """Wait for a Ray that may be just starting. Raises `StartError`. Forms that only Ray can look up are left to it."""
+    """Wait for a Ray that may be just starting. Raises `StartError`. Forms that only Ray can resolve are skipped."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         return

@@ -1,4 +1,4 @@
-"""`satmeter scale`: shows where the actors live, and sets how many hosts there are."""
+"""`satmeter scale`: shows the hosts of the actors, and sets their number."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ __all__ = ["HOSTS_MAX", "ScaleError", "scale", "show"]
 
 
 class ScaleError(Exception):
-    """It can't be done; the text says why and what to do."""
+    """A failed command; the text says why and what to do."""
 
 
 async def show(settings: Settings, console: Console) -> None:
-    """Prints the servers and the hosts. Raises `ScaleError`."""
+    """Print the servers and the hosts. Raises `ScaleError`."""
     async with _parts(settings) as parts:
         view = await _view(parts)
         owned = Counter((await parts.journal.owners(range(PARTITIONS))).values())
@@ -50,9 +50,9 @@ async def show(settings: Settings, console: Console) -> None:
 
 
 async def scale(settings: Settings, count: int | None, timeout_s: float, console: Console) -> None:
-    """Sets the number of hosts, None for as many as the servers have it, and waits until all partitions have moved.
+    """Set the number of hosts, None for the servers' own number, and wait until all partitions have moved.
 
-    Raises `ScaleError`, also when it takes longer than `timeout_s`; it goes on all the same then.
+    Raises `ScaleError`, also when it takes longer than `timeout_s`; the move goes on all the same.
     """
     async with _parts(settings) as parts:
         await _view(parts)
@@ -84,7 +84,7 @@ async def _moved(parts: Parts, timeout_s: float, console: Console) -> bool:
 
 
 def _placed(view: View, owners: Mapping[int, str]) -> int:
-    """How many partitions are where the plan wants them."""
+    """Return the number of partitions that are at their planned hosts."""
     members = view.placement.members
     return sum(owners.get(p) == owner_of(p, members) for p in range(PARTITIONS)) if members else 0
 

@@ -1,4 +1,4 @@
-"""Sentences about a start that fails or takes long: each tells what to do."""
+"""Messages about a start that fails or takes long, with advice on what to do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 _TELL_EVERY_S: Final = 10.0
-# As many descriptors a process uses beside its connections, and as few as make it worth a word.
+# The descriptors that a process uses beside its connections, and the limit under which a warning is shown.
 _FILES_OF_ITS_OWN: Final = 200
 _FILES_FEW: Final = 4_096
 _BUSY_PER_CPU: Final = 2.0
@@ -32,18 +32,18 @@ _REMEDIES: Final = {
 
 
 class StartError(Exception):
-    """The server can't start; the text says why and how to mend it."""
+    """A start that fails; the text says why and what to do."""
 
 
 def of_os_error(error: OSError) -> str:
-    """Say which file could not be used, why, and what helps."""
+    """Return a sentence with the unusable file, the reason, and the remedy."""
     where = f"{error.filename}: " if error.filename else ""
     remedy = _REMEDIES.get(error.errno or 0)
     return f"{where}{error.strerror or error}{f': {remedy}' if remedy else ''}."
 
 
 def busy() -> str:
-    """Say that the machine is busy, with its load, and nothing when it is not."""
+    """Return a sentence with the load of a busy machine, or an empty text."""
     cpus = os.cpu_count() or 1
     waiting = max(os.getloadavg()[0], _runnable())
     return (
@@ -52,7 +52,7 @@ def busy() -> str:
 
 
 def _runnable() -> float:
-    """How many threads want a CPU at this moment; Linux alone tells, and the load average takes a minute to rise."""
+    """Return the number of runnable threads, only on Linux; the load average would take a minute to rise."""
     try:
         return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0]) - 1
     except (OSError, ValueError, IndexError):
@@ -60,7 +60,7 @@ def _runnable() -> float:
 
 
 def few_files() -> str | None:
-    """Say how many connections the limit of open files leaves, where these are few."""
+    """Return a warning if the limit of open files leaves few connections, else None."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit == resource.RLIM_INFINITY or limit >= _FILES_FEW:
         return None
@@ -74,7 +74,7 @@ def few_files() -> str | None:
 async def patiently(
     work: Awaitable[T], text: str, tell: Callable[[str], None], *, tell_every_s: float = _TELL_EVERY_S
 ) -> T:
-    """Wait for the work, and tell now and then that it goes on."""
+    """Wait for the work, and report now and then that it goes on."""
     task = asyncio.ensure_future(work)
     try:
         while not (await asyncio.wait([task], timeout=tell_every_s))[0]:

@@ -1,4 +1,4 @@
-"""`satmeter serve`: starts store, actors and fronts on this machine, watches over them, and ends them in order."""
+"""Supervisor of `satmeter serve`: starts store, actors and fronts on this machine, and ends them in order."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ _TELL_EVERY_S: Final = 10.0
 
 
 class Supervisor:
-    """Owns all processes of this machine. Whatever of them dies is started again; when it dies, so do they."""
+    """Owner of all processes of this machine. It restarts each that dies; when it dies itself, so do they."""
 
     def __init__(self, settings: Settings, terminal: TextIO, launcher: Launcher) -> None:
-        # As the operator gave them: what is filled in at the start is not theirs to read.
+        # The banner shows the operator's settings, without the values that are filled in at the start.
         self._asked = self._settings = settings
         self._alone = settings.ray_address is None
         self._status = 0
@@ -97,7 +97,7 @@ class Supervisor:
         return self._status
 
     def _lose_node(self) -> None:
-        """Without its Ray node there is nothing to serve; whatever started this process can start it anew."""
+        """Stop with status 1, as nothing can be served without the Ray node. A service manager can start it again."""
         self._console.print("[bold red]Ray has ended on this machine:[/] start it, and this server, again.")
         self._status = 1
         self._stop.set()
@@ -129,7 +129,7 @@ class Supervisor:
         self._tell(f"{text}{busy()}")
 
     async def _open_port(self) -> None:
-        """Bind here, so that a front that died leaves its waiting connections to its successor."""
+        """Bind the port in this process, so that a dead front leaves its waiting connections to its successor."""
         if words := few_files():
             self._tell(words)
         self._listeners = await open_listeners(self._settings.host, self._settings.port, self._settings.workers)
@@ -161,7 +161,7 @@ class Supervisor:
             self._address = str(self._settings.ray_address)
             await until_ray_answers(self._address, self._tell)
             await join_ray(self._ray, self._settings, self._namespace, self._tell)
-        # Ray has set handlers of its own.
+        # Ray has replaced the signal handlers.
         self._listen_for_signals()
 
     async def _start_actors(self) -> None:
@@ -191,7 +191,7 @@ class Supervisor:
         await self._until_ready()
 
     async def _until_ready(self) -> None:
-        """Wait while the fronts live; one that answers for long that something else is amiss serves what it can."""
+        """Wait until a front is ready, or has reported another trouble for `_READY_WITHIN_S`. Raises `StartError`."""
         host = self._settings.host if self._settings.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104
         url = f"http://{f'[{host}]' if ':' in host else host}:{self._port}/readyz"
         answered_s, told_s, answer = None, time.monotonic(), "it does not answer yet"
@@ -216,7 +216,7 @@ class Supervisor:
                 await asyncio.sleep(0.05)
 
     async def _only_model_is_away(self, response: httpx.Response) -> bool:
-        """Whether all is there but a model provider that was asked and does not answer: that is no reason to wait."""
+        """Return True if only the model provider is away, and was asked before: the start does not wait for it."""
         assert self._parts is not None
         if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or response.json().get("unreachable") != [MODEL]:
             return False
@@ -259,7 +259,7 @@ class Supervisor:
             listener.close()
 
     def _leave_ray(self) -> None:
-        """Ray ends its own processes, but when it was cut off while it started, some of them would stay a minute."""
+        """Leave Ray, and end its remaining processes: after an interrupted start, some would stay for a minute."""
         if not self._alone:
             self._ray.leave(cluster.leave)
             return
@@ -276,7 +276,7 @@ def _set_from_a_thread(event: asyncio.Event, loop: asyncio.AbstractEventLoop) ->
 
 
 def run(settings: Settings, launcher: Launcher) -> int:
-    """Serve with these settings until a signal comes; returns the exit status."""
+    """Serve with these settings until a signal comes; return the exit status."""
     raw = RawOutput(settings.data_dir)
     configure_logging(settings.log_level, raw.terminal)
     _have_ray_log_to(sys.stderr)
@@ -297,10 +297,10 @@ async def _serve(settings: Settings, raw: RawOutput, launcher: Launcher) -> int:
         raw.keep(error)
         _say(console, of_os_error(error))
     except Exception as error:
-        # Not foreseen: where it came from is for us to read, and no use on the operator's terminal.
+        # The traceback of an unforeseen error is for developers, and of no use on the operator's terminal.
         raw.keep(error)
         _say(console, f"{type(error).__name__}: {error} (where, and what else was printed, is in {raw.path})")
-    # What is left to end are Python's own threads, one of which Ray may hold up: the launcher waits no longer for them.
+    # Only Python's own threads are left, one of which Ray may block. The launcher does not wait for them.
     launcher.tell(status=status)
     return status
 
@@ -310,7 +310,7 @@ def _say(console: Console, text: str, head: str = "satmeter can't start") -> Non
 
 
 def _have_ray_log_to(stream: TextIO) -> None:
-    """Keep what Ray's Python code logs with what its C++ code prints."""
+    """Write the log of Ray's Python code to the output of its C++ code."""
     logger = logging.getLogger("ray")
     logger.addHandler(logging.StreamHandler(stream))
     logger.propagate = False

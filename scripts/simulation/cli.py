@@ -1,4 +1,4 @@
-"""`satmeter simulate`: runs the server in a simulated world full of faults, and proves or breaks its promises."""
+"""Simulations of the server in a world full of faults, which prove or break its promises (`satmeter simulate`)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _HASH_SEED: Final = "PYTHONHASHSEED"
 
 
 def run_seeds(seed: int | None, seeds: str | None, steps: int, jobs: int, *, verbose: bool, shrink_s: float) -> int:
-    """Run each seed until one breaks a promise, print what came of it, and return the exit status."""
+    """Run each seed until one breaks a promise, print the outcome, and return the exit status."""
     asked = _asked(seed, seeds)
     _make_repeatable()
     began_s = time.monotonic()
@@ -51,7 +51,7 @@ def run_seeds(seed: int | None, seeds: str | None, steps: int, jobs: int, *, ver
 
 
 def _outcomes(asked: Sequence[int], steps: int, jobs: int) -> Generator[Outcome, None, None]:
-    """What came of each seed, in their order. With several processes, without histories."""
+    """Yield the outcome of each seed, in their order. With several processes, they lack histories."""
     if jobs == 1 or len(asked) == 1:
         yield from (run(number, steps_of(number, steps), faults_of(number)) for number in asked)
         return
@@ -85,7 +85,7 @@ def _refuse(message: str) -> NoReturn:
 
 
 def _make_repeatable() -> None:
-    """Starts over with a fixed order of sets of text, which Python otherwise draws by lot for each process."""
+    """Restart with a fixed hash seed: Python otherwise orders sets of text by lot in each process."""
     if os.environ.get(_HASH_SEED) != "0":
         sys.stdout.flush()
         os.execve(sys.executable, sys.orig_argv, {**os.environ, _HASH_SEED: "0"})  # noqa: S606 - ourselves again

@@ -1,4 +1,4 @@
-"""The cluster of a run: its processes, the ways between them, and what runs beside the hosts."""
+"""Cluster of a run: its processes, the links between them, and what runs beside the hosts."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _RETRY_S: Final = 0.2
 
 
 class Reached(Protocol):
-    """Something that runs in a process of its own, and takes calls for actors."""
+    """A process that takes calls for actors."""
 
     @property
     def process(self) -> Process:
-        """The process, or its present life."""
+        """Process, or its present life."""
         ...
 
     async def submit(self, inbox_id: str, calls: bytes) -> None:
@@ -47,23 +47,23 @@ class Reached(Protocol):
 
 
 class ReachedHost(Reached, Protocol):
-    """A host."""
+    """A host as the cluster reaches it."""
 
     async def drain(self, patience_s: float) -> None:
-        """Ends its work in good order."""
+        """End the host's work in good order."""
         ...
 
     def kill(self) -> None:
-        """Ends it at once."""
+        """End the host at once."""
         ...
 
     @property
     def node_id(self) -> str:
-        """The machine on which it runs."""
+        """Machine on which the host runs."""
         ...
 
     async def report(self, placement: bytes) -> bytes:
-        """Follows the plan, and says how it does (a `HostReport`)."""
+        """Follow the plan, and return a report (a `HostReport`)."""
         ...
 
     async def hand_over(self, placement: bytes, partitions: Sequence[int]) -> Sequence[int]:
@@ -76,7 +76,7 @@ class ReachedSolo(Reached, Protocol):
 
     @property
     def coming(self) -> bool:
-        """Whether it is on its way to serve, or to be started again."""
+        """Start under way: the process is about to serve, or to be started again."""
         ...
 
     async def occupied(self) -> bool | None:
@@ -84,23 +84,23 @@ class ReachedSolo(Reached, Protocol):
         ...
 
     def end(self) -> None:
-        """Ends it at once and for good."""
+        """End the process at once and for good."""
         ...
 
     def begin_again(self) -> None:
-        """Another life, if it is dead and has not been ended."""
+        """Give the process another life, if it is dead and has not been ended."""
         ...
 
 
 class Books(Protocol):
-    """What is told of the cluster to whoever keeps books."""
+    """Books of a run, to which the cluster reports."""
 
     def claims(self, host_id: str, partitions: Collection[int], planned: Collection[int]) -> None:
-        """A host is about to take partitions over; `planned` are those that it is to have, as far as it was told."""
+        """Note that a host is about to claim partitions; `planned`: those of the newest plan that it knows."""
         ...
 
     def delivered(self, settlement: Settlement) -> None:
-        """The treasury was told that a payment is credited."""
+        """Note that the treasury counts a payment as credited."""
         ...
 
 
@@ -110,7 +110,7 @@ R = TypeVar("R", bound=Reached)
 
 @dataclass(eq=False)
 class Cluster:
-    """All processes, and what they reach outside. `rooms_max`: see `HostProcess`."""
+    """Cluster of all processes, and what they reach outside. `rooms_max`: see `HostProcess`."""
 
     world: World
     store: StoreAccess
@@ -124,21 +124,21 @@ class Cluster:
     solos: dict[str, ReachedSolo] = field(default_factory=dict)
 
     def host(self, host_id: str) -> ReachedHost:
-        """A host, or `LinkError`."""
+        """Return a host. Raises `LinkError` when there is none."""
         found = self.hosts.get(host_id)
         if found is None:
             raise LinkError(host_id)
         return found
 
     def solo(self, actor_id: str) -> ReachedSolo:
-        """An actor's own process, or `NoHostError`."""
+        """Return an actor's own process. Raises `NoHostError` when there is none."""
         found = self.solos.get(actor_id)
         if found is None:
             raise NoHostError(actor_id)
         return found
 
     async def patiently(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Waits for the store, for as long as it takes, as shells do."""
+        """Repeat the call until the store answers, for as long as that takes, as shells do."""
         while True:
             try:
                 return await call()
@@ -148,9 +148,9 @@ class Cluster:
     async def carry(
         self, find: Callable[[], R], call: Callable[[R], Coroutine[Any, Any, T]], *, patient: bool = True
     ) -> T:
-        """A call to a process. Raises `LinkError` when it, its answer or the process got lost.
+        """Carry a call to a process. Raises `LinkError` when the call, its answer or the process got lost.
 
-        So it does, unless it is patient, when the process stands still.
+        Unless it is patient, it also raises that when the process stands still.
         """
         world, chance = self.world, self.world.chance
         await world.pause(chance.uniform(0.0002, 0.002))
@@ -170,7 +170,7 @@ class Cluster:
 
 
 class ProcessLink:
-    """Implements `HostLink`: batches get lost, late, and doubled, and errors come although all was done.
+    """`HostLink` that loses, delays and doubles batches, and raises errors although all was done.
 
     Each inbox has a connection of its own, which ends with the process that it leads to.
     """
@@ -189,7 +189,7 @@ class ProcessLink:
         return reached
 
     async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
-        """Hands calls over. Raises `LinkError`."""
+        """Hand calls over. Raises `LinkError`."""
         batch = CALLS.encode(list(calls))
         twice = self._cluster.world.strikes(Fault.LINK_DOUBLE, 0.03)
 
@@ -201,30 +201,30 @@ class ProcessLink:
         await self._cluster.carry(partial(self._at, inbox_id), take, patient=False)
 
     async def collect(self, inbox_id: str) -> Sequence[Answer]:
-        """Waits some seconds for answers. Raises `LinkError`."""
+        """Wait some seconds for answers. Raises `LinkError`."""
         at = partial(self._at, inbox_id)
         carried = self._cluster.carry(at, lambda reached: reached.collect(inbox_id), patient=False)
         return ANSWERS.decode(await carried)
 
     async def close(self) -> None:
-        """There is no connection."""
+        """Do nothing: no connection has to be closed."""
 
 
 def router_of(cluster: Cluster) -> Router:
-    """A router to all hosts."""
+    """Return a router to all hosts."""
     owners = SimulatedJournal(cluster.store).owners
     return Router(owners, lambda host_id: ProcessLink(cluster, partial(cluster.host, host_id)))
 
 
 class PeerLink:
-    """Implements `Peer`."""
+    """`Peer` that reaches a host through the cluster."""
 
     def __init__(self, cluster: Cluster, host_id: str) -> None:
         self._cluster = cluster
         self._host_id = host_id
 
     async def hand_over(self, placement: Placement, partitions: Sequence[int]) -> Sequence[int]:
-        """Has the host give partitions away. Raises `LinkError`."""
+        """Ask the host to give partitions away. Raises `LinkError`."""
         plan, find = msgspec.json.encode(placement), partial(self._cluster.host, self._host_id)
         return await self._cluster.carry(find, lambda host: host.hand_over(plan, list(partitions)))
 
@@ -237,11 +237,11 @@ class FrontProcess:
         self.router = router_of(cluster)
 
     async def call(self, actor_id: str, command: WireCommand) -> WireReply:
-        """The actor's answer. Raises `RefusedError`; `DiedError` when the front dies meanwhile."""
+        """Return the actor's answer. Raises `RefusedError`; `DiedError` when the front dies meanwhile."""
         return await self.process.ask(self.router.call(actor_id, command))
 
     def stream(self, actor_id: str, command: WireCommand, said: asyncio.Queue[WireReply]) -> asyncio.Task[None]:
-        """Puts all that the actor says into the queue; cancelled, the client has left."""
+        """Put all replies of the actor into the queue. Cancelling the task means that the client has left."""
 
         async def pass_on() -> None:
             async with aclosing(self.router.stream(actor_id, command)) as replies:

@@ -1,4 +1,4 @@
-"""What befalls the processes of a run, its store, and what lies outside."""
+"""Faults of a run's processes, of its store, and of what lies outside."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .world import Fault, World, stop_s
 
 @dataclass(eq=False)
 class Trouble:
-    """Strikes whatever the step says; what comes back after a while does so by itself."""
+    """Faults as the steps order them; what goes away for a while comes back by itself."""
 
     world: World
     cluster: Cluster
@@ -26,7 +26,7 @@ class Trouble:
     spawn: Spawn
 
     def strike(self, fault: Fault, chance: Chance) -> None:
-        """Has this happen to something, drawn by lot."""
+        """Strike something, drawn by lot, with this fault."""
         hosts, solos = sorted(self.cluster.hosts), sorted(self.cluster.solos)
         match fault:
             case Fault.HOST_DEATH | Fault.HOST_END | Fault.HOST_STOP | Fault.CLOCK if hosts:
@@ -45,7 +45,7 @@ class Trouble:
                 self.spawn(self._receivers_away(chance.uniform(0.5, 60)))
 
     def calm(self) -> None:
-        """What does not end by itself ends."""
+        """End the faults that do not end by themselves."""
         self.cluster.receivers.away = False
         for host in self.cluster.hosts.values():
             host.process.clock_error_ms = 0
@@ -64,7 +64,10 @@ class Trouble:
                 self.world.clocks_ahead_s = max(self.world.clocks_ahead_s, error_ms / 1_000)
 
     async def _end_host(self, host_id: str, patience_s: float, away_s: float) -> None:
-        """In good order. The actors find no host until it is back, or until the plan has others."""
+        """End a host in good order.
+
+        The actors find no host until it is back, or until the plan has others.
+        """
         find = partial(self.cluster.host, host_id)
         with suppress(LinkError, TimeoutError):
             async with asyncio.timeout(patience_s + 1):
@@ -77,7 +80,7 @@ class Trouble:
             return
         host.kill()
         await self.world.pause(away_s)
-        # Unless it was ended, or found to be gone with its machine.
+        # The host stays away if it was ended, or is gone with its machine.
         if self.cluster.hosts.get(host_id) is host and not self.keeping.gone(host.node_id):
             self.cluster.hosts[host_id] = HostProcess(self.cluster, host_id, host.node_id)
             self.world.tell(f"{host_id} is back")

@@ -1,4 +1,4 @@
-"""The hosts of a run, of either placement, each in a process with the program's real parts in it."""
+"""Hosts of a run, of either placement, each in a process with the program's real parts in it."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ _PLACEMENT: Final = msgspec.json.Decoder(Placement)
 _PASSIVATE_AFTER_S: Final = 5.0
 _RETRY_S: Final = 0.2
 _NAME_ATTEMPTS: Final = 25
-# How long Ray may take to find out that a host died, whose actors' processes end with it.
+# The longest that Ray takes to notice the death of a host, with which its actors' processes end.
 _ORPHAN_MAX_S: Final = 3.0
 
 
 class FixedPrices:
-    """Implements `Prices`."""
+    """`Prices` with a fixed price."""
 
     async def current(self) -> BtcPrice:
-        """The price."""
+        """Return the price."""
         return BTC
 
 
 def behaviours() -> dict[str, Behaviour[Any]]:
-    """The rules of jobs and sessions."""
+    """Return the rules of jobs and sessions."""
     return {"job": JobBehaviour(JOB_TERMS), "ses": SessionBehaviour(SESSION_TERMS)}
 
 
 class PlannedJournal(SimulatedJournal):
-    """A host's journal. What the host takes over must be what the newest plan gives it that it was told."""
+    """Journal of a host, which must claim only what the newest plan that it knows gives it."""
 
     def __init__(self, cluster: Cluster, host_id: str) -> None:
         super().__init__(cluster.store)
@@ -63,7 +63,7 @@ class PlannedJournal(SimulatedJournal):
         self._plan = NO_PLACEMENT
 
     def told(self, plan: Placement) -> None:
-        """The host has heard of a plan."""
+        """Note a plan that the host has received."""
         if plan.version > self._plan.version:
             self._plan = plan
 
@@ -76,7 +76,7 @@ class PlannedJournal(SimulatedJournal):
 def _actor_host(
     cluster: Cluster, host_id: str, now_ms: Clock, journal: SimulatedJournal, only: str | None = None
 ) -> ActorHost:
-    """As `build_host` puts it together."""
+    """Build an actor host as `build_host` does."""
     world, lightning = cluster.world, NodeAccess(cluster.node)
     pool = InvoicePool(lightning, SimulatedBindings(cluster.store), ahead_max=4, now_ms=now_ms, clock=world.loop.time)
     limits = SimulatedLimits(cluster.store)
@@ -87,10 +87,10 @@ def _actor_host(
 
 
 class HostProcess:
-    """A host in a process of its own, and its part in moving partitions, as `HostShell` puts it together.
+    """A host in a process of its own, and its part in moving partitions, built as in `HostShell`.
 
-    With the cluster's `rooms_max` None, its actors share the process. Else each has one of its own, at most so many at
-    once.
+    With the cluster's `rooms_max` None, its actors share the process. Else each has one of its own, at most `rooms_max`
+    at once.
     """
 
     def __init__(self, cluster: Cluster, host_id: str, node_id: str = "node-0") -> None:
@@ -136,7 +136,7 @@ class HostProcess:
         return ANSWERS.encode(await self.host.collect(inbox_id))
 
     async def report(self, placement: bytes) -> bytes:
-        """Follows the plan, and says how it does (a `HostReport`)."""
+        """Follow the plan, and return a report (a `HostReport`)."""
         await asyncio.shield(self._started)
         self.ownership.adopt(self._told(_PLACEMENT.decode(placement)))
         await self.ownership.verify_now_and_then()
@@ -149,19 +149,19 @@ class HostProcess:
         return await self.ownership.hand_over(self._told(_PLACEMENT.decode(placement)), partitions)
 
     async def drain(self, patience_s: float) -> None:
-        """Ends its work in good order."""
+        """End the host's work in good order."""
         await asyncio.shield(self._started)
         self.ownership.close()
         await self.host.stop(patience_s)
 
     def kill(self) -> None:
-        """Ends it at once; its actors' processes end as soon as that is noticed."""
+        """End the host at once; its actors' processes end as soon as that is noticed."""
         self.process.kill()
         self._cluster.world.later(self._cluster.world.chance.uniform(0, _ORPHAN_MAX_S), self._solos.end_all)
 
 
 class SoloProcess:
-    """An actor's own process, as `SoloShell` puts it together. Ray gives it another life when it dies."""
+    """An actor's own process, built as in `SoloShell`. Ray gives it another life when it dies."""
 
     def __init__(self, cluster: Cluster, now_ms: Clock, actor_id: str, partition: int, epoch: int) -> None:
         self._cluster = cluster
@@ -205,23 +205,23 @@ class SoloProcess:
 
     @property
     def coming(self) -> bool:
-        """Whether it is on its way to serve, or to be started again."""
+        """Start under way: the process is about to serve, or to be started again."""
         return not self.ended and not (self.process.alive and self._started.done())
 
     def end(self) -> None:
-        """Ends it at once and for good."""
+        """End the process at once and for good."""
         self.ended = True
         if self.process.alive:
             self.process.kill()
 
     def begin_again(self) -> None:
-        """Another life, if it is not to be the end."""
+        """Give the process another life, if it is dead and has not been ended."""
         if not self.ended and not self.process.alive:
             self.process, self._host, self._started = self._life()
 
 
 class SoloLink(ProcessLink):
-    """Implements `Solo`."""
+    """`Solo` that reaches an actor's own process through the cluster."""
 
     def __init__(self, cluster: Cluster, actor_id: str) -> None:
         self._actor_id = actor_id
@@ -229,18 +229,18 @@ class SoloLink(ProcessLink):
         super().__init__(cluster, self._find_solo)
 
     async def occupied(self) -> bool | None:
-        """Whether the actor has something under way (see `Solo`). Raises `LinkError`."""
+        """Return whether the actor has something under way (see `Solo`). Raises `LinkError`."""
         return await self._cluster.carry(self._find_solo, lambda solo: solo.occupied())
 
     async def coming(self) -> bool:
-        """Whether it is being started again (see `Solo`)."""
+        """Return whether the process is about to serve, or to be started again (see `Solo`)."""
         await self._cluster.world.pause(self._cluster.world.chance.uniform(0.001, 0.05))
         solo = self._cluster.solos.get(self._actor_id)
         return solo is not None and solo.coming
 
 
 class SimulatedSolos:
-    """Implements `Solos` as `RaySolos` does: an actor's process has the actor's name, of which there is one."""
+    """`Solos` as in `RaySolos`: an actor's process has the actor's name, which only one can have."""
 
     def __init__(self, cluster: Cluster, now_ms: Clock) -> None:
         self._cluster = cluster
@@ -248,7 +248,7 @@ class SimulatedSolos:
         self._own: dict[str, SoloProcess] = {}
 
     async def start(self, actor_id: str, partition: int, epoch: int) -> Solo:
-        """Starts one under the actor's name (see `Solos`). Raises `LinkError`."""
+        """Start a process under the actor's name (see `Solos`). Raises `LinkError`."""
         world = self._cluster.world
         await world.pause(world.chance.uniform(0.001, 0.05))
         if (former := self._cluster.solos.pop(actor_id, None)) is not None:
@@ -272,14 +272,14 @@ class SimulatedSolos:
         return solo
 
     async def end(self, actor_id: str) -> None:
-        """Ends the one that this host has started at once."""
+        """End at once the process that this host has started for the actor."""
         solo = self._own.pop(actor_id, None)
         await self._cluster.world.pause(self._cluster.world.chance.uniform(0.001, 0.05))
         if solo is not None:
             self._end(solo)
 
     def end_all(self) -> None:
-        """The host has died."""
+        """End all processes of this host, which has died."""
         for solo in self._own.values():
             self._end(solo)
 

@@ -1,7 +1,7 @@
-"""An event loop on a clock of its own: time jumps to the next timer, and the processes in it can be stopped and killed.
+"""An event loop on a clock of its own: time jumps to the next timer, and its processes can be stopped and killed.
 
-What runs is plain asyncio. Callbacks of one process keep their order, as asyncio promises; between processes, which
-share nothing, the order is drawn by lot.
+The code that runs is plain asyncio. Callbacks of one process keep their order, as asyncio promises. Between processes,
+which share nothing, the order is drawn by lot.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from weakref import WeakSet
 T = TypeVar("T")
 _Args = TypeVarTuple("_Args")
 _ROUNDS_MAX: Final = 50
-# A connection on which nothing comes for so long is taken for broken (`actors/transport.py`).
+# A connection counts as broken when nothing comes on it for this long (`actors/transport.py`).
 _SILENCE_MAX_S: Final = 4.0
 
 
 class Chance(random.Random):
-    """The only source of chance in a run, or in a part of it that has a seed of its own."""
+    """Source of chance: the only one of a run, or of a part of it that has a seed of its own."""
 
     def happens(self, probability: float) -> bool:
-        """Whether something of this probability happens now."""
+        """Return whether something of this probability happens now."""
         return self.random() < probability
 
 
 class DiedError(Exception):
-    """The process that was asked is dead, or died before it answered."""
+    """Death of the process that was asked, before it answered or before the call."""
 
 
 class SilentError(Exception):
-    """The process that was asked stands still. What it was asked it does when it goes on."""
+    """Standstill of the process that was asked. When it goes on, it does what it was asked to do."""
 
 
 class StuckError(Exception):
-    """Nothing is ready and no timer is set: what is waited for can never come."""
+    """Deadlock of the loop: nothing is ready and no timer is set, so what is awaited can never come."""
 
 
 class Process:
-    """A process of the simulated cluster: its tasks, its wall clock's error, and whoever waits for its answers.
+    """A process of the simulated cluster: its tasks, its wall clock's error, and the callers that await it.
 
-    One that is killed runs not a single step further, not even to clean up. A stopped one is late with everything.
+    A killed process runs not a single step further, not even to clean up. A stopped one is late with everything.
     `hosts`: whether actors run in it.
     """
 
@@ -68,15 +68,15 @@ class Process:
 
     @property
     def runs(self) -> bool:
-        """Whether it neither is dead nor stands still."""
+        """Ability to run: the process is neither dead nor stopped."""
         return self.alive and not self.stopped
 
     def spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Runs it in this process."""
+        """Run the coroutine in this process."""
         return self._loop.create_task(coroutine, context=self._context)
 
     async def ask(self, coroutine: Coroutine[Any, Any, T], *, patient: bool = True) -> T:
-        """Runs it in this process for a caller in another one. Raises `DiedError` when the process dies meanwhile.
+        """Run the coroutine here for a caller in another process. Raises `DiedError` when this one dies meanwhile.
 
         A caller that is not patient gets `SilentError` once the process has stood still for some seconds.
         """
@@ -103,9 +103,9 @@ class Process:
         return await answer
 
     def kill(self) -> None:
-        """Ends it at once."""
+        """End the process at once."""
         self.alive = False
-        # Collected as garbage, its tasks would clean up after themselves.
+        # If its tasks were collected as garbage, they would clean up after themselves.
         self._loop.remains.extend(self.tasks)
         for answer in self._asked:
             if not answer.done():
@@ -113,7 +113,7 @@ class Process:
         self._asked.clear()
 
     def stop(self) -> None:
-        """Keeps it from running, as SIGSTOP does."""
+        """Keep the process from running, as SIGSTOP does."""
         self.stopped = True
         self._stops += 1
         for answer, patient in self._asked.items():
@@ -125,7 +125,7 @@ class Process:
             answer.set_exception(SilentError(self.name))
 
     def go_on(self) -> None:
-        """Lets it run again, with all that has come due meanwhile."""
+        """Let the process run again, with all that has come due meanwhile."""
         self.stopped = False
         if self.alive:
             held, self.held = self.held, []
@@ -136,19 +136,19 @@ _PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
 
 
 def present() -> Process | None:
-    """The process in which this runs."""
+    """Return the process in which this runs, if any."""
     return _PROCESS.get()
 
 
 def outside() -> Context:
-    """A context of no process: for what goes on in the store, in the node, and on the way there."""
+    """Return a context of no process, for what goes on in the store, in the node, and on the way there."""
     context = copy_context()
     context.run(_PROCESS.set, None)
     return context
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
-    """Runs everything as fast as it can, on a clock that only timers move."""
+    """Event loop that runs everything as fast as it can, on a clock that only timers move."""
 
     def __init__(self, chance: Chance) -> None:
         super().__init__()
@@ -157,14 +157,14 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         self.processes: list[Process] = []
         self.remains: list[asyncio.Task[Any]] = []
         self.steps = 0
-        # The base class names them so; its own `_run_once`, which waits for sockets, is replaced.
+        # The name is the base class's. Its own `_run_once`, which waits for sockets, is replaced.
         self._ready: deque[asyncio.Handle]
-        # Numbered, so that no two handles are ever compared: that takes a tenth of a run where Python does it.
+        # The numbers keep handles from being compared, which would take a tenth of a run in Python.
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._numbers = count()
 
     def time(self) -> float:
-        """Seconds since the beginning of the run."""
+        """Return the seconds since the beginning of the run."""
         return self._now_s
 
     def call_at(
@@ -188,7 +188,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         return task
 
     def end(self) -> None:
-        """Has all that is left end in good order, in dead and stopped processes too: nothing of it outlives the run."""
+        """End all that is left in good order, even in dead processes, so that nothing outlives the run."""
         self.set_exception_handler(lambda _loop, _context: None)
         for process in self.processes:
             process.alive, process.stopped = True, False
@@ -208,11 +208,11 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         await self.shutdown_asyncgens()
 
     def revive(self, handles: list[asyncio.Handle]) -> None:
-        """Has these run next."""
+        """Run these handles next."""
         self._ready.extend(handles)
 
     def _run_once(self) -> None:
-        """Runs what is ready; when nothing is, it is the time of the next timer."""
+        """Run what is ready; when nothing is, jump to the time of the next timer."""
         ready, timers = self._ready, self._timers
         if not ready:
             while timers and timers[0][2].cancelled():

@@ -1,4 +1,4 @@
-"""The model provider of a run. It tells whoever keeps books for whom it was asked, before it does anything."""
+"""Model provider of a run. It reports each request to the books, before it does anything."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ _AWAY: Final = (ModelFault.UNREACHABLE, ModelFault.UNAVAILABLE, ModelFault.OVERL
 
 
 class Watcher(Protocol):
-    """Whoever keeps books of what the model does."""
+    """Books of what the model does."""
 
     def asked(self, label: str, work: bool) -> int:
-        """The model is about to work for this, or to evaluate it. The number of the call."""
+        """Note that the model is about to work for this label, or to evaluate; return the number of the call."""
         ...
 
     def used(self, label: str, work: bool, tokens: Tokens | None) -> None:
-        """A call has come to its end, and told what it used; None: unreadably."""
+        """Note the tokens of a call that has ended; None: its figures were unreadable."""
         ...
 
     def cut_off(self, label: str) -> None:
-        """It was hung up on in the middle of a call, the prompt of which is billed."""
+        """Note that a call was cancelled midway; its prompt is billed."""
         ...
 
     def came_to_nothing(self, label: str, away: bool) -> None:
-        """It could not be reached for a call (`away`), or has refused it for good."""
+        """Note a call that did not reach the model (`away`), or that the model refused for good."""
         ...
 
 
 def labelled(label: str, text: str) -> str:
-    """A request's text that says what it belongs to."""
+    """Return a request's text with the label of what it belongs to."""
     return f"[{label}] {text}"
 
 
@@ -61,18 +61,18 @@ class _Asked(msgspec.Struct):
 
 @dataclass(eq=False)
 class SimulatedModel:
-    """Implements `Model`. What it says depends on the request alone, how it says that on chance."""
+    """`Model` whose answers depend on the request alone; how they come depends on chance."""
 
     world: World
     watcher: Watcher
     work: Work
 
     def prepare(self) -> object:
-        """It is ready."""
+        """Do nothing: the model is always ready."""
         return None
 
     async def evaluate(self, request: str) -> Evaluation:
-        """Judges a request; one that says so is rejected. Raises `TransientError`, `PermanentError`."""
+        """Judge a request; one that says so is rejected. Raises `TransientError`, `PermanentError`."""
         label = _label(request)
         with self._exchange(label, work=False):
             await self._work(label)
@@ -80,14 +80,14 @@ class SimulatedModel:
         return Evaluation(verdict, "haiku", self._used(label, False, _JUDGED))
 
     async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
-        """Does the work. Raises `TransientError`, `PermanentError`."""
+        """Do the work. Raises `TransientError`, `PermanentError`."""
         label = _label(request)
         with self._exchange(label, work=True):
             await self._work(label)
         return Completion(f"the answer to {request}", model, self._written(label, max_tokens), "end_turn")
 
     async def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:
-        """Does the work piece by piece. Raises `TransientError` at any point."""
+        """Do the work piece by piece. Raises `TransientError` at any point."""
         label = _label(request)
         with self._exchange(label, work=True):
             await self._work(label)
@@ -101,7 +101,7 @@ class SimulatedModel:
     async def relay(
         self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool
     ) -> AsyncGenerator[RelayPart, None]:
-        """Passes a call on; its text says what it belongs to. Raises `TransientError`, `PermanentError`."""
+        """Pass a call on; its text holds its label. Raises `TransientError`, `PermanentError`."""
         label = _label(body[body.index(b"[") :].decode())
         with self._exchange(label, work=True) as call:
             await self._work(label)
@@ -116,20 +116,20 @@ class SimulatedModel:
         yield RelayEnd(200, {}, b"" if stream else b"the answer to " + body, usage, 20)
 
     async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, beta: bool) -> RelayEnd:
-        """Counts a prompt. Raises `TransientError`."""
+        """Count a prompt's tokens. Raises `TransientError`."""
         if self.world.strikes(Fault.MODEL_FAILS, 0.2):
             raise TransientError("the count failed")
         return RelayEnd(200, {}, b'{"input_tokens":%d}' % _READ, None)
 
     async def prompt_tokens(self, request: str, *, model: str | None = None, max_tokens: int = 0) -> int:
-        """Counts a prompt. Raises `TransientError`."""
+        """Count a prompt's tokens. Raises `TransientError`."""
         await self.world.pause(self.world.chance.uniform(0.01, 0.5))
         if self.world.strikes(Fault.MODEL_FAILS, 0.3):
             raise TransientError("the count failed")
         return _JUDGED[0] if model is None else _READ
 
     async def close(self) -> None:
-        """There is no connection."""
+        """Do nothing: no connection has to be closed."""
 
     @contextmanager
     def _exchange(self, label: str, *, work: bool) -> Iterator[int]:
@@ -145,7 +145,7 @@ class SimulatedModel:
             raise
 
     def _reach(self, label: str) -> None:
-        """Raises `ModelError` while the model is away, for shorter or longer than an invoice lives."""
+        """Raise `ModelError` while the model is away, for shorter or longer than an invoice lives."""
         world = self.world
         if world.strikes(Fault.MODEL_AWAY, 0.04):
             world.model_back_s = world.loop.time() + world.chance.uniform(2, 90)
@@ -178,7 +178,7 @@ class SimulatedModel:
         return self._used(label, True, (_READ, min(_WRITTEN_MAX, max_tokens)))
 
     def _used(self, label: str, work: bool, tokens: Tokens) -> Usage | None:
-        """The figures; sometimes they are unreadable."""
+        """Report a call's figures to the watcher, and return them; sometimes they are unreadable."""
         told = None if self.world.strikes(Fault.MODEL_FAILS, 0.1) else tokens
         self.watcher.used(label, work, told)
         return None if told is None else Usage(*told)

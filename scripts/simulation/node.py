@@ -1,4 +1,4 @@
-"""The Lightning node of a run, which keeps books of its own: what came in, and what it has paid out."""
+"""Lightning node of a run, which keeps books of its own: what came in, and what it has paid out."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ from .world import Fault, World, settle
 
 T = TypeVar("T")
 _PATIENCE_S: Final = 5.0
-# Less than the time after which a node that knows nothing of a payment is believed, by a margin for clocks that jump.
+# A node that knows nothing of a payment is believed after some time. This must be less, by a margin for clocks that
+# jump.
 _LATE_MAX_S: Final = 120.0
 
 
 class Watcher(Protocol):
-    """Whoever keeps books beside the node's."""
+    """Books that are kept beside the node's."""
 
     def received(self, payment_hash: str, amount_msat: int) -> None:
-        """An invoice was paid."""
+        """Note the payment of an invoice."""
         ...
 
     def payout_called(self, payment_hash: str, actor_id: str) -> None:
-        """The node was told to pay."""
+        """Note an order to the node to pay."""
         ...
 
     def paid_out(self, payment_hash: str, actor_id: str, amount_msat: int, fee_msat: int) -> None:
-        """It has paid."""
+        """Note a payment that the node has made."""
         ...
 
 
 @dataclass(slots=True)
 class Incoming:
-    """An invoice of ours at the node. `paid_msat` None while it is unpaid."""
+    """An invoice of ours at the node. `paid_msat` is None while it is unpaid."""
 
     order: InvoiceOrder
     number: int
@@ -49,7 +50,7 @@ class Incoming:
 
 @dataclass(slots=True)
 class Outgoing:
-    """A payment that the node was told to make."""
+    """A payment that the node was ordered to make."""
 
     target: PayoutTarget
     actor_id: str
@@ -60,7 +61,7 @@ class Outgoing:
 
 @dataclass(eq=False)
 class SimulatedNode:
-    """The node; `access` is the way to it from a process of ours."""
+    """Node of a run; `NodeAccess` is the way to it from a process of ours."""
 
     world: World
     watcher: Watcher
@@ -68,14 +69,14 @@ class SimulatedNode:
     outgoing: dict[str, Outgoing] = field(default_factory=dict)
     listeners: list[asyncio.Queue[str | None]] = field(default_factory=list)
     coming: set[str] = field(default_factory=set)
-    """Payments that the node is to hear of late."""
+    """Payments whose orders reach the node late."""
     away: bool = False
     wallet_count: int = 0
 
-    # What wallets do
+    # Actions of wallets
 
     def pay(self, payment_hash: str, amount_msat: int) -> bool:
-        """A client's wallet pays an invoice, once; False when it can't be paid any more."""
+        """Pay an invoice from a client's wallet, once; return False when it can't be paid any more."""
         found, now_ms = self.incoming[payment_hash], self.world.now_ms()
         if found.paid_msat is not None or now_ms >= found.invoice.expires_at_ms:
             return False
@@ -86,13 +87,13 @@ class SimulatedNode:
         return True
 
     def wallet_invoice(self, amount_sats: int) -> PayoutTarget:
-        """An invoice of a client's wallet."""
+        """Make an invoice of a client's wallet."""
         self.wallet_count += 1
         payment_hash = f"{self.wallet_count:08x}" + "f" * 56
         return PayoutTarget(f"lnbcrt1{payment_hash}", payment_hash, Msat.from_sats(amount_sats))
 
     def hang_up(self) -> None:
-        """All connections for hints break."""
+        """Break all connections for hints."""
         for listener in self.listeners:
             listener.put_nowait(None)
         self.listeners.clear()
@@ -104,10 +105,10 @@ class SimulatedNode:
             if self.world.strikes(Fault.HINTS, 0.2):
                 listener.put_nowait(self.world.chance.choice(list(self.incoming)))
 
-    # What it answers
+    # Answers of the node
 
     def create(self, order: InvoiceOrder) -> Invoice:
-        """Makes an invoice."""
+        """Make an invoice."""
         number = len(self.incoming) + 1
         payment_hash = f"{number:08x}" + "0" * 56
         expires_at_ms = self.world.now_ms() + order.expiry_s * 1_000
@@ -116,19 +117,22 @@ class SimulatedNode:
         return invoice
 
     def find(self, payment_hash: str) -> Settlement | None:
-        """The settled payment with this hash."""
+        """Return the settled payment with this hash, or None."""
         found = self.incoming.get(payment_hash)
         if found is None or found.paid_msat is None:
             return None
         return Settlement(payment_hash, Msat(found.paid_msat), found.order.actor_id)
 
     def newest(self, limit: int, offset: int) -> list[Settlement]:
-        """Those of the newest payments that were settled."""
+        """Return those of the newest payments that were settled."""
         newest = list(reversed(self.incoming))[offset : offset + limit]
         return [settlement for payment_hash in newest if (settlement := self.find(payment_hash)) is not None]
 
     def send(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
-        """Begins a payment. It takes a second call with the same invoice for a second payment: nothing saves us."""
+        """Begin a payment.
+
+        A second call with the same invoice makes a second payment: the node does not protect us from that.
+        """
         chance, payment_hash = self.world.chance, target.payment_hash
         self.world.tell(f"node is told to pay {payment_hash[:8]} for {actor_id}")
         self.coming.discard(payment_hash)
@@ -156,7 +160,7 @@ class SimulatedNode:
         return PayoutReport(payment.status, Msat(payment.fee_msat))
 
     def sent(self, limit: int, offset: int) -> list[SentPayment]:
-        """What it has paid, the newest first."""
+        """Return the payments that the node has made, the newest first."""
         paid = [(h, o) for h, o in reversed(self.outgoing.items()) if o.status is PayoutStatus.PAID]
         return [
             SentPayment(h, h, o.target.amount_msat, Msat(o.fee_msat), o.actor_id)
@@ -164,7 +168,7 @@ class SimulatedNode:
         ]
 
     def balance(self) -> Msat:
-        """What came in, less what went out or is about to."""
+        """Return what came in, less what went out or is about to."""
         received_msat = sum(incoming.paid_msat or 0 for incoming in self.incoming.values())
         gone = [o for o in self.outgoing.values() if o.status is not PayoutStatus.FAILED]
         return Msat(max(received_msat - sum(o.target.amount_msat.value + o.fee_msat for o in gone), 0))
@@ -177,7 +181,10 @@ class SimulatedNode:
         self.world.tell(f"node ends its payment of {target.payment_hash[:8]}: {payment.status}")
 
     def look_up(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
-        """What has become of a payment. One that it is still at it may call failed, unless the call's answer did."""
+        """Return what has become of a payment.
+
+        A payment that is still under way may be called failed, unless the answer to its call did so.
+        """
         payment = self.outgoing.get(target.payment_hash)
         if payment is None:
             return PayoutReport(PayoutStatus.ABSENT)
@@ -190,28 +197,28 @@ class SimulatedNode:
 
 
 class NodeAccess:
-    """Implements `Lightning`, with all that can go wrong between a process and the node."""
+    """`Lightning` with all that can go wrong between a process and the node."""
 
     def __init__(self, node: SimulatedNode) -> None:
         self._node = node
         self._world = node.world
 
     async def create_invoice(self, order: InvoiceOrder) -> Invoice:
-        """Makes an invoice. Raises `TransientError`, `PermanentError`."""
+        """Make an invoice. Raises `TransientError`, `PermanentError`."""
         if self._world.strikes(Fault.NODE_LOSS, 0.02):
             raise PermanentError("the node refuses")
         return await self._ask(partial(self._node.create, order))
 
     async def lookup(self, payment_hash: str) -> Settlement | None:
-        """The settled payment with this hash. Raises `TransientError`."""
+        """Return the settled payment with this hash, or None. Raises `TransientError`."""
         return await self._ask(partial(self._node.find, payment_hash))
 
     async def settlements(self, limit: int, offset: int = 0) -> Sequence[Settlement]:
-        """Settled payments among the newest. Raises `TransientError`."""
+        """Return the settled payments among the newest. Raises `TransientError`."""
         return await self._ask(partial(self._node.newest, limit, offset))
 
     async def pay_out(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
-        """Sends a payment, once. The call may arrive long after it was given up. Raises `TransientError`."""
+        """Send a payment, once. The call may arrive long after it was given up. Raises `TransientError`."""
         delay_s = 0.0
         if self._world.strikes(Fault.NODE_LATE, 0.25):
             delay_s = self._world.chance.uniform(0, _LATE_MAX_S)
@@ -219,25 +226,28 @@ class NodeAccess:
         return await self._ask(partial(self._node.send, target, actor_id), delay_s)
 
     async def payout(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
-        """What has become of a payment. Raises `TransientError`."""
-        # Who knows of a payment that is still on its way asks at the worst of times.
+        """Return what has become of a payment. Raises `TransientError`."""
+        # A process that asks about a payment still on its way asks at the worst of times.
         stalls = 0.2 if target.payment_hash in self._node.coming else 0.02
         return await self._ask(partial(self._node.look_up, target, actor_id), stalls=stalls)
 
     async def received(self, payment_hash: str) -> bool:
-        """Whether the node's one wallet knows the payment. Raises `TransientError`."""
+        """Return whether the node's one wallet knows the payment. Raises `TransientError`."""
         return await self._ask(lambda: self._node.find(payment_hash) is not None)
 
     async def sent(self, limit: int, offset: int = 0) -> Sequence[SentPayment]:
-        """Payments of ours that were paid, the newest first. Raises `TransientError`."""
+        """Return the payments of ours that were made, the newest first. Raises `TransientError`."""
         return await self._ask(partial(self._node.sent, limit, offset))
 
     async def balance(self) -> Msat:
-        """What is in the wallet, less what payments under way have set aside. Raises `TransientError`."""
+        """Return what the wallet holds, less what payments under way have set aside. Raises `TransientError`."""
         return await self._ask(self._node.balance)
 
     async def hints(self) -> AsyncIterator[str]:
-        """Payment hashes that something claims were paid. Raises `TransientError` when the connection breaks."""
+        """Yield payment hashes that something claims were paid.
+
+        Raises `TransientError` when the connection breaks.
+        """
         if self._node.away:
             raise TransientError("the node is away")
         listener: asyncio.Queue[str | None] = asyncio.Queue()
@@ -247,16 +257,16 @@ class NodeAccess:
         raise TransientError("the connection broke")
 
     async def check(self) -> None:
-        """Raises `TransientError` when the node can't be reached."""
+        """Raise `TransientError` when the node can't be reached."""
         await self._ask(lambda: None)
 
     async def close(self) -> None:
-        """There is no connection."""
+        """Do nothing: no connection has to be closed."""
 
     async def _ask(self, operation: Callable[[], T], delay_s: float = 0.0, stalls: float = 0.0) -> T:
-        """Asks the node. Raises `TransientError` when the question, the answer or the patience got lost.
+        """Ask the node. Raises `TransientError` when the question or the answer got lost, or came too late.
 
-        stalls: how probable it is that the process that asks stands still for minutes before it has its answer.
+        `stalls`: the probability that the asking process stands still for minutes before it has its answer.
         """
         world, chance = self._world, self._world.chance
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()

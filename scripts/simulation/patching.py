@@ -1,4 +1,4 @@
-"""Has the program read time and chance from the run: the one place where the simulator reaches into it."""
+"""Patches that make the program read time and chance from the run: the only place where the simulator reaches in."""
 
 from __future__ import annotations
 
@@ -23,17 +23,21 @@ _DEFECT_LEVELS: Final = frozenset({"error", "exception", "critical"})
 
 @lru_cache
 def owned_by(host_id: str, host_ids: tuple[str, ...]) -> frozenset[int]:
-    """See `placement.owned_by`. It follows from its arguments alone, and would take a tenth of each run."""
+    """Return the partitions of a host (see `partitioning.owned_by`) from a cache.
+
+    They follow from the arguments alone, and would take a tenth of each run.
+    """
     return frozenset(partitioning.owned_by(host_id, host_ids))
 
 
 @contextmanager
 def simulated(loop: SimulatedLoop, chance: Chance, log: Any, snapshot_every: int) -> Iterator[None]:
-    """Time and chance are the run's, and what the program logs goes to `log(level, event, fields)`, until the end.
+    """Make time and chance the run's until the block ends.
 
-    Each actor gets a snapshot after so many events.
+    Each actor gets a snapshot after `snapshot_every` events. What the program logs goes to `log(level, event, fields,
+    defect)`.
 
-    The garbage collector rests: when it would close what was left lying about depends on more than the seed.
+    The garbage collector rests: when it would close what was left unclosed depends on more than the seed.
     """
 
     def time_ns() -> int:
@@ -50,7 +54,7 @@ def simulated(loop: SimulatedLoop, chance: Chance, log: Any, snapshot_every: int
         (time, "monotonic", loop.time),
         (time, "time_ns", time_ns),
         (secrets, "token_hex", token_hex),
-        # No actor of a run lives to the number of events after which it would get a snapshot.
+        # By the program's own number of events, no actor of a run would live to get a snapshot.
         (activation, "_SNAPSHOT_EVERY", snapshot_every),
         (handover, "owned_by", owned_by),
     ]

@@ -1,4 +1,4 @@
-"""What keeps the hosts of a run in order: plans that are drawn by lot, or the program's own keepers (`servers.py`)."""
+"""Keepers of a run's hosts: plans that are drawn by lot, or the program's own keepers (`servers.py`)."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ _ANSWERS_WITHIN_S: Final = 1.5
 
 
 class Keeping(Protocol):
-    """Starts hosts, and says which own what."""
+    """Keeper that starts hosts, and says which host owns what."""
 
     async def run(self) -> None:
-        """Goes on until cancelled."""
+        """Keep hosts in order until cancelled."""
         ...
 
     def strike(self, fault: Fault, chance: Chance) -> None:
-        """Moves partitions, or has trouble itself."""
+        """Move partitions, or have trouble in the keeper itself."""
         ...
 
     def gone(self, node_id: str) -> bool:
-        """Whether this machine is lost."""
+        """Return whether this machine is lost."""
         ...
 
 
 class PlansByChance:
-    """Implements `Keeping` with three hosts that are always there, or soon again, and plans as no keeper would make."""
+    """`Keeping` with three hosts that are always there, or soon again, and with plans that no keeper would make."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._silent: dict[str, int] = {}
 
     async def run(self) -> None:
-        """Tells hosts the plan, and makes another one when a host goes silent or comes back."""
+        """Send hosts the plan, and make another one when a host goes silent or comes back."""
         self._plan(HOSTS, 0.0)
         for host_id in HOSTS:
             self._cluster.hosts[host_id] = HostProcess(self._cluster, host_id)
@@ -60,14 +60,14 @@ class PlansByChance:
             await self._cluster.world.pause(_REPORT_S)
 
     def strike(self, fault: Fault, chance: Chance) -> None:
-        """Some hosts, drawn by lot, are to share the partitions from now on; others perhaps, before they have them."""
+        """Let some hosts, drawn by lot, share the partitions from now on; others perhaps, before they have them."""
         self._plan(_some(chance), chance.choice([0.0, 2.5, 6.0]))
         if chance.happens(0.5):
             members, patience_s = _some(chance), chance.choice([0.0, 2.5, 6.0])
             self._cluster.world.later(chance.uniform(0.01, 1.5), self._plan_again, members, patience_s)
 
     def gone(self, node_id: str) -> bool:
-        """None is."""
+        """Return False: no machine is ever lost here."""
         return False
 
     def _plan_again(self, members: Sequence[str], patience_s: float) -> None:

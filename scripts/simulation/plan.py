@@ -1,4 +1,4 @@
-"""What happens in a seed, and when: each step by chance of its own, so that leaving one out changes no other."""
+"""Plan of a seed: what happens, and when. Each step has its own chance, so that leaving one out changes no other."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ STRIKES: Final = (
 )
 """Faults that are steps of their own. The others come by chance, wherever they can."""
 SOLO_STRIKES: Final = (Fault.SOLO_DEATH, Fault.SOLO_STOP)
-"""The same where actors have processes of their own."""
+"""Faults that are steps of their own where actors have processes of their own."""
 _DEDICATED_PART: Final = 0.3
 SERVER_STRIKES: Final = (Fault.SERVER_DEATH, Fault.SERVER_STOP, Fault.MACHINE_DEATH)
-"""The same where servers keep the hosts in order."""
+"""Faults that are steps of their own where servers keep the hosts in order."""
 _SERVERS_PART: Final = 0.3
 _ACTIONS: Final = {"open": 14, "ask": 40, "top_up": 6, "look": 8, "close": 12, "job": 14, "refund": 8}
 _HOLDERS_PART: Final = 0.4
-"""Sessions whose credentials are narrowed and handed on; then that is most of what is asked and looked for."""
+"""Part of the seeds whose credentials are narrowed and handed on; then most asking and looking is by holders."""
 _HOLD_PART: Final = {"ask": 0.6, "look": 0.6}
 _STRIKE_PART: Final = 0.12
 _GAPS_S: Final = 0.5, 0.5, 0.5, 3.0
@@ -39,7 +39,7 @@ _GAPS_S: Final = 0.5, 0.5, 0.5, 3.0
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a client does, or a fault."""
+    """A step: an action of a client, or a fault."""
 
     number: int
     seed: str
@@ -49,35 +49,35 @@ class Step:
 
 
 def rooms_of(seed: int) -> int | None:
-    """How many actors of a host may have processes of their own at once; None: they share the host's."""
+    """Return how many actors of a host may have processes of their own at once; None: they share the host's."""
     chance = Chance(f"placement {seed}")
     return chance.choice([3, 50]) if chance.happens(_DEDICATED_PART) else None
 
 
 def snapshot_every(seed: int) -> int:
-    """After how many events an actor gets a snapshot."""
+    """Return after how many events an actor gets a snapshot."""
     return Chance(f"snapshots {seed}").choice([1, 1, 2, 3, 5, 64])
 
 
 def has_servers(seed: int) -> bool:
-    """Whether the program's own keepers start hosts and say who owns what."""
+    """Return whether the program's own keepers start hosts and say which host owns what."""
     return Chance(f"keeping {seed}").happens(_SERVERS_PART)
 
 
 def has_holders(seed: int) -> bool:
-    """Whether credentials are narrowed and handed on."""
+    """Return whether credentials are narrowed and handed on."""
     return Chance(f"holders {seed}").happens(_HOLDERS_PART)
 
 
 def faults_of(seed: int) -> frozenset[Fault]:
-    """The kinds of faults of a seed: some together find what all together hide."""
+    """Return the kinds of faults of a seed: some together find what all together hide."""
     chance = Chance(f"faults {seed}")
     part = chance.choice([0.3, 0.6, 0.9])
     return frozenset(fault for fault in Fault if chance.happens(part))
 
 
 def steps_of(seed: int, count: int) -> Sequence[Step]:
-    """The first so many steps of a seed."""
+    """Return the first `count` steps of a seed."""
     steps, at_s = [], 1.0
     gap_s = Chance(f"pace {seed}").choice(_GAPS_S)
     strikes = [*STRIKES, *(SOLO_STRIKES if rooms_of(seed) else ()), *(SERVER_STRIKES if has_servers(seed) else ())]

@@ -34,13 +34,13 @@ from .world import Fault, World
 
 _REST_S: Final = 900.0
 _LOOK_EVERY_S: Final = 5.0
-# How often clients choose a session that none of them has closed: what can be done with others is soon seen.
+# How often clients choose a session that none of them has closed. The others offer little, which is soon seen.
 _OPEN_PART: Final = {"ask": 0.95, "hold": 0.95, "top_up": 0.8, "look": 0.5, "close": 0.4}
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a run. `violation` None: all promises were kept."""
+    """Outcome of a run. `violation` None: all promises were kept."""
 
     seed: int
     violation: str | None
@@ -49,7 +49,7 @@ class Outcome:
 
 
 def run(seed: int, steps: Sequence[Step], faults: Collection[Fault]) -> Outcome:
-    """Runs these steps of a seed, with these kinds of faults."""
+    """Run these steps of a seed, with these kinds of faults."""
     chance = Chance(f"run {seed}")
     loop = SimulatedLoop(chance)
     world = World(loop, chance, frozenset(faults))
@@ -99,7 +99,7 @@ class _Run:
         self._market = Market(world, self._node, self._auditor, lambda: self._front, Waiting(world, work))
 
     async def go(self, steps: Sequence[Step]) -> dict[str, int]:
-        """Runs to the end, or until a promise is broken. The figures of the run."""
+        """Run to the end, or until a promise is broken, and return the figures of the run."""
         watching = asyncio.create_task(self._world.broken.wait())
         living = asyncio.create_task(self._live(steps))
         await asyncio.wait([watching, living], return_when=asyncio.FIRST_COMPLETED)
@@ -190,20 +190,20 @@ class _Run:
     # The end
 
     def _calm(self) -> None:
-        """Faults end, and what is away comes back."""
+        """End the faults, and let what is away come back."""
         self._world.tell("calm")
         self._world.calm = True
         self._trouble.calm()
 
     async def _rest(self) -> None:
-        """Waits until nothing is under way any more. Raises nothing; what never ends is told."""
+        """Wait until nothing is under way any more. Raises nothing: what never ends is reported as a violation."""
         calm_s = max(self._world.loop.time(), self._world.still_until_s)
         began_ms, until_s = START_MS + int(calm_s * 1_000), calm_s + _REST_S
         unrest: str | None = "it has not been looked"
         while self._world.loop.time() < until_s:
             await self._world.pause(_LOOK_EVERY_S)
             unrest = "clients still wait" if self._acting else self._auditor.unrest()
-            # One that stood still may yet do what it was about to.
+            # A process that stood still may yet do what it was about to do.
             if unrest is None and self._world.loop.time() > self._world.still_until_s + _LOOK_EVERY_S:
                 return
             now_ms = self._world.now_ms()

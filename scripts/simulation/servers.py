@@ -1,4 +1,4 @@
-"""The servers of a run, each on a machine of its own with the program's real keeper in it."""
+"""Servers of a run, each on a machine of its own with the program's real keeper in it."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _CPUS: Final = (2, 1)
 _MOVED_WITHIN_S: Final = 11.0
 _LOOK_EVERY_S: Final = 0.5
 _HOSTS_MAX: Final = 4
-# How long Ray may take to find out that a machine is gone.
+# The longest that Ray takes to notice that a machine is gone.
 _NOTICED_MAX_S: Final = 20.0
 
 
 class SimulatedCrew:
-    """Implements `Crew` as `RayCrew` does."""
+    """`Crew` that does what `RayCrew` does."""
 
     def __init__(self, cluster: Cluster, dead: set[str]) -> None:
         self._cluster = cluster
         self._dead = dead
 
     async def start(self, host_id: str, node_id: str) -> None:
-        """Starts a host (see `Crew`). Raises `LinkError`."""
+        """Start a host (see `Crew`). Raises `LinkError`."""
         world = self._cluster.world
         await world.pause(world.chance.uniform(0.01, 0.2))
         if node_id in self._dead or world.strikes(Fault.START_FAILS, 0.1):
@@ -48,12 +48,12 @@ class SimulatedCrew:
             world.tell(f"{host_id} is started on {node_id}")
 
     async def ask(self, host_id: str, placement: Placement) -> HostReport:
-        """Tells a host the plan and asks how it does. Raises `NoHostError`, `LinkError`."""
+        """Send a host the plan, and return its report. Raises `NoHostError`, `LinkError`."""
         plan, find = json.encode(placement), partial(self._cluster.host, host_id)
         return json.decode(await self._cluster.carry(find, lambda host: host.report(plan)), type=HostReport)
 
     async def end(self, host_id: str) -> None:
-        """Ends a host for good."""
+        """End a host for good."""
         await self._cluster.world.pause(self._cluster.world.chance.uniform(0.001, 0.05))
         host = self._cluster.hosts.pop(host_id, None)
         if host is not None:
@@ -61,7 +61,7 @@ class SimulatedCrew:
             host.kill()
 
     async def tend(self, node_ids: Sequence[str]) -> list[str]:
-        """The treasury is looked after by the run."""
+        """Do nothing: the run looks after the treasury."""
         return []
 
 
@@ -80,7 +80,7 @@ class ServerProcess:
         world.tell(f"{self.server_id} begins on {node_id}")
 
     async def leave(self) -> None:
-        """Takes part no longer."""
+        """Take part no longer."""
         self._keeping.cancel()
         await asyncio.gather(self._keeping, return_exceptions=True)
         with suppress(TransientError):
@@ -88,7 +88,7 @@ class ServerProcess:
 
 
 class Servers:
-    """Implements `Keeping`: servers come, end, die, stand still, and lose their machines with all that runs there."""
+    """`Keeping` by servers that come, end, die, stand still, and lose their machines with all that runs there."""
 
     def __init__(self, cluster: Cluster, spawn: Spawn) -> None:
         self._cluster = cluster
@@ -98,7 +98,7 @@ class Servers:
         self._servers: list[ServerProcess] = []
 
     async def run(self) -> None:
-        """Begins; the servers do the rest."""
+        """Start the servers, which do the rest."""
         for number, cpus in enumerate(_CPUS):
             self._begin(f"node-{number}", cpus)
 
@@ -107,7 +107,7 @@ class Servers:
         self._count += 1
 
     def strike(self, fault: Fault, chance: Chance) -> None:
-        """Moves partitions by what an operator does, or has trouble."""
+        """Move partitions by what an operator does, or let a server have trouble."""
         if not self._servers:
             return
         server = chance.choice(self._servers)
@@ -125,11 +125,11 @@ class Servers:
                 self._spawn(self._lose_machine(server, away_s, chance.uniform(1, _NOTICED_MAX_S)))
 
     def gone(self, node_id: str) -> bool:
-        """Whether this machine is lost."""
+        """Return whether this machine is lost."""
         return node_id in self._dead
 
     async def _upgrade(self, server: ServerProcess, away_s: float) -> None:
-        """End a server as one that is told to, and start another in its place; see `server/cluster_member.py`."""
+        """End a server as an operator does, and start another in its place; see `server/cluster_member.py`."""
         world = self._cluster.world
         world.tell(f"{server.server_id} is told to end")
         self._servers.remove(server)
@@ -151,7 +151,10 @@ class Servers:
             self._begin(server.node_id, server.cpus)
 
     async def _lose_machine(self, server: ServerProcess, away_s: float, noticed_s: float) -> None:
-        """All that runs there is gone; a new machine comes. Ray does not know at once that its hosts are."""
+        """Lose a machine with all that runs there, and start a new one.
+
+        Ray does not know at once that the hosts are gone.
+        """
         world, hosts = self._cluster.world, self._hosts_on(server.node_id)
         self._dead.add(server.node_id)
         self._kill(server)

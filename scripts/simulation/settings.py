@@ -1,4 +1,4 @@
-"""The prices and limits of a run."""
+"""Prices and limits of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds a short history for a broken promise: fewer steps and fewer kinds of faults that still break one."""
+"""Shrinking of the history of a broken promise: fewer steps and fewer kinds of faults that still break one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RUNS_MAX: Final = 150
 
 @dataclass(slots=True)
 class Shrinking:
-    """What still breaks a promise, and what that looks like. `until_s`: when it is short enough as it is."""
+    """Shortest history so far that still breaks a promise. `until_s`: end of the search, by the monotonic clock."""
 
     seed: int
     steps: Sequence[Step]
@@ -26,7 +26,7 @@ class Shrinking:
     runs: int = 0
 
     def shrink(self) -> None:
-        """Leaves out what is not needed: kinds of faults first, then steps, in ever smaller parts."""
+        """Leave out what is not needed: kinds of faults first, then steps, in ever smaller parts."""
         for fault in sorted(self.faults):
             self._without(self.steps, self.faults - {fault})
         size = max(1, len(self.steps) // 2)
@@ -54,7 +54,7 @@ class Shrinking:
 def shrunk(
     seed: int, steps: Sequence[Step], faults: frozenset[Fault], outcome: Outcome, patience_s: float
 ) -> Shrinking:
-    """The shortest that was found within this time."""
+    """Return the shortest history that was found within this time."""
     found = Shrinking(seed, steps, faults, outcome, time.monotonic() + patience_s)
     found.shrink()
     return found

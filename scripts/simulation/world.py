@@ -1,4 +1,4 @@
-"""What all parts of a run share: its clock, its chance, which faults there are, and what has happened so far."""
+"""World that all parts of a run share: its clock, its chance, its kinds of faults, and what has happened so far."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .patching import START_MS
 
 T = TypeVar("T")
 _HISTORY_MAX: Final = 200_000
-# Errors that the node gives reason for: the program says so and goes on, as it must.
+# The node causes these errors: the program logs them and goes on, as it must.
 _FOR_THE_OPERATOR: Final = frozenset({"payout_refused"})
 _STOPS_S: Final = ((0.2, 10.0), (2.0, 40.0), (40.0, 120.0), (120.0, 420.0))
 _MINUTES_S: Final = 310.0, 420.0
@@ -64,14 +64,14 @@ class Fault(StrEnum):
 
 
 class ViolationError(Exception):
-    """A promise was broken; the text says which, and by what."""
+    """A broken promise; the text says which, and by what."""
 
 
 @dataclass(eq=False)
 class World:
-    """One run. `calm`: no more faults happen, so that all can come to rest.
+    """World of one run. `calm`: no more faults happen, so that all can come to rest.
 
-    `model_back_s`: until this time of the loop no process reaches the model.
+    `model_back_s`: the time of the loop until which no process reaches the model.
     """
 
     loop: SimulatedLoop
@@ -86,55 +86,61 @@ class World:
     clocks_ahead_s: float = 0.0
     """How far the fastest clock of a host has ever been ahead."""
     still_until_s: float = 0.0
-    """When the last process goes on that was made to stand still."""
+    """Time at which the last process goes on that was made to stand still."""
     excuses: Callable[[str, dict[str, Any]], bool] = lambda event, fields: False
-    """Whether an error that the program tells of is none, by what keeps books of the run."""
+    """Test whether an error that the program logs is expected, by the books of the run."""
     suspended: bool = False
-    """Whether all hosts have stood still at once."""
+    """Set once all hosts have stood still at once."""
 
     def now_ms(self) -> int:
-        """The true time."""
+        """Return the true time."""
         return START_MS + int(self.loop.time() * 1_000)
 
     def clock(self, process: Process) -> Callable[[], int]:
-        """The wall clock of a process."""
+        """Return the wall clock of a process."""
         return lambda: self.now_ms() + process.clock_error_ms
 
     def tell(self, text: str) -> None:
-        """Writes something into the history."""
+        """Write a line into the history."""
         if len(self.history) < _HISTORY_MAX:
             self.history.append(f"{self.loop.time():10.4f}  {text}")
 
     def log(self, level: str, event: str, fields: dict[str, Any], defect: bool) -> None:
-        """Takes what the program logs; it speaks of errors only when it is broken itself, or its operator must act."""
+        """Take an entry of the program's log.
+
+        The program logs errors only when it is broken itself, or its operator must act.
+        """
         said = " ".join(f"{name}={value}" for name, value in fields.items())
         self.tell(f"    log {level}: {event} {said}")
         if defect and event not in _FOR_THE_OPERATOR and not self.calm_down and not self.excuses(event, fields):
             self.violate(f"the program found itself broken: {event} {said}")
 
     def violate(self, text: str) -> None:
-        """A promise was broken. The first one counts."""
+        """Record a broken promise. The first one counts."""
         if self.violation is None:
             self.violation = text
             self.tell(f"VIOLATION: {text}")
             self.broken.set()
 
     calm_down: bool = False
-    """Set when the run is over and everything in it is only to end."""
+    """Set when the run is over and everything in it has only to end."""
 
     def strikes(self, fault: Fault, probability: float) -> bool:
-        """Whether trouble of this kind comes now."""
+        """Return whether trouble of this kind comes now."""
         if self.calm or fault not in self.faults or not self.chance.happens(probability):
             return False
         self.fault_count += 1
         return True
 
     def later(self, delay_s: float, callback: Callable[..., object], *args: Any) -> None:
-        """Has something happen in no process."""
+        """Call back after this time, in no process."""
         self.loop.call_later(delay_s, callback, *args, context=outside())
 
     def stand_still(self, process: Process, away_s: float) -> None:
-        """Stops a process for so long; not so long while others stand still, for a run in which all do shows little."""
+        """Stop a process for this long, or for less while others stand still.
+
+        A run in which all processes stand still shows little.
+        """
         if any(other.stopped and other.alive and other is not process for other in self.loop.processes):
             away_s = min(away_s, _OTHERS_S)
         self._stop(process, away_s)
@@ -155,9 +161,10 @@ class World:
     def stall(
         self, process: Process | None, probability: float, *, minutes: bool = False, everywhere: bool = False
     ) -> None:
-        """Perhaps stops a host, or an actor's process, in the very moment in which something of it was carried out.
+        """Perhaps stop a host, or an actor's process, at the very moment when something of it was carried out.
 
-        minutes: for longer than anybody has patience. everywhere: perhaps all of them, as when a machine is suspended.
+        `minutes`: for longer than any caller has patience. `everywhere`: perhaps all of them, as when a machine is
+        suspended.
         """
         if process is None or not (process.hosts and process.alive and self.strikes(Fault.STALL, probability)):
             return
@@ -167,28 +174,28 @@ class World:
             return
         self.suspended = True
         for stopped in self.loop.processes:
-            # Clients wait for the front, and hear nothing from one that is suspended, too.
+            # The front goes on: clients that wait for it would hear nothing from a suspended one.
             if stopped.alive and stopped.name != "front":
                 self._stop(stopped, away_s)
 
     async def pause(self, delay_s: float) -> None:
-        """Waits, in whatever process this is."""
+        """Wait, in the process that runs this."""
         await asyncio.sleep(delay_s)
 
 
 def stop_s(chance: Chance) -> float:
-    """For how long a process stands still: seconds, minutes, or longer than anybody has patience."""
+    """Return how long a process stands still: seconds, minutes, or longer than any caller has patience."""
     return chance.uniform(*chance.choice(_STOPS_S))
 
 
 def fail(future: asyncio.Future[Any], error: Exception) -> None:
-    """Answers with an error, if anybody still waits."""
+    """Answer with an error, unless the future is done."""
     if not future.done():
         future.set_exception(error)
 
 
 def settle(future: asyncio.Future[T], operation: Callable[[], T]) -> None:
-    """Answers with the operation's result or error, if anybody still waits."""
+    """Answer with the operation's result or error, unless the future is done."""
     try:
         result = operation()
     except Exception as error:

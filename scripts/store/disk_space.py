@@ -1,4 +1,4 @@
-"""Whether the disk under the embedded store has room.
+"""Disk space of the embedded store.
 
 With `appendfsync always` the server ends at the first write that does not fit, so that it acknowledges nothing that is
 not on disk. Started again on a full disk it would load everything only to end at the next write.
@@ -14,14 +14,14 @@ from typing import Final
 
 import structlog
 
-# A write is some kilobytes. Below this, the next one or the one after it would end the store again.
+# A write is some kilobytes. With less room, one of the next writes would end the store again.
 ROOM_MIN_BYTES: Final = 1_048_576
 _LOOK_EVERY_S: Final = 0.5
 _log = structlog.get_logger(__name__)
 
 
 def lacks_room(directory: Path) -> bool:
-    """Whether the disk that the directory is on is full."""
+    """Return True if the directory's disk is full."""
     try:
         return shutil.disk_usage(directory).free < ROOM_MIN_BYTES
     except OSError:
@@ -29,7 +29,7 @@ def lacks_room(directory: Path) -> bool:
 
 
 async def until_room(directory: Path, needless: Callable[[], bool], look_every_s: float = _LOOK_EVERY_S) -> None:
-    """Returns once the disk has room, or nobody needs it any more. Says once that it is full, and that it is not."""
+    """Wait until the disk has room, or `needless` is true. Logs once that it is full, and that it has room again."""
     if not lacks_room(directory):
         return
     _log.error(

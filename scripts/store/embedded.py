@@ -1,4 +1,4 @@
-"""The embedded store: a Valkey server as a supervised child process on a unix socket, for one machine.
+"""Embedded store: a Valkey server as a supervised child process on a unix socket, for one machine.
 
 Every write is on disk before it is acknowledged (`appendfsync always`), so the store may be killed at any moment
 without losing what it acknowledged. It listens on no port.
@@ -33,7 +33,7 @@ __all__ = ["EmbeddedStore", "StoreError"]
 
 # macOS ends socket paths at 103 bytes, Linux at 107.
 _SOCKET_PATH_BYTES_MAX: Final = 103
-# A store that ends is noticed at once; on a busy machine one that lives may take its time.
+# The end of a store is noticed at once, but on a busy machine a living one may be slow.
 _ANSWERS_WITHIN_S: Final = 120.0
 _LOCK_POLL_S: Final = 0.05
 _LOADS_WITHIN_S: Final = 600.0
@@ -41,7 +41,7 @@ _POLL_S: Final = 0.005
 _STOPS_WITHIN_S: Final = 5.0
 _BACKOFF_MIN_S: Final = 0.05
 _BACKOFF_MAX_S: Final = 5.0
-# A store that lived this long did not die of what its start did; the next one is started at once again.
+# A store that lived this long did not die of its start, so the next one is started without a long wait.
 _STEADY_AFTER_S: Final = 10.0
 _URL_FILE: Final = "store.url"
 _LOG_TAIL_BYTES: Final = 2_000
@@ -54,11 +54,11 @@ class EmbeddedStore:
     """One Valkey server over `<data_dir>/store`, with the data directory locked against a second one.
 
     Call `start` from the main thread: on Linux the store dies with the *thread* that started it (prctl(2)), which is
-    what ends it when this process is killed. Elsewhere the next `start` ends what a killed server left behind.
+    what ends it when this process is killed. Elsewhere the next `start` ends the store of a killed server.
     """
 
     def __init__(self, data_dir: Path, lock_within_s: float = 0.0) -> None:
-        """lock_within_s: how long another server may still be ending that has the directory."""
+        """lock_within_s: how long to wait for a server that is ending and still has the directory."""
         self._data_dir = data_dir.resolve()
         self._lock_within_s = lock_within_s
         self._dir = self._data_dir / "store"
@@ -72,7 +72,7 @@ class EmbeddedStore:
 
     @property
     def directory(self) -> Path:
-        """Where its files lie."""
+        """The directory of the store's files."""
         return self._dir
 
     @property
@@ -81,13 +81,13 @@ class EmbeddedStore:
         return self._process.pid if self._process and self._process.returncode is None else None
 
     async def start(self) -> str:
-        """Starts the store and returns its URL once it answers; the URL stays the same over restarts.
+        """Start the store and return its URL once it answers; the URL stays the same over restarts.
 
         Raises `StoreError` when the directory is in use, the disk is full, no program is found, or it does not come up.
         """
         self._stopping = False
         self._program = find_binary()
-        # Keys and journals are in there: nobody else on the machine needs to read them.
+        # Keys and journals are in there, so no other user of the machine may read them.
         self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._dir.mkdir(mode=0o700, exist_ok=True)
         if lacks_room(self._dir):
@@ -105,7 +105,7 @@ class EmbeddedStore:
         return url
 
     async def watch(self) -> None:
-        """Starts the store anew whenever it died, until `stop` or cancellation. Never gives up, never raises.
+        """Restart the store whenever it dies, until `stop` or cancellation. Never gives up, never raises.
 
         While the disk is full it waits.
         """
@@ -125,7 +125,7 @@ class EmbeddedStore:
             await self._relaunch()
 
     async def stop(self) -> None:
-        """Ends the store and gives the data directory free. May be called twice."""
+        """Stop the store and release the data directory. May be called twice."""
         self._stopping = True
         await self._end_process()
         if self._lock.held:
@@ -161,7 +161,7 @@ class EmbeddedStore:
     def _choose_socket(self) -> None:
         self._socket = self._dir / "valkey.sock"
         if len(os.fsencode(self._socket)) > _SOCKET_PATH_BYTES_MAX:
-            # mkdtemp makes it readable by this user only, which is all that guards a socket.
+            # mkdtemp makes it accessible to this user only, which is the only protection of a socket.
             self._socket_dir = Path(tempfile.mkdtemp(prefix="satmeter-", dir="/tmp"))
             self._socket = self._socket_dir / "valkey.sock"
 
@@ -227,7 +227,7 @@ class EmbeddedStore:
                     raise StoreError(f"The store did not get ready in time. {self._log_tail()}")
                 await asyncio.sleep(_POLL_S)
         finally:
-            # Cancelled before its first step, the closing would close nothing, and the connection would be left open.
+            # A close that is cancelled before its first step would leave the connection open.
             await asyncio.shield(client.aclose())
         raise StoreError(f"The store ended at once, with status {process.returncode}. {self._log_tail()}")
 
@@ -250,7 +250,7 @@ class EmbeddedStore:
 
 
 def running_store_url(data_dir: Path) -> str | None:
-    """The URL of the store that a server runs over this data directory; None when none does, or it was killed.
+    """Return the URL of the store that a server runs over this data directory; None without one, or if it was killed.
 
     In a copy of a directory the URL is that of the store of the original.
     """
@@ -266,7 +266,7 @@ def running_store_url(data_dir: Path) -> str | None:
 def _die_with_parent() -> Callable[[], None] | None:
     if sys.platform != "linux":
         return None
-    # All that may allocate or import is done before the fork: another thread may hold a lock at that moment.
+    # Everything that may allocate or import is done before the fork, as another thread may hold a lock then.
     prctl, parent_pid, getppid, end = ctypes.CDLL(None).prctl, os.getpid(), os.getppid, os._exit
 
     def set_death_signal() -> None:

@@ -1,4 +1,4 @@
-"""Makes one server the only user of a data directory, and ends a store process that a killed server left in it."""
+"""Lock of a data directory for one server, and the end of a store process that a killed server left in it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class DataDirLock:
 
     @property
     def held(self) -> bool:
-        """Whether this one has it."""
+        """True while this object holds the lock."""
         return self._fd is not None
 
     def acquire(self) -> None:
-        """Takes the lock. Raises `StoreError` naming the process that has it."""
+        """Take the lock. Raises `StoreError` naming the process that has it."""
         fd = os.open(self._data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -48,14 +48,14 @@ class DataDirLock:
         self._fd = fd
 
     def release(self) -> None:
-        """Gives the lock back; the file stays, as removing it would let two servers lock two different files."""
+        """Release the lock; the file stays, as removing it would let two servers lock two different files."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
 
 
 def in_use(data_dir: Path) -> bool:
-    """Whether a server, or a command that started the store for itself, has the data directory now."""
+    """Return True if a server, or a command that started the store for itself, has the data directory now."""
     try:
         fd = os.open(data_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -70,14 +70,14 @@ def in_use(data_dir: Path) -> bool:
 
 
 def process_mark(store_dir: Path) -> str:
-    """A word in the title of the store's process that tells it from every other process, also after a reboot."""
+    """Return a mark in the title of the store's process that tells it from all others, also after a reboot."""
     return "satmeter-" + hashlib.sha256(os.fsencode(store_dir)).hexdigest()[:16]
 
 
 def end_orphan(pid_file: Path, mark: str) -> None:
-    """Ends the store process that the pid file names, if it still runs and bears the mark.
+    """End the store process that the pid file names, if it still runs and has the mark.
 
-    The caller holds the data directory's lock, so whoever started that process is gone. Blocks until it has ended.
+    The caller holds the data directory's lock, so the starter of that process is gone. Blocks until it has ended.
     Raises `StoreError` when it does not end.
     """
     try:

@@ -1,7 +1,7 @@
-"""Reads answers of Anthropic's Messages API: the text, the verdict and the usage, from the bytes that came.
+"""Reader of answers of Anthropic's Messages API: the text, the verdict and the usage, from the bytes that came.
 
-The SDK's own models take whatever arrives without checking it, so that a wrong type would surface anywhere later.
-Here what does not fit the schema is refused at once.
+The SDK's own models take whatever arrives without checking it, so that a wrong type would surface anywhere later. Here
+an answer that does not fit the schema is refused at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _REASON_MAX_CHARS: Final = 300
 
 
 class _Block(msgspec.Struct):
-    """A content block. Thinking, and kinds that don't exist yet, come beside text and are passed over."""
+    """Content block. Thinking, and kinds that don't exist yet, come beside text and are passed over."""
 
     type: str
     text: str | None = None
@@ -41,9 +41,9 @@ class _VerdictText(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def read_evaluation(body: bytes, model: str) -> Evaluation:
-    """The verdict in an answer. Raises `TransientError` for all that is not exactly one.
+    """Return the verdict in an answer. Raises `TransientError` for an answer that is not exactly one verdict.
 
-    A refusal and an answer that was cut off are no verdicts either: only the judge's own word may accept.
+    A refusal and an answer that was cut off are not verdicts either: only the judge's own word may accept.
     """
     message = _message(body)
     if message.stop_reason != "end_turn":
@@ -62,7 +62,7 @@ def read_evaluation(body: bytes, model: str) -> Evaluation:
 
 
 def read_completion(body: bytes, model: str) -> Completion:
-    """The work in an answer. `model` is the one that was asked for, which is the one that has a price.
+    """Return the work in an answer. `model` is the requested model, which is the one that has a price.
 
     Raises `PermanentError` for a refusal and for an answer whose tokens ran out before its first word, both of which a
     repetition would only pay for again; `TransientError` for an unreadable or empty one.
@@ -73,9 +73,9 @@ def read_completion(body: bytes, model: str) -> Completion:
 
 
 def completion_of(text: str, model: str, usage: Usage | None, stop_reason: str) -> Completion:
-    """The work, if it is any. Raises as `read_completion` does for a refusal and for an empty answer.
+    """Return the work, if there is any text. Raises as `read_completion` for a refusal and an empty answer.
 
-    What was written before a refusal is billed by the provider, and is an answer; a refusal alone is neither.
+    Text that was written before a refusal is billed by the provider, and is an answer; a refusal alone is neither.
     """
     if not text.strip():
         if stop_reason == "refusal":
@@ -87,7 +87,10 @@ def completion_of(text: str, model: str, usage: Usage | None, stop_reason: str) 
 
 
 def read_usage(raw: bytes | msgspec.Raw, text: str, model: str) -> Usage | None:
-    """The tokens of a "usage" object, beside the text that was answered; None when the prompt's can't be read."""
+    """Return the tokens of a "usage" object, beside the text that was answered.
+
+    None when the prompt's tokens can't be read.
+    """
     counts = counts_of(raw)
     return usage_of(counts, output_of(counts) or estimated_tokens(text, model))
 
@@ -108,7 +111,10 @@ def _text(message: _Message) -> str:
 
 
 def _clean(reason: str) -> str:
-    """One line of at most 300 characters without control, direction or unassigned characters: it is shown to people."""
+    """Return one line of at most 300 characters without control, direction or unassigned characters.
+
+    The line is shown to people.
+    """
     if not reason.isprintable():
         reason = "".join(" " if unicodedata.category(char).startswith(("C", "Z")) else char for char in reason)
     line = " ".join(reason.split())
@@ -116,5 +122,5 @@ def _clean(reason: str) -> str:
 
 
 def _word(stop_reason: str) -> str:
-    """A stop reason that is fit for a log: the provider's identifiers, never free text."""
+    """Return a stop reason that is fit for a log: the provider's identifiers, never free text."""
     return stop_reason if stop_reason.isidentifier() and len(stop_reason) <= 40 else "unknown stop reason"

@@ -1,4 +1,4 @@
-"""The model provider by way of Anthropic's own SDK."""
+"""Model provider client on top of Anthropic's own SDK."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _FAULTS: Final[Mapping[int, ModelFault]] = {
 }
 # A wrong model or address: only the operator can mend that, too, but it may be one model alone.
 _NOT_FOUND: Final = 404
-# What is wrong with a body is for whoever wrote it to know.
+# The provider's words about a faulty body are for the client that wrote it.
 _CLIENT_STATUSES: Final = frozenset({400, 413, 422})
 # The API also says with a 400 that our account there has no credit or has reached its limit.
 _OPERATORS_FAULT: Final = re.compile(rb"credit balance|usage limits|billing")
@@ -60,7 +60,7 @@ _COUNT_TIMEOUT_S: Final = 12.0
 
 
 class _ClientsFaultError(PermanentError):
-    """The provider refused a body. `end` is what it said, which may quote the body: for the client alone."""
+    """Refusal of a body by the provider. `end` is its answer, which may quote the body: for the client alone."""
 
     def __init__(self, message: str, end: RelayEnd) -> None:
         super().__init__(message)
@@ -68,11 +68,11 @@ class _ClientsFaultError(PermanentError):
 
 
 class AnthropicModel:
-    """Implements `ports.Model`. One for each process: it holds the connections.
+    """Implementation of `ports.Model`. One for each process: it holds the connections.
 
     One call is one attempt (`max_retries=0`); `timeout_s` bounds the provider's silence, not its answer. The SDK takes
-    a second to import, so it is imported, and the client built, in a thread at the first call: a host is ready sooner,
-    and its loop goes on. Nothing of a request or an answer is ever put into a log or an exception.
+    a second to import. It is imported, and the client built, in a thread at the first call: a host is ready sooner, and
+    its loop goes on. Text of a request or an answer is never put into a log or an exception.
     """
 
     def __init__(
@@ -92,22 +92,22 @@ class AnthropicModel:
         self._building: asyncio.Task[AsyncAnthropic] | None = None
 
     def prepare(self) -> asyncio.Task[AsyncAnthropic]:
-        """Imports the SDK and builds the client, in a thread."""
+        """Import the SDK and build the client, in a thread."""
         if self._building is None:
             self._building = asyncio.create_task(asyncio.to_thread(self._build))
         return self._building
 
     async def evaluate(self, request: str) -> Evaluation:
-        """Judges a request. Raises `TransientError` or `PermanentError`; `read_evaluation` says what is a verdict."""
+        """Judge a request, as `read_evaluation` reads it. Raises `TransientError` or `PermanentError`."""
         body = msgspec.json.encode(evaluation_message(self._eval_model, request))
         async with self._reading(await self._send(_MESSAGES, body, {})) as answer:
             return read_evaluation(await answer.body(), self._eval_model)
 
     async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
-        """Does the work. Raises `TransientError` or `PermanentError`; see `read_completion`.
+        """Do the work. Raises `TransientError` or `PermanentError`; see `read_completion`.
 
-        It is asked for piece by piece: a provider that writes for minutes is then told from one that has fallen silent,
-        and servers that run a plain call to its end after we hung up stop a streamed one.
+        The answer is requested piece by piece: so a provider that writes for minutes can be told from a silent one.
+        Servers that run a plain call to its end after we hung up also stop a streamed one.
         """
         async with aclosing(self.stream(request, model=model, max_tokens=max_tokens)) as parts:
             async for part in parts:
@@ -116,7 +116,7 @@ class AnthropicModel:
         raise TransientError("the model's answer has no end")
 
     async def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:
-        """Does the work piece by piece. Raises `TransientError` or `PermanentError`, also in the middle.
+        """Do the work piece by piece. Raises `TransientError` or `PermanentError`, also in the middle.
 
         Ending it before its end, by `aclose` or by cancelling the task that waits for it, ends the HTTP exchange.
         """
@@ -136,7 +136,7 @@ class AnthropicModel:
     async def relay(
         self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool
     ) -> AsyncGenerator[RelayPart, None]:
-        """Passes a call on as it is. Raises `PortError`, also in the middle; ends as `stream` does."""
+        """Pass a call on as it is. Raises `PortError`, also in the middle; ends as `stream` does."""
         try:
             response = await self._send(f"{_MESSAGES}?beta=true" if beta else _MESSAGES, body, headers)
         except _ClientsFaultError as error:
@@ -151,7 +151,7 @@ class AnthropicModel:
                     yield part
 
     async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, beta: bool) -> RelayEnd:
-        """Has the API count a prompt. Raises `PortError`."""
+        """Have the API count a prompt. Raises `PortError`."""
         path = f"{_MESSAGES}/count_tokens" + ("?beta=true" if beta else "")
         try:
             async with asyncio.timeout(_COUNT_TIMEOUT_S):
@@ -164,13 +164,13 @@ class AnthropicModel:
             raise TransientError("the model provider's count took too long") from None
 
     async def prompt_tokens(self, request: str, *, model: str | None = None, max_tokens: int = 0) -> int:
-        """Has the API count a prompt of ours. Raises `PortError`."""
+        """Have the API count a prompt of ours. Raises `PortError`."""
         return counted_by(
             await self.count_tokens(own_prompt(request, self._eval_model, model, max_tokens), {}, beta=False)
         )
 
     async def close(self) -> None:
-        """Ends connections."""
+        """End connections."""
         if self._building is None:
             return
         await asyncio.wait([self._building])
@@ -181,21 +181,22 @@ class AnthropicModel:
         return _Answer(response, self._timeout_s)
 
     async def _send(self, path: str, body: bytes, headers: Mapping[str, str]) -> httpx2.Response:
-        """Posts a body. The answer's is left to be read, and must be closed. Raises `PortError`, nothing else.
+        """Post a body, and return the response unread, which the caller must close.
 
-        This is how the SDK sends what it has no method for: its key, headers and errors without its models, which take
-        any answer for a good one and have to be got round anyway.
+        Raises `PortError`, nothing else. This is how the SDK sends a request that it has no method for. It adds its
+        key, headers and errors without its models, which take any answer for a good one and have to be got round
+        anyway.
         """
         client = await _or_port_error(self._client())
         import httpx2
 
         call = client.post(path, cast_to=httpx2.Response, content=body, stream=True, options={"headers": headers})
-        # The connection has a time of its own, so that a server that takes none is told from one that is silent.
+        # Connecting has a time of its own, so that an unreachable server can be told from a silent one.
         return await _or_port_error(call, self._timeout_s + _CONNECT_TIMEOUT_S)
 
     async def _client(self) -> AsyncAnthropic:
         building = self.prepare()
-        # Shielded: a first caller that gives up must not take the client away from those who wait with it.
+        # Shielded: a first caller that gives up must not cancel the build for the other callers.
         return await asyncio.shield(building)
 
     def _build(self) -> AsyncAnthropic:
@@ -215,7 +216,7 @@ class AnthropicModel:
 
 
 class _Answer:
-    """An answer whose body is read piece by piece, and closed in the end. All raise `PortError`, nothing else."""
+    """Answer whose body is read piece by piece, and closed in the end. All raise `PortError`, nothing else."""
 
     def __init__(self, response: httpx2.Response, silence_max_s: float) -> None:
         self.response = response
@@ -232,27 +233,27 @@ class _Answer:
 
     @property
     def whole(self) -> bool:
-        """Whether it is one JSON body, and no stream of events."""
+        """Return whether the answer is one JSON body, not a stream of events."""
         media_type: str = self.response.headers.get("content-type", "")
         return media_type.startswith("application/json")
 
     async def chunk(self) -> bytes | None:
-        """The next bytes; None at the end. Each may be waited for as long as the provider may be silent."""
+        """Return the next bytes; None at the end. Each may be waited for as long as the provider may be silent."""
         if asyncio.get_running_loop().time() > self._ends_by_s:
             raise PermanentError(f"the model provider's answer did not end within {_ANSWER_MAX_S:.0f} s")
         return await _or_port_error(anext(self._chunks, None), self._silence_max_s)
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """All of them."""
+        """Yield all chunks."""
         while (chunk := await self.chunk()) is not None:
             yield chunk
 
     async def body(self) -> bytes:
-        """All of them at once."""
+        """Return all chunks at once."""
         return b"".join([chunk async for chunk in self.chunks()])
 
     async def read_up(self) -> None:
-        """Reads what follows the last event, which is nothing: only then the connection can serve another call."""
+        """Read the empty rest behind the last event: only then the connection can serve another call."""
         with suppress(Exception):
             async with asyncio.timeout(_READ_UP_S):
                 async for _ in self._chunks:
@@ -260,14 +261,14 @@ class _Answer:
 
 
 async def _or_port_error(call: Awaitable[T], longest_s: float | None = None) -> T:
-    """What the call gives. Raises `PortError`, nothing else; `SilentError` when it takes longer."""
+    """Return the call's result. Raises `PortError`, nothing else; `SilentError` when it takes longer."""
     failure: PortError
     try:
         async with asyncio.timeout(longest_s):
             return await call
     except Exception as error:
         failure = _as_port_error(error)
-    # Raised out here, so that the SDK's error, which holds the request, does not hang on ours as its context.
+    # Raised outside the handler: the SDK's error, which holds the request, must not become the context of ours.
     raise failure
 
 
@@ -285,13 +286,13 @@ def _as_port_error(error: Exception) -> PortError:
     if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
         return ModelError(told, ModelFault.UNREACHABLE)
     if isinstance(cause, httpx2.TransportError | OSError) and not isinstance(cause, httpx2.PoolTimeout):
-        # It has had the call, may have done it, and will bill it then.
+        # The provider received the call, may have carried it out, and would then bill it.
         return ModelError(told, ModelFault.FAILING)
     return TransientError(told)
 
 
 def _of_status(error: APIStatusError) -> PortError:
-    """The API's error by its status. Its text is left out: it may quote the request."""
+    """Return the API's error by its status. Its text is left out: it may quote the request."""
     status, headers = error.status_code, error.response.headers
     told = " ".join(
         word
@@ -315,7 +316,7 @@ def _of_status(error: APIStatusError) -> PortError:
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """The wait that the provider asks for, at most an hour; None without a readable one."""
+    """Return the wait that the provider asks for, at most an hour; None without a readable one."""
     for name, read in (("retry-after-ms", _milliseconds), ("retry-after", float), ("retry-after", _until)):
         try:
             wait_s = read(headers[name])
@@ -331,5 +332,5 @@ def _milliseconds(text: str) -> float:
 
 
 def _until(date: str) -> float:
-    """The seconds until a date in the form of HTTP's headers. Raises `ValueError`."""
+    """Return the seconds until a date in the form of HTTP's headers. Raises `ValueError`."""
     return parsedate_to_datetime(date).timestamp() - time.time()

@@ -1,4 +1,4 @@
-"""What we send to the Messages API: the bodies of an evaluation and of the work."""
+"""Bodies of our own calls to the Messages API: an evaluation and the work."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ...domain.llm.relays import countable
 
 
 def evaluation_message(model: str, request: str) -> Mapping[str, Any]:
-    """Asks for a verdict.
+    """Return the body that asks for a verdict.
 
-    It is held to a schema by the API's structured outputs (`output_config.format`), which Haiku 4.5 and 5.5 both know;
-    a forced tool call, the older way, is an error on Sonnet 5.5.
+    The verdict is held to a schema by the API's structured outputs (`output_config.format`), which Haiku 4.5 and 5.5
+    both know; a forced tool call, the older way, is an error on Sonnet 5.5.
     """
     config = {"format": {"type": "json_schema", "schema": VERDICT_SCHEMA}}
     content = evaluation_content(request)
@@ -30,19 +30,19 @@ def evaluation_message(model: str, request: str) -> Mapping[str, Any]:
 
 
 def work_message(model: str, max_tokens: int, request: str, *, stream: bool = False) -> Mapping[str, Any]:
-    """Asks for the work, as a whole or piece by piece."""
+    """Return the body that asks for the work, as a whole or piece by piece."""
     fields = {"stream": True} if stream else {}
     return _message(model, max_tokens, work_system(max_tokens), [request], **fields)
 
 
 def own_prompt(request: str, eval_model: str, model: str | None, max_tokens: int) -> bytes:
-    """Asks for the count of the prompt of a work message, or without a model of an evaluation's."""
+    """Return the body that asks for the count of a work message's prompt, or without a model of an evaluation's."""
     message = evaluation_message(eval_model, request) if model is None else work_message(model, max_tokens, request)
     return countable(msgspec.json.encode(message))
 
 
 def _message(model: str, max_tokens: int, system: str, content: Sequence[str], **fields: object) -> Mapping[str, Any]:
-    """The body of a call: one user message, with the least thinking.
+    """Return the body of a call: one user message, with the least thinking.
 
     Thinking is billed as output and counts towards max_tokens, while both are set for the length of the answer: at the
     models' defaults it can use up a small job's tokens before the first word.

@@ -1,4 +1,4 @@
-"""Asks Anthropic's API whether it is there, by a look at a model, which costs nothing."""
+"""Probe of Anthropic's API: a look at a model, which costs nothing, shows whether the API is there."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ...ports import ModelError
 
 _CONNECT_TIMEOUT_S: Final = 5.0
 _TIMEOUT_S: Final = 10.0
-# What Python's own HTTP server, and some gateways, say to a method that they don't know: they are there.
+# Python's own HTTP server and some gateways answer so to a method that they don't know. They are there.
 _NOT_IMPLEMENTED: Final = 501
 
 
 class AnthropicProbe:
-    """Implements `ports.ModelProbe`, without the SDK: whoever only asks this does without its memory and start.
+    """Implementation of `ports.ModelProbe` without the SDK, which costs a probing process memory and time to start.
 
     Source: docs.anthropic.com, `GET /v1/models/{model_id}`.
     """
@@ -29,7 +29,7 @@ class AnthropicProbe:
         self._client = httpx.AsyncClient(
             transport=transport,
             timeout=httpx.Timeout(_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S),
-            # As the SDK sends the key: a gateway may know only one of the two ways.
+            # The SDK sends the key in this header, too: a gateway may know only one of the two ways.
             headers={"authorization": f"Bearer {api_key}", "anthropic-version": "2023-06-01"},
         )
 
@@ -48,5 +48,5 @@ class AnthropicProbe:
         return status < 300
 
     async def close(self) -> None:
-        """Ends connections."""
+        """End connections."""
         await self._client.aclose()

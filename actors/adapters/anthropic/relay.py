@@ -1,6 +1,6 @@
-"""What a relayed answer of the Messages API used, read beside the bytes that go on as they came.
+"""Usage of a relayed answer of the Messages API, read beside the bytes that go on as they came.
 
-Whatever can't be read here is passed over: the client gets it all the same, and an estimate is charged.
+Bytes that can't be read here are passed over: the client gets them all the same, and an estimate is charged.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from .stream import stream_error
 
 # A longer event is passed on, but not read.
 _LINE_MAX_BYTES: Final = 4 << 20
-# Of a thought that was not shown only its size is known: English text has some 3.5 bytes for a token.
+# Only the size of a thought that was not shown is known. English text has some 3.5 bytes for a token.
 _UNSEEN_BYTES_FOR_TOKENS: Final = (7, 2)
 # A stream ends with its last event; a provider that forgets to end it costs us this.
 _READ_UP_S: Final = 0.25
-# What a delta is called that the client sees, and that is billed as output.
+# Names of deltas that the client sees, and that are billed as output.
 _GIVEN: Final = ("text", "thinking", "partial_json")
-# And what a block begins with; the name is that of a tool that is called.
+# Names of fields that a block begins with; "name" is that of a tool that is called.
 _BEGUN: Final = ("text", "thinking", "name")
 _REFUSAL: Final = "refusal"
 
@@ -43,12 +43,12 @@ _events: Final[msgspec.json.Decoder[dict[str, Any]]] = msgspec.json.Decoder(dict
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """What of the provider's headers is for the client; the others speak of our account there."""
+    """Return the provider's headers that are for the client; the others speak of our account there."""
     return {"content-type": headers.get("content-type", "application/json")}
 
 
 def whole_end(status: int, headers: Mapping[str, str], body: bytes) -> RelayEnd:
-    """A whole answer, or a refusal."""
+    """Return the `RelayEnd` of a whole answer, or of a refusal."""
     try:
         found = _wholes.decode(body)
     except (ValueError, RecursionError):
@@ -60,14 +60,17 @@ def whole_end(status: int, headers: Mapping[str, str], body: bytes) -> RelayEnd:
 
 
 def counted_by(end: RelayEnd) -> int:
-    """The tokens in a count. Raises `TransientError` for an answer that is none."""
+    """Return the tokens in a count. Raises `TransientError` for an answer that holds none."""
     if end.counted is None:
         raise TransientError(f"the model provider did not count a prompt: {end.status}")
     return end.counted
 
 
 async def streamed(headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> AsyncGenerator[RelayPart, None]:
-    """The parts of a streamed answer. Raises `PortError`; a `ToldError` when the provider's own event said so."""
+    """Yield the parts of a streamed answer.
+
+    Raises `PortError`; a `ToldError` when the provider's own event, which the client has seen, reported the error.
+    """
     answer, begun = RelayedStream(), False
     while not answer.ended:
         chunk = await anext(chunks, None)
@@ -92,7 +95,7 @@ async def streamed(headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> 
 
 
 async def _rest(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """What follows the last event: no more than an empty line. Raises nothing."""
+    """Yield the bytes behind the last event: no more than an empty line. Raises nothing."""
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + _READ_UP_S
     while True:
@@ -107,7 +110,7 @@ async def _rest(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
 
 
 class RelayedStream:
-    """What has been read of one streamed answer. `error`: the kind of the event with which it broke off."""
+    """Reader of one streamed answer. `error`: the kind of the event with which it broke off."""
 
     def __init__(self) -> None:
         self._line = b""
@@ -125,7 +128,7 @@ class RelayedStream:
         self.error: str | None = None
 
     def read(self, chunk: bytes) -> None:
-        """Takes the next bytes, however they are cut. Raises nothing."""
+        """Take the next bytes, however they are cut. Raises nothing."""
         *lines, self._line = (self._line + chunk).replace(b"\r", b"\n").split(b"\n")
         for line in lines:
             if line.startswith(b"data:"):
@@ -134,14 +137,14 @@ class RelayedStream:
             self._line = b""
 
     def so_far(self) -> RelaySoFar:
-        """What was used until now."""
+        """Return the usage until now."""
         counted, told = self._counted, self._told
         self._told = len(self._given)
         given = "".join(self._given[told:])
         return RelaySoFar(counted.usage(0), given, self._unseen_tokens, self._thinks, counted.final, self._pauses)
 
     def end(self, headers: Mapping[str, str]) -> RelayEnd:
-        """The end of it."""
+        """Return the end of the answer."""
         given_tokens = output_of(self._counted.counts) or 0
         if not self._counted.final:
             estimated = estimated_tokens("".join(self._given), self._model) + self._unseen_tokens
@@ -187,7 +190,7 @@ class RelayedStream:
             self._thought_bytes += sum(len(text.encode(errors="surrogatepass")) for text in given)
         signature = delta.get("signature")
         if isinstance(signature, str):
-            # It holds the whole thought, of which the client may have been shown a summary or nothing.
+            # The signature holds the whole thought. The client may have been shown a summary of it, or nothing.
             size, tokens = _UNSEEN_BYTES_FOR_TOKENS
             self._unseen_tokens += max(0, len(signature) * 3 // 4 - self._thought_bytes) * tokens // size
             self._thinks = False
@@ -198,7 +201,7 @@ def _texts(found: Mapping[str, Any], names: Sequence[str]) -> list[str]:
 
 
 def _text_of(content: bytes) -> str:
-    """What was given in a whole answer's blocks; all of it, where it is none of blocks."""
+    """Return the text in a whole answer's blocks; the content as it is, where it is not a list of blocks."""
     try:
         blocks = msgspec.json.decode(content)
     except (ValueError, RecursionError):
@@ -215,7 +218,7 @@ def _text_of(content: bytes) -> str:
 
 
 def _is_empty(content: bytes) -> bool:
-    """Whether a whole answer's blocks hold nothing."""
+    """Return whether a whole answer's blocks hold nothing."""
     try:
         blocks = msgspec.json.decode(content)
     except (ValueError, RecursionError):

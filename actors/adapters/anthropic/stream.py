@@ -1,4 +1,4 @@
-"""Reads a streamed answer of Anthropic's Messages API from its bytes, however they are cut.
+"""Reader of a streamed answer of Anthropic's Messages API, from its bytes, however they are cut.
 
 Each event of the API is one line of JSON behind `data:`, so an event is read as soon as that line is whole; the other
 lines of the server-sent events only repeat what stands in it.
@@ -21,7 +21,7 @@ from .answers import completion_of
 
 # The longest events are a few kilobytes. Without a limit a line without an end would fill the memory.
 _LINE_MAX_BYTES: Final = 1 << 20
-# What the provider refuses for good; all else, and what it may call its errors later, may pass.
+# Errors by which the provider refuses for good. All others, and kinds that are new by then, may pass.
 _PERMANENT_ERRORS: Final = frozenset({"invalid_request_error", "not_found_error", "request_too_large"})
 _FAULTS: Final[Mapping[str, ModelFault]] = {
     "overloaded_error": ModelFault.OVERLOADED,
@@ -45,7 +45,7 @@ class _MessageStart(msgspec.Struct, tag="message_start"):
 
 
 class _Part(msgspec.Struct):
-    """A content block or a piece of one. What a kind that is passed over calls its text may be anything."""
+    """Content block or a piece of one. In kinds that are passed over, `text` may be anything."""
 
     type: str
     text: Any = None
@@ -102,9 +102,9 @@ T = TypeVar("T")
 
 
 class StreamedAnswer:
-    """What has come of one streamed answer. `model` is the one that was asked for, which is the one that has a price.
+    """State of one streamed answer. `model` is the requested model, which is the one that has a price.
 
-    Errors never quote what came.
+    Errors never quote the answer.
     """
 
     def __init__(self, model: str) -> None:
@@ -117,7 +117,7 @@ class StreamedAnswer:
         self.ended = False
 
     def read(self, chunk: bytes | None) -> Iterator[StreamPart]:
-        """The parts that this chunk makes whole; None says that there are no more bytes.
+        """Yield the parts that this chunk makes whole; None says that there are no more bytes.
 
         Raises `TransientError` for an end before its time, an unreadable event and a provider's error that may pass;
         `PermanentError` for one that does not.
@@ -133,7 +133,7 @@ class StreamedAnswer:
             raise TransientError("the model provider's answer is unreadable: an event without an end")
 
     def completion(self) -> Completion:
-        """The whole answer, once it has `ended`. Raises what `read_completion` raises."""
+        """Return the whole answer, once it has `ended`. Raises what `read_completion` raises."""
         if self._stop_reason is None:
             raise TransientError("the model provider's answer has no reason for its end")
         text = "".join(self._pieces)
@@ -189,7 +189,7 @@ def _decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
 
 
 def stream_error(kind: str) -> PortError:
-    """The error of an `error` event, by its kind."""
+    """Return the error of an `error` event, by its kind."""
     told = f"the model provider broke off its answer: {kind if re.fullmatch(r'[a-z_]{1,40}', kind) else 'unknown'}"
     if kind in _PERMANENT_ERRORS:
         return PermanentError(told)

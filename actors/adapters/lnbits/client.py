@@ -1,6 +1,6 @@
-"""The Lightning node by way of LNbits's REST API. The stub node is the same client over another transport.
+"""Lightning node client for LNbits's REST API. The stub node is the same client over another transport.
 
-Source for what LNbits answers: LNbits 1.6.2, `core/views/payment_api.py`; tests/contract holds us to it.
+Source of LNbits's answers: LNbits 1.6.2, `core/views/payment_api.py`; tests/contract holds us to it.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from .messages import (
 _BODY_MAX_BYTES: Final = 8 * 1_048_576
 _RETRY_AFTER_MAX_S: Final = 60.0
 _DETAIL_MAX_CHARS: Final = 200
-# Below 500, but not the fault of what was asked: time-out, too early, too many.
+# Statuses below 500 that are not the fault of the request: time-out, too early, too many.
 _TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
-# LNbits pays one invoice at a time for each wallet. What waits for that within LNbits is out of our sight, and would be
-# paid long after we gave it up; and slow payments must not take the slots of those who ask whether they were paid.
+# LNbits pays one invoice at a time for each wallet. An order that waits within LNbits is out of our sight, and would be
+# paid long after we gave it up. Slow payments must also not take the slots of callers that ask whether they were paid.
 _PAYOUTS_AT_ONCE: Final = 1
-# LNbits asks its node about each pending one, which may take long: those who ask about invoices must not wait for it.
+# LNbits asks its node about each pending payout, which may take long. Questions about invoices must not wait for it.
 _PAYOUT_LOOK_UPS_AT_ONCE: Final = 2
 _KEY_HEADER: Final = "X-Api-Key"
 _UNKNOWN_PAYMENT: Final = "payment does not exist"
@@ -69,7 +69,7 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 class _Key(msgspec.Struct, frozen=True):
-    """A wallet's key as the headers of a request, without a body and with one."""
+    """Wallet's key as the headers of a request, without a body and with one."""
 
     headers: httpx.Headers
     json_headers: httpx.Headers
@@ -83,11 +83,12 @@ class _Key(msgspec.Struct, frozen=True):
 
 
 class LnbitsLightning:
-    """Implements `ports.Lightning` with a wallet's invoice key, which can't spend, and its admin key for payouts.
+    """Implementation of `ports.Lightning` with a wallet's invoice key and, for payouts, its admin key.
 
-    Every call ends within `timeout_s`, its wait for one of `concurrency` slots included. A quarter of the slots is for
-    questions, which never wait for invoices that are made; the others are for these, see `InvoiceLane`. Payouts have
-    slots of their own, and look-ups may wait longer, in a line that shortens by many at once: see `LookUps`.
+    The invoice key can't spend. Every call ends within `timeout_s`, its wait for one of `concurrency` slots included. A
+    quarter of the slots is for questions, which never wait for invoices that are made; the others are for these, see
+    `InvoiceLane`. Payouts have slots of their own, and look-ups may wait longer, in a line that shortens by many at
+    once: see `LookUps`.
 
     Neither keys nor addresses are ever put into an exception. `transport` and `hints` are the stub node's way in.
     """
@@ -113,7 +114,7 @@ class LnbitsLightning:
         self._invoices = InvoiceLane(invoices, patience_s=timeout_s)
         self._payout_slots = asyncio.Semaphore(_PAYOUTS_AT_ONCE)
         self._payout_look_up_slots = asyncio.Semaphore(_PAYOUT_LOOK_UPS_AT_ONCE)
-        # Not all of the slots, so that thousands of look-ups leave room for the other questions.
+        # Look-ups don't get all of the slots, so that thousands of them leave room for the other questions.
         self._look_ups = lookups.LookUps(self._look_up, self._list_by_hashes, max(1, questions // 2))
         connections = questions + invoices + _PAYOUTS_AT_ONCE + _PAYOUT_LOOK_UPS_AT_ONCE
         self._hints = hints or (lambda: websocket_hints(url, invoice_key, open_timeout_s=timeout_s))
@@ -124,13 +125,14 @@ class LnbitsLightning:
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             headers={"Accept": "application/json"},
         )
-        # Put together with the node's address once: for each call it costs as much as all else of a request.
+        # The URL is built once. Building it for each call would cost as much as all the rest of a request.
         self._payments = self._client.build_request("GET", "/api/v1/payments").url
 
     async def create_invoice(self, order: InvoiceOrder) -> Invoice:
-        """Makes an invoice, and holds it to what was ordered. Raises `TransientError` or `PermanentError`.
+        """Make an invoice, and hold it to the order. Raises `TransientError` or `PermanentError`.
 
-        It is turned away at once, with `retry_after_s`, when so many wait before it that it could not be made in time.
+        The order is turned away at once, with `retry_after_s`, when so many wait before it that the invoice could not
+        be made in time.
         """
         body = {
             "out": False,  # LNbits's default is to pay
@@ -144,21 +146,21 @@ class LnbitsLightning:
         return read_new_invoice(self._good(answer), order)
 
     async def lookup(self, payment_hash: str) -> Settlement | None:
-        """The settled incoming payment with this hash, by the node's own word. None while unpaid or unknown.
+        """Return the settled incoming payment with this hash, by the node's own word. None while unpaid or unknown.
 
         Raises `TransientError`, and `PermanentError` when the payment exists but the node does not show it to our key:
-        for a wrong key, LNbits answers with the bare status of anybody's payment, even of one that went out.
+        for a wrong key, LNbits answers with the bare status of any wallet's payment, even of one that went out.
         """
         return await self._look_ups.look_up(payment_hash) if is_payment_hash(payment_hash) else None
 
     async def settlements(self, limit: int, offset: int = 0) -> Sequence[Settlement]:
-        """Our settled payments, the newest first. Raises `TransientError` or `PermanentError`."""
+        """Return our settled payments, the newest first. Raises `TransientError` or `PermanentError`."""
         rows = await self._list({**_SETTLED, "limit": str(limit), "offset": str(offset)})
         found = [settlement for row in rows if (settlement := row.settlement()) is not None]
         return [settlement for settlement in found if settlement.actor_id is not None]
 
     async def pay_out(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
-        """Sends a payment, once (see `Lightning.pay_out`). Raises `TransientError` whenever it may have been sent."""
+        """Send a payment, once (see `Lightning.pay_out`). Raises `TransientError` whenever it may have been sent."""
         if self._spending is None:
             return PayoutReport(PayoutStatus.FAILED, refusal=PayoutRefusal.KEY)
         order, key = payouts.payment_order(target, actor_id), self._spending
@@ -169,16 +171,16 @@ class LnbitsLightning:
         return report
 
     async def payout(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
-        """What has become of a payment of ours. Raises `TransientError`, and `PermanentError` without an admin key.
+        """Return the state of a payment of ours. Raises `TransientError`, and `PermanentError` without an admin key.
 
-        It is asked for with the key that paid: the wallet of another key would know nothing of a payment made.
+        The question uses the key that paid: the wallet of another key would know nothing of the payment.
         """
         query, key = payouts.payment_query(target), self._spending_key()
         answer = await self._ask("GET", payouts.PATH, params=query, key=key, turn=self._payout_look_up_slots)
         return payouts.read_list(self._good(answer), target, actor_id)
 
     async def sent(self, limit: int, offset: int = 0) -> Sequence[SentPayment]:
-        """Our payments that went out, the newest first. Raises `TransientError` or `PermanentError`."""
+        """Return our payments that went out, the newest first. Raises `TransientError` or `PermanentError`."""
         query, key = payouts.sent_query(limit, offset), self._spending or self._asking
         answer = await self._ask("GET", payouts.PATH, params=query, key=key)
         return payouts.read_sent(self._good(answer))
@@ -189,21 +191,21 @@ class LnbitsLightning:
         answer = await self._ask("GET", f"/api/v1/payments/{payment_hash}", key=key, turn=self._payout_look_up_slots)
         if answer.status == 404 and _UNKNOWN_PAYMENT in (detail_of(answer.body) or "").lower():
             return False
-        # Of another wallet's payment LNbits tells the bare status, without details.
+        # LNbits shows only the bare status, without details, of another wallet's payment.
         details = read(self._good(answer), Status).details
         return details is not None and details.payment_hash == payment_hash
 
     async def balance(self) -> Msat:
-        """What is in the wallet. Raises `TransientError`, `PermanentError`."""
+        """Return the wallet's balance, not below zero. Raises `TransientError`, `PermanentError`."""
         wallet = read(self._good(await self._ask("GET", "/api/v1/wallet")), Wallet)
         return sane_msat(max(0, int(wallet.balance)))
 
     def hints(self) -> AsyncIterator[str]:
-        """Payment hashes that something claims were paid (see `Lightning.hints`). Raises `TransientError`."""
+        """Yield payment hashes that something claims were paid (see `Lightning.hints`). Raises `TransientError`."""
         return self._hints()
 
     async def check(self) -> None:
-        """Raises `TransientError` when the node can't be reached, `PermanentError` when it does not know our key."""
+        """Raise `TransientError` when the node can't be reached, `PermanentError` when it does not know our key."""
         read(self._good(await self._ask("GET", "/api/v1/wallet")), Wallet)
 
     async def key_trouble(self) -> str | None:
@@ -217,13 +219,13 @@ class LnbitsLightning:
         return await key_trouble(ask, "invoice", None if self._spending is None else "admin", may_order=False)
 
     async def close(self) -> None:
-        """Ends connections."""
+        """End connections."""
         await self._look_ups.close()
         await self._client.aclose()
 
     async def _look_up(self, payment_hash: str) -> Settlement | None:
         answer = await self._ask("GET", f"/api/v1/payments/{payment_hash}")
-        # Only LNbits's own words: taking a proxy's 404 for "unknown" would let a paid invoice lapse.
+        # Only LNbits's own words count. Taking a proxy's 404 for "unknown" would let a paid invoice lapse.
         if answer.status == 404 and _UNKNOWN_PAYMENT in (detail_of(answer.body) or "").lower():
             return None
         status = read(self._good(answer), Status)
@@ -239,7 +241,10 @@ class LnbitsLightning:
         return self._good(await self._ask("GET", lookups.PATH, params=query))
 
     async def _incoming(self, payment_hash: str) -> Settlement | None:
-        """The incoming half of a payment that our wallet made to itself: asked for one row, LNbits shows the other."""
+        """Return the incoming half of a payment that our wallet made to itself.
+
+        Asked for one row by its hash, LNbits shows the other half.
+        """
         for row in await self._list({**_SETTLED, "payment_hash[eq]": payment_hash, "limit": "1"}):
             if row.payment_hash == payment_hash:
                 return row.settlement()
@@ -263,7 +268,7 @@ class LnbitsLightning:
         key: _Key | None = None,
         turn: AbstractAsyncContextManager[None] | None = None,
     ) -> _Answer:
-        """An exchange with the node at a path or URL, by default a question with the invoice key.
+        """Exchange a request for an answer at a path or URL, by default a question with the invoice key.
 
         Raises `TransientError`.
         """
@@ -274,7 +279,7 @@ class LnbitsLightning:
                 request = self._client.build_request(method, where, content=content, params=params, headers=headers)
                 return await self._exchange(request)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
-            # Only the type: the text of some errors holds the address, or a header that could not be sent.
+            # Only the type is shown: the text of some errors holds the address, or a header that could not be sent.
             raise TransientError(f"the Lightning node can't be reached: {type(error).__name__}") from None
 
     async def _exchange(self, request: httpx.Request) -> _Answer:
@@ -290,7 +295,7 @@ class LnbitsLightning:
             await response.aclose()
 
     def _good(self, answer: _Answer) -> bytes:
-        """The body of a success. Raises `PortError` for everything else."""
+        """Return the body of a success. Raises `PortError` for everything else."""
         if 200 <= answer.status < 300:
             return answer.body
         raise self._failure(answer)
@@ -305,7 +310,7 @@ class LnbitsLightning:
         return TransientError(said, answer.retry_after_s)
 
     def _said(self, answer: _Answer) -> str:
-        """The answer in words for the operator, without our keys."""
+        """Return the answer in words for the operator, without our keys."""
         detail = detail_of(answer.body)
         if detail is None:
             return f"the Lightning node answered {answer.status}"

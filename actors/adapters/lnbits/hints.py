@@ -1,4 +1,4 @@
-"""LNbits's push channel. Anyone who knows the key can put any message on it, and a message can get lost."""
+"""Push channel of LNbits. Anyone who knows the key can put any message on it, and a message can get lost."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from websockets.exceptions import WebSocketException
 from ...ports import TransientError
 from .messages import hinted_hash
 
-# A payment takes 2 kB; what other users of the wallet put beside theirs may be longer.
+# A payment takes 2 kB. Data that other users of the wallet attach to theirs may be longer.
 _MESSAGE_MAX_BYTES: Final = 262_144
 _CLOSE_TIMEOUT_S: Final = 1.0
 
 
 async def websocket_hints(url: str, invoice_key: str, *, open_timeout_s: float) -> AsyncIterator[str]:
-    """Payment hashes from `/api/v1/ws/{invoice_key}` of the LNbits at `url`, until the connection ends.
+    """Yield payment hashes from `/api/v1/ws/{invoice_key}` of the LNbits at `url`, until the connection ends.
 
-    Whatever else is said there is skipped. The library pings, so that a connection that is dead without a word ends
-    within 40 s. Raises `TransientError`.
+    Messages of other kinds are skipped. The library pings, so that a silently dead connection ends within 40 s. Raises
+    `TransientError`.
     """
     scheme, _, rest = url.partition("://")
     address = f"{'wss' if scheme == 'https' else 'ws'}://{rest.rstrip('/')}/api/v1/ws/{quote(invoice_key, safe='')}"

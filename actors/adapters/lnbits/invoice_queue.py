@@ -1,4 +1,4 @@
-"""The way to the node for invoices: so many at once, the urgent ones first, and no queue that can't be served."""
+"""Queue for calls that make invoices: a few at once, the urgent ones first, and none that can't be served in time."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Final
 
 from ...ports import TransientError, Urgency
 
-# How long a call takes, as long as none has told.
+# Length of a call, until the first one has been measured.
 _FIRST_GUESS_S: Final = 0.1
-# The weight of the last call in what a call is taken to need.
+# Weight of the last call in the moving average of a call's length.
 _WEIGHT: Final = 0.25
 _RETRY_AFTER_MAX_S: Final = 60
 
 
 class InvoiceLane:
-    """Lets `slots` callers through at once, by their urgency and then in the order in which they came.
+    """Queue that lets `slots` callers through at once, by their urgency and then in the order of their arrival.
 
-    Invoices made ahead never wait, and leave a slot free for whoever comes next. Somebody new whose call would not end
+    Invoices made ahead never wait, and leave a slot free for the next caller. A new client whose call would not end
     within `patience_s`, at the pace of the last ones, is turned away at once: the wait would be for nothing, and would
-    be one for all who come later. Who has paid is never turned away.
+    delay all who come later. A client that has paid is never turned away.
     """
 
     def __init__(self, slots: int, *, patience_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -40,7 +40,7 @@ class InvoiceLane:
 
     @asynccontextmanager
     async def turn(self, urgency: Urgency) -> AsyncIterator[None]:
-        """A slot for one call. Raises `TransientError` when there will be none in time."""
+        """Hold a slot for one call. Raises `TransientError` when there will be none in time."""
         await self._acquire(urgency)
         began_s = self._clock()
         try:
@@ -65,7 +65,7 @@ class InvoiceLane:
             if turn.cancelled():
                 queue.remove(turn)
             else:
-                self._release()  # It had just been given the slot.
+                self._release()  # The cancelled caller had just been given the slot.
             raise
 
     def _turn_away_in_vain(self) -> None:
@@ -76,7 +76,7 @@ class InvoiceLane:
             raise TransientError(f"{before} others wait for invoices of the Lightning node", retry_after_s)
 
     def _release(self) -> None:
-        """Gives the slot to whoever comes next. One that was cancelled, but does not know it yet, is passed over."""
+        """Give the slot to the next caller. A caller that was cancelled, but does not know it yet, is passed over."""
         for queue in self._waiting.values():
             for turn in queue:
                 if not turn.done():

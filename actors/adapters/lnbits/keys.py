@@ -18,7 +18,7 @@ from .messages import detail_of, rubbish
 _PAYMENTS: Final = "/api/v1/payments"
 _WALLET: Final = "/api/v1/wallet"
 _UNKNOWN_PAYMENT: Final = "payment does not exist"
-# The invoice by which two empty wallets are told apart. It is shown to nobody, and lapses.
+# Invoice by which two empty wallets are told apart. It is never shown to a client, and lapses.
 _PROBE: Final = {
     "out": False,
     "unit": "sat",
@@ -29,7 +29,7 @@ _PROBE: Final = {
 
 
 class KeyTrouble(StrEnum):
-    """What is wrong with the keys."""
+    """Faults of the keys."""
 
     INVOICE_KEY_UNKNOWN = "invoice_key_unknown"
     ADMIN_KEY_UNKNOWN = "admin_key_unknown"
@@ -51,11 +51,11 @@ class _Shown(msgspec.Struct, frozen=True):
 
 
 Ask = Callable[[str, str, str, Mapping[str, Any] | None], Awaitable[tuple[int, bytes]]]
-"""An exchange: method, path, key and body; returns status and body. Raises `TransientError`."""
+"""Exchange with the node: method, path, key and body; returns status and body. Raises `TransientError`."""
 
 
 async def key_trouble(ask: Ask, invoice_key: str, admin_key: str | None, *, may_order: bool) -> KeyTrouble | None:
-    """Return what is wrong with the keys, if anything. It moves no money.
+    """Return the fault of the keys, if any. It moves no money.
 
     `may_order`: an invoice may be made where both wallets are empty, so that nothing else tells them apart. Raises
     `TransientError` when LNbits does not answer.
@@ -71,7 +71,7 @@ async def key_trouble(ask: Ask, invoice_key: str, admin_key: str | None, *, may_
         return KeyTrouble.NO_ADMIN_KEY
     newest = await _newest(ask, invoice_key)
     if newest is None and await _newest(ask, admin_key) is not None:
-        # Unless the very first payment has come in between.
+        # The very first payment may have come between the two questions.
         newest = await _newest(ask, invoice_key)
         if newest is None:
             return KeyTrouble.TWO_WALLETS

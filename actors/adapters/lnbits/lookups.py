@@ -1,8 +1,8 @@
 """Look-ups of invoices by hash: one call for each while few are asked about, one for many when many wait.
 
 Thousands of unpaid invoices lapse in the same minute, and the node is asked about each of them. LNbits lists payments
-by a set of hashes, and with `recheck_pending` does for each of them what it does for a single one: in a list its word
-is the same as alone. What a list does not tell of is asked about by itself.
+by a set of hashes, and with `recheck_pending` does for each of them what it does for a single one: its word in a list
+is the same as alone. A hash that is missing from the list is asked about by itself.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from .messages import Payment, read
 _log = structlog.get_logger(__name__)
 
 PATH: Final = "/api/v1/payments/paginated"
-# A request line of 8 kB is what proxies take; a hash and its comma need 67 bytes of it.
+# Proxies take a request line of 8 kB. A hash and its comma need 67 bytes of it.
 _AT_ONCE_MAX: Final = 64
-# LNbits's words for a payment that has not come in; of any other word the single look-up must make sense.
+# LNbits's words for a payment that has not come in. The single look-up must make sense of any other word.
 _UNPAID: Final = frozenset({"pending", "failed"})
 
 One = Callable[[str], Awaitable[Settlement | None]]
@@ -35,10 +35,10 @@ class _Page(msgspec.Struct, frozen=True):
 
 
 class LookUps:
-    """Asks about what waits, with at most `at_once` calls under way. `one` asks about a hash, `many` with a query.
+    """Look-ups of waiting hashes, at most `at_once` calls at a time. `one` asks about a hash, `many` with a query.
 
     After a list that failed the next one is half as long, down to single hashes, and after each that was answered one
-    hash longer: the node may be too slow for so many, or one of them may be what it stumbles over.
+    hash longer: the node may be too slow for so many, or may stumble over one of them.
     """
 
     def __init__(self, one: One, many: Many, at_once: int) -> None:
@@ -50,7 +50,10 @@ class LookUps:
         self._asking: set[asyncio.Task[None]] = set()
 
     async def look_up(self, payment_hash: str) -> Settlement | None:
-        """The node's word on this hash. Raises what the call raises that asked; the wait before it has no end."""
+        """Return the node's word on this hash. Raises what the call that asked raises.
+
+        The wait before the call has no end.
+        """
         answer = self._waiting.get(payment_hash)
         if answer is None:
             answer = self._waiting[payment_hash] = asyncio.get_running_loop().create_future()
@@ -63,7 +66,7 @@ class LookUps:
         return await asyncio.shield(answer)
 
     async def close(self) -> None:
-        """Ends all calls; who still waits is told that the node can't be reached."""
+        """End all calls; the callers that still wait get a `TransientError`."""
         for task in self._asking:
             task.cancel()
         await asyncio.gather(*self._asking, return_exceptions=True)
@@ -109,7 +112,7 @@ class LookUps:
         }
         rows = read(await self._many(query), _Page).data
         if not {row.payment_hash for row in rows} <= set(hashes):
-            # Filters that it does not know LNbits passes over.
+            # LNbits passes over filters that it does not know.
             _log.warning("payments_not_listed_by_hash")
             self._most_ever = 1
             return {}
@@ -117,7 +120,7 @@ class LookUps:
 
 
 def _told(row: Payment) -> Sequence[Settlement | None]:
-    """What a row says, if it says anything for certain."""
+    """Return a row's word as a sequence of one, or an empty sequence where it says nothing for certain."""
     if row.status in _UNPAID:
         return [None]
     try:
@@ -134,6 +137,6 @@ def _fail(batch: Mapping[str, asyncio.Future[Settlement | None]], error: Excepti
 
 
 def _seen(answer: asyncio.Future[Settlement | None]) -> None:
-    """Takes note of an error that nobody waits for any more."""
+    """Mark an error as seen for which no caller waits any more."""
     if not answer.cancelled():
         answer.exception()

@@ -1,4 +1,4 @@
-"""What LNbits says, as far as we listen: payments, and the status of one. Source: LNbits 1.6.2, `core/models`."""
+"""Messages of LNbits that we read: payments, and the status of one. Source: LNbits 1.6.2, `core/models`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ...domain.payments.invoices import Invoice, Settlement
 from ...ports import InvoiceOrder, TransientError
 
 ACTOR: Final = "satmeter_actor"
-"""The field of a payment's `extra` that names the actor it belongs to."""
+"""Field of a payment's `extra` that names the actor it belongs to."""
 TAG: Final = "satmeter"
-"""Marks our payments, so that others in the same wallet don't crowd them out of a list. LNbits filters by it."""
+"""Tag of our payments, by which LNbits filters, so that others in the wallet don't crowd them out of a list."""
 
 _PAYMENT_HASH: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Payment(msgspec.Struct, frozen=True):
-    """A payment of the wallet. `amount` is in msat: positive for incoming ones, negative for outgoing ones."""
+    """Payment of the wallet. `amount` is in msat: positive for incoming ones, negative for outgoing ones."""
 
     payment_hash: str
     amount: int
@@ -33,16 +33,19 @@ class Payment(msgspec.Struct, frozen=True):
     extra: Any = None
 
     def settlement(self) -> Settlement | None:
-        """What it credits: nothing unless it came in and succeeded. Raises `TransientError` for an absurd amount."""
+        """Return the credit of this payment; None unless it came in and succeeded.
+
+        Raises `TransientError` for an absurd amount.
+        """
         if self.status != "success" or self.amount <= 0 or not is_payment_hash(self.payment_hash):
             return None
         return Settlement(self.payment_hash, sane_msat(self.amount), actor_of(self.extra))
 
 
 class Status(msgspec.Struct, frozen=True):
-    """The answer about one payment. LNbits adds `details` only for a key that owns the payment.
+    """Answer about one payment. LNbits adds `details` only for a key that owns the payment.
 
-    A preimage that may stand beside it is not read: LNbits knows it before anybody has paid, so it proves nothing.
+    A preimage that may stand beside it is not read: LNbits knows it before the invoice is paid, so it proves nothing.
     """
 
     paid: bool
@@ -50,7 +53,7 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class Wallet(msgspec.Struct, frozen=True):
-    """The wallet behind a key; `balance` in msat."""
+    """Wallet behind a key; `balance` in msat."""
 
     balance: int | float
 
@@ -64,13 +67,13 @@ class _Push(msgspec.Struct, frozen=True):
 
 
 def actor_of(extra: Any) -> str | None:
-    """The actor that a payment's extra data names, None for payments that are not ours."""
+    """Return the actor that a payment's extra data names, None for payments that are not ours."""
     actor_id = extra.get(ACTOR) if isinstance(extra, dict) else None
     return actor_id if isinstance(actor_id, str) else None
 
 
 def sane_msat(amount_msat: int) -> Msat:
-    """An amount as the node tells it. Raises `TransientError` for one that can't be."""
+    """Return an amount as the node reports it. Raises `TransientError` for an impossible one."""
     try:
         return Msat(amount_msat)
     except MoneyError:
@@ -78,17 +81,17 @@ def sane_msat(amount_msat: int) -> Msat:
 
 
 def is_payment_hash(text: str) -> bool:
-    """Whether it is 32 bytes in lower-case hex, the way LNbits writes payment hashes."""
+    """Return whether a text is 32 bytes in lower-case hex, the way LNbits writes payment hashes."""
     return _PAYMENT_HASH.fullmatch(text) is not None
 
 
 def rubbish(what: str) -> TransientError:
-    """The node answered something that no node says, such as a proxy's page while it restarts."""
+    """Return the error for an answer that no node gives, such as a proxy's page while it restarts."""
     return TransientError(f"the Lightning node answered rubbish: {what}")
 
 
 def read(body: bytes, kind: type[T]) -> T:
-    """The answer as a value of this type. Raises `TransientError` when it is something else."""
+    """Return the answer as a value of this type. Raises `TransientError` when it is something else."""
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -96,7 +99,10 @@ def read(body: bytes, kind: type[T]) -> T:
 
 
 def read_new_invoice(body: bytes, order: InvoiceOrder) -> Invoice:
-    """The invoice that was ordered. Raises `TransientError` when the answer, or the BOLT11 text in it, is another."""
+    """Return the invoice that was ordered.
+
+    Raises `TransientError` when the answer, or the BOLT11 text in it, is for another one.
+    """
     payment = read(body, Payment)
     ordered_msat = Msat.from_sats(order.amount_sats)
     try:
@@ -105,14 +111,14 @@ def read_new_invoice(body: bytes, order: InvoiceOrder) -> Invoice:
         raise rubbish(str(error)) from None
     if invoice.amount_msat != ordered_msat or payment.amount != ordered_msat.value:
         raise rubbish("an invoice over another amount")
-    # Whoever pays, pays the hash in the BOLT11 text, while we would ask about the one beside it.
+    # A client pays the hash in the BOLT11 text, while we would ask about the one beside it.
     if invoice.payment_hash != payment.payment_hash:
         raise rubbish("an invoice with another payment hash")
     return Invoice(invoice.payment_request, payment.payment_hash, order.amount_sats, invoice.expires_at_ms)
 
 
 def hinted_hash(message: str | bytes) -> str | None:
-    """The payment hash in a pushed message, None for every message that doesn't look like one about a payment."""
+    """Return the payment hash in a pushed message, None for a message that doesn't look like one about a payment."""
     try:
         push = msgspec.json.decode(message, type=_Push)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -121,7 +127,7 @@ def hinted_hash(message: str | bytes) -> str | None:
 
 
 def detail_of(body: bytes) -> str | None:
-    """LNbits's own words about an error, None when they are not its own: a proxy's page, for instance."""
+    """Return LNbits's own words about an error, None when they are not its own: a proxy's page, for instance."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):

@@ -1,8 +1,9 @@
-"""What LNbits says about payments that we make. Source: LNbits 1.6.2, `core/services/payments.py`.
+"""Messages of LNbits about payments that we make. Source: LNbits 1.6.2, `core/services/payments.py`.
 
-Of a payment that it does not want to make it says so with status 520 and a word of its own. One that its node has not
-ended within seconds is "pending", in an answer of success. For an invoice that it pays or has paid already, one of its
-own wallets' included, its word is another from case to case: only the list of payments tells whose payment that was.
+LNbits refuses a payment that it does not want to make with status 520 and a word of its own. A payment that its node
+has not ended within seconds is "pending", in an answer of success. For an invoice that it pays or has paid already, one
+of its own wallets' included, its word differs from case to case: only the list of payments tells whose payment that
+was.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from ...ports import TransientError
 from .messages import ACTOR, TAG, actor_of, detail_of, read, rubbish, sane_msat
 
 PATH: Final = "/api/v1/payments/paginated"
-"""Where payments are looked up. The plain list leaves failed ones out, and the single one shows but one half."""
+"""Path for look-ups. The plain list leaves failed payments out, and the single one shows but one half."""
 
 _UNKNOWN_KEY: Final = "wallet not found"
-# LNbits's words for what it says before it has looked for a route, whatever the invoice. Source: LNbits 1.6.2,
-# `pay_invoice` and `_check_wallet_for_payment`. The last two come with status 400, all others with 520.
+# LNbits's refusals before it has looked for a route, whatever the invoice. Source: LNbits 1.6.2, `pay_invoice` and
+# `_check_wallet_for_payment`. The last two come with status 400, all others with 520.
 _REFUSALS: Final[Mapping[str, PayoutRefusal]] = {
     "insufficient balance": PayoutRefusal.FUNDS,
     "you must reserve at least": PayoutRefusal.FUNDS,
@@ -39,12 +40,12 @@ _STATES: Final[Mapping[str, PayoutStatus]] = {
     "failed": PayoutStatus.FAILED,
     "pending": PayoutStatus.PENDING,
 }
-# Of several payments of one actor to the same invoice, which there should never be, what is worst for us counts.
+# One actor should never pay the same invoice several times. If it did, the state that is worst for us counts.
 _WORST_FIRST: Final = (PayoutStatus.PAID, PayoutStatus.PENDING, PayoutStatus.FAILED)
 
 
 class _Outgoing(msgspec.Struct, frozen=True):
-    """A payment of the wallet's. `amount` is negative and holds no fee; both are in msat.
+    """Outgoing payment of the wallet. `amount` is negative and holds no fee; both are in msat.
 
     `fee` is negative for payments by the node, positive for those within LNbits; a reserve until the end is known.
     """
@@ -69,12 +70,12 @@ class _Refusal(msgspec.Struct, frozen=True):
 
 
 def payment_order(target: PayoutTarget, actor_id: str) -> dict[str, Any]:
-    """The body that has an invoice paid, and the payment marked as this actor's."""
+    """Return the body that has an invoice paid, and the payment marked as this actor's."""
     return {"out": True, "bolt11": target.payment_request, "extra": {"tag": TAG, ACTOR: actor_id}}
 
 
 def payment_query(target: PayoutTarget) -> dict[str, str]:
-    """The query for outgoing payments to an invoice; LNbits first asks its node how pending ones are."""
+    """Return the query for outgoing payments to an invoice; LNbits first asks its node how pending ones are."""
     return {
         "payment_hash[eq]": target.payment_hash,
         "amount[lt]": "0",
@@ -84,7 +85,7 @@ def payment_query(target: PayoutTarget) -> dict[str, str]:
 
 
 def sent_query(limit: int, offset: int) -> dict[str, str]:
-    """The query for what went out of ours and was paid, the newest first."""
+    """Return the query for payments of ours that went out and were paid, the newest first."""
     return {
         "status[eq]": "success",
         "amount[lt]": "0",
@@ -97,7 +98,7 @@ def sent_query(limit: int, offset: int) -> dict[str, str]:
 
 
 def read_sent(body: bytes) -> list[SentPayment]:
-    """The payments of a page of `sent_query`. Raises `TransientError` when others are among them."""
+    """Return the payments of a page of `sent_query`. Raises `TransientError` when others are among them."""
     rows = read(body, _Page).data
     if any(row.amount >= 0 or row.status != "success" for row in rows):
         raise rubbish("other payments than those that were asked for")
@@ -116,7 +117,7 @@ def read_sent(body: bytes) -> list[SentPayment]:
 
 
 def _time_of(updated_at: str) -> int:
-    """The time in milliseconds; 0 for one that can't be read. LNbits leaves out that it is UTC."""
+    """Return the time in milliseconds; 0 for one that can't be read. LNbits leaves out that it is UTC."""
     try:
         at = datetime.fromisoformat(updated_at)
     except ValueError:
@@ -125,16 +126,17 @@ def _time_of(updated_at: str) -> int:
 
 
 def read_order_answer(status: int, body: bytes, target: PayoutTarget, actor_id: str) -> PayoutReport | None:
-    """What an answer to the order says of it; None where LNbits's own word is missing, and all is open.
+    """Return the report in an answer to the order; None where LNbits's own word is missing.
 
-    Raises `TransientError` when the answer is no answer to this order, which leaves all open too.
+    The outcome is then unknown. Raises `TransientError` when the answer does not answer this order, which leaves the
+    outcome unknown too.
     """
     if status == 201:
         payment = read(body, _Outgoing)
         if payment.payment_hash != target.payment_hash:
             raise rubbish("another payment than the one that was ordered")
         ours = actor_of(payment.extra) == actor_id
-        # LNbits also shows an earlier payment here, a failed one, where its node is not so sure of that.
+        # LNbits also shows an earlier payment here as failed, where its node is not so sure of that.
         return _report(payment, target) if ours and payment.status == "success" else PayoutReport(PayoutStatus.PENDING)
     if status == 520:
         return _read_refusal(body)
@@ -142,17 +144,17 @@ def read_order_answer(status: int, body: bytes, target: PayoutTarget, actor_id: 
 
 
 def read_list(body: bytes, target: PayoutTarget, actor_id: str) -> PayoutReport:
-    """What has become of this actor's payment, from the answer to `payment_query`. Raises `TransientError`."""
+    """Return the state of this actor's payment, from the answer to `payment_query`. Raises `TransientError`."""
     page = read(body, _Page)
     if any(row.payment_hash != target.payment_hash or row.amount >= 0 for row in page.data):
-        # Filters that it does not know LNbits passes over: then what isn't in this list may be in the next.
+        # LNbits passes over filters that it does not know. A payment missing here may then be in the next list.
         raise rubbish("other payments than those that were asked for")
     if not page.data:
         if page.total:
             raise rubbish("an empty list of payments that there are")
         return PayoutReport(PayoutStatus.ABSENT)
     ours = [_report(row, target) for row in page.data if actor_of(row.extra) == actor_id]
-    # Somebody else's payment to this invoice did not pay our client, and LNbits pays no invoice twice.
+    # A payment to this invoice by another payer did not pay our client, and LNbits pays no invoice twice.
     return _worst(ours) if ours else PayoutReport(PayoutStatus.FAILED)
 
 
@@ -161,7 +163,7 @@ def _worst(reports: Sequence[PayoutReport]) -> PayoutReport:
 
 
 def _report(payment: _Outgoing, target: PayoutTarget) -> PayoutReport:
-    """A payment of ours in its state. Raises `TransientError` for one that is not over the invoice's amount."""
+    """Return a payment of ours in its state. Raises `TransientError` for one that is not over the invoice's amount."""
     status = _STATES.get(payment.status)
     if status is None:
         raise rubbish("a payment in a state that there is not")
@@ -171,7 +173,10 @@ def _report(payment: _Outgoing, target: PayoutTarget) -> PayoutReport:
 
 
 def _read_refusal(body: bytes) -> PayoutReport | None:
-    """An error about the payment itself: for certain only where LNbits itself says that it failed."""
+    """Return the report of an error about the payment itself.
+
+    It is certain only where LNbits itself says that the payment failed.
+    """
     try:
         refusal = read(body, _Refusal)
     except TransientError:
@@ -181,20 +186,21 @@ def _read_refusal(body: bytes) -> PayoutReport | None:
             return None
         case PayoutStatus.FAILED:
             return PayoutReport(PayoutStatus.FAILED, refusal=_refusal_of(refusal.detail))
-    # Paid, or being paid, by an earlier order: not necessarily ours.
+    # An earlier order, not necessarily ours, pays or has paid the invoice.
     return PayoutReport(PayoutStatus.PENDING)
 
 
 def _refusal_of(detail: str) -> PayoutRefusal | None:
-    """Why LNbits would pay nothing at all, by its own words; None when this very payment failed."""
+    """Return why LNbits would pay nothing at all, by its own words; None when this very payment failed."""
     words = detail.lower()
     return next((refusal for start, refusal in _REFUSALS.items() if words.startswith(start)), None)
 
 
 def _refused_at_the_door(status: int, body: bytes) -> PayoutReport | None:
-    """The report of an order that LNbits refused before it looked at the invoice: its key, its shape, or by a rule.
+    """Return the report of an order that LNbits refused before it looked at the invoice.
 
-    Its other errors with status 400 come from wherever a function did not like a value, after the payment too.
+    Such a refusal is for its key, its shape, or by a rule. LNbits's other errors with status 400 come from any function
+    that did not like a value, after the payment too.
     """
     detail = detail_of(body)
     if detail is None:

@@ -1,7 +1,7 @@
-"""Takes the journals of actors that are done out of the store, once they are on disk elsewhere.
+"""Removal from the store of journals of actors that are done, once they are on disk elsewhere.
 
-What is deleted is added to its partition's `satmeter:{p0017}:totals` by the same script (`archived_actors` and so on),
-so that an audit knows what it must find in archives.
+The same script adds what is deleted to its partition's `satmeter:{p0017}:totals` (`archived_actors` and so on), so that
+an audit knows what it must find in archives.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from .scan import ActorKey
 
 ARCHIVED: Final = ("actors", "received_msat", "spent_msat", "refunded_msat", "owed_msat")
 
-# At the length that was archived, or not at all: a host may have the actor in memory, and write to it at any moment.
-# What it writes after this is refused for its version, upon which it reads again, and finds nothing.
-# While the partition's total is being counted nothing goes either: it may have been counted already.
+# The actor is removed at the length that was archived, or not at all. A host may have it in memory, and write to it at
+# any moment. A later write is refused for its version, upon which the host reads again, and finds nothing. While the
+# partition's total is being counted nothing is removed either: it may have been counted already.
 _REMOVE: Final = """
 if redis.call('LLEN', KEYS[1]) ~= tonumber(ARGV[1]) then return 0 end
 if redis.call('HGET', KEYS[4], 'epoch') ~= redis.call('GET', KEYS[5]) then return 0 end
@@ -37,14 +37,14 @@ return 1
 
 
 class RedisArchive:
-    """The store's part of an archive. All methods raise `TransientError`."""
+    """Archive's part in the store. All methods raise `TransientError`."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._remove = redis.register_script(_REMOVE)
 
     async def remove(self, key: ActorKey, length: int, sums: Mapping[str, int]) -> bool:
-        """Deletes an actor that is still as long as that, and adds its sums; whether it was."""
+        """Delete an actor that is still `length` events long, and add its sums; return whether it was."""
         prefix, actor_id = f"satmeter:{{p{key.partition:04d}}}", key.actor_id
         keys = [f"{prefix}:j:{actor_id}", f"{prefix}:s:{actor_id}", f"{prefix}:due", f"{prefix}:totals"]
         keys.append(f"{prefix}:epoch")
@@ -52,7 +52,10 @@ class RedisArchive:
         return bool(await _guard(self._remove(keys=keys, args=args)))
 
     async def archived(self) -> Mapping[str, int | None]:
-        """What has been archived ever, by the names in `ARCHIVED`; None where something else than a number stands."""
+        """Return the sums of all that was ever archived, by the names in `ARCHIVED`.
+
+        None where the store holds something else than a number.
+        """
         pipe = self._redis.pipeline(transaction=False)
         for partition in range(PARTITIONS):
             pipe.hmget(f"satmeter:{{p{partition:04d}}}:totals", *(f"archived_{name}" for name in ARCHIVED))

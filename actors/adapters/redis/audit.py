@@ -1,6 +1,6 @@
-"""What an audit reads of the store: every actor's journal and snapshot, and what stands beside them. It writes nothing.
+"""Audit's view of the store: every actor's journal and snapshot, and the keys beside them. It writes nothing.
 
-A journal only ever grows at its end, so what lay before a length that was read stays readable at leisure.
+A journal only ever grows at its end, so the events before a length that was read stay readable at leisure.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .totals import Liability, sum_totals
 
 EVENTS_AT_ONCE: Final = 256
 
-# Both at the same moment: a write between the two would look like a snapshot of a journal that isn't there.
+# Journal and snapshot are read at the same moment. A write between would look like a snapshot without its journal.
 _READ: Final = """
 local length = redis.call('LLEN', KEYS[1])
 local due = redis.call('ZSCORE', KEYS[3], ARGV[2])
@@ -30,10 +30,10 @@ _WRONG_TYPE: Final = "WRONGTYPE"
 
 
 class StoredActor(NamedTuple):
-    """An actor at one moment: its snapshot with the version of that, its journal's length, and the first events.
+    """Actor at one moment: its snapshot with the version of that, its journal's length, and the first events.
 
-    What is no snapshot has a negative version. `trouble`: why the store can't tell; the rest says nothing then. `due`:
-    whether it is to be looked after at some time.
+    A value that is not a snapshot has a negative version. `trouble`: why the store can't tell; the rest says nothing
+    then. `due`: whether it is to be looked after at some time.
     """
 
     key: ActorKey
@@ -57,7 +57,7 @@ return {redis.call('GET', KEYS[1]), redis.call('HGET', KEYS[2], 'epoch'),
 
 
 class PartitionTotal(NamedTuple):
-    """A partition's running total, None while it has none, and at the same moment the lengths of these journals.
+    """Running total of a partition, None while it has none, and at the same moment the lengths of these journals.
 
     claimed: whether a host ever had the partition. readable: whether the total, if there is one, is a number.
     """
@@ -69,28 +69,28 @@ class PartitionTotal(NamedTuple):
 
 
 class PartitionKeys(NamedTuple):
-    """Who owns a partition, by the store; None where there is nothing."""
+    """Epoch and owner of a partition, by the store; None for a key that is missing."""
 
     epoch: bytes | None
     owner: bytes | None
 
 
 class AuditStore:
-    """Reads the whole store piece by piece. All methods raise `TransientError`."""
+    """Reader of the whole store, piece by piece. All methods raise `TransientError`."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._read = redis.register_script(_READ)
 
     def actors(self) -> AsyncIterator[Sequence[ActorKey]]:
-        """All actors, a few at a time, those of each primary in turn; one may come twice.
+        """Return all actors, a few at a time, those of each primary in turn; one may come twice.
 
-        Those are among them of which there is only a snapshot.
+        Actors of which there is only a snapshot are among them.
         """
         return all_actors(self._redis, also_snapshots=True)
 
     async def read(self, actors: Collection[ActorKey]) -> Sequence[StoredActor]:
-        """These actors as they are now, without those that are gone."""
+        """Return these actors as they are now, without those that are gone."""
         pipe = self._redis.pipeline(transaction=False)
         for partition, actor_id in actors:
             keys = (f"satmeter:{{p{partition:04d}}}:{name}" for name in (f"j:{actor_id}", f"s:{actor_id}", "due"))
@@ -112,14 +112,14 @@ class AuditStore:
         return found
 
     async def more(self, key: ActorKey, first: int, end: int) -> Sequence[bytes]:
-        """Events number `first` to before `end`; none of a journal that is gone by now."""
+        """Return events number `first` to before `end`; none of a journal that is gone by now."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.lrange(f"satmeter:{{p{key.partition:04d}}}:j:{key.actor_id}", first, end - 1)
         events: Sequence[bytes] = (await self._execute(pipe))[0]
         return events
 
     async def partitions(self) -> Sequence[PartitionKeys]:
-        """Epochs and owners of all partitions, in order."""
+        """Return epochs and owners of all partitions, in order."""
         pipe = self._redis.pipeline(transaction=False)
         for partition in range(PARTITIONS):
             for name in ("epoch", "owner"):
@@ -128,7 +128,7 @@ class AuditStore:
         return [PartitionKeys(*pair) for pair in zip(values[::2], values[1::2], strict=True)]
 
     async def total(self, partition: int, actor_ids: Sequence[str]) -> PartitionTotal:
-        """The running total, and how long these actors' journals are at that moment."""
+        """Return the running total, and how long these actors' journals are at that moment."""
         prefix = f"satmeter:{{p{partition:04d}}}"
         keys = [f"{prefix}:epoch", f"{prefix}:totals", *(f"{prefix}:j:{actor_id}" for actor_id in actor_ids)]
         pipe = self._redis.pipeline(transaction=False)
@@ -140,15 +140,15 @@ class AuditStore:
         return PartitionTotal(int(amount) if readable else None, lengths, True, readable)
 
     async def archived(self) -> Mapping[str, int | None]:
-        """What was taken out of the store, by `ARCHIVED`."""
+        """Return the sums that were taken out of the store, by `ARCHIVED`."""
         return await RedisArchive(self._redis).archived()
 
     async def liability(self) -> Liability:
-        """The sum of the running totals."""
+        """Return the sum of the running totals."""
         return await sum_totals(self._redis)
 
     async def owners_of_invoices(self, payment_hashes: Sequence[str]) -> Mapping[str, str]:
-        """Whose these invoices are that were made ahead; those that nobody ever was given are left out."""
+        """Return the owners of these invoices that were made ahead; unowned invoices are left out."""
         pipe = self._redis.pipeline(transaction=False)
         for payment_hash in payment_hashes:
             pipe.get(f"satmeter:invoice:{payment_hash}")
@@ -156,7 +156,7 @@ class AuditStore:
         return {payment_hash: owner.decode() for payment_hash, owner in owners if owner not in (None, b"-")}
 
     async def _execute(self, pipe: Any, *, one_by_one: bool = False) -> list[Any]:
-        """All answers; with `one_by_one`, what the store refuses to read is in its place as an error."""
+        """Return all answers; with `one_by_one`, a refusal of the store is in its place as an error."""
         try:
             answers: list[Any] = await pipe.execute(raise_on_error=not one_by_one)
         except (RedisError, OSError) as error:

@@ -1,7 +1,7 @@
-"""Many commands in one round trip, for a fraction of what the library's pipeline costs.
+"""Batches of commands in one round trip, for a fraction of what the library's pipeline costs.
 
-The library packs commands in Python, sets a time-out for each answer and starts a task for each write; for an append to
-a journal that is more than all else that a host does for it.
+The library packs commands in Python, sets a time-out for each answer and starts a task for each write. For an append to
+a journal that is more than all other work that a host does for it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from redis.exceptions import RedisError, ResponseError
 from .cluster_client import ClusterRedis
 
 Words = tuple[str | bytes | int, ...]
-"""A command as the packer takes it."""
+"""Command as the packer takes it."""
 
 
 class Batches:
-    """One connection of the client's pool, kept for one batch after the other; it ends with the pool."""
+    """Connection of the client's pool, kept for one batch after the other; it ends with the pool."""
 
     def __init__(self, redis: Redis, timeout_s: float) -> None:
         self._pool = redis.connection_pool
@@ -30,7 +30,7 @@ class Batches:
         self._connection: AbstractConnection | None = None
 
     async def send(self, commands: Sequence[Words]) -> list[Any]:
-        """The answers to all commands, in order; an error that the store answers with is one of them.
+        """Return the answers to all commands, in order; an error that the store answers with is one of them.
 
         Raises `RedisError` or `OSError` (a time-out is one) when the connection breaks or the store is silent: each
         command may then have been carried out or not.
@@ -49,11 +49,11 @@ class Batches:
     async def _connected(self) -> AbstractConnection:
         if self._connection is None:
             self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
-            # There is one time-out, around all of a batch.
+            # A whole batch has one time-out, set in `send`.
             self._connection.socket_timeout = None
         else:
-            # Connects anew after an error: the library ends a connection that was given up with answers on the way, so
-            # that nobody reads them for theirs.
+            # This reconnects after an error. The library ends a connection that was given up with answers on the way,
+            # so that no caller takes them for its own.
             await self._pool.ensure_connection(self._connection)
         return self._connection
 
@@ -66,7 +66,10 @@ async def _answer(connection: AbstractConnection) -> Any:
 
 
 class Grouped:
-    """Commands that come while others are on their way share the next round trip; on a cluster, each has its own."""
+    """Groups of commands: those that come while others are on their way share the next round trip.
+
+    On a cluster, each command has its own.
+    """
 
     def __init__(self, redis: Redis, timeout_s: float) -> None:
         self._redis = redis
@@ -75,7 +78,7 @@ class Grouped:
         self._sender: asyncio.Task[None] | None = None
 
     async def run(self, *words: str | bytes | int) -> Any:
-        """The store's answer. Raises what it answers as an error, and as `Batches.send` does."""
+        """Return the store's answer. Raises an error that the store answers with, and as `Batches.send` does."""
         if self._batches is None:
             return await self._redis.execute_command(*words)  # type: ignore[no-untyped-call]
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -97,7 +100,7 @@ class Grouped:
                     _settle(future, answer)
         finally:
             self._sender = None
-            # When this is cut off, nobody must wait for ever.
+            # When this task is cut off, no caller must wait for ever.
             for _, future in (*batch, *self._waiting):
                 future.cancel()
             self._waiting = []

@@ -1,8 +1,8 @@
-"""Whose the invoices are that were made ahead, in Redis or Valkey. A key for each.
+"""Owners of the invoices that were made ahead, in Redis or Valkey. A key for each.
 
-    satmeter:invoice:<payment hash>   the actor's id, or "-" for an invoice that was paid while it was nobody's
+    satmeter:invoice:<payment hash>   the actor's id, or "-" for an invoice that was paid while it was unowned
 
-An actor's is written once, before anybody sees the invoice. It expires by itself, unless the invoice was paid.
+An actor's key is written once, before a client sees the invoice. It expires by itself, unless the invoice was paid.
 """
 
 from __future__ import annotations
@@ -19,25 +19,26 @@ _NOBODY: Final = b"-"
 
 
 class RedisBindings:
-    """Implements `Bindings`."""
+    """Implementation of `Bindings`."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def bind(self, payment_hash: str, actor_id: str, keep_ms: int) -> bool:
-        """Makes an invoice this actor's (see `Bindings`). Raises `TransientError`, after which that is unknown."""
+        """Make an invoice this actor's (see `Bindings`). Raises `TransientError`, after which the owner is unknown."""
         try:
             return bool(await self._redis.set(_key(payment_hash), actor_id, nx=True, px=keep_ms))
         except (RedisError, OSError) as error:
             raise _down(error) from None
 
     async def owners_of_paid(self, payment_hashes: Sequence[str]) -> Mapping[str, str | None]:
-        """Whose these paid invoices are (see `Bindings`). Raises `TransientError`."""
+        """Return the owners of these paid invoices (see `Bindings`). Raises `TransientError`."""
         try:
-            # Not MGET: on Redis Cluster these keys lie on different servers.
+            # MGET would not do: on Redis Cluster these keys are on different servers.
             async with self._redis.pipeline(transaction=False) as pipe:
                 for payment_hash in payment_hashes:
-                    # What is there stays. What is not must not come any more: its invoice could not be paid again.
+                    # An owner that is there stays. A missing one must not come any more: its invoice could not be paid
+                    # again.
                     pipe.set(_key(payment_hash), _NOBODY, nx=True, get=True)
                     pipe.persist(_key(payment_hash))
                 answers = await pipe.execute()

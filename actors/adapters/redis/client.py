@@ -1,4 +1,4 @@
-"""Connects to the store the way everything here wants it: short time-outs, and no hidden retries."""
+"""Connection to the store, as all code here needs it: short time-outs, and no hidden retries."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _CONNECTIONS_MAX: Final = 64
 
 
 def connect(url: str) -> Redis:
-    """A client for any form of `REDIS_URL`. It connects at its first command. Raises `ValueError` for no such form.
+    """Return a client for any form of `REDIS_URL`, which connects at its first command.
 
-    The library would repeat a command whose answer was lost. A write must not be repeated by anyone who does not know
-    what it means, so that is switched off: the journal's versions decide.
+    Raises `ValueError` for an unknown form. The library would repeat a command whose answer was lost. Code that does
+    not know the meaning of a write must not repeat it, so that is switched off: the journal's versions decide.
     """
     store = parse_store_url(url)
     if store.kind is StoreKind.CLUSTER:
@@ -35,7 +35,7 @@ def connect(url: str) -> Redis:
 
 
 def _server(url: str) -> Redis:
-    # This pool waits for a free connection: to the plain one a burst is an error, as if the store were down.
+    # This pool waits for a free connection. The plain pool raises an error in a burst, as if the store were down.
     return Redis.from_pool(BlockingConnectionPool.from_url(url, **_options()))
 
 

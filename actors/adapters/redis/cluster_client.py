@@ -1,12 +1,13 @@
-"""A client for a Redis or Valkey Cluster that sends each command to the node that has its keys, and none twice.
+"""Client for a Redis or Valkey Cluster that sends each command to the node that has its keys, and none twice.
 
-The library's own cluster client does not do for money: its pipelines fail as a whole when one node does, never look for
-the successor of a dead node unless they may also send again what the dead one may have carried out, and its ASKING may
-go over another connection than the command. Its client for a single server is what is used here, one for each node.
+The library's own cluster client does not do for money. Its pipelines fail as a whole when one node does. They never
+look for the successor of a dead node unless they may also repeat commands that the dead one may have carried out. Its
+ASKING may go over another connection than the command. So its client for a single server is used here, one for each
+node.
 
-Only answers by which a node says that it did *not* carry out a command make it go out again: MOVED, ASK and NOSCRIPT.
-All else is an error to the caller: a lost answer because it may have been carried out, TRYAGAIN because waiting here
-would hold up what goes out beside it.
+A command goes out again only upon an answer by which a node says that it did *not* carry it out: MOVED, ASK and
+NOSCRIPT. All other failures are errors to the caller: a lost answer because it may have been carried out, TRYAGAIN
+because waiting here would hold up what goes out beside it.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ from redis.exceptions import ConnectionError as NotConnectedError
 from ....config.store_url import Address
 
 Command = tuple[tuple[Any, ...], Mapping[str, Any]]
-"""Words and the library's options, as its pipelines keep them."""
+"""Command as words and the library's options, as its pipelines keep them."""
 
 _HOPS_MAX: Final = 5
 
 
 class ClusterRedis(Redis):
-    """A `Redis` for commands with keys of one slot each; pipelines may mix slots, and are no transactions."""
+    """`Redis` for commands with keys of one slot each; pipelines may mix slots, and are not transactions."""
 
     def __init__(self, seeds: Sequence[Address], connect_node: Callable[[Address], Redis]) -> None:
         self._seeds = tuple(seeds)
@@ -52,45 +53,45 @@ class ClusterRedis(Redis):
         super().__init__(connection_pool=self._node(self._seeds[0]).connection_pool)
 
     def shard_of(self, key: str) -> Address | None:
-        """The node that has a key, as far as is known: commands for different nodes need not wait for each other."""
+        """Return the node that has a key, if known: commands for different nodes need not wait for each other."""
         return self._owners[_slot_of_key(key)] if self._owners else None
 
     async def primaries(self) -> Mapping[Address, Redis]:
-        """The nodes that own slots. Raises `RedisError` when no node tells."""
+        """Return the nodes that own slots. Raises `RedisError` when no node tells."""
         await self._know_owners()
         return {address: self._node(address) for address in dict.fromkeys(self._owners) if address is not None}
 
     def register_script(self, script: Any) -> Any:
-        """A script that any node is given when it does not know it."""
+        """Register a script, which is sent to any node that does not know it."""
         made = AsyncScript(self, script)
         self._scripts[made.sha] = script
         return made
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        """One command; its keys say where to. Raises `RedisError`, `OSError`."""
+        """Send one command to the node of its keys. Raises `RedisError`, `OSError`."""
         (answer,) = await self.run([(args, options)])
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
-        """Commands that go out together, those of each node in one round trip; never a transaction."""
+        """Return a pipeline, which sends the commands of each node in one round trip; never a transaction."""
         if transaction:
             raise ValueError("a pipeline over several nodes can't be a transaction")
         return _ClusterPipeline(self)
 
     def pubsub(self, **options: Any) -> Any:
-        """Any node tells what was published on any other."""
+        """Return a subscription at any node, which gets what is published on any other."""
         known = [address for address in set(self._owners) if address is not None]
         return self._node(secrets.choice(known or self._seeds)).pubsub(**options)
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        """Ends the connections to all nodes."""
+        """End the connections to all nodes."""
         nodes, self._nodes, self._owners, self._stale = list(self._nodes.values()), {}, [], True
         await asyncio.gather(*(node.aclose() for node in nodes))
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
-        """The answers in the order of the commands; an error of one command stands in the place of its answer.
+        """Return the answers in the order of the commands; an error stands in the place of its command's answer.
 
         Raises `RedisError` when nothing was sent, because no node tells who has which keys.
         """
@@ -121,9 +122,9 @@ class ClusterRedis(Redis):
         return answers
 
     def _redirected(self, answer: Any, asked: tuple[Address, bool]) -> tuple[Address, bool] | None:
-        """Where to send a command that was not carried out; None for one that was, or may have been."""
+        """Return the node for a command that was not carried out; None for one that was, or may have been."""
         if isinstance(answer, AskError):
-            # No host means the one that answered; `?` is how a node tells that it was given no name.
+            # An answer without a host means the node that answered. A node that was given no name says `?`.
             host = answer.host if answer.host not in ("", "?") else asked[0].host
             owner = Address(host, int(answer.port))
             if not isinstance(answer, MovedError):
@@ -170,7 +171,7 @@ class ClusterRedis(Redis):
         return self._nodes[address]
 
     async def _know_owners(self) -> None:
-        """Asks who owns which slots when that is unknown, or a node failed since."""
+        """Ask for the owners of the slots when they are unknown, or a node failed since."""
         if not self._stale:
             return
         async with self._looking:
@@ -183,7 +184,7 @@ class ClusterRedis(Redis):
         await asyncio.gather(*(node.aclose() for node in gone))
 
     async def _asked_all(self) -> list[Address | None]:
-        """The first sound answer counts, so that nodes that hang cost no time."""
+        """Return the first sound answer of all nodes, so that nodes that hang cost no time."""
         asked = [asyncio.create_task(self._owners_by(address)) for address in {*self._nodes, *self._seeds}]
         reasons = set()
         try:
@@ -230,7 +231,7 @@ class _ClusterPipeline(Pipeline):
 
 
 def _slot(words: Sequence[Any]) -> int:
-    """The slot of a command's first key; the others have the same one, or the node refuses it."""
+    """Return the slot of a command's first key; the others have the same one, or the node refuses it."""
     return _slot_of_key(words[3] if words[0] in ("EVAL", "EVALSHA") else words[1])
 
 

@@ -17,7 +17,7 @@ _REWRITE: Final = "no-appendfsync-on-rewrite"
 
 
 class Loss(StrEnum):
-    """Why a store may lose what it has confirmed. All but `NO_FILE` can be allowed by their name.
+    """Reason why a store may lose what it has confirmed. All but `NO_FILE` can be allowed by their name.
 
     everysec: about the last second, with the machine. no: what the system has not written yet. rewrite: the same while
     the file is rewritten. unknown: the store does not tell its configuration.
@@ -31,7 +31,10 @@ class Loss(StrEnum):
 
 
 async def loss_of(node: Redis, info: Mapping[str, Any] | None = None) -> Loss | None:
-    """Return what one server may lose, or None. `info` is its answer to INFO. Raises `RedisError`, `OSError`."""
+    """Return the loss that one server may suffer, or None. `info` is its answer to INFO.
+
+    Raises `RedisError`, `OSError`.
+    """
     # Stores that only speak the protocol may leave it out of their answer.
     enabled = (info or await node.info("persistence")).get("aof_enabled")
     if enabled is None:
@@ -54,7 +57,7 @@ async def loss_of(node: Redis, info: Mapping[str, Any] | None = None) -> Loss | 
 
 
 async def store_losses(client: Redis) -> dict[str, Loss]:
-    """Return what each server that takes writes may lose, by its address; "" for the only one.
+    """Return the loss that each server that takes writes may suffer, by its address; "" for the only one.
 
     Raises `TransientError`.
     """

@@ -2,7 +2,7 @@
 
 The keys share a hash tag, so that one cluster node has them.
 
-satmeter:{findings}:last       what the treasury found last, as JSON; expires by itself when nobody tells any more
+satmeter:{findings}:last       the treasury's last findings, as JSON; expires by itself without updates
 satmeter:{findings}:refusals   hash of payouts that the node would not even try, by reason
 satmeter:{findings}:refused    the reason of the last of them; expires after an hour
 """
@@ -26,7 +26,7 @@ _REFUSED_MS: Final = 3_600_000
 
 
 class RedisFindings:
-    """Implements `FindingsBoard`."""
+    """Implementation of `FindingsBoard`."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis

@@ -1,4 +1,4 @@
-"""Which version of the program wrote a store, as far as that matters: the number of its format.
+"""Format of a store: a number that shows which versions of the program can read it.
 
     satmeter:format   the highest format that any server or host wrote with
 
@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from ...ports import TransientError
 
 FORMAT: Final = 3
-"""What this version writes. It is raised whenever journals or keys get what the version before can't read."""
+"""Format that this version writes. It is raised whenever journals or keys get what the version before can't read."""
 
 _KEY: Final = "satmeter:format"
 _RAISE: Final = """
@@ -28,7 +28,7 @@ return found
 
 
 class NewerStoreError(Exception):
-    """The store is of a format that this version can't read. The text is for the operator."""
+    """Store of a format that this version can't read. The text is for the operator."""
 
     def __init__(self, found: str) -> None:
         super().__init__(
@@ -38,7 +38,7 @@ class NewerStoreError(Exception):
 
 
 async def check_format(redis: Redis) -> None:
-    """Raises `NewerStoreError` for a store that this version can't read, and `TransientError`. It writes nothing."""
+    """Raise `NewerStoreError` for a store that this version can't read, and `TransientError`. It writes nothing."""
     try:
         found = await redis.get(_KEY) or b"0"
     except (RedisError, OSError) as error:
@@ -47,7 +47,7 @@ async def check_format(redis: Redis) -> None:
 
 
 async def enter_format(redis: Redis) -> None:
-    """Checks as `check_format` does, and notes that this version writes to the store from now on."""
+    """Check as `check_format` does, and note that this version writes to the store from now on."""
     try:
         found = await redis.register_script(_RAISE)(keys=[_KEY], args=[FORMAT])
     except (RedisError, OSError) as error:
@@ -56,6 +56,6 @@ async def enter_format(redis: Redis) -> None:
 
 
 def _refuse_newer(found: Any) -> None:
-    # What is no number nobody of this version wrote.
+    # A non-numeric format was not written by this version.
     if not found.isdigit() or int(found) > FORMAT:
         raise NewerStoreError(found.decode(errors="replace"))

@@ -1,14 +1,14 @@
-"""The journal in Redis or Valkey: one script writes events, snapshot and due time of an actor, or nothing.
+"""Journal in Redis or Valkey: one script writes events, snapshot and due time of an actor, or nothing.
 
 Keys of a partition share a hash tag, so that the script works on a cluster too:
 
     satmeter:{p0017}:epoch       the number that every write must carry
-    satmeter:{p0017}:owner       the host that raised it last, which is where the partition's calls go
-    satmeter:{p0017}:totals      see `redis_totals.py`
+    satmeter:{p0017}:owner       the host that raised it last, to which the partition's calls go
+    satmeter:{p0017}:totals      see `totals.py`
     satmeter:{p0017}:due         sorted set of actor ids by due time
     satmeter:{p0017}:j:<actor>   list of events; its length is the actor's version
     satmeter:{p0017}:s:<actor>   the version, a newline, and a state that spares folding the events before it
-    satmeter:{p0017}:k:<actor>:<name>   an answer, kept for whoever asks again; expires by itself
+    satmeter:{p0017}:k:<actor>:<name>   an answer, kept for repeated calls; expires by itself
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from .totals import LiabilityOf, count_totals
 # Longer pipelines don't get cheaper per write, but hold up the writes behind them.
 _BATCH_MAX: Final = 512
 
-# The total goes on with the new epoch if it was kept through the one before; what a partition that nobody ever claimed
-# holds is nothing.
+# The total goes on with the new epoch if it was kept through the one before. A partition that was never claimed holds
+# nothing.
 _CLAIM: Final = """
 local before = redis.call('GET', KEYS[1]) or '0'
 redis.call('SET', KEYS[2], ARGV[1])
@@ -114,11 +114,12 @@ return {0, 0}
 
 
 class RedisJournal:
-    """Implements `Journal`. Appends that arrive while one pipeline is on its way share the next (group commit).
+    """Implementation of `Journal`. Appends that arrive while one pipeline is on its way share the next (group commit).
 
-    On a cluster each node has pipelines of its own, so that a node that hangs holds up nobody else's writes.
-    `liability_of` tells what the wallet must hold for an actor. With it, a partition that is claimed has its total
-    counted, if it has none, before anything is written to it; without it, that is left to the next one who claims it.
+    On a cluster each node has pipelines of its own, so that a node that hangs holds up no other node's writes.
+    `liability_of` returns the sum that the wallet must hold for an actor. With it, a partition that is claimed has its
+    total counted, if it has none, before anything is written to it. Without it, that is left to the next host that
+    claims it.
     """
 
     def __init__(self, redis: Redis, liability_of: LiabilityOf | None = None) -> None:
@@ -137,10 +138,11 @@ class RedisJournal:
         self._forget = redis.register_script(_FORGET_DUE)
 
     async def claim(self, partitions: Sequence[int], host_id: str) -> Mapping[int, int]:
-        """Raises the epochs (see `Journal`). Raises `TransientError`."""
+        """Raise the epochs (see `Journal`). Raises `TransientError`."""
         pipe = self._redis.pipeline(transaction=False)
         for partition in partitions:
-            # With its text, not by its digest: claims are rare, and a store that was restarted has forgotten digests.
+            # The script is sent as its text, not by its digest. Claims are rare, and a restarted store has forgotten
+            # digests.
             pipe.eval(_CLAIM, 3, *(_key(partition, name) for name in ("epoch", "owner", "totals")), host_id)
         answers = dict(zip(partitions, await _guard(pipe.execute()), strict=True))
         epochs = {partition: epoch for partition, (epoch, _) in answers.items()}
@@ -154,15 +156,15 @@ class RedisJournal:
         return self._liability_of(actor_id, await self.load(partition, actor_id))
 
     async def owners(self, partitions: Sequence[int]) -> Mapping[int, str]:
-        """The hosts that claimed these partitions last. Raises `TransientError`."""
+        """Return the hosts that claimed these partitions last. Raises `TransientError`."""
         return {partition: owner.decode() for partition, owner in (await self._each(partitions, "owner")).items()}
 
     async def epochs(self, partitions: Sequence[int]) -> Mapping[int, int]:
-        """The partitions' epochs as they are stored. Raises `TransientError`."""
+        """Return the partitions' epochs as they are stored. Raises `TransientError`."""
         return {partition: int(epoch) for partition, epoch in (await self._each(partitions, "epoch")).items()}
 
     async def _each(self, partitions: Sequence[int], name: str) -> Mapping[int, bytes]:
-        """A key of each partition, where it exists."""
+        """Return a key of each partition, where it exists."""
         pipe = self._redis.pipeline(transaction=False)
         for partition in partitions:
             pipe.get(_key(partition, name))
@@ -170,7 +172,7 @@ class RedisJournal:
         return {partition: value for partition, value in zip(partitions, values, strict=True) if value is not None}
 
     async def append(self, append: Append) -> None:
-        """Writes all of it or nothing (see `Journal`)."""
+        """Write all of it or nothing (see `Journal`)."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         shard = self._cluster.shard_of(_key(append.partition, "epoch")) if self._cluster else None
         self._waiting.setdefault(shard, []).append((append, future))
@@ -228,7 +230,7 @@ class RedisJournal:
         return results
 
     async def load(self, partition: int, actor_id: str) -> Stored:
-        """What is stored of an actor. Raises `TransientError`."""
+        """Return the stored state of an actor. Raises `TransientError`."""
         keys = [_key(partition, f"j:{actor_id}"), _key(partition, f"s:{actor_id}")]
         snapshot, events = await _guard(self._read(keys))
         if not snapshot:
@@ -240,24 +242,24 @@ class RedisJournal:
         try:
             return await self._reads.run("EVALSHA", self._load.sha, len(keys), *keys)
         except NoScriptError:
-            # A store that was just started knows no scripts; this teaches it.
+            # A store that was just started knows no scripts. This call sends it the text.
             return await self._load(keys=keys)
 
     async def recall(self, partition: int, actor_id: str, names: Sequence[str]) -> Mapping[str, bytes]:
-        """The answers that are kept. Raises `TransientError`."""
+        """Return the answers that are kept. Raises `TransientError`."""
         keys = [_kept_key(partition, actor_id, name) for name in names]
         values = await _guard(self._redis.mget(keys))
         return {name: value for name, value in zip(names, values, strict=True) if value is not None}
 
     async def history(self, partition: int, actor_id: str, after: int, count: int) -> Sequence[bytes]:
-        """Events from the first whose `seq` is above `after`. Raises `TransientError`."""
+        """Return events from the first whose `seq` is above `after`. Raises `TransientError`."""
         events: Sequence[bytes] = await _guard(
             self._history(keys=[_key(partition, f"j:{actor_id}")], args=[after, count])
         )
         return events
 
     async def search(self, partition: int, actor_id: str, text: str, count: int) -> Sequence[bytes]:
-        """The newest events in which a text stands (see `Journal`). Raises `TransientError`."""
+        """Return the newest events that contain a text (see `Journal`). Raises `TransientError`."""
         keys, high, stretch, found = [_key(partition, f"j:{actor_id}")], -1, _SEARCH_FIRST, list[bytes]()
         # One at a time: the holder of a long journal must not keep the store busy.
         async with self._searching:
@@ -267,7 +269,7 @@ class RedisJournal:
         return found[:count]
 
     async def due(self, partitions: Sequence[int], before_ms: int) -> Sequence[Due]:
-        """All that is due before a time. Raises `TransientError`."""
+        """Return all that is due before a time. Raises `TransientError`."""
         pipe = self._redis.pipeline(transaction=False)
         for partition in partitions:
             pipe.zrangebyscore(_key(partition, "due"), "-inf", before_ms, withscores=True)
@@ -275,18 +277,18 @@ class RedisJournal:
         return [Due(int(score), actor_id.decode()) for rows in found for actor_id, score in rows]
 
     async def forget_due(self, partition: int, epoch: int, actor_id: str) -> None:
-        """Drops a due time without an actor. Raises `FencedError`, `TransientError`."""
+        """Drop a due time without an actor. Raises `FencedError`, `TransientError`."""
         keys = [_key(partition, "epoch"), _key(partition, f"j:{actor_id}"), _key(partition, "due")]
         status, current = await _guard(self._forget(keys=keys, args=[epoch, actor_id]))
         if status:
             raise FencedError(current)
 
     async def check(self) -> None:
-        """Raises `TransientError` when the store can't be written to."""
+        """Raise `TransientError` when the store can't be written to."""
         await _guard(self._redis.set("satmeter:check", 1, px=60_000))
 
     async def close(self) -> None:
-        """Lets what is being written finish, then disconnects."""
+        """Let the writes under way finish, then disconnect."""
         if self._flushers:
             await asyncio.wait(self._flushers.values(), timeout=2)
         await self._redis.aclose()

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from ...ports import TransientError
 
-# A use that is refused is not counted: whoever keeps asking would never be let in again.
+# A refused use is not counted: a client that keeps asking would never be let in again.
 _HIT: Final = """
 local now, window, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - window)
@@ -52,7 +52,7 @@ def _system_now_ms() -> int:
 
 
 class RedisLimits:
-    """Implements `Limits`."""
+    """Implementation of `Limits`."""
 
     def __init__(self, redis: Redis, now_ms: Callable[[], int] = _system_now_ms) -> None:
         self._redis = redis
@@ -61,17 +61,17 @@ class RedisLimits:
         self._reserve = redis.register_script(_RESERVE)
 
     async def hit(self, name: str, client: str, limit: int, window_s: int) -> int | None:
-        """Counts one use in a sliding window (see `Limits`). Raises `TransientError`."""
+        """Count one use in a sliding window (see `Limits`). Raises `TransientError`."""
         args: list[int | str] = [self._now_ms(), window_s * 1_000, limit, secrets.token_hex(8)]
         return _wait_s(await _guard(self._hit(keys=[f"satmeter:hits:{name}:{client}"], args=args)))
 
     async def reserve(self, client: str, invoice_of: str, limit: int, until_ms: int) -> int | None:
-        """Counts an unpaid invoice until it lapses (see `Limits`). Raises `TransientError`."""
+        """Count an unpaid invoice until it lapses (see `Limits`). Raises `TransientError`."""
         args: list[int | str] = [self._now_ms(), until_ms, limit, invoice_of]
         return _wait_s(await _guard(self._reserve(keys=[_unpaid(client)], args=args)))
 
     async def release(self, client: str, invoice_of: str) -> None:
-        """The invoice was paid: it no longer counts. Raises `TransientError`."""
+        """Stop counting an invoice, which was paid. Raises `TransientError`."""
         await _guard(self._redis.zrem(_unpaid(client), invoice_of))
 
 
@@ -80,7 +80,7 @@ def _unpaid(client: str) -> str:
 
 
 def _wait_s(wait_ms: int) -> int | None:
-    """Whole seconds after which it fits; a script's -1 is that it fits now."""
+    """Return whole seconds after which a use fits; a script's -1 means that it fits now."""
     return None if wait_ms < 0 else max(1, -(-wait_ms // 1_000))
 
 

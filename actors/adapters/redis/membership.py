@@ -1,14 +1,14 @@
-"""The roster in Redis or Valkey, in one slot, so that a script can look at all of it.
+"""Roster of a cluster in Redis or Valkey, in one slot, so that a script can look at all of it.
 
     satmeter:{cluster}:deployment            the deployment's name
-    satmeter:{cluster}:hosts_wanted          how many hosts the operator asked for
-    satmeter:{cluster}:clusters              sorted set of the Ray clusters that use the store, by when they last did
+    satmeter:{cluster}:hosts_wanted          the number of hosts that the operator asked for
+    satmeter:{cluster}:clusters              sorted set of the Ray clusters that use the store, by their last use
     satmeter:{cluster}:<cluster>:servers     hash of servers by id, as JSON
-    satmeter:{cluster}:<cluster>:seen        sorted set of server ids by when they were last heard of
+    satmeter:{cluster}:<cluster>:seen        sorted set of server ids by the time at which they were last heard of
     satmeter:{cluster}:<cluster>:lead        the id of the server that leads; expires by itself
     satmeter:{cluster}:<cluster>:placement   the plan, as JSON
 
-Times are milliseconds by the store's clock. What belongs to a Ray cluster is forgotten a month after it was last used.
+Times are milliseconds by the store's clock. Keys of a Ray cluster are forgotten a month after it was last used.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from ...partitioning import NO_PLACEMENT, Placement
 from ...placement.membership import Server, View
 from ...ports import TransientError
 
-# Servers beat once a second. Who leads must be replaced soon; who went silent is forgotten late, because a store that
-# was away itself must not take all of them for gone.
+# Servers beat once a second. A silent leader must be replaced soon. Silent servers are forgotten late, because a store
+# that was away itself must not take all of them for gone.
 _LEAD_MS: Final = 3_000
 _SILENT_MS: Final = 10_000
 _FORGET_MS: Final = 60_000
@@ -53,7 +53,7 @@ for _, i in ipairs({1, 2, 4}) do redis.call('PEXPIRE', KEYS[i], ARGV[5]) end
 return 1
 """
 
-# Who is forgotten is left out here too: when nobody beats any more, nobody clears away.
+# Forgotten servers are left out here too: when no server beats any more, none clears them away.
 _LOOK: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -84,7 +84,7 @@ return 1
 
 
 class RedisRoster:
-    """Implements `Roster`, for one Ray cluster; without one, for that which used the store last."""
+    """Implementation of `Roster` for one Ray cluster; without one, for the cluster that used the store last."""
 
     def __init__(self, redis: Redis, cluster: str | None = None) -> None:
         self._redis = redis
@@ -95,7 +95,7 @@ class RedisRoster:
         self._publish = redis.register_script(_PUBLISH)
 
     async def beat(self, server: Server) -> View:
-        """Says that this server is there, and looks around (see `Roster`). Raises `TransientError`."""
+        """Report that this server is there, and look around (see `Roster`). Raises `TransientError`."""
         keys = await self._keys()
         record = msgspec.json.encode(server)
         args: list[str | int | bytes] = [server.server_id, record, _LEAD_MS, _FORGET_MS, _KEEP_MS, self._cluster or ""]
@@ -103,29 +103,29 @@ class RedisRoster:
         return _view(server.server_id, await self._see(keys))
 
     async def view(self) -> View:
-        """Looks around without taking part. Raises `TransientError`."""
+        """Look around without taking part. Raises `TransientError`."""
         return _view("", await self._see(await self._keys()))
 
     async def leave(self, server_id: str) -> None:
-        """Takes a server out. Raises `TransientError`."""
+        """Take a server out. Raises `TransientError`."""
         await _guard(self._leave(keys=await self._keys(), args=[server_id]))
 
     async def publish(self, server_id: str, placement: Placement) -> bool:
-        """Puts a plan in the place of the one a version below (see `Roster`). Raises `TransientError`."""
+        """Put a plan in the place of the one a version below (see `Roster`). Raises `TransientError`."""
         args: list[str | int | bytes] = [server_id, placement.version, msgspec.json.encode(placement), _LEAD_MS]
         return bool(await _guard(self._publish(keys=await self._keys(), args=args)))
 
     async def placement(self) -> Placement:
-        """The plan. Raises `TransientError`."""
+        """Return the plan. Raises `TransientError`."""
         keys = await self._keys()
         return _placement(await _guard(self._redis.get(keys[3])) or b"")
 
     async def want_hosts(self, count: int | None) -> None:
-        """Sets how many hosts there should be. Raises `TransientError`."""
+        """Set how many hosts there should be. Raises `TransientError`."""
         await _guard(self._redis.delete(_WANTED) if count is None else self._redis.set(_WANTED, count))
 
     async def deployment(self) -> str:
-        """The deployment's name. Raises `TransientError`."""
+        """Return the deployment's name. Raises `TransientError`."""
         await _guard(self._redis.set(_DEPLOYMENT, secrets.token_hex(4), nx=True))
         name: bytes = await _guard(self._redis.get(_DEPLOYMENT))
         return name.decode()

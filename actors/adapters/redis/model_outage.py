@@ -1,6 +1,6 @@
 """State of the model provider, its outage and its waits, in Redis or Valkey.
 
-satmeter:model   a hash: `outage` and `wait:<model>` as JSON, `failures` as a number; expires when it is not told of
+satmeter:model   a hash: `outage` and `wait:<model>` as JSON, `failures` as a number; expires without updates
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ return 1
 
 
 class RedisModelBoard:
-    """Implements `ModelBoard`."""
+    """Implementation of `ModelBoard`."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis

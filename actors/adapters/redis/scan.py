@@ -1,4 +1,4 @@
-"""Finds all actors of a store, by the keys of their journals."""
+"""Scan for all actors of a store, by the keys of their journals."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _KEY: Final = re.compile(rb"satmeter:\{p(\d{4})\}:[js]:(.+)", re.DOTALL)
 
 
 class ActorKey(NamedTuple):
-    """Where an actor's journal lies."""
+    """Key of an actor's journal: its partition and its id."""
 
     partition: int
     actor_id: str
 
 
 async def all_actors(redis: Redis, *, also_snapshots: bool = False) -> AsyncIterator[Sequence[ActorKey]]:
-    """All actors, a few at a time, those of each primary in turn; one may come twice. Raises `TransientError`.
+    """Yield all actors, a few at a time, those of each primary in turn; one may come twice.
 
-    With `also_snapshots` those too of which there is no journal, but a snapshot.
+    With `also_snapshots`, actors that have a snapshot without a journal are among them. Raises `TransientError`.
     """
     pattern = _JOURNALS_AND_SNAPSHOTS if also_snapshots else _JOURNALS
     try:

@@ -1,4 +1,4 @@
-"""Finds the primary that sentinels watch, and finds it anew after each failover."""
+"""Sentinel client, which finds the primary that sentinels watch, and finds it again after each failover."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _NO_REPLICAS = "NOREPLICAS"
 
 
 class _ToPrimary(SentinelManagedConnection):
-    """Asks the sentinels where to connect to. A server that refuses writes as a replica ends it (the library does)."""
+    """Connection to the primary that the sentinels name. The library ends it when a replica refuses a write."""
 
     async def on_connect_check_health(self, check_health: bool = True) -> None:
         await super().on_connect_check_health(check_health=check_health)
-        # A sentinel that was cut off may name a former primary, which would answer reads with what is outdated.
+        # A sentinel that was cut off may name a former primary, which would answer reads with outdated values.
         await self.send_command("ROLE")
         try:
             role = await self.read_response()
@@ -49,13 +49,13 @@ class _ToPrimaryByTls(_ToPrimary, SentinelManagedSSLConnection):
 
 
 class SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
-    """Connections to the primary. Like the pool for a single server it waits for a free one."""
+    """Connection pool to the primary. Like the pool for a single server it waits for a free one."""
 
     _asked: asyncio.Task[Any] | None = None
 
     @classmethod
     def over(cls, url: str, master: str, sentinels: Sequence[Redis], options: Mapping[str, Any]) -> SentinelPool:
-        """A pool for the primary of that name; `url` gives everything but its address."""
+        """Return a pool for the primary of that name; `url` gives everything but its address."""
         kwargs: dict[str, Any] = {**options, **parse_url(url)}
         tls = "connection_class" in kwargs
         manager = Sentinel([])  # type: ignore[no-untyped-call]
@@ -66,7 +66,10 @@ class SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
         return cls(master, manager, **kwargs)
 
     async def get_master_address(self) -> Any:
-        """Where the primary is now. All that ask at the same time share one answer: a failover makes many ask."""
+        """Return the primary's present address.
+
+        All that ask at the same time share one answer: a failover makes many ask.
+        """
         if self._asked is None:
             self._asked = asyncio.create_task(super().get_master_address())  # type: ignore[no-untyped-call]
             self._asked.add_done_callback(self._answered)
@@ -75,9 +78,9 @@ class SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
     def _answered(self, asked: asyncio.Task[Any]) -> None:
         self._asked = None
         if not asked.cancelled():
-            asked.exception()  # Whoever asked may be gone, which is no reason for a warning.
+            asked.exception()  # All callers may be gone; asyncio must not warn of an unretrieved error then.
 
     async def aclose(self) -> None:
-        """Ends all connections, those to the sentinels too."""
+        """End all connections, those to the sentinels too."""
         await super().aclose()
         await self.sentinel_manager.aclose()

@@ -1,6 +1,6 @@
-"""Where the wallet stands, in Redis or Valkey.
+"""Wallet's standing, in Redis or Valkey.
 
-satmeter:solvency   what the treasury found last, as JSON; expires by itself when nobody tells any more
+satmeter:solvency   the treasury's last findings, as JSON; expires by itself without updates
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _HOLDS_MS: Final = 600_000
 
 
 class RedisSolvency:
-    """Implements `SolvencyBoard`."""
+    """Implementation of `SolvencyBoard`."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis

@@ -1,9 +1,9 @@
-"""What the wallet must hold, as a running total of each partition that no crash can make wrong.
+"""Liability totals of partitions: the sum that the wallet must hold, kept running so that no crash makes it wrong.
 
     satmeter:{p0017}:totals   hash: `liability_msat`, and the `epoch` through which it was kept
 
 The script that appends events adds their change to it. Each claim carries it on to the new epoch, if it was kept in the
-epoch before; if not, a host that does not keep it has had the partition, and it is counted anew from the journals.
+epoch before. If not, a host that does not keep it has had the partition, and it is counted again from the journals.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ...ports import Stored, TransientError
 from .scan import all_actors
 
 LiabilityOf = Callable[[str, Stored], int]
-"""What the wallet must hold for an actor, in msat, from its id and what is stored of it."""
+"""Returns the sum that the wallet must hold for an actor, in msat, from its id and its stored state."""
 
 _COUNTED: Final = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -36,7 +36,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Liability(NamedTuple):
-    """The sum of all totals, and how many partitions have none: it is at least so much then."""
+    """Sum of all totals, and how many partitions have none, in which case the sum is a lower bound."""
 
     msat: int
     uncounted: int
@@ -45,10 +45,10 @@ class Liability(NamedTuple):
 async def count_totals(
     redis: Redis, epochs: Mapping[int, int], liability_in: Callable[[int, str], Awaitable[int]]
 ) -> None:
-    """Counts partitions that were just claimed, with these epochs, before anything is written to them.
+    """Count partitions that were just claimed, with these epochs, before anything is written to them.
 
-    One with an actor that can't be read stays without a total, which is logged. Raises `TransientError`. Nothing is
-    served meanwhile, which takes minutes for millions of actors: so the log tells how far it is.
+    A partition with an actor that can't be read stays without a total, which is logged. Raises `TransientError`. No
+    call is served meanwhile, which takes minutes for millions of actors: so the log shows the progress.
     """
     totals: dict[int, int] = defaultdict(int)
     unreadable = set()
@@ -85,7 +85,7 @@ def _progress(epochs: Mapping[int, int], seen: set[tuple[int, str]]) -> dict[str
 
 
 async def sum_totals(redis: Redis) -> Liability:
-    """What the wallet must hold for all actors. Raises `TransientError`."""
+    """Return the sum that the wallet must hold for all actors. Raises `TransientError`."""
     pipe = redis.pipeline(transaction=False)
     for partition in range(PARTITIONS):
         pipe.get(_key(partition, "epoch"))
@@ -93,7 +93,7 @@ async def sum_totals(redis: Redis) -> Liability:
     answers = await _guard(pipe.execute())
     total = uncounted = 0
     for epoch, (kept_epoch, amount) in zip(answers[::2], answers[1::2], strict=True):
-        # Nobody has ever claimed a partition without an epoch, so that it holds nothing.
+        # A partition without an epoch was never claimed, so that it holds nothing.
         if epoch is not None and kept_epoch == epoch:
             total += int(amount)
         elif epoch is not None:

@@ -1,4 +1,4 @@
-"""Signs BOLT11 invoices for the stub node. What an invoice says is read in `domain/payment_requests.py`.
+"""BOLT11 signer of the stub node's invoices. The reader of invoices is `domain/payments/bolt11.py`.
 
 It writes letter for letter what the library `bolt11` writes, in a fraction of the time: tests hold it to that. The
 library itself needs a package that has no wheels for Python 3.14.
@@ -16,24 +16,27 @@ from ...domain.payments import bolt11_codec
 from ...domain.payments.bolt11_codec import WORD_BITS, padded_bytes, to_words, word_of, words_for
 
 CURRENCY: Final = "bcrt"
-"""The network: Bitcoin's regtest, so that no wallet with real money tries to pay."""
+"""Network of the invoices: Bitcoin's regtest, so that no wallet with real money tries to pay."""
 
 # BOLT 11: the seconds since 1970 have 35 bits, a field's number of words has ten.
 _TIME_WORDS: Final = 7
 _FIELD_WORDS_MAX: Final = 1_023
-# What wallets want to see before they pay: the onion format and the payment secret are required of them, and a payment
-# in parts is possible. Source: BOLT 9 (bits 8, 14 and 17), and BOLT 11 "Feature Bits".
+# Features that wallets want to see before they pay. The onion format and the payment secret are required of them, and a
+# payment in parts is possible. Source: BOLT 9 (bits 8, 14 and 17), and BOLT 11 "Feature Bits".
 _FEATURES: Final = 1 << 8 | 1 << 14 | 1 << 17
 # BOLT 11's default; strict readers want it spelled out.
 _MIN_FINAL_CLTV_EXPIRY: Final = 18
-# What an amount's letter multiplies by, in tenths of a millisatoshi; the largest that fits makes the shortest text.
+# Multipliers of an amount's letter, in tenths of a millisatoshi. The largest that fits makes the shortest text.
 _MULTIPLIERS: Final = (("", 10**12), ("m", 10**9), ("u", 10**6), ("n", 10**3), ("p", 1))
 
 
 def sign_invoice(
     node_key: str, *, payment_hash: str, payment_secret: str, amount_msat: Msat, memo: str, at_s: int, expiry_s: int
 ) -> str:
-    """A regtest invoice signed with `node_key`; key, hash and secret are 32 bytes in hex. Raises `ValueError`."""
+    """Return a regtest invoice signed with `node_key`; key, hash and secret are 32 bytes in hex.
+
+    Raises `ValueError`.
+    """
     if at_s < 0 or at_s >> _TIME_WORDS * WORD_BITS:
         raise ValueError("a time that no invoice can have")
     if expiry_s < 1:
@@ -50,13 +53,13 @@ def sign_invoice(
         )
     )
     digest = sha256(human_part.encode() + padded_bytes(words)).digest()
-    # Unverified: who reads the invoice verifies it, and a signature that a fault of the machine spoiled costs nothing.
+    # The signature is not verified here: the invoice's reader verifies it, and a spoiled signature costs nothing.
     signature, recovery_id = recovery.sign(digest, _32_bytes(node_key), verify=False)
     return bolt11_codec.encode(human_part, words + _from_bytes(signature + bytes((recovery_id,))))
 
 
 def _amount(amount_msat: Msat) -> str:
-    """The amount as the human part has it: nothing for an invoice over any amount."""
+    """Return the amount as the human part has it: empty for an invoice over any amount."""
     if not amount_msat:
         return ""
     tenths = amount_msat.value * 10
@@ -72,7 +75,7 @@ def _32_bytes(text: str) -> bytes:
 
 
 def _from_bytes(data: bytes) -> bytes:
-    """The words of these bytes, with zeros up to the next word."""
+    """Return the words of these bytes, with zeros up to the next word."""
     words = words_for(len(data) * 8)
     return to_words(int.from_bytes(data, "big") << words * WORD_BITS - len(data) * 8, words)
 
@@ -82,7 +85,7 @@ def _bytes_field(letter: str, data: bytes) -> bytes:
 
 
 def _number_field(letter: str, number: int) -> bytes:
-    """A number in as few words as hold it."""
+    """Return a field with a number in as few words as hold it."""
     return _field(letter, to_words(number, words_for(number.bit_length())))
 
 

@@ -1,13 +1,13 @@
-"""A Messages API without a model, as an HTTP transport under the real SDK: for development and load tests.
+"""Messages API without a model, as an HTTP transport under the real SDK: for development and load tests.
 
 It follows plain rules, so that the same input always costs the same:
 - Tokens are the UTF-8 bytes of the texts, divided by four and rounded up.
 - A prefix marked with `cache_control` is written to the cache when this process sees it first, and read after that.
 - The answer says that it is a stub and quotes the request; it ends at `max_tokens` as the real one does.
-- An evaluation, recognised by the verdict's JSON schema, accepts. It rejects what contains `[reject]` or the word
-  `malware`, and what is blank. Size is `small` up to 400 characters, `medium` up to 4,000, else `large`.
+- An evaluation, recognised by the verdict's JSON schema, accepts. It rejects text with `[reject]` or the word
+  `malware`, and blank text. Size is `small` up to 400 characters, `medium` up to 4,000, else `large`.
 - Work on a request that contains `[break]` fails as on a bad day: a whole answer with status 500, a streamed
-  one with an `error` event after half of its text. So what follows a failure can be seen without a real one.
+  one with an `error` event after half of its text. So the effects of a failure can be seen without a real one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _EXCERPT_MAX_CHARS: Final = 400
 _CACHED_PREFIXES_MAX: Final = 1_000
 _DELTA_TOKENS: Final = 6
 _DELTA_CHARS: Final = _DELTA_TOKENS * _BYTES_PER_TOKEN
-# What the real API refuses of a body whose tokens it is to count.
+# Fields that the real API refuses in a body whose tokens it is to count.
 _OF_CALLS_ALONE: Final = frozenset(
     {"max_tokens", "metadata", "service_tier", "stop_sequences", "stream", "temperature", "top_k", "top_p"}
 )
@@ -40,11 +40,11 @@ _BROKEN: Final = {"type": "error", "error": {"type": "api_error", "message": "In
 
 
 class _InvalidRequestError(Exception):
-    """The body is not one that the Messages API takes; the text says why."""
+    """Body that the Messages API does not take; the text says why."""
 
 
 class _Prompt(msgspec.Struct, frozen=True):
-    """What was sent, in the order in which the API caches it: the whole, and the prefix that is marked for caching."""
+    """Prompt of a call: its texts, in the order in which the API caches them, and the prefix marked for caching."""
 
     texts: tuple[str, ...]
     cached: int
@@ -52,17 +52,17 @@ class _Prompt(msgspec.Struct, frozen=True):
 
     @property
     def prefix(self) -> str:
-        """The text up to the last cache mark."""
+        """Text up to the last cache mark."""
         return "".join(self.texts[: self.cached])
 
     @property
     def rest(self) -> str:
-        """The text after it."""
+        """Text after the last cache mark."""
         return "".join(self.texts[self.cached :])
 
 
 class StubMessagesApi(httpx2.AsyncBaseTransport):
-    """Answers `POST /v1/messages` (whole or streamed) and `/v1/messages/count_tokens`.
+    """Transport that answers `POST /v1/messages` (whole or streamed) and `/v1/messages/count_tokens`.
 
     `latency_s` is waited before every answer, and a streamed one then comes at `tokens_per_s`, or at once without it:
     so a load test can see a model that takes its time.
@@ -74,7 +74,7 @@ class StubMessagesApi(httpx2.AsyncBaseTransport):
         self._cached_prefixes: OrderedDict[bytes, None] = OrderedDict()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """One exchange, as httpx2 calls it."""
+        """Answer one request, as httpx2 calls it."""
         sent = await request.aread()
         try:
             return await self._answer(request.method, request.url.path, sent)
@@ -82,12 +82,12 @@ class StubMessagesApi(httpx2.AsyncBaseTransport):
             return _error(400, "invalid_request_error", str(error))
 
     async def whole(self, body: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The message that answers this one; None on a bad day."""
+        """Return the message that answers this one; None on a bad day."""
         await self._take_time()
         return None if _breaks(body) else self._message(body, _prompt(body))
 
     async def events(self, body: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
-        """The server-sent events of a streamed answer."""
+        """Return the server-sent events of a streamed answer."""
         await self._take_time()
         return _Events(self._message(body, _prompt(body)), _breaks(body), self._pause_s).sent()
 
@@ -165,7 +165,7 @@ class _Body(httpx2.AsyncByteStream):
 
 
 class _Events:
-    """A message as server-sent events. As with the real API, the first usage has a placeholder for the output.
+    """Events of a message, server-sent. As with the real API, the first usage has a placeholder for the output.
 
     `breaks` puts an error in the place of the second half; `pause_s` passes before each delta.
     """
@@ -176,9 +176,9 @@ class _Events:
         self._pause_s = pause_s
 
     async def sent(self) -> AsyncGenerator[bytes, None]:
-        """Their bytes, one after the other."""
+        """Yield the events' bytes, one after the other."""
         for event in self._events():
-            # Also without a pause the loop gets a turn, so that a reader that goes away is noticed between two deltas.
+            # The loop gets a turn even without a pause, so that a reader that goes away is noticed between two deltas.
             await asyncio.sleep(self._pause_s if event["type"] == "content_block_delta" else 0)
             yield b"event: %b\ndata: %b\n\n" % (event["type"].encode(), msgspec.json.encode(event))
 
@@ -207,7 +207,7 @@ def _breaks(body: Mapping[str, Any]) -> bool:
 
 def _body(sent: bytes) -> Mapping[str, Any]:
     try:
-        # Not `json`, which takes lone surrogates and NaN, as the real API does not.
+        # The module `json` would take lone surrogates and NaN, which the real API refuses.
         body = msgspec.json.decode(sent)
     except (msgspec.DecodeError, RecursionError):
         raise _InvalidRequestError("The body is not JSON") from None
@@ -220,7 +220,7 @@ def _body(sent: bytes) -> Mapping[str, Any]:
 
 
 def _prompt(body: Mapping[str, Any]) -> _Prompt:
-    """Tools, system and messages in this order: the one in which the API builds the prefix that it caches."""
+    """Return tools, system and messages in this order, in which the API builds the prefix that it caches."""
     blocks = [*(body.get("tools") or []), *_blocks(body.get("system") or [])]
     for message in body["messages"]:
         blocks += _blocks(message.get("content", []))
@@ -254,7 +254,7 @@ def _tokens(text: str) -> int:
 
 
 def _user_texts(body: Mapping[str, Any]) -> list[str]:
-    """The texts of the last message of the user."""
+    """Return the texts of the last message of the user."""
     for message in reversed(body["messages"]):
         if message.get("role") == "user":
             return [_block_text(block) for block in _blocks(message.get("content", []))]

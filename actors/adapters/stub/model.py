@@ -1,4 +1,4 @@
-"""The stub model without HTTP between: the server's own, when it has no provider's key.
+"""Stub model without HTTP between: the server's own, when it has no provider's key.
 
 It sends the same bodies and reads the same answers as `AnthropicModel`, so that all but the SDK is as it is with a real
 model. The SDK's calls cost a host more than all the rest of a request, and a second to import.
@@ -25,25 +25,25 @@ from .messages_api import StubMessagesApi
 
 
 class StubModel:
-    """Implements `ports.Model`. Its rules are those of `StubMessagesApi`."""
+    """Implementation of `ports.Model`. Its rules are those of `StubMessagesApi`."""
 
     def __init__(self, eval_model: str, api: StubMessagesApi) -> None:
         self._eval_model = eval_model
         self._api = api
 
     def prepare(self) -> None:
-        """It is ready."""
+        """Return at once: the stub is always ready."""
 
     async def evaluate(self, request: str) -> Evaluation:
-        """Judges a request by the stub's rules. Raises `TransientError`."""
+        """Judge a request by the stub's rules. Raises `TransientError`."""
         return read_evaluation(await self._whole(evaluation_message(self._eval_model, request)), self._eval_model)
 
     async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
-        """Makes an answer up. Raises `TransientError`, `PermanentError`."""
+        """Make an answer up. Raises `TransientError`, `PermanentError`."""
         return read_completion(await self._whole(work_message(model, max_tokens, request)), model)
 
     async def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:
-        """Makes an answer up, piece by piece. Raises as `complete` does, also in the middle."""
+        """Make an answer up, piece by piece. Raises as `complete` does, also in the middle."""
         answer = StreamedAnswer(model)
         async with aclosing(await self._api.events(work_message(model, max_tokens, request, stream=True))) as events:
             async for event in events:
@@ -54,7 +54,7 @@ class StubModel:
     async def relay(
         self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool
     ) -> AsyncGenerator[RelayPart, None]:
-        """Answers a call in the stub's own way. Raises `TransientError`."""
+        """Answer a call in the stub's own way. Raises `TransientError`."""
         response = await self._exchange("/v1/messages", body)
         if response.status_code >= 400 or not stream:
             yield whole_end(response.status_code, response.headers, await response.aread())
@@ -64,17 +64,17 @@ class StubModel:
                 yield part
 
     async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, beta: bool) -> RelayEnd:
-        """Counts a prompt by the stub's rule. Raises `TransientError`."""
+        """Count a prompt by the stub's rule. Raises `TransientError`."""
         response = await self._exchange("/v1/messages/count_tokens", body)
         return whole_end(response.status_code, response.headers, await response.aread())
 
     async def prompt_tokens(self, request: str, *, model: str | None = None, max_tokens: int = 0) -> int:
-        """Counts a prompt of ours by the stub's rule. Raises `TransientError`."""
+        """Count a prompt of ours by the stub's rule. Raises `TransientError`."""
         body = own_prompt(request, self._eval_model, model, max_tokens)
         return counted_by(await self.count_tokens(body, {}, beta=False))
 
     async def close(self) -> None:
-        """There is nothing to end."""
+        """Return at once: the stub has no connections."""
 
     async def _exchange(self, path: str, body: bytes) -> httpx2.Response:
         response = await self._api.handle_async_request(httpx2.Request("POST", f"http://stub{path}", content=body))

@@ -1,7 +1,7 @@
-"""A Lightning node without Lightning, as an HTTP transport under the LNbits client: for development and load tests.
+"""Lightning node without Lightning, as an HTTP transport under the LNbits client: for development and load tests.
 
 It makes real invoices (regtest, signed, decodable), which are paid by `pay`, by its own wallet, and by nothing else.
-Its state lies in the store, so that all processes see one node: see `stub_store.py`.
+Its state is in the store, so that all processes see one node: see `store.py`.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from .payouts import StubPayouts
 from .store import BALANCE, CHANNEL, NODE_KEY, PAID, PAYMENT, Order, answer, refusal, rfc3339, text
 
 URL: Final = "http://stub-node.invalid"
-"""What the client is told as the node's address; no name server knows it, so nothing can go astray."""
+"""Address of the node for its client; no name server knows it, so nothing can go astray."""
 KEY: Final = "stub"
-"""What it is told as the invoice key and the admin key; the stub takes any."""
+"""Invoice key and admin key for the client; the stub takes any."""
 
-# So long an unpaid invoice stays known after its expiry: the time in which a late payment can be tried out.
+# Time for which an unpaid invoice stays known after its expiry, so that a late payment can be tried out.
 _KEEP_UNPAID_S: Final = 7 * 86_400
-# What fits into an invoice's description field (BOLT 11: ten bits count words of five bits).
+# Capacity of an invoice's description field (BOLT 11: ten bits count words of five bits).
 _MEMO_MAX_BYTES: Final = 639
 _HINT_WAIT_S: Final = 1.0
 _PAYMENT_PATH: Final = re.compile(r"/api/v1/payments/([^/]*)")
@@ -65,7 +65,7 @@ return found
 
 
 class StubNode(httpx.AsyncBaseTransport):
-    """Answers what the client asks of LNbits: make and pay invoices, look them up, list the newest settled, the wallet.
+    """Transport that answers as LNbits: make and pay invoices, look them up, list the newest settled, the wallet.
 
     A preimage is random, and shown with a paid invoice only.
     """
@@ -80,9 +80,9 @@ class StubNode(httpx.AsyncBaseTransport):
         self._newest = redis.register_script(_NEWEST)
 
     async def pay(self, payment_hash: str) -> bool:
-        """Marks an invoice paid, also an expired one, and tells all listeners. False when it is unknown.
+        """Mark an invoice paid, also an expired one, and notify all listeners. Return False when it is unknown.
 
-        Paying again changes nothing, and tells them again. Raises `TransientError`.
+        Paying again changes nothing, and notifies them again. Raises `TransientError`.
         """
         keys = [f"{PAYMENT}{payment_hash}", PAID, BALANCE]
         try:
@@ -91,19 +91,19 @@ class StubNode(httpx.AsyncBaseTransport):
             raise TransientError(f"the stub node's store can't be reached: {type(error).__name__}") from None
 
     async def invoice(self, amount_sats: int) -> Invoice:
-        """An invoice of a customer's wallet, to be paid out to. It is none of this node's, which forgets it at once.
+        """Return an invoice of a customer's wallet, to be paid out to; this node forgets it at once.
 
         Raises `ValueError` for an amount that no invoice can have.
         """
         return self._payouts.customer_invoice(amount_sats)
 
     async def hints(self) -> AsyncIterator[str]:
-        """Payment hashes as they are paid, until the store's connection breaks. Raises `TransientError`."""
+        """Yield payment hashes as they are paid, until the store's connection breaks. Raises `TransientError`."""
         try:
             async with self._redis.pubsub() as pubsub:
                 await pubsub.subscribe(CHANNEL)
                 while True:
-                    # Not `listen`: it takes the client's time-out for a broken connection.
+                    # `listen` would not do: it takes the client's time-out for a broken connection.
                     message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=_HINT_WAIT_S)
                     payment_hash = text(message["data"]) if message is not None else ""
                     if is_payment_hash(payment_hash):
@@ -112,7 +112,7 @@ class StubNode(httpx.AsyncBaseTransport):
             raise TransientError(f"the stub node's hints broke: {type(error).__name__}") from None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """The answer that LNbits would give. Raises `httpx.ConnectError` when the store can't be reached."""
+        """Return the answer that LNbits would give. Raises `httpx.ConnectError` when the store can't be reached."""
         path = request.url.path
         one = _PAYMENT_PATH.fullmatch(path)
         try:
@@ -192,7 +192,7 @@ class StubNode(httpx.AsyncBaseTransport):
         return answer(200, {"paid": paid, "status": payment["status"], "preimage": preimage, "details": payment})
 
     async def _find(self, query: Mapping[str, str]) -> httpx.Response:
-        """The incoming payments with certain hashes."""
+        """Return the incoming payments with certain hashes."""
         if query.get("amount[gt]") != "0":
             return refusal(400, "The stub node finds invoices by their hashes.")
         hashes = query["payment_hash[in]"].split(",")[: int(query.get("limit", "10"))]
@@ -217,7 +217,7 @@ class StubNode(httpx.AsyncBaseTransport):
 
     async def _signing_key(self) -> str:
         if self._node_key is None:
-            # Whichever process comes first makes it; all others get what is stored.
+            # The first process makes the key. All others read the stored one.
             made = secrets.token_hex(32)
             await self._redis.set(NODE_KEY, made, nx=True)
             self._node_key = text(await self._redis.get(NODE_KEY) or made)
@@ -225,7 +225,7 @@ class StubNode(httpx.AsyncBaseTransport):
 
 
 def _shown(payment: dict[str, Any], paid_at_us: float | None) -> dict[str, Any]:
-    """The payment as it is told outside: with its state, and without the preimage while it is unpaid."""
+    """Return the payment as it is shown outside: with its state, and without the preimage while it is unpaid."""
     if paid_at_us is None:
         return {**payment, "status": "pending", "preimage": None, "updated_at": payment["created_at"]}
     return {**payment, "status": "success", "updated_at": rfc3339(int(paid_at_us) // 1_000_000)}

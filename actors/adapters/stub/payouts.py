@@ -1,7 +1,7 @@
-"""The paying half of the stub node: its wallet pays any invoice of its own network, as far as its balance goes.
+"""Paying half of the stub node: its wallet pays any invoice of its own network, as far as its balance goes.
 
-Nobody stands behind an invoice that the stub node did not make, so such a one counts as paid. One of its own is settled
-as if a wallet had paid it. Routing is free.
+An invoice that the stub node did not make has no payee to reach, so it counts as paid. One of its own is settled as if
+a wallet had paid it. Routing is free.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .store import (
     text,
 )
 
-# All or nothing, as several processes pay from the one wallet. A payment to itself leaves the balance as it is.
+# The script does all or nothing, as several processes pay from one wallet. A payment to itself keeps the balance.
 _PAY_OUT: Final = """
 local outgoing, incoming, paid, balance, sent = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local hash, amount, payment, invoice, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -55,7 +55,7 @@ end
 return 'sent'
 """
 
-# LNbits's words for what the script refuses; the first speaks of a payment that the wallet made before.
+# LNbits's words for the script's refusals. The first is for a payment that the wallet made before.
 _REFUSALS: Final[Mapping[str, tuple[str, str]]] = {
     "again": ("Payment already paid.", "success"),
     "paid": ("Internal invoice already paid.", "failed"),
@@ -66,7 +66,7 @@ _CUSTOMER_MEMO: Final = "A customer's wallet"
 
 
 class StubPayouts:
-    """Answers what the client asks of LNbits about payments that it makes. Raises what the store's client raises."""
+    """Payouts of the stub node, answered as LNbits does. Raises what the store's client raises."""
 
     def __init__(self, redis: Redis, now_s: Callable[[], int]) -> None:
         self._redis = redis
@@ -74,7 +74,7 @@ class StubPayouts:
         self._pay_out = redis.register_script(_PAY_OUT)
 
     async def pay(self, order: Order) -> httpx.Response:
-        """Pays an invoice, once."""
+        """Pay an invoice, once."""
         if not order.bolt11:
             return refusal(400, "Missing BOLT11 invoice")
         try:
@@ -95,7 +95,7 @@ class StubPayouts:
         return httpx.Response(201, json=payment)
 
     async def list(self, query: Mapping[str, str]) -> httpx.Response:
-        """The payment that was made to an invoice, as a list of none or one; else all that went out, newest first."""
+        """Return the payment to an invoice, as a list of none or one; else all payments that went out, newest first."""
         payment_hash = query.get("payment_hash[eq]")
         if query.get("amount[lt]") != "0":
             return refusal(400, "The stub node shows what went out.")
@@ -115,7 +115,7 @@ class StubPayouts:
         return httpx.Response(200, json={"data": data, "total": total})
 
     def customer_invoice(self, amount_sats: int) -> Invoice:
-        """An invoice of somebody else's wallet, on a node of its own that exists for nothing else.
+        """Return an invoice of a customer's wallet, on a node of its own that exists for nothing else.
 
         Raises `ValueError` for an amount that no invoice can have.
         """

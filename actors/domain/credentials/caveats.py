@@ -1,4 +1,4 @@
-"""What a macaroon's holder may append to narrow it, and what is allowed under all of it together."""
+"""Caveats that a macaroon's holder may append to narrow it, and the grant that remains under all of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..money import MSAT_MAX, Msat
 _CAVEAT: Final = re.compile(r"([a-z_]+) ?= ?(.*)")
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _NAME: Final = re.compile(r"[\x20-\x7e]{1,64}")
-# Each one that is narrower than all before it has a count of its own in every request.
+# Each limit that is narrower than all before it has a count of its own in every request.
 _SPEND_LIMITS_MAX: Final = 8
 _TAG_BYTES: Final = 9
 WHOLE: Final = "0"
@@ -25,7 +25,7 @@ WHOLE: Final = "0"
 
 
 class Action(StrEnum):
-    """What a credential can be used for. `llm` is the paths that speak other providers' protocols."""
+    """Actions that a credential can be used for. `llm` is the paths that speak other providers' protocols."""
 
     REQUEST = "request"
     READ = "read"
@@ -37,8 +37,8 @@ class Action(StrEnum):
 class SpendLimit(msgspec.Struct, frozen=True):
     """A `max_msat` caveat. `counter` is the signature right after it in the chain.
 
-    Everything derived from a credential has that signature in its chain too, so that all of it shares the count; a
-    sibling with a caveat of the same text has another one.
+    All credentials derived from this one have that signature in their chains too, and so share its count; a sibling
+    with a caveat of the same text has another signature, and another count.
     """
 
     counter: str
@@ -46,11 +46,11 @@ class SpendLimit(msgspec.Struct, frozen=True):
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """What a verified credential allows. Of a caveat that stands twice, the narrower counts.
+    """Permissions of a verified credential. Of a caveat that is repeated, the narrowest counts.
 
-    spend_limits: each narrower than the one before it. One that is wider than another before it can never bind, as all
-    that counts towards it counts towards the other too. lineage: the tags of the credentials that it was derived from,
-    the whole one's first, and its own last.
+    spend_limits: each narrower than the one before it. A limit that is wider than an earlier one can never bind: all
+    that counts towards it counts towards the earlier one too. lineage: the tags of the credentials that this one was
+    derived from, the whole one's first, and its own last.
     """
 
     generation: int
@@ -62,7 +62,7 @@ class Grant(msgspec.Struct, frozen=True):
     lineage: tuple[str, ...] = (WHOLE,)
 
     def refusal(self, action: Action, now_ms: int) -> Refusal | None:
-        """Why the credential can't be used for this now, if it can't."""
+        """Return why the credential can't be used for this action now, or None if it can."""
         if self.expires_at_s is not None and now_ms >= self.expires_at_s * 1_000:
             return violated(f"expires_at = {self.expires_at_s}", "This credential has expired.")
         if self.actions is not None and action not in self.actions:
@@ -72,7 +72,7 @@ class Grant(msgspec.Struct, frozen=True):
 
 
 class CaveatError(Exception):
-    """A caveat for which the credential is refused, whatever it is used for. The text is a sentence for its holder."""
+    """Error for a caveat that makes the whole credential unusable. The text is a sentence for its holder."""
 
     def __init__(self, caveat: str, message: str) -> None:
         super().__init__(message)
@@ -80,19 +80,19 @@ class CaveatError(Exception):
 
 
 class UnknownCaveatError(CaveatError):
-    """A caveat that we don't know: skipping it could widen what its author meant to narrow."""
+    """Error for a caveat that we don't know: skipping it could widen what its author meant to narrow."""
 
     def __init__(self, caveat: str) -> None:
         super().__init__(caveat, "This credential has a caveat that is not known here.")
 
 
 def violated(caveat: str, message: str) -> Refusal:
-    """A caveat forbids what was asked."""
+    """Refuse a command that a caveat forbids."""
     return Refusal(Code.CAVEAT_VIOLATED, message, {"caveat": caveat})
 
 
 def narrow(grant: Grant, caveat: bytes, counter: str) -> Grant:
-    """The grant under one more caveat. `counter` is the signature after it. Raises `CaveatError`."""
+    """Return the grant under one more caveat. `counter` is the signature after it. Raises `CaveatError`."""
     try:
         text = caveat.decode("ascii")
     except UnicodeDecodeError:
@@ -114,7 +114,7 @@ def narrow(grant: Grant, caveat: bytes, counter: str) -> Grant:
             return msgspec.structs.replace(grant, expires_at_s=earliest)
         case "actions":
             allowed = _actions(text, value)
-            # No action at all is a narrowing too: what is left of two lists without a common one stays empty.
+            # An empty set is a narrowing too: two lists without a common action leave none.
             both = allowed if grant.actions is None else allowed & grant.actions
             return msgspec.structs.replace(grant, actions=both)
         case "name" if _NAME.fullmatch(value):
@@ -125,7 +125,7 @@ def narrow(grant: Grant, caveat: bytes, counter: str) -> Grant:
 
 
 def narrow_all(grant: Grant, caveats: Sequence[tuple[bytes, str]]) -> Grant:
-    """The grant under all caveats, each with the signature after it. Raises `CaveatError`."""
+    """Return the grant under all caveats, each with the signature after it. Raises `CaveatError`."""
     for caveat, counter in caveats:
         grant = narrow(grant, caveat, counter)
     return grant
@@ -142,7 +142,7 @@ def _limited(grant: Grant, text: str, limit: SpendLimit) -> Grant:
 
 
 def _tag(signature: str) -> str:
-    """What tells a credential from all others of its session. The signature itself would be as good as the macaroon."""
+    """Digest a signature into a tag that is unique in the session; the signature itself would serve as a macaroon."""
     return base64.urlsafe_b64encode(hashlib.sha256(signature.encode()).digest()[:_TAG_BYTES]).decode()
 
 
@@ -160,7 +160,7 @@ def _number(text: str, value: str) -> int:
 
 
 def _msat(text: str, value: str) -> Msat:
-    # More than all bitcoin is no limit; it must not be an error, because its author meant to allow it.
+    # A limit above all bitcoin can't bind. It must not be an error, because its author meant to allow the spending.
     return Msat(min(_number(text, value), MSAT_MAX))
 
 

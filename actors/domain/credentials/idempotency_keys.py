@@ -1,7 +1,7 @@
-"""Idempotency keys: whose an operation is, and who is told its answer.
+"""Idempotency keys: the owner of an operation, and the credentials that may get its answer.
 
-A key is its credential's own. What was bought under it is told to that credential, and to those that it was derived
-from; to its siblings, and to what is derived from it, the same key and body are an operation of their own.
+Each credential has keys of its own. An answer that was bought under a key goes to that credential, and to those that
+it was derived from. For its siblings, and for those derived from it, the same key and body are another operation.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from ..behaviour import Attempt, Mark, Once, Reply
 from .caveats import WHOLE, Grant
 
-# Behind a name: where those find an answer whose credential the buyer's was derived from.
+# Follows a name: under it, the credentials that the buyer's was derived from find the answer.
 _POINTER: Final = "^"
 _TAG: Final = "."
 # Before the digest of an SDK's attempts.
@@ -22,11 +22,11 @@ _AGAIN: Final = "again:"
 
 
 class HeldOnce(Protocol):
-    """What is under way for an operation."""
+    """An operation that is under way."""
 
     @property
     def once(self) -> Once:
-        """The operation."""
+        """Identity of the operation."""
         ...
 
 
@@ -34,15 +34,15 @@ HeldT = TypeVar("HeldT", bound=HeldOnce)
 
 
 class KeptUnder(Reply, frozen=True, tag="kept_under"):
-    """The answer is kept under this name: it was bought by a credential that was derived from one."""
+    """Pointer to the name under which the answer is kept, because a derived credential bought it."""
 
     name: str
 
 
 class Known(NamedTuple):
-    """An answer that is kept: to what, and by which credential it was bought.
+    """A kept answer, with the digest of its request and the credential that bought it.
 
-    buyer: the tag of the credential; empty in answers of versions that did not tell credentials apart.
+    buyer: the tag of the credential; empty in answers of versions that did not distinguish credentials.
     """
 
     digest: str
@@ -51,19 +51,19 @@ class Known(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What is kept for an operation. `former`: by an earlier version, for one of the credentials of the session."""
+    """The answer kept for an operation. `former`: an earlier version kept it, for some credential of the session."""
 
     known: Known
     former: bool = False
 
 
 def operation(grant: Grant, base: str, digest: str) -> Once:
-    """The operation that a client's key stands for under its credential. `base` is made of path and key."""
+    """Return the operation that a client's key stands for under its credential. `base` is made of path and key."""
     return Once(_name(base, grant.lineage[-1]), digest, keyed=True, lineage=grant.lineage)
 
 
 def begun(under_way: Mapping[str, HeldT], asked: Once) -> HeldT | None:
-    """What is under way for an operation, by this credential or one that was derived from it."""
+    """Return the entry under way for an operation of this credential, or of one that was derived from it."""
     own = under_way.get(asked.name)
     if own is not None:
         return own
@@ -71,30 +71,30 @@ def begun(under_way: Mapping[str, HeldT], asked: Once) -> HeldT | None:
 
 
 def marks(once: Once, reply: Reply) -> tuple[Mark, ...]:
-    """The answer as it is kept, and the way to it for the credentials that the buyer's was derived from."""
+    """Return the mark of the answer, and pointers to it for the credentials that the buyer's was derived from."""
     above = [_name(_base(once.name), tag) + _POINTER for tag in once.lineage[:-1]]
     return (Mark(once, reply), *(Mark(replace(once, name=name), KeptUnder(once.name)) for name in above))
 
 
 def repetition_mark(attempt: Attempt, once: Once) -> Mark:
-    """Says for a moment which operation a repetition of an SDK's attempt is, whichever host it comes to."""
+    """Return a brief mark by which any host finds the operation that an SDK's attempt repeats."""
     return Mark(Once(repetition_name(attempt), "", keyed=False), KeptUnder(once.name), brief=True)
 
 
 def repetition_name(attempt: Attempt) -> str:
-    """Under which name that is kept."""
+    """Return the name under which that mark is kept."""
     return f"{_AGAIN}{attempt.digest}"
 
 
 def repeated(mark: Mark) -> tuple[str, str] | None:
-    """The digest of the attempts that a mark speaks of, and the name of the operation that they are."""
+    """Return the digest of a repetition mark's attempts and the name of their operation; None for other marks."""
     if not mark.once.name.startswith(_AGAIN) or not isinstance(mark.reply, KeptUnder):
         return None
     return mark.once.name.removeprefix(_AGAIN), mark.reply.name
 
 
 def names(once: Once) -> tuple[str, ...]:
-    """The names under which something may be kept for the operation."""
+    """Return the names under which an answer may be kept for the operation."""
     if not once.lineage:
         return (once.name,)
     former = () if once.lineage[-1] == WHOLE else (_base(once.name),)
@@ -102,7 +102,7 @@ def names(once: Once) -> tuple[str, ...]:
 
 
 def found(once: Once, look: Callable[[str], Known | None]) -> Found | None:
-    """What is kept for the operation, if anything is; `look` tells what is kept under a name."""
+    """Return the answer kept for the operation, if there is one; `look` returns the answer kept under a name."""
     own = look(once.name)
     if own is not None or not once.lineage:
         return None if own is None else Found(own)
@@ -110,7 +110,7 @@ def found(once: Once, look: Callable[[str], Known | None]) -> Found | None:
     if pointer is not None and pointer.digest == once.digest and isinstance(pointer.reply, KeptUnder):
         bought = look(pointer.reply.name)
         return None if bought is None else Found(bought)
-    # The whole credential has kept its name, under which all of them kept their answers once.
+    # Earlier versions kept the answers of all credentials under the name that is now the whole credential's.
     former = None if once.lineage[-1] == WHOLE else look(_base(once.name))
     if former is None or former.buyer or former.digest != once.digest:
         return None
@@ -118,7 +118,7 @@ def found(once: Once, look: Callable[[str], Known | None]) -> Found | None:
 
 
 def former_name(once: Once) -> str:
-    """The name that an earlier version gave the operation, whichever credential of the session asked for it."""
+    """Return the name that an earlier version gave the operation, whichever credential of the session asked for it."""
     return _base(once.name)
 
 

@@ -32,18 +32,18 @@ _SERIALIZER: Final = BinarySerializer()
 
 
 class InvalidMacaroonError(Exception):
-    """Not one of our macaroons: malformed, wrongly signed, or of another server."""
+    """Error for a macaroon that is not ours: malformed, wrongly signed, or of another server."""
 
 
 class OversizedMacaroonError(InvalidMacaroonError):
-    """One with more caveats, or more characters, than are looked at. The text is a sentence for its holder."""
+    """Error for a macaroon with too many caveats or characters to verify. The text is a sentence for its holder."""
 
     def __init__(self) -> None:
         super().__init__(f"A macaroon can have at most {_CAVEATS_MAX} caveats and {_LENGTH_MAX} characters")
 
 
 class MacaroonId(msgspec.Struct, frozen=True):
-    """What the 66 bytes of an identifier say."""
+    """The content of an identifier's 66 bytes."""
 
     payment_hash: str
     session_id: str
@@ -51,12 +51,12 @@ class MacaroonId(msgspec.Struct, frozen=True):
 
 
 def mint(master_key: bytes, macaroon_id: MacaroonId) -> str:
-    """A session's macaroon without caveats, in the encoding of L402: V2 binary, standard base64 with padding."""
+    """Mint a session's macaroon without caveats, in L402's encoding: V2 binary, standard base64 with padding."""
     return _encode(_fresh(master_key, macaroon_id))
 
 
 def attenuate(token: str, caveats: list[str]) -> str:
-    """The macaroon with more caveats; needs no key. Raises `InvalidMacaroonError` for what is no macaroon."""
+    """Append caveats to the macaroon, which needs no key. Raises `InvalidMacaroonError` for any other text."""
     macaroon = _decode(token)
     for caveat in caveats:
         macaroon.add_first_party_caveat(caveat)
@@ -64,28 +64,31 @@ def attenuate(token: str, caveats: list[str]) -> str:
 
 
 def narrowed(token: str, caveats: list[str]) -> str:
-    """The same, unless the server would refuse what comes of it. Raises `InvalidMacaroonError`, `CaveatError`."""
+    """Append caveats as `attenuate` does, unless the server would refuse the result.
+
+    Raises `InvalidMacaroonError`, or `CaveatError`, in that case.
+    """
     longer = attenuate(token, caveats)
     read_grant(longer)
     return longer
 
 
 def read(token: str) -> tuple[MacaroonId, list[str]]:
-    """Identifier and caveats, unverified. Raises `InvalidMacaroonError`."""
+    """Read identifier and caveats, unverified. Raises `InvalidMacaroonError`."""
     macaroon = _decode(token)
     return _read_id(macaroon), [bytes(caveat.caveat_id_bytes).decode() for caveat in macaroon.caveats]
 
 
 def read_grant(token: str) -> tuple[MacaroonId, Grant]:
-    """Identifier and grant, unverified, and without counts. Raises `InvalidMacaroonError`, `CaveatError`."""
+    """Read identifier and grant, unverified, and without counts. Raises `InvalidMacaroonError`, `CaveatError`."""
     macaroon_id, caveats = read(token)
     return macaroon_id, narrow_all(Grant(macaroon_id.generation), [(caveat.encode(), "") for caveat in caveats])
 
 
 def verify(master_key: bytes, token: str) -> tuple[MacaroonId, Grant]:
-    """Identifier and grant of a macaroon that is ours. Raises `InvalidMacaroonError`, `CaveatError`.
+    """Verify that a macaroon is ours; return its identifier and grant. Raises `InvalidMacaroonError`, `CaveatError`.
 
-    Whether session and generation still exist is for the session to say.
+    The session itself checks whether it and the generation still exist.
     """
     macaroon = _decode(token)
     macaroon_id = _read_id(macaroon)
@@ -100,7 +103,7 @@ def verify(master_key: bytes, token: str) -> tuple[MacaroonId, Grant]:
 
 
 def session_id(random_bytes: bytes) -> str:
-    """The id of a session with these 24 bytes."""
+    """Return the id of a session with these 24 bytes."""
     return _SESSION_PREFIX + base64.urlsafe_b64encode(random_bytes).decode()
 
 
@@ -109,7 +112,10 @@ def _session_bytes(session: str) -> bytes:
 
 
 def _fresh(master_key: bytes, macaroon_id: MacaroonId) -> Macaroon:
-    """Each session and generation has a key of its own, so that closing one ends its macaroons and no others."""
+    """Build an identifier's macaroon without caveats.
+
+    Each session and generation has a key of its own, so that closing one ends its macaroons and no others.
+    """
     context = f"{macaroon_id.session_id}:{macaroon_id.generation}"
     key = hmac.digest(master_key, context.encode(), hashlib.sha256)
     identifier = _IDENTIFIER.pack(
@@ -134,7 +140,7 @@ def _decode(token: str) -> Macaroon:
         raw = base64.b64decode(padded + "=" * (-len(padded) % 4), validate=True)
         macaroon = _SERIALIZER.deserialize_raw(raw)
     except Exception:
-        # The library answers bad bytes with whatever they happen to break: IndexError, TypeError, its own.
+        # The library raises all kinds of errors on bad bytes: IndexError, TypeError, its own.
         raise InvalidMacaroonError("malformed") from None
     if not all(_is_text(bytes(caveat.caveat_id_bytes)) for caveat in macaroon.caveats):
         # The library could not even check their signature.

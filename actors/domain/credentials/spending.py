@@ -1,6 +1,6 @@
-"""Spending of credentials under their `max_msat` caveats: a count for each limit, as long as anything counts in it.
+"""Spending of credentials under their `max_msat` caveats: a count for each limit, kept while it is not zero.
 
-The counts of a session are a tree: a limit that was appended to a credential with limits of its own lies beneath these.
+The counts of a session form a tree: a limit that is appended to a credential with limits lies beneath those.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from ..payments.payouts import PayoutTarget, fee_reserve
 from ..session.state import Hold, Session
 from .caveats import Grant, SpendLimit, violated
 
-# All counts are in each snapshot. Beneath a limit there may be a quarter of what may be beneath the one above it, so
-# that nobody who holds a limited credential can use up what is left for the others.
+# Each snapshot holds all counts. A limit may have a quarter as many counts beneath it as the limit above it may have.
+# Otherwise the holder of one limited credential could use up the counts of all others.
 _COUNTS_MAX: Final = 16_384
 _SHARE: Final = 4
 
 
 def limits_of(grant: Grant) -> tuple[SpendLimit, ...]:
-    """The spend limits that a request under this grant counts towards, each once."""
+    """Return the spend limits that a request under this grant counts towards, each once."""
     return tuple({limit.counter: limit for limit in grant.spend_limits}.values())
 
 
 def left_by_caveats(session: Session, grant: Grant) -> Iterator[tuple[str, Msat]]:
-    """The caveats on spending, each with what it leaves for a request."""
+    """Yield the caveats on spending, each with the amount that it leaves for a request."""
     if grant.max_msat_per_request is not None:
         yield f"max_msat_per_request = {grant.max_msat_per_request.value}", grant.max_msat_per_request
     for limit in grant.spend_limits:
@@ -35,7 +35,7 @@ def left_by_caveats(session: Session, grant: Grant) -> Iterator[tuple[str, Msat]
 
 
 def too_many_limits(session: Session, grant: Grant) -> Refusal | None:
-    """Why no count can begin for the limits of this grant that have none, if there are too many already."""
+    """Return a refusal if this grant's limits without a count would need more counts than the session may have."""
     limits = limits_of(grant)
     new = [not session.counters.get(limit.counter) for limit in limits]
     if not any(new):
@@ -54,9 +54,9 @@ def too_many_limits(session: Session, grant: Grant) -> Refusal | None:
 
 
 def payout_beyond_limits(grant: Grant, target: PayoutTarget) -> Refusal | None:
-    """Why the credential can't have this paid out, if its caveats on spending forbid it.
+    """Return why the credential's caveats on spending forbid this payout, or None.
 
-    What is paid out has no count, so that a limit for all of it can't hold for several payouts.
+    Payouts are not counted, so that a limit on their sum could not be enforced across several of them.
     """
     if grant.spend_limits:
         caveat = f"max_msat = {grant.spend_limits[-1].limit_msat.value}"
@@ -73,7 +73,7 @@ def payout_beyond_limits(grant: Grant, target: PayoutTarget) -> Refusal | None:
 
 
 def counted(session: Session, hold: Hold, more: Msat, less: Msat) -> tuple[Mapping[str, Msat], Mapping[str, int]]:
-    """The session's `counters` and `beneath` when so much more, or less, is spent by a hold."""
+    """Return the session's `counters` and `beneath` after a hold's spending grows by `more` and falls by `less`."""
     if not hold.counters:
         return session.counters, session.beneath
     counters = {**session.counters, **{name: session.counters.get(name, ZERO) + more - less for name in hold.counters}}
@@ -84,7 +84,7 @@ def counted(session: Session, hold: Hold, more: Msat, less: Msat) -> tuple[Mappi
         change = bool(counters[name]) - bool(session.counters.get(name))
         for above in hold.counters[:place] if change else ():
             beneath[above] = beneath.get(above, 0) + change
-    # What nothing counts in can begin again at any time.
+    # A count of zero is dropped: it can begin again at any time.
     return (
         {name: used for name, used in counters.items() if used or name not in hold.counters},
         {name: count for name, count in beneath.items() if count > 0},

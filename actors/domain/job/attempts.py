@@ -1,4 +1,4 @@
-"""The attempts of a job's steps: when one is made again, when that counts, and when the step has failed."""
+"""Attempts of a job's steps: when a step is retried, when an attempt counts, and when the step has failed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from .state import AttemptFailed, AttemptStarted, Job, JobFailed, Step, StepKind
 
 _BACKOFF_FIRST_MS: Final = 1_000
 _BACKOFF_MAX_MS: Final = 30_000
-# Of a step that waits for the model to come back.
+# The longest pause of a step that waits for the model to come back.
 _PUT_OFF_MAX_MS: Final = 15_000
-# Making an invoice costs nothing, and failing instead costs the client the wait: about two and a half minutes.
+# An attempt to make an invoice costs nothing; all of them take about two and a half minutes. Failing earlier would
+# waste the client's wait for the evaluation.
 _INVOICE_ATTEMPTS: Final = 10
-# An invoice may be paid when its life is over, or nearly.
+# An invoice may be paid at the end of its life, or later: the step must still get some time.
 _PATIENCE_LEAST_MS: Final = 30_000
-# The model was not asked, or took nothing up: that says nothing of the request, and cost nobody anything.
+# These faults say nothing of the request and cost nothing: the model was not asked, or took nothing up.
 _OUTAGES: Final = frozenset(
     {
         ModelFault.UNREACHABLE,
@@ -30,17 +31,17 @@ _OUTAGES: Final = frozenset(
 
 
 def key(step: Step) -> str:
-    """Names the attempt that is under way."""
+    """Return the key of the attempt that is under way."""
     return f"{step.kind}#{step.attempt}"
 
 
 def is_of(step: Step | None, intent_key: str) -> bool:
-    """Whether an outcome is that of the attempt under way."""
+    """Return True if the intent's key is that of the attempt under way."""
     return step is not None and step.under_way and intent_key == key(step)
 
 
 def failed(job: Job, command: Failed, model_attempts: int, now_ms: int) -> Decision:
-    """What follows from a failed attempt. While the model is away it does not count, and is put off."""
+    """Decide what follows from a failed attempt. While the model is away it does not count, and is put off."""
     step = job.step
     if step is None or not is_of(step, command.intent.key):
         return NOTHING
@@ -54,7 +55,7 @@ def failed(job: Job, command: Failed, model_attempts: int, now_ms: int) -> Decis
 
 
 def _put_off(job: Job, step: Step, command: Failed, now_ms: int) -> Decision:
-    """The step waits, as long as the invoice that was paid for it lives."""
+    """Put the step off, or fail it when the invoice that was paid for it has expired."""
     invoice = job.eval_invoice if step.kind is not StepKind.WORK or job.work_invoice is None else job.work_invoice
     ends_at_ms = max(invoice.expires_at_ms, step.since_ms + _PATIENCE_LEAST_MS)
     if now_ms >= ends_at_ms:
@@ -65,12 +66,12 @@ def _put_off(job: Job, step: Step, command: Failed, now_ms: int) -> Decision:
 
 
 def due(step: Step, now_ms: int) -> AttemptStarted:
-    """The attempt whose time has come: the next one, or the same again if it was put off."""
+    """Return the start of the attempt that is due: the next one, or the same again if it was put off."""
     return AttemptStarted(now_ms, step.kind, step.attempt if step.waits_for_model else step.attempt + 1)
 
 
 def lost(job: Job, step: Step, model_attempts: int, now_ms: int) -> AttemptStarted | JobFailed:
-    """An attempt that was under way is lost with the host that made it: it counts, and is made again."""
+    """Start the next attempt after one was lost with its host, or fail: a lost attempt counts."""
     if step.attempt >= _most(step, model_attempts):
         return failure(job, step.kind, now_ms)
     return AttemptStarted(now_ms, step.kind, step.attempt + 1)

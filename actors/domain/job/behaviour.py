@@ -1,4 +1,4 @@
-"""How a job behaves: which command is possible in which state, and what follows from it."""
+"""The behaviour of a job: which command is possible in which state, and what follows from it."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ from .state import (
 _CODEC: Final[JournalCodec[Event]] = JournalCodec(JobEvent)
 _SNAPSHOTS: Final[JournalCodec[Job]] = JournalCodec(Job)
 
-# The Idempotency-Key that made an unpaid job holds at least a day; after two nobody asks for it any more.
+# The Idempotency-Key that made an unpaid job is kept at least a day; after two days no client asks for the job.
 KEEP_UNPAID_MS: Final = 48 * 3_600_000
-"""How long after its last write, or its invoice's end, an unpaid job is gone from the store."""
+"""Retention in ms of an unpaid job, after its last write or its invoice's expiry."""
 
 
 class JobTerms(msgspec.Struct, frozen=True):
-    """The operator's side of a job."""
+    """The operator's terms for jobs: prices, models, fee, and limits."""
 
     terms: Terms
     work_model: str
@@ -71,7 +71,7 @@ class JobBehaviour(NoHistory):
     # Commands
 
     def decide(self, actor_id: str, state: Job | None, command: Command, now_ms: int) -> Decision:
-        """What the command leads to in this state."""
+        """Decide what follows from the command in this state."""
         match command:
             case CreateJob():
                 return self._create(actor_id, state, command)
@@ -117,8 +117,8 @@ class JobBehaviour(NoHistory):
     def _create(self, job_id: str, job: Job | None, command: CreateJob) -> Decision:
         if job is not None:
             return Decision(reply=view(job_id, job) if command.made(job) else idempotency_conflict())
-        # The body is part of the topic: whoever sends another one under the same key meanwhile must not be answered
-        # with this one's invoice.
+        # The body is part of the topic. A client that sends another body under the same key meanwhile must not get
+        # the invoice of this one.
         url = "" if command.webhook is None else command.webhook.url
         topic = f"open:{hashlib.sha256(f'{url} {command.request}'.encode()).hexdigest()}"
         order = IssueInvoice(
@@ -176,7 +176,7 @@ class JobBehaviour(NoHistory):
     def _completed(self, job: Job, completion: Completion, now_ms: int) -> Decision:
         assert job.breakdown is not None
         breakdown = job.breakdown
-        # The quote binds: prices that changed since are for others.
+        # The quote binds: prices that changed since apply to later jobs only.
         terms = self._job_terms.terms if job.tariff is None else job.tariff.terms
         # Unreadable usage costs the estimate: at zero, every answer that can't be parsed would be free.
         usage = completion.usage or Usage(breakdown.estimated_input_tokens, breakdown.estimated_output_tokens)
@@ -194,18 +194,18 @@ class JobBehaviour(NoHistory):
         return Decision((completed,), alarms=billing_alarms(terms.models[breakdown.model], completion.usage))
 
     def _alarms(self, model: str, usage: Usage | None) -> tuple[Alarm, ...]:
-        """What an evaluation is billed as. Its model may have lost its price since it was asked."""
+        """Return the alarms about an evaluation's bill; none if its model has lost its price since the call."""
         price = self._job_terms.terms.models.get(model)
         return () if price is None else billing_alarms(price, usage)
 
     # State
 
     def evolve(self, actor_id: str, state: Job | None, event: Event) -> Job:
-        """The state after the event. Raises `BooksError`."""
+        """Return the state after the event. Raises `BooksError`."""
         return evolve(state, event)
 
     def intents(self, actor_id: str, state: Job) -> Sequence[Intent]:
-        """The attempt that must be under way, or the payout, the one comes after the other; and first notices."""
+        """Return the payout or else the attempt that must be under way, and the first attempts of notices."""
         told = job_notices.attempts(actor_id, state, webhooks.untried(state.outbox))
         return (*self._errands(actor_id, state), *told)
 
@@ -240,17 +240,17 @@ class JobBehaviour(NoHistory):
         )
 
     def liability(self, state: Job | None) -> Msat:
-        """What the wallet must hold for it."""
+        """Return the amount that the wallet must hold for the job."""
         return ZERO if state is None else state.books.liability
 
     def done(self, state: Job) -> bool:
-        """See `Behaviour.done`."""
+        """Return True as defined by `Behaviour.done`; untold notices keep the job going."""
         untold = state.outbox is not None and state.outbox.notices
         payable = state.books.pending or state.books.payable(state.refunds)
         return bool(state.state in FINAL_STATES and state.books.received and not payable and not untold)
 
     def due_ms(self, state: Job) -> int | None:
-        """The expiry of the invoice that is waited for, or the next attempt, or now for one that is under way."""
+        """Return the next time due: the awaited invoice's expiry, an attempt's time, or now for one under way."""
         own = self._own_due_ms(state)
         return min((*webhooks.next_ms(state.outbox), *(() if own is None else (own,))), default=None)
 
@@ -262,35 +262,35 @@ class JobBehaviour(NoHistory):
             return state.updated_at_ms
         if state.step is None:
             return None
-        # An attempt under way is due all the time: should its host die, the next one finds it here.
+        # An attempt under way is always due, so that another host finds it should this one die.
         return state.step.retry_at_ms or state.updated_at_ms
 
     def keep_ms(self, state: Job, now_ms: int) -> int | None:
-        """A job that nobody paid for disappears by itself; one that took money stays."""
+        """Return the retention of an unpaid job; a job that took money is kept for good."""
         return None if state.books.received else max(state.eval_invoice.expires_at_ms - now_ms, 0) + KEEP_UNPAID_MS
 
     def view(self, actor_id: str, state: Job) -> JobView:
-        """The job as its client sees it."""
+        """Return the job as its client sees it."""
         return view(actor_id, state)
 
     def final(self, state: Job) -> bool:
-        """Whether the job is in a final state."""
+        """Return True if the job is in a final state."""
         return state.state in FINAL_STATES
 
     def encode_event(self, event: Event) -> bytes:
-        """The event as the journal keeps it."""
+        """Encode the event as the journal keeps it."""
         return _CODEC.encode(event)
 
     def decode_event(self, data: bytes) -> Event:
-        """An event of the journal. Raises `UnknownEventError`."""
+        """Decode an event of the journal. Raises `UnknownEventError`."""
         return _CODEC.decode(data)
 
     def encode_state(self, state: Job) -> bytes:
-        """A snapshot."""
+        """Encode the state as a snapshot."""
         return _SNAPSHOTS.encode(state)
 
     def decode_state(self, data: bytes) -> Job:
-        """A state from its snapshot. Raises `UnknownEventError`."""
+        """Decode a state from its snapshot. Raises `UnknownEventError`."""
         return _SNAPSHOTS.decode(data)
 
 
@@ -298,7 +298,7 @@ def _wake(job_id: str, job: Job, now_ms: int) -> Decision:
     notices = job_notices.attempts(job_id, job, webhooks.overdue(job.outbox, now_ms))
     invoice = payments.awaited_invoice(job)
     if invoice is not None and now_ms >= invoice.expires_at_ms + payments.EXPIRY_GRACE_MS:
-        # The node has the last word: it may have been paid while nobody here was listening.
+        # The node has the last word: the invoice may have been paid while no host was listening.
         look_up = LookUpInvoice(key=f"look_up:{invoice.payment_hash}", payment_hash=invoice.payment_hash)
         return Decision(intents=(look_up, *notices))
     step = job.step

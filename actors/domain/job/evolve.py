@@ -1,4 +1,4 @@
-"""What each event does to a job. Old journals are folded by this for good: a meaning, once given, stays."""
+"""Effects of each event on a job. Old journals are folded by this code for good: an event's meaning never changes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .state import (
 
 
 def evolve(job: Job | None, event: Event) -> Job:
-    """The job after the event. Raises `BooksError` for an event that can't follow on this state."""
+    """Return the job after the event. Raises `BooksError` for an event that can't follow on this state."""
     if isinstance(event, JobOpened):
         if job is not None:
             raise BooksError("a job is opened once")
@@ -40,18 +40,18 @@ def evolve(job: Job | None, event: Event) -> Job:
     if job is None:
         raise BooksError(f"{type(event).__name__} before the job was opened")
     if isinstance(event, WebhookTried):
-        # Nothing of it is for the job's client to see.
+        # The job's client sees nothing of webhook attempts, so `updated_at_ms` stays.
         return replace(job, outbox=tried(job.outbox, event))
     folded = _fold(job, event)
     after = noticed(job, folded if _waits_on(job, folded) else replace(folded, updated_at_ms=event.at_ms))
     if (after.state in FINAL_STATES) is (job.state in FINAL_STATES):
         return after
-    # An expired job may still be paid, and so go on.
+    # An expired job goes on if it is still paid: then it has no end any more.
     return replace(after, finished_at_ms=event.at_ms if after.state in FINAL_STATES else None)
 
 
 def _waits_on(before: Job, after: Job) -> bool:
-    """Whether the job waits for the model as it did before, so that nothing has changed for its client."""
+    """Return True if the job waits for the model before and after, so that its client sees no change."""
     return all(job.step is not None and job.step.waits_for_model for job in (before, after))
 
 
@@ -152,5 +152,5 @@ def _end(job: Job, state: JobState, *, spent: Msat, **fields: object) -> Job:
 
 
 def _eval_fee(job: Job) -> Msat:
-    """The invoice's amount; what a wallet paid on top of it is owed back."""
+    """Return the evaluation invoice's amount; what a wallet paid on top of it is owed back."""
     return min(job.books.held, Msat.from_sats(job.eval_invoice.amount_sats))

@@ -1,4 +1,4 @@
-"""How a job fails: what its client reads, and what is owed for it."""
+"""Failures of a job: the messages for its client, and the refunds that they entail."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _OF_REQUEST: Final = (
 
 
 def failure(job: Job, kind: StepKind, now_ms: int, *, of_request: bool = False, outlasted: bool = False) -> JobFailed:
-    """The event of a step that failed for good.
+    """Return the event of a step that failed for good.
 
-    `of_request`: work that the model would do for nobody. `outlasted`: the model was away for too long.
+    `of_request`: the model refuses this work for any client. `outlasted`: the model was away for too long.
     """
     if of_request and kind is StepKind.WORK:
         return JobFailed(now_ms, _OF_REQUEST)
@@ -38,6 +38,6 @@ def failure(job: Job, kind: StepKind, now_ms: int, *, of_request: bool = False, 
 
 
 def _kept_of_evaluation(job: Job) -> Msat:
-    """The evaluation's fee, and what was paid on top of it where that was less than a satoshi, and so not owed."""
+    """Return the evaluation's fee and what was paid beyond it, if that is under a satoshi and so is not owed yet."""
     fee, paid = Msat.from_sats(job.eval_invoice.amount_sats), job.books.received - job.work_paid_msat
     return paid if paid < fee + Msat.from_sats(1) else fee

@@ -1,4 +1,4 @@
-"""What a job tells its webhook: that it waits for the payment of its work, and how it ended."""
+"""Webhook notices of a job: that it waits for the payment of its work, and how it ended."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _TOLD: Final = FINAL_STATES | {JobState.AWAITING_WORK_PAYMENT}
 
 
 def noticed(before: Job, after: Job) -> Job:
-    """The job with a notice of its new state, if that is one to tell.
+    """Add a notice of the job's new state, if that state has one.
 
-    Of a job that nobody paid for nothing is told: else anybody could have us call strangers for free.
+    An unpaid job has no notices: otherwise anybody could make us call strangers for free.
     """
     outbox = after.outbox
     if outbox is None or after.state is before.state or after.state not in _TOLD or not after.books.received:
@@ -27,14 +27,17 @@ def noticed(before: Job, after: Job) -> Job:
 
 
 def attempts(job_id: str, job: Job, notices: Sequence[Notice]) -> tuple[Notify, ...]:
-    """The attempts to tell these."""
+    """Return the attempts to deliver these notices."""
     if job.outbox is None:
         return ()
     return tuple(webhooks.notify(job_id, job.outbox, notice, _data(job_id, job, notice)) for notice in notices)
 
 
 def _data(job_id: str, job: Job, notice: Notice) -> dict[str, Any]:
-    """No request and no result: whoever knows the id can fetch them. All of it stays what it is."""
+    """Build a notice's data: without request and result, which a client fetches by the id.
+
+    The data must be the same in every attempt, so it holds only values that don't change any more.
+    """
     state = notice.type.removeprefix("job.")
     data: dict[str, Any] = {"jobId": job_id, "state": state}
     if state == JobState.AWAITING_WORK_PAYMENT and job.work_invoice is not None:

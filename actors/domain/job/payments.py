@@ -1,4 +1,4 @@
-"""How a job takes the payments of its two invoices."""
+"""Payments of a job's two invoices."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from ..intents import ReleaseUnpaid
 from ..payments.invoices import Invoice, Settle, Settled, Settlement, SettleOutcome
 from .state import EvalPaid, Job, JobExpired, JobState, WorkPaid
 
-# A wallet may pay in the invoice's last second and the node learn of it a little later.
+# A wallet may pay in the invoice's last second, and the node learns of it a little later.
 EXPIRY_GRACE_MS: Final = 1_000
-"""How long after an invoice's end the node is asked about it for the last time."""
+"""Delay in ms from an invoice's expiry to the last question about it to the node."""
 
 
 def awaited_invoice(job: Job) -> Invoice | None:
-    """The invoice that the job waits for, if it waits for one."""
+    """Return the invoice that the job waits for, if it waits for one."""
     if job.state is JobState.AWAITING_EVAL_PAYMENT:
         return job.eval_invoice
     return job.work_invoice if job.state is JobState.AWAITING_WORK_PAYMENT else None
 
 
 def looked_up(job_id: str, job: Job, payment_hash: str, settlement: Settlement | None, now_ms: int) -> Decision:
-    """The node's last word on the invoice whose time is over."""
+    """Take the node's final word on an expired invoice: settle it, or let the job expire."""
     invoice = awaited_invoice(job)
     if invoice is None or invoice.payment_hash != payment_hash:
         return NOTHING
@@ -33,7 +33,7 @@ def looked_up(job_id: str, job: Job, payment_hash: str, settlement: Settlement |
 
 
 def settle(job_id: str, job: Job, command: Settle, now_ms: int) -> Decision:
-    """Takes a payment, once. Also an expired job honours a payment: the node says that the money is here."""
+    """Take a payment, once. An expired job takes it too, because the node says that the money is here."""
     replayed = Decision(reply=Settled(SettleOutcome.REPLAYED))
     applied = Settled(SettleOutcome.APPLIED)
     payment_hash, amount = command.payment_hash, command.amount_msat

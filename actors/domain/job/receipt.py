@@ -1,4 +1,4 @@
-"""The receipt of a job: everything that it says is in the job's state."""
+"""The receipt of a job, made of the job's state alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .state import FINAL_STATES, Job, JobState
 
 
 def receipt(job_id: str, job: Job) -> Receipt | Refusal:
-    """The receipt, or why there is none (yet)."""
+    """Return the receipt, or why there is none, or none yet."""
     if job.state not in FINAL_STATES:
         return wrong_state(job.state, "The job has not ended: its receipt is there when it has.")
     if not job.books.received:
@@ -47,6 +47,9 @@ def _of_work(charged: Receipt, job: Job) -> Receipt:
 
 
 def _evaluation_fee(job: Job) -> Msat:
-    """It is earned by a verdict: a rejection, or a price. It is given back when the work then failed by our fault."""
+    """Return the evaluation's fee if a verdict earned it, by a rejection or a price; else zero.
+
+    The fee is given back when the work then failed by our fault.
+    """
     delivered = job.state is JobState.REJECTED or (job.work_invoice is not None and not job.evaluation_returned)
     return Msat.from_sats(job.eval_invoice.amount_sats) if delivered else ZERO

@@ -1,4 +1,4 @@
-"""How a job pays back what it owes."""
+"""Refunds of a job: the payout of what it owes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .state import FINAL_STATES, Job, RefundJob, view
 
 
 def refund(job_id: str, job: Job, command: RefundJob, now_ms: int) -> Decision:
-    """Begins the payout of what is owed, or says why not."""
+    """Begin the payout of what is owed, or return why it can't begin."""
     target, under_way = command.target, job.refunds.under_way
     begun = payout_flow.begun(job.refunds, target, command.once)
     if begun is not None:
@@ -29,7 +29,7 @@ def refund(job_id: str, job: Job, command: RefundJob, now_ms: int) -> Decision:
 
 
 def paid_out(job_id: str, job: Job, command: Done | Failed, now_ms: int) -> Decision:
-    """Goes on with the payout, and tells those who wait for its end."""
+    """Continue the payout after an effect's outcome, and answer the callers that wait for its end."""
     event = payout_flow.outcome(job.refunds, command, now_ms)
     payout = job.refunds.under_way
     if event is None or payout is None:

@@ -1,4 +1,4 @@
-"""A job: what it holds, what can happen to it, what can be asked of it, and what its client sees."""
+"""A job: its state, events, commands and replies."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FINAL_STATES = frozenset({JobState.COMPLETE, JobState.REJECTED, JobState.FAILED,
 
 
 class StepKind(StrEnum):
-    """What a job has done outside, one at a time."""
+    """Steps that a job has done outside, one at a time."""
 
     EVALUATE = "evaluate"
     INVOICE = "invoice"
@@ -40,9 +40,9 @@ class StepKind(StrEnum):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """The step a job is at, since `since_ms`: attempt number `attempt` is under way, or waits until `retry_at_ms`.
+    """The current step of a job, since `since_ms`: attempt `attempt` is under way, or waits until `retry_at_ms`.
 
-    put_offs: how often this attempt came to nothing because the model was away.
+    put_offs: the number of times that this attempt came to nothing because the model was away.
     """
 
     kind: StepKind
@@ -53,19 +53,19 @@ class Step(msgspec.Struct, frozen=True):
 
     @property
     def under_way(self) -> bool:
-        """Whether the attempt has been started; its outcome may still come, or be lost with the host."""
+        """True if the attempt was started; its outcome may still come, or be lost with the host."""
         return self.retry_at_ms is None
 
     @property
     def waits_for_model(self) -> bool:
-        """Whether it goes on as soon as the model is back."""
+        """True if the step goes on as soon as the model is back."""
         return self.put_offs > 0
 
 
 class JobBooks(OwingBooks, frozen=True):
     """Double entry of a job: received = held + spent + owed + pending + refunded, at every event.
 
-    held: paid for something not delivered yet. For the rest see `OwingBooks`.
+    held: paid for something that is not delivered yet. For the rest see `OwingBooks`.
     """
 
     received: Msat = ZERO
@@ -78,29 +78,29 @@ class JobBooks(OwingBooks, frozen=True):
 
     @property
     def liability(self) -> Msat:
-        """See `Behaviour.liability`."""
+        """Amount that the wallet must hold, see `Behaviour.liability`."""
         return self.held + self.owed
 
     def receive(self, amount: Msat) -> JobBooks:
-        """A settled payment, held until something is delivered for it."""
+        """Add a settled payment, held until something is delivered for it."""
         return msgspec.structs.replace(self, received=self.received + amount, held=self.held + amount)
 
     def deliver(self, spent: Msat) -> JobBooks:
-        """Of what is held, `spent` becomes ours and the rest is owed where an invoice could be made over it.
+        """Spend `spent` of what is held, and owe the rest.
 
-        Less than a satoshi can't be paid back: no invoice is that small.
+        A rest of less than a satoshi becomes ours too: no invoice is small enough to pay it back.
         """
         rest = self.held - spent
         owed = rest if rest.whole_sats else ZERO
         return msgspec.structs.replace(self, held=ZERO, spent=self.spent + (self.held - owed), owed=self.owed + owed)
 
     def give_back(self, amount: Msat) -> JobBooks:
-        """Of what was spent, so much is owed after all. Raises `MoneyError` for more than was."""
+        """Owe an amount that was spent. Raises `MoneyError` for more than was spent."""
         return msgspec.structs.replace(self, spent=self.spent - amount, owed=self.owed + amount)
 
 
 class CostLedger(msgspec.Struct, frozen=True):
-    """What the work really cost. `refund_msat` is what was paid beyond `charged_msat`."""
+    """The actual cost of the work. `refund_msat` is what was paid beyond `charged_msat`."""
 
     model: str
     usage: Usage
@@ -110,14 +110,14 @@ class CostLedger(msgspec.Struct, frozen=True):
 
     @property
     def refund_msat(self) -> Msat:
-        """The rest of the payment."""
+        """Rest of the payment, which is owed back."""
         return self.paid_msat - self.charged_msat
 
 
 class Job(msgspec.Struct, frozen=True):
-    """Everything about a job. `client` is a digest of who made it, for limits on unpaid invoices.
+    """The state of a job. `client` is a digest that identifies the client, for limits on unpaid invoices.
 
-    `finished_at_ms` is when it came to its final state, whatever was paid back since.
+    `finished_at_ms` is the time at which it came to its final state; payouts don't change it.
     """
 
     request: str
@@ -173,7 +173,7 @@ class AttemptStarted(Event, frozen=True, tag="attempt_started"):
 class AttemptFailed(Event, frozen=True, tag="attempt_failed"):
     """An attempt failed in a way that may pass; the next one starts at `retry_at_ms`.
 
-    `put_off`: the model was away; it does not count, and the same one starts again.
+    `put_off`: the model was away; the attempt does not count, and the same one starts again.
     """
 
     step: StepKind
@@ -185,8 +185,8 @@ class AttemptFailed(Event, frozen=True, tag="attempt_failed"):
 class JobAccepted(Event, frozen=True, tag="job_accepted"):
     """The evaluation accepted the request, and the work has a price.
 
-    `tariff`: what the work is charged at, whatever the prices are when it is done; None in journals of format 1, whose
-    work is charged at those.
+    `tariff`: the prices that the work is charged at, even if they change before it is done; None in journals of
+    format 1, whose work is charged at the prices of its completion.
     """
 
     size: Size
@@ -274,17 +274,17 @@ class CreateJob(Command, frozen=True, tag="create_job"):
     webhook: Webhook | None = None
 
     def made(self, job: Job) -> bool:
-        """Whether this is the very job that it asks for."""
+        """Return True if the job is the one that this command asks for."""
         webhook = None if job.outbox is None else job.outbox.webhook
         return job.request == self.request and webhook == self.webhook
 
 
 class GetJob(Command, frozen=True, tag="get_job"):
-    """The job's view."""
+    """Get the job's view."""
 
 
 class WatchJob(Command, frozen=True, tag="watch_job"):
-    """The job's view now and after each change, until it is final."""
+    """Get the job's view now and after each change, until it is final."""
 
 
 class RefundJob(Command, frozen=True, tag="refund_job"):
@@ -316,7 +316,7 @@ class JobView(Reply, frozen=True, tag="job"):
 
 
 def view(job_id: str, job: Job) -> JobView:
-    """What the client sees of the job."""
+    """Return the job as its client sees it."""
     return JobView(
         job_id=job_id,
         state=job.state,
@@ -339,7 +339,7 @@ def _waits_for_model(job: Job) -> bool:
 
 
 def _refund_view(job: Job) -> RefundView | None:
-    """None where nothing is or was owed."""
+    """Return the job's refund; None where nothing is or was owed."""
     books = job.books
     if not (books.owed or books.pending or books.refunded):
         return None

@@ -1,4 +1,4 @@
-"""What the model said: the verdict on a request, and the answer to one, each with the tokens that it used."""
+"""Answers of the model: the verdict on a request, and the answer to one, each with the tokens that it used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .token_estimate import estimated_tokens
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What the evaluation decided: whether we do the work, why (a sentence for the client), and its size."""
+    """The evaluation's decision: whether we do the work, why (a sentence for the client), and its size."""
 
     accepted: bool
     reason: str
@@ -20,7 +20,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True):
-    """A verdict and what finding it used; `usage` is None when the provider's figures were unreadable."""
+    """A verdict and the tokens that it took; `usage` is None when the provider's figures were unreadable."""
 
     verdict: Verdict
     model: str
@@ -35,7 +35,7 @@ class PricedEvaluation(msgspec.Struct, frozen=True):
 
 
 class Completion(msgspec.Struct, frozen=True):
-    """A model's whole answer and what it used; `usage` is None when the provider's figures were unreadable."""
+    """A model's whole answer and its tokens; `usage` is None when the provider's figures were unreadable."""
 
     text: str
     model: str
@@ -44,9 +44,9 @@ class Completion(msgspec.Struct, frozen=True):
 
 
 class Held(Reply, frozen=True, tag="held"):
-    """What an answer may cost is on hold, and the model is being asked: from now on only that can fail.
+    """The first reply to a request: its highest cost is on hold, and from now on only the model's call can fail.
 
-    `max_tokens`: what the balance covers, at most what was asked; `at_ms`: when.
+    `max_tokens`: as many as the balance covers, at most those asked for; `at_ms`: the time of the hold.
     """
 
     max_tokens: int
@@ -60,9 +60,9 @@ class TextDelta(Reply, frozen=True, tag="text_delta"):
 
 
 class UsageSoFar(msgspec.Struct, frozen=True):
-    """What the provider counts before the end of a streamed answer.
+    """The provider's count before the end of a streamed answer.
 
-    `final`: the whole answer is counted in it. `pauses`: a block has ended, and no other has begun.
+    `final`: the count covers the whole answer. `pauses`: a block has ended, and no other has begun.
     """
 
     usage: Usage
@@ -71,11 +71,11 @@ class UsageSoFar(msgspec.Struct, frozen=True):
 
 
 StreamPart = TextDelta | UsageSoFar | Completion
-"""What a streamed answer consists of; exactly one `Completion`, with the whole text, ends it."""
+"""Part of a streamed answer; exactly one `Completion`, with the whole text, ends it."""
 
 
 class Ending(StrEnum):
-    """How a session's request came to its end."""
+    """Endings of a session's request."""
 
     COMPLETE = "complete"
     REJECTED = "rejected"
@@ -93,9 +93,9 @@ class Step(StrEnum):
 
 
 class Unanswered(msgspec.Struct, frozen=True):
-    """A model call that was sent and whose client left before any of the answer had come: its prompt is billed.
+    """A model call whose client left before any of the answer had come: its prompt is billed.
 
-    `prompt_tokens` is the provider's count of the prompt, None where none was to be had.
+    `prompt_tokens` is the provider's count of the prompt; None where the provider gave none.
     """
 
     step: Step
@@ -103,10 +103,10 @@ class Unanswered(msgspec.Struct, frozen=True):
 
 
 class RequestOutcome(msgspec.Struct, frozen=True):
-    """What came of a session's request.
+    """The outcome of a session's request.
 
-    Without a completion the model gave nothing; what was then under way at the provider, if anything was, is
-    `unanswered`. `declined`: the evaluation accepted the request, and the model refused it without a word.
+    Without a completion the model gave nothing; a call that was then under way at the provider is `unanswered`.
+    `declined`: the evaluation accepted the request, and the model refused it without any output.
     """
 
     ending: Ending
@@ -117,9 +117,9 @@ class RequestOutcome(msgspec.Struct, frozen=True):
 
 
 def cut_off(text: str, model: str, seen: UsageSoFar, stop_reason: str, text_tokens: int | None = None) -> Completion:
-    """What there is of an answer that was cut off, with `text_tokens` as the provider counts them apart from it.
+    """Return the completion of an answer that was cut off. `text_tokens`: a separate count of its text by the provider.
 
-    Without either count of the provider's, it is estimated.
+    Without a final count in `seen` and without `text_tokens`, the answer's tokens are estimated.
     """
     usage = seen.usage
     if not seen.final:

@@ -15,10 +15,10 @@ _NOT_ASKED: Final = "model_provider_bills_what_was_not_asked_for"
 def billing_alarms(
     price: ModelPrice, usage: Usage | None, asked: Collection[str] = (), **ids: str
 ) -> tuple[Alarm, ...]:
-    """Tells of what the provider bills at rates of its own, unless it was asked for and has its multiplier here.
+    """Return alarms about options billed at special rates, unless the request asked for them and we have a multiplier.
 
-    `asked` are the names of what the request asked for. What has no multiplier is charged at the plain rates, and the
-    rest is the operator's loss.
+    `asked` are the names of the options that the request asked for. An option without a multiplier of ours is charged
+    at the plain rates, and the rest is the operator's loss.
     """
     found = () if usage is None else usage.billed_as
     unpriced = [name for name in found if name not in price.multipliers]

@@ -1,4 +1,4 @@
-"""What models take differently in a request to the Messages API: thinking, sampling, effort."""
+"""Traits of models: which parameters of the Messages API each one takes, for thinking, sampling and effort."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import msgspec
 
 
 class Traits(msgspec.Struct, frozen=True):
-    """What one model takes.
+    """The parameters that one model takes.
 
-    `least_thinking` is the least thinking that can be asked of it, None where it has no word for that: each model
-    refuses the others' words with a 400. `sampling`: whether it takes `temperature` or `top_p`, one of them.
-    `effort`: whether it takes `output_config.effort`.
+    `least_thinking` is the `thinking` that asks for the least, None where the model has no such value: each model
+    refuses the others' values with a 400. `sampling`: whether it takes either `temperature` or `top_p`. `effort`:
+    whether it takes `output_config.effort`.
     """
 
     least_thinking: Mapping[str, str] | None = None
@@ -34,5 +34,5 @@ _NEWER: Final = Traits()
 
 
 def traits_of(model: str) -> Traits:
-    """What this model takes; one that an operator added is taken for a newer one."""
+    """Return the traits of a model; an operator's addition gets those of the newest models."""
     return _TRAITS.get(model, _NEWER)

@@ -1,4 +1,4 @@
-"""Faults of the model provider: reasons why it does not answer that do not lie in the request."""
+"""Faults of the model provider: reasons for a missing answer that do not lie in the request."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from enum import StrEnum
 
 
 class ModelFault(StrEnum):
-    """Why a call to the model provider came to nothing.
+    """Reasons why a call to the model provider failed.
 
-    UNREACHABLE: there was no connection to it. UNAVAILABLE: it says that it can't serve just now. OVERLOADED: it takes
-    nothing more just now. LIMITED: it takes nothing more of us just now. FAILING: it broke while it had the call, and
-    may bill it. REFUSED: it does not accept our key, or our account there has no credit; only the operator can mend
-    that.
+    UNREACHABLE: there was no connection. UNAVAILABLE: the provider says that it can't serve just now. OVERLOADED: it
+    takes no more calls just now. LIMITED: it takes no more calls of ours just now. FAILING: it broke during the call,
+    and may bill it. REFUSED: it does not accept our key, or our account there has no credit; only the operator can
+    mend that.
     """
 
     UNREACHABLE = "unreachable"

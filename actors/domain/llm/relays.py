@@ -1,4 +1,4 @@
-"""A model call in the provider's own protocol that is passed on as it is: what is known of it, and what came of it."""
+"""Relays: model calls in the provider's own protocol that are passed on as they are, with their parts and outcomes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class PromptRate(StrEnum):
 
 
 class RelayBody(msgspec.Struct, frozen=True):
-    """The JSON that goes to the provider, and where in it the number stands that we may lower.
+    """The JSON that goes to the provider, and the position in it of the number that we may lower.
 
     `data[start:end]` is the value of `max_tokens`; all other bytes go on as they came.
     """
@@ -33,13 +33,13 @@ class RelayBody(msgspec.Struct, frozen=True):
     end: int
 
     def lowered(self, max_tokens: int) -> bytes:
-        """The body with this `max_tokens`; to the byte what was sent, when it is the same."""
+        """Return the body with this `max_tokens`; unchanged to the byte when it is the same."""
         if max_tokens == self.max_tokens:
             return self.data
         return b"%b%d%b" % (self.data[: self.start], max_tokens, self.data[self.end :])
 
 
-# What the provider's count of a prompt takes of a call. It refuses all else (source: its API reference).
+# Members of a call that the provider takes when it counts a prompt. It refuses others (source: its API reference).
 _COUNTED: Final = frozenset(
     {
         "cache_control", "compaction", "context_management", "mcp_servers", "messages", "model", "output_config",
@@ -57,33 +57,33 @@ class _Count(msgspec.Struct):
 
 
 def countable(body: bytes) -> bytes:
-    """The body of a call as one that asks for the count of its prompt. Raises `msgspec.DecodeError`."""
+    """Turn a call's body into one that asks for the count of its prompt. Raises `msgspec.DecodeError`."""
     members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     return msgspec.json.encode({name: value for name, value in members.items() if name in _COUNTED})
 
 
 def model_of(body: bytes) -> str | None:
-    """The model that a call names, which may be a dated version of the one that has its price."""
+    """Return the model that a call names, which may be a dated version of the one that has its price."""
     try:
         return msgspec.json.decode(body, type=_Named).model
     except (ValueError, RecursionError):
         return None
 
 
-# What a provider gives, in this order; a whole answer is only an end
+# Parts of a provider's answer, in this order; an answer that is not streamed is only an end
 
 
 class RelayBegun(msgspec.Struct, frozen=True):
-    """A streamed answer begins, with these headers."""
+    """The beginning of a streamed answer, with its headers."""
 
     headers: Mapping[str, str]
 
 
 class RelaySoFar(msgspec.Struct, frozen=True):
-    """What was counted of a streamed answer until now, and what was given of it since the last of these.
+    """The count of a streamed answer until now, and the text that was given since the last count.
 
-    `usage` is None before the provider has counted anything that can be read. `unseen_tokens` are those that thoughts
-    have beyond what was shown of them, as estimated. `thinks`: it is at a thought that it may not show. `final`: the
+    `usage` is None before the provider has counted anything that can be read. `unseen_tokens` are the estimated tokens
+    of thoughts beyond what was shown of them. `thinks`: the model is at a thought that it may not show. `final`: the
     provider has counted the whole answer in `usage`. `pauses`: a block has ended, and no other has begun.
     """
 
@@ -98,10 +98,10 @@ class RelaySoFar(msgspec.Struct, frozen=True):
 class RelayEnd(msgspec.Struct, frozen=True):
     """The end of an answer; `body` is the whole one, and empty for a streamed one.
 
-    `usage` is None when the provider's figures of the prompt were unreadable; `given_tokens` are then those of the
-    answer, as the provider counted them, or an estimate. A status from 400 on is a refusal of what the client
-    sent, for which the provider bills nothing.
-    `declined`: the model refused without any output, which it does not bill, either.
+    `usage` is None when the provider's figures of the prompt were unreadable; `given_tokens` are then the answer's
+    tokens, by the provider's count or an estimate. A status from 400 on is a refusal of the client's call, for which
+    the provider bills nothing. `declined`: the model refused without any output, which the provider does not bill
+    either.
     """
 
     status: int
@@ -113,7 +113,7 @@ class RelayEnd(msgspec.Struct, frozen=True):
 
     @property
     def counted(self) -> int | None:
-        """The tokens that were counted, of an answer that is a count."""
+        """Token count, if the answer is the result of a count; else None."""
         try:
             return max(0, msgspec.json.decode(self.body, type=_Count).input_tokens) if self.status == 200 else None
         except (ValueError, RecursionError):
@@ -121,7 +121,10 @@ class RelayEnd(msgspec.Struct, frozen=True):
 
 
 class RelayHead(Reply, frozen=True, tag="relay_head"):
-    """A streamed answer begins. `max_tokens`: what the balance covers, at most what was asked; `at_ms`: when."""
+    """The beginning of a streamed answer.
+
+    `max_tokens`: as many as the balance covers, at most those asked for; `at_ms`: the time of the request.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -136,15 +139,15 @@ class RelayBytes(Reply, frozen=True, tag="relay_bytes"):
 
 
 RelayPart = RelayBegun | RelayBytes | RelaySoFar | RelayEnd
-"""What a provider gives of an answer; exactly one `RelayEnd` ends it."""
+"""Part of a provider's answer; exactly one `RelayEnd` ends it."""
 
 
 class RelayOutcome(msgspec.Struct, frozen=True):
-    """What came of a relayed call. `body` is all that was given, streamed or not.
+    """The outcome of a relayed call. `body` is the whole answer as far as it came, streamed or not.
 
-    `charged`: the provider bills it. It does so for the prompt of a call that was sent and whose client then left.
+    `charged`: the provider bills the call. It bills the prompt of a call that was sent and whose client then left.
 
-    `told`: it broke off, and the provider's own event, which is in the body, says so.
+    `told`: the answer broke off, and the provider's own event in the body says so.
     """
 
     ending: Ending

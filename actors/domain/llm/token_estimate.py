@@ -1,4 +1,4 @@
-"""Estimates the tokens of a text that no provider has counted: of an answer that was cut off.
+"""Estimates of the tokens in a text that no provider has counted, such as an answer that was cut off.
 
 No tokenizer's vocabulary is at hand, so kinds of characters are weighed. The weights were fitted to counts of public
 tokenizers, over prose, notes, programs, tables of figures and the scripts of twenty languages.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-# English words that are one token in every vocabulary, and so tell English from other languages in Latin letters.
+# English words that are one token in every vocabulary; they distinguish English from other languages in Latin letters.
 _COMMON: Final = frozenset(
     re.findall(
         r"\w+",
@@ -45,7 +45,7 @@ _KINDS: Final = re.compile(
 
 
 class _Weights(NamedTuple):
-    """Hundredths of a token for each of its kind."""
+    """Weights by kind of piece, in hundredths of a token."""
 
     word: int
     word_over_3: int
@@ -76,9 +76,10 @@ class _Weights(NamedTuple):
     other_bytes: int
 
 
-# Fitted to the counts of Claude 3 to Opus 4.6, as the package ctok 1.3 reconstructs them; in Latin letters to their
-# geometric mean with those of cl100k_base and o200k_base. From Opus 4.7 on Claude counts a third to a half more there:
-# an estimate is not to charge what may not have been used, and the provider's own count is asked for first.
+# Weights fitted to the counts of Claude 3 to Opus 4.6, as the package ctok 1.3 reconstructs them; for Latin letters, to
+# their geometric mean with those of cl100k_base and o200k_base. From Opus 4.7 on, Claude counts a third to a half more
+# tokens in them. The weights stay lower, because an estimate must not charge tokens that may not have been used. The
+# provider's own count is asked for first.
 _CLAUDE: Final = _Weights(
     word=112,
     word_over_3=42,
@@ -108,7 +109,7 @@ _CLAUDE: Final = _Weights(
     symbol=46,
     other_bytes=98,
 )
-# The same of o200k_base and of DeepSeek V4.
+# The weights fitted to o200k_base and DeepSeek V4.
 _OTHER: Final = _Weights(
     word=98,
     word_over_3=52,
@@ -139,10 +140,10 @@ _OTHER: Final = _Weights(
     other_bytes=77,
 )
 _WHOLE: Final = 100
-# Of a longer text windows of it are weighed, for all of it: some milliseconds for 10,000 characters hold up a host.
+# Only windows of a longer text are weighed: 10,000 characters take some milliseconds, which would hold up the host.
 _WEIGHED_CHARS: Final = 32_000
 _WINDOW_CHARS: Final = 2_000
-# Kinds that count once, whatever their length, and those that count for each of their characters.
+# Kinds that count once at any length, kinds that count for each of their characters, and kinds that do both.
 _ONCE: Final = ("capitals", "spaces", "space_by_mark", "mark", "mark_by_mark", "symbol")
 _EACH: Final = ("accented", "kana", "han", "hangul")
 _BOTH: Final = ("cyrillic", "greek", "arabic")
@@ -159,7 +160,7 @@ class _Scale:
         self.each |= {kind: (named[kind], named[f"{kind}_letters"]) for kind in _BOTH}
 
     def hundredths(self, text: str) -> int:
-        """What a text weighs."""
+        """Return the weight of a text, in hundredths of a token."""
         once, each, total = self.once, self.each, 0
         for found in _KINDS.finditer(text):
             kind = found.lastgroup or ""
@@ -198,9 +199,9 @@ _SCALES: Final = (_Scale(_CLAUDE), _Scale(_OTHER))
 
 
 def estimated_tokens(text: str, model: str | None = None) -> int:
-    """The tokens of a text, by what kind of model counts it; without a model, it is one of Anthropic's.
+    """Estimate the tokens of a text for a model of this name; without a name, for one of Anthropic's.
 
-    At most one for each byte, as no token has less, and at least one for any text.
+    The estimate is at most one for each byte, as no token is shorter, and at least one for any text.
     """
     scale = _SCALES[0 if model is None or model.startswith("claude") else 1]
     size_bytes, size_chars = len(text.encode(errors="surrogatepass")), len(text)

@@ -1,4 +1,4 @@
-"""Reads the Messages API's "usage" objects: what is there counts, whatever else is missing or absurd beside it.
+"""Reading of the Messages API's "usage" objects: readable figures count, even beside missing or absurd ones.
 
 Figures come whole, or in several events of a stream. Source: Anthropic's Messages API, prompt caching guide and
 streaming guide: `cache_creation_input_tokens` is the sum of the members of `cache_creation`, and the figures of a
@@ -15,7 +15,7 @@ import msgspec
 
 from ..pricing import Usage
 
-# No request can use more: a larger figure is a fault of the provider, and would price the work at fantasy.
+# No request can use more. A larger figure is a fault of the provider, and would make the price absurd.
 _TOKENS_MAX: Final = 100_000_000
 _INPUT: Final = "input_tokens"
 _OUTPUT: Final = "output_tokens"
@@ -25,23 +25,23 @@ _BY_LIFETIME: Final = "cache_creation"
 _5M: Final = "ephemeral_5m_input_tokens"
 _1H: Final = "ephemeral_1h_input_tokens"
 
-# What else the provider tells of a call, by the values that cost nothing extra.
+# Other members of a "usage" object, with the values that cost nothing extra.
 _STANDARD: Final[Mapping[str, Collection[Any]]] = {
     "inference_geo": (None, "global", "not_available"),
     "service_tier": (None, "standard"),
     "speed": (None, "standard"),
 }
-# Tokens of one sampling run after the other; those of other kinds are billed on top, or at other rates.
+# Kinds of sampling runs that are billed at the plain rates; other kinds are billed on top, or at other rates.
 _PLAIN_ITERATIONS: Final = ("message",)
 _WORD: Final = re.compile(r"[a-z0-9_]{1,40}")
 _BILLED_AS_MAX: Final = 8
 
 Counts = Mapping[str, Any]
-"""A "usage" object as it came."""
+"""Members of a "usage" object as it came."""
 
 
 def counts_of(raw: bytes | msgspec.Raw) -> Counts:
-    """The figures in this JSON; none when it is no object."""
+    """Return the figures in this JSON; none when it is not an object."""
     try:
         found = msgspec.json.decode(raw)
     except (ValueError, RecursionError):
@@ -50,9 +50,9 @@ def counts_of(raw: bytes | msgspec.Raw) -> Counts:
 
 
 def merged(before: Counts, after: Counts) -> Counts:
-    """What a stream has counted, by an earlier and a later event.
+    """Merge the figures of an earlier and a later event of a stream.
 
-    A later zero, null or unreadable figure undoes nothing. Any other replaces the earlier one, also when it is smaller:
+    A later zero, null or unreadable figure changes nothing. Any other replaces the earlier one, even if it is smaller:
     the figures are cumulative, so that a smaller one corrects an estimate, and the last one is billed.
     """
     found = dict(before)
@@ -69,7 +69,7 @@ def merged(before: Counts, after: Counts) -> Counts:
 
 
 class StreamCounts:
-    """The figures of one stream's events. `final`: they count the whole answer that was given until now."""
+    """Figures of one stream's events. `final`: they count the whole answer that was given until now."""
 
     def __init__(self) -> None:
         self.counts: Counts = {}
@@ -77,21 +77,21 @@ class StreamCounts:
         self._begun_tokens = 0
 
     def begin(self, counts: Counts) -> None:
-        """Those of the first event. Its answer has only begun: that figure is no more than a lower bound."""
+        """Take the figures of the first event. The answer has only begun, so its figure is only a lower bound."""
         self._begun_tokens = output_of(counts) or 0
         self.counts = {name: value for name, value in counts.items() if name != _OUTPUT}
 
     def go_on(self, counts: Counts) -> None:
-        """Those of a later event."""
+        """Take the figures of a later event."""
         self.counts = merged(self.counts, counts)
         self.final = bool(output_of(self.counts))
 
     def given(self) -> None:
-        """More of the answer came after them."""
+        """Note that more of the answer came after these figures, so that they are not final."""
         self.final = False
 
     def usage(self, given_tokens: int) -> Usage | None:
-        """What was used. An answer that is not counted to its end has at least `given_tokens`, as estimated."""
+        """Return the usage. An answer that is not counted to its end has at least `given_tokens`, an estimate."""
         least = max(self._begun_tokens, given_tokens)
         found = usage_of(self.counts, least)
         if found is None or self.final or found.output_tokens >= least:
@@ -100,10 +100,11 @@ class StreamCounts:
 
 
 def usage_of(counts: Counts, given_tokens: int | None = None) -> Usage | None:
-    """The tokens that were used; None when the prompt's can't be known from these figures.
+    """Return the tokens that were used; None when these figures don't give the prompt's.
 
-    `given_tokens` stands for an answer whose own figure is missing, unreadable or zero; without it, an answer without a
-    figure makes it None. Cache writes whose lifetime is not told are 5-minute writes, the API's default.
+    `given_tokens` replaces an answer's figure that is missing, unreadable or zero. Without it, the result is None where
+    the answer's figure is missing or unreadable. Cache writes of unknown lifetime are 5-minute writes, the API's
+    default.
     """
     fresh, read, written = tokens(counts.get(_INPUT)), _or_none(counts, _READ), _written(counts)
     output = output_of(counts)
@@ -116,7 +117,7 @@ def usage_of(counts: Counts, given_tokens: int | None = None) -> Usage | None:
 
 
 def billed_as(counts: Counts) -> tuple[str, ...]:
-    """The names of what the provider bills apart from the plain rates: `inference_geo_us`, `web_search_requests`."""
+    """Return names of options billed apart from the plain rates, such as `inference_geo_us`, `web_search_requests`."""
     found = [f"{name}_{_word(counts.get(name))}" for name, plain in _STANDARD.items() if counts.get(name) not in plain]
     tools, iterations = counts.get("server_tool_use"), counts.get("iterations")
     if isinstance(tools, dict):
@@ -128,34 +129,34 @@ def billed_as(counts: Counts) -> tuple[str, ...]:
 
 
 def _word(value: Any) -> str:
-    """A value that is fit for a journal and a log: the provider's identifiers, never free text."""
+    """Return the value if it is an identifier, else "unknown": free text must not get into a journal or a log."""
     found = value.replace("-", "_") if isinstance(value, str) else ""
     return found if _WORD.fullmatch(found) else "unknown"
 
 
 def output_of(counts: Counts) -> int | None:
-    """The tokens of the answer; None when they can't be read."""
+    """Return the tokens of the answer; None when they can't be read."""
     return tokens(counts.get(_OUTPUT))
 
 
 def tokens(value: Any) -> int | None:
-    """A figure, when it is one: a whole number that is neither negative nor absurd."""
+    """Return the figure if it is a whole number that is neither negative nor absurd, else None."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if type(value) is int and 0 <= value <= _TOKENS_MAX else None
 
 
 def _or_none(counts: Counts, name: str) -> int | None:
-    """An optional figure: nothing is 0, and what is there and can't be read is None."""
+    """Return an optional figure: 0 if it is missing, None if it can't be read."""
     value = counts.get(name)
     return 0 if value is None else tokens(value)
 
 
 def _written(counts: Counts) -> tuple[int, int] | None:
-    """Cache writes for five minutes and for an hour.
+    """Return the cache writes for five minutes and for an hour.
 
     None when neither the sum nor a member can be read, and one of them is there. The members count when they add up to
-    more than the sum: what was written must not be free.
+    more than the sum: cache writes must not be free.
     """
     value, total = counts.get(_BY_LIFETIME), _or_none(counts, _WRITTEN)
     five_minutes, one_hour = _by_lifetime(value)
@@ -175,7 +176,7 @@ def _by_lifetime(value: Any) -> tuple[int | None, int | None]:
 
 
 def _is_empty(value: Any) -> bool:
-    """Whether a breakdown tells of no writes, and not of some that can't be read."""
+    """Return True if a breakdown says that there were no writes, rather than some that can't be read."""
     if not isinstance(value, dict):
         return not value
     return all(value.get(name) in (None, 0) for name in (_5M, _1H))

@@ -1,4 +1,4 @@
-"""Payment requests: what a BOLT11 invoice says, read from its text, whoever made it."""
+"""Payment requests: the content of a BOLT11 invoice, read from its text, of any node."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 from ..money import MoneyError, Msat
 from .bolt11_reading import InvoiceFields, read_fields
 
-# What is much longer than any real invoice must not take seconds to decode.
+# A text much longer than any real invoice must not take seconds to decode.
 _LENGTH_MAX: Final = 4_096
 _SCHEME: Final = "lightning:"
 # The last second of the year 9999, beyond which calendars (LNbits's among them) do not reach.
@@ -17,10 +17,10 @@ _EXPIRES_AT_MAX_S: Final = 253_402_300_799
 
 
 class ReadInvoice(msgspec.Struct, frozen=True):
-    """What an invoice says.
+    """The content of an invoice.
 
-    `payment_request` is its text in lower case, with nothing around it. `expires_at_ms` is when wallets stop paying
-    it. `currency` is its network, as the prefix names it after "ln": "bc", "tb", "tbs" or "bcrt".
+    `payment_request` is its text in lower case, with nothing around it. From `expires_at_ms` on, wallets don't pay it.
+    `currency` is its network, as the prefix names it after "ln": "bc", "tb", "tbs" or "bcrt".
     """
 
     payment_request: str
@@ -31,9 +31,9 @@ class ReadInvoice(msgspec.Struct, frozen=True):
 
 
 def read_invoice(payment_request: str) -> ReadInvoice:
-    """Decodes an invoice, its checksum and signature included; a "lightning:" before it is taken off.
+    """Decode an invoice, and verify its checksum and signature; a "lightning:" before it is taken off.
 
-    Raises `ValueError` for what is none, has no sane amount or no sane expiry, or mixes upper and lower case.
+    Raises `ValueError` for a text that is not an invoice, has no sane amount or expiry, or mixes upper and lower case.
     """
     text = normalised(payment_request)
     fields = _fields(text)
@@ -52,7 +52,7 @@ def read_invoice(payment_request: str) -> ReadInvoice:
 
 
 def description_of(payment_request: str) -> str:
-    """What an invoice says it is for; empty where it says nothing. Raises `ValueError` for what is no invoice."""
+    """Return an invoice's description, which may be empty. Raises `ValueError` for a text that is not an invoice."""
     return _fields(normalised(payment_request)).memo or ""
 
 
@@ -64,13 +64,13 @@ def _fields(text: str) -> InvoiceFields:
 
 
 def normalised(payment_request: str) -> str:
-    """The text in lower case, with nothing around it. Raises `ValueError` for what no invoice looks like.
+    """Return the text in lower case, with nothing around it. Raises `ValueError` for texts that can't be an invoice.
 
-    Upper case is what QR codes hold; a mixture is refused (BIP 173, "Bech32").
+    QR codes hold upper case; a mixture is refused (BIP 173, "Bech32").
     """
     if len(payment_request) > _LENGTH_MAX:
         raise ValueError("longer than any invoice")
-    # Of letters beyond ASCII some have a lower case within it.
+    # Some letters beyond ASCII have a lower case within ASCII, and would slip through.
     if not payment_request.isascii():
         raise ValueError("not a BOLT11 invoice: letters that none has")
     text = payment_request
@@ -82,6 +82,6 @@ def normalised(payment_request: str) -> str:
 
 
 def _has_fraction(text: str) -> bool:
-    """Whether the amount is in tenths of a millisatoshi, which `InvoiceFields` cuts off (BOLT 11, "Amount")."""
+    """Return True if the amount has tenths of a millisatoshi, which `InvoiceFields` cuts off (BOLT 11, "Amount")."""
     human_part = text.rpartition("1")[0]
     return human_part.endswith("p") and not human_part.endswith("0p")

@@ -1,6 +1,6 @@
-"""Bech32 the way BOLT11 uses it: text to five-bit words and back, with its checksum, without limits of length.
+"""Bech32 as BOLT11 uses it: text to five-bit words and back, with its checksum, without limits of length.
 
-Libraries do the same bit by bit, which costs a host more than all else of an invoice together.
+Libraries do the same bit by bit, which costs a host more than the rest of an invoice together.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _WORDS_TO_LETTERS: Final = bytes.maketrans(_WORDS, _ALPHABET)
 _WORDS_TO_DIGITS: Final = bytes.maketrans(_WORDS, _INT_DIGITS)
 _DIGITS_TO_WORDS: Final = bytes.maketrans(_BASE64_DIGITS, _WORDS)
 _LETTERS_TO_WORDS: Final = bytes(_ALPHABET.find(byte) if byte in _ALPHABET else _NO_WORD for byte in range(256))
-# A human part that is longer makes no Bech32 (BIP 173).
+# Bech32 allows no longer human part (BIP 173).
 _HUMAN_PART_MAX: Final = 83
 
 _GENERATOR: Final = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
 
 
 def _feedback(top: int) -> int:
-    """What the five bits that are shifted out of the checksum are folded back in as."""
+    """Return the value to fold back into the checksum for the five bits that are shifted out of it."""
     folded = 0
     for bit, generator in enumerate(_GENERATOR):
         if top >> bit & 1:
@@ -40,50 +40,50 @@ _FEEDBACK: Final = tuple(_feedback(top) for top in range(32))
 
 
 def word_of(letter: str) -> int:
-    """The five bits that a letter of the alphabet stands for."""
+    """Return the five bits that a letter of the alphabet stands for."""
     return _ALPHABET.index(letter.encode())
 
 
 def words_for(bits: int) -> int:
-    """How many words hold so many bits."""
+    """Return the number of words that hold so many bits."""
     return -(-bits // WORD_BITS)
 
 
 def to_number(words: bytes) -> int:
-    """The words as one number, the first one highest; none are 0."""
+    """Return the words as one number, the highest first; 0 without words."""
     return int(words.translate(_WORDS_TO_DIGITS), 32) if words else 0
 
 
 def to_words(number: int, count: int) -> bytes:
-    """The number in so many words, the highest first. Raises `OverflowError` where it does not fit."""
-    # Eight words are five bytes: what is missing to whole fives is put behind, and cut off again.
+    """Return the number in `count` words, the highest first. Raises `OverflowError` where it does not fit."""
+    # Eight words are five bytes: the number is padded to whole fives, and the padding is cut off again.
     spare = -count % 8
     data = (number << spare * WORD_BITS).to_bytes((count + spare) * WORD_BITS // 8, "big")
     return b32encode(data).translate(_DIGITS_TO_WORDS)[:count]
 
 
 def padded_bytes(words: bytes) -> bytes:
-    """The words' bits, with zeros up to the next byte: what is signed of an invoice."""
+    """Return the words' bits, with zeros up to the next byte: the form in which an invoice is signed."""
     length = -(-len(words) * WORD_BITS // 8)
     return (to_number(words) << length * 8 - len(words) * WORD_BITS).to_bytes(length, "big")
 
 
 def whole_bytes(words: bytes) -> bytes:
-    """The whole bytes in these words; the bits that are left are cut off."""
+    """Return the whole bytes in these words; the bits that are left are cut off."""
     spare = len(words) * WORD_BITS % 8
     return (to_number(words) >> spare).to_bytes(len(words) * WORD_BITS // 8, "big")
 
 
 def encode(human_part: str, words: bytes) -> str:
-    """The text of these words, in lower case, with its checksum; `human_part` is lower-case ASCII."""
+    """Encode these words as a text in lower case, with its checksum; `human_part` is lower-case ASCII."""
     checksum = _polymod(human_part, words + bytes(CHECKSUM_WORDS)) ^ 1
     return f"{human_part}1{(words + to_words(checksum, CHECKSUM_WORDS)).translate(_WORDS_TO_LETTERS).decode()}"
 
 
 def decode(text: str) -> tuple[str, bytes]:
-    """The human part and the words of a text in lower case, what the human part says not looked at.
+    """Decode a text in lower case into its human part, whose meaning is not checked, and its words.
 
-    Raises `ValueError` for what is none, or has a wrong checksum.
+    Raises `ValueError` for a text that is not Bech32, or has a wrong checksum.
     """
     human_part, _, letters = text.rpartition("1")
     if not 1 <= len(human_part) <= _HUMAN_PART_MAX or len(letters) < CHECKSUM_WORDS:
@@ -99,7 +99,7 @@ def decode(text: str) -> tuple[str, bytes]:
 
 
 def _polymod(human_part: str, words: bytes) -> int:
-    """The checksum over all, as BIP 173 has it."""
+    """Return the checksum over the human part and the words, as BIP 173 defines it."""
     human = human_part.encode()
     checksum, feedback = 1, _FEEDBACK
     for word in bytes(byte >> 5 for byte in human) + b"\0" + bytes(byte & 31 for byte in human) + words:

@@ -1,8 +1,8 @@
-"""Reads the fields of a BOLT11 invoice and verifies its checksum and signature.
+"""Reader of a BOLT11 invoice's fields, which also verifies its checksum and signature.
 
-Unknown fields, and known ones of another length than they must have, are skipped; of a field that stands twice the
-first counts (BOLT 11, "Requirements"). Tests hold it to what the library `bolt11` reads, and refuses. The library
-itself needs a package that has no wheels for Python 3.14.
+Unknown fields, and known ones of a wrong length, are skipped; of a repeated field the first counts (BOLT 11,
+"Requirements"). Tests check that it reads and refuses the same invoices as the library `bolt11`. The library itself
+needs a package that has no wheels for Python 3.14.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from btclib_secp256k1 import dsa, recovery
 from . import bolt11_codec
 from .bolt11_codec import padded_bytes, to_number, whole_bytes, word_of
 
-# The network, longest names first, and the amount. As for the library, what follows the amount does not matter as long
-# as it is no letter or digit.
+# The network, longest names first, and the amount. As in the library, any character but a letter, a digit or "_" may
+# follow the amount.
 _HUMAN_PART: Final = re.compile(r"ln(bcrt|bc|tbs|tb)(?:([0-9]+)([munp]?))?(?!\w)", re.ASCII)
 _TENTHS_OF_MSAT: Final[Mapping[str, int]] = {"": 10**12, "m": 10**9, "u": 10**6, "n": 10**3, "p": 1}
 
@@ -45,11 +45,11 @@ _NEVER_EMPTY: Final = (_EXPIRY, _CLTV_EXPIRY, _FALLBACK)
 
 
 class InvoiceFields(msgspec.Struct, frozen=True):
-    """What we want to know of an invoice.
+    """The fields of an invoice that we use.
 
-    `amount_msat` is None where any amount may be paid, and has its tenths cut off. `at_s` is when the invoice was made,
-    in seconds since 1970. `memo` is None where the invoice has only its hash. `payee` is the public key of the node
-    that signed, compressed, in hex.
+    `amount_msat` is None where any amount may be paid, and has its tenths cut off. `at_s` is the time at which the
+    invoice was made, in seconds since 1970. `memo` is None where the invoice has only its hash. `payee` is the public
+    key of the node that signed, compressed, in hex.
     """
 
     currency: str
@@ -62,7 +62,7 @@ class InvoiceFields(msgspec.Struct, frozen=True):
 
 
 def read_fields(text: str) -> InvoiceFields:
-    """The fields of an invoice in lower case. Raises `ValueError` for what is none, or is not signed."""
+    """Read the fields of an invoice in lower case. Raises `ValueError` if it is not an invoice, or not signed."""
     human_part, words = bolt11_codec.decode(text)
     human = _HUMAN_PART.match(human_part)
     if human is None:
@@ -89,7 +89,7 @@ def read_fields(text: str) -> InvoiceFields:
 
 
 def _tagged(words: bytes) -> dict[int, bytes]:
-    """The words of each field by its letter. Of a field that stands twice the first counts."""
+    """Return the words of each field by its letter. Of a repeated field the first counts."""
     found: dict[int, bytes] = {}
     at = 0
     while at < len(words):
@@ -100,7 +100,7 @@ def _tagged(words: bytes) -> dict[int, bytes]:
         at = start + length
         if at > len(words):
             raise ValueError("a field that is cut off")
-        # A memo's text and its hash are two ways to say the same, of which also the first counts.
+        # A memo's text and its hash are alternatives, of which the first counts, too.
         again = letter in found or (letter == _MEMO and _MEMO_HASH in found)
         if not again and _LENGTHS.get(letter, length) == length:
             found[letter] = words[start:at]
@@ -108,7 +108,7 @@ def _tagged(words: bytes) -> dict[int, bytes]:
 
 
 def _signer(digest: bytes, signature: bytes, payee: bytes | None) -> bytes:
-    """The public key that this was signed with: the payee's, where the invoice names one. Raises `ValueError`."""
+    """Return the public key that signed this: the payee's, where the invoice names one. Raises `ValueError`."""
     compact, recovery_id = signature[:_COMPACT_SIGNATURE_BYTES], signature[_COMPACT_SIGNATURE_BYTES]
     if recovery_id > _RECOVERY_ID_MAX:
         raise ValueError("a signature that is none")

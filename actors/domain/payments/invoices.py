@@ -11,11 +11,11 @@ from ..behaviour import Command, Reply
 from ..money import Msat
 
 MADE_AHEAD: Final = "pool"
-"""Stands where an actor's kind stands, in the extra data of invoices that were made before they were anybody's."""
+"""Placeholder for an actor's kind in the extra data of invoices that were made before an actor owned them."""
 
 
 class Invoice(msgspec.Struct, frozen=True):
-    """A BOLT11 invoice over whole sats. `expires_at_ms` is when a wallet stops paying it."""
+    """A BOLT11 invoice over whole sats. From `expires_at_ms` on, wallets don't pay it."""
 
     payment_request: str
     payment_hash: str
@@ -26,9 +26,9 @@ class Invoice(msgspec.Struct, frozen=True):
 class Settlement(msgspec.Struct, frozen=True):
     """An incoming payment as the node itself reports it over an authenticated call.
 
-    `amount_msat` is what arrived, which is what is credited. `actor_id` is the one that we wrote into the invoice's
-    extra data, None for payments that are not ours. Of an invoice that was made ahead it is no actor's: whose the
-    invoice is, only its binding tells.
+    `amount_msat` is the amount that arrived, and the one to credit. `actor_id` is the id that we wrote into the
+    invoice's extra data, None for payments that are not ours. In an invoice that was made ahead, it names no actor:
+    only the invoice's binding says which actor owns it.
     """
 
     payment_hash: str
@@ -37,19 +37,19 @@ class Settlement(msgspec.Struct, frozen=True):
 
     @property
     def made_ahead(self) -> bool:
-        """Whether the binding must be read to know whom it credits."""
+        """True if only the invoice's binding says which actor to credit."""
         return self.actor_id is not None and self.actor_id.partition("_")[0] == MADE_AHEAD
 
 
 class Settle(Command, frozen=True, tag="settle"):
-    """Credits a payment that the node reported as settled: once, however often this comes."""
+    """Credit a payment that the node reported as settled: once, however often the command comes."""
 
     payment_hash: str
     amount_msat: Msat
 
 
 class SettleOutcome(StrEnum):
-    """What came of it; a hash that isn't the actor's is refused instead."""
+    """Outcomes of `Settle`; a payment hash that isn't the actor's is refused instead."""
 
     APPLIED = "applied"
     REPLAYED = "replayed"

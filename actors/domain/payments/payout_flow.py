@@ -1,4 +1,4 @@
-"""How a payout goes on, for every kind of actor that owes something: what its events do, and what must be under way."""
+"""The flow of a payout, for every kind of actor that owes something: its events, their effects, and its intents."""
 
 from __future__ import annotations
 
@@ -28,24 +28,27 @@ from .payouts import (
     reserve_for,
 )
 
-# A host that was held up for longer than this must not send any more: the next one looks the payment up already.
+# A host that was held up for longer than this must not send any more: another host looks the payment up already.
 _SEND_WITHIN_MS: Final = 30_000
-# A node may go on with a payment for this long after our call to it ended without an answer, or after it last called
-# the payment pending. Until then its "failed" and its "never heard of it" are not final: LNbits pays in a task of its
-# own, and marks a payment as failed when it is asked about it before its node knows it.
+# A node may go on with a payment for this long after our call ended without an answer, or after it last said
+# "pending". Until then its "failed" and "never heard of it" are not final. LNbits pays in a task of its own, and marks
+# a payment as failed when it is asked about it before its node knows it.
 PATIENCE_MS: Final = 300_000
 
 BooksT = TypeVar("BooksT", bound=OwingBooks)
 
 
 def start(refunds: Refunds, owed_msat: Msat, target: PayoutTarget, once: Once | None, now_ms: int) -> PayoutStarted:
-    """The event with which a payout of what is owed begins."""
+    """Return the event with which a payout of what is owed begins."""
     reserve_msat = reserve_for(target.amount_msat, owed_msat, whole=refunds.whole)
     return PayoutStarted(now_ms, target=target, reserve_msat=reserve_msat, once=once)
 
 
 def begun(refunds: Refunds, target: PayoutTarget | None, once: Once) -> Decision | None:
-    """What to do about a payout that is under way already by the same command or to the same invoice; None without."""
+    """Join a payout that is under way by the same command or to the same invoice; None if there is none.
+
+    The same command with another body is a conflict.
+    """
     under_way = refunds.under_way
     if under_way is None:
         return None
@@ -58,13 +61,13 @@ def begun(refunds: Refunds, target: PayoutTarget | None, once: Once) -> Decision
 
 
 def ended(payout: Payout, events: tuple[Event, ...], reply: Reply) -> Decision:
-    """Tells those who wait for the payout's end, and keeps it for those who ask again."""
+    """Answer the callers that wait for the payout's end, and keep the answer for those that ask again."""
     marks = () if payout.once is None else idempotency_keys.marks(payout.once, reply)
     return Decision(events, answers={topic(payout.target): reply}, marks=marks)
 
 
 def fold(books: BooksT, refunds: Refunds, event: Event) -> tuple[BooksT, Refunds]:
-    """Books and payouts after an event of a payout. Raises `BooksError` for one that can't follow."""
+    """Return books and payouts after an event of a payout. Raises `BooksError` for one that can't follow."""
     if isinstance(event, PayoutStarted):
         if refunds.under_way is not None or event.target.payment_hash in refunds.ended:
             raise BooksError("one payout at a time, and one for each invoice")
@@ -83,7 +86,8 @@ def fold(books: BooksT, refunds: Refunds, event: Event) -> tuple[BooksT, Refunds
         case PayoutFailed(refusal=None):
             return books.fail_payout(under_way), _ended(refunds, under_way, paid=False)
         case PayoutFailed(refusal=refusal):
-            # The node never tried: its word on this invoice, should it be sent again, will be of that attempt alone.
+            # The node never tried to pay. If this invoice is sent again, the node's word on it is about that attempt
+            # alone, so the invoice does not count as ended.
             never_tried = replace(refunds, under_way=None, last_failed=True, last_refusal=refusal)
             return books.fail_payout(under_way), never_tried
     raise BooksError(f"no payout knows the event {type(event).__name__}")
@@ -95,7 +99,7 @@ def _ended(refunds: Refunds, payout: Payout, *, paid: bool) -> Refunds:
 
 
 def intents(actor_id: str, refunds: Refunds, received_hash: str | None) -> Sequence[Intent]:
-    """What must be under way outside: the call, or the question what became of it.
+    """Return the intent that must be under way: the call that pays, or the look-up of its outcome.
 
     `received_hash`: see `LookUpPayout`.
     """
@@ -109,12 +113,12 @@ def intents(actor_id: str, refunds: Refunds, received_hash: str | None) -> Seque
 
 
 def topic(target: PayoutTarget) -> str:
-    """What those wait for who want to know how it ends."""
+    """Return the topic for which callers wait that want to know the payout's end."""
     return f"payout:{target.payment_hash}"
 
 
 def taken_up(refunds: Refunds, now_ms: int) -> PayoutEvent | None:
-    """A call that was under way is lost with the host that made it. It may have been sent, so it never is again."""
+    """Return the event for a call that was lost with its host, or None. It may have paid, so it is never repeated."""
     if refunds.under_way is None or not refunds.under_way.sending:
         return None
     return _unclear(now_ms, PATIENCE_MS)
@@ -123,8 +127,8 @@ def taken_up(refunds: Refunds, now_ms: int) -> PayoutEvent | None:
 def verdict(report: PayoutReport, failure_final_at_ms: int, asked_at_ms: int) -> PayoutReport | None:
     """Return the report with which a look-up ends, or None when the node must be asked again.
 
-    `asked_at_ms` is the time before the question: the answer speaks of no later one. A payment that is still pending
-    when the patience with it is half gone ends the look-up too, so that the journal gives it new patience.
+    `asked_at_ms` is the time just before the question, because the answer speaks of no later time. A payment that is
+    still pending when half of `PATIENCE_MS` is over ends the look-up too, so that the journal extends its time.
     """
     match report.status:
         case PayoutStatus.PAID:
@@ -136,13 +140,13 @@ def verdict(report: PayoutReport, failure_final_at_ms: int, asked_at_ms: int) ->
 
 
 def outcome(refunds: Refunds, command: Done | Failed, now_ms: int) -> PayoutEvent | None:
-    """What an effect's outcome means for the payout; None for one that is not this payout's (any more)."""
+    """Return the payout's event for an effect's outcome; None if the outcome is not, or no longer, this payout's."""
     payout, intent = refunds.under_way, command.intent
     if payout is None or not isinstance(intent, SendPayout | LookUpPayout) or intent.target != payout.target:
         return None
     report = command.result if isinstance(command, Done) and isinstance(command.result, PayoutReport) else None
     if report is not None and report.status is PayoutStatus.PAID:
-        # What routing cost beyond the reserve is our loss.
+        # A routing fee beyond the reserve is our loss.
         fee_msat = min(report.fee_msat, payout.reserve_msat)
         return PayoutPaid(now_ms, payment_hash=payout.target.payment_hash, fee_msat=fee_msat)
     if isinstance(intent, LookUpPayout):
@@ -152,9 +156,9 @@ def outcome(refunds: Refunds, command: Done | Failed, now_ms: int) -> PayoutEven
     if report is None or report.status is not PayoutStatus.FAILED:
         return _unclear(now_ms, PATIENCE_MS)
     if report.refusal is PayoutRefusal.KEY:
-        # The node did not read the order, and shows nobody with this key what has become of it.
+        # The node did not read the order, and a look-up with the same key would not be answered either.
         return PayoutFailed(now_ms, refusal=report.refusal)
-    # The call's own word that it failed is not enough, but then the look-up's word is final at once.
+    # The call's own report of a failure is not enough, but after it the look-up's answer is final at once.
     return _unclear(now_ms, 0, report.refusal)
 
 

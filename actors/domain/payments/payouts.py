@@ -1,7 +1,7 @@
-"""Payouts: paying back what is owed, by a BOLT11 invoice of the client's, at most once whatever happens.
+"""Payouts: what is owed is paid back to a BOLT11 invoice of the client's, at most once whatever happens.
 
-A payout is journaled before it is sent. From then on it is pending until the node says paid or failed: an exception, a
-time-out or a "pending" of the node are no failures, and nothing is sent again while one may still succeed.
+A payout is journaled before it is sent. From then on it is pending until the node says paid or failed. An exception, a
+time-out or a "pending" of the node is not a failure, and no payout is sent while an earlier one may still succeed.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ..money import MSAT_PER_SAT, ZERO, Msat
 
 _RESERVE_LEAST: Final = Msat.from_sats(2)
 _RESERVE_DIVISOR: Final = 100
-# The network is what stands between "ln" and the amount (BOLT 11, "Human-Readable Part").
+# The network stands between "ln" and the amount (BOLT 11, "Human-Readable Part").
 _NETWORK: Final = re.compile(r"ln(bcrt|bc|tbs|tb|[a-z]+)")
 
 
 class PayoutTarget(msgspec.Struct, frozen=True):
-    """The client's invoice, decoded and checked by whoever took it from the client."""
+    """The client's invoice, decoded and checked by the front that took it from the client."""
 
     payment_request: str
     payment_hash: str
@@ -33,7 +33,7 @@ class PayoutTarget(msgspec.Struct, frozen=True):
 
 
 class PayoutStatus(StrEnum):
-    """What a node says of an outgoing payment. `absent`: it has never heard of it, so far."""
+    """Statuses of an outgoing payment at the node. `absent`: the node has never heard of it, so far."""
 
     PAID = "paid"
     FAILED = "failed"
@@ -42,9 +42,10 @@ class PayoutStatus(StrEnum):
 
 
 class PayoutRefusal(StrEnum):
-    """Why the node would pay nothing at all just now. All of it is for the operator to mend, and none for a client.
+    """Reasons why the node would pay nothing at all just now. The operator can mend them, a client can't.
 
-    key: it does not take our key, or not for paying. funds: the wallet holds too little. rules: a rule of its own.
+    key: the node does not take our key, or not for paying. funds: the wallet holds too little. rules: a rule of the
+    node's own.
     """
 
     KEY = "key"
@@ -53,7 +54,7 @@ class PayoutRefusal(StrEnum):
 
 
 class PayoutReport(msgspec.Struct, frozen=True):
-    """The node's word on a payout; the routing fee is known once it is paid. `refusal`: it never tried to pay."""
+    """The node's report on a payout; the routing fee is known once it is paid. `refusal`: the node never tried."""
 
     status: PayoutStatus
     fee_msat: Msat = ZERO
@@ -61,10 +62,10 @@ class PayoutReport(msgspec.Struct, frozen=True):
 
 
 class SentPayment(msgspec.Struct, frozen=True):
-    """A payment of ours that went out, as the node lists it. `fee_msat` is what routing cost.
+    """An outgoing payment of ours, as the node lists it. `fee_msat` is the cost of routing.
 
-    `row_id` tells payments apart that went to the same invoice, of which there should never be two. `at_ms`: when it
-    was made; 0 where the node does not say.
+    `row_id` distinguishes payments to the same invoice, of which there should never be two. `at_ms` is the time of the
+    payment; 0 where the node does not say.
     """
 
     row_id: str
@@ -76,32 +77,32 @@ class SentPayment(msgspec.Struct, frozen=True):
 
 
 def fee_reserve(amount_msat: Msat) -> Msat:
-    """What must be left for routing: max(2 sat, 1 %), rounded up. Source: LNbits's own fee reserve."""
+    """Return the reserve for routing: max(2 sat, 1 %), rounded up. Source: LNbits's own fee reserve."""
     return max(_RESERVE_LEAST, Msat(-(-amount_msat.value // _RESERVE_DIVISOR)))
 
 
 def largest_payout(owed_msat: Msat) -> Msat:
-    """The largest invoice, in whole sats, that what is owed covers together with its fee reserve; 0 if none."""
+    """Return the largest invoice, in whole sats, that what is owed covers with its fee reserve; 0 if none."""
     sats = max(0, (owed_msat.value - _RESERVE_LEAST.value) // MSAT_PER_SAT)
     while sats and Msat.from_sats(sats) + fee_reserve(Msat.from_sats(sats)) > owed_msat:
-        # From above, where the first guess left too little for 1 %; it is never more than about 1 % too high.
+        # The first guess leaves too little for 1 %: step down. It is never more than about 1 % too high.
         sats = min(sats - 1, owed_msat.value * _RESERVE_DIVISOR // ((_RESERVE_DIVISOR + 1) * MSAT_PER_SAT))
     return Msat.from_sats(sats)
 
 
 def payable(owed_msat: Msat, *, whole: bool) -> Msat:
-    """The most that an invoice may ask for of what is owed: `whole`, or with the fee reserve left."""
+    """Return the largest amount that an invoice may ask for: all that is owed (`whole`), or less the fee reserve."""
     return Msat.from_sats(owed_msat.whole_sats) if whole else largest_payout(owed_msat)
 
 
 def reserve_for(amount_msat: Msat, owed_msat: Msat, *, whole: bool) -> Msat:
-    """What is set aside for routing a payout. Of what is owed whole it is no more than is left beside the amount."""
+    """Return the reserve for routing a payout; for what is owed `whole`, at most the rest beside the amount."""
     reserve_msat = fee_reserve(amount_msat)
     return min(reserve_msat, owed_msat - amount_msat) if whole else reserve_msat
 
 
 def network_of(payment_request: str) -> str:
-    """The network that an invoice is for, as its prefix names it; empty for what is no invoice."""
+    """Return the network that an invoice is for, as its prefix names it; empty if the text is not an invoice."""
     match = _NETWORK.match(payment_request)
     return match[1] if match else ""
 
@@ -109,9 +110,9 @@ def network_of(payment_request: str) -> str:
 class Payout(msgspec.Struct, frozen=True):
     """The payout that is under way.
 
-    sending: the call to the node has not ended, as far as is known. After it, `failure_final_at_ms` is from when on a
-    node is believed that the payment failed, or that it has never heard of it. Snapshots keep it under its first name.
-    `refusal`: what the call itself said, if the node would not pay at all.
+    sending: the call to the node has not ended, as far as is known. After the call, the node's "failed" or "never heard
+    of it" is final from `failure_final_at_ms` on; snapshots keep this field under its first name. `refusal`: the call's
+    own reason, if the node would not pay at all.
     """
 
     target: PayoutTarget
@@ -124,15 +125,15 @@ class Payout(msgspec.Struct, frozen=True):
 
     @property
     def total_msat(self) -> Msat:
-        """What it may take: the amount and what is reserved for routing."""
+        """Largest sum that the payout may take: the amount and the reserve for routing."""
         return self.target.amount_msat + self.reserve_msat
 
 
 class Refunds(msgspec.Struct, frozen=True):
-    """An actor's payouts. `ended` says of each invoice that one was tried with whether it was paid.
+    """An actor's payouts. `ended`: for each invoice that the node tried to pay, whether it was paid.
 
-    `last_refusal`: why the node never tried the last payout, if so. Its invoice is not in `ended`, and may be sent
-    again. `whole`: what is owed is owed for a failure of ours, and is paid out without a reserve for routing.
+    `last_refusal`: the reason why the node never tried the last payout, if so. Its invoice is not in `ended`, and may
+    be sent again. `whole`: the debt comes from a failure of ours, and is paid out without a reserve for routing.
     """
 
     under_way: Payout | None = None
@@ -143,7 +144,7 @@ class Refunds(msgspec.Struct, frozen=True):
 
 
 class OwingBooks(msgspec.Struct, frozen=True):
-    """The part of double entry that speaks of refunds.
+    """The part of an actor's double entry that covers refunds.
 
     spent: ours. owed: the client's, to be refunded. pending: in a payout whose outcome isn't known. refunded: paid
     back.
@@ -155,18 +156,18 @@ class OwingBooks(msgspec.Struct, frozen=True):
     refunded: Msat = ZERO
 
     def payable(self, refunds: Refunds, unspent: Msat = ZERO) -> Msat:
-        """The most that an invoice may ask for now; nothing while a payout is under way.
+        """Return the largest amount that an invoice may ask for now; zero while a payout is under way.
 
-        `unspent`: what would be owed too if the actor were closed with the invoice.
+        `unspent`: the amount that closing the actor with the invoice would make owed, too.
         """
         return ZERO if self.pending else payable(self.owed + unspent, whole=refunds.whole)
 
     def begin_payout(self, payout: Payout) -> Self:
-        """The amount and its reserve are set aside."""
+        """Set the amount and its reserve aside."""
         return replace(self, owed=self.owed - payout.total_msat, pending=self.pending + payout.total_msat)
 
     def end_payout(self, payout: Payout, fee_msat: Msat) -> Self:
-        """It was paid: the routing fee is spent, what is left of the reserve is owed again."""
+        """Book a paid payout: spend the routing fee, and owe the rest of the reserve again."""
         return replace(
             self,
             pending=self.pending - payout.total_msat,
@@ -176,14 +177,14 @@ class OwingBooks(msgspec.Struct, frozen=True):
         )
 
     def fail_payout(self, payout: Payout) -> Self:
-        """It failed for certain: all of it is owed again."""
+        """Book a payout that failed for certain: owe all of it again."""
         return replace(self, owed=self.owed + payout.total_msat, pending=self.pending - payout.total_msat)
 
 
 class LedgerEvent(Event, frozen=True, kw_only=True):
-    """An event with its place in the ledger: the number of the last entry, and the balance, after it.
+    """An event with its position in the ledger: the number of the last entry, and the balance, after it.
 
-    Entries are found by these in the journal. Actors without a ledger leave them at zero.
+    Entries are found in the journal by these fields. Actors without a ledger leave them at zero.
     """
 
     seq: int = 0
@@ -201,7 +202,7 @@ class PayoutStarted(LedgerEvent, frozen=True, kw_only=True, tag="payout_started"
 class PayoutUnclear(LedgerEvent, frozen=True, kw_only=True, tag="payout_unclear"):
     """The node said that the payment is pending, or the call to it ended without its word that it was paid.
 
-    The field has the name that it was first journaled under, when it spoke of absence alone.
+    The journal keeps the field under its first name, of a time when it applied to absence alone.
     """
 
     failure_final_at_ms: int = msgspec.field(name="absent_is_failed_at_ms")
@@ -216,7 +217,7 @@ class PayoutPaid(LedgerEvent, frozen=True, kw_only=True, tag="payout_paid"):
 
 
 class PayoutFailed(LedgerEvent, frozen=True, kw_only=True, tag="payout_failed"):
-    """The node says that the payout failed, and so will never be paid. `refusal`: it never tried to."""
+    """The node says that the payout failed, and so will never be paid. `refusal`: the node never tried to pay."""
 
     refusal: PayoutRefusal | None = None
 
@@ -225,7 +226,7 @@ PayoutEvent = PayoutStarted | PayoutUnclear | PayoutPaid | PayoutFailed
 
 
 class RefundState(StrEnum):
-    """Where a refund stands. paid: nothing is left that could be paid out. partly_paid: some is."""
+    """States of a refund. paid: nothing is left that could be paid out. partly_paid: something is."""
 
     NONE = "none"
     OWED = "owed"
@@ -235,7 +236,7 @@ class RefundState(StrEnum):
 
 
 class RefundView(msgspec.Struct, frozen=True):
-    """What is owed to the client and what was paid back. `failed`: the last payout did; another may be asked for.
+    """Amounts owed and paid back to the client. `failed`: the last payout failed; the client may ask for another.
 
     `payable_sats`: the most that an invoice may ask for now. `refusal`: why the node never tried the last payout.
     """
@@ -249,9 +250,9 @@ class RefundView(msgspec.Struct, frozen=True):
 
 
 def refund_view(books: OwingBooks, refunds: Refunds, unspent: Msat = ZERO) -> RefundView:
-    """What the client sees. While a payout is under way, its amount still counts as owed.
+    """Return the refund as its client sees it. While a payout is under way, its amount still counts as owed.
 
-    `unspent`: what an invoice may ask for beside it, although it is not owed yet.
+    `unspent`: an amount that an invoice may ask for as well, although it is not owed yet.
     """
     return RefundView(
         owed_msat=books.owed + books.pending,
@@ -272,13 +273,13 @@ def _refund_state(books: OwingBooks, refunds: Refunds) -> RefundState:
 
 
 def refund_pending() -> Refusal:
-    """Another payout is under way; it may still succeed, so no other may begin."""
+    """Refuse a payout because another is under way, which may still succeed."""
     message = "A payout is under way and may still succeed: ask again later how it ended."
     return Refusal(Code.REFUND_PENDING, message, retry_after_s=5)
 
 
 def payout_refusal(refunds: Refunds, target: PayoutTarget, owed_msat: Msat, network: str) -> Refusal | None:
-    """Why this payout can't begin now, if it can't. Whether it is the one under way is the caller's to see before."""
+    """Return why this payout can't begin now, or None. The caller has checked that it is not the one under way."""
     if refunds.under_way is not None:
         return refund_pending()
     if target.payment_hash in refunds.ended:

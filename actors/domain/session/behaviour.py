@@ -1,4 +1,4 @@
-"""How a session behaves: which command is possible in which state, and what follows from it."""
+"""The behaviour of a session: which command is possible in which state, and what follows from it."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ from .state import Session, SessionEvent, SessionExpired
 _CODEC: Final[JournalCodec[Event]] = JournalCodec(SessionEvent)
 _SNAPSHOTS: Final[JournalCodec[Session]] = JournalCodec(Session)
 
-# The Idempotency-Key that opened an unpaid session holds at least a day.
+# The Idempotency-Key that opened an unpaid session is kept at least a day.
 _KEEP_UNPAID_MS: Final = 24 * 3_600_000
-# Requests and payouts that are under way are looked after by the host that began them. Should it die, and nobody call
-# the session, the next one finds it due after this time.
+# The host that began requests and payouts looks after them. If it dies and no client calls the session, the next host
+# finds the session due after this time.
 _UNDER_WAY_MS: Final = 30_000
 
 
@@ -54,7 +54,7 @@ class SessionBehaviour:
         self._terms = terms
 
     def decide(self, actor_id: str, state: Session | None, command: Command, now_ms: int) -> Decision:
-        """What the command leads to in this state."""
+        """Decide what follows from the command in this state."""
         match command:
             case OpenSession():
                 return payments.create(self._terms, actor_id, state, command)
@@ -121,29 +121,32 @@ class SessionBehaviour:
     # State
 
     def evolve(self, actor_id: str, state: Session | None, event: Event) -> Session:
-        """The state after the event. Raises `BooksError`, or `MoneyError` for an amount that isn't there."""
+        """Return the state after the event. Raises `BooksError`, or `MoneyError` for an amount that isn't there."""
         return evolve(state, event)
 
     def intents(self, actor_id: str, state: Session) -> Sequence[Intent]:
-        """Invoices to be made, the payout, first notices. Requests are not: their text is not in the state."""
+        """Return the intents for top-up invoices, the payout and untried notices.
+
+        Requests are left out, because their text is not in the state.
+        """
         orders = [payments.order(self._terms, actor_id, top_up) for top_up in state.top_ups.values()]
         told = notices.attempts(actor_id, state, webhooks.untried(state.outbox))
-        # Not looked for at every turn: a payout under way is rare.
+        # The search costs time at every turn, and a payout under way is rare.
         received_hash = min(state.settled) if state.refunds.under_way is not None else None
         return (*orders, *payout_flow.intents(actor_id, state.refunds, received_hash), *told)
 
     def liability(self, state: Session | None) -> Msat:
-        """What the wallet must hold for it."""
+        """Return the amount that the wallet must hold for the session."""
         return ZERO if state is None else state.books.liability
 
     def done(self, state: Session) -> bool:
-        """See `Behaviour.done`."""
+        """Return True as defined by `Behaviour.done`; open invoices, holds and notices keep the session going."""
         open_ = state.invoices or state.top_ups or state.holds or (state.outbox and state.outbox.notices)
         payable = state.books.pending or state.books.payable(state.refunds)
         return bool(state.ended and state.books.deposited and not open_ and not payable)
 
     def due_ms(self, state: Session) -> int | None:
-        """The next expiry, of the session or of an invoice, or when what is under way should be looked after."""
+        """Return the next time due: an expiry, a notice's attempt, or a check on what is under way."""
         times = [invoice.expires_at_ms + payments.EXPIRY_GRACE_MS for invoice in state.invoices.values()]
         times += [hold.at_ms + _UNDER_WAY_MS for hold in state.holds.values()]
         times += webhooks.next_ms(state.outbox)
@@ -154,32 +157,32 @@ class SessionBehaviour:
         return min(times, default=None)
 
     def keep_ms(self, state: Session, now_ms: int) -> int | None:
-        """A session that nobody paid for disappears by itself; one that took money stays."""
+        """Return the retention of an unpaid session; a session that took money is kept for good."""
         if state.books.deposited:
             return None
         return max(state.first_expires_at_ms - now_ms, 0) + _KEEP_UNPAID_MS
 
     def view(self, actor_id: str, state: Session) -> Reply | None:
-        """It can't be watched."""
+        """Return None: a session can't be watched."""
         return None
 
     def final(self, state: Session) -> bool:
-        """Never: what is owed may be paid back at any time."""
+        """Return False: what is owed may be paid back at any time."""
         return False
 
     def again(
         self, actor_id: str, state: Session | None, command: Command, reply: Reply, now_ms: int, *, former: bool
     ) -> Decision | None:
-        """The same, to the credential whose key it is."""
+        """Return the kept reply to a valid credential; None if its own operation of this name is under way."""
         assert isinstance(command, Ask | Relay | TopUp | CloseSession)
         if state is not None and (refusal := _foreign(state, command)) is not None:
             return Decision(reply=refusal)
         if state is not None and (command.once.name in state.holds or command.once.name in state.top_ups):
-            return None  # Its own is under way, and comes before what was bought beneath.
+            return None  # The credential's own operation comes before an answer that a derived one bought.
         return former_keys.again(command, reply, now_ms) if former else Decision(reply=reply)
 
     def history(self, events: Sequence[Event], asked: History) -> Reply | Refusal:
-        """The ledger entries after number `asked.after`, or the receipt that was searched for."""
+        """Return the ledger entries after number `asked.after`, or the answer or receipt that was searched for."""
         if isinstance(asked.context, former_keys.Former):
             return former_keys.told(events, asked.context)
         if asked.holding is not None:
@@ -188,24 +191,24 @@ class SessionBehaviour:
         return LedgerPage(tuple(found[: asked.limit]))
 
     def encode_event(self, event: Event) -> bytes:
-        """The event as the journal keeps it."""
+        """Encode the event as the journal keeps it."""
         return _CODEC.encode(event)
 
     def decode_event(self, data: bytes) -> Event:
-        """An event of the journal. Raises `UnknownEventError`."""
+        """Decode an event of the journal. Raises `UnknownEventError`."""
         return _CODEC.decode(data)
 
     def encode_state(self, state: Session) -> bytes:
-        """A snapshot."""
+        """Encode the state as a snapshot."""
         return _SNAPSHOTS.encode(state)
 
     def decode_state(self, data: bytes) -> Session:
-        """A state from its snapshot. Raises `UnknownEventError`."""
+        """Decode a state from its snapshot. Raises `UnknownEventError`."""
         return _SNAPSHOTS.decode(data)
 
 
 def _foreign(session: Session, command: Command) -> Refusal | None:
-    """Why the command is none of a holder's of the session, if it is none."""
+    """Return a refusal if the command has no grant, or one of another generation of the session's key."""
     grant = getattr(command, "grant", None)
     if isinstance(grant, Grant) and grant.generation == session.generation:
         return None
@@ -213,8 +216,8 @@ def _foreign(session: Session, command: Command) -> Refusal | None:
 
 
 def _wake(session_id: str, session: Session, now_ms: int) -> Decision:
-    """Ends the session when its time is over, asks the node about invoices whose time is, and tells notices again."""
-    # The node has the last word on an invoice: it may have been paid while nobody here was listening.
+    """End an expired session, ask the node about expired invoices, and deliver overdue notices."""
+    # The node has the last word: an invoice may have been paid while no host was listening.
     look_ups = tuple(
         questions.look_up(payment_hash)
         for payment_hash, invoice in session.invoices.items()
@@ -228,7 +231,10 @@ def _wake(session_id: str, session: Session, now_ms: int) -> Decision:
 
 
 def _take_up(session_id: str, session: Session, now_ms: int) -> Decision:
-    """Requests that were under way died with their host: nobody has their answers, so nothing is charged for them."""
+    """Release the holds of requests that died with their host, and look up a payout that was under way.
+
+    No client got the answers of those requests, so nothing is charged for them.
+    """
     lost: list[LedgerEvent] = [requests.released(session, hold, now_ms) for hold in session.holds.values()]
     payout = payout_flow.taken_up(session.refunds, now_ms)
     _, events = follow(session, *lost, *(() if payout is None else (payout,)))

@@ -1,4 +1,4 @@
-"""What each event does to a session. Old journals are folded by this for good: a meaning, once given, stays."""
+"""Effects of each event on a session. Old journals are folded by this code for good: a meaning never changes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ValueT = TypeVar("ValueT")
 
 
 def evolve(session: Session | None, event: Event) -> Session:
-    """The session after the event. Raises `BooksError`, or `MoneyError`, for one that can't follow on this state."""
+    """Return the session after the event. Raises `BooksError`, or `MoneyError`, for one that can't follow."""
     if not isinstance(event, LedgerEvent):
         raise BooksError(f"no session knows the event {type(event).__name__}")
     after = _after(session, event)
@@ -48,7 +48,7 @@ def evolve(session: Session | None, event: Event) -> Session:
 
 
 def place(session: Session | None, event: EventT) -> EventT:
-    """The event with its place in the ledger of this session. Raises as `evolve` does."""
+    """Return the event with its position in the ledger of this session. Raises as `evolve` does."""
     after = _after(session, event)
     return replace(event, seq=after.seq, balance_msat=after.books.balance)
 
@@ -168,7 +168,7 @@ def _ended(session: Session, state: SessionState, refunded: Msat) -> Session:
 
 
 def follow(session: Session, *events: LedgerEvent) -> tuple[Session, tuple[LedgerEvent, ...]]:
-    """Several events, each placed upon the session that the ones before it lead to, and that session."""
+    """Place several events in the ledger, each after the ones before it; return the session after them, and them."""
     placed: list[LedgerEvent] = []
     for event in events:
         placed.append(place(session, event))

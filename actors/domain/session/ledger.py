@@ -1,4 +1,4 @@
-"""The ledger of a session, told by its journal: which entries an event stands for."""
+"""The ledger of a session, derived from its journal: each event stands for some entries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Movement(NamedTuple):
 
     @property
     def change(self) -> int:
-        """What it does to the balance, in msat."""
+        """Change of the balance, in msat."""
         match self.kind:
             case EntryKind.DEPOSIT | EntryKind.RELEASE:
                 return self.amount.value
@@ -33,12 +33,12 @@ class _Movement(NamedTuple):
 
 
 def entry_count(event: Event) -> int:
-    """How many entries the event stands for."""
+    """Return the number of entries that the event stands for."""
     return len(_movements(event))
 
 
 def entries(event: Event) -> Sequence[LedgerEntry]:
-    """The event's entries, oldest first."""
+    """Return the event's entries, oldest first."""
     movements = _movements(event)
     if not movements or not isinstance(event, LedgerEvent):
         return ()
@@ -61,7 +61,7 @@ def entries(event: Event) -> Sequence[LedgerEntry]:
 
 
 def _movements(event: Event) -> list[_Movement]:
-    """What moved; nothing that is zero, except a debit: a request that cost nothing is told, too."""
+    """Return the event's movements. Those of zero are left out, except debits: a free request is listed, too."""
     match event:
         case Deposited(payment_hash=payment_hash):
             found = [_Movement(EntryKind.DEPOSIT, event.amount_msat, payment_hash=payment_hash)]

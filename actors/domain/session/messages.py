@@ -1,4 +1,4 @@
-"""What can be asked of a session, and what its client sees."""
+"""Commands to a session, and its replies."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ..pricing import BtcPrice, Usage
 from ..webhooks import Webhook
 from .state import SessionState
 
-# Commands. A grant says what the credential of whoever sends the command allows; its signature is verified already.
+# Commands. A grant holds the permissions of the caller's credential, whose signature is verified already.
 
 
 class OpenSession(Command, frozen=True, tag="open_session"):
     """Open a session. The same amount and webhook again give the same session; others are a conflict.
 
-    With `any_amount` it gives the session that is there: the price of what is to be paid may have changed meanwhile.
+    With `any_amount` an existing session is returned whatever its amount, because prices may have changed meanwhile.
     """
 
     amount_sats: int
@@ -36,7 +36,7 @@ class OpenSession(Command, frozen=True, tag="open_session"):
 
 
 class GetSession(Command, frozen=True, tag="get_session"):
-    """The session's view."""
+    """Get the session's view."""
 
     grant: Grant
 
@@ -44,8 +44,8 @@ class GetSession(Command, frozen=True, tag="get_session"):
 class TopUp(Command, frozen=True, tag="top_up"):
     """Have an invoice made.
 
-    With `any_open` another one over at least this amount that can still be paid does as well; no grant is needed for
-    that, because it is part of the answer to a request which the balance does not cover.
+    With `any_open`, an open invoice over at least this amount does as well, if there is still time to pay it. The grant
+    need not allow that, because the invoice is part of the answer to a request which the balance does not cover.
     """
 
     amount_sats: int
@@ -55,12 +55,12 @@ class TopUp(Command, frozen=True, tag="top_up"):
 
 
 class Ask(Command, frozen=True, tag="ask"):
-    """Have a request answered. `btc_price` is the one at which it is held and charged.
+    """Have a request answered. `btc_price` is the price at which it is held and charged.
 
-    `max_tokens` None leaves the length of the answer to the operator's default. `refused`: why nothing new may be begun
-    just now; what was asked before, and is under way or answered, is answered all the same. `attempt`: a client's
-    library sends it, and sends the same again when it gives up waiting for a whole answer. `tells_hold`: the first
-    reply is then `Held`.
+    `max_tokens` None leaves the length of the answer to the operator's default. `refused`: the reason why no new
+    request may begin just now; a repeated request that is under way or answered still gets its answer. `attempt`: a
+    client's library sends the request, and sends it again when it gives up waiting for a whole answer. `tells_hold`:
+    the first reply is then `Held`.
     """
 
     request_id: str
@@ -79,11 +79,10 @@ class Ask(Command, frozen=True, tag="ask"):
 class Relay(Command, frozen=True, tag="relay"):
     """Have a call in the provider's own protocol passed on. Needs the action `llm`; nothing evaluates it.
 
-    `model` is the one whose price counts, `prompt_tokens_max` an upper bound of the prompt at `prompt_rate`.
-    `least_tokens`: a smaller `max_tokens` than this makes the call of no use, or of no sense to the provider.
-    `billed_as`: what it asks for that the provider bills apart from the plain rates; see `Usage`.
-    `prompt_tokens`: the provider's own count, where it was asked for.
-    `refused`: as of `Ask`.
+    `model` sets the price; `prompt_tokens_max` is an upper bound of the prompt at `prompt_rate`. `least_tokens`: a
+    smaller `max_tokens` than this makes the call useless, or invalid for the provider. `billed_as`: options of the call
+    that the provider bills apart from the plain rates; see `Usage`. `prompt_tokens`: the provider's own count, where it
+    was asked for. `refused`: as of `Ask`.
     """
 
     request_id: str
@@ -116,13 +115,13 @@ class CountTokens(Command, frozen=True, tag="count_tokens"):
 
 
 class CheckPayment(Command, frozen=True, tag="check_payment"):
-    """The session's view, after the node was asked about a deposit that is not known to be paid."""
+    """Get the session's view, after asking the node about a deposit that is not known to be paid."""
 
     grant: Grant
 
 
 class GetLedger(Command, frozen=True, tag="get_ledger"):
-    """At most `limit` ledger entries after number `after`."""
+    """Get at most `limit` ledger entries after number `after`."""
 
     after: int
     limit: int
@@ -141,7 +140,7 @@ class CloseSession(Command, frozen=True, tag="close_session"):
 
 
 class SessionCreated(Reply, frozen=True, tag="session_created"):
-    """The new session as its 201 shows it: the same whatever became of it since."""
+    """The new session as its 201 shows it; later changes of the session don't change this reply."""
 
     session_id: str
     generation: int
@@ -170,9 +169,9 @@ class TopUpInvoice(Reply, frozen=True, tag="top_up_invoice"):
 
 
 class RequestCost(msgspec.Struct, frozen=True):
-    """What a request really cost. `usage` is that of `model`, which is the evaluation's if no work was done.
+    """The actual cost of a request. `usage` is that of `model`, which is the evaluation's if no work was done.
 
-    `cost_usd` is all of it: evaluation, work and infrastructure; `evaluation_cost_usd` is the evaluation's part.
+    `cost_usd` is the sum of evaluation, work and infrastructure; `evaluation_cost_usd` is the evaluation's part.
     """
 
     model: str
@@ -203,8 +202,8 @@ class RequestAnswer(Reply, frozen=True, tag="request_answer"):
 class Relayed(Reply, frozen=True, tag="relayed"):
     """The end of a relayed call, and what it cost; `status` and `body` are the provider's.
 
-    `body` is empty for whoever got it piece by piece, and whole for whoever asks again. A status from 400 on is the
-    provider's refusal, for which nothing was charged. `told`: see `RelayOutcome`. `at_ms`: when it was asked for.
+    `body` is empty for a caller that got it piece by piece, and whole for one that asks again. A status from 400 on is
+    the provider's refusal, for which nothing was charged. `told`: see `RelayOutcome`. `at_ms`: the time of the request.
     """
 
     request_id: str
@@ -220,7 +219,7 @@ class Relayed(Reply, frozen=True, tag="relayed"):
 
 
 class Counted(Reply, frozen=True, tag="counted"):
-    """What the provider counted, or said instead: its status, headers and body."""
+    """The provider's answer to a count of tokens, or its refusal: status, headers and body."""
 
     status: int
     headers: Mapping[str, str]
@@ -228,9 +227,9 @@ class Counted(Reply, frozen=True, tag="counted"):
 
 
 class EntryKind(StrEnum):
-    """What a ledger entry does to the balance: deposits and releases add to it, holds and refunds take from it.
+    """Kinds of ledger entries: deposits and releases add to the balance, holds and refunds take from it.
 
-    A debit takes from what is held already; one without a request is the routing fee of a payout.
+    A debit takes from what is held already; a debit without a request is the routing fee of a payout.
     """
 
     DEPOSIT = "deposit"

@@ -1,4 +1,4 @@
-"""What a session tells its webhook: that its balance has fallen under the threshold that its client named."""
+"""Webhook notices of a session: that its balance has fallen under the threshold that its client named."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _LOW: Final = "session.low_balance"
 
 
 def noticed(session: Session, at_ms: int) -> Session:
-    """The session with a notice when its balance has just fallen under the threshold; the next needs a rise before it.
+    """Add a notice if the balance has just fallen under the threshold; the next one needs a rise before it.
 
-    What is on hold counts as balance, because most of it comes back. While one waits to be told, there is no other: it
-    says the same.
+    Amounts on hold count as balance, because most of them come back. While a notice waits to be delivered, there is no
+    other, because it would say the same.
     """
     outbox = session.outbox
     if outbox is None or outbox.gone or session.ended:
@@ -34,7 +34,7 @@ def noticed(session: Session, at_ms: int) -> Session:
 
 
 def attempts(session_id: str, session: Session, notices: Sequence[Notice]) -> tuple[Notify, ...]:
-    """The attempts to tell these."""
+    """Return the attempts to deliver these notices."""
     outbox = session.outbox
     if outbox is None:
         return ()

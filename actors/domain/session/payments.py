@@ -1,4 +1,4 @@
-"""A session's payments: what comes in by its invoices, and what goes out when it is closed."""
+"""Payments of a session: deposits by its invoices, and payouts when it is closed."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from .state import (
 TOP_UP: Final = "top_up:"
 # The first generation of a session's key; closing or replacing a key would raise it.
 _GENERATION: Final = 1
-# A wallet may pay in the invoice's last second and the node learn of it a little later.
+# A wallet may pay in the invoice's last second, and the node learns of it a little later.
 EXPIRY_GRACE_MS: Final = 1_000
-# An invoice that is offered to pay must leave the time to pay it.
+# An invoice that is offered must leave the client time to pay it.
 _PAYABLE_MS: Final = 60_000
 
 
 def view(session_id: str, session: Session) -> SessionView:
-    """What the client sees of the session."""
+    """Return the session as its client sees it."""
     books = session.books
     return SessionView(
         session_id=session_id,
@@ -54,7 +54,7 @@ def view(session_id: str, session: Session) -> SessionView:
         spent_msat=books.spent,
         refund=refund_view(books, session.refunds, books.balance),
         expires_at_ms=session.expires_at_ms,
-        # Those of a session that is over can still be paid, but nobody should.
+        # Invoices of an ended session can still be paid, but no client should.
         pending_invoices=() if session.ended else tuple(session.invoices.values()),
     )
 
@@ -63,10 +63,10 @@ def view(session_id: str, session: Session) -> SessionView:
 
 
 def create(terms: SessionTerms, session_id: str, session: Session | None, command: OpenSession) -> Decision:
-    """Orders the deposit's invoice, or answers with the session that is there."""
+    """Order the deposit's invoice, or answer with the session that exists already."""
     if session is not None:
         return Decision(reply=_created(session_id, session, command))
-    # The order is part of the topic: who sends another one under the same key must not be answered with this one.
+    # The order is part of the topic: a client that sends another order under the same key must not get this invoice.
     webhook = f"{command.webhook.url} {command.webhook.low_balance_msat.value}" if command.webhook else ""
     topic = f"open:{command.amount_sats}:{hashlib.sha256(f'{command.client} {webhook}'.encode()).hexdigest()}"
     order = IssueInvoice(
@@ -83,7 +83,7 @@ def create(terms: SessionTerms, session_id: str, session: Session | None, comman
 def opened(
     terms: SessionTerms, session_id: str, session: Session | None, command: Done | Failed, now_ms: int
 ) -> Decision:
-    """The deposit's invoice was made, or could not be."""
+    """Open the session with the deposit's invoice, or refuse if it could not be made."""
     order = command.intent
     assert isinstance(order, IssueInvoice) and isinstance(order.context, OpenSession)
     if isinstance(command, Failed):
@@ -114,7 +114,7 @@ def _created(session_id: str, session: Session, command: OpenSession) -> Session
 
 
 def top_up(terms: SessionTerms, session: Session, command: TopUp, now_ms: int) -> Decision:
-    """Orders an invoice; with `any_open`, one that can still be paid does as well."""
+    """Order an invoice; with `any_open`, an open one that can still be paid does as well."""
     once = command.once
     begun = idempotency_keys.begun(session.top_ups, once)
     if begun is not None:
@@ -137,7 +137,7 @@ def top_up(terms: SessionTerms, session: Session, command: TopUp, now_ms: int) -
 
 
 def order(terms: SessionTerms, session_id: str, top_up: TopUpOrder) -> IssueInvoice:
-    """The invoice of a top-up. After a crash another one is made: one that nobody saw is never paid."""
+    """Return the order of a top-up's invoice. A crash repeats it: an invoice that no client saw is never paid."""
     return IssueInvoice(
         key=TOP_UP + top_up.once.name,
         amount_sats=top_up.amount_sats,
@@ -148,7 +148,7 @@ def order(terms: SessionTerms, session_id: str, top_up: TopUpOrder) -> IssueInvo
 
 
 def topped_up(session: Session, command: Done | Failed, now_ms: int) -> Decision:
-    """A top-up's invoice was made, or could not be."""
+    """Answer a top-up with its invoice, or with a refusal if it could not be made."""
     topic = command.intent.key
     name = topic.removeprefix(TOP_UP)
     ordered = session.top_ups.get(name)
@@ -168,7 +168,7 @@ def topped_up(session: Session, command: Done | Failed, now_ms: int) -> Decision
 
 
 def settle(terms: SessionTerms, session_id: str, session: Session, command: Settle, now_ms: int) -> Decision:
-    """Credits a payment once, whatever became of invoice and session: the node says that the money is here."""
+    """Credit a payment once, even if invoice or session has ended: the node says that the money is here."""
     payment_hash = command.payment_hash
     if payment_hash in session.settled:
         return Decision(reply=Settled(SettleOutcome.REPLAYED))
@@ -190,15 +190,15 @@ def settle(terms: SessionTerms, session_id: str, session: Session, command: Sett
 
 
 def looked_up(terms: SessionTerms, session_id: str, session: Session, command: Done, now_ms: int) -> Decision:
-    """The node's word on an invoice; on one whose time is over, it is the last.
+    """Take the node's word on an invoice: settle it, or let it lapse if it has expired.
 
-    Those who asked for it get the session's view.
+    Callers that wait for the look-up get the session's view.
     """
     intent = command.intent
     assert isinstance(intent, LookUpInvoice)
     invoice = session.invoices.get(intent.payment_hash)
     if isinstance(command.result, Settlement):
-        # Also of one that had lapsed before: its wallet was later than we thought.
+        # An invoice that has lapsed counts, too: its wallet paid later than we thought.
         found = Settle(intent.payment_hash, command.result.amount_msat)
         decision = settle(terms, session_id, session, found, now_ms)
     elif invoice is not None and now_ms >= invoice.expires_at_ms + EXPIRY_GRACE_MS:
@@ -215,7 +215,7 @@ def looked_up(terms: SessionTerms, session_id: str, session: Session, command: D
 
 
 def close(session_id: str, session: Session, command: CloseSession, now_ms: int) -> Decision:
-    """Ends the session, if it has not ended, and begins the payout of what is owed, if there is an invoice for it."""
+    """End the session, if it has not ended, and begin the payout of what is owed, if there is an invoice for it."""
     refusal = command.grant.refusal(Action.CLOSE, now_ms)
     if refusal is None and command.target is not None:
         refusal = payout_beyond_limits(command.grant, command.target)
@@ -241,7 +241,7 @@ def close(session_id: str, session: Session, command: CloseSession, now_ms: int)
 
 
 def paid_out(session_id: str, session: Session, command: Done | Failed, now_ms: int) -> Decision:
-    """Goes on with the payout, and tells those who wait for its end."""
+    """Continue the payout after an effect's outcome, and answer the callers that wait for its end."""
     event = payout_flow.outcome(session.refunds, command, now_ms)
     payout = session.refunds.under_way
     if event is None or payout is None:

@@ -1,4 +1,4 @@
-"""What a session's request may cost at most, and what it has cost."""
+"""Prices of a session's request: the most that it may cost, and its actual cost."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _BYTES_PER_TOKEN: Final = 2
 
 
 class SessionTerms(msgspec.Struct, frozen=True):
-    """The operator's side of a session.
+    """The operator's terms for sessions: prices, models, and limits.
 
-    The overheads are upper bounds, in tokens, of what stands around a request in each prompt. `least_tokens` is the
-    smallest answer that is of use, `default_tokens` the longest if the client names none, `most_tokens` the longest.
+    The overheads are upper bounds, in tokens, of the text around a request in each prompt. `least_tokens` is the
+    smallest useful limit of an answer, `default_tokens` the limit if the client names none, `most_tokens` the highest.
     """
 
     terms: Terms
@@ -46,7 +46,7 @@ class SessionTerms(msgspec.Struct, frozen=True):
 class Worst:
     """The worst case of one request, by the length of its answer.
 
-    `prompt` is an upper bound of what the model reads, `before_usd` what comes on top of its answer.
+    `prompt` is an upper bound of the tokens that the model reads, `before_usd` the cost of the calls before it.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class Worst:
         self._before_usd = before_usd
 
     def msat(self, max_tokens: int) -> Msat:
-        """All of it with an answer of so many tokens, infrastructure and margin."""
+        """Return the whole price with an answer of so many tokens, infrastructure and margin included."""
         usage = replace(self._prompt, output_tokens=max_tokens)
         cost_usd = EXACT.add(self._before_usd, self._terms.price_usd(self._model, usage))
         return usd_to_msat(self._terms.with_margin(cost_usd), self._btc_price.usd)
 
     def longest(self, allowed: Msat, least: int, most: int) -> int:
-        """The longest answer between `least` and `most` tokens that `allowed` covers; `least` must be covered."""
+        """Return the longest answer, from `least` to `most` tokens, that `allowed` covers; it must cover `least`."""
         if self.msat(most) <= allowed:
             return most
         while most - least > 1:
@@ -75,8 +75,8 @@ class Worst:
 
 
 def worst_of_ask(terms: SessionTerms, command: Ask) -> Worst:
-    """Evaluation and work. It is an upper bound because bytes bound tokens."""
-    # The judge gets it as a JSON string, in which line breaks and quotes take more bytes than they have.
+    """Return the worst case of evaluation and work. It is an upper bound because a token has at least one byte."""
+    # The judge gets the request as a JSON string, in which line breaks and quotes take more bytes.
     judged_bytes = len(msgspec.json.encode(command.request))
     evaluation = Usage(judged_bytes + terms.eval_overhead_tokens, terms.eval_max_tokens)
     evaluation_usd = terms.terms.models[terms.eval_model].cost_usd(evaluation)
@@ -85,7 +85,7 @@ def worst_of_ask(terms: SessionTerms, command: Ask) -> Worst:
 
 
 def worst_of_relay(terms: SessionTerms, command: Relay) -> Worst:
-    """The call alone, its prompt at the dearest rate that it may have."""
+    """Return the worst case of the call alone, its prompt at the dearest rate that it may have."""
     tokens, price = command.prompt_tokens_max, terms.terms.models[command.model]
     prompt = Usage(tokens, 0, billed_as=command.billed_as)
     match command.prompt_rate:
@@ -99,12 +99,12 @@ def worst_of_relay(terms: SessionTerms, command: Relay) -> Worst:
 
 
 def estimate(request_bytes: int) -> Usage:
-    """What stands for a usage that can't be read, but for the length of the work's answer, which is known."""
+    """Estimate a usage that can't be read. For the work, the answer's known length replaces the output tokens."""
     return Usage(-(-request_bytes // _BYTES_PER_TOKEN), _VERDICT_TOKENS)
 
 
 def actual_cost(terms: SessionTerms, hold: Hold, evaluation: Usage | None, work: Usage | None) -> RequestCost:
-    """What the request cost, never more than its hold: a bound that was too low is our loss."""
+    """Return the cost of a request; its debit never exceeds its hold: a bound that was too low is our loss."""
     evaluation_usd = terms.terms.models[terms.eval_model].cost_usd(evaluation) if evaluation else _NO_USD
     work_usd = terms.terms.price_usd(hold.model, work) if work else _NO_USD
     cost_usd = EXACT.add(evaluation_usd, work_usd)
@@ -121,7 +121,7 @@ def actual_cost(terms: SessionTerms, hold: Hold, evaluation: Usage | None, work:
 
 
 def _beyond(price_usd: Decimal, hold: Hold) -> bool:
-    """Whether a price is above the hold; in dollars, as an absurd usage may be worth more than msat can say."""
+    """Return True if a price is above the hold. Compares dollars: an absurd usage may exceed the range of `Msat`."""
     held_usd_units = EXACT.multiply(hold.btc_price.usd, hold.amount_msat.value)
     return EXACT.multiply(price_usd, MSAT_PER_BTC) > held_usd_units
 
@@ -129,9 +129,9 @@ def _beyond(price_usd: Decimal, hold: Hold) -> bool:
 def hold_alarms(
     terms: SessionTerms, hold: Hold, cost: RequestCost, outcome: RequestOutcome | RelayOutcome
 ) -> tuple[Alarm, ...]:
-    """Tells of a hold that did not cover what the provider counted: the rest is the operator's loss.
+    """Return an alarm if the hold did not cover the provider's count: the rest is the operator's loss.
 
-    An estimate may be above a hold, and tells nothing.
+    An estimate above the hold raises no alarm, because it may be wrong.
     """
     price_usd = terms.terms.with_margin(cost.cost_usd)
     if not _counted(outcome) or not _beyond(price_usd, hold):
@@ -150,7 +150,7 @@ def hold_alarms(
 
 
 def _counted(outcome: RequestOutcome | RelayOutcome) -> bool:
-    """Whether all that was used is the provider's own count."""
+    """Return True if the whole usage is the provider's own count."""
     if outcome.ending not in (Ending.COMPLETE, Ending.REJECTED):
         return False
     if isinstance(outcome, RelayOutcome):
@@ -159,7 +159,7 @@ def _counted(outcome: RequestOutcome | RelayOutcome) -> bool:
 
 
 def evaluation_usage(terms: SessionTerms, hold: Hold, outcome: RequestOutcome) -> Usage | None:
-    """What the evaluation used; an estimate where the provider's figures were unreadable, None where there was none."""
+    """Return the evaluation's usage: an estimate if the provider's figures were unreadable, None without a call."""
     input_tokens = hold.estimate.input_tokens + terms.eval_overhead_tokens // _BYTES_PER_TOKEN
     if outcome.evaluation is not None:
         return outcome.evaluation.usage or Usage(input_tokens, _VERDICT_TOKENS)
@@ -167,7 +167,7 @@ def evaluation_usage(terms: SessionTerms, hold: Hold, outcome: RequestOutcome) -
 
 
 def work_usage(terms: SessionTerms, hold: Hold, outcome: RequestOutcome) -> Usage | None:
-    """What the work used; an estimate where the provider's figures were unreadable, None where there was none."""
+    """Return the work's usage: an estimate if the provider's figures were unreadable, None without a call."""
     input_tokens = hold.estimate.input_tokens + terms.work_overhead_tokens // _BYTES_PER_TOKEN
     if outcome.completion is None:
         return _unanswered(outcome, Step.WORK, input_tokens)
@@ -176,7 +176,7 @@ def work_usage(terms: SessionTerms, hold: Hold, outcome: RequestOutcome) -> Usag
 
 
 def _unanswered(outcome: RequestOutcome, step: Step, estimated_tokens: int) -> Usage | None:
-    """The prompt of a call whose client left before it had an answer: as counted, else as estimated."""
+    """Return the prompt of a call whose client left before it had an answer: as counted, else as estimated."""
     sent = outcome.unanswered
     if sent is None or sent.step is not step:
         return None
@@ -184,9 +184,9 @@ def _unanswered(outcome: RequestOutcome, step: Step, estimated_tokens: int) -> U
 
 
 def relay_usage(hold: Hold, outcome: RelayOutcome, asked: tuple[str, ...]) -> Usage | None:
-    """What a relayed call used; an estimate where the provider's figures were unreadable, None where it did nothing.
+    """Return a relayed call's usage: an estimate if the provider's figures were unreadable, None if it is not billed.
 
-    `asked`: what the estimate is billed as.
+    `asked`: the `billed_as` of an estimate.
     """
     if not outcome.charged:
         return None

@@ -1,4 +1,4 @@
-"""What a session asks outside for its holder, and that changes nothing: a count of tokens, and the node's word."""
+"""Queries of a session's holder that change nothing: a count of tokens, and a look-up of the deposit at the node."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LOOK_UP = "look_up:"
 
 
 def look_up(payment_hash: str) -> LookUpInvoice:
-    """Asks the node about an invoice; once at a time for each."""
+    """Return the intent to ask the node about an invoice; its key allows one look-up of an invoice at a time."""
     return LookUpInvoice(LOOK_UP + payment_hash, payment_hash)
 
 
 def check_payment(session: Session) -> Decision | None:
-    """Has the node asked whether the deposit was paid, without waiting for the treasury; None where nothing awaits it.
+    """Have the node asked about the deposit, without waiting for the treasury; None unless the session awaits it.
 
-    Who waits gets the session's view.
+    The caller waits, and gets the session's view.
     """
     if session.state is not SessionState.AWAITING_PAYMENT:
         return None
@@ -32,8 +32,8 @@ def check_payment(session: Session) -> Decision | None:
 
 
 def count_tokens(session: Session, command: CountTokens, now_ms: int) -> Decision:
-    """Has a prompt counted by the provider. It costs nothing, but only a session that can spend may have it done."""
-    # A credential to read with does as well.
+    """Have the provider count a prompt. It costs nothing, but only a session that can spend may have it done."""
+    # A credential with the action `read` suffices, too.
     refusal = command.grant.refusal(Action.LLM, now_ms)
     if refusal is not None and command.grant.refusal(Action.READ, now_ms) is None:
         refusal = None
@@ -45,7 +45,7 @@ def count_tokens(session: Session, command: CountTokens, now_ms: int) -> Decisio
 
 
 def counted(command: Done | Failed) -> Decision:
-    """The provider has counted, or could not."""
+    """Answer the caller with the provider's count, or with its failure."""
     key = command.intent.key
     if isinstance(command, Failed):
         fault = None if command.permanent else command.fault or ModelFault.UNREACHABLE

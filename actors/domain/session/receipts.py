@@ -1,4 +1,4 @@
-"""The receipts of a session's requests, told by its journal."""
+"""Receipts of a session's requests, made from its journal."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..receipts import GetRequestReceipt, Receipt, digests_of, needle
 from .ledger import entries
 from .state import Hold, HoldPlaced, RequestFinished, Session
 
-# The charge and the hold before it; a hold that was released and placed again has nothing between these two.
+# The charge and the hold before it: even after an earlier hold was released, no event comes between these two.
 _EVENTS: Final = 2
 
 
 def receipt(session_id: str, session: Session, command: GetRequestReceipt) -> Decision:
-    """Has the journal searched for the request, unless it is under way."""
+    """Have the journal searched for the request, unless it is under way."""
     if any(hold.request_id == command.request_id for hold in session.holds.values()):
         return Decision(
             reply=wrong_state("pending", "The request is under way: its receipt is there when it has ended.")
@@ -26,7 +26,7 @@ def receipt(session_id: str, session: Session, command: GetRequestReceipt) -> De
 
 
 def told(events: Sequence[Event], session_id: str, tariffs: Sequence[Tariff]) -> Receipt | Refusal:
-    """The receipt, by the newest events of the request, the newest first."""
+    """Return the receipt, given the newest events of the request, the newest first."""
     if not events:
         return not_found("request of this session")
     match events[0], events[-1]:

@@ -1,4 +1,4 @@
-"""A session's requests: the hold before any model call, the debit after it."""
+"""Requests of a session: the hold before any model call, and the debit after it."""
 
 from __future__ import annotations
 
@@ -39,13 +39,14 @@ _DECLINED: Final = "The model declined this request without an answer; only its 
 
 
 def ask(terms: SessionTerms, session: Session, command: Ask | Relay, now_ms: int) -> Decision:
-    """Places a hold over the worst case and has the request answered, or says why not."""
+    """Place a hold over the worst case and have the request answered, or refuse it."""
     begun = idempotency_keys.begun(session.holds, command.once) or former_keys.begun(session, command)
     if begun is not None:
         same = begun.once.digest == command.once.digest
         return _answering(command, begun) if same else Decision(reply=idempotency_conflict())
     unspendable = not_spendable(session, now_ms)
-    # Who has not paid yet is not asked to pay for what can't be answered; who can't spend any more is told that.
+    # `refused` goes before a missing payment, so that no client pays for a request that can't be answered. It goes
+    # after a session's end, because waiting would not help that client.
     refused = command.refused if unspendable is None or unspendable.code is Code.PAYMENT_REQUIRED else None
     refusal = (
         command.grant.refusal(Action.LLM if isinstance(command, Relay) else Action.REQUEST, now_ms)
@@ -64,10 +65,10 @@ def ask(terms: SessionTerms, session: Session, command: Ask | Relay, now_ms: int
 
 
 def _answering(command: Ask | Relay, hold: Hold) -> Decision:
-    """The caller waits for the answer.
+    """Let the caller wait for the answer, and start the model call unless it runs.
 
-    Should nothing be under way, because the hold's write was not confirmed, it is started here: the request itself is
-    nowhere but in the command, so that no journal keeps it.
+    It may not run although there is a hold, if the hold's write was not confirmed. The intent is made from the command,
+    because only the command holds the request: no journal keeps it.
     """
     topic = _topic(hold)
     held = Held(hold.max_tokens, hold.at_ms) if command.tells_hold else None
@@ -96,7 +97,7 @@ def _answering(command: Ask | Relay, hold: Hold) -> Decision:
 
 
 def not_spendable(session: Session, now_ms: int) -> Refusal | None:
-    """Why nothing can be spent from the session now, if nothing can."""
+    """Return why nothing can be spent from the session now, or None."""
     match session.state:
         case SessionState.AWAITING_PAYMENT:
             return Refusal(Code.PAYMENT_REQUIRED, "The deposit has not been paid yet: pay its invoice.")
@@ -115,7 +116,7 @@ def _unfit(terms: SessionTerms, command: Ask | Relay) -> Refusal | None:
 
 
 class Wanted(NamedTuple):
-    """What a request may cost, how long its answer is to be at most, and at least for it to be of use."""
+    """The worst case of a request, the limit of its answer, and the smallest limit at which it is of use."""
 
     worst: Worst
     max_tokens: int
@@ -124,7 +125,7 @@ class Wanted(NamedTuple):
 
 
 def wanted(terms: SessionTerms, command: Ask | Relay) -> Wanted:
-    """What this request is held at. The client's `max_tokens` counts, as far as the operator allows it."""
+    """Return the terms of this request's hold. The client's `max_tokens` counts as far as the operator allows it."""
     if isinstance(command, Relay):
         max_tokens = command.body.max_tokens
         least = max(terms.least_tokens, command.least_tokens)
@@ -181,7 +182,7 @@ def _insufficient(required: Msat, balance: Msat) -> Refusal:
 
 
 def ended(terms: SessionTerms, session: Session, command: Done | Failed, now_ms: int) -> Decision:
-    """Charges what a request has used and releases the rest; all of it, if the model gave nothing."""
+    """Charge the usage of a request and release the rest of its hold; all of it, if the model gave nothing."""
     hold = session.holds.get(command.intent.key.removeprefix(_PREFIX))
     if hold is None:
         return NOTHING
@@ -224,7 +225,7 @@ def ended(terms: SessionTerms, session: Session, command: Done | Failed, now_ms:
 def _relay_ended(
     terms: SessionTerms, session: Session, hold: Hold, intent: RelayRequest, outcome: RelayOutcome, now_ms: int
 ) -> Decision:
-    """The same for a relayed call. What the provider refuses costs nothing, and may be asked again."""
+    """Charge a relayed call. A call that the provider refuses costs nothing, and may be sent again."""
     work = relay_usage(hold, outcome, intent.billed_as)
     cost = actual_cost(terms, hold, None, work)
     refused = outcome.status >= 400
@@ -247,7 +248,7 @@ def _relay_ended(
         at_ms=hold.at_ms,
         told=outcome.told,
     )
-    # Who waits for a stream has its bytes already.
+    # Callers that wait for a stream have its bytes already.
     told = replace(answer, body=b"") if outcome.streamed else answer
     marks = () if refused else (*idempotency_keys.marks(hold.once, answer), *_for_repetitions(intent, outcome.ending))
     alarms = hold_alarms(terms, hold, cost, outcome)
@@ -256,7 +257,7 @@ def _relay_ended(
 
 
 def _for_repetitions(intent: AnswerRequest | RelayRequest, ending: Ending) -> tuple[Mark, ...]:
-    """What an answer is found by when a library sends its call again; one that broke off or was left is not."""
+    """Return the mark by which a library's repeated call finds this answer; none if it broke off or was left."""
     if intent.attempt is None or ending not in {Ending.COMPLETE, Ending.REJECTED}:
         return ()
     return (idempotency_keys.repetition_mark(intent.attempt, intent.once),)
@@ -293,7 +294,7 @@ def _finished(
 
 
 def released(session: Session, hold: Hold, now_ms: int) -> HoldReleased:
-    """The whole hold is given back."""
+    """Return the event that releases the whole hold."""
     return HoldReleased(
         now_ms,
         name=hold.once.name,

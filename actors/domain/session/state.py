@@ -1,4 +1,4 @@
-"""A session: what it holds, and what can happen to it."""
+"""A session: its state and events."""
 
 from __future__ import annotations
 
@@ -48,32 +48,32 @@ class SessionBooks(OwingBooks, frozen=True):
 
     @property
     def liability(self) -> Msat:
-        """See `Behaviour.liability`."""
+        """Amount that the wallet must hold, see `Behaviour.liability`."""
         return self.balance + self.held + self.owed
 
     def deposit(self, amount: Msat) -> SessionBooks:
-        """A settled payment."""
+        """Add a settled payment to the balance."""
         return replace(self, deposited=self.deposited + amount, balance=self.balance + amount)
 
     def hold(self, amount: Msat) -> SessionBooks:
-        """A request's worst case is set aside. Raises `MoneyError` for more than the balance."""
+        """Set a request's worst case aside. Raises `MoneyError` for more than the balance."""
         return replace(self, balance=self.balance - amount, held=self.held + amount)
 
     def post(self, held: Msat, debit: Msat) -> SessionBooks:
-        """A hold ends: `debit` of it is ours, the rest can be spent again. Raises `MoneyError` for more than it."""
+        """End a hold: spend `debit` of it, and return the rest to the balance. Raises `MoneyError` for more than it."""
         rest = held - debit
         return replace(self, held=self.held - held, spent=self.spent + debit, balance=self.balance + rest)
 
     def end(self) -> SessionBooks:
-        """The session is over: what could be spent is owed."""
+        """End the session: owe what could be spent."""
         return replace(self, balance=ZERO, owed=self.owed + self.balance)
 
 
 class Hold(msgspec.Struct, frozen=True, omit_defaults=True):
     """A request under way. The amount covers `max_tokens`, and counts towards the spend limits in `counters`.
 
-    nested: each of them lies beneath the one before it, and its count ends when nothing counts in it. In journals of
-    formats 1 and 2 it is False: a count stayed for good, and a limit that could not bind had one too.
+    nested: each of these limits lies beneath the one before it, and its count ends at zero. In journals of formats 1
+    and 2 it is False: counts stayed for good, and limits that could not bind had counts too.
     """
 
     once: Once
@@ -97,12 +97,12 @@ class TopUpOrder(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """Everything about a session. `client` is a digest of who opened it, for limits on unpaid invoices.
+    """The state of a session. `client` is a digest that identifies its opener, for limits on unpaid invoices.
 
-    invoices: those that wallets still pay. lapsed: hashes of those that they don't, and that nobody paid so far.
-    settled: hashes of those that were paid. counters: msat held or spent under each spend limit of a credential.
-    beneath: of these limits, how many there are beneath one.
-    tariffs: the prices that anything was charged by, in the order of their first use.
+    invoices: those that wallets still pay. lapsed: hashes of expired invoices that were not paid so far. settled:
+    hashes of paid invoices. counters: msat held or spent under each spend limit of a credential. beneath: the number
+    of such limits beneath each limit. tariffs: the prices that anything was charged by, in the order of their first
+    use.
     """
 
     client: str
@@ -127,7 +127,7 @@ class Session(msgspec.Struct, frozen=True):
 
     @property
     def ended(self) -> bool:
-        """Whether it takes no more requests."""
+        """True if the session is closed or expired, so that it takes no more requests."""
         return self.state in ENDED_STATES
 
 
@@ -145,27 +145,27 @@ class SessionOpened(LedgerEvent, frozen=True, kw_only=True, tag="session_opened"
 
 
 class TopUpRequested(LedgerEvent, frozen=True, kw_only=True, tag="top_up_requested"):
-    """A further invoice is to be made."""
+    """A top-up was requested; its invoice is to be made."""
 
     once: Once
     amount_sats: int
 
 
 class TopUpIssued(LedgerEvent, frozen=True, kw_only=True, tag="top_up_issued"):
-    """It was made."""
+    """The invoice of a top-up was made."""
 
     name: str
     invoice: Invoice
 
 
 class TopUpFailed(LedgerEvent, frozen=True, kw_only=True, tag="top_up_failed"):
-    """It could not be made."""
+    """The invoice of a top-up could not be made."""
 
     name: str
 
 
 class InvoiceLapsed(LedgerEvent, frozen=True, kw_only=True, tag="invoice_lapsed"):
-    """The node says that an invoice was not paid in time. Should it be paid after all, it still counts."""
+    """The node says that an invoice was not paid in time. If it is paid after all, the payment still counts."""
 
     payment_hash: str
 
@@ -222,13 +222,13 @@ class RequestFinished(LedgerEvent, frozen=True, kw_only=True, tag="request_finis
 
 
 class SessionClosed(LedgerEvent, frozen=True, kw_only=True, tag="session_closed"):
-    """Its holder closed it; what could be spent is owed."""
+    """A holder closed the session; what could be spent is owed."""
 
     refunded_msat: Msat
 
 
 class SessionExpired(LedgerEvent, frozen=True, kw_only=True, tag="session_expired"):
-    """Its time is over; what could be spent is owed."""
+    """The session's time is over; what could be spent is owed."""
 
     refunded_msat: Msat
 

@@ -1,4 +1,4 @@
-"""Holds journals, node, model and clients' answers against each other, after every write and every answer.
+"""Auditor of a run: compares journals, node, model and clients' answers after every write and every answer.
 
 It reads raw JSON and adds up by itself; of the program it knows only the names of events and answers.
 """
@@ -34,7 +34,7 @@ Tell = Callable[[str], None]
 
 
 class Auditor:
-    """The books of a run. Whatever does not fit is told to `violate`."""
+    """Books of a run. Every mismatch is reported to `violate`."""
 
     def __init__(self, violate: Violate, tell: Tell, clock: Callable[[], float]) -> None:
         self._violate = violate
@@ -57,10 +57,10 @@ class Auditor:
         self.holders = HolderBook(clock)
         self.checks = 0
 
-    # Told by the store and the node
+    # Reports from the store and the node
 
     def wrote(self, append: Append) -> None:
-        """The store has made a write."""
+        """Check a write of the store: its epoch, its events, and the liability that it adds."""
         current = append.epoch == self._epochs.get(append.partition)
         self._check(append.actor_id, lambda: must(current, f"a host writes that lost partition {append.partition}"))
         for data in append.events:
@@ -75,17 +75,17 @@ class Auditor:
         self._check(append.actor_id, lambda: must(for_good, "it took money, and the store is to forget it"))
 
     def claims(self, host_id: str, partitions: Collection[int], planned: Collection[int]) -> None:
-        """A host is about to take these over; by the newest plan that it was told, it is to have those."""
+        """Check that a host is about to claim only `planned` partitions: those of the newest plan that it knows."""
         outside = sorted(set(partitions).difference(planned))
         self._check(host_id, lambda: must(not outside, f"it takes over {outside[:3]}, which it is not to have"))
 
     def claimed(self, partition: int, epoch: int) -> None:
-        """A host has taken a partition over."""
+        """Record a claim of a partition. Raises `BrokenError` when the epoch does not rise."""
         must(epoch > self._epochs.get(partition, 0), "an epoch does not rise")
         self._epochs[partition] = epoch
 
     def _hold_to_liability(self, actor_id: str) -> None:
-        """The running totals of what the wallet must hold follow from what is written."""
+        """Check that the running total of what the wallet must hold follows from the written events."""
         account, told = self.accounts.get(actor_id), self._liable[actor_id]
         liable = 0 if account is None else account.liability
         must(told == liable, f"it is told to be owed {told} msat in all, and is owed {liable}")
@@ -113,11 +113,11 @@ class Auditor:
                 must(not was_paid, f"{account.ended[:8]} counts as failed, and was paid")
 
     def received(self, payment_hash: str, amount_msat: int) -> None:
-        """An invoice was paid at the node."""
+        """Record the payment of an invoice at the node."""
         self.paid_in[payment_hash] = amount_msat
 
     def payout_called(self, payment_hash: str, actor_id: str) -> None:
-        """The node was told to pay."""
+        """Check that the node is asked to pay this once, and only after the payout was journaled."""
 
         def check() -> None:
             must((payment_hash, actor_id) not in self._told_to_pay, f"{payment_hash[:8]} is paid to twice")
@@ -128,7 +128,7 @@ class Auditor:
         self._check(actor_id, check)
 
     def paid_out(self, payment_hash: str, actor_id: str, amount_msat: int, fee_msat: int) -> None:
-        """The node has paid."""
+        """Check a payment that the node has made: it must be the only one, for a payout that is under way."""
 
         def check() -> None:
             must((payment_hash, actor_id) not in self.paid_to, f"{payment_hash[:8]} was paid twice")
@@ -138,55 +138,55 @@ class Auditor:
 
         self._check(actor_id, check)
 
-    # Told by the model
+    # Reports from the model
 
     def asked(self, label: str, work: bool) -> int:
-        """The model is about to work. The number of the call."""
+        """Check that the model may work for this label, and return the number of the call."""
         actor_id, _, name = label.partition("/")
         self._check(actor_id, lambda: self.model.asked(self.accounts.get(actor_id), name, work))
         return self.model.calls
 
     def used(self, label: str, work: bool, tokens: Tokens | None) -> None:
-        """A call of the model has come to its end."""
+        """Record the tokens of a call that has ended; None: its figures were unreadable."""
         self.model.used(label, work, tokens)
 
     def cut_off(self, label: str) -> None:
-        """The model was hung up on in the middle of its work, the prompt of which is billed."""
+        """Record that a call was cancelled midway; its prompt is billed."""
         actor_id, _, name = label.partition("/")
         account = self.accounts.get(actor_id)
         if isinstance(account, SessionAccount):
             account.cut_off.add(name)
 
     def came_to_nothing(self, label: str, away: bool) -> None:
-        """The model could not be reached, or has refused for good."""
+        """Record a call that did not reach the model (`away`), or that the model refused for good."""
         self.model.came_to_nothing(label, away)
 
-    # Told by receivers of webhooks
+    # Reports from receivers of webhooks
 
     def notified(self, url: str, webhook_id: str, body: bytes, *, taken: bool) -> None:
-        """A receiver was told something; `taken`: it has it."""
+        """Check a notice that was sent to a receiver; `taken`: the receiver has it."""
         self._check(url, lambda: self._notices.sent(url, webhook_id, body, taken=taken))
 
     def wants_no_more(self, url: str) -> None:
-        """A receiver has said so."""
+        """Record that a receiver has asked for no further notices."""
         self._notices.wants_no_more(url)
 
     def late(self, now_ms: int) -> str | None:
-        """What a receiver should have been told by now."""
+        """Describe a notice that its receiver should have by now; None if there is none."""
         return self._notices.late(now_ms)
 
-    # Told by the archive
+    # Reports from the archive
 
     def archived(self, actor_id: str, events: Sequence[bytes]) -> None:
-        """So much of an actor's journal is in the archive."""
+        """Record how much of an actor's journal is in the archive."""
         self._archive[actor_id] = len(events)
 
     def uncredited(self) -> bool:
-        """Whether a payment has come to the node that no actor knows of yet."""
+        """Return whether the node has received a payment that no actor has credited yet."""
         return not self.paid_in.keys() <= self._owner_of.keys()
 
     def removed(self, actor_id: str, length: int) -> None:
-        """The store has deleted an actor that was archived."""
+        """Check the deletion of an actor: it must be finished, and its whole journal archived."""
         self._removed.add(actor_id)
         self._check(actor_id, lambda: self._hold_to_archive(self.accounts[actor_id], length))
 
@@ -197,21 +197,21 @@ class Auditor:
         must(not self._notices.untold(account.actor_id), "it is deleted, and has still something to tell")
 
     def excuses(self, event: str, fields: Json) -> bool:
-        """Whether this error says nothing: the treasury tells a payment again, and its actor is archived by now."""
+        """Return whether this error is expected: a payment is reported again whose actor is archived by now."""
         owner = self._owner_of.get(fields.get("payment_hash", ""))
         return event == "payment_without_owner" and owner in self._removed
 
-    # Told by clients and the treasury
+    # Reports from clients and the treasury
 
     def delivered(self, settlement: Settlement) -> None:
-        """The treasury was told that a payment is credited."""
+        """Check that a payment is journaled which the treasury counts as credited."""
         actor_id = str(settlement.actor_id)
         account = self.accounts.get(actor_id)
         known = account is not None and settlement.payment_hash in account.credited
         self._check(actor_id, lambda: must(known, f"{settlement.payment_hash[:8]} is acknowledged and not written"))
 
     def told(self, actor_id: str, reply: WireReply, name: str = "") -> None:
-        """A client got an answer; `name` is that of an operation that is done once."""
+        """Check an answer that a client got; `name` is that of an operation that is done once."""
         self._check(actor_id, lambda: self._hold_to(actor_id, reply, name))
 
     def _hold_to(self, actor_id: str, reply: WireReply, name: str) -> None:
@@ -247,34 +247,37 @@ class Auditor:
         must(known == (reply.request_id, debit), f"{name} has two answers")
 
     def streamed(self, actor_id: str, reply: RequestAnswer, text: str) -> None:
-        """A client has read a stream to its end. One that was sent again after its end is told as a whole."""
+        """Check a stream that a client has read to its end.
+
+        The pieces must add up to the answer. A stream that is sent again after its end has no pieces.
+        """
         whole = text in {"", reply.text}
         self._check(
             actor_id, lambda: must(whole, f"{reply.request_id} was streamed as {text!r} and told as {reply.text!r}")
         )
 
     def relayed(self, actor_id: str, reply: Relayed, data: bytes) -> None:
-        """A client has read a relayed stream to its end. One that was sent again after its end is told as a whole."""
+        """Check a relayed stream that a client has read to its end; sent again, it comes as a whole in `reply`."""
         self._check(actor_id, lambda: self.model.read(reply.request_id, data + reply.body))
 
     def shown_since_s(self, job_id: str, view: JobView, now_s: float) -> float:
-        """Since when a job is another one than in this view, which was the last that it showed; now, while it is not.
+        """Return since when a job differs from this view, the last that it showed; now, while it does not.
 
-        It may be that one again by now.
+        A job that has come back to this view does not differ.
         """
         account = self.accounts.get(job_id)
         return now_s if account is None or account.now == _seen(view) else self._shown_at_s[job_id]
 
     def of_holders(self, session_id: str, check: Callable[[], None]) -> None:
-        """A holder of a narrowed credential has an answer, or was refused."""
+        """Run a check after a holder of a narrowed credential was answered or refused."""
         self._check(session_id, check)
 
     def refused(self, actor_id: str, name: str) -> None:
-        """A client was told that nothing is charged for this, and will not ask again."""
+        """Record a refusal that says that nothing is charged; the client will not ask again."""
         self._refused.add((actor_id, name))
 
     def ledger(self, actor_id: str, page: LedgerPage) -> None:
-        """A client read the ledger from its beginning."""
+        """Check a ledger that a client has read from its beginning."""
 
         def check() -> None:
             balance, signs = 0, {"deposit": 1, "release": 1, "hold": -1, "refund": -1, "debit": 0}
@@ -288,7 +291,7 @@ class Auditor:
     # The end
 
     def unrest(self) -> str | None:
-        """What is not at its end yet, if anything."""
+        """Describe something that is not at its end yet; None if everything is."""
         for payment_hash, amount in self.paid_in.items():
             if payment_hash not in self._owner_of:
                 return f"{payment_hash[:8]} was paid with {amount} msat and is credited to nobody"
@@ -298,7 +301,7 @@ class Auditor:
         return self._notices.unrest()
 
     def close(self) -> None:
-        """All is at rest: the books of the actors against those of the node."""
+        """Compare the books of the actors with those of the node, now that all is at rest."""
         accounts = self.accounts.values()
         self.checks += 1
         if (credited := sum(account.received for account in accounts)) != (came := sum(self.paid_in.values())):
@@ -313,7 +316,7 @@ class Auditor:
             self._violate(f"{went} msat went out, and {refunded} are refunded")
 
     def summary(self) -> dict[str, int]:
-        """Figures of the run."""
+        """Return the figures of the run."""
         accounts = self.accounts.values()
         return {
             "actors": len(self.accounts),
@@ -335,7 +338,7 @@ class Auditor:
 
 
 def _seen(view: JobView) -> tuple[Any, ...]:
-    """As `JobAccount.show` has it."""
+    """Return what a client sees in this view, in the form of `JobAccount.view`."""
     owing = view.refund
     owed, paid = (owing.owed_msat.value, owing.paid_msat.value) if owing else (0, 0)
     return view.state.value, view.updated_at_ms, owed, paid

@@ -1,4 +1,4 @@
-"""Charges as they must be, worked out a second time from what the model was asked for and has given."""
+"""Charges as they must be, worked out a second time from the model's calls and their usage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .job_attempts import AttemptBook
 from .jobs import JobAccount
 from .sessions import Account, Json, SessionAccount, must
 
-# Dollars for a million tokens are a millisatoshi for each, at the price of a run.
+# At the price of a run, a dollar for a million tokens is a millisatoshi for each.
 _INPUT_MSAT: Final = 2
 _OUTPUT_MSAT: Final = 10
 _INFRA_MSAT: Final = 500
@@ -19,12 +19,12 @@ _MARGIN: Final = (7, 5)
 _PIECE: Final = re.compile(rb"\[(\d+)\.(\d+)\]")
 
 Tokens = tuple[int, int]
-"""Read and written."""
+"""Tokens read and written."""
 
 
 @dataclass(slots=True)
 class _Used:
-    """By the last calls for a request. None: the figures were unreadable."""
+    """Usage by the last calls for a request. None: the figures were unreadable."""
 
     evaluation: Tokens | None = None
     work: Tokens | None = None
@@ -32,14 +32,14 @@ class _Used:
 
 @dataclass(eq=False)
 class ModelBook:
-    """All but `asked` and `used` raise `BrokenError` for what does not fit."""
+    """Book of the model's calls. `asked`, `wrote` and `read` raise `BrokenError` for what does not fit."""
 
     calls: int = 0
     _used: defaultdict[str, _Used] = field(default_factory=lambda: defaultdict(_Used))
     _attempts: defaultdict[str, AttemptBook] = field(default_factory=lambda: defaultdict(AttemptBook))
 
     def asked(self, account: Account | None, name: str, work: bool) -> None:
-        """The model is about to work."""
+        """Count a call of the model, and check that it is paid or held for."""
         self.calls += 1
         if isinstance(account, JobAccount):
             self._attempts[account.actor_id].asked()
@@ -51,14 +51,14 @@ class ModelBook:
             must(held, f"the model works for {name} before its hold is written")
 
     def used(self, label: str, work: bool, tokens: Tokens | None) -> None:
-        """A call has come to its end."""
+        """Record the tokens of a call that has ended; None: its figures were unreadable."""
         if work:
             self._used[label].work = tokens
         else:
             self._used[label].evaluation = tokens
 
     def came_to_nothing(self, label: str, away: bool) -> None:
-        """The model could not be reached, or has refused for good."""
+        """Record a call that did not reach the model (`away`), or that the model refused for good."""
         book = self._attempts[label.partition("/")[0]]
         if away:
             book.away()
@@ -66,7 +66,7 @@ class ModelBook:
             book.refused()
 
     def wrote(self, account: Account, event: Json) -> None:
-        """An event of an actor is written."""
+        """Check the charge in an event of an actor."""
         if isinstance(account, JobAccount):
             self._attempts[account.actor_id].take(event)
         match event["type"]:
@@ -83,14 +83,14 @@ class ModelBook:
         used = self._used[f"{actor_id}/{event['name']}"]
         judged, worked = event["evaluation_usage"] is not None, event["work_usage"] is not None
         if event["ending"] not in {"complete", "rejected"}:
-            return  # What was used by then only its host has seen.
+            return  # Only its host has seen what was used by then.
         if (judged and used.evaluation is None) or (worked and used.work is None):
             return
         due = price_msat([used.evaluation] if judged and used.evaluation else [], used.work if worked else None)
         must(event["debit_msat"] == due, f"{event['name']} is charged {event['debit_msat']} msat for {due} msat")
 
     def read(self, request_id: str, data: bytes) -> None:
-        """A client has read a relayed stream to its end."""
+        """Check a relayed stream that a client has read: all pieces must be of one call, without a gap."""
         pieces = [(int(call), int(number)) for call, number in _PIECE.findall(data)]
         must(len({call for call, _ in pieces}) <= 1, f"{request_id} is told as what several calls gave")
         numbers = [number for _, number in pieces]
@@ -98,21 +98,22 @@ class ModelBook:
 
 
 def piece(call: int, number: int) -> bytes:
-    """What a call gives as its piece of this number."""
+    """Return the bytes that a call gives as its piece of this number."""
     return b"[%d.%d]" % (call, number)
 
 
 def _same_call(name: str) -> list[str]:
-    """The attempts of a call, up to this one: one that joins an earlier one is answered for that one's hold.
+    """Return the names of a call's attempts, up to this one.
 
-    Behind the last dot stands the number of an attempt, or a credential's tag.
+    An attempt that joins an earlier one is answered under the hold of the earlier one. The part behind the last dot is
+    the number of an attempt, or a credential's tag.
     """
     call, _, number = name.rpartition(".")
     return [f"{call}.{earlier}" for earlier in range(int(number) + 1)] if number.isdecimal() else [name]
 
 
 def price_msat(judged: list[Tokens], worked: Tokens | None) -> int:
-    """What so many tokens cost."""
+    """Return the price of these calls in msat, with the margin, and with infrastructure if work was done."""
     calls = [*judged, *([] if worked is None else [worked])]
     cost = sum(read * _INPUT_MSAT + written * _OUTPUT_MSAT for read, written in calls)
     over, under = _MARGIN

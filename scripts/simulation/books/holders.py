@@ -1,4 +1,4 @@
-"""What each narrowed credential may have, by the law of caveats alone, and what it has had: books of their own.
+"""Books of narrowed credentials: what each may have, by the law of caveats alone, and what it has had.
 
 Each caveat of a chain holds by itself, and a limit on spending for all that was derived from it together. Nothing here
 comes from the program under test.
@@ -15,7 +15,8 @@ from ..patching import START_MS
 from .charges import price_msat
 from .sessions import Json, must
 
-# A host's clock may be so far behind and ahead: what a caveat's end forbids between them can't be said.
+# A host's clock may be so far behind or ahead. Within these bounds it is unknown whether a caveat's end forbids
+# something.
 _BEHIND_MS: Final = 2_100
 _AHEAD_MS: Final = 60_100
 _LIMITS_MAX: Final = 8
@@ -23,7 +24,7 @@ _ACTIONS: Final = frozenset({"request", "read", "topup", "close", "llm"})
 
 
 class Caveat(NamedTuple):
-    """One of a chain. `token`: the credential that it made, by which all that was derived from it is known."""
+    """A caveat of a chain. `token`: the credential that it made, by which all that was derived from it is known."""
 
     token: str
     name: str
@@ -32,54 +33,54 @@ class Caveat(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A macaroon as its holder has it."""
+    """A narrowed or whole macaroon, as its holder has it."""
 
     session_id: str
     token: str
     caveats: tuple[Caveat, ...] = ()
 
     def values(self, name: str) -> list[str]:
-        """Those of all caveats of this name."""
+        """Return the values of all caveats of this name."""
         return [caveat.value for caveat in self.caveats if caveat.name == name]
 
     @property
     def limits(self) -> list[tuple[str, int]]:
-        """Each limit on all that is spent, and where it stands."""
+        """Limits on all that is spent, in msat, each with the token of the credential that it made."""
         return [(caveat.token, int(caveat.value)) for caveat in self.caveats if caveat.name == "max_msat"]
 
     @property
     def at_once_msat(self) -> int | None:
-        """The most for one request."""
+        """Limit for one request in msat; None without one."""
         return min((int(value) for value in self.values("max_msat_per_request")), default=None)
 
     @property
     def end_ms(self) -> int | None:
-        """From when on it is good for nothing."""
+        """Expiry time in ms, from which on the credential is worthless; None without one."""
         return min((int(value) * 1_000 for value in self.values("expires_at")), default=None)
 
     @property
     def spender(self) -> str | None:
-        """What the ledger calls it."""
+        """Name of the spender in the ledger; None without one."""
         return "/".join(self.values("name")) or None
 
     @property
     def sound(self) -> bool:
-        """Whether every caveat is one that is known, and not more limits stand in it than are looked at."""
+        """Soundness: all caveats are known, and at most `_LIMITS_MAX` limits are narrower than all before them."""
         known = all(_known(caveat) for caveat in self.caveats)
         limits = [msat for _, msat in self.limits] if known else []
         narrower = [msat for at, msat in enumerate(limits) if all(msat < other for other in limits[:at])]
         return known and len(narrower) <= _LIMITS_MAX
 
     def is_above(self, other: Credential) -> bool:
-        """Whether the other one is the same, or was derived from it."""
+        """Return whether the other credential is this one, or was derived from it."""
         return self.session_id == other.session_id and other.caveats[: len(self.caveats)] == self.caveats
 
     def does(self, action: str) -> bool:
-        """Whether each list of actions has it."""
+        """Return whether each list of actions holds this action."""
         return all(action in [part.strip() for part in value.split(",")] for value in self.values("actions"))
 
     def allows(self, action: str, at_ms: int) -> bool:
-        """Whether it can be used for this at that time."""
+        """Return whether the credential can be used for this action at that time."""
         return self.does(action) and (self.end_ms is None or at_ms < self.end_ms)
 
 
@@ -101,12 +102,15 @@ class Asking:
     sent_ms: int
     least_msat: int = 0
     pays_msat: int | None = None
-    """What a payout may take with its reserve."""
+    """Amount that a payout may take with its reserve."""
 
 
 @dataclass(eq=False)
 class HolderBook:
-    """All methods raise `BrokenError` for what must not be. `strict`: no two hosts can have served an actor at once."""
+    """Book of all holders. Its checks raise `BrokenError` for what must not be.
+
+    `strict`: no two hosts can have served an actor at once.
+    """
 
     clock_s: Callable[[], float]
     strict: bool = True
@@ -121,30 +125,30 @@ class HolderBook:
     _used: defaultdict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(lambda: [(0, 0)]))
     _epochs: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
 
-    # Told by holders, before they send anything
+    # Reports from holders, before they send anything
 
     def joins(self, session_id: str, whole_closes: Callable[[], bool]) -> None:
-        """Holders come to a session, whose owner may close it as well."""
+        """Register a session with holders. `whole_closes`: whether its owner closes it as well."""
         self._whole_closes[session_id] = whole_closes
 
     def asks(self, request_id: str, by: Credential, action: str) -> None:
-        """A request, or a call."""
+        """Register a request, or a call."""
         self._asked[request_id] = by, action
 
     def tops_up(self, name: str, by: Credential) -> None:
-        """An invoice is ordered."""
+        """Register the order of an invoice."""
         self._tops_up[by.session_id, name].append(by)
 
     def closes(self, by: Credential, payment_hash: str | None) -> None:
-        """The session is to be closed, and what is left paid to this."""
+        """Register a closing, with the payment hash of the invoice for what is left, if there is one."""
         self._closing[by.session_id].append(by)
         if payment_hash is not None:
             self._payees[payment_hash] = by
 
-    # Told by the store
+    # Reports from the store
 
     def wrote(self, session_id: str, epoch: int, event: Json) -> None:
-        """An event of an actor is written."""
+        """Check an event of an actor against the credential behind it."""
         self._epochs[session_id].add(epoch)
         match event["type"]:
             case "deposited":
@@ -172,7 +176,7 @@ class HolderBook:
     def _held(self, session_id: str, hold: Json, at_ms: int) -> None:
         found = self._asked.get(hold["request_id"])
         if found is None:
-            return  # The whole credential's.
+            return  # The request is the owner's, whose credential has no caveats.
         by, action = found
         amount, name = hold["amount_msat"], hold["once"]["name"]
         must(by.allows(action, at_ms), f"{name} is held for by a credential that forbids it")
@@ -187,22 +191,22 @@ class HolderBook:
             self._used[token].append((self._now_ms(), used))
             must(0 <= used <= limit, f"{used} msat are used under a limit of {limit}")
 
-    # Told by holders, when they have an answer
+    # Reports from holders, when they have an answer
 
     def told(self, request_id: str, to: Credential) -> None:
-        """Somebody has the answer to a request."""
+        """Check that the credential which has the answer to a request bought it, or is above the buyer's."""
         bought = self._asked.get(request_id)
         must(bought is not None and to.is_above(bought[0]), f"{request_id} is told to a credential that did not buy it")
 
     def granted(self, asking: Asking) -> None:
-        """What can be seen was shown."""
+        """Check that a view was shown to a credential that allows it."""
         by = asking.by
         must(any(by.does(action) for action in asking.actions), "shown to a credential that forbids it")
         over = by.end_ms is not None and asking.sent_ms - _BEHIND_MS >= by.end_ms
         must(not over, "shown to a credential after its end")
 
     def refused(self, asking: Asking, code: str, digests: Collection[str] = ()) -> None:
-        """A refusal: `digests` are those that this credential asked for under the same key."""
+        """Check a refusal. `digests`: those that this credential asked for under the same key."""
         must(code != "invalid_credential", "a credential of the session is refused as a foreign one")
         must(code != "idempotency_conflict" or len(digests) > 1, "another credential's key is a conflict")
         must(code != "caveat_violated" or self._forbids(asking), "a credential is refused what its caveats allow")
@@ -217,7 +221,7 @@ class HolderBook:
             return not _may_be_paid(by, asking.pays_msat)
         if by.at_once_msat is not None and by.at_once_msat < asking.least_msat:
             return True
-        # A host that lost the actor may speak of what it was once.
+        # A host that lost the actor may answer from an old state of it.
         alone = self.strict and len(self._epochs[by.session_id]) <= 1
         since_ms = asking.sent_ms if alone else 0
         return any(limit - self._most_used(token, since_ms) < asking.least_msat for token, limit in by.limits)
@@ -232,22 +236,28 @@ class HolderBook:
 
 
 def _may_be_paid(by: Credential, total_msat: int) -> bool:
-    """What is paid out is counted under no limit, so that with one there is nothing."""
+    """Return whether the credential's holder may be paid out this total.
+
+    A payout counts under no limit on all that is spent, so a credential with such a limit gets none.
+    """
     return not by.limits and (by.at_once_msat is None or total_msat <= by.at_once_msat)
 
 
 def least_of_ask(text: str, max_tokens: int | None) -> int:
-    """What the smallest useful answer to a request can cost: evaluation, work and infrastructure, byte for token."""
+    """Return the least cost of a useful answer to a request in msat.
+
+    It includes evaluation, work and infrastructure, with a token for each byte.
+    """
     judged, worked = len(text.encode()) + 2 + _JUDGING[0], len(text.encode()) + _WORKING
     return price_msat([(judged, _JUDGING[1])], (worked, min(_LEAST_TOKENS, max_tokens or _LEAST_TOKENS)))
 
 
 def least_of_relay(prompt_tokens: int, max_tokens: int, least_tokens: int) -> int:
-    """The same of a call."""
+    """Return the least cost of a useful answer to a call in msat."""
     return price_msat([], (prompt_tokens, min(max(_LEAST_TOKENS, least_tokens), max_tokens)))
 
 
-# See `SESSION_TERMS`.
+# These figures are those of `SESSION_TERMS`.
 _JUDGING: Final = 300, 200
 _WORKING: Final = 50
 _LEAST_TOKENS: Final = 100

@@ -1,4 +1,4 @@
-"""The attempts of one job, as its journal and the model tell of them: an outage must not use them up."""
+"""Attempts of one job, as its journal and the model report them: an outage must not use them up."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from .sessions import Json, must
 
 
 class AttemptBook:
-    """Follows the step that a job is at. What its invoice paid for waits for the model while that invoice lives."""
+    """Book of the step that a job is at.
+
+    What an invoice paid for waits for the model while that invoice lives.
+    """
 
     def __init__(self) -> None:
         self._invoice_ends_ms = 0
@@ -22,19 +25,19 @@ class AttemptBook:
         self._calls = self._calls_away = 0
 
     def asked(self) -> None:
-        """The model was called."""
+        """Count a call of the model."""
         self._calls += 1
 
     def away(self) -> None:
-        """The model could not be reached."""
+        """Count a call that did not reach the model."""
         self._calls_away += 1
 
     def refused(self) -> None:
-        """The model has refused for good."""
+        """Record that the model has refused for good."""
         self._refused = True
 
     def take(self, event: Json) -> None:
-        """The journal goes on. Raises `BrokenError`."""
+        """Follow an event of the journal. Raises `BrokenError`."""
         match event["type"]:
             case "job_opened":
                 self._invoice_ends_ms = event["eval_invoice"]["expires_at_ms"]
@@ -44,12 +47,12 @@ class AttemptBook:
                 self._begin(1)
                 self._used_up_by_outages = 0
             case "job_accepted":
-                # The work's invoice is made by the node, which has attempts of its own.
+                # The node makes the work's invoice in attempts of its own, which are not checked here.
                 self._begin(0)
             case "attempt_failed":
                 self._failed = True
             case "attempt_started" if self._attempt:
-                # One that was lost with its host counts, whatever the model did.
+                # An attempt that was lost with its host counts, whatever the model did.
                 only_away = self._failed and 0 < self._calls == self._calls_away
                 self._used_up_by_outages += only_away and event["attempt"] > self._attempt
                 self._begin(event["attempt"])

@@ -8,7 +8,7 @@ from .sessions import MSAT_PER_SAT, Account, Json, must
 
 
 class JobAccount(Account):
-    """A job's."""
+    """Account of a job."""
 
     def __init__(self, actor_id: str) -> None:
         super().__init__(actor_id)
@@ -25,7 +25,7 @@ class JobAccount(Account):
     def take(self, event: Json) -> None:
         """See `Account.take`."""
         super().take(event)
-        if event["type"] != "webhook_tried":  # Nothing of it is for clients to see.
+        if event["type"] != "webhook_tried":  # Clients see nothing of it.
             self.at_ms = event["at_ms"]
 
     def view(self) -> tuple[Any, ...]:
@@ -34,12 +34,12 @@ class JobAccount(Account):
 
     @property
     def eval_paid(self) -> bool:
-        """Whether the evaluation was paid for."""
+        """Payment of the evaluation: True once it is credited."""
         return self.eval_hash in self.credited
 
     @property
     def work_paid(self) -> bool:
-        """Whether the work was paid for."""
+        """Payment of the work: True once it is credited."""
         return self.work_hash in self.credited
 
     def _on_job_opened(self, event: Json) -> None:

@@ -6,22 +6,22 @@ from typing import Any, Final
 
 Json = dict[str, Any]
 MSAT_PER_SAT: Final = 1_000
-# A satoshi, and the least reserve beside it.
+# The least payout: a satoshi, and the least reserve beside it.
 _LEAST_PAYABLE_MSAT: Final = 3_000
 
 
 class BrokenError(Exception):
-    """The journal says something that must not be."""
+    """Something in a journal or an answer that must not be."""
 
 
 def must(holds: bool, text: str) -> None:
-    """Raises `BrokenError` with the text unless it holds."""
+    """Raise `BrokenError` with the text unless the condition holds."""
     if not holds:
         raise BrokenError(text)
 
 
 class Account:
-    """What jobs and sessions have in common: money in, what is owed, and payouts.
+    """Account of a job or a session, as far as they are alike: money in, what is owed, and payouts.
 
     `shown`: all that the actor could ever truthfully say of itself, by the writes that were made.
     """
@@ -44,11 +44,11 @@ class Account:
 
     @property
     def pending(self) -> int:
-        """What the payout under way may take."""
+        """Amount that the payout under way may take, with its reserve, in msat."""
         return self.payout["target"]["amount_msat"] + self.payout["reserve_msat"] if self.payout else 0
 
     def take(self, event: Json) -> None:
-        """Follows an event. Raises `BrokenError`."""
+        """Follow an event. Raises `BrokenError`."""
         self.version += 1
         kind = event["type"]
         handler = getattr(self, f"_on_{kind}", None)
@@ -59,29 +59,29 @@ class Account:
         must(sum(self.parts()) == self.received, f"books do not close: {self.parts()} of {self.received}")
 
     def _on_webhook_tried(self, event: Json) -> None:
-        """It moves no money."""
+        """Ignore the event, which moves no money."""
 
     def show(self) -> bool:
-        """After an event: that is what the actor may say of itself once it is written. Whether it is something else."""
+        """Record what the actor may say of itself once an event is written; return whether that has changed."""
         before, self.now = self.now, self.view()
         self.shown.add(self.now)
         return self.now != before
 
     def view(self) -> tuple[Any, ...]:
-        """What the actor is to say of itself."""
+        """Return what the actor may say of itself."""
         return ()
 
     def parts(self) -> tuple[int, ...]:
-        """All that was received, by what has become of it."""
+        """Return all that was received, by what has become of it."""
         return self.spent, self.owed, self.pending, self.refunded
 
     @property
     def liability(self) -> int:
-        """What the wallet must hold for it; what a payout under way may take may have left it."""
+        """Amount that the wallet must hold for the actor; what a payout under way takes may have left it."""
         return self.received - self.spent - self.refunded - self.pending
 
     def credit(self, event: Json) -> int:
-        """A payment came in."""
+        """Credit a payment, and return its amount in msat. Raises `BrokenError`."""
         payment_hash, amount = event["payment_hash"], event["amount_msat"]
         must(payment_hash in self.invoices, f"{payment_hash[:8]} is no invoice of this actor")
         must(payment_hash not in self.credited, f"{payment_hash[:8]} is credited twice")
@@ -90,13 +90,13 @@ class Account:
         return int(amount)
 
     def invoice(self, invoice: Json) -> None:
-        """An invoice was made for the actor."""
+        """Record an invoice that was made for the actor."""
         self.invoices[invoice["payment_hash"]] = invoice["amount_sats"] * MSAT_PER_SAT
 
     def _on_payout_started(self, event: Json) -> None:
         payment_hash = event["target"]["payment_hash"]
         must(self.payout is None, "two payouts at a time")
-        # What the node never tried to pay may be sent again.
+        # A payout that the node never tried may be sent again.
         must(self.payouts.get(payment_hash, "refused") == "refused", f"a second payout to {payment_hash[:8]}")
         amount, reserve = event["target"]["amount_msat"], event["reserve_msat"]
         least = max(2_000, -(-amount // 100))
@@ -131,18 +131,18 @@ class Account:
         return payout
 
     def unrest(self) -> str | None:
-        """What is still under way, if anything."""
+        """Describe something that is still under way; None if nothing is."""
         return "a payout is under way" if self.payout else None
 
     def unfinished(self) -> str | None:
-        """Why it must not be archived, if there is a reason."""
+        """Return why the actor must not be archived; None if it may be."""
         if self.owed >= (MSAT_PER_SAT if self.whole else _LEAST_PAYABLE_MSAT):
             return f"{self.owed} msat are owed"
         return self.unrest() if self.received else "it took no money"
 
 
 class SessionAccount(Account):
-    """A session's."""
+    """Account of a session."""
 
     def __init__(self, actor_id: str) -> None:
         super().__init__(actor_id)
@@ -159,7 +159,7 @@ class SessionAccount(Account):
 
     @property
     def over(self) -> bool:
-        """Whether what comes back is owed."""
+        """End of the session, after which money that comes back is owed."""
         return self.state in {"closed", "expired"}
 
     def parts(self) -> tuple[int, ...]:

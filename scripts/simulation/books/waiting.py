@@ -1,4 +1,4 @@
-"""Holds the server to a promise: who asks is answered, or told that it is not known, within a bounded time."""
+"""Bounded waiting: the server must answer each caller in time, if only with an unknown outcome."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..loop import Process, present
 from ..world import World
 
 T = TypeVar("T")
-# Eight seconds for a host, twenty for an actor's own process that died, and what the store and the links take.
+# The sum of eight seconds for a host, twenty for a dead process of an actor, and the time of store and links.
 WITHIN_S: Final = 45.0
 
 
 @dataclass(eq=False)
 class Work:
-    """What the model does, by the label of the request that it is for: its time is no delay of the server's."""
+    """Work of the model, by the label of its request. The model's time does not count as a delay of the server."""
 
     world: World
     _under_way: defaultdict[str, list[Process | None]] = field(default_factory=lambda: defaultdict(list))
@@ -27,7 +27,7 @@ class Work:
 
     @contextmanager
     def on(self, label: str) -> Iterator[None]:
-        """While the model works. A process that stands still is not waiting for it."""
+        """Mark the model as working while the block runs. A process that stands still does not wait for it."""
         process = present()
         self._under_way[label].append(process)
         try:
@@ -37,25 +37,25 @@ class Work:
             self._seen_s[label] = self.world.loop.time()
 
     def last_s(self, label: str) -> float:
-        """When the model last worked for this request; now, if it does."""
+        """Return when the model last worked for this request; now, if it does."""
         if any(process is None or process.runs for process in self._under_way.get(label, ())):
             return self.world.loop.time()
         return self._seen_s.get(label, 0.0)
 
 
 class OverdueError(Exception):
-    """No answer came within the time that is promised."""
+    """An answer that did not come within the promised time."""
 
 
 @dataclass(eq=False)
 class Waiting:
-    """Waits as clients do who hold the server to its word."""
+    """Waiting for answers, as of clients that hold the server to its promise."""
 
     world: World
     work: Work
 
     async def answer(self, asked: Coroutine[Any, Any, T], what: str, label: str = "") -> T:
-        """What was asked for. Raises `OverdueError`, once that is told."""
+        """Return the answer. Raises `OverdueError`, after it has reported the violation."""
         task = asyncio.ensure_future(asked)
         try:
             await self.until_done(task, what, label)
@@ -64,7 +64,7 @@ class Waiting:
             task.cancel()
 
     async def until_done(self, future: asyncio.Future[Any], what: str, label: str = "") -> None:
-        """Returns when it is done. Raises `OverdueError`, once that is told."""
+        """Wait until the future is done. Raises `OverdueError`, after it has reported the violation."""
         since_s = self.world.loop.time()
         while not future.done():
             left_s = since_s + WITHIN_S - self.world.loop.time()

@@ -1,4 +1,4 @@
-"""What the webhooks of a run must be told, worked out from raw events, and what their receivers were told."""
+"""Expected notices of a run's webhooks, worked out from raw events, beside those that their receivers got."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .sessions import Account, Json, SessionAccount, must
 
 _TOLD_STATES: Final = frozenset({"awaiting_work_payment", "complete", "rejected", "failed", "expired"})
 _PAUSES_S: Final = (5, 30, 120, 600, 3_600, 14_400, 28_800, 38_400)
-# A minute by what is promised, and a moment for a host to be there.
+# The promise is a minute; the rest is for a host to become available.
 LATE_MS: Final = 90_000
 
 
 @dataclass(eq=False)
 class _Notice:
-    """Something to be told. `webhook_id`: under which it was told, `due_ms`: when the next attempt is due."""
+    """A notice to send. `webhook_id`: the id that it was sent under. `due_ms`: when the next attempt is due."""
 
     body: Json
     due_ms: int
@@ -42,13 +42,13 @@ class _Outbox:
         return [notice for notice in self.notices if notice.pending]
 
     def put(self, kind: str, at_ms: int, data: Json) -> None:
-        """Something is to be told."""
+        """Add a notice, unless the receiver wants no more."""
         if not self.gone:
             self.notices.append(_Notice({"type": kind, "timestamp": at_ms, "data": data}, at_ms))
 
 
 class NoticeBook:
-    """All that was to be told, and was. Every call but `unrest` raises `BrokenError` for what does not fit."""
+    """Book of all notices, due and sent. `wrote` and `sent` raise `BrokenError` for what does not fit."""
 
     def __init__(self) -> None:
         self._outboxes: dict[str, _Outbox] = {}
@@ -57,7 +57,7 @@ class NoticeBook:
         self.told = 0
 
     def wrote(self, account: Account, event: Json) -> None:
-        """An event of an actor is written, and its books follow it already."""
+        """Follow an event of an actor, whose account follows it already."""
         actor_id, webhook = account.actor_id, event.get("webhook")
         if webhook is not None:
             outbox = _Outbox(webhook["url"], webhook.get("low_balance_msat", 0))
@@ -74,7 +74,7 @@ class NoticeBook:
             _session(found, account, event)
 
     def sent(self, url: str, webhook_id: str, body: bytes, *, taken: bool) -> None:
-        """A receiver was sent this; `taken`: it has it now."""
+        """Check a notice that a receiver was sent; `taken`: the receiver has it now."""
         outbox = self._of_url.get(url)
         must(outbox is not None, "an address is told something, and nobody has named it")
         if outbox is None:
@@ -90,22 +90,22 @@ class NoticeBook:
         self.told += taken
 
     def wants_no_more(self, url: str) -> None:
-        """A receiver has said so."""
+        """Record that a receiver has asked for no further notices."""
         self._of_url[url].wants_no_more = True
 
     def untold(self, actor_id: str) -> bool:
-        """Whether this actor has still something to tell."""
+        """Return whether this actor still has a notice to send."""
         return actor_id in self._outboxes and bool(self._outboxes[actor_id].pending())
 
     def unrest(self) -> str | None:
-        """What is still to be told, if anything."""
+        """Describe a notice that is still to be sent; None if there is none."""
         for actor_id, outbox in self._outboxes.items():
             if pending := outbox.pending():
                 return f"{actor_id} has still to tell {pending[0].body['type']}"
         return None
 
     def late(self, now_ms: int) -> str | None:
-        """What should have been told by now, if anything; it may be while there is trouble."""
+        """Describe an overdue notice; None if there is none. Notices may be overdue while there is trouble."""
         for actor_id, outbox in self._outboxes.items():
             for notice in outbox.pending():
                 if notice.due_ms + LATE_MS < now_ms:
@@ -114,7 +114,7 @@ class NoticeBook:
 
 
 def _with_times(said: Json) -> Json:
-    """With the times in it as milliseconds."""
+    """Return the body with its times as milliseconds."""
     times = {name: said[name] for name in ("timestamp", "expiresAt") if name in said}
     return said | {name: round(datetime.fromisoformat(at).timestamp() * 1_000) for name, at in times.items()}
 

@@ -1,4 +1,4 @@
-"""Where the clients of a run meet the server: they call, come back with the same key when something broke, and pay."""
+"""Market where the clients of a run meet the server: they call, come back with the same key after a failure, pay."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
 CLIENT: Final = "digest-of-an-address"
 NOT_CHARGED: Final = "nothing was charged"
 _TRIES: Final = 6
-# The front waits so long for the end of a payout, and tells its client then that it may still succeed.
+# The front waits this long for the end of a payout. Then it reports that the payout may still succeed.
 _PAYOUT_WITHIN_S: Final = 8.0
 
 
 def webhook_of(chance: Chance, actor_id: str, low_sats: int = 0) -> Webhook | None:
-    """Where a client wants to be told, if it does."""
+    """Return the webhook that a client names, if it wants notices."""
     return Webhook(f"https://{actor_id}.example/", Msat.from_sats(low_sats)) if chance.happens(0.4) else None
 
 
 class LeftError(Exception):
-    """The client gave up: what became of its command it does not know."""
+    """Departure of a client, which does not know what became of its command."""
 
 
 @dataclass(eq=False)
 class Market:
-    """`front` is whichever front runs just now."""
+    """Market of a run. `front` returns the front that runs just now."""
 
     world: World
     node: SimulatedNode
@@ -56,9 +56,10 @@ class Market:
     async def call(
         self, chance: Chance, actor_id: str, command: WireCommand, name: str = "", label: str = ""
     ) -> WireReply:
-        """The answer, whatever it takes. Raises `RefusedError`, `LeftError`.
+        """Return the actor's answer, after more attempts if the command has a key or is harmless to repeat.
 
-        `label`: under which the model works for it, if it does.
+        `label`: the label under which the model works for it, if it does. Raises `RefusedError`; `LeftError` when no
+        attempt brought an answer.
         """
         keyed = name == "" or name.startswith("k")
         for _ in range(_TRIES if keyed else 1):
@@ -93,7 +94,7 @@ class Market:
             raise LeftError from None
 
     async def pay(self, chance: Chance, invoice: Invoice) -> None:
-        """A wallet pays, soon, in the last moment, too much, or never."""
+        """Pay from a wallet: soon, in the last moment, too much, or never."""
         amount_msat = invoice.amount_sats * 1_000
         delay_s = chance.uniform(0.01, 2)
         if self.world.strikes(Fault.WALLETS, 0.15):

@@ -1,7 +1,7 @@
 """Holders of narrowed credentials, whose only aim is more than their caveats allow.
 
 They derive credentials from the session's own and from each other's, with caveats that contradict, loosen or repeat
-what stands there, and use them side by side: to spend, to ask for what another one bought, to look, top up and close.
+what stands there. They use them side by side: to spend, to ask for what another one bought, to look, top up and close.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _ALL: Final = ("request", "read", "topup", "close", "llm")
 
 
 def _caveat(chance: Chance, now_s: int) -> str:
-    """What a holder appends."""
+    """Return a caveat that a holder appends."""
     match chance.choices(["limit", "at once", "end", "actions", "name", "unknown"], [8, 2, 2, 4, 1, 0.3])[0]:
         case "limit":
             return f"max_msat = {chance.choice([0, 7_000, 8_000, 13_000, 13_000, 20_000, 60_000, 10**15])}"
@@ -68,7 +68,7 @@ def _caveat(chance: Chance, now_s: int) -> str:
 
 
 def _loosened(chance: Chance, now_s: int) -> list[str]:
-    """Narrow first, and then as wide as can be, or something else that it never was."""
+    """Return caveats of which the first is narrow and the last as wide as can be, or something else than before."""
     match chance.choice(["limit", "at once", "end", "actions"]):
         case "limit":
             return [f"max_msat = {chance.choice([0, 7_000, 8_000])}", f"max_msat = {10**15}"]
@@ -84,7 +84,7 @@ def _loosened(chance: Chance, now_s: int) -> list[str]:
 
 @dataclass(eq=False)
 class Holders:
-    """Those of one session. `client` is its owner, who made the first credential."""
+    """Holders of one session's credentials. `client`: the session's owner, with the first credential."""
 
     client: SessionClient
     credentials: list[Credential] = field(default_factory=list)
@@ -104,11 +104,11 @@ class Holders:
 
     @property
     def book(self) -> HolderBook:
-        """What is held against them."""
+        """Book that the holders are checked against."""
         return self.client.market.auditor.holders
 
     async def act(self, chance: Chance) -> None:
-        """Narrows some, and tries something."""
+        """Narrow some credentials, and try something."""
         for _ in range(chance.choice([0, 1, 2, 2])):
             self._check(self._derive, chance)
         some = self._some(chance)
@@ -125,7 +125,7 @@ class Holders:
                 await self._close(chance, some[0])
 
     def _some(self, chance: Chance) -> list[Credential]:
-        """A few, rather new ones: many of them siblings."""
+        """Return a few rather new credentials, many of them siblings."""
         return [chance.choice(self.credentials[-_NEWEST:]) for _ in range(chance.randint(1, 4))]
 
     def _derive(self, chance: Chance) -> None:
@@ -164,7 +164,10 @@ class Holders:
             await asks
 
     async def _again(self, chance: Chance, some: list[Credential]) -> None:
-        """Asks for what another one bought, or is buying: those that it was derived from may, no others."""
+        """Ask for what another holder bought, or is buying.
+
+        Only credentials that the buyer's was derived from may have it.
+        """
         buyer, base = chance.choice(self._bought[-_NEWEST:])
         above = [other for other in self.credentials if other.is_above(buyer)]
         askers = [*some, chance.choice(above)]
@@ -208,7 +211,7 @@ class Holders:
             return
 
     async def _answer(self, command: Ask | Relay, names: set[str]) -> RequestAnswer | Relayed:
-        """The end of it. It may be what another one has begun under its name."""
+        """Return the final answer, which another holder may have begun under its name."""
         market, session_id = self.client.market, self.client.session_id
         work = market.waiting.work
         reading = Reading(

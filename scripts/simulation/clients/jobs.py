@@ -1,4 +1,4 @@
-"""The clients of jobs: they open one, pay for it, follow it to its end, and have what is owed paid back."""
+"""Clients of jobs: they open one, pay for it, follow it to its end, and have what is owed paid back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STAYS_S: Final = 300.0
 
 @dataclass(eq=False)
 class JobClient:
-    """Whoever made one job."""
+    """Client that made one job."""
 
     market: Market
     job_id: str
@@ -30,7 +30,7 @@ class JobClient:
     _shown: JobView | None = None
 
     async def run(self, chance: Chance) -> None:
-        """Opens the job, pays for it, and follows it to its end."""
+        """Open the job, pay for it, and follow it to its end."""
         text = chance.choice(["work", "work", "work", "reject me"])
         command = CreateJob(labelled(self.job_id, text), CLIENT, webhook_of(chance, self.job_id))
         view = await self._view(chance, command)
@@ -58,9 +58,9 @@ class JobClient:
             await self.market.pay(chance, view.work_invoice)
 
     async def _watch(self, chance: Chance, stays_s: float) -> JobView | None:
-        """Watches for so long, also when a stream breaks; the last view that came.
+        """Watch for this long, also after a stream broke; return the last view that came.
 
-        Who watches is shown what changes, without asking for it.
+        A watcher is shown what changes, without asking for it.
         """
         world, view = self.market.world, None
         until_s = world.loop.time() + stays_s
@@ -84,12 +84,15 @@ class JobClient:
         return view
 
     def _behind_since_s(self) -> float:
-        """Since when the job is another one than was shown; now, while it is not. What it is at first is due soon."""
+        """Return since when the job differs from what was shown; now, while it does not.
+
+        Before the first view, which is due soon, return 0.
+        """
         now_s = self.market.world.loop.time()
         return 0.0 if self._shown is None else self.market.auditor.shown_since_s(self.job_id, self._shown, now_s)
 
     async def refund(self, chance: Chance) -> None:
-        """Has what is owed paid back."""
+        """Have what is owed paid back."""
         view = await self._view(chance, GetJob())
         if view.refund is None or not view.refund.payable_sats:
             return

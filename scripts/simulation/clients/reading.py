@@ -17,13 +17,13 @@ _LOOK_EVERY_S: Final = 1.0
 
 @dataclass(eq=False)
 class Reading:
-    """A stream through whichever front runs just now, from the first part to the last, unless its reader leaves."""
+    """A stream through the front that runs just now, from the first part to the last, unless its reader leaves."""
 
     market: Market
     actor_id: str
     command: WireCommand
     waits_since_s: Callable[[], float]
-    """Since when its reader waits for a further part that is due; now, while none is."""
+    """Time since which the reader waits for a further part that is due; now, while none is."""
     _said: asyncio.Queue[WireReply] = field(default_factory=asyncio.Queue)
 
     def __post_init__(self) -> None:
@@ -31,7 +31,7 @@ class Reading:
         self._task = self._front.stream(self.actor_id, self.command, self._said)
 
     async def next(self) -> WireReply:
-        """The next part. Raises what the stream ends with, and `LeftError` when its front dies, or nothing comes."""
+        """Return the next part. Raises what the stream ends with; `LeftError` when its front dies, or nothing comes."""
         world = self.market.world
         came_s = world.loop.time()
         while self._said.empty():
@@ -56,5 +56,5 @@ class Reading:
         return self._said.get_nowait()
 
     def leave(self) -> None:
-        """The reader goes away."""
+        """Let the reader go away."""
         self._task.cancel()

@@ -1,4 +1,4 @@
-"""The receivers of a run's webhooks: slow, away, late with their answers, or tired of being told."""
+"""Receivers of a run's webhooks: slow, away, late with their answers, or tired of notices."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ _LATE_MAX_S: Final = 30.0
 
 
 class Listener(Protocol):
-    """Whoever keeps books of what receivers are told."""
+    """Books of what receivers get."""
 
     def notified(self, url: str, webhook_id: str, body: bytes, *, taken: bool) -> None:
-        """A receiver was told something; `taken`: it has it, whether or not that is known to who told it."""
+        """Note what a receiver was sent.
+
+        `taken`: the receiver has it, whether or not the sender knows that.
+        """
         ...
 
     def wants_no_more(self, url: str) -> None:
-        """A receiver has said so."""
+        """Note that a receiver has asked for no further notices."""
         ...
 
 
 @dataclass(eq=False)
 class Receivers:
-    """Implements `Webhooks`: all receivers there are, each at an address of its own."""
+    """`Webhooks` with all receivers there are, each at an address of its own."""
 
     world: World
     listener: Listener
@@ -35,7 +38,7 @@ class Receivers:
     tired: set[str] = field(default_factory=set)
 
     async def send(self, notify: Notify) -> bool:
-        """One attempt (see `Webhooks`). Raises `TransientError`."""
+        """Make one attempt (see `Webhooks`). Raises `TransientError`."""
         world, chance = self.world, self.world.chance
         await world.pause(chance.uniform(0.005, 0.2))
         if self.away or world.strikes(Fault.RECEIVER_FAILS, 0.3):
@@ -61,4 +64,4 @@ class Receivers:
         self.listener.notified(notify.url, notify.webhook_id, notify.body, taken=taken)
 
     async def close(self) -> None:
-        """There is no connection."""
+        """Do nothing: no connection has to be closed."""

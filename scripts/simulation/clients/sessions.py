@@ -1,4 +1,4 @@
-"""The clients of sessions: they open, pay, ask, top up, look and close; some ask for one thing together."""
+"""Clients of sessions: they open, pay, ask, top up, look and close; some ask for one thing together."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _ATTEMPTS: Final = 3
 
 
 def _named(command: Ask | Relay, name: str, other: str) -> Ask | Relay:
-    """The same command, which tells the model that it is another operation."""
+    """Return the command under another name, so that the model takes it for another operation."""
     label, instead = f"/{name}]", f"/{other}]"
     if isinstance(command, Ask):
         return replace(command, request=command.request.replace(label, instead))
@@ -52,7 +52,7 @@ def _named(command: Ask | Relay, name: str, other: str) -> Ask | Relay:
 
 @dataclass(eq=False)
 class SessionClient:
-    """Whoever holds one session."""
+    """Client that holds one session."""
 
     market: Market
     session_id: str
@@ -62,7 +62,7 @@ class SessionClient:
     closed: bool = False
 
     async def open(self, chance: Chance) -> None:
-        """Opens the session and pays its deposit."""
+        """Open the session and pay its deposit."""
         sats = chance.choice([100, 100, 300, 1_000])
         webhook = webhook_of(chance, self.session_id, sats - chance.choice([1, 3, 10]))
         command = OpenSession(sats, CLIENT, webhook)
@@ -72,7 +72,7 @@ class SessionClient:
         await self.market.pay(chance, created.deposit_invoice)
 
     async def ask(self, chance: Chance) -> None:
-        """Has something answered, as a whole or as a stream; by one caller, or by some under one key."""
+        """Have something answered, as a whole or as a stream; by one caller, or by some under one key."""
         name, keyed = self._name(chance)
         text = chance.choice(["hello", "hello", "hello", "reject me"])
         stream = chance.happens(0.4)
@@ -82,7 +82,7 @@ class SessionClient:
         elif not (stream or keyed) and chance.happens(0.3):
             await self._again_and_again(chance, command, name)
         elif stream or (not keyed and chance.happens(0.3)):
-            # Also a whole answer can be left while it is waited for.
+            # A client can also leave while it waits for a whole answer.
             await self._streamed(command, name, self._patience_s(chance))
         else:
             await self._call(chance, command, name)
@@ -91,7 +91,7 @@ class SessionClient:
             await self._call(chance, command, name)
 
     async def _together(self, chance: Chance, command: Ask | Relay, name: str) -> None:
-        """Two or three ask for it at once. All but one may leave before the end, one by one."""
+        """Ask for it two or three times at once. All callers but one may leave before the end, one by one."""
 
         async def ask(starts_after_s: float, stays_s: float) -> None:
             await self.market.world.pause(starts_after_s)
@@ -112,7 +112,7 @@ class SessionClient:
                 raise came
 
     async def _again_and_again(self, chance: Chance, command: Ask | Relay, name: str) -> None:
-        """Gives up soon and sends the same again, as the SDKs do: each time as an operation of its own."""
+        """Give up soon and send the same again, as the SDKs do: each time as an operation of its own."""
         patience_s = chance.choice([0.3, 1, 5])
         for number in range(_ATTEMPTS):
             again = f"{name}.{number}"
@@ -133,7 +133,7 @@ class SessionClient:
         return f"{self.session_id}/{name}"
 
     def command(self, chance: Chance, name: str, keyed: bool, text: str, stream: bool) -> Ask | Relay:
-        """A request, or a call in the provider's own protocol."""
+        """Return a request, or a call in the provider's own protocol."""
         if chance.happens(0.4):
             return self._relay(chance, name, keyed, text, stream)
         return Ask(
@@ -167,9 +167,9 @@ class SessionClient:
         )
 
     async def _streamed(self, command: Ask | Relay, name: str, stays_s: float, *, last: bool = True) -> bool:
-        """Reads an answer to its end, or leaves it in the middle; says whether it got one.
+        """Read an answer to its end, or leave it in the middle; return whether one came.
 
-        last: it is not asked for again, under a name of which this one's may become a part.
+        `last`: no further attempt follows, of whose operation this attempt could become a part.
         """
         market, label = self.market, self._label(name)
         reading = Reading(market, self.session_id, command, lambda: market.waiting.work.last_s(label))
@@ -181,7 +181,7 @@ class SessionClient:
             market.world.tell(f"  a client leaves the stream {name}")
         except RefusedError as error:
             market.world.tell(f"  {self.session_id} refuses the stream {name}: {error.refusal.code}")
-            # With a key, it may come again, and others may have come with it.
+            # With a key, the client may come again, and others may have come with it.
             if last and not command.once.keyed and NOT_CHARGED in error.refusal.message:
                 market.auditor.refused(self.session_id, name)
         finally:
@@ -204,7 +204,7 @@ class SessionClient:
             data += reply.data if isinstance(reply, RelayBytes) else b""
 
     async def top_up(self, chance: Chance) -> None:
-        """Has an invoice made, and pays it."""
+        """Have an invoice made, and pay it."""
         await self.market.pay(chance, await self._top_up_invoice(chance))
 
     async def _top_up_invoice(self, chance: Chance) -> Invoice:
@@ -215,7 +215,7 @@ class SessionClient:
         return reply.invoice
 
     async def look(self, chance: Chance) -> None:
-        """Looks at the session, or at its ledger."""
+        """Look at the session, or at its ledger."""
         if chance.happens(0.6):
             await self.market.call(chance, self.session_id, GetSession(_GRANT))
             return
@@ -224,7 +224,10 @@ class SessionClient:
         self.market.auditor.ledger(self.session_id, page)
 
     async def close(self, chance: Chance) -> None:
-        """Closes it, without a refund, with one, or again with another invoice; some had still wanted to top it up."""
+        """Close the session without a refund, with one, or again with another invoice.
+
+        Some clients had still wanted to top it up.
+        """
         if not self.closed and chance.happens(0.3):
             await self._top_up_invoice(chance)
         await self._close(chance)

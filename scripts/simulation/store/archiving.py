@@ -1,4 +1,4 @@
-"""The operator of a run, who archives what is done while all else goes on: by the program's own rules, to a list."""
+"""Operator of a run, which archives finished actors to a list while all else goes on, by the program's own rules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from ...audit.archive import ArchivedActor, ArchiveError, Archiver
 from ..world import Fault, World
 from .server import Access, StoreAccess, Writes
 
-# Operators wait for days. Here it is so short that an invoice may still be open; by hosts' clocks none may be that is.
+# Operators wait for days. Here the wait is so short that an invoice may still be open. It is longer where clocks are
+# wrong, as a host that is ahead takes an open invoice for lapsed.
 _RETENTION_MS: Final = 4_000
 _RETENTION_BY_WRONG_CLOCKS_MS: Final = 130_000
 _PAUSE_S: Final = 3.0, 25.0
@@ -23,36 +24,36 @@ _AT_ONCE: Final = 8
 
 
 class Books(Protocol):
-    """Whoever keeps books of what is archived."""
+    """Books of what is archived."""
 
     def archived(self, actor_id: str, events: Sequence[bytes]) -> None:
-        """These events are in the archive."""
+        """Note that these events are in the archive."""
         ...
 
     def uncredited(self) -> bool:
-        """Whether a payment has come to the node that no actor knows of yet."""
+        """Return whether the node has received a payment that no actor has credited yet."""
         ...
 
 
 class _CutOffError(Exception):
-    """The run was killed between the archive and the store."""
+    """Death of an archive run after it has written, and before it deletes."""
 
 
 class SimulatedActors:
-    """Reads the store as `AuditStore` does, and deletes as `RedisArchive` does. Raises `TransientError`."""
+    """Store as `AuditStore` reads it and `RedisArchive` deletes from it. Raises `TransientError`."""
 
     def __init__(self, access: Access) -> None:
         self._ask = access.ask
         self._data = access.data
 
     async def actors(self) -> AsyncIterator[Sequence[ActorKey]]:
-        """All actors, a few at a time."""
+        """Yield all actors, a few at a time."""
         found = [ActorKey(*place) for place in await self._ask(self._data.actors)]
         for start in range(0, len(found), _AT_ONCE):
             yield found[start : start + _AT_ONCE]
 
     async def read(self, actors: Collection[ActorKey]) -> Sequence[StoredActor]:
-        """These actors, each as it is when its turn comes."""
+        """Return these actors, each as it is when its turn comes."""
         read = [await self._read(key) for key in actors]
         return [stored for stored in read if stored is not None]
 
@@ -64,17 +65,20 @@ class SimulatedActors:
         return StoredActor(key, stored.snapshot, stored.snapshot_version, len(events), events, due=due)
 
     async def more(self, key: ActorKey, first: int, end: int) -> Sequence[bytes]:
-        """There are no more than were read."""
+        """Return nothing: all events were read already."""
         return ()
 
     async def remove(self, key: ActorKey, length: int, sums: Mapping[str, int]) -> bool:
-        """Deletes an actor that is still as long as that."""
+        """Delete an actor that is still as long as that; return whether it was."""
         return await self._ask(partial(self._data.remove, key.partition, key.actor_id, length), writes=Writes.KEYS)
 
 
 @dataclass(eq=False)
 class Operator:
-    """Archives now and then. A run may be killed after it has written, and before it deletes."""
+    """Operator that archives now and then.
+
+    A run of the archive may be killed after it has written, and before it deletes.
+    """
 
     world: World
     store: StoreAccess
@@ -82,14 +86,14 @@ class Operator:
     books: Books
 
     async def run(self) -> None:
-        """Archives again and again."""
+        """Archive again and again."""
         while True:
             await self.world.pause(self.world.chance.uniform(*_PAUSE_S))
             await self._archive()
 
     async def _archive(self) -> None:
         if self.books.uncredited():
-            return  # In days it would be credited.
+            return  # An operator waits for days, in which it would be credited.
         actors = SimulatedActors(self.store)
         wrong = Fault.CLOCK in self.world.faults
         before_ms = self.world.now_ms() - (_RETENTION_BY_WRONG_CLOCKS_MS if wrong else _RETENTION_MS)

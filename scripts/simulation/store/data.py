@@ -1,4 +1,4 @@
-"""The store of a run, in memory: what the scripts in `actors/adapters/redis_*.py` do, each in one step.
+"""Store of a run, in memory: what the scripts in `actors/adapters/redis` do, each in one step.
 
 `tests/unit/actors/adapters/redis/test_journal.py` holds it to the real ones.
 """
@@ -34,10 +34,10 @@ class _Partition:
 
 
 class StoreData:
-    """Implements the calls of `Journal` and `Bindings` without waiting.
+    """Data of the store, with the calls of `Journal` and `Bindings` without waiting.
 
-    `wrote`, `claimed` and `removed` are told of each write, of each new epoch of a partition, and of each actor that is
-    archived at this length, once that is done.
+    Each callback comes after its operation: `wrote` after a write, `claimed` after a new epoch of a partition, and
+    `removed` after the deletion of an archived actor, with its length.
 
     Times are the store's own: what expires is gone at its time, whatever the hosts' clocks say.
     """
@@ -142,19 +142,22 @@ class StoreData:
             held.due.pop(actor_id, None)
 
     def expires_in_ms(self, partition: int, actor_id: str) -> int | None:
-        """How long an actor is still kept; None for good. Raises `LookupError` for one that does not exist."""
+        """Return how long an actor is still kept, in ms; None: for good.
+
+        Raises `LookupError` for an actor that does not exist.
+        """
         actor = self._actor(partition, actor_id)
         if actor is None:
             raise LookupError(actor_id)
         return None if actor.expires_at_ms is None else actor.expires_at_ms - self._now_ms()
 
     def actors(self) -> Sequence[tuple[int, str]]:
-        """All that there are, by partition and id."""
+        """Return all actors that there are, by partition and id."""
         found = [(partition, actor_id) for partition, held in self._partitions.items() for actor_id in held.actors]
         return [(partition, actor_id) for partition, actor_id in found if self._actor(partition, actor_id) is not None]
 
     def look(self, partition: int, actor_id: str) -> tuple[Stored, Sequence[bytes], bool] | None:
-        """An actor's snapshot, all its events, and whether it is due at some time; None for one that is gone."""
+        """Return an actor's snapshot, all its events, and whether it is ever due; None for one that is gone."""
         actor = self._actor(partition, actor_id)
         if actor is None:
             return None
@@ -172,7 +175,7 @@ class StoreData:
         return True
 
     def delete(self, partition: int, actor_id: str) -> None:
-        """Drops an actor's keys, as their expiry does."""
+        """Drop an actor's keys, as their expiry does."""
         self._partitions[partition].actors.pop(actor_id, None)
 
     def bind(self, payment_hash: str, actor_id: str, keep_ms: int) -> bool:

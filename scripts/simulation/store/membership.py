@@ -1,4 +1,4 @@
-"""The roster in the store of a run: what the scripts in `actors/adapters/redis/membership.py` do, each in one step.
+"""Roster in the store of a run: what the scripts in `actors/adapters/redis/membership.py` do, each in one step.
 
 `tests/unit/actors/placement/test_membership_simulated.py` holds it to the real one.
 """
@@ -21,7 +21,10 @@ _FORGET_MS: Final = 60_000
 
 
 class RosterData:
-    """Implements the calls of `Roster`, but for the deployment's name, without waiting. Times are the store's."""
+    """Data of the roster, with the calls of `Roster` without waiting.
+
+    The deployment's name is left out. Times are the store's.
+    """
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
@@ -32,7 +35,7 @@ class RosterData:
 
     @property
     def leader(self) -> str | None:
-        """Who leads."""
+        """Server that leads, or None."""
         server_id, until_ms = self._lead
         return server_id if self._now_ms() < until_ms else None
 
@@ -72,36 +75,36 @@ class RosterData:
 
 
 class SimulatedRoster:
-    """Implements `Roster`."""
+    """`Roster` in the simulated store."""
 
     def __init__(self, access: StoreAccess, data: RosterData) -> None:
         self._ask = access.ask
         self._data = data
 
     async def beat(self, server: Server) -> View:
-        """Says that this server is there, and looks around. Raises `TransientError`."""
+        """Report that this server is there, and return the view. Raises `TransientError`."""
         return await self._ask(partial(self._data.beat, server), writes=Writes.KEYS)
 
     async def view(self) -> View:
-        """Looks around. Raises `TransientError`."""
+        """Return the view of the cluster. Raises `TransientError`."""
         return await self._ask(self._data.view)
 
     async def leave(self, server_id: str) -> None:
-        """Takes a server out. Raises `TransientError`."""
+        """Take a server out. Raises `TransientError`."""
         await self._ask(partial(self._data.leave, server_id), writes=Writes.KEYS)
 
     async def publish(self, server_id: str, placement: Placement) -> bool:
-        """Puts a plan in the place of the one a version below. Raises `TransientError`."""
+        """Replace the plan of the version below, and return whether that was done. Raises `TransientError`."""
         return await self._ask(partial(self._data.publish, server_id, placement), writes=Writes.KEYS)
 
     async def placement(self) -> Placement:
-        """The plan. Raises `TransientError`."""
+        """Return the plan. Raises `TransientError`."""
         return await self._ask(lambda: self._data.placement)
 
     async def want_hosts(self, count: int | None) -> None:
-        """Sets how many hosts there should be. Raises `TransientError`."""
+        """Set how many hosts there should be. Raises `TransientError`."""
         await self._ask(partial(self._data.want_hosts, count), writes=Writes.KEYS)
 
     async def deployment(self) -> str:
-        """The deployment's name."""
+        """Return the deployment's name."""
         return "simulated"

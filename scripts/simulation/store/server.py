@@ -1,4 +1,4 @@
-"""The way to the store, with all that can go wrong on it. The store itself is `store_data.py`."""
+"""Way to the store, with all that can go wrong on it. The store itself is in `data.py`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .data import StoreData
 
 T = TypeVar("T")
 _PATIENCE_S: Final = 2.0
-"""How long a client waits for an answer."""
+"""Seconds that a client waits for an answer."""
 _PAYOUT: Final = b'"payout_started"'
 
 
 class Writes(Enum):
-    """What an operation writes. Where more can go wrong, more does."""
+    """Kinds of writes of an operation. Where more can go wrong, more does."""
 
     NOTHING = 0.005
     KEYS = 0.03
@@ -30,7 +30,7 @@ class Writes(Enum):
 
     @property
     def loss(self) -> float:
-        """How probable it is that the operation, or the word that it was carried out, gets lost."""
+        """Probability that the operation, or the report that it was carried out, gets lost."""
         return self.value
 
 
@@ -39,19 +39,19 @@ class Access(Protocol):
 
     @property
     def data(self) -> StoreData:
-        """What is in it."""
+        """Data in the store."""
         ...
 
     async def ask(self, operation: Callable[[], T], *, writes: Writes = Writes.NOTHING, actor_id: str = "") -> T:
-        """The operation's result. Raises what it raises, and `TransientError` when it may have been lost.
+        """Return the operation's result. Raises what it raises; `TransientError` when it may have been lost.
 
-        actor_id: whose journal it writes to.
+        `actor_id`: the actor whose journal it writes to.
         """
         ...
 
 
 class StoreAccess:
-    """Carries operations to the store. While the store is `away`, they wait for it to come back, or get lost."""
+    """Way to the store for operations. While the store is away, they wait for it to come back, or get lost."""
 
     def __init__(self, world: World, data: StoreData) -> None:
         self.world = world
@@ -59,14 +59,17 @@ class StoreAccess:
         self._away = False
         self._waiting: list[Callable[[], None]] = []
         self._late: dict[str, list[Callable[[], None]]] = {}
-        """By actor: writes that arrive ahead of its next one, and not before."""
+        """Late writes by actor: they arrive just ahead of its next write."""
 
     def leave(self) -> None:
-        """The store does not run any more, as after SIGSTOP."""
+        """Stop the store, as SIGSTOP does."""
         self._away = True
 
     def come_back(self) -> None:
-        """It runs again, and carries out most of what has been sent to it, in any order, too late for who sent it."""
+        """Let the store run again.
+
+        It carries out most of what has been sent to it, in any order, too late for the senders.
+        """
         self._away = False
         waiting, self._waiting = self._waiting, []
         self.world.chance.shuffle(waiting)
@@ -75,7 +78,7 @@ class StoreAccess:
                 arrive()
 
     async def ask(self, operation: Callable[[], T], *, writes: Writes = Writes.NOTHING, actor_id: str = "") -> T:
-        """The operation's result (see `Access`)."""
+        """Return the operation's result (see `Access`)."""
         world, chance = self.world, self.world.chance
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         delay_s = chance.uniform(0.0001, 0.002)
@@ -136,93 +139,93 @@ def _succeed(answer: asyncio.Future[T], result: T) -> None:
 
 
 class SimulatedJournal:
-    """Implements `Journal`."""
+    """`Journal` in the simulated store."""
 
     def __init__(self, access: Access) -> None:
         self._ask = access.ask
         self._data = access.data
 
     async def claim(self, partitions: Sequence[int], host_id: str) -> Mapping[int, int]:
-        """Raises the epochs (see `Journal`). Raises `TransientError`."""
+        """Raise the epochs, and return them (see `Journal`). Raises `TransientError`."""
         return await self._ask(partial(self._data.claim, list(partitions), host_id), writes=Writes.KEYS)
 
     async def owners(self, partitions: Sequence[int]) -> Mapping[int, str]:
-        """The hosts that claimed these partitions last. Raises `TransientError`."""
+        """Return the hosts that claimed these partitions last. Raises `TransientError`."""
         return await self._ask(partial(self._data.owners, partitions))
 
     async def epochs(self, partitions: Sequence[int]) -> Mapping[int, int]:
-        """The partitions' epochs. Raises `TransientError`."""
+        """Return the partitions' epochs. Raises `TransientError`."""
         return await self._ask(partial(self._data.epochs, partitions))
 
     async def append(self, append: Append) -> None:
-        """Writes all of it or nothing (see `Journal`)."""
+        """Write all of it or nothing (see `Journal`)."""
         writes = Writes.EVENTS if append.snapshot is None else Writes.SNAPSHOT
         if any(_PAYOUT in event for event in append.events):
             writes = Writes.PAYOUT
         await self._ask(partial(self._data.append, append), writes=writes, actor_id=append.actor_id)
 
     async def load(self, partition: int, actor_id: str) -> Stored:
-        """What is stored of an actor. Raises `TransientError`."""
+        """Return what is stored of an actor. Raises `TransientError`."""
         return await self._ask(partial(self._data.load, partition, actor_id))
 
     async def recall(self, partition: int, actor_id: str, names: Sequence[str]) -> Mapping[str, bytes]:
-        """The answers that are kept. Raises `TransientError`."""
+        """Return the answers that are kept. Raises `TransientError`."""
         return await self._ask(partial(self._data.recall, actor_id, names))
 
     async def history(self, partition: int, actor_id: str, after: int, count: int) -> Sequence[bytes]:
-        """Events from the first whose `seq` is above `after`. Raises `TransientError`."""
+        """Return events from the first whose `seq` is above `after`. Raises `TransientError`."""
         return await self._ask(partial(self._data.history, partition, actor_id, after, count))
 
     async def search(self, partition: int, actor_id: str, text: str, count: int) -> Sequence[bytes]:
-        """The newest events in which a text stands. Raises `TransientError`."""
+        """Return the newest events that hold this text. Raises `TransientError`."""
         return await self._ask(partial(self._data.search, partition, actor_id, text, count))
 
     async def due(self, partitions: Sequence[int], before_ms: int) -> Sequence[Due]:
-        """All that is due before a time. Raises `TransientError`."""
+        """Return all that is due before a time. Raises `TransientError`."""
         return await self._ask(partial(self._data.due, list(partitions), before_ms))
 
     async def forget_due(self, partition: int, epoch: int, actor_id: str) -> None:
-        """Drops a due time without an actor. Raises `FencedError`, `TransientError`."""
+        """Drop a due time without an actor. Raises `FencedError`, `TransientError`."""
         await self._ask(partial(self._data.forget_due, partition, epoch, actor_id), writes=Writes.KEYS)
 
     async def check(self) -> None:
-        """Raises `TransientError` when the store can't be reached."""
+        """Raise `TransientError` when the store can't be reached."""
         await self._ask(lambda: None)
 
     async def close(self) -> None:
-        """There is no connection."""
+        """Do nothing: no connection has to be closed."""
 
 
 class SimulatedBindings:
-    """Implements `Bindings`."""
+    """`Bindings` in the simulated store."""
 
     def __init__(self, access: StoreAccess) -> None:
         self._ask = access.ask
         self._data = access.data
 
     async def bind(self, payment_hash: str, actor_id: str, keep_ms: int) -> bool:
-        """Makes an invoice this actor's (see `Bindings`). Raises `TransientError`."""
+        """Bind an invoice to this actor (see `Bindings`). Raises `TransientError`."""
         return await self._ask(partial(self._data.bind, payment_hash, actor_id, keep_ms), writes=Writes.KEYS)
 
     async def owners_of_paid(self, payment_hashes: Sequence[str]) -> Mapping[str, str | None]:
-        """Whose these paid invoices are (see `Bindings`). Raises `TransientError`."""
+        """Return the owners of these paid invoices (see `Bindings`). Raises `TransientError`."""
         return await self._ask(partial(self._data.owners_of_paid, list(payment_hashes)), writes=Writes.KEYS)
 
 
 class SimulatedLimits:
-    """Implements `Limits` for clients that keep within all of them; a release still goes to the store."""
+    """`Limits` for clients that keep within all of them; a release still goes to the store."""
 
     def __init__(self, access: StoreAccess) -> None:
         self._ask = access.ask
 
     async def hit(self, name: str, client: str, limit: int, window_s: int) -> int | None:
-        """It fits."""
+        """Return None: the client is within its limit."""
         return None
 
     async def reserve(self, client: str, invoice_of: str, limit: int, until_ms: int) -> int | None:
-        """It fits."""
+        """Return None: the client is within its limit."""
         return None
 
     async def release(self, client: str, invoice_of: str) -> None:
-        """The invoice was paid. Raises `TransientError`."""
+        """Release the reservation of a paid invoice. Raises `TransientError`."""
         await self._ask(lambda: None, writes=Writes.KEYS)

@@ -1,0 +1,54 @@
+"""The rule for prose, as far as a test can hold it. CONTRIBUTING.md has the whole."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+
+from .source import CODE, nodes_of, text_of
+
+# Words that made sentences hard to read here, each with the plain one.
+BANNED = {
+    r"\bwhoever\b": "a client, a caller",
+    r"\bnobody's\b": "unowned",
+    r"\banew\b": "again",
+    r"\bis no (?!longer\b|more\b|less\b)[a-z]": "is not a",
+    r"\bthe one way\b": "the only way",
+    r"\bin doubt\b": "outcome unknown",
+}
+FIRST_WORDS = re.compile(r"(What|Who|Whose|Whoever|Where|How|When|Whether|It|They|The same|Nothing|Never|This|That)\b")
+
+
+def _docstrings(name: str) -> Iterator[tuple[int, str]]:
+    for node in nodes_of(name):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            if text:
+                yield getattr(node, "lineno", 1), text
+
+
+def _comments(name: str) -> Iterator[tuple[int, str]]:
+    for token in tokenize.generate_tokens(io.StringIO(text_of(name)).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+
+
+def test_a_docstring_begins_with_a_verb_or_the_noun_that_one_would_search_for() -> None:
+    wrong = [
+        f"{name}:{line} {text[:40]}" for name in CODE for line, text in _docstrings(name) if FIRST_WORDS.match(text)
+    ]
+    assert wrong == []
+
+
+def test_docstrings_and_comments_use_plain_words() -> None:
+    wrong = [
+        f"{name}:{line} {pattern} -> {plain}"
+        for name in CODE
+        for line, text in [*_docstrings(name), *_comments(name)]
+        for pattern, plain in BANNED.items()
+        if re.search(pattern, text, re.IGNORECASE)
+    ]
+    assert wrong == []
