@@ -22,6 +22,8 @@ _STARTS_WITHIN_S: Final = 60.0
 _HEARD_WITHIN_S: Final = LONG_POLL_S + 5.0
 # Longest wait of a call for a process that died, or is being started. No other process can serve the actor meanwhile.
 _PATIENCE_S: Final = 20.0
+# A call that comes when that time is over, perhaps sent again by its router, waits so much longer.
+_SOON_S: Final = 1.0
 
 
 class Solo(HostLink, Protocol):
@@ -92,8 +94,10 @@ class Room:
 
         Raises `LinkError`, and `TimeoutError` when the process takes long to start.
         """
+        # From the beginning of the start on: a call that is sent again and again would else be put off each time.
+        left_s = self._begun_s + _PATIENCE_S - time.monotonic()
         # Shielded: a caller that goes away must not end the start for the other callers.
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(max(left_s, _SOON_S)):
             solo = await asyncio.shield(self.starting)
         if self._lane is None:
             self._lane = Lane(self.actor_id, solo, Whereabouts(self._whereabouts), _PATIENCE_S)

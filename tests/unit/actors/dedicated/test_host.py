@@ -160,14 +160,22 @@ async def test_a_caller_of_a_process_that_does_not_come_up_is_told_so(
     """One that was stopped in the middle of its start comes late, or never."""
     async with world.serving() as (host, router):
         monkeypatch.setattr("satmeter.actors.dedicated.actor_process._PATIENCE_S", 0.05)
+        monkeypatch.setattr("satmeter.actors.dedicated.actor_process._SOON_S", 0.01)
         world.solo_gate.close()
         with pytest.raises(RefusedError) as refused:
             await router.call(SES, OpenSession(10_000, "client"))
         assert refused.value.refusal.code is Code.UNAVAILABLE
         assert "nothing was charged" in refused.value.refusal.message
+        # A further call, or the same one sent again, does not begin the time again.
+        monkeypatch.setattr("satmeter.actors.dedicated.actor_process._PATIENCE_S", 20.0)
+        assert isinstance(host, DedicatedHost)
+        host._rooms[SES]._begun_s -= 20.0
+        async with asyncio.timeout(10):
+            with pytest.raises(RefusedError):
+                await router.call(SES, OpenSession(10_000, "client"))
         # What comes up late serves all the same.
         world.solo_gate.open()
-        monkeypatch.setattr("satmeter.actors.dedicated.actor_process._PATIENCE_S", 20.0)
+        monkeypatch.setattr("satmeter.actors.dedicated.actor_process._SOON_S", 20.0)
         assert isinstance(await router.call(SES, OpenSession(10_000, "client")), SessionCreated)
         assert host.live_actors == 1
 
