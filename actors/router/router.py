@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Final, Protocol
@@ -26,6 +27,8 @@ _IN_FLIGHT_MAX: Final = 20_000
 # Calls that wait to be sent. A host that is behind takes no more for a while; about a second's worth may wait for it.
 # Further calls are refused at once with a time to come back, instead of waiting in vain.
 _OUTGOING_MAX: Final = 2_000
+# Cancellations that are sent again when a connection broke, as they may have been lost with it: the latest ones.
+_CANCELLED_KEPT: Final = 256
 # Messages that share one call to the host. More of them would hold up the answers of the first ones.
 _BATCH_MAX: Final = 500
 # Longest wait of a call for a host that can't be reached. A killed one is back within about 3 s.
@@ -105,6 +108,7 @@ class Lane:
         self._whereabouts = whereabouts
         self._inbox_id = secrets.token_hex(8)
         self._pending: dict[int, Pending] = {}
+        self._cancelled: deque[tuple[str, Cancel]] = deque(maxlen=_CANCELLED_KEPT)
         self._outgoing = Outgoing()
         self._wanted = asyncio.Event()
         self._next_id = 0
@@ -126,7 +130,9 @@ class Lane:
         """Drop a call whose caller no longer waits."""
         call = pending.call
         if self._pending.pop(call.call_id, None) is not None:
-            self._post(call.actor_id, Cancel(call.call_id))
+            cancel = Cancel(call.call_id)
+            self._cancelled.append((call.actor_id, cancel))
+            self._post(call.actor_id, cancel)
 
     async def close(self) -> None:
         """End the traffic; refuse the calls that still wait."""
@@ -200,6 +206,9 @@ class Lane:
         for pending in self._pending.values():
             pending.call = replace(pending.call, resent=True)
         self._outgoing = Outgoing(pending.call for pending in self._pending.values())
+        # One that was lost on the way would leave its caller waiting at the host for as long as this router lives.
+        for actor_id, cancel in self._cancelled:
+            self._outgoing.put(actor_id, cancel)
         self._wanted.set()
         return True
 

@@ -283,3 +283,29 @@ def test_each_partition_has_one_owner_and_a_new_host_moves_only_its_share() -> N
 
 def test_an_id_keeps_its_partition_for_good() -> None:
     assert partition_of("job_0123456789abcdefghijklmnopqrstuv") == 638
+
+
+async def test_a_cancellation_that_was_lost_with_the_connection_is_sent_again() -> None:
+    """Else its caller would wait at the host for as long as the router lives, and keep a process of its own busy."""
+    host = FakeHost()
+    router = router_to(host)
+    asked = asyncio.create_task(router.call("job_1", GetJob()))
+    other = asyncio.create_task(router.call("job_2", GetJob()))
+    given_up, waiting = sorted(await host.calls(2), key=lambda call: call.actor_id)
+    host.die()
+    asked.cancel()
+    await asyncio.wait([asked])
+    host.batches.clear()
+    host.revive()
+    (again,) = await host.calls(1)
+    assert (again.call_id, again.resent) == (waiting.call_id, True)
+    async with asyncio.timeout(PATIENCE_S), host._arrived:
+        await host._arrived.wait_for(lambda: [Cancel(given_up.call_id)] in _cancels(host))
+    host.answer(again.call_id, NOT_FOUND)
+    with pytest.raises(RefusedError):
+        await other
+    await router.close()
+
+
+def _cancels(host: FakeHost) -> list[list[Cancel]]:
+    return [[message for message in batch if isinstance(message, Cancel)] for batch in host.batches]
