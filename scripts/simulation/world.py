@@ -84,7 +84,7 @@ class World:
     fault_count: int = 0
     model_back_s: float = 0.0
     clocks_ahead_s: float = 0.0
-    """How far the fastest clock of a host has ever been ahead."""
+    """Lead of the fastest clock that a host has ever had."""
     still_until_s: float = 0.0
     """Time at which the last process goes on that was made to stand still."""
     excuses: Callable[[str, dict[str, Any]], bool] = lambda event, fields: False

@@ -21,7 +21,7 @@ WELL = Findings(AT_MS, compared_payouts=12, compared_since_ms=AT_MS)
 
 @dataclass
 class Watched:
-    """What the treasury said."""
+    """Log entries of the treasury."""
 
     known: tuple[Findings | None, Refusals] = (None, Refusals())
 

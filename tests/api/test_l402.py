@@ -183,5 +183,5 @@ async def test_one_address_gets_only_so_many_challenges(redis: Redis) -> None:
 async def test_a_wallet_beside_an_sdk_is_believed_before_the_sdk_s_key(shop: Shop) -> None:
     token, payment_hash = challenged(await post(shop, "/v1/messages", CALL, **{"x-api-key": " "}))
     await shop.api.pay({"paymentHash": payment_hash})
-    headers = {"x-api-key": "placeholder", "authorization": paid_with(shop, token)}
+    headers = {"x-api-key": "unused", "authorization": paid_with(shop, token)}
     assert (await post(shop, "/v1/messages", CALL, **headers)).status_code == 200

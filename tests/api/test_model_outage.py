@@ -58,7 +58,7 @@ async def sells(shop: Shop) -> bool:
 
 
 async def says_away(shop: Shop) -> bool:
-    """Whether the shop's front has read of the outage, asked without an order: those run into limits of their own."""
+    """Return True once the shop's front has read of the outage; orders would run into limits of their own."""
     ready = await shop.api.http.get("/readyz")
     return ready.status_code == 503 and ready.json()["unreachable"] == ["model"]
 

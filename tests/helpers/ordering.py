@@ -59,7 +59,7 @@ def unit_of(nodeid: str) -> str:
 
 
 def rank_of(nodeid: str) -> int:
-    """Where the unit of a test comes: less is earlier."""
+    """Return the rank of a test's unit: less is earlier."""
     if nodeid.startswith(_SIMULATIONS):
         return len(_FIRST) + (1 if _SEEDS in nodeid else 2)
     return _RANKS.get(unit_of(nodeid), len(_FIRST))

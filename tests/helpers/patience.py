@@ -9,4 +9,4 @@ PATIENCE_S: Final = 60.0 * float(os.environ.get("TEST_PATIENCE", "1"))
 """`TEST_PATIENCE` multiplies it. A test that waits in vain is ended by pytest's own limit, which is longer."""
 
 PROGRAM_S: Final = 8 * PATIENCE_S
-"""How long a program may take that a test runs to its end."""
+"""Longest run of a program that a test waits for."""

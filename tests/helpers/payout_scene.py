@@ -70,7 +70,7 @@ class Scene:
         await until(often_enough)
 
     def says(self, status: str | None, fee_msat: int = 0, target: PayoutTarget = TARGET) -> None:
-        """What the node's list tells of the first payment from now on; nothing of another one."""
+        """Set what the node's list tells of the first payment from now on; it tells nothing of another one."""
         shown = [] if status is None else [row(target.payment_hash, target.amount_msat.value, SES, status, fee_msat)]
         self.lnbits.look_up = lambda payment_hash: shown if payment_hash == target.payment_hash else []
 

@@ -28,6 +28,11 @@ def _docstrings(name: str) -> Iterator[tuple[int, str]]:
             text = ast.get_docstring(node)
             if text:
                 yield getattr(node, "lineno", 1), text
+        if isinstance(node, ast.ClassDef):
+            for entry in node.body[1:]:
+                # A field's text stands behind it.
+                if isinstance(entry, ast.Expr) and isinstance(entry.value, ast.Constant):
+                    yield entry.lineno, str(entry.value.value)
 
 
 def _comments(name: str) -> Iterator[tuple[int, str]]:

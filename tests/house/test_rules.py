@@ -213,7 +213,7 @@ def test_tests_wait_for_what_happens_and_not_for_time_to_pass() -> None:
 
 
 def _events(name: str) -> Iterator[tuple[int, ast.expr]]:
-    """What is logged, or handed to what logs it, and where."""
+    """Yield the event of each log call, or of what logs it, with its line."""
     for node in nodes_of(name):
         if not isinstance(node, ast.Call) or not node.args:
             continue

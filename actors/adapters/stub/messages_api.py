@@ -165,7 +165,7 @@ class _Body(httpx2.AsyncByteStream):
 
 
 class _Events:
-    """Events of a message, server-sent. As with the real API, the first usage has a placeholder for the output.
+    """Events of a message, server-sent. As with the real API, the first usage has a provisional count of the output.
 
     `breaks` puts an error in the place of the second half; `pause_s` passes before each delta.
     """

@@ -1,4 +1,4 @@
-"""What one turn over a mailbox leads to when it holds both the end of something and a repetition of it."""
+"""Turns over a mailbox that holds both the end of something and a repetition of it."""
 
 from __future__ import annotations
 

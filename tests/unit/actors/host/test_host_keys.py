@@ -30,7 +30,7 @@ POOR = grant_of("max_msat = 0")
 
 @pytest.fixture
 def world(redis: Redis) -> World:
-    """What lies outside."""
+    """Parts outside of the host."""
     return World(redis)
 
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("placement")
 
 @pytest.fixture
 def world(redis: Redis) -> World:
-    """What lies outside."""
+    """Parts outside of the host."""
     return World(redis)
 
 

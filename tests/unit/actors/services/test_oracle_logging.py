@@ -1,4 +1,4 @@
-"""What is logged of prices: trouble when it begins and when it is over, not at each attempt."""
+"""Log of prices: trouble when it begins and when it is over, not at each attempt."""
 
 from __future__ import annotations
 

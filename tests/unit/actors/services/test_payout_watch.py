@@ -168,7 +168,7 @@ class Board:
 
 @dataclass
 class Watched:
-    """What the oversight asks."""
+    """Questions of the oversight."""
 
     scene: Scene = field(default_factory=Scene)
     board: Board = field(default_factory=Board)

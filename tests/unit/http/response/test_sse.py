@@ -121,7 +121,7 @@ async def test_a_stream_whose_client_is_gone_is_released() -> None:
 
 
 class Source:
-    """What events are made of. It is closed although nothing was ever taken from it."""
+    """Source of events, which is closed although nothing was ever taken from it."""
 
     closed = 0
 

@@ -33,7 +33,7 @@ JOURNAL = f"satmeter:{{p{partition_of(SES):04d}}}:j:{SES}"
 
 @pytest.fixture
 def world(redis: Redis) -> World:
-    """What lies outside."""
+    """Parts outside of the host."""
     world = World(redis)
     world.lightning.wallet_msat = 100_000_000
     return world

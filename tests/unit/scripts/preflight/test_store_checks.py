@@ -1,4 +1,4 @@
-"""What is said about the operator's own store of several servers before anything is trusted to it."""
+"""Checks of an operator's own store of several servers, before anything is trusted to it."""
 
 from __future__ import annotations
 

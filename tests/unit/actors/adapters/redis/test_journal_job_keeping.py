@@ -1,4 +1,4 @@
-"""How long the store keeps a job."""
+"""Retention of jobs in the store."""
 
 from __future__ import annotations
 

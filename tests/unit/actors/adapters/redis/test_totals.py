@@ -26,7 +26,7 @@ PREFIX = f"satmeter:{{p{PARTITION:04d}}}"
 
 @pytest.fixture
 def world(redis: Redis) -> World:
-    """What lies outside."""
+    """Parts outside of the host."""
     return World(redis)
 
 

@@ -1,4 +1,4 @@
-"""What a job that failed by our fault owes: all that was paid for it, to the millisatoshi."""
+"""Debts of a job that failed by our fault: all that was paid for it, to the millisatoshi."""
 
 from __future__ import annotations
 
