@@ -262,6 +262,10 @@ class ActorHost:
                 activation.running.start(intent)
             if envelope.caller is not None:
                 self._reply(activation, envelope.caller, decision)
+            if envelope.caller is not None and not (turn.events or turn.marks):
+                # An earlier turn decided otherwise, perhaps, and its write may still arrive: it must not begin work
+                # for a caller who has this answer.
+                envelope.refused = True
         if activation.state is not None:
             for intent in activation.behaviour.intents(activation.actor_id, activation.state):
                 activation.running.start(intent)

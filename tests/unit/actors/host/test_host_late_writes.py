@@ -1,0 +1,109 @@
+"""A write that the store makes late, when its caller has had another answer already."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from satmeter.actors.domain.behaviour import Done, Intent
+from satmeter.actors.domain.credentials.caveats import Grant
+from satmeter.actors.domain.session.behaviour import SessionBehaviour
+from satmeter.actors.host.host import ActorHost
+from satmeter.actors.messages import Answer, Call
+from satmeter.actors.partitioning import partition_of
+from satmeter.actors.ports import Append, ConflictError, Due, Stored, TransientError
+from tests.helpers.jobs import START_MS
+from tests.helpers.patience import PATIENCE_S
+from tests.helpers.sessions import SESSION_ID, SESSION_TERMS, SessionBench, ask, completed, grant
+
+BEHAVIOUR = SessionBehaviour(SESSION_TERMS)
+
+
+@dataclass
+class LateJournal:
+    """A journal of one session, which keeps the next write back when `stands_still`, and makes it when it is told."""
+
+    snapshot: bytes
+    now_ms: int = START_MS
+    stands_still: bool = False
+    events: list[bytes] = field(default_factory=list)
+    kept_back: list[Append] = field(default_factory=list)
+
+    async def claim(self, partitions: Collection[int], host_id: str) -> Mapping[int, int]:
+        return dict.fromkeys(partitions, 1)
+
+    async def epochs(self, partitions: Collection[int]) -> Mapping[int, int]:
+        return dict.fromkeys(partitions, 1)
+
+    async def due(self, partitions: Collection[int], before_ms: int) -> Sequence[Due]:
+        return []
+
+    async def recall(self, *_: Any) -> Mapping[str, bytes]:
+        return {}
+
+    async def load(self, partition: int, actor_id: str) -> Stored:
+        return Stored(self.snapshot, 2, list(self.events))
+
+    async def append(self, append: Append) -> None:
+        if self.stands_still:
+            self.stands_still = False
+            self.kept_back.append(append)
+            self.now_ms += 2_000
+            raise TransientError("the store did not answer")
+        if append.expected_version != 2 + len(self.events):
+            raise ConflictError("the journal is at another version")
+        self.events += append.events
+
+    def make_late(self) -> None:
+        """The store goes on, with what it was sent first."""
+        self.events += self.kept_back.pop().events
+
+
+@dataclass
+class Effects:
+    """Effects that succeed at once."""
+
+    ran: list[Intent] = field(default_factory=list)
+
+    def prepare(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def run(self, intent: Intent, outlet: object, actor_id: str) -> Done:
+        self.ran.append(intent)
+        return Done(intent, completed())
+
+
+async def answers_of(host: ActorHost, count: int) -> list[Answer]:
+    found: list[Answer] = []
+    async with asyncio.timeout(PATIENCE_S):
+        while sum(answer.last for answer in found) < count:
+            found += await host.collect("inbox", 1)
+    return found
+
+
+async def test_a_request_that_was_refused_meanwhile_is_not_begun_by_its_late_write() -> None:
+    """The credential ran out between the two tries: its caller has the refusal, and could not stop the work."""
+    bench = SessionBench()
+    bench.fund(1_000)
+    assert bench.session is not None
+    journal, effects = LateJournal(BEHAVIOUR.encode_state(bench.session)), Effects()
+    host = ActorHost("host", journal, effects, {"ses": BEHAVIOUR}, now_ms=lambda: journal.now_ms)  # type: ignore[arg-type]
+    await host.start([partition_of(SESSION_ID)])
+    short: Grant = grant(expires_at_s=START_MS // 1_000 + 1)
+    journal.stands_still = True
+    await host.submit("inbox", [Call(1, SESSION_ID, ask("a", by=short))])
+    (refused,) = await answers_of(host, 1)
+    assert refused.last and effects.ran == []
+    journal.make_late()
+    await host.submit("inbox", [Call(2, SESSION_ID, ask("b"))])
+    await answers_of(host, 1)
+    debits = [event for event in journal.events if b"request_finished" in event]
+    released = [event for event in journal.events if b"hold_released" in event]
+    assert len(effects.ran) == len(debits) == 1
+    assert len(released) == 1
+    await host.stop(0)
