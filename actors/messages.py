@@ -67,9 +67,13 @@ class Call(msgspec.Struct, frozen=True, tag="call"):
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
-    """Notice that the caller no longer waits: a watch ends, other calls go on unanswered."""
+    """Notice that the caller no longer waits: a watch ends, other calls go on unanswered.
+
+    `inboxes`: those of the router's former connections, in which the call may stand, too.
+    """
 
     call_id: int
+    inboxes: tuple[str, ...] = ()
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -70,6 +70,9 @@ class Reception:
         for call in calls:
             if isinstance(call, Cancel):
                 inbox.cancel(call.call_id)
+                for former in call.inboxes:
+                    if (other := self._inboxes.get(former)) is not None:
+                        other.cancel(call.call_id)
             elif call.call_id not in inbox.callers:
                 # A call that came twice must not be answered, or streamed to, twice.
                 self.accept(call, inbox.caller(call.call_id))

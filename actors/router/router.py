@@ -29,6 +29,8 @@ _IN_FLIGHT_MAX: Final = 20_000
 _OUTGOING_MAX: Final = 2_000
 # Cancellations that are sent again when a connection broke, as they may have been lost with it: the latest ones.
 _CANCELLED_KEPT: Final = 256
+# Former connections of which a host may still hold calls; it forgets them after a while.
+_INBOXES_KEPT: Final = 16
 # Messages that share one call to the host. More of them would hold up the answers of the first ones.
 _BATCH_MAX: Final = 500
 # Longest wait of a call for a host that can't be reached. A killed one is back within about 3 s.
@@ -108,7 +110,8 @@ class Lane:
         self._whereabouts = whereabouts
         self._inbox_id = secrets.token_hex(8)
         self._pending: dict[int, Pending] = {}
-        self._cancelled: deque[tuple[str, Cancel]] = deque(maxlen=_CANCELLED_KEPT)
+        self._cancelled: deque[tuple[str, int]] = deque(maxlen=_CANCELLED_KEPT)
+        self._former_inboxes: deque[str] = deque(maxlen=_INBOXES_KEPT)
         self._outgoing = Outgoing()
         self._wanted = asyncio.Event()
         self._next_id = 0
@@ -130,9 +133,8 @@ class Lane:
         """Drop a call whose caller no longer waits."""
         call = pending.call
         if self._pending.pop(call.call_id, None) is not None:
-            cancel = Cancel(call.call_id)
-            self._cancelled.append((call.actor_id, cancel))
-            self._post(call.actor_id, cancel)
+            self._cancelled.append((call.actor_id, call.call_id))
+            self._post(call.actor_id, Cancel(call.call_id, tuple(self._former_inboxes)))
 
     async def close(self) -> None:
         """End the traffic; refuse the calls that still wait."""
@@ -162,6 +164,7 @@ class Lane:
                 # One of the messages breaks this code. Sent again, it would do so for ever.
                 _log.error("message_broke_lane", errors=[type(defect).__name__ for defect in defects])
                 self._refuse(list(self._pending.values()))
+            self._former_inboxes.append(self._inbox_id)
             if not await self._recover():
                 await self._link.close()
                 self._traffic = None
@@ -207,8 +210,8 @@ class Lane:
             pending.call = replace(pending.call, resent=True)
         self._outgoing = Outgoing(pending.call for pending in self._pending.values())
         # One that was lost on the way would leave its caller waiting at the host for as long as this router lives.
-        for actor_id, cancel in self._cancelled:
-            self._outgoing.put(actor_id, cancel)
+        for actor_id, call_id in self._cancelled:
+            self._outgoing.put(actor_id, Cancel(call_id, tuple(self._former_inboxes)))
         self._wanted.set()
         return True
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
 import pytest
 from msgspec.structs import replace
@@ -9,6 +9,8 @@ from msgspec.structs import replace
 from satmeter.actors.domain.errors import Code, Refusal, RefusedError, unavailable
 from satmeter.actors.domain.job.state import GetJob
 from satmeter.actors.domain.llm.answers import Held
+from satmeter.actors.host.dispatcher import Reception
+from satmeter.actors.host.replies import Caller
 from satmeter.actors.messages import Answer, Call, Cancel, NotOwner, Ping, Pong, WireCommand, WireReply
 from satmeter.actors.partitioning import PARTITIONS, owned_by, owner_of, partition_of
 from satmeter.actors.router.router import LinkError, Router
@@ -285,27 +287,73 @@ def test_an_id_keeps_its_partition_for_good() -> None:
     assert partition_of("job_0123456789abcdefghijklmnopqrstuv") == 638
 
 
-async def test_a_cancellation_that_was_lost_with_the_connection_is_sent_again() -> None:
-    """Else its caller would wait at the host for as long as the router lives, and keep a process of its own busy."""
-    host = FakeHost()
-    router = router_to(host)
-    asked = asyncio.create_task(router.call("job_1", GetJob()))
-    other = asyncio.create_task(router.call("job_2", GetJob()))
-    given_up, waiting = sorted(await host.calls(2), key=lambda call: call.actor_id)
-    host.die()
-    asked.cancel()
-    await asyncio.wait([asked])
-    host.batches.clear()
-    host.revive()
-    (again,) = await host.calls(1)
-    assert (again.call_id, again.resent) == (waiting.call_id, True)
-    async with asyncio.timeout(PATIENCE_S), host._arrived:
-        await host._arrived.wait_for(lambda: [Cancel(given_up.call_id)] in _cancels(host))
-    host.answer(again.call_id, NOT_FOUND)
-    with pytest.raises(RefusedError):
-        await other
+class RealInboxes:
+    """A link to a host's own dispatcher, whose connection breaks."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, list[Caller]] = {}
+        self.broken = asyncio.Event()
+        self._reception = Reception(OwnsAll(), ["job"], self._serve)  # type: ignore[arg-type]
+
+    def _serve(self, call: Call, caller: Caller) -> None:
+        self.calls.setdefault(call.actor_id, []).append(caller)
+
+    async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
+        if self.broken.is_set():
+            raise LinkError("broken")
+        self._reception.submit(inbox_id, calls)
+
+    async def collect(self, inbox_id: str) -> Sequence[Answer]:
+        answers = asyncio.create_task(self._reception.collect(inbox_id))
+        broken = asyncio.create_task(self.broken.wait())
+        await asyncio.wait({answers, broken}, return_when=asyncio.FIRST_COMPLETED)
+        breaks = broken.done()
+        for task in (answers, broken):
+            task.cancel()
+        if breaks:
+            raise LinkError("broken")
+        return answers.result()
+
+    async def close(self) -> None:
+        pass
+
+
+class OwnsAll:
+    def __contains__(self, partition: int) -> bool:
+        return True
+
+    def puts_aside(self, *call: object) -> bool:
+        return False
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            moment = asyncio.Event()
+            asyncio.get_running_loop().call_later(0.005, moment.set)
+            await moment.wait()
+
+
+@pytest.mark.parametrize("breaks_again", [False, True])
+async def test_a_call_that_is_given_up_is_cancelled_in_each_inbox_that_it_came_by(breaks_again: bool) -> None:
+    """Else its caller waits at the host after the router's connection broke, its work goes on, and it is charged."""
+    link = RealInboxes()
+    router = Router(everything, {"host-0": link}.__getitem__)
+    asked = [asyncio.create_task(router.call(f"job_{n}", GetJob())) for n in range(2)]
+    await _until(lambda: len(link.calls) == 2)
+    link.broken.set()
+    # Given up while nothing can be sent.
+    asked[0].cancel()
+    await asyncio.wait(asked[:1])
+    link.broken.clear()
+    await _until(lambda: len(link.calls["job_1"]) == 2)
+    await _until(lambda: all(caller.cancelled for caller in link.calls["job_0"]))
+    if breaks_again:
+        link.broken.set()
+        await asyncio.sleep(0)
+        link.broken.clear()
+        await _until(lambda: len(link.calls["job_1"]) == 3)
+    assert not any(caller.cancelled for caller in link.calls["job_1"])
+    asked[1].cancel()
+    await _until(lambda: all(caller.cancelled for caller in link.calls["job_1"]))
     await router.close()
-
-
-def _cancels(host: FakeHost) -> list[list[Cancel]]:
-    return [[message for message in batch if isinstance(message, Cancel)] for batch in host.batches]
