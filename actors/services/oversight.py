@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from ..domain.behaviour import BooksError, UnknownEventError
+from ..domain.money import MoneyError
 from ..ports import PortError
 from .findings import Findings, FindingsBoard
 from .payout_watch import Comparison, PayoutWatch
@@ -67,7 +68,7 @@ class Oversight:
                 await look()
             except PortError as error:
                 _log.warning("look_failed", what=look.__name__.removeprefix("_look_at_"), error=str(error))
-            except (BooksError, UnknownEventError) as error:
+            except (BooksError, MoneyError, UnknownEventError) as error:
                 _log.error("journal_unreadable", error=str(error), hint="see `satmeter audit`")
         await self._board.tell(self._findings())
 

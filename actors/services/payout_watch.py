@@ -14,6 +14,8 @@ from typing import Final
 import msgspec
 import structlog
 
+from ..domain.behaviour import BooksError, UnknownEventError
+from ..domain.money import MoneyError
 from ..domain.payments.payouts import Refunds, SentPayment
 from ..ports import Lightning
 
@@ -89,7 +91,12 @@ class PayoutWatch:
         """Return whether no journal knows the payment, which is then logged once and looked at again."""
         if self._too_old(payment):
             return False
-        word = await self._word(payment)
+        try:
+            word = await self._word(payment)
+        except (BooksError, MoneyError, UnknownEventError) as error:
+            # One journal that can't be read must not hide the payments of all others.
+            _log.error("journal_unreadable", actor_id=payment.actor_id, error=str(error), hint="see `satmeter audit`")
+            return True
         if word is _Word.PAID:
             self._known[payment.row_id] = payment
         if word is not _Word.UNKNOWN:
@@ -109,7 +116,9 @@ class PayoutWatch:
     async def _word(self, payment: SentPayment) -> _Word:
         refunds = await self._refunds_of(payment.actor_id)
         if refunds is None:
-            gone = payment.at_ms and payment.at_ms < self._now_ms() - ARCHIVED_AFTER_MS
+            # One that was told as unknown while it was young does not become known by its age.
+            old = payment.at_ms and payment.at_ms < self._now_ms() - ARCHIVED_AFTER_MS
+            gone = old and payment.row_id not in self._told
             return _Word.PAID if gone else _Word.UNKNOWN
         # A journal records one payment for each invoice. A second payment to the same invoice is unknown to it.
         paid = refunds.ended.get(payment.payment_hash) is True

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from satmeter.actors.adapters.redis.findings import RedisFindings
-from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.behaviour import BooksError, UnknownEventError
+from satmeter.actors.domain.money import MoneyError, Msat
 from satmeter.actors.domain.payments.payouts import Payout, PayoutTarget, Refunds, SentPayment
 from satmeter.actors.ports import TransientError
 from satmeter.actors.services.findings import Findings, FindingsCache, Refusals
@@ -47,6 +49,7 @@ class Scene:
     wallet: Wallet = field(default_factory=Wallet)
     journals: dict[str, Refunds] = field(default_factory=dict)
     read: list[str] = field(default_factory=list)
+    broken: dict[str, Exception] = field(default_factory=dict)
     now_ms: int = NOW_MS
 
     def __post_init__(self) -> None:
@@ -54,6 +57,8 @@ class Scene:
 
     async def refunds_of(self, actor_id: str) -> Refunds | None:
         self.read.append(actor_id)
+        if (fault := self.broken.get(actor_id)) is not None:
+            raise fault
         return self.journals.get(actor_id)
 
     def paid(self, *numbers: int, actor_id: str = "ses_a") -> None:
@@ -103,6 +108,30 @@ async def test_a_payout_under_way_is_neither_known_nor_amiss() -> None:
     # Its journal then says failed, though the node has it: the worst that there is.
     scene.journals["ses_a"] = Refunds(ended={hash_of(1): False})
     assert await scene.unknown() == (1, 900_000)
+
+
+@pytest.mark.parametrize("fault", [BooksError("x"), MoneyError("x"), UnknownEventError("x")])
+async def test_a_journal_that_can_not_be_read_hides_no_other_payment(fault: Exception) -> None:
+    scene = Scene()
+    scene.wallet.listed = [payment(1, "ses_broken"), payment(2, "ses_stolen"), payment(3)]
+    scene.paid(3)
+    scene.broken["ses_broken"] = fault
+    with capture_logs() as logs:
+        assert await scene.unknown() == (2, 1_800_000)
+    assert [told["actor_id"] for told in logs] == ["ses_broken", "ses_stolen"]
+    del scene.broken["ses_broken"]
+    scene.paid(1, actor_id="ses_broken")
+    assert await scene.unknown() == (1, 900_000)
+
+
+async def test_a_payment_that_was_told_as_unknown_stays_so_until_it_is_forgotten() -> None:
+    scene = Scene()
+    scene.wallet.listed = [payment(1)]
+    assert await scene.unknown() == (1, 900_000)
+    scene.now_ms += ARCHIVED_AFTER_MS + 1
+    assert await scene.unknown() == (1, 900_000)
+    scene.now_ms += FORGOTTEN_AFTER_MS
+    assert await scene.unknown() == (0, 0)
 
 
 async def test_payments_of_actors_that_the_store_lost_or_never_had_are_unknown() -> None:
