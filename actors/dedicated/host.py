@@ -12,7 +12,7 @@ import structlog
 
 from ..cancellation import end_tasks
 from ..domain.behaviour import Behaviour, BooksError, UnknownEventError
-from ..domain.errors import RefusedError, behind, cut_off, not_found, unavailable
+from ..domain.errors import Refusal, RefusedError, behind, cut_off, not_found, unavailable
 from ..domain.job.state import CreateJob
 from ..domain.money import MoneyError
 from ..domain.session.messages import OpenSession
@@ -24,6 +24,7 @@ from ..host.ticker import Ticker
 from ..messages import Answer, Call, Cancel, NotOwner
 from ..partitioning import partition_of
 from ..ports import Due, Journal, TransientError
+from ..router.indeterminate import of_resent
 from ..router.router import LinkError, Pending
 from .actor_process import Room, Solo
 from .journal_query import glance
@@ -208,7 +209,11 @@ class DedicatedHost:
                 # The process's writes are refused: another host has the partition, and this one did not know.
                 self.partitions.lose(partition_of(pending.call.actor_id))
                 return
-            caller.answer(answer.reply, answer.last)
+            reply = answer.reply
+            if isinstance(reply, Refusal) and pending.call.resent:
+                # The process's former life may have carried the call out.
+                reply = of_resent(reply, pending.call.command)
+            caller.answer(reply, answer.last)
             if answer.last:
                 return
 

@@ -10,16 +10,17 @@ from redis.asyncio import Redis
 
 from satmeter.actors.dedicated.host import DedicatedHost
 from satmeter.actors.domain.behaviour import Once
-from satmeter.actors.domain.errors import Code, RefusedError
+from satmeter.actors.domain.errors import Code, Refusal, RefusedError, unavailable
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.invoices import Settle, Settled, SettleOutcome
 from satmeter.actors.domain.payments.payouts import PayoutTarget
 from satmeter.actors.domain.session.messages import CloseSession, GetSession, OpenSession, SessionCreated
 from satmeter.actors.host.handover import Ownership, Peer
-from satmeter.actors.messages import Call, NotOwner
+from satmeter.actors.host.replies import Inbox
+from satmeter.actors.messages import Answer, Call, NotOwner
 from satmeter.actors.partitioning import Placement, partition_of
 from satmeter.actors.ports import TransientError
-from satmeter.actors.router.router import Router
+from satmeter.actors.router.router import Pending, Router
 from satmeter.scripts.benchmarks.local_link import LocalLink
 from tests.helpers.hosts import World, until
 from tests.helpers.session_steps import GRANT, SES, answered, ask, opened, show
@@ -262,3 +263,19 @@ async def _settled(router: Router, settle: Settle) -> SettleOutcome:
     settled = await router.call(SES, settle)
     assert isinstance(settled, Settled)
     return settled.outcome
+
+
+@pytest.mark.parametrize(("resent", "told"), [(False, "nothing was charged"), (True, "not known")])
+async def test_a_refusal_of_a_second_life_says_nothing_of_what_the_first_one_did(
+    world: World, *, resent: bool, told: str
+) -> None:
+    """The process died with the answer, and its successor can't reach the store."""
+    lane = Pending(Call(1, SES, ask(), resent=resent), 0.0)
+    lane.put(Answer(1, unavailable("The store")))
+    inbox = Inbox(0.0)
+    async with world.serving() as (host, _):
+        assert isinstance(host, DedicatedHost)
+        await host._answer(lane, inbox.caller(7))
+    (answer,) = await inbox.collect(1)
+    assert isinstance(answer.reply, Refusal)
+    assert told in answer.reply.message
