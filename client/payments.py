@@ -108,7 +108,8 @@ class Purse:
             if payment.paid and payment.invoice.payment_hash == invoice.payment_hash:
                 yield from self._await_arrival(payment)
                 return
-        begun_at = datetime.fromtimestamp(now_s, UTC)
+        # Read again: to clear up can take minutes, and the patience with an early "failed" counts from the order on.
+        begun_at = datetime.fromtimestamp((yield Now()), UTC)
         payment = Payment(invoice=invoice, purpose=purpose, begun_at=begun_at, by_hand=wallet.by_hand)
         self._store.change(lambda state: self._begun(state, payment))
         try:
@@ -207,7 +208,8 @@ class Purse:
         """
         if (yield from self._arrived(payment)):
             return PAID
-        report = yield from self._look_up(payment.invoice)
+        # A wallet knows nothing of what a person was shown, who may still pay it until it lapses.
+        report = UNKNOWN if payment.by_hand else (yield from self._look_up(payment.invoice))
         now_s: float = yield Now()
         open_s = now_s - payment.open_since_s
         if report.outcome in (Outcome.ABSENT, Outcome.FAILED_SO_FAR) and open_s > PATIENCE_S:

@@ -19,6 +19,7 @@ from satmeter.client.errors import (
 )
 from satmeter.client.flow import Request
 from satmeter.client.models import Invoice
+from satmeter.client.payments import PATIENCE_S
 from satmeter.client.wallets import CallbackWallet, LnbitsWallet, TerminalWallet
 from tests.helpers.client_lnbits import ADMIN_KEY, LNBITS, reply
 from tests.helpers.client_world import SERVER, DiedError, World
@@ -294,6 +295,20 @@ def test_a_person_who_interrupted_the_wait_is_shown_the_same_invoice_again() -> 
     assert ask(world, core).text == "answer to r0"
     (invoice,) = {line for line in out.getvalue().splitlines() if line.startswith("lnbcrt")}
     assert invoice in again.getvalue() and core.purse.committed_sats == 50
+
+
+def test_what_a_person_was_shown_is_paid_by_no_program_while_it_can_be_paid() -> None:
+    """LNbits has never heard of it: for a payment of its own that would mean, after a while, that nothing was paid."""
+    world, out = World(), io.StringIO()
+    world.fault = lambda request: "died" if out.getvalue() else None
+    with pytest.raises(DiedError):
+        ask(world, world.core(100, TerminalWallet(out), deposit_sats=50))
+    world.fault = lambda request: None
+    world.clock_s += 2 * PATIENCE_S
+    with pytest.raises((PaymentInDoubtError, PaymentNotSeenError)):
+        ask(world, world.core(100, deposit_sats=50))
+    assert world.core(100).purse.committed_sats == 50
+    assert world.lnbits.orders == []
 
 
 def test_a_wallet_without_a_way_to_receive_says_so() -> None:
