@@ -212,6 +212,10 @@ async def _parts(replies: Replies) -> AsyncGenerator[RelayBytes | Relayed, None]
         async for reply in rest:
             if not isinstance(reply, RelayHead):
                 assert isinstance(reply, RelayBytes | Relayed)
+                if isinstance(reply, Relayed) and reply.status < 400 and reply.body:
+                    # The head had gone out before the connection to the host broke; the answer was kept meanwhile.
+                    yield RelayBytes(reply.body)
+                    reply = replace(reply, body=b"")  # noqa: PLW2901
                 yield reply
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import msgspec
 
@@ -24,7 +25,9 @@ def with_cost(body: bytes, cost: Mapping[str, int | str]) -> bytes:
     while at >= 0:
         candidate = body[:at] + spliced + body[at + len(usage) :]
         # The same text may occur elsewhere, such as in the input of a tool call.
-        if msgspec.json.decode(candidate, type=dict[str, msgspec.Raw]).get("usage") == msgspec.Raw(spliced):
-            return candidate
+        # Within a string it would break the body.
+        with suppress(ValueError):
+            if msgspec.json.decode(candidate, type=dict[str, msgspec.Raw]).get("usage") == msgspec.Raw(spliced):
+                return candidate
         at = body.rfind(usage, 0, at + len(usage) - 1)
     return body

@@ -102,6 +102,7 @@ class Requests:
 
 async def _events(first: WireReply | None, replies: Replies, request_id: str) -> AsyncGenerator[bytes, None]:
     async with aclosing(replies):
+        begun = isinstance(first, TextDelta)
         if isinstance(first, RequestAnswer) and first.text:
             # The answer was given before: a client that collects the pieces gets its text, too.
             yield _event(TextDelta(first.text), request_id)
@@ -109,6 +110,10 @@ async def _events(first: WireReply | None, replies: Replies, request_id: str) ->
             yield _event(first, request_id)
         try:
             async for reply in replies.rest():
+                if isinstance(reply, RequestAnswer) and reply.text and not begun:
+                    # The head had gone out before the connection to the host broke; the answer was kept meanwhile.
+                    yield _event(TextDelta(reply.text), request_id)
+                begun = True
                 yield _event(reply, request_id)
         except RefusedError as error:
             yield sse.event("error", answer.encode(errors.body_of(error.refusal, request_id)))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final
 
 import anthropic
@@ -14,10 +14,16 @@ import httpx2
 import openai
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 from redis.asyncio import Redis
 from starlette.requests import Request
 
 from satmeter.actors.adapters.stub.messages_api import StubMessagesApi
+from satmeter.actors.domain.llm.answers import Held, TextDelta
+from satmeter.actors.domain.llm.relays import RelayBytes
+from satmeter.actors.domain.session.messages import Relayed, RequestAnswer
+from satmeter.actors.messages import WireCommand, WireReply
+from satmeter.actors.router.router import Router
 from satmeter.http.request.replies import head_after_s
 from tests.helpers.anthropic_streams import STOP, block, change, delta, sse, start
 from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
@@ -174,6 +180,38 @@ async def test_the_sdk_raises_what_fails_after_the_head(shop: Shop) -> None:
         with pytest.raises(anthropic.APIStatusError, match="too many cooks"):
             async with sdk.messages.stream(model=MODEL, max_tokens=500, messages=HELLO) as stream:
                 await stream.get_final_text()
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_an_answer_that_was_kept_while_its_connection_broke_is_given_after_the_head(
+    shop: Shop, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The router sends the call again, and the host has the whole answer by then: it is paid for."""
+    stream = Router.stream
+
+    async def broken(router: Router, actor_id: str, command: WireCommand) -> AsyncGenerator[WireReply, None]:
+        async with aclosing(stream(router, actor_id, command)) as first:
+            kept = [reply async for reply in first]
+        yield next(reply for reply in kept if isinstance(reply, Held))
+        await head.wait()
+        text = "".join(reply.text for reply in kept if isinstance(reply, TextDelta))
+        data = b"".join(reply.data for reply in kept if isinstance(reply, RelayBytes))
+        end = kept[-1]
+        assert isinstance(end, Relayed | RequestAnswer)
+        yield replace(end, body=data) if isinstance(end, Relayed) else replace(end, text=text)
+
+    head = asyncio.Event()
+    monkeypatch.setattr(Router, "stream", broken)
+    async with asking(shop, path, stream=True) as answer:
+        assert answer.status_code == 200
+        head.set()
+        text = "".join([part async for part in answer.aiter_text()])
+    # The last event of `/ask` has the whole text besides.
+    assert text.count("Hello") == (2 if path == "/ask" else 1)
+    assert ("event: delta" in text) is (path == "/ask")
+    monkeypatch.undo()
+    spent = (await shop.show())["spentMsat"]
+    assert spent > 0
 
 
 @pytest.mark.parametrize("path", PATHS)
