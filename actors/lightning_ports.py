@@ -62,9 +62,9 @@ class Lightning(Protocol):
         ...
 
     async def received(self, payment_hash: str) -> bool:
-        """Return whether the wallet that pays out knows this incoming payment; if not, it is another wallet.
+        """Return whether the wallet that pays out knows that this incoming payment was paid.
 
-        Raises `PortError`.
+        If it does not, it is another wallet, or has lost what it knew. Raises `PortError`.
         """
         ...
 

@@ -78,14 +78,14 @@ class SendPayout(Intent, frozen=True):
 class LookUpPayout(Intent, frozen=True):
     """Ask the node until its word is final; the result is a `PayoutReport`, see `payout_flow.verdict`.
 
-    Before `failure_final_at_ms` neither "failed" nor "never heard of it" is final. `received_hash` is the hash of a
-    payment to the actor: a wallet that does not know it is not the one that was to pay.
+    Before `failure_final_at_ms` neither "failed" nor "never heard of it" is final. `received_hashes` are those of
+    payments to the actor: a wallet that lacks one of them is another one, or has lost what it knew.
     """
 
     target: PayoutTarget
     actor_id: str
     failure_final_at_ms: int
-    received_hash: str | None = None
+    received_hashes: tuple[str, ...] = ()
 
     @property
     def free_to_repeat(self) -> bool:

@@ -75,12 +75,13 @@ class PayoutCalls:
             delay_s = min(delay_s * 2, _BACKOFF_MAX_S)
 
     async def _is_our_wallet(self, intent: LookUpPayout) -> bool:
-        """Return True if the wallet is ours, so that a missing payment means something.
+        """Return True if the wallet knows all that it received, so that a missing payment means something.
 
-        Raises `PermanentError` in another wallet.
+        Raises `PermanentError` otherwise: it is another wallet, or was restored from an earlier time.
         """
-        if intent.received_hash is not None and not await self._lightning.received(intent.received_hash):
-            raise PermanentError("the wallet does not know the deposit that the refund is of: it is another wallet")
+        for received_hash in intent.received_hashes:
+            if not await self._lightning.received(received_hash):
+                raise PermanentError("the wallet does not know a deposit that the refund is of: it is another wallet")
         return True
 
 

@@ -97,7 +97,6 @@ class FakeLightning:
     payout_script: list[PayoutReport | Exception] = field(default_factory=list)
     pays_before_fault: bool = False
     wallet_msat: int = 0
-    same_wallet: bool = True
 
     async def create_invoice(self, order: InvoiceOrder) -> Invoice:
         await self._called("create_invoice")
@@ -151,7 +150,7 @@ class FakeLightning:
         return self.outgoing.get(target.payment_hash, PayoutReport(PayoutStatus.ABSENT))
 
     async def received(self, payment_hash: str) -> bool:
-        return self.same_wallet
+        return True
 
     async def sent(self, limit: int, offset: int = 0) -> Sequence[SentPayment]:
         await self._called("sent")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Container
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -36,7 +36,7 @@ class SlowLnbits:
     look_up: Callable[[str], list[dict[str, Any]]] = lambda _: []
     sent: list[dict[str, Any]] = field(default_factory=list)
     wallets: dict[str, dict[str, Any]] = field(default_factory=dict)
-    same_wallet: bool = True
+    forgotten: Container[str] = ()
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -82,9 +82,9 @@ class SlowLnbits:
             return 200, {"data": rows, "total": len(rows)}
         if path == "/api/v1/payments/paginated":
             return 200, {"data": self.sent, "total": len(self.sent)}
-        if self.same_wallet:
-            return 200, {"paid": True, "details": {"payment_hash": path[-64:], "amount": 1_000, "status": "success"}}
-        return 404, {"detail": "Payment does not exist."}
+        if path[-64:] in self.forgotten:
+            return 404, {"detail": "Payment does not exist."}
+        return 200, {"paid": True, "details": {"payment_hash": path[-64:], "amount": 1_000, "status": "success"}}
 
     def close(self) -> None:
         """Break all connections."""

@@ -192,8 +192,8 @@ class LnbitsLightning:
         if answer.status == 404 and _UNKNOWN_PAYMENT in (detail_of(answer.body) or "").lower():
             return False
         # LNbits shows only the bare status, without details, of another wallet's payment.
-        details = read(self._good(answer), Status).details
-        return details is not None and details.payment_hash == payment_hash
+        status = read(self._good(answer), Status)
+        return status.paid and status.details is not None and status.details.payment_hash == payment_hash
 
     async def balance(self) -> Msat:
         """Return the wallet's balance, not below zero. Raises `TransientError`, `PermanentError`."""

@@ -212,7 +212,7 @@ class JobBehaviour(NoHistory):
     def _errands(self, actor_id: str, state: Job) -> Sequence[Intent]:
         step = state.step
         if state.refunds.under_way is not None:
-            return payout_flow.intents(actor_id, state.refunds, state.eval_invoice.payment_hash)
+            return payout_flow.intents(actor_id, state.refunds, state.settled)
         if step is None or not step.under_way:
             return ()
         match step.kind:

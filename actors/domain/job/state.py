@@ -143,6 +143,13 @@ class Job(msgspec.Struct, frozen=True):
     refunds: Refunds = Refunds()
     outbox: Outbox | None = None
 
+    @property
+    def settled(self) -> tuple[str, ...]:
+        """Hashes of the invoices that were paid."""
+        work = self.work_invoice if self.work_paid_msat else None
+        paid = (self.eval_invoice if self.eval_paid else None, work)
+        return tuple(invoice.payment_hash for invoice in paid if invoice is not None)
+
 
 # Events. Their tags are in journals for good: a changed meaning gets a new tag, and the old one stays readable.
 

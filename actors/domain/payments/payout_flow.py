@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from heapq import nsmallest
 from typing import Final, TypeVar
 
 from msgspec.structs import replace
@@ -34,6 +35,8 @@ _SEND_WITHIN_MS: Final = 30_000
 # "pending". Until then its "failed" and "never heard of it" are not final. LNbits pays in a task of its own, and marks
 # a payment as failed when it is asked about it before its node knows it.
 PATIENCE_MS: Final = 300_000
+# Deposits of one actor that the wallet must know before its "never heard of it" counts. More would take minutes.
+_PROOFS_MAX: Final = 256
 
 BooksT = TypeVar("BooksT", bound=OwingBooks)
 
@@ -98,10 +101,10 @@ def _ended(refunds: Refunds, payout: Payout, *, paid: bool) -> Refunds:
     return replace(refunds, under_way=None, ended=ended, last_failed=not paid)
 
 
-def intents(actor_id: str, refunds: Refunds, received_hash: str | None) -> Sequence[Intent]:
+def intents(actor_id: str, refunds: Refunds, received_hashes: Collection[str]) -> Sequence[Intent]:
     """Return the intent that must be under way: the call that pays, or the look-up of its outcome.
 
-    `received_hash`: see `LookUpPayout`.
+    `received_hashes`: see `LookUpPayout`; the first `_PROOFS_MAX` by their order are used.
     """
     payout = refunds.under_way
     if payout is None:
@@ -109,7 +112,8 @@ def intents(actor_id: str, refunds: Refunds, received_hash: str | None) -> Seque
     key = topic(payout.target)
     if payout.sending:
         return (SendPayout(f"send_{key}", payout.target, actor_id, payout.started_at_ms + _SEND_WITHIN_MS),)
-    return (LookUpPayout(f"look_up_{key}", payout.target, actor_id, payout.failure_final_at_ms, received_hash),)
+    proofs = tuple(nsmallest(_PROOFS_MAX, received_hashes))
+    return (LookUpPayout(f"look_up_{key}", payout.target, actor_id, payout.failure_final_at_ms, proofs),)
 
 
 def topic(target: PayoutTarget) -> str:

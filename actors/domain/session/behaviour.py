@@ -131,9 +131,7 @@ class SessionBehaviour:
         """
         orders = [payments.order(self._terms, actor_id, top_up) for top_up in state.top_ups.values()]
         told = notices.attempts(actor_id, state, webhooks.untried(state.outbox))
-        # The search costs time at every turn, and a payout under way is rare.
-        received_hash = min(state.settled) if state.refunds.under_way is not None else None
-        return (*orders, *payout_flow.intents(actor_id, state.refunds, received_hash), *told)
+        return (*orders, *payout_flow.intents(actor_id, state.refunds, state.settled), *told)
 
     def liability(self, state: Session | None) -> Msat:
         """Return the amount that the wallet must hold for the session."""

@@ -8,12 +8,15 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+from satmeter.actors.domain.behaviour import Once
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payments.invoices import Settle
 from satmeter.actors.domain.payments.payout_flow import PATIENCE_MS
 from satmeter.actors.domain.payments.payouts import RefundState
+from satmeter.actors.domain.session.messages import TopUp, TopUpInvoice
 from tests.helpers.hosts import until
 from tests.helpers.payout_scene import DEPOSIT_MSAT, TARGET, Scene, closing, ordered, payout_scene, refused_as_pending
-from tests.helpers.session_steps import SES, opened
+from tests.helpers.session_steps import GRANT, SES, opened
 from tests.helpers.slow_lnbits import row
 
 
@@ -23,14 +26,19 @@ async def scene(redis: Redis) -> AsyncIterator[Scene]:
         yield made
 
 
-async def test_a_wallet_that_is_not_the_one_that_paid_is_not_believed(scene: Scene) -> None:
-    """The operator exchanges the wallet, or its key, while a payout is under way."""
+@pytest.mark.parametrize("lost", [[0], [1], [0, 1]])
+async def test_a_wallet_that_lacks_any_deposit_is_not_believed(scene: Scene, lost: list[int]) -> None:
+    """The operator exchanges the wallet or its key, or restores the wallet, while a payout is under way."""
     async with scene.serving() as router:
-        await opened(router, 1_000)
+        first_deposit = (await opened(router, 500)).deposit_invoice.payment_hash
+        top_up = await router.call(SES, TopUp(500, Once("t", "digest", keyed=True), GRANT))
+        assert isinstance(top_up, TopUpInvoice)
+        await router.call(SES, Settle(top_up.invoice.payment_hash, Msat.from_sats(500)))
         scene.says("pending")
         first = closing(router, TARGET)
         await scene.looked_up()
-        scene.lnbits.same_wallet = False
+        deposits = sorted([first_deposit, top_up.invoice.payment_hash])
+        scene.lnbits.forgotten = [deposits[place] for place in lost]
         scene.says(None)
         scene.world.offset_ms += 2 * PATIENCE_MS
         await scene.looked_up(5)

@@ -68,7 +68,7 @@ async def test_what_lnbits_would_pay_to_no_invoice_is_told_from_a_payment_that_f
     ("answer", "known"),
     [
         (httpx.Response(200, json={"paid": True, "details": row()}), True),
-        (httpx.Response(200, json={"paid": False, "details": row("pending")}), True),
+        (httpx.Response(200, json={"paid": False, "details": row("pending")}), False),
         (httpx.Response(200, json={"paid": True}), False),
         (httpx.Response(200, json={"paid": True, "details": row(payment_hash=OTHER_HASH)}), False),
         (httpx.Response(404, json={"detail": "Payment does not exist."}), False),

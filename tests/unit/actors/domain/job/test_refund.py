@@ -18,6 +18,8 @@ from tests.helpers.sessions import ABSENT_MS, once, refusal_of, target
 
 TO = target(7, 7)
 TOPIC = f"payout:{TO.payment_hash}"
+# What the wallet must know for its word that it made no payment to count.
+DEPOSITS = tuple(sorted([EVAL_INVOICE.payment_hash, WORK_INVOICE.payment_hash]))
 PAID, FAILED = PayoutReport(PayoutStatus.PAID, Msat(40)), PayoutReport(PayoutStatus.FAILED)
 PENDING, ABSENT = PayoutReport(PayoutStatus.PENDING), PayoutReport(PayoutStatus.ABSENT)
 OWING = JobBooks(received=Msat(19_000), spent=Msat(10_000), owed=Msat(9_000))
@@ -195,13 +197,11 @@ def test_a_call_without_the_word_paid_is_looked_up_and_never_sent_again(said: Pa
     sending = bench.intent()
     bench.send(Failed(sending, permanent=False) if said is None else Done(sending, said))
     believed_at_ms = START_MS + (0 if said is FAILED else ABSENT_MS)
-    assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, believed_at_ms, EVAL_INVOICE.payment_hash)
+    assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, believed_at_ms, DEPOSITS)
     bench.now_ms += 10_000
     bench.finish(PENDING)
     crash(bench)
-    assert bench.intent() == LookUpPayout(
-        f"look_up_{TOPIC}", TO, JOB_ID, START_MS + 10_000 + ABSENT_MS, EVAL_INVOICE.payment_hash
-    )
+    assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, START_MS + 10_000 + ABSENT_MS, DEPOSITS)
     assert bench.send(Done(sending, FAILED)).events == ()
     answer_of(bench.finish(PAID))
     assert bench.send(Done(sending, PAID)).events == ()
@@ -214,9 +214,7 @@ def test_a_payout_that_was_being_sent_when_its_host_died_is_not_sent_again() -> 
     bench.now_ms += 5_000
     crash(bench)
     crash(bench)
-    assert bench.intent() == LookUpPayout(
-        f"look_up_{TOPIC}", TO, JOB_ID, START_MS + 5_000 + ABSENT_MS, EVAL_INVOICE.payment_hash
-    )
+    assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, START_MS + 5_000 + ABSENT_MS, DEPOSITS)
 
 
 def test_a_payout_that_failed_for_certain_is_owed_again_and_another_invoice_may_be_given() -> None:
@@ -233,7 +231,7 @@ def test_a_payout_that_failed_for_certain_is_owed_again_and_another_invoice_may_
 def test_a_node_that_would_pay_nothing_leaves_the_invoice_to_be_sent_again(reason: PayoutRefusal) -> None:
     bench = paying()
     bench.finish(PayoutReport(PayoutStatus.FAILED, refusal=reason))
-    assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, START_MS, EVAL_INVOICE.payment_hash)
+    assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, START_MS, DEPOSITS)
     crash(bench)
     shown = answer_of(bench.finish(ABSENT)).refund
     assert shown is not None and (shown.state, shown.failed, shown.refusal) == (RefundState.OWED, True, reason)
@@ -291,3 +289,10 @@ def test_a_stored_payout_that_cannot_follow_is_refused() -> None:
         with pytest.raises(BooksError):
             bench.behaviour.evolve(JOB_ID, after, event)
     assert bench.behaviour.decode_state(bench.behaviour.encode_state(after)) == after
+
+
+def test_the_wallet_must_know_all_deposits_of_a_job() -> None:
+    bench = paying()
+    bench.finish(PENDING)
+    intent = bench.intent()
+    assert isinstance(intent, LookUpPayout) and intent.received_hashes == DEPOSITS

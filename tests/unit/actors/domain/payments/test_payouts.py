@@ -167,6 +167,16 @@ def test_only_the_first_take_up_has_something_to_say() -> None:
     assert event is not None
     _, unclear = fold(books, refunds, event)
     assert taken_up(unclear, 9_000) is None
-    assert intents("a", unclear, "ee") == (
-        LookUpPayout(f"look_up_payout:{TO.payment_hash}", TO, "a", 5_000 + ABSENT_MS, "ee"),
+    assert intents("a", unclear, ["ee"]) == (
+        LookUpPayout(f"look_up_payout:{TO.payment_hash}", TO, "a", 5_000 + ABSENT_MS, ("ee",)),
     )
+
+
+def test_the_number_of_deposits_that_the_wallet_must_know_is_bounded() -> None:
+    books, refunds = begun()
+    event = taken_up(refunds, 5_000)
+    assert event is not None
+    _, unclear = fold(books, refunds, event)
+    deposits = frozenset(f"{number:064x}" for number in range(1_000))
+    (intent,) = intents("a", unclear, deposits)
+    assert isinstance(intent, LookUpPayout) and intent.received_hashes == tuple(sorted(deposits)[:256])
