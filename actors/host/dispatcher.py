@@ -75,7 +75,8 @@ class Reception:
                         other.cancel(call.call_id)
             elif call.call_id not in inbox.callers:
                 # A call that came twice must not be answered, or streamed to, twice.
-                self.accept(call, inbox.caller(call.call_id))
+                tells_hold = getattr(call.command, "tells_hold", False)
+                self.accept(call, inbox.caller(call.call_id, tells_hold=tells_hold))
 
     async def collect(self, inbox_id: str, longest_s: float = LONG_POLL_S) -> list[Answer]:
         """Return the answers that are ready; wait for the first one for at most `longest_s`."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ..domain.behaviour import Reply
 from ..domain.errors import Refusal
+from ..domain.llm.answers import Held
 from ..messages import Answer
 
 AnyReply = Reply | Refusal
@@ -15,16 +16,21 @@ AnyReply = Reply | Refusal
 
 @dataclass(slots=True, eq=False)
 class Caller:
-    """Caller that waits for answers to a call. `on_cancel` is called when it no longer does."""
+    """Caller that waits for answers to a call. `on_cancel` is called when it no longer does.
+
+    `tells_hold`: the call's router asked for the notice of the hold. A router of an earlier version can't read that
+    notice, and would drop the connection with all its calls.
+    """
 
     inbox: Inbox
     call_id: int
+    tells_hold: bool = False
     cancelled: bool = False
     on_cancel: Callable[[], None] | None = None
 
     def answer(self, reply: AnyReply, last: bool = True) -> None:
         """Send an answer; more may follow until `last`."""
-        if not self.cancelled:
+        if not self.cancelled and (self.tells_hold or not isinstance(reply, Held)):
             self.inbox.put(Answer(self.call_id, reply, last))  # type: ignore[arg-type]
 
 
@@ -37,9 +43,9 @@ class Inbox:
     callers: dict[int, Caller] = field(default_factory=dict)
     filled: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def caller(self, call_id: int) -> Caller:
+    def caller(self, call_id: int, *, tells_hold: bool = False) -> Caller:
         """Register the caller behind a call of this router, and return it."""
-        caller = self.callers[call_id] = Caller(self, call_id)
+        caller = self.callers[call_id] = Caller(self, call_id, tells_hold)
         return caller
 
     def put(self, answer: Answer) -> None:

@@ -71,7 +71,8 @@ def _answering(command: Ask | Relay, hold: Hold) -> Decision:
     because only the command holds the request: no journal keeps it.
     """
     topic = _topic(hold)
-    held = Held(hold.max_tokens, hold.at_ms) if command.tells_hold else None
+    # Callers that did not ask for it don't get it. One that joins later may have asked.
+    held = Held(hold.max_tokens, hold.at_ms)
     intent: Intent
     if isinstance(command, Relay):
         intent = RelayRequest(

@@ -10,11 +10,11 @@ from msgspec.structs import replace
 from satmeter.actors.domain.behaviour import BooksError, Decision, Done, Failed, Wake
 from satmeter.actors.domain.errors import Code
 from satmeter.actors.domain.intents import AnswerRequest
-from satmeter.actors.domain.llm.answers import Ending, RequestOutcome
+from satmeter.actors.domain.llm.answers import Ending, Held, RequestOutcome
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.pricing import BtcPrice, PriceOrigin, Usage
 from satmeter.actors.domain.session.messages import RequestAnswer
-from tests.helpers.jobs import USAGE
+from tests.helpers.jobs import START_MS, USAGE
 from tests.helpers.sessions import (
     DAY_MS,
     SESSION_ID,
@@ -49,7 +49,8 @@ def answer_of(decision: Decision) -> RequestAnswer:
 def test_the_worst_case_is_held_before_the_model_is_asked_and_the_cost_debited_after_it() -> None:
     bench = funded()
     decision = bench.send(ask())
-    intent = AnswerRequest("request:ask:a", "say hello", "sonnet", 1_000, False, once("ask:a"))
+    held = Held(1_000, START_MS)
+    intent = AnswerRequest("request:ask:a", "say hello", "sonnet", 1_000, False, once("ask:a"), held=held)
     assert (decision.wait_for, decision.intents) == (intent.key, (intent,))
     assert bench.money() == (100_000 - DEFAULT, DEFAULT, 0, 0, 0)
     answer = answer_of(bench.answer(completed()))
