@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from heapq import nsmallest
 from typing import Final, TypeVar
 
 from msgspec.structs import replace
@@ -112,7 +111,7 @@ def intents(actor_id: str, refunds: Refunds, received_hashes: Collection[str]) -
     key = topic(payout.target)
     if payout.sending:
         return (SendPayout(f"send_{key}", payout.target, actor_id, payout.started_at_ms + _SEND_WITHIN_MS),)
-    proofs = tuple(nsmallest(_PROOFS_MAX, received_hashes))
+    proofs = tuple(sorted(received_hashes)[:_PROOFS_MAX])
     return (LookUpPayout(f"look_up_{key}", payout.target, actor_id, payout.failure_final_at_ms, proofs),)
 
 
