@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from ...actors.adapters.redis.client import connect
+from ...actors.adapters.redis.keys import partition_key
 from ...actors.domain.credentials import macaroon
 from ...actors.partitioning import partition_of
 from ...config.root_key import derive_key, with_root_key
@@ -121,4 +122,4 @@ async def store_of(child: Child) -> AsyncIterator[BenchStore]:
 
 
 def _key(actor_id: str, name: str) -> str:
-    return f"satmeter:{{p{partition_of(actor_id):04d}}}:{name}"
+    return partition_key(partition_of(actor_id), name)

@@ -7,13 +7,13 @@ an audit knows what it must find in archives.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from ...partitioning import PARTITIONS
-from ...ports import TransientError
+from .guard import guarded
+from .keys import journal_key, partition_key, partition_keys, snapshot_key
 from .scan import ActorKey
 
 ARCHIVED: Final = ("actors", "received_msat", "spent_msat", "refunded_msat", "owed_msat")
@@ -45,11 +45,9 @@ class RedisArchive:
 
     async def remove(self, key: ActorKey, length: int, sums: Mapping[str, int]) -> bool:
         """Delete an actor that is still `length` events long, and add its sums; return whether it was."""
-        prefix, actor_id = f"satmeter:{{p{key.partition:04d}}}", key.actor_id
-        keys = [f"{prefix}:j:{actor_id}", f"{prefix}:s:{actor_id}", f"{prefix}:due", f"{prefix}:totals"]
-        keys.append(f"{prefix}:epoch")
-        args: list[int | str] = [length, actor_id, *(sums[name] for name in ARCHIVED[1:])]
-        return bool(await _guard(self._remove(keys=keys, args=args)))
+        keys = [journal_key(*key), snapshot_key(*key), *partition_keys(key.partition, "due", "totals", "epoch")]
+        args: list[int | str] = [length, key.actor_id, *(sums[name] for name in ARCHIVED[1:])]
+        return bool(await guarded(self._remove(keys=keys, args=args)))
 
     async def archived(self) -> Mapping[str, int | None]:
         """Return the sums of all that was ever archived, by the names in `ARCHIVED`.
@@ -58,17 +56,10 @@ class RedisArchive:
         """
         pipe = self._redis.pipeline(transaction=False)
         for partition in range(PARTITIONS):
-            pipe.hmget(f"satmeter:{{p{partition:04d}}}:totals", *(f"archived_{name}" for name in ARCHIVED))
-        rows: Sequence[Sequence[bytes | None]] = await _guard(pipe.execute())
+            pipe.hmget(partition_key(partition, "totals"), *(f"archived_{name}" for name in ARCHIVED))
+        rows: Sequence[Sequence[bytes | None]] = await guarded(pipe.execute())
         columns = {name: [row[i] or b"0" for row in rows] for i, name in enumerate(ARCHIVED)}
         return {
             name: sum(map(int, column)) if all(value.isdigit() for value in column) else None
             for name, column in columns.items()
         }
-
-
-async def _guard(call: Any) -> Any:
-    try:
-        return await call
-    except (RedisError, OSError) as error:
-        raise TransientError(f"the store did not answer: {error}") from error

@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from ...partitioning import PARTITIONS
-from ...ports import TransientError
 from .archive import RedisArchive
+from .guard import guarded, unanswered
+from .keys import invoice_key, journal_key, partition_key, partition_keys, snapshot_key
 from .scan import ActorKey, all_actors
 from .totals import Liability, sum_totals
 
@@ -92,14 +93,14 @@ class AuditStore:
     async def read(self, actors: Collection[ActorKey]) -> Sequence[StoredActor]:
         """Return these actors as they are now, without those that are gone."""
         pipe = self._redis.pipeline(transaction=False)
-        for partition, actor_id in actors:
-            keys = (f"satmeter:{{p{partition:04d}}}:{name}" for name in (f"j:{actor_id}", f"s:{actor_id}", "due"))
-            pipe.eval(_READ, 3, *keys, EVENTS_AT_ONCE, actor_id)
+        for key in actors:
+            keys = [journal_key(*key), snapshot_key(*key), partition_key(key.partition, "due")]
+            pipe.eval(_READ, len(keys), *keys, EVENTS_AT_ONCE, key.actor_id)
         found = []
         for key, answer in zip(actors, await self._execute(pipe, one_by_one=True), strict=True):
             if isinstance(answer, ResponseError):
                 if _WRONG_TYPE not in str(answer):
-                    raise _down(answer) from answer
+                    raise unanswered(answer) from answer
                 found.append(StoredActor(key, None, 0, 0, (), "there is something else where its journal should be"))
                 continue
             snapshot, length, events, due = answer
@@ -114,7 +115,7 @@ class AuditStore:
     async def more(self, key: ActorKey, first: int, end: int) -> Sequence[bytes]:
         """Return events number `first` to before `end`; none of a journal that is gone by now."""
         pipe = self._redis.pipeline(transaction=False)
-        pipe.lrange(f"satmeter:{{p{key.partition:04d}}}:j:{key.actor_id}", first, end - 1)
+        pipe.lrange(journal_key(*key), first, end - 1)
         events: Sequence[bytes] = (await self._execute(pipe))[0]
         return events
 
@@ -122,15 +123,14 @@ class AuditStore:
         """Return epochs and owners of all partitions, in order."""
         pipe = self._redis.pipeline(transaction=False)
         for partition in range(PARTITIONS):
-            for name in ("epoch", "owner"):
-                pipe.get(f"satmeter:{{p{partition:04d}}}:{name}")
+            for key in partition_keys(partition, "epoch", "owner"):
+                pipe.get(key)
         values = await self._execute(pipe)
         return [PartitionKeys(*pair) for pair in zip(values[::2], values[1::2], strict=True)]
 
     async def total(self, partition: int, actor_ids: Sequence[str]) -> PartitionTotal:
         """Return the running total, and how long these actors' journals are at that moment."""
-        prefix = f"satmeter:{{p{partition:04d}}}"
-        keys = [f"{prefix}:epoch", f"{prefix}:totals", *(f"{prefix}:j:{actor_id}" for actor_id in actor_ids)]
+        keys = partition_keys(partition, "epoch", "totals", *(f"j:{actor_id}" for actor_id in actor_ids))
         pipe = self._redis.pipeline(transaction=False)
         pipe.eval(_TOTALS, len(keys), *keys)
         ((epoch, kept_epoch, amount, lengths),) = await self._execute(pipe)
@@ -151,18 +151,11 @@ class AuditStore:
         """Return the owners of these invoices that were made ahead; unowned invoices are left out."""
         pipe = self._redis.pipeline(transaction=False)
         for payment_hash in payment_hashes:
-            pipe.get(f"satmeter:invoice:{payment_hash}")
+            pipe.get(invoice_key(payment_hash))
         owners = zip(payment_hashes, await self._execute(pipe) if payment_hashes else (), strict=True)
         return {payment_hash: owner.decode() for payment_hash, owner in owners if owner not in (None, b"-")}
 
     async def _execute(self, pipe: Any, *, one_by_one: bool = False) -> list[Any]:
         """Return all answers; with `one_by_one`, a refusal of the store is in its place as an error."""
-        try:
-            answers: list[Any] = await pipe.execute(raise_on_error=not one_by_one)
-        except (RedisError, OSError) as error:
-            raise _down(error) from error
+        answers: list[Any] = await guarded(pipe.execute(raise_on_error=not one_by_one))
         return answers
-
-
-def _down(error: Exception) -> TransientError:
-    return TransientError(f"the store did not answer: {error}")

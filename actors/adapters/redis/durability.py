@@ -7,10 +7,10 @@ from enum import StrEnum
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
-from ...ports import TransientError
 from .cluster_client import ClusterRedis
+from .guard import store_errors
 
 _FSYNC: Final = "appendfsync"
 _REWRITE: Final = "no-appendfsync-on-rewrite"
@@ -61,15 +61,13 @@ async def store_losses(client: Redis) -> dict[str, Loss]:
 
     Raises `TransientError`.
     """
-    try:
+    with store_errors():
         nodes = (
             {str(address): node for address, node in (await client.primaries()).items()}
             if isinstance(client, ClusterRedis)
             else {"": client}
         )
         found = {address: await loss_of(node) for address, node in nodes.items()}
-    except (RedisError, OSError) as error:
-        raise TransientError(f"the store did not answer: {error}") from error
     return {address: loss for address, loss in found.items() if loss is not None}
 
 

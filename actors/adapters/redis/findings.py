@@ -13,10 +13,9 @@ from typing import Final
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from ...ports import TransientError
 from ...services.findings import Findings, Refusals
+from .guard import guarded, store_errors
 
 _LAST: Final = "satmeter:{findings}:last"
 _REFUSALS: Final = "satmeter:{findings}:refusals"
@@ -33,30 +32,23 @@ class RedisFindings:
 
     async def tell(self, findings: Findings) -> None:
         """See `FindingsBoard.tell`. Raises `TransientError`."""
-        try:
-            await self._redis.set(_LAST, msgspec.json.encode(findings), px=_HOLDS_MS)
-        except (RedisError, OSError) as error:
-            raise TransientError(f"the store did not answer: {error}") from error
+        await guarded(self._redis.set(_LAST, msgspec.json.encode(findings), px=_HOLDS_MS))
 
     async def told(self) -> tuple[Findings | None, Refusals]:
         """See `FindingsBoard.told`. Raises `TransientError`."""
-        try:
+        with store_errors():
             data = await self._redis.get(_LAST)
             counts = await self._redis.hgetall(_REFUSALS)
             last = await self._redis.get(_REFUSED)
-        except (RedisError, OSError) as error:
-            raise TransientError(f"the store did not answer: {error}") from error
         findings = None if data is None else msgspec.json.decode(data, type=Findings)
         found = {_text(name): int(count) for name, count in counts.items()}
         return findings, Refusals(found, None if last is None else _text(last))
 
     async def refused(self, reason: str) -> None:
         """See `FindingsBoard.refused`. Raises `TransientError`."""
-        try:
+        with store_errors():
             await self._redis.hincrby(_REFUSALS, reason, 1)
             await self._redis.set(_REFUSED, reason, px=_REFUSED_MS)
-        except (RedisError, OSError) as error:
-            raise TransientError(f"the store did not answer: {error}") from error
 
 
 def _text(data: bytes | str) -> str:

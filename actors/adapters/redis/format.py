@@ -11,9 +11,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from ...ports import TransientError
+from .guard import guarded
 
 FORMAT: Final = 3
 """Format that this version writes. It is raised whenever journals or keys get what the version before can't read."""
@@ -39,20 +38,12 @@ class NewerStoreError(Exception):
 
 async def check_format(redis: Redis) -> None:
     """Raise `NewerStoreError` for a store that this version can't read, and `TransientError`. It writes nothing."""
-    try:
-        found = await redis.get(_KEY) or b"0"
-    except (RedisError, OSError) as error:
-        raise TransientError(f"the store did not answer: {error}") from error
-    _refuse_newer(found)
+    _refuse_newer(await guarded(redis.get(_KEY)) or b"0")
 
 
 async def enter_format(redis: Redis) -> None:
     """Check as `check_format` does, and note that this version writes to the store from now on."""
-    try:
-        found = await redis.register_script(_RAISE)(keys=[_KEY], args=[FORMAT])
-    except (RedisError, OSError) as error:
-        raise TransientError(f"the store did not answer: {error}") from error
-    _refuse_newer(found)
+    _refuse_newer(await guarded(redis.register_script(_RAISE)(keys=[_KEY], args=[FORMAT])))
 
 
 def _refuse_newer(found: Any) -> None:

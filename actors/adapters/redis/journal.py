@@ -1,14 +1,6 @@
 """Journal in Redis or Valkey: one script writes events, snapshot and due time of an actor, or nothing.
 
-Keys of a partition share a hash tag, so that the script works on a cluster too:
-
-    satmeter:{p0017}:epoch       the number that every write must carry
-    satmeter:{p0017}:owner       the host that raised it last, to which the partition's calls go
-    satmeter:{p0017}:totals      see `totals.py`
-    satmeter:{p0017}:due         sorted set of actor ids by due time
-    satmeter:{p0017}:j:<actor>   list of events; its length is the actor's version
-    satmeter:{p0017}:s:<actor>   the version, a newline, and a state that spares folding the events before it
-    satmeter:{p0017}:k:<actor>:<name>   an answer, kept for repeated calls; expires by itself
+Its keys are in `keys.py`. Those of a partition share a hash tag, so that the script works on a cluster too.
 """
 
 from __future__ import annotations
@@ -24,6 +16,8 @@ from ...ports import Append, ConflictError, Due, FencedError, Stored, TransientE
 from .batch import Batches, Grouped
 from .client import TIMEOUT_S
 from .cluster_client import ClusterRedis
+from .guard import guarded
+from .keys import journal_key, kept_key, partition_key, partition_keys, snapshot_key
 from .totals import LiabilityOf, count_totals
 
 # Longer pipelines don't get cheaper per write, but hold up the writes behind them.
@@ -143,8 +137,8 @@ class RedisJournal:
         for partition in partitions:
             # The script is sent as its text, not by its digest. Claims are rare, and a restarted store has forgotten
             # digests.
-            pipe.eval(_CLAIM, 3, *(_key(partition, name) for name in ("epoch", "owner", "totals")), host_id)
-        answers = dict(zip(partitions, await _guard(pipe.execute()), strict=True))
+            pipe.eval(_CLAIM, 3, *partition_keys(partition, "epoch", "owner", "totals"), host_id)
+        answers = dict(zip(partitions, await guarded(pipe.execute()), strict=True))
         epochs = {partition: epoch for partition, (epoch, _) in answers.items()}
         uncounted = {partition: epochs[partition] for partition, (_, counted) in answers.items() if not counted}
         if uncounted and self._liability_of is not None:
@@ -167,14 +161,14 @@ class RedisJournal:
         """Return a key of each partition, where it exists."""
         pipe = self._redis.pipeline(transaction=False)
         for partition in partitions:
-            pipe.get(_key(partition, name))
-        values = await _guard(pipe.execute())
+            pipe.get(partition_key(partition, name))
+        values = await guarded(pipe.execute())
         return {partition: value for partition, value in zip(partitions, values, strict=True) if value is not None}
 
     async def append(self, append: Append) -> None:
         """Write all of it or nothing (see `Journal`)."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        shard = self._cluster.shard_of(_key(append.partition, "epoch")) if self._cluster else None
+        shard = self._cluster.shard_of(partition_key(append.partition, "epoch")) if self._cluster else None
         self._waiting.setdefault(shard, []).append((append, future))
         if shard not in self._flushers:
             self._flushers[shard] = asyncio.create_task(self._flush(shard))
@@ -231,8 +225,8 @@ class RedisJournal:
 
     async def load(self, partition: int, actor_id: str) -> Stored:
         """Return the stored state of an actor. Raises `TransientError`."""
-        keys = [_key(partition, f"j:{actor_id}"), _key(partition, f"s:{actor_id}")]
-        snapshot, events = await _guard(self._read(keys))
+        keys = [journal_key(partition, actor_id), snapshot_key(partition, actor_id)]
+        snapshot, events = await guarded(self._read(keys))
         if not snapshot:
             return Stored(None, 0, events)
         version, _, state = snapshot.partition(b"\n")
@@ -247,24 +241,24 @@ class RedisJournal:
 
     async def recall(self, partition: int, actor_id: str, names: Sequence[str]) -> Mapping[str, bytes]:
         """Return the answers that are kept. Raises `TransientError`."""
-        keys = [_kept_key(partition, actor_id, name) for name in names]
-        values = await _guard(self._redis.mget(keys))
+        keys = [kept_key(partition, actor_id, name) for name in names]
+        values = await guarded(self._redis.mget(keys))
         return {name: value for name, value in zip(names, values, strict=True) if value is not None}
 
     async def history(self, partition: int, actor_id: str, after: int, count: int) -> Sequence[bytes]:
         """Return events from the first whose `seq` is above `after`. Raises `TransientError`."""
-        events: Sequence[bytes] = await _guard(
-            self._history(keys=[_key(partition, f"j:{actor_id}")], args=[after, count])
+        events: Sequence[bytes] = await guarded(
+            self._history(keys=[journal_key(partition, actor_id)], args=[after, count])
         )
         return events
 
     async def search(self, partition: int, actor_id: str, text: str, count: int) -> Sequence[bytes]:
         """Return the newest events that contain a text (see `Journal`). Raises `TransientError`."""
-        keys, high, stretch, found = [_key(partition, f"j:{actor_id}")], -1, _SEARCH_FIRST, list[bytes]()
+        keys, high, stretch, found = [journal_key(partition, actor_id)], -1, _SEARCH_FIRST, list[bytes]()
         # One at a time: the holder of a long journal must not keep the store busy.
         async with self._searching:
             while high and len(found) < count:
-                high, more = await _guard(self._search(keys=keys, args=[text, high, stretch]))
+                high, more = await guarded(self._search(keys=keys, args=[text, high, stretch]))
                 found, stretch = found + more, _SEARCH_STRETCH
         return found[:count]
 
@@ -272,20 +266,20 @@ class RedisJournal:
         """Return all that is due before a time. Raises `TransientError`."""
         pipe = self._redis.pipeline(transaction=False)
         for partition in partitions:
-            pipe.zrangebyscore(_key(partition, "due"), "-inf", before_ms, withscores=True)
-        found = await _guard(pipe.execute())
+            pipe.zrangebyscore(partition_key(partition, "due"), "-inf", before_ms, withscores=True)
+        found = await guarded(pipe.execute())
         return [Due(int(score), actor_id.decode()) for rows in found for actor_id, score in rows]
 
     async def forget_due(self, partition: int, epoch: int, actor_id: str) -> None:
         """Drop a due time without an actor. Raises `FencedError`, `TransientError`."""
-        keys = [_key(partition, "epoch"), _key(partition, f"j:{actor_id}"), _key(partition, "due")]
-        status, current = await _guard(self._forget(keys=keys, args=[epoch, actor_id]))
+        keys = [partition_key(partition, "epoch"), journal_key(partition, actor_id), partition_key(partition, "due")]
+        status, current = await guarded(self._forget(keys=keys, args=[epoch, actor_id]))
         if status:
             raise FencedError(current)
 
     async def check(self) -> None:
         """Raise `TransientError` when the store can't be written to."""
-        await _guard(self._redis.set("satmeter:check", 1, px=60_000))
+        await guarded(self._redis.set("satmeter:check", 1, px=60_000))
 
     async def close(self) -> None:
         """Let the writes under way finish, then disconnect."""
@@ -294,23 +288,15 @@ class RedisJournal:
         await self._redis.aclose()
 
 
-def _key(partition: int, name: str) -> str:
-    return f"satmeter:{{p{partition:04d}}}:{name}"
-
-
-def _kept_key(partition: int, actor_id: str, name: str) -> str:
-    return _key(partition, f"k:{actor_id}:{name}")
-
-
 def _append_call(append: Append) -> tuple[list[str], list[Any]]:
     partition, actor_id = append.partition, append.actor_id
-    keys = [_key(partition, name) for name in ("epoch", f"j:{actor_id}", f"s:{actor_id}", "due", "totals")]
+    keys = partition_keys(partition, "epoch", f"j:{actor_id}", f"s:{actor_id}", "due", "totals")
     snapshot = b""
     if append.snapshot is not None:
         snapshot = b"%d\n%b" % (append.expected_version + len(append.events), append.snapshot)
     due = "" if append.due_ms is None else append.due_ms
     keep = "" if append.keep_ms is None else append.keep_ms
-    keys += [_kept_key(partition, actor_id, kept.name) for kept in append.kept]
+    keys += [kept_key(partition, actor_id, kept.name) for kept in append.kept]
     answers = [part for kept in append.kept for part in (kept.value, kept.keep_ms)]
     events = append.events
     change = append.liability_change_msat
@@ -330,10 +316,3 @@ def _append_error(result: Any) -> Exception | None:
 def _fail(future: asyncio.Future[None], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
-
-
-async def _guard(call: Any) -> Any:
-    try:
-        return await call
-    except (RedisError, OSError) as error:
-        raise TransientError(f"the store did not answer: {error}") from error

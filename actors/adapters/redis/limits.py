@@ -13,12 +13,11 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from ...ports import TransientError
+from .guard import guarded
 
 # A refused use is not counted: a client that keeps asking would never be let in again.
 _HIT: Final = """
@@ -63,16 +62,16 @@ class RedisLimits:
     async def hit(self, name: str, client: str, limit: int, window_s: int) -> int | None:
         """Count one use in a sliding window (see `Limits`). Raises `TransientError`."""
         args: list[int | str] = [self._now_ms(), window_s * 1_000, limit, secrets.token_hex(8)]
-        return _wait_s(await _guard(self._hit(keys=[f"satmeter:hits:{name}:{client}"], args=args)))
+        return _wait_s(await guarded(self._hit(keys=[f"satmeter:hits:{name}:{client}"], args=args)))
 
     async def reserve(self, client: str, invoice_of: str, limit: int, until_ms: int) -> int | None:
         """Count an unpaid invoice until it lapses (see `Limits`). Raises `TransientError`."""
         args: list[int | str] = [self._now_ms(), until_ms, limit, invoice_of]
-        return _wait_s(await _guard(self._reserve(keys=[_unpaid(client)], args=args)))
+        return _wait_s(await guarded(self._reserve(keys=[_unpaid(client)], args=args)))
 
     async def release(self, client: str, invoice_of: str) -> None:
         """Stop counting an invoice, which was paid. Raises `TransientError`."""
-        await _guard(self._redis.zrem(_unpaid(client), invoice_of))
+        await guarded(self._redis.zrem(_unpaid(client), invoice_of))
 
 
 def _unpaid(client: str) -> str:
@@ -82,10 +81,3 @@ def _unpaid(client: str) -> str:
 def _wait_s(wait_ms: int) -> int | None:
     """Return whole seconds after which a use fits; a script's -1 means that it fits now."""
     return None if wait_ms < 0 else max(1, -(-wait_ms // 1_000))
-
-
-async def _guard(call: Any) -> Any:
-    try:
-        return await call
-    except (RedisError, OSError) as error:
-        raise TransientError(f"the store did not answer: {error}") from error

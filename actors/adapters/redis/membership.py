@@ -18,11 +18,10 @@ from typing import Any, Final
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from ...partitioning import NO_PLACEMENT, Placement
 from ...placement.membership import Server, View
-from ...ports import TransientError
+from .guard import guarded
 
 # Servers beat once a second. A silent leader must be replaced soon. Silent servers are forgotten late, because a store
 # that was away itself must not take all of them for gone.
@@ -99,7 +98,7 @@ class RedisRoster:
         keys = await self._keys()
         record = msgspec.json.encode(server)
         args: list[str | int | bytes] = [server.server_id, record, _LEAD_MS, _FORGET_MS, _KEEP_MS, self._cluster or ""]
-        await _guard(self._beat(keys=keys, args=args))
+        await guarded(self._beat(keys=keys, args=args))
         return _view(server.server_id, await self._see(keys))
 
     async def view(self) -> View:
@@ -108,36 +107,36 @@ class RedisRoster:
 
     async def leave(self, server_id: str) -> None:
         """Take a server out. Raises `TransientError`."""
-        await _guard(self._leave(keys=await self._keys(), args=[server_id]))
+        await guarded(self._leave(keys=await self._keys(), args=[server_id]))
 
     async def publish(self, server_id: str, placement: Placement) -> bool:
         """Put a plan in the place of the one a version below (see `Roster`). Raises `TransientError`."""
         args: list[str | int | bytes] = [server_id, placement.version, msgspec.json.encode(placement), _LEAD_MS]
-        return bool(await _guard(self._publish(keys=await self._keys(), args=args)))
+        return bool(await guarded(self._publish(keys=await self._keys(), args=args)))
 
     async def placement(self) -> Placement:
         """Return the plan. Raises `TransientError`."""
         keys = await self._keys()
-        return _placement(await _guard(self._redis.get(keys[3])) or b"")
+        return _placement(await guarded(self._redis.get(keys[3])) or b"")
 
     async def want_hosts(self, count: int | None) -> None:
         """Set how many hosts there should be. Raises `TransientError`."""
-        await _guard(self._redis.delete(_WANTED) if count is None else self._redis.set(_WANTED, count))
+        await guarded(self._redis.delete(_WANTED) if count is None else self._redis.set(_WANTED, count))
 
     async def deployment(self) -> str:
         """Return the deployment's name. Raises `TransientError`."""
-        await _guard(self._redis.set(_DEPLOYMENT, secrets.token_hex(4), nx=True))
-        name: bytes = await _guard(self._redis.get(_DEPLOYMENT))
+        await guarded(self._redis.set(_DEPLOYMENT, secrets.token_hex(4), nx=True))
+        name: bytes = await guarded(self._redis.get(_DEPLOYMENT))
         return name.decode()
 
     async def _see(self, keys: list[str]) -> list[Any]:
-        found: list[Any] = await _guard(self._look(keys=keys, args=[_FORGET_MS, _SILENT_MS]))
+        found: list[Any] = await guarded(self._look(keys=keys, args=[_FORGET_MS, _SILENT_MS]))
         return found
 
     async def _keys(self) -> list[str]:
         cluster = self._cluster
         if cluster is None:
-            newest = await _guard(self._redis.zrevrange(_CLUSTERS, 0, 0))
+            newest = await guarded(self._redis.zrevrange(_CLUSTERS, 0, 0))
             cluster = newest[0].decode() if newest else ""
         own = [f"{_PREFIX}{cluster}:{name}" for name in ("servers", "seen", "lead", "placement")]
         return [*own, _WANTED, _CLUSTERS]
@@ -156,10 +155,3 @@ def _view(server_id: str, found: list[Any]) -> View:
 
 def _placement(data: bytes) -> Placement:
     return msgspec.json.decode(data, type=Placement) if data else NO_PLACEMENT
-
-
-async def _guard(call: Any) -> Any:
-    try:
-        return await call
-    except (RedisError, OSError) as error:
-        raise TransientError(f"the store did not answer: {error}") from error

@@ -9,10 +9,9 @@ from typing import Any, Final
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from ...model_health.outage import ModelOutage, ModelWait, ModelWord
-from ...ports import TransientError
+from .guard import guarded
 
 _KEY: Final = "satmeter:model"
 _OUTAGE: Final = "outage"
@@ -42,7 +41,7 @@ class RedisModelBoard:
 
     async def read(self) -> ModelWord:
         """See `ModelBoard.read`. Raises `TransientError`."""
-        found: dict[bytes, bytes] = await _guard(self._redis.hgetall(_KEY))
+        found: dict[bytes, bytes] = await guarded(self._redis.hgetall(_KEY))
         texts = {name.decode(): value for name, value in found.items()}
         waits = {name.removeprefix(_WAIT): value for name, value in texts.items() if name.startswith(_WAIT)}
         outage = texts.get(_OUTAGE)
@@ -55,34 +54,27 @@ class RedisModelBoard:
     async def swap(self, known: ModelOutage | None, new: ModelOutage | None) -> bool:
         """See `ModelBoard.swap`. Raises `TransientError`."""
         args: list[Any] = [_text(known), _text(new), _HOLDS_MS]
-        return bool(await _guard(self._swap(keys=[_KEY], args=args)))
+        return bool(await guarded(self._swap(keys=[_KEY], args=args)))
 
     async def count_failure(self) -> int:
         """See `ModelBoard.count_failure`. Raises `TransientError`."""
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hincrby(_KEY, _FAILURES, 1)
             pipe.pexpire(_KEY, _HOLDS_MS)
-            count, _ = await _guard(pipe.execute())
+            count, _ = await guarded(pipe.execute())
         return int(count)
 
     async def forget_failures(self) -> None:
         """See `ModelBoard.forget_failures`. Raises `TransientError`."""
-        await _guard(self._redis.hdel(_KEY, _FAILURES))
+        await guarded(self._redis.hdel(_KEY, _FAILURES))
 
     async def tell_wait(self, model: str, wait: ModelWait) -> None:
         """See `ModelBoard.tell_wait`. Raises `TransientError`."""
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(_KEY, f"{_WAIT}{model}", msgspec.json.encode(wait))
             pipe.pexpire(_KEY, _HOLDS_MS)
-            await _guard(pipe.execute())
+            await guarded(pipe.execute())
 
 
 def _text(outage: ModelOutage | None) -> bytes:
     return b"" if outage is None else msgspec.json.encode(outage)
-
-
-async def _guard(call: Any) -> Any:
-    try:
-        return await call
-    except (RedisError, OSError) as error:
-        raise TransientError(f"the store did not answer: {error}") from error

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from ...ports import TransientError
 from .cluster_client import ClusterRedis
+from .guard import store_errors
+from .keys import ACTOR_KEY, JOURNALS, JOURNALS_AND_SNAPSHOTS
 
 _AT_ONCE: Final = 64
 _SCAN_COUNT: Final = 1_000
-_JOURNALS: Final = "satmeter:{p*}:j:*"
-_JOURNALS_AND_SNAPSHOTS: Final = "satmeter:{p*}:[js]:*"
-_KEY: Final = re.compile(rb"satmeter:\{p(\d{4})\}:[js]:(.+)", re.DOTALL)
 
 
 class ActorKey(NamedTuple):
@@ -31,16 +27,14 @@ async def all_actors(redis: Redis, *, also_snapshots: bool = False) -> AsyncIter
 
     With `also_snapshots`, actors that have a snapshot without a journal are among them. Raises `TransientError`.
     """
-    pattern = _JOURNALS_AND_SNAPSHOTS if also_snapshots else _JOURNALS
-    try:
+    pattern = JOURNALS_AND_SNAPSHOTS if also_snapshots else JOURNALS
+    with store_errors():
         nodes = list((await redis.primaries()).values()) if isinstance(redis, ClusterRedis) else [redis]
         for node in nodes:
             cursor = -1
             while cursor != 0:
                 cursor, keys = await node.scan(max(cursor, 0), match=pattern, count=_SCAN_COUNT)
-                matches = [_KEY.fullmatch(key.encode() if isinstance(key, str) else key) for key in keys]
+                matches = [ACTOR_KEY.fullmatch(key.encode() if isinstance(key, str) else key) for key in keys]
                 actors = [ActorKey(int(m[1]), m[2].decode(errors="replace")) for m in matches if m is not None]
                 for i in range(0, len(actors), _AT_ONCE):
                     yield actors[i : i + _AT_ONCE]
-    except (RedisError, OSError) as error:
-        raise TransientError(f"the store did not answer: {error}") from error

@@ -9,10 +9,9 @@ from typing import Final
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from ...ports import TransientError
 from ...services.solvency import Standing
+from .guard import guarded
 from .totals import sum_totals
 
 _KEY: Final = "satmeter:solvency"
@@ -31,15 +30,9 @@ class RedisSolvency:
 
     async def tell(self, standing: Standing) -> None:
         """See `SolvencyBoard.tell`. Raises `TransientError`."""
-        try:
-            await self._redis.set(_KEY, msgspec.json.encode(standing), px=_HOLDS_MS)
-        except (RedisError, OSError) as error:
-            raise TransientError(f"the store did not answer: {error}") from error
+        await guarded(self._redis.set(_KEY, msgspec.json.encode(standing), px=_HOLDS_MS))
 
     async def told(self) -> Standing | None:
         """See `SolvencyBoard.told`. Raises `TransientError`."""
-        try:
-            data = await self._redis.get(_KEY)
-        except (RedisError, OSError) as error:
-            raise TransientError(f"the store did not answer: {error}") from error
+        data = await guarded(self._redis.get(_KEY))
         return None if data is None else msgspec.json.decode(data, type=Standing)

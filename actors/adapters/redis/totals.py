@@ -12,16 +12,17 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from ...domain.behaviour import BooksError, UnknownEventError
 from ...domain.money import MoneyError
 from ...partitioning import PARTITIONS
-from ...ports import Stored, TransientError
+from ...ports import Stored
+from .guard import guarded
+from .keys import partition_keys
 from .scan import all_actors
 
 LiabilityOf = Callable[[str, Stored], int]
@@ -74,10 +75,8 @@ async def count_totals(
         _log.info("liabilities_counted", **_progress(epochs, seen), took_s=took_s)
     pipe = redis.pipeline(transaction=False)
     for partition in epochs.keys() - unreadable:
-        pipe.eval(
-            _COUNTED, 2, _key(partition, "epoch"), _key(partition, "totals"), epochs[partition], totals[partition]
-        )
-    await _guard(pipe.execute())
+        pipe.eval(_COUNTED, 2, *partition_keys(partition, "epoch", "totals"), epochs[partition], totals[partition])
+    await guarded(pipe.execute())
 
 
 def _progress(epochs: Mapping[int, int], seen: set[tuple[int, str]]) -> dict[str, int]:
@@ -88,9 +87,10 @@ async def sum_totals(redis: Redis) -> Liability:
     """Return the sum that the wallet must hold for all actors. Raises `TransientError`."""
     pipe = redis.pipeline(transaction=False)
     for partition in range(PARTITIONS):
-        pipe.get(_key(partition, "epoch"))
-        pipe.hmget(_key(partition, "totals"), "epoch", "liability_msat")
-    answers = await _guard(pipe.execute())
+        epoch_key, totals_key = partition_keys(partition, "epoch", "totals")
+        pipe.get(epoch_key)
+        pipe.hmget(totals_key, "epoch", "liability_msat")
+    answers = await guarded(pipe.execute())
     total = uncounted = 0
     for epoch, (kept_epoch, amount) in zip(answers[::2], answers[1::2], strict=True):
         # A partition without an epoch was never claimed, so that it holds nothing.
@@ -99,14 +99,3 @@ async def sum_totals(redis: Redis) -> Liability:
         elif epoch is not None:
             uncounted += 1
     return Liability(total, uncounted)
-
-
-def _key(partition: int, name: str) -> str:
-    return f"satmeter:{{p{partition:04d}}}:{name}"
-
-
-async def _guard(call: Any) -> Any:
-    try:
-        return await call
-    except (RedisError, OSError) as error:
-        raise TransientError(f"the store did not answer: {error}") from error
