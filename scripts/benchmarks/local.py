@@ -7,21 +7,91 @@ It shows what the way over Ray costs. It is not fit for production: when this pr
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import signal
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
+import uvicorn
 import uvloop
 
-from ...actors.bootstrap import build_host, build_parts
+from ...actors.bootstrap import Parts, build_host, build_parts, build_solvency_cache, build_treasury
+from ...actors.domain.pricing import BtcPrice, PriceOrigin
 from ...actors.partitioning import PARTITIONS
 from ...actors.router.router import Router
 from ...config.gc_tuning import settle_in
 from ...config.logging import configure_logging
-from ...config.root_key import with_root_key
+from ...config.root_key import derive_key, with_root_key
 from ...config.settings import Settings
+from ...http.app import create_app
+from ...http.state import Front
 from ..store.embedded import EmbeddedStore
 from .local_link import LocalLink
-from .serving import FallbackPrice, serve_front
+
+
+class _FallbackPrice:
+    """`Prices` with the fallback price, for ever."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._price = BtcPrice(settings.btc_price_usd_fallback, PriceOrigin.FALLBACK, 0)
+
+    async def current(self) -> BtcPrice:
+        """Return the price."""
+        return self._price
+
+
+class _Server(uvicorn.Server):
+    """Server without signal handlers: uvicorn would raise a signal again after its shutdown, and so cut off ours."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+async def _serve_front(port: int, settings: Settings, parts: Parts, router: Router) -> None:
+    """Serve, and have payments seen, until SIGTERM."""
+    front = Front(
+        settings=settings,
+        router=router,
+        prices=_FallbackPrice(settings),
+        solvency=build_solvency_cache(parts),
+        limits=parts.limits,
+        stub_node=parts.stub_node,
+        checks={"store": parts.journal.check},
+        id_key=derive_key(settings, "ids"),
+        macaroon_key=derive_key(settings, "macaroons"),
+        receipt_key=derive_key(settings, "receipts"),
+        webhook_key=derive_key(settings, "webhooks"),
+    )
+    app = create_app(front)
+    server = _Server(
+        uvicorn.Config(
+            app,
+            port=port,
+            http="httptools",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=2,
+        )
+    )
+
+    def end() -> None:
+        front.ending.set()
+        server.should_exit = True
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, end)
+    watching = asyncio.create_task(build_treasury(settings, parts, router).run())
+    try:
+        await server.serve()
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await router.close()
 
 
 async def _serve(port: int, data_dir: Path) -> None:
@@ -29,12 +99,12 @@ async def _serve(port: int, data_dir: Path) -> None:
     settings = with_root_key(Settings(data_dir=data_dir, redis_url=await store.start()))
     configure_logging(settings.log_level)
     parts = build_parts(settings)
-    host = build_host("host-0", settings, parts, FallbackPrice(settings).current)
+    host = build_host("host-0", settings, parts, _FallbackPrice(settings).current)
     await host.start(range(PARTITIONS))
     router = Router(parts.journal.owners, {"host-0": LocalLink(host)}.__getitem__)
     settle_in()
     try:
-        await serve_front(port, settings, parts, router)
+        await _serve_front(port, settings, parts, router)
     finally:
         await host.stop()
         await parts.close()

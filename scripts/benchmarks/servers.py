@@ -15,7 +15,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from ...config.ray_environment import prepare_ray
 from ...config.settings import Settings
 from ..processes import Process, all_processes, descendants, end
 from .client import Connection
@@ -122,8 +121,6 @@ def clean_environment() -> None:
     for name in list(os.environ):
         if name in names or name.startswith("RAY_"):
             del os.environ[name]
-    # This is for those of the children that start Ray without `satmeter serve`.
-    prepare_ray(None)
 
 
 @asynccontextmanager
@@ -136,11 +133,11 @@ async def served(directory: Path, **settings: object) -> AsyncIterator[Child]:
 
 
 @asynccontextmanager
-async def module(name: str, directory: Path, **settings: object) -> AsyncIterator[Child]:
-    """Run one of the benchmark's own servers (`local`, `direct`) and yield it when it is ready."""
+async def in_one_process(directory: Path, **settings: object) -> AsyncIterator[Child]:
+    """Run the benchmark's own server, front and host in one process, and yield it when it is ready."""
     port = free_port()
-    command = [sys.executable, "-m", f"satmeter.scripts.benchmarks.{name}", str(port), str(directory)]
-    async with _running(Child(name, command, port, directory, _words(settings)), "/healthz") as child:
+    command = [sys.executable, "-m", "satmeter.scripts.benchmarks.local", str(port), str(directory)]
+    async with _running(Child("local", command, port, directory, _words(settings)), "/healthz") as child:
         yield child
 
 

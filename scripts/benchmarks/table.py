@@ -26,14 +26,12 @@ _SETTINGS: Final = {"SATMETER_PASSIVATE_AFTER_S": 3_600}
 EMPTY: Final = "(a) empty Starlette endpoint"
 LOCAL: Final = "(b) metered request, host in the front's process"
 COALESCED: Final = "(c) metered request, hosts on Ray, coalesced"
-DIRECT: Final = "(d) metered request, one Ray call each"
 _COLUMNS: Final = (
     Column("what", "what"),
     Column("connections", "connections"),
     Column("per_s", "per s"),
     Column("of_empty", "of (a)", 2),
     Column("of_local", "of (b)", 2),
-    Column("of_direct", "(c) of (d)", 2),
     Column("p50_ms", "p50 ms", 1),
     Column("p99_ms", "p99 ms", 1),
 )
@@ -51,9 +49,8 @@ async def measure_table(options: BenchOptions, directory: Path) -> list[Grid]:
         start.add(time.perf_counter() - started_s)
         ways = {
             EMPTY: await stack.enter_async_context(servers.empty(directory / "empty")),
-            LOCAL: await stack.enter_async_context(servers.module("local", directory / "local", **_SETTINGS)),
+            LOCAL: await stack.enter_async_context(servers.in_one_process(directory / "local", **_SETTINGS)),
             COALESCED: ray,
-            DIRECT: await stack.enter_async_context(servers.module("direct", directory / "direct", **_SETTINGS)),
         }
         works = {name: await _work(name, child) for name, child in ways.items()}
         grid = new_grid(options)
@@ -103,8 +100,7 @@ def add_rows(grid: Grid, connections: int, figures: Figures) -> None:
             connections,
             of["per_s"],
             ratio(per_s[name], per_s[EMPTY]),
-            ratio(per_s[name], per_s[LOCAL]) if name in (COALESCED, DIRECT) else None,
-            ratio(per_s[COALESCED], per_s[DIRECT]) if name == COALESCED else None,
+            ratio(per_s[name], per_s[LOCAL]) if name == COALESCED else None,
             of["p50_ms"],
             of["p99_ms"],
         )

@@ -29,8 +29,7 @@ CLOCKS = frozenset(
 )
 # A library, and the only places that may know it.
 KNOWN_ONLY_TO = {
-    # The benchmark has an actor class of its own started, which the product has no way to do.
-    "ray": ("actors/cluster.py", "scripts/benchmarks/direct.py"),
+    "ray": ("actors/cluster.py",),
     "redis": ("actors/adapters/", "actors/bootstrap.py", "scripts/"),
     "httpx": ("actors/adapters/", "actors/bootstrap.py", "client/", "scripts/"),
     "anthropic": ("actors/adapters/", "scripts/"),

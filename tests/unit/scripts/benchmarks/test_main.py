@@ -15,7 +15,7 @@ from satmeter.scripts.benchmarks.journal import by_kind
 from satmeter.scripts.benchmarks.kills import by_fate
 from satmeter.scripts.benchmarks.options import BenchOptions
 from satmeter.scripts.benchmarks.servers import BenchError, clean_environment
-from satmeter.scripts.benchmarks.table import COALESCED, DIRECT, EMPTY, LOCAL, add_rows, new_grid
+from satmeter.scripts.benchmarks.table import COALESCED, EMPTY, LOCAL, add_rows, new_grid
 from satmeter.scripts.benchmarks.waiting import Stage, SteadyRecorder, allow_files, long_rate
 
 
@@ -56,14 +56,13 @@ def test_there_is_no_percentile_of_nothing_and_no_ratio_to_nothing() -> None:
 
 def test_ratios_of_the_table_are_to_the_ways_beside_them() -> None:
     grid = new_grid(BenchOptions())
-    per_s = {EMPTY: 5_000.0, LOCAL: 2_000.0, COALESCED: 1_500.0, DIRECT: 500.0}
+    per_s = {EMPTY: 5_000.0, LOCAL: 2_000.0, COALESCED: 1_500.0}
     add_rows(grid, 64, {name: {"per_s": value, "p50_ms": 1.0, "p99_ms": 2.0} for name, value in per_s.items()})
-    of = {row["what"]: (row["of_empty"], row["of_local"], row["of_direct"]) for row in grid.rows}
+    of = {row["what"]: (row["of_empty"], row["of_local"]) for row in grid.rows}
     assert of == {
-        EMPTY: (1.0, None, None),
-        LOCAL: (0.4, None, None),
-        COALESCED: (0.3, 0.75, 3.0),
-        DIRECT: (0.1, 0.25, None),
+        EMPTY: (1.0, None),
+        LOCAL: (0.4, None),
+        COALESCED: (0.3, 0.75),
     }
     assert {row["connections"] for row in grid.rows} == {64}
 
