@@ -6,25 +6,13 @@ field, an image as a bare URL, arguments as an object.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from ...actors.domain.errors import RefusedError
-from ..response.errors import invalid
+from ..translation.content import Mark
 
 _STOPS_MAX: Final = 100
-_WHERE: Final = re.compile(r"^(?P<text>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
-_MISSING: Final = re.compile(r"^Object missing required field `(?P<name>\w+)`$")
-# msgspec's own message for a wrong value quotes it at any length.
-_WORDS: Final = {
-    "role": "Must be system, developer, user, assistant or tool",
-    "type": "There is no such type here",
-}
-_NO_SUCH_WORD: Final = "Is none of the values that this field takes"
-
-Mark = dict[str, Any] | None
 
 
 class Text(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
@@ -228,31 +216,3 @@ class ChatRequest(msgspec.Struct, frozen=True):
     cache_control: Mark = None
     user: str | None = None
     safety_identifier: str | None = None
-
-
-def read(body: bytes) -> tuple[ChatRequest, dict[str, Any]]:
-    """Return the request, and its plain JSON values. Raises `RefusedError` that names the first wrong field."""
-    try:
-        raw = msgspec.json.decode(body)
-    except (ValueError, RecursionError):
-        raise invalid("", "The body is not JSON that can be read") from None
-    if not isinstance(raw, dict):
-        raise invalid("", "Must be a JSON object")
-    try:
-        return msgspec.convert(raw, ChatRequest), raw
-    except msgspec.ValidationError as error:
-        raise _unfit(str(error)) from None
-    except RecursionError:
-        raise invalid("", "The body is nested too deeply") from None
-
-
-def _unfit(told: str) -> RefusedError:
-    found = _WHERE.match(told)
-    assert found is not None
-    text, path = found["text"], (found["path"] or "").lstrip(".")
-    missing = _MISSING.match(text)
-    if missing is not None:
-        return invalid(f"{path}.{missing['name']}".lstrip("."), "This field is required")
-    if text.startswith("Invalid "):
-        text = _WORDS.get(path.rpartition(".")[2], _NO_SUCH_WORD)
-    return invalid(path, text.replace("`", ""))

@@ -36,8 +36,9 @@ from ..response import errors, sse
 from ..response.error_formats import openai
 from ..response.slow_json import CutShortError, SlowAnswer
 from ..state import Front
+from ..translation.provider_errors import of_provider
+from ..translation.request import user_key
 from .answer import UnreadableAnswerError, completion
-from .errors import of_provider
 from .request import Asked, asked_of
 from .stream import DONE, ChatStream, data
 
@@ -59,7 +60,7 @@ class Chat:
         key = idempotency_key(request)
         settings = self._front.settings
         body = await read_bytes(request, settings.body_limit_bytes)
-        asked = asked_of(body, self._models)
+        asked = asked_of(body, self._models, user_key(self._front.id_key, holder.session_id if holder else None))
         # Thinking may be long, and must leave room for the answer after it.
         default_tokens = settings.session_tokens_max if asked.thinks else settings.session_tokens
         call = read_call(asked.encoded(default_tokens), self._models)

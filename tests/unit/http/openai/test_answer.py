@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from satmeter.http.openai.answer import UnreadableAnswerError, completion
-from satmeter.http.openai.errors import of_provider
 from satmeter.http.openai.stream import ChatStream
+from satmeter.http.translation.provider_errors import of_provider
 from tests.helpers.anthropic_streams import FIRST_USAGE, MODEL, STOP, block, change, delta, error, sse, start
 
 Json = dict[str, Any]

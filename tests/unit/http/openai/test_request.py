@@ -207,9 +207,12 @@ def test_streams_say_whether_they_tell_the_usage() -> None:
     assert not asked(stream=None, stream_options=None).stream
 
 
-def test_the_user_goes_on_under_its_name_there() -> None:
-    assert asked(user="u1").body["metadata"] == {"user_id": "u1"}
-    assert asked(user="u1", safety_identifier="s" * 300).body["metadata"] == {"user_id": "s" * 256}
+def test_the_user_goes_on_as_a_digest_that_is_stable() -> None:
+    shown = [asked(user="ann@example.com"), asked(safety_identifier="ann@example.com", user="other"), asked(user="bob")]
+    ids = [found.body["metadata"]["user_id"] for found in shown]
+    assert ids[0] == ids[1] != ids[2]
+    assert all(len(found) == 32 and "ann" not in found for found in ids)
+    assert "metadata" not in asked(user="").body
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from satmeter.http.openai.json_schema import UnfitSchemaError, fitted
+from satmeter.http.translation.json_schema import UnfitSchemaError, fitted
 
 Json = dict[str, Any]
 
