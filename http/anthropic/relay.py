@@ -19,7 +19,7 @@ from ...actors.messages import WireReply
 from ..middleware import request_id_of
 from ..payments.solvency_gate import refusal_of_calls
 from ..request.auth import Holder
-from ..request.idempotency import attempt_of, once_of_bytes
+from ..request.idempotency import attempt_of, once_of
 from ..request.replies import Replies, head_after_s
 from ..response.sse import Closable
 from ..sessions import answer as results
@@ -95,7 +95,7 @@ class Relays:
             prompt_tokens_max=tokens_max,
             prompt_rate=call.prompt_rate,
             least_tokens=call.least_tokens,
-            once=once_of_bytes(request, key, sent, None if holder is None else holder.grant),
+            once=once_of(request, key, sent, None if holder is None else holder.grant),
             grant=NOBODY if holder is None else holder.grant,
             btc_price=await self._front.prices.current(),
             billed_as=call.billed_as,

@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection
 
 from ...actors.domain.credentials import macaroon
 from ...actors.domain.credentials.caveats import CaveatError, Grant, violated
-from ...actors.domain.credentials.macaroon import InvalidMacaroonError, MacaroonId, OversizedMacaroonError
+from ...actors.domain.credentials.macaroon import InvalidMacaroonError, OversizedMacaroonError
 from ...actors.domain.errors import Code, Refusal, RefusedError, not_found
 from . import ids
 
@@ -37,7 +37,7 @@ _PREIMAGE_WRONG: Final = Refusal(
 
 
 class Holder(NamedTuple):
-    """The holder of a credential: its session, its grant, and whether it came with the preimage."""
+    """The holder of a credential: its session, its grant, and whether it came with the preimage, as after L402."""
 
     session_id: str
     grant: Grant
@@ -52,8 +52,8 @@ class Credentials:
         # The cache keeps results but not exceptions: a refused credential is verified again each time.
         self._verify_kept = lru_cache(_KEPT_MAX)(self._verify)
 
-    def session(self, connection: HTTPConnection) -> tuple[str, Grant]:
-        """Return the session in the path, and the credential's grant. Raises `RefusedError` (401, 403, 404).
+    def session(self, connection: HTTPConnection) -> Holder:
+        """Return the holder of the credential for the session in the path. Raises `RefusedError` (401, 403, 404).
 
         The session's actor checks that the session exists, and that the grant is sufficient.
         """
@@ -65,10 +65,10 @@ class Credentials:
             raise RefusedError(not_found("session"))
         if len(headers) > 1:
             raise RefusedError(_INVALID)
-        macaroon_id, grant = self._of_header(headers[0])
-        if macaroon_id.session_id != session_id:
+        holder = self._of_header(headers[0])
+        if holder.session_id != session_id:
             raise RefusedError(_INVALID)
-        return session_id, grant
+        return holder
 
     def holder(self, connection: HTTPConnection) -> Holder | None:
         """Return the holder of the request's credential, or None without one. Raises `RefusedError` (401, 403).
@@ -82,10 +82,9 @@ class Credentials:
             return None
         if len(headers) > 1 or (not headers and len(keys) > 1):
             raise RefusedError(_INVALID)
-        macaroon_id, grant = self._of_header(headers[0]) if headers else self._verified(keys[0].strip(" "), None)
-        return Holder(macaroon_id.session_id, grant, shows_preimage(connection))
+        return self._of_header(headers[0]) if headers else self._verified(keys[0].strip(" "), None)
 
-    def _of_header(self, header: str) -> tuple[MacaroonId, Grant]:
+    def _of_header(self, header: str) -> Holder:
         scheme, _, rest = header.strip(" ").partition(" ")
         scheme, token, preimage = scheme.lower(), rest.lstrip(" "), None
         if scheme in _L402:
@@ -94,7 +93,7 @@ class Credentials:
             raise RefusedError(_INVALID)
         return self._verified(token, preimage)
 
-    def _verified(self, token: str, preimage: str | None) -> tuple[MacaroonId, Grant]:
+    def _verified(self, token: str, preimage: str | None) -> Holder:
         verify = self._verify_kept if len(token) <= _KEPT_CHARS_MAX else self._verify
         try:
             macaroon_id, grant = verify(token)
@@ -106,13 +105,7 @@ class Credentials:
             raise RefusedError(violated(error.caveat, str(error))) from None
         if preimage is not None and not _pays(preimage, macaroon_id.payment_hash):
             raise RefusedError(_PREIMAGE_WRONG)
-        return macaroon_id, grant
-
-
-def shows_preimage(connection: HTTPConnection) -> bool:
-    """Return True if the verified credential came with the preimage, as after an L402 challenge."""
-    scheme, _, rest = connection.headers.get("authorization", "").strip(" ").partition(" ")
-    return scheme.lower() in _L402 and ":" in rest
+        return Holder(macaroon_id.session_id, grant, shows_preimage=preimage is not None)
 
 
 def _pays(preimage: str, payment_hash: str) -> bool:

@@ -38,24 +38,17 @@ def idempotency_key(request: Request) -> str | None:
 
 
 def once_of(
-    request: Request, key: str | None, body: BaseModel, grant: Grant | None = None, path: str | None = None
+    request: Request, key: str | None, asked: bytes | BaseModel, grant: Grant | None = None, path: str | None = None
 ) -> Once:
     """Derive the operation key of a request: from the client's key or, without one, from the request's id.
 
     `grant`: that of the credential, for operations that need one. `path`: that of the operation, if it has several.
     """
-    return once_of_bytes(request, key, _written_out(body), grant, path)
-
-
-def once_of_bytes(
-    request: Request, key: str | None, asked: bytes, grant: Grant | None, path: str | None = None
-) -> Once:
-    """Derive the operation key from raw body bytes (see `once_of`)."""
     if key is None:
         return Once(request_id_of(request.scope), "", keyed=False)
     operation = path or request.scope["route"].path
     name = hashlib.sha256(f"POST {operation}\n{key}".encode()).digest()[:_NAME_BYTES]
-    digest = hashlib.sha256(asked).hexdigest()[:_DIGEST_CHARS]
+    digest = hashlib.sha256(_written_out(asked)).hexdigest()[:_DIGEST_CHARS]
     base = f"k{base64.urlsafe_b64encode(name).decode()}"
     return Once(base, digest, keyed=True) if grant is None else idempotency_keys.operation(grant, base, digest)
 
@@ -68,13 +61,14 @@ def attempt_of(request: Request, key: str | None, asked: bytes | BaseModel, path
     number = request.headers.get(_RETRY_COUNT, "")
     if key is not None or not _COUNT.fullmatch(number):
         return None
-    body = asked if isinstance(asked, bytes) else _written_out(asked)
     named = [request.headers.getlist(name) for name in _OF_CALLS]
     head = msgspec.json.encode([path or request.scope["route"].path, request.url.query, named])
-    digest = hashlib.sha256(b"%b\n%b" % (head, body)).hexdigest()[:_DIGEST_CHARS]
+    digest = hashlib.sha256(b"%b\n%b" % (head, _written_out(asked))).hexdigest()[:_DIGEST_CHARS]
     return Attempt(digest, int(number))
 
 
-def _written_out(body: BaseModel) -> bytes:
-    """Encode the body with all defaults, so that naming a field with its default changes nothing."""
-    return msgspec.json.encode(body.model_dump(mode="json", by_alias=True, exclude_none=True), order="sorted")
+def _written_out(asked: bytes | BaseModel) -> bytes:
+    """Encode a body that was read with all defaults, so that naming a field with its default changes nothing."""
+    if isinstance(asked, bytes):
+        return asked
+    return msgspec.json.encode(asked.model_dump(mode="json", by_alias=True, exclude_none=True), order="sorted")

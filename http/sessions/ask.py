@@ -15,7 +15,7 @@ from ...actors.messages import WireReply
 from ...actors.operator_terms import model_prices
 from ..middleware import request_id_of
 from ..payments.solvency_gate import refusal_of_calls
-from ..request.auth import Credentials, Holder, shows_preimage
+from ..request.auth import Credentials, Holder
 from ..request.body import read_json
 from ..request.idempotency import attempt_of, idempotency_key, once_of
 from ..request.replies import Replies, head_after_s
@@ -44,8 +44,7 @@ class Requests:
 
     async def ask_in_session(self, request: Request) -> Response:
         """Answer a request with the model's answer and its cost."""
-        session_id, grant = self._credentials.session(request)
-        return await self._ask(request, Holder(session_id, grant, shows_preimage(request)))
+        return await self._ask(request, self._credentials.session(request))
 
     async def ask(self, request: Request) -> Response:
         """Answer a request with the session from the credential; without one, with a challenge to pay a deposit."""

@@ -70,12 +70,12 @@ class Sessions:
 
     async def show(self, request: Request) -> Response:
         """Answer GET /sessions/{sessionId} with the session as it is now."""
-        session_id, grant = self._credentials.session(request)
+        session_id, grant, _ = self._credentials.session(request)
         return _status(await self._front.router.call(session_id, GetSession(grant)))
 
     async def top_up(self, request: Request) -> Response:
         """Answer POST /sessions/{sessionId}/topup with a further invoice."""
-        session_id, grant = self._credentials.session(request)
+        session_id, grant, _ = self._credentials.session(request)
         key = idempotency_key(request)
         body = await read_json(request, self._amount, self._front.settings.body_limit_bytes)
         await refuse_deposits(self._front)
@@ -89,7 +89,7 @@ class Sessions:
 
     async def ledger(self, request: Request) -> Response:
         """Answer GET /sessions/{sessionId}/ledger with the session's movements, oldest first."""
-        session_id, grant = self._credentials.session(request)
+        session_id, grant, _ = self._credentials.session(request)
         query = _query(request)
         reply = await self._front.router.call(session_id, GetLedger(query.after, query.limit, grant))
         assert isinstance(reply, LedgerPage)
@@ -97,7 +97,7 @@ class Sessions:
 
     async def close(self, request: Request) -> Response:
         """Answer POST /sessions/{sessionId}/close: close the session, and pay its rest to the invoice, if any."""
-        session_id, grant = self._credentials.session(request)
+        session_id, grant, _ = self._credentials.session(request)
         key = idempotency_key(request)
         body = await read_json(request, schemas.CloseOrder, self._front.settings.body_limit_bytes, empty=_NO_ORDER)
         once = once_of(request, key, body, grant)

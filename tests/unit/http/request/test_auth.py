@@ -47,13 +47,14 @@ def refused(*headers: bytes | str, session: str = SESSION) -> RefusedError:
     ],
 )
 def test_a_macaroon_is_taken_in_every_form_that_clients_send(header: str) -> None:
-    session_id, grant = Credentials(MACAROON_KEY).session(request_of(header))
-    assert (session_id, grant.generation) == (SESSION, 1)
+    holder = Credentials(MACAROON_KEY).session(request_of(header))
+    assert (holder.session_id, holder.grant.generation) == (SESSION, 1)
+    assert holder.shows_preimage == (PREIMAGE in header.lower())
 
 
 def test_caveats_arrive_in_the_grant() -> None:
     narrowed = token("max_msat = 500", "actions = read,request", "name = ben")
-    _, grant = Credentials(MACAROON_KEY).session(request_of(f"Bearer {narrowed}"))
+    grant = Credentials(MACAROON_KEY).session(request_of(f"Bearer {narrowed}")).grant
     assert [limit.limit_msat for limit in grant.spend_limits] == [Msat(500)]
     assert grant.actions == {Action.READ, Action.REQUEST} and grant.spender == "ben"
 
