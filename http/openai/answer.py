@@ -32,19 +32,20 @@ class StopDetails(msgspec.Struct, frozen=True):
 
 class _Block(msgspec.Struct, frozen=True):
     type: str
-    text: str | None = None
-    id: str = ""
-    name: str = ""
+    text: Any = None
+    id: Any = None
+    name: Any = None
     input: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 class _Message(msgspec.Struct, frozen=True):
-    id: str
-    model: str
+    """A message, of which only the blocks are certain: what has blocks is charged, and so must be delivered."""
+
     content: list[_Block]
-    stop_reason: str | None
-    stop_details: StopDetails | None = None
-    # Decoded separately, as an answer with unreadable usage must still be delivered.
+    id: Any = None
+    model: Any = None
+    stop_reason: Any = None
+    stop_details: msgspec.Raw = msgspec.Raw(b"null")
     usage: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -58,30 +59,40 @@ def completion(body: bytes, created_s: int, cost: Mapping[str, int | str]) -> by
     except (ValueError, RecursionError):
         raise UnreadableAnswerError from None
     calls = [
-        tool_call(block.id, block.name, bytes(block.input).decode())
+        tool_call(_text(block.id), _text(block.name), bytes(block.input).decode())
         for block in message.content
         if block.type == "tool_use"
     ]
-    text = "".join(block.text or "" for block in message.content if block.type == "text")
+    text = "".join(_text(block.text) for block in message.content if block.type == "text")
+    stop_reason = _text(message.stop_reason)
     said: dict[str, Any] = {
         "role": "assistant",
         "content": text if text or not calls else None,
-        "refusal": refusal(message.stop_reason, message.stop_details),
+        "refusal": refusal(stop_reason, _details(message.stop_details)),
     }
     if calls:
         said["tool_calls"] = calls
     return msgspec.json.encode(
         {
-            "id": completion_id(message.id),
+            "id": completion_id(_text(message.id)),
             "object": "chat.completion",
             "created": created_s,
-            "model": message.model,
-            "choices": [
-                {"index": 0, "message": said, "logprobs": None, "finish_reason": finish_reason(message.stop_reason)}
-            ],
+            "model": _text(message.model),
+            "choices": [{"index": 0, "message": said, "logprobs": None, "finish_reason": finish_reason(stop_reason)}],
             "usage": {**usage(counts_of(message.usage)), **cost},
         }
     )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _details(raw: msgspec.Raw) -> StopDetails | None:
+    try:
+        return msgspec.json.decode(raw, type=StopDetails | None)
+    except ValueError:
+        return None
 
 
 def completion_id(message_id: str) -> str:

@@ -174,3 +174,44 @@ async def test_a_whole_call_that_breaks_off_in_the_middle_costs_nothing(
     script(shop, lambda _: httpx2.Response(200, headers={"content-type": "application/json"}, stream=body))
     answer, msat, calls = await asked(shop, path, stream=False)
     assert answer.status_code >= 500 and (msat, calls) == (0, 1)
+
+
+NO_MESSAGES = {
+    "no JSON": b"<html>ok</html>",
+    "no object": b"[]",
+    "empty": b"{}",
+    "usage alone": b'{"id":"msg_1","type":"message","usage":{"input_tokens":100,"output_tokens":9}}',
+    "no blocks": b'{"content":"So far","stop_reason":"end_turn","usage":{"input_tokens":100,"output_tokens":9}}',
+    "blocks of no kind": b'{"content":[{"text":"So far"}],"usage":{"input_tokens":100,"output_tokens":9}}',
+}
+
+
+@BY_EVERY_PATH
+@pytest.mark.parametrize("name", NO_MESSAGES)
+async def test_what_is_not_a_message_costs_nothing(shop: Shop, path: str, stream: bool, name: str) -> None:
+    """A proxy's page, or a server that speaks another API, with a status of success."""
+    body = NO_MESSAGES[name]
+    kinds = {True: "text/event-stream", False: "application/json"}
+    script(shop, lambda asked: httpx2.Response(200, content=body, headers={"content-type": kinds[asked]}))
+    answer, msat, _ = await asked(shop, path, stream)
+    assert (answer.status_code, msat) == (502, 0)
+    assert "model_failed" in answer.text and "nothing was charged" in answer.text
+
+
+@BY_EVERY_PATH
+async def test_a_message_without_figures_is_delivered_and_costs_an_estimate(
+    shop: Shop, path: str, stream: bool
+) -> None:
+    def reply(streams: bool) -> httpx2.Response:
+        if not streams:
+            found = message([{"type": "text", "text": GIVEN}], "end_turn", 0)
+            return httpx2.Response(200, json={name: found[name] for name in ("type", "content", "stop_reason")})
+        started = {"type": "message_start", "message": {}}
+        ended = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}
+        stop = {"type": "content_block_stop", "index": 0}
+        return streamed(sse(started, block(), delta(GIVEN), stop, ended, STOP))
+
+    script(shop, reply)
+    answer, msat, _ = await asked(shop, path, stream)
+    assert answer.status_code == 200 and GIVEN in answer.text
+    assert msat > 700

@@ -73,6 +73,21 @@ async def test_an_empty_answer_is_tried_again_and_then_all_is_owed(shop: Shop) -
     assert (job["state"], job["refund"], calls) == ("failed", BOTH, ATTEMPTS)
 
 
+@pytest.mark.parametrize("body", [b"<html>ok</html>", b'{"usage":{"input_tokens":100,"output_tokens":9}}'])
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+async def test_what_is_not_a_message_is_tried_again_and_then_all_is_owed(shop: Shop, body: bytes, kind: str) -> None:
+    job, calls = await done(shop, lambda _: httpx2.Response(200, content=body, headers={"content-type": kind}))
+    assert (job["state"], job["refund"], calls) == ("failed", BOTH, ATTEMPTS)
+
+
+async def test_a_result_without_figures_is_charged_by_an_estimate(shop: Shop) -> None:
+    content = [{"type": "text", "text": GIVEN}]
+    answer = {"type": "message", "content": content, "stop_reason": "end_turn"}
+    job, calls = await done(shop, lambda _: httpx2.Response(200, json=answer))
+    assert (job["state"], job["result"], calls) == ("complete", GIVEN, 1)
+    assert 700 < job["costLedger"]["chargedMsat"] <= WORK
+
+
 def failing(status: int) -> Reply:
     return lambda _: httpx2.Response(status, json={"type": "error", "error": {"type": "x", "message": "no"}})
 

@@ -21,7 +21,7 @@ from ...domain.llm.relays import RelayEnd, RelayPart
 from ...ports import Completion, Evaluation, ModelError, PermanentError, PortError, SilentError, TransientError
 from .answers import read_completion, read_evaluation
 from .messages import evaluation_message, own_prompt, work_message
-from .relay import counted_by, kept_headers, streamed, whole_end
+from .relay import counted_by, kept_headers, message_end, streamed, whole_end
 from .stream import StreamedAnswer
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class AnthropicModel:
             return
         async with self._reading(response) as answer:
             if not stream:
-                yield whole_end(response.status_code, response.headers, await answer.body())
+                yield message_end(response.status_code, response.headers, await answer.body())
                 return
             async with aclosing(streamed(response.headers, answer.chunks())) as parts:
                 async for part in parts:

@@ -1,6 +1,7 @@
 """Usage of a relayed answer of the Messages API, read beside the bytes that go on as they came.
 
-Bytes that can't be read here are passed over: the client gets them all the same, and an estimate is charged.
+Figures that can't be read here are passed over: the client gets them all the same, and an estimate is charged. An
+answer that is not a message at all is a failure, for which nothing is charged.
 """
 
 from __future__ import annotations
@@ -28,6 +29,17 @@ _READ_UP_S: Final = 0.25
 _GIVEN: Final = ("text", "thinking", "partial_json")
 # Names of fields that a block begins with; "name" is that of a tool that is called.
 _BEGUN: Final = ("text", "thinking", "name")
+# Events by which a message is known. A ping or an error may come without one.
+_OF_MESSAGES: Final = frozenset(
+    {
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+    }
+)
 _REFUSAL: Final = "refusal"
 
 
@@ -38,6 +50,15 @@ class _Whole(msgspec.Struct):
     stop_reason: Any = None
 
 
+class _Block(msgspec.Struct):
+    type: str
+
+
+class _Content(msgspec.Struct):
+    content: list[_Block]
+
+
+_contents: Final = msgspec.json.Decoder(_Content)
 _wholes: Final = msgspec.json.Decoder(_Whole)
 _events: Final[msgspec.json.Decoder[dict[str, Any]]] = msgspec.json.Decoder(dict[str, Any])
 
@@ -45,6 +66,17 @@ _events: Final[msgspec.json.Decoder[dict[str, Any]]] = msgspec.json.Decoder(dict
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the provider's headers that are for the client; the others speak of our account there."""
     return {"content-type": headers.get("content-type", "application/json")}
+
+
+def message_end(status: int, headers: Mapping[str, str], body: bytes) -> RelayEnd:
+    """Return the `RelayEnd` of a whole message.
+
+    Raises `TransientError` for a body without the content of one: no client of either API could use it.
+    """
+    end = whole_end(status, headers, body)
+    if not _has_content(body):
+        raise TransientError("the model provider's answer is not a message")
+    return end
 
 
 def whole_end(status: int, headers: Mapping[str, str], body: bytes) -> RelayEnd:
@@ -71,7 +103,7 @@ async def streamed(headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> 
 
     Raises `PortError`; a `ToldError` when the provider's own event, which the client has seen, reported the error.
     """
-    answer, begun = RelayedStream(), False
+    answer, begun, withheld = RelayedStream(), False, b""
     while not answer.ended:
         chunk = await anext(chunks, None)
         if chunk is None:
@@ -82,9 +114,15 @@ async def streamed(headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> 
         if not begun and answer.error is not None:
             # Nothing of it was given yet, so that it can be tried again.
             raise stream_error(answer.error)
+        if not answer.begun:
+            # Nothing that is not a message is given: the client would have to pay for it.
+            withheld += chunk
+            if len(withheld) > _LINE_MAX_BYTES:
+                raise TransientError("the model provider's answer is not a message")
+            continue
         if not begun:
             yield RelayBegun(kept_headers(headers))
-            begun = True
+            begun, chunk, withheld = True, withheld + chunk, b""
         yield RelayBytes(chunk)
         yield answer.so_far()
         if answer.error is not None:
@@ -124,6 +162,7 @@ class RelayedStream:
         self._model: str | None = None
         self._has_output = False
         self._stop_reason: str | None = None
+        self.begun = False
         self.ended = False
         self.error: str | None = None
 
@@ -153,7 +192,9 @@ class RelayedStream:
         return RelayEnd(200, headers, b"", self._counted.usage(given_tokens), given_tokens, declined)
 
     def _take(self, event: Mapping[str, Any]) -> None:
-        match event.get("type"):
+        kind = event.get("type")
+        self.begun = self.begun or kind in _OF_MESSAGES
+        match kind:
             case "message_start":
                 message = event.get("message")
                 self._counted.begin(_object(message, "usage"))
@@ -215,6 +256,15 @@ def _text_of(content: bytes) -> str:
             if "input" in block:
                 found.append(msgspec.json.encode(block["input"]).decode())
     return "".join(found)
+
+
+def _has_content(body: bytes) -> bool:
+    """Return whether a body has a message's blocks, whatever their kinds."""
+    try:
+        _contents.decode(body)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _is_empty(content: bytes) -> bool:

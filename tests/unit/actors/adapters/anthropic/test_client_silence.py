@@ -113,7 +113,7 @@ def test_pings_are_no_silence() -> None:
 
 def test_a_whole_answer_that_comes_in_pieces_is_no_silence() -> None:
     async def work() -> Any:
-        body = Slow([*[b" "] * 10, b'{"usage": {"input_tokens": 7, "output_tokens": 3}}'], pause_s=9.0)
+        body = Slow([*[b" "] * 10, b'{"content": [], "usage": {"input_tokens": 7, "output_tokens": 3}}'], pause_s=9.0)
         return await relayed(model(Provider(body, JSON)), stream=False)
 
     (end,) = in_no_time(work())

@@ -51,7 +51,7 @@ from tests.helpers.anthropic_upstream import BODY, CALL, ONCE, Upstream, answeri
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("beta", [False, True])
 async def test_the_body_goes_there_to_the_byte_with_the_client_s_headers(stream: bool, beta: bool) -> None:
-    upstream = streaming(sse(*EVERY_KIND))[0] if stream else answering(200, b"{}")
+    upstream = streaming(sse(*EVERY_KIND))[0] if stream else answering(200, b'{"content":[]}')
     await parts_of(upstream, stream=stream, beta=beta)
     (request,) = upstream.requests
     assert request.content == BODY
@@ -128,12 +128,37 @@ async def test_a_whole_answer_comes_back_to_the_byte_with_its_usage() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>", b'{"usage":{"input_tokens":-1,"output_tokens":3},"content":"xxxxxxxx"}']
+    ("body", "given_tokens"),
+    [
+        (b'{"usage":{"input_tokens":-1,"output_tokens":3},"content":[{"type":"text","text":"xxxxxxxx"}]}', 3),
+        (b'{"content":[{"type":"new","of":5}]}', 0),
+    ],
 )
-async def test_a_whole_answer_without_readable_figures_is_an_answer(body: bytes) -> None:
+async def test_a_whole_answer_without_readable_figures_is_an_answer(body: bytes, given_tokens: int) -> None:
     (end,) = await parts_of(answering(200, body), stream=False)
     assert isinstance(end, RelayEnd) and end.usage is None and end.body == body
-    assert end.given_tokens == (3 if b"content" in body else 0)
+    assert end.given_tokens == given_tokens
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"usage":{"input_tokens":1},"content":"xxxxxxxx"}'])
+async def test_a_whole_answer_without_blocks_is_a_failure(body: bytes) -> None:
+    with pytest.raises(TransientError):
+        await parts_of(answering(200, body), stream=False)
+
+
+@pytest.mark.parametrize("body", [b"<html>", b': hello\n\nevent: ping\ndata: {"type":"ping"}\n\n', b"x" * (5 << 20)])
+async def test_of_a_stream_without_a_message_nothing_is_given(body: bytes) -> None:
+    found: list[RelayPart] = []
+    with pytest.raises(TransientError):
+        await parts_of(streaming(body[:3], body[3:])[0], found=found)
+    assert found == []
+
+
+async def test_what_comes_before_a_message_is_given_with_it() -> None:
+    ping = b'event: ping\ndata: {"type":"ping"}\n\n'
+    sent = sse(*EVERY_KIND)
+    parts = await parts_of(streaming(ping, sent)[0])
+    assert isinstance(parts[0], RelayBegun) and data_of(parts) == ping + sent
 
 
 # Refusals and failures
