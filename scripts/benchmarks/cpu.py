@@ -50,7 +50,7 @@ def main(
     requests: int = typer.Option(10_000, "--requests", help="Requests for each line; a tenth of it come before."),
     connections: int = typer.Option(64, "--connections", help="So many at once."),
 ) -> None:
-    """Prints CPU milliseconds for each request, by process."""
+    """Print CPU milliseconds for each request, by process."""
     uvloop.run(_bench(Console(), requests, connections))
 
 

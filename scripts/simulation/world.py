@@ -161,7 +161,7 @@ class World:
     def stall(
         self, process: Process | None, probability: float, *, minutes: bool = False, everywhere: bool = False
     ) -> None:
-        """Perhaps stop a host, or an actor's process, at the very moment when something of it was carried out.
+        """Stop a host or an actor's process by chance, at the very moment when something of it was carried out.
 
         `minutes`: for longer than any caller has patience. `everywhere`: perhaps all of them, as when a machine is
         suspended.

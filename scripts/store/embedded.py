@@ -58,7 +58,7 @@ class EmbeddedStore:
     """
 
     def __init__(self, data_dir: Path, lock_within_s: float = 0.0) -> None:
-        """lock_within_s: how long to wait for a server that is ending and still has the directory."""
+        """`lock_within_s` is how long to wait for a server that is ending and still has the directory."""
         self._data_dir = data_dir.resolve()
         self._lock_within_s = lock_within_s
         self._dir = self._data_dir / "store"
