@@ -1,4 +1,4 @@
-"""What all tests share: a real store, and that unit and property tests never start Ray."""
+"""Fixtures of all tests: a real store, and a guard that unit and property tests never start Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clients get for input that is wrong, hostile, or too much."""
+"""Answers to input that is wrong, hostile, or too large."""
 
 from __future__ import annotations
 

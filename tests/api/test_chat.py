@@ -55,7 +55,7 @@ def message(*content: Json, stop_reason: str = "end_turn") -> Json:
 
 
 def cost_in(comment: str) -> tuple[int, int]:
-    """What a stream's comment line says."""
+    """Return the cost that a stream's comment line says."""
     debited, balance = comment.removeprefix(": ").split(", ")
     return int(debited.removeprefix("Satmeter-Debited-Msat: ")), int(balance.removeprefix("Satmeter-Balance-Msat: "))
 
@@ -189,7 +189,7 @@ async def test_an_image_goes_along(shop: Shop) -> None:
 
 
 class Verdict(BaseModel):
-    """What a test wants to know."""
+    """Outcome of a call, as far as tests look at it."""
 
     fair: bool
     reason: str

@@ -1,4 +1,4 @@
-"""What OpenAI's SDK raises when a chat completion is refused, and that nothing is charged for it."""
+"""Refused chat completions: the exceptions of OpenAI's SDK, and that nothing is charged."""
 
 from __future__ import annotations
 

@@ -39,12 +39,12 @@ async def sent(shop: Shop, path: str, body: Any, credential: str, key: str = KEY
 
 
 def told(answer: Any) -> Any:
-    """What it says. The text of a stream that is told again comes in one piece: its end says which one it is."""
+    """Return the answer's text. A repeated stream has it in one piece: its end says which one it is."""
     return answer.content.rpartition(b"event: done")[2]
 
 
 async def spent(shop: Shop) -> int:
-    """What the session has spent, in msat."""
+    """Return what the session has spent, in msat."""
     await shop.until_free()
     return int((await shop.show())["spentMsat"])
 

@@ -1,4 +1,4 @@
-"""What is no HTTP, or offers to become something else: below the application, on real sockets."""
+"""Malformed HTTP and offers of other protocols: below the application, on real sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who comes without a credential is told what to pay; who has paid goes on, and never pays twice for one request."""
+"""L402: clients without a credential get a challenge; those that paid go on, and never pay twice for one request."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def goes(shop: Shop, stage: Stage | None, in_s: int = 40, fault: ModelFault | No
 
 
 def tells(api: Api, word: ModelWord) -> None:
-    """This is what is known of it."""
+    """Set what is known of the model provider."""
     assert isinstance(api.front.model, FakeModelNews)
     api.front.model.word = word
 
@@ -66,12 +66,12 @@ def waits(shop: Shop, model: str, in_s: int, fault: ModelFault = ModelFault.LIMI
 
 
 def asks_for(answer: Any, seconds: int) -> bool:
-    """Whether the client is told to wait for so long, less what the test itself has taken."""
+    """Check that the client has to wait for so long, less what the test itself has taken."""
     return seconds - 10 < int(answer.headers["retry-after"]) <= seconds
 
 
 def invoices(shop: Shop) -> int:
-    """How many the node was asked for."""
+    """Count the invoices that the node was asked for."""
     return shop.api.world.lightning.calls.count("create_invoice")
 
 

@@ -41,7 +41,7 @@ def goes_away(shop: Shop) -> None:
 
 
 async def comes_back(shop: Shop, redis: Redis) -> None:
-    """It answers again, and whoever looks after it sees that."""
+    """Let the model answer again, and a probe see that."""
     shop.upstream.reply = None
     watch, board = ModelWatch(FakeProbe(), RedisModelBoard(redis), shop.api.world.now_ms), RedisModelBoard(redis)
 
@@ -110,12 +110,12 @@ async def test_a_provider_s_wait_is_kept_by_the_server(shop: Shop) -> None:
 
 
 async def waits(shop: Shop, job_id: str) -> bool:
-    """Whether the job's client sees that it waits."""
+    """Return whether the job's client sees that it waits."""
     return (await shop.api.show(job_id)).get("waitingFor") == "model"
 
 
 async def put_off(redis: Redis, job_id: str, times: int) -> bool:
-    """Whether the job has been tried so often in vain."""
+    """Return whether the job has been tried so often in vain."""
     events = await redis.lrange(f"satmeter:{{p{partition_of(job_id):04d}}}:j:{job_id}", 0, -1)
     return sum(b'"put_off":true' in event for event in events) >= times
 

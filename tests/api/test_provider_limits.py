@@ -27,7 +27,7 @@ async def shop(redis: Redis) -> AsyncIterator[Shop]:
 
 
 async def free(shop: Shop) -> bool:
-    """Whether nothing was charged, and nothing is held."""
+    """Return whether nothing was charged, and nothing is held."""
     seen = await shop.show()
     return bool(seen["spentMsat"] == 0 == seen["heldMsat"])
 

@@ -239,7 +239,7 @@ async def test_an_unpaid_deposit_is_shown_again(api: Stubbed, body: Json) -> Non
     got = await api.post("/request", body, **bearer("actions = request"))
     assert (got.status_code, got.json()["code"]) == (402, "payment_required")
     assert got.json()["depositInvoice"]["paymentHash"] == f"{7:064x}"
-    # Whoever may only ask must still be able to pay.
+    # A holder who may only ask must still be able to pay.
     assert api.router.commands(GetSession) == [GetSession(Grant(1))]
 
 

@@ -32,7 +32,7 @@ _CONFIG = {
             }
             for operation in ("createJob", "openSession")
         ],
-        # Nor that a model exists; and whoever comes without a credential is told what to pay.
+        # Nor that a model exists; and a client without a credential gets the price.
         *[
             {
                 "include-operation-id": operation,

@@ -1,4 +1,4 @@
-"""What is answered under /sessions, good and bad, keeps to the document: status, kind, headers and body."""
+"""Answers under /sessions, good and bad, keep to the document: status, kind, headers and body."""
 
 from __future__ import annotations
 

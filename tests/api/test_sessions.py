@@ -126,7 +126,7 @@ async def test_every_path_of_a_session_wants_its_macaroon(api: Stubbed, method: 
         (bearer("moon = full"), 403, "caveat_violated"),
     ]
     for headers, status, code in cases:
-        # A body that is no good either: who may not come in is not told what is wrong with it.
+        # A body that is wrong, too: a client without access does not learn what is wrong with it.
         answer = await api.http.request(method, where, headers=headers, content=b"{")
         assert (answer.status_code, answer.json()["code"]) == (status, code)
         assert ("www-authenticate" in answer.headers) == (status == 401)

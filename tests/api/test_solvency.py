@@ -1,4 +1,4 @@
-"""What clients and operators see of a wallet that holds too little."""
+"""A wallet that holds too little, as clients and operators see it."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def written(**members: Any) -> Json:
 
 
 async def spent(shop: Shop, path: str, usage: Json, *later: Json) -> int:
-    """What a call costs whose provider tells these figures; in a stream, if there are later ones."""
+    """Return the cost of a call whose provider reports these figures; in a stream, if there are later ones."""
     if later:
         shop.upstream.streams(sse(start(usage), block(), delta("Hello."), *(change(usage=one) for one in later), STOP))
     else:

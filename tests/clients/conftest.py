@@ -1,4 +1,4 @@
-"""What the tests of clients share: a server with stubs, and an environment without anybody's own settings."""
+"""Fixtures for tests of clients: a server with stubs, and an environment without a user's own settings."""
 
 from __future__ import annotations
 

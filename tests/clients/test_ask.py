@@ -82,7 +82,7 @@ def test_ctrl_c_while_waiting_ends_it_and_says_where_the_session_is(
     words = [command, "ask", "hello", "--server", server.url, "--wallet", "terminal"]
     log = tmp_path / "log"
     with log.open("wb") as shown:
-        # Whoever runs the tests in the background has Ctrl-C ignored, and a child would inherit that.
+        # Tests run in the background have Ctrl-C ignored, and a child would inherit that.
         ours = signal.signal(signal.SIGINT, signal.default_int_handler)
         with subprocess.Popen(words, env=environment, stderr=shown) as asking:
             signal.signal(signal.SIGINT, ours)

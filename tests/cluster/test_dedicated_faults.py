@@ -124,7 +124,7 @@ def own_process(server: Served) -> Iterator[tuple[Client, int]]:
 
 @contextmanager
 def holding(model: MessagesApi) -> Iterator[None]:
-    """Nothing is answered by the model, unless it is let go, while the block runs."""
+    """Hold the model's answers back while the block runs, unless they are let go."""
     model.hold()
     try:
         yield
@@ -133,12 +133,12 @@ def holding(model: MessagesApi) -> Iterator[None]:
 
 
 def said_by(server: Served, pid: int) -> str:
-    """What one of its actors' processes has logged."""
+    """Return the log of one of its actors' processes."""
     return "\n".join(line for line in server.log().splitlines() if f'"pid": {pid}' in line)
 
 
 def is_charged(client: Client, answers: dict[str, dict[str, Any]]) -> None:
-    """Nothing is charged but these, once each, and under its key each is told as it was."""
+    """Check that only these are charged, once each, and that each is answered under its key as it was."""
     assert client.settled()["spentMsat"] == sum(answer["debitedMsat"] for answer in answers.values())
     assert {key: client.ask(_REQUEST, key) for key in answers} == answers
     check_ledger(client)

@@ -67,7 +67,7 @@ def test_every_process_may_be_killed_under_load(on_disk: Served, process: str) -
 
 
 def test_a_host_that_wakes_after_its_partitions_have_moved_writes_and_tells_nothing(on_disk: Served) -> None:
-    """It stands still in the middle of its work, and would go on with it when it wakes."""
+    """The host stands still in the middle of its work, and would go on with it when it wakes."""
     patiently(lambda: len(owners(on_disk)) == 2, "the hosts don't share the partitions")
     with load({0: on_disk}, 8) as running:
         victim = on_disk.descendants("ray::HostShell")[0]

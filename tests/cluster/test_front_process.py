@@ -21,7 +21,7 @@ from tests.helpers.served import Served, free_port, patiently
 
 
 def test_a_front_whose_supervisor_dies_while_it_joins_the_cluster_ends_at_once() -> None:
-    """It would hold the port for minutes, and accept nothing."""
+    """Such a front would hold the port for minutes, and accept nothing."""
     with socket.create_server(("127.0.0.1", 0)) as port:
         orders = Orders(Settings(), f"127.0.0.1:{free_port()}", "nowhere", "127.0.0.1", port.fileno(), None)
         with subprocess.Popen(

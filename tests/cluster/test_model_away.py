@@ -48,14 +48,14 @@ def unready(server: Served) -> list[str]:
 
 
 def sells(server: Served) -> bool:
-    """Whether a job can be bought."""
+    """Return whether a job can be bought."""
     answer = server.client.post("/jobs", json=NEW_JOB)
     assert answer.status_code in (201, 503), answer.text
     return answer.status_code == 201
 
 
 def waits(server: Served, job_id: str) -> bool:
-    """Whether the job waits for the model."""
+    """Return whether the job waits for the model."""
     return job(server, job_id).get("waitingFor") == "model"
 
 

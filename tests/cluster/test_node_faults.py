@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 def test_a_node_that_is_killed_is_waited_for_and_no_payment_is_lost_or_made_twice(
     lnbits: Lnbits, lnbits_server: Served
 ) -> None:
-    """It dies with a deposit that nobody has seen yet, and in the middle of a refund."""
+    """The node dies with a deposit that nobody has seen yet, and in the middle of a refund."""
     spending, first = opened(lnbits_server)
     leaving, second = opened(lnbits_server)
     paid, deposit = opened(lnbits_server)
@@ -78,20 +78,20 @@ def test_a_node_that_is_killed_is_waited_for_and_no_payment_is_lost_or_made_twic
 
 
 def topped_up(client: Client) -> bool:
-    """Whether an invoice is made."""
+    """Return whether an invoice is made."""
     answer = client.post("topup", {"amountSats": 500})
     assert answer.status_code in (201, 503), answer.text
     return answer.status_code == 201
 
 
 def refund_follows(lnbits: Lnbits, client: Client, invoice: str) -> bool:
-    """Whether the refund stands as the node has it: paid, or else pending while the node may not know it yet."""
+    """Return whether the refund agrees with the node: paid, or else pending while the node may not know it yet."""
     made = "success" in [status for status, _ in sent_from(lnbits, invoice)]
     return client.show()["refund"]["state"] in (("paid", "partly_paid") if made else ("pending", "owed"))
 
 
 def sent_from(lnbits: Lnbits, invoice: str) -> list[tuple[str, int]]:
-    """What the node's database says of the payments of an invoice: their states and amounts in msat."""
+    """Read the payments of an invoice in the node's database: their states and amounts in msat."""
     with closing(sqlite3.connect(lnbits.process.database)) as database:
         query = "SELECT status, -amount FROM apipayments WHERE bolt11 = ? AND amount < 0"
         return list(database.execute(query, (invoice,)))

@@ -27,7 +27,7 @@ def cluster(store_url: str) -> Iterator[Nodes]:
 
 
 def scale(store_url: str, *words: str) -> str:
-    """What `satmeter scale` says."""
+    """Return the output of `satmeter scale`."""
     command = [str(Path(sys.executable).with_name("satmeter")), "scale", "--redis-url", store_url, *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PROGRAM_S, check=False)
     assert done.returncode == 0, done.stderr
@@ -86,7 +86,7 @@ def test_a_node_that_dies_costs_nobody_anything_though_its_server_led(cluster: N
 
 
 def let_lead(store_url: str, server: Served) -> None:
-    """This server leads from now on."""
+    """Let this server lead from now on."""
     with Redis.from_url(store_url) as redis:
         (servers,) = redis.scan_iter("satmeter:{cluster}:*:servers")
         (server_id,) = (i for i, found in redis.hgetall(servers).items() if f":{server.port}".encode() in found)
@@ -94,7 +94,7 @@ def let_lead(store_url: str, server: Served) -> None:
 
 
 def asked(client: Client) -> bool:
-    """Whether the session's host answers a request, to be repeated."""
+    """Return whether the session's host answers a request, to be repeated."""
     answer = client.post("request", {"request": "hello", "maxTokens": 50}, "the-same-each-time")
     assert answer.status_code in (200, 503), answer.text
     return answer.status_code == 200

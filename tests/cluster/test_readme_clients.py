@@ -38,7 +38,7 @@ def stubbed() -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def macaroon(stubbed: Served) -> str:
-    """That of a session whose deposit was paid."""
+    """Macaroon of a session whose deposit was paid."""
     opened = stubbed.client.post("/sessions", json={"amountSats": 10_000}).json()
     stubbed.client.post(f"/dev/stub/pay/{opened['depositInvoice']['paymentHash']}")
     token: str = opened["macaroon"]

@@ -38,7 +38,7 @@ def test_a_session_from_deposit_to_refund(server: Served) -> None:
 def test_200_requests_at_once_with_a_balance_for_about_50_some_streams_cut_off(
     server: Served, model: MessagesApi
 ) -> None:
-    """What the answers say must add up to what the session says, and nothing is ever overspent."""
+    """The answers must add up to what the session says, and nothing is ever overspent."""
     chance = random.Random(7)
     with session(server, 10_000) as probe:
         hold_msat = probe.ask("request number 100", maxTokens=100)["costLedger"]["paidMsat"]

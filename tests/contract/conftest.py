@@ -1,4 +1,4 @@
-"""What the contract tests share: the real counterparts."""
+"""Fixtures of the contract tests: the real counterparts."""
 
 from tests.lnbits.fixtures import lnbits
 

@@ -77,13 +77,13 @@ class Hearing:
 
 
 def claim_about(payment_hash: str) -> str:
-    """What LNbits pushes when a payment arrives, made up."""
+    """Make up the message that LNbits pushes when a payment arrives."""
     payment = f'{{"payment_hash": "{payment_hash}", "amount": 21000, "status": "success", "preimage": "{"0" * 64}"}}'
     return f'{{"wallet_balance": 21, "payment": {payment}}}'
 
 
 class LightningContract:
-    """What every node must keep to."""
+    """Contract of every node."""
 
     async def test_an_invoice_is_real_bolt11_over_what_was_ordered(self, node: Node) -> None:
         invoice = await node.lightning.create_invoice(order(1_234, expiry_s=700))
@@ -94,7 +94,7 @@ class LightningContract:
         assert abs(invoice.expires_at_ms - (time.time_ns() // 1_000_000 + 700_000)) < _CLOCK_SLACK_MS
 
     async def test_a_memo_that_commits_to_a_quote_is_signed_as_it_is(self, node: Node) -> None:
-        """As text, and not as its digest: whoever pays the invoice can read what it commits to."""
+        """As text, and not as its digest: the payer of the invoice can read what it commits to."""
         memo = f"Satmeter: work by {'m' * 200}, quote sha256:{'0a' * 32}"
         invoice = await node.lightning.create_invoice(InvoiceOrder(9, memo, 600, ACTOR_ID))
         assert read_fields(invoice.payment_request).memo == memo

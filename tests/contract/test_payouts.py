@@ -48,7 +48,7 @@ class Node:
         return target_of(await self.customer_invoice(amount_sats))
 
     async def balance_sats(self) -> int:
-        """What our wallet has."""
+        """Return the balance of our wallet."""
         return await balance_sats(self.raw)
 
 
@@ -63,7 +63,7 @@ async def balance_sats(wallet: httpx.AsyncClient) -> int:
 
 
 class PayoutContract:
-    """What every node must keep to."""
+    """Contract of every node."""
 
     async def test_an_invoice_is_paid_and_the_node_says_so_later_too(self, node: Node) -> None:
         target = await node.target(250)

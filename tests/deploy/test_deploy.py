@@ -1,4 +1,4 @@
-"""What lies in deploy/: each file checked by its tool or schema, and all of them by what must hold between them."""
+"""Files in deploy/: each checked by its tool or schema, and all of them by what must hold between them."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ async def _pay(world: World, router: Any, payment_hash: str) -> None:
 
 
 def key_of(actor_id: str, name: str) -> str:
-    """Where the journal (`j`) or the snapshot (`s`) of an actor lies."""
+    """Return the key of an actor's journal (`j`) or snapshot (`s`)."""
     return f"satmeter:{{p{partition_of(actor_id):04d}}}:{name}:{actor_id}"
 
 
@@ -64,7 +64,7 @@ def raw(world: World) -> Any:
 
 
 async def audited(world: World, pause: Callable[[float], Awaitable[None]] | None = None) -> Report:
-    """What an audit finds, that does not wait."""
+    """Return the findings of an audit that does not wait."""
     behaviours = world.host()._behaviours
     clock = iter(range(1_000_000)).__next__
     console = Console(file=io.StringIO())
@@ -74,7 +74,7 @@ async def audited(world: World, pause: Callable[[float], Awaitable[None]] | None
 
 
 async def finds(world: World, what: str) -> Report:
-    """What an audit finds, of which the first is this."""
+    """Return the findings of an audit, of which the first must be this."""
     report = await audited(world)
     assert report.difference_count == len(report.differences) > 0
     assert what in str(report.differences[0])

@@ -29,7 +29,7 @@ async def pass_time(seconds: float) -> None:
 
 
 async def seconds_of(work: Awaitable[T]) -> tuple[float, T | BaseException]:
-    """How long it took by the loop's clock, and what it gave or raised."""
+    """Measure a call by the loop's clock; return its seconds, and what it gave or raised."""
     began_s = asyncio.get_running_loop().time()
     outcome: T | BaseException
     try:

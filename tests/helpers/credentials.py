@@ -27,7 +27,7 @@ def appended(token: str, *caveats: str) -> str:
 
 
 def grant_of(*caveats: str) -> Grant:
-    """What the server reads in the session's macaroon with these caveats."""
+    """Return the grant that the server reads in the session's macaroon with these caveats."""
     return verify(KEY, appended(ROOT, *caveats))[1]
 
 

@@ -29,7 +29,7 @@ STREAM_HEADERS = {"content-type": "text/event-stream; charset=utf-8"}
 
 @dataclass
 class FakeSolvency:
-    """What the treasury said of the wallet."""
+    """Standing of the wallet, as the treasury reported it."""
 
     standing: Standing | None = None
 
@@ -39,7 +39,7 @@ class FakeSolvency:
 
 @dataclass
 class FakeModelNews:
-    """What is known of the model provider."""
+    """News of the model provider, set by the test."""
 
     word: ModelWord = field(default_factory=ModelWord)
 
@@ -56,7 +56,7 @@ class Gate:
         self.arrived = asyncio.Semaphore(0)
 
     def close(self) -> None:
-        """Holds whoever comes from now on."""
+        """Hold callers from now on."""
         self._open.clear()
 
     def open(self) -> None:
@@ -136,7 +136,7 @@ class FakeLightning:
         return self._send(target, actor_id, outcome)
 
     def _send(self, target: PayoutTarget, actor_id: str, outcome: PayoutReport) -> PayoutReport:
-        """What the node answers; of an invoice that it knows already it says, as LNbits does, nothing for certain."""
+        """Answer as the node does; an invoice that it knows already has an unknown outcome, as with LNbits."""
         if target.payment_hash in self.outgoing:
             return PayoutReport(PayoutStatus.PENDING)
         self.outgoing[target.payment_hash] = outcome

@@ -39,7 +39,7 @@ HOST_SESSION_TERMS = replace(SESSION_TERMS, invoice_expiry_s=60, pending_max=5)
 
 
 def liability_of(actor_id: str, stored: Stored) -> int:
-    """What the wallet must hold for it."""
+    """Return what the wallet must hold for an actor."""
     kinds: dict[str, Behaviour[Any]] = {
         "job": JobBehaviour(JOB_TERMS),
         "ses": SessionBehaviour(SESSION_TERMS),
@@ -106,7 +106,7 @@ class LocalSolo(LocalLink):
         self._coming = True
 
     def come(self) -> None:
-        """It answers again."""
+        """Let it answer again."""
         self._awake.set()
         self._coming = False
 
@@ -179,7 +179,7 @@ class LossyBindings(RedisBindings):
 
 @dataclass
 class World:
-    """What lies outside, which outlives hosts. `solo_failures`: so many more actors' processes can't be started."""
+    """The outside of hosts, which outlives them. `solo_failures`: so many more actors' processes can't be started."""
 
     redis: Redis
     lightning: FakeLightning = field(default_factory=FakeLightning)

@@ -23,7 +23,7 @@ def as_field(letter: str, words: bytes) -> bytes:
 
 
 def digest_of(human_part: str, body: bytes) -> bytes:
-    """What is signed of an invoice whose words, but for the signature, are these."""
+    """Digest the words of an invoice, without its signature, for signing."""
     return sha256(human_part.encode() + padded_bytes(body)).digest()
 
 

@@ -106,7 +106,7 @@ class JobBench:
         self.finish(WORK_INVOICE)
 
     def restart(self) -> None:
-        """Folds the journal anew, as the next host would."""
+        """Fold the journal again, as the next host would."""
         codec = self.behaviour
         self.job = None
         for event in self.events:

@@ -98,7 +98,7 @@ class Fleet:
         await until(in_place)
 
     def holds(self, host_id: str, actor_id: str) -> bool:
-        """Whether a host takes the actor for its own."""
+        """Return whether a host takes the actor for its own."""
         return partition_of(actor_id) in self.members[host_id].host.partitions
 
     async def close(self) -> None:

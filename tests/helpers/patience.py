@@ -1,4 +1,4 @@
-"""How long a test waits for what must come: so long that only what never comes fails, on the slowest machine."""
+"""Patience of tests: so long that only what never comes fails, on the slowest machine."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from satmeter.actors.router.router import LinkError, NoHostError
 
 
 class Mood(Enum):
-    """What a host does when it is asked: answer, break the connection, or let the caller wait."""
+    """Mood of a host: answer, break the connection, or let the caller wait."""
 
     ANSWERS = "answers"
     BREAKS = "breaks"

@@ -42,19 +42,19 @@ def snippets(heading: str, language: str) -> list[str]:
 
 
 def snippet(heading: str, language: str) -> str:
-    """The only one of them."""
+    """Return the only one of them."""
     found = snippets(heading, language)
     assert len(found) == 1, f"{len(found)} {language} snippets under {heading!r}"
     return found[0]
 
 
 def lines_of(snippet: str) -> int:
-    """How many lines a person has to write, beside imports."""
+    """Count the lines that a person has to write, beside imports."""
     return sum(bool(line) and not line.startswith(("import ", "from ")) for line in snippet.splitlines())
 
 
 def run(snippet: str, language: str, url: str, environment: Mapping[str, str], timeout_s: float = PROGRAM_S) -> str:
-    """What a snippet prints, run against the server at this address. Fails when the snippet does."""
+    """Run a snippet against the server at this address, and return what it prints. Fails when the snippet does."""
     shell = ["bash", "-euo", "pipefail", "-c"] if language == "sh" else [sys.executable, "-c"]
     kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
     done = subprocess.run(

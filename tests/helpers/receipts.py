@@ -25,7 +25,7 @@ def signed(receipt: Receipt) -> dict[str, Any]:
 
 
 def of_request(bench: SessionBench, request_id: str = "req_a") -> Any:
-    """What the session says, its journal searched as the store does."""
+    """Return the session's receipt, its journal searched as the store does."""
     decision = bench.send(GetRequestReceipt(request_id, FULL))
     if decision.history is None:
         return decision.reply
@@ -36,5 +36,5 @@ def of_request(bench: SessionBench, request_id: str = "req_a") -> Any:
 
 
 def of_job(bench: JobBench) -> Any:
-    """What the job says."""
+    """Return the job's receipt."""
     return bench.send(GetJobReceipt()).reply

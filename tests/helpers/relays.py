@@ -61,6 +61,6 @@ def relayed(
     given: int = 7,
     told: bool = False,
 ) -> RelayOutcome:
-    """What came of a call; with the usual usage it costs 3,780 msat."""
+    """Return the outcome of a call; with the usual usage it costs 3,780 msat."""
     headers = STREAM_HEADERS if streamed else JSON_HEADERS
     return RelayOutcome(ending, streamed, status, headers, b"the answer", charged, usage, given, told)

@@ -103,7 +103,7 @@ class Served:
         self.descendants()
 
     def log(self) -> str:
-        """What it has printed, without what earlier servers on the same data did."""
+        """Return the server's output, without that of earlier servers on the same data."""
         return Path(self._log.name).read_bytes()[self._log_begin :].decode(errors="replace")
 
     def descendants(self, name: str = "") -> list[int]:

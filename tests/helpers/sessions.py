@@ -225,7 +225,7 @@ class SessionBench:
         return self.send(Failed(self.running[key], permanent))
 
     def restart(self, snapshot_at: int = 0) -> None:
-        """Reads the journal anew, or a snapshot after so many events and the rest; what was under way is lost."""
+        """Read the journal again, or a snapshot after so many events and the rest; what was under way is lost."""
         before, self.running = self.session, {}
         states = self._fold(self.journal[:snapshot_at], None)
         if states is not None:
@@ -276,7 +276,7 @@ class SessionBench:
         return self.finish(f"request:ask:{name}", result)
 
     def view(self) -> SessionView:
-        """What the client sees."""
+        """Return the session as its client sees it."""
         reply = self.send(GetSession(FULL)).reply
         assert isinstance(reply, SessionView)
         return reply

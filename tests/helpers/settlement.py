@@ -52,7 +52,7 @@ async def let_all_run() -> None:
 
 
 class Actors:
-    """Notes what they are told. `faults` are raised first, for whoever they name."""
+    """Notes what they are told. `faults` are raised first, for the actors that they name."""
 
     def __init__(self) -> None:
         self.told: list[Settlement] = []

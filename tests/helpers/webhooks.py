@@ -68,7 +68,7 @@ class Received:
 
 @dataclass
 class Receiver:
-    """What came, and what is answered."""
+    """Receiver of webhooks: its requests, and its answers to them."""
 
     port: int = 0
     answer: Answer = field(default_factory=lambda: status("200 OK"))

@@ -1,4 +1,6 @@
-"""Runs LNbits until its standard input ends, which it does with whoever started it. Run by the Python LNbits is in.
+"""Run LNbits until its standard input ends, as it does with the process that started it.
+
+Run by the Python LNbits is in.
 
 Its argument is the port, 0 for a free one; the first line that it prints is the port it has.
 """

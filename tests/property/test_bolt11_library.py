@@ -59,7 +59,7 @@ def with_signature(human_part: str, body: bytes) -> str:
 
 
 def in_the_library(text: str) -> InvoiceFields | None:
-    """What the library reads, None where it refuses."""
+    """Return the library's reading, None where it refuses."""
     try:
         read = bolt11.decode(text)
         amount_msat = None if read.amount_msat is None else int(read.amount_msat)
@@ -79,7 +79,7 @@ def in_ours(text: str) -> InvoiceFields | None:
 
 
 def both_read_the_same(text: str) -> None:
-    """The same fields, or none."""
+    """Check that both read the same fields, or none."""
     assert in_ours(text) == in_the_library(text)
 
 
@@ -154,7 +154,7 @@ def test_what_is_signed_is_letter_for_letter_what_the_library_signs(
 
 
 def rebuilt(read: bolt11.Bolt11) -> bolt11.Bolt11:
-    """The same invoice from its values alone, none of its text."""
+    """Rebuild the invoice from its values alone, without its text."""
     features: dict[Feature | FeatureExtra, FeatureState] = {
         Feature.var_onion_optin: FeatureState.required,
         Feature.payment_secret: FeatureState.required,

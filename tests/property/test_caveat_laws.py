@@ -45,12 +45,12 @@ caveats = st.one_of(
 
 
 def verified(added: list[str]) -> Grant:
-    """What the server reads in the session's macaroon with these caveats, as another implementation appends them."""
+    """Return the grant that the server reads, with these caveats as another implementation appends them."""
     return grant_of(*added)
 
 
 def allows(caveat: str, action: str, at_s: int) -> bool:
-    """Whether this caveat alone lets the action through at this time."""
+    """Return whether this caveat alone allows the action at this time."""
     name, _, value = caveat.partition("=")
     match name.strip():
         case "actions":
@@ -79,7 +79,7 @@ def test_a_credential_allows_what_each_of_its_caveats_allows_alone(added: list[s
             allowed = all(allows(caveat, action.value, at_s) for caveat in added)
             assert (grant.refusal(action, at_s * 1_000) is None) == allowed
     lowest = per_request(added)
-    # More than all bitcoin is no limit.
+    # More than all bitcoin does not limit.
     assert (None if grant.max_msat_per_request is None else grant.max_msat_per_request.value) == (
         None if lowest is None else min(lowest, 21 * 10**17)
     )
@@ -133,7 +133,7 @@ def commands(by: Grant) -> list[Any]:
 
 
 def held(decision: Decision) -> Msat:
-    """What is set aside by it."""
+    """Return the amount that the decision puts on hold."""
     return total([event.hold.amount_msat for event in decision.events if isinstance(event, HoldPlaced)])
 
 

@@ -33,12 +33,12 @@ steps = st.builds(
 
 
 def above(one: int, other: int) -> bool:
-    """Whether the first is one that the other was derived from, or the same."""
+    """Return whether the second was derived from the first, or is the same."""
     return CHAINS[other][: len(CHAINS[one])] == CHAINS[one]
 
 
 class Books:
-    """What was bought, by hand: number of the request, by whom, key and body; and whether it is under way."""
+    """Purchases, kept by hand: number of the request, buyer, key and body; and whether it is under way."""
 
     def __init__(self) -> None:
         self.bought: list[tuple[int, Step]] = []

@@ -1,4 +1,4 @@
-"""What holds for all amounts, not only for those that somebody thought of."""
+"""Laws of money, for all amounts and not only for those that somebody thought of."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def messages(draw: st.DrawFn) -> Json:
 
 
 def cut(text: str | bytes, places: list[int]) -> Iterator[Any]:
-    """It in pieces, cut at these places."""
+    """Cut the text at these places."""
     edges = [0, *sorted(place % (len(text) + 1) for place in places), len(text)]
     return (text[begin:end] for begin, end in pairwise(edges))
 

@@ -1,4 +1,4 @@
-"""What holds for every price: never below cost, rounded once, and never falling with more tokens."""
+"""Laws of prices: never below cost, rounded once, and never falling with more tokens."""
 
 from __future__ import annotations
 

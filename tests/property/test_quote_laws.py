@@ -1,4 +1,4 @@
-"""What a quote binds to, for all usages and all changes of prices."""
+"""Laws of quotes, for all usages and all changes of prices."""
 
 from __future__ import annotations
 

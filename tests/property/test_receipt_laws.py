@@ -1,4 +1,4 @@
-"""What holds for every receipt: it verifies, its price follows from its figures, and no byte of it can be changed."""
+"""Laws of receipts: each verifies, its price follows from its figures, and no byte of it can be changed."""
 
 from __future__ import annotations
 

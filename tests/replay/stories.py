@@ -54,7 +54,7 @@ PAID, FAILED = PayoutReport(PayoutStatus.PAID, Msat(500)), PayoutReport(PayoutSt
 
 
 def summary(state: Any) -> dict[str, Any]:
-    """What a state is recorded as: where it stands, and all of its books."""
+    """Summarize a state for the record: its phase, and all of its books."""
     books = {name: getattr(state.books, name).value for name in state.books.__struct_fields__}
     told: dict[str, Any] = {"state": state.state.value, "books": books}
     if isinstance(state, Session):

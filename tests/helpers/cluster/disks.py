@@ -23,7 +23,7 @@ def on_small_disk(directory: Path) -> list[str]:
 
 
 def can_mount(directory: Path) -> bool:
-    """Whether that is possible here."""
+    """Return whether mounting is possible here."""
     try:
         done = subprocess.run([*on_small_disk(directory), "true"], capture_output=True, timeout=PATIENCE_S, check=False)
     except OSError:

@@ -52,7 +52,7 @@ class Load:
 
     @property
     def answered(self) -> int:
-        """How many requests have been answered."""
+        """Count the requests that have been answered."""
         return sum(len(spent) for spent in self._spent.values())
 
     def goes_on(self, requests: int = 20) -> None:

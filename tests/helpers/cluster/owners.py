@@ -1,4 +1,4 @@
-"""Who owns what, by the store's word, and what a former owner's log says when it learns that it is one."""
+"""Owners of partitions, by the store's word, and the log of a former owner when it learns that it is one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def owner_of(server: Served, actor_id: str) -> str:
 
 
 def epoch_of(server: Served, actor_id: str) -> int:
-    """The epoch that whoever writes to an actor must know."""
+    """Return the epoch that a writer to an actor must know."""
     with _store(server) as redis:
         return int(redis.get(f"satmeter:{{p{partition_of(actor_id):04d}}}:epoch"))
 

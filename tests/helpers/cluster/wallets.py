@@ -43,7 +43,7 @@ def wallet_invoice(lnbits: Lnbits, amount_sats: int) -> str:
 
 
 def wallet_msat(lnbits: Lnbits) -> int:
-    """What is in the client's wallet."""
+    """Return the balance of the client's wallet."""
     answer = httpx.get(
         f"{lnbits.url}/api/v1/wallet",
         headers={"X-Api-Key": lnbits.payer.admin_key},

@@ -200,7 +200,7 @@ async def listening(app: ASGIApp) -> AsyncIterator[Listening]:
 
 
 async def converse(port: int, sent: bytes, *, until_closed: bool = False) -> bytes:
-    """What the server answers to these bytes: one answer's head, or all until it closes the connection."""
+    """Return the server's answer to these bytes: one answer's head, or all until it closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         async with asyncio.timeout(PATIENCE_S):

@@ -61,7 +61,7 @@ class Upstream(httpx2.AsyncBaseTransport):
 
     @property
     def bodies(self) -> list[Any]:
-        """What was sent, as JSON."""
+        """Return the bodies that were sent, as JSON."""
         return [json.loads(request.content) for request in self.requests]
 
     def streams(self, *chunks: bytes | Exception, hangs: bool = False) -> Body:

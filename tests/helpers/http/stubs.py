@@ -131,7 +131,7 @@ class Stubbed:
     http: httpx.AsyncClient
 
     def plays(self, command: type, *replies: Any) -> None:
-        """What the actors answer to this kind of command from now on."""
+        """Set the actors' answer to this kind of command from now on."""
         self.router.replies[command] = list(replies)
 
     async def post(self, path: str, body: Any = None, **headers: str) -> httpx.Response:

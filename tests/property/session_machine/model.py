@@ -25,20 +25,20 @@ def msat(cost_usd: Fraction, btc_usd: int) -> int:
 
 
 def tokens_usd(counts: Counts) -> Fraction:
-    """What a model's provider asks for these: input, output, cache reads, 5-minute and 1-hour cache writes."""
+    """Price these tokens in USD: input, output, cache reads, 5-minute and 1-hour cache writes."""
     rates = (INPUT_USD, OUTPUT_USD, *CACHE_USD)
     return sum((rate * count for rate, count in zip(rates, counts, strict=True)), Fraction(0)) / 1_000_000
 
 
 def charge(evaluation: Counts | None, work: Counts | None, btc_usd: int) -> int:
-    """What a request cost, before it is held to its hold: infrastructure belongs to the work."""
+    """Charge a request, before its hold bounds it: infrastructure belongs to the work."""
     judged = tokens_usd(evaluation) if evaluation else Fraction(0)
     return msat(judged + (tokens_usd(work) + INFRA_USD if work else 0), btc_usd)
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a request may cost: for no answer, and for each token of it; how long that is to be, and at least."""
+    """Bound of a request's cost: without an answer, and for each token of it; its wanted length, and its least."""
 
     base_usd: Fraction
     most: int
@@ -65,7 +65,7 @@ def wanted_call(tokens: int, rate: str, max_tokens: int, least: int, btc_usd: in
 
 
 def reserve(amount: int) -> int:
-    """What a payout must leave for routing."""
+    """Return the reserve that a payout must leave for routing."""
     return max(2_000, -(-amount // 100))
 
 
@@ -127,7 +127,7 @@ class Account:
 
     @property
     def over(self) -> bool:
-        """Whether it takes no more requests."""
+        """Return whether the session takes no more requests."""
         return self.state in {"closed", "expired"}
 
     @property
@@ -137,12 +137,12 @@ class Account:
 
     @property
     def held_msat(self) -> int:
-        """What requests under way hold."""
+        """Sum the holds of requests under way."""
         return sum(hold.amount for hold in self.held.values())
 
     @property
     def owed_msat(self) -> int:
-        """What the client sees as owed: until a payout has ended, its amount still is."""
+        """Return what the client sees as owed: until a payout has ended, its amount still is."""
         return self.owed + (self.payout.total if self.payout else 0)
 
     @property
@@ -163,7 +163,7 @@ class Account:
         return "expired" if self.state == "expired" or now_ms >= self.expires_at_ms else None
 
     def give(self, amount: int) -> None:
-        """What can be spent, or is owed once the session is over."""
+        """Add to what can be spent, or is owed once the session is over."""
         if self.over:
             self.owed += amount
         else:
@@ -182,7 +182,7 @@ class Account:
         return True
 
     def judge(self, wanted: Wanted, limits: Limits, now_ms: int) -> tuple[str, int, int]:
-        """What must become of a new request: the refusal's code, or "", the length of the answer and the hold."""
+        """Judge a new request: the refusal's code, or "", the length of the answer and the hold."""
         if limits.expired or limits.forbidden:
             return "caveat_violated", 0, 0
         if code := self.unspendable(now_ms):
@@ -233,7 +233,7 @@ class Account:
         assert self.owed >= 0
 
     def end_payout(self, fee: int | None) -> None:
-        """It was paid, with this routing fee, or failed."""
+        """End a payout: paid, with this routing fee, or failed."""
         assert self.payout is not None
         payout, self.payout = self.payout, None
         self.paid_out[payout.payment_hash] = fee is not None

@@ -43,7 +43,7 @@ outcomes = st.sampled_from(
 
 @dataclass
 class Outgoing:
-    """What the node knows of a payout. `arrives_by_ms`: a call that is on its way has come by then, or is lost."""
+    """Payout as the node knows it. `arrives_by_ms`: a call that is on its way has come by then, or is lost."""
 
     status: PayoutStatus = ABSENT
     fee: int = 0
@@ -182,7 +182,7 @@ class SessionMachine(AskingWorld):
 
     @property
     def due(self) -> bool:
-        """Whether the session has asked to be woken by now."""
+        """Return whether the session has asked to be woken by now."""
         due_ms = self.bench.behaviour.due_ms(self.bench.state)
         return due_ms is not None and due_ms <= self.bench.now_ms
 

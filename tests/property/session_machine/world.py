@@ -42,7 +42,7 @@ limits = st.builds(
 
 
 class SessionWorld(RuleBasedStateMachine):
-    """What comes in. Each rule does something and expects of the session what the account says."""
+    """Rules of the session's world. Each does something and expects of the session what the account says."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,24 +61,24 @@ class SessionWorld(RuleBasedStateMachine):
 
     @property
     def worth_asking(self) -> bool:
-        """Whether something can be spent; where nothing can, a few refusals are enough of them."""
+        """Return whether something can be spent; where nothing can, a few refusals suffice."""
         return self.refused < 4 or self.account.unspendable(self.bench.now_ms) is None
 
     def number(self) -> int:
-        """That of the next invoice."""
+        """Return the number of the next invoice."""
         self.numbers += 1
         return self.numbers
 
     def running(self, kind: type[Any]) -> list[Any]:
-        """What is under way outside, of this kind."""
+        """Return the intents of this kind that are under way."""
         return [intent for intent in self.bench.running.values() if isinstance(intent, kind)]
 
     def code(self, decision: Decision) -> str:
-        """That of the refusal, if it is one."""
+        """Return the code of the refusal, if it is one."""
         return decision.reply.code.value if isinstance(decision.reply, Refusal) else ""
 
     def kept(self, name: str, digest: str, decision: Decision) -> bool:
-        """Whether it was answered before, as it then must be now."""
+        """Return whether the operation was answered before, as it then must be now."""
         if name not in self.answers:
             return False
         before, reply = self.answers[name]

@@ -1,4 +1,4 @@
-"""What is logged of a request, and what happens to the ones that go wrong."""
+"""Logging of requests, and the ones that go wrong."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _log_everything() -> Iterator[None]:
 
 
 async def ask(handler: Any, method: str = "GET") -> tuple[list[dict[str, Any]], list[Any]]:
-    """What was sent and what was logged for a request full of secrets."""
+    """Send a request full of secrets; return the answer and the log."""
     edge = Edge(Router([Route("/jobs/{jobId}", handler)]), Metrics(FakeSolvency(), ModelUp(), lambda: 0))
     sent: list[dict[str, Any]] = []
 

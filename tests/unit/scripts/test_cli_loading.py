@@ -56,7 +56,7 @@ def test_ctrl_c_while_it_loads_ends_it_without_a_traceback() -> None:
         capture_output=True,
         text=True,
         check=False,
-        # Whoever runs the tests in the background has Ctrl-C ignored, and a child would inherit that.
+        # Tests run in the background have Ctrl-C ignored, and a child would inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert (run.returncode, run.stdout, run.stderr) == (-signal.SIGINT, "", "")

@@ -1,4 +1,4 @@
-"""How webhooks are sent, over real sockets: signed, to the checked address and no other, and with an end."""
+"""Sending of webhooks, over real sockets: signed, to the checked address and no other, and with an end."""
 
 from __future__ import annotations
 

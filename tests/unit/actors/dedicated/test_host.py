@@ -1,4 +1,4 @@
-"""What a host with a process for each actor does without one."""
+"""A dedicated host: its work that needs no process of an actor."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def world(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 async def test_what_is_only_looked_at_and_a_payment_that_is_told_again_start_no_process(world: World) -> None:
-    """A treasury that begins anew tells the payments of all sessions again: at once, they would be a storm."""
+    """A treasury that restarts reports the payments of all sessions again: at once, they would be a storm."""
     async with world.serving() as (_, router):
         created = await opened(router)
         before = await show(router)

@@ -66,7 +66,7 @@ def signed(order: IssueInvoice, memo: str | None = None) -> Invoice:
 
 
 def shown(bench: JobBench) -> bytes:
-    """What GET /jobs/{jobId} gives."""
+    """Return the answer of GET /jobs/{jobId}."""
     view = bench.send(GetJob()).reply
     assert isinstance(view, JobView)
     return views.encode(views.job_status(view))

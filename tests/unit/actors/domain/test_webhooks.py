@@ -1,4 +1,4 @@
-"""What sessions and jobs tell their webhooks, and how often they try. Nothing of it touches money."""
+"""Notices of sessions and jobs to their webhooks, and their repeats. None of it touches money."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def of(*parts: StreamPart, rest: tuple[StreamPart, ...] = (), counts: int = 500)
 
 
 async def left(model: Scripted, *, cut: bool = True) -> tuple[RequestOutcome, float]:
-    """What comes of a request that is left once the stream hangs, and for how long it would have run on."""
+    """Return the outcome of a request that is left once the stream hangs, and for how long it would have run on."""
     outlet = Outlet(lambda _: None)
     task = asyncio.create_task(Answering(model, _no_pause).answer(ASKED, outlet))
     await model.hangs.wait()

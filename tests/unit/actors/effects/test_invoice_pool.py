@@ -149,7 +149,7 @@ async def test_a_node_that_is_down_is_left_alone_for_a_while_and_used_again_late
     with pytest.raises(type(fault)):
         await bench.order()
     calls = len(bench.node.calls)
-    with capture_logs():  # Whoever reads them is spared a defect's traces here.
+    with capture_logs():  # A reader of the log is spared a defect's traces here.
         await bench.time.advance(50, step_s=1)
     assert 0 < len(bench.node.calls) - calls < 10
     bench.node.fault = None

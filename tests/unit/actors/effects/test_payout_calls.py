@@ -1,4 +1,4 @@
-"""When a payout is not sent any more."""
+"""Payouts that are not sent any more."""
 
 from __future__ import annotations
 

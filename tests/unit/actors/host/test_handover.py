@@ -21,7 +21,7 @@ from tests.helpers.hosts import World, until
 from tests.helpers.multi_host import Fleet
 from tests.helpers.session_steps import GRANT, SES, answered, ask, ledger, opened, show
 
-# Whoever is alone owns SES; of two, `other` does; and of three, `third`.
+# A host alone owns SES; of two, `other` does; and of three, `third`.
 PAIR = ("host-0", "host-1")
 OTHER = next(h for h in PAIR if partition_of(SES) in owned_by(h, PAIR))
 FIRST = next(h for h in PAIR if h != OTHER)
@@ -141,7 +141,7 @@ async def test_the_partitions_of_a_dead_host_are_taken_and_its_callers_go_on(red
 
 @pytest.mark.parametrize(("died", "told"), [(False, 0), (True, 1)])
 async def test_only_a_host_that_should_be_there_is_told_of_when_it_is_not(redis: Redis, died: bool, told: int) -> None:
-    """What a server that ended has left in the store is the usual thing at every start."""
+    """Remains of a server that ended are in the store at every start."""
     async with fleet(redis, FIRST, OTHER) as hosts:
         if died:
             hosts.members[FIRST].die()

@@ -212,7 +212,7 @@ async def test_a_former_owner_can_write_nothing_and_drops_what_it_held(redis: Re
 
 @pytest.mark.usefixtures("placement")
 async def test_a_former_owner_denies_no_payment_that_only_its_successor_knows_of(redis: Redis) -> None:
-    """The treasury would take the payment for nobody's, and tell it to nobody again."""
+    """The treasury would take the payment for unowned, and never report it again."""
     world = World(redis)
     async with world.serving() as (old_host, old_router):
         job = await create(old_router)

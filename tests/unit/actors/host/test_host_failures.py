@@ -1,4 +1,4 @@
-"""What the simulator found in hosts and routers, each as a test of its own."""
+"""Faults that the simulator found in hosts and routers, each as a test of its own."""
 
 from __future__ import annotations
 

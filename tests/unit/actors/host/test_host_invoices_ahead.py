@@ -70,7 +70,7 @@ async def watching(world: World, router: Router) -> AsyncIterator[list[Settlemen
 
 
 async def credited(world: World, router: Router, number: int) -> Settlement:
-    """What a treasury tells this job, which goes on thereby."""
+    """Send the job a treasury's credit, with which it goes on."""
     async with watching(world, router) as delivered:
 
         async def told() -> bool:

@@ -35,20 +35,20 @@ def world(redis: Redis) -> World:
 
 
 def asked(number: int, by: Grant, *, stream: bool = False) -> Ask:
-    """The same request under the same key, by this credential."""
+    """Send the same request under the same key, by this credential."""
     command: Ask = keyed(ask(number, key="k", stream=stream), by)
     return command
 
 
 async def code_of(router: Router, command: Ask | TopUp) -> Code:
-    """That of the refusal."""
+    """Return the code of the refusal."""
     with pytest.raises(RefusedError) as refused:
         await router.call(SES, command)
     return refused.value.refusal.code
 
 
 async def text_of(router: Router, command: Ask) -> tuple[str, RequestAnswer]:
-    """What is streamed, and the end of it."""
+    """Return the streamed text, and the end of it."""
     async with aclosing(router.stream(SES, command)) as replies:
         said = [reply async for reply in replies]
     end = said[-1]

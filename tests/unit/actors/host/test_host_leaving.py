@@ -28,7 +28,7 @@ JUDGED = 100 * 28 // 10 + 200 * 14
 
 @pytest.fixture
 def world(redis: Redis) -> World:
-    """What lies outside. A prompt has 1,000 tokens when it is counted."""
+    """Outside of the host. A prompt has 1,000 tokens when it is counted."""
     world = World(redis)
     world.model.counts = 1_000
     return world
@@ -59,7 +59,7 @@ async def leave(world: World, router: Router, command: Ask | Relay, calls: int =
 
 
 async def spent(router: Router) -> int:
-    """What was charged in the end."""
+    """Return the final charge."""
 
     async def ended() -> bool:
         return (await show(router)).held_msat == Msat(0)

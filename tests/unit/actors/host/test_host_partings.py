@@ -43,7 +43,7 @@ async def test_who_stays_is_answered_when_another_caller_of_the_same_key_has_lef
         held = (await show(router)).held_msat
         callers[leaves].cancel()
         await asyncio.wait([callers[leaves]])
-        # Whoever was called off is by now: the session is asked after it.
+        # A cancelled caller is gone by now: the session is asked after it.
         assert (await show(router)).held_msat == held
         world.model.gate.open()
         async with asyncio.timeout(PATIENCE_S):

@@ -25,7 +25,7 @@ Answer = RequestAnswer | Relayed
 
 @pytest.fixture
 def world(redis: Redis) -> World:
-    """What lies outside. A prompt has 1,000 tokens when it is counted."""
+    """Outside of the host. A prompt has 1,000 tokens when it is counted."""
     world = World(redis)
     world.model.counts = 1_000
     return world
@@ -70,7 +70,7 @@ def calls_of(world: World) -> int:
 
 
 async def debits(router: Router) -> list[int]:
-    """What was charged, once nothing is held any more."""
+    """Return the debits, once nothing is held any more."""
 
     async def ended() -> bool:
         return (await show(router)).held_msat == Msat(0)
@@ -147,7 +147,7 @@ async def test_one_that_is_not_sent_again_ends_after_a_while_and_costs_its_promp
         assert (await show(router)).held_msat > Msat(0)
         prompt = 2_800 if sent is asking else 2_800 + 700
         assert await debits(router) == [prompt]
-        # It comes too late: what was left is no answer, and it is asked for anew.
+        # It comes too late: what was left is not an answer, and the model is asked again.
         world.model.gate.open()
         late = await answer_to(router, sent("b", 1))
         assert (late.request_id, late.ending) == ("req_b", Ending.COMPLETE)

@@ -50,13 +50,13 @@ class Scene:
         return GatedModel(self.provider, gate, "haiku")
 
     async def fails(self, *errors: PortError, model: GatedModel | None = None) -> list[Exception]:
-        """What calls come to, for which the provider has these errors."""
+        """Return the outcomes of calls for which the provider has these errors."""
         self.provider.faults = list(errors)
         return [await _failure(model or self.model) for _ in errors]
 
     @property
     def calls(self) -> int:
-        """How often the provider was called for work."""
+        """Count the provider's calls for work."""
         return len(self.provider.completed)
 
 

@@ -1,4 +1,4 @@
-"""When the oracle and the treasury are replaced, and when Ray is left to start them again."""
+"""Replacement of the oracle and the treasury, and the cases in which Ray is left to start them again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Looks:
         self.vigil = Vigil(lambda: self.now_s)
 
     def replaced(self, *sights: Sight) -> list[bool]:
-        """What follows from each of these in turn."""
+        """Return the verdict on each of these in turn."""
         found = []
         for sight in sights:
             self.now_s += 1
@@ -23,7 +23,7 @@ class Looks:
         return found
 
     def until_replaced(self, sight: Sight) -> int:
-        """How many times in a row it has to be seen."""
+        """Count how many times in a row it has to be seen."""
         return next(count for count in range(1, 1_000) if self.replaced(sight) == [True])
 
 
@@ -39,7 +39,7 @@ def test_one_that_is_silent_twice_in_a_row_is_replaced(looks: Looks) -> None:
 
 
 def test_one_that_was_killed_is_left_to_ray_which_is_already_starting_it_again(looks: Looks) -> None:
-    """What is seen after SIGKILL: no answer, then Ray's word, then a process that has yet to find its store."""
+    """After SIGKILL there is no answer, then Ray's word, then a process that has yet to find its store."""
     seen = [Sight.SILENT, Sight.COMING, Sight.COMING, Sight.SILENT, Sight.SILENT, Sight.SERVES]
     assert looks.replaced(*seen) == [False] * len(seen)
     # And from then on it is watched as before.

@@ -1,4 +1,4 @@
-"""Who takes part in a cluster, and who leads it, by the store's word."""
+"""Members of a cluster and its leader, by the store's word."""
 
 from __future__ import annotations
 

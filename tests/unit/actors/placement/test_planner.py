@@ -1,4 +1,4 @@
-"""What the leading server does about hosts, as a pure function; and that doing so brings any cluster to rest."""
+"""Plans of the leading server for hosts, as a pure function; following them brings any cluster to rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The router while partitions move and hosts go: who waits at a dead one is sent on to whoever has taken over."""
+"""The router while partitions move and hosts go: a call that waits at a dead host goes on to its successor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where partitions are, as a router knows it."""
+"""Places of partitions, as a router knows them."""
 
 from __future__ import annotations
 

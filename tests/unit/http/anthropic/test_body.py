@@ -1,4 +1,4 @@
-"""What is read of a body of the Messages API: where max_tokens stands, what bounds its prompt, what costs extra."""
+"""Reading of a Messages API body: the place of max_tokens, the bound of its prompt, the features that cost extra."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def result(content: Any) -> Json:
 
 
 def ran(*outputs: Json) -> Json:
-    """What code of an earlier turn gave."""
+    """Return the result of an earlier turn's code."""
     content = {"type": "code_execution_result", "stdout": "", "stderr": "", "return_code": 0, "content": list(outputs)}
     return {"type": "code_execution_tool_result", "tool_use_id": "srvtoolu_1", "content": content}
 

@@ -16,7 +16,7 @@ TOOL: Json = {"type": "function", "function": {"name": "f", "description": "d", 
 
 
 def at(*messages: Json, **fields: Any) -> tuple[str, ...]:
-    """What is told of."""
+    """Return the paths that are reported."""
     return asked(messages=list(messages) or HELLO, **fields).ignored
 
 

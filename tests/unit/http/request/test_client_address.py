@@ -1,4 +1,4 @@
-"""Who a request comes from, and who may say so."""
+"""Address of a request's client, and the proxies that may name it."""
 
 from __future__ import annotations
 

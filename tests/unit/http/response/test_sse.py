@@ -68,7 +68,7 @@ async def test_a_declared_length_that_is_rubbish_is_not_believed(declared: bytes
 
 
 class Sent:
-    """What a stream sent."""
+    """Output of a stream."""
 
     def __init__(self) -> None:
         self.bodies: MessageQueue = asyncio.Queue()

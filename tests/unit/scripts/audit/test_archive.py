@@ -1,4 +1,4 @@
-"""What is done goes to a file and out of the store, at no moment lost, and the audit still closes."""
+"""Finished actors go to a file and out of the store, at no moment lost, and the audit still closes."""
 
 from __future__ import annotations
 

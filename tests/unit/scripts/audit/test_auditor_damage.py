@@ -1,4 +1,4 @@
-"""What no version of the program wrote is a difference that names its place, never an error of the audit's."""
+"""Data that no version wrote is a difference that names its place, never an error of the audit's."""
 
 from __future__ import annotations
 

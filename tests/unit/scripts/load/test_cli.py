@@ -23,7 +23,7 @@ LNBITS = ("--lnbits-url", "http://127.0.0.1:1", "--deposit", "100")
 
 @pytest.fixture(autouse=True)
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Options]:
-    """What would have been run."""
+    """Return the options of the run."""
     options: list[Options] = []
 
     def run(given: Options) -> int:

@@ -1,4 +1,4 @@
-"""What was lost or put off is sent again under the same key, and counts once; what stays unknown is said so."""
+"""Lost and postponed requests are sent again under the same key, and count once; unknown outcomes are reported."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ async def move(redis: Redis, *host_ids: str) -> None:
 
 
 async def output(call: Callable[[Console], object]) -> str:
-    """What is printed meanwhile."""
+    """Return the output that is printed meanwhile."""
     text = StringIO()
     await call(Console(file=text, width=200))  # type: ignore[misc]
     return text.getvalue()

@@ -1,4 +1,4 @@
-"""What is taken for a verdict, for an answer and for usage, and what is not."""
+"""Verdicts, answers and usage: what is accepted as one, and what is not."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ async def parts_of(*chunks: bytes | Exception) -> list[StreamPart]:
 
 
 async def failure_of(*chunks: bytes | Exception) -> tuple[list[StreamPart], PortError]:
-    """What was given before the failure, and the failure. The body is closed in every case."""
+    """Return the pieces before the failure, and the failure. The body is closed in every case."""
     found: list[StreamPart] = []
     body = Body(chunks)
     with pytest.raises(PortError) as caught:

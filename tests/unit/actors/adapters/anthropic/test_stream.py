@@ -1,4 +1,4 @@
-"""What the reader of streamed answers makes of their bytes."""
+"""Reader of streamed answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.helpers.anthropic_streams import (
 
 
 def read(chunks: Sequence[bytes]) -> list[StreamPart]:
-    """What the reader makes of chunks."""
+    """Read chunks, and return what the reader makes of them."""
     answer = StreamedAnswer(MODEL)
     found = [part for chunk in chunks for part in answer.read(chunk)]
     return [*found, answer.completion()]

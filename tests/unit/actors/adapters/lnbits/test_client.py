@@ -54,7 +54,7 @@ async def client_of(handler: Handler, *, timeout_s: float = 5, concurrency: int 
 
 
 async def outcome(call: Call, answer: httpx.Response | Exception) -> object:
-    """What the call returns, or the port's error that it raises, when the node gives this answer."""
+    """Return the result of the call, or the port's error that it raises, when the node gives this answer."""
 
     def handle(request: httpx.Request) -> httpx.Response:
         if isinstance(answer, Exception):

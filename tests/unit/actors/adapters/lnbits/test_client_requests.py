@@ -1,4 +1,4 @@
-"""What the LNbits client puts on the wire: the address it was given, one key, and a body said to be JSON."""
+"""Requests of the LNbits client: the address it was given, one key, and a body declared as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who waits for whom on the way to the node: questions never for invoices, the urgent first, nobody in vain."""
+"""Queue before the node: questions never wait for invoices, the urgent come first, none waits in vain."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def answering(answer: Answer) -> Handler:
 
 
 async def outcome(call: str, answer: Answer) -> PayoutReport | PortError:
-    """What the call returns, or the port's error that it raises, when the node gives this answer."""
+    """Return the result of the call, or the port's error that it raises, when the node gives this answer."""
     async with client_of(answering(answer)) as lightning:
         try:
             return await (lightning.pay_out if call == "pay_out" else lightning.payout)(TARGET, ACTOR)

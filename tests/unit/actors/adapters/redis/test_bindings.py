@@ -1,4 +1,4 @@
-"""Whose the invoices are that were made ahead, in a real store."""
+"""Bindings of invoices made ahead to their actors, in a real store."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ AnyStore = RealStore | SimulatedStore
 
 
 async def reads(redis: Redis) -> int:
-    """How often the store has read from its clients."""
+    """Count how often the store has read from its clients."""
     return sum([(await node.info("stats"))["total_reads_processed"] for node in await nodes_of(redis)])
 
 

@@ -40,7 +40,7 @@ def executing() -> JobBench:
 
 
 def fail(bench: JobBench, fault: ModelFault | None, retry_after_ms: int = 0) -> None:
-    """What is under way comes to nothing."""
+    """Let the attempt under way fail."""
     bench.send(Failed(bench.intent(), permanent=False, retry_after_ms=retry_after_ms, fault=fault))
 
 

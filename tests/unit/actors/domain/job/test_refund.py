@@ -1,4 +1,4 @@
-"""How a job pays back what it owes."""
+"""Refunds of jobs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def failed_job(*, of_request: bool = True) -> JobBench:
 
 
 def owing(bench: JobBench) -> tuple[int, int, RefundState, int]:
-    """What the client reads: owed and paid in msat, where that stands, and the most that an invoice may ask for."""
+    """Return the refund as the client reads it: owed and paid in msat, its state, and the largest payable invoice."""
     shown = view(JOB_ID, bench.state).refund
     assert shown is not None
     return shown.owed_msat.value, shown.paid_msat.value, shown.state, shown.payable_sats

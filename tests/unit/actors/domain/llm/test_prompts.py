@@ -1,4 +1,4 @@
-"""How a stranger's text is put before the judge."""
+"""Prompts that put a stranger's text before the judge."""
 
 from __future__ import annotations
 

@@ -84,13 +84,13 @@ UNREADABLE: list[Any] = [
 
 
 def whole(usage: Any) -> RelayEnd:
-    """What is read of a whole answer with 50 bytes of text."""
+    """Read the usage of a whole answer with 50 bytes of text."""
     body = {"type": "message", "content": [{"type": "text", "text": "x" * 50}], "usage": usage}
     return whole_end(200, {}, json.dumps(body).encode())
 
 
 def streamed(first: Any, *later: Any) -> RelayEnd:
-    """The same of a stream, by the figures of its events."""
+    """Read the usage of a stream, by the figures of its events."""
     stream = RelayedStream()
     stream.read(sse(start(first), block(), delta("x" * 50), *(change(usage=usage) for usage in later), STOP))
     assert stream.ended

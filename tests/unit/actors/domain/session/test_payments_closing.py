@@ -145,7 +145,7 @@ def test_what_comes_in_after_a_payout_is_owed_and_can_be_paid_out_too() -> None:
 
 
 def refund_of(bench: SessionBench) -> tuple[int, int, RefundState, int]:
-    """What the holder reads: owed and paid in msat, where that stands, and the most that an invoice may ask for."""
+    """Return the refund as the holder reads it: owed and paid in msat, its state, and the largest payable invoice."""
     refund = bench.view().refund
     return refund.owed_msat.value, refund.paid_msat.value, refund.state, refund.payable_sats
 

@@ -1,4 +1,4 @@
-"""What narrowed credentials may spend of a session."""
+"""Spending of narrowed credentials."""
 
 from __future__ import annotations
 
