@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+from ..actors.domain.backoff import pause_after
 from .errors import NoAnswerError
 
 T = TypeVar("T")
@@ -149,7 +150,7 @@ def deliver(request: Request, retries: Retries, again: Collection[int] = UNAVAIL
 
 def pause_s(outcome: Reply | Lost, attempt: int, again: Collection[int] = UNAVAILABLE) -> float | None:
     """Return the seconds to wait before the request is sent again, or None if it should not be."""
-    backoff_s = min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * float(1 << min(attempt - 1, 10)))
+    backoff_s = pause_after(attempt - 1, _BACKOFF_FIRST_S, _BACKOFF_MAX_S)
     # Random waits keep clients that lost the same server from coming back at the same moment.
     backoff_s *= random.uniform(0.75, 1.25)  # noqa: S311 - no secret depends on it
     if isinstance(outcome, Lost) or is_gateways(outcome):

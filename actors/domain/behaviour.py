@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
+from .backoff import pause_after
 from .errors import Refusal
 from .llm.provider_faults import ModelFault
 from .money import ZERO, Msat
@@ -117,7 +118,7 @@ class Attempt(msgspec.Struct, frozen=True):
     @property
     def next_within_ms(self) -> int:
         """Longest time in ms from giving this attempt up until the next one arrives, if one comes at all."""
-        return min(_PAUSE_FIRST_MS << min(self.number, 10), _PAUSE_MAX_MS) + _ON_THE_WAY_MS
+        return pause_after(self.number, _PAUSE_FIRST_MS, _PAUSE_MAX_MS) + _ON_THE_WAY_MS
 
 
 class Mark(msgspec.Struct, frozen=True):

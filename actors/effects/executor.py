@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from ..domain.backoff import Backoff
 from ..domain.behaviour import Command, Done, Failed, Intent
 from ..domain.intents import (
     AnswerRequest,
@@ -46,6 +47,7 @@ from .payout_calls import PayoutCalls
 from .progress import Outlet
 from .relay import Relaying
 
+_LOOK_UP_BACKOFF_FIRST_S: Final = 1.0
 _LOOK_UP_BACKOFF_MAX_S: Final = 30.0
 _log = structlog.get_logger(__name__)
 
@@ -162,11 +164,11 @@ class Effects:
 
     async def _look_up(self, payment_hash: str, log: Any) -> Any:
         """Ask until the node answers: only its own word decides whether an invoice lapsed unpaid."""
-        delay_s = 1.0
+        backoff = Backoff(_LOOK_UP_BACKOFF_FIRST_S, _LOOK_UP_BACKOFF_MAX_S)
         while True:
+            delay_s = backoff.next()
             try:
                 return await self._lightning.lookup(payment_hash)
             except TransientError as error:
                 log.warning("look_up_failed", payment_hash=payment_hash, error=str(error), delay_s=delay_s)
             await self._pause(delay_s)
-            delay_s = min(delay_s * 2, _LOOK_UP_BACKOFF_MAX_S)

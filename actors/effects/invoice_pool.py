@@ -22,6 +22,7 @@ from typing import Final
 import structlog
 from msgspec.structs import replace
 
+from ..domain.backoff import Backoff
 from ..domain.job.behaviour import KEEP_UNPAID_MS
 from ..domain.payments.invoices import MADE_AHEAD, Invoice
 from ..ports import Bindings, InvoiceOrder, Lightning, PortError, TransientError, Urgency
@@ -131,11 +132,12 @@ class InvoicePool:
 
     async def _keep_filling(self) -> None:
         """Make one after the other until there are enough, or the demand is over."""
-        delay_s = _BACKOFF_FIRST_S
+        backoff = Backoff(_BACKOFF_FIRST_S, _BACKOFF_MAX_S)
         while self._kind is not None and _shelf_s(self._kind) >= _SHELF_MIN_S and self._missing():
+            delay_s = backoff.next()
             try:
                 await self._make(self._kind)
-                delay_s = _BACKOFF_FIRST_S
+                backoff.reset()
                 continue
             except PortError as error:
                 # A node that is down is reported by the calls that wait for an invoice.
@@ -143,7 +145,6 @@ class InvoicePool:
             except Exception:
                 _log.exception("invoice_ahead_broke")
             await self._pause(delay_s)
-            delay_s = min(2 * delay_s, _BACKOFF_MAX_S)
 
     async def _make(self, kind: InvoiceOrder) -> None:
         order = replace(kind, expiry_s=kind.expiry_s + _shelf_s(kind))

@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from ..domain.backoff import Backoff
 from ..domain.intents import LookUpPayout, SendPayout
 from ..domain.payments.payout_flow import verdict
 from ..domain.payments.payouts import PayoutReport, PayoutStatus
@@ -57,9 +58,9 @@ class PayoutCalls:
 
     async def look_up(self, intent: LookUpPayout) -> PayoutReport:
         """Ask until the node's word is final. Any other word, or none, leaves the outcome unknown."""
-        delay_s, told = _BACKOFF_FIRST_S, False
+        backoff, told = Backoff(_BACKOFF_FIRST_S, _BACKOFF_MAX_S), False
         while True:
-            asked_at_ms = self._now_ms()
+            delay_s, asked_at_ms = backoff.next(), self._now_ms()
             try:
                 report = await self._lightning.payout(intent.target, intent.actor_id)
                 final = verdict(report, intent.failure_final_at_ms, asked_at_ms)
@@ -72,7 +73,6 @@ class PayoutCalls:
             except PortError as error:
                 _log.warning("payout_look_up_failed", error=str(error), delay_s=delay_s, **_described(intent))
             await self._pause(delay_s)
-            delay_s = min(delay_s * 2, _BACKOFF_MAX_S)
 
     async def _is_our_wallet(self, intent: LookUpPayout) -> bool:
         """Return True if the wallet knows all that it received, so that a missing payment means something.

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
+from ..domain.backoff import Backoff
 from ..domain.llm.provider_faults import ModelFault
 from ..ports import HeldBackError, ModelError, TransientError
 
@@ -37,7 +38,7 @@ async def patiently(
     `log` has the ids of the request or call. A call whose error asks for a longer wait than this function's is not
     repeated: the client has to wait then.
     """
-    pause_s = _PAUSE_FIRST_S
+    backoff = Backoff(_PAUSE_FIRST_S, _PAUSE_MAX_S)
     for _ in range(_ATTEMPTS - 1):
         try:
             return await call()
@@ -46,6 +47,5 @@ async def patiently(
             if begun() or refused or wait_s > _PAUSE_MAX_S or isinstance(error, HeldBackError):
                 raise
             log.warning("model_call_repeated", error=str(error))
-            await pause(max(pause_s, wait_s))
-        pause_s *= 2
+            await pause(max(backoff.next(), wait_s))
     return await call()

@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 
 from ..cancellation import end_tasks
+from ..domain.backoff import Backoff
 from ..domain.behaviour import Behaviour, Command, Decision, Failed, History, TakeUp, Wake
 from ..domain.errors import broken, too_many_waiting, unavailable
 from ..effects.executor import Effects
@@ -172,18 +173,17 @@ class ActorHost:
 
     async def _pump(self, activation: Activation) -> None:
         """Work through the mailbox. Whatever happens to the store, the host's own commands stay in it until done."""
-        backoff_s = _STORE_BACKOFF_FIRST_S
+        backoff = Backoff(_STORE_BACKOFF_FIRST_S, _STORE_BACKOFF_MAX_S)
         try:
             while activation.mailbox:
                 try:
                     await self._turn(activation)
-                    backoff_s = _STORE_BACKOFF_FIRST_S
+                    backoff.reset()
                 except (TransientError, ConflictError) as error:
                     _log.warning("store_not_confirming", actor_id=activation.actor_id, error=str(error))
                     activation.loaded = False
                     activation.refuse_impatient(unavailable("The store"), _STORE_PATIENCE_S, time.monotonic())
-                    await asyncio.sleep(backoff_s)
-                    backoff_s = min(backoff_s * 2, _STORE_BACKOFF_MAX_S)
+                    await asyncio.sleep(backoff.next())
         except Exception as error:
             if not activation.dropped:
                 self._trouble(activation, error)

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from ..domain.backoff import pause_after
 from ..domain.llm.provider_faults import ModelFault
 from ..port_errors import PortError
 
@@ -151,7 +152,7 @@ class ModelCache:
 
 def backoff_ms(tries: int, chance: Callable[[], float]) -> int:
     """Return how long until the provider is tried again; `chance` gives a number from 0 to 1."""
-    longest_ms = min(_BACKOFF_FIRST_MS << min(tries, 10), _BACKOFF_MAX_MS)
+    longest_ms = pause_after(tries, _BACKOFF_FIRST_MS, _BACKOFF_MAX_MS)
     return int(longest_ms * (1 - _JITTER * chance()))
 
 

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import structlog
 from msgspec.structs import replace
 
+from ..domain.backoff import Backoff
 from ..domain.errors import Refusal, RefusedError, behind, unavailable
 from ..domain.llm.answers import Held
 from ..domain.session.messages import Ask, Relay
@@ -195,15 +196,14 @@ class Lane:
 
         Return False when the host is of no use any more: it owns nothing, and no caller waits for it.
         """
-        delay_s = _RETRY_FIRST_S
+        backoff = Backoff(_RETRY_FIRST_S, _RETRY_MAX_S)
         while not await self._greet():
             self._refuse_impatient()
             await self._redirect()
             if not self._pending and self._host_id not in self._whereabouts.hosts:
                 self._outgoing = Outgoing()
                 return False
-            await asyncio.sleep(delay_s)
-            delay_s = min(delay_s * 2, _RETRY_MAX_S)
+            await asyncio.sleep(backoff.next())
         # The beginning of an answer can't be taken back, and a second one must not be paid for.
         self._refuse([p for p in self._pending.values() if p.begun and isinstance(p.call.command, Ask | Relay)])
         for pending in self._pending.values():

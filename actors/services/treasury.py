@@ -11,6 +11,7 @@ import structlog
 from msgspec.structs import replace
 
 from ..cancellation import end_tasks
+from ..domain.backoff import Backoff
 from ..domain.errors import Code, RefusedError
 from ..domain.payments.invoices import Settlement
 from ..ports import Bindings, Lightning, PortError
@@ -102,17 +103,16 @@ class Treasury:
 
     async def _listen(self) -> None:
         """Take hints, and connect again whenever the connection breaks."""
-        delay_s = _BACKOFF_FIRST_S
+        backoff = Backoff(_BACKOFF_FIRST_S, _BACKOFF_MAX_S)
         while True:
             since_s = self._clock()
             heard, error = await self._listen_once()
             steady = self._clock() - since_s >= _STEADY_S
             if steady:
                 self._push.recovered()
-                delay_s = _BACKOFF_FIRST_S
+                backoff.reset()
             self._push.failed(error)
-            await self._pause(delay_s)
-            delay_s = min(2 * delay_s, _BACKOFF_MAX_S)
+            await self._pause(backoff.next())
             if steady or heard:
                 # Payments between two connections gave no hint.
                 self._deep = True
@@ -165,17 +165,19 @@ class Treasury:
 
     async def _sweep_for_ever(self) -> None:
         """Sweep, less and less often while the node is down."""
-        delay_s = self._sweep_interval_s
+        interval_s = self._sweep_interval_s
+        backoff = Backoff(2 * interval_s, max(_BACKOFF_MAX_S, interval_s))
         while True:
             self._sweep_now.clear()
             try:
                 await self._sweep()
             except Exception as error:
                 self._node.failed(error)
-                delay_s = min(2 * delay_s, max(_BACKOFF_MAX_S, self._sweep_interval_s))
+                delay_s = backoff.next()
             else:
                 self._node.recovered()
-                delay_s = self._sweep_interval_s
+                backoff.reset()
+                delay_s = interval_s
             await self._rest(delay_s)
 
     async def _sweep(self) -> None:

@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 
 from starlette.requests import Request
 
+from ...actors.domain.backoff import Backoff
 from ...actors.domain.credentials.caveats import Grant
 from ...actors.domain.errors import Code, Refusal, RefusedError
 from ...actors.domain.money import MSAT_PER_SAT
@@ -29,7 +30,9 @@ from .opening import Openings
 _SPARE_PCT: Final = 5
 # A payment reaches our node within a moment, and clients seldom wait longer than this.
 _SETTLES_WITHIN_S: Final = 8.0
-_LOOK_AGAIN_S: Final = (0.2, 0.4, 0.8, 1.5)
+_LOOK_FIRST_S: Final = 0.2
+_LOOK_MAX_S: Final = 1.5
+_LOOKS_MAX: Final = 14
 NOBODY: Final = Grant(generation=0)
 
 
@@ -83,12 +86,13 @@ class L402:
             return
         try:
             async with asyncio.timeout(_SETTLES_WITHIN_S):
-                for pause_s in (*_LOOK_AGAIN_S, *[_LOOK_AGAIN_S[-1]] * 10):
+                backoff = Backoff(_LOOK_FIRST_S, _LOOK_MAX_S)
+                for _ in range(_LOOKS_MAX):
                     view = await self._front.router.call(
                         holder.session_id, CheckPayment(Grant(holder.grant.generation))
                     )
                     if not isinstance(view, SessionView) or view.state is not SessionState.AWAITING_PAYMENT:
                         return
-                    await asyncio.sleep(pause_s)
+                    await asyncio.sleep(backoff.next())
         except (RefusedError, TransientError, TimeoutError):
             return

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from ...actors.domain.backoff import Backoff
 from .api import Holder, Server
 from .books import Entry, Status, differences
 from .opening import each
@@ -61,7 +62,7 @@ async def _settled(server: Server, holder: Holder) -> tuple[Status, list[Entry]]
     After a while, return them also while something is held. Raises `LoadError` when the two never agree.
     """
     loop = asyncio.get_running_loop()
-    deadline_s, pause_s = loop.time() + _SETTLES_WITHIN_S, _LOOK_FIRST_S
+    deadline_s, backoff = loop.time() + _SETTLES_WITHIN_S, Backoff(_LOOK_FIRST_S, _LOOK_MAX_S)
     while True:
         status = await server.show(holder)
         late = loop.time() > deadline_s
@@ -72,8 +73,7 @@ async def _settled(server: Server, holder: Holder) -> tuple[Status, list[Entry]]
                 return status, entries
             if late:
                 raise LoadError(f"The books of {holder.session_id} can't be checked: they don't come to rest.")
-        await asyncio.sleep(pause_s)
-        pause_s = min(pause_s * 2, _LOOK_MAX_S)
+        await asyncio.sleep(backoff.next())
 
 
 def _add(books: Books, holder: Holder, status: Status, entries: Sequence[Entry]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from ...actors.domain.backoff import Backoff
 from .api import Holder, Server
 from .options import LoadError
 from .wallets import Payer
@@ -111,12 +112,11 @@ class Opening:
 
     async def _is_active(self, holder: Holder, within_s: float) -> bool:
         loop = asyncio.get_running_loop()
-        deadline_s, pause_s = loop.time() + within_s, _LOOK_FIRST_S
+        deadline_s, backoff = loop.time() + within_s, Backoff(_LOOK_FIRST_S, _LOOK_MAX_S)
         while (await self._server.show(holder)).state != "active":
             if loop.time() > deadline_s:
                 return False
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, _LOOK_MAX_S)
+            await asyncio.sleep(backoff.next())
         return True
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from typing import Final, NamedTuple
 
+from ...actors.domain.backoff import Backoff
 from ..http_client import Answer, LostError
 
 _ATTEMPTS_MAX: Final = 8
@@ -46,13 +47,14 @@ async def deliver(
     Beyond these bounds the last answer is returned.
     """
     lost = lost_sent = refused = 0
+    backoff = Backoff(_LOST_FIRST_S, _LOST_MAX_S)
     for attempt in range(1, attempts_max + 1):
         try:
             answer = await send()
         except LostError as error:
             lost += 1
             lost_sent += error.sent
-            ended, wait_s = Delivery(None, str(error), attempt, lost, lost_sent, refused), _backoff_s(lost)
+            ended, wait_s = Delivery(None, str(error), attempt, lost, lost_sent, refused), backoff.next()
         else:
             asked_s = answer.retry_after_s if answer.status in retry else None
             refused += asked_s is not None
@@ -64,7 +66,3 @@ async def deliver(
             return ended
         await pause(wait_s)
     raise AssertionError("there is at least one attempt")
-
-
-def _backoff_s(lost: int) -> float:
-    return min(_LOST_FIRST_S * float(1 << (lost - 1)), _LOST_MAX_S)

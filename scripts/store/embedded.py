@@ -25,6 +25,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, RedisError
 
+from ...actors.domain.backoff import Backoff
 from .binary import StoreError, find_binary
 from .disk_space import lacks_room, until_room
 from .lock import DataDirLock, end_orphan, in_use, process_mark
@@ -109,7 +110,7 @@ class EmbeddedStore:
 
         While the disk is full it waits.
         """
-        backoff_s = _BACKOFF_MIN_S
+        backoff = Backoff(_BACKOFF_MIN_S, _BACKOFF_MAX_S)
         while not self._stopping:
             if self._process is not None:
                 since = time.monotonic()
@@ -118,9 +119,8 @@ class EmbeddedStore:
                     return
                 _log.error("store_ended", exit_status=status, log_file=str(self._log_file))
                 if time.monotonic() - since > _STEADY_AFTER_S:
-                    backoff_s = _BACKOFF_MIN_S
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(2 * backoff_s, _BACKOFF_MAX_S)
+                    backoff.reset()
+            await asyncio.sleep(backoff.next())
             await until_room(self._dir, lambda: self._stopping)
             await self._relaunch()
 

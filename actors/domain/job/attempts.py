@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ..backoff import pause_after
 from ..behaviour import NOTHING, Decision, Failed
 from ..llm.provider_faults import ModelFault
 from .failures import failure
@@ -49,7 +50,7 @@ def failed(job: Job, command: Failed, model_attempts: int, now_ms: int) -> Decis
         return _put_off(job, step, command, now_ms)
     if command.permanent or step.attempt >= _most(step, model_attempts):
         return Decision((failure(job, step.kind, now_ms, of_request=command.of_request),))
-    backoff_ms = min(_BACKOFF_FIRST_MS << (step.attempt - 1), _BACKOFF_MAX_MS)
+    backoff_ms = pause_after(step.attempt - 1, _BACKOFF_FIRST_MS, _BACKOFF_MAX_MS)
     retry_at_ms = now_ms + max(backoff_ms, command.retry_after_ms)
     return Decision((AttemptFailed(now_ms, step.kind, step.attempt, retry_at_ms),))
 
@@ -60,7 +61,7 @@ def _put_off(job: Job, step: Step, command: Failed, now_ms: int) -> Decision:
     ends_at_ms = max(invoice.expires_at_ms, step.since_ms + _PATIENCE_LEAST_MS)
     if now_ms >= ends_at_ms:
         return Decision((failure(job, step.kind, now_ms, outlasted=True),))
-    backoff_ms = min(_BACKOFF_FIRST_MS << min(step.put_offs, 10), _PUT_OFF_MAX_MS)
+    backoff_ms = pause_after(step.put_offs, _BACKOFF_FIRST_MS, _PUT_OFF_MAX_MS)
     retry_at_ms = min(now_ms + max(backoff_ms, command.retry_after_ms), ends_at_ms)
     return Decision((AttemptFailed(now_ms, step.kind, step.attempt, retry_at_ms, put_off=True),))
 
