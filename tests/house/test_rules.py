@@ -50,6 +50,9 @@ FORBIDDEN = [
     ("client/", ("actors/", "http/", "config/", "scripts/"), ("actors/domain/",)),
     ("http/", ("client/", "actors/host/", "actors/cluster", "actors/adapters/", "actors/bootstrap", "scripts/"), ()),
     ("config/", ("actors/", "client/", "http/", "scripts/"), ()),
+    ("scripts/benchmarks/", (), ()),
+    # The wheel is without them.
+    ("scripts/", ("scripts/benchmarks/",), ()),
 ]
 LEVELS = frozenset({"debug", "info", "warning", "error", "exception", "critical", "begins", "over"})
 # Where the name of an event is made, or passed on: it is a constant where it comes from.
