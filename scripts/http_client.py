@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, cast
 from urllib.parse import urlsplit
@@ -117,6 +117,23 @@ class Connection(asyncio.Protocol):
         finally:
             timer.cancel()
             self._waiting = self._on_body = None
+
+    async def events(self, path: str) -> AsyncIterator[Any]:
+        """Yield the data of server-sent events until the stream ends. Raises `LostError`."""
+        pieces: asyncio.Queue[bytes] = asyncio.Queue()
+        stream = asyncio.create_task(self.request("GET", path, on_body=pieces.put_nowait))
+        # A body has no empty pieces, so that one can mark the end.
+        stream.add_done_callback(lambda _: pieces.put_nowait(b""))
+        rest = b""
+        try:
+            while piece := await pieces.get():
+                *lines, rest = (rest + piece).split(b"\n")
+                for line in lines:
+                    if line.startswith(b"data:"):
+                        yield msgspec.json.decode(line[5:])
+            stream.result()
+        finally:
+            stream.cancel()
 
     def close(self) -> None:
         """Close the connection."""

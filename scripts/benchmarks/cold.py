@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from ..http_client import Connection
 from . import servers
-from .client import Connection
 from .grid import Column, Grid, percentile
+from .measuring import connect
 from .options import BenchOptions
 from .sessions import REQUEST, Holder, ask, open_session, show, until_active
 from .store import store_of
@@ -33,7 +34,7 @@ async def measure_cold(options: BenchOptions, directory: Path) -> list[Grid]:
     """Measure latencies of cold and of warm sessions. Raises `BenchError`."""
     settings = {"SATMETER_PASSIVATE_AFTER_S": _PASSIVATE_AFTER_S}
     async with servers.served(directory / "cold", **settings) as child, store_of(child) as store:
-        connection = Connection(child.port)
+        connection = connect(child.port)
         prototype = await open_session(connection, _DEPOSIT_SATS)
         await until_active(connection, prototype)
         for _ in range(_REQUESTS):
@@ -52,7 +53,7 @@ async def measure_cold(options: BenchOptions, directory: Path) -> list[Grid]:
             p50_s, p99_s = percentile(latencies_s, 50), percentile(latencies_s, 99)
             assert p50_s is not None and p99_s is not None
             grid.add(what, len(latencies_s), p50_s * 1_000, p99_s * 1_000)
-        await connection.close()
+        connection.close()
     return [grid]
 
 

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..processes import descendants
-from .client import Connection, Work
+from .measuring import Work, connect
 from .sessions import asking, open_sessions, opening
 
 _READY_WITHIN_S: Final = 60.0
@@ -100,10 +100,10 @@ async def _run(port: int, connections: int, requests: int, work: Work) -> float:
     numbers = iter(range(requests))
 
     async def worker() -> None:
-        connection = Connection(port)
+        connection = connect(port)
         for _ in numbers:
             await work(connection)
-        await connection.close()
+        connection.close()
 
     started_s = time.perf_counter()
     await asyncio.gather(*(worker() for _ in range(connections)))
@@ -135,9 +135,9 @@ async def _wait_until_served(port: int) -> None:
     deadline_s = time.monotonic() + _READY_WITHIN_S
     while time.monotonic() < deadline_s:
         try:
-            connection = Connection(port)
-            status, _ = await connection.request("GET", "/readyz")
-            await connection.close()
+            connection = connect(port)
+            status, _, _ = await connection.request("GET", "/readyz")
+            connection.close()
             if status == 200:
                 return
         except (ConnectionError, OSError):

@@ -12,8 +12,8 @@ from typing import Final
 import msgspec
 
 from . import servers
-from .client import Connection
 from .grid import Column, Grid
+from .measuring import connect
 from .options import BenchOptions
 from .servers import Child
 from .sessions import REQUEST, Holder, ask, open_session, open_sessions, until_active
@@ -35,13 +35,13 @@ async def measure_journal(options: BenchOptions, directory: Path) -> list[Grid]:
 
 async def _request(store: BenchStore, child: Child) -> Grid:
     """Measure a session that asks ten times in a row, as clients without an Idempotency-Key do."""
-    connection = Connection(child.port)
+    connection = connect(child.port)
     holder = await open_session(connection, _DEPOSIT_SATS)
     await until_active(connection, holder)
     before = await store.events(holder.session_id)
     for _ in range(_REQUESTS):
         await ask(connection, holder, REQUEST)
-    await connection.close()
+    connection.close()
     events = (await store.events(holder.session_id))[len(before) :]
     grid = Grid(
         title=f"A session with {_REQUESTS} requests in the store",
@@ -81,10 +81,10 @@ async def ask_all(port: int, holders: Sequence[Holder], count: int) -> None:
     turns, numbers = itertools.cycle(holders), iter(range(count))
 
     async def worker() -> None:
-        connection = Connection(port)
+        connection = connect(port)
         for _ in numbers:
             await ask(connection, next(turns), REQUEST)
-        await connection.close()
+        connection.close()
 
     await asyncio.gather(*(worker() for _ in range(_AT_ONCE)))
 

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from ..http_client import Connection
 from . import servers
-from .client import Connection
 from .grid import Column, Grid
+from .measuring import connect
 from .options import BenchOptions
 from .servers import BenchError, Child
 from .sessions import REQUEST, Holder, open_sessions
@@ -72,7 +73,7 @@ async def _kill(child: Child, store: BenchStore, holders: Sequence[Holder], numb
     if len(pids) != _HOSTS:
         raise BenchError(f"there are {len(pids)} hosts instead of {_HOSTS}")
     owners = [await store.owner(holder.session_id) for holder in holders]
-    connections = [Connection(child.port) for _ in holders]
+    connections = [connect(child.port) for _ in holders]
     try:
         for connection in connections:
             await connection.request("GET", "/healthz")
@@ -86,7 +87,7 @@ async def _kill(child: Child, store: BenchStore, holders: Sequence[Holder], numb
         )
     finally:
         for connection in connections:
-            await connection.close()
+            connection.close()
     waited: dict[str, list[float]] = {}
     for owner, time_s in zip(owners, times_s, strict=True):
         waited.setdefault(owner, []).append(time_s)
@@ -96,7 +97,7 @@ async def _kill(child: Child, store: BenchStore, holders: Sequence[Holder], numb
 async def _answered_after(connection: Connection, holder: Holder, since_s: float) -> float:
     """Return the seconds until the session answered with 200. Raises `BenchError` when it never does."""
     while True:
-        status, body = await connection.request("POST", f"{holder.path}/request", REQUEST, holder.headers)
+        status, _, body = await connection.request("POST", f"{holder.path}/request", REQUEST, holder.headers)
         now_s = time.perf_counter()
         if status == 200:
             return now_s - since_s

@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
+from ..http_client import Connection
 from . import servers
-from .client import Connection
 from .grid import Column, Grid
+from .measuring import connect
 from .openings import new_job
 from .options import BenchOptions
 from .servers import BenchError, Child
@@ -54,12 +55,12 @@ async def measure_memory(options: BenchOptions, directory: Path) -> list[Grid]:
 
 
 async def _sessions(store: BenchStore, child: Child, count: int, patience_s: float) -> Grid:
-    connection = Connection(child.port)
+    connection = connect(child.port)
     prototype = await open_session(connection, _DEPOSIT_SATS)
     await until_active(connection, prototype)
     for _ in range(_REQUESTS):
         await ask(connection, prototype, REQUEST)
-    await connection.close()
+    connection.close()
     events = len(await store.events(prototype.session_id))
     what = f"{count:,} sessions, each with {events} events in its journal"
 
@@ -70,12 +71,12 @@ async def _sessions(store: BenchStore, child: Child, count: int, patience_s: flo
 
 
 async def _jobs(store: BenchStore, child: Child, count: int, patience_s: float) -> Grid:
-    connection = Connection(child.port)
+    connection = connect(child.port)
     prototype_id = await new_job(connection)
-    await connection.close()
+    connection.close()
 
     async def look(connection: Connection, job_id: str) -> None:
-        status, body = await connection.request("GET", f"/jobs/{job_id}")
+        status, _, body = await connection.request("GET", f"/jobs/{job_id}")
         if status != 200:
             raise BenchError(f"a job can't be read: {body.decode(errors='replace')}")
 
@@ -132,10 +133,10 @@ async def _activate(
     waiting, begun_s, calls = iter(actors), time.perf_counter(), await store.script_calls()
 
     async def worker() -> None:
-        connection = Connection(port)
+        connection = connect(port)
         for actor in waiting:
             await look(connection, actor)
-        await connection.close()
+        connection.close()
 
     await asyncio.gather(*(worker() for _ in range(_AT_ONCE)))
     if time.perf_counter() - begun_s > patience_s:

@@ -7,9 +7,10 @@ from typing import Final
 
 import msgspec
 
+from ..http_client import Connection
 from . import servers
-from .client import Connection, Work, measure
 from .grid import Column, Grid, medians
+from .measuring import Work, connect, measure
 from .options import BenchOptions
 from .servers import BenchError
 from .sessions import REQUEST, open_session, opening, until_active
@@ -54,7 +55,7 @@ async def _whole_session(connection: Connection) -> None:
 def _whole_job(port: int) -> Work:
     async def whole(connection: Connection) -> None:
         job_id = await new_job(connection)
-        watching, state = Connection(port), ""
+        watching, state = connect(port), ""
         try:
             async for status in watching.events(f"/jobs/{job_id}/events"):
                 state = status["state"]
@@ -63,7 +64,7 @@ def _whole_job(port: int) -> Work:
                 elif state == "awaiting_work_payment":
                     await _pay(connection, status["workInvoice"]["paymentHash"])
         finally:
-            await watching.close()
+            watching.close()
         if state != "complete":
             raise BenchError(f"a job ended as {state}")
 
@@ -72,7 +73,7 @@ def _whole_job(port: int) -> Work:
 
 async def new_job(connection: Connection) -> str:
     """Create a job, and return its id. Raises `BenchError`."""
-    status, body = await connection.request("POST", "/jobs", {"request": REQUEST["request"]})
+    status, _, body = await connection.request("POST", "/jobs", {"request": REQUEST["request"]})
     if status != 201:
         raise BenchError(f"a job can't be created: {body.decode(errors='replace')}")
     job_id: str = msgspec.json.decode(body)["jobId"]
@@ -80,6 +81,6 @@ async def new_job(connection: Connection) -> str:
 
 
 async def _pay(connection: Connection, payment_hash: str) -> None:
-    status, body = await connection.request("POST", f"/dev/stub/pay/{payment_hash}")
+    status, _, body = await connection.request("POST", f"/dev/stub/pay/{payment_hash}")
     if status != 200:
         raise BenchError(f"an invoice can't be paid: {body.decode(errors='replace')}")

@@ -17,7 +17,7 @@ from typing import Final
 
 from ...config.settings import Settings
 from ..processes import Process, all_processes, descendants, end
-from .client import Connection
+from .measuring import connect
 
 _READY_WITHIN_S: Final = 120.0
 _ENDS_WITHIN_S: Final = 30.0
@@ -172,9 +172,9 @@ def _words(settings: Mapping[str, object]) -> dict[str, str]:
 
 
 async def _status(port: int, path: str) -> int:
-    connection = Connection(port)
+    connection = connect(port)
     try:
-        status, _ = await connection.request("GET", path)
+        status, _, _ = await connection.request("GET", path)
         return status
     finally:
-        await connection.close()
+        connection.close()

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from .client import Connection, Work
+from ..http_client import Connection
+from .measuring import Work, connect
 from .servers import BenchError
 
 REQUEST: Final[dict[str, Any]] = {"request": "Name three uses of a sextant.", "maxTokens": 200}
@@ -40,7 +41,7 @@ class Holder:
 
 async def open_sessions(port: int, count: int, amount_sats: int) -> list[Holder]:
     """Open this many sessions, paid for and active. Raises `BenchError`."""
-    connections = [Connection(port) for _ in range(min(count, _OPENING_AT_ONCE))]
+    connections = [connect(port) for _ in range(min(count, _OPENING_AT_ONCE))]
     numbers = iter(range(count))
 
     async def opener(connection: Connection) -> list[Holder]:
@@ -52,7 +53,7 @@ async def open_sessions(port: int, count: int, amount_sats: int) -> list[Holder]
             await until_active(connections[0], holder)
     finally:
         for connection in connections:
-            await connection.close()
+            connection.close()
     return holders
 
 
@@ -99,7 +100,7 @@ async def until_active(connection: Connection, holder: Holder) -> None:
 
 async def show(connection: Connection, holder: Holder) -> bytes:
     """Return the body of a GET of the session. Raises `BenchError`."""
-    status, answer = await connection.request("GET", holder.path, headers=holder.headers)
+    status, _, answer = await connection.request("GET", holder.path, headers=holder.headers)
     return _expected(status, answer, 200, holder.path)
 
 
@@ -107,7 +108,7 @@ async def post(
     connection: Connection, path: str, body: Any, expected: int, headers: dict[str, str] | None = None
 ) -> bytes:
     """Return the body of a good answer. Raises `BenchError`."""
-    status, answer = await connection.request("POST", path, body, headers=headers)
+    status, _, answer = await connection.request("POST", path, body, headers=headers)
     return _expected(status, answer, expected, path)
 
 

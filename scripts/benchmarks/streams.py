@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from ..http_client import Connection
 from ..load.api import has_text
 from . import servers
-from .client import Connection, Work, measure
 from .grid import Column, Grid, percentile
+from .measuring import Work, measure
 from .options import BenchOptions
 from .servers import BenchError
 from .sessions import REQUEST, Holder, open_sessions
@@ -63,7 +64,7 @@ def streaming(holders: Sequence[Holder], firsts_s: list[float]) -> Work:
                 first_s = time.perf_counter() - begun_s
 
         body = {**REQUEST, "stream": True}
-        status, answer = await connection.stream("POST", f"{holder.path}/request", body, holder.headers, note)
+        status, _, answer = await connection.request("POST", f"{holder.path}/request", body, holder.headers, note)
         if status != 200 or first_s is None:
             raise BenchError(f"a stream brought no text: {status} {answer.decode(errors='replace')[:500]}")
         firsts_s.append(first_s)

@@ -9,9 +9,10 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
+from ..http_client import Connection
 from . import servers
-from .client import Connection, Work, measure
 from .grid import Column, Grid, medians, ratio
+from .measuring import Work, measure
 from .options import BenchOptions
 from .servers import Child
 from .sessions import REQUEST, asking, open_sessions

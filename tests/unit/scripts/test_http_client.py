@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from satmeter.scripts.benchmarks.client import Connection as BenchConnection
 from satmeter.scripts.http_client import Connection, LostError, Origin, Pool
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nRetry-After: 7\r\n\r\nhi"
@@ -125,9 +124,9 @@ async def test_without_a_connection_nothing_was_sent() -> None:
     assert not caught.value.sent
 
 
-async def test_a_benchmark_reads_events_as_they_come() -> None:
+async def test_events_are_read_as_they_come() -> None:
     events = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: {"a\r\na\r\n":1}\n\n: b\n\r\n0\r\n\r\n'
     async with _serving(events) as script:
-        connection = BenchConnection(script.port)
+        connection = Connection(Origin("127.0.0.1", script.port))
         assert [event async for event in connection.events("/")] == [{"a": 1}]
-        await connection.close()
+        connection.close()
