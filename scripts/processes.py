@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
 # Linux lists them as files, which exist in every container, and are fast to read.
 _PROC: Final = Path("/proc")
 _PAGE_KB: Final = os.sysconf("SC_PAGE_SIZE") // 1024
+# The options of prctl(2), from linux/prctl.h.
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
 # The option `ww` is needed, as ps cuts command lines at a terminal's width, even without a terminal.
 _LIST = ("ps", "-axwwo", "pid=,ppid=,stat=,rss=,args=")
 
@@ -68,3 +73,30 @@ def end(pids: Iterable[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
+
+
+def die_with_parent(signum: int) -> None:
+    """Have Linux send this process a signal when its parent dies; 0 for none."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signum)
+
+
+def dying_with_us() -> Callable[[], None] | None:
+    """Return what a child runs before its program, so that Linux sends it SIGTERM when the starting *thread* ends."""
+    if sys.platform != "linux":
+        return None
+    # Everything that may allocate or import is done before the fork, as another thread may hold a lock then.
+    prctl, parent_pid, getppid, exit_now = ctypes.CDLL(None).prctl, os.getpid(), os.getppid, os._exit
+
+    def set_death_signal() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if getppid() != parent_pid:
+            exit_now(1)  # The parent died between the fork and the prctl; its signal will not come any more.
+
+    return set_death_signal
+
+
+def adopt_orphans() -> None:
+    """Have Linux make processes below this one its children when they lose their parent, so that none gets away."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)

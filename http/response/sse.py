@@ -36,8 +36,7 @@ class EventStream(Response):
 
     Each item of `events` must be whole events. Waiting events are sent together. The stream always closes `events` and
     the `source` that they come from. It ends when the client goes away or `ending` is set, as the server waits for open
-    answers before it stops. `sse-starlette` would notice a stop only by reading uvicorn's signal handlers, which we
-    replace, twice a second.
+    answers before it stops. docs/decisions/http.md says why `sse-starlette` does not do for this.
     """
 
     def __init__(

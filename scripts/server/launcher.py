@@ -7,7 +7,6 @@ This process imports almost nothing, so that it stays small and reacts at once.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import select
@@ -20,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from ..processes import descendants, end
+from ..processes import adopt_orphans, descendants, end
 from .environment import LAUNCHED_BY
 from .ray_dir import ROOT, prefix_of
 
@@ -37,16 +36,13 @@ _KILLED_WITHIN_S: Final = 5.0
 _SAME_SIGNAL_S: Final = 0.2
 _FILES_MAX: Final = 65_536
 _FORCED: Final = "Ending it by force. What was under way goes on at the next start."
-_PR_SET_CHILD_SUBREAPER: Final = 36
 _LOOK_EVERY_S: Final = 0.05
 
 
 def launch(arguments: Sequence[str]) -> int:
     """Run `satmeter` with these arguments as a server in a child process; return the exit status."""
     raise_file_limit()
-    if sys.platform == "linux":
-        # Processes that lose their parent become children of this one, so that none can get away.
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    adopt_orphans()
     return Launch([sys.executable, "-m", "satmeter.scripts.cli", *arguments]).run()
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
+from ..processes import die_with_parent
 from .environment import LAUNCHED_BY
-
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class Lifeline:
@@ -27,6 +24,7 @@ class Lifeline:
         self._fd = fd
         self._end: Callable[[], None] = _exit
         self._told: Callable[[], None] | None = None
+        # Ray blocks the interpreter as it connects, so that the thread can come too late.
         die_with_parent(signal.SIGKILL)
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -76,12 +74,6 @@ class Launcher:
         if self._fd is not None:
             with suppress(OSError):
                 os.write(self._fd, json.dumps(report).encode() + b"\n")
-
-
-def die_with_parent(signum: int) -> None:
-    """Have the kernel send this signal when the parent dies; 0 for none. Ray blocks the interpreter as it connects."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signum)
 
 
 def _exit() -> None:

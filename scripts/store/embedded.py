@@ -7,14 +7,11 @@ without losing what it acknowledged. It listens on no port.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
@@ -26,6 +23,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, RedisError
 
 from ...actors.domain.backoff import Backoff
+from ..processes import dying_with_us
 from .binary import StoreError, find_binary
 from .disk_space import lacks_room, until_room
 from .lock import DataDirLock, end_orphan, in_use, process_mark
@@ -46,7 +44,6 @@ _BACKOFF_MAX_S: Final = 5.0
 _STEADY_AFTER_S: Final = 10.0
 _URL_FILE: Final = "store.url"
 _LOG_TAIL_BYTES: Final = 2_000
-_PR_SET_PDEATHSIG: Final = 1  # prctl(2), linux/prctl.h
 
 _log = structlog.get_logger(__name__)
 
@@ -177,7 +174,7 @@ class EmbeddedStore:
                     stderr=log,
                     # Ctrl-C reaches a whole process group; the store must outlive the servers that still write to it.
                     start_new_session=True,
-                    preexec_fn=_die_with_parent(),
+                    preexec_fn=dying_with_us(),
                 )
             except OSError as error:
                 raise StoreError(
@@ -261,17 +258,3 @@ def running_store_url(data_dir: Path) -> str | None:
     except FileNotFoundError:
         return None
     return url if Path(unquote(url.removeprefix("unix://"))).is_socket() else None
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    if sys.platform != "linux":
-        return None
-    # Everything that may allocate or import is done before the fork, as another thread may hold a lock then.
-    prctl, parent_pid, getppid, end = ctypes.CDLL(None).prctl, os.getpid(), os.getppid, os._exit
-
-    def set_death_signal() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if getppid() != parent_pid:
-            end(1)  # The parent died between the fork and the prctl; its signal will not come any more.
-
-    return set_death_signal
