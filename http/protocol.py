@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from .request import ids
 from .response import errors
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGISendEvent
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 _CLOSE: Final = b"connection: close\r\n"
 # The headers that give a body's length.
@@ -26,6 +30,12 @@ class HttpProtocol(HttpToolsProtocol):
     """
 
     _resuming = False
+
+    def on_headers_complete(self) -> None:
+        """Begin a request; uvicorn would answer it in chunks, which a client of HTTP/1.0 takes for the body."""
+        super().on_headers_complete()
+        if self.scope["http_version"] == "1.0":
+            self.cycle.send = _until_closed(self.cycle)  # type: ignore[method-assign]
 
     def data_received(self, data: bytes) -> None:
         """Parse the client's bytes; a malformed request is answered with a 400."""
@@ -68,3 +78,20 @@ class HttpProtocol(HttpToolsProtocol):
                 callback(*args)
 
         return relay
+
+
+def _until_closed(cycle: RequestResponseCycle) -> Callable[[ASGISendEvent], Awaitable[None]]:
+    """Return the cycle's `send` with which a body of unknown length ends when the connection closes."""
+    send, endless = cycle.send, False
+
+    async def send_until_closed(message: ASGISendEvent) -> None:
+        nonlocal endless
+        if message["type"] == "http.response.start":
+            endless = all(name.lower() != b"content-length" for name, _ in message.get("headers", ()))
+            cycle.chunked_encoding = False if endless else None
+        elif endless and message["type"] == "http.response.body":
+            # Uvicorn holds a body without chunks to its length; each part has its own.
+            cycle.expected_content_length = len(message.get("body", b""))
+        await send(message)
+
+    return send_until_closed

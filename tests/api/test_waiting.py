@@ -89,6 +89,39 @@ async def pings(lines: AsyncIterator[str], path: str, count: int) -> None:
             return
 
 
+# To programs and proxies of HTTP/1.0, which know no chunks
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("failing", [False, True])
+async def test_a_long_answer_to_http_1_0_ends_with_its_connection(
+    shop: Shop, path: str, stream: bool, failing: bool
+) -> None:
+    if failing:
+        works_late(shop, 500, OVERLOADED)
+    shop.upstream.gate.close()
+    body = json.dumps(body_for(path, stream=stream)).encode()
+    head = f"POST {path} HTTP/1.0\r\nContent-Type: application/json\r\nX-Api-Key: {shop.key}\r\n"
+    head += f"Authorization: Bearer {shop.key}\r\nContent-Length: {len(body)}\r\n{next(iter(SOON))}: 0.1\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(shop.url).port)
+    writer.write(head.encode() + body)
+    async with asyncio.timeout(PATIENCE_S):
+        shown = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        assert "transfer-encoding" not in shown and "content-length" not in shown and "connection: close" in shown
+        await reader.readline()
+        shop.upstream.gate.open()
+        rest = (await reader.read()).decode()
+    writer.close()
+    if not stream:
+        told = json.loads(rest)
+        assert ("error" in told) is failing
+    elif not failing:
+        assert rest.endswith("\n\n") and "Hello" in rest
+    assert all(not line or line[0] in ":edi{" for line in rest.splitlines())
+    await shop.until_free()
+
+
 # Streams
 
 
