@@ -308,6 +308,9 @@ class Error(BaseModel):
         bool | Absent,
         Field(description="With `unavailable`, when something may have been charged: repeat it under its key only."),
     ] = None
+    retry_after_seconds: Annotated[
+        int | Absent, Field(description="As the Retry-After header, also in an answer that had begun before it failed.")
+    ] = None
     limit_bytes: Annotated[int | Absent, Field(description="With `body_too_large`.")] = None
     required_msat: Annotated[
         int | Absent, Field(description="With `insufficient_balance`: what the smallest useful answer can cost.")

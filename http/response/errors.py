@@ -45,6 +45,8 @@ _CHALLENGES: Final[Mapping[Code, str]] = {
 _ANTHROPIC_STATUS: Final[Mapping[Code, int]] = {Code.OVERLOADED: 529}
 _Told = tuple[int, dict[str, Any], dict[str, str]]
 INTERNAL_ERROR: Final = "internal_error"
+RETRY_AFTER: Final = "retryAfterSeconds"
+"""The field with the figure of the Retry-After header."""
 _INTERNAL: Final = "Something is wrong in the server, not in your request; its operator finds it by the requestId."
 _NO_PATH: Final = Refusal(Code.NOT_FOUND, "There is no such path; /docs lists those that exist.")
 
@@ -109,8 +111,9 @@ def _told(error: Exception, request_id: str) -> _Told:
 
 
 def body_of(refusal: Refusal, request_id: str) -> dict[str, Any]:
-    """Return the body of a refusal."""
-    return {"error": refusal.message, "code": refusal.code.value, "requestId": request_id, **refusal.details}
+    """Return the body of a refusal. It tells when to try again, too: an answer that has begun takes no more headers."""
+    retry = {} if refusal.retry_after_s is None else {RETRY_AFTER: refusal.retry_after_s}
+    return {"error": refusal.message, "code": refusal.code.value, "requestId": request_id, **retry, **refusal.details}
 
 
 def allowed(error: HTTPException) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, Final
 
 import anthropic
@@ -64,7 +64,7 @@ async def asking(shop: Shop, path: str, *, stream: bool) -> AsyncIterator[httpx.
         yield answer
 
 
-def works_late(shop: Shop, status: int, body: Json) -> None:
+def works_late(shop: Shop, status: int, body: Json, headers: dict[str, str] | None = None) -> None:
     """The provider answers so, once its gate is open; evaluations pass beside it."""
     stub = StubMessagesApi()
 
@@ -74,7 +74,7 @@ def works_late(shop: Shop, status: int, body: Json) -> None:
         if "output_config" in json.loads(request.content):
             return await stub.handle_async_request(request)
         await shop.upstream.gate.pass_through()
-        return httpx2.Response(status, json=body)
+        return httpx2.Response(status, json=body, headers=headers)
 
     shop.upstream.handle_async_request = handle  # type: ignore[method-assign]
 
@@ -192,6 +192,41 @@ async def test_what_fails_after_the_head_is_an_error_event_and_costs_nothing(
     await shop.until_free()
     spent = (await shop.show())["spentMsat"]
     assert spent == 0
+
+
+LATE = {
+    "/ask": ({429: "rate_limited", 529: "overloaded"}, lambda told: told["code"]),
+    "/v1/messages": ({429: "rate_limit_error", 529: "overloaded_error"}, lambda told: told["error"]["type"]),
+    "/v1/chat/completions": ({429: "rate_limit_error", 529: "server_error"}, lambda told: told["error"]["type"]),
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("status", [429, 529])
+async def test_a_provider_s_limit_after_the_head_tells_in_the_api_s_shape_when_to_try_again(
+    shop: Shop, path: str, stream: bool, status: int
+) -> None:
+    """The status is 200 by then, and no header can be added."""
+    works_late(shop, status, OVERLOADED, {"retry-after": "37"})
+    shop.upstream.gate.close()
+    got = b""
+    async with asking(shop, path, stream=stream) as answer:
+        assert answer.status_code == 200
+        with suppress(httpx.RemoteProtocolError):
+            async for chunk in answer.aiter_bytes():
+                got += chunk
+                shop.upstream.gate.open()
+    lines = got.decode().splitlines()
+    (told,) = [json.loads(line.removeprefix("data: ")) for line in lines if "{" in line and "ping" not in line]
+    kinds, kind = LATE[path]
+    assert kind(told) == kinds[status]
+    assert told["retryAfterSeconds"] >= 37 and told["requestId"].startswith("req_")
+    message = told["error"] if path == "/ask" else told["error"]["message"]
+    assert "nothing was charged" in message
+    assert ("event: error" in lines) is (stream and path != "/v1/chat/completions")
+    await shop.until_free()
+    assert (await shop.show())["spentMsat"] == 0
 
 
 async def test_the_openai_sdk_raises_what_fails_after_the_head(shop: Shop) -> None:
