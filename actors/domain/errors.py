@@ -129,10 +129,13 @@ def too_many_waiting() -> Refusal:
     return Refusal(Code.UNAVAILABLE, text, retry_after_s=1)
 
 
-def broken() -> Refusal:
-    """Refuse for an actor that can't go on, by a defect of ours."""
-    text = "This can't be continued before an operator has looked at it. Nothing is lost; try again later."
-    return Refusal(Code.UNAVAILABLE, text, retry_after_s=60)
+def broken(*, begun: bool = False) -> Refusal:
+    """Refuse for an actor that can't go on, by a defect of ours; `begun`: work for the caller may have been done."""
+    text = "This can't be continued before an operator has looked at it."
+    if begun:
+        text = f"{text} It is not known what was done: send the same again later, with its Idempotency-Key."
+        return Refusal(Code.UNAVAILABLE, text, _IN_DOUBT, retry_after_s=60)
+    return Refusal(Code.UNAVAILABLE, f"{text} Nothing is lost; try again later.", retry_after_s=60)
 
 
 def node_unavailable(retry_after_ms: int = 0) -> Refusal:

@@ -305,7 +305,7 @@ class ActorHost:
             self.partitions.lose(activation.partition)
         else:  # A defect of ours, or a newer version's journal: nothing may be written, the operator must look.
             _log.error("actor_broken", actor_id=activation.actor_id, error=repr(error))
-            self._drop(activation, broken())
+            self._drop(activation, broken(), broken(begun=True))
 
     def _drop_partition(self, partition: int) -> None:
         for activation in [a for a in self._activations.values() if a.partition == partition]:
@@ -314,15 +314,17 @@ class ActorHost:
     def _busy_partitions(self, partitions: Collection[int]) -> set[int]:
         return {a.partition for a in self._activations.values() if a.partition in partitions and a.occupied}
 
-    def _drop(self, activation: Activation, reply: AnyReply) -> None:
+    def _drop(self, activation: Activation, reply: AnyReply, begun: AnyReply | None = None) -> None:
+        """Let go of an actor. `begun`: the reply to callers whose work had begun, where it is another one."""
         self._activations.pop(activation.actor_id, None)
         activation.dropped = True
         activation.running.cancel()
         callers = [envelope.caller for envelope in activation.mailbox if envelope.caller is not None]
-        callers += [caller for waiting in activation.waiting.values() for caller in waiting]
         activation.mailbox.clear()
         for caller in callers + activation.watchers:
             caller.answer(reply)
+        for caller in [caller for waiting in activation.waiting.values() for caller in waiting]:
+            caller.answer(begun or reply)
 
     # Time
 

@@ -54,7 +54,8 @@ MESSAGES: Final = Operation(
     'With `"stream": true` the provider\'s events come as it sends them, and behind them a comment line with the cost '
     "and the balance. While the model is silent, `event: ping` comes every few seconds; what fails after the head went "
     "out is an `error` event. A whole answer that takes longer than that begins with line breaks, and has its cost in "
-    "the body alone; if it fails then, the connection is cut behind the error, and nothing was charged.\n\n"
+    "the body alone; if it fails then, the connection is cut behind the error, and nothing was charged "
+    "unless the error says `inDoubt`.\n\n"
     "A refusal without a word costs nothing, nor does what fails before anything was given; a stream that breaks off "
     "costs what was given. "
     "A client that goes away stops the model, and pays for what was used until then: for the prompt at least. An SDK "

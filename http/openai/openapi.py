@@ -27,7 +27,7 @@ CHAT: Final = Operation(
     "silent, comments come every few seconds; what fails after the head went out is an event with `error`. A whole "
     "answer that takes longer than that begins with line breaks, and has its cost in `usage` alone "
     "(`cost_msat`, `cost_usd`, `balance_msat`); if it fails then, the connection is cut behind the error, and "
-    "nothing was charged.\n\n"
+    "nothing was charged unless the error says `inDoubt`.\n\n"
     "A refusal without a word costs nothing, nor does what fails before anything was given; a stream that breaks off "
     "costs what was given. "
     "A client that goes away stops the model, and pays for what was used until then: for the prompt at least. An SDK "

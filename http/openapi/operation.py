@@ -57,8 +57,10 @@ WHEN: Final[Mapping[Code, str]] = {
     Code.REFUND_PENDING: "A payout is under way and may still succeed; `Retry-After` says when to ask again.",
     Code.RATE_LIMITED: "Too much from one address, or from this server at its model provider; `Retry-After` says when "
     "it fits again.",
-    Code.MODEL_FAILED: "The model provider failed for good; nothing was charged for it.",
-    Code.UNAVAILABLE: "Store, Lightning node, model or actors can't be reached; nothing was charged.",
+    Code.MODEL_FAILED: "The model provider failed for good; nothing was charged for it, or else `debitedMsat` "
+    "says how much.",
+    Code.UNAVAILABLE: "Store, Lightning node, model or actors can't be reached; nothing was charged, unless "
+    "`inDoubt` says that this is not known.",
     Code.OVERLOADED: "The model provider is overloaded; nothing was charged.",
 }
 

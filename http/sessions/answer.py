@@ -19,6 +19,7 @@ _BROKEN: Final = (
     "The model provider failed in the middle of the answer; what it had given until then was charged, and the rest of "
     "what was on hold is released."
 )
+_BROKEN_FREE: Final = "The model provider failed in the middle of the answer; nothing was charged for it."
 
 
 class CostLedger(msgspec.Struct, frozen=True, rename="camel"):
@@ -94,7 +95,7 @@ def broken_refusal(request_id: str, debit: Msat, balance: Msat) -> Refusal:
     A repeated request has the id of the first.
     """
     details = {"requestId": request_id, "debitedMsat": debit.value, "balanceMsat": balance.value}
-    return Refusal(Code.MODEL_FAILED, _BROKEN, details)
+    return Refusal(Code.MODEL_FAILED, _BROKEN if debit.value else _BROKEN_FREE, details)
 
 
 def _ledger(cost: RequestCost) -> CostLedger:

@@ -71,7 +71,7 @@ ASK_IN_SESSION: Final = Operation(
     'With `"stream": true` the answer is server-sent events: `event: delta` with `{"text"}` for each piece of the '
     "answer, then one `event: done` with the RequestResult, or `event: error` with an Error. While the model is "
     "silent, comments come every few seconds. A whole answer that takes longer than that begins with line breaks; if "
-    "it fails then, the connection is cut behind the error, and nothing was charged.\n\n"
+    "it fails then, the connection is cut behind the error, and nothing was charged unless that says `inDoubt`.\n\n"
     "A request that the model refuses without a word is `rejected`, and costs its evaluation alone; what fails before "
     "anything was given costs nothing; a stream that breaks off costs what was given, and its `error` says how much. "
     "A client that goes away stops the model, and pays for what was used until then: for the prompt at least. With an "

@@ -8,15 +8,16 @@ from collections.abc import Mapping, Sequence
 import pytest
 from redis.asyncio import Redis
 
+from satmeter.actors.domain.errors import RefusedError, broken
 from satmeter.actors.domain.session.messages import GetSession, SessionView
 from satmeter.actors.messages import Call, NotOwner
 from satmeter.actors.partitioning import PARTITIONS, owned_by, partition_of
-from satmeter.actors.ports import Stored
+from satmeter.actors.ports import Append, Stored
 from satmeter.actors.router.router import Router
 from satmeter.scripts.benchmarks.local_link import LocalLink
 from tests.helpers.hosts import LossyJournal, World, until
 from tests.helpers.multi_host import Fleet
-from tests.helpers.session_steps import GRANT, SES, opened
+from tests.helpers.session_steps import GRANT, SES, answered, ask, opened
 
 PAIR = ("host-0", "host-1")
 
@@ -120,3 +121,23 @@ async def test_a_plan_that_changes_while_owners_are_looked_up_does_not_make_a_ho
 
 async def _waits(journal: SlowJournal, count: int = 1) -> bool:
     return journal.waiting >= count
+
+
+async def test_work_that_ends_in_a_broken_actor_is_not_said_to_have_cost_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model has answered, and a defect of ours keeps the debit from being written."""
+
+    async def defect(append: Append) -> None:
+        raise ValueError("a defect")
+
+    async with world.serving() as (_, router):
+        await opened(router)
+        world.model.gate.close()
+        asking = asyncio.create_task(answered(router, ask()))
+        await world.model.gate.wait_for_arrival()
+        monkeypatch.setattr(world.journal, "append", defect)
+        world.model.gate.open()
+        with pytest.raises(RefusedError) as refused:
+            await asking
+    assert refused.value.refusal == broken(begun=True)
