@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Final
 
@@ -35,7 +35,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Begin a request; uvicorn would answer it in chunks, which a client of HTTP/1.0 takes for the body."""
         super().on_headers_complete()
         if self.scope["http_version"] == "1.0":
-            self.cycle.send = _until_closed(self.cycle)  # type: ignore[method-assign]
+            _end_at_close(self.cycle)
 
     def data_received(self, data: bytes) -> None:
         """Parse the client's bytes; a malformed request is answered with a 400."""
@@ -80,8 +80,8 @@ class HttpProtocol(HttpToolsProtocol):
         return relay
 
 
-def _until_closed(cycle: RequestResponseCycle) -> Callable[[ASGISendEvent], Awaitable[None]]:
-    """Return the cycle's `send` with which a body of unknown length ends when the connection closes."""
+def _end_at_close(cycle: RequestResponseCycle) -> None:
+    """Have a body of unknown length end when the connection closes."""
     send, endless = cycle.send, False
 
     async def send_until_closed(message: ASGISendEvent) -> None:
@@ -94,4 +94,4 @@ def _until_closed(cycle: RequestResponseCycle) -> Callable[[ASGISendEvent], Awai
             cycle.expected_content_length = len(message.get("body", b""))
         await send(message)
 
-    return send_until_closed
+    cycle.send = send_until_closed  # type: ignore[method-assign]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -194,10 +194,10 @@ async def test_what_fails_after_the_head_is_an_error_event_and_costs_nothing(
     assert spent == 0
 
 
-LATE = {
-    "/ask": ({429: "rate_limited", 529: "overloaded"}, lambda told: told["code"]),
-    "/v1/messages": ({429: "rate_limit_error", 529: "overloaded_error"}, lambda told: told["error"]["type"]),
-    "/v1/chat/completions": ({429: "rate_limit_error", 529: "server_error"}, lambda told: told["error"]["type"]),
+LATE: dict[str, tuple[dict[int, str], Callable[[Json], str]]] = {
+    "/ask": ({429: "rate_limited", 529: "overloaded"}, lambda told: str(told["code"])),
+    "/v1/messages": ({429: "rate_limit_error", 529: "overloaded_error"}, lambda told: str(told["error"]["type"])),
+    "/v1/chat/completions": ({429: "rate_limit_error", 529: "server_error"}, lambda told: str(told["error"]["type"])),
 }
 
 
