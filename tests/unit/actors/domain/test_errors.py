@@ -1,4 +1,4 @@
-"""What a refusal says of money, in its sentence and in its fields."""
+"""Statements of refusals about money, in their sentences and in their fields."""
 
 from __future__ import annotations
 
