@@ -46,8 +46,9 @@ MESSAGES: Final = Operation(
     tag=LLM,
     summary="Anthropic's Messages API",
     description="The body goes to the provider as it is, but for `max_tokens`, which is lowered to what the balance "
-    "covers (`Satmeter-Max-Tokens` says to what); its answer comes back as it is, and the `usage` of a whole one has "
-    "`cost_msat`, `cost_usd` (before the margin) and `balance_msat` besides. Before the call the most that it can cost "
+    "covers (`Satmeter-Max-Tokens` says to what); its answer comes back as it is, and its `usage` (in a stream: the "
+    "last one) has `cost_msat`, `cost_usd` (before the margin) and `balance_msat` besides. Before the call the most "
+    "that it can cost "
     "is put on hold, after it the actual cost is debited, cache reads and writes at their own rates.\n\n"
     "Not possible is what has a price that isn't known beforehand: tools that the provider runs, MCP servers, "
     "documents by address, files by their id, fast mode.\n\n"

@@ -39,7 +39,7 @@ from .relay import (
     whole_answer,
 )
 from .token_counts import Counts
-from .usage import with_cost
+from .usage import LastUsage, with_cost
 
 # An empty line ends an event, with any of the line breaks of server-sent events.
 _BLANK_LINES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
@@ -89,28 +89,30 @@ class Llm:
 
 
 async def _bytes(stream: RelayStream, request_id: str) -> AsyncGenerator[bytes, None]:
-    """Yield the provider's bytes, event by event, and then their cost.
+    """Yield the provider's bytes, event by event, and then their cost, which goes into the last usage, too.
 
     An incomplete event before an error is dropped: a client would fail to parse it, and never read the error.
     """
     begun = b""
+    last = LastUsage()
     try:
         async for part in stream.parts:
             if isinstance(part, RelayBytes):
                 begun += part.data
                 end = max(begun.rfind(line) + len(line) if line in begun else 0 for line in _BLANK_LINES)
                 if end:
-                    yield begun[:end]
+                    if ready := last.pass_on(begun[:end]):
+                        yield ready
                     begun = begun[end:]
             elif part.status >= 400:
                 # The head was sent before the provider refused the body.
                 yield sse.event("error", _one_line(part.body)) + cost_comment(part)
             elif broken(part):
-                yield _error(broken_refusal(part), request_id) + cost_comment(part)
+                yield last.end() + _error(broken_refusal(part), request_id) + cost_comment(part)
             else:
-                yield (begun + b"\n\n" if begun else b"") + cost_comment(part)
+                yield last.end(cost_fields(part)) + (begun + b"\n\n" if begun else b"") + cost_comment(part)
     except RefusedError as error:
-        yield _error(error, request_id)
+        yield last.end() + _error(error, request_id)
     finally:
         await stream.parts.aclose()
 

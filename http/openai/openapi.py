@@ -23,7 +23,7 @@ CHAT: Final = Operation(
     "of one, a tool, or the request; four places at most. All instructions go to the system "
     "prompt, wherever among the messages they stand.\n\n"
     'With `"stream": true` the cost and the balance come in a comment line before `data: [DONE]`; '
-    "`stream_options.include_usage` adds a last chunk with the tokens. While the model is "
+    "`stream_options.include_usage` adds a last chunk with the tokens and the cost. While the model is "
     "silent, comments come every few seconds; what fails after the head went out is an event with `error`. A whole "
     "answer that takes longer than that begins with line breaks, and has its cost in `usage` alone "
     "(`cost_msat`, `cost_usd`, `balance_msat`); if it fails then, the connection is cut behind the error, and "

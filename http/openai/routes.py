@@ -36,9 +36,10 @@ from ..response import errors, sse
 from ..response.error_formats import openai
 from ..response.slow_json import CutShortError, SlowAnswer
 from ..state import Front
+from ..translation.message import UnreadableAnswerError
 from ..translation.provider_errors import of_provider
 from ..translation.request import user_key
-from .answer import UnreadableAnswerError, completion
+from .answer import completion
 from .request import Asked, asked_of
 from .stream import DONE, ChatStream, data
 
@@ -110,8 +111,7 @@ async def _chunks(stream: RelayStream, model: str, asked: Asked, request_id: str
             if part.ending is Ending.BROKEN:
                 yield cost_comment(part) + _error(broken_refusal(part), request_id)
                 return
-            end = b"" if chat.ended else chat.cut_off()
-            yield end + cost_comment(part) + DONE
+            yield chat.end(cost_fields(part)) + cost_comment(part) + DONE
     except RefusedError as error:
         yield _error(error, request_id)
     finally:

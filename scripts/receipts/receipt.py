@@ -28,7 +28,7 @@ _RATES: Final = {
     "cacheWrite5mTokens": "cacheWrite5m",
     "cacheWrite1hTokens": "cacheWrite1h",
 }
-# The server's additions to a provider's answer: comments and pings in a stream, the cost in a whole answer's usage.
+# The server's additions to a provider's answer: comments and pings in a stream, the cost in the last usage.
 _COMMENTS: Final = re.compile(rb'^: [^\n]*\n(?:event: ping\ndata: \{"type": "ping"\}\n)?\n', re.MULTILINE)
 _COST_IN_USAGE: Final = re.compile(rb',?"cost_msat":\d+,"cost_usd":"[^"]*","balance_msat":\d+(?=\})')
 
@@ -126,10 +126,11 @@ def check_digest(receipt: Json, field: str, data: bytes, what: str) -> None:
 
 def _without_additions(data: bytes) -> Iterator[bytes]:
     """Yield the possible originals of a relayed answer, without the server's cost, comments and pings."""
-    yield _COMMENTS.sub(b"", data)
-    begun = data.lstrip()
-    for cost in _COST_IN_USAGE.finditer(begun):
-        yield begun[: cost.start()] + begun[cost.end() :]
+    stream = _COMMENTS.sub(b"", data)
+    yield stream
+    for begun in (data.lstrip(), stream):
+        for cost in _COST_IN_USAGE.finditer(begun):
+            yield begun[: cost.start()] + begun[cost.end() :]
 
 
 def check_price(receipt: Json) -> None:

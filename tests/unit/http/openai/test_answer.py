@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from satmeter.http.openai.answer import UnreadableAnswerError, completion
+from satmeter.http.openai.answer import completion
 from satmeter.http.openai.stream import ChatStream
+from satmeter.http.translation.message import UnreadableAnswerError
 from satmeter.http.translation.provider_errors import of_provider
 from tests.helpers.anthropic_streams import FIRST_USAGE, MODEL, STOP, block, change, delta, error, sse, start
 
 Json = dict[str, Any]
 AT_S = 1_790_000_000
+COST: dict[str, int | str] = {"cost_msat": 5, "cost_usd": "0.000001", "balance_msat": 7}
 USAGE = {"input_tokens": 10, "output_tokens": 20, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 3}
 SHOWN_USAGE = {
     "prompt_tokens": 17,
@@ -43,7 +45,8 @@ def whole(*content: Json, **fields: Any) -> Json:
 
 
 def chunks(stream: bytes, *, include_usage: bool = False) -> list[Json]:
-    read = ChatStream(MODEL, AT_S, include_usage=include_usage).read(stream).decode()
+    chat = ChatStream(MODEL, AT_S, include_usage=include_usage)
+    read = (chat.read(stream) + (chat.end(COST) if chat.ended else b"")).decode()
     assert read.endswith("\n\n") or not read
     return [json.loads(event.removeprefix("data: ")) for event in read.split("\n\n")[:-1]]
 
@@ -141,7 +144,7 @@ def test_the_usage_comes_last_and_without_a_choice_to_whom_asks_for_it() -> None
     *others, last = chunks(sse(start(), block(), delta("x"), change(), STOP), include_usage=True)
     assert all(chunk["usage"] is None for chunk in others)
     assert last["choices"] == []
-    assert last["usage"] == SHOWN_USAGE
+    assert last["usage"] == {**SHOWN_USAGE, **COST}
 
 
 def test_what_the_last_figures_leave_out_is_as_the_first_ones_said() -> None:
@@ -231,7 +234,7 @@ def test_it_has_ended_only_with_the_last_event() -> None:
 def test_one_that_was_cut_off_ends_as_one_that_was_too_long() -> None:
     stream = ChatStream(MODEL, AT_S, include_usage=True)
     stream.read(sse(start(), block(), delta("a")))
-    *_, last, usage = stream.cut_off().decode().split("\n\n")[:-1]
+    *_, last, usage = stream.end(COST).decode().split("\n\n")[:-1]
     assert json.loads(last.removeprefix("data: "))["choices"][0]["finish_reason"] == "length"
     assert json.loads(usage.removeprefix("data: "))["usage"]["prompt_tokens"] == 17
     assert stream.ended
@@ -241,7 +244,7 @@ def test_a_line_without_an_end_does_not_fill_the_memory() -> None:
     stream = ChatStream(MODEL, AT_S, include_usage=False)
     for _ in range(60):
         stream.read(b"x" * 100_000)
-    assert len(stream._line) <= 4 << 20
+    assert len(stream._reader._line) <= 4 << 20
 
 
 # Refusals
