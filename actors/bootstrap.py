@@ -5,7 +5,6 @@ Live clients do not travel between processes, so each process builds its own.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +34,7 @@ from .adapters.stub.node import KEY as STUB_KEY
 from .adapters.stub.node import URL as STUB_URL
 from .adapters.stub.node import StubNode
 from .adapters.webhooks import HttpWebhooks
+from .clock import system_now_ms
 from .dedicated.host import DedicatedHost, Solos
 from .domain.behaviour import Behaviour, UnknownEventError
 from .domain.demo import DemoBehaviour
@@ -63,11 +63,6 @@ from .services.solvency import SolvencyCache, SolvencyWatch
 from .services.treasury import Treasury
 
 AskPrice = Callable[[], Awaitable[BtcPrice]]
-
-
-def now_ms() -> int:
-    """Return the milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +114,7 @@ def build_parts(settings: Settings) -> Parts:
 
 def build_solvency(parts: Parts) -> SolvencyWatch:
     """Build the watch over the wallet."""
-    return SolvencyWatch(parts.lightning, RedisSolvency(parts.redis), now_ms)
+    return SolvencyWatch(parts.lightning, RedisSolvency(parts.redis), system_now_ms)
 
 
 def build_oversight(settings: Settings, parts: Parts) -> Oversight:
@@ -140,11 +135,11 @@ def build_oversight(settings: Settings, parts: Parts) -> Oversight:
         return {address: loss.value for address, loss in (await store_losses(parts.redis)).items()}
 
     return Oversight(
-        PayoutWatch(parts.lightning, refunds_of, now_ms),
+        PayoutWatch(parts.lightning, refunds_of, system_now_ms),
         check_keys,
         losses,
         RedisFindings(parts.redis),
-        now_ms,
+        system_now_ms,
         allowed=frozenset(settings.allow_store_loss),
     )
 
@@ -174,7 +169,7 @@ def build_model_watch(settings: Settings, parts: Parts) -> ModelWatch | None:
         model=settings.work_model,
         base_url=settings.anthropic_base_url or DEFAULT_BASE_URL,
     )
-    return ModelWatch(probe, RedisModelBoard(parts.redis), now_ms)
+    return ModelWatch(probe, RedisModelBoard(parts.redis), system_now_ms)
 
 
 async def expect_model(settings: Settings, parts: Parts) -> None:
@@ -182,7 +177,7 @@ async def expect_model(settings: Settings, parts: Parts) -> None:
     if not has_provider(settings):
         return
     board = RedisModelBoard(parts.redis)
-    word, at_ms = await board.read(), now_ms()
+    word, at_ms = await board.read(), system_now_ms()
     if word.down(at_ms) is None:
         await board.swap(word.outage, ModelOutage(Stage.DOWN, None, at_ms, at_ms))
 
@@ -201,13 +196,13 @@ def build_host(
     host_id: str, settings: Settings, parts: Parts, ask_price: AskPrice, only: str | None = None
 ) -> ActorHost:
     """Build a host with every kind of actor, or with room for one. Raises `ValueError` when a model has no price."""
-    gate = ModelGate(RedisModelBoard(parts.redis), now_ms)
+    gate = ModelGate(RedisModelBoard(parts.redis), system_now_ms)
     model = build_model(settings)
     if has_provider(settings):
         model = GatedModel(model, gate, settings.eval_model)
-    prices = PriceCache(ask_price, settings.btc_price_usd_fallback, now_ms)
+    prices = PriceCache(ask_price, settings.btc_price_usd_fallback, system_now_ms)
     bindings = RedisBindings(parts.redis)
-    invoices = InvoicePool(parts.lightning, bindings, ahead_max=settings.invoices_ahead, now_ms=now_ms)
+    invoices = InvoicePool(parts.lightning, bindings, ahead_max=settings.invoices_ahead, now_ms=system_now_ms)
     webhooks = HttpWebhooks(WebhookTargets(settings.webhook_allow), derive_key(settings, "webhooks"))
     effects = Effects(
         parts.lightning,
@@ -218,7 +213,7 @@ def build_host(
         webhooks,
         admit_sale=gate.admit_sale if has_provider(settings) else None,
         payout_refused=RedisFindings(parts.redis).refused,
-        now_ms=now_ms,
+        now_ms=system_now_ms,
     )
     return ActorHost(
         host_id,
@@ -226,7 +221,7 @@ def build_host(
         effects,
         build_behaviours(settings),
         passivate_after_s=settings.passivate_after_s,
-        now_ms=now_ms,
+        now_ms=system_now_ms,
         only=only,
     )
 
@@ -246,7 +241,7 @@ def build_dedicated_host(
         build_behaviours(settings),
         rooms_max=settings.dedicated_max,
         passivate_after_s=settings.passivate_after_s,
-        now_ms=now_ms,
+        now_ms=system_now_ms,
     )
 
 
@@ -299,7 +294,7 @@ def build_model(settings: Settings) -> Model:
 
 def build_oracle(settings: Settings) -> Oracle:
     """Build the oracle with its price source."""
-    return Oracle(CoinGecko(settings.btc_price_url), settings.btc_price_usd_fallback, now_ms)
+    return Oracle(CoinGecko(settings.btc_price_url), settings.btc_price_usd_fallback, system_now_ms)
 
 
 def build_treasury(settings: Settings, parts: Parts, router: Router) -> Treasury:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ..actors.clock import system_now_ms
 from ..actors.domain.payments.invoices import Invoice
 from ..actors.domain.pricing import BtcPrice
 from ..actors.model_health.outage import ModelUp, ModelWord
@@ -62,10 +62,6 @@ class StubPayments(Protocol):
         ...
 
 
-def _system_now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 @dataclass(frozen=True, slots=True)
 class Front:
     """The services of a front process.
@@ -94,4 +90,4 @@ class Front:
     store_trouble: Callable[[], str | None] = lambda: None
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     head_after_s: float = 1.5
-    now_ms: Callable[[], int] = _system_now_ms
+    now_ms: Callable[[], int] = system_now_ms

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from ..cancellation import end_tasks
+from ..clock import system_now_ms
 from ..domain.behaviour import Behaviour, BooksError, UnknownEventError
 from ..domain.errors import Refusal, RefusedError, behind, cut_off, not_found, unavailable
 from ..domain.job.state import CreateJob
@@ -72,7 +73,7 @@ class DedicatedHost:
         *,
         rooms_max: int,
         passivate_after_s: float = 60.0,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        now_ms: Callable[[], int] = system_now_ms,
     ) -> None:
         self._journal = journal
         self._solos = solos

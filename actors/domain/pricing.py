@@ -20,7 +20,7 @@ _PERCENT: Final = Decimal(100)
 # English text has about 2.5 bytes for a token (source: Anthropic's models overview, 1M tokens to 2.5M characters; the
 # models before Claude Opus 4.7 had four), and other scripts seldom fewer than two. The client gets an excess of the
 # estimate back after the work; a shortfall is our loss.
-_BYTES_PER_TOKEN: Final = 2
+BYTES_PER_TOKEN: Final = 2
 
 
 class Size(StrEnum):
@@ -200,7 +200,7 @@ class PricingBreakdown(msgspec.Struct, frozen=True):
 def estimate_usage(terms: Terms, size: Size, request: str) -> Usage:
     """Estimate the tokens of a request of this size, before the work."""
     tier = terms.tiers[size]
-    text_tokens = -(-len(request.encode()) // _BYTES_PER_TOKEN)
+    text_tokens = -(-len(request.encode()) // BYTES_PER_TOKEN)
     return Usage(input_tokens=max(tier.input_tokens, text_tokens), output_tokens=tier.output_tokens)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from math import ceil
 from typing import Any, Final, Protocol
 
 import structlog
 
+from ..clock import system_now_ms
 from ..domain.backoff import Backoff
 from ..domain.behaviour import Command, Done, Failed, Intent
 from ..domain.intents import (
@@ -79,7 +79,7 @@ class Effects:
         payout_refused: Callable[[str], Awaitable[None]] | None = None,
         admit_sale: Callable[[], Awaitable[None]] | None = None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        now_ms: Callable[[], int] = system_now_ms,
     ) -> None:
         self._lightning = lightning
         self._model = model

@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 
 from ..cancellation import end_tasks
+from ..clock import system_now_ms
 from ..domain.backoff import Backoff
 from ..domain.behaviour import Behaviour, Command, Decision, Failed, History, TakeUp, Wake
 from ..domain.errors import broken, too_many_waiting, unavailable
@@ -54,7 +55,7 @@ class ActorHost:
         behaviours: Mapping[str, Behaviour[Any]],
         *,
         passivate_after_s: float = 60.0,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        now_ms: Callable[[], int] = system_now_ms,
         only: str | None = None,
     ) -> None:
         self._journal = journal

@@ -7,7 +7,8 @@ import typer
 from ...actors.adapters.redis.archive import RedisArchive
 from ...actors.adapters.redis.audit import AuditStore
 from ...actors.adapters.redis.format import NewerStoreError, check_format
-from ...actors.bootstrap import build_behaviours, now_ms
+from ...actors.bootstrap import build_behaviours
+from ...actors.clock import system_now_ms
 from ...actors.ports import TransientError
 from ...config.settings import Settings
 from ..open_store import NoStoreError, parts_of_store
@@ -35,5 +36,5 @@ async def _archive(settings: Settings) -> int:
     async with parts_of_store(settings) as parts:
         await check_format(parts.redis)
         store, archive = AuditStore(parts.redis), RedisArchive(parts.redis)
-        before_ms = now_ms() - settings.retention_days * DAY_MS
+        before_ms = system_now_ms() - settings.retention_days * DAY_MS
         return await Archiver(store, archive, build_behaviours(settings), before_ms).run(settings.archive_file)

@@ -8,7 +8,6 @@ import pickle
 import signal
 import socket
 import sys
-import time
 from collections.abc import AsyncIterator, Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from starlette.applications import Starlette
 
 from ...actors import cluster
 from ...actors.bootstrap import build_findings_cache, build_model_news, build_parts, build_solvency_cache
+from ...actors.clock import system_now_ms
 from ...actors.services.oracle import PriceCache
 from ...config.gc_tuning import settle_in
 from ...config.logging import configure_logging
@@ -103,7 +103,7 @@ def build_front(settings: Settings, store_dir: Path | None = None) -> tuple[Fron
     """Return the front's services over Ray, and a function that closes them."""
     parts = build_parts(settings)
     router = cluster.connect_router(parts.journal.owners)
-    prices = PriceCache(cluster.ask_price, settings.btc_price_usd_fallback, lambda: time.time_ns() // 1_000_000)
+    prices = PriceCache(cluster.ask_price, settings.btc_price_usd_fallback, system_now_ms)
 
     def store_trouble() -> str | None:
         return "the disk that it writes to is full" if store_dir is not None and lacks_room(store_dir) else None

@@ -24,6 +24,7 @@ from ...actors import cluster
 from ...actors.adapters.redis.format import NewerStoreError
 from ...actors.bootstrap import Parts, build_model_news, build_parts, build_roster, expect_model
 from ...actors.cancellation import end_tasks
+from ...actors.clock import system_now_ms
 from ...actors.domain.llm.provider_faults import ModelFault
 from ...actors.model_health.outage import MODEL
 from ...actors.placement.membership import Server
@@ -220,8 +221,7 @@ class Supervisor:
         assert self._parts is not None
         if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or response.json().get("unreachable") != [MODEL]:
             return False
-        now_ms = time.time_ns() // 1_000_000
-        outage = (await build_model_news(self._settings, self._parts).current()).outage_at(now_ms)
+        outage = (await build_model_news(self._settings, self._parts).current()).outage_at(system_now_ms())
         self._model_fault = None if outage is None else outage.fault
         return self._model_fault is not None
 

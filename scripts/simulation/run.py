@@ -96,6 +96,8 @@ class _Run:
         self._treasury = TreasuryProcess(self._cluster)
         self._auditor.holders.strict = rooms_max is None
         self._holders: dict[str, Holders] = {}
+        self._sessions: list[SessionClient] = []
+        self._jobs: list[JobClient] = []
         self._market = Market(world, self._node, self._auditor, lambda: self._front, Waiting(world, work))
 
     async def go(self, steps: Sequence[Step]) -> dict[str, int]:
@@ -153,15 +155,15 @@ class _Run:
     def _action(self, name: str, chance: Chance) -> Coroutine[Any, Any, None] | None:
         market = self._market
         if name == "open":
-            market.sessions.append(SessionClient(market, f"ses_{len(market.sessions)}_{chance.randint(0, 999)}"))
-            return market.sessions[-1].open(chance)
+            self._sessions.append(SessionClient(market, f"ses_{len(self._sessions)}_{chance.randint(0, 999)}"))
+            return self._sessions[-1].open(chance)
         if name == "job":
-            market.jobs.append(JobClient(market, f"job_{len(market.jobs)}_{chance.randint(0, 999)}"))
-            return market.jobs[-1].run(chance)
+            self._jobs.append(JobClient(market, f"job_{len(self._jobs)}_{chance.randint(0, 999)}"))
+            return self._jobs[-1].run(chance)
         if name == "refund":
-            jobs = [job for job in market.jobs if job.opened]
+            jobs = [job for job in self._jobs if job.opened]
             return chance.choice(jobs).refund(chance) if jobs else None
-        sessions = [session for session in market.sessions if session.opened]
+        sessions = [session for session in self._sessions if session.opened]
         if not sessions:
             return None
         if name == "hold":

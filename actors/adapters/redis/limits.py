@@ -11,12 +11,12 @@ Both expire by themselves.
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable
 from typing import Final
 
 from redis.asyncio import Redis
 
+from ...clock import system_now_ms
 from .guard import guarded
 
 # A refused use is not counted: a client that keeps asking would never be let in again.
@@ -46,14 +46,10 @@ return -1
 """
 
 
-def _system_now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 class RedisLimits:
     """Implementation of `Limits`."""
 
-    def __init__(self, redis: Redis, now_ms: Callable[[], int] = _system_now_ms) -> None:
+    def __init__(self, redis: Redis, now_ms: Callable[[], int] = system_now_ms) -> None:
         self._redis = redis
         self._now_ms = now_ms
         self._hit = redis.register_script(_HIT)

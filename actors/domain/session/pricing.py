@@ -12,7 +12,7 @@ from ..behaviour import Alarm
 from ..llm.answers import Ending, RequestOutcome, Step
 from ..llm.relays import PromptRate, RelayOutcome
 from ..money import EXACT, MSAT_PER_BTC, Msat, usd_text, usd_to_msat
-from ..pricing import BtcPrice, Terms, Usage
+from ..pricing import BYTES_PER_TOKEN, BtcPrice, Terms, Usage
 from .messages import Ask, Relay, RequestCost
 from .state import Hold
 
@@ -20,7 +20,6 @@ _NOTHING: Final = Usage(0, 0)
 _NO_USD: Final = Decimal(0)
 # A verdict has about 100 tokens.
 _VERDICT_TOKENS: Final = 150
-_BYTES_PER_TOKEN: Final = 2
 
 
 class SessionTerms(msgspec.Struct, frozen=True):
@@ -100,7 +99,7 @@ def worst_of_relay(terms: SessionTerms, command: Relay) -> Worst:
 
 def estimate(request_bytes: int) -> Usage:
     """Estimate a usage that can't be read. For the work, the answer's known length replaces the output tokens."""
-    return Usage(-(-request_bytes // _BYTES_PER_TOKEN), _VERDICT_TOKENS)
+    return Usage(-(-request_bytes // BYTES_PER_TOKEN), _VERDICT_TOKENS)
 
 
 def actual_cost(terms: SessionTerms, hold: Hold, evaluation: Usage | None, work: Usage | None) -> RequestCost:
@@ -160,7 +159,7 @@ def _counted(outcome: RequestOutcome | RelayOutcome) -> bool:
 
 def evaluation_usage(terms: SessionTerms, hold: Hold, outcome: RequestOutcome) -> Usage | None:
     """Return the evaluation's usage: an estimate if the provider's figures were unreadable, None without a call."""
-    input_tokens = hold.estimate.input_tokens + terms.eval_overhead_tokens // _BYTES_PER_TOKEN
+    input_tokens = hold.estimate.input_tokens + terms.eval_overhead_tokens // BYTES_PER_TOKEN
     if outcome.evaluation is not None:
         return outcome.evaluation.usage or Usage(input_tokens, _VERDICT_TOKENS)
     return _unanswered(outcome, Step.EVALUATION, input_tokens)
@@ -168,10 +167,10 @@ def evaluation_usage(terms: SessionTerms, hold: Hold, outcome: RequestOutcome) -
 
 def work_usage(terms: SessionTerms, hold: Hold, outcome: RequestOutcome) -> Usage | None:
     """Return the work's usage: an estimate if the provider's figures were unreadable, None without a call."""
-    input_tokens = hold.estimate.input_tokens + terms.work_overhead_tokens // _BYTES_PER_TOKEN
+    input_tokens = hold.estimate.input_tokens + terms.work_overhead_tokens // BYTES_PER_TOKEN
     if outcome.completion is None:
         return _unanswered(outcome, Step.WORK, input_tokens)
-    output_tokens = -(-len(outcome.completion.text.encode()) // _BYTES_PER_TOKEN)
+    output_tokens = -(-len(outcome.completion.text.encode()) // BYTES_PER_TOKEN)
     return outcome.completion.usage or Usage(input_tokens, output_tokens)
 
 

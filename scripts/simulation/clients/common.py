@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import Final
 
 from ....actors.domain.errors import Code, RefusedError
 from ....actors.domain.job.state import RefundJob
@@ -20,10 +20,6 @@ from ..cluster import FrontProcess
 from ..loop import Chance, DiedError
 from ..node import SimulatedNode
 from ..world import Fault, World
-
-if TYPE_CHECKING:
-    from .jobs import JobClient
-    from .sessions import SessionClient
 
 CLIENT: Final = "digest-of-an-address"
 NOT_CHARGED: Final = "nothing was charged"
@@ -50,8 +46,6 @@ class Market:
     auditor: Auditor
     front: Callable[[], FrontProcess]
     waiting: Waiting
-    sessions: list[SessionClient] = field(default_factory=list)
-    jobs: list[JobClient] = field(default_factory=list)
 
     async def call(
         self, chance: Chance, actor_id: str, command: WireCommand, name: str = "", label: str = ""
