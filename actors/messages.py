@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any, Never, TypeVar, get_args, get_origin
+
 import msgspec
+from typing_extensions import get_original_bases
 
 from .domain.behaviour import Command, Reply
 from .domain.codec import JournalCodec, MessageCodec
@@ -33,13 +37,16 @@ from .domain.session.messages import (
     TopUpInvoice,
 )
 
-
-class Ping(Command, frozen=True, tag="ping"):
-    """Question to a host whether it is there and its store answers. No actor sees it."""
+ReplyT = TypeVar("ReplyT", bound=Reply)
+PartT = TypeVar("PartT", bound=Reply)
 
 
 class Pong(Reply, frozen=True, tag="pong"):
     """Answer to `Ping`: the host is there, and its store answers."""
+
+
+class Ping(Command[Pong, Never], frozen=True, tag="ping"):
+    """Question to a host whether it is there and its store answers. No actor sees it."""
 
 
 class NotOwner(Reply, frozen=True, tag="not_owner"):
@@ -52,6 +59,26 @@ _Relaying = Held | RelayHead | RelayBytes | Relayed | Counted
 _SessionReply = SessionCreated | SessionView | TopUpInvoice | TextDelta | RequestAnswer | LedgerPage | _Relaying
 WireCommand = CreateJob | GetJob | WatchJob | GetJobReceipt | RefundJob | _SessionCommand | AskDemo | Settle | Ping
 WireReply = JobView | Receipt | _SessionReply | DemoAnswer | Settled | Pong | NotOwner | Refusal
+
+
+def answer_types(command: type[Command[ReplyT, PartT]]) -> tuple[type[ReplyT], tuple[type[PartT], ...]]:
+    """Return the type of reply that a class of commands declares, and the types of parts that come before it."""
+    reply, parts = _declared(command)
+    return reply, parts
+
+
+@cache
+def _declared(command: type[Command]) -> tuple[Any, Any]:
+    (of,) = (base for base in get_original_bases(command) if get_origin(base) is Command)
+    reply, parts = get_args(of)
+    return reply, (parts,) if isinstance(parts, type) else get_args(parts)
+
+
+class WrongReplyError(Exception):
+    """Error for an actor that answered a command with a type that the command does not declare: a defect of ours."""
+
+    def __init__(self, command: type[Command], reply: Reply | Refusal) -> None:
+        super().__init__(f"{command.__name__} was answered with {type(reply).__name__}")
 
 
 class Call(msgspec.Struct, frozen=True, tag="call"):

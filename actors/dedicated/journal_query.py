@@ -16,7 +16,7 @@ def glance(behaviour: Behaviour[Any], actor_id: str, stored: Stored, command: Co
     It has to run for a command that is done once, whose answer may be kept, and whenever it has something to do by
     itself. Raises as `folded` does.
     """
-    if getattr(command, "once", None) is not None:
+    if command.once is not None:
         return None
     state = folded(behaviour, actor_id, stored)
     if (

@@ -7,11 +7,13 @@ and acts. Work outside the actor is an `Intent`; its outcome comes back as a com
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol
 
 import msgspec
+from typing_extensions import TypeVar
 
 from .backoff import pause_after
+from .credentials.caveats import Grant
 from .errors import Refusal
 from .llm.provider_faults import ModelFault
 from .money import ZERO, Msat
@@ -28,8 +30,35 @@ _ON_THE_WAY_MS: Final = 2_000
 _KEEP_BRIEF_MS: Final = 15_000
 
 
-class Command(msgspec.Struct, frozen=True):
-    """A message to an actor. Every command is safe to repeat: the router sends it again when a host died."""
+class Reply(msgspec.Struct, frozen=True):
+    """An answer to a command."""
+
+
+ReplyT_co = TypeVar("ReplyT_co", bound=Reply, covariant=True, default=Any)
+PartT_co = TypeVar("PartT_co", bound=Reply, covariant=True, default=Any)
+
+
+class Command(msgspec.Struct, Generic[ReplyT_co, PartT_co], frozen=True):
+    """A message to an actor, with the types of its reply and of the parts that may come before it.
+
+    Every command is safe to repeat: the router sends it again when a host died. The properties are those of commands
+    that have no such field.
+    """
+
+    @property
+    def once(self) -> Once | None:
+        """Identity of the operation, for commands that are done once."""
+        return None
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """Attempt of a client's library that the command is, if it is one."""
+        return None
+
+    @property
+    def grant(self) -> Grant | None:
+        """Permissions of the caller's credential, for commands that need one."""
+        return None
 
 
 class Wake(Command, frozen=True):
@@ -38,10 +67,6 @@ class Wake(Command, frozen=True):
 
 class TakeUp(Command, frozen=True):
     """Command after activation from the journal: all work that was under way in the actor's last life is lost."""
-
-
-class Reply(msgspec.Struct, frozen=True):
-    """An answer to a command."""
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -69,6 +94,16 @@ class Intent(msgspec.Struct, frozen=True):
     def free_to_repeat(self) -> bool:
         """True if breaking the intent off costs nothing, because another host can ask the same question."""
         return False
+
+    @property
+    def once(self) -> Once | None:
+        """Identity of the operation that the intent carries out, for intents that have such a field."""
+        return None
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """Attempt of a client's library at the operation, for intents that have such a field."""
+        return None
 
 
 class Done(Command, frozen=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Never
+
 from .behaviour import NOTHING, Command, Decision, Done, Failed, Reply, Stateless
 from .errors import model_failed, not_found
 from .intents import Work
@@ -12,16 +14,16 @@ _TOPIC = "answer"
 _MAX_TOKENS = 300
 
 
-class AskDemo(Command, frozen=True, tag="ask_demo"):
-    """A free request."""
-
-    request: str
-
-
 class DemoAnswer(Reply, frozen=True, tag="demo"):
     """The model's answer."""
 
     result: str
+
+
+class AskDemo(Command[DemoAnswer, Never], frozen=True, tag="ask_demo"):
+    """A free request."""
+
+    request: str
 
 
 class DemoBehaviour(Stateless):

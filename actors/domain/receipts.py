@@ -10,6 +10,7 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Never
 
 import msgspec
 
@@ -58,17 +59,6 @@ def needle(request_id: str) -> str:
     return f'"request_id":"{request_id}"'
 
 
-class GetJobReceipt(Command, frozen=True, tag="get_job_receipt"):
-    """Get the receipt of a job that has ended."""
-
-
-class GetRequestReceipt(Command, frozen=True, tag="get_request_receipt"):
-    """Get the receipt of a request that was charged to the session."""
-
-    request_id: str
-    grant: Grant
-
-
 class Receipt(Reply, frozen=True, kw_only=True, tag="receipt"):
     """A receipt of a job or of a session's request.
 
@@ -93,3 +83,14 @@ class Receipt(Reply, frozen=True, kw_only=True, tag="receipt"):
     limit_msat: Msat
     evaluation_fee_msat: Msat | None = None
     ledger_seq: int | None = None
+
+
+class GetJobReceipt(Command[Receipt, Never], frozen=True, tag="get_job_receipt"):
+    """Get the receipt of a job that has ended."""
+
+
+class GetRequestReceipt(Command[Receipt, Never], frozen=True, tag="get_request_receipt"):
+    """Get the receipt of a request that was charged to the session."""
+
+    request_id: str
+    grant: Grant

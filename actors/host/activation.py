@@ -49,8 +49,8 @@ class Envelope:
     @property
     def repeats(self) -> Attempt | None:
         """Return the attempt of a client's library that sends this again; None once its original is known."""
-        attempt = getattr(self.command, "attempt", None)
-        return attempt if isinstance(attempt, Attempt) and attempt.number and not self.stands_for_another else None
+        attempt = self.command.attempt
+        return attempt if attempt is not None and attempt.number and not self.stands_for_another else None
 
     def stand_for(self, once: Once) -> None:
         """Make the command the same operation as the one that it repeats."""
@@ -60,8 +60,8 @@ class Envelope:
     @property
     def done_once(self) -> Once | None:
         """Return the operation whose answer may be kept already; None for one that can't have been sent before."""
-        once = getattr(self.command, "once", None)
-        return once if isinstance(once, Once) and self.caller and (once.keyed or self.resent) else None
+        once = self.command.once
+        return once if once is not None and self.caller and (once.keyed or self.resent) else None
 
 
 @dataclass(slots=True)
@@ -85,10 +85,9 @@ class Turn:
 def _first_of(attempt: Attempt, envelopes: Sequence[Envelope]) -> Once | None:
     """Return the same operation among commands that are decided upon together."""
     for envelope in envelopes:
-        other = getattr(envelope.command, "attempt", None)
-        if isinstance(other, Attempt) and other.digest == attempt.digest:
-            once: Once = envelope.command.once  # type: ignore[attr-defined]
-            return once
+        other = envelope.command.attempt
+        if other is not None and other.digest == attempt.digest:
+            return envelope.command.once
     return None
 
 
@@ -271,9 +270,8 @@ class Activation:
         """
         others: list[tuple[Envelope, str | None]] = []
         for place, envelope in enumerate(envelopes):
-            if (attempt := envelope.repeats) is None:
+            if (attempt := envelope.repeats) is None or (own := envelope.command.once) is None:
                 continue
-            own: Once = envelope.command.once  # type: ignore[attr-defined]
             once = self.running.claim(attempt.digest, own, self.waiting) or _first_of(attempt, envelopes[:place])
             if once is not None:
                 envelope.stand_for(once)

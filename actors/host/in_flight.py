@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 
-from ..domain.behaviour import Attempt, Command, Intent, Once, Reply
+from ..domain.behaviour import Command, Intent, Once, Reply
 from ..effects.progress import Outlet
 
 Run = Callable[[Intent, Outlet], Awaitable[Command]]
@@ -33,13 +33,12 @@ class _Errand:
     @property
     def once(self) -> Once | None:
         """Return the operation that the errand carries out."""
-        once = getattr(self.intent, "once", None)
-        return once if isinstance(once, Once) else None
+        return self.intent.once
 
     def repeated_by(self, digest: str) -> bool:
         """Return whether a repetition with this digest may wait for the errand."""
-        attempt = getattr(self.intent, "attempt", None)
-        return isinstance(attempt, Attempt) and attempt.digest == digest and not self.outlet.stopped
+        attempt = self.intent.attempt
+        return attempt is not None and attempt.digest == digest and not self.outlet.stopped
 
     def cut_off(self) -> None:
         """Cancel the errand, unless it is about to say what it has used."""

@@ -24,4 +24,4 @@ def of_resent(refusal: Refusal, command: Command) -> Refusal:
 
 
 def _may_cost(command: Command) -> bool:
-    return getattr(command, "once", None) is not None
+    return command.once is not None

@@ -8,16 +8,29 @@ import secrets
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import structlog
 from msgspec.structs import replace
 
 from ..domain.backoff import Backoff
+from ..domain.behaviour import Command, Reply
 from ..domain.errors import Refusal, RefusedError, behind, unavailable
 from ..domain.llm.answers import Held
 from ..domain.session.messages import Ask, Relay
-from ..messages import Answer, Call, Cancel, NotOwner, Ping, Pong, WireCommand, WireReply
+from ..messages import (
+    Answer,
+    Call,
+    Cancel,
+    NotOwner,
+    PartT,
+    Ping,
+    Pong,
+    ReplyT,
+    WireCommand,
+    WrongReplyError,
+    answer_types,
+)
 from ..ports import TransientError
 from .fair_queue import Outgoing
 from .indeterminate import lost, of_resent
@@ -252,22 +265,30 @@ class Router:
         self._connect = connect
         self._lanes: dict[str, Lane] = {}
 
-    async def call(self, actor_id: str, command: WireCommand) -> WireReply:
-        """Return the actor's answer. Raises `RefusedError` for a refusal."""
+    async def call(self, actor_id: str, command: Command[ReplyT, Reply]) -> ReplyT:
+        """Return the actor's reply. Raises `RefusedError` for a refusal, and `WrongReplyError`."""
+        kind, _ = answer_types(type(command))
         async with aclosing(self.stream(actor_id, command)) as answers:
             async for reply in answers:
-                return reply
+                if isinstance(reply, kind):
+                    return reply
+                raise WrongReplyError(type(command), reply)
         raise RefusedError(unavailable("The actor"))
 
-    async def stream(self, actor_id: str, command: WireCommand) -> AsyncGenerator[WireReply, None]:
-        """Yield all answers of the actor until the last one. Raises `RefusedError` for a refusal."""
+    async def stream(self, actor_id: str, command: Command[ReplyT, PartT]) -> AsyncGenerator[ReplyT | PartT, None]:
+        """Yield all answers of the actor until the last one: parts of the reply, if it has any, and the reply itself.
+
+        Raises `RefusedError` for a refusal, and `WrongReplyError`.
+        """
+        kind, parts = answer_types(type(command))
+        kinds = (kind, *parts)
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + _PATIENCE_S
         resent = begun = False
         while True:
             try:
                 lane = await self._lane_of(actor_id, deadline_s)
-                pending = lane.open(actor_id, command, resent=resent)
+                pending = lane.open(actor_id, cast("WireCommand", command), resent=resent)
             except RefusedError as error:
                 raise RefusedError(of_resent(error.refusal, command) if resent else error.refusal) from None
             try:
@@ -281,8 +302,10 @@ class Router:
                     if isinstance(answer.reply, Refusal):
                         again = pending.call.resent
                         raise RefusedError(of_resent(answer.reply, command) if again else answer.reply)
+                    if not isinstance(answer.reply, kinds):
+                        raise WrongReplyError(type(command), answer.reply)
                     begun = begun or not isinstance(answer.reply, Held)
-                    yield answer.reply
+                    yield cast("ReplyT | PartT", answer.reply)
                     if answer.last:
                         return
             finally:

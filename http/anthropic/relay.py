@@ -15,7 +15,7 @@ from ...actors.domain.llm.answers import Ending, Held
 from ...actors.domain.llm.relays import RelayBytes, RelayHead
 from ...actors.domain.money import usd_text
 from ...actors.domain.session.messages import Relay, Relayed
-from ...actors.messages import WireReply
+from ...actors.messages import WrongReplyError
 from ..middleware import request_id_of
 from ..payments.solvency_gate import refusal_of_calls
 from ..request.auth import Holder
@@ -35,6 +35,8 @@ _WORTH_COUNTING_TOKENS: Final = 4_000
 DEBITED: Final = "Satmeter-Debited-Msat"
 BALANCE: Final = "Satmeter-Balance-Msat"
 MAX_TOKENS: Final = "Satmeter-Max-Tokens"
+Answer = RelayHead | RelayBytes | Relayed
+"""Answers to a `Relay` behind the notice of its hold. A call that is not streamed has only the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class RelaySlow:
     """A whole answer that takes long; its only reply is a `Relayed`. See `whole_answer`."""
 
     held: Held
-    replies: Replies
+    replies: Replies[Answer]
 
 
 class Relays:
@@ -129,7 +131,7 @@ class Relays:
         return await self._send(request, holder.session_id, tighter)
 
     async def _send(self, request: Request, session_id: str, command: Relay) -> Relayed | RelayStream | RelaySlow:
-        replies = Replies(request, self._front.router.stream(session_id, command))
+        replies: Replies[Answer] = Replies(request, self._front.router.stream(session_id, command))
         # Waited for here, so that a request that is refused is an error and not a stream.
         if not command.stream:
             return await self._whole(replies)
@@ -139,15 +141,16 @@ class Relays:
             return RelayStream(replies.held, _parts(replies), replies)
         if isinstance(first, RelayHead):
             return RelayStream(Held(first.max_tokens, first.at_ms), _parts(replies), replies)
-        assert isinstance(first, Relayed)
         await replies.aclose()
+        if isinstance(first, RelayBytes):
+            raise WrongReplyError(Relay, first)
         if first.status >= 400:
             return first
         # The answer was given before: a repeated request gets the same bytes, and the same end.
         again = _again(first)
         return RelayStream(Held(first.max_tokens, first.at_ms), again, again)
 
-    async def _whole(self, replies: Replies) -> Relayed | RelaySlow:
+    async def _whole(self, replies: Replies[Answer]) -> Relayed | RelaySlow:
         first = await replies.soon(self._front.settings.ping_s)
         if first is None:
             assert replies.held is not None
@@ -156,9 +159,10 @@ class Relays:
         return whole_answer(first)
 
 
-def whole_answer(reply: WireReply) -> Relayed:
+def whole_answer(reply: Answer) -> Relayed:
     """Return the answer. Raises `RefusedError` if its client hung up: the repeated request may be too late for it."""
-    assert isinstance(reply, Relayed)
+    if not isinstance(reply, Relayed):
+        raise WrongReplyError(Relay, reply)
     if reply.status < 400 and reply.ending is Ending.LEFT:
         raise RefusedError(cut_off())
     return reply
@@ -207,11 +211,10 @@ def refused_late(answer: Relayed) -> RefusedError:
     return RefusedError(Refusal(Code.INVALID_REQUEST, message))
 
 
-async def _parts(replies: Replies) -> AsyncGenerator[RelayBytes | Relayed, None]:
+async def _parts(replies: Replies[Answer]) -> AsyncGenerator[RelayBytes | Relayed, None]:
     async with aclosing(replies.rest()) as rest:
         async for reply in rest:
             if not isinstance(reply, RelayHead):
-                assert isinstance(reply, RelayBytes | Relayed)
                 if isinstance(reply, Relayed) and reply.status < 400 and reply.body:
                     # The head had gone out before the connection to the host broke; the answer was kept meanwhile.
                     yield RelayBytes(reply.body)

@@ -12,7 +12,6 @@ from starlette.responses import Response
 from ...actors.domain.errors import RefusedError
 from ...actors.domain.llm.relays import RelayBytes
 from ...actors.domain.session.messages import Relayed
-from ...actors.messages import WireReply
 from ...actors.operator_terms import model_prices
 from ..middleware import request_id_of
 from ..payments.solvency_gate import refuse_calls
@@ -27,6 +26,7 @@ from ..state import Front
 from .body import read_call, read_count
 from .relay import (
     MAX_TOKENS,
+    Answer,
     Relays,
     RelaySlow,
     RelayStream,
@@ -117,7 +117,7 @@ async def _bytes(stream: RelayStream, request_id: str) -> AsyncGenerator[bytes, 
         await stream.parts.aclose()
 
 
-def _slow(reply: WireReply) -> bytes:
+def _slow(reply: Answer) -> bytes:
     answer = whole_answer(reply)
     if answer.status >= 400:
         raise CutShortError(refused_late(answer), answer.body)

@@ -58,9 +58,7 @@ class Counts:
         command = CountTokens(
             request_id_of(request.scope), body, passed_headers(request), is_beta(request), holder.grant
         )
-        reply = await self._front.router.call(holder.session_id, command)
-        assert isinstance(reply, Counted)
-        return reply
+        return await self._front.router.call(holder.session_id, command)
 
     async def needed(self, request: Request, holder: Holder | None, body: bytes) -> int:
         """Return the prompt's tokens for a call whose bytes don't bound them. Raises `RefusedError`."""

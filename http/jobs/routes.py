@@ -11,7 +11,6 @@ from starlette.responses import Response
 
 from ...actors.domain.errors import RefusedError, not_found
 from ...actors.domain.job.state import FINAL_STATES, CreateJob, GetJob, JobState, JobView, RefundJob, WatchJob
-from ...actors.messages import WireReply
 from .. import schema
 from ..middleware import request_id_of
 from ..payments.invoice_limits import UnpaidInvoices
@@ -48,7 +47,7 @@ class Jobs:
         command = CreateJob(request=body.request, client=client, webhook=webhook)
 
         async def opening() -> tuple[JobView, bool]:
-            view = _view(await self._front.router.call(job_id, command))
+            view = await self._front.router.call(job_id, command)
             return view, view.state is JobState.AWAITING_EVAL_PAYMENT
 
         view = await self._unpaid.count(client, job_id, opening)
@@ -57,7 +56,7 @@ class Jobs:
 
     async def show(self, request: Request) -> Response:
         """Answer GET /jobs/{jobId} with the job as it is now."""
-        view = _view(await self._front.router.call(_job_id(request), GetJob()))
+        view = await self._front.router.call(_job_id(request), GetJob())
         return json.json_response(json.job_status(view))
 
     async def events(self, request: Request) -> Response:
@@ -68,7 +67,7 @@ class Jobs:
             return json.head_only(sse.MEDIA_TYPE)
         changes = self._front.router.stream(job_id, WatchJob())
         # The first reply is awaited here, so that a job that doesn't exist is a 404 and not a stream.
-        first = _view(await anext(changes))
+        first = await anext(changes)
         if first.state in FINAL_STATES and request.headers.get("last-event-id") == _event_id(first):
             # A browser's EventSource connects again after every end; only this status makes it stop.
             await changes.aclose()
@@ -82,18 +81,18 @@ class Jobs:
         key = idempotency_key(request)
         body = await read_json(request, schema.RefundOrder, self._front.settings.body_limit_bytes)
         command = RefundJob(self._payouts.target(body.payment_request), once_of(request, key, body))
-        return json.json_response(json.job_status(_view(await self._payouts.carry_out(job_id, command))))
+        return json.json_response(json.job_status(await self._payouts.carry_out(job_id, command)))
 
 
 async def _events(
-    first: JobView, changes: AsyncGenerator[WireReply, None], request_id: str
+    first: JobView, changes: AsyncGenerator[JobView, None], request_id: str
 ) -> AsyncGenerator[bytes, None]:
     async with aclosing(changes):
         last = _event(first)
         yield last
         try:
             async for reply in changes:
-                following = _event(_view(reply))
+                following = _event(reply)
                 # After a change of the actor's host, its successor repeats the present state.
                 if following != last:
                     last = following
@@ -108,11 +107,6 @@ def _event(view: JobView) -> bytes:
 
 def _event_id(view: JobView) -> str:
     return f"{view.state.value}.{view.updated_at_ms}"
-
-
-def _view(reply: WireReply) -> JobView:
-    assert isinstance(reply, JobView)
-    return reply
 
 
 def _job_id(request: Request) -> str:

@@ -13,11 +13,11 @@ from ...actors.domain.errors import RefusedError
 from ...actors.domain.llm.answers import Ending
 from ...actors.domain.llm.relays import RelayBytes
 from ...actors.domain.session.messages import Relayed
-from ...actors.messages import WireReply
 from ...actors.operator_terms import model_prices
 from ..anthropic.body import read_call
 from ..anthropic.relay import (
     MAX_TOKENS,
+    Answer,
     Relays,
     RelaySlow,
     RelayStream,
@@ -88,7 +88,7 @@ def _whole(answer: Relayed, request_id: str) -> bytes:
         raise broken_refusal(answer) from None
 
 
-def _slow(request_id: str, reply: WireReply) -> bytes:
+def _slow(request_id: str, reply: Answer) -> bytes:
     answer = whole_answer(reply)
     body = _whole(answer, request_id)
     if answer.status >= 400:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from ...actors.domain.behaviour import Command
 from ...actors.domain.errors import Code, Refusal, RefusedError
 from ...actors.domain.money import MSAT_PER_SAT
 from ...actors.domain.payments.bolt11 import read_invoice
 from ...actors.domain.payments.payouts import PayoutTarget, refund_pending
-from ...actors.messages import WireCommand, WireReply
+from ...actors.messages import ReplyT
 from ..response import errors
 from ..state import Front
 
@@ -45,7 +46,7 @@ class Payouts:
             raise errors.invalid(_PATH, "The invoice must be over whole sats")
         return PayoutTarget(invoice.payment_request, invoice.payment_hash, invoice.amount_msat)
 
-    async def carry_out(self, actor_id: str, command: WireCommand) -> WireReply:
+    async def carry_out(self, actor_id: str, command: Command[ReplyT]) -> ReplyT:
         """Return the actor's answer once the payout has ended. Raises `RefusedError` (425) when that takes long."""
         try:
             async with asyncio.timeout(PATIENCE_S):

@@ -16,7 +16,6 @@ from ...actors.domain.money import usd_text
 from ...actors.domain.pricing import ModelPrice, Usage
 from ...actors.domain.receipts import GetJobReceipt, GetRequestReceipt
 from ...actors.domain.timestamps import timestamp
-from ...actors.messages import WireReply
 from ..openapi.endpoint import Endpoint
 from ..request import ids
 from ..request.auth import Credentials
@@ -72,9 +71,8 @@ class Receipts:
             json.encode(described), headers={"Cache-Control": "max-age=300"}, media_type="application/json"
         )
 
-    def _signed(self, reply: WireReply) -> Response:
-        assert isinstance(reply, receipts.Receipt)
-        shown = wire(reply, self._signer.key_id)
+    def _signed(self, receipt: receipts.Receipt) -> Response:
+        shown = wire(receipt, self._signer.key_id)
         return json.json_response(schemas.SignedReceipt(receipt=shown, jws=self._signer.sign(json.encode(shown))))
 
 

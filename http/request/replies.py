@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from ...actors.domain.llm.answers import Held
-from ...actors.messages import WireReply
 
 # Most answers come sooner, and checking for the client costs as much as all else in this module.
 _LOOKS_AFTER_S: Final = 0.25
@@ -18,26 +17,29 @@ _LOOKS_AFTER_S: Final = 0.25
 _READ_TIMEOUTS: Final = ("x-stainless-read-timeout", "x-stainless-timeout")
 
 
-class Replies:
+AnswerT = TypeVar("AnswerT")
+
+
+class Replies(Generic[AnswerT]):
     """The replies to a call, one after the other. Close them: that ends the call if no other client waits for it.
 
     `held`: the notice of the hold, once it is placed; it is not one of the replies.
     """
 
-    def __init__(self, request: Request, replies: AsyncGenerator[WireReply, None]) -> None:
+    def __init__(self, request: Request, replies: AsyncGenerator[AnswerT | Held, None]) -> None:
         self._receive = request.receive
         self._replies = replies
-        self._next: asyncio.Future[WireReply] | None = None
+        self._next: asyncio.Future[AnswerT | Held] | None = None
         self._looks = False
         self.held: Held | None = None
 
-    async def next(self) -> WireReply:
+    async def next(self) -> AnswerT:
         """Return the next reply. Raises the actor's exception, and `ClientDisconnect` when the client has gone."""
         while (reply := await self.within(None)) is None:
             pass
         return reply
 
-    async def soon(self, within_s: float) -> WireReply | None:
+    async def soon(self, within_s: float) -> AnswerT | None:
         """Return the next reply; None if it is later than `within_s` and the hold is placed. Raises as `next` does."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + within_s
@@ -46,7 +48,7 @@ class Replies:
             if reply is not None or (self.held is not None and loop.time() >= deadline_s):
                 return reply
 
-    async def within(self, longest_s: float | None) -> WireReply | None:
+    async def within(self, longest_s: float | None) -> AnswerT | None:
         """Return the next reply; None if it takes longer than `longest_s`, or the notice of the hold came first.
 
         After None, the reply can still be awaited. Raises as `next` does.
@@ -72,7 +74,7 @@ class Replies:
             return None
         return reply
 
-    async def rest(self) -> AsyncGenerator[WireReply, None]:
+    async def rest(self) -> AsyncGenerator[AnswerT, None]:
         """Yield the remaining replies. Raises the actor's exception."""
         try:
             if self._next is not None:
@@ -107,7 +109,7 @@ class Replies:
             await cancel(left)
 
 
-async def _next_of(replies: AsyncGenerator[WireReply, None]) -> WireReply:
+async def _next_of(replies: AsyncGenerator[AnswerT, None]) -> AnswerT:
     return await anext(replies)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from typing import Generic
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ...actors.domain.errors import RefusedError
-from ...actors.messages import WireReply
 from ..middleware import request_id_of
-from ..request.replies import Replies
+from ..request.replies import AnswerT, Replies
 from . import errors
 from .error_formats import shape_of
 from .sse import part
@@ -25,7 +25,7 @@ class CutShortError(RefusedError):
         self.body = body
 
 
-class SlowAnswer(Response):
+class SlowAnswer(Response, Generic[AnswerT]):
     """A response that sends its head at once, and line breaks, which JSON allows, until the reply is there.
 
     So its status is a success before the outcome is known. A later failure sends the error's body without the end of
@@ -35,8 +35,8 @@ class SlowAnswer(Response):
 
     def __init__(
         self,
-        replies: Replies,
-        render: Callable[[WireReply], bytes],
+        replies: Replies[AnswerT],
+        render: Callable[[AnswerT], bytes],
         ping_s: float,
         headers: Mapping[str, str] | None = None,
     ) -> None:

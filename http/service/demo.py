@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...actors.domain.demo import AskDemo, DemoAnswer
-from ...actors.messages import WireReply
 from ..payments.solvency_gate import refuse_calls
 from ..request import ids
 from ..request.body import unfit
@@ -57,8 +56,7 @@ class Demo:
             )
 
 
-def _shown(reply: WireReply) -> around.DemoResult:
-    assert isinstance(reply, DemoAnswer)
+def _shown(reply: DemoAnswer) -> around.DemoResult:
     return around.DemoResult(result=reply.result)
 
 

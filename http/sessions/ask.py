@@ -11,7 +11,7 @@ from starlette.responses import Response
 from ...actors.domain.errors import RefusedError
 from ...actors.domain.llm.answers import TextDelta
 from ...actors.domain.session.messages import Ask, RequestAnswer
-from ...actors.messages import WireReply
+from ...actors.messages import WrongReplyError
 from ...actors.operator_terms import model_prices
 from ..middleware import request_id_of
 from ..payments.solvency_gate import refusal_of_calls
@@ -29,6 +29,7 @@ from .top_up_offers import Offers
 
 # Both paths are the same operation: a key that was used at one of them means the same at the other.
 _PATH = "/sessions/{sessionId}/request"
+Answer = TextDelta | RequestAnswer
 _HEADERS = {"Cache-Control": "no-store"}
 
 
@@ -75,13 +76,13 @@ class Requests:
             await self._l402.challenge(request, key, command)
         await self._l402.settled(holder)
         try:
-            replies = Replies(request, self._front.router.stream(holder.session_id, command))
+            replies: Replies[Answer] = Replies(request, self._front.router.stream(holder.session_id, command))
             return await (self._stream(request, replies, command) if body.stream else self._whole(replies))
         except RefusedError as error:
             improved = await self._offers.improve(error.refusal, holder.session_id, holder.grant)
             raise RefusedError(improved) from None
 
-    async def _whole(self, replies: Replies) -> Response:
+    async def _whole(self, replies: Replies[Answer]) -> Response:
         ping_s = self._front.settings.ping_s
         reply = await replies.soon(ping_s)
         if reply is None:
@@ -89,7 +90,7 @@ class Requests:
         await replies.aclose()
         return Response(_result(reply), 200, _HEADERS, "application/json")
 
-    async def _stream(self, request: Request, replies: Replies, command: Ask) -> Response:
+    async def _stream(self, request: Request, replies: Replies[Answer], command: Ask) -> Response:
         # The first reply is awaited here, so that a refused request gets an error and not a stream.
         first = await replies.soon(head_after_s(request, self._front.head_after_s))
         if isinstance(first, RequestAnswer) and (refusal := answer.broken(first)) is not None:
@@ -99,7 +100,7 @@ class Requests:
         return sse.EventStream(_events(first, replies, command.request_id), replies, self._front.settings.ping_s)
 
 
-async def _events(first: WireReply | None, replies: Replies, request_id: str) -> AsyncGenerator[bytes, None]:
+async def _events(first: Answer | None, replies: Replies[Answer], request_id: str) -> AsyncGenerator[bytes, None]:
     async with aclosing(replies):
         begun = isinstance(first, TextDelta)
         if isinstance(first, RequestAnswer) and first.text:
@@ -118,18 +119,18 @@ async def _events(first: WireReply | None, replies: Replies, request_id: str) ->
             yield sse.event("error", answer.encode(errors.body_of(error.refusal, request_id)))
 
 
-def _event(reply: WireReply, request_id: str) -> bytes:
+def _event(reply: Answer, request_id: str) -> bytes:
     if isinstance(reply, TextDelta):
         return sse.event("delta", answer.encode(answer.Piece(reply.text)))
-    assert isinstance(reply, RequestAnswer)
     refusal = answer.broken(reply)
     if refusal is not None:
         return sse.event("error", answer.encode(errors.body_of(refusal, request_id)))
     return sse.event("done", answer.encode(answer.result_of(reply)))
 
 
-def _result(reply: WireReply) -> bytes:
-    assert isinstance(reply, RequestAnswer)
+def _result(reply: Answer) -> bytes:
+    if isinstance(reply, TextDelta):
+        raise WrongReplyError(Ask, reply)
     refusal = answer.broken(reply)
     if refusal is not None:
         raise RefusedError(refusal)

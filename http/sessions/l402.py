@@ -14,7 +14,7 @@ from ...actors.domain.backoff import Backoff
 from ...actors.domain.credentials.caveats import Grant
 from ...actors.domain.errors import Code, Refusal, RefusedError
 from ...actors.domain.money import MSAT_PER_SAT
-from ...actors.domain.session.messages import Ask, CheckPayment, Relay, SessionView
+from ...actors.domain.session.messages import Ask, CheckPayment, Relay
 from ...actors.domain.session.requests import wanted
 from ...actors.domain.session.state import SessionState
 from ...actors.operator_terms import session_terms
@@ -91,7 +91,7 @@ class L402:
                     view = await self._front.router.call(
                         holder.session_id, CheckPayment(Grant(holder.grant.generation))
                     )
-                    if not isinstance(view, SessionView) or view.state is not SessionState.AWAITING_PAYMENT:
+                    if view.state is not SessionState.AWAITING_PAYMENT:
                         return
                     await asyncio.sleep(backoff.next())
         except (RefusedError, TransientError, TimeoutError):

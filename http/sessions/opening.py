@@ -8,7 +8,7 @@ from ...actors.domain.credentials import macaroon
 from ...actors.domain.credentials.caveats import Grant
 from ...actors.domain.credentials.macaroon import MacaroonId
 from ...actors.domain.errors import RefusedError
-from ...actors.domain.session.messages import GetSession, OpenSession, SessionCreated, SessionView
+from ...actors.domain.session.messages import GetSession, OpenSession, SessionCreated
 from ...actors.domain.session.state import SessionState
 from ...actors.domain.webhooks import Webhook
 from ..payments.invoice_limits import UnpaidInvoices
@@ -48,7 +48,6 @@ class Openings:
 
         async def opening() -> tuple[SessionCreated, bool]:
             created = await self._front.router.call(session_id, command)
-            assert isinstance(created, SessionCreated)
             # Only a key can lead to a session that was paid long ago.
             return created, key is None or await self._unpaid_still(created)
 
@@ -61,9 +60,8 @@ class Openings:
 
     async def _unpaid_still(self, created: SessionCreated) -> bool:
         try:
-            reply = await self._front.router.call(created.session_id, GetSession(Grant(created.generation)))
+            view = await self._front.router.call(created.session_id, GetSession(Grant(created.generation)))
         except RefusedError:
             # The session counts as unpaid until its invoice expires. The request must not fail, as the session exists.
             return True
-        assert isinstance(reply, SessionView)
-        return reply.state is SessionState.AWAITING_PAYMENT
+        return view.state is SessionState.AWAITING_PAYMENT

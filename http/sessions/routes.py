@@ -14,12 +14,9 @@ from ...actors.domain.session.messages import (
     CloseSession,
     GetLedger,
     GetSession,
-    LedgerPage,
     SessionView,
     TopUp,
-    TopUpInvoice,
 )
-from ...actors.messages import WireReply
 from ..payments.refunds import Payouts
 from ..payments.solvency_gate import refuse_deposits
 from ..payments.webhooks import WebhookOrders
@@ -84,16 +81,14 @@ class Sessions:
             reply = await self._front.router.call(session_id, command)
         except RefusedError as error:
             raise RefusedError(await self._offers.improve(error.refusal, session_id, grant)) from None
-        assert isinstance(reply, TopUpInvoice)
         return json.json_response(views_sessions.top_up(reply.invoice), 201)
 
     async def ledger(self, request: Request) -> Response:
         """Answer GET /sessions/{sessionId}/ledger with the session's movements, oldest first."""
         session_id, grant, _ = self._credentials.session(request)
         query = _query(request)
-        reply = await self._front.router.call(session_id, GetLedger(query.after, query.limit, grant))
-        assert isinstance(reply, LedgerPage)
-        return json.json_response(views_sessions.ledger(reply))
+        page = await self._front.router.call(session_id, GetLedger(query.after, query.limit, grant))
+        return json.json_response(views_sessions.ledger(page))
 
     async def close(self, request: Request) -> Response:
         """Answer POST /sessions/{sessionId}/close: close the session, and pay its rest to the invoice, if any."""
@@ -107,9 +102,8 @@ class Sessions:
         return _status(await self._payouts.carry_out(session_id, command))
 
 
-def _status(reply: WireReply) -> Response:
-    assert isinstance(reply, SessionView)
-    return json.json_response(views_sessions.session_status(reply))
+def _status(view: SessionView) -> Response:
+    return json.json_response(views_sessions.session_status(view))
 
 
 def _query(request: Request) -> schemas.LedgerQuery:

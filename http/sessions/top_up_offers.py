@@ -12,7 +12,7 @@ from ...actors.domain.credentials.caveats import Grant
 from ...actors.domain.errors import Code, Refusal, RefusedError
 from ...actors.domain.money import MSAT_PER_SAT
 from ...actors.domain.payments.invoices import Invoice
-from ...actors.domain.session.messages import GetSession, SessionView, TopUp, TopUpInvoice
+from ...actors.domain.session.messages import GetSession, TopUp
 from ..payments.solvency_gate import refuse_deposits
 from ..response import json
 from ..state import Front
@@ -50,14 +50,12 @@ class Offers:
         once = Once(f"auto:{amount_sats}", str(amount_sats), keyed=False)
         command = TopUp(amount_sats=amount_sats, once=once, grant=grant, any_open=True)
         reply = await self._front.router.call(session_id, command)
-        assert isinstance(reply, TopUpInvoice)
         return reply.invoice
 
     async def _deposit(self, session_id: str, grant: Grant) -> Invoice | None:
         # The caveats are left out: a holder that may only make requests must still be able to pay for them.
-        reply = await self._front.router.call(session_id, GetSession(Grant(grant.generation)))
-        assert isinstance(reply, SessionView)
-        return next(iter(reply.pending_invoices), None)
+        view = await self._front.router.call(session_id, GetSession(Grant(grant.generation)))
+        return next(iter(view.pending_invoices), None)
 
 
 def _with(refusal: Refusal, name: str, invoice: Invoice | None) -> Refusal:

@@ -11,8 +11,9 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
+from ...actors.domain.behaviour import Command
 from ...actors.domain.payments.invoices import Settle, Settlement
-from ...actors.messages import ANSWERS, CALLS, Answer, Call, Cancel, WireCommand, WireReply
+from ...actors.messages import ANSWERS, CALLS, Answer, Call, Cancel, PartT, ReplyT
 from ...actors.partitioning import Placement
 from ...actors.ports import TransientError
 from ...actors.router.router import LinkError, NoHostError, Router
@@ -236,11 +237,13 @@ class FrontProcess:
         self.process = Process("front", cluster.world.loop)
         self.router = router_of(cluster)
 
-    async def call(self, actor_id: str, command: WireCommand) -> WireReply:
+    async def call(self, actor_id: str, command: Command[ReplyT]) -> ReplyT:
         """Return the actor's answer. Raises `RefusedError`; `DiedError` when the front dies meanwhile."""
         return await self.process.ask(self.router.call(actor_id, command))
 
-    def stream(self, actor_id: str, command: WireCommand, said: asyncio.Queue[WireReply]) -> asyncio.Task[None]:
+    def stream(
+        self, actor_id: str, command: Command[ReplyT, PartT], said: asyncio.Queue[ReplyT | PartT]
+    ) -> asyncio.Task[None]:
         """Put all replies of the actor into the queue. Cancelling the task means that the client has left."""
 
         async def pass_on() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from satmeter.actors.domain.behaviour import Command, Decision, Done, Event, Intent
 from satmeter.actors.domain.job.behaviour import JobBehaviour, JobTerms
-from satmeter.actors.domain.job.state import CreateJob, Job
+from satmeter.actors.domain.job.state import CreateJob, Job, JobState, JobView
 from satmeter.actors.domain.llm.answers import Completion, Evaluation, PricedEvaluation, Verdict
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.invoices import Invoice, Settle
@@ -41,6 +41,9 @@ def invoice(number: int, amount_sats: int, expires_at_ms: int = START_MS + HOUR_
 
 EVAL_INVOICE = invoice(1, 10)
 WORK_INVOICE = invoice(2, 9)
+VIEW = JobView(
+    JOB_ID, JobState.AWAITING_EVAL_PAYMENT, START_MS, START_MS, EVAL_INVOICE, None, None, None, None, None, None, None
+)
 
 
 def verdict(*, accepted: bool = True, size: Size = Size.SMALL) -> PricedEvaluation:

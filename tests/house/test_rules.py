@@ -20,7 +20,7 @@ PURE = frozenset(
     {
         "__future__", "base64", "binascii", "bisect", "collections", "dataclasses", "datetime", "decimal", "enum",
         "fractions", "functools", "hashlib", "hmac", "itertools", "json", "math", "operator", "re", "string", "struct",
-        "types", "typing", "unicodedata", "msgspec", "pymacaroons", "btclib_secp256k1",
+        "types", "typing", "typing_extensions", "unicodedata", "msgspec", "pymacaroons", "btclib_secp256k1",
     }
 )  # fmt: skip
 # Clocks by any name: `datetime` is a type here, and must tell the domain neither the time nor the machine's zone.

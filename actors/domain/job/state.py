@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
+from typing import Never
 
 import msgspec
 
@@ -270,37 +271,6 @@ JobEvent = (
 )
 
 
-# Commands
-
-
-class CreateJob(Command, frozen=True, tag="create_job"):
-    """Open a job. The same request again gives the same job; another one is a conflict."""
-
-    request: str
-    client: str
-    webhook: Webhook | None = None
-
-    def made(self, job: Job) -> bool:
-        """Return True if the job is the one that this command asks for."""
-        webhook = None if job.outbox is None else job.outbox.webhook
-        return job.request == self.request and webhook == self.webhook
-
-
-class GetJob(Command, frozen=True, tag="get_job"):
-    """Get the job's view."""
-
-
-class WatchJob(Command, frozen=True, tag="watch_job"):
-    """Get the job's view now and after each change, until it is final."""
-
-
-class RefundJob(Command, frozen=True, tag="refund_job"):
-    """Pay what is owed to this invoice."""
-
-    target: PayoutTarget
-    once: Once
-
-
 # Replies
 
 
@@ -320,6 +290,37 @@ class JobView(Reply, frozen=True, tag="job"):
     ledger: CostLedger | None
     refund: RefundView | None
     waits_for_model: bool = False
+
+
+# Commands
+
+
+class CreateJob(Command[JobView, Never], frozen=True, tag="create_job"):
+    """Open a job. The same request again gives the same job; another one is a conflict."""
+
+    request: str
+    client: str
+    webhook: Webhook | None = None
+
+    def made(self, job: Job) -> bool:
+        """Return True if the job is the one that this command asks for."""
+        webhook = None if job.outbox is None else job.outbox.webhook
+        return job.request == self.request and webhook == self.webhook
+
+
+class GetJob(Command[JobView, Never], frozen=True, tag="get_job"):
+    """Get the job's view."""
+
+
+class WatchJob(Command[JobView, Never], frozen=True, tag="watch_job"):
+    """Get the job's view now and after each change, until it is final."""
+
+
+class RefundJob(Command[JobView, Never], frozen=True, tag="refund_job"):
+    """Pay what is owed to this invoice."""
+
+    target: PayoutTarget
+    once: Once
 
 
 def view(job_id: str, job: Job) -> JobView:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, Never
 
 import msgspec
 
@@ -41,13 +41,6 @@ class Settlement(msgspec.Struct, frozen=True):
         return self.actor_id is not None and self.actor_id.partition("_")[0] == MADE_AHEAD
 
 
-class Settle(Command, frozen=True, tag="settle"):
-    """Credit a payment that the node reported as settled: once, however often the command comes."""
-
-    payment_hash: str
-    amount_msat: Msat
-
-
 class SettleOutcome(StrEnum):
     """Outcomes of `Settle`; a payment hash that isn't the actor's is refused instead."""
 
@@ -59,3 +52,10 @@ class Settled(Reply, frozen=True, tag="settled"):
     """The answer to `Settle`."""
 
     outcome: SettleOutcome
+
+
+class Settle(Command[Settled, Never], frozen=True, tag="settle"):
+    """Credit a payment that the node reported as settled: once, however often the command comes."""
+
+    payment_hash: str
+    amount_msat: Msat

@@ -9,7 +9,7 @@ from .. import webhooks
 from ..behaviour import NOTHING, Command, Decision, Done, Event, Failed, History, Intent, Reply, TakeUp, Wake
 from ..codec import JournalCodec
 from ..credentials import former_keys
-from ..credentials.caveats import Action, Grant
+from ..credentials.caveats import Action
 from ..errors import Code, Refusal, not_found
 from ..intents import AnswerRequest, CountPrompt, IssueInvoice, LookUpInvoice, LookUpPayout, RelayRequest, SendPayout
 from ..money import ZERO, Msat
@@ -41,6 +41,8 @@ _CODEC: Final[JournalCodec[Event]] = JournalCodec(SessionEvent)
 _SNAPSHOTS: Final[JournalCodec[Session]] = JournalCodec(Session)
 
 # The Idempotency-Key that opened an unpaid session is kept at least a day.
+# For a command without a grant, or with one of another generation of the session's key.
+_FOREIGN: Final = Refusal(Code.INVALID_CREDENTIAL, "This credential is not valid any more.")
 _KEEP_UNPAID_MS: Final = 24 * 3_600_000
 # The host that began requests and payouts looks after them. If it dies and no client calls the session, the next host
 # finds the session due after this time.
@@ -74,10 +76,9 @@ class SessionBehaviour:
         return self._of_holder(actor_id, state, command, now_ms)
 
     def _of_holder(self, session_id: str, session: Session, command: Command, now_ms: int) -> Decision:
-        refusal = _foreign(session, command)
-        if refusal is not None:
-            return Decision(reply=refusal)
-        grant: Grant = command.grant  # type: ignore[attr-defined]
+        grant = command.grant
+        if grant is None or grant.generation != session.generation:
+            return Decision(reply=_FOREIGN)
         match command:
             case Ask() | Relay():
                 return requests.ask(self._terms, session, command, now_ms)
@@ -173,8 +174,8 @@ class SessionBehaviour:
     ) -> Decision | None:
         """Return the kept reply to a valid credential; None if its own operation of this name is under way."""
         assert isinstance(command, Ask | Relay | TopUp | CloseSession)
-        if state is not None and (refusal := _foreign(state, command)) is not None:
-            return Decision(reply=refusal)
+        if state is not None and command.grant.generation != state.generation:
+            return Decision(reply=_FOREIGN)
         if state is not None and (command.once.name in state.holds or command.once.name in state.top_ups):
             return None  # The credential's own operation comes before an answer that a derived one bought.
         return former_keys.again(command, reply, now_ms) if former else Decision(reply=reply)
@@ -203,14 +204,6 @@ class SessionBehaviour:
     def decode_state(self, data: bytes) -> Session:
         """Decode a state from its snapshot. Raises `UnknownEventError`."""
         return _SNAPSHOTS.decode(data)
-
-
-def _foreign(session: Session, command: Command) -> Refusal | None:
-    """Return a refusal if the command has no grant, or one of another generation of the session's key."""
-    grant = getattr(command, "grant", None)
-    if isinstance(grant, Grant) and grant.generation == session.generation:
-        return None
-    return Refusal(Code.INVALID_CREDENTIAL, "This credential is not valid any more.")
 
 
 def _wake(session_id: str, session: Session, now_ms: int) -> Decision:

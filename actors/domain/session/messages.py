@@ -5,136 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
+from typing import Never
 
 import msgspec
 
 from ..behaviour import Attempt, Command, Once, Reply
 from ..credentials.caveats import Grant
 from ..errors import Refusal
-from ..llm.answers import Ending
-from ..llm.relays import PromptRate, RelayBody
+from ..llm.answers import Ending, Held, TextDelta
+from ..llm.relays import PromptRate, RelayBody, RelayBytes, RelayHead
 from ..money import Msat
 from ..payments.invoices import Invoice
 from ..payments.payouts import PayoutTarget, RefundView
 from ..pricing import BtcPrice, Usage
 from ..webhooks import Webhook
 from .state import SessionState
-
-# Commands. A grant holds the permissions of the caller's credential, whose signature is verified already.
-
-
-class OpenSession(Command, frozen=True, tag="open_session"):
-    """Open a session. The same amount and webhook again give the same session; others are a conflict.
-
-    With `any_amount` an existing session is returned whatever its amount, because prices may have changed meanwhile.
-    """
-
-    amount_sats: int
-    client: str
-    webhook: Webhook | None = None
-    any_amount: bool = False
-
-
-class GetSession(Command, frozen=True, tag="get_session"):
-    """Get the session's view."""
-
-    grant: Grant
-
-
-class TopUp(Command, frozen=True, tag="top_up"):
-    """Have an invoice made.
-
-    With `any_open`, an open invoice over at least this amount does as well, if there is still time to pay it. The grant
-    need not allow that, because the invoice is part of the answer to a request which the balance does not cover.
-    """
-
-    amount_sats: int
-    once: Once
-    grant: Grant
-    any_open: bool = False
-
-
-class Ask(Command, frozen=True, tag="ask"):
-    """Have a request answered. `btc_price` is the price at which it is held and charged.
-
-    `max_tokens` None leaves the length of the answer to the operator's default. `refused`: the reason why no new
-    request may begin just now; a repeated request that is under way or answered still gets its answer. `attempt`: a
-    client's library sends the request, and sends it again when it gives up waiting for a whole answer. `tells_hold`:
-    the first reply is then `Held`.
-    """
-
-    request_id: str
-    request: str
-    model: str
-    max_tokens: int | None
-    stream: bool
-    once: Once
-    grant: Grant
-    btc_price: BtcPrice
-    refused: Refusal | None = None
-    attempt: Attempt | None = None
-    tells_hold: bool = False
-
-
-class Relay(Command, frozen=True, tag="relay"):
-    """Have a call in the provider's own protocol passed on. Needs the action `llm`; nothing evaluates it.
-
-    `model` sets the price; `prompt_tokens_max` is an upper bound of the prompt at `prompt_rate`. `least_tokens`: a
-    smaller `max_tokens` than this makes the call useless, or invalid for the provider. `billed_as`: options of the call
-    that the provider bills apart from the plain rates; see `Usage`. `prompt_tokens`: the provider's own count, where it
-    was asked for. `refused`: as of `Ask`.
-    """
-
-    request_id: str
-    model: str
-    body: RelayBody
-    headers: Mapping[str, str]
-    beta: bool
-    stream: bool
-    prompt_tokens_max: int
-    prompt_rate: PromptRate
-    least_tokens: int
-    once: Once
-    grant: Grant
-    btc_price: BtcPrice
-    billed_as: tuple[str, ...] = ()
-    attempt: Attempt | None = None
-    prompt_tokens: int | None = None
-    refused: Refusal | None = None
-    tells_hold: bool = False
-
-
-class CountTokens(Command, frozen=True, tag="count_tokens"):
-    """Have the provider count a prompt, which costs nothing."""
-
-    request_id: str
-    body: bytes
-    headers: Mapping[str, str]
-    beta: bool
-    grant: Grant
-
-
-class CheckPayment(Command, frozen=True, tag="check_payment"):
-    """Get the session's view, after asking the node about a deposit that is not known to be paid."""
-
-    grant: Grant
-
-
-class GetLedger(Command, frozen=True, tag="get_ledger"):
-    """Get at most `limit` ledger entries after number `after`."""
-
-    after: int
-    limit: int
-    grant: Grant
-
-
-class CloseSession(Command, frozen=True, tag="close_session"):
-    """Close the session and pay what is owed to the invoice, if there is one."""
-
-    target: PayoutTarget | None
-    once: Once
-    grant: Grant
-
 
 # Replies
 
@@ -256,3 +141,119 @@ class LedgerPage(Reply, frozen=True, tag="ledger_page"):
     """Ledger entries, oldest first."""
 
     entries: tuple[LedgerEntry, ...]
+
+
+# Commands. A grant holds the permissions of the caller's credential, whose signature is verified already.
+
+
+class OpenSession(Command[SessionCreated, Never], frozen=True, tag="open_session"):
+    """Open a session. The same amount and webhook again give the same session; others are a conflict.
+
+    With `any_amount` an existing session is returned whatever its amount, because prices may have changed meanwhile.
+    """
+
+    amount_sats: int
+    client: str
+    webhook: Webhook | None = None
+    any_amount: bool = False
+
+
+class GetSession(Command[SessionView, Never], frozen=True, tag="get_session"):
+    """Get the session's view."""
+
+    grant: Grant
+
+
+class TopUp(Command[TopUpInvoice, Never], frozen=True, tag="top_up"):
+    """Have an invoice made.
+
+    With `any_open`, an open invoice over at least this amount does as well, if there is still time to pay it. The grant
+    need not allow that, because the invoice is part of the answer to a request which the balance does not cover.
+    """
+
+    amount_sats: int
+    once: Once
+    grant: Grant
+    any_open: bool = False
+
+
+class Ask(Command[RequestAnswer, Held | TextDelta], frozen=True, tag="ask"):
+    """Have a request answered. `btc_price` is the price at which it is held and charged.
+
+    `max_tokens` None leaves the length of the answer to the operator's default. `refused`: the reason why no new
+    request may begin just now; a repeated request that is under way or answered still gets its answer. `attempt`: a
+    client's library sends the request, and sends it again when it gives up waiting for a whole answer. `tells_hold`:
+    the first reply is then `Held`.
+    """
+
+    request_id: str
+    request: str
+    model: str
+    max_tokens: int | None
+    stream: bool
+    once: Once
+    grant: Grant
+    btc_price: BtcPrice
+    refused: Refusal | None = None
+    attempt: Attempt | None = None
+    tells_hold: bool = False
+
+
+class Relay(Command[Relayed, Held | RelayHead | RelayBytes], frozen=True, tag="relay"):
+    """Have a call in the provider's own protocol passed on. Needs the action `llm`; nothing evaluates it.
+
+    `model` sets the price; `prompt_tokens_max` is an upper bound of the prompt at `prompt_rate`. `least_tokens`: a
+    smaller `max_tokens` than this makes the call useless, or invalid for the provider. `billed_as`: options of the call
+    that the provider bills apart from the plain rates; see `Usage`. `prompt_tokens`: the provider's own count, where it
+    was asked for. `refused`: as of `Ask`.
+    """
+
+    request_id: str
+    model: str
+    body: RelayBody
+    headers: Mapping[str, str]
+    beta: bool
+    stream: bool
+    prompt_tokens_max: int
+    prompt_rate: PromptRate
+    least_tokens: int
+    once: Once
+    grant: Grant
+    btc_price: BtcPrice
+    billed_as: tuple[str, ...] = ()
+    attempt: Attempt | None = None
+    prompt_tokens: int | None = None
+    refused: Refusal | None = None
+    tells_hold: bool = False
+
+
+class CountTokens(Command[Counted, Never], frozen=True, tag="count_tokens"):
+    """Have the provider count a prompt, which costs nothing."""
+
+    request_id: str
+    body: bytes
+    headers: Mapping[str, str]
+    beta: bool
+    grant: Grant
+
+
+class CheckPayment(Command[SessionView, Never], frozen=True, tag="check_payment"):
+    """Get the session's view, after asking the node about a deposit that is not known to be paid."""
+
+    grant: Grant
+
+
+class GetLedger(Command[LedgerPage, Never], frozen=True, tag="get_ledger"):
+    """Get at most `limit` ledger entries after number `after`."""
+
+    after: int
+    limit: int
+    grant: Grant
+
+
+class CloseSession(Command[SessionView, Never], frozen=True, tag="close_session"):
+    """Close the session and pay what is owed to the invoice, if there is one."""
+
+    target: PayoutTarget | None
+    once: Once
+    grant: Grant

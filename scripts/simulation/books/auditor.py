@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
+from ....actors.domain.behaviour import Reply
 from ....actors.domain.job.state import JobView
 from ....actors.domain.payments.invoices import Settlement
 from ....actors.domain.session.messages import (
@@ -21,7 +22,6 @@ from ....actors.domain.session.messages import (
     SessionView,
     TopUpInvoice,
 )
-from ....actors.messages import WireReply
 from ....actors.ports import Append
 from .charges import ModelBook, Tokens
 from .holders import HolderBook
@@ -210,11 +210,11 @@ class Auditor:
         known = account is not None and settlement.payment_hash in account.credited
         self._check(actor_id, lambda: must(known, f"{settlement.payment_hash[:8]} is acknowledged and not written"))
 
-    def told(self, actor_id: str, reply: WireReply, name: str = "") -> None:
+    def told(self, actor_id: str, reply: Reply, name: str = "") -> None:
         """Check an answer that a client got; `name` is that of an operation that is done once."""
         self._check(actor_id, lambda: self._hold_to(actor_id, reply, name))
 
-    def _hold_to(self, actor_id: str, reply: WireReply, name: str) -> None:
+    def _hold_to(self, actor_id: str, reply: Reply, name: str) -> None:
         account = self.accounts.get(actor_id)
         must(account is not None, "somebody was told of an actor that is not written")
         match account, reply:

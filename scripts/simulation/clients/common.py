@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from ....actors.domain.behaviour import Command
 from ....actors.domain.errors import Code, RefusedError
 from ....actors.domain.job.state import RefundJob
 from ....actors.domain.money import Msat
 from ....actors.domain.payments.invoices import Invoice
 from ....actors.domain.session.messages import CloseSession
 from ....actors.domain.webhooks import Webhook
-from ....actors.messages import WireCommand, WireReply
+from ....actors.messages import ReplyT
 from ..books.auditor import Auditor
 from ..books.waiting import OverdueError, Waiting
 from ..cluster import FrontProcess
@@ -48,8 +49,8 @@ class Market:
     waiting: Waiting
 
     async def call(
-        self, chance: Chance, actor_id: str, command: WireCommand, name: str = "", label: str = ""
-    ) -> WireReply:
+        self, chance: Chance, actor_id: str, command: Command[ReplyT], name: str = "", label: str = ""
+    ) -> ReplyT:
         """Return the actor's answer, after more attempts if the command has a key or is harmless to repeat.
 
         `label`: the label under which the model works for it, if it does. Raises `RefusedError`; `LeftError` when no
@@ -77,7 +78,7 @@ class Market:
             return reply
         raise LeftError
 
-    async def _answer(self, actor_id: str, command: WireCommand, what: str, label: str) -> WireReply:
+    async def _answer(self, actor_id: str, command: Command[ReplyT], what: str, label: str) -> ReplyT:
         call = self.front().call(actor_id, command)
         if isinstance(command, RefundJob) or (isinstance(command, CloseSession) and command.target is not None):
             async with asyncio.timeout(_PAYOUT_WITHIN_S):

@@ -15,7 +15,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from ....actors.domain.behaviour import Once
+from ....actors.domain.behaviour import Command, Once
 from ....actors.domain.credentials import idempotency_keys, macaroon
 from ....actors.domain.credentials.caveats import CaveatError, Grant
 from ....actors.domain.credentials.macaroon import MacaroonId
@@ -30,9 +30,8 @@ from ....actors.domain.session.messages import (
     Relayed,
     RequestAnswer,
     TopUp,
-    TopUpInvoice,
 )
-from ....actors.messages import WireCommand, WireReply
+from ....actors.messages import ReplyT
 from ..books.holders import Asking, Caveat, Credential, HolderBook, least_of_ask, least_of_relay
 from ..books.sessions import must
 from ..loop import Chance
@@ -229,7 +228,7 @@ class Holders:
 
     async def _look(self, chance: Chance, by: Credential) -> None:
         grant = self._grants[by.token]
-        command: WireCommand = GetSession(grant)
+        command: Command = GetSession(grant)
         actions: tuple[str, ...] = ("read",)
         match chance.choice(["session", "ledger", "count"]):
             case "ledger":
@@ -246,7 +245,7 @@ class Holders:
         self.book.tops_up(once.name, by)
         asking = Asking(by, ("topup",), self.client.market.world.now_ms())
         reply = await self._call(chance, asking, TopUp(chance.choice([1, 100]), once, grant), once.name)
-        if isinstance(reply, TopUpInvoice):
+        if reply is not None:
             await self.client.market.pay(chance, reply.invoice)
 
     async def _close(self, chance: Chance, by: Credential) -> None:
@@ -260,7 +259,7 @@ class Holders:
         if await self._call(chance, asking, CloseSession(target, once, grant), once.name) is not None:
             self.client.closed = True
 
-    async def _call(self, chance: Chance, asking: Asking, command: WireCommand, name: str) -> WireReply | None:
+    async def _call(self, chance: Chance, asking: Asking, command: Command[ReplyT], name: str) -> ReplyT | None:
         try:
             return await self.client.market.call(chance, asking.by.session_id, command, name)
         except RefusedError as error:

@@ -6,10 +6,9 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from ....actors.domain.behaviour import Once
+from ....actors.domain.behaviour import Command, Once
 from ....actors.domain.errors import RefusedError
 from ....actors.domain.job.state import CreateJob, GetJob, JobView, RefundJob, WatchJob
-from ....actors.messages import WireCommand
 from ..loop import Chance
 from ..model import labelled
 from .common import CLIENT, LeftError, Market, webhook_of
@@ -72,7 +71,6 @@ class JobClient:
                     while True:
                         reply = await reading.next()
                         self.market.auditor.told(self.job_id, reply)
-                        assert isinstance(reply, JobView)
                         view = self._shown = reply
                         await self._pay_for_work(chance, view)
             except TimeoutError:
@@ -101,7 +99,5 @@ class JobClient:
         name = f"k{target.payment_hash[:8]}"
         await self.market.call(chance, self.job_id, RefundJob(target, Once(name, target.payment_hash, True)), name)
 
-    async def _view(self, chance: Chance, command: WireCommand) -> JobView:
-        view = await self.market.call(chance, self.job_id, command)
-        assert isinstance(view, JobView)
-        return view
+    async def _view(self, chance: Chance, command: Command[JobView]) -> JobView:
+        return await self.market.call(chance, self.job_id, command)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Generic
 
-from ....actors.messages import WireCommand, WireReply
+from ....actors.domain.behaviour import Command
+from ....actors.messages import PartT, ReplyT
 from ..books.waiting import WITHIN_S
 from ..cluster import FrontProcess
 from .common import LeftError, Market
@@ -16,21 +17,21 @@ _LOOK_EVERY_S: Final = 1.0
 
 
 @dataclass(eq=False)
-class Reading:
+class Reading(Generic[ReplyT, PartT]):
     """A stream through the front that runs just now, from the first part to the last, unless its reader leaves."""
 
     market: Market
     actor_id: str
-    command: WireCommand
+    command: Command[ReplyT, PartT]
     waits_since_s: Callable[[], float]
     """Time since which the reader waits for a further part that is due; now, while none is."""
-    _said: asyncio.Queue[WireReply] = field(default_factory=asyncio.Queue)
+    _said: asyncio.Queue[ReplyT | PartT] = field(default_factory=asyncio.Queue)
 
     def __post_init__(self) -> None:
         self._front: FrontProcess = self.market.front()
         self._task = self._front.stream(self.actor_id, self.command, self._said)
 
-    async def next(self) -> WireReply:
+    async def next(self) -> ReplyT | PartT:
         """Return the next part. Raises what the stream ends with; `LeftError` when its front dies, or nothing comes."""
         world = self.market.world
         came_s = world.loop.time()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
-from ....actors.domain.behaviour import Attempt, Once
+from ....actors.domain.behaviour import Attempt, Once, Reply
 from ....actors.domain.credentials.caveats import Grant
 from ....actors.domain.errors import RefusedError
 from ....actors.domain.llm.relays import PromptRate, RelayBody, RelayBytes
@@ -19,15 +19,11 @@ from ....actors.domain.session.messages import (
     CloseSession,
     GetLedger,
     GetSession,
-    LedgerPage,
     OpenSession,
     Relay,
     Relayed,
     RequestAnswer,
-    SessionCreated,
-    SessionView,
     TopUp,
-    TopUpInvoice,
 )
 from ..loop import Chance
 from ..model import labelled
@@ -67,7 +63,6 @@ class SessionClient:
         webhook = webhook_of(chance, self.session_id, sats - chance.choice([1, 3, 10]))
         command = OpenSession(sats, CLIENT, webhook)
         created = await self.market.call(chance, self.session_id, command)
-        assert isinstance(created, SessionCreated)
         self.opened = True
         await self.market.pay(chance, created.deposit_invoice)
 
@@ -188,7 +183,7 @@ class SessionClient:
             reading.leave()
         return False
 
-    async def _read(self, reading: Reading, name: str) -> None:
+    async def _read(self, reading: Reading[Reply, Any], name: str) -> None:
         auditor, text, data = self.market.auditor, "", b""
         while True:
             reply = await reading.next()
@@ -211,7 +206,6 @@ class SessionClient:
         name, keyed = self._name(chance)
         command = TopUp(chance.choice([100, 250]), Once(name, "digest", keyed), _GRANT)
         reply = await self.market.call(chance, self.session_id, command, name)
-        assert isinstance(reply, TopUpInvoice)
         return reply.invoice
 
     async def look(self, chance: Chance) -> None:
@@ -220,7 +214,6 @@ class SessionClient:
             await self.market.call(chance, self.session_id, GetSession(_GRANT))
             return
         page = await self.market.call(chance, self.session_id, GetLedger(0, 100, _GRANT))
-        assert isinstance(page, LedgerPage)
         self.market.auditor.ledger(self.session_id, page)
 
     async def close(self, chance: Chance) -> None:
@@ -248,7 +241,6 @@ class SessionClient:
         if self.targets and chance.happens(0.3):
             return chance.choice(self.targets)
         view = await self.market.call(chance, self.session_id, GetSession(_GRANT))
-        assert isinstance(view, SessionView)
         left = (view.balance_msat.value + view.refund.owed_msat.value) // 1_000
         most = view.refund.payable_sats or left - 2 - left // 90
         sats = max(1, most if chance.happens(0.5) else min(most, chance.randint(1, max(1, left))))

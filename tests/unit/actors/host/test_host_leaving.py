@@ -12,10 +12,10 @@ from contextlib import aclosing
 import pytest
 from redis.asyncio import Redis
 
+from satmeter.actors.domain.behaviour import Reply
 from satmeter.actors.domain.llm.answers import Ending
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.session.messages import Ask, Relay, Relayed, RequestAnswer
-from satmeter.actors.messages import WireReply
 from satmeter.actors.ports import PermanentError, TransientError
 from satmeter.actors.router.router import Router
 from tests.helpers.hosts import World, until
@@ -38,8 +38,8 @@ def call_of(name: str = "a", *, stream: bool = False, keyed: bool = False, token
     return relay(name, tokens=tokens, stream=stream, keyed=keyed, by=GRANT)
 
 
-async def _last(router: Router, command: Ask | Relay) -> WireReply:
-    last: WireReply | None = None
+async def _last(router: Router, command: Ask | Relay) -> Reply:
+    last: Reply | None = None
     async with aclosing(router.stream(SES, command)) as replies:
         async for reply in replies:
             last = reply

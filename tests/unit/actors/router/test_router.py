@@ -8,12 +8,13 @@ from msgspec.structs import replace
 
 from satmeter.actors.domain.errors import Code, Refusal, RefusedError, unavailable
 from satmeter.actors.domain.job.state import GetJob
-from satmeter.actors.domain.llm.answers import Held
+from satmeter.actors.domain.llm.answers import Held, TextDelta
 from satmeter.actors.host.dispatcher import Reception
 from satmeter.actors.host.replies import Caller
-from satmeter.actors.messages import Answer, Call, Cancel, NotOwner, Ping, Pong, WireCommand, WireReply
+from satmeter.actors.messages import Answer, Call, Cancel, NotOwner, Ping, Pong, WireCommand, WireReply, WrongReplyError
 from satmeter.actors.partitioning import PARTITIONS, owned_by, owner_of, partition_of
 from satmeter.actors.router.router import LinkError, Router
+from tests.helpers.jobs import VIEW
 from tests.helpers.patience import PATIENCE_S
 from tests.helpers.session_steps import SES, ask
 
@@ -110,8 +111,8 @@ async def test_what_waits_while_a_batch_is_on_its_way_shares_the_next() -> None:
     calls = await host.calls(100)
     assert len([batch for batch in host.batches if batch]) <= 2
     for call in calls:
-        host.answer(call.call_id, Pong())
-    assert await asyncio.gather(*asks) == [Pong()] * 100
+        host.answer(call.call_id, VIEW)
+    assert await asyncio.gather(*asks) == [VIEW] * 100
     await router.close()
 
 
@@ -136,8 +137,8 @@ async def test_unanswered_calls_are_sent_again_to_the_successor_of_a_dead_host()
     host.revive()
     first, second = await host.calls(2)
     assert second == replace(first, resent=True)
-    host.answer(second.call_id, Pong())
-    assert await ask == Pong()
+    host.answer(second.call_id, VIEW)
+    assert await ask == VIEW
     await router.close()
 
 
@@ -163,6 +164,19 @@ async def test_a_call_that_has_only_its_hold_is_sent_again_too() -> None:
 
 async def _next_of(replies: AsyncGenerator[WireReply, None]) -> WireReply:
     return await anext(replies)
+
+
+async def test_a_reply_that_the_command_does_not_declare_is_a_defect_of_ours_by_name() -> None:
+    host = FakeHost()
+    router = router_to(host)
+    for command, reply in ((GetJob(), Pong()), (ask(stream=True), TextDelta("hel"))):
+        asking = asyncio.create_task(router.call("job_1", command))
+        call = (await host.calls(1))[-1]
+        host.answer(call.call_id, reply)
+        with pytest.raises(WrongReplyError, match=f"{type(command).__name__} was answered with {type(reply).__name__}"):
+            await asking
+        host.batches.clear()
+    await router.close()
 
 
 async def test_a_host_that_stays_away_is_answered_as_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,8 +240,8 @@ async def test_a_call_to_a_host_that_lost_the_partition_is_made_again() -> None:
     (call,) = await host.calls(1)
     host.answer(call.call_id, NotOwner())
     _, again = await host.calls(2)
-    host.answer(again.call_id, Pong())
-    assert await ask == Pong()
+    host.answer(again.call_id, VIEW)
+    assert await ask == VIEW
     await router.close()
 
 
@@ -255,8 +269,8 @@ async def test_a_message_that_breaks_the_way_is_refused_and_not_sent_for_ever() 
     ask = asyncio.create_task(router.call("job_2", GetJob()))
     (call,) = await host.calls(1)
     assert call.actor_id == "job_2"
-    host.answer(call.call_id, Pong())
-    assert await ask == Pong()
+    host.answer(call.call_id, VIEW)
+    assert await ask == VIEW
     await router.close()
 
 

@@ -9,11 +9,12 @@ import pytest
 
 from satmeter.actors.domain.errors import Code, RefusedError
 from satmeter.actors.domain.job.state import GetJob
-from satmeter.actors.messages import NotOwner, Pong
+from satmeter.actors.messages import NotOwner
 from satmeter.actors.partitioning import PARTITIONS, partition_of
 from satmeter.actors.ports import TransientError
 from satmeter.actors.router.router import LinkError, Router
 from tests.helpers.hosts import until
+from tests.helpers.jobs import VIEW
 from tests.helpers.patience import PATIENCE_S
 from tests.unit.actors.router.test_router import FakeHost
 
@@ -48,9 +49,9 @@ async def test_who_waits_at_a_dead_host_is_sent_on_to_the_one_that_took_over() -
     calls = await pair.hosts["host-1"].calls(5)
     assert all(call.resent for call in calls), "the dead one may have carried them out"
     for call in calls:
-        pair.hosts["host-1"].answer(call.call_id, Pong())
+        pair.hosts["host-1"].answer(call.call_id, VIEW)
     async with asyncio.timeout(PATIENCE_S):
-        assert await asyncio.gather(*asks) == [Pong()] * 5
+        assert await asyncio.gather(*asks) == [VIEW] * 5
     await pair.router.close()
 
 
@@ -63,13 +64,13 @@ async def test_only_those_are_sent_on_whose_partition_has_moved() -> None:
     pair.owners[partition_of(JOB)] = "host-1"
     (call,) = await pair.hosts["host-1"].calls(1)
     assert call.actor_id == JOB
-    pair.hosts["host-1"].answer(call.call_id, Pong())
-    assert await asks[0] == Pong()
+    pair.hosts["host-1"].answer(call.call_id, VIEW)
+    assert await asks[0] == VIEW
     pair.hosts["host-0"].revive()
     again = (await pair.hosts["host-0"].calls(3))[-1]
     assert again.actor_id == stays and again.resent
-    pair.hosts["host-0"].answer(again.call_id, Pong())
-    assert await asks[1] == Pong()
+    pair.hosts["host-0"].answer(again.call_id, VIEW)
+    assert await asks[1] == VIEW
     await pair.router.close()
 
 
@@ -77,7 +78,7 @@ async def test_the_way_to_a_host_that_is_gone_ends_itself_and_begins_again_when_
     pair = Pair()
     ask = asyncio.create_task(pair.router.call(JOB, GetJob()))
     (call,) = await pair.hosts["host-0"].calls(1)
-    pair.hosts["host-0"].answer(call.call_id, Pong())
+    pair.hosts["host-0"].answer(call.call_id, VIEW)
     await ask
     lane = pair.router._lanes["host-0"]
     pair.move("host-1")
@@ -93,8 +94,8 @@ async def test_the_way_to_a_host_that_is_gone_ends_itself_and_begins_again_when_
     (elsewhere,) = await pair.hosts["host-1"].calls(1)
     pair.hosts["host-1"].answer(elsewhere.call_id, NotOwner())
     _, second = await pair.hosts["host-0"].calls(2)
-    pair.hosts["host-0"].answer(second.call_id, Pong())
-    assert await again == Pong()
+    pair.hosts["host-0"].answer(second.call_id, VIEW)
+    assert await again == VIEW
     await pair.router.close()
 
 
@@ -109,8 +110,8 @@ async def test_the_way_to_a_dead_host_that_still_owns_something_is_kept_up() -> 
     pair.hosts["host-0"].revive()
     _, again = await pair.hosts["host-0"].calls(2)
     assert again.call_id == call.call_id
-    pair.hosts["host-0"].answer(again.call_id, Pong())
-    assert await ask == Pong()
+    pair.hosts["host-0"].answer(again.call_id, VIEW)
+    assert await ask == VIEW
     await pair.router.close()
 
 
@@ -150,8 +151,8 @@ async def test_an_actor_without_an_owner_is_waited_for_and_then_refused(monkeypa
     assert not ask.done()
     pair.owners = owners
     (call,) = await pair.hosts["host-0"].calls(1)
-    pair.hosts["host-0"].answer(call.call_id, Pong())
-    assert await ask == Pong()
+    pair.hosts["host-0"].answer(call.call_id, VIEW)
+    assert await ask == VIEW
     await pair.router.close()
 
     monkeypatch.setattr("satmeter.actors.router.router._PATIENCE_S", 0.05)
@@ -174,6 +175,6 @@ async def test_a_host_that_can_not_even_be_found_is_like_a_dead_one() -> None:
     await asyncio.wait({ask}, timeout=0.05)
     pair.move("host-1")
     (call,) = await pair.hosts["host-1"].calls(1)
-    pair.hosts["host-1"].answer(call.call_id, Pong())
-    assert await ask == Pong()
+    pair.hosts["host-1"].answer(call.call_id, VIEW)
+    assert await ask == VIEW
     await pair.router.close()
