@@ -1,4 +1,4 @@
-"""The README's snippets for clients, copied and run."""
+"""Snippets of the README and of the pages for users, copied and run."""
 
 from __future__ import annotations
 
@@ -93,11 +93,11 @@ def test_all_snippets_work_pasted_into_one_shell_in_their_order(
         heading, _, out = part.partition("\n")
         parts[heading] = parts.get(heading, "") + out
     assert "uses of a sextant" in parts["With Anthropic's SDK"] and "uses of a sextant" in parts["With OpenAI's SDK"]
-    assert "Signed by" in parts["Receipts"] and "The books close" in parts["Proving the books"]
-    # The only refusal is the one that the README shows: a narrowed macaroon may not top up.
-    assert [name for name, out in parts.items() if '"error":' in out] == ["A whole session by curl"]
-    assert parts["A whole session by curl"].count('"error":') == 1
-    assert '"state":"closed"' in parts["Closing a session"]
+    assert "Signed by" in parts["Checking a receipt"] and "The books close" in parts["Proving the books"]
+    # The only refusal is the one that a page shows: a narrowed macaroon may not top up.
+    assert [name for name, out in parts.items() if '"error":' in out] == ["Narrowed macaroons"]
+    assert parts["Narrowed macaroons"].count('"error":') == 1
+    assert '"state":"closed"' in parts["Closing the session"]
     # What was saved holds macaroons: none of it may be committed by accident.
     ignored = [line[1:] for line in (ROOT / ".gitignore").read_text().splitlines() if line.startswith("/")]
     saved = sorted(path.name for path in tmp_path.iterdir() if path.is_file())

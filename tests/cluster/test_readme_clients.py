@@ -1,4 +1,4 @@
-"""The README's snippets for clients of other providers and for wallets do what they say, copied and run."""
+"""Snippets for clients of other providers and for wallets do what they say, copied and run."""
 
 from __future__ import annotations
 

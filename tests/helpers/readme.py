@@ -1,4 +1,4 @@
-"""The README's snippets, to be run as they stand there."""
+"""Snippets of the README and of the pages for users, to be run as they stand there."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ from tests.helpers.patience import PROGRAM_S
 
 ROOT: Final = Path(__file__).parents[2]
 SERVED_AT: Final = "http://127.0.0.1:8402"
+# Pages whose snippets continue in one shell, in the order in which they say so.
+PAGES: Final = ("README.md", "docs/http-api.md", "docs/sdks.md", "docs/receipts.md", "docs/operating.md")
 _SNIPPET: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+def _text() -> str:
+    return "\n".join((ROOT / page).read_text() for page in PAGES)
+
+
 def in_order() -> list[tuple[str, str, str]]:
-    """Return heading, language and text of every snippet, from top to bottom."""
+    """Return heading, language and text of every snippet, page after page, from top to bottom."""
     heading, found = "", []
-    for match in re.finditer(
-        rf"^#+ ([^\n]+)$|{_SNIPPET.pattern}", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
-    ):
+    for match in re.finditer(rf"^#+ ([^\n]+)$|{_SNIPPET.pattern}", _text(), re.MULTILINE | re.DOTALL):
         if match[1] and not match[2]:
             heading = match[1]
         elif match[2]:
@@ -31,11 +35,11 @@ def in_order() -> list[tuple[str, str, str]]:
 
 
 def snippets(heading: str, language: str) -> list[str]:
-    """The snippets of a language under a heading, in their order. Raises `ValueError` when there is no such part."""
-    text = (ROOT / "README.md").read_text()
+    """Return the snippets of a language under a heading. Raises `ValueError` when there is no such heading."""
+    text = _text()
     match = re.search(rf"^(#+) {re.escape(heading)}$", text, re.MULTILINE)
     if match is None:
-        raise ValueError(f"the README has no part {heading!r}")
+        raise ValueError(f"no page has a part {heading!r}")
     rest = text[match.end() :]
     end = re.search(rf"^#{{1,{len(match[1])}}} ", rest, re.MULTILINE)
     return [found[2] for found in _SNIPPET.finditer(rest[: end.start()] if end else rest) if found[1] == language]
