@@ -178,7 +178,7 @@ class StreamInterruptedError(SatmeterError):
     """A stream that broke off, and whose repeated answer begins differently: `answer` is the whole new one."""
 
     def __init__(self, answer: Answer) -> None:
-        super().__init__("The stream broke off and the answer was written anew: it is in .answer, and is paid.")
+        super().__init__("The stream broke off and the answer was written again: it is in .answer, and is paid.")
         self.answer = answer
 
 

@@ -48,7 +48,7 @@ def narrow(macaroon: str, caveats: list[str]) -> str:
     except (OversizedMacaroonError, rules.CaveatError) as error:
         raise ValueError(f"a server would refuse it: {error}") from None
     except InvalidMacaroonError:
-        raise ValueError("that is no macaroon of a Satmeter server") from None
+        raise ValueError("that is not a macaroon of a Satmeter server") from None
 
 
 def session_id_of(macaroon: str) -> str:
@@ -58,4 +58,4 @@ def session_id_of(macaroon: str) -> str:
     try:
         return read(macaroon)[0].session_id
     except InvalidMacaroonError:
-        raise SatmeterError("That is no macaroon of a Satmeter server.") from None
+        raise SatmeterError("That is not a macaroon of a Satmeter server.") from None

@@ -135,7 +135,7 @@ class FileStore:
         try:
             state = msgspec.json.decode(text, type=State)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            raise SessionFileError(f"{self.path} is no session file of this version: name another one.") from None
+            raise SessionFileError(f"{self.path} is not a session file of this version: name another one.") from None
         if state.version != _VERSION:
             raise SessionFileError(f"{self.path} was written by another version of Satmeter: name another one.")
         if state.server != self._server:

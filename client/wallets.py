@@ -239,7 +239,7 @@ class LnbitsWallet:
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"not the address of an LNbits: {url!r}")
         if not admin_key or not admin_key.isascii() or not admin_key.isprintable():
-            raise ValueError("that is no key of an LNbits wallet")
+            raise ValueError("that is not a key of an LNbits wallet")
         self._url = url.rstrip("/")
         self._admin_key = admin_key
 
@@ -286,7 +286,7 @@ class LnbitsWallet:
     def look_up(self, invoice: Invoice) -> Flow[Report]:
         """Return the outcome in LNbits's list of payments to this invoice. Raises `SatmeterError`."""
         rows = yield from self._rows(invoice)
-        return _report(rows) if rows else Report(Outcome.ABSENT, "LNbits knows of no such payment")
+        return _report(rows) if rows else Report(Outcome.ABSENT, "LNbits does not know this payment")
 
     def receive(self, server: Server, amount_sats: int, memo: str) -> Flow[str]:
         """Return a new invoice. Raises `WalletError`."""
@@ -310,7 +310,7 @@ class LnbitsWallet:
         if page is None or any(row.payment_hash != invoice.payment_hash or row.amount >= 0 for row in page.data):
             raise WalletError(f"LNbits answered {reply.status}, and nothing that can be understood.")
         if page.total and not page.data:
-            raise WalletError("LNbits gave an empty list of payments that there are.")
+            raise WalletError("LNbits gave an empty list of payments that exist.")
         return page.data
 
     def _known(self, invoice: Invoice) -> Flow[Report]:

@@ -91,7 +91,7 @@ def decode(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise UnexpectedAnswerError(f"The answer is none of a Satmeter server: {error}") from None
+        raise UnexpectedAnswerError(f"The answer is not one of a Satmeter server: {error}") from None
 
 
 class _Error(msgspec.Struct, frozen=True):
@@ -107,7 +107,7 @@ def refusal(reply: Reply) -> SatmeterError:
         said = msgspec.json.decode(reply.body, type=_Error)
         details: dict[str, Any] = msgspec.json.decode(reply.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return UnexpectedAnswerError(f"The answer was {reply.status}, and none of a Satmeter server.")
+        return UnexpectedAnswerError(f"The answer has status {reply.status}, and is not one of a Satmeter server.")
     kind = BY_CODE.get(said.code, ApiError)
     return kind(
         said.error,

@@ -131,7 +131,7 @@ class Settings(BaseSettings):
         le=10_000,
     )
     sweep_interval_s: float = _var(
-        "SATMETER_SWEEP_INTERVAL_S", 1.0, "Seconds between looks for payments that no push told.", gt=0
+        "SATMETER_SWEEP_INTERVAL_S", 1.0, "Seconds between looks for payments that no push reported.", gt=0
     )
     invoice_expiry_s: int = _var("SATMETER_INVOICE_EXPIRY_S", 3_600, "Life of an invoice in seconds.", ge=1, le=86_400)
 
@@ -221,7 +221,7 @@ class Settings(BaseSettings):
         (),
         "What a store of your own may lose in production, by comma: `everysec` (`appendfsync everysec`: about the last "
         "second, with the machine), `no` (`appendfsync no`), `rewrite` (`no-appendfsync-on-rewrite yes`), `unknown` "
-        "(it does not tell its configuration). Debits and refunds that it loses are forgotten.",
+        "(it does not show its configuration). Debits and refunds that it loses are forgotten.",
     )
     webhook_allow: Annotated[tuple[str, ...], NoDecode] = _var(
         "SATMETER_WEBHOOK_ALLOW",

@@ -108,7 +108,7 @@ def _several(url: str, scheme: str, kind: StoreKind) -> StoreUrl:
         raise ValueError(f"It does not name the master that the sentinels watch: write {example}.")
     master, *database = path if sentinels else ["", *path]
     if database and (len(database) > 1 or not database[0].isdecimal()):
-        raise ValueError(f"What stands last must be the number of a database, as in {example}/0.")
+        raise ValueError(f"Its last part must be the number of a database, as in {example}/0.")
     if not sentinels and any(int(number) for number in database):
         raise ValueError("A cluster has database 0 only: leave the number out.")
     options = dict(parse_qsl(form["query"] or ""))
@@ -132,5 +132,5 @@ def _address(text: str, default_port: int) -> Address:
         raise ValueError(f"One of its hosts can't be read: write host:{default_port}.")
     port = form["port"]
     if port is not None and not (port.isdecimal() and 0 < int(port) <= _PORT_MAX):
-        raise ValueError(f"One of its ports is no number up to {_PORT_MAX}: write host:{default_port}.")
+        raise ValueError(f"One of its ports is not a number up to {_PORT_MAX}: write host:{default_port}.")
     return Address(form["host"].strip("[]"), default_port if port is None else int(port))

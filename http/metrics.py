@@ -51,10 +51,10 @@ class Metrics:
         self._wallet = self._gauge("satmeter_wallet_msat", "What the wallet holds.")
         self._solvent = self._gauge("satmeter_solvent", "1 while it holds enough, 0 while deposits are refused.")
         self._unknown_payouts = self._gauge(
-            "satmeter_unknown_payouts", "Payments of the wallet in the last 7 days that no journal tells as paid."
+            "satmeter_unknown_payouts", "Payments of the wallet in the last 7 days that no journal shows as paid."
         )
         self._unknown_payouts_msat = self._gauge("satmeter_unknown_payouts_msat", "What they add up to.")
-        self._keys_well = self._gauge("satmeter_payout_keys_ok", "1 while the wallet's keys are fit to pay refunds.")
+        self._keys_well = self._gauge("satmeter_payout_keys_ok", "1 while the wallet's keys can pay refunds.")
         self._store_safe = self._gauge("satmeter_store_durable", "1 while the store keeps all that it confirms.")
         self._refused = Gauge(
             "satmeter_payouts_refused", "Payouts ever that the node would not try.", ["reason"], registry=self._registry

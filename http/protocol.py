@@ -51,7 +51,7 @@ class HttpProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Send a 400 with the error body of the contract. `msg`, uvicorn's own text, is ignored."""
         request_id = ids.new_request_id()
-        answer = errors.answer(errors.invalid("", "This is no HTTP/1.1 request that can be read"), request_id)
+        answer = errors.answer(errors.invalid("", "This is not a readable HTTP/1.1 request"), request_id)
         headers = [*answer.raw_headers, (b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
         lines = [name + b": " + value + b"\r\n" for name, value in headers]
         self.transport.write(b"".join((STATUS_LINE[400], *lines, _CLOSE, b"\r\n", bytes(answer.body))))

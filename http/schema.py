@@ -25,7 +25,9 @@ DEMO_CHARS_MAX = 1_000
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, description="RFC 3339, in UTC.")]
 Usd = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+$", description="US dollars, exact, as a decimal string.")]
 Count = Annotated[int, Field(ge=0)]
-JobId = Annotated[str, Field(pattern="^job_[A-Za-z0-9_-]{32}$", description="Opaque. Whoever knows it sees the job.")]
+JobId = Annotated[
+    str, Field(pattern="^job_[A-Za-z0-9_-]{32}$", description="Opaque. A client that knows it sees the job.")
+]
 PaymentHash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 PaymentRequest = Annotated[
     str,

@@ -90,7 +90,7 @@ def serve(
 def scale(
     hosts: Annotated[
         str | None,
-        typer.Option(help="How many hosts there are to be: 1 to 256, or `auto` for as many as the servers have CPUs."),
+        typer.Option(help="How many hosts there should be: 1 to 256, or `auto` for as many as the servers have CPUs."),
     ] = None,
     timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait for it.", min=1)] = 120.0,
     data_dir: Annotated[
@@ -159,7 +159,7 @@ def archive_command(
     ] = None,
     older_than: Annotated[
         str | None,
-        typer.Option(help="Days since the last thing happened, as 90d; at least 3d (SATMETER_RETENTION_DAYS)."),
+        typer.Option(help="Days since the last event, such as 90d; at least 3d (SATMETER_RETENTION_DAYS)."),
     ] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="The data directory of a server with an embedded store (SATMETER_DATA_DIR).")
@@ -182,7 +182,7 @@ def archive_command(
     raise typer.Exit(run(_load({name: value for name, value in flags.items() if value is not None})))
 
 
-@app.command(short_help="Tell what is wrong with the configuration.")
+@app.command(short_help="Say what is wrong with the configuration.")
 def check() -> None:
     """Tell what is wrong with the configuration in the environment; the exit status is 1 when something is.
 

@@ -61,7 +61,7 @@ class Origin:
         except ValueError:
             port = -1
         if parts.scheme not in _PORTS or not parts.hostname or port == -1:
-            raise ValueError(f"{url!r} is no address: write it like http://127.0.0.1:8402 or https://example.org")
+            raise ValueError(f"{url!r} is not an address: write it like http://127.0.0.1:8402 or https://example.org")
         if parts.query or parts.fragment or parts.username is not None:
             raise ValueError(f"{url!r}: leave out the user, the query and the fragment")
         tls = ssl.create_default_context() if parts.scheme == "https" else None

@@ -61,7 +61,7 @@ def attenuate_(
     try:
         typer.echo(narrowed(_token(macaroon), caveat))
     except (OversizedMacaroonError, CaveatError) as error:
-        _fail(f"The server would refuse what comes of this. {str(error).rstrip('.')}.")
+        _fail(f"The server would refuse the result. {str(error).rstrip('.')}.")
     except InvalidMacaroonError as error:
         _fail(f"This is not a macaroon: {error}.")
 

@@ -89,7 +89,7 @@ def in_doubt() -> Refusal:
     return Refusal(
         Code.UNAVAILABLE,
         "The actors' host was lost before it had answered, and it is not known what it has done: send the same again "
-        "with its Idempotency-Key, or look before you ask anew.",
+        "with its Idempotency-Key, or look before you ask again.",
         _IN_DOUBT,
         retry_after_s=_RETRY_AFTER_S,
     )
@@ -100,7 +100,7 @@ def unconfirmed() -> Refusal:
     return Refusal(
         Code.UNAVAILABLE,
         "The store can't be reached just now, and what was done may be charged yet: send the same again with its "
-        "Idempotency-Key, or look before you ask anew.",
+        "Idempotency-Key, or look before you ask again.",
         _IN_DOUBT,
         retry_after_s=_RETRY_AFTER_S,
     )
@@ -111,7 +111,7 @@ def cut_off() -> Refusal:
     return Refusal(
         Code.UNAVAILABLE,
         "The server ends before this was answered, and it is not known what was done: send the same again with its "
-        "Idempotency-Key, or look before you ask anew.",
+        "Idempotency-Key, or look before you ask again.",
         _IN_DOUBT,
         retry_after_s=_RETRY_AFTER_S,
     )
@@ -119,7 +119,7 @@ def cut_off() -> Refusal:
 
 def behind() -> Refusal:
     """Refuse under overload, because queueing more requests would only add to it."""
-    text = "The server has more to do than it can just now; nothing was charged. Try again in 1 s."
+    text = "The server is overloaded; nothing was charged. Try again in 1 s."
     return Refusal(Code.UNAVAILABLE, text, retry_after_s=1)
 
 

@@ -41,7 +41,7 @@ class PayoutCalls:
             raise TransientError("too late to send a payout")
         report = await self._lightning.pay_out(intent.target, intent.actor_id)
         if report.refusal is not None:
-            hint = "the refund stays owed; `satmeter check` tells what is wrong with keys and wallet"
+            hint = "the refund stays owed; `satmeter check` says what is wrong with keys and wallet"
             _log.error("payout_refused", reason=report.refusal.value, **_described(intent), hint=hint)
             await self._count(report.refusal.value)
         elif report.status is PayoutStatus.FAILED:

@@ -127,7 +127,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Refuse an object with a duplicate name: the provider might read the other value than this server."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise invalid("", "A name stands twice in one JSON object")
+        raise invalid("", "A name appears twice in one JSON object")
     return found
 
 
@@ -165,7 +165,7 @@ def _members(text: str) -> dict[str, _Member]:
         start = _after(text, _skip(text, at), ":")
         value, end = _DECODER.raw_decode(text, start)
         if name in found:
-            raise invalid("", "A name stands twice in one JSON object")
+            raise invalid("", "A name appears twice in one JSON object")
         found[name] = _Member(value, start, end)
         at = _skip(text, end)
         if text[at] == "}":

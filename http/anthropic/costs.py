@@ -42,7 +42,7 @@ _EDITS_ONLY: Final = "Only clear_tool_uses and clear_thinking are possible here"
 _EDITS: Final = ("clear_tool_uses_", "clear_thinking_")
 # Tools that the client runs, though the provider describes them. All others are run by the provider, at a price.
 _CALLERS_TOOLS: Final = ("bash_", "text_editor_", "computer_", "memory_", "browser_toolset_")
-_SOURCES: Final = "A document must be sent as base64 or text: what an address or a file holds can not be priced here"
+_SOURCES: Final = "A document must be sent as base64 or text: what an address or a file holds can't be priced here"
 # Blocks whose bytes bound their tokens. Blocks inside a tool's result are checked, too.
 _BLOCKS: Final = frozenset(
     {

@@ -76,7 +76,7 @@ def _blocks(content: wire.Content, path: str) -> Iterator[Block]:
             case wire.File():
                 yield marked(_document(part.file, f"{where}.file"), part.cache_control, part.prompt_cache_breakpoint)
             case wire.Audio():
-                raise invalid(f"{where}.type", "Sound is not taken: send a transcript as text")
+                raise invalid(f"{where}.type", "Audio is not accepted: send a transcript as text")
 
 
 def _document(file: wire.FileData, path: str) -> Block:

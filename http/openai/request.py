@@ -19,13 +19,13 @@ from .messages import split
 
 # Fields that would change the answer, or its guarantees, and are not supported: why, or the alternative.
 _IMPOSSIBLE: Final[Mapping[str, str]] = {
-    "audio": "Sound is not offered: leave it out",
+    "audio": "Audio is not offered: leave it out",
     "function_call": "Functions are not offered: use tools and tool_choice",
     "functions": "Functions are not offered: use tools",
-    "logit_bias": "The models here know no bias of tokens: leave it out",
-    "logprobs": "The models here tell no probabilities: leave it out",
+    "logit_bias": "The models here have no token bias: leave it out",
+    "logprobs": "The models here give no probabilities: leave it out",
     "moderation": "Moderation is not offered: leave it out",
-    "top_logprobs": "The models here tell no probabilities: leave it out",
+    "top_logprobs": "The models here give no probabilities: leave it out",
     "web_search_options": "Web search is not offered: leave it out, or search with a tool of your own",
 }
 _UNREAD: Final = UnreadFields(

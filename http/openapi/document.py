@@ -31,7 +31,7 @@ _HEADER_OBJECTS: Final[Mapping[str, Any]] = {
     "X-Request-Id": {"description": "Names this request to the operator.", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}},
     "WWW-Authenticate": {"description": "The scheme of the credential.", "schema": {"type": "string"}},
-    "Location": {"description": "Where the new thing is.", "schema": {"type": "string"}},
+    "Location": {"description": "Address of the new resource.", "schema": {"type": "string"}},
     "Request-Id": {"description": "The same as X-Request-Id, where SDKs look for it.", "schema": {"type": "string"}},
     "Satmeter-Debited-Msat": {"description": "What it cost.", "schema": {"type": "integer"}},
     "Satmeter-Balance-Msat": {"description": "What can still be spent.", "schema": {"type": "integer"}},
@@ -57,7 +57,7 @@ _SCHEMES: Final[Mapping[str, Any]] = {
         "scheme": "bearer",
         "bearerFormat": "macaroon",
         "description": "The session's macaroon, or one that was narrowed from it. `L402 <macaroon>:<preimage>` and its "
-        "former name `LSAT` do as well.",
+        "former name `LSAT` work as well.",
     },
 }
 

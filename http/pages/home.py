@@ -43,7 +43,7 @@ which is kept if the request is rejected.</p>
 <pre><code>curl -N {shown}/jobs/&lt;jobId&gt;/events</code></pre>
 <h2>A session: deposit once, pay per request</h2>
 <p>Open it with {settings.session_min_sats} to {settings.session_max_sats} sats, pay its
-<code>depositInvoice</code> in the same way, and keep the <code>macaroon</code>: whoever has it can spend.</p>
+<code>depositInvoice</code> in the same way, and keep the <code>macaroon</code>: anyone who has it can spend.</p>
 <pre><code>curl {shown}/sessions -H 'Content-Type: application/json' -d '{{"amountSats": {deposit_sats}}}'</code></pre>
 <p>Then ask as long as the balance lasts. Every answer says what it cost:</p>
 <pre><code>curl {shown}/sessions/&lt;sessionId&gt;/request -H 'Authorization: Bearer &lt;macaroon&gt;' \\

@@ -32,7 +32,7 @@ _INVALID: Final = Refusal(
 )
 _PREIMAGE_WRONG: Final = Refusal(
     Code.INVALID_CREDENTIAL,
-    "Behind an L402 macaroon stands `:` and the preimage of the invoice that paid for it, in hex.",
+    "An L402 macaroon is followed by `:` and the preimage of the invoice that paid for it, in hex.",
 )
 
 

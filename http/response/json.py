@@ -21,8 +21,8 @@ from .. import schema
 
 _PAYOUT_FAILED: Final = "The last payout failed for certain, and what it was for is owed again: send another invoice."
 _PAYOUT_REFUSED: Final = (
-    "That is this server's fault and not your invoice's: its operator is told, what is owed stays owed, and the same "
-    "invoice may be sent again later."
+    "That is this server's fault and not your invoice's: its operator is notified, what is owed stays owed, and the "
+    "same invoice may be sent again later."
 )
 _WHY: Final = {
     PayoutRefusal.KEY: "The Lightning node does not let this server pay anything out.",

@@ -51,7 +51,7 @@ READY: Final = Operation(
         Parameter(
             "exclude",
             "query",
-            "A part that does not matter to whoever asks, once for each: a load balancer does without the `model`, so "
+            "A part that does not matter to the caller, once for each: a load balancer does without the `model`, so "
             "that refunds and look-ups go on while it is away.",
             {"type": "array", "items": {"type": "string", "enum": ["store", "actors", "lightning", "model"]}},
         ),

@@ -35,7 +35,7 @@ class Payouts(Wire):
     A payment of the wallet for a session or job that no journal records as paid is lost to the operator.
     """
 
-    unknown_count: Annotated[int, Field(ge=0, description="Payments of the last 7 days that no journal tells as paid.")]
+    unknown_count: Annotated[int, Field(ge=0, description="Payments of the last 7 days that no journal shows as paid.")]
     unknown_msat: Annotated[int, Field(ge=0, description="What they add up to, with what routing cost.")]
     compared_count: Annotated[int, Field(ge=0, description="Payments that were compared.")]
     compared_since: Annotated[Timestamp | Absent, Field(description="When the oldest of them was made.")] = None

@@ -37,7 +37,7 @@ SessionId = Annotated[str, Field(pattern="^ses_[A-Za-z0-9_-]{32}$", description=
 RequestId = Annotated[str, Field(pattern="^req_[A-Za-z0-9_-]+$", description="In the ledger, too.")]
 Macaroon = Annotated[
     str,
-    Field(description="The credential: whoever has it can spend from the session. Standard base64 of its V2 form."),
+    Field(description="The credential: its holder can spend from the session. Standard base64 of its V2 form."),
 ]
 
 

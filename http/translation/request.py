@@ -39,7 +39,7 @@ _WORDS: Final = {
     "role": "Must be system, developer, user, assistant or tool",
     "type": "There is no such type here",
 }
-_NO_SUCH_WORD: Final = "Is none of the values that this field takes"
+_NO_SUCH_WORD: Final = "Must be one of the values that this field takes"
 
 
 def decoded(body: bytes) -> dict[str, Any]:

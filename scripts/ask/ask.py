@@ -170,7 +170,7 @@ def _ask(client: Satmeter, question: Question, request: str) -> int:
                 _write(piece)
             answer = stream.answer
         except StreamInterruptedError as error:
-            _say("\n[The stream broke off, and the answer was written anew:]")
+            _say("\n[The stream broke off, and the answer was written again:]")
             _write(error.answer.text)
             answer = error.answer
     _write("\n" if answer.result and not answer.result.endswith("\n") else "")

@@ -65,7 +65,7 @@ def _show(report: Report, console: Console, *, stub: bool) -> None:
     table.add_row("Wallet must hold, and holds", "", "", "", f"{report.liability_msat:,}", f"{node['wallet']:,}")
     console.print(table, highlight=False)
     if node["unclaimed"]:
-        text = f"\n{node['unclaimed']:,} msat came in by invoices that were made ahead and given to nobody."
+        text = f"\n{node['unclaimed']:,} msat came in by invoices that were made ahead and never given out."
         console.print(text, highlight=False)
     if report.partitions_without_total:
         text = f"\n{report.partitions_without_total:,} partitions lack a running total, until a server has had them."

@@ -63,12 +63,12 @@ async def fold(stored: StoredActor, store: Journals, behaviours: Mapping[str, Be
     try:
         books, behaviour = books_of(actor_id), behaviours[actor_id.partition("_")[0]]
     except AuditError as error:
-        return Folded(Books(), [Difference(f"a journal of nobody: {error}", actor_id)])
+        return Folded(Books(), [Difference(f"a journal without an actor: {error}", actor_id)])
     differences = []
     if partition_of(actor_id) != stored.key.partition:
         expected, found = f"partition {partition_of(actor_id)}", f"partition {stored.key.partition}"
         differences.append(
-            Difference("the journal lies in another partition than its actor", actor_id, None, expected, found)
+            Difference("the journal is in another partition than its actor", actor_id, None, expected, found)
         )
     if stored.trouble is not None:
         differences.append(Difference(stored.trouble, actor_id))

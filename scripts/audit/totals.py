@@ -31,7 +31,7 @@ class Totals:
         actors = self._ledger.in_partition(partition)
         total = await self._store.total(partition, [actor_id for actor_id, _, _ in actors])
         if not total.readable:
-            return Difference(f"the running total of partition {partition} is no number")
+            return Difference(f"the running total of partition {partition} is not a number")
         if actors and not total.claimed:
             # The host that claims the partition next takes it for empty.
             what = f"partition {partition} has journals, and no epoch: no host ever had it"
@@ -74,7 +74,7 @@ def archive_differences(found: Mapping[str, int], archived: Mapping[str, int | N
     for name, expected in archived.items():
         own = found[name.removesuffix("_msat")]
         if expected is None:
-            return [Difference(f"what was archived is no number in some partition's totals (archived_{name})")]
+            return [Difference(f"the archived amount is not a number in some partition's totals (archived_{name})")]
         if own != expected:
             what = "was a line of one changed or added" if own > expected else "is one missing, or a line in one"
             text = f"the archives named with --archive do not hold what was archived ({name}): {what}?"

@@ -86,7 +86,7 @@ def refusal(delivery: Delivery) -> str:
     """Describe in a sentence why there was no good answer."""
     if delivery.answer is None:
         return f"no answer after {delivery.attempts} attempts: {delivery.why}"
-    text = said(delivery.answer).error or "it is none of a Satmeter server"
+    text = said(delivery.answer).error or "it is not one of a Satmeter server"
     return f"the answer was {delivery.answer.status}: {text}"
 
 
@@ -195,4 +195,4 @@ def _read(delivery: Delivery, kind: type[T], failure: str, good: Collection[int]
     try:
         return msgspec.json.decode(delivery.answer.body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise LoadError(f"{failure}: the answer is none of a Satmeter server ({error})") from None
+        raise LoadError(f"{failure}: the answer is not one of a Satmeter server ({error})") from None

@@ -23,7 +23,7 @@ _RATE = typer.Option(
 _THINK = typer.Option(
     min=0,
     max=3_600,
-    help="Instead of --rate: each session asks, waits for the answer, and thinks for so many seconds (closed loop).",
+    help="Instead of --rate: each session asks, waits for the answer, and thinks for this many seconds (closed loop).",
 )
 _DURATION = typer.Option(min=0.1, max=86_400, help="Seconds of load.")
 _STREAM = typer.Option("--stream", help="Ask for streamed answers, and measure the time to the first text too.")
@@ -124,7 +124,7 @@ def _check_real_money(admin_key: str, deposit: int | None, *, no_refund: bool, k
     if not admin_key:
         _refuse(f"--lnbits-url needs the wallet's admin key in the environment variable {ADMIN_KEY}.")
     if not admin_key.isascii() or not admin_key.isprintable():
-        _refuse(f"{ADMIN_KEY} is no key: it has characters that no key has.")
+        _refuse(f"{ADMIN_KEY} is not a key: it has characters that no key has.")
     if deposit is None:
         _refuse("With --lnbits-url the deposits are real money: say how many sats each session gets, by --deposit.")
     if no_refund and not kept:

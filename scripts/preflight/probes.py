@@ -101,7 +101,7 @@ async def _lnbits_problems(settings: Settings, http: httpx.AsyncClient) -> list[
         if status is None:
             return [Problem("LNBITS_URL", "LNbits does not answer: start it, or mend the address.")]
         if status in _REFUSED:
-            found.append(Problem(variable, "LNbits does not accept this key: copy it anew from the wallet's page."))
+            found.append(Problem(variable, "LNbits does not accept this key: copy it again from the wallet's page."))
         # An unknown key gives a 404, and so does an address without LNbits. The check below tells them apart by text.
         elif status not in (httpx.codes.OK, httpx.codes.NOT_FOUND):
             found.append(

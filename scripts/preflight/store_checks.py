@@ -26,7 +26,7 @@ _LOSSES: Final[Mapping[Loss, str]] = {
     Loss.NO: f"The store leaves it to the system when to write to its disk, {_LOSES}: set `appendfsync always` in it",
     Loss.REWRITE: f"The store does not wait for its disk while it rewrites its file, {_LOSES}: set "
     "`no-appendfsync-on-rewrite no` in it",
-    Loss.UNKNOWN: "The store does not tell when it writes to its disk: let its user run `CONFIG GET` and `INFO`",
+    Loss.UNKNOWN: "The store does not say when it writes to its disk: let its user run `CONFIG GET` and `INFO`",
 }
 _MIN_REPLICAS: Final = "min-replicas-to-write"
 

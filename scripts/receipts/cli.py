@@ -25,7 +25,7 @@ def verify(
         Path | None, typer.Option(help="The server's /.well-known/satmeter.json, saved when you began to trust it.")
     ] = None,
     key_id: Annotated[
-        str | None, typer.Option("--key-id", help="The id (`kid`) of the server's key; does instead of --key.")
+        str | None, typer.Option("--key-id", help="The id (`kid`) of the server's key; replaces --key.")
     ] = None,
     request: Annotated[Path | None, typer.Option(help="What you asked, byte for byte.")] = None,
     answer: Annotated[Path | None, typer.Option(help="What was answered, byte for byte.")] = None,
@@ -36,7 +36,7 @@ def verify(
 
     if key is None and key_id is None:
         typer.echo(
-            "Whose receipt is it to be? Give --key or --key-id: anybody can sign with a key of their own.", err=True
+            "Whose receipt should it be? Give --key or --key-id: anybody can sign with a key of their own.", err=True
         )
         raise typer.Exit(2)
     try:

@@ -23,7 +23,7 @@ def check_quote(status: Mapping[str, Any]) -> str:
     breakdown, shown = status.get("pricingBreakdown"), status.get("workInvoice")
     if not isinstance(breakdown, dict) or not isinstance(shown, dict):
         raise MismatchError(
-            "The file is no JobStatus with a workInvoice and a pricingBreakdown: save one of such a job."
+            "The file is not a JobStatus with a workInvoice and a pricingBreakdown: save one of such a job."
         )
     payment_request = str(shown.get("paymentRequest"))
     try:

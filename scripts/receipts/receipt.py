@@ -72,7 +72,7 @@ def verified(jws: str, keys: Mapping[str, str], key_id: str | None) -> Json:
     """
     parts = jws.split(".")
     if len(parts) != _PARTS:
-        raise MismatchError("The receipt is no compact JWS.")
+        raise MismatchError("The receipt is not a compact JWS.")
     header = exact_json(_decoded(parts[0]))
     if not isinstance(header, dict) or header.get("alg") != ALGORITHM or header.get("typ") != TYPE or "crit" in header:
         raise MismatchError("The receipt is not signed as receipts are.")
@@ -110,9 +110,9 @@ def _decoded(text: str) -> bytes:
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
-        raise MismatchError("The receipt is no compact JWS.") from None
+        raise MismatchError("The receipt is not a compact JWS.") from None
     if base64.urlsafe_b64encode(data).rstrip(b"=").decode() != text:
-        raise MismatchError("The receipt is no compact JWS.")
+        raise MismatchError("The receipt is not a compact JWS.")
     return data
 
 

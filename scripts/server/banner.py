@@ -18,7 +18,7 @@ _AWAY: Final = {
     ModelFault.UNREACHABLE: "The model provider can't be reached: `satmeter check` looks at its address and key.",
     ModelFault.REFUSED: "The model provider does not accept ANTHROPIC_API_KEY, or its account lacks credit or rights.",
 }
-_UNTIL: Final = "Nothing is sold until it answers, which is looked at again by itself."
+_UNTIL: Final = "Nothing is sold until it answers, which the server checks by itself."
 
 
 def show_banner(console: Console, settings: Settings, port: int, model_fault: ModelFault | None = None) -> None:

@@ -19,6 +19,14 @@ BANNED = {
     r"\bthe one way\b": "the only way",
     r"\bin doubt\b": "outcome unknown",
 }
+BANNED_IN_MESSAGES = BANNED | {
+    r"\b(tell|tells|told) of\b": "report, mention",
+    r"\bis none of\b": "is not one of",
+    r"\b(stands|lies) (in|behind|at)\b": "is in",
+    r"\bwho comes\b": "a client",
+}
+# What is asked of a model, and not of a person.
+PROMPTS = "actors/domain/llm/prompts.py"
 FIRST_WORDS = re.compile(r"(What|Who|Whose|Whoever|Where|How|When|Whether|It|They|The same|Nothing|Never|This|That)\b")
 
 
@@ -41,6 +49,21 @@ def _comments(name: str) -> Iterator[tuple[int, str]]:
             yield token.start[0], token.string
 
 
+def _sentences(name: str) -> Iterator[tuple[int, str]]:
+    """Yield the string constants that hold words for a person: messages, helps, hints."""
+    documented = {
+        id(node.value) for node in nodes_of(name) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    for node in nodes_of(name):
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in documented
+            and len(node.value.split()) >= 3
+        ):
+            yield node.lineno, node.value
+
+
 def test_a_docstring_begins_with_a_verb_or_the_noun_that_one_would_search_for() -> None:
     wrong = [
         f"{name}:{line} {text[:40]}"
@@ -57,6 +80,18 @@ def test_docstrings_and_comments_use_plain_words() -> None:
         for name in [*CODE, *TESTS]
         for line, text in [*_docstrings(name), *_comments(name)]
         for pattern, plain in BANNED.items()
+        if re.search(pattern, text, re.IGNORECASE)
+    ]
+    assert wrong == []
+
+
+def test_messages_to_people_use_plain_words() -> None:
+    wrong = [
+        f"{name}:{line} {pattern} -> {plain}"
+        for name in CODE
+        if name != PROMPTS
+        for line, text in _sentences(name)
+        for pattern, plain in BANNED_IN_MESSAGES.items()
         if re.search(pattern, text, re.IGNORECASE)
     ]
     assert wrong == []

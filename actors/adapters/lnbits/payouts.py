@@ -151,7 +151,7 @@ def read_list(body: bytes, target: PayoutTarget, actor_id: str) -> PayoutReport:
         raise rubbish("other payments than those that were asked for")
     if not page.data:
         if page.total:
-            raise rubbish("an empty list of payments that there are")
+            raise rubbish("an empty list of payments that exist")
         return PayoutReport(PayoutStatus.ABSENT)
     ours = [_report(row, target) for row in page.data if actor_of(row.extra) == actor_id]
     # A payment to this invoice by another payer did not pay our client, and LNbits pays no invoice twice.
@@ -166,7 +166,7 @@ def _report(payment: _Outgoing, target: PayoutTarget) -> PayoutReport:
     """Return a payment of ours in its state. Raises `TransientError` for one that is not over the invoice's amount."""
     status = _STATES.get(payment.status)
     if status is None:
-        raise rubbish("a payment in a state that there is not")
+        raise rubbish("a payment in an unknown state")
     if payment.amount != -target.amount_msat.value:
         raise rubbish("a payment over another amount")
     return PayoutReport(status, sane_msat(abs(payment.fee))) if status is PayoutStatus.PAID else PayoutReport(status)

@@ -197,7 +197,7 @@ class ClusterRedis(Redis):
             for task in asked:
                 task.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
-        raise NotConnectedError(f"no node tells who owns which slots: {'; '.join(sorted(reasons))}")
+        raise NotConnectedError(f"no node says who owns which slots: {'; '.join(sorted(reasons))}")
 
     async def _owners_by(self, address: Address) -> list[Address | None]:
         pipe = self._node(address).pipeline(transaction=False)

@@ -144,7 +144,7 @@ def _decode(token: str) -> Macaroon:
         raise InvalidMacaroonError("malformed") from None
     if not all(_is_text(bytes(caveat.caveat_id_bytes)) for caveat in macaroon.caveats):
         # The library could not even check their signature.
-        raise InvalidMacaroonError("a caveat that is no text")
+        raise InvalidMacaroonError("a caveat that is not text")
     if macaroon.version != MACAROON_V2 or macaroon.third_party_caveats():
         raise InvalidMacaroonError("not a first-party V2 macaroon")
     if len(macaroon.caveats) > _CAVEATS_MAX:

@@ -66,7 +66,7 @@ def read_fields(text: str) -> InvoiceFields:
     human_part, words = bolt11_codec.decode(text)
     human = _HUMAN_PART.match(human_part)
     if human is None:
-        raise ValueError("another network, or an amount that is none")
+        raise ValueError("another network, or not an amount")
     if len(words) < _TIME_WORDS + _SIGNATURE_WORDS:
         raise ValueError("too short")
     currency, number, letter = human.groups()
@@ -111,7 +111,7 @@ def _signer(digest: bytes, signature: bytes, payee: bytes | None) -> bytes:
     """Return the public key that signed this: the payee's, where the invoice names one. Raises `ValueError`."""
     compact, recovery_id = signature[:_COMPACT_SIGNATURE_BYTES], signature[_COMPACT_SIGNATURE_BYTES]
     if recovery_id > _RECOVERY_ID_MAX:
-        raise ValueError("a signature that is none")
+        raise ValueError("not a signature")
     if payee is None:
         return recovery.recover(digest, compact, recovery_id)
     if not dsa.verify(digest, payee, compact, compact=True):

@@ -216,7 +216,7 @@ class Auditor:
 
     def _hold_to(self, actor_id: str, reply: Reply, name: str) -> None:
         account = self.accounts.get(actor_id)
-        must(account is not None, "somebody was told of an actor that is not written")
+        must(account is not None, "an answer names an actor that is not written")
         match account, reply:
             case _, SessionCreated(deposit_invoice=invoice) | TopUpInvoice(invoice=invoice):
                 known = account is not None and invoice.payment_hash in account.invoices

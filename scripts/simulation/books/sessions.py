@@ -83,7 +83,7 @@ class Account:
     def credit(self, event: Json) -> int:
         """Credit a payment, and return its amount in msat. Raises `BrokenError`."""
         payment_hash, amount = event["payment_hash"], event["amount_msat"]
-        must(payment_hash in self.invoices, f"{payment_hash[:8]} is no invoice of this actor")
+        must(payment_hash in self.invoices, f"{payment_hash[:8]} is not an invoice of this actor")
         must(payment_hash not in self.credited, f"{payment_hash[:8]} is credited twice")
         self.credited[payment_hash] = amount
         self.received += amount

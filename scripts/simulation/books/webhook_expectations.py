@@ -84,7 +84,7 @@ class NoticeBook:
         must(bool(matching), f"it is told as {webhook_id} what is not so: {said}")
         if not matching:
             return
-        must(self._named.setdefault(webhook_id, matching[0]) is matching[0], f"{webhook_id} has been told of another")
+        must(self._named.setdefault(webhook_id, matching[0]) is matching[0], f"{webhook_id} names another notice")
         matching[0].webhook_id = webhook_id
         matching[0].taken = matching[0].taken or taken
         self.told += taken

@@ -205,7 +205,7 @@ def test_a_file_without_a_quote_is_told_from_a_false_one(tmp_path: Path) -> None
     other = tmp_path / "other.json"
     other.write_text('{"state": "rejected"}')
     old = saved(tmp_path, memo="Satmeter: work by sonnet")
-    for file, words in ((other, "no JobStatus"), (old, "commits to no quote"), (tmp_path / "none", "can't be read")):
+    for file, words in ((other, "not a JobStatus"), (old, "commits to no quote"), (tmp_path / "none", "can't be read")):
         result = RUNNER.invoke(app, ["receipt", "quote", str(file)])
         assert result.exit_code == 1
         assert words in result.stderr and "Traceback" not in result.stderr

@@ -107,7 +107,7 @@ async def test_a_copy_in_another_partition_is_found_whichever_comes_first(world:
         copy = f"satmeter:{{p{partition:04d}}}:j:{SES}"
         await raw(world).copy(JOURNAL, copy)
         found = [difference.what for difference in (await audited(world)).differences]
-        assert found.count("the journal lies in another partition than its actor") == 1
+        assert found.count("the journal is in another partition than its actor") == 1
         assert "a payment is credited more than once" in found
         await raw(world).delete(copy)
 
@@ -117,7 +117,7 @@ async def test_a_copy_in_another_partition_is_found_whichever_comes_first(world:
     [
         (lambda r: r.hset(TOTALS, "liability_msat", "x"), "the running total of partition"),
         (lambda r: r.hdel(TOTALS, "liability_msat"), "the running total of partition"),
-        (lambda r: r.hset(TOTALS, "archived_spent_msat", "x"), "what was archived is no number"),
+        (lambda r: r.hset(TOTALS, "archived_spent_msat", "x"), "the archived amount is not a number"),
         (lambda r: r.delete(f"{PARTITION}:epoch", f"{PARTITION}:owner"), "has journals, and no epoch"),
         (lambda r: r.set(JOURNAL, "x"), "there is something else where its journal should be"),
     ],

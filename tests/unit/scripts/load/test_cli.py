@@ -56,8 +56,8 @@ def test_thinking_replaces_the_rate_and_gives_each_session_its_place(asked: list
     ("words", "said"),
     [
         (("--rate", "5", "--think", "1"), "one of them"),
-        (("ftp://example.org",), "is no address"),
-        (("http://example.org:x",), "is no address"),
+        (("ftp://example.org",), "is not an address"),
+        (("http://example.org:x",), "is not an address"),
         (("http://127.0.0.1:1/?a=b",), "leave out"),
         (("--request", " \n"), "blank"),
         (("--rate", "50000", "--duration", "86400"), "lower --rate or --duration"),

@@ -130,7 +130,7 @@ async def test_a_primary_that_waits_for_a_replica_is_accepted_and_one_that_hides
         await primary.config_set("min-replicas-to-write", 0)
         await primary.acl_setuser("default", enabled=True, nopass=True, commands=["+@all", "-config"], keys=["*"])
         (message,) = await found(store.url)
-        assert "does not tell" in message and "SATMETER_ALLOW_STORE_LOSS=unknown" in message
+        assert "does not say" in message and "SATMETER_ALLOW_STORE_LOSS=unknown" in message
         assert await found(store.url, allowed="unknown") == []
         assert len(await warned(store.url)) == 1
 
