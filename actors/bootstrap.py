@@ -102,7 +102,7 @@ def build_parts(settings: Settings) -> Parts:
             raise UnknownEventError(f"no actor of this version is called {actor_id}")
         return behaviour.liability(folded(behaviour, actor_id, stored)).value
 
-    stub_node = None if settings.lnbits_url else StubNode(redis)
+    stub_node = StubNode(redis) if settings.stub_lightning else None
     return Parts(
         redis=redis,
         journal=RedisJournal(redis, liability_of),
@@ -129,7 +129,11 @@ def build_oversight(settings: Settings, parts: Parts) -> Oversight:
 
     async def check_keys() -> str | None:
         lightning = parts.lightning
-        return await lightning.key_trouble() if settings.lnbits_url and isinstance(lightning, LnbitsLightning) else None
+        return (
+            await lightning.key_trouble()
+            if not settings.stub_lightning and isinstance(lightning, LnbitsLightning)
+            else None
+        )
 
     async def losses() -> Mapping[str, str]:
         return {address: loss.value for address, loss in (await store_losses(parts.redis)).items()}

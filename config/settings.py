@@ -268,9 +268,14 @@ class Settings(BaseSettings):
         return self.env is Environment.PRODUCTION
 
     @property
+    def stub_lightning(self) -> bool:
+        """True without a real Lightning node. Everything but the node's own adapter and checks asks this."""
+        return self.lnbits_url is None
+
+    @property
     def payouts_possible(self) -> bool:
         """True if refunds can be paid out: a wallet's invoice key can't spend."""
-        return self.lnbits_url is None or self.lnbits_admin_key is not None
+        return self.stub_lightning or self.lnbits_admin_key is not None
 
 
 def _is_hex_of(text: str, length_bytes: int) -> bool:

@@ -44,7 +44,7 @@ def run(settings: Settings, archives: Sequence[Path], json_file: Path | None) ->
         return 2
     # A file or a pipe takes lines of any length.
     console = Console(soft_wrap=True) if sys.stdout.isatty() else Console(soft_wrap=True, width=_WIDTH)
-    _show(report, console, stub=settings.lnbits_url is None)
+    _show(report, console, stub=settings.stub_lightning)
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     return 1 if report.difference_count else 0

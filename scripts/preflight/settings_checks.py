@@ -140,7 +140,7 @@ def _is_url(url: str) -> bool:
 
 
 def _production(settings: Settings) -> Iterator[Problem]:
-    if not settings.lnbits_url:
+    if settings.stub_lightning:
         yield Problem("LNBITS_URL", "Production takes no stub node: set LNBITS_URL and LNBITS_INVOICE_KEY.")
     elif not settings.lnbits_admin_key:
         yield Problem("LNBITS_ADMIN_KEY", "Production must be able to pay refunds: set the wallet's admin key.")

@@ -41,7 +41,7 @@ def show_banner(console: Console, settings: Settings, port: int, model_fault: Mo
 def _first_command(settings: Settings, url: str) -> str:
     body = '{"request": "Name three uses of a sextant."}'
     create = f"  curl -s {url}/jobs -H 'Content-Type: application/json' -d '{body}'"
-    if settings.lnbits_url:
+    if not settings.stub_lightning:
         return f"{create}\n  # pay evalInvoice.paymentRequest with a wallet, then:\n  curl -s {url}/jobs/JOB_ID"
     return (
         f"{create}\n"
