@@ -15,7 +15,7 @@ role=${1:-}
 shift || true
 case "$role" in head | server) ;; *) refuse "say which node this is: head or server" ;; esac
 
-# Whoever reaches Ray's ports can run code in its processes, which hold all keys.
+# A program that reaches Ray's ports can run code in its processes, which hold all keys.
 [ "${RAY_AUTH_MODE:-}" = token ] || refuse "set RAY_AUTH_MODE=token, on every node of the cluster"
 [ -n "${RAY_AUTH_TOKEN:-}" ] || [ -s "${RAY_AUTH_TOKEN_PATH:-}" ] ||
     refuse "set RAY_AUTH_TOKEN, the same on every node (openssl rand -hex 32), or RAY_AUTH_TOKEN_PATH to a file with it"

@@ -8,7 +8,7 @@ import re
 import tokenize
 from collections.abc import Iterator
 
-from .source import CODE, TESTS, nodes_of, text_of
+from .source import CODE, ROOT, TESTS, nodes_of, text_of
 
 # Words that made sentences hard to read here, each with the plain one.
 BANNED = {
@@ -81,6 +81,17 @@ def test_docstrings_and_comments_use_plain_words() -> None:
         for line, text in [*_docstrings(name), *_comments(name)]
         for pattern, plain in BANNED.items()
         if re.search(pattern, text, re.IGNORECASE)
+    ]
+    assert wrong == []
+
+
+def test_documents_use_plain_words() -> None:
+    documents = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").iterdir(), *ROOT.glob("*.md")]
+    wrong = [
+        f"{path.relative_to(ROOT)} {found[0]} -> {plain}"
+        for path in documents
+        for pattern, plain in BANNED_IN_MESSAGES.items()
+        for found in re.finditer(pattern, path.read_text(), re.IGNORECASE)
     ]
     assert wrong == []
 
