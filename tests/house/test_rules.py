@@ -30,6 +30,8 @@ CLOCKS = frozenset(
 # A library, and the only places that may know it.
 KNOWN_ONLY_TO = {
     "ray": ("actors/cluster.py",),
+    "hiredis": ("actors/adapters/redis/",),
+    "httpcore": ("actors/adapters/",),
     "redis": ("actors/adapters/", "actors/bootstrap.py", "scripts/"),
     "httpx": ("actors/adapters/", "actors/bootstrap.py", "client/", "scripts/"),
     "anthropic": ("actors/adapters/", "scripts/"),
