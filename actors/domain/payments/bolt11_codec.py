@@ -1,6 +1,6 @@
 """Bech32 as BOLT11 uses it: text to five-bit words and back, with its checksum, without limits of length.
 
-Libraries do the same bit by bit, which costs a host more than the rest of an invoice together.
+Most libraries do the same bit by bit, which costs a host more than the rest of an invoice together.
 """
 
 from __future__ import annotations
