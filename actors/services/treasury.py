@@ -262,7 +262,7 @@ class Treasury:
         if payment_hash in owners:
             # A binding comes before a client sees an invoice. So a user of our own wallet has paid one that was kept
             # ready.
-            _log.error("payment_of_an_invoice_that_is_nobody_s", **_described(settlement))
+            _log.error("payment_of_unowned_invoice", **_described(settlement))
         self._settled(payment_hash)
         self._delivering.discard(payment_hash)
         return None

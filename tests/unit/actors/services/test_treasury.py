@@ -195,7 +195,7 @@ async def test_a_payment_for_an_actor_that_nobody_knows_is_tried_once(world: Wor
         assert world.asked("lookup") == 0
 
 
-async def test_other_payments_in_the_wallet_are_nobody_s(world: World) -> None:
+async def test_other_payments_in_the_wallet_are_unowned(world: World) -> None:
     stranger = "e0" * 32
     async with world.watched():
         world.node.pay(stranger, 5_000)

@@ -284,7 +284,7 @@ async def test_an_absurd_amount_credits_nothing(amount: Any) -> None:
 
 
 @pytest.mark.parametrize("extra", [None, [], "job_a", {}, {"satmeter_actor": 7}, {"satmeter_actor": None}])
-async def test_a_payment_that_names_no_actor_is_nobody_s(extra: Any) -> None:
+async def test_a_payment_that_names_no_actor_is_unowned(extra: Any) -> None:
     assert await outcome(CALLS[1], status_of(row(extra=extra))) == Settlement(HASH, Msat(21_000), None)
     assert await outcome(CALLS[2], httpx.Response(200, json=[row(extra=extra)])) == []
 
