@@ -144,11 +144,13 @@ class Once(msgspec.Struct, frozen=True, omit_defaults=True):
 class Attempt(msgspec.Struct, frozen=True):
     """One attempt of a client's library at a request; the library gave up waiting for the attempts before it.
 
-    digest: of all that makes the attempts the same request. number: 0 for the first attempt.
+    digest: of all that makes the attempts the same request. number: 0 for the first attempt. headed_after_ms: of a
+    stream, the time after the notice of its hold by which the library has its head, and sends nothing again.
     """
 
     digest: str
     number: int
+    headed_after_ms: int | None = None
 
     @property
     def next_within_ms(self) -> int:

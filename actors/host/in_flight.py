@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,12 +24,32 @@ class _Errand:
     task: asyncio.Task[None] | None = None
     cut: asyncio.TimerHandle | None = None
     claims: int = 0
+    said_first_s: float = math.inf
 
     def cut_after(self, delay_s: float, cut: Callable[[], None]) -> None:
         """Have the errand ended in `delay_s` seconds, instead of at the time that was set before."""
         if self.cut is not None:
             self.cut.cancel()
         self.cut = asyncio.get_running_loop().call_later(delay_s, cut)
+
+    def say(self, reply: Reply) -> None:
+        """Note a reply, for callers that join late."""
+        if not self.said:
+            self.said_first_s = asyncio.get_running_loop().time()
+        self.said.append(reply)
+
+    @property
+    def comes_again(self) -> bool:
+        """Return whether a client's library that has left now may still send the call again.
+
+        Of a stream it has the head, and sends nothing again, once the model has said something, or the front's time
+        for the head is over. A stream that it has left by then must end at once.
+        """
+        attempt = self.intent.attempt
+        if attempt is None or attempt.headed_after_ms is None:
+            return True
+        quiet_s = asyncio.get_running_loop().time() - self.said_first_s
+        return len(self.said) <= 1 and quiet_s * 1_000 < attempt.headed_after_ms
 
     @property
     def once(self) -> Once | None:
@@ -92,7 +113,7 @@ class Running:
             return
 
         def emit(reply: Reply) -> None:
-            errand.said.append(reply)
+            errand.say(reply)
             self._say(intent.key, reply)
 
         errand = self._errands[intent.key] = _Errand(intent, Outlet(emit))
@@ -118,7 +139,7 @@ class Running:
         errand = self._errands.get(key)
         if errand is None or not errand.intent.ends_unheard or errand.outlet.stopped:
             return
-        if errand.intent.lives_on_ms:
+        if errand.intent.lives_on_ms and errand.comes_again:
             errand.cut_after(errand.intent.lives_on_ms / 1_000, partial(self._stop, errand))
         else:
             self._stop(errand)

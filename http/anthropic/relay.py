@@ -103,7 +103,7 @@ class Relays:
             billed_as=call.billed_as,
             prompt_tokens=counted,
             refused=refused,
-            attempt=None if call.stream else attempt_of(request, key, sent),
+            attempt=attempt_of(request, key, sent, head_after_s=self._head_after_s(request) if call.stream else None),
             tells_hold=True,
         )
         if holder is None:
@@ -135,7 +135,7 @@ class Relays:
         # Waited for here, so that a request that is refused is an error and not a stream.
         if not command.stream:
             return await self._whole(replies)
-        first = await replies.soon(head_after_s(request, self._front.head_after_s))
+        first = await replies.soon(self._head_after_s(request))
         if first is None:
             assert replies.held is not None
             return RelayStream(replies.held, _parts(replies), replies)
@@ -149,6 +149,9 @@ class Relays:
         # The answer was given before: a repeated request gets the same bytes, and the same end.
         again = _again(first)
         return RelayStream(Held(first.max_tokens, first.at_ms), again, again)
+
+    def _head_after_s(self, request: Request) -> float:
+        return head_after_s(request, self._front.head_after_s)
 
     async def _whole(self, replies: Replies[Answer]) -> Relayed | RelaySlow:
         first = await replies.soon(self._front.settings.ping_s)

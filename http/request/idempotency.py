@@ -23,6 +23,8 @@ _DIGEST_CHARS: Final = 32
 # The SDKs of both providers count their attempts in this header.
 _RETRY_COUNT: Final = "x-stainless-retry-count"
 _COUNT: Final = re.compile(r"[0-9]{1,4}")
+# A stream's head is sent within half of an SDK's time-out. An SDK that is there for twice that long has the head.
+_SURELY: Final = 2
 # Headers that, with path and body, identify a call: its credential, and the headers that go on to the provider.
 _OF_CALLS: Final = ("authorization", "x-api-key", "anthropic-version", "anthropic-beta")
 
@@ -53,10 +55,18 @@ def once_of(
     return Once(base, digest, keyed=True) if grant is None else idempotency_keys.operation(grant, base, digest)
 
 
-def attempt_of(request: Request, key: str | None, asked: bytes | BaseModel, path: str | None = None) -> Attempt | None:
+def attempt_of(
+    request: Request,
+    key: str | None,
+    asked: bytes | BaseModel,
+    path: str | None = None,
+    *,
+    head_after_s: float | None = None,
+) -> Attempt | None:
     """Return an SDK's attempt at a call, by its number; None for other clients, and for a call with a key.
 
     An SDK that gives up waiting hangs up and sends the same request again, without a key, up to eight seconds later.
+    `head_after_s`: of a stream, the time from the hold to its head.
     """
     number = request.headers.get(_RETRY_COUNT, "")
     if key is not None or not _COUNT.fullmatch(number):
@@ -64,7 +74,7 @@ def attempt_of(request: Request, key: str | None, asked: bytes | BaseModel, path
     named = [request.headers.getlist(name) for name in _OF_CALLS]
     head = msgspec.json.encode([path or request.scope["route"].path, request.url.query, named])
     digest = hashlib.sha256(b"%b\n%b" % (head, _written_out(asked))).hexdigest()[:_DIGEST_CHARS]
-    return Attempt(digest, int(number))
+    return Attempt(digest, int(number), None if head_after_s is None else int(_SURELY * head_after_s * 1_000))
 
 
 def _written_out(asked: bytes | BaseModel) -> bytes:

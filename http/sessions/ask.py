@@ -67,7 +67,9 @@ class Requests:
             grant=grant,
             btc_price=await self._front.prices.current(),
             refused=await refusal_of_calls(self._front, settings.eval_model, model),
-            attempt=None if body.stream else attempt_of(request, key, body, _PATH),
+            attempt=attempt_of(
+                request, key, body, _PATH, head_after_s=self._head_after_s(request) if body.stream else None
+            ),
             tells_hold=True,
         )
         if holder is None:
@@ -92,12 +94,15 @@ class Requests:
 
     async def _stream(self, request: Request, replies: Replies[Answer], command: Ask) -> Response:
         # The first reply is awaited here, so that a refused request gets an error and not a stream.
-        first = await replies.soon(head_after_s(request, self._front.head_after_s))
+        first = await replies.soon(self._head_after_s(request))
         if isinstance(first, RequestAnswer) and (refusal := answer.broken(first)) is not None:
             await replies.aclose()
             raise RefusedError(refusal)
         # A stream holds money until its end. When the server stops, it may go on for as long as other requests.
         return sse.EventStream(_events(first, replies, command.request_id), replies, self._front.settings.ping_s)
+
+    def _head_after_s(self, request: Request) -> float:
+        return head_after_s(request, self._front.head_after_s)
 
 
 async def _events(first: Answer | None, replies: Replies[Answer], request_id: str) -> AsyncGenerator[bytes, None]:

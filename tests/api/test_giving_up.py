@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import anthropic
@@ -13,6 +14,9 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from starlette.requests import Request
 
+from satmeter.actors.domain.session.messages import Relay
+from satmeter.actors.messages import WireCommand
+from satmeter.actors.router.router import Router
 from satmeter.http.request.idempotency import attempt_of
 from tests.helpers.hosts import until
 from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
@@ -147,3 +151,45 @@ def test_what_counts_no_attempts_makes_none(count: str) -> None:
 
 def test_a_client_with_a_key_of_its_own_needs_none() -> None:
     assert attempt_of(request_of(**FIRST), "key", b"{}") is None
+
+
+@pytest.mark.parametrize("library", ["anthropic", "openai"])
+async def test_an_sdk_that_asks_for_a_stream_again_before_its_head_came_gets_the_first_one(
+    shop: Shop, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The notice of the hold takes longer than the SDK waits, and the model is at work by then."""
+    stream, attempts, arrived = Router.stream, Attempts(), asyncio.Event()
+
+    async def late(router: Router, actor_id: str, command: WireCommand) -> AsyncGenerator[Any, None]:
+        async with aclosing(stream(router, actor_id, command)) as replies:
+            async for reply in replies:
+                if isinstance(command, Relay) and command.attempt is not None and command.attempt.number == 0:
+                    arrived.set()
+                    await asyncio.Event().wait()
+                yield reply
+
+    monkeypatch.setattr(Router, "stream", late)
+    shop.upstream.gate.close()
+    asking = asyncio.create_task(_streamed_by(library, shop, attempts))
+    await arrived.wait()
+    await attempts.wait_for(1)
+    shop.upstream.gate.open()
+    assert "Hello, model" in await asking
+    assert len(shop.upstream.requests) == 1 == len(await debits(shop))
+
+
+async def _streamed_by(library: str, shop: Shop, attempts: Attempts) -> str:
+    if library == "anthropic":
+        http = anthropic.DefaultAsyncHttpxClient(event_hooks={"request": [attempts.note]})
+        async with (
+            shop.sdk(http_client=http, timeout=TIMEOUT_S, max_retries=1) as client,
+            client.messages.stream(model=MODEL, max_tokens=500, messages=HELLO) as stream,
+        ):
+            return await stream.get_final_text()
+    import openai
+
+    hooked = openai.DefaultAsyncHttpxClient(event_hooks={"request": [attempts.note]})
+    options: Any = {"base_url": f"{shop.url}/v1", "api_key": shop.key, "timeout": TIMEOUT_S, "max_retries": 1}
+    async with openai.AsyncOpenAI(http_client=hooked, **options) as chat:
+        chunks = await chat.chat.completions.create(model=MODEL, max_tokens=500, messages=HELLO, stream=True)
+        return "".join([chunk.choices[0].delta.content or "" async for chunk in chunks if chunk.choices])

@@ -1,15 +1,17 @@
-"""Whole calls that a client's library gives up and sends again: one call to the model, and one debit."""
+"""Calls that a client's library gives up and sends again: one call to the model, and one debit."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
+from typing import Any, TypeVar
 
 import pytest
 from msgspec.structs import replace
 from redis.asyncio import Redis
 
-from satmeter.actors.domain.behaviour import Attempt, Once
+from satmeter.actors.domain.behaviour import Attempt, Once, Reply
 from satmeter.actors.domain.llm.answers import Ending
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.session.messages import Ask, EntryKind, Relay, Relayed, RequestAnswer
@@ -21,6 +23,7 @@ from tests.helpers.session_steps import GRANT, SES, ask, ledger, opened, show
 
 pytestmark = pytest.mark.usefixtures("placement")
 Answer = RequestAnswer | Relayed
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -234,3 +237,73 @@ async def test_a_library_waits_longer_each_time_before_it_comes_again() -> None:
     assert [Attempt("", number).next_within_ms for number in (0, 1, 2, 3, 4, 5, 999)] == [
         2_500, 3_000, 4_000, 6_000, 10_000, 10_000, 10_000,
     ]  # fmt: skip
+
+
+# Streams
+
+
+def streaming(sent: Sent, name: str, number: int = 0, headed_after_ms: int = 60_000) -> Ask | Relay:
+    return replace(sent(name), stream=True, attempt=Attempt("same", number, headed_after_ms))
+
+
+async def last_of(router: Router, command: Ask | Relay) -> tuple[Answer, int]:
+    """Return the end of a stream, and the number of replies before it."""
+    async with aclosing(router.stream(SES, command)) as found:
+        replies: list[Reply] = [reply async for reply in found]
+    assert isinstance(replies[-1], RequestAnswer | Relayed)
+    return replies[-1], len(replies) - 1
+
+
+async def leave_stream(world: World, router: Router, command: Ask | Relay) -> None:
+    task = asyncio.create_task(last_of(router, command))
+    await world.model.gate.wait_for_arrival()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@KINDS
+async def test_a_repetition_of_a_stream_that_was_left_before_its_head_joins_it(world: World, sent: Sent) -> None:
+    async with world.serving() as (_, router):
+        await opened(router)
+        world.model.gate.close()
+        await leave_stream(world, router, streaming(sent, "a"))
+        again = asyncio.create_task(last_of(router, streaming(sent, "b", 1)))
+        await show(router)
+        world.model.gate.open()
+        answer, pieces = await again
+        assert (answer.request_id, answer.ending) == ("req_a", Ending.COMPLETE) and pieces
+        assert await debits(router) == [answer.cost.debit_msat.value]
+        assert calls_of(world) == 1
+
+
+@KINDS
+async def test_a_repetition_of_a_stream_that_ended_meanwhile_gets_its_answer(world: World, sent: Sent) -> None:
+    async with world.serving() as (_, router):
+        await opened(router)
+        world.model.gate.close()
+        await leave_stream(world, router, streaming(sent, "a"))
+        world.model.gate.open()
+        charged = await debits(router)
+        answer, _ = await last_of(router, streaming(sent, "b", 1))
+        assert answer.request_id == "req_a" and charged == [answer.cost.debit_msat.value] == await debits(router)
+        assert calls_of(world) == 1
+
+
+@KINDS
+async def test_a_stream_whose_client_has_had_its_head_ends_at_once(world: World, sent: Sent) -> None:
+    """A library that has read the head sends nothing again, and pays for no text that it does not want."""
+    async with world.serving() as (_, router):
+        await opened(router)
+        world.model.gate.close()
+        await leave_stream(world, router, streaming(sent, "a", headed_after_ms=0))
+        await show(router)
+        answer, _ = await _beside(world, last_of(router, streaming(sent, "b", 1)))
+        assert answer.request_id == "req_b"
+        assert len(await debits(router)) == 2
+
+
+async def _beside(world: World, asking: Coroutine[Any, Any, T]) -> T:
+    task = asyncio.create_task(asking)
+    await world.model.gate.wait_for_arrival()
+    world.model.gate.open()
+    return await task
