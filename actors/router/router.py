@@ -266,13 +266,12 @@ class Router:
         self._lanes: dict[str, Lane] = {}
 
     async def call(self, actor_id: str, command: Command[ReplyT, Reply]) -> ReplyT:
-        """Return the actor's reply. Raises `RefusedError` for a refusal, and `WrongReplyError`."""
+        """Return the actor's reply, without the parts before it. Raises as `stream` does."""
         kind, _ = answer_types(type(command))
         async with aclosing(self.stream(actor_id, command)) as answers:
             async for reply in answers:
                 if isinstance(reply, kind):
                     return reply
-                raise WrongReplyError(type(command), reply)
         raise RefusedError(unavailable("The actor"))
 
     async def stream(self, actor_id: str, command: Command[ReplyT, PartT]) -> AsyncGenerator[ReplyT | PartT, None]:

@@ -91,6 +91,7 @@ class Holders:
     _bought: list[tuple[Credential, str]] = field(default_factory=list)
     _names: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     _digests: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    _relays: dict[str, bool] = field(default_factory=dict)
     _count: int = 0
 
     def __post_init__(self) -> None:
@@ -178,7 +179,10 @@ class Holders:
         once = idempotency_keys.operation(grant, base, digest) if keyed else Once(request_id, "", keyed=False)
         self._names[base].add(once.name)
         text = chance.choice(["hello", "hello", "reject me"])
-        made = self.client.command(chance, once.name, keyed, text, stream=chance.happens(0.3))
+        # A key belongs to a path: the same key at the other kind's path names another operation.
+        kind = self._relays.get(base)
+        made = self.client.command(chance, once.name, keyed, text, chance.happens(0.3), relays=kind)
+        self._relays[base] = isinstance(made, Relay)
         command = replace(made, request_id=request_id, once=once, grant=grant)
         self.book.asks(request_id, by, "llm" if isinstance(command, Relay) else "request")
         digests = self._digests[f"{by.token} {base}"]

@@ -127,9 +127,12 @@ class SessionClient:
     def _label(self, name: str) -> str:
         return f"{self.session_id}/{name}"
 
-    def command(self, chance: Chance, name: str, keyed: bool, text: str, stream: bool) -> Ask | Relay:
-        """Return a request, or a call in the provider's own protocol."""
-        if chance.happens(0.4):
+    def command(
+        self, chance: Chance, name: str, keyed: bool, text: str, stream: bool, *, relays: bool | None = None
+    ) -> Ask | Relay:
+        """Return a request, or, with `relays` or by chance, a call in the provider's own protocol."""
+        by_chance = chance.happens(0.4)
+        if by_chance if relays is None else relays:
             return self._relay(chance, name, keyed, text, stream)
         return Ask(
             request_id=f"req_{self.session_id}_{self.count}",

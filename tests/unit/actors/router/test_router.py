@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from decimal import Decimal
 
 import pytest
 from msgspec.structs import replace
 
 from satmeter.actors.domain.errors import Code, Refusal, RefusedError, unavailable
 from satmeter.actors.domain.job.state import GetJob
-from satmeter.actors.domain.llm.answers import Held, TextDelta
+from satmeter.actors.domain.llm.answers import Ending, Held, TextDelta
+from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.pricing import Usage
+from satmeter.actors.domain.session.messages import RequestAnswer, RequestCost
 from satmeter.actors.host.dispatcher import Reception
 from satmeter.actors.host.replies import Caller
 from satmeter.actors.messages import Answer, Call, Cancel, NotOwner, Ping, Pong, WireCommand, WireReply, WrongReplyError
@@ -169,13 +173,27 @@ async def _next_of(replies: AsyncGenerator[WireReply, None]) -> WireReply:
 async def test_a_reply_that_the_command_does_not_declare_is_a_defect_of_ours_by_name() -> None:
     host = FakeHost()
     router = router_to(host)
-    for command, reply in ((GetJob(), Pong()), (ask(stream=True), TextDelta("hel"))):
+    for command, reply in ((GetJob(), Pong()), (ask(stream=True), VIEW)):
         asking = asyncio.create_task(router.call("job_1", command))
         call = (await host.calls(1))[-1]
         host.answer(call.call_id, reply)
         with pytest.raises(WrongReplyError, match=f"{type(command).__name__} was answered with {type(reply).__name__}"):
             await asking
         host.batches.clear()
+    await router.close()
+
+
+async def test_a_call_returns_the_reply_behind_its_parts() -> None:
+    host = FakeHost()
+    router = router_to(host)
+    asking = asyncio.create_task(router.call(SES, ask(stream=True)))
+    (call,) = await host.calls(1)
+    cost = RequestCost("sonnet", Usage(1, 1), Decimal(1), Decimal(0), Msat(2), Msat(1))
+    end = RequestAnswer("req_a", Ending.COMPLETE, "hello", None, None, "sonnet", 100, cost, Msat(0))
+    for part in (Held(100, 0), TextDelta("hello")):
+        host.answer(call.call_id, part, last=False)
+    host.answer(call.call_id, end)
+    assert await asking == end
     await router.close()
 
 
