@@ -100,7 +100,7 @@ class CaveatViolatedError(ApiError):
 
 
 class NotFoundError(ApiError):
-    """A job, session, request or path that this server does not have."""
+    """A job, session, request, model or path that this server does not have."""
 
 
 class WrongStateError(ApiError):
@@ -150,6 +150,7 @@ BY_CODE: Final[Mapping[str, type[ApiError]]] = {
     "insufficient_balance": InsufficientBalanceError,
     "caveat_violated": CaveatViolatedError,
     "not_found": NotFoundError,
+    "model_not_found": NotFoundError,
     "wrong_state": WrongStateError,
     "idempotency_conflict": IdempotencyConflictError,
     "expired": SessionOverError,

@@ -22,6 +22,7 @@ class Code(StrEnum):
     INSUFFICIENT_BALANCE = "insufficient_balance"
     CAVEAT_VIOLATED = "caveat_violated"
     NOT_FOUND = "not_found"
+    MODEL_NOT_FOUND = "model_not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     WRONG_STATE = "wrong_state"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
@@ -60,6 +61,12 @@ class RefusedError(Exception):
 def not_found(what: str) -> Refusal:
     """Refuse an id or path that does not exist, or not any more."""
     return Refusal(Code.NOT_FOUND, f"There is no such {what}.")
+
+
+def model_not_found(listed_at: str) -> Refusal:
+    """Refuse a model without a price. `listed_at` is the path that lists those that have one."""
+    message = f"There is no such model; GET {listed_at} lists those that exist"
+    return Refusal(Code.MODEL_NOT_FOUND, f"{message}.", {"fields": [{"path": "model", "message": message}]})
 
 
 def wrong_state(state: str, message: str) -> Refusal:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 import msgspec
 
-from ...actors.domain.errors import RefusedError
+from ...actors.domain.errors import RefusedError, model_not_found
 from ...actors.domain.llm.relays import PromptRate, RelayBody
 from ...actors.domain.pricing import ModelPrice
 from ..response.errors import invalid
@@ -80,11 +80,12 @@ def read_count(data: bytes, models: Mapping[str, Any]) -> None:
 
 def priced_as(model: Any, models: Mapping[str, Any]) -> str:
     """Return the priced model: this one, or the one of which it is a dated version. Raises `RefusedError`."""
-    if isinstance(model, str):
-        for name in (model, _DATED.sub("", model)):
-            if name in models:
-                return name
-    raise invalid("model", "There is no such model; GET /v1/models lists those that exist")
+    if not isinstance(model, str):
+        raise invalid("model", "This field is required" if model is None else "Must be the name of a model")
+    for name in (model, _DATED.sub("", model)):
+        if name in models:
+            return name
+    raise RefusedError(model_not_found("/v1/models"))
 
 
 def _look(values: Mapping[str, Any], size_bytes: int, price: Any) -> Prompt:

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
+from msgspec.structs import replace
+
+from ...actors.domain.errors import RefusedError
 from ...actors.domain.llm.relays import PromptRate
 from ..response.errors import invalid
 
@@ -106,7 +109,7 @@ def _look_at_fields(values: Mapping[str, Any], multipliers: Collection[str]) -> 
     billed_as: list[str] = []
     for name, why in _NOT_HERE.items():
         if values.get(name) not in (None, [], {}):
-            raise invalid(name, why)
+            raise _unsupported(name, why)
     for name, allowed in _ALLOWED.items():
         value = values.get(name)
         if value is None or value in allowed:
@@ -122,6 +125,14 @@ def _look_at_fields(values: Mapping[str, Any], multipliers: Collection[str]) -> 
         if not str(edit.get("type")).startswith(_EDITS):
             raise invalid(f"context_management.edits.{place}.type", _EDITS_ONLY)
     return tuple(billed_as)
+
+
+def _unsupported(name: str, why: str) -> RefusedError:
+    """Return the refusal for a field that is not possible here. Without `thread`, the provider's SDK goes on."""
+    error = invalid(name, why)
+    if name != "thread":
+        return error
+    return RefusedError(replace(error.refusal, details={**error.refusal.details, "unsupported": [name]}))
 
 
 class _Found:

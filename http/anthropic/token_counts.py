@@ -14,6 +14,7 @@ from ...actors.domain.session.messages import Counted, CountTokens
 from ..middleware import request_id_of
 from ..request.auth import Holder
 from ..response import errors
+from ..sessions.top_up_offers import Offers
 from ..state import Front
 
 # The client's headers that are meant for the provider.
@@ -48,6 +49,7 @@ class Counts:
 
     def __init__(self, front: Front) -> None:
         self._front = front
+        self._offers = Offers(front)
 
     async def count(self, request: Request, holder: Holder, body: bytes) -> Counted:
         """Return the provider's answer to a count. Raises `RefusedError`."""
@@ -58,7 +60,10 @@ class Counts:
         command = CountTokens(
             request_id_of(request.scope), body, passed_headers(request), is_beta(request), holder.grant
         )
-        return await self._front.router.call(holder.session_id, command)
+        try:
+            return await self._front.router.call(holder.session_id, command)
+        except RefusedError as error:
+            raise RefusedError(await self._offers.improve(error.refusal, holder.session_id, holder.grant)) from None
 
     async def needed(self, request: Request, holder: Holder | None, body: bytes) -> int:
         """Return the prompt's tokens for a call whose bytes don't bound them. Raises `RefusedError`."""

@@ -9,7 +9,6 @@ from msgspec.structs import asdict
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...actors.domain.errors import Code, Refusal, RefusedError
 from ...actors.domain.money import usd_text
 from ...actors.domain.pricing import BtcPrice, ModelPrice, Rates, Terms, million_msat, request_msat
 from ...actors.domain.timestamps import timestamp
@@ -20,7 +19,6 @@ from ..state import Front
 from . import model_schemas as schemas
 
 _OWNER: Final = "anthropic"
-_NO_MODEL: Final = Refusal(Code.NOT_FOUND, "There is no such model; GET /v1/models lists those that exist.")
 
 
 class Models:
@@ -42,10 +40,7 @@ class Models:
 
     async def show(self, request: Request) -> Response:
         """Answer GET /v1/models/{modelId}; a dated version of a model is that model."""
-        try:
-            model = priced_as(request.path_params["modelId"], self._terms.models)
-        except RefusedError:
-            raise RefusedError(_NO_MODEL) from None
+        model = priced_as(request.path_params["modelId"], self._terms.models)
         price = self._terms.models[model]
         return json.json_response(model_view(self._terms, price, await self._front.prices.current()))
 

@@ -63,6 +63,6 @@ MODEL: Final = Operation(
     description="A dated version of a model is that model.",
     parameters=(Parameter("modelId", "path", "The model's name.", {"type": "string"}, required=True),),
     answers=json_answer("The model.", model_schemas.Model),
-    errors=(Code.NOT_FOUND,),
+    errors=(Code.MODEL_NOT_FOUND,),
     error=schemas.ChatError,
 )

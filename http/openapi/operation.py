@@ -47,6 +47,7 @@ WHEN: Final[Mapping[Code, str]] = {
     Code.INSUFFICIENT_BALANCE: "The balance does not cover the smallest useful answer; `topUpInvoice` mends it.",
     Code.CAVEAT_VIOLATED: "The `caveat` of this macaroon forbids it.",
     Code.NOT_FOUND: "There is no such resource.",
+    Code.MODEL_NOT_FOUND: "There is no such model.",
     Code.WRONG_STATE: "It is not possible in this `state`.",
     Code.IDEMPOTENCY_CONFLICT: "The Idempotency-Key was used with another body, or by another credential before the "
     "server told them apart.",

@@ -37,8 +37,16 @@ def plain(status: int, body: Mapping[str, Any]) -> dict[str, Any]:
 def anthropic(status: int, body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the body in the Messages API's format, with `error_code` for its SDK, and our fields beside `error`."""
     kind = _ANTHROPIC.get(status, "api_error" if status >= 500 else "invalid_request_error")
-    error = {"type": kind, "message": body["error"], "details": {"error_code": body["code"]}}
+    error = {"type": kind, "message": body["error"], "details": _details(body)}
     return {**body, "type": "error", "error": error, "request_id": body["requestId"]}
+
+
+def _details(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the details from which the SDK sees what to do without: it sends the conversation without `thread`."""
+    unsupported = body.get("unsupported")
+    if unsupported:
+        return {"error_code": f"{unsupported[0]}_unsupported_request", "unsupported": unsupported}
+    return {"error_code": body["code"]}
 
 
 def openai(status: int, body: Mapping[str, Any]) -> dict[str, Any]:

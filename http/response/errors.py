@@ -21,6 +21,7 @@ STATUS: Final[Mapping[Code, int]] = {
     Code.INSUFFICIENT_BALANCE: 402,
     Code.CAVEAT_VIOLATED: 403,
     Code.NOT_FOUND: 404,
+    Code.MODEL_NOT_FOUND: 404,
     Code.METHOD_NOT_ALLOWED: 405,
     Code.WRONG_STATE: 409,
     Code.IDEMPOTENCY_CONFLICT: 409,
@@ -43,6 +44,9 @@ _CHALLENGES: Final[Mapping[Code, str]] = {
 }
 # Anthropic's own statuses for some codes, which clients of its API know.
 _ANTHROPIC_STATUS: Final[Mapping[Code, int]] = {Code.OVERLOADED: 529}
+# Clients try a wrong key and an unpaid call again for minutes, unless they are told not to. They repeat a 503 without a
+# key, too, so a charge with an unknown outcome would be charged again.
+_FINAL: Final = frozenset({401, 402, 403})
 _Told = tuple[int, dict[str, Any], dict[str, str]]
 INTERNAL_ERROR: Final = "internal_error"
 RETRY_AFTER: Final = "retryAfterSeconds"
@@ -131,8 +135,7 @@ def _not_allowed(error: HTTPException, request_id: str) -> _Told:
 def _refused(refusal: Refusal, request_id: str, headers: dict[str, str]) -> _Told:
     if refusal.retry_after_s is not None:
         headers["Retry-After"] = str(refusal.retry_after_s)
-    if IN_DOUBT in refusal.details:
-        # SDKs repeat a 503 by themselves without a key, so a charge with an unknown outcome would be charged again.
+    if STATUS[refusal.code] in _FINAL or IN_DOUBT in refusal.details:
         headers["X-Should-Retry"] = "false"
     if refusal.code in _CHALLENGES:
         headers["WWW-Authenticate"] = _CHALLENGES[refusal.code]

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...actors.domain.errors import RefusedError
+from ...actors.domain.errors import RefusedError, model_not_found
 from ...actors.domain.llm.answers import TextDelta
 from ...actors.domain.session.messages import Ask, RequestAnswer
 from ...actors.messages import WrongReplyError
@@ -20,7 +20,6 @@ from ..request.body import read_json
 from ..request.idempotency import attempt_of, idempotency_key, once_of
 from ..request.replies import Replies, head_after_s
 from ..response import errors, sse
-from ..response.errors import invalid
 from ..response.slow_json import SlowAnswer
 from ..state import Front
 from . import answer, schemas
@@ -74,7 +73,7 @@ class Requests:
         )
         if holder is None:
             if command.model not in self._models:
-                raise invalid("model", "There is no such model; GET /pricing lists those that exist")
+                raise RefusedError(model_not_found("/pricing"))
             await self._l402.challenge(request, key, command)
         await self._l402.settled(holder)
         try:

@@ -25,6 +25,7 @@ from ..response import json
 from ..response.errors import ChallengeError, invalid
 from ..state import Front
 from .opening import Openings
+from .top_up_offers import to_pay
 
 # The exchange rate may move between the challenge and the payment.
 _SPARE_PCT: Final = 5
@@ -55,7 +56,7 @@ class L402:
         path = request.scope["route"].path
         created = await self._openings.open(request, amount_sats, key, path=path, any_amount=True)
         token, invoice = self._openings.mint(created), created.deposit_invoice
-        message = f"Pay the invoice over {invoice.amount_sats} sats, and send the same again with the credential."
+        message = f"Pay the invoice, and send the same again with the credential. {to_pay(invoice)}"
         details = {
             "sessionId": created.session_id,
             "depositInvoice": json.invoice(invoice).model_dump(by_alias=True, mode="json"),

@@ -83,6 +83,7 @@ ASK_IN_SESSION: Final = Operation(
     errors=(
         *BODY_ERRORS,
         *CREDENTIAL_ERRORS,
+        Code.MODEL_NOT_FOUND,
         Code.INSUFFICIENT_BALANCE,
         Code.PAYMENT_REQUIRED,
         Code.IDEMPOTENCY_CONFLICT,

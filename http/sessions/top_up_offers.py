@@ -58,8 +58,14 @@ class Offers:
         return next(iter(view.pending_invoices), None)
 
 
+def to_pay(invoice: Invoice) -> str:
+    """Return the end of a sentence that names the invoice: many programs show nothing but the sentence."""
+    return f"The invoice over {invoice.amount_sats} sats is {invoice.payment_request}"
+
+
 def _with(refusal: Refusal, name: str, invoice: Invoice | None) -> Refusal:
     if invoice is None:
         return refusal
     shown: dict[str, Any] = json.invoice(invoice).model_dump(by_alias=True)
-    return replace(refusal, details={**refusal.details, name: shown})
+    message = f"{refusal.message} {to_pay(invoice)}"
+    return replace(refusal, message=message, details={**refusal.details, name: shown})

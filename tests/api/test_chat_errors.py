@@ -62,7 +62,6 @@ async def test_a_balance_that_is_too_low_is_a_402_with_an_invoice(redis: Redis) 
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"model": "gpt-5"}, "model"),
         ({"n": 2}, "n"),
         ({"logprobs": True}, "logprobs"),
         ({"messages": [{"role": "user", "content": [SOUND]}]}, "messages[0].content[0].type"),

@@ -97,19 +97,19 @@ async def test_what_no_deposit_covers_is_refused_and_no_invoice_is_made(shop: Sh
 
 
 @pytest.mark.parametrize(
-    ("path", "body"),
+    ("path", "body", "told"),
     [
-        ("/v1/messages", {}),
-        ("/v1/messages", {**CALL, "model": "nobody"}),
-        ("/v1/messages", {**CALL, "mcp_servers": [{"url": "x"}]}),
-        ("/ask", {"request": ""}),
-        ("/ask", {"request": "hello", "model": "nobody"}),
+        ("/v1/messages", {}, (400, "invalid_request")),
+        ("/v1/messages", {**CALL, "model": "none"}, (404, "model_not_found")),
+        ("/v1/messages", {**CALL, "mcp_servers": [{"url": "x"}]}, (400, "invalid_request")),
+        ("/ask", {"request": ""}, (400, "invalid_request")),
+        ("/ask", {"request": "hello", "model": "none"}, (404, "model_not_found")),
     ],
 )
-async def test_nobody_is_to_pay_for_a_request_that_is_invalid(shop: Shop, path: str, body: Any) -> None:
+async def test_no_client_pays_for_an_invalid_request(shop: Shop, path: str, body: Any, told: tuple[int, str]) -> None:
     made = len(shop.api.world.lightning.orders)
     answer = await post(shop, path, body)
-    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+    assert (answer.status_code, answer.json()["code"]) == told
     assert "www-authenticate" not in answer.headers and len(shop.api.world.lightning.orders) == made
 
 

@@ -33,7 +33,7 @@ async def test_openai_s_sdk_lists_them(url: str) -> None:
         assert await sdk.models.retrieve(models[0].id) == models[0]
         with pytest.raises(NotFoundError) as caught:
             await sdk.models.retrieve("gpt-5")
-    assert caught.value.code == "not_found"
+    assert caught.value.code == "model_not_found"
     assert "GET /v1/models" in caught.value.message
 
 

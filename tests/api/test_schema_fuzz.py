@@ -36,7 +36,7 @@ _CONFIG = {
         *[
             {
                 "include-operation-id": operation,
-                "checks": {"positive_data_acceptance": {"expected-statuses": ["400", "401", "402", "429"]}},
+                "checks": {"positive_data_acceptance": {"expected-statuses": ["400", "401", "402", "404", "429"]}},
             }
             for operation in ("ask", "createMessage", "countTokens", "createChatCompletion")
         ],

@@ -120,7 +120,7 @@ def test_what_is_no_json_object_or_says_a_name_twice_is_refused(data: bytes) -> 
     ("fields", "path"),
     [
         ({"model": None}, "model"),
-        ({"model": "nobody"}, "model"),
+        ({"model": 5}, "model"),
         ({"max_tokens": "9"}, "max_tokens"),
         ({"max_tokens": True}, "max_tokens"),
         ({"max_tokens": 1.5}, "max_tokens"),
@@ -140,6 +140,13 @@ def test_what_is_no_json_object_or_says_a_name_twice_is_refused(data: bytes) -> 
 )
 def test_a_field_at_fault_is_named(fields: dict[str, Any], path: str) -> None:
     assert refused(json.dumps(body(**fields)).encode()) == path
+
+
+def test_an_unknown_model_is_not_found() -> None:
+    with pytest.raises(RefusedError) as caught:
+        read_call(json.dumps(body(model="nobody")).encode(), MODELS)
+    assert caught.value.refusal.code == "model_not_found"
+    assert [field["path"] for field in caught.value.refusal.details["fields"]] == ["model"]
 
 
 def test_without_max_tokens_it_is_refused_but_may_be_counted() -> None:

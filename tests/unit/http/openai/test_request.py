@@ -228,7 +228,6 @@ def test_the_user_goes_on_as_a_digest_that_is_stable() -> None:
         ({"function_call": "auto"}, "function_call"),
         ({"web_search_options": {"search_context_size": "low"}}, "web_search_options"),
         ({"moderation": {"model": "m"}}, "moderation"),
-        ({"model": "gpt-5"}, "model"),
         ({"model": None}, "model"),
         ({"messages": []}, "messages"),
         ({"messages": "Hello"}, "messages"),
@@ -251,7 +250,13 @@ def test_what_can_t_be_done_is_refused_by_its_name(fields: Json, path: str) -> N
 
 
 def test_an_unknown_model_is_told_where_the_known_ones_are() -> None:
-    assert refusal(model="gpt-5") == ("model", "There is no such model; GET /v1/models lists those that exist")
+    with pytest.raises(RefusedError) as caught:
+        asked(model="gpt-5")
+    told = caught.value.refusal
+    assert (told.code, told.message) == (
+        "model_not_found",
+        "There is no such model; GET /v1/models lists those that exist.",
+    )
 
 
 def test_a_dated_version_of_a_model_is_that_model() -> None:
