@@ -17,14 +17,25 @@ from satmeter.actors.adapters.redis.client import connect
 from satmeter.actors.adapters.redis.cluster_client import ClusterRedis
 from satmeter.scripts.store.embedded import EmbeddedStore
 from tests.helpers.custody import pytest_cmdline_main
-from tests.helpers.ordering import pytest_collection_modifyitems, pytest_xdist_make_scheduler
-from tests.helpers.stores import cluster, nodes_of, watched
+from tests.helpers.ordering import (
+    pytest_collection_modifyitems,
+    pytest_fixture_setup,
+    pytest_runtest_teardown,
+    pytest_xdist_make_scheduler,
+)
+from tests.helpers.stores import cluster, nodes_of, quick_disk, watched
 
 # How long an example takes says how busy the machine is, and nothing of the code.
 settings.register_profile("satmeter", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("satmeter")
 
-__all__ = ["pytest_cmdline_main", "pytest_collection_modifyitems", "pytest_xdist_make_scheduler"]
+__all__ = [
+    "pytest_cmdline_main",
+    "pytest_collection_modifyitems",
+    "pytest_fixture_setup",
+    "pytest_runtest_teardown",
+    "pytest_xdist_make_scheduler",
+]
 
 _WITHOUT_RAY = (Path(__file__).parent / "unit", Path(__file__).parent / "property")
 
@@ -33,7 +44,7 @@ _WITHOUT_RAY = (Path(__file__).parent / "unit", Path(__file__).parent / "propert
 async def store_url() -> AsyncIterator[str]:
     """The URL of an embedded store that runs for the whole session."""
     # Not pytest's tmp_path: a socket's path must be short.
-    with tempfile.TemporaryDirectory(prefix="sm-") as data_dir:
+    with tempfile.TemporaryDirectory(prefix="sm-", dir=quick_disk()) as data_dir:
         store = EmbeddedStore(Path(data_dir))
         yield await store.start()
         await store.stop()

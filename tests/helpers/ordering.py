@@ -1,14 +1,17 @@
 """Which tests a worker of xdist takes together, and which come first: what takes long must not begin last.
 
 The tests of a file stay together, in their order. So do those of files that share a server of the whole session, which
-each worker that had one of them would start again. Simulations share nothing: they fill what time is left at the end.
+each worker that had one of them would start again; the server ends with the last of them, as one that only stands there
+takes a twentieth of a core. Simulations share nothing: they fill what time is left at the end.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from _pytest.fixtures import SubRequest
 
 if TYPE_CHECKING:
     from xdist.remote import Producer  # type: ignore[import-untyped]
@@ -20,6 +23,8 @@ _TOGETHER: Final = {
     "the clients' server": ("test_ask", "test_generated", "test_mcp", "test_python_client", "clients/test_readme"),
     "a server on LNbits": ("cluster/test_lnbits", "cluster/test_load", "test_node_faults"),
 }
+# Fixtures of the whole session that end with the last test of what is taken together: all that run servers.
+_ENDING: Final = ("server", "lnbits_server", "lnbits")
 _SERVED: Final = ("tests/cluster/", "tests/clients/")
 _UNITS: Final = {f"{name}.py": unit for unit, names in _TOGETHER.items() for name in names}
 # What takes longest, the longest first, as measured.
@@ -41,6 +46,7 @@ _FIRST: Final = (
     "tests/unit/actors/host/test_host.py",
     "tests/unit/actors/host/test_handover.py",
 )
+_running: Final = list[tuple[pytest.FixtureDef[Any], SubRequest]]()
 _RANKS: Final = {unit: rank for rank, unit in enumerate(_FIRST)}
 _SIMULATIONS: Final = "tests/simulation/"
 _SEEDS: Final = "test_no_seed_breaks_a_promise"
@@ -70,6 +76,22 @@ def rank_of(nodeid: str) -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts first what takes long."""
     items.sort(key=lambda item: rank_of(item.nodeid))
+
+
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: SubRequest) -> None:
+    """Notes the servers that tests share."""
+    if fixturedef.argname in _ENDING and fixturedef.scope == "session":
+        _running.append((fixturedef, request))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
+    """Ends the servers that the tests before the next one have shared."""
+    yield
+    if nextitem is not None and unit_of(nextitem.nodeid) != unit_of(item.nodeid):
+        while _running:
+            fixture, request = _running.pop()
+            fixture.finish(request)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.helpers.ordering import _FIRST, _TOGETHER, rank_of, unit_of
+from tests.helpers.patience import PROGRAM_S
 
+CONFTEST = """
+import pytest
+
+@pytest.fixture(scope="session")
+def server():
+    print("begins")
+    yield
+    print("ends")
+"""
 ROOT = Path(__file__).parents[2]
 FILES = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "tests").rglob("test_*.py"))]
 
@@ -35,3 +48,16 @@ def test_files_of_one_name_are_told_apart() -> None:
     assert unit_of("tests/unit/test_sessions.py::a") == "tests/unit/test_sessions.py"
     assert unit_of("tests/api/test_load.py::a") == "tests/api/test_load.py"
     assert unit_of("tests/clients/test_readme.py::a") == unit_of("tests/clients/test_ask.py::a")
+
+
+def test_a_shared_server_ends_with_the_last_of_those_that_share_it(tmp_path: Path) -> None:
+    folder = tmp_path / "tests" / "clients"
+    folder.mkdir(parents=True)
+    (folder / "conftest.py").write_text(CONFTEST)
+    for name, fixtures in (("ask", "server"), ("mcp", "server"), ("other", "")):
+        (folder / f"test_{name}.py").write_text(f"def test_{name}({fixtures}):\n    print('{name}')\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "tests.helpers.ordering", "-p", "no:cacheprovider"]
+    command += ["-p", "no:valkey", "-p", "no:schemathesis", "-c", os.devnull, "--rootdir", str(tmp_path), str(tmp_path)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PROGRAM_S, check=False)
+    said = [word for word in run.stdout.replace(".", " ").split() if word in {"begins", "ends", "ask", "mcp", "other"}]
+    assert said == ["begins", "ask", "mcp", "ends", "other"], run.stdout
