@@ -31,6 +31,8 @@ from .receipts import openapi as of_receipts
 from .receipts.routes import Receipts
 from .request.auth import Credentials
 from .request.client_address import Clients
+from .responses import openapi as of_responses
+from .responses.routes import Responses
 from .service import openapi as around
 from .service.demo import Demo
 from .service.health import Health
@@ -42,6 +44,7 @@ from .sessions.l402 import L402
 from .sessions.routes import Sessions
 from .sessions.schemas import amount_within, opening_within
 from .state import Front
+from .translation.relaying import TranslatedCalls
 
 
 def create_app(front: Front, *, lifespan: Lifespan[Any] | None = None) -> ASGIApp:
@@ -64,6 +67,8 @@ def endpoints(front: Front, metrics: Metrics) -> Sequence[Endpoint]:
     receipts = Receipts(front, credentials)
     relays = Relays(front, l402)
     llm = Llm(front, credentials, relays)
+    chat = TranslatedCalls(front, credentials, relays, Chat())
+    responses = Responses(front, credentials, relays)
     models = Models(front)
     requests = Requests(front, credentials, l402)
     health = Health(front)
@@ -91,7 +96,9 @@ def endpoints(front: Front, metrics: Metrics) -> Sequence[Endpoint]:
         ),
         Endpoint("POST", "/v1/messages", llm.messages, of_llm.MESSAGES),
         Endpoint("POST", "/v1/messages/count_tokens", llm.count_tokens, of_llm.COUNT_TOKENS),
-        Endpoint("POST", "/v1/chat/completions", Chat(front, credentials, relays).complete, of_openai.CHAT),
+        Endpoint("POST", "/v1/chat/completions", chat.answer, of_openai.CHAT),
+        Endpoint("POST", "/v1/responses", responses.create, of_responses.RESPONSES),
+        Endpoint("POST", "/v1/responses/input_tokens", responses.count_tokens, of_responses.INPUT_TOKENS),
         Endpoint("GET", "/v1/models", models.show_all, of_openai.MODELS),
         Endpoint("GET", "/v1/models/{modelId}", models.show, of_openai.MODEL),
         Endpoint("POST", "/ask", requests.ask, of_llm.ASK),

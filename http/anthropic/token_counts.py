@@ -70,7 +70,7 @@ class Counts:
         if holder is None:
             raise RefusedError(_NOBODYS)
         counted = await self.count(request, holder, countable(body))
-        found = _tokens(counted)
+        found = tokens_in(counted)
         if found is None:
             raise errors.invalid("", _told(counted).rstrip("."))
         return found
@@ -78,7 +78,7 @@ class Counts:
     async def maybe(self, request: Request, holder: Holder, body: bytes) -> int | None:
         """Return the prompt's tokens, or None if the count failed or was refused."""
         try:
-            return _tokens(await self.count(request, holder, countable(body)))
+            return tokens_in(await self.count(request, holder, countable(body)))
         except RefusedError:
             return None
 
@@ -99,7 +99,8 @@ def is_beta(request: Request) -> bool:
     return request.query_params.get("beta") == "true"
 
 
-def _tokens(counted: Counted) -> int | None:
+def tokens_in(counted: Counted) -> int | None:
+    """Return the count in the provider's answer, or None if it is a refusal."""
     if counted.status != 200:
         return None
     try:

@@ -59,8 +59,7 @@ class Asked(msgspec.Struct, frozen=True):
 
     def encoded(self, default_tokens: int) -> bytes:
         """Return the whole body. `default_tokens` is the limit if the client named none, as the API needs one."""
-        stream = {"stream": True} if self.stream else {}
-        return msgspec.json.encode({**self.body, **stream, "max_tokens": self.max_tokens or default_tokens})
+        return common.encoded(self.body, self.stream, self.max_tokens or default_tokens)
 
 
 def asked_of(body: bytes, models: Mapping[str, Any], user_key: bytes = b"") -> Asked:

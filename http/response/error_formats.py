@@ -71,6 +71,7 @@ def either(status: int, body: Mapping[str, Any]) -> dict[str, Any]:
 _BY_PATH: Final[tuple[tuple[str, Shape], ...]] = (
     ("/v1/messages", anthropic),
     ("/v1/chat/", openai),
+    ("/v1/responses", openai),
     # Clients of either API request other paths.
     ("/v1/", either),
 )

@@ -68,6 +68,11 @@ def too_deep() -> RefusedError:
     return invalid("", "The body is nested too deeply")
 
 
+def encoded(body: Mapping[str, Any], stream: bool, max_tokens: int) -> bytes:
+    """Return the whole body of a call."""
+    return msgspec.json.encode({**body, **({"stream": True} if stream else {}), "max_tokens": max_tokens})
+
+
 def refuse(raw: Mapping[str, Any], impossible: Mapping[str, str]) -> None:
     """Raise `RefusedError` for a field that would change the answer and is not supported; `impossible` says why."""
     for name, why in impossible.items():

@@ -35,6 +35,8 @@ EXISTING = {
     ("POST", "/v1/messages/count_tokens"),
     ("POST", "/ask"),
     ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/responses"),
+    ("POST", "/v1/responses/input_tokens"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{modelId}"),
     ("GET", "/demo"),

@@ -1,0 +1,117 @@
+"""Routes of OpenAI's Responses API, paid for from a session, and translated to calls of the Messages API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...actors.domain.errors import Code, RefusedError
+from ...actors.domain.llm.answers import Ending
+from ...actors.domain.llm.relays import RelayBytes, countable
+from ...actors.operator_terms import model_prices
+from ..anthropic.body import read_count
+from ..anthropic.relay import Relays, RelayStream, broken_refusal, cost_comment, cost_fields
+from ..anthropic.token_counts import Counts, tokens_in
+from ..middleware import request_id_of
+from ..payments.solvency_gate import refuse_calls
+from ..request.auth import MISSING, Credentials
+from ..response import errors
+from ..response.error_formats import openai
+from ..state import Front
+from ..translation.provider_errors import of_provider
+from ..translation.relaying import Dialect, TranslatedCalls
+from .answer import response
+from .request import Asked, asked_of
+from .stream import ResponseStream
+
+# Source: the codes of a failed response in OpenAI's own SDK.
+_CODES: Final[Mapping[Code, str]] = {
+    Code.RATE_LIMITED: "rate_limit_exceeded",
+    Code.INVALID_REQUEST: "invalid_prompt",
+    Code.BODY_TOO_LARGE: "invalid_prompt",
+}
+
+
+class ResponsesDialect(Dialect[Asked]):
+    """The dialect of POST /v1/responses."""
+
+    def asked(self, body: bytes, models: Mapping[str, Any], user_key: bytes) -> Asked:
+        """Translate a request. Raises `RefusedError` (400)."""
+        return asked_of(body, models, user_key)
+
+    def whole(self, asked: Asked, body: bytes, created_s: int, cost: Mapping[str, int | str]) -> bytes:
+        """Translate a whole answer. Raises `UnreadableAnswerError`."""
+        return response(body, asked, created_s, cost)
+
+    async def events(
+        self, asked: Asked, stream: RelayStream, model: str, request_id: str
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the events, with the cost before the last one: clients read nothing after that."""
+        made = ResponseStream(asked, model, stream.head.at_ms // 1_000, request_id)
+        try:
+            async for part in stream.parts:
+                if isinstance(part, RelayBytes):
+                    if events := made.read(part.data):
+                        yield events
+                    continue
+                cost = cost_fields(part)
+                if part.status >= 400:
+                    told = of_provider(part.status, part.body, request_id)
+                elif part.ending is Ending.BROKEN:
+                    told = _told(broken_refusal(part), request_id)
+                else:
+                    yield cost_comment(part) + made.end(cost)
+                    return
+                yield cost_comment(part) + _failed(made, told, cost)
+        except RefusedError as error:
+            yield _failed(made, _told(error, request_id), {})
+        finally:
+            await stream.parts.aclose()
+
+
+class Responses:
+    """The routes under /v1/responses."""
+
+    def __init__(self, front: Front, credentials: Credentials, relays: Relays) -> None:
+        self._front = front
+        self._credentials = credentials
+        self._counts = Counts(front)
+        self._models = model_prices(front.settings)
+        self._calls = TranslatedCalls(front, credentials, relays, ResponsesDialect())
+
+    async def create(self, request: Request) -> Response:
+        """Answer POST /v1/responses, whole or in events."""
+        return await self._calls.answer(request)
+
+    async def count_tokens(self, request: Request) -> Response:
+        """Answer POST /v1/responses/input_tokens with the provider's count, free of charge."""
+        holder = self._credentials.holder(request)
+        if holder is None:
+            raise RefusedError(MISSING)
+        _, asked = await self._calls.read(request, holder)
+        body = countable(asked.encoded(1))
+        read_count(body, self._models)
+        await refuse_calls(self._front)
+        counted = await self._counts.count(request, holder, body)
+        if (tokens := tokens_in(counted)) is None:
+            shown = of_provider(counted.status, counted.body, request_id_of(request.scope))
+        else:
+            shown = {"object": "response.input_tokens", "input_tokens": tokens}
+        headers = {"Cache-Control": "no-store"}
+        return Response(msgspec.json.encode(shown), counted.status, headers, "application/json")
+
+
+def _told(error: RefusedError, request_id: str) -> dict[str, Any]:
+    body = errors.body_of(error.refusal, request_id)
+    return openai(errors.STATUS[error.refusal.code], body)
+
+
+def _failed(made: ResponseStream, told: Mapping[str, Any], cost: Mapping[str, int | str]) -> bytes:
+    """Return the events of a failure, whose `error` has the fields of an error body, flat and as SDKs raise them."""
+    code = Code(told["code"])
+    event = {**told, "code": told["error"]["code"], "message": told["error"]["message"]}
+    return made.fail(event, _CODES.get(code, "server_error"), cost)

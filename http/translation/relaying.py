@@ -1,0 +1,135 @@
+"""Relay of calls whose dialect is translated to the Messages API, paid for from a session."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Mapping
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...actors.domain.session.messages import Relayed
+from ...actors.operator_terms import model_prices
+from ..anthropic.body import read_call
+from ..anthropic.relay import (
+    MAX_TOKENS,
+    Answer,
+    Relays,
+    RelaySlow,
+    RelayStream,
+    broken_refusal,
+    cost_fields,
+    cost_headers,
+    refused_late,
+    whole_answer,
+)
+from ..middleware import request_id_of
+from ..request.auth import Credentials, Holder
+from ..request.body import read_bytes
+from ..request.idempotency import idempotency_key
+from ..response import sse
+from ..response.slow_json import CutShortError, SlowAnswer
+from ..state import Front
+from .message import UnreadableAnswerError
+from .provider_errors import of_provider
+from .request import user_key
+
+IGNORED = "Satmeter-Ignored"
+
+
+class Translated(Protocol):
+    """A translated request."""
+
+    @property
+    def thinks(self) -> bool:
+        """True if the model may think before it answers."""
+        ...
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Names of the fields that have no effect."""
+        ...
+
+    def encoded(self, default_tokens: int) -> bytes:
+        """Return the body for the Messages API."""
+        ...
+
+
+AskedT = TypeVar("AskedT", bound=Translated)
+
+
+class Dialect(ABC, Generic[AskedT]):
+    """A dialect that is translated to the Messages API, and back."""
+
+    @abstractmethod
+    def asked(self, body: bytes, models: Mapping[str, Any], user_key: bytes) -> AskedT:
+        """Translate a request. Raises `RefusedError` (400)."""
+
+    @abstractmethod
+    def whole(self, asked: AskedT, body: bytes, created_s: int, cost: Mapping[str, int | str]) -> bytes:
+        """Translate a whole answer. Raises `UnreadableAnswerError`."""
+
+    @abstractmethod
+    def events(self, asked: AskedT, stream: RelayStream, model: str, request_id: str) -> AsyncGenerator[bytes, None]:
+        """Translate a streamed answer, with its cost, and with the error if it fails."""
+
+
+class TranslatedCalls(Generic[AskedT]):
+    """The calls of one dialect."""
+
+    def __init__(self, front: Front, credentials: Credentials, relays: Relays, dialect: Dialect[AskedT]) -> None:
+        self._front = front
+        self._credentials = credentials
+        self._relays = relays
+        self._dialect = dialect
+        self._models = model_prices(front.settings)
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request, whole or streamed."""
+        holder = self._credentials.holder(request)
+        key = idempotency_key(request)
+        settings = self._front.settings
+        body, asked = await self.read(request, holder)
+        # Thinking may be long, and must leave room for the answer after it.
+        default_tokens = settings.session_tokens_max if asked.thinks else settings.session_tokens
+        call = read_call(asked.encoded(default_tokens), self._models)
+        answer = await self._relays.carry_out(request, holder, call, key, body)
+        request_id = request_id_of(request.scope)
+        if isinstance(answer, RelayStream):
+            headers = {MAX_TOKENS: str(answer.head.max_tokens), **_ignored(asked)}
+            # A stream holds money until its end. When the server stops, it may go on for as long as other requests.
+            events = self._dialect.events(asked, answer, call.model, request_id)
+            return sse.EventStream(events, answer.source, settings.ping_s, headers=headers)
+        if isinstance(answer, RelaySlow):
+            headers = {MAX_TOKENS: str(answer.held.max_tokens), **_ignored(asked)}
+            return SlowAnswer(answer.replies, partial(self._slow, asked, request_id), settings.ping_s, headers)
+        headers = {**cost_headers(answer), **_ignored(asked), "Cache-Control": "no-store"}
+        return Response(self._whole(asked, request_id, answer), answer.status, headers, "application/json")
+
+    async def read(self, request: Request, holder: Holder | None) -> tuple[bytes, AskedT]:
+        """Return the client's own body, and its translation. Raises `RefusedError`."""
+        body = await read_bytes(request, self._front.settings.body_limit_bytes)
+        secret = user_key(self._front.id_key, None if holder is None else holder.session_id)
+        return body, self._dialect.asked(body, self._models, secret)
+
+    def _whole(self, asked: AskedT, request_id: str, answer: Relayed) -> bytes:
+        if answer.status >= 400:
+            return msgspec.json.encode(of_provider(answer.status, answer.body, request_id))
+        try:
+            return self._dialect.whole(asked, answer.body, answer.at_ms // 1_000, cost_fields(answer))
+        except UnreadableAnswerError:
+            raise broken_refusal(answer) from None
+
+    def _slow(self, asked: AskedT, request_id: str, reply: Answer) -> bytes:
+        answer = whole_answer(reply)
+        body = self._whole(asked, request_id, answer)
+        if answer.status >= 400:
+            raise CutShortError(refused_late(answer), body)
+        return body
+
+
+def _ignored(asked: Translated) -> dict[str, str]:
+    return {IGNORED: ", ".join(asked.ignored)} if asked.ignored else {}
