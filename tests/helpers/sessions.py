@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from satmeter.actors.domain.behaviour import Command, Decision, Done, Failed, Intent, Mark, Once, TakeUp
 from satmeter.actors.domain.credentials import idempotency_keys
 from satmeter.actors.domain.credentials.caveats import Action, Grant, SpendLimit
@@ -15,6 +17,7 @@ from satmeter.actors.domain.payments.invoices import Invoice, Settle
 from satmeter.actors.domain.payments.payouts import LedgerEvent, PayoutTarget
 from satmeter.actors.domain.pricing import BtcPrice, Size, Usage
 from satmeter.actors.domain.session.behaviour import SessionBehaviour
+from satmeter.actors.domain.session.evolve import follow
 from satmeter.actors.domain.session.messages import (
     Ask,
     CloseSession,
@@ -178,9 +181,18 @@ class SessionBench:
         if kept is not None:
             return kept
         decision = self.behaviour.decide(SESSION_ID, self.session, command, self.now_ms)
+        before = self.session
         for event in decision.events:
             self.session = self.behaviour.evolve(SESSION_ID, self.session, event)
             self.journal.append(self.behaviour.encode_event(event))
+        if before is not None:
+            # What decides on several events folds each but once, before its place in the ledger is known.
+            unplaced = [
+                replace(event, seq=0, balance_msat=Msat(0))
+                for event in decision.events
+                if isinstance(event, LedgerEvent)
+            ]
+            assert follow(before, *unplaced) == (self.session, decision.events)
         self.marks.update({mark.once.name: mark for mark in decision.marks})
         if isinstance(command, Done | Failed):
             self.running.pop(command.intent.key, None)

@@ -49,8 +49,13 @@ def evolve(session: Session | None, event: Event) -> Session:
 
 def place(session: Session | None, event: EventT) -> EventT:
     """Return the event with its position in the ledger of this session. Raises as `evolve` does."""
+    return _placed(session, event)[1]
+
+
+def _placed(session: Session | None, event: EventT) -> tuple[Session, EventT]:
+    # What an event does to a session never depends on its position: with it, the event leads to the same session.
     after = _after(session, event)
-    return replace(event, seq=after.seq, balance_msat=after.books.balance)
+    return after, replace(event, seq=after.seq, balance_msat=after.books.balance)
 
 
 def _after(session: Session | None, event: LedgerEvent) -> Session:
@@ -171,8 +176,8 @@ def follow(session: Session, *events: LedgerEvent) -> tuple[Session, tuple[Ledge
     """Place several events in the ledger, each after the ones before it; return the session after them, and them."""
     placed: list[LedgerEvent] = []
     for event in events:
-        placed.append(place(session, event))
-        session = evolve(session, placed[-1])
+        session, at_its_place = _placed(session, event)
+        placed.append(at_its_place)
     return session, tuple(placed)
 
 
