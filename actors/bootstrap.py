@@ -25,7 +25,7 @@ from .adapters.redis.findings import RedisFindings
 from .adapters.redis.format import enter_format
 from .adapters.redis.journal import RedisJournal
 from .adapters.redis.limits import RedisLimits
-from .adapters.redis.membership import RedisRoster
+from .adapters.redis.membership import RedisMembership
 from .adapters.redis.model_outage import RedisModelBoard
 from .adapters.redis.solvency import RedisSolvency
 from .adapters.stub.messages_api import StubMessagesApi
@@ -35,7 +35,7 @@ from .adapters.stub.node import URL as STUB_URL
 from .adapters.stub.node import StubNode
 from .adapters.webhooks import HttpWebhooks
 from .clock import system_now_ms
-from .dedicated.host import DedicatedHost, Solos
+from .dedicated.host import DedicatedHost, ProcessLauncher
 from .domain.behaviour import Behaviour, UnknownEventError
 from .domain.demo import DemoBehaviour
 from .domain.job.behaviour import JobBehaviour, JobTerms
@@ -46,13 +46,13 @@ from .domain.session.behaviour import SessionBehaviour
 from .effects.executor import Effects
 from .effects.invoice_pool import InvoicePool
 from .host.host import ActorHost
-from .host.rehydrate import folded
+from .host.rehydrate import rehydrate
 from .model_health.circuit_breaker import GatedModel, ModelGate
 from .model_health.health_check import ModelWatch
 from .model_health.outage import ModelCache, ModelOutage, ModelUp, Stage
 from .operator_terms import pricing_terms, session_terms
 from .partitioning import partition_of
-from .placement.membership import Roster
+from .placement.membership import Membership
 from .ports import Journal, Lightning, Limits, Model, Stored
 from .router.router import Router
 from .services.findings import FindingsCache
@@ -100,7 +100,7 @@ def build_parts(settings: Settings) -> Parts:
         behaviour = behaviours.get(actor_id.partition("_")[0])
         if behaviour is None:
             raise UnknownEventError(f"no actor of this version is called {actor_id}")
-        return behaviour.liability(folded(behaviour, actor_id, stored)).value
+        return behaviour.liability(rehydrate(behaviour, actor_id, stored)).value
 
     stub_node = StubNode(redis) if settings.stub_lightning else None
     return Parts(
@@ -124,7 +124,7 @@ def build_oversight(settings: Settings, parts: Parts) -> Oversight:
     async def refunds_of(actor_id: str) -> Refunds | None:
         behaviour = behaviours.get(actor_id.partition("_")[0])
         stored = await parts.journal.load(partition_of(actor_id), actor_id)
-        state = None if behaviour is None else folded(behaviour, actor_id, stored)
+        state = None if behaviour is None else rehydrate(behaviour, actor_id, stored)
         return None if state is None else state.refunds
 
     async def check_keys() -> str | None:
@@ -191,15 +191,15 @@ def build_model_news(settings: Settings, parts: Parts) -> ModelCache | ModelUp:
     return ModelCache(RedisModelBoard(parts.redis)) if has_provider(settings) else ModelUp()
 
 
-def build_roster(parts: Parts, cluster: str | None = None) -> Roster:
-    """Build the roster of a Ray cluster; without a name, that of the cluster that used the store last."""
-    return RedisRoster(parts.redis, cluster)
+def build_membership(parts: Parts, cluster: str | None = None) -> Membership:
+    """Build the membership of a Ray cluster; without a name, that of the cluster that used the store last."""
+    return RedisMembership(parts.redis, cluster)
 
 
 def build_host(
     host_id: str, settings: Settings, parts: Parts, ask_price: AskPrice, only: str | None = None
 ) -> ActorHost:
-    """Build a host with every kind of actor, or with room for one. Raises `ValueError` when a model has no price."""
+    """Build a host with every kind of actor, or with one alone. Raises `ValueError` when a model has no price."""
     gate = ModelGate(RedisModelBoard(parts.redis), system_now_ms)
     model = build_model(settings)
     if has_provider(settings):
@@ -231,7 +231,7 @@ def build_host(
 
 
 def build_dedicated_host(
-    host_id: str, settings: Settings, parts: Parts, ask_price: AskPrice, solos: Solos
+    host_id: str, settings: Settings, parts: Parts, ask_price: AskPrice, launcher: ProcessLauncher
 ) -> DedicatedHost:
     """Build a host that gives sessions and jobs processes of their own.
 
@@ -240,10 +240,10 @@ def build_dedicated_host(
     return DedicatedHost(
         host_id,
         parts.journal,
-        solos,
+        launcher,
         build_host(host_id, settings, parts, ask_price),
         build_behaviours(settings),
-        rooms_max=settings.dedicated_max,
+        processes_max=settings.dedicated_max,
         passivate_after_s=settings.passivate_after_s,
         now_ms=system_now_ms,
     )

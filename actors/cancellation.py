@@ -9,7 +9,7 @@ from typing import Any, Final
 _AGAIN_AFTER_S: Final = 1.0
 
 
-async def end_tasks(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
+async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
     """Cancel tasks, and return when they have ended, whatever they raise.
 
     One cancellation is not enough: until Python 3.12 `asyncio.wait_for` swallows a cancellation that arrives at the

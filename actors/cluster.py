@@ -24,16 +24,16 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ..config.settings import Settings
-from .dedicated.actor_process import Solo
+from .dedicated.actor_process import DedicatedProcess
 from .domain.pricing import BtcPrice
 from .partitioning import Placement
 from .placement.coordinator import HostReport
-from .placement.failure_detector import Sight, Vigil
-from .ray_actors import HostShell, OracleShell, SoloShell, TreasuryShell, Wiring
+from .placement.failure_detector import FailureDetector, Liveness
+from .ray_actors import DedicatedActor, HostActor, OracleActor, TreasuryActor, Wiring
 from .ray_start import lean_start
 from .router.router import LinkError, NoHostError, Router
 from .router.routing_table import Owners
-from .transport import Door, SocketLink
+from .transport import Endpoint, SocketLink
 
 _ORACLE: Final = "oracle"
 _TREASURY: Final = "treasury"
@@ -57,9 +57,9 @@ class RayLink:
         self._host_id = host_id
         self._handle: Any = None
 
-    async def door(self) -> Door:
+    async def endpoint(self) -> Endpoint:
         """Return the address at which the host takes calls. Raises `LinkError`."""
-        return msgspec.json.decode(await self._ask("door"), type=Door)
+        return msgspec.json.decode(await self._ask("door"), type=Endpoint)
 
     async def hand_over(self, placement: Placement, partitions: Sequence[int]) -> Sequence[int]:
         """Have the host give partitions away (see `Peer`). Raises `LinkError`."""
@@ -71,7 +71,7 @@ class RayLink:
         return msgspec.json.decode(await self._ask("report", msgspec.json.encode(placement)), type=HostReport)
 
     async def occupied(self) -> bool | None:
-        """Return whether the actor has something under way (see `Solo`). Raises `LinkError`."""
+        """Return whether the actor has something under way (see `DedicatedProcess`). Raises `LinkError`."""
         answer: bool | None = await self._ask("occupied")
         return answer
 
@@ -93,33 +93,33 @@ class RayLink:
             raise NoHostError(f"there is no {self._host_id}") from error
 
 
-class RaySolo(SocketLink):
-    """Implementation of `Solo`."""
+class RayDedicatedProcess(SocketLink):
+    """Implementation of `DedicatedProcess`."""
 
     def __init__(self, actor_id: str) -> None:
         self._actor_id = actor_id
         self._ray = RayLink(actor_id)
-        super().__init__(self._ray.door)
+        super().__init__(self._ray.endpoint)
 
     async def occupied(self) -> bool | None:
-        """Return whether the actor has something under way (see `Solo`). Raises `LinkError`."""
+        """Return whether the actor has something under way (see `DedicatedProcess`). Raises `LinkError`."""
         return await self._ray.occupied()
 
     async def coming(self) -> bool:
-        """Return whether Ray is starting the process (see `Solo`)."""
+        """Return whether Ray is starting the process (see `DedicatedProcess`)."""
         return await _is_coming(self._actor_id)
 
 
-class RaySolos:
-    """Implementation of `Solos`: processes that end with the host that started them."""
+class RayProcessLauncher:
+    """Implementation of `ProcessLauncher`: processes that end with the host that started them."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings.model_dump()
         self._handles: dict[str, Any] = {}
 
-    async def start(self, actor_id: str, partition: int, epoch: int) -> Solo:
-        """Start a process under the actor's name (see `Solos`). Raises `LinkError`."""
-        begin: Any = ray.remote(SoloShell).options(**_options(actor_id, this_node())).remote
+    async def start(self, actor_id: str, partition: int, epoch: int) -> DedicatedProcess:
+        """Start a process under the actor's name (see `ProcessLauncher`). Raises `LinkError`."""
+        begin: Any = ray.remote(DedicatedActor).options(**_options(actor_id, this_node())).remote
         # Ray ends the process of a host that died, but perhaps not yet. It does not end that of a host that hangs.
         await _end(actor_id)
         for _ in range(_NAME_ATTEMPTS):
@@ -132,9 +132,9 @@ class RaySolos:
                 raise LinkError(f"{actor_id} can't be started: {type(error).__name__}") from error
             # Ray ends an actor when the last handle of its owner is gone.
             self._handles[actor_id] = handle
-            solo = RaySolo(actor_id)
-            await solo.occupied()
-            return solo
+            process = RayDedicatedProcess(actor_id)
+            await process.occupied()
+            return process
         raise LinkError(f"the name {actor_id} is not free")
 
     async def end(self, actor_id: str) -> None:
@@ -144,19 +144,19 @@ class RaySolos:
                 await asyncio.to_thread(partial(ray.kill, handle, no_restart=True))
 
 
-class RayCrew:
-    """Implementation of `Crew`."""
+class RayProcessManager:
+    """Implementation of `ProcessManager`."""
 
     def __init__(self, settings: Settings) -> None:
         # Settings travel as plain values. A process of another version takes those it knows, and its defaults for the
         # rest.
         self._settings = settings.model_dump()
         self._links: dict[str, RayLink] = {}
-        self._vigils = {name: Vigil(time.monotonic) for name in (_ORACLE, _TREASURY)}
+        self._detectors = {name: FailureDetector(time.monotonic) for name in (_ORACLE, _TREASURY)}
 
     async def start(self, host_id: str, node_id: str) -> None:
-        """Start a host (see `Crew`). Raises `LinkError`."""
-        await self._begin(HostShell, host_id, node_id, host_id)
+        """Start a host (see `ProcessManager`). Raises `LinkError`."""
+        await self._begin(HostActor, host_id, node_id, host_id)
 
     async def ask(self, host_id: str, placement: Placement) -> HostReport:
         """Send a host the plan, and return its report. Raises `NoHostError`, `LinkError`."""
@@ -168,9 +168,9 @@ class RayCrew:
         await _end(host_id)
 
     async def tend(self, node_ids: Sequence[str]) -> list[str]:
-        """Have the oracle and the treasury run on one of these nodes (see `Crew`)."""
-        kinds = {_ORACLE: OracleShell, _TREASURY: TreasuryShell}
-        silent = await asyncio.gather(*(self._tend(name, shell, node_ids) for name, shell in kinds.items()))
+        """Have the oracle and the treasury run on one of these nodes (see `ProcessManager`)."""
+        kinds = {_ORACLE: OracleActor, _TREASURY: TreasuryActor}
+        silent = await asyncio.gather(*(self._tend(name, actor_class, node_ids) for name, actor_class in kinds.items()))
         return [name for name, was_silent in zip(kinds, silent, strict=True) if was_silent]
 
     async def drain(self, host_ids: Sequence[str], patience_s: float) -> None:
@@ -187,22 +187,22 @@ class RayCrew:
         """End these hosts, the oracle and the treasury."""
         await asyncio.gather(*(self.end(name) for name in (*host_ids, _TREASURY, _ORACLE)))
 
-    async def _tend(self, name: str, shell: type, node_ids: Sequence[str]) -> bool:
+    async def _tend(self, name: str, actor_class: type, node_ids: Sequence[str]) -> bool:
         """Replace the actor if it must be; return whether it was silent for too long. It holds nothing to lose."""
-        sight, vigil = await _see(name, node_ids), self._vigils[name]
-        if not vigil.replaces(sight):
+        liveness, detector = await _see(name, node_ids), self._detectors[name]
+        if not detector.replaces(liveness):
             return False
-        if sight is not Sight.ABSENT:
+        if liveness is not Liveness.ABSENT:
             await self.end(name)
-        vigil.begun()
+        detector.begun()
         with contextlib.suppress(LinkError):
             # The node is chosen at random, since one of them may have just died.
-            await self._begin(shell, name, secrets.choice(node_ids))
-        return sight in (Sight.SILENT, Sight.COMING)
+            await self._begin(actor_class, name, secrets.choice(node_ids))
+        return liveness in (Liveness.SILENT, Liveness.COMING)
 
-    async def _begin(self, shell: type, name: str, node_id: str, *args: Any) -> None:
+    async def _begin(self, actor_class: type, name: str, node_id: str, *args: Any) -> None:
         options = _options(name, node_id) | {"lifetime": "detached", "get_if_exists": True}
-        begin: Any = ray.remote(shell).options(**options).remote
+        begin: Any = ray.remote(actor_class).options(**options).remote
         starting = asyncio.ensure_future(asyncio.to_thread(partial(begin, wiring, self._settings, *args)))
         try:
             await asyncio.shield(starting)
@@ -229,17 +229,17 @@ def _options(name: str, node_id: str) -> dict[str, Any]:
     }
 
 
-async def _see(name: str, node_ids: Sequence[str]) -> Sight:
+async def _see(name: str, node_ids: Sequence[str]) -> Liveness:
     """Return the state of the oracle or the treasury."""
     try:
         async with asyncio.timeout(_TENDS_WITHIN_S):
             handle = await asyncio.to_thread(ray.get_actor, name)
-            return Sight.SERVES if await handle.node.remote() in node_ids else Sight.ELSEWHERE
+            return Liveness.SERVES if await handle.node.remote() in node_ids else Liveness.ELSEWHERE
     except (RayError, TimeoutError):
         # A ValueError inside the actor is a RayError, too. Caught first, it is not mistaken for a missing actor.
-        return Sight.COMING if await _is_coming(name) else Sight.SILENT
+        return Liveness.COMING if await _is_coming(name) else Liveness.SILENT
     except ValueError:
-        return Sight.ABSENT
+        return Liveness.ABSENT
 
 
 async def _is_coming(name: str) -> bool:
@@ -268,8 +268,8 @@ def _kill(name: str) -> None:
 
 
 def wiring() -> Wiring:
-    """Return the cluster's wiring, as the shells need it in their own process."""
-    return Wiring(this_node(), _node_ip(), cluster_name(), ask_price, RayLink, RaySolos, connect_router)
+    """Return the cluster's wiring, as the Ray actors need it in their own process."""
+    return Wiring(this_node(), _node_ip(), cluster_name(), ask_price, RayLink, RayProcessLauncher, connect_router)
 
 
 async def ask_price() -> BtcPrice:
@@ -285,8 +285,8 @@ def connect_router(owners: Owners) -> Router:
 
 
 def connect(host_id: str) -> SocketLink:
-    """Build the link to a host, which asks Ray for the host's door."""
-    return SocketLink(RayLink(host_id).door)
+    """Build the link to a host, which asks Ray for the host's endpoint."""
+    return SocketLink(RayLink(host_id).endpoint)
 
 
 def start_local(temp_dir: Path, cpus: int, namespace: str) -> str:

@@ -82,7 +82,7 @@ class WrongReplyError(Exception):
 
 
 class Call(msgspec.Struct, frozen=True, tag="call"):
-    """Command for an actor. `call_id` is unique within the inbox that the answers go to.
+    """Command for an actor. `call_id` is unique within the reply queue that the answers go to.
 
     `resent`: it was sent before, to a host that may have carried it out and died before it could answer.
     """
@@ -96,11 +96,11 @@ class Call(msgspec.Struct, frozen=True, tag="call"):
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
     """Notice that the caller no longer waits: a watch ends, other calls go on unanswered.
 
-    `inboxes`: those of the router's former connections, in which the call may stand, too.
+    `queue_ids`: those of the router's former connections, in which the call may stand, too.
     """
 
     call_id: int
-    inboxes: tuple[str, ...] = ()
+    queue_ids: tuple[str, ...] = msgspec.field(default=(), name="inboxes")
 
 
 class Answer(msgspec.Struct, frozen=True):

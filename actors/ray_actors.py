@@ -1,6 +1,7 @@
-"""Shells in the actor processes: thin classes around the plain ones, restarted by Ray when their process dies.
+"""Ray actors: thin classes around the plain ones, each in a process that Ray starts again when it dies.
 
-They hold nothing that must survive. `asyncio` work begins with a call, so each is started by the first one.
+They hold nothing that must survive. `asyncio` work begins with a call, so each is started by the first one. Methods
+keep the names by which servers of earlier versions call them.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from .bootstrap import (
     Parts,
     build_dedicated_host,
     build_host,
+    build_membership,
     build_model_watch,
     build_oracle,
     build_oversight,
     build_parts,
-    build_roster,
     build_solvency,
     build_treasury,
 )
-from .dedicated.host import DedicatedHost, Solos
+from .dedicated.host import DedicatedHost, ProcessLauncher
 from .domain.pricing import BtcPrice
-from .host.handover import Ownership, Peer
+from .host.handover import Handover, Peer
 from .host.host import ActorHost
 from .model_health.health_check import ModelWatch
 from .partitioning import Placement
@@ -40,7 +41,7 @@ from .router.router import Router
 from .router.routing_table import Owners
 from .services.oversight import Oversight
 from .services.solvency import SolvencyWatch
-from .transport import HostDoor
+from .transport import HostListener
 
 _START_BACKOFF_S: Final = 0.2
 T = TypeVar("T")
@@ -48,18 +49,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """Cluster as a process in it sees it: its own place, and the ways to reach the others."""
+    """Cluster as a process in it sees it: its own node, and the ways to reach the others."""
 
     node_id: str
     node_ip: str
     cluster_name: str
     ask_price: AskPrice
     peer: Callable[[str], Peer]
-    solos: Callable[[Settings], Solos]
+    launcher: Callable[[Settings], ProcessLauncher]
     router: Callable[[Owners], Router]
 
 
-Wire = Callable[[], Wiring]
+FindWiring = Callable[[], Wiring]
 """Function that finds the wiring out in the process itself, to which it travels as a name."""
 
 
@@ -70,39 +71,39 @@ def _settings(values: Mapping[str, Any]) -> Settings:
     return settings
 
 
-class HostShell:
+class HostActor:
     """Host in a process of its own, and its part in moving partitions."""
 
-    def __init__(self, wire: Wire, settings: Mapping[str, Any], host_id: str) -> None:
+    def __init__(self, find_wiring: FindWiring, settings: Mapping[str, Any], host_id: str) -> None:
         self._settings = _settings(settings)
-        self._wiring = wire()
+        self._wiring = find_wiring()
         self._host_id = host_id
         self._starting: asyncio.Task[None] | None = None
 
     async def door(self) -> bytes:
-        """Return the host's `Door`, as soon as the host takes calls."""
+        """Return the host's `Endpoint`, as soon as the host takes calls."""
         await self._started()
-        return self._door
+        return self._endpoint
 
     async def report(self, placement: bytes) -> bytes:
         """Follow the plan, and return the host's report."""
         await self._started()
-        self._ownership.adopt(msgspec.json.decode(placement, type=Placement))
-        await self._ownership.verify_now_and_then()
+        self._handover.adopt(msgspec.json.decode(placement, type=Placement))
+        await self._handover.verify_now_and_then()
         owned = len(self._host.partitions.owned)
         node_id = self._wiring.node_id
-        return msgspec.json.encode(HostReport(node_id, self._ownership.placement.version, owned))
+        return msgspec.json.encode(HostReport(node_id, self._handover.placement.version, owned))
 
     async def hand_over(self, placement: bytes, partitions: Sequence[int]) -> Sequence[int]:
         """See `Peer.hand_over`."""
         await self._started()
-        return await self._ownership.hand_over(msgspec.json.decode(placement, type=Placement), partitions)
+        return await self._handover.hand_over(msgspec.json.decode(placement, type=Placement), partitions)
 
     async def drain(self, patience_s: float) -> None:
         """End the host in good order."""
         if self._starting is not None:
             await self._started()
-            self._ownership.close()
+            self._handover.close()
             await self._host.stop(patience_s)
 
     async def _started(self) -> None:
@@ -116,39 +117,41 @@ class HostShell:
 
     async def _start(self) -> None:
         parts = build_parts(self._settings)
-        await _patiently(parts.enter)
+        await _until_store_answers(parts.enter)
         self._host = self._build(parts)
-        self._ownership = Ownership(self._host_id, self._host, parts.journal, self._wiring.peer)
-        roster = build_roster(parts, self._wiring.cluster_name)
+        self._handover = Handover(self._host_id, self._host, parts.journal, self._wiring.peer)
+        membership = build_membership(parts, self._wiring.cluster_name)
         await self._host.start()
-        self._door = msgspec.json.encode(await HostDoor(self._host).open(self._wiring.node_ip))
+        self._endpoint = msgspec.json.encode(await HostListener(self._host).open(self._wiring.node_ip))
         settle_in()
-        self._ownership.adopt(await _patiently(roster.placement))
+        self._handover.adopt(await _until_store_answers(membership.placement))
 
     def _build(self, parts: Parts) -> ActorHost | DedicatedHost:
         host_id, settings, wiring = self._host_id, self._settings, self._wiring
         if settings.placement == "dedicated":
-            return build_dedicated_host(host_id, settings, parts, wiring.ask_price, wiring.solos(settings))
+            return build_dedicated_host(host_id, settings, parts, wiring.ask_price, wiring.launcher(settings))
         return build_host(host_id, settings, parts, wiring.ask_price)
 
 
-class SoloShell:
-    """`ActorHost` with room for one actor, in the partition of the host that started it."""
+class DedicatedActor:
+    """`ActorHost` of one actor, in the partition of the host that started it."""
 
-    def __init__(self, wire: Wire, settings: Mapping[str, Any], actor_id: str, partition: int, epoch: int) -> None:
+    def __init__(
+        self, find_wiring: FindWiring, settings: Mapping[str, Any], actor_id: str, partition: int, epoch: int
+    ) -> None:
         self._settings = _settings(settings)
-        wiring = wire()
+        wiring = find_wiring()
         self._ask_price, self._node_ip = wiring.ask_price, wiring.node_ip
-        self._place = actor_id, partition, epoch
+        self._assignment = actor_id, partition, epoch
         self._starting: asyncio.Task[None] | None = None
 
     async def door(self) -> bytes:
-        """Return the process's `Door`, as soon as the process takes calls."""
+        """Return the process's `Endpoint`, as soon as the process takes calls."""
         await self._started()
-        return self._door
+        return self._endpoint
 
     async def occupied(self) -> bool | None:
-        """See `Solo.occupied`."""
+        """See `DedicatedProcess.occupied`."""
         await self._started()
         return self._host.occupied if self._host.live_actors else None
 
@@ -158,17 +161,17 @@ class SoloShell:
         await asyncio.shield(self._starting)
 
     async def _start(self) -> None:
-        actor_id, partition, epoch = self._place
+        actor_id, partition, epoch = self._assignment
         parts = build_parts(self._settings)
-        await _patiently(parts.enter)
+        await _until_store_answers(parts.enter)
         self._host = build_host(actor_id, self._settings, parts, self._ask_price, only=actor_id)
         await self._host.start()
-        self._door = msgspec.json.encode(await HostDoor(self._host).open(self._node_ip))
+        self._endpoint = msgspec.json.encode(await HostListener(self._host).open(self._node_ip))
         settle_in()
-        await _patiently(lambda: self._host.lend(partition, epoch))
+        await _until_store_answers(lambda: self._host.lend(partition, epoch))
 
 
-async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
+async def _until_store_answers(call: Callable[[], Awaitable[T]]) -> T:
     """Wait for the store, for as long as it takes."""
     while True:
         try:
@@ -177,12 +180,12 @@ async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
             await asyncio.sleep(_START_BACKOFF_S)
 
 
-class OracleShell:
-    """Shell of the one `Oracle`."""
+class OracleActor:
+    """Ray actor of the one `Oracle`."""
 
-    def __init__(self, wire: Wire, settings: Mapping[str, Any]) -> None:
+    def __init__(self, find_wiring: FindWiring, settings: Mapping[str, Any]) -> None:
         self._oracle = build_oracle(_settings(settings))
-        self._node_id = wire().node_id
+        self._node_id = find_wiring().node_id
 
     async def price(self) -> BtcPrice:
         """See `Oracle.price`."""
@@ -193,12 +196,12 @@ class OracleShell:
         return self._node_id
 
 
-class TreasuryShell:
-    """Shell of the one `Treasury`, and beside it of the one `SolvencyWatch`, `Oversight` and `ModelWatch`."""
+class TreasuryActor:
+    """Ray actor of the one `Treasury`, and beside it of the one `SolvencyWatch`, `Oversight` and `ModelWatch`."""
 
-    def __init__(self, wire: Wire, settings: Mapping[str, Any]) -> None:
+    def __init__(self, find_wiring: FindWiring, settings: Mapping[str, Any]) -> None:
         self._settings = _settings(settings)
-        self._wiring = wire()
+        self._wiring = find_wiring()
         self._running: asyncio.Task[None] | None = None
         self._watching: list[asyncio.Task[None]] = []
 

@@ -1,7 +1,8 @@
 """Connection from a router to a host, which carries batches of calls there and batches of answers back.
 
-Ray says where a host is and hands over the secret word that the host demands. Traffic on the connection then costs no
-Ray call, each of which takes about a millisecond of each side's time.
+Ray says where a host is and hands over the secret token that the host demands. Traffic on the connection then costs no
+Ray call, each of which takes about a millisecond of each side's time. Fields keep the names that servers of earlier
+versions send: during a rolling upgrade both take part.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from .router.router import LinkError
 _LENGTH_BYTES: Final = 4
 # Far more than a full batch of the largest requests.
 _FRAME_MAX_BYTES: Final = 1024 * 1024 * 1024
-_HELLO_MAX_BYTES: Final = 1_024
-_HELLO_WITHIN_S: Final = 5.0
+_HANDSHAKE_MAX_BYTES: Final = 1_024
+_HANDSHAKE_WITHIN_S: Final = 5.0
 _CONNECTS_WITHIN_S: Final = 2.0
 # A host sends something every heartbeat. One that is silent for the second span is taken for dead.
 _HEARTBEAT_S: Final = 1.0
@@ -30,46 +31,46 @@ _SILENCE_MAX_S: Final = 4.0
 _log = structlog.get_logger(__name__)
 
 
-class Door(msgspec.Struct, frozen=True):
-    """Address at which a host takes calls, and the secret word that it expects first, known to Ray's actors only."""
+class Endpoint(msgspec.Struct, frozen=True):
+    """Address at which a host takes calls, and the secret token that it expects first, known to Ray's actors only."""
 
     address: str
     port: int
-    word: str
+    token: str = msgspec.field(name="word")
 
 
-class Hello(msgspec.Struct, frozen=True):
-    """First message of a router: the secret word, and the inbox that its answers go to."""
+class Handshake(msgspec.Struct, frozen=True):
+    """First message of a router: the secret token, and the queue that its answers go to."""
 
-    word: str
-    inbox_id: str
+    token: str = msgspec.field(name="word")
+    queue_id: str = msgspec.field(name="inbox_id")
 
 
 class Callee(Protocol):
-    """Host behind the door, of either placement."""
+    """Host that takes the calls, of either placement."""
 
-    async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
+    async def submit(self, queue_id: str, calls: Sequence[Call | Cancel]) -> None:
         """Take calls, as soon as the host is not behind with its work."""
         ...
 
-    async def collect(self, inbox_id: str, longest_s: float) -> list[Answer]:
+    async def collect(self, queue_id: str, longest_s: float) -> list[Answer]:
         """Return the answers that are ready; wait for the first one for at most `longest_s`."""
         ...
 
 
-class HostDoor:
+class HostListener:
     """Server socket that lets routers in to a host."""
 
     def __init__(self, host: Callee) -> None:
         self._host = host
-        self._word = secrets.token_hex(32)
+        self._token = secrets.token_hex(32)
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
 
-    async def open(self, address: str) -> Door:
+    async def open(self, address: str) -> Endpoint:
         """Take connections at this address, on a port of its own."""
-        self._server = await asyncio.start_server(self._let_in, address, 0)
-        return Door(address, self._server.sockets[0].getsockname()[1], self._word)
+        self._server = await asyncio.start_server(self._admit_router, address, 0)
+        return Endpoint(address, self._server.sockets[0].getsockname()[1], self._token)
 
     def close(self) -> None:
         """Refuse new connections, and end the open ones."""
@@ -78,18 +79,18 @@ class HostDoor:
         for writer in self._open:
             writer.close()
 
-    async def _let_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _admit_router(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         directions: list[asyncio.Task[None]] = []
         self._open.add(writer)
         try:
-            async with asyncio.timeout(_HELLO_WITHIN_S):
-                hello = msgspec.msgpack.decode(await _read(reader, _HELLO_MAX_BYTES), type=Hello)
-            if not secrets.compare_digest(hello.word.encode(), self._word.encode()):
+            async with asyncio.timeout(_HANDSHAKE_WITHIN_S):
+                handshake = msgspec.msgpack.decode(await _read(reader, _HANDSHAKE_MAX_BYTES), type=Handshake)
+            if not secrets.compare_digest(handshake.token.encode(), self._token.encode()):
                 _log.warning("stranger_turned_away")
                 return
             directions = [
-                asyncio.create_task(self._take_calls(reader, hello.inbox_id)),
-                asyncio.create_task(self._give_answers(writer, hello.inbox_id)),
+                asyncio.create_task(self._take_calls(reader, handshake.queue_id)),
+                asyncio.create_task(self._give_answers(writer, handshake.queue_id)),
             ]
             done, _ = await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -105,39 +106,39 @@ class HostDoor:
             self._open.discard(writer)
             await asyncio.gather(*directions, return_exceptions=True)
 
-    async def _take_calls(self, reader: asyncio.StreamReader, inbox_id: str) -> None:
+    async def _take_calls(self, reader: asyncio.StreamReader, queue_id: str) -> None:
         while True:
-            await self._host.submit(inbox_id, CALLS.decode(await _read(reader, _FRAME_MAX_BYTES)))
+            await self._host.submit(queue_id, CALLS.decode(await _read(reader, _FRAME_MAX_BYTES)))
 
-    async def _give_answers(self, writer: asyncio.StreamWriter, inbox_id: str) -> None:
+    async def _give_answers(self, writer: asyncio.StreamWriter, queue_id: str) -> None:
         while True:
-            _write(writer, ANSWERS.encode(await self._host.collect(inbox_id, _HEARTBEAT_S)))
+            _write(writer, ANSWERS.encode(await self._host.collect(queue_id, _HEARTBEAT_S)))
             await writer.drain()
 
 
 class SocketLink:
-    """Implementation of `HostLink`: one connection for each inbox.
+    """Implementation of `HostLink`: one connection for each reply queue.
 
     A broken connection is never mended, since messages in it may be lost.
     """
 
-    def __init__(self, find: Callable[[], Awaitable[Door]]) -> None:
+    def __init__(self, find: Callable[[], Awaitable[Endpoint]]) -> None:
         self._find = find
-        self._inbox_id = ""
+        self._queue_id = ""
         self._connecting: asyncio.Task[tuple[asyncio.StreamReader, asyncio.StreamWriter]] | None = None
 
-    async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
+    async def submit(self, queue_id: str, calls: Sequence[Call | Cancel]) -> None:
         """Hand calls over. Raises `LinkError`."""
-        _, writer = await self._connected(inbox_id)
+        _, writer = await self._connected(queue_id)
         try:
             _write(writer, CALLS.encode(list(calls)))
             await writer.drain()
         except OSError as error:
             raise LinkError(f"the connection broke: {type(error).__name__}") from error
 
-    async def collect(self, inbox_id: str) -> Sequence[Answer]:
+    async def collect(self, queue_id: str) -> Sequence[Answer]:
         """Wait for answers. Raises `LinkError`."""
-        reader, _ = await self._connected(inbox_id)
+        reader, _ = await self._connected(queue_id)
         try:
             while True:
                 async with asyncio.timeout(_SILENCE_MAX_S):
@@ -156,15 +157,15 @@ class SocketLink:
                 _, writer = await connecting
                 writer.close()
 
-    async def _connected(self, inbox_id: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._connecting is None or self._inbox_id != inbox_id:
-            former, self._inbox_id = self._connecting, inbox_id
-            self._connecting = asyncio.create_task(self._connect(inbox_id, former))
+    async def _connected(self, queue_id: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._connecting is None or self._queue_id != queue_id:
+            former, self._queue_id = self._connecting, queue_id
+            self._connecting = asyncio.create_task(self._connect(queue_id, former))
         # Shielded: both directions wait for the same connection.
         return await asyncio.shield(self._connecting)
 
     async def _connect(
-        self, inbox_id: str, former: asyncio.Task[tuple[asyncio.StreamReader, asyncio.StreamWriter]] | None
+        self, queue_id: str, former: asyncio.Task[tuple[asyncio.StreamReader, asyncio.StreamWriter]] | None
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if former is not None:
             former.cancel()
@@ -173,15 +174,15 @@ class SocketLink:
         try:
             # Ray lets a call to a process that stands still wait without an end.
             async with asyncio.timeout(_SILENCE_MAX_S):
-                door = await self._find()
+                endpoint = await self._find()
         except TimeoutError as error:
             raise LinkError("the host does not say where it is") from error
         try:
             async with asyncio.timeout(_CONNECTS_WITHIN_S):
-                reader, writer = await asyncio.open_connection(door.address, door.port)
+                reader, writer = await asyncio.open_connection(endpoint.address, endpoint.port)
         except (OSError, TimeoutError) as error:
             raise LinkError(f"the host can't be connected to: {type(error).__name__}") from error
-        _write(writer, msgspec.msgpack.encode(Hello(door.word, inbox_id)))
+        _write(writer, msgspec.msgpack.encode(Handshake(endpoint.token, queue_id)))
         return reader, writer
 
 

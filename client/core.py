@@ -13,8 +13,8 @@ from .flow import Flow, Retries, deliver
 from .jobs import Jobs
 from .macaroons import narrow, session_id_of
 from .models import Pricing
-from .payments import Purse
-from .refunds import Closing
+from .payments import Payments
+from .refunds import Refunds
 from .sessions import Sessions
 from .state import Credential, FileStore, MemoryStore, Payment, Store
 from .wallets import Wallet
@@ -75,11 +75,11 @@ class Core:
         if macaroon is not None:
             fixed = Credential(session_id=session_id_of(macaroon), macaroon=macaroon)
         self.accounts: Final = Accounts(self.server, store, fixed)
-        self.purse: Final = Purse(self.server, store, wallet, budget_sats, self._seen)
-        self.jobs: Final = Jobs(self.server, self.purse)
-        self.closing: Final = Closing(self.accounts, store, self.purse)
+        self.payments: Final = Payments(self.server, store, wallet, budget_sats, self._seen)
+        self.jobs: Final = Jobs(self.server, self.payments)
+        self.refunds: Final = Refunds(self.accounts, store, self.payments)
         self.sessions: Final = Sessions(
-            self.server, store, self.accounts, self.purse, deposit_sats=deposit_sats, top_up_sats=top_up_sats
+            self.server, store, self.accounts, self.payments, deposit_sats=deposit_sats, top_up_sats=top_up_sats
         )
 
     def pricing(self) -> Flow[Pricing]:

@@ -17,7 +17,7 @@ from .errors import (
 )
 from .flow import UNAVAILABLE, Flow, Invoke, wait_until
 from .models import Invoice, JobOpened, JobStatus, SignedReceipt
-from .payments import Purse
+from .payments import Payments
 from .refunds import PAYOUTS_MAX, payable_sats
 from .state import Payment
 from .wire import Server, new_key
@@ -35,9 +35,9 @@ Decide = Callable[[JobStatus], Any]
 class Jobs:
     """The jobs of one server."""
 
-    def __init__(self, server: Server, purse: Purse) -> None:
+    def __init__(self, server: Server, payments: Payments) -> None:
         self._server = server
-        self._purse = purse
+        self._payments = payments
 
     def create(self, request: str, key: str) -> Flow[JobStatus]:
         """Create a job, or return the one that was created with this key."""
@@ -65,10 +65,10 @@ class Jobs:
             quote_ = job.pricing_breakdown
             if job.state == "awaiting_work_payment" and quote_ and quote_.amount_sats != invoice.amount_sats:
                 raise WrongInvoiceError("The work's invoice is not over the price that is quoted: it was not paid.")
-            yield from self._purse.pay(invoice, invoice.amount_sats, job.job_id)
+            yield from self._payments.pay(invoice, invoice.amount_sats, job.job_id)
             return (yield from self.show(job_id))
 
-        return (yield from self._purse.alone(work))
+        return (yield from self._payments.alone(work))
 
     def wait(self, job_id: str, timeout_s: float) -> Flow[JobStatus]:
         """Return the job once it is done or waits for a payment. Raises `JobTimeoutError`."""
@@ -112,7 +112,7 @@ class Jobs:
             if not amount_sats:
                 break
             try:
-                invoice = payment_request or (yield from self._purse.receive(amount_sats, f"refund of {job_id}"))
+                invoice = payment_request or (yield from self._payments.receive(amount_sats, f"refund of {job_id}"))
             except WalletError:
                 break
             job = yield from self._paid_out(job_id, invoice)

@@ -1,4 +1,4 @@
-"""Payments: the purse pays invoices from the wallet, within the budget, one after the other, and none twice.
+"""Payments of invoices from the wallet: within the budget, one after the other, and none twice.
 
 A payment is stored before the wallet gets it, and stays there until its outcome is known for certain. Until then it
 counts as paid.
@@ -47,8 +47,8 @@ _NOT_PAID: Final = frozenset({Outcome.FAILED, Outcome.FAILED_SO_FAR, Outcome.ABS
 Seen = Callable[[Payment], Flow[bool]]
 
 
-class Purse:
-    """Payer of invoices. `seen` asks the server whether a payment has arrived; it may raise `SatmeterError`."""
+class Payments:
+    """Payments of invoices. `seen` asks the server whether a payment has arrived; it may raise `SatmeterError`."""
 
     def __init__(
         self, server: Server, store: Store, wallet: Wallet | None, budget_sats: int | None, seen: Seen
@@ -63,7 +63,7 @@ class Purse:
 
     @property
     def pays_by_itself(self) -> bool:
-        """True if the purse may pay without an explicit call: only with a wallet and a budget."""
+        """True if the client may pay without an explicit call: only with a wallet and a budget."""
         return self._wallet is not None and self.budget_sats is not None
 
     @property
@@ -84,7 +84,7 @@ class Purse:
             raise BudgetExceededError(amount_sats, left_sats, self.budget_sats or 0)
 
     def alone(self, work: Callable[[], Flow[T]]) -> Flow[T]:
-        """Run this while no other call, and no other process with the same file, pays from this purse."""
+        """Run this while no other call, and no other process with the same file, pays."""
         result: T = yield Exclusive(self._alone(work))
         return result
 

@@ -9,7 +9,7 @@ from .accounts import Accounts
 from .errors import NoSessionError, NotFoundError, PaymentInDoubtError, RefundPendingError, WalletError
 from .flow import Flow, wait_until
 from .models import Refund, SessionStatus
-from .payments import Purse
+from .payments import Payments
 from .state import Credential, Store
 
 _SETTLES_WITHIN_S: Final = 120.0
@@ -17,13 +17,13 @@ _PAYS_OUT_WITHIN_S: Final = 120.0
 PAYOUTS_MAX: Final = 3
 
 
-class Closing:
-    """Closing of sessions, and collection of their debts."""
+class Refunds:
+    """Refunds of sessions, which are closed, and whose debts are collected."""
 
-    def __init__(self, accounts: Accounts, store: Store, purse: Purse) -> None:
+    def __init__(self, accounts: Accounts, store: Store, payments: Payments) -> None:
         self._accounts = accounts
         self._store = store
-        self._purse = purse
+        self._payments = payments
 
     def close(self, payment_request: str | None) -> Flow[SessionStatus]:
         """Close the session, and have its rest paid back: to this invoice, or to the wallet's own.
@@ -35,7 +35,7 @@ class Closing:
             credential = self._accounts.current()
             former = self._accounts.former()
             with suppress(PaymentInDoubtError):
-                yield from self._purse.clear_up()
+                yield from self._payments.clear_up()
             if credential is None and not former:
                 raise NoSessionError("There is no session to close.")
             found: list[tuple[Credential, SessionStatus]] = []
@@ -47,14 +47,14 @@ class Closing:
                     if ended is credential:
                         raise
             with suppress(PaymentInDoubtError):
-                yield from self._purse.clear_up()
+                yield from self._payments.clear_up()
             for ended, status in found:
                 self._accounts.forget(ended) if self._owes_nothing(status) else self._accounts.retire(ended)
             if not found:
                 raise NoSessionError("The server does not know the former sessions any more.")
             return found[-1][1]
 
-        return (yield from self._purse.alone(work))
+        return (yield from self._payments.alone(work))
 
     def _collect(self, credential: Credential, payment_request: str | None) -> Flow[SessionStatus]:
         """Close a session, and have its debt paid out."""
@@ -72,7 +72,7 @@ class Closing:
             if not amount_sats or status.refund.state == "pending":
                 break
             try:
-                invoice = payment_request or (yield from self._purse.receive(amount_sats, "rest of a session"))
+                invoice = payment_request or (yield from self._payments.receive(amount_sats, "rest of a session"))
             except WalletError:
                 break
             with suppress(RefundPendingError):  # The payout takes long, and is awaited below.

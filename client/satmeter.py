@@ -103,7 +103,7 @@ class Satmeter:
 
     def close_session(self, payment_request: str | None = None) -> SessionStatus:
         """End the session and have the rest paid back, to this invoice or to the wallet's own; see its `refund`."""
-        return self._runner.run(self._core.closing.close(payment_request))
+        return self._runner.run(self._core.refunds.close(payment_request))
 
     # Jobs
 
@@ -165,12 +165,12 @@ class Satmeter:
     @property
     def paid_sats(self) -> int:
         """Sats paid in all, including payments with an unknown outcome."""
-        return self._core.purse.committed_sats
+        return self._core.payments.committed_sats
 
     @property
     def budget_left_sats(self) -> int | None:
         """Sats left of the budget; None without a budget."""
-        return self._core.purse.left_sats
+        return self._core.payments.left_sats
 
     def close(self) -> None:
         """Close connections. The session stays open; see `close_session`."""

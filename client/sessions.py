@@ -22,7 +22,7 @@ from .errors import (
 from .flow import Flow
 from .macaroons import narrow
 from .models import Answer, Invoice, LedgerEntry, SessionOpened, SessionStatus, SignedReceipt, TopUpOpened
-from .payments import Purse
+from .payments import Payments
 from .state import Credential, Store, replaced
 from .streams import stream_answer
 from .wire import Server, new_key
@@ -41,7 +41,7 @@ class Sessions:
         server: Server,
         store: Store,
         accounts: Accounts,
-        purse: Purse,
+        payments: Payments,
         *,
         deposit_sats: int,
         top_up_sats: int,
@@ -49,7 +49,7 @@ class Sessions:
         self._server = server
         self._store = store
         self._accounts = accounts
-        self._purse = purse
+        self._payments = payments
         self._deposit_sats = deposit_sats
         self._top_up_sats = top_up_sats
 
@@ -62,7 +62,7 @@ class Sessions:
             credential = yield from self._open(amount_sats)
             return (yield from self._accounts.show(credential))
 
-        return (yield from self._purse.alone(work))
+        return (yield from self._payments.alone(work))
 
     def show(self) -> Flow[SessionStatus]:
         """Return the session as it is now."""
@@ -102,31 +102,31 @@ class Sessions:
         credential = self._accounts.known()
 
         def work() -> Flow[SessionStatus]:
-            self._purse.check(amount_sats)
+            self._payments.check(amount_sats)
             invoice = yield from self._top_up_invoice(credential, amount_sats)
-            yield from self._purse.pay(invoice, amount_sats, credential.session_id)
+            yield from self._payments.pay(invoice, amount_sats, credential.session_id)
             return (yield from self._accounts.show(credential))
 
-        return (yield from self._purse.alone(work))
+        return (yield from self._payments.alone(work))
 
     def _paid_for(self, attempt: Callable[[Credential], Flow[T]]) -> Flow[T]:
         """Run the attempt, and pay for what it lacks: a session, its deposit, a top-up. Raises if it can't be paid."""
         renewed = False
         for _ in range(_COVERS_MAX):
-            credential = self._accounts.current() or (yield from self._purse.alone(self._opened))
+            credential = self._accounts.current() or (yield from self._payments.alone(self._opened))
             try:
                 return (yield from attempt(credential))
             except InsufficientBalanceError as error:
-                if not self._purse.pays_by_itself:
+                if not self._payments.pays_by_itself:
                     raise
                 lacking = error
-                yield from self._purse.alone(lambda c=credential, e=lacking: self._cover(c, e))  # type: ignore[misc]
+                yield from self._payments.alone(lambda c=credential, e=lacking: self._cover(c, e))  # type: ignore[misc]
             except PaymentRequiredError:
-                if not self._purse.pays_by_itself or credential.deposit is None:
+                if not self._payments.pays_by_itself or credential.deposit is None:
                     raise
-                yield from self._purse.alone(lambda c=credential: self._pay_deposit(c))  # type: ignore[misc]
+                yield from self._payments.alone(lambda c=credential: self._pay_deposit(c))  # type: ignore[misc]
             except (SessionOverError, NotFoundError):
-                if renewed or credential is self._accounts.fixed or not self._purse.pays_by_itself:
+                if renewed or credential is self._accounts.fixed or not self._payments.pays_by_itself:
                     raise
                 renewed = True
                 self._accounts.retire(credential)
@@ -137,9 +137,9 @@ class Sessions:
         credential = self._accounts.current()
         if credential is not None:
             return credential
-        if not self._purse.pays_by_itself:
+        if not self._payments.pays_by_itself:
             raise NoSessionError("There is no session: open one, or give the client a wallet and a budget.")
-        left_sats = self._purse.left_sats
+        left_sats = self._payments.left_sats
         assert left_sats is not None
         if not 0 < left_sats < self._deposit_sats:
             return (yield from self._open(self._deposit_sats))
@@ -147,10 +147,10 @@ class Sessions:
             return (yield from self._open(left_sats))
         except InvalidRequestError:
             # The rest of the budget is less than this server's smallest deposit.
-            raise BudgetExceededError(self._deposit_sats, left_sats, self._purse.budget_sats or 0) from None
+            raise BudgetExceededError(self._deposit_sats, left_sats, self._payments.budget_sats or 0) from None
 
     def _open(self, amount_sats: int) -> Flow[Credential]:
-        self._purse.check(amount_sats)
+        self._payments.check(amount_sats)
         body = {"amountSats": amount_sats}
         opened = yield from self._server.call(SessionOpened, "POST", "/sessions", body=body, key=new_key())
         credential = Credential(session_id=opened.session_id, macaroon=opened.macaroon, deposit=opened.deposit_invoice)
@@ -167,7 +167,7 @@ class Sessions:
         if (yield from self._accounts.show(credential)).state != "awaiting_payment":
             return
         try:
-            yield from self._purse.pay(invoice, invoice.amount_sats, credential.session_id)
+            yield from self._payments.pay(invoice, invoice.amount_sats, credential.session_id)
         except (PaymentFailedError, WrongInvoiceError):
             # A failed or expired invoice can't be paid again. The next request opens another session.
             self._accounts.retire(credential)
@@ -185,16 +185,16 @@ class Sessions:
                 return  # Another top-up came meanwhile.
         offered = error.top_up_invoice
         least_sats = offered.amount_sats if offered is not None else -(-(required_msat - balance_msat) // 1_000)
-        left_sats = self._purse.left_sats
+        left_sats = self._payments.left_sats
         assert left_sats is not None
         amount_sats = max(min(self._top_up_sats, left_sats), least_sats)
         if amount_sats > left_sats:
-            raise BudgetExceededError(amount_sats, left_sats, self._purse.budget_sats or 0)
+            raise BudgetExceededError(amount_sats, left_sats, self._payments.budget_sats or 0)
         if offered is not None and offered.amount_sats == amount_sats:
             invoice = offered
         else:
             invoice = yield from self._top_up_invoice(credential, amount_sats)
-        yield from self._purse.pay(invoice, amount_sats, credential.session_id)
+        yield from self._payments.pay(invoice, amount_sats, credential.session_id)
 
     def _top_up_invoice(self, credential: Credential, amount_sats: int) -> Flow[Invoice]:
         path, body = f"{path_of(credential)}/topup", {"amountSats": amount_sats}

@@ -19,7 +19,7 @@ from .anthropic.routes import Llm
 from .jobs import openapi as of_jobs
 from .jobs.routes import Jobs
 from .metrics import Metrics
-from .middleware import Edge
+from .middleware import RequestMiddleware
 from .openai import openapi as of_openai
 from .openai.models import Models
 from .openai.routes import Chat
@@ -43,36 +43,36 @@ from .sessions.ask import Requests
 from .sessions.l402 import L402
 from .sessions.routes import Sessions
 from .sessions.schemas import amount_within, opening_within
-from .state import Front
+from .state import AppState
 from .translation.relaying import TranslatedCalls
 
 
-def create_app(front: Front, *, lifespan: Lifespan[Any] | None = None) -> ASGIApp:
+def create_app(state: AppState, *, lifespan: Lifespan[Any] | None = None) -> ASGIApp:
     """Return the front as an ASGI application. Raises `ValueError` when a configured model has no price."""
-    metrics = Metrics(front.solvency, front.model, front.now_ms, front.findings)
-    routes = [endpoint.route() for endpoint in endpoints(front, metrics)]
-    return Edge(Router(routes, redirect_slashes=False, lifespan=lifespan), metrics)
+    metrics = Metrics(state.solvency, state.model, state.now_ms, state.findings)
+    routes = [endpoint.route() for endpoint in endpoints(state, metrics)]
+    return RequestMiddleware(Router(routes, redirect_slashes=False, lifespan=lifespan), metrics)
 
 
-def endpoints(front: Front, metrics: Metrics) -> Sequence[Endpoint]:
+def endpoints(state: AppState, metrics: Metrics) -> Sequence[Endpoint]:
     """Return the endpoints that exist with these settings. The first match wins, so frequent requests come first."""
-    settings = front.settings
-    clients = Clients(settings.trusted_proxies, front.id_key)
-    credentials = Credentials(front.macaroon_key)
+    settings = state.settings
+    clients = Clients(settings.trusted_proxies, state.id_key)
+    credentials = Credentials(state.macaroon_key)
     bounds = settings.session_min_sats, settings.session_max_sats
     opening, amount = opening_within(*bounds), amount_within(*bounds)
-    l402 = L402(front, clients)
-    jobs = Jobs(front, clients)
-    sessions = Sessions(front, clients, credentials, opening, amount)
-    receipts = Receipts(front, credentials)
-    relays = Relays(front, l402)
-    llm = Llm(front, credentials, relays)
-    chat = TranslatedCalls(front, credentials, relays, Chat())
-    responses = Responses(front, credentials, relays)
-    models = Models(front)
-    requests = Requests(front, credentials, l402)
-    health = Health(front)
-    stub_node = front.stub_node if not settings.production else None
+    l402 = L402(state, clients)
+    jobs = Jobs(state, clients)
+    sessions = Sessions(state, clients, credentials, opening, amount)
+    receipts = Receipts(state, credentials)
+    relays = Relays(state, l402)
+    llm = Llm(state, credentials, relays)
+    chat = TranslatedCalls(state, credentials, relays, Chat())
+    responses = Responses(state, credentials, relays)
+    models = Models(state)
+    requests = Requests(state, credentials, l402)
+    health = Health(state)
+    stub_node = state.stub_node if not settings.production else None
     pages = Pages(settings, stub_node=stub_node is not None)
     open_session = replace(of_sessions.OPEN_SESSION, body=opening)
     top_up = replace(of_sessions.TOP_UP, body=amount)
@@ -102,8 +102,8 @@ def endpoints(front: Front, metrics: Metrics) -> Sequence[Endpoint]:
         Endpoint("GET", "/v1/models", models.show_all, of_openai.MODELS),
         Endpoint("GET", "/v1/models/{modelId}", models.show, of_openai.MODEL),
         Endpoint("POST", "/ask", requests.ask, of_llm.ASK),
-        Endpoint("GET", "/demo", Demo(front, clients).ask, around.DEMO),
-        Endpoint("GET", "/pricing", Pricing(front).show, around.PRICING),
+        Endpoint("GET", "/demo", Demo(state, clients).ask, around.DEMO),
+        Endpoint("GET", "/pricing", Pricing(state).show, around.PRICING),
         Endpoint("GET", "/.well-known/satmeter.json", receipts.well_known, of_receipts.WELL_KNOWN),
         Endpoint("GET", "/healthz", health.alive, around.HEALTH),
         Endpoint("GET", "/readyz", health.ready, around.READY),

@@ -38,7 +38,7 @@ def request_id_of(scope: Scope) -> str:
     return request_id
 
 
-class Edge:
+class RequestMiddleware:
     """The outermost ASGI application. A single wrapper does everything, since it runs for every request."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:

@@ -63,7 +63,7 @@ class StubPayments(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Front:
+class AppState:
     """The services of a front process.
 
     `checks` are the parts that readiness asks, by the name that a 503 shows; each raises when its part can't be

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from ..actors.cancellation import end_tasks
+from ..actors.cancellation import cancel_and_wait
 
 T = TypeVar("T")
 
@@ -16,7 +16,7 @@ def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
     """Run the work as `asyncio.run` does, but reliably end it at SIGINT. Raises `KeyboardInterrupt` then.
 
     `asyncio.run` cancels only once, at any point: until Python 3.12 that gets lost in the store's client
-    (see `end_tasks`), and the work would go on.
+    (see `cancel_and_wait`), and the work would go on.
     """
 
     async def watched() -> T:
@@ -26,7 +26,7 @@ def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
         try:
             await asyncio.wait({task, asked}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await end_tasks([task, asked])
+            await cancel_and_wait([task, asked])
         if interrupted.is_set() and task.cancelled():
             raise KeyboardInterrupt
         return task.result()

@@ -1,4 +1,4 @@
-"""Process with room for one actor, as the host that started it sees it."""
+"""Process of one actor, as the host that started it sees it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 
 from ..host.dispatcher import LONG_POLL_S
-from ..host.replies import AnyReply, Caller
+from ..host.replies import AnyReply, ReplyTo
 from ..router.router import HostLink, Lane, LinkError, NoHostError
-from ..router.routing_table import Whereabouts
+from ..router.routing_table import RoutingTable
 
 _ANSWERS_WITHIN_S: Final = 2.0
 # One missed answer may be a busy moment.
@@ -26,8 +26,8 @@ _PATIENCE_S: Final = 20.0
 _SOON_S: Final = 1.0
 
 
-class Solo(HostLink, Protocol):
-    """Process with room for one actor: an `ActorHost` that serves nothing else."""
+class DedicatedProcess(HostLink, Protocol):
+    """Process for one actor: an `ActorHost` that serves nothing else."""
 
     async def occupied(self) -> bool | None:
         """Return whether the process has something under way; None when the actor is not even in its memory.
@@ -41,16 +41,16 @@ class Solo(HostLink, Protocol):
         ...
 
 
-class Room:
-    """Room of an actor: its process as its host sees it, and the calls that wait in it.
+class ActorProcess:
+    """Process of an actor as its host sees it, and the calls that wait in it.
 
     `occupied` is the last answer of the process about itself, True as long as there is none. `misses`: how often in a
     row it said nothing, though it was not being started again. `gone`: it will not come back.
     """
 
-    def __init__(self, actor_id: str, start: Callable[[], Awaitable[Solo]]) -> None:
+    def __init__(self, actor_id: str, start: Callable[[], Awaitable[DedicatedProcess]]) -> None:
         self.actor_id = actor_id
-        self.calls: dict[asyncio.Task[None], Caller] = {}
+        self.calls: dict[asyncio.Task[None], ReplyTo] = {}
         self.used_s = time.monotonic()
         self.occupied: bool | None = True
         self.misses = 0
@@ -67,7 +67,7 @@ class Room:
     @property
     def deserted(self) -> bool:
         """Return whether nothing is under way, and all callers came by routers that have long been silent."""
-        heard_s = max((caller.inbox.last_seen_s for caller in self.calls.values()), default=0.0)
+        heard_s = max((reply_to.queue.last_seen_s for reply_to in self.calls.values()), default=0.0)
         return not self.occupied and time.monotonic() - heard_s > _HEARD_WITHIN_S
 
     @property
@@ -78,11 +78,11 @@ class Room:
         return not self._runs or self.gone or self.misses >= _MISSES_MAX
 
     @contextmanager
-    def visit(self, caller: Caller) -> Iterator[None]:
+    def visit(self, reply_to: ReplyTo) -> Iterator[None]:
         """Register the present task as one that carries a call of this caller, until the context ends."""
         task = asyncio.current_task()
         assert task is not None
-        self.calls[task] = caller
+        self.calls[task] = reply_to
         try:
             yield
         finally:
@@ -98,30 +98,30 @@ class Room:
         left_s = self._begun_s + _PATIENCE_S - time.monotonic()
         # Shielded: a caller that goes away must not end the start for the other callers.
         async with asyncio.timeout(max(left_s, _SOON_S)):
-            solo = await asyncio.shield(self.starting)
+            process = await asyncio.shield(self.starting)
         if self._lane is None:
-            self._lane = Lane(self.actor_id, solo, Whereabouts(self._whereabouts), _PATIENCE_S)
+            self._lane = Lane(self.actor_id, process, RoutingTable(self._owners), _PATIENCE_S)
         return self._lane
 
     async def look(self) -> None:
         """Ask the process for its state."""
         if not self._runs:
             return
-        solo = self.starting.result()
+        process = self.starting.result()
         try:
             async with asyncio.timeout(_ANSWERS_WITHIN_S):
-                self.occupied = await solo.occupied()
+                self.occupied = await process.occupied()
             self.misses = 0
         except NoHostError:
             self.gone = True
         except (LinkError, TimeoutError):
             self.occupied = True  # Its work under way is taken up when it runs again.
-            self.misses = 0 if await solo.coming() else self.misses + 1
+            self.misses = 0 if await process.coming() else self.misses + 1
 
-    def turn_out(self, reply: AnyReply) -> None:
+    def answer_all(self, reply: AnyReply) -> None:
         """Give all that wait this answer."""
-        for task, caller in list(self.calls.items()):
-            caller.answer(reply)
+        for task, reply_to in list(self.calls.items()):
+            reply_to.answer(reply)
             task.cancel()
 
     async def close(self) -> None:
@@ -136,6 +136,6 @@ class Room:
         """Return whether the process has been started."""
         return self.starting.done() and not self.starting.cancelled() and self.starting.exception() is None
 
-    async def _whereabouts(self, partitions: Sequence[int]) -> Mapping[int, str]:
+    async def _owners(self, partitions: Sequence[int]) -> Mapping[int, str]:
         """Return this process as the owner of all partitions: for its own host, the actor is nowhere else."""
         return dict.fromkeys(partitions, self.actor_id)

@@ -10,25 +10,26 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from ..cancellation import end_tasks
+from ..cancellation import cancel_and_wait
 from ..clock import system_now_ms
 from ..domain.behaviour import Behaviour, BooksError, UnknownEventError
 from ..domain.errors import Refusal, RefusedError, behind, cut_off, not_found, unavailable
 from ..domain.job.state import CreateJob
 from ..domain.money import MoneyError
 from ..domain.session.messages import OpenSession
-from ..host.dispatcher import LONG_POLL_S, Pulse, Reception
+from ..host.dispatcher import LONG_POLL_S, Dispatcher
 from ..host.host import ActorHost
 from ..host.partitions import Partitions
-from ..host.replies import AnyReply, Caller
+from ..host.replies import AnyReply, ReplyTo
+from ..host.stall_detector import StallDetector
 from ..host.ticker import Ticker
 from ..messages import Answer, Call, Cancel, NotOwner
 from ..partitioning import partition_of
 from ..ports import Due, Journal, TransientError
-from ..router.indeterminate import of_resent
+from ..router.indeterminate import after_resend
 from ..router.router import LinkError, Pending
-from .actor_process import Room, Solo
-from .journal_query import glance
+from .actor_process import ActorProcess, DedicatedProcess
+from .journal_query import answer_from_journal
 
 _LOOK_EVERY_S: Final = 1.0
 # A process that missed an answer is asked again soon, to be sure.
@@ -39,10 +40,10 @@ _CREATING: Final = (CreateJob, OpenSession)
 _log = structlog.get_logger(__name__)
 
 
-class Solos(Protocol):
-    """Starter of processes with room for one actor, which also ends them."""
+class ProcessLauncher(Protocol):
+    """Launcher of processes for one actor each, which also ends them."""
 
-    async def start(self, actor_id: str, partition: int, epoch: int) -> Solo:
+    async def start(self, actor_id: str, partition: int, epoch: int) -> DedicatedProcess:
         """Start a process, which writes with this epoch. Raises `LinkError`."""
         ...
 
@@ -59,35 +60,35 @@ class DedicatedHost:
     """Host that owns partitions and answers as an `ActorHost`, but gives sessions and jobs processes of their own.
 
     The host claims, gives away and watches the due times; the process decides, writes with the host's epoch, and acts.
-    There are at most `rooms_max` at once: a process takes about 100 MB and two seconds to start. Actors that keep no
-    state run in `shared`.
+    There are at most `processes_max` at once: a process takes about 100 MB and two seconds to start. Actors that keep
+    no state run in `shared`.
     """
 
     def __init__(
         self,
         host_id: str,
         journal: Journal,
-        solos: Solos,
+        launcher: ProcessLauncher,
         shared: ActorHost,
         behaviours: Mapping[str, Behaviour[Any]],
         *,
-        rooms_max: int,
+        processes_max: int,
         passivate_after_s: float = 60.0,
         now_ms: Callable[[], int] = system_now_ms,
     ) -> None:
         self._journal = journal
-        self._solos = solos
+        self._launcher = launcher
         self._shared = shared
         self._behaviours = behaviours
         self._now_ms = now_ms
-        self._rooms_max = rooms_max
+        self._processes_max = processes_max
         self._passivate_after_s = passivate_after_s
         self.partitions = Partitions(
             host_id, journal, busy=self._busy_partitions, drop=self._drop_partition, accept=self._accept
         )
-        self._reception = Reception(self.partitions, shared.kinds, self._serve)
-        self._pulse = Pulse(self.partitions.verify)
-        self._rooms: dict[str, Room] = {}
+        self._dispatcher = Dispatcher(self.partitions, shared.kinds, self._serve)
+        self._stall_detector = StallDetector(self.partitions.verify)
+        self._processes: dict[str, ActorProcess] = {}
         self._calls: set[asyncio.Task[None]] = set()
         self._wakes: set[str] = set()
         self._ends: dict[str, asyncio.Task[None]] = {}
@@ -100,7 +101,7 @@ class DedicatedHost:
         """Begin to work, with these partitions. Raises `TransientError`."""
         await self._shared.start()
         if not self._tasks:
-            loops = self._ticker.run(), self._look_after_rooms(), self._pulse.run()
+            loops = self._ticker.run(), self._watch_processes(), self._stall_detector.run()
             self._tasks = [asyncio.create_task(loop) for loop in loops]
         await self.take(partitions)
 
@@ -112,61 +113,61 @@ class DedicatedHost:
 
     async def stop(self, patience_s: float = 5.0) -> None:
         """Refuse further calls, let those under way end for `patience_s`, and end all processes."""
-        self._reception.closed = True
+        self._dispatcher.closed = True
         self.partitions.cancel()
-        await end_tasks(self._tasks)
+        await cancel_and_wait(self._tasks)
         if self._calls:
             await asyncio.wait(self._calls, timeout=patience_s)
-        for room in list(self._rooms.values()):
-            self._close(room, cut_off())  # Its process may have done the work that the callers wait for.
+        for process in list(self._processes.values()):
+            self._close(process, cut_off())  # Its process may have done the work that the callers wait for.
         await asyncio.gather(self._shared.stop(patience_s), *self._ends.values())
 
     @property
     def live_actors(self) -> int:
         """Number of actors that have a process."""
-        return len(self._rooms)
+        return len(self._processes)
 
     # Calls
 
-    async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
-        """Take calls; their answers go to the inbox."""
-        await self._pulse.steady()
-        self._reception.submit(inbox_id, calls)
+    async def submit(self, queue_id: str, calls: Sequence[Call | Cancel]) -> None:
+        """Take calls; their answers go to this queue."""
+        await self._stall_detector.verify_after_stall()
+        self._dispatcher.submit(queue_id, calls)
 
-    async def collect(self, inbox_id: str, longest_s: float = LONG_POLL_S) -> list[Answer]:
+    async def collect(self, queue_id: str, longest_s: float = LONG_POLL_S) -> list[Answer]:
         """Return the answers that are ready; wait for the first one for at most `longest_s`."""
-        return await self._reception.collect(inbox_id, longest_s)
+        return await self._dispatcher.collect(queue_id, longest_s)
 
-    def _accept(self, call: Call, caller: Caller) -> None:
-        self._reception.accept(call, caller)
+    def _accept(self, call: Call, reply_to: ReplyTo) -> None:
+        self._dispatcher.accept(call, reply_to)
 
-    def _serve(self, call: Call, caller: Caller) -> None:
+    def _serve(self, call: Call, reply_to: ReplyTo) -> None:
         if not call.actor_id.startswith(_DEDICATED):
-            self._shared.serve(call, caller)
+            self._shared.serve(call, reply_to)
             return
-        task = asyncio.create_task(self._pass_on(call, caller))
+        task = asyncio.create_task(self._pass_on(call, reply_to))
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
-        caller.on_cancel = partial(_cancel, task)
+        reply_to.on_cancel = partial(_cancel, task)
 
-    async def _pass_on(self, call: Call, caller: Caller) -> None:
+    async def _pass_on(self, call: Call, reply_to: ReplyTo) -> None:
         """Have the actor's process answer a call, if the call needs a process."""
-        if call.actor_id not in self._rooms:
+        if call.actor_id not in self._processes:
             try:
                 reply = await self._without_process(call)
             except TransientError:
-                caller.answer(unavailable("The store"))
+                reply_to.answer(unavailable("The store"))
                 return
             if reply is not None:
-                caller.answer(reply)
+                reply_to.answer(reply)
                 return
         if partition_of(call.actor_id) not in self.partitions:
-            caller.answer(NotOwner())
-        elif (room := self._room(call.actor_id)) is None:
-            caller.answer(behind())
+            reply_to.answer(NotOwner())
+        elif (process := self._process_of(call.actor_id)) is None:
+            reply_to.answer(behind())
         else:
-            with room.visit(caller):
-                await self._ask(room, call, caller)
+            with process.visit(reply_to):
+                await self._ask(process, call, reply_to)
 
     async def _without_process(self, call: Call) -> AnyReply | None:
         """Return the answer to a call that only looks, or whose actor does not exist; None if it needs a process.
@@ -179,31 +180,31 @@ class DedicatedHost:
             return None if isinstance(call.command, _CREATING) else not_found("id")
         behaviour = self._behaviours[call.actor_id.partition("_")[0]]
         try:
-            return glance(behaviour, call.actor_id, stored, call.command, self._now_ms())
+            return answer_from_journal(behaviour, call.actor_id, stored, call.command, self._now_ms())
         except (UnknownEventError, BooksError, MoneyError):
             return None  # The actor's process reports the fault.
 
-    async def _ask(self, room: Room, call: Call, caller: Caller) -> None:
+    async def _ask(self, process: ActorProcess, call: Call, reply_to: ReplyTo) -> None:
         try:
-            lane = await room.lane()
+            lane = await process.lane()
             pending = lane.open(call.actor_id, call.command, resent=call.resent)
         except RefusedError as error:
-            caller.answer(error.refusal)
+            reply_to.answer(error.refusal)
             return
         except TimeoutError:
             # The process may still come. Should it stand still instead, another one takes its place.
-            caller.answer(unavailable("The actor's process"))
+            reply_to.answer(unavailable("The actor's process"))
             return
         except LinkError as error:
             _log.warning("actor_process_not_started", actor_id=call.actor_id, error=str(error))
-            self._close(room, unavailable("The actor's process"))
+            self._close(process, unavailable("The actor's process"))
             return
         try:
-            await self._answer(pending, caller)
+            await self._answer(pending, reply_to)
         finally:
             lane.forget(pending)
 
-    async def _answer(self, pending: Pending, caller: Caller) -> None:
+    async def _answer(self, pending: Pending, reply_to: ReplyTo) -> None:
         while True:
             answer = await pending.next()
             if isinstance(answer.reply, NotOwner):
@@ -213,64 +214,65 @@ class DedicatedHost:
             reply = answer.reply
             if isinstance(reply, Refusal) and pending.call.resent:
                 # The process's former life may have carried the call out.
-                reply = of_resent(reply, pending.call.command)
-            caller.answer(reply, answer.last)
+                reply = after_resend(reply, pending.call.command)
+            reply_to.answer(reply, answer.last)
             if answer.last:
                 return
 
-    # Rooms
+    # Processes
 
-    def _room(self, actor_id: str) -> Room | None:
-        """Return the actor's room, a new one if need be; None when all rooms are taken."""
-        room = self._rooms.get(actor_id)
-        if room is None:
-            if len(self._rooms) >= self._rooms_max and not self._make_room():
+    def _process_of(self, actor_id: str) -> ActorProcess | None:
+        """Return the actor's process, a new one if need be; None when there are as many as there may be."""
+        process = self._processes.get(actor_id)
+        if process is None:
+            if len(self._processes) >= self._processes_max and not self._free_process():
                 return None
             partition = partition_of(actor_id)
             epoch = self.partitions.epoch(partition)
-            room = self._rooms[actor_id] = Room(actor_id, lambda: self._start(actor_id, partition, epoch))
-        room.used_s = time.monotonic()
-        return room
+            process = ActorProcess(actor_id, lambda: self._start(actor_id, partition, epoch))
+            self._processes[actor_id] = process
+        process.used_s = time.monotonic()
+        return process
 
-    def _make_room(self) -> bool:
+    def _free_process(self) -> bool:
         """End the process that has been idle longest, if any is; else one whose callers are all gone.
 
         Return whether a process was ended.
         """
-        rooms = self._rooms.values()
-        spare = [room for room in rooms if room.idle] or [room for room in rooms if room.deserted]
+        processes = self._processes.values()
+        spare = [each for each in processes if each.idle] or [each for each in processes if each.deserted]
         if spare:
             # A caller that comes back to a deserted process must not take it for certain that nothing was done.
-            self._close(min(spare, key=lambda room: room.used_s), cut_off())
+            self._close(min(spare, key=lambda process: process.used_s), cut_off())
         return bool(spare)
 
-    def _close(self, room: Room, reply: AnyReply) -> None:
+    def _close(self, process: ActorProcess, reply: AnyReply) -> None:
         """End a process; callers that still wait in it get this answer."""
-        if self._rooms.get(room.actor_id) is room:
-            del self._rooms[room.actor_id]
-            room.turn_out(reply)
-            self._ends[room.actor_id] = asyncio.create_task(self._end(room))
+        if self._processes.get(process.actor_id) is process:
+            del self._processes[process.actor_id]
+            process.answer_all(reply)
+            self._ends[process.actor_id] = asyncio.create_task(self._end(process))
 
-    async def _end(self, room: Room) -> None:
-        await room.close()
-        await self._solos.end(room.actor_id)
-        self._ends.pop(room.actor_id, None)
+    async def _end(self, process: ActorProcess) -> None:
+        await process.close()
+        await self._launcher.end(process.actor_id)
+        self._ends.pop(process.actor_id, None)
 
-    async def _start(self, actor_id: str, partition: int, epoch: int) -> Solo:
+    async def _start(self, actor_id: str, partition: int, epoch: int) -> DedicatedProcess:
         # A process of the same name that is about to end must have ended: its end would meet the new one.
         if (ending := self._ends.get(actor_id)) is not None:
             await asyncio.wait([ending])
-        return await self._solos.start(actor_id, partition, epoch)
+        return await self._launcher.start(actor_id, partition, epoch)
 
     def _drop_partition(self, partition: int) -> None:
-        for room in self._rooms_in({partition}):
-            self._close(room, NotOwner())
+        for process in self._processes_in({partition}):
+            self._close(process, NotOwner())
 
     def _busy_partitions(self, partitions: Collection[int]) -> set[int]:
-        return {partition_of(room.actor_id) for room in self._rooms_in(partitions) if not room.idle}
+        return {partition_of(process.actor_id) for process in self._processes_in(partitions) if not process.idle}
 
-    def _rooms_in(self, partitions: Collection[int]) -> list[Room]:
-        return [room for room in self._rooms.values() if partition_of(room.actor_id) in partitions]
+    def _processes_in(self, partitions: Collection[int]) -> list[ActorProcess]:
+        return [process for process in self._processes.values() if partition_of(process.actor_id) in partitions]
 
     # Time
 
@@ -278,27 +280,27 @@ class DedicatedHost:
         return await self._journal.due(list(self.partitions.owned), before_ms)
 
     def _wake(self, actor_id: str) -> None:
-        if actor_id not in self._rooms:
+        if actor_id not in self._processes:
             self._wakes.add(actor_id)
 
-    async def _look_after_rooms(self) -> None:
-        """Open rooms for actors whose time has come, and end processes whose actors have nothing to do."""
+    async def _watch_processes(self) -> None:
+        """Start processes for actors whose time has come, and end processes whose actors have nothing to do."""
         while True:
-            in_doubt = any(room.misses for room in self._rooms.values())
+            in_doubt = any(process.misses for process in self._processes.values())
             await asyncio.sleep(min(_DOUBT_S if in_doubt else _LOOK_EVERY_S, self._passivate_after_s))
-            self._reception.sweep()
+            self._dispatcher.sweep()
             # In its process, an actor watches its times by itself.
             woken = {actor_id for actor_id in self._wakes if partition_of(actor_id) in self.partitions}
-            self._wakes = {actor_id for actor_id in woken if self._room(actor_id) is None}
-            await asyncio.gather(*(room.look() for room in self._rooms.values()))
-            if silent := [room for room in self._rooms.values() if room.silent]:
+            self._wakes = {actor_id for actor_id in woken if self._process_of(actor_id) is None}
+            await asyncio.gather(*(process.look() for process in self._processes.values()))
+            if silent := [process for process in self._processes.values() if process.silent]:
                 await self._replace(silent)
             now_s = time.monotonic()
-            for room in list(self._rooms.values()):
-                if not room.calls and room.occupied is None and now_s - room.used_s > self._passivate_after_s:
-                    self._close(room, behind())
+            for process in list(self._processes.values()):
+                if not process.calls and process.occupied is None and now_s - process.used_s > self._passivate_after_s:
+                    self._close(process, behind())
 
-    async def _replace(self, silent: Sequence[Room]) -> None:
+    async def _replace(self, silent: Sequence[ActorProcess]) -> None:
         """Let go of the partitions of processes that hang or are gone, which are then claimed again.
 
         Another process with the same epoch would not do: should the one that hangs wake, both could write.
@@ -308,7 +310,7 @@ class DedicatedHost:
             await self.partitions.verify()
         except TransientError:
             return
-        for room in silent:
-            if self._rooms.get(room.actor_id) is room:
-                _log.warning("actor_process_replaced", actor_id=room.actor_id)
-                self.partitions.lose(partition_of(room.actor_id))
+        for process in silent:
+            if self._processes.get(process.actor_id) is process:
+                _log.warning("actor_process_replaced", actor_id=process.actor_id)
+                self.partitions.lose(partition_of(process.actor_id))

@@ -5,20 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from ..domain.behaviour import Behaviour, Command, Decision, TakeUp
-from ..host.rehydrate import folded
+from ..host.rehydrate import rehydrate
 from ..host.replies import AnyReply
 from ..ports import Stored
 
 
-def glance(behaviour: Behaviour[Any], actor_id: str, stored: Stored, command: Command, now_ms: int) -> AnyReply | None:
+def answer_from_journal(
+    behaviour: Behaviour[Any], actor_id: str, stored: Stored, command: Command, now_ms: int
+) -> AnyReply | None:
     """Return the actor's answer to a command that leaves it as it is; None when the actor has to run.
 
     It has to run for a command that is done once, whose answer may be kept, and whenever it has something to do by
-    itself. Raises as `folded` does.
+    itself. Raises as `rehydrate` does.
     """
     if command.once is not None:
         return None
-    state = folded(behaviour, actor_id, stored)
+    state = rehydrate(behaviour, actor_id, stored)
     if (
         state is None
         or behaviour.intents(actor_id, state)

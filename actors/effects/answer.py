@@ -15,8 +15,8 @@ from ..domain.llm.answers import Completion, Ending, RequestOutcome, Step, TextD
 from ..domain.pricing import Usage
 from ..ports import Evaluation, Model, PortError, RefusedRequestError, TransientError
 from .delivered_count import given_tokens
-from .progress import Outlet
-from .retry import COUNTS_WITHIN_S, ENDS_WITHIN_S, LINGERS_S, PASSES_WITHIN_S, Pause, patiently
+from .progress import ProgressChannel
+from .retry import COUNTS_WITHIN_S, ENDS_WITHIN_S, LINGERS_S, PASSES_WITHIN_S, Pause, with_retries
 
 _CANCELLED: Final = "cancelled"
 _BROKEN: Final = "model_failed"
@@ -97,16 +97,18 @@ class Answering:
         self._model = model
         self._pause = pause
 
-    async def answer(self, intent: AnswerRequest, outlet: Outlet, log: Any = _log) -> RequestOutcome:
+    async def answer(self, intent: AnswerRequest, progress: ProgressChannel, log: Any = _log) -> RequestOutcome:
         """Return the outcome. Raises `PortError` when the model failed before it had given anything of the answer.
 
         `log` has the ids of the request.
         """
         if intent.held is not None:
-            outlet.emit(intent.held)
+            progress.emit(intent.held)
         draft = _Draft(log)
-        outlet.lingers_s = lambda: draft.lingers_s() if intent.stream else 0.0
-        return await outlet.while_heard(lambda: self._answer(intent, outlet, draft), lambda: self._left(intent, draft))
+        progress.lingers_s = lambda: draft.lingers_s() if intent.stream else 0.0
+        return await progress.while_heard(
+            lambda: self._answer(intent, progress, draft), lambda: self._left(intent, draft)
+        )
 
     async def _left(self, intent: AnswerRequest, draft: _Draft) -> RequestOutcome:
         """Return the outcome of a request that its client has left."""
@@ -126,31 +128,31 @@ class Answering:
             log.warning("prompt_not_counted", error=str(error))
             return None
 
-    async def _answer(self, intent: AnswerRequest, outlet: Outlet, draft: _Draft) -> RequestOutcome:
+    async def _answer(self, intent: AnswerRequest, progress: ProgressChannel, draft: _Draft) -> RequestOutcome:
         evaluating = partial(self._model.evaluate, intent.request)
-        evaluation = await patiently(self._pause, lambda: draft.asking(Step.EVALUATION, evaluating), log=draft.log)
+        evaluation = await with_retries(self._pause, lambda: draft.asking(Step.EVALUATION, evaluating), log=draft.log)
         draft.evaluation = evaluation
         if not evaluation.verdict.accepted:
             return RequestOutcome(Ending.REJECTED, evaluation)
         try:
-            return await self._work(intent, outlet, draft, evaluation)
+            return await self._work(intent, progress, draft, evaluation)
         except RefusedRequestError:
             # The provider does not bill a refusal.
             return RequestOutcome(Ending.REJECTED, evaluation, declined=True)
 
     async def _work(
-        self, intent: AnswerRequest, outlet: Outlet, draft: _Draft, evaluation: Evaluation
+        self, intent: AnswerRequest, progress: ProgressChannel, draft: _Draft, evaluation: Evaluation
     ) -> RequestOutcome:
         if not intent.stream:
             working = partial(self._model.complete, intent.request, model=intent.model, max_tokens=intent.max_tokens)
-            completion = await patiently(self._pause, lambda: draft.asking(Step.WORK, working), log=draft.log)
+            completion = await with_retries(self._pause, lambda: draft.asking(Step.WORK, working), log=draft.log)
             return RequestOutcome(Ending.COMPLETE, evaluation, completion)
-        streaming = partial(self._stream, intent, outlet, draft)
+        streaming = partial(self._stream, intent, progress, draft)
         try:
-            completion = await patiently(
+            completion = await with_retries(
                 self._pause,
                 lambda: draft.asking(Step.WORK, streaming),
-                lambda: draft.begun or outlet.stopped,
+                lambda: draft.begun or progress.stopped,
                 draft.log,
             )
         except PortError as error:
@@ -161,7 +163,7 @@ class Answering:
             return draft.outcome(Ending.BROKEN, intent.model, _BROKEN)
         return RequestOutcome(Ending.COMPLETE, evaluation, completion)
 
-    async def _stream(self, intent: AnswerRequest, outlet: Outlet, draft: _Draft) -> Completion:
+    async def _stream(self, intent: AnswerRequest, progress: ProgressChannel, draft: _Draft) -> Completion:
         parts = self._model.stream(intent.request, model=intent.model, max_tokens=intent.max_tokens)
         async with aclosing(parts):
             async for part in parts:
@@ -169,11 +171,11 @@ class Answering:
                     case TextDelta(text=text):
                         draft.pieces.append(text)
                         draft.pauses = False
-                        outlet.emit(part)
+                        progress.emit(part)
                     case UsageSoFar():
                         draft.seen, draft.pauses = part, part.pauses
                     case Completion():
                         return part
                 if draft.known:
-                    outlet.end_unheard()
+                    progress.end_unheard()
         raise TransientError("the model's answer has no end")

@@ -44,7 +44,7 @@ from ..ports import (
 from .answer import Answering
 from .invoice_pool import InvoicePool
 from .payout_calls import PayoutCalls
-from .progress import Outlet
+from .progress import ProgressChannel
 from .relay import Relaying
 
 _LOOK_UP_BACKOFF_FIRST_S: Final = 1.0
@@ -102,15 +102,15 @@ class Effects:
         await self._invoices.close()
         await self._webhooks.close()
 
-    async def run(self, intent: Intent, outlet: Outlet, *, actor_id: str) -> Command:
-        """Return the outcome, `Done` or `Failed`; raises nothing but cancellation. Earlier replies go to the outlet.
+    async def run(self, intent: Intent, progress: ProgressChannel, *, actor_id: str) -> Command:
+        """Return the outcome, `Done` or `Failed`; raises nothing but cancellation. Earlier replies go to `progress`.
 
         actor_id: the job or session that the intent belongs to, for the log. It is passed on, not bound to the task:
         tasks that serve all actors would keep the id of the one that happened to start them.
         """
         log = _log.bind(actor_id=actor_id, intent=type(intent).__name__, key=intent.key)
         try:
-            return Done(intent, await self._result(intent, outlet, log))
+            return Done(intent, await self._result(intent, progress, log))
         except TransientError as error:
             # While the model is away, calls are held back all the time. One line at its beginning says enough.
             say = log.debug if isinstance(error, HeldBackError) else log.warning
@@ -125,12 +125,12 @@ class Effects:
             log.exception("effect_broke")
             return Failed(intent, permanent=False)
 
-    async def _result(self, intent: Intent, outlet: Outlet, log: Any) -> Any:
+    async def _result(self, intent: Intent, progress: ProgressChannel, log: Any) -> Any:
         match intent:
             case AnswerRequest():
-                return await self._answering.answer(intent, outlet, log)
+                return await self._answering.answer(intent, progress, log)
             case RelayRequest():
-                return await self._relaying.relay(intent, outlet, log)
+                return await self._relaying.relay(intent, progress, log)
             case CountPrompt(body=body, headers=headers, beta=beta):
                 return await self._model.count_tokens(body, headers, beta=beta)
             case IssueInvoice():
@@ -141,7 +141,7 @@ class Effects:
                 evaluation = await self._model.evaluate(request)
                 return PricedEvaluation(evaluation, await self._prices.current())
             case Work(request=request, model=model, max_tokens=max_tokens):
-                return await outlet.while_heard(
+                return await progress.while_heard(
                     lambda: self._model.complete(request, model=model, max_tokens=max_tokens), _nothing
                 )
             case Notify():

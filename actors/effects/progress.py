@@ -21,8 +21,8 @@ def _not_at_all() -> float:
 
 
 @dataclass(slots=True, eq=False)
-class Outlet:
-    """Outlet of one running effect.
+class ProgressChannel:
+    """Channel for the progress of one effect under way.
 
     emit: gives a reply to all who wait, and to those who join them later. stopped: no caller waits any more. An effect
     that has `begun`, and can still say what it used, is then cancelled once, after the seconds that `lingers_s` asks

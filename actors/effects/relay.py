@@ -27,7 +27,7 @@ from ..domain.llm.token_estimate import estimated_tokens
 from ..domain.pricing import Usage
 from ..ports import Model, PortError, ToldError, TransientError
 from .delivered_count import given_tokens
-from .progress import Outlet
+from .progress import ProgressChannel
 from .retry import COUNTS_WITHIN_S, ENDS_WITHIN_S, LINGERS_S, PASSES_WITHIN_S
 
 # A thought that is not shown is billed all the same. If it was cut off, only its time is known. Models write between 50
@@ -138,17 +138,19 @@ class Relaying:
         self._model = model
         self._clock = clock
 
-    async def relay(self, intent: RelayRequest, outlet: Outlet, log: Any = _log) -> RelayOutcome:
+    async def relay(self, intent: RelayRequest, progress: ProgressChannel, log: Any = _log) -> RelayOutcome:
         """Return the outcome. Raises `PortError` when the provider failed before it had given anything.
 
         The provider is asked once: the SDKs that call these paths try again by themselves. `log` has the ids of the
         call.
         """
         if intent.held is not None:
-            outlet.emit(intent.held)
+            progress.emit(intent.held)
         draft = _Draft(intent.model, self._clock, log)
-        outlet.lingers_s = lambda: draft.lingers_s() if intent.stream else 0.0
-        return await outlet.while_heard(lambda: self._relay(intent, outlet, draft), lambda: self._left(intent, draft))
+        progress.lingers_s = lambda: draft.lingers_s() if intent.stream else 0.0
+        return await progress.while_heard(
+            lambda: self._relay(intent, progress, draft), lambda: self._left(intent, draft)
+        )
 
     async def _left(self, intent: RelayRequest, draft: _Draft) -> RelayOutcome:
         """Return the outcome of a call that its client has left. Once it was sent, its prompt is billed."""
@@ -177,9 +179,9 @@ class Relaying:
             return None
         return counted
 
-    async def _relay(self, intent: RelayRequest, outlet: Outlet, draft: _Draft) -> RelayOutcome:
+    async def _relay(self, intent: RelayRequest, progress: ProgressChannel, draft: _Draft) -> RelayOutcome:
         try:
-            end = await self._pass_on(intent, outlet, draft)
+            end = await self._pass_on(intent, progress, draft)
         except PortError as error:
             if not draft.begun:
                 raise
@@ -193,15 +195,15 @@ class Relaying:
             Ending.COMPLETE, False, end.status, end.headers, end.body, charged, end.usage, end.given_tokens
         )
 
-    async def _pass_on(self, intent: RelayRequest, outlet: Outlet, draft: _Draft) -> RelayEnd:
+    async def _pass_on(self, intent: RelayRequest, progress: ProgressChannel, draft: _Draft) -> RelayEnd:
         draft.asked = True
         try:
-            return await self._asked(intent, outlet, draft)
+            return await self._asked(intent, progress, draft)
         except PortError:
             draft.asked = False
             raise
 
-    async def _asked(self, intent: RelayRequest, outlet: Outlet, draft: _Draft) -> RelayEnd:
+    async def _asked(self, intent: RelayRequest, progress: ProgressChannel, draft: _Draft) -> RelayEnd:
         body = intent.body.lowered(intent.max_tokens)
         parts = self._model.relay(body, intent.headers, model=intent.model, beta=intent.beta, stream=intent.stream)
         async with aclosing(parts):
@@ -209,14 +211,14 @@ class Relaying:
                 match part:
                     case RelayBegun(headers=headers):
                         draft.headers = headers
-                        outlet.emit(RelayHead(200, headers, intent.max_tokens, intent.at_ms))
+                        progress.emit(RelayHead(200, headers, intent.max_tokens, intent.at_ms))
                     case RelayBytes(data=data):
                         draft.pieces.append(data)
-                        outlet.emit(part)
+                        progress.emit(part)
                     case RelaySoFar():
                         draft.count(part)
                         if draft.known:
-                            outlet.end_unheard()
+                            progress.end_unheard()
                     case RelayEnd():
                         return part
         raise TransientError("the model's answer has no end")

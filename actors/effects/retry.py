@@ -30,7 +30,7 @@ Pause = Callable[[float], Awaitable[None]]
 _log = structlog.get_logger(__name__)
 
 
-async def patiently(
+async def with_retries(
     pause: Pause, call: Callable[[], Awaitable[T]], begun: Callable[[], bool] = lambda: False, log: Any = _log
 ) -> T:
     """Return the call's final result, with retries until some of it was given. Raises what the call raises.

@@ -16,10 +16,10 @@ from ..domain.credentials import idempotency_keys
 from ..domain.errors import Refusal, idempotency_conflict, not_found, unconfirmed
 from ..domain.payments.invoices import Settle
 from ..ports import Append, Stored
-from .in_flight import Deliver, Run, Running
+from .in_flight import Deliver, InFlight, Run
 from .kept_answers import kept_of, known
 from .repetitions import Ended
-from .replies import Caller
+from .replies import ReplyTo
 
 # Commands of one actor that wait for it. More of them would only wait longer than their callers do.
 _MAILBOX_MAX: Final = 1_024
@@ -31,7 +31,7 @@ _ATTEMPTS_MAX: Final = 8
 
 @dataclass(slots=True, eq=False)
 class Envelope:
-    """Command in a mailbox. `caller` is None for the host's own wakes and outcomes, which no caller waits for.
+    """Command in a mailbox. `reply_to` is None for the host's own wakes and outcomes, which no caller waits for.
 
     `resent`: another host may have carried it out already. `kept`: the answers that the store holds under the names
     that its answer may be kept under. `refused`: the caller got a refusal that says that nothing came of it, while its
@@ -39,7 +39,7 @@ class Envelope:
     """
 
     command: Command
-    caller: Caller | None
+    reply_to: ReplyTo | None
     arrived_s: float
     resent: bool = False
     kept: Mapping[str, bytes] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Envelope:
     def done_once(self) -> Once | None:
         """Return the operation whose answer may be kept already; None for one that can't have been sent before."""
         once = self.command.once
-        return once if once is not None and self.caller and (once.keyed or self.resent) else None
+        return once if once is not None and self.reply_to and (once.keyed or self.resent) else None
 
 
 @dataclass(slots=True)
@@ -129,16 +129,16 @@ class Activation:
         self.unconfirmed: list[tuple[Append, Turn]] = []
         self.mailbox: deque[Envelope] = deque()
         self.pump: asyncio.Task[None] | None = None
-        self.waiting: dict[str, list[Caller]] = {}
-        self.watchers: list[Caller] = []
-        self.running = Running(run, deliver, self._say)
-        self.errands: set[asyncio.Task[None]] = set()
+        self.waiting: dict[str, list[ReplyTo]] = {}
+        self.watchers: list[ReplyTo] = []
+        self.in_flight = InFlight(run, deliver, self._say)
+        self.side_tasks: set[asyncio.Task[None]] = set()
         self.ended = Ended()
 
     @property
     def idle(self) -> bool:
         """Return whether the actor can be dropped from memory: nothing runs, no caller waits."""
-        return not (self.mailbox or self.pump or self.running or self.waiting or self.watchers or self.errands)
+        return not (self.mailbox or self.pump or self.in_flight or self.waiting or self.watchers or self.side_tasks)
 
     @property
     def full(self) -> bool:
@@ -148,7 +148,7 @@ class Activation:
     @property
     def occupied(self) -> bool:
         """Return whether something is under way that should end here rather than begin again on another host."""
-        return bool(self.mailbox or self.pump or self.errands or self.running.precious)
+        return bool(self.mailbox or self.pump or self.side_tasks or self.in_flight.precious)
 
     def decide(self, envelopes: list[Envelope], now_ms: int) -> Turn:
         """Decide the commands one after the other, each upon the state that the ones before it lead to."""
@@ -243,23 +243,23 @@ class Activation:
         when the outcome is decided upon; but none of the others could be answered, either.
         """
         for envelope in [e for e in self.mailbox if now_s - e.arrived_s > patience_s]:
-            if envelope.caller is not None:
+            if envelope.reply_to is not None:
                 self.mailbox.remove(envelope)
                 envelope.refused = True
-                envelope.caller.answer(refusal)
+                envelope.reply_to.answer(refusal)
             elif isinstance(envelope.command, Done | Failed):
                 self._refuse_waiting(unconfirmed())
 
     def _refuse_waiting(self, refusal: Refusal) -> None:
-        for caller in [caller for callers in self.waiting.values() for caller in callers]:
-            caller.answer(refusal)
+        for reply_to in [reply_to for callers in self.waiting.values() for reply_to in callers]:
+            reply_to.answer(refusal)
         self.waiting.clear()
 
-    def go_on_errand(self, errand: Coroutine[Any, Any, None]) -> None:
+    def run_beside(self, work: Coroutine[Any, Any, None]) -> None:
         """Start work beside the mailbox, which must not wait for it."""
-        task = asyncio.create_task(errand)
-        self.errands.add(task)
-        task.add_done_callback(self.errands.discard)
+        task = asyncio.create_task(work)
+        self.side_tasks.add(task)
+        task.add_done_callback(self.side_tasks.discard)
 
     # Repetitions
 
@@ -272,7 +272,7 @@ class Activation:
         for place, envelope in enumerate(envelopes):
             if (attempt := envelope.repeats) is None or (own := envelope.command.once) is None:
                 continue
-            once = self.running.claim(attempt.digest, own, self.waiting) or _first_of(attempt, envelopes[:place])
+            once = self.in_flight.claim(attempt.digest, own, self.waiting) or _first_of(attempt, envelopes[:place])
             if once is not None:
                 envelope.stand_for(once)
             else:
@@ -281,65 +281,65 @@ class Activation:
 
     # Waiting callers
 
-    def wait(self, topic: str, caller: Caller) -> None:
+    def wait(self, topic: str, reply_to: ReplyTo) -> None:
         """Have the caller wait for a topic; send it at once what was said of the topic before."""
-        self.running.heard(topic)
-        self.waiting.setdefault(topic, []).append(caller)
-        for reply in self.running.said(topic):
-            caller.answer(reply, last=False)
-        caller.on_cancel = partial(self.left, topic)
+        self.in_flight.heard(topic)
+        self.waiting.setdefault(topic, []).append(reply_to)
+        for reply in self.in_flight.said(topic):
+            reply_to.answer(reply, last=False)
+        reply_to.on_cancel = partial(self.left, topic)
 
     def left(self, topic: str) -> None:
         """End the work of a topic if all its callers have gone."""
         callers = self.waiting.get(topic)
-        if callers is not None and all(caller.cancelled for caller in callers):
+        if callers is not None and all(reply_to.cancelled for reply_to in callers):
             del self.waiting[topic]
-            self.running.unheard(topic)
+            self.in_flight.unheard(topic)
 
     def _say(self, topic: str, reply: Reply) -> None:
-        for caller in self.waiting.get(topic, ()):
-            caller.answer(reply, last=False)
+        for reply_to in self.waiting.get(topic, ()):
+            reply_to.answer(reply, last=False)
 
     def answer_waiting(self, decision: Decision, now_s: float) -> None:
         """Answer all that wait for the decision's topics."""
         heard = False
         for topic, reply in decision.answers.items():
-            for caller in self.waiting.pop(topic, ()):
-                heard = heard or not caller.cancelled
-                caller.answer(reply)
+            for reply_to in self.waiting.pop(topic, ()):
+                heard = heard or not reply_to.cancelled
+                reply_to.answer(reply)
         for digest, name in filter(None, map(idempotency_keys.repeated, decision.marks)):
             self.ended.add(digest, name, now_s, heard=heard)
 
     def decided(self, command: Command) -> None:
         """Close a command that is dealt with; an outcome's intent may now start again."""
         if isinstance(command, Done | Failed):
-            self.running.decided(command.intent.key)
+            self.in_flight.decided(command.intent.key)
 
-    def watch(self, caller: Caller) -> None:
+    def watch(self, reply_to: ReplyTo) -> None:
         """Show the caller the present view, and each further one, until the view is final."""
         view = self.behaviour.view(self.actor_id, self.state)
         if view is None:
-            caller.answer(not_found("view"))
+            reply_to.answer(not_found("view"))
             return
         final = self.behaviour.final(self.state)
-        caller.answer(view, final)
+        reply_to.answer(view, final)
         if not final:
-            self.watchers.append(caller)
+            self.watchers.append(reply_to)
 
     def show_watchers(self) -> None:
         """Show the present view to all that watch; end them when it is final."""
-        watchers = [caller for caller in self.watchers if not caller.cancelled]
+        watchers = [reply_to for reply_to in self.watchers if not reply_to.cancelled]
         self.watchers = watchers
         if watchers and (view := self.behaviour.view(self.actor_id, self.state)) is not None:
             last = self.behaviour.final(self.state)
             self.watchers = [] if last else watchers
-            for caller in watchers:
-                caller.answer(view, last)
+            for reply_to in watchers:
+                reply_to.answer(view, last)
 
     def forget_cancelled(self) -> None:
         """Drop callers that no longer wait."""
-        self.watchers = [caller for caller in self.watchers if not caller.cancelled]
+        self.watchers = [reply_to for reply_to in self.watchers if not reply_to.cancelled]
         for topic in list(self.waiting):
-            self.waiting[topic] = [caller for caller in self.waiting[topic] if not caller.cancelled]
+            self.waiting[topic] = [reply_to for reply_to in self.waiting[topic] if not reply_to.cancelled]
             if not self.waiting[topic]:
                 del self.waiting[topic]

@@ -46,7 +46,7 @@ class Host(Protocol):
         ...
 
 
-class Ownership:
+class Handover:
     """One host's part in moving partitions. A new owner asks for its partitions; no host gives away unasked.
 
     So no partition goes unserved before there is a host to serve it, and a dead owner is found by asking it.

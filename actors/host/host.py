@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import structlog
 
-from ..cancellation import end_tasks
+from ..cancellation import cancel_and_wait
 from ..clock import system_now_ms
 from ..domain.backoff import Backoff
 from ..domain.behaviour import Behaviour, Command, Decision, Failed, History, TakeUp, Wake
@@ -20,11 +20,13 @@ from ..messages import Answer, Call, Cancel, NotOwner
 from ..partitioning import partition_of
 from ..ports import ConflictError, Due, FencedError, Journal, TransientError
 from .activation import Activation, Envelope, Turn
+from .admission import AdmissionControl
 from .answer_recall import recall_kept
-from .dispatcher import LONG_POLL_S, Pulse, Reception, Workload
+from .dispatcher import LONG_POLL_S, Dispatcher
 from .partitions import Partitions
-from .rehydrate import folded
-from .replies import AnyReply, Caller
+from .rehydrate import rehydrate
+from .replies import AnyReply, ReplyTo
+from .stall_detector import StallDetector
 from .ticker import Ticker
 
 # Commands of one actor that share a write; more only make the first ones wait for the last.
@@ -68,9 +70,9 @@ class ActorHost:
             host_id, journal, busy=self._busy_partitions, drop=self._drop_partition, accept=self._accept
         )
         self._activations: dict[str, Activation] = {}
-        self._reception = Reception(self.partitions, self.kinds, self.serve, only)
-        self._workload = Workload()
-        self._pulse = Pulse(self.partitions.verify)
+        self._dispatcher = Dispatcher(self.partitions, self.kinds, self.serve, only)
+        self._admission = AdmissionControl()
+        self._stall_detector = StallDetector(self.partitions.verify)
         self._ticker = Ticker(self._due, self._wake, now_ms)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -80,7 +82,7 @@ class ActorHost:
         """Begin to work, with these partitions. Raises `TransientError`."""
         self._effects.prepare()
         if not self._tasks:
-            loops = self._ticker.run(), self._sweep(), self._pulse.run()
+            loops = self._ticker.run(), self._sweep(), self._stall_detector.run()
             self._tasks = [asyncio.create_task(loop) for loop in loops]
         await self.take(partitions)
 
@@ -100,13 +102,13 @@ class ActorHost:
 
         Work that is cut off is taken up later.
         """
-        self._reception.closed = True
+        self._dispatcher.closed = True
         self.partitions.cancel()
-        await end_tasks(self._tasks)
+        await cancel_and_wait(self._tasks)
         deadline_s = time.monotonic() + patience_s
         while (busy := self._busy(precious=True)) and (left_s := deadline_s - time.monotonic()) > 0:
             await asyncio.wait(busy, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-        await end_tasks(self._busy())
+        await cancel_and_wait(self._busy())
         await self._effects.close()
 
     @property
@@ -121,38 +123,38 @@ class ActorHost:
 
     def _busy(self, *, precious: bool = False) -> list[asyncio.Task[None]]:
         live = list(self._activations.values())
-        tasks = [task for a in live for task in (a.running.precious_tasks if precious else a.running.tasks)]
+        tasks = [task for a in live for task in (a.in_flight.precious_tasks if precious else a.in_flight.tasks)]
         return tasks + [a.pump for a in live if a.pump is not None]
 
     # Calls
 
-    async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
-        """Take calls, as soon as the host is not behind with its work; their answers go to the inbox."""
-        await self._pulse.steady()
-        await self._workload.room()
-        self._reception.submit(inbox_id, calls)
+    async def submit(self, queue_id: str, calls: Sequence[Call | Cancel]) -> None:
+        """Take calls, as soon as the host is not behind with its work; their answers go to this queue."""
+        await self._stall_detector.verify_after_stall()
+        await self._admission.admit()
+        self._dispatcher.submit(queue_id, calls)
 
-    async def collect(self, inbox_id: str, longest_s: float = LONG_POLL_S) -> list[Answer]:
+    async def collect(self, queue_id: str, longest_s: float = LONG_POLL_S) -> list[Answer]:
         """Return the answers that are ready; wait for the first one for at most `longest_s`."""
-        return await self._reception.collect(inbox_id, longest_s)
+        return await self._dispatcher.collect(queue_id, longest_s)
 
-    def _accept(self, call: Call, caller: Caller) -> None:
-        self._reception.accept(call, caller)
+    def _accept(self, call: Call, reply_to: ReplyTo) -> None:
+        self._dispatcher.accept(call, reply_to)
 
-    def serve(self, call: Call, caller: Caller) -> None:
+    def serve(self, call: Call, reply_to: ReplyTo) -> None:
         """Take a call to an actor that is this host's own."""
-        self._deliver(call.actor_id, Envelope(call.command, caller, time.monotonic(), call.resent))
+        self._deliver(call.actor_id, Envelope(call.command, reply_to, time.monotonic(), call.resent))
 
     def _deliver(self, actor_id: str, envelope: Envelope) -> None:
         activation = self._activations.get(actor_id)
         if activation is None:
             activation = self._activations[actor_id] = self._activation(actor_id)
-        if envelope.caller is not None and activation.full:
-            envelope.caller.answer(too_many_waiting())
+        if envelope.reply_to is not None and activation.full:
+            envelope.reply_to.answer(too_many_waiting())
             return
         activation.mailbox.append(envelope)
         if activation.pump is None:
-            self._workload.begin()
+            self._admission.begin()
             activation.pump = asyncio.create_task(self._pump(activation))
 
     def _activation(self, actor_id: str) -> Activation:
@@ -167,7 +169,7 @@ class ActorHost:
         return activation
 
     def _wake(self, actor_id: str) -> None:
-        if self._reception.serves(actor_id) and not self._reception.closed:
+        if self._dispatcher.serves(actor_id) and not self._dispatcher.closed:
             self._deliver(actor_id, Envelope(Wake(), None, time.monotonic()))
 
     # The mailbox
@@ -189,7 +191,7 @@ class ActorHost:
             if not activation.dropped:
                 self._trouble(activation, error)
         finally:
-            self._workload.end()
+            self._admission.end()
             activation.pump = None
             activation.last_used_s = time.monotonic()
             if activation.state is None and activation.idle and not activation.dropped:
@@ -221,7 +223,7 @@ class ActorHost:
         if activation.dropped:
             return
         happened = activation.written_after_all(stored)
-        state = folded(behaviour, actor_id, stored)
+        state = rehydrate(behaviour, actor_id, stored)
         activation.restore(state, stored.snapshot_version + len(stored.events))
         if happened is not None:
             self._happened(activation, happened)
@@ -260,31 +262,31 @@ class ActorHost:
                     self._deliver(activation.actor_id, Envelope(failed, None, time.monotonic()))
                 continue
             for intent in decision.intents:
-                activation.running.start(intent)
-            if envelope.caller is not None:
-                self._reply(activation, envelope.caller, decision)
-            if envelope.caller is not None and not (turn.events or turn.marks):
+                activation.in_flight.start(intent)
+            if envelope.reply_to is not None:
+                self._reply(activation, envelope.reply_to, decision)
+            if envelope.reply_to is not None and not (turn.events or turn.marks):
                 # An earlier turn decided otherwise, perhaps, and its write may still arrive: it must not begin work
                 # for a caller who has this answer.
                 envelope.refused = True
         if activation.state is not None:
             for intent in activation.behaviour.intents(activation.actor_id, activation.state):
-                activation.running.start(intent)
+                activation.in_flight.start(intent)
             if turn.events:
                 activation.show_watchers()
 
-    def _reply(self, activation: Activation, caller: Caller, decision: Decision) -> None:
+    def _reply(self, activation: Activation, reply_to: ReplyTo, decision: Decision) -> None:
         if decision.wait_for is not None:
-            activation.wait(decision.wait_for, caller)
+            activation.wait(decision.wait_for, reply_to)
             activation.left(decision.wait_for)
         elif decision.watch:
-            activation.watch(caller)
+            activation.watch(reply_to)
         elif decision.history is not None:
-            activation.go_on_errand(self._tell(activation, caller, decision.history))
+            activation.run_beside(self._tell(activation, reply_to, decision.history))
         elif decision.reply is not None:
-            caller.answer(decision.reply)
+            reply_to.answer(decision.reply)
 
-    async def _tell(self, activation: Activation, caller: Caller, asked: History) -> None:
+    async def _tell(self, activation: Activation, reply_to: ReplyTo, asked: History) -> None:
         """Read the journal for a caller, beside the mailbox: a long one must not hold up anything else."""
         behaviour, place = activation.behaviour, (activation.partition, activation.actor_id)
         try:
@@ -293,9 +295,9 @@ class ActorHost:
             else:
                 data = await self._journal.search(*place, asked.holding, asked.limit)
         except TransientError:
-            caller.answer(unavailable("The store"))
+            reply_to.answer(unavailable("The store"))
             return
-        caller.answer(behaviour.history([behaviour.decode_event(event) for event in data], asked))
+        reply_to.answer(behaviour.history([behaviour.decode_event(event) for event in data], asked))
 
     # Trouble
 
@@ -319,13 +321,13 @@ class ActorHost:
         """Let go of an actor. `begun`: the reply to callers whose work had begun, where it is another one."""
         self._activations.pop(activation.actor_id, None)
         activation.dropped = True
-        activation.running.cancel()
-        callers = [envelope.caller for envelope in activation.mailbox if envelope.caller is not None]
+        activation.in_flight.cancel()
+        callers = [envelope.reply_to for envelope in activation.mailbox if envelope.reply_to is not None]
         activation.mailbox.clear()
-        for caller in callers + activation.watchers:
-            caller.answer(reply)
-        for caller in [caller for waiting in activation.waiting.values() for caller in waiting]:
-            caller.answer(begun or reply)
+        for reply_to in callers + activation.watchers:
+            reply_to.answer(reply)
+        for reply_to in [reply_to for waiting in activation.waiting.values() for reply_to in waiting]:
+            reply_to.answer(begun or reply)
 
     # Time
 
@@ -336,7 +338,7 @@ class ActorHost:
         """Passivate idle actors and forget routers that are gone."""
         while True:
             await asyncio.sleep(min(_SWEEP_S, self._passivate_after_s))
-            self._reception.sweep()
+            self._dispatcher.sweep()
             now_s = time.monotonic()
             for activation in list(self._activations.values()):
                 activation.forget_cancelled()

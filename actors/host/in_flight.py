@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ..domain.behaviour import Command, Intent, Once, Reply
-from ..effects.progress import Outlet
+from ..effects.progress import ProgressChannel
 
-Run = Callable[[Intent, Outlet], Awaitable[Command]]
+Run = Callable[[Intent, ProgressChannel], Awaitable[Command]]
 Deliver = Callable[[Command], None]
 Say = Callable[[str, Reply], None]
 
 
 @dataclass(slots=True, eq=False)
-class _Errand:
+class _Effect:
     intent: Intent
-    outlet: Outlet
+    progress: ProgressChannel
     said: list[Reply] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
     cut: asyncio.TimerHandle | None = None
@@ -27,7 +27,7 @@ class _Errand:
     said_first_s: float = math.inf
 
     def cut_after(self, delay_s: float, cut: Callable[[], None]) -> None:
-        """Have the errand ended in `delay_s` seconds, instead of at the time that was set before."""
+        """Have the effect ended in `delay_s` seconds, instead of at the time that was set before."""
         if self.cut is not None:
             self.cut.cancel()
         self.cut = asyncio.get_running_loop().call_later(delay_s, cut)
@@ -53,103 +53,103 @@ class _Errand:
 
     @property
     def once(self) -> Once | None:
-        """Return the operation that the errand carries out."""
+        """Return the operation that the effect carries out."""
         return self.intent.once
 
     def repeated_by(self, digest: str) -> bool:
-        """Return whether a repetition with this digest may wait for the errand."""
+        """Return whether a repetition with this digest may wait for the effect."""
         attempt = self.intent.attempt
-        return attempt is not None and attempt.digest == digest and not self.outlet.stopped
+        return attempt is not None and attempt.digest == digest and not self.progress.stopped
 
     def cut_off(self) -> None:
-        """Cancel the errand, unless it is about to say what it has used."""
-        if not self.outlet.ending:
+        """Cancel the effect, unless it is about to say what it has used."""
+        if not self.progress.ending:
             self.end()
 
     def end(self) -> None:
-        """Cancel the errand, unless it has come to its outcome."""
+        """Cancel the effect, unless it has come to its outcome."""
         if self.task is not None and not self.task.done():
             self.task.cancel()
 
 
-class Running:
-    """Errands of an actor.
+class InFlight:
+    """Effects of an actor that are under way.
 
-    An errand whose outcome is in the mailbox still counts as running: its intent must not start again before the actor
+    An effect whose outcome is in the mailbox still counts as running: its intent must not start again before the actor
     knows.
     """
 
-    __slots__ = ("_deliver", "_errands", "_run", "_say")
+    __slots__ = ("_deliver", "_effects", "_run", "_say")
 
     def __init__(self, run: Run, deliver: Deliver, say: Say) -> None:
         self._run = run
         self._deliver = deliver
         self._say = say
-        self._errands: dict[str, _Errand] = {}
+        self._effects: dict[str, _Effect] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._errands)
+        return bool(self._effects)
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
         """Return the tasks that have not come to their outcome."""
-        tasks = [errand.task for errand in self._errands.values()]
+        tasks = [effect.task for effect in self._effects.values()]
         return [task for task in tasks if task is not None and not task.done()]
 
     @property
     def precious_tasks(self) -> list[asyncio.Task[None]]:
         """Return the tasks under way whose beginning would be lost on another host."""
-        errands = [errand for errand in self._errands.values() if not errand.intent.free_to_repeat]
-        return [errand.task for errand in errands if errand.task is not None and not errand.task.done()]
+        effects = [effect for effect in self._effects.values() if not effect.intent.free_to_repeat]
+        return [effect.task for effect in effects if effect.task is not None and not effect.task.done()]
 
     @property
     def precious(self) -> bool:
-        """Return whether there is an errand whose beginning would be lost on another host."""
-        return any(not errand.intent.free_to_repeat for errand in self._errands.values())
+        """Return whether there is an effect whose beginning would be lost on another host."""
+        return any(not effect.intent.free_to_repeat for effect in self._effects.values())
 
     def start(self, intent: Intent) -> None:
         """Begin an intent, unless it runs."""
-        if intent.key in self._errands:
+        if intent.key in self._effects:
             return
 
         def emit(reply: Reply) -> None:
-            errand.say(reply)
+            effect.say(reply)
             self._say(intent.key, reply)
 
-        errand = self._errands[intent.key] = _Errand(intent, Outlet(emit))
-        errand.task = asyncio.create_task(self._carry_out(errand))
+        effect = self._effects[intent.key] = _Effect(intent, ProgressChannel(emit))
+        effect.task = asyncio.create_task(self._carry_out(effect))
 
-    async def _carry_out(self, errand: _Errand) -> None:
-        outcome = await self._run(errand.intent, errand.outlet)
+    async def _carry_out(self, effect: _Effect) -> None:
+        outcome = await self._run(effect.intent, effect.progress)
         self._deliver(outcome)
 
     def decided(self, key: str) -> None:
-        """Remove an errand whose outcome the actor has taken in."""
-        errand = self._errands.pop(key, None)
-        if errand is not None and errand.cut is not None:
-            errand.cut.cancel()
+        """Remove an effect whose outcome the actor has taken in."""
+        effect = self._effects.pop(key, None)
+        if effect is not None and effect.cut is not None:
+            effect.cut.cancel()
 
     def said(self, key: str) -> list[Reply]:
-        """Return the errand's replies so far, for callers that join late."""
-        errand = self._errands.get(key)
-        return [] if errand is None else errand.said
+        """Return the effect's replies so far, for callers that join late."""
+        effect = self._effects.get(key)
+        return [] if effect is None else effect.said
 
     def unheard(self, key: str) -> None:
-        """End an errand that no caller waits for, if it is of a kind that ends then; some live on for a while."""
-        errand = self._errands.get(key)
-        if errand is None or not errand.intent.ends_unheard or errand.outlet.stopped:
+        """End an effect that no caller waits for, if it is of a kind that ends then; some live on for a while."""
+        effect = self._effects.get(key)
+        if effect is None or not effect.intent.ends_unheard or effect.progress.stopped:
             return
-        if errand.intent.lives_on_ms and errand.comes_again:
-            errand.cut_after(errand.intent.lives_on_ms / 1_000, partial(self._stop, errand))
+        if effect.intent.lives_on_ms and effect.comes_again:
+            effect.cut_after(effect.intent.lives_on_ms / 1_000, partial(self._stop, effect))
         else:
-            self._stop(errand)
+            self._stop(effect)
 
     def heard(self, key: str) -> None:
-        """Keep an errand running, as a caller waits for it again."""
-        errand = self._errands.get(key)
-        if errand is not None and errand.cut is not None and not errand.outlet.stopped:
-            errand.cut.cancel()
-            errand.cut = None
+        """Keep an effect running, as a caller waits for it again."""
+        effect = self._effects.get(key)
+        if effect is not None and effect.cut is not None and not effect.progress.stopped:
+            effect.cut.cancel()
+            effect.cut = None
 
     def claim(self, digest: str, own: Once, waited: Collection[str]) -> Once | None:
         """Return the operation under way that a repetition with this digest repeats.
@@ -158,30 +158,30 @@ class Running:
         Several clients may have sent the same at once: each repetition gets one of theirs, first those whose callers
         have left.
         """
-        found = [errand for errand in self._errands.values() if errand.repeated_by(digest)]
+        found = [effect for effect in self._effects.values() if effect.repeated_by(digest)]
         if not found:
             return None
-        errand = min(found, key=lambda errand: (errand.once != own, errand.intent.key in waited, errand.claims))
-        errand.claims += 1
-        if errand.cut is not None:
+        effect = min(found, key=lambda effect: (effect.once != own, effect.intent.key in waited, effect.claims))
+        effect.claims += 1
+        if effect.cut is not None:
             # The errand must not end before the repetition waits for it.
-            errand.cut_after(errand.intent.lives_on_ms / 1_000, partial(self._stop, errand))
-        return errand.once
+            effect.cut_after(effect.intent.lives_on_ms / 1_000, partial(self._stop, effect))
+        return effect.once
 
-    def _stop(self, errand: _Errand) -> None:
-        errand.outlet.stopped = True
+    def _stop(self, effect: _Effect) -> None:
+        effect.progress.stopped = True
         # A task that has not begun would be cancelled without an outcome. It looks at `stopped` itself.
-        if not errand.outlet.begun:
+        if not effect.progress.begun:
             return
-        lingers_s = errand.outlet.lingers_s()
+        lingers_s = effect.progress.lingers_s()
         if lingers_s > 0:
-            errand.cut_after(lingers_s, errand.cut_off)
+            effect.cut_after(lingers_s, effect.cut_off)
         else:
-            errand.end()
+            effect.end()
 
     def cancel(self) -> None:
-        """End all errands, without outcomes."""
-        for errand in self._errands.values():
-            if errand.cut is not None:
-                errand.cut.cancel()
-            errand.end()
+        """End all effects, without outcomes."""
+        for effect in self._effects.values():
+            if effect.cut is not None:
+                effect.cut.cancel()
+            effect.end()

@@ -12,7 +12,7 @@ import structlog
 
 from ..messages import Call, NotOwner
 from ..ports import FencedError, Journal
-from .replies import Caller
+from .replies import ReplyTo
 
 # Calls to a partition that stays busy wait that long at most: less than callers do (see the router).
 _PARKED_S: Final = 2.0
@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 class _Leaving:
     park_at_s: float
     cut_at_s: float
-    parked: list[tuple[Call, Caller]] = field(default_factory=list)
+    parked: list[tuple[Call, ReplyTo]] = field(default_factory=list)
 
 
 class Partitions:
@@ -45,7 +45,7 @@ class Partitions:
         *,
         busy: Callable[[Collection[int]], Collection[int]],
         drop: Callable[[int], None],
-        accept: Callable[[Call, Caller], None],
+        accept: Callable[[Call, ReplyTo], None],
     ) -> None:
         self._host_id = host_id
         self._journal = journal
@@ -92,23 +92,23 @@ class Partitions:
     def keep(self, partitions: Collection[int]) -> None:
         """Keep those of these partitions that were to be given away."""
         for partition in [partition for partition in self._leaving if partition in partitions]:
-            for call, caller in self._leaving.pop(partition).parked:
-                self._accept(call, caller)
+            for call, reply_to in self._leaving.pop(partition).parked:
+                self._accept(call, reply_to)
 
-    def puts_aside(self, partition: int, call: Call, caller: Caller) -> bool:
+    def puts_aside(self, partition: int, call: Call, reply_to: ReplyTo) -> bool:
         """Put the call aside if its partition comes to rest; return whether it has to wait."""
         leaving = self._leaving.get(partition)
         if leaving is None or time.monotonic() < leaving.park_at_s:
             return False
-        leaving.parked.append((call, caller))
+        leaving.parked.append((call, reply_to))
         return True
 
     def lose(self, partition: int) -> None:
         """Let go of a partition: the host's copy of it is void, and callers must ask elsewhere."""
         self._epochs.pop(partition, None)
         leaving = self._leaving.pop(partition, None)
-        for _, caller in leaving.parked if leaving else ():
-            caller.answer(NotOwner())
+        for _, reply_to in leaving.parked if leaving else ():
+            reply_to.answer(NotOwner())
         self._drop(partition)
 
     async def verify(self) -> None:

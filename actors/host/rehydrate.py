@@ -8,7 +8,7 @@ from ..domain.behaviour import Behaviour
 from ..ports import Stored
 
 
-def folded(behaviour: Behaviour[Any], actor_id: str, stored: Stored) -> Any:
+def rehydrate(behaviour: Behaviour[Any], actor_id: str, stored: Stored) -> Any:
     """Return the state of an actor; None for one that does not exist.
 
     Raises `UnknownEventError`, and `BooksError` or `MoneyError` for events that can't follow on each other.

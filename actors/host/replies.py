@@ -15,14 +15,14 @@ AnyReply = Reply | Refusal
 
 
 @dataclass(slots=True, eq=False)
-class Caller:
+class ReplyTo:
     """Caller that waits for answers to a call. `on_cancel` is called when it no longer does.
 
     `tells_hold`: the call's router asked for the notice of the hold. A router of an earlier version can't read that
     notice, and would drop the connection with all its calls.
     """
 
-    inbox: Inbox
+    queue: ReplyQueue
     call_id: int
     tells_hold: bool = False
     cancelled: bool = False
@@ -31,41 +31,41 @@ class Caller:
     def answer(self, reply: AnyReply, last: bool = True) -> None:
         """Send an answer; more may follow until `last`."""
         if not self.cancelled and (self.tells_hold or not isinstance(reply, Held)):
-            self.inbox.put(Answer(self.call_id, reply, last))  # type: ignore[arg-type]
+            self.queue.put(Answer(self.call_id, reply, last))  # type: ignore[arg-type]
 
 
 @dataclass(slots=True, eq=False)
-class Inbox:
+class ReplyQueue:
     """Answers to one router. `last_seen_s`: the time at which it was last heard of."""
 
     last_seen_s: float
     answers: list[Answer] = field(default_factory=list)
-    callers: dict[int, Caller] = field(default_factory=dict)
+    open_calls: dict[int, ReplyTo] = field(default_factory=dict)
     filled: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def caller(self, call_id: int, *, tells_hold: bool = False) -> Caller:
+    def reply_to(self, call_id: int, *, tells_hold: bool = False) -> ReplyTo:
         """Register the caller behind a call of this router, and return it."""
-        caller = self.callers[call_id] = Caller(self, call_id, tells_hold)
-        return caller
+        reply_to = self.open_calls[call_id] = ReplyTo(self, call_id, tells_hold)
+        return reply_to
 
     def put(self, answer: Answer) -> None:
         """Put an answer ready for collection."""
         if answer.last:
-            self.callers.pop(answer.call_id, None)
+            self.open_calls.pop(answer.call_id, None)
         self.answers.append(answer)
         self.filled.set()
 
     def cancel(self, call_id: int) -> None:
         """Cancel a call that the router no longer waits for."""
-        caller = self.callers.pop(call_id, None)
-        if caller is not None:
-            caller.cancelled = True
-            if caller.on_cancel is not None:
-                caller.on_cancel()
+        reply_to = self.open_calls.pop(call_id, None)
+        if reply_to is not None:
+            reply_to.cancelled = True
+            if reply_to.on_cancel is not None:
+                reply_to.on_cancel()
 
     def abandon(self) -> None:
         """Cancel all calls of a router that is gone."""
-        for call_id in list(self.callers):
+        for call_id in list(self.open_calls):
             self.cancel(call_id)
 
     async def collect(self, longest_s: float) -> list[Answer]:

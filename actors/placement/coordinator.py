@@ -11,12 +11,12 @@ from typing import Final, Protocol
 import msgspec
 import structlog
 
-from ..cancellation import end_tasks
+from ..cancellation import cancel_and_wait
 from ..partitioning import NO_PLACEMENT, PARTITIONS, Placement
 from ..ports import PortError
 from ..router.router import LinkError, NoHostError
 from ..services.watch import Outage
-from .membership import Roster, Server, View
+from .membership import ClusterView, Membership, Server
 from .planner import Health, HostState, nodes_of, plan
 
 _BEAT_S: Final = 1.0
@@ -48,7 +48,7 @@ class Coming:
     partitions: int
 
 
-class Crew(Protocol):
+class ProcessManager(Protocol):
     """Actor processes of the cluster."""
 
     async def start(self, host_id: str, node_id: str) -> None:
@@ -70,7 +70,7 @@ class Crew(Protocol):
 
 @dataclass(slots=True)
 class _Known:
-    """Host as this keeper has come to know it. `misses`: how often in a row it did not answer."""
+    """Host as this coordinator has come to know it. `misses`: how often in a row it did not answer."""
 
     node_id: str | None = None
     report: HostReport | None = None
@@ -81,25 +81,25 @@ class _Known:
     asking: asyncio.Task[None] | None = None
 
 
-class Keeper:
-    """Keeper of the cluster, one on each server. One of them leads, and its decisions are a plan in the store.
+class Coordinator:
+    """Coordinator of the cluster, one on each server. One of them leads, and its decisions are a plan in the store.
 
-    `settled`: the hosts own everything, by the word of a keeper that leads.
+    `settled`: the hosts own everything, by the word of a coordinator that leads.
     """
 
     def __init__(
         self,
         server: Server,
-        roster: Roster,
-        crew: Crew,
+        membership: Membership,
+        processes: ProcessManager,
         *,
         prefix: str = "host-",
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._server = server
-        self._roster = roster
-        self._crew = crew
+        self._membership = membership
+        self._processes = processes
         self._prefix = prefix
         self._clock = clock
         self._pause = pause
@@ -107,7 +107,7 @@ class Keeper:
         self._store = Outage("cluster_roster")
         self._tending: asyncio.Task[None] | None = None
         self.settled = asyncio.Event()
-        self.view = View(leads=False, hosts_wanted=None, placement=NO_PLACEMENT, servers=())
+        self.view = ClusterView(leads=False, hosts_wanted=None, placement=NO_PLACEMENT, servers=())
 
     async def run(self) -> None:
         """Beat once a second until cancelled."""
@@ -115,7 +115,7 @@ class Keeper:
             await self._keep_on()
         finally:
             # None of these tasks may start another actor while a caller ends all actors next.
-            await end_tasks([self._tending, *(known.asking for known in self._hosts.values())])
+            await cancel_and_wait([self._tending, *(known.asking for known in self._hosts.values())])
 
     async def _keep_on(self) -> None:
         while True:
@@ -126,7 +126,7 @@ class Keeper:
             except PortError as error:
                 self._store.failed(error)
             except Exception:
-                # A defect of ours must not leave the cluster without a keeper.
+                # A defect of ours must not leave the cluster without a coordinator.
                 _log.exception("keeper_round_broke")
             in_doubt = any(0 < known.misses < _MISSES_MAX for known in self._hosts.values())
             # A starting server waits until all partitions are served.
@@ -137,7 +137,7 @@ class Keeper:
 
     async def step(self) -> None:
         """Beat once, and go once round the hosts if this server leads. Raises `TransientError`."""
-        self.view = await self._roster.beat(self._server)
+        self.view = await self._membership.beat(self._server)
         if not self.view.leads:
             self._hosts.clear()
             return
@@ -146,7 +146,7 @@ class Keeper:
         todo = plan(self.view, self._states(), self._prefix)
         changed = todo.placement is not self.view.placement
         if changed:
-            if not await self._roster.publish(self._server.server_id, todo.placement):
+            if not await self._membership.publish(self._server.server_id, todo.placement):
                 return  # Another server leads now.
             _log.info("placement_planned", version=todo.placement.version, members=todo.placement.members)
             self.view = msgspec.structs.replace(self.view, placement=todo.placement)
@@ -187,7 +187,7 @@ class Keeper:
     async def _ask(self, host_id: str, known: _Known, placement: Placement) -> None:
         try:
             async with asyncio.timeout(_ANSWERS_WITHIN_S):
-                known.report = await self._crew.ask(host_id, placement)
+                known.report = await self._processes.ask(host_id, placement)
         except NoHostError:
             known.exists = False
         except (LinkError, TimeoutError) as error:
@@ -219,14 +219,14 @@ class Keeper:
     async def _start(self, host_id: str, node_id: str) -> None:
         known = self._hosts[host_id] = _Known(node_id, coming_until_s=self._clock() + _COMES_WITHIN_S)
         try:
-            await self._crew.start(host_id, node_id)
+            await self._processes.start(host_id, node_id)
         except LinkError as error:
             known.exists = False
             _log.warning("host_not_started", host=host_id, error=str(error))
 
     async def _end(self, host_id: str) -> None:
         _log.info("host_not_needed", host=host_id)
-        await self._crew.end(host_id)
+        await self._processes.end(host_id)
         self._hosts.pop(host_id, None)
 
     def _forget(self) -> None:
@@ -241,6 +241,6 @@ class Keeper:
             self._tending = asyncio.create_task(self._tend_once(sorted(nodes_of(self.view.servers))))
 
     async def _tend_once(self, node_ids: Sequence[str]) -> None:
-        silent = await self._crew.tend(node_ids) if node_ids else []
+        silent = await self._processes.tend(node_ids) if node_ids else []
         if silent:
             _log.warning("actors_replaced", actors=silent)

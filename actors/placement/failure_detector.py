@@ -16,7 +16,7 @@ _STARTS_WITHIN: Final = 8
 _COMES_WITHIN_S: Final = 60.0
 
 
-class Sight(Enum):
+class Liveness(Enum):
     """State in which such an actor was found.
 
     SERVES: it answers, from where it should be. ELSEWHERE: it answers, from another node. COMING: it does not answer,
@@ -30,7 +30,7 @@ class Sight(Enum):
     ABSENT = "absent"
 
 
-class Vigil:
+class FailureDetector:
     """Memory of one such actor from one look to the next.
 
     Ray notices at once that a process died, and starts it again within seconds; to start another one instead would take
@@ -43,19 +43,19 @@ class Vigil:
         self._misses = 0
         self._coming_since_s: float | None = None
 
-    def replaces(self, sight: Sight) -> bool:
+    def replaces(self, liveness: Liveness) -> bool:
         """Return whether another actor is to be started in its place now."""
-        if sight is Sight.COMING:
+        if liveness is Liveness.COMING:
             self._misses = -_STARTS_WITHIN
             if self._coming_since_s is None:
                 self._coming_since_s = self._clock()
             return self._clock() - self._coming_since_s >= _COMES_WITHIN_S
         self._coming_since_s = None
-        if sight is Sight.SILENT:
+        if liveness is Liveness.SILENT:
             self._misses += 1
             return self._misses >= _MISSES_MAX
         self._misses = 0
-        return sight is not Sight.SERVES
+        return liveness is not Liveness.SERVES
 
     def begun(self) -> None:
         """Take note that another one has been started."""

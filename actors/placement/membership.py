@@ -25,7 +25,7 @@ class Server(msgspec.Struct, frozen=True):
     leaving: bool = False
 
 
-class View(msgspec.Struct, frozen=True):
+class ClusterView(msgspec.Struct, frozen=True):
     """Cluster as one look at the store shows it. `leads`: the server that looked is to keep it in order.
 
     `hosts_wanted` is the operator's number; None for one host for each CPU. `silent`: ids of servers that have said
@@ -39,14 +39,14 @@ class View(msgspec.Struct, frozen=True):
     silent: Sequence[str] = ()
 
 
-class Roster(Protocol):
+class Membership(Protocol):
     """Store's part of the cluster. All raise `TransientError`."""
 
-    async def beat(self, server: Server) -> View:
+    async def beat(self, server: Server) -> ClusterView:
         """Report that this server is there, and look around. One server that does so regularly leads."""
         ...
 
-    async def view(self) -> View:
+    async def view(self) -> ClusterView:
         """Look around without taking part."""
         ...
 

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from ..partitioning import Placement
-from .membership import Server, View
+from .membership import ClusterView, Server
 
 HOSTS_MAX: Final = 256
 # A host that gives a partition away lets work there end for so long. The time is shorter when a server waits for it.
@@ -54,7 +54,7 @@ class Plan(msgspec.Struct, frozen=True):
     end: Sequence[str]
 
 
-def plan(view: View, hosts: Mapping[str, HostState], prefix: str = "host-") -> Plan:
+def plan(view: ClusterView, hosts: Mapping[str, HostState], prefix: str = "host-") -> Plan:
     """Return the plan that follows from the cluster as it is seen. Names of new hosts begin with the prefix.
 
     A host belongs on a node with a server that stays. Only hosts that answer share partitions, but for the first ones,
@@ -82,13 +82,13 @@ def nodes_of(servers: Sequence[Server]) -> dict[str, int]:
     return {server.node_id: server.cpus for server in servers if not server.leaving}
 
 
-def hosts_wanted(view: View) -> int:
+def hosts_wanted(view: ClusterView) -> int:
     """Return how many hosts there should be."""
     count = view.hosts_wanted or sum(nodes_of(view.servers).values())
     return max(1, min(count, HOSTS_MAX))
 
 
-def _staying(view: View, hosts: Mapping[str, HostState], nodes: Mapping[str, int]) -> list[str]:
+def _staying(view: ClusterView, hosts: Mapping[str, HostState], nodes: Mapping[str, int]) -> list[str]:
     """Return the hosts that are to go on; where there are too many, the fullest nodes give up theirs first."""
     fit = [
         host_id
@@ -135,7 +135,7 @@ def _misplaced(hosts: Mapping[str, HostState], fit: Sequence[str], nodes: Mappin
 
 
 def _start(
-    view: View, hosts: Mapping[str, HostState], staying: Sequence[str], nodes: Mapping[str, int], prefix: str
+    view: ClusterView, hosts: Mapping[str, HostState], staying: Sequence[str], nodes: Mapping[str, int], prefix: str
 ) -> dict[str, str]:
     """Return new hosts, and those that are gone and start again, each on the emptiest node."""
     counts = {node_id: sum(hosts[host_id].node_id == node_id for host_id in staying) for node_id in nodes}
@@ -169,7 +169,7 @@ def _members(
 
 
 def _ended(
-    view: View, hosts: Mapping[str, HostState], staying: Sequence[str], members: Sequence[str]
+    view: ClusterView, hosts: Mapping[str, HostState], staying: Sequence[str], members: Sequence[str]
 ) -> frozenset[str]:
     """Return the hosts that are not to go on, and have nothing left to give away."""
     return frozenset(

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ..messages import Call, Cancel
 
 
-class Outgoing:
+class FairQueue:
     """Queue of messages in the order of each actor, with the actors in turn."""
 
     __slots__ = ("_by_actor", "_count")

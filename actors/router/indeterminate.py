@@ -8,12 +8,12 @@ from ..domain.behaviour import Command
 from ..domain.errors import Code, Refusal, in_doubt, unavailable
 
 
-def lost(command: Command) -> Refusal:
+def host_lost(command: Command) -> Refusal:
     """Return the refusal of a command that was sent to a host that does not answer."""
     return in_doubt() if _may_cost(command) else unavailable("The actor's host")
 
 
-def of_resent(refusal: Refusal, command: Command) -> Refusal:
+def after_resend(refusal: Refusal, command: Command) -> Refusal:
     """Return a refusal that is also true of a command that was sent before.
 
     That nothing is charged is true of this time, but unknown of the first.

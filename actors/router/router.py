@@ -32,9 +32,9 @@ from ..messages import (
     answer_types,
 )
 from ..ports import TransientError
-from .fair_queue import Outgoing
-from .indeterminate import lost, of_resent
-from .routing_table import Owners, Whereabouts
+from .fair_queue import FairQueue
+from .indeterminate import after_resend, host_lost
+from .routing_table import Owners, RoutingTable
 
 # Unanswered calls to a host, most of which wait for a model. A front with more of them refuses new ones.
 _IN_FLIGHT_MAX: Final = 20_000
@@ -44,7 +44,7 @@ _OUTGOING_MAX: Final = 2_000
 # Cancellations that are sent again when a connection broke, as they may have been lost with it: the latest ones.
 _CANCELLED_KEPT: Final = 256
 # Former connections of which a host may still hold calls; it forgets them after a while.
-_INBOXES_KEPT: Final = 16
+_QUEUES_KEPT: Final = 16
 # Messages that share one call to the host. More of them would hold up the answers of the first ones.
 _BATCH_MAX: Final = 500
 # Longest wait of a call for a host that can't be reached. A killed one is back within about 3 s.
@@ -67,11 +67,11 @@ class NoHostError(LinkError):
 class HostLink(Protocol):
     """Link to one host. Raises `LinkError`."""
 
-    async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
+    async def submit(self, queue_id: str, calls: Sequence[Call | Cancel]) -> None:
         """Hand calls over; return when the host has taken them."""
         ...
 
-    async def collect(self, inbox_id: str) -> Sequence[Answer]:
+    async def collect(self, queue_id: str) -> Sequence[Answer]:
         """Wait some seconds for answers."""
         ...
 
@@ -117,16 +117,16 @@ class Lane:
     successor: the same host, started again, or those that have taken its partitions over.
     """
 
-    def __init__(self, host_id: str, link: HostLink, whereabouts: Whereabouts, patience_s: float | None = None) -> None:
+    def __init__(self, host_id: str, link: HostLink, routing: RoutingTable, patience_s: float | None = None) -> None:
         self._host_id = host_id
         self._link = link
         self._patience_s = patience_s or _PATIENCE_S
-        self._whereabouts = whereabouts
-        self._inbox_id = secrets.token_hex(8)
+        self._routing = routing
+        self._queue_id = secrets.token_hex(8)
         self._pending: dict[int, Pending] = {}
         self._cancelled: deque[tuple[str, int]] = deque(maxlen=_CANCELLED_KEPT)
-        self._former_inboxes: deque[str] = deque(maxlen=_INBOXES_KEPT)
-        self._outgoing = Outgoing()
+        self._former_queues: deque[str] = deque(maxlen=_QUEUES_KEPT)
+        self._outgoing = FairQueue()
         self._wanted = asyncio.Event()
         self._next_id = 0
         self._traffic: asyncio.Task[None] | None = None
@@ -148,7 +148,7 @@ class Lane:
         call = pending.call
         if self._pending.pop(call.call_id, None) is not None:
             self._cancelled.append((call.actor_id, call.call_id))
-            self._post(call.actor_id, Cancel(call.call_id, tuple(self._former_inboxes)))
+            self._post(call.actor_id, Cancel(call.call_id, tuple(self._former_queues)))
 
     async def close(self) -> None:
         """End the traffic; refuse the calls that still wait."""
@@ -178,7 +178,7 @@ class Lane:
                 # One of the messages breaks this code. Sent again, it would do so for ever.
                 _log.error("message_broke_lane", errors=[type(defect).__name__ for defect in defects])
                 self._refuse(list(self._pending.values()))
-            self._former_inboxes.append(self._inbox_id)
+            self._former_queues.append(self._queue_id)
             if not await self._recover():
                 await self._link.close()
                 self._traffic = None
@@ -189,11 +189,11 @@ class Lane:
             await self._wanted.wait()
             self._wanted.clear()
             while batch := self._outgoing.take(_BATCH_MAX):
-                await self._link.submit(self._inbox_id, batch)
+                await self._link.submit(self._queue_id, batch)
 
     async def _receive(self) -> None:
         while True:
-            for answer in await self._link.collect(self._inbox_id):
+            for answer in await self._link.collect(self._queue_id):
                 self._dispatch(answer)
 
     def _dispatch(self, answer: Answer) -> None:
@@ -213,38 +213,38 @@ class Lane:
         while not await self._greet():
             self._refuse_impatient()
             await self._redirect()
-            if not self._pending and self._host_id not in self._whereabouts.hosts:
-                self._outgoing = Outgoing()
+            if not self._pending and self._host_id not in self._routing.hosts:
+                self._outgoing = FairQueue()
                 return False
             await asyncio.sleep(backoff.next())
         # The beginning of an answer can't be taken back, and a second one must not be paid for.
         self._refuse([p for p in self._pending.values() if p.begun and isinstance(p.call.command, Ask | Relay)])
         for pending in self._pending.values():
             pending.call = replace(pending.call, resent=True)
-        self._outgoing = Outgoing(pending.call for pending in self._pending.values())
+        self._outgoing = FairQueue(pending.call for pending in self._pending.values())
         # One that was lost on the way would leave its caller waiting at the host for as long as this router lives.
         for actor_id, call_id in self._cancelled:
-            self._outgoing.put(actor_id, Cancel(call_id, tuple(self._former_inboxes)))
+            self._outgoing.put(actor_id, Cancel(call_id, tuple(self._former_queues)))
         self._wanted.set()
         return True
 
     async def _redirect(self) -> None:
         """Answer `NotOwner` to calls whose partitions other hosts have taken over, so that they are sent there."""
         try:
-            await self._whereabouts.look()
+            await self._routing.look()
         except TransientError:
             return
         for pending in list(self._pending.values()):
-            if self._whereabouts.host_of(pending.call.actor_id) not in (self._host_id, None):
+            if self._routing.host_of(pending.call.actor_id) not in (self._host_id, None):
                 self._dispatch(Answer(pending.call.call_id, NotOwner()))
 
     async def _greet(self) -> bool:
-        """Return whether the host answers. The inbox is a new one: late answers to the old one must not mix in."""
-        self._inbox_id = secrets.token_hex(8)
+        """Return whether the host answers. The queue is a new one: late answers in the old one must not mix in."""
+        self._queue_id = secrets.token_hex(8)
         try:
             async with asyncio.timeout(_GREETING_S):
-                await self._link.submit(self._inbox_id, [Call(0, "", Ping())])
-                return bool(await self._link.collect(self._inbox_id))
+                await self._link.submit(self._queue_id, [Call(0, "", Ping())])
+                return bool(await self._link.collect(self._queue_id))
         except (LinkError, TimeoutError):
             return False
 
@@ -254,14 +254,14 @@ class Lane:
 
     def _refuse(self, pendings: Sequence[Pending]) -> None:
         for pending in pendings:
-            self._dispatch(Answer(pending.call.call_id, lost(pending.call.command)))
+            self._dispatch(Answer(pending.call.call_id, host_lost(pending.call.command)))
 
 
 class Router:
     """Router of commands to actors, wherever they live."""
 
     def __init__(self, owners: Owners, connect: Callable[[str], HostLink]) -> None:
-        self._whereabouts = Whereabouts(owners)
+        self._routing = RoutingTable(owners)
         self._connect = connect
         self._lanes: dict[str, Lane] = {}
 
@@ -289,18 +289,18 @@ class Router:
                 lane = await self._lane_of(actor_id, deadline_s)
                 pending = lane.open(actor_id, cast("WireCommand", command), resent=resent)
             except RefusedError as error:
-                raise RefusedError(of_resent(error.refusal, command) if resent else error.refusal) from None
+                raise RefusedError(after_resend(error.refusal, command) if resent else error.refusal) from None
             try:
                 while True:
                     answer = await pending.next()
                     if isinstance(answer.reply, NotOwner):
                         # The beginning of an answer can't be taken back, and a second one must not be paid for.
                         if loop.time() >= deadline_s or (begun and isinstance(command, Ask | Relay)):
-                            raise RefusedError(lost(command))
+                            raise RefusedError(host_lost(command))
                         break
                     if isinstance(answer.reply, Refusal):
                         again = pending.call.resent
-                        raise RefusedError(of_resent(answer.reply, command) if again else answer.reply)
+                        raise RefusedError(after_resend(answer.reply, command) if again else answer.reply)
                     if not isinstance(answer.reply, kinds):
                         raise WrongReplyError(type(command), answer.reply)
                     begun = begun or not isinstance(answer.reply, Held)
@@ -316,10 +316,10 @@ class Router:
     async def check(self) -> None:
         """Raise `RefusedError`, `TransientError` or `TimeoutError` when a host doesn't answer, or one is missing."""
         async with asyncio.timeout(_PATIENCE_S / 2):
-            await self._whereabouts.look()
-            if not self._whereabouts.complete:
+            await self._routing.look()
+            if not self._routing.complete:
                 raise RefusedError(unavailable("Some of the actors"))
-            for host_id in self._whereabouts.hosts:
+            for host_id in self._routing.hosts:
                 await self._ping(self._lane(host_id))
 
     async def close(self) -> None:
@@ -338,7 +338,7 @@ class Router:
     def _lane(self, host_id: str) -> Lane:
         lane = self._lanes.get(host_id)
         if lane is None:
-            lane = self._lanes[host_id] = Lane(host_id, self._connect(host_id), self._whereabouts)
+            lane = self._lanes[host_id] = Lane(host_id, self._connect(host_id), self._routing)
         return lane
 
     async def _lane_of(self, actor_id: str, deadline_s: float) -> Lane:
@@ -346,23 +346,23 @@ class Router:
 
         Waits for a host to take the actor over; raises `RefusedError` when none does.
         """
-        while (host_id := self._whereabouts.host_of(actor_id)) is None:
+        while (host_id := self._routing.host_of(actor_id)) is None:
             if asyncio.get_running_loop().time() >= deadline_s:
                 raise RefusedError(unavailable("The actor's host"))
             try:
-                await self._whereabouts.look()
+                await self._routing.look()
             except TransientError:
                 raise RefusedError(unavailable("The store")) from None
-            if self._whereabouts.host_of(actor_id) is None:
+            if self._routing.host_of(actor_id) is None:
                 await asyncio.sleep(_MOVED_PAUSE_S)
         return self._lane(host_id)
 
     async def _look_again(self, actor_id: str, lane: Lane) -> None:
         """Find out where an actor is that is no longer where it was."""
-        if self._lanes.get(self._whereabouts.host_of(actor_id) or "") is not lane:
+        if self._lanes.get(self._routing.host_of(actor_id) or "") is not lane:
             return  # Another caller has found out already.
         with contextlib.suppress(TransientError):
-            await self._whereabouts.look()
-        if self._lanes.get(self._whereabouts.host_of(actor_id) or "") is lane:
+            await self._routing.look()
+        if self._lanes.get(self._routing.host_of(actor_id) or "") is lane:
             # The actor is on its way, and will be there in a moment; or the store has lost the owners.
             await asyncio.sleep(_MOVED_PAUSE_S)

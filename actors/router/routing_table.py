@@ -14,7 +14,7 @@ Owners = Callable[[Sequence[int]], Awaitable[Mapping[int, str]]]
 _ALL: Final = range(PARTITIONS)
 
 
-class Whereabouts:
+class RoutingTable:
     """Owners of all partitions. Many callers may ask for a new look at the same time; they share one."""
 
     def __init__(self, owners: Owners) -> None:

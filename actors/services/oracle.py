@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import structlog
 
-from ..cancellation import end_tasks
+from ..cancellation import cancel_and_wait
 from ..domain.pricing import BtcPrice, PriceOrigin
 from ..ports import PortError, PriceSource
 
@@ -66,7 +66,7 @@ class Oracle:
 
     async def close(self) -> None:
         """End a fetch under way and the source's connections."""
-        await end_tasks([self._fetching])
+        await cancel_and_wait([self._fetching])
         await self._source.close()
 
     def _may_fetch(self, now_ms: int) -> bool:
@@ -153,7 +153,7 @@ class PriceCache:
 
     async def close(self) -> None:
         """End a refresh under way."""
-        await end_tasks([self._refreshing])
+        await cancel_and_wait([self._refreshing])
 
     async def _refresh(self) -> None:
         try:

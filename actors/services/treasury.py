@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 from msgspec.structs import replace
 
-from ..cancellation import end_tasks
+from ..cancellation import cancel_and_wait
 from ..domain.backoff import Backoff
 from ..domain.errors import Code, RefusedError
 from ..domain.payments.invoices import Settlement
@@ -97,7 +97,7 @@ class Treasury:
 
     async def close(self) -> None:
         """End `run` and all that it started."""
-        await end_tasks([self._running])
+        await cancel_and_wait([self._running])
 
     # Hints
 

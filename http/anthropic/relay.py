@@ -19,13 +19,13 @@ from ...actors.messages import WrongReplyError
 from ..middleware import request_id_of
 from ..payments.solvency_gate import refusal_of_calls
 from ..request.auth import Holder
-from ..request.idempotency import attempt_of, once_of
+from ..request.idempotency import attempt_of, operation_key_of
 from ..request.replies import Replies, head_after_s
 from ..response.sse import Closable
 from ..sessions import answer as results
 from ..sessions.l402 import L402, NOBODY
-from ..sessions.top_up_offers import Offers
-from ..state import Front
+from ..sessions.top_up_offers import TopUpOffers
+from ..state import AppState
 from .body import MessagesCall
 from .token_counts import Counts, bound_of, is_beta, passed_headers
 
@@ -63,11 +63,11 @@ class RelaySlow:
 class Relays:
     """Relay of Messages API calls to the session's actor, whichever protocol the client speaks."""
 
-    def __init__(self, front: Front, l402: L402) -> None:
-        self._front = front
+    def __init__(self, state: AppState, l402: L402) -> None:
+        self._state = state
         self._l402 = l402
-        self._offers = Offers(front)
-        self._counts = Counts(front)
+        self._top_up_offers = TopUpOffers(state)
+        self._counts = Counts(state)
 
     async def carry_out(
         self, request: Request, holder: Holder | None, call: MessagesCall, key: str | None, sent: bytes
@@ -80,7 +80,7 @@ class Relays:
         (see `broken`).
         """
         tokens_max, counted = call.prompt_tokens_max, None
-        refused = await refusal_of_calls(self._front, call.model)
+        refused = await refusal_of_calls(self._state, call.model)
         if tokens_max is None and refused is not None:
             # No new call begins. An answer that this key already has was counted before.
             tokens_max = 0
@@ -97,9 +97,9 @@ class Relays:
             prompt_tokens_max=tokens_max,
             prompt_rate=call.prompt_rate,
             least_tokens=call.least_tokens,
-            once=once_of(request, key, sent, None if holder is None else holder.grant),
+            once=operation_key_of(request, key, sent, None if holder is None else holder.grant),
             grant=NOBODY if holder is None else holder.grant,
-            btc_price=await self._front.prices.current(),
+            btc_price=await self._state.prices.current(),
             billed_as=call.billed_as,
             prompt_tokens=counted,
             refused=refused,
@@ -112,7 +112,7 @@ class Relays:
         try:
             return await self._send_or_count(request, holder, command)
         except RefusedError as error:
-            improved = await self._offers.improve(error.refusal, holder.session_id, holder.grant)
+            improved = await self._top_up_offers.improve(error.refusal, holder.session_id, holder.grant)
             raise RefusedError(improved) from None
 
     async def _send_or_count(
@@ -131,7 +131,7 @@ class Relays:
         return await self._send(request, holder.session_id, tighter)
 
     async def _send(self, request: Request, session_id: str, command: Relay) -> Relayed | RelayStream | RelaySlow:
-        replies: Replies[Answer] = Replies(request, self._front.router.stream(session_id, command))
+        replies: Replies[Answer] = Replies(request, self._state.router.stream(session_id, command))
         # Waited for here, so that a request that is refused is an error and not a stream.
         if not command.stream:
             return await self._whole(replies)
@@ -151,10 +151,10 @@ class Relays:
         return RelayStream(Held(first.max_tokens, first.at_ms), again, again)
 
     def _head_after_s(self, request: Request) -> float:
-        return head_after_s(request, self._front.head_after_s)
+        return head_after_s(request, self._state.head_after_s)
 
     async def _whole(self, replies: Replies[Answer]) -> Relayed | RelaySlow:
-        first = await replies.soon(self._front.settings.ping_s)
+        first = await replies.soon(self._state.settings.ping_s)
         if first is None:
             assert replies.held is not None
             return RelaySlow(replies.held, replies)

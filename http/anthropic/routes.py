@@ -22,7 +22,7 @@ from ..response import errors, sse
 from ..response.error_formats import anthropic
 from ..response.slow_json import CutShortError, SlowAnswer
 from ..sessions import answer as results
-from ..state import Front
+from ..state import AppState
 from .body import read_call, read_count
 from .relay import (
     MAX_TOKENS,
@@ -51,28 +51,28 @@ _PING: Final = b': keep-alive\nevent: ping\ndata: {"type": "ping"}\n\n'
 class Llm:
     """The routes under /v1/messages."""
 
-    def __init__(self, front: Front, credentials: Credentials, relays: Relays) -> None:
-        self._front = front
+    def __init__(self, state: AppState, credentials: Credentials, relays: Relays) -> None:
+        self._state = state
         self._credentials = credentials
         self._relays = relays
-        self._counts = Counts(front)
-        self._models = model_prices(front.settings)
+        self._counts = Counts(state)
+        self._models = model_prices(state.settings)
 
     async def messages(self, request: Request) -> Response:
         """Answer POST /v1/messages with the provider's answer, whole or streamed, byte by byte as it came."""
         holder = self._credentials.holder(request)
         key = idempotency_key(request)
-        body = await read_bytes(request, self._front.settings.body_limit_bytes)
+        body = await read_bytes(request, self._state.settings.body_limit_bytes)
         call = read_call(body, self._models)
         answer = await self._relays.carry_out(request, holder, call, key, body)
         if isinstance(answer, RelayStream):
             headers = {MAX_TOKENS: str(answer.head.max_tokens)}
             # A stream holds money until its end. When the server stops, it may go on for as long as other requests.
             events = _bytes(answer, request_id_of(request.scope))
-            return sse.EventStream(events, answer.source, self._front.settings.ping_s, ping=_PING, headers=headers)
+            return sse.EventStream(events, answer.source, self._state.settings.ping_s, ping=_PING, headers=headers)
         if isinstance(answer, RelaySlow):
             headers = {MAX_TOKENS: str(answer.held.max_tokens)}
-            return SlowAnswer(answer.replies, _slow, self._front.settings.ping_s, headers)
+            return SlowAnswer(answer.replies, _slow, self._state.settings.ping_s, headers)
         headers = {**answer.headers, **cost_headers(answer), "Cache-Control": "no-store"}
         return Response(_whole(answer), answer.status, headers)
 
@@ -81,9 +81,9 @@ class Llm:
         holder = self._credentials.holder(request)
         if holder is None:
             raise RefusedError(MISSING)
-        body = await read_bytes(request, self._front.settings.body_limit_bytes)
+        body = await read_bytes(request, self._state.settings.body_limit_bytes)
         read_count(body, self._models)
-        await refuse_calls(self._front)
+        await refuse_calls(self._state)
         counted = await self._counts.count(request, holder, body)
         return Response(counted.body, counted.status, {**counted.headers, "Cache-Control": "no-store"})
 

@@ -14,8 +14,8 @@ from ...actors.domain.session.messages import Counted, CountTokens
 from ..middleware import request_id_of
 from ..request.auth import Holder
 from ..response import errors
-from ..sessions.top_up_offers import Offers
-from ..state import Front
+from ..sessions.top_up_offers import TopUpOffers
+from ..state import AppState
 
 # The client's headers that are meant for the provider.
 _PASSED: Final = ("anthropic-version", "anthropic-beta")
@@ -47,23 +47,25 @@ class _Error(msgspec.Struct):
 class Counts:
     """Token counts by the provider, limited to `_PER_MINUTE` for each session."""
 
-    def __init__(self, front: Front) -> None:
-        self._front = front
-        self._offers = Offers(front)
+    def __init__(self, state: AppState) -> None:
+        self._state = state
+        self._top_up_offers = TopUpOffers(state)
 
     async def count(self, request: Request, holder: Holder, body: bytes) -> Counted:
         """Return the provider's answer to a count. Raises `RefusedError`."""
-        if self._front.settings.rate_limits:
-            wait_s = await self._front.limits.hit("count_tokens", holder.session_id, _PER_MINUTE, 60)
+        if self._state.settings.rate_limits:
+            wait_s = await self._state.limits.hit("count_tokens", holder.session_id, _PER_MINUTE, 60)
             if wait_s is not None:
                 raise errors.rate_limited(f"At most {_PER_MINUTE} counts a minute: try again in {wait_s} s.", wait_s)
         command = CountTokens(
             request_id_of(request.scope), body, passed_headers(request), is_beta(request), holder.grant
         )
         try:
-            return await self._front.router.call(holder.session_id, command)
+            return await self._state.router.call(holder.session_id, command)
         except RefusedError as error:
-            raise RefusedError(await self._offers.improve(error.refusal, holder.session_id, holder.grant)) from None
+            raise RefusedError(
+                await self._top_up_offers.improve(error.refusal, holder.session_id, holder.grant)
+            ) from None
 
     async def needed(self, request: Request, holder: Holder | None, body: bytes) -> int:
         """Return the prompt's tokens for a call whose bytes don't bound them. Raises `RefusedError`."""

@@ -13,59 +13,59 @@ from ...actors.domain.errors import RefusedError, not_found
 from ...actors.domain.job.state import FINAL_STATES, CreateJob, GetJob, JobState, JobView, RefundJob, WatchJob
 from .. import schema
 from ..middleware import request_id_of
-from ..payments.invoice_limits import UnpaidInvoices
+from ..payments.invoice_limits import InvoiceLimits
 from ..payments.refunds import Payouts
 from ..payments.solvency_gate import refuse_deposits
 from ..payments.webhooks import WebhookOrders
 from ..request import ids
 from ..request.body import read_json
 from ..request.client_address import Clients
-from ..request.idempotency import idempotency_key, once_of
+from ..request.idempotency import idempotency_key, operation_key_of
 from ..response import errors, json, sse
-from ..state import Front
+from ..state import AppState
 
 
 class Jobs:
     """The routes under /jobs."""
 
-    def __init__(self, front: Front, clients: Clients) -> None:
-        self._front = front
+    def __init__(self, state: AppState, clients: Clients) -> None:
+        self._state = state
         self._clients = clients
-        self._unpaid = UnpaidInvoices(front)
-        self._payouts = Payouts(front)
-        self._webhooks = WebhookOrders(front)
+        self._invoice_limits = InvoiceLimits(state)
+        self._payouts = Payouts(state)
+        self._webhooks = WebhookOrders(state)
 
     async def create(self, request: Request) -> Response:
         """Answer POST /jobs with a new job, or the one of the Idempotency-Key."""
         key = idempotency_key(request)
-        body = await read_json(request, schema.NewJob, self._front.settings.body_limit_bytes)
-        settings = self._front.settings
-        await refuse_deposits(self._front, settings.eval_model, settings.work_model)
+        body = await read_json(request, schema.NewJob, self._state.settings.body_limit_bytes)
+        settings = self._state.settings
+        await refuse_deposits(self._state, settings.eval_model, settings.work_model)
         client = self._clients.digest(request)
-        job_id = ids.job_id_of(self._front.id_key, client, key) if key is not None else ids.new_job_id()
+        job_id = ids.job_id_of(self._state.id_key, client, key) if key is not None else ids.new_job_id()
         webhook = self._webhooks.ordered(body.webhook)
         command = CreateJob(request=body.request, client=client, webhook=webhook)
 
         async def opening() -> tuple[JobView, bool]:
-            view = await self._front.router.call(job_id, command)
+            view = await self._state.router.call(job_id, command)
             return view, view.state is JobState.AWAITING_EVAL_PAYMENT
 
-        view = await self._unpaid.count(client, job_id, opening)
+        view = await self._invoice_limits.count(client, job_id, opening)
         created = json.job_created(view, self._webhooks.made(job_id, webhook))
         return json.json_response(created, 201, {"Location": f"/jobs/{job_id}"})
 
     async def show(self, request: Request) -> Response:
         """Answer GET /jobs/{jobId} with the job as it is now."""
-        view = await self._front.router.call(_job_id(request), GetJob())
+        view = await self._state.router.call(_job_id(request), GetJob())
         return json.json_response(json.job_status(view))
 
     async def events(self, request: Request) -> Response:
         """Answer GET /jobs/{jobId}/events with the job now and after each change."""
         job_id = _job_id(request)
         if request.method == "HEAD":
-            await self._front.router.call(job_id, GetJob())
+            await self._state.router.call(job_id, GetJob())
             return json.head_only(sse.MEDIA_TYPE)
-        changes = self._front.router.stream(job_id, WatchJob())
+        changes = self._state.router.stream(job_id, WatchJob())
         # The first reply is awaited here, so that a job that doesn't exist is a 404 and not a stream.
         first = await anext(changes)
         if first.state in FINAL_STATES and request.headers.get("last-event-id") == _event_id(first):
@@ -73,14 +73,14 @@ class Jobs:
             await changes.aclose()
             return Response(status_code=204)
         events = _events(first, changes, request_id_of(request.scope))
-        return sse.EventStream(events, changes, self._front.settings.ping_s, ending=self._front.ending)
+        return sse.EventStream(events, changes, self._state.settings.ping_s, ending=self._state.ending)
 
     async def refund(self, request: Request) -> Response:
         """Answer POST /jobs/{jobId}/refund, and pay the job's debt to the client's invoice."""
         job_id = _job_id(request)
         key = idempotency_key(request)
-        body = await read_json(request, schema.RefundOrder, self._front.settings.body_limit_bytes)
-        command = RefundJob(self._payouts.target(body.payment_request), once_of(request, key, body))
+        body = await read_json(request, schema.RefundOrder, self._state.settings.body_limit_bytes)
+        command = RefundJob(self._payouts.target(body.payment_request), operation_key_of(request, key, body))
         return json.json_response(json.job_status(await self._payouts.carry_out(job_id, command)))
 
 

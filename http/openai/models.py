@@ -15,7 +15,7 @@ from ...actors.domain.timestamps import timestamp
 from ...actors.operator_terms import pricing_terms
 from ..anthropic.body import priced_as
 from ..response import json
-from ..state import Front
+from ..state import AppState
 from . import model_schemas as schemas
 
 _OWNER: Final = "anthropic"
@@ -24,14 +24,14 @@ _OWNER: Final = "anthropic"
 class Models:
     """The routes under /v1/models."""
 
-    def __init__(self, front: Front) -> None:
-        self._front = front
-        self._terms = pricing_terms(front.settings)
+    def __init__(self, state: AppState) -> None:
+        self._state = state
+        self._terms = pricing_terms(state.settings)
         self._prices = [price for _, price in sorted(self._terms.models.items())]
 
     async def show_all(self, request: Request) -> Response:
         """Answer GET /v1/models with all models. They are few, so there is only one page."""
-        btc_price = await self._front.prices.current()
+        btc_price = await self._state.prices.current()
         models = [model_view(self._terms, price, btc_price) for price in self._prices]
         listed = schemas.Models(
             object="list", data=models, has_more=False, first_id=models[0].id, last_id=models[-1].id
@@ -42,7 +42,7 @@ class Models:
         """Answer GET /v1/models/{modelId}; a dated version of a model is that model."""
         model = priced_as(request.path_params["modelId"], self._terms.models)
         price = self._terms.models[model]
-        return json.json_response(model_view(self._terms, price, await self._front.prices.current()))
+        return json.json_response(model_view(self._terms, price, await self._state.prices.current()))
 
 
 def model_view(terms: Terms, price: ModelPrice, btc_price: BtcPrice) -> schemas.Model:

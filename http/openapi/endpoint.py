@@ -16,7 +16,7 @@ from .operation import Operation
 class _Handler:
     """A handler as an ASGI application.
 
-    Starlette would wrap a plain function in two layers that answer exceptions; `Edge` answers all of them.
+    Starlette would wrap a plain function in two layers that answer exceptions; `RequestMiddleware` answers all of them.
     """
 
     def __init__(self, handler: Callable[[Request], Awaitable[Response]]) -> None:

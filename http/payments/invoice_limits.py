@@ -10,24 +10,24 @@ import structlog
 from ...actors.domain.errors import Code, RefusedError
 from ...actors.ports import TransientError
 from ..response import errors
-from ..state import Front
+from ..state import AppState
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
-class UnpaidInvoices:
+class InvoiceLimits:
     """The count of clients' unpaid invoices, by a digest of their address."""
 
-    def __init__(self, front: Front) -> None:
-        self._front = front
+    def __init__(self, state: AppState) -> None:
+        self._state = state
 
     async def count(self, client: str, actor_id: str, opening: Callable[[], Awaitable[tuple[T, bool]]]) -> T:
         """Open a job or session with an invoice. Raises `RefusedError` for a client with too many unpaid invoices.
 
         `opening` returns the actor's answer, and whether its invoice is still unpaid.
         """
-        if not self._front.settings.rate_limits:
+        if not self._state.settings.rate_limits:
             return (await opening())[0]
         await self._reserve(client, actor_id)
         try:
@@ -43,9 +43,9 @@ class UnpaidInvoices:
         return opened
 
     async def _reserve(self, client: str, actor_id: str) -> None:
-        settings = self._front.settings
-        until_ms = self._front.now_ms() + settings.invoice_expiry_s * 1_000
-        wait_s = await self._front.limits.reserve(client, actor_id, settings.unpaid_per_ip, until_ms)
+        settings = self._state.settings
+        until_ms = self._state.now_ms() + settings.invoice_expiry_s * 1_000
+        wait_s = await self._state.limits.reserve(client, actor_id, settings.unpaid_per_ip, until_ms)
         if wait_s is not None:
             raise errors.rate_limited(
                 f"You have {settings.unpaid_per_ip} unpaid invoices: pay one, or try again in {wait_s} s.", wait_s
@@ -53,7 +53,7 @@ class UnpaidInvoices:
 
     async def _release(self, client: str, actor_id: str) -> None:
         try:
-            await self._front.limits.release(client, actor_id)
+            await self._state.limits.release(client, actor_id)
         except TransientError as error:
             # The reservation expires with the invoice, so the client's answer must not fail.
             _log.warning("unpaid_invoice_not_released", error=str(error))

@@ -12,7 +12,7 @@ from ...actors.domain.payments.bolt11 import read_invoice
 from ...actors.domain.payments.payouts import PayoutTarget, refund_pending
 from ...actors.messages import ReplyT
 from ..response import errors
-from ..state import Front
+from ..state import AppState
 
 # A Lightning payment mostly takes seconds, and clients don't wait much longer. The payout goes on after the answer.
 PATIENCE_S: Final = 8.0
@@ -29,18 +29,18 @@ _IMPOSSIBLE: Final = Refusal(
 class Payouts:
     """Payouts of debts to the invoices of clients."""
 
-    def __init__(self, front: Front) -> None:
-        self._front = front
+    def __init__(self, state: AppState) -> None:
+        self._state = state
 
     def target(self, payment_request: str) -> PayoutTarget:
         """Decode the client's invoice. Raises `RefusedError` for one that can't be paid, or if none can."""
-        if not self._front.settings.payouts_possible:
+        if not self._state.settings.payouts_possible:
             raise RefusedError(_IMPOSSIBLE)
         try:
             invoice = read_invoice(payment_request)
         except ValueError:
             raise errors.invalid(_PATH, "Must be a BOLT11 invoice with an amount") from None
-        if invoice.expires_at_ms - self._front.now_ms() < _VALID_MS:
+        if invoice.expires_at_ms - self._state.now_ms() < _VALID_MS:
             raise errors.invalid(_PATH, "The invoice has expired, or will within 30 s")
         if invoice.amount_msat.value % MSAT_PER_SAT:
             raise errors.invalid(_PATH, "The invoice must be over whole sats")
@@ -50,6 +50,6 @@ class Payouts:
         """Return the actor's answer once the payout has ended. Raises `RefusedError` (425) when that takes long."""
         try:
             async with asyncio.timeout(PATIENCE_S):
-                return await self._front.router.call(actor_id, command)
+                return await self._state.router.call(actor_id, command)
         except TimeoutError:
             raise RefusedError(refund_pending()) from None

@@ -7,7 +7,7 @@ from typing import Final
 from ...actors.domain.errors import Refusal, RefusedError, model_failed, wallet_short
 from ...actors.domain.llm.provider_faults import ModelFault
 from ...actors.model_health.outage import ModelOutage, ModelWait
-from ..state import Front
+from ..state import AppState
 
 # The time until the outcome of an outage's next try is known.
 _TRIED_WITHIN_MS: Final = 1_000
@@ -15,15 +15,15 @@ _TRIED_WITHIN_MS: Final = 1_000
 _LONG_WAIT_MS: Final = 60_000
 
 
-async def refuse_deposits(front: Front, *models: str) -> None:
+async def refuse_deposits(state: AppState, *models: str) -> None:
     """Raise `RefusedError` while no deposits are taken. Existing sessions, jobs and refunds go on all the same.
 
     `models`: those that the work begins with at once.
     """
-    standing = await front.solvency.current()
+    standing = await state.solvency.current()
     if standing is not None and not standing.solvent:
         raise RefusedError(wallet_short())
-    word, now_ms = await front.model.current(), front.now_ms()
+    word, now_ms = await state.model.current(), state.now_ms()
     if (outage := word.closed(now_ms)) is not None:
         raise RefusedError(_away(outage, now_ms))
     for model in models:
@@ -32,18 +32,18 @@ async def refuse_deposits(front: Front, *models: str) -> None:
             raise RefusedError(_asked_to_wait(wait, now_ms))
 
 
-async def refusal_of_calls(front: Front, *models: str) -> Refusal | None:
+async def refusal_of_calls(state: AppState, *models: str) -> Refusal | None:
     """Return the refusal while the model provider is not called for any of these models, else None."""
-    word, now_ms = await front.model.current(), front.now_ms()
+    word, now_ms = await state.model.current(), state.now_ms()
     if (outage := word.down(now_ms)) is not None:
         return _away(outage, now_ms)
     waits = [wait for model in models if (wait := word.wait(model, now_ms)) is not None]
     return _asked_to_wait(max(waits, key=lambda wait: wait.until_ms), now_ms) if waits else None
 
 
-async def refuse_calls(front: Front, *models: str) -> None:
+async def refuse_calls(state: AppState, *models: str) -> None:
     """Raise `RefusedError` while the model provider is not called."""
-    if (refusal := await refusal_of_calls(front, *models)) is not None:
+    if (refusal := await refusal_of_calls(state, *models)) is not None:
         raise RefusedError(refusal)
 
 

@@ -8,15 +8,15 @@ from ...config.webhook_policy import TargetError, WebhookTargets
 from .. import schema
 from ..response import errors
 from ..sessions.schemas import SessionWebhook
-from ..state import Front
+from ..state import AppState
 
 
 class WebhookOrders:
     """Reader of the webhook in a body."""
 
-    def __init__(self, front: Front) -> None:
-        self._targets = WebhookTargets(front.settings.webhook_allow)
-        self._key = front.webhook_key
+    def __init__(self, state: AppState) -> None:
+        self._targets = WebhookTargets(state.settings.webhook_allow)
+        self._key = state.webhook_key
 
     def ordered(self, order: schema.JobWebhook | SessionWebhook | None) -> Webhook | None:
         """Return the webhook for the actor. Raises `RefusedError` if its target is forbidden.

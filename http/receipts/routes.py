@@ -21,7 +21,7 @@ from ..request import ids
 from ..request.auth import Credentials
 from ..response import json
 from ..schema import Rates
-from ..state import Front
+from ..state import AppState
 from . import schemas
 from .signing import ReceiptSigner
 
@@ -32,10 +32,10 @@ _DESCRIPTION: Final = "Sells AI compute for Bitcoin Lightning sats: by the job, 
 class Receipts:
     """The routes GET …/receipt, and GET /.well-known/satmeter.json."""
 
-    def __init__(self, front: Front, credentials: Credentials) -> None:
-        self._front = front
+    def __init__(self, state: AppState, credentials: Credentials) -> None:
+        self._state = state
         self._credentials = credentials
-        self._signer = ReceiptSigner(front.receipt_key)
+        self._signer = ReceiptSigner(state.receipt_key)
         self._well_known = Response()
 
     async def of_job(self, request: Request) -> Response:
@@ -43,7 +43,7 @@ class Receipts:
         job_id: str = request.path_params["jobId"]
         if not ids.is_job_id(job_id):
             raise RefusedError(not_found("job"))
-        return self._signed(await self._front.router.call(job_id, GetJobReceipt()))
+        return self._signed(await self._state.router.call(job_id, GetJobReceipt()))
 
     async def of_request(self, request: Request) -> Response:
         """Answer GET /sessions/{sessionId}/requests/{requestId}/receipt."""
@@ -51,7 +51,7 @@ class Receipts:
         request_id: str = request.path_params["requestId"]
         if not _REQUEST_ID.fullmatch(request_id):
             raise RefusedError(not_found("request of this session"))
-        return self._signed(await self._front.router.call(session_id, GetRequestReceipt(request_id, grant)))
+        return self._signed(await self._state.router.call(session_id, GetRequestReceipt(request_id, grant)))
 
     async def well_known(self, request: Request) -> Response:
         """Answer GET /.well-known/satmeter.json."""

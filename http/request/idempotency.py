@@ -39,7 +39,7 @@ def idempotency_key(request: Request) -> str | None:
     return sent[0]
 
 
-def once_of(
+def operation_key_of(
     request: Request, key: str | None, asked: bytes | BaseModel, grant: Grant | None = None, path: str | None = None
 ) -> Once:
     """Derive the operation key of a request: from the client's key or, without one, from the request's id.

@@ -21,7 +21,7 @@ from ..payments.solvency_gate import refuse_calls
 from ..request.auth import MISSING, Credentials
 from ..response import errors
 from ..response.error_formats import openai
-from ..state import Front
+from ..state import AppState
 from ..translation.provider_errors import of_provider
 from ..translation.relaying import Dialect, TranslatedCalls
 from .answer import response
@@ -76,12 +76,12 @@ class ResponsesDialect(Dialect[Asked]):
 class Responses:
     """The routes under /v1/responses."""
 
-    def __init__(self, front: Front, credentials: Credentials, relays: Relays) -> None:
-        self._front = front
+    def __init__(self, state: AppState, credentials: Credentials, relays: Relays) -> None:
+        self._state = state
         self._credentials = credentials
-        self._counts = Counts(front)
-        self._models = model_prices(front.settings)
-        self._calls = TranslatedCalls(front, credentials, relays, ResponsesDialect())
+        self._counts = Counts(state)
+        self._models = model_prices(state.settings)
+        self._calls = TranslatedCalls(state, credentials, relays, ResponsesDialect())
 
     async def create(self, request: Request) -> Response:
         """Answer POST /v1/responses, whole or in events."""
@@ -95,7 +95,7 @@ class Responses:
         _, asked = await self._calls.read(request, holder)
         body = countable(asked.encoded(1))
         read_count(body, self._models)
-        await refuse_calls(self._front)
+        await refuse_calls(self._state)
         counted = await self._counts.count(request, holder, body)
         if (tokens := tokens_in(counted)) is None:
             shown = of_provider(counted.status, counted.body, request_id_of(request.scope))

@@ -16,7 +16,7 @@ from ..request.client_address import Clients
 from ..request.replies import Replies
 from ..response import errors, json
 from ..response.slow_json import SlowAnswer
-from ..state import Front
+from ..state import AppState
 from . import schemas as around
 
 _WINDOW_S: Final = 3_600
@@ -25,8 +25,8 @@ _WINDOW_S: Final = 3_600
 class Demo:
     """GET /demo."""
 
-    def __init__(self, front: Front, clients: Clients) -> None:
-        self._front = front
+    def __init__(self, state: AppState, clients: Clients) -> None:
+        self._state = state
         self._clients = clients
 
     async def ask(self, request: Request) -> Response:
@@ -34,21 +34,21 @@ class Demo:
         query = _query(request)
         if request.method == "HEAD":
             return json.head_only("application/json")
-        await refuse_calls(self._front, self._front.settings.eval_model)
+        await refuse_calls(self._state, self._state.settings.eval_model)
         await self._count(request)
-        replies = Replies(request, self._front.router.stream(ids.new_demo_id(), AskDemo(query.request)))
-        ping_s = self._front.settings.ping_s
+        replies = Replies(request, self._state.router.stream(ids.new_demo_id(), AskDemo(query.request)))
+        ping_s = self._state.settings.ping_s
         if (reply := await replies.within(ping_s)) is None:
             return SlowAnswer(replies, lambda reply: json.encode(_shown(reply)), ping_s)
         await replies.aclose()
         return json.json_response(_shown(reply))
 
     async def _count(self, request: Request) -> None:
-        settings = self._front.settings
+        settings = self._state.settings
         if not settings.rate_limits:
             return
         client = self._clients.digest(request)
-        wait_s = await self._front.limits.hit("demo", client, settings.demo_per_hour, _WINDOW_S)
+        wait_s = await self._state.limits.hit("demo", client, settings.demo_per_hour, _WINDOW_S)
         if wait_s is not None:
             raise errors.rate_limited(
                 f"The demo is free {settings.demo_per_hour} times an hour: try again in {wait_s} s, or buy a job.",

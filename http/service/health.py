@@ -15,7 +15,7 @@ from ...actors.domain.llm.provider_faults import ModelFault
 from ...actors.model_health.outage import MODEL
 from ..response import json
 from ..response.errors import invalid
-from ..state import Front
+from ..state import AppState
 from . import schemas as around
 from .findings import payouts_of, store_trouble, warnings_of
 
@@ -38,9 +38,9 @@ _log = structlog.get_logger(__name__)
 class Health:
     """GET /healthz and GET /readyz."""
 
-    def __init__(self, front: Front, check_s: float = _CHECK_S) -> None:
-        self._front = front
-        self._checks = front.checks
+    def __init__(self, state: AppState, check_s: float = _CHECK_S) -> None:
+        self._state = state
+        self._checks = state.checks
         self._check_s = check_s
         self._asking: asyncio.Task[list[str]] | None = None
         self._asked_s = 0.0
@@ -63,7 +63,7 @@ class Health:
             message = f"{names[0].upper()}{names[1:]} can't be reached just now{reason}."
             details = {"unreachable": unreachable, **await self._found()}
             raise RefusedError(Refusal(Code.UNAVAILABLE, message, details, retry_after_s=_RETRY_AFTER_S))
-        findings = await self._front.findings.current()
+        findings = await self._state.findings.current()
         ready = around.Ready(
             status="ready",
             checks={part: "ok" for part in parts if part not in excluded},
@@ -74,7 +74,7 @@ class Health:
 
     async def _found(self) -> dict[str, Any]:
         """Return the treasury's findings for a 503: lost payouts must be reported also while a part is unreachable."""
-        findings = await self._front.findings.current()
+        findings = await self._state.findings.current()
         payouts, warnings = payouts_of(*findings), warnings_of(*findings)
         found = None if payouts is None else payouts.model_dump(by_alias=True, exclude_none=True, mode="json")
         return {name: told for name, told in (("payouts", found), ("warnings", warnings)) if told}
@@ -82,8 +82,8 @@ class Health:
     async def _trouble(self, name: str) -> str | None:
         """Return the cause of a part's trouble, if it is known."""
         if name == "store":
-            return self._front.store_trouble() or await self._store_loss()
-        outage = (await self._front.model.current()).outage_at(self._front.now_ms())
+            return self._state.store_trouble() or await self._store_loss()
+        outage = (await self._state.model.current()).outage_at(self._state.now_ms())
         return MODEL_TROUBLES.get(outage.fault) if name == MODEL and outage is not None else None
 
     async def _unreachable(self) -> list[str]:
@@ -99,13 +99,13 @@ class Health:
         if "store" in self._checks and "store" not in unreachable and await self._store_loss() is not None:
             unreachable.append("store")
         # Outages of the model are known from memory, and logged elsewhere.
-        word = await self._front.model.current()
-        return unreachable if word.closed(self._front.now_ms()) is None else [*unreachable, MODEL]
+        word = await self._state.model.current()
+        return unreachable if word.closed(self._state.now_ms()) is None else [*unreachable, MODEL]
 
     async def _store_loss(self) -> str | None:
         """Return the reason to refuse the store, if it became less durable since production checked it at the start."""
-        findings, _ = await self._front.findings.current()
-        if not self._front.settings.production or findings is None or not findings.store_losses:
+        findings, _ = await self._state.findings.current()
+        if not self._state.settings.production or findings is None or not findings.store_losses:
             return None
         return store_trouble(findings)
 

@@ -17,14 +17,14 @@ from ..middleware import request_id_of
 from ..payments.solvency_gate import refusal_of_calls
 from ..request.auth import Credentials, Holder
 from ..request.body import read_json
-from ..request.idempotency import attempt_of, idempotency_key, once_of
+from ..request.idempotency import attempt_of, idempotency_key, operation_key_of
 from ..request.replies import Replies, head_after_s
 from ..response import errors, sse
 from ..response.slow_json import SlowAnswer
-from ..state import Front
+from ..state import AppState
 from . import answer, schemas
 from .l402 import L402, NOBODY
-from .top_up_offers import Offers
+from .top_up_offers import TopUpOffers
 
 # Both paths are the same operation: a key that was used at one of them means the same at the other.
 _PATH = "/sessions/{sessionId}/request"
@@ -35,12 +35,12 @@ _HEADERS = {"Cache-Control": "no-store"}
 class Requests:
     """POST /sessions/{sessionId}/request, and POST /ask, where the credential names the session."""
 
-    def __init__(self, front: Front, credentials: Credentials, l402: L402) -> None:
-        self._front = front
+    def __init__(self, state: AppState, credentials: Credentials, l402: L402) -> None:
+        self._state = state
         self._credentials = credentials
         self._l402 = l402
-        self._offers = Offers(front)
-        self._models = model_prices(front.settings)
+        self._top_up_offers = TopUpOffers(state)
+        self._models = model_prices(state.settings)
 
     async def ask_in_session(self, request: Request) -> Response:
         """Answer a request with the model's answer and its cost."""
@@ -52,8 +52,8 @@ class Requests:
 
     async def _ask(self, request: Request, holder: Holder | None) -> Response:
         key = idempotency_key(request)
-        body = await read_json(request, schemas.NewRequest, self._front.settings.body_limit_bytes)
-        settings = self._front.settings
+        body = await read_json(request, schemas.NewRequest, self._state.settings.body_limit_bytes)
+        settings = self._state.settings
         model = body.model or settings.work_model
         grant = NOBODY if holder is None else holder.grant
         command = Ask(
@@ -62,10 +62,10 @@ class Requests:
             model=model,
             max_tokens=body.max_tokens,
             stream=body.stream,
-            once=once_of(request, key, body, grant, _PATH),
+            once=operation_key_of(request, key, body, grant, _PATH),
             grant=grant,
-            btc_price=await self._front.prices.current(),
-            refused=await refusal_of_calls(self._front, settings.eval_model, model),
+            btc_price=await self._state.prices.current(),
+            refused=await refusal_of_calls(self._state, settings.eval_model, model),
             attempt=attempt_of(
                 request, key, body, _PATH, head_after_s=self._head_after_s(request) if body.stream else None
             ),
@@ -77,14 +77,14 @@ class Requests:
             await self._l402.challenge(request, key, command)
         await self._l402.settled(holder)
         try:
-            replies: Replies[Answer] = Replies(request, self._front.router.stream(holder.session_id, command))
+            replies: Replies[Answer] = Replies(request, self._state.router.stream(holder.session_id, command))
             return await (self._stream(request, replies, command) if body.stream else self._whole(replies))
         except RefusedError as error:
-            improved = await self._offers.improve(error.refusal, holder.session_id, holder.grant)
+            improved = await self._top_up_offers.improve(error.refusal, holder.session_id, holder.grant)
             raise RefusedError(improved) from None
 
     async def _whole(self, replies: Replies[Answer]) -> Response:
-        ping_s = self._front.settings.ping_s
+        ping_s = self._state.settings.ping_s
         reply = await replies.soon(ping_s)
         if reply is None:
             return SlowAnswer(replies, _result, ping_s)
@@ -98,10 +98,10 @@ class Requests:
             await replies.aclose()
             raise RefusedError(refusal)
         # A stream holds money until its end. When the server stops, it may go on for as long as other requests.
-        return sse.EventStream(_events(first, replies, command.request_id), replies, self._front.settings.ping_s)
+        return sse.EventStream(_events(first, replies, command.request_id), replies, self._state.settings.ping_s)
 
     def _head_after_s(self, request: Request) -> float:
-        return head_after_s(request, self._front.head_after_s)
+        return head_after_s(request, self._state.head_after_s)
 
 
 async def _events(first: Answer | None, replies: Replies[Answer], request_id: str) -> AsyncGenerator[bytes, None]:

@@ -23,7 +23,7 @@ from ..request.auth import Holder
 from ..request.client_address import Clients
 from ..response import json
 from ..response.errors import ChallengeError, invalid
-from ..state import Front
+from ..state import AppState
 from .opening import Openings
 from .top_up_offers import to_pay
 
@@ -40,10 +40,10 @@ NOBODY: Final = Grant(generation=0)
 class L402:
     """Challenges for clients without a credential: a deposit to pay, and the wait for it when they come back."""
 
-    def __init__(self, front: Front, clients: Clients) -> None:
-        self._front = front
-        self._openings = Openings(front, clients)
-        self._terms = session_terms(front.settings)
+    def __init__(self, state: AppState, clients: Clients) -> None:
+        self._state = state
+        self._openings = Openings(state, clients)
+        self._terms = session_terms(state.settings)
 
     async def challenge(self, request: Request, key: str | None, command: Ask | Relay) -> NoReturn:
         """Raise `RefusedError`: a 402 with the invoice of a deposit that covers the command, or the reason against one.
@@ -67,7 +67,7 @@ class L402:
         )
 
     def _deposit_sats(self, command: Ask | Relay) -> int:
-        settings = self._front.settings
+        settings = self._state.settings
         asked = wanted(self._terms, command)
         full_sats, least_sats = (
             -(-asked.worst.msat(tokens).value * (100 + _SPARE_PCT) // (100 * MSAT_PER_SAT))
@@ -89,7 +89,7 @@ class L402:
             async with asyncio.timeout(_SETTLES_WITHIN_S):
                 backoff = Backoff(_LOOK_FIRST_S, _LOOK_MAX_S)
                 for _ in range(_LOOKS_MAX):
-                    view = await self._front.router.call(
+                    view = await self._state.router.call(
                         holder.session_id, CheckPayment(Grant(holder.grant.generation))
                     )
                     if view.state is not SessionState.AWAITING_PAYMENT:

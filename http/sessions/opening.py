@@ -11,20 +11,20 @@ from ...actors.domain.errors import RefusedError
 from ...actors.domain.session.messages import GetSession, OpenSession, SessionCreated
 from ...actors.domain.session.state import SessionState
 from ...actors.domain.webhooks import Webhook
-from ..payments.invoice_limits import UnpaidInvoices
+from ..payments.invoice_limits import InvoiceLimits
 from ..payments.solvency_gate import refuse_deposits
 from ..request import ids
 from ..request.client_address import Clients
-from ..state import Front
+from ..state import AppState
 
 
 class Openings:
     """Opener of sessions, within the limit of unpaid invoices of one address."""
 
-    def __init__(self, front: Front, clients: Clients) -> None:
-        self._front = front
+    def __init__(self, state: AppState, clients: Clients) -> None:
+        self._state = state
         self._clients = clients
-        self._unpaid = UnpaidInvoices(front)
+        self._invoice_limits = InvoiceLimits(state)
 
     async def open(
         self,
@@ -40,27 +40,27 @@ class Openings:
 
         With `any_amount`, an existing session is returned whatever its amount.
         """
-        await refuse_deposits(self._front)
+        await refuse_deposits(self._state)
         client = self._clients.digest(request)
-        id_key = self._front.id_key
+        id_key = self._state.id_key
         session_id = ids.session_id_of(id_key, client, key, path) if key is not None else ids.new_session_id()
         command = OpenSession(amount_sats=amount_sats, client=client, webhook=webhook, any_amount=any_amount)
 
         async def opening() -> tuple[SessionCreated, bool]:
-            created = await self._front.router.call(session_id, command)
+            created = await self._state.router.call(session_id, command)
             # Only a key can lead to a session that was paid long ago.
             return created, key is None or await self._unpaid_still(created)
 
-        return await self._unpaid.count(client, session_id, opening)
+        return await self._invoice_limits.count(client, session_id, opening)
 
     def mint(self, created: SessionCreated) -> str:
         """Return the session's macaroon."""
         macaroon_id = MacaroonId(created.deposit_invoice.payment_hash, created.session_id, created.generation)
-        return macaroon.mint(self._front.macaroon_key, macaroon_id)
+        return macaroon.mint(self._state.macaroon_key, macaroon_id)
 
     async def _unpaid_still(self, created: SessionCreated) -> bool:
         try:
-            view = await self._front.router.call(created.session_id, GetSession(Grant(created.generation)))
+            view = await self._state.router.call(created.session_id, GetSession(Grant(created.generation)))
         except RefusedError:
             # The session counts as unpaid until its invoice expires. The request must not fail, as the session exists.
             return True

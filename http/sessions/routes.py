@@ -23,13 +23,13 @@ from ..payments.webhooks import WebhookOrders
 from ..request.auth import Credentials
 from ..request.body import read_json, unfit
 from ..request.client_address import Clients
-from ..request.idempotency import idempotency_key, once_of
+from ..request.idempotency import idempotency_key, operation_key_of
 from ..response import errors, json
-from ..state import Front
+from ..state import AppState
 from . import schemas
 from . import views as views_sessions
 from .opening import Openings
-from .top_up_offers import Offers
+from .top_up_offers import TopUpOffers
 
 _NUMBER: Final = re.compile(r"[0-9]{1,16}")
 _NO_ORDER: Final = schemas.CloseOrder()
@@ -40,25 +40,25 @@ class Sessions:
 
     def __init__(
         self,
-        front: Front,
+        state: AppState,
         clients: Clients,
         credentials: Credentials,
         opening: type[schemas.Opening],
         amount: type[schemas.Amount],
     ) -> None:
-        self._front = front
+        self._state = state
         self._credentials = credentials
         self._opening = opening
         self._amount = amount
-        self._openings = Openings(front, clients)
-        self._webhooks = WebhookOrders(front)
-        self._offers = Offers(front)
-        self._payouts = Payouts(front)
+        self._openings = Openings(state, clients)
+        self._webhooks = WebhookOrders(state)
+        self._top_up_offers = TopUpOffers(state)
+        self._payouts = Payouts(state)
 
     async def open(self, request: Request) -> Response:
         """Answer POST /sessions with a new session, or the one of the Idempotency-Key."""
         key = idempotency_key(request)
-        body = await read_json(request, self._opening, self._front.settings.body_limit_bytes)
+        body = await read_json(request, self._opening, self._state.settings.body_limit_bytes)
         webhook = self._webhooks.ordered(body.webhook)
         created = await self._openings.open(request, body.amount_sats, key, webhook=webhook)
         made = self._webhooks.made(created.session_id, webhook)
@@ -68,36 +68,36 @@ class Sessions:
     async def show(self, request: Request) -> Response:
         """Answer GET /sessions/{sessionId} with the session as it is now."""
         session_id, grant, _ = self._credentials.session(request)
-        return _status(await self._front.router.call(session_id, GetSession(grant)))
+        return _status(await self._state.router.call(session_id, GetSession(grant)))
 
     async def top_up(self, request: Request) -> Response:
         """Answer POST /sessions/{sessionId}/topup with a further invoice."""
         session_id, grant, _ = self._credentials.session(request)
         key = idempotency_key(request)
-        body = await read_json(request, self._amount, self._front.settings.body_limit_bytes)
-        await refuse_deposits(self._front)
-        command = TopUp(amount_sats=body.amount_sats, once=once_of(request, key, body, grant), grant=grant)
+        body = await read_json(request, self._amount, self._state.settings.body_limit_bytes)
+        await refuse_deposits(self._state)
+        command = TopUp(amount_sats=body.amount_sats, once=operation_key_of(request, key, body, grant), grant=grant)
         try:
-            reply = await self._front.router.call(session_id, command)
+            reply = await self._state.router.call(session_id, command)
         except RefusedError as error:
-            raise RefusedError(await self._offers.improve(error.refusal, session_id, grant)) from None
+            raise RefusedError(await self._top_up_offers.improve(error.refusal, session_id, grant)) from None
         return json.json_response(views_sessions.top_up(reply.invoice), 201)
 
     async def ledger(self, request: Request) -> Response:
         """Answer GET /sessions/{sessionId}/ledger with the session's movements, oldest first."""
         session_id, grant, _ = self._credentials.session(request)
         query = _query(request)
-        page = await self._front.router.call(session_id, GetLedger(query.after, query.limit, grant))
+        page = await self._state.router.call(session_id, GetLedger(query.after, query.limit, grant))
         return json.json_response(views_sessions.ledger(page))
 
     async def close(self, request: Request) -> Response:
         """Answer POST /sessions/{sessionId}/close: close the session, and pay its rest to the invoice, if any."""
         session_id, grant, _ = self._credentials.session(request)
         key = idempotency_key(request)
-        body = await read_json(request, schemas.CloseOrder, self._front.settings.body_limit_bytes, empty=_NO_ORDER)
-        once = once_of(request, key, body, grant)
+        body = await read_json(request, schemas.CloseOrder, self._state.settings.body_limit_bytes, empty=_NO_ORDER)
+        once = operation_key_of(request, key, body, grant)
         if body.payment_request is None:
-            return _status(await self._front.router.call(session_id, CloseSession(None, once, grant)))
+            return _status(await self._state.router.call(session_id, CloseSession(None, once, grant)))
         command = CloseSession(self._payouts.target(body.payment_request), once, grant)
         return _status(await self._payouts.carry_out(session_id, command))
 

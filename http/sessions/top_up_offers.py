@@ -15,17 +15,17 @@ from ...actors.domain.payments.invoices import Invoice
 from ...actors.domain.session.messages import GetSession, TopUp
 from ..payments.solvency_gate import refuse_deposits
 from ..response import json
-from ..state import Front
+from ..state import AppState
 
 # A slow node must not delay the refusal any longer: it is worth more than its invoice.
 _PATIENCE_S: Final = 5.0
 
 
-class Offers:
+class TopUpOffers:
     """Finder of the invoice that a client should pay."""
 
-    def __init__(self, front: Front) -> None:
-        self._front = front
+    def __init__(self, state: AppState) -> None:
+        self._state = state
 
     async def improve(self, refusal: Refusal, session_id: str, grant: Grant) -> Refusal:
         """Return the refusal with an invoice, if there is one for it. Never raises `RefusedError`."""
@@ -42,19 +42,19 @@ class Offers:
 
     async def _top_up(self, refusal: Refusal, session_id: str, grant: Grant) -> Invoice:
         """Return an invoice over the missing amount: an open one, or a new one for all requests that lack as much."""
-        await refuse_deposits(self._front)
-        settings = self._front.settings
+        await refuse_deposits(self._state)
+        settings = self._state.settings
         lacking_msat = refusal.details["requiredMsat"] - refusal.details["balanceMsat"]
         lacking_sats = -(-lacking_msat // MSAT_PER_SAT)
         amount_sats = min(max(lacking_sats, settings.session_min_sats), settings.session_max_sats)
         once = Once(f"auto:{amount_sats}", str(amount_sats), keyed=False)
         command = TopUp(amount_sats=amount_sats, once=once, grant=grant, any_open=True)
-        reply = await self._front.router.call(session_id, command)
+        reply = await self._state.router.call(session_id, command)
         return reply.invoice
 
     async def _deposit(self, session_id: str, grant: Grant) -> Invoice | None:
         # The caveats are left out: a holder that may only make requests must still be able to pay for them.
-        view = await self._front.router.call(session_id, GetSession(Grant(grant.generation)))
+        view = await self._state.router.call(session_id, GetSession(Grant(grant.generation)))
         return next(iter(view.pending_invoices), None)
 
 

@@ -32,7 +32,7 @@ from ..request.body import read_bytes
 from ..request.idempotency import idempotency_key
 from ..response import sse
 from ..response.slow_json import CutShortError, SlowAnswer
-from ..state import Front
+from ..state import AppState
 from .message import UnreadableAnswerError
 from .provider_errors import of_provider
 from .request import user_key
@@ -80,18 +80,18 @@ class Dialect(ABC, Generic[AskedT]):
 class TranslatedCalls(Generic[AskedT]):
     """The calls of one dialect."""
 
-    def __init__(self, front: Front, credentials: Credentials, relays: Relays, dialect: Dialect[AskedT]) -> None:
-        self._front = front
+    def __init__(self, state: AppState, credentials: Credentials, relays: Relays, dialect: Dialect[AskedT]) -> None:
+        self._state = state
         self._credentials = credentials
         self._relays = relays
         self._dialect = dialect
-        self._models = model_prices(front.settings)
+        self._models = model_prices(state.settings)
 
     async def answer(self, request: Request) -> Response:
         """Answer a request, whole or streamed."""
         holder = self._credentials.holder(request)
         key = idempotency_key(request)
-        settings = self._front.settings
+        settings = self._state.settings
         body, asked = await self.read(request, holder)
         # Thinking may be long, and must leave room for the answer after it.
         default_tokens = settings.session_tokens_max if asked.thinks else settings.session_tokens
@@ -111,8 +111,8 @@ class TranslatedCalls(Generic[AskedT]):
 
     async def read(self, request: Request, holder: Holder | None) -> tuple[bytes, AskedT]:
         """Return the client's own body, and its translation. Raises `RefusedError`."""
-        body = await read_bytes(request, self._front.settings.body_limit_bytes)
-        secret = user_key(self._front.id_key, None if holder is None else holder.session_id)
+        body = await read_bytes(request, self._state.settings.body_limit_bytes)
+        secret = user_key(self._state.id_key, None if holder is None else holder.session_id)
         return body, self._dialect.asked(body, self._models, secret)
 
     def _whole(self, asked: AskedT, request_id: str, answer: Relayed) -> bytes:

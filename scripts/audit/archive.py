@@ -19,7 +19,7 @@ from ...actors.adapters.redis.audit import StoredActor
 from ...actors.adapters.redis.scan import ActorKey
 from ...actors.domain.behaviour import Behaviour, BooksError, UnknownEventError
 from ...actors.domain.money import MoneyError
-from ...actors.host.rehydrate import folded
+from ...actors.host.rehydrate import rehydrate
 from ...actors.ports import Stored
 from .replay import Journals, fold
 
@@ -114,7 +114,7 @@ class Archiver:
         if len(events) < stored.length:
             events += await self._store.more(stored.key, len(events), stored.length)
         try:
-            state = folded(behaviour, stored.key.actor_id, Stored(None, 0, events))
+            state = rehydrate(behaviour, stored.key.actor_id, Stored(None, 0, events))
             last_ms = behaviour.decode_event(events[-1]).at_ms
         except (UnknownEventError, BooksError, MoneyError) as error:
             raise ArchiveError(f"{_STOPPED}: {error}; actor {stored.key.actor_id}") from None

@@ -38,8 +38,8 @@ _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _NAMES: Final = (
     ("scripts.front", "front"),
     ("benchmarks.local", "front and host"),
-    ("HostShell", "hosts"),
-    ("TreasuryShell", "treasury"),
+    ("HostActor", "hosts"),
+    ("TreasuryActor", "treasury"),
     ("valkey-server", "store"),
     ("raylet", "raylet"),
     ("gcs_server", "gcs"),

@@ -69,7 +69,7 @@ async def measure_kills(options: BenchOptions, directory: Path) -> list[Grid]:
 
 async def _kill(child: Child, store: BenchStore, holders: Sequence[Holder], number: int) -> dict[str, list[float]]:
     """Return the times until sessions were answered, by the host that had them at the kill."""
-    pids = sorted(child.processes("HostShell"))
+    pids = sorted(child.processes("HostActor"))
     if len(pids) != _HOSTS:
         raise BenchError(f"there are {len(pids)} hosts instead of {_HOSTS}")
     owners = [await store.owner(holder.session_id) for holder in holders]
@@ -120,7 +120,7 @@ def by_fate(waited: Mapping[str, list[float]]) -> tuple[list[float], list[float]
 
 async def _until_back(child: Child) -> None:
     deadline_s = time.monotonic() + _BACK_WITHIN_S
-    while len(child.processes("HostShell")) < _HOSTS:
+    while len(child.processes("HostActor")) < _HOSTS:
         if time.monotonic() > deadline_s:
             raise BenchError("the killed host did not come back")
         await asyncio.sleep(_LOOK_EVERY_S)

@@ -26,7 +26,7 @@ from ...config.logging import configure_logging
 from ...config.root_key import derive_key, with_root_key
 from ...config.settings import Settings
 from ...http.app import create_app
-from ...http.state import Front
+from ...http.state import AppState
 from ..store.embedded import EmbeddedStore
 from .local_link import LocalLink
 
@@ -52,7 +52,7 @@ class _Server(uvicorn.Server):
 
 async def _serve_front(port: int, settings: Settings, parts: Parts, router: Router) -> None:
     """Serve, and have payments seen, until SIGTERM."""
-    front = Front(
+    front = AppState(
         settings=settings,
         router=router,
         prices=_FallbackPrice(settings),

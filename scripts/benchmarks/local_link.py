@@ -15,13 +15,13 @@ class LocalLink:
     def __init__(self, host: ActorHost | DedicatedHost) -> None:
         self._host = host
 
-    async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
+    async def submit(self, queue_id: str, calls: Sequence[Call | Cancel]) -> None:
         """Hand calls over."""
-        await self._host.submit(inbox_id, calls)
+        await self._host.submit(queue_id, calls)
 
-    async def collect(self, inbox_id: str) -> Sequence[Answer]:
+    async def collect(self, queue_id: str) -> Sequence[Answer]:
         """Wait some seconds for answers."""
-        return await self._host.collect(inbox_id)
+        return await self._host.collect(queue_id)
 
     async def close(self) -> None:
         """Do nothing: no connection has to be closed."""

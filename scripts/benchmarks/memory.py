@@ -95,13 +95,13 @@ async def _lives(
     await asyncio.sleep(_SETTLE_S)
     grid = Grid(title=f"Memory of a host with {what}", columns=_COLUMNS)
     front_mb = child.resident_kb("scripts.front") / 1_024
-    start_kb, store_bytes = child.resident_kb("HostShell"), await store.used_bytes()
+    start_kb, store_bytes = child.resident_kb("HostActor"), await store.used_bytes()
     grid.add("at the start", start_kb / 1_024, None)
     actors = await copy()
     store_bytes = await store.used_bytes() - store_bytes
 
     def add(moment: str) -> None:
-        now_kb = child.resident_kb("HostShell")
+        now_kb = child.resident_kb("HostActor")
         grid.add(moment, now_kb / 1_024, (now_kb - start_kb) * 1_024 / len(actors))
 
     await asyncio.sleep(_SETTLE_S)

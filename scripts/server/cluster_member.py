@@ -9,11 +9,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from ...actors.cancellation import end_tasks
-from ...actors.cluster import RayCrew, node_is_gone
+from ...actors.cancellation import cancel_and_wait
+from ...actors.cluster import RayProcessManager, node_is_gone
 from ...actors.partitioning import PARTITIONS, Placement
-from ...actors.placement.coordinator import Keeper
-from ...actors.placement.membership import Roster, Server, View
+from ...actors.placement.coordinator import Coordinator
+from ...actors.placement.membership import ClusterView, Membership, Server
 from ...actors.ports import TransientError
 from ...actors.router.router import LinkError
 
@@ -30,8 +30,8 @@ class KeyMismatchError(Exception):
     """A server of the cluster that signs with another key. The text is for the operator."""
 
 
-class Place:
-    """The membership of a server in its cluster, which runs its keeper from `enter` until `leave`.
+class ClusterMember:
+    """A server as a member of its cluster, which runs its coordinator from `enter` until `leave`.
 
     on_lost: called when the server's Ray node is dead, after which it can't serve.
     tell: gets a line for the operator every `tell_every_s`, while the actors are slow to start.
@@ -40,8 +40,8 @@ class Place:
     def __init__(
         self,
         server: Server,
-        roster: Roster,
-        crew: RayCrew,
+        membership: Membership,
+        processes: RayProcessManager,
         prefix: str,
         on_lost: Callable[[], None],
         tell: Callable[[str], None],
@@ -49,13 +49,13 @@ class Place:
         tell_every_s: float = _TELL_EVERY_S,
     ) -> None:
         self._server = server
-        self._roster = roster
-        self._crew = crew
+        self._membership = membership
+        self._processes = processes
         self._on_lost = on_lost
         self._tell = tell
         self._tell_every_s = tell_every_s
-        self._keeper = Keeper(server, roster, crew, prefix=prefix)
-        self._keeping: asyncio.Task[None] | None = None
+        self._coordinator = Coordinator(server, membership, processes, prefix=prefix)
+        self._coordinating: asyncio.Task[None] | None = None
         self._left = threading.Event()
 
     async def enter(self, *, alone: bool) -> None:
@@ -65,7 +65,7 @@ class Place:
         """
         if not alone:
             await self._refuse_other_keys()
-        self._keeping = asyncio.create_task(self._keeper.run())
+        self._coordinating = asyncio.create_task(self._coordinator.run())
         # A daemon thread does not delay the end of the process.
         threading.Thread(target=self._watch_node, args=(asyncio.get_running_loop(),), daemon=True).start()
         if alone:
@@ -73,20 +73,20 @@ class Place:
 
     async def _until_all_is_served(self) -> None:
         """Wait without a limit, as a large store or a slow machine takes long. The operator sees the progress."""
-        served = asyncio.create_task(self._keeper.settled.wait())
+        served = asyncio.create_task(self._coordinator.settled.wait())
         try:
             while not (await asyncio.wait([served], timeout=self._tell_every_s))[0]:
-                coming = self._keeper.coming
+                coming = self._coordinator.coming
                 self._tell(
                     f"Waiting for the actors: {coming.answering} of {coming.hosts} hosts answer, and serve "
                     f"{coming.partitions:,} of {PARTITIONS:,} partitions …"
                 )
         finally:
-            await end_tasks([served])
+            await cancel_and_wait([served])
 
     async def _refuse_other_keys(self) -> None:
         """Raise `KeyMismatchError` if a server has another key: a credential of one must be valid at all of them."""
-        view = await self._roster.view()
+        view = await self._membership.view()
         for other in view.servers:
             if other.key_digest != self._server.key_digest:
                 raise KeyMismatchError(
@@ -104,11 +104,11 @@ class Place:
 
     async def give_away(self) -> None:
         """Have this node's hosts hand over their partitions, for at most 11 s; the last server can not."""
-        self._keeper.leave()
+        self._coordinator.leave()
         deadline_s = time.monotonic() + _MOVED_WITHIN_S
         while time.monotonic() < deadline_s:
             with suppress(TransientError):
-                if self._is_last(await self._roster.view()) or not await self._hosts_here():
+                if self._is_last(await self._membership.view()) or not await self._hosts_here():
                     return
             await asyncio.sleep(_LOOK_EVERY_S)
 
@@ -118,26 +118,26 @@ class Place:
         drain: false for a server that never served: its hosts may not answer yet, and owe no client an answer.
         """
         self._left.set()
-        await end_tasks([self._keeping])
+        await cancel_and_wait([self._coordinating])
         with suppress(TransientError):
-            view = await self._roster.view()
+            view = await self._membership.view()
             placement = view.placement
             if alone or self._is_last(view):
                 hosts = (*placement.members, *placement.others)
                 if drain:
-                    await self._crew.drain(hosts, _HOST_PATIENCE_S)
+                    await self._processes.drain(hosts, _HOST_PATIENCE_S)
                 if not alone:
-                    await self._crew.end_all(hosts)
-            await self._roster.leave(self._server.server_id)
+                    await self._processes.end_all(hosts)
+            await self._membership.leave(self._server.server_id)
 
-    def _is_last(self, view: View) -> bool:
+    def _is_last(self, view: ClusterView) -> bool:
         # A killed server will not end the actors later, so it does not count.
         gone = {self._server.server_id, *view.silent}
         return all(server.leaving or server.server_id in gone for server in view.servers)
 
     async def _hosts_here(self) -> list[str]:
         """Return the hosts that still live on this node. Raises `TransientError`."""
-        placement = await self._roster.placement()
+        placement = await self._membership.placement()
         names = (*placement.members, *placement.others)
         nodes = await asyncio.gather(*(self._node_of(name, placement) for name in names))
         return [name for name, node_id in zip(names, nodes, strict=True) if node_id == self._server.node_id]
@@ -145,5 +145,5 @@ class Place:
     async def _node_of(self, host_id: str, placement: Placement) -> str | None:
         with suppress(LinkError, TimeoutError):
             async with asyncio.timeout(_ANSWERS_WITHIN_S):
-                return (await self._crew.ask(host_id, placement)).node_id
+                return (await self._processes.ask(host_id, placement)).node_id
         return None

@@ -27,7 +27,7 @@ from ...config.root_key import derive_key
 from ...config.settings import Settings
 from ...http.app import create_app
 from ...http.protocol import HttpProtocol
-from ...http.state import Front
+from ...http.state import AppState
 from ..store.disk_space import lacks_room
 from .lifeline import Lifeline
 
@@ -75,7 +75,7 @@ async def _serve(orders: Orders, lifeline: Lifeline) -> None:
 
 
 async def _serve_http(orders: Orders, lifeline: Lifeline) -> None:
-    front, close = build_front(orders.settings, orders.store_dir)
+    state, close = build_app_state(orders.settings, orders.store_dir)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -83,7 +83,7 @@ async def _serve_http(orders: Orders, lifeline: Lifeline) -> None:
         await close()
 
     config = uvicorn.Config(
-        create_app(front, lifespan=lifespan),
+        create_app(state, lifespan=lifespan),
         http=HttpProtocol,
         ws="none",
         log_config=None,
@@ -94,12 +94,12 @@ async def _serve_http(orders: Orders, lifeline: Lifeline) -> None:
         timeout_graceful_shutdown=_GRACE_S,
     )
     server = _Server(config)
-    _end_on_signal(server, front, lifeline)
+    _end_on_signal(server, state, lifeline)
     settle_in()
     await server.serve(sockets=[socket.socket(fileno=orders.socket_fd)])
 
 
-def build_front(settings: Settings, store_dir: Path | None = None) -> tuple[Front, Any]:
+def build_app_state(settings: Settings, store_dir: Path | None = None) -> tuple[AppState, Any]:
     """Return the front's services over Ray, and a function that closes them."""
     parts = build_parts(settings)
     router = cluster.connect_router(parts.journal.owners)
@@ -108,7 +108,7 @@ def build_front(settings: Settings, store_dir: Path | None = None) -> tuple[Fron
     def store_trouble() -> str | None:
         return "the disk that it writes to is full" if store_dir is not None and lacks_room(store_dir) else None
 
-    front = Front(
+    state = AppState(
         settings=settings,
         router=router,
         prices=prices,
@@ -130,15 +130,15 @@ def build_front(settings: Settings, store_dir: Path | None = None) -> tuple[Fron
         await prices.close()
         await parts.close()
 
-    return front, close
+    return state, close
 
 
-def _end_on_signal(server: uvicorn.Server, front: Front, lifeline: Lifeline) -> None:
+def _end_on_signal(server: uvicorn.Server, state: AppState, lifeline: Lifeline) -> None:
     loop = asyncio.get_running_loop()
 
     def end() -> None:
         # Event streams end first: uvicorn waits for open answers, and these would not end by themselves.
-        front.ending.set()
+        state.ending.set()
         server.should_exit = True
 
     for signum in (signal.SIGTERM, signal.SIGINT):

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from ...actors.bootstrap import Parts, build_parts, build_roster
+from ...actors.bootstrap import Parts, build_membership, build_parts
 from ...actors.partitioning import PARTITIONS, owner_of
-from ...actors.placement.membership import View
+from ...actors.placement.membership import ClusterView
 from ...actors.placement.planner import HOSTS_MAX, hosts_wanted
 from ...actors.ports import TransientError
 from ...config.settings import Settings
@@ -56,7 +56,7 @@ async def scale(settings: Settings, count: int | None, timeout_s: float, console
     """
     async with _parts(settings) as parts:
         await _view(parts)
-        await build_roster(parts).want_hosts(count)
+        await build_membership(parts).want_hosts(count)
         if not await _moved(parts, timeout_s, console):
             raise ScaleError(
                 f"Not all partitions have moved within {timeout_s:.0f} s; they go on. Look again with `satmeter scale`."
@@ -83,13 +83,13 @@ async def _moved(parts: Parts, timeout_s: float, console: Console) -> bool:
     return True
 
 
-def _placed(view: View, owners: Mapping[int, str]) -> int:
+def _placed(view: ClusterView, owners: Mapping[int, str]) -> int:
     """Return the number of partitions that are at their planned hosts."""
     members = view.placement.members
     return sum(owners.get(p) == owner_of(p, members) for p in range(PARTITIONS)) if members else 0
 
 
-def _standing(host_id: str, view: View) -> str:
+def _standing(host_id: str, view: ClusterView) -> str:
     if host_id in view.placement.members:
         return ""
     if host_id in view.placement.away:
@@ -97,8 +97,8 @@ def _standing(host_id: str, view: View) -> str:
     return "coming or going" if host_id in view.placement.others else "no longer exists"
 
 
-async def _view(parts: Parts) -> View:
-    view = await build_roster(parts).view()
+async def _view(parts: Parts) -> ClusterView:
+    view = await build_membership(parts).view()
     if not view.servers:
         raise ScaleError("No server uses this store: start one with `satmeter serve`.")
     return view

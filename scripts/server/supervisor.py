@@ -22,8 +22,8 @@ from rich.markup import escape
 
 from ...actors import cluster
 from ...actors.adapters.redis.format import NewerStoreError
-from ...actors.bootstrap import Parts, build_model_news, build_parts, build_roster, expect_model
-from ...actors.cancellation import end_tasks
+from ...actors.bootstrap import Parts, build_membership, build_model_news, build_parts, expect_model
+from ...actors.cancellation import cancel_and_wait
 from ...actors.clock import system_now_ms
 from ...actors.domain.llm.provider_faults import ModelFault
 from ...actors.model_health.outage import MODEL
@@ -37,7 +37,7 @@ from ...config.settings import Settings
 from ..processes import all_processes, descendants, end
 from ..store.embedded import EmbeddedStore, StoreError
 from .banner import show_banner
-from .cluster_member import KeyMismatchError, Place
+from .cluster_member import ClusterMember, KeyMismatchError
 from .front import Orders
 from .front_process import FrontProcess
 from .launcher import TRY_AGAIN
@@ -75,7 +75,7 @@ class Supervisor:
         self._ray = RayThread()
         self._logs = LogCollector(self._ray_dir / "log.sock", printer(terminal))
         self._parts: Parts | None = None
-        self._place: Place | None = None
+        self._member: ClusterMember | None = None
         self._listeners: list[socket.socket] = []
         self._fronts: list[FrontProcess] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -149,7 +149,7 @@ class Supervisor:
 
     async def _start_ray(self) -> None:
         assert self._parts is not None
-        self._namespace = f"satmeter-{await build_roster(self._parts).deployment()}"
+        self._namespace = f"satmeter-{await build_membership(self._parts).deployment()}"
         if self._alone:
             self._address = await patiently(
                 self._ray.run(
@@ -175,9 +175,11 @@ class Supervisor:
             cpus=self._settings.hosts or os.cpu_count() or 1,
             key_digest=derive_key(self._settings, "digest of the key").hex()[:16],
         )
-        roster, crew = build_roster(self._parts, name), cluster.RayCrew(self._settings)
-        self._place = Place(server, roster, crew, f"host-{name}-", self._lose_node, self._tell_waiting)
-        await self._place.enter(alone=self._alone)
+        membership, processes = build_membership(self._parts, name), cluster.RayProcessManager(self._settings)
+        self._member = ClusterMember(
+            server, membership, processes, f"host-{name}-", self._lose_node, self._tell_waiting
+        )
+        await self._member.enter(alone=self._alone)
 
     async def _start_fronts(self) -> None:
         for index in range(self._settings.workers):
@@ -233,21 +235,21 @@ class Supervisor:
             if task.done():
                 task.result()
         finally:
-            await end_tasks([task, stop])
+            await cancel_and_wait([task, stop])
 
     # End
 
     async def _end(self) -> None:
         ending = [front.end() for front in self._fronts]
-        if self._place is not None and not self._alone:
-            ending.append(self._place.give_away())
+        if self._member is not None and not self._alone:
+            ending.append(self._member.give_away())
         await asyncio.gather(*ending)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._place is not None:
+        if self._member is not None:
             # A server that has joined others ends actors that these may have used.
-            await self._place.leave(alone=self._alone, drain=self._served or not self._alone)
+            await self._member.leave(alone=self._alone, drain=self._served or not self._alone)
         self._leave_ray()
         await self._logs.close()
         shutil.rmtree(self._ray_dir, ignore_errors=True)

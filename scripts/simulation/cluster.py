@@ -22,7 +22,7 @@ from .clients.receivers import Receivers
 from .loop import DiedError, Process, SilentError
 from .model import SimulatedModel
 from .node import NodeAccess, SimulatedNode
-from .store.membership import RosterData
+from .store.membership import MembershipData
 from .store.server import SimulatedBindings, SimulatedJournal, StoreAccess
 from .world import Fault, World
 
@@ -38,11 +38,11 @@ class Reached(Protocol):
         """Process, or its present life."""
         ...
 
-    async def submit(self, inbox_id: str, calls: bytes) -> None:
+    async def submit(self, queue_id: str, calls: bytes) -> None:
         """See `ActorHost.submit`."""
         ...
 
-    async def collect(self, inbox_id: str) -> bytes:
+    async def collect(self, queue_id: str) -> bytes:
         """See `ActorHost.collect`."""
         ...
 
@@ -72,8 +72,8 @@ class ReachedHost(Reached, Protocol):
         ...
 
 
-class ReachedSolo(Reached, Protocol):
-    """A process with room for one actor, and with another life whenever it dies."""
+class ReachedActorProcess(Reached, Protocol):
+    """A process for one actor, with another life whenever it dies."""
 
     @property
     def coming(self) -> bool:
@@ -81,7 +81,7 @@ class ReachedSolo(Reached, Protocol):
         ...
 
     async def occupied(self) -> bool | None:
-        """See `Solo.occupied`."""
+        """See `DedicatedProcess.occupied`."""
         ...
 
     def end(self) -> None:
@@ -111,18 +111,18 @@ R = TypeVar("R", bound=Reached)
 
 @dataclass(eq=False)
 class Cluster:
-    """Cluster of all processes, and what they reach outside. `rooms_max`: see `HostProcess`."""
+    """Cluster of all processes, and what they reach outside. `processes_max`: see `HostProcess`."""
 
     world: World
     store: StoreAccess
-    roster: RosterData
+    membership: MembershipData
     node: SimulatedNode
     receivers: Receivers
     model: SimulatedModel
     books: Books
-    rooms_max: int | None
+    processes_max: int | None
     hosts: dict[str, ReachedHost] = field(default_factory=dict)
-    solos: dict[str, ReachedSolo] = field(default_factory=dict)
+    dedicated_processes: dict[str, ReachedActorProcess] = field(default_factory=dict)
 
     def host(self, host_id: str) -> ReachedHost:
         """Return a host. Raises `LinkError` when there is none."""
@@ -131,15 +131,15 @@ class Cluster:
             raise LinkError(host_id)
         return found
 
-    def solo(self, actor_id: str) -> ReachedSolo:
+    def dedicated_process(self, actor_id: str) -> ReachedActorProcess:
         """Return an actor's own process. Raises `NoHostError` when there is none."""
-        found = self.solos.get(actor_id)
+        found = self.dedicated_processes.get(actor_id)
         if found is None:
             raise NoHostError(actor_id)
         return found
 
-    async def patiently(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Repeat the call until the store answers, for as long as that takes, as shells do."""
+    async def until_store_answers(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Repeat the call until the store answers, for as long as that takes, as Ray actors do."""
         while True:
             try:
                 return await call()
@@ -173,7 +173,7 @@ class Cluster:
 class ProcessLink:
     """`HostLink` that loses, delays and doubles batches, and raises errors although all was done.
 
-    Each inbox has a connection of its own, which ends with the process that it leads to.
+    Each reply queue has a connection of its own, which ends with the process that it leads to.
     """
 
     def __init__(self, cluster: Cluster, find: Callable[[], Reached]) -> None:
@@ -181,30 +181,30 @@ class ProcessLink:
         self._find = find
         self._connected: tuple[str, Process] | None = None
 
-    def _at(self, inbox_id: str) -> Reached:
+    def _at(self, queue_id: str) -> Reached:
         reached = self._find()
-        if self._connected is None or self._connected[0] != inbox_id:
-            self._connected = inbox_id, reached.process
+        if self._connected is None or self._connected[0] != queue_id:
+            self._connected = queue_id, reached.process
         if self._connected[1] is not reached.process:
             raise LinkError("the connection broke")
         return reached
 
-    async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
+    async def submit(self, queue_id: str, calls: Sequence[Call | Cancel]) -> None:
         """Hand calls over. Raises `LinkError`."""
         batch = CALLS.encode(list(calls))
         twice = self._cluster.world.strikes(Fault.LINK_DOUBLE, 0.03)
 
         async def take(reached: Reached) -> None:
-            await reached.submit(inbox_id, batch)
+            await reached.submit(queue_id, batch)
             if twice:
-                await reached.submit(inbox_id, batch)
+                await reached.submit(queue_id, batch)
 
-        await self._cluster.carry(partial(self._at, inbox_id), take, patient=False)
+        await self._cluster.carry(partial(self._at, queue_id), take, patient=False)
 
-    async def collect(self, inbox_id: str) -> Sequence[Answer]:
+    async def collect(self, queue_id: str) -> Sequence[Answer]:
         """Wait some seconds for answers. Raises `LinkError`."""
-        at = partial(self._at, inbox_id)
-        carried = self._cluster.carry(at, lambda reached: reached.collect(inbox_id), patient=False)
+        at = partial(self._at, queue_id)
+        carried = self._cluster.carry(at, lambda reached: reached.collect(queue_id), patient=False)
         return ANSWERS.decode(await carried)
 
     async def close(self) -> None:

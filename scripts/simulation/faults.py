@@ -11,32 +11,34 @@ from ...actors.router.router import LinkError
 from .cluster import Cluster
 from .hosts import HostProcess
 from .loop import Chance
-from .placement_faults import Keeping
+from .placement_faults import PlacementFaults
 from .servers import Spawn
 from .world import Fault, World, stop_s
 
 
 @dataclass(eq=False)
-class Trouble:
+class Faults:
     """Faults as the steps order them; what goes away for a while comes back by itself."""
 
     world: World
     cluster: Cluster
-    keeping: Keeping
+    placement_faults: PlacementFaults
     spawn: Spawn
 
     def strike(self, fault: Fault, chance: Chance) -> None:
         """Strike something, drawn by lot, with this fault."""
-        hosts, solos = sorted(self.cluster.hosts), sorted(self.cluster.solos)
+        hosts, dedicated_processes = sorted(self.cluster.hosts), sorted(self.cluster.dedicated_processes)
         match fault:
             case Fault.HOST_DEATH | Fault.HOST_END | Fault.HOST_STOP | Fault.CLOCK if hosts:
                 self._strike_host(fault, chance.choice(hosts), chance)
-            case Fault.SOLO_STOP if solos:
-                self.world.stand_still(self.cluster.solos[chance.choice(solos)].process, stop_s(chance))
-            case Fault.SOLO_DEATH if solos:
-                self.spawn(self._kill_solo(chance.choice(solos), chance.uniform(0.05, 5)))
+            case Fault.DEDICATED_STOP if dedicated_processes:
+                self.world.stand_still(
+                    self.cluster.dedicated_processes[chance.choice(dedicated_processes)].process, stop_s(chance)
+                )
+            case Fault.DEDICATED_DEATH if dedicated_processes:
+                self.spawn(self._kill_dedicated(chance.choice(dedicated_processes), chance.uniform(0.05, 5)))
             case Fault.MOVE | Fault.SERVER_DEATH | Fault.SERVER_STOP | Fault.MACHINE_DEATH:
-                self.keeping.strike(fault, chance)
+                self.placement_faults.strike(fault, chance)
             case Fault.STORE_AWAY:
                 self.spawn(self._store_away(chance.uniform(0.5, 10)))
             case Fault.NODE_AWAY:
@@ -81,16 +83,16 @@ class Trouble:
         host.kill()
         await self.world.pause(away_s)
         # The host stays away if it was ended, or is gone with its machine.
-        if self.cluster.hosts.get(host_id) is host and not self.keeping.gone(host.node_id):
+        if self.cluster.hosts.get(host_id) is host and not self.placement_faults.gone(host.node_id):
             self.cluster.hosts[host_id] = HostProcess(self.cluster, host_id, host.node_id)
             self.world.tell(f"{host_id} is back")
 
-    async def _kill_solo(self, actor_id: str, away_s: float) -> None:
-        solo = self.cluster.solos[actor_id]
-        solo.process.kill()
+    async def _kill_dedicated(self, actor_id: str, away_s: float) -> None:
+        dedicated_process = self.cluster.dedicated_processes[actor_id]
+        dedicated_process.process.kill()
         self.world.tell(f"{actor_id}'s process dies")
         await self.world.pause(away_s)
-        solo.begin_again()
+        dedicated_process.begin_again()
 
     async def _store_away(self, away_s: float) -> None:
         self.cluster.store.leave()

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ...actors.dedicated.actor_process import Solo
+from ...actors.dedicated.actor_process import DedicatedProcess
 from ...actors.dedicated.host import DedicatedHost
 from ...actors.domain.behaviour import Behaviour
 from ...actors.domain.job.behaviour import JobBehaviour
@@ -16,18 +16,18 @@ from ...actors.domain.pricing import BtcPrice
 from ...actors.domain.session.behaviour import SessionBehaviour
 from ...actors.effects.executor import Effects
 from ...actors.effects.invoice_pool import InvoicePool
-from ...actors.host.handover import Ownership
+from ...actors.host.handover import Handover
 from ...actors.host.host import ActorHost
 from ...actors.messages import ANSWERS, CALLS
 from ...actors.partitioning import NO_PLACEMENT, Placement
 from ...actors.placement.coordinator import HostReport
 from ...actors.router.router import LinkError
-from .cluster import START_S, Cluster, PeerLink, ProcessLink, ReachedSolo
+from .cluster import START_S, Cluster, PeerLink, ProcessLink, ReachedActorProcess
 from .loop import Process
 from .node import NodeAccess
 from .patching import owned_by
 from .settings import BTC, JOB_TERMS, SESSION_TERMS
-from .store.membership import SimulatedRoster
+from .store.membership import SimulatedMembership
 from .store.server import SimulatedBindings, SimulatedJournal, SimulatedLimits
 from .world import Fault
 
@@ -87,10 +87,10 @@ def _actor_host(
 
 
 class HostProcess:
-    """A host in a process of its own, and its part in moving partitions, built as in `HostShell`.
+    """A host in a process of its own, and its part in moving partitions, built as in `HostActor`.
 
-    With the cluster's `rooms_max` None, its actors share the process. Else each has one of its own, at most `rooms_max`
-    at once.
+    With the cluster's `processes_max` None, its actors share the process. Else each has one of its own, at most
+    `processes_max` at once.
     """
 
     def __init__(self, cluster: Cluster, host_id: str, node_id: str = "node-0") -> None:
@@ -100,73 +100,73 @@ class HostProcess:
         now_ms = cluster.world.clock(self.process)
         journal = self._journal = PlannedJournal(cluster, host_id)
         self.host: ActorHost | DedicatedHost = _actor_host(cluster, host_id, now_ms, journal)
-        self._solos = SimulatedSolos(cluster, now_ms)
-        if (rooms_max := cluster.rooms_max) is not None:
+        self._launcher = SimulatedProcessLauncher(cluster, now_ms)
+        if (processes_max := cluster.processes_max) is not None:
             self.host = DedicatedHost(
                 host_id,
                 journal,
-                self._solos,
+                self._launcher,
                 self.host,
                 behaviours(),
-                rooms_max=rooms_max,
+                processes_max=processes_max,
                 passivate_after_s=_PASSIVATE_AFTER_S,
                 now_ms=now_ms,
             )
-        self.ownership = Ownership(host_id, self.host, journal, lambda peer_id: PeerLink(cluster, peer_id))
+        self.handover = Handover(host_id, self.host, journal, lambda peer_id: PeerLink(cluster, peer_id))
         self._started = self.process.spawn(self._start())
 
     async def _start(self) -> None:
         await self._cluster.world.pause(START_S)
         await self.host.start()
-        roster = SimulatedRoster(self._cluster.store, self._cluster.roster)
-        self.ownership.adopt(self._told(await self._cluster.patiently(roster.placement)))
+        membership = SimulatedMembership(self._cluster.store, self._cluster.membership)
+        self.handover.adopt(self._told(await self._cluster.until_store_answers(membership.placement)))
 
     def _told(self, plan: Placement) -> Placement:
         self._journal.told(plan)
         return plan
 
-    async def submit(self, inbox_id: str, calls: bytes) -> None:
+    async def submit(self, queue_id: str, calls: bytes) -> None:
         """See `ActorHost.submit`."""
         await asyncio.shield(self._started)
-        await self.host.submit(inbox_id, CALLS.decode(calls))
+        await self.host.submit(queue_id, CALLS.decode(calls))
 
-    async def collect(self, inbox_id: str) -> bytes:
+    async def collect(self, queue_id: str) -> bytes:
         """See `ActorHost.collect`."""
         await asyncio.shield(self._started)
-        return ANSWERS.encode(await self.host.collect(inbox_id))
+        return ANSWERS.encode(await self.host.collect(queue_id))
 
     async def report(self, placement: bytes) -> bytes:
         """Follow the plan, and return a report (a `HostReport`)."""
         await asyncio.shield(self._started)
-        self.ownership.adopt(self._told(_PLACEMENT.decode(placement)))
-        await self.ownership.verify_now_and_then()
+        self.handover.adopt(self._told(_PLACEMENT.decode(placement)))
+        await self.handover.verify_now_and_then()
         owned = len(self.host.partitions.owned)
-        return msgspec.json.encode(HostReport(self.node_id, self.ownership.placement.version, owned))
+        return msgspec.json.encode(HostReport(self.node_id, self.handover.placement.version, owned))
 
     async def hand_over(self, placement: bytes, partitions: Sequence[int]) -> Sequence[int]:
         """See `Peer.hand_over`."""
         await asyncio.shield(self._started)
-        return await self.ownership.hand_over(self._told(_PLACEMENT.decode(placement)), partitions)
+        return await self.handover.hand_over(self._told(_PLACEMENT.decode(placement)), partitions)
 
     async def drain(self, patience_s: float) -> None:
         """End the host's work in good order."""
         await asyncio.shield(self._started)
-        self.ownership.close()
+        self.handover.close()
         await self.host.stop(patience_s)
 
     def kill(self) -> None:
         """End the host at once; its actors' processes end as soon as that is noticed."""
         self.process.kill()
-        self._cluster.world.later(self._cluster.world.chance.uniform(0, _ORPHAN_MAX_S), self._solos.end_all)
+        self._cluster.world.later(self._cluster.world.chance.uniform(0, _ORPHAN_MAX_S), self._launcher.end_all)
 
 
-class SoloProcess:
-    """An actor's own process, built as in `SoloShell`. Ray gives it another life when it dies."""
+class ActorHostProcess:
+    """An actor's own process, built as in `DedicatedActor`. Ray gives it another life when it dies."""
 
     def __init__(self, cluster: Cluster, now_ms: Clock, actor_id: str, partition: int, epoch: int) -> None:
         self._cluster = cluster
         self._now_ms = now_ms
-        self._place = actor_id, partition, epoch
+        self._assignment = actor_id, partition, epoch
         self.actor_id = actor_id
         self.ended = False
         self.process, self._host, self._started = self._life()
@@ -178,23 +178,23 @@ class SoloProcess:
         return process, host, process.spawn(self._start(host))
 
     async def _start(self, host: ActorHost) -> None:
-        _, partition, epoch = self._place
+        _, partition, epoch = self._assignment
         await self._cluster.world.pause(START_S)
         await host.start()
-        await self._cluster.patiently(lambda: host.lend(partition, epoch))
+        await self._cluster.until_store_answers(lambda: host.lend(partition, epoch))
 
-    async def submit(self, inbox_id: str, calls: bytes) -> None:
+    async def submit(self, queue_id: str, calls: bytes) -> None:
         """See `ActorHost.submit`."""
         host = await self._serving()
-        await host.submit(inbox_id, CALLS.decode(calls))
+        await host.submit(queue_id, CALLS.decode(calls))
 
-    async def collect(self, inbox_id: str) -> bytes:
+    async def collect(self, queue_id: str) -> bytes:
         """See `ActorHost.collect`."""
         host = await self._serving()
-        return ANSWERS.encode(await host.collect(inbox_id))
+        return ANSWERS.encode(await host.collect(queue_id))
 
     async def occupied(self) -> bool | None:
-        """See `Solo.occupied`."""
+        """See `DedicatedProcess.occupied`."""
         host = await self._serving()
         return host.occupied if host.live_actors else None
 
@@ -220,38 +220,38 @@ class SoloProcess:
             self.process, self._host, self._started = self._life()
 
 
-class SoloLink(ProcessLink):
-    """`Solo` that reaches an actor's own process through the cluster."""
+class DedicatedLink(ProcessLink):
+    """`DedicatedProcess` that reaches an actor's own process through the cluster."""
 
     def __init__(self, cluster: Cluster, actor_id: str) -> None:
         self._actor_id = actor_id
-        self._find_solo: Callable[[], ReachedSolo] = lambda: cluster.solo(actor_id)
-        super().__init__(cluster, self._find_solo)
+        self._find_process: Callable[[], ReachedActorProcess] = lambda: cluster.dedicated_process(actor_id)
+        super().__init__(cluster, self._find_process)
 
     async def occupied(self) -> bool | None:
-        """Return whether the actor has something under way (see `Solo`). Raises `LinkError`."""
-        return await self._cluster.carry(self._find_solo, lambda solo: solo.occupied())
+        """Return whether the actor has something under way (see `DedicatedProcess`). Raises `LinkError`."""
+        return await self._cluster.carry(self._find_process, lambda dedicated_process: dedicated_process.occupied())
 
     async def coming(self) -> bool:
-        """Return whether the process is about to serve, or to be started again (see `Solo`)."""
+        """Return whether the process is about to serve, or to be started again (see `DedicatedProcess`)."""
         await self._cluster.world.pause(self._cluster.world.chance.uniform(0.001, 0.05))
-        solo = self._cluster.solos.get(self._actor_id)
-        return solo is not None and solo.coming
+        dedicated_process = self._cluster.dedicated_processes.get(self._actor_id)
+        return dedicated_process is not None and dedicated_process.coming
 
 
-class SimulatedSolos:
-    """`Solos` as in `RaySolos`: an actor's process has the actor's name, which only one can have."""
+class SimulatedProcessLauncher:
+    """`ProcessLauncher` as `RayProcessLauncher`: a process has the actor's name, which only one can have."""
 
     def __init__(self, cluster: Cluster, now_ms: Clock) -> None:
         self._cluster = cluster
         self._now_ms = now_ms
-        self._own: dict[str, SoloProcess] = {}
+        self._own: dict[str, ActorHostProcess] = {}
 
-    async def start(self, actor_id: str, partition: int, epoch: int) -> Solo:
-        """Start a process under the actor's name (see `Solos`). Raises `LinkError`."""
+    async def start(self, actor_id: str, partition: int, epoch: int) -> DedicatedProcess:
+        """Start a process under the actor's name (see `ProcessLauncher`). Raises `LinkError`."""
         world = self._cluster.world
         await world.pause(world.chance.uniform(0.001, 0.05))
-        if (former := self._cluster.solos.pop(actor_id, None)) is not None:
+        if (former := self._cluster.dedicated_processes.pop(actor_id, None)) is not None:
             former.end()
         await world.pause(world.chance.uniform(0.01, 0.5))
         if world.strikes(Fault.START_FAILS, 0.1):
@@ -259,31 +259,31 @@ class SimulatedSolos:
         if world.strikes(Fault.START_FAILS, 0.1):
             raise LinkError("the process can't be started")
         for _ in range(_NAME_ATTEMPTS):
-            if actor_id not in self._cluster.solos:
+            if actor_id not in self._cluster.dedicated_processes:
                 break
             await world.pause(_RETRY_S)
         else:
             raise LinkError(f"the name {actor_id} is not free")
-        self._own[actor_id] = SoloProcess(self._cluster, self._now_ms, actor_id, partition, epoch)
-        self._cluster.solos[actor_id] = self._own[actor_id]
+        self._own[actor_id] = ActorHostProcess(self._cluster, self._now_ms, actor_id, partition, epoch)
+        self._cluster.dedicated_processes[actor_id] = self._own[actor_id]
         world.tell(f"    a process for {actor_id}, epoch {epoch}")
-        solo = SoloLink(self._cluster, actor_id)
-        await solo.occupied()
-        return solo
+        dedicated_process = DedicatedLink(self._cluster, actor_id)
+        await dedicated_process.occupied()
+        return dedicated_process
 
     async def end(self, actor_id: str) -> None:
         """End at once the process that this host has started for the actor."""
-        solo = self._own.pop(actor_id, None)
+        dedicated_process = self._own.pop(actor_id, None)
         await self._cluster.world.pause(self._cluster.world.chance.uniform(0.001, 0.05))
-        if solo is not None:
-            self._end(solo)
+        if dedicated_process is not None:
+            self._end(dedicated_process)
 
     def end_all(self) -> None:
         """End all processes of this host, which has died."""
-        for solo in self._own.values():
-            self._end(solo)
+        for dedicated_process in self._own.values():
+            self._end(dedicated_process)
 
-    def _end(self, solo: SoloProcess) -> None:
-        solo.end()
-        if self._cluster.solos.get(solo.actor_id) is solo:
-            del self._cluster.solos[solo.actor_id]
+    def _end(self, dedicated_process: ActorHostProcess) -> None:
+        dedicated_process.end()
+        if self._cluster.dedicated_processes.get(dedicated_process.actor_id) is dedicated_process:
+            del self._cluster.dedicated_processes[dedicated_process.actor_id]

@@ -1,4 +1,4 @@
-"""Keepers of a run's hosts: plans that are drawn by lot, or the program's own keepers (`servers.py`)."""
+"""Placement of a run's hosts, and its faults: plans drawn by lot, or the program's own coordinators (`servers.py`)."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _REPORT_S: Final = 2.0
 _ANSWERS_WITHIN_S: Final = 1.5
 
 
-class Keeping(Protocol):
-    """Keeper that starts hosts, and says which host owns what."""
+class PlacementFaults(Protocol):
+    """Placement, which starts hosts and says which host owns what, and its faults."""
 
     async def run(self) -> None:
         """Keep hosts in order until cancelled."""
         ...
 
     def strike(self, fault: Fault, chance: Chance) -> None:
-        """Move partitions, or have trouble in the keeper itself."""
+        """Move partitions, or have a fault in the placement itself."""
         ...
 
     def gone(self, node_id: str) -> bool:
@@ -38,7 +38,7 @@ class Keeping(Protocol):
 
 
 class PlansByChance:
-    """`Keeping` with three hosts that are always there, or soon again, and with plans that no keeper would make."""
+    """`PlacementFaults` with three hosts that are there, or soon again, and plans that no coordinator would make."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -75,16 +75,16 @@ class PlansByChance:
             self._plan(members, patience_s)
 
     def _plan(self, members: Sequence[str], patience_s: float) -> None:
-        roster = self._cluster.roster
+        membership = self._cluster.membership
         away = tuple(host_id for host_id in HOSTS if self._silent.get(host_id, 0) > 1)
         members = [host_id for host_id in members if host_id not in away] or members
         others = tuple(host_id for host_id in HOSTS if host_id not in members)
-        version = roster.placement.version + 1
-        roster.placement = Placement(version, tuple(sorted(members)), others, away, patience_s)
+        version = membership.placement.version + 1
+        membership.placement = Placement(version, tuple(sorted(members)), others, away, patience_s)
         self._cluster.world.tell(f"plan {version}: {' '.join(sorted(members))}, away: {' '.join(away)}")
 
     async def _report(self, host_id: str) -> bool:
-        plan = json.encode(self._cluster.roster.placement)
+        plan = json.encode(self._cluster.membership.placement)
         with suppress(Exception):
             async with asyncio.timeout(_ANSWERS_WITHIN_S):
                 await self._cluster.carry(partial(self._cluster.host, host_id), lambda host: host.report(plan))

@@ -23,7 +23,7 @@ STRIKES: Final = (
     Fault.RECEIVER_AWAY,
 )
 """Faults that are steps of their own. The others come by chance, wherever they can."""
-SOLO_STRIKES: Final = (Fault.SOLO_DEATH, Fault.SOLO_STOP)
+DEDICATED_STRIKES: Final = (Fault.DEDICATED_DEATH, Fault.DEDICATED_STOP)
 """Faults that are steps of their own where actors have processes of their own."""
 _DEDICATED_PART: Final = 0.3
 SERVER_STRIKES: Final = (Fault.SERVER_DEATH, Fault.SERVER_STOP, Fault.MACHINE_DEATH)
@@ -48,7 +48,7 @@ class Step:
     fault: Fault | None = None
 
 
-def rooms_of(seed: int) -> int | None:
+def processes_max_of(seed: int) -> int | None:
     """Return how many actors of a host may have processes of their own at once; None: they share the host's."""
     chance = Chance(f"placement {seed}")
     return chance.choice([3, 50]) if chance.happens(_DEDICATED_PART) else None
@@ -60,7 +60,7 @@ def snapshot_every(seed: int) -> int:
 
 
 def has_servers(seed: int) -> bool:
-    """Return whether the program's own keepers start hosts and say which host owns what."""
+    """Return whether the program's own coordinators start hosts and say which host owns what."""
     return Chance(f"keeping {seed}").happens(_SERVERS_PART)
 
 
@@ -80,7 +80,11 @@ def steps_of(seed: int, count: int) -> Sequence[Step]:
     """Return the first `count` steps of a seed."""
     steps, at_s = [], 1.0
     gap_s = Chance(f"pace {seed}").choice(_GAPS_S)
-    strikes = [*STRIKES, *(SOLO_STRIKES if rooms_of(seed) else ()), *(SERVER_STRIKES if has_servers(seed) else ())]
+    strikes = [
+        *STRIKES,
+        *(DEDICATED_STRIKES if processes_max_of(seed) else ()),
+        *(SERVER_STRIKES if has_servers(seed) else ()),
+    ]
     for number in range(count):
         chance = Chance(f"plan {seed}/{number}")
         at_s += chance.expovariate(1 / gap_s)

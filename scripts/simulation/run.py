@@ -17,18 +17,18 @@ from .clients.jobs import JobClient
 from .clients.receivers import Receivers
 from .clients.sessions import SessionClient
 from .cluster import Cluster, FrontProcess, TreasuryProcess
-from .faults import Trouble
+from .faults import Faults
 from .hosts import behaviours
 from .loop import Chance, SimulatedLoop
 from .model import SimulatedModel
 from .node import SimulatedNode
 from .patching import START_MS, simulated
 from .placement_faults import PlansByChance
-from .plan import Step, has_servers, rooms_of, snapshot_every
+from .plan import Step, has_servers, processes_max_of, snapshot_every
 from .servers import Servers
 from .store.archiving import Operator
 from .store.data import StoreData
-from .store.membership import RosterData
+from .store.membership import MembershipData
 from .store.server import StoreAccess
 from .world import Fault, World
 
@@ -56,7 +56,7 @@ def run(seed: int, steps: Sequence[Step], faults: Collection[Fault]) -> Outcome:
     with simulated(loop, chance, world.log, snapshot_every(seed)):
         try:
             loop.set_exception_handler(lambda _loop, context: _defect(world, context))
-            figures = loop.run_until_complete(_Run(world, rooms_of(seed), has_servers(seed)).go(steps))
+            figures = loop.run_until_complete(_Run(world, processes_max_of(seed), has_servers(seed)).go(steps))
         except Exception as error:
             world.violate(f"the run broke: {error!r}")
             figures = {}
@@ -77,7 +77,7 @@ def _defect(world: World, context: dict[str, Any]) -> None:
 class _Run:
     """The parts of a run, and what each step does."""
 
-    def __init__(self, world: World, rooms_max: int | None, has_servers: bool) -> None:
+    def __init__(self, world: World, processes_max: int | None, has_servers: bool) -> None:
         self._world = world
         self._acting: set[asyncio.Task[None]] = set()
         self._auditor = Auditor(world.violate, world.tell, world.loop.time)
@@ -86,15 +86,17 @@ class _Run:
         self._store = StoreAccess(world, StoreData(world.now_ms, *told))
         self._operator = Operator(world, self._store, behaviours(), self._auditor)
         self._node = SimulatedNode(world, self._auditor)
-        receivers, roster = Receivers(world, self._auditor), RosterData(world.now_ms)
+        receivers, membership = Receivers(world, self._auditor), MembershipData(world.now_ms)
         work = Work(world)
         model = SimulatedModel(world, self._auditor, work)
-        self._cluster = Cluster(world, self._store, roster, self._node, receivers, model, self._auditor, rooms_max)
-        keeping = Servers(self._cluster, self._spawn) if has_servers else PlansByChance(self._cluster)
-        self._trouble = Trouble(world, self._cluster, keeping, self._spawn)
+        self._cluster = Cluster(
+            world, self._store, membership, self._node, receivers, model, self._auditor, processes_max
+        )
+        placement_faults = Servers(self._cluster, self._spawn) if has_servers else PlansByChance(self._cluster)
+        self._faults = Faults(world, self._cluster, placement_faults, self._spawn)
         self._front = FrontProcess(self._cluster)
         self._treasury = TreasuryProcess(self._cluster)
-        self._auditor.holders.strict = rooms_max is None
+        self._auditor.holders.strict = processes_max is None
         self._holders: dict[str, Holders] = {}
         self._sessions: list[SessionClient] = []
         self._jobs: list[JobClient] = []
@@ -111,9 +113,9 @@ class _Run:
         return figures | {"faults": self._world.fault_count} | self._auditor.summary()
 
     async def _live(self, steps: Sequence[Step]) -> None:
-        if (rooms_max := self._cluster.rooms_max) is not None:
-            self._world.tell(f"actors have processes of their own, at most {rooms_max} on a host")
-        beside = [asyncio.create_task(part.run()) for part in (self._trouble.keeping, self._operator)]
+        if (processes_max := self._cluster.processes_max) is not None:
+            self._world.tell(f"actors have processes of their own, at most {processes_max} on a host")
+        beside = [asyncio.create_task(part.run()) for part in (self._faults.placement_faults, self._operator)]
         for step in steps:
             await self._world.pause(max(0.0, step.at_s - self._world.loop.time()))
             self._act(step)
@@ -187,7 +189,7 @@ class _Run:
                 self._treasury.process.kill()
                 self._treasury = TreasuryProcess(self._cluster)
             case _:
-                self._trouble.strike(fault, chance)
+                self._faults.strike(fault, chance)
 
     # The end
 
@@ -195,7 +197,7 @@ class _Run:
         """End the faults, and let what is away come back."""
         self._world.tell("calm")
         self._world.calm = True
-        self._trouble.calm()
+        self._faults.calm()
 
     async def _rest(self) -> None:
         """Wait until nothing is under way any more. Raises nothing: what never ends is reported as a violation."""

@@ -1,4 +1,4 @@
-"""Servers of a run, each on a machine of its own with the program's real keeper in it."""
+"""Servers of a run, each on a machine of its own with the program's real coordinator in it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, Final
 from msgspec import json
 
 from ...actors.partitioning import Placement
-from ...actors.placement.coordinator import HostReport, Keeper
+from ...actors.placement.coordinator import Coordinator, HostReport
 from ...actors.placement.membership import Server
 from ...actors.ports import TransientError
 from ...actors.router.router import LinkError
 from .cluster import Cluster
 from .hosts import HostProcess
 from .loop import Chance, Process
-from .store.membership import SimulatedRoster
+from .store.membership import SimulatedMembership
 from .world import Fault
 
 Spawn = Callable[[Coroutine[Any, Any, None]], None]
@@ -30,15 +30,15 @@ _HOSTS_MAX: Final = 4
 _NOTICED_MAX_S: Final = 20.0
 
 
-class SimulatedCrew:
-    """`Crew` that does what `RayCrew` does."""
+class SimulatedProcessManager:
+    """`ProcessManager` that does what `RayProcessManager` does."""
 
     def __init__(self, cluster: Cluster, dead: set[str]) -> None:
         self._cluster = cluster
         self._dead = dead
 
     async def start(self, host_id: str, node_id: str) -> None:
-        """Start a host (see `Crew`). Raises `LinkError`."""
+        """Start a host (see `ProcessManager`). Raises `LinkError`."""
         world = self._cluster.world
         await world.pause(world.chance.uniform(0.01, 0.2))
         if node_id in self._dead or world.strikes(Fault.START_FAILS, 0.1):
@@ -73,22 +73,24 @@ class ServerProcess:
         self.node_id, self.cpus = node_id, cpus
         self.server_id = f"server-{number}"
         self.process = Process(self.server_id, world.loop)
-        self.roster = SimulatedRoster(cluster.store, cluster.roster)
+        self.membership = SimulatedMembership(cluster.store, cluster.membership)
         server = Server(self.server_id, node_id, f"{self.server_id}:8402", cpus, "key")
-        self.keeper = Keeper(server, self.roster, SimulatedCrew(cluster, dead), clock=world.loop.time)
-        self._keeping = self.process.spawn(self.keeper.run())
+        self.coordinator = Coordinator(
+            server, self.membership, SimulatedProcessManager(cluster, dead), clock=world.loop.time
+        )
+        self._coordinating = self.process.spawn(self.coordinator.run())
         world.tell(f"{self.server_id} begins on {node_id}")
 
     async def leave(self) -> None:
         """Take part no longer."""
-        self._keeping.cancel()
-        await asyncio.gather(self._keeping, return_exceptions=True)
+        self._coordinating.cancel()
+        await asyncio.gather(self._coordinating, return_exceptions=True)
         with suppress(TransientError):
-            await self.roster.leave(self.server_id)
+            await self.membership.leave(self.server_id)
 
 
 class Servers:
-    """`Keeping` by servers that come, end, die, stand still, and lose their machines with all that runs there."""
+    """`PlacementFaults` by servers that come, end, die, stand still, and lose their machines with all that is there."""
 
     def __init__(self, cluster: Cluster, spawn: Spawn) -> None:
         self._cluster = cluster
@@ -114,7 +116,7 @@ class Servers:
         away_s = chance.uniform(0.1, 25)
         match fault:
             case Fault.MOVE if chance.happens(0.6):
-                self._cluster.roster.want_hosts(chance.randint(1, _HOSTS_MAX))
+                self._cluster.membership.want_hosts(chance.randint(1, _HOSTS_MAX))
             case Fault.MOVE:
                 self._spawn(self._upgrade(server, chance.uniform(0.1, 5)))
             case Fault.SERVER_DEATH:
@@ -133,7 +135,7 @@ class Servers:
         world = self._cluster.world
         world.tell(f"{server.server_id} is told to end")
         self._servers.remove(server)
-        server.keeper.leave()
+        server.coordinator.leave()
         until_s = world.loop.time() + _MOVED_WITHIN_S
         while world.loop.time() < until_s and self._hosts_on(server.node_id) and self._servers:
             await world.pause(_LOOK_EVERY_S)

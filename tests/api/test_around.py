@@ -87,8 +87,8 @@ async def test_a_model_that_refuses_is_a_502_and_one_that_is_down_a_503(api: Api
 async def test_prices_show_all_that_a_price_depends_on(redis: Redis) -> None:
     async with api_over(redis, eval_fee_sats=12) as api:
         price = BtcPrice(Decimal("98765.43"), PriceOrigin.COINGECKO, START_MS)
-        front = replace(api.front, prices=FixedPrices(price), now_ms=lambda: START_MS + 42_900)
-        async with client_of(create_app(front)) as http:
+        state = replace(api.state, prices=FixedPrices(price), now_ms=lambda: START_MS + 42_900)
+        async with client_of(create_app(state)) as http:
             shown = (await http.get("/pricing")).json()
     assert shown["btcPrice"] == {
         "usd": "98765.43",
@@ -115,8 +115,8 @@ async def test_prices_show_all_that_a_price_depends_on(redis: Redis) -> None:
 
 
 async def test_the_price_of_a_clock_that_is_ahead_is_not_of_the_future(api: Api) -> None:
-    front = replace(api.front, now_ms=lambda: START_MS - 5_000)
-    async with client_of(create_app(front)) as http:
+    state = replace(api.state, now_ms=lambda: START_MS - 5_000)
+    async with client_of(create_app(state)) as http:
         assert (await http.get("/pricing")).json()["btcPrice"]["ageS"] == 0
 
 
@@ -124,8 +124,8 @@ async def test_the_price_of_a_clock_that_is_ahead_is_not_of_the_future(api: Api)
 
 
 async def test_the_process_is_healthy_while_all_else_is_down(api: Api) -> None:
-    front = replace(api.front, checks={"store": _down, "actors": _down, "lightning": _down})
-    async with client_of(create_app(front)) as http:
+    state = replace(api.state, checks={"store": _down, "actors": _down, "lightning": _down})
+    async with client_of(create_app(state)) as http:
         answer = await http.get("/healthz")
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
@@ -144,8 +144,8 @@ async def _down() -> None:
 
 
 async def test_readiness_names_the_parts_that_can_t_be_reached(api: Api) -> None:
-    front = replace(api.front, checks={**api.front.checks, "store": _down, "lightning": _down})
-    async with client_of(create_app(front)) as http:
+    state = replace(api.state, checks={**api.state.checks, "store": _down, "lightning": _down})
+    async with client_of(create_app(state)) as http:
         answer = await http.get("/readyz")
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     assert answer.json()["unreachable"] == ["store", "lightning"]
@@ -155,12 +155,12 @@ async def test_readiness_names_the_parts_that_can_t_be_reached(api: Api) -> None
 
 
 async def test_readiness_says_what_ails_the_store_where_that_is_known(api: Api) -> None:
-    ailing = replace(api.front, store_trouble=lambda: "the disk that it writes to is full")
+    ailing = replace(api.state, store_trouble=lambda: "the disk that it writes to is full")
     for checks, expected in (
         ({"store": _down}, "The store can't be reached just now: the disk that it writes to is full."),
         ({"lightning": _down}, "The Lightning node can't be reached just now."),
     ):
-        async with client_of(create_app(replace(ailing, checks={**api.front.checks, **checks}))) as http:
+        async with client_of(create_app(replace(ailing, checks={**api.state.checks, **checks}))) as http:
             assert (await http.get("/readyz")).json()["error"] == expected
 
 
@@ -174,7 +174,7 @@ async def test_the_log_tells_once_that_a_part_is_not_ready_and_once_that_it_is_b
         if not next(reaches):
             raise TransientError("no connection to 10.1.2.3")
 
-    async with client_of(create_app(replace(api.front, checks={"lightning": flapping}))) as http:
+    async with client_of(create_app(replace(api.state, checks={"lightning": flapping}))) as http:
         with capture_logs() as logged:
             statuses = [(await http.get("/readyz")).status_code for _ in range(5)]
     assert statuses == [503, 503, 200, 200, 503]
@@ -189,7 +189,7 @@ async def test_many_who_ask_for_readiness_at_once_ask_each_part_once(api: Api) -
         asked.append(1)
         await go_on.wait()
 
-    async with client_of(create_app(replace(api.front, checks={"lightning": slow}))) as http:
+    async with client_of(create_app(replace(api.state, checks={"lightning": slow}))) as http:
         answers = [asyncio.create_task(http.get("/readyz")) for _ in range(5)]
         await asyncio.sleep(0)
         go_on.set()
@@ -233,7 +233,7 @@ async def test_the_first_page_shows_how_to_begin_at_this_very_server(api: Api) -
     assert "curl http://pay.example:8402/jobs" in page
     assert 'href="/docs"' in page and 'href="/pricing"' in page
     assert "/dev/stub/pay/" in page
-    async with client_of(create_app(replace(api.front, stub_node=None))) as http:
+    async with client_of(create_app(replace(api.state, stub_node=None))) as http:
         assert "/dev/" not in (await http.get("/")).text
 
 

@@ -227,8 +227,8 @@ async def test_an_error_to_head_has_its_headers(api: Api) -> None:
 
 async def test_production_has_no_dev_paths(api: Api) -> None:
     job = await api.create()
-    settings = api.front.settings.model_copy(update={"env": Environment.PRODUCTION})
-    async with client_of(create_app(replace(api.front, settings=settings))) as http:
+    settings = api.state.settings.model_copy(update={"env": Environment.PRODUCTION})
+    async with client_of(create_app(replace(api.state, settings=settings))) as http:
         answer = await http.post(f"/dev/stub/pay/{job['evalInvoice']['paymentHash']}")
         assert_error(answer, 404, "not_found")
         assert "/dev" not in (await http.get("/openapi.json")).text
@@ -236,7 +236,7 @@ async def test_production_has_no_dev_paths(api: Api) -> None:
 
 
 async def test_a_real_node_has_no_dev_paths(api: Api) -> None:
-    async with client_of(create_app(replace(api.front, stub_node=None))) as http:
+    async with client_of(create_app(replace(api.state, stub_node=None))) as http:
         assert_error(await http.post(f"/dev/stub/pay/{'0' * 64}"), 404, "not_found")
 
 
@@ -250,7 +250,7 @@ async def test_an_unforeseen_error_is_a_500_without_a_word_of_it(api: Api) -> No
         async def call(self, *args: object) -> None:
             raise RuntimeError("the password is 1234")
 
-    async with client_of(create_app(replace(api.front, router=Broken()))) as http:  # type: ignore[arg-type]
+    async with client_of(create_app(replace(api.state, router=Broken()))) as http:  # type: ignore[arg-type]
         answer = await http.get(f"/jobs/job_{'a' * 32}")
         assert_error(answer, 500, "internal_error")
         assert "1234" not in answer.text and "RuntimeError" not in answer.text

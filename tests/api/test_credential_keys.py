@@ -10,7 +10,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from starlette.requests import Request
 
-from satmeter.http.request.idempotency import once_of
+from satmeter.http.request.idempotency import operation_key_of
 from tests.helpers.credentials import grant_of
 from tests.helpers.http.messages import MODEL, Shop, shop_over
 
@@ -99,7 +99,7 @@ async def test_a_closing_is_told_to_those_who_may_close(shop: Shop) -> None:
 async def test_the_whole_macaroon_s_keys_keep_the_names_that_are_in_stores() -> None:
     scope = {"type": "http", "method": "POST", "path": "/ask", "headers": []}
     names = [
-        once_of(Request(scope), KEY, b"{}", grant, "/sessions/{sessionId}/request").name
+        operation_key_of(Request(scope), KEY, b"{}", grant, "/sessions/{sessionId}/request").name
         for grant in (None, grant_of(), grant_of("name = x"))
     ]
     assert names[0] == names[1] == "k6zqRZX-fNokFCpH5wYbldzN1"

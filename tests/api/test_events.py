@@ -93,7 +93,7 @@ async def test_head_opens_no_stream(api: Api) -> None:
 async def test_a_client_that_goes_away_is_no_longer_served(api: Api) -> None:
     job = await api.create()
     watched = Watched(api)
-    app = create_app(replace(api.front, router=watched))  # type: ignore[arg-type]
+    app = create_app(replace(api.state, router=watched))  # type: ignore[arg-type]
     async with listening(app) as server, httpx.AsyncClient(base_url=server.url, timeout=5) as http:
         async with http.stream("GET", f"/jobs/{job['jobId']}/events") as answer:
             await anext(events_of(answer))
@@ -108,7 +108,7 @@ async def test_a_server_that_ends_ends_its_streams_at_once_and_cleanly(api: Api)
         async with http.stream("GET", f"/jobs/{job['jobId']}/events") as answer:
             events = events_of(answer)
             assert (await anext(events)).data["state"] == "awaiting_eval_payment"
-            api.front.ending.set()
+            api.state.ending.set()
             server.server.should_exit = True
             # A connection that is cut off raises here instead.
             assert [event async for event in events] == []
@@ -135,7 +135,7 @@ class Watched:
     """The router, and whether the stream that it gave has ended."""
 
     def __init__(self, api: Api) -> None:
-        self._router = api.front.router
+        self._router = api.state.router
         self.ended = asyncio.Event()
 
     async def stream(self, actor_id: str, command: Any) -> AsyncGenerator[Any, None]:
@@ -148,7 +148,7 @@ class Watched:
 
 
 async def some_view(api: Api) -> JobView:
-    reply = await api.front.router.call((await api.create())["jobId"], GetJob())
+    reply = await api.state.router.call((await api.create())["jobId"], GetJob())
     assert isinstance(reply, JobView)
     return reply
 
@@ -163,7 +163,7 @@ async def stream_of(api: Api, views: list[JobView], end: Exception | None = None
             if end is not None:
                 raise end
 
-    async with client_of(create_app(replace(api.front, router=Scripted()))) as http:  # type: ignore[arg-type]
+    async with client_of(create_app(replace(api.state, router=Scripted()))) as http:  # type: ignore[arg-type]
         return await http.get(f"/jobs/{views[0].job_id}/events")
 
 

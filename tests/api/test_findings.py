@@ -38,9 +38,9 @@ class Seen:
 
     async def ready(self, findings: Findings | None, refusals: Refusals | None = None, **settings: Any) -> Any:
         self.watched.known = findings, refusals or Refusals()
-        front = self.api.front
-        changed = front.settings.model_copy(update=settings)
-        app = create_app(replace(front, findings=self.watched, settings=changed))
+        state = self.api.state
+        changed = state.settings.model_copy(update=settings)
+        app = create_app(replace(state, findings=self.watched, settings=changed))
         async with client_of(app) as http:
             return await http.get("/readyz"), (await http.get("/metrics")).text.splitlines()
 

@@ -277,8 +277,8 @@ async def test_limits_that_can_t_be_read_refuse_rather_than_let_all_through(api:
 
         hit = release = reserve
 
-    front = replace(api.front, limits=Down())  # type: ignore[arg-type]
-    async with client_of(create_app(front)) as http:
+    state = replace(api.state, limits=Down())  # type: ignore[arg-type]
+    async with client_of(create_app(state)) as http:
         for answer in (await http.post("/jobs", json={"request": "x"}), await http.get("/demo?request=x")):
             assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
             assert "10.1.2.3" not in answer.text
@@ -291,7 +291,7 @@ async def test_limits_that_can_t_be_read_refuse_rather_than_let_all_through(api:
 )
 @pytest.mark.parametrize("path", ["/jobs/{}", "/jobs/{}/events"])
 async def test_an_id_that_can_t_be_ours_is_not_found_and_troubles_no_actor(api: Api, path: str, job_id: str) -> None:
-    await api.front.router.close()  # now it refuses every call with a 503
+    await api.state.router.close()  # now it refuses every call with a 503
     answer = await api.http.get(path.format(job_id))
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 

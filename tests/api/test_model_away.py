@@ -55,8 +55,8 @@ def goes(shop: Shop, stage: Stage | None, in_s: int = 40, fault: ModelFault | No
 
 def tells(api: Api, word: ModelWord) -> None:
     """Set what is known of the model provider."""
-    assert isinstance(api.front.model, FakeModelNews)
-    api.front.model.word = word
+    assert isinstance(api.state.model, FakeModelNews)
+    api.state.model.word = word
 
 
 def waits(shop: Shop, model: str, in_s: int, fault: ModelFault = ModelFault.LIMITED) -> None:
@@ -247,7 +247,7 @@ async def test_readiness_and_metrics_name_the_model(
 ) -> None:
     assert "satmeter_model_up 1.0" in (await shop.api.http.get("/metrics")).text
     goes(shop, stage, fault=fault)
-    async with client_of(create_app(shop.api.front)) as http:
+    async with client_of(create_app(shop.api.state)) as http:
         answer = await http.get("/readyz")
         assert (answer.status_code, answer.json()["unreachable"]) == (503, ["model"])
         assert answer.json()["error"].startswith(f"The model can't be reached just now{trouble}")
@@ -270,8 +270,8 @@ async def test_readiness_names_all_that_is_amiss(shop: Shop) -> None:
         raise OSError
 
     goes(shop, Stage.DOWN, fault=ModelFault.OVERLOADED)
-    front = replace(shop.api.front, checks={"store": down}, store_trouble=lambda: "the disk is full")
-    async with client_of(create_app(front)) as http:
+    state = replace(shop.api.state, checks={"store": down}, store_trouble=lambda: "the disk is full")
+    async with client_of(create_app(state)) as http:
         told = (await http.get("/readyz")).json()
     assert told["unreachable"] == ["store", "model"]
     assert told["error"] == (

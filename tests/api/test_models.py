@@ -55,7 +55,7 @@ async def test_anthropic_s_sdk_lists_them(url: str) -> None:
 async def test_the_prices_are_those_that_are_charged(redis: Redis) -> None:
     async with api_over(redis, margin_pct=50, infra_usd_per_month=100) as api:
         listed: Any = {model["id"]: model for model in (await api.http.get("/v1/models")).json()["data"]}
-        terms = pricing_terms(api.front.settings)
+        terms = pricing_terms(api.state.settings)
     pricing = listed["claude-sonnet-5-5"]["pricing"]
     # 0.001 dollars and a half of it, at 100,000 dollars for a bitcoin.
     assert pricing["requestMsat"] == 1_500

@@ -218,7 +218,7 @@ async def test_a_job_s_refund_needs_an_invoice(api: Stubbed) -> None:
 
 
 async def test_the_clock_is_the_front_s(api: Stubbed) -> None:
-    late = replace(api.front, now_ms=lambda: START_MS + 3_600_000)
+    late = replace(api.state, now_ms=lambda: START_MS + 3_600_000)
     async with client_of(create_app(late)) as http:
         answer = await http.post(f"/jobs/{JOB_ID}/refund", json={"paymentRequest": MINE.payment_request})
     assert answer.status_code == 400

@@ -139,7 +139,7 @@ async def test_a_server_that_ends_lets_requests_end_that_hold_money(api: Stubbed
     ):
         lines = got.aiter_lines()
         await next_event(lines)
-        api.front.ending.set()
+        api.state.ending.set()
         server.server.should_exit = True
         api.router.gate.release()
         assert await next_event(lines) == ("done", DONE)

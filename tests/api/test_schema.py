@@ -133,8 +133,8 @@ async def test_outages_keep_to_the_document(api: Api, document: Document) -> Non
     async def unreachable() -> None:
         raise TransientError("nobody there")
 
-    front = replace(api.front, router=Away(), checks={"store": unreachable})  # type: ignore[arg-type]
-    async with client_of(create_app(front)) as http:
+    state = replace(api.state, router=Away(), checks={"store": unreachable})  # type: ignore[arg-type]
+    async with client_of(create_app(state)) as http:
         document.holds(await http.get("/readyz"), 503, "GET", "/readyz")
         document.holds(await http.post("/jobs", json={"request": "a"}), 503, "POST", "/jobs")
         document.holds(await http.get(f"/jobs/{UNKNOWN_JOB}"), 503, "GET", "/jobs/{jobId}")

@@ -65,7 +65,7 @@ def _run(url: str) -> tuple[set[str], list[str]]:
 async def test_the_server_keeps_to_its_own_document(redis: Redis) -> None:
     async with api_over(redis, rate_limits=False) as api, listening(api.app) as server:
         # Jobs that nobody pays are followed too: their streams must show one state and end.
-        api.front.ending.set()
+        api.state.ending.set()
         asked, wrong = await asyncio.to_thread(_run, server.url)
     assert list(dict.fromkeys(wrong)) == []
     # The document itself is where all this is read from.

@@ -277,8 +277,8 @@ async def test_the_stub_node_makes_invoices_to_be_paid_out_to(api: Stubbed) -> N
 
 
 async def test_without_the_stub_node_there_are_no_such_invoices(api: Stubbed) -> None:
-    production = api.front.settings.model_copy(update={"env": Environment.PRODUCTION})
-    for front in (replace(api.front, stub_node=None), replace(api.front, settings=production)):
+    production = api.state.settings.model_copy(update={"env": Environment.PRODUCTION})
+    for front in (replace(api.state, stub_node=None), replace(api.state, settings=production)):
         async with client_of(create_app(front)) as http:
             answer = await http.post("/dev/stub/invoice", json={"amountSats": 250})
             assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

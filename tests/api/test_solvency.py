@@ -23,8 +23,8 @@ async def api(redis: Redis) -> AsyncIterator[Api]:
 
 def say(api: Api, standing: Standing | None) -> None:
     """The treasury says so."""
-    assert isinstance(api.front.solvency, FakeSolvency)
-    api.front.solvency.standing = standing
+    assert isinstance(api.state.solvency, FakeSolvency)
+    api.state.solvency.standing = standing
 
 
 async def test_new_payments_are_refused_and_what_was_paid_can_be_used_and_is_paid_back(api: Api) -> None:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 KINDS = (
     "satmeter serve",
     "satmeter.scripts.server.front",
-    "ray::HostShell",
+    "ray::HostActor",
     "raylet",
     "gcs_server",
     "valkey",

@@ -48,18 +48,18 @@ def test_a_process_that_stands_still_is_replaced_and_charges_nothing_when_it_wak
             assert epoch_of(dedicated, client.session_id) > epoch
             model.let_go()
             answer = asking.result(PATIENCE_S)
-        patiently(lambda: process not in dedicated.descendants("ray::SoloShell"), "it lives on")
+        patiently(lambda: process not in dedicated.descendants("ray::DedicatedActor"), "it lives on")
         is_charged(client, {"key": answer})
     audited(dedicated.data_dir)
 
 
 def test_a_treasury_that_stands_still_is_replaced_and_what_is_paid_meanwhile_is_credited(dedicated: Served) -> None:
-    (treasury,) = dedicated.descendants("ray::TreasuryShell")
+    (treasury,) = dedicated.descendants("ray::TreasuryActor")
     created = create(dedicated)
     with dedicated.paused(treasury):
         pay(dedicated, created["evalInvoice"])
         wait_for(dedicated, created["jobId"], "awaiting_work_payment")
-    patiently(lambda: treasury not in dedicated.descendants("ray::TreasuryShell"), "it lives on")
+    patiently(lambda: treasury not in dedicated.descendants("ray::TreasuryActor"), "it lives on")
     assert finish(dedicated, created["jobId"])["result"]
 
 
@@ -79,7 +79,7 @@ def test_a_host_and_its_process_that_wake_after_their_partitions_moved_write_and
             model.wait_for_request(requests + 1)
         # From here on nobody asks for the sessions, so that nobody starts other processes for them.
         dedicated.kill("satmeter.scripts.server.front")
-        with dedicated.paused(dedicated.descendants("ray::HostShell")[0]):
+        with dedicated.paused(dedicated.descendants("ray::HostActor")[0]):
             with ExitStack() as pauses:
                 for _, process in held.values():
                     pauses.enter_context(dedicated.paused(process))
@@ -89,16 +89,18 @@ def test_a_host_and_its_process_that_wake_after_their_partitions_moved_write_and
             client, process = held[former]
             patiently(lambda: knows_of_its_loss(said_by(dedicated, process)), "it goes on as if nothing had been")
             dedicated.wait_until_ready()
-            others = set(dedicated.descendants("ray::SoloShell"))
+            others = set(dedicated.descendants("ray::DedicatedActor"))
             first = {client: client.ask(_REQUEST, "first")}
-            (successor,) = set(dedicated.descendants("ray::SoloShell")) - others
+            (successor,) = set(dedicated.descendants("ray::DedicatedActor")) - others
             first |= {other: other.ask(_REQUEST, "first") for other, _ in held.values()}
             model.hold()
             requests = model.requests
             asking = pool.submit(client.ask, _REQUEST, "second")
             model.wait_for_request(requests + 1)
         patiently(lambda: len(owners(dedicated)) == 2, "the host that woke does not get its share back")
-        assert successor in dedicated.descendants("ray::SoloShell"), "the host that woke ended its successor's process"
+        assert successor in dedicated.descendants("ray::DedicatedActor"), (
+            "the host that woke ended its successor's process"
+        )
         model.let_go()
         second = asking.result(PATIENCE_S)
         for asked, answer in first.items():
@@ -110,11 +112,11 @@ def test_a_host_and_its_process_that_wake_after_their_partitions_moved_write_and
 @contextmanager
 def own_process(server: Served) -> Iterator[tuple[Client, int]]:
     """A session that is paid for, and the pid of its process."""
-    before = set(server.descendants("ray::SoloShell"))
+    before = set(server.descendants("ray::DedicatedActor"))
     with session(server) as client:
 
         def new() -> set[int]:
-            return set(server.descendants("ray::SoloShell")) - before
+            return set(server.descendants("ray::DedicatedActor")) - before
 
         # On a busy machine the first one may have been slow, and is being replaced.
         patiently(lambda: len(new()) == 1, "it has no process of its own")

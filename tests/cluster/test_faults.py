@@ -52,7 +52,7 @@ def comes_back(running: Load, fault: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "process", ["ray::HostShell", "ray::TreasuryShell", "ray::OracleShell", "satmeter.scripts.server.front", "valkey"]
+    "process", ["ray::HostActor", "ray::TreasuryActor", "ray::OracleActor", "satmeter.scripts.server.front", "valkey"]
 )
 def test_every_process_may_be_killed_under_load(on_disk: Served, process: str) -> None:
     created = create(on_disk)
@@ -70,7 +70,7 @@ def test_a_host_that_wakes_after_its_partitions_have_moved_writes_and_tells_noth
     """The host stands still in the middle of its work, and would go on with it when it wakes."""
     patiently(lambda: len(owners(on_disk)) == 2, "the hosts don't share the partitions")
     with load({0: on_disk}, 8) as running:
-        victim = on_disk.descendants("ray::HostShell")[0]
+        victim = on_disk.descendants("ray::HostActor")[0]
         with on_disk.paused(victim):
             comes_back(running, "host paused")
             assert len(owners(on_disk)) == 1

@@ -36,7 +36,7 @@ def test_a_node_that_is_killed_is_waited_for_and_no_payment_is_lost_or_made_twic
         wallet_pays(lnbits, due)
         patiently(lambda client=client: client.show()["state"] == "active", "the deposit did not arrive")
     before_msat, invoice = wallet_msat(lnbits), wallet_invoice(lnbits, 900)
-    (treasury,) = lnbits_server.descendants("ray::TreasuryShell")
+    (treasury,) = lnbits_server.descendants("ray::TreasuryActor")
     with ThreadPoolExecutor(1) as pool, lnbits_server.paused(treasury):
         wallet_pays(lnbits, deposit)
         closing = pool.submit(leaving.post, "close", {"paymentRequest": invoice})

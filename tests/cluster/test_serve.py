@@ -14,7 +14,7 @@ from tests.helpers.served import MessagesApi, Served, patiently, served
 
 
 def kill_hosts(server: Served) -> None:
-    victims = server.kill("ray::HostShell")
+    victims = server.kill("ray::HostActor")
     patiently(lambda: not set(victims) & set(server.descendants()), "the killed hosts did not die")
 
 

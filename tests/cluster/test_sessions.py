@@ -150,7 +150,7 @@ def test_a_deposit_that_is_paid_while_everything_is_down_is_found(server: Served
     created = server.client.post("/sessions", json={"amountSats": 100}).json()
     client = Client(server, created["sessionId"], created["macaroon"])
     kill_hosts(server)
-    server.kill("ray::TreasuryShell")
+    server.kill("ray::TreasuryActor")
     pay(server, created["depositInvoice"])
 
     def active() -> bool:

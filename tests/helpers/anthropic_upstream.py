@@ -10,7 +10,7 @@ import httpx2
 from satmeter.actors.domain.behaviour import Once, Reply
 from satmeter.actors.domain.intents import RelayRequest
 from satmeter.actors.domain.llm.relays import RelayBody, RelayBytes, RelayOutcome, RelayPart
-from satmeter.actors.effects.progress import Outlet
+from satmeter.actors.effects.progress import ProgressChannel
 from satmeter.actors.effects.relay import Relaying
 from tests.helpers.anthropic_streams import MODEL, Body, model
 
@@ -74,4 +74,4 @@ async def relay(
     said: list[Reply] = []
     relaying = Relaying(model(upstream), *([clock] if clock else []))
     intent = RelayRequest("request:a", CALL, {}, False, stream, MODEL, 5, AT_MS, ONCE)
-    return await relaying.relay(intent, Outlet(said.append)), said
+    return await relaying.relay(intent, ProgressChannel(said.append)), said

@@ -1,4 +1,4 @@
-"""A keeper with its time in a test's hands, and a store that fails it."""
+"""A coordinator with its time in a test's hands, and a store that fails it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,26 @@ from contextlib import asynccontextmanager, suppress
 from redis.asyncio import Redis
 
 from satmeter.actors.partitioning import Placement
-from satmeter.actors.placement.coordinator import Keeper
-from satmeter.actors.placement.membership import Roster, Server, View
+from satmeter.actors.placement.coordinator import Coordinator
+from satmeter.actors.placement.membership import ClusterView, Membership, Server
 from satmeter.actors.ports import TransientError
-from tests.helpers.membership import roster
-from tests.helpers.process_managers import PlayedCrew
+from tests.helpers.membership import membership
+from tests.helpers.process_managers import PlayedProcessManager
 
 
 class Stage:
-    """A keeper whose time a test moves on."""
+    """A coordinator whose time a test moves on."""
 
-    def __init__(self, redis: Redis, crew: PlayedCrew, own: Server, over: Roster | None = None) -> None:
-        self.crew = crew
+    def __init__(
+        self, redis: Redis, processes: PlayedProcessManager, own: Server, over: Membership | None = None
+    ) -> None:
+        self.processes = processes
         self.now_s = 100.0
         self.pauses: list[float] = []
         self._next = asyncio.Event()
-        self.keeper = Keeper(own, over or roster(redis), crew, clock=lambda: self.now_s, pause=self._pause)
+        self.coordinator = Coordinator(
+            own, over or membership(redis), processes, clock=lambda: self.now_s, pause=self._pause
+        )
 
     async def _pause(self, duration_s: float) -> None:
         self.pauses.append(duration_s)
@@ -32,23 +36,23 @@ class Stage:
         await self._next.wait()
 
     def go_on(self) -> None:
-        """Ends the keeper's pause."""
+        """Ends the coordinator's pause."""
         self._next.set()
 
     async def steps(self, count: int) -> None:
         """So many steps, one after the other."""
         for _ in range(count):
-            await self.keeper.step()
+            await self.coordinator.step()
 
     @property
     def plan(self) -> Placement:
-        """The plan as the keeper knows it."""
-        return self.keeper.view.placement
+        """The plan as the coordinator knows it."""
+        return self.coordinator.view.placement
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Task[None]]:
         """Lets it run by itself."""
-        task = asyncio.create_task(self.keeper.run())
+        task = asyncio.create_task(self.coordinator.run())
         try:
             yield task
         finally:
@@ -57,10 +61,10 @@ class Stage:
                 await task
 
 
-class FailingRoster:
-    """A roster whose store is away for a while. Implements what a keeper asks of `Roster`."""
+class FailingMembership:
+    """A membership whose store is away for a while. Implements what a coordinator asks of `Membership`."""
 
-    def __init__(self, real: Roster) -> None:
+    def __init__(self, real: Membership) -> None:
         self.down = False
         self.defect: Exception | None = None
         self._real = real
@@ -68,7 +72,7 @@ class FailingRoster:
     def __getattr__(self, name: str) -> object:
         return getattr(self._real, name)
 
-    async def beat(self, own: Server) -> View:
+    async def beat(self, own: Server) -> ClusterView:
         if self.defect is not None:
             raise self.defect
         if self.down:

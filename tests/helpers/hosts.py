@@ -24,7 +24,7 @@ from satmeter.actors.domain.session.pricing import SessionTerms
 from satmeter.actors.effects.executor import Effects
 from satmeter.actors.effects.invoice_pool import InvoicePool
 from satmeter.actors.host.host import ActorHost
-from satmeter.actors.host.rehydrate import folded
+from satmeter.actors.host.rehydrate import rehydrate
 from satmeter.actors.messages import Answer, Call, Cancel
 from satmeter.actors.partitioning import PARTITIONS
 from satmeter.actors.ports import Append, ConflictError, Due, Stored, TransientError, Webhooks
@@ -46,7 +46,7 @@ def liability_of(actor_id: str, stored: Stored) -> int:
         "ses": SessionBehaviour(SESSION_TERMS),
     }
     behaviour = kinds[actor_id.partition("_")[0]]
-    return behaviour.liability(folded(behaviour, actor_id, stored)).value
+    return behaviour.liability(rehydrate(behaviour, actor_id, stored)).value
 
 
 # What the journal's own commands do for each partition, for all of a store at once: a test's host owns all 1,024, and a
@@ -124,8 +124,11 @@ PLACEMENT = "shared"
 """How the hosts of a world run their actors, if it doesn't say; see the fixture `placement`."""
 
 
-class LocalSolo(LocalLink):
-    """An actor's own host, in this process. Implements `Solo`. `looks`: how often it was asked whether it is coming."""
+class LocalDedicatedProcess(LocalLink):
+    """An actor's own host, in this process; a `DedicatedProcess`.
+
+    `looks`: how often it was asked whether it is coming.
+    """
 
     def __init__(self, host: ActorHost) -> None:
         super().__init__(host)
@@ -154,13 +157,13 @@ class LocalSolo(LocalLink):
         self.looks += 1
         return self._coming
 
-    async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
+    async def submit(self, queue_id: str, calls: Sequence[Call | Cancel]) -> None:
         await self._must_be_there()
-        await super().submit(inbox_id, calls)
+        await super().submit(queue_id, calls)
 
-    async def collect(self, inbox_id: str) -> Sequence[Answer]:
+    async def collect(self, queue_id: str) -> Sequence[Answer]:
         await self._must_be_there()
-        return await super().collect(inbox_id)
+        return await super().collect(queue_id)
 
     async def occupied(self) -> bool | None:
         await self._must_be_there()
@@ -172,30 +175,30 @@ class LocalSolo(LocalLink):
             raise NoHostError
 
 
-class LocalSolos:
-    """Implements `Solos` without processes."""
+class LocalProcessLauncher:
+    """Implements `ProcessLauncher` without processes."""
 
     def __init__(self, world: World, passivate_after_s: float) -> None:
         self._world = world
         self._passivate_after_s = passivate_after_s
-        self.running: dict[str, LocalSolo] = {}
+        self.running: dict[str, LocalDedicatedProcess] = {}
 
-    async def start(self, actor_id: str, partition: int, epoch: int) -> LocalSolo:
-        if self._world.solo_failures:
-            self._world.solo_failures -= 1
-            raise LinkError("no room")
-        await self._world.solo_gate.pass_through()
+    async def start(self, actor_id: str, partition: int, epoch: int) -> LocalDedicatedProcess:
+        if self._world.launch_failures:
+            self._world.launch_failures -= 1
+            raise LinkError("none is free")
+        await self._world.launch_gate.pass_through()
         await self.end(actor_id)
         host = self._world.host(self._passivate_after_s, actor_id, only=actor_id)
-        solo = self.running[actor_id] = LocalSolo(host)
+        process = self.running[actor_id] = LocalDedicatedProcess(host)
         await host.start()
         await host.lend(partition, epoch)
-        return solo
+        return process
 
     async def end(self, actor_id: str) -> None:
-        if (solo := self.running.pop(actor_id, None)) is not None:
-            solo.ended = True
-            await solo.host.stop(patience_s=0)
+        if (process := self.running.pop(actor_id, None)) is not None:
+            process.ended = True
+            await process.host.stop(patience_s=0)
 
 
 class LossyBindings(RedisBindings):
@@ -219,7 +222,7 @@ class LossyBindings(RedisBindings):
 
 @dataclass
 class World:
-    """The outside of hosts, which outlives them. `solo_failures`: so many more actors' processes can't be started."""
+    """The outside of hosts, which outlives them. `launch_failures`: so many more actors' processes can't be started."""
 
     redis: Redis
     lightning: FakeLightning = field(default_factory=FakeLightning)
@@ -232,9 +235,9 @@ class World:
     dedicated: bool = field(default_factory=lambda: PLACEMENT == "dedicated")
 
     invoices_ahead: int = 0
-    solo_failures: int = 0
-    solo_gate: Gate = field(default_factory=Gate)
-    solos: LocalSolos = field(init=False)
+    launch_failures: int = 0
+    launch_gate: Gate = field(default_factory=Gate)
+    launcher: LocalProcessLauncher = field(init=False)
     journal: LossyJournal = field(init=False)
     bindings: LossyBindings = field(init=False)
 
@@ -283,27 +286,27 @@ class World:
             "demo": DemoBehaviour("haiku"),
         }
 
-    def dedicated_host(self, passivate_after_s: float = 60.0, rooms_max: int = 8) -> DedicatedHost:
+    def dedicated_host(self, passivate_after_s: float = 60.0, processes_max: int = 8) -> DedicatedHost:
         """One that gives each actor a host of its own."""
-        solos = self.solos = LocalSolos(self, passivate_after_s)
+        launcher = self.launcher = LocalProcessLauncher(self, passivate_after_s)
         return DedicatedHost(
             "host-0",
             self.journal,
-            solos,
+            launcher,
             self.host(passivate_after_s),
             self._behaviours(),
-            rooms_max=rooms_max,
+            processes_max=processes_max,
             passivate_after_s=passivate_after_s,
             now_ms=self.now_ms,
         )
 
     @asynccontextmanager
     async def serving(
-        self, passivate_after_s: float = 60.0, rooms_max: int = 8
+        self, passivate_after_s: float = 60.0, processes_max: int = 8
     ) -> AsyncIterator[tuple[AnyHost, Router]]:
         """A host that owns everything, and a router to it. At the end it stops without waiting for anything."""
-        own_rooms = self.dedicated
-        host = self.dedicated_host(passivate_after_s, rooms_max) if own_rooms else self.host(passivate_after_s)
+        own_processes = self.dedicated
+        host = self.dedicated_host(passivate_after_s, processes_max) if own_processes else self.host(passivate_after_s)
         await host.start(range(PARTITIONS))
         router = Router(self.journal.owners, {"host-0": LocalLink(host)}.__getitem__)
         try:

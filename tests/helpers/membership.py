@@ -1,10 +1,10 @@
-"""The cluster's roster in the store, whose clock a test moves on by making what stands there older."""
+"""The cluster's membership in the store, whose clock a test moves on by making what stands there older."""
 
 from __future__ import annotations
 
 from redis.asyncio import Redis
 
-from satmeter.actors.adapters.redis.membership import RedisRoster
+from satmeter.actors.adapters.redis.membership import RedisMembership
 from satmeter.actors.placement.membership import Server
 
 CLUSTER = "ray-a"
@@ -18,9 +18,9 @@ def server(
     return Server(server_id, node_id, f"{server_id}:8402", cpus, key, leaving)
 
 
-def roster(redis: Redis, cluster: str | None = CLUSTER) -> RedisRoster:
-    """The roster of a Ray cluster."""
-    return RedisRoster(redis, cluster)
+def membership(redis: Redis, cluster: str | None = CLUSTER) -> RedisMembership:
+    """The membership of a Ray cluster."""
+    return RedisMembership(redis, cluster)
 
 
 async def lapse(redis: Redis) -> None:

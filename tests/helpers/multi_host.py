@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from satmeter.actors.host.handover import Ownership
+from satmeter.actors.host.handover import Handover
 from satmeter.actors.host.host import ActorHost
 from satmeter.actors.messages import Answer, Call, Cancel
 from satmeter.actors.partitioning import NO_PLACEMENT, PARTITIONS, Placement, owned_by, partition_of
@@ -16,19 +16,19 @@ from tests.helpers.hosts import World, until
 class Member:
     """A host as others reach it, until it dies. Implements `HostLink` and `Peer`. `asked`: what it was to hand over."""
 
-    def __init__(self, host: ActorHost, ownership: Ownership) -> None:
+    def __init__(self, host: ActorHost, handover: Handover) -> None:
         self.host = host
-        self.ownership = ownership
+        self.handover = handover
         self.asked: list[Sequence[int]] = []
         self._dead = asyncio.Event()
 
-    async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
+    async def submit(self, queue_id: str, calls: Sequence[Call | Cancel]) -> None:
         self._must_live()
-        await self.host.submit(inbox_id, calls)
+        await self.host.submit(queue_id, calls)
 
-    async def collect(self, inbox_id: str) -> Sequence[Answer]:
+    async def collect(self, queue_id: str) -> Sequence[Answer]:
         self._must_live()
-        collecting, death = asyncio.create_task(self.host.collect(inbox_id)), asyncio.create_task(self._dead.wait())
+        collecting, death = asyncio.create_task(self.host.collect(queue_id)), asyncio.create_task(self._dead.wait())
         try:
             await asyncio.wait({collecting, death}, return_when=asyncio.FIRST_COMPLETED)
             self._must_live()
@@ -43,7 +43,7 @@ class Member:
     async def hand_over(self, placement: Placement, partitions: Sequence[int]) -> Sequence[int]:
         self.asked.append(partitions)
         self._must_live()
-        return await self.ownership.hand_over(placement, partitions)
+        return await self.handover.hand_over(placement, partitions)
 
     def die(self) -> None:
         """Nobody reaches it any more. What it has under way goes on, as with one that only seems dead."""
@@ -72,7 +72,7 @@ class Fleet:
         """Starts hosts that own nothing yet."""
         for host_id in host_ids:
             host = self.world.host(host_id=host_id)
-            self.members[host_id] = Member(host, Ownership(host_id, host, self.world.journal, self._reach))
+            self.members[host_id] = Member(host, Handover(host_id, host, self.world.journal, self._reach))
             await host.start()
 
     def plan(self, *host_ids: str, away: tuple[str, ...] = (), patience_s: float = 5.0) -> None:
@@ -80,7 +80,7 @@ class Fleet:
         others = tuple(host_id for host_id in self.members if host_id not in host_ids)
         self.placement = Placement(self.placement.version + 1, host_ids, others, away, patience_s)
         for member in self.members.values():
-            member.ownership.adopt(self.placement)
+            member.handover.adopt(self.placement)
 
     async def moved(self) -> None:
         """Returns once everything is where the plan wants it."""
@@ -105,5 +105,5 @@ class Fleet:
         """Ends all."""
         await self.router.close()
         for member in self.members.values():
-            member.ownership.close()
+            member.handover.close()
             await member.host.stop(patience_s=0)

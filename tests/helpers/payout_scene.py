@@ -17,7 +17,7 @@ from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.payouts import PayoutTarget, Refunds, RefundState
 from satmeter.actors.domain.session.behaviour import SessionBehaviour
 from satmeter.actors.domain.session.messages import CloseSession, SessionView
-from satmeter.actors.host.rehydrate import folded
+from satmeter.actors.host.rehydrate import rehydrate
 from satmeter.actors.partitioning import partition_of
 from satmeter.actors.router.router import Router
 from tests.helpers.hosts import HOST_SESSION_TERMS, World, until
@@ -57,7 +57,7 @@ class Scene:
     async def refunds_of(self, actor_id: str) -> Refunds | None:
         """The actor's payouts as its journal in the store tells them."""
         stored = await self.world.journal.load(partition_of(actor_id), actor_id)
-        state = folded(SessionBehaviour(HOST_SESSION_TERMS), actor_id, stored)
+        state = rehydrate(SessionBehaviour(HOST_SESSION_TERMS), actor_id, stored)
         return None if state is None else state.refunds
 
     async def looked_up(self, times: int = 3) -> None:

@@ -39,8 +39,8 @@ class PlayedHost:
 
 
 @dataclass
-class PlayedCrew:
-    """Implements `Crew`. What it was asked for stands in `started`, `ended` and `tended`."""
+class PlayedProcessManager:
+    """Implements `ProcessManager`. What it was asked for stands in `started`, `ended` and `tended`."""
 
     hosts: dict[str, PlayedHost] = field(default_factory=dict)
     started: list[tuple[str, str]] = field(default_factory=list)

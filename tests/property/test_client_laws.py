@@ -24,7 +24,7 @@ def _call(world: World, core: Any, what: str, number: int) -> None:
         case "top up":
             world.play(core.sessions.top_up(40))
         case "close":
-            world.play(core.closing.close(None))
+            world.play(core.refunds.close(None))
         case "wait":
             world.clock_s += 60
         case "wait long":

@@ -1,4 +1,4 @@
-"""Roster of a cluster in Redis or Valkey, in one slot, so that a script can look at all of it.
+"""Membership of a cluster in Redis or Valkey, in one slot, so that a script can look at all of it.
 
     satmeter:{cluster}:deployment            the deployment's name
     satmeter:{cluster}:hosts_wanted          the number of hosts that the operator asked for
@@ -20,7 +20,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from ...partitioning import NO_PLACEMENT, Placement
-from ...placement.membership import Server, View
+from ...placement.membership import ClusterView, Server
 from .guard import guarded
 
 # Servers beat once a second. A silent leader must be replaced soon. Silent servers are forgotten late, because a store
@@ -82,8 +82,8 @@ return 1
 """
 
 
-class RedisRoster:
-    """Implementation of `Roster` for one Ray cluster; without one, for the cluster that used the store last."""
+class RedisMembership:
+    """Implementation of `Membership` for one Ray cluster; without one, for the cluster that used the store last."""
 
     def __init__(self, redis: Redis, cluster: str | None = None) -> None:
         self._redis = redis
@@ -93,15 +93,15 @@ class RedisRoster:
         self._leave = redis.register_script(_LEAVE)
         self._publish = redis.register_script(_PUBLISH)
 
-    async def beat(self, server: Server) -> View:
-        """Report that this server is there, and look around (see `Roster`). Raises `TransientError`."""
+    async def beat(self, server: Server) -> ClusterView:
+        """Report that this server is there, and look around (see `Membership`). Raises `TransientError`."""
         keys = await self._keys()
         record = msgspec.json.encode(server)
         args: list[str | int | bytes] = [server.server_id, record, _LEAD_MS, _FORGET_MS, _KEEP_MS, self._cluster or ""]
         await guarded(self._beat(keys=keys, args=args))
         return _view(server.server_id, await self._see(keys))
 
-    async def view(self) -> View:
+    async def view(self) -> ClusterView:
         """Look around without taking part. Raises `TransientError`."""
         return _view("", await self._see(await self._keys()))
 
@@ -110,7 +110,7 @@ class RedisRoster:
         await guarded(self._leave(keys=await self._keys(), args=[server_id]))
 
     async def publish(self, server_id: str, placement: Placement) -> bool:
-        """Put a plan in the place of the one a version below (see `Roster`). Raises `TransientError`."""
+        """Put a plan in the place of the one a version below (see `Membership`). Raises `TransientError`."""
         args: list[str | int | bytes] = [server_id, placement.version, msgspec.json.encode(placement), _LEAD_MS]
         return bool(await guarded(self._publish(keys=await self._keys(), args=args)))
 
@@ -142,9 +142,9 @@ class RedisRoster:
         return [*own, _WANTED, _CLUSTERS]
 
 
-def _view(server_id: str, found: list[Any]) -> View:
+def _view(server_id: str, found: list[Any]) -> ClusterView:
     leader, placement, wanted, servers, silent = found
-    return View(
+    return ClusterView(
         leads=bool(server_id) and leader == server_id.encode(),
         hosts_wanted=int(wanted) if wanted else None,
         placement=_placement(placement),

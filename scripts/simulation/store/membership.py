@@ -1,4 +1,4 @@
-"""Roster in the store of a run: what the scripts in `actors/adapters/redis/membership.py` do, each in one step.
+"""Membership in the store of a run: what the scripts in `actors/adapters/redis/membership.py` do, each in one step.
 
 `tests/unit/actors/placement/test_membership_simulated.py` holds it to the real one.
 """
@@ -12,7 +12,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from ....actors.partitioning import NO_PLACEMENT, Placement
-from ....actors.placement.membership import Server, View
+from ....actors.placement.membership import ClusterView, Server
 from .server import StoreAccess, Writes
 
 _LEAD_MS: Final = 3_000
@@ -20,8 +20,8 @@ _SILENT_MS: Final = 10_000
 _FORGET_MS: Final = 60_000
 
 
-class RosterData:
-    """Data of the roster, with the calls of `Roster` without waiting.
+class MembershipData:
+    """Data of the membership, with the calls of `Membership` without waiting.
 
     The deployment's name is left out. Times are the store's.
     """
@@ -39,8 +39,8 @@ class RosterData:
         server_id, until_ms = self._lead
         return server_id if self._now_ms() < until_ms else None
 
-    def beat(self, server: Server) -> View:
-        """See `Roster.beat`."""
+    def beat(self, server: Server) -> ClusterView:
+        """See `Membership.beat`."""
         now_ms = self._now_ms()
         self._seen[server.server_id] = server, now_ms
         if self.leader in (None, server.server_id):
@@ -48,21 +48,21 @@ class RosterData:
         self._seen = {name: seen for name, seen in self._seen.items() if seen[1] > now_ms - _FORGET_MS}
         return replace(self.view(), leads=self.leader == server.server_id)
 
-    def view(self) -> View:
-        """See `Roster.view`."""
+    def view(self) -> ClusterView:
+        """See `Membership.view`."""
         now_ms = self._now_ms()
         seen = {name: at for name, at in sorted(self._seen.items()) if at[1] >= now_ms - _FORGET_MS}
         silent = [name for name, (_, at_ms) in seen.items() if at_ms <= now_ms - _SILENT_MS]
-        return View(False, self._wanted, self.placement, [server for server, _ in seen.values()], silent)
+        return ClusterView(False, self._wanted, self.placement, [server for server, _ in seen.values()], silent)
 
     def leave(self, server_id: str) -> None:
-        """See `Roster.leave`."""
+        """See `Membership.leave`."""
         self._seen.pop(server_id, None)
         if self.leader == server_id:
             self._lead = "", 0
 
     def publish(self, server_id: str, placement: Placement) -> bool:
-        """See `Roster.publish`."""
+        """See `Membership.publish`."""
         if self.leader != server_id or self.placement.version != placement.version - 1:
             return False
         self.placement = placement
@@ -70,22 +70,22 @@ class RosterData:
         return True
 
     def want_hosts(self, count: int | None) -> None:
-        """See `Roster.want_hosts`."""
+        """See `Membership.want_hosts`."""
         self._wanted = count
 
 
-class SimulatedRoster:
-    """`Roster` in the simulated store."""
+class SimulatedMembership:
+    """`Membership` in the simulated store."""
 
-    def __init__(self, access: StoreAccess, data: RosterData) -> None:
+    def __init__(self, access: StoreAccess, data: MembershipData) -> None:
         self._ask = access.ask
         self._data = data
 
-    async def beat(self, server: Server) -> View:
+    async def beat(self, server: Server) -> ClusterView:
         """Report that this server is there, and return the view. Raises `TransientError`."""
         return await self._ask(partial(self._data.beat, server), writes=Writes.KEYS)
 
-    async def view(self) -> View:
+    async def view(self) -> ClusterView:
         """Return the view of the cluster. Raises `TransientError`."""
         return await self._ask(self._data.view)
 

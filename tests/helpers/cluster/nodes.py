@@ -62,7 +62,7 @@ class Nodes:
         """The processes of actor hosts on a node."""
         raylets = self._nodes[number].all_processes["raylet"]
         found = descendants(raylets[0].process.pid)
-        return [pid for pid, process in found.items() if process.command.startswith("ray::HostShell")]
+        return [pid for pid, process in found.items() if process.command.startswith("ray::HostActor")]
 
     def actors(self) -> list[str]:
         """The names of all actors that Ray knows, in whatever namespace."""

@@ -24,7 +24,7 @@ from satmeter.actors.router.router import Router
 from satmeter.config.settings import Settings
 from satmeter.http.app import create_app
 from satmeter.http.protocol import HttpProtocol
-from satmeter.http.state import Front
+from satmeter.http.state import AppState
 from tests.helpers.fakes import FakeModelNews, FakeSolvency, FixedPrices
 from tests.helpers.hosts import World, until
 from tests.helpers.jobs import BTC
@@ -81,7 +81,7 @@ class Api:
     """A front, what lies behind it, and a client of it."""
 
     world: World
-    front: Front
+    state: AppState
     app: ASGIApp
     http: httpx.AsyncClient
 
@@ -118,9 +118,9 @@ class Api:
         return await self.job_in(job["jobId"], "complete")
 
 
-def make_front(world: World, router: Router, **settings: Any) -> Front:
+def make_app_state(world: World, router: Router, **settings: Any) -> AppState:
     """A front as composition would build it, with stand-ins for what lies outside."""
-    return Front(
+    return AppState(
         settings=Settings(**settings),
         router=router,
         prices=FixedPrices(BTC),
@@ -149,10 +149,10 @@ async def api_over(redis: Redis, **settings: Any) -> AsyncIterator[Api]:
     world = World(redis)
     world.limits = cast(Any, RedisLimits(redis, world.now_ms))
     async with world.serving() as (_, router):
-        front = make_front(world, router, **settings)
-        app = create_app(front)
+        state = make_app_state(world, router, **settings)
+        app = create_app(state)
         async with client_of(app) as http:
-            yield Api(world, front, app, http)
+            yield Api(world, state, app, http)
 
 
 class _Server(uvicorn.Server):

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from dataclasses import replace as from_front
+from dataclasses import replace as changed_state
 from typing import Any, cast
 
 import httpx2
@@ -28,7 +28,7 @@ from satmeter.http.app import create_app
 from tests.helpers.anthropic_streams import Body
 from tests.helpers.fakes import Gate
 from tests.helpers.hosts import HOST_SESSION_TERMS, World, until
-from tests.helpers.http.fronts import Api, client_of, listening, make_front
+from tests.helpers.http.fronts import Api, client_of, listening, make_app_state
 from tests.helpers.jobs import JOB_TERMS
 
 MODEL = "claude-sonnet-5-5"
@@ -143,12 +143,12 @@ async def shop_over(redis: Redis, sats: int = 10_000, *, gated: bool = False, **
         world.model = cast(Any, GatedModel(model, gate, "m"))
         world.job_terms = JOB_TERMS
     async with world.serving() as (_, router):
-        front = make_front(world, router, **settings)
+        state = make_app_state(world, router, **settings)
         if gated:
-            front = from_front(front, model=ModelCache(RedisModelBoard(redis)))
-        app = create_app(front)
+            state = changed_state(state, model=ModelCache(RedisModelBoard(redis)))
+        app = create_app(state)
         async with client_of(app) as http, listening(app) as server:
-            api = Api(world, front, app, http)
+            api = Api(world, state, app, http)
             opened = (await http.post("/sessions", json={"amountSats": sats})).json()
             await api.pay(opened["depositInvoice"])
             yield Shop(api, upstream, server.url, opened["sessionId"], opened["macaroon"])

@@ -25,7 +25,7 @@ from satmeter.actors.domain.session.messages import RequestAnswer, RequestCost, 
 from satmeter.actors.domain.session.state import SessionState
 from satmeter.config.settings import Settings
 from satmeter.http.app import create_app
-from satmeter.http.state import Front
+from satmeter.http.state import AppState
 from tests.helpers.fakes import FakeLimits, FakeSolvency, FixedPrices
 from tests.helpers.http.fronts import (
     ID_KEY,
@@ -126,7 +126,7 @@ class Stubbed:
 
     router: StubRouter
     limits: FakeLimits
-    front: Front
+    state: AppState
     app: ASGIApp
     http: httpx.AsyncClient
 
@@ -151,7 +151,7 @@ class Stubbed:
 async def stubbed(**settings: Any) -> AsyncIterator[Stubbed]:
     """A front with these settings, which needs no store."""
     router, limits = StubRouter(), FakeLimits()
-    front = Front(
+    state = AppState(
         settings=Settings(**settings),
         router=router,  # type: ignore[arg-type]
         prices=FixedPrices(BTC),
@@ -165,9 +165,9 @@ async def stubbed(**settings: Any) -> AsyncIterator[Stubbed]:
         webhook_key=WEBHOOK_KEY,
         now_ms=lambda: START_MS,
     )
-    app = create_app(front)
+    app = create_app(state)
     async with client_of(app) as http:
-        yield Stubbed(router, limits, front, app, http)
+        yield Stubbed(router, limits, state, app, http)
 
 
 # What actors say

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from satmeter.actors.cancellation import end_tasks
+from satmeter.actors.cancellation import cancel_and_wait
 from tests.helpers.patience import PATIENCE_S
 
 
@@ -22,7 +22,7 @@ async def test_tasks_that_wait_fail_or_have_ended_are_all_ended() -> None:
 
     tasks = [asyncio.create_task(what) for what in (asyncio.Event().wait(), failing(), brief())]
     await asyncio.wait(tasks, timeout=0)
-    await end_tasks([None, *tasks])
+    await cancel_and_wait([None, *tasks])
     assert tasks[0].cancelled() and tasks[2].done()
     assert isinstance(tasks[1].exception(), ValueError)
 
@@ -43,5 +43,5 @@ async def test_a_cancellation_that_was_swallowed_is_repeated(monkeypatch: pytest
     task = asyncio.create_task(deaf_once())
     await asyncio.wait({task}, timeout=0)
     async with asyncio.timeout(PATIENCE_S):
-        await end_tasks([task])
+        await cancel_and_wait([task])
     assert task.cancelled() and swallowed

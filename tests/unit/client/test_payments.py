@@ -1,4 +1,4 @@
-"""The client's purse: what is paid, what is not, and what is left open until it is known."""
+"""The client's payments: what is paid, what is not, and what is left open until it is known."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_first_request_opens_a_session_pays_its_deposit_and_is_answered() -> N
     world = World()
     core = world.core(deposit_sats=50)
     assert ask(world, core).text == "answer to r0"
-    assert (world.lnbits.paid_sats, core.purse.committed_sats, core.purse.left_sats) == (50, 50, 950)
+    assert (world.lnbits.paid_sats, core.payments.committed_sats, core.payments.left_sats) == (50, 50, 950)
 
 
 def test_without_a_budget_nothing_is_paid_unless_it_was_asked_for() -> None:
@@ -46,7 +46,7 @@ def test_without_a_budget_nothing_is_paid_unless_it_was_asked_for() -> None:
     with pytest.raises(NoSessionError):
         ask(world, core)
     assert world.play(core.sessions.open(50)).balance_sats == 50
-    assert world.lnbits.paid_sats == 50 and core.purse.left_sats is None
+    assert world.lnbits.paid_sats == 50 and core.payments.left_sats is None
 
 
 def test_a_balance_that_does_not_suffice_is_topped_up_and_the_request_charged_once() -> None:
@@ -108,7 +108,7 @@ def test_a_payment_that_failed_for_certain_frees_the_budget(outcome: str) -> Non
     core = world.core(50, deposit_sats=50)
     with pytest.raises(PaymentFailedError):
         ask(world, core, 1)
-    assert core.purse.committed_sats == 0
+    assert core.payments.committed_sats == 0
     assert ask(world, core, 2).text == "answer to r2"
 
 
@@ -127,10 +127,10 @@ def test_while_a_payment_is_in_doubt_nothing_else_is_paid_and_it_counts() -> Non
         ask(world, core, 1)
     with pytest.raises(PaymentInDoubtError):
         ask(world, core, 2)
-    assert (len(world.lnbits.orders), core.purse.committed_sats) == (1, 50)
+    assert (len(world.lnbits.orders), core.payments.committed_sats) == (1, 50)
     world.lnbits.rows[world.lnbits.orders[0]][2] = 1
     assert ask(world, core, 3).text == "answer to r3"
-    assert (len(world.lnbits.orders), world.lnbits.paid_sats, core.purse.committed_sats) == (1, 50, 50)
+    assert (len(world.lnbits.orders), world.lnbits.paid_sats, core.payments.committed_sats) == (1, 50, 50)
 
 
 def test_an_answer_that_was_lost_after_the_payment_pays_nothing_again() -> None:
@@ -147,9 +147,9 @@ def test_a_client_that_died_after_its_payment_goes_on_with_it() -> None:
         ask(world, world.core(50, deposit_sats=50))
     world.fault = lambda request: None
     core = world.core(50, deposit_sats=50)
-    assert core.purse.committed_sats == 50
+    assert core.payments.committed_sats == 50
     assert ask(world, core).text == "answer to r0"
-    assert (len(world.lnbits.orders), world.lnbits.paid_sats, core.purse.committed_sats) == (1, 50, 50)
+    assert (len(world.lnbits.orders), world.lnbits.paid_sats, core.payments.committed_sats) == (1, 50, 50)
 
 
 def test_an_order_that_was_lost_on_its_way_is_open_until_the_wallet_can_be_believed() -> None:
@@ -164,7 +164,7 @@ def test_an_order_that_was_lost_on_its_way_is_open_until_the_wallet_can_be_belie
     core = world.core(50, deposit_sats=50)
     with pytest.raises(PaymentInDoubtError):
         ask(world, core)
-    assert core.purse.committed_sats == 50
+    assert core.payments.committed_sats == 50
     world.clock_s += 300
     world.fault = lambda request: None
     world.lnbits.handle = handle  # type: ignore[method-assign]
@@ -178,7 +178,7 @@ def test_a_wallet_that_can_not_be_asked_is_ordered_nothing() -> None:
     core = world.core(50, LnbitsWallet(LNBITS, "another-key"), deposit_sats=50)
     with pytest.raises(PaymentFailedError, match="admin key"):
         ask(world, core)
-    assert core.purse.committed_sats == 0 and not any(is_order(request) for request in world.sent)
+    assert core.payments.committed_sats == 0 and not any(is_order(request) for request in world.sent)
 
 
 def test_a_payment_that_the_server_does_not_see_is_paid_for_and_not_paid_again() -> None:
@@ -214,7 +214,7 @@ def test_a_function_pays_and_what_it_raises_leaves_it_open() -> None:
     core = world.core(100, _callback(world, OSError("the admin key is 1234")), deposit_sats=50)
     with pytest.raises(PaymentInDoubtError) as caught:
         ask(world, core)
-    assert "1234" not in str(caught.value) and core.purse.committed_sats == 50
+    assert "1234" not in str(caught.value) and core.payments.committed_sats == 50
 
 
 @pytest.mark.parametrize(("known", "paid"), [(True, 50), (False, 0)])
@@ -232,7 +232,7 @@ def test_a_look_up_function_ends_the_doubt(known: bool, paid: int) -> None:
     else:
         with pytest.raises(PaymentFailedError):
             ask(world, core)
-    assert core.purse.committed_sats == paid
+    assert core.payments.committed_sats == paid
 
 
 def test_a_person_is_shown_the_invoice_and_a_code_and_waited_for() -> None:
@@ -276,7 +276,7 @@ def test_a_person_who_does_not_pay_in_time_has_paid_nothing() -> None:
     core = world.core(100, TerminalWallet(io.StringIO()), deposit_sats=50)
     with pytest.raises(PaymentFailedError, match="in time"):
         ask(world, core)
-    assert core.purse.committed_sats == 0
+    assert core.payments.committed_sats == 0
 
 
 def test_a_person_who_interrupted_the_wait_is_shown_the_same_invoice_again() -> None:
@@ -294,7 +294,7 @@ def test_a_person_who_interrupted_the_wait_is_shown_the_same_invoice_again() -> 
     core = world.core(100, TerminalWallet(again), deposit_sats=50)
     assert ask(world, core).text == "answer to r0"
     (invoice,) = {line for line in out.getvalue().splitlines() if line.startswith("lnbcrt")}
-    assert invoice in again.getvalue() and core.purse.committed_sats == 50
+    assert invoice in again.getvalue() and core.payments.committed_sats == 50
 
 
 def test_what_a_person_was_shown_is_paid_by_no_program_while_it_can_be_paid() -> None:
@@ -307,7 +307,7 @@ def test_what_a_person_was_shown_is_paid_by_no_program_while_it_can_be_paid() ->
     world.clock_s += 2 * PATIENCE_S
     with pytest.raises((PaymentInDoubtError, PaymentNotSeenError)):
         ask(world, world.core(100, deposit_sats=50))
-    assert world.core(100).purse.committed_sats == 50
+    assert world.core(100).payments.committed_sats == 50
     assert world.lnbits.orders == []
 
 
@@ -315,7 +315,7 @@ def test_a_wallet_without_a_way_to_receive_says_so() -> None:
     world = World()
     core = world.core(100, CallbackWallet(lambda invoice: None))
     with pytest.raises(WalletError):
-        world.play(core.purse.receive(5, "memo"))
+        world.play(core.payments.receive(5, "memo"))
 
 
 def test_secrets_show_in_no_repr_and_no_error() -> None:

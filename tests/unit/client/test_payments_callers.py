@@ -1,4 +1,4 @@
-"""Several callers with one purse, and payments that are not seen yet: each counts once, and none for another."""
+"""Several callers with one wallet, and payments that are not seen yet: each counts once, and none for another."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_of_two_callers_whose_deposit_was_never_paid_one_pays_it() -> None:
     world.store.change(lambda state: replaced(state, paid_sats=0))
     rests = [world.until_alone(asked(core, number)) for number in (1, 2)]
     assert [rest().text for rest in rests] == ["answer to r1", "answer to r2"]
-    assert (len(world.lnbits.orders), core.purse.committed_sats) == (1, 50)
+    assert (len(world.lnbits.orders), core.payments.committed_sats) == (1, 50)
 
 
 # Payments that the server has not seen
@@ -92,7 +92,7 @@ def test_of_two_callers_whose_deposit_was_never_paid_one_pays_it() -> None:
 def test_a_payment_that_is_not_seen_counts_towards_the_budget() -> None:
     world = World()
     core = unseen(world)
-    assert (core.purse.committed_sats, core.purse.left_sats, world.lnbits.paid_sats) == (50, 10, 50)
+    assert (core.payments.committed_sats, core.payments.left_sats, world.lnbits.paid_sats) == (50, 10, 50)
     sent = len(world.sent)
     with pytest.raises(BudgetExceededError) as refused:
         world.play(core.sessions.top_up(40))
@@ -102,10 +102,10 @@ def test_a_payment_that_is_not_seen_counts_towards_the_budget() -> None:
     # What orders its invoice by itself, as jobs do, is held to the budget as well.
     made = invoice_of(world.server.invoice(session, 40))
     with pytest.raises(BudgetExceededError):
-        world.play(core.purse.alone(lambda: core.purse.pay(made, 40, session.session_id)))
+        world.play(core.payments.alone(lambda: core.payments.pay(made, 40, session.session_id)))
     assert len(world.lnbits.orders) == 1
     again = world.core(60, deposit_sats=50)
-    assert (again.purse.committed_sats, again.purse.left_sats) == (50, 10)
+    assert (again.payments.committed_sats, again.payments.left_sats) == (50, 10)
 
 
 def test_a_payment_that_is_not_seen_is_ordered_once_and_holds_up_no_other() -> None:
@@ -115,7 +115,7 @@ def test_a_payment_that_is_not_seen_is_ordered_once_and_holds_up_no_other() -> N
         world.play(asked(core, 1))
     assert len(world.lnbits.orders) == 1
     status = world.play(core.sessions.top_up(10))
-    assert (len(world.lnbits.orders), status.deposited_msat, core.purse.left_sats) == (2, 10_000, 0)
+    assert (len(world.lnbits.orders), status.deposited_msat, core.payments.left_sats) == (2, 10_000, 0)
 
 
 def test_what_a_wallet_has_paid_is_not_ordered_again_while_the_server_does_not_see_it() -> None:
@@ -125,10 +125,10 @@ def test_what_a_wallet_has_paid_is_not_ordered_again_while_the_server_does_not_s
     for number in range(3):
         with pytest.raises(PaymentNotSeenError):
             world.play(asked(core, number))
-    assert len(paid) == 1 and core.purse.committed_sats == 50
+    assert len(paid) == 1 and core.payments.committed_sats == 50
     world.server.credit(paid[0])
     assert world.play(asked(core, 3)).text == "answer to r3"
-    assert len(paid) == 1 and core.purse.committed_sats == 50
+    assert len(paid) == 1 and core.payments.committed_sats == 50
 
 
 @pytest.mark.parametrize("seen", [True, False])
@@ -144,7 +144,7 @@ def test_a_former_payment_that_arrives_meanwhile_is_not_taken_for_this_one(seen:
     else:
         world.lnbits.rows[world.lnbits.orders[1]][2] = 1
     status = world.play(core.sessions.top_up(30))
-    assert (status.deposited_msat, core.purse.committed_sats) == (100_000, 100)
+    assert (status.deposited_msat, core.payments.committed_sats) == (100_000, 100)
 
 
 # Whether a payment has arrived

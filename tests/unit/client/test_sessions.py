@@ -101,7 +101,7 @@ def test_a_session_that_is_over_is_followed_by_a_new_one_and_kept_until_it_owes_
     assert ask(world, core).text == "answer to r0"
     state = world.store.read()
     assert len(world.server.sessions) == 2 and len(state.former) == 1
-    world.play(core.closing.close(None))
+    world.play(core.refunds.close(None))
     assert [session.paid_back for session in world.server.sessions.values()] == [98_000, 88_000]
     assert world.store.read().session is None and world.store.read().former == []
 
@@ -109,15 +109,15 @@ def test_a_session_that_is_over_is_followed_by_a_new_one_and_kept_until_it_owes_
 def test_what_is_left_comes_back_to_the_wallet() -> None:
     world, core = opened(100)
     ask(world, core)
-    status = world.play(core.closing.close(None))
+    status = world.play(core.refunds.close(None))
     assert (status.state, status.refund.paid_msat, status.refund.owed_msat) == ("closed", 88_000, 2_000)
     with pytest.raises(NoSessionError):
-        world.play(core.closing.close(None))
+        world.play(core.refunds.close(None))
 
 
 def test_the_reserve_of_a_large_refund_is_collected_by_a_second_invoice() -> None:
     world, core = opened(1_000)
-    status = world.play(core.closing.close(None))
+    status = world.play(core.refunds.close(None))
     assert (status.refund.state, status.refund.paid_msat, status.refund.owed_msat) == ("paid", 998_000, 2_000)
     assert [session.paid_back for session in world.server.sessions.values()] == [998_000]
 
@@ -137,7 +137,7 @@ def test_a_server_that_can_t_pay_is_sent_one_invoice_and_owes_the_rest() -> None
         return reply(200, world.server._status(session))
 
     world.server._close = refuse  # type: ignore[method-assign]
-    status = world.play(core.closing.close(None))
+    status = world.play(core.refunds.close(None))
     assert (len(invoices), status.refund.owed_msat, status.refund.payable_sats) == (1, 1_000_000, 990)
     assert not status.refund.worth_another_invoice and len(world.store.read().former) == 1
 
@@ -148,9 +148,9 @@ def test_a_session_that_is_closed_with_a_payment_on_its_way_is_kept_until_that_h
     world.lnbits.script = ["stuck"]
     with pytest.raises(PaymentInDoubtError):
         world.play(core.sessions.top_up(50))
-    world.play(core.closing.close(None))
+    world.play(core.refunds.close(None))
     world.lnbits.rows[world.lnbits.orders[-1]][2] = 1
-    status = world.play(core.closing.close(None))
+    status = world.play(core.refunds.close(None))
     assert status.refund.paid_msat == 88_000 + 50_000 and world.store.read().former == []
 
 
@@ -158,16 +158,16 @@ def test_a_wallet_that_makes_no_invoice_leaves_the_rest_owed_and_its_macaroon_kn
     world, core = opened(100)
     world.fault = lambda request: "lost" if request.url.startswith("http://lnbits") else None
     with pytest.raises(NoAnswerError):
-        world.play(core.closing.close(None))
+        world.play(core.refunds.close(None))
     world.fault = lambda request: None
-    assert world.play(core.closing.close(None)).refund.paid_msat == 98_000
+    assert world.play(core.refunds.close(None)).refund.paid_msat == 98_000
 
 
 def test_somebody_s_credential_is_used_as_it_is_and_never_replaced() -> None:
     world, core = opened(100)
     helper = world.core(macaroon=core.accounts.known().macaroon)
     assert ask(world, helper).text == "answer to r0"
-    world.play(core.closing.close(None))
+    world.play(core.refunds.close(None))
     with pytest.raises(SessionOverError):
         ask(world, helper, 1)
     assert len(world.server.sessions) == 1

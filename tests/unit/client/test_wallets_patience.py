@@ -32,7 +32,7 @@ def in_doubt(world: World, core: Any) -> None:
     orders = len(world.lnbits.orders)
     with pytest.raises(PaymentInDoubtError):
         ask(world, core)
-    assert (len(world.lnbits.orders), core.purse.committed_sats) == (max(1, orders), 50)
+    assert (len(world.lnbits.orders), core.payments.committed_sats) == (max(1, orders), 50)
 
 
 @pytest.mark.parametrize("answered", [False, True])
@@ -41,7 +41,7 @@ def test_a_payment_that_is_called_failed_before_it_is_made_is_waited_for(answere
     world = slow((0, "failed"), (25, "success"), answered=answered)
     core = world.core(50, deposit_sats=50)
     assert ask(world, core).text == "answer to r0"
-    assert (len(world.lnbits.orders), world.lnbits.paid_sats, core.purse.committed_sats) == (1, 50, 50)
+    assert (len(world.lnbits.orders), world.lnbits.paid_sats, core.payments.committed_sats) == (1, 50, 50)
 
 
 def test_a_payment_that_is_called_failed_for_minutes_counts_until_it_is_certain() -> None:
@@ -51,7 +51,7 @@ def test_a_payment_that_is_called_failed_for_minutes_counts_until_it_is_certain(
     in_doubt(world, core)
     world.clock_s += 140
     assert ask(world, core).text == "answer to r0"
-    assert (len(world.lnbits.orders), world.lnbits.paid_sats, core.purse.committed_sats) == (1, 50, 50)
+    assert (len(world.lnbits.orders), world.lnbits.paid_sats, core.payments.committed_sats) == (1, 50, 50)
 
 
 @pytest.mark.parametrize("status", ["failed", None])
@@ -69,9 +69,9 @@ def test_after_five_minutes_a_failure_is_believed_and_the_budget_is_free_again(s
     else:
         with pytest.raises(PaymentFailedError):
             ask(world, core)
-        assert core.purse.committed_sats == 0
+        assert core.payments.committed_sats == 0
     assert ask(world, core).text == "answer to r0"
-    assert (len(world.lnbits.orders), world.lnbits.paid_sats, core.purse.committed_sats) == (2, 50, 50)
+    assert (len(world.lnbits.orders), world.lnbits.paid_sats, core.payments.committed_sats) == (2, 50, 50)
 
 
 def test_pending_begins_the_patience_again() -> None:
@@ -94,7 +94,7 @@ def test_what_the_call_and_the_list_call_failed_has_failed() -> None:
     core = world.core(50, deposit_sats=50)
     with pytest.raises(PaymentFailedError, match="no route"):
         ask(world, core)
-    assert core.purse.committed_sats == 0
+    assert core.payments.committed_sats == 0
 
 
 def test_what_the_call_calls_failed_and_the_list_pending_is_open() -> None:
@@ -118,7 +118,7 @@ def test_a_client_that_was_started_again_has_the_same_patience(tmp_path: Path) -
     world.clock_s += 190
     core = world.core(50, deposit_sats=50)
     assert ask(world, core).text == "answer to r0"
-    assert (len(world.lnbits.orders), world.lnbits.paid_sats, core.purse.committed_sats) == (1, 50, 50)
+    assert (len(world.lnbits.orders), world.lnbits.paid_sats, core.payments.committed_sats) == (1, 50, 50)
 
 
 def test_a_machine_that_slept_before_its_order_left_begins_the_patience_then() -> None:
@@ -149,4 +149,4 @@ def test_an_order_that_waited_for_long_is_not_sent() -> None:
     core = world.core(50, deposit_sats=50)
     with pytest.raises(PaymentFailedError, match="too long"):
         ask(world, core)
-    assert (world.lnbits.orders, core.purse.committed_sats) == ([], 0)
+    assert (world.lnbits.orders, core.payments.committed_sats) == ([], 0)

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from satmeter.actors.model_health.outage import ModelUp
 from satmeter.http.metrics import Metrics
-from satmeter.http.middleware import Edge
+from satmeter.http.middleware import RequestMiddleware
 from tests.helpers.fakes import FakeSolvency
 
 SECRETS = ("a-prompt", "a-credential", "a-job-id", "a-text-of-an-exception")
@@ -31,7 +31,9 @@ def _log_everything() -> Iterator[None]:
 
 async def ask(handler: Any, method: str = "GET") -> tuple[list[dict[str, Any]], list[Any]]:
     """Send a request full of secrets; return the answer and the log."""
-    edge = Edge(Router([Route("/jobs/{jobId}", handler)]), Metrics(FakeSolvency(), ModelUp(), lambda: 0))
+    middleware = RequestMiddleware(
+        Router([Route("/jobs/{jobId}", handler)]), Metrics(FakeSolvency(), ModelUp(), lambda: 0)
+    )
     sent: list[dict[str, Any]] = []
 
     async def send(message: Any) -> None:
@@ -48,7 +50,7 @@ async def ask(handler: Any, method: str = "GET") -> tuple[list[dict[str, Any]], 
         "headers": [(b"authorization", b"Bearer a-credential")],
     }
     with capture_logs() as logs:
-        await edge(scope, receive, send)
+        await middleware(scope, receive, send)
     return sent, logs
 
 

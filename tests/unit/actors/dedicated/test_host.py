@@ -15,8 +15,8 @@ from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.invoices import Settle, Settled, SettleOutcome
 from satmeter.actors.domain.payments.payouts import PayoutTarget
 from satmeter.actors.domain.session.messages import CloseSession, GetSession, OpenSession, SessionCreated
-from satmeter.actors.host.handover import Ownership, Peer
-from satmeter.actors.host.replies import Inbox
+from satmeter.actors.host.handover import Handover, Peer
+from satmeter.actors.host.replies import ReplyQueue
 from satmeter.actors.messages import Answer, Call, NotOwner
 from satmeter.actors.partitioning import Placement, partition_of
 from satmeter.actors.ports import TransientError
@@ -73,18 +73,18 @@ async def test_a_session_that_was_left_with_a_hold_is_run_to_release_it(world: W
 
 async def test_a_process_that_hangs_is_replaced_and_what_it_writes_when_it_wakes_is_refused(world: World) -> None:
     async with world.serving() as (host, router):
-        ownership = Ownership("host-0", host, world.journal, _nobody)
+        handover = Handover("host-0", host, world.journal, _nobody)
         await opened(router)
         world.model.gate.close()
         asking = asyncio.create_task(answered(router, ask(key="k")))
         await world.model.gate.wait_for_arrival()
         epoch = host.partitions.epoch(partition_of(SES))
-        running = world.solos.running
+        running = world.launcher.running
         hung = running.pop(SES)  # So that ending it has no effect, as on a node that can't be reached.
         hung.hang()
 
         async def replaced() -> bool:
-            ownership.adopt(PLAN)  # As a keeper tells it, again and again.
+            handover.adopt(PLAN)  # As a coordinator tells it, again and again.
             return SES in running
 
         await until(replaced)
@@ -107,15 +107,15 @@ async def test_an_actor_whose_process_was_ended_by_somebody_else_has_another_one
     """By another host, for example: a process has the name of its actor, and there is one of a name."""
     world.model.gate.close()
     async with world.serving() as (host, router):
-        ownership = Ownership("host-0", host, world.journal, _nobody)
+        handover = Handover("host-0", host, world.journal, _nobody)
         await opened(router)
         asking = asyncio.create_task(answered(router, ask(key="k")))
         await world.model.gate.wait_for_arrival()
-        await world.solos.end(SES)
+        await world.launcher.end(SES)
         world.model.gate.open()
 
         async def done() -> bool:
-            ownership.adopt(PLAN)
+            handover.adopt(PLAN)
             return asking.done()
 
         await until(done)
@@ -128,29 +128,29 @@ async def test_a_process_that_died_and_is_being_started_again_is_waited_for(worl
     async with world.serving() as (host, router):
         await opened(router)
         epoch = host.partitions.epoch(partition_of(SES))
-        solo = world.solos.running[SES]
-        solo.die()
+        process = world.launcher.running[SES]
+        process.die()
 
         async def looked_for() -> bool:
-            return solo.looks >= 4
+            return process.looks >= 4
 
         await until(looked_for)
-        solo.come()
+        process.come()
         await answered(router, ask())
-        assert world.solos.running[SES] is solo
+        assert world.launcher.running[SES] is process
         assert host.partitions.epoch(partition_of(SES)) == epoch
 
 
 async def test_a_process_that_can_not_be_started_is_tried_again_though_nobody_asks_for_it(world: World) -> None:
     await _left_with_a_hold(world)
     world.offset_ms += 60_000  # The time by which the store says that it is to be looked after.
-    world.solo_failures = 2
+    world.launch_failures = 2
     async with world.serving() as (host, _):
-        ownership = Ownership("host-0", host, world.journal, _nobody)
+        handover = Handover("host-0", host, world.journal, _nobody)
 
         async def started() -> bool:
-            ownership.adopt(PLAN)
-            return world.solo_failures == 0 and SES in world.solos.running
+            handover.adopt(PLAN)
+            return world.launch_failures == 0 and SES in world.launcher.running
 
         await until(started)
 
@@ -162,7 +162,7 @@ async def test_a_caller_of_a_process_that_does_not_come_up_is_told_so(
     async with world.serving() as (host, router):
         monkeypatch.setattr("satmeter.actors.dedicated.actor_process._PATIENCE_S", 0.05)
         monkeypatch.setattr("satmeter.actors.dedicated.actor_process._SOON_S", 0.01)
-        world.solo_gate.close()
+        world.launch_gate.close()
         with pytest.raises(RefusedError) as refused:
             await router.call(SES, OpenSession(10_000, "client"))
         assert refused.value.refusal.code is Code.UNAVAILABLE
@@ -170,12 +170,12 @@ async def test_a_caller_of_a_process_that_does_not_come_up_is_told_so(
         # A further call, or the same one sent again, does not begin the time again.
         monkeypatch.setattr("satmeter.actors.dedicated.actor_process._PATIENCE_S", 20.0)
         assert isinstance(host, DedicatedHost)
-        host._rooms[SES]._begun_s -= 20.0
+        host._processes[SES]._begun_s -= 20.0
         async with asyncio.timeout(10):
             with pytest.raises(RefusedError):
                 await router.call(SES, OpenSession(10_000, "client"))
         # What comes up late serves all the same.
-        world.solo_gate.open()
+        world.launch_gate.open()
         monkeypatch.setattr("satmeter.actors.dedicated.actor_process._SOON_S", 20.0)
         assert isinstance(await router.call(SES, OpenSession(10_000, "client")), SessionCreated)
         assert host.live_actors == 1
@@ -197,7 +197,7 @@ async def test_a_process_in_which_only_a_router_that_is_gone_waits_makes_room(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.lightning.payout_script = [TransientError("time-out")]
-    async with world.serving(rooms_max=1) as (host, router):
+    async with world.serving(processes_max=1) as (host, router):
         gone = Router(world.journal.owners, {"host-0": LocalLink(host)}.__getitem__)
         await opened(gone)
         close = CloseSession(TARGET, Once("c", "d", keyed=True), GRANT)
@@ -237,9 +237,9 @@ async def test_a_host_that_stood_still_looks_what_it_still_owns_before_it_takes_
         await opened(router)
         await show(router)
         await world.journal.claim([partition_of(SES)], "host-1")
-        host._pulse._last_s -= 60
-        await host.submit("inbox", [Call(1, SES, GetSession(GRANT))])
-        (answer,) = await host.collect("inbox")
+        host._stall_detector._last_s -= 60
+        await host.submit("queue", [Call(1, SES, GetSession(GRANT))])
+        (answer,) = await host.collect("queue")
         assert answer.reply == NotOwner()
 
 
@@ -272,10 +272,10 @@ async def test_a_refusal_of_a_second_life_says_nothing_of_what_the_first_one_did
     """The process died with the answer, and its successor can't reach the store."""
     lane = Pending(Call(1, SES, ask(), resent=resent), 0.0)
     lane.put(Answer(1, unavailable("The store")))
-    inbox = Inbox(0.0)
+    queue = ReplyQueue(0.0)
     async with world.serving() as (host, _):
         assert isinstance(host, DedicatedHost)
-        await host._answer(lane, inbox.caller(7))
-    (answer,) = await inbox.collect(1)
+        await host._answer(lane, queue.reply_to(7))
+    (answer,) = await queue.collect(1)
     assert isinstance(answer.reply, Refusal)
     assert told in answer.reply.message

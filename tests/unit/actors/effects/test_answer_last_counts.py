@@ -14,9 +14,9 @@ from satmeter.actors.domain.llm.answers import Ending, RequestOutcome, StreamPar
 from satmeter.actors.domain.llm.token_estimate import estimated_tokens
 from satmeter.actors.domain.pricing import Usage
 from satmeter.actors.effects.answer import Answering
-from satmeter.actors.effects.progress import Outlet
+from satmeter.actors.effects.progress import ProgressChannel
 from satmeter.actors.effects.retry import ENDS_WITHIN_S, LINGERS_S, PASSES_WITHIN_S
-from satmeter.actors.host.in_flight import Running
+from satmeter.actors.host.in_flight import InFlight
 from satmeter.actors.ports import TransientError
 from tests.helpers.anthropic_upstream import ONCE
 from tests.helpers.fakes import FakeModel
@@ -56,11 +56,11 @@ def of(*parts: StreamPart, rest: tuple[StreamPart, ...] = (), counts: int = 500)
 
 async def left(model: Scripted, *, cut: bool = True) -> tuple[RequestOutcome, float]:
     """Return the outcome of a request that is left once the stream hangs, and for how long it would have run on."""
-    outlet = Outlet(lambda _: None)
-    task = asyncio.create_task(Answering(model, _no_pause).answer(ASKED, outlet))
+    progress = ProgressChannel(lambda _: None)
+    task = asyncio.create_task(Answering(model, _no_pause).answer(ASKED, progress))
     await model.hangs.wait()
-    lingers_s = outlet.lingers_s()
-    outlet.stopped = True
+    lingers_s = progress.lingers_s()
+    progress.stopped = True
     if cut:
         task.cancel()
     else:
@@ -125,13 +125,13 @@ async def test_what_is_about_to_say_what_it_has_used_is_not_cut_off(ending: bool
     counting, counted = asyncio.Event(), asyncio.Event()
     found: list[Command] = []
 
-    async def run(intent: Intent, outlet: Outlet) -> Done:
-        outlet.begun, outlet.ending, outlet.lingers_s = True, ending, lambda: 0.001
+    async def run(intent: Intent, progress: ProgressChannel) -> Done:
+        progress.begun, progress.ending, progress.lingers_s = True, ending, lambda: 0.001
         counting.set()
         await counted.wait()
         return Done(intent, None)
 
-    running = Running(run, found.append, lambda _key, _reply: None)
+    running = InFlight(run, found.append, lambda _key, _reply: None)
     running.start(ASKED)
     await counting.wait()
     running.unheard(ASKED.key)

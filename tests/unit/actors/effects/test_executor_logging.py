@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from satmeter.actors.domain.behaviour import Failed, Once
 from satmeter.actors.domain.intents import AnswerRequest, LookUpInvoice
 from satmeter.actors.effects.executor import Effects
-from satmeter.actors.effects.progress import Outlet
+from satmeter.actors.effects.progress import ProgressChannel
 from satmeter.actors.ports import PermanentError, TransientError
 
 
@@ -58,6 +58,6 @@ async def test_what_is_said_of_a_request_on_its_way_names_it_too() -> None:
     effects = Effects(*parts, pause=no_pause)
     asked = AnswerRequest("request:x", "hello", "m", 100, stream=False, once=Once("x", "", keyed=False))
     with capture_logs() as logged:
-        await effects.run(asked, Outlet(lambda _: None), actor_id="ses_1")
+        await effects.run(asked, ProgressChannel(lambda _: None), actor_id="ses_1")
     assert [entry["event"] for entry in logged] == ["model_call_repeated", "model_call_repeated", "effect_failed"]
     assert {(entry["actor_id"], entry["key"]) for entry in logged} == {("ses_1", "request:x")}

@@ -11,16 +11,16 @@ from satmeter.actors.domain.errors import idempotency_conflict, unconfirmed
 from satmeter.actors.domain.session.behaviour import SessionBehaviour
 from satmeter.actors.domain.session.messages import Ask, RequestAnswer
 from satmeter.actors.domain.session.state import RequestFinished
-from satmeter.actors.effects.progress import Outlet
+from satmeter.actors.effects.progress import ProgressChannel
 from satmeter.actors.host.activation import Activation, Envelope
-from satmeter.actors.host.replies import Inbox
+from satmeter.actors.host.replies import ReplyQueue
 from satmeter.actors.messages import Answer
 from satmeter.actors.ports import Append, Stored
 from tests.helpers.jobs import START_MS
 from tests.helpers.sessions import SESSION_ID, SESSION_TERMS, SessionBench, ask, completed
 
 
-async def _run(intent: Intent, outlet: Outlet) -> Command:
+async def _run(intent: Intent, progress: ProgressChannel) -> Command:
     raise AssertionError("nothing is to be run here")
 
 
@@ -38,8 +38,8 @@ def test_a_repetition_in_the_turn_that_ends_the_request_gets_its_answer(bench: S
     activation = Activation(SESSION_ID, 0, SessionBehaviour(SESSION_TERMS), _run, lambda outcome: None, 0.0)
     activation.restore(bench.session, 2)
     again: Ask = ask("a", digest=digest)
-    caller: Any = Inbox(0.0).caller(1)
-    envelopes = [Envelope(Done(intent, completed()), None, 0.0), Envelope(again, caller, 0.0)]
+    reply_to: Any = ReplyQueue(0.0).reply_to(1)
+    envelopes = [Envelope(Done(intent, completed()), None, 0.0), Envelope(again, reply_to, 0.0)]
     turn = activation.decide(envelopes, START_MS)
     assert [type(event) for event in turn.events] == [RequestFinished]
     reply = turn.outcomes[1][1].reply
@@ -51,14 +51,14 @@ def _attempts(bench: SessionBench, count: int) -> tuple[Activation, list[Append]
     (intent,) = bench.send(ask("a")).intents
     activation = Activation(SESSION_ID, 0, SessionBehaviour(SESSION_TERMS), _run, lambda outcome: None, 0.0)
     activation.restore(bench.session, 2)
-    inbox = Inbox(0.0)
-    activation.wait("request:ask:a", inbox.caller(1))
+    queue = ReplyQueue(0.0)
+    activation.wait("request:ask:a", queue.reply_to(1))
     appends = []
     for number in range(count):
         turn = activation.decide([Envelope(Done(intent, completed()), None, 0.0)], START_MS + number)
         appends.append(activation.append_of(turn, 1, START_MS))
         activation.attempt(appends[-1], turn)
-    return activation, appends, inbox.answers
+    return activation, appends, queue.answers
 
 
 @pytest.mark.parametrize("made", [0, 3, 16, 19])

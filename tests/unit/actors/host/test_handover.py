@@ -190,9 +190,9 @@ async def test_a_host_that_was_taken_for_dead_does_not_answer_from_memory_when_i
         hosts.plan(OTHER, away=(FIRST,))
         await hosts.moved()
         assert hosts.holds(FIRST, SES)
-        host._pulse._last_s -= 60  # what a process finds that was stopped for a minute
-        await host.submit("inbox", [Call(1, SES, GetSession(GRANT))])
-        (answer,) = await host.collect("inbox")
+        host._stall_detector._last_s -= 60  # what a process finds that was stopped for a minute
+        await host.submit("queue", [Call(1, SES, GetSession(GRANT))])
+        (answer,) = await host.collect("queue")
         assert answer.reply == NotOwner()
         assert not hosts.holds(FIRST, SES)
 
@@ -200,7 +200,7 @@ async def test_a_host_that_was_taken_for_dead_does_not_answer_from_memory_when_i
 async def test_what_others_took_over_is_let_go_even_if_nothing_is_written(redis: Redis) -> None:
     async with fleet(redis, FIRST, OTHER) as hosts:
         await hosts.world.journal.claim([partition_of(SES)], OTHER)
-        await hosts.members[FIRST].ownership.verify_now_and_then()
+        await hosts.members[FIRST].handover.verify_now_and_then()
         assert not hosts.holds(FIRST, SES)
         assert len(hosts.members[FIRST].host.partitions.owned) == PARTITIONS - 1
 
@@ -228,9 +228,9 @@ async def test_a_host_of_an_older_plan_does_not_take_back_what_it_gave(redis: Re
         older = hosts.placement
         hosts.plan(*PAIR)
         await hosts.moved()
-        hosts.members[FIRST].ownership.adopt(older)
+        hosts.members[FIRST].handover.adopt(older)
         assert not hosts.holds(FIRST, SES)
-        assert hosts.members[FIRST].ownership.placement is hosts.placement
+        assert hosts.members[FIRST].handover.placement is hosts.placement
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -95,6 +95,6 @@ async def test_what_a_former_plan_gave_to_a_host_is_not_taken_once_it_knows_a_ne
         hosts.plan(FIRST)
         goes_on.set()
         await hosts.moved()
-        await asyncio.wait_for(hosts.members[OTHER].ownership._settling, 5)  # type: ignore[arg-type]
+        await asyncio.wait_for(hosts.members[OTHER].handover._settling, 5)  # type: ignore[arg-type]
         assert OTHER not in claimers
         assert not hosts.members[OTHER].host.partitions.owned

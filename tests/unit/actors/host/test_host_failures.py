@@ -70,16 +70,16 @@ async def test_an_actor_that_was_dropped_while_it_was_read_leaves_its_successor_
     host.partitions.lose(partition)
     await host.take([partition])
     journal.loads.clear()
-    await host.submit("inbox", [Call(1, SES, GetSession(GRANT))])
+    await host.submit("queue", [Call(1, SES, GetSession(GRANT))])
     await until(lambda: _waits(journal))
     host.partitions.lose(partition)
     await host.take([partition])
-    await host.submit("inbox", [Call(2, SES, GetSession(GRANT))])
+    await host.submit("queue", [Call(2, SES, GetSession(GRANT))])
     await until(lambda: _waits(journal, 2))
     journal.loads.set()
-    answers = await host.collect("inbox")
+    answers = await host.collect("queue")
     while len(answers) < 2:
-        answers += await host.collect("inbox")
+        answers += await host.collect("queue")
     assert answers[0].reply == NotOwner()
     assert isinstance(answers[1].reply, SessionView)
     assert host.live_actors == 1 and partition in host.partitions
@@ -91,11 +91,11 @@ async def test_a_batch_that_comes_twice_is_answered_once(world: World) -> None:
     host = world.host()
     await host.start(range(PARTITIONS))
     batch = [Call(1, SES, GetSession(GRANT))]
-    await host.submit("inbox", batch)
-    await host.submit("inbox", batch)
-    assert len(await host.collect("inbox")) == 1
-    await host.submit("inbox", [Call(2, SES, GetSession(GRANT))])
-    assert [answer.call_id for answer in await host.collect("inbox")] == [2]
+    await host.submit("queue", batch)
+    await host.submit("queue", batch)
+    assert len(await host.collect("queue")) == 1
+    await host.submit("queue", [Call(2, SES, GetSession(GRANT))])
+    assert [answer.call_id for answer in await host.collect("queue")] == [2]
     await host.stop(patience_s=0)
 
 
@@ -112,7 +112,7 @@ async def test_a_plan_that_changes_while_owners_are_looked_up_does_not_make_a_ho
     wanted = set(owned_by("host-1", PAIR))
 
     async def settled() -> bool:
-        settling = fleet.members["host-1"].ownership._settling
+        settling = fleet.members["host-1"].handover._settling
         return set(fleet.members["host-1"].host.partitions.owned) == wanted and bool(settling and settling.done())
 
     await until(settled)

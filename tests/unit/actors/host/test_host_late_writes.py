@@ -73,7 +73,7 @@ class Effects:
     async def close(self) -> None:
         pass
 
-    async def run(self, intent: Intent, outlet: object, actor_id: str) -> Done:
+    async def run(self, intent: Intent, progress: object, actor_id: str) -> Done:
         self.ran.append(intent)
         return Done(intent, completed())
 
@@ -82,7 +82,7 @@ async def answers_of(host: ActorHost, count: int) -> list[Answer]:
     found: list[Answer] = []
     async with asyncio.timeout(PATIENCE_S):
         while sum(answer.last for answer in found) < count:
-            found += await host.collect("inbox", 1)
+            found += await host.collect("queue", 1)
     return found
 
 
@@ -96,11 +96,11 @@ async def test_a_request_that_was_refused_meanwhile_is_not_begun_by_its_late_wri
     await host.start([partition_of(SESSION_ID)])
     short: Grant = grant(expires_at_s=START_MS // 1_000 + 1)
     journal.stands_still = True
-    await host.submit("inbox", [Call(1, SESSION_ID, ask("a", by=short))])
+    await host.submit("queue", [Call(1, SESSION_ID, ask("a", by=short))])
     (refused,) = await answers_of(host, 1)
     assert refused.last and effects.ran == []
     journal.make_late()
-    await host.submit("inbox", [Call(2, SESSION_ID, ask("b"))])
+    await host.submit("queue", [Call(2, SESSION_ID, ask("b"))])
     await answers_of(host, 1)
     debits = [event for event in journal.events if b"request_finished" in event]
     released = [event for event in journal.events if b"hold_released" in event]

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from satmeter.actors.domain.llm.answers import Held
 from satmeter.actors.domain.session.messages import Ask, RequestAnswer
-from satmeter.actors.host.replies import Inbox
+from satmeter.actors.host.replies import ReplyQueue
 from satmeter.actors.messages import WireReply
 from satmeter.actors.router.router import Router
 from tests.helpers.hosts import World
@@ -60,10 +60,10 @@ async def test_only_the_one_that_asked_is_told_of_the_hold_when_two_join_by_a_ke
 
 
 async def test_a_caller_that_did_not_ask_for_the_hold_is_not_told_of_it() -> None:
-    inbox = Inbox(0.0)
-    inbox.caller(1).answer(Held(100, 0), last=False)
-    inbox.caller(2, tells_hold=True).answer(Held(100, 0), last=False)
-    assert [answer.call_id for answer in await inbox.collect(1)] == [2]
+    queue = ReplyQueue(0.0)
+    queue.reply_to(1).answer(Held(100, 0), last=False)
+    queue.reply_to(2, tells_hold=True).answer(Held(100, 0), last=False)
+    assert [answer.call_id for answer in await queue.collect(1)] == [2]
 
 
 def test_no_reply_is_new_to_an_earlier_router_that_did_not_ask_for_it() -> None:

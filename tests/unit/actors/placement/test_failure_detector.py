@@ -4,62 +4,67 @@ from __future__ import annotations
 
 import pytest
 
-from satmeter.actors.placement.failure_detector import Sight, Vigil
+from satmeter.actors.placement.failure_detector import FailureDetector, Liveness
 
 
 class Looks:
-    """A vigil that looks once a second."""
+    """A failure detector that looks once a second."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
-        self.vigil = Vigil(lambda: self.now_s)
+        self.detector = FailureDetector(lambda: self.now_s)
 
-    def replaced(self, *sights: Sight) -> list[bool]:
+    def replaced(self, *seen: Liveness) -> list[bool]:
         """Return the verdict on each of these in turn."""
         found = []
-        for sight in sights:
+        for liveness in seen:
             self.now_s += 1
-            found.append(self.vigil.replaces(sight))
+            found.append(self.detector.replaces(liveness))
         return found
 
-    def until_replaced(self, sight: Sight) -> int:
+    def until_replaced(self, liveness: Liveness) -> int:
         """Count how many times in a row it has to be seen."""
-        return next(count for count in range(1, 1_000) if self.replaced(sight) == [True])
+        return next(count for count in range(1, 1_000) if self.replaced(liveness) == [True])
 
 
 @pytest.fixture
 def looks() -> Looks:
     looks = Looks()
-    assert looks.replaced(Sight.SERVES) == [False]
+    assert looks.replaced(Liveness.SERVES) == [False]
     return looks
 
 
 def test_one_that_is_silent_twice_in_a_row_is_replaced(looks: Looks) -> None:
-    assert looks.replaced(Sight.SILENT, Sight.SERVES, Sight.SILENT, Sight.SILENT) == [False, False, False, True]
+    assert looks.replaced(Liveness.SILENT, Liveness.SERVES, Liveness.SILENT, Liveness.SILENT) == [
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_one_that_was_killed_is_left_to_ray_which_is_already_starting_it_again(looks: Looks) -> None:
     """After SIGKILL there is no answer, then Ray's word, then a process that has yet to find its store."""
-    seen = [Sight.SILENT, Sight.COMING, Sight.COMING, Sight.SILENT, Sight.SILENT, Sight.SERVES]
+    seen = [Liveness.SILENT, Liveness.COMING, Liveness.COMING, Liveness.SILENT, Liveness.SILENT, Liveness.SERVES]
     assert looks.replaced(*seen) == [False] * len(seen)
     # And from then on it is watched as before.
-    assert looks.until_replaced(Sight.SILENT) == 2
+    assert looks.until_replaced(Liveness.SILENT) == 2
 
 
 def test_one_that_ray_does_not_get_started_is_replaced_after_a_minute(looks: Looks) -> None:
-    assert looks.until_replaced(Sight.COMING) == pytest.approx(60, abs=2)
+    assert looks.until_replaced(Liveness.COMING) == pytest.approx(60, abs=2)
 
 
 def test_one_that_came_and_hangs_is_replaced(looks: Looks) -> None:
-    looks.replaced(Sight.COMING)
-    assert 2 < looks.until_replaced(Sight.SILENT) < 20
+    looks.replaced(Liveness.COMING)
+    assert 2 < looks.until_replaced(Liveness.SILENT) < 20
 
 
 def test_one_that_was_just_started_may_take_its_time(looks: Looks) -> None:
-    assert looks.replaced(Sight.ABSENT) == [True]
-    looks.vigil.begun()
-    assert 2 < looks.until_replaced(Sight.SILENT) < 20
+    assert looks.replaced(Liveness.ABSENT) == [True]
+    looks.detector.begun()
+    assert 2 < looks.until_replaced(Liveness.SILENT) < 20
 
 
 def test_one_that_runs_where_no_server_is_moves_at_once(looks: Looks) -> None:
-    assert looks.replaced(Sight.ELSEWHERE) == [True]
+    assert looks.replaced(Liveness.ELSEWHERE) == [True]

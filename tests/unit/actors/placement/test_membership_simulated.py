@@ -1,4 +1,4 @@
-"""The simulator's roster is held to the real one: whatever servers do, both say the same."""
+"""The simulator's membership is held to the real one: whatever servers do, both say the same."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from satmeter.actors.partitioning import Placement
-from satmeter.actors.placement.membership import Roster, View
-from satmeter.scripts.simulation.store.membership import RosterData
-from tests.helpers.membership import CLUSTER, roster, server, silence
+from satmeter.actors.placement.membership import ClusterView, Membership
+from satmeter.scripts.simulation.store.membership import MembershipData
+from tests.helpers.membership import CLUSTER, membership, server, silence
 
 SERVERS = [server("one"), server("two", "node-b"), server("three", "node-c", cpus=1)]
 _KEYS = f"satmeter:{{cluster}}:{CLUSTER}:"
@@ -21,7 +21,7 @@ _KEYS = f"satmeter:{{cluster}}:{CLUSTER}:"
 
 def _unordered(answer: Any) -> Any:
     """The silent are in the order in which they fell silent, for the real store to the millisecond."""
-    return replace(answer, silent=sorted(answer.silent)) if isinstance(answer, View) else answer
+    return replace(answer, silent=sorted(answer.silent)) if isinstance(answer, ClusterView) else answer
 
 
 class Both:
@@ -30,8 +30,8 @@ class Both:
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
         self.now_ms = 0
-        self.real: Roster = roster(redis)
-        self.simulated = RosterData(lambda: self.now_ms)
+        self.real: Membership = membership(redis)
+        self.simulated = MembershipData(lambda: self.now_ms)
 
     async def do(self, name: str, *args: Any) -> None:
         call: Callable[..., Awaitable[Any]] = getattr(self.real, name)

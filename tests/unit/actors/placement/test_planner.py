@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from satmeter.actors.partitioning import NO_PLACEMENT, Placement
-from satmeter.actors.placement.membership import Server, View
+from satmeter.actors.placement.membership import ClusterView, Server
 from satmeter.actors.placement.planner import Health, HostState, Plan, hosts_wanted, nodes_of, plan
 
 
@@ -14,8 +14,8 @@ def server(node_id: str, cpus: int = 1, *, leaving: bool = False) -> Server:
     return Server(f"server on {node_id}", node_id, "127.0.0.1:1", cpus, "key", leaving)
 
 
-def view(*servers: Server, placement: Placement = NO_PLACEMENT, wanted: int | None = None) -> View:
-    return View(True, wanted, placement, servers)
+def view(*servers: Server, placement: Placement = NO_PLACEMENT, wanted: int | None = None) -> ClusterView:
+    return ClusterView(True, wanted, placement, servers)
 
 
 def answers(node_id: str, owned: int = 10) -> HostState:

@@ -13,8 +13,8 @@ from satmeter.actors.domain.llm.answers import Ending, Held, TextDelta
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.pricing import Usage
 from satmeter.actors.domain.session.messages import RequestAnswer, RequestCost
-from satmeter.actors.host.dispatcher import Reception
-from satmeter.actors.host.replies import Caller
+from satmeter.actors.host.dispatcher import Dispatcher
+from satmeter.actors.host.replies import ReplyTo
 from satmeter.actors.messages import Answer, Call, Cancel, NotOwner, Ping, Pong, WireCommand, WireReply, WrongReplyError
 from satmeter.actors.partitioning import PARTITIONS, owned_by, owner_of, partition_of
 from satmeter.actors.router.router import LinkError, Router
@@ -35,11 +35,11 @@ class FakeHost:
         self.taken = asyncio.Event()
         self.taken.set()
         self._answers: dict[str, asyncio.Queue[Answer]] = {}
-        self._inboxes: dict[int, str] = {}
+        self._queues: dict[int, str] = {}
         self._arrived = asyncio.Condition()
         self._death = asyncio.Event()
 
-    async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
+    async def submit(self, queue_id: str, calls: Sequence[Call | Cancel]) -> None:
         await self.taken.wait()
         if self.defect is not None and not all(_is_ping(call) for call in calls):
             raise self.defect
@@ -48,13 +48,13 @@ class FakeHost:
         async with self._arrived:
             self.batches.append([call for call in calls if not _is_ping(call)])
             for call in calls:
-                self._inboxes[call.call_id] = inbox_id
+                self._queues[call.call_id] = queue_id
                 if _is_ping(call):
                     self.answer(call.call_id, Pong())
             self._arrived.notify_all()
 
-    async def collect(self, inbox_id: str) -> Sequence[Answer]:
-        queue = self._answers.setdefault(inbox_id, asyncio.Queue())
+    async def collect(self, queue_id: str) -> Sequence[Answer]:
+        queue = self._answers.setdefault(queue_id, asyncio.Queue())
         death, answer = asyncio.create_task(self._death.wait()), asyncio.create_task(queue.get())
         await asyncio.wait({death, answer}, return_when=asyncio.FIRST_COMPLETED)
         died = death.done()
@@ -69,7 +69,7 @@ class FakeHost:
 
     def answer(self, call_id: int, reply: WireReply, last: bool = True) -> None:
         """Answers a call where it last came from."""
-        queue = self._answers.setdefault(self._inboxes[call_id], asyncio.Queue())
+        queue = self._answers.setdefault(self._queues[call_id], asyncio.Queue())
         queue.put_nowait(Answer(call_id, reply, last))
 
     def die(self) -> None:
@@ -319,24 +319,24 @@ def test_an_id_keeps_its_partition_for_good() -> None:
     assert partition_of("job_0123456789abcdefghijklmnopqrstuv") == 638
 
 
-class RealInboxes:
+class RealReplyQueues:
     """A link to a host's own dispatcher, whose connection breaks."""
 
     def __init__(self) -> None:
-        self.calls: dict[str, list[Caller]] = {}
+        self.calls: dict[str, list[ReplyTo]] = {}
         self.broken = asyncio.Event()
-        self._reception = Reception(OwnsAll(), ["job"], self._serve)  # type: ignore[arg-type]
+        self._dispatcher = Dispatcher(OwnsAll(), ["job"], self._serve)  # type: ignore[arg-type]
 
-    def _serve(self, call: Call, caller: Caller) -> None:
-        self.calls.setdefault(call.actor_id, []).append(caller)
+    def _serve(self, call: Call, reply_to: ReplyTo) -> None:
+        self.calls.setdefault(call.actor_id, []).append(reply_to)
 
-    async def submit(self, inbox_id: str, calls: Sequence[Call | Cancel]) -> None:
+    async def submit(self, queue_id: str, calls: Sequence[Call | Cancel]) -> None:
         if self.broken.is_set():
             raise LinkError("broken")
-        self._reception.submit(inbox_id, calls)
+        self._dispatcher.submit(queue_id, calls)
 
-    async def collect(self, inbox_id: str) -> Sequence[Answer]:
-        answers = asyncio.create_task(self._reception.collect(inbox_id))
+    async def collect(self, queue_id: str) -> Sequence[Answer]:
+        answers = asyncio.create_task(self._dispatcher.collect(queue_id))
         broken = asyncio.create_task(self.broken.wait())
         await asyncio.wait({answers, broken}, return_when=asyncio.FIRST_COMPLETED)
         breaks = broken.done()
@@ -367,9 +367,9 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("breaks_again", [False, True])
-async def test_a_call_that_is_given_up_is_cancelled_in_each_inbox_that_it_came_by(breaks_again: bool) -> None:
+async def test_a_call_that_is_given_up_is_cancelled_in_each_queue_that_it_came_by(breaks_again: bool) -> None:
     """Else its caller waits at the host after the router's connection broke, its work goes on, and it is charged."""
-    link = RealInboxes()
+    link = RealReplyQueues()
     router = Router(everything, {"host-0": link}.__getitem__)
     asked = [asyncio.create_task(router.call(f"job_{n}", GetJob())) for n in range(2)]
     await _until(lambda: len(link.calls) == 2)
@@ -379,13 +379,13 @@ async def test_a_call_that_is_given_up_is_cancelled_in_each_inbox_that_it_came_b
     await asyncio.wait(asked[:1])
     link.broken.clear()
     await _until(lambda: len(link.calls["job_1"]) == 2)
-    await _until(lambda: all(caller.cancelled for caller in link.calls["job_0"]))
+    await _until(lambda: all(reply_to.cancelled for reply_to in link.calls["job_0"]))
     if breaks_again:
         link.broken.set()
         await asyncio.sleep(0)
         link.broken.clear()
         await _until(lambda: len(link.calls["job_1"]) == 3)
-    assert not any(caller.cancelled for caller in link.calls["job_1"])
+    assert not any(reply_to.cancelled for reply_to in link.calls["job_1"])
     asked[1].cancel()
-    await _until(lambda: all(caller.cancelled for caller in link.calls["job_1"]))
+    await _until(lambda: all(reply_to.cancelled for reply_to in link.calls["job_1"]))
     await router.close()

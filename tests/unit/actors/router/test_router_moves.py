@@ -166,7 +166,7 @@ async def test_an_actor_without_an_owner_is_waited_for_and_then_refused(monkeypa
 
 async def test_a_host_that_can_not_even_be_found_is_like_a_dead_one() -> None:
     class Nowhere(FakeHost):
-        async def submit(self, inbox_id: str, calls: Sequence[object]) -> None:
+        async def submit(self, queue_id: str, calls: Sequence[object]) -> None:
             raise LinkError("there is no such host")
 
     pair = Pair()

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from satmeter.http.request.idempotency import attempt_of, once_of
+from satmeter.http.request.idempotency import attempt_of, operation_key_of
 
 
 class Body(BaseModel):
@@ -19,6 +19,6 @@ class Body(BaseModel):
 
 def test_a_body_is_encoded_only_for_a_key_or_an_attempt() -> None:
     request = Request({"type": "http", "headers": [], "satmeter.request_id": "req_a"})
-    once = once_of(request, None, Body())
+    once = operation_key_of(request, None, Body())
     assert not once.keyed and once.digest == ""
     assert attempt_of(request, None, Body()) is None

@@ -19,7 +19,7 @@ from satmeter.config.settings import Settings
 from satmeter.scripts.commands import app
 from satmeter.scripts.server.scale import ScaleError, scale, show
 from tests.helpers.hosts import until
-from tests.helpers.membership import roster, server, silence
+from tests.helpers.membership import membership, server, silence
 
 PAIR = ("host-0", "host-1")
 
@@ -39,9 +39,9 @@ def run(*words: str) -> tuple[int, str, str]:
 
 async def place(redis: Redis, *members: str, others: tuple[str, ...] = (), away: tuple[str, ...] = ()) -> None:
     """The leader publishes this plan."""
-    version = (await roster(redis).placement()).version + 1
-    assert (await roster(redis).beat(server("one"))).leads
-    assert await roster(redis).publish("one", Placement(version, members, others, away))
+    version = (await membership(redis).placement()).version + 1
+    assert (await membership(redis).beat(server("one"))).leads
+    assert await membership(redis).publish("one", Placement(version, members, others, away))
 
 
 async def move(redis: Redis, *host_ids: str) -> None:
@@ -88,20 +88,20 @@ async def test_a_store_that_no_server_uses_is_told_so_and_nothing_is_set(store_u
     for call in (lambda c: show(settings, c), lambda c: scale(settings, 3, 5, c)):
         with pytest.raises(ScaleError, match="No server uses this store: start one with `satmeter serve`"):
             await output(call)
-    assert (await roster(redis).view()).hosts_wanted is None
+    assert (await membership(redis).view()).hosts_wanted is None
 
 
 async def test_servers_that_were_all_killed_are_no_servers(store_url: str, redis: Redis) -> None:
-    await roster(redis).beat(server("one"))
+    await membership(redis).beat(server("one"))
     await silence(redis, "one", 70)
     with pytest.raises(ScaleError, match="No server uses this store"):
         await output(lambda console: show(Settings(redis_url=store_url), console))
 
 
 async def test_it_shows_servers_and_hosts_with_what_they_own(store_url: str, redis: Redis) -> None:
-    await roster(redis).beat(server("one"))
-    await roster(redis).beat(server("two", "node-b", cpus=3, leaving=True))
-    await roster(redis).beat(server("three", "node-c"))
+    await membership(redis).beat(server("one"))
+    await membership(redis).beat(server("two", "node-b", cpus=3, leaving=True))
+    await membership(redis).beat(server("three", "node-c"))
     await silence(redis, "three", 20)
     await place(redis, *PAIR, others=("host-2", "host-3"), away=("host-3",))
     await move(redis, *PAIR)
@@ -124,7 +124,7 @@ async def test_it_waits_until_all_partitions_are_in_place(store_url: str, redis:
     scaling = asyncio.create_task(output(lambda console: scale(Settings(redis_url=store_url), 2, 30, console)))
 
     async def wanted() -> bool:
-        return (await roster(redis).view()).hosts_wanted == 2
+        return (await membership(redis).view()).hosts_wanted == 2
 
     await until(wanted)
     await place(redis, *PAIR)
@@ -136,19 +136,19 @@ async def test_it_waits_until_all_partitions_are_in_place(store_url: str, redis:
 
 
 async def test_auto_is_as_many_as_the_servers_have_it(store_url: str, redis: Redis) -> None:
-    await roster(redis).want_hosts(7)
+    await membership(redis).want_hosts(7)
     await place(redis, *PAIR)
     await move(redis, *PAIR)
     said = await output(lambda console: scale(Settings(redis_url=store_url), None, 30, console))
     assert "2 hosts, all partitions in place." in said
-    assert (await roster(redis).view()).hosts_wanted is None
+    assert (await membership(redis).view()).hosts_wanted is None
 
 
 async def test_when_it_takes_too_long_it_says_that_it_goes_on(store_url: str, redis: Redis) -> None:
     await place(redis, "host-0")
     with pytest.raises(ScaleError, match=r"they go on.*`satmeter scale`"):
         await output(lambda console: scale(Settings(redis_url=store_url), 2, 0.05, console))
-    assert (await roster(redis).view()).hosts_wanted == 2
+    assert (await membership(redis).view()).hosts_wanted == 2
 
 
 def test_the_command_ends_with_status_1_when_it_takes_too_long(store_url: str) -> None:

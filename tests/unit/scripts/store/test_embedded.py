@@ -20,7 +20,7 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 
-from satmeter.actors.cancellation import end_tasks
+from satmeter.actors.cancellation import cancel_and_wait
 from satmeter.scripts.store.binary import find_binary
 from satmeter.scripts.store.embedded import EmbeddedStore, StoreError, running_store_url
 from satmeter.scripts.store.lock import DataDirLock, end_orphan, process_mark
@@ -235,7 +235,7 @@ async def test_a_running_store_is_known_by_its_pid_file_and_its_mark(tmp_path: P
         await asyncio.to_thread(end_orphan, tmp_path / "store" / "valkey.pid", process_mark(tmp_path / "store"))
         assert await asyncio.wait_for(client.ping(), _TIMEOUT_S)
         assert store.pid not in (None, first)
-        await end_tasks([watcher])
+        await cancel_and_wait([watcher])
 
 
 async def test_a_watch_that_ends_while_the_store_comes_back_leaves_no_connection(

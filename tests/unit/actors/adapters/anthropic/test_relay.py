@@ -26,7 +26,7 @@ from satmeter.actors.domain.llm.relays import (
     countable,
 )
 from satmeter.actors.domain.pricing import Usage
-from satmeter.actors.effects.progress import Outlet
+from satmeter.actors.effects.progress import ProgressChannel
 from satmeter.actors.effects.relay import Relaying
 from satmeter.actors.ports import ModelError, PortError, ToldError, TransientError
 from tests.helpers.anthropic_streams import (
@@ -248,13 +248,13 @@ async def test_an_error_in_the_middle_is_passed_on_and_known_to_be_told(kind: st
 
 
 async def left_after(upstream: Upstream, body: Body, clock: Callable[[], float] | None = None) -> RelayOutcome:
-    outlet = Outlet(lambda _: None)
+    progress = ProgressChannel(lambda _: None)
     relaying = Relaying(model(upstream), *([clock] if clock else []))
     intent = RelayRequest("request:a", CALL, {}, False, True, MODEL, 5, 0, ONCE)
-    task = asyncio.create_task(relaying.relay(intent, outlet))
+    task = asyncio.create_task(relaying.relay(intent, progress))
     await body.waits.wait()
     await asyncio.sleep(0)
-    outlet.stopped = True
+    progress.stopped = True
     task.cancel()
     return await task
 
@@ -276,9 +276,9 @@ async def test_a_thought_that_was_not_shown_is_charged_by_its_time_when_the_clie
 async def test_who_has_left_before_it_began_has_used_nothing() -> None:
     upstream, _ = streaming(BEGUN)
 
-    outlet = Outlet(lambda _: None, stopped=True)
+    progress = ProgressChannel(lambda _: None, stopped=True)
     intent = RelayRequest("request:a", CALL, {}, False, True, MODEL, 5, 0, ONCE)
-    outcome = await Relaying(model(upstream)).relay(intent, outlet)
+    outcome = await Relaying(model(upstream)).relay(intent, progress)
     assert (outcome.ending, outcome.charged, upstream.requests) == (Ending.LEFT, False, [])
 
 

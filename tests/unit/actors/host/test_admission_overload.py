@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from satmeter.actors.domain.errors import Code, RefusedError, behind, too_many_waiting
 from satmeter.actors.domain.job.state import GetJob
-from satmeter.actors.host.dispatcher import Workload
+from satmeter.actors.host.admission import AdmissionControl
 from satmeter.actors.messages import Call
 from satmeter.actors.router.router import Router
 from tests.helpers.hosts import World, until
@@ -21,28 +21,28 @@ from tests.unit.actors.router.test_router import FakeHost, router_to
 
 
 async def test_who_brings_more_waits_until_one_has_done_its_work() -> None:
-    workload = Workload(2)
-    await workload.room()
-    workload.begin()
-    workload.begin()
-    waiting = [asyncio.create_task(workload.room()) for _ in range(3)]
+    admission = AdmissionControl(2)
+    await admission.admit()
+    admission.begin()
+    admission.begin()
+    waiting = [asyncio.create_task(admission.admit()) for _ in range(3)]
     done, _ = await asyncio.wait(waiting, timeout=0.01)
     assert not done
-    workload.end()
+    admission.end()
     async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*waiting)
 
 
 async def test_who_finds_it_full_again_goes_on_waiting() -> None:
-    workload = Workload(1)
-    workload.begin()
-    waiting = asyncio.create_task(workload.room())
+    admission = AdmissionControl(1)
+    admission.begin()
+    waiting = asyncio.create_task(admission.admit())
     await asyncio.wait({waiting}, timeout=0)
-    workload.end()
-    workload.begin()
+    admission.end()
+    admission.begin()
     done, _ = await asyncio.wait({waiting}, timeout=0.01)
     assert not done
-    workload.end()
+    admission.end()
     async with asyncio.timeout(PATIENCE_S):
         await waiting
 
@@ -50,7 +50,7 @@ async def test_who_finds_it_full_again_goes_on_waiting() -> None:
 async def test_a_host_with_too_many_actors_at_work_takes_no_more_until_some_are_done(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("satmeter.actors.host.host.Workload", partial(Workload, 3))
+    monkeypatch.setattr("satmeter.actors.host.host.AdmissionControl", partial(AdmissionControl, 3))
     world = World(redis)
     stuck, reached = asyncio.Event(), asyncio.Semaphore(0)
     load = world.journal.load
@@ -62,10 +62,10 @@ async def test_a_host_with_too_many_actors_at_work_takes_no_more_until_some_are_
 
     monkeypatch.setattr(world.journal, "load", held_up)
     async with world.serving() as (host, _):
-        await host.submit("inbox", [Call(number, f"job_{number}", GetJob()) for number in range(1, 4)])
+        await host.submit("queue", [Call(number, f"job_{number}", GetJob()) for number in range(1, 4)])
         for _ in range(3):
             await reached.acquire()
-        more = asyncio.create_task(host.submit("inbox", [Call(4, "job_4", GetJob())]))
+        more = asyncio.create_task(host.submit("queue", [Call(4, "job_4", GetJob())]))
         done, _ = await asyncio.wait({more}, timeout=0.01)
         assert not done
         stuck.set()
@@ -73,7 +73,7 @@ async def test_a_host_with_too_many_actors_at_work_takes_no_more_until_some_are_
             await more
             found = 0
             while found < 4:
-                found += len(await host.collect("inbox"))
+                found += len(await host.collect("queue"))
 
 
 async def test_a_front_whose_host_is_behind_says_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

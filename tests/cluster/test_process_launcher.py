@@ -1,4 +1,4 @@
-"""Processes with room for one actor, on a Ray of their own: whose they are when two hosts have had one for an actor."""
+"""Processes for one actor each, on a Ray of their own: whose they are when two hosts have had one for an actor."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ ACTOR = "ses_0123456789abcdefghijklmnopqrstuv"
 async def main(settings):
     journal = RedisJournal(connect(settings.redis_url), lambda actor_id, stored: 0)
     partition = partition_of(ACTOR)
-    former, present = cluster.RaySolos(settings), cluster.RaySolos(settings)
+    former, present = cluster.RayProcessLauncher(settings), cluster.RayProcessLauncher(settings)
     epoch = (await journal.claim([partition], "host-0"))[partition]
     await former.start(ACTOR, partition, epoch)
     epoch = (await journal.claim([partition], "host-1"))[partition]
-    solo = await present.start(ACTOR, partition, epoch)
-    print("started:", await solo.occupied())
+    process = await present.start(ACTOR, partition, epoch)
+    print("started:", await process.occupied())
     await former.end(ACTOR)
-    print("the former host has ended its own:", await solo.occupied())
+    print("the former host has ended its own:", await process.occupied())
     await present.end(ACTOR)
     try:
-        await solo.occupied()
+        await process.occupied()
     except cluster.LinkError:
         print("ended")
     await journal.close()
 
-cluster.start_local(Path(sys.argv[1]), 2, "solos")
+cluster.start_local(Path(sys.argv[1]), 2, "launcher")
 asyncio.run(main(Settings(redis_url=sys.argv[2], macaroon_root_key="00" * 32)))
 cluster.leave()
 """
