@@ -15,15 +15,16 @@ from ...actors.domain.session.messages import Relayed
 from ...actors.operator_terms import model_prices
 from ..middleware import request_id_of
 from ..payments.solvency_gate import refuse_calls
-from ..request.auth import MISSING, Credentials
+from ..request.auth import MISSING, Credentials, Holder
 from ..request.body import read_bytes
 from ..request.idempotency import idempotency_key
 from ..response import errors, sse
 from ..response.error_formats import anthropic
+from ..response.late_head import in_time
 from ..response.slow_json import CutShortError, SlowAnswer
 from ..sessions import answer as results
 from ..state import AppState
-from .body import read_call, read_count
+from .body import MessagesCall, read_call, read_count
 from .relay import (
     MAX_TOKENS,
     Answer,
@@ -64,6 +65,14 @@ class Llm:
         key = idempotency_key(request)
         body = await read_bytes(request, self._state.settings.body_limit_bytes)
         call = read_call(body, self._models)
+        making = self._carry_out(request, holder, call, key, body)
+        if holder is None:
+            return await making  # A challenge has its status, however long it takes.
+        return await in_time(making, self._state.settings.ping_s, stream=call.stream, ping=_PING)
+
+    async def _carry_out(
+        self, request: Request, holder: Holder | None, call: MessagesCall, key: str | None, body: bytes
+    ) -> Response:
         answer = await self._relays.carry_out(request, holder, call, key, body)
         if isinstance(answer, RelayStream):
             headers = {MAX_TOKENS: str(answer.head.max_tokens)}

@@ -52,6 +52,10 @@ class Chat(Dialect[Asked]):
         finally:
             await stream.parts.aclose()
 
+    def refused(self, asked: Asked, told: Mapping[str, Any], model: str, at_s: int, request_id: str) -> bytes:
+        """Return the event of a refusal."""
+        return data(told)
+
 
 def _error(error: RefusedError, request_id: str) -> bytes:
     body = errors.body_of(error.refusal, request_id)

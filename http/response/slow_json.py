@@ -29,8 +29,8 @@ class SlowAnswer(Response, Generic[AnswerT]):
     """A response that sends its head at once, and line breaks, which JSON allows, until the reply is there.
 
     So its status is a success before the outcome is known. A later failure sends the error's body without the end of
-    the response: to a program it is a broken connection, and nothing was charged
-    unless the body says otherwise.
+    the response: to a program it is a broken connection. Nothing was charged
+    then, unless the body says otherwise.
     """
 
     def __init__(

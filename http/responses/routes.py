@@ -72,6 +72,10 @@ class ResponsesDialect(Dialect[Asked]):
         finally:
             await stream.parts.aclose()
 
+    def refused(self, asked: Asked, told: Mapping[str, Any], model: str, at_s: int, request_id: str) -> bytes:
+        """Return the events of a response that failed before it began."""
+        return _failed(ResponseStream(asked, model, at_s, request_id), told, {})
+
 
 class Responses:
     """The routes under /v1/responses."""

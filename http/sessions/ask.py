@@ -20,6 +20,7 @@ from ..request.body import read_json
 from ..request.idempotency import attempt_of, idempotency_key, operation_key_of
 from ..request.replies import Replies, head_after_s
 from ..response import errors, sse
+from ..response.late_head import in_time
 from ..response.slow_json import SlowAnswer
 from ..state import AppState
 from . import answer, schemas
@@ -53,6 +54,14 @@ class Requests:
     async def _ask(self, request: Request, holder: Holder | None) -> Response:
         key = idempotency_key(request)
         body = await read_json(request, schemas.NewRequest, self._state.settings.body_limit_bytes)
+        making = self._carry_out(request, holder, key, body)
+        if holder is None:
+            return await making  # A challenge has its status, however long it takes.
+        return await in_time(making, self._state.settings.ping_s, stream=body.stream)
+
+    async def _carry_out(
+        self, request: Request, holder: Holder | None, key: str | None, body: schemas.NewRequest
+    ) -> Response:
         settings = self._state.settings
         model = body.model or settings.work_model
         grant = NOBODY if holder is None else holder.grant

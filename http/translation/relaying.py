@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from ...actors.domain.session.messages import Relayed
 from ...actors.operator_terms import model_prices
-from ..anthropic.body import read_call
+from ..anthropic.body import MessagesCall, read_call
 from ..anthropic.relay import (
     MAX_TOKENS,
     Answer,
@@ -31,6 +31,7 @@ from ..request.auth import Credentials, Holder
 from ..request.body import read_bytes
 from ..request.idempotency import idempotency_key
 from ..response import sse
+from ..response.late_head import in_time
 from ..response.slow_json import CutShortError, SlowAnswer
 from ..state import AppState
 from .message import UnreadableAnswerError
@@ -76,6 +77,10 @@ class Dialect(ABC, Generic[AskedT]):
     def events(self, asked: AskedT, stream: RelayStream, model: str, request_id: str) -> AsyncGenerator[bytes, None]:
         """Translate a streamed answer, with its cost, and with the error if it fails."""
 
+    @abstractmethod
+    def refused(self, asked: AskedT, told: Mapping[str, Any], model: str, at_s: int, request_id: str) -> bytes:
+        """Return the events of a stream that was refused after its head, from the body of the error."""
+
 
 class TranslatedCalls(Generic[AskedT]):
     """The calls of one dialect."""
@@ -96,6 +101,20 @@ class TranslatedCalls(Generic[AskedT]):
         # Thinking may be long, and must leave room for the answer after it.
         default_tokens = settings.session_tokens_max if asked.thinks else settings.session_tokens
         call = read_call(asked.encoded(default_tokens), self._models)
+        making = self._carry_out(request, holder, call, asked, key, body)
+        if holder is None:
+            return await making  # A challenge has its status, however long it takes.
+
+        def refused(told: Mapping[str, Any]) -> bytes:
+            at_s = self._state.now_ms() // 1_000
+            return self._dialect.refused(asked, told, call.model, at_s, request_id_of(request.scope))
+
+        return await in_time(making, settings.ping_s, stream=call.stream, refused=refused)
+
+    async def _carry_out(
+        self, request: Request, holder: Holder | None, call: MessagesCall, asked: AskedT, key: str | None, body: bytes
+    ) -> Response:
+        settings = self._state.settings
         answer = await self._relays.carry_out(request, holder, call, key, body)
         request_id = request_id_of(request.scope)
         if isinstance(answer, RelayStream):
