@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,*]+")
 
 
 class Environment(StrEnum):
@@ -212,6 +215,12 @@ class Settings(BaseSettings):
         gt=0,
         le=15,
     )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = _var(
+        "SATMETER_CORS_ORIGINS",
+        ("*",),
+        "Origins, by comma, whose pages may call the API from a browser: `*` is all of them, `off` none. The "
+        "operator's paths are never among them.",
+    )
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = _var(
         "SATMETER_TRUSTED_PROXIES", (), "Addresses or networks, by comma, whose X-Forwarded-For is believed."
     )
@@ -239,10 +248,25 @@ class Settings(BaseSettings):
     )
     operator_token: SecretStr | None = _var("OPERATOR_TOKEN", None, "Opens the operator's pages.")
 
-    @field_validator("trusted_proxies", "webhook_allow", "plain_http_allow", "allow_store_loss", mode="before")
+    @field_validator(
+        "cors_origins", "trusted_proxies", "webhook_allow", "plain_http_allow", "allow_store_loss", mode="before"
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if value == ("off",):
+            return ()
+        for origin in value:
+            # A browser compares whole texts: one with a path or a slash at its end would never fit.
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"`{origin}` must be `*`, or an origin as browsers send it, such as https://app.example"
+                )
+        return value
 
     @field_validator("tiers", mode="before")
     @classmethod

@@ -16,6 +16,7 @@ from ..config.settings import Settings
 from .anthropic import openapi as of_llm
 from .anthropic.relay import Relays
 from .anthropic.routes import Llm
+from .cors import CorsMiddleware
 from .jobs import openapi as of_jobs
 from .jobs.routes import Jobs
 from .metrics import Metrics
@@ -51,7 +52,9 @@ def create_app(state: AppState, *, lifespan: Lifespan[Any] | None = None) -> ASG
     """Return the front as an ASGI application. Raises `ValueError` when a configured model has no price."""
     metrics = Metrics(state.solvency, state.model, state.now_ms, state.findings)
     routes = [endpoint.route() for endpoint in endpoints(state, metrics)]
-    return RequestMiddleware(Router(routes, redirect_slashes=False, lifespan=lifespan), metrics)
+    app = RequestMiddleware(Router(routes, redirect_slashes=False, lifespan=lifespan), metrics)
+    origins = state.settings.cors_origins
+    return CorsMiddleware(app, origins) if origins else app
 
 
 def endpoints(state: AppState, metrics: Metrics) -> Sequence[Endpoint]:

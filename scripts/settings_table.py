@@ -38,6 +38,8 @@ def _text(default: Any) -> str:
         return ""
     if isinstance(default, bool):
         return "on" if default else "off"
+    if isinstance(default, tuple):
+        return ",".join(default)
     if isinstance(default, dict):
         return msgspec.json.encode(default).decode()
     if isinstance(default, Decimal):

@@ -64,6 +64,14 @@ def test_one_size_tier_can_be_set_alone(monkeypatch: pytest.MonkeyPatch) -> None
     assert tiers[Size.LARGE] == Tier(2_000, 4_000, 8_000)
 
 
+def test_pages_of_all_origins_of_some_or_of_none_may_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().cors_origins == ("*",)
+    monkeypatch.setenv("SATMETER_CORS_ORIGINS", "https://app.example, http://localhost:3000")
+    assert Settings().cors_origins == ("https://app.example", "http://localhost:3000")
+    monkeypatch.setenv("SATMETER_CORS_ORIGINS", "off")
+    assert Settings().cors_origins == ()
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
@@ -74,6 +82,9 @@ def test_one_size_tier_can_be_set_alone(monkeypatch: pytest.MonkeyPatch) -> None
         ("BTC_PRICE_USD_FALLBACK", "0"),
         ("SATMETER_INFRA_USD_PER_MONTH", "Infinity"),
         ("MACAROON_ROOT_KEY", "abc"),
+        ("SATMETER_CORS_ORIGINS", "https://app.example/"),
+        ("SATMETER_CORS_ORIGINS", "app.example"),
+        ("SATMETER_CORS_ORIGINS", "off,https://app.example"),
         ("MACAROON_ROOT_KEY", "zz" * 32),
         ("SATMETER_TIERS", '{"small": {"input_tokens": 1}}'),
         ("SATMETER_TIERS", '{"tiny": {"input_tokens": 1, "output_tokens": 2, "max_tokens": 3}}'),

@@ -1,0 +1,69 @@
+"""Cross-origin access for browsers: to the API's paths, whose credentials no browser sends by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+ANY: Final = "*"
+EXPOSED: Final = (
+    "Satmeter-Debited-Msat",
+    "Satmeter-Balance-Msat",
+    "Satmeter-Max-Tokens",
+    "Satmeter-Ignored",
+    "WWW-Authenticate",
+    "Retry-After",
+    "X-Should-Retry",
+    "Location",
+    "Request-Id",
+    "X-Request-Id",
+)
+"""The answers' headers that a page may read beside those that browsers show anyway."""
+_METHODS: Final = ("GET", "HEAD", "POST", "OPTIONS")
+# Browsers keep the answer to a preflight no longer than two hours.
+_MAX_AGE_S: Final = 7_200
+# The operator's paths: no page of another origin has any business there.
+_OPERATORS: Final = ("/metrics", "/operator", "/readyz")
+
+
+class CorsMiddleware:
+    """The application behind it, for pages of `origins` too: Starlette's middleware, but not for the operator's paths.
+
+    A preflight that is not allowed gets the path's own answer to OPTIONS, without a header that lets it pass.
+    """
+
+    def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
+        self._app = app
+        self._cors = CORSMiddleware(
+            app,
+            allow_origins=origins,
+            allow_methods=_METHODS,
+            allow_headers=(ANY,),
+            expose_headers=EXPOSED,
+            max_age=_MAX_AGE_S,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        concerns = scope["type"] == "http" and not is_operators(scope["path"]) and self._concerns(scope)
+        await (self._cors if concerns else self._app)(scope, receive, send)
+
+    def _concerns(self, scope: Scope) -> bool:
+        headers = Headers(scope=scope)
+        origin = headers.get("origin")
+        if origin is None:
+            # Answers to narrowed origins differ by the header, which caches must know though it is absent here.
+            return not self._cors.allow_all_origins
+        if scope["method"] != "OPTIONS" or "access-control-request-method" not in headers:
+            return True
+        wanted = headers["access-control-request-method"]
+        return self._cors.is_allowed_origin(origin) and wanted in _METHODS
+
+
+def is_operators(path: str) -> bool:
+    """Return True for a path that only the operator needs."""
+    return any(path == own or path.startswith(f"{own}/") for own in _OPERATORS)
