@@ -28,7 +28,7 @@ from .dedicated.actor_process import DedicatedProcess
 from .domain.pricing import BtcPrice
 from .partitioning import Placement
 from .placement.coordinator import HostReport
-from .placement.failure_detector import FailureDetector, Liveness
+from .placement.failure_detector import Liveness, Replacement
 from .ray_actors import DedicatedActor, HostActor, OracleActor, TreasuryActor, Wiring
 from .ray_start import lean_start
 from .router.router import LinkError, NoHostError, Router
@@ -152,7 +152,7 @@ class RayProcessManager:
         # rest.
         self._settings = settings.model_dump()
         self._links: dict[str, RayLink] = {}
-        self._detectors = {name: FailureDetector(time.monotonic) for name in (_ORACLE, _TREASURY)}
+        self._replacements = {name: Replacement(time.monotonic) for name in (_ORACLE, _TREASURY)}
 
     async def start(self, host_id: str, node_id: str) -> None:
         """Start a host (see `ProcessManager`). Raises `LinkError`."""
@@ -189,12 +189,12 @@ class RayProcessManager:
 
     async def _tend(self, name: str, actor_class: type, node_ids: Sequence[str]) -> bool:
         """Replace the actor if it must be; return whether it was silent for too long. It holds nothing to lose."""
-        liveness, detector = await _see(name, node_ids), self._detectors[name]
-        if not detector.replaces(liveness):
+        liveness, replacement = await _see(name, node_ids), self._replacements[name]
+        if not replacement.replaces(liveness):
             return False
         if liveness is not Liveness.ABSENT:
             await self.end(name)
-        detector.begun()
+        replacement.begun()
         with contextlib.suppress(LinkError):
             # The node is chosen at random, since one of them may have just died.
             await self._begin(actor_class, name, secrets.choice(node_ids))

@@ -10,12 +10,11 @@ from typing import Final, Protocol
 
 from ..host.dispatcher import LONG_POLL_S
 from ..host.replies import AnyReply, ReplyTo
+from ..placement.failure_detector import FailureDetector
 from ..router.router import HostLink, Lane, LinkError, NoHostError
 from ..router.routing_table import RoutingTable
 
 _ANSWERS_WITHIN_S: Final = 2.0
-# One missed answer may be a busy moment.
-_MISSES_MAX: Final = 2
 # A machine that starts many processes at once takes long over the last ones. One that was stopped never comes.
 _STARTS_WITHIN_S: Final = 60.0
 # A router asks for answers all the time, and none of its questions takes longer than `LONG_POLL_S`.
@@ -44,8 +43,8 @@ class DedicatedProcess(HostLink, Protocol):
 class ActorProcess:
     """Process of an actor as its host sees it, and the calls that wait in it.
 
-    `occupied` is the last answer of the process about itself, True as long as there is none. `misses`: how often in a
-    row it said nothing, though it was not being started again. `gone`: it will not come back.
+    `occupied` is the last answer of the process about itself, True as long as there is none. `detector`: of
+    answers that it missed, though it was not being started again. `gone`: it will not come back.
     """
 
     def __init__(self, actor_id: str, start: Callable[[], Awaitable[DedicatedProcess]]) -> None:
@@ -53,7 +52,7 @@ class ActorProcess:
         self.calls: dict[asyncio.Task[None], ReplyTo] = {}
         self.used_s = time.monotonic()
         self.occupied: bool | None = True
-        self.misses = 0
+        self.detector = FailureDetector()
         self.gone = False
         self._begun_s = time.monotonic()
         self.starting = asyncio.ensure_future(start())
@@ -75,7 +74,7 @@ class ActorProcess:
         """Return whether the process hangs, is gone for good, or could not be started, and must be replaced."""
         if not self.starting.done():
             return time.monotonic() - self._begun_s > _STARTS_WITHIN_S
-        return not self._runs or self.gone or self.misses >= _MISSES_MAX
+        return not self._runs or self.gone or self.detector.silent
 
     @contextmanager
     def visit(self, reply_to: ReplyTo) -> Iterator[None]:
@@ -111,12 +110,15 @@ class ActorProcess:
         try:
             async with asyncio.timeout(_ANSWERS_WITHIN_S):
                 self.occupied = await process.occupied()
-            self.misses = 0
+            self.detector.answered()
         except NoHostError:
             self.gone = True
         except (LinkError, TimeoutError):
             self.occupied = True  # Its work under way is taken up when it runs again.
-            self.misses = 0 if await process.coming() else self.misses + 1
+            if await process.coming():
+                self.detector.answered()
+            else:
+                self.detector.missed()
 
     def answer_all(self, reply: AnyReply) -> None:
         """Give all that wait this answer."""

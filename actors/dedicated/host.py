@@ -286,7 +286,7 @@ class DedicatedHost:
     async def _watch_processes(self) -> None:
         """Start processes for actors whose time has come, and end processes whose actors have nothing to do."""
         while True:
-            in_doubt = any(process.misses for process in self._processes.values())
+            in_doubt = any(process.detector.misses_answers for process in self._processes.values())
             await asyncio.sleep(min(_DOUBT_S if in_doubt else _LOOK_EVERY_S, self._passivate_after_s))
             self._dispatcher.sweep()
             # In its process, an actor watches its times by itself.

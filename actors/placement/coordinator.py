@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import msgspec
@@ -16,6 +16,7 @@ from ..partitioning import NO_PLACEMENT, PARTITIONS, Placement
 from ..ports import PortError
 from ..router.router import LinkError, NoHostError
 from ..services.watch import Outage
+from .failure_detector import FailureDetector
 from .membership import ClusterView, Membership, Server
 from .planner import Health, HostState, nodes_of, plan
 
@@ -23,8 +24,6 @@ _BEAT_S: Final = 1.0
 # A host that missed an answer is asked again soon, to be sure.
 _DOUBT_S: Final = 0.25
 _ANSWERS_WITHIN_S: Final = 1.5
-# One missed answer may be a busy moment; two are a second without a host.
-_MISSES_MAX: Final = 2
 _COMES_WITHIN_S: Final = 20.0
 # Ray has this time to bring a host back, on another node if need be. Then another host takes its place.
 _AWAY_MAX_S: Final = 60.0
@@ -70,11 +69,11 @@ class ProcessManager(Protocol):
 
 @dataclass(slots=True)
 class _Known:
-    """Host as this coordinator has come to know it. `misses`: how often in a row it did not answer."""
+    """Host as this coordinator has come to know it."""
 
     node_id: str | None = None
     report: HostReport | None = None
-    misses: int = 0
+    detector: FailureDetector = field(default_factory=FailureDetector)
     coming_until_s: float = 0.0
     away_since_s: float | None = None
     exists: bool = True
@@ -128,7 +127,7 @@ class Coordinator:
             except Exception:
                 # A defect of ours must not leave the cluster without a coordinator.
                 _log.exception("keeper_round_broke")
-            in_doubt = any(0 < known.misses < _MISSES_MAX for known in self._hosts.values())
+            in_doubt = any(known.detector.suspected for known in self._hosts.values())
             # A starting server waits until all partitions are served.
             waited_for = self.view.leads and not self.settled.is_set()
             # A step that took long must not make the next beat late: the lead would pass on.
@@ -179,7 +178,7 @@ class Coordinator:
         for host_id, known in self._hosts.items():
             if known.asking is None or known.asking.done():
                 known.asking = asyncio.create_task(self._ask(host_id, known, placement))
-            if known.misses < _MISSES_MAX:
+            if not known.detector.silent:
                 waited_for.append(known.asking)
         if waited_for:
             await asyncio.wait(waited_for)
@@ -192,11 +191,11 @@ class Coordinator:
             known.exists = False
         except (LinkError, TimeoutError) as error:
             known.exists = True
-            known.misses += 1
-            if known.misses == _MISSES_MAX and self._clock() >= known.coming_until_s:
+            if known.detector.missed() and self._clock() >= known.coming_until_s:
                 _log.warning("host_silent", host=host_id, error=type(error).__name__)
         else:
-            known.exists, known.misses, known.away_since_s = True, 0, None
+            known.exists, known.away_since_s = True, None
+            known.detector.answered()
             # The host has come. From now on its silence means the same as any other host's.
             known.coming_until_s = 0.0
 
@@ -208,9 +207,9 @@ class Coordinator:
         node_id, owned = (report.node_id, report.owned) if report else (known.node_id, 0)
         if not known.exists:
             return HostState(Health.GONE)
-        if known.misses == 0 and report is not None:
+        if report is not None and not known.detector.misses_answers:
             return HostState(Health.ANSWERS, node_id, owned)
-        if known.misses < _MISSES_MAX or now_s < known.coming_until_s:
+        if not known.detector.silent or now_s < known.coming_until_s:
             return HostState(Health.COMING, node_id, owned)
         known.away_since_s = known.away_since_s or now_s
         lost = now_s - known.away_since_s >= _AWAY_MAX_S

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from satmeter.actors.placement.failure_detector import FailureDetector, Liveness
+from satmeter.actors.placement.failure_detector import FailureDetector, Liveness, Replacement
 
 
 class Looks:
-    """A failure detector that looks once a second."""
+    """A replacement that is decided upon once a second."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
-        self.detector = FailureDetector(lambda: self.now_s)
+        self.replacement = Replacement(lambda: self.now_s)
 
     def replaced(self, *seen: Liveness) -> list[bool]:
         """Return the verdict on each of these in turn."""
         found = []
         for liveness in seen:
             self.now_s += 1
-            found.append(self.detector.replaces(liveness))
+            found.append(self.replacement.replaces(liveness))
         return found
 
     def until_replaced(self, liveness: Liveness) -> int:
@@ -62,9 +62,26 @@ def test_one_that_came_and_hangs_is_replaced(looks: Looks) -> None:
 
 def test_one_that_was_just_started_may_take_its_time(looks: Looks) -> None:
     assert looks.replaced(Liveness.ABSENT) == [True]
-    looks.detector.begun()
+    looks.replacement.begun()
     assert 2 < looks.until_replaced(Liveness.SILENT) < 20
 
 
 def test_one_that_runs_where_no_server_is_moves_at_once(looks: Looks) -> None:
     assert looks.replaced(Liveness.ELSEWHERE) == [True]
+
+
+def test_a_process_is_suspected_after_one_missed_answer_and_silent_after_two() -> None:
+    detector = FailureDetector()
+    assert not detector.suspected and not detector.silent
+    assert not detector.missed() and detector.suspected and not detector.silent
+    assert detector.missed() and detector.silent and not detector.suspected
+    # It is silent since the second, and stays so.
+    assert not detector.missed() and detector.silent
+    detector.answered()
+    assert not detector.suspected and not detector.silent
+
+
+def test_what_is_missed_at_the_start_does_not_count() -> None:
+    detector = FailureDetector()
+    detector.spare(3)
+    assert [detector.missed() for _ in range(5)] == [False, False, False, False, True]
