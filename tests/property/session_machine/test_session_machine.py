@@ -345,4 +345,4 @@ class SessionMachine(AskingWorld):
 
 # Making a failure small takes longer than finding it.
 def test_no_interleaving_loses_a_payment_or_counts_or_pays_one_twice() -> None:
-    run_state_machine_as_test(SessionMachine, settings=settings(max_examples=400, deadline=None))
+    run_state_machine_as_test(SessionMachine, settings=settings(max_examples=1_000, deadline=None))
