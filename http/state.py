@@ -10,7 +10,7 @@ from typing import Protocol
 from ..actors.clock import system_now_ms
 from ..actors.domain.payments.invoices import Invoice
 from ..actors.domain.pricing import BtcPrice
-from ..actors.model_health.outage import ModelUp, ModelWord
+from ..actors.model_health.outage import ASK_AGAIN_S, ModelUp, ModelWord
 from ..actors.ports import Limits
 from ..actors.router.router import Router
 from ..actors.services.findings import Findings, NoFindings, Refusals
@@ -45,8 +45,8 @@ class WatchedFindings(Protocol):
 class ModelNews(Protocol):
     """Cache of the model provider's availability."""
 
-    async def current(self) -> ModelWord:
-        """Return the last known availability. Never raises."""
+    async def current(self, longest_s: float = ASK_AGAIN_S) -> ModelWord:
+        """Return the last known availability, at most `longest_s` old. Never raises."""
         ...
 
 

@@ -14,7 +14,7 @@ from ..domain.llm.answers import Completion, StreamPart, TextDelta
 from ..domain.llm.provider_faults import ModelFault
 from ..domain.llm.relays import RelayBytes, RelayEnd, RelayPart
 from ..ports import Evaluation, HeldBackError, Model, ModelError, PortError, SilentError, ToldError
-from .outage import FAILURES_MAX, ModelBoard, ModelCache, ModelOutage, ModelWait, Stage, backoff_ms
+from .outage import ASK_BEFORE_SALES_S, FAILURES_MAX, ModelBoard, ModelCache, ModelOutage, ModelWait, Stage, backoff_ms
 
 T = TypeVar("T")
 # Waiting calls must not come all at once when the provider is back.
@@ -55,7 +55,7 @@ class ModelGate:
 
     async def admit_sale(self) -> None:
         """Let a sale through. Raises `HeldBackError` while the last calls failed."""
-        word, now_ms = await self._cache.current(), self._now_ms()
+        word, now_ms = await self._cache.current(ASK_BEFORE_SALES_S), self._now_ms()
         if (outage := word.closed(now_ms)) is not None:
             raise self._held_back("the model provider is away", outage.until_ms - now_ms)
 

@@ -22,7 +22,10 @@ _BACKOFF_MAX_MS: Final = 15_000
 _JITTER: Final = 0.2
 # After this time the watch itself must be down. That says nothing about the provider, and must not keep a shop closed.
 _FORGOTTEN_AFTER_MS: Final = 600_000
-_ASK_AGAIN_S: Final = 1.0
+ASK_AGAIN_S: Final = 1.0
+"""Age up to which what is known of the provider counts."""
+ASK_BEFORE_SALES_S: Final = 0.1
+"""Age up to which it counts where something is sold: what is sold after the provider went down has to be paid back."""
 
 
 class Stage(StrEnum):
@@ -117,13 +120,13 @@ class ModelBoard(Protocol):
 class ModelUp:
     """Knowledge of a model that is always there: the stub."""
 
-    async def current(self) -> ModelWord:
+    async def current(self, longest_s: float = ASK_AGAIN_S) -> ModelWord:
         """Return a state without an outage."""
         return ModelWord()
 
 
 class ModelCache:
-    """Cache of the stored knowledge in the memory of a process, read at most once a second.
+    """Cache of the stored knowledge in the memory of a process, read at most once a second, more often for sales.
 
     Without knowledge the provider counts as there: a store that is down says nothing about it.
     """
@@ -134,10 +137,10 @@ class ModelCache:
         self._read_s: float | None = None
         self.known = ModelWord()
 
-    async def current(self) -> ModelWord:
-        """Return the last known state. Never raises."""
+    async def current(self, longest_s: float = ASK_AGAIN_S) -> ModelWord:
+        """Return the last known state, which is at most `longest_s` old. Never raises."""
         now_s = self._clock()
-        if self._read_s is None or now_s - self._read_s > _ASK_AGAIN_S:
+        if self._read_s is None or now_s - self._read_s > longest_s:
             self._read_s = now_s
             try:
                 self.known = await self._board.read()

@@ -6,7 +6,7 @@ from typing import Final
 
 from ...actors.domain.errors import Refusal, RefusedError, model_failed, wallet_short
 from ...actors.domain.llm.provider_faults import ModelFault
-from ...actors.model_health.outage import ModelOutage, ModelWait
+from ...actors.model_health.outage import ASK_BEFORE_SALES_S, ModelOutage, ModelWait
 from ..state import AppState
 
 # The time until the outcome of an outage's next try is known.
@@ -23,7 +23,7 @@ async def refuse_deposits(state: AppState, *models: str) -> None:
     standing = await state.solvency.current()
     if standing is not None and not standing.solvent:
         raise RefusedError(wallet_short())
-    word, now_ms = await state.model.current(), state.now_ms()
+    word, now_ms = await state.model.current(ASK_BEFORE_SALES_S), state.now_ms()
     if (outage := word.closed(now_ms)) is not None:
         raise RefusedError(_away(outage, now_ms))
     for model in models:

@@ -43,7 +43,7 @@ class FakeModelNews:
 
     word: ModelWord = field(default_factory=ModelWord)
 
-    async def current(self) -> ModelWord:
+    async def current(self, longest_s: float = 1.0) -> ModelWord:
         return self.word
 
 

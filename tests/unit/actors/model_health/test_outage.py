@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from satmeter.actors.adapters.redis.model_outage import RedisModelBoard
 from satmeter.actors.domain.llm.provider_faults import ModelFault
 from satmeter.actors.model_health.outage import (
+    ASK_BEFORE_SALES_S,
     ModelBoard,
     ModelCache,
     ModelOutage,
@@ -113,6 +114,18 @@ async def test_a_process_reads_at_most_once_a_second_and_takes_silence_for_a_mod
     assert (await cache.current()).outage == DOWN and board.reads == 2
     board.away, clock.now_s = True, 1.1
     assert await cache.current() == ModelWord()
+
+
+async def test_what_is_known_counts_for_less_time_where_something_is_sold() -> None:
+    board, clock = FakeBoard(DOWN), Clock()
+    cache = ModelCache(board, clock.monotonic_s)
+    for at_s, reads in ((0.0, 1), (0.1, 1), (0.15, 2), (0.2, 2)):
+        clock.now_s = at_s
+        await cache.current(ASK_BEFORE_SALES_S)
+        assert board.reads == reads
+    clock.now_s = 1.0
+    await cache.current()
+    assert board.reads == 2
 
 
 async def test_a_store_that_is_away_is_a_transient_failure(redis: Redis) -> None:
