@@ -12,8 +12,8 @@ from .tools import INPUT
 _BEGIN: Final = re.compile(r'\s*\{\s*"' + INPUT + r'"\s*:\s*"')
 # Characters of a JSON string up to its end or to an escape that is not complete yet.
 _TEXT: Final = re.compile(
-    r'(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[0-9a-fA-F]{4}'
-    r"|\\u(?![dD][89abAB])[0-9a-fA-F]{4})*"
+    r'(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}'
+    r"|\\u(?![dD][89a-fA-F])[0-9a-fA-F]{4})*"
 )
 
 
