@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -63,6 +63,10 @@ class Models(BaseModel):
 
     object: Literal["list"]
     data: list[Model]
+    models: Annotated[
+        list[dict[str, Any]] | Absent,
+        Field(description="The catalogue of OpenAI's Codex, if `client_version` asks for it."),
+    ] = None
     has_more: Literal[False]
     first_id: str
     last_id: str

@@ -15,10 +15,13 @@ from ...actors.domain.timestamps import timestamp
 from ...actors.operator_terms import pricing_terms
 from ..anthropic.body import priced_as
 from ..response import json
+from ..responses.codex import catalogue
 from ..state import AppState
 from . import model_schemas as schemas
 
 _OWNER: Final = "anthropic"
+# The parameter in which Codex sends its version.
+_CODEX: Final = "client_version"
 
 
 class Models:
@@ -28,13 +31,22 @@ class Models:
         self._state = state
         self._terms = pricing_terms(state.settings)
         self._prices = [price for _, price in sorted(self._terms.models.items())]
+        self._catalogue = catalogue((price.model, display_name(price.model)) for price in self._prices)
 
     async def show_all(self, request: Request) -> Response:
-        """Answer GET /v1/models with all models. They are few, so there is only one page."""
+        """Answer GET /v1/models with all models. They are few, so there is only one page.
+
+        Codex sends its version, and gets its own catalogue, too.
+        """
         btc_price = await self._state.prices.current()
         models = [model_view(self._terms, price, btc_price) for price in self._prices]
         listed = schemas.Models(
-            object="list", data=models, has_more=False, first_id=models[0].id, last_id=models[-1].id
+            object="list",
+            data=models,
+            models=self._catalogue if _CODEX in request.query_params else None,
+            has_more=False,
+            first_id=models[0].id,
+            last_id=models[-1].id,
         )
         return json.json_response(listed)
 

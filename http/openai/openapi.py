@@ -53,6 +53,7 @@ MODELS: Final = Operation(
     summary="List the models with their prices",
     description="In the shapes of OpenAI's and Anthropic's lists at once. Needs no credential. Prices are those at the "
     "present exchange rate.",
+    parameters=(Parameter("client_version", "query", "Sent by OpenAI's Codex.", {"type": "string"}),),
     answers=json_answer("All models.", model_schemas.Models),
     error=schemas.ChatError,
 )

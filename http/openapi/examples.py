@@ -188,4 +188,48 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "Health": {"status": "ok"},
     "Ready": {"status": "ready", "checks": {"store": "ok", "actors": "ok", "lightning": "ok"}},
     "Paid": {"paid": True},
+    "ResponsesRequest": {
+        "model": "claude-sonnet-5-5",
+        "instructions": "Be brief.",
+        "input": "Write a haiku about fees.",
+        "max_output_tokens": 500,
+    },
+    "InputTokensRequest": {"model": "claude-sonnet-5-5", "input": "Write a haiku about fees."},
+    "InputTokens": {"object": "response.input_tokens", "input_tokens": 14},
+    "ResponseResource": {
+        "id": "resp_01XFDUDYJgAACzvnptvVoYEL",
+        "object": "response",
+        "created_at": 1795514400,
+        "status": "completed",
+        "error": None,
+        "incomplete_details": None,
+        "model": "claude-sonnet-5-5",
+        "output": [
+            {
+                "id": "msg_01XFDUDYJgAACzvnptvVoYEL_0",
+                "type": "message",
+                "status": "completed",
+                "role": "assistant",
+                "content": [
+                    {
+                        "type": "output_text",
+                        "text": "Small toll at the bridge,\nthe river does not notice;\nthe walker pays, smiles.",
+                        "annotations": [],
+                        "logprobs": [],
+                    }
+                ],
+            }
+        ],
+        "store": False,
+        "usage": {
+            "input_tokens": 14,
+            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+            "output_tokens": 24,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": 38,
+            "cost_msat": 1076,
+            "cost_usd": "0.000768",
+            "balance_msat": 998924,
+        },
+    },
 }

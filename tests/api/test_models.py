@@ -52,6 +52,17 @@ async def test_anthropic_s_sdk_lists_them(url: str) -> None:
             await sdk.models.retrieve("claude-haiku-9")
 
 
+async def test_codex_gets_its_catalogue_and_others_don_t(api: Api) -> None:
+    assert "models" not in (await api.http.get("/v1/models")).json()
+    listed = (await api.http.get("/v1/models", params={"client_version": "0.171.0"})).json()
+    assert [entry["slug"] for entry in listed["models"]] == [entry["id"] for entry in listed["data"]]
+    needed = {"slug", "display_name", "supported_reasoning_levels", "shell_type", "visibility", "supported_in_api"}
+    needed |= {"priority", "support_verbosity", "truncation_policy", "experimental_supported_tools"}
+    assert all(needed <= entry.keys() and entry["base_instructions"] for entry in listed["models"])
+    levels = {entry["slug"]: entry["supported_reasoning_levels"] for entry in listed["models"]}
+    assert levels["claude-haiku-4-5"] == [] and len(levels["claude-sonnet-5-5"]) == 3
+
+
 async def test_the_prices_are_those_that_are_charged(redis: Redis) -> None:
     async with api_over(redis, margin_pct=50, infra_usd_per_month=100) as api:
         listed: Any = {model["id"]: model for model in (await api.http.get("/v1/models")).json()["data"]}
