@@ -18,6 +18,9 @@ from .input_items import split
 from .tools import Called, Tools, tool_fields
 
 _REMEMBERED: Final = "Nothing is remembered here: send the whole conversation as input"
+_NO_REFERENCE: Final = (
+    "Nothing is remembered here: send the item itself, as SDKs do with their option store set to false"
+)
 # Fields that would change the answer, or its guarantees, and are not supported: why, or the alternative.
 _IMPOSSIBLE: Final[Mapping[str, str]] = {
     "background": "Answers are given at once here: leave it out, and stream what takes long",
@@ -172,7 +175,7 @@ def _without_unread_items(raw: dict[str, Any]) -> list[str]:
             found.append(f"input[].{kind}")
             items[number] = dict(_NO_ITEM)
         elif kind == "item_reference":
-            raise invalid(f"input[{number}]", "Nothing is remembered here: send the item itself")
+            raise invalid(f"input[{number}]", _NO_REFERENCE)
         elif kind not in _ITEMS:
             raise invalid(
                 f"input[{number}].type", f"Items of this type are not taken here; possible are {', '.join(_ITEMS)}"

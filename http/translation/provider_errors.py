@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from ...actors.domain.errors import Code
 from ..response.error_formats import openai_type
+
+# How the Messages API begins to say that a prompt does not fit. Clients of OpenAI's APIs know it by a code.
+_TOO_LONG: Final = ("prompt is too long", "input length and `max_tokens` exceed")
 
 
 class _ProviderError(msgspec.Struct):
@@ -26,6 +29,7 @@ def of_provider(status: int, body: bytes, request_id: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = _ProviderError()
     message = found.message or "The model provider does not take this request."
-    error = {"message": message, "type": openai_type(status), "param": None, "code": found.type or None}
+    kind = "context_length_exceeded" if found.message.startswith(_TOO_LONG) else found.type or None
+    error = {"message": message, "type": openai_type(status), "param": None, "code": kind}
     code = Code.BODY_TOO_LARGE if status == 413 else Code.INVALID_REQUEST
     return {"error": error, "code": code.value, "requestId": request_id}

@@ -263,4 +263,6 @@ def test_what_the_provider_says_of_a_request_is_passed_on() -> None:
         "requestId": "req_1",
     }
     assert of_provider(413, b"<html>", "req_1")["code"] == "body_too_large"
+    long = b'{"error": {"type": "invalid_request_error", "message": "prompt is too long: 213462 tokens > 200000"}}'
+    assert of_provider(400, long, "req_1")["error"]["code"] == "context_length_exceeded"
     assert of_provider(413, b"<html>", "req_1")["error"]["message"]
