@@ -87,11 +87,14 @@ class LossyJournal(RedisJournal):
         self._on_the_way: list[Append] = []
 
     async def claim(self, partitions: Sequence[int], host_id: str) -> Mapping[int, int]:
-        if len(partitions) == PARTITIONS and await self._at_once(_CLAIM_ALL, PARTITIONS, host_id):
+        all_at_once = len(partitions) == PARTITIONS and self._cluster is None
+        if all_at_once and await self._at_once(_CLAIM_ALL, PARTITIONS, host_id):
             return dict.fromkeys(partitions, 1)
         return await super().claim(partitions, host_id)
 
     async def due(self, partitions: Sequence[int], before_ms: int) -> Sequence[Due]:
+        if self._cluster is not None:
+            return await super().due(partitions, before_ms)
         found = await self._at_once(_DUE, before_ms, *partitions)
         return [Due(int(due_ms), actor_id.decode()) for actor_id, due_ms in zip(found[::2], found[1::2], strict=True)]
 
