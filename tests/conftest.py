@@ -23,13 +23,16 @@ from tests.helpers.ordering import (
     pytest_runtest_teardown,
     pytest_xdist_make_scheduler,
 )
-from tests.helpers.stores import cluster, nodes_of, quick_disk, watched
+from tests.helpers.quick_disk import quick_disk
+from tests.helpers.stores import cluster, nodes_of, watched
+from tests.lnbits.fixtures import lnbits
 
 # How long an example takes says how busy the machine is, and nothing of the code.
 settings.register_profile("satmeter", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("satmeter")
 
 __all__ = [
+    "lnbits",
     "pytest_cmdline_main",
     "pytest_collection_modifyitems",
     "pytest_fixture_setup",

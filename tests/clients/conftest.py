@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.quick_disk import quick_disk
 from tests.helpers.served import Served, served
 
 
@@ -17,7 +18,7 @@ from tests.helpers.served import Served, served
 def server() -> Iterator[Served]:
     """One server for all of them."""
     with (
-        tempfile.TemporaryDirectory(prefix="sm-") as directory,
+        tempfile.TemporaryDirectory(prefix="sm-", dir=quick_disk()) as directory,
         served(Path(directory) / "data", SATMETER_HOSTS="1") as running,
     ):
         yield running

@@ -18,10 +18,7 @@ from satmeter.client.flow import Flow, Retries
 from satmeter.client.wallets import Outcome
 from satmeter.client.wire import Server
 from tests.helpers.served import Served, served
-from tests.lnbits.fixtures import lnbits
 from tests.lnbits.server import Lnbits
-
-__all__ = ["lnbits"]
 
 
 @pytest.fixture(scope="module")

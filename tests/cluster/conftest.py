@@ -7,17 +7,15 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.cluster.wallets import at_wallet
+from tests.helpers.quick_disk import quick_disk
 from tests.helpers.served import MessagesApi, Served, served
-from tests.lnbits.fixtures import lnbits
 from tests.lnbits.server import Lnbits, Wallet
-
-__all__ = ["lnbits"]
 
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
     """A short directory: the store's socket lies in it."""
-    with tempfile.TemporaryDirectory(prefix="sm-") as directory:
+    with tempfile.TemporaryDirectory(prefix="sm-", dir=quick_disk()) as directory:
         yield Path(directory) / "data"
 
 
@@ -32,7 +30,7 @@ def model() -> Iterator[MessagesApi]:
 def server(model: MessagesApi, request: pytest.FixtureRequest) -> Iterator[Served]:
     """One server in each placement for all tests that need no other: each leaves it in working order."""
     with (
-        tempfile.TemporaryDirectory(prefix="sm-") as directory,
+        tempfile.TemporaryDirectory(prefix="sm-", dir=quick_disk()) as directory,
         served(
             Path(directory) / "data",
             SATMETER_HOSTS="2",
@@ -53,7 +51,7 @@ def wallet(lnbits: Lnbits) -> Wallet:
 @pytest.fixture(scope="session")
 def lnbits_server(lnbits: Lnbits, wallet: Wallet) -> Iterator[Served]:
     with (
-        tempfile.TemporaryDirectory(prefix="sm-") as directory,
+        tempfile.TemporaryDirectory(prefix="sm-", dir=quick_disk()) as directory,
         served(
             Path(directory) / "data",
             None,

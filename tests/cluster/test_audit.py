@@ -16,7 +16,7 @@ from tests.helpers.served import patiently, served
 
 def test_a_data_directory_is_moved_with_all_that_was_paid(data_dir: Path) -> None:
     """From a server that was killed, and then from one that was stopped."""
-    with served(data_dir) as server, session(server) as client:
+    with served(data_dir, SATMETER_HOSTS="1") as server, session(server) as client:
         client.ask()
         made = create(server)
         pay(server, made["evalInvoice"])
@@ -32,7 +32,7 @@ def test_a_data_directory_is_moved_with_all_that_was_paid(data_dir: Path) -> Non
         patiently(lambda: not any("valkey" in command for command in server.left_over()), "the store still runs")
     moved = move(data_dir, "moved")
     assert audited(moved) == before
-    with served(moved) as server:
+    with served(moved, SATMETER_HOSTS="1") as server:
         answer = server.client.get(client.path, headers={"Authorization": credential})
         assert answer.json() == shown
         finish(server, made["jobId"])

@@ -93,11 +93,11 @@ def refuses_a_port_that_is_taken(data_dir: Path, port: int) -> None:
 
 
 def test_a_server_over_the_store_of_one_that_was_killed_waits_for_nothing_of_it(data_dir: Path, store_url: str) -> None:
-    with served(data_dir, REDIS_URL=store_url) as first:
+    with served(data_dir, REDIS_URL=store_url, SATMETER_HOSTS="1") as first:
         created = create(first)
         pay(first, created["evalInvoice"])
         first.stop(signal.SIGKILL)
-    with served(data_dir, REDIS_URL=store_url) as second:
+    with served(data_dir, REDIS_URL=store_url, SATMETER_HOSTS="1") as second:
         assert finish(second, created["jobId"])["result"]
         second.stop()
         assert second.left_over() == []

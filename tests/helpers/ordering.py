@@ -17,15 +17,24 @@ if TYPE_CHECKING:
     from xdist.remote import Producer  # type: ignore[import-untyped]
     from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import-untyped]
 
-# By the server that they share. Of those on LNbits the last one stops it.
+# By the server, ours or LNbits, that they share.
 _TOGETHER: Final = {
     "the shared server": ("test_chat", "test_serve", "test_sessions"),
     "the clients' server": ("test_ask", "test_generated", "test_mcp", "test_python_client", "clients/test_readme"),
-    "a server on LNbits": ("cluster/test_lnbits", "cluster/test_load", "test_node_faults"),
+    "LNbits": (
+        "test_lnbits_wallet",
+        "cluster/test_lnbits",
+        "cluster/test_load",
+        "test_node_faults",
+        "cluster/test_readme_clients",
+        "contract/test_lightning",
+        "contract/test_lnbits_keys",
+        "contract/test_payouts",
+    ),
 }
 # Fixtures of the whole session that end with the last test of what is taken together: all that run servers.
 _ENDING: Final = ("server", "lnbits_server", "lnbits")
-_SERVED: Final = ("tests/cluster/", "tests/clients/")
+_SERVED: Final = ("tests/cluster/", "tests/clients/", "tests/contract/")
 _UNITS: Final = {f"{name}.py": unit for unit, names in _TOGETHER.items() for name in names}
 # What takes longest, the longest first, as measured.
 _FIRST: Final = (
@@ -34,11 +43,7 @@ _FIRST: Final = (
     "tests/cluster/test_dedicated_faults.py",
     "tests/cluster/test_model_away.py",
     "tests/cluster/test_faults.py",
-    "tests/cluster/test_readme_clients.py",
     "tests/cluster/test_custody.py",
-    "tests/clients/test_lnbits_wallet.py",
-    "tests/contract/test_lightning.py",
-    "tests/contract/test_payouts.py",
     "tests/property/session_machine/test_session_machine.py",
     "tests/api/test_schema_fuzz.py",
     "tests/unit/scripts/audit/test_auditor_damage.py",

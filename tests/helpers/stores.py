@@ -6,9 +6,7 @@ Each lies in a directory of its own and is gone at the end.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
@@ -29,6 +27,7 @@ from satmeter.config.store_url import Address
 from satmeter.scripts.store.binary import find_binary
 from tests.helpers.custody import ending_with_us
 from tests.helpers.hosts import until
+from tests.helpers.quick_disk import quick_disk
 
 SLOTS = 16_384
 HOST = "127.0.0.1"
@@ -48,21 +47,7 @@ _SAFE = (
     "0",
 )
 
-_MEMORY_DISK = "/dev/shm"
-_ROOM_BYTES = 256 * 1024 * 1024
 _Start = Callable[..., Awaitable["Server"]]
-
-
-def quick_disk() -> str | None:
-    """Return a directory in memory for stores that no machine's fall is to survive; None: where others lie, too.
-
-    A store has each write on its disk before it answers. Most tests would only wait for that.
-    """
-    try:
-        free_bytes = shutil.disk_usage(_MEMORY_DISK).free
-    except OSError:
-        return None
-    return _MEMORY_DISK if free_bytes >= _ROOM_BYTES and os.access(_MEMORY_DISK, os.W_OK | os.X_OK) else None
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The fixture of a real LNbits. A conftest.py imports it for the tests beside it."""
+"""The fixture of a real LNbits."""
 
 from __future__ import annotations
 
