@@ -17,15 +17,12 @@ from ..domain.errors import Refusal, RefusedError, behind, cut_off, not_found, u
 from ..domain.job.state import CreateJob
 from ..domain.money import MoneyError
 from ..domain.session.messages import OpenSession
-from ..host.dispatcher import LONG_POLL_S, Dispatcher
 from ..host.host import ActorHost
-from ..host.partitions import Partitions
+from ..host.partition_host import PartitionHost
 from ..host.replies import AnyReply, ReplyTo
-from ..host.stall_detector import StallDetector
-from ..host.ticker import Ticker
-from ..messages import Answer, Call, Cancel, NotOwner
+from ..messages import Call, NotOwner
 from ..partitioning import partition_of
-from ..ports import Due, Journal, TransientError
+from ..ports import Journal, TransientError
 from ..router.indeterminate import after_resend
 from ..router.router import LinkError, Pending
 from .actor_process import ActorProcess, DedicatedProcess
@@ -56,7 +53,7 @@ def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
 
 
-class DedicatedHost:
+class DedicatedHost(PartitionHost):
     """Host that owns partitions and answers as an `ActorHost`, but gives sessions and jobs processes of their own.
 
     The host claims, gives away and watches the due times; the process decides, writes with the host's epoch, and acts.
@@ -76,40 +73,23 @@ class DedicatedHost:
         passivate_after_s: float = 60.0,
         now_ms: Callable[[], int] = system_now_ms,
     ) -> None:
-        self._journal = journal
+        super().__init__(host_id, journal, shared.kinds, now_ms=now_ms)
         self._launcher = launcher
         self._shared = shared
         self._behaviours = behaviours
-        self._now_ms = now_ms
         self._processes_max = processes_max
         self._passivate_after_s = passivate_after_s
-        self.partitions = Partitions(
-            host_id, journal, busy=self._busy_partitions, drop=self._drop_partition, accept=self._accept
-        )
-        self._dispatcher = Dispatcher(self.partitions, shared.kinds, self._serve)
-        self._stall_detector = StallDetector(self.partitions.verify)
         self._processes: dict[str, ActorProcess] = {}
         self._calls: set[asyncio.Task[None]] = set()
         self._wakes: set[str] = set()
         self._ends: dict[str, asyncio.Task[None]] = {}
-        self._ticker = Ticker(self._due, self._wake, now_ms)
-        self._tasks: list[asyncio.Task[None]] = []
 
     # Life
 
     async def start(self, partitions: Sequence[int] = ()) -> None:
         """Begin to work, with these partitions. Raises `TransientError`."""
         await self._shared.start()
-        if not self._tasks:
-            loops = self._ticker.run(), self._watch_processes(), self._stall_detector.run()
-            self._tasks = [asyncio.create_task(loop) for loop in loops]
-        await self.take(partitions)
-
-    async def take(self, partitions: Collection[int]) -> None:
-        """Take partitions over, and take up what was under way in them. Raises `TransientError`."""
-        if partitions:
-            await self.partitions.claim(partitions)
-            await self._ticker.scan()
+        await super().start(partitions)
 
     async def stop(self, patience_s: float = 5.0) -> None:
         """Refuse further calls, let those under way end for `patience_s`, and end all processes."""
@@ -129,21 +109,10 @@ class DedicatedHost:
 
     # Calls
 
-    async def submit(self, queue_id: str, calls: Sequence[Call | Cancel]) -> None:
-        """Take calls; their answers go to this queue."""
-        await self._stall_detector.verify_after_stall()
-        self._dispatcher.submit(queue_id, calls)
-
-    async def collect(self, queue_id: str, longest_s: float = LONG_POLL_S) -> list[Answer]:
-        """Return the answers that are ready; wait for the first one for at most `longest_s`."""
-        return await self._dispatcher.collect(queue_id, longest_s)
-
-    def _accept(self, call: Call, reply_to: ReplyTo) -> None:
-        self._dispatcher.accept(call, reply_to)
-
-    def _serve(self, call: Call, reply_to: ReplyTo) -> None:
+    def deliver(self, call: Call, reply_to: ReplyTo) -> None:
+        """Take a call to an actor that is this host's own."""
         if not call.actor_id.startswith(_DEDICATED):
-            self._shared.serve(call, reply_to)
+            self._shared.deliver(call, reply_to)
             return
         task = asyncio.create_task(self._pass_on(call, reply_to))
         self._calls.add(task)
@@ -264,11 +233,13 @@ class DedicatedHost:
             await asyncio.wait([ending])
         return await self._launcher.start(actor_id, partition, epoch)
 
-    def _drop_partition(self, partition: int) -> None:
+    def drop_partition(self, partition: int) -> None:
+        """End the processes of a partition that is no longer the host's."""
         for process in self._processes_in({partition}):
             self._close(process, NotOwner())
 
-    def _busy_partitions(self, partitions: Collection[int]) -> set[int]:
+    def busy_partitions(self, partitions: Collection[int]) -> set[int]:
+        """Return those of these partitions that have something under way."""
         return {partition_of(process.actor_id) for process in self._processes_in(partitions) if not process.idle}
 
     def _processes_in(self, partitions: Collection[int]) -> list[ActorProcess]:
@@ -276,14 +247,12 @@ class DedicatedHost:
 
     # Time
 
-    async def _due(self, before_ms: int) -> Sequence[Due]:
-        return await self._journal.due(list(self.partitions.owned), before_ms)
-
-    def _wake(self, actor_id: str) -> None:
+    def wake(self, actor_id: str) -> None:
+        """Have a process opened for an actor that has none, soon."""
         if actor_id not in self._processes:
             self._wakes.add(actor_id)
 
-    async def _watch_processes(self) -> None:
+    async def _watch_actors(self) -> None:
         """Start processes for actors whose time has come, and end processes whose actors have nothing to do."""
         while True:
             in_doubt = any(process.detector.misses_answers for process in self._processes.values())

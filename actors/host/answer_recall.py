@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 from ..domain.behaviour import Once
 from ..domain.credentials import idempotency_keys
-from ..ports import Journal
-from .activation import Activation, Envelope
 from .kept_answers import Recall, known, recall
+from .turn import Envelope
 
 
-async def recall_kept(journal: Journal, activation: Activation, envelopes: Sequence[Envelope], now_s: float) -> None:
+async def recall_kept(
+    look: Recall, repetitions: Sequence[tuple[Envelope, str | None]], envelopes: Sequence[Envelope]
+) -> None:
     """Put the kept answers beside their commands. Raises `TransientError`.
 
+    `repetitions`: those whose originals are not under way, each with its original's name where that has just ended.
     Nothing is written to the actor between this and the decision that builds upon it.
     """
-    look: Recall = partial(journal.recall, activation.partition, activation.actor_id)
-    for envelope, name in activation.find_originals(envelopes, now_s):
+    for envelope, name in repetitions:
         await _find_original(look, envelope, name)
     asked = [once for envelope in envelopes if (once := envelope.done_once) is not None]
     if asked:

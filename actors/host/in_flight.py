@@ -164,7 +164,7 @@ class InFlight:
         effect = min(found, key=lambda effect: (effect.once != own, effect.intent.key in waited, effect.claims))
         effect.claims += 1
         if effect.cut is not None:
-            # The errand must not end before the repetition waits for it.
+            # The effect must not end before the repetition waits for it.
             effect.cut_after(effect.intent.lives_on_ms / 1_000, partial(self._stop, effect))
         return effect.once
 

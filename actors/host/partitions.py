@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 import structlog
 
-from ..messages import Call, NotOwner
 from ..ports import FencedError, Journal
-from .replies import ReplyTo
 
 # Calls to a partition that stays busy wait that long at most: less than callers do (see the router).
 _PARKED_S: Final = 2.0
@@ -24,7 +22,19 @@ _log = structlog.get_logger(__name__)
 class _Leaving:
     park_at_s: float
     cut_at_s: float
-    parked: list[tuple[Call, ReplyTo]] = field(default_factory=list)
+    over: asyncio.Future[None]
+
+
+class Actors(Protocol):
+    """Actors of a host, as far as their partitions' moves concern them."""
+
+    def busy_partitions(self, partitions: Collection[int]) -> Collection[int]:
+        """Return those of these partitions that have something under way."""
+        ...
+
+    def drop_partition(self, partition: int) -> None:
+        """Forget the actors in memory of a partition that is no longer the host's."""
+        ...
 
 
 class Partitions:
@@ -33,25 +43,12 @@ class Partitions:
     A partition that is to go does so at the first moment in which nothing is under way in it. One that stays busy takes
     nothing new for its last two seconds, so that it comes to rest. Work that still runs at the end of its patience is
     cut off, and the next host takes it up as after a crash.
-
-    busy: returns those of these partitions that have something under way. drop: forgets the actors in memory of one.
-    accept: takes a call that was put aside.
     """
 
-    def __init__(
-        self,
-        host_id: str,
-        journal: Journal,
-        *,
-        busy: Callable[[Collection[int]], Collection[int]],
-        drop: Callable[[int], None],
-        accept: Callable[[Call, ReplyTo], None],
-    ) -> None:
+    def __init__(self, host_id: str, journal: Journal, actors: Actors) -> None:
         self._host_id = host_id
         self._journal = journal
-        self._busy = busy
-        self._drop = drop
-        self._accept = accept
+        self._actors = actors
         self._epochs: dict[int, int] = {}
         self._leaving: dict[int, _Leaving] = {}
         self._giving: asyncio.Task[None] | None = None
@@ -82,34 +79,30 @@ class Partitions:
 
     def give(self, partitions: Collection[int], patience_s: float) -> None:
         """Give these partitions away, each within `patience_s`."""
-        now_s = time.monotonic()
+        now_s, loop = time.monotonic(), asyncio.get_running_loop()
         for partition in partitions:
             if partition in self._epochs and partition not in self._leaving:
-                self._leaving[partition] = _Leaving(now_s + patience_s - _PARKED_S, now_s + patience_s)
+                end_s = now_s + patience_s
+                self._leaving[partition] = _Leaving(end_s - _PARKED_S, end_s, loop.create_future())
         if self._leaving and (self._giving is None or self._giving.done()):
             self._giving = asyncio.create_task(self._give())
 
     def keep(self, partitions: Collection[int]) -> None:
         """Keep those of these partitions that were to be given away."""
         for partition in [partition for partition in self._leaving if partition in partitions]:
-            for call, reply_to in self._leaving.pop(partition).parked:
-                self._accept(call, reply_to)
+            self._leaving.pop(partition).over.set_result(None)
 
-    def puts_aside(self, partition: int, call: Call, reply_to: ReplyTo) -> bool:
-        """Put the call aside if its partition comes to rest; return whether it has to wait."""
+    def rest_of(self, partition: int) -> asyncio.Future[None] | None:
+        """Return what a new call must wait for while its partition comes to rest: that it is kept, or gone."""
         leaving = self._leaving.get(partition)
-        if leaving is None or time.monotonic() < leaving.park_at_s:
-            return False
-        leaving.parked.append((call, reply_to))
-        return True
+        return None if leaving is None or time.monotonic() < leaving.park_at_s else leaving.over
 
     def lose(self, partition: int) -> None:
         """Let go of a partition: the host's copy of it is void, and callers must ask elsewhere."""
         self._epochs.pop(partition, None)
-        leaving = self._leaving.pop(partition, None)
-        for _, reply_to in leaving.parked if leaving else ():
-            reply_to.answer(NotOwner())
-        self._drop(partition)
+        if (leaving := self._leaving.pop(partition, None)) is not None:
+            leaving.over.set_result(None)
+        self._actors.drop_partition(partition)
 
     async def verify(self) -> None:
         """Let go of partitions that others have taken over meanwhile. Raises `TransientError`."""
@@ -135,7 +128,7 @@ class Partitions:
 
     async def _give(self) -> None:
         while self._leaving:
-            busy, now_s = self._busy(self._leaving.keys()), time.monotonic()
+            busy, now_s = self._actors.busy_partitions(self._leaving.keys()), time.monotonic()
             for partition, leaving in list(self._leaving.items()):
                 if partition not in busy or now_s >= leaving.cut_at_s:
                     self.lose(partition)

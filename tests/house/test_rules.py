@@ -62,7 +62,7 @@ EVENTS_PASSED_ON = frozenset(
     {
         "actors/services/watch.py",
         "actors/services/oracle.py",
-        "actors/host/host.py",
+        "actors/host/mailbox.py",
         "actors/domain/llm/billing_alarms.py",
     }
 )

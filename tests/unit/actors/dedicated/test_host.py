@@ -237,7 +237,7 @@ async def test_a_host_that_stood_still_looks_what_it_still_owns_before_it_takes_
         await opened(router)
         await show(router)
         await world.journal.claim([partition_of(SES)], "host-1")
-        host._stall_detector._last_s -= 60
+        host._dispatcher.stall_detector._last_s -= 60
         await host.submit("queue", [Call(1, SES, GetSession(GRANT))])
         (answer,) = await host.collect("queue")
         assert answer.reply == NotOwner()

@@ -50,7 +50,7 @@ async def test_who_finds_it_full_again_goes_on_waiting() -> None:
 async def test_a_host_with_too_many_actors_at_work_takes_no_more_until_some_are_done(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("satmeter.actors.host.host.AdmissionControl", partial(AdmissionControl, 3))
+    monkeypatch.setattr("satmeter.actors.host.dispatcher.AdmissionControl", partial(AdmissionControl, 3))
     world = World(redis)
     stuck, reached = asyncio.Event(), asyncio.Semaphore(0)
     load = world.journal.load
@@ -106,7 +106,7 @@ def _on_its_way(router: Router) -> Callable[[], Awaitable[bool]]:
 async def test_one_actor_with_too_much_waiting_refuses_more_and_answers_the_rest(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("satmeter.actors.host.activation._MAILBOX_MAX", 3)
+    monkeypatch.setattr("satmeter.actors.host.mailbox._MAILBOX_MAX", 3)
     world = World(redis)
     async with world.serving() as (_, router):
         await opened(router)

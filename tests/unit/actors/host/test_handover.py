@@ -190,7 +190,7 @@ async def test_a_host_that_was_taken_for_dead_does_not_answer_from_memory_when_i
         hosts.plan(OTHER, away=(FIRST,))
         await hosts.moved()
         assert hosts.holds(FIRST, SES)
-        host._stall_detector._last_s -= 60  # what a process finds that was stopped for a minute
+        host._dispatcher.stall_detector._last_s -= 60  # what a process finds that was stopped for a minute
         await host.submit("queue", [Call(1, SES, GetSession(GRANT))])
         (answer,) = await host.collect("queue")
         assert answer.reply == NotOwner()

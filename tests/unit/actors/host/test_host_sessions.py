@@ -145,7 +145,7 @@ async def test_a_caller_is_answered_though_an_earlier_attempt_to_write_it_is_mad
     world: World, late: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store that stood still carries out what was sent to it first, when the host has read and tried again."""
-    monkeypatch.setattr("satmeter.actors.host.host._STORE_BACKOFF_MAX_S", 0.01)
+    monkeypatch.setattr("satmeter.actors.host.mailbox._STORE_BACKOFF_MAX_S", 0.01)
     async with world.serving() as (_, router):
         await opened(router)
         world.model.gate.close()
@@ -163,7 +163,7 @@ async def test_a_caller_is_answered_though_an_earlier_attempt_to_write_it_is_mad
 async def test_who_was_told_that_nothing_was_charged_is_charged_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("satmeter.actors.host.host._STORE_PATIENCE_S", 0.0)
+    monkeypatch.setattr("satmeter.actors.host.mailbox._STORE_PATIENCE_S", 0.0)
     async with world.serving() as (_, router):
         await opened(router)
         world.journal.lose_after_writing = 1
@@ -184,7 +184,7 @@ async def test_who_was_told_that_nothing_was_charged_is_charged_nothing(
 async def test_who_waits_for_what_can_t_be_written_is_told_so_and_finds_it_under_the_same_key(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("satmeter.actors.host.host._STORE_PATIENCE_S", 0.0)
+    monkeypatch.setattr("satmeter.actors.host.mailbox._STORE_PATIENCE_S", 0.0)
     async with world.serving() as (_, router):
         await opened(router)
         world.model.gate.close()

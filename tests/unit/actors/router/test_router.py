@@ -333,7 +333,7 @@ class RealReplyQueues:
     async def submit(self, queue_id: str, calls: Sequence[Call | Cancel]) -> None:
         if self.broken.is_set():
             raise LinkError("broken")
-        self._dispatcher.submit(queue_id, calls)
+        await self._dispatcher.submit(queue_id, calls)
 
     async def collect(self, queue_id: str) -> Sequence[Answer]:
         answers = asyncio.create_task(self._dispatcher.collect(queue_id))
@@ -354,8 +354,11 @@ class OwnsAll:
     def __contains__(self, partition: int) -> bool:
         return True
 
-    def puts_aside(self, *call: object) -> bool:
-        return False
+    def rest_of(self, partition: int) -> None:
+        return None
+
+    async def verify(self) -> None:
+        return None
 
 
 async def _until(condition: Callable[[], bool]) -> None:
