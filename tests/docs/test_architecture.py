@@ -33,3 +33,12 @@ def test_a_newcomers_three_changes_touch_few_files() -> None:
                       (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)  # fmt: skip
     counts = [len(re.findall(r"`[\w/<>]+\.(?:py|toml)`", files)) for _, files in rows]
     assert [count <= most for count, most in zip(counts, (6, 6, 8), strict=True)] == [True] * 3
+
+
+def test_names_that_the_map_and_the_decisions_use_are_in_the_code() -> None:
+    code = "".join(path.read_text() for folder in FOLDERS[1:] for path in (ROOT / folder).rglob("*.py"))
+    known = set(re.findall(r"\w+", code))
+    documents = [ROOT / "docs/architecture.md", *(ROOT / "docs/decisions").glob("*.md")]
+    used = {name for path in documents for name in re.findall(r"`([A-Z][a-z]+(?:[A-Z]\w*)?)`", path.read_text())}
+    assert "TakeUp" in used
+    assert used - known == set()
