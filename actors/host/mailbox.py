@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -203,8 +203,11 @@ class Mailbox:
             later = due_ms is not None and due_ms > self._services.now_ms()
             if due_ms is not None and (later or not self._behaviour.intents(self.actor_id, turn.state)):
                 self._services.ticker.schedule(self.actor_id, due_ms)
+        # A caller who was refused meanwhile may have been joined by others. Their work must not begin, either: it would
+        # run on when the hold that it needs is released.
+        abandoned = {intent.key for e, decision in turn.outcomes if e.refused for intent in decision.intents}
         for envelope, decision in turn.outcomes:
-            self._follow_up(envelope, decision, written=bool(turn.events or turn.marks))
+            self._follow_up(envelope, decision, abandoned, written=bool(turn.events or turn.marks))
         if turn.state is not None:
             for intent in self._behaviour.intents(self.actor_id, turn.state):
                 self.in_flight.start(intent)
@@ -217,8 +220,8 @@ class Mailbox:
         elif envelope in self._commands:
             self._commands.remove(envelope)
 
-    def _follow_up(self, envelope: Envelope, decision: Decision, *, written: bool) -> None:
-        """Answer a command, and start what it intends."""
+    def _follow_up(self, envelope: Envelope, decision: Decision, abandoned: Collection[str], *, written: bool) -> None:
+        """Answer a command, and start what it intends. Nothing with an `abandoned` key is begun."""
         if isinstance(envelope.command, Done | Failed):
             self.in_flight.decided(envelope.command.intent.key)
         for alarm in decision.alarms:
@@ -228,6 +231,9 @@ class Mailbox:
             # The write was made after all. But the caller has gone, with the answer that nothing was charged.
             for intent in decision.intents:
                 self.put(Failed(intent, permanent=False))
+            return
+        if envelope.reply_to is not None and any(intent.key in abandoned for intent in decision.intents):
+            envelope.reply_to.answer(unavailable("The store"))
             return
         for intent in decision.intents:
             self.in_flight.start(intent)

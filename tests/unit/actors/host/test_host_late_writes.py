@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,7 @@ class LateJournal:
     stands_still: bool = False
     events: list[bytes] = field(default_factory=list)
     kept_back: list[Append] = field(default_factory=list)
+    on_load: Callable[[], None] | None = None
 
     async def claim(self, partitions: Collection[int], host_id: str) -> Mapping[int, int]:
         return dict.fromkeys(partitions, 1)
@@ -44,6 +45,8 @@ class LateJournal:
         return {}
 
     async def load(self, partition: int, actor_id: str) -> Stored:
+        if self.on_load is not None and self.kept_back:
+            self.on_load()
         return Stored(self.snapshot, 2, list(self.events))
 
     async def append(self, append: Append) -> None:
@@ -107,3 +110,33 @@ async def test_a_request_that_was_refused_meanwhile_is_not_begun_by_its_late_wri
     assert len(effects.ran) == len(debits) == 1
     assert len(released) == 1
     await host.stop(0)
+
+
+async def test_work_that_others_joined_is_not_begun_after_its_first_caller_was_refused() -> None:
+    """Both wait for one hold. It is released for the first caller, and the model would work without one."""
+    bench = SessionBench()
+    bench.fund(1_000)
+    assert bench.session is not None
+    journal, effects = LateJournal(BEHAVIOUR.encode_state(bench.session)), Effects()
+    host = ActorHost("host", journal, effects, {"ses": BEHAVIOUR}, now_ms=lambda: journal.now_ms)  # type: ignore[arg-type]
+    await host.start([partition_of(SESSION_ID)])
+    journal.stands_still = True
+    journal.on_load = lambda: _refuse_the_first(host, journal)
+    await host.submit("queue", [Call(1, SESSION_ID, ask("a")), Call(2, SESSION_ID, ask("a"))])
+    answers = await answers_of(host, 2)
+    assert {answer.call_id: getattr(answer.reply, "code", None) for answer in answers} == {
+        1: "unavailable",
+        2: "unavailable",
+    }
+    assert effects.ran == []
+    released = [event for event in journal.events if b"hold_released" in event]
+    assert len(released) == 1
+    await host.stop(0)
+
+
+def _refuse_the_first(host: ActorHost, journal: LateJournal) -> None:
+    """Have the store fail once more, when the first caller has waited long enough, and make the write after that."""
+    first = next(envelope for envelope in host._mailboxes[SESSION_ID]._commands if envelope.reply_to is not None)
+    first.arrived_s -= 3_600
+    journal.on_load = journal.make_late
+    raise TransientError("the store did not answer")
