@@ -20,6 +20,7 @@ PATHS: dict[str, Any] = {
     "/sessions/{id}/request": {"request": "Hello", "maxTokens": 100},
     "/v1/messages": MESSAGE,
     "/v1/chat/completions": MESSAGE,
+    "/v1/responses": {"model": MODEL, "max_output_tokens": 50, "input": "Hello"},
 }
 BUYS = [(path, {**body, **how}) for path, body in PATHS.items() for how in ({}, {"stream": True})]
 KEY = "a-key-of-mine"

@@ -19,7 +19,7 @@ from tests.helpers.anthropic_streams import STOP, block, change, delta, sse, sta
 from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
 from tests.helpers.token_samples import COUNTS, TEXTS
 
-PATHS = ("/v1/messages", "/v1/chat/completions", "/ask")
+PATHS = ("/v1/messages", "/v1/chat/completions", "/v1/responses", "/ask")
 FIRST = {"input_tokens": 27, "output_tokens": 1}
 STOPPED = {"type": "content_block_stop", "index": 0}
 
@@ -67,6 +67,8 @@ async def leave(shop: Shop, path: str = PATHS[0], until_text: str = "said") -> N
     """Asks, and leaves when this text has come."""
     calls = {"model": MODEL, "max_tokens": 5_000, "messages": HELLO, "stream": True}
     call = {"request": "Hello", "maxTokens": 5_000, "stream": True} if path == "/ask" else calls
+    if path == "/v1/responses":
+        call = {"model": MODEL, "max_output_tokens": 5_000, "input": "Hello", "stream": True}
     headers = {"x-api-key": shop.key, "content-type": "application/json"}
     async with (
         httpx2.AsyncClient(base_url=shop.url) as client,

@@ -26,6 +26,7 @@ PATHS = [
     ("POST", "/ask", ASKED),
     ("POST", "/v1/messages", MESSAGES),
     ("POST", "/v1/chat/completions", MESSAGES),
+    ("POST", "/v1/responses", {"model": "claude-sonnet-5-5", "input": "Hello, model"}),
     ("GET", "/demo?request=hello", None),
 ]
 

@@ -20,6 +20,7 @@ from tests.helpers.http.fronts import Api, client_of
 from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
 
 MESSAGES: Any = {"model": MODEL, "max_tokens": 5, "messages": HELLO}
+RESPONSE: Any = {"model": MODEL, "input": "Hello"}
 CHAT: Any = {"model": MODEL, "messages": HELLO}
 ASK: Any = {"request": "say hello"}
 JOB: Any = {"request": "say hello"}
@@ -90,6 +91,7 @@ CHALLENGES = [
     ("POST", "/ask", ASK, False),
     ("POST", "/v1/messages", MESSAGES, False),
     ("POST", "/v1/chat/completions", CHAT, False),
+    ("POST", "/v1/responses", RESPONSE, False),
 ]
 CALLS = [
     ("POST", "/ask", ASK, True),
@@ -100,6 +102,9 @@ CALLS = [
     ("POST", "/v1/messages", PDF, True),
     ("POST", "/v1/chat/completions", CHAT, True),
     ("POST", "/v1/chat/completions", {**CHAT, "stream": True}, True),
+    ("POST", "/v1/responses", RESPONSE, True),
+    ("POST", "/v1/responses", {**RESPONSE, "stream": True}, True),
+    ("POST", "/v1/responses/input_tokens", RESPONSE, True),
     ("POST", "/v1/messages/count_tokens", {"model": MODEL, "messages": HELLO}, True),
     ("GET", "/demo?request=hello", None, False),
 ]
@@ -159,7 +164,10 @@ async def test_who_may_not_or_can_not_spend_any_more_is_told_that(shop: Shop) ->
     assert (await call(shop, "POST", "/ask", ASK, key=shop.key)).status_code == 410
 
 
-@pytest.mark.parametrize(("path", "body"), [("/ask", ASK), ("/v1/messages", MESSAGES), ("/v1/chat/completions", CHAT)])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/ask", ASK), ("/v1/messages", MESSAGES), ("/v1/chat/completions", CHAT), ("/v1/responses", RESPONSE)],
+)
 async def test_what_was_answered_is_given_again_under_its_key(shop: Shop, path: str, body: Any) -> None:
     first = await shop.post(body, path, **{"idempotency-key": "k"})
     spent = (await shop.show())["spentMsat"]
