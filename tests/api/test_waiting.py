@@ -232,6 +232,32 @@ async def test_a_provider_s_limit_after_the_head_tells_in_the_api_s_shape_when_t
     assert (await shop.show())["spentMsat"] == 0
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("status", [429, 529])
+async def test_a_provider_s_limit_after_the_head_of_a_response_tells_when_to_try_again(
+    shop: Shop, stream: bool, status: int
+) -> None:
+    works_late(shop, status, OVERLOADED, {"retry-after": "37"})
+    shop.upstream.gate.close()
+    got, headers = b"", {"authorization": f"Bearer {shop.key}", **SOON}
+    body = {"model": MODEL, "input": "Hello", "stream": stream}
+    async with (
+        httpx.AsyncClient(base_url=shop.url, headers=headers, timeout=20) as client,
+        client.stream("POST", "/v1/responses", json=body) as answer,
+    ):
+        with suppress(httpx.RemoteProtocolError):
+            async for chunk in answer.aiter_bytes():
+                got += chunk
+                shop.upstream.gate.open()
+    data = [json.loads(line.removeprefix("data: ")) for line in got.decode().splitlines() if "{" in line]
+    (told,) = [event for event in data if not stream or event["type"] == "error"]
+    assert told["retryAfterSeconds"] >= 37
+    assert "nothing was charged" in (told["message"] if stream else told["error"]["message"])
+    assert not stream or data[-1]["type"] == "response.failed"
+    await shop.until_free()
+    assert (await shop.show())["spentMsat"] == 0
+
+
 async def test_the_openai_sdk_raises_what_fails_after_the_head(shop: Shop) -> None:
     works_late(shop, 400, UNFIT)
     shop.upstream.gate.close()

@@ -24,7 +24,11 @@ Reply = Callable[[bool], httpx2.Response]
 JUDGED: Final = 28
 BASE: Final = 280 + 700
 GIVEN: Final = "So far, so good. "
-PATHS = [(path, stream) for path in ("/ask", "/v1/messages", "/v1/chat/completions") for stream in (False, True)]
+PATHS = [
+    (path, stream)
+    for path in ("/ask", "/v1/messages", "/v1/chat/completions", "/v1/responses")
+    for stream in (False, True)
+]
 BY_EVERY_PATH = pytest.mark.parametrize(("path", "stream"), PATHS)
 
 
@@ -75,6 +79,8 @@ def script(shop: Shop, work: Reply) -> None:
 async def asked(shop: Shop, path: str, stream: bool) -> tuple[httpx.Response, int, int]:
     """The answer, what it cost, and how often the model was asked for the work."""
     body: Json = {"request": "Hello"} if path == "/ask" else {"model": MODEL, "max_tokens": 500, "messages": HELLO}
+    if path == "/v1/responses":
+        body = {"model": MODEL, "max_output_tokens": 500, "input": "Hello"}
     answer: httpx.Response = await shop.post({**body, "stream": stream}, path)
     await shop.until_free()
     debits = [entry["amountMsat"] for entry in await shop.ledger() if entry["kind"] == "debit"]
