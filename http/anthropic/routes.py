@@ -68,7 +68,7 @@ class Llm:
         making = self._carry_out(request, holder, call, key, body)
         if holder is None:
             return await making  # A challenge has its status, however long it takes.
-        return await in_time(making, self._state.settings.ping_s, stream=call.stream, ping=_PING)
+        return await in_time(request, making, self._state.settings.ping_s, stream=call.stream, ping=_PING)
 
     async def _carry_out(
         self, request: Request, holder: Holder | None, call: MessagesCall, key: str | None, body: bytes

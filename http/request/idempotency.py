@@ -23,8 +23,10 @@ _DIGEST_CHARS: Final = 32
 # The SDKs of both providers count their attempts in this header.
 _RETRY_COUNT: Final = "x-stainless-retry-count"
 _COUNT: Final = re.compile(r"[0-9]{1,4}")
-# A stream's head is sent within half of an SDK's time-out. An SDK that is there for twice that long has the head.
+# A stream's head is sent within half of an SDK's time-out. An SDK that is there for twice that long has the head; that
+# it has left is known here a little later.
 _SURELY: Final = 2
+_KNOWN_AFTER_MS: Final = 1_000
 # Headers that, with path and body, identify a call: its credential, and the headers that go on to the provider.
 _OF_CALLS: Final = ("authorization", "x-api-key", "anthropic-version", "anthropic-beta")
 
@@ -74,7 +76,9 @@ def attempt_of(
     named = [request.headers.getlist(name) for name in _OF_CALLS]
     head = msgspec.json.encode([path or request.scope["route"].path, request.url.query, named])
     digest = hashlib.sha256(b"%b\n%b" % (head, _written_out(asked))).hexdigest()[:_DIGEST_CHARS]
-    return Attempt(digest, int(number), None if head_after_s is None else int(_SURELY * head_after_s * 1_000))
+    return Attempt(
+        digest, int(number), None if head_after_s is None else _KNOWN_AFTER_MS + int(_SURELY * head_after_s * 1_000)
+    )
 
 
 def _written_out(asked: bytes | BaseModel) -> bytes:

@@ -13,11 +13,24 @@ from ...actors.domain.llm.answers import Held
 
 # Most answers come sooner, and checking for the client costs as much as all else in this module.
 _LOOKS_AFTER_S: Final = 0.25
+_HEAD: Final = "satmeter.head"
 # The headers in which the SDKs of both providers send their read time-out, in seconds.
 _READ_TIMEOUTS: Final = ("x-stainless-read-timeout", "x-stainless-timeout")
 
 
 AnswerT = TypeVar("AnswerT")
+
+
+class HeadTimer:
+    """Time at which an answer's head goes out, whether its hold is placed or not; see `late_head.in_time`.
+
+    With a hold, the head tells of it, and is made at that time by those that wait for the replies.
+    """
+
+    def __init__(self, request: Request, after_s: float) -> None:
+        self.due_s = asyncio.get_running_loop().time() + after_s
+        self.hold_placed = False
+        request.scope[_HEAD] = self
 
 
 class Replies(Generic[AnswerT]):
@@ -29,6 +42,7 @@ class Replies(Generic[AnswerT]):
     def __init__(self, request: Request, replies: AsyncGenerator[AnswerT | Held, None]) -> None:
         self._receive = request.receive
         self._replies = replies
+        self._head: HeadTimer | None = request.scope.get(_HEAD)
         self._next: asyncio.Future[AnswerT | Held] | None = None
         self._looks = False
         self.held: Held | None = None
@@ -43,6 +57,8 @@ class Replies(Generic[AnswerT]):
         """Return the next reply; None if it is later than `within_s` and the hold is placed. Raises as `next` does."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + within_s
+        if self._head is not None:
+            deadline_s = min(deadline_s, self._head.due_s)
         while True:
             reply = await self.within(None if self.held is None else max(0.0, deadline_s - loop.time()))
             if reply is not None or (self.held is not None and loop.time() >= deadline_s):
@@ -71,6 +87,8 @@ class Replies(Generic[AnswerT]):
             raise
         if isinstance(reply, Held):
             self.held = reply
+            if self._head is not None:
+                self._head.hold_placed = True
             return None
         return reply
 

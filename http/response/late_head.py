@@ -10,18 +10,19 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import msgspec
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from ...actors.domain.errors import Code, Refusal, RefusedError
 from ...actors.ports import TransientError
 from ..middleware import request_id_of
-from ..request.replies import cancel, gone
+from ..request.replies import HeadTimer, cancel, gone
 from . import errors, sse
 from .error_formats import shape_of
 from .sse import part
 
+_SOON_S = 0.05
 _LINE_BREAK = b"\n"
 _REFUSED_LATE = Refusal(Code.INVALID_REQUEST, "The call was refused after its answer had begun; nothing was charged.")
 
@@ -33,6 +34,7 @@ def _as_event(told: Mapping[str, Any]) -> bytes:
 
 
 async def in_time(
+    request: Request,
     making: Coroutine[Any, Any, Response],
     ping_s: float,
     *,
@@ -46,9 +48,13 @@ async def in_time(
 
     Call it once the request's body is read. Raises what `making` raises until then.
     """
+    head = HeadTimer(request, ping_s)
     task = asyncio.ensure_future(making)
     try:
         await asyncio.wait({task}, timeout=ping_s)
+        while head.hold_placed and not task.done():
+            # Its own head is due as well, and tells more.
+            await asyncio.wait({task}, timeout=_SOON_S)
     except BaseException:
         await cancel(task)
         raise

@@ -57,7 +57,7 @@ class Requests:
         making = self._carry_out(request, holder, key, body)
         if holder is None:
             return await making  # A challenge has its status, however long it takes.
-        return await in_time(making, self._state.settings.ping_s, stream=body.stream)
+        return await in_time(request, making, self._state.settings.ping_s, stream=body.stream)
 
     async def _carry_out(
         self, request: Request, holder: Holder | None, key: str | None, body: schemas.NewRequest

@@ -109,7 +109,7 @@ class TranslatedCalls(Generic[AskedT]):
             at_s = self._state.now_ms() // 1_000
             return self._dialect.refused(asked, told, call.model, at_s, request_id_of(request.scope))
 
-        return await in_time(making, settings.ping_s, stream=call.stream, refused=refused)
+        return await in_time(request, making, settings.ping_s, stream=call.stream, refused=refused)
 
     async def _carry_out(
         self, request: Request, holder: Holder | None, call: MessagesCall, asked: AskedT, key: str | None, body: bytes
