@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from ...actors.domain.errors import Code
-from .. import schema
 from ..openapi.operation import BODY_ERRORS, JOBS, JSON, Answer, Operation, Parameter, idempotent, json_answer
+from ..payments.schemas import RefundOrder
 from ..response import sse
+from . import schemas
 
 JOB_ID: Final = Parameter(
     "jobId", "path", "The job.", {"type": "string", "pattern": "^job_[A-Za-z0-9_-]{32}$"}, required=True
@@ -21,10 +22,10 @@ CREATE_JOB: Final = Operation(
     "`job.awaiting_work_payment`, `job.complete`, `job.rejected`, `job.failed` and `job.expired` are sent there: ids, "
     "state and amounts, signed as Standard Webhooks has it with the `secret` of the answer. Each is sent again under "
     "the same `webhook-id`, for a day, until a 2xx; a 410 ends it.",
-    body=schema.NewJob,
+    body=schemas.NewJob,
     parameters=(idempotent("the same job and the same answer"),),
     answers=(
-        Answer(201, "The job. Its fee is kept if the request is rejected.", {JSON: schema.JobCreated}, ("Location",)),
+        Answer(201, "The job. Its fee is kept if the request is rejected.", {JSON: schemas.JobCreated}, ("Location",)),
     ),
     errors=(
         *BODY_ERRORS,
@@ -41,7 +42,7 @@ SHOW_JOB: Final = Operation(
     "with its `reason`, `failed` with its `errorMessage`, `expired` when an invoice was not paid in time.\n\n"
     "A failed job owes all that was paid for it; where the model refused the work, the evaluation's fee is kept.",
     parameters=(JOB_ID,),
-    answers=json_answer("The job as it is now.", schema.JobStatus),
+    answers=json_answer("The job as it is now.", schemas.JobStatus),
     errors=(Code.NOT_FOUND, Code.UNAVAILABLE),
 )
 WATCH_JOB: Final = Operation(
@@ -71,9 +72,9 @@ REFUND_JOB: Final = Operation(
     summary="Have a refund paid out",
     description="Pays what a job owes to an invoice of yours. Repeating it with the same invoice pays once; with "
     "another one it re-points a payout that failed for certain, never one that may still succeed.",
-    body=schema.RefundOrder,
+    body=RefundOrder,
     parameters=(JOB_ID, idempotent("the same payout and the same answer")),
-    answers=json_answer("The job. Its `refund` says how it ended.", schema.JobStatus),
+    answers=json_answer("The job. Its `refund` says how it ended.", schemas.JobStatus),
     errors=(
         *BODY_ERRORS,
         Code.NOT_FOUND,

@@ -11,10 +11,10 @@ from starlette.responses import Response
 
 from ...actors.domain.errors import RefusedError, not_found
 from ...actors.domain.job.state import FINAL_STATES, CreateJob, GetJob, JobState, JobView, RefundJob, WatchJob
-from .. import schema
 from ..middleware import request_id_of
 from ..payments.invoice_limits import InvoiceLimits
 from ..payments.refunds import Payouts
+from ..payments.schemas import RefundOrder
 from ..payments.solvency_gate import refuse_deposits
 from ..payments.webhooks import WebhookOrders
 from ..request import ids
@@ -23,6 +23,7 @@ from ..request.client_address import Clients
 from ..request.idempotency import idempotency_key, operation_key_of
 from ..response import errors, json, sse
 from ..state import AppState
+from . import schemas, views
 
 
 class Jobs:
@@ -38,7 +39,7 @@ class Jobs:
     async def create(self, request: Request) -> Response:
         """Answer POST /jobs with a new job, or the one of the Idempotency-Key."""
         key = idempotency_key(request)
-        body = await read_json(request, schema.NewJob, self._state.settings.body_limit_bytes)
+        body = await read_json(request, schemas.NewJob, self._state.settings.body_limit_bytes)
         settings = self._state.settings
         await refuse_deposits(self._state, settings.eval_model, settings.work_model)
         client = self._clients.digest(request)
@@ -51,13 +52,13 @@ class Jobs:
             return view, view.state is JobState.AWAITING_EVAL_PAYMENT
 
         view = await self._invoice_limits.count(client, job_id, opening)
-        created = json.job_created(view, self._webhooks.made(job_id, webhook))
+        created = views.job_created(view, self._webhooks.made(job_id, webhook))
         return json.json_response(created, 201, {"Location": f"/jobs/{job_id}"})
 
     async def show(self, request: Request) -> Response:
         """Answer GET /jobs/{jobId} with the job as it is now."""
         view = await self._state.router.call(_job_id(request), GetJob())
-        return json.json_response(json.job_status(view))
+        return json.json_response(views.job_status(view))
 
     async def events(self, request: Request) -> Response:
         """Answer GET /jobs/{jobId}/events with the job now and after each change."""
@@ -79,9 +80,9 @@ class Jobs:
         """Answer POST /jobs/{jobId}/refund, and pay the job's debt to the client's invoice."""
         job_id = _job_id(request)
         key = idempotency_key(request)
-        body = await read_json(request, schema.RefundOrder, self._state.settings.body_limit_bytes)
+        body = await read_json(request, RefundOrder, self._state.settings.body_limit_bytes)
         command = RefundJob(self._payouts.target(body.payment_request), operation_key_of(request, key, body))
-        return json.json_response(json.job_status(await self._payouts.carry_out(job_id, command)))
+        return json.json_response(views.job_status(await self._payouts.carry_out(job_id, command)))
 
 
 async def _events(
@@ -102,7 +103,7 @@ async def _events(
 
 
 def _event(view: JobView) -> bytes:
-    return sse.event("state", json.encode(json.job_status(view)), _event_id(view))
+    return sse.event("state", json.encode(views.job_status(view)), _event_id(view))
 
 
 def _event_id(view: JobView) -> str:

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..schema import Absent, Count, LongPromptRates, Multipliers, Percent, Rates, Timestamp, Usd, Wire
+from ..schema import Absent, Count, Percent, Timestamp, Usd, Wire
+from ..service.schemas import LongPromptRates, Multipliers, Rates
 
 
 class MillionMsat(Wire):

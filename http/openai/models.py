@@ -16,6 +16,7 @@ from ...actors.operator_terms import pricing_terms
 from ..anthropic.body import priced_as
 from ..response import json
 from ..responses.codex import catalogue
+from ..service.views import model_rates
 from ..state import AppState
 from . import model_schemas as schemas
 
@@ -59,7 +60,7 @@ class Models:
 
 def model_view(terms: Terms, price: ModelPrice, btc_price: BtcPrice) -> schemas.Model:
     """Return a model with its prices at the present exchange rate."""
-    shown = json.model_rates(price)
+    shown = model_rates(price)
     long_prompt = price.long_prompt
     pricing = schemas.ModelPricing(
         rates=shown.rates,

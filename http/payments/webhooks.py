@@ -5,10 +5,9 @@ from __future__ import annotations
 from ...actors.domain.money import Msat
 from ...actors.domain.webhooks import Webhook, secret_of
 from ...config.webhook_policy import TargetError, WebhookTargets
-from .. import schema
 from ..response import errors
-from ..sessions.schemas import SessionWebhook
 from ..state import AppState
+from .schemas import JobWebhook, SessionWebhook, WebhookMade
 
 
 class WebhookOrders:
@@ -18,7 +17,7 @@ class WebhookOrders:
         self._targets = WebhookTargets(state.settings.webhook_allow)
         self._key = state.webhook_key
 
-    def ordered(self, order: schema.JobWebhook | SessionWebhook | None) -> Webhook | None:
+    def ordered(self, order: JobWebhook | SessionWebhook | None) -> Webhook | None:
         """Return the webhook for the actor. Raises `RefusedError` if its target is forbidden.
 
         The host name is resolved and checked at each attempt, as its address may change.
@@ -32,11 +31,11 @@ class WebhookOrders:
         low = Msat.from_sats(order.low_balance_sats) if isinstance(order, SessionWebhook) else Msat(0)
         return Webhook(order.url, low)
 
-    def made(self, actor_id: str, webhook: Webhook | None) -> schema.WebhookMade | None:
+    def made(self, actor_id: str, webhook: Webhook | None) -> WebhookMade | None:
         """Return the webhook for the client that ordered it, with its secret."""
         if webhook is None:
             return None
-        return schema.WebhookMade(
+        return WebhookMade(
             url=webhook.url,
             low_balance_sats=webhook.low_balance_msat.whole_sats or None,
             secret=secret_of(self._key, actor_id),

@@ -20,7 +20,8 @@ from ..openapi.endpoint import Endpoint
 from ..request import ids
 from ..request.auth import Credentials
 from ..response import json
-from ..schema import Rates
+from ..service.schemas import Rates
+from ..service.views import rates
 from ..state import AppState
 from . import schemas
 from .signing import ReceiptSigner
@@ -124,6 +125,6 @@ def _charge(step: Any, price: ModelPrice, usage: Usage) -> schemas.Charge:
         cache_read_tokens=usage.cache_read_tokens,
         cache_write_5m_tokens=usage.cache_write_5m_tokens,
         cache_write_1h_tokens=usage.cache_write_1h_tokens,
-        rates=Rates(**json.rates(price.rates_for(usage))),
+        rates=Rates(**rates(price.rates_for(usage))),
         cost_usd=usd_text(price.cost_usd(usage)),
     )

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ...actors.domain.pricing import PriceOrigin
-from ..schema import Absent, Count, JobId, Percent, Rates, Timestamp, Usd, Wire
+from ..jobs.schemas import JobId
+from ..schema import Absent, Count, Percent, Timestamp, Usd, Wire
+from ..service.schemas import Rates
 from ..sessions.schemas import RequestId, SessionId
 
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]

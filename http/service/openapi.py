@@ -7,7 +7,6 @@ from typing import Final
 from ...actors.domain.errors import Code
 from .. import schema
 from ..openapi.operation import AROUND, BODY_ERRORS, DEVELOPMENT, HTML, JSON, Answer, Operation, Parameter, json_answer
-from ..sessions import schemas as schemas_sessions
 from . import schemas as around
 
 DEMO: Final = Operation(
@@ -20,7 +19,7 @@ DEMO: Final = Operation(
             "request",
             "query",
             "The question.",
-            {"type": "string", "minLength": 1, "maxLength": schema.DEMO_CHARS_MAX, "pattern": r"\S"},
+            {"type": "string", "minLength": 1, "maxLength": around.DEMO_CHARS_MAX, "pattern": r"\S"},
             required=True,
         ),
     ),
@@ -32,7 +31,7 @@ PRICING: Final = Operation(
     tag=AROUND,
     summary="See all prices",
     description="Rates of the models, infrastructure, margin, and the exchange rate with its source and age.",
-    answers=json_answer("The prices.", schema.Pricing),
+    answers=json_answer("The prices.", around.Pricing),
 )
 HEALTH: Final = Operation(
     id="getHealth",
@@ -109,7 +108,7 @@ MAKE_STUB_INVOICE: Final = Operation(
     tag=DEVELOPMENT,
     summary="Have an invoice to be paid out to",
     description="Makes an invoice of a wallet of yours at the stub node, to try out refunds with. No money moves.",
-    body=schemas_sessions.StubAmount,
+    body=around.StubAmount,
     answers=json_answer("The invoice.", schema.Invoice, 201),
     errors=(*BODY_ERRORS, Code.UNAVAILABLE),
 )

@@ -7,9 +7,9 @@ from starlette.responses import Response
 
 from ...actors.domain.money import usd_text
 from ...actors.operator_terms import pricing_terms
-from .. import schema
 from ..response import json
 from ..state import AppState
+from . import schemas, views
 
 
 class Pricing:
@@ -18,14 +18,14 @@ class Pricing:
     def __init__(self, state: AppState) -> None:
         self._state = state
         self._terms = pricing_terms(state.settings)
-        self._models = [json.model_rates(price) for _, price in sorted(self._terms.models.items())]
-        self._tiers = {size: json.tier(tier) for size, tier in self._terms.tiers.items()}
+        self._models = [views.model_rates(price) for _, price in sorted(self._terms.models.items())]
+        self._tiers = {size: views.tier(tier) for size, tier in self._terms.tiers.items()}
 
     async def show(self, request: Request) -> Response:
         """Answer GET /pricing with everything that a price depends on but the request."""
         settings, terms = self._state.settings, self._terms
         price = await self._state.prices.current()
-        pricing = schema.Pricing(
+        pricing = schemas.Pricing(
             models=self._models,
             eval_model=settings.eval_model,
             work_model=settings.work_model,
@@ -33,6 +33,6 @@ class Pricing:
             infra_cost_usd=usd_text(terms.infra_usd),
             eval_fee_sats=settings.eval_fee_sats,
             tiers=self._tiers,
-            btc_price=json.btc_price(price, self._state.now_ms()),
+            btc_price=views.btc_price(price, self._state.now_ms()),
         )
         return json.json_response(pricing)

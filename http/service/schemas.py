@@ -1,4 +1,4 @@
-"""The wire of what stands around jobs and sessions: the demo, health, and the stub node's side door."""
+"""Schemas of what stands around jobs and sessions: the demo, prices, health, and the stub node's side door."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..schema import DEMO_CHARS_MAX, Absent, Timestamp, Wire
+from ...actors.domain.pricing import PriceOrigin, Size
+from ..schema import WHOLE, Absent, Count, Percent, Timestamp, Usd, Wire
+from ..sessions.schemas import Amount
+
+DEMO_CHARS_MAX = 1_000
 
 
 class DemoQuery(Wire):
@@ -58,3 +62,70 @@ class Paid(Wire):
     """A stub invoice counts as paid."""
 
     paid: Literal[True]
+
+
+class StubAmount(Amount):
+    """The amount of an invoice to be paid out to."""
+
+    amount_sats: Annotated[int, Field(ge=1, le=100_000_000, description="Whole sats."), WHOLE]
+
+
+class Rates(Wire):
+    """US dollars for a million tokens of each kind."""
+
+    input: Usd
+    output: Usd
+    cache_read: Usd
+    # By rule they would become cacheWrite5M and cacheWrite1H.
+    cache_write_5m: Annotated[Usd, Field(alias="cacheWrite5m")]
+    cache_write_1h: Annotated[Usd, Field(alias="cacheWrite1h")]
+
+
+class LongPromptRates(Rates):
+    """Rates for the whole request once its prompt has more than `thresholdTokens`."""
+
+    threshold_tokens: Count
+
+
+Multipliers = Annotated[
+    dict[str, str], Field(description="Of all rates, by what a call asks for: `inference_geo_us` is that field's `us`.")
+]
+
+
+class ModelRates(Wire):
+    """A model and what its provider takes for it."""
+
+    model: str
+    rates: Rates
+    long_prompt_rates: LongPromptRates | Absent = None
+    multipliers: Multipliers | Absent = None
+
+
+class Tier(Wire):
+    """The token estimates of one size of work: the tokens that the price assumes, and the limit of the answer."""
+
+    input_tokens: Count
+    output_tokens: Count
+    max_tokens: Count
+
+
+class BtcPrice(Wire):
+    """The exchange rate that work is quoted at."""
+
+    usd: Usd
+    source: PriceOrigin
+    at: Timestamp
+    age_s: Count
+
+
+class Pricing(Wire):
+    """Everything that a price depends on but the request."""
+
+    models: list[ModelRates]
+    eval_model: Annotated[str, Field(description="The model that evaluates requests.")]
+    work_model: Annotated[str, Field(description="The model that does the work.")]
+    margin_pct: Percent
+    infra_cost_usd: Annotated[Usd, Field(description="Infrastructure, for one request.")]
+    eval_fee_sats: Count
+    tiers: dict[Size, Tier]
+    btc_price: BtcPrice

@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...actors.domain.errors import RefusedError, not_found
+from ..payments import views
 from ..request.body import read_json
 from ..response import json
-from ..sessions.schemas import StubAmount
 from ..state import StubPayments
 from . import schemas as around
 
@@ -34,5 +34,5 @@ class Dev:
 
     async def invoice(self, request: Request) -> Response:
         """Make an invoice of a client's wallet, to try out refunds: POST /dev/stub/invoice."""
-        body = await read_json(request, StubAmount, self._body_limit_bytes)
-        return json.json_response(json.invoice(await self._stub_node.invoice(body.amount_sats)), 201)
+        body = await read_json(request, around.StubAmount, self._body_limit_bytes)
+        return json.json_response(views.invoice(await self._stub_node.invoice(body.amount_sats)), 201)

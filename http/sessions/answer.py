@@ -23,7 +23,7 @@ _BROKEN_FREE: Final = "The model provider failed in the middle of the answer; no
 
 
 class CostLedger(msgspec.Struct, frozen=True, rename="camel"):
-    """The cost of a request; see `http.schema.CostLedger`."""
+    """The cost of a request; see `http.payments.schemas.CostLedger`."""
 
     model: str
     actual_input_tokens: int

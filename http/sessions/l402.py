@@ -19,9 +19,9 @@ from ...actors.domain.session.requests import wanted
 from ...actors.domain.session.state import SessionState
 from ...actors.operator_terms import session_terms
 from ...actors.ports import TransientError
+from ..payments import views
 from ..request.auth import Holder
 from ..request.client_address import Clients
-from ..response import json
 from ..response.errors import ChallengeError, invalid
 from ..state import AppState
 from .opening import Openings
@@ -59,7 +59,7 @@ class L402:
         message = f"Pay the invoice, and send the same again with the credential. {to_pay(invoice)}"
         details = {
             "sessionId": created.session_id,
-            "depositInvoice": json.invoice(invoice).model_dump(by_alias=True, mode="json"),
+            "depositInvoice": views.invoice(invoice).model_dump(by_alias=True, mode="json"),
         }
         raise ChallengeError(
             Refusal(Code.PAYMENT_REQUIRED, message, details),

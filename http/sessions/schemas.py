@@ -1,28 +1,26 @@
-"""The wire of sessions: every body that is taken or given under /sessions, and the stub's invoices beside it."""
+"""Schemas of sessions: every body that is taken or given under /sessions."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, create_model
 from pydantic_core import PydanticCustomError
 
 from ...actors.domain.session.messages import EntryKind
 from ...actors.domain.session.state import SessionState
+from ..payments.schemas import CostLedger, Refund, SessionWebhook, WebhookMade
 from ..schema import (
     NOT_NULL,
     REQUEST_CHARS_MAX,
+    WHOLE,
     Absent,
-    CostLedger,
     Count,
     Invoice,
     PaymentHash,
     PaymentRequest,
-    Refund,
     Timestamp,
-    WebhookMade,
-    WebhookUrl,
     Wire,
 )
 
@@ -39,14 +37,6 @@ Macaroon = Annotated[
     str,
     Field(description="The credential: its holder can spend from the session. Standard base64 of its V2 form."),
 ]
-
-
-def _whole(value: object) -> object:
-    """Convert 5.0 to 5: JSON does not tell them apart, and some clients write integers so."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-_WHOLE = BeforeValidator(_whole)
 
 
 # What clients send
@@ -69,7 +59,7 @@ def _sats_within(least: int, most: int) -> Any:
         return value
 
     bounds = {"type": "integer", "minimum": least, "maximum": most, "description": "Whole sats."}
-    return Annotated[int, AfterValidator(within), _WHOLE, WithJsonSchema(bounds)]
+    return Annotated[int, AfterValidator(within), WHOLE, WithJsonSchema(bounds)]
 
 
 @lru_cache(maxsize=8)
@@ -77,15 +67,6 @@ def amount_within(least: int, most: int) -> type[Amount]:
     """Return the model of a top-up's body, with the operator's bounds."""
     bounded = _sats_within(least, most)
     return create_model("Deposit", __base__=Amount, __doc__=Amount.__doc__, amount_sats=(bounded, ...))
-
-
-class SessionWebhook(Wire):
-    """The webhook of a session: it reports that the balance, holds included, fell under `lowBalanceSats`."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    url: WebhookUrl
-    low_balance_sats: Annotated[int, Field(ge=1, le=100_000_000, description="Whole sats."), _WHOLE]
 
 
 class Opening(Amount):
@@ -101,12 +82,6 @@ def opening_within(least: int, most: int) -> type[Opening]:
     return create_model("NewSession", __base__=Opening, __doc__=Opening.__doc__, amount_sats=(bounded, ...))
 
 
-class StubAmount(Amount):
-    """The amount of an invoice to be paid out to."""
-
-    amount_sats: Annotated[int, Field(ge=1, le=100_000_000, description="Whole sats."), _WHOLE]
-
-
 class NewRequest(Wire):
     """A request, paid from the session's balance."""
 
@@ -116,7 +91,7 @@ class NewRequest(Wire):
         str, Field(min_length=1, max_length=REQUEST_CHARS_MAX, pattern=r"\S", description="What is to be done.")
     ]
     max_tokens: Annotated[
-        Annotated[int, Field(ge=1, le=_TOKENS_MAX), _WHOLE] | None,
+        Annotated[int, Field(ge=1, le=_TOKENS_MAX), WHOLE] | None,
         NOT_NULL,
         Field(description="The longest answer; lowered to what the balance and the server allow."),
     ] = None

@@ -13,8 +13,8 @@ from ...actors.domain.errors import Code, Refusal, RefusedError
 from ...actors.domain.money import MSAT_PER_SAT
 from ...actors.domain.payments.invoices import Invoice
 from ...actors.domain.session.messages import GetSession, TopUp
+from ..payments import views
 from ..payments.solvency_gate import refuse_deposits
-from ..response import json
 from ..state import AppState
 
 # A slow node must not delay the refusal any longer: it is worth more than its invoice.
@@ -66,6 +66,6 @@ def to_pay(invoice: Invoice) -> str:
 def _with(refusal: Refusal, name: str, invoice: Invoice | None) -> Refusal:
     if invoice is None:
         return refusal
-    shown: dict[str, Any] = json.invoice(invoice).model_dump(by_alias=True)
+    shown: dict[str, Any] = views.invoice(invoice).model_dump(by_alias=True)
     message = f"{refusal.message} {to_pay(invoice)}"
     return replace(refusal, message=message, details={**refusal.details, name: shown})

@@ -7,8 +7,8 @@ from ...actors.domain.session import messages
 from ...actors.domain.session.messages import SessionCreated, SessionView
 from ...actors.domain.session.state import SessionState
 from ...actors.domain.timestamps import timestamp
-from ..response.json import invoice, refund
-from ..schema import WebhookMade
+from ..payments.schemas import WebhookMade
+from ..payments.views import invoice, refund
 from . import schemas
 
 

@@ -9,7 +9,7 @@ from satmeter.actors.domain.receipts import GetJobReceipt, GetRequestReceipt, Re
 from satmeter.http.receipts.routes import wire
 from satmeter.http.receipts.schemas import SignedReceipt
 from satmeter.http.receipts.signing import ReceiptSigner
-from satmeter.http.response import json as views
+from satmeter.http.response.json import encode
 from tests.helpers.jobs import JobBench
 from tests.helpers.sessions import FULL, SessionBench
 
@@ -19,7 +19,7 @@ SIGNER = ReceiptSigner(b"a root key of a test")
 def signed(receipt: Receipt) -> dict[str, Any]:
     """The answer of GET …/receipt."""
     shown = wire(receipt, SIGNER.key_id)
-    answer = views.encode(SignedReceipt(receipt=shown, jws=SIGNER.sign(views.encode(shown))))
+    answer = encode(SignedReceipt(receipt=shown, jws=SIGNER.sign(encode(shown))))
     found: dict[str, Any] = json.loads(answer)
     return found
 

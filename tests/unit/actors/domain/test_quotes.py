@@ -20,7 +20,8 @@ from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.invoices import Invoice
 from satmeter.actors.domain.pricing import ModelPrice, Rates
 from satmeter.actors.domain.quotes import canonical_json, digest_in, quote_digest, quoted
-from satmeter.http.response import json as views
+from satmeter.http.jobs import views
+from satmeter.http.response.json import encode
 from satmeter.scripts.commands import app
 from tests.helpers.jobs import JOB_TERMS, START_MS, TERMS, WORK_INVOICE, JobBench, completion, verdict
 
@@ -69,7 +70,7 @@ def shown(bench: JobBench) -> bytes:
     """Return the answer of GET /jobs/{jobId}."""
     view = bench.send(GetJob()).reply
     assert isinstance(view, JobView)
-    return views.encode(views.job_status(view))
+    return encode(views.job_status(view))
 
 
 def test_the_invoice_names_the_digest_of_the_very_breakdown_that_the_client_sees() -> None:

@@ -10,7 +10,7 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 
 from satmeter.actors.domain.errors import Code, RefusedError
-from satmeter.http import schema
+from satmeter.http.jobs.schemas import NewJob
 from satmeter.http.request.body import read_json
 from satmeter.http.response import sse
 from satmeter.http.response.errors import ClosingError
@@ -31,14 +31,14 @@ async def test_a_body_in_pieces_is_one_body() -> None:
     messages: MessageQueue = asyncio.Queue()
     for piece in (part(b'{"requ', True), part(b"", True), part(b'est":"a"}', False)):
         messages.put_nowait(piece)
-    assert (await read_json(request_of(messages), schema.NewJob, 1_024)).request == "a"
+    assert (await read_json(request_of(messages), NewJob, 1_024)).request == "a"
 
 
 async def test_a_body_that_does_not_arrive_is_refused_and_its_connection_closed() -> None:
     messages: MessageQueue = asyncio.Queue()
     messages.put_nowait(part(b'{"requ', True))
     with pytest.raises(ClosingError) as refused:
-        await read_json(request_of(messages), schema.NewJob, 1_024, read_s=0.02)
+        await read_json(request_of(messages), NewJob, 1_024, read_s=0.02)
     assert refused.value.refusal.code is Code.INVALID_REQUEST
 
 
@@ -47,14 +47,14 @@ async def test_a_client_that_goes_away_is_not_answered() -> None:
     messages.put_nowait(part(b'{"requ', True))
     messages.put_nowait({"type": "http.disconnect"})
     with pytest.raises(ClientDisconnect):
-        await read_json(request_of(messages), schema.NewJob, 1_024)
+        await read_json(request_of(messages), NewJob, 1_024)
 
 
 async def test_a_declared_length_over_the_limit_is_refused_before_it_is_kept() -> None:
     messages: MessageQueue = asyncio.Queue()
     messages.put_nowait(part(b"x" * 2_000, False))
     with pytest.raises(RefusedError) as refused:
-        await read_json(request_of(messages, (b"content-length", b"2000")), schema.NewJob, 1_024)
+        await read_json(request_of(messages, (b"content-length", b"2000")), NewJob, 1_024)
     assert refused.value.refusal.code is Code.BODY_TOO_LARGE
     assert not isinstance(refused.value, ClosingError), "all of it was read, so the connection can go on"
 
@@ -64,7 +64,7 @@ async def test_a_declared_length_that_is_rubbish_is_not_believed(declared: bytes
     messages: MessageQueue = asyncio.Queue()
     messages.put_nowait(part(b'{"request":"a"}', False))
     request = request_of(messages, (b"content-length", declared))
-    assert (await read_json(request, schema.NewJob, 1_024)).request == "a"
+    assert (await read_json(request, NewJob, 1_024)).request == "a"
 
 
 class Sent:
@@ -204,9 +204,9 @@ async def test_a_body_that_may_be_missing_may_also_have_any_type_then() -> None:
     messages: MessageQueue = asyncio.Queue()
     messages.put_nowait(part(b"", False))
     request = request_of(messages, (b"content-type", b"application/x-www-form-urlencoded"))
-    empty = schema.NewJob(request="nothing")
-    assert await read_json(request, schema.NewJob, 1_024, empty=empty) is empty
+    empty = NewJob(request="nothing")
+    assert await read_json(request, NewJob, 1_024, empty=empty) is empty
     messages.put_nowait(part(b"request=a", False))
     with pytest.raises(RefusedError) as refused:
-        await read_json(request, schema.NewJob, 1_024, empty=empty)
+        await read_json(request, NewJob, 1_024, empty=empty)
     assert refused.value.refusal.code is Code.UNSUPPORTED_MEDIA_TYPE

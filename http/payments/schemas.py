@@ -1,0 +1,104 @@
+"""Schemas of what jobs and sessions share about payments: costs, refunds, webhooks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from ...actors.domain.payments.payouts import RefundState
+from ..schema import WHOLE, Absent, Count, PaymentRequest, Usd, Wire
+
+WebhookUrl = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=500,
+        description="An https address of yours at port 443, of a public host.",
+    ),
+]
+
+
+class JobWebhook(Wire):
+    """The webhook of a job: it reports that the job waits for the payment of its work, and how the job ended."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    url: WebhookUrl
+
+
+class SessionWebhook(Wire):
+    """The webhook of a session: it reports that the balance, holds included, fell under `lowBalanceSats`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    url: WebhookUrl
+    low_balance_sats: Annotated[int, Field(ge=1, le=100_000_000, description="Whole sats."), WHOLE]
+
+
+class WebhookMade(Wire):
+    """A webhook, and the secret that signs what is sent there (Standard Webhooks, `webhook-signature` v1)."""
+
+    url: str
+    low_balance_sats: Annotated[int | Absent, Field(description="Of a session.")] = None
+    secret: Annotated[str, Field(pattern="^whsec_[A-Za-z0-9+/]+=*$")]
+
+
+class RefundOrder(Wire):
+    """The invoice that a job's refund is paid to."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    payment_request: PaymentRequest
+
+
+class CostLedger(Wire):
+    """The actual cost of the work. `chargedMsat` is never more than `paidMsat`; `refundMsat` is the rest.
+
+    Of a session's request, `paidMsat` is what was on hold for it, and `refundMsat` what was released; a rejected one
+    shows the tokens of its evaluation.
+    """
+
+    model: str
+    actual_input_tokens: Count
+    actual_output_tokens: Count
+    total_tokens: Annotated[int, Field(ge=0, description="Input and output.")]
+    cache_read_tokens: Count
+    cache_write_tokens: Count
+    actual_cost_usd: Usd
+    evaluation_cost_usd: Annotated[
+        Usd | Absent, Field(description="The evaluation's part of the cost; of a session's request.")
+    ] = None
+    charged_msat: Count
+    paid_msat: Count
+    refund_msat: Count
+
+
+class Refund(Wire):
+    """The amounts owed to the client and paid back to it.
+
+    `paid`: nothing is left that could be paid out; `partly_paid`: some is. What a route did not cost of its reserve is
+    owed again.
+    """
+
+    owed_msat: Count
+    paid_msat: Count
+    payable_sats: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="The most that an invoice may ask for now: what is owed, and of an open session its balance, "
+            "less the reserve for routing fees; 0 while a payout is under way. What is owed for a failure of ours is "
+            "paid out whole, without a reserve.",
+        ),
+    ]
+    state: RefundState
+    failure: Annotated[str | Absent, Field(description="What became of the last payout, when it failed.")] = None
+    failure_code: Annotated[
+        Literal["payment_failed", "server_cannot_pay"] | Absent,
+        Field(
+            description="With `failure`. `payment_failed`: the payment failed for certain, and another invoice may be "
+            "paid. `server_cannot_pay`: the server's wallet or key is at fault; the same invoice may be sent again "
+            "once its operator has mended that."
+        ),
+    ] = None

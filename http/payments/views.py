@@ -1,0 +1,48 @@
+"""JSON models of invoices and refunds."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...actors.domain.payments import invoices, payouts
+from ...actors.domain.payments.payouts import PayoutRefusal
+from ...actors.domain.timestamps import timestamp
+from ..schema import Invoice
+from .schemas import Refund
+
+_PAYOUT_FAILED: Final = "The last payout failed for certain, and what it was for is owed again: send another invoice."
+_PAYOUT_REFUSED: Final = (
+    "That is this server's fault and not your invoice's: its operator is notified, what is owed stays owed, and the "
+    "same invoice may be sent again later."
+)
+_WHY: Final = {
+    PayoutRefusal.KEY: "The Lightning node does not let this server pay anything out.",
+    PayoutRefusal.FUNDS: "The server's wallet holds too little for the last payout.",
+    PayoutRefusal.RULES: "The Lightning node has a rule against the last payout.",
+}
+
+
+def invoice(shown: invoices.Invoice) -> Invoice:
+    """Return the JSON model of an invoice."""
+    return Invoice(
+        payment_request=shown.payment_request,
+        payment_hash=shown.payment_hash,
+        amount_sats=shown.amount_sats,
+        expires_at=timestamp(shown.expires_at_ms),
+    )
+
+
+def refund(shown: payouts.RefundView) -> Refund:
+    """Return the JSON model of a refund: the amounts owed and paid, and the failure of the last payout, if any."""
+    owing = Refund(
+        owed_msat=shown.owed_msat.value,
+        paid_msat=shown.paid_msat.value,
+        payable_sats=shown.payable_sats,
+        state=shown.state,
+    )
+    if not shown.failed:
+        return owing
+    if shown.refusal is None:
+        return owing.model_copy(update={"failure": _PAYOUT_FAILED, "failure_code": "payment_failed"})
+    failure = f"{_WHY[shown.refusal]} {_PAYOUT_REFUSED}"
+    return owing.model_copy(update={"failure": failure, "failure_code": "server_cannot_pay"})
