@@ -33,7 +33,7 @@ from .ray_actors import DedicatedActor, HostActor, OracleActor, TreasuryActor, W
 from .ray_start import lean_start
 from .router.router import LinkError, NoHostError, Router
 from .router.routing_table import Owners
-from .transport import Endpoint, SocketLink
+from .transport import HostAddress, SocketLink
 
 _ORACLE: Final = "oracle"
 _TREASURY: Final = "treasury"
@@ -57,9 +57,9 @@ class RayLink:
         self._host_id = host_id
         self._handle: Any = None
 
-    async def endpoint(self) -> Endpoint:
+    async def endpoint(self) -> HostAddress:
         """Return the address at which the host takes calls. Raises `LinkError`."""
-        return msgspec.json.decode(await self._ask("door"), type=Endpoint)
+        return msgspec.json.decode(await self._ask("door"), type=HostAddress)
 
     async def hand_over(self, placement: Placement, partitions: Sequence[int]) -> Sequence[int]:
         """Have the host give partitions away (see `Peer`). Raises `LinkError`."""

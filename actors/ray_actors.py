@@ -81,7 +81,7 @@ class HostActor:
         self._starting: asyncio.Task[None] | None = None
 
     async def door(self) -> bytes:
-        """Return the host's `Endpoint`, as soon as the host takes calls."""
+        """Return the host's `HostAddress`, as soon as the host takes calls."""
         await self._started()
         return self._endpoint
 
@@ -146,7 +146,7 @@ class DedicatedActor:
         self._starting: asyncio.Task[None] | None = None
 
     async def door(self) -> bytes:
-        """Return the process's `Endpoint`, as soon as the process takes calls."""
+        """Return the process's `HostAddress`, as soon as the process takes calls."""
         await self._started()
         return self._endpoint
 

@@ -31,7 +31,7 @@ _SILENCE_MAX_S: Final = 4.0
 _log = structlog.get_logger(__name__)
 
 
-class Endpoint(msgspec.Struct, frozen=True):
+class HostAddress(msgspec.Struct, frozen=True):
     """Address at which a host takes calls, and the secret token that it expects first, known to Ray's actors only."""
 
     address: str
@@ -67,10 +67,10 @@ class HostListener:
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
 
-    async def open(self, address: str) -> Endpoint:
+    async def open(self, address: str) -> HostAddress:
         """Take connections at this address, on a port of its own."""
         self._server = await asyncio.start_server(self._admit_router, address, 0)
-        return Endpoint(address, self._server.sockets[0].getsockname()[1], self._token)
+        return HostAddress(address, self._server.sockets[0].getsockname()[1], self._token)
 
     def close(self) -> None:
         """Refuse new connections, and end the open ones."""
@@ -122,7 +122,7 @@ class SocketLink:
     A broken connection is never mended, since messages in it may be lost.
     """
 
-    def __init__(self, find: Callable[[], Awaitable[Endpoint]]) -> None:
+    def __init__(self, find: Callable[[], Awaitable[HostAddress]]) -> None:
         self._find = find
         self._queue_id = ""
         self._connecting: asyncio.Task[tuple[asyncio.StreamReader, asyncio.StreamWriter]] | None = None

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from satmeter.actors.messages import Answer, Call, Cancel, Ping, Pong
 from satmeter.actors.partitioning import PARTITIONS
 from satmeter.actors.router.router import LinkError, Router
-from satmeter.actors.transport import Endpoint, Handshake, HostListener, SocketLink, _write
+from satmeter.actors.transport import Handshake, HostAddress, HostListener, SocketLink, _write
 from tests.helpers.hosts import World
 from tests.helpers.patience import PATIENCE_S
 from tests.helpers.session_steps import answered, ask, opened, show
@@ -44,7 +44,7 @@ class Host:
 
 
 @asynccontextmanager
-async def listening_host() -> AsyncIterator[tuple[Host, HostListener, Endpoint]]:
+async def listening_host() -> AsyncIterator[tuple[Host, HostListener, HostAddress]]:
     host = Host()
     entrance = HostListener(host)  # type: ignore[arg-type]
     try:
@@ -53,8 +53,8 @@ async def listening_host() -> AsyncIterator[tuple[Host, HostListener, Endpoint]]
         entrance.close()
 
 
-def link_to(endpoint: Endpoint) -> SocketLink:
-    async def find() -> Endpoint:
+def link_to(endpoint: HostAddress) -> SocketLink:
+    async def find() -> HostAddress:
         return endpoint
 
     return SocketLink(find)
@@ -72,7 +72,7 @@ async def test_calls_go_there_and_answers_come_back_in_their_own_queue() -> None
 
 async def test_who_does_not_know_the_token_is_turned_away() -> None:
     async with listening_host() as (host, _, endpoint):
-        stranger = link_to(Endpoint(endpoint.address, endpoint.port, "guessed"))
+        stranger = link_to(HostAddress(endpoint.address, endpoint.port, "guessed"))
         with pytest.raises(LinkError):
             await stranger.collect("queue")
         await stranger.close()
@@ -150,7 +150,7 @@ async def test_a_host_that_does_not_say_where_it_is_is_taken_for_dead(monkeypatc
     """A front that had never spoken to a host before it stood still would else wait until it wakes."""
     monkeypatch.setattr("satmeter.actors.transport._SILENCE_MAX_S", 0.01)
 
-    async def find() -> Endpoint:
+    async def find() -> HostAddress:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -175,7 +175,7 @@ async def test_a_session_works_over_the_wire_and_survives_its_breaking(redis: Re
     entrances = [HostListener(host)]
     endpoints = [await entrances[0].open("127.0.0.1")]
 
-    async def find() -> Endpoint:
+    async def find() -> HostAddress:
         return endpoints[-1]
 
     router = Router(world.journal.owners, lambda host_id: SocketLink(find))
@@ -197,7 +197,7 @@ async def test_a_session_works_over_the_wire_and_survives_its_breaking(redis: Re
 
 def test_servers_of_earlier_versions_read_the_names_of_the_fields() -> None:
     """Keep them: during a rolling upgrade, routers and hosts of two versions speak to each other."""
-    assert msgspec.to_builtins(Endpoint("127.0.0.1", 1, "secret")) == {
+    assert msgspec.to_builtins(HostAddress("127.0.0.1", 1, "secret")) == {
         "address": "127.0.0.1", "port": 1, "word": "secret",
     }  # fmt: skip
     assert msgspec.to_builtins(Handshake("secret", "q")) == {"word": "secret", "inbox_id": "q"}
