@@ -45,7 +45,7 @@ def installed() -> Path:
 
 def _install(python: Path) -> None:
     _run(find_python(), "-m", "venv", "--clear", str(python.parents[1]))
-    pip = (str(python), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check")
+    pip = (str(python), "-m", "pip", "install", "--quiet", "--no-input", "--no-compile", "--disable-pip-version-check")
     _run(*pip, "--constraint", str(_CONSTRAINTS), f"lnbits=={VERSION}")
 
 
