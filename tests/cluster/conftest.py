@@ -11,6 +11,9 @@ from tests.helpers.quick_disk import quick_disk
 from tests.helpers.served import MessagesApi, Served, served
 from tests.lnbits.server import Lnbits, Wallet
 
+HOSTS = {"shared": "2", "dedicated": "1"}
+"""Hosts of a server, by its placement. Where each actor has a process of its own, a second host shows nothing more."""
+
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
@@ -33,7 +36,7 @@ def server(model: MessagesApi, request: pytest.FixtureRequest) -> Iterator[Serve
         tempfile.TemporaryDirectory(prefix="sm-", dir=quick_disk()) as directory,
         served(
             Path(directory) / "data",
-            SATMETER_HOSTS="2",
+            SATMETER_HOSTS=HOSTS[request.param],
             SATMETER_PLACEMENT=request.param,
             ANTHROPIC_API_KEY="test",
             ANTHROPIC_BASE_URL=model.url,

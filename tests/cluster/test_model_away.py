@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.conftest import HOSTS
 from tests.helpers.cluster.commands import audited
 from tests.helpers.cluster.jobs import create, job, pay, wait_for
 from tests.helpers.cluster.sessions import session
@@ -32,7 +33,7 @@ def begin(data_dir: Path, model: MessagesApi, placement: str) -> Served:
     environment = {
         "ANTHROPIC_API_KEY": "test",
         "ANTHROPIC_BASE_URL": model.url,
-        "SATMETER_HOSTS": "2",
+        "SATMETER_HOSTS": HOSTS[placement],
         "SATMETER_PLACEMENT": placement,
     }
     server = Served(data_dir, environment)

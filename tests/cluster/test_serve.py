@@ -74,7 +74,7 @@ def test_a_server_that_was_stopped_or_killed_goes_on_where_it_was(data_dir: Path
         pay(killed, other["evalInvoice"])
         killed.stop(signal.SIGKILL)
     # On the same port and data, at once: what the killed one leaves behind must not be in the way.
-    with served(data_dir, killed.port) as successor:
+    with served(data_dir, killed.port, SATMETER_HOSTS="1") as successor:
         assert finish(successor, other["jobId"])["result"]
         patiently(lambda: all_but_rays_agents(killed) == [], "something outlived the killed server")
 
