@@ -91,6 +91,11 @@ class InFlight:
         return bool(self._effects)
 
     @property
+    def keys(self) -> Collection[str]:
+        """Return the keys of the intents under way."""
+        return self._effects.keys()
+
+    @property
     def tasks(self) -> list[asyncio.Task[None]]:
         """Return the tasks that have not come to their outcome."""
         tasks = [effect.task for effect in self._effects.values()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -13,7 +13,7 @@ from typing import Any, Final
 import structlog
 
 from ..domain.backoff import Backoff
-from ..domain.behaviour import Behaviour, Command, Decision, Done, Failed, History, Reply, TakeUp, Wake
+from ..domain.behaviour import Behaviour, Command, Decision, Done, Failed, History, Intent, Reply, TakeUp, Wake
 from ..domain.credentials import idempotency_keys
 from ..domain.errors import Refusal, broken, too_many_waiting, unavailable, unconfirmed
 from ..effects.executor import Effects
@@ -203,16 +203,32 @@ class Mailbox:
             later = due_ms is not None and due_ms > self._services.now_ms()
             if due_ms is not None and (later or not self._behaviour.intents(self.actor_id, turn.state)):
                 self._services.ticker.schedule(self.actor_id, due_ms)
-        # A caller who was refused meanwhile may have been joined by others. Their work must not begin, either: it would
-        # run on when the hold that it needs is released.
-        abandoned = {intent.key for e, decision in turn.outcomes if e.refused for intent in decision.intents}
+        abandoned = self._abandoned(turn)
         for envelope, decision in turn.outcomes:
             self._follow_up(envelope, decision, abandoned, written=bool(turn.events or turn.marks))
+        for intent in abandoned.values():
+            # In front of all other commands: one with the same key would join the hold that is about to be released.
+            self._commands.appendleft(Envelope(Failed(intent, permanent=False), None, time.monotonic()))
         if turn.state is not None:
             for intent in self._behaviour.intents(self.actor_id, turn.state):
                 self.in_flight.start(intent)
             if turn.events:
                 self._subscribers.show(self._behaviour, self.actor_id, turn.state)
+
+    def _abandoned(self, turn: Turn) -> Mapping[str, Intent]:
+        """Return the intents, by their keys, of callers who were refused before the turn's write turned out to be made.
+
+        Others may have joined them. Their work must not begin, either: it would run on when the hold that it needs is
+        released. Work that was under way before is not abandoned, because the refused caller had only joined it.
+        """
+        under_way = set(self.in_flight.keys)
+        abandoned: dict[str, Intent] = {}
+        for envelope, decision in turn.outcomes:
+            if isinstance(envelope.command, Done | Failed):
+                under_way.discard(envelope.command.intent.key)
+            if envelope.refused:
+                abandoned |= {intent.key: intent for intent in decision.intents if intent.key not in under_way}
+        return abandoned
 
     def _take_out(self, envelope: Envelope) -> None:
         if self._commands and self._commands[0] is envelope:
@@ -228,10 +244,7 @@ class Mailbox:
             _log.error(alarm.event, actor_id=self.actor_id, **alarm.fields)
         self._answer_topics(decision)
         if envelope.refused:
-            # The write was made after all. But the caller has gone, with the answer that nothing was charged.
-            for intent in decision.intents:
-                self.put(Failed(intent, permanent=False))
-            return
+            return  # The write was made after all. But the caller has gone, with the answer that nothing was charged.
         if envelope.reply_to is not None and any(intent.key in abandoned for intent in decision.intents):
             envelope.reply_to.answer(unavailable("The store"))
             return

@@ -9,7 +9,9 @@ from typing import Any
 
 from satmeter.actors.domain.behaviour import Done, Intent
 from satmeter.actors.domain.credentials.caveats import Grant
+from satmeter.actors.domain.errors import Refusal
 from satmeter.actors.domain.session.behaviour import SessionBehaviour
+from satmeter.actors.domain.session.messages import RequestAnswer
 from satmeter.actors.host.host import ActorHost
 from satmeter.actors.messages import Answer, Call
 from satmeter.actors.partitioning import partition_of
@@ -69,6 +71,8 @@ class Effects:
     """Effects that succeed at once."""
 
     ran: list[Intent] = field(default_factory=list)
+    may_end: asyncio.Event | None = None
+    began: asyncio.Event = field(default_factory=asyncio.Event)
 
     def prepare(self) -> None:
         pass
@@ -78,6 +82,9 @@ class Effects:
 
     async def run(self, intent: Intent, progress: object, actor_id: str) -> Done:
         self.ran.append(intent)
+        self.began.set()
+        if self.may_end is not None:
+            await self.may_end.wait()
         return Done(intent, completed())
 
 
@@ -132,6 +139,60 @@ async def test_work_that_others_joined_is_not_begun_after_its_first_caller_was_r
     released = [event for event in journal.events if b"hold_released" in event]
     assert len(released) == 1
     await host.stop(0)
+
+
+async def test_a_key_that_comes_again_before_its_refused_request_is_released_gets_a_hold_of_its_own() -> None:
+    """Joined to the hold that is released for the first one, its model call would be paid by no one."""
+    bench = SessionBench()
+    bench.fund(1_000)
+    assert bench.session is not None
+    journal, effects = LateJournal(BEHAVIOUR.encode_state(bench.session)), Effects()
+    host = ActorHost("host", journal, effects, {"ses": BEHAVIOUR}, now_ms=lambda: journal.now_ms)  # type: ignore[arg-type]
+    await host.start([partition_of(SESSION_ID)])
+    journal.stands_still = True
+    short: Grant = grant(expires_at_s=START_MS // 1_000 + 1)
+    await host.submit("queue", [Call(1, SESSION_ID, ask("a", by=short))])
+    await answers_of(host, 1)
+    journal.make_late()
+    await host.submit("queue", [Call(2, SESSION_ID, ask("a"))])
+    (answer,) = await answers_of(host, 1)
+    assert isinstance(answer.reply, RequestAnswer)
+    assert len(effects.ran) == _count(journal, b"request_finished") == _count(journal, b"hold_released") == 1
+    await host.stop(0)
+
+
+async def test_a_request_under_way_goes_on_when_a_caller_that_joined_it_was_refused() -> None:
+    """The first caller still waits for it. Its hold must not be released under the model's hands."""
+    bench = SessionBench()
+    bench.fund(1_000)
+    assert bench.session is not None
+    journal, effects = LateJournal(BEHAVIOUR.encode_state(bench.session)), Effects(may_end=asyncio.Event())
+    host = ActorHost("host", journal, effects, {"ses": BEHAVIOUR}, now_ms=lambda: journal.now_ms)  # type: ignore[arg-type]
+    await host.start([partition_of(SESSION_ID)])
+    await host.submit("queue", [Call(1, SESSION_ID, ask("a"))])
+    await _until_ran(effects, 1)
+    journal.stands_still = True
+    journal.on_load = lambda: _refuse_the_first(host, journal)
+    await host.submit("queue", [Call(2, SESSION_ID, ask("a")), Call(3, SESSION_ID, ask("b"))])
+    await _until_ran(effects, 2)
+    assert effects.may_end is not None
+    effects.may_end.set()
+    replies = {answer.call_id: answer.reply for answer in await answers_of(host, 3)}
+    assert isinstance(replies[1], RequestAnswer) and isinstance(replies[3], RequestAnswer)
+    assert isinstance(replies[2], Refusal)
+    assert (_count(journal, b"request_finished"), _count(journal, b"hold_released")) == (2, 0)
+    await host.stop(0)
+
+
+async def _until_ran(effects: Effects, count: int) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while len(effects.ran) < count:
+            await effects.began.wait()
+            effects.began.clear()
+
+
+def _count(journal: LateJournal, kind: bytes) -> int:
+    return sum(kind in event for event in journal.events)
 
 
 def _refuse_the_first(host: ActorHost, journal: LateJournal) -> None:
