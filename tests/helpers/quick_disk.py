@@ -7,7 +7,9 @@ import shutil
 from typing import Final
 
 _MEMORY_DISK: Final = "/dev/shm"
-_ROOM_BYTES: Final = 256 * 1024 * 1024
+_ROOM_BYTES: Final = (
+    1024**3
+)  # Each process of a run may have a store of 100 MB, as it appends all that was ever written.
 
 
 def quick_disk() -> str | None:
