@@ -53,8 +53,8 @@ class ModelNews(Protocol):
 class StubPayments(Protocol):
     """Development interface of the stub node: it pays invoices, and makes invoices of clients' wallets."""
 
-    async def pay(self, payment_hash: str) -> bool:
-        """Mark an invoice paid, and return True if the stub node knows it."""
+    async def pay(self, payment_hash: str) -> str | None:
+        """Mark an invoice paid, and return its preimage; None if the stub node does not know it."""
         ...
 
     async def invoice(self, amount_sats: int) -> Invoice:

@@ -26,7 +26,8 @@ COST_HEADERS: Final = ("Satmeter-Debited-Msat", "Satmeter-Balance-Msat", "Satmet
 CHALLENGED: Final = (
     "Without a credential the answer is a 402 with an L402 challenge in `WWW-Authenticate`: the invoice is a deposit "
     "that covers the request, and with the credential `L402 <macaroon>:<preimage>` the same request, and others for "
-    "the rest of the deposit, are answered."
+    "the rest of the deposit, are answered. A credential with a preimage gets a challenge again when its session has "
+    "ended, and one over a top-up when it is used up."
 )
 _VERSION: Final = (
     Parameter("anthropic-version", "header", "Passed on.", {"type": "string", "maxLength": 2_000}),

@@ -24,7 +24,6 @@ from ..request.replies import Replies, head_after_s
 from ..response.sse import Closable
 from ..sessions import answer as results
 from ..sessions.l402 import L402, NOBODY
-from ..sessions.top_up_offers import TopUpOffers
 from ..state import AppState
 from .body import MessagesCall
 from .token_counts import Counts, bound_of, is_beta, passed_headers
@@ -66,7 +65,6 @@ class Relays:
     def __init__(self, state: AppState, l402: L402) -> None:
         self._state = state
         self._l402 = l402
-        self._top_up_offers = TopUpOffers(state)
         self._counts = Counts(state)
 
     async def carry_out(
@@ -112,8 +110,7 @@ class Relays:
         try:
             return await self._send_or_count(request, holder, command)
         except RefusedError as error:
-            improved = await self._top_up_offers.improve(error.refusal, holder.session_id, holder.grant)
-            raise RefusedError(improved) from None
+            raise await self._l402.refused(request, key, command, holder, error.refusal) from None
 
     async def _send_or_count(
         self, request: Request, holder: Holder, command: Relay

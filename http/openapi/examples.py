@@ -187,7 +187,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "DemoResult": {"result": "A satoshi is a hundred-millionth of a bitcoin."},
     "Health": {"status": "ok"},
     "Ready": {"status": "ready", "checks": {"store": "ok", "actors": "ok", "lightning": "ok"}},
-    "Paid": {"paid": True},
+    "Paid": {"paid": True, "preimage": "07" * 32},
     "ResponsesRequest": {
         "model": "claude-sonnet-5-5",
         "instructions": "Be brief.",

@@ -48,7 +48,7 @@ class Receipts:
 
     async def of_request(self, request: Request) -> Response:
         """Answer GET /sessions/{sessionId}/requests/{requestId}/receipt."""
-        session_id, grant, _ = self._credentials.session(request)
+        session_id, grant, *_ = self._credentials.session(request)
         request_id: str = request.path_params["requestId"]
         if not _REQUEST_ID.fullmatch(request_id):
             raise RefusedError(not_found("request of this session"))

@@ -32,16 +32,22 @@ _INVALID: Final = Refusal(
 )
 _PREIMAGE_WRONG: Final = Refusal(
     Code.INVALID_CREDENTIAL,
-    "An L402 macaroon is followed by `:` and the preimage of the invoice that paid for it, in hex.",
+    "An L402 macaroon is followed by `:` and the preimage of the invoice that paid for it, in hex. Without one, as "
+    "after a payment inside one node, send the macaroon alone as `Authorization: Bearer <macaroon>`.",
 )
 
 
 class Holder(NamedTuple):
-    """The holder of a credential: its session, its grant, and whether it came with the preimage, as after L402."""
+    """The holder of a credential: its session, its grant, and whether it came with the preimage, as after L402.
+
+    `token` is the macaroon, `payment_hash` that of the invoice which it was made for.
+    """
 
     session_id: str
     grant: Grant
     shows_preimage: bool
+    token: str
+    payment_hash: str
 
 
 class Credentials:
@@ -105,7 +111,7 @@ class Credentials:
             raise RefusedError(violated(error.caveat, str(error))) from None
         if preimage is not None and not _pays(preimage, macaroon_id.payment_hash):
             raise RefusedError(_PREIMAGE_WRONG)
-        return Holder(macaroon_id.session_id, grant, shows_preimage=preimage is not None)
+        return Holder(macaroon_id.session_id, grant, preimage is not None, token, macaroon_id.payment_hash)
 
 
 def _pays(preimage: str, payment_hash: str) -> bool:

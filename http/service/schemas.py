@@ -62,6 +62,13 @@ class Paid(Wire):
     """A stub invoice counts as paid."""
 
     paid: Literal[True]
+    preimage: Annotated[
+        str,
+        Field(
+            pattern="^[0-9a-f]{64}$",
+            description="The proof of the payment, which a wallet would have: `L402 <macaroon>:<preimage>`.",
+        ),
+    ]
 
 
 class StubAmount(Amount):

@@ -28,9 +28,10 @@ class Dev:
     async def pay(self, request: Request) -> Response:
         """Mark a stub invoice paid, as a wallet would: POST /dev/stub/pay/{paymentHash}."""
         payment_hash: str = request.path_params["paymentHash"]
-        if not _HASH.fullmatch(payment_hash) or not await self._stub_node.pay(payment_hash):
+        preimage = await self._stub_node.pay(payment_hash) if _HASH.fullmatch(payment_hash) else None
+        if preimage is None:
             raise RefusedError(not_found("invoice at the stub node"))
-        return json.json_response(around.Paid(paid=True))
+        return json.json_response(around.Paid(paid=True, preimage=preimage))
 
     async def invoice(self, request: Request) -> Response:
         """Make an invoice of a client's wallet, to try out refunds: POST /dev/stub/invoice."""

@@ -25,7 +25,6 @@ from ..response.slow_json import SlowAnswer
 from ..state import AppState
 from . import answer, schemas
 from .l402 import L402, NOBODY
-from .top_up_offers import TopUpOffers
 
 # Both paths are the same operation: a key that was used at one of them means the same at the other.
 _PATH = "/sessions/{sessionId}/request"
@@ -40,7 +39,6 @@ class Requests:
         self._state = state
         self._credentials = credentials
         self._l402 = l402
-        self._top_up_offers = TopUpOffers(state)
         self._models = model_prices(state.settings)
 
     async def ask_in_session(self, request: Request) -> Response:
@@ -89,8 +87,7 @@ class Requests:
             replies: Replies[Answer] = Replies(request, self._state.router.stream(holder.session_id, command))
             return await (self._stream(request, replies, command) if body.stream else self._whole(replies))
         except RefusedError as error:
-            improved = await self._top_up_offers.improve(error.refusal, holder.session_id, holder.grant)
-            raise RefusedError(improved) from None
+            raise await self._l402.refused(request, key, command, holder, error.refusal) from None
 
     async def _whole(self, replies: Replies[Answer]) -> Response:
         ping_s = self._state.settings.ping_s

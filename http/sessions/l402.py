@@ -11,7 +11,9 @@ from typing import Final, NoReturn
 from starlette.requests import Request
 
 from ...actors.domain.backoff import Backoff
+from ...actors.domain.credentials import macaroon
 from ...actors.domain.credentials.caveats import Grant
+from ...actors.domain.credentials.macaroon import MacaroonId
 from ...actors.domain.errors import Code, Refusal, RefusedError
 from ...actors.domain.money import MSAT_PER_SAT
 from ...actors.domain.session.messages import Ask, CheckPayment, Relay
@@ -25,7 +27,7 @@ from ..request.client_address import Clients
 from ..response.errors import ChallengeError, invalid
 from ..state import AppState
 from .opening import Openings
-from .top_up_offers import to_pay
+from .top_up_offers import TOP_UP_INVOICE, TopUpOffers, to_pay
 
 # The exchange rate may move between the challenge and the payment.
 _SPARE_PCT: Final = 5
@@ -34,6 +36,8 @@ _SETTLES_WITHIN_S: Final = 8.0
 _LOOK_FIRST_S: Final = 0.2
 _LOOK_MAX_S: Final = 1.5
 _LOOKS_MAX: Final = 14
+# The refusals of a session that has ended, or whose journal was archived since.
+_OVER: Final = frozenset({Code.CLOSED, Code.EXPIRED, Code.NOT_FOUND})
 NOBODY: Final = Grant(generation=0)
 
 
@@ -43,28 +47,55 @@ class L402:
     def __init__(self, state: AppState, clients: Clients) -> None:
         self._state = state
         self._openings = Openings(state, clients)
+        self._top_up_offers = TopUpOffers(state)
         self._terms = session_terms(state.settings)
 
-    async def challenge(self, request: Request, key: str | None, command: Ask | Relay) -> NoReturn:
+    async def challenge(
+        self, request: Request, key: str | None, command: Ask | Relay, over: Holder | None = None, told: str = ""
+    ) -> NoReturn:
         """Raise `RefusedError`: a 402 with the invoice of a deposit that covers the command, or the reason against one.
 
-        The command must be valid in itself: no client should pay for a request that can't be answered.
+        The command must be valid in itself: no client should pay for a request that can't be answered. `over`: the
+        holder of a credential for a session that has ended, and `told` is how.
         """
         amount_sats = self._deposit_sats(command)
         if command.refused is not None:
             raise RefusedError(command.refused)
         path = request.scope["route"].path
+        if over is not None:
+            # The same key opened the session that is over.
+            path = f"{path} after {over.session_id}"
         created = await self._openings.open(request, amount_sats, key, path=path, any_amount=True)
         token, invoice = self._openings.mint(created), created.deposit_invoice
-        message = f"Pay the invoice, and send the same again with the credential. {to_pay(invoice)}"
+        message = f"{told} Pay the invoice, and send the same again with the credential. {to_pay(invoice)}".lstrip()
         details = {
             "sessionId": created.session_id,
             "depositInvoice": views.invoice(invoice).model_dump(by_alias=True, mode="json"),
         }
         raise ChallengeError(
-            Refusal(Code.PAYMENT_REQUIRED, message, details),
-            f'L402 macaroon="{token}", invoice="{invoice.payment_request}", version="0", token="{token}"',
+            Refusal(Code.PAYMENT_REQUIRED, message, details), _challenge(token, invoice.payment_request)
         )
+
+    async def refused(
+        self, request: Request, key: str | None, command: Ask | Relay, holder: Holder, refusal: Refusal
+    ) -> RefusedError:
+        """Return the error for a refused command, with the invoice that mends it, and for a wallet with a challenge.
+
+        A wallet keeps its credential, and would be stuck at a refusal without a challenge. Raises `RefusedError`, as
+        `challenge` does.
+        """
+        wallet = holder.shows_preimage and "sessionId" not in request.path_params
+        if wallet and refusal.code in _OVER:
+            await self.challenge(request, key, command, holder, refusal.message)
+        offered = await self._top_up_offers.improve(refusal, holder.session_id, holder.grant)
+        invoice = offered.details.get(TOP_UP_INVOICE)
+        if not wallet or invoice is None or holder.grant.spend_limits:
+            # A new macaroon would begin the count of a spend limit from zero.
+            return RefusedError(offered)
+        fresh = MacaroonId(invoice["paymentHash"], holder.session_id, holder.grant.generation)
+        # It allows no more than the one that was sent.
+        token = macaroon.attenuate(macaroon.mint(self._state.macaroon_key, fresh), macaroon.read(holder.token)[1])
+        return ChallengeError(offered, _challenge(token, invoice["paymentRequest"]))
 
     def _deposit_sats(self, command: Ask | Relay) -> int:
         settings = self._state.settings
@@ -79,9 +110,9 @@ class L402:
         return min(max(full_sats, settings.session_min_sats), settings.session_max_sats)
 
     async def settled(self, holder: Holder) -> None:
-        """Wait until the node reports the deposit as paid, if the holder shows the preimage of its invoice.
+        """Wait until the node reports the invoice as paid, if the holder shows its preimage.
 
-        Raises nothing: the session decides if the deposit was paid. Knowing a preimage does not prove a payment.
+        Raises nothing: the session decides if it was paid. Knowing a preimage does not prove a payment.
         """
         if not holder.shows_preimage:
             return
@@ -92,8 +123,13 @@ class L402:
                     view = await self._state.router.call(
                         holder.session_id, CheckPayment(Grant(holder.grant.generation))
                     )
-                    if view.state is not SessionState.AWAITING_PAYMENT:
+                    topped_up = holder.payment_hash not in [invoice.payment_hash for invoice in view.pending_invoices]
+                    if view.state is not SessionState.AWAITING_PAYMENT and topped_up:
                         return
                     await asyncio.sleep(backoff.next())
         except (RefusedError, TransientError, TimeoutError):
             return
+
+
+def _challenge(token: str, payment_request: str) -> str:
+    return f'L402 macaroon="{token}", invoice="{payment_request}", version="0", token="{token}"'

@@ -67,12 +67,12 @@ class Sessions:
 
     async def show(self, request: Request) -> Response:
         """Answer GET /sessions/{sessionId} with the session as it is now."""
-        session_id, grant, _ = self._credentials.session(request)
+        session_id, grant, *_ = self._credentials.session(request)
         return _status(await self._state.router.call(session_id, GetSession(grant)))
 
     async def top_up(self, request: Request) -> Response:
         """Answer POST /sessions/{sessionId}/topup with a further invoice."""
-        session_id, grant, _ = self._credentials.session(request)
+        session_id, grant, *_ = self._credentials.session(request)
         key = idempotency_key(request)
         body = await read_json(request, self._amount, self._state.settings.body_limit_bytes)
         await refuse_deposits(self._state)
@@ -85,14 +85,14 @@ class Sessions:
 
     async def ledger(self, request: Request) -> Response:
         """Answer GET /sessions/{sessionId}/ledger with the session's movements, oldest first."""
-        session_id, grant, _ = self._credentials.session(request)
+        session_id, grant, *_ = self._credentials.session(request)
         query = _query(request)
         page = await self._state.router.call(session_id, GetLedger(query.after, query.limit, grant))
         return json.json_response(views_sessions.ledger(page))
 
     async def close(self, request: Request) -> Response:
         """Answer POST /sessions/{sessionId}/close: close the session, and pay its rest to the invoice, if any."""
-        session_id, grant, _ = self._credentials.session(request)
+        session_id, grant, *_ = self._credentials.session(request)
         key = idempotency_key(request)
         body = await read_json(request, schemas.CloseOrder, self._state.settings.body_limit_bytes, empty=_NO_ORDER)
         once = operation_key_of(request, key, body, grant)

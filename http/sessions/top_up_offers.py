@@ -18,6 +18,8 @@ from ..payments.solvency_gate import refuse_deposits
 from ..state import AppState
 
 # A slow node must not delay the refusal any longer: it is worth more than its invoice.
+TOP_UP_INVOICE: Final = "topUpInvoice"
+"""Field of a refusal with the invoice over what the balance lacks."""
 _PATIENCE_S: Final = 5.0
 
 
@@ -33,7 +35,7 @@ class TopUpOffers:
             async with asyncio.timeout(_PATIENCE_S):
                 match refusal.code:
                     case Code.INSUFFICIENT_BALANCE:
-                        return _with(refusal, "topUpInvoice", await self._top_up(refusal, session_id, grant))
+                        return _with(refusal, TOP_UP_INVOICE, await self._top_up(refusal, session_id, grant))
                     case Code.PAYMENT_REQUIRED:
                         return _with(refusal, "depositInvoice", await self._deposit(session_id, grant))
         except (RefusedError, TimeoutError):

@@ -156,15 +156,6 @@ async def test_an_unpaid_credential_gets_no_second_challenge(shop: Shop, monkeyp
         assert answer.json()["depositInvoice"]["paymentHash"] == payment_hash
 
 
-async def test_a_deposit_that_is_used_up_is_no_challenge_either(shop: Shop) -> None:
-    token, payment_hash = challenged(await post(shop, "/v1/messages", CALL))
-    await shop.api.pay({"paymentHash": payment_hash})
-    long = {**CALL, "messages": [{"role": "user", "content": "word " * 100_000}]}
-    answer = await post(shop, "/v1/messages", long, authorization=paid_with(shop, token))
-    assert (answer.status_code, answer.json()["code"]) == (402, "insufficient_balance")
-    assert "www-authenticate" not in answer.headers and answer.json()["topUpInvoice"]["amountSats"] > 0
-
-
 async def test_a_preimage_that_does_not_fit_is_no_credential(shop: Shop) -> None:
     token, _ = challenged(await post(shop, "/v1/messages", CALL))
     answer = await post(shop, "/v1/messages", CALL, authorization=f"L402 {token}:{PREIMAGE}")

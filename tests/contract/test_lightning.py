@@ -277,7 +277,9 @@ class TestStubNode(LightningContract):
         stub = StubNode(redis)
 
         async def pay(invoice: Invoice) -> None:
-            assert await stub.pay(invoice.payment_hash)
+            preimage = await stub.pay(invoice.payment_hash)
+            assert preimage is not None
+            assert hashlib.sha256(bytes.fromhex(preimage)).hexdigest() == invoice.payment_hash
 
         async def push(text: str) -> None:
             # The channel carries bare hashes; noise comes through as it is.

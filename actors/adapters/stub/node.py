@@ -43,14 +43,14 @@ _PAYMENT_PATH: Final = re.compile(r"/api/v1/payments/([^/]*)")
 
 _PAY: Final = """
 local payment = redis.call('GET', KEYS[1])
-if not payment then return 0 end
+if not payment then return false end
 local now = redis.call('TIME')
 if redis.call('ZADD', KEYS[2], 'NX', now[1] * 1000000 + now[2], ARGV[1]) == 1 then
   redis.call('PERSIST', KEYS[1])
   redis.call('INCRBY', KEYS[3], cjson.decode(payment)['amount'])
 end
 redis.call('PUBLISH', ARGV[2], ARGV[1])
-return 1
+return payment
 """
 
 _NEWEST: Final = """
@@ -62,6 +62,10 @@ for i = 1, #newest, 2 do
 end
 return found
 """
+
+
+class _Paid(msgspec.Struct):
+    preimage: str
 
 
 class StubNode(httpx.AsyncBaseTransport):
@@ -79,16 +83,17 @@ class StubNode(httpx.AsyncBaseTransport):
         self._pay = redis.register_script(_PAY)
         self._newest = redis.register_script(_NEWEST)
 
-    async def pay(self, payment_hash: str) -> bool:
-        """Mark an invoice paid, also an expired one, and notify all listeners. Return False when it is unknown.
+    async def pay(self, payment_hash: str) -> str | None:
+        """Mark an invoice paid, also an expired one, and notify all listeners. Return its preimage, None if unknown.
 
         Paying again changes nothing, and notifies them again. Raises `TransientError`.
         """
         keys = [f"{PAYMENT}{payment_hash}", PAID, BALANCE]
         try:
-            return bool(await self._pay(keys=keys, args=[payment_hash, CHANNEL]))
+            paid = await self._pay(keys=keys, args=[payment_hash, CHANNEL])
         except (RedisError, OSError) as error:
             raise TransientError(f"the stub node's store can't be reached: {type(error).__name__}") from None
+        return msgspec.json.decode(paid, type=_Paid).preimage if paid is not None else None
 
     async def invoice(self, amount_sats: int) -> Invoice:
         """Return an invoice of a customer's wallet, to be paid out to; this node forgets it at once.
