@@ -66,11 +66,16 @@ class Dispatcher:
         elif not self.serves(call.actor_id):
             reply_to.answer(NotOwner())
         elif (rest := self._partitions.rest_of(partition_of(call.actor_id))) is not None:
-            rest.add_done_callback(lambda _: self._accept(call, reply_to))
+            rest.add_done_callback(lambda _: self._accept_parked(call, reply_to))
         elif call.actor_id.partition("_")[0] not in self._kinds:
             reply_to.answer(not_found("id"))
         else:
             self._deliver(call, reply_to)
+
+    def _accept_parked(self, call: Call, reply_to: ReplyTo) -> None:
+        # A caller that left meanwhile could not leave again, and what is begun for it might run to its end.
+        if not reply_to.cancelled:
+            self._accept(call, reply_to)
 
     def serves(self, actor_id: str) -> bool:
         """Return whether the actor is this host's own."""
