@@ -38,8 +38,22 @@ _CONFIG = {
                 "include-operation-id": operation,
                 "checks": {"positive_data_acceptance": {"expected-statuses": ["400", "401", "402", "404", "429"]}},
             }
-            for operation in ("ask", "createMessage", "countTokens", "createChatCompletion")
+            for operation in (
+                "ask",
+                "createMessage",
+                "countTokens",
+                "createChatCompletion",
+                "countInputTokens",
+            )
         ],
+        # Of this one the document has an example. OpenAI's clients send null for what is absent, which costs the same.
+        {
+            "include-operation-id": "createResponse",
+            "checks": {
+                "positive_data_acceptance": {"expected-statuses": ["400", "402", "404", "429"]},
+                "negative_data_rejection": {"expected-statuses": ["400", "401", "402", "404", "415", "5xx"]},
+            },
+        },
     ],
 }
 
