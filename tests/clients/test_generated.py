@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +10,12 @@ from typing import Final
 
 import pytest
 
+from tests.helpers import installed
 from tests.helpers.patience import PROGRAM_S
 from tests.helpers.readme import snippet
 from tests.helpers.served import Served
 
 _TYPESCRIPT: Final = Path(__file__).with_name("typescript")
-_FILES: Final = ("package.json", "package-lock.json", ".npmrc")
 
 # What a user of the generated client writes.
 _JOB: Final = """
@@ -79,19 +75,10 @@ def test_openapi_python_client_makes_a_client_that_runs_a_job(server: Served, do
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
     """A folder with the packages of the lock file, installed once for each of its versions."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.fail("The TypeScript check needs Node.js 20 or newer with npm on the PATH; install it.", pytrace=False)
-    digest = hashlib.sha256(b"".join((_TYPESCRIPT / name).read_bytes() for name in _FILES)).hexdigest()[:12]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "satmeter-tests" / f"ts-{digest}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # Another run may be installing just now.
-        if not (cache / "complete").exists():
-            for name in _FILES:
-                shutil.copy(_TYPESCRIPT / name, cache / name)
-            _run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=cache)
-            (cache / "complete").touch()
-    return cache / "node_modules"
+    try:
+        return installed.node_modules(_TYPESCRIPT, "ts")
+    except installed.NotInstalledError as error:
+        pytest.fail(f"The TypeScript check needs its packages: {error}.", pytrace=False)
 
 
 def test_the_readme_s_typescript_compiles_against_the_document_and_runs(

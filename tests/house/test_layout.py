@@ -53,7 +53,9 @@ def test_the_lock_pins_everything_by_hash_and_names_no_index() -> None:
         assert word not in text
 
 
-@pytest.mark.parametrize("path", ["scripts/setup", "scripts/serve", "scripts/test", "scripts/check", ".ci/run"])
+@pytest.mark.parametrize(
+    "path", ["scripts/setup", "scripts/serve", "scripts/test", "scripts/check", "scripts/test-clients", ".ci/run"]
+)
 def test_shell_scripts_are_executable_and_parse(path: str) -> None:
     script = ROOT / path
     assert script.stat().st_mode & 0o111 == 0o111
