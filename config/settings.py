@@ -215,6 +215,14 @@ class Settings(BaseSettings):
         gt=0,
         le=15,
     )
+    keep_alive_s: int = _var(
+        "SATMETER_KEEP_ALIVE_S",
+        75,
+        "Seconds for which an idle connection stays open: longer than a proxy pools it (nginx 60 s), which would send "
+        "a request into one that is being closed.",
+        ge=1,
+        le=3_600,
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = _var(
         "SATMETER_CORS_ORIGINS",
         ("*",),

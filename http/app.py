@@ -13,6 +13,7 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Lifespan
 
 from ..config.settings import Settings
+from .aliases import Aliases
 from .anthropic import openapi as of_llm
 from .anthropic.relay import Relays
 from .anthropic.routes import Llm
@@ -52,7 +53,9 @@ def create_app(state: AppState, *, lifespan: Lifespan[Any] | None = None) -> ASG
     """Return the front as an ASGI application. Raises `ValueError` when a configured model has no price."""
     metrics = Metrics(state.solvency, state.model, state.now_ms, state.findings)
     routes = [endpoint.route() for endpoint in endpoints(state, metrics)]
-    app = RequestMiddleware(Router(routes, redirect_slashes=False, lifespan=lifespan), metrics)
+    router = Router(routes, redirect_slashes=False, lifespan=lifespan)
+    router.default = Aliases(router)
+    app = RequestMiddleware(router, metrics)
     origins = state.settings.cors_origins
     return CorsMiddleware(app, origins) if origins else app
 
@@ -76,7 +79,7 @@ def endpoints(state: AppState, metrics: Metrics) -> Sequence[Endpoint]:
     requests = Requests(state, credentials, l402)
     health = Health(state)
     stub_node = state.stub_node if not settings.production else None
-    pages = Pages(settings, stub_node=stub_node is not None)
+    pages = Pages(settings, clients, stub_node=stub_node is not None)
     open_session = replace(of_sessions.OPEN_SESSION, body=opening)
     top_up = replace(of_sessions.TOP_UP, body=amount)
     table = [
@@ -127,8 +130,9 @@ def endpoints(state: AppState, metrics: Metrics) -> Sequence[Endpoint]:
 class Pages:
     """The pages, and the OpenAPI document that they are built from; both are built once."""
 
-    def __init__(self, settings: Settings, *, stub_node: bool) -> None:
+    def __init__(self, settings: Settings, clients: Clients, *, stub_node: bool) -> None:
         self._settings = settings
+        self._clients = clients
         self._stub_node = stub_node
         self._document = b""
         self._docs = Response()
@@ -149,5 +153,5 @@ class Pages:
 
     async def home(self, request: Request) -> Response:
         """Answer GET /."""
-        origin = str(request.base_url).rstrip("/")
+        origin = str(request.base_url.replace(scheme=self._clients.scheme(request))).rstrip("/")
         return home(origin, self._settings, stub_node=self._stub_node)

@@ -9,6 +9,8 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .aliases import is_operators
+
 ANY: Final = "*"
 EXPOSED: Final = (
     "Satmeter-Debited-Msat",
@@ -26,8 +28,6 @@ EXPOSED: Final = (
 _METHODS: Final = ("GET", "HEAD", "POST", "OPTIONS")
 # Browsers keep the answer to a preflight no longer than two hours.
 _MAX_AGE_S: Final = 7_200
-# The operator's paths: no page of another origin has any business there.
-_OPERATORS: Final = ("/metrics", "/operator", "/readyz")
 
 
 class CorsMiddleware:
@@ -62,8 +62,3 @@ class CorsMiddleware:
             return True
         wanted = headers["access-control-request-method"]
         return self._cors.is_allowed_origin(origin) and wanted in _METHODS
-
-
-def is_operators(path: str) -> bool:
-    """Return True for a path that only the operator needs."""
-    return any(path == own or path.startswith(f"{own}/") for own in _OPERATORS)

@@ -53,13 +53,14 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         request_id = scope[_REQUEST_ID] = ids.new_request_id()
-        id_headers = [(name, request_id.encode()) for name in _id_names(scope["path"])]
         status, began_s, answered_s = 0, time.perf_counter(), 0.0
 
         async def reply(message: Message) -> None:
             nonlocal status, answered_s
             if message["type"] == "http.response.start":
                 status, answered_s = message["status"], time.perf_counter()
+                # The path may have been an alias when the request came.
+                id_headers = [(name, request_id.encode()) for name in _id_names(scope["path"])]
                 message["headers"] = [*message["headers"], *id_headers, _NO_SNIFFING]
             await send(message)
 

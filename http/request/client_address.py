@@ -53,6 +53,14 @@ class Clients:
                 break
         return seen
 
+    def scheme(self, connection: HTTPConnection) -> str:
+        """Return the scheme of the client's request: a trusted proxy tells it, as it ends the encryption."""
+        seen = _parse(connection.client.host) if connection.client is not None else None
+        told = connection.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
+        if seen is not None and self._is_trusted(seen) and told in ("http", "https"):
+            return told
+        return connection.url.scheme
+
     def _is_trusted(self, address: Address) -> bool:
         return any(address in network for network in self._trusted)
 

@@ -52,7 +52,7 @@ INTERNAL_ERROR: Final = "internal_error"
 RETRY_AFTER: Final = "retryAfterSeconds"
 """The field with the figure of the Retry-After header."""
 _INTERNAL: Final = "Something is wrong in the server, not in your request; its operator finds it by the requestId."
-_NO_PATH: Final = Refusal(Code.NOT_FOUND, "There is no such path; /docs lists those that exist.")
+_PATH_CHARS_MAX: Final = 100
 
 
 class ClosingError(RefusedError):
@@ -110,7 +110,9 @@ def _told(error: Exception, request_id: str) -> _Told:
     if isinstance(error, HTTPException) and error.status_code == 405:
         return _not_allowed(error, request_id)
     if isinstance(error, HTTPException) and error.status_code == 404:
-        return _refused(_NO_PATH, request_id, {})
+        # The router tells the path that was looked for.
+        message = f"There is no path {error.detail[:_PATH_CHARS_MAX]} here; /docs lists those that exist."
+        return _refused(Refusal(Code.NOT_FOUND, message), request_id, {})
     return 500, {"error": _INTERNAL, "code": INTERNAL_ERROR, "requestId": request_id}, {}
 
 

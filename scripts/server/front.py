@@ -16,6 +16,7 @@ from typing import Any, Final
 import uvicorn
 import uvloop
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from ...actors import cluster
 from ...actors.bootstrap import build_findings_cache, build_model_news, build_parts, build_solvency_cache
@@ -82,8 +83,16 @@ async def _serve_http(orders: Orders, lifeline: Lifeline) -> None:
         yield
         await close()
 
-    config = uvicorn.Config(
-        create_app(state, lifespan=lifespan),
+    server = _Server(server_config(create_app(state, lifespan=lifespan), orders.settings))
+    _end_on_signal(server, state, lifeline)
+    settle_in()
+    await server.serve(sockets=[socket.socket(fileno=orders.socket_fd)])
+
+
+def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    """Return how the front listens and answers."""
+    return uvicorn.Config(
+        app,
         http=HttpProtocol,
         ws="none",
         log_config=None,
@@ -91,12 +100,9 @@ async def _serve_http(orders: Orders, lifeline: Lifeline) -> None:
         server_header=False,
         # Uvicorn would trust X-Forwarded-For of any peer on loopback. The trusted proxies are a setting here.
         proxy_headers=False,
+        timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=_GRACE_S,
     )
-    server = _Server(config)
-    _end_on_signal(server, state, lifeline)
-    settle_in()
-    await server.serve(sockets=[socket.socket(fileno=orders.socket_fd)])
 
 
 def build_app_state(settings: Settings, store_dir: Path | None = None) -> tuple[AppState, Any]:

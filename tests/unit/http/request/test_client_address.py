@@ -80,3 +80,27 @@ def test_a_digest_shows_no_address_and_depends_on_the_key() -> None:
     one = Clients([], KEY).digest(connection("203.0.113.5"))
     assert len(one) == 22 and "203" not in one
     assert one != Clients([], b"another").digest(connection("203.0.113.5"))
+
+
+@pytest.mark.parametrize(
+    ("peer", "told", "scheme"),
+    [
+        ("10.0.0.2", "https", "https"),
+        ("10.0.0.2", "HTTPS, http", "https"),
+        ("10.0.0.2", "gopher", "http"),
+        ("10.0.0.2", None, "http"),
+        ("203.0.113.5", "https", "http"),
+        (None, "https", "http"),
+    ],
+)
+def test_a_trusted_proxy_tells_the_scheme(peer: str | None, told: str | None, scheme: str) -> None:
+    headers = [(b"x-forwarded-proto", told.encode())] if told is not None else []
+    scope: dict[str, Any] = {
+        "type": "http",
+        "scheme": "http",
+        "path": "/",
+        "server": ("satmeter.test", 80),
+        "client": (peer, 1) if peer else None,
+        "headers": headers,
+    }
+    assert Clients(["10.0.0.0/24"], KEY).scheme(HTTPConnection(scope)) == scheme
