@@ -8,7 +8,7 @@ from contextlib import aclosing
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...actors.domain.errors import RefusedError, model_not_found
+from ...actors.domain.errors import Code, RefusedError, model_not_found
 from ...actors.domain.llm.answers import TextDelta
 from ...actors.domain.session.messages import Ask, RequestAnswer
 from ...actors.messages import WrongReplyError
@@ -87,6 +87,10 @@ class Requests:
             replies: Replies[Answer] = Replies(request, self._state.router.stream(holder.session_id, command))
             return await (self._stream(request, replies, command) if body.stream else self._whole(replies))
         except RefusedError as error:
+            if model not in self._models:
+                # There is nothing to pay for: no invoice would mend it.
+                unfit = error.refusal.code is Code.INVALID_REQUEST
+                raise RefusedError(model_not_found("/pricing") if unfit else error.refusal) from None
             raise await self._l402.refused(request, key, command, holder, error.refusal) from None
 
     async def _whole(self, replies: Replies[Answer]) -> Response:

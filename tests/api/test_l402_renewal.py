@@ -55,6 +55,14 @@ async def test_a_closed_session_is_a_fresh_challenge_that_leads_on(shop: Shop, p
     assert answer.status_code == 200, answer.text
 
 
+async def test_no_challenge_is_over_a_request_that_can_not_be_answered(shop: Shop) -> None:
+    old = paid_with(shop, shop.key)
+    await close(shop)
+    answer = await post(shop, "/ask", {"request": "say hello", "model": "none"}, authorization=old)
+    assert (answer.status_code, answer.json()["code"]) == (410, "closed")
+    assert "www-authenticate" not in answer.headers
+
+
 async def test_an_expired_session_says_how_to_get_back_what_is_left(shop: Shop) -> None:
     old = paid_with(shop, shop.key)
     shop.api.world.offset_ms += 2 * 86_400_000

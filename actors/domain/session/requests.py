@@ -10,7 +10,7 @@ from ..behaviour import NOTHING, Decision, Done, Failed, Intent, Mark
 from ..credentials import former_keys, idempotency_keys
 from ..credentials.caveats import Action, violated
 from ..credentials.spending import left_by_caveats, limits_of, too_many_limits
-from ..errors import Code, Refusal, idempotency_conflict, model_failed, model_not_found
+from ..errors import Code, Refusal, idempotency_conflict, model_failed
 from ..intents import AnswerRequest, RelayRequest
 from ..llm.answers import Ending, Held, RequestOutcome
 from ..llm.billing_alarms import billing_alarms
@@ -112,7 +112,10 @@ def not_spendable(session: Session, now_ms: int) -> Refusal | None:
 def _unfit(terms: SessionTerms, command: Ask | Relay) -> Refusal | None:
     if command.model in terms.terms.models:
         return None
-    return model_not_found("/pricing")
+    # Not in a code of its own: a front of an earlier version can't read that, and would drop the connection with all
+    # its calls. Fronts know the models, too, and tell the client.
+    message = "There is no such model; GET /pricing lists those that exist"
+    return Refusal(Code.INVALID_REQUEST, f"{message}.", {"fields": [{"path": "model", "message": message}]})
 
 
 class Wanted(NamedTuple):
