@@ -12,6 +12,8 @@ import httpx
 from ..ports import TransientError
 
 TIMEOUT_S: Final = 5.0
+# A source that asks for more is asked again all the same: the fallback price is worse than another refusal.
+_RETRY_AFTER_MAX_S: Final = 3_600.0
 _BODY_MAX_BYTES: Final = 4_096
 
 
@@ -43,7 +45,8 @@ class CoinGecko:
     async def _read(self) -> bytes:
         async with self._client.stream("GET", self._url) as response:
             if response.status_code != 200:
-                raise TransientError(f"the price source answered {response.status_code}")
+                wait_s = _retry_after_s(response.headers.get("Retry-After", ""))
+                raise TransientError(f"the price source answered {response.status_code}", wait_s)
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk
@@ -51,6 +54,10 @@ class CoinGecko:
                 if len(body) > _BODY_MAX_BYTES:
                     raise TransientError("the price source's answer is too long")
             return bytes(body)
+
+
+def _retry_after_s(text: str) -> float | None:
+    return min(float(text), _RETRY_AFTER_MAX_S) if text.isascii() and text.isdigit() else None
 
 
 def _price(body: bytes) -> Decimal:

@@ -11,7 +11,7 @@ import structlog
 
 from ..cancellation import cancel_and_wait
 from ..domain.pricing import BtcPrice, PriceOrigin
-from ..ports import PortError, PriceSource
+from ..ports import PortError, PriceSource, TransientError
 
 _log = structlog.get_logger(__name__)
 
@@ -51,6 +51,7 @@ class Oracle:
         self._fetch_timeout_s = fetch_timeout_s
         self._last_good: BtcPrice | None = None
         self._retry_at_ms: int | None = None
+        self._wait_ms = RETRY_AFTER_MS
         self._fetching: asyncio.Task[None] | None = None
         self._trouble = _Trouble()
 
@@ -71,9 +72,10 @@ class Oracle:
 
     def _may_fetch(self, now_ms: int) -> bool:
         # The wait is bounded on both sides. Otherwise a clock that was set back would stop fetches for hours.
-        return self._retry_at_ms is None or not 0 <= self._retry_at_ms - now_ms <= RETRY_AFTER_MS
+        return self._retry_at_ms is None or not 0 <= self._retry_at_ms - now_ms <= self._wait_ms
 
     async def _fetch(self) -> None:
+        self._wait_ms = RETRY_AFTER_MS
         try:
             async with asyncio.timeout(self._fetch_timeout_s):
                 usd = await self._source.fetch()
@@ -88,10 +90,12 @@ class Oracle:
             # Only our own errors' text is logged. Another's may hold the address, and with it the operator's key to the
             # source.
             reason = str(error) if isinstance(error, PortError) else None
+            if isinstance(error, TransientError) and error.retry_after_s is not None:
+                self._wait_ms = max(RETRY_AFTER_MS, int(error.retry_after_s * 1_000))
             self._trouble.begins("btc_price_fetch_failed", error=type(error).__name__, reason=reason)
         finally:
             self._fetching = None
-        self._retry_at_ms = self._now_ms() + RETRY_AFTER_MS
+        self._retry_at_ms = self._now_ms() + self._wait_ms
 
 
 class _Trouble:

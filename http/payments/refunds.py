@@ -9,6 +9,7 @@ from ...actors.domain.behaviour import Command
 from ...actors.domain.errors import Code, Refusal, RefusedError
 from ...actors.domain.money import MSAT_PER_SAT
 from ...actors.domain.payments.bolt11 import read_invoice
+from ...actors.domain.payments.payment_texts import invoice_text, why_no_invoice
 from ...actors.domain.payments.payouts import PayoutTarget, refund_pending
 from ...actors.messages import ReplyT
 from ..response import errors
@@ -36,10 +37,11 @@ class Payouts:
         """Decode the client's invoice. Raises `RefusedError` for one that can't be paid, or if none can."""
         if not self._state.settings.payouts_possible:
             raise RefusedError(_IMPOSSIBLE)
+        text = invoice_text(payment_request)
         try:
-            invoice = read_invoice(payment_request)
+            invoice = read_invoice(text)
         except ValueError:
-            raise errors.invalid(_PATH, "Must be a BOLT11 invoice with an amount") from None
+            raise errors.invalid(_PATH, why_no_invoice(text)) from None
         if invoice.expires_at_ms - self._state.now_ms() < _VALID_MS:
             raise errors.invalid(_PATH, "The invoice has expired, or will within 30 s")
         if invoice.amount_msat.value % MSAT_PER_SAT:

@@ -79,7 +79,19 @@ async def test_what_is_owed_goes_to_the_client_s_invoice(api: Stubbed, what: str
 
 
 @pytest.mark.parametrize("what", TARGETS)
-@pytest.mark.parametrize("text", [MINE.payment_request.upper(), f"lightning:{MINE.payment_request}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        MINE.payment_request.upper(),
+        f"lightning:{MINE.payment_request}",
+        f"LIGHTNING://{MINE.payment_request.upper()}",
+        f" \t{MINE.payment_request}\n",
+        f"{MINE.payment_request[:60]}\r\n  {MINE.payment_request[60:]}",
+        f"bitcoin:bc1qexample?amount=0.00000009&lightning={MINE.payment_request}",
+        f"BITCOIN:BC1QEXAMPLE?LIGHTNING={MINE.payment_request.upper()}",
+        f"bitcoin:?lightning={MINE.payment_request}",
+    ],
+)
 async def test_an_invoice_is_taken_as_wallets_write_it(api: Stubbed, what: str, text: str) -> None:
     assert (await pay_out(api, what, text)).status_code == 200
     assert api.router.asked[0][1].target.payment_request == MINE.payment_request
@@ -149,7 +161,24 @@ async def test_an_invoice_without_an_amount_is_refused(api: Stubbed, what: str) 
         at_s=START_S,
         expiry_s=600,
     )
-    assert (await pay_out(api, what, text)).status_code == 400
+    answer = await pay_out(api, what, text)
+    assert answer.status_code == 400 and "no amount" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("anna@wallet.example", "a Lightning address"),
+        ("lightning:anna@wallet.example", "a Lightning address"),
+        ("LNURL1DP68GURN8GHJ7", "an LNURL"),
+        ("lno1pqps7sjqpgtyzm3qv4uxzmtsd3jjqer9wd3hy6tsw35k7msjzfpy7nz5yqcnygrfdej82um5wf5k2uckyypwa3eyt44", "BOLT12"),
+        ("bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq", "address on the chain"),
+        ("bitcoin:bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq?amount=1", "address on the chain"),
+    ],
+)
+async def test_what_is_taken_for_an_invoice_is_told_by_its_name(api: Stubbed, text: str, told: str) -> None:
+    answer = await pay_out(api, "refund", text)
+    assert answer.status_code == 400 and told in answer.json()["error"]
 
 
 @pytest.mark.parametrize("what", TARGETS)

@@ -80,6 +80,16 @@ async def test_every_other_status_is_a_transient_failure(status: int) -> None:
         await fetched(saying('{"bitcoin": {"usd": 1}}', status))
 
 
+@pytest.mark.parametrize(
+    ("told", "wait_s"), [("120", 120.0), ("999999", 3_600.0), ("soon", None), ("-1", None), (None, None)]
+)
+async def test_a_refusal_tells_when_to_come_back(told: str | None, wait_s: float | None) -> None:
+    headers = {"Retry-After": told} if told is not None else {}
+    with pytest.raises(TransientError) as caught:
+        await fetched(lambda _: httpx.Response(429, headers=headers))
+    assert caught.value.retry_after_s == wait_s
+
+
 @pytest.mark.parametrize("error", [httpx.ConnectError("x"), httpx.ReadTimeout("x"), httpx.TooManyRedirects("x")])
 async def test_a_broken_connection_is_a_transient_failure(error: Exception) -> None:
     def handler(request: httpx.Request) -> httpx.Response:

@@ -329,3 +329,22 @@ async def test_a_caller_of_the_cache_that_gives_up_does_not_end_the_refresh(aske
     asked.may_answer.set()
     assert await cache.current() == fetched(90_000, clock.ms)
     assert asked.asked == 1
+
+
+async def test_the_wait_that_the_source_asks_for_is_kept(oracle: Oracle, source: Source, clock: Clock) -> None:
+    source.answer = TransientError("the price source answered 429", 120.0)
+    for _ in range(12):
+        await oracle.price()
+        clock.ms += 10 * SECOND_MS - 1
+    assert source.fetches == 1
+    clock.ms += SECOND_MS
+    await oracle.price()
+    assert source.fetches == 2
+    # A short wait does not shorten ours, and a clock that is set back prolongs none.
+    source.answer = TransientError("the price source answered 429", 1.0)
+    clock.ms -= 3 * MINUTE_MS
+    await oracle.price()
+    assert source.fetches == 3
+    clock.ms += 2 * SECOND_MS
+    await oracle.price()
+    assert source.fetches == 3
