@@ -21,12 +21,14 @@ class ChatRequest(BaseModel):
     ]
     tools: Annotated[list[dict[str, Any]] | Absent, Field(description="Functions.")] = None
     tool_choice: Any = None
+    # Bounds stand at the number itself: at a union the document would name them as Python does.
     max_completion_tokens: Annotated[
-        int | Absent, Field(ge=1, description="Lowered to what the balance covers. `max_tokens` is the same.")
+        Annotated[int, Field(ge=1)] | Absent,
+        Field(description="Lowered to what the balance covers. `max_tokens` is the same."),
     ] = None
     stop: Any = None
-    temperature: Annotated[float | Absent, Field(ge=0, le=2, description="From 1 on it is 1.")] = None
-    top_p: Annotated[float | Absent, Field(ge=0, le=1)] = None
+    temperature: Annotated[Annotated[float, Field(ge=0, le=2)] | Absent, Field(description="From 1 on it is 1.")] = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | Absent = None
     response_format: Annotated[
         dict[str, Any] | Absent,
         Field(description="`json_schema` is enforced; `json_object` is asked of the model in words."),

@@ -98,8 +98,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
     if operation.body is not None:
         content = {JSON: _content(operation.body)}
         described["requestBody"] = {"required": operation.body_required, "content": content}
-    if operation.secured:
-        described["security"] = _security(operation)
+    # An empty list says that no credential is needed; without one, linters take it for forgotten.
+    described["security"] = _security(operation) if operation.secured else []
     return described
 
 

@@ -26,6 +26,17 @@ _DEPOSIT_INVOICE: Final = {
     "amountSats": 1000,
     "expiresAt": "2026-11-24T10:00:00.000Z",
 }
+# Regtest invoices that are valid until the year 2126: the server takes the examples of what clients send.
+_INVOICE_OVER_3_SATS: Final = (
+    "lnbcrt30n1p4s2cpqpp5pp876z9e0zh56lgedf6yd2rttqqfucmtvywmzcs3kedf4t0l98zssp5yg3zyg3zyg3zyg3zyg3zyg3zy"
+    "g3zyg3zyg3zyg3zyg3zyg3zyg3qdq2wfjkvatwvsxq8zals8sqcqpj9qyysgqjlg0s00mma8fk7n4tlu4qxjmzqvgw05dpag7hdd"
+    "3qfxue0n429ez9f5qatqu5lew89xpgc09dkl0xunkrl3rhrmp90tcwtn3e6yyllgq3aufvf"
+)
+_INVOICE_OVER_985_SATS: Final = (
+    "lnbcrt9850n1p4s2cpqpp5ry2jmha6rya4kz0uhqx3hwjjfrekqf7qd6qkwrd45u2xldj56nkqsp5yg3zyg3zyg3zyg3zyg3zyg3"
+    "zyg3zyg3zyg3zyg3zyg3zyg3zyg3qdq2wfjkvatwvsxq8zals8sqcqpj9qyysgqtgw4fxs6eqtesdynadm9phtwah3efnjm7qk0g"
+    "avh97nwpz6fegl4hwl7sp27sj09q290rwjmrv47pdt05rf7y8dvjcw5rcz670uz02cq9s2kv4"
+)
 
 EXAMPLES: Final[Mapping[str, Any]] = {
     "NewJob": {"request": "Write a haiku about fees."},
@@ -71,7 +82,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
         },
         "refund": {"owedMsat": 5220, "paidMsat": 0, "payableSats": 3, "state": "owed"},
     },
-    "RefundOrder": {"paymentRequest": "lnbc30n1p5…"},
+    "RefundOrder": {"paymentRequest": _INVOICE_OVER_3_SATS},
     "Deposit": {"amountSats": 1000},
     "NewSession": {"amountSats": 1000},
     "SessionOpened": {
@@ -181,7 +192,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
         },
         "jws": "eyJhbGciOiJFZERTQSIsImp3ayI6…",
     },
-    "CloseOrder": {"paymentRequest": "lnbc9850n1p5…"},
+    "CloseOrder": {"paymentRequest": _INVOICE_OVER_985_SATS},
     "StubAmount": {"amountSats": 985},
     "Invoice": _DEPOSIT_INVOICE,
     "DemoResult": {"result": "A satoshi is a hundred-millionth of a bitcoin."},

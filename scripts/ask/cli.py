@@ -113,7 +113,10 @@ def mcp(
 
 def default_file(server: str, prefix: str = "session") -> Path:
     """Return the session file of a server, named after it."""
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    try:
+        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    except RuntimeError:
+        _refuse("There is no home directory for the session file: set HOME or XDG_STATE_HOME, or name --session-file.")
     name = "".join(c if c.isalnum() or c in ".-" else "_" for c in server.partition("://")[2].rstrip("/"))
     return Path(state) / "satmeter" / f"{prefix}-{name}.json"
 

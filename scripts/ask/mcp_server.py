@@ -19,6 +19,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.tools import Tool as ServerTool
 from mcp.types import ToolAnnotations
 from pydantic import Field
 
@@ -243,12 +244,21 @@ class Calls:
 
 def build(agent: Agent, calls: Calls) -> MCPServer[Any]:
     """Return the MCP server with its tools."""
-    server: MCPServer[Any] = MCPServer("satmeter", instructions=_INSTRUCTIONS, log_level="WARNING")
-    for costs in (agent.ask, agent.quote_job, agent.buy_job, agent.close_session):
-        server.tool(annotations=_COSTS)(calls.tool(costs))
-    for looks in (agent.get_job, agent.balance, agent.ledger, agent.prices):
-        server.tool(annotations=_LOOKS)(calls.tool(looks))
-    return server
+    costs = (agent.ask, agent.quote_job, agent.buy_job, agent.close_session)
+    looks = (agent.get_job, agent.balance, agent.ledger, agent.prices)
+    tools = [_strict(calls.tool(function), _COSTS) for function in costs]
+    tools += [_strict(calls.tool(function), _LOOKS) for function in looks]
+    return MCPServer("satmeter", instructions=_INSTRUCTIONS, log_level="WARNING", tools=tools)
+
+
+def _strict(function: Tool, annotations: ToolAnnotations) -> ServerTool:
+    """Return the function as a tool that refuses unknown arguments: a misspelt limit would cost its caller money."""
+    tool = ServerTool.from_function(function, annotations=annotations)
+    arguments = tool.fn_metadata.arg_model
+    arguments.model_config["extra"] = "forbid"
+    arguments.model_rebuild(force=True)
+    tool.parameters = arguments.model_json_schema(by_alias=True)
+    return tool
 
 
 def run(

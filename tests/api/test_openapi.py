@@ -12,9 +12,11 @@ import pytest
 from starlette.routing import Route, Router
 
 from satmeter.actors.domain.errors import Code
+from satmeter.actors.domain.money import Msat
 from satmeter.http.cors import CorsMiddleware
 from satmeter.http.middleware import RequestMiddleware
 from satmeter.http.openapi.examples import EXAMPLES
+from satmeter.http.payments.refunds import Payouts
 from satmeter.http.response.errors import STATUS
 from tests.helpers.http.fronts import Api, Json
 
@@ -158,3 +160,22 @@ async def test_the_pages_are_built_once_and_served_to_many(api: Api) -> None:
     answers = await asyncio.gather(*(api.http.get("/docs") for _ in range(3)))
     assert len({answer.text for answer in answers}) == 1
     assert len({answer.headers["x-request-id"] for answer in answers}) == 3
+
+
+async def test_open_operations_say_so_and_bounds_are_json_schemas_own(api: Api) -> None:
+    document = await document_of(api)
+    operations = operations_of(document)
+    assert all("security" in operation for operation in operations.values())
+    assert operations["POST", "/jobs"]["security"] == [] != operations["GET", "/sessions/{sessionId}"]["security"]
+    fields = document["components"]["schemas"]["ChatRequest"]["properties"]
+    assert (fields["temperature"]["minimum"], fields["temperature"]["maximum"]) == (0, 2)
+    assert (fields["max_completion_tokens"]["minimum"], fields["top_p"]["maximum"]) == (1, 1)
+    for schema in document["components"]["schemas"].values():
+        for field in schema.get("properties", {}).values():
+            assert not {"ge", "le", "gt", "lt"} & set(field)
+
+
+async def test_the_example_invoices_are_ones_that_the_server_takes(api: Api) -> None:
+    for name, sats in (("RefundOrder", 3), ("CloseOrder", 985)):
+        target = Payouts(api.state).target(EXAMPLES[name]["paymentRequest"])
+        assert target.amount_msat == Msat.from_sats(sats)

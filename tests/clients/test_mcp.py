@@ -67,6 +67,14 @@ async def test_an_agent_asks_buys_and_gets_the_rest_back(
     assert json.loads(file.read_text())["session"] is None
 
 
+async def test_an_unknown_argument_is_refused_by_name_and_costs_nothing(
+    server: Served, command: str, environment: dict[str, str]
+) -> None:
+    async with agent(command, environment, server.url) as client:
+        assert "maxTokens" in await refused(client, "ask", request="Name three uses of a sextant.", maxTokens=5)
+        assert (await call(client, "balance"))["session"] is None
+
+
 async def test_the_owner_s_budget_and_limit_hold_also_for_the_next_process(
     server: Served, command: str, environment: dict[str, str]
 ) -> None:
