@@ -261,9 +261,9 @@ async def test_a_provider_s_limit_after_the_head_of_a_response_tells_when_to_try
 async def test_the_openai_sdk_raises_what_fails_after_the_head(shop: Shop) -> None:
     works_late(shop, 400, UNFIT)
     shop.upstream.gate.close()
-    asyncio.get_running_loop().call_later(0.3, shop.upstream.gate.open)
-    async with openai.AsyncOpenAI(base_url=f"{shop.url}/v1", api_key=shop.key, timeout=0.2, max_retries=0) as sdk:
+    async with openai.AsyncOpenAI(base_url=f"{shop.url}/v1", api_key=shop.key, max_retries=0) as sdk:
         chunks = await sdk.chat.completions.create(model=MODEL, max_tokens=500, messages=HELLO, stream=True)
+        shop.upstream.gate.open()
         with pytest.raises(openai.APIError, match="too many cooks"):
             async for _ in chunks:
                 pass
@@ -272,11 +272,10 @@ async def test_the_openai_sdk_raises_what_fails_after_the_head(shop: Shop) -> No
 async def test_the_sdk_raises_what_fails_after_the_head(shop: Shop) -> None:
     works_late(shop, 400, UNFIT)
     shop.upstream.gate.close()
-    asyncio.get_running_loop().call_later(0.3, shop.upstream.gate.open)
-    async with shop.sdk(timeout=0.2) as sdk:
+    async with shop.sdk() as sdk, sdk.messages.stream(model=MODEL, max_tokens=500, messages=HELLO) as stream:
+        shop.upstream.gate.open()
         with pytest.raises(anthropic.APIStatusError, match="too many cooks"):
-            async with sdk.messages.stream(model=MODEL, max_tokens=500, messages=HELLO) as stream:
-                await stream.get_final_text()
+            await stream.get_final_text()
 
 
 @pytest.mark.parametrize("path", PATHS)

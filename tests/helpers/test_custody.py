@@ -50,6 +50,16 @@ def test_it_starts_what_would_go_on():
 
 
 @contextmanager
+def heeding_interrupts() -> Iterator[None]:
+    """Have processes that are started now heed SIGINT. A shell has those of its background jobs ignore it."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+
+@contextmanager
 def nested(folder: Path, *words: str, test: str = TEST) -> Iterator[subprocess.Popen[bytes]]:
     """A pytest of its own over this test, in custody as ours is."""
     (folder / "pids").mkdir()
@@ -58,7 +68,7 @@ def nested(folder: Path, *words: str, test: str = TEST) -> Iterator[subprocess.P
     for plugin in ("cacheprovider", "valkey", "schemathesis", "hypothesispytest", "anyio"):
         command += ["-p", f"no:{plugin}"]
     command += ["-c", os.devnull, "--rootdir", str(folder), *words, str(folder / "test_nested.py")]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as running:
+    with heeding_interrupts(), subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as running:
         try:
             yield running
         finally:

@@ -133,6 +133,7 @@ def test_a_stream_says_what_the_whole_answer_says_wherever_it_is_cut(
     translated = b"".join(stream.read(piece) for piece in cut(sent, places))
     assert stream.ended
     assert translated == ChatStream(MODEL, AT_S, include_usage=True).read(sent), "borders show"
+    translated += stream.end({})
     assert comparable(gathered(translated)) == comparable(expected(message))
 
 

@@ -229,7 +229,7 @@ async def test_a_dead_receiver_takes_only_its_own_slots_and_is_soon_left_alone()
         await held.wait()
 
     async with receiving(silent) as dead, receiving() as alive:
-        sending = sender("dead.example", "alive.example", resolve=Names(["127.0.0.1"]), attempt_s=0.5)
+        sending = sender("dead.example", "alive.example", resolve=Names(["127.0.0.1"]), attempt_s=3)
         waiting = [
             asyncio.create_task(sending.send(notice(f"http://dead.example:{dead.port}/", number)))
             for number in range(40)
