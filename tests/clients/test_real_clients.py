@@ -12,7 +12,7 @@ from tests.clients.real.catalogue import CASES, CLIENTS, Client
 from tests.clients.real.report import PAGE, written
 
 ALL_OK = "| ok | ok | ok | ok | ok |"
-SELECTED = ("openai-python", "openai-node", "anthropic-python", "anthropic-node")
+SELECTED = ("openai-python", "openai-node", "anthropic-python", "anthropic-node", "l402-requests", "alby", "bolt402")
 
 
 @pytest.fixture(scope="module")

@@ -64,6 +64,7 @@ _COUNTED: Final = frozenset(
         "tools",
     ]
 )
+_ROLES: Final = frozenset({"user", "assistant", "system"})
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _TOOL_ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
 _CALL: Final = re.compile(r"\[\[call ([\w-]+)\s*(\{.*?\})?\]\]", re.DOTALL)
@@ -142,7 +143,8 @@ def _content(body: Json) -> list[Json]:
     choice = body.get("tool_choice") or {}
     if choice.get("type") == "tool":
         return [_use(choice["name"], _least(tools[choice["name"]].get("input_schema", {})))]
-    results = [block for block in _blocks(body["messages"][-1]) if block["type"] == "tool_result"]
+    last = [message for message in body["messages"] if message["role"] != "system"][-1]
+    results = [block for block in _blocks(last) if block["type"] == "tool_result"]
     if results:
         return [_text("The tool said: " + "; ".join(_shown(block.get("content", "")) for block in results))]
     text = _last_text(body)
@@ -259,8 +261,8 @@ def _check_text(where: str, block: Json) -> None:
 
 def _check_message(where: str, message: Json, open_calls: set[str], *, last: bool) -> set[str]:
     """Return the calls of tools that the next message must answer."""
-    if message.get("role") not in {"user", "assistant"} or message.keys() - {"role", "content"}:
-        raise _RefusedError(f"{where}: Extra inputs are not permitted, or no role")
+    if message.get("role") not in _ROLES or message.keys() - {"role", "content"}:
+        raise _RefusedError(f"{where}: role {message.get('role')!r} with {sorted(message)} is not permitted")
     if not message.get("content"):
         raise _RefusedError(f"{where}: all messages must have non-empty content")
     blocks = _blocks(message)
@@ -268,6 +270,8 @@ def _check_message(where: str, message: Json, open_calls: set[str], *, last: boo
         _check_block(f"{where}.content.{place}", message["role"], block)
     made = {block["id"] for block in blocks if block["type"] == "tool_use"}
     answered = {block["tool_use_id"] for block in blocks if block["type"] == "tool_result"}
+    if message["role"] == "system":  # It may be anywhere.
+        return open_calls
     if answered - open_calls:
         raise _RefusedError(f"{where}: unexpected `tool_use_id` found in `tool_result` blocks: {answered - open_calls}")
     if open_calls - answered:

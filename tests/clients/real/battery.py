@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -132,7 +133,7 @@ def _drive(row: Row, python: str, modules: Path | None, world: World, say: Calla
             text=True,
             start_new_session=True,
         )
-        late = threading.Timer(client.within_s, process.kill)
+        late = threading.Timer(client.within_s, _end, [process])
         late.start()
         assert process.stdout is not None
         with process, errors:
@@ -140,12 +141,18 @@ def _drive(row: Row, python: str, modules: Path | None, world: World, say: Calla
                 _note(row, line, say)
             process.wait()
             late.cancel()
+            _end(process)  # What a client leaves running goes, too.
             errors.seek(0)
             last = (errors.read().strip().splitlines() or [f"it ended with {process.returncode}"])[-1]
     for case in client.cases:
         if case not in row.results:
             row.results[case] = f"no result: {last[:300]}"
             say(f"{client.name}, {row.way}: {case} has no result: {last[:300]}")
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _note(row: Row, line: str, say: Callable[[str], None]) -> None:
@@ -172,4 +179,5 @@ def _environment(world: World, folder: Path) -> Mapping[str, str]:
         "KEY": world.key,
         "EMPTY_KEY": world.empty_key,
         "BAD_KEY": "not-a-macaroon",
+        "SATMETER": str(Path(sys.executable).with_name("satmeter")),
     }

@@ -12,6 +12,10 @@ from typing import Final
 
 HERE: Final = Path(__file__).parent
 CASES: Final = ("answer", "stream", "tools", "401", "402")
+# Programs that stream each answer.
+WITHOUT_STREAM: Final = ("answer", "tools", "401", "402")
+# Wallets have no key, and tools are not theirs.
+WALLET: Final = ("answer", "stream", "402")
 
 
 @dataclass(frozen=True)
@@ -62,5 +66,92 @@ CLIENTS: Final = (
         ("default (responses)", "chat_completions"),
         setting="Its tracing is on by default, and sends the key, which is your macaroon, to OpenAI's own address. "
         "Turn it off: `set_tracing_disabled(True)`, or `OPENAI_AGENTS_DISABLE_TRACING=1` in the environment.",
+    ),
+    Client(
+        "pydantic-ai",
+        "pydantic-ai-slim",
+        "pydantic_ai_driver.py",
+        "Pydantic AI",
+        ("openai:", "openai-chat:", "anthropic:"),
+        setting='The address goes to the provider: `OpenAIProvider(base_url="$SERVER/v1", api_key=...)`, '
+        '`AnthropicProvider(base_url="$SERVER", api_key=...)`.',
+    ),
+    Client(
+        "ai-sdk",
+        "ai",
+        "ai_sdk.mjs",
+        "AI SDK",
+        ("openai()", "openai.chat()", "anthropic()", "openai-compatible"),
+        setting="`baseURL` ends in `/v1` for each provider, `createAnthropic` too. `createOpenAICompatible` needs "
+        "`includeUsage: true` to tell the usage of a stream. `openai()` with tools needs "
+        "`providerOptions: { openai: { store: false } }`: nothing is remembered here.",
+    ),
+    Client(
+        "codex",
+        "@openai/codex",
+        "codex.py",
+        "Codex CLI",
+        ("codex exec",),
+        WITHOUT_STREAM,
+        setting='In `~/.codex/config.toml`: `model_provider = "satmeter"`, and under `[model_providers.satmeter]` '
+        '`name = "Satmeter"`, `base_url = "$SERVER/v1"`, `env_key = "MACAROON"`, `wire_api = "responses"`.',
+        within_s=600,
+    ),
+    Client(
+        "claude-code",
+        "@anthropic-ai/claude-code",
+        "claude_code.py",
+        "Claude Code",
+        ("claude -p",),
+        setting="See [sdks.md](sdks.md#with-claude-code). A wrong key is told within 20 s.",
+        within_s=900,
+    ),
+    Client(
+        "opencode",
+        "opencode-linux-x64",
+        "opencode.py",
+        "opencode",
+        ("@ai-sdk/openai-compatible", "@ai-sdk/anthropic", "@ai-sdk/openai"),
+        WITHOUT_STREAM,
+        setting="A provider in `opencode.json` with one of these names as `npm`, and `baseURL` (ending in `/v1`) and "
+        "`apiKey` under `options`.",
+        within_s=600,
+    ),
+    Client(
+        "langchain",
+        "langchain-openai",
+        "langchain_driver.py",
+        "LangChain",
+        ("ChatOpenAI", "ChatOpenAI(use_responses_api=True)", "ChatAnthropic"),
+        setting="`ChatOpenAI` needs `stream_usage=True` to tell the usage of a stream.",
+    ),
+    Client("litellm", "litellm", "litellm_driver.py", "LiteLLM", ("openai/", "anthropic/", "responses()")),
+    Client(
+        "l402-requests",
+        "l402-requests",
+        "l402_requests_driver.py",
+        "l402-requests",
+        ("L402Client",),
+        WALLET,
+        setting="It remembers what it paid for each path: `/v1/messages` and `/ask` have a deposit each.",
+    ),
+    Client(
+        "alby",
+        "@getalby/lightning-tools",
+        "alby.mjs",
+        "Alby's lightning-tools",
+        ("fetchWithL402", "fetch402"),
+        WALLET,
+        setting="Each call pays a new deposit, unless it is given `credentials: response.payment.credentials` of an "
+        "earlier one. With these it never pays; after a 402, ask once without them.",
+    ),
+    Client("bolt402", "bolt402", "bolt402_driver.py", "bolt402", ("L402Client.with_lnd_rest",), WALLET),
+    Client(
+        "mcp-inspector",
+        "@modelcontextprotocol/inspector",
+        "mcp_inspector.py",
+        "MCP inspector",
+        ("satmeter mcp",),
+        ("answer", "tools"),
     ),
 )

@@ -1,0 +1,47 @@
+"""Codex CLI, run once for each question."""
+
+from cases import BAD_KEY, EMPTY_KEY, KEY, QUESTION, SERVER, SONNET, case, check, program, run
+
+PROGRAM = "node_modules/@openai/codex/bin/codex.js"
+PROVIDER = {
+    "model": SONNET,
+    "model_provider": "satmeter",
+    "model_providers.satmeter.name": "Satmeter",
+    "model_providers.satmeter.base_url": f"{SERVER}/v1",
+    "model_providers.satmeter.env_key": "SATMETER_MACAROON",
+    "model_providers.satmeter.wire_api": "responses",
+}
+
+
+def codex(prompt, key=KEY):
+    settings = [word for name, value in PROVIDER.items() for word in ("-c", f'{name}="{value}"')]
+    # Its sandbox needs rights of the kernel that a container may lack; the command only prints.
+    words = ["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", *settings, prompt]
+    return program(["node", PROGRAM, *words], {"SATMETER_MACAROON": key}, within_s=120)
+
+
+@case("answer")
+def answer():
+    status, said = codex(QUESTION)
+    check(status == 0 and "You said" in said and "sextant" in said, said[-1_000:])
+
+
+@case("tools")
+def tools():
+    status, said = codex("[[run echo sextant-$((40 + 2))]]")
+    check(status == 0 and "The tool said" in said and "sextant-42" in said.partition("The tool said")[2], said[-1_000:])
+
+
+@case("401")
+def unauthorized():
+    status, said = codex(QUESTION, BAD_KEY)
+    check(status != 0 and "401" in said, said[-1_000:])
+
+
+@case("402")
+def used_up():
+    status, said = codex(QUESTION, EMPTY_KEY)
+    check(status != 0 and "402" in said and "top up" in said, said[-1_000:])
+
+
+run()
