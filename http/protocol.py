@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from ..actors.domain.errors import Code, Refusal, RefusedError
 from .request import ids
 from .response import errors
 
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGISendEvent
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+_HEAD_MAX_BYTES: Final = 65_536
+_FIELDS_MAX: Final = 100
+_TOO_LARGE: Final = Refusal(
+    Code.HEADERS_TOO_LARGE, f"The headers have more than {_HEAD_MAX_BYTES} bytes or {_FIELDS_MAX} fields."
+)
 _CLOSE: Final = b"connection: close\r\n"
 # The headers that give a body's length.
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
@@ -30,6 +36,7 @@ class HttpProtocol(HttpToolsProtocol):
     """
 
     _resuming = False
+    _head_bytes = 0
 
     def on_headers_complete(self) -> None:
         """Begin a request; uvicorn would answer it in chunks, which a client of HTTP/1.0 takes for the body."""
@@ -45,16 +52,38 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._read_on(data[upgrade.args[0] :])
         except httptools.HttpParserError:
+            if self._head_too_large():
+                self._send_refusal(RefusedError(_TOO_LARGE))
+                return
             self.logger.warning("http_unreadable")
             self.send_400_response("")
 
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self._head_bytes = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header. Raises `ValueError`, which ends the parsing, for one too many."""
+        super().on_header(name, value)
+        self._head_bytes += len(name) + len(value)
+        if self._head_too_large():
+            raise ValueError
+
+    def _head_too_large(self) -> bool:
+        # Before the first request there is no list.
+        return self._head_bytes > _HEAD_MAX_BYTES or len(self.headers or ()) > _FIELDS_MAX
+
     def send_400_response(self, msg: str) -> None:
         """Send a 400 with the error body of the contract. `msg`, uvicorn's own text, is ignored."""
+        self._send_refusal(errors.invalid("", "This is not a readable HTTP/1.1 request"))
+
+    def _send_refusal(self, refused: RefusedError) -> None:
         request_id = ids.new_request_id()
-        answer = errors.answer(errors.invalid("", "This is not a readable HTTP/1.1 request"), request_id)
+        answer = errors.answer(refused, request_id)
         headers = [*answer.raw_headers, (b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
         lines = [name + b": " + value + b"\r\n" for name, value in headers]
-        self.transport.write(b"".join((STATUS_LINE[400], *lines, _CLOSE, b"\r\n", bytes(answer.body))))
+        self.transport.write(b"".join((STATUS_LINE[answer.status_code], *lines, _CLOSE, b"\r\n", bytes(answer.body))))
         self.transport.close()
 
     def _read_on(self, rest: bytes) -> None:

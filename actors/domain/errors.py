@@ -30,6 +30,7 @@ class Code(StrEnum):
     CLOSED = "closed"
     BODY_TOO_LARGE = "body_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    HEADERS_TOO_LARGE = "headers_too_large"
     REFUND_PENDING = "refund_pending"
     RATE_LIMITED = "rate_limited"
     MODEL_FAILED = "model_failed"

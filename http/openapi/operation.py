@@ -55,6 +55,7 @@ WHEN: Final[Mapping[Code, str]] = {
     Code.CLOSED: "The session was closed.",
     Code.BODY_TOO_LARGE: "The body is over the limit, 1 MiB unless the operator chose another.",
     Code.UNSUPPORTED_MEDIA_TYPE: "The body is not JSON.",
+    Code.HEADERS_TOO_LARGE: "The headers have more than 64 KiB or 100 fields.",
     Code.REFUND_PENDING: "A payout is under way and may still succeed; `Retry-After` says when to ask again.",
     Code.RATE_LIMITED: "Too much from one address, or from this server at its model provider; `Retry-After` says when "
     "it fits again.",

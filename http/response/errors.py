@@ -29,6 +29,7 @@ STATUS: Final[Mapping[Code, int]] = {
     Code.CLOSED: 410,
     Code.BODY_TOO_LARGE: 413,
     Code.UNSUPPORTED_MEDIA_TYPE: 415,
+    Code.HEADERS_TOO_LARGE: 431,
     Code.REFUND_PENDING: 425,
     Code.RATE_LIMITED: 429,
     Code.MODEL_FAILED: 502,

@@ -32,6 +32,30 @@ async def test_what_is_no_http_gets_an_error_in_the_form_of_all(api: Api, name: 
     assert_error(httpx.Response(400, headers=headers, content=content), 400, "invalid_request")
 
 
+HEADS = {
+    "fields": b"".join(b"X-%d: y\r\n" % number for number in range(100)),
+    "bytes": b"X: %b\r\nY: %b\r\n" % (b"x" * 33_000, b"y" * 33_000),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+async def test_too_many_headers_are_a_431(api: Api, name: str) -> None:
+    async with listening(api.app) as server:
+        sent = b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + HEADS[name] + b"\r\n"
+        answer = await converse(server.port, sent, until_closed=True)
+    head, _, content = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 431 ") and b"connection: close" in head
+    assert b'"code":"headers_too_large"' in content
+
+
+async def test_as_many_headers_as_may_be_are_read(api: Api) -> None:
+    fields = b"".join(b"X-%d: %b\r\n" % (number, b"y" * 600) for number in range(98))
+    async with listening(api.app) as server:
+        sent = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + fields + b"\r\n"
+        answer = await converse(server.port, sent, until_closed=True)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
 OFFERS = {
     "HTTP/2, as Java's client makes": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n",
     "a WebSocket": b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: YQ==\r\n",
