@@ -64,7 +64,12 @@ _COUNTED: Final = frozenset(
         "tools",
     ]
 )
-_ROLES: Final = frozenset({"user", "assistant", "system"})
+# Fields of a message by its role. Claude Code sends the effort from here on in a message of the system.
+_ROLES: Final = {
+    "user": {"role", "content"},
+    "assistant": {"role", "content"},
+    "system": {"role", "content", "output_config"},
+}
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _TOOL_ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
 _CALL: Final = re.compile(r"\[\[call ([\w-]+)\s*(\{.*?\})?\]\]", re.DOTALL)
@@ -261,7 +266,7 @@ def _check_text(where: str, block: Json) -> None:
 
 def _check_message(where: str, message: Json, open_calls: set[str], *, last: bool) -> set[str]:
     """Return the calls of tools that the next message must answer."""
-    if message.get("role") not in _ROLES or message.keys() - {"role", "content"}:
+    if message.keys() - _ROLES.get(str(message.get("role")), set()):
         raise _RefusedError(f"{where}: role {message.get('role')!r} with {sorted(message)} is not permitted")
     if not message.get("content"):
         raise _RefusedError(f"{where}: all messages must have non-empty content")

@@ -50,6 +50,8 @@ def test_it_tells_results_and_words_back() -> None:
         (body("hi", thread={}), "thread: Extra inputs"),
         (body(), "at least one message"),
         (body(""), "non-empty content"),
+        (body("hi") | {"messages": [{"role": "user", "content": "hi", "name": "me"}]}, "is not permitted"),
+        (body("hi") | {"messages": [{"role": "tool", "content": "hi"}]}, "is not permitted"),
         (body([{"type": "text", "text": " "}]), "non-whitespace"),
         (body("hi", system=[{"type": "text", "text": ""}]), "non-empty"),
         (body("hi", [USE], "and?"), "without `tool_result`"),
