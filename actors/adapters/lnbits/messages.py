@@ -42,6 +42,10 @@ class Payment(msgspec.Struct, frozen=True):
         return Settlement(self.payment_hash, sane_msat(self.amount), actor_of(self.extra))
 
 
+class _FormerInvoice(msgspec.Struct, frozen=True):
+    payment_request: str
+
+
 class Status(msgspec.Struct, frozen=True):
     """Answer about one payment. LNbits adds `details` only for a key that owns the payment.
 
@@ -103,7 +107,12 @@ def read_new_invoice(body: bytes, order: InvoiceOrder) -> Invoice:
 
     Raises `TransientError` when the answer, or the BOLT11 text in it, is for another one.
     """
-    payment = read(body, Payment)
+    try:
+        payment = read(body, Payment)
+    except TransientError:
+        if _is_former(body):
+            raise TransientError("the Lightning node is an LNbits before 1.0, which is too old: upgrade it") from None
+        raise
     ordered_msat = Msat.from_sats(order.amount_sats)
     try:
         invoice = read_invoice(payment.bolt11)
@@ -115,6 +124,14 @@ def read_new_invoice(body: bytes, order: InvoiceOrder) -> Invoice:
     if invoice.payment_hash != payment.payment_hash:
         raise rubbish("an invoice with another payment hash")
     return Invoice(invoice.payment_request, payment.payment_hash, order.amount_sats, invoice.expires_at_ms)
+
+
+def _is_former(body: bytes) -> bool:
+    """Return True for a new invoice as LNbits wrote it before 1.0: without its amount and state."""
+    try:
+        return msgspec.json.decode(body, type=_FormerInvoice).payment_request != ""
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def hinted_hash(message: str | bytes) -> str | None:

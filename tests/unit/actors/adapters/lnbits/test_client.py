@@ -323,3 +323,9 @@ async def test_waiting_for_a_slot_counts_as_waiting_for_the_node() -> None:
         outcomes = await asyncio.gather(*(lightning.lookup(HASH) for _ in range(5)), return_exceptions=True)
     assert began.is_set()
     assert [type(each) for each in outcomes] == [TransientError] * 5
+
+
+async def test_an_lnbits_before_1_0_is_named_as_too_old() -> None:
+    answer = {"payment_hash": HASH, "payment_request": signed(), "checking_id": HASH, "lnurl_response": None}
+    found = await outcome(CALLS[0], httpx.Response(201, json=answer))
+    assert isinstance(found, TransientError) and "before 1.0" in str(found)
