@@ -65,3 +65,4 @@ def test_the_page_has_each_client_with_the_version_of_its_lock() -> None:
         if f"| {client.title} | `{way}` | {client.version} |" not in text
     ]
     assert missing == []
+    assert written(text, []) == text, "its settings are not the catalogue's"

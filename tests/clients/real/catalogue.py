@@ -64,8 +64,9 @@ CLIENTS: Final = (
         "openai_agents.py",
         "OpenAI Agents SDK",
         ("default (responses)", "chat_completions"),
-        setting="Its tracing is on by default, and sends the key, which is your macaroon, to OpenAI's own address. "
-        "Turn it off: `set_tracing_disabled(True)`, or `OPENAI_AGENTS_DISABLE_TRACING=1` in the environment.",
+        setting="Its tracing is on by default, and sends `OPENAI_API_KEY`, or the key of `set_default_openai_key`, to "
+        "OpenAI's own address: with your macaroon there, OpenAI gets it. Turn it off with "
+        "`set_tracing_disabled(True)`, or `OPENAI_AGENTS_DISABLE_TRACING=1` in the environment.",
     ),
     Client(
         "pydantic-ai",
@@ -81,8 +82,9 @@ CLIENTS: Final = (
         "ai",
         "ai_sdk.mjs",
         "AI SDK",
-        ("openai()", "openai.chat()", "anthropic()", "openai-compatible"),
-        setting="`baseURL` ends in `/v1` for each provider, `createAnthropic` too. `createOpenAICompatible` needs "
+        ("openai()", "openai.chat()", "anthropic()", "anthropic(), address without /v1", "openai-compatible"),
+        setting="`baseURL` ends in `/v1` for each provider; `createAnthropic` also takes the bare address. "
+        "`createOpenAICompatible` needs "
         "`includeUsage: true` to tell the usage of a stream. `openai()` with tools needs "
         "`providerOptions: { openai: { store: false } }`: nothing is remembered here.",
     ),

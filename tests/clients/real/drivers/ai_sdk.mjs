@@ -6,11 +6,12 @@ import { generateText, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
 import { BAD_KEY, CALL, EMPTY_KEY, HAIKU, KEY, QUESTION, SERVER, WAY, WEATHER, check, fails, run } from "./cases.mjs";
 
-const baseURL = `${SERVER}/v1`;
+const [provider, address] = WAY.split(", ");
+const baseURL = address === "address without /v1" ? SERVER : `${SERVER}/v1`;
 function model(apiKey = KEY) {
-  if (WAY === "anthropic()") return createAnthropic({ baseURL, apiKey })(HAIKU);
-  if (WAY === "openai.chat()") return createOpenAI({ baseURL, apiKey }).chat(HAIKU);
-  if (WAY === "openai()") return createOpenAI({ baseURL, apiKey })(HAIKU);
+  if (provider === "anthropic()") return createAnthropic({ baseURL, apiKey })(HAIKU);
+  if (provider === "openai.chat()") return createOpenAI({ baseURL, apiKey }).chat(HAIKU);
+  if (provider === "openai()") return createOpenAI({ baseURL, apiKey })(HAIKU);
   return createOpenAICompatible({ name: "satmeter", baseURL, apiKey, includeUsage: true })(HAIKU);
 }
 const weather = tool({
