@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -118,9 +120,33 @@ def _end_at_close(cycle: RequestResponseCycle) -> None:
         if message["type"] == "http.response.start":
             endless = all(name.lower() != b"content-length" for name, _ in message.get("headers", ()))
             cycle.chunked_encoding = False if endless else None
+            if endless:
+                cycle.transport = _Resetting(cycle)  # type: ignore[assignment]
         elif endless and message["type"] == "http.response.body":
             # Uvicorn holds a body without chunks to its length; each part has its own.
             cycle.expected_content_length = len(message.get("body", b""))
         await send(message)
 
     cycle.send = send_until_closed  # type: ignore[method-assign]
+
+
+class _Resetting:
+    """Transport of a body that ends with its connection. A body that breaks off ends with a reset of the connection.
+
+    A proxy of HTTP/1.0 would take an orderly end for the end of a whole answer, and its client would read an error as
+    the success that the head has announced.
+    """
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._transport = cycle.transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def close(self) -> None:
+        """Close the connection, with a reset if the answer is not complete."""
+        if not self._cycle.response_complete:
+            linger = struct.pack("ii", 1, 0)
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self._transport.close()
