@@ -153,6 +153,9 @@ class Mailbox:
         """Read the actor; what it had under way is taken up before anything else is decided."""
         services, activation = self._services, self._activation
         stored = await services.journal.load(self.partition, self.actor_id)
+        if self._taken_up:
+            # What the journal shows is this host's own work only if no other host has taken the actor up meanwhile.
+            await services.partitions.confirm(self.partition)
         if self.dropped:
             return
         happened = activation.written_after_all(stored)

@@ -11,14 +11,14 @@ from satmeter.actors.domain.behaviour import Done, Intent
 from satmeter.actors.domain.credentials.caveats import Grant
 from satmeter.actors.domain.errors import Refusal
 from satmeter.actors.domain.session.behaviour import SessionBehaviour
-from satmeter.actors.domain.session.messages import RequestAnswer
+from satmeter.actors.domain.session.messages import GetSession, RequestAnswer
 from satmeter.actors.host.host import ActorHost
-from satmeter.actors.messages import Answer, Call
+from satmeter.actors.messages import Answer, Call, NotOwner
 from satmeter.actors.partitioning import partition_of
 from satmeter.actors.ports import Append, ConflictError, Due, Stored, TransientError
 from tests.helpers.jobs import START_MS
 from tests.helpers.patience import PATIENCE_S
-from tests.helpers.sessions import SESSION_ID, SESSION_TERMS, SessionBench, ask, completed, grant
+from tests.helpers.sessions import SESSION_ID, SESSION_TERMS, SessionBench, ask, close, completed, grant, target
 
 BEHAVIOUR = SessionBehaviour(SESSION_TERMS)
 
@@ -33,12 +33,13 @@ class LateJournal:
     events: list[bytes] = field(default_factory=list)
     kept_back: list[Append] = field(default_factory=list)
     on_load: Callable[[], None] | None = None
+    epoch: int = 1
 
     async def claim(self, partitions: Collection[int], host_id: str) -> Mapping[int, int]:
         return dict.fromkeys(partitions, 1)
 
     async def epochs(self, partitions: Collection[int]) -> Mapping[int, int]:
-        return dict.fromkeys(partitions, 1)
+        return dict.fromkeys(partitions, self.epoch)
 
     async def due(self, partitions: Collection[int], before_ms: int) -> Sequence[Due]:
         return []
@@ -201,3 +202,25 @@ def _refuse_the_first(host: ActorHost, journal: LateJournal) -> None:
     first.arrived_s -= 3_600
     journal.on_load = journal.make_late
     raise TransientError("the store did not answer")
+
+
+async def test_a_host_that_stood_still_does_not_pay_what_its_successor_has_begun_to_pay() -> None:
+    """A host that reads the actor again would take the payout for its own. The simulator found it (seed 6862)."""
+    bench = SessionBench()
+    bench.fund(1_000)
+    assert bench.session is not None
+    journal, effects = LateJournal(BEHAVIOUR.encode_state(bench.session)), Effects()
+    host = ActorHost("host", journal, effects, {"ses": BEHAVIOUR}, now_ms=lambda: journal.now_ms)  # type: ignore[arg-type]
+    await host.start([partition_of(SESSION_ID)])
+    await host.submit("queue", [Call(1, SESSION_ID, GetSession(grant()))])
+    await answers_of(host, 1)
+    begun = bench.send(close(target(1, 900)))
+    assert [intent.key for intent in BEHAVIOUR.intents(SESSION_ID, bench.session)] != []
+    journal.events += [BEHAVIOUR.encode_event(event) for event in begun.events]
+    journal.epoch += 1
+    journal.stands_still = True
+    await host.submit("queue", [Call(2, SESSION_ID, ask("a"))])
+    (answer,) = await answers_of(host, 1)
+    assert isinstance(answer.reply, NotOwner)
+    assert effects.ran == []
+    await host.stop(0)
