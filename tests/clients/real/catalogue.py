@@ -1,4 +1,10 @@
-"""Clients of others that are run against a real server, and the setting that one needs."""
+"""Clients of others that are run against a real server, and the setting that one needs.
+
+Each has its lock in `locks/`, of `echo PACKAGE | uv pip compile --universal --python-version 3.11 --generate-hashes
+--no-annotate --no-header --no-emit-index-url --no-emit-find-links --only-binary :all: - -o requirements.txt`, or of
+`npm install --package-lock-only` beside a `package.json` and `.npmrc` like the others. After a change of a lock the
+client must be run, which writes its version into docs/clients.md.
+"""
 
 from __future__ import annotations
 
@@ -93,10 +99,9 @@ CLIENTS: Final = (
         "@openai/codex",
         "codex.py",
         "Codex CLI",
-        ("codex exec",),
+        ("codex exec", "codex exec, with auth"),
         WITHOUT_STREAM,
-        setting='In `~/.codex/config.toml`: `model_provider = "satmeter"`, and under `[model_providers.satmeter]` '
-        '`name = "Satmeter"`, `base_url = "$SERVER/v1"`, `env_key = "MACAROON"`, `wire_api = "responses"`.',
+        setting="See [sdks.md](sdks.md#with-codex). It tries a wrong key and an empty balance six times, in 7 s.",
         within_s=600,
     ),
     Client(

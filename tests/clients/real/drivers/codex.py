@@ -1,20 +1,24 @@
 """Codex CLI, run once for each question."""
 
-from cases import BAD_KEY, EMPTY_KEY, KEY, QUESTION, SERVER, SONNET, case, check, program, run
+from cases import BAD_KEY, EMPTY_KEY, KEY, QUESTION, SERVER, SONNET, WAY, case, check, program, run
 
 PROGRAM = "node_modules/@openai/codex/bin/codex.js"
 PROVIDER = {
-    "model": SONNET,
-    "model_provider": "satmeter",
-    "model_providers.satmeter.name": "Satmeter",
-    "model_providers.satmeter.base_url": f"{SERVER}/v1",
-    "model_providers.satmeter.env_key": "SATMETER_MACAROON",
-    "model_providers.satmeter.wire_api": "responses",
+    "model": f'"{SONNET}"',
+    "model_provider": '"satmeter"',
+    "model_providers.satmeter.name": '"Satmeter"',
+    "model_providers.satmeter.base_url": f'"{SERVER}/v1"',
+    "model_providers.satmeter.wire_api": '"responses"',
 }
+WITH_AUTH = WAY.endswith("auth")  # With this it asks the server for its models.
+if WITH_AUTH:
+    PROVIDER["model_providers.satmeter.auth"] = '{command = "printenv", args = ["SATMETER_MACAROON"]}'
+else:
+    PROVIDER["model_providers.satmeter.env_key"] = '"SATMETER_MACAROON"'
 
 
 def codex(prompt, key=KEY):
-    settings = [word for name, value in PROVIDER.items() for word in ("-c", f'{name}="{value}"')]
+    settings = [word for name, value in PROVIDER.items() for word in ("-c", f"{name}={value}")]
     # Its sandbox needs rights of the kernel that a container may lack; the command only prints.
     words = ["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", *settings, prompt]
     return program(["node", PROGRAM, *words], {"SATMETER_MACAROON": key}, within_s=120)
@@ -24,6 +28,7 @@ def codex(prompt, key=KEY):
 def answer():
     status, said = codex(QUESTION)
     check(status == 0 and "You said" in said and "sextant" in said, said[-1_000:])
+    check(not WITH_AUTH or "metadata" not in said, said)
 
 
 @case("tools")
