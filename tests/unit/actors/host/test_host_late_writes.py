@@ -97,14 +97,20 @@ async def answers_of(host: ActorHost, count: int) -> list[Answer]:
     return found
 
 
-async def test_a_request_that_was_refused_meanwhile_is_not_begun_by_its_late_write() -> None:
-    """The credential ran out between the two tries: its caller has the refusal, and could not stop the work."""
+async def started(may_end: asyncio.Event | None = None) -> tuple[SessionBench, LateJournal, Effects, ActorHost]:
+    """A host of one session with 1,000 sats. Effects end at once, or when they may."""
     bench = SessionBench()
     bench.fund(1_000)
     assert bench.session is not None
-    journal, effects = LateJournal(BEHAVIOUR.encode_state(bench.session)), Effects()
+    journal, effects = LateJournal(BEHAVIOUR.encode_state(bench.session)), Effects(may_end=may_end)
     host = ActorHost("host", journal, effects, {"ses": BEHAVIOUR}, now_ms=lambda: journal.now_ms)  # type: ignore[arg-type]
     await host.start([partition_of(SESSION_ID)])
+    return bench, journal, effects, host
+
+
+async def test_a_request_that_was_refused_meanwhile_is_not_begun_by_its_late_write() -> None:
+    """The credential ran out between the two tries: its caller has the refusal, and could not stop the work."""
+    _, journal, effects, host = await started()
     short: Grant = grant(expires_at_s=START_MS // 1_000 + 1)
     journal.stands_still = True
     await host.submit("queue", [Call(1, SESSION_ID, ask("a", by=short))])
@@ -122,12 +128,7 @@ async def test_a_request_that_was_refused_meanwhile_is_not_begun_by_its_late_wri
 
 async def test_work_that_others_joined_is_not_begun_after_its_first_caller_was_refused() -> None:
     """Both wait for one hold. It is released for the first caller, and the model would work without one."""
-    bench = SessionBench()
-    bench.fund(1_000)
-    assert bench.session is not None
-    journal, effects = LateJournal(BEHAVIOUR.encode_state(bench.session)), Effects()
-    host = ActorHost("host", journal, effects, {"ses": BEHAVIOUR}, now_ms=lambda: journal.now_ms)  # type: ignore[arg-type]
-    await host.start([partition_of(SESSION_ID)])
+    _, journal, effects, host = await started()
     journal.stands_still = True
     journal.on_load = lambda: _refuse_the_first(host, journal)
     await host.submit("queue", [Call(1, SESSION_ID, ask("a")), Call(2, SESSION_ID, ask("a"))])
@@ -144,12 +145,7 @@ async def test_work_that_others_joined_is_not_begun_after_its_first_caller_was_r
 
 async def test_a_key_that_comes_again_before_its_refused_request_is_released_gets_a_hold_of_its_own() -> None:
     """Joined to the hold that is released for the first one, its model call would be paid by no one."""
-    bench = SessionBench()
-    bench.fund(1_000)
-    assert bench.session is not None
-    journal, effects = LateJournal(BEHAVIOUR.encode_state(bench.session)), Effects()
-    host = ActorHost("host", journal, effects, {"ses": BEHAVIOUR}, now_ms=lambda: journal.now_ms)  # type: ignore[arg-type]
-    await host.start([partition_of(SESSION_ID)])
+    _, journal, effects, host = await started()
     journal.stands_still = True
     short: Grant = grant(expires_at_s=START_MS // 1_000 + 1)
     await host.submit("queue", [Call(1, SESSION_ID, ask("a", by=short))])
@@ -164,12 +160,7 @@ async def test_a_key_that_comes_again_before_its_refused_request_is_released_get
 
 async def test_a_request_under_way_goes_on_when_a_caller_that_joined_it_was_refused() -> None:
     """The first caller still waits for it. Its hold must not be released under the model's hands."""
-    bench = SessionBench()
-    bench.fund(1_000)
-    assert bench.session is not None
-    journal, effects = LateJournal(BEHAVIOUR.encode_state(bench.session)), Effects(may_end=asyncio.Event())
-    host = ActorHost("host", journal, effects, {"ses": BEHAVIOUR}, now_ms=lambda: journal.now_ms)  # type: ignore[arg-type]
-    await host.start([partition_of(SESSION_ID)])
+    _, journal, effects, host = await started(asyncio.Event())
     await host.submit("queue", [Call(1, SESSION_ID, ask("a"))])
     await _until_ran(effects, 1)
     journal.stands_still = True
@@ -206,12 +197,8 @@ def _refuse_the_first(host: ActorHost, journal: LateJournal) -> None:
 
 async def test_a_host_that_stood_still_does_not_pay_what_its_successor_has_begun_to_pay() -> None:
     """A host that reads the actor again would take the payout for its own. The simulator found it (seed 6862)."""
-    bench = SessionBench()
-    bench.fund(1_000)
+    bench, journal, effects, host = await started()
     assert bench.session is not None
-    journal, effects = LateJournal(BEHAVIOUR.encode_state(bench.session)), Effects()
-    host = ActorHost("host", journal, effects, {"ses": BEHAVIOUR}, now_ms=lambda: journal.now_ms)  # type: ignore[arg-type]
-    await host.start([partition_of(SESSION_ID)])
     await host.submit("queue", [Call(1, SESSION_ID, GetSession(grant()))])
     await answers_of(host, 1)
     begun = bench.send(close(target(1, 900)))
