@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
@@ -26,6 +27,16 @@ def test_a_client_gets_along_with_a_real_server(served: World, client: Client) -
     said: list[str] = []
     rows = run(client, served, said.append)
     assert rows and all(row.passed for row in rows), "\n".join(said)
+
+
+def test_a_client_whose_program_is_missing_is_said_not_to_have_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    client = next(client for client in CLIENTS if not client.is_python)
+    said: list[str] = []
+    rows = run(client, cast(World, None), said.append)
+    assert len(rows) == len(client.ways) and not any(row.passed for row in rows)
+    assert all("not run: Node.js" in result for row in rows for result in row.results.values())
+    assert "not run" in said[-1]
 
 
 def test_the_locks_name_hashes_and_no_registry() -> None:
