@@ -26,12 +26,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ..config.settings import Settings
 from .dedicated.actor_process import DedicatedProcess
 from .domain.pricing import BtcPrice
+from .host_link import LinkError, NoHostError
 from .partitioning import Placement
 from .placement.coordinator import HostReport
 from .placement.failure_detector import Liveness, Replacement
 from .ray_actors import DedicatedActor, HostActor, OracleActor, TreasuryActor, Wiring
 from .ray_start import lean_start
-from .router.router import LinkError, NoHostError, Router
+from .router.router import Router
 from .router.routing_table import Owners
 from .transport import HostAddress, SocketLink
 

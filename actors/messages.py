@@ -10,9 +10,9 @@ from typing_extensions import get_original_bases
 
 from .domain.behaviour import Command, Reply
 from .domain.codec import JournalCodec, MessageCodec
-from .domain.credentials.idempotency_keys import KeptUnder
 from .domain.demo import AskDemo, DemoAnswer
 from .domain.errors import Refusal
+from .domain.idempotency_keys import KeptUnder
 from .domain.job.state import CreateJob, GetJob, JobView, RefundJob, WatchJob
 from .domain.llm.answers import Held, TextDelta
 from .domain.llm.relays import RelayBytes, RelayHead

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .domain.llm.provider_faults import ModelFault
+from .domain.provider_faults import ModelFault
 
 
 class PortError(Exception):

@@ -266,3 +266,68 @@ class Limits(Protocol):
     async def release(self, client: str, invoice_of: str) -> None:
         """Stop counting an invoice, which was paid."""
         ...
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Standing of the wallet: the sum it must hold and the sum it holds, in msat, and whether that is enough."""
+
+    solvent: bool
+    liability_msat: int
+    wallet_msat: int
+    at_ms: int
+
+
+class SolvencyBoard(Protocol):
+    """Store's part in the solvency: the running totals, and the published standing. All raise `TransientError`."""
+
+    async def liability(self) -> tuple[int, int]:
+        """Return the sum that the wallet must hold in msat, and the number of partitions left out without a total."""
+        ...
+
+    async def tell(self, standing: Standing) -> None:
+        """Publish the standing to all fronts; it is forgotten after some minutes."""
+        ...
+
+    async def told(self) -> Standing | None:
+        """Return the last published standing."""
+        ...
+
+
+class Findings(msgspec.Struct, frozen=True):
+    """Findings of the last look.
+
+    unknown_payouts: payments that left the wallet in an actor's name and that no journal records as paid, of
+    `compared_payouts` since `compared_since_ms`. key_trouble: the fault of the wallet's keys. store_losses: the loss
+    that each server of the store may suffer, by its address.
+    """
+
+    at_ms: int
+    unknown_payouts: int = 0
+    unknown_payouts_msat: int = 0
+    compared_payouts: int = 0
+    compared_since_ms: int | None = None
+    key_trouble: str | None = None
+    store_losses: Mapping[str, str] = {}
+
+
+class Refusals(msgspec.Struct, frozen=True):
+    """Refusals of payouts that the node would not even try, ever, by reason, and the reason of this hour's last one."""
+
+    counts: Mapping[str, int] = {}
+    last: str | None = None
+
+
+class FindingsBoard(Protocol):
+    """Store's part in the findings. All raise `TransientError`."""
+
+    async def tell(self, findings: Findings) -> None:
+        """Publish the findings to all fronts; they are forgotten after some minutes."""
+        ...
+
+    async def told(self) -> tuple[Findings | None, Refusals]:
+        """Return the last findings, and the refusals."""
+        ...
+
+    async def refused(self, reason: str) -> None:
+        """Count a payout that the node would not even try."""
+        ...

@@ -16,8 +16,8 @@ from typing import Final, Protocol
 import msgspec
 import structlog
 
+from .host_link import LinkError
 from .messages import ANSWERS, CALLS, Answer, Call, Cancel
-from .router.router import LinkError
 
 _LENGTH_BYTES: Final = 4
 # Far more than a full batch of the largest requests.
@@ -98,7 +98,7 @@ class HostListener:
         except (OSError, EOFError, TimeoutError):
             return  # The router is gone, or the caller was never a router.
         except msgspec.MsgspecError as error:
-            _log.error("message_unreadable", error=type(error).__name__)
+            _log.error("message_unreadable", error_type=type(error).__name__)
         finally:
             for task in directions:
                 task.cancel()

@@ -6,13 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import ASGIApp, Lifespan
 
-from ..config.settings import Settings
 from .aliases import Aliases
 from .anthropic import openapi as of_llm
 from .anthropic.relay import Relays
@@ -25,10 +21,8 @@ from .middleware import RequestMiddleware
 from .openai import openapi as of_openai
 from .openai.models import Models
 from .openai.routes import Chat
-from .openapi.document import build
 from .openapi.endpoint import Endpoint
-from .pages.docs import docs
-from .pages.home import home
+from .pages.routes import Pages
 from .receipts import openapi as of_receipts
 from .receipts.routes import Receipts
 from .request.auth import Credentials
@@ -125,33 +119,3 @@ def endpoints(state: AppState, metrics: Metrics) -> Sequence[Endpoint]:
     receipts.describe(table)
     pages.describe(table)
     return table
-
-
-class Pages:
-    """The pages, and the OpenAPI document that they are built from; both are built once."""
-
-    def __init__(self, settings: Settings, clients: Clients, *, stub_node: bool) -> None:
-        self._settings = settings
-        self._clients = clients
-        self._stub_node = stub_node
-        self._document = b""
-        self._docs = Response()
-
-    def describe(self, table: Sequence[Endpoint]) -> None:
-        """Build the OpenAPI document and the documentation page of these routes."""
-        document = build(table)
-        self._document = msgspec.json.encode(document)
-        self._docs = docs(document)
-
-    async def document(self, request: Request) -> Response:
-        """Answer GET /openapi.json."""
-        return Response(self._document, headers={"Cache-Control": "no-cache"}, media_type="application/json")
-
-    async def docs(self, request: Request) -> Response:
-        """Answer GET /docs."""
-        return self._docs
-
-    async def home(self, request: Request) -> Response:
-        """Answer GET /."""
-        origin = str(request.base_url.replace(scheme=self._clients.scheme(request))).rstrip("/")
-        return home(origin, self._settings, stub_node=self._stub_node)

@@ -18,11 +18,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..actors.domain.errors import RefusedError, cut_off
 from ..actors.ports import TransientError
 from .metrics import Metrics
-from .request import ids
+from .request_id import give_request_id, request_id_of
 from .response import errors
 from .response.error_formats import shape_of
 
-_REQUEST_ID: Final = "satmeter.request_id"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 _NO_ROUTE: Final = "none"
 # The client went away before there was an answer; nginx writes this status then.
@@ -30,12 +29,6 @@ _CLIENT_GONE: Final = 499
 
 _log = structlog.get_logger(__name__)
 _level = logging.getLogger(__name__)
-
-
-def request_id_of(scope: Scope) -> str:
-    """Return the id that this request's answer and log lines carry."""
-    request_id: str = scope[_REQUEST_ID]
-    return request_id
 
 
 class RequestMiddleware:
@@ -52,7 +45,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = scope[_REQUEST_ID] = ids.new_request_id()
+        request_id = give_request_id(scope)
         status, began_s, answered_s = 0, time.perf_counter(), 0.0
 
         async def reply(message: Message) -> None:
@@ -95,7 +88,7 @@ class RequestMiddleware:
                 logging.WARNING if expected else logging.ERROR,
                 "store_silent" if expected else "unforeseen_error",
                 request_id=request_id_of(scope),
-                error=type(error).__qualname__,
+                error_type=type(error).__qualname__,
                 places=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
             )
 

@@ -12,7 +12,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ..actors.domain.errors import Code, Refusal, RefusedError
-from .request import ids
+from .request_id import new_request_id
 from .response import errors
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._send_refusal(errors.invalid("", "This is not a readable HTTP/1.1 request"))
 
     def _send_refusal(self, refused: RefusedError) -> None:
-        request_id = ids.new_request_id()
+        request_id = new_request_id()
         answer = errors.answer(refused, request_id)
         headers = [*answer.raw_headers, (b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
         lines = [name + b": " + value + b"\r\n" for name, value in headers]

@@ -11,10 +11,9 @@ from ..actors.clock import system_now_ms
 from ..actors.domain.payments.invoices import Invoice
 from ..actors.domain.pricing import BtcPrice
 from ..actors.model_health.outage import ASK_AGAIN_S, ModelUp, ModelWord
-from ..actors.ports import Limits
+from ..actors.ports import Findings, Limits, Refusals, Standing
 from ..actors.router.router import Router
-from ..actors.services.findings import Findings, NoFindings, Refusals
-from ..actors.services.solvency import Standing
+from ..actors.services.findings import NoFindings
 from ..config.settings import Settings
 
 

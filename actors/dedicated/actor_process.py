@@ -10,8 +10,9 @@ from typing import Final, Protocol
 
 from ..host.dispatcher import LONG_POLL_S
 from ..host.replies import AnyReply, ReplyTo
+from ..host_link import HostLink, LinkError, NoHostError
 from ..placement.failure_detector import FailureDetector
-from ..router.router import HostLink, Lane, LinkError, NoHostError
+from ..router.lane import Lane
 from ..router.routing_table import RoutingTable
 
 _ANSWERS_WITHIN_S: Final = 2.0

@@ -20,11 +20,12 @@ from ..domain.session.messages import OpenSession
 from ..host.host import ActorHost
 from ..host.partition_host import PartitionHost
 from ..host.replies import AnyReply, ReplyTo
+from ..host_link import LinkError
 from ..messages import Call, NotOwner
 from ..partitioning import partition_of
 from ..ports import Journal, TransientError
 from ..router.indeterminate import after_resend
-from ..router.router import LinkError, Pending
+from ..router.lane import Pending
 from .actor_process import ActorProcess, DedicatedProcess
 from .journal_query import answer_from_journal
 

@@ -15,8 +15,8 @@ from typing_extensions import TypeVar
 from .backoff import pause_after
 from .credentials.caveats import Grant
 from .errors import Refusal
-from .llm.provider_faults import ModelFault
 from .money import ZERO, Msat
+from .provider_faults import ModelFault
 
 # The contract's 24 hours, and an hour for clocks that differ.
 _KEEP_KEYED_MS: Final = 25 * 3_600_000

@@ -6,9 +6,9 @@ from typing import Never
 
 from .behaviour import NOTHING, Command, Decision, Done, Failed, Reply, Stateless
 from .errors import model_failed, not_found
-from .intents import Work
 from .llm.answers import Completion
-from .llm.provider_faults import ModelFault
+from .llm.intents import Work
+from .provider_faults import ModelFault
 
 _TOPIC = "answer"
 _MAX_TOKENS = 300

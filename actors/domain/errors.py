@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from .llm.provider_faults import ModelFault
+from .provider_faults import ModelFault
 
 _RETRY_AFTER_S: Final = 2
 

@@ -10,8 +10,8 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from ..domain.intents import AnswerRequest
 from ..domain.llm.answers import Completion, Ending, RequestOutcome, Step, TextDelta, Unanswered, UsageSoFar, cut_off
+from ..domain.llm.intents import AnswerRequest
 from ..domain.pricing import Usage
 from ..ports import Evaluation, Model, PortError, RefusedRequestError, TransientError
 from .delivered_count import given_tokens

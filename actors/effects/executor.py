@@ -12,19 +12,9 @@ import structlog
 from ..clock import system_now_ms
 from ..domain.backoff import Backoff
 from ..domain.behaviour import Command, Done, Failed, Intent
-from ..domain.intents import (
-    AnswerRequest,
-    CountPrompt,
-    Evaluate,
-    IssueInvoice,
-    LookUpInvoice,
-    LookUpPayout,
-    RelayRequest,
-    ReleaseUnpaid,
-    SendPayout,
-    Work,
-)
 from ..domain.llm.answers import PricedEvaluation
+from ..domain.llm.intents import AnswerRequest, CountPrompt, Evaluate, RelayRequest, Work
+from ..domain.payments.intents import IssueInvoice, LookUpInvoice, LookUpPayout, ReleaseUnpaid, SendPayout
 from ..domain.payments.invoices import Invoice
 from ..domain.pricing import BtcPrice
 from ..domain.webhooks import Notify

@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from ..domain.backoff import Backoff
-from ..domain.intents import LookUpPayout, SendPayout
+from ..domain.payments.intents import LookUpPayout, SendPayout
 from ..domain.payments.payout_flow import verdict
 from ..domain.payments.payouts import PayoutReport, PayoutStatus
 from ..ports import Lightning, PermanentError, PortError, TransientError

@@ -11,8 +11,8 @@ from typing import Any, Final
 import structlog
 from msgspec.structs import replace
 
-from ..domain.intents import RelayRequest
 from ..domain.llm.answers import Ending
+from ..domain.llm.intents import RelayRequest
 from ..domain.llm.relays import (
     RelayBegun,
     RelayBytes,

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from ..domain.backoff import Backoff
-from ..domain.llm.provider_faults import ModelFault
+from ..domain.provider_faults import ModelFault
 from ..ports import HeldBackError, ModelError, TransientError
 
 _ATTEMPTS: Final = 3

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from ..domain import idempotency_keys
 from ..domain.behaviour import Behaviour, Decision
-from ..domain.credentials import idempotency_keys
 from ..domain.errors import idempotency_conflict
 from ..ports import Append, Stored
 from .kept_answers import kept_of, known

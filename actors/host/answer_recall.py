@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..domain import idempotency_keys
 from ..domain.behaviour import Once
-from ..domain.credentials import idempotency_keys
 from .kept_answers import Recall, known, recall
 from .turn import Envelope
 

@@ -10,9 +10,9 @@ from typing import Final, Protocol
 
 import structlog
 
+from ..host_link import LinkError, NoHostError
 from ..partitioning import NO_PLACEMENT, Placement, owned_by
 from ..ports import Journal, TransientError
-from ..router.router import LinkError, NoHostError
 from .partitions import Partitions
 
 # A former owner answers every second while it still gives away. One that is silent for so long is taken for dead, and
@@ -131,7 +131,7 @@ class Handover:
             except NoHostError:
                 released = set(left)  # The host of a server that has ended.
             except (LinkError, TimeoutError) as error:
-                _log.warning("takeover_from_silent_host", host=owner, error=type(error).__name__)
+                _log.warning("takeover_from_silent_host", host_id=owner, error_type=type(error).__name__)
                 released = set(left)
             await self._take(released)
             left -= released

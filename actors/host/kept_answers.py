@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from ..domain import idempotency_keys
 from ..domain.behaviour import Mark, Once, Reply
-from ..domain.credentials import idempotency_keys
-from ..domain.credentials.idempotency_keys import KeptUnder, Known
+from ..domain.idempotency_keys import KeptUnder, Known
 from ..messages import REPLIES
 from ..ports import Kept
 

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import structlog
 
+from ..domain import idempotency_keys
 from ..domain.backoff import Backoff
 from ..domain.behaviour import Behaviour, Command, Decision, Done, Failed, History, Intent, Reply, TakeUp, Wake
-from ..domain.credentials import idempotency_keys
 from ..domain.errors import Refusal, broken, too_many_waiting, unavailable, unconfirmed
 from ..effects.executor import Effects
 from ..ports import ConflictError, FencedError, Journal, TransientError

@@ -113,7 +113,7 @@ class Partitions:
         for partition in lost:
             self.lose(partition)
         if lost:
-            _log.warning("partitions_taken_over", host=self._host_id, count=len(lost))
+            _log.warning("partitions_taken_over", host_id=self._host_id, count=len(lost))
 
     async def confirm(self, partition: int) -> None:
         """Raise `FencedError` when others have taken a partition over meanwhile, and `TransientError`."""

@@ -11,8 +11,8 @@ from typing import Final, TypeVar
 import structlog
 
 from ..domain.llm.answers import Completion, StreamPart, TextDelta
-from ..domain.llm.provider_faults import ModelFault
 from ..domain.llm.relays import RelayBytes, RelayEnd, RelayPart
+from ..domain.provider_faults import ModelFault
 from ..ports import Evaluation, HeldBackError, Model, ModelError, PortError, SilentError, ToldError
 from .outage import ASK_BEFORE_SALES_S, FAILURES_MAX, ModelBoard, ModelCache, ModelOutage, ModelWait, Stage, backoff_ms
 

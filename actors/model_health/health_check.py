@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 from msgspec.structs import replace
 
-from ..domain.llm.provider_faults import ModelFault
+from ..domain.provider_faults import ModelFault
 from ..ports import ModelError, ModelProbe, PortError
 from .circuit_breaker import tell_of_outage
 from .outage import ModelBoard, ModelOutage, Sleep, Stage, backoff_ms

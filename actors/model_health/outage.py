@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import msgspec
 
 from ..domain.backoff import pause_after
-from ..domain.llm.provider_faults import ModelFault
+from ..domain.provider_faults import ModelFault
 from ..port_errors import PortError
 
 MODEL: Final = "model"

@@ -13,9 +13,9 @@ import msgspec
 import structlog
 
 from ..cancellation import cancel_and_wait
+from ..host_link import LinkError, NoHostError
 from ..partitioning import NO_PLACEMENT, PARTITIONS, Placement
 from ..ports import PortError
-from ..router.router import LinkError, NoHostError
 from ..services.watch import Outage
 from .failure_detector import FailureDetector
 from .membership import ClusterView, Membership, Server
@@ -195,7 +195,7 @@ class Coordinator:
         except (LinkError, TimeoutError) as error:
             known.exists = True
             if known.detector.missed() and self._clock() >= known.coming_until_s:
-                _log.warning("host_silent", host=host_id, error=type(error).__name__)
+                _log.warning("host_silent", host_id=host_id, error_type=type(error).__name__)
         else:
             known.exists, known.away_since_s = True, None
             known.detector.answered()
@@ -224,10 +224,10 @@ class Coordinator:
             await self._processes.start(host_id, node_id)
         except LinkError as error:
             known.exists = False
-            _log.warning("host_not_started", host=host_id, error=str(error))
+            _log.warning("host_not_started", host_id=host_id, error=str(error))
 
     async def _end(self, host_id: str) -> None:
-        _log.info("host_not_needed", host=host_id)
+        _log.info("host_not_needed", host_id=host_id)
         await self._processes.end(host_id)
         self._hosts.pop(host_id, None)
 

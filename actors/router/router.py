@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 import structlog
-from msgspec.structs import replace
 
-from ..domain.backoff import Backoff
 from ..domain.behaviour import Command, Reply
-from ..domain.errors import Refusal, RefusedError, behind, unavailable
+from ..domain.errors import Refusal, RefusedError, unavailable
 from ..domain.llm.answers import Held
 from ..domain.session.messages import Ask, Relay
+from ..host_link import HostLink
 from ..messages import (
-    Answer,
-    Call,
-    Cancel,
     NotOwner,
     PartT,
     Ping,
@@ -32,229 +26,12 @@ from ..messages import (
     answer_types,
 )
 from ..ports import TransientError
-from .fair_queue import FairQueue
 from .indeterminate import after_resend, host_lost
+from .lane import PATIENCE_S, Lane
 from .routing_table import Owners, RoutingTable
 
-# Unanswered calls to a host, most of which wait for a model. A front with more of them refuses new ones.
-_IN_FLIGHT_MAX: Final = 20_000
-# Calls that wait to be sent. A host that is behind takes no more for a while; about a second's worth may wait for it.
-# Further calls are refused at once with a time to come back, instead of waiting in vain.
-_OUTGOING_MAX: Final = 2_000
-# Cancellations that are sent again when a connection broke, as they may have been lost with it: the latest ones.
-_CANCELLED_KEPT: Final = 256
-# Former connections of which a host may still hold calls; it forgets them after a while.
-_QUEUES_KEPT: Final = 16
-# Messages that share one call to the host. More of them would hold up the answers of the first ones.
-_BATCH_MAX: Final = 500
-# Longest wait of a call for a host that can't be reached. A killed one is back within about 3 s.
-_PATIENCE_S: Final = 8.0
-_RETRY_FIRST_S: Final = 0.05
-_RETRY_MAX_S: Final = 0.5
-_GREETING_S: Final = 2.0
 _MOVED_PAUSE_S: Final = 0.05
 _log = structlog.get_logger(__name__)
-
-
-class LinkError(Exception):
-    """Failure to reach a host, or its death during a call, which may or may not have been carried out."""
-
-
-class NoHostError(LinkError):
-    """Lack of such a host: it does not exist, and is not being started."""
-
-
-class HostLink(Protocol):
-    """Link to one host. Raises `LinkError`."""
-
-    async def submit(self, queue_id: str, calls: Sequence[Call | Cancel]) -> None:
-        """Hand calls over; return when the host has taken them."""
-        ...
-
-    async def collect(self, queue_id: str) -> Sequence[Answer]:
-        """Wait some seconds for answers."""
-        ...
-
-    async def close(self) -> None:
-        """End the link. Raises nothing."""
-        ...
-
-
-class Pending:
-    """Unanswered call, at which its answers arrive. `begun`: parts of an answer have arrived, but not the last.
-
-    A queue of `asyncio` for each call would cost more than all other work that is done for it here.
-    """
-
-    __slots__ = ("_answers", "_arrival", "begun", "call", "since_s")
-
-    def __init__(self, call: Call, since_s: float) -> None:
-        self.call = call
-        self.since_s = since_s
-        self.begun = False
-        self._answers: list[Answer] = []
-        self._arrival: asyncio.Future[None] | None = None
-
-    def put(self, answer: Answer) -> None:
-        """Take an answer that has arrived."""
-        self._answers.append(answer)
-        if self._arrival is not None and not self._arrival.done():
-            self._arrival.set_result(None)
-
-    async def next(self) -> Answer:
-        """Return the next answer. Only one task at a time may wait for it."""
-        if not self._answers:
-            self._arrival = asyncio.get_running_loop().create_future()
-            await self._arrival
-        return self._answers.pop(0)
-
-
-class Lane:
-    """Traffic between this front and one host.
-
-    Waiting messages are sent as soon as the last batch has been taken, and answers are collected by a long poll, so
-    that many requests share each call to the host. When the host dies, all unanswered calls are sent again to its
-    successor: the same host, started again, or those that have taken its partitions over.
-    """
-
-    def __init__(self, host_id: str, link: HostLink, routing: RoutingTable, patience_s: float | None = None) -> None:
-        self._host_id = host_id
-        self._link = link
-        self._patience_s = patience_s or _PATIENCE_S
-        self._routing = routing
-        self._queue_id = secrets.token_hex(8)
-        self._pending: dict[int, Pending] = {}
-        self._cancelled: deque[tuple[str, int]] = deque(maxlen=_CANCELLED_KEPT)
-        self._former_queues: deque[str] = deque(maxlen=_QUEUES_KEPT)
-        self._outgoing = FairQueue()
-        self._wanted = asyncio.Event()
-        self._next_id = 0
-        self._traffic: asyncio.Task[None] | None = None
-
-    def open(self, actor_id: str, command: WireCommand, *, resent: bool = False) -> Pending:
-        """Send a call. Raises `RefusedError` when the host is behind, or too many calls wait already."""
-        if len(self._outgoing) >= _OUTGOING_MAX or len(self._pending) >= _IN_FLIGHT_MAX:
-            raise RefusedError(behind())
-        if self._traffic is None:
-            self._traffic = asyncio.create_task(self._run())
-        self._next_id += 1
-        pending = Pending(Call(self._next_id, actor_id, command, resent), asyncio.get_running_loop().time())
-        self._pending[self._next_id] = pending
-        self._post(actor_id, pending.call)
-        return pending
-
-    def forget(self, pending: Pending) -> None:
-        """Drop a call whose caller no longer waits."""
-        call = pending.call
-        if self._pending.pop(call.call_id, None) is not None:
-            self._cancelled.append((call.actor_id, call.call_id))
-            self._post(call.actor_id, Cancel(call.call_id, tuple(self._former_queues)))
-
-    async def close(self) -> None:
-        """End the traffic; refuse the calls that still wait."""
-        if self._traffic is not None:
-            self._traffic.cancel()
-            await asyncio.gather(self._traffic, return_exceptions=True)
-        await self._link.close()
-        self._refuse(list(self._pending.values()))
-
-    def _post(self, actor_id: str, message: Call | Cancel) -> None:
-        self._outgoing.put(actor_id, message)
-        self._wanted.set()
-
-    async def _run(self) -> None:
-        """Carry the traffic; when it breaks in either direction, set both up again."""
-        while True:
-            directions = [asyncio.create_task(self._send()), asyncio.create_task(self._receive())]
-            try:
-                await asyncio.wait(directions, return_when=asyncio.FIRST_EXCEPTION)
-            finally:
-                for task in directions:
-                    task.cancel()
-                outcomes = await asyncio.gather(*directions, return_exceptions=True)
-            defects = [o for o in outcomes if isinstance(o, Exception) and not isinstance(o, LinkError)]
-            _log.warning("host_unreachable", errors=[type(outcome).__name__ for outcome in outcomes])
-            if defects:
-                # One of the messages breaks this code. Sent again, it would do so for ever.
-                _log.error("message_broke_lane", errors=[type(defect).__name__ for defect in defects])
-                self._refuse(list(self._pending.values()))
-            self._former_queues.append(self._queue_id)
-            if not await self._recover():
-                await self._link.close()
-                self._traffic = None
-                return
-
-    async def _send(self) -> None:
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            while batch := self._outgoing.take(_BATCH_MAX):
-                await self._link.submit(self._queue_id, batch)
-
-    async def _receive(self) -> None:
-        while True:
-            for answer in await self._link.collect(self._queue_id):
-                self._dispatch(answer)
-
-    def _dispatch(self, answer: Answer) -> None:
-        pending = self._pending.get(answer.call_id)
-        if pending is not None:
-            pending.begun = pending.begun or not isinstance(answer.reply, Held)
-            if answer.last:
-                del self._pending[answer.call_id]
-            pending.put(answer)
-
-    async def _recover(self) -> bool:
-        """Wait for the host's successor, and queue all unanswered calls for it again.
-
-        Return False when the host is of no use any more: it owns nothing, and no caller waits for it.
-        """
-        backoff = Backoff(_RETRY_FIRST_S, _RETRY_MAX_S)
-        while not await self._greet():
-            self._refuse_impatient()
-            await self._redirect()
-            if not self._pending and self._host_id not in self._routing.hosts:
-                self._outgoing = FairQueue()
-                return False
-            await asyncio.sleep(backoff.next())
-        # The beginning of an answer can't be taken back, and a second one must not be paid for.
-        self._refuse([p for p in self._pending.values() if p.begun and isinstance(p.call.command, Ask | Relay)])
-        for pending in self._pending.values():
-            pending.call = replace(pending.call, resent=True)
-        self._outgoing = FairQueue(pending.call for pending in self._pending.values())
-        # One that was lost on the way would leave its caller waiting at the host for as long as this router lives.
-        for actor_id, call_id in self._cancelled:
-            self._outgoing.put(actor_id, Cancel(call_id, tuple(self._former_queues)))
-        self._wanted.set()
-        return True
-
-    async def _redirect(self) -> None:
-        """Answer `NotOwner` to calls whose partitions other hosts have taken over, so that they are sent there."""
-        try:
-            await self._routing.look()
-        except TransientError:
-            return
-        for pending in list(self._pending.values()):
-            if self._routing.host_of(pending.call.actor_id) not in (self._host_id, None):
-                self._dispatch(Answer(pending.call.call_id, NotOwner()))
-
-    async def _greet(self) -> bool:
-        """Return whether the host answers. The queue is a new one: late answers in the old one must not mix in."""
-        self._queue_id = secrets.token_hex(8)
-        try:
-            async with asyncio.timeout(_GREETING_S):
-                await self._link.submit(self._queue_id, [Call(0, "", Ping())])
-                return bool(await self._link.collect(self._queue_id))
-        except (LinkError, TimeoutError):
-            return False
-
-    def _refuse_impatient(self) -> None:
-        now_s = asyncio.get_running_loop().time()
-        self._refuse([p for p in self._pending.values() if now_s - p.since_s > self._patience_s])
-
-    def _refuse(self, pendings: Sequence[Pending]) -> None:
-        for pending in pendings:
-            self._dispatch(Answer(pending.call.call_id, host_lost(pending.call.command)))
 
 
 class Router:
@@ -282,7 +59,7 @@ class Router:
         kind, parts = answer_types(type(command))
         kinds = (kind, *parts)
         loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + _PATIENCE_S
+        deadline_s = loop.time() + PATIENCE_S
         resent = begun = False
         while True:
             try:
@@ -315,7 +92,7 @@ class Router:
 
     async def check(self) -> None:
         """Raise `RefusedError`, `TransientError` or `TimeoutError` when a host doesn't answer, or one is missing."""
-        async with asyncio.timeout(_PATIENCE_S / 2):
+        async with asyncio.timeout(PATIENCE_S / 2):
             await self._routing.look()
             if not self._routing.complete:
                 raise RefusedError(unavailable("Some of the actors"))

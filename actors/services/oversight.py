@@ -10,8 +10,7 @@ import structlog
 
 from ..domain.behaviour import BooksError, UnknownEventError
 from ..domain.money import MoneyError
-from ..ports import PortError
-from .findings import Findings, FindingsBoard
+from ..ports import Findings, FindingsBoard, PortError
 from .payout_watch import Comparison, PayoutWatch
 
 _LOOK_EVERY_S: Final = 30.0

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Final
 
-import msgspec
 import structlog
 
 from ..domain.money import Msat
-from ..ports import Lightning, PortError
+from ..ports import Lightning, PortError, SolvencyBoard, Standing
 
 _LOOK_EVERY_S: Final = 10.0
 # One look may fall between a payment and its entry in a journal, another one hardly between two such.
@@ -21,31 +20,6 @@ _TOLERANCE_LEAST_MSAT: Final = 10_000
 _TOLERANCE_DIVISOR: Final = 1_000
 _ASK_AGAIN_S: Final = 1.0
 _log = structlog.get_logger(__name__)
-
-
-class Standing(msgspec.Struct, frozen=True):
-    """Standing of the wallet: the sum it must hold and the sum it holds, in msat, and whether that is enough."""
-
-    solvent: bool
-    liability_msat: int
-    wallet_msat: int
-    at_ms: int
-
-
-class SolvencyBoard(Protocol):
-    """Store's part in the solvency: the running totals, and the published standing. All raise `TransientError`."""
-
-    async def liability(self) -> tuple[int, int]:
-        """Return the sum that the wallet must hold in msat, and the number of partitions left out without a total."""
-        ...
-
-    async def tell(self, standing: Standing) -> None:
-        """Publish the standing to all fronts; it is forgotten after some minutes."""
-        ...
-
-    async def told(self) -> Standing | None:
-        """Return the last published standing."""
-        ...
 
 
 def covers(wallet_msat: int, liability_msat: int) -> bool:

@@ -7,6 +7,7 @@ from typing import Final
 from ...actors.domain.errors import Code
 from ..openapi.operation import BODY_ERRORS, JSON, LLM, SESSIONS, Answer, Operation, Parameter, idempotent
 from ..response import sse
+from ..response.error_formats import anthropic
 from ..sessions import schemas as schemas_sessions
 from . import schemas
 
@@ -67,6 +68,7 @@ MESSAGES: Final = Operation(
     challenges=True,
     body=schemas.MessagesRequest,
     error=schemas.MessagesError,
+    error_format=anthropic,
     parameters=(*_VERSION, idempotent("one charge and the same answer, to the byte")),
     answers=(Answer(200, "The answer.", {JSON: schemas.Message, sse.MEDIA_TYPE: None}, COST_HEADERS),),
     errors=ASK_ERRORS,
@@ -80,6 +82,7 @@ COUNT_TOKENS: Final = Operation(
     secured=True,
     body=schemas.CountRequest,
     error=schemas.MessagesError,
+    error_format=anthropic,
     parameters=_VERSION,
     answers=(Answer(200, "The count.", {JSON: schemas.TokenCount}, ("Request-Id",)),),
     errors=(*BODY_ERRORS, *CREDENTIAL_ERRORS, Code.MODEL_FAILED, Code.OVERLOADED),

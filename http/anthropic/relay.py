@@ -16,11 +16,11 @@ from ...actors.domain.llm.relays import RelayBytes, RelayHead
 from ...actors.domain.money import usd_text
 from ...actors.domain.session.messages import Relay, Relayed
 from ...actors.messages import WrongReplyError
-from ..middleware import request_id_of
 from ..payments.solvency_gate import refusal_of_calls
 from ..request.auth import Holder
 from ..request.idempotency import attempt_of, operation_key_of
-from ..request.replies import Replies, head_after_s
+from ..request_id import request_id_of
+from ..response.replies import Replies, head_after_s
 from ..response.sse import Closable
 from ..sessions import answer as results
 from ..sessions.l402 import L402, NOBODY

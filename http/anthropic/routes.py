@@ -13,11 +13,11 @@ from ...actors.domain.errors import RefusedError
 from ...actors.domain.llm.relays import RelayBytes
 from ...actors.domain.session.messages import Relayed
 from ...actors.operator_terms import model_prices
-from ..middleware import request_id_of
 from ..payments.solvency_gate import refuse_calls
 from ..request.auth import MISSING, Credentials, Holder
 from ..request.body import read_bytes
 from ..request.idempotency import idempotency_key
+from ..request_id import request_id_of
 from ..response import errors, sse
 from ..response.error_formats import anthropic
 from ..response.late_head import in_time

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from ...actors.domain.errors import Code, Refusal, RefusedError
 from ...actors.domain.llm.relays import countable
 from ...actors.domain.session.messages import Counted, CountTokens
-from ..middleware import request_id_of
 from ..request.auth import Holder
+from ..request_id import request_id_of
 from ..response import errors
 from ..sessions.top_up_offers import TopUpOffers
 from ..state import AppState

@@ -11,7 +11,6 @@ from starlette.responses import Response
 
 from ...actors.domain.errors import RefusedError, not_found
 from ...actors.domain.job.state import FINAL_STATES, CreateJob, GetJob, JobState, JobView, RefundJob, WatchJob
-from ..middleware import request_id_of
 from ..payments.invoice_limits import InvoiceLimits
 from ..payments.refunds import Payouts
 from ..payments.schemas import RefundOrder
@@ -21,6 +20,7 @@ from ..request import ids
 from ..request.body import read_json
 from ..request.client_address import Clients
 from ..request.idempotency import idempotency_key, operation_key_of
+from ..request_id import request_id_of
 from ..response import errors, json, sse
 from ..state import AppState
 from . import schemas, views

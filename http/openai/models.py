@@ -15,10 +15,10 @@ from ...actors.domain.timestamps import timestamp
 from ...actors.operator_terms import pricing_terms
 from ..anthropic.body import priced_as
 from ..response import json
-from ..responses.codex import catalogue
 from ..service.views import model_rates
 from ..state import AppState
 from . import model_schemas as schemas
+from .codex import catalogue
 
 _OWNER: Final = "anthropic"
 # The parameter in which Codex sends its version.

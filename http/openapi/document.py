@@ -12,8 +12,6 @@ from pydantic.json_schema import models_json_schema
 from ... import __version__
 from ...actors.domain.errors import Code
 from .. import schema as schemas
-from ..anthropic.schemas import MessagesError
-from ..response.error_formats import anthropic, plain
 from ..response.errors import INTERNAL_ERROR, STATUS, status_of
 from .endpoint import Endpoint
 from .examples import EXAMPLES, REQUEST_ID
@@ -150,7 +148,7 @@ def _refusals(operation: Operation) -> dict[str, Any]:
 
 
 def _status(code: Code, operation: Operation) -> int:
-    return status_of(code, anthropic if operation.error is MessagesError else plain)
+    return status_of(code, operation.error_format)
 
 
 def _refusal(status: int, codes: Sequence[Code], shape: type[BaseModel] | None, let_in: Set[int]) -> dict[str, Any]:

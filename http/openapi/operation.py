@@ -13,6 +13,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from ...actors.domain.errors import Code
+from ..response.error_formats import Shape, plain
 
 JSON: Final = "application/json"
 HTML: Final = "text/html"
@@ -93,7 +94,7 @@ class Operation:
     """One operation: its description, parameters, body, answers and errors.
 
     `secured`: it takes a session's macaroon; `challenges`: without one, its answer is an invoice for a deposit.
-    `error`: the shape of its errors, if another protocol defines it.
+    `error`: the shape of its errors, if another protocol defines it, and `error_format`, which chooses their statuses.
     """
 
     id: str
@@ -108,6 +109,7 @@ class Operation:
     secured: bool = False
     challenges: bool = False
     error: type[BaseModel] | None = None
+    error_format: Shape = plain
 
 
 def json_answer(description: str, model: type[BaseModel], status: int = 200) -> tuple[Answer]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ...actors.domain.errors import Refusal, RefusedError, model_failed, wallet_short
-from ...actors.domain.llm.provider_faults import ModelFault
+from ...actors.domain.provider_faults import ModelFault
 from ...actors.model_health.outage import ASK_BEFORE_SALES_S, ModelOutage, ModelWait
 from ..state import AppState
 

@@ -11,10 +11,10 @@ import msgspec
 from pydantic import BaseModel
 from starlette.requests import Request
 
+from ...actors.domain import idempotency_keys
 from ...actors.domain.behaviour import Attempt, Once
-from ...actors.domain.credentials import idempotency_keys
 from ...actors.domain.credentials.caveats import Grant
-from ..middleware import request_id_of
+from ..request_id import request_id_of
 from ..response import errors
 from . import ids
 

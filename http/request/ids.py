@@ -1,4 +1,4 @@
-"""Ids of jobs, sessions and requests: opaque and unguessable, because a client that knows a job's id sees the job."""
+"""Ids of jobs and sessions: opaque and unguessable, because a client that knows a job's id sees the job."""
 
 from __future__ import annotations
 
@@ -13,15 +13,9 @@ from ...actors.domain.credentials import macaroon
 
 # 24 bytes are exactly 32 url-safe characters.
 _ID_BYTES: Final = 24
-_REQUEST_ID_BYTES: Final = 16
 _JOB_ID: Final = re.compile(r"job_[A-Za-z0-9_-]{32}")
 _SESSION_ID: Final = re.compile(r"ses_[A-Za-z0-9_-]{32}")
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
-
-
-def new_request_id() -> str:
-    """Return an id for one HTTP request, by which a person can report it to the operator."""
-    return f"req_{secrets.token_urlsafe(_REQUEST_ID_BYTES)}"
 
 
 def new_demo_id() -> str:

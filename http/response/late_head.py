@@ -16,10 +16,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ...actors.domain.errors import Code, Refusal, RefusedError
 from ...actors.ports import TransientError
-from ..middleware import request_id_of
-from ..request.replies import HeadTimer, cancel, gone
+from ..request_id import request_id_of
 from . import errors, sse
 from .error_formats import shape_of
+from .replies import HeadTimer, cancel, gone
 from .sse import part
 
 _SOON_S = 0.05

@@ -10,10 +10,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ...actors.domain.errors import RefusedError
-from ..middleware import request_id_of
-from ..request.replies import AnswerT, Replies
+from ..request_id import request_id_of
 from . import errors
 from .error_formats import shape_of
+from .replies import AnswerT, Replies
 from .sse import part
 
 

@@ -16,9 +16,9 @@ from ...actors.operator_terms import model_prices
 from ..anthropic.body import read_count
 from ..anthropic.relay import Relays, RelayStream, broken_refusal, cost_comment, cost_fields
 from ..anthropic.token_counts import Counts, tokens_in
-from ..middleware import request_id_of
 from ..payments.solvency_gate import refuse_calls
 from ..request.auth import MISSING, Credentials
+from ..request_id import request_id_of
 from ..response import errors
 from ..response.error_formats import openai
 from ..state import AppState

@@ -13,8 +13,8 @@ from ..payments.solvency_gate import refuse_calls
 from ..request import ids
 from ..request.body import unfit
 from ..request.client_address import Clients
-from ..request.replies import Replies
 from ..response import errors, json
+from ..response.replies import Replies
 from ..response.slow_json import SlowAnswer
 from ..state import AppState
 from . import schemas as around

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ...actors.domain.timestamps import timestamp
-from ...actors.services.findings import Findings, Refusals
+from ...actors.ports import Findings, Refusals
 from . import schemas as around
 
 _KEYS: Final[Mapping[str, str]] = {

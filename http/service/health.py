@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...actors.domain.errors import Code, Refusal, RefusedError
-from ...actors.domain.llm.provider_faults import ModelFault
+from ...actors.domain.provider_faults import ModelFault
 from ...actors.model_health.outage import MODEL
 from ..response import json
 from ..response.errors import invalid
@@ -115,7 +115,7 @@ class Health:
                 await self._checks[name]()
         except Exception as error:
             if name not in self._lost:
-                _log.warning("part_not_ready", part=name, error=type(error).__name__)
+                _log.warning("part_not_ready", part=name, error_type=type(error).__name__)
             self._lost.add(name)
             return False
         if name in self._lost:

@@ -13,14 +13,14 @@ from ...actors.domain.llm.answers import TextDelta
 from ...actors.domain.session.messages import Ask, RequestAnswer
 from ...actors.messages import WrongReplyError
 from ...actors.operator_terms import model_prices
-from ..middleware import request_id_of
 from ..payments.solvency_gate import refusal_of_calls
 from ..request.auth import Credentials, Holder
 from ..request.body import read_json
 from ..request.idempotency import attempt_of, idempotency_key, operation_key_of
-from ..request.replies import Replies, head_after_s
+from ..request_id import request_id_of
 from ..response import errors, sse
 from ..response.late_head import in_time
+from ..response.replies import Replies, head_after_s
 from ..response.slow_json import SlowAnswer
 from ..state import AppState
 from . import answer, schemas

@@ -26,10 +26,10 @@ from ..anthropic.relay import (
     refused_late,
     whole_answer,
 )
-from ..middleware import request_id_of
 from ..request.auth import Credentials, Holder
 from ..request.body import read_bytes
 from ..request.idempotency import idempotency_key
+from ..request_id import request_id_of
 from ..response import sse
 from ..response.late_head import in_time
 from ..response.slow_json import CutShortError, SlowAnswer

@@ -7,7 +7,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from ...actors.domain.llm.provider_faults import ModelFault
+from ...actors.domain.provider_faults import ModelFault
 from ...config.settings import Settings
 from ..preflight import settings_checks
 

@@ -11,11 +11,11 @@ from typing import Final
 
 from ...actors.cancellation import cancel_and_wait
 from ...actors.cluster import RayProcessManager, node_is_gone
+from ...actors.host_link import LinkError
 from ...actors.partitioning import PARTITIONS, Placement
 from ...actors.placement.coordinator import Coordinator
 from ...actors.placement.membership import ClusterView, Membership, Server
 from ...actors.ports import TransientError
-from ...actors.router.router import LinkError
 
 _LOOK_EVERY_S: Final = 0.1
 _TELL_EVERY_S: Final = 10.0

@@ -25,7 +25,7 @@ from ...actors.adapters.redis.format import NewerStoreError
 from ...actors.bootstrap import Parts, build_membership, build_model_news, build_parts, expect_model
 from ...actors.cancellation import cancel_and_wait
 from ...actors.clock import system_now_ms
-from ...actors.domain.llm.provider_faults import ModelFault
+from ...actors.domain.provider_faults import ModelFault
 from ...actors.model_health.outage import MODEL
 from ...actors.placement.membership import Server
 from ...actors.ports import TransientError

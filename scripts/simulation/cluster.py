@@ -13,15 +13,16 @@ import msgspec
 
 from ...actors.domain.behaviour import Command
 from ...actors.domain.payments.invoices import Settle, Settlement
+from ...actors.host_link import LinkError, NoHostError
 from ...actors.messages import ANSWERS, CALLS, Answer, Call, Cancel, PartT, ReplyT
 from ...actors.partitioning import Placement
 from ...actors.ports import TransientError
-from ...actors.router.router import LinkError, NoHostError, Router
+from ...actors.router.router import Router
 from ...actors.services.treasury import Treasury
-from .clients.receivers import Receivers
 from .loop import DiedError, Process, SilentError
 from .model import SimulatedModel
 from .node import NodeAccess, SimulatedNode
+from .receivers import Receivers
 from .store.membership import MembershipData
 from .store.server import SimulatedBindings, SimulatedJournal, StoreAccess
 from .world import Fault, World

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from ...actors.router.router import LinkError
+from ...actors.host_link import LinkError
 from .cluster import Cluster
 from .hosts import HostProcess
 from .loop import Chance

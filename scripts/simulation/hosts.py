@@ -18,10 +18,10 @@ from ...actors.effects.executor import Effects
 from ...actors.effects.invoice_pool import InvoicePool
 from ...actors.host.handover import Handover
 from ...actors.host.host import ActorHost
+from ...actors.host_link import LinkError
 from ...actors.messages import ANSWERS, CALLS
 from ...actors.partitioning import NO_PLACEMENT, Placement
 from ...actors.placement.coordinator import HostReport
-from ...actors.router.router import LinkError
 from .cluster import START_S, Cluster, PeerLink, ProcessLink, ReachedActorProcess
 from .loop import Process
 from .node import NodeAccess

@@ -11,9 +11,9 @@ from typing import Final, Protocol
 import msgspec
 
 from ...actors.domain.llm.answers import Completion, Evaluation, StreamPart, TextDelta, UsageSoFar, Verdict
-from ...actors.domain.llm.provider_faults import ModelFault
 from ...actors.domain.llm.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
 from ...actors.domain.pricing import Size, Usage
+from ...actors.domain.provider_faults import ModelFault
 from ...actors.ports import ModelError, PermanentError, TransientError
 from .books.charges import Tokens, piece
 from .books.waiting import Work

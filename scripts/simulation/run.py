@@ -14,7 +14,6 @@ from .books.webhook_expectations import LATE_MS
 from .clients.common import LeftError, Market
 from .clients.holders import Holders
 from .clients.jobs import JobClient
-from .clients.receivers import Receivers
 from .clients.sessions import SessionClient
 from .cluster import Cluster, FrontProcess, TreasuryProcess
 from .faults import Faults
@@ -25,6 +24,7 @@ from .node import SimulatedNode
 from .patching import START_MS, simulated
 from .placement_faults import PlansByChance
 from .plan import Step, has_servers, processes_max_of, snapshot_every
+from .receivers import Receivers
 from .servers import Servers
 from .store.archiving import Operator
 from .store.data import StoreData

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from msgspec import json
 
+from ...actors.host_link import LinkError
 from ...actors.partitioning import Placement
 from ...actors.placement.coordinator import Coordinator, HostReport
 from ...actors.placement.membership import Server
 from ...actors.ports import TransientError
-from ...actors.router.router import LinkError
 from .cluster import Cluster
 from .hosts import HostProcess
 from .loop import Chance, Process

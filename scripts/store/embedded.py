@@ -139,7 +139,7 @@ class EmbeddedStore:
             await self._launch()
         except StoreError as error:
             if not self._stopping:
-                _log.error("store_not_restarted", problem=str(error))
+                _log.error("store_not_restarted", error=str(error))
 
     async def _take_lock(self) -> None:
         deadline_s = time.monotonic() + self._lock_within_s

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from satmeter.actors.services.findings import Findings, Refusals
+from satmeter.actors.ports import Findings, Refusals
 from satmeter.config.settings import Environment
 from satmeter.http.app import create_app
 from tests.helpers.http.fronts import Api, api_over, client_of

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from satmeter.actors.domain.llm.provider_faults import ModelFault
+from satmeter.actors.domain.provider_faults import ModelFault
 from satmeter.actors.model_health.outage import ModelOutage, ModelWait, ModelWord, Stage
 from satmeter.http.app import create_app
 from tests.helpers.fakes import FakeModelNews

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from satmeter.actors.services.solvency import Standing
+from satmeter.actors.ports import Standing
 from tests.helpers.fakes import FakeSolvency
 from tests.helpers.http.fronts import Api, api_over
 

@@ -25,7 +25,7 @@ from satmeter.actors.domain.llm.relays import RelayBytes
 from satmeter.actors.domain.session.messages import Relayed, RequestAnswer
 from satmeter.actors.messages import WireCommand, WireReply
 from satmeter.actors.router.router import Router
-from satmeter.http.request.replies import head_after_s
+from satmeter.http.response.replies import head_after_s
 from tests.helpers.anthropic_streams import STOP, block, change, delta, sse, start
 from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
 from tests.helpers.patience import PATIENCE_S

@@ -8,7 +8,7 @@ from contextlib import aclosing
 import httpx2
 
 from satmeter.actors.domain.behaviour import Once, Reply
-from satmeter.actors.domain.intents import RelayRequest
+from satmeter.actors.domain.llm.intents import RelayRequest
 from satmeter.actors.domain.llm.relays import RelayBody, RelayBytes, RelayOutcome, RelayPart
 from satmeter.actors.effects.progress import ProgressChannel
 from satmeter.actors.effects.relay import Relaying

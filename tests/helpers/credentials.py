@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from pymacaroons import Macaroon
 from pymacaroons.serializers import BinarySerializer
 
-from satmeter.actors.domain.credentials import idempotency_keys
+from satmeter.actors.domain import idempotency_keys
 from satmeter.actors.domain.credentials.caveats import Grant
 from satmeter.actors.domain.credentials.macaroon import MacaroonId, mint, session_id, verify
 

@@ -18,8 +18,7 @@ from satmeter.actors.domain.payments.invoices import Invoice, Settlement
 from satmeter.actors.domain.payments.payouts import PayoutReport, PayoutStatus, PayoutTarget, SentPayment
 from satmeter.actors.domain.pricing import BtcPrice, Size, Usage
 from satmeter.actors.model_health.outage import ModelWord
-from satmeter.actors.ports import InvoiceOrder, PortError
-from satmeter.actors.services.solvency import Standing
+from satmeter.actors.ports import InvoiceOrder, PortError, Standing
 from tests.helpers.patience import PATIENCE_S
 
 USAGE = Usage(input_tokens=100, output_tokens=200)

@@ -25,10 +25,11 @@ from satmeter.actors.effects.executor import Effects
 from satmeter.actors.effects.invoice_pool import InvoicePool
 from satmeter.actors.host.host import ActorHost
 from satmeter.actors.host.rehydrate import rehydrate
+from satmeter.actors.host_link import LinkError, NoHostError
 from satmeter.actors.messages import Answer, Call, Cancel
 from satmeter.actors.partitioning import PARTITIONS
 from satmeter.actors.ports import Append, ConflictError, Due, Stored, TransientError, Webhooks
-from satmeter.actors.router.router import LinkError, NoHostError, Router
+from satmeter.actors.router.router import Router
 from satmeter.scripts.benchmarks.local_link import LocalLink
 from tests.helpers.fakes import FakeLightning, FakeLimits, FakeModel, FixedPrices, Gate
 from tests.helpers.jobs import BTC, JOB_TERMS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from satmeter.actors.domain.llm.provider_faults import ModelFault
+from satmeter.actors.domain.provider_faults import ModelFault
 from satmeter.actors.model_health.outage import ModelOutage, ModelWait, ModelWord, Stage
 from satmeter.actors.ports import ModelError, TransientError
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from satmeter.actors.host.handover import Handover
 from satmeter.actors.host.host import ActorHost
+from satmeter.actors.host_link import LinkError, NoHostError
 from satmeter.actors.messages import Answer, Call, Cancel
 from satmeter.actors.partitioning import NO_PLACEMENT, PARTITIONS, Placement, owned_by, partition_of
-from satmeter.actors.router.router import LinkError, NoHostError, Router
+from satmeter.actors.router.router import Router
 from tests.helpers.hosts import World, until
 
 

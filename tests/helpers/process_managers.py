@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from satmeter.actors.host_link import LinkError, NoHostError
 from satmeter.actors.partitioning import NO_PLACEMENT, Placement, owned_by
 from satmeter.actors.placement.coordinator import HostReport
-from satmeter.actors.router.router import LinkError, NoHostError
 
 
 class Mood(Enum):

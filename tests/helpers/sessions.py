@@ -6,12 +6,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from satmeter.actors.domain import idempotency_keys
 from satmeter.actors.domain.behaviour import Command, Decision, Done, Failed, Intent, Mark, Once, TakeUp
-from satmeter.actors.domain.credentials import idempotency_keys
 from satmeter.actors.domain.credentials.caveats import Action, Grant, SpendLimit
 from satmeter.actors.domain.errors import Refusal, idempotency_conflict
-from satmeter.actors.domain.intents import AnswerRequest
 from satmeter.actors.domain.llm.answers import Completion, Ending, Evaluation, RequestOutcome, Verdict
+from satmeter.actors.domain.llm.intents import AnswerRequest
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.invoices import Invoice, Settle
 from satmeter.actors.domain.payments.payouts import LedgerEvent, PayoutTarget

@@ -17,10 +17,10 @@ from typing import Any
 import msgspec
 
 from satmeter.actors.domain.behaviour import Done, Failed, TakeUp, Wake
-from satmeter.actors.domain.intents import LookUpInvoice, LookUpPayout
 from satmeter.actors.domain.job.state import RefundJob
 from satmeter.actors.domain.llm.answers import Ending
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payments.intents import LookUpInvoice, LookUpPayout
 from satmeter.actors.domain.payments.payouts import PayoutReport, PayoutStatus
 from satmeter.actors.domain.session.state import Session
 from tests.helpers.jobs import HOUR_MS, JOB_ID, WORK_INVOICE, JobBench, completion, invoice, verdict

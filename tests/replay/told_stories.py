@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from satmeter.actors.domain.behaviour import Done, Failed, TakeUp, Wake
 from satmeter.actors.domain.job.state import CreateJob, RefundJob
-from satmeter.actors.domain.llm.provider_faults import ModelFault
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.payouts import PayoutRefusal, PayoutReport, PayoutStatus
+from satmeter.actors.domain.provider_faults import ModelFault
 from satmeter.actors.domain.session.messages import OpenSession
 from satmeter.actors.domain.webhooks import Webhook
 from tests.helpers.jobs import EVAL_INVOICE, WORK_INVOICE, JobBench, completion, invoice, verdict

@@ -16,8 +16,8 @@ import msgspec
 import structlog
 
 from ...domain.llm.answers import StreamPart
-from ...domain.llm.provider_faults import ModelFault
 from ...domain.llm.relays import RelayEnd, RelayPart
+from ...domain.provider_faults import ModelFault
 from ...ports import Completion, Evaluation, ModelError, PermanentError, PortError, SilentError, TransientError
 from .answers import read_completion, read_evaluation
 from .messages import evaluation_message, own_prompt, work_message

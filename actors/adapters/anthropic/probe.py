@@ -7,7 +7,7 @@ from typing import Final
 
 import httpx
 
-from ...domain.llm.provider_faults import ModelFault
+from ...domain.provider_faults import ModelFault
 from ...ports import ModelError
 
 _CONNECT_TIMEOUT_S: Final = 5.0

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import msgspec
 
-from ...domain.llm.provider_faults import ModelFault
 from ...domain.llm.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
 from ...domain.llm.token_estimate import estimated_tokens
 from ...domain.llm.usage import StreamCounts, counts_of, output_of, usage_of
+from ...domain.provider_faults import ModelFault
 from ...ports import ModelError, ToldError, TransientError
 from .stream import stream_error
 

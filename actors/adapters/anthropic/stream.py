@@ -13,9 +13,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from ...domain.llm.answers import StreamPart, TextDelta, UsageSoFar
-from ...domain.llm.provider_faults import ModelFault
 from ...domain.llm.token_estimate import estimated_tokens
 from ...domain.llm.usage import StreamCounts, counts_of
+from ...domain.provider_faults import ModelFault
 from ...ports import Completion, ModelError, PermanentError, PortError, TransientError
 from .answers import completion_of
 

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 from redis.asyncio import Redis
 
-from ...services.findings import Findings, Refusals
+from ...ports import Findings, Refusals
 from .guard import guarded, store_errors
 
 _LAST: Final = "satmeter:{findings}:last"

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from redis.asyncio import Redis
 
-from ...services.solvency import Standing
+from ...ports import Standing
 from .guard import guarded
 from .totals import sum_totals
 

@@ -14,8 +14,8 @@ import httpx2
 import msgspec
 
 from ...domain.llm.answers import StreamPart
-from ...domain.llm.provider_faults import ModelFault
 from ...domain.llm.relays import RelayEnd, RelayPart
+from ...domain.provider_faults import ModelFault
 from ...ports import Completion, Evaluation, ModelError
 from ..anthropic.answers import read_completion, read_evaluation
 from ..anthropic.messages import evaluation_message, own_prompt, work_message

@@ -6,7 +6,7 @@ from typing import Final
 
 from ..backoff import pause_after
 from ..behaviour import NOTHING, Decision, Failed
-from ..llm.provider_faults import ModelFault
+from ..provider_faults import ModelFault
 from .failures import failure
 from .state import AttemptFailed, AttemptStarted, Job, JobFailed, Step, StepKind
 

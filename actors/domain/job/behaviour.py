@@ -12,11 +12,12 @@ from .. import webhooks
 from ..behaviour import NOTHING, Alarm, Command, Decision, Done, Event, Failed, Intent, NoHistory, TakeUp, Wake
 from ..codec import JournalCodec
 from ..errors import idempotency_conflict, node_unavailable, not_found
-from ..intents import Evaluate, IssueInvoice, LookUpInvoice, LookUpPayout, SendPayout, Work
 from ..llm.answers import Completion, PricedEvaluation
 from ..llm.billing_alarms import billing_alarms
+from ..llm.intents import Evaluate, Work
 from ..money import ZERO, Msat
 from ..payments import payout_flow
+from ..payments.intents import IssueInvoice, LookUpInvoice, LookUpPayout, SendPayout
 from ..payments.invoices import Invoice, Settle
 from ..pricing import Terms, Usage, charge_msat, quote, tariff_of
 from ..quotes import quote_memo

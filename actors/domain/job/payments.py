@@ -6,7 +6,7 @@ from typing import Final
 
 from ..behaviour import NOTHING, Decision
 from ..errors import not_found
-from ..intents import ReleaseUnpaid
+from ..payments.intents import ReleaseUnpaid
 from ..payments.invoices import Invoice, Settle, Settled, Settlement, SettleOutcome
 from .state import EvalPaid, Job, JobExpired, JobState, WorkPaid
 

@@ -7,11 +7,11 @@ from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
+from .. import idempotency_keys
 from ..behaviour import BooksError, Decision, Done, Event, Failed, Intent, Once, Reply
-from ..credentials import idempotency_keys
 from ..errors import idempotency_conflict
-from ..intents import LookUpPayout, SendPayout
 from ..money import Msat
+from .intents import LookUpPayout, SendPayout
 from .payouts import (
     OwingBooks,
     Payout,

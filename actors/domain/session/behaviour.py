@@ -8,17 +8,17 @@ from typing import Final
 from .. import webhooks
 from ..behaviour import NOTHING, Command, Decision, Done, Event, Failed, History, Intent, Reply, TakeUp, Wake
 from ..codec import JournalCodec
-from ..credentials import former_keys
 from ..credentials.caveats import Action
 from ..errors import Code, Refusal, not_found
-from ..intents import AnswerRequest, CountPrompt, IssueInvoice, LookUpInvoice, LookUpPayout, RelayRequest, SendPayout
+from ..llm.intents import AnswerRequest, CountPrompt, RelayRequest
 from ..money import ZERO, Msat
 from ..payments import payout_flow
+from ..payments.intents import IssueInvoice, LookUpInvoice, LookUpPayout, SendPayout
 from ..payments.invoices import Settle
 from ..payments.payouts import LedgerEvent
 from ..receipts import GetRequestReceipt
 from ..webhooks import Notify
-from . import notices, payments, receipts, requests
+from . import former_keys, notices, payments, receipts, requests
 from . import queries as questions
 from .evolve import evolve, follow, place
 from .ledger import entries

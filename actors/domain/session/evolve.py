@@ -8,13 +8,13 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from ..behaviour import BooksError, Event
-from ..credentials.spending import counted
 from ..money import ZERO, Msat
 from ..payments import payout_flow
 from ..payments.payouts import LedgerEvent, PayoutFailed, PayoutPaid, PayoutStarted, PayoutUnclear
 from ..webhooks import Outbox, WebhookTried, tried
 from .ledger import entry_count
 from .notices import noticed
+from .spending import counted
 from .state import (
     Deposited,
     Hold,

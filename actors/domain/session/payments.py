@@ -7,20 +7,20 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from .. import idempotency_keys
 from ..behaviour import NOTHING, Decision, Done, Failed
-from ..credentials import idempotency_keys
 from ..credentials.caveats import Action
-from ..credentials.spending import payout_beyond_limits
 from ..errors import Code, Refusal, idempotency_conflict, node_unavailable, not_found
-from ..intents import IssueInvoice, LookUpInvoice, ReleaseUnpaid
 from ..money import ZERO
 from ..payments import payout_flow
+from ..payments.intents import IssueInvoice, LookUpInvoice, ReleaseUnpaid
 from ..payments.invoices import Invoice, Settle, Settled, Settlement, SettleOutcome
 from ..payments.payouts import network_of, payout_refusal, refund_view
 from .evolve import evolve, follow, place
 from .messages import CloseSession, OpenSession, SessionCreated, SessionView, TopUp, TopUpInvoice
 from .pricing import SessionTerms
 from .requests import not_spendable
+from .spending import payout_beyond_limits
 from .state import (
     Deposited,
     InvoiceLapsed,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from ..behaviour import Decision, Done, Failed
 from ..credentials.caveats import Action
 from ..errors import model_failed
-from ..intents import CountPrompt, LookUpInvoice
-from ..llm.provider_faults import ModelFault
+from ..llm.intents import CountPrompt
 from ..llm.relays import RelayEnd
+from ..payments.intents import LookUpInvoice
+from ..provider_faults import ModelFault
 from .messages import Counted, CountTokens
 from .requests import not_spendable
 from .state import Session, SessionState

@@ -6,18 +6,18 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
+from .. import idempotency_keys
 from ..behaviour import NOTHING, Decision, Done, Failed, Intent, Mark
-from ..credentials import former_keys, idempotency_keys
 from ..credentials.caveats import Action, violated
-from ..credentials.spending import left_by_caveats, limits_of, too_many_limits
 from ..errors import Code, Refusal, idempotency_conflict, model_failed
-from ..intents import AnswerRequest, RelayRequest
 from ..llm.answers import Ending, Held, RequestOutcome
 from ..llm.billing_alarms import billing_alarms
+from ..llm.intents import AnswerRequest, RelayRequest
 from ..llm.relays import RelayOutcome
 from ..money import ZERO, Msat
 from ..pricing import Usage, tariff_of
 from ..receipts import ReceiptNote, note
+from . import former_keys
 from .evolve import follow, place
 from .messages import Ask, Relay, Relayed, RequestAnswer, RequestCost
 from .pricing import (
@@ -32,6 +32,7 @@ from .pricing import (
     worst_of_ask,
     worst_of_relay,
 )
+from .spending import left_by_caveats, limits_of, too_many_limits
 from .state import Hold, HoldPlaced, HoldReleased, RequestFinished, Session, SessionState
 
 _PREFIX: Final = "request:"

@@ -15,8 +15,9 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from ....actors.domain import idempotency_keys
 from ....actors.domain.behaviour import Command, Once
-from ....actors.domain.credentials import idempotency_keys, macaroon
+from ....actors.domain.credentials import macaroon
 from ....actors.domain.credentials.caveats import CaveatError, Grant
 from ....actors.domain.credentials.macaroon import MacaroonId
 from ....actors.domain.errors import Code, RefusedError

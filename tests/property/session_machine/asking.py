@@ -9,8 +9,8 @@ from hypothesis.stateful import precondition, rule
 
 from satmeter.actors.domain.credentials.caveats import Action
 from satmeter.actors.domain.errors import Refusal
-from satmeter.actors.domain.intents import AnswerRequest, RelayRequest
 from satmeter.actors.domain.llm.answers import Completion, Ending, RequestOutcome, Step, Unanswered
+from satmeter.actors.domain.llm.intents import AnswerRequest, RelayRequest
 from satmeter.actors.domain.llm.relays import PromptRate, RelayOutcome
 from satmeter.actors.domain.pricing import BtcPrice, PriceOrigin, Usage
 from satmeter.actors.domain.session.messages import Ask, CheckPayment, Relay, Relayed, RequestAnswer

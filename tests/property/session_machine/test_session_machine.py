@@ -10,15 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
 from satmeter.actors.domain.behaviour import Wake
-from satmeter.actors.domain.intents import (
-    AnswerRequest,
-    IssueInvoice,
-    LookUpInvoice,
-    LookUpPayout,
-    RelayRequest,
-    SendPayout,
-)
+from satmeter.actors.domain.llm.intents import AnswerRequest, RelayRequest
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payments.intents import IssueInvoice, LookUpInvoice, LookUpPayout, SendPayout
 from satmeter.actors.domain.payments.payout_flow import verdict
 from satmeter.actors.domain.payments.payouts import PayoutReport, PayoutStatus, PayoutTarget
 from satmeter.actors.domain.session.messages import SessionView

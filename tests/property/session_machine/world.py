@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from satmeter.actors.domain.behaviour import Decision, Reply
 from satmeter.actors.domain.credentials.caveats import Grant
 from satmeter.actors.domain.errors import Refusal
-from satmeter.actors.domain.intents import IssueInvoice, LookUpInvoice
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payments.intents import IssueInvoice, LookUpInvoice
 from satmeter.actors.domain.payments.invoices import Settle, Settled, Settlement
 from satmeter.actors.domain.session.messages import Ask, GetSession, OpenSession, Relay, SessionView, TopUpInvoice
 from satmeter.scripts.audit.books import SessionBooks

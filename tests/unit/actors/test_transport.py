@@ -10,9 +10,10 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from satmeter.actors.host_link import LinkError
 from satmeter.actors.messages import Answer, Call, Cancel, Ping, Pong
 from satmeter.actors.partitioning import PARTITIONS
-from satmeter.actors.router.router import LinkError, Router
+from satmeter.actors.router.router import Router
 from satmeter.actors.transport import Handshake, HostAddress, HostListener, SocketLink, _write
 from tests.helpers.hosts import World
 from tests.helpers.patience import PATIENCE_S

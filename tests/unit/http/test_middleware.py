@@ -106,7 +106,7 @@ async def test_no_log_line_holds_a_prompt_a_credential_an_id_or_the_text_of_an_e
 async def test_an_unforeseen_error_is_logged_by_type_and_place_under_the_id_of_its_answer() -> None:
     sent, logs = await ask(broken)
     error, line = logs
-    assert (error["log_level"], error["error"]) == ("error", "KeyError")
+    assert (error["log_level"], error["error_type"]) == ("error", "KeyError")
     assert error["places"][-1].endswith(" broken")
     assert (line["log_level"], line["status"]) == ("warning", 500)
     assert sent[0]["status"] == 500
@@ -116,7 +116,7 @@ async def test_an_unforeseen_error_is_logged_by_type_and_place_under_the_id_of_i
 async def test_an_answer_that_broke_off_gets_no_second_one() -> None:
     sent, logs = await ask(breaks_off)
     assert [message["type"] for message in sent] == ["http.response.start"]
-    assert logs[0]["error"] == "KeyError"
+    assert logs[0]["error_type"] == "KeyError"
 
 
 async def test_a_client_that_is_gone_gets_no_answer_and_is_no_error() -> None:

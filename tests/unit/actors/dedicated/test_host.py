@@ -20,7 +20,8 @@ from satmeter.actors.host.replies import ReplyQueue
 from satmeter.actors.messages import Answer, Call, NotOwner
 from satmeter.actors.partitioning import Placement, partition_of
 from satmeter.actors.ports import TransientError
-from satmeter.actors.router.router import Pending, Router
+from satmeter.actors.router.lane import Pending
+from satmeter.actors.router.router import Router
 from satmeter.scripts.benchmarks.local_link import LocalLink
 from tests.helpers.hosts import World, until
 from tests.helpers.session_steps import GRANT, SES, answered, ask, opened, show

@@ -6,8 +6,8 @@ import pytest
 
 from satmeter.actors.domain import errors
 from satmeter.actors.domain.errors import IN_DOUBT, Code, Refusal
-from satmeter.actors.domain.llm.provider_faults import ModelFault
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.provider_faults import ModelFault
 from satmeter.http.sessions.answer import broken_refusal
 
 CERTAIN = [

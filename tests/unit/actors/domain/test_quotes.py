@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from satmeter.actors.adapters.stub.bolt11_signing import sign_invoice
 from satmeter.actors.domain.behaviour import TakeUp, Wake
-from satmeter.actors.domain.intents import IssueInvoice
 from satmeter.actors.domain.job.behaviour import JobBehaviour, JobTerms
 from satmeter.actors.domain.job.state import GetJob, JobView
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payments.intents import IssueInvoice
 from satmeter.actors.domain.payments.invoices import Invoice
 from satmeter.actors.domain.pricing import ModelPrice, Rates
 from satmeter.actors.domain.quotes import canonical_json, digest_in, quote_digest, quoted

@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from satmeter.actors.domain.behaviour import Decision, Done, Failed, TakeUp, Wake
 from satmeter.actors.domain.errors import Code, Refusal
-from satmeter.actors.domain.intents import IssueInvoice
 from satmeter.actors.domain.job.state import CreateJob
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payments.intents import IssueInvoice
 from satmeter.actors.domain.session.messages import OpenSession, SessionCreated
 from satmeter.actors.domain.webhooks import Notify, TryEnding, Webhook, WebhookTried, secret_of
 from tests.helpers.jobs import EVAL_INVOICE, HOUR_MS, JOB_ID, WORK_INVOICE, JobBench, completion, invoice, verdict

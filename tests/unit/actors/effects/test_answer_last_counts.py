@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from satmeter.actors.domain.behaviour import Command, Done, Intent
-from satmeter.actors.domain.intents import AnswerRequest
 from satmeter.actors.domain.llm.answers import Ending, RequestOutcome, StreamPart, TextDelta, UsageSoFar
+from satmeter.actors.domain.llm.intents import AnswerRequest
 from satmeter.actors.domain.llm.token_estimate import estimated_tokens
 from satmeter.actors.domain.pricing import Usage
 from satmeter.actors.effects.answer import Answering

@@ -8,7 +8,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from satmeter.actors.domain.behaviour import Failed, Once
-from satmeter.actors.domain.intents import AnswerRequest, LookUpInvoice
+from satmeter.actors.domain.llm.intents import AnswerRequest
+from satmeter.actors.domain.payments.intents import LookUpInvoice
 from satmeter.actors.effects.executor import Effects
 from satmeter.actors.effects.progress import ProgressChannel
 from satmeter.actors.ports import PermanentError, TransientError

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from satmeter.actors.domain.intents import SendPayout
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payments.intents import SendPayout
 from satmeter.actors.domain.payments.payouts import PayoutStatus, PayoutTarget
 from satmeter.actors.effects.payout_calls import PayoutCalls
 from satmeter.actors.ports import TransientError

@@ -77,7 +77,7 @@ async def test_a_host_with_too_many_actors_at_work_takes_no_more_until_some_are_
 
 
 async def test_a_front_whose_host_is_behind_says_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("satmeter.actors.router.router._OUTGOING_MAX", 3)
+    monkeypatch.setattr("satmeter.actors.router.lane._OUTGOING_MAX", 3)
     host = FakeHost()
     host.taken.clear()
     router = router_to(host)

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 from redis.asyncio import Redis
 
-from satmeter.actors.domain.credentials import idempotency_keys
+from satmeter.actors.domain import idempotency_keys
 from satmeter.actors.domain.credentials.caveats import Grant
 from satmeter.actors.domain.errors import Code, RefusedError
 from satmeter.actors.domain.llm.answers import TextDelta

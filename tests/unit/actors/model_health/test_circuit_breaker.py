@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from satmeter.actors.domain.llm.provider_faults import ModelFault
 from satmeter.actors.domain.llm.relays import RelayEnd
+from satmeter.actors.domain.provider_faults import ModelFault
 from satmeter.actors.model_health.circuit_breaker import GatedModel, ModelGate
 from satmeter.actors.model_health.outage import ModelCache, ModelWait, ModelWord, Stage
 from satmeter.actors.ports import (

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from satmeter.actors.adapters.anthropic.probe import AnthropicProbe
-from satmeter.actors.domain.llm.provider_faults import ModelFault
+from satmeter.actors.domain.provider_faults import ModelFault
 from satmeter.actors.model_health.health_check import ModelWatch
 from satmeter.actors.model_health.outage import ModelOutage, Stage
 from satmeter.actors.ports import ModelError

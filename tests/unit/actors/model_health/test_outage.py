@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from satmeter.actors.adapters.redis.model_outage import RedisModelBoard
-from satmeter.actors.domain.llm.provider_faults import ModelFault
+from satmeter.actors.domain.provider_faults import ModelFault
 from satmeter.actors.model_health.outage import (
     ASK_BEFORE_SALES_S,
     ModelBoard,

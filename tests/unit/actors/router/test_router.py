@@ -15,9 +15,10 @@ from satmeter.actors.domain.pricing import Usage
 from satmeter.actors.domain.session.messages import RequestAnswer, RequestCost
 from satmeter.actors.host.dispatcher import Dispatcher
 from satmeter.actors.host.replies import ReplyTo
+from satmeter.actors.host_link import LinkError
 from satmeter.actors.messages import Answer, Call, Cancel, NotOwner, Ping, Pong, WireCommand, WireReply, WrongReplyError
 from satmeter.actors.partitioning import PARTITIONS, owned_by, owner_of, partition_of
-from satmeter.actors.router.router import LinkError, Router
+from satmeter.actors.router.router import Router
 from tests.helpers.jobs import VIEW
 from tests.helpers.patience import PATIENCE_S
 from tests.helpers.session_steps import SES, ask
@@ -198,7 +199,8 @@ async def test_a_call_returns_the_reply_behind_its_parts() -> None:
 
 
 async def test_a_host_that_stays_away_is_answered_as_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("satmeter.actors.router.router._PATIENCE_S", 0.05)
+    monkeypatch.setattr("satmeter.actors.router.router.PATIENCE_S", 0.05)
+    monkeypatch.setattr("satmeter.actors.router.lane.PATIENCE_S", 0.05)
     host = FakeHost()
     host.die()
     router = router_to(host)
@@ -239,7 +241,8 @@ async def test_what_was_sent_before_is_in_doubt_when_the_second_host_refuses_it(
 async def test_only_what_may_cost_is_in_doubt_when_its_host_is_lost(
     monkeypatch: pytest.MonkeyPatch, command: WireCommand, told: str
 ) -> None:
-    monkeypatch.setattr("satmeter.actors.router.router._PATIENCE_S", 0.05)
+    monkeypatch.setattr("satmeter.actors.router.router.PATIENCE_S", 0.05)
+    monkeypatch.setattr("satmeter.actors.router.lane.PATIENCE_S", 0.05)
     host = FakeHost()
     router = router_to(host)
     asking = asyncio.create_task(router.call(SES, command))
@@ -264,7 +267,7 @@ async def test_a_call_to_a_host_that_lost_the_partition_is_made_again() -> None:
 
 
 async def test_more_calls_than_the_limit_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("satmeter.actors.router.router._IN_FLIGHT_MAX", 1)
+    monkeypatch.setattr("satmeter.actors.router.lane._IN_FLIGHT_MAX", 1)
     host = FakeHost()
     router = router_to(host)
     first = asyncio.create_task(router.call("job_1", GetJob()))

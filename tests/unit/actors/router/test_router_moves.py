@@ -9,10 +9,11 @@ import pytest
 
 from satmeter.actors.domain.errors import Code, RefusedError
 from satmeter.actors.domain.job.state import GetJob
+from satmeter.actors.host_link import LinkError
 from satmeter.actors.messages import NotOwner
 from satmeter.actors.partitioning import PARTITIONS, partition_of
 from satmeter.actors.ports import TransientError
-from satmeter.actors.router.router import LinkError, Router
+from satmeter.actors.router.router import Router
 from tests.helpers.hosts import until
 from tests.helpers.jobs import VIEW
 from tests.helpers.patience import PATIENCE_S
@@ -134,7 +135,8 @@ async def test_the_check_fails_when_a_partition_has_no_owner() -> None:
 
 
 async def test_the_check_fails_when_a_host_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("satmeter.actors.router.router._PATIENCE_S", 0.1)
+    monkeypatch.setattr("satmeter.actors.router.router.PATIENCE_S", 0.1)
+    monkeypatch.setattr("satmeter.actors.router.lane.PATIENCE_S", 0.1)
     pair = Pair()
     pair.owners[0] = "host-1"
     pair.hosts["host-1"].die()
@@ -155,7 +157,8 @@ async def test_an_actor_without_an_owner_is_waited_for_and_then_refused(monkeypa
     assert await ask == VIEW
     await pair.router.close()
 
-    monkeypatch.setattr("satmeter.actors.router.router._PATIENCE_S", 0.05)
+    monkeypatch.setattr("satmeter.actors.router.router.PATIENCE_S", 0.05)
+    monkeypatch.setattr("satmeter.actors.router.lane.PATIENCE_S", 0.05)
     lost = Pair()
     lost.owners = {}
     with pytest.raises(RefusedError) as refused:

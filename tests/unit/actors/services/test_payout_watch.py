@@ -13,8 +13,8 @@ from satmeter.actors.adapters.redis.findings import RedisFindings
 from satmeter.actors.domain.behaviour import BooksError, UnknownEventError
 from satmeter.actors.domain.money import MoneyError, Msat
 from satmeter.actors.domain.payments.payouts import Payout, PayoutTarget, Refunds, SentPayment
-from satmeter.actors.ports import TransientError
-from satmeter.actors.services.findings import Findings, FindingsCache, Refusals
+from satmeter.actors.ports import Findings, Refusals, TransientError
+from satmeter.actors.services.findings import FindingsCache
 from satmeter.actors.services.oversight import Oversight
 from satmeter.actors.services.payout_watch import ARCHIVED_AFTER_MS, FORGOTTEN_AFTER_MS, Comparison, PayoutWatch
 from tests.helpers.fakes import FakeLightning

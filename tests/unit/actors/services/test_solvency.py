@@ -9,8 +9,8 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from satmeter.actors.adapters.redis.solvency import RedisSolvency
-from satmeter.actors.ports import TransientError
-from satmeter.actors.services.solvency import SolvencyCache, SolvencyWatch, Standing, covers
+from satmeter.actors.ports import Standing, TransientError
+from satmeter.actors.services.solvency import SolvencyCache, SolvencyWatch, covers
 from tests.helpers.fakes import FakeLightning
 
 OWED_MSAT = 50_000_000

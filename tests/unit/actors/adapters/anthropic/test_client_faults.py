@@ -6,7 +6,7 @@ import httpx2
 import pytest
 from structlog.testing import capture_logs
 
-from satmeter.actors.domain.llm.provider_faults import ModelFault
+from satmeter.actors.domain.provider_faults import ModelFault
 from satmeter.actors.ports import ModelError, PermanentError, TransientError
 from tests.unit.actors.adapters.anthropic.test_client import error_answer, failure_of, raising
 

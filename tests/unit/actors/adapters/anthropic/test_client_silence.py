@@ -11,8 +11,8 @@ import pytest
 
 from satmeter.actors.adapters.anthropic.client import AnthropicModel
 from satmeter.actors.adapters.stub.messages_api import StubMessagesApi
-from satmeter.actors.domain.intents import AnswerRequest, RelayRequest
 from satmeter.actors.domain.llm.answers import Completion, StreamPart, TextDelta
+from satmeter.actors.domain.llm.intents import AnswerRequest, RelayRequest
 from satmeter.actors.domain.llm.relays import RelayEnd, RelayPart
 from satmeter.actors.domain.pricing import Usage
 from satmeter.actors.effects.answer import Answering

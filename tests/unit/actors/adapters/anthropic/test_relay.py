@@ -13,9 +13,8 @@ import pytest
 
 from satmeter.actors.adapters.stub.messages_api import StubMessagesApi
 from satmeter.actors.adapters.stub.model import StubModel
-from satmeter.actors.domain.intents import RelayRequest
 from satmeter.actors.domain.llm.answers import Ending
-from satmeter.actors.domain.llm.provider_faults import ModelFault
+from satmeter.actors.domain.llm.intents import RelayRequest
 from satmeter.actors.domain.llm.relays import (
     RelayBegun,
     RelayBytes,
@@ -26,6 +25,7 @@ from satmeter.actors.domain.llm.relays import (
     countable,
 )
 from satmeter.actors.domain.pricing import Usage
+from satmeter.actors.domain.provider_faults import ModelFault
 from satmeter.actors.effects.progress import ProgressChannel
 from satmeter.actors.effects.relay import Relaying
 from satmeter.actors.ports import ModelError, PortError, ToldError, TransientError

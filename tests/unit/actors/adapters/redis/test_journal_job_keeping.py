@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from satmeter.actors.domain.intents import ReleaseUnpaid
 from satmeter.actors.domain.job.state import JobBooks
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payments.intents import ReleaseUnpaid
 from tests.helpers.jobs import HOUR_MS, START_MS, JobBench, verdict
 
 

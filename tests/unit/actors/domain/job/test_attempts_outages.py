@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from satmeter.actors.domain.behaviour import Failed, TakeUp, Wake
-from satmeter.actors.domain.intents import Evaluate, IssueInvoice, Work
 from satmeter.actors.domain.job.state import GetJob, JobState, JobView
-from satmeter.actors.domain.llm.provider_faults import ModelFault
+from satmeter.actors.domain.llm.intents import Evaluate, Work
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payments.intents import IssueInvoice
+from satmeter.actors.domain.provider_faults import ModelFault
 from tests.helpers.jobs import EVAL_INVOICE, HOUR_MS, JOB_ID, START_MS, WORK_INVOICE, JobBench, completion, verdict
 
 OUTAGES = [

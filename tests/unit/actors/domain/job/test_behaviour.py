@@ -5,9 +5,10 @@ from msgspec.structs import replace
 
 from satmeter.actors.domain.behaviour import BooksError, Done, Failed, TakeUp, UnknownEventError, Wake
 from satmeter.actors.domain.errors import Code, Refusal
-from satmeter.actors.domain.intents import Evaluate, IssueInvoice, LookUpInvoice, Work
 from satmeter.actors.domain.job.state import CreateJob, EvalPaid, GetJob, JobBooks, JobState, JobView
+from satmeter.actors.domain.llm.intents import Evaluate, Work
 from satmeter.actors.domain.money import ZERO, Msat
+from satmeter.actors.domain.payments.intents import IssueInvoice, LookUpInvoice
 from satmeter.actors.domain.payments.invoices import Settle, Settled, Settlement, SettleOutcome
 from satmeter.actors.domain.payments.payouts import RefundState
 from satmeter.actors.domain.pricing import Usage

@@ -8,9 +8,10 @@ from msgspec.structs import replace
 
 from satmeter.actors.domain.behaviour import BooksError, Decision, Done, Failed, TakeUp, Wake
 from satmeter.actors.domain.errors import Code
-from satmeter.actors.domain.intents import LookUpPayout, SendPayout, Work
 from satmeter.actors.domain.job.state import JobBooks, JobFailed, JobState, JobView, RefundJob, view
+from satmeter.actors.domain.llm.intents import Work
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payments.intents import LookUpPayout, SendPayout
 from satmeter.actors.domain.payments.invoices import Settled, SettleOutcome
 from satmeter.actors.domain.payments.payouts import PayoutRefusal, PayoutReport, PayoutStatus, PayoutTarget, RefundState
 from tests.helpers.jobs import EVAL_INVOICE, HOUR_MS, JOB_ID, START_MS, WORK_INVOICE, JobBench, completion, verdict

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from satmeter.actors.domain.behaviour import BooksError, Done, Failed
 from satmeter.actors.domain.errors import Code
-from satmeter.actors.domain.intents import LookUpPayout, SendPayout
 from satmeter.actors.domain.money import ZERO, MoneyError, Msat
+from satmeter.actors.domain.payments.intents import LookUpPayout, SendPayout
 from satmeter.actors.domain.payments.payout_flow import fold, intents, outcome, start, taken_up
 from satmeter.actors.domain.payments.payouts import (
     OwingBooks,

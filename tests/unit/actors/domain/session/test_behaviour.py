@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from satmeter.actors.domain.behaviour import BooksError, Done, Failed, TakeUp, UnknownEventError, Wake
 from satmeter.actors.domain.credentials.caveats import Action, Grant
 from satmeter.actors.domain.errors import Code, Refusal
-from satmeter.actors.domain.intents import IssueInvoice, LookUpInvoice, ReleaseUnpaid
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payments.intents import IssueInvoice, LookUpInvoice, ReleaseUnpaid
 from satmeter.actors.domain.payments.invoices import Settle, Settled, Settlement, SettleOutcome
 from satmeter.actors.domain.session.messages import GetLedger, GetSession, OpenSession, SessionCreated
 from satmeter.actors.domain.session.state import SessionBooks, SessionState

@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from satmeter.actors.domain.behaviour import BooksError, Decision, Done, TakeUp
 from satmeter.actors.domain.errors import Code
-from satmeter.actors.domain.intents import LookUpPayout, SendPayout
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payments.intents import LookUpPayout, SendPayout
 from satmeter.actors.domain.payments.payouts import PayoutReport, PayoutStarted, PayoutStatus, RefundState
 from satmeter.actors.domain.session.messages import SessionView
 from satmeter.actors.domain.session.state import SessionState

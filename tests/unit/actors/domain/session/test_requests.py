@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from satmeter.actors.domain.behaviour import BooksError, Decision, Done, Failed, Wake
 from satmeter.actors.domain.errors import Code
-from satmeter.actors.domain.intents import AnswerRequest
 from satmeter.actors.domain.llm.answers import Ending, Held, RequestOutcome
+from satmeter.actors.domain.llm.intents import AnswerRequest
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.pricing import BtcPrice, PriceOrigin, Usage
 from satmeter.actors.domain.session.messages import RequestAnswer

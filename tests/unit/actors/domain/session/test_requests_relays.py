@@ -9,10 +9,11 @@ from msgspec.structs import replace
 
 from satmeter.actors.domain.credentials.caveats import Action
 from satmeter.actors.domain.errors import Code
-from satmeter.actors.domain.intents import CountPrompt, LookUpInvoice, RelayRequest
 from satmeter.actors.domain.llm.answers import Ending
+from satmeter.actors.domain.llm.intents import CountPrompt, RelayRequest
 from satmeter.actors.domain.llm.relays import PromptRate, RelayEnd, RelayOutcome
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payments.intents import LookUpInvoice
 from satmeter.actors.domain.payments.invoices import Settlement
 from satmeter.actors.domain.pricing import LongPrompt, Rates, Usage
 from satmeter.actors.domain.session.messages import (

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from ..credentials.caveats import Grant, SpendLimit, violated
 from ..errors import Refusal
 from ..money import ZERO, Msat
 from ..payments.payouts import PayoutTarget, fee_reserve
-from ..session.state import Hold, Session
-from .caveats import Grant, SpendLimit, violated
+from .state import Hold, Session
 
 # Each snapshot holds all counts. A limit may have a quarter as many counts beneath it as the limit above it may have.
 # Otherwise the holder of one limited credential could use up the counts of all others.

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 
 import msgspec
 
+from .. import idempotency_keys
 from ..behaviour import Decision, Event, History, Reply
+from ..credentials.caveats import Action, Grant
 from ..errors import Refusal, idempotency_conflict
 from ..receipts import needle
-from ..session.messages import Ask, CloseSession, Relay, Relayed, RequestAnswer, TopUp
-from ..session.state import Hold, HoldPlaced, Session
-from . import idempotency_keys
-from .caveats import Action, Grant
+from .messages import Ask, CloseSession, Relay, Relayed, RequestAnswer, TopUp
+from .state import Hold, HoldPlaced, Session
 
 # The charge and the hold before it.
 _EVENTS = 2

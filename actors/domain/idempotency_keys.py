@@ -11,8 +11,8 @@ from typing import Final, NamedTuple, Protocol, TypeVar
 
 from msgspec.structs import replace
 
-from ..behaviour import Attempt, Mark, Once, Reply
-from .caveats import WHOLE, Grant
+from .behaviour import Attempt, Mark, Once, Reply
+from .credentials.caveats import WHOLE, Grant
 
 # Follows a name: under it, the credentials that the buyer's was derived from find the answer.
 _POINTER: Final = "^"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from satmeter.actors.domain import idempotency_keys
 from satmeter.actors.domain.behaviour import Decision, Mark
-from satmeter.actors.domain.credentials import idempotency_keys
 from satmeter.actors.domain.credentials.caveats import Grant
 from satmeter.actors.domain.errors import Code, Refusal
 from satmeter.actors.domain.money import Msat

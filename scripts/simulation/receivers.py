@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from ....actors.domain.webhooks import Notify
-from ....actors.ports import TransientError
-from ..world import Fault, World
+from ...actors.domain.webhooks import Notify
+from ...actors.ports import TransientError
+from .world import Fault, World
 
 _ATTEMPT_S: Final = 10.0
 _LATE_MAX_S: Final = 30.0
