@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -149,8 +148,8 @@ class Coordinator:
             if not await self._membership.publish(self._server.server_id, todo.placement):
                 return  # Another server leads now.
             # The first plan is part of every start, and no news to the person who watches it.
-            level = logging.INFO if self.view.placement.members else logging.DEBUG
-            _log.log(level, "placement_planned", version=todo.placement.version, members=todo.placement.members)
+            log = _log.info if self.view.placement.members else _log.debug
+            log("placement_planned", version=todo.placement.version, members=todo.placement.members)
             self.view = msgspec.structs.replace(self.view, placement=todo.placement)
         await asyncio.gather(*(self._start(host_id, node_id) for host_id, node_id in todo.start.items()))
         await asyncio.gather(*(self._end(host_id) for host_id in todo.end))

@@ -87,8 +87,8 @@ class Requests:
             replies: Replies[Answer] = Replies(request, self._state.router.stream(holder.session_id, command))
             return await (self._stream(request, replies, command) if body.stream else self._whole(replies))
         except RefusedError as error:
-            if model not in self._models:
-                # There is nothing to pay for: no invoice would mend it.
+            if model not in self._models and error.refusal.code is not Code.INSUFFICIENT_BALANCE:
+                # There is no price that a deposit could be for. A host that names one knows the model.
                 unfit = error.refusal.code is Code.INVALID_REQUEST
                 raise RefusedError(model_not_found("/pricing") if unfit else error.refusal) from None
             raise await self._l402.refused(request, key, command, holder, error.refusal) from None
