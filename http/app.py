@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Lifespan
 from .aliases import Aliases
 from .anthropic import openapi as of_llm
 from .anthropic.relay import Relays
-from .anthropic.routes import Llm
+from .anthropic.routes import MessagesRoutes
 from .cors import CorsMiddleware
 from .jobs import openapi as of_jobs
 from .jobs.routes import Jobs
@@ -26,14 +26,14 @@ from .pages.routes import Pages
 from .receipts import openapi as of_receipts
 from .receipts.routes import Receipts
 from .request.auth import Credentials
-from .request.client_address import Clients
+from .request.client_address import ClientAddresses
 from .responses import openapi as of_responses
 from .responses.routes import Responses
 from .service import openapi as around
 from .service.demo import Demo
 from .service.health import Health
 from .service.pricing import Pricing
-from .service.stub import Dev
+from .service.stub import StubRoutes
 from .sessions import openapi as of_sessions
 from .sessions.ask import Requests
 from .sessions.l402 import L402
@@ -57,7 +57,7 @@ def create_app(state: AppState, *, lifespan: Lifespan[Any] | None = None) -> ASG
 def endpoints(state: AppState, metrics: Metrics) -> Sequence[Endpoint]:
     """Return the endpoints that exist with these settings. The first match wins, so frequent requests come first."""
     settings = state.settings
-    clients = Clients(settings.trusted_proxies, state.id_key)
+    clients = ClientAddresses(settings.trusted_proxies, state.id_key)
     credentials = Credentials(state.macaroon_key)
     bounds = settings.session_min_sats, settings.session_max_sats
     opening, amount = opening_within(*bounds), amount_within(*bounds)
@@ -66,7 +66,7 @@ def endpoints(state: AppState, metrics: Metrics) -> Sequence[Endpoint]:
     sessions = Sessions(state, clients, credentials, opening, amount)
     receipts = Receipts(state, credentials)
     relays = Relays(state, l402)
-    llm = Llm(state, credentials, relays)
+    llm = MessagesRoutes(state, credentials, relays)
     chat = TranslatedCalls(state, credentials, relays, Chat())
     responses = Responses(state, credentials, relays)
     models = Models(state)
@@ -113,7 +113,7 @@ def endpoints(state: AppState, metrics: Metrics) -> Sequence[Endpoint]:
         Endpoint("GET", "/", pages.home, around.HOME),
     ]
     if stub_node is not None:
-        dev = Dev(stub_node, settings.body_limit_bytes)
+        dev = StubRoutes(stub_node, settings.body_limit_bytes)
         table.append(Endpoint("POST", "/dev/stub/pay/{paymentHash}", dev.pay, around.PAY_STUB))
         table.append(Endpoint("POST", "/dev/stub/invoice", dev.invoice, around.MAKE_STUB_INVOICE))
     receipts.describe(table)

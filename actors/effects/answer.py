@@ -90,7 +90,7 @@ class _Draft:
         return RequestOutcome(ending, self.evaluation, completion)
 
 
-class Answering:
+class AnswerEffect:
     """Runner of `AnswerRequest`."""
 
     def __init__(self, model: Model, pause: Pause) -> None:

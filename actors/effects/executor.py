@@ -31,11 +31,11 @@ from ..ports import (
     Urgency,
     Webhooks,
 )
-from .answer import Answering
+from .answer import AnswerEffect
 from .invoice_pool import InvoicePool
 from .payout_calls import PayoutCalls
 from .progress import ProgressChannel
-from .relay import Relaying
+from .relay import RelayEffect
 
 _LOOK_UP_BACKOFF_FIRST_S: Final = 1.0
 _LOOK_UP_BACKOFF_MAX_S: Final = 30.0
@@ -79,8 +79,8 @@ class Effects:
         self._webhooks = webhooks
         self._admit_sale = admit_sale
         self._pause = pause
-        self._answering = Answering(model, pause)
-        self._relaying = Relaying(model)
+        self._answering = AnswerEffect(model, pause)
+        self._relaying = RelayEffect(model)
         self._payouts = PayoutCalls(lightning, pause, now_ms, payout_refused)
 
     def prepare(self) -> None:

@@ -131,7 +131,7 @@ class _Draft:
         return given
 
 
-class Relaying:
+class RelayEffect:
     """Runner of `RelayRequest`."""
 
     def __init__(self, model: Model, clock: Callable[[], float] = time.monotonic) -> None:

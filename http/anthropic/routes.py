@@ -49,7 +49,7 @@ _BLANK_LINES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 _PING: Final = b': keep-alive\nevent: ping\ndata: {"type": "ping"}\n\n'
 
 
-class Llm:
+class MessagesRoutes:
     """The routes under /v1/messages."""
 
     def __init__(self, state: AppState, credentials: Credentials, relays: Relays) -> None:

@@ -12,13 +12,13 @@ from starlette.responses import Response
 from ...actors.domain.errors import RefusedError, not_found
 from ...actors.domain.job.state import FINAL_STATES, CreateJob, GetJob, JobState, JobView, RefundJob, WatchJob
 from ..payments.invoice_limits import InvoiceLimits
-from ..payments.refunds import Payouts
+from ..payments.refunds import Refunds
 from ..payments.schemas import RefundOrder
 from ..payments.solvency_gate import refuse_deposits
 from ..payments.webhooks import WebhookOrders
 from ..request import ids
 from ..request.body import read_json
-from ..request.client_address import Clients
+from ..request.client_address import ClientAddresses
 from ..request.idempotency import idempotency_key, operation_key_of
 from ..request_id import request_id_of
 from ..response import errors, json, sse
@@ -29,11 +29,11 @@ from . import schemas, views
 class Jobs:
     """The routes under /jobs."""
 
-    def __init__(self, state: AppState, clients: Clients) -> None:
+    def __init__(self, state: AppState, clients: ClientAddresses) -> None:
         self._state = state
         self._clients = clients
         self._invoice_limits = InvoiceLimits(state)
-        self._payouts = Payouts(state)
+        self._payouts = Refunds(state)
         self._webhooks = WebhookOrders(state)
 
     async def create(self, request: Request) -> Response:

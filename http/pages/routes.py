@@ -11,7 +11,7 @@ from starlette.responses import Response
 from ...config.settings import Settings
 from ..openapi.document import build
 from ..openapi.endpoint import Endpoint
-from ..request.client_address import Clients
+from ..request.client_address import ClientAddresses
 from .docs import docs
 from .home import home
 
@@ -19,7 +19,7 @@ from .home import home
 class Pages:
     """The pages, and the OpenAPI document that they are built from; both are built once."""
 
-    def __init__(self, settings: Settings, clients: Clients, *, stub_node: bool) -> None:
+    def __init__(self, settings: Settings, clients: ClientAddresses, *, stub_node: bool) -> None:
         self._settings = settings
         self._clients = clients
         self._stub_node = stub_node

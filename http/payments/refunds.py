@@ -27,7 +27,7 @@ _IMPOSSIBLE: Final = Refusal(
 )
 
 
-class Payouts:
+class Refunds:
     """Payouts of debts to the invoices of clients."""
 
     def __init__(self, state: AppState) -> None:

@@ -18,7 +18,7 @@ _DIGEST_BYTES: Final = 16
 _IPV6_SHARED_BITS: Final = 64
 
 
-class Clients:
+class ClientAddresses:
     """Addresses of clients, also behind proxies that the operator trusts."""
 
     def __init__(self, trusted_proxies: Iterable[str], id_key: bytes) -> None:

@@ -12,7 +12,7 @@ from ...actors.domain.demo import AskDemo, DemoAnswer
 from ..payments.solvency_gate import refuse_calls
 from ..request import ids
 from ..request.body import unfit
-from ..request.client_address import Clients
+from ..request.client_address import ClientAddresses
 from ..response import errors, json
 from ..response.replies import Replies
 from ..response.slow_json import SlowAnswer
@@ -25,7 +25,7 @@ _WINDOW_S: Final = 3_600
 class Demo:
     """GET /demo."""
 
-    def __init__(self, state: AppState, clients: Clients) -> None:
+    def __init__(self, state: AppState, clients: ClientAddresses) -> None:
         self._state = state
         self._clients = clients
 

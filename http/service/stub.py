@@ -18,7 +18,7 @@ from . import schemas as around
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 
 
-class Dev:
+class StubRoutes:
     """The routes under /dev."""
 
     def __init__(self, stub_node: StubPayments, body_limit_bytes: int) -> None:

@@ -23,7 +23,7 @@ from ...actors.operator_terms import session_terms
 from ...actors.ports import TransientError
 from ..payments import views
 from ..request.auth import Holder
-from ..request.client_address import Clients
+from ..request.client_address import ClientAddresses
 from ..response.errors import ChallengeError, invalid
 from ..state import AppState
 from .opening import Openings
@@ -44,7 +44,7 @@ NOBODY: Final = Grant(generation=0)
 class L402:
     """Challenges for clients without a credential: a deposit to pay, and the wait for it when they come back."""
 
-    def __init__(self, state: AppState, clients: Clients) -> None:
+    def __init__(self, state: AppState, clients: ClientAddresses) -> None:
         self._state = state
         self._openings = Openings(state, clients)
         self._top_up_offers = TopUpOffers(state)

@@ -14,14 +14,14 @@ from ...actors.domain.webhooks import Webhook
 from ..payments.invoice_limits import InvoiceLimits
 from ..payments.solvency_gate import refuse_deposits
 from ..request import ids
-from ..request.client_address import Clients
+from ..request.client_address import ClientAddresses
 from ..state import AppState
 
 
 class Openings:
     """Opener of sessions, within the limit of unpaid invoices of one address."""
 
-    def __init__(self, state: AppState, clients: Clients) -> None:
+    def __init__(self, state: AppState, clients: ClientAddresses) -> None:
         self._state = state
         self._clients = clients
         self._invoice_limits = InvoiceLimits(state)

@@ -17,12 +17,12 @@ from ...actors.domain.session.messages import (
     SessionView,
     TopUp,
 )
-from ..payments.refunds import Payouts
+from ..payments.refunds import Refunds
 from ..payments.solvency_gate import refuse_deposits
 from ..payments.webhooks import WebhookOrders
 from ..request.auth import Credentials
 from ..request.body import read_json, unfit
-from ..request.client_address import Clients
+from ..request.client_address import ClientAddresses
 from ..request.idempotency import idempotency_key, operation_key_of
 from ..response import errors, json
 from ..state import AppState
@@ -41,7 +41,7 @@ class Sessions:
     def __init__(
         self,
         state: AppState,
-        clients: Clients,
+        clients: ClientAddresses,
         credentials: Credentials,
         opening: type[schemas.Opening],
         amount: type[schemas.Amount],
@@ -53,7 +53,7 @@ class Sessions:
         self._openings = Openings(state, clients)
         self._webhooks = WebhookOrders(state)
         self._top_up_offers = TopUpOffers(state)
-        self._payouts = Payouts(state)
+        self._payouts = Refunds(state)
 
     async def open(self, request: Request) -> Response:
         """Answer POST /sessions with a new session, or the one of the Idempotency-Key."""

@@ -16,7 +16,7 @@ from satmeter.actors.domain.money import Msat
 from satmeter.http.cors import CorsMiddleware
 from satmeter.http.middleware import RequestMiddleware
 from satmeter.http.openapi.examples import EXAMPLES
-from satmeter.http.payments.refunds import Payouts
+from satmeter.http.payments.refunds import Refunds
 from satmeter.http.response.errors import STATUS
 from tests.helpers.http.fronts import Api, Json
 
@@ -177,5 +177,5 @@ async def test_open_operations_say_so_and_bounds_are_json_schemas_own(api: Api) 
 
 async def test_the_example_invoices_are_ones_that_the_server_takes(api: Api) -> None:
     for name, sats in (("RefundOrder", 3), ("CloseOrder", 985)):
-        target = Payouts(api.state).target(EXAMPLES[name]["paymentRequest"])
+        target = Refunds(api.state).target(EXAMPLES[name]["paymentRequest"])
         assert target.amount_msat == Msat.from_sats(sats)

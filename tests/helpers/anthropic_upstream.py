@@ -11,7 +11,7 @@ from satmeter.actors.domain.behaviour import Once, Reply
 from satmeter.actors.domain.llm.intents import RelayRequest
 from satmeter.actors.domain.llm.relays import RelayBody, RelayBytes, RelayOutcome, RelayPart
 from satmeter.actors.effects.progress import ProgressChannel
-from satmeter.actors.effects.relay import Relaying
+from satmeter.actors.effects.relay import RelayEffect
 from tests.helpers.anthropic_streams import MODEL, Body, model
 
 AT_MS = 1_790_000_000_000
@@ -72,6 +72,6 @@ async def relay(
     upstream: Upstream, *, stream: bool = True, clock: Callable[[], float] | None = None
 ) -> tuple[RelayOutcome, list[Reply]]:
     said: list[Reply] = []
-    relaying = Relaying(model(upstream), *([clock] if clock else []))
+    relaying = RelayEffect(model(upstream), *([clock] if clock else []))
     intent = RelayRequest("request:a", CALL, {}, False, stream, MODEL, 5, AT_MS, ONCE)
     return await relaying.relay(intent, ProgressChannel(said.append)), said

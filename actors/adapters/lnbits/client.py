@@ -19,7 +19,7 @@ from ...domain.payments.payouts import PayoutRefusal, PayoutReport, PayoutStatus
 from ...ports import InvoiceOrder, PermanentError, PortError, TransientError
 from . import lookups, payouts
 from .hints import websocket_hints
-from .invoice_queue import InvoiceLane
+from .invoice_queue import InvoiceQueue
 from .keys import key_trouble
 from .messages import (
     ACTOR,
@@ -87,7 +87,7 @@ class LnbitsLightning:
 
     The invoice key can't spend. Every call ends within `timeout_s`, its wait for one of `concurrency` slots included. A
     quarter of the slots is for questions, which never wait for invoices that are made; the others are for these, see
-    `InvoiceLane`. Payouts have slots of their own, and look-ups may wait longer, in a line that shortens by many at
+    `InvoiceQueue`. Payouts have slots of their own, and look-ups may wait longer, in a line that shortens by many at
     once: see `LookUps`.
 
     Neither keys nor addresses are ever put into an exception. `transport` and `hints` are the stub node's way in.
@@ -111,7 +111,7 @@ class LnbitsLightning:
         questions = max(1, concurrency // 4)
         invoices = max(1, concurrency - questions)
         self._question_slots = asyncio.Semaphore(questions)
-        self._invoices = InvoiceLane(invoices, patience_s=timeout_s)
+        self._invoices = InvoiceQueue(invoices, patience_s=timeout_s)
         self._payout_slots = asyncio.Semaphore(_PAYOUTS_AT_ONCE)
         self._payout_look_up_slots = asyncio.Semaphore(_PAYOUT_LOOK_UPS_AT_ONCE)
         # Look-ups don't get all of the slots, so that thousands of them leave room for the other questions.

@@ -19,7 +19,7 @@ _WEIGHT: Final = 0.25
 _RETRY_AFTER_MAX_S: Final = 60
 
 
-class InvoiceLane:
+class InvoiceQueue:
     """Queue that lets `slots` callers through at once, by their urgency and then in the order of their arrival.
 
     Invoices made ahead never wait, and leave a slot free for the next caller. A new client whose call would not end

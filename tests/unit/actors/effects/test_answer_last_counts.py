@@ -13,7 +13,7 @@ from satmeter.actors.domain.llm.answers import Ending, RequestOutcome, StreamPar
 from satmeter.actors.domain.llm.intents import AnswerRequest
 from satmeter.actors.domain.llm.token_estimate import estimated_tokens
 from satmeter.actors.domain.pricing import Usage
-from satmeter.actors.effects.answer import Answering
+from satmeter.actors.effects.answer import AnswerEffect
 from satmeter.actors.effects.progress import ProgressChannel
 from satmeter.actors.effects.retry import ENDS_WITHIN_S, LINGERS_S, PASSES_WITHIN_S
 from satmeter.actors.host.in_flight import InFlight
@@ -57,7 +57,7 @@ def of(*parts: StreamPart, rest: tuple[StreamPart, ...] = (), counts: int = 500)
 async def left(model: Scripted, *, cut: bool = True) -> tuple[RequestOutcome, float]:
     """Return the outcome of a request that is left once the stream hangs, and for how long it would have run on."""
     progress = ProgressChannel(lambda _: None)
-    task = asyncio.create_task(Answering(model, _no_pause).answer(ASKED, progress))
+    task = asyncio.create_task(AnswerEffect(model, _no_pause).answer(ASKED, progress))
     await model.hangs.wait()
     lingers_s = progress.lingers_s()
     progress.stopped = True

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.requests import HTTPConnection
 
-from satmeter.http.request.client_address import Clients
+from satmeter.http.request.client_address import ClientAddresses
 
 KEY = b"a key of a test"
 
@@ -18,13 +18,13 @@ def connection(peer: str | None, *forwarded: str) -> HTTPConnection:
     return HTTPConnection(scope)
 
 
-def address(clients: Clients, peer: str | None, *forwarded: str) -> str:
+def address(clients: ClientAddresses, peer: str | None, *forwarded: str) -> str:
     return str(clients.address(connection(peer, *forwarded)))
 
 
 def test_without_trusted_proxies_the_header_is_worth_nothing() -> None:
-    assert address(Clients([], KEY), "203.0.113.5", "10.0.0.1") == "203.0.113.5"
-    assert address(Clients([], KEY), "127.0.0.1", "10.0.0.1") == "127.0.0.1"
+    assert address(ClientAddresses([], KEY), "203.0.113.5", "10.0.0.1") == "203.0.113.5"
+    assert address(ClientAddresses([], KEY), "127.0.0.1", "10.0.0.1") == "127.0.0.1"
 
 
 @pytest.mark.parametrize(
@@ -48,24 +48,24 @@ def test_without_trusted_proxies_the_header_is_worth_nothing() -> None:
 def test_the_entries_are_believed_from_the_right_while_their_writer_is_trusted(
     forwarded: list[str], expected: str
 ) -> None:
-    clients = Clients(["10.0.0.0/24", "2001:db8:ffff::1"], KEY)
+    clients = ClientAddresses(["10.0.0.0/24", "2001:db8:ffff::1"], KEY)
     assert address(clients, "10.0.0.2", *forwarded) == expected
 
 
 def test_a_proxy_may_be_one_address_and_seen_over_a_dual_stack_socket() -> None:
-    clients = Clients(["10.0.0.2"], KEY)
+    clients = ClientAddresses(["10.0.0.2"], KEY)
     assert address(clients, "::ffff:10.0.0.2", "203.0.113.5") == "203.0.113.5"
     assert address(clients, "10.0.0.3", "203.0.113.5") == "10.0.0.3"
 
 
 def test_a_connection_without_an_address_is_one_client() -> None:
-    clients = Clients([], KEY)
+    clients = ClientAddresses([], KEY)
     assert address(clients, None, "203.0.113.5") == "None"
     assert clients.digest(connection(None)) == clients.digest(connection("not an address"))
 
 
 def test_digests_tell_addresses_apart_but_not_those_of_one_ipv6_network() -> None:
-    clients = Clients([], KEY)
+    clients = ClientAddresses([], KEY)
 
     def digest(peer: str) -> str:
         return clients.digest(connection(peer))
@@ -77,9 +77,9 @@ def test_digests_tell_addresses_apart_but_not_those_of_one_ipv6_network() -> Non
 
 
 def test_a_digest_shows_no_address_and_depends_on_the_key() -> None:
-    one = Clients([], KEY).digest(connection("203.0.113.5"))
+    one = ClientAddresses([], KEY).digest(connection("203.0.113.5"))
     assert len(one) == 22 and "203" not in one
-    assert one != Clients([], b"another").digest(connection("203.0.113.5"))
+    assert one != ClientAddresses([], b"another").digest(connection("203.0.113.5"))
 
 
 @pytest.mark.parametrize(
@@ -103,4 +103,4 @@ def test_a_trusted_proxy_tells_the_scheme(peer: str | None, told: str | None, sc
         "client": (peer, 1) if peer else None,
         "headers": headers,
     }
-    assert Clients(["10.0.0.0/24"], KEY).scheme(HTTPConnection(scope)) == scheme
+    assert ClientAddresses(["10.0.0.0/24"], KEY).scheme(HTTPConnection(scope)) == scheme

@@ -15,9 +15,9 @@ from satmeter.actors.domain.llm.answers import Completion, StreamPart, TextDelta
 from satmeter.actors.domain.llm.intents import AnswerRequest, RelayRequest
 from satmeter.actors.domain.llm.relays import RelayEnd, RelayPart
 from satmeter.actors.domain.pricing import Usage
-from satmeter.actors.effects.answer import Answering
+from satmeter.actors.effects.answer import AnswerEffect
 from satmeter.actors.effects.progress import ProgressChannel
-from satmeter.actors.effects.relay import Relaying
+from satmeter.actors.effects.relay import RelayEffect
 from satmeter.actors.ports import PermanentError, SilentError, TransientError
 from tests.helpers.anthropic_streams import (
     MODEL,
@@ -173,10 +173,10 @@ def test_what_is_slow_is_asked_for_once(call: str) -> None:
         progress, made = ProgressChannel(lambda _: None), model(silent)
         if call == "evaluation":
             intent = AnswerRequest("request:a", "say hello", MODEL, 100, False, ONCE)
-            _, failure = await seconds_of(Answering(made, pass_time).answer(intent, progress))
+            _, failure = await seconds_of(AnswerEffect(made, pass_time).answer(intent, progress))
         else:
             relay = RelayRequest("request:a", CALL, {}, False, call == "relay_stream", MODEL, 5, 0, ONCE)
-            _, failure = await seconds_of(Relaying(made).relay(relay, progress))
+            _, failure = await seconds_of(RelayEffect(made).relay(relay, progress))
         return silent.calls, type(failure)
 
     assert in_no_time(work()) == (1, SilentError)
@@ -185,7 +185,7 @@ def test_what_is_slow_is_asked_for_once(call: str) -> None:
 async def test_what_fails_at_once_is_still_tried_again() -> None:
     upstream = answering(529, b"")
     with pytest.raises(TransientError):
-        await Answering(made_over(upstream), lambda _: asyncio.sleep(0)).answer(
+        await AnswerEffect(made_over(upstream), lambda _: asyncio.sleep(0)).answer(
             AnswerRequest("request:a", "say hello", MODEL, 100, False, ONCE), ProgressChannel(lambda _: None)
         )
     assert len(upstream.requests) == 3

@@ -27,7 +27,7 @@ from satmeter.actors.domain.llm.relays import (
 from satmeter.actors.domain.pricing import Usage
 from satmeter.actors.domain.provider_faults import ModelFault
 from satmeter.actors.effects.progress import ProgressChannel
-from satmeter.actors.effects.relay import Relaying
+from satmeter.actors.effects.relay import RelayEffect
 from satmeter.actors.ports import ModelError, PortError, ToldError, TransientError
 from tests.helpers.anthropic_streams import (
     EVERY_KIND,
@@ -249,7 +249,7 @@ async def test_an_error_in_the_middle_is_passed_on_and_known_to_be_told(kind: st
 
 async def left_after(upstream: Upstream, body: Body, clock: Callable[[], float] | None = None) -> RelayOutcome:
     progress = ProgressChannel(lambda _: None)
-    relaying = Relaying(model(upstream), *([clock] if clock else []))
+    relaying = RelayEffect(model(upstream), *([clock] if clock else []))
     intent = RelayRequest("request:a", CALL, {}, False, True, MODEL, 5, 0, ONCE)
     task = asyncio.create_task(relaying.relay(intent, progress))
     await body.waits.wait()
@@ -278,7 +278,7 @@ async def test_who_has_left_before_it_began_has_used_nothing() -> None:
 
     progress = ProgressChannel(lambda _: None, stopped=True)
     intent = RelayRequest("request:a", CALL, {}, False, True, MODEL, 5, 0, ONCE)
-    outcome = await Relaying(model(upstream)).relay(intent, progress)
+    outcome = await RelayEffect(model(upstream)).relay(intent, progress)
     assert (outcome.ending, outcome.charged, upstream.requests) == (Ending.LEFT, False, [])
 
 

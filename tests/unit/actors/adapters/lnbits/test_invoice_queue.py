@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from satmeter.actors.adapters.lnbits.client import LnbitsLightning
-from satmeter.actors.adapters.lnbits.invoice_queue import InvoiceLane
+from satmeter.actors.adapters.lnbits.invoice_queue import InvoiceQueue
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.payouts import PayoutTarget
 from satmeter.actors.ports import InvoiceOrder, TransientError, Urgency
@@ -26,7 +26,7 @@ class Lane:
 
     def __init__(self, slots: int, patience_s: float = 10.0) -> None:
         self.now_s = 0.0
-        self.lane = InvoiceLane(slots, patience_s=patience_s, clock=lambda: self.now_s)
+        self.lane = InvoiceQueue(slots, patience_s=patience_s, clock=lambda: self.now_s)
         self.served: list[str] = []
         self.leaving: dict[str, asyncio.Event] = {}
 
