@@ -36,7 +36,7 @@ _ASK: Final = {"request": "Name three uses of a sextant.", "maxTokens": 200}
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 # Text in a command line, and the name of its process in the table. The first that fits counts.
 _NAMES: Final = (
-    ("scripts.front", "front"),
+    ("server.front", "front"),
     ("benchmarks.local", "front and host"),
     ("HostActor", "hosts"),
     ("TreasuryActor", "treasury"),
