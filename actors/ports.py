@@ -100,6 +100,52 @@ class Model(Protocol):
         ...
 
 
+class Provider(Protocol):
+    """Port of one upstream: a server that answers model calls in its API. See docs/decisions/upstreams.md.
+
+    `model` is the model's name there. One call is one attempt, and raises as `Model` says. A `ModelError` tells whether
+    the call was sent: another upstream may be asked after `UNREACHABLE`, or a status that refuses the operator.
+    """
+
+    def prepare(self) -> object:
+        """Get ready for the first call, in the background. Raises nothing."""
+        ...
+
+    async def evaluate(self, request: str, *, model: str) -> Evaluation:
+        """Judge a request, as `Model.evaluate`."""
+        ...
+
+    def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:
+        """Do the work piece by piece, as `Model.stream`."""
+        ...
+
+    def relay(
+        self, body: bytes, headers: Mapping[str, str], *, beta: bool, stream: bool
+    ) -> AsyncGenerator[RelayPart, None]:
+        """Send a body in the upstream's API, and give its bytes as they come, as `Model.relay`."""
+        ...
+
+    async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, beta: bool) -> RelayEnd:
+        """Have the prompt of a body counted, in the upstream's API.
+
+        The answer's body is `{"input_tokens": n}`. Raises `TransientError`, and `PermanentError` where the upstream
+        does not count.
+        """
+        ...
+
+    async def prompt_tokens(self, request: str, *, model: str, evaluates: bool, max_tokens: int) -> int:
+        """Have the prompt of `stream`, or with `evaluates` that of `evaluate`, counted. Raises as `count_tokens`."""
+        ...
+
+    async def models(self) -> Sequence[str] | None:
+        """Return the names of the models that the upstream lists; None where it has no list. Raises `PortError`."""
+        ...
+
+    async def close(self) -> None:
+        """End connections."""
+        ...
+
+
 class ModelProbe(Protocol):
     """Port for a question to the model provider that costs nothing."""
 
