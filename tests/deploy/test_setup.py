@@ -73,9 +73,14 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 def start(checkout: Path, env: dict[str, str], *command: str) -> subprocess.Popen[str]:
     words = [str(checkout / "scripts" / "setup"), *command]
-    return subprocess.Popen(
-        words, env=env, cwd=checkout.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    # A shell can't trap a signal that is ignored when it starts, which `nohup` does to the tests.
+    ours = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        return subprocess.Popen(
+            words, env=env, cwd=checkout.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGHUP, ours)
 
 
 def run(checkout: Path, env: dict[str, str], *command: str) -> tuple[int, str, str]:
