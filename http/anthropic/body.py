@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from json.decoder import scanstring  # type: ignore[attr-defined]  # there, but not in the stubs
-from typing import Any, Final, NamedTuple, NoReturn
-
-import msgspec
+from typing import Any, Final
 
 from ...actors.domain.errors import RefusedError, model_not_found
-from ...actors.domain.llm.relays import PromptRate, RelayBody
+from ...actors.domain.llm.relays import RelayBody
 from ...actors.domain.pricing import ModelPrice
 from ..response.errors import invalid
+from ..upstreams.json_members import byte_offset, read_members
+from ..upstreams.provider_call import ProviderCall
 from .costs import Prompt, look_for_costs
 
 # No model writes more. The provider enforces its own, lower bound.
@@ -21,37 +19,15 @@ _MAX_TOKENS_MAX: Final = 10_000_000
 # The least room after the thinking in which an answer is of use.
 _AFTER_THOUGHT_TOKENS: Final = 64
 _DATED: Final = re.compile(r"-(?:\d{8}|latest)$")
-_SPACE: Final = re.compile(r"[ \t\n\r]*")
 _ROLES: Final = ("user", "assistant", "system")
 
 
-class MessagesCall(msgspec.Struct, frozen=True):
-    """A call of the Messages API. `model` is the one whose price counts.
-
-    `prompt_tokens_max` bounds the prompt by its bytes; None when they don't bound it and it has to be counted.
-    """
-
-    model: str
-    body: RelayBody
-    stream: bool
-    prompt_tokens_max: int | None
-    prompt_rate: PromptRate
-    least_tokens: int
-    billed_as: tuple[str, ...] = ()
-
-
-class _Member(NamedTuple):
-    value: Any
-    start: int
-    end: int
-
-
-def read_call(data: bytes, models: Mapping[str, Any]) -> MessagesCall:
+def read_call(data: bytes, models: Mapping[str, Any]) -> ProviderCall:
     """Return the call in a body; `models` are those that have a price. Raises `RefusedError` (400), naming the field.
 
     Features whose extra cost can't be known in advance are refused, too (see `llm_costs`).
     """
-    text, members = _read(data)
+    text, members = read_members(data)
     values = {name: member.value for name, member in members.items()}
     model = priced_as(values.get("model"), models)
     found = members.get("max_tokens")
@@ -59,9 +35,9 @@ def read_call(data: bytes, models: Mapping[str, Any]) -> MessagesCall:
         raise invalid("max_tokens", "This field is required")
     max_tokens = _max_tokens(found.value)
     prompt = _look(values, len(data), models[model])
-    return MessagesCall(
+    return ProviderCall(
         model=model,
-        body=RelayBody(data, max_tokens, _offset(text, found.start), _offset(text, found.end)),
+        body=RelayBody(data, max_tokens, byte_offset(text, found.start), byte_offset(text, found.end)),
         stream=_stream(values.get("stream")),
         prompt_tokens_max=prompt.tokens_max,
         prompt_rate=prompt.rate,
@@ -72,7 +48,7 @@ def read_call(data: bytes, models: Mapping[str, Any]) -> MessagesCall:
 
 def read_count(data: bytes, models: Mapping[str, Any]) -> None:
     """Check the body of a count like that of a call. Raises `RefusedError` (400)."""
-    _, members = _read(data)
+    _, members = read_members(data)
     values = {name: member.value for name, member in members.items()}
     model = priced_as(values.get("model"), models)
     _look(values, len(data), models[model])
@@ -119,75 +95,3 @@ def _least(thinking: Any, max_tokens: int) -> int:
         raise invalid("thinking.budget_tokens", "Must be a whole number from 1 on")
     # A budget above `max_tokens` is the provider's to refuse, or to accept where thinking is interleaved.
     return budget + _AFTER_THOUGHT_TOKENS if budget < max_tokens else 0
-
-
-# JSON, with the offsets of the outermost members
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse an object with a duplicate name: the provider might read the other value than this server."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise invalid("", "A name appears twice in one JSON object")
-    return found
-
-
-def _no_constant(_: str) -> NoReturn:
-    raise ValueError
-
-
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant)
-
-
-def _read(data: bytes) -> tuple[str, dict[str, _Member]]:
-    if not data:
-        raise invalid("", "The body is empty; send a JSON object")
-    try:
-        text = data.decode()
-        return text, _members(text)
-    except RefusedError:
-        raise
-    except (ValueError, IndexError, StopIteration, RecursionError):
-        # The decoder's own error may quote the body.
-        raise invalid("", "The body is not a JSON object") from None
-
-
-def _members(text: str) -> dict[str, _Member]:
-    """Return the outermost members.
-
-    Raises `ValueError`, `IndexError`, `StopIteration`, `RecursionError` or `RefusedError`.
-    """
-    found: dict[str, _Member] = {}
-    at = _after(text, _skip(text, 0), "{")
-    while True:
-        if text[at] == "}" and not found:
-            break
-        name, at = scanstring(text, _after(text, at, '"', blank=False), True)
-        start = _after(text, _skip(text, at), ":")
-        value, end = _DECODER.raw_decode(text, start)
-        if name in found:
-            raise invalid("", "A name appears twice in one JSON object")
-        found[name] = _Member(value, start, end)
-        at = _skip(text, end)
-        if text[at] == "}":
-            break
-        at = _after(text, at, ",")
-    if _skip(text, at + 1) != len(text):
-        raise ValueError
-    return found
-
-
-def _skip(text: str, at: int) -> int:
-    match = _SPACE.match(text, at)
-    assert match is not None
-    return match.end()
-
-
-def _after(text: str, at: int, wanted: str, *, blank: bool = True) -> int:
-    if text[at] != wanted:
-        raise ValueError
-    return _skip(text, at + 1) if blank else at + 1
-
-
-def _offset(text: str, at: int) -> int:
-    return len(text[:at].encode())

@@ -25,7 +25,7 @@ from ..response.sse import Closable
 from ..sessions import answer as results
 from ..sessions.l402 import L402, NOBODY
 from ..state import AppState
-from .body import MessagesCall
+from ..upstreams.provider_call import ProviderCall
 from .token_counts import Counts, bound_of, is_beta, passed_headers
 
 # Refusals that a tighter bound may avoid, and the smallest bound for which a count by the provider is worthwhile.
@@ -68,7 +68,7 @@ class Relays:
         self._counts = Counts(state)
 
     async def carry_out(
-        self, request: Request, holder: Holder | None, call: MessagesCall, key: str | None, sent: bytes
+        self, request: Request, holder: Holder | None, call: ProviderCall, key: str | None, sent: bytes
     ) -> Relayed | RelayStream | RelaySlow:
         """Return the answer, or the beginning of a streamed one. `sent`: the client's own body.
 

@@ -24,7 +24,8 @@ from ..response.late_head import in_time
 from ..response.slow_json import CutShortError, SlowAnswer
 from ..sessions import answer as results
 from ..state import AppState
-from .body import MessagesCall, read_call, read_count
+from ..upstreams.provider_call import ProviderCall
+from .body import read_call, read_count
 from .relay import (
     MAX_TOKENS,
     Answer,
@@ -71,7 +72,7 @@ class MessagesRoutes:
         return await in_time(request, making, self._state.settings.ping_s, stream=call.stream, ping=_PING)
 
     async def _carry_out(
-        self, request: Request, holder: Holder | None, call: MessagesCall, key: str | None, body: bytes
+        self, request: Request, holder: Holder | None, call: ProviderCall, key: str | None, body: bytes
     ) -> Response:
         answer = await self._relays.carry_out(request, holder, call, key, body)
         if isinstance(answer, RelayStream):

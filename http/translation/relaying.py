@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from ...actors.domain.session.messages import Relayed
 from ...actors.operator_terms import model_prices
-from ..anthropic.body import MessagesCall, read_call
+from ..anthropic.body import read_call
 from ..anthropic.relay import (
     MAX_TOKENS,
     Answer,
@@ -34,6 +34,7 @@ from ..response import sse
 from ..response.late_head import in_time
 from ..response.slow_json import CutShortError, SlowAnswer
 from ..state import AppState
+from ..upstreams.provider_call import ProviderCall
 from .message import UnreadableAnswerError
 from .provider_errors import of_provider
 from .request import user_key
@@ -112,7 +113,7 @@ class TranslatedCalls(Generic[AskedT]):
         return await in_time(request, making, settings.ping_s, stream=call.stream, refused=refused)
 
     async def _carry_out(
-        self, request: Request, holder: Holder | None, call: MessagesCall, asked: AskedT, key: str | None, body: bytes
+        self, request: Request, holder: Holder | None, call: ProviderCall, asked: AskedT, key: str | None, body: bytes
     ) -> Response:
         settings = self._state.settings
         answer = await self._relays.carry_out(request, holder, call, key, body)

@@ -24,13 +24,15 @@ class PromptRate(StrEnum):
 class RelayBody(msgspec.Struct, frozen=True):
     """The JSON that goes to the provider, and the position in it of the number that we may lower.
 
-    `data[start:end]` is the value of `max_tokens`; all other bytes go on as they came.
+    `data[start:end]` is the value of `max_tokens`; all other bytes go on as they came. `choices`: the number of answers
+    that the call asks for, each of which may have `max_tokens`.
     """
 
     data: bytes
     max_tokens: int
     start: int
     end: int
+    choices: int = 1
 
     def lowered(self, max_tokens: int) -> bytes:
         """Return the body with this `max_tokens`; unchanged to the byte when it is the same."""

@@ -45,21 +45,29 @@ class SessionTerms(msgspec.Struct, frozen=True):
 class Worst:
     """The worst case of one request, by the length of its answer.
 
-    `prompt` is an upper bound of the tokens that the model reads, `before_usd` the cost of the calls before it.
+    `prompt` is an upper bound of the tokens that the model reads, `before_usd` the cost of the calls before it. Each of
+    the `choices` may be as long as the answer.
     """
 
     def __init__(
-        self, terms: Terms, model: str, btc_price: BtcPrice, prompt: Usage, before_usd: Decimal = _NO_USD
+        self,
+        terms: Terms,
+        model: str,
+        btc_price: BtcPrice,
+        prompt: Usage,
+        before_usd: Decimal = _NO_USD,
+        choices: int = 1,
     ) -> None:
         self._terms = terms
         self._model = model
         self._btc_price = btc_price
         self._prompt = prompt
         self._before_usd = before_usd
+        self._choices = choices
 
     def msat(self, max_tokens: int) -> Msat:
-        """Return the whole price with an answer of so many tokens, infrastructure and margin included."""
-        usage = replace(self._prompt, output_tokens=max_tokens)
+        """Return the whole price with answers of so many tokens each, infrastructure and margin included."""
+        usage = replace(self._prompt, output_tokens=max_tokens * self._choices)
         cost_usd = EXACT.add(self._before_usd, self._terms.price_usd(self._model, usage))
         return usd_to_msat(self._terms.with_margin(cost_usd), self._btc_price.usd)
 
@@ -94,7 +102,7 @@ def worst_of_relay(terms: SessionTerms, command: Relay) -> Worst:
         case PromptRate.CACHE_WRITE_1H:
             written = replace(prompt, input_tokens=0, cache_write_1h_tokens=tokens)
             prompt = max(prompt, written, key=price.cost_usd)
-    return Worst(terms.terms, command.model, command.btc_price, prompt)
+    return Worst(terms.terms, command.model, command.btc_price, prompt, choices=command.body.choices)
 
 
 def estimate(request_bytes: int) -> Usage:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from satmeter.actors.domain.errors import RefusedError
 from satmeter.actors.domain.llm.relays import PromptRate
-from satmeter.http.anthropic.body import MessagesCall, read_call, read_count
+from satmeter.http.anthropic.body import read_call, read_count
+from satmeter.http.upstreams.provider_call import ProviderCall
 
 MODELS = {"sonnet": object(), "claude-haiku-4-5": object()}
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
@@ -27,7 +28,7 @@ def said(*blocks: Any) -> list[Any]:
     return [{"role": "user", "content": list(blocks)}]
 
 
-def read(**fields: Any) -> MessagesCall:
+def read(**fields: Any) -> ProviderCall:
     return read_call(json.dumps(body(**fields)).encode(), MODELS)
 
 

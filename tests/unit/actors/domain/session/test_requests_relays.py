@@ -70,6 +70,18 @@ def test_max_tokens_is_lowered_to_what_the_balance_covers(bench: SessionBench) -
     assert bench.money()[0] < 14
 
 
+def test_the_hold_covers_as_many_answers_as_are_asked_for(bench: SessionBench) -> None:
+    asked = relay(max_tokens=1_000, tokens=300)
+    bench.send(replace(asked, body=replace(asked.body, choices=3)))
+    assert bench.money()[1] == 840 + 3 * 14_000 + 700
+
+
+def test_what_the_balance_covers_is_shared_by_the_answers(bench: SessionBench) -> None:
+    asked = relay(max_tokens=50_000, tokens=300)
+    bench.send(replace(asked, body=replace(asked.body, choices=4)))
+    assert intent_of(bench).max_tokens == (100_000 - 840 - 700) // (4 * 14)
+
+
 def test_a_thought_that_the_balance_does_not_cover_is_refused_with_what_it_takes(bench: SessionBench) -> None:
     refusal = refusal_of(bench.send(relay(max_tokens=50_000, tokens=300, least=10_064)))
     required = 840 + 700 + 10_064 * 14
