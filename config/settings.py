@@ -207,6 +207,21 @@ class Settings(BaseSettings):
     unpaid_per_ip: int = _var("SATMETER_UNPAID_PER_IP", 100, "Unpaid invoices that one IP may have open.", ge=1)
     rate_limits: bool = _var("SATMETER_RATE_LIMITS", True, "`off` for load tests; refused in production.")
     body_limit_bytes: int = _var("SATMETER_BODY_LIMIT_BYTES", 1_048_576, "Largest request body.", ge=1_024)
+    llm_body_limit_bytes: int = _var(
+        "SATMETER_LLM_BODY_LIMIT_BYTES",
+        33_554_432,
+        "Largest request body under `/v1/` with the credential of a session that is paid for.",
+        ge=1_024,
+        le=134_217_728,
+    )
+    bodies_max_bytes: int = _var(
+        "SATMETER_BODIES_MAX_BYTES",
+        268_435_456,
+        "Bytes of request bodies that one front holds at once, until their calls are answered; a quarter of it is for "
+        "one client address. Memory takes about three times as much. Bodies of up to 64 KiB are not counted.",
+        ge=1_048_576,
+        le=536_870_912,
+    )
     ping_s: float = _var(
         "SATMETER_PING_S",
         10.0,

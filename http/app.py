@@ -26,6 +26,7 @@ from .pages.routes import Pages
 from .receipts import openapi as of_receipts
 from .receipts.routes import Receipts
 from .request.auth import Credentials
+from .request.body_room import BodyRoom
 from .request.client_address import ClientAddresses
 from .responses import openapi as of_responses
 from .responses.routes import Responses
@@ -49,8 +50,12 @@ def create_app(state: AppState, *, lifespan: Lifespan[Any] | None = None) -> ASG
     routes = [endpoint.route() for endpoint in endpoints(state, metrics)]
     router = Router(routes, redirect_slashes=False, lifespan=lifespan)
     router.default = Aliases(router)
-    app = RequestMiddleware(router, metrics)
-    origins = state.settings.cors_origins
+    settings = state.settings
+    clients = ClientAddresses(settings.trusted_proxies, state.id_key)
+    largest_bytes = max(settings.body_limit_bytes, settings.llm_body_limit_bytes)
+    room = BodyRoom(clients.digest, settings.bodies_max_bytes, largest_bytes, rate_limits=settings.rate_limits)
+    app = RequestMiddleware(router, metrics, room)
+    origins = settings.cors_origins
     return CorsMiddleware(app, origins) if origins else app
 
 

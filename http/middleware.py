@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..actors.domain.errors import RefusedError, cut_off
 from ..actors.ports import TransientError
 from .metrics import Metrics
+from .request.body_room import BodyRoom
 from .request_id import give_request_id, request_id_of
 from .response import errors
 from .response.error_formats import shape_of
@@ -34,9 +35,10 @@ _level = logging.getLogger(__name__)
 class RequestMiddleware:
     """The outermost ASGI application. A single wrapper does everything, since it runs for every request."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, room: BodyRoom) -> None:
         self._app = app
         self._metrics = metrics
+        self._room = room
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, also when the application raises."""
@@ -46,6 +48,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         request_id = give_request_id(scope)
+        self._room.enter(scope)
         status, began_s, answered_s = 0, time.perf_counter(), 0.0
 
         async def reply(message: Message) -> None:
@@ -75,6 +78,7 @@ class RequestMiddleware:
                 else:
                     await _answer(error, scope)(scope, receive, reply)
             finally:
+                self._room.leave(scope)
                 route = getattr(scope.get("route"), "path", _NO_ROUTE)
                 seconds = (answered_s or time.perf_counter()) - began_s
                 self._finish(scope, route, status or _CLIENT_GONE, seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from ...actors.domain.session.messages import Relay, Relayed
 from ...actors.messages import WrongReplyError
 from ..payments.solvency_gate import refusal_of_calls
 from ..request.auth import Holder
+from ..request.body import Larger, read_bytes
 from ..request.idempotency import attempt_of, operation_key_of
 from ..request_id import request_id_of
 from ..response.replies import Replies, head_after_s
@@ -66,6 +68,16 @@ class Relays:
         self._state = state
         self._l402 = l402
         self._counts = Counts(state)
+
+    async def read(self, request: Request, holder: Holder | None) -> bytes:
+        """Return the body of a call, or of a count. Raises `RefusedError`.
+
+        A client that has paid may send more than others, as conversations with images are long.
+        """
+        settings = self._state.settings
+        admit = None if holder is None else partial(self._l402.admit, holder)
+        limit_bytes = max(settings.body_limit_bytes, settings.llm_body_limit_bytes)
+        return await read_bytes(request, settings.body_limit_bytes, larger=Larger(limit_bytes, admit))
 
     async def carry_out(
         self, request: Request, holder: Holder | None, call: ProviderCall, key: str | None, sent: bytes

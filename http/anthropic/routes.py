@@ -15,7 +15,6 @@ from ...actors.domain.session.messages import Relayed
 from ...actors.operator_terms import model_prices
 from ..payments.solvency_gate import refuse_calls
 from ..request.auth import MISSING, Credentials, Holder
-from ..request.body import read_bytes
 from ..request.idempotency import idempotency_key
 from ..request_id import request_id_of
 from ..response import errors, sse
@@ -64,7 +63,7 @@ class MessagesRoutes:
         """Answer POST /v1/messages with the provider's answer, whole or streamed, byte by byte as it came."""
         holder = self._credentials.holder(request)
         key = idempotency_key(request)
-        body = await read_bytes(request, self._state.settings.body_limit_bytes)
+        body = await self._relays.read(request, holder)
         call = read_call(body, self._models)
         making = self._carry_out(request, holder, call, key, body)
         if holder is None:
@@ -91,7 +90,7 @@ class MessagesRoutes:
         holder = self._credentials.holder(request)
         if holder is None:
             raise RefusedError(MISSING)
-        body = await read_bytes(request, self._state.settings.body_limit_bytes)
+        body = await self._relays.read(request, holder)
         read_count(body, self._models)
         await refuse_calls(self._state)
         counted = await self._counts.count(request, holder, body)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from email.message import Message
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from ...actors.domain.errors import Code, Refusal, RefusedError
 from ..response.errors import ClosingError, invalid, invalid_fields
+from .body_room import take_room
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -21,6 +23,8 @@ _DRAIN_BYTES: Final = 8 * 1_048_576
 _DRAIN_S: Final = 5.0
 # A client that sends a body more slowly only holds a connection.
 READ_S: Final = 30.0
+# A large body may take longer, as many clients send no faster than this.
+_SLOWEST_BYTES_S: Final = 131_072
 # Enough fields to correct a body; a client may send a hundred thousand wrong ones.
 _FIELDS_MAX: Final = 20
 _PATH_CHARS_MAX: Final = 100
@@ -31,6 +35,16 @@ _SENTENCES: Final = {
     "string_pattern_mismatch": "Must not be only white space",
     "model_type": "Must be a JSON object",
 }
+
+
+class Larger(NamedTuple):
+    """The limit of bodies from clients that may send more than others.
+
+    `admit` is awaited before more is read, and raises `RefusedError` if the client may not. None: it may not.
+    """
+
+    limit_bytes: int
+    admit: Callable[[], Awaitable[None]] | None
 
 
 async def read_json(
@@ -56,10 +70,25 @@ async def read_json(
         raise unfit(error) from None
 
 
-async def read_bytes(request: Request, limit_bytes: int, read_s: float = READ_S) -> bytes:
-    """Return a JSON body as it was sent, unparsed. Raises `RefusedError` (400, 413, 415), or `ClientDisconnect`."""
+async def read_bytes(
+    request: Request, limit_bytes: int, read_s: float = READ_S, *, larger: Larger | None = None
+) -> bytes:
+    """Return a JSON body as it was sent, unparsed.
+
+    Raises `RefusedError` (400, 413, 415, 429, 503, or as `larger` does), or `ClientDisconnect`.
+    """
     _check_media_type(request)
-    return await _read(request, limit_bytes, read_s)
+    if larger is None or not _may_exceed(request, limit_bytes):
+        return await _read(request, limit_bytes, read_s)
+    if larger.admit is None:
+        return await _read(request, limit_bytes, read_s, beyond_bytes=larger.limit_bytes)
+    if _declared_bytes(request) <= larger.limit_bytes:
+        await larger.admit()
+    return await _read(request, larger.limit_bytes, read_s + larger.limit_bytes / _SLOWEST_BYTES_S)
+
+
+def _may_exceed(request: Request, limit_bytes: int) -> bool:
+    return "content-length" not in request.headers or _declared_bytes(request) > limit_bytes
 
 
 def unfit(error: ValidationError) -> RefusedError:
@@ -96,9 +125,12 @@ def _unsupported(message: str) -> RefusedError:
     return RefusedError(Refusal(Code.UNSUPPORTED_MEDIA_TYPE, message))
 
 
-async def _read(request: Request, limit_bytes: int, read_s: float) -> bytes:
-    if _declared_bytes(request) > limit_bytes:
-        raise await _too_large(request, limit_bytes, 0)
+async def _read(request: Request, limit_bytes: int, read_s: float, *, beyond_bytes: int = 0) -> bytes:
+    """Return the body. `beyond_bytes`: the limit with a credential, if that is higher."""
+    declared_bytes = _declared_bytes(request)
+    if declared_bytes > limit_bytes:
+        raise await _too_large(request, limit_bytes, 0, beyond_bytes=beyond_bytes)
+    await take_room(request, declared_bytes if "content-length" in request.headers else limit_bytes)
     chunks: list[bytes] = []
     size_bytes = 0
     try:
@@ -113,7 +145,7 @@ async def _read(request: Request, limit_bytes: int, read_s: float) -> bytes:
         late = invalid("", f"The body did not arrive within {read_s:g} s")
         raise ClosingError(late.refusal) from None
     if size_bytes > limit_bytes:
-        raise await _too_large(request, limit_bytes, size_bytes, more)
+        raise await _too_large(request, limit_bytes, size_bytes, more, beyond_bytes=beyond_bytes)
     return b"".join(chunks)
 
 
@@ -129,8 +161,13 @@ def _declared_bytes(request: Request) -> int:
     return int(declared) if declared.isascii() and declared.isdigit() and len(declared) < 20 else 0
 
 
-async def _too_large(request: Request, limit_bytes: int, read_bytes: int, more: bool = True) -> RefusedError:
-    refusal = Refusal(Code.BODY_TOO_LARGE, f"The body has more than {limit_bytes} bytes.", {"limitBytes": limit_bytes})
+async def _too_large(
+    request: Request, limit_bytes: int, read_bytes: int, more: bool = True, *, beyond_bytes: int = 0
+) -> RefusedError:
+    message = f"The body has more than {limit_bytes} bytes."
+    if beyond_bytes:
+        message = f"{message} With the macaroon of a session that is paid for it may have {beyond_bytes}."
+    refusal = Refusal(Code.BODY_TOO_LARGE, message, {"limitBytes": limit_bytes})
     if "expect" in request.headers:
         # The client waits for permission to send its body, and gets the refusal instead.
         return ClosingError(refusal)

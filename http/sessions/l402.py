@@ -16,7 +16,7 @@ from ...actors.domain.credentials.caveats import Grant
 from ...actors.domain.credentials.macaroon import MacaroonId
 from ...actors.domain.errors import Code, Refusal, RefusedError
 from ...actors.domain.money import MSAT_PER_SAT
-from ...actors.domain.session.messages import Ask, CheckPayment, Relay
+from ...actors.domain.session.messages import Ask, CheckPayment, GetSession, Relay
 from ...actors.domain.session.requests import wanted
 from ...actors.domain.session.state import SessionState
 from ...actors.operator_terms import session_terms
@@ -108,6 +108,18 @@ class L402:
             message = f"The smallest useful answer can cost {least_sats} sats, and a deposit has at most"
             raise invalid("", f"{message} {settings.session_max_sats}: send less")
         return min(max(full_sats, settings.session_min_sats), settings.session_max_sats)
+
+    async def admit(self, holder: Holder) -> None:
+        """Let the holder of a session that is paid for send a large body. Raises `RefusedError` (402, 404, 503).
+
+        Any client gets the macaroon of an unpaid session for nothing.
+        """
+        await self.settled(holder)
+        # The caveats are left out: a holder that may only make requests may not read the session.
+        view = await self._state.router.call(holder.session_id, GetSession(Grant(holder.grant.generation)))
+        if view.state is SessionState.AWAITING_PAYMENT:
+            refusal = Refusal(Code.PAYMENT_REQUIRED, "The deposit has not been paid yet: pay its invoice.")
+            raise RefusedError(await self._top_up_offers.improve(refusal, holder.session_id, holder.grant))
 
     async def settled(self, holder: Holder) -> None:
         """Wait until the node reports the invoice as paid, if the holder shows its preimage.

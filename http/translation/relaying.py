@@ -27,7 +27,6 @@ from ..anthropic.relay import (
     whole_answer,
 )
 from ..request.auth import Credentials, Holder
-from ..request.body import read_bytes
 from ..request.idempotency import idempotency_key
 from ..request_id import request_id_of
 from ..response import sse
@@ -131,7 +130,7 @@ class TranslatedCalls(Generic[AskedT]):
 
     async def read(self, request: Request, holder: Holder | None) -> tuple[bytes, AskedT]:
         """Return the client's own body, and its translation. Raises `RefusedError`."""
-        body = await read_bytes(request, self._state.settings.body_limit_bytes)
+        body = await self._relays.read(request, holder)
         secret = user_key(self._state.id_key, None if holder is None else holder.session_id)
         return body, self._dialect.asked(body, self._models, secret)
 

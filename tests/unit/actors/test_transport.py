@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from redis.asyncio import Redis
 
+from satmeter.actors.domain.llm.relays import RelayBody
 from satmeter.actors.host_link import LinkError
 from satmeter.actors.messages import Answer, Call, Cancel, Ping, Pong
 from satmeter.actors.partitioning import PARTITIONS
@@ -17,6 +19,7 @@ from satmeter.actors.router.router import Router
 from satmeter.actors.transport import Handshake, HostAddress, HostListener, SocketLink, _write
 from tests.helpers.hosts import World
 from tests.helpers.patience import PATIENCE_S
+from tests.helpers.relays import relay
 from tests.helpers.session_steps import answered, ask, opened, show
 
 
@@ -203,3 +206,18 @@ def test_servers_of_earlier_versions_read_the_names_of_the_fields() -> None:
     }  # fmt: skip
     assert msgspec.to_builtins(Handshake("secret", "q")) == {"word": "secret", "inbox_id": "q"}
     assert msgspec.to_builtins(Cancel(1, ("q",))) == {"type": "cancel", "call_id": 1, "inboxes": ("q",)}
+
+
+async def test_a_call_of_32_mib_goes_through_and_the_next_ones_behind_it() -> None:
+    large = replace(relay(), body=RelayBody(b"x" * 32 * 1_048_576, 1, 0, 1))
+    async with listening_host() as (host, _, endpoint):
+        link = link_to(endpoint)
+        await link.submit("queue", [Call(1, "ses_1", large), Call(2, "ses_1", large)])
+        await link.submit("queue", [Call(3, "job_1", Ping())])
+        assert [(await link.collect("queue"))[0].call_id for _ in range(3)] == [1, 2, 3]
+        assert [call for _, call in host.taken] == [
+            Call(1, "ses_1", large),
+            Call(2, "ses_1", large),
+            Call(3, "job_1", Ping()),
+        ]
+        await link.close()

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from satmeter.actors.model_health.outage import ModelUp
 from satmeter.http.metrics import Metrics
 from satmeter.http.middleware import RequestMiddleware
+from satmeter.http.request.body_room import BodyRoom
 from tests.helpers.fakes import FakeSolvency
 
 SECRETS = ("a-prompt", "a-credential", "a-job-id", "a-text-of-an-exception")
@@ -32,7 +33,9 @@ def _log_everything() -> Iterator[None]:
 async def ask(handler: Any, method: str = "GET") -> tuple[list[dict[str, Any]], list[Any]]:
     """Send a request full of secrets; return the answer and the log."""
     middleware = RequestMiddleware(
-        Router([Route("/jobs/{jobId}", handler)]), Metrics(FakeSolvency(), ModelUp(), lambda: 0)
+        Router([Route("/jobs/{jobId}", handler)]),
+        Metrics(FakeSolvency(), ModelUp(), lambda: 0),
+        BodyRoom(lambda _: "", 1_048_576, 1_024),
     )
     sent: list[dict[str, Any]] = []
 

@@ -1,0 +1,142 @@
+"""Room for request bodies in the memory of a front, bounded for each client address and in all.
+
+A body stays in memory until its call is answered: the router may have to send it to another host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from starlette.requests import HTTPConnection
+from starlette.types import Scope
+
+from ...actors.domain.errors import Code, Refusal, RefusedError
+from ..response.errors import rate_limited
+
+# Smaller bodies are not counted. A front has memory for as many of them as it has connections.
+COUNTED_BYTES: Final = 65_536
+# One address may take this part of the room, as the others must find some, too.
+_OF_ONE: Final = 4
+# A client waits this long for other calls to end. Its own time-out is longer.
+_PATIENCE_S: Final = 10.0
+_RETRY_AFTER_S: Final = 5
+_ROOM: Final = "satmeter.body_room"
+_TAKEN: Final = "satmeter.body_taken"
+
+
+class _Taken(NamedTuple):
+    address: str
+    size_bytes: int
+
+
+class BodyRoom:
+    """Count of the bytes that bodies take, with the requests that wait for room, first come first served.
+
+    `address_of` names a client's address. Without `rate_limits`, one address may take the whole room.
+    """
+
+    def __init__(
+        self,
+        address_of: Callable[[HTTPConnection], str],
+        max_bytes: int,
+        largest_bytes: int,
+        *,
+        rate_limits: bool = True,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
+        self._address_of = address_of
+        self._max_bytes = max(max_bytes, largest_bytes)
+        self._of_address_bytes = max(max_bytes // _OF_ONE, largest_bytes) if rate_limits else self._max_bytes
+        self._patience_s = patience_s
+        self._used: Counter[str] = Counter()
+        self._waiting: list[tuple[_Taken, asyncio.Future[None]]] = []
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes that are taken."""
+        return self._used.total()
+
+    def enter(self, scope: Scope) -> None:
+        """Let the reader of this request's body find the room."""
+        scope[_ROOM] = self
+
+    def leave(self, scope: Scope) -> None:
+        """Give back what the request has taken, and let those in that wait for it."""
+        taken: _Taken | None = scope.pop(_TAKEN, None)
+        if taken is not None:
+            self._give_back(taken)
+            self._let_in()
+
+    async def take(self, connection: HTTPConnection, size_bytes: int) -> None:
+        """Take room for a body, once there is some. Raises `RefusedError` (429, 503) when there is none in time."""
+        wanted = _Taken(self._address_of(connection), min(size_bytes, self._of_address_bytes))
+        if self._waiting or not self._fits(wanted):
+            await self._wait(wanted)
+        else:
+            self._used[wanted.address] += wanted.size_bytes
+        connection.scope[_TAKEN] = wanted
+
+    async def _wait(self, wanted: _Taken) -> None:
+        entry = (wanted, asyncio.get_running_loop().create_future())
+        self._waiting.append(entry)
+        self._let_in()
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await entry[1]
+        except BaseException as error:
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+            else:
+                # Let in, and given up at the same time.
+                self._give_back(wanted)
+            self._let_in()
+            if isinstance(error, TimeoutError):
+                raise self._full(wanted) from None
+            raise
+
+    def _let_in(self) -> None:
+        for entry in list(self._waiting):
+            wanted, future = entry
+            # One that has just given up takes itself out.
+            if future.done():
+                continue
+            if not self._fits_in_all(wanted):
+                return
+            if self._fits(wanted):
+                self._waiting.remove(entry)
+                self._used[wanted.address] += wanted.size_bytes
+                future.set_result(None)
+
+    def _give_back(self, taken: _Taken) -> None:
+        self._used[taken.address] -= taken.size_bytes
+        if not self._used[taken.address]:
+            del self._used[taken.address]
+
+    def _fits(self, wanted: _Taken) -> bool:
+        own_bytes = self._used[wanted.address] + wanted.size_bytes
+        return self._fits_in_all(wanted) and own_bytes <= self._of_address_bytes
+
+    def _fits_in_all(self, wanted: _Taken) -> bool:
+        return self.used_bytes + wanted.size_bytes <= self._max_bytes
+
+    def _full(self, wanted: _Taken) -> RefusedError:
+        if self._fits_in_all(wanted):
+            message = (
+                f"The requests under way from your address have {self._used[wanted.address]} bytes, of at most "
+                f"{self._of_address_bytes}: wait for some of their answers."
+            )
+            return rate_limited(message, _RETRY_AFTER_S)
+        message = (
+            f"The server has no room for this body just now; nothing was charged. Try again in {_RETRY_AFTER_S} s."
+        )
+        return RefusedError(Refusal(Code.OVERLOADED, message, retry_after_s=_RETRY_AFTER_S))
+
+
+async def take_room(connection: HTTPConnection, size_bytes: int) -> None:
+    """Take room for a body of this size, if it counts. Raises `RefusedError` (429, 503)."""
+    room: BodyRoom | None = connection.scope.get(_ROOM)
+    if room is not None and size_bytes > COUNTED_BYTES:
+        await room.take(connection, size_bytes)

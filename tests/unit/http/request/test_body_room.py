@@ -1,0 +1,141 @@
+"""Room for bodies: never more than there is, nobody waits for ever, and nothing leaks."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.requests import Request
+
+from satmeter.actors.domain.errors import Code, RefusedError
+from satmeter.http.request.body_room import COUNTED_BYTES, BodyRoom, take_room
+
+UNIT = 2 * COUNTED_BYTES
+
+
+def room_of(units: int, largest: int = 1, **options: Any) -> BodyRoom:
+    return BodyRoom(lambda request: request.headers["from"], units * UNIT, largest * UNIT, **options)
+
+
+def request_of(room: BodyRoom, address: str = "a") -> Request:
+    scope: dict[str, Any] = {"type": "http", "headers": [(b"from", address.encode())]}
+    room.enter(scope)
+    return Request(scope)
+
+
+async def take(room: BodyRoom, units: int = 1, address: str = "a") -> Request:
+    request = request_of(room, address)
+    await take_room(request, units * UNIT)
+    return request
+
+
+async def test_a_request_gives_back_what_it_took() -> None:
+    room = room_of(8)
+    request = await take(room, 2)
+    assert room.used_bytes == 2 * UNIT
+    room.leave(request.scope)
+    room.leave(request.scope)
+    assert room.used_bytes == 0
+
+
+async def test_small_bodies_are_not_counted() -> None:
+    room = room_of(8)
+    await take_room(request_of(room), COUNTED_BYTES)
+    assert room.used_bytes == 0
+
+
+async def test_one_address_takes_a_quarter_and_is_told_so_by_a_429() -> None:
+    room = room_of(8, patience_s=0.01)
+    await take(room), await take(room)
+    with pytest.raises(RefusedError) as caught:
+        await take(room)
+    assert caught.value.refusal.code is Code.RATE_LIMITED and caught.value.refusal.retry_after_s
+    await take(room, address="b")
+    assert room.used_bytes == 3 * UNIT
+
+
+async def test_without_rate_limits_one_address_takes_all() -> None:
+    room = room_of(4, rate_limits=False)
+    await take(room, 4)
+    assert room.used_bytes == 4 * UNIT
+
+
+async def test_a_full_room_is_a_503_once_patience_is_over() -> None:
+    room = room_of(4, patience_s=0.01)
+    for address in "abcd":
+        await take(room, address=address)
+    with pytest.raises(RefusedError) as caught:
+        await take(room, address="e")
+    assert caught.value.refusal.code is Code.OVERLOADED and caught.value.refusal.retry_after_s
+    assert room.used_bytes == 4 * UNIT
+
+
+async def test_the_first_that_waits_is_let_in_first_also_if_it_is_the_largest() -> None:
+    room = room_of(4, largest=4, patience_s=60)
+    first = await take(room, 3)
+    large = asyncio.create_task(take(room, 4, "b"))
+    await asyncio.sleep(0)
+    small = asyncio.create_task(take(room, 1, "c"))
+    await asyncio.sleep(0)
+    assert not large.done() and not small.done()
+    room.leave(first.scope)
+    room.leave((await large).scope)
+    await small
+    assert room.used_bytes == UNIT
+
+
+async def test_one_address_that_waits_for_itself_does_not_hold_up_another() -> None:
+    room = room_of(8, patience_s=60)
+    held = [await take(room), await take(room)]
+    waits = asyncio.create_task(take(room))
+    await asyncio.sleep(0)
+    await take(room, address="b")
+    assert not waits.done()
+    room.leave(held[0].scope)
+    await waits
+    assert room.used_bytes == 3 * UNIT
+
+
+async def test_one_that_is_let_in_and_cancelled_at_once_leaves_nothing() -> None:
+    room = room_of(4, largest=4, patience_s=60)
+    first = await take(room, 4)
+    waits = asyncio.create_task(take(room, 4, "b"))
+    await asyncio.sleep(0)
+    room.leave(first.scope)
+    waits.cancel()
+    await asyncio.gather(waits, return_exceptions=True)
+    assert room.used_bytes == 0
+    await take(room, 4, "c")
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 3), st.booleans()), max_size=40))
+def test_whatever_comes_and_goes_no_more_is_taken_than_there_is(steps: list[tuple[str, int, bool]]) -> None:
+    async def play() -> None:
+        room = room_of(8, largest=3, patience_s=60)
+        tasks: list[asyncio.Task[Request]] = []
+        for address, units, leaves in steps:
+            tasks.append(asyncio.create_task(take(room, units, address)))
+            await asyncio.sleep(0)
+            if leaves:
+                # The newest gives up, or the oldest that is in leaves.
+                done = [task for task in tasks if task.done()]
+                if done:
+                    room.leave(done[0].result().scope)
+                    tasks.remove(done[0])
+                else:
+                    tasks.pop().cancel()
+                await asyncio.sleep(0)
+            assert 0 <= room.used_bytes <= 8 * UNIT
+        for _ in range(len(tasks)):
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                room.leave(task.result().scope)
+                tasks.remove(task)
+            if not tasks:
+                break
+        assert room.used_bytes == 0
+
+    asyncio.run(play())
