@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
 from typing import Final
 
 from ..config.settings import DEFAULT_TIERS, Settings
+from .catalogue.loading import model_catalogue
+from .catalogue.tables import CatalogueError
+from .domain.llm.catalogue import ModelEntry
 from .domain.llm.prompts import EVALUATION_MAX_TOKENS, evaluation_overhead_bytes, work_overhead_bytes
 from .domain.pricing import ModelPrice, Size, Terms, Tier
 from .domain.session.pricing import SessionTerms
-from .rates import load_prices
 
 # A month's cost over a month's requests need not end; it is cut here, upwards, so that the figure shown is exact.
 _INFRA_PLACES: Final = Decimal("1e-10")
@@ -19,20 +22,35 @@ _UNSEEN_TOKENS: Final = 1_000
 _LEAST_TOKENS: Final = 64
 
 
-def model_prices(settings: Settings) -> dict[str, ModelPrice]:
-    """Return the prices of all models: the file's, with the environment's laid over them."""
-    return load_prices(settings.rates_file, settings.rates)
+def model_prices(settings: Settings) -> Mapping[str, ModelPrice]:
+    """Return the prices of all models by their names. Raises `CatalogueError`."""
+    return model_catalogue(settings).prices
+
+
+def own_models(settings: Settings) -> tuple[ModelEntry, ModelEntry]:
+    """Return the models that evaluate and that work, which the settings may name by an alias.
+
+    Raises `CatalogueError`.
+    """
+    catalogue, found, faults = model_catalogue(settings), [], []
+    for variable, name in (("EVAL_MODEL", settings.eval_model), ("WORK_MODEL", settings.work_model)):
+        entry = catalogue.find(name)
+        if entry is None:
+            known = ", ".join(entry.name for entry in catalogue.models())
+            faults.append((variable, f"There is no model {name} with a price: add it, or set one of {known}."))
+        else:
+            found.append(entry)
+    if faults:
+        raise CatalogueError(faults)
+    evaluator, worker = found
+    return evaluator, worker
 
 
 def pricing_terms(settings: Settings) -> Terms:
-    """Return the operator's prices for the domain. Raises `ValueError` when a configured model has no price."""
-    prices = model_prices(settings)
-    for name in (settings.eval_model, settings.work_model):
-        if name not in prices:
-            raise ValueError(f"no rates for model {name!r}: add it to SATMETER_RATES or SATMETER_RATES_FILE")
+    """Return the operator's prices for the domain. Raises `CatalogueError`."""
     monthly = settings.infra_usd_per_month / settings.requests_per_month
     return Terms(
-        models=prices,
+        models=model_prices(settings),
         tiers={
             Size(name): Tier(tier.input_tokens, tier.output_tokens, tier.max_tokens)
             for name, tier in {**DEFAULT_TIERS, **settings.tiers}.items()
@@ -43,10 +61,11 @@ def pricing_terms(settings: Settings) -> Terms:
 
 
 def session_terms(settings: Settings) -> SessionTerms:
-    """Return the terms of a session. Raises `ValueError` when a configured model has no price."""
+    """Return the terms of a session. Raises `CatalogueError`."""
+    evaluator, _ = own_models(settings)
     return SessionTerms(
         terms=pricing_terms(settings),
-        eval_model=settings.eval_model,
+        eval_model=evaluator.name,
         # A text never has more tokens than bytes, with any tokenizer.
         eval_overhead_tokens=evaluation_overhead_bytes() + _UNSEEN_TOKENS,
         eval_max_tokens=EVALUATION_MAX_TOKENS,

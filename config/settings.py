@@ -185,7 +185,17 @@ class Settings(BaseSettings):
         "SATMETER_REQUESTS_PER_MONTH", 100_000, "Requests that a month's cost is spread over.", ge=1
     )
     eval_fee_sats: int = _var("SATMETER_EVAL_FEE_SATS", 10, "Price of evaluating a job's request.", ge=1, le=1_000_000)
-    rates_file: Path | None = _var("SATMETER_RATES_FILE", None, "A TOML file instead of `config/rates.toml`.")
+    models_file: Path | None = _var(
+        "SATMETER_MODELS_FILE",
+        None,
+        "A TOML file of your upstreams and models, instead of Anthropic's (`config/models.toml`); see "
+        "[Models and upstreams](docs/operating.md#models-and-upstreams).",
+    )
+    rates_file: Path | None = _var(
+        "SATMETER_RATES_FILE",
+        None,
+        "A TOML file of the former format: prices of Anthropic's models, instead of those of `config/models.toml`.",
+    )
     rates: dict[str, dict[str, Any]] = _var("SATMETER_RATES", {}, "JSON: rates per model, laid over the file's.")
     tiers: dict[TierName, TierTokens] = _var("SATMETER_TIERS", DEFAULT_TIERS, "JSON: token estimates by size tier.")
 

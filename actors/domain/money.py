@@ -16,7 +16,7 @@ EXACT: Final = Context(prec=100, traps=[Inexact, InvalidOperation, DivisionByZer
 
 Python's default context silently rounds to 28 digits, half to even: a cost could become less than it was. All sums and
 products of dollars are done by the methods of this one (making it the current context costs ten times what a sum
-costs); rates are held to a length that always fits (`actors/rates.py`).
+costs); rates are held to a length that always fits (`actors/catalogue/prices.py`).
 """
 
 

@@ -17,6 +17,8 @@ from .money import EXACT, Msat, usd_to_msat, usd_to_sats
 
 _MTOK: Final = Decimal(1_000_000)
 _PERCENT: Final = Decimal(100)
+NO_FEE: Final = Decimal(0)
+"""The `per_request` of most models. One object, as the encoder leaves a default out only when it is the same object."""
 # English text has about 2.5 bytes for a token (source: Anthropic's models overview, 1M tokens to 2.5M characters; the
 # models before Claude Opus 4.7 had four), and other scripts seldom fewer than two. The client gets an excess of the
 # estimate back after the work; a shortfall is our loss.
@@ -78,12 +80,16 @@ class LongPrompt(msgspec.Struct, frozen=True):
 
 
 class ModelPrice(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A model and its rates. `multipliers` apply to all its rates, by the names in a usage's `billed_as`."""
+    """A model and its rates. `multipliers` apply to all its rates, by the names in a usage's `billed_as`.
+
+    `per_request` is in US dollars for each call, beside its tokens; no multiplier applies to it.
+    """
 
     model: str
     rates: Rates
     long_prompt: LongPrompt | None = None
     multipliers: Mapping[str, Decimal] = {}
+    per_request: Decimal = NO_FEE
 
     def rates_for(self, usage: Usage) -> Rates:
         """Return the rates that apply to this usage."""
@@ -107,7 +113,7 @@ class ModelPrice(msgspec.Struct, frozen=True, omit_defaults=True):
         ):
             if tokens:
                 cost = EXACT.fma(rate, tokens, cost)
-        return EXACT.divide(cost, _MTOK)
+        return EXACT.add(EXACT.divide(cost, _MTOK), self.per_request)
 
 
 class Tier(msgspec.Struct, frozen=True):

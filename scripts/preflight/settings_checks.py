@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ...actors.operator_terms import pricing_terms
+from ...actors.catalogue.loading import model_catalogue, upstream_keys
+from ...actors.catalogue.tables import CatalogueError
+from ...actors.operator_terms import own_models
 from ...config.problem import Problem
 from ...config.settings import Settings
 from ...config.store_url import parse_store_url
@@ -71,11 +73,26 @@ def _lightning(settings: Settings) -> Iterator[Problem]:
 def _model(settings: Settings) -> Iterator[Problem]:
     if settings.anthropic_base_url and not settings.anthropic_api_key:
         yield Problem("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL is set: set the key that it takes, too.")
-    try:
-        pricing_terms(settings)
-    except (OSError, ValueError) as error:
-        variable = "SATMETER_RATES_FILE" if settings.rates_file else "SATMETER_RATES"
-        yield Problem(variable, f"The models' prices can't be used: {error}.")
+    if settings.anthropic_base_url and settings.models_file:
+        yield Problem("ANTHROPIC_BASE_URL", "SATMETER_MODELS_FILE has the addresses of all upstreams: remove it.")
+    faults: list[tuple[str, str]] = []
+    for read in (own_models, upstream_keys):
+        try:
+            read(settings)
+        except CatalogueError as error:
+            faults += error.faults
+    yield from (Problem(variable, text) for variable, text in dict.fromkeys(faults))
+    if settings.models_file and not faults:
+        yield from _upstreams(settings)
+
+
+def _upstreams(settings: Settings) -> Iterator[Problem]:
+    keys = upstream_keys(settings)
+    for upstream in model_catalogue(settings).upstreams:
+        # Without a key it is the clients' texts that would travel in the clear.
+        secret = settings.production or keys[upstream.name] is not None
+        if secret and not may_carry_keys(upstream.base_url, settings.plain_http_allow):
+            yield Problem("SATMETER_MODELS_FILE", f"{settings.models_file}, {upstream.name}, base_url: {PLAIN_HTTP}")
 
 
 def _addresses(settings: Settings) -> Iterator[Problem]:
@@ -144,7 +161,7 @@ def _production(settings: Settings) -> Iterator[Problem]:
         yield Problem("LNBITS_URL", "Production takes no stub node: set LNBITS_URL and LNBITS_INVOICE_KEY.")
     elif not settings.lnbits_admin_key:
         yield Problem("LNBITS_ADMIN_KEY", "Production must be able to pay refunds: set the wallet's admin key.")
-    if not settings.anthropic_api_key:
+    if not settings.anthropic_api_key and not settings.models_file:
         yield Problem("ANTHROPIC_API_KEY", "Production takes no stub model: set your key.")
     if not settings.macaroon_root_key:
         yield Problem(

@@ -22,8 +22,14 @@ class Traits(msgspec.Struct, frozen=True):
 
 
 # Source: Anthropic's guides "What's new in Claude Sonnet 5.5", "Claude Haiku 5.5 migration guide", "Claude Opus 5.5
-# migration guide" and "Effort". From Claude Opus 4.7 on, sampling parameters are an error in every model.
+# migration guide", "Claude Opus 5 migration guide" and "Effort". From Claude Opus 4.7 on, sampling parameters are an
+# error in every model. Up to Claude Opus 4.8, a call without `thinking` does not think.
 _TRAITS: Final[Mapping[str, Traits]] = {
+    # It takes an effort, but not the adaptive thinking that goes with it in all others.
+    "claude-opus-4-5": Traits(sampling=True, effort=False),
+    "claude-opus-4-6": Traits(sampling=True),
+    "claude-sonnet-4-6": Traits(sampling=True),
+    "claude-opus-5": Traits({"type": "disabled"}),
     "claude-haiku-4-5": Traits(sampling=True, effort=False),
     "claude-haiku-5-5": Traits({"type": "disabled"}),
     "claude-sonnet-5": Traits({"type": "disabled"}),

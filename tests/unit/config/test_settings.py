@@ -113,9 +113,11 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_variable(
         ({"LNBITS_URL": "lnbits.example", "LNBITS_INVOICE_KEY": "key"}, "LNBITS_URL"),
         ({"BTC_PRICE_URL": "https://"}, "BTC_PRICE_URL"),
         ({"SATMETER_TRUSTED_PROXIES": "10.0.0.0/8,proxy.internal"}, "SATMETER_TRUSTED_PROXIES"),
-        ({"EVAL_MODEL": "unpriced"}, "SATMETER_RATES"),
+        ({"EVAL_MODEL": "unpriced"}, "EVAL_MODEL"),
         ({"SATMETER_RATES": {"m": {"input": "1"}}}, "SATMETER_RATES"),
         ({"SATMETER_RATES_FILE": "/nonexistent.toml"}, "SATMETER_RATES_FILE"),
+        ({"SATMETER_MODELS_FILE": "/nonexistent.toml"}, "SATMETER_MODELS_FILE"),
+        ({"SATMETER_MODELS_FILE": "/a.toml", "SATMETER_RATES_FILE": "/b.toml"}, "SATMETER_RATES_FILE"),
     ],
 )
 def test_settings_that_contradict_each_other_are_found(settings: dict[str, Any], variable: str) -> None:

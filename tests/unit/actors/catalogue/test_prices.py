@@ -1,7 +1,8 @@
-"""The rate file and what the environment lays over it."""
+"""The shipped prices, the file of the former format, and what the environment lays over them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,17 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from satmeter.actors.catalogue.loading import model_catalogue
+from satmeter.actors.catalogue.tables import CatalogueError
 from satmeter.actors.domain.pricing import LongPrompt, ModelPrice, Rates, Usage
-from satmeter.actors.rates import load_prices
+from satmeter.config.settings import Settings
 
 MINE = {"input": "1", "output": "2", "cache_read": "3", "cache_write_5m": "4", "cache_write_1h": "5"}
 MINE_RATES = Rates(Decimal(1), Decimal(2), Decimal(3), Decimal(4), Decimal(5))
+
+
+def load_prices(path: Path | None, overrides: dict[str, Any]) -> Mapping[str, ModelPrice]:
+    return model_catalogue(Settings(rates_file=path, rates=overrides)).prices
 
 
 def _file(tmp_path: Path, text: str) -> Path:
@@ -63,7 +70,7 @@ def test_inference_in_the_us_costs_a_tenth_more_where_a_model_offers_it() -> Non
     here = Usage(1_000_000, 1_000_000, 1_000_000, 1_000_000, 1_000_000)
     there = replace(here, billed_as=("inference_geo_us",))
     for model, price in prices.items():
-        factor = 1 if model == "claude-haiku-4-5" else Decimal("1.1")
+        factor = 1 if model in ("claude-haiku-4-5", "claude-opus-4-5") else Decimal("1.1")
         assert price.cost_usd(there) == price.cost_usd(here) * factor
     assert prices["claude-sonnet-5-5"].cost_usd(there) == Decimal("20.46")
 
@@ -135,5 +142,5 @@ def test_a_file_that_is_not_a_table_of_rates_is_refused(tmp_path: Path, text: st
 
 
 def test_a_missing_file_is_an_error_and_not_the_shipped_rates(tmp_path: Path) -> None:
-    with pytest.raises(OSError):
+    with pytest.raises(CatalogueError, match=r"none\.toml can't be read: No such file"):
         load_prices(tmp_path / "none.toml", {})

@@ -1,0 +1,149 @@
+"""Catalogue of the operator, made of the settings: the models file, or Anthropic's models and one key."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from ...config.settings import Settings
+from ..domain.llm.catalogue import Api, Catalogue, Upstream
+from .models_file import (
+    CONNECT_TIMEOUT_S,
+    MODELS,
+    PLAIN_MODEL_KEYS,
+    KeySource,
+    ModelsFile,
+    entries_of,
+    parse_models_file,
+    toml_of,
+)
+from .prices import laid_over
+from .tables import CatalogueError, Table
+
+ANTHROPIC: Final = "anthropic"
+"""Name of the only upstream without a models file."""
+_ANTHROPIC_URL: Final = "https://api.anthropic.com"
+_MODELS_FILE: Final = "SATMETER_MODELS_FILE"
+_RATES_FILE: Final = "SATMETER_RATES_FILE"
+_RATES: Final = "SATMETER_RATES"
+_SHIPPED: Final = "config/models.toml"
+_KEY_BYTES_MAX: Final = 10_000
+
+
+def model_catalogue(settings: Settings) -> Catalogue:
+    """Return the models that are sold, and their upstreams. Raises `CatalogueError` with all faults."""
+    faults: list[str] = []
+    if settings.models_file is not None:
+        found = _models_file(settings, settings.models_file, faults)
+        _raise(faults, _MODELS_FILE)
+        return found.catalogue
+    variable, place, tables = _RATES, _SHIPPED, _shipped()
+    if settings.rates_file is not None:
+        variable, place = _RATES_FILE, str(settings.rates_file)
+        tables = _former(_text(_RATES_FILE, settings.rates_file), place, tables, faults)
+    for model, override in settings.rates.items():
+        tables[model] = laid_over(tables.get(model, {}), override)
+    if settings.rates:
+        place = f"{place} with {_RATES}"
+    entries = entries_of(Table(place, tables, faults), PLAIN_MODEL_KEYS, lambda _: (ANTHROPIC,), faults)
+    _raise(faults, variable)
+    url = (settings.anthropic_base_url or _ANTHROPIC_URL).rstrip("/")
+    upstream = Upstream(ANTHROPIC, Api.ANTHROPIC, url, CONNECT_TIMEOUT_S, settings.model_timeout_s)
+    return Catalogue(tuple(entries), (upstream,))
+
+
+def upstream_keys(settings: Settings, environment: Mapping[str, str] = os.environ) -> Mapping[str, str | None]:
+    """Return the upstreams' keys by their names, None for one that takes no key.
+
+    Only processes that call upstreams need them; the settings hold none but Anthropic's. Raises `CatalogueError` with
+    all faults of the models file and of the keys.
+    """
+    if settings.models_file is None:
+        key = settings.anthropic_api_key
+        return {ANTHROPIC: None if key is None else key.get_secret_value()}
+    faults: list[str] = []
+    sources = _models_file(settings, settings.models_file, faults).keys
+    keys = {source.upstream: _key(source, settings.models_file, environment, faults) for source in sources}
+    _raise(faults, _MODELS_FILE)
+    return keys
+
+
+def _models_file(settings: Settings, path: Path, faults: list[str]) -> ModelsFile:
+    if settings.rates_file is not None:
+        raise CatalogueError([(_RATES_FILE, f"{_MODELS_FILE} is set, too, and has the prices: remove {_RATES_FILE}.")])
+    place = str(path)
+    tables = dict(toml_of(_text(_MODELS_FILE, path), place, faults))
+    if faults:
+        return ModelsFile(Catalogue((), ()), ())
+    if settings.rates and isinstance(tables.get(MODELS), dict):
+        tables[MODELS] = _overridden(tables[MODELS], settings.rates, place)
+    return parse_models_file(tables, place, faults, silence_timeout_s=settings.model_timeout_s)
+
+
+def _overridden(models: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]], place: str) -> Mapping[str, Any]:
+    unknown = [name for name in overrides if name not in models]
+    if unknown:
+        told = f"{place} has no model {', '.join(unknown)}: add it there, or correct the name."
+        raise CatalogueError([(_RATES, told)])
+    return {
+        name: laid_over(table, overrides[name]) if name in overrides and isinstance(table, dict) else table
+        for name, table in models.items()
+    }
+
+
+def _shipped() -> dict[str, Any]:
+    text = files("satmeter.config").joinpath("models.toml").read_text(encoding="utf-8")
+    return dict(toml_of(text, _SHIPPED, [])[MODELS])
+
+
+def _former(text: str, place: str, shipped: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
+    """Return the tables of a file of the former format, with the limits of the models that are known here."""
+    tables = toml_of(text, place, faults)
+    if isinstance(tables.get(MODELS), dict) and "input" not in tables[MODELS]:
+        faults.append(f"{place}: has tables [{MODELS}.NAME]: name it by {_MODELS_FILE} instead of {_RATES_FILE}.")
+        return {}
+    limits = ("context_tokens", "max_output_tokens")
+    return {
+        name: {key: shipped[name][key] for key in limits} | table
+        if name in shipped and isinstance(table, dict)
+        else table
+        for name, table in tables.items()
+    }
+
+
+def _text(variable: str, path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise CatalogueError([(variable, f"{path} can't be read: {why}.")]) from None
+
+
+def _key(source: KeySource, path: Path, environment: Mapping[str, str], faults: list[str]) -> str | None:
+    if source.env is not None:
+        key = environment.get(source.env, "").strip()
+        if not key:
+            faults.append(f"{source.place}, key_env: {source.env} is not set here: set it to the key of this upstream.")
+        return key
+    if source.file is None:
+        return None
+    # A relative path is taken from the models file, so that both can be moved together.
+    place = path.parent / source.file
+    try:
+        with place.open(encoding="utf-8") as file:
+            key = file.read(_KEY_BYTES_MAX).strip()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        faults.append(f"{source.place}, key_file: {place} can't be read: {why}.")
+        return None
+    if not key:
+        faults.append(f"{source.place}, key_file: {place} is empty: write the key of this upstream into it.")
+    return key
+
+
+def _raise(faults: Sequence[str], variable: str) -> None:
+    if faults:
+        raise CatalogueError([(variable, text) for text in faults])
