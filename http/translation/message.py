@@ -8,14 +8,11 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ...actors.domain.llm.usage import Counts, tokens, usage_of
+from ..upstreams.provider_call import UnreadableAnswerError
 
 _NO_EXPLANATION: Final = "The model declined to answer this."
 # Without a limit, an endless line would fill the memory. The provider's own reader has this limit, too.
 _LINE_MAX_BYTES: Final = 4 << 20
-
-
-class UnreadableAnswerError(Exception):
-    """A provider's answer that is not one of the Messages API."""
 
 
 class StopDetails(msgspec.Struct, frozen=True):

@@ -33,8 +33,7 @@ from ..response import sse
 from ..response.late_head import in_time
 from ..response.slow_json import CutShortError, SlowAnswer
 from ..state import AppState
-from ..upstreams.provider_call import ProviderCall
-from .message import UnreadableAnswerError
+from ..upstreams.provider_call import ProviderCall, UnreadableAnswerError
 from .provider_errors import of_provider
 from .request import user_key
 

@@ -7,6 +7,10 @@ import msgspec
 from ...actors.domain.llm.relays import PromptRate, RelayBody
 
 
+class UnreadableAnswerError(Exception):
+    """An upstream's answer that is not one of the API that it speaks."""
+
+
 class ProviderCall(msgspec.Struct, frozen=True):
     """A call for an upstream, in the API that it speaks. `model` is the one whose price counts.
 

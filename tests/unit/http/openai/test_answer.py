@@ -9,8 +9,8 @@ import pytest
 
 from satmeter.http.openai.answer import completion
 from satmeter.http.openai.stream import ChatStream
-from satmeter.http.translation.message import UnreadableAnswerError
 from satmeter.http.translation.provider_errors import of_provider
+from satmeter.http.upstreams.provider_call import UnreadableAnswerError
 from tests.helpers.anthropic_streams import FIRST_USAGE, MODEL, STOP, block, change, delta, error, sse, start
 
 Json = dict[str, Any]

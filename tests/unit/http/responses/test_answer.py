@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from satmeter.http.responses.answer import response
-from satmeter.http.translation.message import UnreadableAnswerError
+from satmeter.http.upstreams.provider_call import UnreadableAnswerError
 from tests.helpers.anthropic_streams import MODEL
 from tests.helpers.responses import AGENTS, ENCRYPTED, FUNCTION, PATCH, Json, asked, fits
 
