@@ -10,12 +10,13 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Never
+from typing import Final, NamedTuple, Never
 
 import msgspec
 
 from .behaviour import Command, Reply
 from .credentials.caveats import Grant
+from .llm.reported_usage import ReportedUsage
 from .money import Msat
 from .pricing import BtcPrice, Tariff, Usage
 
@@ -26,21 +27,36 @@ class ReceiptNote(msgspec.Struct, frozen=True, omit_defaults=True):
     """A journal's record of a charge for its receipt, beside the charge itself, in few bytes.
 
     digests: SHA-256 of the request and of the answer, one behind the other, in base64url. tariff: the index of the
-    tariff among those that the session was charged by; `new_tariff`: that tariff, at its first use.
+    tariff among those that the session was charged by; `new_tariff`: that tariff, at its first use. The reports are the
+    provider's, of the evaluation and the work; None in journals of formats before 4, and for a call without a bill.
     """
 
     digests: str
     tariff: int
     new_tariff: Tariff | None = None
+    evaluation_reported: ReportedUsage | None = None
+    work_reported: ReportedUsage | None = None
 
 
-def note(tariffs: Sequence[Tariff], tariff: Tariff, request: bytes, answer: bytes) -> ReceiptNote:
+class Reports(NamedTuple):
+    """The provider's reports of the calls that a charge is for."""
+
+    evaluation: ReportedUsage | None = None
+    work: ReportedUsage | None = None
+
+
+NO_REPORTS: Final = Reports()
+
+
+def note(
+    tariffs: Sequence[Tariff], tariff: Tariff, request: bytes, answer: bytes, reports: Reports = NO_REPORTS
+) -> ReceiptNote:
     """Return the note of a charge by this tariff, in a session that was charged by `tariffs` before."""
     both = hashlib.sha256(request).digest() + hashlib.sha256(answer).digest()
     digests = base64.urlsafe_b64encode(both).rstrip(b"=").decode()
     if tariff in tariffs:
-        return ReceiptNote(digests, tariffs.index(tariff))
-    return ReceiptNote(digests, len(tariffs), tariff)
+        return ReceiptNote(digests, tariffs.index(tariff), None, *reports)
+    return ReceiptNote(digests, len(tariffs), tariff, *reports)
 
 
 def digests_of(kept: ReceiptNote) -> tuple[str, str]:
@@ -55,7 +71,10 @@ def text_digest(text: str) -> str:
 
 
 def needle(request_id: str) -> str:
-    """Return the text that finds a request's events in the journal. No client's text has it, as quotes are escaped."""
+    """Return the text that finds a request's events in the journal.
+
+    No client's or provider's text has it, because quotes are escaped.
+    """
     return f'"request_id":"{request_id}"'
 
 
@@ -83,6 +102,8 @@ class Receipt(Reply, frozen=True, kw_only=True, tag="receipt"):
     limit_msat: Msat
     evaluation_fee_msat: Msat | None = None
     ledger_seq: int | None = None
+    evaluation_reported: ReportedUsage | None = None
+    work_reported: ReportedUsage | None = None
 
 
 class GetJobReceipt(Command[Receipt, Never], frozen=True, tag="get_job_receipt"):

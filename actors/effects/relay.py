@@ -121,7 +121,9 @@ class _Draft:
                 usage = replace(usage, output_tokens=max(usage.output_tokens, given))
         body = b"".join(self.pieces)
         charged = self.begun and not (end and end.declined)
-        return RelayOutcome(ending, True, 200, self.headers, body, charged, usage, given, told)
+        source = end or self._seen
+        reported = None if source is None else source.reported
+        return RelayOutcome(ending, True, 200, self.headers, body, charged, usage, given, told, reported)
 
     def _given_tokens(self, text_tokens: int | None) -> int:
         given = estimated_tokens(self.text, self._model) if text_tokens is None else text_tokens
@@ -192,7 +194,15 @@ class RelayEffect:
         # The answer is whole, or refused.
         charged = end.status < 400 and not end.declined
         return RelayOutcome(
-            Ending.COMPLETE, False, end.status, end.headers, end.body, charged, end.usage, end.given_tokens
+            Ending.COMPLETE,
+            False,
+            end.status,
+            end.headers,
+            end.body,
+            charged,
+            end.usage,
+            end.given_tokens,
+            reported=end.reported,
         )
 
     async def _pass_on(self, intent: RelayRequest, progress: ProgressChannel, draft: _Draft) -> RelayEnd:

@@ -178,6 +178,10 @@ EXAMPLES: Final[Mapping[str, Any]] = {
                         "cacheWrite1h": "4.00",
                     },
                     "costUsd": "0.0022",
+                    "provider": {
+                        "requestId": "req_011CSHoEeqs5C35K2UUqR7Fy",
+                        "usage": ['{"input_tokens":100,"output_tokens":200}'],
+                    },
                 }
             ],
             "infraCostUsd": "0.0005",

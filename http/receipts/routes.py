@@ -12,6 +12,7 @@ from starlette.responses import Response
 from ... import __version__
 from ...actors.domain import receipts
 from ...actors.domain.errors import RefusedError, not_found
+from ...actors.domain.llm.reported_usage import ReportedUsage
 from ...actors.domain.money import usd_text
 from ...actors.domain.pricing import ModelPrice, Usage
 from ...actors.domain.receipts import GetJobReceipt, GetRequestReceipt
@@ -110,13 +111,13 @@ def wire(receipt: receipts.Receipt, key_id: str) -> schemas.Receipt:
 def _charges(receipt: receipts.Receipt) -> list[schemas.Charge]:
     tariff, charges = receipt.tariff, []
     if tariff is not None and tariff.evaluator is not None and receipt.evaluation_usage is not None:
-        charges.append(_charge("evaluation", tariff.evaluator, receipt.evaluation_usage))
+        charges.append(_charge("evaluation", tariff.evaluator, receipt.evaluation_usage, receipt.evaluation_reported))
     if tariff is not None and receipt.work_usage is not None:
-        charges.append(_charge("work", tariff.model, receipt.work_usage))
+        charges.append(_charge("work", tariff.model, receipt.work_usage, receipt.work_reported))
     return charges
 
 
-def _charge(step: Any, price: ModelPrice, usage: Usage) -> schemas.Charge:
+def _charge(step: Any, price: ModelPrice, usage: Usage, reported: ReportedUsage | None) -> schemas.Charge:
     return schemas.Charge(
         step=step,
         model=price.model,
@@ -127,4 +128,15 @@ def _charge(step: Any, price: ModelPrice, usage: Usage) -> schemas.Charge:
         cache_write_1h_tokens=usage.cache_write_1h_tokens,
         rates=Rates(**rates(price.rates_for(usage))),
         cost_usd=usd_text(price.cost_usd(usage)),
+        provider=None if reported is None else _provider(reported),
+    )
+
+
+def _provider(reported: ReportedUsage) -> schemas.ProviderUsage:
+    return schemas.ProviderUsage(
+        request_id=reported.provider_id,
+        first_usage=reported.first,
+        usage=list(reported.later),
+        partial=reported.partial or None,
+        cut=reported.cut or None,
     )

@@ -15,6 +15,30 @@ from ..sessions.schemas import RequestId, SessionId
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
+class ProviderUsage(Wire):
+    """The provider's own report of a call, which no rule of the server has changed."""
+
+    request_id: Annotated[str | Absent, Field(description="The provider's id of the call.")] = None
+    first_usage: Annotated[
+        str | Absent, Field(description="The `usage` of a stream's first event (`message_start`), to the byte.")
+    ] = None
+    usage: Annotated[
+        list[str],
+        Field(
+            description="The `usage` of a whole answer, or of a stream's last events (`message_delta`), to the byte; "
+            "empty where the provider gave none."
+        ),
+    ]
+    partial: Annotated[
+        Literal[True] | Absent,
+        Field(description="These figures don't count the whole answer: its other tokens are counted apart."),
+    ] = None
+    cut: Annotated[
+        Literal[True] | Absent,
+        Field(description="The objects had more than 4 kB, or were not UTF-8: they are left out."),
+    ] = None
+
+
 class Charge(Wire):
     """The tokens that one model used, and the rates applied to them, in US dollars for a million."""
 
@@ -27,6 +51,9 @@ class Charge(Wire):
     cache_write_1h_tokens: Annotated[Count, Field(alias="cacheWrite1hTokens")]
     rates: Rates
     cost_usd: Usd
+    provider: Annotated[
+        ProviderUsage | Absent, Field(description="Absent for calls of before reports were kept, or without an answer.")
+    ] = None
 
 
 class Receipt(Wire):

@@ -33,6 +33,7 @@ def verify(
     """Check a receipt's signature, its price, and that it is of this request and answer. Exit status 1 if it is not."""
     from .quote import MismatchError
     from .receipt import check_digest, check_price, jws_of, keys_in, verified
+    from .usage import check_answer, check_usage
 
     if key is None and key_id is None:
         typer.echo(
@@ -44,15 +45,19 @@ def verify(
         receipt = verified(jws, {} if key is None else keys_in(_read(key)), key_id)
         if shown is not None and shown != receipt:
             raise MismatchError("What the file shows is not what was signed in it.")
-        for path, field, what in ((request, "requestSha256", "request"), (answer, "answerSha256", "answer")):
-            if path is not None:
-                check_digest(receipt, field, _read(path), what)
+        if request is not None:
+            check_digest(receipt, "requestSha256", _read(request), "request")
+        if answer is not None:
+            check_answer(receipt, check_digest(receipt, "answerSha256", _read(answer), "answer"))
         check_price(receipt)
+        findings = check_usage(receipt)
     except MismatchError as error:
         _fail(str(error))
     subject = receipt.get("jobId") or receipt.get("requestId")
     typer.echo(f"Signed by {receipt['keyId']}: {subject}, {receipt['state']} at {receipt['at']}.")
     typer.echo(f"Charged {receipt['chargedMsat']} msat, which is the price by the rates and tokens in it.")
+    for finding in findings:
+        typer.echo(finding)
 
 
 @app.command("quote")

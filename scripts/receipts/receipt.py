@@ -116,12 +116,17 @@ def _decoded(text: str) -> bytes:
     return data
 
 
-def check_digest(receipt: Json, field: str, data: bytes, what: str) -> None:
-    """Check a file's digest, with or without the server's additions to an answer. Raises `MismatchError`."""
+def check_digest(receipt: Json, field: str, data: bytes, what: str) -> bytes:
+    """Check a file's digest, with or without the server's additions to an answer, and return the digested bytes.
+
+    Raises `MismatchError`.
+    """
     if receipt.get(field) is None:
         raise MismatchError(f"The receipt is of no {what}.")
-    if all(hashlib.sha256(text).hexdigest() != receipt[field] for text in (data, *_without_additions(data))):
-        raise MismatchError(f"The receipt is of another {what}.")
+    for text in (data, *_without_additions(data)):
+        if hashlib.sha256(text).hexdigest() == receipt[field]:
+            return text
+    raise MismatchError(f"The receipt is of another {what}.")
 
 
 def _without_additions(data: bytes) -> Iterator[bytes]:

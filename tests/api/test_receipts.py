@@ -12,11 +12,15 @@ import httpx
 import jwt
 import pytest
 import pytest_asyncio
+import structlog
 from redis.asyncio import Redis
 
 from satmeter.actors.domain.credentials.macaroon import attenuate
 from satmeter.scripts.receipts.receipt import check_digest, check_price, exact_json
+from satmeter.scripts.receipts.usage import check_answer, check_usage
 from tests.api.test_openapi import document_of, validator_of
+from tests.helpers.anthropic_streams import block, delta, sse, start
+from tests.helpers.anthropic_streams import error as error_event
 from tests.helpers.hosts import until
 from tests.helpers.http.fronts import Api, Json, api_over
 from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
@@ -170,6 +174,7 @@ async def of_last_call(shop: Shop) -> Json:
     )
     told = await verified(shop.api, answer)
     check_price(exact_json(answer.content)["receipt"])
+    assert all("those of the provider's usage of its request req_" in said for said in check_usage(told))
     return told
 
 
@@ -193,5 +198,38 @@ async def test_a_relayed_call_has_a_receipt_over_the_bytes_that_were_sent_and_gi
     assert lowered is (max_tokens != 500)
     assert told["requestSha256"] == hashlib.sha256(sent).hexdigest()
     assert told["answerSha256"] == hashlib.sha256(without).hexdigest()
-    check_digest(told, "answerSha256", given, "answer")
-    assert [charge["step"] for charge in told["charges"]] == ["work"]
+    body = check_digest(told, "answerSha256", given, "answer")
+    (charge,) = told["charges"]
+    assert charge["step"] == "work"
+    # The provider's own id and figures, to the byte.
+    assert charge["provider"]["requestId"].startswith("req_stub_")
+    assert ("firstUsage" in charge["provider"]) is streamed
+    assert all(usage.encode() in body for usage in charge["provider"]["usage"])
+    assert json.loads(charge["provider"]["usage"][-1])["output_tokens"] == charge["outputTokens"]
+    check_answer(told, body)
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+async def test_a_requests_receipt_has_the_providers_usage_of_both_calls(redis: Redis, *, streamed: bool) -> None:
+    async with shop_over(redis) as shop:
+        got = await shop.post({"request": "Hello", "stream": streamed}, "/ask", authorization=f"Bearer {shop.key}")
+        assert got.status_code == 200, got.text
+        told = await of_last_call(shop)
+    judged, worked = (charge["provider"] for charge in told["charges"])
+    assert len({judged["requestId"], worked["requestId"]}) == 2
+    assert ("firstUsage" in judged, "firstUsage" in worked) == (False, True)
+
+
+async def test_a_call_that_broke_off_has_the_usage_that_came(redis: Redis) -> None:
+    """Its first figures count no answer, which is estimated; the provider's text is in the receipt and in no log."""
+    async with shop_over(redis) as shop:
+        begun = sse(start({"input_tokens": 40, "output_tokens": 1, "note": "free text"}), block(), delta("x" * 90))
+        shop.upstream.streams(begun, sse(error_event("overloaded_error")))
+        with structlog.testing.capture_logs() as logged:
+            await shop.post({"model": MODEL, "max_tokens": 500, "messages": HELLO, "stream": True})
+            told = await of_last_call(shop)
+    (charge,) = told["charges"]
+    first = '{"input_tokens": 40, "output_tokens": 1, "note": "free text"}'
+    assert charge["provider"] == {"requestId": "req_upstream", "firstUsage": first, "usage": [], "partial": True}
+    assert (told["state"], charge["inputTokens"]) == ("broken", 40) and charge["outputTokens"] > 1
+    assert "free text" not in repr(logged)

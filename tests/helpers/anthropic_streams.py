@@ -12,6 +12,7 @@ import httpx2
 
 from satmeter.actors.adapters.anthropic.client import AnthropicModel
 from satmeter.actors.domain.llm.answers import Completion, StreamPart, TextDelta, UsageSoFar
+from satmeter.actors.domain.llm.reported_usage import ReportedUsage
 from satmeter.actors.domain.pricing import Usage
 
 MODEL = "claude-sonnet-5-5"
@@ -85,12 +86,14 @@ EVERY_KIND = (
     change("tool_use", {"output_tokens": 77, "cache_read_input_tokens": None}),
     STOP,
 )
+FIRST_REPORT = ReportedUsage(first=json.dumps(FIRST_USAGE), partial=True)
+LAST_REPORT = ReportedUsage(first=json.dumps(FIRST_USAGE), later=('{"output_tokens": 20}',))
 WHOLE_PARTS = [
-    UsageSoFar(Usage(10, 1, 4, 2, 1)),
+    UsageSoFar(Usage(10, 1, 4, 2, 1), reported=FIRST_REPORT),
     TextDelta("Héllo, "),
     TextDelta("wörld 🌍"),
-    UsageSoFar(Usage(10, 20, 4, 2, 1), final=True),
-    Completion("Héllo, wörld 🌍", MODEL, Usage(10, 20, 4, 2, 1), "end_turn"),
+    UsageSoFar(Usage(10, 20, 4, 2, 1), final=True, reported=LAST_REPORT),
+    Completion("Héllo, wörld 🌍", MODEL, Usage(10, 20, 4, 2, 1), "end_turn", LAST_REPORT),
 ]
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from msgspec.structs import replace
+
+from satmeter.actors.domain.llm.answers import RequestOutcome
+from satmeter.actors.domain.llm.reported_usage import ReportedUsage
 from satmeter.actors.domain.receipts import GetJobReceipt, GetRequestReceipt, Receipt
 from satmeter.http.receipts.routes import wire
 from satmeter.http.receipts.schemas import SignedReceipt
@@ -14,6 +18,18 @@ from tests.helpers.jobs import JobBench
 from tests.helpers.sessions import FULL, SessionBench
 
 SIGNER = ReceiptSigner(b"a root key of a test")
+# What a provider says of `USAGE`, whole and in a stream.
+JUDGED = ReportedUsage("req_011judged", later=('{ "input_tokens": 100,\n"output_tokens": 200 }',))
+WORKED = ReportedUsage(
+    "req_011worked", '{"input_tokens":100,"output_tokens":1,"service_tier":"standard"}', ('{"output_tokens":200}',)
+)
+
+
+def with_reports(outcome: RequestOutcome, judged: ReportedUsage = JUDGED, worked: ReportedUsage = WORKED) -> Any:
+    """The outcome with the provider's reports of its calls."""
+    evaluation = outcome.evaluation and replace(outcome.evaluation, reported=judged)
+    completion = outcome.completion and replace(outcome.completion, reported=worked)
+    return replace(outcome, evaluation=evaluation, completion=completion)
 
 
 def signed(receipt: Receipt) -> dict[str, Any]:

@@ -44,9 +44,11 @@ from tests.replay.told_stories import (
     job_failed_by_our_fault_and_refunded_whole,
     job_that_waits_for_its_model,
     job_with_a_webhook,
+    job_with_reported_usage,
     session_with_a_webhook,
     session_with_nested_limits,
     session_with_receipts,
+    session_with_reported_usage,
 )
 
 FOLDER = Path(__file__).parent
@@ -270,10 +272,12 @@ STORIES: dict[str, Callable[[], JobBench | SessionBench]] = {
         job_work_unpaid,
         job_charged_at_its_quote,
         job_with_a_webhook,
+        job_with_reported_usage,
         job_that_waits_for_its_model,
         session_unpaid,
         session_with_requests,
         session_with_receipts,
+        session_with_reported_usage,
         session_with_a_webhook,
         session_with_nested_limits,
         session_with_top_ups,

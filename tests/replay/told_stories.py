@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from satmeter.actors.domain.behaviour import Done, Failed, TakeUp, Wake
 from satmeter.actors.domain.job.state import CreateJob, RefundJob
+from satmeter.actors.domain.llm.reported_usage import ReportedUsage
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.payouts import PayoutRefusal, PayoutReport, PayoutStatus
 from satmeter.actors.domain.provider_faults import ModelFault
 from satmeter.actors.domain.session.messages import OpenSession
 from satmeter.actors.domain.webhooks import Webhook
 from tests.helpers.jobs import EVAL_INVOICE, WORK_INVOICE, JobBench, completion, invoice, verdict
+from tests.helpers.receipts import WORKED, with_reports
+from tests.helpers.relays import relay, relayed
 from tests.helpers.sessions import SessionBench, ask, completed, grant, once, rejected, target
 
 
@@ -89,6 +94,30 @@ def session_with_receipts() -> SessionBench:
     bench.answer(completed(), "b")
     bench.send(ask("c"))
     bench.answer(rejected(), "c")
+    return bench
+
+
+def session_with_reported_usage() -> SessionBench:
+    """Charges with the provider's reports: of an answer, of a rejection, of a relayed call, and one that was cut."""
+    bench = SessionBench()
+    bench.fund(1_000)
+    bench.send(ask("a"))
+    bench.answer(with_reports(completed()), "a")
+    bench.send(ask("b"))
+    bench.answer(with_reports(rejected()), "b")
+    bench.send(relay("c"))
+    bench.answer(replace(relayed(), reported=WORKED), "c")
+    bench.send(ask("d"))
+    bench.answer(with_reports(completed(), worked=ReportedUsage(None, cut=True)), "d")
+    return bench
+
+
+def job_with_reported_usage() -> JobBench:
+    """Work whose provider has said what it used."""
+    bench = JobBench()
+    bench.to_work_invoice()
+    bench.pay_work()
+    bench.finish(replace(completion(), reported=WORKED))
     return bench
 
 

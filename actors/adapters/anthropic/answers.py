@@ -7,15 +7,18 @@ an answer that does not fit the schema is refused at once.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from typing import Final, Literal
 
 import msgspec
 
+from ...domain.llm.reported_usage import ReportedUsage, UsageReporter
 from ...domain.llm.token_estimate import estimated_tokens
 from ...domain.llm.usage import counts_of, output_of, usage_of
 from ...domain.pricing import Size, Usage
 from ...ports import Completion, Evaluation, PermanentError, RefusedRequestError, TransientError, Verdict
 
+NO_HEADERS: Final[Mapping[str, str]] = {}
 _REASON_MAX_CHARS: Final = 300
 
 
@@ -40,7 +43,7 @@ class _VerdictText(msgspec.Struct, forbid_unknown_fields=True):
     size: Size
 
 
-def read_evaluation(body: bytes, model: str) -> Evaluation:
+def read_evaluation(body: bytes, model: str, headers: Mapping[str, str] = NO_HEADERS) -> Evaluation:
     """Return the verdict in an answer. Raises `TransientError` for an answer that is not exactly one verdict.
 
     A refusal and an answer that was cut off are not verdicts either: only the judge's own word may accept.
@@ -56,23 +59,28 @@ def read_evaluation(body: bytes, model: str) -> Evaluation:
     reason = _clean(found.reason)
     if not reason:
         raise TransientError("the evaluation's verdict has no reason")
-    return Evaluation(
-        Verdict(found.decision == "accept", reason, found.size), model, read_usage(message.usage, text, model)
-    )
+    found_usage = read_usage(message.usage, text, model)
+    judged = Verdict(found.decision == "accept", reason, found.size)
+    return Evaluation(judged, model, found_usage, reported_of(message.usage, headers))
 
 
-def read_completion(body: bytes, model: str) -> Completion:
+def read_completion(body: bytes, model: str, headers: Mapping[str, str] = NO_HEADERS) -> Completion:
     """Return the work in an answer. `model` is the requested model, which is the one that has a price.
+
+    `headers` are the provider's, with its id of the call.
 
     Raises `PermanentError` for a refusal and for an answer whose tokens ran out before its first word, both of which a
     repetition would only pay for again; `TransientError` for an unreadable or empty one.
     """
     message = _message(body)
     text = _text(message)
-    return completion_of(text, model, read_usage(message.usage, text, model), message.stop_reason)
+    usage, reported = read_usage(message.usage, text, model), reported_of(message.usage, headers)
+    return completion_of(text, model, usage, message.stop_reason, reported)
 
 
-def completion_of(text: str, model: str, usage: Usage | None, stop_reason: str) -> Completion:
+def completion_of(
+    text: str, model: str, usage: Usage | None, stop_reason: str, reported: ReportedUsage | None = None
+) -> Completion:
     """Return the work, if there is any text. Raises as `read_completion` for a refusal and an empty answer.
 
     Text that was written before a refusal is billed by the provider, and is an answer; a refusal alone is neither.
@@ -83,7 +91,7 @@ def completion_of(text: str, model: str, usage: Usage | None, stop_reason: str) 
         if stop_reason == "max_tokens":
             raise PermanentError("the model used all its tokens before the first word of an answer")
         raise TransientError(f"the model's answer is empty: {_word(stop_reason)}")
-    return Completion(text, model, usage, stop_reason)
+    return Completion(text, model, usage, stop_reason, reported)
 
 
 def read_usage(raw: bytes | msgspec.Raw, text: str, model: str) -> Usage | None:
@@ -93,6 +101,13 @@ def read_usage(raw: bytes | msgspec.Raw, text: str, model: str) -> Usage | None:
     """
     counts = counts_of(raw)
     return usage_of(counts, output_of(counts) or estimated_tokens(text, model))
+
+
+def reported_of(usage: bytes | msgspec.Raw, headers: Mapping[str, str]) -> ReportedUsage:
+    """Return the provider's report of a whole answer, from its "usage" object."""
+    reporter = UsageReporter(headers)
+    reporter.go_on(usage)
+    return reporter.report(final=bool(output_of(counts_of(usage))))
 
 
 def _message(body: bytes) -> _Message:

@@ -101,7 +101,7 @@ class AnthropicModel:
         """Judge a request, as `read_evaluation` reads it. Raises `TransientError` or `PermanentError`."""
         body = msgspec.json.encode(evaluation_message(self._eval_model, request))
         async with self._reading(await self._send(_MESSAGES, body, {})) as answer:
-            return read_evaluation(await answer.body(), self._eval_model)
+            return read_evaluation(await answer.body(), self._eval_model, answer.response.headers)
 
     async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
         """Do the work. Raises `TransientError` or `PermanentError`; see `read_completion`.
@@ -124,9 +124,9 @@ class AnthropicModel:
         async with self._reading(await self._send(_MESSAGES, body, {})) as answer:
             if answer.whole:
                 # A server that does not know `stream` answers so.
-                yield read_completion(await answer.body(), model)
+                yield read_completion(await answer.body(), model, answer.response.headers)
                 return
-            written = StreamedAnswer(model)
+            written = StreamedAnswer(model, answer.response.headers)
             while not written.ended:
                 for part in written.read(await answer.chunk()):
                     yield part

@@ -7,16 +7,18 @@ answer that is not a message at all is a failure, for which nothing is charged.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from ...domain.llm.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
+from ...domain.llm.reported_usage import ReportedUsage, UsageReporter
 from ...domain.llm.token_estimate import estimated_tokens
 from ...domain.llm.usage import StreamCounts, counts_of, output_of, usage_of
 from ...domain.provider_faults import ModelFault
 from ...ports import ModelError, ToldError, TransientError
+from .answers import NO_HEADERS, reported_of
 from .stream import stream_error
 
 # A longer event is passed on, but not read.
@@ -41,6 +43,7 @@ _OF_MESSAGES: Final = frozenset(
     }
 )
 _REFUSAL: Final = "refusal"
+_NO_USAGE: Final = msgspec.Raw(b"null")
 
 
 class _Whole(msgspec.Struct):
@@ -48,6 +51,16 @@ class _Whole(msgspec.Struct):
     content: msgspec.Raw = msgspec.Raw(b"")
     model: Any = None
     stop_reason: Any = None
+
+
+class _WithUsage(msgspec.Struct):
+    """Event, or the message in one, with its usage to the byte."""
+
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _MessageStart(msgspec.Struct):
+    message: _WithUsage
 
 
 class _Block(msgspec.Struct):
@@ -59,6 +72,8 @@ class _Content(msgspec.Struct):
 
 
 _contents: Final = msgspec.json.Decoder(_Content)
+_starts: Final = msgspec.json.Decoder(_MessageStart)
+_changes: Final = msgspec.json.Decoder(_WithUsage)
 _wholes: Final = msgspec.json.Decoder(_Whole)
 _events: Final[msgspec.json.Decoder[dict[str, Any]]] = msgspec.json.Decoder(dict[str, Any])
 
@@ -88,7 +103,8 @@ def whole_end(status: int, headers: Mapping[str, str], body: bytes) -> RelayEnd:
     counts = counts_of(found.usage)
     given_tokens = output_of(counts) or estimated_tokens(_text_of(bytes(found.content)), _name(found.model))
     declined = found.stop_reason == _REFUSAL and _is_empty(bytes(found.content))
-    return RelayEnd(status, kept_headers(headers), body, usage_of(counts, given_tokens), given_tokens, declined)
+    usage, reported = usage_of(counts, given_tokens), reported_of(found.usage, headers)
+    return RelayEnd(status, kept_headers(headers), body, usage, given_tokens, declined, reported)
 
 
 def counted_by(end: RelayEnd) -> int:
@@ -103,7 +119,7 @@ async def streamed(headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> 
 
     Raises `PortError`; a `ToldError` when the provider's own event, which the client has seen, reported the error.
     """
-    answer, begun, withheld = RelayedStream(), False, b""
+    answer, begun, withheld = RelayedStream(headers), False, b""
     while not answer.ended:
         chunk = await anext(chunks, None)
         if chunk is None:
@@ -150,7 +166,8 @@ async def _rest(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
 class RelayedStream:
     """Reader of one streamed answer. `error`: the kind of the event with which it broke off."""
 
-    def __init__(self) -> None:
+    def __init__(self, headers: Mapping[str, str] = NO_HEADERS) -> None:
+        self._reporter = UsageReporter(headers)
         self._line = b""
         self._counted = StreamCounts()
         self._given: list[str] = []
@@ -171,7 +188,7 @@ class RelayedStream:
         *lines, self._line = (self._line + chunk).replace(b"\r", b"\n").split(b"\n")
         for line in lines:
             if line.startswith(b"data:"):
-                self._take(_decoded(line[len(b"data:") :]))
+                self._take(line[len(b"data:") :])
         if len(self._line) > _LINE_MAX_BYTES:
             self._line = b""
 
@@ -180,7 +197,12 @@ class RelayedStream:
         counted, told = self._counted, self._told
         self._told = len(self._given)
         given = "".join(self._given[told:])
-        return RelaySoFar(counted.usage(0), given, self._unseen_tokens, self._thinks, counted.final, self._pauses)
+        usage, reported = counted.usage(0), self.reported()
+        return RelaySoFar(usage, given, self._unseen_tokens, self._thinks, counted.final, self._pauses, reported)
+
+    def reported(self) -> ReportedUsage:
+        """Return the provider's report until now."""
+        return self._reporter.report(final=self._counted.final)
 
     def end(self, headers: Mapping[str, str]) -> RelayEnd:
         """Return the end of the answer."""
@@ -189,15 +211,20 @@ class RelayedStream:
             estimated = estimated_tokens("".join(self._given), self._model) + self._unseen_tokens
             given_tokens = max(given_tokens, estimated)
         declined = self._stop_reason == _REFUSAL and not self._has_output and not any(self._given)
-        return RelayEnd(200, headers, b"", self._counted.usage(given_tokens), given_tokens, declined)
+        usage = self._counted.usage(given_tokens)
+        return RelayEnd(200, headers, b"", usage, given_tokens, declined, self.reported())
 
-    def _take(self, event: Mapping[str, Any]) -> None:
+    def _take(self, data: bytes) -> None:
+        if self.ended:
+            return
+        event = _decoded(data)
         kind = event.get("type")
         self.begun = self.begun or kind in _OF_MESSAGES
         match kind:
             case "message_start":
                 message = event.get("message")
                 self._counted.begin(_object(message, "usage"))
+                self._reporter.begin(_usage_in(lambda: _starts.decode(data).message))
                 self._model = _name(message.get("model")) if isinstance(message, dict) else None
             case "content_block_start":
                 self._counted.given()
@@ -214,6 +241,7 @@ class RelayedStream:
                 self._thinks, self._pauses = False, True
             case "message_delta":
                 self._counted.go_on(_object(event, "usage"))
+                self._reporter.go_on(_usage_in(lambda: _changes.decode(data)))
                 self._stop_reason = _name(_object(event, "delta").get("stop_reason")) or self._stop_reason
             case "message_stop":
                 self.ended = True
@@ -274,6 +302,13 @@ def _is_empty(content: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return isinstance(blocks, list) and all(block == {"type": "text", "text": ""} for block in blocks)
+
+
+def _usage_in(decode: Callable[[], _WithUsage]) -> msgspec.Raw:
+    try:
+        return decode().usage
+    except (ValueError, RecursionError):
+        return _NO_USAGE
 
 
 def _name(value: Any) -> str | None:

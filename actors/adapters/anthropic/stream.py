@@ -13,11 +13,12 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from ...domain.llm.answers import StreamPart, TextDelta, UsageSoFar
+from ...domain.llm.reported_usage import UsageReporter
 from ...domain.llm.token_estimate import estimated_tokens
 from ...domain.llm.usage import StreamCounts, counts_of
 from ...domain.provider_faults import ModelFault
 from ...ports import Completion, ModelError, PermanentError, PortError, TransientError
-from .answers import completion_of
+from .answers import NO_HEADERS, completion_of
 
 # The longest events are a few kilobytes. Without a limit a line without an end would fill the memory.
 _LINE_MAX_BYTES: Final = 1 << 20
@@ -104,11 +105,13 @@ T = TypeVar("T")
 class StreamedAnswer:
     """State of one streamed answer. `model` is the requested model, which is the one that has a price.
 
+    `headers` are the provider's, with its id of the call.
     Errors never quote the answer.
     """
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, headers: Mapping[str, str] = NO_HEADERS) -> None:
         self._model = model
+        self._reporter = UsageReporter(headers)
         self._line = b""
         self._pieces: list[str] = []
         self._other_blocks: set[int] = set()
@@ -138,7 +141,8 @@ class StreamedAnswer:
             raise TransientError("the model provider's answer has no reason for its end")
         text = "".join(self._pieces)
         given_tokens = 0 if self._counted.final else estimated_tokens(text, self._model)
-        return completion_of(text, self._model, self._counted.usage(given_tokens), self._stop_reason)
+        usage, reported = self._counted.usage(given_tokens), self._reporter.report(final=self._counted.final)
+        return completion_of(text, self._model, usage, self._stop_reason, reported)
 
     def _take(self, data: bytes) -> Iterator[StreamPart]:
         if _decoded(_kinds, data).type not in _KNOWN:
@@ -146,6 +150,7 @@ class StreamedAnswer:
         match _decoded(_events, data):
             case _MessageStart(message=begun):
                 self._counted.begin(counts_of(begun.usage))
+                self._reporter.begin(begun.usage)
                 yield from self._used()
             case _BlockStart(index=index, content_block=block):
                 if block.type == "text":
@@ -160,6 +165,7 @@ class StreamedAnswer:
             case _MessageDelta(delta=change, usage=counted):
                 self._stop_reason = change.stop_reason or self._stop_reason
                 self._counted.go_on(counts_of(counted))
+                self._reporter.go_on(counted)
                 yield from self._used()
             case _MessageStop():
                 self.ended = True
@@ -169,7 +175,7 @@ class StreamedAnswer:
     def _used(self, *, pauses: bool = False) -> Iterator[StreamPart]:
         usage = self._counted.usage(0)
         if usage is not None:
-            yield UsageSoFar(usage, self._counted.final, pauses)
+            yield UsageSoFar(usage, self._counted.final, pauses, self._reporter.report(final=self._counted.final))
 
     def _text(self, part: _Part) -> Iterator[StreamPart]:
         if not isinstance(part.text, str):

@@ -106,12 +106,12 @@ class StubMessagesApi(httpx2.AsyncBaseTransport):
             await self._take_time()
             return httpx2.Response(200, json={"input_tokens": _tokens("".join(_prompt(body).texts))})
         if body.get("stream") is True:
-            stream = _Body(await self.events(body))
-            return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=stream)
+            headers = {"content-type": "text/event-stream", "request-id": _digest_id("req", body)}
+            return httpx2.Response(200, headers=headers, stream=_Body(await self.events(body)))
         message = await self.whole(body)
         if message is None:
             return httpx2.Response(500, json=_BROKEN)
-        return httpx2.Response(200, json=message, headers={"request-id": message["id"].replace("msg_", "req_")})
+        return httpx2.Response(200, json=message, headers=headers_of(message))
 
     def _message(self, body: Mapping[str, Any], prompt: _Prompt) -> dict[str, Any]:
         max_tokens = body.get("max_tokens")
@@ -120,7 +120,7 @@ class StubMessagesApi(httpx2.AsyncBaseTransport):
         text = _verdict(body) if _is_evaluation(body) else _work(_last_user_text(body))
         kept = text.encode()[: max_tokens * _BYTES_PER_TOKEN].decode(errors="ignore")
         return {
-            "id": f"msg_stub_{hashlib.sha256(msgspec.json.encode(body)).hexdigest()[:24]}",
+            "id": _digest_id("msg", body),
             "type": "message",
             "role": "assistant",
             "model": body["model"],
@@ -152,6 +152,15 @@ class StubMessagesApi(httpx2.AsyncBaseTransport):
         if len(self._cached_prefixes) > _CACHED_PREFIXES_MAX:
             self._cached_prefixes.popitem(last=False)
         return known
+
+
+def headers_of(message: Mapping[str, Any]) -> dict[str, str]:
+    """Return the header with the id of the call that this message answers."""
+    return {"request-id": message["id"].replace("msg_", "req_")}
+
+
+def _digest_id(kind: str, body: Mapping[str, Any]) -> str:
+    return f"{kind}_stub_{hashlib.sha256(msgspec.json.encode(body)).hexdigest()[:24]}"
 
 
 class _Body(httpx2.AsyncByteStream):

@@ -21,7 +21,7 @@ from ..anthropic.answers import read_completion, read_evaluation
 from ..anthropic.messages import evaluation_message, own_prompt, work_message
 from ..anthropic.relay import counted_by, streamed, whole_end
 from ..anthropic.stream import StreamedAnswer
-from .messages_api import StubMessagesApi
+from .messages_api import StubMessagesApi, headers_of
 
 
 class StubModel:
@@ -36,11 +36,13 @@ class StubModel:
 
     async def evaluate(self, request: str) -> Evaluation:
         """Judge a request by the stub's rules. Raises `TransientError`."""
-        return read_evaluation(await self._whole(evaluation_message(self._eval_model, request)), self._eval_model)
+        answer, headers = await self._whole(evaluation_message(self._eval_model, request))
+        return read_evaluation(answer, self._eval_model, headers)
 
     async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
         """Make an answer up. Raises `TransientError`, `PermanentError`."""
-        return read_completion(await self._whole(work_message(model, max_tokens, request)), model)
+        answer, headers = await self._whole(work_message(model, max_tokens, request))
+        return read_completion(answer, model, headers)
 
     async def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:
         """Make an answer up, piece by piece. Raises as `complete` does, also in the middle."""
@@ -82,8 +84,8 @@ class StubModel:
             raise ModelError("the stub model plays a bad day", ModelFault.FAILING)
         return response
 
-    async def _whole(self, message: Mapping[str, Any]) -> bytes:
+    async def _whole(self, message: Mapping[str, Any]) -> tuple[bytes, Mapping[str, str]]:
         answer = await self._api.whole(message)
         if answer is None:
             raise ModelError("the stub model plays a bad day", ModelFault.FAILING)
-        return msgspec.json.encode(answer)
+        return msgspec.json.encode(answer), headers_of(answer)

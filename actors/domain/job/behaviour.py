@@ -191,6 +191,7 @@ class JobBehaviour(NoHistory):
             usage_known=completion.usage is not None,
             cost_usd=terms.price_usd(breakdown.model, usage),
             charged_msat=min(price, job.work_paid_msat),
+            reported=completion.reported,
         )
         return Decision((completed,), alarms=billing_alarms(terms.models[breakdown.model], completion.usage))
 

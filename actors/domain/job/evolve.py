@@ -133,7 +133,8 @@ def _completed(job: Job, event: JobCompleted) -> Job:
         charged_msat=event.charged_msat,
         paid_msat=job.work_paid_msat,
     )
-    return _end(job, JobState.COMPLETE, spent=event.charged_msat, result=event.result, ledger=ledger)
+    ended = _end(job, JobState.COMPLETE, spent=event.charged_msat, result=event.result, ledger=ledger)
+    return replace(ended, work_reported=event.reported)
 
 
 def _job_failed(job: Job, event: JobFailed) -> Job:

@@ -43,6 +43,7 @@ def _of_work(charged: Receipt, job: Job) -> Receipt:
         work_usage=job.ledger.usage,
         cost_usd=job.ledger.cost_usd,
         charged_msat=job.ledger.charged_msat,
+        work_reported=job.work_reported,
     )
 
 

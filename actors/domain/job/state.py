@@ -9,6 +9,7 @@ from typing import Never
 import msgspec
 
 from ..behaviour import BooksError, Command, Event, Once, Reply
+from ..llm.reported_usage import ReportedUsage
 from ..money import ZERO, Msat, total
 from ..payments.invoices import Invoice
 from ..payments.payouts import OwingBooks, PayoutEvent, PayoutTarget, Refunds, RefundView, refund_view
@@ -141,6 +142,7 @@ class Job(msgspec.Struct, frozen=True):
     error_message: str | None = None
     evaluation_returned: bool = False
     ledger: CostLedger | None = None
+    work_reported: ReportedUsage | None = None
     refunds: Refunds = Refunds()
     outbox: Outbox | None = None
 
@@ -227,7 +229,10 @@ class WorkPaid(Event, frozen=True, tag="work_paid"):
 
 
 class JobCompleted(Event, frozen=True, tag="job_completed"):
-    """The work is done and charged. `usage_known` is False when the estimate had to stand for it."""
+    """The work is done and charged. `usage_known` is False when the estimate had to stand for it.
+
+    reported: the provider's report, for the receipt; None in journals of formats before 4.
+    """
 
     result: str
     stop_reason: str
@@ -236,6 +241,7 @@ class JobCompleted(Event, frozen=True, tag="job_completed"):
     usage_known: bool
     cost_usd: Decimal
     charged_msat: Msat
+    reported: ReportedUsage | None = None
 
 
 class JobFailed(Event, frozen=True, tag="job_failed"):

@@ -8,6 +8,7 @@ import msgspec
 
 from ..behaviour import Reply
 from ..pricing import BtcPrice, Size, Usage
+from .reported_usage import ReportedUsage
 from .token_estimate import estimated_tokens
 
 
@@ -25,6 +26,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     verdict: Verdict
     model: str
     usage: Usage | None
+    reported: ReportedUsage | None = None
 
 
 class PricedEvaluation(msgspec.Struct, frozen=True):
@@ -41,6 +43,7 @@ class Completion(msgspec.Struct, frozen=True):
     model: str
     usage: Usage | None
     stop_reason: str
+    reported: ReportedUsage | None = None
 
 
 class Held(Reply, frozen=True, tag="held"):
@@ -68,6 +71,7 @@ class UsageSoFar(msgspec.Struct, frozen=True):
     usage: Usage
     final: bool = False
     pauses: bool = False
+    reported: ReportedUsage | None = None
 
 
 StreamPart = TextDelta | UsageSoFar | Completion
@@ -125,4 +129,4 @@ def cut_off(text: str, model: str, seen: UsageSoFar, stop_reason: str, text_toke
     if not seen.final:
         given_tokens = estimated_tokens(text, model) if text_tokens is None else text_tokens
         usage = msgspec.structs.replace(usage, output_tokens=max(usage.output_tokens, given_tokens))
-    return Completion(text, model, usage, stop_reason)
+    return Completion(text, model, usage, stop_reason, seen.reported)

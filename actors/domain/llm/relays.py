@@ -11,6 +11,7 @@ import msgspec
 from ..behaviour import Reply
 from ..pricing import Usage
 from .answers import Ending
+from .reported_usage import ReportedUsage
 
 
 class PromptRate(StrEnum):
@@ -95,6 +96,7 @@ class RelaySoFar(msgspec.Struct, frozen=True):
     thinks: bool = False
     final: bool = False
     pauses: bool = False
+    reported: ReportedUsage | None = None
 
 
 class RelayEnd(msgspec.Struct, frozen=True):
@@ -112,6 +114,7 @@ class RelayEnd(msgspec.Struct, frozen=True):
     usage: Usage | None
     given_tokens: int = 0
     declined: bool = False
+    reported: ReportedUsage | None = None
 
     @property
     def counted(self) -> int | None:
@@ -161,3 +164,4 @@ class RelayOutcome(msgspec.Struct, frozen=True):
     usage: Usage | None = None
     given_tokens: int = 0
     told: bool = False
+    reported: ReportedUsage | None = None

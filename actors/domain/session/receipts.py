@@ -57,4 +57,6 @@ def _receipt(session_id: str, tariff: Tariff, hold: Hold, finished: RequestFinis
         charged_msat=finished.debit_msat,
         limit_msat=hold.amount_msat,
         ledger_seq=debit.seq,
+        evaluation_reported=finished.receipt.evaluation_reported,
+        work_reported=finished.receipt.work_reported,
     )

@@ -16,7 +16,7 @@ from ..llm.intents import AnswerRequest, RelayRequest
 from ..llm.relays import RelayOutcome
 from ..money import ZERO, Msat
 from ..pricing import Usage, tariff_of
-from ..receipts import ReceiptNote, note
+from ..receipts import ReceiptNote, Reports, note
 from . import former_keys
 from .evolve import follow, place
 from .messages import Ask, Relay, Relayed, RequestAnswer, RequestCost
@@ -205,7 +205,9 @@ def ended(terms: SessionTerms, session: Session, command: Done | Failed, now_ms:
     reason = None if rejected is None else _DECLINED if outcome.declined else rejected.verdict.reason
     answered = reason or (completion.text if completion else "")
     tariff = tariff_of(terms.terms, hold.model, terms.eval_model if evaluation else None)
-    receipt = note(session.tariffs, tariff, command.intent.request.encode(), answered.encode())
+    judged = outcome.evaluation
+    reports = Reports(judged.reported if judged else None, completion.reported if completion else None)
+    receipt = note(session.tariffs, tariff, command.intent.request.encode(), answered.encode(), reports)
     event = _finished(session, hold, cost, outcome.ending, evaluation, work, receipt, now_ms)
     answer = RequestAnswer(
         request_id=hold.request_id,
@@ -238,7 +240,8 @@ def _relay_ended(
         event = place(session, released(session, hold, now_ms))
     else:
         tariff = tariff_of(terms.terms, hold.model, None)
-        receipt = note(session.tariffs, tariff, intent.body.data, outcome.body)
+        reports = Reports(work=outcome.reported if outcome.charged else None)
+        receipt = note(session.tariffs, tariff, intent.body.data, outcome.body, reports)
         event = _finished(session, hold, cost, outcome.ending, None, work, receipt, now_ms)
     answer = Relayed(
         request_id=hold.request_id,

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from satmeter.actors.domain.behaviour import Failed, TakeUp
 from satmeter.actors.domain.errors import Code, Refusal
 from satmeter.actors.domain.llm.answers import Ending
+from satmeter.actors.domain.llm.reported_usage import ReportedUsage
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.receipts import Receipt
 from satmeter.actors.domain.session.behaviour import SessionBehaviour
@@ -27,7 +28,7 @@ from satmeter.scripts.receipts.quote import MismatchError
 from satmeter.scripts.receipts.receipt import check_digest
 from tests.helpers.hosts import World
 from tests.helpers.jobs import JobBench, completion, verdict
-from tests.helpers.receipts import SIGNER, of_job, of_request, signed
+from tests.helpers.receipts import SIGNER, of_job, of_request, signed, with_reports
 from tests.helpers.sessions import SESSION_ID, SESSION_TERMS, SessionBench, ask, completed, rejected
 from tests.unit.actors.domain.test_quotes import DEARER
 
@@ -163,6 +164,17 @@ def test_what_was_charged_before_receipts_were_kept_says_so() -> None:
     job = done()
     job.job = replace(job.state, tariff=None)
     assert "before receipts were kept" in refused(of_job(job))[1]
+
+
+def test_a_providers_report_is_not_taken_for_another_request() -> None:
+    """Neither its id of the call nor its text finds an event, as a search for the id of a request goes."""
+    bench = SessionBench()
+    bench.fund()
+    bench.send(ask("a"))
+    report = ReportedUsage("req_x", '{"request_id":"req_x"}', ('"request_id":"req_x"',))
+    bench.answer(with_reports(completed(), report, report), "a")
+    assert refused(of_request(bench, "req_x"))[0] is Code.NOT_FOUND
+    assert of_request(bench).work_reported == report
 
 
 async def test_the_store_finds_a_request_wherever_it_stands_in_a_long_journal(redis: Redis) -> None:

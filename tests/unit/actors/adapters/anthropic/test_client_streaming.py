@@ -112,7 +112,7 @@ async def test_an_error_in_the_stream_comes_after_what_was_given(kind: str, expe
     found, failure = await failure_of(sse(start(), block(), delta("so far"), error(kind), delta("late")))
     assert type(failure) is expected
     assert kind in str(failure)
-    assert found == [UsageSoFar(Usage(10, 1, 4, 2, 1)), TextDelta("so far")]
+    assert found == [WHOLE_PARTS[0], TextDelta("so far")]
 
 
 BEGUN = sse(start(), block(), delta("so far"))
@@ -143,8 +143,8 @@ BEGUN = sse(start(), block(), delta("so far"))
 async def test_a_stream_that_breaks_off_is_transient_after_what_was_given(rest: list[bytes | Exception]) -> None:
     found, failure = await failure_of(BEGUN, *rest)
     assert isinstance(failure, TransientError)
-    assert found[:2] == [UsageSoFar(Usage(10, 1, 4, 2, 1)), TextDelta("so far")]
-    assert found[2:] in ([], [UsageSoFar(Usage(10, 20, 4, 2, 1), final=True)])
+    assert found[:2] == [WHOLE_PARTS[0], TextDelta("so far")]
+    assert found[2:] in ([], [WHOLE_PARTS[3]])
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>proxy</html>", b'{"type": "message", "content": []}'])
@@ -249,7 +249,8 @@ async def test_the_stub_streams_what_it_answers_whole() -> None:
     whole = await made.complete("Say hello", model=MODEL, max_tokens=100)
     first, *texts, last = found
     assert last == whole and whole.usage is not None
-    assert first == UsageSoFar(Usage(whole.usage.input_tokens, 1))
+    assert isinstance(first, UsageSoFar) and first.usage == Usage(whole.usage.input_tokens, 1)
+    assert whole.reported is not None and (whole.reported.provider_id or "").startswith("req_stub_")
     assert "".join(part.text for part in texts if isinstance(part, TextDelta)) == whole.text
     assert len(texts) > 1
 

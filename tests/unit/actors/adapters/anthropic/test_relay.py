@@ -31,6 +31,7 @@ from satmeter.actors.effects.relay import RelayEffect
 from satmeter.actors.ports import ModelError, PortError, ToldError, TransientError
 from tests.helpers.anthropic_streams import (
     EVERY_KIND,
+    FIRST_REPORT,
     FIRST_USAGE,
     MODEL,
     STOP,
@@ -89,8 +90,8 @@ async def test_bytes_go_on_as_they_come_and_are_not_collected() -> None:
 async def test_what_was_counted_is_told_along_the_way() -> None:
     upstream, _ = streaming(*(sse(event) for event in (start(), block(), delta("x" * 50), change(), STOP)))
     counted = [part for part in await parts_of(upstream) if isinstance(part, RelaySoFar)]
-    assert counted[0] == RelaySoFar(Usage(10, 1, 4, 2, 1))
-    assert counted[2] == RelaySoFar(Usage(10, 1, 4, 2, 1), "x" * 50)
+    assert counted[0] == RelaySoFar(Usage(10, 1, 4, 2, 1), reported=FIRST_REPORT)
+    assert counted[2] == RelaySoFar(Usage(10, 1, 4, 2, 1), "x" * 50, reported=FIRST_REPORT)
 
 
 @pytest.mark.parametrize(
