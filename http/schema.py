@@ -96,7 +96,20 @@ class Error(BaseModel):
     ] = None
     limit_bytes: Annotated[int | Absent, Field(description="With `body_too_large`.")] = None
     required_msat: Annotated[
-        int | Absent, Field(description="With `insufficient_balance`: what the smallest useful answer can cost.")
+        int | Absent,
+        Field(
+            description="With `insufficient_balance`, or a caveat on spending: what the smallest useful answer can "
+            "cost."
+        ),
+    ] = None
+    left_msat: Annotated[
+        int | Absent, Field(description="With `caveat_violated`, for a caveat on spending: what it leaves.")
+    ] = None
+    prompt_tokens: Annotated[
+        int | Absent, Field(description="With `invalid_request`, for a prompt that is too long: its tokens.")
+    ] = None
+    prompt_tokens_max: Annotated[
+        int | Absent, Field(description="Beside it: the most tokens that the balance or the credential covers.")
     ] = None
     balance_msat: Annotated[
         int | Absent, Field(description="With `insufficient_balance`, and with `model_failed` of a stream.")

@@ -17,17 +17,20 @@ from ...actors.domain.llm.relays import RelayBytes, RelayHead
 from ...actors.domain.money import usd_text
 from ...actors.domain.session.messages import Relay, Relayed
 from ...actors.messages import WrongReplyError
+from ...actors.operator_terms import session_terms
 from ..payments.solvency_gate import refusal_of_calls
 from ..request.auth import Holder
 from ..request.body import Larger, read_bytes
 from ..request.idempotency import attempt_of, operation_key_of
 from ..request_id import request_id_of
+from ..response.errors import ChallengeError
 from ..response.replies import Replies, head_after_s
 from ..response.sse import Closable
 from ..sessions import answer as results
 from ..sessions.l402 import L402, NOBODY
 from ..state import AppState
 from ..upstreams.provider_call import ProviderCall
+from .prompt_length import CountedRefusalError, too_long
 from .token_counts import Counts, bound_of, is_beta, passed_headers
 
 # Refusals that a tighter bound may avoid, and the smallest bound for which a count by the provider is worthwhile.
@@ -68,6 +71,7 @@ class Relays:
         self._state = state
         self._l402 = l402
         self._counts = Counts(state)
+        self._terms = session_terms(state.settings)
 
     async def read(self, request: Request, holder: Holder | None) -> bytes:
         """Return the body of a call, or of a count. Raises `RefusedError`.
@@ -122,7 +126,11 @@ class Relays:
         try:
             return await self._send_or_count(request, holder, command)
         except RefusedError as error:
-            raise await self._l402.refused(request, key, command, holder, error.refusal) from None
+            told = await self._l402.refused(request, key, command, holder, error.refusal)
+            if isinstance(error, CountedRefusalError) and not isinstance(told, ChallengeError):
+                # A wallet that is challenged pays by itself.
+                told = too_long(self._terms, command, error.tokens, told.refusal) or told
+            raise told from None
 
     async def _send_or_count(
         self, request: Request, holder: Holder, command: Relay
@@ -133,11 +141,18 @@ class Relays:
         except RefusedError as error:
             if error.refusal.code not in _TOO_DEAR or command.prompt_tokens_max < _WORTH_COUNTING_TOKENS:
                 raise
-            counted = await self._counts.maybe(request, holder, command.body.data)
-            if counted is None or bound_of(counted) >= command.prompt_tokens_max:
+            counted = command.prompt_tokens
+            if counted is None:
+                counted = await self._counts.maybe(request, holder, command.body.data)
+            if counted is None:
                 raise
+            if bound_of(counted) >= command.prompt_tokens_max:
+                raise CountedRefusalError(error.refusal, counted) from None
         tighter = replace(command, prompt_tokens_max=bound_of(counted), prompt_tokens=counted)
-        return await self._send(request, holder.session_id, tighter)
+        try:
+            return await self._send(request, holder.session_id, tighter)
+        except RefusedError as error:
+            raise CountedRefusalError(error.refusal, counted) from None
 
     async def _send(self, request: Request, session_id: str, command: Relay) -> Relayed | RelayStream | RelaySlow:
         replies: Replies[Answer] = Replies(request, self._state.router.stream(session_id, command))

@@ -14,6 +14,7 @@ from ...actors.domain.session.messages import Counted, CountTokens
 from ..request.auth import Holder
 from ..request_id import request_id_of
 from ..response import errors
+from ..response.error_formats import PROMPT_TOKENS, PROMPT_TOKENS_MAX, prompt_length
 from ..sessions.top_up_offers import TopUpOffers
 from ..state import AppState
 
@@ -30,6 +31,7 @@ _NOBODYS: Final = Refusal(
     "What a PDF costs has to be counted, which is done for sessions only: open one with POST /sessions, and send its "
     "macaroon.",
 )
+_TOO_LONG: Final = Refusal(Code.INVALID_REQUEST, "The model takes no prompt as long as this.")
 
 
 class _Count(msgspec.Struct):
@@ -74,15 +76,21 @@ class Counts:
         counted = await self.count(request, holder, countable(body))
         found = tokens_in(counted)
         if found is None:
-            raise errors.invalid("", _told(counted).rstrip("."))
+            raise _too_long(counted) or errors.invalid("", _told(counted).rstrip("."))
         return found
 
     async def maybe(self, request: Request, holder: Holder, body: bytes) -> int | None:
-        """Return the prompt's tokens, or None if the count failed or was refused."""
+        """Return the prompt's tokens, or None if the count failed or was refused.
+
+        Raises `RefusedError` if the model takes no prompt as long as this.
+        """
         try:
-            return tokens_in(await self.count(request, holder, countable(body)))
+            counted = await self.count(request, holder, countable(body))
         except RefusedError:
             return None
+        if refused := _too_long(counted):
+            raise refused
+        return tokens_in(counted)
 
 
 def bound_of(tokens: int) -> int:
@@ -109,6 +117,19 @@ def tokens_in(counted: Counted) -> int | None:
         return max(0, msgspec.json.decode(counted.body, type=_Count).input_tokens)
     except ValueError:
         return None
+
+
+def prompt_too_long(tokens: int, most: int, refusal: Refusal) -> RefusedError:
+    """Return the refusal of a prompt of so many tokens where `most` are possible; `refusal` says why."""
+    fields = [{"path": "messages", "message": f"The prompt has {tokens} tokens, and at most {most} are possible"}]
+    details = {**refusal.details, "fields": fields, PROMPT_TOKENS: tokens, PROMPT_TOKENS_MAX: most}
+    return RefusedError(Refusal(Code.INVALID_REQUEST, refusal.message, details))
+
+
+def _too_long(counted: Counted) -> RefusedError | None:
+    """Return the refusal of a prompt that the model does not take; None if the provider did not say so."""
+    lengths = prompt_length(_told(counted)) if counted.status >= 400 else None
+    return None if lengths is None else prompt_too_long(*lengths, _TOO_LONG)
 
 
 def _told(counted: Counted) -> str:

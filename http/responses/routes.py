@@ -20,7 +20,7 @@ from ..payments.solvency_gate import refuse_calls
 from ..request.auth import MISSING, Credentials
 from ..request_id import request_id_of
 from ..response import errors
-from ..response.error_formats import openai
+from ..response.error_formats import CONTEXT_LENGTH, openai
 from ..state import AppState
 from ..translation.provider_errors import of_provider
 from ..translation.relaying import Dialect, TranslatedCalls
@@ -37,7 +37,12 @@ _CODES: Final[Mapping[Code, str]] = {
 
 
 class ResponsesDialect(Dialect[Asked]):
-    """The dialect of POST /v1/responses."""
+    """The dialect of POST /v1/responses.
+
+    Codex shortens its conversation only where a stream says that it is too long: it takes a 400 for a mistake.
+    """
+
+    tells_length_in_stream = True
 
     def asked(self, body: bytes, models: Mapping[str, Any], user_key: bytes) -> Asked:
         """Translate a request. Raises `RefusedError` (400)."""
@@ -118,4 +123,5 @@ def _failed(made: ResponseStream, told: Mapping[str, Any], cost: Mapping[str, in
     """Return the events of a failure, whose `error` has the fields of an error body, flat and as SDKs raise them."""
     code = Code(told["code"])
     event = {**told, "code": told["error"]["code"], "message": told["error"]["message"]}
-    return made.fail(event, _CODES.get(code, "server_error"), cost)
+    kind = CONTEXT_LENGTH if event["code"] == CONTEXT_LENGTH else _CODES.get(code, "server_error")
+    return made.fail(event, kind, cost)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import msgspec
 
 from ...actors.domain.errors import Code
-from ..response.error_formats import openai_type
+from ..response.error_formats import CONTEXT_LENGTH, context_length, openai_type, prompt_length
 
-# How the Messages API begins to say that a prompt does not fit. Clients of OpenAI's APIs know it by a code.
+# How the Messages API says that a prompt does not fit. Clients of OpenAI's APIs know it by a code, or by its words.
 _TOO_LONG: Final = ("prompt is too long", "input length and `max_tokens` exceed")
+_PROMPT_AND_ANSWER: Final = re.compile(
+    r"input length and `max_tokens` exceed[^:]*: (\d{1,12}) \+ (\d{1,12}) > (\d{1,12})"
+)
 
 
 class _ProviderError(msgspec.Struct):
@@ -29,7 +33,23 @@ def of_provider(status: int, body: bytes, request_id: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = _ProviderError()
     message = found.message or "The model provider does not take this request."
-    kind = "context_length_exceeded" if found.message.startswith(_TOO_LONG) else found.type or None
+    too_long = found.message.startswith(_TOO_LONG) or status == 413
+    kind = CONTEXT_LENGTH if too_long else found.type or None
+    message = _at_openai(message)
     error = {"message": message, "type": openai_type(status), "param": None, "code": kind}
     code = Code.BODY_TOO_LARGE if status == 413 else Code.INVALID_REQUEST
     return {"error": error, "code": code.value, "requestId": request_id}
+
+
+def _at_openai(message: str) -> str:
+    """Return OpenAI's sentence for a prompt that is too long; other sentences as they are."""
+    if lengths := prompt_length(message):
+        return context_length(lengths[1], lengths[0])
+    if found := _PROMPT_AND_ANSWER.match(message):
+        prompt, answer, most = (int(number) for number in found.groups())
+        return (
+            f"This model's maximum context length is {most} tokens. However, you requested {prompt + answer} tokens "
+            f"({prompt} in the messages, {answer} in the completion). Please reduce the length of the messages or "
+            "completion."
+        )
+    return message

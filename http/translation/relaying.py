@@ -11,6 +11,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ...actors.domain.errors import RefusedError
 from ...actors.domain.session.messages import Relayed
 from ...actors.operator_terms import model_prices
 from ..anthropic.body import read_call
@@ -29,7 +30,8 @@ from ..anthropic.relay import (
 from ..request.auth import Credentials, Holder
 from ..request.idempotency import idempotency_key
 from ..request_id import request_id_of
-from ..response import sse
+from ..response import errors, sse
+from ..response.error_formats import CONTEXT_LENGTH, openai
 from ..response.late_head import in_time
 from ..response.slow_json import CutShortError, SlowAnswer
 from ..state import AppState
@@ -62,7 +64,12 @@ AskedT = TypeVar("AskedT", bound=Translated)
 
 
 class Dialect(ABC, Generic[AskedT]):
-    """A dialect that is translated to the Messages API, and back."""
+    """A dialect that is translated to the Messages API, and back.
+
+    `tells_length_in_stream`: a stream's prompt that is too long is refused by an event, and not by a status.
+    """
+
+    tells_length_in_stream = False
 
     @abstractmethod
     def asked(self, body: bytes, models: Mapping[str, Any], user_key: bytes) -> AskedT:
@@ -108,7 +115,21 @@ class TranslatedCalls(Generic[AskedT]):
             at_s = self._state.now_ms() // 1_000
             return self._dialect.refused(asked, told, call.model, at_s, request_id_of(request.scope))
 
-        return await in_time(request, making, settings.ping_s, stream=call.stream, refused=refused)
+        try:
+            response = await in_time(request, making, settings.ping_s, stream=call.stream, refused=refused)
+        except RefusedError as error:
+            response = errors.answer(error, request_id_of(request.scope), openai)
+            if not self._told_in_stream(call, response):
+                raise
+        if self._told_in_stream(call, response):
+            told = msgspec.json.decode(bytes(response.body))
+            return Response(refused(told), 200, {"Cache-Control": "no-store"}, sse.MEDIA_TYPE)
+        return response
+
+    def _told_in_stream(self, call: ProviderCall, response: Response) -> bool:
+        if not call.stream or not self._dialect.tells_length_in_stream or response.status_code != 400:
+            return False
+        return bool(msgspec.json.decode(bytes(response.body))["error"]["code"] == CONTEXT_LENGTH)
 
     async def _carry_out(
         self, request: Request, holder: Holder | None, call: ProviderCall, asked: AskedT, key: str | None, body: bytes

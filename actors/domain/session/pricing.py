@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Final
 
@@ -103,6 +104,27 @@ def worst_of_relay(terms: SessionTerms, command: Relay) -> Worst:
             written = replace(prompt, input_tokens=0, cache_write_1h_tokens=tokens)
             prompt = max(prompt, written, key=price.cost_usd)
     return Worst(terms.terms, command.model, command.btc_price, prompt, choices=command.body.choices)
+
+
+def longest_prompt(
+    terms: SessionTerms, command: Relay, max_tokens: int, allowed: Msat, most: int, bound_of: Callable[[int], int]
+) -> int:
+    """Return the most tokens, up to `most`, of a prompt that `allowed` covers with an answer of `max_tokens`; or 0.
+
+    `bound_of` gives the upper bound by which a prompt of so many tokens is held.
+    """
+
+    def fits(tokens: int) -> bool:
+        worst = worst_of_relay(terms, replace(command, prompt_tokens_max=bound_of(tokens)))
+        return worst.msat(max_tokens) <= allowed
+
+    if most < 1 or fits(most):
+        return most
+    least = 0
+    while most - least > 1:
+        middle = (least + most) // 2
+        least, most = (middle, most) if fits(middle) else (least, middle)
+    return least
 
 
 def estimate(request_bytes: int) -> Usage:

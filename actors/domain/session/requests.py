@@ -173,7 +173,8 @@ def _hold(terms: SessionTerms, session: Session, command: Ask | Relay, now_ms: i
 
 def _beyond_caveat(caveat: str, required: Msat, left: Msat) -> Refusal:
     message = f"This credential may spend {left.value} msat more, and the request can cost {required.value}."
-    return violated(caveat, message)
+    refusal = violated(caveat, message)
+    return replace(refusal, details={**refusal.details, "requiredMsat": required.value, "leftMsat": left.value})
 
 
 def _insufficient(required: Msat, balance: Msat) -> Refusal:

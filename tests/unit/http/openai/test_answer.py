@@ -262,7 +262,35 @@ def test_what_the_provider_says_of_a_request_is_passed_on() -> None:
         "code": "invalid_request",
         "requestId": "req_1",
     }
-    assert of_provider(413, b"<html>", "req_1")["code"] == "body_too_large"
-    long = b'{"error": {"type": "invalid_request_error", "message": "prompt is too long: 213462 tokens > 200000"}}'
-    assert of_provider(400, long, "req_1")["error"]["code"] == "context_length_exceeded"
-    assert of_provider(413, b"<html>", "req_1")["error"]["message"]
+    large = of_provider(413, b"<html>", "req_1")
+    assert large["code"] == "body_too_large" and large["error"]["code"] == "context_length_exceeded"
+    assert large["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (
+            "prompt is too long: 213462 tokens > 200000 maximum",
+            (
+                "This model's maximum context length is 200000 tokens. However, your messages resulted in 213462 "
+                "tokens. Please reduce the length of the messages."
+            ),
+        ),
+        (
+            (
+                "input length and `max_tokens` exceed context limit: 198000 + 21333 > 200000, decrease input length or "
+                "`max_tokens` and try again"
+            ),
+            (
+                "This model's maximum context length is 200000 tokens. However, you requested 219333 tokens (198000 in "
+                "the messages, 21333 in the completion). Please reduce the length of the messages or completion."
+            ),
+        ),
+        ("prompt is too long for words of ours", "prompt is too long for words of ours"),
+    ],
+)
+def test_a_prompt_that_is_too_long_is_told_in_openai_s_words(message: str, told: str) -> None:
+    body = json.dumps({"type": "error", "error": {"type": "invalid_request_error", "message": message}})
+    error = of_provider(400, body.encode(), "req_1")["error"]
+    assert (error["code"], error["message"]) == ("context_length_exceeded", told)

@@ -62,3 +62,42 @@ def test_either_shape_has_all_that_both_have() -> None:
         "code": "some_code",
         "details": {"error_code": "some_code"},
     }
+
+
+LONG: dict[str, Any] = {
+    "error": "Pay, or send less.",
+    "code": "invalid_request",
+    "requestId": "req_1",
+    "promptTokens": 300,
+    "promptTokensMax": 200,
+}
+
+
+def test_a_prompt_that_is_too_long_is_told_in_the_words_that_programs_look_for() -> None:
+    shown = error_formats.anthropic(400, LONG)["error"]
+    assert shown["type"] == "invalid_request_error"
+    assert shown["message"] == "prompt is too long: 300 tokens > 200 maximum. Pay, or send less."
+    assert error_formats.prompt_length(shown["message"]) == (300, 200)
+    shown = error_formats.openai(400, LONG)["error"]
+    assert (shown["type"], shown["code"]) == ("invalid_request_error", "context_length_exceeded")
+    assert shown["message"].startswith("This model's maximum context length is 200 tokens. However, your messages")
+    assert shown["message"].endswith(" Pay, or send less.")
+
+
+def test_a_body_that_is_too_large_is_one_as_well() -> None:
+    told = {"error": "Too many bytes.", "code": "body_too_large", "requestId": "req_1"}
+    shown = error_formats.anthropic(413, told)["error"]
+    assert (shown["type"], shown["message"]) == (
+        "request_too_large",
+        "Request exceeds the maximum size. Too many bytes.",
+    )
+    shown = error_formats.openai(413, told)["error"]
+    assert (shown["code"], shown["message"]) == (
+        "context_length_exceeded",
+        "Request exceeds the maximum size. Too many bytes.",
+    )
+    assert error_formats.plain(413, told)["error"] == "Too many bytes."
+
+
+def test_other_sentences_have_no_length() -> None:
+    assert error_formats.prompt_length("prompt is too long for us") is None
