@@ -21,6 +21,14 @@ class PermanentError(PortError):
     """Refusal for a reason that repeating the call does not change."""
 
 
+class MissingModelError(PermanentError):
+    """Refusal of a call by a provider that does not have the model, or is at another address. Nothing was done."""
+
+
+class NotCountedError(PermanentError):
+    """Refusal to count a prompt by a provider that does not count."""
+
+
 class RefusedRequestError(PermanentError):
     """Refusal of the model to answer this very request, which would meet any caller."""
 
@@ -33,11 +41,17 @@ class SilentError(PermanentError):
 
 
 class ModelError(TransientError):
-    """Failure of the model provider to answer; `fault` says why."""
+    """Failure of the model provider to answer; `fault` says why.
 
-    def __init__(self, message: str, fault: ModelFault, retry_after_s: float | None = None) -> None:
+    `answered`: it answered with an error before anything else, so that it bills nothing.
+    """
+
+    def __init__(
+        self, message: str, fault: ModelFault, retry_after_s: float | None = None, *, answered: bool = False
+    ) -> None:
         super().__init__(message, retry_after_s)
         self.fault = fault
+        self.answered = answered
 
 
 class HeldBackError(ModelError):

@@ -1,0 +1,266 @@
+"""Provider client for upstreams that speak OpenAI's chat completions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from typing import Final, TypeVar
+
+import msgspec
+
+from ...domain.llm.answers import StreamPart
+from ...domain.llm.relays import RelayEnd, RelayPart, countable
+from ...domain.provider_faults import ModelFault
+from ...ports import (
+    Completion,
+    Evaluation,
+    MissingModelError,
+    ModelError,
+    NotCountedError,
+    PermanentError,
+    PortError,
+    SilentError,
+    TransientError,
+)
+from ..upstream.http import HttpClient, HttpError, NotSent, Response, Silent
+from ..upstream.verdicts import completion_of, verdict_of
+from .errors import ClientsFaultError, failure
+from .messages import evaluation_body, work_body
+from .relay import streamed, whole_end
+from .work import Work, WorkReader, work_in
+
+T = TypeVar("T")
+
+# No model writes for so long. An upstream that sends comments for ever would otherwise keep a job under way for ever.
+_ANSWER_MAX_S: Final = 3_600.0
+_COUNT_TIMEOUT_S: Final = 4.0
+_ERROR_MAX_BYTES: Final = 1 << 20
+_MODELS_MAX_BYTES: Final = 8 << 20
+# A body ends with its last event; an upstream that forgets to end it costs us this, and the connection.
+_READ_UP_S: Final = 0.25
+_CHAT: Final = "/chat/completions"
+# llama.cpp's; others answer that there is no such path.
+_COUNT: Final = "/chat/completions/input_tokens"
+
+
+class _Listed(msgspec.Struct):
+    id: str
+
+
+class _Models(msgspec.Struct):
+    data: list[_Listed]
+
+
+class OpenAiProvider:
+    """Implementation of `ports.Provider`. `base_url` ends before `/chat/completions`; a server may need no key.
+
+    One call is one attempt. Text of a request or an answer is never put into a log or an exception.
+    """
+
+    def __init__(self, http: HttpClient, *, base_url: str, key: str | None = None) -> None:
+        self._http = http
+        self._base_url = base_url.rstrip("/")
+        self._own_headers = {"content-type": "application/json"}
+        if key is not None:
+            self._own_headers["authorization"] = f"Bearer {key}"
+        self._counts = True
+
+    def prepare(self) -> None:
+        """Return at once: the client needs no time to get ready."""
+
+    async def evaluate(self, request: str, *, model: str) -> Evaluation:
+        """Judge a request, as `verdict_of` reads it. Raises `PortError`.
+
+        A server that does not heed the schema gives no verdict, and so a `TransientError`.
+        """
+        async with aclosing(self._written(evaluation_body(model, request))) as parts:
+            async for part in parts:
+                if isinstance(part, Work):
+                    verdict = verdict_of(part.text, part.stop_reason)
+                    return Evaluation(verdict, model, part.usage)
+        raise TransientError("the evaluation's answer has no end")
+
+    async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
+        """Do the work. Raises `PortError`; see `completion_of`."""
+        async with aclosing(self.stream(request, model=model, max_tokens=max_tokens)) as parts:
+            async for part in parts:
+                if isinstance(part, Completion):
+                    return part
+        raise TransientError("the model's answer has no end")
+
+    async def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:
+        """Do the work piece by piece. Raises `PortError`, also in the middle.
+
+        Ending it before its end, by `aclose` or by cancelling the task that waits for it, ends the HTTP exchange.
+        """
+        async with aclosing(self._written(work_body(model, max_tokens, request))) as parts:
+            async for part in parts:
+                if isinstance(part, Work):
+                    yield completion_of(part.text, model, part.usage, part.stop_reason)
+                else:
+                    yield part
+
+    async def relay(
+        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool
+    ) -> AsyncGenerator[RelayPart, None]:
+        """Pass a call on as it is. Raises `PortError`, also in the middle; ends as `stream` does."""
+        try:
+            async with await self._asked(_CHAT, body, headers) as answer:
+                if not stream:
+                    yield whole_end(answer.headers, await answer.body())
+                    return
+                async with aclosing(streamed(answer.headers, answer.chunks())) as parts:
+                    async for part in parts:
+                        yield part
+        except ClientsFaultError as error:
+            yield error.end
+
+    async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, beta: bool) -> RelayEnd:
+        """Have a prompt counted by a server that counts. Raises `PortError`; `NotCountedError` if it does not.
+
+        A server that has once answered that it does not is not asked again.
+        """
+        if not self._counts:
+            raise NotCountedError("the upstream does not count prompts")
+        try:
+            async with asyncio.timeout(_COUNT_TIMEOUT_S), await self._asked(_COUNT, countable(body), headers) as answer:
+                end = RelayEnd(200, {"content-type": "application/json"}, await answer.body(), None)
+        except TimeoutError:
+            raise TransientError("the upstream's count took too long") from None
+        except MissingModelError:
+            self._counts = False
+            raise NotCountedError("the upstream does not count prompts") from None
+        except (ModelError, PermanentError) as error:
+            # Some gateways refuse a path that they don't know with a 403; that says nothing about our calls.
+            raise NotCountedError(f"the upstream did not count a prompt: {error}") from None
+        if end.counted is None:
+            self._counts = False
+            raise NotCountedError("the upstream does not count prompts")
+        return msgspec.structs.replace(end, body=msgspec.json.encode({"input_tokens": end.counted}))
+
+    async def prompt_tokens(self, request: str, *, model: str, max_tokens: int | None) -> int:
+        """Have a prompt of ours counted. Raises as `count_tokens`."""
+        body = evaluation_body(model, request) if max_tokens is None else work_body(model, max_tokens, request)
+        counted = (await self.count_tokens(body, {}, beta=False)).counted
+        assert counted is not None
+        return counted
+
+    async def models(self) -> Sequence[str] | None:
+        """Return the names in the server's list of models; None where it has none. Raises `PortError`."""
+        try:
+            async with await self._answer(self._http.get(f"{self._base_url}/models", self._own_headers)) as answer:
+                body = await answer.body(_MODELS_MAX_BYTES)
+        except MissingModelError:
+            return None
+        try:
+            return [entry.id for entry in msgspec.json.decode(body, type=_Models).data]
+        except (ValueError, RecursionError):
+            return None
+
+    async def close(self) -> None:
+        """End connections."""
+        await self._http.close()
+
+    async def _written(self, body: bytes) -> AsyncGenerator[StreamPart | Work, None]:
+        """Yield the parts of the answer to a call of ours; the `Work` ends it. Raises `PortError`."""
+        async with await self._asked(_CHAT, body, {}) as answer:
+            if answer.whole:
+                # A server that does not know `stream` answers so.
+                yield work_in(await answer.body())
+                return
+            reader = WorkReader()
+            while reader.work is None:
+                for part in reader.read(await answer.chunk()):
+                    yield part
+            await answer.read_up()
+        yield reader.work
+
+    async def _asked(self, path: str, body: bytes, headers: Mapping[str, str]) -> _Answer:
+        """Post a body, and return the answer, which the caller must close. Raises `PortError`."""
+        return await self._answer(self._http.post(self._base_url + path, {**headers, **self._own_headers}, body))
+
+    async def _answer(self, call: Awaitable[Response]) -> _Answer:
+        answer = _Answer(await _or_port_error(call))
+        if answer.status == 200:
+            return answer
+        async with answer:
+            body = b""
+            with suppress(PortError):
+                body = await answer.body(_ERROR_MAX_BYTES)
+        raise _of_status(answer.status, answer.headers, body)
+
+
+class _Answer:
+    """Answer whose body is read piece by piece, and closed in the end. All raise `PortError`, nothing else."""
+
+    def __init__(self, response: Response) -> None:
+        self.status = response.status
+        self.headers = response.headers
+        self._response = response
+        self._chunks: AsyncIterator[bytes] = aiter(response.chunks)
+        self._ends_by_s = asyncio.get_running_loop().time() + _ANSWER_MAX_S
+
+    async def __aenter__(self) -> _Answer:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with suppress(Exception):
+            await self._response.aclose()
+
+    @property
+    def whole(self) -> bool:
+        """Return whether the answer is one JSON body, not a stream of events."""
+        return self.headers.get("content-type", "").startswith("application/json")
+
+    async def chunk(self) -> bytes | None:
+        """Return the next bytes; None at the end."""
+        if asyncio.get_running_loop().time() > self._ends_by_s:
+            raise PermanentError(f"the upstream's answer did not end within {_ANSWER_MAX_S:.0f} s")
+        return await _or_port_error(anext(self._chunks, None))
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Yield all chunks."""
+        while (chunk := await self.chunk()) is not None:
+            yield chunk
+
+    async def body(self, max_bytes: int | None = None) -> bytes:
+        """Return all chunks at once. Raises `TransientError` for more than `max_bytes`."""
+        pieces, size = [], 0
+        async for chunk in self.chunks():
+            pieces.append(chunk)
+            size += len(chunk)
+            if max_bytes is not None and size > max_bytes:
+                raise TransientError("the upstream's answer is too large")
+        return b"".join(pieces)
+
+    async def read_up(self) -> None:
+        """Read the empty rest behind the last event: only then the connection can serve another call."""
+        with suppress(Exception):
+            async with asyncio.timeout(_READ_UP_S):
+                async for _ in self._chunks:
+                    pass
+
+
+async def _or_port_error(call: Awaitable[T]) -> T:
+    """Return the call's result. Raises `PortError` for the client's errors."""
+    try:
+        return await call
+    except NotSent as error:
+        failed: PortError = ModelError(f"the upstream can't be reached: {error}", ModelFault.UNREACHABLE)
+    except Silent as error:
+        failed = SilentError(f"the upstream fell silent: {error}")
+    except HttpError as error:
+        # The upstream received the call, may have carried it out, and would then bill it.
+        failed = ModelError(f"the upstream broke the connection: {error}", ModelFault.FAILING)
+    # Raised outside the handler: the client's error must not become the context of ours.
+    raise failed
+
+
+def _of_status(status: int, headers: Mapping[str, str], body: bytes) -> PortError:
+    """Return the error of any status but 200. A redirect and a wrong method say that the address is wrong."""
+    if 300 <= status < 400 or status == 405:
+        return MissingModelError(f"the upstream answered {status}: its address may be wrong")
+    if status < 300:
+        return TransientError(f"the upstream answered {status}")
+    return failure(status, headers, body)

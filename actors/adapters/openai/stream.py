@@ -1,0 +1,129 @@
+"""Reader of a streamed chat completion, from its bytes, however they are cut.
+
+Each event is one line of JSON behind `data:`, and is decoded once, as soon as that line is whole. Comments and other
+lines are passed over undecoded. What can't be read is passed over, too: the client gets it all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from ...domain.llm.chat_usage import ChatStreamCounts, chat_billed_as
+from .errors import error_in
+from .pieces import beside, refused, shown
+
+# A longer event is passed on, but not read.
+LINE_MAX_BYTES: Final = 4 << 20
+_DATA: Final = b"data:"
+# Older llama.cpp names an error in place of `data`.
+_ERROR: Final = b"error:"
+_DONE: Final = b"[DONE]"
+_events: Final[msgspec.json.Decoder[dict[str, Any]]] = msgspec.json.Decoder(dict[str, Any])
+
+
+class Piece(NamedTuple):
+    """A piece of an answer: the text for a reader, and what came beside it, such as thoughts and calls of tools.
+
+    `refuses`: words of a refusal are among the latter.
+    """
+
+    choice: int
+    text: str
+    beside: str
+    refuses: bool
+
+
+class ChatStream:
+    """State of one streamed answer.
+
+    `begun`: something came that only a chat completion has. `ended`: its last line came. `error`: the error that it
+    broke off with. `model`: the name that the server gave. `finish_reason` is that of the first choice.
+    """
+
+    def __init__(self) -> None:
+        self.counted = ChatStreamCounts()
+        self.begun = False
+        self.ended = False
+        self.error: Mapping[str, Any] | None = None
+        self.model: str | None = None
+        self.finish_reason: str | None = None
+        self._line = b""
+        self._pieces: list[Piece] = []
+
+    def read(self, chunk: bytes) -> list[Piece]:
+        """Take the next bytes, and return the pieces that they make whole. Raises nothing."""
+        *lines, self._line = (self._line + chunk).replace(b"\r", b"\n").split(b"\n")
+        for line in lines:
+            self._take(line)
+        if len(self._line) > LINE_MAX_BYTES:
+            self._line = b""
+        pieces, self._pieces = self._pieces, []
+        return pieces
+
+    def at_end(self) -> list[Piece]:
+        """Take the last line, which a server may not have ended, once no more bytes come."""
+        return self.read(b"\n")
+
+    @property
+    def whole(self) -> bool:
+        """Return whether the answer came to its end, said or not."""
+        return self.ended or self.counted.done or (self.counted.final and self.counted.whole() is not None)
+
+    def _take(self, line: bytes) -> None:
+        if line.startswith(_DATA):
+            data = line[len(_DATA) :].strip()
+            if data == _DONE:
+                self.ended = True
+                return
+            self._event(_decoded(data))
+        elif line.startswith(_ERROR):
+            found = _decoded(line[len(_ERROR) :])
+            self.error = error_in(found) or found or {"message": "unreadable"}
+
+    def _event(self, event: Mapping[str, Any]) -> None:
+        choices = event.get("choices")
+        if isinstance(choices, list):
+            self.begun = True
+            for choice in choices:
+                self._choice(choice)
+            if self.model is None and isinstance(name := event.get("model"), str):
+                self.model = name
+            self.counted.billed_as = chat_billed_as(event.get("service_tier")) or self.counted.billed_as
+            groq = event.get("x_groq")
+            for usage in (event.get("usage"), groq.get("usage") if isinstance(groq, dict) else None):
+                if isinstance(usage, dict):
+                    self.counted.take(usage, [_index(choice) for choice in choices])
+        self.error = error_in(event) or self.error
+
+    def _choice(self, choice: Any) -> None:
+        if not isinstance(choice, dict):
+            return
+        index = _index(choice)
+        # Servers that make no deltas send a whole message in one event.
+        delta = choice.get("delta") or choice.get("message")
+        if isinstance(delta, dict):
+            piece = Piece(index, shown(delta), beside(delta), bool(refused(delta)))
+            if piece.text or piece.beside:
+                self.counted.given(index)
+                self._pieces.append(piece)
+        reason = choice.get("finish_reason")
+        if isinstance(reason, str):
+            self.counted.finish(index)
+            if index == 0:
+                self.finish_reason = reason
+        self.error = error_in(choice) or self.error
+
+
+def _index(choice: Any) -> int:
+    index = choice.get("index") if isinstance(choice, dict) else None
+    return index if type(index) is int else 0
+
+
+def _decoded(data: bytes) -> Mapping[str, Any]:
+    try:
+        return _events.decode(data)
+    except (ValueError, RecursionError):
+        return {}
