@@ -1,28 +1,20 @@
-"""Output items of a response, with the events of their making, from the blocks of a Messages API answer."""
+"""Output items of a response, with the events of their making, whichever API the answer came in."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
-from ..translation.message import Block, Piece, StopDetails, refusal
+import msgspec
+
 from .custom_input import CustomInput
-from .thoughts import RedactedThinking, Thinking, sealed
 from .tools import Called
+from .wanted import Wanted
 
 Json = dict[str, Any]
-# Why an answer is incomplete. Other reasons complete it.
-_INCOMPLETE: Final[Mapping[str, str]] = {
-    "max_tokens": "max_output_tokens",
-    "model_context_window_exceeded": "max_output_tokens",
-    "refusal": "content_filter",
-}
-
-
-def incomplete_reason(stop_reason: str | None) -> str | None:
-    """Return why an answer is incomplete; None if it is complete."""
-    return _INCOMPLETE.get(stop_reason or "")
+Seal = Callable[[str], str]
+"""Function from a thought's text to the `encrypted_content` by which the client sends it back."""
 
 
 class Output:
@@ -31,89 +23,93 @@ class Output:
     An item is complete only when another begins or the answer ends, as only then it is known that it was not cut off.
     """
 
-    def __init__(self, answer_id: str, tools: Mapping[str, Called], *, seals: bool, summarizes: bool) -> None:
-        self.items: list[Json] = []
+    def __init__(self, answer_id: str, wanted: Wanted) -> None:
         self._id = answer_id
-        self._tools = tools
-        self._seals = seals
-        self._summarizes = summarizes
-        self._open: _Message | _Reasoning | _Call | None = None
+        self._wanted = wanted
+        self._begun = 0
+        self._open: list[Item] = []
+        self._done: dict[int, Json] = {}
 
-    def begin(self, block: Block) -> Iterator[Json]:
-        """Take the beginning of a block, which may be all of it."""
-        if block.type == "text":
-            if not isinstance(self._open, _Message):
-                yield from self._opened(_Message(*self._place("msg")))
-            assert isinstance(self._open, _Message)
-            yield from self._open.begin("output_text")
-            yield from self._open.more(block.text or "")
-        elif block.type in ("thinking", "redacted_thinking"):
-            thought = _Reasoning(*self._place("rs"), block, seals=self._seals, summarizes=self._summarizes)
-            yield from self._opened(thought)
-            yield from thought.more(block.thinking or "")
-        elif block.type == "tool_use":
-            called = self._tools.get(block.name) or Called("function", block.name, None)
-            kind = _CustomCall if called.kind == "custom" else _FunctionCall
-            prefix = "ctc" if called.kind == "custom" else "fc"
-            yield from self._opened(kind(*self._place(prefix), called, block))
-        else:
-            yield from self._close("completed")
+    @property
+    def items(self) -> list[Json]:
+        """The items that are complete, in their order."""
+        return [self._done[index] for index in sorted(self._done)]
 
-    def go_on(self, piece: Piece) -> Iterator[Json]:
-        """Take more of the block."""
-        match piece.type, self._open:
-            case "text_delta", _Message() as message:
-                yield from message.more(piece.text or "")
-            case "thinking_delta", _Reasoning() as thought:
-                yield from thought.more(piece.thinking or "")
-            case "signature_delta", _Reasoning() as thought:
-                thought.sign(piece.signature or "")
-            case "input_json_delta", (_FunctionCall() | _CustomCall()) as call:
-                yield from call.more(piece.partial_json or "")
+    @property
+    def latest(self) -> Item:
+        """The item that began last, for `more`."""
+        return self._open[-1]
 
-    def stop(self) -> Iterator[Json]:
-        """Take the end of the block."""
-        if self._open is not None:
-            yield from self._open.stop()
-
-    def end(self, stop_reason: str | None, details: StopDetails | None) -> Iterator[Json]:
-        """Take the end of the answer."""
-        declined = refusal(stop_reason, details)
-        yield from self._close("completed" if incomplete_reason(stop_reason) is None else "incomplete")
-        if declined is not None:
+    def say(self, kind: Literal["output_text", "refusal"] = "output_text") -> Iterator[Json]:
+        """Begin a part of a message, in the message that is open if there is one."""
+        message = self._open[-1] if self._open else None
+        if not isinstance(message, _Message):
             message = _Message(*self._place("msg"))
             yield from self._opened(message)
-            yield from message.begin("refusal")
-            yield from message.more(declined)
-            yield from self._close("completed")
+        yield from message.begin(kind)
+
+    def think(self, seal: Seal) -> Iterator[Json]:
+        """Begin a thought. `seal` is asked at its end, and only where the client wants it back."""
+        wanted = self._wanted
+        thought = _Reasoning(*self._place("rs"), seal if wanted.seals else None, summarizes=self._wanted.summarizes)
+        yield from self._opened(thought)
+
+    def call(self, call_id: str, name: str, whole: str = "{}", *, beside: bool = False) -> Iterator[Json]:
+        """Begin a call. Its arguments are `whole` if no piece of them follows.
+
+        `beside`: earlier calls stay open until their arguments are complete, as pieces of several calls may alternate.
+        """
+        called = self._wanted.tools.get(name) or Called("function", name, None)
+        kind, prefix = (_CustomCall, "ctc") if called.kind == "custom" else (_FunctionCall, "fc")
+        keep = [item for item in self._open if isinstance(item, _Call) and not item.complete] if beside else []
+        yield from self._opened(kind(*self._place(prefix), called, call_id, whole), keep)
+
+    def more(self, text: str, item: Item | None = None) -> Iterator[Json]:
+        """Take more of an item: of the one that began last, unless it is named."""
+        if item is not None or self._open:
+            yield from (item or self._open[-1]).more(text)
+
+    def stop(self) -> Iterator[Json]:
+        """Take the end of the part that began last."""
+        if self._open:
+            yield from self._open[-1].stop()
+
+    def end(self, *, complete: bool) -> Iterator[Json]:
+        """Take the end of the answer, which may have cut off the last item."""
+        yield from self._close("completed" if complete else "incomplete")
 
     def _place(self, prefix: str) -> tuple[str, int]:
         """Return the id and the index of the next item."""
-        index = len(self.items) + (self._open is not None)
+        index = self._begun
+        self._begun += 1
         return f"{prefix}_{self._id}_{index}", index
 
-    def _opened(self, item: _Message | _Reasoning | _Call) -> Iterator[Json]:
-        yield from self._close("completed")
-        self._open = item
+    def _opened(self, item: Item, keep: list[_Call] | None = None) -> Iterator[Json]:
+        yield from self._close("completed", keep)
+        self._open.append(item)
         yield {"type": "response.output_item.added", "output_index": item.index, "item": item.shown("in_progress")}
 
-    def _close(self, status: str) -> Iterator[Json]:
-        if self._open is None:
-            return
-        yield from self._open.stop()
-        shown = self._open.shown(status)
-        yield {"type": "response.output_item.done", "output_index": self._open.index, "item": shown}
-        self.items.append(shown)
-        self._open = None
+    def _close(self, last_status: str, keep: list[_Call] | None = None) -> Iterator[Json]:
+        closing = [item for item in self._open if item not in (keep or ())]
+        self._open = [*(keep or ())]
+        for item in closing:
+            yield from item.stop()
+            shown = item.shown(last_status if item is closing[-1] else "completed")
+            yield {"type": "response.output_item.done", "output_index": item.index, "item": shown}
+            self._done[item.index] = shown
 
 
-class _Item(ABC):
+class Item(ABC):
     """An item in the making. `running`: a part of it has begun, and not ended."""
 
     def __init__(self, item_id: str, index: int) -> None:
         self.index = index
         self.running = False
         self._item_id = item_id
+
+    @abstractmethod
+    def more(self, text: str) -> Iterator[Json]:
+        """Take more of the part."""
 
     @abstractmethod
     def stop(self) -> Iterator[Json]:
@@ -127,7 +123,7 @@ class _Item(ABC):
         return {"type": f"response.{kind}", "item_id": self._item_id, "output_index": self.index, **fields}
 
 
-class _Message(_Item):
+class _Message(Item):
     """A message with its parts."""
 
     def __init__(self, item_id: str, index: int) -> None:
@@ -173,15 +169,13 @@ class _Message(_Item):
         return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
-class _Reasoning(_Item):
+class _Reasoning(Item):
     """A thought. Its summary has one part, if it is shown."""
 
-    def __init__(self, item_id: str, index: int, block: Block, *, seals: bool, summarizes: bool) -> None:
+    def __init__(self, item_id: str, index: int, seal: Seal | None, *, summarizes: bool) -> None:
         super().__init__(item_id, index)
-        self._redacted = block.data if block.type == "redacted_thinking" else None
-        self._signature = block.signature or ""
+        self._seal = seal
         self._text: list[str] = []
-        self._seals = seals
         self._summarizes = summarizes
         self._ended = False
 
@@ -196,9 +190,6 @@ class _Reasoning(_Item):
             part = {"type": "summary_text", "text": ""}
             yield self._event("reasoning_summary_part.added", summary_index=0, part=part)
         yield self._event("reasoning_summary_text.delta", summary_index=0, delta=text)
-
-    def sign(self, signature: str) -> None:
-        self._signature += signature
 
     def stop(self) -> Iterator[Json]:
         self._ended = True
@@ -218,25 +209,31 @@ class _Reasoning(_Item):
             "type": "reasoning",
             "summary": [{"type": "summary_text", "text": text}] if shown else [],
         }
-        # A thought without its whole signature can't be sent back.
-        if self._seals and status == "completed":
-            item["encrypted_content"] = sealed(self._thought(text))
+        # A thought that was cut off can't be sent back: an upstream's signature of it would be missing.
+        if self._seal is not None and status == "completed":
+            item["encrypted_content"] = self._seal(text)
         return item
 
-    def _thought(self, text: str) -> Thinking | RedactedThinking:
-        return Thinking(text, self._signature) if self._redacted is None else RedactedThinking(self._redacted)
 
+class _Call(Item):
+    """A call of a tool. `whole` are the arguments of a call that comes without pieces."""
 
-class _Call(_Item):
-    """A call of a tool."""
-
-    def __init__(self, item_id: str, index: int, called: Called, block: Block) -> None:
+    def __init__(self, item_id: str, index: int, called: Called, call_id: str, whole: str) -> None:
         super().__init__(item_id, index)
         self.running = True
         self._called = called
-        self._call_id = block.id
-        # For a call that comes without pieces.
-        self._whole = bytes(block.input).decode()
+        self._call_id = call_id
+        self._whole = whole
+        self._pieces: list[str] = []
+
+    @property
+    def complete(self) -> bool:
+        """True if the arguments so far are JSON, so that no more can follow."""
+        try:
+            msgspec.json.decode("".join(self._pieces))
+        except (ValueError, RecursionError):
+            return False
+        return True
 
     def _head(self, kind: str) -> Json:
         head = {"id": self._item_id, "type": kind, "call_id": self._call_id, "name": self._called.name}
@@ -246,14 +243,10 @@ class _Call(_Item):
 class _FunctionCall(_Call):
     """A call of a function."""
 
-    def __init__(self, item_id: str, index: int, called: Called, block: Block) -> None:
-        super().__init__(item_id, index, called, block)
-        self._pieces: list[str] = []
-
-    def more(self, piece: str) -> Iterator[Json]:
-        if piece:
-            self._pieces.append(piece)
-            yield self._event("function_call_arguments.delta", delta=piece)
+    def more(self, text: str) -> Iterator[Json]:
+        if text and self.running:
+            self._pieces.append(text)
+            yield self._event("function_call_arguments.delta", delta=text)
 
     def stop(self) -> Iterator[Json]:
         if not self.running:
@@ -270,14 +263,14 @@ class _FunctionCall(_Call):
 class _CustomCall(_Call):
     """A call of a custom tool."""
 
-    def __init__(self, item_id: str, index: int, called: Called, block: Block) -> None:
-        super().__init__(item_id, index, called, block)
+    def __init__(self, item_id: str, index: int, called: Called, call_id: str, whole: str) -> None:
+        super().__init__(item_id, index, called, call_id, whole)
         self._input = CustomInput()
-        self._pieces = False
 
-    def more(self, piece: str) -> Iterator[Json]:
-        self._pieces = self._pieces or bool(piece)
-        yield from self._delta(self._input.read(piece))
+    def more(self, text: str) -> Iterator[Json]:
+        if text and self.running:
+            self._pieces.append(text)
+            yield from self._delta(self._input.read(text))
 
     def stop(self) -> Iterator[Json]:
         if not self.running:

@@ -50,13 +50,13 @@ class ResponsesDialect(Dialect[Asked]):
 
     def whole(self, asked: Asked, body: bytes, created_s: int, cost: Mapping[str, int | str]) -> bytes:
         """Translate a whole answer. Raises `UnreadableAnswerError`."""
-        return response(body, asked, created_s, cost)
+        return response(body, asked.wanted, created_s, cost)
 
     async def events(
         self, asked: Asked, stream: RelayStream, model: str, request_id: str
     ) -> AsyncGenerator[bytes, None]:
         """Yield the events, with the cost before the last one: clients read nothing after that."""
-        made = ResponseStream(asked, model, stream.head.at_ms // 1_000, request_id)
+        made = ResponseStream(asked.wanted, model, stream.head.at_ms // 1_000, request_id)
         try:
             async for part in stream.parts:
                 if isinstance(part, RelayBytes):
@@ -79,7 +79,7 @@ class ResponsesDialect(Dialect[Asked]):
 
     def refused(self, asked: Asked, told: Mapping[str, Any], model: str, at_s: int, request_id: str) -> bytes:
         """Return the events of a response that failed before it began."""
-        return _failed(ResponseStream(asked, model, at_s, request_id), told, {})
+        return _failed(ResponseStream(asked.wanted, model, at_s, request_id), told, {})
 
 
 class Responses:

@@ -1,4 +1,4 @@
-"""Tools of a Responses request as those of the Messages API, and back by their names."""
+"""Tools of a Responses request: their names at the provider, and which of them the model may call."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from ..response.errors import invalid
-from ..translation import request as common
-from ..translation.request import CHOICES
 from . import request_schema as wire
 
 INPUT: Final = "input"
-_INPUT_SCHEMA: Final = {
+# The parameters of a custom tool, which is a function of one text at the provider.
+INPUT_SCHEMA: Final = {
     "type": "object",
     "properties": {INPUT: {"type": "string", "description": "The whole input of the tool, as plain text."}},
     "required": [INPUT],
@@ -24,6 +23,7 @@ _NAME_MAX_CHARS: Final = 64
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
 _DIGEST_CHARS: Final = 8
 _NO_SUCH_TOOL: Final = "There is no such tool among the tools"
+_CHOSEN: Final[Collection[str]] = ("function", "custom")
 
 
 class Called(NamedTuple):
@@ -34,17 +34,35 @@ class Called(NamedTuple):
     namespace: str | None
 
 
+class Offered(NamedTuple):
+    """A tool as a function with its name at the provider. `path` is its place in the request."""
+
+    name: str
+    description: str | None
+    parameters: dict[str, Any] | None
+    strict: bool
+    path: str
+
+
+class Choice(NamedTuple):
+    """The tools that are offered, and what the model may do with them; `name` is the one that it must call."""
+
+    offered: Sequence[Offered]
+    mode: Literal["auto", "required", "none"]
+    name: str | None = None
+
+
 class Tools:
-    """The tools of a request. Those in a namespace get names of their own, as the Messages API knows no namespaces."""
+    """The tools of a request. Those in a namespace get names of their own, as no other API knows namespaces."""
 
     def __init__(self, tools: Sequence[wire.Tool]) -> None:
-        self.definitions: list[dict[str, Any]] = []
+        self.offered: list[Offered] = []
         self.notes: list[str] = []
         self._called: dict[str, Called] = {}
         self._flat: dict[tuple[str | None, str], str] = {}
         # Plain names first, so that these stay as they are.
         numbered = sorted(enumerate(tools), key=lambda entry: isinstance(entry[1], wire.Namespace))
-        made: dict[int, list[dict[str, Any]]] = {}
+        made: dict[int, list[Offered]] = {}
         for number, tool in numbered:
             path = f"tools[{number}]"
             if isinstance(tool, wire.Namespace):
@@ -55,7 +73,7 @@ class Tools:
                     self.notes.append(self._note(tool))
             else:
                 made[number] = [self._add(tool, None, path)]
-        self.definitions = [definition for number in sorted(made) for definition in made[number]]
+        self.offered = [tool for number in sorted(made) for tool in made[number]]
 
     def flat(self, name: str, namespace: str | None) -> str:
         """Return the name of a tool at the provider, also of one that is not offered any more."""
@@ -80,7 +98,7 @@ class Tools:
             elif tool.kind == kind and tool.name == name and namespace in (None, tool.namespace):
                 yield flat
 
-    def _add(self, tool: wire.Function | wire.Custom, namespace: str | None, path: str) -> dict[str, Any]:
+    def _add(self, tool: wire.Function | wire.Custom, namespace: str | None, path: str) -> Offered:
         flat = _flattened(tool.name, namespace)
         if namespace is not None and flat in self._called:
             flat = _shortened(flat, namespace, tool.name)
@@ -90,8 +108,8 @@ class Tools:
         self._called[flat] = Called(kind, tool.name, namespace)
         self._flat[namespace, tool.name] = flat
         if isinstance(tool, wire.Custom):
-            return {"name": flat, "description": _described(tool), "input_schema": _INPUT_SCHEMA}
-        return common.tool(flat, tool.description, tool.parameters, tool.strict is True, f"{path}.parameters")
+            return Offered(flat, _described(tool), INPUT_SCHEMA, False, path)
+        return Offered(flat, tool.description, tool.parameters, tool.strict is True, path)
 
     def _note(self, namespace: wire.Namespace) -> str:
         names = ", ".join(self._flat[namespace.name, tool.name] for tool in namespace.tools)
@@ -118,22 +136,27 @@ def _described(tool: wire.Custom) -> str:
     return "\n\n".join(texts) or "Takes plain text."
 
 
-def tool_fields(asked: wire.ResponsesRequest, tools: Tools) -> dict[str, Any]:
-    """Return the fields `tools` and `tool_choice`. Raises `RefusedError`."""
+def choose(asked: wire.ResponsesRequest, tools: Tools) -> Choice | None:
+    """Return the choice of the tools; None without any. Raises `RefusedError`."""
     choice = asked.tool_choice
-    definitions = tools.definitions
+    offered: Sequence[Offered] = tools.offered
     if isinstance(choice, wire.ToolChoice) and choice.type == "allowed_tools":
         allowed = set(_allowed(choice, tools))
-        definitions = [definition for definition in definitions if definition["name"] in allowed]
-    if not definitions:
+        offered = [tool for tool in offered if tool.name in allowed]
+    if not offered:
         if choice in (None, "none", "auto") or (isinstance(choice, wire.ToolChoice) and _may_call_none(choice)):
-            return {}
+            return None
         raise invalid("tool_choice", _NO_SUCH_TOOL)
-    chosen = _choice(choice, tools)
-    if asked.parallel_tool_calls is False and chosen["type"] != "none":
-        chosen["disable_parallel_tool_use"] = True
-    made: dict[str, Any] = {"tools": definitions}
-    return made if chosen == {"type": "auto"} else {**made, "tool_choice": chosen}
+    if not isinstance(choice, wire.ToolChoice):
+        return Choice(offered, choice or "auto")
+    if choice.type == "allowed_tools":
+        return Choice(offered, choice.mode)
+    if choice.type not in _CHOSEN:
+        raise invalid("tool_choice.type", "Only functions and custom tools can be chosen here")
+    found = list(tools.named(choice.type, choice.name, choice.namespace))
+    if not found:
+        raise invalid("tool_choice", _NO_SUCH_TOOL)
+    return Choice(offered, "required", found[0])
 
 
 def _may_call_none(choice: wire.ToolChoice) -> bool:
@@ -143,19 +166,3 @@ def _may_call_none(choice: wire.ToolChoice) -> bool:
 def _allowed(choice: wire.ToolChoice, tools: Tools) -> Iterator[str]:
     for tool in choice.tools or ():
         yield from tools.named(str(tool.get("type")), tool.get("name"), tool.get("namespace"))
-
-
-def _choice(choice: str | wire.ToolChoice | None, tools: Tools) -> dict[str, Any]:
-    if not isinstance(choice, wire.ToolChoice):
-        return {"type": CHOICES[choice or "auto"]}
-    if choice.type == "allowed_tools":
-        return {"type": CHOICES[choice.mode]}
-    if choice.type not in _CHOSEN:
-        raise invalid("tool_choice.type", "Only functions and custom tools can be chosen here")
-    found = list(tools.named(choice.type, choice.name, choice.namespace))
-    if not found:
-        raise invalid("tool_choice", _NO_SUCH_TOOL)
-    return {"type": "tool", "name": found[0]}
-
-
-_CHOSEN: Final[Collection[str]] = ("function", "custom")

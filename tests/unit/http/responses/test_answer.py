@@ -30,7 +30,7 @@ def tool_use(name: str, arguments: Any) -> Json:
 def whole(*content: Json, request: Json | None = None, **fields: Any) -> Json:
     shown = {"id": "msg_1", "type": "message", "role": "assistant", "model": MODEL, "stop_reason": "end_turn"}
     body = json.dumps({**shown, "content": list(content), "usage": USAGE, **fields}).encode()
-    return fits(json.loads(response(body, asked(**(request or {})), AT_S, COST)))
+    return fits(json.loads(response(body, asked(**(request or {})).wanted, AT_S, COST)))
 
 
 def test_a_whole_answer_has_all_that_a_response_has() -> None:
@@ -162,4 +162,4 @@ def test_blocks_and_usage_that_can_t_be_read_are_passed_over() -> None:
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"id": 1}', b"[" * 100_000])
 def test_an_answer_that_is_none_is_not_a_response(body: bytes) -> None:
     with pytest.raises(UnreadableAnswerError):
-        response(body, asked(), AT_S, COST)
+        response(body, asked().wanted, AT_S, COST)

@@ -37,7 +37,13 @@ def test_the_least_request_is_a_text() -> None:
         "messages": [user(text("Hello"))],
         "thinking": {"type": "between_tools"},
     }
-    assert (found.ignored, found.stream, found.max_tokens, found.thinks, found.seals) == ((), False, None, False, False)
+    assert (found.ignored, found.stream, found.max_tokens, found.thinks, found.wanted.seals) == (
+        (),
+        False,
+        None,
+        False,
+        False,
+    )
 
 
 def test_instructions_go_to_the_system_prompt_wherever_they_stand() -> None:
@@ -224,7 +230,7 @@ def test_what_is_the_default_is_not_named() -> None:
         **ENCRYPTED,
     )
     assert found.ignored == ()
-    assert found.seals
+    assert found.wanted.seals
 
 
 @pytest.mark.parametrize(

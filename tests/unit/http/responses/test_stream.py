@@ -26,7 +26,7 @@ def piece(index: int, text: str) -> Json:
 
 
 def made(request: Json | None = None) -> ResponseStream:
-    return ResponseStream(asked(**(request or {})), MODEL, AT_S, "req_1")
+    return ResponseStream(asked(**(request or {})).wanted, MODEL, AT_S, "req_1")
 
 
 def streamed(stream: bytes, request: Json | None = None, size: int = 10**6) -> list[Json]:
@@ -88,7 +88,7 @@ def test_a_streamed_answer_is_the_same_as_a_whole_one(request_fields: Json, size
         "stop_reason": "tool_use",
         "usage": events[-1]["response"]["usage"],
     }
-    whole = json.loads(response(json.dumps(message).encode(), asked(**request_fields), AT_S, COST))
+    whole = json.loads(response(json.dumps(message).encode(), asked(**request_fields).wanted, AT_S, COST))
     last = events[-1]["response"]
     call, whole_call = last["output"][-1], whole["output"][-1]
     assert json.loads(call.pop("arguments")) == json.loads(whole_call.pop("arguments"))

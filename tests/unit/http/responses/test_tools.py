@@ -45,7 +45,7 @@ def test_a_custom_tool_takes_one_text_and_tells_its_grammar() -> None:
 def test_a_namespace_is_flattened_and_told_of() -> None:
     found = asked(tools=[AGENTS, FUNCTION])
     assert [tool["name"] for tool in found.body["tools"]] == ["agents__close", "agents__tell", "weather"]
-    assert found.tools["agents__close"] == ("function", "close", "agents")
+    assert found.wanted.tools["agents__close"] == ("function", "close", "agents")
     assert found.body["system"] == [
         {"type": "text", "text": "About the tools agents__close, agents__tell: Tools for agents."}
     ]
@@ -62,7 +62,7 @@ def test_names_at_the_provider_are_short_legal_and_differ() -> None:
     found = names(*tools)
     assert len(set(found)) == 5 and all(NAME.fullmatch(name) for name in found)
     assert found[0] == "a__b"
-    kept = asked(tools=tools).tools
+    kept = asked(tools=tools).wanted.tools
     assert {tool[1:] for tool in kept.values()} == {
         ("a__b", None),
         ("b", "a"),
