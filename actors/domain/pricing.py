@@ -237,6 +237,9 @@ def million_msat(terms: Terms, rate_usd: Decimal, btc_price: BtcPrice) -> Msat:
     return usd_to_msat(terms.with_margin(rate_usd), btc_price.usd)
 
 
-def request_msat(terms: Terms, btc_price: BtcPrice) -> Msat:
-    """Return a client's price of each request beside its tokens: infrastructure, with margin, rounded up."""
-    return usd_to_msat(terms.with_margin(terms.infra_usd), btc_price.usd)
+def request_msat(terms: Terms, btc_price: BtcPrice, per_request: Decimal = NO_FEE) -> Msat:
+    """Return a client's price of each request beside its tokens, rounded up.
+
+    It is infrastructure and the model's price for each call, with margin.
+    """
+    return usd_to_msat(terms.with_margin(EXACT.add(terms.infra_usd, per_request)), btc_price.usd)

@@ -129,6 +129,7 @@ def _charge(step: Any, price: ModelPrice, usage: Usage, reported: ReportedUsage 
         rates=Rates(**rates(price.rates_for(usage))),
         cost_usd=usd_text(price.cost_usd(usage)),
         provider=None if reported is None else _provider(reported),
+        per_request_usd=usd_text(price.per_request) if price.per_request else None,
     )
 
 

@@ -54,6 +54,9 @@ class Charge(Wire):
     provider: Annotated[
         ProviderUsage | Absent, Field(description="Absent for calls of before reports were kept, or without an answer.")
     ] = None
+    per_request_usd: Annotated[
+        Usd | Absent, Field(description="The model's price for each call, which is part of `costUsd`.")
+    ] = None
 
 
 class Receipt(Wire):

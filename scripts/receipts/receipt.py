@@ -154,7 +154,7 @@ def check_price(receipt: Json) -> None:
 def _costs(receipt: Json) -> Iterator[Decimal]:
     for charge in receipt["charges"]:
         cost = sum((Decimal(charge["rates"][rate]) * charge[tokens] for tokens, rate in _RATES.items()), Decimal(0))
-        cost_usd = EXACT.divide(cost, _MTOK)
+        cost_usd = EXACT.add(EXACT.divide(cost, _MTOK), Decimal(charge.get("perRequestUsd", 0)))
         if cost_usd != Decimal(charge["costUsd"]):
             raise MismatchError(f"The {charge['step']} costs {usd_text(cost_usd)} USD, not {charge['costUsd']}.")
         yield cost_usd

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from satmeter.actors.domain.money import MSAT_PER_BTC, Msat
 from satmeter.actors.domain.pricing import (
+    NO_FEE,
     BtcPrice,
     LongPrompt,
     ModelPrice,
@@ -48,7 +49,8 @@ def all_models(draw: st.DrawFn) -> ModelPrice:
     # Longer prompts are never cheaper: what makes a price monotone in its tokens.
     long_prompt = draw(st.none() | st.builds(LongPrompt, st.integers(1, 1_000_000), all_rates(rates)))
     factors = st.decimals(1, 100, places=4)
-    return ModelPrice("m", rates, long_prompt, draw(st.dictionaries(st.sampled_from(EXTRAS), factors)))
+    extras = draw(st.dictionaries(st.sampled_from(EXTRAS), factors))
+    return ModelPrice("m", rates, long_prompt, extras, draw(st.just(NO_FEE) | st.decimals(0, 1_000, places=12)))
 
 
 @st.composite
@@ -82,7 +84,7 @@ def _cost(terms: Terms, usage: Usage) -> Fraction:
     ]
     factor = prod((Fraction(model.multipliers.get(name, 1)) for name in usage.billed_as), start=Fraction(1))
     tokens_usd = sum((Fraction(rate) * count for rate, count in by_kind), Fraction(0)) / 1_000_000
-    return tokens_usd * factor + Fraction(terms.infra_usd)
+    return tokens_usd * factor + Fraction(model.per_request) + Fraction(terms.infra_usd)
 
 
 @given(all_terms(), usages, btc_prices)
@@ -135,7 +137,7 @@ def test_the_price_list_is_what_is_charged_but_for_its_rounding_up(terms: Terms,
     pieces = sum(
         (Fraction(msat * tokens, 1_000_000) for msat, tokens in zip(listed, counted, strict=True)), Fraction(0)
     )
-    most = request_msat(terms, btc).value + pieces
+    most = request_msat(terms, btc, terms.models["m"].per_request).value + pieces
     charged = charge_msat(terms, "m", usage, btc).value
     assert charged < most + 1
     # Each figure of the list is less than one msat above the exact one.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from satmeter.actors.domain.llm.answers import Ending
-from satmeter.actors.domain.pricing import BtcPrice, LongPrompt, ModelPrice, PriceOrigin, Rates, Usage
+from satmeter.actors.domain.pricing import NO_FEE, BtcPrice, LongPrompt, ModelPrice, PriceOrigin, Rates, Usage
 from satmeter.actors.domain.session.behaviour import SessionBehaviour
 from satmeter.scripts.receipts.quote import MismatchError
 from satmeter.scripts.receipts.receipt import check_price, jws_of, verified
@@ -25,7 +25,8 @@ usages = st.builds(Usage, tokens, tokens, tokens, tokens, tokens, extras)
 usd = st.decimals(0, 500, places=6)
 rates = st.builds(Rates, usd, usd, usd, usd, usd)
 factors = st.dictionaries(st.sampled_from(["inference_geo_us", "speed_fast"]), st.decimals(1, 100, places=4))
-prices = st.builds(ModelPrice, st.just("sonnet"), rates, st.none() | st.builds(LongPrompt, tokens, rates), factors)
+long_prompts = st.none() | st.builds(LongPrompt, tokens, rates)
+prices = st.builds(ModelPrice, st.just("sonnet"), rates, long_prompts, factors, st.just(NO_FEE) | usd)
 rates_of_exchange = st.builds(
     BtcPrice, st.decimals("0.01", 10_000_000, places=2), st.sampled_from(PriceOrigin), st.just(BTC.at_ms)
 )
