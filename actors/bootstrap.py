@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from redis.asyncio import Redis
@@ -14,8 +15,7 @@ from redis.asyncio import Redis
 from ..config.root_key import derive_key
 from ..config.settings import Settings
 from ..config.webhook_policy import WebhookTargets
-from .adapters.anthropic.client import DEFAULT_BASE_URL, AnthropicModel
-from .adapters.anthropic.probe import AnthropicProbe
+from .adapters.anthropic.client import AnthropicProvider
 from .adapters.coingecko import CoinGecko
 from .adapters.lnbits.client import LnbitsLightning
 from .adapters.redis.bindings import RedisBindings
@@ -29,31 +29,36 @@ from .adapters.redis.membership import RedisMembership
 from .adapters.redis.model_outage import RedisModelBoard
 from .adapters.redis.solvency import RedisSolvency
 from .adapters.stub.messages_api import StubMessagesApi
-from .adapters.stub.model import StubModel
+from .adapters.stub.model import StubProvider
 from .adapters.stub.node import KEY as STUB_KEY
 from .adapters.stub.node import URL as STUB_URL
 from .adapters.stub.node import StubNode
+from .adapters.upstream.probe import UpstreamProbe
 from .adapters.webhooks import HttpWebhooks
+from .catalogue.loading import model_catalogue, upstream_keys
 from .clock import system_now_ms
 from .dedicated.host import DedicatedHost, ProcessLauncher
 from .domain.behaviour import Behaviour, UnknownEventError
 from .domain.demo import DemoBehaviour
 from .domain.job.behaviour import JobBehaviour, JobTerms
+from .domain.llm.catalogue import Api, Upstream
 from .domain.payments.invoices import Settle, Settlement
 from .domain.payments.payouts import Refunds
 from .domain.pricing import BtcPrice
 from .domain.session.behaviour import SessionBehaviour
 from .effects.executor import Effects
 from .effects.invoice_pool import InvoicePool
+from .effects.upstreams import Upstreams
 from .host.host import ActorHost
 from .host.rehydrate import rehydrate
-from .model_health.circuit_breaker import GatedModel, ModelGate
+from .model_health.circuit_breaker import GatedProvider, ModelGate, admit_sale_by_one
 from .model_health.health_check import ModelWatch
+from .model_health.news import UpstreamNews
 from .model_health.outage import ModelCache, ModelOutage, ModelUp, Stage
-from .operator_terms import pricing_terms, session_terms
+from .operator_terms import own_models, pricing_terms, session_terms
 from .partitioning import partition_of
 from .placement.membership import Membership
-from .ports import Journal, Lightning, Limits, Model, Stored
+from .ports import Journal, Lightning, Limits, Model, Provider, Stored
 from .router.router import Router
 from .services.findings import FindingsCache
 from .services.oracle import Oracle, PriceCache
@@ -63,6 +68,7 @@ from .services.solvency import SolvencyCache, SolvencyWatch
 from .services.treasury import Treasury
 
 AskPrice = Callable[[], Awaitable[BtcPrice]]
+AdmitSale = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,36 +165,45 @@ def build_solvency_cache(parts: Parts) -> SolvencyCache:
 
 
 def has_provider(settings: Settings) -> bool:
-    """Return whether a model provider is configured, which may be away; the stub never is."""
-    return settings.anthropic_api_key is not None
+    """Return whether there are upstreams, which may be away; the stub never is."""
+    return settings.anthropic_api_key is not None or settings.models_file is not None
 
 
-def build_model_watch(settings: Settings, parts: Parts) -> ModelWatch | None:
-    """Build the health check of the model provider, or return None without a provider."""
-    key = settings.anthropic_api_key
-    if key is None:
-        return None
-    probe = AnthropicProbe(
-        api_key=key.get_secret_value(),
-        model=settings.work_model,
-        base_url=settings.anthropic_base_url or DEFAULT_BASE_URL,
-    )
-    return ModelWatch(probe, RedisModelBoard(parts.redis), system_now_ms)
+def build_model_watches(settings: Settings, parts: Parts) -> list[ModelWatch]:
+    """Build the health checks of the upstreams; none without an upstream."""
+    if not has_provider(settings):
+        return []
+    catalogue, keys = model_catalogue(settings), upstream_keys(settings)
+    own = {entry.upstream_model for entry in own_models(settings)}
+    watches = []
+    for upstream in catalogue.upstreams:
+        names = [entry.upstream_model for entry in catalogue.entries if upstream.name in entry.upstreams]
+        # The server's own models come first: a look at one shows whether it is to be had.
+        name = next((name for name in names if name in own), names[0])
+        probe = UpstreamProbe(upstream, key=keys[upstream.name], model=name)
+        board = RedisModelBoard(parts.redis, upstream.name)
+        watches.append(ModelWatch(probe, board, system_now_ms, upstream=upstream.name))
+    return watches
 
 
 async def expect_model(settings: Settings, parts: Parts) -> None:
-    """Stop sales until the model provider, if there is one, has been asked once. Raises `TransientError`."""
+    """Stop sales until each upstream has been asked once. Raises `TransientError`."""
     if not has_provider(settings):
         return
-    board = RedisModelBoard(parts.redis)
-    word, at_ms = await board.read(), system_now_ms()
-    if word.down(at_ms) is None:
-        await board.swap(word.outage, ModelOutage(Stage.DOWN, None, at_ms, at_ms))
+    for upstream in model_catalogue(settings).upstreams:
+        board = RedisModelBoard(parts.redis, upstream.name)
+        word, at_ms = await board.read(), system_now_ms()
+        if word.down(at_ms) is None:
+            await board.swap(word.outage, ModelOutage(Stage.DOWN, None, at_ms, at_ms))
 
 
-def build_model_news(settings: Settings, parts: Parts) -> ModelCache | ModelUp:
-    """Build a front's cache of the model provider's health."""
-    return ModelCache(RedisModelBoard(parts.redis)) if has_provider(settings) else ModelUp()
+def build_model_news(settings: Settings, parts: Parts) -> UpstreamNews | ModelUp:
+    """Build a front's cache of the upstreams' health."""
+    if not has_provider(settings):
+        return ModelUp()
+    catalogue = model_catalogue(settings)
+    caches = {up.name: ModelCache(RedisModelBoard(parts.redis, up.name)) for up in catalogue.upstreams}
+    return UpstreamNews(catalogue, caches, [entry.name for entry in own_models(settings)], system_now_ms)
 
 
 def build_membership(parts: Parts, cluster: str | None = None) -> Membership:
@@ -200,10 +215,7 @@ def build_host(
     host_id: str, settings: Settings, parts: Parts, ask_price: AskPrice, only: str | None = None
 ) -> ActorHost:
     """Build a host with every kind of actor, or with one alone. Raises `ValueError` when a model has no price."""
-    gate = ModelGate(RedisModelBoard(parts.redis), system_now_ms)
-    model = build_model(settings)
-    if has_provider(settings):
-        model = GatedModel(model, gate, settings.eval_model)
+    model, admit_sale = build_model(settings, parts.redis)
     prices = PriceCache(ask_price, settings.btc_price_usd_fallback, system_now_ms)
     bindings = RedisBindings(parts.redis)
     invoices = InvoicePool(parts.lightning, bindings, ahead_max=settings.invoices_ahead, now_ms=system_now_ms)
@@ -215,7 +227,7 @@ def build_host(
         parts.limits,
         invoices,
         webhooks,
-        admit_sale=gate.admit_sale if has_provider(settings) else None,
+        admit_sale=admit_sale,
         payout_refused=RedisFindings(parts.redis).refused,
         now_ms=system_now_ms,
     )
@@ -283,17 +295,30 @@ def _lightning(settings: Settings, stub_node: StubNode | None) -> Lightning:
     )
 
 
-def build_model(settings: Settings) -> Model:
-    """Build the provider's model behind the SDK with a key, else the stub."""
-    key = settings.anthropic_api_key
-    if key is None:
-        return StubModel(settings.eval_model, StubMessagesApi(settings.stub_model_latency_s))
-    return AnthropicModel(
-        api_key=key.get_secret_value(),
-        eval_model=settings.eval_model,
-        timeout_s=settings.model_timeout_s,
-        base_url=settings.anthropic_base_url,
-    )
+def build_model(settings: Settings, redis: Redis) -> tuple[Model, AdmitSale | None]:
+    """Build the model over all upstreams, else the stub; and what admits sales of work, where upstreams may be away."""
+    catalogue, keys = model_catalogue(settings), upstream_keys(settings)
+    evaluator, worker = own_models(settings)
+    if not has_provider(settings):
+        stub: Provider = StubProvider(StubMessagesApi(settings.stub_model_latency_s))
+        return Upstreams(catalogue, {upstream.name: stub for upstream in catalogue.upstreams}, evaluator.name), None
+    gates = {
+        up.name: ModelGate(RedisModelBoard(redis, up.name), system_now_ms, upstream=up.name)
+        for up in catalogue.upstreams
+    }
+    providers = {up.name: GatedProvider(_provider(up, keys[up.name]), gates[up.name]) for up in catalogue.upstreams}
+    admit_sale = partial(admit_sale_by_one, [gates[name] for name in worker.upstreams])
+    return Upstreams(catalogue, providers, evaluator.name), admit_sale
+
+
+def _provider(upstream: Upstream, key: str | None) -> Provider:
+    match upstream.api:
+        case Api.ANTHROPIC:
+            return AnthropicProvider(
+                api_key=key or "", timeout_s=upstream.silence_timeout_s, base_url=upstream.base_url
+            )
+        case Api.OPENAI:
+            raise ValueError(f"upstream {upstream.name}: this version can't call servers of OpenAI's shape yet")
 
 
 def build_oracle(settings: Settings) -> Oracle:

@@ -91,8 +91,11 @@ class Model(Protocol):
         """
         ...
 
-    async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, beta: bool) -> RelayEnd:
-        """Have the provider count a prompt, which costs nothing. Raises `TransientError`, `PermanentError`."""
+    async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool) -> RelayEnd:
+        """Have the provider count a prompt, which costs nothing. Raises `TransientError`, `PermanentError`.
+
+        `model` is the catalogue's; the body holds the upstream's name of it.
+        """
         ...
 
     async def prompt_tokens(self, request: str, *, model: str | None = None, max_tokens: int = 0) -> int:
@@ -119,12 +122,16 @@ class Provider(Protocol):
         """Judge a request, as `Model.evaluate`."""
         ...
 
+    async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
+        """Do the work, as `Model.complete`."""
+        ...
+
     def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:
         """Do the work piece by piece, as `Model.stream`."""
         ...
 
     def relay(
-        self, body: bytes, headers: Mapping[str, str], *, beta: bool, stream: bool
+        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool
     ) -> AsyncGenerator[RelayPart, None]:
         """Send a body in the upstream's API, and give its bytes as they come, as `Model.relay`."""
         ...
@@ -132,13 +139,13 @@ class Provider(Protocol):
     async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, beta: bool) -> RelayEnd:
         """Have the prompt of a body counted, in the upstream's API.
 
-        The answer's body is `{"input_tokens": n}`. Raises `TransientError`, and `PermanentError` where the upstream
+        The answer's body is `{"input_tokens": n}`. Raises `TransientError`, and `NotCountedError` where the upstream
         does not count.
         """
         ...
 
-    async def prompt_tokens(self, request: str, *, model: str, evaluates: bool, max_tokens: int) -> int:
-        """Have the prompt of `stream`, or with `evaluates` that of `evaluate`, counted. Raises as `count_tokens`."""
+    async def prompt_tokens(self, request: str, *, model: str, max_tokens: int | None) -> int:
+        """Have the prompt of `stream` counted, or without `max_tokens` that of `evaluate`. Raises as `count_tokens`."""
         ...
 
     async def models(self) -> Sequence[str] | None:

@@ -22,7 +22,7 @@ from .bootstrap import (
     build_dedicated_host,
     build_host,
     build_membership,
-    build_model_watch,
+    build_model_watches,
     build_oracle,
     build_oversight,
     build_parts,
@@ -197,7 +197,7 @@ class OracleActor:
 
 
 class TreasuryActor:
-    """Ray actor of the one `Treasury`, and beside it of the one `SolvencyWatch`, `Oversight` and `ModelWatch`."""
+    """Ray actor of the one `Treasury`, `SolvencyWatch` and `Oversight`, and of a `ModelWatch` for each upstream."""
 
     def __init__(self, find_wiring: FindWiring, settings: Mapping[str, Any]) -> None:
         self._settings = _settings(settings)
@@ -216,10 +216,10 @@ class TreasuryActor:
             for watching in self._watching:
                 watching.cancel()
             self._running = asyncio.create_task(treasury.run())
-            watches: Sequence[SolvencyWatch | Oversight | ModelWatch | None] = [
+            watches: Sequence[SolvencyWatch | Oversight | ModelWatch] = [
                 build_solvency(parts),
                 build_oversight(self._settings, parts),
-                build_model_watch(self._settings, parts),
+                *build_model_watches(self._settings, parts),
             ]
-            self._watching = [asyncio.create_task(watch.run()) for watch in watches if watch is not None]
+            self._watching = [asyncio.create_task(watch.run()) for watch in watches]
         return self._wiring.node_id

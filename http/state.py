@@ -42,10 +42,13 @@ class WatchedFindings(Protocol):
 
 
 class ModelNews(Protocol):
-    """Cache of the model provider's availability."""
+    """Cache of what is known of the models' availability."""
 
-    async def current(self, longest_s: float = ASK_AGAIN_S) -> ModelWord:
-        """Return the last known availability, at most `longest_s` old. Never raises."""
+    async def current(self, longest_s: float = ASK_AGAIN_S, model: str | None = None) -> ModelWord:
+        """Return the last known availability of a model, without one that of the server's own. Never raises.
+
+        It is at most `longest_s` old.
+        """
         ...
 
 

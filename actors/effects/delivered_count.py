@@ -20,19 +20,26 @@ _log = structlog.get_logger(__name__)
 
 
 async def given_tokens(
-    model: Model, text: str, name: str, headers: Mapping[str, str] | None = None, *, beta: bool = False, log: Any = _log
+    model: Model,
+    text: str,
+    name: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    named: str | None = None,
+    beta: bool = False,
+    log: Any = _log,
 ) -> int | None:
     """Return the tokens of a text as the model of this name counts it; None when it is short or not counted in time.
 
-    `log` has the ids of the request or call.
+    `named`: the name that the call gave the model, if it is another. `log` has the ids of the request or call.
     """
     size_bytes = len(text.encode(errors="surrogatepass"))
     if size_bytes < _LEAST_BYTES:
         return None
     try:
-        body = msgspec.json.encode({"model": name, "messages": [{"role": "user", "content": text}]})
+        body = msgspec.json.encode({"model": named or name, "messages": [{"role": "user", "content": text}]})
         async with asyncio.timeout(_WITHIN_S):
-            counted = (await model.count_tokens(body, headers or {}, beta=beta)).counted
+            counted = (await model.count_tokens(body, headers or {}, model=name, beta=beta)).counted
     except (PortError, TimeoutError, ValueError) as error:
         log.warning("given_text_not_counted", error=str(error))
         return None

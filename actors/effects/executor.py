@@ -121,8 +121,8 @@ class Effects:
                 return await self._answering.answer(intent, progress, log)
             case RelayRequest():
                 return await self._relaying.relay(intent, progress, log)
-            case CountPrompt(body=body, headers=headers, beta=beta):
-                return await self._model.count_tokens(body, headers, beta=beta)
+            case CountPrompt(body=body, headers=headers, model=model, beta=beta):
+                return await self._model.count_tokens(body, headers, model=model, beta=beta)
             case IssueInvoice():
                 return await self._issue(intent)
             case LookUpInvoice(payment_hash=payment_hash):

@@ -158,9 +158,9 @@ class RelayEffect:
         """Return the outcome of a call that its client has left. Once it was sent, its prompt is billed."""
         text_tokens = None
         if draft.counted and not draft.final:
-            name = model_of(intent.body.data) or intent.model
+            named = model_of(intent.body.data)
             text_tokens = await given_tokens(
-                self._model, draft.text, name, intent.headers, beta=intent.beta, log=draft.log
+                self._model, draft.text, intent.model, intent.headers, named=named, beta=intent.beta, log=draft.log
             )
         outcome = replace(draft.outcome(Ending.LEFT, text_tokens=text_tokens), streamed=intent.stream)
         if outcome.usage is not None or not draft.asked:
@@ -175,7 +175,8 @@ class RelayEffect:
         try:
             async with asyncio.timeout(COUNTS_WITHIN_S):
                 body = countable(intent.body.data)
-                counted = (await self._model.count_tokens(body, intent.headers, beta=intent.beta)).counted
+                end = await self._model.count_tokens(body, intent.headers, model=intent.model, beta=intent.beta)
+                counted = end.counted
         except (PortError, TimeoutError) as error:
             log.warning("prompt_not_counted", error=str(error))
             return None

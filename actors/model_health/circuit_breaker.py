@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final, TypeVar
 
@@ -13,8 +13,18 @@ import structlog
 from ..domain.llm.answers import Completion, StreamPart, TextDelta
 from ..domain.llm.relays import RelayBytes, RelayEnd, RelayPart
 from ..domain.provider_faults import ModelFault
-from ..ports import Evaluation, HeldBackError, Model, ModelError, PortError, SilentError, ToldError
-from .outage import ASK_BEFORE_SALES_S, FAILURES_MAX, ModelBoard, ModelCache, ModelOutage, ModelWait, Stage, backoff_ms
+from ..ports import Evaluation, HeldBackError, ModelError, PortError, Provider, SilentError, ToldError
+from .outage import (
+    ANTHROPIC,
+    ASK_BEFORE_SALES_S,
+    FAILURES_MAX,
+    ModelBoard,
+    ModelCache,
+    ModelOutage,
+    ModelWait,
+    Stage,
+    backoff_ms,
+)
 
 T = TypeVar("T")
 # Waiting calls must not come all at once when the provider is back.
@@ -32,11 +42,13 @@ class ModelGate:
         board: ModelBoard,
         now_ms: Callable[[], int],
         *,
+        upstream: str = ANTHROPIC,
         cache: ModelCache | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._board = board
         self._now_ms = now_ms
+        self._upstream = upstream
         self._cache = cache or ModelCache(board)
         self._chance = chance
 
@@ -82,7 +94,9 @@ class ModelGate:
         try:
             if outage is not None:
                 if await self._board.swap(outage, None):
-                    _log.info("model_provider_back", away_s=(now_ms - outage.since_ms) // 1_000)
+                    _log.info(
+                        "model_provider_back", upstream=self._upstream, away_s=(now_ms - outage.since_ms) // 1_000
+                    )
             elif word.failures:
                 await self._board.forget_failures()
             else:
@@ -109,68 +123,80 @@ class ModelGate:
         tries, since_ms = (0, now_ms) if known is None else (known.tries + 1, known.since_ms)
         outage = ModelOutage(Stage.DOWN, fault, since_ms, now_ms + backoff_ms(tries, self._chance), tries)
         if await self._board.swap(word.outage, outage) and known is None:
-            tell_of_outage(fault, str(error))
+            tell_of_outage(self._upstream, fault, str(error))
         self._cache.outdate()
         return True
 
 
-def tell_of_outage(fault: ModelFault, reason: str) -> None:
+async def admit_sale_by_one(gates: Sequence[ModelGate]) -> None:
+    """Let a sale through that one of these gates admits. Raises the `HeldBackError` that passes soonest."""
+    held_back: list[HeldBackError] = []
+    for gate in gates:
+        try:
+            return await gate.admit_sale()
+        except HeldBackError as error:
+            held_back.append(error)
+    raise min(held_back, key=lambda error: error.retry_after_s or 0)
+
+
+def tell_of_outage(upstream: str, fault: ModelFault, reason: str) -> None:
     """Log the outage, once for each."""
-    hint = "nothing is sold, and what was paid waits, until it answers again; it is tried again by itself"
+    hint = (
+        "nothing that it alone serves is sold, and what was paid waits, until it answers; it is tried again by itself"
+    )
     if fault is ModelFault.REFUSED:
-        hint = f"check ANTHROPIC_API_KEY, and the account's credit and rights: {hint}"
-    _log.error("model_provider_down", fault=fault.value, reason=reason, hint=hint)
+        key = "ANTHROPIC_API_KEY" if upstream == ANTHROPIC else "its key in SATMETER_MODELS_FILE"
+        hint = f"check {key}, and the account's credit and rights: {hint}"
+    _log.error("model_provider_down", upstream=upstream, fault=fault.value, reason=reason, hint=hint)
 
 
-class GatedModel:
-    """Implementation of `ports.Model` with a gate before another one."""
+class GatedProvider:
+    """Provider with a gate before it: each call is admitted first, and its outcome counted."""
 
-    def __init__(self, model: Model, gate: ModelGate, eval_model: str) -> None:
-        self._model = model
+    def __init__(self, provider: Provider, gate: ModelGate) -> None:
+        self._provider = provider
         self._gate = gate
-        self._eval_model = eval_model
 
     def prepare(self) -> object:
-        """See `Model`."""
-        return self._model.prepare()
+        """See `Provider`."""
+        return self._provider.prepare()
 
-    async def evaluate(self, request: str) -> Evaluation:
-        """See `Model`. Raises `HeldBackError`, too."""
-        return await self._through(self._eval_model, lambda: self._model.evaluate(request))
+    async def evaluate(self, request: str, *, model: str) -> Evaluation:
+        """See `Provider`. Raises `HeldBackError`, too."""
+        return await self._through(model, lambda: self._provider.evaluate(request, model=model))
 
     async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
-        """See `Model`. Raises `HeldBackError`, too."""
-        return await self._through(model, lambda: self._model.complete(request, model=model, max_tokens=max_tokens))
+        """See `Provider`. Raises `HeldBackError`, too."""
+        return await self._through(model, lambda: self._provider.complete(request, model=model, max_tokens=max_tokens))
 
-    async def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:
-        """See `Model`. Raises `HeldBackError`, too."""
-        parts = self._model.stream(request, model=model, max_tokens=max_tokens)
-        async with aclosing(self._parts_through(model, parts)) as passed:
-            async for part in passed:
-                yield part
+    def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:
+        """See `Provider`. Raises `HeldBackError`, too."""
+        return self._parts_through(model, self._provider.stream(request, model=model, max_tokens=max_tokens))
 
-    async def relay(
+    def relay(
         self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool
     ) -> AsyncGenerator[RelayPart, None]:
-        """See `Model`. Raises `HeldBackError`, too."""
-        parts = self._model.relay(body, headers, model=model, beta=beta, stream=stream)
-        async with aclosing(self._parts_through(model, parts)) as passed:
-            async for part in passed:
-                yield part
+        """See `Provider`. Raises `HeldBackError`, too."""
+        parts = self._provider.relay(body, headers, model=model, beta=beta, stream=stream)
+        return self._parts_through(model, parts)
 
     async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, beta: bool) -> RelayEnd:
-        """See `Model`. Raises `HeldBackError`, too. Its failures say nothing about calls for an answer."""
+        """See `Provider`. Raises `HeldBackError`, too. Its failures say nothing about calls for an answer."""
         await self._admit()
-        return await self._model.count_tokens(body, headers, beta=beta)
+        return await self._provider.count_tokens(body, headers, beta=beta)
 
-    async def prompt_tokens(self, request: str, *, model: str | None = None, max_tokens: int = 0) -> int:
-        """See `Model` and `count_tokens`."""
+    async def prompt_tokens(self, request: str, *, model: str, max_tokens: int | None) -> int:
+        """See `Provider` and `count_tokens`."""
         await self._admit()
-        return await self._model.prompt_tokens(request, model=model, max_tokens=max_tokens)
+        return await self._provider.prompt_tokens(request, model=model, max_tokens=max_tokens)
+
+    async def models(self) -> Sequence[str] | None:
+        """See `Provider`. It is asked also while it is away."""
+        return await self._provider.models()
 
     async def close(self) -> None:
-        """See `Model`."""
-        await self._model.close()
+        """See `Provider`."""
+        await self._provider.close()
 
     async def _admit(self, model: str | None = None) -> None:
         try:
@@ -207,7 +233,7 @@ class GatedModel:
         """Return the error as waiting callers should see it: while all calls fail, a failed one has met an outage."""
         away = await self._gate.failed(model, error)
         if away and isinstance(error, ModelError) and error.fault is ModelFault.FAILING:
-            return ModelError(str(error), ModelFault.UNAVAILABLE, error.retry_after_s)
+            return ModelError(str(error), ModelFault.UNAVAILABLE, error.retry_after_s, answered=error.answered)
         return error
 
 

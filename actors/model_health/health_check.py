@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from ..domain.provider_faults import ModelFault
 from ..ports import ModelError, ModelProbe, PortError
 from .circuit_breaker import tell_of_outage
-from .outage import ModelBoard, ModelOutage, Sleep, Stage, backoff_ms
+from .outage import ANTHROPIC, ModelBoard, ModelOutage, Sleep, Stage, backoff_ms
 
 _TURN_S: Final = 0.5
 # Time between two questions while all is well. So a shop without customers knows that it must not take any.
@@ -29,7 +29,7 @@ _log = structlog.get_logger(__name__)
 
 
 class ModelWatch:
-    """Watch over the model provider. Runs once, beside the treasury; one for a cluster is enough.
+    """Watch over one upstream. Runs once, beside the treasury; one for a cluster is enough.
 
     It holds nothing that must survive. Calls that fail begin an outage (`ModelGate`). A provider that could not be
     reached is back when it answers a question that costs nothing. One that answered with failures may answer that
@@ -42,11 +42,13 @@ class ModelWatch:
         board: ModelBoard,
         now_ms: Callable[[], int],
         *,
+        upstream: str = ANTHROPIC,
         clock: Callable[[], float] = time.monotonic,
         pause: Sleep = asyncio.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._probe = probe
+        self._upstream = upstream
         self._board = board
         self._now_ms = now_ms
         self._clock = clock
@@ -93,7 +95,7 @@ class ModelWatch:
             now_ms = self._now_ms()
             outage = ModelOutage(Stage.DOWN, error.fault, now_ms, now_ms + backoff_ms(0, self._chance))
             if await self._board.swap(known, outage):
-                tell_of_outage(error.fault, str(error))
+                tell_of_outage(self._upstream, error.fault, str(error))
 
     async def _try_again(self, outage: ModelOutage) -> None:
         self._misses, self._look_at_s = 0, 0.0
@@ -103,11 +105,11 @@ class ModelWatch:
             until_ms = now_ms + backoff_ms(tries, self._chance)
             later = replace(outage, fault=error.fault, until_ms=until_ms, tries=tries)
             if await self._board.swap(outage, later) and (outage.fault is None or outage.since_ms < self._untold_ms):
-                tell_of_outage(error.fault, str(error))
+                tell_of_outage(self._upstream, error.fault, str(error))
                 self._untold_ms = 0
         elif error is None and outage.fault in (None, ModelFault.UNREACHABLE):
             if await self._board.swap(outage, None) and outage.fault is not None:
-                _log.info("model_provider_back", away_s=(now_ms - outage.since_ms) // 1_000)
+                _log.info("model_provider_back", upstream=self._upstream, away_s=(now_ms - outage.since_ms) // 1_000)
         else:
             await self._board.swap(outage, replace(outage, stage=Stage.TRIAL, until_ms=now_ms + _TRIAL_MS))
 

@@ -13,6 +13,8 @@ from ..domain.backoff import pause_after
 from ..domain.provider_faults import ModelFault
 from ..port_errors import PortError
 
+ANTHROPIC: Final = "anthropic"
+"""Name of the only upstream where there is no models file."""
 MODEL: Final = "model"
 """Name of the provider among the parts that readiness names."""
 FAILURES_MAX: Final = 3
@@ -120,7 +122,7 @@ class ModelBoard(Protocol):
 class ModelUp:
     """Knowledge of a model that is always there: the stub."""
 
-    async def current(self, longest_s: float = ASK_AGAIN_S) -> ModelWord:
+    async def current(self, longest_s: float = ASK_AGAIN_S, model: str | None = None) -> ModelWord:
         """Return a state without an outage."""
         return ModelWord()
 

@@ -46,12 +46,13 @@ def read_call(data: bytes, models: Mapping[str, Any]) -> ProviderCall:
     )
 
 
-def read_count(data: bytes, models: Mapping[str, Any]) -> None:
-    """Check the body of a count like that of a call. Raises `RefusedError` (400)."""
+def read_count(data: bytes, models: Mapping[str, Any]) -> str:
+    """Check the body of a count like that of a call, and return its priced model. Raises `RefusedError` (400)."""
     _, members = read_members(data)
     values = {name: member.value for name, member in members.items()}
     model = priced_as(values.get("model"), models)
     _look(values, len(data), models[model])
+    return model
 
 
 def priced_as(model: Any, models: Mapping[str, Any]) -> str:

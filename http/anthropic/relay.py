@@ -99,7 +99,7 @@ class Relays:
             # No new call begins. An answer that this key already has was counted before.
             tokens_max = 0
         elif tokens_max is None:
-            counted = await self._counts.needed(request, holder, call.body.data)
+            counted = await self._counts.needed(request, holder, call.model, call.body.data)
             tokens_max = bound_of(counted)
         command = Relay(
             request_id=request_id_of(request.scope),
@@ -143,7 +143,7 @@ class Relays:
                 raise
             counted = command.prompt_tokens
             if counted is None:
-                counted = await self._counts.maybe(request, holder, command.body.data)
+                counted = await self._counts.maybe(request, holder, command.model, command.body.data)
             if counted is None:
                 raise
             if bound_of(counted) >= command.prompt_tokens_max:

@@ -91,9 +91,9 @@ class MessagesRoutes:
         if holder is None:
             raise RefusedError(MISSING)
         body = await self._relays.read(request, holder)
-        read_count(body, self._models)
-        await refuse_calls(self._state)
-        counted = await self._counts.count(request, holder, body)
+        model = read_count(body, self._models)
+        await refuse_calls(self._state, model, waits=False)
+        counted = await self._counts.count(request, holder, model, body)
         return Response(counted.body, counted.status, {**counted.headers, "Cache-Control": "no-store"})
 
 

@@ -53,14 +53,14 @@ class Counts:
         self._state = state
         self._top_up_offers = TopUpOffers(state)
 
-    async def count(self, request: Request, holder: Holder, body: bytes) -> Counted:
+    async def count(self, request: Request, holder: Holder, model: str, body: bytes) -> Counted:
         """Return the provider's answer to a count. Raises `RefusedError`."""
         if self._state.settings.rate_limits:
             wait_s = await self._state.limits.hit("count_tokens", holder.session_id, _PER_MINUTE, 60)
             if wait_s is not None:
                 raise errors.rate_limited(f"At most {_PER_MINUTE} counts a minute: try again in {wait_s} s.", wait_s)
         command = CountTokens(
-            request_id_of(request.scope), body, passed_headers(request), is_beta(request), holder.grant
+            request_id_of(request.scope), body, passed_headers(request), model, is_beta(request), holder.grant
         )
         try:
             return await self._state.router.call(holder.session_id, command)
@@ -69,23 +69,23 @@ class Counts:
                 await self._top_up_offers.improve(error.refusal, holder.session_id, holder.grant)
             ) from None
 
-    async def needed(self, request: Request, holder: Holder | None, body: bytes) -> int:
+    async def needed(self, request: Request, holder: Holder | None, model: str, body: bytes) -> int:
         """Return the prompt's tokens for a call whose bytes don't bound them. Raises `RefusedError`."""
         if holder is None:
             raise RefusedError(_NOBODYS)
-        counted = await self.count(request, holder, countable(body))
+        counted = await self.count(request, holder, model, countable(body))
         found = tokens_in(counted)
         if found is None:
             raise _too_long(counted) or errors.invalid("", _told(counted).rstrip("."))
         return found
 
-    async def maybe(self, request: Request, holder: Holder, body: bytes) -> int | None:
+    async def maybe(self, request: Request, holder: Holder, model: str, body: bytes) -> int | None:
         """Return the prompt's tokens, or None if the count failed or was refused.
 
         Raises `RefusedError` if the model takes no prompt as long as this.
         """
         try:
-            counted = await self.count(request, holder, countable(body))
+            counted = await self.count(request, holder, model, countable(body))
         except RefusedError:
             return None
         if refused := _too_long(counted):

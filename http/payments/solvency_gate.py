@@ -23,27 +23,31 @@ async def refuse_deposits(state: AppState, *models: str) -> None:
     standing = await state.solvency.current()
     if standing is not None and not standing.solvent:
         raise RefusedError(wallet_short())
-    word, now_ms = await state.model.current(ASK_BEFORE_SALES_S), state.now_ms()
-    if (outage := word.closed(now_ms)) is not None:
-        raise RefusedError(_away(outage, now_ms))
-    for model in models:
-        wait = word.wait(model, now_ms)
+    now_ms = state.now_ms()
+    for model in models or (None,):
+        word = await state.model.current(ASK_BEFORE_SALES_S, model)
+        if (outage := word.closed(now_ms)) is not None:
+            raise RefusedError(_away(outage, now_ms))
+        wait = None if model is None else word.wait(model, now_ms)
         if wait is not None and wait.until_ms - now_ms >= _LONG_WAIT_MS:
             raise RefusedError(_asked_to_wait(wait, now_ms))
 
 
-async def refusal_of_calls(state: AppState, *models: str) -> Refusal | None:
-    """Return the refusal while the model provider is not called for any of these models, else None."""
-    word, now_ms = await state.model.current(), state.now_ms()
-    if (outage := word.down(now_ms)) is not None:
-        return _away(outage, now_ms)
-    waits = [wait for model in models if (wait := word.wait(model, now_ms)) is not None]
-    return _asked_to_wait(max(waits, key=lambda wait: wait.until_ms), now_ms) if waits else None
+async def refusal_of_calls(state: AppState, *models: str, waits: bool = True) -> Refusal | None:
+    """Return the refusal while one of these models is not called, else None. Without `waits`, these don't count."""
+    now_ms, asked = state.now_ms(), []
+    for model in models:
+        word = await state.model.current(model=model)
+        if (outage := word.down(now_ms)) is not None:
+            return _away(outage, now_ms)
+        if waits and (wait := word.wait(model, now_ms)) is not None:
+            asked.append(wait)
+    return _asked_to_wait(max(asked, key=lambda wait: wait.until_ms), now_ms) if asked else None
 
 
-async def refuse_calls(state: AppState, *models: str) -> None:
-    """Raise `RefusedError` while the model provider is not called."""
-    if (refusal := await refusal_of_calls(state, *models)) is not None:
+async def refuse_calls(state: AppState, model: str, *, waits: bool = True) -> None:
+    """Raise `RefusedError` while the model is not called; without `waits` only while its upstreams are away."""
+    if (refusal := await refusal_of_calls(state, model, waits=waits)) is not None:
         raise RefusedError(refusal)
 
 

@@ -103,9 +103,9 @@ class Responses:
             raise RefusedError(MISSING)
         _, asked = await self._calls.read(request, holder)
         body = countable(asked.encoded(1))
-        read_count(body, self._models)
-        await refuse_calls(self._state)
-        counted = await self._counts.count(request, holder, body)
+        model = read_count(body, self._models)
+        await refuse_calls(self._state, model, waits=False)
+        counted = await self._counts.count(request, holder, model, body)
         if (tokens := tokens_in(counted)) is None:
             shown = of_provider(counted.status, counted.body, request_id_of(request.scope))
         else:

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from ...config.problem import Problem
 from ...config.settings import Settings
 from .store_checks import store_problems
+from .upstream_probes import MODELS_FILE, upstream_problems
 from .wallet_probes import wallet_problems
 
 _TIMEOUT_S: Final = 5.0
@@ -41,8 +42,13 @@ async def probe(
             "LNbits": ("LNBITS_URL", settings.lnbits_url is not None, partial(_lnbits_problems, settings, http)),
             "the model provider": (
                 "ANTHROPIC_BASE_URL",
-                settings.anthropic_api_key is not None,
+                settings.anthropic_api_key is not None and settings.models_file is None,
                 partial(_model_problems, settings, http),
+            ),
+            "the upstreams": (
+                MODELS_FILE,
+                settings.models_file is not None,
+                partial(upstream_problems, settings, http),
             ),
         }
         asked = [

@@ -115,7 +115,7 @@ class SimulatedModel:
         usage = self._written(label, msgspec.json.decode(body, type=_Asked).max_tokens)
         yield RelayEnd(200, {}, b"" if stream else b"the answer to " + body, usage, 20)
 
-    async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, beta: bool) -> RelayEnd:
+    async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool) -> RelayEnd:
         """Count a prompt's tokens. Raises `TransientError`."""
         if self.world.strikes(Fault.MODEL_FAILS, 0.2):
             raise TransientError("the count failed")

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 
-from satmeter.actors.adapters.anthropic.client import AnthropicModel
+from satmeter.actors.adapters.anthropic.client import AnthropicProvider
 from satmeter.actors.domain.llm.answers import Completion, StreamPart, TextDelta, UsageSoFar
 from satmeter.actors.domain.llm.reported_usage import ReportedUsage
 from satmeter.actors.domain.pricing import Usage
@@ -134,14 +134,12 @@ class Provider(httpx2.AsyncBaseTransport):
         return httpx2.Response(200, headers=self._headers, stream=self._body)
 
 
-def model(transport: httpx2.AsyncBaseTransport, timeout_s: float = 30.0) -> AnthropicModel:
+def model(transport: httpx2.AsyncBaseTransport, timeout_s: float = 30.0) -> AnthropicProvider:
     """The adapter over a transport."""
-    return AnthropicModel(
-        api_key="sk-test", eval_model="m", timeout_s=timeout_s, base_url="http://api.test", transport=transport
-    )
+    return AnthropicProvider(api_key="sk-test", timeout_s=timeout_s, base_url="http://api.test", transport=transport)
 
 
-async def collect(made: AnthropicModel, found: list[StreamPart], request: str = "Say hello") -> None:
+async def collect(made: AnthropicProvider, found: list[StreamPart], request: str = "Say hello") -> None:
     """Reads a stream to its end into a list, which has what came before a failure."""
     async with aclosing(made.stream(request, model=MODEL, max_tokens=100)) as parts:
         async for part in parts:

@@ -13,6 +13,7 @@ from satmeter.actors.domain.llm.relays import RelayBody, RelayBytes, RelayOutcom
 from satmeter.actors.effects.progress import ProgressChannel
 from satmeter.actors.effects.relay import RelayEffect
 from tests.helpers.anthropic_streams import MODEL, Body, model
+from tests.helpers.upstreams import over
 
 AT_MS = 1_790_000_000_000
 ONCE = Once("a", "digest", keyed=False)
@@ -72,6 +73,6 @@ async def relay(
     upstream: Upstream, *, stream: bool = True, clock: Callable[[], float] | None = None
 ) -> tuple[RelayOutcome, list[Reply]]:
     said: list[Reply] = []
-    relaying = RelayEffect(model(upstream), *([clock] if clock else []))
+    relaying = RelayEffect(over(model(upstream)), *([clock] if clock else []))
     intent = RelayRequest("request:a", CALL, {}, False, stream, MODEL, 5, AT_MS, ONCE)
     return await relaying.relay(intent, ProgressChannel(said.append)), said

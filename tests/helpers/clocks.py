@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
 
-from satmeter.actors.adapters.anthropic.client import AnthropicModel
+from satmeter.actors.adapters.anthropic.client import AnthropicProvider
 from satmeter.scripts.simulation.loop import Chance, SimulatedLoop
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ async def seconds_of(work: Awaitable[T]) -> tuple[float, T | BaseException]:
     return asyncio.get_running_loop().time() - began_s, outcome
 
 
-def built(model: AnthropicModel) -> AnthropicModel:
+def built(model: AnthropicProvider) -> AnthropicProvider:
     """The adapter with its client, which it would else build in a thread."""
 
     async def client() -> Any:

@@ -42,7 +42,7 @@ class FakeModelNews:
 
     word: ModelWord = field(default_factory=ModelWord)
 
-    async def current(self, longest_s: float = 1.0) -> ModelWord:
+    async def current(self, longest_s: float = 1.0, model: str | None = None) -> ModelWord:
         return self.word
 
 
@@ -221,7 +221,7 @@ class FakeModel:
     def prepare(self) -> None:
         pass
 
-    async def evaluate(self, request: str) -> Evaluation:
+    async def evaluate(self, request: str, *, model: str = "") -> Evaluation:
         self.evaluated.append(request)
         await self._called()
         return Evaluation(self.verdict, "eval-model", self.usage)
@@ -276,17 +276,20 @@ class FakeModel:
             raise
         yield RelayEnd(200, STREAM_HEADERS, b"", self.usage, 4)
 
-    async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, beta: bool) -> RelayEnd:
+    async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, model: str = "", beta: bool) -> RelayEnd:
         self.counted.append(body)
         if self.count_fault is not None:
             raise self.count_fault
         return RelayEnd(200, JSON_HEADERS, b'{"input_tokens":%d}' % self.counts, None)
 
-    async def prompt_tokens(self, request: str, *, model: str | None = None, max_tokens: int = 0) -> int:
+    async def prompt_tokens(self, request: str, *, model: str | None = None, max_tokens: int | None = 0) -> int:
         self.counted.append(request.encode())
         if self.count_fault is not None:
             raise self.count_fault
         return self.counts
+
+    async def models(self) -> None:
+        pass
 
     async def close(self) -> None:
         pass

@@ -120,7 +120,7 @@ def commands(by: Grant) -> list[Any]:
         ask("b", by=by, max_tokens=100, stream=True),
         relay("c", by=by),
         relay("d", 20_000, tokens=9_000, by=by),
-        CountTokens("req_e", b"{}", {}, False, by),
+        CountTokens("req_e", b"{}", {}, "m", False, by),
         GetSession(by),
         CheckPayment(by),
         GetLedger(0, 10, by),

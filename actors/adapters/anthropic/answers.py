@@ -43,6 +43,22 @@ class _VerdictText(msgspec.Struct, forbid_unknown_fields=True):
     size: Size
 
 
+class _Listed(msgspec.Struct):
+    id: str
+
+
+class _Models(msgspec.Struct):
+    data: list[_Listed]
+
+
+def listed_models(body: bytes) -> list[str] | None:
+    """Return the names in a list of models, in either API's shape; None for another answer."""
+    try:
+        return [model.id for model in msgspec.json.decode(body, type=_Models).data]
+    except (ValueError, RecursionError):
+        return None
+
+
 def read_evaluation(body: bytes, model: str, headers: Mapping[str, str] = NO_HEADERS) -> Evaluation:
     """Return the verdict in an answer. Raises `TransientError` for an answer that is not exactly one verdict.
 

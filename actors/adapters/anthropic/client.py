@@ -7,7 +7,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -18,8 +18,17 @@ import structlog
 from ...domain.llm.answers import StreamPart
 from ...domain.llm.relays import RelayEnd, RelayPart
 from ...domain.provider_faults import ModelFault
-from ...ports import Completion, Evaluation, ModelError, PermanentError, PortError, SilentError, TransientError
-from .answers import read_completion, read_evaluation
+from ...ports import (
+    Completion,
+    Evaluation,
+    MissingModelError,
+    ModelError,
+    PermanentError,
+    PortError,
+    SilentError,
+    TransientError,
+)
+from .answers import listed_models, read_completion, read_evaluation
 from .messages import evaluation_message, own_prompt, work_message
 from .relay import counted_by, kept_headers, message_end, streamed, whole_end
 from .stream import StreamedAnswer
@@ -56,6 +65,7 @@ _CLIENT_STATUSES: Final = frozenset({400, 413, 422})
 # The API also says with a 400 that our account there has no credit or has reached its limit.
 _OPERATORS_FAULT: Final = re.compile(rb"credit balance|usage limits|billing")
 _MESSAGES: Final = "/v1/messages"
+_MODELS: Final = "/v1/models?limit=1000"
 _COUNT_TIMEOUT_S: Final = 12.0
 
 
@@ -67,8 +77,8 @@ class _ClientsFaultError(PermanentError):
         self.end = end
 
 
-class AnthropicModel:
-    """Implementation of `ports.Model`. One for each process: it holds the connections.
+class AnthropicProvider:
+    """Implementation of `ports.Provider`. One for each process: it holds the connections.
 
     One call is one attempt (`max_retries=0`); `timeout_s` bounds the provider's silence, not its answer. The SDK takes
     a second to import. It is imported, and the client built, in a thread at the first call: a host is ready sooner, and
@@ -79,13 +89,11 @@ class AnthropicModel:
         self,
         *,
         api_key: str,
-        eval_model: str,
         timeout_s: float,
         base_url: str | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self._api_key = api_key
-        self._eval_model = eval_model
         self._timeout_s = timeout_s
         self._base_url = base_url or DEFAULT_BASE_URL
         self._transport = transport
@@ -97,11 +105,11 @@ class AnthropicModel:
             self._building = asyncio.create_task(asyncio.to_thread(self._build))
         return self._building
 
-    async def evaluate(self, request: str) -> Evaluation:
+    async def evaluate(self, request: str, *, model: str) -> Evaluation:
         """Judge a request, as `read_evaluation` reads it. Raises `TransientError` or `PermanentError`."""
-        body = msgspec.json.encode(evaluation_message(self._eval_model, request))
+        body = msgspec.json.encode(evaluation_message(model, request))
         async with self._reading(await self._send(_MESSAGES, body, {})) as answer:
-            return read_evaluation(await answer.body(), self._eval_model, answer.response.headers)
+            return read_evaluation(await answer.body(), model, answer.response.headers)
 
     async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
         """Do the work. Raises `TransientError` or `PermanentError`; see `read_completion`.
@@ -163,11 +171,18 @@ class AnthropicModel:
         except TimeoutError:
             raise TransientError("the model provider's count took too long") from None
 
-    async def prompt_tokens(self, request: str, *, model: str | None = None, max_tokens: int = 0) -> int:
+    async def prompt_tokens(self, request: str, *, model: str, max_tokens: int | None) -> int:
         """Have the API count a prompt of ours. Raises `PortError`."""
-        return counted_by(
-            await self.count_tokens(own_prompt(request, self._eval_model, model, max_tokens), {}, beta=False)
-        )
+        return counted_by(await self.count_tokens(own_prompt(request, model, max_tokens), {}, beta=False))
+
+    async def models(self) -> Sequence[str] | None:
+        """Return the names of the API's models; None where the answer is not a list of them. Raises `PortError`."""
+        client = await _or_port_error(self._client())
+        import httpx2
+
+        call = client.get(_MODELS, cast_to=httpx2.Response, stream=True)
+        async with self._reading(await _or_port_error(call, self._timeout_s + _CONNECT_TIMEOUT_S)) as answer:
+            return listed_models(await answer.body())
 
     async def close(self) -> None:
         """End connections."""
@@ -307,12 +322,12 @@ def _of_status(error: APIStatusError) -> PortError:
             "model_provider_refuses_us", status=status, hint="check ANTHROPIC_API_KEY, credit, EVAL_MODEL, WORK_MODEL"
         )
     if fault is not None:
-        return ModelError(told, fault, wait_s)
+        return ModelError(told, fault, wait_s, answered=True)
     if status in _TRANSIENT_STATUSES or not 400 <= status < 500 or headers.get("x-should-retry") == "true":
         return TransientError(told, wait_s)
     if status in _CLIENT_STATUSES:
         return _ClientsFaultError(told, RelayEnd(status, kept_headers(headers), error.response.content, None))
-    return PermanentError(told)
+    return MissingModelError(told) if status == _NOT_FOUND else PermanentError(told)
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:

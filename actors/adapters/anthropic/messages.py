@@ -35,9 +35,9 @@ def work_message(model: str, max_tokens: int, request: str, *, stream: bool = Fa
     return _message(model, max_tokens, work_system(max_tokens), [request], **fields)
 
 
-def own_prompt(request: str, eval_model: str, model: str | None, max_tokens: int) -> bytes:
-    """Return the body that asks for the count of a work message's prompt, or without a model of an evaluation's."""
-    message = evaluation_message(eval_model, request) if model is None else work_message(model, max_tokens, request)
+def own_prompt(request: str, model: str, max_tokens: int | None) -> bytes:
+    """Return the body that asks for the count of work's prompt, or without `max_tokens` of an evaluation's."""
+    message = evaluation_message(model, request) if max_tokens is None else work_message(model, max_tokens, request)
     return countable(msgspec.json.encode(message))
 
 

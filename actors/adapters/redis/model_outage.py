@@ -1,6 +1,7 @@
 """State of the model provider, its outage and its waits, in Redis or Valkey.
 
-satmeter:model   a hash: `outage` and `wait:<model>` as JSON, `failures` as a number; expires without updates
+satmeter:model:<upstream>   a hash: `outage` and `wait:<model>` as JSON, `failures` as a number; expires without
+                            updates. Without `:<upstream>` for `anthropic`, the only one without a models file.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from redis.asyncio import Redis
 
-from ...model_health.outage import ModelOutage, ModelWait, ModelWord
+from ...model_health.outage import ANTHROPIC, ModelOutage, ModelWait, ModelWord
 from .guard import guarded
 
 _KEY: Final = "satmeter:model"
@@ -35,13 +36,14 @@ return 1
 class RedisModelBoard:
     """Implementation of `ModelBoard`."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, upstream: str = ANTHROPIC) -> None:
         self._redis = redis
+        self._key = _KEY if upstream == ANTHROPIC else f"{_KEY}:{upstream}"
         self._swap = redis.register_script(_SWAP)
 
     async def read(self) -> ModelWord:
         """See `ModelBoard.read`. Raises `TransientError`."""
-        found: dict[bytes, bytes] = await guarded(self._redis.hgetall(_KEY))
+        found: dict[bytes, bytes] = await guarded(self._redis.hgetall(self._key))
         texts = {name.decode(): value for name, value in found.items()}
         waits = {name.removeprefix(_WAIT): value for name, value in texts.items() if name.startswith(_WAIT)}
         outage = texts.get(_OUTAGE)
@@ -54,25 +56,25 @@ class RedisModelBoard:
     async def swap(self, known: ModelOutage | None, new: ModelOutage | None) -> bool:
         """See `ModelBoard.swap`. Raises `TransientError`."""
         args: list[Any] = [_text(known), _text(new), _HOLDS_MS]
-        return bool(await guarded(self._swap(keys=[_KEY], args=args)))
+        return bool(await guarded(self._swap(keys=[self._key], args=args)))
 
     async def count_failure(self) -> int:
         """See `ModelBoard.count_failure`. Raises `TransientError`."""
         async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hincrby(_KEY, _FAILURES, 1)
-            pipe.pexpire(_KEY, _HOLDS_MS)
+            pipe.hincrby(self._key, _FAILURES, 1)
+            pipe.pexpire(self._key, _HOLDS_MS)
             count, _ = await guarded(pipe.execute())
         return int(count)
 
     async def forget_failures(self) -> None:
         """See `ModelBoard.forget_failures`. Raises `TransientError`."""
-        await guarded(self._redis.hdel(_KEY, _FAILURES))
+        await guarded(self._redis.hdel(self._key, _FAILURES))
 
     async def tell_wait(self, model: str, wait: ModelWait) -> None:
         """See `ModelBoard.tell_wait`. Raises `TransientError`."""
         async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hset(_KEY, f"{_WAIT}{model}", msgspec.json.encode(wait))
-            pipe.pexpire(_KEY, _HOLDS_MS)
+            pipe.hset(self._key, f"{_WAIT}{model}", msgspec.json.encode(wait))
+            pipe.pexpire(self._key, _HOLDS_MS)
             await guarded(pipe.execute())
 
 

@@ -1,7 +1,7 @@
 """Stub model without HTTP between: the server's own, when it has no provider's key.
 
-It sends the same bodies and reads the same answers as `AnthropicModel`, so that all but the SDK is as it is with a real
-model. The SDK's calls cost a host more than all the rest of a request, and a second to import.
+It sends the same bodies and reads the same answers as `AnthropicProvider`, so that all but the SDK is as it is with a
+real model. The SDK's calls cost a host more than all the rest of a request, and a second to import.
 """
 
 from __future__ import annotations
@@ -24,20 +24,19 @@ from ..anthropic.stream import StreamedAnswer
 from .messages_api import StubMessagesApi, headers_of
 
 
-class StubModel:
-    """Implementation of `ports.Model`. Its rules are those of `StubMessagesApi`."""
+class StubProvider:
+    """Implementation of `ports.Provider`. Its rules are those of `StubMessagesApi`."""
 
-    def __init__(self, eval_model: str, api: StubMessagesApi) -> None:
-        self._eval_model = eval_model
+    def __init__(self, api: StubMessagesApi) -> None:
         self._api = api
 
     def prepare(self) -> None:
         """Return at once: the stub is always ready."""
 
-    async def evaluate(self, request: str) -> Evaluation:
+    async def evaluate(self, request: str, *, model: str) -> Evaluation:
         """Judge a request by the stub's rules. Raises `TransientError`."""
-        answer, headers = await self._whole(evaluation_message(self._eval_model, request))
-        return read_evaluation(answer, self._eval_model, headers)
+        answer, headers = await self._whole(evaluation_message(model, request))
+        return read_evaluation(answer, model, headers)
 
     async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
         """Make an answer up. Raises `TransientError`, `PermanentError`."""
@@ -70,10 +69,13 @@ class StubModel:
         response = await self._exchange("/v1/messages/count_tokens", body)
         return whole_end(response.status_code, response.headers, await response.aread())
 
-    async def prompt_tokens(self, request: str, *, model: str | None = None, max_tokens: int = 0) -> int:
+    async def prompt_tokens(self, request: str, *, model: str, max_tokens: int | None) -> int:
         """Count a prompt of ours by the stub's rule. Raises `TransientError`."""
-        body = own_prompt(request, self._eval_model, model, max_tokens)
+        body = own_prompt(request, model, max_tokens)
         return counted_by(await self.count_tokens(body, {}, beta=False))
+
+    async def models(self) -> None:
+        """Return None: the stub knows every model."""
 
     async def close(self) -> None:
         """Return at once: the stub has no connections."""

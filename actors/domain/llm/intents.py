@@ -92,10 +92,11 @@ class RelayRequest(Intent, frozen=True):
 
 
 class CountPrompt(Intent, frozen=True):
-    """Have the provider count a prompt; the result is a `RelayEnd`."""
+    """Have the provider count a prompt; the result is a `RelayEnd`. `model` is the catalogue's."""
 
     body: bytes
     headers: Mapping[str, str]
+    model: str
     beta: bool
 
     @property

@@ -228,11 +228,12 @@ class Relay(Command[Relayed, Held | RelayHead | RelayBytes], frozen=True, tag="r
 
 
 class CountTokens(Command[Counted, Never], frozen=True, tag="count_tokens"):
-    """Have the provider count a prompt, which costs nothing."""
+    """Have the provider count a prompt, which costs nothing. `model` is the catalogue's."""
 
     request_id: str
     body: bytes
     headers: Mapping[str, str]
+    model: str
     beta: bool
     grant: Grant
 

@@ -41,7 +41,7 @@ def count_tokens(session: Session, command: CountTokens, now_ms: int) -> Decisio
     refusal = refusal or not_spendable(session, now_ms)
     if refusal is not None:
         return Decision(reply=refusal)
-    intent = CountPrompt(f"count:{command.request_id}", command.body, command.headers, command.beta)
+    intent = CountPrompt(f"count:{command.request_id}", command.body, command.headers, command.model, command.beta)
     return Decision(wait_for=intent.key, intents=(intent,))
 
 

@@ -239,7 +239,7 @@ class Holders:
             case "ledger":
                 command = GetLedger(0, 100, grant)
             case "count":
-                command, actions = CountTokens(self._next("req_count"), b"{}", {}, False, grant), ("llm", "read")
+                command, actions = CountTokens(self._next("req_count"), b"{}", {}, "m", False, grant), ("llm", "read")
         asking = Asking(by, actions, self.client.market.world.now_ms())
         if await self._call(chance, asking, command, "") is not None:
             self._check(self.book.granted, asking)

@@ -15,12 +15,14 @@ from anthropic import AsyncAnthropic
 from msgspec.structs import replace
 from redis.asyncio import Redis
 
-from satmeter.actors.adapters.anthropic.client import AnthropicModel
+from satmeter.actors.adapters.anthropic.client import AnthropicProvider
 from satmeter.actors.adapters.redis.limits import RedisLimits
 from satmeter.actors.adapters.redis.model_outage import RedisModelBoard
 from satmeter.actors.adapters.stub.messages_api import StubMessagesApi
+from satmeter.actors.catalogue.loading import model_catalogue
 from satmeter.actors.domain.credentials import macaroon
-from satmeter.actors.model_health.circuit_breaker import GatedModel, ModelGate
+from satmeter.actors.model_health.circuit_breaker import GatedProvider, ModelGate
+from satmeter.actors.model_health.news import UpstreamNews
 from satmeter.actors.model_health.outage import ModelCache
 from satmeter.actors.operator_terms import pricing_terms
 from satmeter.config.settings import Settings
@@ -30,6 +32,7 @@ from tests.helpers.fakes import Gate
 from tests.helpers.hosts import HOST_SESSION_TERMS, World, until
 from tests.helpers.http.fronts import Api, client_of, listening, make_app_state
 from tests.helpers.jobs import JOB_TERMS
+from tests.helpers.upstreams import over
 
 MODEL = "claude-sonnet-5-5"
 HELLO: list[Any] = [{"role": "user", "content": "Hello, model"}]
@@ -133,19 +136,19 @@ async def shop_over(redis: Redis, sats: int = 10_000, *, gated: bool = False, **
     upstream = Upstream()
     configured = Settings(**settings)
     terms = replace(HOST_SESSION_TERMS, terms=pricing_terms(configured), eval_model=configured.eval_model)
-    model = AnthropicModel(
-        api_key="sk-test", eval_model="m", timeout_s=30, base_url="http://api.test", transport=upstream
-    )
-    world = World(redis, model=cast(Any, model), session_terms=terms)
+    model = AnthropicProvider(api_key="sk-test", timeout_s=30, base_url="http://api.test", transport=upstream)
+    world = World(redis, model=cast(Any, over(model)), session_terms=terms)
     world.limits = cast(Any, RedisLimits(redis, world.now_ms))
     if gated:
         gate = ModelGate(RedisModelBoard(redis), world.now_ms)
-        world.model = cast(Any, GatedModel(model, gate, "m"))
+        world.model = cast(Any, over(GatedProvider(model, gate)))
         world.job_terms = JOB_TERMS
     async with world.serving() as (_, router):
         state = make_app_state(world, router, **settings)
         if gated:
-            state = changed_state(state, model=ModelCache(RedisModelBoard(redis)))
+            caches = {"anthropic": ModelCache(RedisModelBoard(redis))}
+            news = UpstreamNews(model_catalogue(configured), caches, [configured.work_model], world.now_ms)
+            state = changed_state(state, model=news)
         app = create_app(state)
         async with client_of(app) as http, listening(app) as server:
             api = Api(world, state, app, http)

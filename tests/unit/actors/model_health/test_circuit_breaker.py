@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 
 from satmeter.actors.domain.llm.relays import RelayEnd
 from satmeter.actors.domain.provider_faults import ModelFault
-from satmeter.actors.model_health.circuit_breaker import GatedModel, ModelGate
+from satmeter.actors.effects.upstreams import Upstreams
+from satmeter.actors.model_health.circuit_breaker import GatedProvider, ModelGate
 from satmeter.actors.model_health.outage import ModelCache, ModelWait, ModelWord, Stage
 from satmeter.actors.ports import (
     HeldBackError,
@@ -25,6 +26,7 @@ from satmeter.actors.ports import (
 )
 from tests.helpers.fakes import FakeModel
 from tests.helpers.model_boards import START_MS, Clock, FakeBoard, outage
+from tests.helpers.upstreams import over
 
 UNREACHABLE = ModelError("no connection", ModelFault.UNREACHABLE)
 OVERLOADED = ModelError("answered 529", ModelFault.OVERLOADED)
@@ -43,13 +45,13 @@ class Scene:
     def __post_init__(self) -> None:
         self.model = self.process()
 
-    def process(self) -> GatedModel:
+    def process(self) -> Upstreams:
         """One more of them."""
         cache = ModelCache(self.board, self.clock.monotonic_s)
         gate = ModelGate(self.board, self.clock.now_ms, cache=cache, chance=lambda: 0.0)
-        return GatedModel(self.provider, gate, "haiku")
+        return over(GatedProvider(self.provider, gate), "haiku")
 
-    async def fails(self, *errors: PortError, model: GatedModel | None = None) -> list[Exception]:
+    async def fails(self, *errors: PortError, model: Upstreams | None = None) -> list[Exception]:
         """Return the outcomes of calls for which the provider has these errors."""
         self.provider.faults = list(errors)
         return [await _failure(model or self.model) for _ in errors]
@@ -60,13 +62,13 @@ class Scene:
         return len(self.provider.completed)
 
 
-async def _failure(model: GatedModel) -> Exception:
+async def _failure(model: Upstreams) -> Exception:
     with pytest.raises(PortError) as caught:
         await model.complete("x", model="sonnet", max_tokens=5)
     return caught.value
 
 
-async def works(model: GatedModel) -> bool:
+async def works(model: Upstreams) -> bool:
     return (await model.complete("x", model="sonnet", max_tokens=5)).text == "the answer"
 
 
@@ -308,13 +310,13 @@ async def test_counting_is_held_back_and_counts_for_nothing() -> None:
     scene.provider.count_fault = BROKEN
     for _ in range(5):
         with pytest.raises(ModelError):
-            await scene.model.count_tokens(b"{}", {}, beta=False)
+            await scene.model.count_tokens(b"{}", {}, model="sonnet", beta=False)
         with pytest.raises(ModelError):
             await scene.model.prompt_tokens("x")
     assert scene.board.failures == 0
     scene.board.outage, scene.clock.now_s = outage(), 1.1
     with pytest.raises(HeldBackError):
-        await scene.model.count_tokens(b"{}", {}, beta=False)
+        await scene.model.count_tokens(b"{}", {}, model="sonnet", beta=False)
     with pytest.raises(HeldBackError):
         await scene.model.prompt_tokens("x")
 

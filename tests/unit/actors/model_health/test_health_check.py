@@ -10,7 +10,8 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from satmeter.actors.adapters.anthropic.probe import AnthropicProbe
+from satmeter.actors.adapters.upstream.probe import UpstreamProbe
+from satmeter.actors.domain.llm.catalogue import Api, Upstream
 from satmeter.actors.domain.provider_faults import ModelFault
 from satmeter.actors.model_health.health_check import ModelWatch
 from satmeter.actors.model_health.outage import ModelOutage, Stage
@@ -169,7 +170,7 @@ async def test_it_goes_on_while_the_store_is_away_and_closes_the_probe_at_its_en
 # The question
 
 
-def probe(answer: Any) -> AnthropicProbe:
+def probe(answer: Any) -> UpstreamProbe:
     def handler(request: httpx.Request) -> httpx.Response:
         assert (request.method, request.url) == ("GET", "http://api.test/base/v1/models/sonnet")
         assert request.headers["authorization"] == "Bearer sk-test" and "anthropic-version" in request.headers
@@ -177,9 +178,22 @@ def probe(answer: Any) -> AnthropicProbe:
             raise answer
         return httpx.Response(answer)
 
-    return AnthropicProbe(
-        api_key="sk-test", model="sonnet", base_url="http://api.test/base/", transport=httpx.MockTransport(handler)
-    )
+    asked = Upstream("one", Api.ANTHROPIC, "http://api.test/base/", 5.0, 30.0)
+    return UpstreamProbe(asked, key="sk-test", model="sonnet", transport=httpx.MockTransport(handler))
+
+
+@pytest.mark.parametrize("key", ["sk-test", None])
+async def test_a_server_of_openai_s_shape_is_asked_for_its_list(key: str | None) -> None:
+    asked: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200)
+
+    local = Upstream("local", Api.OPENAI, "http://api.test/v1", 5.0, 30.0)
+    assert await UpstreamProbe(local, key=key, model="tiny", transport=httpx.MockTransport(handler)).ask()
+    assert asked[0].url == "http://api.test/v1/models"
+    assert asked[0].headers.get("authorization") == (None if key is None else "Bearer sk-test")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from satmeter.actors.adapters.anthropic.client import AnthropicModel
+from satmeter.actors.adapters.anthropic.client import AnthropicProvider
 from satmeter.actors.adapters.stub.messages_api import StubMessagesApi
 from satmeter.actors.domain.llm.answers import Completion, StreamPart, TextDelta
 from satmeter.actors.domain.llm.intents import AnswerRequest, RelayRequest
@@ -35,6 +35,7 @@ from tests.helpers.anthropic_streams import (
 from tests.helpers.anthropic_streams import model as made_over
 from tests.helpers.anthropic_upstream import CALL, ONCE, answering
 from tests.helpers.clocks import built, in_no_time, pass_time, seconds_of
+from tests.helpers.upstreams import over
 
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 JSON = {"content-type": "application/json"}
@@ -69,16 +70,16 @@ class Silent(httpx2.AsyncBaseTransport):
         raise AssertionError("unreachable")
 
 
-def model(transport: httpx2.AsyncBaseTransport) -> AnthropicModel:
+def model(transport: httpx2.AsyncBaseTransport) -> AnthropicProvider:
     """The adapter with a time-out of ten seconds."""
     return built(made_over(transport, timeout_s=10.0))
 
 
-async def streamed(made: AnthropicModel) -> list[StreamPart]:
+async def streamed(made: AnthropicProvider) -> list[StreamPart]:
     return [part async for part in made.stream("x", model=MODEL, max_tokens=100)]
 
 
-async def relayed(made: AnthropicModel, *, stream: bool) -> list[RelayPart]:
+async def relayed(made: AnthropicProvider, *, stream: bool) -> list[RelayPart]:
     return [part async for part in made.relay(b"{}", {}, model=MODEL, beta=False, stream=stream)]
 
 
@@ -126,7 +127,7 @@ def test_a_provider_that_took_a_call_and_is_silent_is_given_up_for_good(call: st
         silent = Silent()
         made = model(silent)
         calls: dict[str, Callable[[], Awaitable[Any]]] = {
-            "evaluate": lambda: made.evaluate("x"),
+            "evaluate": lambda: made.evaluate("x", model="m"),
             "complete": lambda: made.complete("x", model=MODEL, max_tokens=1),
             "stream": lambda: streamed(made),
             "relay": lambda: relayed(made, stream=False),
@@ -173,10 +174,10 @@ def test_what_is_slow_is_asked_for_once(call: str) -> None:
         progress, made = ProgressChannel(lambda _: None), model(silent)
         if call == "evaluation":
             intent = AnswerRequest("request:a", "say hello", MODEL, 100, False, ONCE)
-            _, failure = await seconds_of(AnswerEffect(made, pass_time).answer(intent, progress))
+            _, failure = await seconds_of(AnswerEffect(over(made), pass_time).answer(intent, progress))
         else:
             relay = RelayRequest("request:a", CALL, {}, False, call == "relay_stream", MODEL, 5, 0, ONCE)
-            _, failure = await seconds_of(RelayEffect(made).relay(relay, progress))
+            _, failure = await seconds_of(RelayEffect(over(made)).relay(relay, progress))
         return silent.calls, type(failure)
 
     assert in_no_time(work()) == (1, SilentError)
@@ -185,7 +186,7 @@ def test_what_is_slow_is_asked_for_once(call: str) -> None:
 async def test_what_fails_at_once_is_still_tried_again() -> None:
     upstream = answering(529, b"")
     with pytest.raises(TransientError):
-        await AnswerEffect(made_over(upstream), lambda _: asyncio.sleep(0)).answer(
+        await AnswerEffect(over(made_over(upstream)), lambda _: asyncio.sleep(0)).answer(
             AnswerRequest("request:a", "say hello", MODEL, 100, False, ONCE), ProgressChannel(lambda _: None)
         )
     assert len(upstream.requests) == 3

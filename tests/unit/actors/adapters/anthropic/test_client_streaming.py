@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from satmeter.actors.adapters.anthropic.client import AnthropicModel
+from satmeter.actors.adapters.anthropic.client import AnthropicProvider
 from satmeter.actors.adapters.stub.messages_api import StubMessagesApi
 from satmeter.actors.domain.llm.answers import Completion, StreamPart, TextDelta, UsageSoFar
 from satmeter.actors.domain.pricing import Usage
@@ -267,14 +267,14 @@ async def test_the_stub_breaks_an_answer_that_is_asked_to_break() -> None:
     assert 0 < len(given) < len(whole[-1].text)
     with pytest.raises(TransientError, match="api_error"):
         await made.complete("Please [BREAK] this", model=MODEL, max_tokens=100)
-    assert (await made.evaluate("Please [break] this")).verdict.accepted
+    assert (await made.evaluate("Please [break] this", model="m")).verdict.accepted
 
 
 @pytest.fixture
-def served() -> Iterator[tuple[MessagesApi, Callable[[], AnthropicModel]]]:
+def served() -> Iterator[tuple[MessagesApi, Callable[[], AnthropicProvider]]]:
     """The stub as a real server, and clients of it."""
     api = MessagesApi()
-    yield api, lambda: AnthropicModel(api_key="stub", eval_model="m", timeout_s=30.0, base_url=api.url)
+    yield api, lambda: AnthropicProvider(api_key="stub", timeout_s=30.0, base_url=api.url)
     api.close()
 
 
@@ -284,7 +284,7 @@ async def _until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-async def _ready(made: AnthropicModel) -> None:
+async def _ready(made: AnthropicProvider) -> None:
     """Returns once the server answers."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
@@ -296,7 +296,7 @@ async def _ready(made: AnthropicModel) -> None:
 
 
 async def test_over_a_real_connection_a_reader_that_leaves_stops_the_provider(
-    served: tuple[MessagesApi, Callable[[], AnthropicModel]],
+    served: tuple[MessagesApi, Callable[[], AnthropicProvider]],
 ) -> None:
     api, client = served
     made = client()

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from satmeter.actors.adapters.stub.messages_api import StubMessagesApi
-from satmeter.actors.adapters.stub.model import StubModel
+from satmeter.actors.adapters.stub.model import StubProvider
 from satmeter.actors.domain.llm.answers import Ending
 from satmeter.actors.domain.llm.intents import RelayRequest
 from satmeter.actors.domain.llm.relays import (
@@ -45,6 +45,7 @@ from tests.helpers.anthropic_streams import (
     start,
 )
 from tests.helpers.anthropic_upstream import BODY, CALL, ONCE, Upstream, answering, data_of, parts_of, relay, streaming
+from tests.helpers.upstreams import over
 
 # There
 
@@ -250,7 +251,7 @@ async def test_an_error_in_the_middle_is_passed_on_and_known_to_be_told(kind: st
 
 async def left_after(upstream: Upstream, body: Body, clock: Callable[[], float] | None = None) -> RelayOutcome:
     progress = ProgressChannel(lambda _: None)
-    relaying = RelayEffect(model(upstream), *([clock] if clock else []))
+    relaying = RelayEffect(over(model(upstream)), *([clock] if clock else []))
     intent = RelayRequest("request:a", CALL, {}, False, True, MODEL, 5, 0, ONCE)
     task = asyncio.create_task(relaying.relay(intent, progress))
     await body.waits.wait()
@@ -279,7 +280,7 @@ async def test_who_has_left_before_it_began_has_used_nothing() -> None:
 
     progress = ProgressChannel(lambda _: None, stopped=True)
     intent = RelayRequest("request:a", CALL, {}, False, True, MODEL, 5, 0, ONCE)
-    outcome = await RelayEffect(model(upstream)).relay(intent, progress)
+    outcome = await RelayEffect(over(model(upstream))).relay(intent, progress)
     assert (outcome.ending, outcome.charged, upstream.requests) == (Ending.LEFT, False, [])
 
 
@@ -309,17 +310,19 @@ async def test_of_a_call_only_what_is_counted_is_sent_to_be_counted() -> None:
 async def test_what_is_no_count_is_none(status: int, body: bytes) -> None:
     assert RelayEnd(status, {}, body, None).counted is None
     with pytest.raises(TransientError):
-        await model(answering(status, body)).prompt_tokens("x")
+        await model(answering(status, body)).prompt_tokens("x", model="m", max_tokens=None)
 
 
-@pytest.mark.parametrize("name", [None, MODEL])
-async def test_a_prompt_of_ours_is_counted_as_it_would_be_sent(name: str | None) -> None:
+@pytest.mark.parametrize("max_tokens", [None, 100])
+async def test_a_prompt_of_ours_is_counted_as_it_would_be_sent(max_tokens: int | None) -> None:
     upstream, api = answering(200, b'{"input_tokens":77}'), answering(200, b"{}")
     made = model(upstream)
-    assert await made.prompt_tokens("say hello", model=name, max_tokens=100) == 77
+    assert await made.prompt_tokens("say hello", model=MODEL, max_tokens=max_tokens) == 77
     with pytest.raises(TransientError):
         await (
-            model(api).complete("say hello", model=MODEL, max_tokens=100) if name else model(api).evaluate("say hello")
+            model(api).evaluate("say hello", model=MODEL)
+            if max_tokens is None
+            else model(api).complete("say hello", model=MODEL, max_tokens=max_tokens)
         )
     assert upstream.requests[0].content == countable(api.requests[0].content)
-    assert await StubModel("m", StubMessagesApi()).prompt_tokens("say hello", model=name, max_tokens=100) > 10
+    assert await StubProvider(StubMessagesApi()).prompt_tokens("say hello", model=MODEL, max_tokens=max_tokens) > 10

@@ -8,7 +8,7 @@ import anthropic
 import httpx2
 import pytest
 
-from satmeter.actors.adapters.anthropic.client import AnthropicModel
+from satmeter.actors.adapters.anthropic.client import AnthropicProvider
 from satmeter.actors.adapters.stub.messages_api import StubMessagesApi
 from satmeter.actors.domain.pricing import Size, Usage
 from tests.helpers.clocks import built, in_no_time, seconds_of
@@ -16,8 +16,8 @@ from tests.helpers.clocks import built, in_no_time, seconds_of
 MODEL = "claude-sonnet-5-5"
 
 
-def model() -> AnthropicModel:
-    return AnthropicModel(api_key="stub", eval_model="claude-haiku-5-5", timeout_s=30.0, transport=StubMessagesApi())
+def model() -> AnthropicProvider:
+    return AnthropicProvider(api_key="stub", timeout_s=30.0, transport=StubMessagesApi())
 
 
 def sdk(stub: StubMessagesApi | None = None) -> anthropic.AsyncAnthropic:
@@ -30,7 +30,7 @@ def user(text: str, **fields: Any) -> Any:
 
 
 async def test_an_ordinary_request_is_accepted() -> None:
-    found = await model().evaluate("Write a haiku about rain.")
+    found = await model().evaluate("Write a haiku about rain.", model="m")
     assert found.verdict.accepted
     assert found.verdict.reason
     assert found.usage is not None and found.usage.input_tokens > 0
@@ -38,7 +38,7 @@ async def test_an_ordinary_request_is_accepted() -> None:
 
 @pytest.mark.parametrize("text", ["Please [reject] this", "please [REJECT] this", "Write malware for me", "  \n"])
 async def test_a_rejection_can_be_seen_without_a_real_model(text: str) -> None:
-    found = await model().evaluate(text)
+    found = await model().evaluate(text, model="m")
     assert not found.verdict.accepted
     assert found.verdict.reason
 
@@ -48,7 +48,7 @@ async def test_a_rejection_can_be_seen_without_a_real_model(text: str) -> None:
     [(1, Size.SMALL), (400, Size.SMALL), (401, Size.MEDIUM), (4_000, Size.MEDIUM), (4_001, Size.LARGE)],
 )
 async def test_the_size_follows_from_the_length(chars: int, size: Size) -> None:
-    assert (await model().evaluate("x" * chars)).verdict.size is size
+    assert (await model().evaluate("x" * chars, model="m")).verdict.size is size
 
 
 async def test_the_work_says_that_it_is_a_stub_and_quotes_the_request() -> None:
@@ -183,8 +183,8 @@ async def test_max_tokens_must_be_positive(max_tokens: int) -> None:
 
 def test_the_latency_of_a_load_test_is_waited() -> None:
     async def evaluated() -> float:
-        slow = AnthropicModel(api_key="stub", eval_model="m", timeout_s=300, transport=StubMessagesApi(latency_s=60.0))
-        seconds, outcome = await seconds_of(built(slow).evaluate("x"))
+        slow = AnthropicProvider(api_key="stub", timeout_s=300, transport=StubMessagesApi(latency_s=60.0))
+        seconds, outcome = await seconds_of(built(slow).evaluate("x", model="m"))
         assert not isinstance(outcome, Exception), outcome
         return seconds
 

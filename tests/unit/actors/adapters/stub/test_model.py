@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from msgspec.structs import replace
 
-from satmeter.actors.adapters.anthropic.client import AnthropicModel
+from satmeter.actors.adapters.anthropic.client import AnthropicProvider
 from satmeter.actors.adapters.stub.messages_api import StubMessagesApi
-from satmeter.actors.adapters.stub.model import StubModel
+from satmeter.actors.adapters.stub.model import StubProvider
 from satmeter.actors.bootstrap import build_model
 from satmeter.actors.domain.llm.answers import StreamPart
-from satmeter.actors.ports import Model, PortError
+from satmeter.actors.ports import PortError, Provider
 from satmeter.config.settings import Settings
 
 HAIKU, SONNET = "claude-haiku-5-5", "claude-sonnet-5-5"
@@ -24,8 +24,8 @@ REQUESTS = ["Name three uses of a sextant.", "[reject] me", "ü\n\"'" * 300, "ma
 @pytest.mark.parametrize("request_text", REQUESTS)
 @pytest.mark.parametrize("max_tokens", [1, 20, 4_096])
 async def test_it_says_the_same_as_over_http(request_text: str, max_tokens: int) -> None:
-    over_http = AnthropicModel(api_key="stub", eval_model=HAIKU, timeout_s=10, transport=StubMessagesApi())
-    direct = StubModel(HAIKU, StubMessagesApi())
+    over_http = AnthropicProvider(api_key="stub", timeout_s=10, transport=StubMessagesApi())
+    direct = StubProvider(StubMessagesApi())
     try:
         assert await _said(direct, request_text, max_tokens) == await _said(over_http, request_text, max_tokens)
     finally:
@@ -37,8 +37,8 @@ def _unreported(part: Any) -> Any:
     return replace(part, reported=None) if hasattr(part, "reported") else part
 
 
-async def _said(model: Model, request: str, max_tokens: int) -> list[Any]:
-    said: list[Any] = [await model.evaluate(request)]
+async def _said(model: Provider, request: str, max_tokens: int) -> list[Any]:
+    said: list[Any] = [await model.evaluate(request, model=HAIKU)]
     try:
         said.append(_unreported(await model.complete(request, model=SONNET, max_tokens=max_tokens)))
     except PortError as error:
@@ -58,7 +58,7 @@ async def test_its_latency_comes_before_each_answer_and_before_a_stream_s_first_
 ) -> None:
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     monkeypatch.setenv("SATMETER_STUB_MODEL_LATENCY_S", "60")
-    slow = build_model(Settings())
+    slow, _ = build_model(Settings(), cast(Any, None))
     stream = slow.stream("hello", model=SONNET, max_tokens=100)
     for first in (slow.evaluate("hello"), slow.complete("hello", model=SONNET, max_tokens=100), anext(stream)):
         with pytest.raises(TimeoutError):

@@ -210,7 +210,7 @@ def test_no_usage_within_the_bounds_costs_more_than_the_hold_and_the_books_close
 
 
 def test_a_count_is_handed_on_and_costs_nothing(bench: SessionBench) -> None:
-    asked = CountTokens("req_1", b"{}", {}, False, FULL)
+    asked = CountTokens("req_1", b"{}", {}, "m", False, FULL)
     topic = bench.send(asked).wait_for
     assert topic is not None and isinstance(bench.running[topic], CountPrompt)
     decision = bench.finish(topic, RelayEnd(200, {}, b'{"input_tokens":7}', None))
@@ -222,7 +222,7 @@ def test_a_count_is_handed_on_and_costs_nothing(bench: SessionBench) -> None:
 
 
 def test_who_may_only_top_up_may_not_count_and_an_unpaid_session_can_not(bench: SessionBench) -> None:
-    asked = CountTokens("req_1", b"{}", {}, False, FULL)
+    asked = CountTokens("req_1", b"{}", {}, "m", False, FULL)
     for action, allowed in ((Action.TOPUP, False), (Action.READ, True), (Action.LLM, True)):
         decision = bench.send(replace(asked, request_id=action, grant=grant(actions=frozenset({action}))))
         assert bool(decision.wait_for) is allowed

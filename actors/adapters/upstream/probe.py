@@ -1,4 +1,4 @@
-"""Probe of Anthropic's API: a look at a model, which costs nothing, shows whether the API is there."""
+"""Probe of an upstream: a look at a model, or at the list of them, costs nothing and shows whether it is there."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final
 
 import httpx
 
+from ...domain.llm.catalogue import Api, Upstream
 from ...domain.provider_faults import ModelFault
 from ...ports import ModelError
 
@@ -16,21 +17,23 @@ _TIMEOUT_S: Final = 10.0
 _NOT_IMPLEMENTED: Final = 501
 
 
-class AnthropicProbe:
-    """Implementation of `ports.ModelProbe` without the SDK, which costs a probing process memory and time to start.
+class UpstreamProbe:
+    """Implementation of `ports.ModelProbe` by a plain GET.
 
-    Source: docs.anthropic.com, `GET /v1/models/{model_id}`.
+    Sources: docs.anthropic.com, `GET /v1/models/{model_id}`; OpenAI's API reference, `GET /v1/models`, which servers of
+    its shape have, too, while few have the path of one model.
     """
 
     def __init__(
-        self, *, api_key: str, model: str, base_url: str, transport: httpx.AsyncBaseTransport | None = None
+        self, upstream: Upstream, *, key: str | None, model: str, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
-        self._url = f"{base_url.rstrip('/')}/v1/models/{model}"
+        base_url = upstream.base_url.rstrip("/")
+        self._url = f"{base_url}/v1/models/{model}" if upstream.api is Api.ANTHROPIC else f"{base_url}/models"
         self._client = httpx.AsyncClient(
             transport=transport,
             timeout=httpx.Timeout(_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S),
             # The SDK sends the key in this header, too: a gateway may know only one of the two ways.
-            headers={"authorization": f"Bearer {api_key}", "anthropic-version": "2023-06-01"},
+            headers=_headers(upstream.api, key),
         )
 
     async def ask(self) -> bool:
@@ -50,3 +53,8 @@ class AnthropicProbe:
     async def close(self) -> None:
         """End connections."""
         await self._client.aclose()
+
+
+def _headers(api: Api, key: str | None) -> dict[str, str]:
+    headers = {} if key is None else {"authorization": f"Bearer {key}"}
+    return headers | ({"anthropic-version": "2023-06-01"} if api is Api.ANTHROPIC else {})

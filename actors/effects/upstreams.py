@@ -1,0 +1,169 @@
+"""Routing of model calls to upstreams: each model's in their order, before the first byte.
+
+Another upstream is asked only after one that certainly did nothing. A call that may be under way, or may be billed, is
+not made a second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Final, NamedTuple, TypeVar
+
+import structlog
+from msgspec.structs import replace
+
+from ..domain.llm.answers import StreamPart
+from ..domain.llm.catalogue import Catalogue
+from ..domain.llm.relays import RelayEnd, RelayPart
+from ..domain.provider_faults import ModelFault
+from ..ports import (
+    Completion,
+    Evaluation,
+    HeldBackError,
+    MissingModelError,
+    ModelError,
+    NotCountedError,
+    PortError,
+    Provider,
+)
+
+T = TypeVar("T")
+NamedT = TypeVar("NamedT", Completion, Evaluation)
+# Faults by which a provider says that it did not take the call.
+_NOT_TAKEN: Final = frozenset(
+    {ModelFault.UNREACHABLE, ModelFault.REFUSED, ModelFault.LIMITED, ModelFault.OVERLOADED, ModelFault.UNAVAILABLE}
+)
+_log = structlog.get_logger(__name__)
+
+
+class _Route(NamedTuple):
+    """The providers of a model, by the names of their upstreams, and the model's name there."""
+
+    providers: tuple[tuple[str, Provider], ...]
+    model: str
+
+
+class Upstreams:
+    """Implementation of `ports.Model` over providers, which have the names of the catalogue's upstreams."""
+
+    def __init__(self, catalogue: Catalogue, providers: Mapping[str, Provider], eval_model: str) -> None:
+        self._catalogue = catalogue
+        self._providers = providers
+        self._eval_model = eval_model
+        self._routes: dict[str, _Route] = {}
+
+    def prepare(self) -> object:
+        """Prepare all providers."""
+        return [provider.prepare() for provider in self._providers.values()]
+
+    async def evaluate(self, request: str) -> Evaluation:
+        """See `Model`."""
+        model = self._route(self._eval_model).model
+        judged = await self._first(self._eval_model, lambda provider: provider.evaluate(request, model=model))
+        return _named(judged, self._eval_model)
+
+    async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
+        """See `Model`."""
+        name = self._route(model).model
+        done = await self._first(model, lambda provider: provider.complete(request, model=name, max_tokens=max_tokens))
+        return _named(done, model)
+
+    async def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:
+        """See `Model`."""
+        name = self._route(model).model
+        parts = self._parts(model, lambda provider: provider.stream(request, model=name, max_tokens=max_tokens))
+        async with aclosing(parts):
+            async for part in parts:
+                yield _named(part, model) if isinstance(part, Completion) else part
+
+    def relay(
+        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool
+    ) -> AsyncGenerator[RelayPart, None]:
+        """See `Model`."""
+        name = self._route(model).model
+        return self._parts(model, lambda provider: provider.relay(body, headers, model=name, beta=beta, stream=stream))
+
+    async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool) -> RelayEnd:
+        """See `Model`."""
+        return await self._first(model, lambda provider: provider.count_tokens(body, headers, beta=beta))
+
+    async def prompt_tokens(self, request: str, *, model: str | None = None, max_tokens: int = 0) -> int:
+        """See `Model`."""
+        asked = self._eval_model if model is None else model
+        name, tokens = self._route(asked).model, None if model is None else max_tokens
+        return await self._first(asked, lambda provider: provider.prompt_tokens(request, model=name, max_tokens=tokens))
+
+    async def close(self) -> None:
+        """End connections."""
+        for provider in self._providers.values():
+            await provider.close()
+
+    def _route(self, model: str) -> _Route:
+        """Return the way to a model. A quote may name one that has left the catalogue: the first upstream is asked."""
+        route = self._routes.get(model)
+        if route is None:
+            entry = self._catalogue.find(model)
+            names = next(iter(self._providers)) if entry is None else entry.upstreams
+            names = (names,) if isinstance(names, str) else names
+            upstream_model = model if entry is None else entry.upstream_model
+            route = _Route(tuple((name, self._providers[name]) for name in names), upstream_model)
+            self._routes[model] = route
+        return route
+
+    async def _first(self, model: str, call: Callable[[Provider], Awaitable[T]]) -> T:
+        """Return the result of the first upstream that takes the call. Raises `PortError`."""
+        failures: list[PortError] = []
+        for upstream, provider in self._route(model).providers:
+            _tell(model, upstream, failures)
+            try:
+                return await call(provider)
+            except PortError as error:
+                failures.append(error)
+                if not _did_nothing(error):
+                    break
+        raise _worth_telling(failures)
+
+    async def _parts(self, model: str, call: Callable[[Provider], AsyncGenerator[T, None]]) -> AsyncGenerator[T, None]:
+        """Yield the parts of the first upstream that gives one. Raises `PortError`."""
+        failures: list[PortError] = []
+        for upstream, provider in self._route(model).providers:
+            _tell(model, upstream, failures)
+            begun = False
+            try:
+                async with aclosing(call(provider)) as parts:
+                    async for part in parts:
+                        begun = True
+                        yield part
+                return
+            except PortError as error:
+                failures.append(error)
+                if begun or not _did_nothing(error):
+                    break
+        raise _worth_telling(failures)
+
+
+def _did_nothing(error: PortError) -> bool:
+    """Return whether the upstream certainly did not work on the call, so that another may."""
+    if isinstance(error, ModelError):
+        return error.answered or error.fault in _NOT_TAKEN
+    return isinstance(error, MissingModelError | NotCountedError)
+
+
+def _tell(model: str, upstream: str, failures: list[PortError]) -> None:
+    if failures and not isinstance(failures[-1], HeldBackError):
+        _log.warning("upstream_passed_over", next_upstream=upstream, model=model, error=str(failures[-1]))
+
+
+def _worth_telling(failures: list[PortError]) -> PortError:
+    """Return the failure that says most: the one that was not passed over, else the one that passes soonest."""
+    last = failures[-1]
+    if not _did_nothing(last):
+        return last
+    waits = [error for error in failures if isinstance(error, ModelError) and error.retry_after_s is not None]
+    return min(waits, key=lambda error: error.retry_after_s or 0) if waits else last
+
+
+def _named(found: NamedT, model: str) -> NamedT:
+    """Return the answer under the model's name here, by which it has its price."""
+    return found if found.model == model else replace(found, model=model)
