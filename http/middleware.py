@@ -19,8 +19,10 @@ from ..actors.domain.errors import RefusedError, cut_off
 from ..actors.ports import TransientError
 from .metrics import Metrics
 from .request.body_room import BodyRoom
+from .request_facts import facts_of
 from .request_id import give_request_id, request_id_of
 from .response import errors
+from .response.advice import INTERNAL_ERROR
 from .response.error_formats import shape_of
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
@@ -115,7 +117,7 @@ class RequestMiddleware:
 
 
 def _note_cut(error: Exception, scope: Scope) -> None:
-    code = error.refusal.code.value if isinstance(error, RefusedError) else errors.INTERNAL_ERROR
+    code = error.refusal.code.value if isinstance(error, RefusedError) else INTERNAL_ERROR
     _log.info("answer_cut_short", code=code, request_id=request_id_of(scope))
 
 
@@ -130,4 +132,4 @@ def _id_names(path: str) -> Sequence[bytes]:
 def _answer(error: Exception, scope: Scope) -> Any:
     if scope["method"] == "OPTIONS" and isinstance(error, HTTPException) and error.status_code == 405:
         return Response(status_code=204, headers={"Allow": errors.allowed(error)})
-    return errors.answer(error, request_id_of(scope), shape_of(scope["path"]))
+    return errors.answer(error, facts_of(scope), shape_of(scope["path"]))

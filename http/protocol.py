@@ -12,6 +12,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ..actors.domain.errors import Code, Refusal, RefusedError
+from .request_facts import RequestFacts
 from .request_id import new_request_id
 from .response import errors
 
@@ -82,7 +83,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _send_refusal(self, refused: RefusedError) -> None:
         request_id = new_request_id()
-        answer = errors.answer(refused, request_id)
+        answer = errors.answer(refused, RequestFacts(request_id))
         headers = [*answer.raw_headers, (b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
         lines = [name + b": " + value + b"\r\n" for name, value in headers]
         self.transport.write(b"".join((STATUS_LINE[answer.status_code], *lines, _CLOSE, b"\r\n", bytes(answer.body))))

@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
-from ..actors.domain.errors import Code
+from ..actors.domain.errors import Code, PaymentState, RetryAction
 
 REQUEST_CHARS_MAX = 100_000
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, description="RFC 3339, in UTC.")]
@@ -34,6 +34,17 @@ PaymentRequest = Annotated[
 # JSON numbers keep all digits of a decimal; only pydantic's own JSON would make it a string or a rounded float.
 Percent = Annotated[Decimal, WithJsonSchema({"type": "number", "minimum": 0})]
 Absent = SkipJsonSchema[None]
+_RETRY_ACTION = (
+    "What a program does next. `retry`: send the same again, nothing was charged. `retry_same_key`: send the same "
+    "again with the same Idempotency-Key, as it is not known what was done. `pay`: pay the invoice in this body, and "
+    "send the same again. `wait`: send the same again when Retry-After is over. `stop`: the same will fail again. "
+    "`ask_a_person`: the holder or the server's operator must decide."
+)
+_PAYMENT_STATE = (
+    "What became of the payment that this request relied on. `none`: there was none. `unused`: what was paid before is "
+    "untouched. `in_flight`: a payment, hold or payout is under way, or it is not known how it ended. `settled`: "
+    "something was charged or paid."
+)
 
 
 class Wire(BaseModel):
@@ -76,10 +87,19 @@ class FieldError(Wire):
     message: str
 
 
-class Error(BaseModel):
+class Advice(BaseModel):
+    """The advice in every error, which the errors of other providers' protocols have beside their own fields."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    retry_action: Annotated[RetryAction, Field(alias="retryAction", description=_RETRY_ACTION)]
+    payment_state: Annotated[PaymentState, Field(alias="paymentState", description=_PAYMENT_STATE)]
+
+
+class Error(Advice):
     """Every error. Clients branch on `code`; further fields help to mend it."""
 
-    model_config = ConfigDict(alias_generator=to_camel, extra="allow", frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel)
 
     error: Annotated[str, Field(description="One sentence for a person.")]
     code: Code | Literal["internal_error"]
@@ -98,8 +118,8 @@ class Error(BaseModel):
     required_msat: Annotated[
         int | Absent,
         Field(
-            description="With `insufficient_balance`, or a caveat on spending: what the smallest useful answer can "
-            "cost."
+            description="With `insufficient_balance`, a caveat on spending, and `unavailable` if no invoice can be made "
+            "for it now: what the smallest useful answer can cost."
         ),
     ] = None
     left_msat: Annotated[

@@ -38,6 +38,30 @@ class Code(StrEnum):
     OVERLOADED = "overloaded"
 
 
+class RetryAction(StrEnum):
+    """The next step of a program after an error, without a person. Clients branch on them: never rename one."""
+
+    RETRY = "retry"
+    RETRY_SAME_KEY = "retry_same_key"
+    PAY = "pay"
+    WAIT = "wait"
+    STOP = "stop"
+    ASK_A_PERSON = "ask_a_person"
+
+
+class PaymentState(StrEnum):
+    """The state of the payment that a refused request relied on. Clients branch on them: never rename one."""
+
+    NONE = "none"
+    UNUSED = "unused"
+    IN_FLIGHT = "in_flight"
+    SETTLED = "settled"
+
+
+RETRY_ACTION: Final = "retryAction"
+PAYMENT_STATE: Final = "paymentState"
+"""Fields of every error. The front derives them; a refusal that knows better has them in its details."""
+_OPERATORS: Final = {RETRY_ACTION: RetryAction.ASK_A_PERSON.value}
 IN_DOUBT: Final = "inDoubt"
 _IN_DOUBT: Final = {IN_DOUBT: True}
 
@@ -73,6 +97,12 @@ def model_not_found(listed_at: str) -> Refusal:
 def wrong_state(state: str, message: str) -> Refusal:
     """Refuse a command that exists but is not possible in this state; the answer names the state."""
     return Refusal(Code.WRONG_STATE, message, {"state": state})
+
+
+def not_yet(state: str, message: str) -> Refusal:
+    """Refuse a command that becomes possible by itself once the work that is under way has ended."""
+    details = {"state": state, RETRY_ACTION: RetryAction.WAIT.value, PAYMENT_STATE: PaymentState.IN_FLIGHT.value}
+    return Refusal(Code.WRONG_STATE, message, details, retry_after_s=_RETRY_AFTER_S)
 
 
 def idempotency_conflict() -> Refusal:
@@ -142,8 +172,8 @@ def broken(*, begun: bool = False) -> Refusal:
     text = "This can't be continued before an operator has looked at it."
     if begun:
         text = f"{text} It is not known what was done: send the same again later, with its Idempotency-Key."
-        return Refusal(Code.UNAVAILABLE, text, _IN_DOUBT, retry_after_s=60)
-    return Refusal(Code.UNAVAILABLE, f"{text} Nothing is lost; try again later.", retry_after_s=60)
+        return Refusal(Code.UNAVAILABLE, text, {**_IN_DOUBT, **_OPERATORS}, retry_after_s=60)
+    return Refusal(Code.UNAVAILABLE, f"{text} Nothing is lost; try again later.", _OPERATORS, retry_after_s=60)
 
 
 def node_unavailable(retry_after_ms: int = 0) -> Refusal:
@@ -157,7 +187,7 @@ def wallet_short() -> Refusal:
         "No new payments are taken: the operator of this server must first look after its wallet. Nothing was charged, "
         "and what was paid before can be used and is paid back."
     )
-    return Refusal(Code.UNAVAILABLE, text, retry_after_s=60)
+    return Refusal(Code.UNAVAILABLE, text, _OPERATORS, retry_after_s=60)
 
 
 def model_failed(fault: ModelFault | None = None, retry_after_ms: int = 0) -> Refusal:

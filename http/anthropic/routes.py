@@ -16,7 +16,7 @@ from ...actors.operator_terms import model_prices
 from ..payments.solvency_gate import refuse_calls
 from ..request.auth import MISSING, Credentials, Holder
 from ..request.idempotency import idempotency_key
-from ..request_id import request_id_of
+from ..request_facts import RequestFacts, facts_of
 from ..response import errors, sse
 from ..response.error_formats import anthropic
 from ..response.late_head import in_time
@@ -77,7 +77,7 @@ class MessagesRoutes:
         if isinstance(answer, RelayStream):
             headers = {MAX_TOKENS: str(answer.head.max_tokens)}
             # A stream holds money until its end. When the server stops, it may go on for as long as other requests.
-            events = _bytes(answer, request_id_of(request.scope))
+            events = _bytes(answer, facts_of(request.scope))
             return sse.EventStream(events, answer.source, self._state.settings.ping_s, ping=_PING, headers=headers)
         if isinstance(answer, RelaySlow):
             headers = {MAX_TOKENS: str(answer.held.max_tokens)}
@@ -97,7 +97,7 @@ class MessagesRoutes:
         return Response(counted.body, counted.status, {**counted.headers, "Cache-Control": "no-store"})
 
 
-async def _bytes(stream: RelayStream, request_id: str) -> AsyncGenerator[bytes, None]:
+async def _bytes(stream: RelayStream, facts: RequestFacts) -> AsyncGenerator[bytes, None]:
     """Yield the provider's bytes, event by event, and then their cost, which goes into the last usage, too.
 
     An incomplete event before an error is dropped: a client would fail to parse it, and never read the error.
@@ -117,11 +117,11 @@ async def _bytes(stream: RelayStream, request_id: str) -> AsyncGenerator[bytes, 
                 # The head was sent before the provider refused the body.
                 yield sse.event("error", _one_line(part.body)) + cost_comment(part)
             elif broken(part):
-                yield last.end() + _error(broken_refusal(part), request_id) + cost_comment(part)
+                yield last.end() + _error(broken_refusal(part), facts) + cost_comment(part)
             else:
                 yield last.end(cost_fields(part)) + (begun + b"\n\n" if begun else b"") + cost_comment(part)
     except RefusedError as error:
-        yield last.end() + _error(error, request_id)
+        yield last.end() + _error(error, facts)
     finally:
         await stream.parts.aclose()
 
@@ -147,6 +147,6 @@ def _one_line(body: bytes) -> bytes:
         )
 
 
-def _error(error: RefusedError, request_id: str) -> bytes:
-    body = errors.body_of(error.refusal, request_id)
+def _error(error: RefusedError, facts: RequestFacts) -> bytes:
+    body = errors.body_of(error.refusal, facts)
     return sse.event("error", results.encode(anthropic(errors.status_of(error.refusal.code, anthropic), body)))

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...actors.domain.errors import Code
+from ..schema import Advice
 
 
 class MessagesRequest(BaseModel):
@@ -54,10 +55,8 @@ class MessagesErrorInside(BaseModel):
     message: Annotated[str, Field(description="One sentence for a person.")]
 
 
-class MessagesError(BaseModel):
+class MessagesError(Advice):
     """An error in the shape of Anthropic's Messages API, with the code and the fields that our own errors have."""
-
-    model_config = ConfigDict(extra="allow")
 
     type: Literal["error"]
     error: MessagesErrorInside

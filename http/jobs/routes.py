@@ -20,7 +20,7 @@ from ..request import ids
 from ..request.body import read_json
 from ..request.client_address import ClientAddresses
 from ..request.idempotency import idempotency_key, operation_key_of
-from ..request_id import request_id_of
+from ..request_facts import RequestFacts, facts_of, note_money
 from ..response import errors, json, sse
 from ..state import AppState
 from . import schemas, views
@@ -73,12 +73,13 @@ class Jobs:
             # A browser's EventSource connects again after every end; only this status makes it stop.
             await changes.aclose()
             return Response(status_code=204)
-        events = _events(first, changes, request_id_of(request.scope))
+        events = _events(first, changes, facts_of(request.scope))
         return sse.EventStream(events, changes, self._state.settings.ping_s, ending=self._state.ending)
 
     async def refund(self, request: Request) -> Response:
         """Answer POST /jobs/{jobId}/refund, and pay the job's debt to the client's invoice."""
         job_id = _job_id(request)
+        note_money(request.scope)
         key = idempotency_key(request)
         body = await read_json(request, RefundOrder, self._state.settings.body_limit_bytes)
         command = RefundJob(self._payouts.target(body.payment_request), operation_key_of(request, key, body))
@@ -86,7 +87,7 @@ class Jobs:
 
 
 async def _events(
-    first: JobView, changes: AsyncGenerator[JobView, None], request_id: str
+    first: JobView, changes: AsyncGenerator[JobView, None], facts: RequestFacts
 ) -> AsyncGenerator[bytes, None]:
     async with aclosing(changes):
         last = _event(first)
@@ -99,7 +100,7 @@ async def _events(
                     last = following
                     yield following
         except RefusedError as error:
-            yield sse.event("error", msgspec.json.encode(errors.body_of(error.refusal, request_id)))
+            yield sse.event("error", msgspec.json.encode(errors.body_of(error.refusal, facts)))
 
 
 def _event(view: JobView) -> bytes:

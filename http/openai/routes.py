@@ -9,6 +9,7 @@ from ...actors.domain.errors import RefusedError
 from ...actors.domain.llm.answers import Ending
 from ...actors.domain.llm.relays import RelayBytes
 from ..anthropic.relay import RelayStream, broken_refusal, cost_comment, cost_fields
+from ..request_facts import RequestFacts
 from ..response import errors
 from ..response.error_formats import openai
 from ..translation.provider_errors import of_provider
@@ -30,7 +31,7 @@ class Chat(Dialect[Asked]):
         return completion(body, created_s, cost)
 
     async def events(
-        self, asked: Asked, stream: RelayStream, model: str, request_id: str
+        self, asked: Asked, stream: RelayStream, model: str, facts: RequestFacts
     ) -> AsyncGenerator[bytes, None]:
         """Yield the chunks, then the cost, then OpenAI's end mark. SDKs read nothing after the mark."""
         chat = ChatStream(model, stream.head.at_ms // 1_000, include_usage=asked.include_usage)
@@ -41,14 +42,14 @@ class Chat(Dialect[Asked]):
                         yield chunks
                     continue
                 if part.status >= 400:
-                    yield cost_comment(part) + data(of_provider(part.status, part.body, request_id))
+                    yield cost_comment(part) + data(of_provider(part.status, part.body, facts.request_id))
                     return
                 if part.ending is Ending.BROKEN:
-                    yield cost_comment(part) + _error(broken_refusal(part), request_id)
+                    yield cost_comment(part) + _error(broken_refusal(part), facts)
                     return
                 yield chat.end(cost_fields(part)) + cost_comment(part) + DONE
         except RefusedError as error:
-            yield _error(error, request_id)
+            yield _error(error, facts)
         finally:
             await stream.parts.aclose()
 
@@ -57,6 +58,6 @@ class Chat(Dialect[Asked]):
         return data(told)
 
 
-def _error(error: RefusedError, request_id: str) -> bytes:
-    body = errors.body_of(error.refusal, request_id)
+def _error(error: RefusedError, facts: RequestFacts) -> bytes:
+    body = errors.body_of(error.refusal, facts)
     return data(openai(errors.STATUS[error.refusal.code], body))

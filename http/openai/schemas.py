@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...actors.domain.errors import Code
-from ..schema import Absent
+from ..schema import Absent, Advice
 
 
 class ChatRequest(BaseModel):
@@ -63,10 +63,8 @@ class ChatErrorInside(BaseModel):
     type: str
 
 
-class ChatError(BaseModel):
+class ChatError(Advice):
     """An error in OpenAI's shape, with the code and the fields that our own errors have."""
-
-    model_config = ConfigDict(extra="allow")
 
     error: ChatErrorInside
     code: Code | Literal["internal_error"]

@@ -12,7 +12,8 @@ from pydantic.json_schema import models_json_schema
 from ... import __version__
 from ...actors.domain.errors import Code
 from .. import schema as schemas
-from ..response.errors import INTERNAL_ERROR, STATUS, status_of
+from ..response.advice import INTERNAL_ERROR, advice_of_code
+from ..response.errors import STATUS, status_of
 from .endpoint import Endpoint
 from .examples import EXAMPLES, REQUEST_ID
 from .operation import JSON, TAGS, WHEN, Answer, Operation, Parameter
@@ -22,7 +23,8 @@ _HEADERS: Final = "#/components/headers/"
 _DESCRIPTION: Final = (
     "Sells AI compute for Bitcoin Lightning sats. Amounts in `...Sats` are whole satoshis, in `...Msat` whole "
     "millisatoshis, in `...Usd` decimal strings. Times are RFC 3339 in UTC. Ids are opaque.\n\n"
-    "Every error has one shape, with a stable `code` to branch on; its `requestId` is also in the header "
+    "Every error has one shape, with a stable `code` to branch on, `retryAction`, which says what a program does "
+    "next, and `paymentState`, which says what became of its payment; its `requestId` is also in the header "
     "`X-Request-Id` of every answer. A method that a path does not take is a 405 with `Allow`."
 )
 _HEADER_OBJECTS: Final[Mapping[str, Any]] = {
@@ -165,7 +167,12 @@ def _error(description: str, code: str, headers: Sequence[str], shape: type[Base
     name = (shape or schemas.Error).__name__
     content: dict[str, Any] = {JSON: {"schema": {"$ref": f"{_SCHEMAS}{name}"}}}
     if shape is None:
-        content[JSON]["example"] = {"error": "A sentence for a person.", "code": code, "requestId": REQUEST_ID}
+        content[JSON]["example"] = {
+            "error": "A sentence for a person.",
+            "code": code,
+            "requestId": REQUEST_ID,
+            **advice_of_code(code),
+        }
     return {"description": description, "headers": _headers(*headers), "content": content}
 
 

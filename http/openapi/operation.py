@@ -45,7 +45,8 @@ WHEN: Final[Mapping[Code, str]] = {
     Code.MISSING_CREDENTIAL: "The macaroon of the session is missing.",
     Code.INVALID_CREDENTIAL: "The macaroon is malformed, wrongly signed, too long, or of another session.",
     Code.PAYMENT_REQUIRED: "The deposit was not paid yet; `depositInvoice` is its invoice.",
-    Code.INSUFFICIENT_BALANCE: "The balance does not cover the smallest useful answer; `topUpInvoice` mends it.",
+    Code.INSUFFICIENT_BALANCE: "The balance does not cover the smallest useful answer; `topUpInvoice` mends it. "
+    "While no invoice can be made, this is a 503.",
     Code.CAVEAT_VIOLATED: "The `caveat` of this macaroon forbids it.",
     Code.NOT_FOUND: "There is no such resource.",
     Code.MODEL_NOT_FOUND: "There is no such model.",

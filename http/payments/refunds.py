@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from ...actors.domain.behaviour import Command
-from ...actors.domain.errors import Code, Refusal, RefusedError
+from ...actors.domain.errors import RETRY_ACTION, Code, Refusal, RefusedError, RetryAction
 from ...actors.domain.money import MSAT_PER_SAT
 from ...actors.domain.payments.bolt11 import read_invoice
 from ...actors.domain.payments.payment_texts import invoice_text, why_no_invoice
@@ -23,6 +23,7 @@ _PATH: Final = "paymentRequest"
 _IMPOSSIBLE: Final = Refusal(
     Code.UNAVAILABLE,
     "This server can't pay anything out: what is owed stays owed. Its operator must set LNBITS_ADMIN_KEY.",
+    {RETRY_ACTION: RetryAction.ASK_A_PERSON.value},
     retry_after_s=3_600,
 )
 

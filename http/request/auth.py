@@ -13,6 +13,7 @@ from ...actors.domain.credentials import macaroon
 from ...actors.domain.credentials.caveats import CaveatError, Grant, violated
 from ...actors.domain.credentials.macaroon import InvalidMacaroonError, OversizedMacaroonError
 from ...actors.domain.errors import Code, Refusal, RefusedError, not_found
+from ..request_facts import note_money
 from . import ids
 
 _BEARER: Final = "bearer"
@@ -74,6 +75,7 @@ class Credentials:
         holder = self._of_header(headers[0])
         if holder.session_id != session_id:
             raise RefusedError(_INVALID)
+        note_money(connection.scope)
         return holder
 
     def holder(self, connection: HTTPConnection) -> Holder | None:
@@ -88,7 +90,9 @@ class Credentials:
             return None
         if len(headers) > 1 or (not headers and len(keys) > 1):
             raise RefusedError(_INVALID)
-        return self._of_header(headers[0]) if headers else self._verified(keys[0].strip(" "), None)
+        holder = self._of_header(headers[0]) if headers else self._verified(keys[0].strip(" "), None)
+        note_money(connection.scope)
+        return holder
 
     def _of_header(self, header: str) -> Holder:
         scheme, _, rest = header.strip(" ").partition(" ")

@@ -11,6 +11,8 @@ from starlette.responses import Response
 
 from ...actors.domain.errors import IN_DOUBT, Code, Refusal, RefusedError, unavailable
 from ...actors.ports import TransientError
+from ..request_facts import RequestFacts
+from .advice import INTERNAL_ERROR, advice_for_defect, advice_of
 from .error_formats import Shape, anthropic, plain
 
 STATUS: Final[Mapping[Code, int]] = {
@@ -49,7 +51,6 @@ _ANTHROPIC_STATUS: Final[Mapping[Code, int]] = {Code.OVERLOADED: 529}
 # key, too, so a charge with an unknown outcome would be charged again.
 _FINAL: Final = frozenset({401, 402, 403})
 _Told = tuple[int, dict[str, Any], dict[str, str]]
-INTERNAL_ERROR: Final = "internal_error"
 RETRY_AFTER: Final = "retryAfterSeconds"
 """The field with the figure of the Retry-After header."""
 _INTERNAL: Final = "Something is wrong in the server, not in your request; its operator finds it by the requestId."
@@ -85,9 +86,9 @@ def rate_limited(message: str, retry_after_s: int) -> RefusedError:
     return RefusedError(Refusal(Code.RATE_LIMITED, message, retry_after_s=retry_after_s))
 
 
-def answer(error: Exception, request_id: str, shape: Shape = plain) -> Response:
+def answer(error: Exception, facts: RequestFacts, shape: Shape = plain) -> Response:
     """Return the answer to a request that ended in this exception: the only map from exceptions to answers."""
-    status, body, headers = _told(error, request_id)
+    status, body, headers = _told(error, facts)
     if isinstance(error, RefusedError):
         status = status_of(error.refusal.code, shape)
     headers["Cache-Control"] = "no-store"
@@ -99,28 +100,30 @@ def status_of(code: Code, shape: Shape) -> int:
     return _ANTHROPIC_STATUS.get(code, STATUS[code]) if shape is anthropic else STATUS[code]
 
 
-def _told(error: Exception, request_id: str) -> _Told:
+def _told(error: Exception, facts: RequestFacts) -> _Told:
     if isinstance(error, RefusedError):
         headers = {"Connection": "close"} if isinstance(error, ClosingError) else {}
         if isinstance(error, ChallengeError):
             headers["WWW-Authenticate"] = error.challenge
-        return _refused(error.refusal, request_id, headers)
+        return _refused(error.refusal, facts, headers)
     if isinstance(error, TransientError):
         # In the front, only the store's clients raise this.
-        return _refused(unavailable("The store"), request_id, {})
+        return _refused(unavailable("The store"), facts, {})
     if isinstance(error, HTTPException) and error.status_code == 405:
-        return _not_allowed(error, request_id)
+        return _not_allowed(error, facts)
     if isinstance(error, HTTPException) and error.status_code == 404:
         # The router tells the path that was looked for.
         message = f"There is no path {error.detail[:_PATH_CHARS_MAX]} here; /docs lists those that exist."
-        return _refused(Refusal(Code.NOT_FOUND, message), request_id, {})
-    return 500, {"error": _INTERNAL, "code": INTERNAL_ERROR, "requestId": request_id}, {}
+        return _refused(Refusal(Code.NOT_FOUND, message), facts, {})
+    named = {"error": _INTERNAL, "code": INTERNAL_ERROR, "requestId": facts.request_id}
+    return 500, {**named, **advice_for_defect(facts)}, {}
 
 
-def body_of(refusal: Refusal, request_id: str) -> dict[str, Any]:
+def body_of(refusal: Refusal, facts: RequestFacts) -> dict[str, Any]:
     """Return the body of a refusal. It tells when to try again, too: an answer that has begun takes no more headers."""
     retry = {} if refusal.retry_after_s is None else {RETRY_AFTER: refusal.retry_after_s}
-    return {"error": refusal.message, "code": refusal.code.value, "requestId": request_id, **retry, **refusal.details}
+    named = {"error": refusal.message, "code": refusal.code.value, "requestId": facts.request_id}
+    return {**named, **retry, **advice_of(refusal, facts), **refusal.details}
 
 
 def allowed(error: HTTPException) -> str:
@@ -129,17 +132,17 @@ def allowed(error: HTTPException) -> str:
     return ", ".join(sorted({*methods.split(", "), "OPTIONS"}))
 
 
-def _not_allowed(error: HTTPException, request_id: str) -> _Told:
+def _not_allowed(error: HTTPException, facts: RequestFacts) -> _Told:
     methods = allowed(error)
     refusal = Refusal(Code.METHOD_NOT_ALLOWED, f"This path takes {methods} and no other method.")
-    return _refused(refusal, request_id, {"Allow": methods})
+    return _refused(refusal, facts, {"Allow": methods})
 
 
-def _refused(refusal: Refusal, request_id: str, headers: dict[str, str]) -> _Told:
+def _refused(refusal: Refusal, facts: RequestFacts, headers: dict[str, str]) -> _Told:
     if refusal.retry_after_s is not None:
         headers["Retry-After"] = str(refusal.retry_after_s)
     if STATUS[refusal.code] in _FINAL or IN_DOUBT in refusal.details:
         headers["X-Should-Retry"] = "false"
     if refusal.code in _CHALLENGES:
         headers["WWW-Authenticate"] = _CHALLENGES[refusal.code]
-    return STATUS[refusal.code], body_of(refusal, request_id), headers
+    return STATUS[refusal.code], body_of(refusal, facts), headers

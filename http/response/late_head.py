@@ -16,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ...actors.domain.errors import Code, Refusal, RefusedError
 from ...actors.ports import TransientError
-from ..request_id import request_id_of
+from ..request_facts import facts_of
 from . import errors, sse
 from .error_formats import shape_of
 from .replies import HeadTimer, cancel, gone
@@ -85,7 +85,7 @@ class LateHead(Response):
             await self._wait(receive, send)
             response = self._making.result()
         except (RefusedError, TransientError) as error:
-            refused = errors.answer(error, request_id_of(scope), shape_of(scope["path"]))
+            refused = errors.answer(error, facts_of(scope), shape_of(scope["path"]))
             await self._refuse(bytes(refused.body), error, scope, send)
             return
         finally:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ...actors.domain.errors import RefusedError
-from ..request_id import request_id_of
+from ..request_facts import facts_of
 from . import errors
 from .error_formats import shape_of
 from .replies import AnswerT, Replies
@@ -60,6 +60,6 @@ class SlowAnswer(Response, Generic[AnswerT]):
                 await send(part(error.body))
                 raise
             except RefusedError as error:
-                await send(part(bytes(errors.answer(error, request_id_of(scope), shape_of(scope["path"])).body)))
+                await send(part(bytes(errors.answer(error, facts_of(scope), shape_of(scope["path"])).body)))
                 raise
         await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -18,6 +18,7 @@ from ..anthropic.relay import Relays, RelayStream, broken_refusal, cost_comment,
 from ..anthropic.token_counts import Counts, tokens_in
 from ..payments.solvency_gate import refuse_calls
 from ..request.auth import MISSING, Credentials
+from ..request_facts import RequestFacts
 from ..request_id import request_id_of
 from ..response import errors
 from ..response.error_formats import CONTEXT_LENGTH, openai
@@ -53,10 +54,10 @@ class ResponsesDialect(Dialect[Asked]):
         return response(body, asked.wanted, created_s, cost)
 
     async def events(
-        self, asked: Asked, stream: RelayStream, model: str, request_id: str
+        self, asked: Asked, stream: RelayStream, model: str, facts: RequestFacts
     ) -> AsyncGenerator[bytes, None]:
         """Yield the events, with the cost before the last one: clients read nothing after that."""
-        made = ResponseStream(asked.wanted, model, stream.head.at_ms // 1_000, request_id)
+        made = ResponseStream(asked.wanted, model, stream.head.at_ms // 1_000, facts.request_id)
         try:
             async for part in stream.parts:
                 if isinstance(part, RelayBytes):
@@ -65,15 +66,15 @@ class ResponsesDialect(Dialect[Asked]):
                     continue
                 cost = cost_fields(part)
                 if part.status >= 400:
-                    told = of_provider(part.status, part.body, request_id)
+                    told = of_provider(part.status, part.body, facts.request_id)
                 elif part.ending is Ending.BROKEN:
-                    told = _told(broken_refusal(part), request_id)
+                    told = _told(broken_refusal(part), facts)
                 else:
                     yield cost_comment(part) + made.end(cost)
                     return
                 yield cost_comment(part) + _failed(made, told, cost)
         except RefusedError as error:
-            yield _failed(made, _told(error, request_id), {})
+            yield _failed(made, _told(error, facts), {})
         finally:
             await stream.parts.aclose()
 
@@ -114,8 +115,8 @@ class Responses:
         return Response(msgspec.json.encode(shown), counted.status, headers, "application/json")
 
 
-def _told(error: RefusedError, request_id: str) -> dict[str, Any]:
-    body = errors.body_of(error.refusal, request_id)
+def _told(error: RefusedError, facts: RequestFacts) -> dict[str, Any]:
+    body = errors.body_of(error.refusal, facts)
     return openai(errors.STATUS[error.refusal.code], body)
 
 

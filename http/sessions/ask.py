@@ -17,6 +17,7 @@ from ..payments.solvency_gate import refusal_of_calls
 from ..request.auth import Credentials, Holder
 from ..request.body import read_json
 from ..request.idempotency import attempt_of, idempotency_key, operation_key_of
+from ..request_facts import RequestFacts, facts_of
 from ..request_id import request_id_of
 from ..response import errors, sse
 from ..response.late_head import in_time
@@ -108,37 +109,37 @@ class Requests:
             await replies.aclose()
             raise RefusedError(refusal)
         # A stream holds money until its end. When the server stops, it may go on for as long as other requests.
-        return sse.EventStream(_events(first, replies, command.request_id), replies, self._state.settings.ping_s)
+        return sse.EventStream(_events(first, replies, facts_of(request.scope)), replies, self._state.settings.ping_s)
 
     def _head_after_s(self, request: Request) -> float:
         return head_after_s(request, self._state.head_after_s)
 
 
-async def _events(first: Answer | None, replies: Replies[Answer], request_id: str) -> AsyncGenerator[bytes, None]:
+async def _events(first: Answer | None, replies: Replies[Answer], facts: RequestFacts) -> AsyncGenerator[bytes, None]:
     async with aclosing(replies):
         begun = isinstance(first, TextDelta)
         if isinstance(first, RequestAnswer) and first.text:
             # The answer was given before: a client that collects the pieces gets its text, too.
-            yield _event(TextDelta(first.text), request_id)
+            yield _event(TextDelta(first.text), facts)
         if first is not None:
-            yield _event(first, request_id)
+            yield _event(first, facts)
         try:
             async for reply in replies.rest():
                 if isinstance(reply, RequestAnswer) and reply.text and not begun:
                     # The head had gone out before the connection to the host broke; the answer was kept meanwhile.
-                    yield _event(TextDelta(reply.text), request_id)
+                    yield _event(TextDelta(reply.text), facts)
                 begun = True
-                yield _event(reply, request_id)
+                yield _event(reply, facts)
         except RefusedError as error:
-            yield sse.event("error", answer.encode(errors.body_of(error.refusal, request_id)))
+            yield sse.event("error", answer.encode(errors.body_of(error.refusal, facts)))
 
 
-def _event(reply: Answer, request_id: str) -> bytes:
+def _event(reply: Answer, facts: RequestFacts) -> bytes:
     if isinstance(reply, TextDelta):
         return sse.event("delta", answer.encode(answer.Piece(reply.text)))
     refusal = answer.broken(reply)
     if refusal is not None:
-        return sse.event("error", answer.encode(errors.body_of(refusal, request_id)))
+        return sse.event("error", answer.encode(errors.body_of(refusal, facts)))
     return sse.event("done", answer.encode(answer.result_of(reply)))
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 from typing import Final, NoReturn
 
+from msgspec.structs import replace
 from starlette.requests import Request
 
 from ...actors.domain.backoff import Backoff
 from ...actors.domain.credentials import macaroon
 from ...actors.domain.credentials.caveats import Grant
 from ...actors.domain.credentials.macaroon import MacaroonId
-from ...actors.domain.errors import Code, Refusal, RefusedError
+from ...actors.domain.errors import PAYMENT_STATE, RETRY_ACTION, Code, PaymentState, Refusal, RefusedError, RetryAction
 from ...actors.domain.money import MSAT_PER_SAT
 from ...actors.domain.session.messages import Ask, CheckPayment, GetSession, Relay
 from ...actors.domain.session.requests import wanted
@@ -38,6 +39,9 @@ _LOOK_MAX_S: Final = 1.5
 _LOOKS_MAX: Final = 14
 # The refusals of a session that has ended, or whose journal was archived since.
 _OVER: Final = frozenset({Code.CLOSED, Code.EXPIRED, Code.NOT_FOUND})
+# The preimage does not prove the payment, but its holder waits first: paying again may pay twice.
+_UNSEEN: Final = {RETRY_ACTION: RetryAction.WAIT.value, PAYMENT_STATE: PaymentState.IN_FLIGHT.value}
+_UNSEEN_RETRY_S: Final = 2
 NOBODY: Final = Grant(generation=0)
 
 
@@ -87,6 +91,8 @@ class L402:
         wallet = holder.shows_preimage and "sessionId" not in request.path_params
         if wallet and refusal.code in _OVER:
             await self.challenge(request, key, command, holder, refusal.message)
+        if holder.shows_preimage and refusal.code is Code.PAYMENT_REQUIRED:
+            refusal = replace(refusal, details={**refusal.details, **_UNSEEN}, retry_after_s=_UNSEEN_RETRY_S)
         offered = await self._top_up_offers.improve(refusal, holder.session_id, holder.grant)
         invoice = offered.details.get(TOP_UP_INVOICE)
         if not wallet or invoice is None or holder.grant.spend_limits:

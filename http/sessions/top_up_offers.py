@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from msgspec.structs import replace
 
 from ...actors.domain.behaviour import Once
 from ...actors.domain.credentials.caveats import Grant
-from ...actors.domain.errors import Code, Refusal, RefusedError
+from ...actors.domain.errors import IN_DOUBT, Code, Refusal, RefusedError, node_unavailable
 from ...actors.domain.money import MSAT_PER_SAT
 from ...actors.domain.payments.invoices import Invoice
 from ...actors.domain.session.messages import GetSession, TopUp
@@ -17,9 +18,15 @@ from ..payments import views
 from ..payments.solvency_gate import refuse_deposits
 from ..state import AppState
 
-# A slow node must not delay the refusal any longer: it is worth more than its invoice.
 TOP_UP_INVOICE: Final = "topUpInvoice"
 """Field of a refusal with the invoice over what the balance lacks."""
+DEPOSIT_INVOICE: Final = "depositInvoice"
+"""Field of a refusal with the invoice of the deposit."""
+_LACKING: Final[Mapping[Code, str]] = {
+    Code.INSUFFICIENT_BALANCE: "The balance is too small for this request",
+    Code.PAYMENT_REQUIRED: "The deposit has not been paid yet",
+}
+# A slow node must not delay the refusal any longer.
 _PATIENCE_S: Final = 5.0
 
 
@@ -30,20 +37,28 @@ class TopUpOffers:
         self._state = state
 
     async def improve(self, refusal: Refusal, session_id: str, grant: Grant) -> Refusal:
-        """Return the refusal with an invoice, if there is one for it. Never raises `RefusedError`."""
+        """Return the refusal with the invoice that mends it, or a 503 if none can be made now.
+
+        Never raises `RefusedError`.
+        """
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 match refusal.code:
                     case Code.INSUFFICIENT_BALANCE:
                         return _with(refusal, TOP_UP_INVOICE, await self._top_up(refusal, session_id, grant))
                     case Code.PAYMENT_REQUIRED:
-                        return _with(refusal, "depositInvoice", await self._deposit(session_id, grant))
-        except (RefusedError, TimeoutError):
-            pass
+                        return _with(refusal, DEPOSIT_INVOICE, await self._deposit(session_id, grant))
+        except RefusedError as error:
+            return _not_payable(refusal, error.refusal)
+        except TimeoutError:
+            return _not_payable(refusal, node_unavailable())
         return refusal
 
-    async def _top_up(self, refusal: Refusal, session_id: str, grant: Grant) -> Invoice:
-        """Return an invoice over the missing amount: an open one, or a new one for all requests that lack as much."""
+    async def _top_up(self, refusal: Refusal, session_id: str, grant: Grant) -> Invoice | None:
+        """Return an invoice over the missing amount: an open one, or a new one for all requests that lack as much.
+
+        A session with too many open invoices gets none: the largest of those is returned.
+        """
         await refuse_deposits(self._state)
         settings = self._state.settings
         lacking_msat = refusal.details["requiredMsat"] - refusal.details["balanceMsat"]
@@ -51,18 +66,35 @@ class TopUpOffers:
         amount_sats = min(max(lacking_sats, settings.session_min_sats), settings.session_max_sats)
         once = Once(f"auto:{amount_sats}", str(amount_sats), keyed=False)
         command = TopUp(amount_sats=amount_sats, once=once, grant=grant, any_open=True)
-        reply = await self._state.router.call(session_id, command)
-        return reply.invoice
+        try:
+            return (await self._state.router.call(session_id, command)).invoice
+        except RefusedError as error:
+            if error.refusal.code is not Code.RATE_LIMITED:
+                raise
+            pending = await self._pending(session_id, grant)
+            return max(pending, key=lambda invoice: invoice.amount_sats, default=None)
 
     async def _deposit(self, session_id: str, grant: Grant) -> Invoice | None:
+        return next(iter(await self._pending(session_id, grant)), None)
+
+    async def _pending(self, session_id: str, grant: Grant) -> Sequence[Invoice]:
         # The caveats are left out: a holder that may only make requests must still be able to pay for them.
         view = await self._state.router.call(session_id, GetSession(Grant(grant.generation)))
-        return next(iter(view.pending_invoices), None)
+        return view.pending_invoices
 
 
 def to_pay(invoice: Invoice) -> str:
     """Return the end of a sentence that names the invoice: many programs show nothing but the sentence."""
     return f"The invoice over {invoice.amount_sats} sats is {invoice.payment_request}"
+
+
+def _not_payable(refusal: Refusal, cause: Refusal) -> Refusal:
+    """Return a refusal for the reason that stands against an invoice, with the first one's amounts."""
+    if cause.code is not Code.UNAVAILABLE:
+        return cause
+    message = f"{_LACKING[refusal.code]}, and no invoice for it can be made now. {cause.message}"
+    details = {name: told for name, told in cause.details.items() if name != IN_DOUBT}
+    return replace(cause, message=message, details={**refusal.details, **details})
 
 
 def _with(refusal: Refusal, name: str, invoice: Invoice | None) -> Refusal:

@@ -7,7 +7,9 @@ from typing import Any, Final
 
 import msgspec
 
-from ...actors.domain.errors import Code
+from ...actors.domain.errors import Code, Refusal
+from ..request_facts import RequestFacts
+from ..response.advice import advice_of
 from ..response.error_formats import CONTEXT_LENGTH, context_length, openai_type, prompt_length
 
 # How the Messages API says that a prompt does not fit. Clients of OpenAI's APIs know it by a code, or by its words.
@@ -38,7 +40,8 @@ def of_provider(status: int, body: bytes, request_id: str) -> dict[str, Any]:
     message = _at_openai(message)
     error = {"message": message, "type": openai_type(status), "param": None, "code": kind}
     code = Code.BODY_TOO_LARGE if status == 413 else Code.INVALID_REQUEST
-    return {"error": error, "code": code.value, "requestId": request_id}
+    advice = advice_of(Refusal(code, message), RequestFacts(request_id, pays=True))
+    return {"error": error, "code": code.value, "requestId": request_id, **advice}
 
 
 def _at_openai(message: str) -> str:

@@ -29,6 +29,7 @@ from ..anthropic.relay import (
 )
 from ..request.auth import Credentials, Holder
 from ..request.idempotency import idempotency_key
+from ..request_facts import RequestFacts, facts_of
 from ..request_id import request_id_of
 from ..response import errors, sse
 from ..response.error_formats import CONTEXT_LENGTH, openai
@@ -80,7 +81,9 @@ class Dialect(ABC, Generic[AskedT]):
         """Translate a whole answer. Raises `UnreadableAnswerError`."""
 
     @abstractmethod
-    def events(self, asked: AskedT, stream: RelayStream, model: str, request_id: str) -> AsyncGenerator[bytes, None]:
+    def events(
+        self, asked: AskedT, stream: RelayStream, model: str, facts: RequestFacts
+    ) -> AsyncGenerator[bytes, None]:
         """Translate a streamed answer, with its cost, and with the error if it fails."""
 
     @abstractmethod
@@ -140,7 +143,7 @@ class TranslatedCalls(Generic[AskedT]):
         if isinstance(answer, RelayStream):
             headers = {MAX_TOKENS: str(answer.head.max_tokens), **_ignored(asked)}
             # A stream holds money until its end. When the server stops, it may go on for as long as other requests.
-            events = self._dialect.events(asked, answer, call.model, request_id)
+            events = self._dialect.events(asked, answer, call.model, facts_of(request.scope))
             return sse.EventStream(events, answer.source, settings.ping_s, headers=headers)
         if isinstance(answer, RelaySlow):
             headers = {MAX_TOKENS: str(answer.held.max_tokens), **_ignored(asked)}

@@ -143,7 +143,7 @@ async def test_a_request_that_the_balance_does_not_cover_is_offered_no_invoice(r
         assert refused.status_code == 402 and "topUpInvoice" in refused.json()
         goes(shop, Stage.TRIAL)
         refused = await call(shop, "POST", "/ask", dear, key=shop.key)
-        assert refused.status_code == 402 and "topUpInvoice" not in refused.json()
+        assert refused.status_code == 503 and "topUpInvoice" not in refused.json()
         goes(shop, Stage.DOWN)
         assert (await call(shop, "POST", "/ask", dear, key=shop.key)).status_code == 503
 

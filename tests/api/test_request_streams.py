@@ -56,6 +56,7 @@ async def test_an_answer_that_breaks_off_ends_the_stream_with_what_it_cost(api: 
     first, (name, data) = events_in((await api.post("/request", STREAMED)).text)
     assert (first, name) == (("delta", {"text": "the "}), "error")
     assert data.pop("error").endswith("released.")
+    assert (data.pop("retryAction"), data.pop("paymentState")) == ("stop", "settled")
     assert data == {"code": "model_failed", "requestId": "req_first", "debitedMsat": 4_220, "balanceMsat": 995_780}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 import pytest_asyncio
 from msgspec.structs import replace
@@ -215,21 +216,52 @@ async def test_too_small_a_balance_is_answered_with_an_invoice_that_mends_it(
     assert not command.once.keyed
 
 
-@pytest.mark.parametrize("fault", [unavailable("The Lightning node"), Refusal(Code.RATE_LIMITED, "too many")])
-async def test_without_an_invoice_the_refusal_stands_for_itself(api: Stubbed, fault: Refusal) -> None:
+def no_invoice_now(got: httpx.Response) -> None:
+    told = got.json()
+    assert (got.status_code, told["code"], got.headers["retry-after"]) == (503, "unavailable", "2")
+    assert (told["requiredMsat"], told["balanceMsat"]) == (150_000, 20_000)
+    assert "The balance is too small" in told["error"] and "The Lightning node can't be reached" in told["error"]
+    assert "nothing was charged" in told["error"] and "topUpInvoice" not in told and "inDoubt" not in told
+    assert (told["retryAction"], told["paymentState"]) == ("retry", "unused")
+
+
+async def test_a_node_that_is_down_is_never_a_402(api: Stubbed) -> None:
     api.plays(Ask, insufficient(150_000, 20_000))
-    api.plays(TopUp, fault)
-    got = await api.post("/request", ASKED)
-    assert (got.status_code, got.json()["requiredMsat"]) == (402, 150_000)
-    assert "topUpInvoice" not in got.json()
+    api.plays(TopUp, unavailable("The Lightning node"))
+    no_invoice_now(await api.post("/request", ASKED))
+
+
+async def test_a_host_that_is_lost_while_it_makes_the_invoice_leaves_no_doubt_of_a_charge(api: Stubbed) -> None:
+    api.plays(Ask, insufficient(150_000, 20_000))
+    api.plays(TopUp, in_doubt())
+    told = (await api.post("/request", ASKED)).json()
+    assert told["code"] == "unavailable" and "inDoubt" not in told and told["retryAction"] == "retry"
+
+
+async def test_a_session_with_too_many_invoices_is_told_to_pay_its_largest(api: Stubbed) -> None:
+    api.plays(Ask, insufficient(150_000, 20_000))
+    api.plays(TopUp, Refusal(Code.RATE_LIMITED, "too many", retry_after_s=60))
+    pending = (invoice(1, 100), invoice(2, 120), invoice(3, 110))
+    api.plays(GetSession, session_view(pending_invoices=pending))
+    told = (await api.post("/request", ASKED)).json()
+    assert (told["code"], told["topUpInvoice"]["amountSats"], told["retryAction"]) == (
+        "insufficient_balance",
+        120,
+        "pay",
+    )
+
+
+async def test_a_session_that_closes_meanwhile_says_so(api: Stubbed) -> None:
+    api.plays(Ask, insufficient(150_000, 20_000))
+    api.plays(TopUp, Refusal(Code.CLOSED, "The session is closed."))
+    assert (await api.post("/request", ASKED)).status_code == 410
 
 
 async def test_a_slow_node_does_not_hold_the_refusal_up(api: Stubbed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(top_up_offers, "_PATIENCE_S", 0.01)
     api.plays(Ask, insufficient(150_000, 20_000))
     api.plays(TopUp, FOREVER)
-    got = await api.post("/request", ASKED)
-    assert got.status_code == 402 and "topUpInvoice" not in got.json()
+    no_invoice_now(await api.post("/request", ASKED))
 
 
 @pytest.mark.parametrize("body", [ASKED, STREAMED])

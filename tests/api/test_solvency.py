@@ -51,7 +51,7 @@ async def test_new_payments_are_refused_and_what_was_paid_can_be_used_and_is_pai
     assert (await api.http.post("/sessions", json={"amountSats": 1_000})).status_code == 201
 
 
-async def test_a_refusal_for_want_of_balance_offers_no_invoice_then(api: Api) -> None:
+async def test_a_want_of_balance_is_a_503_then_as_no_invoice_mends_it(api: Api) -> None:
     opened = (await api.http.post("/sessions", json={"amountSats": 100})).json()
     await api.pay(opened["depositInvoice"])
     session, headers = f"/sessions/{opened['sessionId']}", {"Authorization": f"Bearer {opened['macaroon']}"}
@@ -60,7 +60,9 @@ async def test_a_refusal_for_want_of_balance_offers_no_invoice_then(api: Api) ->
     assert answer.status_code == 402 and "topUpInvoice" in answer.json()
     say(api, SHORT)
     answer = await api.http.post(f"{session}/request", json=body, headers=headers)
-    assert answer.status_code == 402 and "topUpInvoice" not in answer.json()
+    told = answer.json()
+    assert (answer.status_code, told["code"], told["retryAction"]) == (503, "unavailable", "ask_a_person")
+    assert "topUpInvoice" not in told and "balance is too small" in told["error"] and "operator" in told["error"]
 
 
 @pytest.mark.parametrize(("standing", "figures"), [(SHORT, ("5000.0", "3000.0", "0.0")), (None, ("NaN",) * 3)])

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec.structs import replace
 
-from ..errors import Code, Refusal, wrong_state
+from ..errors import Code, Refusal, not_yet, wrong_state
 from ..money import ZERO, Msat
 from ..receipts import Receipt, text_digest
 from .state import FINAL_STATES, Job, JobState
+
+_UNDER_WAY: Final = frozenset({JobState.EVALUATING, JobState.EXECUTING})
 
 
 def receipt(job_id: str, job: Job) -> Receipt | Refusal:
     """Return the receipt, or why there is none, or none yet."""
     if job.state not in FINAL_STATES:
-        return wrong_state(job.state, "The job has not ended: its receipt is there when it has.")
+        refuse = not_yet if job.state in _UNDER_WAY else wrong_state
+        return refuse(job.state, "The job has not ended: its receipt is there when it has.")
     if not job.books.received:
         return Refusal(Code.NOT_FOUND, "Nothing was paid for this job, so there is no receipt.")
     if job.finished_at_ms is None or (job.ledger is not None and job.tariff is None):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ..behaviour import Decision, Event, History
-from ..errors import Code, Refusal, not_found, wrong_state
+from ..errors import Code, Refusal, not_found, not_yet
 from ..pricing import Tariff
 from ..receipts import GetRequestReceipt, Receipt, digests_of, needle
 from .ledger import entries
@@ -19,9 +19,7 @@ _EVENTS: Final = 2
 def receipt(session_id: str, session: Session, command: GetRequestReceipt) -> Decision:
     """Have the journal searched for the request, unless it is under way."""
     if any(hold.request_id == command.request_id for hold in session.holds.values()):
-        return Decision(
-            reply=wrong_state("pending", "The request is under way: its receipt is there when it has ended.")
-        )
+        return Decision(reply=not_yet("pending", "The request is under way: its receipt is there when it has ended."))
     return Decision(history=History(0, _EVENTS, needle(command.request_id), (session_id, session.tariffs)))
 
 

@@ -16,6 +16,7 @@ from satmeter.actors.domain.credentials.macaroon import InvalidMacaroonError
 from satmeter.actors.domain.errors import Code, RefusedError
 from satmeter.actors.domain.money import Msat
 from satmeter.http.request.auth import Credentials
+from satmeter.http.request_facts import RequestFacts
 from satmeter.http.response import errors
 from tests.helpers.http.fronts import MACAROON_KEY
 from tests.helpers.http.stubs import OTHER_SESSION, PREIMAGE, SESSION, token
@@ -61,7 +62,7 @@ def test_caveats_arrive_in_the_grant() -> None:
 
 def test_without_a_header_the_answer_says_what_to_send() -> None:
     error = refused()
-    answer = errors.answer(error, "req_a")
+    answer = errors.answer(error, RequestFacts("req_a"))
     assert error.refusal.code is Code.MISSING_CREDENTIAL
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
 
@@ -97,7 +98,7 @@ def test_without_a_header_the_answer_says_what_to_send() -> None:
 def test_what_is_no_credential_of_this_session_is_refused(header: bytes | str) -> None:
     error = refused(header)
     assert error.refusal.code is Code.INVALID_CREDENTIAL
-    assert errors.answer(error, "req_a").headers["www-authenticate"].startswith("Bearer ")
+    assert errors.answer(error, RequestFacts("req_a")).headers["www-authenticate"].startswith("Bearer ")
 
 
 def test_two_headers_are_one_too_many_even_if_both_are_good() -> None:

@@ -1,0 +1,33 @@
+"""Facts of an HTTP request that the advice in its error depends on."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from starlette.types import Scope
+
+from .request_id import request_id_of
+
+_PAYS: Final = "satmeter.pays"
+_KEY: Final = b"idempotency-key"
+_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class RequestFacts(NamedTuple):
+    """The request's id, and whether it has an Idempotency-Key, only reads, and relies on money that was paid before."""
+
+    request_id: str
+    keyed: bool = False
+    reads: bool = False
+    pays: bool = False
+
+
+def facts_of(scope: Scope) -> RequestFacts:
+    """Return the facts of a request. Before its credential was read, it relies on no money."""
+    keyed = any(name == _KEY for name, _ in scope["headers"])
+    return RequestFacts(request_id_of(scope), keyed, scope["method"] in _READS, scope.get(_PAYS, False))
+
+
+def note_money(scope: Scope) -> None:
+    """Note that the request relies on money that was paid before: a session's, or what a job owes."""
+    scope[_PAYS] = True
