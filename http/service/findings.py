@@ -9,12 +9,14 @@ from ...actors.domain.timestamps import timestamp
 from ...actors.ports import Findings, Refusals
 from . import schemas as around
 
+_TOO_OLD: Final = "too_old"
 _KEYS: Final[Mapping[str, str]] = {
     "invoice_key_unknown": "LNbits does not know LNBITS_INVOICE_KEY.",
     "admin_key_unknown": "LNbits does not know LNBITS_ADMIN_KEY: no refund can be paid.",
     "admin_key_missing": "LNBITS_ADMIN_KEY is not set: no refund can be paid.",
     "no_admin_key": "LNBITS_ADMIN_KEY is an invoice key: no refund can be paid.",
     "two_wallets": "LNBITS_ADMIN_KEY is of another wallet than LNBITS_INVOICE_KEY.",
+    _TOO_OLD: "LNbits is older than 1.0, and no invoice of it can be read: upgrade it.",
 }
 _REFUSED: Final[Mapping[str, str]] = {
     "key": "The Lightning node did not take the key for a refund.",
@@ -60,6 +62,11 @@ def store_trouble(findings: Findings) -> str:
         f"{loss} at {address}" if address else loss for address, loss in sorted(findings.store_losses.items())
     )
     return f"the store may lose what it confirms ({losses})"
+
+
+def node_trouble(findings: Findings) -> str | None:
+    """Return why the Lightning node is of no use, in the middle of a sentence; None if nothing is known against it."""
+    return "its LNbits is older than 1.0: upgrade it" if findings.key_trouble == _TOO_OLD else None
 
 
 def _trouble(findings: Findings, refusals: Refusals) -> str | None:

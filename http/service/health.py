@@ -17,12 +17,13 @@ from ..response import json
 from ..response.errors import invalid
 from ..state import AppState
 from . import schemas as around
-from .findings import payouts_of, store_trouble, warnings_of
+from .findings import node_trouble, payouts_of, store_trouble, warnings_of
 
 _CHECK_S: Final = 3.0
 # Readiness asks the node, and any client may request it. So simultaneous requests share an answer for a moment.
 _HOLDS_S: Final = 1.0
 _RETRY_AFTER_S: Final = 5
+_LIGHTNING: Final = "lightning"
 _NAMES: Final = {"store": "the store", "actors": "the actors", "lightning": "the Lightning node", "model": "the model"}
 MODEL_TROUBLES: Final[Mapping[ModelFault | None, str]] = {
     None: "it has not been asked yet",
@@ -83,6 +84,8 @@ class Health:
         """Return the cause of a part's trouble, if it is known."""
         if name == "store":
             return self._state.store_trouble() or await self._store_loss()
+        if name == _LIGHTNING:
+            return await self._node_trouble()
         outage = (await self._state.model.current()).outage_at(self._state.now_ms())
         return MODEL_TROUBLES.get(outage.fault) if name == MODEL and outage is not None else None
 
@@ -98,6 +101,8 @@ class Health:
         unreachable = [name for name, reached in zip(self._checks, answers, strict=True) if not reached]
         if "store" in self._checks and "store" not in unreachable and await self._store_loss() is not None:
             unreachable.append("store")
+        if _LIGHTNING in self._checks and _LIGHTNING not in unreachable and await self._node_trouble() is not None:
+            unreachable.append(_LIGHTNING)
         # Outages of the model are known from memory, and logged elsewhere.
         word = await self._state.model.current()
         return unreachable if word.closed(self._state.now_ms()) is None else [*unreachable, MODEL]
@@ -108,6 +113,10 @@ class Health:
         if not self._state.settings.production or findings is None or not findings.store_losses:
             return None
         return store_trouble(findings)
+
+    async def _node_trouble(self) -> str | None:
+        findings, _ = await self._state.findings.current()
+        return None if findings is None else node_trouble(findings)
 
     async def _reaches(self, name: str) -> bool:
         try:

@@ -27,6 +27,9 @@ _PROBLEMS: Final[Mapping[KeyTrouble, Problem]] = {
         "LNBITS_ADMIN_KEY",
         "This key is of another wallet than LNBITS_INVOICE_KEY, which refunds would be paid from: set both of one.",
     ),
+    KeyTrouble.TOO_OLD: Problem(
+        "LNBITS_URL", "This LNbits is older than 1.0, and its invoices can't be read: upgrade it."
+    ),
 }
 
 

@@ -98,6 +98,14 @@ async def test_keys_that_can_t_pay_are_told(seen: Seen, trouble: str, words: str
     assert "satmeter_payout_keys_ok 0.0" in metrics
 
 
+async def test_an_lnbits_that_is_too_old_is_told_and_is_not_ready(seen: Seen) -> None:
+    answer, _ = await seen.ready(Findings(AT_MS, key_trouble="too_old"))
+    assert answer.status_code == 503 and answer.json()["unreachable"] == ["lightning"]
+    assert "older than 1.0" in answer.json()["error"] and "upgrade" in answer.json()["warnings"][0]
+    answer, _ = await seen.ready(WELL)
+    assert answer.status_code == 200
+
+
 async def test_refused_payouts_are_counted_by_their_reason(seen: Seen) -> None:
     answer, metrics = await seen.ready(WELL, Refusals({"key": 2, "funds": 1}, "funds"))
     payouts = answer.json()["payouts"]

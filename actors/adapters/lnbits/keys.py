@@ -1,4 +1,4 @@
-"""Check of the two keys of LNbits: an invoice key, and the admin key of the same wallet.
+"""Check of LNbits and its two keys: it is not too old, and they are an invoice key and its wallet's admin key.
 
 Source: LNbits 1.6.2. `GET /api/v1/wallet` takes either key and names the wallet's id to its admin key alone, so the
 answer's status says nothing of a key's rights. Details of a payment are shown to the keys of its wallet alone.
@@ -29,13 +29,14 @@ _PROBE: Final = {
 
 
 class KeyTrouble(StrEnum):
-    """Faults of the keys."""
+    """Faults of the keys, or of the LNbits that they are for: TOO_OLD is one before 1.0."""
 
     INVOICE_KEY_UNKNOWN = "invoice_key_unknown"
     ADMIN_KEY_UNKNOWN = "admin_key_unknown"
     ADMIN_KEY_MISSING = "admin_key_missing"
     NO_ADMIN_KEY = "no_admin_key"
     TWO_WALLETS = "two_wallets"
+    TOO_OLD = "too_old"
 
 
 class _Wallet(msgspec.Struct, frozen=True):
@@ -44,6 +45,14 @@ class _Wallet(msgspec.Struct, frozen=True):
 
 class _Row(msgspec.Struct, frozen=True):
     payment_hash: str = ""
+    status: Any = None
+    pending: Any = None
+    payment_request: Any = None
+
+    @property
+    def former(self) -> bool:
+        """True for a payment as LNbits told it before 1.0: `pending` or `payment_request`, and no `status`."""
+        return self.status is None and not (self.pending is None and self.payment_request is None)
 
 
 class _Shown(msgspec.Struct, frozen=True):
@@ -62,6 +71,9 @@ async def key_trouble(ask: Ask, invoice_key: str, admin_key: str | None, *, may_
     """
     if await _wallet(ask, invoice_key) is None:
         return KeyTrouble.INVOICE_KEY_UNKNOWN
+    newest = await _newest(ask, invoice_key)
+    if newest is not None and newest.former:
+        return KeyTrouble.TOO_OLD
     if admin_key is None:
         return KeyTrouble.ADMIN_KEY_MISSING
     wallet = await _wallet(ask, admin_key)
@@ -69,7 +81,6 @@ async def key_trouble(ask: Ask, invoice_key: str, admin_key: str | None, *, may_
         return KeyTrouble.ADMIN_KEY_UNKNOWN
     if not wallet.id:
         return KeyTrouble.NO_ADMIN_KEY
-    newest = await _newest(ask, invoice_key)
     if newest is None and await _newest(ask, admin_key) is not None:
         # The very first payment may have come between the two questions.
         newest = await _newest(ask, invoice_key)
@@ -77,8 +88,10 @@ async def key_trouble(ask: Ask, invoice_key: str, admin_key: str | None, *, may_
             return KeyTrouble.TWO_WALLETS
     if newest is None and may_order:
         status, body = await ask("POST", _PAYMENTS, invoice_key, _PROBE)
-        newest = _good(status, body, _Row).payment_hash or None
-    return None if newest is None or await _knows(ask, admin_key, newest) else KeyTrouble.TWO_WALLETS
+        newest = _named(_good(status, body, _Row))
+        if newest is not None and newest.former:
+            return KeyTrouble.TOO_OLD
+    return None if newest is None or await _knows(ask, admin_key, newest.payment_hash) else KeyTrouble.TWO_WALLETS
 
 
 async def _wallet(ask: Ask, key: str) -> _Wallet | None:
@@ -89,9 +102,13 @@ async def _wallet(ask: Ask, key: str) -> _Wallet | None:
     return wallet
 
 
-async def _newest(ask: Ask, key: str) -> str | None:
+async def _newest(ask: Ask, key: str) -> _Row | None:
     rows = _good(*await ask("GET", f"{_PAYMENTS}?limit=1", key, None), list[_Row])
-    return rows[0].payment_hash if rows else None
+    return _named(rows[0]) if rows else None
+
+
+def _named(row: _Row) -> _Row | None:
+    return row if row.payment_hash else None
 
 
 async def _knows(ask: Ask, key: str, payment_hash: str) -> bool:
