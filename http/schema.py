@@ -118,8 +118,8 @@ class Error(Advice):
     required_msat: Annotated[
         int | Absent,
         Field(
-            description="With `insufficient_balance`, a caveat on spending, and `unavailable` if no invoice can be made "
-            "for it now: what the smallest useful answer can cost."
+            description="With `insufficient_balance`, a caveat on spending, and `unavailable` if no invoice can be "
+            "made for it now: what the smallest useful answer can cost."
         ),
     ] = None
     left_msat: Annotated[

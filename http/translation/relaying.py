@@ -121,7 +121,7 @@ class TranslatedCalls(Generic[AskedT]):
         try:
             response = await in_time(request, making, settings.ping_s, stream=call.stream, refused=refused)
         except RefusedError as error:
-            response = errors.answer(error, request_id_of(request.scope), openai)
+            response = errors.answer(error, facts_of(request.scope), openai)
             if not self._told_in_stream(call, response):
                 raise
         if self._told_in_stream(call, response):
