@@ -266,9 +266,10 @@ def build_behaviours(settings: Settings) -> dict[str, Behaviour[Any]]:
 
     Raises `ValueError` when a configured model has no price.
     """
+    evaluator, worker = own_models(settings)
     job_terms = JobTerms(
         terms=pricing_terms(settings),
-        work_model=settings.work_model,
+        work_model=worker.name,
         eval_fee_sats=settings.eval_fee_sats,
         invoice_expiry_s=settings.invoice_expiry_s,
         model_attempts=settings.model_attempts,
@@ -276,7 +277,7 @@ def build_behaviours(settings: Settings) -> dict[str, Behaviour[Any]]:
     return {
         "job": JobBehaviour(job_terms),
         "ses": SessionBehaviour(session_terms(settings)),
-        "demo": DemoBehaviour(settings.eval_model),
+        "demo": DemoBehaviour(evaluator.name),
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
 from typing import Final
 
-from ..config.settings import DEFAULT_TIERS, Settings
+from ..config.settings import DEFAULT_TIERS, Settings, TierTokens
 from .catalogue.loading import model_catalogue
 from .catalogue.tables import CatalogueError
 from .domain.llm.catalogue import ModelEntry
@@ -49,15 +49,19 @@ def own_models(settings: Settings) -> tuple[ModelEntry, ModelEntry]:
 def pricing_terms(settings: Settings) -> Terms:
     """Return the operator's prices for the domain. Raises `CatalogueError`."""
     monthly = settings.infra_usd_per_month / settings.requests_per_month
+    _, worker = own_models(settings)
     return Terms(
         models=model_prices(settings),
-        tiers={
-            Size(name): Tier(tier.input_tokens, tier.output_tokens, tier.max_tokens)
-            for name, tier in {**DEFAULT_TIERS, **settings.tiers}.items()
-        },
+        tiers={Size(name): _tier(tier, worker) for name, tier in {**DEFAULT_TIERS, **settings.tiers}.items()},
         margin_pct=settings.margin_pct,
         infra_usd=monthly.quantize(_INFRA_PLACES, rounding=ROUND_CEILING),
     )
+
+
+def _tier(tier: TierTokens, worker: ModelEntry) -> Tier:
+    """Return the token estimates of a job, of which no answer is longer than the model's longest."""
+    most = worker.max_output_tokens or tier.max_tokens
+    return Tier(tier.input_tokens, min(tier.output_tokens, most), min(tier.max_tokens, most))
 
 
 def session_terms(settings: Settings) -> SessionTerms:

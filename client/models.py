@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -227,6 +227,11 @@ class ModelRates(_Wire, frozen=True, kw_only=True):
     rates: Rates
     long_prompt_rates: LongPromptRates | None = None
     multipliers: Mapping[str, Decimal] | None = None
+    per_request_usd: Decimal = Decimal(0)
+    aliases: Sequence[str] = ()
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
+    upstreams: Sequence[str] = ()
 
 
 class Tier(_Wire, frozen=True, kw_only=True):

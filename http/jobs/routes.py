@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from ...actors.domain.errors import RefusedError, not_found
 from ...actors.domain.job.state import FINAL_STATES, CreateJob, GetJob, JobState, JobView, RefundJob, WatchJob
+from ...actors.operator_terms import own_models
 from ..payments.invoice_limits import InvoiceLimits
 from ..payments.refunds import Refunds
 from ..payments.schemas import RefundOrder
@@ -35,13 +36,13 @@ class Jobs:
         self._invoice_limits = InvoiceLimits(state)
         self._payouts = Refunds(state)
         self._webhooks = WebhookOrders(state)
+        self._models = [entry.name for entry in own_models(state.settings)]
 
     async def create(self, request: Request) -> Response:
         """Answer POST /jobs with a new job, or the one of the Idempotency-Key."""
         key = idempotency_key(request)
         body = await read_json(request, schemas.NewJob, self._state.settings.body_limit_bytes)
-        settings = self._state.settings
-        await refuse_deposits(self._state, settings.eval_model, settings.work_model)
+        await refuse_deposits(self._state, *self._models)
         client = self._clients.digest(request)
         job_id = ids.job_id_of(self._state.id_key, client, key) if key is not None else ids.new_job_id()
         webhook = self._webhooks.ordered(body.webhook)

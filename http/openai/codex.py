@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from ...actors.domain.llm.catalogue import ModelEntry
 from ...actors.domain.llm.model_traits import traits_of
 
-# No model here takes less.
+# Of a model whose context is not known.
 _CONTEXT_TOKENS: Final = 200_000
 _RESULT_TOKENS: Final = 10_000
 _EFFORTS: Final[Mapping[str, str]] = {
@@ -32,15 +33,16 @@ You are a coding agent. You run in Codex, a program in the user's terminal, and 
   path:line), and what is left."""
 
 
-def catalogue(models: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Return the entries of models, which are pairs of a name and a name for people."""
+def catalogue(models: Iterable[tuple[ModelEntry, str]]) -> list[dict[str, Any]]:
+    """Return the entries of models, each of which comes with a name for people."""
     return [_entry(model, name, priority) for priority, (model, name) in enumerate(models, 1)]
 
 
-def _entry(model: str, name: str, priority: int) -> dict[str, Any]:
-    efforts = _EFFORTS if traits_of(model).effort else {}
+def _entry(model: ModelEntry, name: str, priority: int) -> dict[str, Any]:
+    efforts = _EFFORTS if traits_of(model.upstream_model).effort else {}
+    context_tokens = model.context_tokens or _CONTEXT_TOKENS
     return {
-        "slug": model,
+        "slug": model.name,
         "display_name": name,
         "description": None,
         "default_reasoning_level": "medium" if efforts else None,
@@ -60,7 +62,7 @@ def _entry(model: str, name: str, priority: int) -> dict[str, Any]:
         "apply_patch_tool_type": "freeform",
         "truncation_policy": {"mode": "tokens", "limit": _RESULT_TOKENS},
         "supports_parallel_tool_calls": True,
-        "context_window": _CONTEXT_TOKENS,
+        "context_window": context_tokens,
         "experimental_supported_tools": [],
         "input_modalities": ["text", "image"],
     }

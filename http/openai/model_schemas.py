@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..schema import Absent, Count, Percent, Timestamp, Usd, Wire
-from ..service.schemas import LongPromptRates, Multipliers, Rates
+from ..service.schemas import LongPromptRates, Multipliers, PerRequest, Rates
 
 
 class MillionMsat(Wire):
@@ -33,6 +33,7 @@ class ModelPricing(Wire):
     rates: Rates
     long_prompt_rates: LongPromptRates | Absent = None
     multipliers: Multipliers | Absent = None
+    per_request_usd: PerRequest | Absent = None
     margin_pct: Percent
     btc_price_usd: Usd
     btc_price_at: Timestamp
@@ -42,18 +43,23 @@ class ModelPricing(Wire):
 
 
 class Model(BaseModel):
-    """A model. The names of these fields are OpenAI's and Anthropic's; `pricing` is ours."""
+    """A model. The names of these fields are OpenAI's and Anthropic's; `aliases` and `pricing` are ours."""
 
     model_config = ConfigDict(frozen=True)
 
     id: str
     object: Literal["model"]
     type: Literal["model"]
-    owned_by: str
+    owned_by: Annotated[str, Field(description="The upstream that answers.")]
     display_name: str
     lifecycle: Literal["active"]
     created: Annotated[int, Field(description="Always 0: when the model came out is not known here.")]
     created_at: Annotated[Timestamp, Field(description="The same as a time, which is the beginning of 1970.")]
+    max_input_tokens: Annotated[
+        int | None, Field(description="The context of prompt and answer together; null where it is not known.")
+    ]
+    max_tokens: Annotated[int | None, Field(description="The longest answer; null where it is not known.")]
+    aliases: Annotated[list[str], Field(description="Other names of this model, at the same price.")]
     pricing: ModelPricing
 
 

@@ -9,18 +9,19 @@ from msgspec.structs import asdict
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ...actors.catalogue.loading import model_catalogue
+from ...actors.domain.errors import RefusedError, model_not_found
+from ...actors.domain.llm.catalogue import ModelEntry
 from ...actors.domain.money import usd_text
-from ...actors.domain.pricing import BtcPrice, ModelPrice, Rates, Terms, million_msat, request_msat
+from ...actors.domain.pricing import BtcPrice, Rates, Terms, million_msat, request_msat
 from ...actors.domain.timestamps import timestamp
 from ...actors.operator_terms import pricing_terms
-from ..anthropic.body import priced_as
 from ..response import json
 from ..service.views import model_rates
 from ..state import AppState
 from . import model_schemas as schemas
 from .codex import catalogue
 
-_OWNER: Final = "anthropic"
 # The parameter in which Codex sends its version.
 _CODEX: Final = "client_version"
 
@@ -31,8 +32,8 @@ class Models:
     def __init__(self, state: AppState) -> None:
         self._state = state
         self._terms = pricing_terms(state.settings)
-        self._prices = [price for _, price in sorted(self._terms.models.items())]
-        self._catalogue = catalogue((price.model, display_name(price.model)) for price in self._prices)
+        self._catalogue = model_catalogue(state.settings)
+        self._of_codex = catalogue((entry, display_name(entry.name)) for entry in self._catalogue.models())
 
     async def show_all(self, request: Request) -> Response:
         """Answer GET /v1/models with all models. They are few, so there is only one page.
@@ -40,11 +41,11 @@ class Models:
         Codex sends its version, and gets its own catalogue, too.
         """
         btc_price = await self._state.prices.current()
-        models = [model_view(self._terms, price, btc_price) for price in self._prices]
+        models = [model_view(self._terms, entry, btc_price) for entry in self._catalogue.models()]
         listed = schemas.Models(
             object="list",
             data=models,
-            models=self._catalogue if _CODEX in request.query_params else None,
+            models=self._of_codex if _CODEX in request.query_params else None,
             has_more=False,
             first_id=models[0].id,
             last_id=models[-1].id,
@@ -52,24 +53,26 @@ class Models:
         return json.json_response(listed)
 
     async def show(self, request: Request) -> Response:
-        """Answer GET /v1/models/{modelId}; a dated version of a model is that model."""
-        model = priced_as(request.path_params["modelId"], self._terms.models)
-        price = self._terms.models[model]
-        return json.json_response(model_view(self._terms, price, await self._state.prices.current()))
+        """Answer GET /v1/models/{modelId}; an alias or a dated version of a model is that model."""
+        entry = self._catalogue.find(request.path_params["modelId"])
+        if entry is None:
+            raise RefusedError(model_not_found("/v1/models"))
+        return json.json_response(model_view(self._terms, entry, await self._state.prices.current()))
 
 
-def model_view(terms: Terms, price: ModelPrice, btc_price: BtcPrice) -> schemas.Model:
+def model_view(terms: Terms, entry: ModelEntry, btc_price: BtcPrice) -> schemas.Model:
     """Return a model with its prices at the present exchange rate."""
-    shown = model_rates(price)
+    shown, price = model_rates(entry), entry.price
     long_prompt = price.long_prompt
     pricing = schemas.ModelPricing(
         rates=shown.rates,
         long_prompt_rates=shown.long_prompt_rates,
         multipliers=shown.multipliers,
+        per_request_usd=shown.per_request_usd,
         margin_pct=terms.margin_pct,
         btc_price_usd=usd_text(btc_price.usd),
         btc_price_at=timestamp(btc_price.at_ms),
-        request_msat=request_msat(terms, btc_price).value,
+        request_msat=request_msat(terms, btc_price, price.per_request).value,
         per_million_tokens_msat=schemas.MillionMsat(**_msat(terms, price.rates, btc_price)),
         long_prompt_per_million_tokens_msat=None
         if long_prompt is None
@@ -78,14 +81,17 @@ def model_view(terms: Terms, price: ModelPrice, btc_price: BtcPrice) -> schemas.
         ),
     )
     return schemas.Model(
-        id=price.model,
+        id=entry.name,
         object="model",
         type="model",
-        owned_by=_OWNER,
-        display_name=display_name(price.model),
+        owned_by=entry.upstreams[0],
+        display_name=display_name(entry.name),
         lifecycle="active",
         created=0,
         created_at=timestamp(0),
+        max_input_tokens=entry.context_tokens,
+        max_tokens=entry.max_output_tokens,
+        aliases=list(entry.aliases),
         pricing=pricing,
     )
 

@@ -37,4 +37,6 @@ class Endpoint(NamedTuple):
 
     def route(self) -> Route:
         """Return the route for Starlette, which adds HEAD to a GET."""
-        return Route(self.path, _Handler(self.handler), methods=[self.method], name=self.operation.id)
+        # A model's name may have slashes.
+        path = self.path.replace("{modelId}", "{modelId:path}")
+        return Route(path, _Handler(self.handler), methods=[self.method], name=self.operation.id)

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...actors.domain.demo import AskDemo, DemoAnswer
+from ...actors.operator_terms import own_models
 from ..payments.solvency_gate import refuse_calls
 from ..request import ids
 from ..request.body import unfit
@@ -28,13 +29,14 @@ class Demo:
     def __init__(self, state: AppState, clients: ClientAddresses) -> None:
         self._state = state
         self._clients = clients
+        self._evaluator = own_models(state.settings)[0].name
 
     async def ask(self, request: Request) -> Response:
         """Answer GET /demo with the model's answer to `request`."""
         query = _query(request)
         if request.method == "HEAD":
             return json.head_only("application/json")
-        await refuse_calls(self._state, self._state.settings.eval_model)
+        await refuse_calls(self._state, self._evaluator)
         await self._count(request)
         replies = Replies(request, self._state.router.stream(ids.new_demo_id(), AskDemo(query.request)))
         ping_s = self._state.settings.ping_s

@@ -99,13 +99,23 @@ Multipliers = Annotated[
 ]
 
 
+PerRequest = Annotated[str, Field(description="US dollars for each call, beside its tokens.")]
+
+
 class ModelRates(Wire):
-    """A model and what its provider takes for it."""
+    """A model and what its provider takes for it. An alias is another name of it, at the same price."""
 
     model: str
     rates: Rates
     long_prompt_rates: LongPromptRates | Absent = None
     multipliers: Multipliers | Absent = None
+    per_request_usd: PerRequest | Absent = None
+    aliases: list[str] | Absent = None
+    context_tokens: Annotated[Count | Absent, Field(description="Of prompt and answer together.")] = None
+    max_output_tokens: Annotated[
+        Count | Absent, Field(description="The longest answer; a higher limit is lowered.")
+    ] = None
+    upstreams: Annotated[list[str], Field(description="The servers that answer, in the order in which they are tried.")]
 
 
 class Tier(Wire):

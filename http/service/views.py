@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...actors.domain import pricing
+from ...actors.domain.llm.catalogue import ModelEntry
 from ...actors.domain.money import usd_text
 from ...actors.domain.timestamps import timestamp
 from . import schemas
@@ -19,9 +20,9 @@ def btc_price(price: pricing.BtcPrice, now_ms: int) -> schemas.BtcPrice:
     )
 
 
-def model_rates(price: pricing.ModelPrice) -> schemas.ModelRates:
-    """Return a model's rates."""
-    long = price.long_prompt
+def model_rates(entry: ModelEntry) -> schemas.ModelRates:
+    """Return a model's rates and limits."""
+    price, long = entry.price, entry.price.long_prompt
     return schemas.ModelRates(
         model=price.model,
         rates=schemas.Rates(**rates(price.rates)),
@@ -29,6 +30,11 @@ def model_rates(price: pricing.ModelPrice) -> schemas.ModelRates:
         if long is None
         else schemas.LongPromptRates(threshold_tokens=long.threshold_tokens, **rates(long.rates)),
         multipliers={name: format(factor, "f") for name, factor in price.multipliers.items()} or None,
+        per_request_usd=usd_text(price.per_request) if price.per_request else None,
+        aliases=list(entry.aliases) or None,
+        context_tokens=entry.context_tokens,
+        max_output_tokens=entry.max_output_tokens,
+        upstreams=list(entry.upstreams),
     )
 
 

@@ -8,11 +8,13 @@ from contextlib import aclosing
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ...actors.catalogue.loading import model_catalogue
 from ...actors.domain.errors import Code, RefusedError, model_not_found
 from ...actors.domain.llm.answers import TextDelta
+from ...actors.domain.llm.catalogue import ModelEntry
 from ...actors.domain.session.messages import Ask, RequestAnswer
 from ...actors.messages import WrongReplyError
-from ...actors.operator_terms import model_prices
+from ...actors.operator_terms import own_models
 from ..payments.solvency_gate import refusal_of_calls
 from ..request.auth import Credentials, Holder
 from ..request.body import read_json
@@ -40,7 +42,8 @@ class Requests:
         self._state = state
         self._credentials = credentials
         self._l402 = l402
-        self._models = model_prices(state.settings)
+        self._catalogue = model_catalogue(state.settings)
+        self._evaluator, self._worker = own_models(state.settings)
 
     async def ask_in_session(self, request: Request) -> Response:
         """Answer a request with the model's answer and its cost."""
@@ -61,26 +64,26 @@ class Requests:
     async def _carry_out(
         self, request: Request, holder: Holder | None, key: str | None, body: schemas.NewRequest
     ) -> Response:
-        settings = self._state.settings
-        model = body.model or settings.work_model
+        known = self._worker if body.model is None else self._catalogue.find(body.model)
+        model = body.model or "" if known is None else known.name
         grant = NOBODY if holder is None else holder.grant
         command = Ask(
             request_id=request_id_of(request.scope),
             request=body.request,
             model=model,
-            max_tokens=body.max_tokens,
+            max_tokens=self._max_tokens(body.max_tokens, known),
             stream=body.stream,
             once=operation_key_of(request, key, body, grant, _PATH),
             grant=grant,
             btc_price=await self._state.prices.current(),
-            refused=await refusal_of_calls(self._state, settings.eval_model, model),
+            refused=await refusal_of_calls(self._state, self._evaluator.name, model),
             attempt=attempt_of(
                 request, key, body, _PATH, head_after_s=self._head_after_s(request) if body.stream else None
             ),
             tells_hold=True,
         )
         if holder is None:
-            if command.model not in self._models:
+            if known is None:
                 raise RefusedError(model_not_found("/pricing"))
             await self._l402.challenge(request, key, command)
         await self._l402.settled(holder)
@@ -88,11 +91,18 @@ class Requests:
             replies: Replies[Answer] = Replies(request, self._state.router.stream(holder.session_id, command))
             return await (self._stream(request, replies, command) if body.stream else self._whole(replies))
         except RefusedError as error:
-            if model not in self._models and error.refusal.code is not Code.INSUFFICIENT_BALANCE:
+            if known is None and error.refusal.code is not Code.INSUFFICIENT_BALANCE:
                 # There is no price that a deposit could be for. A host that names one knows the model.
                 unfit = error.refusal.code is Code.INVALID_REQUEST
                 raise RefusedError(model_not_found("/pricing") if unfit else error.refusal) from None
             raise await self._l402.refused(request, key, command, holder, error.refusal) from None
+
+    def _max_tokens(self, asked: int | None, model: ModelEntry | None) -> int | None:
+        """Return the limit of an answer, at most the model's own; None for the operator's default."""
+        most = None if model is None else model.max_output_tokens
+        if most is None or (asked or self._state.settings.session_tokens) <= most:
+            return asked
+        return most
 
     async def _whole(self, replies: Replies[Answer]) -> Response:
         ping_s = self._state.settings.ping_s

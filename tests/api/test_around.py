@@ -110,6 +110,9 @@ async def test_prices_show_all_that_a_price_depends_on(redis: Redis) -> None:
             "cacheWrite1h": "4.00",
         },
         "multipliers": {"inference_geo_us": "1.1"},
+        "contextTokens": 1_000_000,
+        "maxOutputTokens": 128_000,
+        "upstreams": ["anthropic"],
     }
     assert by_model["claude-haiku-5-5"]["longPromptRates"]["thresholdTokens"] == 100_000
 

@@ -72,7 +72,7 @@ async def test_the_document_lists_exactly_the_routes_that_exist(api: Api) -> Non
     edge = api.app._app if isinstance(api.app, CorsMiddleware) else api.app
     assert isinstance(edge, RequestMiddleware) and isinstance(edge._app, Router)
     routes = [route for route in edge._app.routes if isinstance(route, Route)]
-    existing = {(method, r.path) for r in routes for method in r.methods or () if method != "HEAD"}
+    existing = {(method, r.path_format) for r in routes for method in r.methods or () if method != "HEAD"}
     assert existing == set(operations_of(await document_of(api))) == EXISTING
 
 
