@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ...actors.domain.errors import Code
-from ..openapi.operation import BODY_ERRORS, JSON, LLM, SESSIONS, Answer, Operation, Parameter, idempotent
+from ..openapi.operation import BODY_ERRORS, JSON, LLM, SESSIONS, SPENDER, Answer, Operation, Parameter, idempotent
 from ..response import sse
 from ..response.error_formats import anthropic
 from ..sessions import schemas as schemas_sessions
@@ -69,7 +69,7 @@ MESSAGES: Final = Operation(
     body=schemas.MessagesRequest,
     error=schemas.MessagesError,
     error_format=anthropic,
-    parameters=(*_VERSION, idempotent("one charge and the same answer, to the byte")),
+    parameters=(*_VERSION, idempotent("one charge and the same answer, to the byte"), SPENDER),
     answers=(Answer(200, "The answer.", {JSON: schemas.Message, sse.MEDIA_TYPE: None}, COST_HEADERS),),
     errors=ASK_ERRORS,
 )
@@ -95,7 +95,7 @@ ASK: Final = Operation(
     secured=True,
     challenges=True,
     body=schemas_sessions.NewRequest,
-    parameters=(idempotent("one charge and the same answer"),),
+    parameters=(idempotent("one charge and the same answer"), SPENDER),
     answers=(
         Answer(
             200,

@@ -22,6 +22,7 @@ from ..payments.solvency_gate import refusal_of_calls
 from ..request.auth import Holder
 from ..request.body import Larger, read_bytes
 from ..request.idempotency import attempt_of, operation_key_of
+from ..request.spender import spender_of
 from ..request_id import request_id_of
 from ..response.errors import ChallengeError
 from ..response.replies import Replies, head_after_s
@@ -119,6 +120,7 @@ class Relays:
             refused=refused,
             attempt=attempt_of(request, key, sent, head_after_s=self._head_after_s(request) if call.stream else None),
             tells_hold=True,
+            spender=spender_of(request, NOBODY if holder is None else holder.grant),
         )
         if holder is None:
             await self._l402.challenge(request, key, command)

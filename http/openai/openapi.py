@@ -6,7 +6,7 @@ from typing import Final
 
 from ...actors.domain.errors import Code
 from ..anthropic.openapi import ASK_ERRORS, CHALLENGED, COST_HEADERS
-from ..openapi.operation import JSON, LLM, Answer, Operation, Parameter, idempotent, json_answer
+from ..openapi.operation import JSON, LLM, SPENDER, Answer, Operation, Parameter, idempotent, json_answer
 from ..response import sse
 from . import model_schemas, schemas
 
@@ -36,7 +36,7 @@ CHAT: Final = Operation(
     challenges=True,
     body=schemas.ChatRequest,
     error=schemas.ChatError,
-    parameters=(idempotent("one charge and the same answer, to the byte"),),
+    parameters=(idempotent("one charge and the same answer, to the byte"), SPENDER),
     answers=(
         Answer(
             200,

@@ -132,5 +132,14 @@ def idempotent(promise: str) -> Parameter:
     )
 
 
+SPENDER: Final = Parameter(
+    "Satmeter-Spender",
+    "header",
+    "The `spender` in the ledger and in the receipt, for a credential without a `name` caveat. Without it the headers "
+    "`X-Claude-Code-Agent-Id`, `X-Claude-Code-Session-Id` and `Session-Id`, which programs send by themselves, are "
+    "read as it is. It has 1 to 64 letters, digits, or signs of `._:@-`; any other is left out.",
+    {"type": "string"},
+)
+"""The header that names a spender."""
 BODY_ERRORS: Final = (Code.INVALID_REQUEST, Code.BODY_TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE)
 """Codes of the errors in reading a body."""

@@ -71,7 +71,10 @@ class Receipt(Wire):
     job_id: JobId | Absent = None
     session_id: SessionId | Absent = None
     request_id: RequestId | Absent = None
-    spender: Annotated[str | Absent, Field(description="The `name` caveats of the credential that spent it.")] = None
+    spender: Annotated[
+        str | Absent,
+        Field(description="The `name` caveats of the credential that spent it, or else the name that a header gave."),
+    ] = None
     state: Annotated[
         Literal["complete", "rejected", "failed", "expired", "broken", "left"],
         Field(description="How it ended; `broken` by the model's failure, `left` by its client, in mid-answer."),

@@ -7,7 +7,7 @@ from typing import Final
 from ...actors.domain.errors import Code
 from ..anthropic.openapi import ASK_ERRORS, CHALLENGED, COST_HEADERS, CREDENTIAL_ERRORS
 from ..openai.schemas import ChatError
-from ..openapi.operation import BODY_ERRORS, JSON, LLM, Answer, Operation, idempotent
+from ..openapi.operation import BODY_ERRORS, JSON, LLM, SPENDER, Answer, Operation, idempotent
 from ..response import sse
 from . import schemas
 
@@ -36,7 +36,7 @@ RESPONSES: Final = Operation(
     challenges=True,
     body=schemas.ResponsesRequest,
     error=ChatError,
-    parameters=(idempotent("one charge and the same answer, to the byte"),),
+    parameters=(idempotent("one charge and the same answer, to the byte"), SPENDER),
     answers=(
         Answer(
             200,

@@ -19,6 +19,7 @@ from ..payments.solvency_gate import refusal_of_calls
 from ..request.auth import Credentials, Holder
 from ..request.body import read_json
 from ..request.idempotency import attempt_of, idempotency_key, operation_key_of
+from ..request.spender import spender_of
 from ..request_facts import RequestFacts, facts_of
 from ..request_id import request_id_of
 from ..response import errors, sse
@@ -81,6 +82,7 @@ class Requests:
                 request, key, body, _PATH, head_after_s=self._head_after_s(request) if body.stream else None
             ),
             tells_hold=True,
+            spender=spender_of(request, grant),
         )
         if holder is None:
             if known is None:

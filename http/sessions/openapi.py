@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 from ...actors.domain.errors import Code
-from ..openapi.operation import BODY_ERRORS, JSON, SESSIONS, Answer, Operation, Parameter, idempotent, json_answer
+from ..openapi.operation import (
+    BODY_ERRORS,
+    JSON,
+    SESSIONS,
+    SPENDER,
+    Answer,
+    Operation,
+    Parameter,
+    idempotent,
+    json_answer,
+)
 from ..response import sse
 from . import schemas
 
@@ -78,7 +88,7 @@ ASK_IN_SESSION: Final = Operation(
     "`Idempotency-Key` a whole answer goes on, and is there for the same key.",
     secured=True,
     body=schemas.NewRequest,
-    parameters=(SESSION_ID, idempotent("one charge and the same answer")),
+    parameters=(SESSION_ID, idempotent("one charge and the same answer"), SPENDER),
     answers=(Answer(200, "The answer, or why it was rejected.", {JSON: schemas.RequestResult, sse.MEDIA_TYPE: None}),),
     errors=(
         *BODY_ERRORS,

@@ -184,7 +184,10 @@ class LedgerEntry(Wire):
     balance_msat: Annotated[int, Field(ge=0, description="The balance after it.")]
     request_id: RequestId | Absent = None
     payment_hash: PaymentHash | Absent = None
-    spender: Annotated[str | Absent, Field(description="The `name` caveats of the credential that spent it.")] = None
+    spender: Annotated[
+        str | Absent,
+        Field(description="The `name` caveats of the credential that spent it, or else the name that a header gave."),
+    ] = None
 
 
 class Ledger(Wire):

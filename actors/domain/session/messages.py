@@ -183,7 +183,7 @@ class Ask(Command[RequestAnswer, Held | TextDelta], frozen=True, tag="ask"):
     `max_tokens` None leaves the length of the answer to the operator's default. `refused`: the reason why no new
     request may begin just now; a repeated request that is under way or answered still gets its answer. `attempt`: a
     client's library sends the request, and sends it again when it gives up waiting for a whole answer. `tells_hold`:
-    the first reply is then `Held`.
+    the first reply is then `Held`. `spender`: the one that the client names, for a credential without a name.
     """
 
     request_id: str
@@ -197,6 +197,7 @@ class Ask(Command[RequestAnswer, Held | TextDelta], frozen=True, tag="ask"):
     refused: Refusal | None = None
     attempt: Attempt | None = None
     tells_hold: bool = False
+    spender: str | None = None
 
 
 class Relay(Command[Relayed, Held | RelayHead | RelayBytes], frozen=True, tag="relay"):
@@ -205,7 +206,7 @@ class Relay(Command[Relayed, Held | RelayHead | RelayBytes], frozen=True, tag="r
     `model` sets the price; `prompt_tokens_max` is an upper bound of the prompt at `prompt_rate`. `least_tokens`: a
     smaller `max_tokens` than this makes the call useless, or invalid for the provider. `billed_as`: options of the call
     that the provider bills apart from the plain rates; see `Usage`. `prompt_tokens`: the provider's own count, where it
-    was asked for. `refused`: as of `Ask`.
+    was asked for. `refused` and `spender`: as of `Ask`.
     """
 
     request_id: str
@@ -225,6 +226,7 @@ class Relay(Command[Relayed, Held | RelayHead | RelayBytes], frozen=True, tag="r
     prompt_tokens: int | None = None
     refused: Refusal | None = None
     tells_hold: bool = False
+    spender: str | None = None
 
 
 class CountTokens(Command[Counted, Never], frozen=True, tag="count_tokens"):

@@ -166,7 +166,7 @@ def _hold(terms: SessionTerms, session: Session, command: Ask | Relay, now_ms: i
         estimate=estimated,
         at_ms=now_ms,
         counters=tuple(limit.counter for limit in limits_of(command.grant)),
-        spender=command.grant.spender,
+        spender=command.grant.spender or command.spender,
         nested=bool(command.grant.spend_limits),
     )
 
