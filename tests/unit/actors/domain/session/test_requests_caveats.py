@@ -55,9 +55,10 @@ def test_a_spend_limit_lowers_the_answer_and_then_refuses_it() -> None:
     by = grant(("c", 10_000))
     bench.send(ask("a", by=by))
     assert bench.held().max_tokens == (10_000 - BASE) // 14
-    assert violated(bench, by).details == {"caveat": "max_msat = 10000"}
+    assert violated(bench, by).details["caveat"] == "max_msat = 10000"
     bench.answer(completed())
-    assert violated(bench, by).details == {"caveat": "max_msat = 10000"}
+    told = violated(bench, by).details
+    assert told == {"caveat": "max_msat = 10000", "requiredMsat": LEAST, "leftMsat": 10_000 - COST}
     assert bench.money()[2] == COST
 
 
@@ -96,11 +97,11 @@ def test_credentials_derived_from_one_share_its_count_and_have_their_own() -> No
     bench.send(ask("a", by=one))
     held = bench.money()[1]
     assert 8_000 - 14 < held <= 8_000
-    assert violated(bench, one).details == {"caveat": "max_msat = 8000"}
+    assert violated(bench, one).details["caveat"] == "max_msat = 8000"
     bench.send(ask("b", by=other))
     assert 20_000 - held - 14 < bench.money()[1] - held <= 20_000 - held
     for by in (parent, one, other):
-        assert violated(bench, by).details == {"caveat": "max_msat = 20000"}
+        assert violated(bench, by).details["caveat"] == "max_msat = 20000"
     bench.answer(completed(), "a")
     bench.answer(completed(), "b")
     bench.send(ask("c", by=parent))
@@ -126,16 +127,16 @@ def test_a_limit_for_each_request_holds_for_each_and_for_no_sum() -> None:
     for name in "abc":
         bench.send(ask(name, by=by))
         assert bench.held(name).max_tokens == 104
-    assert violated(bench, grant(per_request=LEAST - 1)).details == {"caveat": f"max_msat_per_request = {LEAST - 1}"}
+    assert violated(bench, grant(per_request=LEAST - 1)).details["caveat"] == f"max_msat_per_request = {LEAST - 1}"
 
 
 def test_an_expired_credential_and_one_for_other_actions_are_refused() -> None:
     bench = funded()
     at_s = START_MS // 1_000
-    assert violated(bench, grant(expires_at_s=at_s)).details == {"caveat": f"expires_at = {at_s}"}
+    assert violated(bench, grant(expires_at_s=at_s)).details["caveat"] == f"expires_at = {at_s}"
     assert bench.send(ask("a", by=grant(expires_at_s=at_s + 1))).wait_for
     by = grant(actions=frozenset({Action.READ, Action.CLOSE}))
-    assert violated(bench, by).details == {"caveat": "actions = close,read"}
+    assert violated(bench, by).details["caveat"] == "actions = close,read"
     only_requests = grant(actions=frozenset({Action.REQUEST}))
     assert bench.send(ask("b", by=only_requests)).wait_for
     assert refusal_of(bench.send(close(by=only_requests))).details == {"caveat": "actions = request"}
@@ -195,7 +196,7 @@ def test_a_session_counts_only_so_many_spend_limits() -> None:
     bench.send(ask("a", by=known, max_tokens=100))
     bench.answer(rejected())
     used_up(bench, (), 16_383)
-    assert violated(bench, grant(("more", 9_000))).details == {"caveat": "max_msat = 9000"}
+    assert violated(bench, grant(("more", 9_000))).details["caveat"] == "max_msat = 9000"
     assert bench.send(ask("b", by=known, max_tokens=100)).wait_for
     assert bench.send(ask("c")).wait_for
 
