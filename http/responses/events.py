@@ -23,11 +23,12 @@ class Events(ABC):
     the `head` once the upstream has begun, and then feeds `output`.
     """
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Head, *, alternates: bool = False) -> None:
+        self.begun = False
         self.ended = False
+        self.output: Output = head.output(alternates=alternates)
+        self._alternates = alternates
         self._head = head
-        self.output: Output = head.output()
-        self._begun = False
         self._number = 0
 
     def read(self, chunk: bytes) -> bytes:
@@ -47,11 +48,11 @@ class Events(ABC):
 
     def begin(self, head: Head | None = None) -> Iterator[Json]:
         """Yield the first events, once."""
-        if self._begun:
+        if self.begun:
             return
-        self._begun = True
+        self.begun = True
         if head is not None:
-            self._head, self.output = head, head.output()
+            self._head, self.output = head, head.output(alternates=self._alternates)
         yield {"type": "response.created", "response": self._head.begun()}
         yield {"type": "response.in_progress", "response": self._head.begun()}
 

@@ -24,9 +24,9 @@ class Head:
         self._id = answer_id
         self._model = model
 
-    def output(self) -> Output:
-        """Return the output, which is empty."""
-        return Output(self._id, self._wanted)
+    def output(self, *, alternates: bool = False) -> Output:
+        """Return the output, which is empty. `alternates`: see `Output`."""
+        return Output(self._id, self._wanted, alternates=alternates)
 
     def begun(self) -> Json:
         """Return the response that has begun."""

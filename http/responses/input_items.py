@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
+
+import msgspec
 
 from ..response.errors import invalid
 from ..translation import content as blocks_of
 from ..translation.content import Block, Conversation, marked, tool_result, tool_use
 from . import request_schema as wire
-from .thoughts import UnreadableThoughtError, opened
+from .thoughts import Thought
 from .tools import INPUT, Tools
 
 _NO_FILES: Final = "There are no uploaded files here: send the {what} itself as {field}"
 
 
 def split(
-    instructions: str | None, given: str | list[wire.Item] | None, tools: Tools
+    instructions: str | None, given: str | list[wire.Item] | None, tools: Tools, thoughts: Mapping[int, Thought]
 ) -> tuple[list[Block], list[Block]]:
-    """Return the system prompt's blocks, and the conversation. Raises `RefusedError` for unsupported content."""
+    """Return the system prompt's blocks, and the conversation. Raises `RefusedError` for unsupported content.
+
+    `thoughts` are those that are sent back, by the number of their item.
+    """
     conversation = Conversation()
     conversation.instruct(list(blocks_of.text(instructions or "")))
     if isinstance(given, str):
         conversation.add("user", list(blocks_of.text(given)))
     else:
         for number, item in enumerate(given or ()):
+            if number in thoughts:
+                conversation.add("assistant", [msgspec.to_builtins(thoughts[number])])
             _add(conversation, item, f"input[{number}]", tools)
     return conversation.finished("input")
 
@@ -46,13 +53,6 @@ def _add(conversation: Conversation, item: wire.Item, path: str, tools: Tools) -
         case wire.FunctionCallOutput() | wire.CustomToolCallOutput():
             blocks = list(_blocks(item.output, f"{path}.output"))
             conversation.add("user", [tool_result(item.call_id, blocks)])
-        case wire.Reasoning(encrypted_content=str() as content) if content:
-            try:
-                conversation.add("assistant", [opened(content)])
-            except UnreadableThoughtError:
-                raise invalid(
-                    f"{path}.encrypted_content", "Is not one that this server gave: leave the reasoning item out"
-                ) from None
 
 
 def _texts(content: wire.Content, path: str) -> list[Block]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -21,10 +21,12 @@ class Output:
     """The items of one answer. Each call returns the events that it causes, without their numbers.
 
     An item is complete only when another begins or the answer ends, as only then it is known that it was not cut off.
+    `alternates`: pieces of several calls may alternate, so that each stays open until its arguments are complete.
     """
 
-    def __init__(self, answer_id: str, wanted: Wanted) -> None:
+    def __init__(self, answer_id: str, wanted: Wanted, *, alternates: bool = False) -> None:
         self._id = answer_id
+        self._alternates = alternates
         self._wanted = wanted
         self._begun = 0
         self._open: list[Item] = []
@@ -51,18 +53,14 @@ class Output:
     def think(self, seal: Seal) -> Iterator[Json]:
         """Begin a thought. `seal` is asked at its end, and only where the client wants it back."""
         wanted = self._wanted
-        thought = _Reasoning(*self._place("rs"), seal if wanted.seals else None, summarizes=self._wanted.summarizes)
+        thought = _Reasoning(*self._place("rs"), seal if wanted.seals else None, summarizes=wanted.summarizes)
         yield from self._opened(thought)
 
-    def call(self, call_id: str, name: str, whole: str = "{}", *, beside: bool = False) -> Iterator[Json]:
-        """Begin a call. Its arguments are `whole` if no piece of them follows.
-
-        `beside`: earlier calls stay open until their arguments are complete, as pieces of several calls may alternate.
-        """
+    def call(self, call_id: str, name: str, whole: str = "{}") -> Iterator[Json]:
+        """Begin a call. Its arguments are `whole` if no piece of them follows."""
         called = self._wanted.tools.get(name) or Called("function", name, None)
         kind, prefix = (_CustomCall, "ctc") if called.kind == "custom" else (_FunctionCall, "fc")
-        keep = [item for item in self._open if isinstance(item, _Call) and not item.complete] if beside else []
-        yield from self._opened(kind(*self._place(prefix), called, call_id, whole), keep)
+        yield from self._opened(kind(*self._place(prefix), called, call_id, whole))
 
     def more(self, text: str, item: Item | None = None) -> Iterator[Json]:
         """Take more of an item: of the one that began last, unless it is named."""
@@ -84,14 +82,15 @@ class Output:
         self._begun += 1
         return f"{prefix}_{self._id}_{index}", index
 
-    def _opened(self, item: Item, keep: list[_Call] | None = None) -> Iterator[Json]:
-        yield from self._close("completed", keep)
+    def _opened(self, item: Item) -> Iterator[Json]:
+        keep = [item for item in self._open if isinstance(item, _Call) and not item.complete]
+        yield from self._close("completed", keep if self._alternates else [])
         self._open.append(item)
         yield {"type": "response.output_item.added", "output_index": item.index, "item": item.shown("in_progress")}
 
-    def _close(self, last_status: str, keep: list[_Call] | None = None) -> Iterator[Json]:
-        closing = [item for item in self._open if item not in (keep or ())]
-        self._open = [*(keep or ())]
+    def _close(self, last_status: str, keep: Sequence[Item] = ()) -> Iterator[Json]:
+        closing = [item for item in self._open if item not in keep]
+        self._open = [*keep]
         for item in closing:
             yield from item.stop()
             shown = item.shown(last_status if item is closing[-1] else "completed")

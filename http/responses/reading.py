@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from ..response.errors import invalid
 from ..translation import request as common
 from ..translation.unread_fields import UnreadFields
 from . import request_schema as wire
+from .thoughts import Thought, UnreadableThoughtError, opened
 from .tools import Tools
 from .wanted import Wanted
 
@@ -26,6 +27,7 @@ _IMPOSSIBLE: Final[Mapping[str, str]] = {
     "top_logprobs": "The models here tell no probabilities: leave it out",
 }
 _LOGPROBS: Final = "message.output_text.logprobs"
+_NOT_OURS: Final = "Is not one that this server gave: leave the reasoning item out"
 _ENCRYPTED: Final = "reasoning.encrypted_content"
 # Tools that programs offer whether they are needed or not, and items that come from them.
 _DROPPED_TOOLS: Final = ("web_search", "image_generation")
@@ -85,6 +87,26 @@ class Given(NamedTuple):
     def shape(self) -> wire.TextFormat | None:
         """The required format of the answer."""
         return self.asked.text.format if self.asked.text is not None else None
+
+    def thoughts(self, takes: Callable[[Thought], bool]) -> Mapping[int, Thought]:
+        """Open the thoughts that are sent back, by the number of their item. Those that aren't taken are ignored.
+
+        Raises `RefusedError` for one that this server did not give.
+        """
+        items = self.asked.input if isinstance(self.asked.input, list) else ()
+        found: dict[int, Thought] = {}
+        for number, item in enumerate(items):
+            if not isinstance(item, wire.Reasoning) or not item.encrypted_content:
+                continue
+            try:
+                thought = opened(item.encrypted_content)
+            except UnreadableThoughtError:
+                raise invalid(f"input[{number}].encrypted_content", _NOT_OURS) from None
+            if takes(thought):
+                found[number] = thought
+            else:
+                self.ignored.append("input[].reasoning")
+        return found
 
     def wanted(self, tools: Tools, *, strict: bool) -> Wanted:
         """Return what the answer depends on; `strict`: the upstream is held to a JSON schema of the answer."""

@@ -16,6 +16,7 @@ from . import request_schema as wire
 from .input_items import split
 from .messages_tools import tool_fields
 from .reading import read_request, shown_ignored
+from .thoughts import ChatThought
 from .tools import Tools
 from .wanted import Wanted
 
@@ -45,8 +46,9 @@ def asked_of(body: bytes, models: Mapping[str, Any], user_key: bytes = b"") -> A
     asked, ignored, shape = given.asked, given.ignored, given.shape
     traits = traits_of(priced_as(asked.model, models))
     tools = Tools(asked.tools or ())
+    thoughts = given.thoughts(lambda thought: not isinstance(thought, ChatThought))
     try:
-        system, messages = split(asked.instructions, asked.input, tools)
+        system, messages = split(asked.instructions, asked.input, tools, thoughts)
         made: dict[str, Any] = {
             "model": asked.model,
             "messages": messages,

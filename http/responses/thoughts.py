@@ -1,12 +1,13 @@
 """Thoughts of the model in `encrypted_content`, which clients send back as they got it.
 
-The content is not encrypted here. The provider signs it, and refuses a thought that it did not have.
+The content is not encrypted here. Anthropic signs it, and refuses a thought that it did not have. Upstreams of chat
+completions take any, so that only the model that had a thought gets it back.
 """
 
 from __future__ import annotations
 
 import base64
-from typing import Any, Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -28,7 +29,15 @@ class RedactedThinking(
     data: str
 
 
-Thought = Thinking | RedactedThinking
+class ChatThought(msgspec.Struct, frozen=True, tag_field="type", tag="chat", forbid_unknown_fields=True):
+    """A thought of a model that speaks chat completions. `field` is the member of a message in which it stood."""
+
+    text: str
+    field: Literal["reasoning_content", "reasoning", ""]
+    model: str
+
+
+Thought = Thinking | RedactedThinking | ChatThought
 _thoughts: Final[msgspec.json.Decoder[Thought]] = msgspec.json.Decoder(Thought)
 
 
@@ -41,14 +50,12 @@ def sealed(thought: Thought) -> str:
     return _VERSION + base64.urlsafe_b64encode(msgspec.json.encode(thought)).decode()
 
 
-def opened(content: str) -> dict[str, Any]:
-    """Return the block of the Messages API in an `encrypted_content`. Raises `UnreadableThoughtError`."""
+def opened(content: str) -> Thought:
+    """Return the thought in an `encrypted_content`. Raises `UnreadableThoughtError`."""
     if not content.startswith(_VERSION):
         raise UnreadableThoughtError
     try:
         data = base64.b64decode(content[len(_VERSION) :].encode(), altchars=b"-_", validate=True)
-        thought = _thoughts.decode(data)
+        return _thoughts.decode(data)
     except (ValueError, RecursionError):
         raise UnreadableThoughtError from None
-    block: dict[str, Any] = msgspec.to_builtins(thought)
-    return block

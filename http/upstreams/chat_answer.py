@@ -7,7 +7,7 @@ is a list of parts, a call has no index, or its arguments are an object.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -18,7 +18,7 @@ _LINE_MAX_BYTES: Final = 4 << 20
 _DONE: Final = b"[DONE]"
 _DATA: Final = b"data:"
 # DeepSeek, vLLM and llama.cpp have the first name, OpenRouter and Groq the second; some servers send both.
-_THOUGHTS: Final = ("reasoning_content", "reasoning")
+_THOUGHTS: Final[tuple[Literal["reasoning_content", "reasoning"], ...]] = ("reasoning_content", "reasoning")
 _THINKING: Final = "thinking"
 
 
@@ -32,13 +32,17 @@ class CallPiece(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A message, or more of it. `finish_reason` is None until its end."""
+    """A message, or more of it. `finish_reason` is None until its end.
+
+    `thought_field` is the member in which the thought stands; empty for one among the parts of the content.
+    """
 
     thought: str = ""
     text: str = ""
     refusal: str = ""
     calls: tuple[CallPiece, ...] = ()
     finish_reason: str | None = None
+    thought_field: Literal["reasoning_content", "reasoning", ""] = ""
 
 
 class Chunk(NamedTuple):
@@ -143,14 +147,17 @@ def _index(choice: Mapping[str, Any]) -> int:
 def _piece(given: Any, finish_reason: Any) -> Piece:
     given = given if isinstance(given, dict) else {}
     thought, text = _said(given.get("content"))
-    thought = next((found for name in _THOUGHTS if (found := _text(given.get(name)))), thought)
+    field: Literal["reasoning_content", "reasoning", ""] = next(
+        (name for name in _THOUGHTS if _text(given.get(name))), ""
+    )
     calls = given.get("tool_calls")
     return Piece(
-        thought=thought,
+        thought=given[field] if field else thought,
         text=text,
         refusal=_text(given.get("refusal")),
         calls=tuple(map(_call, filter(_is_object, calls))) if isinstance(calls, list) else (),
         finish_reason=finish_reason if isinstance(finish_reason, str) and finish_reason else None,
+        thought_field=field,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from ...actors.domain.llm.catalogue import Api
 from ...actors.domain.llm.relays import PromptRate, RelayBody
 
 
@@ -16,7 +17,7 @@ class ProviderCall(msgspec.Struct, frozen=True):
 
     `prompt_tokens_max` bounds the prompt by its bytes; None when they don't bound it and it has to be counted.
     `least_tokens`: a smaller limit of the answer makes the call useless. `billed_as`: options with a price of their
-    own.
+    own. `api` is the one that the body is written in.
     """
 
     model: str
@@ -26,3 +27,4 @@ class ProviderCall(msgspec.Struct, frozen=True):
     prompt_rate: PromptRate = PromptRate.INPUT
     least_tokens: int = 0
     billed_as: tuple[str, ...] = ()
+    api: Api = Api.ANTHROPIC

@@ -14,7 +14,7 @@ from tests.helpers.chats import HAIKU, MODELS, OLD, OPUS, SONNET
 
 __all__ = ["HAIKU", "MODELS", "OLD", "OPUS", "SONNET"]
 Json = dict[str, Any]
-ENCRYPTED = {"include": ["reasoning.encrypted_content"]}
+ENCRYPTED: Json = {"include": ["reasoning.encrypted_content"]}
 FUNCTION: Json = {
     "type": "function",
     "name": "weather",

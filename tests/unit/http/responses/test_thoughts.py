@@ -6,12 +6,19 @@ import base64
 
 import pytest
 
-from satmeter.http.responses.thoughts import RedactedThinking, Thinking, UnreadableThoughtError, opened, sealed
+from satmeter.http.responses.thoughts import (
+    ChatThought,
+    RedactedThinking,
+    Thinking,
+    UnreadableThoughtError,
+    opened,
+    sealed,
+)
 
 
 def test_a_thought_comes_back_as_it_was() -> None:
-    assert opened(sealed(Thinking("Ü 🌍", "c2ln=="))) == {"type": "thinking", "thinking": "Ü 🌍", "signature": "c2ln=="}
-    assert opened(sealed(RedactedThinking("x"))) == {"type": "redacted_thinking", "data": "x"}
+    for thought in (Thinking("Ü 🌍", "c2ln=="), RedactedThinking("x"), ChatThought("Ü", "reasoning", "tiny")):
+        assert opened(sealed(thought)) == thought
 
 
 def encoded(text: bytes) -> str:

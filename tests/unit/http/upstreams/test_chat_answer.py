@@ -44,9 +44,15 @@ def test_a_whole_answer_has_its_message_and_its_usage() -> None:
     ("message", "piece"),
     [
         ({"content": None}, Piece(finish_reason="stop")),
-        ({"content": "x", "reasoning_content": "t"}, Piece("t", "x", finish_reason="stop")),
-        ({"content": "x", "reasoning": "t"}, Piece("t", "x", finish_reason="stop")),
-        ({"content": "x", "reasoning": "t", "reasoning_content": "t"}, Piece("t", "x", finish_reason="stop")),
+        (
+            {"content": "x", "reasoning_content": "t"},
+            Piece("t", "x", finish_reason="stop", thought_field="reasoning_content"),
+        ),
+        ({"content": "x", "reasoning": "t"}, Piece("t", "x", finish_reason="stop", thought_field="reasoning")),
+        (
+            {"content": "x", "reasoning": "t", "reasoning_content": "t"},
+            Piece("t", "x", finish_reason="stop", thought_field="reasoning_content"),
+        ),
         ({"content": None, "refusal": "No."}, Piece(refusal="No.", finish_reason="stop")),
         (
             {
