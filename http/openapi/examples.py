@@ -8,21 +8,34 @@ from typing import Any, Final
 REQUEST_ID: Final = "req_Zk3vD0cQm1u9Hq7sT2xW5A"
 _JOB_ID: Final = "job_q9A7nT1bX5cV3mK8sJ2dL6fH0gR4wE-y"
 _SESSION_ID: Final = "ses_m4Zr8Qw1Lk7Tz0Xc5Vb9Ny2Hj6Gf3D-s"
+# The invoices are of regtest, and whole: programs that are tried on the examples read them.
 _EVAL_INVOICE: Final = {
-    "paymentRequest": "lnbc100n1p5…",
-    "paymentHash": "9f2c5b1e4d7a8036f1c0b3a2e5d48796a7b8c9d0e1f20314253647586970a1b2",
+    "paymentRequest": (
+        "lnbcrt100n1p4s25sspp5qt2yngclhvn8ere496vk3fu78e0ujhqmh649qt7kg48tmedyhmwqsp5yg3zyg3zyg3zyg3zyg3z"
+        "yg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3qdqsg4mxzmr4v96xjmmwxqrrsscqpj9qyysgqey6ln8p3jm58g6m233qzmvcfgy2h"
+        "nq02hafekc5jwa52w68yl9rh6las3l5kg6hugjtf4rgt4zxma6f54h32jpw7vxel94hyxwzyqaqp95rjrw"
+    ),
+    "paymentHash": "02d449a31fbb267c8f352e9968a79e3e5fc95c1bbeaa502fd6454ebde5a4bedc",
     "amountSats": 10,
     "expiresAt": "2026-11-24T10:00:00.000Z",
 }
 _WORK_INVOICE: Final = {
-    "paymentRequest": "lnbc90n1p5…",
-    "paymentHash": "0b1a2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f9",
+    "paymentRequest": (
+        "lnbcrt90n1p4s25shpp5k6kv4qdqjwdg2mp4unzp3r54hytnr243633f5n8w08wsnhk5lj2qsp5yg3zyg3zyg3zyg3zyg3zy"
+        "g3zyg3zyg3zyg3zyg3zyg3zyg3zyg3qdq82ahhy6cxqrrsscqpj9qyysgqqc670m73ey44j4wjh6y3j03alxf4ccwvgz9xkz"
+        "sxhy7xs5mhj6aqkxmmy8c0yyww7vwcvfecd8gzh7lt5c84f4j6uaarrpvhhl89cqcpc4u8ec"
+    ),
+    "paymentHash": "b6acca81a0939a856c35e4c4188e95b91731aab1d4629a4cee79dd09ded4fc94",
     "amountSats": 9,
     "expiresAt": "2026-11-24T10:00:07.000Z",
 }
 _DEPOSIT_INVOICE: Final = {
-    "paymentRequest": "lnbc10u1p5…",
-    "paymentHash": "c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3",
+    "paymentRequest": (
+        "lnbcrt10u1p4s25sspp5y0vqpqwexe4lgmxr2z4wn8m25y3pfes2adxq5fj25vs6r6qfsr9ssp5yg3zyg3zyg3zyg3zyg3zy"
+        "g3zyg3zyg3zyg3zyg3zyg3zyg3zyg3qdqvg3jhqmmnd96qxqrrsscqpj9qyysgqcnh4qzgfqfrjd3kyg0j8x3424lhczhj4w"
+        "8a9pp6t2rh8zjjuuu0pelcdy4al96jjqjxa0n0ajxp25a5g4hwpudnc0sqpqp27cxaffegpyk6vjn"
+    ),
+    "paymentHash": "23d80081d9366bf46cc350aae99f6aa12214e60aeb4c0a264aa321a1e80980cb",
     "amountSats": 1000,
     "expiresAt": "2026-11-24T10:00:00.000Z",
 }

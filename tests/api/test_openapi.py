@@ -13,6 +13,8 @@ from starlette.routing import Route, Router
 
 from satmeter.actors.domain.errors import Code
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payments.bolt11 import read_invoice
+from satmeter.actors.domain.timestamps import timestamp
 from satmeter.http.cors import CorsMiddleware
 from satmeter.http.middleware import RequestMiddleware
 from satmeter.http.openapi.examples import EXAMPLES
@@ -173,6 +175,36 @@ async def test_open_operations_say_so_and_bounds_are_json_schemas_own(api: Api) 
     for schema in document["components"]["schemas"].values():
         for field in schema.get("properties", {}).values():
             assert not {"ge", "le", "gt", "lt"} & set(field)
+
+
+def examples_in(part: Any) -> list[Any]:
+    """All examples below this part of the document."""
+    if isinstance(part, list):
+        return [found for inner in part for found in examples_in(inner)]
+    if not isinstance(part, dict):
+        return []
+    return [part[name] for name in ("example",) if name in part] + [
+        found for inner in part.values() for found in examples_in(inner)
+    ]
+
+
+def invoices_in(part: Any) -> list[Json]:
+    """All objects with a payment request."""
+    if isinstance(part, list):
+        return [found for inner in part for found in invoices_in(inner)]
+    if not isinstance(part, dict):
+        return []
+    return [part] * ("paymentRequest" in part) + [found for inner in part.values() for found in invoices_in(inner)]
+
+
+async def test_every_invoice_in_an_example_is_whole_and_says_what_stands_beside_it(api: Api) -> None:
+    invoices = invoices_in(examples_in(await document_of(api)))
+    assert len(invoices) >= 8
+    for shown in invoices:
+        invoice = read_invoice(shown["paymentRequest"])
+        if "paymentHash" in shown:
+            beside = (shown["paymentHash"], shown["amountSats"] * 1_000, shown["expiresAt"])
+            assert (invoice.payment_hash, invoice.amount_msat.value, timestamp(invoice.expires_at_ms)) == beside
 
 
 async def test_the_example_invoices_are_ones_that_the_server_takes(api: Api) -> None:
