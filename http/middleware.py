@@ -126,7 +126,7 @@ _NO_SNIFFING: Final[tuple[bytes, bytes]] = (b"x-content-type-options", b"nosniff
 
 def _id_names(path: str) -> Sequence[bytes]:
     """Return the headers that carry a request's id. The providers' SDKs look for it under `Request-Id`."""
-    return (b"x-request-id", b"request-id") if path.startswith("/v1/") else (b"x-request-id",)
+    return (b"x-request-id", b"request-id") if f"{path}/".startswith("/v1/") else (b"x-request-id",)
 
 
 def _answer(error: Exception, scope: Scope) -> Any:

@@ -122,4 +122,5 @@ _BY_PATH: Final[tuple[tuple[str, Shape], ...]] = (
 
 def shape_of(path: str) -> Shape:
     """Return the format of errors on a path."""
-    return next((shape for prefix, shape in _BY_PATH if path.startswith(prefix)), plain)
+    # A client's base URL may be asked for as it is: /v1 without a slash behind it is of these APIs, too.
+    return next((shape for prefix, shape in _BY_PATH if f"{path}/".startswith(prefix)), plain)

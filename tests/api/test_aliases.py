@@ -75,3 +75,15 @@ async def test_the_page_behind_a_proxy_that_ends_tls_shows_https(redis: Redis) -
         assert "https://satmeter.test" in (await api.http.get("/", headers=told)).text
     async with api_over(redis) as api:
         assert "http://satmeter.test" in (await api.http.get("/", headers=told)).text
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/v1", "/v1/nothing", "/v1/metrics"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_an_unknown_path_of_these_apis_has_their_format_and_names_itself(
+    shop: Shop, method: str, path: str
+) -> None:
+    answer = await shop.api.http.request(method, path)
+    told = answer.json()
+    assert (answer.status_code, told["code"], told["type"]) == (404, "not_found", "error")
+    assert (told["error"]["type"], told["error"]["code"]) == ("not_found_error", "not_found")
+    assert "There is no path /v1" in told["error"]["message"] and answer.headers["request-id"] == told["requestId"]

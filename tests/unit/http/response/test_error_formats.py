@@ -44,7 +44,10 @@ def test_the_field_that_is_wrong_is_the_param() -> None:
         ("/v1/chat/completions", error_formats.openai),
         ("/v1/models/x", error_formats.either),
         ("/v1/embeddings", error_formats.either),
-        ("/v1", error_formats.plain),
+        ("/v1", error_formats.either),
+        ("/v1/", error_formats.either),
+        ("/v1/chat", error_formats.openai),
+        ("/v12", error_formats.plain),
         ("/sessions/v1/messages", error_formats.plain),
     ],
 )
