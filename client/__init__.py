@@ -3,6 +3,7 @@
 `Satmeter` and `AsyncSatmeter` are the same, with and without coroutines. All their exceptions are `SatmeterError`s.
 """
 
+from ..actors.domain.errors import PaymentState, RetryAction
 from .async_satmeter import AsyncSatmeter
 from .core import Options
 from .driver_async import AsyncAnswerStream
@@ -82,6 +83,7 @@ __all__ = [
     "PaymentInDoubtError",
     "PaymentNotSeenError",
     "PaymentRequiredError",
+    "PaymentState",
     "PriceTooHighError",
     "Pricing",
     "PricingBreakdown",
@@ -89,6 +91,7 @@ __all__ = [
     "Refund",
     "RefundPendingError",
     "Retries",
+    "RetryAction",
     "Satmeter",
     "SatmeterError",
     "SessionFileError",

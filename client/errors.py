@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from enum import StrEnum
+from typing import Any, Final, TypeVar
 
 import msgspec
 
+from ..actors.domain.errors import PAYMENT_STATE, RETRY_ACTION, PaymentState, RetryAction
 from .models import Answer, Invoice, JobStatus
 
 
 class SatmeterError(Exception):
-    """The base of all exceptions of this client."""
+    """The base of all exceptions of this client.
+
+    `retry_action` says what a program does next, and `payment_state` what became of its payment, in the server's words:
+    see "What a program does after an error" in docs/http-api.md.
+    """
+
+    retry_action: RetryAction = RetryAction.STOP
+    payment_state: PaymentState = PaymentState.NONE
 
 
 # Refusals of the server
+
+
+W = TypeVar("W", bound=StrEnum)
+
+
+def _word(kind: type[W], told: object, unknown: W) -> W:
+    return next((word for word in kind if word == told), unknown)
 
 
 class ApiError(SatmeterError):
@@ -37,6 +53,9 @@ class ApiError(SatmeterError):
         self.request_id = request_id
         self.details = dict(details)
         self.retry_after_s = retry_after_s
+        # A server of an earlier version says neither, and a later one may know more words.
+        self.retry_action = _word(RetryAction, self.details.get(RETRY_ACTION), RetryAction.ASK_A_PERSON)
+        self.payment_state = _word(PaymentState, self.details.get(PAYMENT_STATE), PaymentState.IN_FLIGHT)
 
     def __str__(self) -> str:
         return f"{self.message} ({self.code}, {self.request_id or 'no request id'})"
@@ -170,13 +189,22 @@ BY_CODE: Final[Mapping[str, type[ApiError]]] = {
 class NoAnswerError(SatmeterError):
     """A server that could not be reached, or whose answers got lost, in all attempts."""
 
+    retry_action = RetryAction.RETRY_SAME_KEY
+    payment_state = PaymentState.IN_FLIGHT
+
 
 class UnexpectedAnswerError(SatmeterError):
     """An answer that breaks the contract, or does not come from a Satmeter server."""
 
+    retry_action = RetryAction.ASK_A_PERSON
+    payment_state = PaymentState.IN_FLIGHT
+
 
 class StreamInterruptedError(SatmeterError):
     """A stream that broke off, and whose repeated answer begins differently: `answer` is the whole new one."""
+
+    retry_action = RetryAction.STOP
+    payment_state = PaymentState.SETTLED
 
     def __init__(self, answer: Answer) -> None:
         super().__init__("The stream broke off and the answer was written again: it is in .answer, and is paid.")
@@ -185,6 +213,9 @@ class StreamInterruptedError(SatmeterError):
 
 class JobTimeoutError(SatmeterError):
     """A job that is not done in time. It goes on by itself: look at it later by its `job_id`."""
+
+    retry_action = RetryAction.WAIT
+    payment_state = PaymentState.IN_FLIGHT
 
     def __init__(self, job: JobStatus) -> None:
         super().__init__(f"{job.job_id} is still {job.state}; it goes on by itself, look again later.")
@@ -198,21 +229,36 @@ class JobTimeoutError(SatmeterError):
 class NoSessionError(SatmeterError):
     """A missing session, without a wallet to open one with."""
 
+    retry_action = RetryAction.ASK_A_PERSON
+    payment_state = PaymentState.NONE
+
 
 class SessionFileError(SatmeterError):
     """A session file that can't be used; the text says why."""
+
+    retry_action = RetryAction.ASK_A_PERSON
+    payment_state = PaymentState.NONE
 
 
 class WalletError(SatmeterError):
     """A wallet that can't do the operation. Nothing was paid."""
 
+    retry_action = RetryAction.ASK_A_PERSON
+    payment_state = PaymentState.NONE
+
 
 class WrongInvoiceError(SatmeterError):
     """An invoice of the server that differs from the requested one. It was not paid."""
 
+    retry_action = RetryAction.ASK_A_PERSON
+    payment_state = PaymentState.NONE
+
 
 class PriceTooHighError(SatmeterError):
     """A price above the limit that you set. It was not paid."""
+
+    retry_action = RetryAction.ASK_A_PERSON
+    payment_state = PaymentState.NONE
 
     def __init__(self, price_sats: int, max_sats: int, what: str) -> None:
         super().__init__(f"{what} costs {price_sats} sats, and {max_sats} are allowed: it was not paid.")
@@ -222,6 +268,9 @@ class PriceTooHighError(SatmeterError):
 
 class BudgetExceededError(SatmeterError):
     """A payment that would exceed the budget. It was not made."""
+
+    retry_action = RetryAction.ASK_A_PERSON
+    payment_state = PaymentState.NONE
 
     def __init__(self, needed_sats: int, left_sats: int, budget_sats: int) -> None:
         super().__init__(
@@ -235,9 +284,15 @@ class BudgetExceededError(SatmeterError):
 class PaymentFailedError(SatmeterError):
     """A payment that failed for certain: nothing was paid."""
 
+    retry_action = RetryAction.RETRY
+    payment_state = PaymentState.NONE
+
 
 class PaymentInDoubtError(SatmeterError):
     """A payment whose outcome is not known yet. Nothing else is paid until it is known; `invoice` is its invoice."""
+
+    retry_action = RetryAction.WAIT
+    payment_state = PaymentState.IN_FLIGHT
 
     def __init__(self, invoice: Invoice) -> None:
         super().__init__(
@@ -249,6 +304,9 @@ class PaymentInDoubtError(SatmeterError):
 
 class PaymentNotSeenError(SatmeterError):
     """A payment that the server has not seen yet. It is credited once the server sees it; don't pay it again."""
+
+    retry_action = RetryAction.WAIT
+    payment_state = PaymentState.IN_FLIGHT
 
     def __init__(self, invoice: Invoice) -> None:
         super().__init__(

@@ -12,7 +12,10 @@ from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from ..actors.domain.backoff import pause_after
+from ..actors.domain.errors import RETRY_ACTION, RetryAction
 from .errors import NoAnswerError
 
 T = TypeVar("T")
@@ -155,9 +158,22 @@ def pause_s(outcome: Reply | Lost, attempt: int, again: Collection[int] = UNAVAI
     backoff_s *= random.uniform(0.75, 1.25)  # noqa: S311 - no secret depends on it
     if isinstance(outcome, Lost) or is_gateways(outcome):
         return backoff_s
-    if outcome.status in again:
+    if outcome.status in again and not _is_final(outcome):
         return outcome.retry_after_s if outcome.retry_after_s is not None else backoff_s
     return None
+
+
+class _Advice(msgspec.Struct, frozen=True):
+    retry_action: Any = msgspec.field(default=None, name=RETRY_ACTION)
+
+
+def _is_final(reply: Reply) -> bool:
+    """Return True for an answer that says that the same would fail again, or that a person must decide."""
+    try:
+        advice = msgspec.json.decode(reply.body, type=_Advice)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return advice.retry_action in (RetryAction.STOP, RetryAction.ASK_A_PERSON)
 
 
 def is_gateways(reply: Reply) -> bool:

@@ -94,7 +94,7 @@ def run(question: Question) -> int:
             _say(f"\nInterrupted. {_paid_so_far(client, wallet, question.session_file)}")
             return _INTERRUPTED
         except _UNPAID as error:
-            _say(str(error))
+            _say(f"{error}\n{advice(error)}")
             if isinstance(error, BudgetExceededError):
                 _say(f"--budget counts all that was ever paid from {question.session_file}: give a larger one.")
             return _NOT_PAID
@@ -103,9 +103,14 @@ def run(question: Question) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return _FAILED
         except SatmeterError as error:
-            _say(str(error))
+            _say(f"{error}\n{advice(error)}")
             return _FAILED
     return status
+
+
+def advice(error: SatmeterError) -> str:
+    """Return what a program does next after an error, and what became of its payment, as the last line about it."""
+    return f"[retry_action: {error.retry_action.value}, payment_state: {error.payment_state.value}]"
 
 
 class Announcing(httpx.HTTPTransport):

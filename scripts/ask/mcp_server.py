@@ -36,6 +36,7 @@ from ...client import (
     Wallet,
     WalletError,
 )
+from .ask import advice
 from .wallet import LNBITS_KEY, LNBITS_URL, WalletKind, lnbits_of_environment
 
 _USAGE: Final = 2
@@ -47,7 +48,8 @@ _INSTRUCTIONS: Final = (
     "Buys model answers with Bitcoin Lightning sats, within a budget that the owner set. `ask` is for a question, paid "
     "by the token from a session. For a larger piece of work, `quote_job` has it evaluated for a small fee and tells "
     "its price, and `buy_job` buys it. Give a call a `key` of its own to be able to repeat it if its result is lost: "
-    "the same key and arguments cost nothing again."
+    "the same key and arguments cost nothing again. The last line of an error says what to do next (retry_action) and "
+    "what became of the payment (payment_state)."
 )
 
 Key = Annotated[
@@ -176,12 +178,13 @@ class Agent:
         return {"budget_left_sats": left, "budget_sats": self.budget_sats, "call_max_sats": self.call_max_sats}
 
     def explained(self, error: SatmeterError) -> str:
-        """Return an error's text, on which the agent and its owner can act."""
+        """Return an error's text, on which the agent and its owner can act, with the advice as its last line."""
+        text = str(error)
         if isinstance(error, BudgetExceededError):
-            return f"{error} Only the owner can raise --budget-sats."
-        if isinstance(error, PriceTooHighError):
-            return f"{error} The owner allows {self.call_max_sats} sats a call (--call-max-sats)."
-        return str(error)
+            text = f"{error} Only the owner can raise --budget-sats."
+        elif isinstance(error, PriceTooHighError):
+            text = f"{error} The owner allows {self.call_max_sats} sats a call (--call-max-sats)."
+        return f"{text}\n{advice(error)}"
 
 
 async def _rest(client: AsyncSatmeter, job_id: str) -> JobStatus:
