@@ -9,6 +9,7 @@ from typing import Any
 from starlette.routing import Router
 from starlette.types import ASGIApp, Lifespan
 
+from ..actors.domain.llm.catalogue import Api
 from .aliases import Aliases
 from .anthropic import openapi as of_llm
 from .anthropic.relay import Relays
@@ -72,7 +73,7 @@ def endpoints(state: AppState, metrics: Metrics) -> Sequence[Endpoint]:
     receipts = Receipts(state, credentials)
     relays = Relays(state, l402)
     llm = MessagesRoutes(state, credentials, relays)
-    chat = TranslatedCalls(state, credentials, relays, Chat())
+    chat = TranslatedCalls(state, credentials, relays, {Api.ANTHROPIC: Chat()})
     responses = Responses(state, credentials, relays)
     models = Models(state)
     requests = Requests(state, credentials, l402)

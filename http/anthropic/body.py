@@ -2,42 +2,48 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from ...actors.domain.errors import RefusedError, model_not_found
+import msgspec
+
+from ...actors.domain.llm.catalogue import ModelEntry
 from ...actors.domain.llm.relays import RelayBody
-from ...actors.domain.pricing import ModelPrice
 from ..response.errors import invalid
+from ..upstreams.body_edits import BodyEdits
 from ..upstreams.json_members import byte_offset, read_members
 from ..upstreams.provider_call import ProviderCall
+from ..upstreams.served_models import ServedModels
 from .costs import Prompt, look_for_costs
 
 # No model writes more. The provider enforces its own, lower bound.
 _MAX_TOKENS_MAX: Final = 10_000_000
 # The least room after the thinking in which an answer is of use.
 _AFTER_THOUGHT_TOKENS: Final = 64
-_DATED: Final = re.compile(r"-(?:\d{8}|latest)$")
 _ROLES: Final = ("user", "assistant", "system")
 
 
-def read_call(data: bytes, models: Mapping[str, Any]) -> ProviderCall:
-    """Return the call in a body; `models` are those that have a price. Raises `RefusedError` (400), naming the field.
+def read_call(data: bytes, models: ServedModels) -> ProviderCall:
+    """Return the call in a body. Raises `RefusedError` (400), naming the field.
 
     Features whose extra cost can't be known in advance are refused, too (see `llm_costs`).
     """
     text, members = read_members(data)
     values = {name: member.value for name, member in members.items()}
-    model = priced_as(values.get("model"), models)
+    entry = models.named(values.get("model"))
     found = members.get("max_tokens")
     if found is None:
         raise invalid("max_tokens", "This field is required")
     max_tokens = _max_tokens(found.value)
-    prompt = _look(values, len(data), models[model])
+    prompt = _look(values, len(data), entry)
+    body = RelayBody(data, max_tokens, byte_offset(text, found.start), byte_offset(text, found.end))
+    if (sent := entry.sent_as(values["model"])) != values["model"]:
+        edits = BodyEdits(text, members)
+        edits.set("model", sent)
+        body = edits.finished("max_tokens", max_tokens)
     return ProviderCall(
-        model=model,
-        body=RelayBody(data, max_tokens, byte_offset(text, found.start), byte_offset(text, found.end)),
+        model=entry.name,
+        body=body,
         stream=_stream(values.get("stream")),
         prompt_tokens_max=prompt.tokens_max,
         prompt_rate=prompt.rate,
@@ -46,33 +52,33 @@ def read_call(data: bytes, models: Mapping[str, Any]) -> ProviderCall:
     )
 
 
-def read_count(data: bytes, models: Mapping[str, Any]) -> str:
-    """Check the body of a count like that of a call, and return its priced model. Raises `RefusedError` (400)."""
-    _, members = read_members(data)
+class Counting(NamedTuple):
+    """A body whose prompt is to be counted, as the provider takes it, and the model whose price would count."""
+
+    model: str
+    body: bytes
+
+
+def read_count(data: bytes, models: ServedModels) -> Counting:
+    """Check the body of a count like that of a call. Raises `RefusedError` (400)."""
+    text, members = read_members(data)
     values = {name: member.value for name, member in members.items()}
-    model = priced_as(values.get("model"), models)
-    _look(values, len(data), models[model])
-    return model
+    entry = models.named(values.get("model"))
+    _look(values, len(data), entry)
+    sent, found = entry.sent_as(values["model"]), members["model"]
+    if sent != values["model"]:
+        data = b"%b%b%b" % (text[: found.start].encode(), msgspec.json.encode(sent), text[found.end :].encode())
+    return Counting(entry.name, data)
 
 
-def priced_as(model: Any, models: Mapping[str, Any]) -> str:
-    """Return the priced model: this one, or the one of which it is a dated version. Raises `RefusedError`."""
-    if not isinstance(model, str):
-        raise invalid("model", "This field is required" if model is None else "Must be the name of a model")
-    for name in (model, _DATED.sub("", model)):
-        if name in models:
-            return name
-    raise RefusedError(model_not_found("/v1/models"))
-
-
-def _look(values: Mapping[str, Any], size_bytes: int, price: Any) -> Prompt:
+def _look(values: Mapping[str, Any], size_bytes: int, entry: ModelEntry) -> Prompt:
     messages = values.get("messages")
     if not isinstance(messages, list) or not messages:
         raise invalid("messages", "At least one message is required")
     for place, message in enumerate(messages):
         if not isinstance(message, dict) or message.get("role") not in _ROLES:
             raise invalid(f"messages.{place}.role", "Must be user, assistant or system")
-    return look_for_costs(values, size_bytes, price.multipliers if isinstance(price, ModelPrice) else ())
+    return look_for_costs(values, size_bytes, entry.price.multipliers)
 
 
 def _max_tokens(value: Any) -> int:

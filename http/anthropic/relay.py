@@ -11,8 +11,10 @@ from typing import Final
 from msgspec.structs import replace
 from starlette.requests import Request
 
+from ...actors.catalogue.loading import model_catalogue
 from ...actors.domain.errors import Code, Refusal, RefusedError, cut_off
 from ...actors.domain.llm.answers import Ending, Held
+from ...actors.domain.llm.catalogue import Api
 from ...actors.domain.llm.relays import RelayBytes, RelayHead
 from ...actors.domain.money import usd_text
 from ...actors.domain.session.messages import Relay, Relayed
@@ -31,6 +33,7 @@ from ..sessions import answer as results
 from ..sessions.l402 import L402, NOBODY
 from ..state import AppState
 from ..upstreams.provider_call import ProviderCall
+from ..upstreams.served_models import ServedModels
 from .prompt_length import CountedRefusalError, too_long
 from .token_counts import Counts, bound_of, is_beta, passed_headers
 
@@ -66,13 +69,14 @@ class RelaySlow:
 
 
 class Relays:
-    """Relay of Messages API calls to the session's actor, whichever protocol the client speaks."""
+    """Relay of calls to the session's actor, whichever protocol the client speaks. `models` are those that are sold."""
 
     def __init__(self, state: AppState, l402: L402) -> None:
         self._state = state
         self._l402 = l402
         self._counts = Counts(state)
         self._terms = session_terms(state.settings)
+        self.models = ServedModels(model_catalogue(state.settings))
 
     async def read(self, request: Request, holder: Holder | None) -> bytes:
         """Return the body of a call, or of a count. Raises `RefusedError`.
@@ -94,7 +98,7 @@ class Relays:
         An answer with a status from 400 on is the provider's refusal of the body. A broken-off answer is returned, too
         (see `broken`).
         """
-        tokens_max, counted = call.prompt_tokens_max, None
+        tokens_max, counted, is_messages = call.prompt_tokens_max, None, call.api is Api.ANTHROPIC
         refused = await refusal_of_calls(self._state, call.model)
         if tokens_max is None and refused is not None:
             # No new call begins. An answer that this key already has was counted before.
@@ -106,8 +110,8 @@ class Relays:
             request_id=request_id_of(request.scope),
             model=call.model,
             body=call.body,
-            headers=passed_headers(request),
-            beta=is_beta(request),
+            headers=passed_headers(request) if is_messages else {},
+            beta=is_messages and is_beta(request),
             stream=call.stream,
             prompt_tokens_max=tokens_max,
             prompt_rate=call.prompt_rate,
@@ -126,6 +130,9 @@ class Relays:
             await self._l402.challenge(request, key, command)
         await self._l402.settled(holder)
         try:
+            if not is_messages:
+                # No other API counts a prompt.
+                return await self._send(request, holder.session_id, command)
             return await self._send_or_count(request, holder, command)
         except RefusedError as error:
             told = await self._l402.refused(request, key, command, holder, error.refusal)

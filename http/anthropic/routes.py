@@ -12,7 +12,6 @@ from starlette.responses import Response
 from ...actors.domain.errors import RefusedError
 from ...actors.domain.llm.relays import RelayBytes
 from ...actors.domain.session.messages import Relayed
-from ...actors.operator_terms import model_prices
 from ..payments.solvency_gate import refuse_calls
 from ..request.auth import MISSING, Credentials, Holder
 from ..request.idempotency import idempotency_key
@@ -57,14 +56,13 @@ class MessagesRoutes:
         self._credentials = credentials
         self._relays = relays
         self._counts = Counts(state)
-        self._models = model_prices(state.settings)
 
     async def messages(self, request: Request) -> Response:
         """Answer POST /v1/messages with the provider's answer, whole or streamed, byte by byte as it came."""
         holder = self._credentials.holder(request)
         key = idempotency_key(request)
         body = await self._relays.read(request, holder)
-        call = read_call(body, self._models)
+        call = read_call(body, self._relays.models)
         making = self._carry_out(request, holder, call, key, body)
         if holder is None:
             return await making  # A challenge has its status, however long it takes.
@@ -91,7 +89,7 @@ class MessagesRoutes:
         if holder is None:
             raise RefusedError(MISSING)
         body = await self._relays.read(request, holder)
-        model = read_count(body, self._models)
+        model, body = read_count(body, self._relays.models)
         await refuse_calls(self._state, model, waits=False)
         counted = await self._counts.count(request, holder, model, body)
         return Response(counted.body, counted.status, {**counted.headers, "Cache-Control": "no-store"})

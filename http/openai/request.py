@@ -8,12 +8,12 @@ from typing import Any, Final
 import msgspec
 
 from ...actors.domain.llm.model_traits import traits_of
-from ..anthropic.body import priced_as
 from ..response.errors import invalid
 from ..translation import request as common
 from ..translation.content import marked
 from ..translation.request import CHOICES, JSON_ONLY, MARK
 from ..translation.unread_fields import UnreadFields
+from ..upstreams.served_models import ServedModels
 from . import request_schema as wire
 from .messages import split
 
@@ -62,12 +62,12 @@ class Asked(msgspec.Struct, frozen=True):
         return common.encoded(self.body, self.stream, self.max_tokens or default_tokens)
 
 
-def asked_of(body: bytes, models: Mapping[str, Any], user_key: bytes = b"") -> Asked:
+def asked_of(body: bytes, models: ServedModels, user_key: bytes = b"") -> Asked:
     """Translate the request to the Messages API. Raises `RefusedError` (400) that names the field."""
     raw = common.decoded(body)
     chat = common.converted(raw, wire.ChatRequest)
     _refuse_impossible(raw)
-    traits = traits_of(priced_as(chat.model, models))
+    traits = traits_of(models.named(chat.model).name)
     ignored = _UNREAD.of(raw)
     try:
         system, messages = split(chat.messages)

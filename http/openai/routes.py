@@ -8,27 +8,29 @@ from typing import Any
 from ...actors.domain.errors import RefusedError
 from ...actors.domain.llm.answers import Ending
 from ...actors.domain.llm.relays import RelayBytes
+from ...actors.domain.session.messages import Relayed
 from ..anthropic.relay import RelayStream, broken_refusal, cost_comment, cost_fields
 from ..request_facts import RequestFacts
 from ..response import errors
 from ..response.error_formats import openai
 from ..translation.provider_errors import of_provider
-from ..translation.relaying import Dialect
+from ..translation.relaying import OverMessages
+from ..upstreams.served_models import ServedModels
 from .answer import completion
 from .request import Asked, asked_of
 from .stream import DONE, ChatStream, data
 
 
-class Chat(Dialect[Asked]):
-    """The dialect of POST /v1/chat/completions."""
+class Chat(OverMessages[Asked]):
+    """The dialect of POST /v1/chat/completions, over the Messages API."""
 
-    def asked(self, body: bytes, models: Mapping[str, Any], user_key: bytes) -> Asked:
+    def asked(self, body: bytes, models: ServedModels, user_key: bytes) -> Asked:
         """Translate a request. Raises `RefusedError` (400)."""
         return asked_of(body, models, user_key)
 
-    def whole(self, asked: Asked, body: bytes, created_s: int, cost: Mapping[str, int | str]) -> bytes:
+    def whole(self, asked: Asked, answer: Relayed) -> bytes:
         """Translate a whole answer. Raises `UnreadableAnswerError`."""
-        return completion(body, created_s, cost)
+        return completion(answer.body, answer.at_ms // 1_000, cost_fields(answer))
 
     async def events(
         self, asked: Asked, stream: RelayStream, model: str, facts: RequestFacts

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from ...actors.domain.llm.model_traits import traits_of
-from ..anthropic.body import priced_as
 from ..response.errors import invalid
 from ..translation import request as common
 from ..translation.request import JSON_ONLY, MARK
+from ..upstreams.served_models import ServedModels
 from . import request_schema as wire
 from .input_items import split
 from .messages_tools import tool_fields
@@ -40,11 +39,11 @@ class Asked(msgspec.Struct, frozen=True):
         return common.encoded(self.body, self.stream, self.max_tokens or default_tokens)
 
 
-def asked_of(body: bytes, models: Mapping[str, Any], user_key: bytes = b"") -> Asked:
+def asked_of(body: bytes, models: ServedModels, user_key: bytes = b"") -> Asked:
     """Translate the request to the Messages API. Raises `RefusedError` (400) that names the field."""
     given = read_request(body)
     asked, ignored, shape = given.asked, given.ignored, given.shape
-    traits = traits_of(priced_as(asked.model, models))
+    traits = traits_of(models.named(asked.model).name)
     tools = Tools(asked.tools or ())
     thoughts = given.thoughts(lambda thought: not isinstance(thought, ChatThought))
     try:

@@ -11,8 +11,9 @@ from starlette.responses import Response
 
 from ...actors.domain.errors import Code, RefusedError
 from ...actors.domain.llm.answers import Ending
+from ...actors.domain.llm.catalogue import Api
 from ...actors.domain.llm.relays import RelayBytes, countable
-from ...actors.operator_terms import model_prices
+from ...actors.domain.session.messages import Relayed
 from ..anthropic.body import read_count
 from ..anthropic.relay import Relays, RelayStream, broken_refusal, cost_comment, cost_fields
 from ..anthropic.token_counts import Counts, tokens_in
@@ -24,7 +25,8 @@ from ..response import errors
 from ..response.error_formats import CONTEXT_LENGTH, openai
 from ..state import AppState
 from ..translation.provider_errors import of_provider
-from ..translation.relaying import Dialect, TranslatedCalls
+from ..translation.relaying import OverMessages, TranslatedCalls
+from ..upstreams.served_models import ServedModels
 from .answer import response
 from .request import Asked, asked_of
 from .stream import ResponseStream
@@ -37,21 +39,21 @@ _CODES: Final[Mapping[Code, str]] = {
 }
 
 
-class ResponsesDialect(Dialect[Asked]):
-    """The dialect of POST /v1/responses.
+class ResponsesDialect(OverMessages[Asked]):
+    """The dialect of POST /v1/responses, over the Messages API.
 
     Codex shortens its conversation only where a stream says that it is too long: it takes a 400 for a mistake.
     """
 
     tells_length_in_stream = True
 
-    def asked(self, body: bytes, models: Mapping[str, Any], user_key: bytes) -> Asked:
+    def asked(self, body: bytes, models: ServedModels, user_key: bytes) -> Asked:
         """Translate a request. Raises `RefusedError` (400)."""
         return asked_of(body, models, user_key)
 
-    def whole(self, asked: Asked, body: bytes, created_s: int, cost: Mapping[str, int | str]) -> bytes:
+    def whole(self, asked: Asked, answer: Relayed) -> bytes:
         """Translate a whole answer. Raises `UnreadableAnswerError`."""
-        return response(body, asked.wanted, created_s, cost)
+        return response(answer.body, asked.wanted, answer.at_ms // 1_000, cost_fields(answer))
 
     async def events(
         self, asked: Asked, stream: RelayStream, model: str, facts: RequestFacts
@@ -90,8 +92,8 @@ class Responses:
         self._state = state
         self._credentials = credentials
         self._counts = Counts(state)
-        self._models = model_prices(state.settings)
-        self._calls = TranslatedCalls(state, credentials, relays, ResponsesDialect())
+        self._relays = relays
+        self._calls = TranslatedCalls(state, credentials, relays, {Api.ANTHROPIC: ResponsesDialect()})
 
     async def create(self, request: Request) -> Response:
         """Answer POST /v1/responses, whole or in events."""
@@ -102,9 +104,8 @@ class Responses:
         holder = self._credentials.holder(request)
         if holder is None:
             raise RefusedError(MISSING)
-        _, asked = await self._calls.read(request, holder)
-        body = countable(asked.encoded(1))
-        model = read_count(body, self._models)
+        _, asked = self._calls.translated(holder, await self._relays.read(request, holder))
+        model, body = read_count(countable(asked.encoded(1)), self._relays.models)
         await refuse_calls(self._state, model, waits=False)
         counted = await self._counts.count(request, holder, model, body)
         if (tokens := tokens_in(counted)) is None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import msgspec
-
-from ...actors.domain.llm.catalogue import ModelEntry
-from ...actors.domain.llm.relays import RelayBody
+from ...actors.domain.llm.catalogue import Api
 from ..response.errors import invalid
-from .chat_costs import bound_of_chat, choices_of
-from .json_members import Member, read_members
+from .body_edits import BodyEdits
+from .chat_costs import ChatBound, bound_of_chat, choices_of
+from .json_members import read_members
 from .provider_call import ProviderCall
+from .served_models import ServedModels
 
 _MAX_TOKENS_MAX: Final = 10_000_000
 # The newer name is the one that counts where both are given.
@@ -21,138 +20,77 @@ _LIMITS: Final = ("max_completion_tokens", "max_tokens")
 _USERS: Final = ("user", "safety_identifier")
 # Fields that act beyond the call. The answer is the same without them.
 _DROPPED: Final = ("store", "metadata")
+_LEAST_EFFORTS: Final = (None, "none", "minimal")
+_THINKS: Final = ("reasoning", "thinking", "chat_template_kwargs")
 
 
-class ChatCall(NamedTuple):
-    """A call, and the parts of it that its answer depends on.
+class ChatBody:
+    """A body of chat completions that was read: how to send it, and the parts of it that its answer depends on.
 
     `tells_usage`: the client asked for the usage of its stream. `ignored` are the names of fields without an effect.
+    `thinks`: the client asked the model to think.
     """
 
-    call: ProviderCall
-    tells_usage: bool
-    ignored: tuple[str, ...]
+    def __init__(self, data: bytes, models: ServedModels, digest: Callable[[str], str]) -> None:
+        """Read a body. `digest` hides the name of a user. Raises `RefusedError` (400), naming the field."""
+        text, members = read_members(data)
+        values = {name: member.value for name, member in members.items()}
+        self._entry = models.named(values.get("model"))
+        self._choices = choices_of(values)
+        self._bound: ChatBound = bound_of_chat(values, len(data), self._entry)
+        self._edits = BodyEdits(text, members)
+        self._limit = next((name for name in _LIMITS if values.get(name) is not None), None)
+        self._max_tokens = None if self._limit is None else _max_tokens(values[self._limit], self._limit)
+        self.model = self._entry.name
+        self.streams = _flag(values.get("stream"), "stream")
+        self.tells_usage = self.streams and _force_usage(self._edits, values.get("stream_options"))
+        self.thinks = values.get("reasoning_effort") not in _LEAST_EFFORTS or any(map(values.get, _THINKS))
+        self.ignored = tuple(self._changed(values, digest))
+
+    def call(self, default_tokens: int) -> ProviderCall:
+        """Return the call. `default_tokens` is the limit of the answer if the client named none."""
+        limit = default_tokens if self._max_tokens is None else self._max_tokens
+        most = self._entry.max_output_tokens
+        return ProviderCall(
+            model=self.model,
+            body=self._edits.finished(
+                self._limit or _LIMITS[-1], limit if most is None else min(limit, most), self._choices
+            ),
+            stream=self.streams,
+            prompt_tokens_max=self._bound.tokens,
+            prompt_rate=self._bound.rate,
+            api=Api.OPENAI,
+        )
+
+    def _changed(self, values: Mapping[str, Any], digest: Callable[[str], str]) -> list[str]:
+        """Change what must be, and return the names of the fields that have no effect."""
+        asked = values["model"]
+        if asked != (sent := self._entry.sent_as(asked)):
+            self._edits.set("model", sent)
+        ignored = [name for name in _DROPPED if values.get(name) not in (None, False, {})]
+        ignored += [name for name in _LIMITS if name != self._limit and values.get(name) is not None]
+        for name in ignored:
+            # Null is the same as leaving it out.
+            self._edits.set(name, None)
+        for name in _USERS:
+            if values.get(name):
+                self._edits.set(name, _hidden(values[name], name, digest))
+        return ignored
 
 
-class _Change(NamedTuple):
-    start: int
-    end: int
-    text: str
-
-
-def read_chat_call(data: bytes, entry: ModelEntry, default_tokens: int, digest: Callable[[str], str]) -> ChatCall:
-    """Return the call in a body for this model. Raises `RefusedError` (400), naming the field.
-
-    `default_tokens` is the limit of the answer if the client named none; `digest` hides the name of a user.
-    """
-    text, members = read_members(data)
-    values = {name: member.value for name, member in members.items()}
-    choices = choices_of(values)
-    bound = bound_of_chat(values, len(data), entry)
-    streams = _flag(values.get("stream"), "stream")
-    body = _Body(text, members)
-    asked = values.get("model")
-    if asked != (sent := entry.sent_as(asked) if isinstance(asked, str) else entry.upstream_model):
-        body.set("model", sent)
-    ignored = [name for name in _DROPPED if values.get(name) not in (None, False, {})]
-    for name in ignored:
-        body.set(name, None)
-    for name in _USERS:
-        if values.get(name):
-            body.set(name, _hidden(values[name], name, digest))
-    tells_usage = streams and _force_usage(body, values.get("stream_options"))
-    field, max_tokens = _limit(values, default_tokens, entry)
-    for other in _LIMITS:
-        if other != field and values.get(other) is not None:
-            body.set(other, None)
-            ignored.append(other)
-    return ChatCall(
-        call=ProviderCall(
-            model=entry.name,
-            body=body.finished(field, max_tokens, choices),
-            stream=streams,
-            prompt_tokens_max=bound.tokens,
-            prompt_rate=bound.rate,
-        ),
-        tells_usage=tells_usage,
-        ignored=tuple(ignored),
-    )
-
-
-class _Body:
-    """A body with the changes to be made in it, by the outermost member."""
-
-    def __init__(self, text: str, members: Mapping[str, Member]) -> None:
-        self._text = text
-        self._members = members
-        self._changes: dict[str, str] = {}
-
-    def set(self, name: str, value: Any) -> None:
-        """Give a member another value, or add it. Raises `RefusedError` (400) for half a character."""
-        try:
-            self._changes[name] = _json(value)
-        except ValueError:
-            raise invalid(name, "Must be text that can be encoded") from None
-
-    def finished(self, field: str, max_tokens: int, choices: int) -> RelayBody:
-        """Return the body, in which `field` is the limit of each answer."""
-        # A body without any member has been refused: it names no model.
-        end = max(member.end for member in self._members.values())
-        changes = [
-            _Change(found.start, found.end, self._changes[name])
-            for name, found in self._members.items()
-            if name in self._changes
-        ]
-        changes += [
-            _Change(end, end, f",{_json(name)}:{value}")
-            for name, value in self._changes.items()
-            if name not in self._members
-        ]
-        if (found := self._members.get(field)) is not None:
-            number = _Change(found.start, found.end, str(max_tokens))
-        else:
-            changes.append(_Change(end, end, f",{_json(field)}:"))
-            number = _Change(end, end, str(max_tokens))
-        # A sort keeps the order of what is added at the end.
-        before, after = self._spliced(sorted([*changes, number], key=lambda change: change.start), number)
-        begun = before.encode()
-        start, last = len(begun) - len(number.text), len(begun)
-        return RelayBody(begun + after.encode(), max_tokens, start, last, choices)
-
-    def _spliced(self, changes: list[_Change], number: _Change) -> tuple[str, str]:
-        """Return the text up to the end of the number, and the rest."""
-        made: list[str] = []
-        before, at = "", 0
-        for change in changes:
-            made += [self._text[at : change.start], change.text]
-            at = change.end
-            if change is number:
-                before, made = "".join(made), []
-        return before, "".join([*made, self._text[at:]])
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _limit(values: Mapping[str, Any], default_tokens: int, entry: ModelEntry) -> tuple[str, int]:
-    """Return the field with the limit of an answer, and the limit, which the model's own lowers."""
-    field = next((name for name in _LIMITS if values.get(name) is not None), "max_tokens")
-    value = values.get(field)
-    if value is None:
-        value = default_tokens
-    elif type(value) is not int or not 1 <= value <= _MAX_TOKENS_MAX:
+def _max_tokens(value: Any, field: str) -> int:
+    if type(value) is not int or not 1 <= value <= _MAX_TOKENS_MAX:
         raise invalid(field, f"Must be a whole number from 1 to {_MAX_TOKENS_MAX}")
-    return field, value if entry.max_output_tokens is None else min(value, entry.max_output_tokens)
+    return value
 
 
-def _force_usage(body: _Body, options: Any) -> bool:
+def _force_usage(edits: BodyEdits, options: Any) -> bool:
     """Ask for the usage of a stream, by which it is charged. Return whether the client asked for it."""
     if options is not None and not isinstance(options, dict):
         raise invalid("stream_options", "Must be an object")
     if options and options.get("include_usage") is True:
         return True
-    body.set("stream_options", {**(options or {}), "include_usage": True})
+    edits.set("stream_options", {**(options or {}), "include_usage": True})
     return False
 
 

@@ -9,9 +9,10 @@ import pytest
 
 from satmeter.actors.domain.errors import Code, RefusedError
 from satmeter.http.openai.request import Asked, asked_of
+from tests.helpers.models import served
 
 HAIKU, SONNET, OPUS, OLD = "claude-haiku-5-5", "claude-sonnet-5-5", "claude-opus-5-5", "claude-haiku-4-5"
-MODELS = dict.fromkeys((HAIKU, SONNET, OPUS, OLD, "claude-of-an-operator"))
+MODELS = served(HAIKU, SONNET, OPUS, OLD, "claude-of-an-operator")
 HELLO = [{"role": "user", "content": "Hello"}]
 PNG = "data:image/png;base64,iVBORw0KGgo="
 Json = dict[str, Any]

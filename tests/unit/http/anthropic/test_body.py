@@ -13,8 +13,9 @@ from satmeter.actors.domain.errors import RefusedError
 from satmeter.actors.domain.llm.relays import PromptRate
 from satmeter.http.anthropic.body import read_call, read_count
 from satmeter.http.upstreams.provider_call import ProviderCall
+from tests.helpers.models import entry, served
 
-MODELS = {"sonnet": object(), "claude-haiku-4-5": object()}
+MODELS = served("sonnet", "claude-haiku-4-5", entry("mine", upstream_model="theirs", aliases=("small",)))
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 PNG = {"type": "base64", "media_type": "image/png", "data": "A" * 4_000}
 PDF = {"type": "base64", "media_type": "application/pdf", "data": "A" * 4_000}
@@ -160,6 +161,14 @@ def test_without_max_tokens_it_is_refused_but_may_be_counted() -> None:
 def test_a_dated_model_has_the_price_of_its_kind_and_goes_on_by_its_name(name: str, priced: str) -> None:
     call = read(model=name)
     assert call.model == priced and json.loads(call.body.data)["model"] == name
+
+
+def test_a_model_of_another_name_upstream_goes_on_by_that_name_and_nothing_else_changes() -> None:
+    data = b'{ "model":"small", "messages":[{"role":"user","content":"h\\u00e9"}],\t"max_tokens":7 }'
+    call = read_call(data, MODELS)
+    assert (call.model, call.body.data) == ("mine", data.replace(b"small", b"theirs"))
+    assert call.body.lowered(3) == data.replace(b"small", b"theirs").replace(b"7", b"3")
+    assert read_count(data, MODELS) == ("mine", call.body.data)
 
 
 # What a prompt may cost

@@ -14,8 +14,9 @@ from satmeter.actors.domain.errors import RefusedError
 from satmeter.actors.domain.pricing import ModelPrice
 from satmeter.http.anthropic.body import read_call, read_count
 from tests.helpers.jobs import RATES
+from tests.helpers.models import entry, served
 
-MODELS = {"sonnet": object()}
+MODELS = served("sonnet")
 PDF = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0=" * 500}
 PNG = {"type": "base64", "media_type": "image/png", "data": "A" * 4_000}
 LINK = {"type": "url", "url": "https://a.test/a.pdf"}
@@ -212,7 +213,7 @@ def test_no_way_of_wrapping_hides_what_can_t_be_priced(wraps: list[str], source:
 
 # What multiplies the rates
 
-PRICED = {"sonnet": ModelPrice("sonnet", RATES, None, {"inference_geo_us": Decimal("1.1")})}
+PRICED = served(entry("sonnet", price=ModelPrice("sonnet", RATES, None, {"inference_geo_us": Decimal("1.1")})))
 
 
 def test_what_has_a_multiplier_may_be_asked_for_and_all_else_is_named() -> None:

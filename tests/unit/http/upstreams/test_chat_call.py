@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -12,15 +11,14 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from satmeter.actors.domain.errors import RefusedError
-from satmeter.actors.domain.llm.catalogue import ModelEntry
+from satmeter.actors.domain.llm.catalogue import Api, ModelEntry
 from satmeter.actors.domain.llm.relays import PromptRate
-from satmeter.actors.domain.pricing import ModelPrice, Rates
-from satmeter.http.upstreams.chat_call import ChatCall, read_chat_call
+from satmeter.http.upstreams.chat_call import ChatBody
+from satmeter.http.upstreams.provider_call import ProviderCall
+from tests.helpers.models import entry, served
 
 Json = dict[str, Any]
-ONE = Decimal(1)
-PRICE = ModelPrice("tiny", Rates(ONE, ONE, ONE, ONE, ONE))
-TINY = ModelEntry("tiny", ("local",), "tiny-llama", PRICE)
+TINY = entry("tiny", upstream_model="tiny-llama")
 SMALL = replace(TINY, context_tokens=8_192, max_output_tokens=500)
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 PIXEL = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
@@ -34,23 +32,39 @@ def said(*parts: Any) -> list[Any]:
     return [{"role": "user", "content": list(parts)}]
 
 
-def call_of(data: bytes, entry: ModelEntry = TINY) -> ChatCall:
-    return read_chat_call(data, entry, 300, lambda name: f"hidden-{len(name)}")
+class Found(NamedTuple):
+    """A body that was read, and its call."""
+
+    body: ChatBody
+    call: ProviderCall
+
+    @property
+    def tells_usage(self) -> bool:
+        return self.body.tells_usage
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        return self.body.ignored
 
 
-def read(entry: ModelEntry = TINY, **fields: Any) -> ChatCall:
-    return call_of(json.dumps(body(**fields)).encode(), entry)
+def call_of(data: bytes, model: ModelEntry = TINY) -> Found:
+    found = ChatBody(data, served(model, api=Api.OPENAI), lambda name: f"hidden-{len(name)}")
+    return Found(found, found.call(300))
 
 
-def sent(entry: ModelEntry = TINY, **fields: Any) -> Json:
-    found: Json = json.loads(read(entry, **fields).call.body.data)
+def read(model_: ModelEntry = TINY, **fields: Any) -> Found:
+    return call_of(json.dumps(body(**fields)).encode(), model_)
+
+
+def sent(model_: ModelEntry = TINY, **fields: Any) -> Json:
+    found: Json = json.loads(read(model_, **fields).call.body.data)
     return found
 
 
-def refused(entry: ModelEntry = TINY, **fields: Any) -> str:
+def refused(model_: ModelEntry = TINY, **fields: Any) -> str:
     """The path of the field at fault."""
     with pytest.raises(RefusedError) as caught:
-        read(entry, **fields)
+        read(model_, **fields)
     path: str = caught.value.refusal.details["fields"][0]["path"]
     return path
 
@@ -148,6 +162,13 @@ def test_each_of_n_answers_counts(count: Any) -> None:
 @pytest.mark.parametrize("count", [0, -1, 129, 1.0, "2", True])
 def test_a_number_of_answers_that_is_none_is_refused(count: Any) -> None:
     assert refused(n=count) == "n"
+
+
+def test_a_model_that_may_think_gets_more_room() -> None:
+    for fields in ({"reasoning_effort": "high"}, {"reasoning": {"effort": "low"}}, {"thinking": {"type": "enabled"}}):
+        assert read(**fields).body.thinks
+    for least in ({}, {"reasoning_effort": "none"}, {"reasoning_effort": None}):
+        assert not read(**least).body.thinks
 
 
 # What is refused by name
