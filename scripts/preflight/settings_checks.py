@@ -38,16 +38,19 @@ def parts(settings: Settings) -> list[Part]:
     store = "yours, at REDIS_URL" if settings.redis_url else f"embedded Valkey, data in {settings.data_dir}"
     actors = f"Ray at {settings.ray_address}" if settings.ray_address else "Ray on 127.0.0.1"
     lightning = f"LNbits at {settings.lnbits_url}" if settings.lnbits_url else "a stub node; set LNBITS_URL"
+    provider = f"upstreams of {settings.models_file}" if settings.models_file else "Anthropic"
+    real_model = settings.anthropic_api_key is not None or settings.models_file is not None
     model = (
-        f"Anthropic, {settings.eval_model} evaluates and {settings.work_model} works"
-        if settings.anthropic_api_key
-        else "a stub model; set ANTHROPIC_API_KEY"
+        f"{provider}, {settings.eval_model} evaluates and {settings.work_model} works"
+        if real_model
+        else "a stub model; set ANTHROPIC_API_KEY or SATMETER_MODELS_FILE"
     )
+    variables = ("SATMETER_MODELS_FILE",) if settings.models_file else ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL")
     return [
         Part("Store", True, store, ("REDIS_URL",)),
         Part("Actors", True, actors, ("RAY_ADDRESS",)),
         Part("Lightning", settings.lnbits_url is not None, lightning, ("LNBITS_URL", "LNBITS_INVOICE_KEY")),
-        Part("Model", settings.anthropic_api_key is not None, model, ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL")),
+        Part("Model", real_model, model, variables),
     ]
 
 
@@ -162,7 +165,7 @@ def _production(settings: Settings) -> Iterator[Problem]:
     elif not settings.lnbits_admin_key:
         yield Problem("LNBITS_ADMIN_KEY", "Production must be able to pay refunds: set the wallet's admin key.")
     if not settings.anthropic_api_key and not settings.models_file:
-        yield Problem("ANTHROPIC_API_KEY", "Production takes no stub model: set your key.")
+        yield Problem("ANTHROPIC_API_KEY", "Production takes no stub model: set your key, or SATMETER_MODELS_FILE.")
     if not settings.macaroon_root_key:
         yield Problem(
             "MACAROON_ROOT_KEY",

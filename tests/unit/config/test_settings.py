@@ -129,6 +129,62 @@ def test_production_with_everything_real_is_accepted() -> None:
     assert all(part.real for part in parts(Settings(**PRODUCTION)))
 
 
+FILE = """
+[[upstreams]]
+name = "local"
+api = "openai"
+base_url = "%s"
+%s
+[models.tiny]
+upstream = "local"
+input = "1"
+output = "2"
+cache_read = "1"
+cache_write_5m = "1"
+cache_write_1h = "1"
+aliases = ["small"]
+"""
+OWN_MODELS = {"EVAL_MODEL": "tiny", "WORK_MODEL": "small"}
+
+
+@pytest.mark.parametrize(
+    ("base_url", "key", "production", "found"),
+    [
+        ("https://models.example/v1", "", True, []),
+        ("http://127.0.0.1:8080/v1", "key_env = 'LOCAL_KEY'", True, []),
+        ("http://models.example/v1", "", False, []),
+        # Texts of clients, or a key, in the clear.
+        ("http://models.example/v1", "", True, ["SATMETER_MODELS_FILE"]),
+        ("http://models.example/v1", "key_env = 'LOCAL_KEY'", False, ["SATMETER_MODELS_FILE"]),
+        ("http://allowed.example/v1", "key_env = 'LOCAL_KEY'", True, []),
+        ("https://models.example/v1", "key_env = 'NO_KEY'", False, ["SATMETER_MODELS_FILE"]),
+    ],
+)
+def test_a_models_file_replaces_anthropics_key_and_its_addresses_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_url: str, key: str, production: bool, found: list[str]
+) -> None:
+    monkeypatch.setenv("LOCAL_KEY", "sk-local")
+    path = tmp_path / "models.toml"
+    path.write_text(FILE % (base_url, key))
+    settings = {**PRODUCTION, "SATMETER_MODELS_FILE": path, **OWN_MODELS, "ANTHROPIC_API_KEY": None}
+    settings |= {"SATMETER_PLAIN_HTTP_ALLOW": "allowed.example"}
+    if not production:
+        settings["SATMETER_ENV"] = "development"
+    assert _variables(**settings) == found
+    assert [part.real for part in parts(Settings(**settings)) if part.name == "Model"] == [True]
+    assert all("sk-local" not in problem.message for problem in problems(Settings(**settings)))
+
+
+def test_own_models_that_the_file_lacks_are_told_by_their_settings(tmp_path: Path) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text(FILE % ("https://models.example/v1", ""))
+    told = problems(Settings.model_validate({"SATMETER_MODELS_FILE": path}))
+    assert [problem.variable for problem in told] == ["EVAL_MODEL", "WORK_MODEL"]
+    assert told[0].message == "There is no model claude-haiku-5-5 with a price: add it, or set one of tiny."
+    url = {"SATMETER_MODELS_FILE": path, **OWN_MODELS, "ANTHROPIC_API_KEY": "k", "ANTHROPIC_BASE_URL": "https://a.test"}
+    assert _variables(**url) == ["ANTHROPIC_BASE_URL"]
+
+
 @pytest.mark.parametrize(
     ("change", "variable"),
     [
