@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ..domain.llm.catalogue import Api, Catalogue, MissingUsage, ModelEntry, Upstream, shared_names
+from ..domain.llm.catalogue import Api, Catalogue, ModelEntry, Upstream, shared_names
+from ..domain.pricing import MissingUsage
 from .prices import PRICE_KEYS, TOKENS_MAX, price_of
 from .tables import Table, is_name
 
@@ -23,7 +24,7 @@ _UPSTREAM_KEYS: Final = frozenset(
 )
 _LIMITS: Final = ("context_tokens", "max_output_tokens")
 # Of a model whose upstreams are known without being named.
-PLAIN_MODEL_KEYS: Final = PRICE_KEYS | {"aliases", "missing_usage", *_LIMITS}
+PLAIN_MODEL_KEYS: Final = PRICE_KEYS | {"aliases", *_LIMITS}
 _MODEL_KEYS: Final = PLAIN_MODEL_KEYS | {"upstream", "model"}
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -76,16 +77,23 @@ def parse_models_file(
         faults.append(f"{place}: has no models: add a table [{MODELS}.NAME] for each.")
         return ModelsFile(Catalogue((), ()), ())
     apis = {upstream.name: api for upstream, api, _ in read}
-    entries = entries_of(models, _MODEL_KEYS, lambda table: _served_by(table, apis), faults)
+    entries = entries_of(models, _MODEL_KEYS, lambda table: _served_by(table, apis), faults, MissingUsage.BOUND)
     return ModelsFile(
         Catalogue(tuple(entries), tuple(upstream for upstream, _, _ in read)), tuple(source for _, _, source in read)
     )
 
 
 def entries_of(
-    models: Table, known: Collection[str], served_by: Callable[[Table], tuple[str, ...]], faults: list[str]
+    models: Table,
+    known: Collection[str],
+    served_by: Callable[[Table], tuple[str, ...]],
+    faults: list[str],
+    missing_usage: MissingUsage | None = None,
 ) -> list[ModelEntry]:
-    """Return the models of a table of tables. `served_by` returns the upstreams of a model by its table."""
+    """Return the models of a table of tables. `served_by` returns the upstreams of a model by its table.
+
+    `missing_usage` is the rule of a model that names none.
+    """
     entries = []
     for name in models.found:
         table = models.table(name)
@@ -93,7 +101,7 @@ def entries_of(
         if not is_name(name):
             faults.append(f"{table.place}: can't be the name of a model: write letters, digits and signs, no spaces.")
         table.only(known)
-        entries.append(_entry(name, table, served_by(table)))
+        entries.append(_entry(name, table, served_by(table), missing_usage))
     faults += [
         f"{models.place}, aliases: {name} stands for two models, or twice for one: keep one of them."
         for name in shared_names(entries)
@@ -101,7 +109,7 @@ def entries_of(
     return entries
 
 
-def _entry(name: str, table: Table, upstreams: tuple[str, ...]) -> ModelEntry:
+def _entry(name: str, table: Table, upstreams: tuple[str, ...], missing_usage: MissingUsage | None) -> ModelEntry:
     context, longest = (table.whole(key, least=1, most=TOKENS_MAX) for key in _LIMITS)
     if context is not None and longest is not None and longest > context:
         table.fault("max_output_tokens", "is more than context_tokens: an answer is part of the context")
@@ -109,11 +117,10 @@ def _entry(name: str, table: Table, upstreams: tuple[str, ...]) -> ModelEntry:
         name=name,
         upstreams=upstreams,
         upstream_model=table.name("model") or name,
-        price=price_of(name, table),
+        price=price_of(name, table, missing_usage),
         aliases=table.names("aliases"),
         context_tokens=context,
         max_output_tokens=longest,
-        missing_usage=table.choice("missing_usage", MissingUsage, MissingUsage.BOUND) or MissingUsage.BOUND,
     )
 
 

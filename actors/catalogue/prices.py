@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-from ..domain.pricing import NO_FEE, LongPrompt, ModelPrice, Rates
+from ..domain.pricing import NO_FEE, LongPrompt, MissingUsage, ModelPrice, Rates
 from .tables import Table
 
 LONG_PROMPT: Final = "long_prompt"
 MULTIPLIERS: Final = "multipliers"
 PER_REQUEST: Final = "per_request"
-PRICE_KEYS: Final = frozenset({*Rates.__struct_fields__, LONG_PROMPT, MULTIPLIERS, PER_REQUEST})
+MISSING_USAGE: Final = "missing_usage"
+PRICE_KEYS: Final = frozenset({*Rates.__struct_fields__, LONG_PROMPT, MULTIPLIERS, PER_REQUEST, MISSING_USAGE})
 _THRESHOLD: Final = "threshold_tokens"
 # Bounds within which all arithmetic on rates is exact; no provider's price comes near them.
 _RATE_MAX_USD: Final = Decimal(1_000_000)
@@ -22,8 +23,8 @@ _FACTOR_PLACES_MAX: Final = 4
 TOKENS_MAX: Final = 100_000_000
 
 
-def price_of(model: str, table: Table) -> ModelPrice:
-    """Return a model's price; the table notes the faults."""
+def price_of(model: str, table: Table, missing_usage: MissingUsage | None = None) -> ModelPrice:
+    """Return a model's price; the table notes the faults. `missing_usage` counts where the table names none."""
     long_prompt, multipliers = table.table(LONG_PROMPT), table.table(MULTIPLIERS)
     fee = table.figure(PER_REQUEST, _RATE_MAX_USD, _RATE_PLACES_MAX)
     return ModelPrice(
@@ -32,6 +33,7 @@ def price_of(model: str, table: Table) -> ModelPrice:
         long_prompt=None if long_prompt is None else _long_prompt(long_prompt),
         multipliers={} if multipliers is None else _multipliers(multipliers),
         per_request=fee or NO_FEE,
+        missing_usage=table.choice(MISSING_USAGE, MissingUsage) if table.has(MISSING_USAGE) else missing_usage,
     )
 
 

@@ -33,6 +33,14 @@ class Size(StrEnum):
     LARGE = "large"
 
 
+class MissingUsage(StrEnum):
+    """The charge for an answer without a readable usage: its bound, our own count of its texts, or nothing."""
+
+    BOUND = "bound"
+    COUNT = "count"
+    NOTHING = "nothing"
+
+
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tokens as the provider counts them. `input_tokens` excludes both cache kinds.
 
@@ -56,6 +64,10 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     def cache_write_tokens(self) -> int:
         """Cache writes of both lifetimes."""
         return self.cache_write_5m_tokens + self.cache_write_1h_tokens
+
+
+NO_USAGE: Final = Usage(0, 0)
+"""The usage of an answer that is taken nothing for."""
 
 
 class Rates(msgspec.Struct, frozen=True):
@@ -82,7 +94,8 @@ class LongPrompt(msgspec.Struct, frozen=True):
 class ModelPrice(msgspec.Struct, frozen=True, omit_defaults=True):
     """A model and its rates. `multipliers` apply to all its rates, by the names in a usage's `billed_as`.
 
-    `per_request` is in US dollars for each call, beside its tokens; no multiplier applies to it.
+    `per_request` is in US dollars for each call, beside its tokens; no multiplier applies to it. `missing_usage` says
+    what an answer without a usage costs; None stands for an estimate.
     """
 
     model: str
@@ -90,6 +103,7 @@ class ModelPrice(msgspec.Struct, frozen=True, omit_defaults=True):
     long_prompt: LongPrompt | None = None
     multipliers: Mapping[str, Decimal] = {}
     per_request: Decimal = NO_FEE
+    missing_usage: MissingUsage | None = None
 
     def rates_for(self, usage: Usage) -> Rates:
         """Return the rates that apply to this usage."""

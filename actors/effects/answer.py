@@ -86,7 +86,7 @@ class _Draft:
         """
         if not self.begun:
             return RequestOutcome(ending, self.evaluation)
-        completion = cut_off(self.text, model, self.seen or UsageSoFar(Usage(0, 0)), stop_reason, text_tokens)
+        completion = cut_off(self.text, model, self.seen, stop_reason, text_tokens)
         return RequestOutcome(ending, self.evaluation, completion)
 
 
@@ -115,6 +115,10 @@ class AnswerEffect:
         if draft.begun or draft.asked is None:
             final = draft.seen is not None and draft.seen.final
             text_tokens = None if final else await given_tokens(self._model, draft.text, intent.model, log=draft.log)
+            if draft.begun and draft.seen is None:
+                # This provider counts nothing before the end.
+                prompt_tokens = await self._prompt_tokens(intent, Step.WORK, draft.log)
+                draft.seen = None if prompt_tokens is None else UsageSoFar(Usage(prompt_tokens, 0))
             return draft.outcome(Ending.LEFT, intent.model, _CANCELLED, text_tokens)
         tokens = await self._prompt_tokens(intent, draft.asked, draft.log)
         return RequestOutcome(Ending.LEFT, draft.evaluation, unanswered=Unanswered(draft.asked, tokens))

@@ -58,6 +58,11 @@ class _Draft:
         return bool(self.pieces)
 
     @property
+    def counts_last(self) -> bool:
+        """Return whether no count is to be had before the answer's end."""
+        return self._seen is not None and self._seen.counts_last
+
+    @property
     def counted(self) -> bool:
         """Return whether the cost of the prompt is known."""
         return self._seen is not None and self._seen.usage is not None
@@ -75,7 +80,7 @@ class _Draft:
     def known(self) -> bool:
         """Return whether a leaving client's cost is known as far as it will be, so that the call can end."""
         if self._waits_for_end is None:
-            return self.counted
+            return self.counted or self.counts_last
         return self.final or (self._waits_for_end and not self.pauses)
 
     def lingers_s(self) -> float:
@@ -86,7 +91,7 @@ class _Draft:
         """
         if not self.asked:
             return 0.0
-        if not self.counted:
+        if not self.counted and not self.counts_last:
             return LINGERS_S
         self._waits_for_end = self.pauses
         return ENDS_WITHIN_S if self.pauses else PASSES_WITHIN_S
@@ -123,7 +128,8 @@ class _Draft:
         charged = self.begun and not (end and end.declined)
         source = end or self._seen
         reported = None if source is None else source.reported
-        return RelayOutcome(ending, True, 200, self.headers, body, charged, usage, given, told, reported)
+        given_bytes = end.given_bytes if end else 0
+        return RelayOutcome(ending, True, 200, self.headers, body, charged, usage, given, told, reported, given_bytes)
 
     def _given_tokens(self, text_tokens: int | None) -> int:
         given = estimated_tokens(self.text, self._model) if text_tokens is None else text_tokens
@@ -157,7 +163,7 @@ class RelayEffect:
     async def _left(self, intent: RelayRequest, draft: _Draft) -> RelayOutcome:
         """Return the outcome of a call that its client has left. Once it was sent, its prompt is billed."""
         text_tokens = None
-        if draft.counted and not draft.final:
+        if (draft.counted or draft.counts_last) and not draft.final:
             named = model_of(intent.body.data)
             text_tokens = await given_tokens(
                 self._model, draft.text, intent.model, intent.headers, named=named, beta=intent.beta, log=draft.log
@@ -204,6 +210,7 @@ class RelayEffect:
             end.usage,
             end.given_tokens,
             reported=end.reported,
+            given_bytes=end.given_bytes,
         )
 
     async def _pass_on(self, intent: RelayRequest, progress: ProgressChannel, draft: _Draft) -> RelayEnd:

@@ -104,7 +104,8 @@ def whole_end(status: int, headers: Mapping[str, str], body: bytes) -> RelayEnd:
     given_tokens = output_of(counts) or estimated_tokens(_text_of(bytes(found.content)), _name(found.model))
     declined = found.stop_reason == _REFUSAL and _is_empty(bytes(found.content))
     usage, reported = usage_of(counts, given_tokens), reported_of(found.usage, headers)
-    return RelayEnd(status, kept_headers(headers), body, usage, given_tokens, declined, reported)
+    given_bytes = 0 if usage is not None else _size(_text_of(bytes(found.content)))
+    return RelayEnd(status, kept_headers(headers), body, usage, given_tokens, declined, reported, given_bytes)
 
 
 def counted_by(end: RelayEnd) -> int:
@@ -212,7 +213,8 @@ class RelayedStream:
             given_tokens = max(given_tokens, estimated)
         declined = self._stop_reason == _REFUSAL and not self._has_output and not any(self._given)
         usage = self._counted.usage(given_tokens)
-        return RelayEnd(200, headers, b"", usage, given_tokens, declined, self.reported())
+        given_bytes = 0 if usage is not None else _size("".join(self._given))
+        return RelayEnd(200, headers, b"", usage, given_tokens, declined, self.reported(), given_bytes)
 
     def _take(self, data: bytes) -> None:
         if self.ended:
@@ -309,6 +311,10 @@ def _usage_in(decode: Callable[[], _WithUsage]) -> msgspec.Raw:
         return decode().usage
     except (ValueError, RecursionError):
         return _NO_USAGE
+
+
+def _size(text: str) -> int:
+    return len(text.encode(errors="surrogatepass"))
 
 
 def _name(value: Any) -> str | None:

@@ -97,7 +97,8 @@ class OpenAiProvider:
         async with aclosing(self._written(work_body(model, max_tokens, request))) as parts:
             async for part in parts:
                 if isinstance(part, Work):
-                    yield completion_of(part.text, model, part.usage, part.stop_reason)
+                    done = completion_of(part.text, model, part.usage, part.stop_reason)
+                    yield msgspec.structs.replace(done, given_bytes=0 if part.usage else part.given_bytes)
                 else:
                     yield part
 

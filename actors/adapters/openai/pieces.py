@@ -40,6 +40,11 @@ def beside(message: Mapping[str, Any]) -> str:
     return found
 
 
+def size_of(text: str) -> int:
+    """Return the bytes of a text, which bound its tokens."""
+    return len(text.encode(errors="surrogatepass"))
+
+
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 

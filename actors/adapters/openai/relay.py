@@ -18,7 +18,7 @@ from ...domain.pricing import Usage
 from ...domain.provider_faults import ModelFault
 from ...ports import ModelError, ToldError, TransientError
 from .errors import ClientsFaultError, broken_off, error_in, failure_in_answer
-from .pieces import beside, refused, shown
+from .pieces import beside, refused, shown, size_of
 from .stream import LINE_MAX_BYTES, ChatStream
 
 # A stream ends with its last event; an upstream that forgets to end it costs us this.
@@ -146,7 +146,8 @@ def _error_alone(body: bytes) -> Mapping[str, Any]:
 
 def _so_far(answer: ChatStream, given: str) -> RelaySoFar:
     counted = answer.counted
-    return RelaySoFar(counted.usage(), given, final=counted.final and counted.usage() is not None, pauses=counted.done)
+    usage = counted.usage()
+    return RelaySoFar(usage, given, final=counted.final and usage is not None, pauses=counted.done, counts_last=True)
 
 
 def _end(
@@ -160,7 +161,8 @@ def _end(
     given_tokens = usage.output_tokens if usage is not None else estimated_tokens(given, model or "") if given else 0
     # A filter that lets nothing out is billed only where the upstream says what it has read.
     declined = usage is None and finish_reason == _FILTERED and not given
-    return RelayEnd(200, kept_headers(headers), body, usage, given_tokens, declined)
+    given_bytes = size_of(given) if usage is None else 0
+    return RelayEnd(200, kept_headers(headers), body, usage, given_tokens, declined, given_bytes=given_bytes)
 
 
 async def _rest(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

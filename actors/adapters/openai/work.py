@@ -12,6 +12,7 @@ from ...domain.pricing import Usage
 from ...domain.provider_faults import ModelFault
 from ...ports import ModelError
 from .errors import failure_in_answer, failure_midway
+from .pieces import size_of
 from .relay import read_whole
 from .stream import ChatStream
 
@@ -26,11 +27,15 @@ _STOP_REASONS: Final[Mapping[str, str]] = {
 
 
 class Work(msgspec.Struct, frozen=True):
-    """The text of the first choice, with the usage of all, and the reason for its end."""
+    """The text of the first choice, with the usage of all, and the reason for its end.
+
+    `given_bytes` is the size of all that was given.
+    """
 
     text: str
     usage: Usage | None
     stop_reason: str
+    given_bytes: int
 
 
 class WorkReader:
@@ -41,12 +46,14 @@ class WorkReader:
         self._answer = ChatStream()
         self._texts: list[str] = []
         self._refuses = False
+        self._given_bytes = 0
 
     def read(self, chunk: bytes | None) -> Iterator[StreamPart]:
         """Yield the parts that this chunk makes whole; None says that there are no more bytes. Raises `PortError`."""
         answer = self._answer
         for piece in answer.at_end() if chunk is None else answer.read(chunk):
             self._refuses = self._refuses or piece.refuses
+            self._given_bytes += size_of(piece.text) + size_of(piece.beside)
             if piece.text and piece.choice == 0:
                 self._texts.append(piece.text)
                 yield TextDelta(piece.text)
@@ -59,13 +66,15 @@ class WorkReader:
             raise ModelError("the upstream's answer ended before its end", ModelFault.FAILING)
         if chunk is None or answer.ended:
             text = "".join(self._texts)
-            self.work = Work(text, answer.counted.whole(), _stop_reason(text, answer.finish_reason, self._refuses))
+            stop_reason = _stop_reason(text, answer.finish_reason, self._refuses)
+            self.work = Work(text, answer.counted.whole(), stop_reason, self._given_bytes)
 
 
 def work_in(body: bytes) -> Work:
     """Return the work in a whole answer. Raises `PortError`."""
     found = read_whole(body)
-    return Work(found.text, found.usage, _stop_reason(found.text, found.finish_reason, found.refuses))
+    stop_reason = _stop_reason(found.text, found.finish_reason, found.refuses)
+    return Work(found.text, found.usage, stop_reason, size_of(found.given))
 
 
 def _stop_reason(text: str, finish_reason: str | None, refuses: bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -12,14 +13,16 @@ from .. import webhooks
 from ..behaviour import NOTHING, Alarm, Command, Decision, Done, Event, Failed, Intent, NoHistory, TakeUp, Wake
 from ..codec import JournalCodec
 from ..errors import idempotency_conflict, node_unavailable, not_found
-from ..llm.answers import Completion, PricedEvaluation
+from ..llm.answers import Completion, Ending, PricedEvaluation
 from ..llm.billing_alarms import billing_alarms
 from ..llm.intents import Evaluate, Work
+from ..llm.missing_usage import usage_in_place
+from ..llm.prompts import work_overhead_bytes
 from ..money import ZERO, Msat
 from ..payments import payout_flow
 from ..payments.intents import IssueInvoice, LookUpInvoice, LookUpPayout, SendPayout
 from ..payments.invoices import Invoice, Settle
-from ..pricing import Terms, Usage, charge_msat, quote, tariff_of
+from ..pricing import NO_USAGE, MissingUsage, Terms, Usage, charge_msat, quote, tariff_of
 from ..quotes import quote_memo
 from ..receipts import GetJobReceipt
 from ..webhooks import Notify
@@ -179,21 +182,32 @@ class JobBehaviour(NoHistory):
         breakdown = job.breakdown
         # The quote binds: prices that changed since apply to later jobs only.
         terms = self._job_terms.terms if job.tariff is None else job.tariff.terms
-        # Unreadable usage costs the estimate: at zero, every answer that can't be parsed would be free.
-        usage = completion.usage or Usage(breakdown.estimated_input_tokens, breakdown.estimated_output_tokens)
-        price = charge_msat(terms, breakdown.model, usage, breakdown.btc_price)
+        usage = completion.usage or self._in_place(job, completion, terms.models[breakdown.model].missing_usage)
+        price = ZERO if usage is None else charge_msat(terms, breakdown.model, usage, breakdown.btc_price)
         completed = JobCompleted(
             at_ms=now_ms,
             result=completion.text,
             stop_reason=completion.stop_reason,
             model=completion.model,
-            usage=usage,
+            usage=usage or NO_USAGE,
             usage_known=completion.usage is not None,
-            cost_usd=terms.price_usd(breakdown.model, usage),
+            cost_usd=Decimal(0) if usage is None else terms.price_usd(breakdown.model, usage),
             charged_msat=min(price, job.work_paid_msat),
             reported=completion.reported,
         )
         return Decision((completed,), alarms=billing_alarms(terms.models[breakdown.model], completion.usage))
+
+    def _in_place(self, job: Job, completion: Completion, rule: MissingUsage | None) -> Usage | None:
+        """Return the usage that is charged in place of a missing one: never zero, unless the model's rule says so."""
+        assert job.breakdown is not None and job.size is not None
+        prompt_bytes = len(job.request.encode()) + work_overhead_bytes()
+        return usage_in_place(
+            rule,
+            Ending.COMPLETE,
+            bound=Usage(prompt_bytes, self._job_terms.terms.tiers[job.size].max_tokens),
+            given_bytes=max(len(completion.text.encode()), completion.given_bytes),
+            estimate=Usage(job.breakdown.estimated_input_tokens, job.breakdown.estimated_output_tokens),
+        )
 
     def _alarms(self, model: str, usage: Usage | None) -> tuple[Alarm, ...]:
         """Return the alarms about an evaluation's bill; none if its model has lost its price since the call."""

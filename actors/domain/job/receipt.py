@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from ..errors import Code, Refusal, not_yet, wrong_state
 from ..money import ZERO, Msat
+from ..pricing import NO_USAGE
 from ..receipts import Receipt, text_digest
 from .state import FINAL_STATES, Job, JobState
 
@@ -45,7 +46,8 @@ def _of_work(charged: Receipt, job: Job) -> Receipt:
         charged,
         tariff=job.tariff,
         btc_price=job.breakdown.btc_price,
-        work_usage=job.ledger.usage,
+        # Of work that nothing is taken for, not even the infrastructure is charged.
+        work_usage=None if job.ledger.usage == NO_USAGE else job.ledger.usage,
         cost_usd=job.ledger.cost_usd,
         charged_msat=job.ledger.charged_msat,
         work_reported=job.work_reported,

@@ -37,13 +37,17 @@ class PricedEvaluation(msgspec.Struct, frozen=True):
 
 
 class Completion(msgspec.Struct, frozen=True):
-    """A model's whole answer and its tokens; `usage` is None when the provider's figures were unreadable."""
+    """A model's whole answer and its tokens; `usage` is None when the provider's figures were unreadable.
+
+    `given_bytes` is then the size of all that was given, with thoughts beside the text.
+    """
 
     text: str
     model: str
     usage: Usage | None
     stop_reason: str
     reported: ReportedUsage | None = None
+    given_bytes: int = 0
 
 
 class Held(Reply, frozen=True, tag="held"):
@@ -120,11 +124,16 @@ class RequestOutcome(msgspec.Struct, frozen=True):
     declined: bool = False
 
 
-def cut_off(text: str, model: str, seen: UsageSoFar, stop_reason: str, text_tokens: int | None = None) -> Completion:
+def cut_off(
+    text: str, model: str, seen: UsageSoFar | None, stop_reason: str, text_tokens: int | None = None
+) -> Completion:
     """Return the completion of an answer that was cut off. `text_tokens`: a separate count of its text by the provider.
 
-    Without a final count in `seen` and without `text_tokens`, the answer's tokens are estimated.
+    Without a final count in `seen` and without `text_tokens`, the answer's tokens are estimated. Where nothing was
+    seen, the prompt's cost is not known, and so there is no usage.
     """
+    if seen is None:
+        return Completion(text, model, None, stop_reason)
     usage = seen.usage
     if not seen.final:
         given_tokens = estimated_tokens(text, model) if text_tokens is None else text_tokens

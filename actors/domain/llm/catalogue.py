@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from ..pricing import ModelPrice
+from ..pricing import MissingUsage, ModelPrice
 
 _DATED: Final = re.compile(r"-(?:\d{8}|latest)$")
 
@@ -20,14 +20,6 @@ class Api(StrEnum):
 
     ANTHROPIC = "anthropic"
     OPENAI = "openai"
-
-
-class MissingUsage(StrEnum):
-    """The charge for an answer without a readable usage: its bound, our own count of its texts, or nothing."""
-
-    BOUND = "bound"
-    COUNT = "count"
-    NOTHING = "nothing"
 
 
 class Upstream(msgspec.Struct, frozen=True):
@@ -56,7 +48,11 @@ class ModelEntry(msgspec.Struct, frozen=True):
     aliases: tuple[str, ...] = ()
     context_tokens: int | None = None
     max_output_tokens: int | None = None
-    missing_usage: MissingUsage = MissingUsage.BOUND
+
+    @property
+    def missing_usage(self) -> MissingUsage | None:
+        """Charge for an answer without a usage, which is part of the price."""
+        return self.price.missing_usage
 
     def sent_as(self, asked: str) -> str:
         """Return the name to send upstream. A dated version goes on as it is, where upstreams know the model's name."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..behaviour import Attempt, Intent, Once
+from ..pricing import Usage
 from .answers import Held
 from .relays import RelayBody
 
@@ -64,7 +65,7 @@ class RelayRequest(Intent, frozen=True):
 
     `beta`: the call goes to the provider's beta interface. `model` sets the price. `body` is the client's, and goes on
     with this `max_tokens`. `at_ms`: the time of the request. `billed_as`: see `Relay`. `prompt_tokens`: the provider's
-    count of the prompt, where it was asked for before.
+    count of the prompt, where it was asked for before. `bound`: the worst case that is held.
     """
 
     body: RelayBody
@@ -79,6 +80,7 @@ class RelayRequest(Intent, frozen=True):
     attempt: Attempt | None = None
     prompt_tokens: int | None = None
     held: Held | None = None
+    bound: Usage | None = None
 
     @property
     def ends_unheard(self) -> bool:

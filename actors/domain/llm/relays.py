@@ -88,6 +88,7 @@ class RelaySoFar(msgspec.Struct, frozen=True):
     `usage` is None before the provider has counted anything that can be read. `unseen_tokens` are the estimated tokens
     of thoughts beyond what was shown of them. `thinks`: the model is at a thought that it may not show. `final`: the
     provider has counted the whole answer in `usage`. `pauses`: a block has ended, and no other has begun.
+    `counts_last`: the provider counts nothing before the answer's end.
     """
 
     usage: Usage | None
@@ -97,6 +98,7 @@ class RelaySoFar(msgspec.Struct, frozen=True):
     final: bool = False
     pauses: bool = False
     reported: ReportedUsage | None = None
+    counts_last: bool = False
 
 
 class RelayEnd(msgspec.Struct, frozen=True):
@@ -105,7 +107,7 @@ class RelayEnd(msgspec.Struct, frozen=True):
     `usage` is None when the provider's figures of the prompt were unreadable; `given_tokens` are then the answer's
     tokens, by the provider's count or an estimate. A status from 400 on is a refusal of the client's call, for which
     the provider bills nothing. `declined`: the model refused without any output, which the provider does not bill
-    either.
+    either. `given_bytes` is the size of what was given, where there is no usage.
     """
 
     status: int
@@ -115,6 +117,7 @@ class RelayEnd(msgspec.Struct, frozen=True):
     given_tokens: int = 0
     declined: bool = False
     reported: ReportedUsage | None = None
+    given_bytes: int = 0
 
     @property
     def counted(self) -> int | None:
@@ -165,3 +168,4 @@ class RelayOutcome(msgspec.Struct, frozen=True):
     given_tokens: int = 0
     told: bool = False
     reported: ReportedUsage | None = None
+    given_bytes: int = 0

@@ -11,16 +11,19 @@ from msgspec.structs import replace
 
 from ..behaviour import Alarm
 from ..llm.answers import Ending, RequestOutcome, Step
+from ..llm.intents import RelayRequest
+from ..llm.missing_usage import usage_in_place
 from ..llm.relays import PromptRate, RelayOutcome
 from ..money import EXACT, MSAT_PER_BTC, Msat, usd_text, usd_to_msat
-from ..pricing import BYTES_PER_TOKEN, BtcPrice, Terms, Usage
+from ..pricing import BYTES_PER_TOKEN, NO_USAGE, BtcPrice, Terms, Usage
 from .messages import Ask, Relay, RequestCost
 from .state import Hold
 
-_NOTHING: Final = Usage(0, 0)
 _NO_USD: Final = Decimal(0)
 # A verdict has about 100 tokens.
 _VERDICT_TOKENS: Final = 150
+# A verdict's JSON has at most so many beside its reason.
+_VERDICT_BYTES: Final = 100
 
 
 class SessionTerms(msgspec.Struct, frozen=True):
@@ -66,10 +69,13 @@ class Worst:
         self._before_usd = before_usd
         self._choices = choices
 
+    def usage(self, max_tokens: int) -> Usage:
+        """Return the tokens of the work with answers of so many tokens each."""
+        return replace(self._prompt, output_tokens=max_tokens * self._choices)
+
     def msat(self, max_tokens: int) -> Msat:
         """Return the whole price with answers of so many tokens each, infrastructure and margin included."""
-        usage = replace(self._prompt, output_tokens=max_tokens * self._choices)
-        cost_usd = EXACT.add(self._before_usd, self._terms.price_usd(self._model, usage))
+        cost_usd = EXACT.add(self._before_usd, self._terms.price_usd(self._model, self.usage(max_tokens)))
         return usd_to_msat(self._terms.with_margin(cost_usd), self._btc_price.usd)
 
     def longest(self, allowed: Msat, least: int, most: int) -> int:
@@ -84,12 +90,18 @@ class Worst:
 
 def worst_of_ask(terms: SessionTerms, command: Ask) -> Worst:
     """Return the worst case of evaluation and work. It is an upper bound because a token has at least one byte."""
-    # The judge gets the request as a JSON string, in which line breaks and quotes take more bytes.
-    judged_bytes = len(msgspec.json.encode(command.request))
-    evaluation = Usage(judged_bytes + terms.eval_overhead_tokens, terms.eval_max_tokens)
-    evaluation_usd = terms.terms.models[terms.eval_model].cost_usd(evaluation)
-    prompt = Usage(len(command.request.encode()) + terms.work_overhead_tokens, 0)
+    evaluation_usd = terms.terms.models[terms.eval_model].cost_usd(_worst_evaluation(terms, command.request))
+    prompt = _worst_work(terms, command.request, 0)
     return Worst(terms.terms, command.model, command.btc_price, prompt, evaluation_usd)
+
+
+def _worst_evaluation(terms: SessionTerms, request: str) -> Usage:
+    # The judge gets the request as a JSON string, in which line breaks and quotes take more bytes.
+    return Usage(len(msgspec.json.encode(request)) + terms.eval_overhead_tokens, terms.eval_max_tokens)
+
+
+def _worst_work(terms: SessionTerms, request: str, max_tokens: int) -> Usage:
+    return Usage(len(request.encode()) + terms.work_overhead_tokens, max_tokens)
 
 
 def worst_of_relay(terms: SessionTerms, command: Relay) -> Worst:
@@ -141,7 +153,7 @@ def actual_cost(terms: SessionTerms, hold: Hold, evaluation: Usage | None, work:
     covered = not _beyond(price_usd, hold)
     return RequestCost(
         model=terms.eval_model if evaluation and not work else hold.model,
-        usage=work or evaluation or _NOTHING,
+        usage=work or evaluation or NO_USAGE,
         cost_usd=cost_usd,
         evaluation_cost_usd=evaluation_usd,
         held_msat=hold.amount_msat,
@@ -187,21 +199,35 @@ def _counted(outcome: RequestOutcome | RelayOutcome) -> bool:
     return all(part is None or part.usage is not None for part in (outcome.evaluation, outcome.completion))
 
 
-def evaluation_usage(terms: SessionTerms, hold: Hold, outcome: RequestOutcome) -> Usage | None:
-    """Return the evaluation's usage: an estimate if the provider's figures were unreadable, None without a call."""
+def evaluation_usage(terms: SessionTerms, hold: Hold, request: str, outcome: RequestOutcome) -> Usage | None:
+    """Return the evaluation's usage, or what is charged in place of a missing one; None for nothing, or no call."""
     input_tokens = hold.estimate.input_tokens + terms.eval_overhead_tokens // BYTES_PER_TOKEN
-    if outcome.evaluation is not None:
-        return outcome.evaluation.usage or Usage(input_tokens, _VERDICT_TOKENS)
-    return _unanswered(outcome, Step.EVALUATION, input_tokens)
+    judged = outcome.evaluation
+    if judged is None:
+        return _unanswered(outcome, Step.EVALUATION, input_tokens)
+    return judged.usage or usage_in_place(
+        terms.terms.models[terms.eval_model].missing_usage,
+        Ending.COMPLETE,
+        bound=_worst_evaluation(terms, request),
+        given_bytes=len(judged.verdict.reason.encode()) + _VERDICT_BYTES,
+        estimate=Usage(input_tokens, _VERDICT_TOKENS),
+    )
 
 
-def work_usage(terms: SessionTerms, hold: Hold, outcome: RequestOutcome) -> Usage | None:
-    """Return the work's usage: an estimate if the provider's figures were unreadable, None without a call."""
+def work_usage(terms: SessionTerms, hold: Hold, request: str, outcome: RequestOutcome) -> Usage | None:
+    """Return the work's usage, or what is charged in place of a missing one; None for nothing, or no call."""
     input_tokens = hold.estimate.input_tokens + terms.work_overhead_tokens // BYTES_PER_TOKEN
-    if outcome.completion is None:
+    done = outcome.completion
+    if done is None:
         return _unanswered(outcome, Step.WORK, input_tokens)
-    output_tokens = -(-len(outcome.completion.text.encode()) // BYTES_PER_TOKEN)
-    return outcome.completion.usage or Usage(input_tokens, output_tokens)
+    text_bytes = len(done.text.encode())
+    return done.usage or usage_in_place(
+        terms.terms.models[hold.model].missing_usage,
+        outcome.ending,
+        bound=_worst_work(terms, request, hold.max_tokens),
+        given_bytes=max(text_bytes, done.given_bytes),
+        estimate=Usage(input_tokens, -(-text_bytes // BYTES_PER_TOKEN)),
+    )
 
 
 def _unanswered(outcome: RequestOutcome, step: Step, estimated_tokens: int) -> Usage | None:
@@ -212,11 +238,14 @@ def _unanswered(outcome: RequestOutcome, step: Step, estimated_tokens: int) -> U
     return Usage(estimated_tokens if sent.prompt_tokens is None else sent.prompt_tokens, 0)
 
 
-def relay_usage(hold: Hold, outcome: RelayOutcome, asked: tuple[str, ...]) -> Usage | None:
-    """Return a relayed call's usage: an estimate if the provider's figures were unreadable, None if it is not billed.
-
-    `asked`: the `billed_as` of an estimate.
-    """
+def relay_usage(terms: SessionTerms, hold: Hold, intent: RelayRequest, outcome: RelayOutcome) -> Usage | None:
+    """Return a relayed call's usage, or what is charged in place of a missing one; None for nothing, or no bill."""
     if not outcome.charged:
         return None
-    return outcome.usage or Usage(hold.estimate.input_tokens, outcome.given_tokens, billed_as=asked)
+    return outcome.usage or usage_in_place(
+        terms.terms.models[hold.model].missing_usage,
+        outcome.ending,
+        bound=intent.bound,
+        given_bytes=max(outcome.given_bytes, outcome.given_tokens),
+        estimate=Usage(hold.estimate.input_tokens, outcome.given_tokens, billed_as=intent.billed_as),
+    )

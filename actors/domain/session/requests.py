@@ -44,7 +44,7 @@ def ask(terms: SessionTerms, session: Session, command: Ask | Relay, now_ms: int
     begun = idempotency_keys.begun(session.holds, command.once) or former_keys.begun(session, command)
     if begun is not None:
         same = begun.once.digest == command.once.digest
-        return _answering(command, begun) if same else Decision(reply=idempotency_conflict())
+        return _answering(terms, command, begun) if same else Decision(reply=idempotency_conflict())
     unspendable = not_spendable(session, now_ms)
     # `refused` goes before a missing payment, so that no client pays for a request that can't be answered. It goes
     # after a session's end, because waiting would not help that client.
@@ -62,10 +62,10 @@ def ask(terms: SessionTerms, session: Session, command: Ask | Relay, now_ms: int
     if isinstance(placed, Refusal):
         return Decision(reply=placed)
     event = place(session, HoldPlaced(now_ms, hold=placed))
-    return Decision((event,), wait_for=_topic(placed), intents=_answering(command, placed).intents)
+    return Decision((event,), wait_for=_topic(placed), intents=_answering(terms, command, placed).intents)
 
 
-def _answering(command: Ask | Relay, hold: Hold) -> Decision:
+def _answering(terms: SessionTerms, command: Ask | Relay, hold: Hold) -> Decision:
     """Let the caller wait for the answer, and start the model call unless it runs.
 
     It may not run although there is a hold, if the hold's write was not confirmed. The intent is made from the command,
@@ -90,12 +90,20 @@ def _answering(command: Ask | Relay, hold: Hold) -> Decision:
             command.attempt,
             command.prompt_tokens,
             held,
+            _bound(terms, command, hold),
         )
     else:
         intent = AnswerRequest(
             topic, command.request, hold.model, hold.max_tokens, command.stream, hold.once, command.attempt, held
         )
     return Decision(wait_for=topic, intents=(intent,))
+
+
+def _bound(terms: SessionTerms, command: Relay, hold: Hold) -> Usage | None:
+    """Return the worst case of a call whose usage may be charged by it."""
+    price = terms.terms.models.get(command.model)
+    by_bound = price is not None and price.missing_usage is not None
+    return worst_of_relay(terms, command).usage(hold.max_tokens) if by_bound else None
 
 
 def not_spendable(session: Session, now_ms: int) -> Refusal | None:
@@ -199,7 +207,9 @@ def ended(terms: SessionTerms, session: Session, command: Done | Failed, now_ms:
         return _relay_ended(terms, session, hold, command.intent, command.result, now_ms)
     outcome = command.result
     assert isinstance(outcome, RequestOutcome) and isinstance(command.intent, AnswerRequest)
-    evaluation, work = evaluation_usage(terms, hold, outcome), work_usage(terms, hold, outcome)
+    request = command.intent.request
+    evaluation = evaluation_usage(terms, hold, request, outcome)
+    work = work_usage(terms, hold, request, outcome)
     cost = actual_cost(terms, hold, evaluation, work)
     completion = outcome.completion
     rejected = outcome.evaluation if outcome.ending is Ending.REJECTED else None
@@ -208,7 +218,7 @@ def ended(terms: SessionTerms, session: Session, command: Done | Failed, now_ms:
     tariff = tariff_of(terms.terms, hold.model, terms.eval_model if evaluation else None)
     judged = outcome.evaluation
     reports = Reports(judged.reported if judged else None, completion.reported if completion else None)
-    receipt = note(session.tariffs, tariff, command.intent.request.encode(), answered.encode(), reports)
+    receipt = note(session.tariffs, tariff, request.encode(), answered.encode(), reports)
     event = _finished(session, hold, cost, outcome.ending, evaluation, work, receipt, now_ms)
     answer = RequestAnswer(
         request_id=hold.request_id,
@@ -233,7 +243,7 @@ def _relay_ended(
     terms: SessionTerms, session: Session, hold: Hold, intent: RelayRequest, outcome: RelayOutcome, now_ms: int
 ) -> Decision:
     """Charge a relayed call. A call that the provider refuses costs nothing, and may be sent again."""
-    work = relay_usage(hold, outcome, intent.billed_as)
+    work = relay_usage(terms, hold, intent, outcome)
     cost = actual_cost(terms, hold, None, work)
     refused = outcome.status >= 400
     event: HoldReleased | RequestFinished

@@ -9,8 +9,8 @@ import pytest
 
 from satmeter.actors.catalogue.loading import model_catalogue, upstream_keys
 from satmeter.actors.catalogue.tables import CatalogueError
-from satmeter.actors.domain.llm.catalogue import Api, MissingUsage, ModelEntry, Upstream
-from satmeter.actors.domain.pricing import ModelPrice, Rates, Usage
+from satmeter.actors.domain.llm.catalogue import Api, ModelEntry, Upstream
+from satmeter.actors.domain.pricing import MissingUsage, ModelPrice, Rates, Usage
 from satmeter.config.settings import Settings
 
 LOCAL = """
@@ -80,11 +80,10 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
         name="tiny",
         upstreams=("local", "away"),
         upstream_model="tiny-llama",
-        price=ModelPrice("tiny", rates, per_request=Decimal("0.001")),
+        price=ModelPrice("tiny", rates, per_request=Decimal("0.001"), missing_usage=MissingUsage.COUNT),
         aliases=("small", "least"),
         context_tokens=8192,
         max_output_tokens=2048,
-        missing_usage=MissingUsage.COUNT,
     )
     plain = catalogue.find("org/plain:7b")
     assert plain is not None

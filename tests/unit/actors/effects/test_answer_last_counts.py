@@ -17,7 +17,7 @@ from satmeter.actors.effects.answer import AnswerEffect
 from satmeter.actors.effects.progress import ProgressChannel
 from satmeter.actors.effects.retry import ENDS_WITHIN_S, LINGERS_S, PASSES_WITHIN_S
 from satmeter.actors.host.in_flight import InFlight
-from satmeter.actors.ports import TransientError
+from satmeter.actors.ports import NotCountedError, TransientError
 from tests.helpers.anthropic_upstream import ONCE
 from tests.helpers.fakes import FakeModel
 from tests.helpers.token_samples import TEXTS
@@ -141,3 +141,12 @@ async def test_what_is_about_to_say_what_it_has_used_is_not_cut_off(ending: bool
     counted.set()
     await asyncio.wait([task])
     assert len(found) == (1 if ending else 0)
+
+
+async def test_where_nothing_is_counted_before_the_end_the_prompt_is_counted_or_left_to_an_estimate() -> None:
+    outcome, lingers_s = await left(of(TextDelta("Hello.")))
+    assert (used(outcome), lingers_s) == (Usage(500, estimated_tokens("Hello.", "sonnet")), PASSES_WITHIN_S)
+    failing = of(TextDelta("Hello."))
+    failing.count_fault = NotCountedError("it does not count")
+    completion = (await left(failing))[0].completion
+    assert completion is not None and (completion.text, completion.usage) == ("Hello.", None)

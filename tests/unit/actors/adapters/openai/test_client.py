@@ -120,7 +120,7 @@ async def test_a_server_that_does_not_stream_is_read_all_the_same() -> None:
     assert await work(answering(200, message("Done."))) == [Completion("Done.", MODEL, Usage(18, 16), "end_turn")]
     made = provider(answering(200, message("Done.", None, finish="length")))
     found = await made.complete(SECRET, model=MODEL, max_tokens=9)
-    assert found == Completion("Done.", MODEL, None, "max_tokens")
+    assert found == Completion("Done.", MODEL, None, "max_tokens", given_bytes=5)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ async def test_bytes_go_on_as_they_come_and_are_not_collected() -> None:
     async with aclosing(provider(answer).relay(BODY, {}, model=MODEL, beta=False, stream=True)) as parts:
         found = [await anext(parts) for _ in range(5)]
     assert data_of(found) == sse(*WHOLE_STREAM[:2])
-    assert found[-1] == RelaySoFar(None, "Héllo, ")
+    assert found[-1] == RelaySoFar(None, "Héllo, ", counts_last=True)
     assert answer.closed == 1
 
 
@@ -82,11 +82,11 @@ async def test_what_is_counted_is_told_along_the_way() -> None:
     answer = streaming(*(sse(event) for event in (*steps, DONE)))
     counted = [part for part in await parts_of(answer) if isinstance(part, RelaySoFar)]
     assert counted == [
-        RelaySoFar(Usage(18, 16), "a", final=True),
-        RelaySoFar(Usage(18, 16), "b"),
-        RelaySoFar(Usage(18, 16), pauses=True),
-        RelaySoFar(Usage(18, 16), final=True, pauses=True),
-        RelaySoFar(Usage(18, 16), final=True, pauses=True),
+        RelaySoFar(Usage(18, 16), "a", final=True, counts_last=True),
+        RelaySoFar(Usage(18, 16), "b", counts_last=True),
+        RelaySoFar(Usage(18, 16), pauses=True, counts_last=True),
+        RelaySoFar(Usage(18, 16), final=True, pauses=True, counts_last=True),
+        RelaySoFar(Usage(18, 16), final=True, pauses=True, counts_last=True),
     ]
 
 
