@@ -11,11 +11,12 @@ import functools
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import anyio
 import msgspec
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
@@ -37,12 +38,14 @@ from ...client import (
     WalletError,
 )
 from .ask import advice
+from .mcp_conversation import Conversation, converse
 from .wallet import LNBITS_KEY, LNBITS_URL, WalletKind, lnbits_of_environment
 
 _USAGE: Final = 2
 _WAITS_S: Final = 240.0
 # Longer than a payment takes, shorter than a service manager waits after SIGTERM.
 _ENDS_WITHIN_S: Final = 10.0
+_WRITES_WITHIN_S: Final = 0.5
 _LEDGER_MAX: Final = 50
 _INSTRUCTIONS: Final = (
     "Buys model answers with Bitcoin Lightning sats, within a budget that the owner set. `ask` is for a question, paid "
@@ -209,48 +212,25 @@ def _job(job: JobStatus) -> dict[str, Any]:
     return {**told, "error": job.error_message, **price, "refund": refund}
 
 
-class Calls:
-    """The counter of calls that are under way, which also turns their exceptions into text."""
+def told(agent: Agent, function: Tool) -> Tool:
+    """Return the function as a tool, whose exceptions become text."""
 
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
-        self._running = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    def tool(self, function: Tool) -> Tool:
-        """Return the function as a tool."""
-
-        @functools.wraps(function)
-        async def call(*args: Any, **kwargs: Any) -> dict[str, Any]:
-            self._running += 1
-            self._idle.clear()
-            try:
-                return await function(*args, **kwargs)
-            except SatmeterError as error:
-                raise ToolError(self._agent.explained(error)) from None
-            finally:
-                self._running -= 1
-                if not self._running:
-                    self._idle.set()
-
-        return call
-
-    async def wait(self) -> None:
-        """Wait until no call is under way, for at most `_ENDS_WITHIN_S`."""
+    @functools.wraps(function)
+    async def call(*args: Any, **kwargs: Any) -> dict[str, Any]:
         try:
-            async with asyncio.timeout(_ENDS_WITHIN_S):
-                await self._idle.wait()
-        except TimeoutError:
-            pass  # The payment is in the session file.
+            return await function(*args, **kwargs)
+        except SatmeterError as error:
+            raise ToolError(agent.explained(error)) from None
+
+    return call
 
 
-def build(agent: Agent, calls: Calls) -> MCPServer[Any]:
+def build(agent: Agent) -> MCPServer[Any]:
     """Return the MCP server with its tools."""
     costs = (agent.ask, agent.quote_job, agent.buy_job, agent.close_session)
     looks = (agent.get_job, agent.balance, agent.ledger, agent.prices)
-    tools = [_strict(calls.tool(function), _COSTS) for function in costs]
-    tools += [_strict(calls.tool(function), _LOOKS) for function in looks]
+    tools = [_strict(told(agent, function), _COSTS) for function in costs]
+    tools += [_strict(told(agent, function), _LOOKS) for function in looks]
     return MCPServer("satmeter", instructions=_INSTRUCTIONS, log_level="WARNING", tools=tools)
 
 
@@ -282,19 +262,44 @@ def run(
 
 
 async def _serve(agent: Agent) -> int:
-    calls = Calls(agent)
+    """Serve until the input has ended and is answered, or SIGTERM: the calls under way then have a moment to end.
+
+    SIGTERM after the end of the input, or a second one, ends it at once.
+    """
+    conversation = Conversation()
     loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
+    ended, hurried = asyncio.Event(), asyncio.Event()
+
+    def end() -> None:
+        if ended.is_set() or conversation.input_ended:
+            hurried.set()
+            conversation.give_up()
+        ended.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
-    serving = asyncio.create_task(build(agent, calls).run_stdio_async())
-    ending = asyncio.create_task(ended.wait())
-    await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
-    await calls.wait()
+        loop.add_signal_handler(number, end)
+    serving = asyncio.create_task(converse(build(agent), conversation))
+    await _first(serving, ended.wait())
+    if not serving.done() and not hurried.is_set():
+        await _first(conversation.wait(_ENDS_WITHIN_S), hurried.wait())
+    if not serving.done():
+        # The last answer is written by a thread, or the input has ended and its calls are given up.
+        await asyncio.wait({serving}, timeout=_WRITES_WITHIN_S)
     await agent.close()
     if not serving.done():
         # A thread is blocked in a read of standard input, and can't be interrupted.
         sys.stderr.flush()
         os._exit(0)
-    serving.result()
+    try:
+        serving.result()
+    except* (BrokenPipeError, anyio.BrokenResourceError):
+        pass  # The client has gone, and reads no answer.
     return 0
+
+
+async def _first(*awaited: asyncio.Task[None] | Coroutine[Any, Any, Any]) -> None:
+    tasks = [asyncio.ensure_future(each) for each in awaited]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task, each in zip(tasks, awaited, strict=True):
+        if task is not each:
+            task.cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -133,6 +134,43 @@ def test_it_ends_cleanly(server: Served, command: str, environment: dict[str, st
         process.wait(PATIENCE_S)
     out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out, err) == (0, b"", b"")
+
+
+def _call(process: subprocess.Popen[bytes], name: str, **arguments: Any) -> None:
+    params = {"name": name, "arguments": arguments}
+    message = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params}
+    assert process.stdin is not None
+    process.stdin.write(b'{"jsonrpc": "2.0", "method": "notifications/initialized"}\n')
+    process.stdin.write(json.dumps(message).encode() + b"\n")
+
+
+def test_what_was_asked_before_the_end_of_the_input_is_answered(
+    server: Served, command: str, environment: dict[str, str]
+) -> None:
+    process = _start(command, environment, server.url)
+    _hello(process)
+    _call(process, "ask", request="Name three uses of a sextant.", max_tokens=100)
+    out, err = process.communicate(timeout=PROGRAM_S)
+    answer = json.loads(out)
+    assert (process.returncode, err, answer["id"]) == (0, b"", 2)
+    assert answer["result"]["structuredContent"]["state"] == "complete"
+
+
+def test_sigterm_after_the_end_of_the_input_ends_it_at_once(command: str, environment: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(PATIENCE_S)
+        process = _start(command, environment, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        _hello(process)
+        _call(process, "prices")
+        assert process.stdin is not None
+        process.stdin.close()
+        with silent.accept()[0]:
+            assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_S) == 0
+        for pipe in (process.stdout, process.stderr):
+            assert pipe is not None
+            pipe.close()
 
 
 def test_what_is_wrong_with_its_flags_is_said_at_once(command: str, environment: dict[str, str]) -> None:
