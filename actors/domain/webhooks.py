@@ -34,6 +34,16 @@ class Webhook(msgspec.Struct, frozen=True, omit_defaults=True):
     low_balance_msat: Msat = ZERO
 
 
+class LimitNotice(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The spend limit that a notice tells of. `renews_ms`: its budget's next window, if it has one."""
+
+    caveat: str
+    spent_msat: int
+    limit_msat: int
+    spender: str | None = None
+    renews_ms: int | None = None
+
+
 class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
     """A notice to be delivered. `attempts` have failed; the next one is due at `due_ms`."""
 
@@ -43,6 +53,7 @@ class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
     due_ms: int
     attempts: int = 0
     remaining_msat: int = 0
+    limit: LimitNotice | None = None
 
 
 class Outbox(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -58,11 +69,11 @@ class Outbox(msgspec.Struct, frozen=True, omit_defaults=True):
     gone: bool = False
     low: bool = True
 
-    def with_notice(self, kind: str, at_ms: int, remaining_msat: int = 0) -> Outbox:
+    def with_notice(self, kind: str, at_ms: int, remaining_msat: int = 0, limit: LimitNotice | None = None) -> Outbox:
         """Add a notice, unless the receiver wants no more."""
         if self.gone:
             return self
-        notice = Notice(self.count, kind, at_ms, at_ms, remaining_msat=remaining_msat)
+        notice = Notice(self.count, kind, at_ms, at_ms, remaining_msat=remaining_msat, limit=limit)
         return replace(self, notices=(*self.notices, notice), count=self.count + 1)
 
 

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from satmeter.actors.domain import idempotency_keys
 from satmeter.actors.domain.behaviour import Command, Decision, Done, Failed, Intent, Mark, Once, TakeUp
 from satmeter.actors.domain.credentials.caveats import Action, Grant, SpendLimit
+from satmeter.actors.domain.credentials.periods import Period
 from satmeter.actors.domain.errors import Refusal, idempotency_conflict
 from satmeter.actors.domain.llm.answers import Completion, Ending, Evaluation, RequestOutcome, Verdict
 from satmeter.actors.domain.llm.intents import AnswerRequest
@@ -62,16 +63,16 @@ def once(name: str = "key", digest: str = "digest", *, keyed: bool = True) -> On
 
 
 def grant(
-    *limits: tuple[str, int],
+    *limits: tuple[str, int] | tuple[str, int, Period],
     per_request: int | None = None,
     expires_at_s: int | None = None,
     actions: frozenset[Action] | None = None,
     spender: str | None = None,
 ) -> Grant:
-    """A narrowed credential; a limit is the name of its counter and msat."""
+    """A narrowed credential; a limit is the name of its counter, msat, and the period at which it renews."""
     return Grant(
         generation=1,
-        spend_limits=tuple(SpendLimit(counter, Msat(msat)) for counter, msat in limits),
+        spend_limits=tuple(SpendLimit(counter, Msat(msat), *period) for counter, msat, *period in limits),
         max_msat_per_request=None if per_request is None else Msat(per_request),
         expires_at_s=expires_at_s,
         actions=actions,

@@ -37,6 +37,7 @@ caveats = st.one_of(
     st.builds("{}{}={}{}".format, st.just("actions"), st.sampled_from(["", " "]), st.just(""), st.sampled_from(Action)),
     st.builds("expires_at = {}".format, numbers),
     st.builds("max_msat = {}".format, numbers),
+    st.builds("max_msat_per = {}/{}".format, numbers, st.sampled_from(["hour", "day", "week"])),
     st.builds("max_msat_per_request = {}".format, numbers),
     st.builds(
         "name = {}".format, st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=9)
@@ -72,6 +73,7 @@ def per_request(added: list[str]) -> int | None:
 @example(["expires_at = 0", "expires_at = 2000"])
 @example(["max_msat_per_request = 0", "max_msat_per_request = 1000"])
 @example(["max_msat = 0", "max_msat = 1000"])
+@example(["max_msat_per = 0/day", "max_msat_per = 1000/day", "max_msat_per = 1000/week"])
 def test_a_credential_allows_what_each_of_its_caveats_allows_alone(added: list[str]) -> None:
     grant = verified(added)
     for action in Action:
@@ -142,11 +144,18 @@ def held(decision: Decision) -> Msat:
     st.lists(caveats, max_size=5),
     caveats,
     st.integers(5, 200),
-    st.lists(st.tuples(st.integers(0, 6), st.sampled_from(["answer", "fail", "wait"])), max_size=4),
+    st.lists(
+        st.tuples(
+            st.integers(0, 6),
+            st.sampled_from(["answer", "fail", "wait"]),
+            st.sampled_from([0, 0, 3_600_000, 5 * 3_600_000]),
+        ),
+        max_size=4,
+    ),
     st.sampled_from(["active", "unpaid", "closed", "over"]),
 )
 def test_a_session_refuses_after_a_caveat_what_it_refused_before_and_holds_no_more(
-    first: list[str], more: str, sats: int, spent: list[tuple[int, str]], state: str
+    first: list[str], more: str, sats: int, spent: list[tuple[int, str, int]], state: str
 ) -> None:
     bench = SessionBench()
     if state == "unpaid":
@@ -154,8 +163,9 @@ def test_a_session_refuses_after_a_caveat_what_it_refused_before_and_holds_no_mo
     else:
         bench.fund(sats)
     chain = [*first, more]
-    for number, (length, end) in enumerate(spent):
+    for number, (length, end, pause_ms) in enumerate(spent):
         name = f"x{number}"
+        bench.now_ms += pause_ms
         bench.send(ask(name, by=verified(chain[:length])))
         if f"request:ask:{name}" in bench.running and end != "wait":
             bench.answer(completed(), name) if end == "answer" else bench.fail(f"request:ask:{name}")

@@ -46,6 +46,7 @@ from tests.replay.told_stories import (
     job_with_a_webhook,
     job_with_reported_usage,
     session_with_a_webhook,
+    session_with_budgets,
     session_with_nested_limits,
     session_with_receipts,
     session_with_reported_usage,
@@ -62,6 +63,8 @@ def summary(state: Any) -> dict[str, Any]:
     if isinstance(state, Session):
         told |= {"seq": state.seq, "settled": sorted(state.settled), "holds": sorted(state.holds)}
         told["counters"] = {name: amount.value for name, amount in sorted(state.counters.items())}
+        if state.windows:
+            told["windows"] = {name: window.from_ms for name, window in sorted(state.windows.items())}
     else:
         told |= {"step": state.step.kind.value if state.step else None, "work_paid_msat": state.work_paid_msat.value}
     told["payouts_ended"] = dict(state.refunds.ended)
@@ -279,6 +282,7 @@ STORIES: dict[str, Callable[[], JobBench | SessionBench]] = {
         session_with_receipts,
         session_with_reported_usage,
         session_with_a_webhook,
+        session_with_budgets,
         session_with_nested_limits,
         session_with_top_ups,
         session_closed_and_refunded,

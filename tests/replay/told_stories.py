@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from satmeter.actors.domain.behaviour import Done, Failed, TakeUp, Wake
+from satmeter.actors.domain.credentials.periods import Period
 from satmeter.actors.domain.job.state import CreateJob, RefundJob
 from satmeter.actors.domain.llm.reported_usage import ReportedUsage
 from satmeter.actors.domain.money import Msat
@@ -12,7 +13,7 @@ from satmeter.actors.domain.payments.payouts import PayoutRefusal, PayoutReport,
 from satmeter.actors.domain.provider_faults import ModelFault
 from satmeter.actors.domain.session.messages import OpenSession
 from satmeter.actors.domain.webhooks import Webhook
-from tests.helpers.jobs import EVAL_INVOICE, WORK_INVOICE, JobBench, completion, invoice, verdict
+from tests.helpers.jobs import EVAL_INVOICE, HOUR_MS, WORK_INVOICE, JobBench, completion, invoice, verdict
 from tests.helpers.receipts import WORKED, with_reports
 from tests.helpers.relays import relay, relayed
 from tests.helpers.sessions import SessionBench, ask, completed, grant, once, rejected, target
@@ -152,4 +153,26 @@ def session_with_a_webhook() -> SessionBench:
         bench.send(ask(name))
         bench.answer(completed(), name)
     bench.fail("webhook#1")
+    return bench
+
+
+def session_with_budgets() -> SessionBench:
+    """Spent under budgets that renew, over midnight; told of one of two that are nearly spent."""
+    bench = SessionBench()
+    (order,) = bench.send(OpenSession(1_000, "client", Webhook("https://example.org/hook", Msat(15_000)))).intents
+    bench.send(Done(order, invoice(1, 1_000)))
+    bench.pay(invoice(1, 1_000))
+    crew, cook = ("crew", 60_000, Period.WEEK), ("cook", 14_000, Period.DAY)
+    for name in "ab":
+        bench.send(ask(name, by=grant(crew, cook, ("boy", 13_900, Period.HOUR), spender="crew/cook")))
+        bench.answer(completed(), name)
+    bench.finish("webhook#0", True)
+    bench.send(ask("c", by=grant(crew, ("scout", 30_000, Period.DAY))))
+    # The session began at eight in the morning, and lives for a day.
+    bench.now_ms += 16 * HOUR_MS
+    bench.send(ask("d", by=grant(crew, cook)))
+    bench.answer(completed(), "c")
+    bench.send(ask("e", by=grant(("total", 20_000), cook)))
+    bench.crash()
+    bench.send(ask("f", by=grant(("total", 20_000), cook)))
     return bench

@@ -13,11 +13,13 @@ import msgspec
 
 from ..errors import Code, Refusal
 from ..money import MSAT_MAX, Msat
+from .periods import Period
 
 _CAVEAT: Final = re.compile(r"([a-z_]+) ?= ?(.*)")
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
+_BUDGET: Final = re.compile(r"([0-9]{1,18})/(hour|day|week)")
 _NAME: Final = re.compile(r"[\x20-\x7e]{1,64}")
-# Each limit that is narrower than all before it has a count of its own in every request.
+# Each limit that can bind beside those before it has a count of its own in every request.
 _SPEND_LIMITS_MAX: Final = 8
 _TAG_BYTES: Final = 9
 WHOLE: Final = "0"
@@ -35,7 +37,7 @@ class Action(StrEnum):
 
 
 class SpendLimit(msgspec.Struct, frozen=True):
-    """A `max_msat` caveat. `counter` is the signature right after it in the chain.
+    """A `max_msat` caveat, or a `max_msat_per` with its period. `counter` is the signature right after it in the chain.
 
     All credentials derived from this one have that signature in their chains too, and so share its count; a sibling
     with a caveat of the same text has another signature, and another count.
@@ -43,14 +45,29 @@ class SpendLimit(msgspec.Struct, frozen=True):
 
     counter: str
     limit_msat: Msat
+    period: Period | None = None
+
+    @property
+    def caveat(self) -> str:
+        """The text of the caveat."""
+        return limit_text(self.limit_msat, self.period)
+
+    def bounds(self, later: SpendLimit) -> bool:
+        """Return whether a limit that is appended after this one can never bind.
+
+        All that counts towards it counts towards this one too, which is as low, and renews no sooner.
+        """
+        renews_later = self.period is None or (
+            later.period is not None and self.period.length_ms >= later.period.length_ms
+        )
+        return renews_later and self.limit_msat <= later.limit_msat
 
 
 class Grant(msgspec.Struct, frozen=True):
     """Permissions of a verified credential. Of a caveat that is repeated, the narrowest counts.
 
-    spend_limits: each narrower than the one before it. A limit that is wider than an earlier one can never bind: all
-    that counts towards it counts towards the earlier one too. lineage: the tags of the credentials that this one was
-    derived from, the whole one's first, and its own last.
+    spend_limits: those that can bind beside the ones before them, see `SpendLimit.bounds`. lineage: the tags of the
+    credentials that this one was derived from, the whole one's first, and its own last.
     """
 
     generation: int
@@ -86,6 +103,13 @@ class UnknownCaveatError(CaveatError):
         super().__init__(caveat, "This credential has a caveat that is not known here.")
 
 
+def limit_text(limit_msat: Msat, period: Period | None) -> str:
+    """Return a spend limit as its caveat says it."""
+    if period is None:
+        return f"max_msat = {limit_msat.value}"
+    return f"max_msat_per = {limit_msat.value}/{period.value}"
+
+
 def violated(caveat: str, message: str) -> Refusal:
     """Refuse a command that a caveat forbids."""
     return Refusal(Code.CAVEAT_VIOLATED, message, {"caveat": caveat})
@@ -105,6 +129,8 @@ def narrow(grant: Grant, caveat: bytes, counter: str) -> Grant:
     match name:
         case "max_msat":
             return _limited(grant, text, SpendLimit(counter, _msat(text, value)))
+        case "max_msat_per" if (budget := _BUDGET.fullmatch(value)) is not None:
+            return _limited(grant, text, SpendLimit(counter, _msat(text, budget[1]), Period(budget[2])))
         case "max_msat_per_request":
             lowest = _lowest(grant.max_msat_per_request, _msat(text, value))
             return msgspec.structs.replace(grant, max_msat_per_request=lowest)
@@ -132,11 +158,13 @@ def narrow_all(grant: Grant, caveats: Sequence[tuple[bytes, str]]) -> Grant:
 
 
 def _limited(grant: Grant, text: str, limit: SpendLimit) -> Grant:
-    if grant.spend_limits and grant.spend_limits[-1].limit_msat <= limit.limit_msat:
+    if any(earlier.bounds(limit) for earlier in grant.spend_limits):
         return grant
     if len(grant.spend_limits) == _SPEND_LIMITS_MAX:
         raise CaveatError(
-            text, f"A credential can have at most {_SPEND_LIMITS_MAX} max_msat caveats of which each is the narrowest."
+            text,
+            f"A credential can have at most {_SPEND_LIMITS_MAX} caveats max_msat and max_msat_per that are narrower "
+            "than those before them.",
         )
     return msgspec.structs.replace(grant, spend_limits=(*grant.spend_limits, limit))
 

@@ -13,8 +13,8 @@ from ..payments import payout_flow
 from ..payments.payouts import LedgerEvent, PayoutFailed, PayoutPaid, PayoutStarted, PayoutUnclear
 from ..webhooks import Outbox, WebhookTried, tried
 from .ledger import entry_count
-from .notices import noticed
-from .spending import counted
+from .notices import limits_noticed, noticed
+from .spending import begun, counted
 from .state import (
     Deposited,
     Hold,
@@ -67,7 +67,8 @@ def _after(session: Session | None, event: LedgerEvent) -> Session:
         raise BooksError(f"{type(event).__name__} before the session was opened")
     if isinstance(event, WebhookTried):
         return replace(session, outbox=tried(session.outbox, event))
-    return noticed(replace(_fold(session, event), seq=session.seq + entry_count(event)), event.at_ms)
+    after = noticed(replace(_fold(session, event), seq=session.seq + entry_count(event)), event.at_ms)
+    return limits_noticed(after, session.holds[event.name], event) if isinstance(event, RequestFinished) else after
 
 
 def _opened(event: SessionOpened) -> Session:
@@ -121,14 +122,8 @@ def _fold(session: Session, event: LedgerEvent) -> Session:
 def _hold(session: Session, hold: Hold) -> Session:
     if hold.once.name in session.holds or session.state is not SessionState.ACTIVE:
         raise BooksError("a request is held for once, and in an active session")
-    counters, beneath = counted(session, hold, hold.amount_msat, ZERO)
-    return replace(
-        session,
-        books=session.books.hold(hold.amount_msat),
-        holds={**session.holds, hold.once.name: hold},
-        counters=counters,
-        beneath=beneath,
-    )
+    session = counted(begun(session, hold), hold, hold.amount_msat, ZERO)
+    return replace(session, books=session.books.hold(hold.amount_msat), holds={**session.holds, hold.once.name: hold})
 
 
 def _post(session: Session, name: str, debit: Msat, released: Msat, refunded: Msat) -> Session:
@@ -138,14 +133,8 @@ def _post(session: Session, name: str, debit: Msat, released: Msat, refunded: Ms
     if debit + released != hold.amount_msat or refunded != (released if session.ended else ZERO):
         raise BooksError("a hold ends as a debit and what is released of it")
     books = session.books.post(hold.amount_msat, debit)
-    counters, beneath = counted(session, hold, ZERO, released)
-    return replace(
-        session,
-        books=books.end() if session.ended else books,
-        holds=_without(session.holds, name),
-        counters=counters,
-        beneath=beneath,
-    )
+    session = counted(session, hold, ZERO, released)
+    return replace(session, books=books.end() if session.ended else books, holds=_without(session.holds, name))
 
 
 def _deposited(session: Session, event: Deposited) -> Session:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from .. import idempotency_keys
 from ..behaviour import NOTHING, Decision, Done, Failed, Intent, Mark
-from ..credentials.caveats import Action, violated
+from ..credentials.caveats import Action
 from ..errors import Code, Refusal, idempotency_conflict, model_failed
 from ..llm.answers import Ending, Held, RequestOutcome
 from ..llm.billing_alarms import billing_alarms
@@ -32,7 +32,7 @@ from .pricing import (
     worst_of_ask,
     worst_of_relay,
 )
-from .spending import left_by_caveats, limits_of, too_many_limits
+from .spending import beyond_caveats, counting_now, left_by_caveats, limits_of, renewed, too_many_limits
 from .state import Hold, HoldPlaced, HoldReleased, RequestFinished, Session, SessionState
 
 _PREFIX: Final = "request:"
@@ -45,6 +45,7 @@ def ask(terms: SessionTerms, session: Session, command: Ask | Relay, now_ms: int
     if begun is not None:
         same = begun.once.digest == command.once.digest
         return _answering(terms, command, begun) if same else Decision(reply=idempotency_conflict())
+    session = renewed(session, now_ms)
     unspendable = not_spendable(session, now_ms)
     # `refused` goes before a missing payment, so that no client pays for a request that can't be answered. It goes
     # after a session's end, because waiting would not help that client.
@@ -153,17 +154,18 @@ def wanted(terms: SessionTerms, command: Ask | Relay) -> Wanted:
 def _hold(terms: SessionTerms, session: Session, command: Ask | Relay, now_ms: int) -> Hold | Refusal:
     worst, max_tokens, least, estimated = wanted(terms, command)
     amount_msat, balance = worst.msat(max_tokens), session.books.balance
-    left = list(left_by_caveats(session, command.grant))
-    allowed = min([balance, *(amount for _, amount in left)])
+    left = list(left_by_caveats(session, command.grant, now_ms))
+    allowed = min([balance, *(each.amount_msat for each in left)])
     if amount_msat > allowed:
         required = worst.msat(least)
-        for caveat, amount in left:
-            if required > amount:
-                return _beyond_caveat(caveat, required, amount)
+        beyond = beyond_caveats(left, required, now_ms)
+        if beyond is not None:
+            return beyond
         if required > balance:
             return _insufficient(required, balance)
         max_tokens = worst.longest(allowed, least, max_tokens)
         amount_msat = worst.msat(max_tokens)
+    limits = limits_of(command.grant)
     return Hold(
         once=command.once,
         request_id=command.request_id,
@@ -173,16 +175,11 @@ def _hold(terms: SessionTerms, session: Session, command: Ask | Relay, now_ms: i
         btc_price=command.btc_price,
         estimate=estimated,
         at_ms=now_ms,
-        counters=tuple(limit.counter for limit in limits_of(command.grant)),
+        counters=tuple(limit.counter for limit in limits),
         spender=command.grant.spender or command.spender,
         nested=bool(command.grant.spend_limits),
+        limits=tuple(counting_now(session, limit, now_ms) for limit in limits),
     )
-
-
-def _beyond_caveat(caveat: str, required: Msat, left: Msat) -> Refusal:
-    message = f"This credential may spend {left.value} msat more, and the request can cost {required.value}."
-    refusal = violated(caveat, message)
-    return replace(refusal, details={**refusal.details, "requiredMsat": required.value, "leftMsat": left.value})
 
 
 def _insufficient(required: Msat, balance: Msat) -> Refusal:

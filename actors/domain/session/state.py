@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ..behaviour import BooksError, Once
+from ..credentials.periods import Period
 from ..llm.answers import Ending
 from ..money import ZERO, Msat, total
 from ..payments.invoices import Invoice
@@ -69,11 +70,33 @@ class SessionBooks(OwingBooks, frozen=True):
         return replace(self, balance=ZERO, owed=self.owed + self.balance)
 
 
+class LimitOfHold(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A spend limit that a hold counts towards. `from_ms`: the begin of the window, if it renews each `period`."""
+
+    limit_msat: Msat
+    period: Period | None = None
+    from_ms: int = 0
+
+    @property
+    def to_ms(self) -> int | None:
+        """The end of the window, which is the time at which the limit renews; None if it never does."""
+        return None if self.period is None else self.from_ms + self.period.length_ms
+
+
+class Window(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A window of time that a count belongs to, until `to_ms`. `above`: the limits that its limit is beneath."""
+
+    from_ms: int
+    to_ms: int
+    above: tuple[str, ...] = ()
+
+
 class Hold(msgspec.Struct, frozen=True, omit_defaults=True):
     """A request under way. The amount covers `max_tokens`, and counts towards the spend limits in `counters`.
 
     nested: each of these limits lies beneath the one before it, and its count ends at zero. In journals of formats 1
-    and 2 it is False: counts stayed for good, and limits that could not bind had counts too.
+    and 2 it is False: counts stayed for good, and limits that could not bind had counts too. limits: those of
+    `counters`, in the same order; none in older journals, whose limits never renew.
     """
 
     once: Once
@@ -87,6 +110,7 @@ class Hold(msgspec.Struct, frozen=True, omit_defaults=True):
     counters: tuple[str, ...] = ()
     spender: str | None = None
     nested: bool = False
+    limits: tuple[LimitOfHold, ...] = ()
 
 
 class TopUpOrder(msgspec.Struct, frozen=True):
@@ -101,8 +125,8 @@ class Session(msgspec.Struct, frozen=True):
 
     invoices: those that wallets still pay. lapsed: hashes of expired invoices that were not paid so far. settled:
     hashes of paid invoices. counters: msat held or spent under each spend limit of a credential. beneath: the number
-    of such limits beneath each limit. tariffs: the prices that anything was charged by, in the order of their first
-    use.
+    of such limits beneath each limit. windows: those of counts whose limits renew. counted_ms: the latest time by which
+    such limits were counted. tariffs: the prices that anything was charged by, in the order of their first use.
     """
 
     client: str
@@ -124,6 +148,8 @@ class Session(msgspec.Struct, frozen=True):
     refunds: Refunds = Refunds()
     outbox: Outbox | None = None
     beneath: Mapping[str, int] = {}
+    windows: Mapping[str, Window] = {}
+    counted_ms: int = 0
 
     @property
     def ended(self) -> bool:

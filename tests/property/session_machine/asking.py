@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from satmeter.actors.domain.credentials.caveats import Action
+from satmeter.actors.domain.credentials.periods import Period
 from satmeter.actors.domain.errors import Refusal
 from satmeter.actors.domain.llm.answers import Completion, Ending, RequestOutcome, Step, Unanswered
 from satmeter.actors.domain.llm.intents import AnswerRequest, RelayRequest
@@ -18,8 +19,22 @@ from tests.helpers.fakes import JSON_HEADERS
 from tests.helpers.jobs import START_MS
 from tests.helpers.relays import relay
 from tests.helpers.sessions import FULL, ask, evaluation, grant
-from tests.property.session_machine.model import Counts, Held, Limits, Wanted, charge, wanted_call, wanted_request
+from tests.property.session_machine.model import (
+    HOURLY,
+    Counts,
+    Held,
+    Limits,
+    Wanted,
+    charge,
+    wanted_call,
+    wanted_request,
+)
 from tests.property.session_machine.world import SessionWorld, counts, limits, names, picks, seldom
+
+
+def spend_limits(narrowed: Limits) -> list[tuple[str, int] | tuple[str, int, Period]]:
+    """The spend limits of this credential."""
+    return [(name, msat, Period.HOUR) if name == HOURLY else (name, msat) for name, msat in narrowed.totals.items()]
 
 
 class AskingWorld(SessionWorld):
@@ -46,7 +61,7 @@ class AskingWorld(SessionWorld):
         btc_usd: int,
     ) -> None:
         by = grant(
-            *narrowed.totals.items(),
+            *spend_limits(narrowed),
             per_request=narrowed.per_request,
             expires_at_s=START_MS // 1_000 - 1 if narrowed.expired else None,
             actions=frozenset({Action.READ}) if narrowed.forbidden else None,
@@ -85,7 +100,7 @@ class AskingWorld(SessionWorld):
         btc_usd: int,
     ) -> None:
         by = grant(
-            *narrowed.totals.items(),
+            *spend_limits(narrowed),
             per_request=narrowed.per_request,
             expires_at_s=START_MS // 1_000 - 1 if narrowed.expired else None,
             actions=frozenset({Action.REQUEST}) if narrowed.forbidden else None,
@@ -137,7 +152,8 @@ class AskingWorld(SessionWorld):
         assert decision.wait_for == intent.key in self.bench.running and intent.max_tokens == length
         if isinstance(intent, RelayRequest):
             assert intent.body.lowered(length) == b'{"max_tokens":%d,"text":"hello"}' % length
-        account.hold(name, Held(amount, length, digest, btc_usd, tuple(narrowed.totals)), narrowed)
+        now_ms = self.bench.now_ms
+        account.hold(name, Held(amount, length, digest, btc_usd, tuple(narrowed.counts(now_ms))), narrowed, now_ms)
 
     @precondition(lambda self: self.running(AnswerRequest))
     @rule(

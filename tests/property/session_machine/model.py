@@ -15,6 +15,9 @@ EVAL_OVERHEAD, EVAL_MAX, WORK_OVERHEAD = 300, 200, 50
 LEAST, DEFAULT, MOST = 100, 1_000, 4_000
 LIFE_MS = 24 * 3_600_000
 
+HOURLY, HOUR_MS = "h", 3_600_000
+"""The counter of a limit that renews each hour."""
+
 Counts = tuple[int, int, int, int, int]
 
 
@@ -71,12 +74,21 @@ def reserve(amount: int) -> int:
 
 @dataclass(frozen=True)
 class Limits:
-    """A credential: `totals` are its spend limits by counter."""
+    """A credential: `totals` are its spend limits by counter, `HOURLY` that of a budget."""
 
     totals: dict[str, int] = field(default_factory=dict)
     per_request: int | None = None
     expired: bool = False
     forbidden: bool = False
+
+    def counts(self, at_ms: int) -> dict[str, int]:
+        """The limits by what a hold of that time counts towards."""
+        return {count_of(counter, at_ms): limit for counter, limit in self.totals.items()}
+
+
+def count_of(counter: str, at_ms: int) -> str:
+    """The counter, with its hour where it renews."""
+    return f"{counter}@{at_ms // HOUR_MS}" if counter == HOURLY else counter
 
 
 @dataclass
@@ -122,6 +134,8 @@ class Account:
     held: dict[str, Held] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
     used: dict[str, int] = field(default_factory=dict)
+    hour: str | None = None
+    """Count of the budget's present hour; None if that was over at the last hold."""
     payout: Payout | None = None
     paid_out: dict[str, bool] = field(default_factory=dict)
 
@@ -187,7 +201,7 @@ class Account:
             return "caveat_violated", 0, 0
         if code := self.unspendable(now_ms):
             return code, 0, 0
-        room = [limit - self.used.get(counter, 0) for counter, limit in limits.totals.items()]
+        room = [limit - self.used.get(counter, 0) for counter, limit in limits.counts(now_ms).items()]
         room += [] if limits.per_request is None else [limits.per_request]
         allowed = min([self.balance, *room])
         if wanted.worst(wanted.most) <= allowed:
@@ -204,11 +218,18 @@ class Account:
             length -= 1
         return "", length, wanted.worst(length)
 
-    def hold(self, name: str, hold: Held, limits: Limits) -> None:
+    @property
+    def present(self) -> dict[str, int]:
+        """Counts by counter as they are now: none of hours that are over."""
+        return {name.partition("@")[0]: n for name, n in self.used.items() if "@" not in name or name == self.hour}
+
+    def hold(self, name: str, hold: Held, limits: Limits, now_ms: int) -> None:
         """A request begins."""
         self.balance -= hold.amount
         self.held[name] = hold
-        for counter, limit in limits.totals.items():
+        if HOURLY in limits.totals or self.hour != count_of(HOURLY, now_ms):
+            self.hour = count_of(HOURLY, now_ms) if HOURLY in limits.totals else None
+        for counter, limit in limits.counts(now_ms).items():
             self.limits[counter] = min(limit, self.limits.get(counter, limit))
             self.used[counter] = self.used.get(counter, 0) + hold.amount
 

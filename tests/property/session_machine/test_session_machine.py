@@ -19,7 +19,7 @@ from satmeter.actors.domain.session.messages import SessionView
 from tests.helpers.jobs import HOUR_MS
 from tests.helpers.sessions import ABSENT_MS, close, target
 from tests.property.session_machine.asking import AskingWorld
-from tests.property.session_machine.model import LIFE_MS, Payout, reserve
+from tests.property.session_machine.model import LIFE_MS, Payout, count_of, reserve
 from tests.property.session_machine.world import names, picks
 
 # How long after its call's end, or its host's death, a payment may still reach the node.
@@ -259,6 +259,7 @@ class SessionMachine(AskingWorld):
         deposits: Counter[str] = Counter()
         requests: Counter[str] = Counter()
         counters: Counter[str] = Counter()
+        held_at: dict[str | None, int] = {}
         for number, entry in enumerate(self.bench.ledger(), 1):
             amount = entry.amount_msat.value
             balance += {"deposit": amount, "release": amount, "debit": 0}.get(entry.kind, -amount)
@@ -271,7 +272,9 @@ class SessionMachine(AskingWorld):
             if entry.request_id is not None and entry.kind != "refund":
                 requests[entry.request_id] += amount if entry.kind == "hold" else -amount
                 assert requests[entry.request_id] >= 0
-            for counter in (entry.spender or "").split("-"):
+            held_at[entry.request_id] = entry.at_ms if entry.kind == "hold" else held_at.get(entry.request_id, 0)
+            for name in (entry.spender or "").split("-"):
+                counter = count_of(name, held_at[entry.request_id])
                 counters[counter] += {"hold": amount, "release": -amount}.get(entry.kind, 0)
                 assert counters[counter] <= account.limits.get(counter, counters[counter])
         assert balance == account.balance
@@ -282,7 +285,7 @@ class SessionMachine(AskingWorld):
         assert sums["debit"] + sums["fee"] == account.spent
         assert sums["refund"] - sums["fee"] == account.owed_msat + account.paid_back
         assert {name: counters[name] for name in account.used} == account.used
-        assert self.bench.state.counters == {name: Msat(used) for name, used in account.used.items() if used}
+        assert self.bench.state.counters == {name: Msat(used) for name, used in account.present.items() if used}
 
     @invariant()
     def node_pays_what_was_owed_and_once(self) -> None:

@@ -18,10 +18,18 @@ from satmeter.actors.domain.session.messages import Ask, GetSession, OpenSession
 from satmeter.scripts.audit.books import SessionBooks
 from tests.helpers.jobs import HOUR_MS, START_MS, invoice
 from tests.helpers.sessions import SESSION_ID, SessionBench, top_up
-from tests.property.session_machine.model import LIFE_MS, Account, Limits, Wanted
+from tests.property.session_machine.model import HOURLY, LIFE_MS, Account, Limits, Wanted
 
 # A parent, two that were derived from it, and one of another kin: a name stands for its own counter and its parents'.
-KIN = {"p": {"p": 40_000}, "pa": {"p": 40_000, "pa": 20_000}, "pb": {"p": 40_000, "pb": 30_000}, "q": {"q": 9_000}}
+# One has a budget that renews each hour, alone and beneath the parent.
+KIN = {
+    "p": {"p": 40_000},
+    "pa": {"p": 40_000, "pa": 20_000},
+    "pb": {"p": 40_000, "pb": 30_000},
+    "q": {"q": 9_000},
+    "h": {HOURLY: 20_000},
+    "ph": {"p": 40_000, HOURLY: 20_000},
+}
 
 picks = st.integers(0, 1_000)
 names = st.sampled_from("abc")

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satmeter.actors.domain.credentials.caveats import Action, CaveatError, Grant, SpendLimit, UnknownCaveatError
+from satmeter.actors.domain.credentials.caveats import (
+    Action,
+    CaveatError,
+    Grant,
+    SpendLimit,
+    UnknownCaveatError,
+    narrow,
+)
 from satmeter.actors.domain.credentials.macaroon import (
     InvalidMacaroonError,
     MacaroonId,
@@ -21,6 +28,7 @@ from satmeter.actors.domain.credentials.macaroon import (
     session_id,
     verify,
 )
+from satmeter.actors.domain.credentials.periods import Period
 from satmeter.actors.domain.errors import Code
 from satmeter.actors.domain.money import MSAT_MAX, Msat
 
@@ -230,9 +238,49 @@ def test_a_credential_has_only_so_many_counts() -> None:
     eight = attenuate(mint(KEY, ID), [f"max_msat = {msat}" for msat in range(8, 0, -1)] + ["max_msat = 1"])
     assert len(verify(KEY, eight)[1].spend_limits) == 8
     for refuse in (lambda: verify(KEY, attenuate(eight, ["max_msat = 0"])), lambda: narrowed(eight, ["max_msat = 0"])):
-        with pytest.raises(CaveatError, match="at most 8 max_msat caveats") as refused:
+        with pytest.raises(CaveatError, match="at most 8 caveats max_msat and max_msat_per") as refused:
             refuse()
         assert refused.value.caveat == "max_msat = 0" and not isinstance(refused.value, UnknownCaveatError)
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ("max_msat_per = 50000/day", SpendLimit("c", Msat(50_000), Period.DAY)),
+        ("max_msat_per=0/hour", SpendLimit("c", Msat(0), Period.HOUR)),
+        ("max_msat_per = 007/week", SpendLimit("c", Msat(7), Period.WEEK)),
+        ("max_msat_per = 999999999999999999/day", SpendLimit("c", Msat(999_999_999_999_999_999), Period.DAY)),
+    ],
+)
+def test_a_budget_that_renews_is_a_limit_with_a_period(text: str, limit: SpendLimit) -> None:
+    assert narrow(Grant(1), text.encode(), "c").spend_limits == (limit,)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("5", "5/", "/day", "5/month", "5/Day", "5/days", "5 / day", "5/day ", " 5/day", "-5/day", "5.0/day"),
+        *("5/day/day", "5/day,6/hour", "1000000000000000000/day", "٣/day", "5/day\n"),
+    ],
+)
+def test_a_budget_that_is_written_otherwise_is_refused(value: str) -> None:
+    for text in (f"max_msat_per = {value}", f"max_msat_per_day = {value}"):
+        with pytest.raises(UnknownCaveatError):
+            narrow(Grant(1), text.encode(), "c")
+
+
+def test_of_two_budgets_both_count_unless_one_of_them_can_never_bind() -> None:
+    def counting(*texts: str) -> list[str]:
+        return [limit.caveat for limit in verify(KEY, attenuate(mint(KEY, ID), list(texts)))[1].spend_limits]
+
+    day, hour, week = "max_msat_per = 9/day", "max_msat_per = 5/hour", "max_msat_per = 20/week"
+    assert counting(day, hour, week) == [day, hour, week]
+    assert counting(day, "max_msat_per = 9/day", "max_msat_per = 10/day") == [day]
+    assert counting("max_msat_per = 10/day", day) == ["max_msat_per = 10/day", day]
+    # As little in a day is never more in an hour of it, but it may be in a week.
+    assert counting(day, "max_msat_per = 9/hour", "max_msat_per = 9/week") == [day, "max_msat_per = 9/week"]
+    assert counting("max_msat = 9", day, hour, week) == ["max_msat = 9", hour]
+    assert counting(hour, "max_msat = 5", "max_msat = 4") == [hour, "max_msat = 5", "max_msat = 4"]
 
 
 def test_a_credential_knows_those_that_it_was_derived_from_and_no_signature() -> None:
@@ -252,7 +300,12 @@ def test_no_bytes_do_anything_but_be_refused(data: bytes) -> None:
             verify(KEY, text)
 
 
-@given(st.lists(st.sampled_from(["max_msat = 7", "actions = read", "name = x", "expires_at = 99"]), max_size=6))
+@given(
+    st.lists(
+        st.sampled_from(["max_msat = 7", "max_msat_per = 7/day", "actions = read", "name = x", "expires_at = 99"]),
+        max_size=6,
+    )
+)
 def test_appending_never_widens(caveats: list[str]) -> None:
     token = mint(KEY, ID)
     _, wide = verify(KEY, token)
