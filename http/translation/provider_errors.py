@@ -1,4 +1,4 @@
-"""The provider's refusals of a request, in OpenAI's error format."""
+"""Refusals of a request by an upstream, in OpenAI's error format."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ...actors.domain.errors import Code, Refusal
 from ..request_facts import RequestFacts
 from ..response.advice import advice_of
 from ..response.error_formats import CONTEXT_LENGTH, context_length, openai_type, prompt_length
+from ..upstreams.chat_errors import refusal_of
 
 # How the Messages API says that a prompt does not fit. Clients of OpenAI's APIs know it by a code, or by its words.
 _TOO_LONG: Final = ("prompt is too long", "input length and `max_tokens` exceed")
@@ -50,9 +51,33 @@ def _at_openai(message: str) -> str:
         return context_length(lengths[1], lengths[0])
     if found := _PROMPT_AND_ANSWER.match(message):
         prompt, answer, most = (int(number) for number in found.groups())
-        return (
-            f"This model's maximum context length is {most} tokens. However, you requested {prompt + answer} tokens "
-            f"({prompt} in the messages, {answer} in the completion). Please reduce the length of the messages or "
-            "completion."
-        )
+        return _too_long(prompt, answer, most)
     return message
+
+
+def _too_long(prompt: int, answer: int, most: int) -> str:
+    return (
+        f"This model's maximum context length is {most} tokens. However, you requested {prompt + answer} tokens "
+        f"({prompt} in the messages, {answer} in the completion). Please reduce the length of the messages or "
+        "completion."
+    )
+
+
+def of_chat(status: int, body: bytes, request_id: str) -> dict[str, Any]:
+    """Return the error body for a refusal of chat completions, whose servers each have words of their own.
+
+    The field that it names is one of the translated body, which the client did not send.
+    """
+    found = refusal_of(body)
+    message, kind = found.message, found.code or found.kind
+    if found.too_long or status == 413:
+        kind = CONTEXT_LENGTH
+        if found.prompt_tokens and found.context_tokens:
+            message = (
+                _too_long(found.prompt_tokens, found.answer_tokens, found.context_tokens)
+                if found.answer_tokens
+                else context_length(found.context_tokens, found.prompt_tokens)
+            )
+    error = {"message": message, "type": openai_type(status), "param": None, "code": kind}
+    code = Code.BODY_TOO_LARGE if status == 413 else Code.INVALID_REQUEST
+    return {"error": error, "code": code.value, "requestId": request_id}
