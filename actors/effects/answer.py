@@ -9,9 +9,21 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 import structlog
+from msgspec.structs import replace
 
-from ..domain.llm.answers import Completion, Ending, RequestOutcome, Step, TextDelta, Unanswered, UsageSoFar, cut_off
+from ..domain.llm.answers import (
+    Completion,
+    Ending,
+    RequestOutcome,
+    Served,
+    Step,
+    TextDelta,
+    Unanswered,
+    UsageSoFar,
+    cut_off,
+)
 from ..domain.llm.intents import AnswerRequest
+from ..domain.llm.reported_usage import served_by
 from ..domain.pricing import Usage
 from ..ports import Evaluation, Model, PortError, RefusedRequestError, TransientError
 from .delivered_count import given_tokens
@@ -38,6 +50,7 @@ class _Draft:
         self.pieces: list[str] = []
         self.seen: UsageSoFar | None = None
         self.pauses = False
+        self.upstream: str | None = None
         # Set when the client leaves in the middle of an answer: whether a block had ended then.
         self._waits_for_end: bool | None = None
 
@@ -87,6 +100,7 @@ class _Draft:
         if not self.begun:
             return RequestOutcome(ending, self.evaluation)
         completion = cut_off(self.text, model, self.seen, stop_reason, text_tokens)
+        completion = replace(completion, reported=served_by(self.upstream, completion.reported))
         return RequestOutcome(ending, self.evaluation, completion)
 
 
@@ -172,6 +186,8 @@ class AnswerEffect:
         async with aclosing(parts):
             async for part in parts:
                 match part:
+                    case Served(upstream=upstream):
+                        draft.upstream = upstream
                     case TextDelta(text=text):
                         draft.pieces.append(text)
                         draft.pauses = False

@@ -11,7 +11,7 @@ from typing import Any, Final
 import structlog
 from msgspec.structs import replace
 
-from ..domain.llm.answers import Ending
+from ..domain.llm.answers import Ending, Served
 from ..domain.llm.intents import RelayRequest
 from ..domain.llm.relays import (
     RelayBegun,
@@ -23,6 +23,7 @@ from ..domain.llm.relays import (
     countable,
     model_of,
 )
+from ..domain.llm.reported_usage import served_by
 from ..domain.llm.token_estimate import estimated_tokens
 from ..domain.pricing import Usage
 from ..ports import Model, PortError, ToldError, TransientError
@@ -49,6 +50,7 @@ class _Draft:
         # Set when the client leaves in the middle of an answer: whether a block had ended then.
         self._waits_for_end: bool | None = None
         self.asked = False
+        self.upstream: str | None = None
         self.headers: Mapping[str, str] = {}
         self.pieces: list[bytes] = []
 
@@ -127,7 +129,7 @@ class _Draft:
         body = b"".join(self.pieces)
         charged = self.begun and not (end and end.declined)
         source = end or self._seen
-        reported = None if source is None else source.reported
+        reported = served_by(self.upstream, None if source is None else source.reported)
         given_bytes = end.given_bytes if end else 0
         return RelayOutcome(ending, True, 200, self.headers, body, charged, usage, given, told, reported, given_bytes)
 
@@ -209,7 +211,7 @@ class RelayEffect:
             charged,
             end.usage,
             end.given_tokens,
-            reported=end.reported,
+            reported=served_by(draft.upstream, end.reported),
             given_bytes=end.given_bytes,
         )
 
@@ -227,6 +229,8 @@ class RelayEffect:
         async with aclosing(parts):
             async for part in parts:
                 match part:
+                    case Served(upstream=upstream):
+                        draft.upstream = upstream
                     case RelayBegun(headers=headers):
                         draft.headers = headers
                         progress.emit(RelayHead(200, headers, intent.max_tokens, intent.at_ms))

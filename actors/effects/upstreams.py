@@ -13,9 +13,10 @@ from typing import Final, NamedTuple, TypeVar
 import structlog
 from msgspec.structs import replace
 
-from ..domain.llm.answers import StreamPart
+from ..domain.llm.answers import Served, StreamPart
 from ..domain.llm.catalogue import Catalogue
 from ..domain.llm.relays import RelayEnd, RelayPart
+from ..domain.llm.reported_usage import served_by
 from ..domain.provider_faults import ModelFault
 from ..ports import (
     Completion,
@@ -60,39 +61,44 @@ class Upstreams:
     async def evaluate(self, request: str) -> Evaluation:
         """See `Model`."""
         model = self._route(self._eval_model).model
-        judged = await self._first(self._eval_model, lambda provider: provider.evaluate(request, model=model))
-        return _named(judged, self._eval_model)
+        judged, upstream = await self._first(self._eval_model, lambda at: at.evaluate(request, model=model))
+        return _named(judged, self._eval_model, upstream)
 
     async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
         """See `Model`."""
         name = self._route(model).model
-        done = await self._first(model, lambda provider: provider.complete(request, model=name, max_tokens=max_tokens))
-        return _named(done, model)
+        done, upstream = await self._first(model, lambda at: at.complete(request, model=name, max_tokens=max_tokens))
+        return _named(done, model, upstream)
 
     async def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:
         """See `Model`."""
         name = self._route(model).model
-        parts = self._parts(model, lambda provider: provider.stream(request, model=name, max_tokens=max_tokens))
+        parts = self._parts(model, lambda at: at.stream(request, model=name, max_tokens=max_tokens))
+        upstream = None
         async with aclosing(parts):
             async for part in parts:
-                yield _named(part, model) if isinstance(part, Completion) else part
+                if isinstance(part, Served):
+                    upstream = part.upstream
+                yield _named(part, model, upstream) if isinstance(part, Completion) else part
 
     def relay(
         self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool
     ) -> AsyncGenerator[RelayPart, None]:
         """See `Model`."""
         name = self._route(model).model
-        return self._parts(model, lambda provider: provider.relay(body, headers, model=name, beta=beta, stream=stream))
+        return self._parts(model, lambda at: at.relay(body, headers, model=name, beta=beta, stream=stream))
 
     async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool) -> RelayEnd:
         """See `Model`."""
-        return await self._first(model, lambda provider: provider.count_tokens(body, headers, beta=beta))
+        counted, _ = await self._first(model, lambda at: at.count_tokens(body, headers, beta=beta))
+        return counted
 
     async def prompt_tokens(self, request: str, *, model: str | None = None, max_tokens: int = 0) -> int:
         """See `Model`."""
         asked = self._eval_model if model is None else model
         name, tokens = self._route(asked).model, None if model is None else max_tokens
-        return await self._first(asked, lambda provider: provider.prompt_tokens(request, model=name, max_tokens=tokens))
+        counted, _ = await self._first(asked, lambda at: at.prompt_tokens(request, model=name, max_tokens=tokens))
+        return counted
 
     async def close(self) -> None:
         """End connections."""
@@ -111,20 +117,22 @@ class Upstreams:
             self._routes[model] = route
         return route
 
-    async def _first(self, model: str, call: Callable[[Provider], Awaitable[T]]) -> T:
-        """Return the result of the first upstream that takes the call. Raises `PortError`."""
+    async def _first(self, model: str, call: Callable[[Provider], Awaitable[T]]) -> tuple[T, str]:
+        """Return the result of the first upstream that takes the call, and its name. Raises `PortError`."""
         failures: list[PortError] = []
         for upstream, provider in self._route(model).providers:
             _tell(model, upstream, failures)
             try:
-                return await call(provider)
+                return await call(provider), upstream
             except PortError as error:
                 failures.append(error)
                 if not _did_nothing(error):
                     break
         raise _worth_telling(failures)
 
-    async def _parts(self, model: str, call: Callable[[Provider], AsyncGenerator[T, None]]) -> AsyncGenerator[T, None]:
+    async def _parts(
+        self, model: str, call: Callable[[Provider], AsyncGenerator[T, None]]
+    ) -> AsyncGenerator[T | Served, None]:
         """Yield the parts of the first upstream that gives one. Raises `PortError`."""
         failures: list[PortError] = []
         for upstream, provider in self._route(model).providers:
@@ -133,7 +141,9 @@ class Upstreams:
             try:
                 async with aclosing(call(provider)) as parts:
                     async for part in parts:
-                        begun = True
+                        if not begun:
+                            begun = True
+                            yield Served(upstream)
                         yield part
                 return
             except PortError as error:
@@ -164,6 +174,6 @@ def _worth_telling(failures: list[PortError]) -> PortError:
     return min(waits, key=lambda error: error.retry_after_s or 0) if waits else last
 
 
-def _named(found: NamedT, model: str) -> NamedT:
-    """Return the answer under the model's name here, by which it has its price."""
-    return found if found.model == model else replace(found, model=model)
+def _named(found: NamedT, model: str, upstream: str | None) -> NamedT:
+    """Return the answer under the model's name here, by which it has its price, and with the upstream that gave it."""
+    return replace(found, model=model, reported=served_by(upstream, found.reported))

@@ -135,6 +135,7 @@ def _charge(step: Any, price: ModelPrice, usage: Usage, reported: ReportedUsage 
 
 def _provider(reported: ReportedUsage) -> schemas.ProviderUsage:
     return schemas.ProviderUsage(
+        upstream=reported.upstream,
         request_id=reported.provider_id,
         first_usage=reported.first,
         usage=list(reported.later),

@@ -18,6 +18,9 @@ Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 class ProviderUsage(Wire):
     """The provider's own report of a call, which no rule of the server has changed."""
 
+    upstream: Annotated[
+        str | Absent, Field(description="The server that answered the call, by its name in the operator's catalogue.")
+    ] = None
     request_id: Annotated[str | Absent, Field(description="The provider's id of the call.")] = None
     first_usage: Annotated[
         str | Absent, Field(description="The `usage` of a stream's first event (`message_start`), to the byte.")

@@ -230,6 +230,7 @@ async def test_a_call_that_broke_off_has_the_usage_that_came(redis: Redis) -> No
             told = await of_last_call(shop)
     (charge,) = told["charges"]
     first = '{"input_tokens": 40, "output_tokens": 1, "note": "free text"}'
-    assert charge["provider"] == {"requestId": "req_upstream", "firstUsage": first, "usage": [], "partial": True}
+    reported = {"requestId": "req_upstream", "firstUsage": first, "usage": [], "partial": True}
+    assert charge["provider"] == {"upstream": "one", **reported}
     assert (told["state"], charge["inputTokens"]) == ("broken", 40) and charge["outputTokens"] > 1
     assert "free text" not in repr(logged)

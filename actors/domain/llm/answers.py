@@ -78,7 +78,13 @@ class UsageSoFar(msgspec.Struct, frozen=True):
     reported: ReportedUsage | None = None
 
 
-StreamPart = TextDelta | UsageSoFar | Completion
+class Served(msgspec.Struct, frozen=True):
+    """The upstream that serves a call, by its name in the catalogue: told before the first part of its answer."""
+
+    upstream: str
+
+
+StreamPart = Served | TextDelta | UsageSoFar | Completion
 """Part of a streamed answer; exactly one `Completion`, with the whole text, ends it."""
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from ..behaviour import Reply
 from ..pricing import Usage
-from .answers import Ending
+from .answers import Ending, Served
 from .reported_usage import ReportedUsage
 
 
@@ -146,7 +146,7 @@ class RelayBytes(Reply, frozen=True, tag="relay_bytes"):
     data: bytes
 
 
-RelayPart = RelayBegun | RelayBytes | RelaySoFar | RelayEnd
+RelayPart = Served | RelayBegun | RelayBytes | RelaySoFar | RelayEnd
 """Part of a provider's answer; exactly one `RelayEnd` ends it."""
 
 

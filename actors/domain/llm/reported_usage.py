@@ -25,6 +25,7 @@ _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/+=-]{0,127}")
 class ReportedUsage(msgspec.Struct, frozen=True, omit_defaults=True):
     """The report of one call. Its texts are the provider's, so they get into journals and receipts, but into no log.
 
+    upstream: the one that served the call, by its name in the catalogue; None in journals before there were several.
     first: the usage of a stream's first event. later: those of its other events, or the one of a whole answer; earlier
     ones that change nothing are left out. partial: these figures don't count the whole answer. cut: the objects were
     too large to keep, or not UTF-8.
@@ -35,6 +36,7 @@ class ReportedUsage(msgspec.Struct, frozen=True, omit_defaults=True):
     later: tuple[str, ...] = ()
     partial: bool = False
     cut: bool = False
+    upstream: str | None = None
 
     def __repr__(self) -> str:
         """Leave the provider's texts out: a log or an error may show this."""
@@ -95,6 +97,13 @@ class UsageReporter:
         except UnicodeDecodeError:
             self._cut = True
             return None, counts
+
+
+def served_by(upstream: str | None, reported: ReportedUsage | None) -> ReportedUsage | None:
+    """Return the report with the upstream that served the call, if it is known."""
+    if upstream is None:
+        return reported
+    return msgspec.structs.replace(reported or ReportedUsage(), upstream=upstream)
 
 
 def provider_id(headers: Mapping[str, str]) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from satmeter.actors.domain.llm.answers import Completion
+from satmeter.actors.domain.llm.answers import Completion, Served
 from satmeter.actors.domain.llm.catalogue import Catalogue
 from satmeter.actors.domain.llm.relays import RelayEnd
 from satmeter.actors.domain.provider_faults import ModelFault
@@ -182,3 +182,20 @@ async def test_all_upstreams_are_closed() -> None:
 
     await Upstreams(Catalogue((), ()), {"a": Closing(text="a"), "b": Closing(text="b")}, "m").close()
     assert closed == ["a", "b"]
+
+
+@pytest.mark.parametrize("kind", CALLS)
+async def test_the_upstream_that_served_is_told(kind: str) -> None:
+    scene = Scene()
+    scene.first.faults = [PASSED_OVER[0]]
+    if kind.startswith("relay") or kind == "stream":
+        parts: Any = (
+            scene.model.stream("x", model="tiny", max_tokens=5)
+            if kind == "stream"
+            else scene.model.relay(b"{}", {}, model="tiny", beta=False, stream=kind == "relay_stream")
+        )
+        async with aclosing(parts):
+            assert await anext(parts) == Served("b")
+            assert not [part async for part in parts if isinstance(part, Served)]
+    else:
+        assert (await scene.call(kind)).reported.upstream == "b"
