@@ -138,7 +138,9 @@ class Relays:
             told = await self._l402.refused(request, key, command, holder, error.refusal)
             if isinstance(error, CountedRefusalError) and not isinstance(told, ChallengeError):
                 # A wallet that is challenged pays by itself.
-                told = too_long(self._terms, command, error.tokens, told.refusal) or told
+                # To send less is possible also while no invoice can be made.
+                wanting = error.refusal if told.refusal.code is Code.UNAVAILABLE else told.refusal
+                told = too_long(self._terms, command, error.tokens, wanting) or told
             raise told from None
 
     async def _send_or_count(

@@ -59,7 +59,8 @@ def advice_of_code(code: str) -> dict[str, str]:
     facts = RequestFacts("")
     if code == INTERNAL_ERROR:
         return advice_for_defect(facts)
-    return advice_of(Refusal(Code(code), "", dict.fromkeys(_INVOICES)), facts)
+    details = dict.fromkeys(_INVOICES) if code in _PAYABLE else {}
+    return advice_of(Refusal(Code(code), "", details), facts)
 
 
 def advice_of(refusal: Refusal, facts: RequestFacts) -> dict[str, str]:
@@ -91,7 +92,7 @@ def advice_for_defect(facts: RequestFacts) -> dict[str, str]:
 
 
 def _action(refusal: Refusal) -> RetryAction:
-    if refusal.code in _PAYABLE and any(name in refusal.details for name in _INVOICES):
+    if any(name in refusal.details for name in _INVOICES):
         return RetryAction.PAY
     if refusal.code is Code.CAVEAT_VIOLATED and refusal.retry_after_s is not None:
         return RetryAction.WAIT

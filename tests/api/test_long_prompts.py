@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from satmeter.actors.ports import TransientError
 from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
 
 if TYPE_CHECKING:
@@ -61,10 +62,22 @@ async def test_a_prompt_over_the_balance_is_told_in_anthropic_s_words_with_the_i
     tokens, most = int(found[1]), int(found[2])
     assert tokens == body["promptTokens"] >= 50_000 > most == body["promptTokensMax"] > 25_000
     assert body["topUpInvoice"]["paymentRequest"] in body["error"]["message"]
+    assert (body["retryAction"], body["paymentState"]) == ("pay", "unused")
     assert [request.url.path for request in poor.upstream.requests] == ["/v1/messages/count_tokens"]
     # As much as it says does fit, less what the host of the test asks more for the smallest answer.
     answer = await poor.post({"model": MODEL, "max_tokens": 1_000, "messages": long(most - 250)})
     assert answer.status_code == 200, answer.text
+
+
+async def test_a_node_that_is_down_leaves_it_to_be_shortened_and_a_prompt_beyond_that_is_a_503(poor: Shop) -> None:
+    poor.api.world.lightning.fault = TransientError("down")
+    body: Json = {"model": MODEL, "max_tokens": 1_000, "messages": long(50_000)}
+    told = await poor.post(body)
+    assert told.status_code == 400 and TOO_LONG.match(told.json()["error"]["message"])
+    assert told.json()["retryAction"] == "stop" and "topUpInvoice" not in told.json()
+    told = await poor.post({**body, "messages": long(500_000)})
+    assert (told.status_code, told.json()["code"], told.json()["retryAction"]) == (503, "unavailable", "retry")
+    assert "The balance is too small" in told.json()["error"]["message"] and int(told.headers["retry-after"]) >= 2
 
 
 async def test_a_prompt_over_the_balance_is_told_in_openai_s_words(poor: Shop) -> None:

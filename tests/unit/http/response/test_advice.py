@@ -78,6 +78,8 @@ def test_an_invoice_in_the_body_is_there_to_be_paid() -> None:
     assert advised(required, NOTHING_PAID) == ("pay", "none")
     lacking = Refusal(Code.INSUFFICIENT_BALANCE, "Top up.", {"topUpInvoice": INVOICE})
     assert advised(lacking) == ("pay", "unused")
+    # A prompt that only a part of the balance covers may be shortened as well.
+    assert advised(Refusal(Code.INVALID_REQUEST, "Too long.", {"topUpInvoice": INVOICE})) == ("pay", "unused")
 
 
 @pytest.mark.parametrize("refusal", [refusals.in_doubt(), refusals.unconfirmed(), refusals.cut_off()])
