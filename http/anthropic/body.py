@@ -26,7 +26,8 @@ _ROLES: Final = ("user", "assistant", "system")
 def read_call(data: bytes, models: ServedModels) -> ProviderCall:
     """Return the call in a body. Raises `RefusedError` (400), naming the field.
 
-    Features whose extra cost can't be known in advance are refused, too (see `llm_costs`).
+    Features whose extra cost can't be known in advance are refused, too (see `costs`). A limit of the answer above the
+    model's own is lowered to it.
     """
     text, members = read_members(data)
     values = {name: member.value for name, member in members.items()}
@@ -34,10 +35,11 @@ def read_call(data: bytes, models: ServedModels) -> ProviderCall:
     found = members.get("max_tokens")
     if found is None:
         raise invalid("max_tokens", "This field is required")
-    max_tokens = _max_tokens(found.value)
+    max_tokens = _at_most(_max_tokens(found.value), entry.max_output_tokens)
     prompt = _look(values, len(data), entry)
     body = RelayBody(data, max_tokens, byte_offset(text, found.start), byte_offset(text, found.end))
-    if (sent := entry.sent_as(values["model"])) != values["model"]:
+    sent = entry.sent_as(values["model"])
+    if sent != values["model"] or max_tokens != found.value:
         edits = BodyEdits(text, members)
         edits.set("model", sent)
         body = edits.finished("max_tokens", max_tokens)
@@ -45,7 +47,8 @@ def read_call(data: bytes, models: ServedModels) -> ProviderCall:
         model=entry.name,
         body=body,
         stream=_stream(values.get("stream")),
-        prompt_tokens_max=prompt.tokens_max,
+        # A prompt beyond the model's context is refused upstream, and costs nothing.
+        prompt_tokens_max=None if prompt.tokens_max is None else _at_most(prompt.tokens_max, entry.context_tokens),
         prompt_rate=prompt.rate,
         least_tokens=_least(values.get("thinking"), max_tokens),
         billed_as=prompt.billed_as,
@@ -79,6 +82,10 @@ def _look(values: Mapping[str, Any], size_bytes: int, entry: ModelEntry) -> Prom
         if not isinstance(message, dict) or message.get("role") not in _ROLES:
             raise invalid(f"messages.{place}.role", "Must be user, assistant or system")
     return look_for_costs(values, size_bytes, entry.price.multipliers)
+
+
+def _at_most(tokens: int, limit: int | None) -> int:
+    return tokens if limit is None else min(tokens, limit)
 
 
 def _max_tokens(value: Any) -> int:

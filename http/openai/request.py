@@ -67,7 +67,7 @@ def asked_of(body: bytes, models: ServedModels, user_key: bytes = b"") -> Asked:
     raw = common.decoded(body)
     chat = common.converted(raw, wire.ChatRequest)
     _refuse_impossible(raw)
-    traits = traits_of(models.named(chat.model).name)
+    traits = traits_of(models.named(chat.model).upstream_model)
     ignored = _UNREAD.of(raw)
     try:
         system, messages = split(chat.messages)

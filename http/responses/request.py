@@ -43,7 +43,7 @@ def asked_of(body: bytes, models: ServedModels, user_key: bytes = b"") -> Asked:
     """Translate the request to the Messages API. Raises `RefusedError` (400) that names the field."""
     given = read_request(body)
     asked, ignored, shape = given.asked, given.ignored, given.shape
-    traits = traits_of(models.named(asked.model).name)
+    traits = traits_of(models.named(asked.model).upstream_model)
     tools = Tools(asked.tools or ())
     thoughts = given.thoughts(lambda thought: not isinstance(thought, ChatThought))
     try:

@@ -320,3 +320,29 @@ def test_what_costs_extra_is_refused_by_its_name(fields: dict[str, Any], path: s
 )
 def test_all_else_passes(fields: dict[str, Any]) -> None:
     assert read(**fields).prompt_tokens_max
+
+
+SMALL = served(entry("small", context_tokens=5_000, max_output_tokens=300))
+
+
+@pytest.mark.parametrize(("asked", "sent"), [(299, 299), (300, 300), (301, 300), (64_000, 300)])
+def test_a_limit_above_the_models_longest_answer_is_lowered_to_it(asked: int, sent: int) -> None:
+    data = json.dumps(body(model="small", max_tokens=asked)).encode()
+    found = read_call(data, SMALL).body
+    assert found.max_tokens == sent and found.data[found.start : found.end] == b"%d" % sent
+    assert json.loads(found.data) == body(model="small", max_tokens=sent)
+    assert (found.data == data) is (asked == sent)
+    assert json.loads(found.lowered(7)) == body(model="small", max_tokens=7)
+
+
+def test_a_prompts_bound_is_never_above_the_models_context() -> None:
+    def bound(text: str) -> int | None:
+        messages = [{"role": "user", "content": text}]
+        return read_call(json.dumps(body(model="small", messages=messages)).encode(), SMALL).prompt_tokens_max
+
+    short = bound("hello")
+    assert short is not None and short < 5_000
+    assert bound("hello " * 2_000) == 5_000
+    pdf = [{"type": "document", "source": PDF}]
+    data = json.dumps(body(model="small", messages=said(*pdf))).encode()
+    assert read_call(data, SMALL).prompt_tokens_max is None
