@@ -330,13 +330,14 @@ async def test_a_client_that_leaves_stops_the_call_and_pays_for_what_was_used(sh
     ],
 )
 async def test_the_sdk_raises_its_own_errors(
-    shop: Shop, status: int, kind: type[anthropic.APIStatusError], send: dict[str, Any]
+    redis: Redis, status: int, kind: type[anthropic.APIStatusError], send: dict[str, Any]
 ) -> None:
-    key = shop.narrowed(*send["caveats"]) if "caveats" in send else send.get("key")
-    messages = [{"role": "user", "content": send.get("content", "hello")}]
-    async with shop.sdk(key) as sdk:
-        with pytest.raises(kind) as caught:
-            await sdk.messages.create(model=send.get("model", MODEL), max_tokens=5, messages=messages)  # type: ignore[arg-type]
+    messages: Any = [{"role": "user", "content": send.get("content", "hello")}]
+    async with shop_over(redis, llm_body_limit_bytes=1_048_576) as shop:
+        key = shop.narrowed(*send["caveats"]) if "caveats" in send else send.get("key")
+        async with shop.sdk(key) as sdk:
+            with pytest.raises(kind) as caught:
+                await sdk.messages.create(model=send.get("model", MODEL), max_tokens=5, messages=messages)
     assert caught.value.status_code == status and caught.value.request_id
     body: Any = caught.value.body
     assert body["type"] == "error" and body["error"]["message"] and body["code"] == caught.value.error_code
