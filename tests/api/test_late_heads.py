@@ -140,6 +140,8 @@ async def test_a_refusal_after_such_a_head_has_the_shape_of_its_api(
     lines = got.decode().splitlines()
     (told,) = [json.loads(line.removeprefix("data: ")) for line in lines if "{" in line and line not in PINGS[path]]
     assert told["code"] == ("unavailable" if isinstance(error, TransientError) else "insufficient_balance")
+    action = "retry" if isinstance(error, TransientError) else "ask_a_person"
+    assert (told["retryAction"], told["paymentState"]) == (action, "unused")
     message = told["error"] if path == "/ask" else told["error"]["message"]
     assert "nothing was charged" in message
     assert ("event: error" in lines) is (stream and path != "/v1/chat/completions")
@@ -191,3 +193,4 @@ async def test_a_response_that_is_refused_late_has_the_events_of_one_that_failed
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     assert [event["type"] for event in events[-2:]] == ["error", "response.failed"]
     assert events[-2]["code"] == "insufficient_balance"
+    assert (events[-2]["retryAction"], events[-2]["paymentState"]) == ("ask_a_person", "unused")
