@@ -6,7 +6,6 @@ an answer that does not fit the schema is refused at once.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from typing import Final, Literal
 
@@ -15,11 +14,11 @@ import msgspec
 from ...domain.llm.reported_usage import ReportedUsage, UsageReporter
 from ...domain.llm.token_estimate import estimated_tokens
 from ...domain.llm.usage import counts_of, output_of, usage_of
-from ...domain.pricing import Size, Usage
-from ...ports import Completion, Evaluation, PermanentError, RefusedRequestError, TransientError, Verdict
+from ...domain.pricing import Usage
+from ...ports import Completion, Evaluation, TransientError
+from ..upstream.verdicts import completion_of, verdict_of
 
 NO_HEADERS: Final[Mapping[str, str]] = {}
-_REASON_MAX_CHARS: Final = 300
 
 
 class _Block(msgspec.Struct):
@@ -35,12 +34,6 @@ class _Message(msgspec.Struct):
     stop_reason: str
     # Read apart from the rest: an answer with unreadable usage is still an answer.
     usage: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _VerdictText(msgspec.Struct, forbid_unknown_fields=True):
-    reason: str
-    decision: Literal["accept", "reject"]
-    size: Size
 
 
 class _Listed(msgspec.Struct):
@@ -60,24 +53,11 @@ def listed_models(body: bytes) -> list[str] | None:
 
 
 def read_evaluation(body: bytes, model: str, headers: Mapping[str, str] = NO_HEADERS) -> Evaluation:
-    """Return the verdict in an answer. Raises `TransientError` for an answer that is not exactly one verdict.
-
-    A refusal and an answer that was cut off are not verdicts either: only the judge's own word may accept.
-    """
+    """Return the verdict in an answer. Raises `TransientError` as `verdict_of` does."""
     message = _message(body)
-    if message.stop_reason != "end_turn":
-        raise TransientError(f"the evaluation ended without a verdict: {_word(message.stop_reason)}")
-    try:
-        text = _text(message)
-        found = msgspec.json.decode(text, type=_VerdictText)
-    except (ValueError, RecursionError):
-        raise TransientError("the evaluation's verdict is unreadable") from None
-    reason = _clean(found.reason)
-    if not reason:
-        raise TransientError("the evaluation's verdict has no reason")
-    found_usage = read_usage(message.usage, text, model)
-    judged = Verdict(found.decision == "accept", reason, found.size)
-    return Evaluation(judged, model, found_usage, reported_of(message.usage, headers))
+    text = _text(message)
+    judged = verdict_of(text, message.stop_reason)
+    return Evaluation(judged, model, read_usage(message.usage, text, model), reported_of(message.usage, headers))
 
 
 def read_completion(body: bytes, model: str, headers: Mapping[str, str] = NO_HEADERS) -> Completion:
@@ -92,22 +72,6 @@ def read_completion(body: bytes, model: str, headers: Mapping[str, str] = NO_HEA
     text = _text(message)
     usage, reported = read_usage(message.usage, text, model), reported_of(message.usage, headers)
     return completion_of(text, model, usage, message.stop_reason, reported)
-
-
-def completion_of(
-    text: str, model: str, usage: Usage | None, stop_reason: str, reported: ReportedUsage | None = None
-) -> Completion:
-    """Return the work, if there is any text. Raises as `read_completion` for a refusal and an empty answer.
-
-    Text that was written before a refusal is billed by the provider, and is an answer; a refusal alone is neither.
-    """
-    if not text.strip():
-        if stop_reason == "refusal":
-            raise RefusedRequestError("the model refused the request")
-        if stop_reason == "max_tokens":
-            raise PermanentError("the model used all its tokens before the first word of an answer")
-        raise TransientError(f"the model's answer is empty: {_word(stop_reason)}")
-    return Completion(text, model, usage, stop_reason, reported)
 
 
 def read_usage(raw: bytes | msgspec.Raw, text: str, model: str) -> Usage | None:
@@ -139,19 +103,3 @@ def _text(message: _Message) -> str:
     if None in parts:
         raise TransientError("a text block of the model provider's answer has no text")
     return "".join(part for part in parts if part is not None)
-
-
-def _clean(reason: str) -> str:
-    """Return one line of at most 300 characters without control, direction or unassigned characters.
-
-    The line is shown to people.
-    """
-    if not reason.isprintable():
-        reason = "".join(" " if unicodedata.category(char).startswith(("C", "Z")) else char for char in reason)
-    line = " ".join(reason.split())
-    return line if len(line) <= _REASON_MAX_CHARS else line[: _REASON_MAX_CHARS - 1].rstrip() + "…"
-
-
-def _word(stop_reason: str) -> str:
-    """Return a stop reason that is fit for a log: the provider's identifiers, never free text."""
-    return stop_reason if stop_reason.isidentifier() and len(stop_reason) <= 40 else "unknown stop reason"

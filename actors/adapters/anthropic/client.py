@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import re
-import time
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
@@ -21,13 +18,13 @@ from ...domain.provider_faults import ModelFault
 from ...ports import (
     Completion,
     Evaluation,
-    MissingModelError,
     ModelError,
     PermanentError,
     PortError,
     SilentError,
     TransientError,
 )
+from ..upstream.statuses import CLIENT_STATUSES, NOT_FOUND, fault_of, status_error
 from .answers import listed_models, read_completion, read_evaluation
 from .messages import evaluation_message, own_prompt, work_message
 from .relay import counted_by, kept_headers, message_end, streamed, whole_end
@@ -44,24 +41,9 @@ DEFAULT_BASE_URL: Final = "https://api.anthropic.com"
 _CONNECT_TIMEOUT_S: Final = 5.0
 # No model writes for so long. A provider that sends pings for ever would otherwise keep a job under way for ever.
 _ANSWER_MAX_S: Final = 3_600.0
-_RETRY_AFTER_MAX_S: Final = 3_600.0
 # A body ends with its last event; a provider that forgets to end it costs us this, and the connection.
 _READ_UP_S: Final = 0.25
 
-# Statuses below 500 that may pass: time-out and lock conflict (source: the SDK's own retry policy).
-_TRANSIENT_STATUSES: Final = frozenset({408, 409})
-_FAULTS: Final[Mapping[int, ModelFault]] = {
-    # Wrong key, no credit, no right: every request will fail until the operator mends it.
-    **dict.fromkeys((401, 402, 403), ModelFault.REFUSED),
-    429: ModelFault.LIMITED,
-    529: ModelFault.OVERLOADED,
-    # Also a gateway's words for a server that it does not reach (those above 520 are Cloudflare's).
-    **dict.fromkeys((502, 503, 521, 522, 523, 530), ModelFault.UNAVAILABLE),
-}
-# A wrong model or address: only the operator can mend that, too, but it may be one model alone.
-_NOT_FOUND: Final = 404
-# The provider's words about a faulty body are for the client that wrote it.
-_CLIENT_STATUSES: Final = frozenset({400, 413, 422})
 # The API also says with a 400 that our account there has no credit or has reached its limit.
 _OPERATORS_FAULT: Final = re.compile(rb"credit balance|usage limits|billing")
 _MESSAGES: Final = "/v1/messages"
@@ -314,38 +296,13 @@ def _of_status(error: APIStatusError) -> PortError:
         for word in (f"the model provider answered {status}", error.type, error.request_id)
         if word and re.fullmatch(r"[\w ]{1,80}", word)
     )
-    fault, wait_s = _FAULTS.get(status, ModelFault.FAILING if status >= 500 else None), _retry_after_s(headers)
-    if status in _CLIENT_STATUSES and _OPERATORS_FAULT.search(error.response.content):
+    fault = fault_of(status)
+    if status in CLIENT_STATUSES and _OPERATORS_FAULT.search(error.response.content):
         fault = ModelFault.REFUSED
-    if fault is ModelFault.REFUSED or status == _NOT_FOUND:
+    if fault is ModelFault.REFUSED or status == NOT_FOUND:
         _log.error(
             "model_provider_refuses_us", status=status, hint="check ANTHROPIC_API_KEY, credit, EVAL_MODEL, WORK_MODEL"
         )
-    if fault is not None:
-        return ModelError(told, fault, wait_s, answered=True)
-    if status in _TRANSIENT_STATUSES or not 400 <= status < 500 or headers.get("x-should-retry") == "true":
-        return TransientError(told, wait_s)
-    if status in _CLIENT_STATUSES:
+    if fault is None and status in CLIENT_STATUSES and headers.get("x-should-retry") != "true":
         return _ClientsFaultError(told, RelayEnd(status, kept_headers(headers), error.response.content, None))
-    return MissingModelError(told) if status == _NOT_FOUND else PermanentError(told)
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the wait that the provider asks for, at most an hour; None without a readable one."""
-    for name, read in (("retry-after-ms", _milliseconds), ("retry-after", float), ("retry-after", _until)):
-        try:
-            wait_s = read(headers[name])
-        except (KeyError, ValueError):
-            continue
-        if math.isfinite(wait_s) and wait_s >= 0:
-            return min(wait_s, _RETRY_AFTER_MAX_S)
-    return None
-
-
-def _milliseconds(text: str) -> float:
-    return float(text) / 1_000
-
-
-def _until(date: str) -> float:
-    """Return the seconds until a date in the form of HTTP's headers. Raises `ValueError`."""
-    return parsedate_to_datetime(date).timestamp() - time.time()
+    return status_error(told, status, headers, fault)

@@ -18,7 +18,8 @@ from ...domain.llm.token_estimate import estimated_tokens
 from ...domain.llm.usage import StreamCounts, counts_of
 from ...domain.provider_faults import ModelFault
 from ...ports import Completion, ModelError, PermanentError, PortError, TransientError
-from .answers import NO_HEADERS, completion_of
+from ..upstream.verdicts import completion_of
+from .answers import NO_HEADERS
 
 # The longest events are a few kilobytes. Without a limit a line without an end would fill the memory.
 _LINE_MAX_BYTES: Final = 1 << 20

@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from ...domain.llm.reported_usage import ReportedUsage
 from ...domain.pricing import Size, Usage
 from ...ports import Completion, PermanentError, RefusedRequestError, TransientError, Verdict
 
@@ -36,7 +37,9 @@ def verdict_of(text: str, stop_reason: str) -> Verdict:
     return Verdict(found.decision == "accept", reason, found.size)
 
 
-def completion_of(text: str, model: str, usage: Usage | None, stop_reason: str) -> Completion:
+def completion_of(
+    text: str, model: str, usage: Usage | None, stop_reason: str, reported: ReportedUsage | None = None
+) -> Completion:
     """Return the work, if there is any text. `stop_reason` is that of the Messages API.
 
     Raises `PermanentError` for a refusal and for an answer whose tokens ran out before its first word, both of which a
@@ -49,7 +52,7 @@ def completion_of(text: str, model: str, usage: Usage | None, stop_reason: str) 
         if stop_reason == "max_tokens":
             raise PermanentError("the model used all its tokens before the first word of an answer")
         raise TransientError(f"the model's answer is empty: {_word(stop_reason)}")
-    return Completion(text, model, usage, stop_reason)
+    return Completion(text, model, usage, stop_reason, reported)
 
 
 def _clean(reason: str) -> str:
