@@ -21,6 +21,7 @@ from .metrics import Metrics
 from .middleware import RequestMiddleware
 from .openai import openapi as of_openai
 from .openai.models import Models
+from .openai.over_chat import ChatOverChat
 from .openai.routes import Chat
 from .openapi.endpoint import Endpoint
 from .pages.routes import Pages
@@ -73,7 +74,7 @@ def endpoints(state: AppState, metrics: Metrics) -> Sequence[Endpoint]:
     receipts = Receipts(state, credentials)
     relays = Relays(state, l402)
     llm = MessagesRoutes(state, credentials, relays)
-    chat = TranslatedCalls(state, credentials, relays, {Api.ANTHROPIC: Chat()})
+    chat = TranslatedCalls(state, credentials, relays, {Api.ANTHROPIC: Chat(), Api.OPENAI: ChatOverChat()})
     responses = Responses(state, credentials, relays)
     models = Models(state)
     requests = Requests(state, credentials, l402)

@@ -130,9 +130,6 @@ class Relays:
             await self._l402.challenge(request, key, command)
         await self._l402.settled(holder)
         try:
-            if not is_messages:
-                # No other API counts a prompt.
-                return await self._send(request, holder.session_id, command)
             return await self._send_or_count(request, holder, command)
         except RefusedError as error:
             told = await self._l402.refused(request, key, command, holder, error.refusal)

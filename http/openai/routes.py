@@ -11,12 +11,11 @@ from ...actors.domain.llm.relays import RelayBytes
 from ...actors.domain.session.messages import Relayed
 from ..anthropic.relay import RelayStream, broken_refusal, cost_comment, cost_fields
 from ..request_facts import RequestFacts
-from ..response import errors
-from ..response.error_formats import openai
 from ..translation.provider_errors import of_provider
 from ..translation.relaying import OverMessages
 from ..upstreams.served_models import ServedModels
 from .answer import completion
+from .errors import error_chunk
 from .request import Asked, asked_of
 from .stream import DONE, ChatStream, data
 
@@ -47,19 +46,14 @@ class Chat(OverMessages[Asked]):
                     yield cost_comment(part) + data(of_provider(part.status, part.body, facts.request_id))
                     return
                 if part.ending is Ending.BROKEN:
-                    yield cost_comment(part) + _error(broken_refusal(part), facts)
+                    yield cost_comment(part) + error_chunk(broken_refusal(part), facts)
                     return
                 yield chat.end(cost_fields(part)) + cost_comment(part) + DONE
         except RefusedError as error:
-            yield _error(error, facts)
+            yield error_chunk(error, facts)
         finally:
             await stream.parts.aclose()
 
     def refused(self, asked: Asked, told: Mapping[str, Any], model: str, at_s: int, request_id: str) -> bytes:
         """Return the event of a refusal."""
         return data(told)
-
-
-def _error(error: RefusedError, facts: RequestFacts) -> bytes:
-    body = errors.body_of(error.refusal, facts)
-    return data(openai(errors.STATUS[error.refusal.code], body))

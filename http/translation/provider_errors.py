@@ -40,9 +40,14 @@ def of_provider(status: int, body: bytes, request_id: str) -> dict[str, Any]:
     kind = CONTEXT_LENGTH if too_long else found.type or None
     message = _at_openai(message)
     error = {"message": message, "type": openai_type(status), "param": None, "code": kind}
+    return {"error": error, **own_fields(status, message, request_id)}
+
+
+def own_fields(status: int, message: str, request_id: str) -> dict[str, Any]:
+    """Return this server's own fields for a refusal of the provider, with its advice."""
     code = Code.BODY_TOO_LARGE if status == 413 else Code.INVALID_REQUEST
     advice = advice_of(Refusal(code, message), RequestFacts(request_id, pays=True))
-    return {"error": error, "code": code.value, "requestId": request_id, **advice}
+    return {"code": code.value, "requestId": request_id, **advice}
 
 
 def _at_openai(message: str) -> str:
@@ -79,5 +84,12 @@ def of_chat(status: int, body: bytes, request_id: str) -> dict[str, Any]:
                 else context_length(found.context_tokens, found.prompt_tokens)
             )
     error = {"message": message, "type": openai_type(status), "param": None, "code": kind}
-    code = Code.BODY_TOO_LARGE if status == 413 else Code.INVALID_REQUEST
-    return {"error": error, "code": code.value, "requestId": request_id}
+    return {"error": error, **own_fields(status, message, request_id)}
+
+
+def of_passed_chat(status: int, body: bytes, request_id: str) -> dict[str, Any]:
+    """Return the error body for a refusal of chat completions, where the client's body went on as it was."""
+    told = of_chat(status, body, request_id)
+    found = refusal_of(body)
+    kind = found.kind or told["error"]["type"]
+    return {**told, "error": {**told["error"], "type": kind, "param": found.param}}
