@@ -83,15 +83,20 @@ class AsyncSatmeter:
         *,
         max_msat: int | None = None,
         max_msat_per_request: int | None = None,
+        max_msat_per: str | None = None,
         expires_at: datetime | int | None = None,
         actions: Collection[str] | None = None,
         name: str | None = None,
     ) -> str:
-        """Return the session's macaroon, narrowed for another holder. Needs no server. Raises `ValueError`."""
+        """Return the session's macaroon, narrowed for another holder. Needs no server. Raises `ValueError`.
+
+        `max_msat_per="50000/day"` is a budget that renews at whole UTC hours, days or weeks.
+        """
         return self._core.narrowed(
             caveats_of(
                 max_msat=max_msat,
                 max_msat_per_request=max_msat_per_request,
+                max_msat_per=max_msat_per,
                 expires_at=expires_at,
                 actions=actions,
                 name=name,

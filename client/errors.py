@@ -117,6 +117,11 @@ class CaveatViolatedError(ApiError):
         """The caveat that forbids it."""
         return self.details.get("caveat")
 
+    @property
+    def renews_at(self) -> str | None:
+        """The time, in RFC 3339, at which the budget renews that is used up; None if waiting does not help."""
+        return self.details.get("renewsAt")
+
 
 class NotFoundError(ApiError):
     """A job, session, request, model or path that this server does not have."""

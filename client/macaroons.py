@@ -12,6 +12,7 @@ def caveats_of(
     *,
     max_msat: int | None,
     max_msat_per_request: int | None,
+    max_msat_per: str | None = None,
     expires_at: datetime | int | None,
     actions: Collection[str] | None,
     name: str | None,
@@ -23,6 +24,7 @@ def caveats_of(
     named = {
         "max_msat": max_msat,
         "max_msat_per_request": max_msat_per_request,
+        "max_msat_per": max_msat_per,
         "expires_at": unix_s,
         "actions": ",".join(actions) if actions is not None else None,
         "name": name,

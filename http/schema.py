@@ -147,6 +147,10 @@ class Error(Advice):
         str | Absent, Field(description="With `payment_required` of a challenge: the session that the deposit opens.")
     ] = None
     caveat: Annotated[str | Absent, Field(description="With `caveat_violated`: the one that forbids it.")] = None
+    renews_at: Annotated[
+        Timestamp | Absent,
+        Field(description="With `caveat_violated`: when the budget renews that is used up, if waiting helps."),
+    ] = None
     max_sats: Annotated[int | Absent, Field(description="With `invalid_request`: the most that can be paid out.")] = (
         None
     )

@@ -44,22 +44,30 @@ def inspect_(macaroon: Token) -> None:
 def attenuate_(
     macaroon: Token,
     caveat: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(help='What to append, e.g. "max_msat = 50000" "actions = request" "expires_at = 1800000000".'),
-    ],
+    ] = None,
+    max_msat_per: Annotated[
+        list[str] | None,
+        typer.Option(help='A budget that renews at whole UTC hours, days or weeks: "50000/day".', metavar="N/PERIOD"),
+    ] = None,
 ) -> None:
     """Print the macaroon narrowed by these caveats. Nobody can take them off again."""
     from ..actors.domain.credentials.caveats import CaveatError
     from ..actors.domain.credentials.macaroon import InvalidMacaroonError, OversizedMacaroonError, narrowed
 
-    for text in caveat:
+    caveats = [*(caveat or ()), *(f"max_msat_per = {budget}" for budget in max_msat_per or ())]
+    if not caveats:
+        _fail('Say what to append, e.g. "max_msat = 50000", or --max-msat-per 50000/day.')
+    for text in caveats:
         if not _is_known(text):
             _fail(
                 f"{text!r} is not a caveat that a server accepts. There are expires_at, max_msat, "
-                'max_msat_per_request, actions and name, each as "name = value".'
+                'max_msat_per_request, actions and name, each as "name = value", and "max_msat_per = 50000/day" '
+                "(or hour, or week)."
             )
     try:
-        typer.echo(narrowed(_token(macaroon), caveat))
+        typer.echo(narrowed(_token(macaroon), caveats))
     except (OversizedMacaroonError, CaveatError) as error:
         _fail(f"The server would refuse the result. {str(error).rstrip('.')}.")
     except InvalidMacaroonError as error:

@@ -28,11 +28,12 @@ TAGS: Final[Mapping[str, str]] = {
     "A payment moves a job on by itself, within two seconds; nobody needs to poll.",
     SESSIONS: "Deposit once, pay per request. Everything but opening one needs the session's macaroon, as "
     "`Authorization: Bearer <macaroon>` or `L402 <macaroon>:<preimage>`. Its holder can narrow it offline with the "
-    "caveats `expires_at = <unix seconds>`, `max_msat = <n>`, `max_msat_per_request = <n>`, "
+    "caveats `expires_at = <unix seconds>`, `max_msat = <n>`, `max_msat_per = <n>/<hour|day|week>` (a budget that "
+    "renews at whole UTC hours, days, and weeks from Monday on), `max_msat_per_request = <n>`, "
     "`actions = request,read,topup,close,llm` and `name = <label>`. What one caveat refuses stays refused, whatever is "
     "appended after it. `read` shows all of the session, also what others spent. Nothing is paid out to a macaroon "
-    "with `max_msat`. A macaroon can have 64 caveats and 8,192 characters, and of `max_msat` 8 of which each is the "
-    "narrowest so far.",
+    "with `max_msat` or `max_msat_per`. A macaroon can have 64 caveats and 8,192 characters, and of these two 8 that "
+    "are narrower than those before them.",
     LLM: "Speak another provider's protocol, so that its SDK works with this server as its base URL and the session's "
     "macaroon as its API key (`x-api-key` or `Authorization: Bearer`). The macaroon needs the action `llm`. Errors "
     "have that protocol's shape.",
@@ -47,7 +48,7 @@ WHEN: Final[Mapping[Code, str]] = {
     Code.PAYMENT_REQUIRED: "The deposit was not paid yet; `depositInvoice` is its invoice.",
     Code.INSUFFICIENT_BALANCE: "The balance does not cover the smallest useful answer; `topUpInvoice` mends it. "
     "While no invoice can be made, this is a 503.",
-    Code.CAVEAT_VIOLATED: "The `caveat` of this macaroon forbids it.",
+    Code.CAVEAT_VIOLATED: "The `caveat` of this macaroon forbids it; `renewsAt` says when a budget can be spent again.",
     Code.NOT_FOUND: "There is no such resource.",
     Code.MODEL_NOT_FOUND: "There is no such model.",
     Code.WRONG_STATE: "It is not possible in this `state`.",

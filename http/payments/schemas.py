@@ -28,7 +28,10 @@ class JobWebhook(Wire):
 
 
 class SessionWebhook(Wire):
-    """The webhook of a session: it reports that the balance, holds included, fell under `lowBalanceSats`."""
+    """The webhook of a session: it reports that the balance, holds included, fell under `lowBalanceSats`.
+
+    It also reports that 80 % of a spend limit of a macaroon are spent.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

@@ -37,7 +37,8 @@ OPEN_SESSION: Final = Operation(
     summary="Open a session",
     description="Answers with the invoice of the deposit and with the macaroon, which works as soon as it is paid. "
     "With a `webhook`, `session.low_balance` is sent there when the balance has fallen under `lowBalanceSats`, and "
-    "again only after it rose above.",
+    "again only after it rose above; and `session.limit_nearly_spent` when 80 % of a macaroon's `max_msat`, or of a "
+    "window of its `max_msat_per`, are spent.",
     body=schemas.Opening,
     parameters=(idempotent("the same session and the same answer"),),
     answers=(Answer(201, "The session.", {JSON: schemas.SessionOpened}, ("Location",)),),

@@ -187,12 +187,23 @@ def test_a_macaroon_is_narrowed_without_asking_anybody() -> None:
     world, core = opened(100)
     world.sent.clear()
     caveats = caveats_of(
-        max_msat=50_000, max_msat_per_request=None, expires_at=1_900_000_000, actions=["request"], name="helper"
+        max_msat=50_000,
+        max_msat_per="9000/hour",
+        max_msat_per_request=None,
+        expires_at=1_900_000_000,
+        actions=["request"],
+        name="helper",
     )
     narrowed = core.narrowed(caveats)
-    assert read(narrowed)[1] == ["max_msat = 50000", "expires_at = 1900000000", "actions = request", "name = helper"]
+    assert read(narrowed)[1] == [
+        "max_msat = 50000",
+        "max_msat_per = 9000/hour",
+        "expires_at = 1900000000",
+        "actions = request",
+        "name = helper",
+    ]
     assert world.sent == [] and session_id_of(narrowed) == core.accounts.known().session_id
-    for wrong in ("max_msat = -1", "actions = everything", "nonsense"):
+    for wrong in ("max_msat = -1", "max_msat_per = 5/month", "actions = everything", "nonsense"):
         with pytest.raises(ValueError, match="not a caveat"):
             narrow(narrowed, [wrong])
     with pytest.raises(ValueError, match="not a macaroon"):

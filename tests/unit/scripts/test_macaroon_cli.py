@@ -4,6 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from satmeter.actors.domain.credentials.macaroon import MacaroonId, attenuate, mint, session_id, verify
+from satmeter.actors.domain.credentials.periods import Period
 from satmeter.actors.domain.money import Msat
 from satmeter.scripts.commands import app
 
@@ -19,6 +20,17 @@ def test_a_narrowed_macaroon_is_accepted_by_its_server_with_its_limits() -> None
     assert macaroon_id == ID
     assert grant.spend_limits[0].limit_msat == Msat(500)
     assert grant.spender == "helper"
+
+
+def test_a_budget_that_renews_is_appended_by_an_option_and_shown() -> None:
+    token = mint(KEY, ID)
+    result = RUNNER.invoke(app, ["macaroon", "attenuate", token, "--max-msat-per", "50000/day", "name = helper"])
+    by_caveat = RUNNER.invoke(app, ["macaroon", "attenuate", token, "name = helper", "max_msat_per = 50000/day"])
+    assert result.stdout == by_caveat.stdout
+    (limit,) = verify(KEY, result.stdout.strip())[1].spend_limits
+    assert (limit.limit_msat, limit.period) == (Msat(50_000), Period.DAY)
+    shown = RUNNER.invoke(app, ["macaroon", "inspect", result.stdout.strip()]).stdout
+    assert "max_msat_per = 50000/day" in shown and "unknown" not in shown
 
 
 def test_it_can_be_read_from_standard_input() -> None:
@@ -40,6 +52,9 @@ def test_inspecting_shows_session_and_caveats() -> None:
         ["attenuate", "garbage", "max_msat = 5"],
         ["attenuate", mint(KEY, ID), "max_sats = 5"],
         ["attenuate", mint(KEY, ID), "actions = "],
+        ["attenuate", mint(KEY, ID)],
+        ["attenuate", mint(KEY, ID), "--max-msat-per", "50000"],
+        ["attenuate", mint(KEY, ID), "--max-msat-per", "50000/month"],
         ["attenuate", mint(KEY, ID), "actions = read\n"],
         ["attenuate", mint(KEY, ID), "name = caf\udce9"],
         ["attenuate", mint(KEY, ID), "max_msat = ٣"],
