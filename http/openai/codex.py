@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from ...actors.domain.llm.catalogue import ModelEntry
+from ...actors.domain.llm.catalogue import Api, ModelEntry
 from ...actors.domain.llm.model_traits import traits_of
 
 # Of a model whose context is not known.
@@ -33,13 +33,15 @@ You are a coding agent. You run in Codex, a program in the user's terminal, and 
   path:line), and what is left."""
 
 
-def catalogue(models: Iterable[tuple[ModelEntry, str]]) -> list[dict[str, Any]]:
-    """Return the entries of models, each of which comes with a name for people."""
-    return [_entry(model, name, priority) for priority, (model, name) in enumerate(models, 1)]
+def catalogue(models: Iterable[tuple[ModelEntry, Api, str]]) -> list[dict[str, Any]]:
+    """Return the entries of models, each of which comes with its API and with a name for people."""
+    return [_entry(model, api, name, priority) for priority, (model, api, name) in enumerate(models, 1)]
 
 
-def _entry(model: ModelEntry, name: str, priority: int) -> dict[str, Any]:
-    efforts = _EFFORTS if traits_of(model.upstream_model).effort else {}
+def _entry(model: ModelEntry, api: Api, name: str, priority: int) -> dict[str, Any]:
+    # Codex sends an effort wherever it may, and many models behind chat completions refuse any.
+    takes_effort = api is Api.ANTHROPIC and traits_of(model.upstream_model).effort
+    efforts = _EFFORTS if takes_effort else {}
     context_tokens = model.context_tokens or _CONTEXT_TOKENS
     return {
         "slug": model.name,

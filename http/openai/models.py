@@ -33,7 +33,9 @@ class Models:
         self._state = state
         self._terms = pricing_terms(state.settings)
         self._catalogue = model_catalogue(state.settings)
-        self._of_codex = catalogue((entry, display_name(entry.name)) for entry in self._catalogue.models())
+        self._of_codex = catalogue(
+            (entry, self._catalogue.api_of(entry), display_name(entry.name)) for entry in self._catalogue.models()
+        )
 
     async def show_all(self, request: Request) -> Response:
         """Answer GET /v1/models with all models. They are few, so there is only one page.

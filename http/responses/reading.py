@@ -108,12 +108,15 @@ class Given(NamedTuple):
                 self.ignored.append("input[].reasoning")
         return found
 
-    def wanted(self, tools: Tools, *, strict: bool) -> Wanted:
-        """Return what the answer depends on; `strict`: the upstream is held to a JSON schema of the answer."""
+    def wanted(self, tools: Tools, *, strict: bool, seals: bool = False) -> Wanted:
+        """Return what the answer depends on. `seals`: thoughts are given back also to a client that did not ask.
+
+        `strict`: the upstream is held to a JSON schema of the answer.
+        """
         return Wanted(
             echo=_echo(self, strict=strict),
             tools=tools.by_name,
-            seals=_ENCRYPTED in (self.asked.include or ()),
+            seals=seals or _ENCRYPTED in (self.asked.include or ()),
             summarizes=self.summary is not None,
         )
 

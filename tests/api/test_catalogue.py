@@ -80,6 +80,8 @@ async def test_a_model_is_shown_by_its_name_or_alias(api: Api, asked: str) -> No
 async def test_codex_is_told_the_context_of_each_model(api: Api) -> None:
     listed = (await api.http.get("/v1/models", params={"client_version": "0.171.0"})).json()["models"]
     assert [(entry["slug"], entry["context_window"]) for entry in listed] == [("org/tiny:7b", 8_192)]
+    # It would send an effort always, which many models behind chat completions refuse.
+    assert listed[0]["supported_reasoning_levels"] == [] and not listed[0]["supports_reasoning_summaries"]
 
 
 async def test_another_model_is_not_found_at_any_path(api: Api) -> None:

@@ -150,6 +150,7 @@ async def test_the_upstream_s_own_refusal_is_passed_on(shop: ChatShop) -> None:
     answer = await shop.post(BODY, PATH)
     assert (answer.status_code, answer.json()["error"]["message"]) == (400, "tools: no")
     assert (answer.json()["error"]["code"], answer.json()["code"]) == ("bad_tools", "invalid_request")
+    assert answer.json()["retryAction"] and answer.json()["paymentState"]
     assert (await shop.show())["spentMsat"] == 0
 
 

@@ -89,7 +89,8 @@ def chat_of(given: Given, entry: ModelEntry, digest: Callable[[str], str]) -> As
         max_tokens=asked.max_output_tokens,
         stream=asked.stream is True,
         ignored=shown_ignored(ignored),
-        wanted=given.wanted(tools, strict=shape is not None and shape.strict is True),
+        # Some upstreams refuse a call's result without the thought before the call, and few clients ask for thoughts.
+        wanted=given.wanted(tools, strict=shape is not None and shape.strict is True, seals=True),
     )
 
 
