@@ -228,6 +228,7 @@ class ModelRates(_Wire, frozen=True, kw_only=True):
     long_prompt_rates: LongPromptRates | None = None
     multipliers: Mapping[str, Decimal] | None = None
     per_request_usd: Decimal = Decimal(0)
+    web_search_per_1000_usd: Decimal | None = msgspec.field(default=None, name="webSearchPer1000Usd")
     aliases: Sequence[str] = ()
     context_tokens: int | None = None
     max_output_tokens: int | None = None

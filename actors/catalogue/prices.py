@@ -13,7 +13,10 @@ LONG_PROMPT: Final = "long_prompt"
 MULTIPLIERS: Final = "multipliers"
 PER_REQUEST: Final = "per_request"
 MISSING_USAGE: Final = "missing_usage"
-PRICE_KEYS: Final = frozenset({*Rates.__struct_fields__, LONG_PROMPT, MULTIPLIERS, PER_REQUEST, MISSING_USAGE})
+WEB_SEARCH: Final = "web_search_per_1000"
+PRICE_KEYS: Final = frozenset(
+    {*Rates.__struct_fields__, LONG_PROMPT, MULTIPLIERS, PER_REQUEST, MISSING_USAGE, WEB_SEARCH}
+)
 _THRESHOLD: Final = "threshold_tokens"
 # Bounds within which all arithmetic on rates is exact; no provider's price comes near them.
 _RATE_MAX_USD: Final = Decimal(1_000_000)
@@ -34,6 +37,9 @@ def price_of(model: str, table: Table, missing_usage: MissingUsage | None = None
         multipliers={} if multipliers is None else _multipliers(multipliers),
         per_request=fee or NO_FEE,
         missing_usage=table.choice(MISSING_USAGE, MissingUsage) if table.has(MISSING_USAGE) else missing_usage,
+        web_search_per_1000=table.figure(WEB_SEARCH, _RATE_MAX_USD, _RATE_PLACES_MAX)
+        if table.has(WEB_SEARCH)
+        else None,
     )
 
 

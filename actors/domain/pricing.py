@@ -17,6 +17,7 @@ from .money import EXACT, Msat, usd_to_msat, usd_to_sats
 
 _MTOK: Final = Decimal(1_000_000)
 _PERCENT: Final = Decimal(100)
+_SEARCHES: Final = Decimal(1_000)
 NO_FEE: Final = Decimal(0)
 """The `per_request` of most models. One object, as the encoder leaves a default out only when it is the same object."""
 # English text has about 2.5 bytes for a token (source: Anthropic's models overview, 1M tokens to 2.5M characters; the
@@ -46,6 +47,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Source: Anthropic's Messages API, "usage" object; cache writes have two lifetimes with rates of their own.
     `billed_as` names options that the provider bills apart from the plain rates, such as `inference_geo_us`.
+    `web_searches`: those that the provider ran, and bills by a fee of their own.
     """
 
     input_tokens: int
@@ -54,6 +56,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     cache_write_5m_tokens: int = 0
     cache_write_1h_tokens: int = 0
     billed_as: tuple[str, ...] = ()
+    web_searches: int = 0
 
     @property
     def prompt_tokens(self) -> int:
@@ -94,8 +97,9 @@ class LongPrompt(msgspec.Struct, frozen=True):
 class ModelPrice(msgspec.Struct, frozen=True, omit_defaults=True):
     """A model and its rates. `multipliers` apply to all its rates, by the names in a usage's `billed_as`.
 
-    `per_request` is in US dollars for each call, beside its tokens; no multiplier applies to it. `missing_usage` says
-    what an answer without a usage costs; None stands for an estimate.
+    `per_request` is in US dollars for each call, beside its tokens, and `web_search_per_1000` for a thousand searches,
+    None where searches are not offered. No multiplier applies to either. `missing_usage` says what an answer without a
+    usage costs; None stands for an estimate.
     """
 
     model: str
@@ -104,6 +108,7 @@ class ModelPrice(msgspec.Struct, frozen=True, omit_defaults=True):
     multipliers: Mapping[str, Decimal] = {}
     per_request: Decimal = NO_FEE
     missing_usage: MissingUsage | None = None
+    web_search_per_1000: Decimal | None = None
 
     def rates_for(self, usage: Usage) -> Rates:
         """Return the rates that apply to this usage."""
@@ -127,7 +132,13 @@ class ModelPrice(msgspec.Struct, frozen=True, omit_defaults=True):
         ):
             if tokens:
                 cost = EXACT.fma(rate, tokens, cost)
-        return EXACT.add(EXACT.divide(cost, _MTOK), self.per_request)
+        return EXACT.add(EXACT.divide(cost, _MTOK), EXACT.add(self.per_request, self.searches_usd(usage)))
+
+    def searches_usd(self, usage: Usage) -> Decimal:
+        """Return the fee for the searches of this usage."""
+        if self.web_search_per_1000 is None or not usage.web_searches:
+            return NO_FEE
+        return EXACT.divide(EXACT.multiply(self.web_search_per_1000, usage.web_searches), _SEARCHES)
 
 
 class Tier(msgspec.Struct, frozen=True):

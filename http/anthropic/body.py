@@ -52,6 +52,7 @@ def read_call(data: bytes, models: ServedModels) -> ProviderCall:
         prompt_rate=prompt.rate,
         least_tokens=_least(values.get("thinking"), max_tokens),
         billed_as=prompt.billed_as,
+        web_searches=prompt.web_searches,
     )
 
 
@@ -81,7 +82,8 @@ def _look(values: Mapping[str, Any], size_bytes: int, entry: ModelEntry) -> Prom
     for place, message in enumerate(messages):
         if not isinstance(message, dict) or message.get("role") not in _ROLES:
             raise invalid(f"messages.{place}.role", "Must be user, assistant or system")
-    return look_for_costs(values, size_bytes, entry.price.multipliers)
+    price = entry.price
+    return look_for_costs(values, size_bytes, price.multipliers, searches=price.web_search_per_1000 is not None)
 
 
 def _at_most(tokens: int, limit: int | None) -> int:

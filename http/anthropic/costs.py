@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from ...actors.domain.errors import RefusedError
 from ...actors.domain.llm.relays import PromptRate
+from ...actors.domain.llm.usage import WEB_SEARCHES
 from ..response.errors import invalid
 
 # The provider adds tokens that no request shows: its framing, and its own words about tools and schemas.
@@ -45,6 +46,10 @@ _EDITS_ONLY: Final = "Only clear_tool_uses and clear_thinking are possible here"
 _EDITS: Final = ("clear_tool_uses_", "clear_thinking_")
 # Tools that the client runs, though the provider describes them. All others are run by the provider, at a price.
 _CALLERS_TOOLS: Final = ("bash_", "text_editor_", "computer_", "memory_", "browser_toolset_")
+_WEB_SEARCHES: Final = "web_search_"
+# Later ones run code, which the provider bills by time.
+_WEB_SEARCH: Final = "web_search_20250305"
+_USES_MAX: Final = 100
 _SOURCES: Final = "A document must be sent as base64 or text: what an address or a file holds can't be priced here"
 # Blocks whose bytes bound their tokens. Blocks inside a tool's result are checked, too.
 _BLOCKS: Final = frozenset(
@@ -77,21 +82,26 @@ _SCHEMAS: Final = ("output_config.format.schema", "output_format.schema")
 class Prompt(NamedTuple):
     """The highest cost of a prompt: an upper bound of its tokens, None if it has to be counted, and its highest rate.
 
-    `billed_as`: the names of the multipliers of the rates that the request asks for.
+    `billed_as`: the names of the multipliers of the rates that the request asks for, and of searches. `web_searches`:
+    the most that the provider may make. Their results are not in `tokens_max`.
     """
 
     tokens_max: int | None
     rate: PromptRate
     billed_as: tuple[str, ...]
+    web_searches: int = 0
 
 
-def look_for_costs(values: Mapping[str, Any], size_bytes: int, multipliers: Collection[str]) -> Prompt:
+def look_for_costs(
+    values: Mapping[str, Any], size_bytes: int, multipliers: Collection[str], *, searches: bool = False
+) -> Prompt:
     """Return the cost bounds of a body of `size_bytes`. Raises `RefusedError` (400) that names an unsupported field.
 
-    `multipliers`: the options beyond the plain rates that have a price, and may be asked for.
+    `multipliers`: the options beyond the plain rates that have a price, and may be asked for. `searches`: web searches
+    have one, too.
     """
     billed_as = _look_at_fields(values, multipliers)
-    found = _Found()
+    found = _Found(searches=searches)
     for place, tool in enumerate(_entries(values.get("tools"), "tools")):
         found.tool(tool, f"tools.{place}")
     found.content(values.get("system"), "system", 0)
@@ -101,7 +111,12 @@ def look_for_costs(values: Mapping[str, Any], size_bytes: int, multipliers: Coll
     found.members(values, "", 0, but=("tools", "system", "messages", "metadata"))
     tokens = size_bytes - found.image_bytes + found.images * _IMAGE_TOKENS
     tokens += found.own_tools * _OWN_TOOL_TOKENS + _UNSEEN_TOKENS
-    return Prompt(None if found.uncounted else tokens, _dearest(values), billed_as)
+    rate = _dearest(values)
+    if found.web_searches:
+        billed_as = (*billed_as, WEB_SEARCHES)
+        # The provider caches results by itself, to read them again after the next search.
+        rate = PromptRate.CACHE_WRITE_5M if rate is PromptRate.INPUT else rate
+    return Prompt(None if found.uncounted else tokens, rate, billed_as, found.web_searches)
 
 
 def _look_at_fields(values: Mapping[str, Any], multipliers: Collection[str]) -> tuple[str, ...]:
@@ -142,7 +157,9 @@ class _Found:
     not blocks. Only JSON that belongs to a client's tools is skipped, as the provider reads it as text.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, searches: bool) -> None:
+        self._searches = searches
+        self.web_searches = 0
         self.images = 0
         self.image_bytes = 0
         self.own_tools = 0
@@ -152,10 +169,23 @@ class _Found:
         """Check a tool of either kind. Raises `RefusedError` (400) for one that the provider would run."""
         kind = tool.get("type")
         if kind not in (None, "custom"):
-            if not isinstance(kind, str) or not kind.startswith(_CALLERS_TOOLS):
+            if isinstance(kind, str) and kind.startswith(_WEB_SEARCHES):
+                self._web_search(tool, kind, path)
+            elif not isinstance(kind, str) or not kind.startswith(_CALLERS_TOOLS):
                 raise invalid(f"{path}.type", _NO_SERVER_TOOLS)
             self.own_tools += 1
         self.members(tool, path, 0, but=_CALLERS_JSON)
+
+    def _web_search(self, tool: Mapping[str, Any], kind: str, path: str) -> None:
+        # A tool that is added in the middle of a conversation may be added again and again.
+        if not self._searches or not path.startswith("tools."):
+            raise invalid(f"{path}.type", _NO_SERVER_TOOLS)
+        if kind != _WEB_SEARCH:
+            raise invalid(f"{path}.type", f"Of the provider's searches only {_WEB_SEARCH} is possible here")
+        uses = tool.get("max_uses")
+        if type(uses) is not int or not 1 <= uses <= _USES_MAX:
+            raise invalid(f"{path}.max_uses", f"Must be a whole number from 1 to {_USES_MAX}: their price is held")
+        self.web_searches += uses
 
     def content(self, content: Any, path: str, depth: int) -> None:
         """Check a content: text, or blocks. Raises `RefusedError` (400)."""

@@ -54,7 +54,9 @@ MESSAGES: Final = Operation(
     "that it can cost "
     "is put on hold, after it the actual cost is debited, cache reads and writes at their own rates.\n\n"
     "Not possible is what has a price that isn't known beforehand: tools that the provider runs, MCP servers, "
-    "documents by address, files by their id, fast mode.\n\n"
+    "documents by address, files by their id, fast mode. The provider's `web_search_20250305` is possible where its "
+    "model has a `webSearchPer1000Usd`, and with `max_uses`: its fee is held for so many searches, and the model's "
+    "context eleven times for what they find.\n\n"
     'With `"stream": true` the provider\'s events come as it sends them, and behind them a comment line with the cost '
     "and the balance. While the model is silent, `event: ping` comes every few seconds; what fails after the head went "
     "out is an `error` event. A whole answer that takes longer than that begins with line breaks, and has its cost in "

@@ -26,7 +26,7 @@ from ..request.body import Larger, read_bytes
 from ..request.idempotency import attempt_of, operation_key_of
 from ..request.spender import spender_of
 from ..request_id import request_id_of
-from ..response.errors import ChallengeError
+from ..response.errors import ChallengeError, invalid
 from ..response.replies import Replies, head_after_s
 from ..response.sse import Closable
 from ..sessions import answer as results
@@ -40,6 +40,10 @@ from .token_counts import Counts, bound_of, is_beta, passed_headers
 # Refusals that a tighter bound may avoid, and the smallest bound for which a count by the provider is worthwhile.
 _TOO_DEAR: Final = frozenset({Code.INSUFFICIENT_BALANCE, Code.CAVEAT_VIOLATED})
 _WORTH_COUNTING_TOKENS: Final = 4_000
+# Results count as input each time that the model goes on after a search, and nothing limits them but its context.
+# Source: the provider's guide "Web search tool". Its loop of samplings pauses after ten ("Handling stop reasons",
+# pause_turn), also when the model asks for more than `max_uses`. One is added for the answer after the last search.
+_SAMPLINGS_MAX: Final = 11
 DEBITED: Final = "Satmeter-Debited-Msat"
 BALANCE: Final = "Satmeter-Balance-Msat"
 MAX_TOKENS: Final = "Satmeter-Max-Tokens"
@@ -103,6 +107,8 @@ class Relays:
         if tokens_max is None and refused is not None:
             # No new call begins. An answer that this key already has was counted before.
             tokens_max = 0
+        elif call.web_searches:
+            tokens_max = self._searched(call.model)
         elif tokens_max is None:
             counted = await self._counts.needed(request, holder, call.model, call.body.data)
             tokens_max = bound_of(counted)
@@ -124,6 +130,7 @@ class Relays:
             refused=refused,
             attempt=attempt_of(request, key, sent, head_after_s=self._head_after_s(request) if call.stream else None),
             tells_hold=True,
+            web_searches=call.web_searches,
             spender=spender_of(request, NOBODY if holder is None else holder.grant),
         )
         if holder is None:
@@ -140,6 +147,13 @@ class Relays:
                 told = too_long(self._terms, command, error.tokens, wanting) or told
             raise told from None
 
+    def _searched(self, model: str) -> int:
+        """Return the most tokens that the provider may count for a call that searches. Raises `RefusedError`."""
+        context_tokens = self.models.named(model).context_tokens
+        if context_tokens is None:
+            raise invalid("tools", "What searches find has no bound here, as the model's context is not known")
+        return _SAMPLINGS_MAX * context_tokens
+
     async def _send_or_count(
         self, request: Request, holder: Holder, command: Relay
     ) -> Relayed | RelayStream | RelaySlow:
@@ -147,7 +161,9 @@ class Relays:
         try:
             return await self._send(request, holder.session_id, command)
         except RefusedError as error:
-            if error.refusal.code not in _TOO_DEAR or command.prompt_tokens_max < _WORTH_COUNTING_TOKENS:
+            # A count does not show what searches will find.
+            countable = not command.web_searches and command.prompt_tokens_max >= _WORTH_COUNTING_TOKENS
+            if error.refusal.code not in _TOO_DEAR or not countable:
                 raise
             counted = command.prompt_tokens
             if counted is None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..schema import Absent, Count, Percent, Timestamp, Usd, Wire
-from ..service.schemas import LongPromptRates, Multipliers, PerRequest, Rates
+from ..service.schemas import LongPromptRates, Multipliers, PerRequest, Rates, WebSearch
 
 
 class MillionMsat(Wire):
@@ -34,6 +34,7 @@ class ModelPricing(Wire):
     long_prompt_rates: LongPromptRates | Absent = None
     multipliers: Multipliers | Absent = None
     per_request_usd: PerRequest | Absent = None
+    web_search_per_1000_usd: WebSearch = None
     margin_pct: Percent
     btc_price_usd: Usd
     btc_price_at: Timestamp

@@ -71,6 +71,7 @@ def model_view(terms: Terms, entry: ModelEntry, btc_price: BtcPrice) -> schemas.
         long_prompt_rates=shown.long_prompt_rates,
         multipliers=shown.multipliers,
         per_request_usd=shown.per_request_usd,
+        web_search_per_1000_usd=shown.web_search_per_1000_usd,
         margin_pct=terms.margin_pct,
         btc_price_usd=usd_text(btc_price.usd),
         btc_price_at=timestamp(btc_price.at_ms),

@@ -130,6 +130,10 @@ def _charge(step: Any, price: ModelPrice, usage: Usage, reported: ReportedUsage 
         cost_usd=usd_text(price.cost_usd(usage)),
         provider=None if reported is None else _provider(reported),
         per_request_usd=usd_text(price.per_request) if price.per_request else None,
+        web_searches=usage.web_searches or None,
+        web_search_per_1000_usd=None
+        if price.web_search_per_1000 is None or not usage.web_searches
+        else usd_text(price.web_search_per_1000),
     )
 
 

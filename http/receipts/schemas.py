@@ -60,6 +60,14 @@ class Charge(Wire):
     per_request_usd: Annotated[
         Usd | Absent, Field(description="The model's price for each call, which is part of `costUsd`.")
     ] = None
+    web_searches: Annotated[Count | Absent, Field(description="Searches that the provider made.")] = None
+    web_search_per_1000_usd: Annotated[
+        Usd | Absent,
+        Field(
+            alias="webSearchPer1000Usd",
+            description="The price of a thousand of them; that of those made is part of `costUsd`.",
+        ),
+    ] = None
 
 
 class Receipt(Wire):

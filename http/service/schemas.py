@@ -102,6 +102,15 @@ Multipliers = Annotated[
 PerRequest = Annotated[str, Field(description="US dollars for each call, beside its tokens.")]
 
 
+WebSearch = Annotated[
+    Usd | Absent,
+    Field(
+        alias="webSearchPer1000Usd",
+        description="US dollars for a thousand of the provider's web searches, beside the tokens of their results.",
+    ),
+]
+
+
 class ModelRates(Wire):
     """A model and what its provider takes for it. An alias is another name of it, at the same price."""
 
@@ -110,6 +119,7 @@ class ModelRates(Wire):
     long_prompt_rates: LongPromptRates | Absent = None
     multipliers: Multipliers | Absent = None
     per_request_usd: PerRequest | Absent = None
+    web_search_per_1000_usd: WebSearch = None
     aliases: list[str] | Absent = None
     context_tokens: Annotated[Count | Absent, Field(description="Of prompt and answer together.")] = None
     max_output_tokens: Annotated[

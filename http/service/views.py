@@ -31,6 +31,7 @@ def model_rates(entry: ModelEntry) -> schemas.ModelRates:
         else schemas.LongPromptRates(threshold_tokens=long.threshold_tokens, **rates(long.rates)),
         multipliers={name: format(factor, "f") for name, factor in price.multipliers.items()} or None,
         per_request_usd=usd_text(price.per_request) if price.per_request else None,
+        web_search_per_1000_usd=None if price.web_search_per_1000 is None else usd_text(price.web_search_per_1000),
         aliases=list(entry.aliases) or None,
         context_tokens=entry.context_tokens,
         max_output_tokens=entry.max_output_tokens,

@@ -17,7 +17,7 @@ class ProviderCall(msgspec.Struct, frozen=True):
 
     `prompt_tokens_max` bounds the prompt by its bytes; None when they don't bound it and it has to be counted.
     `least_tokens`: a smaller limit of the answer makes the call useless. `billed_as`: options with a price of their
-    own. `api` is the one that the body is written in.
+    own. `api` is the one that the body is written in. `web_searches`: the most that the provider may make.
     """
 
     model: str
@@ -28,3 +28,4 @@ class ProviderCall(msgspec.Struct, frozen=True):
     least_tokens: int = 0
     billed_as: tuple[str, ...] = ()
     api: Api = Api.ANTHROPIC
+    web_searches: int = 0

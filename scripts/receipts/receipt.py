@@ -154,10 +154,16 @@ def check_price(receipt: Json) -> None:
 def _costs(receipt: Json) -> Iterator[Decimal]:
     for charge in receipt["charges"]:
         cost = sum((Decimal(charge["rates"][rate]) * charge[tokens] for tokens, rate in _RATES.items()), Decimal(0))
-        cost_usd = EXACT.add(EXACT.divide(cost, _MTOK), Decimal(charge.get("perRequestUsd", 0)))
+        fees = EXACT.add(Decimal(charge.get("perRequestUsd", 0)), _searches_usd(charge))
+        cost_usd = EXACT.add(EXACT.divide(cost, _MTOK), fees)
         if cost_usd != Decimal(charge["costUsd"]):
             raise MismatchError(f"The {charge['step']} costs {usd_text(cost_usd)} USD, not {charge['costUsd']}.")
         yield cost_usd
+
+
+def _searches_usd(charge: Json) -> Decimal:
+    fee = Decimal(charge.get("webSearchPer1000Usd", 0))
+    return EXACT.divide(EXACT.multiply(fee, charge.get("webSearches", 0)), Decimal(1_000))
 
 
 def _charged_msat(receipt: Json, cost_usd: Decimal) -> int:

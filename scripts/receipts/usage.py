@@ -39,6 +39,7 @@ class _Charge(msgspec.Struct, rename="camel"):
     cache_write_5m_tokens: int = msgspec.field(name="cacheWrite5mTokens")
     cache_write_1h_tokens: int = msgspec.field(name="cacheWrite1hTokens")
     provider: _Provider | None = None
+    web_searches: int = 0
 
     @property
     def usage(self) -> Usage:
@@ -48,6 +49,7 @@ class _Charge(msgspec.Struct, rename="camel"):
             self.cache_read_tokens,
             self.cache_write_5m_tokens,
             self.cache_write_1h_tokens,
+            web_searches=self.web_searches,
         )
 
 
@@ -97,7 +99,9 @@ def _check(charge: _Charge) -> str:
 
 def _follows(billed: Usage, found: Usage, *, partial: bool) -> bool:
     """Return whether these tokens were billed by these figures, which of a partial count are a lower bound."""
-    prompt = msgspec.structs.replace(found, output_tokens=billed.output_tokens, billed_as=())
+    # Searches beyond those that the call allows are not charged.
+    searches = min(billed.web_searches, found.web_searches)
+    prompt = msgspec.structs.replace(found, output_tokens=billed.output_tokens, billed_as=(), web_searches=searches)
     if billed != prompt:
         return False
     return billed.output_tokens == found.output_tokens or (partial and billed.output_tokens > found.output_tokens)

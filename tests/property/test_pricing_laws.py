@@ -50,7 +50,9 @@ def all_models(draw: st.DrawFn) -> ModelPrice:
     long_prompt = draw(st.none() | st.builds(LongPrompt, st.integers(1, 1_000_000), all_rates(rates)))
     factors = st.decimals(1, 100, places=4)
     extras = draw(st.dictionaries(st.sampled_from(EXTRAS), factors))
-    return ModelPrice("m", rates, long_prompt, extras, draw(st.just(NO_FEE) | st.decimals(0, 1_000, places=12)))
+    fees = st.decimals(0, 1_000, places=12)
+    per_request, search = draw(st.just(NO_FEE) | fees), draw(st.none() | fees)
+    return ModelPrice("m", rates, long_prompt, extras, per_request, web_search_per_1000=search)
 
 
 @st.composite
@@ -65,7 +67,7 @@ def all_terms(draw: st.DrawFn) -> Terms:
 
 
 extras = st.lists(st.sampled_from(EXTRAS), unique=True).map(tuple)
-usages = st.builds(Usage, tokens, tokens, tokens, tokens, tokens, extras)
+usages = st.builds(Usage, tokens, tokens, tokens, tokens, tokens, extras, st.integers(0, 1_000))
 btc_prices = st.builds(
     BtcPrice, st.decimals(1_000, 10_000_000, places=8), st.sampled_from(PriceOrigin), st.integers(0, 2**45)
 )
@@ -84,7 +86,8 @@ def _cost(terms: Terms, usage: Usage) -> Fraction:
     ]
     factor = prod((Fraction(model.multipliers.get(name, 1)) for name in usage.billed_as), start=Fraction(1))
     tokens_usd = sum((Fraction(rate) * count for rate, count in by_kind), Fraction(0)) / 1_000_000
-    return tokens_usd * factor + Fraction(model.per_request) + Fraction(terms.infra_usd)
+    searches_usd = Fraction(model.web_search_per_1000 or 0) * usage.web_searches / 1_000
+    return tokens_usd * factor + searches_usd + Fraction(model.per_request) + Fraction(terms.infra_usd)
 
 
 @given(all_terms(), usages, btc_prices)
@@ -107,6 +110,7 @@ def test_more_tokens_never_cost_less(terms: Terms, usage: Usage, more: Usage, bt
         usage.cache_write_5m_tokens + more.cache_write_5m_tokens,
         usage.cache_write_1h_tokens + more.cache_write_1h_tokens,
         tuple({*usage.billed_as, *more.billed_as}),
+        usage.web_searches + more.web_searches,
     )
     assert charge_msat(terms, "m", usage, btc) <= charge_msat(terms, "m", sum_of_both, btc)
 
@@ -131,6 +135,7 @@ def test_a_quote_covers_the_charge_for_what_was_estimated(terms: Terms, size: Si
 
 @given(all_terms(), usages, btc_prices)
 def test_the_price_list_is_what_is_charged_but_for_its_rounding_up(terms: Terms, usage: Usage, btc: BtcPrice) -> None:
+    usage = msgspec.structs.replace(usage, web_searches=0)
     rates = terms.models["m"].rates_for(usage)
     listed = [million_msat(terms, rate, btc).value for rate in msgspec.structs.astuple(rates)]
     counted = msgspec.structs.astuple(usage)[: len(listed)]

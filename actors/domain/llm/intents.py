@@ -65,7 +65,8 @@ class RelayRequest(Intent, frozen=True):
 
     `beta`: the call goes to the provider's beta interface. `model` sets the price. `body` is the client's, and goes on
     with this `max_tokens`. `at_ms`: the time of the request. `billed_as`: see `Relay`. `prompt_tokens`: the provider's
-    count of the prompt, where it was asked for before. `bound`: the worst case that is held.
+    count of the prompt, where it was asked for before. `bound`: the worst case that is held. `web_searches`: see
+    `Relay`.
     """
 
     body: RelayBody
@@ -81,11 +82,15 @@ class RelayRequest(Intent, frozen=True):
     prompt_tokens: int | None = None
     held: Held | None = None
     bound: Usage | None = None
+    web_searches: int = 0
 
     @property
     def ends_unheard(self) -> bool:
-        """True under the conditions of `AnswerRequest`."""
-        return self.stream or not self.once.keyed
+        """True under the conditions of `AnswerRequest`, but not for a call that may search.
+
+        The provider tells its searches, and what it read of their results, only at the end, and bills them in any case.
+        """
+        return not self.web_searches and (self.stream or not self.once.keyed)
 
     @property
     def lives_on_ms(self) -> int:

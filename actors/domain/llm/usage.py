@@ -22,6 +22,9 @@ _OUTPUT: Final = "output_tokens"
 _READ: Final = "cache_read_input_tokens"
 _WRITTEN: Final = "cache_creation_input_tokens"
 _BY_LIFETIME: Final = "cache_creation"
+_SERVER_TOOLS: Final = "server_tool_use"
+WEB_SEARCHES: Final = "web_search_requests"
+"""The name of web searches in a usage, and in the `billed_as` of a call that may make some."""
 _5M: Final = "ephemeral_5m_input_tokens"
 _1H: Final = "ephemeral_1h_input_tokens"
 
@@ -113,13 +116,19 @@ def usage_of(counts: Counts, given_tokens: int | None = None) -> Usage | None:
     if fresh is None or read is None or written is None or output is None:
         return None
     five_minutes, one_hour = written
-    return Usage(fresh, output, read, five_minutes, one_hour, billed_as(counts))
+    return Usage(fresh, output, read, five_minutes, one_hour, billed_as(counts), _searches(counts))
+
+
+def _searches(counts: Counts) -> int:
+    """Return the provider's web searches; 0 when their figure can't be read."""
+    tools = counts.get(_SERVER_TOOLS)
+    return (tokens(tools.get(WEB_SEARCHES)) or 0) if isinstance(tools, dict) else 0
 
 
 def billed_as(counts: Counts) -> tuple[str, ...]:
     """Return names of options billed apart from the plain rates, such as `inference_geo_us`, `web_search_requests`."""
     found = [f"{name}_{_word(counts.get(name))}" for name, plain in _STANDARD.items() if counts.get(name) not in plain]
-    tools, iterations = counts.get("server_tool_use"), counts.get("iterations")
+    tools, iterations = counts.get(_SERVER_TOOLS), counts.get("iterations")
     if isinstance(tools, dict):
         found += [_word(name) for name, count in tools.items() if count]
     if isinstance(iterations, list):

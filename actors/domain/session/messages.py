@@ -206,7 +206,7 @@ class Relay(Command[Relayed, Held | RelayHead | RelayBytes], frozen=True, tag="r
     `model` sets the price; `prompt_tokens_max` is an upper bound of the prompt at `prompt_rate`. `least_tokens`: a
     smaller `max_tokens` than this makes the call useless, or invalid for the provider. `billed_as`: options of the call
     that the provider bills apart from the plain rates; see `Usage`. `prompt_tokens`: the provider's own count, where it
-    was asked for. `refused` and `spender`: as of `Ask`.
+    was asked for. `web_searches`: the most that the provider may make. `refused` and `spender`: as of `Ask`.
     """
 
     request_id: str
@@ -227,6 +227,7 @@ class Relay(Command[Relayed, Held | RelayHead | RelayBytes], frozen=True, tag="r
     refused: Refusal | None = None
     tells_hold: bool = False
     spender: str | None = None
+    web_searches: int = 0
 
 
 class CountTokens(Command[Counted, Never], frozen=True, tag="count_tokens"):

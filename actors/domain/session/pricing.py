@@ -107,7 +107,7 @@ def _worst_work(terms: SessionTerms, request: str, max_tokens: int) -> Usage:
 def worst_of_relay(terms: SessionTerms, command: Relay) -> Worst:
     """Return the worst case of the call alone, its prompt at the dearest rate that it may have."""
     tokens, price = command.prompt_tokens_max, terms.terms.models[command.model]
-    prompt = Usage(tokens, 0, billed_as=command.billed_as)
+    prompt = Usage(tokens, 0, billed_as=command.billed_as, web_searches=command.web_searches)
     match command.prompt_rate:
         case PromptRate.CACHE_WRITE_5M:
             written = replace(prompt, input_tokens=0, cache_write_5m_tokens=tokens)
@@ -239,10 +239,15 @@ def _unanswered(outcome: RequestOutcome, step: Step, estimated_tokens: int) -> U
 
 
 def relay_usage(terms: SessionTerms, hold: Hold, intent: RelayRequest, outcome: RelayOutcome) -> Usage | None:
-    """Return a relayed call's usage, or what is charged in place of a missing one; None for nothing, or no bill."""
+    """Return a relayed call's usage, or what is charged in place of a missing one; None for nothing, or no bill.
+
+    Searches beyond those that the call allows are not the client's.
+    """
     if not outcome.charged:
         return None
-    return outcome.usage or usage_in_place(
+    if outcome.usage is not None:
+        return replace(outcome.usage, web_searches=min(outcome.usage.web_searches, intent.web_searches))
+    return usage_in_place(
         terms.terms.models[hold.model].missing_usage,
         outcome.ending,
         bound=intent.bound,

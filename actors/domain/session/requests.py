@@ -92,6 +92,7 @@ def _answering(terms: SessionTerms, command: Ask | Relay, hold: Hold) -> Decisio
             command.prompt_tokens,
             held,
             _bound(terms, command, hold),
+            command.web_searches,
         )
     else:
         intent = AnswerRequest(
@@ -142,7 +143,9 @@ def wanted(terms: SessionTerms, command: Ask | Relay) -> Wanted:
     if isinstance(command, Relay):
         max_tokens = command.body.max_tokens
         least = max(terms.least_tokens, command.least_tokens)
-        estimated = estimate(command.prompt_tokens_max)
+        # With searches the bound is the model's whole context several times.
+        bound = min(len(command.body.data), command.prompt_tokens_max)
+        estimated = estimate(bound if command.web_searches else command.prompt_tokens_max)
         if command.prompt_tokens is not None:
             estimated = replace(estimated, input_tokens=command.prompt_tokens)
         return Wanted(worst_of_relay(terms, command), max_tokens, min(least, max_tokens), estimated)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satmeter.actors.domain.errors import RefusedError
+from satmeter.actors.domain.llm.relays import PromptRate
 from satmeter.actors.domain.pricing import ModelPrice
 from satmeter.http.anthropic.body import read_call, read_count
 from tests.helpers.jobs import RATES
@@ -209,6 +210,48 @@ def test_no_way_of_wrapping_hides_what_can_t_be_priced(wraps: list[str], source:
     block = {"type": "z_tool_result", "content": {"inside": hidden}}
     with pytest.raises(RefusedError):
         read_call(body(block), MODELS)
+
+
+# Searches of the provider
+
+SEARCHED = served(entry("sonnet", price=ModelPrice("sonnet", RATES, web_search_per_1000=Decimal(10))))
+SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 3}
+
+
+def test_searches_are_taken_with_their_number() -> None:
+    call = read_call(body(tools=[SEARCH, {"name": "mine", "input_schema": {}}]), SEARCHED)
+    assert (call.web_searches, call.billed_as) == (3, ("web_search_requests",))
+    assert call.prompt_rate is PromptRate.CACHE_WRITE_5M
+    assert read_call(body(), SEARCHED).web_searches == 0
+    assert read_call(body(tools=[SEARCH, {**SEARCH, "name": "other"}]), SEARCHED).web_searches == 6
+    hour = {"type": "text", "text": "hi", "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    assert read_call(body(hour, tools=[SEARCH]), SEARCHED).prompt_rate is PromptRate.CACHE_WRITE_1H
+
+
+@pytest.mark.parametrize("uses", [None, 0, -1, 101, 1.0, "3", True])
+def test_searches_without_a_number_have_no_bound(uses: Any) -> None:
+    with pytest.raises(RefusedError) as caught:
+        read_call(body(tools=[{**SEARCH, "max_uses": uses}]), SEARCHED)
+    assert caught.value.refusal.details["fields"][0]["path"] == "tools.0.max_uses"
+
+
+@pytest.mark.parametrize(
+    "kind", ["web_search_20260209", "web_search_20260318", "web_fetch_20250910", "code_execution_20250825"]
+)
+def test_what_runs_code_or_fetches_is_refused_as_before(kind: str) -> None:
+    with pytest.raises(RefusedError) as caught:
+        read_call(body(tools=[{**SEARCH, "type": kind}]), SEARCHED)
+    assert caught.value.refusal.details["fields"][0]["path"] == "tools.0.type"
+
+
+def test_searches_of_a_model_without_a_price_for_them_are_refused_as_before() -> None:
+    assert refused(tools=[SEARCH]) == "tools.0.type"
+
+
+def test_searches_are_not_added_in_the_middle_of_a_conversation() -> None:
+    added = {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": SEARCH}}
+    with pytest.raises(RefusedError):
+        read_call(body(added), SEARCHED)
 
 
 # What multiplies the rates

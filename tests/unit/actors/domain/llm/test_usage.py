@@ -265,7 +265,7 @@ def test_dollars_follow_the_lifetimes() -> None:
     ],
 )
 def test_what_is_billed_apart_is_read_from_any_event(usage: dict[str, Any], billed: tuple[str, ...]) -> None:
-    expected = Usage(27, 275, billed_as=billed)
+    expected = Usage(27, 275, billed_as=billed, web_searches=3 * ("web_search_requests" in billed))
     assert whole({**PLAIN, **usage}).usage == expected
     assert streamed({**PLAIN, **usage}, {"output_tokens": 275}).usage == expected
     assert streamed(PLAIN, {"output_tokens": 275, **usage}).usage == expected
