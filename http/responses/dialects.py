@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Mapping
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from ...actors.domain.errors import Code, RefusedError
@@ -116,7 +117,8 @@ class ResponsesOverChat(Responding[AskedOfChat]):
     def asked(self, body: bytes, models: ServedModels, user_key: bytes) -> AskedOfChat:
         """Translate a request. Raises `RefusedError` (400)."""
         given = read_request(body)
-        return chat_of(given, models.named(given.asked.model), lambda name: user_digest(user_key, name))
+        entry = models.named(given.asked.model)
+        return chat_of(given, entry, models.limit_field(entry), partial(user_digest, user_key))
 
     def call(self, asked: AskedOfChat, default_tokens: int, models: ServedModels) -> ProviderCall:
         """Return the call. Raises `RefusedError` (400)."""

@@ -40,6 +40,7 @@ class ChatBody:
         self._bound: ChatBound = bound_of_chat(values, len(data), self._entry)
         self._edits = BodyEdits(text, members)
         self._limit = next((name for name in _LIMITS if values.get(name) is not None), None)
+        self._own_limit = models.limit_field(self._entry)
         self._max_tokens = None if self._limit is None else _max_tokens(values[self._limit], self._limit)
         self.model = self._entry.name
         self.streams = _flag(values.get("stream"), "stream")
@@ -54,7 +55,7 @@ class ChatBody:
         return ProviderCall(
             model=self.model,
             body=self._edits.finished(
-                self._limit or _LIMITS[-1], limit if most is None else min(limit, most), self._choices
+                self._limit or self._own_limit, limit if most is None else min(limit, most), self._choices
             ),
             stream=self.streams,
             prompt_tokens_max=self._bound.tokens,

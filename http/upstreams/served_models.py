@@ -38,6 +38,10 @@ class ServedModels:
         """Return the API that a model's upstreams speak, which is the same for all of them."""
         return self._catalogue.upstreams_of(entry)[0].api
 
+    def limit_field(self, entry: ModelEntry) -> str:
+        """Return the name of an answer's limit in chat completions, for a call whose client named none."""
+        return self._catalogue.limit_field_of(entry)
+
     def api_of(self, body: bytes) -> Api:
         """Return the API for the model that a body names. Raises `RefusedError`."""
         try:

@@ -38,7 +38,9 @@ def hidden(name: str) -> str:
 
 def chat(entry: ModelEntry = TINY, **fields: Any) -> Asked:
     """Translate a Responses request with these fields."""
-    return chat_of(read_request(json.dumps({"model": MODEL, "input": "Hello", **fields}).encode()), entry, hidden)
+    return chat_of(
+        read_request(json.dumps({"model": MODEL, "input": "Hello", **fields}).encode()), entry, "max_tokens", hidden
+    )
 
 
 def chat_refusal(entry: ModelEntry = TINY, **fields: Any) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from ...domain.llm.answers import StreamPart
+from ...domain.llm.catalogue import chat_limit_field
 from ...domain.llm.relays import RelayEnd, RelayPart, countable
 from ...domain.provider_faults import ModelFault
 from ...ports import (
@@ -61,6 +62,7 @@ class OpenAiProvider:
     def __init__(self, http: HttpClient, *, base_url: str, key: str | None = None) -> None:
         self._http = http
         self._base_url = base_url.rstrip("/")
+        self._limit_field = chat_limit_field(base_url)
         self._own_headers = {"content-type": "application/json"}
         if key is not None:
             self._own_headers["authorization"] = f"Bearer {key}"
@@ -74,7 +76,7 @@ class OpenAiProvider:
 
         A server that does not heed the schema gives no verdict, and so a `TransientError`.
         """
-        async with aclosing(self._written(evaluation_body(model, request))) as parts:
+        async with aclosing(self._written(evaluation_body(model, request, self._limit_field))) as parts:
             async for part in parts:
                 if isinstance(part, Work):
                     verdict = verdict_of(part.text, part.stop_reason)
@@ -94,7 +96,7 @@ class OpenAiProvider:
 
         Ending it before its end, by `aclose` or by cancelling the task that waits for it, ends the HTTP exchange.
         """
-        async with aclosing(self._written(work_body(model, max_tokens, request))) as parts:
+        async with aclosing(self._written(work_body(model, max_tokens, request, self._limit_field))) as parts:
             async for part in parts:
                 if isinstance(part, Work):
                     done = completion_of(part.text, model, part.usage, part.stop_reason)

@@ -20,28 +20,28 @@ _VERDICT_FORMAT: Final = {
 }
 
 
-def evaluation_body(model: str, request: str) -> bytes:
-    """Return the body that asks for a verdict in its schema."""
+def evaluation_body(model: str, request: str, limit_field: str = "max_tokens") -> bytes:
+    """Return the body that asks for a verdict in its schema. `limit_field`: see `chat_limit_field`."""
     content = "\n\n".join(evaluation_content(request))
-    return _body(model, EVALUATION_MAX_TOKENS, EVALUATION_SYSTEM, content, response_format=_VERDICT_FORMAT)
+    limit = {limit_field: EVALUATION_MAX_TOKENS}
+    return _body(model, limit, EVALUATION_SYSTEM, content, response_format=_VERDICT_FORMAT)
 
 
-def work_body(model: str, max_tokens: int, request: str) -> bytes:
+def work_body(model: str, max_tokens: int, request: str, limit_field: str = "max_tokens") -> bytes:
     """Return the body that asks for the work."""
-    return _body(model, max_tokens, work_system(max_tokens), request)
+    return _body(model, {limit_field: max_tokens}, work_system(max_tokens), request)
 
 
-def _body(model: str, max_tokens: int, system: str, content: str, **fields: Any) -> bytes:
+def _body(model: str, limit: dict[str, int], system: str, content: str, **fields: Any) -> bytes:
     """Return a body with one user message, as a plain string: not every server takes a list of parts.
 
-    It is always streamed: llama.cpp runs a plain call to its end after we have hung up. The older `max_tokens` is the
-    name that all servers know.
+    It is always streamed: llama.cpp runs a plain call to its end after we have hung up.
     """
     messages = [{"role": "system", "content": system}, {"role": "user", "content": content}]
     return msgspec.json.encode(
         {
             "model": model,
-            "max_tokens": max_tokens,
+            **limit,
             "messages": messages,
             "stream": True,
             "stream_options": {"include_usage": True},

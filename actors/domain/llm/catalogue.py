@@ -13,6 +13,8 @@ import msgspec
 from ..pricing import MissingUsage, ModelPrice
 
 _DATED: Final = re.compile(r"-(?:\d{8}|latest)$")
+# OpenAI's own servers, and those at Azure.
+_OPENAI: Final = re.compile(r"https://(?:[\w-]+\.)*(?:api\.openai\.com|openai\.azure\.com)(?:[:/]|$)", re.IGNORECASE)
 
 
 class Api(StrEnum):
@@ -89,6 +91,10 @@ class Catalogue(msgspec.Struct, frozen=True, dict=True):
         by_name = {upstream.name: upstream for upstream in self.upstreams}
         return tuple(by_name[name] for name in entry.upstreams)
 
+    def limit_field_of(self, entry: ModelEntry) -> str:
+        """Return the name of an answer's limit in chat completions, as the first of a model's upstreams knows it."""
+        return chat_limit_field(self.upstreams_of(entry)[0].base_url)
+
     def api_of(self, entry: ModelEntry) -> Api:
         """Return the API that all upstreams of a model speak."""
         return self.upstreams_of(entry)[0].api
@@ -97,6 +103,14 @@ class Catalogue(msgspec.Struct, frozen=True, dict=True):
 def undated(name: str) -> str:
     """Return a model's name without a date or `-latest` at its end."""
     return _DATED.sub("", name)
+
+
+def chat_limit_field(base_url: str) -> str:
+    """Return the name of an answer's limit in chat completions, for a server at this address.
+
+    All servers know the older name but OpenAI's own, whose newer models refuse it.
+    """
+    return "max_completion_tokens" if _OPENAI.match(base_url) else "max_tokens"
 
 
 def shared_names(entries: Iterable[ModelEntry]) -> list[str]:

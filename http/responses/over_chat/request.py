@@ -23,18 +23,17 @@ from .tool_fields import tool_fields
 
 _LEAST_EFFORTS: Final = (None, "none", "minimal")
 _UNBOUNDED: Final = "What it costs can't be known here: the model's longest prompt is not"
-# No compatible server knows both names of the limit, and all but OpenAI's newest models know this one.
-_LIMIT: Final = b'"max_tokens":'
 
 
 class Asked(msgspec.Struct, frozen=True):
     """A translated request: `body` for chat completions, without the limit of the answer, and the other options.
 
-    `thinks`: the client asked the model to think, which counts towards `max_tokens`. `ignored` are the names of fields
-    that were sent and have no effect.
+    `limit_field` is the limit's name there. `thinks`: the client asked the model to think, which counts towards
+    `max_tokens`. `ignored` are the names of fields that were sent and have no effect.
     """
 
     entry: ModelEntry
+    limit_field: str
     body: dict[str, Any]
     thinks: bool
     max_tokens: int | None
@@ -47,7 +46,7 @@ class Asked(msgspec.Struct, frozen=True):
         most = self.entry.max_output_tokens
         limit = self.max_tokens or default_tokens
         limit = limit if most is None else min(limit, most)
-        begun = b"%b,%b" % (msgspec.json.encode(self.body)[:-1], _LIMIT)
+        begun = b'%b,"%b":' % (msgspec.json.encode(self.body)[:-1], self.limit_field.encode())
         body = b"%b%d}" % (begun, limit)
         bound = bound_of_chat(self.body, len(body), self.entry)
         return ProviderCall(
@@ -60,8 +59,11 @@ class Asked(msgspec.Struct, frozen=True):
         )
 
 
-def chat_of(given: Given, entry: ModelEntry, digest: Callable[[str], str]) -> Asked:
-    """Translate the request. `digest` hides the name of a user. Raises `RefusedError` (400) that names the field."""
+def chat_of(given: Given, entry: ModelEntry, limit_field: str, digest: Callable[[str], str]) -> Asked:
+    """Translate the request. Raises `RefusedError` (400) that names the field.
+
+    `limit_field` is the name of the answer's limit at the upstream; `digest` hides the name of a user.
+    """
     asked, tools = given.asked, Tools(given.asked.tools or ())
 
     def takes(thought: Thought) -> bool:
@@ -84,6 +86,7 @@ def chat_of(given: Given, entry: ModelEntry, digest: Callable[[str], str]) -> As
     shape = given.shape
     return Asked(
         entry=entry,
+        limit_field=limit_field,
         body=made,
         thinks=given.reasoning.effort not in _LEAST_EFFORTS,
         max_tokens=asked.max_output_tokens,

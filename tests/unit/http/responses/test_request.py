@@ -8,6 +8,7 @@ import pytest
 
 from satmeter.actors.domain.errors import RefusedError
 from satmeter.http.responses.request import asked_of
+from satmeter.http.responses.thoughts import ChatThought, sealed
 from tests.helpers.responses import ENCRYPTED, FUNCTION, HAIKU, MODELS, OLD, OPUS, Json, asked, refusal
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
@@ -287,3 +288,10 @@ def test_what_can_t_be_done_is_refused_by_its_name(fields: Json, path: str) -> N
 def test_a_body_that_can_t_be_read_is_refused(body: bytes) -> None:
     with pytest.raises(RefusedError):
         asked_of(body, MODELS)
+
+
+def test_thoughts_of_a_model_behind_chat_completions_stay_here() -> None:
+    seal = sealed(ChatThought("Let me see", "reasoning", "tiny"))
+    found = asked(input=[{"role": "user", "content": "Hi"}, {"type": "reasoning", "encrypted_content": seal}])
+    assert found.body["messages"] == [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]
+    assert found.ignored == ("input[].reasoning",)

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from satmeter.actors.domain.errors import RefusedError
-from satmeter.actors.domain.llm.catalogue import Api, ModelEntry
+from satmeter.actors.domain.llm.catalogue import Api, Catalogue, ModelEntry, Upstream
 from satmeter.actors.domain.llm.relays import PromptRate
 from satmeter.http.upstreams.chat_call import ChatBody
 from satmeter.http.upstreams.provider_call import ProviderCall
+from satmeter.http.upstreams.served_models import ServedModels
 from tests.helpers.models import entry, served
 
 Json = dict[str, Any]
@@ -105,6 +106,13 @@ def test_the_limit_of_the_answer_is_where_it_may_be_lowered(fields: Json, name: 
     assert lowered[name] == 3
     other = ({"max_tokens", "max_completion_tokens"} - {name}).pop()
     assert lowered.get(other) is None
+
+
+@pytest.mark.parametrize("named", [{}, {"max_completion_tokens": 7}])
+def test_openai_s_own_servers_get_a_limit_that_no_client_named_by_its_newer_name(named: Json) -> None:
+    upstream = Upstream(TINY.upstreams[0], Api.OPENAI, "https://api.openai.com/v1", 1, 1)
+    found = ChatBody(json.dumps(body(**named)).encode(), ServedModels(Catalogue((TINY,), (upstream,))), str)
+    assert json.loads(found.call(300).body.data)["max_completion_tokens"] == named.get("max_completion_tokens", 300)
 
 
 def test_of_two_limits_the_one_that_is_left_out_is_told() -> None:

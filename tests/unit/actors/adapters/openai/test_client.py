@@ -132,6 +132,13 @@ async def test_ends_have_the_names_of_the_messages_api(finish: str, stop_reason:
     assert isinstance(completion, Completion) and completion.stop_reason == stop_reason
 
 
+async def test_openai_s_own_servers_get_the_limit_by_its_newer_name() -> None:
+    http = FakeHttp(streaming(sse(*WHOLE_STREAM)))
+    made = OpenAiProvider(http, base_url="https://api.openai.com/v1", key="k")
+    await made.complete(SECRET, model=MODEL, max_tokens=9)
+    assert http.sent[0].json["max_completion_tokens"] == 9 and "max_tokens" not in http.sent[0].json
+
+
 async def test_thoughts_are_no_part_of_the_work() -> None:
     thought = chunk(choice(None, reasoning_content="Let me see."))
     found = await work(streaming(sse(thought, chunk(choice("Done.")), chunk(choice("other", 1)), STOP, COUNTED, DONE)))

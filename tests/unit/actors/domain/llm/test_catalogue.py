@@ -7,7 +7,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from satmeter.actors.domain.llm.catalogue import Api, Catalogue, ModelEntry, Upstream, shared_names
+from satmeter.actors.domain.llm.catalogue import Api, Catalogue, ModelEntry, Upstream, chat_limit_field, shared_names
 from satmeter.actors.domain.pricing import ModelPrice, Rates
 
 RATES = Rates(*(Decimal(1),) * 5)
@@ -65,3 +65,23 @@ def test_names_that_stand_twice_are_found() -> None:
 def test_a_catalogue_can_travel() -> None:
     data = msgspec.json.encode(CATALOGUE)
     assert msgspec.json.decode(data, type=Catalogue) == CATALOGUE
+
+
+@pytest.mark.parametrize(
+    ("base_url", "name"),
+    [
+        ("https://api.openai.com/v1", "max_completion_tokens"),
+        ("https://eu.api.openai.com/v1", "max_completion_tokens"),
+        ("https://ours.openai.azure.com/openai/v1", "max_completion_tokens"),
+        ("HTTPS://API.OPENAI.COM", "max_completion_tokens"),
+        ("https://api.openai.com.example/v1", "max_tokens"),
+        ("https://notapi.openai.community/v1", "max_tokens"),
+        ("https://api.groq.com/openai/v1", "max_tokens"),
+        ("http://127.0.0.1:8080/v1", "max_tokens"),
+    ],
+)
+def test_only_openai_s_own_servers_need_the_newer_name_of_the_limit(base_url: str, name: str) -> None:
+    assert chat_limit_field(base_url) == name
+    upstream = msgspec.structs.replace(LOCAL, base_url=base_url)
+    model = msgspec.structs.replace(TINY, upstreams=("local", "away"))
+    assert Catalogue((model,), (AWAY, upstream)).limit_field_of(model) == name

@@ -56,6 +56,8 @@ def test_the_call_has_the_limit_where_it_may_be_lowered_and_a_bound() -> None:
     assert json.loads(call.body.lowered(3))["max_tokens"] == 3
     assert call.prompt_tokens_max == len(call.body.data) + 2_000
     assert chat().call(300).body.max_tokens == 300
+    newer = json.loads(replace(chat(), limit_field="max_completion_tokens").call(300).body.data)
+    assert newer["max_completion_tokens"] == 300 and "max_tokens" not in newer
     assert chat(replace(TINY, max_output_tokens=50), max_output_tokens=70).call(300).body.max_tokens == 50
     assert chat(input="x" * 20_000).call(300).prompt_tokens_max == 8_192
 
