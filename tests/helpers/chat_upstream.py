@@ -75,12 +75,8 @@ class Answer:
     closed: int = 0
     taken: int = 0
 
-    @property
-    def chunks(self) -> AsyncIterator[bytes]:
-        """The body."""
-        return self._chunks()
-
-    async def _chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Gives the body."""
         for part in self.parts:
             self.taken += 1
             if isinstance(part, Exception):
@@ -133,7 +129,7 @@ class FakeHttp:
         """See `HttpClient`."""
         return self._answer(Sent(url, headers, None))
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """See `HttpClient`."""
         self.closed += 1
 

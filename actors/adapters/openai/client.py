@@ -24,7 +24,7 @@ from ...ports import (
     SilentError,
     TransientError,
 )
-from ..upstream.http import HttpClient, HttpError, NotSent, Response, Silent
+from ..upstream.http import HttpAnswer, HttpClient, HttpError, NotSentError, SilentServerError
 from ..upstream.verdicts import completion_of, verdict_of
 from .errors import ClientsFaultError, failure
 from .messages import evaluation_body, work_body
@@ -163,7 +163,7 @@ class OpenAiProvider:
 
     async def close(self) -> None:
         """End connections."""
-        await self._http.close()
+        await self._http.aclose()
 
     async def _written(self, body: bytes) -> AsyncGenerator[StreamPart | Work, None]:
         """Yield the parts of the answer to a call of ours; the `Work` ends it. Raises `PortError`."""
@@ -183,7 +183,7 @@ class OpenAiProvider:
         """Post a body, and return the answer, which the caller must close. Raises `PortError`."""
         return await self._answer(self._http.post(self._base_url + path, {**headers, **self._own_headers}, body))
 
-    async def _answer(self, call: Awaitable[Response]) -> _Answer:
+    async def _answer(self, call: Awaitable[HttpAnswer]) -> _Answer:
         answer = _Answer(await _or_port_error(call))
         if answer.status == 200:
             return answer
@@ -197,17 +197,20 @@ class OpenAiProvider:
 class _Answer:
     """Answer whose body is read piece by piece, and closed in the end. All raise `PortError`, nothing else."""
 
-    def __init__(self, response: Response) -> None:
+    def __init__(self, response: HttpAnswer) -> None:
         self.status = response.status
         self.headers = response.headers
         self._response = response
-        self._chunks: AsyncIterator[bytes] = aiter(response.chunks)
+        self._chunks: AsyncIterator[bytes] = aiter(response.chunks())
         self._ends_by_s = asyncio.get_running_loop().time() + _ANSWER_MAX_S
 
     async def __aenter__(self) -> _Answer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        with suppress(Exception):
+            if isinstance(self._chunks, AsyncGenerator):
+                await self._chunks.aclose()
         with suppress(Exception):
             await self._response.aclose()
 
@@ -249,9 +252,9 @@ async def _or_port_error(call: Awaitable[T]) -> T:
     """Return the call's result. Raises `PortError` for the client's errors."""
     try:
         return await call
-    except NotSent as error:
+    except NotSentError as error:
         failed: PortError = ModelError(f"the upstream can't be reached: {error}", ModelFault.UNREACHABLE)
-    except Silent as error:
+    except SilentServerError as error:
         failed = SilentError(f"the upstream fell silent: {error}")
     except HttpError as error:
         # The upstream received the call, may have carried it out, and would then bill it.

@@ -26,15 +26,15 @@ _DEFAULT_STATUS: Final = 500
 _STATUSES: Final[Mapping[str, int]] = {
     **dict.fromkeys(("invalid_request_error", "context_length_exceeded", "exceed_context_size_error"), 400),
     **dict.fromkeys(("content_policy_violation", "invalid_prompt", "BadRequestError"), 400),
-    **dict.fromkeys(("authentication_error", "invalid_api_key", "AuthenticationError"), 401),
-    **dict.fromkeys(("insufficient_quota", "billing_hard_limit_reached", "billing_not_active"), 402),
+    **dict.fromkeys(("authentication_error", "auth_error", "invalid_api_key", "AuthenticationError"), 401),
+    **dict.fromkeys(("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "budget_exceeded"), 402),
     **dict.fromkeys(("permission_error", "permission_denied_error", "account_deactivated"), 403),
     **dict.fromkeys(("not_found_error", "model_not_found", "NotFoundError"), 404),
     **dict.fromkeys(("rate_limit_error", "rate_limit_exceeded", "tokens", "requests", "RateLimitError"), 429),
     **dict.fromkeys(("unavailable_error", "service_unavailable", "engine_overloaded"), 503),
     "overloaded_error": 529,
 }
-# Errors of our account that come with any status: OpenAI says with a 429 that there is no credit, others with a 400.
+# Errors of our account that come with any status: OpenAI says with a 429 that there is no credit, LiteLLM with a 400.
 _REFUSED: Final = frozenset({401, 402, 403})
 _log = structlog.get_logger(__name__)
 
@@ -62,17 +62,18 @@ def status_of(error: Mapping[str, Any]) -> int:
         code = int(code)
     if type(code) is int and 400 <= code <= 599:
         return code
-    words = (code, error.get("type"))
-    return next((_STATUSES[word] for word in words if isinstance(word, str) and word in _STATUSES), _DEFAULT_STATUS)
+    return next(iter(_by_words(error)), _DEFAULT_STATUS)
 
 
 def failure(status: int, headers: Mapping[str, str], body: bytes, error: Mapping[str, Any] | None = None) -> PortError:
     """Return the error of an answer that came before anything else. `error`: where the body is not one itself."""
     found = (_error_of(body) if error is None else error) or {}
     told = f"the upstream answered {status}{_words(found)}"
-    fault = fault_of(status)
-    if status_of(found) in _REFUSED:
+    fault, meant = fault_of(status), {status_of(found), *_by_words(found)}
+    if meant & _REFUSED:
         fault = ModelFault.REFUSED
+    if fault is None and NOT_FOUND in meant:
+        status = NOT_FOUND
     if fault is ModelFault.REFUSED or status == NOT_FOUND:
         _log.error("upstream_refuses_us", status=status, hint="check the upstream's key, credit, address and models")
     if fault is None and status in CLIENT_STATUSES:
@@ -96,6 +97,12 @@ def failure_midway(error: Mapping[str, Any]) -> PortError:
 def broken_off(error: Mapping[str, Any]) -> str:
     """Return the words for a stream that an error broke off."""
     return f"the upstream broke off its answer: {status_of(error)}{_words(error)}"
+
+
+def _by_words(error: Mapping[str, Any]) -> list[int]:
+    """Return the statuses that the words of an error stand for, that of its code first."""
+    words = (error.get("code"), error.get("type"))
+    return [_STATUSES[word] for word in words if isinstance(word, str) and word in _STATUSES]
 
 
 def _words(error: Mapping[str, Any]) -> str:

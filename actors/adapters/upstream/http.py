@@ -10,55 +10,54 @@ from typing import Protocol
 
 
 class HttpError(Exception):
-    """Failure of an HTTP exchange. The text names the kind of error alone, never what was sent."""
+    """Failure of a call. Its text is made of names of errors: nothing of the request, the answer or the address."""
 
 
-class NotSent(HttpError):  # noqa: N818 - named by what is known
-    """Failure before the request was sent: the server has done nothing."""
+class NotSentError(HttpError):
+    """Failure before anything was sent: no server can have received the request, or bill it."""
 
 
-class SentUnknown(HttpError):  # noqa: N818 - named by what is known
-    """Failure after it: the server may have carried the request out."""
+class SentUnknownError(HttpError):
+    """Failure after the request was, or may have been, sent: the server may have received it, and may bill it."""
 
 
-class Silent(HttpError):  # noqa: N818 - named by what is known
-    """Silence of the server for too long, after the request was sent or in the middle of an answer."""
+class SilentServerError(SentUnknownError):
+    """No byte came for as long as a server may be silent. The request was sent, as far as the server read it."""
 
 
-class Response(Protocol):
-    """An answer, whose body is read chunk by chunk. The names of headers are in lower case."""
+class HttpAnswer(Protocol):
+    """Answer of a server: its head, and its body as it comes. Its reader must close it."""
 
     @property
     def status(self) -> int:
-        """Status of the answer."""
+        """Status code. Redirections are not followed."""
         ...
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Headers of the answer."""
+        """Headers, whose names are found in any case."""
         ...
 
-    @property
     def chunks(self) -> AsyncIterator[bytes]:
-        """Bytes of the body as they come. Raises `SentUnknown`, `Silent`."""
+        """Yield the body's bytes as they come. Raises `SentUnknownError` for a body that breaks off or falls silent."""
         ...
 
     async def aclose(self) -> None:
-        """End the exchange; the connection too, if the body was not read to its end."""
+        """Give the connection back if the body was read to its end, else close it, so that the server stops."""
         ...
 
 
 class HttpClient(Protocol):
-    """A client that keeps connections. One call is one attempt, and follows no redirect."""
+    """Client with a pool of connections."""
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
-        """Send a body. Raises `HttpError`."""
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
+        """Send a request once, and return the answer when its head is there. Raises `HttpError`."""
         ...
 
-    async def get(self, url: str, headers: Mapping[str, str]) -> Response:
-        """Ask for a resource. Raises `HttpError`."""
+    async def get(self, url: str, headers: Mapping[str, str]) -> HttpAnswer:
+        """Ask for a resource, likewise."""
         ...
 
-    async def close(self) -> None:
-        """End connections."""
+    async def aclose(self) -> None:
+        """Close all connections."""
         ...

@@ -11,7 +11,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from satmeter.actors.adapters.openai.client import OpenAiProvider
-from satmeter.actors.adapters.upstream.http import HttpError, NotSent, SentUnknown, Silent
+from satmeter.actors.adapters.upstream.http import (
+    HttpError,
+    NotSentError,
+    SentUnknownError,
+    SilentServerError,
+)
 from satmeter.actors.domain.llm.answers import Completion, StreamPart, TextDelta, UsageSoFar
 from satmeter.actors.domain.llm.prompts import EVALUATION_MAX_TOKENS, EVALUATION_SYSTEM, VERDICT_SCHEMA, judged_request
 from satmeter.actors.domain.llm.relays import RelayEnd
@@ -195,16 +200,16 @@ async def test_ending_the_work_ends_the_exchange() -> None:
 @pytest.mark.parametrize(
     ("failure", "error", "fault"),
     [
-        (NotSent("ConnectError"), ModelError, ModelFault.UNREACHABLE),
-        (SentUnknown("ReadError"), ModelError, ModelFault.FAILING),
-        (Silent("ReadTimeout"), SilentError, None),
+        (NotSentError("ConnectError"), ModelError, ModelFault.UNREACHABLE),
+        (SentUnknownError("ReadError"), ModelError, ModelFault.FAILING),
+        (SilentServerError("ReadTimeout"), SilentError, None),
     ],
 )
 async def test_what_the_connection_does_is_told_by_what_may_have_been_done(
     failure: HttpError, error: type[PortError], fault: ModelFault | None
 ) -> None:
     answers: list[Answer | HttpError] = [failure]
-    if not isinstance(failure, NotSent):
+    if not isinstance(failure, NotSentError):
         answers += [streaming(failure), streaming(sse(*WHOLE_STREAM[:2]), failure)]
     for answer in answers:
         for call in (work(answer), parts_of(answer)):
@@ -236,7 +241,7 @@ async def test_other_statuses(answer: Answer, error: type[PortError]) -> None:
 
 async def test_an_error_whose_body_breaks_off_is_told_by_its_status() -> None:
     with pytest.raises(ModelError) as caught:
-        await parts_of(Answer(503, {}, (b'{"err', SentUnknown("ReadError"))))
+        await parts_of(Answer(503, {}, (b'{"err', SentUnknownError("ReadError"))))
     assert caught.value.fault is ModelFault.UNAVAILABLE
 
 
