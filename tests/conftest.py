@@ -25,6 +25,7 @@ from tests.helpers.ordering import (
 )
 from tests.helpers.quick_disk import quick_disk
 from tests.helpers.stores import cluster, nodes_of, watched
+from tests.llamacpp.fixtures import llama
 from tests.lnbits.fixtures import lnbits
 
 # How long an example takes says how busy the machine is, and nothing of the code.
@@ -32,6 +33,7 @@ settings.register_profile("satmeter", deadline=None, suppress_health_check=[Heal
 settings.load_profile("satmeter")
 
 __all__ = [
+    "llama",
     "lnbits",
     "pytest_cmdline_main",
     "pytest_collection_modifyitems",

@@ -1,8 +1,8 @@
 """Answers of servers that speak OpenAI's shape, as their documentation and users show them, and what is read from them.
 
-Sources: LiteLLM's pages on prompt caching and on the proxy's errors, Ollama's `docs/openai.md` and streams that users
-recorded, vLLM's `chat_completion_stream_generator`, OpenRouter's pages on streaming and usage accounting, DeepSeek's
-and Groq's API references.
+Sources: LiteLLM's pages on prompt caching and on the proxy's errors, Ollama's page on OpenAI's API and streams that
+users recorded, vLLM's `chat_completion_stream_generator`, OpenRouter's pages on streaming and usage accounting,
+DeepSeek's and Groq's API references.
 """
 
 from __future__ import annotations
