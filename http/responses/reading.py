@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from ..response.errors import invalid
@@ -82,6 +82,15 @@ class Given(NamedTuple):
     def summary(self) -> wire.Detail | None:
         """The kind of summary that is asked for."""
         return self.reasoning.summary or self.reasoning.generate_summary
+
+    @property
+    def parts(self) -> Iterator[tuple[str, wire.Part]]:
+        """The parts of messages and results, each with its path without numbers."""
+        for item in self.asked.input if isinstance(self.asked.input, list) else ():
+            for name in ("content", "output"):
+                parts = getattr(item, name, None)
+                for part in parts if isinstance(parts, list) else ():
+                    yield f"input[].{name}[]", part
 
     @property
     def shape(self) -> wire.TextFormat | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from ..upstreams.served_models import ServedModels
 from . import request_schema as wire
 from .input_items import split
 from .messages_tools import tool_fields
-from .reading import read_request, shown_ignored
+from .reading import Given, read_request, shown_ignored
 from .thoughts import ChatThought
 from .tools import Tools
 from .wanted import Wanted
@@ -42,10 +43,11 @@ class Asked(msgspec.Struct, frozen=True):
 def asked_of(body: bytes, models: ServedModels, user_key: bytes = b"") -> Asked:
     """Translate the request to the Messages API. Raises `RefusedError` (400) that names the field."""
     given = read_request(body)
-    asked, ignored, shape = given.asked, given.ignored, given.shape
+    asked, shape = given.asked, given.shape
     traits = traits_of(models.named(asked.model).upstream_model)
     tools = Tools(asked.tools or ())
     thoughts = given.thoughts(lambda thought: not isinstance(thought, ChatThought))
+    ignored = [*given.ignored, *_details(given)]
     try:
         system, messages = split(asked.instructions, asked.input, tools, thoughts)
         made: dict[str, Any] = {
@@ -78,6 +80,13 @@ def asked_of(body: bytes, models: ServedModels, user_key: bytes = b"") -> Asked:
         ignored=shown_ignored(ignored),
         wanted=given.wanted(tools, strict=True),
     )
+
+
+def _details(given: Given) -> Iterator[str]:
+    """Yield the paths of what the Messages API does not know: its models look at all images as closely."""
+    for path, part in given.parts:
+        if isinstance(part, wire.InputImage) and part.detail not in (None, "auto"):
+            yield f"{path}.detail"
 
 
 def _schema(shape: wire.TextFormat | None) -> dict[str, Any] | None:

@@ -34,9 +34,10 @@ class Refused(msgspec.Struct, frozen=True, tag_field="type", tag="refusal"):
 
 
 class InputImage(msgspec.Struct, frozen=True, tag_field="type", tag="input_image"):
-    """An image by its URL or a data URL, or by an id at OpenAI."""
+    """An image by its URL or a data URL, or by an id at OpenAI. `detail` says how closely the model looks at it."""
 
     image_url: str | None = None
+    detail: str | None = None
     file_id: str | None = None
     prompt_cache_breakpoint: Mark = None
 

@@ -95,7 +95,7 @@ class _Input:
                 case wire.InputImage():
                     if part.image_url is None:
                         raise invalid(f"{where}.file_id", _NO_FILES)
-                    yield self._image(part.image_url, f"{where}.image_url")
+                    yield self._image(part.image_url, f"{where}.image_url", part.detail)
                 case wire.InputFile():
                     if part.file_data is None or not part.file_data[:11].lower().startswith("data:image/"):
                         raise invalid(where, _NO_DOCUMENTS)
@@ -103,7 +103,7 @@ class _Input:
                 case wire.InputAudio():
                     raise invalid(f"{where}.type", "Sound is not taken: send a transcript as text")
 
-    def _image(self, url: str, path: str) -> Json:
+    def _image(self, url: str, path: str, detail: str | None = None) -> Json:
         source = blocks_of.image(url, path)["source"]
         if source["type"] == "base64":
             # The type by the first bytes, as labels are often wrong.
@@ -111,7 +111,7 @@ class _Input:
         else:
             check_address(url, path)
         self.image = self.image or path
-        return {"type": "image_url", "image_url": {"url": url}}
+        return {"type": "image_url", "image_url": {"url": url, **({"detail": detail} if detail else {})}}
 
 
 def _arguments(given: str | dict[str, Any] | None) -> str:

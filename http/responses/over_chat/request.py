@@ -70,7 +70,7 @@ def chat_of(given: Given, entry: ModelEntry, limit_field: str, digest: Callable[
         return isinstance(thought, ChatThought) and thought.model == entry.name
 
     thoughts = given.thoughts(takes)
-    ignored = [*given.ignored, *_without_effect(asked)]
+    ignored = [*given.ignored, *_without_effect(given)]
     try:
         fields = tool_fields(asked, tools)
         messages, image = messages_of(asked, tools, thoughts, tools.notes if fields else [])
@@ -124,15 +124,12 @@ def _response_format(shape: wire.TextFormat | None) -> Mapping[str, Any] | None:
     return {"type": "json_schema", "json_schema": {name: value for name, value in schema.items() if value is not None}}
 
 
-def _without_effect(asked: wire.ResponsesRequest) -> Iterator[str]:
+def _without_effect(given: Given) -> Iterator[str]:
     """Yield the names of what other APIs take: these upstreams use their caches without a mark."""
-    if asked.prompt_cache_key:
+    if given.asked.prompt_cache_key:
         yield "prompt_cache_key"
-    if asked.prompt_cache_options is not None:
+    if given.asked.prompt_cache_options is not None:
         yield "prompt_cache_options"
-    for item in asked.input if isinstance(asked.input, list) else ():
-        for name in ("content", "output"):
-            parts = getattr(item, name, None)
-            for part in parts if isinstance(parts, list) else ():
-                if getattr(part, "prompt_cache_breakpoint", None) is not None:
-                    yield f"input[].{name}[].prompt_cache_breakpoint"
+    for path, part in given.parts:
+        if getattr(part, "prompt_cache_breakpoint", None) is not None:
+            yield f"{path}.prompt_cache_breakpoint"

@@ -295,3 +295,9 @@ def test_thoughts_of_a_model_behind_chat_completions_stay_here() -> None:
     found = asked(input=[{"role": "user", "content": "Hi"}, {"type": "reasoning", "encrypted_content": seal}])
     assert found.body["messages"] == [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]
     assert found.ignored == ("input[].reasoning",)
+
+
+def test_how_closely_an_image_is_looked_at_is_not_known_to_the_messages_api() -> None:
+    image = {"type": "input_image", "image_url": PNG}
+    for detail, ignored in (("auto", ()), ("low", ("input[].content[].detail",))):
+        assert asked(input=[{"role": "user", "content": [{**image, "detail": detail}]}]).ignored == ignored
