@@ -1,0 +1,285 @@
+"""HTTP client for model providers: one POST, its answer piece by piece, and errors that say whether it was sent.
+
+Money hangs on that last point: a call that reached nobody costs nothing and can go to another provider, and one that
+may have arrived may be billed. So each error of the library becomes one of three, and nothing else of it goes on. Its
+text could quote an answer, and its attributes hold the key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import truststore
+
+CONNECT_TIMEOUT_S: Final = 5.0
+SILENCE_TIMEOUT_S: Final = 120.0
+# Servers close an idle connection after a time of their own, the most common ones after 5 s (uvicorn, llama.cpp, Node).
+# A call on a connection that is just being closed may have arrived or not, so idle ones are left before.
+_IDLE_S: Final = 4.0
+# How often a body that is waited for is looked after; see `_AiohttpAnswer._look`.
+_LOOK_S: Final = 5.0
+# A busy loop has not seen yet which kept connections were closed meanwhile. In the second turn from now it has.
+_TURNS: Final = 2
+# The kernel takes so much of a request also for a server that does not read.
+_WRITTEN_AT_ONCE_BYTES: Final = 8_192
+# A connection that was closed before the first byte was written is replaced. Nothing is sent twice by that.
+_TRIES: Final = 3
+# Gateways send long policies and cookies. The library's 8 KiB would turn such an answer into an error.
+_HEADER_MAX_BYTES: Final = 65_536
+# The caller names its headers, and these are not to come from the library.
+_NOT_OF_THE_LIBRARY: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+# Without this header a server may compress as it likes, and nothing here unpacks.
+_PLAIN: Final = {"Accept-Encoding": "identity"}
+# Errors of the time before anything of a request is written: looking the host up, connecting, TLS, a proxy's refusal.
+_BEFORE_SENDING: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientConnectorCertificateError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ServerFingerprintMismatch,
+    aiohttp.InvalidURL,
+    aiohttp.NonHttpUrlClientError,
+)
+# Text of the one error that the library raises before it writes to a connection that was closed. Its namesake from the
+# middle of a body has another one. Should the text change, such a call counts as one that may have been sent.
+_CLOSED_BEFORE: Final = "Cannot write to closing transport"
+
+
+class UpstreamHttpError(Exception):
+    """Failure of a call. Its text is made of names of errors: nothing of the request, the answer or the address."""
+
+
+class NotSentError(UpstreamHttpError):
+    """Failure before anything was sent: no server can have received the request, or bill it."""
+
+
+class SentUnknownError(UpstreamHttpError):
+    """Failure after the request was, or may have been, sent: the server may have received it, and may bill it."""
+
+
+class SilentServerError(SentUnknownError):
+    """No byte came for as long as a server may be silent. The request was sent, as far as the server read it."""
+
+
+class HttpAnswer(Protocol):
+    """Answer of a server: its head, and its body as it comes. Its reader must close it."""
+
+    @property
+    def status(self) -> int:
+        """Status code. Redirections are not followed."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers, whose names are found in any case."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body's bytes as they come. Raises `SentUnknownError` for a body that breaks off or falls silent."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give the connection back if the body was read to its end, else close it, so that the server stops."""
+        ...
+
+
+class HttpClient(Protocol):
+    """Client with a pool of connections."""
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
+        """Send a request once, and return the answer when its head is there. Raises `UpstreamHttpError`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...
+
+
+class AiohttpClient:
+    """Implementation of `HttpClient`. One for each process, made in its event loop: it holds the connections.
+
+    `connect_timeout_s` is for looking the host up, connecting and TLS together. `silence_timeout_s` starts again with
+    each byte of the answer; a large body must be sent and answered within both times together. Proxies are those of the
+    environment (`HTTPS_PROXY`, `NO_PROXY`), as are certificate authorities (`SSL_CERT_FILE`, `SSL_CERT_DIR`; else the
+    system's).
+    """
+
+    def __init__(
+        self,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        silence_timeout_s: float = SILENCE_TIMEOUT_S,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._head_within_s = connect_timeout_s + silence_timeout_s
+        self._proxies: dict[str, str | None] = {}
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S, ssl=tls or _tls()),
+            timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout_s, sock_read=silence_timeout_s),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=_NOT_OF_THE_LIBRARY,
+            auto_decompress=False,
+            headers=_PLAIN,
+            max_line_size=_HEADER_MAX_BYTES,
+            max_field_size=_HEADER_MAX_BYTES,
+        )
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
+        """Send a request once; see `HttpClient`."""
+        for tries_left in reversed(range(_TRIES)):
+            failure: UpstreamHttpError
+            try:
+                return await self._sent(url, headers, body)
+            except UpstreamHttpError as error:
+                failure = error
+            except Exception as error:
+                failure = _failure(error)
+                if tries_left and _nothing_was_written(error):
+                    continue
+            # Raised outside the handler: the library's error, which holds the key, must not become its context.
+            raise failure
+        raise AssertionError("the last try ends by itself")
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    async def _sent(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
+        """Send a request, and return the answer when its head is there. Raises anything."""
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        call = self._session.post(url, data=body, headers=headers, allow_redirects=False, proxy=self._proxy_for(url))
+        if len(body) <= _WRITTEN_AT_ONCE_BYTES:
+            return _AiohttpAnswer(await call)
+        # The library's own clock of silence begins when all is written, which a server can prevent for ever.
+        async with asyncio.timeout(self._head_within_s):
+            return _AiohttpAnswer(await call)
+
+    def _proxy_for(self, url: str) -> str | None:
+        """Return the environment's proxy for a URL; it is looked up once for each, of which there are few."""
+        if url not in self._proxies:
+            server = _server_of(url)
+            if server is None:
+                raise NotSentError("nothing was sent: the address is not a URL")
+            self._proxies[url] = environment_proxy(*server)
+        return self._proxies[url]
+
+
+class _AiohttpAnswer:
+    """Implementation of `HttpAnswer`."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self._loop = asyncio.get_running_loop()
+        self._looking = self._loop.call_later(_LOOK_S, self._look)
+        self._waits = False
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body's bytes as they come."""
+        while chunk := await self._chunk():
+            yield chunk
+
+    async def aclose(self) -> None:
+        """Give the connection back or close it; see `HttpAnswer`."""
+        self._looking.cancel()
+        # A response that was read to its end has given its connection back before, and stays as it is.
+        self._response.close()
+
+    async def _chunk(self) -> bytes:
+        """Return the next bytes, none at the end. Raises `SentUnknownError`."""
+        failure: SentUnknownError
+        self._waits = True
+        try:
+            chunk: bytes = await self._response.content.readany()
+            return chunk
+        except TimeoutError as error:
+            failure = SilentServerError(f"the server fell silent: {type(error).__name__}")
+        except Exception as error:
+            # The request was sent, whatever the name of the failure.
+            failure = SentUnknownError(f"the body broke off: {type(error).__name__}")
+        finally:
+            self._waits = False
+        raise failure
+
+    def _look(self) -> None:
+        """End the wait for a body of which nothing more can come.
+
+        The library closes the connection when it can't read what came, and would let the reader of the body wait.
+        """
+        content, connection = self._response.content, self._response.connection
+        if content.is_eof():
+            return
+        lost = connection is None or connection.transport is None or connection.transport.is_closing()
+        # A reader that does not wait has more to read first.
+        if lost and self._waits:
+            content.set_exception(aiohttp.ClientPayloadError())
+        else:
+            self._looking = self._loop.call_later(_LOOK_S, self._look)
+
+
+def environment_proxy(scheme: str, host: str, port: int | None) -> str | None:
+    """Return the proxy that the environment names for a server, or None.
+
+    `NO_PROXY` has names, suffixes and `*`, each also with a port. Raises `NotSentError` for another kind of proxy.
+    """
+    proxies = getproxies()
+    proxy = proxies.get(scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(host) or (port is not None and proxy_bypass(f"{host}:{port}")):
+        return None
+    if not proxy.startswith(("http://", "https://")):
+        raise NotSentError("nothing was sent: the environment names a proxy that is not an HTTP proxy")
+    return proxy
+
+
+def _server_of(url: str) -> tuple[str, str, int | None] | None:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname or "", parts.port
+    except ValueError:
+        return None
+
+
+def _tls() -> ssl.SSLContext:
+    if any(os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")):
+        return ssl.create_default_context()
+    return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _failure(error: Exception) -> UpstreamHttpError:
+    """Return our error for one of the library's, or of its event loop."""
+    name = type(error).__name__
+    if isinstance(error, _BEFORE_SENDING) or _nothing_was_written(error):
+        return NotSentError(f"nothing was sent: {name}{_reason(error)}")
+    if isinstance(error, TimeoutError):
+        return SilentServerError(f"the server fell silent: {name}")
+    return SentUnknownError(f"the exchange broke off: {name}{_reason(error)}")
+
+
+def _nothing_was_written(error: BaseException) -> bool:
+    """Return whether a kept connection turned out to be closed before the first byte of the request was written.
+
+    Head and body are written in one piece, so that it was none or, as far as is known, all.
+    """
+    reset = error if isinstance(error, aiohttp.ClientConnectionResetError) else error.__cause__
+    return isinstance(reset, aiohttp.ClientConnectionResetError) and str(reset) == _CLOSED_BEFORE
+
+
+def _reason(error: BaseException) -> str:
+    """Return the names of the system's error and of the certificate's, if there are any: they quote nothing."""
+    found = ""
+    with suppress(Exception):
+        cause: Any = getattr(error, "os_error", None) or error
+        if isinstance(cause, ssl.SSLError):
+            found = cause.reason or ""
+        elif isinstance(cause, OSError) and cause.errno:
+            found = os.strerror(cause.errno)
+    return f" ({found})" if found else ""
