@@ -53,6 +53,8 @@ MESSAGES: Final = Operation(
     "last one) has `cost_msat`, `cost_usd` (before the margin) and `balance_msat` besides. Before the call the most "
     "that it can cost "
     "is put on hold, after it the actual cost is debited, cache reads and writes at their own rates.\n\n"
+    "A model whose upstream speaks OpenAI's chat completions gets the call translated, and its answer back; fields "
+    "that then have no effect are named in `Satmeter-Ignored`, and what that API can't hold is refused by name.\n\n"
     "Not possible is what has a price that isn't known beforehand: tools that the provider runs, MCP servers, "
     "documents by address, files by their id, fast mode. The provider's `web_search_20250305` is possible where its "
     "model has a `webSearchPer1000Usd`, and with `max_uses`: its fee is held for so many searches, and the model's "
@@ -79,8 +81,8 @@ COUNT_TOKENS: Final = Operation(
     id="countTokens",
     tag=LLM,
     summary="Count the tokens of a prompt",
-    description="The provider's own count, for nothing; a session that can spend may ask for some a minute. It takes "
-    "the action `llm` or `read`.",
+    description="The provider's own count, for nothing; an estimate for a model whose upstream does not count. A "
+    "session that can spend may ask for some a minute. It takes the action `llm` or `read`.",
     secured=True,
     body=schemas.CountRequest,
     error=schemas.MessagesError,

@@ -9,21 +9,24 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...actors.domain.errors import RefusedError
+from ...actors.domain.errors import Code, RefusedError
+from ...actors.domain.llm.catalogue import Api
 from ...actors.domain.llm.relays import RelayBytes
-from ...actors.domain.session.messages import Relayed
+from ...actors.domain.session.messages import Counted, Relayed
 from ..payments.solvency_gate import refuse_calls
 from ..request.auth import MISSING, Credentials, Holder
 from ..request.idempotency import idempotency_key
 from ..request_facts import RequestFacts, facts_of
-from ..response import errors, sse
-from ..response.error_formats import anthropic
+from ..request_id import request_id_of
+from ..response import sse
 from ..response.late_head import in_time
 from ..response.slow_json import CutShortError, SlowAnswer
-from ..sessions import answer as results
 from ..state import AppState
+from ..translation.relaying import TranslatedCalls
+from ..upstreams.chat_estimate import estimated_prompt
 from ..upstreams.provider_call import ProviderCall
 from .body import read_call, read_count
+from .over_chat.dialect import MessagesOverChat
 from .relay import (
     MAX_TOKENS,
     Answer,
@@ -38,14 +41,13 @@ from .relay import (
     refused_late,
     whole_answer,
 )
-from .token_counts import Counts
+from .stream_events import PING, error_event
+from .token_counts import Counts, tokens_in
 from .usage import LastUsage, with_cost
 
+_JSON: Final = {"content-type": "application/json"}
 # An empty line ends an event, with any of the line breaks of server-sent events.
 _BLANK_LINES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
-
-# The API's own ping. The comment tells ours from the provider's, whose bytes have a digest.
-_PING: Final = b': keep-alive\nevent: ping\ndata: {"type": "ping"}\n\n'
 
 
 class MessagesRoutes:
@@ -56,17 +58,23 @@ class MessagesRoutes:
         self._credentials = credentials
         self._relays = relays
         self._counts = Counts(state)
+        self._over_chat = TranslatedCalls(state, credentials, relays, {Api.OPENAI: MessagesOverChat()})
 
     async def messages(self, request: Request) -> Response:
-        """Answer POST /v1/messages with the provider's answer, whole or streamed, byte by byte as it came."""
+        """Answer POST /v1/messages with the provider's answer, whole or streamed.
+
+        An upstream of the same API answers byte by byte as it came; the answer of another one is translated.
+        """
         holder = self._credentials.holder(request)
         key = idempotency_key(request)
         body = await self._relays.read(request, holder)
+        if self._relays.models.api_of(body) is Api.OPENAI:
+            return await self._over_chat.answer_to(request, holder, key, body)
         call = read_call(body, self._relays.models)
         making = self._carry_out(request, holder, call, key, body)
         if holder is None:
             return await making  # A challenge has its status, however long it takes.
-        return await in_time(request, making, self._state.settings.ping_s, stream=call.stream, ping=_PING)
+        return await in_time(request, making, self._state.settings.ping_s, stream=call.stream, ping=PING)
 
     async def _carry_out(
         self, request: Request, holder: Holder | None, call: ProviderCall, key: str | None, body: bytes
@@ -76,7 +84,7 @@ class MessagesRoutes:
             headers = {MAX_TOKENS: str(answer.head.max_tokens)}
             # A stream holds money until its end. When the server stops, it may go on for as long as other requests.
             events = _bytes(answer, facts_of(request.scope))
-            return sse.EventStream(events, answer.source, self._state.settings.ping_s, ping=_PING, headers=headers)
+            return sse.EventStream(events, answer.source, self._state.settings.ping_s, ping=PING, headers=headers)
         if isinstance(answer, RelaySlow):
             headers = {MAX_TOKENS: str(answer.held.max_tokens)}
             return SlowAnswer(answer.replies, _slow, self._state.settings.ping_s, headers)
@@ -84,15 +92,37 @@ class MessagesRoutes:
         return Response(_whole(answer), answer.status, headers)
 
     async def count_tokens(self, request: Request) -> Response:
-        """Answer POST /v1/messages/count_tokens with the provider's count, free of charge."""
+        """Answer POST /v1/messages/count_tokens with the provider's count, free of charge.
+
+        Most upstreams of another API don't count: their prompts are estimated.
+        """
         holder = self._credentials.holder(request)
         if holder is None:
             raise RefusedError(MISSING)
         body = await self._relays.read(request, holder)
-        model, body = read_count(body, self._relays.models)
-        await refuse_calls(self._state, model, waits=False)
-        counted = await self._counts.count(request, holder, model, body)
+        if self._relays.models.api_of(body) is Api.OPENAI:
+            counted = await self._counted_over_chat(request, holder, body)
+        else:
+            model, body = read_count(body, self._relays.models)
+            await refuse_calls(self._state, model, waits=False)
+            counted = await self._counts.count(request, holder, model, body)
         return Response(counted.body, counted.status, {**counted.headers, "Cache-Control": "no-store"})
+
+    async def _counted_over_chat(self, request: Request, holder: Holder, body: bytes) -> Counted:
+        dialect, asked = self._over_chat.translated(holder, body)
+        model = asked.entry.name
+        await refuse_calls(self._state, model, waits=False)
+        try:
+            counted = await self._counts.count(request, holder, model, asked.encoded())
+        except RefusedError as error:
+            if error.refusal.code is not Code.MODEL_FAILED:
+                raise
+            tokens = estimated_prompt(asked.body, model)
+            return Counted(200, _JSON, msgspec.json.encode({"input_tokens": tokens}))
+        if tokens_in(counted) is not None:
+            return counted
+        told = dialect.error(counted.status, counted.body, request_id_of(request.scope))
+        return Counted(counted.status, _JSON, msgspec.json.encode(told))
 
 
 async def _bytes(stream: RelayStream, facts: RequestFacts) -> AsyncGenerator[bytes, None]:
@@ -115,11 +145,11 @@ async def _bytes(stream: RelayStream, facts: RequestFacts) -> AsyncGenerator[byt
                 # The head was sent before the provider refused the body.
                 yield sse.event("error", _one_line(part.body)) + cost_comment(part)
             elif broken(part):
-                yield last.end() + _error(broken_refusal(part), facts) + cost_comment(part)
+                yield last.end() + error_event(broken_refusal(part), facts) + cost_comment(part)
             else:
                 yield last.end(cost_fields(part)) + (begun + b"\n\n" if begun else b"") + cost_comment(part)
     except RefusedError as error:
-        yield last.end() + _error(error, facts)
+        yield last.end() + error_event(error, facts)
     finally:
         await stream.parts.aclose()
 
@@ -143,8 +173,3 @@ def _one_line(body: bytes) -> bytes:
         return msgspec.json.encode(
             {"type": "error", "error": {"type": "api_error", "message": "The call was refused."}}
         )
-
-
-def _error(error: RefusedError, facts: RequestFacts) -> bytes:
-    body = errors.body_of(error.refusal, facts)
-    return sse.event("error", results.encode(anthropic(errors.status_of(error.refusal.code, anthropic), body)))

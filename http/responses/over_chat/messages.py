@@ -9,11 +9,11 @@ import msgspec
 
 from ...response.errors import invalid
 from ...translation import content as blocks_of
+from ...translation.chat_turns import Turns
 from ...upstreams.chat_costs import check_address
 from .. import request_schema as wire
 from ..thoughts import ChatThought
 from ..tools import INPUT, Tools
-from .turns import Turns
 
 Json = dict[str, Any]
 _NO_FILES: Final = "There are no uploaded files here: send the image itself as image_url"

@@ -7,14 +7,27 @@ calls. So instructions come first, turns are joined, and results stand behind th
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from ...response.errors import invalid
-from ..thoughts import ChatThought
+from ..response.errors import invalid
 
 Json = dict[str, Any]
 _NO_CALL: Final = "No call before it has this id: send the call, too, or leave its result out"
 _BETWEEN: Final = "\n\n"
+
+
+class Thought(Protocol):
+    """A thought that the model had, and the member of a message in which it stood, empty if it is not to go back."""
+
+    @property
+    def text(self) -> str:
+        """The thought."""
+        ...
+
+    @property
+    def field(self) -> str:
+        """The name of the member."""
+        ...
 
 
 @dataclass
@@ -29,7 +42,7 @@ class _Assistant:
     """A turn of the model, with the results of its calls. `images` are in these, and no result can hold them."""
 
     texts: list[str] = field(default_factory=list)
-    thoughts: list[ChatThought] = field(default_factory=list)
+    thoughts: list[Thought] = field(default_factory=list)
     calls: list[Json] = field(default_factory=list)
     results: list[Json] = field(default_factory=list)
     images: list[Json] = field(default_factory=list)
@@ -42,7 +55,7 @@ class Turns:
         self._instructions: list[str] = []
         self._turns: list[_User | _Assistant] = []
         # Thoughts that no text or call has followed yet. Alone they are not an answer.
-        self._thoughts: list[ChatThought] = []
+        self._thoughts: list[Thought] = []
 
     def instruct(self, text: str) -> None:
         """Add instructions."""
@@ -65,7 +78,7 @@ class Turns:
         if text:
             self._answer().texts.append(text)
 
-    def think(self, thought: ChatThought) -> None:
+    def think(self, thought: Thought) -> None:
         """Add a thought of the model."""
         self._thoughts.append(thought)
 

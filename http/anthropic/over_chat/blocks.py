@@ -1,0 +1,152 @@
+"""Pieces of a chat completion as the blocks of a message, one after the other.
+
+Upstreams may begin a call before another one is complete. Here only one block is open at a time: what comes for a later
+one waits until those before it are complete.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from ...responses.thoughts import ChatThought, sealed
+from ...upstreams.chat_answer import CallNumbers, CallPiece, Piece
+from .messages import TOOL_ID
+
+Json = dict[str, Any]
+_NOT_IN_AN_ID: Final = re.compile(r"[^A-Za-z0-9_-]")
+_STOP_REASONS: Final[Mapping[str, str]] = {
+    "length": "max_tokens",
+    "max_tokens": "max_tokens",
+    "model_length": "max_tokens",
+    "content_filter": "refusal",
+}
+_DELTAS: Final[Mapping[str, tuple[str, str]]] = {
+    "text": ("text_delta", "text"),
+    "thinking": ("thinking_delta", "thinking"),
+    "tool_use": ("input_json_delta", "partial_json"),
+}
+
+
+class _Block:
+    """A block that is arriving. `waiting` are its pieces that were not given yet."""
+
+    def __init__(self, kind: str, begun: Json, signature: str | None = None) -> None:
+        self.kind = kind
+        self.begun = begun
+        self.signature = signature
+        self.waiting: list[str] = []
+        self.given: list[str] = []
+        self.open = False
+
+    @property
+    def complete(self) -> bool:
+        """Return whether no more can come. Text ends where another block begins."""
+        if self.kind != "tool_use":
+            return True
+        try:
+            msgspec.json.decode("".join(self.given))
+        except (ValueError, RecursionError):
+            return False
+        return True
+
+    def take(self) -> str:
+        """Return the pieces that wait."""
+        text = "".join(self.waiting)
+        self.waiting = []
+        if self.kind == "tool_use":
+            self.given.append(text)
+        return text
+
+
+class Blocks:
+    """The blocks of one answer. `model` is the one that has the thoughts, which are given if it `shows` them."""
+
+    def __init__(self, model: str, *, shows: bool) -> None:
+        self._model = model
+        self._shows = shows
+        self._numbers = CallNumbers()
+        self._calls: dict[int, _Block] = {}
+        self._ids: set[str] = set()
+        self._queue: deque[_Block] = deque()
+        self._index = 0
+        self._finish_reason: str | None = None
+        self.refusal = ""
+
+    def take(self, piece: Piece) -> Iterator[Json]:
+        """Take a piece, and yield the events that it causes."""
+        if piece.thought and self._shows:
+            field = piece.thought_field
+            signature = sealed(ChatThought("", field, self._model))
+            self._last("thinking", {"type": "thinking", "thinking": "", "signature": ""}, signature).waiting.append(
+                piece.thought
+            )
+        for text in filter(None, (piece.text, piece.refusal)):
+            self._last("text", {"type": "text", "text": ""}).waiting.append(text)
+        self.refusal += piece.refusal
+        for call in piece.calls:
+            self._call(call)
+        self._finish_reason = piece.finish_reason or self._finish_reason
+        yield from self._advanced()
+
+    def end(self) -> Iterator[Json]:
+        """Yield the events of the blocks that are still open, or wait."""
+        yield from self._advanced(all_complete=True)
+
+    @property
+    def ended(self) -> bool:
+        """Return whether the upstream said why the answer ended."""
+        return self._finish_reason is not None
+
+    @property
+    def stop_reason(self) -> str:
+        """Return why the answer ended."""
+        if self.refusal:
+            return "refusal"
+        reason = _STOP_REASONS.get(self._finish_reason or "length")
+        # Some servers say that an answer with calls has just ended.
+        return reason or ("tool_use" if self._calls else "end_turn")
+
+    def _call(self, call: CallPiece) -> None:
+        number, begins = self._numbers.of(call)
+        if begins:
+            begun = {"type": "tool_use", "id": self._call_id(call.id, number), "name": call.name, "input": {}}
+            self._calls[number] = _Block("tool_use", begun)
+            self._queue.append(self._calls[number])
+        self._calls[number].waiting.append(call.arguments)
+
+    def _call_id(self, given: str, number: int) -> str:
+        found = TOOL_ID + (_NOT_IN_AN_ID.sub("_", given) or f"call_{number}")
+        while found in self._ids:
+            found = f"{found}_{number}"
+        self._ids.add(found)
+        return found
+
+    def _last(self, kind: str, begun: Json, signature: str | None = None) -> _Block:
+        if not self._queue or self._queue[-1].kind != kind:
+            self._queue.append(_Block(kind, begun, signature))
+        return self._queue[-1]
+
+    def _advanced(self, *, all_complete: bool = False) -> Iterator[Json]:
+        while self._queue:
+            block = self._queue[0]
+            if not block.open:
+                block.open = True
+                yield {"type": "content_block_start", "index": self._index, "content_block": block.begun}
+            if text := block.take():
+                kind, field = _DELTAS[block.kind]
+                yield self._delta({"type": kind, field: text})
+            if not all_complete and (len(self._queue) == 1 or not block.complete):
+                return
+            if block.signature is not None:
+                yield self._delta({"type": "signature_delta", "signature": block.signature})
+            yield {"type": "content_block_stop", "index": self._index}
+            self._queue.popleft()
+            self._index += 1
+
+    def _delta(self, delta: Json) -> Json:
+        return {"type": "content_block_delta", "index": self._index, "delta": delta}
