@@ -18,6 +18,7 @@ from ..config.webhook_policy import WebhookTargets
 from .adapters.anthropic.client import AnthropicProvider
 from .adapters.coingecko import CoinGecko
 from .adapters.lnbits.client import LnbitsLightning
+from .adapters.openai.client import OpenAiProvider
 from .adapters.redis.bindings import RedisBindings
 from .adapters.redis.client import connect
 from .adapters.redis.durability import store_losses
@@ -33,6 +34,7 @@ from .adapters.stub.model import StubProvider
 from .adapters.stub.node import KEY as STUB_KEY
 from .adapters.stub.node import URL as STUB_URL
 from .adapters.stub.node import StubNode
+from .adapters.upstream.http_client import AiohttpClient
 from .adapters.upstream.probe import UpstreamProbe
 from .adapters.webhooks import HttpWebhooks
 from .catalogue.loading import model_catalogue, upstream_keys
@@ -319,7 +321,8 @@ def _provider(upstream: Upstream, key: str | None) -> Provider:
                 api_key=key or "", timeout_s=upstream.silence_timeout_s, base_url=upstream.base_url
             )
         case Api.OPENAI:
-            raise ValueError(f"upstream {upstream.name}: this version can't call servers of OpenAI's shape yet")
+            http = AiohttpClient(upstream.connect_timeout_s, upstream.silence_timeout_s)
+            return OpenAiProvider(http, base_url=upstream.base_url, key=key)
 
 
 def build_oracle(settings: Settings) -> Oracle:

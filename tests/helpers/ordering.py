@@ -31,9 +31,10 @@ _TOGETHER: Final = {
         "contract/test_lnbits_keys",
         "contract/test_payouts",
     ),
+    "llama.cpp": ("contract/test_llamacpp_chat",),
 }
 # Fixtures of the whole session that end with the last test of what is taken together: all that run servers.
-_ENDING: Final = ("server", "lnbits_server", "lnbits")
+_ENDING: Final = ("server", "lnbits_server", "lnbits", "llama")
 _SERVED: Final = ("tests/cluster/", "tests/clients/", "tests/contract/")
 _UNITS: Final = {f"{name}.py": unit for unit, names in _TOGETHER.items() for name in names}
 # What takes longest, the longest first, as measured.

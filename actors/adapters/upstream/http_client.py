@@ -12,12 +12,14 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import truststore
+
+from .http import HttpAnswer, HttpError, NotSentError, SentUnknownError, SilentServerError
 
 CONNECT_TIMEOUT_S: Final = 5.0
 SILENCE_TIMEOUT_S: Final = 120.0
@@ -53,56 +55,6 @@ _BEFORE_SENDING: Final = (
 _CLOSED_BEFORE: Final = "Cannot write to closing transport"
 
 
-class UpstreamHttpError(Exception):
-    """Failure of a call. Its text is made of names of errors: nothing of the request, the answer or the address."""
-
-
-class NotSentError(UpstreamHttpError):
-    """Failure before anything was sent: no server can have received the request, or bill it."""
-
-
-class SentUnknownError(UpstreamHttpError):
-    """Failure after the request was, or may have been, sent: the server may have received it, and may bill it."""
-
-
-class SilentServerError(SentUnknownError):
-    """No byte came for as long as a server may be silent. The request was sent, as far as the server read it."""
-
-
-class HttpAnswer(Protocol):
-    """Answer of a server: its head, and its body as it comes. Its reader must close it."""
-
-    @property
-    def status(self) -> int:
-        """Status code. Redirections are not followed."""
-        ...
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Headers, whose names are found in any case."""
-        ...
-
-    def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body's bytes as they come. Raises `SentUnknownError` for a body that breaks off or falls silent."""
-        ...
-
-    async def aclose(self) -> None:
-        """Give the connection back if the body was read to its end, else close it, so that the server stops."""
-        ...
-
-
-class HttpClient(Protocol):
-    """Client with a pool of connections."""
-
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
-        """Send a request once, and return the answer when its head is there. Raises `UpstreamHttpError`."""
-        ...
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        ...
-
-
 class AiohttpClient:
     """Implementation of `HttpClient`. One for each process, made in its event loop: it holds the connections.
 
@@ -133,11 +85,18 @@ class AiohttpClient:
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
         """Send a request once; see `HttpClient`."""
+        return await self._once("POST", url, headers, body)
+
+    async def get(self, url: str, headers: Mapping[str, str]) -> HttpAnswer:
+        """Ask for a resource once; see `HttpClient`."""
+        return await self._once("GET", url, headers, b"")
+
+    async def _once(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
         for tries_left in reversed(range(_TRIES)):
-            failure: UpstreamHttpError
+            failure: HttpError
             try:
-                return await self._sent(url, headers, body)
-            except UpstreamHttpError as error:
+                return await self._sent(method, url, headers, body)
+            except HttpError as error:
                 failure = error
             except Exception as error:
                 failure = _failure(error)
@@ -151,11 +110,14 @@ class AiohttpClient:
         """Close all connections."""
         await self._session.close()
 
-    async def _sent(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
+    async def _sent(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
         """Send a request, and return the answer when its head is there. Raises anything."""
         for _ in range(_TURNS):
             await asyncio.sleep(0)
-        call = self._session.post(url, data=body, headers=headers, allow_redirects=False, proxy=self._proxy_for(url))
+        proxy = self._proxy_for(url)
+        call = self._session.request(
+            method, url, data=body or None, headers=headers, allow_redirects=False, proxy=proxy
+        )
         if len(body) <= _WRITTEN_AT_ONCE_BYTES:
             return _AiohttpAnswer(await call)
         # The library's own clock of silence begins when all is written, which a server can prevent for ever.
@@ -254,7 +216,7 @@ def _tls() -> ssl.SSLContext:
     return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-def _failure(error: Exception) -> UpstreamHttpError:
+def _failure(error: Exception) -> HttpError:
     """Return our error for one of the library's, or of its event loop."""
     name = type(error).__name__
     if isinstance(error, _BEFORE_SENDING) or _nothing_was_written(error):

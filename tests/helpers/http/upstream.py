@@ -10,11 +10,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from satmeter.actors.adapters.upstream.http_client import (
-    AiohttpClient,
-    HttpAnswer,
-    UpstreamHttpError,
-)
+from satmeter.actors.adapters.upstream.http import HttpAnswer, HttpError
+from satmeter.actors.adapters.upstream.http_client import AiohttpClient
 from tests.helpers.http.raw_server import RawServer
 
 SECRET = "the-secret-words-of-a-client"
@@ -44,9 +41,9 @@ async def body_of(answer: HttpAnswer) -> bytes:
         await answer.aclose()
 
 
-async def failure_of(call: Awaitable[object]) -> UpstreamHttpError:
+async def failure_of(call: Awaitable[object]) -> HttpError:
     """The error, which quotes nothing, also not in what it was raised from."""
-    with pytest.raises(UpstreamHttpError) as caught:
+    with pytest.raises(HttpError) as caught:
         await asyncio.wait_for(call, PATIENCE_S)
     error: BaseException = caught.value
     shown = "".join(traceback.format_exception(error))

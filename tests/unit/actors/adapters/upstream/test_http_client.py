@@ -12,11 +12,7 @@ from typing import Any
 import pytest
 
 from satmeter.actors.adapters.upstream import http_client
-from satmeter.actors.adapters.upstream.http_client import (
-    NotSentError,
-    SentUnknownError,
-    SilentServerError,
-)
+from satmeter.actors.adapters.upstream.http import NotSentError, SentUnknownError, SilentServerError
 from tests.helpers.http.raw_server import END, HEAD, Peer, RawServer, raw_server
 from tests.helpers.http.upstream import BODY, KEY, PATIENCE_S, SECRET, SILENCE_S, body_of, client, exchange, failure_of
 

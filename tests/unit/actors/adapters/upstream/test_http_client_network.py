@@ -15,10 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from satmeter.actors.adapters.upstream.http_client import (
-    NotSentError,
-    environment_proxy,
-)
+from satmeter.actors.adapters.upstream.http import NotSentError
+from satmeter.actors.adapters.upstream.http_client import environment_proxy
 from tests.helpers.http.raw_server import HEAD, Peer, raw_server
 from tests.helpers.http.upstream import BODY, KEY, SECRET, client, exchange, failure_of
 
