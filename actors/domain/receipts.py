@@ -49,10 +49,10 @@ NO_REPORTS: Final = Reports()
 
 
 def note(
-    tariffs: Sequence[Tariff], tariff: Tariff, request: bytes, answer: bytes, reports: Reports = NO_REPORTS
+    tariffs: Sequence[Tariff], tariff: Tariff, request_sha256: bytes, answer: bytes, reports: Reports = NO_REPORTS
 ) -> ReceiptNote:
     """Return the note of a charge by this tariff, in a session that was charged by `tariffs` before."""
-    both = hashlib.sha256(request).digest() + hashlib.sha256(answer).digest()
+    both = request_sha256 + hashlib.sha256(answer).digest()
     digests = base64.urlsafe_b64encode(both).rstrip(b"=").decode()
     if tariff in tariffs:
         return ReceiptNote(digests, tariffs.index(tariff), None, *reports)

@@ -115,7 +115,7 @@ class Relays:
         command = Relay(
             request_id=request_id_of(request.scope),
             model=call.model,
-            body=call.body,
+            body=call.body.made_of(sent),
             headers=passed_headers(request) if is_messages else {},
             beta=is_messages and is_beta(request),
             stream=call.stream,

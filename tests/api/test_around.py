@@ -113,6 +113,7 @@ async def test_prices_show_all_that_a_price_depends_on(redis: Redis) -> None:
         "contextTokens": 1_000_000,
         "maxOutputTokens": 128_000,
         "upstreams": ["anthropic"],
+        "webSearchPer1000Usd": "10.00",
     }
     assert by_model["claude-haiku-5-5"]["longPromptRates"]["thresholdTokens"] == 100_000
 

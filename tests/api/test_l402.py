@@ -85,15 +85,16 @@ async def test_the_deposit_covers_what_the_request_can_cost(shop: Shop) -> None:
     await shop.api.pay({"paymentHash": token})
 
 
-async def test_what_no_deposit_covers_is_refused_and_no_invoice_is_made(shop: Shop) -> None:
-    made = len(shop.api.world.lightning.orders)
-    thought = {"type": "enabled", "budget_tokens": 9_000_000}
-    answer = await post(shop, "/v1/messages", {**CALL, "max_tokens": 9_500_000, "thinking": thought})
-    assert answer.status_code == 400 and "send less" in answer.json()["error"]["message"]
-    assert len(shop.api.world.lightning.orders) == made
-    # Less than it asks for would be of use, so it gets the largest deposit.
-    answer = await post(shop, "/v1/messages", {**CALL, "max_tokens": 9_500_000})
-    assert answer.json()["depositInvoice"]["amountSats"] == 100_000
+async def test_what_no_deposit_covers_is_refused_and_no_invoice_is_made(redis: Redis) -> None:
+    async with shop_over(redis, 1_000, session_max_sats=1_000) as shop:
+        made = len(shop.api.world.lightning.orders)
+        thought = {"type": "enabled", "budget_tokens": 100_000}
+        answer = await post(shop, "/v1/messages", {**CALL, "max_tokens": 120_000, "thinking": thought})
+        assert answer.status_code == 400 and "send less" in answer.json()["error"]["message"]
+        assert len(shop.api.world.lightning.orders) == made
+        # Less than it asks for would be of use, so it gets the largest deposit.
+        answer = await post(shop, "/v1/messages", {**CALL, "max_tokens": 120_000})
+        assert answer.json()["depositInvoice"]["amountSats"] == 1_000
 
 
 @pytest.mark.parametrize(

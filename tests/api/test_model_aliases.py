@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -53,14 +54,20 @@ async def shop(redis: Redis, tmp_path: Path) -> AsyncIterator[Shop]:
         yield found
 
 
-async def _charged_models(shop: Shop) -> list[tuple[str, str | None]]:
-    """The models on the receipts of all requests, in their order."""
-    found: list[tuple[str, str | None]] = []
+async def _receipts(shop: Shop) -> list[Any]:
+    """The receipts of all requests, in their order."""
+    found = []
     for request_id in dict.fromkeys(entry["requestId"] for entry in (await shop.ledger()) if "requestId" in entry):
         path = f"/sessions/{shop.session_id}/requests/{request_id}/receipt"
-        receipt = (await shop.api.http.get(path, headers={"authorization": f"Bearer {shop.key}"})).json()["receipt"]
-        found += [(charge["model"], charge.get("perRequestUsd")) for charge in receipt["charges"]]
+        told = await shop.api.http.get(path, headers={"authorization": f"Bearer {shop.key}"})
+        found.append(told.json()["receipt"])
     return found
+
+
+async def _charged_models(shop: Shop) -> list[tuple[str, str | None]]:
+    """The models on the receipts of all requests, in their order."""
+    charges = [charge for receipt in await _receipts(shop) for charge in receipt["charges"]]
+    return [(charge["model"], charge.get("perRequestUsd")) for charge in charges]
 
 
 @pytest.mark.parametrize(("path", "fields"), DIALECTS)
@@ -78,6 +85,16 @@ async def test_a_model_is_sent_by_its_own_name_and_charged_as_itself(
     # As the APIs themselves do, the answer names the model that answered.
     assert '"model":"claude-haiku-4-5"' in answer.text.replace(": ", ":")
     assert await _charged_models(shop) == [("house", "0.001")]
+
+
+@pytest.mark.parametrize(("path", "fields"), DIALECTS)
+async def test_a_receipt_is_of_the_bytes_that_the_client_sent(shop: Shop, path: str, fields: dict[str, Any]) -> None:
+    """Though another name and another limit went on, which the client never sees."""
+    sent = json.dumps({"model": "cheap", **fields}, indent=1).encode()
+    assert (await shop.post(sent, path)).status_code == 200
+    await shop.until_free()
+    (receipt,) = await _receipts(shop)
+    assert receipt["requestSha256"] == hashlib.sha256(sent).hexdigest()
 
 
 @pytest.mark.parametrize(("path", "fields"), DIALECTS)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from ..behaviour import Reply
 from ..pricing import Usage
@@ -26,7 +28,8 @@ class RelayBody(msgspec.Struct, frozen=True):
     """The JSON that goes to the provider, and the position in it of the number that we may lower.
 
     `data[start:end]` is the value of `max_tokens`; all other bytes go on as they came. `choices`: the number of answers
-    that the call asks for, each of which may have `max_tokens`.
+    that the call asks for, each of which may have `max_tokens`. `sent_sha256`: the digest of the bytes that the client
+    sent; empty where they are `data`.
     """
 
     data: bytes
@@ -34,6 +37,16 @@ class RelayBody(msgspec.Struct, frozen=True):
     start: int
     end: int
     choices: int = 1
+    sent_sha256: bytes = b""
+
+    def made_of(self, sent: bytes) -> RelayBody:
+        """Return the body with the digest of what the client sent, which alone the client knows for its receipt."""
+        return self if sent == self.data else replace(self, sent_sha256=hashlib.sha256(sent).digest())
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of what the client sent."""
+        return self.sent_sha256 or hashlib.sha256(self.data).digest()
 
     def lowered(self, max_tokens: int) -> bytes:
         """Return the body with this `max_tokens`; unchanged to the byte when it is the same."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -218,7 +219,7 @@ def ended(terms: SessionTerms, session: Session, command: Done | Failed, now_ms:
     tariff = tariff_of(terms.terms, hold.model, terms.eval_model if evaluation else None)
     judged = outcome.evaluation
     reports = Reports(judged.reported if judged else None, completion.reported if completion else None)
-    receipt = note(session.tariffs, tariff, request.encode(), answered.encode(), reports)
+    receipt = note(session.tariffs, tariff, sha256(request.encode()).digest(), answered.encode(), reports)
     event = _finished(session, hold, cost, outcome.ending, evaluation, work, receipt, now_ms)
     answer = RequestAnswer(
         request_id=hold.request_id,
@@ -252,7 +253,7 @@ def _relay_ended(
     else:
         tariff = tariff_of(terms.terms, hold.model, None)
         reports = Reports(work=outcome.reported if outcome.charged else None)
-        receipt = note(session.tariffs, tariff, intent.body.data, outcome.body, reports)
+        receipt = note(session.tariffs, tariff, intent.body.digest, outcome.body, reports)
         event = _finished(session, hold, cost, outcome.ending, None, work, receipt, now_ms)
     answer = Relayed(
         request_id=hold.request_id,
