@@ -122,7 +122,7 @@ class CallNumbers:
 
 def _chunk(found: Mapping[str, Any], member: str) -> Chunk:
     choices = list(_choices(found))
-    usage = found.get("usage") or _object_in(found, "x_groq").get("usage")
+    usage = found.get("usage")
     first = next((choice for choice in choices if _index(choice) == 0), {})
     return Chunk(
         id=_text(found.get("id")),
@@ -196,11 +196,6 @@ def _object(data: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def _object_in(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    inner = found.get(name)
-    return inner if isinstance(inner, dict) else {}
 
 
 def _is_object(value: Any) -> bool:

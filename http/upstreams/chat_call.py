@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import msgspec
-
-from ...actors.domain.llm.catalogue import Api, ModelEntry
-from ...actors.domain.llm.relays import RelayBody
+from ...actors.domain.llm.catalogue import Api
 from ..response.errors import invalid
 from .body_edits import BodyEdits
 from .chat_costs import ChatBound, bound_of_chat, choices_of
@@ -80,27 +77,6 @@ class ChatBody:
             if values.get(name):
                 self._edits.set(name, _hidden(values[name], name, digest))
         return ignored
-
-
-def translated_call(
-    entry: ModelEntry, values: Mapping[str, Any], limit_field: str, max_tokens: int, *, stream: bool
-) -> ProviderCall:
-    """Return the call of a body that this server wrote, without the limit of the answer. Raises `RefusedError` (400).
-
-    `limit_field` is the limit's name at the upstream. The model's own limit lowers it.
-    """
-    limit = max_tokens if entry.max_output_tokens is None else min(max_tokens, entry.max_output_tokens)
-    begun = b'%b,"%b":' % (msgspec.json.encode(values)[:-1], limit_field.encode())
-    body = b"%b%d}" % (begun, limit)
-    bound = bound_of_chat(values, len(body), entry)
-    return ProviderCall(
-        model=entry.name,
-        body=RelayBody(body, limit, len(begun), len(body) - 1),
-        stream=stream,
-        prompt_tokens_max=bound.tokens,
-        prompt_rate=bound.rate,
-        api=Api.OPENAI,
-    )
 
 
 def _max_tokens(value: Any, field: str) -> int:

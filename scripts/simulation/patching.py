@@ -16,8 +16,7 @@ from ...actors import partitioning
 from ...actors.host import activation, handover
 from .loop import Chance, SimulatedLoop
 
-# Half a minute before a Monday in UTC, so that all periods of budgets end within a run.
-START_MS: Final = 1_800_230_370_000
+START_MS: Final = 1_800_000_000_000
 _NS_PER_MS: Final = 1_000_000
 _DEFECT_LEVELS: Final = frozenset({"error", "exception", "critical"})
 

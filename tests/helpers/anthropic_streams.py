@@ -14,6 +14,7 @@ from satmeter.actors.adapters.anthropic.client import AnthropicProvider
 from satmeter.actors.domain.llm.answers import Completion, StreamPart, TextDelta, UsageSoFar
 from satmeter.actors.domain.llm.reported_usage import ReportedUsage
 from satmeter.actors.domain.pricing import Usage
+from tests.helpers.http.over_transport import OverTransport
 
 MODEL = "claude-sonnet-5-5"
 FIRST_USAGE = {
@@ -136,7 +137,7 @@ class Provider(httpx2.AsyncBaseTransport):
 
 def model(transport: httpx2.AsyncBaseTransport, timeout_s: float = 30.0) -> AnthropicProvider:
     """The adapter over a transport."""
-    return AnthropicProvider(api_key="sk-test", timeout_s=timeout_s, base_url="http://api.test", transport=transport)
+    return AnthropicProvider(OverTransport(transport, timeout_s), base_url="http://api.test", key="sk-test")
 
 
 async def collect(made: AnthropicProvider, found: list[StreamPart], request: str = "Say hello") -> None:

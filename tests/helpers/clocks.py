@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
 
-from satmeter.actors.adapters.anthropic.client import AnthropicProvider
 from satmeter.scripts.simulation.loop import Chance, SimulatedLoop
 
 T = TypeVar("T")
@@ -37,13 +36,3 @@ async def seconds_of(work: Awaitable[T]) -> tuple[float, T | BaseException]:
     except Exception as error:
         outcome = error
     return asyncio.get_running_loop().time() - began_s, outcome
-
-
-def built(model: AnthropicProvider) -> AnthropicProvider:
-    """The adapter with its client, which it would else build in a thread."""
-
-    async def client() -> Any:
-        return model._build()
-
-    model._building = asyncio.get_running_loop().create_task(client())
-    return model

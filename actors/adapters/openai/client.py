@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Final, TypeVar
 
 import msgspec
@@ -12,7 +12,6 @@ import msgspec
 from ...domain.llm.answers import StreamPart
 from ...domain.llm.catalogue import chat_limit_field
 from ...domain.llm.relays import RelayEnd, RelayPart, countable
-from ...domain.provider_faults import ModelFault
 from ...ports import (
     Completion,
     Evaluation,
@@ -21,10 +20,10 @@ from ...ports import (
     NotCountedError,
     PermanentError,
     PortError,
-    SilentError,
     TransientError,
 )
-from ..upstream.http import HttpAnswer, HttpClient, HttpError, NotSentError, SilentServerError
+from ..upstream.exchange import Exchanges
+from ..upstream.http import HttpClient
 from ..upstream.verdicts import completion_of, verdict_of
 from .errors import ClientsFaultError, failure
 from .messages import evaluation_body, work_body
@@ -33,13 +32,8 @@ from .work import Work, WorkReader, work_in
 
 T = TypeVar("T")
 
-# No model writes for so long. An upstream that sends comments for ever would otherwise keep a job under way for ever.
-_ANSWER_MAX_S: Final = 3_600.0
 _COUNT_TIMEOUT_S: Final = 4.0
-_ERROR_MAX_BYTES: Final = 1 << 20
 _MODELS_MAX_BYTES: Final = 8 << 20
-# A body ends with its last event; an upstream that forgets to end it costs us this, and the connection.
-_READ_UP_S: Final = 0.25
 _CHAT: Final = "/chat/completions"
 # llama.cpp's; others answer that there is no such path.
 _COUNT: Final = "/chat/completions/input_tokens"
@@ -60,12 +54,11 @@ class OpenAiProvider:
     """
 
     def __init__(self, http: HttpClient, *, base_url: str, key: str | None = None) -> None:
-        self._http = http
-        self._base_url = base_url.rstrip("/")
         self._limit_field = chat_limit_field(base_url)
-        self._own_headers = {"content-type": "application/json"}
+        headers = {"content-type": "application/json"}
         if key is not None:
-            self._own_headers["authorization"] = f"Bearer {key}"
+            headers["authorization"] = f"Bearer {key}"
+        self._exchanges = Exchanges(http, base_url, headers, _of_status)
         self._counts = True
 
     def prepare(self) -> None:
@@ -109,7 +102,7 @@ class OpenAiProvider:
     ) -> AsyncGenerator[RelayPart, None]:
         """Pass a call on as it is. Raises `PortError`, also in the middle; ends as `stream` does."""
         try:
-            async with await self._asked(_CHAT, body, headers) as answer:
+            async with await self._exchanges.post(_CHAT, body) as answer:
                 if not stream:
                     yield whole_end(answer.headers, await answer.body())
                     return
@@ -127,7 +120,7 @@ class OpenAiProvider:
         if not self._counts:
             raise NotCountedError("the upstream does not count prompts")
         try:
-            async with asyncio.timeout(_COUNT_TIMEOUT_S), await self._asked(_COUNT, countable(body), headers) as answer:
+            async with asyncio.timeout(_COUNT_TIMEOUT_S), await self._exchanges.post(_COUNT, countable(body)) as answer:
                 end = RelayEnd(200, {"content-type": "application/json"}, await answer.body(), None)
         except TimeoutError:
             raise TransientError("the upstream's count took too long") from None
@@ -152,7 +145,7 @@ class OpenAiProvider:
     async def models(self) -> Sequence[str] | None:
         """Return the names in the server's list of models; None where it has none. Raises `PortError`."""
         try:
-            async with await self._answer(self._http.get(f"{self._base_url}/models", self._own_headers)) as answer:
+            async with await self._exchanges.get("/models") as answer:
                 body = await answer.body(_MODELS_MAX_BYTES)
         except MissingModelError:
             return None
@@ -163,11 +156,11 @@ class OpenAiProvider:
 
     async def close(self) -> None:
         """End connections."""
-        await self._http.aclose()
+        await self._exchanges.close()
 
     async def _written(self, body: bytes) -> AsyncGenerator[StreamPart | Work, None]:
         """Yield the parts of the answer to a call of ours; the `Work` ends it. Raises `PortError`."""
-        async with await self._asked(_CHAT, body, {}) as answer:
+        async with await self._exchanges.post(_CHAT, body) as answer:
             if answer.whole:
                 # A server that does not know `stream` answers so.
                 yield work_in(await answer.body())
@@ -178,89 +171,6 @@ class OpenAiProvider:
                     yield part
             await answer.read_up()
         yield reader.work
-
-    async def _asked(self, path: str, body: bytes, headers: Mapping[str, str]) -> _Answer:
-        """Post a body, and return the answer, which the caller must close. Raises `PortError`."""
-        return await self._answer(self._http.post(self._base_url + path, {**headers, **self._own_headers}, body))
-
-    async def _answer(self, call: Awaitable[HttpAnswer]) -> _Answer:
-        answer = _Answer(await _or_port_error(call))
-        if answer.status == 200:
-            return answer
-        async with answer:
-            body = b""
-            with suppress(PortError):
-                body = await answer.body(_ERROR_MAX_BYTES)
-        raise _of_status(answer.status, answer.headers, body)
-
-
-class _Answer:
-    """Answer whose body is read piece by piece, and closed in the end. All raise `PortError`, nothing else."""
-
-    def __init__(self, response: HttpAnswer) -> None:
-        self.status = response.status
-        self.headers = response.headers
-        self._response = response
-        self._chunks: AsyncIterator[bytes] = aiter(response.chunks())
-        self._ends_by_s = asyncio.get_running_loop().time() + _ANSWER_MAX_S
-
-    async def __aenter__(self) -> _Answer:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        with suppress(Exception):
-            if isinstance(self._chunks, AsyncGenerator):
-                await self._chunks.aclose()
-        with suppress(Exception):
-            await self._response.aclose()
-
-    @property
-    def whole(self) -> bool:
-        """Return whether the answer is one JSON body, not a stream of events."""
-        return self.headers.get("content-type", "").startswith("application/json")
-
-    async def chunk(self) -> bytes | None:
-        """Return the next bytes; None at the end."""
-        if asyncio.get_running_loop().time() > self._ends_by_s:
-            raise PermanentError(f"the upstream's answer did not end within {_ANSWER_MAX_S:.0f} s")
-        return await _or_port_error(anext(self._chunks, None))
-
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Yield all chunks."""
-        while (chunk := await self.chunk()) is not None:
-            yield chunk
-
-    async def body(self, max_bytes: int | None = None) -> bytes:
-        """Return all chunks at once. Raises `TransientError` for more than `max_bytes`."""
-        pieces, size = [], 0
-        async for chunk in self.chunks():
-            pieces.append(chunk)
-            size += len(chunk)
-            if max_bytes is not None and size > max_bytes:
-                raise TransientError("the upstream's answer is too large")
-        return b"".join(pieces)
-
-    async def read_up(self) -> None:
-        """Read the empty rest behind the last event: only then the connection can serve another call."""
-        with suppress(Exception):
-            async with asyncio.timeout(_READ_UP_S):
-                async for _ in self._chunks:
-                    pass
-
-
-async def _or_port_error(call: Awaitable[T]) -> T:
-    """Return the call's result. Raises `PortError` for the client's errors."""
-    try:
-        return await call
-    except NotSentError as error:
-        failed: PortError = ModelError(f"the upstream can't be reached: {error}", ModelFault.UNREACHABLE)
-    except SilentServerError as error:
-        failed = SilentError(f"the upstream fell silent: {error}")
-    except HttpError as error:
-        # The upstream received the call, may have carried it out, and would then bill it.
-        failed = ModelError(f"the upstream broke the connection: {error}", ModelFault.FAILING)
-    # Raised outside the handler: the client's error must not become the context of ours.
-    raise failed
 
 
 def _of_status(status: int, headers: Mapping[str, str], body: bytes) -> PortError:

@@ -1,7 +1,7 @@
 """Stub model without HTTP between: the server's own, when it has no provider's key.
 
-It sends the same bodies and reads the same answers as `AnthropicProvider`, so that all but the SDK is as it is with a
-real model. The SDK's calls cost a host more than all the rest of a request, and a second to import.
+It sends the same bodies and reads the same answers as `AnthropicProvider`, so that all but HTTP is as it is with a real
+model.
 """
 
 from __future__ import annotations

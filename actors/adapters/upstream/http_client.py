@@ -56,7 +56,7 @@ _CLOSED_BEFORE: Final = "Cannot write to closing transport"
 
 
 class AiohttpClient:
-    """Implementation of `HttpClient`. One for each process, made in its event loop: it holds the connections.
+    """Implementation of `HttpClient`. One for each upstream and process, used in one event loop.
 
     `connect_timeout_s` is for looking the host up, connecting and TLS together. `silence_timeout_s` starts again with
     each byte of the answer; a large body must be sent and answered within both times together. Proxies are those of the
@@ -70,11 +70,25 @@ class AiohttpClient:
         silence_timeout_s: float = SILENCE_TIMEOUT_S,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._head_within_s = connect_timeout_s + silence_timeout_s
+        self._connect_timeout_s = connect_timeout_s
+        self._silence_timeout_s = silence_timeout_s
+        self._tls = tls
         self._proxies: dict[str, str | None] = {}
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S, ssl=tls or _tls()),
-            timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout_s, sock_read=silence_timeout_s),
+        self._opened: aiohttp.ClientSession | None = None
+
+    @property
+    def _session(self) -> aiohttp.ClientSession:
+        """Session with the pool of connections, which must be made in the loop that uses it."""
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened
+
+    def _open(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S, ssl=self._tls or _tls()),
+            timeout=aiohttp.ClientTimeout(
+                total=None, connect=self._connect_timeout_s, sock_read=self._silence_timeout_s
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=_NOT_OF_THE_LIBRARY,
             auto_decompress=False,
@@ -108,7 +122,8 @@ class AiohttpClient:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._session.close()
+        if self._opened is not None:
+            await self._opened.close()
 
     async def _sent(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
         """Send a request, and return the answer when its head is there. Raises anything."""
@@ -121,7 +136,7 @@ class AiohttpClient:
         if len(body) <= _WRITTEN_AT_ONCE_BYTES:
             return _AiohttpAnswer(await call)
         # The library's own clock of silence begins when all is written, which a server can prevent for ever.
-        async with asyncio.timeout(self._head_within_s):
+        async with asyncio.timeout(self._connect_timeout_s + self._silence_timeout_s):
             return _AiohttpAnswer(await call)
 
     def _proxy_for(self, url: str) -> str | None:

@@ -9,11 +9,12 @@ from typing import Any, Final
 import msgspec
 
 from ....actors.domain.errors import RefusedError
-from ....actors.domain.llm.catalogue import ModelEntry
+from ....actors.domain.llm.catalogue import Api, ModelEntry
+from ....actors.domain.llm.relays import RelayBody
 from ...response.errors import invalid
 from ...translation import request as common
 from ...translation.unread_fields import UnreadFields
-from ...upstreams.chat_call import translated_call
+from ...upstreams.chat_costs import bound_of_chat
 from ...upstreams.provider_call import ProviderCall
 from ...upstreams.served_models import ServedModels
 from ..costs import look_for_costs
@@ -22,6 +23,7 @@ from .messages import Told
 
 _UNBOUNDED: Final = "What it costs can't be known here: the model's longest prompt is not"
 _NO_SCHEMA: Final = "This model knows no tools of Anthropic's: describe the tool with a name and an input_schema"
+_LIMIT: Final = b'"max_tokens":'
 _CHOICES: Final[Mapping[str, str]] = {"auto": "auto", "any": "required", "none": "none"}
 # Budgets of thinking up to which an effort is meant, in tokens.
 _BUDGETS: Final = ((4_000, "low"), (16_000, "medium"))
@@ -57,11 +59,23 @@ class Asked(msgspec.Struct, frozen=True):
     shows: bool
     ignored: tuple[str, ...]
 
-    def call(self, limit_field: str = "max_tokens") -> ProviderCall:
-        """Return the call; `limit_field` is the name of the limit there. Raises `RefusedError` (400)."""
+    def call(self) -> ProviderCall:
+        """Return the call. Raises `RefusedError` (400)."""
         if self.max_tokens is None:
             raise invalid("max_tokens", "This field is required")
-        return translated_call(self.entry, self.body, limit_field, self.max_tokens, stream=self.stream)
+        most = self.entry.max_output_tokens
+        limit = self.max_tokens if most is None else min(self.max_tokens, most)
+        begun = b"%b,%b" % (self.encoded()[:-1], _LIMIT)
+        body = b"%b%d}" % (begun, limit)
+        bound = bound_of_chat(self.body, len(body), self.entry)
+        return ProviderCall(
+            model=self.entry.name,
+            body=RelayBody(body, limit, len(begun), len(body) - 1),
+            stream=self.stream,
+            prompt_tokens_max=bound.tokens,
+            prompt_rate=bound.rate,
+            api=Api.OPENAI,
+        )
 
     def encoded(self) -> bytes:
         """Return the body without the limit."""

@@ -7,10 +7,11 @@ from typing import Any, Final
 
 import msgspec
 
-from ....actors.domain.llm.catalogue import ModelEntry
+from ....actors.domain.llm.catalogue import Api, ModelEntry
+from ....actors.domain.llm.relays import RelayBody
 from ...response.errors import invalid
 from ...translation import request as common
-from ...upstreams.chat_call import translated_call
+from ...upstreams.chat_costs import bound_of_chat
 from ...upstreams.provider_call import ProviderCall
 from .. import request_schema as wire
 from ..reading import Given, shown_ignored
@@ -42,8 +43,20 @@ class Asked(msgspec.Struct, frozen=True):
 
     def call(self, default_tokens: int) -> ProviderCall:
         """Return the call. `default_tokens` is the limit if the client named none. Raises `RefusedError` (400)."""
+        most = self.entry.max_output_tokens
         limit = self.max_tokens or default_tokens
-        return translated_call(self.entry, self.body, self.limit_field, limit, stream=self.stream)
+        limit = limit if most is None else min(limit, most)
+        begun = b'%b,"%b":' % (msgspec.json.encode(self.body)[:-1], self.limit_field.encode())
+        body = b"%b%d}" % (begun, limit)
+        bound = bound_of_chat(self.body, len(body), self.entry)
+        return ProviderCall(
+            model=self.entry.name,
+            body=RelayBody(body, limit, len(begun), len(body) - 1),
+            stream=self.stream,
+            prompt_tokens_max=bound.tokens,
+            prompt_rate=bound.rate,
+            api=Api.OPENAI,
+        )
 
 
 def chat_of(given: Given, entry: ModelEntry, limit_field: str, digest: Callable[[str], str]) -> Asked:

@@ -20,11 +20,6 @@ from .sessions import Json, must
 _BEHIND_MS: Final = 2_100
 _AHEAD_MS: Final = 60_100
 _LIMITS_MAX: Final = 8
-_HOUR_MS: Final = 3_600_000
-_HOURS: Final = {"hour": 1, "day": 24, "week": 168}
-_FOREVER: Final = 10**9
-# Unix time began on a Thursday.
-_MONDAY_H: Final = 96
 _ACTIONS: Final = frozenset({"request", "read", "topup", "close", "llm"})
 
 
@@ -34,25 +29,6 @@ class Caveat(NamedTuple):
     token: str
     name: str
     value: str
-
-
-class Limit(NamedTuple):
-    """A limit on all that is spent under one credential and those derived from it; `period`: when it renews, or ""."""
-
-    token: str
-    msat: int
-    period: str
-
-    def window(self, at_ms: int) -> tuple[str, int]:
-        """Return the count of this limit at that time: of all its time, or of the hours since its period began."""
-        hour = at_ms // _HOUR_MS
-        hours = _HOURS.get(self.period)
-        return self.token, 0 if hours is None else hour - (hour - (_MONDAY_H if hours == 168 else 0)) % hours
-
-    def binds_beside(self, earlier: Limit) -> bool:
-        """Return whether this limit can forbid what an earlier one of the same chain allows."""
-        hours, earlier_hours = (_HOURS.get(limit.period, _FOREVER) for limit in (self, earlier))
-        return self.msat < earlier.msat or hours > earlier_hours
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +44,9 @@ class Credential:
         return [caveat.value for caveat in self.caveats if caveat.name == name]
 
     @property
-    def limits(self) -> list[Limit]:
-        """Limits on all that is spent, each with the token of the credential that it made."""
-        found = [caveat for caveat in self.caveats if caveat.name in {"max_msat", "max_msat_per"}]
-        parts = [(caveat.token, *caveat.value.partition("/")) for caveat in found]
-        return [Limit(token, int(msat), period) for token, msat, _, period in parts]
+    def limits(self) -> list[tuple[str, int]]:
+        """Limits on all that is spent, in msat, each with the token of the credential that it made."""
+        return [(caveat.token, int(caveat.value)) for caveat in self.caveats if caveat.name == "max_msat"]
 
     @property
     def at_once_msat(self) -> int | None:
@@ -91,11 +65,11 @@ class Credential:
 
     @property
     def sound(self) -> bool:
-        """Soundness: all caveats are known, and at most `_LIMITS_MAX` limits can bind beside those before them."""
+        """Soundness: all caveats are known, and at most `_LIMITS_MAX` limits are narrower than all before them."""
         known = all(_known(caveat) for caveat in self.caveats)
-        limits = self.limits if known else []
-        binding = [limit for at, limit in enumerate(limits) if all(map(limit.binds_beside, limits[:at]))]
-        return known and len(binding) <= _LIMITS_MAX
+        limits = [msat for _, msat in self.limits] if known else []
+        narrower = [msat for at, msat in enumerate(limits) if all(msat < other for other in limits[:at])]
+        return known and len(narrower) <= _LIMITS_MAX
 
     def is_above(self, other: Credential) -> bool:
         """Return whether the other credential is this one, or was derived from it."""
@@ -116,9 +90,6 @@ def _known(caveat: Caveat) -> bool:
             return _ACTIONS.issuperset(part.strip() for part in caveat.value.split(","))
         case "max_msat" | "max_msat_per_request" | "expires_at":
             return caveat.value.isdecimal()
-        case "max_msat_per":
-            msat, _, period = caveat.value.partition("/")
-            return msat.isdecimal() and period in _HOURS
     return caveat.name == "name"
 
 
@@ -151,11 +122,7 @@ class HolderBook:
     _payees: dict[str, Credential] = field(default_factory=dict)
     _whole_closes: dict[str, Callable[[], bool]] = field(default_factory=dict)
     _holds: dict[tuple[str, str], tuple[Credential, int]] = field(default_factory=dict)
-    _latest_ms: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
-    """Time of the latest hold of each session, by the clocks of its hosts."""
-    _used: defaultdict[tuple[str, int], list[tuple[int, int]]] = field(
-        default_factory=lambda: defaultdict(lambda: [(0, 0)])
-    )
+    _used: defaultdict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(lambda: [(0, 0)]))
     _epochs: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
 
     # Reports from holders, before they send anything
@@ -189,9 +156,9 @@ class HolderBook:
             case "hold_placed":
                 self._held(session_id, event["hold"], event["at_ms"])
             case "request_finished" | "hold_released":
-                by, held_ms = self._holds.pop((session_id, event["name"]), (None, 0))
+                by, _ = self._holds.pop((session_id, event["name"]), (None, 0))
                 if by is not None:
-                    self._use(by, held_ms, -event["released_msat"])
+                    self._use(by, -event["released_msat"])
             case "top_up_requested":
                 by_name = self._tops_up.get((session_id, event["once"]["name"]))
                 allowed = by_name is None or any(by.allows("topup", event["at_ms"]) for by in by_name)
@@ -207,8 +174,6 @@ class HolderBook:
                     must(_may_be_paid(payee, total), f"{total} msat are paid out to a credential beyond its limits")
 
     def _held(self, session_id: str, hold: Json, at_ms: int) -> None:
-        latest_ms = self._latest_ms[session_id]
-        self._latest_ms[session_id] = max(latest_ms, at_ms)
         found = self._asked.get(hold["request_id"])
         if found is None:
             return  # The request is the owner's, whose credential has no caveats.
@@ -217,21 +182,14 @@ class HolderBook:
         must(by.allows(action, at_ms), f"{name} is held for by a credential that forbids it")
         must(by.at_once_msat is None or amount <= by.at_once_msat, f"{amount} msat are held at once for {name}")
         must(hold.get("spender") == by.spender, f"{name} is held for in the name of {hold.get('spender')}")
-        # A host whose clock is behind counts in the windows that the session has come to.
-        held_ms = at_ms if _counts_at(hold, at_ms) else max(at_ms, latest_ms)
-        must(_counts_at(hold, held_ms), f"{name} counts in a window of another time: {hold.get('limits')}")
-        self._holds[session_id, name] = by, held_ms
-        self._use(by, held_ms, amount)
+        self._holds[session_id, name] = by, amount
+        self._use(by, amount)
 
-    def _use(self, by: Credential, held_ms: int, msat: int) -> None:
-        for limit in by.limits:
-            count = self._used[limit.window(held_ms)]
-            used = count[-1][1] + msat
-            count.append((self._now_ms(), used))
-            must(
-                0 <= used <= limit.msat,
-                f"{used} msat are used under a limit of {limit.msat}{limit.period and '/'}{limit.period}",
-            )
+    def _use(self, by: Credential, msat: int) -> None:
+        for token, limit in by.limits:
+            used = self._used[token][-1][1] + msat
+            self._used[token].append((self._now_ms(), used))
+            must(0 <= used <= limit, f"{used} msat are used under a limit of {limit}")
 
     # Reports from holders, when they have an answer
 
@@ -266,26 +224,15 @@ class HolderBook:
         # A host that lost the actor may answer from an old state of it.
         alone = self.strict and len(self._epochs[by.session_id]) <= 1
         since_ms = asking.sent_ms if alone else 0
-        times_ms = asking.sent_ms - _BEHIND_MS, max(self._now_ms() + _AHEAD_MS, self._latest_ms[by.session_id])
-        return any(
-            limit.msat - self._most_used(limit.window(at_ms), since_ms) < asking.least_msat
-            for limit in by.limits
-            for at_ms in times_ms
-        )
+        return any(limit - self._most_used(token, since_ms) < asking.least_msat for token, limit in by.limits)
 
     def _now_ms(self) -> int:
         return START_MS + int(self.clock_s() * 1_000)
 
-    def _most_used(self, count: tuple[str, int], since_ms: int) -> int:
-        used = self._used[count]
+    def _most_used(self, token: str, since_ms: int) -> int:
+        used = self._used[token]
         before = [msat for at_ms, msat in used if at_ms <= since_ms]
         return max([*before[-1:], *(msat for at_ms, msat in used if at_ms > since_ms)])
-
-
-def _counts_at(hold: Json, at_ms: int) -> bool:
-    """Return whether the windows of a hold, as its event names them, are those of that time."""
-    renewing = [limit for limit in hold.get("limits", ()) if "period" in limit]
-    return all(Limit("", 0, limit["period"]).window(at_ms)[1] * _HOUR_MS == limit["from_ms"] for limit in renewing)
 
 
 def _may_be_paid(by: Credential, total_msat: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -15,10 +14,6 @@ _TOLD_STATES: Final = frozenset({"awaiting_work_payment", "complete", "rejected"
 _PAUSES_S: Final = (5, 30, 120, 600, 3_600, 14_400, 28_800, 38_400)
 # The promise is a minute; the rest is for a host to become available.
 LATE_MS: Final = 90_000
-_LOW: Final = "session.low_balance"
-_LIMIT: Final = "session.limit_nearly_spent"
-_LENGTHS_MS: Final = {"hour": 3_600_000, "day": 86_400_000, "week": 604_800_000}
-_WAITING_MAX: Final = 64
 
 
 @dataclass(eq=False)
@@ -42,9 +37,6 @@ class _Outbox:
     state: str = ""
     gone: bool = False
     wants_no_more: bool = False
-    holds: dict[str, Json] = field(default_factory=dict)
-    spent: defaultdict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
-    held_ms: int = 0
 
     def pending(self) -> list[_Notice]:
         return [notice for notice in self.notices if notice.pending]
@@ -80,7 +72,6 @@ class NoticeBook:
             _job(found, account, event)
         elif isinstance(account, SessionAccount):
             _session(found, account, event)
-            _limits(found, account, event)
 
     def sent(self, url: str, webhook_id: str, body: bytes, *, taken: bool) -> None:
         """Check a notice that a receiver was sent; `taken`: the receiver has it now."""
@@ -124,7 +115,7 @@ class NoticeBook:
 
 def _with_times(said: Json) -> Json:
     """Return the body with its times as milliseconds."""
-    times = {name: said[name] for name in ("timestamp", "expiresAt", "renewsAt") if name in said}
+    times = {name: said[name] for name in ("timestamp", "expiresAt") if name in said}
     return said | {name: round(datetime.fromisoformat(at).timestamp() * 1_000) for name, at in times.items()}
 
 
@@ -147,37 +138,10 @@ def _session(outbox: _Outbox, account: SessionAccount, event: Json) -> None:
         return
     remaining = account.balance + sum(account.holds.values())
     low = remaining < outbox.threshold
-    if low and not outbox.low and all(notice.body["type"] != _LOW for notice in outbox.pending()):
+    if low and not outbox.low and not outbox.pending():
         data = {"sessionId": account.actor_id, "remainingMsat": remaining, "lowBalanceSats": outbox.threshold // 1_000}
-        outbox.put(_LOW, event["at_ms"], data)
+        outbox.put("session.low_balance", event["at_ms"], data)
     outbox.low = low
-
-
-def _limits(outbox: _Outbox, account: SessionAccount, event: Json) -> None:
-    """Expect a notice for each limit of which a request's charge reaches 80 %, unless its window is over."""
-    match event["type"]:
-        case "hold_placed":
-            hold = event["hold"]
-            outbox.holds[hold["once"]["name"]] = hold
-            outbox.held_ms = max(outbox.held_ms, hold["at_ms"])
-        case "hold_released":
-            outbox.holds.pop(event["name"])
-        case "request_finished":
-            hold = outbox.holds.pop(event["name"])
-            for counter, limit in zip(hold.get("counters", ()), hold.get("limits", ()), strict=True):
-                count = counter, limit.get("from_ms", 0)
-                before, most = outbox.spent[count], limit["limit_msat"]
-                outbox.spent[count] = spent = before + event["debit_msat"]
-                caveat, renews = f"max_msat = {most}", {}
-                if "period" in limit:
-                    caveat = f"max_msat_per = {most}/{limit['period']}"
-                    renews = {"renewsAt": limit["from_ms"] + _LENGTHS_MS[limit["period"]]}
-                over = "period" in limit and renews["renewsAt"] <= max(event["at_ms"], outbox.held_ms)
-                reaches = before * 100 < most * 80 <= spent * 100
-                if reaches and not over and not account.over and len(outbox.pending()) < _WAITING_MAX:
-                    spender = {"spender": hold["spender"]} if "spender" in hold else {}
-                    told = {"caveat": caveat, **spender, "spentMsat": spent, "limitMsat": most, **renews}
-                    outbox.put(_LIMIT, event["at_ms"], {"sessionId": account.actor_id, **told})
 
 
 def _tried(outbox: _Outbox, event: Json) -> None:

@@ -46,24 +46,15 @@ _TRIES: Final = 4
 _STAYS_S: Final = 1_000.0
 _NEWEST: Final = 8
 _CREDENTIALS_MAX: Final = 30
-_UNKNOWN: Final = (
-    *("seats = 2", "max_msat 5", "max_msat = -5", "actions = all", "actions = ", "Name = a"),
-    *("max_msat_per = 5", "max_msat_per = 5/month", "max_msat_per = 5 / day"),
-)
-_PERIODS: Final = ("hour", "hour", "day", "week")
+_UNKNOWN: Final = ("seats = 2", "max_msat 5", "max_msat = -5", "actions = all", "actions = ", "Name = a")
 _ALL: Final = ("request", "read", "topup", "close", "llm")
 
 
 def _caveat(chance: Chance, now_s: int) -> str:
     """Return a caveat that a holder appends."""
-    match chance.choices(["limit", "budget", "at once", "end", "actions", "name", "unknown"], [8, 8, 2, 2, 4, 1, 0.3])[
-        0
-    ]:
+    match chance.choices(["limit", "at once", "end", "actions", "name", "unknown"], [8, 2, 2, 4, 1, 0.3])[0]:
         case "limit":
             return f"max_msat = {chance.choice([0, 7_000, 8_000, 13_000, 13_000, 20_000, 60_000, 10**15])}"
-        case "budget":
-            msat = chance.choice([0, 7_000, 9_000, 20_000, 20_000, 60_000, 10**15])
-            return f"max_msat_per = {msat}/{chance.choice(_PERIODS)}"
         case "at once":
             return f"max_msat_per_request={chance.choice([0, 3_000, 7_000, 9_000, 10**12])}"
         case "end":
@@ -78,12 +69,9 @@ def _caveat(chance: Chance, now_s: int) -> str:
 
 def _loosened(chance: Chance, now_s: int) -> list[str]:
     """Return caveats of which the first is narrow and the last as wide as can be, or something else than before."""
-    match chance.choice(["limit", "budget", "at once", "end", "actions"]):
+    match chance.choice(["limit", "at once", "end", "actions"]):
         case "limit":
             return [f"max_msat = {chance.choice([0, 7_000, 8_000])}", f"max_msat = {10**15}"]
-        case "budget":
-            narrow = f"max_msat_per = {chance.choice([0, 7_000, 9_000])}/{chance.choice(_PERIODS)}"
-            return [narrow, f"max_msat_per = {10**15}/{chance.choice(_PERIODS)}"]
         case "at once":
             return [
                 f"max_msat_per_request = {chance.choice([1_000, 4_000, 7_000])}",

@@ -31,6 +31,7 @@ from tests.helpers.anthropic_streams import Body
 from tests.helpers.fakes import Gate
 from tests.helpers.hosts import HOST_SESSION_TERMS, World, until
 from tests.helpers.http.fronts import Api, client_of, listening, make_app_state
+from tests.helpers.http.over_transport import OverTransport
 from tests.helpers.jobs import JOB_TERMS
 from tests.helpers.upstreams import over
 
@@ -136,7 +137,7 @@ async def shop_over(redis: Redis, sats: int = 10_000, *, gated: bool = False, **
     upstream = Upstream()
     configured = Settings(**settings)
     terms = replace(HOST_SESSION_TERMS, terms=pricing_terms(configured), eval_model=configured.eval_model)
-    model = AnthropicProvider(api_key="sk-test", timeout_s=30, base_url="http://api.test", transport=upstream)
+    model = AnthropicProvider(OverTransport(upstream), base_url="http://api.test", key="sk-test")
     world = World(redis, model=cast(Any, over(model)), session_terms=terms)
     world.limits = cast(Any, RedisLimits(redis, world.now_ms))
     if gated:

@@ -142,10 +142,3 @@ def test_a_call_is_known_by_its_index_or_by_a_name_of_its_own(pieces: Any, numbe
     made = [found.of(CallPiece(index, call_id, name, "")) for index, call_id, name in pieces]
     assert [number for number, _ in made] == numbers
     assert [begins for _, begins in made] == [number not in numbers[:at] for at, number in enumerate(numbers)]
-
-
-def test_groq_has_the_usage_of_a_stream_in_a_member_of_its_own() -> None:
-    (found,) = chunks(chunk({}, x_groq={"id": "req_1", "usage": {"prompt_tokens": 18}}))
-    assert found.usage == {"prompt_tokens": 18}
-    (other,) = chunks(chunk({}, x_groq="none"))
-    assert other.usage is None

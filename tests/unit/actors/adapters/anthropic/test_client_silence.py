@@ -34,7 +34,7 @@ from tests.helpers.anthropic_streams import (
 )
 from tests.helpers.anthropic_streams import model as made_over
 from tests.helpers.anthropic_upstream import CALL, ONCE, answering
-from tests.helpers.clocks import built, in_no_time, pass_time, seconds_of
+from tests.helpers.clocks import in_no_time, pass_time, seconds_of
 from tests.helpers.upstreams import over
 
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
@@ -72,7 +72,7 @@ class Silent(httpx2.AsyncBaseTransport):
 
 def model(transport: httpx2.AsyncBaseTransport) -> AnthropicProvider:
     """The adapter with a time-out of ten seconds."""
-    return built(made_over(transport, timeout_s=10.0))
+    return made_over(transport, timeout_s=10.0)
 
 
 async def streamed(made: AnthropicProvider) -> list[StreamPart]:
@@ -159,7 +159,7 @@ def test_an_answer_that_never_ends_is_given_up_for_good() -> None:
 
 def test_a_count_is_not_waited_for_as_long_as_an_answer() -> None:
     async def work() -> Any:
-        made = built(made_over(Silent(), timeout_s=300))
+        made = made_over(Silent(), timeout_s=300)
         return await seconds_of(made.count_tokens(b"{}", {}, beta=False))
 
     seconds, failure = in_no_time(work())

@@ -11,13 +11,14 @@ import pytest
 from satmeter.actors.adapters.anthropic.client import AnthropicProvider
 from satmeter.actors.adapters.stub.messages_api import StubMessagesApi
 from satmeter.actors.domain.pricing import Size, Usage
-from tests.helpers.clocks import built, in_no_time, seconds_of
+from tests.helpers.clocks import in_no_time, seconds_of
+from tests.helpers.http.over_transport import OverTransport
 
 MODEL = "claude-sonnet-5-5"
 
 
 def model() -> AnthropicProvider:
-    return AnthropicProvider(api_key="stub", timeout_s=30.0, transport=StubMessagesApi())
+    return AnthropicProvider(OverTransport(StubMessagesApi()), base_url="http://api.test")
 
 
 def sdk(stub: StubMessagesApi | None = None) -> anthropic.AsyncAnthropic:
@@ -183,8 +184,8 @@ async def test_max_tokens_must_be_positive(max_tokens: int) -> None:
 
 def test_the_latency_of_a_load_test_is_waited() -> None:
     async def evaluated() -> float:
-        slow = AnthropicProvider(api_key="stub", timeout_s=300, transport=StubMessagesApi(latency_s=60.0))
-        seconds, outcome = await seconds_of(built(slow).evaluate("x", model="m"))
+        slow = AnthropicProvider(OverTransport(StubMessagesApi(latency_s=60.0), 300), base_url="http://api.test")
+        seconds, outcome = await seconds_of(slow.evaluate("x", model="m"))
         assert not isinstance(outcome, Exception), outcome
         return seconds
 

@@ -16,6 +16,7 @@ from satmeter.actors.bootstrap import build_model
 from satmeter.actors.domain.llm.answers import StreamPart
 from satmeter.actors.ports import PortError, Provider
 from satmeter.config.settings import Settings
+from tests.helpers.http.over_transport import OverTransport
 
 HAIKU, SONNET = "claude-haiku-5-5", "claude-sonnet-5-5"
 REQUESTS = ["Name three uses of a sextant.", "[reject] me", "ü\n\"'" * 300, "malware", "[break] it", "x" * 5_000, " "]
@@ -24,7 +25,7 @@ REQUESTS = ["Name three uses of a sextant.", "[reject] me", "ü\n\"'" * 300, "ma
 @pytest.mark.parametrize("request_text", REQUESTS)
 @pytest.mark.parametrize("max_tokens", [1, 20, 4_096])
 async def test_it_says_the_same_as_over_http(request_text: str, max_tokens: int) -> None:
-    over_http = AnthropicProvider(api_key="stub", timeout_s=10, transport=StubMessagesApi())
+    over_http = AnthropicProvider(OverTransport(StubMessagesApi()), base_url="http://api.test")
     direct = StubProvider(StubMessagesApi())
     try:
         assert await _said(direct, request_text, max_tokens) == await _said(over_http, request_text, max_tokens)

@@ -72,8 +72,6 @@ def test_the_call_is_the_body_with_the_limit_at_its_end() -> None:
 
 def test_no_longer_answer_is_asked_for_than_the_model_gives() -> None:
     assert asked(replace(TINY, max_output_tokens=50)).call().body.max_tokens == 50
-    newer = json.loads(asked(max_tokens=70).call("max_completion_tokens").body.data)
-    assert newer["max_completion_tokens"] == 70 and "max_tokens" not in newer
 
 
 @pytest.mark.parametrize("system", ["Be brief.\n\nBe kind.", [text("Be brief.", cache_control={}), text("Be kind.")]])

@@ -1,0 +1,126 @@
+"""HTTP exchanges with one upstream, in either API: sends, reads the answer piece by piece, names what went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Final, TypeVar
+
+from ...domain.provider_faults import ModelFault
+from ...ports import ModelError, PermanentError, PortError, SilentError, TransientError
+from .http import HttpAnswer, HttpClient, HttpError, NotSentError, SilentServerError
+
+T = TypeVar("T")
+ReadError = Callable[[int, Mapping[str, str], bytes], PortError]
+"""Reader of an answer with any status but 200, from its status, headers and body."""
+
+# No model writes for so long. An upstream that sends comments for ever would otherwise keep a job under way for ever.
+_ANSWER_MAX_S: Final = 3_600.0
+_ERROR_MAX_BYTES: Final = 1 << 20
+# A body ends with its last event; an upstream that forgets to end it costs us this, and the connection.
+_READ_UP_S: Final = 0.25
+
+
+class Exchanges:
+    """Exchanges with an upstream. `headers` are those of every call; a call's own come before them."""
+
+    def __init__(self, http: HttpClient, base_url: str, headers: Mapping[str, str], read_error: ReadError) -> None:
+        self._http = http
+        self._base_url = base_url.rstrip("/")
+        self._headers = headers
+        self._read_error = read_error
+
+    async def post(self, path: str, body: bytes, headers: Mapping[str, str] = {}) -> Answer:
+        """Post a body, and return the answer, which the caller must close. Raises `PortError`."""
+        return await self._answer(self._http.post(self._base_url + path, {**self._headers, **headers}, body))
+
+    async def get(self, path: str) -> Answer:
+        """Ask for a resource. Returns and raises as `post`."""
+        return await self._answer(self._http.get(self._base_url + path, self._headers))
+
+    async def close(self) -> None:
+        """End connections."""
+        await self._http.aclose()
+
+    async def _answer(self, call: Awaitable[HttpAnswer]) -> Answer:
+        answer = Answer(await _or_port_error(call))
+        if answer.status == 200:
+            return answer
+        async with answer:
+            body = b""
+            with suppress(PortError):
+                body = await answer.body(_ERROR_MAX_BYTES)
+        raise self._read_error(answer.status, answer.headers, body)
+
+
+class Answer:
+    """Answer whose body is read piece by piece, and closed in the end. All raise `PortError`, nothing else."""
+
+    def __init__(self, response: HttpAnswer) -> None:
+        self.status = response.status
+        self.headers = response.headers
+        self._response = response
+        self._chunks: AsyncIterator[bytes] = aiter(response.chunks())
+        self._ends_by_s = asyncio.get_running_loop().time() + _ANSWER_MAX_S
+
+    async def __aenter__(self) -> Answer:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with suppress(Exception):
+            if isinstance(self._chunks, AsyncGenerator):
+                await self._chunks.aclose()
+        with suppress(Exception):
+            await self._response.aclose()
+
+    @property
+    def whole(self) -> bool:
+        """Return whether the answer is one JSON body, not a stream of events."""
+        return self.headers.get("content-type", "").startswith("application/json")
+
+    async def chunk(self) -> bytes | None:
+        """Return the next bytes; None at the end."""
+        if asyncio.get_running_loop().time() > self._ends_by_s:
+            raise PermanentError(f"the model provider's answer did not end within {_ANSWER_MAX_S:.0f} s")
+        return await _or_port_error(anext(self._chunks, None))
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Yield all chunks."""
+        while (chunk := await self.chunk()) is not None:
+            yield chunk
+
+    async def body(self, max_bytes: int | None = None) -> bytes:
+        """Return all chunks at once. Raises `TransientError` for more than `max_bytes`."""
+        pieces, size = [], 0
+        while (chunk := await self.chunk()) is not None:
+            pieces.append(chunk)
+            size += len(chunk)
+            if max_bytes is not None and size > max_bytes:
+                raise TransientError("the model provider's answer is too large")
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def read_up(self) -> None:
+        """Read the empty rest behind the last event: only then the connection can serve another call."""
+        with suppress(Exception):
+            async with asyncio.timeout(_READ_UP_S):
+                async for _ in self._chunks:
+                    pass
+
+
+async def _or_port_error(call: Awaitable[T]) -> T:
+    """Return the call's result. Raises `PortError` for the client's errors, and for a defect in it."""
+    failed: PortError
+    try:
+        return await call
+    except NotSentError as error:
+        failed = ModelError(f"the model provider can't be reached: {error}", ModelFault.UNREACHABLE)
+    except SilentServerError as error:
+        failed = SilentError(f"the model provider fell silent: {error}")
+    except HttpError as error:
+        # The provider received the call, may have carried it out, and would then bill it.
+        failed = ModelError(f"the model provider broke the connection: {error}", ModelFault.FAILING)
+    except Exception as error:
+        failed = TransientError(f"the exchange with the model provider failed: {type(error).__name__}")
+    # Raised outside the handler: the client's error must not become the context of ours.
+    raise failed
