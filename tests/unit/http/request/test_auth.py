@@ -119,7 +119,7 @@ def test_more_caveats_than_are_looked_at_are_told_from_a_wrong_macaroon() -> Non
 def test_more_limits_than_are_counted_are_named() -> None:
     refusal = refused(f"Bearer {token(*[f'max_msat = {msat}' for msat in range(60, 0, -1)])}").refusal
     assert (refusal.code, refusal.details) == (Code.CAVEAT_VIOLATED, {"caveat": "max_msat = 52"})
-    assert refusal.message.startswith("A credential can have at most 8 max_msat caveats")
+    assert refusal.message.startswith("A credential can have at most 8 caveats max_msat and max_msat_per")
 
 
 @pytest.mark.parametrize("session", ["ses_", "ses_short", f"job_{'a' * 32}", f"ses_{'a' * 33}", f"ses_{'é' * 32}"])
