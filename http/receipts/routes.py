@@ -145,4 +145,5 @@ def _provider(reported: ReportedUsage) -> schemas.ProviderUsage:
         usage=list(reported.later),
         partial=reported.partial or None,
         cut=reported.cut or None,
+        missing=reported.missing or None,
     )

@@ -40,6 +40,10 @@ class ProviderUsage(Wire):
         Literal[True] | Absent,
         Field(description="The objects had more than 4 kB, or were not UTF-8: they are left out."),
     ] = None
+    missing: Annotated[
+        Literal[True] | Absent,
+        Field(description="By the server's rules these figures are no usage, so that its model's rule was charged."),
+    ] = None
 
 
 class Charge(Wire):

@@ -9,8 +9,11 @@ from typing import Any, Final
 import msgspec
 
 from ...actors.adapters.anthropic.relay import RelayedStream, whole_end
+from ...actors.adapters.openai.relay import read_whole, reported_in
+from ...actors.adapters.openai.stream import ChatStream
 from ...actors.domain.llm.reported_usage import ReportedUsage, provider_id, reading_of
 from ...actors.domain.pricing import Usage
+from ...actors.port_errors import PortError
 from .quote import MismatchError
 
 Json = dict[str, Any]
@@ -23,12 +26,13 @@ class _Provider(msgspec.Struct, rename="camel"):
     usage: tuple[str, ...] = ()
     partial: bool = False
     cut: bool = False
+    missing: bool = False
 
     @property
     def reported(self) -> ReportedUsage:
         # The id is shown: what is not one could move the cursor of a terminal.
         shown_id = provider_id({"request-id": self.request_id or ""})
-        return ReportedUsage(shown_id, self.first_usage, self.usage, self.partial, self.cut)
+        return ReportedUsage(shown_id, self.first_usage, self.usage, self.partial, self.cut, missing=self.missing)
 
 
 class _Charge(msgspec.Struct, rename="camel"):
@@ -73,7 +77,7 @@ def check_answer(receipt: Json, answer: bytes) -> None:
     if provider is None:
         return
     reported = provider.reported
-    if msgspec.structs.replace(reported, provider_id=None) != _reported_in(answer):
+    if msgspec.structs.replace(reported, provider_id=None) != _reported_in(answer, receipt.get("state") == "complete"):
         raise MismatchError("The usage in the receipt is not the one in the provider's answer.")
 
 
@@ -115,15 +119,28 @@ def _charges(receipt: Json) -> list[_Charge]:
         raise MismatchError("The receipt lacks figures of its usage.") from None
 
 
-def _reported_in(answer: bytes) -> ReportedUsage:
+def _reported_in(answer: bytes, complete: bool) -> ReportedUsage | None:
+    """Return the report in the bytes of an answer, whole or streamed, of either API; None where there is none."""
     try:
-        whole = isinstance(json.loads(answer), dict)
+        whole = json.loads(answer)
     except (ValueError, RecursionError):
-        whole = False
-    if not whole:
-        stream = RelayedStream()
-        stream.read(answer)
-        return stream.reported()
-    reported = whole_end(200, {}, answer).reported
-    assert reported is not None
-    return reported
+        return _reported_in_stream(answer, complete)
+    if not isinstance(whole, dict):
+        return None
+    if "choices" not in whole:
+        return whole_end(200, {}, answer).reported
+    try:
+        return reported_in(answer, {}, read_whole(answer).usage)
+    except PortError:
+        return None
+
+
+def _reported_in_stream(answer: bytes, complete: bool) -> ReportedUsage:
+    messages = RelayedStream()
+    messages.read(answer)
+    if messages.begun:
+        return messages.reported()
+    chat = ChatStream()
+    chat.read(answer)
+    chat.at_end()
+    return chat.reported(chat.counted.whole() if complete else chat.counted.usage())

@@ -7,18 +7,16 @@ an answer that does not fit the schema is refused at once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 
-from ...domain.llm.reported_usage import ReportedUsage, UsageReporter
+from ...domain.llm.reported_usage import NO_HEADERS, ReportedUsage, UsageReporter
 from ...domain.llm.token_estimate import estimated_tokens
 from ...domain.llm.usage import counts_of, output_of, usage_of
 from ...domain.pricing import Usage
 from ...ports import Completion, Evaluation, TransientError
 from ..upstream.verdicts import completion_of, verdict_of
-
-NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 class _Block(msgspec.Struct):

@@ -13,12 +13,12 @@ from typing import Any, Final
 import msgspec
 
 from ...domain.llm.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
-from ...domain.llm.reported_usage import ReportedUsage, UsageReporter
+from ...domain.llm.reported_usage import NO_HEADERS, ReportedUsage, UsageReporter
 from ...domain.llm.token_estimate import estimated_tokens
 from ...domain.llm.usage import StreamCounts, counts_of, output_of, usage_of
 from ...domain.provider_faults import ModelFault
 from ...ports import ModelError, ToldError, TransientError
-from .answers import NO_HEADERS, reported_of
+from .answers import reported_of
 from .stream import stream_error
 
 # A longer event is passed on, but not read.

@@ -13,13 +13,12 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from ...domain.llm.answers import StreamPart, TextDelta, UsageSoFar
-from ...domain.llm.reported_usage import UsageReporter
+from ...domain.llm.reported_usage import NO_HEADERS, UsageReporter
 from ...domain.llm.token_estimate import estimated_tokens
 from ...domain.llm.usage import StreamCounts, counts_of
 from ...domain.provider_faults import ModelFault
 from ...ports import Completion, ModelError, PermanentError, PortError, TransientError
 from ..upstream.verdicts import completion_of
-from .answers import NO_HEADERS
 
 # The longest events are a few kilobytes. Without a limit a line without an end would fill the memory.
 _LINE_MAX_BYTES: Final = 1 << 20

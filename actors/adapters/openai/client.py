@@ -73,7 +73,7 @@ class OpenAiProvider:
             async for part in parts:
                 if isinstance(part, Work):
                     verdict = verdict_of(part.text, part.stop_reason)
-                    return Evaluation(verdict, model, part.usage)
+                    return Evaluation(verdict, model, part.usage, part.reported)
         raise TransientError("the evaluation's answer has no end")
 
     async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
@@ -92,7 +92,7 @@ class OpenAiProvider:
         async with aclosing(self._written(work_body(model, max_tokens, request, self._limit_field))) as parts:
             async for part in parts:
                 if isinstance(part, Work):
-                    done = completion_of(part.text, model, part.usage, part.stop_reason)
+                    done = completion_of(part.text, model, part.usage, part.stop_reason, part.reported)
                     yield msgspec.structs.replace(done, given_bytes=0 if part.usage else part.given_bytes)
                 else:
                     yield part
@@ -163,9 +163,9 @@ class OpenAiProvider:
         async with await self._exchanges.post(_CHAT, body) as answer:
             if answer.whole:
                 # A server that does not know `stream` answers so.
-                yield work_in(await answer.body())
+                yield work_in(await answer.body(), answer.headers)
                 return
-            reader = WorkReader()
+            reader = WorkReader(answer.headers)
             while reader.work is None:
                 for part in reader.read(await answer.chunk()):
                     yield part

@@ -13,13 +13,14 @@ import msgspec
 
 from ...domain.llm.chat_usage import chat_billed_as, chat_usage_of
 from ...domain.llm.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
+from ...domain.llm.reported_usage import ChatUsageReporter, ReportedUsage
 from ...domain.llm.token_estimate import estimated_tokens
 from ...domain.pricing import Usage
 from ...domain.provider_faults import ModelFault
 from ...ports import ModelError, ToldError, TransientError
 from .errors import ClientsFaultError, broken_off, error_in, failure_in_answer
 from .pieces import beside, refused, shown, size_of
-from .stream import LINE_MAX_BYTES, ChatStream
+from .stream import LINE_MAX_BYTES, ChatStream, usages_in
 
 # A stream ends with its last event; an upstream that forgets to end it costs us this.
 _READ_UP_S: Final = 0.25
@@ -75,7 +76,16 @@ def whole_end(headers: Mapping[str, str], body: bytes) -> RelayEnd:
         found = read_whole(body)
     except ClientsFaultError as error:
         return error.end
-    return _end(headers, body, found.given, found.usage, found.finish_reason, found.model)
+    end = _end(headers, body, found.given, found.usage, found.finish_reason, found.model)
+    return msgspec.structs.replace(end, reported=reported_in(body, headers, found.usage))
+
+
+def reported_in(body: bytes, headers: Mapping[str, str], usage: Usage | None) -> ReportedUsage:
+    """Return the server's report of a whole answer, of which `usage` was read."""
+    reporter = ChatUsageReporter(headers)
+    for raw in usages_in(body)[:1]:
+        reporter.take(raw)
+    return reporter.report(usage)
 
 
 async def streamed(headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> AsyncGenerator[RelayPart, None]:
@@ -83,7 +93,7 @@ async def streamed(headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> 
 
     Raises `PortError`; a `ToldError` when the upstream's own event, which the client has seen, reported the error.
     """
-    answer, given, begun, withheld = ChatStream(), "", False, b""
+    answer, given, begun, withheld = ChatStream(headers), "", False, b""
     while not answer.ended:
         chunk = await anext(chunks, None)
         pieces = answer.at_end() if chunk is None else answer.read(chunk)
@@ -117,7 +127,9 @@ async def streamed(headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> 
         # A usage that comes behind the last line counts.
         answer.read(chunk)
         yield RelayBytes(chunk)
-    yield _end(headers, b"", given, answer.counted.whole(), answer.finish_reason, answer.model)
+    usage = answer.counted.whole()
+    end = _end(headers, b"", given, usage, answer.finish_reason, answer.model)
+    yield msgspec.structs.replace(end, reported=answer.reported(usage))
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -147,7 +159,8 @@ def _error_alone(body: bytes) -> Mapping[str, Any]:
 def _so_far(answer: ChatStream, given: str) -> RelaySoFar:
     counted = answer.counted
     usage = counted.usage()
-    return RelaySoFar(usage, given, final=counted.final and usage is not None, pauses=counted.done, counts_last=True)
+    final, reported = counted.final and usage is not None, answer.reported(usage)
+    return RelaySoFar(usage, given, final=final, pauses=counted.done, reported=reported, counts_last=True)
 
 
 def _end(

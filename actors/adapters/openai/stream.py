@@ -12,6 +12,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ...domain.llm.chat_usage import ChatStreamCounts, chat_billed_as
+from ...domain.llm.reported_usage import NO_HEADERS, ChatUsageReporter, ReportedUsage
+from ...domain.pricing import Usage
 from .errors import error_in
 from .pieces import beside, refused, shown
 
@@ -43,8 +45,9 @@ class ChatStream:
     broke off with. `model`: the name that the server gave. `finish_reason` is that of the first choice.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, headers: Mapping[str, str] = NO_HEADERS) -> None:
         self.counted = ChatStreamCounts()
+        self._reporter = ChatUsageReporter(headers)
         self.begun = False
         self.ended = False
         self.error: Mapping[str, Any] | None = None
@@ -72,18 +75,22 @@ class ChatStream:
         """Return whether the answer came to its end, said or not."""
         return self.ended or self.counted.done or (self.counted.final and self.counted.whole() is not None)
 
+    def reported(self, usage: Usage | None) -> ReportedUsage:
+        """Return the server's report until now, of which `usage` was read."""
+        return self._reporter.report(usage, final=self.counted.final)
+
     def _take(self, line: bytes) -> None:
         if line.startswith(_DATA):
             data = line[len(_DATA) :].strip()
             if data == _DONE:
                 self.ended = True
                 return
-            self._event(_decoded(data))
+            self._event(_decoded(data), data)
         elif line.startswith(_ERROR):
             found = _decoded(line[len(_ERROR) :])
             self.error = error_in(found) or found or {"message": "unreadable"}
 
-    def _event(self, event: Mapping[str, Any]) -> None:
+    def _event(self, event: Mapping[str, Any], data: bytes) -> None:
         choices = event.get("choices")
         if isinstance(choices, list):
             self.begun = True
@@ -96,6 +103,9 @@ class ChatStream:
             for usage in (event.get("usage"), groq.get("usage") if isinstance(groq, dict) else None):
                 if isinstance(usage, dict):
                     self.counted.take(usage, [_index(choice) for choice in choices])
+            if event.get("usage") or groq:
+                for raw in usages_in(data):
+                    self._reporter.take(raw)
         self.error = error_in(event) or self.error
 
     def _choice(self, choice: Any) -> None:
@@ -115,6 +125,24 @@ class ChatStream:
             if index == 0:
                 self.finish_reason = reason
         self.error = error_in(choice) or self.error
+
+
+class _Groq(msgspec.Struct):
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _WithUsage(msgspec.Struct):
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+    x_groq: _Groq | None = None
+
+
+def usages_in(data: bytes) -> tuple[msgspec.Raw, ...]:
+    """Return the usages in an event or a whole answer to the byte, of which some may be null."""
+    try:
+        found = msgspec.json.decode(data, type=_WithUsage)
+    except (ValueError, RecursionError):
+        return ()
+    return (found.usage,) if found.x_groq is None else (found.usage, found.x_groq.usage)
 
 
 def _index(choice: Any) -> int:

@@ -8,12 +8,13 @@ from typing import Final
 import msgspec
 
 from ...domain.llm.answers import StreamPart, TextDelta, UsageSoFar
+from ...domain.llm.reported_usage import NO_HEADERS, ReportedUsage
 from ...domain.pricing import Usage
 from ...domain.provider_faults import ModelFault
 from ...ports import ModelError
 from .errors import failure_in_answer, failure_midway
 from .pieces import size_of
-from .relay import read_whole
+from .relay import read_whole, reported_in
 from .stream import ChatStream
 
 # Reasons for an end, by the Messages API's names for them, which answers have here. Others are passed on as they are.
@@ -36,14 +37,15 @@ class Work(msgspec.Struct, frozen=True):
     usage: Usage | None
     stop_reason: str
     given_bytes: int
+    reported: ReportedUsage | None = None
 
 
 class WorkReader:
     """State of one streamed answer. `work` is there once it has ended. Errors never quote the answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, headers: Mapping[str, str] = NO_HEADERS) -> None:
         self.work: Work | None = None
-        self._answer = ChatStream()
+        self._answer = ChatStream(headers)
         self._texts: list[str] = []
         self._refuses = False
         self._given_bytes = 0
@@ -59,7 +61,8 @@ class WorkReader:
                 yield TextDelta(piece.text)
         usage = answer.counted.usage()
         if usage is not None:
-            yield UsageSoFar(usage, answer.counted.final, pauses=answer.counted.done)
+            reported = answer.reported(usage)
+            yield UsageSoFar(usage, answer.counted.final, pauses=answer.counted.done, reported=reported)
         if answer.error is not None:
             raise failure_midway(answer.error) if answer.begun else failure_in_answer(answer.error)
         if chunk is None and not answer.whole:
@@ -67,14 +70,16 @@ class WorkReader:
         if chunk is None or answer.ended:
             text = "".join(self._texts)
             stop_reason = _stop_reason(text, answer.finish_reason, self._refuses)
-            self.work = Work(text, answer.counted.whole(), stop_reason, self._given_bytes)
+            whole = answer.counted.whole()
+            self.work = Work(text, whole, stop_reason, self._given_bytes, answer.reported(whole))
 
 
-def work_in(body: bytes) -> Work:
+def work_in(body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Work:
     """Return the work in a whole answer. Raises `PortError`."""
     found = read_whole(body)
     stop_reason = _stop_reason(found.text, found.finish_reason, found.refuses)
-    return Work(found.text, found.usage, stop_reason, size_of(found.given))
+    reported = reported_in(body, headers, found.usage)
+    return Work(found.text, found.usage, stop_reason, size_of(found.given), reported)
 
 
 def _stop_reason(text: str, finish_reason: str | None, refuses: bool) -> str:

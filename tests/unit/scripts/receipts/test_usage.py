@@ -109,6 +109,7 @@ def test_of_an_answer_that_was_cut_off_the_figures_are_a_lower_bound() -> None:
     ("worked", "words"),
     [
         (ReportedUsage("req_1", cut=True), "was too large for a receipt"),
+        (ReportedUsage("req_1", later=('{"prompt_tokens":9}',), missing=True), "does not have the figures"),
         (ReportedUsage("req_1"), "does not have the figures"),
         (ReportedUsage(later=('{"input_tokens":"many"}',)), "does not have the figures"),
     ],
@@ -143,11 +144,25 @@ OF_WHOLE = ReportedUsage("req_1", later=('{"input_tokens":100,"output_tokens":20
 OF_STREAM = ReportedUsage("req_1", '{"input_tokens": 100, "output_tokens": 1}', ('{"output_tokens": 200}',))
 
 
-@pytest.mark.parametrize(("body", "reported"), [(WHOLE, OF_WHOLE), (STREAM, OF_STREAM)], ids=["whole", "streamed"])
+CHAT = '{"prompt_tokens":100,"completion_tokens":200}'
+OF_CHAT = ReportedUsage("req_1", later=(CHAT,))
+CHAT_WHOLE = f'{{"choices":[{{"message":{{"content":"x"}},"finish_reason":"stop"}}],"usage":{CHAT}}}'.encode()
+CHAT_STREAM = (
+    b'data: {"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"stop"}]}\n\n'
+    b'data: {"choices":[],"usage":' + CHAT.encode() + b"}\n\ndata: [DONE]\n\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "reported"),
+    [(WHOLE, OF_WHOLE), (STREAM, OF_STREAM), (CHAT_WHOLE, OF_CHAT), (CHAT_STREAM, OF_CHAT)],
+    ids=["whole", "streamed", "chat", "streamed chat"],
+)
 def test_the_usage_is_the_one_in_the_providers_answer(body: bytes, reported: ReportedUsage) -> None:
     told = receipt(replace(relayed(), body=body, reported=reported), relays=True)
     assert told["answerSha256"] == hashlib.sha256(body).hexdigest()
     check_answer(told, body)
+    assert "are those of the provider's usage of its request req_1." in check_usage(told)[0]
     provider = told["charges"][0]["provider"]
     for name, other in (
         ("usage", ['{"input_tokens":100,"output_tokens":201}']),

@@ -53,6 +53,7 @@ from tests.helpers.chat_upstream import (
     provider,
     sse,
     streaming,
+    unreported,
 )
 
 VERDICT = json.dumps({"reason": "Fine.", "decision": "accept", "size": "small"})
@@ -74,7 +75,7 @@ def said(text: str, finish: str = "stop", *more: Any) -> Answer:
 
 async def test_work_is_asked_for_as_a_stream_with_its_usage() -> None:
     http = FakeHttp(streaming(sse(*WHOLE_STREAM)))
-    assert await work(http) == [
+    assert [unreported(part) for part in await work(http)] == [
         TextDelta("Héllo, "),
         TextDelta("wörld 🌍"),
         UsageSoFar(Usage(18, 16), final=True, pauses=True),
@@ -122,10 +123,12 @@ async def test_only_a_verdict_is_a_verdict(answer: Answer) -> None:
 
 
 async def test_a_server_that_does_not_stream_is_read_all_the_same() -> None:
-    assert await work(answering(200, message("Done."))) == [Completion("Done.", MODEL, Usage(18, 16), "end_turn")]
+    (done,) = await work(answering(200, message("Done."), **{"x-request-id": "theirs"}))
+    assert unreported(done) == Completion("Done.", MODEL, Usage(18, 16), "end_turn")
+    assert isinstance(done, Completion) and done.reported is not None and done.reported.provider_id == "theirs"
     made = provider(answering(200, message("Done.", None, finish="length")))
     found = await made.complete(SECRET, model=MODEL, max_tokens=9)
-    assert found == Completion("Done.", MODEL, None, "max_tokens", given_bytes=5)
+    assert unreported(found) == Completion("Done.", MODEL, None, "max_tokens", given_bytes=5)
 
 
 @pytest.mark.parametrize(
