@@ -81,9 +81,9 @@ def _start(command: Sequence[str], data_dir: str) -> tuple[subprocess.Popen[byte
 
 
 async def _row(pid: int, port: int, connections: int, requests: int, work: Work, what: str) -> Table:
-    before, client_before_s = _cpu_s(pid), time.process_time()
+    before, client_before_s = cpu_s(pid), time.process_time()
     elapsed_s = await _run(port, connections, requests, work)
-    after, client_s = _cpu_s(pid), time.process_time() - client_before_s
+    after, client_s = cpu_s(pid), time.process_time() - client_before_s
     spent_s = {name: after[name] - before.get(name, 0) for name in after}
     table = Table(title=f"{what}: {requests / elapsed_s:,.0f} per s at {connections} connections", title_justify="left")
     table.add_column("process")
@@ -110,7 +110,7 @@ async def _run(port: int, connections: int, requests: int, work: Work) -> float:
     return time.perf_counter() - started_s
 
 
-def _cpu_s(root_pid: int) -> Mapping[str, float]:
+def cpu_s(root_pid: int) -> Mapping[str, float]:
     """Return the CPU seconds until now of a server's processes, user and system, by what they are."""
     spent: dict[str, float] = defaultdict(float)
     commands = {pid: process.command for pid, process in descendants(root_pid).items()}

@@ -30,6 +30,7 @@ from .kills import measure_kills
 from .memory import measure_memory
 from .openings import measure_openings
 from .options import BenchOptions
+from .relayed import measure_relayed
 from .servers import BenchError, clean_environment
 from .streams import measure_streams
 from .table import measure_table
@@ -46,6 +47,7 @@ PARTS: Final[Mapping[str, Measure]] = {
     "kills": measure_kills,
     "streams": measure_streams,
     "waiting": measure_waiting,
+    "relayed": measure_relayed,
 }
 """Parts that can be measured, in the order in which they are."""
 _INTERRUPTED: Final = 130
@@ -61,6 +63,10 @@ def main(
         int | None, typer.Option(help="Rounds of which the median counts (3; with --quick 1).", min=1)
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="With fewer sessions: to see that it works.")] = False,
+    beside: Annotated[
+        Path | None, typer.Option(help="`satmeter` of another version, for `relayed` in turn with this one.")
+    ] = None,
+    litellm: Annotated[Path | None, typer.Option(help="Command of LiteLLM's proxy, likewise.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file too.")] = None,
 ) -> None:
     """Measure this machine and print the figures. A full run takes about 20 minutes and needs a quiet machine."""
@@ -73,7 +79,7 @@ def main(
         typer.echo(f"--json: {json} can't be written", err=True)
         raise typer.Exit(2)
     clean_environment()
-    options = BenchOptions.of(quick=quick, duration_s=duration_s, rounds=rounds)
+    options = BenchOptions.of(quick=quick, duration_s=duration_s, rounds=rounds, beside=beside, litellm=litellm)
     console = Console()
     if not console.is_terminal:
         console.width = _WIDTH
@@ -103,7 +109,7 @@ async def _bench(console: Console, options: BenchOptions, parts: Mapping[str, Me
     report = Report(
         started_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         machine=_machine(),
-        options=msgspec.to_builtins(options),
+        options=msgspec.to_builtins(options, enc_hook=str),
     )
     console.print(", ".join(f"{name} {value}" for name, value in report.machine.items()), highlight=False)
     for name, measure in parts.items():

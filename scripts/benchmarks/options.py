@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 _QUICK_S: Final = 1.0
@@ -15,7 +16,8 @@ class BenchOptions:
 
     `passivated`: sessions in the store whose memory is measured. `cold`: sessions that are activated one at a time.
     `kills`: hosts that are killed. `waiting`: sessions that wait for the model at once. `rates_per_s`: of the open
-    loop.
+    loop. `streams`: so many at once are relayed. `beside`: the `satmeter` of another version. `litellm`: the command of
+    LiteLLM's proxy. Both are measured in turn with this version where calls are relayed.
     """
 
     duration_s: float = _FULL_S
@@ -26,12 +28,23 @@ class BenchOptions:
     waiting: int = 5_000
     rates_per_s: tuple[int, ...] = (500, 1_000, 1_500, 2_000)
     pause_s: float = 0.3
+    streams: tuple[int, ...] = (100, 1_000)
+    beside: Path | None = None
+    litellm: Path | None = None
 
     @classmethod
-    def of(cls, *, quick: bool, duration_s: float | None, rounds: int | None) -> BenchOptions:
+    def of(
+        cls,
+        *,
+        quick: bool,
+        duration_s: float | None,
+        rounds: int | None,
+        beside: Path | None = None,
+        litellm: Path | None = None,
+    ) -> BenchOptions:
         """Return the options that the flags mean; a quick run does everything with less."""
         if not quick:
-            return cls(duration_s=duration_s or _FULL_S, rounds=rounds or 3)
+            return cls(duration_s=duration_s or _FULL_S, rounds=rounds or 3, beside=beside, litellm=litellm)
         return cls(
             duration_s=duration_s or _QUICK_S,
             rounds=rounds or 1,
@@ -40,4 +53,7 @@ class BenchOptions:
             kills=2,
             waiting=500,
             rates_per_s=(100, 200),
+            streams=(20,),
+            beside=beside,
+            litellm=litellm,
         )

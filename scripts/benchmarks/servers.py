@@ -65,6 +65,11 @@ class Child:
                 start_new_session=True,
             )
 
+    @property
+    def pid(self) -> int:
+        """Id of the child's first process."""
+        return self._process.pid
+
     async def ready(self, path: str) -> float:
         """Wait until this path answers 200; return how many seconds that took. Raises `BenchError`."""
         began_s = time.perf_counter()
@@ -126,9 +131,16 @@ def clean_environment() -> None:
 @asynccontextmanager
 async def served(directory: Path, **settings: object) -> AsyncIterator[Child]:
     """Run a real `satmeter serve` and yield it when it is ready. `settings`: environment variables."""
-    satmeter, port = str(Path(sys.executable).with_name("satmeter")), free_port()
-    command = [satmeter, "serve", "--port", str(port), "--data-dir", str(directory)]
-    async with _running(Child("satmeter serve", command, port, directory, _words(settings)), "/readyz") as child:
+    async with served_by(Path(sys.executable).with_name("satmeter"), directory, **settings) as child:
+        yield child
+
+
+@asynccontextmanager
+async def served_by(satmeter: Path, directory: Path, **settings: object) -> AsyncIterator[Child]:
+    """Run the server of this command, which may be another version's; see `served`."""
+    port = free_port()
+    command = [str(satmeter), "serve", "--port", str(port), "--data-dir", str(directory)]
+    async with running(Child("satmeter serve", command, port, directory, _words(settings)), "/readyz") as child:
         yield child
 
 
@@ -137,7 +149,7 @@ async def in_one_process(directory: Path, **settings: object) -> AsyncIterator[C
     """Run the benchmark's own server, front and host in one process, and yield it when it is ready."""
     port = free_port()
     command = [sys.executable, "-m", "satmeter.scripts.benchmarks.local", str(port), str(directory)]
-    async with _running(Child("local", command, port, directory, _words(settings)), "/healthz") as child:
+    async with running(Child("local", command, port, directory, _words(settings)), "/healthz") as child:
         yield child
 
 
@@ -146,12 +158,13 @@ async def empty(directory: Path) -> AsyncIterator[Child]:
     """Run an empty Starlette endpoint and yield it when it is ready."""
     port = free_port()
     command = [sys.executable, "-c", _EMPTY_APP, str(port)]
-    async with _running(Child("the empty endpoint", command, port, directory, {}), "/") as child:
+    async with running(Child("the empty endpoint", command, port, directory, {}), "/") as child:
         yield child
 
 
 @asynccontextmanager
-async def _running(child: Child, path: str) -> AsyncIterator[Child]:
+async def running(child: Child, path: str) -> AsyncIterator[Child]:
+    """Yield the child when this path answers 200, and end it in the end. Raises `BenchError`."""
     try:
         await child.ready(path)
         yield child
