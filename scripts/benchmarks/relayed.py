@@ -83,15 +83,20 @@ async def _measure_whole(options: BenchOptions, directory: Path) -> Grid:
                 upstreams.litellm(directory / "litellm", upstream, options.litellm)
             )
             ways[_LITELLM] = Way(litellm, calling([None]))
-        grid = Grid(
-            title="A relayed call of the Messages API, whole",
-            columns=_COLUMNS,
-            note=f"Medians of {options.rounds} rounds of {options.duration_s:g} s each, all ways in turn. The upstream "
-            "is nginx, which answers at once.",
-        )
+        grid = new_grid(options)
         for connections in _CONNECTIONS:
             add_rows(grid, connections, await _rounds(options, ways, connections))
         return grid
+
+
+def new_grid(options: BenchOptions) -> Grid:
+    """Return the table of whole calls, still empty."""
+    return Grid(
+        title="A relayed call of the Messages API, whole",
+        columns=_COLUMNS,
+        note=f"Medians of {options.rounds} rounds of {options.duration_s:g} s each, all ways in turn. The upstream is "
+        "nginx, which answers at once.",
+    )
 
 
 async def _rounds(options: BenchOptions, ways: Mapping[str, Way], connections: int) -> dict[str, dict[str, float]]:

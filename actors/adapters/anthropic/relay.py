@@ -16,6 +16,7 @@ from ...domain.llm.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, Re
 from ...domain.llm.reported_usage import NO_HEADERS, ReportedUsage, UsageReporter
 from ...domain.llm.token_estimate import estimated_tokens
 from ...domain.llm.usage import StreamCounts, counts_of, output_of, usage_of
+from ...domain.pricing import Usage
 from ...domain.provider_faults import ModelFault
 from ...ports import ModelError, ToldError, TransientError
 from .answers import reported_of
@@ -171,6 +172,8 @@ class RelayedStream:
         self._reporter = UsageReporter(headers)
         self._line = b""
         self._counted = StreamCounts()
+        # What was read of the figures until now; None when an event has changed them since. Few do.
+        self._reading: tuple[Usage | None, ReportedUsage] | None = None
         self._given: list[str] = []
         self._told = 0
         self._unseen_tokens = 0
@@ -198,7 +201,9 @@ class RelayedStream:
         counted, told = self._counted, self._told
         self._told = len(self._given)
         given = "".join(self._given[told:])
-        usage, reported = counted.usage(0), self.reported()
+        if self._reading is None:
+            self._reading = counted.usage(0), self.reported()
+        usage, reported = self._reading
         return RelaySoFar(usage, given, self._unseen_tokens, self._thinks, counted.final, self._pauses, reported)
 
     def reported(self) -> ReportedUsage:
@@ -225,11 +230,12 @@ class RelayedStream:
         match kind:
             case "message_start":
                 message = event.get("message")
+                self._reading = None
                 self._counted.begin(_object(message, "usage"))
                 self._reporter.begin(_usage_in(lambda: _starts.decode(data).message))
                 self._model = _name(message.get("model")) if isinstance(message, dict) else None
             case "content_block_start":
-                self._counted.given()
+                self._go_on()
                 self._pauses = False
                 block = _object(event, "content_block")
                 self._thought_bytes = 0
@@ -237,11 +243,12 @@ class RelayedStream:
                 self._has_output = self._has_output or block.get("type") != "text"
                 self._given += _texts(block, _BEGUN)
             case "content_block_delta":
-                self._counted.given()
+                self._go_on()
                 self._count(event.get("delta"))
             case "content_block_stop":
                 self._thinks, self._pauses = False, True
             case "message_delta":
+                self._reading = None
                 self._counted.go_on(_object(event, "usage"))
                 self._reporter.go_on(_usage_in(lambda: _changes.decode(data)))
                 self._stop_reason = _name(_object(event, "delta").get("stop_reason")) or self._stop_reason
@@ -251,6 +258,12 @@ class RelayedStream:
                 error = event.get("error")
                 kind = error.get("type") if isinstance(error, dict) else None
                 self.error = kind if isinstance(kind, str) else "unknown"
+
+    def _go_on(self) -> None:
+        """Note that more of the answer came."""
+        if self._counted.final:
+            self._reading = None
+        self._counted.given()
 
     def _count(self, delta: Any) -> None:
         if not isinstance(delta, dict):
