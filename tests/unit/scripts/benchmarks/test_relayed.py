@@ -1,4 +1,4 @@
-"""What the part `relayed` of `scripts/bench` makes of what it measures, and the events that its provider sends."""
+"""Arithmetic of the part `relayed` of `scripts/bench`, and the events that its provider sends."""
 
 from __future__ import annotations
 
