@@ -136,8 +136,7 @@ async def _bytes(stream: RelayStream, facts: RequestFacts) -> AsyncGenerator[byt
         async for part in stream.parts:
             if isinstance(part, RelayBytes):
                 begun += part.data
-                end = max(begun.rfind(line) + len(line) if line in begun else 0 for line in _BLANK_LINES)
-                if end:
+                if end := _whole_events(begun):
                     if ready := last.pass_on(begun[:end]):
                         yield ready
                     begun = begun[end:]
@@ -152,6 +151,13 @@ async def _bytes(stream: RelayStream, facts: RequestFacts) -> AsyncGenerator[byt
         yield last.end() + error_event(error, facts)
     finally:
         await stream.parts.aclose()
+
+
+def _whole_events(begun: bytes) -> int:
+    """Return the length of the whole events in these bytes."""
+    if begun.endswith(_BLANK_LINES):
+        return len(begun)
+    return max(begun.rfind(line) + len(line) if line in begun else 0 for line in _BLANK_LINES)
 
 
 def _slow(reply: Answer) -> bytes:

@@ -72,9 +72,11 @@ class EventStream(Response):
                 ends.append(asyncio.create_task(self._ending.wait()))
             for task in (source, *ends):
                 task.add_done_callback(self._wake_up)
+            silence = _Silence(self._ping_s, self._wake)
             try:
-                await self._forward(send, source, ends)
+                await self._forward(send, source, ends, silence)
             finally:
+                silence.close()
                 await cancel(source, *ends)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -83,14 +85,11 @@ class EventStream(Response):
             self._waiting.append(event)
             self._wake.set()
 
-    async def _forward(self, send: Send, source: asyncio.Task[None], ends: Sequence[asyncio.Task[Any]]) -> None:
+    async def _forward(
+        self, send: Send, source: asyncio.Task[None], ends: Sequence[asyncio.Task[Any]], silence: _Silence
+    ) -> None:
         while True:
-            try:
-                async with asyncio.timeout(self._ping_s):
-                    await self._wake.wait()
-            except TimeoutError:
-                await send(part(self._ping))
-                continue
+            await self._wake.wait()
             self._wake.clear()
             if any(end.done() for end in ends):
                 return
@@ -98,11 +97,46 @@ class EventStream(Response):
             if self._waiting:
                 waiting, self._waiting = self._waiting, []
                 await send(part(b"".join(waiting)))
+                silence.begin()
+            elif silence.over and not ended:
+                await send(part(self._ping))
+                silence.begin()
             if ended:
                 source.result()
                 return
 
     def _wake_up(self, _: asyncio.Task[Any]) -> None:
+        self._wake.set()
+
+
+class _Silence:
+    """Clock of a stream's silence, which wakes it when that has lasted. A time-out for each event would cost more."""
+
+    def __init__(self, lasts_s: float, wake: asyncio.Event) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._lasts_s = lasts_s
+        self._wake = wake
+        self._until_s = self._loop.time() + lasts_s
+        self._timer = self._loop.call_later(lasts_s, self._look)
+        self.over = False
+
+    def begin(self) -> None:
+        """Count from now: something was sent."""
+        self._until_s = self._loop.time() + self._lasts_s
+        if self.over:
+            self.over = False
+            self._timer = self._loop.call_later(self._lasts_s, self._look)
+
+    def close(self) -> None:
+        """Stop the clock."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        left_s = self._until_s - self._loop.time()
+        if left_s > 0:
+            self._timer = self._loop.call_later(left_s, self._look)
+            return
+        self.over = True
         self._wake.set()
 
 
