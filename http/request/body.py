@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from ...actors.domain.errors import Code, Refusal, RefusedError
 from ..response.errors import ClosingError, invalid, invalid_fields
-from .body_room import take_room
+from .body_room import keep_room, take_room
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -146,6 +146,7 @@ async def _read(request: Request, limit_bytes: int, read_s: float, *, beyond_byt
         raise ClosingError(late.refusal) from None
     if size_bytes > limit_bytes:
         raise await _too_large(request, limit_bytes, size_bytes, more, beyond_bytes=beyond_bytes)
+    keep_room(request, size_bytes)
     return b"".join(chunks)
 
 

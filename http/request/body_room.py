@@ -70,6 +70,18 @@ class BodyRoom:
             self._give_back(taken)
             self._let_in()
 
+    def keep(self, scope: Scope, size_bytes: int) -> None:
+        """Give back what the request has taken beyond this size, as its body turned out to be smaller."""
+        taken: _Taken | None = scope.get(_TAKEN)
+        if taken is None or size_bytes >= taken.size_bytes:
+            return
+        if size_bytes <= COUNTED_BYTES:
+            self.leave(scope)
+            return
+        self._give_back(taken._replace(size_bytes=taken.size_bytes - size_bytes))
+        scope[_TAKEN] = taken._replace(size_bytes=size_bytes)
+        self._let_in()
+
     async def take(self, connection: HTTPConnection, size_bytes: int) -> None:
         """Take room for a body, once there is some. Raises `RefusedError` (429, 503) when there is none in time."""
         wanted = _Taken(self._address_of(connection), min(size_bytes, self._of_address_bytes))
@@ -103,12 +115,14 @@ class BodyRoom:
             # One that has just given up takes itself out.
             if future.done():
                 continue
+            # One that waits for its own address would not come in, however long others waited behind it.
+            if not self._fits_address(wanted):
+                continue
             if not self._fits_in_all(wanted):
                 return
-            if self._fits(wanted):
-                self._waiting.remove(entry)
-                self._used[wanted.address] += wanted.size_bytes
-                future.set_result(None)
+            self._waiting.remove(entry)
+            self._used[wanted.address] += wanted.size_bytes
+            future.set_result(None)
 
     def _give_back(self, taken: _Taken) -> None:
         self._used[taken.address] -= taken.size_bytes
@@ -116,8 +130,10 @@ class BodyRoom:
             del self._used[taken.address]
 
     def _fits(self, wanted: _Taken) -> bool:
-        own_bytes = self._used[wanted.address] + wanted.size_bytes
-        return self._fits_in_all(wanted) and own_bytes <= self._of_address_bytes
+        return self._fits_in_all(wanted) and self._fits_address(wanted)
+
+    def _fits_address(self, wanted: _Taken) -> bool:
+        return self._used[wanted.address] + wanted.size_bytes <= self._of_address_bytes
 
     def _fits_in_all(self, wanted: _Taken) -> bool:
         return self.used_bytes + wanted.size_bytes <= self._max_bytes
@@ -140,3 +156,10 @@ async def take_room(connection: HTTPConnection, size_bytes: int) -> None:
     room: BodyRoom | None = connection.scope.get(_ROOM)
     if room is not None and size_bytes > COUNTED_BYTES:
         await room.take(connection, size_bytes)
+
+
+def keep_room(connection: HTTPConnection, size_bytes: int) -> None:
+    """Give back the room that a body of this size does not need: one of undeclared length takes the most at first."""
+    room: BodyRoom | None = connection.scope.get(_ROOM)
+    if room is not None:
+        room.keep(connection.scope, size_bytes)

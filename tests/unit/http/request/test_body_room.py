@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from satmeter.actors.domain.errors import Code, RefusedError
-from satmeter.http.request.body_room import COUNTED_BYTES, BodyRoom, take_room
+from satmeter.http.request.body_room import COUNTED_BYTES, BodyRoom, keep_room, take_room
 
 UNIT = 2 * COUNTED_BYTES
 
@@ -96,6 +96,36 @@ async def test_one_address_that_waits_for_itself_does_not_hold_up_another() -> N
     assert not waits.done()
     room.leave(held[0].scope)
     await waits
+    assert room.used_bytes == 3 * UNIT
+
+
+async def test_one_address_that_waits_for_itself_holds_up_no_other_in_a_room_that_is_nearly_full() -> None:
+    room = room_of(16, largest=4, patience_s=60)
+    for address in "aabbcc":
+        await take(room, 2, address)
+    await take(room, 3, "d")
+    waits = asyncio.create_task(take(room, 4, "a"))
+    await asyncio.sleep(0)
+    other = asyncio.create_task(take(room, address="e"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert other.done() and not waits.done()
+    waits.cancel()
+    await asyncio.gather(waits, return_exceptions=True)
+
+
+async def test_a_body_that_is_smaller_than_its_room_gives_the_rest_back() -> None:
+    room = room_of(4, largest=4, patience_s=60)
+    request = await take(room, 4)
+    waits = asyncio.create_task(take(room, 3, "b"))
+    await asyncio.sleep(0)
+    keep_room(request, UNIT)
+    await waits
+    assert room.used_bytes == 4 * UNIT
+    keep_room(request, 2 * UNIT)
+    keep_room(request, COUNTED_BYTES)
+    assert room.used_bytes == 3 * UNIT
+    room.leave(request.scope)
     assert room.used_bytes == 3 * UNIT
 
 
