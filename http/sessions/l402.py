@@ -18,8 +18,8 @@ from ...actors.domain.credentials.macaroon import MacaroonId
 from ...actors.domain.errors import PAYMENT_STATE, RETRY_ACTION, Code, PaymentState, Refusal, RefusedError, RetryAction
 from ...actors.domain.money import MSAT_PER_SAT
 from ...actors.domain.session.messages import Ask, CheckPayment, GetSession, Relay
-from ...actors.domain.session.requests import wanted
-from ...actors.domain.session.state import SessionState
+from ...actors.domain.session.requests import CLOSED, EXPIRED, UNPAID, wanted
+from ...actors.domain.session.state import ENDED_STATES, SessionState
 from ...actors.operator_terms import session_terms
 from ...actors.ports import TransientError
 from ..payments import views
@@ -91,9 +91,10 @@ class L402:
         wallet = holder.shows_preimage and "sessionId" not in request.path_params
         if wallet and refusal.code in _OVER:
             await self.challenge(request, key, command, holder, refusal.message)
-        if holder.shows_preimage and refusal.code is Code.PAYMENT_REQUIRED:
-            refusal = replace(refusal, details={**refusal.details, **_UNSEEN}, retry_after_s=_UNSEEN_RETRY_S)
-        offered = await self._top_up_offers.improve(refusal, holder.session_id, holder.grant)
+        if refusal.code is Code.INSUFFICIENT_BALANCE and await self._is_unseen(holder):
+            # Another invoice would be paid beside the one of the top-up.
+            return RefusedError(_unseen(refusal))
+        offered = await self._offered(refusal, holder)
         invoice = offered.details.get(TOP_UP_INVOICE)
         if not wallet or invoice is None or holder.grant.spend_limits:
             # A new macaroon would begin the count of a spend limit from zero.
@@ -102,6 +103,22 @@ class L402:
         # It allows no more than the one that was sent.
         token = macaroon.attenuate(macaroon.mint(self._state.macaroon_key, fresh), macaroon.read(holder.token)[1])
         return ChallengeError(offered, _challenge(token, invoice["paymentRequest"]))
+
+    async def _offered(self, refusal: Refusal, holder: Holder) -> Refusal:
+        """Return the refusal with the invoice that mends it, or with the advice to wait for the payment of one."""
+        if holder.shows_preimage and refusal.code is Code.PAYMENT_REQUIRED:
+            refusal = _unseen(refusal)
+        return await self._top_up_offers.improve(refusal, holder.session_id, holder.grant)
+
+    async def _is_unseen(self, holder: Holder) -> bool:
+        """Return True if the node has not reported the payment yet whose preimage the holder shows."""
+        if not holder.shows_preimage:
+            return False
+        try:
+            view = await self._state.router.call(holder.session_id, GetSession(Grant(holder.grant.generation)))
+        except RefusedError:
+            return False
+        return holder.payment_hash in [invoice.payment_hash for invoice in view.pending_invoices]
 
     def _deposit_sats(self, command: Ask | Relay) -> int:
         settings = self._state.settings
@@ -116,16 +133,17 @@ class L402:
         return min(max(full_sats, settings.session_min_sats), settings.session_max_sats)
 
     async def admit(self, holder: Holder) -> None:
-        """Let the holder of a session that is paid for send a large body. Raises `RefusedError` (402, 404, 503).
+        """Let the holder of a session that is paid for send a large body. Raises `RefusedError` (402, 404, 410, 503).
 
-        Any client gets the macaroon of an unpaid session for nothing.
+        Any client gets the macaroon of an unpaid session for nothing, and can end the session unpaid.
         """
         await self.settled(holder)
         # The caveats are left out: a holder that may only make requests may not read the session.
         view = await self._state.router.call(holder.session_id, GetSession(Grant(holder.grant.generation)))
         if view.state is SessionState.AWAITING_PAYMENT:
-            refusal = Refusal(Code.PAYMENT_REQUIRED, "The deposit has not been paid yet: pay its invoice.")
-            raise RefusedError(await self._top_up_offers.improve(refusal, holder.session_id, holder.grant))
+            raise RefusedError(await self._offered(UNPAID, holder))
+        if view.state in ENDED_STATES and not view.deposited_msat:
+            raise RefusedError(CLOSED if view.state is SessionState.CLOSED else EXPIRED)
 
     async def settled(self, holder: Holder) -> None:
         """Wait until the node reports the invoice as paid, if the holder shows its preimage.
@@ -147,6 +165,10 @@ class L402:
                     await asyncio.sleep(backoff.next())
         except (RefusedError, TransientError, TimeoutError):
             return
+
+
+def _unseen(refusal: Refusal) -> Refusal:
+    return replace(refusal, details={**refusal.details, **_UNSEEN}, retry_after_s=_UNSEEN_RETRY_S)
 
 
 def _challenge(token: str, payment_request: str) -> str:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from ...actors.domain.behaviour import Once
 from ...actors.domain.credentials.caveats import Grant
-from ...actors.domain.errors import IN_DOUBT, Code, Refusal, RefusedError, node_unavailable
+from ...actors.domain.errors import IN_DOUBT, RETRY_ACTION, Code, Refusal, RefusedError, node_unavailable
 from ...actors.domain.money import MSAT_PER_SAT
 from ...actors.domain.payments.invoices import Invoice
 from ...actors.domain.session.messages import GetSession, TopUp
@@ -47,7 +47,7 @@ class TopUpOffers:
                     case Code.INSUFFICIENT_BALANCE:
                         return _with(refusal, TOP_UP_INVOICE, await self._top_up(refusal, session_id, grant))
                     case Code.PAYMENT_REQUIRED:
-                        return _with(refusal, DEPOSIT_INVOICE, await self._deposit(session_id, grant))
+                        return _with(refusal, DEPOSIT_INVOICE, await self._deposit(refusal, session_id, grant))
         except RefusedError as error:
             return _not_payable(refusal, error.refusal)
         except TimeoutError:
@@ -74,7 +74,10 @@ class TopUpOffers:
             pending = await self._pending(session_id, grant)
             return max(pending, key=lambda invoice: invoice.amount_sats, default=None)
 
-    async def _deposit(self, session_id: str, grant: Grant) -> Invoice | None:
+    async def _deposit(self, refusal: Refusal, session_id: str, grant: Grant) -> Invoice | None:
+        if RETRY_ACTION not in refusal.details:
+            # It was not paid before, and must not be paid now.
+            await refuse_deposits(self._state)
         return next(iter(await self._pending(session_id, grant)), None)
 
     async def _pending(self, session_id: str, grant: Grant) -> Sequence[Invoice]:

@@ -106,6 +106,20 @@ async def test_a_used_up_session_is_a_challenge_over_its_own_top_up(shop: Shop, 
     assert (await shop.show())["depositedMsat"] > 100_000
 
 
+async def test_a_top_up_that_is_not_seen_yet_is_waited_for(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("satmeter.http.sessions.l402._SETTLES_WITHIN_S", 0.05)
+    answer = await post(shop, "/v1/messages", LONG, authorization=paid_with(shop, shop.key))
+    _, payment_hash = topped_up(answer, shop)
+    # The fake node's invoices have other hashes than the one of this preimage.
+    monkeypatch.setattr("satmeter.http.request.auth._pays", lambda preimage, of: of == payment_hash)
+    token = mint(MACAROON_KEY, MacaroonId(payment_hash, shop.session_id, 1))
+    answer = await post(shop, "/v1/messages", LONG, authorization=f"L402 {token}:{PREIMAGE}")
+    told = answer.json()
+    assert (answer.status_code, told["code"]) == (402, "insufficient_balance")
+    assert (told["retryAction"], told["paymentState"], answer.headers["retry-after"]) == ("wait", "in_flight", "2")
+    assert "www-authenticate" not in answer.headers and "topUpInvoice" not in told
+
+
 async def test_the_credential_of_a_top_up_allows_no_more_than_the_one_before(shop: Shop) -> None:
     caveats = ["actions = llm,topup", "name = helper"]
     macaroon, preimage = paid_with(shop, shop.key).removeprefix("L402 ").split(":")

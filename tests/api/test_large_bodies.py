@@ -14,7 +14,9 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from tests.api.test_l402 import challenged, paid_with
 from tests.helpers.anthropic_streams import WHOLE, sse
+from tests.helpers.hosts import until
 from tests.helpers.http.fronts import converse, listening
 from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
 
@@ -147,6 +149,53 @@ async def test_the_macaroon_of_an_unpaid_session_is_refused_before_its_body_is_r
     async with listening(shop.api.app) as server:
         answer = await converse(server.port, head.encode())
     assert b"HTTP/1.1 402 " in answer and opened["depositInvoice"]["paymentRequest"].encode() in answer
+
+
+@pytest.mark.parametrize("framing", [f"Content-Length: {30 * MIB}", "Transfer-Encoding: chunked"])
+async def test_a_session_that_ended_unpaid_is_refused_before_its_body_is_read(shop: Shop, framing: str) -> None:
+    """Any client can open a session and close it, and pays nothing."""
+    opened = (await shop.api.http.post("/sessions", json={"amountSats": 500})).json()
+    path, headers = f"/sessions/{opened['sessionId']}/close", {"authorization": f"Bearer {opened['macaroon']}"}
+    assert (await shop.api.http.post(path, headers=headers)).status_code == 200
+    head = f"POST /v1/messages HTTP/1.1\r\nHost: x\r\nX-Api-Key: {opened['macaroon']}\r\n{framing}\r\n\r\n"
+    async with listening(shop.api.app) as server:
+        answer = await converse(server.port, head.encode())
+    assert b"HTTP/1.1 410 " in answer and b'"closed"' in answer
+
+
+async def test_a_payment_that_is_not_seen_yet_is_waited_for_by_a_large_call(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("satmeter.http.sessions.l402._SETTLES_WITHIN_S", 0.05)
+    token, _ = challenged(await shop.api.http.post("/v1/messages", json=messages_call([])))
+    body = json.dumps(messages_call(pictures(5))).encode()
+    answer = await shop.api.http.post("/v1/messages", content=body, headers={"authorization": paid_with(shop, token)})
+    told = answer.json()
+    assert (answer.status_code, told["retryAction"], told["paymentState"]) == (402, "wait", "in_flight")
+
+
+async def test_a_small_body_of_undeclared_length_leaves_the_room_to_others_while_it_is_answered(redis: Redis) -> None:
+    async with shop_over(redis, llm_body_limit_bytes=6 * MIB, bodies_max_bytes=8 * MIB) as shop:
+        shop.upstream.reply = lambda _: httpx2.Response(200, json=MESSAGE)
+        shop.upstream.gate.close()
+        body = json.dumps(messages_call([])).encode()
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield body
+
+        async with httpx.AsyncClient(base_url=shop.url, timeout=60) as http:
+
+            def post() -> asyncio.Task[httpx.Response]:
+                return asyncio.create_task(http.post("/v1/messages", content=chunks(), headers={"x-api-key": shop.key}))
+
+            first, second = post(), post()
+            await until(lambda: _came(shop, 2))
+            shop.upstream.gate.open()
+            assert [(await task).status_code for task in (first, second)] == [200, 200]
+
+
+async def _came(shop: Shop, calls: int) -> bool:
+    return len(shop.upstream.requests) == calls
 
 
 async def test_a_body_of_undeclared_length_may_be_large_too(shop: Shop) -> None:

@@ -65,6 +65,18 @@ async def test_a_want_of_balance_is_a_503_then_as_no_invoice_mends_it(api: Api) 
     assert "topUpInvoice" not in told and "balance is too small" in told["error"] and "operator" in told["error"]
 
 
+async def test_a_deposit_that_waits_for_payment_is_not_asked_for_then(api: Api) -> None:
+    opened = (await api.http.post("/sessions", json={"amountSats": 100})).json()
+    path, headers = f"/sessions/{opened['sessionId']}/request", {"Authorization": f"Bearer {opened['macaroon']}"}
+    answer = await api.http.post(path, json={"request": "say hello"}, headers=headers)
+    assert (answer.status_code, answer.json()["retryAction"]) == (402, "pay")
+    say(api, SHORT)
+    answer = await api.http.post(path, json={"request": "say hello"}, headers=headers)
+    told = answer.json()
+    assert (answer.status_code, told["code"], told["retryAction"]) == (503, "unavailable", "ask_a_person")
+    assert "depositInvoice" not in told and "operator" in told["error"]
+
+
 @pytest.mark.parametrize(("standing", "figures"), [(SHORT, ("5000.0", "3000.0", "0.0")), (None, ("NaN",) * 3)])
 async def test_metrics_tell_the_figures(api: Api, standing: Standing | None, figures: tuple[str, ...]) -> None:
     say(api, standing)

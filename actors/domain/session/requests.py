@@ -38,6 +38,11 @@ from .state import Hold, HoldPlaced, HoldReleased, RequestFinished, Session, Ses
 
 _PREFIX: Final = "request:"
 _DECLINED: Final = "The model declined this request without an answer; only its evaluation is charged."
+UNPAID: Final = Refusal(Code.PAYMENT_REQUIRED, "The deposit has not been paid yet: pay its invoice.")
+CLOSED: Final = Refusal(Code.CLOSED, "The session is closed: open another one.")
+EXPIRED: Final = Refusal(
+    Code.EXPIRED, "The session has expired: close it to get back what is left, and open another one."
+)
 
 
 def ask(terms: SessionTerms, session: Session, command: Ask | Relay, now_ms: int) -> Decision:
@@ -113,12 +118,12 @@ def not_spendable(session: Session, now_ms: int) -> Refusal | None:
     """Return why nothing can be spent from the session now, or None."""
     match session.state:
         case SessionState.AWAITING_PAYMENT:
-            return Refusal(Code.PAYMENT_REQUIRED, "The deposit has not been paid yet: pay its invoice.")
+            return UNPAID
         case SessionState.CLOSED:
-            return Refusal(Code.CLOSED, "The session is closed: open another one.")
+            return CLOSED
         case SessionState.ACTIVE if now_ms < session.expires_at_ms:
             return None
-    return Refusal(Code.EXPIRED, "The session has expired: close it to get back what is left, and open another one.")
+    return EXPIRED
 
 
 def _unfit(terms: SessionTerms, command: Ask | Relay) -> Refusal | None:
