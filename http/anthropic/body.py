@@ -12,9 +12,10 @@ from ...actors.domain.llm.relays import RelayBody
 from ..response.errors import invalid
 from ..upstreams.body_edits import BodyEdits
 from ..upstreams.json_members import byte_offset, read_members
+from ..upstreams.letter_case import check_case
 from ..upstreams.provider_call import ProviderCall
 from ..upstreams.served_models import ServedModels
-from .costs import Prompt, look_for_costs
+from .costs import NAMES, Prompt, look_for_costs
 
 # No model writes more. The provider enforces its own, lower bound.
 _MAX_TOKENS_MAX: Final = 10_000_000
@@ -76,6 +77,7 @@ def read_count(data: bytes, models: ServedModels) -> Counting:
 
 
 def _look(values: Mapping[str, Any], size_bytes: int, entry: ModelEntry) -> Prompt:
+    check_case(values, NAMES)
     messages = values.get("messages")
     if not isinstance(messages, list) or not messages:
         raise invalid("messages", "At least one message is required")

@@ -41,6 +41,10 @@ _ALLOWED: Final[Mapping[str, tuple[str, ...]]] = {
     "service_tier": ("auto", "standard_only"),
     "inference_geo": ("global",),
 }
+# Names of the outermost members that are read here.
+NAMES: Final = frozenset({*_NOT_HERE, *_ALLOWED, "context_management", "max_tokens", "messages", "model"}) | {
+    "output_config", "output_format", "stream", "system", "thinking", "tools",
+}  # fmt: skip
 _NO_SERVER_TOOLS: Final = "Tools that the provider runs, at a price of their own, are not possible here"
 _EDITS_ONLY: Final = "Only clear_tool_uses and clear_thinking are possible here"
 _EDITS: Final = ("clear_tool_uses_", "clear_thinking_")

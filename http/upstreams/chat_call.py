@@ -10,12 +10,14 @@ from ..response.errors import invalid
 from .body_edits import BodyEdits
 from .chat_costs import ChatBound, bound_of_chat, choices_of
 from .json_members import read_members
+from .letter_case import check_case
 from .provider_call import ProviderCall
 from .served_models import ServedModels
 
 _MAX_TOKENS_MAX: Final = 10_000_000
 # The newer name is the one that counts where both are given.
 _LIMITS: Final = ("max_completion_tokens", "max_tokens")
+_OLDER: Final = "max_tokens"
 # Names of the client's users. Each goes on as a digest.
 _USERS: Final = ("user", "safety_identifier")
 # Fields that act beyond the call. The answer is the same without them.
@@ -40,7 +42,7 @@ class ChatBody:
         self._bound: ChatBound = bound_of_chat(values, len(data), self._entry)
         self._edits = BodyEdits(text, members)
         self._limit = next((name for name in _LIMITS if values.get(name) is not None), None)
-        self._own_limit = models.limit_field(self._entry)
+        self._field = self._limit_field(models)
         self._max_tokens = None if self._limit is None else _max_tokens(values[self._limit], self._limit)
         self.model = self._entry.name
         self.streams = _flag(values.get("stream"), "stream")
@@ -54,14 +56,18 @@ class ChatBody:
         most = self._entry.max_output_tokens
         return ProviderCall(
             model=self.model,
-            body=self._edits.finished(
-                self._limit or self._own_limit, limit if most is None else min(limit, most), self._choices
-            ),
+            body=self._edits.finished(self._field, limit if most is None else min(limit, most), self._choices),
             stream=self.streams,
             prompt_tokens_max=self._bound.tokens,
             prompt_rate=self._bound.rate,
             api=Api.OPENAI,
         )
+
+    def _limit_field(self, models: ServedModels) -> str:
+        """Return the name under which the limit goes on: the client's, where it is sure that the upstream heeds it."""
+        own = models.limit_field(self._entry)
+        # Ollama, and others, pass over the newer name: the answer would have no limit, and the hold would be too low.
+        return own if self._limit is None or own == _OLDER else self._limit
 
     def _changed(self, values: Mapping[str, Any], digest: Callable[[str], str]) -> list[str]:
         """Change what must be, and return the names of the fields that have no effect."""
@@ -69,10 +75,11 @@ class ChatBody:
         if asked != (sent := self._entry.sent_as(asked)):
             self._edits.set("model", sent)
         ignored = [name for name in _DROPPED if values.get(name) not in (None, False, {})]
-        ignored += [name for name in _LIMITS if name != self._limit and values.get(name) is not None]
-        for name in ignored:
+        others = [name for name in _LIMITS if name != self._field and values.get(name) is not None]
+        for name in (*ignored, *others):
             # Null is the same as leaving it out.
             self._edits.set(name, None)
+        ignored += [name for name in _LIMITS if name != self._limit and values.get(name) is not None]
         for name in _USERS:
             if values.get(name):
                 self._edits.set(name, _hidden(values[name], name, digest))
@@ -89,6 +96,7 @@ def _force_usage(edits: BodyEdits, options: Any) -> bool:
     """Ask for the usage of a stream, by which it is charged. Return whether the client asked for it."""
     if options is not None and not isinstance(options, dict):
         raise invalid("stream_options", "Must be an object")
+    check_case(options or {}, ("include_usage",), "stream_options")
     if options and options.get("include_usage") is True:
         return True
     edits.set("stream_options", {**(options or {}), "include_usage": True})

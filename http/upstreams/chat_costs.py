@@ -6,14 +6,16 @@ OpenAI's reference, and those of vLLM, llama.cpp, OpenRouter, Groq and xAI for f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
-from ipaddress import ip_address
+from ipaddress import IPv6Network, ip_address
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from ...actors.domain.llm.catalogue import ModelEntry
 from ...actors.domain.llm.relays import PromptRate
 from ..response.errors import invalid
+from .letter_case import check_case
 
 # A chat template adds words that no request shows, most of them about tools.
 _UNSEEN_TOKENS: Final = 2_000
@@ -23,14 +25,20 @@ _SEARCH: Final = "Search by the provider has a price of its own: leave it out, o
 _OTHERS: Final = "Other models and providers have prices of their own: leave it out"
 _REMEMBERED: Final = "Nothing is remembered here: send the whole conversation as messages"
 _AT_ONCE: Final = "Answers are given at once here: leave it out, and stream what takes long"
+_GATEWAYS: Final = "What a gateway would lay over the call can't be priced here: leave it out"
 _LENGTH: Final = "The length of an answer is named by max_tokens here, and their number by n"
+_TEMPLATE: Final = "With a template of the request's, its length can't be known: leave it out"
 # Values that mean the same as leaving the field out.
 _NOTHING: Final[Collection[Any]] = (None, False, 0, "", [], {})
 _NOT_HERE: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("api_base", "api_key", "base_url", "custom_llm_provider", "mock_response"), _GATEWAYS),
+    **dict.fromkeys(("extra_body", "extra_headers", "extra_query", "max_retries", "num_retries"), _GATEWAYS),
+    **dict.fromkeys(("content_policy_fallbacks", "context_window_fallback_dict", "model_list"), _OTHERS),
     "audio": "Audio is not offered: leave it out",
     "background": _AT_ONCE,
     "best_of": _LENGTH,
-    "chat_template": "With a template of the request's, its length can't be known: leave it out",
+    "chat_template": _TEMPLATE,
+    "context_window_fallbacks": _OTHERS,
     "conversation": _REMEMBERED,
     "deferred": _AT_ONCE,
     "enable_search": _SEARCH,
@@ -51,6 +59,11 @@ _NOT_HERE: Final[Mapping[str, str]] = {
     "search_settings": _SEARCH,
     "web_search_options": _SEARCH,
 }
+# Names that are read here, beside those that must not be there.
+_READ: Final = frozenset(
+    {*_NOT_HERE, "chat_template_kwargs", "max_completion_tokens", "max_tokens", "messages", "modalities", "model", "n"}
+    | {"prompt_cache_retention", "service_tier", "stream", "stream_options", "tools"}
+)
 _TIERS: Final = (None, "auto", "default")
 _TOOLS: Final = (None, "function", "custom")
 _TEXTS: Final = frozenset({"text", "refusal", "thinking", "reasoning"})
@@ -61,6 +74,13 @@ _MARKS: Final = ("cache_control", "prompt_cache_breakpoint", "prompt_cache_optio
 # Domains of private networks.
 _PRIVATE: Final = frozenset({"local", "localhost", "internal", "intranet", "lan", "home", "corp", "arpa"})
 _SHORT_LIVES: Final = (None, "5m", "30m")
+_MESSAGE: Final = frozenset({"role", "content", "audio"})
+_PART: Final = frozenset({"type", "text", "file", *_AUDIO, *_MEDIA})
+_FILE: Final = frozenset({"file_data", "file_id"})
+# Without a user, whose end is read in two ways, and without signs that one reader takes for a part and another skips.
+_ADDRESS: Final = re.compile(r"https?://[a-z0-9.:\[\]-]+(?:[/?#][!-\[\]-~]*)?", re.IGNORECASE)
+# Addresses of version 6 that stand for one of version 4.
+_INNER: Final = tuple(map(IPv6Network, ("::/96", "64:ff9b::/96", "2002::/16")))
 
 
 class ChatBound(NamedTuple):
@@ -72,9 +92,14 @@ class ChatBound(NamedTuple):
 
 def bound_of_chat(values: Mapping[str, Any], size_bytes: int, entry: ModelEntry) -> ChatBound:
     """Return the cost bound of a body of `size_bytes`. Raises `RefusedError` (400) that names an unsupported field."""
+    check_case(values, _READ)
     for name, why in _NOT_HERE.items():
         if values.get(name) not in _NOTHING:
             raise invalid(name, why)
+    arguments = values.get("chat_template_kwargs")
+    if isinstance(arguments, dict) and arguments.get("chat_template") is not None:
+        # vLLM before 0.11.1 lets it take the place of the model's own.
+        raise invalid("chat_template_kwargs.chat_template", _TEMPLATE)
     if values.get("modalities") not in (None, [], ["text"]):
         raise invalid("modalities", "Only text is offered")
     if values.get("service_tier") not in _TIERS:
@@ -116,13 +141,14 @@ def check_address(url: Any, path: str) -> None:
         host = parts.hostname or ""
     except ValueError:
         raise invalid(path, "Must be a URL") from None
-    if parts.scheme not in ("http", "https") or not _is_public(host):
+    if not _ADDRESS.fullmatch(url) or parts.scheme not in ("http", "https") or not _is_public(host):
         raise invalid(path, "Must be a data URL, or an address that is public")
 
 
 def _is_public(host: str) -> bool:
     try:
-        return ip_address(host).is_global
+        address = ip_address(host)
+        return address.is_global and not address.is_multicast and not any(address in inner for inner in _INNER)
     except ValueError:
         pass
     name = host.rstrip(".").lower()
@@ -138,6 +164,7 @@ def _media(messages: Any) -> list[str]:
         raise invalid("messages", "At least one message is required")
     for place, message in enumerate(_objects(messages, "messages")):
         path = f"messages[{place}]"
+        check_case(message, _MESSAGE, path)
         if message.get("audio") is not None:
             raise invalid(f"{path}.audio", "Audio is not offered: leave it out")
         content = message.get("content")
@@ -148,17 +175,26 @@ def _media(messages: Any) -> list[str]:
 
 
 def _part(part: Mapping[str, Any], path: str) -> Iterator[str]:
+    check_case(part, _PART, path)
     kind = part.get("type")
     if kind in _AUDIO:
         raise invalid(f"{path}.type", "Audio is not accepted: send a transcript as text")
     if kind in _MEDIA:
         value = part.get(kind)
-        check_address(value.get("url") if isinstance(value, dict) else value, f"{path}.{kind}.url")
+        if isinstance(value, dict):
+            check_case(value, ("url",), f"{path}.{kind}")
+            value = value.get("url")
+        check_address(value, f"{path}.{kind}.url")
         yield f"{path}.{kind}"
     elif kind == "file":
         file = part.get("file")
         if not isinstance(file, dict) or file.get("file_id") is not None:
             raise invalid(f"{path}.file.file_id", _FILES)
+        check_case(file, _FILE, f"{path}.file")
+        data = file.get("file_data")
+        if isinstance(data, str) and data[:5].lower() != "data:" and ":" in data:
+            # Base64 has no colon.
+            check_address(data, f"{path}.file.file_data")
         yield f"{path}.file"
     elif kind not in _TEXTS:
         raise invalid(f"{path}.type", "There is no such part, or its price is not known here")

@@ -64,7 +64,9 @@ UNPRICED |= {"user_profile_id", "speed", "service_tier", "inference_geo"}
 
 
 @given(
-    extra=st.dictionaries(st.text(max_size=9).filter(lambda name: name not in KNOWN | UNPRICED), json_values),
+    extra=st.dictionaries(
+        st.text(max_size=9).filter(lambda name: name.casefold() not in KNOWN | UNPRICED), json_values
+    ),
     order=st.randoms(),
     max_tokens=st.integers(0, 10**7),
     less=st.integers(0, 10**7),
@@ -346,3 +348,10 @@ def test_a_prompts_bound_is_never_above_the_models_context() -> None:
     pdf = [{"type": "document", "source": PDF}]
     data = json.dumps(body(model="small", messages=said(*pdf))).encode()
     assert read_call(data, SMALL).prompt_tokens_max is None
+
+
+@pytest.mark.parametrize("name", ["Max_Tokens", "MODEL", "Stream", "max_to\u212aens", "Mcp_Servers"])
+def test_a_name_that_a_server_blind_to_case_would_read_is_refused(name: str) -> None:
+    with pytest.raises(RefusedError) as caught:
+        read_call(json.dumps({**body(), name: 1}).encode(), MODELS)
+    assert caught.value.refusal.details["fields"][0]["path"] == name

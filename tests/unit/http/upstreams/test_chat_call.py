@@ -89,8 +89,8 @@ def test_a_model_of_the_same_name_goes_on_as_the_client_wrote_it() -> None:
     ("fields", "name", "value"),
     [
         ({"max_tokens": 70}, "max_tokens", 70),
-        ({"max_completion_tokens": 80}, "max_completion_tokens", 80),
-        ({"max_tokens": 70, "max_completion_tokens": 80}, "max_completion_tokens", 80),
+        ({"max_completion_tokens": 80}, "max_tokens", 80),
+        ({"max_tokens": 70, "max_completion_tokens": 80}, "max_tokens", 80),
         ({"max_tokens": 70, "max_completion_tokens": None}, "max_tokens", 70),
         ({"max_tokens": None}, "max_tokens", 300),
         ({}, "max_tokens", 300),
@@ -117,6 +117,7 @@ def test_openai_s_own_servers_get_a_limit_that_no_client_named_by_its_newer_name
 
 def test_of_two_limits_the_one_that_is_left_out_is_told() -> None:
     assert read(max_tokens=70, max_completion_tokens=80).ignored == ("max_tokens",)
+    assert read(max_completion_tokens=80).ignored == ()
 
 
 def test_no_answer_is_asked_for_that_is_longer_than_the_models_longest() -> None:
@@ -258,6 +259,69 @@ def test_a_body_that_is_read_in_two_ways_is_refused(data: bytes) -> None:
         call_of(data)
 
 
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"max_tokens": 1, "Max_Tokens": 100_000}, "Max_Tokens"),
+        ({"MAX_TOKENS": 100_000}, "MAX_TOKENS"),
+        ({"Max_Completion_Tokens": 100_000}, "Max_Completion_Tokens"),
+        ({"max_to\u212aens": 100_000}, "max_to\u212aens"),
+        ({"N": 100}, "N"),
+        ({"Model": "dearer"}, "Model"),
+        ({"me\u017f\u017fages": said(PIXEL)}, "me\u017f\u017fages"),
+        ({"Stream": True}, "Stream"),
+        ({"Stream_Options": {"include_usage": False}}, "Stream_Options"),
+        ({"Web_Search_Options": {}}, "Web_Search_Options"),
+        (
+            {"stream": True, "stream_options": {"include_usage": True, "Include_Usage": False}},
+            "stream_options.Include_Usage",
+        ),
+        ({"messages": [{"role": "user", "content": "a", "Content": [PIXEL]}]}, "messages[0].Content"),
+        ({"messages": said({"type": "text", "text": "a", "Type": "image_url"})}, "messages[0].content[0].Type"),
+        (
+            {"messages": said({"type": "image_url", "image_url": {"url": "data:,", "URL": "http://10.0.0.1"}})},
+            "messages[0].content[0].image_url.URL",
+        ),
+    ],
+)
+def test_a_name_that_a_server_blind_to_case_would_read_is_refused(fields: Json, path: str) -> None:
+    # Servers in Go, such as Ollama, and in .NET: the last of the two counts there.
+    assert refused(SMALL, **fields) == path
+
+
+def test_other_names_may_have_capitals() -> None:
+    assert sent(safetySettings=[], X_y=1)["safetySettings"] == []
+
+
+def test_a_template_of_the_clients_is_refused_among_the_template_s_arguments_too() -> None:
+    # vLLM before 0.11.1 lets it take the place of the model's own.
+    template = {"enable_thinking": False, "chat_template": "{{ 'x' * 10**6 }}"}
+    assert refused(chat_template_kwargs=template) == "chat_template_kwargs.chat_template"
+    assert read(chat_template_kwargs={"enable_thinking": False})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("extra_body", {"max_tokens": 100_000, "n": 100}),
+        ("num_retries", 9),
+        ("max_retries", 9),
+        ("context_window_fallback_dict", {"tiny": "dearer"}),
+        ("context_window_fallbacks", [{"tiny": ["dearer"]}]),
+        ("content_policy_fallbacks", [{"tiny": ["dearer"]}]),
+        ("model_list", [{"model_name": "x"}]),
+        ("api_base", "http://10.0.0.1"),
+        ("base_url", "http://10.0.0.1"),
+        ("api_key", "x"),
+        ("extra_headers", {"x": "y"}),
+        ("custom_llm_provider", "dearer"),
+        ("mock_response", "x"),
+    ],
+)
+def test_what_a_gateway_would_lay_over_the_call_is_named(name: str, value: Any) -> None:
+    assert refused(**{name: value}) == name
+
+
 # What a prompt may cost
 
 
@@ -303,6 +367,17 @@ def test_an_image_or_a_file_is_bounded_by_the_context_or_refused_by_name(part: J
         "ftp://example.org/x",
         "//example.org/x",
         "http://[",
+        # Other readers of addresses take what stands before the backslash for the host.
+        "http://169.254.169.254\\@example.org/x",
+        "http://example.org\\@169.254.169.254/x",
+        "http://user@example.org/x",
+        "http://exam\tple.org/x",
+        " http://example.org/x",
+        "http://localhost%00.example.org/x",
+        "http://224.0.0.1/x",
+        "http://[::169.254.169.254]/x",
+        "http://[64:ff9b::a9fe:a9fe]/x",
+        "http://[2002:a9fe:a9fe::]/x",
         "",
         5,
     ],
@@ -312,7 +387,21 @@ def test_an_upstream_fetches_nothing_from_the_operators_own_network(url: Any) ->
     assert refused(SMALL, messages=said(part)) == "messages[0].content[0].image_url.url"
 
 
-@pytest.mark.parametrize("url", ["https://example.org/x", "http://93.184.215.14/x", "https://xn--e1afmkfd.xn--p1ai/"])
+def test_the_content_of_a_file_may_not_be_an_address_in_the_operators_own_network() -> None:
+    part = {"type": "file", "file": {"filename": "x.pdf", "file_data": "http://169.254.169.254/latest/meta-data"}}
+    assert refused(SMALL, messages=said(part)) == "messages[0].content[0].file.file_data"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.org/x?a=b@c&d=%20#e",
+        "https://EXAMPLE.org:8443/x",
+        "http://93.184.215.14/x",
+        "http://[2606:2800:21f::1]/x",
+        "https://xn--e1afmkfd.xn--p1ai/",
+    ],
+)
 def test_a_public_address_is_the_upstreams_to_fetch(url: str) -> None:
     part = {"type": "image_url", "image_url": {"url": url}}
     assert read(SMALL, messages=said(part)).call.prompt_tokens_max == 8_192
@@ -358,8 +447,7 @@ def test_all_else_stays_wherever_it_stands(
     data = json.dumps(dict(fields), ensure_ascii=ascii_only, indent=indent).encode(errors="surrogatepass")
     call = call_of(data).call.body
     lowered = json.loads(call.lowered(2))
-    field = "max_completion_tokens" if "max_completion_tokens" in limits else "max_tokens"
     changed = {"model": "tiny-llama", "user": "hidden-1", "store": None, "stream_options": {"include_usage": True}}
-    if limits.get("max_tokens") and field != "max_tokens":
-        changed["max_tokens"] = None
-    assert lowered == {**dict(fields), **changed, field: 2}
+    if "max_completion_tokens" in limits:
+        changed["max_completion_tokens"] = None
+    assert lowered == {**dict(fields), **changed, "max_tokens": 2}
