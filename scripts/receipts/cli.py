@@ -54,10 +54,10 @@ def verify(
     except MismatchError as error:
         _fail(str(error))
     subject = receipt.get("jobId") or receipt.get("requestId")
-    typer.echo(f"Signed by {receipt['keyId']}: {subject}, {receipt['state']} at {receipt['at']}.")
-    typer.echo(f"Charged {receipt['chargedMsat']} msat, which is the price by the rates and tokens in it.")
+    _say(f"Signed by {receipt['keyId']}: {subject}, {receipt.get('state')} at {receipt.get('at')}.")
+    _say(f"Charged {receipt['chargedMsat']} msat, which is the price by the rates and tokens in it.")
     for finding in findings:
-        typer.echo(finding)
+        _say(finding)
 
 
 @app.command("quote")
@@ -68,7 +68,7 @@ def quote_(
     from .quote import MismatchError, check_quote
 
     try:
-        typer.echo(check_quote(_object(file)))
+        _say(check_quote(_object(file)))
     except MismatchError as error:
         _fail(str(error))
 
@@ -96,5 +96,13 @@ def _read(file: Path) -> bytes:
 
 
 def _fail(message: str) -> NoReturn:
-    typer.echo(message, err=True)
+    _say(message, err=True)
     raise typer.Exit(1)
+
+
+def _say(text: str, *, err: bool = False) -> None:
+    """Print a line, with a mark for each character that moves the cursor or begins a line.
+
+    A file's writer could otherwise write the words of a receipt that was verified.
+    """
+    typer.echo("".join(char if char.isprintable() else "?" for char in text), err=err)

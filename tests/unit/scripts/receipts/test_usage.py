@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from pathlib import Path
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 from satmeter.actors.domain.llm.answers import Ending
 from satmeter.actors.domain.llm.reported_usage import ReportedUsage
 from satmeter.actors.domain.pricing import Usage
+from satmeter.http.receipts.signing import ALGORITHM, TYPE
 from satmeter.scripts.commands import app
 from satmeter.scripts.receipts.quote import MismatchError
 from satmeter.scripts.receipts.receipt import check_price, exact_json
@@ -195,3 +197,30 @@ def test_the_command_says_whose_figures_they_are(tmp_path: Path) -> None:
     assert (status, "not the one in the provider's answer" in said) == (1, True)
     moved = {"requestId": "\x1b[2J", "usage": [usage]}
     assert "\x1b" not in run({**told, "charges": [{**told["charges"][0], "provider": moved}]})[1]
+
+
+def test_nothing_in_a_receipt_moves_the_cursor_or_adds_a_line(tmp_path: Path) -> None:
+    told = receipt()
+    bad, charge = "\x1b]0;x\x07\x9b2J\nSigned by me.", told["charges"][0]
+
+    def run(jws: str, *trusted: str) -> str:
+        (tmp_path / "receipt").write_text(jws)
+        result = RUNNER.invoke(app, ["receipt", "verify", str(tmp_path / "receipt"), *trusted])
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        return result.output
+
+    def signing(**changed: Any) -> str:
+        jws = SIGNER.sign(json.dumps({**told, **changed}, default=str).encode())
+        return run(jws, "--key-id", SIGNER.key_id)
+
+    head = base64.urlsafe_b64encode(json.dumps({"alg": ALGORITHM, "typ": TYPE, "kid": bad}).encode()).decode()
+    said = [
+        run(f"{head.rstrip('=')}.e30.e30", "--key-id", SIGNER.key_id),
+        signing(costUsd=f"1{bad}"),
+        signing(costUsd="7", x=bad),
+    ]
+    said += [signing(state=bad), signing(at=bad), signing(requestId=bad), signing(state=None)]
+    said += [signing(charges=[{**charge, "step": bad}, *told["charges"][1:]])]
+    for text in said:
+        assert text and not any(c in text for c in "\x1b\x07\x9b"), repr(text)
+        assert "\nSigned by me." not in text
