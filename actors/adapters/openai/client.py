@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Final, TypeVar
 
 import msgspec
+import structlog
 
 from ...domain.llm.answers import StreamPart
 from ...domain.llm.catalogue import chat_limit_field
@@ -37,6 +39,7 @@ _MODELS_MAX_BYTES: Final = 8 << 20
 _CHAT: Final = "/chat/completions"
 # llama.cpp's; others answer that there is no such path.
 _COUNT: Final = "/chat/completions/input_tokens"
+_log = structlog.get_logger(__name__)
 
 
 class _Listed(msgspec.Struct):
@@ -59,6 +62,8 @@ class OpenAiProvider:
         if key is not None:
             headers["authorization"] = f"Bearer {key}"
         self._exchanges = Exchanges(http, base_url, headers, _of_status)
+        # Most servers have no path for counts: their refusal is for no operator to mend.
+        self._counting = Exchanges(http, base_url, headers, partial(_of_status, expected=True))
         self._counts = True
 
     def prepare(self) -> None:
@@ -120,20 +125,23 @@ class OpenAiProvider:
         if not self._counts:
             raise NotCountedError("the upstream does not count prompts")
         try:
-            async with asyncio.timeout(_COUNT_TIMEOUT_S), await self._exchanges.post(_COUNT, countable(body)) as answer:
+            async with asyncio.timeout(_COUNT_TIMEOUT_S), await self._counting.post(_COUNT, countable(body)) as answer:
                 end = RelayEnd(200, {"content-type": "application/json"}, await answer.body(), None)
         except TimeoutError:
             raise TransientError("the upstream's count took too long") from None
         except MissingModelError:
-            self._counts = False
-            raise NotCountedError("the upstream does not count prompts") from None
+            raise self._does_not_count() from None
         except (ModelError, PermanentError) as error:
             # Some gateways refuse a path that they don't know with a 403; that says nothing about our calls.
             raise NotCountedError(f"the upstream did not count a prompt: {error}") from None
         if end.counted is None:
-            self._counts = False
-            raise NotCountedError("the upstream does not count prompts")
+            raise self._does_not_count()
         return msgspec.structs.replace(end, body=msgspec.json.encode({"input_tokens": end.counted}))
+
+    def _does_not_count(self) -> NotCountedError:
+        self._counts = False
+        _log.info("upstream_does_not_count_prompts")
+        return NotCountedError("the upstream does not count prompts")
 
     async def prompt_tokens(self, request: str, *, model: str, max_tokens: int | None) -> int:
         """Have a prompt of ours counted. Raises as `count_tokens`."""
@@ -173,10 +181,10 @@ class OpenAiProvider:
         yield reader.work
 
 
-def _of_status(status: int, headers: Mapping[str, str], body: bytes) -> PortError:
+def _of_status(status: int, headers: Mapping[str, str], body: bytes, *, expected: bool = False) -> PortError:
     """Return the error of any status but 200. A redirect and a wrong method say that the address is wrong."""
     if 300 <= status < 400 or status == 405:
         return MissingModelError(f"the upstream answered {status}: its address may be wrong")
     if status < 300:
         return TransientError(f"the upstream answered {status}")
-    return failure(status, headers, body)
+    return failure(status, headers, body, expected=expected)

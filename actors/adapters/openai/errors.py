@@ -65,8 +65,18 @@ def status_of(error: Mapping[str, Any]) -> int:
     return next(iter(_by_words(error)), _DEFAULT_STATUS)
 
 
-def failure(status: int, headers: Mapping[str, str], body: bytes, error: Mapping[str, Any] | None = None) -> PortError:
-    """Return the error of an answer that came before anything else. `error`: where the body is not one itself."""
+def failure(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    error: Mapping[str, Any] | None = None,
+    *,
+    expected: bool = False,
+) -> PortError:
+    """Return the error of an answer that came before anything else. `error`: where the body is not one itself.
+
+    `expected`: the operator has nothing to mend, whatever the status.
+    """
     found = (_error_of(body) if error is None else error) or {}
     told = f"the upstream answered {status}{_words(found)}"
     fault, meant = fault_of(status), {status_of(found), *_by_words(found)}
@@ -74,7 +84,7 @@ def failure(status: int, headers: Mapping[str, str], body: bytes, error: Mapping
         fault = ModelFault.REFUSED
     if fault is None and NOT_FOUND in meant:
         status = NOT_FOUND
-    if fault is ModelFault.REFUSED or status == NOT_FOUND:
+    if not expected and (fault is ModelFault.REFUSED or status == NOT_FOUND):
         _log.error("upstream_refuses_us", status=status, hint="check the upstream's key, credit, address and models")
     if fault is None and status in CLIENT_STATUSES:
         content_type = "application/json" if error is not None else headers.get("content-type", "application/json")

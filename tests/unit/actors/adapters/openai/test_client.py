@@ -294,10 +294,19 @@ async def test_a_server_that_counts_is_asked() -> None:
 @pytest.mark.parametrize("http", [counting(status=404), counting(status=405), counting("many"), counting(None)])
 async def test_a_server_that_does_not_count_is_asked_once(http: FakeHttp) -> None:
     made = provider(http)
-    for _ in range(2):
-        with pytest.raises(NotCountedError):
-            await made.count_tokens(BODY, {}, beta=False)
+    with capture_logs() as logs:
+        for _ in range(2):
+            with pytest.raises(NotCountedError):
+                await made.count_tokens(BODY, {}, beta=False)
     assert len(http.sent) == 1
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("upstream_does_not_count_prompts", "info")]
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404])
+async def test_a_count_that_is_refused_is_no_error_of_the_operators(status: int) -> None:
+    with capture_logs() as logs, pytest.raises(NotCountedError):
+        await provider(counting(status=status)).count_tokens(BODY, {}, beta=False)
+    assert not [entry for entry in logs if entry["log_level"] in ("warning", "error")]
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 429, 500, 503])
