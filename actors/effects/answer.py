@@ -23,7 +23,7 @@ from ..domain.llm.answers import (
     cut_off,
 )
 from ..domain.llm.intents import AnswerRequest
-from ..domain.llm.reported_usage import served_by
+from ..domain.llm.reported_usage import ReportedUsage, served_by
 from ..domain.pricing import Usage
 from ..ports import Evaluation, Model, PortError, RefusedRequestError, TransientError
 from .delivered_count import given_tokens
@@ -51,6 +51,7 @@ class _Draft:
         self.seen: UsageSoFar | None = None
         self.pauses = False
         self.upstream: str | None = None
+        self.reported: ReportedUsage | None = None
         # Set when the client leaves in the middle of an answer: whether a block had ended then.
         self._waits_for_end: bool | None = None
 
@@ -100,7 +101,7 @@ class _Draft:
         if not self.begun:
             return RequestOutcome(ending, self.evaluation)
         completion = cut_off(self.text, model, self.seen, stop_reason, text_tokens)
-        completion = replace(completion, reported=served_by(self.upstream, completion.reported))
+        completion = replace(completion, reported=served_by(self.upstream, completion.reported or self.reported))
         return RequestOutcome(ending, self.evaluation, completion)
 
 
@@ -188,6 +189,8 @@ class AnswerEffect:
                 match part:
                     case Served(upstream=upstream):
                         draft.upstream = upstream
+                    case ReportedUsage():
+                        draft.reported = part
                     case TextDelta(text=text):
                         draft.pieces.append(text)
                         draft.pauses = False

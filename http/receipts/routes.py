@@ -12,6 +12,7 @@ from starlette.responses import Response
 from ... import __version__
 from ...actors.domain import receipts
 from ...actors.domain.errors import RefusedError, not_found
+from ...actors.domain.llm.catalogue import Api
 from ...actors.domain.llm.reported_usage import ReportedUsage
 from ...actors.domain.money import usd_text
 from ...actors.domain.pricing import ModelPrice, Usage
@@ -145,5 +146,6 @@ def _provider(reported: ReportedUsage) -> schemas.ProviderUsage:
         usage=list(reported.later),
         partial=reported.partial or None,
         cut=reported.cut or None,
+        api="openai" if reported.api is Api.OPENAI else None,
         missing=reported.missing or None,
     )

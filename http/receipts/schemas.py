@@ -40,9 +40,17 @@ class ProviderUsage(Wire):
         Literal[True] | Absent,
         Field(description="The objects had more than 4 kB, or were not UTF-8: they are left out."),
     ] = None
+    api: Annotated[
+        Literal["openai"] | Absent,
+        Field(
+            description="`openai`: the upstream speaks chat completions, whose figures count the cached tokens as part "
+            "of the prompt. `usage` then has all objects whose answers' tokens add up: one, or one for each choice. "
+            "`firstUsage` is one that was replaced, but for its figures of the prompt. Absent: the Messages API."
+        ),
+    ] = None
     missing: Annotated[
         Literal[True] | Absent,
-        Field(description="By the server's rules these figures are no usage, so that its model's rule was charged."),
+        Field(description="The objects lack figures that the bill needs: the tokens are charged without them."),
     ] = None
 
 

@@ -33,7 +33,7 @@ def verify(
     """Check a receipt's signature, its price, and that it is of this request and answer. Exit status 1 if it is not."""
     from .quote import MismatchError
     from .receipt import check_digest, check_price, jws_of, keys_in, verified
-    from .usage import check_answer, check_usage
+    from .usage import check_answer, check_usage, why_another
 
     if key is None and key_id is None:
         typer.echo(
@@ -48,7 +48,12 @@ def verify(
         if request is not None:
             check_digest(receipt, "requestSha256", _read(request), "request")
         if answer is not None:
-            check_answer(receipt, check_digest(receipt, "answerSha256", _read(answer), "answer"))
+            given = _read(answer)
+            try:
+                given = check_digest(receipt, "answerSha256", given, "answer")
+            except MismatchError as error:
+                raise MismatchError(why_another(receipt, given) or str(error)) from None
+            check_answer(receipt, given)
         check_price(receipt)
         findings = check_usage(receipt)
     except MismatchError as error:

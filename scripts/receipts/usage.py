@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from ...actors.adapters.anthropic.relay import RelayedStream, whole_end
-from ...actors.adapters.openai.relay import read_whole, reported_in
+from ...actors.adapters.openai.relay import read_whole
 from ...actors.adapters.openai.stream import ChatStream
+from ...actors.domain.llm.answers import Ending
+from ...actors.domain.llm.catalogue import Api
 from ...actors.domain.llm.reported_usage import ReportedUsage, provider_id, reading_of
 from ...actors.domain.pricing import Usage
 from ...actors.port_errors import PortError
+from .answer_apis import API_NAMES, api_of, is_whole
 from .quote import MismatchError
 
 Json = dict[str, Any]
@@ -26,13 +28,16 @@ class _Provider(msgspec.Struct, rename="camel"):
     usage: tuple[str, ...] = ()
     partial: bool = False
     cut: bool = False
+    api: Api = Api.ANTHROPIC
     missing: bool = False
 
     @property
     def reported(self) -> ReportedUsage:
         # The id is shown: what is not one could move the cursor of a terminal.
         shown_id = provider_id({"request-id": self.request_id or ""})
-        return ReportedUsage(shown_id, self.first_usage, self.usage, self.partial, self.cut, missing=self.missing)
+        return ReportedUsage(
+            shown_id, self.first_usage, self.usage, self.partial, self.cut, api=self.api, missing=self.missing
+        )
 
 
 class _Charge(msgspec.Struct, rename="camel"):
@@ -70,15 +75,61 @@ def check_answer(receipt: Json, answer: bytes) -> None:
 
     `answer` is the text of the receipt's digest. Answers to other requests hold no usage. Raises `MismatchError`.
     """
-    charges = _charges(receipt)
-    if receipt.get("sessionId") is None or [charge.step for charge in charges] != _WORK_ALONE:
-        return
-    provider = charges[0].provider
+    provider = _relayed(receipt)
     if provider is None:
         return
-    reported = provider.reported
-    if msgspec.structs.replace(reported, provider_id=None) != _reported_in(answer, receipt.get("state") == "complete"):
+    reported = msgspec.structs.replace(provider.reported, provider_id=None)
+    if provider.api is Api.OPENAI:
+        found = list(_chat_reports(answer, ended=receipt.get("state") == Ending.COMPLETE))
+    else:
+        found = [_reported_in(answer)]
+    if reported not in found:
         raise MismatchError("The usage in the receipt is not the one in the provider's answer.")
+
+
+def why_another(receipt: Json, answer: bytes) -> str | None:
+    """Return what can't be checked of an answer that has not the receipt's digest, if the server changed it.
+
+    None where nothing says that it did.
+    """
+    provider, api = _relayed(receipt), api_of(answer)
+    if provider is None or api is None:
+        return None
+    if api != provider.api:
+        return (
+            f"The answer is one of {API_NAMES[api]}, and the upstream speaks {API_NAMES[provider.api]}: the server "
+            "translated it. The receipt's digest is of the upstream's bytes, which you were not given, so that neither "
+            "this answer nor its usage can be checked. Without --answer the signature, the price and the tokens can."
+        )
+    if api == Api.OPENAI and not answer.lstrip().startswith(b"{"):
+        return (
+            "The receipt is of another answer, or of this one with a chunk that you were not given: the usage at the "
+            "end of a stream comes only to a client that asks for it (stream_options.include_usage)."
+        )
+    return None
+
+
+def _relayed(receipt: Json) -> _Provider | None:
+    """Return the report in the receipt of a relayed call; None in any other."""
+    charges = _charges(receipt)
+    if receipt.get("sessionId") is None or [charge.step for charge in charges] != _WORK_ALONE:
+        return None
+    return charges[0].provider
+
+
+def _chat_reports(answer: bytes, *, ended: bool) -> Iterator[ReportedUsage]:
+    """Yield the possible reports of a chat completion: a stream may have been left before its last line was whole."""
+    if is_whole(answer):
+        try:
+            yield read_whole({}, answer).reported
+        except PortError:
+            return
+        return
+    stream = ChatStream()
+    stream.read(answer)
+    yield stream.reported(ended=ended)
+    stream.at_end()
+    yield stream.reported(ended=ended)
 
 
 def _check(charge: _Charge) -> str:
@@ -89,6 +140,8 @@ def _check(charge: _Charge) -> str:
     source = "the provider's usage" + (f" of its request {reported.provider_id}" if reported.provider_id else "")
     if reported.cut:
         return f"The tokens of the {step} are the server's word: {source} was too large for a receipt."
+    if reported.missing:
+        return f"The tokens of the {step} are charged in place of counted ones: {source} lacks some."
     found = reading_of(reported)
     if found is None:
         return f"The tokens of the {step} are counted apart or estimated: {source} does not have the figures."
@@ -119,28 +172,11 @@ def _charges(receipt: Json) -> list[_Charge]:
         raise MismatchError("The receipt lacks figures of its usage.") from None
 
 
-def _reported_in(answer: bytes, complete: bool) -> ReportedUsage | None:
-    """Return the report in the bytes of an answer, whole or streamed, of either API; None where there is none."""
-    try:
-        whole = json.loads(answer)
-    except (ValueError, RecursionError):
-        return _reported_in_stream(answer, complete)
-    if not isinstance(whole, dict):
-        return None
-    if "choices" not in whole:
-        return whole_end(200, {}, answer).reported
-    try:
-        return reported_in(answer, {}, read_whole(answer).usage)
-    except PortError:
-        return None
-
-
-def _reported_in_stream(answer: bytes, complete: bool) -> ReportedUsage:
-    messages = RelayedStream()
-    messages.read(answer)
-    if messages.begun:
-        return messages.reported()
-    chat = ChatStream()
-    chat.read(answer)
-    chat.at_end()
-    return chat.reported(chat.counted.whole() if complete else chat.counted.usage())
+def _reported_in(answer: bytes) -> ReportedUsage:
+    if not is_whole(answer):
+        stream = RelayedStream()
+        stream.read(answer)
+        return stream.reported()
+    reported = whole_end(200, {}, answer).reported
+    assert reported is not None
+    return reported

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from msgspec.structs import replace
-
 from satmeter.actors.adapters.openai.client import OpenAiProvider
 from satmeter.actors.adapters.upstream.http import HttpError
+from satmeter.actors.domain.llm.catalogue import Api
 from satmeter.actors.domain.llm.relays import RelayBytes, RelayPart
+from satmeter.actors.domain.llm.reported_usage import ReportedUsage
 
 BASE_URL = "http://upstream.test/v1"
 MODEL = "tiny-llama"
@@ -51,6 +51,12 @@ WHOLE_STREAM = (
     COUNTED,
     DONE,
 )
+
+
+def reported(*usages: Any, provider_id: str | None = None, **fields: Any) -> ReportedUsage:
+    """The report of an answer with these usage objects; a text stands for itself."""
+    later = tuple(usage if isinstance(usage, str) else json.dumps(usage) for usage in usages)
+    return ReportedUsage(provider_id, later=later, api=Api.OPENAI, **fields)
 
 
 def message(text: str | None = "Done.", usage: Any = USAGE, finish: str = "stop", **fields: Any) -> dict[str, Any]:
@@ -155,11 +161,6 @@ async def parts_of(
     async for part in provider(reply).relay(BODY, {}, model=MODEL, beta=False, stream=stream):
         found.append(part)
     return found
-
-
-def unreported(part: Any) -> Any:
-    """The part without the server's report, which tests of receipts look at."""
-    return replace(part, reported=None) if hasattr(part, "reported") else part
 
 
 def data_of(parts: list[RelayPart]) -> bytes:

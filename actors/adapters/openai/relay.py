@@ -13,14 +13,14 @@ import msgspec
 
 from ...domain.llm.chat_usage import chat_billed_as, chat_usage_of
 from ...domain.llm.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
-from ...domain.llm.reported_usage import ChatUsageReporter, ReportedUsage
+from ...domain.llm.reported_usage import ChatReporter, ReportedUsage
 from ...domain.llm.token_estimate import estimated_tokens
 from ...domain.pricing import Usage
 from ...domain.provider_faults import ModelFault
 from ...ports import ModelError, ToldError, TransientError
 from .errors import ClientsFaultError, broken_off, error_in, failure_in_answer
 from .pieces import beside, refused, shown, size_of
-from .stream import LINE_MAX_BYTES, ChatStream, usages_in
+from .stream import LINE_MAX_BYTES, ChatStream
 
 # A stream ends with its last event; an upstream that forgets to end it costs us this.
 _READ_UP_S: Final = 0.25
@@ -40,9 +40,14 @@ class Whole(msgspec.Struct, frozen=True):
     given: str
     usage: Usage | None
     model: str | None
+    reported: ReportedUsage
 
 
-def read_whole(body: bytes) -> Whole:
+class _WithUsage(msgspec.Struct):
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+
+
+def read_whole(headers: Mapping[str, str], body: bytes) -> Whole:
     """Return a whole answer. Raises `PortError` for an error in its place, and for any other body."""
     try:
         found = msgspec.json.decode(body, type=dict[str, Any])
@@ -67,25 +72,17 @@ def read_whole(body: bytes) -> Whole:
         given,
         usage,
         _name(found.get("model")),
+        ChatReporter(headers).whole(msgspec.json.decode(body, type=_WithUsage).usage, usage),
     )
 
 
 def whole_end(headers: Mapping[str, str], body: bytes) -> RelayEnd:
     """Return the `RelayEnd` of a whole answer. Raises as `read_whole`."""
     try:
-        found = read_whole(body)
+        found = read_whole(headers, body)
     except ClientsFaultError as error:
         return error.end
-    end = _end(headers, body, found.given, found.usage, found.finish_reason, found.model)
-    return msgspec.structs.replace(end, reported=reported_in(body, headers, found.usage))
-
-
-def reported_in(body: bytes, headers: Mapping[str, str], usage: Usage | None) -> ReportedUsage:
-    """Return the server's report of a whole answer, of which `usage` was read."""
-    reporter = ChatUsageReporter(headers)
-    for raw in usages_in(body)[:1]:
-        reporter.take(raw)
-    return reporter.report(usage)
+    return _end(headers, body, found)
 
 
 async def streamed(headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> AsyncGenerator[RelayPart, None]:
@@ -127,9 +124,7 @@ async def streamed(headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> 
         # A usage that comes behind the last line counts.
         answer.read(chunk)
         yield RelayBytes(chunk)
-    usage = answer.counted.whole()
-    end = _end(headers, b"", given, usage, answer.finish_reason, answer.model)
-    yield msgspec.structs.replace(end, reported=answer.reported(usage))
+    yield _end(headers, b"", _whole_of(answer, given))
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -159,23 +154,25 @@ def _error_alone(body: bytes) -> Mapping[str, Any]:
 def _so_far(answer: ChatStream, given: str) -> RelaySoFar:
     counted = answer.counted
     usage = counted.usage()
-    final, reported = counted.final and usage is not None, answer.reported(usage)
-    return RelaySoFar(usage, given, final=final, pauses=counted.done, reported=reported, counts_last=True)
+    final = counted.final and usage is not None
+    return RelaySoFar(usage, given, final=final, pauses=counted.done, reported=answer.reported(), counts_last=True)
 
 
-def _end(
-    headers: Mapping[str, str],
-    body: bytes,
-    given: str,
-    usage: Usage | None,
-    finish_reason: str | None,
-    model: str | None,
-) -> RelayEnd:
-    given_tokens = usage.output_tokens if usage is not None else estimated_tokens(given, model or "") if given else 0
+def _whole_of(answer: ChatStream, given: str) -> Whole:
+    """Return what a stream held, once it has ended."""
+    reported = answer.reported(ended=True)
+    return Whole("", answer.finish_reason, False, given, answer.counted.whole(), answer.model, reported)
+
+
+def _end(headers: Mapping[str, str], body: bytes, found: Whole) -> RelayEnd:
+    usage, given = found.usage, found.given
+    given_tokens = (
+        usage.output_tokens if usage is not None else estimated_tokens(given, found.model or "") if given else 0
+    )
     # A filter that lets nothing out is billed only where the upstream says what it has read.
-    declined = usage is None and finish_reason == _FILTERED and not given
+    declined = usage is None and found.finish_reason == _FILTERED and not given
     given_bytes = size_of(given) if usage is None else 0
-    return RelayEnd(200, kept_headers(headers), body, usage, given_tokens, declined, given_bytes=given_bytes)
+    return RelayEnd(200, kept_headers(headers), body, usage, given_tokens, declined, found.reported, given_bytes)
 
 
 async def _rest(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

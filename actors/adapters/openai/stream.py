@@ -1,7 +1,8 @@
 """Reader of a streamed chat completion, from its bytes, however they are cut.
 
-Each event is one line of JSON behind `data:`, and is decoded once, as soon as that line is whole. Comments and other
-lines are passed over undecoded. What can't be read is passed over, too: the client gets it all the same.
+Each event is one line of JSON behind `data:`, and is decoded as soon as that line is whole: once, or twice if it has a
+usage, which is kept as it came. Comments and other lines are passed over undecoded. What can't be read is passed over,
+too: the client gets it all the same.
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ...domain.llm.chat_usage import ChatStreamCounts, chat_billed_as
-from ...domain.llm.reported_usage import NO_HEADERS, ChatUsageReporter, ReportedUsage
-from ...domain.pricing import Usage
+from ...domain.llm.reported_usage import NO_HEADERS, ChatReporter, ReportedUsage, kept_text
 from .errors import error_in
 from .pieces import beside, refused, shown
 
@@ -24,6 +24,14 @@ _DATA: Final = b"data:"
 _ERROR: Final = b"error:"
 _DONE: Final = b"[DONE]"
 _events: Final[msgspec.json.Decoder[dict[str, Any]]] = msgspec.json.Decoder(dict[str, Any])
+
+
+class _WithUsage(msgspec.Struct):
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+    x_groq: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_usages: Final = msgspec.json.Decoder(_WithUsage)
 
 
 class Piece(NamedTuple):
@@ -47,7 +55,7 @@ class ChatStream:
 
     def __init__(self, headers: Mapping[str, str] = NO_HEADERS) -> None:
         self.counted = ChatStreamCounts()
-        self._reporter = ChatUsageReporter(headers)
+        self._reporter = ChatReporter(headers)
         self.begun = False
         self.ended = False
         self.error: Mapping[str, Any] | None = None
@@ -70,14 +78,14 @@ class ChatStream:
         """Take the last line, which a server may not have ended, once no more bytes come."""
         return self.read(b"\n")
 
+    def reported(self, *, ended: bool = False) -> ReportedUsage:
+        """Return the upstream's report until now. `ended`: the answer came to its end."""
+        return self._reporter.streamed(self.counted, ended=ended)
+
     @property
     def whole(self) -> bool:
         """Return whether the answer came to its end, said or not."""
         return self.ended or self.counted.done or (self.counted.final and self.counted.whole() is not None)
-
-    def reported(self, usage: Usage | None) -> ReportedUsage:
-        """Return the server's report until now, of which `usage` was read."""
-        return self._reporter.report(usage, final=self.counted.final)
 
     def _take(self, line: bytes) -> None:
         if line.startswith(_DATA):
@@ -100,12 +108,11 @@ class ChatStream:
                 self.model = name
             self.counted.billed_as = chat_billed_as(event.get("service_tier")) or self.counted.billed_as
             groq = event.get("x_groq")
-            for usage in (event.get("usage"), groq.get("usage") if isinstance(groq, dict) else None):
+            of_groq = groq.get("usage") if isinstance(groq, dict) else None
+            for in_groq, usage in ((False, event.get("usage")), (True, of_groq)):
                 if isinstance(usage, dict):
-                    self.counted.take(usage, [_index(choice) for choice in choices])
-            if event.get("usage") or groq:
-                for raw in usages_in(data):
-                    self._reporter.take(raw)
+                    text = _text_of_usage(data, in_groq=in_groq)
+                    self.counted.take(usage, [_index(choice) for choice in choices], text)
         self.error = error_in(event) or self.error
 
     def _choice(self, choice: Any) -> None:
@@ -127,27 +134,17 @@ class ChatStream:
         self.error = error_in(choice) or self.error
 
 
-class _Groq(msgspec.Struct):
-    usage: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _WithUsage(msgspec.Struct):
-    usage: msgspec.Raw = msgspec.Raw(b"null")
-    x_groq: _Groq | None = None
-
-
-def usages_in(data: bytes) -> tuple[msgspec.Raw, ...]:
-    """Return the usages in an event or a whole answer to the byte, of which some may be null."""
-    try:
-        found = msgspec.json.decode(data, type=_WithUsage)
-    except (ValueError, RecursionError):
-        return ()
-    return (found.usage,) if found.x_groq is None else (found.usage, found.x_groq.usage)
-
-
 def _index(choice: Any) -> int:
     index = choice.get("index") if isinstance(choice, dict) else None
     return index if type(index) is int else 0
+
+
+def _text_of_usage(data: bytes, *, in_groq: bool) -> str | None:
+    try:
+        found = _usages.decode(data)
+        return kept_text(_usages.decode(found.x_groq).usage if in_groq else found.usage)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _decoded(data: bytes) -> Mapping[str, Any]:

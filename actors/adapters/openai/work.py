@@ -8,13 +8,13 @@ from typing import Final
 import msgspec
 
 from ...domain.llm.answers import StreamPart, TextDelta, UsageSoFar
-from ...domain.llm.reported_usage import NO_HEADERS, ReportedUsage
+from ...domain.llm.reported_usage import ReportedUsage
 from ...domain.pricing import Usage
 from ...domain.provider_faults import ModelFault
 from ...ports import ModelError
 from .errors import failure_in_answer, failure_midway
 from .pieces import size_of
-from .relay import read_whole, reported_in
+from .relay import read_whole
 from .stream import ChatStream
 
 # Reasons for an end, by the Messages API's names for them, which answers have here. Others are passed on as they are.
@@ -37,13 +37,13 @@ class Work(msgspec.Struct, frozen=True):
     usage: Usage | None
     stop_reason: str
     given_bytes: int
-    reported: ReportedUsage | None = None
+    reported: ReportedUsage
 
 
 class WorkReader:
     """State of one streamed answer. `work` is there once it has ended. Errors never quote the answer."""
 
-    def __init__(self, headers: Mapping[str, str] = NO_HEADERS) -> None:
+    def __init__(self, headers: Mapping[str, str]) -> None:
         self.work: Work | None = None
         self._answer = ChatStream(headers)
         self._texts: list[str] = []
@@ -57,12 +57,13 @@ class WorkReader:
             self._refuses = self._refuses or piece.refuses
             self._given_bytes += size_of(piece.text) + size_of(piece.beside)
             if piece.text and piece.choice == 0:
+                if not self._texts and (reported := answer.reported()).provider_id is not None:
+                    yield reported
                 self._texts.append(piece.text)
                 yield TextDelta(piece.text)
         usage = answer.counted.usage()
         if usage is not None:
-            reported = answer.reported(usage)
-            yield UsageSoFar(usage, answer.counted.final, pauses=answer.counted.done, reported=reported)
+            yield UsageSoFar(usage, answer.counted.final, answer.counted.done, answer.reported())
         if answer.error is not None:
             raise failure_midway(answer.error) if answer.begun else failure_in_answer(answer.error)
         if chunk is None and not answer.whole:
@@ -70,16 +71,15 @@ class WorkReader:
         if chunk is None or answer.ended:
             text = "".join(self._texts)
             stop_reason = _stop_reason(text, answer.finish_reason, self._refuses)
-            whole = answer.counted.whole()
-            self.work = Work(text, whole, stop_reason, self._given_bytes, answer.reported(whole))
+            reported = answer.reported(ended=True)
+            self.work = Work(text, answer.counted.whole(), stop_reason, self._given_bytes, reported)
 
 
-def work_in(body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Work:
+def work_in(body: bytes, headers: Mapping[str, str]) -> Work:
     """Return the work in a whole answer. Raises `PortError`."""
-    found = read_whole(body)
+    found = read_whole(headers, body)
     stop_reason = _stop_reason(found.text, found.finish_reason, found.refuses)
-    reported = reported_in(body, headers, found.usage)
-    return Work(found.text, found.usage, stop_reason, size_of(found.given), reported)
+    return Work(found.text, found.usage, stop_reason, size_of(found.given), found.reported)
 
 
 def _stop_reason(text: str, finish_reason: str | None, refuses: bool) -> str:

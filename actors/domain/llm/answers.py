@@ -84,8 +84,11 @@ class Served(msgspec.Struct, frozen=True):
     upstream: str
 
 
-StreamPart = Served | TextDelta | UsageSoFar | Completion
-"""Part of a streamed answer; exactly one `Completion`, with the whole text, ends it."""
+StreamPart = Served | ReportedUsage | TextDelta | UsageSoFar | Completion
+"""Part of a streamed answer; exactly one `Completion`, with the whole text, ends it.
+
+A `ReportedUsage` tells the provider's id of the call before there are any figures.
+"""
 
 
 class Ending(StrEnum):

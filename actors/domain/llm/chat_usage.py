@@ -7,7 +7,7 @@ on prompt caching, which adds Anthropic's cache fields to the sum and to the obj
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from msgspec.structs import replace
@@ -16,6 +16,10 @@ from ..pricing import Usage
 from .usage import Counts, tokens
 
 _UNREADABLE: Final = -1
+# The figures of the prompt come before that of the answer.
+_OF_PROMPT: Final = 4
+# An object adds to those that are kept beside it only if it tells more of the prompt, as no known server's does.
+_COUNTING_MAX: Final = 128
 # Tiers that cost the plain rates; Groq calls its plain one on_demand.
 _PLAIN_TIERS: Final = (None, "auto", "default", "standard", "on_demand")
 _TIERS: Final = ("flex", "priority", "scale", "performance", "batch")
@@ -39,6 +43,14 @@ class ChatFigures(NamedTuple):
         return ChatFigures(
             *(new if (new or 0) > 0 or old is None else old for old, new in zip(self, after, strict=True))
         )
+
+
+class _Told(NamedTuple):
+    """A usage object that was taken: its number, figures and text."""
+
+    number: int
+    figures: ChatFigures
+    text: str | None
 
 
 def chat_figures(counts: Counts) -> ChatFigures:
@@ -100,8 +112,12 @@ class ChatStreamCounts:
 
     def __init__(self) -> None:
         self.billed_as: tuple[str, ...] = ()
+        self.taken = 0
+        """Number of the usage objects that had figures."""
         self._prompt = ChatFigures()
         self._outputs: dict[frozenset[int], int | None] = {}
+        self._counting: dict[frozenset[int], tuple[_Told, ...]] = {}
+        self._prompts: list[_Told] = []
         self._seen: set[int] = set()
         self._finished: set[int] = set()
         self._finished_since: set[int] = set()
@@ -122,22 +138,36 @@ class ChatStreamCounts:
             self._finished.add(choice)
             self._finished_since.add(choice)
 
-    def take(self, counts: Counts, choices: Collection[int]) -> None:
-        """Take a usage object that came in a chunk with these choices, after their pieces were noted."""
+    def take(self, counts: Counts, choices: Collection[int], text: str | None = None) -> None:
+        """Take a usage object that came in a chunk with these choices, after their pieces were noted.
+
+        `text` is the object as it came; None where it can't be kept.
+        """
         figures = chat_figures(counts)
         if not any(figures):
             return
-        self._prompt = self._prompt.later(figures)
+        self.taken += 1
+        told, prompt = _Told(self.taken, figures, text), self._prompt.later(figures)
+        tells_prompt = prompt[:_OF_PROMPT] != self._prompt[:_OF_PROMPT]
+        self._prompt = prompt
+        if tells_prompt:
+            # The first and the last say all with any server that is known.
+            self._prompts = [*self._prompts[:1], told]
         covered = self._covered_by(choices)
         overlapping = [key for key in self._outputs if key & covered]
         # A figure that covered more is replaced by one that covers as much.
         covered = covered.union(*overlapping)
         before = [self._outputs.pop(key) for key in overlapping]
+        counting = [earlier for key in overlapping for earlier in self._counting.pop(key)]
         output = figures.output
         if not output or output < 0:
             # A later zero, null or unreadable figure changes nothing.
             output = sum(max(0, earlier or 0) for earlier in before) or output
+            counting = [*counting[:_COUNTING_MAX], told] if tells_prompt or not counting else counting
+        else:
+            counting = [told]
         self._outputs[covered] = output
+        self._counting[covered] = tuple(counting)
         if output and output > 0:
             self._uncounted -= covered
 
@@ -162,6 +192,26 @@ class ChatStreamCounts:
             return None
         return self._usage(sum(outputs), given=self._anything)
 
+    def texts(self) -> tuple[str | None, tuple[str, ...]] | None:
+        """Return the texts of the objects by which the answer is billed, in their order, as `chat_reading_of` has them.
+
+        The first one is of an object that counts for its prompt alone; None where the others tell the prompt. The
+        result is None where a text is missing, or where they would not read as `usage`.
+        """
+        later = sorted(told for kept in self._counting.values() for told in kept)
+        for first in (None, *reversed(self._prompts)):
+            kept = [*([] if first is None else [first]), *later]
+            if _reading(first and first.figures, [told.figures for told in later]) == self._plain_usage():
+                texts = [told.text for told in kept if told.text is not None]
+                if len(texts) < len(kept):
+                    return None
+                return (None, tuple(texts)) if first is None else (texts[0], tuple(texts[1:]))
+        return None
+
+    def _plain_usage(self) -> Usage | None:
+        usage = self.usage()
+        return usage if usage is None else replace(usage, billed_as=())
+
     def _covered_by(self, choices: Collection[int]) -> frozenset[int]:
         if choices:
             return frozenset(choices) | self._finished.difference(*self._outputs)
@@ -174,6 +224,21 @@ class ChatStreamCounts:
     def _usage(self, output: int, *, given: bool) -> Usage | None:
         usage = _usage(self._prompt, output, given=given)
         return usage if usage is None else replace(usage, billed_as=self.billed_as)
+
+
+def chat_reading_of(first: Counts | None, later: Iterable[Counts]) -> Usage | None:
+    """Return what the kept objects of an answer say; None where the prompt is unknown.
+
+    The answers' figures of the later ones add up, the prompt counts once.
+    """
+    return _reading(None if first is None else chat_figures(first), [chat_figures(counts) for counts in later])
+
+
+def _reading(first: ChatFigures | None, later: Sequence[ChatFigures]) -> Usage | None:
+    prompt = ChatFigures() if first is None else first
+    for figures in later:
+        prompt = prompt.later(figures)
+    return _usage(prompt, sum(max(0, figures.output or 0) for figures in later), given=False)
 
 
 def _usage(figures: ChatFigures, output: int | None, *, given: bool) -> Usage | None:

@@ -6,13 +6,14 @@ The rules by which the call was billed read these objects again, so that a recei
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from ..pricing import Usage
-from .chat_usage import ChatStreamCounts
+from .catalogue import Api
+from .chat_usage import ChatStreamCounts, chat_reading_of
 from .usage import Counts, StreamCounts, counts_of, merged
 
 NO_HEADERS: Final[Mapping[str, str]] = {}
@@ -21,7 +22,6 @@ USAGE_MAX_BYTES: Final = 4_096
 
 # Of Anthropic's Messages API, and of OpenAI's and most servers that speak its shape.
 _ID_HEADERS: Final = ("request-id", "x-request-id")
-_CHAT_NAMES: Final = frozenset({"prompt_tokens", "completion_tokens"})
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/+=-]{0,127}")
 
 
@@ -31,7 +31,11 @@ class ReportedUsage(msgspec.Struct, frozen=True, omit_defaults=True):
     upstream: the one that served the call, by its name in the catalogue; None in journals before there were several.
     first: the usage of a stream's first event. later: those of its other events, or the one of a whole answer; earlier
     ones that change nothing are left out. partial: these figures don't count the whole answer. cut: the objects were
-    too large to keep, or not UTF-8. missing: by the rules they are no usage, so that another one was charged.
+    too large to keep, or not UTF-8.
+
+    api: by whose rules they are read. Of a chat completion, `later` are the objects whose figures of the answer add up:
+    one, or one for each choice. `first` is one that is replaced but for its figures of the prompt. missing: they lack
+    what the bill of an answer needs, so that it was charged without them.
     """
 
     provider_id: str | None = None
@@ -40,6 +44,7 @@ class ReportedUsage(msgspec.Struct, frozen=True, omit_defaults=True):
     partial: bool = False
     cut: bool = False
     upstream: str | None = None
+    api: Api = Api.ANTHROPIC
     missing: bool = False
 
     def __repr__(self) -> str:
@@ -103,47 +108,50 @@ class UsageReporter:
             return None, counts
 
 
+class ChatReporter:
+    """Maker of the reports of one chat completion, whole or streamed."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._bare = ReportedUsage(provider_id(headers), api=Api.OPENAI)
+        self._made: tuple[tuple[int, bool, bool], ReportedUsage] | None = None
+
+    def whole(self, raw: bytes | msgspec.Raw, usage: Usage | None) -> ReportedUsage:
+        """Return the report of a whole answer, from its usage object. `usage` is what was read in it."""
+        if not _is_object(bytes(raw)):
+            return self._bare
+        text = kept_text(raw)
+        return self._of(None if text is None else (None, (text,)), partial=False, missing=usage is None)
+
+    def streamed(self, counted: ChatStreamCounts, *, ended: bool = False) -> ReportedUsage:
+        """Return the report of a stream until now. `ended`: the answer came to its end."""
+        state = (counted.taken, counted.final, ended)
+        if self._made is None or self._made[0] != state:
+            partial, missing = not ended and not counted.final, ended and counted.whole() is None
+            found = self._of(counted.texts(), partial=partial, missing=missing) if counted.taken else self._bare
+            self._made = state, found
+        return self._made[1]
+
+    def _of(self, texts: tuple[str | None, tuple[str, ...]] | None, *, partial: bool, missing: bool) -> ReportedUsage:
+        first, later = texts or (None, ())
+        if texts is None or sum(len(text.encode()) for text in (first or "", *later)) > USAGE_MAX_BYTES:
+            return msgspec.structs.replace(self._bare, cut=True)
+        return msgspec.structs.replace(self._bare, first=first, later=later, partial=partial, missing=missing)
+
+
+def kept_text(raw: bytes | msgspec.Raw) -> str | None:
+    """Return the text of a usage object; None for one that is too large to keep, or not UTF-8."""
+    data = bytes(raw)
+    try:
+        return data.decode() if len(data) <= USAGE_MAX_BYTES else None
+    except UnicodeDecodeError:
+        return None
+
+
 def served_by(upstream: str | None, reported: ReportedUsage | None) -> ReportedUsage | None:
     """Return the report with the upstream that served the call, if it is known."""
     if upstream is None:
         return reported
     return msgspec.structs.replace(reported or ReportedUsage(), upstream=upstream)
-
-
-class ChatUsageReporter:
-    """Collector of the usage objects of a chat completion, whole or in a stream's chunks."""
-
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        self._provider_id = provider_id(headers)
-        self._texts: list[str] = []
-        self._cut = False
-
-    def take(self, raw: bytes | msgspec.Raw) -> None:
-        """Take the next usage object."""
-        data = bytes(raw)
-        if self._cut or not _is_object(data):
-            return
-        try:
-            text = data.decode()
-        except UnicodeDecodeError:
-            self._cut = True
-            return
-        # Some servers send growing figures with each piece of the answer.
-        if _chat_reading([text]) == _chat_reading([*self._texts, text]):
-            self._texts = []
-        self._texts.append(text)
-        self._cut = sum(len(kept.encode()) for kept in self._texts) > USAGE_MAX_BYTES
-
-    def report(self, usage: Usage | None, *, final: bool = True) -> ReportedUsage:
-        """Return the report until now. `usage`: what the rules read in these objects, with the choices of each."""
-        if self._cut:
-            return ReportedUsage(self._provider_id, cut=True)
-        found = _chat_reading(self._texts)
-        # Figures of several choices add up, which the objects alone don't show: they are a lower bound.
-        several = found is not None and usage is not None and usage.output_tokens > found.output_tokens
-        partial = found is not None and usage is not None and (not final or several)
-        missing = found is not None and usage is None
-        return ReportedUsage(self._provider_id, None, tuple(self._texts), partial, missing=missing)
 
 
 def provider_id(headers: Mapping[str, str]) -> str | None:
@@ -153,32 +161,21 @@ def provider_id(headers: Mapping[str, str]) -> str | None:
 
 
 def reading_of(reported: ReportedUsage) -> Usage | None:
-    """Read the usage in a report again; None where its figures don't give the prompt's tokens, or were cut.
+    """Read the usage in a report again; None where its figures don't give what the bill needs, or were cut.
 
     Of a `partial` report the answer's tokens are a lower bound.
     """
-    if reported.missing:
-        return None
-    if is_chat(reported):
-        return _chat_reading(reported.later)
+    if reported.api is Api.OPENAI:
+        if reported.missing:
+            return None
+        first = None if reported.first is None else counts_of(reported.first.encode(errors="replace"))
+        return chat_reading_of(first, [counts_of(text.encode(errors="replace")) for text in reported.later])
     counted = StreamCounts()
     if reported.first is not None:
         counted.begin(counts_of(reported.first.encode(errors="replace")))
     for text in reported.later:
         counted.go_on(counts_of(text.encode(errors="replace")))
     return counted.usage(0)
-
-
-def is_chat(reported: ReportedUsage) -> bool:
-    """Return whether these objects are of chat completions, whose names for the figures are others."""
-    return any(_CHAT_NAMES & counts_of(text.encode(errors="replace")).keys() for text in reported.later)
-
-
-def _chat_reading(texts: Sequence[str]) -> Usage | None:
-    counted = ChatStreamCounts()
-    for text in texts:
-        counted.take(counts_of(text.encode(errors="replace")), (0,))
-    return counted.usage()
 
 
 def _is_object(data: bytes) -> bool:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from satmeter.actors.domain.llm.answers import Ending
+from satmeter.actors.domain.llm.catalogue import Api
 from satmeter.actors.domain.llm.reported_usage import ReportedUsage
 from satmeter.actors.domain.pricing import Usage
 from satmeter.http.receipts.signing import ALGORITHM, TYPE
@@ -111,7 +112,7 @@ def test_of_an_answer_that_was_cut_off_the_figures_are_a_lower_bound() -> None:
     ("worked", "words"),
     [
         (ReportedUsage("req_1", cut=True), "was too large for a receipt"),
-        (ReportedUsage("req_1", later=('{"prompt_tokens":9}',), missing=True), "does not have the figures"),
+        (ReportedUsage("req_1", later=('{"prompt_tokens":9}',), api=Api.OPENAI, missing=True), "lacks some"),
         (ReportedUsage("req_1"), "does not have the figures"),
         (ReportedUsage(later=('{"input_tokens":"many"}',)), "does not have the figures"),
     ],
@@ -147,7 +148,7 @@ OF_STREAM = ReportedUsage("req_1", '{"input_tokens": 100, "output_tokens": 1}', 
 
 
 CHAT = '{"prompt_tokens":100,"completion_tokens":200}'
-OF_CHAT = ReportedUsage("req_1", later=(CHAT,))
+OF_CHAT = ReportedUsage("req_1", later=(CHAT,), api=Api.OPENAI)
 CHAT_WHOLE = f'{{"choices":[{{"message":{{"content":"x"}},"finish_reason":"stop"}}],"usage":{CHAT}}}'.encode()
 CHAT_STREAM = (
     b'data: {"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"stop"}]}\n\n'

@@ -51,9 +51,9 @@ from tests.helpers.chat_upstream import (
     message,
     parts_of,
     provider,
+    reported,
     sse,
     streaming,
-    unreported,
 )
 
 VERDICT = json.dumps({"reason": "Fine.", "decision": "accept", "size": "small"})
@@ -75,11 +75,11 @@ def said(text: str, finish: str = "stop", *more: Any) -> Answer:
 
 async def test_work_is_asked_for_as_a_stream_with_its_usage() -> None:
     http = FakeHttp(streaming(sse(*WHOLE_STREAM)))
-    assert [unreported(part) for part in await work(http)] == [
+    assert await work(http) == [
         TextDelta("Héllo, "),
         TextDelta("wörld 🌍"),
-        UsageSoFar(Usage(18, 16), final=True, pauses=True),
-        Completion("Héllo, wörld 🌍", MODEL, Usage(18, 16), "end_turn"),
+        UsageSoFar(Usage(18, 16), final=True, pauses=True, reported=reported(USAGE)),
+        Completion("Héllo, wörld 🌍", MODEL, Usage(18, 16), "end_turn", reported(USAGE)),
     ]
     (sent,) = http.sent
     body = sent.json
@@ -94,7 +94,7 @@ async def test_an_evaluation_is_held_to_its_schema() -> None:
     http = FakeHttp(said(VERDICT))
     found = await provider(http).evaluate(SECRET, model=MODEL)
     assert (found.verdict.accepted, found.verdict.reason, found.verdict.size) == (True, "Fine.", Size.SMALL)
-    assert (found.model, found.usage) == (MODEL, Usage(18, 16))
+    assert (found.model, found.usage, found.reported) == (MODEL, Usage(18, 16), reported(USAGE))
     body = http.sent[0].json
     assert body["response_format"]["json_schema"] == {"name": "verdict", "strict": True, "schema": VERDICT_SCHEMA}
     assert body["max_tokens"] == EVALUATION_MAX_TOKENS
@@ -123,12 +123,12 @@ async def test_only_a_verdict_is_a_verdict(answer: Answer) -> None:
 
 
 async def test_a_server_that_does_not_stream_is_read_all_the_same() -> None:
-    (done,) = await work(answering(200, message("Done."), **{"x-request-id": "theirs"}))
-    assert unreported(done) == Completion("Done.", MODEL, Usage(18, 16), "end_turn")
-    assert isinstance(done, Completion) and done.reported is not None and done.reported.provider_id == "theirs"
+    assert await work(answering(200, message("Done."))) == [
+        Completion("Done.", MODEL, Usage(18, 16), "end_turn", reported(USAGE))
+    ]
     made = provider(answering(200, message("Done.", None, finish="length")))
     found = await made.complete(SECRET, model=MODEL, max_tokens=9)
-    assert unreported(found) == Completion("Done.", MODEL, None, "max_tokens", given_bytes=5)
+    assert found == Completion("Done.", MODEL, None, "max_tokens", reported(), given_bytes=5)
 
 
 @pytest.mark.parametrize(

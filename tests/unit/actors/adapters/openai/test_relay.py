@@ -33,9 +33,9 @@ from tests.helpers.chat_upstream import (
     message,
     parts_of,
     provider,
+    reported,
     sse,
     streaming,
-    unreported,
 )
 
 
@@ -74,20 +74,21 @@ async def test_bytes_go_on_as_they_come_and_are_not_collected() -> None:
     async with aclosing(provider(answer).relay(BODY, {}, model=MODEL, beta=False, stream=True)) as parts:
         found = [await anext(parts) for _ in range(5)]
     assert data_of(found) == sse(*WHOLE_STREAM[:2])
-    assert unreported(found[-1]) == RelaySoFar(None, "Héllo, ", counts_last=True)
+    assert found[-1] == RelaySoFar(None, "Héllo, ", reported=reported(), counts_last=True)
     assert answer.closed == 1
 
 
 async def test_what_is_counted_is_told_along_the_way() -> None:
     steps = (chunk(choice("a"), usage={**USAGE, "completion_tokens": 1}), chunk(choice("b"), usage=None), STOP, COUNTED)
     answer = streaming(*(sse(event) for event in (*steps, DONE)))
-    counted = [unreported(part) for part in await parts_of(answer) if isinstance(part, RelaySoFar)]
+    counted = [part for part in await parts_of(answer) if isinstance(part, RelaySoFar)]
+    begun = {**USAGE, "completion_tokens": 1}
     assert counted == [
-        RelaySoFar(Usage(18, 16), "a", final=True, counts_last=True),
-        RelaySoFar(Usage(18, 16), "b", counts_last=True),
-        RelaySoFar(Usage(18, 16), pauses=True, counts_last=True),
-        RelaySoFar(Usage(18, 16), final=True, pauses=True, counts_last=True),
-        RelaySoFar(Usage(18, 16), final=True, pauses=True, counts_last=True),
+        RelaySoFar(Usage(18, 16), "a", final=True, reported=reported(begun), counts_last=True),
+        RelaySoFar(Usage(18, 16), "b", reported=reported(begun, partial=True), counts_last=True),
+        RelaySoFar(Usage(18, 16), pauses=True, reported=reported(begun, partial=True), counts_last=True),
+        RelaySoFar(Usage(18, 16), final=True, pauses=True, reported=reported(USAGE), counts_last=True),
+        RelaySoFar(Usage(18, 16), final=True, pauses=True, reported=reported(USAGE), counts_last=True),
     ]
 
 
@@ -202,9 +203,8 @@ async def test_a_filter_that_lets_nothing_out_is_declined_unless_it_is_billed() 
 async def test_a_whole_answer_comes_back_to_the_byte_with_its_usage() -> None:
     body = json.dumps(message("h\u00e9"), indent=1).encode()
     (end,) = await parts_of(answering(200, body, **{"x-request-id": "theirs"}), stream=False)
-    assert unreported(end) == RelayEnd(200, {"content-type": JSON}, body, Usage(18, 16), 16)
-    assert isinstance(end, RelayEnd) and end.reported is not None
-    assert end.reported.provider_id == "theirs" and end.reported.later[0].encode() in body
+    told = reported(json.dumps(USAGE, indent=1).replace("\n", "\n "), provider_id="theirs")
+    assert end == RelayEnd(200, {"content-type": JSON}, body, Usage(18, 16), 16, reported=told)
 
 
 @pytest.mark.parametrize(

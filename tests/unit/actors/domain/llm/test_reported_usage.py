@@ -15,9 +15,6 @@ from hypothesis import strategies as st
 from satmeter.actors.adapters.anthropic.answers import read_completion, read_evaluation
 from satmeter.actors.adapters.anthropic.relay import RelayedStream, whole_end
 from satmeter.actors.adapters.anthropic.stream import StreamedAnswer
-from satmeter.actors.adapters.openai.relay import whole_end as chat_whole_end
-from satmeter.actors.adapters.openai.stream import ChatStream
-from satmeter.actors.adapters.openai.work import work_in
 from satmeter.actors.domain.llm.reported_usage import (
     USAGE_MAX_BYTES,
     ReportedUsage,
@@ -147,56 +144,6 @@ def test_a_report_reads_as_the_call_was_billed(first: str, later: list[str]) -> 
     assert reading_of(kept) == counted.usage(0)
     assert kept.first == first and set(kept.later) <= set(later)
     assert msgspec.json.decode(msgspec.json.encode(kept), type=ReportedUsage) == kept
-
-
-# Chat completions
-
-
-CHAT = '{"prompt_tokens": 30,"completion_tokens":7, "prompt_tokens_details":{"cached_tokens":10}}'
-
-
-def chunk(content: str | None = None, finish: str | None = None, usage: str = "null", index: int = 0) -> bytes:
-    """An event of a streamed chat completion; with neither text nor end it has no choices."""
-    choice = {"index": index, "delta": {"content": content} if content else {}, "finish_reason": finish}
-    choices = [] if content is None and finish is None else [choice]
-    return f'data: {{"choices":{json.dumps(choices)},"usage":{usage} }}\n\n'.encode()
-
-
-def chat_report(*chunks: bytes) -> ReportedUsage:
-    """The report at the end of a stream."""
-    stream = ChatStream({"x-request-id": "chat-1"})
-    for data in chunks:
-        stream.read(data)
-    return stream.reported(stream.counted.whole())
-
-
-def test_a_chat_completions_usage_is_kept_to_the_byte() -> None:
-    expected = ReportedUsage("chat-1", later=(CHAT,))
-    body = f'{{"choices":[{{"message":{{"content":"x"}},"finish_reason":"stop"}}],"usage": {CHAT} }}'.encode()
-    headers = {"x-request-id": "chat-1"}
-    assert chat_whole_end(headers, body).reported == work_in(body, headers).reported == expected
-    assert chat_report(chunk("x"), chunk(finish="stop"), chunk(usage=CHAT), b"data: [DONE]\n\n") == expected
-    assert reading_of(expected) == Usage(20, 7, 10)
-
-
-def test_growing_figures_are_kept_once_and_those_of_choices_are_a_lower_bound() -> None:
-    growing = [f'{{"prompt_tokens":9,"completion_tokens":{count}}}' for count in range(1, 300)]
-    told = chat_report(*(chunk("x", usage=usage) for usage in growing), chunk(finish="stop", usage=growing[-1]))
-    assert (told.later, told.partial) == ((growing[-1],), False)
-    two = chat_report(
-        chunk("x"),
-        chunk("y", index=1),
-        chunk(finish="stop", usage='{"prompt_tokens":9,"completion_tokens":4}'),
-        chunk(finish="stop", usage='{"prompt_tokens":9,"completion_tokens":5}', index=1),
-    )
-    assert two.partial and reading_of(two) == Usage(9, 5)
-
-
-def test_figures_that_are_no_usage_by_the_rules_are_said_to_be_none() -> None:
-    nothing = '{"prompt_tokens":9,"completion_tokens":0}'
-    told = chat_report(chunk("x"), chunk(finish="stop"), chunk(usage=nothing))
-    assert told == ReportedUsage("chat-1", later=(nothing,), missing=True)
-    assert reading_of(told) is None
 
 
 def test_no_log_or_error_shows_the_providers_texts() -> None:
