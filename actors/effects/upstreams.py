@@ -6,6 +6,7 @@ not made a second time.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Final, NamedTuple, TypeVar
@@ -28,6 +29,7 @@ from ..ports import (
     PortError,
     Provider,
 )
+from .usage_watch import UsageWatch
 
 T = TypeVar("T")
 NamedT = TypeVar("NamedT", Completion, Evaluation)
@@ -48,11 +50,18 @@ class _Route(NamedTuple):
 class Upstreams:
     """Implementation of `ports.Model` over providers, which have the names of the catalogue's upstreams."""
 
-    def __init__(self, catalogue: Catalogue, providers: Mapping[str, Provider], eval_model: str) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        providers: Mapping[str, Provider],
+        eval_model: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._catalogue = catalogue
         self._providers = providers
         self._eval_model = eval_model
         self._routes: dict[str, _Route] = {}
+        self._watch = UsageWatch(clock)
 
     def prepare(self) -> object:
         """Prepare all providers."""
@@ -62,12 +71,14 @@ class Upstreams:
         """See `Model`."""
         model = self._route(self._eval_model).model
         judged, upstream = await self._first(self._eval_model, lambda at: at.evaluate(request, model=model))
+        self._note(self._eval_model, upstream, judged)
         return _named(judged, self._eval_model, upstream)
 
     async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
         """See `Model`."""
         name = self._route(model).model
         done, upstream = await self._first(model, lambda at: at.complete(request, model=name, max_tokens=max_tokens))
+        self._note(model, upstream, done)
         return _named(done, model, upstream)
 
     async def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:
@@ -117,6 +128,10 @@ class Upstreams:
             self._routes[model] = route
         return route
 
+    def _note(self, model: str, upstream: str, part: object) -> None:
+        entry = self._catalogue.find(model)
+        self._watch.note(model, upstream, part, None if entry is None else entry.missing_usage)
+
     async def _first(self, model: str, call: Callable[[Provider], Awaitable[T]]) -> tuple[T, str]:
         """Return the result of the first upstream that takes the call, and its name. Raises `PortError`."""
         failures: list[PortError] = []
@@ -144,6 +159,7 @@ class Upstreams:
                         if not begun:
                             begun = True
                             yield Served(upstream)
+                        self._note(model, upstream, part)
                         yield part
                 return
             except PortError as error:
