@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -79,10 +80,11 @@ async def _measure_whole(options: BenchOptions, directory: Path) -> Grid:
             beside = await stack.enter_async_context(upstreams.relaying(directory / "beside", upstream, options.beside))
             ways[_BESIDE] = Way(beside, await _paid(beside))
         if options.litellm is not None:
+            key = f"sk-{secrets.token_hex(32)}"
             litellm = await stack.enter_async_context(
-                upstreams.litellm(directory / "litellm", upstream, options.litellm)
+                upstreams.litellm(directory / "litellm", upstream, options.litellm, key)
             )
-            ways[_LITELLM] = Way(litellm, calling([None]))
+            ways[_LITELLM] = Way(litellm, calling([Holder("", key)]))
         grid = new_grid(options)
         for connections in _CONNECTIONS:
             add_rows(grid, connections, await _rounds(options, ways, connections))

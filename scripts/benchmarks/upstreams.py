@@ -94,13 +94,13 @@ async def relaying(directory: Path, upstream: Child, satmeter: Path | None = Non
 
 
 @asynccontextmanager
-async def litellm(directory: Path, upstream: Child, command: Path) -> AsyncIterator[Child]:
-    """Run LiteLLM's proxy before the upstream."""
+async def litellm(directory: Path, upstream: Child, command: Path, key: str) -> AsyncIterator[Child]:
+    """Run LiteLLM's proxy before the upstream. It does not start without a key, which its clients must send."""
     port = free_port()
     config = directory.with_suffix(".yaml")
     config.write_text(_LITELLM.format(model=MODEL, port=upstream.port))
     words = [str(command), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
     # Its list of prices is not asked for on the internet.
-    environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "NO_PROXY": "*"}
+    environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "NO_PROXY": "*", "LITELLM_MASTER_KEY": key}
     async with running(Child("LiteLLM", words, port, directory, environment), "/health/liveliness") as child:
         yield child
