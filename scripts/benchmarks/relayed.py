@@ -115,7 +115,8 @@ def add_rows(grid: Grid, connections: int, figures: Mapping[str, Mapping[str, fl
     """Add a row for each way, with its ratios to the others."""
     per_s = {name: of["per_s"] for name, of in figures.items()}
     for name, of in figures.items():
-        ours = name in {_EMPTY, _THIS, _BESIDE}
+        # Processes of other versions have other names.
+        ours = name in {_EMPTY, _THIS}
         row: list[Cell] = [
             name,
             connections,
