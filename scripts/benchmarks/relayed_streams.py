@@ -9,10 +9,10 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
+from ..http_client import Connection, Origin
 from . import upstreams
 from .cpu import cpu_s
 from .grid import Cell, Column, Grid, percentile
-from .measuring import connect
 from .options import BenchOptions
 from .provider import EVENT_EVERY_S, sent_at_ns
 from .servers import BenchError, Child
@@ -24,6 +24,8 @@ _DEPOSIT_SATS: Final = 100_000
 # The rest begins when these have begun.
 _BEGINNING_AT_ONCE: Final = 32
 _BEGUN_WITHIN_S: Final = 90.0
+# Longer than a stream takes to begin and to be measured.
+_LASTS_S: Final = 600.0
 # More than come while the streams begin and are measured; the measurement ends them.
 _EVENTS: Final = 20_000
 _COLUMNS: Final = (
@@ -84,7 +86,8 @@ async def _row(child: Child, holders: Sequence[Holder | None], streams: int, dur
     begun = 0
 
     async def stream(number: int) -> None:
-        holder, connection, first = holders[number % len(holders)], connect(child.port), asyncio.Event()
+        holder, first = holders[number % len(holders)], asyncio.Event()
+        connection = Connection(Origin("127.0.0.1", child.port), _LASTS_S)
 
         def note(piece: bytes) -> None:
             nonlocal begun
