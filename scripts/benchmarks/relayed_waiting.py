@@ -55,7 +55,7 @@ async def measure_relayed_waiting(options: BenchOptions, directory: Path) -> Gri
 async def _row(child: Child, calls: int) -> list[float | int | None]:
     holders = await open_sessions(child.port, _SESSIONS, _DEPOSIT_SATS)
     loop = asyncio.get_running_loop()
-    before_kb = [child.resident_kb(name) for name in _PROCESSES]
+    before_kb = _memory_kb(child)
     added_ms: list[float] = []
     failed = 0
     began_s = loop.time()
@@ -78,8 +78,17 @@ async def _row(child: Child, calls: int) -> list[float | int | None]:
         for number in range(calls):
             group.create_task(call(number, holders[number % len(holders)]))
         await asyncio.sleep(began_s + _WAIT_S - loop.time())
-        during_kb = [child.resident_kb(name) for name in _PROCESSES]
+        during_kb = _memory_kb(child)
     if failed == calls:
         raise BenchError("all calls failed")
-    more_kb = [(during - before) / calls for before, during in zip(before_kb, during_kb, strict=True)]
+    more_kb = [
+        None if before is None or during is None else (during - before) / calls
+        for before, during in zip(before_kb, during_kb, strict=True)
+    ]
     return [percentile(added_ms, 50), percentile(added_ms, 99), failed, *more_kb]
+
+
+def _memory_kb(child: Child) -> list[int | None]:
+    """Return the memory of front and hosts; None for what has another name in another version."""
+    found = [child.processes(name).values() for name in _PROCESSES]
+    return [sum(process.resident_kb for process in processes) or None for processes in found]
