@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from .domain.provider_faults import ModelFault
 
 
@@ -58,8 +60,25 @@ class HeldBackError(ModelError):
     """Call to the model provider that was not made: the provider is known to be away, or asked for a wait."""
 
 
+class LeftError(HeldBackError):
+    """Call whose client left before it was made: no upstream has it, and none is asked any more."""
+
+
 class ToldError(TransientError):
     """Break of a stream whose last bytes, which were passed on, say so."""
+
+
+# Faults by which a provider says that it did not take the call.
+_NOT_TAKEN: Final = frozenset(
+    {ModelFault.UNREACHABLE, ModelFault.REFUSED, ModelFault.LIMITED, ModelFault.OVERLOADED, ModelFault.UNAVAILABLE}
+)
+
+
+def did_nothing(error: PortError) -> bool:
+    """Return whether a provider certainly did not work on the call that failed so, and bills nothing for it."""
+    if isinstance(error, ModelError):
+        return error.answered or error.fault in _NOT_TAKEN
+    return isinstance(error, MissingModelError | NotCountedError)
 
 
 class FencedError(PortError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from typing import Final, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import structlog
 from msgspec.structs import replace
@@ -18,14 +18,12 @@ from ..domain.llm.answers import Served, StreamPart
 from ..domain.llm.catalogue import Catalogue
 from ..domain.llm.relays import RelayEnd, RelayPart
 from ..domain.llm.reported_usage import served_by
-from ..domain.provider_faults import ModelFault
+from ..port_errors import LeftError, did_nothing
 from ..ports import (
     Completion,
     Evaluation,
     HeldBackError,
-    MissingModelError,
     ModelError,
-    NotCountedError,
     PortError,
     Provider,
 )
@@ -33,10 +31,6 @@ from .usage_watch import UsageWatch
 
 T = TypeVar("T")
 NamedT = TypeVar("NamedT", Completion, Evaluation)
-# Faults by which a provider says that it did not take the call.
-_NOT_TAKEN: Final = frozenset(
-    {ModelFault.UNREACHABLE, ModelFault.REFUSED, ModelFault.LIMITED, ModelFault.OVERLOADED, ModelFault.UNAVAILABLE}
-)
 _log = structlog.get_logger(__name__)
 
 
@@ -141,7 +135,7 @@ class Upstreams:
                 return await call(provider), upstream
             except PortError as error:
                 failures.append(error)
-                if not _did_nothing(error):
+                if not _is_for_another(error):
                     break
         raise _worth_telling(failures)
 
@@ -164,16 +158,14 @@ class Upstreams:
                 return
             except PortError as error:
                 failures.append(error)
-                if begun or not _did_nothing(error):
+                if begun or not _is_for_another(error):
                     break
         raise _worth_telling(failures)
 
 
-def _did_nothing(error: PortError) -> bool:
+def _is_for_another(error: PortError) -> bool:
     """Return whether the upstream certainly did not work on the call, so that another may."""
-    if isinstance(error, ModelError):
-        return error.answered or error.fault in _NOT_TAKEN
-    return isinstance(error, MissingModelError | NotCountedError)
+    return did_nothing(error) and not isinstance(error, LeftError)
 
 
 def _tell(model: str, upstream: str, failures: list[PortError]) -> None:
@@ -184,7 +176,7 @@ def _tell(model: str, upstream: str, failures: list[PortError]) -> None:
 def _worth_telling(failures: list[PortError]) -> PortError:
     """Return the failure that says most: the one that was not passed over, else the one that passes soonest."""
     last = failures[-1]
-    if not _did_nothing(last):
+    if not _is_for_another(last):
         return last
     waits = [error for error in failures if isinstance(error, ModelError) and error.retry_after_s is not None]
     return min(waits, key=lambda error: error.retry_after_s or 0) if waits else last

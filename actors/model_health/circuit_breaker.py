@@ -13,6 +13,7 @@ import structlog
 from ..domain.llm.answers import Completion, StreamPart, TextDelta
 from ..domain.llm.relays import RelayBytes, RelayEnd, RelayPart
 from ..domain.provider_faults import ModelFault
+from ..port_errors import LeftError, did_nothing
 from ..ports import Evaluation, HeldBackError, ModelError, PortError, Provider, SilentError, ToldError
 from .outage import (
     ANTHROPIC,
@@ -203,7 +204,7 @@ class GatedProvider:
             await self._gate.admit(model)
         except asyncio.CancelledError:
             # A call that ends as cancelled counts as sent, and is charged. This one was never sent.
-            raise HeldBackError("left before it was called", ModelFault.UNAVAILABLE) from None
+            raise LeftError("left before it was called", ModelFault.UNAVAILABLE) from None
 
     async def _through(self, model: str, call: Callable[[], Awaitable[T]]) -> T:
         await self._admit(model)
@@ -231,7 +232,13 @@ class GatedProvider:
 
     async def _judged(self, model: str, error: PortError) -> PortError:
         """Return the error as waiting callers should see it: while all calls fail, a failed one has met an outage."""
-        away = await self._gate.failed(model, error)
+        try:
+            away = await self._gate.failed(model, error)
+        except asyncio.CancelledError:
+            if not did_nothing(error):
+                raise
+            # As above: this call is not billed, and no other upstream is to be asked for a client that has left.
+            raise LeftError(str(error), ModelFault.UNAVAILABLE) from None
         if away and isinstance(error, ModelError) and error.fault is ModelFault.FAILING:
             return ModelError(str(error), ModelFault.UNAVAILABLE, error.retry_after_s, answered=error.answered)
         return error

@@ -129,7 +129,7 @@ async def streamed(headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> 
         if not chunk:
             continue
         answer.read(chunk)
-        if not begun and answer.error is not None:
+        if not begun and answer.error is not None and not answer.gave:
             # Nothing of it was given yet, so that it can be tried again.
             raise stream_error(answer.error)
         if not answer.begun:
@@ -195,6 +195,11 @@ class RelayedStream:
                 self._take(line[len(b"data:") :])
         if len(self._line) > _LINE_MAX_BYTES:
             self._line = b""
+
+    @property
+    def gave(self) -> bool:
+        """Return whether something of the answer has come that is billed as output."""
+        return bool(self._given)
 
     def so_far(self) -> RelaySoFar:
         """Return the usage until now."""

@@ -95,7 +95,7 @@ async def streamed(headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> 
         chunk = await anext(chunks, None)
         pieces = answer.at_end() if chunk is None else answer.read(chunk)
         withheld += chunk or b""
-        if not begun and answer.error is not None:
+        if not begun and answer.error is not None and not pieces:
             # Nothing of it was given yet: it is as an error status in its place.
             yield _refusal(answer.error)
             return

@@ -17,6 +17,8 @@ NOT_FOUND: Final = 404
 """A wrong model or address: only the operator can mend that, but it may be one model alone."""
 
 _RETRY_AFTER_MAX_S: Final = 3_600.0
+# A gateway's words for a server that it did not wait for, which may still work on the call (524 is Cloudflare's).
+_MAY_BE_BILLED: Final = frozenset({504, 524})
 # Statuses below 500 that may pass: time-out and lock conflict (source: the SDKs' own retry policy).
 _TRANSIENT: Final = frozenset({408, 409})
 _FAULTS: Final[Mapping[int, ModelFault]] = {
@@ -38,7 +40,7 @@ def status_error(told: str, status: int, headers: Mapping[str, str], fault: Mode
     """Return the error of an answer with this status and fault, which came before anything else."""
     wait_s = retry_after_s(headers)
     if fault is not None:
-        return ModelError(told, fault, wait_s, answered=True)
+        return ModelError(told, fault, wait_s, answered=status not in _MAY_BE_BILLED)
     if status in _TRANSIENT or not 400 <= status < 500 or headers.get("x-should-retry") == "true":
         return TransientError(told, wait_s)
     return MissingModelError(told) if status == NOT_FOUND else PermanentError(told)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from satmeter.actors.domain.llm.catalogue import Catalogue
 from satmeter.actors.domain.llm.relays import RelayEnd
 from satmeter.actors.domain.provider_faults import ModelFault
 from satmeter.actors.effects.upstreams import Upstreams
@@ -26,7 +27,7 @@ from satmeter.actors.ports import (
 )
 from tests.helpers.fakes import FakeModel
 from tests.helpers.model_boards import START_MS, Clock, FakeBoard, outage
-from tests.helpers.upstreams import over
+from tests.helpers.upstreams import entry, over, upstream
 
 UNREACHABLE = ModelError("no connection", ModelFault.UNREACHABLE)
 OVERLOADED = ModelError("answered 529", ModelFault.OVERLOADED)
@@ -303,6 +304,36 @@ async def test_who_leaves_before_the_call_is_made_has_used_nothing(streamed: boo
     with pytest.raises(HeldBackError):
         await calling
     assert scene.calls == len(scene.provider.streamed) == 0
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("error", [None, ModelError("answered 503", ModelFault.UNAVAILABLE, answered=True), BROKEN])
+async def test_no_other_upstream_is_asked_for_a_client_that_has_left(streamed: bool, error: PortError | None) -> None:
+    """Leave at the gate of the first upstream, or while that one's failure is counted."""
+    board, clock, waiting = FakeBoard(), Clock(), asyncio.Event()
+
+    async def stand() -> Any:
+        waiting.set()
+        await asyncio.Event().wait()
+
+    first, second = FakeModel(faults=[] if error is None else [error]), FakeModel()
+    if error is None:
+        board.read = stand  # type: ignore[method-assign]
+    else:
+        board.count_failure = stand  # type: ignore[method-assign]
+    gates = [ModelGate(at, clock.now_ms, cache=ModelCache(at, clock.monotonic_s)) for at in (board, FakeBoard())]
+    catalogue = Catalogue((entry("tiny", "a", "b"),), (upstream("a"), upstream("b")))
+    providers = {"a": GatedProvider(first, gates[0]), "b": GatedProvider(second, gates[1])}
+    model = Upstreams(catalogue, providers, "tiny")
+    made = model.stream("x", model="tiny", max_tokens=5)
+    call: Any = anext(made) if streamed else model.complete("x", model="tiny", max_tokens=5)
+    calling = asyncio.ensure_future(call)
+    await waiting.wait()
+    calling.cancel()
+    # Only a call that may be billed ends as cancelled, and so as one that was sent.
+    with pytest.raises(asyncio.CancelledError if error is BROKEN else HeldBackError):
+        await calling
+    assert len(second.completed) == len(second.streamed) == 0
 
 
 async def test_counting_is_held_back_and_counts_for_nothing() -> None:

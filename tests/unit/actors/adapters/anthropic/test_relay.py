@@ -238,6 +238,15 @@ async def test_what_breaks_off_is_charged_as_far_as_it_came(rest: list[bytes | E
     assert body.closed == 1 and len(upstream.requests) == 1
 
 
+@pytest.mark.parametrize("kind", ["overloaded_error", "invalid_request_error"])
+async def test_an_answer_that_breaks_off_in_its_first_bytes_was_given(kind: str) -> None:
+    found: list[RelayPart] = []
+    sent = sse(start(), block("text", text="Hello")) + sse(error(kind))
+    with pytest.raises(ToldError):
+        await parts_of(streaming(sent)[0], found=found)
+    assert data_of(found) == sent
+
+
 @pytest.mark.parametrize("kind", ["overloaded_error", "invalid_request_error", "nonsense !"])
 async def test_an_error_in_the_middle_is_passed_on_and_known_to_be_told(kind: str) -> None:
     found: list[RelayPart] = []

@@ -311,6 +311,16 @@ async def test_an_error_in_the_middle_is_passed_on_and_told(error: dict[str, Any
     assert data_of(found) == sent + sse(error) and SECRET not in str(caught.value)
 
 
+@pytest.mark.parametrize("code", [502, 400])
+async def test_an_answer_that_breaks_off_in_its_first_bytes_was_given(code: int) -> None:
+    """Else another upstream would write it once more, and a client would get nothing of what is billed."""
+    found: list[RelayPart] = []
+    sent = sse(chunk(choice("x")), {"error": {"code": code, "message": SECRET}})
+    with pytest.raises(ToldError):
+        await parts_of(streaming(sent), found=found)
+    assert data_of(found) == sent
+
+
 @pytest.mark.parametrize("sent", [(chunk(choice("x")),), (chunk(choice("x")), chunk(choice(index=1, text="y")), STOP)])
 async def test_a_stream_that_just_ends_in_the_middle_is_broken(sent: tuple[dict[str, Any], ...]) -> None:
     found: list[RelayPart] = []

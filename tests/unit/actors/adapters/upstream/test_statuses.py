@@ -50,3 +50,10 @@ def test_an_unreadable_wait_is_none(value: str) -> None:
 
 def test_a_date_that_is_past_is_no_wait() -> None:
     assert retry_after_s({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}) is None
+
+
+@pytest.mark.parametrize("status", [504, 524])
+def test_a_gateway_that_did_not_wait_does_not_say_that_nothing_was_done(status: int) -> None:
+    """So no other upstream is asked: the first one may still work on the call, and bill it."""
+    error = status_error("x", status, {}, fault_of(status))
+    assert isinstance(error, ModelError) and error.fault is ModelFault.FAILING and not error.answered
