@@ -20,6 +20,8 @@ from .letter_case import check_case
 # A chat template adds words that no request shows, most of them about tools.
 _UNSEEN_TOKENS: Final = 2_000
 _CHOICES_MAX: Final = 128
+# Llama's templates indent tools by four spaces for each level.
+_TOOL_DEPTH_MAX: Final = 60
 
 _SEARCH: Final = "Search by the provider has a price of its own: leave it out, or search with a tool of your own"
 _OTHERS: Final = "Other models and providers have prices of their own: leave it out"
@@ -107,6 +109,8 @@ def bound_of_chat(values: Mapping[str, Any], size_bytes: int, entry: ModelEntry)
     for place, tool in enumerate(_objects(values.get("tools"), "tools")):
         if tool.get("type") not in _TOOLS:
             raise invalid(f"tools[{place}].type", "Tools that the provider runs, at a price of their own, are not here")
+        if _is_deep(tool):
+            raise invalid(f"tools[{place}]", "Nested too deeply")
     tokens = size_bytes + _UNSEEN_TOKENS
     media = _media(values.get("messages"))
     if entry.context_tokens is not None:
@@ -115,6 +119,20 @@ def bound_of_chat(values: Mapping[str, Any], size_bytes: int, entry: ModelEntry)
     elif media:
         raise invalid(media[0], "What it costs can't be known here: the model's longest prompt is not")
     return ChatBound(tokens, _dearest(values))
+
+
+def _is_deep(tool: Mapping[str, Any]) -> bool:
+    """Return whether a template that indents a tool would make far more of it than its bytes."""
+    level: list[Any] = [tool]
+    for _ in range(_TOOL_DEPTH_MAX):
+        level = [inner for value in level for inner in _members(value)]
+        if not level:
+            return False
+    return True
+
+
+def _members(value: Any) -> Collection[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def choices_of(values: Mapping[str, Any]) -> int:

@@ -229,6 +229,17 @@ def test_tools_that_the_provider_would_run_are_named(kind: Any) -> None:
     assert refused(tools=[{"type": "function"}, {"type": kind}]) == "tools[1].type"
 
 
+def test_tools_that_are_nested_too_deeply_are_refused() -> None:
+    """Llama's templates indent them: 200 levels in 600 bytes become a prompt of 165,000 characters."""
+    levels: list[Any] = []
+    for _ in range(200):
+        levels = [levels]
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"enum": levels}}}
+    assert refused(SMALL, tools=[{"type": "function"}, tool]) == "tools[1]"
+    tool["function"] = {"name": "f", "parameters": {"enum": [[[[[[[[1]]]]]]]]}}
+    assert read(SMALL, tools=[tool])
+
+
 def test_what_costs_nothing_of_its_own_passes() -> None:
     fields: Json = {
         "logprobs": True,
