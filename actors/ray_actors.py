@@ -7,11 +7,12 @@ keep the names by which servers of earlier versions call them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import msgspec
+import structlog
 
 from ..config.gc_tuning import settle_in
 from ..config.logging import configure_logging
@@ -44,6 +45,7 @@ from .services.solvency import SolvencyWatch
 from .transport import HostListener
 
 _START_BACKOFF_S: Final = 0.2
+_log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
@@ -112,7 +114,7 @@ class HostActor:
         The first call after a restart starts the host, with the plan that the store holds.
         """
         if self._starting is None:
-            self._starting = asyncio.create_task(self._start())
+            self._starting = _begin(self._start(), host_id=self._host_id)
         await asyncio.shield(self._starting)
 
     async def _start(self) -> None:
@@ -157,7 +159,7 @@ class DedicatedActor:
 
     async def _started(self) -> None:
         if self._starting is None:
-            self._starting = asyncio.create_task(self._start())
+            self._starting = _begin(self._start(), actor_id=self._assignment[0])
         await asyncio.shield(self._starting)
 
     async def _start(self) -> None:
@@ -169,6 +171,19 @@ class DedicatedActor:
         self._endpoint = msgspec.json.encode(await HostListener(self._host).open(self._node_ip))
         settle_in()
         await _until_store_answers(lambda: self._host.lend(partition, epoch))
+
+
+def _begin(starting: Coroutine[Any, Any, None], **ids: str) -> asyncio.Task[None]:
+    """Start a host, and log why when that fails: its callers learn that it does not answer, and nothing else."""
+
+    def tell(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            hint = "nothing is served by this process; it is tried again with another one"
+            _log.error("host_start_failed", **ids, error_type=type(error).__name__, error=str(error), hint=hint)
+
+    task = asyncio.create_task(starting)
+    task.add_done_callback(tell)
+    return task
 
 
 async def _until_store_answers(call: Callable[[], Awaitable[T]]) -> T:

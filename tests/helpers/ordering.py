@@ -31,7 +31,7 @@ _TOGETHER: Final = {
         "contract/test_lnbits_keys",
         "contract/test_payouts",
     ),
-    "llama.cpp": ("contract/test_llamacpp_chat",),
+    "llama.cpp": ("cluster/test_llamacpp", "contract/test_llamacpp_chat"),
 }
 # Fixtures of the whole session that end with the last test of what is taken together: all that run servers.
 _ENDING: Final = ("server", "lnbits_server", "lnbits", "llama")
