@@ -98,7 +98,8 @@ async def test_a_stream_gives_its_text_and_then_its_usage(provider: OpenAiProvid
     parts = await relayed(provider, stream=True)
     seen = [part for part in parts if isinstance(part, RelaySoFar)]
     assert "".join(part.given for part in seen) == SENTENCE
-    assert seen[0].usage is None and seen[-1].final
+    # The whole answer may have come as one piece, with the usage.
+    assert seen[-1].usage is not None and seen[-1].final
     data = b"".join(part.data for part in parts if isinstance(part, RelayBytes))
     assert data.endswith(b"data: [DONE]\n\n")
 
@@ -196,13 +197,11 @@ async def test_a_stream_that_is_left_is_cancelled_at_the_server_and_costs_what_i
     llama: LlamaCpp, provider: OpenAiProvider
 ) -> None:
     prompt, before = await counted(provider), llama.generated_tokens()
-    body, heard = body_of(stream=True, **LONG), 0
-    begun = asyncio.Event()
+    body, begun = body_of(stream=True, **LONG), asyncio.Event()
 
     def emit(reply: object) -> None:
-        nonlocal heard
-        heard += isinstance(reply, RelayBytes)
-        if heard >= 3:
+        # On a busy machine the first piece may be a large part of the answer.
+        if isinstance(reply, RelayBytes):
             begun.set()
 
     progress = ProgressChannel(emit)
