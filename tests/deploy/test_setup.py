@@ -156,3 +156,17 @@ def test_a_signal_ends_it_and_pip_at_once(checkout: Path, tmp_path: Path, signum
     pid = int((tmp_path / "pip.pid").read_text())
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_all_that_runs_on_other_pythons_is_there() -> None:
+    """A path that was moved would end the run on each of them before its first test."""
+    listed = (ROOT / ".ci" / "versions").read_text().partition("unit=(")[2].partition(")\n")[0]
+    expanded = subprocess.run(
+        ["bash", "-c", f"printf '%s\\n' {' '.join(listed.split())}"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    paths = expanded.stdout.split()
+    assert len(paths) > 10 and [path for path in paths if not (ROOT / path).exists()] == []
