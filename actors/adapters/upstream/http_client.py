@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
@@ -36,6 +37,7 @@ _WRITTEN_AT_ONCE_BYTES: Final = 8_192
 _TRIES: Final = 3
 # Gateways send long policies and cookies. The library's 8 KiB would turn such an answer into an error.
 _HEADER_MAX_BYTES: Final = 65_536
+_STREAMS: Final = re.compile(rb'"stream"\s*:\s*true')
 # The caller names its headers, and these are not to come from the library.
 _NOT_OF_THE_LIBRARY: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 # Without this header a server may compress as it likes, and nothing here unpacks.
@@ -74,18 +76,18 @@ class AiohttpClient:
         self._silence_timeout_s = silence_timeout_s
         self._tls = tls
         self._proxies: dict[str, str | None] = {}
-        self._opened: aiohttp.ClientSession | None = None
+        self._opened: dict[bool, aiohttp.ClientSession] = {}
 
-    @property
-    def _session(self) -> aiohttp.ClientSession:
-        """Session with the pool of connections, which must be made in the loop that uses it."""
-        if self._opened is None:
-            self._opened = self._open()
-        return self._opened
+    def _session(self, *, pooled: bool) -> aiohttp.ClientSession:
+        """Return the session with or without a pool of connections, made in the loop that uses it."""
+        if pooled not in self._opened:
+            self._opened[pooled] = self._open(pooled)
+        return self._opened[pooled]
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _open(self, pooled: bool) -> aiohttp.ClientSession:
+        kept: dict[str, Any] = {"keepalive_timeout": _IDLE_S} if pooled else {"force_close": True}
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S, ssl=self._tls or _tls()),
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls or _tls(), **kept),
             timeout=aiohttp.ClientTimeout(
                 total=None, connect=self._connect_timeout_s, sock_read=self._silence_timeout_s
             ),
@@ -122,15 +124,18 @@ class AiohttpClient:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        if self._opened is not None:
-            await self._opened.close()
+        for session in self._opened.values():
+            await session.close()
 
     async def _sent(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
         """Send a request, and return the answer when its head is there. Raises anything."""
         for _ in range(_TURNS):
             await asyncio.sleep(0)
         proxy = self._proxy_for(url)
-        call = self._session.request(
+        # llama.cpp closes the connection after a stream, unannounced: the next call on it would count as sent. A new
+        # connection costs little where there is no TLS.
+        pooled = not (url.startswith("http://") and _STREAMS.search(body))
+        call = self._session(pooled=pooled).request(
             method, url, data=body or None, headers=headers, allow_redirects=False, proxy=proxy
         )
         if len(body) <= _WRITTEN_AT_ONCE_BYTES:

@@ -40,6 +40,21 @@ async def test_it_sends_what_it_is_told_and_nothing_of_its_own_that_matters() ->
     assert server.connections == 1 and not any(line.startswith(("cookie", "user-agent")) for line in second)
 
 
+@pytest.mark.parametrize(("body", "connections"), [(b'{"stream": true}', 3), (b'{"stream": false}', 1)])
+async def test_the_connection_of_a_stream_is_not_used_again_without_tls(body: bytes, connections: int) -> None:
+    """A server that closes it after the stream would do so just while the next call is written."""
+
+    async def serve(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await peer.answer()
+
+    async with raw_server(serve) as server, client() as made:
+        for _ in range(3):
+            assert await body_of(await made.post(server.url, KEY, body)) == b"ok"
+        assert server.connections == connections
+
+
 @pytest.mark.parametrize("status", ["302 Found", "401 Unauthorized", "429 Too Many Requests", "503 Unavailable"])
 async def test_every_status_is_an_answer(status: str) -> None:
     async def serve(peer: Peer) -> None:
