@@ -45,15 +45,23 @@ class SilentError(PermanentError):
 class ModelError(TransientError):
     """Failure of the model provider to answer; `fault` says why.
 
-    `answered`: it answered with an error before anything else, so that it bills nothing.
+    `answered`: it answered with an error before anything else, so that it bills nothing. `taken`: it may bill the call,
+    also where `fault` speaks of the provider as a whole.
     """
 
     def __init__(
-        self, message: str, fault: ModelFault, retry_after_s: float | None = None, *, answered: bool = False
+        self,
+        message: str,
+        fault: ModelFault,
+        retry_after_s: float | None = None,
+        *,
+        answered: bool = False,
+        taken: bool = False,
     ) -> None:
         super().__init__(message, retry_after_s)
         self.fault = fault
         self.answered = answered
+        self.taken = taken
 
 
 class HeldBackError(ModelError):
@@ -77,7 +85,7 @@ _NOT_TAKEN: Final = frozenset(
 def did_nothing(error: PortError) -> bool:
     """Return whether a provider certainly did not work on the call that failed so, and bills nothing for it."""
     if isinstance(error, ModelError):
-        return error.answered or error.fault in _NOT_TAKEN
+        return error.answered or (not error.taken and error.fault in _NOT_TAKEN)
     return isinstance(error, MissingModelError | NotCountedError)
 
 

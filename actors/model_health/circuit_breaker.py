@@ -240,7 +240,10 @@ class GatedProvider:
             # As above: this call is not billed, and no other upstream is to be asked for a client that has left.
             raise LeftError(str(error), ModelFault.UNAVAILABLE) from None
         if away and isinstance(error, ModelError) and error.fault is ModelFault.FAILING:
-            return ModelError(str(error), ModelFault.UNAVAILABLE, error.retry_after_s, answered=error.answered)
+            taken = not error.answered
+            return ModelError(
+                str(error), ModelFault.UNAVAILABLE, error.retry_after_s, answered=error.answered, taken=taken
+            )
         return error
 
 

@@ -16,6 +16,7 @@ from satmeter.actors.domain.provider_faults import ModelFault
 from satmeter.actors.effects.upstreams import Upstreams
 from satmeter.actors.model_health.circuit_breaker import GatedProvider, ModelGate
 from satmeter.actors.model_health.outage import ModelCache, ModelWait, ModelWord, Stage
+from satmeter.actors.port_errors import did_nothing
 from satmeter.actors.ports import (
     HeldBackError,
     ModelError,
@@ -148,6 +149,14 @@ async def test_while_all_calls_fail_a_broken_one_has_met_an_outage() -> None:
     scene = Scene()
     faults = [error.fault for error in await scene.fails(BROKEN, BROKEN, BROKEN) if isinstance(error, ModelError)]
     assert faults == [ModelFault.FAILING, ModelFault.FAILING, ModelFault.UNAVAILABLE]
+
+
+@pytest.mark.parametrize("answered", [False, True])
+async def test_the_call_that_begins_an_outage_may_be_billed_as_those_before_it(answered: bool) -> None:
+    """Else another upstream would be asked, and the client's call bought twice."""
+    broken = ModelError("broke, or answered 500", ModelFault.FAILING, answered=answered)
+    found = await Scene().fails(broken, broken, broken)
+    assert [isinstance(error, ModelError) and did_nothing(error) for error in found] == [answered] * 3
 
 
 # Trials
