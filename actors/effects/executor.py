@@ -18,6 +18,7 @@ from ..domain.payments.intents import IssueInvoice, LookUpInvoice, LookUpPayout,
 from ..domain.payments.invoices import Invoice
 from ..domain.pricing import BtcPrice
 from ..domain.webhooks import Notify
+from ..port_errors import did_nothing
 from ..ports import (
     HeldBackError,
     InvoiceOrder,
@@ -48,6 +49,11 @@ class Prices(Protocol):
     async def current(self) -> BtcPrice:
         """Return the price; never raise."""
         ...
+
+
+def _sent_in_vain(intent: Intent, error: TransientError) -> bool:
+    """Return whether an evaluation was sent and not answered: the provider may bill it, so that it is not repeated."""
+    return isinstance(intent, Evaluate) and isinstance(error, ModelError) and not did_nothing(error)
 
 
 async def _nothing() -> None:
@@ -106,7 +112,8 @@ class Effects:
             say = log.debug if isinstance(error, HeldBackError) else log.warning
             say("effect_failed", permanent=False, error=str(error))
             fault = error.fault if isinstance(error, ModelError) else None
-            return Failed(intent, permanent=False, retry_after_ms=ceil((error.retry_after_s or 0) * 1_000), fault=fault)
+            retry_after_ms = ceil((error.retry_after_s or 0) * 1_000)
+            return Failed(intent, permanent=_sent_in_vain(intent, error), retry_after_ms=retry_after_ms, fault=fault)
         except PermanentError as error:
             log.warning("effect_failed", permanent=True, error=str(error))
             return Failed(intent, permanent=True, of_request=isinstance(error, RefusedRequestError))

@@ -9,6 +9,7 @@ import structlog
 
 from ..domain.backoff import Backoff
 from ..domain.provider_faults import ModelFault
+from ..port_errors import did_nothing
 from ..ports import HeldBackError, ModelError, TransientError
 
 _ATTEMPTS: Final = 3
@@ -33,10 +34,11 @@ _log = structlog.get_logger(__name__)
 async def with_retries(
     pause: Pause, call: Callable[[], Awaitable[T]], begun: Callable[[], bool] = lambda: False, log: Any = _log
 ) -> T:
-    """Return the call's final result, with retries until some of it was given. Raises what the call raises.
+    """Return the call's final result, with retries after failures that certainly did nothing. Raises what it raises.
 
-    `log` has the ids of the request or call. A call whose error asks for a longer wait than this function's is not
-    repeated: the client has to wait then.
+    `log` has the ids of the request or call. `begun`: some of it was given, or its client has left. A call that was
+    sent and may be billed is not repeated. Nor is one whose error asks for a longer wait than this function's: the
+    client has to wait then.
     """
     backoff = Backoff(_PAUSE_FIRST_S, _PAUSE_MAX_S)
     for _ in range(_ATTEMPTS - 1):
@@ -44,7 +46,8 @@ async def with_retries(
             return await call()
         except TransientError as error:
             wait_s, refused = error.retry_after_s or 0, isinstance(error, ModelError) and error.fault in _FOR_LONG
-            if begun() or refused or wait_s > _PAUSE_MAX_S or isinstance(error, HeldBackError):
+            held_back = isinstance(error, HeldBackError)
+            if begun() or refused or held_back or wait_s > _PAUSE_MAX_S or not did_nothing(error):
                 raise
             log.warning("model_call_repeated", error=str(error))
             await pause(max(backoff.next(), wait_s))

@@ -143,6 +143,33 @@ async def test_what_is_silent_before_its_first_byte_costs_nothing_and_is_asked_f
     assert answer.status_code >= 500 and (msat, calls) == (0, 1)
 
 
+@BY_EVERY_PATH
+@pytest.mark.parametrize("status", [None, 504])
+async def test_what_was_sent_and_not_answered_costs_nothing_and_is_asked_for_once(
+    shop: Shop, path: str, stream: bool, status: int | None
+) -> None:
+    """The provider may bill it, and would bill another one as well."""
+
+    def broken(_: bool) -> httpx2.Response:
+        if status is not None:
+            return httpx2.Response(status, content=b"gateway time-out")
+        raise httpx2.ReadError("reset")
+
+    script(shop, broken)
+    answer, msat, calls = await asked(shop, path, stream)
+    assert answer.status_code >= 500 and (msat, calls) == (0, 1)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_evaluation_that_was_sent_and_not_answered_is_asked_for_once(shop: Shop, stream: bool) -> None:
+    def reply(_: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ReadError("reset")
+
+    shop.upstream.reply = reply
+    answer, msat, works = await asked(shop, "/ask", stream)
+    assert answer.status_code >= 500 and (msat, works, len(shop.upstream.bodies)) == (0, 0, 1)
+
+
 @pytest.mark.parametrize("path", ["/ask", "/v1/messages", "/v1/chat/completions"])
 @pytest.mark.parametrize("error", [httpx2.ReadError("reset"), httpx2.ReadTimeout("silent")])
 async def test_a_stream_that_breaks_off_costs_what_was_given(shop: Shop, path: str, error: Exception) -> None:

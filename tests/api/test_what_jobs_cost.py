@@ -143,6 +143,18 @@ async def test_an_evaluation_that_fails_for_good_owes_its_fee(shop: Shop) -> Non
     assert (seen[-1]["refund"]["owedMsat"], seen[-1]["refund"]["payableSats"]) == (EVALUATION, 10)
 
 
+async def test_an_evaluation_that_was_sent_and_not_answered_is_asked_for_once_and_its_fee_is_owed(shop: Shop) -> None:
+    def reply(_: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ReadError("reset")
+
+    shop.upstream.reply = reply
+    created = await shop.api.create()
+    await shop.api.pay(created["evalInvoice"])
+    job = await shop.api.job_in(created["jobId"], "failed")
+    assert (job["refund"]["owedMsat"], job["refund"]["payableSats"]) == (EVALUATION, 10)
+    assert len(shop.upstream.bodies) == 1
+
+
 async def test_a_client_that_leaves_changes_nothing_as_the_work_is_for_no_connection(shop: Shop) -> None:
     script(shop, answered(GIVEN, "end_turn", 7))
     created = await shop.api.create()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -23,15 +23,12 @@ from satmeter.actors.domain.pricing import Usage
 from satmeter.actors.domain.provider_faults import ModelFault
 from satmeter.actors.effects.progress import ProgressChannel
 from satmeter.actors.effects.relay import RelayEffect
-from satmeter.actors.effects.retry import with_retries
 from satmeter.actors.ports import ModelError, PortError
 from satmeter.config.settings import Settings
 from tests.helpers.anthropic_upstream import AT_MS, ONCE
 from tests.helpers.patience import PATIENCE_S
 from tests.helpers.upstreams import over
 from tests.llamacpp.server import CONTEXT_TOKENS, MODEL, SENTENCE, LlamaCpp, running_llama
-
-T = TypeVar("T")
 
 ASKED = [{"role": "user", "content": "hello what is the weather"}]
 # 15 pieces and the end of the turn, which is billed.
@@ -282,13 +279,9 @@ async def test_a_model_of_a_models_file_is_called_by_the_server_s_own_parts(
     settings = Settings.model_validate({"SATMETER_MODELS_FILE": path, "EVAL_MODEL": "small", "WORK_MODEL": "small"})
     model, _ = build_model(settings, redis)
 
-    # The server closes connections after streams, on a busy machine just while the next call is written.
-    async def tried(call: Callable[[], Awaitable[T]]) -> T:
-        return await with_retries(lambda _: asyncio.sleep(0), call)
-
-    done = await tried(lambda: model.complete("hello", model="small", max_tokens=100))
+    done = await model.complete("hello", model="small", max_tokens=100)
     assert (done.text, done.model) == (SENTENCE, "small") and done.usage is not None
-    assert (await tried(lambda: model.evaluate("hello"))).model == "small"
-    counted = await tried(lambda: model.prompt_tokens("hello", model="small", max_tokens=100))
+    assert (await model.evaluate("hello")).model == "small"
+    counted = await model.prompt_tokens("hello", model="small", max_tokens=100)
     assert counted == done.usage.prompt_tokens
     await model.close()

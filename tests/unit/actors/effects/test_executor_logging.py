@@ -10,9 +10,10 @@ from structlog.testing import capture_logs
 from satmeter.actors.domain.behaviour import Failed, Once
 from satmeter.actors.domain.llm.intents import AnswerRequest
 from satmeter.actors.domain.payments.intents import LookUpInvoice
+from satmeter.actors.domain.provider_faults import ModelFault
 from satmeter.actors.effects.executor import Effects
 from satmeter.actors.effects.progress import ProgressChannel
-from satmeter.actors.ports import PermanentError, TransientError
+from satmeter.actors.ports import ModelError, PermanentError, TransientError
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ class _Away:
 
     def __getattr__(self, name: str) -> Any:
         async def fail(*_: Any, **__: Any) -> None:
-            raise TransientError("away")
+            raise ModelError("away", ModelFault.UNREACHABLE)
 
         return fail
 

@@ -15,8 +15,9 @@ from redis.asyncio import Redis
 from satmeter.actors.domain.behaviour import Reply
 from satmeter.actors.domain.llm.answers import Ending
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.provider_faults import ModelFault
 from satmeter.actors.domain.session.messages import Ask, Relay, Relayed, RequestAnswer
-from satmeter.actors.ports import PermanentError, TransientError
+from satmeter.actors.ports import ModelError, PermanentError, TransientError
 from satmeter.actors.router.router import Router
 from tests.helpers.hosts import World, until
 from tests.helpers.relays import relay
@@ -209,7 +210,7 @@ async def _both_wait(router: Router) -> bool:
 async def test_who_leaves_between_two_attempts_of_a_failing_model_pays_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.model.faults = [TransientError("busy") for _ in range(3)]
+    world.model.faults = [ModelError("busy", ModelFault.UNAVAILABLE, answered=True) for _ in range(3)]
     paused, go_on = asyncio.Event(), asyncio.Event()
 
     async def pause(_: float) -> None:

@@ -16,9 +16,10 @@ from satmeter.actors.domain.errors import Code, RefusedError
 from satmeter.actors.domain.llm.answers import Ending, TextDelta
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.invoices import Settle
+from satmeter.actors.domain.provider_faults import ModelFault
 from satmeter.actors.domain.session.messages import Ask, EntryKind, RequestAnswer, TopUp, TopUpInvoice
 from satmeter.actors.messages import WireReply
-from satmeter.actors.ports import TransientError
+from satmeter.actors.ports import ModelError, TransientError
 from satmeter.actors.router.router import Router
 from tests.helpers.hosts import World, until
 from tests.helpers.patience import PATIENCE_S
@@ -276,7 +277,7 @@ async def test_a_model_that_fails_midway_charges_what_it_gave(world: World) -> N
 
 
 async def test_a_model_that_gives_nothing_costs_nothing(world: World) -> None:
-    world.model.faults = [TransientError("busy") for _ in range(3)]
+    world.model.faults = [ModelError("answered 500", ModelFault.FAILING, answered=True) for _ in range(3)]
     async with world.serving() as (_, router):
         await opened(router)
         with pytest.raises(RefusedError) as refused:
