@@ -11,20 +11,23 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from .problem import Problem
+from .secret_files import read_secret_files
 from .settings import Settings
 
 
 def load_settings(flags: Mapping[str, Any]) -> tuple[Settings, list[Problem]]:
-    """Return the settings from environment and flags, and a problem for each unreadable value.
+    """Return the settings from environment, files and flags, and a problem for each unreadable value.
 
     An unreadable setting gets its default, so that the others can be checked all the same.
     """
-    given, hidden = dict(flags), dict[str, str]()
-    found: list[Problem] = []
+    files = read_secret_files({name: value for name, value in os.environ.items() if name.upper() not in flags})
+    given, hidden = {**files.values, **flags}, dict[str, str]()
+    found: list[Problem] = [*files.problems]
     try:
         while True:
             try:
-                return Settings(**given), found
+                settings = Settings(**given)
+                return settings, [*found, *(files.exposed if settings.production else ())]
             except ValidationError as error:
                 # The input is left out, as it may be a mistyped secret.
                 problems = [Problem(_place(item["loc"]), _words(item["msg"])) for item in error.errors()]

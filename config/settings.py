@@ -71,6 +71,7 @@ class Settings(BaseSettings):
         "Your own Redis or Valkey, 7.0 on: `redis://`, `rediss://` (TLS) or `unix://`; behind Sentinel"
         " `redis+sentinel://[user:password@]host:26379,…/master[/db]`; a cluster"
         " `redis+cluster://[user:password@]host:6379,…` (`rediss+…` likewise). Without it an embedded one is run.",
+        repr=False,
     )
     archive_file: Path | None = _var(
         "SATMETER_ARCHIVE_FILE", None, "Where `satmeter archive` puts what is done, and `satmeter audit` finds it."
@@ -279,6 +280,11 @@ class Settings(BaseSettings):
     macaroon_root_key: SecretStr | None = _var(
         "MACAROON_ROOT_KEY", None, "32 bytes in hex; all credentials derive from it."
     )
+    macaroon_root_key_previous: SecretStr | None = _var(
+        "MACAROON_ROOT_KEY_PREVIOUS",
+        None,
+        "Another root key whose credentials are valid: see [Keys and secrets](docs/operating.md#keys-and-secrets).",
+    )
     operator_token: SecretStr | None = _var("OPERATOR_TOKEN", None, "Opens the operator's pages.")
 
     @field_validator(
@@ -312,7 +318,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{size}: tokens must be at least 1, and output_tokens at most max_tokens")
         return tiers
 
-    @field_validator("macaroon_root_key")
+    @field_validator("macaroon_root_key", "macaroon_root_key_previous")
     @classmethod
     def _root_key_is_32_bytes(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not _is_hex_of(value.get_secret_value(), 32):

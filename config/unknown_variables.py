@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from .problem import Problem
+from .secret_names import CLIENT_SECRETS, IN_A_FILE, SECRETS
 from .settings import Settings
 
 _OURS: Final = "SATMETER_"
@@ -19,14 +20,12 @@ _OTHERS: Final = frozenset(
         "SATMETER_SESSION_FILE",
         "SATMETER_WALLET",
         "SATMETER_WALLET_LNBITS_URL",
-        "SATMETER_WALLET_LNBITS_KEY",
-        "SATMETER_LOAD_ADMIN_KEY",
+        *CLIENT_SECRETS,
         "SATMETER_BENCH_OTHER",
         "SATMETER_LAUNCHED_BY",
         "SATMETER_LOG_SOCKET",
     }
 )
-_IN_A_FILE: Final = "_FILE"
 # Any unknown name with our prefix is a mistake. A name without it is one only if it is very similar to a known one.
 _LIKENESS_OURS: Final = 0.6
 _LIKENESS: Final = 0.9
@@ -35,7 +34,7 @@ _LIKENESS: Final = 0.9
 def unknown_variables(environment: Mapping[str, str]) -> list[Problem]:
     """Return a problem for each variable that is set, and is probably a mistyped setting."""
     settings = {str(field.validation_alias) for field in Settings.model_fields.values()}
-    known = settings | _OTHERS | {f"{name}{_IN_A_FILE}" for name in settings}
+    known = settings | _OTHERS | {f"{name}{IN_A_FILE}" for name in (*SECRETS, *CLIENT_SECRETS)}
     found = []
     for name, value in environment.items():
         plain = name.upper()

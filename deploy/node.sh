@@ -21,8 +21,8 @@ case "$role" in head | server) ;; *) refuse "say which node this is: head or ser
     refuse "set RAY_AUTH_TOKEN, the same on every node (openssl rand -hex 32), or RAY_AUTH_TOKEN_PATH to a file with it"
 if [ "$role" = server ]; then
     [ -n "${RAY_ADDRESS:-}" ] || refuse "set RAY_ADDRESS to HOST:PORT of Ray's head"
-    [ -n "${REDIS_URL:-}" ] || refuse "set REDIS_URL to the store that all nodes share"
-    [ -n "${MACAROON_ROOT_KEY:-}" ] ||
+    [ -n "${REDIS_URL:-}${REDIS_URL_FILE:-}" ] || refuse "set REDIS_URL to the store that all nodes share"
+    [ -n "${MACAROON_ROOT_KEY:-}${MACAROON_ROOT_KEY_FILE:-}" ] ||
         refuse "set MACAROON_ROOT_KEY, the same on every node (openssl rand -hex 32): a key of each node's own would" \
             "make credentials of one node worthless on the next"
 fi

@@ -8,6 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+from ...config.secret_files import EXPOSED, SecretFileError, is_exposed, read_secret_files, secret_in
+from ...config.secret_names import IN_A_FILE
 from ...config.settings import Settings
 from ..domain.llm.catalogue import Api, Catalogue, Upstream
 from .models_file import (
@@ -30,7 +32,6 @@ _MODELS_FILE: Final = "SATMETER_MODELS_FILE"
 _RATES_FILE: Final = "SATMETER_RATES_FILE"
 _RATES: Final = "SATMETER_RATES"
 _SHIPPED: Final = "config/models.toml"
-_KEY_BYTES_MAX: Final = 10_000
 
 
 def model_catalogue(settings: Settings) -> Catalogue:
@@ -66,7 +67,7 @@ def upstream_keys(settings: Settings, environment: Mapping[str, str] = os.enviro
         return {ANTHROPIC: None if key is None else key.get_secret_value()}
     faults: list[str] = []
     sources = _models_file(settings, settings.models_file, faults).keys
-    keys = {source.upstream: _key(source, settings.models_file, environment, faults) for source in sources}
+    keys = {source.upstream: _key(source, settings, environment, faults) for source in sources}
     _raise(faults, _MODELS_FILE)
     return keys
 
@@ -122,25 +123,33 @@ def _text(variable: str, path: Path) -> str:
         raise CatalogueError([(variable, f"{path} can't be read: {why}.")]) from None
 
 
-def _key(source: KeySource, path: Path, environment: Mapping[str, str], faults: list[str]) -> str | None:
+def _key(source: KeySource, settings: Settings, environment: Mapping[str, str], faults: list[str]) -> str | None:
     if source.env is not None:
-        key = environment.get(source.env, "").strip()
-        if not key:
-            faults.append(f"{source.place}, key_env: {source.env} is not set here: set it to the key of this upstream.")
-        return key
-    if source.file is None:
+        return _key_in_environment(source, source.env, settings, environment, faults)
+    if source.file is None or settings.models_file is None:
         return None
     # A relative path is taken from the models file, so that both can be moved together.
-    place = path.parent / source.file
+    place = settings.models_file.parent / source.file
     try:
-        with place.open(encoding="utf-8") as file:
-            key = file.read(_KEY_BYTES_MAX).strip()
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not text"
-        faults.append(f"{source.place}, key_file: {place} can't be read: {why}.")
+        key = secret_in(place)
+    except SecretFileError as error:
+        faults.append(f"{source.place}, key_file: {place} {error}.")
         return None
-    if not key:
-        faults.append(f"{source.place}, key_file: {place} is empty: write the key of this upstream into it.")
+    if settings.production and is_exposed(place):
+        faults.append(f"{source.place}, key_file: {place} {EXPOSED}.")
+    return key
+
+
+def _key_in_environment(
+    source: KeySource, name: str, settings: Settings, environment: Mapping[str, str], faults: list[str]
+) -> str:
+    found = read_secret_files(environment, (name,))
+    problems = [*found.problems, *(found.exposed if settings.production else ())]
+    faults += [f"{source.place}, key_env: {problem.variable}: {problem.message}" for problem in problems]
+    key = found.values.get(name) or environment.get(name, "").strip()
+    if not key and not problems:
+        told = f"{name} is not set here: set it, or {name}{IN_A_FILE}, to the key of this upstream"
+        faults.append(f"{source.place}, key_env: {told}.")
     return key
 
 

@@ -20,7 +20,9 @@ class WalletKind(StrEnum):
 
 def lnbits_of_environment() -> tuple[str, str] | None:
     """Return the wallet's address and admin key. Raises `ValueError` if one is missing, or the key would be exposed."""
-    url, key = os.environ.get(LNBITS_URL, ""), os.environ.get(LNBITS_KEY, "")
+    from ...config.secret_files import secret_of
+
+    url, key = os.environ.get(LNBITS_URL, ""), secret_of(LNBITS_KEY, os.environ)
     if bool(url) != bool(key):
         raise ValueError(f"{LNBITS_URL} and {LNBITS_KEY} go together: set both, or neither.")
     if url:

@@ -82,7 +82,7 @@ def load(
         _refuse("--request must have 1 to 100000 characters, not all of them blank.")
     if think is None and (rate or RATE_DEFAULT_PER_S) * duration > REQUESTS_MAX:
         _refuse(f"More than {REQUESTS_MAX} requests are more than can be remembered: lower --rate or --duration.")
-    admin_key = os.environ.get(ADMIN_KEY, "")
+    admin_key = _admin_key()
     if lnbits_url is not None:
         _check_address("--lnbits-url", lnbits_url)
         _check_secrecy("--lnbits-url", lnbits_url)
@@ -118,6 +118,15 @@ def load(
             )
         )
     )
+
+
+def _admin_key() -> str:
+    from ...config.secret_files import secret_of
+
+    try:
+        return secret_of(ADMIN_KEY, os.environ)
+    except ValueError as error:
+        _refuse(str(error))
 
 
 def _check_real_money(admin_key: str, deposit: int | None, *, no_refund: bool, kept: bool) -> None:

@@ -33,6 +33,8 @@ ROOT = Path(__file__).parents[3]
         ("SATMETER_PORT", None),
         ("satmeter_port", None),
         ("LNBITS_ADMIN_KEY_FILE", None),
+        ("SATMETER_WALLET_LNBITS_KEY_FILE", None),
+        ("SATMETER_PORT_FILE", "There is no such setting"),
         ("SATMETER_SESSION_FILE", None),
     ],
 )

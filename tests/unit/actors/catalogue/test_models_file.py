@@ -101,6 +101,35 @@ def test_keys_are_read_apart_from_a_variable_or_from_a_file_beside(tmp_path: Pat
     assert "secret" not in repr(model_catalogue(settings))
 
 
+def test_the_variable_of_a_key_may_name_a_file(tmp_path: Path) -> None:
+    key = tmp_path / "local-key"
+    key.write_text("from-file\n")
+    key.chmod(0o640)
+    settings = _settings(tmp_path, WHOLE)
+    assert upstream_keys(settings, {"LOCAL_KEY_FILE": str(key)})["local"] == "from-file"
+    for environment, words in (
+        ({"LOCAL_KEY_FILE": str(key), **KEYS}, "LOCAL_KEY_FILE: LOCAL_KEY is set, too"),
+        ({"LOCAL_KEY_FILE": str(tmp_path)}, "LOCAL_KEY_FILE: "),
+        ({}, "LOCAL_KEY is not set here: set it, or LOCAL_KEY_FILE,"),
+    ):
+        with pytest.raises(CatalogueError) as caught:
+            upstream_keys(settings, environment)
+        assert [text for _, text in caught.value.faults if "key_env: " in text and words in text]
+
+
+def test_production_takes_no_key_that_every_user_of_the_machine_can_read(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("from-file\n")
+    text = LOCAL + AWAY + 'key_file = "key"\n' + TINY
+    settings, environment = _settings(tmp_path, text, SATMETER_ENV="production"), {"LOCAL_KEY_FILE": str(key)}
+    key.chmod(0o640)
+    assert set(upstream_keys(settings, environment).values()) == {"from-file"}
+    key.chmod(0o644)
+    with pytest.raises(CatalogueError) as caught:
+        upstream_keys(settings, environment)
+    assert len([text for _, text in caught.value.faults if "chmod 600" in text]) == 2
+
+
 def test_without_a_models_file_there_is_one_upstream_with_anthropics_key() -> None:
     settings = Settings.model_validate({"ANTHROPIC_API_KEY": "key", "ANTHROPIC_BASE_URL": "https://gateway.example/"})
     catalogue = model_catalogue(settings)
@@ -164,8 +193,8 @@ def test_a_models_file_under_the_former_name_is_told_apart(tmp_path: Path) -> No
         (WHOLE.replace("LOCAL_KEY", "OTHER_KEY"), "[[upstreams]] 1, key_env: OTHER_KEY is not set here"),
         (WHOLE.replace("LOCAL_KEY", "sk-key"), "[[upstreams]] 1, key_env: must be the name of an environment variable"),
         (WHOLE.replace("key_env =", 'key_file = "x"\nkey_env ='), "1, key_env: stands beside key_file"),
-        (WHOLE.replace('key_env = "LOCAL_KEY"', 'key_file = "none"'), "none can't be read: No such file or directory."),
-        (WHOLE.replace('key_env = "LOCAL_KEY"', 'key_file = "."'), "can't be read: Is a directory."),
+        (WHOLE.replace('key_env = "LOCAL_KEY"', 'key_file = "none"'), "none can't be read (No such file or directory)"),
+        (WHOLE.replace('key_env = "LOCAL_KEY"', 'key_file = "."'), "is not a file: name the file"),
         (WHOLE.replace("2.5", "0"), "[[upstreams]] 1, connect_timeout_s: must be a number of seconds above 0"),
         (WHOLE.replace("2.5", "true"), "[[upstreams]] 1, connect_timeout_s: must be a number of seconds above 0"),
         (WHOLE.replace("= 120", '= "120"'), "[[upstreams]] 1, silence_timeout_s: must be a number of seconds"),

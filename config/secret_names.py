@@ -1,0 +1,22 @@
+"""Names of the settings that are secrets. It imports nothing, as the launcher of a server reads it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SECRETS: Final = (
+    "REDIS_URL",
+    "LNBITS_INVOICE_KEY",
+    "LNBITS_ADMIN_KEY",
+    "ANTHROPIC_API_KEY",
+    "MACAROON_ROOT_KEY",
+    "MACAROON_ROOT_KEY_PREVIOUS",
+    "OPERATOR_TOKEN",
+)
+"""Secret settings of a server; the address of a store has its password. The models file names the others."""
+
+CLIENT_SECRETS: Final = ("SATMETER_WALLET_LNBITS_KEY", "SATMETER_LOAD_ADMIN_KEY")
+"""Secrets of the programs that buy."""
+
+IN_A_FILE: Final = "_FILE"
+"""The end of the variable that names the file of a secret."""
