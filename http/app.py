@@ -53,7 +53,7 @@ def create_app(state: AppState, *, lifespan: Lifespan[Any] | None = None) -> ASG
     router = Router(routes, redirect_slashes=False, lifespan=lifespan)
     router.default = Aliases(router)
     settings = state.settings
-    clients = ClientAddresses(settings.trusted_proxies, state.id_key)
+    clients = _client_addresses(state)
     largest_bytes = max(settings.body_limit_bytes, settings.llm_body_limit_bytes)
     room = BodyRoom(clients.digest, settings.bodies_max_bytes, largest_bytes, rate_limits=settings.rate_limits)
     app = RequestMiddleware(router, metrics, room)
@@ -61,10 +61,16 @@ def create_app(state: AppState, *, lifespan: Lifespan[Any] | None = None) -> ASG
     return CorsMiddleware(app, origins) if origins else app
 
 
+def _client_addresses(state: AppState) -> ClientAddresses:
+    settings = state.settings
+    unknown = state.unknown_proxies if settings.production else None
+    return ClientAddresses(settings.trusted_proxies, state.id_key, unknown)
+
+
 def endpoints(state: AppState, metrics: Metrics) -> Sequence[Endpoint]:
     """Return the endpoints that exist with these settings. The first match wins, so frequent requests come first."""
     settings = state.settings
-    clients = ClientAddresses(settings.trusted_proxies, state.id_key)
+    clients = _client_addresses(state)
     credentials = Credentials(state.macaroon_key)
     bounds = settings.session_min_sats, settings.session_max_sats
     opening, amount = opening_within(*bounds), amount_within(*bounds)

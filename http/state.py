@@ -15,6 +15,7 @@ from ..actors.ports import Findings, Limits, Refusals, Standing
 from ..actors.router.router import Router
 from ..actors.services.findings import NoFindings
 from ..config.settings import Settings
+from .request.unknown_proxies import UnknownProxies
 
 
 class Prices(Protocol):
@@ -90,6 +91,7 @@ class AppState:
     model: ModelNews = field(default_factory=ModelUp)
     findings: WatchedFindings = field(default_factory=NoFindings)
     store_trouble: Callable[[], str | None] = lambda: None
+    unknown_proxies: UnknownProxies = field(default_factory=UnknownProxies)
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     head_after_s: float = 1.5
     now_ms: Callable[[], int] = system_now_ms

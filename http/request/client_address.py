@@ -11,6 +11,8 @@ from typing import Final
 
 from starlette.requests import HTTPConnection
 
+from .unknown_proxies import UnknownProxies
+
 Address = IPv4Address | IPv6Address
 
 _DIGEST_BYTES: Final = 16
@@ -19,14 +21,21 @@ _IPV6_SHARED_BITS: Final = 64
 
 
 class ClientAddresses:
-    """Addresses of clients, also behind proxies that the operator trusts."""
+    """Addresses of clients, also behind proxies that the operator trusts. Others are refused, with `unknown`."""
 
-    def __init__(self, trusted_proxies: Iterable[str], id_key: bytes) -> None:
+    def __init__(self, trusted_proxies: Iterable[str], id_key: bytes, unknown: UnknownProxies | None = None) -> None:
         self._trusted = [ip_network(proxy, strict=False) for proxy in trusted_proxies]
         self._id_key = id_key
+        self._unknown = unknown
 
     def digest(self, connection: HTTPConnection) -> str:
-        """Return a keyed digest of the address, to count and store. It can't be reversed without the key."""
+        """Return a keyed digest of the address, to count and store. It can't be reversed without the key.
+
+        Raises `RefusedError` for an address that is not the client's but that of an unknown proxy.
+        """
+        peer = _parse(connection.client.host) if connection.client is not None else None
+        if self._unknown is not None and (peer is None or not self._is_trusted(peer)):
+            self._unknown.refuse(peer, connection.headers)
         address = self.address(connection)
         if isinstance(address, IPv6Address):
             known = b"6" + address.packed[: _IPV6_SHARED_BITS // 8]

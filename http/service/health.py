@@ -13,6 +13,8 @@ from starlette.responses import Response
 from ...actors.domain.errors import Code, Refusal, RefusedError
 from ...actors.domain.provider_faults import ModelFault
 from ...actors.model_health.outage import MODEL
+from ...actors.ports import Findings, Refusals
+from ..request.unknown_proxies import WARNING as UNKNOWN_PROXY
 from ..response import json
 from ..response.errors import invalid
 from ..state import AppState
@@ -69,16 +71,20 @@ class Health:
             status="ready",
             checks={part: "ok" for part in parts if part not in excluded},
             payouts=payouts_of(*findings),
-            warnings=warnings_of(*findings),
+            warnings=self._warnings(*findings),
         )
         return json.json_response(ready)
 
     async def _found(self) -> dict[str, Any]:
         """Return the treasury's findings for a 503: lost payouts must be reported also while a part is unreachable."""
         findings = await self._state.findings.current()
-        payouts, warnings = payouts_of(*findings), warnings_of(*findings)
+        payouts, warnings = payouts_of(*findings), self._warnings(*findings)
         found = None if payouts is None else payouts.model_dump(by_alias=True, exclude_none=True, mode="json")
         return {name: told for name, told in (("payouts", found), ("warnings", warnings)) if told}
+
+    def _warnings(self, findings: Findings | None, refusals: Refusals) -> list[str] | None:
+        proxy = [UNKNOWN_PROXY] if self._state.unknown_proxies.seen else []
+        return [*(warnings_of(findings, refusals) or ()), *proxy] or None
 
     async def _trouble(self, name: str) -> str | None:
         """Return the cause of a part's trouble, if it is known."""
