@@ -275,7 +275,8 @@ class Settings(BaseSettings):
     plain_http_allow: Annotated[tuple[str, ...], NoDecode] = _var(
         "SATMETER_PLAIN_HTTP_ALLOW",
         (),
-        "Hosts in a network of yours, by comma, that keys may be sent to by `http://`; else only this machine may be.",
+        "Hosts in a network of yours, by comma, that keys may be sent to by `http://`, and in production the store be "
+        "reached at by `redis://`; else only this machine may be.",
     )
     macaroon_root_key: SecretStr | None = _var(
         "MACAROON_ROOT_KEY", None, "32 bytes in hex; all credentials derive from it."

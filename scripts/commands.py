@@ -62,23 +62,16 @@ def serve(
     from ..config.loading import load_settings
     from ..config.ray_environment import prepare_ray
     from ..config.unknown_variables import unknown_variables
-    from .preflight.settings_checks import problems
+    from .preflight.start_checks import start_problems
     from .server.lifeline import Launcher
 
     launcher = Launcher.of_environment()
     settings, unreadable = load_settings({name: value for name, value in flags.items() if value is not None})
     _show(unknown_variables(os.environ))
-    # All problems are shown at once: contradictory settings beside unreadable ones.
-    _refuse([*unreadable, *problems(settings)], status=2 if unreadable else 1)
-    from .preflight.store_checks import store_problems, store_warnings
-    from .preflight.wallet_probes import wallet_problems
-
-    _refuse(asyncio.run(store_problems(settings)))
-    _show(asyncio.run(store_warnings(settings)))
-    wallet = asyncio.run(wallet_problems(settings))
-    # The server starts without the node, and waits for it, as it does later.
-    _refuse([problem for problem in wallet if settings.production and problem.variable != "LNBITS_URL"])
-    _show(wallet)
+    # All problems are shown at once, so that one start is enough to learn of them.
+    found, warnings = asyncio.run(start_problems(settings, unreadable))
+    _refuse(found, status=2 if unreadable else 1)
+    _show(warnings)
     prepare_ray(settings.ray_address)
     # Imported last, as it loads Ray and all else: wrong settings are reported at once, not seconds later.
     from .server.supervisor import run
@@ -209,9 +202,11 @@ def version() -> None:
 
 def _load(flags: dict[str, Any]) -> Settings:
     from ..config.loading import load_settings
+    from .preflight.transport_checks import transport_problems
 
     settings, unreadable = load_settings(flags)
     _refuse(unreadable, status=2)
+    _refuse(transport_problems(settings))
     return settings
 
 

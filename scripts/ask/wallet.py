@@ -26,7 +26,7 @@ def lnbits_of_environment() -> tuple[str, str] | None:
     if bool(url) != bool(key):
         raise ValueError(f"{LNBITS_URL} and {LNBITS_KEY} go together: set both, or neither.")
     if url:
-        from ..preflight.settings_checks import PLAIN_HTTP, may_carry_keys, plain_http_allowed
+        from ..preflight.transport_checks import PLAIN_HTTP, may_carry_keys, plain_http_allowed
 
         if not may_carry_keys(url, plain_http_allowed(os.environ)):
             raise ValueError(f"{LNBITS_URL}: {PLAIN_HTTP}")

@@ -150,7 +150,7 @@ def _check_address(name: str, url: str) -> None:
 
 
 def _check_secrecy(name: str, url: str) -> None:
-    from ..preflight.settings_checks import PLAIN_HTTP, may_carry_keys, plain_http_allowed
+    from ..preflight.transport_checks import PLAIN_HTTP, may_carry_keys, plain_http_allowed
 
     if not may_carry_keys(url, plain_http_allowed(os.environ)):
         _refuse(f"{name}: {PLAIN_HTTP}")

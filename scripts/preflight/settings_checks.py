@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from ipaddress import ip_address, ip_network
-from typing import Final
-from urllib.parse import urlsplit
+from collections.abc import Iterator
+from ipaddress import ip_network
 
 import msgspec
 
-from ...actors.catalogue.loading import model_catalogue, upstream_keys
+from ...actors.catalogue.loading import upstream_keys
 from ...actors.catalogue.tables import CatalogueError
 from ...actors.operator_terms import own_models
 from ...config.problem import Problem
 from ...config.settings import Settings
-from ...config.store_url import parse_store_url
 from ...config.webhook_policy import WebhookTargets
-
-_HTTP: Final = frozenset({"http", "https"})
-PLAIN_HTTP: Final = (
-    "Your key would travel there in the clear: use https://, or name its host in SATMETER_PLAIN_HTTP_ALLOW when the "
-    "whole network between is yours."
-)
+from .production_checks import production_problems
+from .transport_checks import transport_problems, upstream_transport_problems
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -59,11 +52,12 @@ def problems(settings: Settings) -> list[Problem]:
     found = [
         *_lightning(settings),
         *_model(settings),
-        *_addresses(settings),
+        *transport_problems(settings),
+        *_proxies(settings),
         *_webhooks(settings),
         *_sessions(settings),
     ]
-    return [*found, *_production(settings)] if settings.production else found
+    return [*found, *production_problems(settings)] if settings.production else found
 
 
 def _lightning(settings: Settings) -> Iterator[Problem]:
@@ -86,33 +80,10 @@ def _model(settings: Settings) -> Iterator[Problem]:
             faults += error.faults
     yield from (Problem(variable, text) for variable, text in dict.fromkeys(faults))
     if settings.models_file and not faults:
-        yield from _upstreams(settings)
+        yield from upstream_transport_problems(settings)
 
 
-def _upstreams(settings: Settings) -> Iterator[Problem]:
-    keys = upstream_keys(settings)
-    for upstream in model_catalogue(settings).upstreams:
-        # Without a key it is the clients' texts that would travel in the clear.
-        secret = settings.production or keys[upstream.name] is not None
-        if secret and not may_carry_keys(upstream.base_url, settings.plain_http_allow):
-            yield Problem("SATMETER_MODELS_FILE", f"{settings.models_file}, {upstream.name}, base_url: {PLAIN_HTTP}")
-
-
-def _addresses(settings: Settings) -> Iterator[Problem]:
-    if settings.redis_url is not None:
-        try:
-            parse_store_url(settings.redis_url)
-        except ValueError as error:
-            yield Problem("REDIS_URL", str(error))
-    for variable, url in (
-        ("LNBITS_URL", settings.lnbits_url),
-        ("ANTHROPIC_BASE_URL", settings.anthropic_base_url),
-        ("BTC_PRICE_URL", settings.btc_price_url),
-    ):
-        if url is not None and not _is_url(url):
-            yield Problem(variable, "Not an address: it must begin with http:// or https://.")
-        elif url is not None and variable != "BTC_PRICE_URL" and not may_carry_keys(url, settings.plain_http_allow):
-            yield Problem(variable, PLAIN_HTTP)
+def _proxies(settings: Settings) -> Iterator[Problem]:
     for proxy in settings.trusted_proxies:
         try:
             ip_network(proxy, strict=False)
@@ -132,44 +103,3 @@ def _webhooks(settings: Settings) -> Iterator[Problem]:
 def _sessions(settings: Settings) -> Iterator[Problem]:
     if settings.session_min_sats > settings.session_max_sats:
         yield Problem("SATMETER_SESSION_MAX_SATS", "The largest deposit is smaller than SATMETER_SESSION_MIN_SATS.")
-
-
-def plain_http_allowed(environment: Mapping[str, str]) -> Sequence[str]:
-    """Read SATMETER_PLAIN_HTTP_ALLOW, for programs that need no other setting."""
-    return [name.strip() for name in environment.get("SATMETER_PLAIN_HTTP_ALLOW", "").split(",") if name.strip()]
-
-
-def may_carry_keys(url: str, allowed: Sequence[str] = ()) -> bool:
-    """Return True if a key stays secret on its way: by TLS, on this machine, or where the operator allows."""
-    split = urlsplit(url)
-    host = (split.hostname or "").lower()
-    if split.scheme == "https" or host == "localhost" or host in {entry.lower().strip("[]") for entry in allowed}:
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _is_url(url: str) -> bool:
-    try:
-        split = urlsplit(url)
-    except ValueError:
-        return False
-    return split.scheme in _HTTP and bool(split.hostname)
-
-
-def _production(settings: Settings) -> Iterator[Problem]:
-    if settings.stub_lightning:
-        yield Problem("LNBITS_URL", "Production takes no stub node: set LNBITS_URL and LNBITS_INVOICE_KEY.")
-    elif not settings.lnbits_admin_key:
-        yield Problem("LNBITS_ADMIN_KEY", "Production must be able to pay refunds: set the wallet's admin key.")
-    if not settings.anthropic_api_key and not settings.models_file:
-        yield Problem("ANTHROPIC_API_KEY", "Production takes no stub model: set your key, or SATMETER_MODELS_FILE.")
-    if not settings.macaroon_root_key:
-        yield Problem(
-            "MACAROON_ROOT_KEY",
-            "Production needs a key that outlives this machine: set 32 bytes in hex (`openssl rand -hex 32`).",
-        )
-    if not settings.rate_limits:
-        yield Problem("SATMETER_RATE_LIMITS", "Only load tests may switch the limits off: remove it in production.")

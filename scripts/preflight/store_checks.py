@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -17,6 +17,7 @@ from ...actors.ports import TransientError
 from ...config.problem import Problem
 from ...config.settings import Settings
 from ..store.binary import VERSION_MIN
+from .transport_checks import plain_store
 
 _LOSES: Final = "which could lose payments"
 _LOSSES: Final[Mapping[Loss, str]] = {
@@ -41,9 +42,9 @@ async def store_problems(settings: Settings) -> list[Problem]:
     client = connect(settings.redis_url)
     try:
         if isinstance(client, ClusterRedis):
-            messages = await _cluster(client, production=settings.production)
+            messages = await _cluster(client, settings)
         elif isinstance(client.connection_pool, SentinelPool):
-            messages = await _watched(client, client.connection_pool, production=settings.production)
+            messages = await _watched(client, client.connection_pool, settings)
         else:
             messages = _unfit(await client.info(), production=settings.production)
         if not messages:
@@ -100,22 +101,22 @@ def unfit_store(info: Mapping[str, Any], *, production: bool) -> list[Problem]:
     return [Problem("REDIS_URL", message) for message in _unfit(info, production=production)]
 
 
-async def _cluster(client: ClusterRedis, *, production: bool) -> list[str]:
+async def _cluster(client: ClusterRedis, settings: Settings) -> list[str]:
     try:
         primaries = await client.primaries()
     except (RedisError, OSError) as error:
         return [f"The cluster does not answer as a whole: start its nodes, or mend their addresses. ({error})"]
-    found = []
-    for address, node in primaries.items():
+    found = _plain(settings, [address.host for address in primaries])
+    for address, node in primaries.items() if not found else ():
         try:
-            messages = await _replicated(node, production=production)
+            messages = await _replicated(node, production=settings.production)
         except (RedisError, OSError) as error:
             messages = [f"It does not answer ({type(error).__name__}): start it, or mend the address it announces."]
         found += [f"Node {address} of the cluster: {message}" for message in messages]
     return found
 
 
-async def _watched(client: Redis, pool: SentinelPool, *, production: bool) -> list[str]:
+async def _watched(client: Redis, pool: SentinelPool, settings: Settings) -> list[str]:
     named, reasons = [], []
     for sentinel in pool.sentinel_manager.sentinels:
         try:
@@ -126,11 +127,25 @@ async def _watched(client: Redis, pool: SentinelPool, *, production: bool) -> li
         return [f"None of the sentinels answers: start them, or mend their addresses. ({'; '.join(reasons)})"]
     if not any(named):
         return [f"The sentinels watch no master {pool.service_name!r}: mend the name behind their addresses."]
+    if plain := _plain(settings, [_text(place[0]) for place in named if place]):
+        return plain
     try:
-        return await _replicated(client, production=production)
+        return await _replicated(client, production=settings.production)
     except (RedisError, OSError) as error:
         hint = "start it, or have the sentinels name an address that is reachable from here."
         return [f"The primary that the sentinels name does not answer: {hint} ({error})"]
+
+
+def _plain(settings: Settings, named: Sequence[str]) -> list[str]:
+    """Return why production can't send the password to the servers that a sentinel or node names."""
+    if not settings.production or settings.redis_url is None:
+        return []
+    message = plain_store(settings.redis_url, settings.plain_http_allow, named)
+    return [] if message is None else [f"It names servers beyond this machine. {message}"]
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 async def _replicated(client: Redis, *, production: bool) -> list[str]:
@@ -162,6 +177,8 @@ def _unfit(info: Mapping[str, Any], *, production: bool, cluster: bool = False) 
         found.append("The store is a replica and takes no writes: name its primary.")
     if production and not info.get("aof_enabled", True):
         found.append(f"The store keeps no append-only file, {_LOSES}: set `appendonly yes` in it.")
+    if production and info.get("aof_last_write_status", "ok") != "ok":
+        found.append(f"The store failed to write its append-only file, {_LOSES}: look at its log, and its disk.")
     if production and info.get("maxmemory") and info.get("maxmemory_policy") != "noeviction":
         found.append(f"The store drops keys when it is full, {_LOSES}: set `maxmemory-policy noeviction` in it.")
     return found

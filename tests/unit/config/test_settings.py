@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from satmeter.scripts.preflight.settings_checks import parts, problems
 from satmeter.scripts.settings_table import BEGIN, END, insert
 
 ROOT = Path(__file__).parents[3]
-ROOT_KEY = "5a" * 32
+ROOT_KEY = hashlib.sha256(b"a root key of this test").hexdigest()
 PRODUCTION: dict[str, Any] = {
     "SATMETER_ENV": "production",
     "LNBITS_URL": "https://lnbits.example",
@@ -23,6 +24,7 @@ PRODUCTION: dict[str, Any] = {
     "LNBITS_ADMIN_KEY": "key",
     "ANTHROPIC_API_KEY": "key",
     "MACAROON_ROOT_KEY": ROOT_KEY,
+    "OPERATOR_TOKEN": hashlib.sha256(b"a token of this test").hexdigest(),
 }
 
 
@@ -192,6 +194,10 @@ def test_own_models_that_the_file_lacks_are_told_by_their_settings(tmp_path: Pat
         ({"LNBITS_ADMIN_KEY": None}, "LNBITS_ADMIN_KEY"),
         ({"ANTHROPIC_API_KEY": None}, "ANTHROPIC_API_KEY"),
         ({"MACAROON_ROOT_KEY": None}, "MACAROON_ROOT_KEY"),
+        ({"OPERATOR_TOKEN": None}, "OPERATOR_TOKEN"),
+        ({"SATMETER_LOG_LEVEL": "debug"}, "SATMETER_LOG_LEVEL"),
+        ({"BTC_PRICE_URL": "http://price.example"}, "BTC_PRICE_URL"),
+        ({"REDIS_URL": "redis://:password@store.example"}, "REDIS_URL"),
         ({"SATMETER_RATE_LIMITS": False}, "SATMETER_RATE_LIMITS"),
     ],
 )

@@ -18,8 +18,9 @@ from typer.testing import CliRunner
 from satmeter.config.settings import Settings
 from satmeter.scripts.commands import app
 from satmeter.scripts.preflight.probes import probe
-from satmeter.scripts.preflight.settings_checks import may_carry_keys, problems
+from satmeter.scripts.preflight.settings_checks import problems
 from satmeter.scripts.preflight.store_checks import store_problems, unfit_store
+from satmeter.scripts.preflight.transport_checks import may_carry_keys
 
 # Port 1 is privileged and unused: nothing ever listens there.
 NOBODY = "http://127.0.0.1:1"
@@ -90,8 +91,9 @@ def test_all_problems_are_told_at_once_with_status_1(environment: Callable[..., 
         assert [line.partition(":")[0] for line in err.splitlines()] == [
             "LNBITS_URL",
             "ANTHROPIC_API_KEY",
-            "MACAROON_ROOT_KEY",
             "SATMETER_RATE_LIMITS",
+            "MACAROON_ROOT_KEY",
+            "OPERATOR_TOKEN",
         ]
 
 
@@ -118,7 +120,7 @@ def test_all_kinds_of_problems_are_told_at_once(environment: Callable[..., None]
     places = [line.partition(":")[0] for line in err.splitlines() if not line.startswith(("Asking", "  "))]
     assert places == [
         "SATMETER_TIERS", "SATMETER_PORT", "SATMETER_PROT", "LNBITS_INVOICE_KEY", "LNBITS_URL", "LNBITS_ADMIN_KEY",
-        "ANTHROPIC_API_KEY", "MACAROON_ROOT_KEY", "REDIS_URL",
+        "ANTHROPIC_API_KEY", "MACAROON_ROOT_KEY", "OPERATOR_TOKEN", "REDIS_URL",
     ]  # fmt: skip
     assert "SATMETER_PROT: There is no such setting: did you mean SATMETER_PORT?" in err
     assert "Lightning  wrong  LNbits at foo" in out

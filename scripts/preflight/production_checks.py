@@ -1,0 +1,169 @@
+"""Rules of production: stubs, weak secrets, plain connections and lists that let everybody in are refused."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+from pydantic import SecretStr
+
+from ...config.problem import Problem
+from ...config.settings import Settings
+
+_MAKE_KEY: Final = "set 32 random bytes in hex (`openssl rand -hex 32`)"
+# Random bytes have 30 different values among 32, and fewer than 16 once in 10^15 keys.
+_DIFFERENT_BYTES_MIN: Final = 16
+_KEY_BYTES: Final = 32
+_TOKEN_CHARS_MIN: Final = 24
+_TOKEN_DIFFERENT_MIN: Final = 8
+# Digests of these are what people take for random.
+_WORDS: Final = ("", "satmeter", "secret", "password", "test", "key", "macaroon", "root", "changeme", "0", "1")
+# A list that holds more than one in this many of all addresses bounds nobody.
+_SHARE_MAX: Final = 16
+# IPv6 networks in which all of IPv4 is found again, with the place of the IPv4 address.
+_HOLDS_IPV4: Final = tuple(
+    (IPv6Network(text), prefix)
+    for text, prefix in (("::ffff:0:0/96", 96), ("64:ff9b::/96", 96), ("::/96", 96), ("2002::/16", 16))
+)
+
+
+def production_problems(settings: Settings) -> Iterator[Problem]:
+    """Yield what production refuses of these settings, without asking other services."""
+    yield from _stubs(settings)
+    yield from _secrets(settings)
+    yield from _everybody("SATMETER_TRUSTED_PROXIES", settings.trusted_proxies, "name the addresses of your proxies")
+    yield from _everybody("SATMETER_WEBHOOK_ALLOW", settings.webhook_allow, "name the receivers in your own network")
+    if settings.log_level == "debug":
+        text = "Logs at this level may hold what clients ask, and their credentials: set info, warning or error."
+        yield Problem("SATMETER_LOG_LEVEL", text)
+    yield from data_dir_problems(settings.data_dir)
+
+
+def _stubs(settings: Settings) -> Iterator[Problem]:
+    if settings.stub_lightning:
+        yield Problem("LNBITS_URL", "Production takes no stub node: set LNBITS_URL and LNBITS_INVOICE_KEY.")
+    elif not settings.lnbits_admin_key:
+        yield Problem("LNBITS_ADMIN_KEY", "Production must be able to pay refunds: set the wallet's admin key.")
+    if not settings.anthropic_api_key and not settings.models_file:
+        yield Problem("ANTHROPIC_API_KEY", "Production takes no stub model: set your key, or SATMETER_MODELS_FILE.")
+    if not settings.rate_limits:
+        yield Problem("SATMETER_RATE_LIMITS", "Only load tests may switch the limits off: remove it in production.")
+
+
+def _secrets(settings: Settings) -> Iterator[Problem]:
+    root = _text(settings.macaroon_root_key)
+    if not root:
+        yield Problem("MACAROON_ROOT_KEY", f"Production needs a key that outlives this machine: {_MAKE_KEY}.")
+    elif _is_weak_key(root):
+        yield Problem("MACAROON_ROOT_KEY", f"This key can be guessed, and with it every session be spent: {_MAKE_KEY}.")
+    token = _text(settings.operator_token)
+    if not token:
+        yield Problem("OPERATOR_TOKEN", "Production needs the operator's token: set one (`openssl rand -hex 32`).")
+    elif len(token) < _TOKEN_CHARS_MIN or len(set(token)) < _TOKEN_DIFFERENT_MIN:
+        text = (
+            f"It can be guessed: set a random one of at least {_TOKEN_CHARS_MIN} characters (`openssl rand -hex 32`)."
+        )
+        yield Problem("OPERATOR_TOKEN", text)
+    yield from _shared(settings)
+
+
+def _shared(settings: Settings) -> Iterator[Problem]:
+    """Yield secrets of this server that are also used for something else, where others know them."""
+    used: dict[str, str] = {}
+    for variable, secret in (
+        ("LNBITS_ADMIN_KEY", settings.lnbits_admin_key),
+        ("LNBITS_INVOICE_KEY", settings.lnbits_invoice_key),
+        ("ANTHROPIC_API_KEY", settings.anthropic_api_key),
+        ("MACAROON_ROOT_KEY", settings.macaroon_root_key),
+        ("OPERATOR_TOKEN", settings.operator_token),
+    ):
+        text = _text(secret).lower()
+        if text and text in used and variable in ("MACAROON_ROOT_KEY", "OPERATOR_TOKEN"):
+            yield Problem(variable, f"It is the same as {used[text]}: set a secret of its own for each.")
+        used.setdefault(text, variable)
+
+
+def _text(secret: SecretStr | None) -> str:
+    return "" if secret is None else secret.get_secret_value()
+
+
+def _is_weak_key(text: str) -> bool:
+    """Return True for a key that nobody drew at random: repeated, counted, typed, or a word's digest."""
+    key = bytes.fromhex(text)
+    steps = {(after - before) % 256 for before, after in pairwise(key)}
+    repeated = any(key == (key[:length] * _KEY_BYTES)[:_KEY_BYTES] for length in range(1, _KEY_BYTES // 2 + 1))
+    typed = all(0x20 <= byte < 0x7F for byte in key)
+    digest = any(hashlib.sha256(word.encode()).digest() == key for word in _WORDS)
+    return len(set(key)) < _DIFFERENT_BYTES_MIN or len(steps) == 1 or repeated or typed or digest
+
+
+def _everybody(variable: str, entries: Sequence[str], remedy: str) -> Iterator[Problem]:
+    if _is_everybody(entries):
+        text = f"Together its networks are everybody, or a sixteenth of all addresses and more: {remedy}."
+        yield Problem(variable, text)
+
+
+def _is_everybody(entries: Sequence[str]) -> bool:
+    """Return True if networks hold more than a sixteenth of all addresses, in however many parts they are written."""
+    four: list[IPv4Network] = []
+    six: list[IPv6Network] = []
+    for entry in entries:
+        try:
+            network = ip_network(entry.strip("[]"), strict=False)
+        except ValueError:
+            continue  # Names are one host each; what can't be read is found elsewhere.
+        if isinstance(network, IPv4Network):
+            four.append(network)
+        else:
+            six.append(network)
+            four += _ipv4_in(network)
+    return any(
+        sum(network.num_addresses for network in found) > 2**bits // _SHARE_MAX
+        for bits, found in ((32, list(collapse_addresses(four))), (128, list(collapse_addresses(six))))
+    )
+
+
+def _ipv4_in(network: IPv6Network) -> Iterator[IPv4Network]:
+    for holder, before in _HOLDS_IPV4:
+        if network.subnet_of(holder):
+            number = (int(network.network_address) >> (128 - before - 32)) & 0xFFFF_FFFF
+            yield IPv4Network((number, max(0, min(32, network.prefixlen - before))), strict=False)
+
+
+def data_dir_problems(data_dir: Path) -> Iterator[Problem]:
+    """Yield a problem if other users of the machine can change the data directory, or put another in its place."""
+    place = data_dir.absolute()
+    try:
+        place = place.resolve()
+        found = place.stat()
+    except FileNotFoundError:
+        found = None  # It is made at the start, for its owner alone.
+    except OSError as error:
+        yield Problem("SATMETER_DATA_DIR", f"{place} can't be looked at ({error.strerror}): name a directory of yours.")
+        return
+    if found is not None and (found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+        text = f"Others can write to {place}: make it yours alone (`chown` it to this user, and `chmod 700`)."
+        yield Problem("SATMETER_DATA_DIR", text)
+        return
+    for parent in place.parents:
+        if _others_can_replace_in(parent):
+            text = f"Others can write to {parent}, and so replace {place}: take their right away (`chmod go-w`)."
+            yield Problem("SATMETER_DATA_DIR", text)
+            return
+
+
+def _others_can_replace_in(parent: Path) -> bool:
+    try:
+        found = parent.stat()
+    except OSError:
+        return False
+    if found.st_uid not in (0, os.geteuid()):
+        return True
+    # In a directory with the sticky bit, such as /tmp, only the owner of a file may replace it.
+    return bool(found.st_mode & stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX

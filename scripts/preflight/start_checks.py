@@ -1,0 +1,37 @@
+"""Checks of `satmeter serve` before it starts: all that forbids the start, in one list, and what is only warned of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from ...config.problem import Problem
+from ...config.settings import Settings
+from .settings_checks import problems
+from .store_checks import store_problems, store_warnings
+from .wallet_probes import wallet_problems
+
+_WALLET: frozenset[str] = frozenset({"LNBITS_URL", "LNBITS_INVOICE_KEY", "LNBITS_ADMIN_KEY"})
+
+
+async def start_problems(settings: Settings, unreadable: Sequence[Problem] = ()) -> tuple[list[Problem], list[Problem]]:
+    """Return the problems that forbid the start, and the warnings.
+
+    A part is asked, and gets its key, only if nothing is wrong with its address and keys.
+    """
+    found = [*unreadable, *problems(settings)]
+    faulty = {problem.variable.partition(".")[0] for problem in found}
+    store, wallet = await asyncio.gather(
+        store_problems(settings) if "REDIS_URL" not in faulty else _none(),
+        wallet_problems(settings) if not faulty & _WALLET else _none(),
+    )
+    # The server starts without the node, and waits for it, as it does later.
+    refused = [problem for problem in wallet if settings.production and problem.variable != "LNBITS_URL"]
+    found += [*store, *refused]
+    if found:
+        return found, []
+    return [], [*await store_warnings(settings), *wallet]
+
+
+async def _none() -> list[Problem]:
+    return []

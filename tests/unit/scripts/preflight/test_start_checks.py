@@ -1,0 +1,66 @@
+"""The start: all that forbids it is one list, and nothing is sent to an address that is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from satmeter.config.problem import Problem
+from satmeter.config.settings import Settings
+from satmeter.scripts.preflight import start_checks
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the parts that were asked; each has a problem."""
+    names: list[str] = []
+
+    def answers(name: str, variable: str) -> Any:
+        async def ask(_settings: Settings) -> list[Problem]:
+            names.append(name)
+            return [Problem(variable, f"{name} says so.")]
+
+        return ask
+
+    monkeypatch.setattr(start_checks, "store_problems", answers("store", "REDIS_URL"))
+    monkeypatch.setattr(start_checks, "wallet_problems", answers("wallet", "LNBITS_ADMIN_KEY"))
+    for field in Settings.model_fields.values():
+        monkeypatch.delenv(str(field.validation_alias), raising=False)
+    return names
+
+
+WALLET = {"LNBITS_URL": "https://lnbits.example", "LNBITS_INVOICE_KEY": "a", "LNBITS_ADMIN_KEY": "b"}
+
+
+async def test_settings_store_and_wallet_are_one_list(asked: list[str]) -> None:
+    values: dict[str, Any] = {**WALLET, "SATMETER_ENV": "production", "REDIS_URL": "redis://127.0.0.1:1"}
+    found, warnings = await start_checks.start_problems(Settings(**values), [Problem("SATMETER_PORT", "x.")])
+    assert [problem.variable for problem in found] == [
+        "SATMETER_PORT", "ANTHROPIC_API_KEY", "MACAROON_ROOT_KEY", "OPERATOR_TOKEN", "REDIS_URL", "LNBITS_ADMIN_KEY",
+    ]  # fmt: skip
+    assert warnings == [] and asked == ["store", "wallet"]
+
+
+async def test_no_key_goes_to_an_address_that_is_refused(asked: list[str]) -> None:
+    values: dict[str, Any] = {
+        **WALLET,
+        "SATMETER_ENV": "production",
+        "LNBITS_URL": "http://lnbits.example",
+        "REDIS_URL": "redis://:password@store.example",
+    }
+    found, _ = await start_checks.start_problems(Settings(**values))
+    assert {"REDIS_URL", "LNBITS_URL"} <= {problem.variable for problem in found}
+    assert asked == []
+
+
+async def test_development_starts_with_what_is_wrong_about_the_wallet_as_a_warning(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def well(_settings: Settings) -> list[Problem]:
+        return []
+
+    monkeypatch.setattr(start_checks, "store_problems", well)
+    values: dict[str, Any] = WALLET
+    found, warnings = await start_checks.start_problems(Settings(**values))
+    assert found == [] and [warning.variable for warning in warnings] == ["LNBITS_ADMIN_KEY"]
