@@ -20,6 +20,7 @@ _MAKE_KEY: Final = "set 32 random bytes in hex (`openssl rand -hex 32`)"
 # Random bytes have 30 different values among 32, and fewer than 16 once in 10^15 keys.
 _DIFFERENT_BYTES_MIN: Final = 16
 _KEY_BYTES: Final = 32
+_OWN: Final = ("MACAROON_ROOT_KEY", "MACAROON_ROOT_KEY_PREVIOUS", "OPERATOR_TOKEN")
 _TOKEN_CHARS_MIN: Final = 24
 _TOKEN_DIFFERENT_MIN: Final = 8
 # Digests of these are what people take for random.
@@ -62,6 +63,9 @@ def _secrets(settings: Settings) -> Iterator[Problem]:
         yield Problem("MACAROON_ROOT_KEY", f"Production needs a key that outlives this machine: {_MAKE_KEY}.")
     elif _is_weak_key(root):
         yield Problem("MACAROON_ROOT_KEY", f"This key can be guessed, and with it every session be spent: {_MAKE_KEY}.")
+    if (previous := _text(settings.macaroon_root_key_previous)) and _is_weak_key(previous):
+        text = "This key can be guessed, and with it every session be spent: remove it."
+        yield Problem("MACAROON_ROOT_KEY_PREVIOUS", text)
     token = _text(settings.operator_token)
     if not token:
         yield Problem("OPERATOR_TOKEN", "Production needs the operator's token: set one (`openssl rand -hex 32`).")
@@ -81,10 +85,11 @@ def _shared(settings: Settings) -> Iterator[Problem]:
         ("LNBITS_INVOICE_KEY", settings.lnbits_invoice_key),
         ("ANTHROPIC_API_KEY", settings.anthropic_api_key),
         ("MACAROON_ROOT_KEY", settings.macaroon_root_key),
+        ("MACAROON_ROOT_KEY_PREVIOUS", settings.macaroon_root_key_previous),
         ("OPERATOR_TOKEN", settings.operator_token),
     ):
         text = _text(secret).lower()
-        if text and text in used and variable in ("MACAROON_ROOT_KEY", "OPERATOR_TOKEN"):
+        if text and text in used and variable in _OWN:
             yield Problem(variable, f"It is the same as {used[text]}: set a secret of its own for each.")
         used.setdefault(text, variable)
 

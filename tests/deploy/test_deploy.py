@@ -19,11 +19,15 @@ import ray
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from satmeter.config.secret_names import IN_A_FILE
+from satmeter.config.secret_names import SECRETS as SECRET_SETTINGS
 from satmeter.config.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-SETTINGS = {str(field.validation_alias) for field in Settings.model_fields.values()}
+SETTINGS = {str(field.validation_alias) for field in Settings.model_fields.values()} | {
+    f"{name}{IN_A_FILE}" for name in SECRET_SETTINGS
+}
 RAYS = {
     "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_USAGE_STATS_ENABLED", "RAY_REDIS_ADDRESS",
     "RAY_external_storage_namespace", "RAY_gcs_rpc_server_reconnect_timeout_s",
