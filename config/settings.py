@@ -216,6 +216,28 @@ class Settings(BaseSettings):
 
     demo_per_hour: int = _var("SATMETER_DEMO_PER_HOUR", 5, "Free demo requests an hour for one IP.", ge=0)
     unpaid_per_ip: int = _var("SATMETER_UNPAID_PER_IP", 100, "Unpaid invoices that one IP may have open.", ge=1)
+    requests_per_ip: int = _var(
+        "SATMETER_REQUESTS_PER_IP",
+        50,
+        "Requests a second that one IP may make of one front, before they are read, and ten seconds' worth at once. A "
+        "/48 may make four times and all together six times as many. Credentials that have paid are not counted.",
+        ge=1,
+    )
+    connections_per_ip: int = _var(
+        "SATMETER_CONNECTIONS_PER_IP",
+        256,
+        "Connections that one IP may have to one front; a /48 may have four times as many.",
+        ge=1,
+    )
+    connections_max: int = _var(
+        "SATMETER_CONNECTIONS_MAX",
+        16_384,
+        "Connections of one front; fewer where the system does not allow as many open files.",
+        ge=16,
+    )
+    streams_per_ip: int = _var(
+        "SATMETER_STREAMS_PER_IP", 64, "Event streams of jobs that one IP may have open at one front.", ge=1
+    )
     rate_limits: bool = _var("SATMETER_RATE_LIMITS", True, "`off` for load tests; refused in production.")
     body_limit_bytes: int = _var("SATMETER_BODY_LIMIT_BYTES", 1_048_576, "Largest request body.", ge=1_024)
     llm_body_limit_bytes: int = _var(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import socket
 import struct
 from collections.abc import Callable
@@ -9,9 +11,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 import httptools
+import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ..actors.domain.errors import Code, Refusal, RefusedError
+from .edge.connections import Connections
+from .edge.networks import UNKNOWN
+from .edge.shares import Full
 from .request_facts import RequestFacts
 from .request_id import new_request_id
 from .response import errors
@@ -22,13 +28,39 @@ if TYPE_CHECKING:
 
 _HEAD_MAX_BYTES: Final = 65_536
 _FIELDS_MAX: Final = 100
+_FULL_RETRY_S: Final = 5
 _TOO_LARGE: Final = Refusal(
     Code.HEADERS_TOO_LARGE, f"The headers have more than {_HEAD_MAX_BYTES} bytes or {_FIELDS_MAX} fields."
 )
+_TOO_SLOW: Final = Refusal(Code.REQUEST_TIMEOUT, "The request's headers did not arrive in time.")
+_FULL: Final = {
+    Full.OWN: Refusal(
+        Code.RATE_LIMITED,
+        "There are too many connections from your address: close some, or wait for their answers.",
+        retry_after_s=_FULL_RETRY_S,
+    ),
+    Full.ALL: Refusal(
+        Code.OVERLOADED,
+        f"The server has no connection left; nothing was charged. Try again in {_FULL_RETRY_S} s.",
+        retry_after_s=_FULL_RETRY_S,
+    ),
+}
 _CLOSE: Final = b"connection: close\r\n"
+# Requests of one connection that wait for the first one's answer. A single packet may hold thousands.
+_PIPELINED_MAX: Final = 16
+# A client that is still sending seldom sees an answer before it is done. More than this is not waited for.
+_DROPPED_MAX_BYTES: Final = 8 * 1_048_576
+# What a trailer counts beside its bytes, so that there are no more than a thousand.
+_TRAILER_BYTES: Final = 64
+CONNECTION: Final = "satmeter.connection"
+"""The key of a scope for the connection that a request came by."""
 # The headers that give a body's length.
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _OF_HEADS: Final = ("on_message_begin", "on_url", "on_header", "on_headers_complete")
+# The bytes that a connection's client has acknowledged stand at this place of Linux's `struct tcp_info`.
+_ACKED: Final = struct.Struct("120xQ")
+
+_log = structlog.get_logger(__name__)
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -36,58 +68,225 @@ class HttpProtocol(HttpToolsProtocol):
 
     A client may offer another protocol with its request (RFC 9110, 7.8), and Java's does so for every plain `http://`
     address. The parser then takes the body for that protocol's, and the request would be answered as an empty one.
+
+    What a client may take of memory and time is bounded before anything is read, see `Connections`. `due_s`: when the
+    connection is looked at next.
     """
 
+    due_s = math.inf
     _resuming = False
+    # Bytes that the parser has had without telling of them: of a head, of chunks' lengths, or of trailers.
+    _untold_bytes = 0
     _head_bytes = 0
+    _in_head = False
+    _head_timed = False
+    # Nothing more is read, as the last answer was given.
+    _deaf = False
+    _dropped_bytes = 0
+    _held_s = 0.0
+    _origin = UNKNOWN
+    _taken: tuple[int, float] | None = None
 
-    def on_headers_complete(self) -> None:
-        """Begin a request; uvicorn would answer it in chunks, which a client of HTTP/1.0 takes for the body."""
-        super().on_headers_complete()
-        if self.scope["http_version"] == "1.0":
-            _end_at_close(self.cycle)
+    def __init__(self, *args: Any, connections: Connections, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._bounds = connections
+        self._patience = connections.patience
+
+    # Connections
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to read, or turn the client away."""
+        super().connection_made(transport)
+        self._origin, full = self._bounds.arrive(self, None if self.client is None else self.client[0])
+        now_s = self.loop.time()
+        if full is None:
+            self.due_s = now_s + self._patience.head_s
+            return
+        self._deaf = True
+        self._warn("connections_full", now_s)
+        if self._bounds.tells(now_s):
+            self._write_refusal(RefusedError(_FULL[full]))
+        transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the request under way."""
+        self._bounds.leave(self, self._origin)
+        super().connection_lost(exc)
+
+    def look(self, now_s: float) -> None:
+        """End the connection if its client is too slow."""
+        if self.transport.is_closing():
+            self._look_at_answer(now_s)
+        elif self._deaf:
+            self.transport.abort()
+        elif self._in_head:
+            self._warn("head_too_slow", now_s)
+            self._refuse(RefusedError(_TOO_SLOW))
+        elif self.cycle is not None and not self.cycle.response_complete:
+            self._look_at_answer(now_s)
+        else:
+            self.transport.close()
+            self.due_s = now_s + self._patience.rest_s
+
+    def _look_at_answer(self, now_s: float) -> None:
+        """End the connection of a client that takes nothing of its answer: its bytes wait in memory."""
+        self.due_s = now_s + self._patience.stall_s / 3
+        waiting = self.transport.get_write_buffer_size()
+        if not waiting:
+            self._taken = None
+            return
+        taken = _bytes_taken(self.transport, waiting)
+        if self._taken is None or taken - self._taken[0] >= self._patience.stall_bytes:
+            self._taken = taken, now_s
+        elif now_s - self._taken[1] >= self._patience.stall_s:
+            self._warn("answer_not_taken", now_s)
+            self.transport.abort()
+
+    def hold(self, seconds: float) -> None:
+        """Read nothing for a while, once the request under way is answered: its client asks too often."""
+        self._held_s = seconds
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request; uvicorn would set a timer for each."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            self.due_s = 0.0
+            return
+        if self._held_s:
+            self.flow.pause_reading()
+            self.loop.call_later(self._held_s, self._read_again)
+            self._held_s = 0.0
+        else:
+            self.flow.resume_reading()
+        if self.pipeline:
+            self.due_s = 0.0
+            self._start_asgi_task(*self.pipeline.pop())
+        elif not self._in_head:
+            patience = self._patience
+            self.due_s = self.loop.time() + (patience.rest_s if self.cycle.more_body else patience.idle_s)
+
+    def _read_again(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+
+    # Requests
 
     def data_received(self, data: bytes) -> None:
         """Parse the client's bytes; a malformed request is answered with a 400."""
-        self._unset_keepalive_if_required()
+        if self._deaf:
+            self._drop(len(data))
+            return
+        self._untold_bytes += len(data)
+        self._feed(data)
+        if self._untold_bytes > _HEAD_MAX_BYTES:
+            self._refuse(RefusedError(_TOO_LARGE))
+        elif self._in_head and not self._head_timed:
+            self._head_timed = True
+            if self.cycle is not None:
+                self.due_s = self.loop.time() + self._patience.head_s
+
+    def _feed(self, data: bytes) -> None:
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._read_on(data[upgrade.args[0] :])
         except httptools.HttpParserError:
             if self._head_too_large():
-                self._send_refusal(RefusedError(_TOO_LARGE))
+                self._refuse(RefusedError(_TOO_LARGE))
                 return
-            self.logger.warning("http_unreadable")
+            self._warn("http_unreadable", self.loop.time())
             self.send_400_response("")
+
+    def _drop(self, size_bytes: int) -> None:
+        self._dropped_bytes += size_bytes
+        if self._dropped_bytes > _DROPPED_MAX_BYTES:
+            self.transport.abort()
 
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
+        self.scope[CONNECTION] = self  # type: ignore[typeddict-unknown-key]
         self._head_bytes = 0
+        self._in_head = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header. Raises `ValueError`, which ends the parsing, for one too many."""
-        super().on_header(name, value)
         self._head_bytes += len(name) + len(value)
+        if self._in_head:
+            super().on_header(name, value)
+        else:
+            # A trailer. As a header it could change a request that has begun.
+            self._head_bytes += _TRAILER_BYTES
         if self._head_too_large():
             raise ValueError
 
+    def on_headers_complete(self) -> None:
+        """Begin a request; uvicorn would answer it in chunks, which a client of HTTP/1.0 takes for the body.
+
+        Raises `ValueError`, which ends the parsing, for a request too many or too large.
+        """
+        self._in_head = self._head_timed = False
+        self._untold_bytes = 0
+        if self._head_too_large() or len(self.pipeline) >= _PIPELINED_MAX:
+            raise ValueError
+        self.due_s = 0.0
+        super().on_headers_complete()
+        if self.scope["http_version"] == "1.0":
+            _end_at_close(self.cycle)
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._untold_bytes = 0
+        if self.cycle.response_complete:
+            self._drop(len(body))
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request."""
+        self._untold_bytes = self._dropped_bytes = 0
+        cycle = self.cycle
+        if cycle.response_complete:
+            cycle.more_body = False
+            self.due_s = self.loop.time() + self._patience.idle_s
+        super().on_message_complete()
+
     def _head_too_large(self) -> bool:
         # Before the first request there is no list.
-        return self._head_bytes > _HEAD_MAX_BYTES or len(self.headers or ()) > _FIELDS_MAX
+        if self._head_bytes > _HEAD_MAX_BYTES or len(self.headers or ()) > _FIELDS_MAX:
+            return True
+        return self.headers is not None and self._head_bytes + len(self.url) > _HEAD_MAX_BYTES
+
+    # Refusals
 
     def send_400_response(self, msg: str) -> None:
         """Send a 400 with the error body of the contract. `msg`, uvicorn's own text, is ignored."""
-        self._send_refusal(errors.invalid("", "This is not a readable HTTP/1.1 request"))
+        self._refuse(errors.invalid("", "This is not a readable HTTP/1.1 request"))
 
-    def _send_refusal(self, refused: RefusedError) -> None:
+    def _refuse(self, refused: RefusedError) -> None:
+        """Answer, and close the connection once the client has had time to read it: it may still be sending."""
+        self._deaf = True
+        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
+            # The refusal would be a part of the answer under way.
+            self.transport.abort()
+            return
+        self._write_refusal(refused)
+        self.transport.write_eof()
+        self.due_s = self.loop.time() + self._patience.rest_s
+
+    def _write_refusal(self, refused: RefusedError) -> None:
         request_id = new_request_id()
         answer = errors.answer(refused, RequestFacts(request_id))
         headers = [*answer.raw_headers, (b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
         lines = [name + b": " + value + b"\r\n" for name, value in headers]
         self.transport.write(b"".join((STATUS_LINE[answer.status_code], *lines, _CLOSE, b"\r\n", bytes(answer.body))))
-        self.transport.close()
+
+    def _warn(self, event: str, now_s: float) -> None:
+        fields = self._bounds.sample.fields(now_s)
+        if fields is not None:
+            _log.warning(event, **fields)
+
+    # Offers of other protocols
 
     def _read_on(self, rest: bytes) -> None:
         """Read on without the upgrade, in a new parser that gets only the headers with the body's length."""
@@ -102,7 +301,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.parser.feed_data(b"".join((b"POST / HTTP/1.1\r\n", *framing, b"\r\n")))
             self._resuming = False
         if rest:
-            self.data_received(rest)
+            self._feed(rest)
 
     def _unless_resuming(self, callback: Callable[..., None]) -> Callable[..., None]:
         def relay(*args: bytes) -> None:
@@ -151,3 +350,13 @@ class _Resetting:
             linger = struct.pack("ii", 1, 0)
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self._transport.close()
+
+
+def _bytes_taken(transport: asyncio.Transport, waiting: int) -> int:
+    """Return a number that rises by the bytes that a client takes. `waiting`: those that the system has not had yet."""
+    try:
+        info = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED.size)
+        return int(_ACKED.unpack(info)[0])
+    except (AttributeError, OSError, struct.error):
+        # Not Linux, or not TCP.
+        return -waiting

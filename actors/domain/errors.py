@@ -24,6 +24,7 @@ class Code(StrEnum):
     NOT_FOUND = "not_found"
     MODEL_NOT_FOUND = "model_not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    REQUEST_TIMEOUT = "request_timeout"
     WRONG_STATE = "wrong_state"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     EXPIRED = "expired"

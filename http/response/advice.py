@@ -21,6 +21,7 @@ _ACTIONS: Final[Mapping[Code, RetryAction]] = {
     Code.NOT_FOUND: RetryAction.STOP,
     Code.MODEL_NOT_FOUND: RetryAction.STOP,
     Code.METHOD_NOT_ALLOWED: RetryAction.STOP,
+    Code.REQUEST_TIMEOUT: RetryAction.RETRY,
     Code.WRONG_STATE: RetryAction.STOP,
     Code.IDEMPOTENCY_CONFLICT: RetryAction.STOP,
     Code.EXPIRED: RetryAction.STOP,

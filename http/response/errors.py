@@ -25,6 +25,7 @@ STATUS: Final[Mapping[Code, int]] = {
     Code.NOT_FOUND: 404,
     Code.MODEL_NOT_FOUND: 404,
     Code.METHOD_NOT_ALLOWED: 405,
+    Code.REQUEST_TIMEOUT: 408,
     Code.WRONG_STATE: 409,
     Code.IDEMPOTENCY_CONFLICT: 409,
     Code.EXPIRED: 410,

@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Generator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,9 +28,12 @@ from ...config.logging import configure_logging
 from ...config.root_key import derive_key
 from ...config.settings import Settings
 from ...http.app import create_app
+from ...http.edge.connections import Connections, Patience
+from ...http.edge.limits import limits_of
 from ...http.protocol import HttpProtocol
 from ...http.state import AppState
 from ..store.disk_space import lacks_room
+from .descriptors import raise_limit
 from .lifeline import Lifeline
 
 # The time that requests under way get to end; event streams end at once.
@@ -64,6 +68,7 @@ def main() -> None:
     orders: Orders = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent
     lifeline = Lifeline()
     configure_logging(orders.settings.log_level)
+    raise_limit()
     uvloop.run(_serve(orders, lifeline))
 
 
@@ -91,16 +96,17 @@ async def _serve_http(orders: Orders, lifeline: Lifeline) -> None:
 
 def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     """Return how the front listens and answers."""
+    patience = Patience(idle_s=settings.keep_alive_s)
+    connections = Connections(limits_of(settings).connections, settings.trusted_proxies, patience)
     return uvicorn.Config(
         app,
-        http=HttpProtocol,
+        http=partial(HttpProtocol, connections=connections),  # type: ignore[arg-type]
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         # Uvicorn would trust X-Forwarded-For of any peer on loopback. The trusted proxies are a setting here.
         proxy_headers=False,
-        timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=_GRACE_S,
     )
 

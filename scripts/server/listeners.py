@@ -14,6 +14,8 @@ from .start_messages import StartError
 _BIND_WITHIN_S: Final = 3.0
 _RETRY_PAUSE_S: Final = 0.2
 _BACKLOG: Final = 2_048
+# What the system keeps of an answer for a client that does not read it; left alone it keeps up to 4 MiB for each.
+_UNREAD_BYTES: Final = 262_144
 
 
 async def open_listeners(host: str, port: int, workers: int) -> list[socket.socket]:
@@ -34,6 +36,8 @@ async def open_listeners(host: str, port: int, workers: int) -> list[socket.sock
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        # Accepted connections have it from here.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD_BYTES)
         await _bind(listener, host, port)
         listener.listen(_BACKLOG)
         listener.set_inheritable(True)

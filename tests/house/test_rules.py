@@ -72,6 +72,7 @@ EVENTS_PASSED_ON = frozenset(
         "actors/services/oracle.py",
         "actors/host/mailbox.py",
         "actors/domain/llm/billing_alarms.py",
+        "http/protocol.py",
     }
 )
 # What takes the name of an event, or of what one is about, and logs it.

@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import httpx
@@ -23,6 +24,8 @@ from satmeter.actors.domain.payments.invoices import Invoice, Settle
 from satmeter.actors.router.router import Router
 from satmeter.config.settings import Settings
 from satmeter.http.app import create_app
+from satmeter.http.edge.connections import Connections
+from satmeter.http.edge.shares import Caps
 from satmeter.http.protocol import HttpProtocol
 from satmeter.http.state import AppState
 from tests.helpers.fakes import FakeModelNews, FakeSolvency, FixedPrices
@@ -175,11 +178,12 @@ class Listening:
 
 
 @asynccontextmanager
-async def listening(app: ASGIApp) -> AsyncIterator[Listening]:
+async def listening(app: ASGIApp, connections: Connections | None = None) -> AsyncIterator[Listening]:
     """A real HTTP server, set up as in production."""
+    connections = connections or Connections(Caps(1_000, 1_000, 1_000))
     config = uvicorn.Config(
         app,
-        http=HttpProtocol,
+        http=partial(HttpProtocol, connections=connections),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         log_config=None,

@@ -31,6 +31,7 @@ EXPECTED: dict[Code, tuple[str, str, str]] = {
     Code.NOT_FOUND: ("stop", "none", "unused"),
     Code.MODEL_NOT_FOUND: ("stop", "none", "unused"),
     Code.METHOD_NOT_ALLOWED: ("stop", "none", "unused"),
+    Code.REQUEST_TIMEOUT: ("retry", "none", "unused"),
     Code.WRONG_STATE: ("stop", "none", "unused"),
     Code.IDEMPOTENCY_CONFLICT: ("stop", "none", "unused"),
     Code.EXPIRED: ("stop", "unused", "unused"),
