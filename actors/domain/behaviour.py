@@ -208,6 +208,7 @@ class Decision(msgspec.Struct, frozen=True):
     marks: answers to be kept with the events, for a client that sends the same command again.
     history: a stretch of the journal that the caller wants, as `Behaviour.history` presents it.
     alarms: events that are logged as errors once the decision has taken effect.
+    after: the state after the events, where deciding has led to it; None where they are still to be folded.
     """
 
     events: tuple[Event, ...] = ()
@@ -219,6 +220,7 @@ class Decision(msgspec.Struct, frozen=True):
     marks: tuple[Mark, ...] = ()
     history: History | None = None
     alarms: tuple[Alarm, ...] = ()
+    after: Any = None
 
 
 NOTHING = Decision()

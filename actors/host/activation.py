@@ -53,8 +53,11 @@ class Activation:
         turn = Turn(self.state)
         for envelope in envelopes:
             decision = self._decision(envelope, turn, now_ms)
-            for event in decision.events:
-                turn.state = self.behaviour.evolve(self.actor_id, turn.state, event)
+            if decision.after is not None:
+                turn.state = decision.after
+            else:
+                for event in decision.events:
+                    turn.state = self.behaviour.evolve(self.actor_id, turn.state, event)
             turn.events.extend(decision.events)
             turn.marks.update((mark.once.name, mark) for mark in decision.marks)
             turn.outcomes.append((envelope, decision))

@@ -194,6 +194,9 @@ class SessionBench:
                 if isinstance(event, LedgerEvent)
             ]
             assert follow(before, *unplaced) == (self.session, decision.events)
+            if decision.events or decision.after is not None:
+                # A host takes this state without folding, so it must be the one that a reader of the journal gets.
+                assert decision.after == self.session
         self.marks.update({mark.once.name: mark for mark in decision.marks})
         if isinstance(command, Done | Failed):
             self.running.pop(command.intent.key, None)

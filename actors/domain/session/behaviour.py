@@ -116,7 +116,10 @@ class SessionBehaviour:
                 return payments.paid_out(session_id, session, command, now_ms)
             case Notify():
                 told = webhooks.outcome(session.outbox, command, now_ms)
-                return NOTHING if told is None else Decision((place(session, told),))
+                if told is None:
+                    return NOTHING
+                after, tried = place(session, told)
+                return Decision((tried,), after=after)
         return NOTHING
 
     # State
@@ -214,11 +217,12 @@ def _wake(session_id: str, session: Session, now_ms: int) -> Decision:
         for payment_hash, invoice in session.invoices.items()
         if now_ms >= invoice.expires_at_ms + payments.EXPIRY_GRACE_MS
     )
+    after = session
     expired: tuple[LedgerEvent, ...] = ()
     if not session.ended and now_ms >= session.expires_at_ms:
-        _, expired = follow(session, SessionExpired(now_ms, refunded_msat=session.books.balance))
+        after, expired = follow(session, SessionExpired(now_ms, refunded_msat=session.books.balance))
     told = notices.attempts(session_id, session, webhooks.overdue(session.outbox, now_ms))
-    return Decision(expired, intents=(*look_ups, *told))
+    return Decision(expired, intents=(*look_ups, *told), after=after)
 
 
 def _take_up(session_id: str, session: Session, now_ms: int) -> Decision:
@@ -228,5 +232,5 @@ def _take_up(session_id: str, session: Session, now_ms: int) -> Decision:
     """
     lost: list[LedgerEvent] = [requests.released(session, hold, now_ms) for hold in session.holds.values()]
     payout = payout_flow.taken_up(session.refunds, now_ms)
-    _, events = follow(session, *lost, *(() if payout is None else (payout,)))
-    return Decision(events, intents=_wake(session_id, session, now_ms).intents)
+    after, events = follow(session, *lost, *(() if payout is None else (payout,)))
+    return Decision(events, intents=_wake(session_id, session, now_ms).intents, after=after)

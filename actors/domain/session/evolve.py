@@ -47,12 +47,8 @@ def evolve(session: Session | None, event: Event) -> Session:
     return after
 
 
-def place(session: Session | None, event: EventT) -> EventT:
-    """Return the event with its position in the ledger of this session. Raises as `evolve` does."""
-    return _placed(session, event)[1]
-
-
-def _placed(session: Session | None, event: EventT) -> tuple[Session, EventT]:
+def place(session: Session | None, event: EventT) -> tuple[Session, EventT]:
+    """Return the session after the event, and the event with its position in the ledger. Raises as `evolve` does."""
     # What an event does to a session never depends on its position: with it, the event leads to the same session.
     after = _after(session, event)
     return after, replace(event, seq=after.seq, balance_msat=after.books.balance)
@@ -165,7 +161,7 @@ def follow(session: Session, *events: LedgerEvent) -> tuple[Session, tuple[Ledge
     """Place several events in the ledger, each after the ones before it; return the session after them, and them."""
     placed: list[LedgerEvent] = []
     for event in events:
-        session, at_its_place = _placed(session, event)
+        session, at_its_place = place(session, event)
         placed.append(at_its_place)
     return session, tuple(placed)
 

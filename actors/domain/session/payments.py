@@ -132,8 +132,8 @@ def top_up(terms: SessionTerms, session: Session, command: TopUp, now_ms: int) -
     if len(session.invoices) + len(session.top_ups) >= terms.pending_max:
         message = f"{terms.pending_max} invoices of this session wait for payment already: pay one of them."
         return Decision(reply=Refusal(Code.RATE_LIMITED, message, retry_after_s=60))
-    event = place(session, TopUpRequested(now_ms, once=once, amount_sats=command.amount_sats))
-    return Decision((event,), wait_for=TOP_UP + once.name)
+    after, event = place(session, TopUpRequested(now_ms, once=once, amount_sats=command.amount_sats))
+    return Decision((event,), wait_for=TOP_UP + once.name, after=after)
 
 
 def order(terms: SessionTerms, session_id: str, top_up: TopUpOrder) -> IssueInvoice:
@@ -155,13 +155,13 @@ def topped_up(session: Session, command: Done | Failed, now_ms: int) -> Decision
     if ordered is None:
         return NOTHING
     if isinstance(command, Failed):
-        return Decision(
-            (place(session, TopUpFailed(now_ms, name=name)),), answers={topic: node_unavailable(command.retry_after_ms)}
-        )
+        after, failed = place(session, TopUpFailed(now_ms, name=name))
+        return Decision((failed,), answers={topic: node_unavailable(command.retry_after_ms)}, after=after)
     assert isinstance(command.result, Invoice)
-    event = place(session, TopUpIssued(now_ms, name=name, invoice=command.result))
+    after, event = place(session, TopUpIssued(now_ms, name=name, invoice=command.result))
     reply = TopUpInvoice(command.result)
-    return Decision((event,), answers={topic: reply}, marks=idempotency_keys.marks(ordered.once, reply))
+    marks = idempotency_keys.marks(ordered.once, reply)
+    return Decision((event,), answers={topic: reply}, marks=marks, after=after)
 
 
 # Settlements
@@ -174,7 +174,7 @@ def settle(terms: SessionTerms, session_id: str, session: Session, command: Sett
         return Decision(reply=Settled(SettleOutcome.REPLAYED))
     if payment_hash not in session.invoices and payment_hash not in session.lapsed:
         return Decision(reply=not_found("invoice of this session"))
-    event = place(
+    after, event = place(
         session,
         Deposited(
             now_ms,
@@ -186,7 +186,7 @@ def settle(terms: SessionTerms, session_id: str, session: Session, command: Sett
     )
     first = payment_hash == session.deposit_invoice.payment_hash
     release = ReleaseUnpaid(key="release", client=session.client, actor_id=session_id)
-    return Decision((event,), Settled(SettleOutcome.APPLIED), intents=(release,) if first else ())
+    return Decision((event,), Settled(SettleOutcome.APPLIED), intents=(release,) if first else (), after=after)
 
 
 def looked_up(terms: SessionTerms, session_id: str, session: Session, command: Done, now_ms: int) -> Decision:
@@ -202,13 +202,11 @@ def looked_up(terms: SessionTerms, session_id: str, session: Session, command: D
         found = Settle(intent.payment_hash, command.result.amount_msat)
         decision = settle(terms, session_id, session, found, now_ms)
     elif invoice is not None and now_ms >= invoice.expires_at_ms + EXPIRY_GRACE_MS:
-        decision = Decision((place(session, InvoiceLapsed(now_ms, payment_hash=intent.payment_hash)),))
+        after, lapsed = place(session, InvoiceLapsed(now_ms, payment_hash=intent.payment_hash))
+        decision = Decision((lapsed,), after=after)
     else:
-        decision = NOTHING
-    after = session
-    for event in decision.events:
-        after = evolve(after, event)
-    return replace(decision, reply=None, answers={intent.key: view(session_id, after)})
+        decision = Decision(after=session)
+    return replace(decision, reply=None, answers={intent.key: view(session_id, decision.after or session)})
 
 
 # Closing
@@ -229,15 +227,15 @@ def close(session_id: str, session: Session, command: CloseSession, now_ms: int)
     if target is None:
         after, events = follow(session, *closing)
         reply = view(session_id, after)
-        return Decision(events, reply, marks=idempotency_keys.marks(once, reply))
+        return Decision(events, reply, marks=idempotency_keys.marks(once, reply), after=after)
     if session.refunds.ended.get(target.payment_hash):
         return Decision(reply=view(session_id, session))
     refunds, owed_msat = session.refunds, session.books.owed + session.books.balance
     refusal = payout_refusal(refunds, target, owed_msat, network_of(session.deposit_invoice.payment_request))
     if refusal is not None:
         return Decision(reply=refusal)
-    _, events = follow(session, *closing, payout_flow.start(refunds, owed_msat, target, once, now_ms))
-    return Decision(events, wait_for=payout_flow.topic(target))
+    after, events = follow(session, *closing, payout_flow.start(refunds, owed_msat, target, once, now_ms))
+    return Decision(events, wait_for=payout_flow.topic(target), after=after)
 
 
 def paid_out(session_id: str, session: Session, command: Done | Failed, now_ms: int) -> Decision:
@@ -248,5 +246,5 @@ def paid_out(session_id: str, session: Session, command: Done | Failed, now_ms: 
         return NOTHING
     after, events = follow(session, event)
     if after.refunds.under_way is not None:
-        return Decision(events)
-    return payout_flow.ended(payout, events, view(session_id, after))
+        return Decision(events, after=after)
+    return replace(payout_flow.ended(payout, events, view(session_id, after)), after=after)

@@ -19,7 +19,7 @@ from ..money import ZERO, Msat
 from ..pricing import Usage, tariff_of
 from ..receipts import ReceiptNote, Reports, note
 from . import former_keys
-from .evolve import follow, place
+from .evolve import place
 from .messages import Ask, Relay, Relayed, RequestAnswer, RequestCost
 from .pricing import (
     SessionTerms,
@@ -68,8 +68,9 @@ def ask(terms: SessionTerms, session: Session, command: Ask | Relay, now_ms: int
     placed = _hold(terms, session, command, now_ms)
     if isinstance(placed, Refusal):
         return Decision(reply=placed)
-    event = place(session, HoldPlaced(now_ms, hold=placed))
-    return Decision((event,), wait_for=_topic(placed), intents=_answering(terms, command, placed).intents)
+    after, event = place(session, HoldPlaced(now_ms, hold=placed))
+    intents = _answering(terms, command, placed).intents
+    return Decision((event,), wait_for=_topic(placed), intents=intents, after=after)
 
 
 def _answering(terms: SessionTerms, command: Ask | Relay, hold: Hold) -> Decision:
@@ -207,7 +208,8 @@ def ended(terms: SessionTerms, session: Session, command: Done | Failed, now_ms:
         return NOTHING
     if isinstance(command, Failed):
         refusal = model_failed(command.fault, command.retry_after_ms)
-        return Decision(follow(session, released(session, hold, now_ms))[1], answers={_topic(hold): refusal})
+        after, release = place(session, released(session, hold, now_ms))
+        return Decision((release,), answers={_topic(hold): refusal}, after=after)
     if isinstance(command.result, RelayOutcome):
         assert isinstance(command.intent, RelayRequest)
         return _relay_ended(terms, session, hold, command.intent, command.result, now_ms)
@@ -225,7 +227,7 @@ def ended(terms: SessionTerms, session: Session, command: Done | Failed, now_ms:
     judged = outcome.evaluation
     reports = Reports(judged.reported if judged else None, completion.reported if completion else None)
     receipt = note(session.tariffs, tariff, sha256(request.encode()).digest(), answered.encode(), reports)
-    event = _finished(session, hold, cost, outcome.ending, evaluation, work, receipt, now_ms)
+    after, event = _finished(session, hold, cost, outcome.ending, evaluation, work, receipt, now_ms)
     answer = RequestAnswer(
         request_id=hold.request_id,
         ending=outcome.ending,
@@ -242,7 +244,7 @@ def ended(terms: SessionTerms, session: Session, command: Done | Failed, now_ms:
     alarms += billing_alarms(models[terms.eval_model], evaluation, request_id=request_id)
     alarms += billing_alarms(models[hold.model], work, request_id=request_id)
     marks = (*idempotency_keys.marks(hold.once, answer), *_for_repetitions(command.intent, outcome.ending))
-    return Decision((event,), answers={_topic(hold): answer}, marks=marks, alarms=alarms)
+    return Decision((event,), answers={_topic(hold): answer}, marks=marks, alarms=alarms, after=after)
 
 
 def _relay_ended(
@@ -254,12 +256,12 @@ def _relay_ended(
     refused = outcome.status >= 400
     event: HoldReleased | RequestFinished
     if refused:
-        event = place(session, released(session, hold, now_ms))
+        after, event = place(session, released(session, hold, now_ms))
     else:
         tariff = tariff_of(terms.terms, hold.model, None)
         reports = Reports(work=outcome.reported if outcome.charged else None)
         receipt = note(session.tariffs, tariff, intent.body.digest, outcome.body, reports)
-        event = _finished(session, hold, cost, outcome.ending, None, work, receipt, now_ms)
+        after, event = _finished(session, hold, cost, outcome.ending, None, work, receipt, now_ms)
     answer = Relayed(
         request_id=hold.request_id,
         ending=outcome.ending,
@@ -277,7 +279,7 @@ def _relay_ended(
     marks = () if refused else (*idempotency_keys.marks(hold.once, answer), *_for_repetitions(intent, outcome.ending))
     alarms = hold_alarms(terms, hold, cost, outcome)
     alarms += billing_alarms(terms.terms.models[hold.model], work, intent.billed_as, request_id=hold.request_id)
-    return Decision((event,), answers={_topic(hold): told}, marks=marks, alarms=alarms)
+    return Decision((event,), answers={_topic(hold): told}, marks=marks, alarms=alarms, after=after)
 
 
 def _for_repetitions(intent: AnswerRequest | RelayRequest, ending: Ending) -> tuple[Mark, ...]:
@@ -296,7 +298,7 @@ def _finished(
     work: Usage | None,
     receipt: ReceiptNote,
     now_ms: int,
-) -> RequestFinished:
+) -> tuple[Session, RequestFinished]:
     rest = hold.amount_msat - cost.debit_msat
     return place(
         session,
