@@ -12,7 +12,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from ..config.root_key import derive_key
+from ..config.root_key import derived_keys, previous_keys
 from ..config.settings import Settings
 from ..config.webhook_policy import WebhookTargets
 from .adapters.anthropic.client import AnthropicProvider
@@ -220,7 +220,9 @@ def build_host(
     prices = PriceCache(ask_price, settings.btc_price_usd_fallback, system_now_ms)
     bindings = RedisBindings(parts.redis)
     invoices = InvoicePool(parts.lightning, bindings, ahead_max=settings.invoices_ahead, now_ms=system_now_ms)
-    webhooks = HttpWebhooks(WebhookTargets(settings.webhook_allow), derive_key(settings, "webhooks"))
+    previous = previous_keys(settings)
+    keys = [derived_keys(settings).webhooks, *([] if previous is None else [previous.webhooks])]
+    webhooks = HttpWebhooks(WebhookTargets(settings.webhook_allow), keys)
     effects = Effects(
         parts.lightning,
         model,

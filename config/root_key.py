@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from .settings import Settings
 
 _FILE: Final = "macaroon_root_key"
 _LENGTH_BYTES: Final = 32
+_DIGEST_CHARS: Final = 16
 
 
 def with_root_key(settings: Settings) -> Settings:
@@ -28,12 +30,43 @@ def with_root_key(settings: Settings) -> Settings:
     return settings.model_copy(update={"macaroon_root_key": SecretStr(key)})
 
 
-def derive_key(settings: Settings, purpose: str) -> bytes:
-    """Derive the key of one purpose, so that no two uses share one. Raises `ValueError` without a root key."""
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Keys that derive from one root key, each for one purpose. `digest` tells root keys apart, and nothing more."""
+
+    ids: bytes = field(repr=False)
+    macaroons: bytes = field(repr=False)
+    receipts: bytes = field(repr=False)
+    webhooks: bytes = field(repr=False)
+    digest: str
+
+
+def derived_keys(settings: Settings) -> Keys:
+    """Derive the keys that are in use. Raises `ValueError` without a root key."""
     if settings.macaroon_root_key is None:
         raise ValueError("no root key: set MACAROON_ROOT_KEY")
-    root = bytes.fromhex(settings.macaroon_root_key.get_secret_value())
-    return hmac.digest(root, f"satmeter {purpose}".encode(), hashlib.sha256)
+    return _derived(settings.macaroon_root_key)
+
+
+def previous_keys(settings: Settings) -> Keys | None:
+    """Derive the keys that are believed besides, while the root key is changed; None at other times."""
+    previous = settings.macaroon_root_key_previous
+    return None if previous is None else _derived(previous)
+
+
+def _derived(root_key: SecretStr) -> Keys:
+    root = bytes.fromhex(root_key.get_secret_value())
+
+    def key(purpose: str) -> bytes:
+        return hmac.digest(root, f"satmeter {purpose}".encode(), hashlib.sha256)
+
+    return Keys(
+        ids=key("ids"),
+        macaroons=key("macaroons"),
+        receipts=key("receipts"),
+        webhooks=key("webhooks"),
+        digest=key("digest of the key").hex()[:_DIGEST_CHARS],
+    )
 
 
 def _load_or_create(path: Path) -> str:

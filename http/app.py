@@ -71,7 +71,8 @@ def endpoints(state: AppState, metrics: Metrics) -> Sequence[Endpoint]:
     """Return the endpoints that exist with these settings. The first match wins, so frequent requests come first."""
     settings = state.settings
     clients = _client_addresses(state)
-    credentials = Credentials(state.macaroon_key)
+    previous = state.previous_keys
+    credentials = Credentials(state.macaroon_key, None if previous is None else previous.macaroons)
     bounds = settings.session_min_sats, settings.session_max_sats
     opening, amount = opening_within(*bounds), amount_within(*bounds)
     l402 = L402(state, clients)

@@ -111,12 +111,12 @@ class _Receiver:
 
 
 class HttpWebhooks:
-    """Implementation of `Webhooks`. The secrets that sign derive from `key`."""
+    """Implementation of `Webhooks`. The secrets that sign derive from each of `keys`, as clients may have any's."""
 
     def __init__(
         self,
         targets: WebhookTargets,
-        key: bytes,
+        keys: Sequence[bytes],
         *,
         resolve: Resolve | None = None,
         tls: ssl.SSLContext | None = None,
@@ -124,7 +124,7 @@ class HttpWebhooks:
         attempt_s: float = _ATTEMPT_S,
     ) -> None:
         self._targets = targets
-        self._key = key
+        self._keys = keys
         self._resolver = Resolver()
         self._resolve = resolve or self._resolver.resolve
         self._tls = tls
@@ -184,7 +184,9 @@ class HttpWebhooks:
         from standardwebhooks.webhooks import Webhook
 
         at = datetime.fromtimestamp(int(self._now_s()), UTC)
-        signature = Webhook(secret_of(self._key, notify.actor_id)).sign(notify.webhook_id, at, notify.body.decode())
+        body, secrets = notify.body.decode(), [secret_of(key, notify.actor_id) for key in self._keys]
+        # Receivers take the one that fits, of several with spaces between them.
+        signature = " ".join(Webhook(secret).sign(notify.webhook_id, at, body) for secret in secrets)
         host = f"[{target.host}]" if ":" in target.host else target.host
         usual = {"https": 443, "http": 80}[target.scheme]
         return [

@@ -13,8 +13,9 @@ from ..partitioning import Placement
 class Server(msgspec.Struct, frozen=True):
     """Running `satmeter serve`, on the Ray node where it runs; hosts live on nodes that have one.
 
-    `key_digest` shows whether two servers sign credentials with the same key, and nothing more of it. `leaving`: the
-    server is to end, and the hosts of its node must give away what they own.
+    `key_digest` shows whether two servers sign credentials with the same key, and nothing more of it;
+    `previous_key_digest` is that of another key whose credentials it takes. `leaving`: the server is to end, and the
+    hosts of its node must give away what they own.
     """
 
     server_id: str
@@ -23,6 +24,11 @@ class Server(msgspec.Struct, frozen=True):
     cpus: int
     key_digest: str
     leaving: bool = False
+    previous_key_digest: str = ""
+
+    def takes_credentials_of(self, other: Server) -> bool:
+        """Return True if credentials that another server makes are valid at this one."""
+        return other.key_digest in (self.key_digest, self.previous_key_digest)
 
 
 class ClusterView(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from ...actors.domain.errors import RefusedError, not_found
 from ...actors.domain.job.state import FINAL_STATES, CreateJob, GetJob, JobState, JobView, RefundJob, WatchJob
 from ...actors.operator_terms import own_models
 from ..payments.invoice_limits import InvoiceLimits
+from ..payments.keyed_ids import KeyedIds
 from ..payments.refunds import Refunds
 from ..payments.schemas import RefundOrder
 from ..payments.solvency_gate import refuse_deposits
@@ -33,6 +34,7 @@ class Jobs:
     def __init__(self, state: AppState, clients: ClientAddresses) -> None:
         self._state = state
         self._clients = clients
+        self._ids = KeyedIds(state, clients)
         self._invoice_limits = InvoiceLimits(state)
         self._payouts = Refunds(state)
         self._webhooks = WebhookOrders(state)
@@ -44,7 +46,7 @@ class Jobs:
         body = await read_json(request, schemas.NewJob, self._state.settings.body_limit_bytes)
         await refuse_deposits(self._state, *self._models)
         client = self._clients.digest(request)
-        job_id = ids.job_id_of(self._state.id_key, client, key) if key is not None else ids.new_job_id()
+        job_id, of_previous_key = await self._ids.job(request, key)
         webhook = self._webhooks.ordered(body.webhook)
         command = CreateJob(request=body.request, client=client, webhook=webhook)
 
@@ -53,7 +55,8 @@ class Jobs:
             return view, view.state is JobState.AWAITING_EVAL_PAYMENT
 
         view = await self._invoice_limits.count(client, job_id, opening)
-        created = views.job_created(view, self._webhooks.made(job_id, webhook))
+        made = self._webhooks.made(job_id, webhook, of_previous_key=of_previous_key)
+        created = views.job_created(view, made)
         return json.json_response(created, 201, {"Location": f"/jobs/{job_id}"})
 
     async def show(self, request: Request) -> Response:

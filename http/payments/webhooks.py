@@ -16,6 +16,7 @@ class WebhookOrders:
     def __init__(self, state: AppState) -> None:
         self._targets = WebhookTargets(state.settings.webhook_allow)
         self._key = state.webhook_key
+        self._previous_key = None if state.previous_keys is None else state.previous_keys.webhooks
 
     def ordered(self, order: JobWebhook | SessionWebhook | None) -> Webhook | None:
         """Return the webhook for the actor. Raises `RefusedError` if its target is forbidden.
@@ -31,12 +32,13 @@ class WebhookOrders:
         low = Msat.from_sats(order.low_balance_sats) if isinstance(order, SessionWebhook) else Msat(0)
         return Webhook(order.url, low)
 
-    def made(self, actor_id: str, webhook: Webhook | None) -> WebhookMade | None:
-        """Return the webhook for the client that ordered it, with its secret."""
+    def made(self, actor_id: str, webhook: Webhook | None, *, of_previous_key: bool) -> WebhookMade | None:
+        """Return the webhook for the client that ordered it, with its secret, the one of the order's first answer."""
         if webhook is None:
             return None
+        key = self._previous_key if of_previous_key and self._previous_key is not None else self._key
         return WebhookMade(
             url=webhook.url,
             low_balance_sats=webhook.low_balance_msat.whole_sats or None,
-            secret=secret_of(self._key, actor_id),
+            secret=secret_of(key, actor_id),
         )

@@ -39,6 +39,8 @@ class Receipts:
         self._state = state
         self._credentials = credentials
         self._signer = ReceiptSigner(state.receipt_key)
+        previous = state.previous_keys
+        self._signers = [self._signer, *([] if previous is None else [ReceiptSigner(previous.receipts)])]
         self._well_known = Response()
 
     async def of_job(self, request: Request) -> Response:
@@ -68,7 +70,7 @@ class Receipts:
             version=__version__,
             documentation="/openapi.json",
             endpoints={endpoint.operation.id: f"{endpoint.method} {endpoint.path}" for endpoint in table},
-            keys=[schemas.PublicKey.model_validate(self._signer.jwk)],
+            keys=[schemas.PublicKey.model_validate(signer.jwk) for signer in self._signers],
         )
         self._well_known = Response(
             json.encode(described), headers={"Cache-Control": "max-age=300"}, media_type="application/json"

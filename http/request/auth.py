@@ -41,7 +41,8 @@ _PREIMAGE_WRONG: Final = Refusal(
 class Holder(NamedTuple):
     """The holder of a credential: its session, its grant, and whether it came with the preimage, as after L402.
 
-    `token` is the macaroon, `payment_hash` that of the invoice which it was made for.
+    `token` is the macaroon, `payment_hash` that of the invoice which it was made for. `of_previous_key`: it was minted
+    with the previous root key.
     """
 
     session_id: str
@@ -49,13 +50,17 @@ class Holder(NamedTuple):
     shows_preimage: bool
     token: str
     payment_hash: str
+    of_previous_key: bool = False
 
 
 class Credentials:
-    """Verifier of requests' credentials. `key` is the one that the macaroons were minted with."""
+    """Verifier of requests' credentials.
 
-    def __init__(self, key: bytes) -> None:
-        self._verify = partial(macaroon.verify, key)
+    `key` is the one that the macaroons were minted with, `previous` the one that earlier ones may be of.
+    """
+
+    def __init__(self, key: bytes, previous: bytes | None = None) -> None:
+        self._verify = partial(macaroon.verify_by_any, (key,) if previous is None else (key, previous))
         # The cache keeps results but not exceptions: a refused credential is verified again each time.
         self._verify_kept = lru_cache(_KEPT_MAX)(self._verify)
 
@@ -106,7 +111,7 @@ class Credentials:
     def _verified(self, token: str, preimage: str | None) -> Holder:
         verify = self._verify_kept if len(token) <= _KEPT_CHARS_MAX else self._verify
         try:
-            macaroon_id, grant = verify(token)
+            macaroon_id, grant, key_number = verify(token)
         except OversizedMacaroonError as error:
             raise RefusedError(Refusal(Code.INVALID_CREDENTIAL, f"{error}.")) from None
         except InvalidMacaroonError:
@@ -115,7 +120,8 @@ class Credentials:
             raise RefusedError(violated(error.caveat, str(error))) from None
         if preimage is not None and not _pays(preimage, macaroon_id.payment_hash):
             raise RefusedError(_PREIMAGE_WRONG)
-        return Holder(macaroon_id.session_id, grant, preimage is not None, token, macaroon_id.payment_hash)
+        session_id, payment_hash = macaroon_id.session_id, macaroon_id.payment_hash
+        return Holder(session_id, grant, preimage is not None, token, payment_hash, key_number > 0)
 
 
 def _pays(preimage: str, payment_hash: str) -> bool:

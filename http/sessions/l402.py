@@ -69,8 +69,8 @@ class L402:
         if over is not None:
             # The same key opened the session that is over.
             path = f"{path} after {over.session_id}"
-        created = await self._openings.open(request, amount_sats, key, path=path, any_amount=True)
-        token, invoice = self._openings.mint(created), created.deposit_invoice
+        created, token, _ = await self._openings.open(request, amount_sats, key, path=path, any_amount=True)
+        invoice = created.deposit_invoice
         message = f"{told} Pay the invoice, and send the same again with the credential. {to_pay(invoice)}".lstrip()
         details = {
             "sessionId": created.session_id,

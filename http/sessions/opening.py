@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from starlette.requests import Request
 
 from ...actors.domain.credentials import macaroon
@@ -12,10 +14,18 @@ from ...actors.domain.session.messages import GetSession, OpenSession, SessionCr
 from ...actors.domain.session.state import SessionState
 from ...actors.domain.webhooks import Webhook
 from ..payments.invoice_limits import InvoiceLimits
+from ..payments.keyed_ids import KeyedIds
 from ..payments.solvency_gate import refuse_deposits
-from ..request import ids
 from ..request.client_address import ClientAddresses
 from ..state import AppState
+
+
+class Opened(NamedTuple):
+    """A session, its macaroon, and whether they are of the previous root key."""
+
+    created: SessionCreated
+    macaroon: str
+    of_previous_key: bool
 
 
 class Openings:
@@ -24,6 +34,7 @@ class Openings:
     def __init__(self, state: AppState, clients: ClientAddresses) -> None:
         self._state = state
         self._clients = clients
+        self._ids = KeyedIds(state, clients)
         self._invoice_limits = InvoiceLimits(state)
 
     async def open(
@@ -35,15 +46,14 @@ class Openings:
         webhook: Webhook | None = None,
         path: str = "/sessions",
         any_amount: bool = False,
-    ) -> SessionCreated:
+    ) -> Opened:
         """Open a session, or return the one of the client's Idempotency-Key. Raises `RefusedError`.
 
         With `any_amount`, an existing session is returned whatever its amount.
         """
         await refuse_deposits(self._state)
         client = self._clients.digest(request)
-        id_key = self._state.id_key
-        session_id = ids.session_id_of(id_key, client, key, path) if key is not None else ids.new_session_id()
+        session_id, of_previous_key = await self._ids.session(request, key, path)
         command = OpenSession(amount_sats=amount_sats, client=client, webhook=webhook, any_amount=any_amount)
 
         async def opening() -> tuple[SessionCreated, bool]:
@@ -51,12 +61,14 @@ class Openings:
             # Only a key can lead to a session that was paid long ago.
             return created, key is None or await self._unpaid_still(created)
 
-        return await self._invoice_limits.count(client, session_id, opening)
+        created = await self._invoice_limits.count(client, session_id, opening)
+        return Opened(created, self._mint(created, of_previous_key=of_previous_key), of_previous_key)
 
-    def mint(self, created: SessionCreated) -> str:
-        """Return the session's macaroon."""
+    def _mint(self, created: SessionCreated, *, of_previous_key: bool) -> str:
+        """Return the session's macaroon, the same one for the same Idempotency-Key."""
+        previous, key = self._state.previous_keys, self._state.macaroon_key
         macaroon_id = MacaroonId(created.deposit_invoice.payment_hash, created.session_id, created.generation)
-        return macaroon.mint(self._state.macaroon_key, macaroon_id)
+        return macaroon.mint(previous.macaroons if previous is not None and of_previous_key else key, macaroon_id)
 
     async def _unpaid_still(self, created: SessionCreated) -> bool:
         try:

@@ -60,9 +60,9 @@ class Sessions:
         key = idempotency_key(request)
         body = await read_json(request, self._opening, self._state.settings.body_limit_bytes)
         webhook = self._webhooks.ordered(body.webhook)
-        created = await self._openings.open(request, body.amount_sats, key, webhook=webhook)
-        made = self._webhooks.made(created.session_id, webhook)
-        opened = views_sessions.session_opened(created, self._openings.mint(created), made)
+        created, token, of_previous = await self._openings.open(request, body.amount_sats, key, webhook=webhook)
+        made = self._webhooks.made(created.session_id, webhook, of_previous_key=of_previous)
+        opened = views_sessions.session_opened(created, token, made)
         return json.json_response(opened, 201, {"Location": f"/sessions/{created.session_id}"})
 
     async def show(self, request: Request) -> Response:

@@ -169,7 +169,10 @@ class TranslatedCalls:
         dialect = self._dialects.get(models.api_of(body))
         if dialect is None:
             raise errors.invalid("model", "This model is not offered through this path")
-        secret = user_key(self._state.id_key, None if holder is None else holder.session_id)
+        previous = self._state.previous_keys
+        of_previous = previous is not None and holder is not None and holder.of_previous_key
+        id_key = previous.ids if previous is not None and of_previous else self._state.id_key
+        secret = user_key(id_key, None if holder is None else holder.session_id)
         return dialect, dialect.asked(body, models, secret)
 
 

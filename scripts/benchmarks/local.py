@@ -23,7 +23,7 @@ from ...actors.partitioning import PARTITIONS
 from ...actors.router.router import Router
 from ...config.gc_tuning import settle_in
 from ...config.logging import configure_logging
-from ...config.root_key import derive_key, with_root_key
+from ...config.root_key import derived_keys, with_root_key
 from ...config.settings import Settings
 from ...http.app import create_app
 from ...http.state import AppState
@@ -52,6 +52,7 @@ class _Server(uvicorn.Server):
 
 async def _serve_front(port: int, settings: Settings, parts: Parts, router: Router) -> None:
     """Serve, and have payments seen, until SIGTERM."""
+    keys = derived_keys(settings)
     front = AppState(
         settings=settings,
         router=router,
@@ -60,10 +61,10 @@ async def _serve_front(port: int, settings: Settings, parts: Parts, router: Rout
         limits=parts.limits,
         stub_node=parts.stub_node,
         checks={"store": parts.journal.check},
-        id_key=derive_key(settings, "ids"),
-        macaroon_key=derive_key(settings, "macaroons"),
-        receipt_key=derive_key(settings, "receipts"),
-        webhook_key=derive_key(settings, "webhooks"),
+        id_key=keys.ids,
+        macaroon_key=keys.macaroons,
+        receipt_key=keys.receipts,
+        webhook_key=keys.webhooks,
     )
     app = create_app(front)
     server = _Server(

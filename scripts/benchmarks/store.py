@@ -15,7 +15,7 @@ from ...actors.adapters.redis.client import connect
 from ...actors.adapters.redis.keys import partition_key
 from ...actors.domain.credentials import macaroon
 from ...actors.partitioning import partition_of
-from ...config.root_key import derive_key, with_root_key
+from ...config.root_key import derived_keys, with_root_key
 from ...config.settings import Settings
 from ...http.request import ids
 from ..store.embedded import running_store_url
@@ -82,7 +82,7 @@ class BenchStore:
     async def copy_sessions(self, prototype: Holder, count: int) -> list[Holder]:
         """Make this many sessions with the journal of this one, which no host has had in memory yet."""
         macaroon_id, _ = macaroon.read(prototype.macaroon)
-        key = derive_key(with_root_key(Settings(data_dir=self._data_dir)), "macaroons")
+        key = derived_keys(with_root_key(Settings(data_dir=self._data_dir))).macaroons
         copies = await self._copy(prototype.session_id, count, ids.new_session_id)
         return [Holder(copy, macaroon.mint(key, replace(macaroon_id, session_id=copy))) for copy in copies]
 

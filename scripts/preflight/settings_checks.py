@@ -55,6 +55,7 @@ def problems(settings: Settings) -> list[Problem]:
         *transport_problems(settings),
         *_proxies(settings),
         *_webhooks(settings),
+        *_root_keys(settings),
         *_sessions(settings),
     ]
     return [*found, *production_problems(settings)] if settings.production else found
@@ -98,6 +99,14 @@ def _webhooks(settings: Settings) -> Iterator[Problem]:
         WebhookTargets(settings.webhook_allow)
     except ValueError as error:
         yield Problem("SATMETER_WEBHOOK_ALLOW", f"{error}.")
+
+
+def _root_keys(settings: Settings) -> Iterator[Problem]:
+    key, previous = settings.macaroon_root_key, settings.macaroon_root_key_previous
+    if previous is not None and key is None:
+        yield Problem("MACAROON_ROOT_KEY", "MACAROON_ROOT_KEY_PREVIOUS is set: set the key that is in use, too.")
+    if previous is not None and previous == key:
+        yield Problem("MACAROON_ROOT_KEY_PREVIOUS", "It is the same as MACAROON_ROOT_KEY: remove it.")
 
 
 def _sessions(settings: Settings) -> Iterator[Problem]:

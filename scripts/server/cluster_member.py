@@ -88,10 +88,11 @@ class ClusterMember:
         """Raise `KeyMismatchError` if a server has another key: a credential of one must be valid at all of them."""
         view = await self._membership.view()
         for other in view.servers:
-            if other.key_digest != self._server.key_digest:
+            if not (other.takes_credentials_of(self._server) and self._server.takes_credentials_of(other)):
                 raise KeyMismatchError(
-                    f"The server at {other.address} in this cluster has another MACAROON_ROOT_KEY, so that neither "
-                    "would take the other's credentials: set the same key on all servers."
+                    f"The server at {other.address} in this cluster has another MACAROON_ROOT_KEY, so that one would "
+                    "not take the other's credentials: set the same key on all servers. To change it, follow the steps "
+                    "in docs/operating.md."
                 )
 
     def _watch_node(self, loop: asyncio.AbstractEventLoop) -> None:

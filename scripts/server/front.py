@@ -25,7 +25,7 @@ from ...actors.clock import system_now_ms
 from ...actors.services.oracle import PriceCache
 from ...config.gc_tuning import settle_in
 from ...config.logging import configure_logging
-from ...config.root_key import derive_key
+from ...config.root_key import derived_keys, previous_keys
 from ...config.settings import Settings
 from ...http.app import create_app
 from ...http.edge.connections import Connections, Patience
@@ -114,6 +114,7 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 def build_app_state(settings: Settings, store_dir: Path | None = None) -> tuple[AppState, Any]:
     """Return the front's services over Ray, and a function that closes them."""
     parts = build_parts(settings)
+    keys = derived_keys(settings)
     router = cluster.connect_router(parts.journal.owners)
     prices = PriceCache(cluster.ask_price, settings.btc_price_usd_fallback, system_now_ms)
 
@@ -131,10 +132,11 @@ def build_app_state(settings: Settings, store_dir: Path | None = None) -> tuple[
         stub_node=parts.stub_node,
         checks={"store": parts.journal.check, "actors": router.check, "lightning": parts.lightning.check},
         store_trouble=store_trouble,
-        id_key=derive_key(settings, "ids"),
-        macaroon_key=derive_key(settings, "macaroons"),
-        receipt_key=derive_key(settings, "receipts"),
-        webhook_key=derive_key(settings, "webhooks"),
+        id_key=keys.ids,
+        macaroon_key=keys.macaroons,
+        receipt_key=keys.receipts,
+        webhook_key=keys.webhooks,
+        previous_keys=previous_keys(settings),
     )
 
     async def close() -> None:

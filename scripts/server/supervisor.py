@@ -32,7 +32,7 @@ from ...actors.ports import TransientError
 from ...actors.ray_start import RayStartError
 from ...config.log_socket import LOG_SOCKET
 from ...config.logging import configure_logging, printer
-from ...config.root_key import derive_key, with_root_key
+from ...config.root_key import derived_keys, previous_keys, with_root_key
 from ...config.settings import Settings
 from ..processes import all_processes, descendants, end
 from ..store.embedded import EmbeddedStore, StoreError
@@ -174,7 +174,8 @@ class Supervisor:
             node_id=cluster.this_node(),
             address=f"{self._settings.host}:{self._port}",
             cpus=self._settings.hosts or os.cpu_count() or 1,
-            key_digest=derive_key(self._settings, "digest of the key").hex()[:16],
+            key_digest=derived_keys(self._settings).digest,
+            previous_key_digest=previous.digest if (previous := previous_keys(self._settings)) else "",
         )
         membership, processes = build_membership(self._parts, name), cluster.RayProcessManager(self._settings)
         self._member = ClusterMember(

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import hmac
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -90,16 +91,30 @@ def verify(master_key: bytes, token: str) -> tuple[MacaroonId, Grant]:
 
     The session itself checks whether it and the generation still exist.
     """
+    macaroon_id, grant, _ = verify_by_any([master_key], token)
+    return macaroon_id, grant
+
+
+def verify_by_any(master_keys: Sequence[bytes], token: str) -> tuple[MacaroonId, Grant, int]:
+    """Verify a macaroon as `verify` does, by any of these keys; return the number of its key, too.
+
+    All keys are tried in any case: the time that it takes must not tell which key a credential is of.
+    """
     macaroon = _decode(token)
     macaroon_id = _read_id(macaroon)
-    rebuilt = _fresh(master_key, macaroon_id)
-    chain: list[tuple[bytes, str]] = []
-    for caveat in macaroon.caveats:
-        rebuilt.add_first_party_caveat(caveat.caveat_id_bytes)
-        chain.append((bytes(caveat.caveat_id_bytes), rebuilt.signature))
-    if not hmac.compare_digest(rebuilt.signature_bytes, macaroon.signature_bytes):
+    found: tuple[list[tuple[bytes, str]], int] | None = None
+    for number, master_key in enumerate(master_keys):
+        rebuilt = _fresh(master_key, macaroon_id)
+        chain: list[tuple[bytes, str]] = []
+        for caveat in macaroon.caveats:
+            rebuilt.add_first_party_caveat(caveat.caveat_id_bytes)
+            chain.append((bytes(caveat.caveat_id_bytes), rebuilt.signature))
+        if hmac.compare_digest(rebuilt.signature_bytes, macaroon.signature_bytes):
+            found = chain, number
+    if found is None:
         raise InvalidMacaroonError("wrong signature")
-    return macaroon_id, narrow_all(Grant(macaroon_id.generation), chain)
+    chain, number = found
+    return macaroon_id, narrow_all(Grant(macaroon_id.generation), chain), number
 
 
 def session_id(random_bytes: bytes) -> str:

@@ -49,8 +49,8 @@ class Names:
         return [ip_address(text) for text in answer]
 
 
-def sender(*allowed: str, **options: Any) -> HttpWebhooks:
-    return HttpWebhooks(WebhookTargets(allowed), KEY, **options)
+def sender(*allowed: str, keys: Sequence[bytes] = (KEY,), **options: Any) -> HttpWebhooks:
+    return HttpWebhooks(WebhookTargets(allowed), keys, **options)
 
 
 async def test_a_notice_arrives_signed_so_that_the_standards_library_verifies_it() -> None:
@@ -63,6 +63,18 @@ async def test_a_notice_arrives_signed_so_that_the_standards_library_verifies_it
         assert got.headers["webhook-id"] == "msg_0"
         assert got.headers["content-type"] == "application/json"
         assert got.verified(secret_of(KEY, JOB_ID)) == {"type": "job.complete", "data": {}}
+        with pytest.raises(Exception, match="No matching signature"):
+            got.verified(secret_of(b"another key", JOB_ID))
+        await sending.close()
+
+
+async def test_while_the_root_key_is_changed_a_notice_is_signed_by_both_keys() -> None:
+    async with receiving() as receiver:
+        sending = sender("127.0.0.1", keys=(b"the new key", KEY))
+        assert await sending.send(notice(f"http://127.0.0.1:{receiver.port}/hook"))
+        got = await receiver.next()
+        for key in (KEY, b"the new key"):
+            assert got.verified(secret_of(key, JOB_ID)) == {"type": "job.complete", "data": {}}
         with pytest.raises(Exception, match="No matching signature"):
             got.verified(secret_of(b"another key", JOB_ID))
         await sending.close()

@@ -173,7 +173,7 @@ async def test_a_real_receiver_gets_what_a_host_sends(world: World) -> None:
     """From the event to the socket, the first answer a failure."""
     key = b"a key of a test"
     async with receiving(status("503 Later")) as receiver:
-        world.webhooks = HttpWebhooks(WebhookTargets(("127.0.0.1",)), key)
+        world.webhooks = HttpWebhooks(WebhookTargets(("127.0.0.1",)), [key])
         async with world.serving() as (_, router):
             await paid_job(world, router, Webhook(f"http://127.0.0.1:{receiver.port}/hook"))
             await job_in(router, JOB_ID, JobState.COMPLETE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -129,16 +130,44 @@ def test_an_id_that_can_t_be_a_session_s_is_not_found_but_nobody_without_a_crede
 
 
 class Counting:
-    """`macaroon.verify`, and how often it was called."""
+    """`macaroon.verify_by_any`, and how often it was called."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls = 0
-        self._verify = macaroon.verify
-        monkeypatch.setattr(macaroon, "verify", self)
+        self._verify = macaroon.verify_by_any
+        monkeypatch.setattr(macaroon, "verify_by_any", self)
 
-    def __call__(self, key: bytes, text: str) -> Any:
+    def __call__(self, keys: Sequence[bytes], text: str) -> Any:
         self.calls += 1
-        return self._verify(key, text)
+        return self._verify(keys, text)
+
+
+def test_while_the_root_key_is_changed_credentials_of_both_keys_are_valid() -> None:
+    new = b"the new key of a test, of 32 byte"
+    for key, of_previous in ((new, False), (MACAROON_KEY, True)):
+        holder = Credentials(new, MACAROON_KEY).session(request_of(f"Bearer {token('max_msat = 5', key=key)}"))
+        assert (holder.session_id, holder.of_previous_key) == (SESSION, of_previous)
+        assert [limit.limit_msat for limit in holder.grant.spend_limits] == [Msat(5)]
+    for credentials, key in ((Credentials(new), MACAROON_KEY), (Credentials(new, MACAROON_KEY), b"a third")):
+        with pytest.raises(RefusedError) as caught:
+            credentials.session(request_of(f"Bearer {token(key=key)}"))
+        assert caught.value.refusal.code is Code.INVALID_CREDENTIAL
+
+
+def test_all_keys_are_tried_for_every_credential(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[bytes] = []
+    fresh = macaroon._fresh
+
+    def noted(key: bytes, macaroon_id: macaroon.MacaroonId) -> Any:
+        tried.append(key)
+        return fresh(key, macaroon_id)
+
+    for key in (b"one", b"two"):
+        good = token(key=key)
+        with monkeypatch.context() as patch:
+            patch.setattr(macaroon, "_fresh", noted)
+            macaroon.verify_by_any((b"one", b"two"), good)
+    assert tried == [b"one", b"two", b"one", b"two"]
 
 
 def test_a_good_credential_is_verified_once_and_a_bad_one_each_time(monkeypatch: pytest.MonkeyPatch) -> None:

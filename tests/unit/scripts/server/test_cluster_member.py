@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -115,6 +116,29 @@ async def test_a_server_with_another_key_is_refused_and_told_whose_key_differs(
     with pytest.raises(module.KeyMismatchError, match=r"(?s)one:8402.*MACAROON_ROOT_KEY.*same key on all"):
         await other.enter(alone=False)
     assert [found.server_id for found in (await membership(redis).view()).servers] == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("there", "joins", "taken"),
+    [
+        # Each step of a change of the root key: the new one is believed, then used, then the old one is forgotten.
+        (("old", ""), ("old", "new"), True),
+        (("old", "new"), ("new", "old"), True),
+        (("new", "old"), ("new", ""), True),
+        (("old", ""), ("new", "old"), False),
+        (("new", ""), ("old", "new"), False),
+        (("old", "new"), ("new", ""), False),
+    ],
+)
+async def test_servers_join_if_each_takes_the_credentials_that_the_other_makes(
+    module: ModuleType, redis: Redis, there: tuple[str, str], joins: tuple[str, str], *, taken: bool
+) -> None:
+    one = replace(ONE, key_digest=there[0], previous_key_digest=there[1])
+    two = replace(TWO, key_digest=joins[0], previous_key_digest=joins[1])
+    await membership(redis).beat(one)
+    with contextlib.nullcontext() if taken else pytest.raises(module.KeyMismatchError, match="one would not take"):
+        async with joined(module, redis, two, EndingProcessManager(), alone=False):
+            pass
 
 
 async def test_the_key_of_a_server_that_was_killed_long_ago_refuses_nobody(module: ModuleType, redis: Redis) -> None:
