@@ -308,7 +308,16 @@ class Settings(BaseSettings):
         None,
         "Another root key whose credentials are valid: see [Keys and secrets](docs/operating.md#keys-and-secrets).",
     )
-    operator_token: SecretStr | None = _var("OPERATOR_TOKEN", None, "Opens the operator's pages.")
+    operator_token: SecretStr | None = _var(
+        "OPERATOR_TOKEN", None, "Opens the operator's pages, and `/metrics` as a bearer token."
+    )
+    metrics_port: int | None = _var(
+        "SATMETER_METRICS_PORT",
+        None,
+        "A port of its own, at the same address, for `/metrics` without the token. Keep it from strangers.",
+        ge=1,
+        le=65_535,
+    )
 
     @field_validator(
         "cors_origins", "trusted_proxies", "webhook_allow", "plain_http_allow", "allow_store_loss", mode="before"

@@ -15,6 +15,8 @@ from .anthropic import openapi as of_llm
 from .anthropic.relay import Relays
 from .anthropic.routes import MessagesRoutes
 from .cors import CorsMiddleware
+from .edge.gate import Gate
+from .edge.limits import limits_of
 from .jobs import openapi as of_jobs
 from .jobs.routes import Jobs
 from .metrics import Metrics
@@ -46,9 +48,15 @@ from .state import AppState
 from .translation.relaying import TranslatedCalls
 
 
-def create_app(state: AppState, *, lifespan: Lifespan[Any] | None = None) -> ASGIApp:
+def metrics_of(state: AppState) -> Metrics:
+    """Return the metrics of this front."""
+    token = state.settings.operator_token
+    return Metrics(state.solvency, state.model, state.now_ms, state.findings, token=token)
+
+
+def create_app(state: AppState, *, lifespan: Lifespan[Any] | None = None, metrics: Metrics | None = None) -> ASGIApp:
     """Return the front as an ASGI application. Raises `ValueError` when a configured model has no price."""
-    metrics = Metrics(state.solvency, state.model, state.now_ms, state.findings)
+    metrics = Metrics(state.solvency, state.model, state.now_ms, state.findings, token=state.settings.operator_token)
     routes = [endpoint.route() for endpoint in endpoints(state, metrics)]
     router = Router(routes, redirect_slashes=False, lifespan=lifespan)
     router.default = Aliases(router)
@@ -56,7 +64,8 @@ def create_app(state: AppState, *, lifespan: Lifespan[Any] | None = None) -> ASG
     clients = _client_addresses(state)
     largest_bytes = max(settings.body_limit_bytes, settings.llm_body_limit_bytes)
     room = BodyRoom(clients.digest, settings.bodies_max_bytes, largest_bytes, rate_limits=settings.rate_limits)
-    app = RequestMiddleware(router, metrics, room)
+    gate = Gate(limits_of(settings), clients.origin)
+    app = RequestMiddleware(router, metrics, room, gate)
     origins = settings.cors_origins
     return CorsMiddleware(app, origins) if origins else app
 

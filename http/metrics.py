@@ -8,11 +8,13 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import choose_encoder
+from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ..actors.domain.payments.payouts import PayoutRefusal
 from ..actors.services.findings import NoFindings
+from .request.operator import admit_operator
 from .state import ModelNews, Solvency, WatchedFindings
 
 # Most answers take milliseconds; the demo waits for a model.
@@ -23,8 +25,15 @@ class Metrics:
     """Request metrics and gauges, labelled by the route's template: with ids as labels their number would never end."""
 
     def __init__(
-        self, solvency: Solvency, model: ModelNews, now_ms: Callable[[], int], findings: WatchedFindings | None = None
+        self,
+        solvency: Solvency,
+        model: ModelNews,
+        now_ms: Callable[[], int],
+        findings: WatchedFindings | None = None,
+        *,
+        token: SecretStr | None = None,
     ) -> None:
+        self._token = token
         self._solvency = solvency
         self._findings = findings or NoFindings()
         self._model = model
@@ -82,14 +91,19 @@ class Metrics:
         histogram.observe(seconds)
 
     async def show(self, request: Request) -> Response:
-        """Answer GET /metrics."""
+        """Answer GET /metrics, for the operator. Raises `RefusedError` (401)."""
+        admit_operator(request, self._token)
+        return await self.text(request.headers.get("accept", ""))
+
+    async def text(self, accept: str) -> Response:
+        """Return all metrics, in the form that the client accepts."""
         standing = await self._solvency.current()
         self._liability.set(math.nan if standing is None else standing.liability_msat)
         self._wallet.set(math.nan if standing is None else standing.wallet_msat)
         self._solvent.set(math.nan if standing is None else standing.solvent)
         self._model_up.set((await self._model.current()).closed(self._now_ms()) is None)
         await self._show_findings()
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        encode, content_type = choose_encoder(accept)
         return Response(encode(self._registry), headers={"Content-Type": content_type})
 
     async def _show_findings(self) -> None:

@@ -17,9 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..actors.domain.errors import RefusedError, cut_off
 from ..actors.ports import TransientError
+from .edge.gate import Gate, Visit
+from .edge.sampling import Sample
 from .metrics import Metrics
 from .request.body_room import BodyRoom
-from .request_facts import facts_of
+from .request_facts import facts_of, relies_on_money
 from .request_id import give_request_id, request_id_of
 from .response import errors
 from .response.advice import INTERNAL_ERROR
@@ -37,10 +39,12 @@ _level = logging.getLogger(__name__)
 class RequestMiddleware:
     """The outermost ASGI application. A single wrapper does everything, since it runs for every request."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, room: BodyRoom) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, room: BodyRoom, gate: Gate) -> None:
         self._app = app
         self._metrics = metrics
         self._room = room
+        self._gate = gate
+        self._sample = Sample()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, also when the application raises."""
@@ -52,6 +56,7 @@ class RequestMiddleware:
         request_id = give_request_id(scope)
         self._room.enter(scope)
         status, began_s, answered_s = 0, time.perf_counter(), 0.0
+        visit: Visit | None = None
 
         async def reply(message: Message) -> None:
             nonlocal status, answered_s
@@ -64,6 +69,7 @@ class RequestMiddleware:
 
         with self._metrics.in_progress.track_inprogress():
             try:
+                visit = self._gate.enter(scope)
                 await self._app(scope, receive, reply)
             except ClientDisconnect:
                 pass
@@ -81,6 +87,8 @@ class RequestMiddleware:
                     await _answer(error, scope)(scope, receive, reply)
             finally:
                 self._room.leave(scope)
+                if visit is not None:
+                    self._gate.leave(scope, visit, status)
                 route = getattr(scope.get("route"), "path", _NO_ROUTE)
                 seconds = (answered_s or time.perf_counter()) - began_s
                 self._finish(scope, route, status or _CLIENT_GONE, seconds)
@@ -103,7 +111,7 @@ class RequestMiddleware:
         self._metrics.answered(method, route, status, seconds)
         level = logging.DEBUG if status < 300 else logging.INFO if status < 500 else logging.WARNING
         # The level is checked first: on the hot path, building an unread entry would cost more than all else here.
-        if _level.isEnabledFor(level):
+        if _level.isEnabledFor(level) and (more := self._more(scope, status)) is not None:
             # The path is left out, as a job's id in a log would give any reader access to the job.
             _log.log(
                 level,
@@ -113,7 +121,13 @@ class RequestMiddleware:
                 status=status,
                 ms=round(seconds * 1_000, 1),
                 request_id=request_id_of(scope),
+                **more,
             )
+
+    def _more(self, scope: Scope, status: int) -> dict[str, int] | None:
+        """Return further fields of a request's line; None to leave it out. Strangers must not fill the disk."""
+        refused_stranger = status >= 400 and not relies_on_money(scope)
+        return self._sample.fields(time.monotonic()) if refused_stranger else {}
 
 
 def _note_cut(error: Exception, scope: Scope) -> None:

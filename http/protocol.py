@@ -15,7 +15,7 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ..actors.domain.errors import Code, Refusal, RefusedError
-from .edge.connections import Connections
+from .edge.connections import CONNECTION, Connections
 from .edge.networks import UNKNOWN
 from .edge.shares import Full
 from .request_facts import RequestFacts
@@ -52,8 +52,6 @@ _PIPELINED_MAX: Final = 16
 _DROPPED_MAX_BYTES: Final = 8 * 1_048_576
 # What a trailer counts beside its bytes, so that there are no more than a thousand.
 _TRAILER_BYTES: Final = 64
-CONNECTION: Final = "satmeter.connection"
-"""The key of a scope for the connection that a request came by."""
 # The headers that give a body's length.
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _OF_HEADS: Final = ("on_message_begin", "on_url", "on_header", "on_headers_complete")

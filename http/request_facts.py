@@ -9,6 +9,7 @@ from starlette.types import Scope
 from .request_id import request_id_of
 
 _PAYS: Final = "satmeter.pays"
+_PAID: Final = "satmeter.paid"
 _KEY: Final = b"idempotency-key"
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -31,3 +32,18 @@ def facts_of(scope: Scope) -> RequestFacts:
 def note_money(scope: Scope) -> None:
     """Note that the request relies on money that was paid before: a session's, or what a job owes."""
     scope[_PAYS] = True
+
+
+def relies_on_money(scope: Scope) -> bool:
+    """Return True for a request that relies on money that was paid before, by its own word."""
+    return bool(scope.get(_PAYS, False))
+
+
+def note_paid(scope: Scope) -> None:
+    """Note that money was set aside for the request: its credential is a paying client's."""
+    scope[_PAID] = True
+
+
+def has_paid(scope: Scope) -> bool:
+    """Return True if money was set aside for the request."""
+    return _PAID in scope

@@ -14,6 +14,8 @@ from .shares import Caps, Full, Shares
 
 # More connections a second that are turned away get no answer, which costs more than closing them.
 _TOLD_S: Final = 50.0
+CONNECTION: Final = "satmeter.connection"
+"""The key of a scope for the connection that a request came by."""
 
 
 class Patience(NamedTuple):

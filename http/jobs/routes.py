@@ -12,6 +12,7 @@ from starlette.responses import Response
 from ...actors.domain.errors import RefusedError, not_found
 from ...actors.domain.job.state import FINAL_STATES, CreateJob, GetJob, JobState, JobView, RefundJob, WatchJob
 from ...actors.operator_terms import own_models
+from ..edge.gate import watch
 from ..payments.invoice_limits import InvoiceLimits
 from ..payments.keyed_ids import KeyedIds
 from ..payments.refunds import Refunds
@@ -70,6 +71,7 @@ class Jobs:
         if request.method == "HEAD":
             await self._state.router.call(job_id, GetJob())
             return json.head_only(sse.MEDIA_TYPE)
+        watch(request.scope)
         changes = self._state.router.stream(job_id, WatchJob())
         # The first reply is awaited here, so that a job that doesn't exist is a 404 and not a stream.
         first = await anext(changes)

@@ -41,10 +41,13 @@ _HEADER_OBJECTS: Final[Mapping[str, Any]] = {
 # Statuses with a Retry-After header, and those with a WWW-Authenticate header.
 _COME_BACK: Final = frozenset({STATUS[Code.REFUND_PENDING], STATUS[Code.RATE_LIMITED], STATUS[Code.UNAVAILABLE], 529})
 _LET_IN: Final = frozenset({STATUS[Code.MISSING_CREDENTIAL]})
+# The front may refuse any request so, before it looks at it.
+_ANYWHERE: Final = (Code.RATE_LIMITED, Code.OVERLOADED)
 _PAY: Final = frozenset({STATUS[Code.PAYMENT_REQUIRED]})
 _NULL: Final = {"type": "null"}
 _SCHEME: Final = "macaroon"
 _KEY: Final = "apiKey"
+_OPERATOR: Final = "operator"
 _SCHEMES: Final[Mapping[str, Any]] = {
     _KEY: {
         "type": "apiKey",
@@ -59,6 +62,7 @@ _SCHEMES: Final[Mapping[str, Any]] = {
         "description": "The session's macaroon, or one that was narrowed from it. `L402 <macaroon>:<preimage>` and its "
         "former name `LSAT` work as well.",
     },
+    _OPERATOR: {"type": "http", "scheme": "bearer", "description": "The operator's token, `OPERATOR_TOKEN`."},
 }
 
 
@@ -99,12 +103,16 @@ def _operation(operation: Operation) -> dict[str, Any]:
         content = {JSON: _content(operation.body)}
         described["requestBody"] = {"required": operation.body_required, "content": content}
     # An empty list says that no credential is needed; without one, linters take it for forgotten.
-    described["security"] = _security(operation) if operation.secured else []
+    described["security"] = _security(operation)
     return described
 
 
 def _security(operation: Operation) -> list[dict[str, list[str]]]:
     """Return the ways to authenticate: an API key for providers' SDKs; without any, a challenge is the answer."""
+    if operation.operators:
+        return [{_OPERATOR: []}]
+    if not operation.secured:
+        return []
     schemes: list[dict[str, list[str]]] = [{_SCHEME: []}]
     if operation.error is not None or operation.challenges:
         schemes.append({_KEY: []})
@@ -139,7 +147,7 @@ def _content(model: type[BaseModel] | None) -> dict[str, Any]:
 
 def _refusals(operation: Operation) -> dict[str, Any]:
     by_status: dict[int, list[Code]] = {}
-    for code in operation.errors:
+    for code in dict.fromkeys((*operation.errors, *_ANYWHERE)):
         by_status.setdefault(_status(code, operation), []).append(code)
     shape = operation.error
     let_in = _LET_IN | _PAY if operation.challenges else _LET_IN

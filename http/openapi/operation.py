@@ -67,7 +67,7 @@ WHEN: Final[Mapping[Code, str]] = {
     "says how much.",
     Code.UNAVAILABLE: "Store, Lightning node, model or actors can't be reached; nothing was charged, unless "
     "`inDoubt` says that this is not known.",
-    Code.OVERLOADED: "The model provider is overloaded; nothing was charged.",
+    Code.OVERLOADED: "The model provider or this server is overloaded; nothing was charged.",
 }
 
 
@@ -96,8 +96,9 @@ class Answer:
 class Operation:
     """One operation: its description, parameters, body, answers and errors.
 
-    `secured`: it takes a session's macaroon; `challenges`: without one, its answer is an invoice for a deposit.
-    `error`: the shape of its errors, if another protocol defines it, and `error_format`, which chooses their statuses.
+    `secured`: it takes a session's macaroon; `operators`: it takes the operator's token; `challenges`: without a
+    macaroon, its answer is an invoice for a deposit. `error`: the shape of its errors, if another protocol defines it,
+    and `error_format`, which chooses their statuses.
     """
 
     id: str
@@ -110,6 +111,7 @@ class Operation:
     body: type[BaseModel] | None = None
     body_required: bool = True
     secured: bool = False
+    operators: bool = False
     challenges: bool = False
     error: type[BaseModel] | None = None
     error_format: Shape = plain

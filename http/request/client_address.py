@@ -10,7 +10,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
 from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
+from ..edge.networks import UNKNOWN, Origin, origin_of
 from .unknown_proxies import UnknownProxies
 
 Address = IPv4Address | IPv6Address
@@ -61,6 +63,16 @@ class ClientAddresses:
             if not self._is_trusted(seen):
                 break
         return seen
+
+    def origin(self, scope: Scope) -> Origin:
+        """Return where a request comes from, to count it; without a trusted proxy that is its connection's address."""
+        client = scope.get("client")
+        if client is None:
+            return UNKNOWN
+        if not self._trusted:
+            return origin_of(client[0])
+        address = self.address(HTTPConnection(scope))
+        return UNKNOWN if address is None else origin_of(str(address))
 
     def scheme(self, connection: HTTPConnection) -> str:
         """Return the scheme of the client's request: a trusted proxy tells it, as it ends the encryption."""

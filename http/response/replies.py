@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from ...actors.domain.llm.answers import Held
+from ..request_facts import note_paid
 
 # Most answers come sooner, and checking for the client costs as much as all else in this module.
 _LOOKS_AFTER_S: Final = 0.25
@@ -41,6 +42,7 @@ class Replies(Generic[AnswerT]):
 
     def __init__(self, request: Request, replies: AsyncGenerator[AnswerT | Held, None]) -> None:
         self._receive = request.receive
+        self._scope = request.scope
         self._replies = replies
         self._head: HeadTimer | None = request.scope.get(_HEAD)
         self._next: asyncio.Future[AnswerT | Held] | None = None
@@ -87,6 +89,7 @@ class Replies(Generic[AnswerT]):
             raise
         if isinstance(reply, Held):
             self.held = reply
+            note_paid(self._scope)
             if self._head is not None:
                 self._head.hold_placed = True
             return None

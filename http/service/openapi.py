@@ -62,8 +62,11 @@ METRICS: Final = Operation(
     id="getMetrics",
     tag=AROUND,
     summary="Read the metrics",
-    description="In Prometheus's text format, or OpenMetrics' for those who accept it.",
+    description="For the operator, with `OPERATOR_TOKEN` as bearer: in Prometheus's text format, or OpenMetrics' for "
+    "those who accept it.",
     answers=(Answer(200, "The metrics.", {"text/plain": None, "application/openmetrics-text": None}),),
+    errors=(Code.MISSING_CREDENTIAL, Code.INVALID_CREDENTIAL),
+    operators=True,
 )
 DOCUMENT: Final = Operation(
     id="getOpenApi",

@@ -8,7 +8,7 @@ import pickle
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,14 +27,14 @@ from ...config.gc_tuning import settle_in
 from ...config.logging import configure_logging
 from ...config.root_key import derived_keys, previous_keys
 from ...config.settings import Settings
-from ...http.app import create_app
+from ...http.app import create_app, metrics_of
 from ...http.edge.connections import Connections, Patience
 from ...http.edge.limits import limits_of
 from ...http.protocol import HttpProtocol
 from ...http.state import AppState
 from ..store.disk_space import lacks_room
-from .descriptors import raise_limit
 from .lifeline import Lifeline
+from .metrics_port import Server, serving_metrics
 
 # The time that requests under way get to end; event streams end at once.
 _GRACE_S: Final = 5
@@ -55,20 +55,11 @@ class Orders:
     store_dir: Path | None
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn without its signal handlers: they raise the signal again after its shutdown, which would cut off ours."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
-
-
 def main() -> None:
     """Read orders from standard input and serve until SIGTERM, or until the supervisor is gone."""
     orders: Orders = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent
     lifeline = Lifeline()
     configure_logging(orders.settings.log_level)
-    raise_limit()
     uvloop.run(_serve(orders, lifeline))
 
 
@@ -88,10 +79,12 @@ async def _serve_http(orders: Orders, lifeline: Lifeline) -> None:
         yield
         await close()
 
-    server = _Server(server_config(create_app(state, lifespan=lifespan), orders.settings))
+    metrics = metrics_of(state)
+    server = Server(server_config(create_app(state, lifespan=lifespan, metrics=metrics), orders.settings))
     _end_on_signal(server, state, lifeline)
     settle_in()
-    await server.serve(sockets=[socket.socket(fileno=orders.socket_fd)])
+    async with serving_metrics(metrics, orders.settings):
+        await server.serve(sockets=[socket.socket(fileno=orders.socket_fd)])
 
 
 def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:

@@ -38,7 +38,6 @@ from ..processes import all_processes, descendants, end
 from ..store.embedded import EmbeddedStore, StoreError
 from .banner import show_banner
 from .cluster_member import ClusterMember, KeyMismatchError
-from .descriptors import raise_limit
 from .front import Orders
 from .front_process import FrontProcess
 from .launcher import TRY_AGAIN
@@ -283,7 +282,6 @@ def run(settings: Settings, launcher: Launcher) -> int:
     """Serve with these settings until a signal comes; return the exit status."""
     raw = RawOutput(settings.data_dir)
     configure_logging(settings.log_level, raw.terminal)
-    raise_limit()
     _have_ray_log_to(sys.stderr)
     return asyncio.run(_serve(settings, raw, launcher))
 

@@ -14,8 +14,9 @@ from structlog.testing import capture_logs
 from satmeter.actors.domain.pricing import BtcPrice, PriceOrigin
 from satmeter.actors.ports import PermanentError, TransientError
 from satmeter.http.app import create_app
+from tests.api.test_bad_input import assert_error
 from tests.helpers.fakes import FixedPrices
-from tests.helpers.http.fronts import Api, api_over, client_of
+from tests.helpers.http.fronts import AS_OPERATOR, OPERATOR_TOKEN, Api, api_over, client_of
 from tests.helpers.jobs import START_MS
 
 # Demo
@@ -208,7 +209,7 @@ async def test_metrics_count_by_route_and_never_by_path(api: Api) -> None:
     await api.complete()
     await api.http.get("/nothing/here")
     await api.http.request("BREW", "/jobs")
-    answer = await api.http.get("/metrics")
+    answer = await api.http.get("/metrics", headers=AS_OPERATOR)
     assert answer.headers["content-type"].startswith("text/plain")
     assert 'satmeter_http_requests_total{method="POST",route="/jobs",status="201"} 1.0' in answer.text
     assert 'satmeter_http_requests_total{method="GET",route="none",status="404"} 1.0' in answer.text
@@ -244,3 +245,15 @@ async def test_the_first_page_shows_how_to_begin_at_this_very_server(api: Api) -
 async def test_a_host_header_can_t_put_markup_into_the_page(api: Api) -> None:
     page = (await api.http.get("/", headers={"Host": "<script>alert(1)</script>"})).text
     assert "<script" not in page
+
+
+@pytest.mark.parametrize("header", [None, "Bearer another", "Bearer ", "Basic eDp5", OPERATOR_TOKEN])
+async def test_metrics_are_not_for_strangers(api: Api, header: str | None) -> None:
+    answer = await api.http.get("/metrics", headers={} if header is None else {"Authorization": header})
+    assert_error(answer, 401, "missing_credential" if header is None else "invalid_credential")
+
+
+async def test_without_a_token_there_is_no_operator(redis: Redis) -> None:
+    async with api_over(redis, operator_token=None) as api:
+        for header in ("Bearer ", "Bearer None"):
+            assert (await api.http.get("/metrics", headers={"Authorization": header})).status_code == 401

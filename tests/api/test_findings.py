@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from satmeter.actors.ports import Findings, Refusals
 from satmeter.config.settings import Environment
 from satmeter.http.app import create_app
-from tests.helpers.http.fronts import Api, api_over, client_of
+from tests.helpers.http.fronts import AS_OPERATOR, Api, api_over, client_of
 
 AT_MS = 1_800_000_000_000
 WELL = Findings(AT_MS, compared_payouts=12, compared_since_ms=AT_MS)
@@ -42,7 +42,7 @@ class Seen:
         changed = state.settings.model_copy(update=settings)
         app = create_app(replace(state, findings=self.watched, settings=changed))
         async with client_of(app) as http:
-            return await http.get("/readyz"), (await http.get("/metrics")).text.splitlines()
+            return await http.get("/readyz"), (await http.get("/metrics", headers=AS_OPERATOR)).text.splitlines()
 
 
 @pytest_asyncio.fixture

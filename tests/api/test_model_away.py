@@ -16,7 +16,7 @@ from satmeter.actors.model_health.outage import ModelOutage, ModelWait, ModelWor
 from satmeter.http.app import create_app
 from tests.helpers.fakes import FakeModelNews
 from tests.helpers.hosts import until
-from tests.helpers.http.fronts import Api, client_of
+from tests.helpers.http.fronts import AS_OPERATOR, Api, client_of
 from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
 
 MESSAGES: Any = {"model": MODEL, "max_tokens": 5, "messages": HELLO}
@@ -253,14 +253,14 @@ async def test_an_overload_s_wait_is_told_as_one(shop: Shop, path: str, status: 
 async def test_readiness_and_metrics_name_the_model(
     shop: Shop, stage: Stage, fault: ModelFault | None, trouble: str
 ) -> None:
-    assert "satmeter_model_up 1.0" in (await shop.api.http.get("/metrics")).text
+    assert "satmeter_model_up 1.0" in (await shop.api.http.get("/metrics", headers=AS_OPERATOR)).text
     goes(shop, stage, fault=fault)
     async with client_of(create_app(shop.api.state)) as http:
         answer = await http.get("/readyz")
         assert (answer.status_code, answer.json()["unreachable"]) == (503, ["model"])
         assert answer.json()["error"].startswith(f"The model can't be reached just now{trouble}")
         assert int(answer.headers["retry-after"]) > 0
-        assert "satmeter_model_up 0.0" in (await http.get("/metrics")).text
+        assert "satmeter_model_up 0.0" in (await http.get("/metrics", headers=AS_OPERATOR)).text
 
 
 async def test_a_load_balancer_can_do_without_the_model(shop: Shop) -> None:

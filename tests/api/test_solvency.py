@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from satmeter.actors.ports import Standing
 from tests.helpers.fakes import FakeSolvency
-from tests.helpers.http.fronts import Api, api_over
+from tests.helpers.http.fronts import AS_OPERATOR, Api, api_over
 
 SHORT = Standing(False, 5_000, 3_000, 1)
 
@@ -80,6 +80,6 @@ async def test_a_deposit_that_waits_for_payment_is_not_asked_for_then(api: Api) 
 @pytest.mark.parametrize(("standing", "figures"), [(SHORT, ("5000.0", "3000.0", "0.0")), (None, ("NaN",) * 3)])
 async def test_metrics_tell_the_figures(api: Api, standing: Standing | None, figures: tuple[str, ...]) -> None:
     say(api, standing)
-    lines = (await api.http.get("/metrics")).text.splitlines()
+    lines = (await api.http.get("/metrics", headers=AS_OPERATOR)).text.splitlines()
     for name, figure in zip(("liabilities_msat", "wallet_msat", "solvent"), figures, strict=True):
         assert f"satmeter_{name} {figure}" in lines

@@ -38,6 +38,8 @@ ID_KEY = b"a key of a test"
 MACAROON_KEY = b"another key of a test, of 32 bytes"
 RECEIPT_KEY = b"a third key of a test"
 WEBHOOK_KEY = b"a fourth key of a test"
+OPERATOR_TOKEN = "the operator's token of a test"
+AS_OPERATOR = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}
 Json = dict[str, Any]
 
 
@@ -124,7 +126,7 @@ class Api:
 def make_app_state(world: World, router: Router, **settings: Any) -> AppState:
     """A front as composition would build it, with stand-ins for what lies outside."""
     return AppState(
-        settings=Settings(**settings),
+        settings=Settings(**{"operator_token": OPERATOR_TOKEN, **settings}),
         router=router,
         prices=FixedPrices(BTC),
         solvency=FakeSolvency(),

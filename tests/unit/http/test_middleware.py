@@ -14,6 +14,10 @@ from starlette.routing import Route, Router
 from structlog.testing import capture_logs
 
 from satmeter.actors.model_health.outage import ModelUp
+from satmeter.config.settings import Settings
+from satmeter.http.edge.gate import Gate
+from satmeter.http.edge.limits import limits_of
+from satmeter.http.edge.networks import UNKNOWN
 from satmeter.http.metrics import Metrics
 from satmeter.http.middleware import RequestMiddleware
 from satmeter.http.request.body_room import BodyRoom
@@ -36,6 +40,7 @@ async def ask(handler: Any, method: str = "GET") -> tuple[list[dict[str, Any]], 
         Router([Route("/jobs/{jobId}", handler)]),
         Metrics(FakeSolvency(), ModelUp(), lambda: 0),
         BodyRoom(lambda _: "", 1_048_576, 1_024),
+        Gate(limits_of(Settings()), lambda _: UNKNOWN),
     )
     sent: list[dict[str, Any]] = []
 

@@ -1,0 +1,190 @@
+"""Gate before a request's work: how often strangers may ask, so that those who pay are served."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from starlette.types import Scope
+
+from ...actors.domain.errors import Code, Refusal, RefusedError
+from ..request_facts import has_paid
+from .buckets import Buckets
+from .connections import CONNECTION
+from .limits import Limits, Rate
+from .networks import Origin
+from .shares import Full, Shares
+
+# Credentials that have paid. They are few, and the one that was idle longest goes first.
+_PAYERS_MAX: Final = 16_384
+_KEY_BYTES_MAX: Final = 2_048
+# A wrong credential costs more work than most requests, and asking again does not mend it.
+_BAD_CREDENTIAL: Final = 10.0
+# A connection whose client asks too often is not read for as long as its tokens take, and no longer than this.
+_HELD_MAX_S: Final = 2.0
+_ALL: Final = ""
+_GATE: Final = "satmeter.gate"
+_WATCHING: Final = "satmeter.watching"
+_CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key"})
+
+
+class Gate:
+    """Token buckets by address or /64, by /48, and for all strangers; those who have paid pass by them.
+
+    Nothing of a request but its head is read before. `origin_of` tells where a request comes from.
+    """
+
+    def __init__(
+        self, limits: Limits, origin_of: Callable[[Scope], Origin], now_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._origin_of = origin_of
+        self._now_s = now_s
+        self._near, self._wide, self._strangers = map(_buckets, (limits.near, limits.wide, limits.strangers))
+        self._under_way = Shares(limits.connections)
+        self._streams = Shares(limits.streams)
+        self._payers: dict[bytes, None] = {}
+
+    def enter(self, scope: Scope) -> Visit:
+        """Let a request in. Raises `RefusedError` (429, 503)."""
+        scope[_GATE] = self
+        key = _credential(scope)
+        if key is not None and key in self._payers:
+            return Visit(key, None, known=True)
+        if self._near is None or self._wide is None or self._strangers is None:
+            return Visit(key, None, known=False)
+        origin, now_s = self._origin_of(scope), self._now_s()
+        wait_s = self._near.wait_s(origin.near, now_s) if origin.near else 0.0
+        if origin.wide:
+            wait_s = max(wait_s, self._wide.wait_s(origin.wide, now_s))
+        # A new client that has paid must get in while strangers without any credential use up what all have.
+        if not wait_s and key is None:
+            wait_s = self._strangers.wait_s(_ALL, now_s)
+            if wait_s:
+                raise _refused(scope, _overloaded(wait_s), wait_s)
+        if wait_s:
+            raise _refused(scope, _too_often(wait_s), wait_s)
+        full = self._under_way.take(origin)
+        if full is not None:
+            raise RefusedError(_TOO_MANY if full is Full.OWN else _overloaded(1.0))
+        self._charge(origin, now_s, 1.0, all_of_them=key is None)
+        return Visit(key, origin, known=False)
+
+    def leave(self, scope: Scope, visit: Visit, status: int) -> None:
+        """Count what the request turned out to be."""
+        if visit.origin is not None:
+            self._under_way.give_back(visit.origin)
+        watching: Origin | None = scope.pop(_WATCHING, None)
+        if watching is not None:
+            self._streams.give_back(watching)
+        if has_paid(scope):
+            if visit.key is not None and not visit.known:
+                self._learn(visit.key)
+        elif 400 <= status < 500 and visit.key is not None:
+            self._blame(scope, visit, status)
+
+    def watch(self, scope: Scope) -> None:
+        """Count the request as an event stream, until it is left. Raises `RefusedError` (429, 503)."""
+        origin = self._origin_of(scope)
+        full = self._streams.take(origin)
+        if full is not None:
+            raise RefusedError(_TOO_MANY_STREAMS if full is Full.OWN else _NO_STREAM_LEFT)
+        scope[_WATCHING] = origin
+
+    def _blame(self, scope: Scope, visit: Visit, status: int) -> None:
+        """Count a refused request with a credential; one that has paid passes only while its requests are good."""
+        if self._near is None:
+            return
+        origin, now_s = visit.origin or self._origin_of(scope), self._now_s()
+        if status == 401:
+            self._charge(origin, now_s, _BAD_CREDENTIAL, all_of_them=False)
+        elif visit.known:
+            self._charge(origin, now_s, 1.0, all_of_them=False)
+            if self._near.wait_s(origin.near, now_s):
+                self._payers.pop(visit.key or b"", None)
+
+    def _charge(self, origin: Origin, now_s: float, tokens: float, *, all_of_them: bool) -> None:
+        assert self._near is not None and self._wide is not None and self._strangers is not None
+        if origin.near:
+            self._near.charge(origin.near, now_s, tokens)
+        if origin.wide:
+            self._wide.charge(origin.wide, now_s, tokens)
+        if all_of_them:
+            self._strangers.charge(_ALL, now_s, tokens)
+
+    def _learn(self, key: bytes) -> None:
+        self._payers.pop(key, None)
+        self._payers[key] = None
+        if len(self._payers) > _PAYERS_MAX:
+            del self._payers[next(iter(self._payers))]
+
+
+class Visit:
+    """A request that was let in: its credential as it was sent, where it counts, and whether it is known to pay."""
+
+    __slots__ = ("key", "known", "origin")
+
+    def __init__(self, key: bytes | None, origin: Origin | None, *, known: bool) -> None:
+        self.key = key
+        self.origin = origin
+        self.known = known
+
+
+def watch(scope: Scope) -> None:
+    """Count a request as an event stream that costs its client nothing. Raises `RefusedError` (429, 503)."""
+    gate: Gate | None = scope.get(_GATE)
+    if gate is not None:
+        gate.watch(scope)
+
+
+_RETRY_AFTER_S: Final = 5
+_STREAM_RETRY_S: Final = 30
+_TOO_MANY_STREAMS: Final = Refusal(
+    Code.RATE_LIMITED,
+    "There are too many event streams open from your address: close some, or read the job with GET.",
+    retry_after_s=_STREAM_RETRY_S,
+)
+_NO_STREAM_LEFT: Final = Refusal(
+    Code.OVERLOADED,
+    "The server has no event stream left; read the job with GET.",
+    retry_after_s=_STREAM_RETRY_S,
+)
+_TOO_MANY: Final = Refusal(
+    Code.RATE_LIMITED,
+    "There are too many requests under way from your address: wait for some of their answers.",
+    retry_after_s=_RETRY_AFTER_S,
+)
+
+
+def _too_often(wait_s: float) -> Refusal:
+    after_s = math.ceil(wait_s)
+    message = f"Your address asks too often: try again in {after_s} s. Nothing was charged."
+    return Refusal(Code.RATE_LIMITED, message, retry_after_s=after_s)
+
+
+def _overloaded(wait_s: float) -> Refusal:
+    after_s = math.ceil(wait_s)
+    message = f"The server has too many requests without a credential; nothing was charged. Try again in {after_s} s."
+    return Refusal(Code.OVERLOADED, message, retry_after_s=after_s)
+
+
+def _refused(scope: Scope, refusal: Refusal, wait_s: float) -> RefusedError:
+    connection: Any = scope.get(CONNECTION)
+    if connection is not None:
+        # Its next requests wait in the system's buffer, which costs nothing.
+        connection.hold(min(wait_s, _HELD_MAX_S))
+    return RefusedError(refusal)
+
+
+def _credential(scope: Scope) -> bytes | None:
+    for name, value in scope["headers"]:
+        if name in _CREDENTIALS and value:
+            # One that is longer can't be known, but is one.
+            key: bytes = value if len(value) <= _KEY_BYTES_MAX else b""
+            return key
+    return None
+
+
+def _buckets(rate: Rate | None) -> Buckets | None:
+    return None if rate is None else Buckets(rate.per_s, rate.burst)

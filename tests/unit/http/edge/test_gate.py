@@ -1,0 +1,151 @@
+"""Gate before a request's work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from satmeter.actors.domain.errors import Code, RefusedError
+from satmeter.config.settings import Settings
+from satmeter.http.edge.connections import CONNECTION
+from satmeter.http.edge.gate import Gate, watch
+from satmeter.http.edge.limits import limits_of
+from satmeter.http.edge.networks import Origin, origin_of
+from satmeter.http.request_facts import note_paid
+
+RATE = 5
+BURST = 10 * RATE
+
+
+class Clock:
+    now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Connection:
+    held_s = 0.0
+
+    def hold(self, seconds: float) -> None:
+        self.held_s = seconds
+
+
+class Front:
+    """A gate, and clients that come to it."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.clock = Clock()
+        limits = limits_of(Settings(**{"requests_per_ip": RATE, **settings}))
+        self.gate = Gate(limits, self._origin, self.clock)
+
+    def _origin(self, scope: Any) -> Origin:
+        return origin_of(scope["client"][0])
+
+    def ask(self, host: str, key: str | None = None, *, status: int = 200, paid: bool = False) -> Code | None:
+        """One request: why it was refused, or None."""
+        scope = scope_of(host, key)
+        try:
+            visit = self.gate.enter(scope)
+        except RefusedError as error:
+            return error.refusal.code if error.refusal.retry_after_s else None
+        if paid:
+            note_paid(scope)
+        self.gate.leave(scope, visit, status)
+        return None
+
+    def fit(self, host: str, key: str | None = None, **answered: Any) -> int:
+        """The number of requests until one is refused."""
+        return next(n for n in range(10_000) if self.ask(host, key, **answered) is not None)
+
+
+def scope_of(host: str, key: str | None = None) -> dict[str, Any]:
+    headers = [(b"host", b"x")] if key is None else [(b"host", b"x"), (b"authorization", key.encode())]
+    return {"type": "http", "headers": headers, "client": (host, 5_000)}
+
+
+def test_an_address_has_a_burst_and_then_its_rate() -> None:
+    front = Front()
+    assert front.fit("192.0.2.1") == BURST
+    assert front.fit("192.0.2.2") == BURST
+    front.clock.now_s += 2
+    assert front.fit("192.0.2.1") == 2 * RATE
+
+
+def test_the_64s_of_one_48_have_four_times_as_much() -> None:
+    front = Front()
+    asked = [front.fit(f"2001:db8:1:{number}::1", "Bearer x") for number in range(6)]
+    assert asked == [BURST] * 4 + [0] * 2
+    assert front.fit("2001:db8:2::1", "Bearer x") == BURST
+
+
+def test_all_strangers_have_an_end_which_new_clients_with_a_credential_do_not_feel() -> None:
+    front = Front()
+    asked = [front.fit(f"192.0.2.{number}") for number in range(8)]
+    assert asked == [BURST] * 6 + [0] * 2
+    assert front.ask("198.51.100.1") is Code.OVERLOADED
+    assert front.ask("198.51.100.1", "Bearer one that was bought") is None
+
+
+def test_those_who_have_paid_are_not_throttled_by_their_neighbours() -> None:
+    front = Front()
+    assert front.ask("192.0.2.1", "Bearer paid", paid=True) is None
+    front.fit("192.0.2.1")
+    assert front.ask("192.0.2.1") is Code.RATE_LIMITED
+    assert [front.ask("192.0.2.1", "Bearer paid") for _ in range(1_000)] == [None] * 1_000
+
+
+def test_a_paying_client_that_only_errs_is_a_stranger_again() -> None:
+    front = Front()
+    front.ask("192.0.2.1", "Bearer paid", paid=True)
+    asked = front.fit("192.0.2.1", "Bearer paid", status=402)
+    assert asked <= BURST
+    assert front.ask("192.0.2.1", "Bearer paid") is Code.RATE_LIMITED
+
+
+def test_a_wrong_credential_costs_ten_times_as_much() -> None:
+    front = Front()
+    assert front.fit("192.0.2.1", "Bearer wrong", status=401) <= 1 + BURST // 10
+
+
+def test_a_connection_that_asks_too_often_is_not_read_for_a_while() -> None:
+    front, connection = Front(requests_per_ip=1), Connection()
+    front.fit("192.0.2.1")
+    with pytest.raises(RefusedError) as raised:
+        front.gate.enter({**scope_of("192.0.2.1"), CONNECTION: connection})
+    assert raised.value.refusal.retry_after_s == 1
+    assert connection.held_s == 1
+
+
+def test_requests_under_way_are_bounded_by_address() -> None:
+    front = Front(connections_per_ip=3)
+    visits = [(scope := scope_of("192.0.2.1"), front.gate.enter(scope)) for _ in range(3)]
+    assert front.ask("192.0.2.1") is Code.RATE_LIMITED
+    assert front.ask("192.0.2.2") is None
+    front.gate.leave(*visits[0], 200)
+    assert front.ask("192.0.2.1") is None
+
+
+def test_event_streams_are_bounded_until_they_end() -> None:
+    front = Front(streams_per_ip=2)
+    open_ones = []
+    for _ in range(2):
+        scope = scope_of("192.0.2.1")
+        open_ones.append((scope, front.gate.enter(scope)))
+        watch(scope)
+    scope = scope_of("192.0.2.1")
+    visit = front.gate.enter(scope)
+    with pytest.raises(RefusedError) as raised:
+        watch(scope)
+    assert raised.value.refusal.code is Code.RATE_LIMITED
+    front.gate.leave(scope, visit, 429)
+    front.gate.leave(*open_ones[0], 200)
+    scope = scope_of("192.0.2.1")
+    front.gate.enter(scope)
+    watch(scope)
+
+
+def test_load_tests_pass() -> None:
+    front = Front(rate_limits=False)
+    assert [front.ask("192.0.2.1", "Bearer wrong", status=401) for _ in range(1_000)] == [None] * 1_000
