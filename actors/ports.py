@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from .domain.llm.answers import Completion, Evaluation, StreamPart, Verdict
-from .domain.llm.relays import RelayEnd, RelayPart
+from .domain.llm.relays import Give, RelayEnd, RelayPart
 from .domain.webhooks import Notify
 from .lightning_ports import Bindings, InvoiceOrder, Lightning, Urgency
 from .port_errors import (
@@ -82,12 +82,13 @@ class Model(Protocol):
         ...
 
     def relay(
-        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool
+        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool, give: Give | None = None
     ) -> AsyncGenerator[RelayPart, None]:
         """Pass a call on as it is. A provider's refusal of the call is an end, too; raises and ends as `stream`.
 
         `model` is the one that the body names. Nothing was used as long as nothing came; `ToldError` is a
-        `TransientError` that the client has seen.
+        `TransientError` that the client has seen. Bytes and counts of a stream may go to `give` as they come, after
+        its beginning and before its end, instead of being among the parts; what that raises is raised here.
         """
         ...
 
@@ -131,7 +132,7 @@ class Provider(Protocol):
         ...
 
     def relay(
-        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool
+        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool, give: Give | None = None
     ) -> AsyncGenerator[RelayPart, None]:
         """Send a body in the upstream's API, and give its bytes as they come, as `Model.relay`."""
         ...

@@ -28,7 +28,7 @@ from ..domain.llm.token_estimate import estimated_tokens
 from ..domain.pricing import Usage
 from ..ports import Model, PortError, ToldError, TransientError
 from .delivered_count import given_tokens
-from .progress import ProgressChannel
+from .progress import ProgressChannel, UnheardError
 from .retry import COUNTS_WITHIN_S, ENDS_WITHIN_S, LINGERS_S, PASSES_WITHIN_S
 
 # A thought that is not shown is billed all the same. If it was cut off, only its time is known. Models write between 50
@@ -225,7 +225,21 @@ class RelayEffect:
 
     async def _asked(self, intent: RelayRequest, progress: ProgressChannel, draft: _Draft) -> RelayEnd:
         body = intent.body.lowered(intent.max_tokens)
-        parts = self._model.relay(body, intent.headers, model=intent.model, beta=intent.beta, stream=intent.stream)
+
+        def take(data: RelayBytes, seen: RelaySoFar) -> None:
+            pieces.append(data.data)
+            progress.emit(data)
+            count(seen)
+
+        def count(seen: RelaySoFar) -> None:
+            draft.count(seen)
+            if progress.stopped and draft.known:
+                raise UnheardError
+
+        pieces = draft.pieces
+        parts = self._model.relay(
+            body, intent.headers, model=intent.model, beta=intent.beta, stream=intent.stream, give=take
+        )
         async with aclosing(parts):
             async for part in parts:
                 match part:
@@ -235,12 +249,10 @@ class RelayEffect:
                         draft.headers = headers
                         progress.emit(RelayHead(200, headers, intent.max_tokens, intent.at_ms))
                     case RelayBytes(data=data):
-                        draft.pieces.append(data)
+                        pieces.append(data)
                         progress.emit(part)
                     case RelaySoFar():
-                        draft.count(part)
-                        if draft.known:
-                            progress.end_unheard()
+                        count(part)
                     case RelayEnd():
                         return part
         raise TransientError("the model's answer has no end")

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from ..domain.llm.answers import Served, StreamPart
 from ..domain.llm.catalogue import Catalogue
-from ..domain.llm.relays import RelayEnd, RelayPart
+from ..domain.llm.relays import Give, RelayEnd, RelayPart
 from ..domain.llm.reported_usage import served_by
 from ..port_errors import LeftError, did_nothing
 from ..ports import (
@@ -87,11 +87,11 @@ class Upstreams:
                 yield _named(part, model, upstream) if isinstance(part, Completion) else part
 
     def relay(
-        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool
+        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool, give: Give | None = None
     ) -> AsyncGenerator[RelayPart, None]:
         """See `Model`."""
         name = self._route(model).model
-        return self._parts(model, lambda at: at.relay(body, headers, model=name, beta=beta, stream=stream))
+        return self._parts(model, lambda at: at.relay(body, headers, model=name, beta=beta, stream=stream, give=give))
 
     async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool) -> RelayEnd:
         """See `Model`."""

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 import structlog
 
 from ..domain.llm.answers import Completion, StreamPart, TextDelta
-from ..domain.llm.relays import RelayBytes, RelayEnd, RelayPart
+from ..domain.llm.relays import Give, RelayBegun, RelayBytes, RelayEnd, RelayPart
 from ..domain.provider_faults import ModelFault
 from ..port_errors import LeftError, did_nothing
 from ..ports import Evaluation, HeldBackError, ModelError, PortError, Provider, SilentError, ToldError
@@ -175,10 +175,10 @@ class GatedProvider:
         return self._parts_through(model, self._provider.stream(request, model=model, max_tokens=max_tokens))
 
     def relay(
-        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool
+        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool, give: Give | None = None
     ) -> AsyncGenerator[RelayPart, None]:
         """See `Provider`. Raises `HeldBackError`, too."""
-        parts = self._provider.relay(body, headers, model=model, beta=beta, stream=stream)
+        parts = self._provider.relay(body, headers, model=model, beta=beta, stream=stream, give=give)
         return self._parts_through(model, parts)
 
     async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, beta: bool) -> RelayEnd:
@@ -251,4 +251,4 @@ def _proves(part: object) -> bool:
     """Return whether a part proves that the provider works. Its refusal of one call proves nothing about others."""
     if isinstance(part, RelayEnd):
         return part.status < 400
-    return isinstance(part, TextDelta | RelayBytes | Completion)
+    return isinstance(part, TextDelta | RelayBegun | RelayBytes | Completion)

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 import msgspec
 
 from ...actors.domain.llm.answers import Completion, Evaluation, StreamPart, TextDelta, UsageSoFar, Verdict
-from ...actors.domain.llm.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
+from ...actors.domain.llm.relays import Give, RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
 from ...actors.domain.pricing import Size, Usage
 from ...actors.domain.provider_faults import ModelFault
 from ...actors.ports import ModelError, PermanentError, TransientError
@@ -99,7 +99,7 @@ class SimulatedModel:
         yield Completion("".join(pieces), model, self._written(label, max_tokens), "end_turn")
 
     async def relay(
-        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool
+        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool, give: Give | None = None
     ) -> AsyncGenerator[RelayPart, None]:
         """Pass a call on; its text holds its label. Raises `TransientError`, `PermanentError`."""
         label = _label(body[body.index(b"[") :].decode())

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from satmeter.actors.adapters.openai.client import OpenAiProvider
-from satmeter.actors.adapters.upstream.http import HttpError
+from satmeter.actors.adapters.upstream.http import HttpError, Take
 from satmeter.actors.domain.llm.catalogue import Api
 from satmeter.actors.domain.llm.relays import RelayBytes, RelayPart
 from satmeter.actors.domain.llm.reported_usage import ReportedUsage
@@ -82,9 +82,24 @@ class Answer:
     hangs: bool = False
     closed: int = 0
     taken: int = 0
+    fed: int = 0
+    _begun: AsyncIterator[bytes] | None = None
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    def chunks(self) -> AsyncIterator[bytes]:
         """Gives the body."""
+        self._begun = self._chunks()
+        return self._begun
+
+    async def feed(self, take: Take) -> bool:
+        """Gives the rest of the body to a taker."""
+        assert self._begun is not None
+        async for chunk in self._begun:
+            self.fed += 1
+            if take(chunk):
+                return True
+        return False
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
         for part in self.parts:
             self.taken += 1
             if isinstance(part, Exception):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from satmeter.actors.domain.llm.answers import Completion, Evaluation, StreamPart, TextDelta, UsageSoFar, Verdict
-from satmeter.actors.domain.llm.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
+from satmeter.actors.domain.llm.relays import Give, RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.invoices import Invoice, Settlement
 from satmeter.actors.domain.payments.payouts import PayoutReport, PayoutStatus, PayoutTarget, SentPayment
@@ -258,7 +258,7 @@ class FakeModel:
             raise self.stream_fault
 
     async def relay(
-        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool
+        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool, give: Give | None = None
     ) -> AsyncGenerator[RelayPart, None]:
         self.relayed.append(body)
         try:

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from ...domain.llm.answers import StreamPart
-from ...domain.llm.relays import RelayEnd, RelayPart
+from ...domain.llm.relays import Give, RelayEnd, RelayPart
 from ...domain.provider_faults import ModelFault
 from ...ports import Completion, Evaluation, MissingModelError, PermanentError, PortError, TransientError
 from ..upstream.exchange import Exchanges
@@ -104,7 +104,7 @@ class AnthropicProvider:
         yield written.completion()
 
     async def relay(
-        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool
+        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool, give: Give | None = None
     ) -> AsyncGenerator[RelayPart, None]:
         """Pass a call on as it is. Raises `PortError`, also in the middle; ends as `stream` does."""
         try:
@@ -114,7 +114,7 @@ class AnthropicProvider:
                 if not stream:
                     yield message_end(answer.status, answer.headers, await answer.body())
                     return
-                async with aclosing(streamed(answer.headers, answer.chunks())) as parts:
+                async with aclosing(streamed(answer.headers, answer.chunks(), answer.flow(give))) as parts:
                     async for part in parts:
                         yield part
         except _ClientsFaultError as error:

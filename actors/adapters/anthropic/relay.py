@@ -7,6 +7,7 @@ answer that is not a message at all is a failure, for which nothing is charged.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from ...domain.llm.usage import StreamCounts, counts_of, output_of, usage_of
 from ...domain.pricing import Usage
 from ...domain.provider_faults import ModelFault
 from ...ports import ModelError, ToldError, TransientError
+from ..upstream.exchange import Flow
 from .answers import reported_of
 from .stream import stream_error
 
@@ -116,38 +118,64 @@ def counted_by(end: RelayEnd) -> int:
     return end.counted
 
 
-async def streamed(headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> AsyncGenerator[RelayPart, None]:
-    """Yield the parts of a streamed answer.
+async def streamed(
+    headers: Mapping[str, str], chunks: AsyncIterator[bytes], flow: Flow | None = None
+) -> AsyncGenerator[RelayPart, None]:
+    """Yield the parts of a streamed answer; with a `flow`, its bytes and counts go there instead, once it has begun.
 
     Raises `PortError`; a `ToldError` when the provider's own event, which the client has seen, reported the error.
     """
-    answer, begun, withheld = RelayedStream(headers), False, b""
-    while not answer.ended:
-        chunk = await anext(chunks, None)
-        if chunk is None:
-            raise ModelError("the model provider's answer ended before its end", ModelFault.FAILING)
-        if not chunk:
-            continue
+    answer, parts = RelayedStream(headers), deque[RelayPart]()
+    give = flow.give if flow is not None else lambda data, count: parts.extend((data, count))
+
+    def take(chunk: bytes) -> bool:
         answer.read(chunk)
-        if not begun and answer.error is not None and not answer.gave:
-            # Nothing of it was given yet, so that it can be tried again.
-            raise stream_error(answer.error)
-        if not answer.begun:
-            # Nothing that is not a message is given: the client would have to pay for it.
-            withheld += chunk
-            if len(withheld) > _LINE_MAX_BYTES:
-                raise TransientError("the model provider's answer is not a message")
-            continue
-        if not begun:
-            yield RelayBegun(kept_headers(headers))
-            begun, chunk, withheld = True, withheld + chunk, b""
-        yield RelayBytes(chunk)
-        yield answer.so_far()
-        if answer.error is not None:
-            raise ToldError(str(stream_error(answer.error)))
+        give(RelayBytes(chunk), answer.so_far())
+        return answer.over
+
+    beginning = await _beginning(answer, chunks)
+    yield RelayBegun(kept_headers(headers))
+    give(RelayBytes(beginning), answer.so_far())
+    if flow is not None and not answer.over:
+        await flow.feed(take)
+    while flow is None:
+        while parts:
+            yield parts.popleft()
+        if answer.over or (chunk := await anext(chunks, None)) is None:
+            break
+        if chunk:
+            take(chunk)
+    if answer.error is not None:
+        raise ToldError(str(stream_error(answer.error)))
+    if not answer.ended:
+        raise _ended_early()
     async for chunk in _rest(chunks):
         yield RelayBytes(chunk)
     yield answer.end(kept_headers(headers))
+
+
+async def _beginning(answer: RelayedStream, chunks: AsyncIterator[bytes]) -> bytes:
+    """Return the first bytes of an answer, up to the first event of a message. Raises `PortError`.
+
+    Nothing that is not a message is given: the client would have to pay for it.
+    """
+    withheld = b""
+    while not answer.begun:
+        chunk = await anext(chunks, None)
+        if chunk is None:
+            raise _ended_early()
+        answer.read(chunk)
+        withheld += chunk
+        if answer.error is not None and not answer.gave:
+            # Nothing of it was given yet, so that it can be tried again.
+            raise stream_error(answer.error)
+        if not answer.begun and len(withheld) > _LINE_MAX_BYTES:
+            raise TransientError("the model provider's answer is not a message")
+    return withheld
+
+
+def _ended_early() -> ModelError:
+    return ModelError("the model provider's answer ended before its end", ModelFault.FAILING)
 
 
 async def _rest(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
@@ -189,7 +217,10 @@ class RelayedStream:
 
     def read(self, chunk: bytes) -> None:
         """Take the next bytes, however they are cut. Raises nothing."""
-        *lines, self._line = (self._line + chunk).replace(b"\r", b"\n").split(b"\n")
+        data = self._line + chunk if self._line else chunk
+        if b"\r" in data:
+            data = data.replace(b"\r", b"\n")
+        *lines, self._line = data.split(b"\n")
         for line in lines:
             if line.startswith(b"data:"):
                 self._take(line[len(b"data:") :])
@@ -200,6 +231,11 @@ class RelayedStream:
     def gave(self) -> bool:
         """Return whether something of the answer has come that is billed as output."""
         return bool(self._given)
+
+    @property
+    def over(self) -> bool:
+        """Return whether nothing more of the answer comes."""
+        return self.ended or self.error is not None
 
     def so_far(self) -> RelaySoFar:
         """Return the usage until now."""

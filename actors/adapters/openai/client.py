@@ -13,7 +13,7 @@ import structlog
 
 from ...domain.llm.answers import StreamPart
 from ...domain.llm.catalogue import chat_limit_field
-from ...domain.llm.relays import RelayEnd, RelayPart, countable
+from ...domain.llm.relays import Give, RelayEnd, RelayPart, countable
 from ...ports import (
     Completion,
     Evaluation,
@@ -103,7 +103,7 @@ class OpenAiProvider:
                     yield part
 
     async def relay(
-        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool
+        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool, give: Give | None = None
     ) -> AsyncGenerator[RelayPart, None]:
         """Pass a call on as it is. Raises `PortError`, also in the middle; ends as `stream` does."""
         try:
@@ -111,7 +111,7 @@ class OpenAiProvider:
                 if not stream:
                     yield whole_end(answer.headers, await answer.body())
                     return
-                async with aclosing(streamed(answer.headers, answer.chunks())) as parts:
+                async with aclosing(streamed(answer.headers, answer.chunks(), answer.flow(give))) as parts:
                     async for part in parts:
                         yield part
         except ClientsFaultError as error:

@@ -6,7 +6,8 @@ An answer that is not a chat completion is a failure, for which nothing is charg
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -18,9 +19,10 @@ from ...domain.llm.token_estimate import estimated_tokens
 from ...domain.pricing import Usage
 from ...domain.provider_faults import ModelFault
 from ...ports import ModelError, ToldError, TransientError
+from ..upstream.exchange import Flow
 from .errors import ClientsFaultError, broken_off, error_in, failure_in_answer
 from .pieces import beside, refused, shown, size_of
-from .stream import LINE_MAX_BYTES, ChatStream
+from .stream import LINE_MAX_BYTES, ChatStream, Piece
 
 # A stream ends with its last event; an upstream that forgets to end it costs us this.
 _READ_UP_S: Final = 0.25
@@ -85,46 +87,67 @@ def whole_end(headers: Mapping[str, str], body: bytes) -> RelayEnd:
     return _end(headers, body, found)
 
 
-async def streamed(headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> AsyncGenerator[RelayPart, None]:
-    """Yield the parts of a streamed answer.
+async def streamed(
+    headers: Mapping[str, str], chunks: AsyncIterator[bytes], flow: Flow | None = None
+) -> AsyncGenerator[RelayPart, None]:
+    """Yield the parts of a streamed answer; with a `flow`, its bytes and counts go there instead, once it has begun.
 
     Raises `PortError`; a `ToldError` when the upstream's own event, which the client has seen, reported the error.
     """
-    answer, given, begun, withheld = ChatStream(headers), "", False, b""
-    while not answer.ended:
-        chunk = await anext(chunks, None)
-        pieces = answer.at_end() if chunk is None else answer.read(chunk)
-        withheld += chunk or b""
-        if not begun and answer.error is not None and not pieces:
-            # Nothing of it was given yet: it is as an error status in its place.
-            yield _refusal(answer.error)
-            return
-        if answer.begun and withheld:
-            if not begun:
-                yield RelayBegun(kept_headers(headers))
-                begun = True
-            yield RelayBytes(withheld)
-            withheld = b""
-        if begun:
-            more = "".join(piece.text + piece.beside for piece in pieces)
-            given += more
-            yield _so_far(answer, more)
-        elif len(withheld) > LINE_MAX_BYTES:
-            raise TransientError(_NOT_CHAT)
-        if answer.error is not None:
-            raise ToldError(broken_off(answer.error))
-        if chunk is None:
-            break
-    if not begun:
-        yield _refusal(_error_alone(withheld))
+    answer, parts = _RelayedChat(headers), deque[RelayPart]()
+    give = flow.give if flow is not None else lambda data, count: parts.extend((data, count))
+
+    def take(chunk: bytes) -> bool:
+        give(RelayBytes(chunk), answer.read(chunk))
+        return answer.over
+
+    beginning, count = await _beginning(answer, chunks)
+    if count is None:
+        yield _refusal(answer.stream.error or _error_alone(beginning))
         return
-    if not answer.whole:
+    yield RelayBegun(kept_headers(headers))
+    give(RelayBytes(beginning), count)
+    if flow is not None and not answer.over:
+        await flow.feed(take)
+    while flow is None:
+        while parts:
+            yield parts.popleft()
+        if answer.over or (chunk := await anext(chunks, None)) is None:
+            break
+        if chunk:
+            take(chunk)
+    if not answer.over:
+        yield answer.at_end()
+    if answer.stream.error is not None:
+        raise ToldError(broken_off(answer.stream.error))
+    if not answer.stream.whole:
         raise ModelError("the upstream's answer ended before its end", ModelFault.FAILING)
     async for chunk in _rest(chunks):
         # A usage that comes behind the last line counts.
-        answer.read(chunk)
+        answer.stream.read(chunk)
         yield RelayBytes(chunk)
-    yield _end(headers, b"", _whole_of(answer, given))
+    yield _end(headers, b"", answer.whole())
+
+
+async def _beginning(answer: _RelayedChat, chunks: AsyncIterator[bytes]) -> tuple[bytes, RelaySoFar | None]:
+    """Return the first bytes of an answer, up to the first event of a completion, and the count after them.
+
+    There is no count where the bytes are no completion, but an error or something else. Nothing of that is given.
+    """
+    withheld, stream = b"", answer.stream
+    while True:
+        chunk = await anext(chunks, None)
+        count = answer.at_end() if chunk is None else answer.read(chunk)
+        withheld += chunk or b""
+        if stream.error is not None and not count.given:
+            # Nothing of it was given yet: it is as an error status in its place.
+            return withheld, None
+        if stream.begun:
+            return withheld, count
+        if chunk is None or stream.ended:
+            return withheld, None
+        if len(withheld) > LINE_MAX_BYTES:
+            raise TransientError(_NOT_CHAT)
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -151,17 +174,45 @@ def _error_alone(body: bytes) -> Mapping[str, Any]:
     return error
 
 
-def _so_far(answer: ChatStream, given: str) -> RelaySoFar:
-    counted = answer.counted
-    usage = counted.usage()
-    final = counted.final and usage is not None
-    return RelaySoFar(usage, given, final=final, pauses=counted.done, reported=answer.reported(), counts_last=True)
+class _RelayedChat:
+    """Reader of one streamed answer that is relayed."""
 
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self.stream = ChatStream(headers)
+        self._given: list[str] = []
+        # What was read of the figures until now, and when that was. Few events have figures.
+        self._read_at: tuple[int, tuple[str, ...]] | None = None
+        self._usage: Usage | None = None
 
-def _whole_of(answer: ChatStream, given: str) -> Whole:
-    """Return what a stream held, once it has ended."""
-    reported = answer.reported(ended=True)
-    return Whole("", answer.finish_reason, False, given, answer.counted.whole(), answer.model, reported)
+    @property
+    def over(self) -> bool:
+        """Return whether nothing more of the answer comes."""
+        return self.stream.ended or self.stream.error is not None
+
+    def read(self, chunk: bytes) -> RelaySoFar:
+        """Take the next bytes, however they are cut, and return the count after them. Raises nothing."""
+        return self._so_far(self.stream.read(chunk))
+
+    def at_end(self) -> RelaySoFar:
+        """Take the last line, which a server may not have ended, once no more bytes come."""
+        return self._so_far(self.stream.at_end())
+
+    def whole(self) -> Whole:
+        """Return what the stream held, once it has ended."""
+        stream = self.stream
+        given, reported = "".join(self._given), stream.reported(ended=True)
+        return Whole("", stream.finish_reason, False, given, stream.counted.whole(), stream.model, reported)
+
+    def _so_far(self, pieces: Sequence[Piece]) -> RelaySoFar:
+        counted, more = self.stream.counted, "".join([piece.text + piece.beside for piece in pieces])
+        if more:
+            self._given.append(more)
+        at = counted.taken, counted.billed_as
+        if at != self._read_at:
+            self._read_at, self._usage = at, counted.usage()
+        usage, reported = self._usage, self.stream.reported()
+        final = usage is not None and counted.final
+        return RelaySoFar(usage, more, 0, False, final, counted.done, reported, True)
 
 
 def _end(headers: Mapping[str, str], body: bytes, found: Whole) -> RelayEnd:

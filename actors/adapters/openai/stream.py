@@ -66,9 +66,13 @@ class ChatStream:
 
     def read(self, chunk: bytes) -> list[Piece]:
         """Take the next bytes, and return the pieces that they make whole. Raises nothing."""
-        *lines, self._line = (self._line + chunk).replace(b"\r", b"\n").split(b"\n")
+        data = self._line + chunk if self._line else chunk
+        if b"\r" in data:
+            data = data.replace(b"\r", b"\n")
+        *lines, self._line = data.split(b"\n")
         for line in lines:
-            self._take(line)
+            if line:
+                self._take(line)
         if len(self._line) > LINE_MAX_BYTES:
             self._line = b""
         pieces, self._pieces = self._pieces, []

@@ -14,7 +14,7 @@ import httpx2
 import msgspec
 
 from ...domain.llm.answers import StreamPart
-from ...domain.llm.relays import RelayEnd, RelayPart
+from ...domain.llm.relays import Give, RelayEnd, RelayPart
 from ...domain.provider_faults import ModelFault
 from ...ports import Completion, Evaluation, ModelError
 from ..anthropic.answers import read_completion, read_evaluation
@@ -53,9 +53,9 @@ class StubProvider:
         yield answer.completion()
 
     async def relay(
-        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool
+        self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool, give: Give | None = None
     ) -> AsyncGenerator[RelayPart, None]:
-        """Answer a call in the stub's own way. Raises `TransientError`."""
+        """Answer a call in the stub's own way, all of it in parts. Raises `TransientError`."""
         response = await self._exchange("/v1/messages", body)
         if response.status_code >= 400 or not stream:
             yield whole_end(response.status_code, response.headers, await response.aread())

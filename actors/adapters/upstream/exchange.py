@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
+from ...domain.llm.relays import Give
 from ...domain.provider_faults import ModelFault
 from ...ports import ModelError, PermanentError, PortError, SilentError, TransientError
-from .http import HttpAnswer, HttpClient, HttpError, NotSentError, SilentServerError
+from .http import HttpAnswer, HttpClient, HttpError, NotSentError, SilentServerError, Take
 
 T = TypeVar("T")
 ReadError = Callable[[int, Mapping[str, str], bytes], PortError]
@@ -20,6 +21,16 @@ _ANSWER_MAX_S: Final = 3_600.0
 _ERROR_MAX_BYTES: Final = 1 << 20
 # A body ends with its last event; an upstream that forgets to end it costs us this, and the connection.
 _READ_UP_S: Final = 0.25
+
+
+class Flow(NamedTuple):
+    """Direct way of a stream's bytes and counts, past the generators that its other parts go through.
+
+    `feed` gives each chunk to its taker as it comes, as `Answer.feed`; `give` takes what is made of it.
+    """
+
+    feed: Callable[[Take], Awaitable[bool]]
+    give: Give
 
 
 class Exchanges:
@@ -82,13 +93,38 @@ class Answer:
     async def chunk(self) -> bytes | None:
         """Return the next bytes; None at the end."""
         if asyncio.get_running_loop().time() > self._ends_by_s:
-            raise PermanentError(f"the model provider's answer did not end within {_ANSWER_MAX_S:.0f} s")
+            raise self._endless()
         return await _or_port_error(anext(self._chunks, None))
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield all chunks."""
         while (chunk := await self.chunk()) is not None:
             yield chunk
+
+    async def feed(self, take: Take) -> bool:
+        """Give the next chunks to `take` as they come, until it wants no more; return False at the end.
+
+        What `take` raises is raised, too.
+        """
+        failed: PortError
+        feeding = asyncio.timeout_at(self._ends_by_s)
+        try:
+            async with feeding:
+                return await self._response.feed(take)
+        except HttpError as error:
+            failed = _port_error(error)
+        except TimeoutError:
+            if not feeding.expired():
+                raise
+            failed = self._endless()
+        raise failed
+
+    def _endless(self) -> PermanentError:
+        return PermanentError(f"the model provider's answer did not end within {_ANSWER_MAX_S:.0f} s")
+
+    def flow(self, give: Give | None) -> Flow | None:
+        """Return the direct way to a taker, if there is one."""
+        return None if give is None else Flow(self.feed, give)
 
     async def body(self, max_bytes: int | None = None) -> bytes:
         """Return all chunks at once. Raises `TransientError` for more than `max_bytes`."""
@@ -113,14 +149,18 @@ async def _or_port_error(call: Awaitable[T]) -> T:
     failed: PortError
     try:
         return await call
-    except NotSentError as error:
-        failed = ModelError(f"the model provider can't be reached: {error}", ModelFault.UNREACHABLE)
-    except SilentServerError as error:
-        failed = SilentError(f"the model provider fell silent: {error}")
     except HttpError as error:
-        # The provider received the call, may have carried it out, and would then bill it.
-        failed = ModelError(f"the model provider broke the connection: {error}", ModelFault.FAILING)
+        failed = _port_error(error)
     except Exception as error:
         failed = TransientError(f"the exchange with the model provider failed: {type(error).__name__}")
     # Raised outside the handler: the client's error must not become the context of ours.
     raise failed
+
+
+def _port_error(error: HttpError) -> PortError:
+    if isinstance(error, NotSentError):
+        return ModelError(f"the model provider can't be reached: {error}", ModelFault.UNREACHABLE)
+    if isinstance(error, SilentServerError):
+        return SilentError(f"the model provider fell silent: {error}")
+    # The provider received the call, may have carried it out, and would then bill it.
+    return ModelError(f"the model provider broke the connection: {error}", ModelFault.FAILING)

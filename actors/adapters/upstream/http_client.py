@@ -20,7 +20,8 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 import truststore
 
-from .http import HttpAnswer, HttpError, NotSentError, SentUnknownError, SilentServerError
+from .fed_body import FedBody, body_failure
+from .http import HttpAnswer, HttpError, NotSentError, SentUnknownError, SilentServerError, Take
 
 CONNECT_TIMEOUT_S: Final = 5.0
 SILENCE_TIMEOUT_S: Final = 120.0
@@ -139,10 +140,10 @@ class AiohttpClient:
             method, url, data=body or None, headers=headers, allow_redirects=False, proxy=proxy
         )
         if len(body) <= _WRITTEN_AT_ONCE_BYTES:
-            return _AiohttpAnswer(await call)
+            return _AiohttpAnswer(await call, self._silence_timeout_s)
         # The library's own clock of silence begins when all is written, which a server can prevent for ever.
         async with asyncio.timeout(self._connect_timeout_s + self._silence_timeout_s):
-            return _AiohttpAnswer(await call)
+            return _AiohttpAnswer(await call, self._silence_timeout_s)
 
     def _proxy_for(self, url: str) -> str | None:
         """Return the environment's proxy for a URL; it is looked up once for each, of which there are few."""
@@ -157,8 +158,9 @@ class AiohttpClient:
 class _AiohttpAnswer:
     """Implementation of `HttpAnswer`."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, silence_s: float) -> None:
         self._response = response
+        self._silence_s = silence_s
         self._loop = asyncio.get_running_loop()
         self._looking = self._loop.call_later(_LOOK_S, self._look)
         self._waits = False
@@ -169,6 +171,15 @@ class _AiohttpAnswer:
         """Yield the body's bytes as they come."""
         while chunk := await self._chunk():
             yield chunk
+
+    async def feed(self, take: Take) -> bool:
+        """Give the body's bytes to `take` as they come; see `HttpAnswer`."""
+        if self._connected and not self._response.content.is_eof():
+            return await FedBody(self._response, take, self._silence_s, _LOOK_S).ended()
+        while piece := await self._chunk():
+            if take(piece):
+                return True
+        return False
 
     async def aclose(self) -> None:
         """Give the connection back or close it; see `HttpAnswer`."""
@@ -183,26 +194,28 @@ class _AiohttpAnswer:
         try:
             chunk: bytes = await self._response.content.readany()
             return chunk
-        except TimeoutError as error:
-            failure = SilentServerError(f"the server fell silent: {type(error).__name__}")
         except Exception as error:
-            # The request was sent, whatever the name of the failure.
-            failure = SentUnknownError(f"the body broke off: {type(error).__name__}")
+            failure = body_failure(error)
         finally:
             self._waits = False
         raise failure
+
+    @property
+    def _connected(self) -> bool:
+        """Return whether more of the body may come."""
+        connection = self._response.connection
+        return connection is not None and connection.transport is not None and not connection.transport.is_closing()
 
     def _look(self) -> None:
         """End the wait for a body of which nothing more can come.
 
         The library closes the connection when it can't read what came, and would let the reader of the body wait.
         """
-        content, connection = self._response.content, self._response.connection
+        content = self._response.content
         if content.is_eof():
             return
-        lost = connection is None or connection.transport is None or connection.transport.is_closing()
         # A reader that does not wait has more to read first.
-        if lost and self._waits:
+        if self._waits and not self._connected:
             content.set_exception(aiohttp.ClientPayloadError())
         else:
             self._looking = self._loop.call_later(_LOOK_S, self._look)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -161,6 +161,8 @@ class RelayBytes(Reply, frozen=True, tag="relay_bytes"):
 
 RelayPart = Served | RelayBegun | RelayBytes | RelaySoFar | RelayEnd
 """Part of a provider's answer; exactly one `RelayEnd` ends it."""
+Give = Callable[[RelayBytes, RelaySoFar], None]
+"""Taker of the next bytes of a stream, with the count after them. What it raises ends the call."""
 
 
 class RelayOutcome(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import httpx2
 
-from satmeter.actors.adapters.upstream.http import HttpError, NotSentError, SentUnknownError, SilentServerError
+from satmeter.actors.adapters.upstream.http import HttpError, NotSentError, SentUnknownError, SilentServerError, Take
 
 T = TypeVar("T")
 CONNECT_S = 5.0
@@ -45,12 +45,21 @@ class _Response:
     def __init__(self, response: httpx2.Response, silence_s: float) -> None:
         self._response = response
         self._silence_s = silence_s
+        self._begun = self._chunks()
         self.status = response.status_code
         self.headers = response.headers
 
     def chunks(self) -> AsyncIterator[bytes]:
         """See `HttpAnswer`."""
-        return self._chunks()
+        self._begun = self._chunks()
+        return self._begun
+
+    async def feed(self, take: Take) -> bool:
+        """See `HttpAnswer`."""
+        async for chunk in self._begun:
+            if take(chunk):
+                return True
+        return False
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         if self._response.is_closed:

@@ -60,13 +60,16 @@ class Peer:
 
 @dataclass
 class RawServer:
-    """The server's address, and what it has seen. `gone` is set when a client has closed a connection."""
+    """The server's address, and what it has seen. `gone` is set when a client has closed a connection, `served` when
+    one was served to its end.
+    """
 
     port: int = 0
     scheme: str = "http"
     connections: int = 0
     requests: list[bytes] = field(default_factory=list)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
+    served: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def url(self) -> str:
@@ -89,6 +92,7 @@ async def raw_server(
             seen.gone.set()
         finally:
             writer.close()
+            seen.served.set()
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls, limit=1 << 24)
     seen.port = server.sockets[0].getsockname()[1]

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from satmeter.actors.adapters.upstream.http import NotSentError
 from satmeter.actors.adapters.upstream.http_client import environment_proxy
+from tests.helpers.http.certificates import contexts
 from tests.helpers.http.raw_server import HEAD, Peer, raw_server
 from tests.helpers.http.upstream import BODY, KEY, SECRET, client, exchange, failure_of
 
@@ -59,26 +53,6 @@ async def test_a_reader_that_stops_early_closes_the_connection() -> None:
 
 
 # TLS and proxies
-
-
-def contexts(folder: Path, name: str = "127.0.0.1") -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A server's context with a certificate of its own, and a client's that trusts it alone."""
-    key, subject = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
-    began = datetime.now(UTC) - timedelta(days=1)
-    made = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(began)
-        .not_valid_after(began + timedelta(days=30))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(name))]), critical=False)
-        .sign(key, SHA256())
-    )
-    certificate, private = folder / "cert.pem", folder / "key.pem"
-    certificate.write_bytes(made.public_bytes(Encoding.PEM))
-    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ours.load_cert_chain(certificate, private)
-    return ours, ssl.create_default_context(cafile=str(certificate))
 
 
 async def answers(peer: Peer) -> None:
