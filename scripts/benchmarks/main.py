@@ -30,7 +30,9 @@ from .kills import measure_kills
 from .memory import measure_memory
 from .openings import measure_openings
 from .options import BenchOptions
-from .relayed import measure_relayed
+from .relayed import measure_relayed_whole
+from .relayed_streams import measure_relayed_streams
+from .relayed_waiting import measure_relayed_waiting
 from .servers import BenchError, clean_environment
 from .streams import measure_streams
 from .table import measure_table
@@ -47,15 +49,20 @@ PARTS: Final[Mapping[str, Measure]] = {
     "kills": measure_kills,
     "streams": measure_streams,
     "waiting": measure_waiting,
-    "relayed": measure_relayed,
+    "relayed-whole": measure_relayed_whole,
+    "relayed-streams": measure_relayed_streams,
+    "relayed-waiting": measure_relayed_waiting,
 }
-"""Parts that can be measured, in the order in which they are."""
+"""Parts that can be measured, in the order in which they are. The word before a hyphen names all that begin so."""
 _INTERRUPTED: Final = 130
 _WIDTH: Final = 140
 
 
 def main(
-    only: Annotated[str | None, typer.Option(help=f"Parts by comma, of {', '.join(PARTS)}; without it all.")] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(help=f"Parts by comma, of {', '.join(PARTS)}, or relayed for its three; without it all."),
+    ] = None,
     duration_s: Annotated[
         float | None, typer.Option("--duration", help="Seconds for each figure (5; with --quick 1).", min=0.1)
     ] = None,
@@ -64,7 +71,7 @@ def main(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="With fewer sessions: to see that it works.")] = False,
     beside: Annotated[
-        Path | None, typer.Option(help="`satmeter` of another version, for `relayed` in turn with this one.")
+        Path | None, typer.Option(help="`satmeter` of another version, where calls are relayed, in turn with this one.")
     ] = None,
     litellm: Annotated[Path | None, typer.Option(help="Command of LiteLLM's proxy, likewise.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file too.")] = None,
@@ -96,9 +103,10 @@ def chosen(only: str | None) -> dict[str, Measure]:
     if only is None:
         return dict(PARTS)
     names = {name.strip() for name in only.split(",") if name.strip()}
-    if not names or names - PARTS.keys():
+    found = {name: measure for name, measure in PARTS.items() if names & {name, name.partition("-")[0]}}
+    if not names or names - found.keys() - {name.partition("-")[0] for name in found}:
         raise ValueError(f"must be of {', '.join(PARTS)}")
-    return {name: measure for name, measure in PARTS.items() if name in names}
+    return found
 
 
 async def _bench(console: Console, options: BenchOptions, parts: Mapping[str, Measure], json: Path | None) -> Report:

@@ -2,8 +2,9 @@
 
     python -m satmeter.scripts.benchmarks.provider PORT WAIT_S
 
-A whole answer comes after `WAIT_S`. A streamed one brings as many events as the call's `max_tokens`, one each 20 ms.
-The text of each is the time at which it was sent, so that its reader knows how long it was on the way.
+A whole answer comes after `WAIT_S`. A streamed one brings as many events as the call's `max_tokens`, one each second
+until `GET /every/SECONDS` sets another time for all. The text of each is the time at which it was sent, so that its
+reader knows how long it was on the way.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from typing import Final, cast
 import httptools
 import uvloop
 
-EVENT_EVERY_S: Final = 0.02
+EVERY: Final = "/every/"
+"""Path before the seconds between a stream's events, which a GET of it sets."""
+_EVENT_EVERY_S: Final = 1.0
 MODEL: Final = "claude-haiku-5-5"
 ANSWER: Final = (
     b'{"id":"msg_1","type":"message","role":"assistant","model":"claude-haiku-5-5","content":[{"type":"text","text":'
@@ -79,6 +82,7 @@ class _Streams:
     def __init__(self) -> None:
         self._groups: list[dict[_Exchange, Iterator[bytes]]] = [{} for _ in range(_GROUPS)]
         self._next = 0
+        self.every_s = _EVENT_EVERY_S
 
     def add(self, exchange: _Exchange, pieces: Iterator[bytes]) -> None:
         self._groups[self._next % _GROUPS][exchange] = pieces
@@ -93,7 +97,7 @@ class _Streams:
                     piece = next(pieces, None)
                     if not exchange.give(piece) or piece is None:
                         del group[exchange]
-                due_s += EVENT_EVERY_S / _GROUPS
+                due_s += self.every_s / _GROUPS
                 await asyncio.sleep(max(0.0, due_s - loop.time()))
 
 
@@ -130,6 +134,11 @@ class _Exchange(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._body = b""
+
+    def on_url(self, url: bytes) -> None:
+        _, asked, every_s = url.partition(EVERY.encode())
+        if asked:
+            self._streams.every_s = float(every_s)
 
     def on_body(self, data: bytes) -> None:
         self._body += data

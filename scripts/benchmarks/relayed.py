@@ -16,8 +16,6 @@ from .cpu import cpu_s
 from .grid import Cell, Column, Grid, medians, ratio
 from .measuring import Work, measure
 from .options import BenchOptions
-from .relayed_streams import measure_relayed_streams
-from .relayed_waiting import measure_relayed_waiting
 from .servers import Child
 from .sessions import Holder, open_sessions, post
 
@@ -58,16 +56,8 @@ class Way:
         return {**measured.figures, **cpu_ms(before, cpu_s(self._child.pid), measured.count)}
 
 
-async def measure_relayed(options: BenchOptions, directory: Path) -> list[Grid]:
-    """Measure whole calls, streams, and calls that wait. Raises `BenchError`."""
-    return [
-        await _measure_whole(options, directory),
-        await measure_relayed_streams(options, directory),
-        await measure_relayed_waiting(options, directory),
-    ]
-
-
-async def _measure_whole(options: BenchOptions, directory: Path) -> Grid:
+async def measure_relayed_whole(options: BenchOptions, directory: Path) -> list[Grid]:
+    """Measure whole calls, each way in turn. Raises `BenchError`."""
     async with AsyncExitStack() as stack:
         upstream = await stack.enter_async_context(upstreams.nginx(directory / "nginx"))
         this = await stack.enter_async_context(upstreams.relaying(directory / "this", upstream))
@@ -88,7 +78,7 @@ async def _measure_whole(options: BenchOptions, directory: Path) -> Grid:
         grid = new_grid(options)
         for connections in _CONNECTIONS:
             add_rows(grid, connections, await _rounds(options, ways, connections))
-        return grid
+        return [grid]
 
 
 def new_grid(options: BenchOptions) -> Grid:

@@ -3,89 +3,129 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import msgspec
+
+from ..http_client import Connection, LostError, Origin
 from . import upstreams
-from .grid import Column, Grid, percentile
-from .measuring import connect
+from .cpu import cpu_s
+from .grid import Cell, Column, Grid, percentile
 from .options import BenchOptions
 from .servers import BenchError, Child
 from .sessions import Holder, open_sessions
 from .waiting import allow_files
 
 _WAIT_S: Final = 10.0
+_TIMEOUT_S: Final = 120.0
 _SESSIONS: Final = 500
 _DEPOSIT_SATS: Final = 100_000
 # The last calls are under way for so long when memory is read.
 _BEFORE_FIRST_ANSWER_S: Final = 0.5
+# What the first calls load and keep is not the memory of a call that waits.
+_FIRST_CALLS: Final = 50
+_LARGE_CHARS: Final = 60_000
+# So many times fewer calls have large bodies.
+_LARGE_PART: Final = 10
 _PROCESSES: Final = ("server.front", "HostActor")
 _COLUMNS: Final = (
     Column("what", "what"),
     Column("calls", "calls at once"),
-    Column("wait_s", "upstream s", 1),
+    Column("body_kb", "body kB", 1),
     Column("p50_ms", "added p50 ms", 1),
     Column("p99_ms", "added p99 ms", 1),
     Column("failed", "failed"),
     Column("front_kb", "kB a call: front", 1),
     Column("hosts_kb", "hosts", 1),
+    Column("both_kb", "both", 1),
+    Column("all_ms", "CPU ms a call", 2),
+    Column("client_ms", "client", 2),
 )
 
 
-async def measure_relayed_waiting(options: BenchOptions, directory: Path) -> Grid:
+async def measure_relayed_waiting(options: BenchOptions, directory: Path) -> list[Grid]:
     """Make as many calls as the options say, evenly over the upstream's time. Raises `BenchError`."""
+    # The limit is raised before the servers start, which inherit it.
     allow_files(2 * options.waiting)
     grid = Grid(
-        title=f"{options.waiting:,} relayed calls that wait at once",
+        title=f"{options.waiting:,} relayed calls that wait at once for an upstream of {_WAIT_S:g} s",
         columns=_COLUMNS,
         note="Calls begin evenly over the upstream's time, so that all wait when the first is answered. Added: from "
-        "when a call was due, beyond the upstream's time. "
-        "Memory: resident, of front and hosts, beyond what it was before.",
+        "when a call was due, beyond the upstream's time; the upstream alone shows what client and upstream add. "
+        "Memory: resident, of front and hosts, beyond what it was before. CPU: of all the server's processes.",
     )
+    ways = {"relayed": None, **({} if options.beside is None else {"relayed by the other version": options.beside})}
+    large = {**upstreams.BODY, "messages": [{"role": "user", "content": "x" * _LARGE_CHARS}]}
     async with AsyncExitStack() as stack:
         slow = await stack.enter_async_context(upstreams.provider(directory / "slow", _WAIT_S))
-        ways = {"relayed": None, **({} if options.beside is None else {"relayed by the other version": options.beside})}
+        grid.add("the upstream alone", *await _row(slow, [None], options.waiting, upstreams.BODY))
         for number, (name, satmeter) in enumerate(ways.items()):
             async with upstreams.relaying(directory / f"waiting-{number}", slow, satmeter) as child:
-                grid.add(name, options.waiting, _WAIT_S, *await _row(child, options.waiting))
-    return grid
+                holders = await open_sessions(child.port, _SESSIONS, _DEPOSIT_SATS)
+                await _row(child, holders, _FIRST_CALLS, upstreams.BODY)
+                grid.add(name, *await _row(child, holders, options.waiting, upstreams.BODY))
+                grid.add(name, *await _row(child, holders, options.waiting // _LARGE_PART, large))
+    return [grid]
 
 
-async def _row(child: Child, calls: int) -> list[float | int | None]:
-    holders = await open_sessions(child.port, _SESSIONS, _DEPOSIT_SATS)
-    loop = asyncio.get_running_loop()
-    before_kb = _memory_kb(child)
-    added_ms: list[float] = []
-    failed = 0
-    began_s = loop.time()
+class Calls:
+    """Calls that were made: what each took beyond the upstream's time, and how many failed."""
 
-    async def call(number: int, holder: Holder) -> None:
-        nonlocal failed
-        due_s = began_s + number * (_WAIT_S - _BEFORE_FIRST_ANSWER_S) / calls
-        connection = connect(child.port)
+    def __init__(self, port: int, body: Mapping[str, Any]) -> None:
+        self._origin = Origin("127.0.0.1", port)
+        self._body = body
+        self.added_ms: list[float] = []
+        self.failed = 0
+
+    async def make(self, due_s: float, holder: Holder | None) -> None:
+        """Make a call when it is due."""
+        loop = asyncio.get_running_loop()
+        connection = Connection(self._origin, _TIMEOUT_S)
+        headers = {} if holder is None else holder.headers
         try:
             await asyncio.sleep(due_s - loop.time())
-            status, _, _ = await connection.request("POST", upstreams.PATH, upstreams.BODY, holder.headers)
-        except ConnectionError:
+            status, _, _ = await connection.request("POST", upstreams.PATH, self._body, headers)
+        except LostError:
             status = 0
         finally:
             connection.close()
-        added_ms.append((loop.time() - due_s - _WAIT_S) * 1_000)
-        failed += status != 200
+        if status == 200:
+            self.added_ms.append((loop.time() - due_s - _WAIT_S) * 1_000)
+        else:
+            self.failed += 1
 
+
+async def _row(child: Child, holders: Sequence[Holder | None], count: int, body: Mapping[str, Any]) -> list[Cell]:
+    loop = asyncio.get_running_loop()
+    before_kb, before_s, client_before_s = _memory_kb(child), sum(cpu_s(child.pid).values()), time.process_time()
+    calls, began_s = Calls(child.port, body), loop.time()
     async with asyncio.TaskGroup() as group:
-        for number in range(calls):
-            group.create_task(call(number, holders[number % len(holders)]))
+        for number in range(count):
+            due_s = began_s + number * (_WAIT_S - _BEFORE_FIRST_ANSWER_S) / count
+            group.create_task(calls.make(due_s, holders[number % len(holders)]))
         await asyncio.sleep(began_s + _WAIT_S - loop.time())
         during_kb = _memory_kb(child)
-    if failed == calls:
+    if calls.failed == count:
         raise BenchError("all calls failed")
     more_kb = [
-        None if before is None or during is None else (during - before) / calls
+        None if before is None or during is None else (during - before) / count
         for before, during in zip(before_kb, during_kb, strict=True)
     ]
-    return [percentile(added_ms, 50), percentile(added_ms, 99), failed, *more_kb]
+    return [
+        count,
+        len(msgspec.json.encode(body)) / 1_024,
+        percentile(calls.added_ms, 50),
+        percentile(calls.added_ms, 99),
+        calls.failed,
+        *more_kb,
+        None if None in more_kb else sum(filter(None, more_kb)),
+        (sum(cpu_s(child.pid).values()) - before_s) / count * 1_000,
+        (time.process_time() - client_before_s) / count * 1_000,
+    ]
 
 
 def _memory_kb(child: Child) -> list[int | None]:

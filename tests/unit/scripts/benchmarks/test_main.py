@@ -153,7 +153,9 @@ def test_a_quick_run_measures_everything_with_less() -> None:
 def test_parts_are_chosen_by_name_and_measured_in_their_order() -> None:
     assert list(main.chosen("cold, table")) == ["table", "cold"]
     assert list(main.chosen(None)) == list(main.PARTS)
-    for wrong in ("tables", "", "table,nothing"):
+    assert list(main.chosen("relayed,table")) == ["table", "relayed-whole", "relayed-streams", "relayed-waiting"]
+    assert list(main.chosen("relayed-waiting")) == ["relayed-waiting"]
+    for wrong in ("tables", "", "table,nothing", "waiting-long"):
         with pytest.raises(ValueError, match="must be of table, openings"):
             main.chosen(wrong)
 

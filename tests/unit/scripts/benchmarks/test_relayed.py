@@ -10,7 +10,7 @@ from satmeter.actors.domain.pricing import Usage
 from satmeter.scripts.benchmarks.options import BenchOptions
 from satmeter.scripts.benchmarks.provider import ANSWER, events, events_asked, sent_at_ns
 from satmeter.scripts.benchmarks.relayed import add_rows, cpu_ms, new_grid
-from satmeter.scripts.benchmarks.relayed_streams import Delays
+from satmeter.scripts.benchmarks.relayed_streams import Delays, figures
 from satmeter.scripts.benchmarks.upstreams import BODY
 
 FIGURES = {"p50_ms": 1.0, "p99_ms": 2.0, "front_ms": 0.5, "hosts_ms": 0.25, "store_ms": 0.125, "all_ms": 1.0}
@@ -60,3 +60,14 @@ def test_the_provider_s_answers_are_read_as_messages() -> None:
 def test_a_call_is_streamed_when_it_asks_for_it() -> None:
     assert events_asked(msgspec.json.encode({**BODY, "stream": True, "max_tokens": 7})) == 7
     assert events_asked(msgspec.json.encode(BODY)) is None
+
+
+def test_an_event_s_cpu_is_the_server_s_without_that_of_upstream_and_client() -> None:
+    spent_s = {"front": 0.01, "hosts": 0.02, "others": 0.01, "upstream": 0.04, "client": 0.02}
+    row = figures([1.0] * 1_000, 2.0, 500.0, spent_s)
+    assert row == [500.0, 500.0, 1.0, 1.0, 10.0, 20.0, 40.0, 40.0, 20.0, 0.05, "yes"]
+    assert figures([1.0] * 1_000, 2.0, 600.0, spent_s)[-1] == "no"
+
+
+def test_the_upstream_alone_has_no_server_s_cpu() -> None:
+    assert figures([1.0], 1.0, 1.0, {"upstream": 0.0, "client": 0.0})[4:7] == [None, None, None]
