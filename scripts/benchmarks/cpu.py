@@ -124,6 +124,13 @@ def cpu_s(root_pid: int) -> Mapping[str, float]:
     return spent
 
 
+def cpu_ms(before: Mapping[str, float], after: Mapping[str, float], count: int) -> dict[str, float]:
+    """Return the CPU milliseconds for each of `count` calls, by process and of all."""
+    spent_s = {name: seconds - before.get(name, 0.0) for name, seconds in after.items()}
+    shown = {f"{name}_ms": spent_s.get(name, 0.0) for name in ("front", "hosts", "store")}
+    return {name: seconds / count * 1_000 for name, seconds in {**shown, "all_ms": sum(spent_s.values())}.items()}
+
+
 def _read(pid: int, name: str) -> str:
     try:
         return Path(f"/proc/{pid}/{name}").read_text()

@@ -4,7 +4,7 @@
 
 A whole answer comes after `WAIT_S`. A streamed one brings as many events as the call's `max_tokens`, one each second
 until `GET /every/SECONDS` sets another time for all. The text of each is the time at which it was sent, so that its
-reader knows how long it was on the way.
+reader knows how long it was on the way. `GET /waiting` tells how many calls wait for a whole answer.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ import uvloop
 
 EVERY: Final = "/every/"
 """Path before the seconds between a stream's events, which a GET of it sets."""
+WAITING: Final = "/waiting"
+"""Path whose body is the number of calls that wait."""
 _EVENT_EVERY_S: Final = 1.0
 MODEL: Final = "claude-haiku-5-5"
 ANSWER: Final = (
@@ -76,13 +78,14 @@ def events_asked(body: bytes) -> int | None:
     return int(asked[1]) if asked else 1
 
 
-class _Streams:
-    """Streams under way, in groups that have their turns one after the other."""
+class _UnderWay:
+    """Calls under way: how many wait, and streams in groups that have their turns one after the other."""
 
     def __init__(self) -> None:
         self._groups: list[dict[_Exchange, Iterator[bytes]]] = [{} for _ in range(_GROUPS)]
         self._next = 0
         self.every_s = _EVENT_EVERY_S
+        self.waiting = 0
 
     def add(self, exchange: _Exchange, pieces: Iterator[bytes]) -> None:
         self._groups[self._next % _GROUPS][exchange] = pieces
@@ -104,11 +107,12 @@ class _Streams:
 class _Exchange(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, streams: _Streams, wait_s: float) -> None:
-        self._streams = streams
+    def __init__(self, under_way: _UnderWay, wait_s: float) -> None:
+        self._under_way = under_way
         self._wait_s = wait_s
         self._parser = httptools.HttpRequestParser(self)
         self._body = b""
+        self._url = b""
         self._transport: asyncio.Transport | None = None
 
     def give(self, piece: bytes | None) -> bool:
@@ -133,12 +137,13 @@ class _Exchange(asyncio.Protocol):
                 self._transport.abort()
 
     def on_message_begin(self) -> None:
-        self._body = b""
+        self._body = self._url = b""
 
     def on_url(self, url: bytes) -> None:
+        self._url += url
         _, asked, every_s = url.partition(EVERY.encode())
         if asked:
-            self._streams.every_s = float(every_s)
+            self._under_way.every_s = float(every_s)
 
     def on_body(self, data: bytes) -> None:
         self._body += data
@@ -149,23 +154,30 @@ class _Exchange(asyncio.Protocol):
         count = events_asked(self._body)
         if count is not None:
             self._transport.write(_STREAM_HEAD)
-            self._streams.add(self, events(count))
+            self._under_way.add(self, events(count))
         elif self._wait_s and self._body:
-            asyncio.get_running_loop().call_later(self._wait_s, self._answer)
+            self._under_way.waiting += 1
+            asyncio.get_running_loop().call_later(self._wait_s, self._answer_late)
+        elif self._url == WAITING.encode():
+            self._answer(b"%d" % self._under_way.waiting)
         else:
-            self._answer()
+            self._answer(ANSWER)
 
-    def _answer(self) -> None:
+    def _answer_late(self) -> None:
+        self._under_way.waiting -= 1
+        self._answer(ANSWER)
+
+    def _answer(self, body: bytes) -> None:
         if self._transport is not None:
-            self._transport.write(_JSON_HEAD % len(ANSWER) + ANSWER)
+            self._transport.write(_JSON_HEAD % len(body) + body)
 
 
 async def _serve(port: int, wait_s: float) -> None:
-    streams = _Streams()
+    under_way = _UnderWay()
     await asyncio.get_running_loop().create_server(
-        lambda: _Exchange(streams, wait_s), "127.0.0.1", port, backlog=_BACKLOG
+        lambda: _Exchange(under_way, wait_s), "127.0.0.1", port, backlog=_BACKLOG
     )
-    await streams.run()
+    await under_way.run()
 
 
 if __name__ == "__main__":

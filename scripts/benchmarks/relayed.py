@@ -12,7 +12,7 @@ from typing import Final
 
 from ..http_client import Connection
 from . import upstreams
-from .cpu import cpu_s
+from .cpu import cpu_ms, cpu_s
 from .grid import Cell, Column, Grid, medians, ratio
 from .measuring import Work, measure
 from .options import BenchOptions
@@ -119,13 +119,6 @@ def add_rows(grid: Grid, connections: int, figures: Mapping[str, Mapping[str, fl
             of["all_ms"],
         ]
         grid.add(*row)
-
-
-def cpu_ms(before: Mapping[str, float], after: Mapping[str, float], count: int) -> dict[str, float]:
-    """Return the CPU milliseconds for each of `count` calls, by process and of all."""
-    spent_s = {name: seconds - before.get(name, 0.0) for name, seconds in after.items()}
-    shown = {f"{name}_ms": spent_s.get(name, 0.0) for name in ("front", "hosts", "store")}
-    return {name: seconds / count * 1_000 for name, seconds in {**shown, "all_ms": sum(spent_s.values())}.items()}
 
 
 async def _paid(child: Child) -> Work:

@@ -13,9 +13,11 @@ import msgspec
 
 from ..http_client import Connection, LostError, Origin
 from . import upstreams
-from .cpu import cpu_s
+from .cpu import cpu_ms, cpu_s
 from .grid import Cell, Column, Grid, percentile
+from .measuring import connect
 from .options import BenchOptions
+from .provider import WAITING
 from .servers import BenchError, Child
 from .sessions import Holder, open_sessions
 from .waiting import allow_files
@@ -24,25 +26,29 @@ _WAIT_S: Final = 10.0
 _TIMEOUT_S: Final = 120.0
 _SESSIONS: Final = 500
 _DEPOSIT_SATS: Final = 100_000
-# The last calls are under way for so long when memory is read.
+# The last calls have so long to come to the upstream before the first is answered.
 _BEFORE_FIRST_ANSWER_S: Final = 0.5
 # What the first calls load and keep is not the memory of a call that waits.
 _FIRST_CALLS: Final = 50
 _LARGE_CHARS: Final = 60_000
 # So many times fewer calls have large bodies.
 _LARGE_PART: Final = 10
+_LOOK_EVERY_S: Final = 0.25
 _PROCESSES: Final = ("server.front", "HostActor")
 _COLUMNS: Final = (
     Column("what", "what"),
-    Column("calls", "calls at once"),
+    Column("calls", "calls"),
     Column("body_kb", "body kB", 1),
+    Column("waiting", "at the upstream at once"),
     Column("p50_ms", "added p50 ms", 1),
-    Column("p99_ms", "added p99 ms", 1),
+    Column("p99_ms", "p99 ms", 1),
     Column("failed", "failed"),
     Column("front_kb", "kB a call: front", 1),
     Column("hosts_kb", "hosts", 1),
     Column("both_kb", "both", 1),
-    Column("all_ms", "CPU ms a call", 2),
+    Column("front_ms", "CPU ms a call: front", 2),
+    Column("hosts_ms", "hosts", 2),
+    Column("all_ms", "all", 2),
     Column("client_ms", "client", 2),
 )
 
@@ -56,19 +62,20 @@ async def measure_relayed_waiting(options: BenchOptions, directory: Path) -> lis
         columns=_COLUMNS,
         note="Calls begin evenly over the upstream's time, so that all wait when the first is answered. Added: from "
         "when a call was due, beyond the upstream's time; the upstream alone shows what client and upstream add. "
-        "Memory: resident, of front and hosts, beyond what it was before. CPU: of all the server's processes.",
+        "Memory: resident, of front and hosts, beyond what it was before, when most were at the upstream, for each of "
+        "them.",
     )
     ways = {"relayed": None, **({} if options.beside is None else {"relayed by the other version": options.beside})}
     large = {**upstreams.BODY, "messages": [{"role": "user", "content": "x" * _LARGE_CHARS}]}
     async with AsyncExitStack() as stack:
         slow = await stack.enter_async_context(upstreams.provider(directory / "slow", _WAIT_S))
-        grid.add("the upstream alone", *await _row(slow, [None], options.waiting, upstreams.BODY))
+        grid.add("the upstream alone", *await _row(slow, slow, [None], options.waiting, upstreams.BODY))
         for number, (name, satmeter) in enumerate(ways.items()):
             async with upstreams.relaying(directory / f"waiting-{number}", slow, satmeter) as child:
                 holders = await open_sessions(child.port, _SESSIONS, _DEPOSIT_SATS)
-                await _row(child, holders, _FIRST_CALLS, upstreams.BODY)
-                grid.add(name, *await _row(child, holders, options.waiting, upstreams.BODY))
-                grid.add(name, *await _row(child, holders, options.waiting // _LARGE_PART, large))
+                await _row(child, slow, holders, _FIRST_CALLS, upstreams.BODY)
+                grid.add(name, *await _row(child, slow, holders, options.waiting, upstreams.BODY))
+                grid.add(name, *await _row(child, slow, holders, options.waiting // _LARGE_PART, large))
     return [grid]
 
 
@@ -99,33 +106,51 @@ class Calls:
             self.failed += 1
 
 
-async def _row(child: Child, holders: Sequence[Holder | None], count: int, body: Mapping[str, Any]) -> list[Cell]:
+async def _row(
+    child: Child, upstream: Child, holders: Sequence[Holder | None], count: int, body: Mapping[str, Any]
+) -> list[Cell]:
+    """Make this many calls; return the figures of a row. Raises `BenchError`."""
     loop = asyncio.get_running_loop()
-    before_kb, before_s, client_before_s = _memory_kb(child), sum(cpu_s(child.pid).values()), time.process_time()
+    before_kb, before_s, client_before_s = _memory_kb(child), cpu_s(child.pid), time.process_time()
     calls, began_s = Calls(child.port, body), loop.time()
+    most, most_kb = 0, before_kb
     async with asyncio.TaskGroup() as group:
         for number in range(count):
             due_s = began_s + number * (_WAIT_S - _BEFORE_FIRST_ANSWER_S) / count
             group.create_task(calls.make(due_s, holders[number % len(holders)]))
-        await asyncio.sleep(began_s + _WAIT_S - loop.time())
-        during_kb = _memory_kb(child)
+        while len(calls.added_ms) + calls.failed < count:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            if (waiting := await _waiting(upstream)) > most:
+                most, most_kb = waiting, _memory_kb(child)
     if calls.failed == count:
         raise BenchError("all calls failed")
     more_kb = [
-        None if before is None or during is None else (during - before) / count
-        for before, during in zip(before_kb, during_kb, strict=True)
+        None if before is None or after is None else (after - before) / most
+        for before, after in zip(before_kb, most_kb, strict=True)
     ]
+    spent_ms = cpu_ms(before_s, cpu_s(child.pid), count)
     return [
         count,
         len(msgspec.json.encode(body)) / 1_024,
+        most,
         percentile(calls.added_ms, 50),
         percentile(calls.added_ms, 99),
         calls.failed,
         *more_kb,
         None if None in more_kb else sum(filter(None, more_kb)),
-        (sum(cpu_s(child.pid).values()) - before_s) / count * 1_000,
+        *(spent_ms[name] or None for name in ("front_ms", "hosts_ms", "all_ms")),
         (time.process_time() - client_before_s) / count * 1_000,
     ]
+
+
+async def _waiting(upstream: Child) -> int:
+    """Return how many calls wait at the upstream."""
+    connection = connect(upstream.port)
+    try:
+        _, _, told = await connection.request("GET", WAITING)
+        return int(told)
+    finally:
+        connection.close()
 
 
 def _memory_kb(child: Child) -> list[int | None]:

@@ -7,9 +7,10 @@ import pytest
 
 from satmeter.actors.adapters.anthropic.relay import RelayedStream
 from satmeter.actors.domain.pricing import Usage
+from satmeter.scripts.benchmarks.cpu import cpu_ms
 from satmeter.scripts.benchmarks.options import BenchOptions
 from satmeter.scripts.benchmarks.provider import ANSWER, events, events_asked, sent_at_ns
-from satmeter.scripts.benchmarks.relayed import add_rows, cpu_ms, new_grid
+from satmeter.scripts.benchmarks.relayed import add_rows, new_grid
 from satmeter.scripts.benchmarks.relayed_streams import Delays, figures
 from satmeter.scripts.benchmarks.upstreams import BODY
 
