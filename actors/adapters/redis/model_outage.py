@@ -60,7 +60,7 @@ class RedisModelBoard:
 
     async def count_failure(self) -> int:
         """See `ModelBoard.count_failure`. Raises `TransientError`."""
-        async with self._redis.pipeline(transaction=True) as pipe:
+        async with self._redis.pipeline(transaction=False) as pipe:
             pipe.hincrby(self._key, _FAILURES, 1)
             pipe.pexpire(self._key, _HOLDS_MS)
             count, _ = await guarded(pipe.execute())
@@ -72,7 +72,7 @@ class RedisModelBoard:
 
     async def tell_wait(self, model: str, wait: ModelWait) -> None:
         """See `ModelBoard.tell_wait`. Raises `TransientError`."""
-        async with self._redis.pipeline(transaction=True) as pipe:
+        async with self._redis.pipeline(transaction=False) as pipe:
             pipe.hset(self._key, f"{_WAIT}{model}", msgspec.json.encode(wait))
             pipe.pexpire(self._key, _HOLDS_MS)
             await guarded(pipe.execute())
