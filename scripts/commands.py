@@ -47,6 +47,14 @@ def serve(
         str | None, typer.Option(help="An existing Ray cluster instead of one on this machine (RAY_ADDRESS).")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Front processes on the port (SATMETER_WORKERS; 1).")] = None,
+    accept_loss: Annotated[
+        bool,
+        typer.Option(
+            "--accept-loss",
+            help="Start over a store that is empty, or older than what it confirmed, as it is: what it lost is "
+            "forgotten, refunds and debits too. For one start, never for a service's file.",
+        ),
+    ] = False,
 ) -> None:
     """Start everything on this machine and serve, until SIGTERM or Ctrl-C."""
     flags = {
@@ -76,7 +84,7 @@ def serve(
     # Imported last, as it loads Ray and all else: wrong settings are reported at once, not seconds later.
     from .server.supervisor import run
 
-    raise typer.Exit(run(settings, launcher))
+    raise typer.Exit(run(settings, launcher, accept_loss))
 
 
 @app.command(short_help="Show where the actors live, or set how many hosts run them.")

@@ -20,7 +20,7 @@ _MAKE_KEY: Final = "set 32 random bytes in hex (`openssl rand -hex 32`)"
 # Random bytes have 30 different values among 32, and fewer than 16 once in 10^15 keys.
 _DIFFERENT_BYTES_MIN: Final = 16
 _KEY_BYTES: Final = 32
-_OWN: Final = ("MACAROON_ROOT_KEY", "MACAROON_ROOT_KEY_PREVIOUS", "OPERATOR_TOKEN")
+_OWN: Final = ("MACAROON_ROOT_KEY", "OPERATOR_TOKEN")
 _TOKEN_CHARS_MIN: Final = 24
 _TOKEN_DIFFERENT_MIN: Final = 8
 # Digests of these are what people take for random.
@@ -85,7 +85,6 @@ def _shared(settings: Settings) -> Iterator[Problem]:
         ("LNBITS_INVOICE_KEY", settings.lnbits_invoice_key),
         ("ANTHROPIC_API_KEY", settings.anthropic_api_key),
         ("MACAROON_ROOT_KEY", settings.macaroon_root_key),
-        ("MACAROON_ROOT_KEY_PREVIOUS", settings.macaroon_root_key_previous),
         ("OPERATOR_TOKEN", settings.operator_token),
     ):
         text = _text(secret).lower()

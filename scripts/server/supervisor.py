@@ -22,6 +22,7 @@ from rich.markup import escape
 
 from ...actors import cluster
 from ...actors.adapters.redis.format import NewerStoreError
+from ...actors.adapters.redis.marks import RedisMarks
 from ...actors.bootstrap import Parts, build_membership, build_model_news, build_parts, expect_model
 from ...actors.cancellation import cancel_and_wait
 from ...actors.clock import system_now_ms
@@ -48,6 +49,7 @@ from .log_collector import LogCollector
 from .ray_dir import make_ray_dir
 from .ray_thread import RayThread, join_ray, until_ray_answers
 from .start_messages import StartError, busy, few_files, of_os_error, patiently
+from .store_marks import StoreMarks
 
 # SIGTERM to the end in 15 s at most: fronts (7 s), then hosts (3 s), then Ray (about 1.5 s), then the store.
 _READY_WITHIN_S: Final = 60.0
@@ -60,9 +62,10 @@ _TELL_EVERY_S: Final = 10.0
 class Supervisor:
     """Owner of all processes of this machine. It restarts each that dies; when it dies itself, so do they."""
 
-    def __init__(self, settings: Settings, terminal: TextIO, launcher: Launcher) -> None:
+    def __init__(self, settings: Settings, terminal: TextIO, launcher: Launcher, *, accept_loss: bool = False) -> None:
         # The banner shows the operator's settings, without the values that are filled in at the start.
         self._asked = self._settings = settings
+        self._accept_loss = accept_loss
         self._alone = settings.ray_address is None
         self._status = 0
         self._served = False
@@ -75,6 +78,7 @@ class Supervisor:
         self._ray = RayThread()
         self._logs = LogCollector(self._ray_dir / "log.sock", printer(terminal))
         self._parts: Parts | None = None
+        self._marks: StoreMarks | None = None
         self._member: ClusterMember | None = None
         self._listeners: list[socket.socket] = []
         self._fronts: list[FrontProcess] = []
@@ -143,7 +147,14 @@ class Supervisor:
             self._tasks.append(asyncio.create_task(self._store.watch()))
             self._settings = self._settings.model_copy(update={"redis_url": url})
         self._parts = build_parts(self._settings)
+        marks = StoreMarks(self._settings.data_dir, partial(RedisMarks, self._parts.redis))
+        lost = await patiently(marks.enter(accept_loss=self._accept_loss), "Looking at the store", self._tell)
+        if lost is not None:
+            self._tell(f"{lost} It is taken as it is.")
         await patiently(self._parts.enter(), "Opening the store", self._tell)
+        await marks.begin()
+        self._marks = marks
+        self._tasks.append(asyncio.create_task(marks.keep()))
         if self._alone:
             await expect_model(self._settings, self._parts)
 
@@ -254,6 +265,9 @@ class Supervisor:
         self._leave_ray()
         await self._logs.close()
         shutil.rmtree(self._ray_dir, ignore_errors=True)
+        if self._marks is not None:
+            # All that was ever confirmed is before this one.
+            await self._marks.mark()
         if self._parts is not None:
             await self._parts.close()
         if self._store is not None:
@@ -278,18 +292,21 @@ def _set_from_a_thread(event: asyncio.Event, loop: asyncio.AbstractEventLoop) ->
         loop.call_soon_threadsafe(event.set)
 
 
-def run(settings: Settings, launcher: Launcher) -> int:
-    """Serve with these settings until a signal comes; return the exit status."""
+def run(settings: Settings, launcher: Launcher, accept_loss: bool = False) -> int:
+    """Serve with these settings until a signal comes; return the exit status.
+
+    accept_loss: take a store as it is that is older than what it confirmed.
+    """
     raw = RawOutput(settings.data_dir)
     configure_logging(settings.log_level, raw.terminal)
     _have_ray_log_to(sys.stderr)
-    return asyncio.run(_serve(settings, raw, launcher))
+    return asyncio.run(_serve(settings, raw, launcher, accept_loss))
 
 
-async def _serve(settings: Settings, raw: RawOutput, launcher: Launcher) -> int:
+async def _serve(settings: Settings, raw: RawOutput, launcher: Launcher, accept_loss: bool) -> int:
     status, console = 1, Console(file=raw.terminal)
     try:
-        status = await Supervisor(with_root_key(settings), raw.terminal, launcher).run()
+        status = await Supervisor(with_root_key(settings), raw.terminal, launcher, accept_loss=accept_loss).run()
     except RayStartError as error:
         status = TRY_AGAIN
         raw.keep(error)

@@ -61,10 +61,18 @@ def patiently(condition: Any, what: str) -> None:
 
 
 class Served:
-    """A running server. `within`: the words before its command, of a program that runs it in its own place."""
+    """A running server. `within`: the words before its command, of a program that runs it in its own place.
+
+    words: what its command gets besides.
+    """
 
     def __init__(
-        self, data_dir: Path, environment: Mapping[str, str], port: int | None = None, within: Sequence[str] = ()
+        self,
+        data_dir: Path,
+        environment: Mapping[str, str],
+        port: int | None = None,
+        within: Sequence[str] = (),
+        words: Sequence[str] = (),
     ) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -75,7 +83,7 @@ class Served:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         command = str(Path(sys.executable).with_name("satmeter"))
         self.process = subprocess.Popen(
-            ending_with_us([*within, command, "serve", "--port", str(self.port), "--data-dir", str(data_dir)]),
+            ending_with_us([*within, command, "serve", "--port", str(self.port), "--data-dir", str(data_dir), *words]),
             env={**clean, **ENVIRONMENT, **environment},
             stderr=self._log,
             start_new_session=True,
@@ -152,9 +160,15 @@ class Served:
 
 
 @contextmanager
-def served(data_dir: Path, port: int | None = None, within: Sequence[str] = (), **environment: str) -> Iterator[Served]:
+def served(
+    data_dir: Path,
+    port: int | None = None,
+    within: Sequence[str] = (),
+    words: Sequence[str] = (),
+    **environment: str,
+) -> Iterator[Served]:
     """A server that is ready, and is ended at the end."""
-    server = Served(data_dir, environment, port, within)
+    server = Served(data_dir, environment, port, within, words)
     try:
         server.wait_until_ready()
         yield server

@@ -41,6 +41,11 @@ async def check_format(redis: Redis) -> None:
     _refuse_newer(await guarded(redis.get(_KEY)) or b"0")
 
 
+async def was_entered(redis: Redis) -> bool:
+    """Return whether a server ever wrote to this store. Raises `TransientError`."""
+    return await guarded(redis.get(_KEY)) is not None
+
+
 async def enter_format(redis: Redis) -> None:
     """Check as `check_format` does, and note that this version writes to the store from now on."""
     _refuse_newer(await guarded(redis.register_script(_RAISE)(keys=[_KEY], args=[FORMAT])))

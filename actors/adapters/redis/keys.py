@@ -7,6 +7,7 @@ satmeter:{p0017}:due         sorted set of actor ids by due time
 satmeter:{p0017}:j:<actor>   list of events; its length is the actor's version
 satmeter:{p0017}:s:<actor>   the version, a newline, and a state that spares folding the events before it
 satmeter:{p0017}:k:<actor>:<name>   an answer, kept for repeated calls; expires by itself
+satmeter:{p0017}:mark:<server>   see `marks.py`
 satmeter:invoice:<payment hash>   see `bindings.py`
 """
 

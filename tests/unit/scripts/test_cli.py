@@ -285,7 +285,7 @@ def test_flags_count_more_than_the_environment_and_serve_returns_its_status(
 ) -> None:
     served: list[Settings] = []
 
-    def run(settings: Settings, _launcher: object) -> int:
+    def run(settings: Settings, _launcher: object, _accept_loss: bool) -> int:
         served.append(settings)
         return 3
 
