@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from ...actors.adapters.redis.client import connect
 from ...actors.adapters.redis.cluster_client import ClusterRedis
@@ -53,10 +53,29 @@ async def store_problems(settings: Settings) -> list[Problem]:
     except NewerStoreError as error:
         messages = [str(error)]
     except (RedisError, OSError, TransientError) as error:
-        messages = [f"The store does not answer ({type(error).__name__}): start it, or mend the address."]
+        messages = [_unanswered(error, settings.redis_url)]
     finally:
         await client.aclose()
     return [Problem("REDIS_URL", message) for message in messages]
+
+
+def _unanswered(error: Exception, url: str) -> str:
+    """Return why the store does not answer, with the remedy. The library's texts hold no secret of the address."""
+    text = " ".join(str(part) for part in (error, error.__cause__, error.__context__) if part is not None)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return (
+            "The store's certificate is not trusted, or of another host: name its CA (?ssl_ca_certs=FILE) and its host."
+        )
+    if "CERTIFICATE_REQUIRED" in text.upper().replace(" ", "_"):
+        return "The store wants a certificate of this server: add ?ssl_certfile=FILE&ssl_keyfile=FILE to the address."
+    if "No such file" in text or "PEM" in text:
+        return "A file of the address (?ssl_ca_certs and the like) can't be read: mend its path."
+    if isinstance(error, AuthenticationError) or "NOAUTH" in text or "WRONGPASS" in text:
+        return "The store does not accept its user or password: mend them in the address."
+    if isinstance(error, NoPermissionError) or "NOPERM" in text:
+        return f"The store's user lacks a right ({text}): give it those of deploy/store-user.acl."
+    tls = "" if url.partition("+")[0].startswith("rediss") else " If it speaks TLS, write rediss://."
+    return f"The store does not answer ({type(error).__name__}): start it, or mend the address.{tls}"
 
 
 async def store_warnings(settings: Settings) -> list[Problem]:

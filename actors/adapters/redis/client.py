@@ -46,4 +46,6 @@ def _options() -> dict[str, Any]:
         "retry": Retry(NoBackoff(), 0),
         "max_connections": _CONNECTIONS_MAX,
         "timeout": TIMEOUT_S,
+        # The library would name itself by CLIENT SETINFO, a right that Redis 7.0 does not know.
+        "driver_info": None,
     }
