@@ -13,14 +13,15 @@ import msgspec
 
 from ...actors.domain.behaviour import Command
 from ...actors.domain.payments.invoices import Settle, Settlement
+from ...actors.domain.pricing import MissingUsage
 from ...actors.host_link import LinkError, NoHostError
 from ...actors.messages import ANSWERS, CALLS, Answer, Call, Cancel, PartT, ReplyT
+from ...actors.model_health.health_check import ModelWatch
 from ...actors.partitioning import Placement
-from ...actors.ports import TransientError
+from ...actors.ports import Model, TransientError
 from ...actors.router.router import Router
 from ...actors.services.treasury import Treasury
 from .loop import DiedError, Process, SilentError
-from .model import SimulatedModel
 from .node import NodeAccess, SimulatedNode
 from .receivers import Receivers
 from .store.membership import MembershipData
@@ -106,20 +107,36 @@ class Books(Protocol):
         ...
 
 
+class Models(Protocol):
+    """Models of a run, as the processes reach them."""
+
+    def for_host(self, now_ms: Callable[[], int]) -> tuple[Model, Callable[[], Awaitable[None]] | None]:
+        """Return the model for one process, and what admits sales there, if anything keeps them back."""
+        ...
+
+    def watches(self) -> Sequence[ModelWatch]:
+        """Return the watches over upstreams, which run beside the treasury."""
+        ...
+
+
 T = TypeVar("T")
 R = TypeVar("R", bound=Reached)
 
 
 @dataclass(eq=False)
 class Cluster:
-    """Cluster of all processes, and what they reach outside. `processes_max`: see `HostProcess`."""
+    """Cluster of all processes, and what they reach outside. `processes_max`: see `HostProcess`.
+
+    `missing_usage`: what an answer without a usage costs.
+    """
 
     world: World
     store: StoreAccess
     membership: MembershipData
     node: SimulatedNode
     receivers: Receivers
-    model: SimulatedModel
+    models: Models
+    missing_usage: MissingUsage | None
     books: Books
     processes_max: int | None
     hosts: dict[str, ReachedHost] = field(default_factory=dict)
@@ -277,3 +294,5 @@ class TreasuryProcess:
             await treasury.run()
 
         self.process.spawn(run())
+        for watch in cluster.models.watches():
+            self.process.spawn(watch.run())

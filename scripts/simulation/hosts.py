@@ -12,7 +12,7 @@ from ...actors.dedicated.actor_process import DedicatedProcess
 from ...actors.dedicated.host import DedicatedHost
 from ...actors.domain.behaviour import Behaviour
 from ...actors.domain.job.behaviour import JobBehaviour
-from ...actors.domain.pricing import BtcPrice
+from ...actors.domain.pricing import BtcPrice, MissingUsage
 from ...actors.domain.session.behaviour import SessionBehaviour
 from ...actors.effects.executor import Effects
 from ...actors.effects.invoice_pool import InvoicePool
@@ -26,7 +26,7 @@ from .cluster import START_S, Cluster, PeerLink, ProcessLink, ReachedActorProces
 from .loop import Process
 from .node import NodeAccess
 from .patching import owned_by
-from .settings import BTC, JOB_TERMS, SESSION_TERMS
+from .settings import BTC, job_terms, session_terms
 from .store.membership import SimulatedMembership
 from .store.server import SimulatedBindings, SimulatedJournal, SimulatedLimits
 from .world import Fault
@@ -48,9 +48,9 @@ class FixedPrices:
         return BTC
 
 
-def behaviours() -> dict[str, Behaviour[Any]]:
-    """Return the rules of jobs and sessions."""
-    return {"job": JobBehaviour(JOB_TERMS), "ses": SessionBehaviour(SESSION_TERMS)}
+def behaviours(missing_usage: MissingUsage | None) -> dict[str, Behaviour[Any]]:
+    """Return the rules of jobs and sessions, with the charge for an answer without a usage."""
+    return {"job": JobBehaviour(job_terms(missing_usage)), "ses": SessionBehaviour(session_terms(missing_usage))}
 
 
 class PlannedJournal(SimulatedJournal):
@@ -80,10 +80,11 @@ def _actor_host(
     world, lightning = cluster.world, NodeAccess(cluster.node)
     pool = InvoicePool(lightning, SimulatedBindings(cluster.store), ahead_max=4, now_ms=now_ms, clock=world.loop.time)
     limits = SimulatedLimits(cluster.store)
-    effects = Effects(lightning, cluster.model, FixedPrices(), limits, pool, cluster.receivers, now_ms=now_ms)
-    return ActorHost(
-        host_id, journal, effects, behaviours(), passivate_after_s=_PASSIVATE_AFTER_S, now_ms=now_ms, only=only
-    )
+    model, admit_sale = cluster.models.for_host(now_ms)
+    prices, receivers = FixedPrices(), cluster.receivers
+    effects = Effects(lightning, model, prices, limits, pool, receivers, admit_sale=admit_sale, now_ms=now_ms)
+    rules = behaviours(cluster.missing_usage)
+    return ActorHost(host_id, journal, effects, rules, passivate_after_s=_PASSIVATE_AFTER_S, now_ms=now_ms, only=only)
 
 
 class HostProcess:
@@ -107,7 +108,7 @@ class HostProcess:
                 journal,
                 self._launcher,
                 self.host,
-                behaviours(),
+                behaviours(cluster.missing_usage),
                 processes_max=processes_max,
                 passivate_after_s=_PASSIVATE_AFTER_S,
                 now_ms=now_ms,

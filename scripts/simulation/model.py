@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -14,8 +14,10 @@ from ...actors.domain.llm.answers import Completion, Evaluation, StreamPart, Tex
 from ...actors.domain.llm.relays import Give, RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
 from ...actors.domain.pricing import Size, Usage
 from ...actors.domain.provider_faults import ModelFault
-from ...actors.ports import ModelError, PermanentError, TransientError
-from .books.charges import Tokens, piece
+from ...actors.model_health.health_check import ModelWatch
+from ...actors.ports import Model, ModelError, PermanentError, TransientError
+from .books.charges import piece
+from .books.prices import Tokens
 from .books.waiting import Work
 from .world import Fault, World
 
@@ -51,7 +53,8 @@ def labelled(label: str, text: str) -> str:
     return f"[{label}] {text}"
 
 
-def _label(request: str) -> str:
+def label_of(request: str) -> str:
+    """Return the label in a request's text."""
     return request[1 : request.index("]")]
 
 
@@ -67,13 +70,21 @@ class SimulatedModel:
     watcher: Watcher
     work: Work
 
+    def for_host(self, now_ms: Callable[[], int]) -> tuple[Model, None]:
+        """Return the model itself, and nothing that keeps sales back."""
+        return self, None
+
+    def watches(self) -> Sequence[ModelWatch]:
+        """Return no watch: there is no breaker."""
+        return ()
+
     def prepare(self) -> object:
         """Do nothing: the model is always ready."""
         return None
 
     async def evaluate(self, request: str) -> Evaluation:
         """Judge a request; one that says so is rejected. Raises `TransientError`, `PermanentError`."""
-        label = _label(request)
+        label = label_of(request)
         with self._exchange(label, work=False):
             await self._work(label)
         verdict = Verdict("reject me" not in request, "because", Size.SMALL)
@@ -81,14 +92,14 @@ class SimulatedModel:
 
     async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
         """Do the work. Raises `TransientError`, `PermanentError`."""
-        label = _label(request)
+        label = label_of(request)
         with self._exchange(label, work=True):
             await self._work(label)
         return Completion(f"the answer to {request}", model, self._written(label, max_tokens), "end_turn")
 
     async def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:
         """Do the work piece by piece. Raises `TransientError` at any point."""
-        label = _label(request)
+        label = label_of(request)
         with self._exchange(label, work=True):
             await self._work(label)
             yield UsageSoFar(Usage(_READ, 1))
@@ -102,7 +113,7 @@ class SimulatedModel:
         self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool, stream: bool, give: Give | None = None
     ) -> AsyncGenerator[RelayPart, None]:
         """Pass a call on; its text holds its label. Raises `TransientError`, `PermanentError`."""
-        label = _label(body[body.index(b"[") :].decode())
+        label = label_of(body[body.index(b"[") :].decode())
         with self._exchange(label, work=True) as call:
             await self._work(label)
             if stream:

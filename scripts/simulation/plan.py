@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ...actors.domain.pricing import MissingUsage
 from .loop import Chance
 from .world import Fault
 
@@ -33,6 +34,8 @@ _ACTIONS: Final = {"open": 14, "ask": 40, "top_up": 6, "look": 8, "close": 12, "
 _HOLDERS_PART: Final = 0.4
 """Part of the seeds whose credentials are narrowed and handed on; then most asking and looking is by holders."""
 _HOLD_PART: Final = {"ask": 0.6, "look": 0.6}
+_UPSTREAMS_PART: Final = 0.4
+"""Part of the seeds whose models have several upstreams, with breakers before them."""
 _STRIKE_PART: Final = 0.12
 _GAPS_S: Final = 0.5, 0.5, 0.5, 3.0
 
@@ -67,6 +70,18 @@ def has_servers(seed: int) -> bool:
 def has_holders(seed: int) -> bool:
     """Return whether credentials are narrowed and handed on."""
     return Chance(f"holders {seed}").happens(_HOLDERS_PART)
+
+
+def upstreams_of(seed: int) -> int:
+    """Return how many upstreams each model has; 0: the model is one provider, without a breaker."""
+    chance = Chance(f"upstreams {seed}")
+    return chance.choice([2, 2, 3]) if chance.happens(_UPSTREAMS_PART) else 0
+
+
+def missing_usage_of(seed: int) -> MissingUsage | None:
+    """Return what an answer without a usage costs, where models have several upstreams."""
+    rules = [None, None, MissingUsage.BOUND, MissingUsage.COUNT, MissingUsage.NOTHING]
+    return Chance(f"missing usage {seed}").choice(rules) if upstreams_of(seed) else None
 
 
 def faults_of(seed: int) -> frozenset[Fault]:

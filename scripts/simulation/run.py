@@ -9,13 +9,14 @@ from typing import Any, Final
 
 from ...actors.domain.errors import RefusedError
 from .books.auditor import Auditor
+from .books.upstreams import UpstreamBook
 from .books.waiting import Waiting, Work
 from .books.webhook_expectations import LATE_MS
 from .clients.common import LeftError, Market
 from .clients.holders import Holders
 from .clients.jobs import JobClient
 from .clients.sessions import SessionClient
-from .cluster import Cluster, FrontProcess, TreasuryProcess
+from .cluster import Cluster, FrontProcess, Models, TreasuryProcess
 from .faults import Faults
 from .hosts import behaviours
 from .loop import Chance, SimulatedLoop
@@ -23,13 +24,15 @@ from .model import SimulatedModel
 from .node import SimulatedNode
 from .patching import START_MS, simulated
 from .placement_faults import PlansByChance
-from .plan import Step, has_servers, processes_max_of, snapshot_every
+from .plan import Step, has_servers, missing_usage_of, processes_max_of, snapshot_every, upstreams_of
 from .receivers import Receivers
 from .servers import Servers
+from .settings import session_terms
 from .store.archiving import Operator
 from .store.data import StoreData
 from .store.membership import MembershipData
 from .store.server import StoreAccess
+from .upstreams import SimulatedUpstreams
 from .world import Fault, World
 
 _REST_S: Final = 900.0
@@ -56,7 +59,7 @@ def run(seed: int, steps: Sequence[Step], faults: Collection[Fault]) -> Outcome:
     with simulated(loop, chance, world.log, snapshot_every(seed)):
         try:
             loop.set_exception_handler(lambda _loop, context: _defect(world, context))
-            figures = loop.run_until_complete(_Run(world, processes_max_of(seed), has_servers(seed)).go(steps))
+            figures = loop.run_until_complete(_Run(world, seed).go(steps))
         except Exception as error:
             world.violate(f"the run broke: {error!r}")
             figures = {}
@@ -77,22 +80,39 @@ def _defect(world: World, context: dict[str, Any]) -> None:
 class _Run:
     """The parts of a run, and what each step does."""
 
-    def __init__(self, world: World, processes_max: int | None, has_servers: bool) -> None:
+    def __init__(self, world: World, seed: int) -> None:
+        processes_max, upstream_count, missing_usage = (
+            processes_max_of(seed),
+            upstreams_of(seed),
+            missing_usage_of(seed),
+        )
         self._world = world
         self._acting: set[asyncio.Task[None]] = set()
-        self._auditor = Auditor(world.violate, world.tell, world.loop.time)
+        book = UpstreamBook(missing_usage) if upstream_count else None
+        self._auditor = Auditor(world.violate, world.tell, world.loop.time, book)
         world.excuses = self._auditor.excuses
         told = self._auditor.wrote, self._auditor.claimed, self._auditor.removed
         self._store = StoreAccess(world, StoreData(world.now_ms, *told))
-        self._operator = Operator(world, self._store, behaviours(), self._auditor)
+        self._operator = Operator(world, self._store, behaviours(missing_usage), self._auditor)
         self._node = SimulatedNode(world, self._auditor)
         receivers, membership = Receivers(world, self._auditor), MembershipData(world.now_ms)
         work = Work(world)
-        model = SimulatedModel(world, self._auditor, work)
+        models: Models = SimulatedModel(world, self._auditor, work)
+        if upstream_count:
+            prices = session_terms(missing_usage).terms.models
+            models = SimulatedUpstreams(world, self._store, self._auditor, work, prices, upstream_count)
         self._cluster = Cluster(
-            world, self._store, membership, self._node, receivers, model, self._auditor, processes_max
+            world,
+            self._store,
+            membership,
+            self._node,
+            receivers,
+            models,
+            missing_usage,
+            self._auditor,
+            processes_max,
         )
-        placement_faults = Servers(self._cluster, self._spawn) if has_servers else PlansByChance(self._cluster)
+        placement_faults = Servers(self._cluster, self._spawn) if has_servers(seed) else PlansByChance(self._cluster)
         self._faults = Faults(world, self._cluster, placement_faults, self._spawn)
         self._front = FrontProcess(self._cluster)
         self._treasury = TreasuryProcess(self._cluster)

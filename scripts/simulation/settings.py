@@ -5,22 +5,26 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
+from msgspec.structs import replace
+
 from ...actors.domain.job.behaviour import JobTerms
-from ...actors.domain.pricing import BtcPrice, ModelPrice, PriceOrigin, Rates, Size, Terms, Tier
+from ...actors.domain.pricing import BtcPrice, MissingUsage, ModelPrice, PriceOrigin, Rates, Size, Terms, Tier
 from ...actors.domain.session.pricing import SessionTerms
 from .patching import START_MS
 
+WORK_MODEL: Final = "sonnet"
+EVAL_MODEL: Final = "haiku"
 _RATES: Final = Rates(Decimal(2), Decimal(10), Decimal("0.1"), Decimal("2.5"), Decimal(4))
 TERMS: Final = Terms(
-    models={"sonnet": ModelPrice("sonnet", _RATES), "haiku": ModelPrice("haiku", _RATES)},
+    models={name: ModelPrice(name, _RATES) for name in (WORK_MODEL, EVAL_MODEL)},
     tiers={size: Tier(300, 500, 2_000) for size in Size},
     margin_pct=Decimal(40),
     infra_usd=Decimal("0.0005"),
 )
-JOB_TERMS: Final = JobTerms(terms=TERMS, work_model="sonnet", eval_fee_sats=10, invoice_expiry_s=60, model_attempts=3)
+JOB_TERMS: Final = JobTerms(terms=TERMS, work_model=WORK_MODEL, eval_fee_sats=10, invoice_expiry_s=60, model_attempts=3)
 SESSION_TERMS: Final = SessionTerms(
     terms=TERMS,
-    eval_model="haiku",
+    eval_model=EVAL_MODEL,
     eval_overhead_tokens=300,
     eval_max_tokens=200,
     work_overhead_tokens=50,
@@ -32,3 +36,17 @@ SESSION_TERMS: Final = SessionTerms(
     pending_max=5,
 )
 BTC: Final = BtcPrice(Decimal(100_000), PriceOrigin.COINGECKO, START_MS)
+
+
+def job_terms(rule: MissingUsage | None) -> JobTerms:
+    """Return the terms of jobs, with this charge for an answer without a usage."""
+    return JOB_TERMS if rule is None else replace(JOB_TERMS, terms=_with(rule))
+
+
+def session_terms(rule: MissingUsage | None) -> SessionTerms:
+    """Return the terms of sessions, as `job_terms`."""
+    return SESSION_TERMS if rule is None else replace(SESSION_TERMS, terms=_with(rule))
+
+
+def _with(rule: MissingUsage) -> Terms:
+    return replace(TERMS, models={name: replace(price, missing_usage=rule) for name, price in TERMS.models.items()})

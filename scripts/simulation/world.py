@@ -13,8 +13,8 @@ from .patching import START_MS
 
 T = TypeVar("T")
 _HISTORY_MAX: Final = 200_000
-# The node causes these errors: the program logs them and goes on, as it must.
-_FOR_THE_OPERATOR: Final = frozenset({"payout_refused"})
+# The node or an upstream causes these errors: the program logs them and goes on, as it must.
+_FOR_THE_OPERATOR: Final = frozenset({"payout_refused", "model_provider_down"})
 _STOPS_S: Final = ((0.2, 10.0), (2.0, 40.0), (40.0, 120.0), (120.0, 420.0))
 _MINUTES_S: Final = 310.0, 420.0
 _SUSPENDED_PART: Final = 0.6
@@ -61,6 +61,9 @@ class Fault(StrEnum):
     STALL = "stall"
     MODEL_AWAY = "model_away"
     ARCHIVE_CUT = "archive_cut"
+    UPSTREAM_AWAY = "upstream_away"
+    UPSTREAM_REFUSES = "upstream_refuses"
+    UPSTREAM_BREAKS = "upstream_breaks"
 
 
 class ViolationError(Exception):

@@ -23,10 +23,12 @@ from ....actors.domain.session.messages import (
     TopUpInvoice,
 )
 from ....actors.ports import Append
-from .charges import ModelBook, Tokens
+from .charges import ModelBook
 from .holders import HolderBook
 from .jobs import JobAccount
+from .prices import Tokens
 from .sessions import Account, BrokenError, Json, SessionAccount, must
+from .upstreams import UpstreamBook, UpstreamCall
 from .webhook_expectations import NoticeBook
 
 Violate = Callable[[str], None]
@@ -36,7 +38,9 @@ Tell = Callable[[str], None]
 class Auditor:
     """Books of a run. Every mismatch is reported to `violate`."""
 
-    def __init__(self, violate: Violate, tell: Tell, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, violate: Violate, tell: Tell, clock: Callable[[], float], upstreams: UpstreamBook | None = None
+    ) -> None:
         self._violate = violate
         self._tell = tell
         self._clock = clock
@@ -51,7 +55,7 @@ class Auditor:
         self._epochs: dict[int, int] = {}
         self._refused: set[tuple[str, str]] = set()
         self._notices = NoticeBook()
-        self.model = ModelBook()
+        self.model = ModelBook(upstreams=upstreams)
         self._archive: dict[str, int] = {}
         self._removed: set[str] = set()
         self.holders = HolderBook(clock)
@@ -93,7 +97,8 @@ class Auditor:
     def _follow(self, actor_id: str, event: Json) -> None:
         account = self.accounts.get(actor_id)
         if account is None:
-            account = SessionAccount(actor_id) if actor_id.startswith("ses_") else JobAccount(actor_id)
+            opens_session = actor_id.startswith("ses_")
+            account = SessionAccount(actor_id) if opens_session else JobAccount(actor_id, self.model.gives_away)
             self.accounts[actor_id] = account
         account.take(event)
         if account.show():
@@ -160,6 +165,27 @@ class Auditor:
     def came_to_nothing(self, label: str, away: bool) -> None:
         """Record a call that did not reach the model (`away`), or that the model refused for good."""
         self.model.came_to_nothing(label, away)
+
+    # Reports from the upstreams
+
+    def upstream_asked(self, effect: object, label: str, work: bool, *, left: bool) -> None:
+        """Check that an upstream may be asked (see `UpstreamBook.asked`), whether it takes the call or not."""
+        actor_id = label.partition("/")[0]
+        self.asked(label, work)
+        self._check(actor_id, lambda: self._upstreams.asked(effect, label, work, left=left))
+
+    def upstream_takes(self, effect: object, upstream: str, label: str, work: bool) -> UpstreamCall:
+        """Record a call that an upstream has taken, and may bill."""
+        return self._upstreams.take(effect, upstream, label, work)
+
+    def upstream_unanswered(self, call: UpstreamCall, *, at_once: bool) -> None:
+        """Record a call that was taken and not answered (see `AttemptBook.evaluated_in_vain`)."""
+        self.model.unanswered(call, at_once=at_once)
+
+    @property
+    def _upstreams(self) -> UpstreamBook:
+        assert self.model.upstreams is not None
+        return self.model.upstreams
 
     # Reports from receivers of webhooks
 
@@ -242,7 +268,8 @@ class Auditor:
         debit = reply.cost.debit_msat.value
         must(finished["debit_msat"] == debit, f"{reply.request_id} is charged otherwise than was told")
         given = reply.text if isinstance(reply, RequestAnswer) else reply.body
-        must(not given or debit > 0, f"{reply.request_id} is answered for nothing")
+        free = debit == 0 and not self.model.may_be_free(finished)
+        must(not given or not free, f"{reply.request_id} is answered for nothing")
         known = self._answers.setdefault((account.actor_id, name), (reply.request_id, debit))
         must(known == (reply.request_id, debit), f"{name} has two answers")
 

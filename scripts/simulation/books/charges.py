@@ -9,17 +9,11 @@ from typing import Final
 
 from .job_attempts import AttemptBook
 from .jobs import JobAccount
+from .prices import Tokens, price_msat, same_call
 from .sessions import Account, Json, SessionAccount, must
+from .upstreams import UpstreamBook, UpstreamCall
 
-# At the price of a run, a dollar for a million tokens is a millisatoshi for each.
-_INPUT_MSAT: Final = 2
-_OUTPUT_MSAT: Final = 10
-_INFRA_MSAT: Final = 500
-_MARGIN: Final = (7, 5)
 _PIECE: Final = re.compile(rb"\[(\d+)\.(\d+)\]")
-
-Tokens = tuple[int, int]
-"""Tokens read and written."""
 
 
 @dataclass(slots=True)
@@ -35,6 +29,8 @@ class ModelBook:
     """Book of the model's calls. `asked`, `wrote` and `read` raise `BrokenError` for what does not fit."""
 
     calls: int = 0
+    upstreams: UpstreamBook | None = None
+    """Book of the upstreams, where the model has several."""
     _used: defaultdict[str, _Used] = field(default_factory=lambda: defaultdict(_Used))
     _attempts: defaultdict[str, AttemptBook] = field(default_factory=lambda: defaultdict(AttemptBook))
 
@@ -47,7 +43,7 @@ class ModelBook:
             return
         must(isinstance(account, SessionAccount), "the model works for nobody")
         if isinstance(account, SessionAccount):
-            held = any(one in account.held_ever for one in _same_call(name))
+            held = any(one in account.held_ever for one in same_call(name))
             must(held, f"the model works for {name} before its hold is written")
 
     def used(self, label: str, work: bool, tokens: Tokens | None) -> None:
@@ -65,13 +61,33 @@ class ModelBook:
         else:
             book.refused()
 
+    def unanswered(self, call: UpstreamCall, *, at_once: bool) -> None:
+        """Record that a call was taken and not answered; see `AttemptBook.evaluated_in_vain`."""
+        if not call.work:
+            self._attempts[call.label].evaluated_in_vain(at_once=at_once)
+
+    def may_be_free(self, event: Json) -> bool:
+        """Return whether the answer of a request may cost nothing."""
+        return self.upstreams is not None and self.upstreams.may_be_free(event)
+
+    @property
+    def gives_away(self) -> bool:
+        """Return whether an answer without a usage costs nothing."""
+        return self.upstreams is not None and self.upstreams.gives_away
+
     def wrote(self, account: Account, event: Json) -> None:
         """Check the charge in an event of an actor."""
         if isinstance(account, JobAccount):
             self._attempts[account.actor_id].take(event)
         match event["type"]:
+            case "request_finished" if self.upstreams is not None:
+                self.upstreams.request(account.actor_id, event)
             case "request_finished":
                 self._request(account.actor_id, event)
+            case "job_accepted" | "job_rejected" if self.upstreams is not None:
+                self.upstreams.evaluation(account.actor_id, event["usage"])
+            case "job_completed" if isinstance(account, JobAccount) and self.upstreams is not None:
+                self.upstreams.work(account.actor_id, event, account.credited[account.work_hash])
             case "job_completed" if isinstance(account, JobAccount):
                 used = self._used[account.actor_id].work
                 if used is not None:
@@ -100,21 +116,3 @@ class ModelBook:
 def piece(call: int, number: int) -> bytes:
     """Return the bytes that a call gives as its piece of this number."""
     return b"[%d.%d]" % (call, number)
-
-
-def _same_call(name: str) -> list[str]:
-    """Return the names of a call's attempts, up to this one.
-
-    An attempt that joins an earlier one is answered under the hold of the earlier one. The part behind the last dot is
-    the number of an attempt, or a credential's tag.
-    """
-    call, _, number = name.rpartition(".")
-    return [f"{call}.{earlier}" for earlier in range(int(number) + 1)] if number.isdecimal() else [name]
-
-
-def price_msat(judged: list[Tokens], worked: Tokens | None) -> int:
-    """Return the price of these calls in msat, with the margin, and with infrastructure if work was done."""
-    calls = [*judged, *([] if worked is None else [worked])]
-    cost = sum(read * _INPUT_MSAT + written * _OUTPUT_MSAT for read, written in calls)
-    over, under = _MARGIN
-    return -(-(cost + (0 if worked is None else _INFRA_MSAT)) * over // under)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from ..patching import START_MS
-from .charges import price_msat
+from .prices import price_msat
 from .sessions import Json, must
 
 # A host's clock may be so far behind or ahead. Within these bounds it is unknown whether a caveat's end forbids

@@ -17,6 +17,7 @@ class AttemptBook:
         self._refused = False
         self._failed = False
         self._used_up_by_outages = 0
+        self._in_vain: set[int] = set()
         self._begin(0)
 
     def _begin(self, attempt: int) -> None:
@@ -36,6 +37,15 @@ class AttemptBook:
         """Record that the model has refused for good."""
         self._refused = True
 
+    def evaluated_in_vain(self, *, at_once: bool) -> None:
+        """Record an evaluation that was taken and not answered, which ends the job.
+
+        `at_once`: the process that made the call has never stood still, so that this attempt is its own.
+        """
+        self._refused = True
+        if at_once:
+            self._in_vain.add(self._attempt)
+
     def take(self, event: Json) -> None:
         """Follow an event of the journal. Raises `BrokenError`."""
         match event["type"]:
@@ -46,11 +56,14 @@ class AttemptBook:
             case "eval_paid" | "work_paid":
                 self._begin(1)
                 self._used_up_by_outages = 0
+                self._in_vain.clear()
             case "job_accepted":
                 # The node makes the work's invoice in attempts of its own, which are not checked here.
                 self._begin(0)
             case "attempt_failed":
                 self._failed = True
+                in_vain = event["step"] == "evaluate" and event["attempt"] in self._in_vain
+                must(not in_vain, "an evaluation is to be sent again that an upstream has taken, and may bill")
             case "attempt_started" if self._attempt:
                 # An attempt that was lost with its host counts, whatever the model did.
                 only_away = self._failed and 0 < self._calls == self._calls_away

@@ -8,10 +8,11 @@ from .sessions import MSAT_PER_SAT, Account, Json, must
 
 
 class JobAccount(Account):
-    """Account of a job."""
+    """Account of a job. `gives_away`: work without a usage costs nothing."""
 
-    def __init__(self, actor_id: str) -> None:
+    def __init__(self, actor_id: str, gives_away: bool = False) -> None:
         super().__init__(actor_id)
+        self._gives_away = gives_away
         self.state = "none"
         self.held = 0
         self.eval_hash = ""
@@ -82,7 +83,8 @@ class JobAccount(Account):
     def _on_job_completed(self, event: Json) -> None:
         must(self.state == "executing", f"completed in {self.state}")
         charged = event["charged_msat"]
-        must(0 < charged <= self.credited[self.work_hash], "work is charged beyond what was paid, or not at all")
+        least = 0 if self._gives_away and not event["usage_known"] else 1
+        must(least <= charged <= self.credited[self.work_hash], "work is charged beyond what was paid, or not at all")
         self._deliver(charged)
         self.state = "complete"
 

@@ -225,7 +225,8 @@ class SessionAccount(Account):
         must(0 <= debit <= held, "a debit beyond its hold")
         must(debit + event["released_msat"] == held, "a hold ends as something else than it was")
         must(event["name"] not in self.finished, f"{event['name']} is charged twice")
-        must(debit > 0 or event["name"] not in self.cut_off, f"{event['name']} was sent and left, and is free")
+        left = event["ending"] in {"left", "broken"} and event["name"] in self.cut_off
+        must(debit > 0 or not left, f"{event['name']} was sent and left, and is free")
         self.finished[event["name"]] = event
         self.requests[event["request_id"]] = event
         self.spent += debit

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from redis.asyncio import Redis
 
@@ -18,6 +21,7 @@ from satmeter.actors.model_health.outage import (
     backoff_ms,
 )
 from satmeter.actors.ports import TransientError
+from satmeter.scripts.simulation.store.model_board import BoardData, SimulatedModelBoard
 from tests.helpers.model_boards import START_MS, Clock, FakeBoard, outage
 
 DOWN = outage(until_ms=START_MS)
@@ -57,10 +61,22 @@ def test_the_next_try_is_later_each_time_up_to_a_quarter_of_a_minute_and_never_a
     assert backoff_ms(10_000, lambda: 1.0) == 12_000
 
 
-@pytest.fixture(params=["memory", "store"])
+class _Reached:
+    """A simulated store that always answers."""
+
+    async def ask(self, operation: Callable[[], Any], **_: object) -> Any:
+        return operation()
+
+
+@pytest.fixture(params=["memory", "simulated", "store"])
 def board(request: pytest.FixtureRequest, redis: Redis) -> ModelBoard:
-    """The one of the tests, too, so that it is held to the other."""
-    return FakeBoard() if request.param == "memory" else RedisModelBoard(redis)
+    """Those of the tests and the simulator, too, so that they are held to the real one."""
+    match request.param:
+        case "memory":
+            return FakeBoard()
+        case "simulated":
+            return SimulatedModelBoard(_Reached(), BoardData())  # type: ignore[arg-type]
+    return RedisModelBoard(redis)
 
 
 async def test_a_board_swaps_an_outage_only_for_the_one_that_is_known(board: ModelBoard) -> None:
