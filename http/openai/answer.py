@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from ...actors.domain.llm.usage import Counts, counts_of
+from ..translation.answer_ids import bare_id
 from ..translation.message import message_of, refusal, tokens_of
 
 _FINISH_REASONS: Final[Mapping[str, str]] = {
@@ -55,7 +56,7 @@ def completion(body: bytes, created_s: int, cost: Mapping[str, int | str]) -> by
 
 def completion_id(message_id: str) -> str:
     """Derive the completion's id from the message's, so that a repeated answer has the same one."""
-    return f"chatcmpl-{message_id.removeprefix('msg_')}"
+    return f"chatcmpl-{bare_id(message_id)}"
 
 
 def tool_call(call_id: str, name: str, arguments: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from ...actors.domain.llm.usage import counts_of
+from ..translation.answer_ids import bare_id
 from ..translation.message import message_of, tokens_of
 from .blocks import Blocks, incomplete_reason
 from .head import Head
@@ -33,4 +34,4 @@ def response(body: bytes, wanted: Wanted, created_s: int, cost: Mapping[str, int
 
 def answer_id(message_id: str) -> str:
     """Return the part of a message's id that those of the response and of its items have, too."""
-    return message_id.removeprefix("msg_")
+    return bare_id(message_id)

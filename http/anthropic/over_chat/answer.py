@@ -11,6 +11,7 @@ from ....actors.domain.llm.chat_usage import ChatStreamCounts, chat_usage_of
 from ....actors.domain.llm.usage import tokens
 from ....actors.domain.pricing import Usage
 from ...response import sse
+from ...translation.answer_ids import bare_id
 from ...translation.content import arguments_of
 from ...upstreams.chat_answer import Chunk, ChunkReader, completion_of
 from .blocks import Blocks
@@ -110,7 +111,7 @@ class MessageStream:
 
 def _head(completion_id: str, model: str) -> Json:
     return {
-        "id": f"msg_{completion_id.removeprefix('chatcmpl-')}",
+        "id": f"msg_{bare_id(completion_id)}",
         "type": "message",
         "role": "assistant",
         "model": model,

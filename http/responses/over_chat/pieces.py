@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from ....actors.domain.llm.usage import tokens
 from ....actors.domain.pricing import Usage
+from ...translation.answer_ids import bare_id
 from ...translation.message import Tokens
 from ...upstreams.chat_answer import CallNumbers, CallPiece, Piece
 from ..output import Item, Output
@@ -76,7 +77,7 @@ class Pieces:
 
 def answer_id(completion_id: str, created_s: int) -> str:
     """Derive the id of a response and its items. Some servers' own ids are random numbers up to 999: a time helps."""
-    return f"{completion_id.removeprefix('chatcmpl-')}_{created_s:x}".lstrip("_")
+    return f"{bare_id(completion_id)}_{created_s:x}".lstrip("_")
 
 
 def tokens_of(usage: Usage | None, counts: Mapping[str, Any] | None) -> Tokens:
