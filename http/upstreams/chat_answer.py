@@ -20,6 +20,8 @@ _DATA: Final = b"data:"
 # DeepSeek, vLLM and llama.cpp have the first name, OpenRouter and Groq the second; some servers send both.
 _THOUGHTS: Final[tuple[Literal["reasoning_content", "reasoning"], ...]] = ("reasoning_content", "reasoning")
 _THINKING: Final = "thinking"
+# The stop sequence that ended a choice: vLLM's name for it, and SGLang's. A number is a token, and the model's own end.
+_STOPS: Final = ("stop_reason", "matched_stop")
 
 
 class CallPiece(NamedTuple):
@@ -32,7 +34,7 @@ class CallPiece(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A message, or more of it. `finish_reason` is None until its end.
+    """A message, or more of it. `finish_reason` is None until its end. `stop` is the text at which it was stopped.
 
     `thought_field` is the member in which the thought stands; empty for one among the parts of the content.
     """
@@ -43,6 +45,7 @@ class Piece(NamedTuple):
     calls: tuple[CallPiece, ...] = ()
     finish_reason: str | None = None
     thought_field: Literal["reasoning_content", "reasoning", ""] = ""
+    stop: str = ""
 
 
 class Chunk(NamedTuple):
@@ -128,7 +131,7 @@ def _chunk(found: Mapping[str, Any], member: str) -> Chunk:
         id=_text(found.get("id")),
         model=_text(found.get("model")),
         choices=tuple(map(_index, choices)),
-        piece=_piece(first.get(member), first.get("finish_reason")),
+        piece=_piece(first.get(member), first),
         usage=usage if isinstance(usage, dict) else None,
     )
 
@@ -144,8 +147,9 @@ def _index(choice: Mapping[str, Any]) -> int:
     return index if type(index) is int else 0
 
 
-def _piece(given: Any, finish_reason: Any) -> Piece:
+def _piece(given: Any, choice: Mapping[str, Any]) -> Piece:
     given = given if isinstance(given, dict) else {}
+    finish_reason = choice.get("finish_reason")
     thought, text = _said(given.get("content"))
     field: Literal["reasoning_content", "reasoning", ""] = next(
         (name for name in _THOUGHTS if _text(given.get(name))), ""
@@ -158,6 +162,7 @@ def _piece(given: Any, finish_reason: Any) -> Piece:
         calls=tuple(map(_call, filter(_is_object, calls))) if isinstance(calls, list) else (),
         finish_reason=finish_reason if isinstance(finish_reason, str) and finish_reason else None,
         thought_field=field,
+        stop=next((stop for name in _STOPS if (stop := _text(choice.get(name)))), ""),
     )
 
 

@@ -27,7 +27,7 @@ def message(body: bytes, asked: Asked, charged: Usage, cost: Cost) -> bytes:
     Raises `UnreadableAnswerError`.
     """
     found = completion_of(body)
-    blocks = Blocks(asked.entry.name, shows=asked.shows)
+    blocks = Blocks(asked.entry.name, shows=asked.shows, stops=asked.stops)
     content: list[Json] = []
     arguments: dict[int, str] = {}
     for event in (*blocks.take(found.piece), *blocks.end()):
@@ -60,7 +60,7 @@ class MessageStream:
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
         self._reader = ChunkReader()
-        self._blocks = Blocks(asked.entry.name, shows=asked.shows)
+        self._blocks = Blocks(asked.entry.name, shows=asked.shows, stops=asked.stops)
         self._counted = ChatStreamCounts()
         self._counts: Mapping[str, Any] = {}
         self._begun = False
@@ -119,7 +119,7 @@ def _head(completion_id: str, model: str) -> Json:
 
 
 def _stop(blocks: Blocks) -> Json:
-    stop: Json = {"stop_reason": blocks.stop_reason, "stop_sequence": None}
+    stop: Json = {"stop_reason": blocks.stop_reason, "stop_sequence": blocks.stop_sequence}
     if stop["stop_reason"] == "refusal":
         stop["stop_details"] = {"type": "refusal", "category": None, "explanation": blocks.refusal or None}
     return stop

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -64,10 +64,14 @@ class _Block:
 
 
 class Blocks:
-    """The blocks of one answer. `model` is the one that has the thoughts, which are given if it `shows` them."""
+    """The blocks of one answer. `model` is the one that has the thoughts, which are given if it `shows` them.
 
-    def __init__(self, model: str, *, shows: bool) -> None:
+    `stops` are the client's own stop sequences.
+    """
+
+    def __init__(self, model: str, *, shows: bool, stops: Collection[str] = ()) -> None:
         self._model = model
+        self._stops = stops
         self._shows = shows
         self._numbers = CallNumbers()
         self._calls: dict[int, _Block] = {}
@@ -75,6 +79,7 @@ class Blocks:
         self._queue: deque[_Block] = deque()
         self._index = 0
         self._finish_reason: str | None = None
+        self._stop = ""
         self.refusal = ""
 
     def take(self, piece: Piece) -> Iterator[Json]:
@@ -91,6 +96,7 @@ class Blocks:
         for call in piece.calls:
             self._call(call)
         self._finish_reason = piece.finish_reason or self._finish_reason
+        self._stop = piece.stop or self._stop
         yield from self._advanced()
 
     def end(self) -> Iterator[Json]:
@@ -108,8 +114,19 @@ class Blocks:
         if self.refusal:
             return "refusal"
         reason = _STOP_REASONS.get(self._finish_reason or "length")
+        if reason is None and self.stop_sequence is not None:
+            return "stop_sequence"
         # Some servers say that an answer with calls has just ended.
         return reason or ("tool_use" if self._calls else "end_turn")
+
+    @property
+    def stop_sequence(self) -> str | None:
+        """Return the client's stop sequence that ended the answer; None where none did, or the upstream says nothing.
+
+        Calls are to be answered, whatever stopped the text behind them.
+        """
+        hit = self._stop in self._stops and not (self.refusal or self._calls)
+        return self._stop if hit and self._finish_reason not in _STOP_REASONS else None
 
     def _call(self, call: CallPiece) -> None:
         number, begins = self._numbers.of(call)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -76,6 +76,12 @@ class Asked(msgspec.Struct, frozen=True):
             prompt_rate=bound.rate,
             api=Api.OPENAI,
         )
+
+    @property
+    def stops(self) -> Collection[str]:
+        """Stop sequences of the client's."""
+        stops: Collection[str] = self.body.get("stop", ())
+        return stops
 
     def encoded(self) -> bytes:
         """Return the body without the limit."""

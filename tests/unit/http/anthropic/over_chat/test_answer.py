@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -93,6 +94,34 @@ def test_thoughts_are_shown_to_those_who_asked_for_them(fields: Json) -> None:
     assert blocks(whole(completion(content="Hi", reasoning_content="Hm."), **fields)) == [
         {"type": "text", "text": "Hi"}
     ]
+
+
+STOPPED = [
+    ({"stop_reason": "END"}, {}, "stop_sequence", "END"),
+    ({"matched_stop": "END"}, {}, "stop_sequence", "END"),
+    # A token, the model's own end, another's, none.
+    ({"matched_stop": 163586}, {}, "end_turn", None),
+    ({"stop_reason": "<|im_end|>"}, {}, "end_turn", None),
+    ({"stop_reason": None}, {}, "end_turn", None),
+    ({}, {}, "end_turn", None),
+    ({"stop_reason": "END", "finish_reason": "length"}, {}, "max_tokens", None),
+    ({"stop_reason": "END"}, {"tool_calls": [tool_call("f", "{}")]}, "tool_use", None),
+]
+
+
+@pytest.mark.parametrize(("choice", "message", "reason", "sequence"), STOPPED)
+def test_a_stop_sequence_is_told_where_the_upstream_says_which_one_it_was(
+    choice: Json, message: Json, reason: str, sequence: str | None
+) -> None:
+    told: Json = {"stop_sequences": ["\n\n", "END"]}
+    body = json.loads(completion(content="Hi", **message))
+    body["choices"][0] |= choice
+    found = whole(json.dumps(body).encode(), **told)
+    assert (found.stop_reason, found.stop_sequence) == (reason, sequence)
+    last = chunk("stop", **({"tool_calls": [{"index": 0, **message["tool_calls"][0]}]} if message else {}))
+    last["choices"][0] |= choice
+    events = streamed(chat_sse(ROLE, chunk(content="Hi"), last, counted()), **told)
+    assert events[-2]["delta"] == {"stop_reason": reason, "stop_sequence": sequence}
 
 
 def test_calls_have_ids_of_this_api_and_their_input() -> None:
