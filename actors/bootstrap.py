@@ -5,14 +5,14 @@ Live clients do not travel between processes, so each process builds its own.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from ..config.root_key import derived_keys, previous_keys
+from ..config.held_secrets import held, is_here
 from ..config.settings import Settings
 from ..config.webhook_policy import WebhookTargets
 from .adapters.anthropic.client import AnthropicProvider
@@ -36,7 +36,7 @@ from .adapters.stub.node import URL as STUB_URL
 from .adapters.stub.node import StubNode
 from .adapters.upstream.probe import UpstreamProbe
 from .adapters.webhooks import HttpWebhooks
-from .catalogue.loading import model_catalogue, upstream_keys
+from .catalogue.loading import model_catalogue
 from .clock import system_now_ms
 from .dedicated.host import DedicatedHost, ProcessLauncher
 from .domain.behaviour import Behaviour, UnknownEventError
@@ -67,9 +67,14 @@ from .services.oversight import Oversight
 from .services.payout_watch import PayoutWatch
 from .services.solvency import SolvencyCache, SolvencyWatch
 from .services.treasury import Treasury
+from .services.wallet_desk import TreasuryLink, TreasuryWallet
 
 AskPrice = Callable[[], Awaitable[BtcPrice]]
 AdmitSale = Callable[[], Awaitable[None]]
+UpstreamKeys = Mapping[str, str | None]
+"""Keys of model providers by the names of the upstreams; None for one that takes no key."""
+# An order waits for its turn at the treasury before it goes to the node.
+_TREASURY_SPARE_S: Final = 25.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +101,11 @@ class Parts:
         await self.redis.aclose()
 
 
-def build_parts(settings: Settings) -> Parts:
-    """Build the connections, without connecting yet. Raises `ValueError` without a store's address."""
+def build_parts(settings: Settings, treasury: TreasuryLink | None = None) -> Parts:
+    """Build the connections, without connecting yet. Raises `ValueError` without a store's address.
+
+    treasury: the way to it, for a process that does not hold the wallet's admin key.
+    """
     if settings.redis_url is None:
         raise ValueError("no store: set REDIS_URL, or let `satmeter serve` run one")
     redis = connect(settings.redis_url)
@@ -114,7 +122,7 @@ def build_parts(settings: Settings) -> Parts:
         redis=redis,
         journal=RedisJournal(redis, liability_of),
         limits=RedisLimits(redis),
-        lightning=_lightning(settings, stub_node),
+        lightning=_lightning(settings, stub_node, treasury),
         stub_node=stub_node,
     )
 
@@ -170,11 +178,11 @@ def has_provider(settings: Settings) -> bool:
     return settings.anthropic_api_key is not None or settings.models_file is not None
 
 
-def build_model_watches(settings: Settings, parts: Parts) -> list[ModelWatch]:
+def build_model_watches(settings: Settings, parts: Parts, keys: UpstreamKeys) -> list[ModelWatch]:
     """Build the health checks of the upstreams; none without an upstream."""
     if not has_provider(settings):
         return []
-    catalogue, keys = model_catalogue(settings), upstream_keys(settings)
+    catalogue = model_catalogue(settings)
     own = {entry.upstream_model for entry in own_models(settings)}
     watches = []
     for upstream in catalogue.upstreams:
@@ -212,17 +220,23 @@ def build_membership(parts: Parts, cluster: str | None = None) -> Membership:
     return RedisMembership(parts.redis, cluster)
 
 
+@dataclass(frozen=True, slots=True)
+class HostKeys:
+    """Keys that hosts use: those of the upstreams, and those that sign notices."""
+
+    upstreams: UpstreamKeys = field(repr=False)
+    webhooks: Sequence[bytes] = field(repr=False)
+
+
 def build_host(
-    host_id: str, settings: Settings, parts: Parts, ask_price: AskPrice, only: str | None = None
+    host_id: str, settings: Settings, parts: Parts, ask_price: AskPrice, keys: HostKeys, only: str | None = None
 ) -> ActorHost:
     """Build a host with every kind of actor, or with one alone. Raises `ValueError` when a model has no price."""
-    model, admit_sale = build_model(settings, parts.redis)
+    model, admit_sale = build_model(settings, parts.redis, keys.upstreams)
     prices = PriceCache(ask_price, settings.btc_price_usd_fallback, system_now_ms)
     bindings = RedisBindings(parts.redis)
     invoices = InvoicePool(parts.lightning, bindings, ahead_max=settings.invoices_ahead, now_ms=system_now_ms)
-    previous = previous_keys(settings)
-    keys = [derived_keys(settings).webhooks, *([] if previous is None else [previous.webhooks])]
-    webhooks = HttpWebhooks(WebhookTargets(settings.webhook_allow), keys)
+    webhooks = HttpWebhooks(WebhookTargets(settings.webhook_allow), keys.webhooks)
     effects = Effects(
         parts.lightning,
         model,
@@ -246,7 +260,7 @@ def build_host(
 
 
 def build_dedicated_host(
-    host_id: str, settings: Settings, parts: Parts, ask_price: AskPrice, launcher: ProcessLauncher
+    host_id: str, settings: Settings, parts: Parts, ask_price: AskPrice, keys: HostKeys, launcher: ProcessLauncher
 ) -> DedicatedHost:
     """Build a host that gives sessions and jobs processes of their own.
 
@@ -256,7 +270,7 @@ def build_dedicated_host(
         host_id,
         parts.journal,
         launcher,
-        build_host(host_id, settings, parts, ask_price),
+        build_host(host_id, settings, parts, ask_price, keys),
         build_behaviours(settings),
         processes_max=settings.dedicated_max,
         passivate_after_s=settings.passivate_after_s,
@@ -284,14 +298,21 @@ def build_behaviours(settings: Settings) -> dict[str, Behaviour[Any]]:
     }
 
 
-def _lightning(settings: Settings, stub_node: StubNode | None) -> Lightning:
+def _lightning(settings: Settings, stub_node: StubNode | None, treasury: TreasuryLink | None) -> Lightning:
+    """Build the wallet as this process may use it, by the keys that it holds."""
+    if stub_node is not None or treasury is None:
+        return _node_client(settings, stub_node, held(settings.lnbits_admin_key))
+    asking = _node_client(settings, None, None) if is_here(settings.lnbits_invoice_key) else None
+    return TreasuryWallet(treasury, asking, answers_within_s=settings.lightning_timeout_s + _TREASURY_SPARE_S)
+
+
+def _node_client(settings: Settings, stub_node: StubNode | None, admin_key: str | None) -> Lightning:
     """Build the same client for the real and the stub node: the stub node is a transport under it."""
-    key, admin_key = settings.lnbits_invoice_key, settings.lnbits_admin_key
     without_admin_key = STUB_KEY if stub_node else None
     return LnbitsLightning(
         STUB_URL if stub_node else str(settings.lnbits_url),
-        key.get_secret_value() if key else STUB_KEY,
-        admin_key=admin_key.get_secret_value() if admin_key else without_admin_key,
+        held(settings.lnbits_invoice_key) or STUB_KEY,
+        admin_key=admin_key or without_admin_key,
         timeout_s=settings.lightning_timeout_s,
         concurrency=settings.lightning_concurrency,
         transport=stub_node,
@@ -299,9 +320,9 @@ def _lightning(settings: Settings, stub_node: StubNode | None) -> Lightning:
     )
 
 
-def build_model(settings: Settings, redis: Redis) -> tuple[Model, AdmitSale | None]:
+def build_model(settings: Settings, redis: Redis, keys: UpstreamKeys) -> tuple[Model, AdmitSale | None]:
     """Build the model over all upstreams, else the stub; and what admits sales of work, where upstreams may be away."""
-    catalogue, keys = model_catalogue(settings), upstream_keys(settings)
+    catalogue = model_catalogue(settings)
     evaluator, worker = own_models(settings)
     if not has_provider(settings):
         stub: Provider = StubProvider(StubMessagesApi(settings.stub_model_latency_s))

@@ -23,6 +23,7 @@ from ray._private import state as ray_state
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from ..config.held_secrets import without_secrets
 from ..config.settings import Settings
 from .dedicated.actor_process import DedicatedProcess
 from .domain.pricing import BtcPrice
@@ -94,6 +95,30 @@ class RayLink:
             raise NoHostError(f"there is no {self._host_id}") from error
 
 
+class RayTreasury:
+    """Implementation of `TreasuryLink`: payouts are rare, so that each may cost a Ray call."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    async def ask(self, question: bytes) -> bytes:
+        """Have the desk answer (see `TreasuryLink`). Raises `LinkError`."""
+        try:
+            if self._handle is None:
+                self._handle = await asyncio.to_thread(ray.get_actor, _TREASURY)
+            asked = self._handle.wallet
+        except (RayError, ValueError, AttributeError) as error:
+            # Ray's start of an actor, or a treasury of an earlier version, which has no desk.
+            self._handle = None
+            raise NoHostError("there is no treasury to ask") from error
+        try:
+            answer: bytes = await asked.remote(question)
+            return answer
+        except (RayError, ValueError) as error:
+            self._handle = None
+            raise LinkError(f"the treasury: {type(error).__name__}") from error
+
+
 class RayDedicatedProcess(SocketLink):
     """Implementation of `DedicatedProcess`."""
 
@@ -115,7 +140,7 @@ class RayProcessLauncher:
     """Implementation of `ProcessLauncher`: processes that end with the host that started them."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings.model_dump()
+        self._settings = without_secrets(settings)
         self._handles: dict[str, Any] = {}
 
     async def start(self, actor_id: str, partition: int, epoch: int) -> DedicatedProcess:
@@ -150,8 +175,8 @@ class RayProcessManager:
 
     def __init__(self, settings: Settings) -> None:
         # Settings travel as plain values. A process of another version takes those it knows, and its defaults for the
-        # rest.
-        self._settings = settings.model_dump()
+        # rest. Ray keeps them, in its tables and elsewhere.
+        self._settings = without_secrets(settings)
         self._links: dict[str, RayLink] = {}
         self._replacements = {name: Replacement(time.monotonic) for name in (_ORACLE, _TREASURY)}
 
@@ -270,7 +295,9 @@ def _kill(name: str) -> None:
 
 def wiring() -> Wiring:
     """Return the cluster's wiring, as the Ray actors need it in their own process."""
-    return Wiring(this_node(), _node_ip(), cluster_name(), ask_price, RayLink, RayProcessLauncher, connect_router)
+    return Wiring(
+        this_node(), _node_ip(), cluster_name(), ask_price, RayLink, RayProcessLauncher, connect_router, RayTreasury
+    )
 
 
 async def ask_price() -> BtcPrice:

@@ -15,10 +15,13 @@ import msgspec
 import structlog
 
 from ..config.gc_tuning import settle_in
+from ..config.held_secrets import Handout, Role, with_secrets
 from ..config.logging import configure_logging
+from ..config.secret_socket import NoSecretsError, ask_for_secrets
 from ..config.settings import Settings
 from .bootstrap import (
     AskPrice,
+    HostKeys,
     Parts,
     build_dedicated_host,
     build_host,
@@ -34,7 +37,6 @@ from .dedicated.host import DedicatedHost, ProcessLauncher
 from .domain.pricing import BtcPrice
 from .host.handover import Handover, Peer
 from .host.host import ActorHost
-from .model_health.health_check import ModelWatch
 from .partitioning import Placement
 from .placement.coordinator import HostReport
 from .ports import TransientError
@@ -42,6 +44,7 @@ from .router.router import Router
 from .router.routing_table import Owners
 from .services.oversight import Oversight
 from .services.solvency import SolvencyWatch
+from .services.wallet_desk import TreasuryLink, WalletDesk
 from .transport import HostListener
 
 _START_BACKOFF_S: Final = 0.2
@@ -60,6 +63,7 @@ class Wiring:
     peer: Callable[[str], Peer]
     launcher: Callable[[Settings], ProcessLauncher]
     router: Callable[[Owners], Router]
+    treasury: Callable[[], TreasuryLink]
 
 
 FindWiring = Callable[[], Wiring]
@@ -71,6 +75,17 @@ def _settings(values: Mapping[str, Any]) -> Settings:
     settings = Settings(**values)
     configure_logging(settings.log_level)
     return settings
+
+
+async def _given(settings: Settings, role: Role, node_id: str) -> tuple[Settings, Handout]:
+    """Return the settings with the secrets of this role, and the other secrets; wait for the node's server."""
+    while True:
+        try:
+            handout = await ask_for_secrets(role, node_id)
+            return with_secrets(settings, handout.settings), handout
+        except NoSecretsError:
+            # A server that is starting again; without any, the plan has this process ended.
+            await asyncio.sleep(_START_BACKOFF_S)
 
 
 class HostActor:
@@ -118,9 +133,10 @@ class HostActor:
         await asyncio.shield(self._starting)
 
     async def _start(self) -> None:
-        parts = build_parts(self._settings)
+        settings, handout = await _given(self._settings, Role.HOST, self._wiring.node_id)
+        parts = build_parts(settings, self._wiring.treasury())
         await _until_store_answers(parts.enter)
-        self._host = self._build(parts)
+        self._host = self._build(settings, parts, HostKeys(handout.upstream_keys, handout.webhook_keys))
         self._handover = Handover(self._host_id, self._host, parts.journal, self._wiring.peer)
         membership = build_membership(parts, self._wiring.cluster_name)
         await self._host.start()
@@ -128,11 +144,11 @@ class HostActor:
         settle_in()
         self._handover.adopt(await _until_store_answers(membership.placement))
 
-    def _build(self, parts: Parts) -> ActorHost | DedicatedHost:
-        host_id, settings, wiring = self._host_id, self._settings, self._wiring
+    def _build(self, settings: Settings, parts: Parts, keys: HostKeys) -> ActorHost | DedicatedHost:
+        host_id, wiring = self._host_id, self._wiring
         if settings.placement == "dedicated":
-            return build_dedicated_host(host_id, settings, parts, wiring.ask_price, wiring.launcher(settings))
-        return build_host(host_id, settings, parts, wiring.ask_price)
+            return build_dedicated_host(host_id, settings, parts, wiring.ask_price, keys, wiring.launcher(settings))
+        return build_host(host_id, settings, parts, wiring.ask_price, keys)
 
 
 class DedicatedActor:
@@ -142,8 +158,7 @@ class DedicatedActor:
         self, find_wiring: FindWiring, settings: Mapping[str, Any], actor_id: str, partition: int, epoch: int
     ) -> None:
         self._settings = _settings(settings)
-        wiring = find_wiring()
-        self._ask_price, self._node_ip = wiring.ask_price, wiring.node_ip
+        self._wiring = find_wiring()
         self._assignment = actor_id, partition, epoch
         self._starting: asyncio.Task[None] | None = None
 
@@ -164,11 +179,14 @@ class DedicatedActor:
 
     async def _start(self) -> None:
         actor_id, partition, epoch = self._assignment
-        parts = build_parts(self._settings)
+        wiring = self._wiring
+        settings, handout = await _given(self._settings, Role.HOST, wiring.node_id)
+        parts = build_parts(settings, wiring.treasury())
         await _until_store_answers(parts.enter)
-        self._host = build_host(actor_id, self._settings, parts, self._ask_price, only=actor_id)
+        keys = HostKeys(handout.upstream_keys, handout.webhook_keys)
+        self._host = build_host(actor_id, settings, parts, wiring.ask_price, keys, only=actor_id)
         await self._host.start()
-        self._endpoint = msgspec.json.encode(await HostListener(self._host).open(self._node_ip))
+        self._endpoint = msgspec.json.encode(await HostListener(self._host).open(wiring.node_ip))
         settle_in()
         await _until_store_answers(lambda: self._host.lend(partition, epoch))
 
@@ -196,45 +214,74 @@ async def _until_store_answers(call: Callable[[], Awaitable[T]]) -> T:
 
 
 class OracleActor:
-    """Ray actor of the one `Oracle`."""
+    """Ray actor of the one `Oracle`, and of a `ModelWatch` for each upstream."""
 
     def __init__(self, find_wiring: FindWiring, settings: Mapping[str, Any]) -> None:
-        self._oracle = build_oracle(_settings(settings))
+        self._settings = _settings(settings)
+        self._oracle = build_oracle(self._settings)
         self._node_id = find_wiring().node_id
+        self._starting: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
 
     async def price(self) -> BtcPrice:
         """See `Oracle.price`."""
         return await self._oracle.price()
 
     async def node(self) -> str:
-        """Return the node that the oracle runs on, as soon as it serves."""
+        """Return the node that the oracle runs on, as soon as it serves.
+
+        The first call after a restart sets the watches to work, so some process must keep calling.
+        """
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start())
+        if self._starting.done() and self._starting.exception() is not None:
+            self._starting = None
         return self._node_id
+
+    async def _start(self) -> None:
+        settings, handout = await _given(self._settings, Role.ORACLE, self._node_id)
+        watches = build_model_watches(settings, build_parts(settings), handout.upstream_keys)
+        self._watching = [asyncio.create_task(watch.run()) for watch in watches]
 
 
 class TreasuryActor:
-    """Ray actor of the one `Treasury`, `SolvencyWatch` and `Oversight`, and of a `ModelWatch` for each upstream."""
+    """Ray actor of the one `Treasury`, `SolvencyWatch`, `Oversight` and `WalletDesk`."""
 
     def __init__(self, find_wiring: FindWiring, settings: Mapping[str, Any]) -> None:
         self._settings = _settings(settings)
         self._wiring = find_wiring()
+        self._starting: asyncio.Task[None] | None = None
         self._running: asyncio.Task[None] | None = None
         self._watching: list[asyncio.Task[None]] = []
 
     async def node(self) -> str:
-        """Return the node that the treasury runs on.
+        """Return the node that the treasury runs on, once it has its keys.
 
         The first call after a restart sets it to work, so some process must keep calling.
         """
-        if self._running is None or self._running.done():
-            parts = build_parts(self._settings)
-            treasury = build_treasury(self._settings, parts, self._wiring.router(parts.journal.owners))
-            for watching in self._watching:
-                watching.cancel()
-            self._running = asyncio.create_task(treasury.run())
-            watches: Sequence[SolvencyWatch | Oversight | ModelWatch] = [
-                build_solvency(parts),
-                build_oversight(self._settings, parts),
-                *build_model_watches(self._settings, parts),
-            ]
-            self._watching = [asyncio.create_task(watch.run()) for watch in watches]
+        await self._started()
         return self._wiring.node_id
+
+    async def wallet(self, question: bytes) -> bytes:
+        """See `WalletDesk.answer`."""
+        await self._started()
+        return await self._desk.answer(question)
+
+    async def _started(self) -> None:
+        ended = self._running is not None and self._running.done()
+        failed = self._starting is not None and self._starting.done() and self._starting.exception() is not None
+        if self._starting is None or ended or failed:
+            self._running = None
+            self._starting = asyncio.create_task(self._start())
+        await asyncio.shield(self._starting)
+
+    async def _start(self) -> None:
+        settings, _ = await _given(self._settings, Role.TREASURY, self._wiring.node_id)
+        parts = build_parts(settings)
+        self._desk = WalletDesk(parts.lightning)
+        treasury = build_treasury(settings, parts, self._wiring.router(parts.journal.owners))
+        for watching in self._watching:
+            watching.cancel()
+        self._running = asyncio.create_task(treasury.run())
+        watches: Sequence[SolvencyWatch | Oversight] = [build_solvency(parts), build_oversight(settings, parts)]
+        self._watching = [asyncio.create_task(watch.run()) for watch in watches]

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from .given_environment import given_environment
 from .problem import Problem
 from .secret_files import read_secret_files
 from .settings import Settings
@@ -20,8 +21,10 @@ def load_settings(flags: Mapping[str, Any]) -> tuple[Settings, list[Problem]]:
 
     An unreadable setting gets its default, so that the others can be checked all the same.
     """
-    files = read_secret_files({name: value for name, value in os.environ.items() if name.upper() not in flags})
-    given, hidden = {**files.values, **flags}, dict[str, str]()
+    environment = given_environment()
+    files = read_secret_files({name: value for name, value in environment.items() if name.upper() not in flags})
+    taken_out = {name.upper(): value for name, value in environment.items() if value and name not in os.environ}
+    given, hidden = {**taken_out, **files.values, **flags}, dict[str, str]()
     found: list[Problem] = [*files.problems]
     try:
         while True:

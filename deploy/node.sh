@@ -32,6 +32,13 @@ export RAY_USAGE_STATS_ENABLED=0
 export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0
 ulimit -n "$(ulimit -Hn)"
 
+# Ray and all that it starts do without the server's keys: its processes ask the server for theirs.
+keyless=(env)
+for name in LNBITS_INVOICE_KEY LNBITS_ADMIN_KEY ANTHROPIC_API_KEY MACAROON_ROOT_KEY MACAROON_ROOT_KEY_PREVIOUS \
+    OPERATOR_TOKEN REDIS_URL; do
+    keyless+=(-u "$name")
+done
+
 if [ -n "${KUBERAY_GEN_RAY_START_CMD:-}" ]; then
     # KubeRay's own command, which refers to variables: a shell has to read it.
     ray=(bash -c "exec $KUBERAY_GEN_RAY_START_CMD")
@@ -49,13 +56,13 @@ else
     fi
     ray+=("$@")
 fi
-[ "$role" = server ] || exec "${ray[@]}"
+[ "$role" = server ] || exec "${keyless[@]}" "${ray[@]}"
 
 told=
 server_pid=
 tell_server() { [ -z "$server_pid" ] || kill -TERM "$server_pid" 2>/dev/null || true; }
 trap 'told=1; tell_server' TERM INT
-"${ray[@]}" &
+"${keyless[@]}" "${ray[@]}" &
 ray_pid=$!
 # It waits for the node that is just starting, up to a minute.
 satmeter serve --ray-address "$RAY_ADDRESS" &

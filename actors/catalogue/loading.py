@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+from ...config.given_environment import given_environment
+from ...config.held_secrets import held
 from ...config.secret_files import EXPOSED, SecretFileError, is_exposed, read_secret_files, secret_in
 from ...config.secret_names import IN_A_FILE
 from ...config.settings import Settings
@@ -56,15 +57,15 @@ def model_catalogue(settings: Settings) -> Catalogue:
     return Catalogue(tuple(entries), (upstream,))
 
 
-def upstream_keys(settings: Settings, environment: Mapping[str, str] = os.environ) -> Mapping[str, str | None]:
-    """Return the upstreams' keys by their names, None for one that takes no key.
+def upstream_keys(settings: Settings, environment: Mapping[str, str] | None = None) -> Mapping[str, str | None]:
+    """Return the upstreams' keys by their names, None for one that takes no key. The environment is the operator's.
 
     Only processes that call upstreams need them; the settings hold none but Anthropic's. Raises `CatalogueError` with
     all faults of the models file and of the keys.
     """
     if settings.models_file is None:
-        key = settings.anthropic_api_key
-        return {ANTHROPIC: None if key is None else key.get_secret_value()}
+        return {ANTHROPIC: held(settings.anthropic_api_key)}
+    environment = given_environment() if environment is None else environment
     faults: list[str] = []
     sources = _models_file(settings, settings.models_file, faults).keys
     keys = {source.upstream: _key(source, settings, environment, faults) for source in sources}

@@ -17,7 +17,8 @@ from pathlib import Path
 import uvicorn
 import uvloop
 
-from ...actors.bootstrap import Parts, build_host, build_parts, build_solvency_cache, build_treasury
+from ...actors.bootstrap import HostKeys, Parts, build_host, build_parts, build_solvency_cache, build_treasury
+from ...actors.catalogue.loading import upstream_keys
 from ...actors.domain.pricing import BtcPrice, PriceOrigin
 from ...actors.partitioning import PARTITIONS
 from ...actors.router.router import Router
@@ -100,7 +101,8 @@ async def _serve(port: int, data_dir: Path) -> None:
     settings = with_root_key(Settings(data_dir=data_dir, redis_url=await store.start()))
     configure_logging(settings.log_level)
     parts = build_parts(settings)
-    host = build_host("host-0", settings, parts, _FallbackPrice(settings).current)
+    keys = HostKeys(upstream_keys(settings), [derived_keys(settings).webhooks])
+    host = build_host("host-0", settings, parts, _FallbackPrice(settings).current, keys)
     await host.start(range(PARTITIONS))
     router = Router(parts.journal.owners, {"host-0": LocalLink(host)}.__getitem__)
     settle_in()

@@ -25,7 +25,7 @@ from ...actors.clock import system_now_ms
 from ...actors.services.oracle import PriceCache
 from ...config.gc_tuning import settle_in
 from ...config.logging import configure_logging
-from ...config.root_key import derived_keys, previous_keys
+from ...config.root_key import Keys
 from ...config.settings import Settings
 from ...http.app import create_app, metrics_of
 from ...http.edge.connections import Connections, Patience
@@ -44,10 +44,13 @@ _GRACE_S: Final = 5
 class Orders:
     """The supervisor's orders for a front: its settings, the actors' cluster, and the socket to listen on.
 
-    `store_dir`: the directory of the embedded store, None with the operator's own store.
+    `settings` have the secrets that a front may hold. `store_dir`: the directory of the embedded store, None with the
+    operator's own store.
     """
 
     settings: Settings
+    keys: Keys
+    previous_keys: Keys | None
     cluster_address: str
     namespace: str
     node_ip: str | None
@@ -72,7 +75,7 @@ async def _serve(orders: Orders, lifeline: Lifeline) -> None:
 
 
 async def _serve_http(orders: Orders, lifeline: Lifeline) -> None:
-    state, close = build_app_state(orders.settings, orders.store_dir)
+    state, close = build_app_state(orders)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -104,10 +107,10 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     )
 
 
-def build_app_state(settings: Settings, store_dir: Path | None = None) -> tuple[AppState, Any]:
+def build_app_state(orders: Orders) -> tuple[AppState, Any]:
     """Return the front's services over Ray, and a function that closes them."""
-    parts = build_parts(settings)
-    keys = derived_keys(settings)
+    settings, keys, store_dir = orders.settings, orders.keys, orders.store_dir
+    parts = build_parts(settings, cluster.RayTreasury())
     router = cluster.connect_router(parts.journal.owners)
     prices = PriceCache(cluster.ask_price, settings.btc_price_usd_fallback, system_now_ms)
 
@@ -129,7 +132,7 @@ def build_app_state(settings: Settings, store_dir: Path | None = None) -> tuple[
         macaroon_key=keys.macaroons,
         receipt_key=keys.receipts,
         webhook_key=keys.webhooks,
-        previous_keys=previous_keys(settings),
+        previous_keys=orders.previous_keys,
     )
 
     async def close() -> None:

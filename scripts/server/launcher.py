@@ -19,9 +19,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from ...config.private_dir import ROOT, prefix_of
 from ..processes import adopt_orphans, descendants, end
-from .environment import LAUNCHED_BY
-from .ray_dir import ROOT, prefix_of
+from .environment import LAUNCHED_BY, without_secrets
 
 # The exit status of a server that could not start, and might at another try (EX_TEMPFAIL of sysexits.h).
 TRY_AGAIN: Final = 75
@@ -112,17 +112,21 @@ class Launch:
             self._deadline_s = None
         lifeline_read, self._lifeline = os.pipe()
         reports, report_write = os.pipe()
+        secrets_read, secrets_write = os.pipe()
         os.set_blocking(reports, False)
+        environment, secrets = without_secrets(os.environ)
         child = subprocess.Popen(
             self._command,
-            env={**os.environ, LAUNCHED_BY: f"{lifeline_read},{report_write}"},
+            env={**environment, LAUNCHED_BY: f"{lifeline_read},{report_write},{secrets_read}"},
             stdin=subprocess.DEVNULL,
-            pass_fds=(lifeline_read, report_write),
+            pass_fds=(lifeline_read, report_write, secrets_read),
             # Ctrl-C reaches a whole process group. Only the launcher may act on it.
             start_new_session=True,
         )
         os.close(lifeline_read)
         os.close(report_write)
+        os.close(secrets_read)
+        _pass_on(secrets_write, secrets)
         try:
             if self._told is not None:
                 self._tell(child)  # The signal came between two tries.
@@ -215,6 +219,12 @@ class Launch:
         memory = ": is there enough memory?" if -status == signal.SIGKILL else ""
         self._say(f"The server's main process was ended by {name}{memory}")
         return 1 if self._serving else TRY_AGAIN
+
+
+def _pass_on(pipe: int, secrets: Mapping[str, str]) -> None:
+    """Write the secrets for the server, which reads them at its start. A server that has ended reads nothing."""
+    with contextlib.suppress(OSError), os.fdopen(pipe, "wb") as file:
+        file.write(json.dumps(secrets).encode())
 
 
 def _reap_orphans(child_pid: int) -> None:

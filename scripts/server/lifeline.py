@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from ...config.given_environment import give_back
 from ..processes import die_with_parent
 from .environment import LAUNCHED_BY
 
@@ -54,11 +55,16 @@ class Launcher:
 
     @classmethod
     def of_environment(cls) -> Launcher:
-        """Return the launcher whose pipes the environment names; child processes do not inherit it."""
+        """Return the launcher whose pipes the environment names, and take the secrets that it took out of it.
+
+        Child processes inherit neither.
+        """
         named = os.environ.pop(LAUNCHED_BY, "")
         if not named:
             return cls(None)
-        lifeline_fd, report_fd = map(int, named.split(","))
+        lifeline_fd, report_fd, secrets_fd = map(int, named.split(","))
+        with os.fdopen(secrets_fd, "rb") as secrets:
+            give_back(json.loads(secrets.read() or b"{}"))
         for fd in (lifeline_fd, report_fd):
             os.set_inheritable(fd, False)
         return cls(report_fd, Lifeline(lifeline_fd))

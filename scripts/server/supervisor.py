@@ -31,8 +31,10 @@ from ...actors.model_health.outage import MODEL
 from ...actors.placement.membership import Server
 from ...actors.ports import TransientError
 from ...actors.ray_start import RayStartError
+from ...config.held_secrets import Role, only_for
 from ...config.log_socket import LOG_SOCKET
 from ...config.logging import configure_logging, printer
+from ...config.private_dir import RAY, make_private_dir
 from ...config.root_key import derived_keys, previous_keys, with_root_key
 from ...config.settings import Settings
 from ..processes import all_processes, descendants, end
@@ -46,8 +48,8 @@ from .library_output import RawOutput
 from .lifeline import Launcher
 from .listeners import open_listeners
 from .log_collector import LogCollector
-from .ray_dir import make_ray_dir
 from .ray_thread import RayThread, join_ray, until_ray_answers
+from .secret_server import SecretServer
 from .start_messages import StartError, busy, few_files, of_os_error, patiently
 from .store_marks import StoreMarks
 
@@ -74,9 +76,10 @@ class Supervisor:
         self._model_fault: ModelFault | None = None
         self._stop = asyncio.Event()
         self._store: EmbeddedStore | None = None
-        self._ray_dir = make_ray_dir()
+        self._dir = make_private_dir()
         self._ray = RayThread()
-        self._logs = LogCollector(self._ray_dir / "log.sock", printer(terminal))
+        self._logs = LogCollector(self._dir / "log.sock", printer(terminal))
+        self._secrets: SecretServer | None = None
         self._parts: Parts | None = None
         self._marks: StoreMarks | None = None
         self._member: ClusterMember | None = None
@@ -90,7 +93,7 @@ class Supervisor:
         self._launcher.when_told(partial(_set_from_a_thread, self._stop, asyncio.get_running_loop()))
         try:
             await self._logs.open()
-            os.environ[LOG_SOCKET] = str(self._ray_dir / "log.sock")
+            os.environ[LOG_SOCKET] = str(self._dir / "log.sock")
             await self._start()
             if not self._stop.is_set():
                 self._served = True
@@ -164,7 +167,7 @@ class Supervisor:
         if self._alone:
             self._address = await patiently(
                 self._ray.run(
-                    lambda: cluster.start_local(self._ray_dir, os.cpu_count() or 1, self._namespace),
+                    lambda: cluster.start_local(self._dir / RAY, os.cpu_count() or 1, self._namespace),
                 ),
                 "Starting Ray",
                 self._tell,
@@ -178,6 +181,8 @@ class Supervisor:
 
     async def _start_actors(self) -> None:
         assert self._parts is not None
+        self._secrets = SecretServer(self._settings)
+        await self._secrets.open(self._dir, cluster.this_node())
         name = cluster.cluster_name()
         server = Server(
             server_id=secrets.token_hex(8),
@@ -198,7 +203,14 @@ class Supervisor:
             listener = self._listeners[index % len(self._listeners)]
             store_dir = self._store.directory if self._store else None
             orders = Orders(
-                self._settings, self._address, self._namespace, self._settings.ray_node_ip, listener.fileno(), store_dir
+                settings=only_for(self._settings, Role.FRONT),
+                keys=derived_keys(self._settings),
+                previous_keys=previous_keys(self._settings),
+                cluster_address=self._address,
+                namespace=self._namespace,
+                node_ip=self._settings.ray_node_ip,
+                socket_fd=listener.fileno(),
+                store_dir=store_dir,
             )
             front = FrontProcess(orders)
             self._fronts.append(front)
@@ -264,7 +276,9 @@ class Supervisor:
             await self._member.leave(alone=self._alone, drain=self._served or not self._alone)
         self._leave_ray()
         await self._logs.close()
-        shutil.rmtree(self._ray_dir, ignore_errors=True)
+        if self._secrets is not None:
+            self._secrets.close()
+        shutil.rmtree(self._dir, ignore_errors=True)
         if self._marks is not None:
             # All that was ever confirmed is before this one.
             await self._marks.mark()

@@ -13,17 +13,20 @@ from pathlib import Path
 
 import pytest
 
+from satmeter.config.root_key import Keys
 from satmeter.config.settings import Settings
 from satmeter.scripts.processes import all_processes, descendants
 from satmeter.scripts.server.front import Orders
 from tests.helpers.patience import PATIENCE_S
 from tests.helpers.served import Served, free_port, patiently
 
+KEYS = Keys(b"", b"", b"", b"", "")
+
 
 def test_a_front_whose_supervisor_dies_while_it_joins_the_cluster_ends_at_once() -> None:
     """Such a front would hold the port for minutes, and accept nothing."""
     with socket.create_server(("127.0.0.1", 0)) as port:
-        orders = Orders(Settings(), f"127.0.0.1:{free_port()}", "nowhere", "127.0.0.1", port.fileno(), None)
+        orders = Orders(Settings(), KEYS, None, f"127.0.0.1:{free_port()}", "nowhere", "127.0.0.1", port.fileno(), None)
         with subprocess.Popen(
             [sys.executable, "-m", "satmeter.scripts.server.front"],
             stdin=subprocess.PIPE,
@@ -50,7 +53,7 @@ asyncio.run(FrontProcess(pickle.load(sys.stdin.buffer)).keep_running())
 def test_not_even_a_front_that_is_held_up_outlives_its_supervisor_while_it_joins() -> None:
     """Ray holds the interpreter while it connects, so that no thread of the front's notices anything."""
     with socket.create_server(("127.0.0.1", 0)) as port:
-        orders = Orders(Settings(), f"127.0.0.1:{free_port()}", "nowhere", "127.0.0.1", port.fileno(), None)
+        orders = Orders(Settings(), KEYS, None, f"127.0.0.1:{free_port()}", "nowhere", "127.0.0.1", port.fileno(), None)
         with subprocess.Popen(
             [sys.executable, "-c", SUPERVISOR],
             stdin=subprocess.PIPE,

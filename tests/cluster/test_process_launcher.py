@@ -10,7 +10,7 @@ import tempfile
 from tests.helpers.patience import PROGRAM_S
 
 _HOSTS = """
-import asyncio, sys
+import asyncio, shutil, sys
 from pathlib import Path
 from satmeter.config.ray_environment import prepare_ray
 prepare_ray(None)
@@ -18,11 +18,15 @@ from satmeter.actors import cluster
 from satmeter.actors.adapters.redis.client import connect
 from satmeter.actors.adapters.redis.journal import RedisJournal
 from satmeter.actors.partitioning import partition_of
+from satmeter.config.private_dir import make_private_dir
 from satmeter.config.settings import Settings
+from satmeter.scripts.server.secret_server import SecretServer
 
 ACTOR = "ses_0123456789abcdefghijklmnopqrstuv"
 
 async def main(settings):
+    directory, secrets = make_private_dir(), SecretServer(settings)
+    await secrets.open(directory, cluster.this_node())
     journal = RedisJournal(connect(settings.redis_url), lambda actor_id, stored: 0)
     partition = partition_of(ACTOR)
     former, present = cluster.RayProcessLauncher(settings), cluster.RayProcessLauncher(settings)
@@ -39,6 +43,8 @@ async def main(settings):
     except cluster.LinkError:
         print("ended")
     await journal.close()
+    secrets.close()
+    shutil.rmtree(directory)
 
 cluster.start_local(Path(sys.argv[1]), 2, "launcher")
 asyncio.run(main(Settings(redis_url=sys.argv[2], macaroon_root_key="00" * 32)))

@@ -277,7 +277,7 @@ async def test_a_model_of_a_models_file_is_called_by_the_server_s_own_parts(
         'cache_write_5m = "1"\ncache_write_1h = "1"\n'
     )
     settings = Settings.model_validate({"SATMETER_MODELS_FILE": path, "EVAL_MODEL": "small", "WORK_MODEL": "small"})
-    model, _ = build_model(settings, redis)
+    model, _ = build_model(settings, redis, {"local": None})
 
     done = await model.complete("hello", model="small", max_tokens=100)
     assert (done.text, done.model) == (SENTENCE, "small") and done.usage is not None

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from satmeter.config.secret_names import SECRETS
 from tests.helpers.patience import PATIENCE_S
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -76,6 +78,9 @@ class Node:
         found = [line.split()[1] for line in self.lines() if re.match(rf"{name} \d", line)]
         return int(found[0]) if found else None
 
+    def environment(self, name: str) -> bytes:
+        return Path(f"/proc/{self.pid(name)}/environ").read_bytes()
+
     def call(self, name: str) -> list[str]:
         (line,) = [line for line in self.lines() if re.match(rf"{name} \d", line)]
         return line.split()[2:]
@@ -128,6 +133,17 @@ async def test_a_server_joins_ray_and_drains_before_ray_ends(node: Node) -> None
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE_S) == 0
     assert node.lines()[-4:] == ["satmeter told", "satmeter ended", "ray told", "ray ended"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there an environment can be read")
+async def test_ray_starts_without_the_servers_keys(node: Node) -> None:
+    keys = {name: f"secret-{name}" for name in SECRETS}
+    node.start("server", **{**READY, **keys})
+    await _run(node, "ray", "satmeter")
+    ray, server = node.environment("ray"), node.environment("satmeter")
+    assert [name for name, value in keys.items() if value.encode() in ray or f"{name}=".encode() in ray] == []
+    assert all(f"{name}={value}".encode() in server for name, value in keys.items())
+    assert b"RAY_AUTH_TOKEN=" in ray
 
 
 async def test_when_ray_ends_by_itself_the_server_is_told_and_the_node_fails(node: Node) -> None:

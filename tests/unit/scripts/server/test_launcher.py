@@ -30,7 +30,7 @@ sys.exit(Launch([sys.executable, "-c", sys.argv[1]], ends_within_s={ends}, unser
 SERVER = """
 import json, os, pathlib, signal, subprocess, sys, time
 here = pathlib.Path({here!r})
-lifeline, reports = map(int, os.environ["SATMETER_LAUNCHED_BY"].split(","))
+lifeline, reports, secrets = map(int, os.environ["SATMETER_LAUNCHED_BY"].split(","))
 def report(**what): os.write(reports, json.dumps(what).encode() + b"\\n")
 def note(name): (here / name).write_text(str(os.getpid()))
 tries = len(list(here.glob("try-*")))

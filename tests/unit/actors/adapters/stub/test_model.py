@@ -59,7 +59,7 @@ async def test_its_latency_comes_before_each_answer_and_before_a_stream_s_first_
 ) -> None:
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     monkeypatch.setenv("SATMETER_STUB_MODEL_LATENCY_S", "60")
-    slow, _ = build_model(Settings(), cast(Any, None))
+    slow, _ = build_model(Settings(), cast(Any, None), {})
     stream = slow.stream("hello", model=SONNET, max_tokens=100)
     for first in (slow.evaluate("hello"), slow.complete("hello", model=SONNET, max_tokens=100), anext(stream)):
         with pytest.raises(TimeoutError):

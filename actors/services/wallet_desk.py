@@ -1,0 +1,235 @@
+"""Wallet desk: the treasury asks the node for the processes that don't hold the keys of the wallet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Final, Protocol, TypeVar
+
+import msgspec
+
+from ..clock import system_now_ms
+from ..domain.codec import MessageCodec
+from ..domain.money import Msat
+from ..domain.payments.invoices import Invoice, Settlement
+from ..domain.payments.payouts import PayoutReport, PayoutStatus, PayoutTarget, SentPayment
+from ..host_link import LinkError, NoHostError
+from ..ports import InvoiceOrder, Lightning, PermanentError, PortError, TransientError
+
+# An order that was not sent by then never is: its host looks the payment up instead, and believes the answer minutes
+# later. Without this end, a treasury that stood still could pay what another host has paid since.
+_ORDER_MS: Final = 20_000
+# Longer than the node's own time-out, and the wait for it.
+_ANSWERS_WITHIN_S: Final = 30.0
+_LOOK_AGAIN_S: Final = 0.5
+
+
+class PayOut(msgspec.Struct, frozen=True, tag="pay_out"):
+    """Order a payment, unless it is `send_before_ms` already. The answer is a `PayoutReport`."""
+
+    target: PayoutTarget
+    actor_id: str
+    send_before_ms: int
+
+
+class LookUp(msgspec.Struct, frozen=True, tag="payout"):
+    """Ask for the state of a payment. The answer is a `PayoutReport`."""
+
+    target: PayoutTarget
+    actor_id: str
+
+
+class AskReceived(msgspec.Struct, frozen=True, tag="received"):
+    """Ask whether the wallet knows an incoming payment. The answer is `Known`."""
+
+    payment_hash: str
+
+
+class AskCheck(msgspec.Struct, frozen=True, tag="check"):
+    """Ask whether the node answers. The answer is `Known`."""
+
+
+class Reported(msgspec.Struct, frozen=True, tag="reported"):
+    """Answer with a report."""
+
+    report: PayoutReport
+
+
+class Known(msgspec.Struct, frozen=True, tag="known"):
+    """Answer yes or no."""
+
+    known: bool
+
+
+class Unanswered(msgspec.Struct, frozen=True, tag="unanswered"):
+    """Error of the node, as the ports have it."""
+
+    message: str
+    permanent: bool
+    retry_after_s: float | None = None
+
+
+_QUESTIONS: Final = MessageCodec[Any](PayOut | LookUp | AskReceived | AskCheck)
+_ANSWERS: Final = MessageCodec[Any](Reported | Known | Unanswered)
+AnswerT = TypeVar("AnswerT", Reported, Known)
+
+
+class TreasuryLink(Protocol):
+    """Link to the treasury."""
+
+    async def ask(self, question: bytes) -> bytes:
+        """Have the desk answer. Raises `LinkError`; `NoHostError` if the question was certainly not asked."""
+        ...
+
+
+class WalletDesk:
+    """The treasury's side. Orders go to the node one after the other, as the node pays them."""
+
+    def __init__(self, lightning: Lightning, now_ms: Callable[[], int] = system_now_ms) -> None:
+        self._lightning = lightning
+        self._now_ms = now_ms
+        self._turn = asyncio.Lock()
+
+    async def answer(self, question: bytes) -> bytes:
+        """Return the answer to a question of a `TreasuryWallet`."""
+        (asked,) = _QUESTIONS.decode(question)
+        try:
+            return _ANSWERS.encode([await self._answer(asked)])
+        except PortError as error:
+            retry_after_s = error.retry_after_s if isinstance(error, TransientError) else None
+            return _ANSWERS.encode([Unanswered(str(error), isinstance(error, PermanentError), retry_after_s)])
+
+    async def _answer(self, asked: PayOut | LookUp | AskReceived | AskCheck) -> Reported | Known:
+        match asked:
+            case PayOut():
+                return Reported(await self._pay_out(asked))
+            case LookUp(target=target, actor_id=actor_id):
+                return Reported(await self._lightning.payout(target, actor_id))
+            case AskReceived(payment_hash=payment_hash):
+                return Known(await self._lightning.received(payment_hash))
+            case AskCheck():
+                await self._lightning.check()
+                return Known(known=True)
+
+    async def _pay_out(self, order: PayOut) -> PayoutReport:
+        try:
+            async with asyncio.timeout(max(0, order.send_before_ms - self._now_ms()) / 1_000):
+                await self._turn.acquire()
+        except TimeoutError:
+            return _not_sent()
+        try:
+            if self._now_ms() >= order.send_before_ms:
+                return _not_sent()
+            return await self._lightning.pay_out(order.target, order.actor_id)
+        finally:
+            self._turn.release()
+
+
+def _not_sent() -> PayoutReport:
+    # A failure of this call alone: the look-up after it says what became of the payment.
+    return PayoutReport(PayoutStatus.FAILED)
+
+
+class TreasuryWallet:
+    """Implementation of `Lightning` for a process without the wallet's admin key: the treasury spends and looks up.
+
+    `invoices` makes and looks up invoices with a key that can't spend; None for a process that has no key at all.
+    """
+
+    def __init__(
+        self,
+        treasury: TreasuryLink,
+        invoices: Lightning | None = None,
+        *,
+        now_ms: Callable[[], int] = system_now_ms,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        answers_within_s: float = _ANSWERS_WITHIN_S,
+    ) -> None:
+        self._treasury = treasury
+        self._own = invoices
+        self._now_ms = now_ms
+        self._pause = pause
+        self._answers_within_s = answers_within_s
+
+    async def create_invoice(self, order: InvoiceOrder) -> Invoice:
+        """See `Lightning.create_invoice`."""
+        return await self._invoices().create_invoice(order)
+
+    async def lookup(self, payment_hash: str) -> Settlement | None:
+        """See `Lightning.lookup`."""
+        return await self._invoices().lookup(payment_hash)
+
+    async def settlements(self, limit: int, offset: int = 0) -> Sequence[Settlement]:
+        """See `Lightning.settlements`."""
+        return await self._invoices().settlements(limit, offset)
+
+    async def pay_out(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
+        """Have the treasury send a payment, once. Raises `TransientError` whenever it may have been sent."""
+        order = PayOut(target, actor_id, self._now_ms() + _ORDER_MS)
+        while True:
+            try:
+                return (await self._ask(order, Reported)).report
+            except NoHostError:
+                # There is no treasury just now, so that nothing was ordered.
+                if self._now_ms() >= order.send_before_ms:
+                    return _not_sent()
+            await self._pause(_LOOK_AGAIN_S)
+
+    async def payout(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
+        """See `Lightning.payout`."""
+        return (await self._answer(LookUp(target, actor_id), Reported)).report
+
+    async def received(self, payment_hash: str) -> bool:
+        """See `Lightning.received`."""
+        return (await self._answer(AskReceived(payment_hash), Known)).known
+
+    async def sent(self, limit: int, offset: int = 0) -> Sequence[SentPayment]:
+        """See `Lightning.sent`."""
+        return await self._invoices().sent(limit, offset)
+
+    async def balance(self) -> Msat:
+        """See `Lightning.balance`."""
+        return await self._invoices().balance()
+
+    def hints(self) -> AsyncIterator[str]:
+        """See `Lightning.hints`."""
+        return self._invoices().hints()
+
+    async def check(self) -> None:
+        """Raise `PortError` when the treasury can't reach the node, or there is no treasury."""
+        await self._answer(AskCheck(), Known)
+
+    async def close(self) -> None:
+        """End connections."""
+        if self._own is not None:
+            await self._own.close()
+
+    def _invoices(self) -> Lightning:
+        if self._own is None:
+            raise PermanentError("this process holds no key of the wallet")
+        return self._own
+
+    async def _answer(self, question: LookUp | AskReceived | AskCheck, kind: type[AnswerT]) -> AnswerT:
+        try:
+            return await self._ask(question, kind)
+        except NoHostError:
+            raise TransientError("there is no treasury just now") from None
+
+    async def _ask(self, question: Any, kind: type[AnswerT]) -> AnswerT:
+        """Return the desk's answer. Raises `NoHostError` if the question was not asked, and `PortError`."""
+        try:
+            async with asyncio.timeout(self._answers_within_s):
+                (answer,) = _ANSWERS.decode(await self._treasury.ask(_QUESTIONS.encode([question])))
+        except NoHostError:
+            raise
+        except (LinkError, TimeoutError) as error:
+            raise TransientError(f"the treasury can't be reached: {type(error).__name__}") from None
+        except msgspec.DecodeError:
+            raise TransientError("the treasury's answer can't be read") from None
+        if isinstance(answer, Unanswered):
+            if answer.permanent:
+                raise PermanentError(answer.message)
+            raise TransientError(answer.message, answer.retry_after_s)
+        if not isinstance(answer, kind):
+            raise TransientError("the treasury answered another question")
+        return answer

@@ -1,0 +1,155 @@
+"""Payouts by way of the treasury: each order is sent once, in time, or certainly not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from satmeter.actors.domain.payments.payouts import PayoutReport, PayoutStatus
+from satmeter.actors.host_link import LinkError, NoHostError
+from satmeter.actors.ports import PermanentError, TransientError
+from satmeter.actors.services.wallet_desk import TreasuryWallet, WalletDesk
+from tests.helpers.fakes import FakeLightning
+from tests.helpers.sessions import target
+
+ONE, TWO = target(1, 900), target(2, 800)
+PAID, NOT_SENT = PayoutReport(PayoutStatus.PAID), PayoutReport(PayoutStatus.FAILED)
+
+
+@dataclass
+class Scene:
+    """A host's wallet, the way to the treasury with its faults, and the treasury's desk at a node."""
+
+    node: FakeLightning = field(default_factory=FakeLightning)
+    now_ms: int = 1_000_000
+    faults: list[Exception] = field(default_factory=list)
+    loses_answers: bool = False
+    asked: int = 0
+
+    def __post_init__(self) -> None:
+        self.desk = WalletDesk(self.node, lambda: self.now_ms)
+        self.wallet = TreasuryWallet(self, now_ms=lambda: self.now_ms, pause=self.pause, answers_within_s=5)
+
+    async def ask(self, question: bytes) -> bytes:
+        if self.faults:
+            raise self.faults.pop(0)
+        self.asked += 1
+        answer = await self.desk.answer(question)
+        if self.loses_answers:
+            raise LinkError("it died")
+        return answer
+
+    async def pause(self, seconds: float) -> None:
+        self.now_ms += round(seconds * 1_000)
+
+
+async def test_the_treasury_pays_and_looks_up_for_the_actor_that_asks() -> None:
+    scene = Scene()
+    assert await scene.wallet.pay_out(ONE, "ses_1") == PAID
+    assert scene.node.payout_orders == [(ONE, "ses_1")]
+    assert await scene.wallet.payout(ONE, "ses_1") == PAID
+    assert await scene.wallet.payout(ONE, "ses_2") == PayoutReport(PayoutStatus.FAILED)
+    assert await scene.wallet.payout(TWO, "ses_1") == PayoutReport(PayoutStatus.ABSENT)
+    assert await scene.wallet.received("ab" * 32) is True
+    await scene.wallet.check()
+
+
+async def test_a_lost_answer_leaves_open_whether_it_was_paid_and_nothing_is_sent_again() -> None:
+    scene = Scene(loses_answers=True)
+    with pytest.raises(TransientError, match="can't be reached"):
+        await scene.wallet.pay_out(ONE, "ses_1")
+    assert len(scene.node.payout_orders) == scene.asked == 1
+
+
+async def test_while_there_is_no_treasury_an_order_waits_and_is_sent_once() -> None:
+    scene = Scene(faults=[NoHostError()] * 5)
+    assert await scene.wallet.pay_out(ONE, "ses_1") == PAID
+    assert len(scene.node.payout_orders) == 1
+
+
+async def test_an_order_that_found_no_treasury_in_time_was_not_sent() -> None:
+    scene = Scene(faults=[NoHostError()] * 1_000)
+    assert await scene.wallet.pay_out(ONE, "ses_1") == NOT_SENT
+    assert scene.node.payout_orders == [] and scene.now_ms == 1_020_000
+
+
+async def test_a_treasury_that_stood_still_sends_nothing_that_is_too_late() -> None:
+    scene = Scene()
+    ask = scene.ask
+
+    async def late(question: bytes) -> bytes:
+        scene.now_ms += 20_000
+        return await ask(question)
+
+    scene.ask = late  # type: ignore[method-assign]
+    assert await scene.wallet.pay_out(ONE, "ses_1") == NOT_SENT
+    assert scene.node.payout_orders == []
+
+
+async def test_orders_go_to_the_node_one_after_the_other_and_the_late_ones_never() -> None:
+    scene = Scene()
+    scene.node.gate.close()
+    first = asyncio.create_task(scene.wallet.pay_out(ONE, "ses_1"))
+    await scene.node.gate.wait_for_arrival()
+    second = asyncio.create_task(scene.wallet.pay_out(TWO, "ses_2"))
+    while scene.asked < 2:
+        await asyncio.sleep(0)
+    scene.now_ms += 20_000
+    assert len(scene.node.payout_orders) == 1
+    scene.node.gate.open()
+    assert (await first, await second) == (PAID, NOT_SENT)
+    assert scene.node.payout_orders == [(ONE, "ses_1")]
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [(TransientError("busy", 7.5), TransientError), (PermanentError("no admin key"), PermanentError)],
+)
+async def test_the_nodes_errors_arrive_as_they_are(fault: Exception, kind: type[Exception]) -> None:
+    scene = Scene(node=FakeLightning(fault=fault))
+    for asking in (scene.wallet.payout(ONE, "ses_1"), scene.wallet.check(), scene.wallet.pay_out(ONE, "ses_1")):
+        with pytest.raises(kind, match=str(fault)) as caught:
+            await asking
+        if isinstance(caught.value, TransientError):
+            assert caught.value.retry_after_s == 7.5
+
+
+@pytest.mark.parametrize("fault", [NoHostError("none"), LinkError("died")])
+async def test_without_a_treasury_questions_are_for_another_time(fault: Exception) -> None:
+    for ask in ("check", "payout"):
+        scene = Scene(faults=[fault])
+        with pytest.raises(TransientError):
+            await (scene.wallet.check() if ask == "check" else scene.wallet.payout(ONE, "ses_1"))
+
+
+async def test_a_treasury_that_does_not_answer_is_not_waited_for_without_end() -> None:
+    scene = Scene()
+    scene.wallet = TreasuryWallet(scene, now_ms=lambda: scene.now_ms, answers_within_s=0.01)
+    scene.node.gate.close()
+    with pytest.raises(TransientError, match="TimeoutError"):
+        await scene.wallet.pay_out(ONE, "ses_1")
+    scene.node.gate.open()
+
+
+async def test_garbage_and_answers_to_other_questions_are_failures() -> None:
+    scene = Scene()
+    known = await scene.desk.answer(b"\x91\x82\xa4type\xa8received\xacpayment_hash\xa2ab")
+    for answer in (b"", b"\x91\xc1", known):
+
+        async def ask(question: bytes, answer: bytes = answer) -> bytes:
+            return answer if question else b""
+
+        scene.ask = ask  # type: ignore[method-assign]
+        with pytest.raises(TransientError):
+            await scene.wallet.pay_out(ONE, "ses_1")
+
+
+async def test_a_process_without_a_key_of_the_wallet_can_not_use_it() -> None:
+    wallet = Scene().wallet
+    with pytest.raises(PermanentError):
+        await wallet.balance()
+    with pytest.raises(PermanentError):
+        await wallet.settlements(1)
+    await wallet.close()
