@@ -11,9 +11,9 @@ from typing import Literal
 
 import msgspec
 
-from ...domain.llm.reported_usage import NO_HEADERS, ReportedUsage, UsageReporter
+from ...domain.llm.reported_usage import NO_HEADERS, ReportedUsage, whole_report
 from ...domain.llm.token_estimate import estimated_tokens
-from ...domain.llm.usage import counts_of, output_of, usage_of
+from ...domain.llm.usage import Counts, counts_of, output_of, usage_of
 from ...domain.pricing import Usage
 from ...ports import Completion, Evaluation, TransientError
 from ..upstream.verdicts import completion_of, verdict_of
@@ -54,8 +54,8 @@ def read_evaluation(body: bytes, model: str, headers: Mapping[str, str] = NO_HEA
     """Return the verdict in an answer. Raises `TransientError` as `verdict_of` does."""
     message = _message(body)
     text = _text(message)
-    judged = verdict_of(text, message.stop_reason)
-    return Evaluation(judged, model, read_usage(message.usage, text, model), reported_of(message.usage, headers))
+    judged, counts = verdict_of(text, message.stop_reason), counts_of(message.usage)
+    return Evaluation(judged, model, _usage(counts, text, model), whole_report(message.usage, counts, headers))
 
 
 def read_completion(body: bytes, model: str, headers: Mapping[str, str] = NO_HEADERS) -> Completion:
@@ -68,7 +68,8 @@ def read_completion(body: bytes, model: str, headers: Mapping[str, str] = NO_HEA
     """
     message = _message(body)
     text = _text(message)
-    usage, reported = read_usage(message.usage, text, model), reported_of(message.usage, headers)
+    counts = counts_of(message.usage)
+    usage, reported = _usage(counts, text, model), whole_report(message.usage, counts, headers)
     return completion_of(text, model, usage, message.stop_reason, reported)
 
 
@@ -77,15 +78,16 @@ def read_usage(raw: bytes | msgspec.Raw, text: str, model: str) -> Usage | None:
 
     None when the prompt's tokens can't be read.
     """
-    counts = counts_of(raw)
+    return _usage(counts_of(raw), text, model)
+
+
+def _usage(counts: Counts, text: str, model: str) -> Usage | None:
     return usage_of(counts, output_of(counts) or estimated_tokens(text, model))
 
 
 def reported_of(usage: bytes | msgspec.Raw, headers: Mapping[str, str]) -> ReportedUsage:
     """Return the provider's report of a whole answer, from its "usage" object."""
-    reporter = UsageReporter(headers)
-    reporter.go_on(usage)
-    return reporter.report(final=bool(output_of(counts_of(usage))))
+    return whole_report(usage, counts_of(usage), headers)
 
 
 def _message(body: bytes) -> _Message:

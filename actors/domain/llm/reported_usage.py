@@ -14,7 +14,7 @@ import msgspec
 from ..pricing import Usage
 from .catalogue import Api
 from .chat_usage import ChatStreamCounts, chat_reading_of
-from .usage import Counts, StreamCounts, counts_of, merged
+from .usage import Counts, StreamCounts, counts_of, merged, output_of
 
 NO_HEADERS: Final[Mapping[str, str]] = {}
 USAGE_MAX_BYTES: Final = 4_096
@@ -106,6 +106,20 @@ class UsageReporter:
         except UnicodeDecodeError:
             self._cut = True
             return None, counts
+
+
+def whole_report(raw: bytes | msgspec.Raw, counts: Counts, headers: Mapping[str, str]) -> ReportedUsage:
+    """Return the report of a whole answer: what a `UsageReporter` makes of its one usage object, in one step.
+
+    `counts` are the figures in that object.
+    """
+    found, data = provider_id(headers), bytes(raw)
+    if not _is_object(data):
+        return ReportedUsage(found)
+    text = kept_text(data)
+    if text is None:
+        return ReportedUsage(found, cut=True)
+    return ReportedUsage(found, None, (text,), partial=not output_of(counts))
 
 
 class ChatReporter:

@@ -21,8 +21,9 @@ from satmeter.actors.domain.llm.reported_usage import (
     UsageReporter,
     provider_id,
     reading_of,
+    whole_report,
 )
-from satmeter.actors.domain.llm.usage import StreamCounts, counts_of
+from satmeter.actors.domain.llm.usage import StreamCounts, counts_of, output_of
 from satmeter.actors.domain.pricing import Usage
 from satmeter.actors.ports import Completion
 from tests.helpers.anthropic_streams import FIRST_USAGE, MODEL, STOP, block, change, delta, sse, start
@@ -144,6 +145,14 @@ def test_a_report_reads_as_the_call_was_billed(first: str, later: list[str]) -> 
     assert reading_of(kept) == counted.usage(0)
     assert kept.first == first and set(kept.later) <= set(later)
     assert msgspec.json.decode(msgspec.json.encode(kept), type=ReportedUsage) == kept
+
+
+@given(usages.map(str.encode) | st.sampled_from([b"null", b"[1]", b"", b'{"a":"\xff"}', b'{"a":"%b"}' % (b"x" * 5_000)]))
+def test_a_whole_answers_report_is_that_of_a_stream_with_its_one_usage(usage: bytes) -> None:
+    headers, counts = {"request-id": "req_1"}, counts_of(usage)
+    reporter = UsageReporter(headers)
+    reporter.go_on(usage)
+    assert whole_report(usage, counts, headers) == reporter.report(final=bool(output_of(counts)))
 
 
 def test_no_log_or_error_shows_the_providers_texts() -> None:
