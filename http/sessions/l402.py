@@ -37,6 +37,7 @@ _SETTLES_WITHIN_S: Final = 8.0
 _LOOK_FIRST_S: Final = 0.2
 _LOOK_MAX_S: Final = 1.5
 _LOOKS_MAX: Final = 14
+_SETTLED_KEPT: Final = 16_384
 # The refusals of a session that has ended, or whose journal was archived since.
 _OVER: Final = frozenset({Code.CLOSED, Code.EXPIRED, Code.NOT_FOUND})
 # The preimage does not prove the payment, but its holder waits first: paying again may pay twice.
@@ -53,6 +54,7 @@ class L402:
         self._openings = Openings(state, clients)
         self._top_up_offers = TopUpOffers(state)
         self._terms = session_terms(state.settings)
+        self._settled: set[str] = set()
 
     async def challenge(
         self, request: Request, key: str | None, command: Ask | Relay, over: Holder | None = None, told: str = ""
@@ -150,7 +152,7 @@ class L402:
 
         Raises nothing: the session decides if it was paid. Knowing a preimage does not prove a payment.
         """
-        if not holder.shows_preimage:
+        if not holder.shows_preimage or holder.payment_hash in self._settled:
             return
         try:
             async with asyncio.timeout(_SETTLES_WITHIN_S):
@@ -161,10 +163,17 @@ class L402:
                     )
                     topped_up = holder.payment_hash not in [invoice.payment_hash for invoice in view.pending_invoices]
                     if view.state is not SessionState.AWAITING_PAYMENT and topped_up:
+                        self._note_settled(holder.payment_hash)
                         return
                     await asyncio.sleep(backoff.next())
         except (RefusedError, TransientError, TimeoutError):
             return
+
+    def _note_settled(self, payment_hash: str) -> None:
+        """Remember a payment, so that a wallet's next requests don't ask for it: one that is settled stays so."""
+        if len(self._settled) >= _SETTLED_KEPT:
+            self._settled.clear()
+        self._settled.add(payment_hash)
 
 
 def _unseen(refusal: Refusal) -> Refusal:

@@ -7,11 +7,8 @@ from typing import NamedTuple
 from starlette.requests import Request
 
 from ...actors.domain.credentials import macaroon
-from ...actors.domain.credentials.caveats import Grant
 from ...actors.domain.credentials.macaroon import MacaroonId
-from ...actors.domain.errors import RefusedError
-from ...actors.domain.session.messages import GetSession, OpenSession, SessionCreated
-from ...actors.domain.session.state import SessionState
+from ...actors.domain.session.messages import OpenSession, SessionCreated
 from ...actors.domain.webhooks import Webhook
 from ..payments.invoice_limits import InvoiceLimits
 from ..payments.keyed_ids import KeyedIds
@@ -59,7 +56,7 @@ class Openings:
         async def opening() -> tuple[SessionCreated, bool]:
             created = await self._state.router.call(session_id, command)
             # Only a key can lead to a session that was paid long ago.
-            return created, key is None or await self._unpaid_still(created)
+            return created, key is None or created.unpaid
 
         created = await self._invoice_limits.count(client, session_id, opening)
         return Opened(created, self._mint(created, of_previous_key=of_previous_key), of_previous_key)
@@ -69,11 +66,3 @@ class Openings:
         previous, key = self._state.previous_keys, self._state.macaroon_key
         macaroon_id = MacaroonId(created.deposit_invoice.payment_hash, created.session_id, created.generation)
         return macaroon.mint(previous.macaroons if previous is not None and of_previous_key else key, macaroon_id)
-
-    async def _unpaid_still(self, created: SessionCreated) -> bool:
-        try:
-            view = await self._state.router.call(created.session_id, GetSession(Grant(created.generation)))
-        except RefusedError:
-            # The session counts as unpaid until its invoice expires. The request must not fail, as the session exists.
-            return True
-        return view.state is SessionState.AWAITING_PAYMENT

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from satmeter.actors.domain.credentials.macaroon import MacaroonId, mint, verify
 from satmeter.actors.domain.errors import Code
+from satmeter.actors.router.router import Router
 from tests.helpers.hosts import until
 from tests.helpers.http.fronts import MACAROON_KEY
 from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
@@ -73,6 +74,21 @@ async def test_a_wallet_pays_once_and_goes_on_for_the_rest_of_the_deposit(shop: 
         )
     ).json()["spentMsat"]
     assert spent > 0
+
+
+async def test_a_payment_that_was_seen_is_not_asked_for_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, call = list[str](), Router.call
+
+    async def counted(router: Router, actor_id: str, command: Any) -> Any:
+        asked.append(type(command).__name__)
+        return await call(router, actor_id, command)
+
+    monkeypatch.setattr(Router, "call", counted)
+    token, payment_hash = challenged(await post(shop, "/ask", ASK))
+    await shop.api.pay({"paymentHash": payment_hash})
+    for _ in range(3):
+        assert (await post(shop, "/ask", ASK, authorization=paid_with(shop, token))).status_code == 200
+    assert asked.count("CheckPayment") == 1
 
 
 async def test_the_deposit_covers_what_the_request_can_cost(shop: Shop) -> None:

@@ -25,12 +25,16 @@ from .state import SessionState
 
 
 class SessionCreated(Reply, frozen=True, tag="session_created"):
-    """The new session as its 201 shows it; later changes of the session don't change this reply."""
+    """The new session as its 201 shows it; later changes of the session don't change what that shows.
+
+    `unpaid`: the session waits for its first payment.
+    """
 
     session_id: str
     generation: int
     deposit_invoice: Invoice
     expires_at_ms: int
+    unpaid: bool = True
 
 
 class SessionView(Reply, frozen=True, tag="session"):

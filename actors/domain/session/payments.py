@@ -27,6 +27,7 @@ from .state import (
     Session,
     SessionClosed,
     SessionOpened,
+    SessionState,
     TopUpFailed,
     TopUpIssued,
     TopUpOrder,
@@ -107,7 +108,13 @@ def _created(session_id: str, session: Session, command: OpenSession) -> Session
     same_amount = command.any_amount or session.deposit_invoice.amount_sats == command.amount_sats
     if not same_amount or webhook != command.webhook:
         return idempotency_conflict()
-    return SessionCreated(session_id, session.generation, session.deposit_invoice, session.first_expires_at_ms)
+    return SessionCreated(
+        session_id,
+        session.generation,
+        session.deposit_invoice,
+        session.first_expires_at_ms,
+        session.state is SessionState.AWAITING_PAYMENT,
+    )
 
 
 # Topping up

@@ -147,7 +147,9 @@ def test_a_report_reads_as_the_call_was_billed(first: str, later: list[str]) -> 
     assert msgspec.json.decode(msgspec.json.encode(kept), type=ReportedUsage) == kept
 
 
-@given(usages.map(str.encode) | st.sampled_from([b"null", b"[1]", b"", b'{"a":"\xff"}', b'{"a":"%b"}' % (b"x" * 5_000)]))
+@given(
+    usages.map(str.encode) | st.sampled_from([b"null", b"[1]", b"", b'{"a":"\xff"}', b'{"a":"%b"}' % (b"x" * 5_000)])
+)
 def test_a_whole_answers_report_is_that_of_a_stream_with_its_one_usage(usage: bytes) -> None:
     headers, counts = {"request-id": "req_1"}, counts_of(usage)
     reporter = UsageReporter(headers)

@@ -43,7 +43,7 @@ def test_opening_gives_the_deposit_invoice_and_the_same_again_however_often_and_
     bench.now_ms += HOUR_MS
     bench.pay()
     again = bench.send(OpenSession(100, "client"))
-    assert (again.reply, again.events, again.intents) == (CREATED, (), ())
+    assert (again.reply, again.events, again.intents) == (replace(CREATED, unpaid=False), (), ())
 
 
 def test_another_amount_under_the_same_key_is_a_conflict_also_at_the_same_time() -> None:
