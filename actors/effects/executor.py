@@ -122,34 +122,38 @@ class Effects:
             log.exception("effect_broke")
             return Failed(intent, permanent=False)
 
-    async def _result(self, intent: Intent, progress: ProgressChannel, log: Any) -> Any:
+    def _result(self, intent: Intent, progress: ProgressChannel, log: Any) -> Awaitable[Any]:
+        """Return what brings the result. A coroutine that only awaited it would take memory as long as a model does."""
         match intent:
             case AnswerRequest():
-                return await self._answering.answer(intent, progress, log)
+                return self._answering.answer(intent, progress, log)
             case RelayRequest():
-                return await self._relaying.relay(intent, progress, log)
+                return self._relaying.relay(intent, progress, log)
             case CountPrompt(body=body, headers=headers, model=model, beta=beta):
-                return await self._model.count_tokens(body, headers, model=model, beta=beta)
+                return self._model.count_tokens(body, headers, model=model, beta=beta)
             case IssueInvoice():
-                return await self._issue(intent)
+                return self._issue(intent)
             case LookUpInvoice(payment_hash=payment_hash):
-                return await self._look_up(payment_hash, log)
+                return self._look_up(payment_hash, log)
             case Evaluate(request=request):
-                evaluation = await self._model.evaluate(request)
-                return PricedEvaluation(evaluation, await self._prices.current())
+                return self._evaluate(request)
             case Work(request=request, model=model, max_tokens=max_tokens):
-                return await progress.while_heard(
+                return progress.while_heard(
                     lambda: self._model.complete(request, model=model, max_tokens=max_tokens), _nothing
                 )
             case Notify():
-                return await self._webhooks.send(intent)
+                return self._webhooks.send(intent)
             case SendPayout():
-                return await self._payouts.send(intent)
+                return self._payouts.send(intent)
             case LookUpPayout():
-                return await self._payouts.look_up(intent)
+                return self._payouts.look_up(intent)
             case ReleaseUnpaid(client=client, actor_id=actor_id):
-                return await self._limits.release(client, actor_id)
+                return self._limits.release(client, actor_id)
         raise TypeError(f"no effect for {type(intent).__name__}")
+
+    async def _evaluate(self, request: str) -> PricedEvaluation:
+        evaluation = await self._model.evaluate(request)
+        return PricedEvaluation(evaluation, await self._prices.current())
 
     async def _issue(self, intent: IssueInvoice) -> Invoice:
         if intent.for_work and self._admit_sale is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -141,6 +141,19 @@ class _Draft:
         return given
 
 
+def _take(progress: ProgressChannel, draft: _Draft, data: RelayBytes, seen: RelaySoFar) -> None:
+    """Pass bytes on with their count. Raises `UnheardError` where that is the last that is needed."""
+    draft.pieces.append(data.data)
+    progress.emit(data)
+    _count(progress, draft, seen)
+
+
+def _count(progress: ProgressChannel, draft: _Draft, seen: RelaySoFar) -> None:
+    draft.count(seen)
+    if progress.stopped and draft.known:
+        raise UnheardError
+
+
 class RelayEffect:
     """Runner of `RelayRequest`."""
 
@@ -157,9 +170,10 @@ class RelayEffect:
         if intent.held is not None:
             progress.emit(intent.held)
         draft = _Draft(intent.model, self._clock, log)
-        progress.lingers_s = lambda: draft.lingers_s() if intent.stream else 0.0
+        if intent.stream:
+            progress.lingers_s = draft.lingers_s
         return await progress.while_heard(
-            lambda: self._relay(intent, progress, draft), lambda: self._left(intent, draft)
+            partial(self._relay, intent, progress, draft), partial(self._left, intent, draft)
         )
 
     async def _left(self, intent: RelayRequest, draft: _Draft) -> RelayOutcome:
@@ -191,9 +205,11 @@ class RelayEffect:
         return counted
 
     async def _relay(self, intent: RelayRequest, progress: ProgressChannel, draft: _Draft) -> RelayOutcome:
+        draft.asked = True
         try:
-            end = await self._pass_on(intent, progress, draft)
+            end = await self._asked(intent, progress, draft)
         except PortError as error:
+            draft.asked = False
             if not draft.begun:
                 raise
             draft.log.warning("model_failed_midway", error=str(error))
@@ -215,32 +231,13 @@ class RelayEffect:
             given_bytes=end.given_bytes,
         )
 
-    async def _pass_on(self, intent: RelayRequest, progress: ProgressChannel, draft: _Draft) -> RelayEnd:
-        draft.asked = True
-        try:
-            return await self._asked(intent, progress, draft)
-        except PortError:
-            draft.asked = False
-            raise
-
     async def _asked(self, intent: RelayRequest, progress: ProgressChannel, draft: _Draft) -> RelayEnd:
         body = intent.body.lowered(intent.max_tokens)
-
-        def take(data: RelayBytes, seen: RelaySoFar) -> None:
-            pieces.append(data.data)
-            progress.emit(data)
-            count(seen)
-
-        def count(seen: RelaySoFar) -> None:
-            draft.count(seen)
-            if progress.stopped and draft.known:
-                raise UnheardError
-
-        pieces = draft.pieces
+        give = partial(_take, progress, draft) if intent.stream else None
         parts = self._model.relay(
-            body, intent.headers, model=intent.model, beta=intent.beta, stream=intent.stream, give=take
+            body, intent.headers, model=intent.model, beta=intent.beta, stream=intent.stream, give=give
         )
-        async with aclosing(parts):
+        try:
             async for part in parts:
                 match part:
                     case Served(upstream=upstream):
@@ -249,10 +246,12 @@ class RelayEffect:
                         draft.headers = headers
                         progress.emit(RelayHead(200, headers, intent.max_tokens, intent.at_ms))
                     case RelayBytes(data=data):
-                        pieces.append(data)
+                        draft.pieces.append(data)
                         progress.emit(part)
                     case RelaySoFar():
-                        count(part)
+                        _count(progress, draft, part)
                     case RelayEnd():
                         return part
+        finally:
+            await parts.aclose()
         raise TransientError("the model's answer has no end")

@@ -148,13 +148,16 @@ class Upstreams:
             _tell(model, upstream, failures)
             begun = False
             try:
-                async with aclosing(call(provider)) as parts:
+                parts = call(provider)
+                try:
                     async for part in parts:
                         if not begun:
                             begun = True
                             yield Served(upstream)
                         self._note(model, upstream, part)
                         yield part
+                finally:
+                    await parts.aclose()
                 return
             except PortError as error:
                 failures.append(error)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
 from typing import Final, TypeVar
 
 import structlog
@@ -216,9 +215,9 @@ class GatedProvider:
         return result
 
     async def _parts_through(self, model: str, parts: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-        async with aclosing(parts):
+        proven = False
+        try:
             await self._admit(model)
-            proven = False
             try:
                 async for part in parts:
                     # The success is counted before the part is given: a caller that has the last part asks for no
@@ -229,6 +228,8 @@ class GatedProvider:
                     yield part
             except (ModelError, SilentError, ToldError) as error:
                 raise await self._judged(model, error) from None
+        finally:
+            await parts.aclose()
 
     async def _judged(self, model: str, error: PortError) -> PortError:
         """Return the error as waiting callers should see it: while all calls fail, a failed one has met an outage."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from ...domain.llm.relays import Give
 from ...domain.provider_faults import ModelFault
@@ -42,27 +42,36 @@ class Exchanges:
         self._headers = headers
         self._read_error = read_error
 
-    async def post(self, path: str, body: bytes, headers: Mapping[str, str] = {}) -> Answer:
+    def post(self, path: str, body: bytes, headers: Mapping[str, str] = {}) -> Coroutine[Any, Any, Answer]:
         """Post a body, and return the answer, which the caller must close. Raises `PortError`."""
-        return await self._answer(self._http.post(self._base_url + path, {**self._headers, **headers}, body))
+        return self._answer(self._http.post(self._base_url + path, {**self._headers, **headers}, body))
 
-    async def get(self, path: str) -> Answer:
+    def get(self, path: str) -> Coroutine[Any, Any, Answer]:
         """Ask for a resource. Returns and raises as `post`."""
-        return await self._answer(self._http.get(self._base_url + path, self._headers))
+        return self._answer(self._http.get(self._base_url + path, self._headers))
 
     async def close(self) -> None:
         """End connections."""
         await self._http.aclose()
 
     async def _answer(self, call: Awaitable[HttpAnswer]) -> Answer:
-        answer = Answer(await _or_port_error(call))
-        if answer.status == 200:
-            return answer
+        try:
+            answer = Answer(await call)
+        except Exception as error:
+            failed = _port_error(error)
+        else:
+            if answer.status == 200:
+                return answer
+            failed = await self._refusal(answer)
+        # Raised outside the handler: the client's error must not become the context of ours.
+        raise failed
+
+    async def _refusal(self, answer: Answer) -> PortError:
         async with answer:
             body = b""
             with suppress(PortError):
                 body = await answer.body(_ERROR_MAX_BYTES)
-        raise self._read_error(answer.status, answer.headers, body)
+        return self._read_error(answer.status, answer.headers, body)
 
 
 class Answer:
@@ -146,18 +155,17 @@ class Answer:
 
 async def _or_port_error(call: Awaitable[T]) -> T:
     """Return the call's result. Raises `PortError` for the client's errors, and for a defect in it."""
-    failed: PortError
     try:
         return await call
-    except HttpError as error:
-        failed = _port_error(error)
     except Exception as error:
-        failed = TransientError(f"the exchange with the model provider failed: {type(error).__name__}")
+        failed = _port_error(error)
     # Raised outside the handler: the client's error must not become the context of ours.
     raise failed
 
 
-def _port_error(error: HttpError) -> PortError:
+def _port_error(error: Exception) -> PortError:
+    if not isinstance(error, HttpError):
+        return TransientError(f"the exchange with the model provider failed: {type(error).__name__}")
     if isinstance(error, NotSentError):
         return ModelError(f"the model provider can't be reached: {error}", ModelFault.UNREACHABLE)
     if isinstance(error, SilentServerError):

@@ -11,7 +11,7 @@ import asyncio
 import os
 import re
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -100,19 +100,28 @@ class AiohttpClient:
             max_field_size=_HEADER_MAX_BYTES,
         )
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
-        """Send a request once; see `HttpClient`."""
-        return await self._once("POST", url, headers, body)
+    # Each coroutine between a call and its connection takes memory for as long as a model works.
 
-    async def get(self, url: str, headers: Mapping[str, str]) -> HttpAnswer:
+    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Coroutine[Any, Any, HttpAnswer]:
+        """Send a request once; see `HttpClient`."""
+        return self._once("POST", url, headers, body)
+
+    def get(self, url: str, headers: Mapping[str, str]) -> Coroutine[Any, Any, HttpAnswer]:
         """Ask for a resource once; see `HttpClient`."""
-        return await self._once("GET", url, headers, b"")
+        return self._once("GET", url, headers, b"")
 
     async def _once(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
         for tries_left in reversed(range(_TRIES)):
             failure: HttpError
             try:
-                return await self._sent(method, url, headers, body)
+                for _ in range(_TURNS):
+                    await asyncio.sleep(0)
+                call = self._call(method, url, headers, body)
+                if len(body) <= _WRITTEN_AT_ONCE_BYTES:
+                    return _AiohttpAnswer(await call, self._silence_timeout_s)
+                # The library's own clock of silence begins when all is written, which a server can prevent for ever.
+                async with asyncio.timeout(self._connect_timeout_s + self._silence_timeout_s):
+                    return _AiohttpAnswer(await call, self._silence_timeout_s)
             except HttpError as error:
                 failure = error
             except Exception as error:
@@ -128,22 +137,17 @@ class AiohttpClient:
         for session in self._opened.values():
             await session.close()
 
-    async def _sent(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
-        """Send a request, and return the answer when its head is there. Raises anything."""
-        for _ in range(_TURNS):
-            await asyncio.sleep(0)
+    def _call(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes
+    ) -> Awaitable[aiohttp.ClientResponse]:
+        """Return a request that is sent once it is awaited, until the head of its answer is there. Raises anything."""
         proxy = self._proxy_for(url)
         # llama.cpp closes the connection after a stream, unannounced: the next call on it would count as sent. A new
         # connection costs little where there is no TLS.
         pooled = not (url.startswith("http://") and _STREAMS.search(body))
-        call = self._session(pooled=pooled).request(
+        return self._session(pooled=pooled).request(
             method, url, data=body or None, headers=headers, allow_redirects=False, proxy=proxy
         )
-        if len(body) <= _WRITTEN_AT_ONCE_BYTES:
-            return _AiohttpAnswer(await call, self._silence_timeout_s)
-        # The library's own clock of silence begins when all is written, which a server can prevent for ever.
-        async with asyncio.timeout(self._connect_timeout_s + self._silence_timeout_s):
-            return _AiohttpAnswer(await call, self._silence_timeout_s)
 
     def _proxy_for(self, url: str) -> str | None:
         """Return the environment's proxy for a URL; it is looked up once for each, of which there are few."""
