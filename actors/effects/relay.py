@@ -12,6 +12,7 @@ import structlog
 from msgspec.structs import replace
 
 from ..domain.llm.answers import Ending, Served
+from ..domain.llm.chat_prompt import estimated_body
 from ..domain.llm.intents import RelayRequest
 from ..domain.llm.relays import (
     RelayBegun,
@@ -188,8 +189,10 @@ class RelayEffect:
         if outcome.usage is not None or not draft.asked:
             return outcome
         tokens = await self._prompt_tokens(intent, draft.log)
-        usage = None if tokens is None else Usage(tokens, outcome.given_tokens, billed_as=intent.billed_as)
-        return replace(outcome, charged=True, usage=usage)
+        if tokens is not None:
+            usage = Usage(tokens, outcome.given_tokens, billed_as=intent.billed_as)
+            return replace(outcome, charged=True, usage=usage)
+        return _with_estimate(replace(outcome, charged=True), intent, draft)
 
     async def _prompt_tokens(self, intent: RelayRequest, log: Any) -> int | None:
         if intent.prompt_tokens is not None:
@@ -213,7 +216,8 @@ class RelayEffect:
             if not draft.begun:
                 raise
             draft.log.warning("model_failed_midway", error=str(error))
-            return draft.outcome(Ending.BROKEN, told=isinstance(error, ToldError))
+            outcome = draft.outcome(Ending.BROKEN, told=isinstance(error, ToldError))
+            return _with_estimate(outcome, intent, draft)
         if draft.begun:
             return draft.outcome(Ending.COMPLETE, end)
         # The answer is whole, or refused.
@@ -255,3 +259,17 @@ class RelayEffect:
         finally:
             await parts.aclose()
         raise TransientError("the model's answer has no end")
+
+
+def _with_estimate(outcome: RelayOutcome, intent: RelayRequest, draft: _Draft) -> RelayOutcome:
+    """Return the outcome with an estimate of the prompt's text, if its provider counts nothing before the end.
+
+    The hold's estimate is made of an upper bound: of the model's longest prompt, where there is an image. A client that
+    left pays that one for images: it could else have a dear prompt read at a discount, and leave before the end.
+    """
+    if outcome.usage is not None or not draft.counts_last:
+        return outcome
+    found = estimated_body(intent.body.data, intent.model)
+    if found is None or (found.media and outcome.ending is Ending.LEFT):
+        return outcome
+    return replace(outcome, prompt_estimate=found.tokens)

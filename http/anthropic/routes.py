@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from ...actors.domain.errors import Code, RefusedError
 from ...actors.domain.llm.catalogue import Api
+from ...actors.domain.llm.chat_prompt import estimated_prompt
 from ...actors.domain.llm.relays import RelayBytes
 from ...actors.domain.session.messages import Counted, Relayed
 from ..payments.solvency_gate import refuse_calls
@@ -23,7 +24,6 @@ from ..response.late_head import in_time
 from ..response.slow_json import CutShortError, SlowAnswer
 from ..state import AppState
 from ..translation.relaying import TranslatedCalls
-from ..upstreams.chat_estimate import estimated_prompt
 from ..upstreams.provider_call import ProviderCall
 from .body import read_call, read_count
 from .over_chat.dialect import MessagesOverChat
@@ -117,7 +117,7 @@ class MessagesRoutes:
         except RefusedError as error:
             if error.refusal.code is not Code.MODEL_FAILED:
                 raise
-            tokens = estimated_prompt(asked.body, model)
+            tokens = estimated_prompt(asked.body, model).tokens
             return Counted(200, _JSON, msgspec.json.encode({"input_tokens": tokens}))
         if tokens_in(counted) is not None:
             return counted

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from ...actors.domain.errors import Code, RefusedError
 from ...actors.domain.llm.answers import Ending
+from ...actors.domain.llm.chat_prompt import estimated_prompt
 from ...actors.domain.llm.relays import RelayBytes, countable
 from ...actors.domain.session.messages import Relayed
 from ..anthropic.body import read_count
@@ -19,7 +20,6 @@ from ..response.error_formats import CONTEXT_LENGTH, openai
 from ..translation.provider_errors import of_chat
 from ..translation.relaying import Dialect, OverMessages, Translated
 from ..translation.request import user_digest
-from ..upstreams.chat_estimate import estimated_prompt
 from ..upstreams.provider_call import ProviderCall
 from ..upstreams.served_models import ServedModels
 from . import answer as from_messages
@@ -139,7 +139,7 @@ class ResponsesOverChat(Responding[AskedOfChat]):
 
     def estimate(self, asked: AskedOfChat) -> int:
         """Return an estimate."""
-        return estimated_prompt(asked.body, asked.entry.upstream_model)
+        return estimated_prompt(asked.body, asked.entry.upstream_model).tokens
 
     def made(self, asked: AskedOfChat, model: str, created_s: int, fallback_id: str) -> ChatResponseStream:
         """Return the events."""

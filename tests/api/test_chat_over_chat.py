@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from satmeter.actors.domain.llm.token_estimate import estimated_tokens
 from tests.helpers.chat_upstream import (
     COUNTED,
     DONE,
@@ -136,6 +137,26 @@ async def test_an_answer_that_breaks_off_is_told_and_paid_as_far_as_it_came(shop
     assert "Hel" in answer.text and "[DONE]" not in answer.text
     assert json.loads(answer.text.strip().split("data: ")[-1])["error"]["message"]
     await shop.until_free()
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+
+
+@pytest.mark.parametrize(("parts", "media_tokens"), [([], 0), ([IMAGE], 1_000)])
+@pytest.mark.parametrize("rule", ["bound", "count", "nothing"])
+async def test_what_an_upstream_breaks_off_costs_an_estimate_of_its_texts(
+    redis: Redis, tmp_path: Path, parts: list[Any], media_tokens: int, rule: str
+) -> None:
+    """Not of the bound, which is the longest prompt where there is an image. An input token costs 1.4 msat here."""
+    async with chat_shop_over(redis, tmp_path, missing_usage=rule) as shop:
+        streams(shop, chunk(choice("Hel")), chunk(choice("lo")))
+        said = [{"role": "user", "content": [{"type": "text", "text": "Hello"}, *parts]}]
+        await shop.post({"model": "tiny", "messages": said, "stream": True}, PATH)
+        await shop.until_free()
+        hello = estimated_tokens("Hello", "tiny")
+        tokens_msat = (hello + 2 * 4 + media_tokens) * 14 + hello * 28
+        due = 0 if rule == "nothing" else -(-tokens_msat // 10) + 700
+        assert [entry["amountMsat"] for entry in await shop.ledger() if entry["kind"] == "debit"] == [due]
 
 
 async def test_an_answer_without_tokens_of_usage_beside_its_end_is_passed_on(shop: ChatShop) -> None:

@@ -170,7 +170,8 @@ class RelayOutcome(msgspec.Struct, frozen=True):
 
     `charged`: the provider bills the call. It bills the prompt of a call that was sent and whose client then left.
 
-    `told`: the answer broke off, and the provider's own event in the body says so.
+    `told`: the answer broke off, and the provider's own event in the body says so. `prompt_estimate`: the tokens of a
+    prompt that was not counted, where its text says more of them than the hold's estimate.
     """
 
     ending: Ending
@@ -184,3 +185,4 @@ class RelayOutcome(msgspec.Struct, frozen=True):
     told: bool = False
     reported: ReportedUsage | None = None
     given_bytes: int = 0
+    prompt_estimate: int | None = None

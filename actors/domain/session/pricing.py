@@ -247,10 +247,11 @@ def relay_usage(terms: SessionTerms, hold: Hold, intent: RelayRequest, outcome: 
         return None
     if outcome.usage is not None:
         return replace(outcome.usage, web_searches=min(outcome.usage.web_searches, intent.web_searches))
+    prompt_tokens = hold.estimate.input_tokens if outcome.prompt_estimate is None else outcome.prompt_estimate
     return usage_in_place(
         terms.terms.models[hold.model].missing_usage,
         outcome.ending,
         bound=intent.bound,
         given_bytes=max(outcome.given_bytes, outcome.given_tokens),
-        estimate=Usage(hold.estimate.input_tokens, outcome.given_tokens, billed_as=intent.billed_as),
+        estimate=Usage(prompt_tokens, outcome.given_tokens, billed_as=intent.billed_as),
     )

@@ -75,10 +75,12 @@ class ChatShop(Shop):
 
 
 @asynccontextmanager
-async def chat_shop_over(redis: Redis, place: Path, sats: int = 10_000, **settings: Any) -> AsyncIterator[ChatShop]:
+async def chat_shop_over(
+    redis: Redis, place: Path, sats: int = 10_000, *, missing_usage: str = "bound", **settings: Any
+) -> AsyncIterator[ChatShop]:
     """Everything in one process, on a port, with a session over so many sats. The models file is written to `place`."""
     models_file = place / "models.toml"
-    models_file.write_text(MODELS_FILE)
+    models_file.write_text(f'{MODELS_FILE}missing_usage = "{missing_usage}"\n')
     settings = {"models_file": models_file, "eval_model": TINY, "work_model": TINY, **settings}
     configured = Settings(**settings)
     chat = ChatUpstream()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
 from satmeter.actors.domain.llm.answers import Ending
+from satmeter.actors.domain.llm.chat_prompt import estimated_prompt
 from satmeter.actors.domain.llm.intents import RelayRequest
 from satmeter.actors.domain.llm.relays import RelayBody, RelayBytes, RelayOutcome
 from satmeter.actors.domain.llm.token_estimate import estimated_tokens
@@ -49,7 +51,9 @@ def upstream(answer: Answer, *, counts: bool) -> FakeHttp:
     return FakeHttp(reply)
 
 
-async def left(http: FakeHttp, *, stream: bool = True, after: int = 2) -> tuple[RelayOutcome, float]:
+async def left(
+    http: FakeHttp, *, stream: bool = True, after: int = 2, body: RelayBody = CALL
+) -> tuple[RelayOutcome, float]:
     """Return the outcome of a call that is left after so many parts were given, and for how long it would run on."""
     given = asyncio.Event()
     said: list[object] = []
@@ -60,7 +64,7 @@ async def left(http: FakeHttp, *, stream: bool = True, after: int = 2) -> tuple[
             given.set()
 
     progress = ProgressChannel(emit)
-    intent = RelayRequest("request:a", CALL, {}, False, stream, MODEL, 5, AT_MS, ONCE)
+    intent = RelayRequest("request:a", body, {}, False, stream, MODEL, 5, AT_MS, ONCE)
     task = asyncio.create_task(RelayEffect(over(provider(http))).relay(intent, progress))
     if after:
         await given.wait()
@@ -87,6 +91,16 @@ async def test_where_the_upstream_does_not_count_the_charge_is_left_to_the_estim
     outcome, _ = await left(upstream(answer, counts=False), after=3)
     assert (outcome.charged, outcome.usage) == (True, None)
     assert outcome.given_tokens == estimated_tokens(TEXT, MODEL)
+    assert outcome.prompt_estimate == estimated_prompt(json.loads(BODY), MODEL).tokens
+
+
+async def test_who_leaves_gets_no_discount_on_images() -> None:
+    """Of an image the estimate may be ten times too low. The hold's is half of the model's longest prompt."""
+    answer = streaming(*(sse(event) for event in WHOLE_STREAM[:3]), hangs=True)
+    image = b'"content":[{"type":"\\u0069mage_url"},{"type":"text","text":"hi"}]'
+    body = RelayBody(b'{"messages":[{"role":"user",%b}]}' % image, 5, 0, 0)
+    outcome, _ = await left(upstream(answer, counts=False), after=3, body=body)
+    assert (outcome.charged, outcome.usage, outcome.prompt_estimate) == (True, None, None)
 
 
 async def test_a_stream_whose_choices_have_ended_waits_for_the_usage() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from satmeter.http.upstreams.chat_estimate import estimated_prompt
+from satmeter.actors.domain.llm.chat_prompt import estimated_prompt
 
 TEXT = "The quick brown fox jumps over the lazy dog, and the dog does not care."
 
 
 def estimate(*messages: Any, **fields: Any) -> int:
-    return estimated_prompt({"messages": list(messages), **fields}, "tiny-llama")
+    return estimated_prompt({"messages": list(messages), **fields}, "tiny-llama").tokens
 
 
 def test_every_part_of_a_prompt_adds_to_it() -> None:
