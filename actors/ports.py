@@ -321,8 +321,15 @@ class Limits(Protocol):
         """
         ...
 
+    async def hold_bytes(self, actor_id: str, size_bytes: int, until_ms: int, bounds: Mapping[str, int]) -> str | None:
+        """Count what the store keeps of an unpaid actor until a time, under each of these names, up to its bound.
+
+        Return None when it fits, and else a name whose bound it exceeds. The same actor is counted once.
+        """
+        ...
+
     async def release(self, client: str, invoice_of: str) -> None:
-        """Stop counting an invoice, which was paid."""
+        """Stop counting an invoice, which was paid, and the bytes of its actor."""
         ...
 
 

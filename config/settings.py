@@ -216,6 +216,19 @@ class Settings(BaseSettings):
 
     demo_per_hour: int = _var("SATMETER_DEMO_PER_HOUR", 5, "Free demo requests an hour for one IP.", ge=0)
     unpaid_per_ip: int = _var("SATMETER_UNPAID_PER_IP", 100, "Unpaid invoices that one IP may have open.", ge=1)
+    unpaid_bytes_per_ip: int = _var(
+        "SATMETER_UNPAID_BYTES_PER_IP",
+        4_194_304,
+        "Bytes that the store keeps for one IP's unpaid jobs and sessions, each for two days; a /48 has four times as "
+        "much. Paying gives them back.",
+        ge=524_288,
+    )
+    unpaid_max_bytes: int = _var(
+        "SATMETER_UNPAID_MAX_BYTES",
+        134_217_728,
+        "Bytes that the store keeps for all unpaid jobs and sessions; those of less than 8 KiB may take as much again.",
+        ge=1_048_576,
+    )
     requests_per_ip: int = _var(
         "SATMETER_REQUESTS_PER_IP",
         50,

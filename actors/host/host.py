@@ -19,6 +19,8 @@ from .partition_host import PartitionHost
 from .replies import ReplyTo
 
 _SWEEP_S: Final = 5.0
+# Unpaid actors in memory that no client asks. Each may hold a text of 400 kB.
+_RESTING_MAX: Final = 64
 
 
 class ActorHost(PartitionHost):
@@ -44,8 +46,17 @@ class ActorHost(PartitionHost):
         self._behaviours = behaviours
         self._passivate_after_s = passivate_after_s
         self._mailboxes: dict[str, Mailbox] = {}
+        # Unpaid ones that rest, in the order in which they began to.
+        self._resting: dict[str, Mailbox] = {}
         self._services = HostServices(
-            journal, effects, self.partitions, self._dispatcher.admission, self._ticker, now_ms, self._retire
+            journal,
+            effects,
+            self.partitions,
+            self._dispatcher.admission,
+            self._ticker,
+            now_ms,
+            self._retire,
+            self._rest,
         )
 
     # Life
@@ -110,6 +121,20 @@ class ActorHost(PartitionHost):
 
     def _retire(self, mailbox: Mailbox) -> None:
         self._mailboxes.pop(mailbox.actor_id, None)
+        self._resting.pop(mailbox.actor_id, None)
+
+    def _rest(self, mailbox: Mailbox) -> None:
+        """Keep few actors in memory that cost their clients nothing: strangers open as many as they like."""
+        if not mailbox.unpaid:
+            self._resting.pop(mailbox.actor_id, None)
+            return
+        self._resting.pop(mailbox.actor_id, None)
+        self._resting[mailbox.actor_id] = mailbox
+        while len(self._resting) > _RESTING_MAX:
+            oldest = self._resting.pop(next(iter(self._resting)))
+            # One that is at work again comes back here.
+            if oldest.idle:
+                self._retire(oldest)
 
     def busy_partitions(self, partitions: Collection[int]) -> set[int]:
         """Return those of these partitions that have something under way."""
@@ -131,3 +156,6 @@ class ActorHost(PartitionHost):
                 mailbox.forget_cancelled()
                 if mailbox.idle and now_s - mailbox.last_used_s > self._passivate_after_s:
                     self._retire(mailbox)
+                elif mailbox.idle and mailbox.actor_id not in self._resting:
+                    # Its watchers have left.
+                    self._rest(mailbox)

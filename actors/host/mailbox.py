@@ -45,7 +45,10 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class HostServices:
-    """Parts of a host that all its mailboxes use. `retire` forgets a mailbox that has nothing to do any more."""
+    """Parts of a host that all its mailboxes use.
+
+    `retire` forgets a mailbox that has nothing to do any more; `rest` takes note of one that has nothing to do now.
+    """
 
     journal: Journal
     effects: Effects
@@ -54,6 +57,7 @@ class HostServices:
     ticker: Ticker
     now_ms: Callable[[], int]
     retire: Callable[[Mailbox], None]
+    rest: Callable[[Mailbox], None]
 
 
 class Mailbox:
@@ -82,6 +86,12 @@ class Mailbox:
     def idle(self) -> bool:
         """Return whether the actor can be dropped from memory: nothing runs, no caller waits."""
         return not (self._commands or self.pump or self.in_flight or self._subscribers or self._beside)
+
+    @property
+    def unpaid(self) -> bool:
+        """Return whether the actor took no money: the store forgets it by itself."""
+        state = self._activation.state
+        return state is not None and self._behaviour.keep_ms(state, self._services.now_ms()) is not None
 
     @property
     def occupied(self) -> bool:
@@ -125,9 +135,12 @@ class Mailbox:
             self._services.admission.end()
             self.pump = None
             self.last_used_s = time.monotonic()
-            if self._activation.state is None and self.idle and not self.dropped:
-                # Ids that don't exist must not fill the memory until the next sweep.
-                self._services.retire(self)
+            if self.idle and not self.dropped:
+                if self._activation.state is None:
+                    # Ids that don't exist must not fill the memory until the next sweep.
+                    self._services.retire(self)
+                else:
+                    self._services.rest(self)
 
     async def _turn(self) -> None:
         services, activation = self._services, self._activation

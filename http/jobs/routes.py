@@ -13,7 +13,7 @@ from ...actors.domain.errors import RefusedError, not_found
 from ...actors.domain.job.state import FINAL_STATES, CreateJob, GetJob, JobState, JobView, RefundJob, WatchJob
 from ...actors.operator_terms import own_models
 from ..edge.gate import watch
-from ..payments.invoice_limits import InvoiceLimits
+from ..payments.invoice_limits import InvoiceLimits, Payer
 from ..payments.keyed_ids import KeyedIds
 from ..payments.refunds import Refunds
 from ..payments.schemas import RefundOrder
@@ -55,7 +55,8 @@ class Jobs:
             view = await self._state.router.call(job_id, command)
             return view, view.state is JobState.AWAITING_EVAL_PAYMENT
 
-        view = await self._invoice_limits.count(client, job_id, opening)
+        payer = Payer(client, self._clients.wide_digest(request))
+        view = await self._invoice_limits.count(payer, job_id, opening, len(body.request.encode()))
         made = self._webhooks.made(job_id, webhook, of_previous_key=of_previous_key)
         created = views.job_created(view, made)
         return json.json_response(created, 201, {"Location": f"/jobs/{job_id}"})

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import structlog
 
-from ...actors.domain.errors import Code, RefusedError
+from ...actors.domain.errors import Code, Refusal, RefusedError
+from ...actors.domain.job.behaviour import KEEP_UNPAID_MS
 from ...actors.ports import TransientError
+from ..edge.shares import WIDE
 from ..response import errors
 from ..state import AppState
 
 T = TypeVar("T")
+# What the store keeps of an unpaid job or session beside the client's words: its invoice, most of all.
+_OVERHEAD_BYTES: Final = 2_048
+# Small ones still fit when large ones fill the store, so that strangers with long texts stop no sales.
+_SMALL_BYTES: Final = 8_192
+_ALL: Final = "all"
+_FULL_RETRY_S: Final = 3_600
 _log = structlog.get_logger(__name__)
+
+
+class Payer(NamedTuple):
+    """A client that is to pay: digests of its address or /64, and of its /48 if it has one."""
+
+    near: str
+    wide: str | None = None
 
 
 class InvoiceLimits:
@@ -22,24 +37,28 @@ class InvoiceLimits:
     def __init__(self, state: AppState) -> None:
         self._state = state
 
-    async def count(self, client: str, actor_id: str, opening: Callable[[], Awaitable[tuple[T, bool]]]) -> T:
+    async def count(
+        self, client: Payer, actor_id: str, opening: Callable[[], Awaitable[tuple[T, bool]]], text_bytes: int = 0
+    ) -> T:
         """Open a job or session with an invoice. Raises `RefusedError` for a client with too many unpaid invoices.
 
-        `opening` returns the actor's answer, and whether its invoice is still unpaid.
+        `opening` returns the actor's answer, and whether its invoice is still unpaid. `text_bytes`: what the store
+        keeps of the client's words until it pays.
         """
         if not self._state.settings.rate_limits:
             return (await opening())[0]
-        await self._reserve(client, actor_id)
+        await self._reserve(client.near, actor_id)
         try:
+            await self._hold_bytes(client, actor_id, text_bytes)
             opened, unpaid = await opening()
         except RefusedError as error:
             # After a conflict, the reservation belongs to the existing job or session of this key, whose invoice is
             # still open. Releasing it would let a client have any number of invoices.
             if error.refusal.code is not Code.IDEMPOTENCY_CONFLICT:
-                await self._release(client, actor_id)
+                await self._release(client.near, actor_id)
             raise
         if not unpaid:
-            await self._release(client, actor_id)
+            await self._release(client.near, actor_id)
         return opened
 
     async def _reserve(self, client: str, actor_id: str) -> None:
@@ -50,6 +69,23 @@ class InvoiceLimits:
             raise errors.rate_limited(
                 f"You have {settings.unpaid_per_ip} unpaid invoices: pay one, or try again in {wait_s} s.", wait_s
             )
+
+    async def _hold_bytes(self, client: Payer, actor_id: str, text_bytes: int) -> None:
+        settings = self._state.settings
+        size_bytes = _OVERHEAD_BYTES + text_bytes
+        most = settings.unpaid_max_bytes if size_bytes > _SMALL_BYTES else 2 * settings.unpaid_max_bytes
+        own = settings.unpaid_bytes_per_ip
+        bounds = {client.near: own, **({client.wide: WIDE * own} if client.wide is not None else {}), _ALL: most}
+        until_ms = self._state.now_ms() + settings.invoice_expiry_s * 1_000 + KEEP_UNPAID_MS
+        full = await self._state.limits.hold_bytes(actor_id, size_bytes, until_ms, bounds)
+        if full is None:
+            return
+        if full == _ALL:
+            message = "The server keeps too much that was not paid for; nothing was charged. Try again later."
+            raise RefusedError(Refusal(Code.OVERLOADED, message, retry_after_s=_FULL_RETRY_S))
+        raise errors.rate_limited(
+            f"What you have not paid for takes more than {own} bytes here: pay for it, or send less.", _FULL_RETRY_S
+        )
 
     async def _release(self, client: str, actor_id: str) -> None:
         try:

@@ -20,6 +20,8 @@ Address = IPv4Address | IPv6Address
 _DIGEST_BYTES: Final = 16
 # A provider gives each customer a whole /64. Counted by address, one customer would be 2^64 clients.
 _IPV6_SHARED_BITS: Final = 64
+# Some give a /48.
+_IPV6_WIDE_BITS: Final = 48
 
 
 class ClientAddresses:
@@ -43,6 +45,16 @@ class ClientAddresses:
             known = b"6" + address.packed[: _IPV6_SHARED_BITS // 8]
         else:
             known = b"4" + address.packed if address is not None else b""
+        return self._digest(known)
+
+    def wide_digest(self, connection: HTTPConnection) -> str | None:
+        """Return a keyed digest of the client's /48; None with IPv4."""
+        address = self.address(connection)
+        if not isinstance(address, IPv6Address):
+            return None
+        return self._digest(b"6" + address.packed[: _IPV6_WIDE_BITS // 8])
+
+    def _digest(self, known: bytes) -> str:
         digest = hmac.digest(self._id_key, b"client\n" + known, hashlib.sha256)[:_DIGEST_BYTES]
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 

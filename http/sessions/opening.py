@@ -10,7 +10,7 @@ from ...actors.domain.credentials import macaroon
 from ...actors.domain.credentials.macaroon import MacaroonId
 from ...actors.domain.session.messages import OpenSession, SessionCreated
 from ...actors.domain.webhooks import Webhook
-from ..payments.invoice_limits import InvoiceLimits
+from ..payments.invoice_limits import InvoiceLimits, Payer
 from ..payments.keyed_ids import KeyedIds
 from ..payments.solvency_gate import refuse_deposits
 from ..request.client_address import ClientAddresses
@@ -58,7 +58,9 @@ class Openings:
             # Only a key can lead to a session that was paid long ago.
             return created, key is None or created.unpaid
 
-        created = await self._invoice_limits.count(client, session_id, opening)
+        created = await self._invoice_limits.count(
+            Payer(client, self._clients.wide_digest(request)), session_id, opening
+        )
         return Opened(created, self._mint(created, of_previous_key=of_previous_key), of_previous_key)
 
     def _mint(self, created: SessionCreated, *, of_previous_key: bool) -> str:

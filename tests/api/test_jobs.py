@@ -216,6 +216,49 @@ async def test_a_conflict_does_not_give_back_the_open_invoice_s_place(redis: Red
         assert (await api.http.post("/jobs", json={"request": "z"})).status_code == 429
 
 
+async def test_the_text_of_unpaid_jobs_is_kept_up_to_a_bound_of_bytes(redis: Redis) -> None:
+    text = "\u20bf" * 60_000  # of three bytes each
+    async with api_over(redis, unpaid_bytes_per_ip=524_288) as api:
+        jobs = [await api.create(f"{number} {text}") for number in range(2)]
+        refused = await api.http.post("/jobs", json={"request": f"3 {text}"})
+        assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+        assert "524288 bytes" in refused.json()["error"]
+        assert await api.create("a small one")
+        await api.pay(jobs[0]["evalInvoice"])
+
+        async def fits() -> bool:
+            return (await api.http.post("/jobs", json={"request": f"3 {text}"})).status_code == 201
+
+        await until(fits)
+
+
+async def test_all_strangers_together_fill_the_store_up_to_a_bound(redis: Redis) -> None:
+    async with api_over(redis, unpaid_max_bytes=1_048_576) as api:
+        stored = await redis.info("memory")
+        statuses = []
+        for number in range(30):
+            headers = {"Idempotency-Key": str(number)}
+            async with client_of(api.app, f"203.0.113.{number}") as stranger:
+                answer = await stranger.post("/jobs", json={"request": "x" * 100_000}, headers=headers)
+                statuses.append(answer.status_code)
+        assert statuses == [201] * 10 + [503] * 20
+        assert (await redis.info("memory"))["used_memory"] - stored["used_memory"] < 4_000_000
+        # Those that pay little are not kept from buying by those that send much.
+        assert await api.create("a small one")
+        assert (await api.http.post("/sessions", json={"amountSats": 100})).status_code == 201
+
+
+async def test_the_64s_of_one_48_share_the_bytes_of_four(redis: Redis) -> None:
+    async with api_over(redis, unpaid_bytes_per_ip=524_288) as api:
+        created = 0
+        for number in range(8):
+            async with client_of(api.app, f"2001:db8:1:{number}::1") as stranger:
+                for _ in range(6):
+                    answer = await stranger.post("/jobs", json={"request": "x" * 100_000})
+                    created += answer.status_code == 201
+        assert created == 4 * 524_288 // 102_048
+
+
 async def test_with_limits_off_nothing_is_counted(redis: Redis) -> None:
     async with api_over(redis, unpaid_per_ip=1, rate_limits=False) as api:
         await api.create()
@@ -275,7 +318,7 @@ async def test_limits_that_can_t_be_read_refuse_rather_than_let_all_through(api:
         async def reserve(self, *args: object) -> int | None:
             raise TransientError("no connection to 10.1.2.3")
 
-        hit = release = reserve
+        hit = release = hold_bytes = reserve
 
     state = replace(api.state, limits=Down())  # type: ignore[arg-type]
     async with client_of(create_app(state)) as http:

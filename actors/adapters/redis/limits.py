@@ -4,16 +4,19 @@ Each client has keys of its own, so one script handles one key, on Redis Cluster
 
     satmeter:hits:<name>:<client>   sorted set of uses by their time
     satmeter:unpaid:<client>        sorted set of actors with an unpaid invoice, by the time it lapses
+    satmeter:unpaid-bytes:<name>    hash of the bytes that unpaid actors keep, by the hour in which they lapse
+    satmeter:unpaid-bytes-of:<id>   what one of these actors was counted for, and under which names
 
-Both expire by themselves.
+All expire by themselves.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+import msgspec
 from redis.asyncio import Redis
 
 from ...clock import system_now_ms
@@ -45,6 +48,21 @@ redis.call('PEXPIRE', KEYS[1], math.ceil(last[2] - now))
 return -1
 """
 
+# Hours rather than actors, as a sum over them must be quick.
+_HOLD_BYTES: Final = """
+local this_hour, hour = tonumber(ARGV[1]), tonumber(ARGV[2])
+local size, bound = tonumber(ARGV[3]), tonumber(ARGV[4])
+local kept, sum = redis.call('HGETALL', KEYS[1]), size
+for i = 1, #kept, 2 do
+  if tonumber(kept[i]) < this_hour then redis.call('HDEL', KEYS[1], kept[i]) else sum = sum + tonumber(kept[i + 1]) end
+end
+if sum > bound then return 0 end
+redis.call('HINCRBY', KEYS[1], hour, size)
+redis.call('PEXPIRE', KEYS[1], (hour + 1 - this_hour) * 3600000)
+return 1
+"""
+_HOUR_MS: Final = 3_600_000
+
 
 class RedisLimits:
     """Implementation of `Limits`."""
@@ -54,6 +72,7 @@ class RedisLimits:
         self._now_ms = now_ms
         self._hit = redis.register_script(_HIT)
         self._reserve = redis.register_script(_RESERVE)
+        self._hold_bytes = redis.register_script(_HOLD_BYTES)
 
     async def hit(self, name: str, client: str, limit: int, window_s: int) -> int | None:
         """Count one use in a sliding window (see `Limits`). Raises `TransientError`."""
@@ -65,13 +84,45 @@ class RedisLimits:
         args: list[int | str] = [self._now_ms(), until_ms, limit, invoice_of]
         return _wait_s(await guarded(self._reserve(keys=[_unpaid(client)], args=args)))
 
+    async def hold_bytes(self, actor_id: str, size_bytes: int, until_ms: int, bounds: Mapping[str, int]) -> str | None:
+        """Count what the store keeps of an unpaid actor (see `Limits`). Raises `TransientError`."""
+        now_ms = self._now_ms()
+        hour = until_ms // _HOUR_MS
+        record = msgspec.json.encode((size_bytes, hour, tuple(bounds)))
+        if not await guarded(self._redis.set(_record(actor_id), record, px=until_ms - now_ms, nx=True)):
+            return None
+        held: list[str] = []
+        for name, bound in bounds.items():
+            args = [now_ms // _HOUR_MS, hour, size_bytes, bound]
+            if not await guarded(self._hold_bytes(keys=[_bytes(name)], args=args)):
+                await self._give_back(size_bytes, hour, held)
+                await guarded(self._redis.delete(_record(actor_id)))
+                return name
+            held.append(name)
+        return None
+
     async def release(self, client: str, invoice_of: str) -> None:
-        """Stop counting an invoice, which was paid. Raises `TransientError`."""
+        """Stop counting an invoice, which was paid (see `Limits`). Raises `TransientError`."""
         await guarded(self._redis.zrem(_unpaid(client), invoice_of))
+        record = await guarded(self._redis.getdel(_record(invoice_of)))
+        if record is not None:
+            await self._give_back(*msgspec.json.decode(record, type=tuple[int, int, tuple[str, ...]]))
+
+    async def _give_back(self, size_bytes: int, hour: int, names: Sequence[str]) -> None:
+        for name in names:
+            await guarded(self._redis.hincrby(_bytes(name), str(hour), -size_bytes))
 
 
 def _unpaid(client: str) -> str:
     return f"satmeter:unpaid:{client}"
+
+
+def _bytes(name: str) -> str:
+    return f"satmeter:unpaid-bytes:{name}"
+
+
+def _record(actor_id: str) -> str:
+    return f"satmeter:unpaid-bytes-of:{actor_id}"
 
 
 def _wait_s(wait_ms: int) -> int | None:

@@ -226,6 +226,10 @@ class SimulatedLimits:
         """Return None: the client is within its limit."""
         return None
 
+    async def hold_bytes(self, actor_id: str, size_bytes: int, until_ms: int, bounds: Mapping[str, int]) -> str | None:
+        """Return None: the client is within its bounds."""
+        return None
+
     async def release(self, client: str, invoice_of: str) -> None:
         """Release the reservation of a paid invoice. Raises `TransientError`."""
         await self._ask(lambda: None, writes=Writes.KEYS)

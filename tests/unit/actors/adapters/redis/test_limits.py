@@ -126,3 +126,42 @@ async def test_a_store_that_can_t_be_reached_is_said_to_be_so() -> None:
         with pytest.raises(TransientError):
             await call
     await redis.aclose()
+
+
+# Bytes of unpaid actors
+
+
+async def test_bytes_fit_until_a_bound_is_reached_and_a_refusal_counts_nothing(
+    limits: RedisLimits, clock: Clock
+) -> None:
+    until_ms = clock.ms + 2 * HOUR_S * 1_000
+    bounds = {"anna": 100, "all": 250}
+    assert await limits.hold_bytes("job_1", 80, until_ms, bounds) is None
+    assert await limits.hold_bytes("job_2", 80, until_ms, bounds) == "anna"
+    assert await limits.hold_bytes("job_2", 20, until_ms, bounds) is None
+    assert await limits.hold_bytes("job_3", 100, until_ms, {"ben": 100, "all": 250}) is None
+    assert await limits.hold_bytes("job_4", 80, until_ms, {"carl": 100, "all": 250}) == "all"
+    assert await limits.hold_bytes("job_4", 50, until_ms, {"carl": 50, "all": 250}) is None
+
+
+async def test_an_actor_s_bytes_count_once_and_are_given_back_once_when_it_is_paid(
+    limits: RedisLimits, clock: Clock
+) -> None:
+    until_ms = clock.ms + 2 * HOUR_S * 1_000
+    for _ in range(3):
+        assert await limits.hold_bytes("job_1", 60, until_ms, {"anna": 100}) is None
+    assert await limits.hold_bytes("job_2", 60, until_ms, {"anna": 100}) == "anna"
+    for _ in range(3):
+        await limits.release("anna", "job_1")
+    assert await limits.hold_bytes("job_2", 100, until_ms, {"anna": 100}) is None
+    assert await limits.hold_bytes("job_3", 1, until_ms, {"anna": 100}) == "anna"
+
+
+async def test_bytes_lapse_with_what_they_were_counted_for(limits: RedisLimits, redis: Redis, clock: Clock) -> None:
+    hour_ms = HOUR_S * 1_000
+    await limits.hold_bytes("job_1", 100, clock.ms + hour_ms, {"anna": 100})
+    assert await limits.hold_bytes("job_2", 100, clock.ms + hour_ms, {"anna": 100}) == "anna"
+    clock.ms += 2 * hour_ms
+    assert await limits.hold_bytes("job_2", 100, clock.ms + hour_ms, {"anna": 100}) is None
+    for key in await redis.keys("satmeter:unpaid-bytes*"):
+        assert 0 < await redis.pttl(key) <= 2 * hour_ms
