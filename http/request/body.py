@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from ...actors.domain.errors import Code, Refusal, RefusedError
 from ..response.errors import ClosingError, invalid, invalid_fields
-from .body_room import keep_room, take_room
+from .body_room import keep_room, reading_of, take_room
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -25,6 +25,11 @@ _DRAIN_S: Final = 5.0
 READ_S: Final = 30.0
 # A large body may take longer, as many clients send no faster than this.
 _SLOWEST_BYTES_S: Final = 131_072
+_TOO_SLOW: Final = Refusal(
+    Code.OVERLOADED,
+    "The body came so slowly that others needed its room; nothing was charged. Send it again, or a smaller one.",
+    retry_after_s=30,
+)
 # Enough fields to correct a body; a client may send a hundred thousand wrong ones.
 _FIELDS_MAX: Final = 20
 _PATH_CHARS_MAX: Final = 100
@@ -133,15 +138,21 @@ async def _read(request: Request, limit_bytes: int, read_s: float, *, beyond_byt
     await take_room(request, declared_bytes if "content-length" in request.headers else limit_bytes)
     chunks: list[bytes] = []
     size_bytes = 0
+    reading = None
     try:
-        async with asyncio.timeout(read_s):
-            while True:
-                chunk, more = await _receive(request)
-                chunks.append(chunk)
-                size_bytes += len(chunk)
-                if size_bytes > limit_bytes or not more:
-                    break
+        async with asyncio.timeout(read_s) as timeout:
+            with reading_of(request, timeout) as reading:
+                while True:
+                    chunk, more = await _receive(request)
+                    chunks.append(chunk)
+                    size_bytes += len(chunk)
+                    if size_bytes > limit_bytes or not more:
+                        break
+                    if reading is not None:
+                        reading.add(len(chunk), asyncio.get_running_loop().time())
     except TimeoutError:
+        if reading is not None and reading.ended:
+            raise ClosingError(_TOO_SLOW) from None
         late = invalid("", f"The body did not arrive within {read_s:g} s")
         raise ClosingError(late.refusal) from None
     if size_bytes > limit_bytes:

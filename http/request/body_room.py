@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final, NamedTuple
 
 from starlette.requests import HTTPConnection
@@ -23,6 +24,11 @@ _OF_ONE: Final = 4
 # A client waits this long for other calls to end. Its own time-out is longer.
 _PATIENCE_S: Final = 10.0
 _RETRY_AFTER_S: Final = 5
+# A body that comes more slowly is ended once others have waited so long for its room. A client that sends a byte
+# now and again would hold it for minutes.
+_ENDS_SLOW_AFTER_S: Final = 1.0
+_SLOW_BYTES_S: Final = 131_072
+_WINDOW_S: Final = 2.0
 _ROOM: Final = "satmeter.body_room"
 _TAKEN: Final = "satmeter.body_taken"
 
@@ -30,6 +36,36 @@ _TAKEN: Final = "satmeter.body_taken"
 class _Taken(NamedTuple):
     address: str
     size_bytes: int
+
+
+class Reading:
+    """A body that is being read, with its time-out, and how fast it comes. `ended`: others needed its room."""
+
+    def __init__(self, taken: _Taken, timeout: asyncio.Timeout, now_s: float) -> None:
+        self.taken = taken
+        self.ended = False
+        self._timeout = timeout
+        self._window_s = now_s
+        self._window_bytes = 0
+        self._bytes_s = float(_SLOW_BYTES_S)
+
+    def add(self, size_bytes: int, now_s: float) -> None:
+        """Count bytes that came."""
+        self._window_bytes += size_bytes
+        if now_s - self._window_s >= _WINDOW_S:
+            self._bytes_s = self._window_bytes / (now_s - self._window_s)
+            self._window_s, self._window_bytes = now_s, 0
+
+    def rate(self, now_s: float) -> float:
+        """Return the bytes a second of the last window; of a silent client those since then."""
+        silent_s = now_s - self._window_s
+        return self._window_bytes / silent_s if silent_s > 2 * _WINDOW_S else self._bytes_s
+
+    def end(self, now_s: float) -> None:
+        """Stop reading."""
+        if not self._timeout.expired():
+            self.ended = True
+            self._timeout.reschedule(now_s)
 
 
 class BodyRoom:
@@ -46,13 +82,16 @@ class BodyRoom:
         *,
         rate_limits: bool = True,
         patience_s: float = _PATIENCE_S,
+        ends_slow_after_s: float = _ENDS_SLOW_AFTER_S,
     ) -> None:
+        self._ends_slow_after_s = ends_slow_after_s
         self._address_of = address_of
         self._max_bytes = max(max_bytes, largest_bytes)
         self._of_address_bytes = max(max_bytes // _OF_ONE, largest_bytes) if rate_limits else self._max_bytes
         self._patience_s = patience_s
         self._used: Counter[str] = Counter()
         self._waiting: list[tuple[_Taken, asyncio.Future[None]]] = []
+        self._reading: set[Reading] = set()
 
     @property
     def used_bytes(self) -> int:
@@ -82,6 +121,20 @@ class BodyRoom:
         scope[_TAKEN] = taken._replace(size_bytes=size_bytes)
         self._let_in()
 
+    @contextmanager
+    def reading(self, scope: Scope, timeout: asyncio.Timeout) -> Iterator[Reading | None]:
+        """Count how fast a body comes that has taken room. It may be ended by its time-out."""
+        taken: _Taken | None = scope.get(_TAKEN)
+        if taken is None:
+            yield None
+            return
+        reading = Reading(taken, timeout, asyncio.get_running_loop().time())
+        self._reading.add(reading)
+        try:
+            yield reading
+        finally:
+            self._reading.discard(reading)
+
     async def take(self, connection: HTTPConnection, size_bytes: int) -> None:
         """Take room for a body, once there is some. Raises `RefusedError` (429, 503) when there is none in time."""
         wanted = _Taken(self._address_of(connection), min(size_bytes, self._of_address_bytes))
@@ -95,6 +148,8 @@ class BodyRoom:
         entry = (wanted, asyncio.get_running_loop().create_future())
         self._waiting.append(entry)
         self._let_in()
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._ends_slow_after_s, self._end_slow, entry)
         try:
             async with asyncio.timeout(self._patience_s):
                 await entry[1]
@@ -108,6 +163,27 @@ class BodyRoom:
             if isinstance(error, TimeoutError):
                 raise self._full(wanted) from None
             raise
+        finally:
+            timer.cancel()
+
+    def _end_slow(self, entry: tuple[_Taken, asyncio.Future[None]]) -> None:
+        """End the slowest bodies in whose room one that has waited would fit, if there are enough of them."""
+        wanted, future = entry
+        if future.done():
+            return
+        now_s = asyncio.get_running_loop().time()
+        slow = [reading for reading in self._reading if not reading.ended and reading.rate(now_s) < _SLOW_BYTES_S]
+        slow.sort(key=lambda reading: reading.rate(now_s))
+        of_address = self._used[wanted.address] + wanted.size_bytes - self._of_address_bytes
+        in_all = self.used_bytes + wanted.size_bytes - self._max_bytes
+        for reading in slow:
+            own = reading.taken.address == wanted.address
+            if own if of_address > 0 else in_all > 0:
+                reading.end(now_s)
+                in_all -= reading.taken.size_bytes
+                of_address -= reading.taken.size_bytes if own else 0
+        # Those that are not slow yet may be by then.
+        asyncio.get_running_loop().call_later(self._ends_slow_after_s, self._end_slow, entry)
 
     def _let_in(self) -> None:
         for entry in list(self._waiting):
@@ -149,6 +225,12 @@ class BodyRoom:
             f"The server has no room for this body just now; nothing was charged. Try again in {_RETRY_AFTER_S} s."
         )
         return RefusedError(Refusal(Code.OVERLOADED, message, retry_after_s=_RETRY_AFTER_S))
+
+
+def reading_of(connection: HTTPConnection, timeout: asyncio.Timeout) -> AbstractContextManager[Reading | None]:
+    """Count how fast this request's body comes, if it counts at all."""
+    room: BodyRoom | None = connection.scope.get(_ROOM)
+    return nullcontext() if room is None else room.reading(connection.scope, timeout)
 
 
 async def take_room(connection: HTTPConnection, size_bytes: int) -> None:

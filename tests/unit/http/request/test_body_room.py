@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from satmeter.actors.domain.errors import Code, RefusedError
-from satmeter.http.request.body_room import COUNTED_BYTES, BodyRoom, keep_room, take_room
+from satmeter.http.request.body_room import COUNTED_BYTES, BodyRoom, Reading, keep_room, reading_of, take_room
+from tests.helpers.patience import PATIENCE_S
 
 UNIT = 2 * COUNTED_BYTES
 
@@ -139,6 +140,71 @@ async def test_one_that_is_let_in_and_cancelled_at_once_leaves_nothing() -> None
     await asyncio.gather(waits, return_exceptions=True)
     assert room.used_bytes == 0
     await take(room, 4, "c")
+
+
+class Deadline:
+    """The time-out of a body that is being read."""
+
+    def __init__(self) -> None:
+        self.over = asyncio.Event()
+
+    def expired(self) -> bool:
+        return self.over.is_set()
+
+    def reschedule(self, when: float | None) -> None:
+        self.over.set()
+
+
+async def read(room: BodyRoom, units: int, address: str, came: list[tuple[float, int]]) -> bool:
+    """Read a body of which so much came at these times from now; return whether it was ended."""
+    request = await take(room, units, address)
+    deadline, loop = Deadline(), asyncio.get_running_loop()
+    with reading_of(request, cast(Any, deadline)) as reading:
+        assert reading is not None
+        for after_s, size_bytes in came:
+            reading.add(size_bytes, loop.time() + after_s)
+        await deadline.over.wait()
+        room.leave(request.scope)
+        return reading.ended
+
+
+async def test_slow_bodies_of_four_addresses_do_not_lock_out_a_fifth() -> None:
+    room = room_of(4, patience_s=60, ends_slow_after_s=0.01)
+    slow = [asyncio.create_task(read(room, 1, address, [(2.1, 10)])) for address in "abcd"]
+    await asyncio.sleep(0)
+    await asyncio.wait_for(take(room, address="e"), PATIENCE_S)
+    ended = [task for task in slow if task.done()]
+    assert [await task for task in ended] == [True]
+    for task in slow:
+        task.cancel()
+
+
+async def test_the_slow_bodies_of_an_address_make_room_for_its_others() -> None:
+    room = room_of(8, patience_s=60, ends_slow_after_s=0.01)
+    slow = [asyncio.create_task(read(room, 1, "a", [(2.1, 10)])) for _ in range(2)]
+    other = asyncio.create_task(read(room, 1, "b", [(2.1, 5)]))
+    await asyncio.sleep(0)
+    await asyncio.wait_for(take(room, address="a"), PATIENCE_S)
+    assert [task.done() for task in (*slow, other)].count(True) == 1 and not other.done()
+    for task in (*slow, other):
+        task.cancel()
+
+
+async def test_a_body_that_comes_fast_is_not_ended_for_another() -> None:
+    room = room_of(4, largest=4, patience_s=0.1, ends_slow_after_s=0.01)
+    fast = asyncio.create_task(read(room, 4, "a", [(2.1, 10 * UNIT)]))
+    await asyncio.sleep(0)
+    with pytest.raises(RefusedError):
+        await take(room, address="b")
+    assert not fast.done()
+    fast.cancel()
+
+
+def test_a_client_that_falls_silent_becomes_slow() -> None:
+    reading = Reading(cast(Any, None), cast(Any, None), 0.0)
+    reading.add(100 * UNIT, 2.0)
+    assert reading.rate(3.0) == 50 * UNIT
+    assert reading.rate(6.1) == 0
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 3), st.booleans()), max_size=40))
