@@ -22,8 +22,8 @@ _PAYERS_MAX: Final = 16_384
 _KEY_BYTES_MAX: Final = 2_048
 # A wrong credential costs more work than most requests, and asking again does not mend it.
 _BAD_CREDENTIAL: Final = 10.0
-# A connection whose client asks too often is not read for as long as its tokens take, and no longer than this.
-_HELD_MAX_S: Final = 2.0
+# A connection whose client asks too often is not read for a while: refusing costs something, too.
+_HELD_S: Final = 1.0
 _ALL: Final = ""
 _GATE: Final = "satmeter.gate"
 _WATCHING: Final = "satmeter.watching"
@@ -62,9 +62,9 @@ class Gate:
         if not wait_s and key is None:
             wait_s = self._strangers.wait_s(_ALL, now_s)
             if wait_s:
-                raise _refused(scope, _overloaded(wait_s), wait_s)
+                raise _refused(scope, _overloaded(wait_s))
         if wait_s:
-            raise _refused(scope, _too_often(wait_s), wait_s)
+            raise _refused(scope, _too_often(wait_s))
         full = self._under_way.take(origin)
         if full is not None:
             raise RefusedError(_TOO_MANY if full is Full.OWN else _overloaded(1.0))
@@ -169,11 +169,11 @@ def _overloaded(wait_s: float) -> Refusal:
     return Refusal(Code.OVERLOADED, message, retry_after_s=after_s)
 
 
-def _refused(scope: Scope, refusal: Refusal, wait_s: float) -> RefusedError:
+def _refused(scope: Scope, refusal: Refusal) -> RefusedError:
     connection: Any = scope.get(CONNECTION)
     if connection is not None:
         # Its next requests wait in the system's buffer, which costs nothing.
-        connection.hold(min(wait_s, _HELD_MAX_S))
+        connection.hold(_HELD_S)
     return RefusedError(refusal)
 
 

@@ -104,8 +104,9 @@ class RedisLimits:
     async def release(self, client: str, invoice_of: str) -> None:
         """Stop counting an invoice, which was paid (see `Limits`). Raises `TransientError`."""
         await guarded(self._redis.zrem(_unpaid(client), invoice_of))
-        record = await guarded(self._redis.getdel(_record(invoice_of)))
-        if record is not None:
+        record = await guarded(self._redis.get(_record(invoice_of)))
+        # The one who deletes it gives back.
+        if record is not None and await guarded(self._redis.delete(_record(invoice_of))):
             await self._give_back(*msgspec.json.decode(record, type=tuple[int, int, tuple[str, ...]]))
 
     async def _give_back(self, size_bytes: int, hour: int, names: Sequence[str]) -> None:
