@@ -167,6 +167,9 @@ def _others_can_replace_in(parent: Path) -> bool:
         found = parent.stat()
     except OSError:
         return False
+    # A container's volume is open to all users, of which its container has one.
+    if os.path.ismount(parent):
+        return False
     if found.st_uid not in (0, os.geteuid()):
         return True
     # In a directory with the sticky bit, such as /tmp, only the owner of a file may replace it.

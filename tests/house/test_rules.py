@@ -61,8 +61,9 @@ FORBIDDEN = [
     ("http/", ("client/", "actors/host/", "actors/cluster", "actors/adapters/", "actors/bootstrap", "scripts/"), ()),
     ("config/", ("actors/", "client/", "http/", "scripts/"), ()),
     ("scripts/benchmarks/", (), ()),
+    ("scripts/supply_chain/", (), ()),
     # The wheel is without them.
-    ("scripts/", ("scripts/benchmarks/",), ()),
+    ("scripts/", ("scripts/benchmarks/", "scripts/supply_chain/"), ()),
 ]
 LEVELS = frozenset({"debug", "info", "warning", "error", "exception", "critical", "begins", "over"})
 # Where the name of an event is made, or passed on: it is a constant where it comes from.
