@@ -192,7 +192,7 @@ class DedicatedActor:
 
 
 def _begin(starting: Coroutine[Any, Any, None], **ids: str) -> asyncio.Task[None]:
-    """Start a host, and log why when that fails: its callers learn that it does not answer, and nothing else."""
+    """Start a process's work, and log why when that fails: its callers learn that it does not answer, no more."""
 
     def tell(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -219,7 +219,7 @@ class OracleActor:
     def __init__(self, find_wiring: FindWiring, settings: Mapping[str, Any]) -> None:
         self._settings = _settings(settings)
         self._oracle = build_oracle(self._settings)
-        self._node_id = find_wiring().node_id
+        self._wiring = find_wiring()
         self._starting: asyncio.Task[None] | None = None
         self._watching: list[asyncio.Task[None]] = []
 
@@ -232,15 +232,14 @@ class OracleActor:
 
         The first call after a restart sets the watches to work, so some process must keep calling.
         """
-        if self._starting is None:
-            self._starting = asyncio.create_task(self._start())
-        if self._starting.done() and self._starting.exception() is not None:
-            self._starting = None
-        return self._node_id
+        if self._starting is None or (self._starting.done() and self._starting.exception() is not None):
+            self._starting = _begin(self._start(), process="oracle")
+        return self._wiring.node_id
 
     async def _start(self) -> None:
-        settings, handout = await _given(self._settings, Role.ORACLE, self._node_id)
-        watches = build_model_watches(settings, build_parts(settings), handout.upstream_keys)
+        settings, handout = await _given(self._settings, Role.ORACLE, self._wiring.node_id)
+        parts = build_parts(settings, self._wiring.treasury())
+        watches = build_model_watches(settings, parts, handout.upstream_keys)
         self._watching = [asyncio.create_task(watch.run()) for watch in watches]
 
 
@@ -272,7 +271,7 @@ class TreasuryActor:
         failed = self._starting is not None and self._starting.done() and self._starting.exception() is not None
         if self._starting is None or ended or failed:
             self._running = None
-            self._starting = asyncio.create_task(self._start())
+            self._starting = _begin(self._start(), process="treasury")
         await asyncio.shield(self._starting)
 
     async def _start(self) -> None:

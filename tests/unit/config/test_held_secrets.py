@@ -82,7 +82,7 @@ async def test_the_wallet_of_a_process_without_the_admin_key_is_the_treasurys() 
         async def ask(self, question: bytes) -> bytes:
             raise NotImplementedError
 
-    for role in (Role.FRONT, Role.HOST):
+    for role in (Role.FRONT, Role.HOST, Role.ORACLE):
         parts = build_parts(only_for(whole(), role), Treasury())
         assert isinstance(parts.lightning, TreasuryWallet)
         await parts.close()
