@@ -19,8 +19,9 @@ from ...actors.ports import TransientError
 from ..request_facts import facts_of
 from . import errors, sse
 from .error_formats import shape_of
-from .replies import HeadTimer, cancel, gone
+from .replies import HeadTimer
 from .sse import part
+from .waiting import Departure, cancel, first_of
 
 _SOON_S = 0.05
 _LINE_BREAK = b"\n"
@@ -51,10 +52,10 @@ async def in_time(
     head = HeadTimer(request, ping_s)
     task = asyncio.ensure_future(making)
     try:
-        await asyncio.wait({task}, timeout=ping_s)
+        await first_of(task, within_s=ping_s)
         while head.hold_placed and not task.done():
             # Its own head is due as well, and tells more.
-            await asyncio.wait({task}, timeout=_SOON_S)
+            await first_of(task, within_s=_SOON_S)
     except BaseException:
         await cancel(task)
         raise
@@ -82,7 +83,7 @@ class LateHead(Response):
         """Send the head, the pings and the rest. Raises `RefusedError` and `ClientDisconnect` where it must be cut."""
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            await self._wait(receive, send)
+            await self._wait(scope, receive, send)
             response = self._making.result()
         except (RefusedError, TransientError) as error:
             refused = errors.answer(error, facts_of(scope), shape_of(scope["path"]))
@@ -100,20 +101,20 @@ class LateHead(Response):
 
         await response(scope, receive, send_rest)
 
-    async def _wait(self, receive: Receive, send: Send) -> None:
-        left = asyncio.ensure_future(gone(receive))
-        either: set[asyncio.Future[Any]] = {self._making, left}
+    async def _wait(self, scope: Scope, receive: Receive, send: Send) -> None:
+        left = Departure(scope, receive)
         try:
             await send(part(self._ping))
             while not self._making.done():
-                done, _ = await asyncio.wait(either, timeout=self._ping_s, return_when=asyncio.FIRST_COMPLETED)
-                if left in done and not self._making.done():
+                await first_of(self._making, left.future, within_s=self._ping_s)
+                if self._making.done():
                     # A response that is there notices by itself, and must be run: it holds the call to the actor.
+                    return
+                if left.future.done():
                     raise ClientDisconnect
-                if not done:
-                    await send(part(self._ping))
+                await send(part(self._ping))
         finally:
-            await cancel(left)
+            await left.forget()
 
     async def _refuse(self, body: bytes, error: Exception, scope: Scope, send: Send) -> None:
         if not self._streams:

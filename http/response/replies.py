@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Receive
 
 from ...actors.domain.llm.answers import Held
 from ..request_facts import note_paid
+from .waiting import Departure, cancel, first_of
 
 # Most answers come sooner, and checking for the client costs as much as all else in this module.
 _LOOKS_AFTER_S: Final = 0.25
@@ -41,6 +41,7 @@ class Replies(Generic[AnswerT]):
     """
 
     def __init__(self, request: Request, replies: AsyncGenerator[AnswerT | Held, None]) -> None:
+        self._scope = request.scope
         self._receive = request.receive
         self._scope = request.scope
         self._replies = replies
@@ -76,11 +77,17 @@ class Replies(Generic[AnswerT]):
         try:
             if not self._looks:
                 waited_s = _LOOKS_AFTER_S if longest_s is None else min(_LOOKS_AFTER_S, longest_s)
-                await asyncio.wait({self._next}, timeout=waited_s)
+                await first_of(self._next, within_s=waited_s)
                 longest_s = None if longest_s is None else longest_s - waited_s
             if not self._next.done():
                 self._looks = True
-                await self._unless_gone(longest_s)
+                left = Departure(self._scope, self._receive)
+                try:
+                    await first_of(self._next, left.future, within_s=longest_s)
+                finally:
+                    await left.forget()
+                if left.future.done() and not left.future.cancelled():
+                    raise ClientDisconnect
             if not self._next.done():
                 return None
             reply, self._next = self._next.result(), None
@@ -117,34 +124,9 @@ class Replies(Generic[AnswerT]):
             self._next = None
         await self._replies.aclose()
 
-    async def _unless_gone(self, longest_s: float | None) -> None:
-        """Wait for the next reply. Raises `ClientDisconnect` when the client goes first."""
-        assert self._next is not None
-        left = asyncio.create_task(gone(self._receive))
-        either: set[asyncio.Future[Any]] = {self._next, left}
-        try:
-            await asyncio.wait(either, timeout=longest_s, return_when=asyncio.FIRST_COMPLETED)
-            if left.done():
-                raise ClientDisconnect
-        finally:
-            await cancel(left)
-
 
 async def _next_of(replies: AsyncGenerator[AnswerT, None]) -> AnswerT:
     return await anext(replies)
-
-
-async def gone(receive: Receive) -> None:
-    """Return when the client has gone away; the request's body must have been read."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def cancel(*tasks: asyncio.Future[Any]) -> None:
-    """Cancel these tasks, and return when they have ended; their exceptions are dropped."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def head_after_s(request: Request, longest_s: float) -> float:

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from .replies import cancel, gone
+from .waiting import cancel, gone
 
 MEDIA_TYPE: Final = "text/event-stream"
 COMMENT: Final = b": keep-alive\n\n"
