@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from starlette.routing import Router
 from starlette.types import ASGIApp, Lifespan
 
 from ..actors.domain.llm.catalogue import Api
@@ -34,6 +33,7 @@ from .request.body_room import BodyRoom
 from .request.client_address import ClientAddresses
 from .responses import openapi as of_responses
 from .responses.routes import Responses
+from .routing import FrontRouter
 from .service import openapi as around
 from .service.demo import Demo
 from .service.health import Health
@@ -58,7 +58,7 @@ def create_app(state: AppState, *, lifespan: Lifespan[Any] | None = None, metric
     """Return the front as an ASGI application. Raises `ValueError` when a configured model has no price."""
     metrics = Metrics(state.solvency, state.model, state.now_ms, state.findings, token=state.settings.operator_token)
     routes = [endpoint.route() for endpoint in endpoints(state, metrics)]
-    router = Router(routes, redirect_slashes=False, lifespan=lifespan)
+    router = FrontRouter(routes, lifespan)
     router.default = Aliases(router)
     settings = state.settings
     clients = _client_addresses(state)

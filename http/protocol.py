@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ..actors.domain.errors import Code, Refusal, RefusedError
 from .edge.connections import CONNECTION, Connections
+from .edge.joined_writes import JoinedWrites
 from .edge.networks import UNKNOWN
 from .edge.shares import Full
 from .edge.slim import SlimEvent, SlimQueue
@@ -269,6 +270,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.cycle.message_event = SlimEvent()  # type: ignore[assignment]
         if self.scope["http_version"] == "1.0":
             _end_at_close(self.cycle)
+        elif self.scope["method"] != "HEAD":
+            self.cycle.transport = JoinedWrites(self.transport, self.loop)  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from ..domain.backoff import Backoff
 from ..domain.errors import RefusedError, behind
 from ..domain.llm.answers import Held
+from ..domain.llm.relays import RelayBytes
 from ..domain.session.messages import Ask, Relay
 from ..host_link import HostLink, LinkError
 from ..messages import Answer, Call, Cancel, NotOwner, Ping, WireCommand
@@ -59,15 +60,50 @@ class Pending:
     def put(self, answer: Answer) -> None:
         """Take an answer that has arrived."""
         self._answers.append(answer)
-        if self._arrival is not None and not self._arrival.done():
-            self._arrival.set_result(None)
+        if self._arrival is not None:
+            _wake(self._arrival)
 
     async def next(self) -> Answer:
         """Return the next answer. Only one task at a time may wait for it."""
         if not self._answers:
             self._arrival = asyncio.get_running_loop().create_future()
             await self._arrival
-        return self._answers.pop(0)
+        return self._first()
+
+    async def within(self, longest_s: float) -> Answer | None:
+        """Return the next answer; None if it does not come in this time. Only one task at a time may wait."""
+        if not self._answers:
+            loop = asyncio.get_running_loop()
+            self._arrival = arrival = loop.create_future()
+            timer = loop.call_later(longest_s, _wake, arrival)
+            try:
+                await arrival
+            finally:
+                timer.cancel()
+        return self._first() if self._answers else None
+
+    def _first(self) -> Answer:
+        """Return the first answer that waits. Bytes of a stream that wait behind each other become one answer."""
+        answers = self._answers
+        first = answers[0]
+        count = 1
+        if len(answers) > 1 and _is_piece(first):
+            while count < len(answers) and _is_piece(answers[count]):
+                count += 1
+            if count > 1:
+                data = b"".join([answer.reply.data for answer in answers[:count]])  # type: ignore[union-attr]
+                first = Answer(first.call_id, RelayBytes(data), False)
+        del answers[:count]
+        return first
+
+
+def _is_piece(answer: Answer) -> bool:
+    return isinstance(answer.reply, RelayBytes) and not answer.last
+
+
+def _wake(arrival: asyncio.Future[None]) -> None:
+    if not arrival.done():
+        arrival.set_result(None)
 
 
 class Lane:

@@ -179,7 +179,7 @@ class Relays:
             raise CountedRefusalError(error.refusal, counted) from None
 
     async def _send(self, request: Request, session_id: str, command: Relay) -> Relayed | RelayStream | RelaySlow:
-        replies: Replies[Answer] = Replies(request, self._state.router.stream(session_id, command))
+        replies: Replies[Answer] = Replies(request, self._state.router.open(session_id, command))
         # Waited for here, so that a request that is refused is an error and not a stream.
         if not command.stream:
             return await self._whole(replies)

@@ -34,8 +34,11 @@ def with_cost(body: bytes, cost: Mapping[str, int | str]) -> bytes:
     text = msgspec.json.encode(cost)[1:]
     spliced = usage[:-1] + (b"," if members else b"") + text
     at = body.rfind(usage)
+    once = at == body.find(usage)
     while at >= 0:
         candidate = body[:at] + spliced + body[at + len(usage) :]
+        if once:
+            return candidate
         # The same text may occur elsewhere, such as in the input of a tool call.
         # Within a string it would break the body.
         with suppress(ValueError):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
 from ...actors.domain.llm.answers import Held
+from ...actors.router.conversation import Conversation
 from ..request_facts import note_paid
 from .waiting import Departure, cancel, first_of
 
@@ -40,7 +41,7 @@ class Replies(Generic[AnswerT]):
     `held`: the notice of the hold, once it is placed; it is not one of the replies.
     """
 
-    def __init__(self, request: Request, replies: AsyncGenerator[AnswerT | Held, None]) -> None:
+    def __init__(self, request: Request, replies: Conversation[Any, Any]) -> None:
         self._scope = request.scope
         self._receive = request.receive
         self._scope = request.scope
@@ -72,25 +73,17 @@ class Replies(Generic[AnswerT]):
 
         After None, the reply can still be awaited. Raises as `next` does.
         """
-        if self._next is None:
-            self._next = asyncio.ensure_future(_next_of(self._replies))
         try:
+            reply: Any = None
             if not self._looks:
                 waited_s = _LOOKS_AFTER_S if longest_s is None else min(_LOOKS_AFTER_S, longest_s)
-                await first_of(self._next, within_s=waited_s)
+                reply = await self._replies.within(waited_s)
                 longest_s = None if longest_s is None else longest_s - waited_s
-            if not self._next.done():
+            if reply is None:
                 self._looks = True
-                left = Departure(self._scope, self._receive)
-                try:
-                    await first_of(self._next, left.future, within_s=longest_s)
-                finally:
-                    await left.forget()
-                if left.future.done() and not left.future.cancelled():
-                    raise ClientDisconnect
-            if not self._next.done():
-                return None
-            reply, self._next = self._next.result(), None
+                reply = await self._unless_gone(longest_s)
+                if reply is None:
+                    return None
         except BaseException:
             await self.aclose()
             raise
@@ -100,6 +93,24 @@ class Replies(Generic[AnswerT]):
             if self._head is not None:
                 self._head.hold_placed = True
             return None
+        answer: AnswerT = reply
+        return answer
+
+    async def _unless_gone(self, longest_s: float | None) -> Any:
+        """Return the next reply; None if it takes longer. Raises `ClientDisconnect` when the client goes first."""
+        if self._next is None:
+            self._next = asyncio.ensure_future(anext(self._replies))
+        if not self._next.done():
+            left = Departure(self._scope, self._receive)
+            try:
+                await first_of(self._next, left.future, within_s=longest_s)
+            finally:
+                await left.forget()
+            if left.future.done() and not left.future.cancelled():
+                raise ClientDisconnect
+        if not self._next.done():
+            return None
+        reply, self._next = self._next.result(), None
         return reply
 
     async def rest(self) -> AsyncGenerator[AnswerT, None]:
@@ -123,10 +134,6 @@ class Replies(Generic[AnswerT]):
             await cancel(self._next)
             self._next = None
         await self._replies.aclose()
-
-
-async def _next_of(replies: AsyncGenerator[AnswerT, None]) -> AnswerT:
-    return await anext(replies)
 
 
 def head_after_s(request: Request, longest_s: float) -> float:

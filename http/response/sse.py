@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import types
+from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, Protocol
 
@@ -34,9 +35,10 @@ class Closable(Protocol):
 class EventStream(Response):
     """A stream of events: its head is sent at once, events as they come, and a `ping` after `ping_s` of silence.
 
-    Each item of `events` must be whole events. Waiting events are sent together. The stream always closes `events` and
-    the `source` that they come from. It ends when the client goes away or `ending` is set, as the server waits for open
-    answers before it stops. docs/decisions/http.md says why `sse-starlette` does not do for this.
+    Each item of `events` must be whole events. Events that are there without a wait are sent together. The stream
+    always closes `events` and the `source` that they come from. It ends when the client goes away or `ending` is set,
+    as the server waits for open answers before it stops. docs/decisions/http.md says why `sse-starlette` does not do
+    for this.
     """
 
     def __init__(
@@ -58,86 +60,95 @@ class EventStream(Response):
         self._ending = ending
         self._ping_s = ping_s
         self._ping = ping
-        self._waiting: list[bytes] = []
-        self._wake = asyncio.Event()
+        self._time = asyncio.get_running_loop().time
+        self._sent_s = self._time()
+        self._sending = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream."""
         # The source is closed separately: a generator that never ran would not release it.
         async with aclosing(self._source), aclosing(self._events):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            source = asyncio.create_task(self._collect())
-            ends: list[asyncio.Task[Any]] = [asyncio.create_task(gone(receive))]
+            source = asyncio.create_task(self._pass_on(send))
+            ends: list[asyncio.Task[Any]] = [source, asyncio.create_task(gone(receive))]
             if self._ending is not None:
                 ends.append(asyncio.create_task(self._ending.wait()))
-            for task in (source, *ends):
-                task.add_done_callback(self._wake_up)
-            silence = _Silence(self._ping_s, self._wake)
             try:
-                await self._forward(send, source, ends, silence)
+                await self._ping_until(ends, send)
+                if not any(end.done() for end in ends[1:]):
+                    source.result()
             finally:
-                silence.close()
-                await cancel(source, *ends)
+                await cancel(*ends)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _collect(self) -> None:
-        async for event in self._events:
-            self._waiting.append(event)
-            self._wake.set()
-
-    async def _forward(
-        self, send: Send, source: asyncio.Task[None], ends: Sequence[asyncio.Task[Any]], silence: _Silence
-    ) -> None:
+    async def _ping_until(self, ends: Sequence[asyncio.Task[Any]], send: Send) -> None:
+        """Send a ping after each silence, until one of these has ended."""
+        loop = asyncio.get_running_loop()
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            if any(end.done() for end in ends):
-                return
-            ended = source.done()
-            if self._waiting:
-                waiting, self._waiting = self._waiting, []
-                await send(part(b"".join(waiting)))
-                silence.begin()
-            elif silence.over and not ended:
+            # A client that reads slowly is not pinged meanwhile.
+            quiet_s = 0.0 if self._sending else loop.time() - self._sent_s
+            if quiet_s >= self._ping_s:
                 await send(part(self._ping))
-                silence.begin()
-            if ended:
-                source.result()
+                self._sent_s, quiet_s = loop.time(), 0.0
+            done, _ = await asyncio.wait(ends, timeout=self._ping_s - quiet_s, return_when=asyncio.FIRST_COMPLETED)
+            if done:
                 return
 
-    def _wake_up(self, _: asyncio.Task[Any]) -> None:
-        self._wake.set()
+    async def _pass_on(self, send: Send) -> None:
+        """Send events as they come. One task does all: to wake another one for each event would cost as much."""
+        waiting: list[bytes] = []
+        try:
+            while True:
+                step = self._events.asend(None)
+                try:
+                    awaited = step.send(None)
+                except StopIteration as ready:
+                    waiting.append(ready.value)
+                    continue
+                # The next event is not there yet: those before it go out, and then it is waited for.
+                sending = self._send(waiting, send) if waiting else None
+                waiting = []
+                waiting.append(await _resumed(step, awaited, sending))
+        except StopAsyncIteration:
+            pass
+        except Exception:
+            if waiting:
+                await self._send(waiting, send)
+            raise
+        if waiting:
+            await self._send(waiting, send)
+
+    async def _send(self, events: Sequence[bytes], send: Send) -> None:
+        self._sending = True
+        await send(part(events[0] if len(events) == 1 else b"".join(events)))
+        self._sending, self._sent_s = False, self._time()
 
 
-class _Silence:
-    """Clock of a stream's silence, which wakes it when that has lasted. A time-out for each event would cost more."""
+@types.coroutine
+def _resumed(
+    step: Coroutine[Any, Any, bytes], awaited: Any, first: Coroutine[Any, Any, None] | None
+) -> Generator[Any, Any, bytes]:
+    """Return the result of a step that was begun by hand, and has handed out what it waits for.
 
-    def __init__(self, lasts_s: float, wake: asyncio.Event) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._lasts_s = lasts_s
-        self._wake = wake
-        self._until_s = self._loop.time() + lasts_s
-        self._timer = self._loop.call_later(lasts_s, self._look)
-        self.over = False
-
-    def begin(self) -> None:
-        """Count from now: something was sent."""
-        self._until_s = self._loop.time() + self._lasts_s
-        if self.over:
-            self.over = False
-            self._timer = self._loop.call_later(self._lasts_s, self._look)
-
-    def close(self) -> None:
-        """Stop the clock."""
-        self._timer.cancel()
-
-    def _look(self) -> None:
-        left_s = self._until_s - self._loop.time()
-        if left_s > 0:
-            self._timer = self._loop.call_later(left_s, self._look)
-            return
-        self.over = True
-        self._wake.set()
+    What goes wrong in what is done `first` ends the step, too: it would otherwise stay begun, and could not be closed.
+    """
+    sent, raised = None, None
+    try:
+        if first is not None:
+            yield from first
+        sent = yield awaited
+    except BaseException as error:
+        raised = error
+    while True:
+        try:
+            awaited = step.send(sent) if raised is None else step.throw(raised)
+        except StopIteration as ready:
+            found: bytes = ready.value
+            return found
+        try:
+            sent, raised = (yield awaited), None
+        except BaseException as error:
+            raised = error
 
 
 def part(body: bytes) -> dict[str, Any]:

@@ -38,7 +38,9 @@ class Demo:
             return json.head_only("application/json")
         await refuse_calls(self._state, self._evaluator)
         await self._count(request)
-        replies = Replies(request, self._state.router.stream(ids.new_demo_id(), AskDemo(query.request)))
+        replies: Replies[DemoAnswer] = Replies(
+            request, self._state.router.open(ids.new_demo_id(), AskDemo(query.request))
+        )
         ping_s = self._state.settings.ping_s
         if (reply := await replies.within(ping_s)) is None:
             return SlowAnswer(replies, lambda reply: json.encode(_shown(reply)), ping_s)

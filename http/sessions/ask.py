@@ -90,7 +90,7 @@ class Requests:
             await self._l402.challenge(request, key, command)
         await self._l402.settled(holder)
         try:
-            replies: Replies[Answer] = Replies(request, self._state.router.stream(holder.session_id, command))
+            replies: Replies[Answer] = Replies(request, self._state.router.open(holder.session_id, command))
             return await (self._stream(request, replies, command) if body.stream else self._whole(replies))
         except RefusedError as error:
             if known is None and error.refusal.code is not Code.INSUFFICIENT_BALANCE:

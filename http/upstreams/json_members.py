@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 from ...actors.domain.errors import RefusedError
 from ..response.errors import invalid
 
+_BLANK: Final = frozenset(" \t\n\r")
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 
 
@@ -81,6 +82,8 @@ def _members(text: str) -> dict[str, Member]:
 
 
 def _skip(text: str, at: int) -> int:
+    if text[at : at + 1] not in _BLANK:
+        return at
     match = _SPACE.match(text, at)
     assert match is not None
     return match.end()

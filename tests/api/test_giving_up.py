@@ -18,6 +18,7 @@ from satmeter.actors.domain.session.messages import Relay
 from satmeter.actors.messages import WireCommand
 from satmeter.actors.router.router import Router
 from satmeter.http.request.idempotency import attempt_of
+from tests.helpers.conversations import Played
 from tests.helpers.hosts import until
 from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
 
@@ -158,17 +159,17 @@ async def test_an_sdk_that_asks_for_a_stream_again_before_its_head_came_gets_the
     shop: Shop, library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The notice of the hold takes longer than the SDK waits, and the model is at work by then."""
-    stream, attempts, arrived = Router.stream, Attempts(), asyncio.Event()
+    opened, attempts, arrived = Router.open, Attempts(), asyncio.Event()
 
     async def late(router: Router, actor_id: str, command: WireCommand) -> AsyncGenerator[Any, None]:
-        async with aclosing(stream(router, actor_id, command)) as replies:
+        async with aclosing(opened(router, actor_id, command)) as replies:
             async for reply in replies:
                 if isinstance(command, Relay) and command.attempt is not None and command.attempt.number == 0:
                     arrived.set()
                     await asyncio.Event().wait()
                 yield reply
 
-    monkeypatch.setattr(Router, "stream", late)
+    monkeypatch.setattr(Router, "open", lambda *call: Played(late(*call)))
     shop.upstream.gate.close()
     asking = asyncio.create_task(_streamed_by(library, shop, attempts))
     await arrived.wait()

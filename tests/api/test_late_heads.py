@@ -20,6 +20,7 @@ from satmeter.actors.ports import TransientError
 from satmeter.actors.router.router import Router
 from satmeter.http.sessions.l402 import L402
 from tests.api.test_waiting import PATHS, PING_S, PINGS, asking, pings
+from tests.helpers.conversations import Played
 from tests.helpers.fakes import Gate
 from tests.helpers.http.messages import MODEL, Shop, shop_over
 from tests.helpers.patience import PATIENCE_S
@@ -42,22 +43,22 @@ def _slow_call(gate: Gate, call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _slow_hold(gate: Gate) -> Callable[..., Any]:
-    stream = Router.stream
+    opened = Router.open
 
     async def slow(router: Router, actor_id: str, command: WireCommand) -> AsyncGenerator[Any, None]:
         if isinstance(command, Ask | Relay):
             await gate.pass_through()
-        async with aclosing(stream(router, actor_id, command)) as replies:
+        async with aclosing(opened(router, actor_id, command)) as replies:
             async for reply in replies:
                 yield reply
 
-    return slow
+    return lambda *call: Played(slow(*call))
 
 
 def make_slow(step: str, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hold one of the steps before a hold up at the gate."""
     if step == "hold":
-        monkeypatch.setattr(Router, "stream", _slow_hold(gate))
+        monkeypatch.setattr(Router, "open", _slow_hold(gate))
     elif step == "payment":
         monkeypatch.setattr(L402, "settled", _slow_call(gate, L402.settled))
     else:

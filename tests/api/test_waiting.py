@@ -27,6 +27,7 @@ from satmeter.actors.messages import WireCommand, WireReply
 from satmeter.actors.router.router import Router
 from satmeter.http.response.replies import head_after_s
 from tests.helpers.anthropic_streams import STOP, block, change, delta, sse, start
+from tests.helpers.conversations import Played
 from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
 from tests.helpers.patience import PATIENCE_S
 
@@ -298,10 +299,10 @@ async def test_an_answer_that_was_kept_while_its_connection_broke_is_given_after
     shop: Shop, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The router sends the call again, and the host has the whole answer by then: it is paid for."""
-    stream = Router.stream
+    opened = Router.open
 
     async def broken(router: Router, actor_id: str, command: WireCommand) -> AsyncGenerator[WireReply, None]:
-        async with aclosing(stream(router, actor_id, command)) as first:
+        async with aclosing(opened(router, actor_id, command)) as first:
             kept = [reply async for reply in first]
         yield next(reply for reply in kept if isinstance(reply, Held))
         await head.wait()
@@ -312,7 +313,7 @@ async def test_an_answer_that_was_kept_while_its_connection_broke_is_given_after
         yield replace(end, body=data) if isinstance(end, Relayed) else replace(end, text=text)
 
     head = asyncio.Event()
-    monkeypatch.setattr(Router, "stream", broken)
+    monkeypatch.setattr(Router, "open", lambda *call: Played(broken(*call)))
     async with asking(shop, path, stream=True) as answer:
         assert answer.status_code == 200
         head.set()

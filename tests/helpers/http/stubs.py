@@ -26,6 +26,7 @@ from satmeter.actors.domain.session.state import SessionState
 from satmeter.config.settings import Settings
 from satmeter.http.app import create_app
 from satmeter.http.state import AppState
+from tests.helpers.conversations import Played
 from tests.helpers.fakes import FakeLimits, FakeSolvency, FixedPrices
 from tests.helpers.http.fronts import (
     ID_KEY,
@@ -73,6 +74,9 @@ class StubRouter:
         if reply is FOREVER:
             await asyncio.Event().wait()
         return _raised(reply)
+
+    def open(self, actor_id: str, command: Any) -> Played:
+        return Played(self.stream(actor_id, command))
 
     async def stream(self, actor_id: str, command: Any) -> AsyncGenerator[Any, None]:
         if not getattr(command, "stream", isinstance(command, WatchJob)):

@@ -97,8 +97,8 @@ async def test_a_front_whose_host_is_behind_says_so_at_once(monkeypatch: pytest.
 
 def _on_its_way(router: Router) -> Callable[[], Awaitable[bool]]:
     async def sent() -> bool:
-        lane = router._lanes.get("host-0")
-        return lane is not None and bool(lane._pending) and len(lane._outgoing) == 0
+        lane = router._lanes.to_host("host-0")
+        return bool(lane._pending) and len(lane._outgoing) == 0
 
     return sent
 

@@ -81,7 +81,7 @@ async def test_the_way_to_a_host_that_is_gone_ends_itself_and_begins_again_when_
     (call,) = await pair.hosts["host-0"].calls(1)
     pair.hosts["host-0"].answer(call.call_id, VIEW)
     await ask
-    lane = pair.router._lanes["host-0"]
+    lane = pair.router._lanes.to_host("host-0")
     pair.move("host-1")
     pair.hosts["host-0"].die()
 

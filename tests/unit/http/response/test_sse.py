@@ -200,6 +200,45 @@ async def test_what_came_before_a_fault_is_sent() -> None:
     assert await sent.next() == b"firstsecond"
 
 
+async def test_a_client_whose_connection_breaks_ends_the_source() -> None:
+    released = asyncio.Event()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            raise OSError("the connection broke")
+
+    with pytest.raises(OSError, match="broke"):
+        await streamed(silent(released))({"type": "http"}, asyncio.Queue[Any]().get, send)
+    assert released.is_set()
+
+
+async def test_a_client_that_reads_slowly_is_not_pinged_and_gets_what_waits_at_once() -> None:
+    reads, sent, began = asyncio.Event(), list[bytes](), asyncio.Event()
+
+    async def source() -> AsyncGenerator[bytes, None]:
+        for event in (b"1", b"2", b"3"):
+            yield event
+            await asyncio.sleep(0)
+
+    async def send(message: Any) -> None:
+        if message.get("body"):
+            sent.append(message["body"])
+            began.set()
+            await reads.wait()
+
+    running = asyncio.create_task(
+        streamed(source(), ping_s=0.01, ping=b"ping")({"type": "http"}, asyncio.Queue[Any]().get, send)
+    )
+    await asyncio.wait_for(began.wait(), PATIENCE_S)
+    passed = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.05, passed.set)
+    await passed.wait()
+    assert sent == [b"1"]
+    reads.set()
+    await asyncio.wait_for(running, PATIENCE_S)
+    assert b"".join(sent) == b"123"
+
+
 async def test_a_body_that_may_be_missing_may_also_have_any_type_then() -> None:
     messages: MessageQueue = asyncio.Queue()
     messages.put_nowait(part(b"", False))
