@@ -125,11 +125,11 @@ class SocketLink:
     def __init__(self, find: Callable[[], Awaitable[HostAddress]]) -> None:
         self._find = find
         self._queue_id = ""
-        self._connecting: asyncio.Task[tuple[asyncio.StreamReader, asyncio.StreamWriter]] | None = None
+        self._connecting: asyncio.Task[_Connection] | None = None
 
     async def submit(self, queue_id: str, calls: Sequence[Call | Cancel]) -> None:
         """Hand calls over. Raises `LinkError`."""
-        _, writer = await self._connected(queue_id)
+        writer = (await self._connected(queue_id)).writer
         try:
             _write(writer, CALLS.encode(list(calls)))
             await writer.drain()
@@ -138,14 +138,13 @@ class SocketLink:
 
     async def collect(self, queue_id: str) -> Sequence[Answer]:
         """Wait for answers. Raises `LinkError`."""
-        reader, _ = await self._connected(queue_id)
+        connection = await self._connected(queue_id)
         try:
             while True:
-                async with asyncio.timeout(_SILENCE_MAX_S):
-                    answers = ANSWERS.decode(await _read(reader, _FRAME_MAX_BYTES))
+                answers = ANSWERS.decode(await connection.read())
                 if answers:
                     return answers
-        except (OSError, EOFError, TimeoutError) as error:
+        except (OSError, EOFError) as error:
             raise LinkError(f"the connection broke: {type(error).__name__}") from error
 
     async def close(self) -> None:
@@ -154,23 +153,20 @@ class SocketLink:
         if connecting is not None:
             connecting.cancel()
             with contextlib.suppress(asyncio.CancelledError, LinkError):
-                _, writer = await connecting
-                writer.close()
+                (await connecting).close()
 
-    async def _connected(self, queue_id: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connected(self, queue_id: str) -> _Connection:
         if self._connecting is None or self._queue_id != queue_id:
             former, self._queue_id = self._connecting, queue_id
             self._connecting = asyncio.create_task(self._connect(queue_id, former))
         # Shielded: both directions wait for the same connection.
         return await asyncio.shield(self._connecting)
 
-    async def _connect(
-        self, queue_id: str, former: asyncio.Task[tuple[asyncio.StreamReader, asyncio.StreamWriter]] | None
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connect(self, queue_id: str, former: asyncio.Task[_Connection] | None) -> _Connection:
         if former is not None:
             former.cancel()
             with contextlib.suppress(asyncio.CancelledError, LinkError):
-                (await former)[1].close()
+                (await former).close()
         try:
             # Ray lets a call to a process that stands still wait without an end.
             async with asyncio.timeout(_SILENCE_MAX_S):
@@ -183,7 +179,39 @@ class SocketLink:
         except (OSError, TimeoutError) as error:
             raise LinkError(f"the host can't be connected to: {type(error).__name__}") from error
         _write(writer, msgspec.msgpack.encode(Handshake(endpoint.token, queue_id)))
-        return reader, writer
+        return _Connection(reader, writer)
+
+
+class _Connection:
+    """Connection of a link, with a clock that breaks it off when the host is silent for too long.
+
+    A time-out around each frame would cost as much as reading it.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        self._reader = reader
+        self._loop = asyncio.get_running_loop()
+        self._heard_s = self._loop.time()
+        self._clock = self._loop.call_later(_SILENCE_MAX_S, self._look)
+
+    async def read(self) -> bytes:
+        """Return the next frame. Raises `EOFError`, `OSError`, also when none has come for too long."""
+        frame = await _read(self._reader, _FRAME_MAX_BYTES)
+        self._heard_s = self._loop.time()
+        return frame
+
+    def close(self) -> None:
+        """End the connection."""
+        self._clock.cancel()
+        self.writer.close()
+
+    def _look(self) -> None:
+        left_s = self._heard_s + _SILENCE_MAX_S - self._loop.time()
+        if left_s > 0:
+            self._clock = self._loop.call_later(left_s, self._look)
+        else:
+            self.writer.transport.abort()
 
 
 def _write(writer: asyncio.StreamWriter, payload: bytes) -> None:

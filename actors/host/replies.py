@@ -41,7 +41,7 @@ class ReplyQueue:
     last_seen_s: float
     answers: list[Answer] = field(default_factory=list)
     open_calls: dict[int, ReplyTo] = field(default_factory=dict)
-    filled: asyncio.Event = field(default_factory=asyncio.Event)
+    collecting: asyncio.Future[None] | None = None
 
     def reply_to(self, call_id: int, *, tells_hold: bool = False) -> ReplyTo:
         """Register the caller behind a call of this router, and return it."""
@@ -53,7 +53,7 @@ class ReplyQueue:
         if answer.last:
             self.open_calls.pop(answer.call_id, None)
         self.answers.append(answer)
-        self.filled.set()
+        self._wake()
 
     def cancel(self, call_id: int) -> None:
         """Cancel a call that the router no longer waits for."""
@@ -71,11 +71,18 @@ class ReplyQueue:
     async def collect(self, longest_s: float) -> list[Answer]:
         """Return all answers there are; wait for the first one, at most `longest_s`."""
         if not self.answers:
-            self.filled.clear()
+            loop = asyncio.get_running_loop()
+            # One that waits already is of a connection that broke.
+            self._wake()
+            self.collecting = loop.create_future()
+            timer = loop.call_later(longest_s, self._wake)
             try:
-                async with asyncio.timeout(longest_s):
-                    await self.filled.wait()
-            except TimeoutError:
-                return []
+                await self.collecting
+            finally:
+                timer.cancel()
         answers, self.answers = self.answers, []
         return answers
+
+    def _wake(self) -> None:
+        if self.collecting is not None and not self.collecting.done():
+            self.collecting.set_result(None)
