@@ -60,6 +60,18 @@ async def _nothing() -> None:
     """Return nothing, the result of work that was left."""
 
 
+class _BoundLater:
+    """Logger with fields, which is made when there is something to log: few intents have anything."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, **fields: str) -> None:
+        self._fields = fields
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_log.bind(**self._fields), name)
+
+
 class Effects:
     """Runner of intents against the ports. `admit_sale` raises `ModelError` while work can't be sold."""
 
@@ -104,7 +116,7 @@ class Effects:
         actor_id: the job or session that the intent belongs to, for the log. It is passed on, not bound to the task:
         tasks that serve all actors would keep the id of the one that happened to start them.
         """
-        log = _log.bind(actor_id=actor_id, intent=type(intent).__name__, key=intent.key)
+        log = _BoundLater(actor_id=actor_id, intent=type(intent).__name__, key=intent.key)
         try:
             return Done(intent, await self._result(intent, progress, log))
         except TransientError as error:

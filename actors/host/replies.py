@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from ..domain.behaviour import Reply
 from ..domain.errors import Refusal
@@ -12,6 +13,9 @@ from ..domain.llm.answers import Held
 from ..messages import Answer
 
 AnyReply = Reply | Refusal
+# The notice of a hold is of use to a front after a second, when an answer is slow. Until then it goes with the next
+# answer to any caller: a packet of its own costs both sides as much as the answer's.
+_NOTICES_WAIT_S: Final = 0.02
 
 
 @dataclass(slots=True, eq=False)
@@ -36,12 +40,16 @@ class ReplyTo:
 
 @dataclass(slots=True, eq=False)
 class ReplyQueue:
-    """Answers to one router. `last_seen_s`: the time at which it was last heard of."""
+    """Answers to one router. `last_seen_s`: the time at which it was last heard of.
+
+    `collecting` is the wait for answers; `notices` ends the time that notices of holds wait for other answers.
+    """
 
     last_seen_s: float
     answers: list[Answer] = field(default_factory=list)
     open_calls: dict[int, ReplyTo] = field(default_factory=dict)
     collecting: asyncio.Future[None] | None = None
+    notices: asyncio.TimerHandle | None = None
 
     def reply_to(self, call_id: int, *, tells_hold: bool = False) -> ReplyTo:
         """Register the caller behind a call of this router, and return it."""
@@ -53,7 +61,10 @@ class ReplyQueue:
         if answer.last:
             self.open_calls.pop(answer.call_id, None)
         self.answers.append(answer)
-        self._wake()
+        if not isinstance(answer.reply, Held):
+            self._wake()
+        elif self.notices is None:
+            self.notices = asyncio.get_running_loop().call_later(_NOTICES_WAIT_S, self._give_notices)
 
     def cancel(self, call_id: int) -> None:
         """Cancel a call that the router no longer waits for."""
@@ -82,6 +93,11 @@ class ReplyQueue:
                 timer.cancel()
         answers, self.answers = self.answers, []
         return answers
+
+    def _give_notices(self) -> None:
+        self.notices = None
+        if self.answers:
+            self._wake()
 
     def _wake(self) -> None:
         if self.collecting is not None and not self.collecting.done():

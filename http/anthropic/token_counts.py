@@ -106,7 +106,7 @@ def passed_headers(request: Request) -> Mapping[str, str]:
 
 def is_beta(request: Request) -> bool:
     """Return True if the client called an SDK's beta interface, which is a separate one at the provider, too."""
-    return request.query_params.get("beta") == "true"
+    return bool(request.scope.get("query_string")) and request.query_params.get("beta") == "true"
 
 
 def tokens_in(counted: Counted) -> int | None:

@@ -166,7 +166,7 @@ class _AiohttpAnswer:
         self._response = response
         self._silence_s = silence_s
         self._loop = asyncio.get_running_loop()
-        self._looking = self._loop.call_later(_LOOK_S, self._look)
+        self._looking: asyncio.TimerHandle | None = None
         self._waits = False
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
@@ -187,16 +187,21 @@ class _AiohttpAnswer:
 
     async def aclose(self) -> None:
         """Give the connection back or close it; see `HttpAnswer`."""
-        self._looking.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
         # A response that was read to its end has given its connection back before, and stays as it is.
-        self._response.close()
+        if self._response.connection is not None:
+            self._response.close()
 
     async def _chunk(self) -> bytes:
         """Return the next bytes, none at the end. Raises `SentUnknownError`."""
         failure: SentUnknownError
+        content = self._response.content
         self._waits = True
+        if self._looking is None and not content.is_eof():
+            self._looking = self._loop.call_later(_LOOK_S, self._look)
         try:
-            chunk: bytes = await self._response.content.readany()
+            chunk: bytes = await content.readany()
             return chunk
         except Exception as error:
             failure = body_failure(error)
