@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from ..edge.networks import UNKNOWN, Origin, origin_of
-from .unknown_proxies import UnknownProxies
+from .unknown_proxies import FORWARDED, UnknownProxies
 
 Address = IPv4Address | IPv6Address
 
@@ -81,6 +82,11 @@ class ClientAddresses:
         client = scope.get("client")
         if client is None:
             return UNKNOWN
+        if self._unknown is not None and any(name in FORWARDED for name, _ in scope["headers"]):
+            peer = _parse(client[0])
+            if not (peer is not None and self._is_trusted(peer)) and self._unknown.hides(peer, Headers(scope=scope)):
+                # Counted by the proxy's address, all of its clients would share the bounds of one.
+                return UNKNOWN
         if not self._trusted:
             return origin_of(client[0])
         address = self.address(HTTPConnection(scope))

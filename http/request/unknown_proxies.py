@@ -10,7 +10,8 @@ from starlette.datastructures import Headers
 
 from ...actors.domain.errors import Code, Refusal, RefusedError
 
-_FORWARDED: Final = ("x-forwarded-for", "forwarded", "x-real-ip")
+FORWARDED: Final = frozenset({b"x-forwarded-for", b"forwarded", b"x-real-ip"})
+"""Headers that proxies add, as they are in a request's scope."""
 # Nothing but the operator mends it.
 _RETRY_AFTER_S: Final = 60
 WARNING: Final = (
@@ -26,12 +27,16 @@ class UnknownProxies:
     def __init__(self) -> None:
         self.seen = False
 
+    def hides(self, peer: IPv4Address | IPv6Address | None, headers: Headers) -> bool:
+        """Return whether a peer in the operator's own network passes a request on, so that its client is unknown."""
+        return any(name in FORWARDED for name, _ in headers.raw) and not (peer is not None and peer.is_global)
+
     def refuse(self, peer: IPv4Address | IPv6Address | None, headers: Headers) -> None:
         """Raise `RefusedError` for a request that a peer in the operator's own network passes on for a client.
 
         A public peer may be the client itself, behind a proxy of its own.
         """
-        if (peer is not None and peer.is_global) or not any(name in headers for name in _FORWARDED):
+        if not self.hides(peer, headers):
             return
         if not self.seen:
             self.seen = True

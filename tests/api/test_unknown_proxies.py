@@ -53,6 +53,15 @@ async def test_a_named_proxy_and_clients_without_one_are_served(api: Api) -> Non
         assert (await http.post("/jobs", json={"request": "x"}, headers=THROUGH)).status_code == 201
 
 
+async def test_at_the_gate_they_are_not_counted_as_one_either(api: Api) -> None:
+    asked = 25
+    async with front(api, requests_per_ip=1) as http:
+        through = [(await http.get("/pricing", headers=THROUGH)).status_code for _ in range(asked)]
+        assert set(through) == {200}
+        own = [(await http.get("/pricing")).status_code for _ in range(asked)]
+        assert 429 in own
+
+
 async def test_what_is_not_counted_goes_on(api: Api) -> None:
     job = await api.create()
     async with front(api) as http:
