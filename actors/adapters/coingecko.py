@@ -26,7 +26,11 @@ class CoinGecko:
         self._url = url
         self._timeout_s = timeout_s
         self._client = httpx.AsyncClient(
-            transport=transport, timeout=timeout_s, follow_redirects=True, headers={"Accept": "application/json"}
+            transport=transport,
+            timeout=timeout_s,
+            follow_redirects=True,
+            headers={"Accept": "application/json"},
+            event_hooks={"request": [self._refuse_downgrade]},
         )
 
     async def fetch(self) -> Decimal:
@@ -41,6 +45,11 @@ class CoinGecko:
     async def close(self) -> None:
         """End connections."""
         await self._client.aclose()
+
+    async def _refuse_downgrade(self, request: httpx.Request) -> None:
+        """Follow no redirect out of TLS, where anybody on the way could set the price."""
+        if self._url.lower().startswith("https:") and request.url.scheme != "https":
+            raise httpx.UnsupportedProtocol("the price source sends on to a plain connection", request=request)
 
     async def _read(self) -> bytes:
         async with self._client.stream("GET", self._url) as response:

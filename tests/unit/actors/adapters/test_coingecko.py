@@ -138,3 +138,22 @@ async def test_a_failure_does_not_tell_the_address_which_may_hold_a_key() -> Non
     with pytest.raises(TransientError) as caught:
         await fetched(handler)
     assert "prices.test" not in str(caught.value)
+
+
+async def test_a_redirect_is_followed_but_never_out_of_tls() -> None:
+    asked: list[str] = []
+
+    def to(where: str) -> Callable[[httpx.Request], httpx.Response]:
+        def handler(request: httpx.Request) -> httpx.Response:
+            asked.append(str(request.url))
+            if request.url.path == "/moved":
+                return httpx.Response(200, content='{"bitcoin": {"usd": 1}}')
+            return httpx.Response(302, headers={"Location": where})
+
+        return handler
+
+    assert await fetched(to("https://other.test/moved")) == Decimal(1)
+    asked.clear()
+    with pytest.raises(TransientError):
+        await fetched(to("http://prices.test/moved"))
+    assert asked == [URL]

@@ -142,6 +142,17 @@ def test_a_directory_that_others_can_replace_is_refused(tmp_path: Path) -> None:
         assert list(data_dir_problems(place)) == []
 
 
+def test_a_container_s_volume_may_be_open_and_a_directory_of_its_own_in_it_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    volume.chmod(0o777)
+    monkeypatch.setattr("os.path.ismount", lambda place: Path(place) == volume)
+    assert list(data_dir_problems(volume / "satmeter")) == []
+    assert [problem.variable for problem in data_dir_problems(volume)] == ["SATMETER_DATA_DIR"]
+
+
 def test_a_directory_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "data"
     place.mkdir(mode=0o700)
