@@ -1,13 +1,14 @@
 """Thoughts of the model in `encrypted_content`, which clients send back as they got it.
 
 The content is not encrypted here. Anthropic signs it, and refuses a thought that it did not have. Upstreams of chat
-completions take any, so that only the model that had a thought gets it back.
+completions take any, so that only the model that had a thought gets it back. What they sign themselves goes along: the
+details of OpenRouter's thoughts, and the signatures of Gemini's calls.
 """
 
 from __future__ import annotations
 
 import base64
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -29,12 +30,20 @@ class RedactedThinking(
     data: str
 
 
-class ChatThought(msgspec.Struct, frozen=True, tag_field="type", tag="chat", forbid_unknown_fields=True):
-    """A thought of a model that speaks chat completions. `field` is the member of a message in which it stood."""
+class ChatThought(
+    msgspec.Struct, frozen=True, tag_field="type", tag="chat", forbid_unknown_fields=True, omit_defaults=True
+):
+    """A thought of a model that speaks chat completions. `field` is the member of a message in which it stood.
+
+    `details` are those of the thought, with its text. `calls` are the members that go back with the calls to which it
+    led, by the ids of these.
+    """
 
     text: str
     field: Literal["reasoning_content", "reasoning", ""]
     model: str
+    details: list[dict[str, Any]] = []
+    calls: dict[str, dict[str, Any]] = {}
 
 
 Thought = Thinking | RedactedThinking | ChatThought

@@ -6,10 +6,13 @@ calls. So instructions come first, turns are joined, and results stand behind th
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from ..response.errors import invalid
+from ..upstreams.chat_answer import SIGNED
+from ..upstreams.reasoning_details import ReasoningDetails
 
 Json = dict[str, Any]
 _NO_CALL: Final = "No call before it has this id: send the call, too, or leave its result out"
@@ -27,6 +30,16 @@ class Thought(Protocol):
     @property
     def field(self) -> str:
         """The name of the member."""
+        ...
+
+    @property
+    def details(self) -> Sequence[Json]:
+        """The details of the thought, which go back in its place."""
+        ...
+
+    @property
+    def calls(self) -> Mapping[str, Json]:
+        """The members that go back with the calls to which the thought led, by their ids."""
         ...
 
 
@@ -56,6 +69,7 @@ class Turns:
         self._turns: list[_User | _Assistant] = []
         # Thoughts that no text or call has followed yet. Alone they are not an answer.
         self._thoughts: list[Thought] = []
+        self._signed: dict[str, Json] = {}
 
     def instruct(self, text: str) -> None:
         """Add instructions."""
@@ -79,13 +93,22 @@ class Turns:
             self._answer().texts.append(text)
 
     def think(self, thought: Thought) -> None:
-        """Add a thought of the model."""
+        """Add a thought of the model, which may stand behind the calls to which it led."""
         self._thoughts.append(thought)
+        turn = self._turns[-1] if self._turns else None
+        made = turn.calls if isinstance(turn, _Assistant) and not turn.results else []
+        for call_id, signed in thought.calls.items():
+            call = next((call for call in made if call["id"] == call_id), None)
+            if call is not None:
+                call |= _signed(signed)
+            else:
+                self._signed[call_id] = signed
 
     def call(self, call_id: str, name: str, arguments: str) -> None:
         """Add a call that the model made. `arguments` are a JSON object."""
         function = {"name": name, "arguments": arguments}
-        self._answer().calls.append({"id": call_id, "type": "function", "function": function})
+        signed = _signed(self._signed.pop(call_id, {}))
+        self._answer().calls.append({"id": call_id, "type": "function", "function": function, **signed})
 
     def result(self, call_id: str, parts: list[Json], path: str) -> None:
         """Add the result of a call. Raises `RefusedError` that names `path` if there is no such call."""
@@ -99,6 +122,9 @@ class Turns:
         )
         if turn is None:
             raise invalid(path, _NO_CALL)
+        if turn is self._turns[-1] and not turn.results:
+            turn.thoughts += self._thoughts
+            self._thoughts = []
         texts = [part["text"] for part in parts if part["type"] == "text"]
         images = [part for part in parts if part["type"] != "text"]
         if images:
@@ -153,6 +179,14 @@ def _answered(turn: _Assistant, *, thinks: bool) -> list[Json]:
     message: Json = {"role": "assistant", "content": _BETWEEN.join(turn.texts) or None}
     if turn.calls:
         message["tool_calls"] = turn.calls
-        if thinks and turn.thoughts and turn.thoughts[0].field:
-            message[turn.thoughts[0].field] = "".join(thought.text for thought in turn.thoughts)
+        details = ReasoningDetails(detail for thought in turn.thoughts for detail in thought.details)
+        if thinks and details:
+            message["reasoning_details"] = details.taken()
+        elif thinks and (name := next((thought.field for thought in turn.thoughts if thought.field), "")):
+            message[name] = "".join(thought.text for thought in turn.thoughts)
     return [message, *turn.results]
+
+
+def _signed(members: Json) -> Json:
+    """Return the members of a call that its thought signed: no other name may get into a call."""
+    return {name: members[name] for name in SIGNED if name in members}

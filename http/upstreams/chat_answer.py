@@ -12,6 +12,10 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from .provider_call import UnreadableAnswerError
+from .reasoning_details import ReasoningDetails
+
+ThoughtField = Literal["reasoning_content", "reasoning", ""]
+"""Names of a message's member with a thought; empty for a thought that stands elsewhere."""
 
 # Without a limit, an endless line would fill the memory.
 _LINE_MAX_BYTES: Final = 4 << 20
@@ -20,22 +24,29 @@ _DATA: Final = b"data:"
 # DeepSeek, vLLM and llama.cpp have the first name, OpenRouter and Groq the second; some servers send both.
 _THOUGHTS: Final[tuple[Literal["reasoning_content", "reasoning"], ...]] = ("reasoning_content", "reasoning")
 _THINKING: Final = "thinking"
+SIGNED: Final = ("extra_content", "provider_specific_fields")
+"""Members of a call with the signature of the thought that led to it: Google's name, and LiteLLM's."""
 # The stop sequence that ended a choice: vLLM's name for it, and SGLang's. A number is a token, and the model's own end.
 _STOPS: Final = ("stop_reason", "matched_stop")
 
 
 class CallPiece(NamedTuple):
-    """A call of a tool, or more of one. `place` is that among the calls, None where the server gives none."""
+    """A call of a tool, or more of one. `place` is that among the calls, None where the server gives none.
+
+    `signed` are the members that must come back with the call: Gemini refuses one without its thought's signature.
+    """
 
     place: int | None
     id: str
     name: str
     arguments: str
+    signed: Mapping[str, Any] = {}
 
 
 class Piece(NamedTuple):
     """A message, or more of it. `finish_reason` is None until its end. `stop` is the text at which it was stopped.
 
+    `details` are those of its thoughts (see `reasoning_details`).
     `thought_field` is the member in which the thought stands; empty for one among the parts of the content.
     """
 
@@ -44,8 +55,9 @@ class Piece(NamedTuple):
     refusal: str = ""
     calls: tuple[CallPiece, ...] = ()
     finish_reason: str | None = None
-    thought_field: Literal["reasoning_content", "reasoning", ""] = ""
+    thought_field: ThoughtField = ""
     stop: str = ""
+    details: tuple[Mapping[str, Any], ...] = ()
 
 
 class Chunk(NamedTuple):
@@ -151,18 +163,19 @@ def _piece(given: Any, choice: Mapping[str, Any]) -> Piece:
     given = given if isinstance(given, dict) else {}
     finish_reason = choice.get("finish_reason")
     thought, text = _said(given.get("content"))
-    field: Literal["reasoning_content", "reasoning", ""] = next(
-        (name for name in _THOUGHTS if _text(given.get(name))), ""
-    )
-    calls = given.get("tool_calls")
+    field: ThoughtField = next((name for name in _THOUGHTS if _text(given.get(name))), "")
+    calls, told = given.get("tool_calls"), given.get("reasoning_details")
+    details = tuple(filter(_is_object, told)) if isinstance(told, list) else ()
     return Piece(
-        thought=given[field] if field else thought,
+        # Some servers tell the thought in its details alone.
+        thought=given[field] if field else thought or ReasoningDetails(details).text,
         text=text,
         refusal=_text(given.get("refusal")),
         calls=tuple(map(_call, filter(_is_object, calls))) if isinstance(calls, list) else (),
         finish_reason=finish_reason if isinstance(finish_reason, str) and finish_reason else None,
         thought_field=field,
         stop=next((stop for name in _STOPS if (stop := _text(choice.get(name)))), ""),
+        details=details,
     )
 
 
@@ -192,6 +205,7 @@ def _call(given: Mapping[str, Any]) -> CallPiece:
         id=_text(given.get("id")),
         name=_text(function.get("name")),
         arguments=_text(arguments),
+        signed={name: given[name] for name in SIGNED if _is_object(given.get(name)) and given[name]},
     )
 
 

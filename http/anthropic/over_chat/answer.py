@@ -27,7 +27,7 @@ def message(body: bytes, asked: Asked, charged: Usage, cost: Cost) -> bytes:
     Raises `UnreadableAnswerError`.
     """
     found = completion_of(body)
-    blocks = Blocks(asked.entry.name, shows=asked.shows, stops=asked.stops)
+    blocks = Blocks(asked.entry.name, shows=asked.shows, thinks=asked.thinks, stops=asked.stops)
     content: list[Json] = []
     arguments: dict[int, str] = {}
     for event in (*blocks.take(found.piece), *blocks.end()):
@@ -60,7 +60,7 @@ class MessageStream:
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
         self._reader = ChunkReader()
-        self._blocks = Blocks(asked.entry.name, shows=asked.shows, stops=asked.stops)
+        self._blocks = Blocks(asked.entry.name, shows=asked.shows, thinks=asked.thinks, stops=asked.stops)
         self._counted = ChatStreamCounts()
         self._counts: Mapping[str, Any] = {}
         self._begun = False

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from ...responses.thoughts import ChatThought, sealed
-from ...upstreams.chat_answer import CallNumbers, CallPiece, Piece
+from ...upstreams.chat_answer import CallNumbers, CallPiece, Piece, ThoughtField
+from ...upstreams.reasoning_details import ReasoningDetails
 from .messages import TOOL_ID
 
 Json = dict[str, Any]
+Seal = Callable[[dict[str, Json]], str]
 _NOT_IN_AN_ID: Final = re.compile(r"[^A-Za-z0-9_-]")
 _STOP_REASONS: Final[Mapping[str, str]] = {
     "length": "max_tokens",
@@ -25,6 +27,8 @@ _STOP_REASONS: Final[Mapping[str, str]] = {
     "model_length": "max_tokens",
     "content_filter": "refusal",
 }
+_THINKING: Final = "thinking"
+_REDACTED: Final = "redacted_thinking"
 _DELTAS: Final[Mapping[str, tuple[str, str]]] = {
     "text": ("text_delta", "text"),
     "thinking": ("thinking_delta", "thinking"),
@@ -33,12 +37,16 @@ _DELTAS: Final[Mapping[str, tuple[str, str]]] = {
 
 
 class _Block:
-    """A block that is arriving. `waiting` are its pieces that were not given yet."""
+    """A block that is arriving. `waiting` are its pieces that were not given yet.
 
-    def __init__(self, kind: str, begun: Json, signature: str | None = None) -> None:
+    `seal` returns the signature of a thought at its end; `signed` are the members of the calls to which it led.
+    """
+
+    def __init__(self, kind: str, begun: Json, seal: Seal | None = None) -> None:
         self.kind = kind
         self.begun = begun
-        self.signature = signature
+        self.seal = seal
+        self.signed: dict[str, Json] = {}
         self.waiting: list[str] = []
         self.given: list[str] = []
         self.open = False
@@ -66,11 +74,15 @@ class _Block:
 class Blocks:
     """The blocks of one answer. `model` is the one that has the thoughts, which are given if it `shows` them.
 
+    `thinks`: the client asked for thinking. What an upstream signed goes to others as a thought that they can't read.
     `stops` are the client's own stop sequences.
     """
 
-    def __init__(self, model: str, *, shows: bool, stops: Collection[str] = ()) -> None:
+    def __init__(self, model: str, *, shows: bool, thinks: bool = False, stops: Collection[str] = ()) -> None:
         self._model = model
+        self._thinks = thinks
+        self._details = ReasoningDetails()
+        self._late: dict[str, Json] = {}
         self._stops = stops
         self._shows = shows
         self._numbers = CallNumbers()
@@ -84,12 +96,9 @@ class Blocks:
 
     def take(self, piece: Piece) -> Iterator[Json]:
         """Take a piece, and yield the events that it causes."""
+        self._details.add(piece.details)
         if piece.thought and self._shows:
-            field = piece.thought_field
-            signature = sealed(ChatThought("", field, self._model))
-            self._last("thinking", {"type": "thinking", "thinking": "", "signature": ""}, signature).waiting.append(
-                piece.thought
-            )
+            self._thought(piece.thought_field).waiting.append(piece.thought)
         for text in filter(None, (piece.text, piece.refusal)):
             self._last("text", {"type": "text", "text": ""}).waiting.append(text)
         self.refusal += piece.refusal
@@ -101,6 +110,8 @@ class Blocks:
 
     def end(self) -> Iterator[Json]:
         """Yield the events of the blocks that are still open, or wait."""
+        if self._calls and (self._details or self._late):
+            self._carry(self._late)
         yield from self._advanced(all_complete=True)
 
     @property
@@ -133,8 +144,35 @@ class Blocks:
         if begins:
             begun = {"type": "tool_use", "id": self._call_id(call.id, number), "name": call.name, "input": {}}
             self._calls[number] = _Block("tool_use", begun)
+            if call.signed or self._details:
+                self._carry(self._of(number, call))
             self._queue.append(self._calls[number])
+        elif call.signed:
+            self._late |= self._of(number, call)
         self._calls[number].waiting.append(call.arguments)
+
+    def _of(self, number: int, call: CallPiece) -> dict[str, Json]:
+        """Return what a call is signed with, by the id that it has upstream."""
+        call_id = self._calls[number].begun["id"].removeprefix(TOOL_ID)
+        return {call_id: dict(call.signed)} if call.signed else {}
+
+    def _thought(self, field: ThoughtField = "") -> _Block:
+        """Return the thought that is arriving; another one behind any other block."""
+        if self._queue and self._queue[-1].kind == _THINKING:
+            return self._queue[-1]
+        begun = {"type": _THINKING, "thinking": "", "signature": ""}
+        self._queue.append(_Block(_THINKING, begun, lambda signed: self._sealed(field, signed)))
+        return self._queue[-1]
+
+    def _carry(self, signed: dict[str, Json]) -> None:
+        """Have the client keep what the upstream signed, which wants it back with the calls."""
+        if self._thinks:
+            self._thought().signed |= signed
+            return
+        self._queue.append(_Block(_REDACTED, {"type": _REDACTED, "data": self._sealed("", signed)}))
+
+    def _sealed(self, field: ThoughtField, signed: dict[str, Json]) -> str:
+        return sealed(ChatThought("", field, self._model, self._details.taken(), signed))
 
     def _call_id(self, given: str, number: int) -> str:
         found = TOOL_ID + (_NOT_IN_AN_ID.sub("_", given) or f"call_{number}")
@@ -143,9 +181,9 @@ class Blocks:
         self._ids.add(found)
         return found
 
-    def _last(self, kind: str, begun: Json, signature: str | None = None) -> _Block:
+    def _last(self, kind: str, begun: Json) -> _Block:
         if not self._queue or self._queue[-1].kind != kind:
-            self._queue.append(_Block(kind, begun, signature))
+            self._queue.append(_Block(kind, begun))
         return self._queue[-1]
 
     def _advanced(self, *, all_complete: bool = False) -> Iterator[Json]:
@@ -159,8 +197,8 @@ class Blocks:
                 yield self._delta({"type": kind, field: text})
             if not all_complete and (len(self._queue) == 1 or not block.complete):
                 return
-            if block.signature is not None:
-                yield self._delta({"type": "signature_delta", "signature": block.signature})
+            if block.seal is not None:
+                yield self._delta({"type": "signature_delta", "signature": block.seal(block.signed)})
             yield {"type": "content_block_stop", "index": self._index}
             self._queue.popleft()
             self._index += 1

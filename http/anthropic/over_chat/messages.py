@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from ...response.errors import invalid
 from ...responses.thoughts import ChatThought, UnreadableThoughtError, opened
@@ -75,8 +76,8 @@ class Told:
                     if (thought := _own(block, self._model)) is not None:
                         self._turns.think(thought)
                 case wire.RedactedThinking():
-                    # Another provider's, which the model could not read.
-                    pass
+                    if (thought := _own(wire.Thinking("", block.data), self._model)) is not None:
+                        self._turns.think(thought)
                 case _:
                     raise invalid(f"{path}.{number}.type", "The model's messages hold no such block")
 
@@ -148,4 +149,4 @@ def _own(block: wire.Thinking, model: str) -> ChatThought | None:
         return None
     if not isinstance(thought, ChatThought) or thought.model != model:
         return None
-    return ChatThought(block.thinking, thought.field, model)
+    return replace(thought, text=block.thinking)

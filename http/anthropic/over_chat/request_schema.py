@@ -56,7 +56,9 @@ class Thinking(msgspec.Struct, frozen=True, tag_field="type", tag="thinking"):
 
 
 class RedactedThinking(msgspec.Struct, frozen=True, tag_field="type", tag="redacted_thinking"):
-    """A thought that only Anthropic can read."""
+    """A thought that only its provider can read: what an upstream signed, or Anthropic's."""
+
+    data: str = ""
 
 
 class ToolUse(msgspec.Struct, frozen=True, tag_field="type", tag="tool_use"):

@@ -9,7 +9,8 @@ from ....actors.domain.llm.usage import tokens
 from ....actors.domain.pricing import Usage
 from ...translation.answer_ids import bare_id
 from ...translation.message import Tokens
-from ...upstreams.chat_answer import CallNumbers, CallPiece, Piece
+from ...upstreams.chat_answer import CallNumbers, CallPiece, Piece, ThoughtField
+from ...upstreams.reasoning_details import ReasoningDetails
 from ..output import Item, Output
 from ..thoughts import ChatThought, sealed
 
@@ -38,13 +39,17 @@ class Pieces:
         self._kind = ""
         self._numbers = CallNumbers()
         self._calls: dict[int, Item] = {}
+        self._ids: dict[int, str] = {}
+        self._details = ReasoningDetails()
+        # What the calls are signed with to which the last thought led, and what came too late for it.
+        self._signed: dict[str, Json] = {}
+        self._late: dict[str, Json] = {}
 
     def take(self, piece: Piece) -> Iterator[Json]:
         """Take a piece."""
+        self._details.add(piece.details)
         if piece.thought:
-            if self._begins("thought"):
-                field = piece.thought_field
-                yield from self._output.think(lambda text: sealed(ChatThought(text, field, self._model)))
+            yield from self._think(piece.thought_field)
             yield from self._output.more(piece.thought)
         if piece.text:
             if self._begins("text"):
@@ -59,16 +64,42 @@ class Pieces:
 
     def end(self, finish_reason: str | None) -> Iterator[Json]:
         """Take the end of the answer."""
+        if self._calls and (self._details or self._late):
+            yield from self._think()
+            self._signed |= self._late
         yield from self._output.end(complete=incomplete_reason(finish_reason) is None)
 
     def _call(self, call: CallPiece) -> Iterator[Json]:
         number, begins = self._numbers.of(call)
         if begins:
-            self._kind = "call"
             # A call without an id could not be answered.
-            yield from self._output.call(call.id or f"call_{self._id}_{number}", call.name)
+            self._ids[number] = call.id or f"call_{self._id}_{number}"
+            if call.signed or self._details:
+                yield from self._think()
+                self._signed |= self._of(number, call)
+            self._kind = "call"
+            yield from self._output.call(self._ids[number], call.name)
             self._calls[number] = self._output.latest
+        else:
+            self._late |= self._of(number, call)
         yield from self._output.more(call.arguments, self._calls[number])
+
+    def _of(self, number: int, call: CallPiece) -> dict[str, Json]:
+        """Return what a call is signed with, by its id."""
+        return {self._ids[number]: dict(call.signed)} if call.signed else {}
+
+    def _think(self, field: ThoughtField = "") -> Iterator[Json]:
+        """Begin a thought, unless one is arriving. It keeps what the upstream signed, which wants it back."""
+        if not self._begins("thought"):
+            return
+        signed: dict[str, Json] = {}
+        self._signed = signed
+
+        def seal(text: str) -> str:
+            details = self._details.taken()
+            return sealed(ChatThought("" if details else text, field, self._model, details, signed))
+
+        yield from self._output.think(seal)
 
     def _begins(self, kind: str) -> bool:
         begins, self._kind = self._kind != kind, kind
