@@ -77,7 +77,7 @@ def serve(
     settings, unreadable = load_settings({name: value for name, value in flags.items() if value is not None})
     _show(unknown_variables(os.environ))
     # All problems are shown at once, so that one start is enough to learn of them.
-    found, warnings = asyncio.run(start_problems(settings, unreadable))
+    found, warnings = asyncio.run(start_problems(settings, unreadable, accept_loss=accept_loss))
     _refuse(found, status=2 if unreadable else 1)
     _show(warnings)
     prepare_ray(settings.ray_address)

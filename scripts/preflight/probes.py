@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from ...config.problem import Problem
 from ...config.settings import Settings
+from .store_age import older_store_problems
 from .store_checks import store_problems
 from .upstream_probes import MODELS_FILE, upstream_problems
 from .wallet_probes import wallet_problems
@@ -37,7 +38,7 @@ async def probe(
     # A redirect could send a key to another server.
     async with httpx.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False) as http:
         parts: dict[str, tuple[str, bool, Callable[[], Awaitable[list[Problem]]]]] = {
-            "the store": ("REDIS_URL", settings.redis_url is not None, partial(store_problems, settings)),
+            "the store": ("REDIS_URL", settings.redis_url is not None, partial(_store_problems, settings)),
             "Ray": ("RAY_ADDRESS", _ray_place(settings) is not None, partial(_ray_problems, settings)),
             "LNbits": ("LNBITS_URL", settings.lnbits_url is not None, partial(_lnbits_problems, settings, http)),
             "the model provider": (
@@ -60,6 +61,10 @@ async def probe(
             tell(f"Asking the parts, for at most {_PART_WITHIN_S:.0f} s ...")
         found = await asyncio.gather(*asked)
     return [problem for part in found for problem in part]
+
+
+async def _store_problems(settings: Settings) -> list[Problem]:
+    return await store_problems(settings) or await older_store_problems(settings)
 
 
 async def _asked(

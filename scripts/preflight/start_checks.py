@@ -8,21 +8,25 @@ from collections.abc import Sequence
 from ...config.problem import Problem
 from ...config.settings import Settings
 from .settings_checks import problems
+from .store_age import older_store_problems
 from .store_checks import store_problems, store_warnings
 from .wallet_probes import wallet_problems
 
 _WALLET: frozenset[str] = frozenset({"LNBITS_URL", "LNBITS_INVOICE_KEY", "LNBITS_ADMIN_KEY"})
 
 
-async def start_problems(settings: Settings, unreadable: Sequence[Problem] = ()) -> tuple[list[Problem], list[Problem]]:
+async def start_problems(
+    settings: Settings, unreadable: Sequence[Problem] = (), *, accept_loss: bool = False
+) -> tuple[list[Problem], list[Problem]]:
     """Return the problems that forbid the start, and the warnings.
 
     A part is asked, and gets its key, only if nothing is wrong with its address and keys.
+    accept_loss: the operator takes a store that is older than what it confirmed.
     """
     found = [*unreadable, *problems(settings)]
     faulty = {problem.variable.partition(".")[0] for problem in found}
     store, wallet = await asyncio.gather(
-        store_problems(settings) if "REDIS_URL" not in faulty else _none(),
+        _store(settings, accept_loss=accept_loss) if "REDIS_URL" not in faulty else _none(),
         wallet_problems(settings) if not faulty & _WALLET else _none(),
     )
     # The server starts without the node, and waits for it, as it does later.
@@ -31,6 +35,11 @@ async def start_problems(settings: Settings, unreadable: Sequence[Problem] = ())
     if found:
         return found, []
     return [], [*await store_warnings(settings), *wallet]
+
+
+async def _store(settings: Settings, *, accept_loss: bool) -> list[Problem]:
+    found = await store_problems(settings)
+    return found if found or accept_loss else await older_store_problems(settings)
 
 
 async def _none() -> list[Problem]:

@@ -39,6 +39,7 @@ from ...config.root_key import derived_keys, previous_keys, with_root_key
 from ...config.settings import Settings
 from ..processes import all_processes, descendants, end
 from ..store.embedded import EmbeddedStore, StoreError
+from ..store.marks import StoreMarks
 from .banner import show_banner
 from .cluster_member import ClusterMember, KeyMismatchError
 from .front import Orders
@@ -51,7 +52,6 @@ from .log_collector import LogCollector
 from .ray_thread import RayThread, join_ray, until_ray_answers
 from .secret_server import SecretServer
 from .start_messages import StartError, busy, few_files, of_os_error, patiently
-from .store_marks import StoreMarks
 
 # SIGTERM to the end in 15 s at most: fronts (7 s), then hosts (3 s), then Ray (about 1.5 s), then the store.
 _READY_WITHIN_S: Final = 60.0

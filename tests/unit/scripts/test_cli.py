@@ -271,6 +271,7 @@ async def test_a_store_must_keep_its_file_in_production(
         ({"redis_version": "6.2.14"}, "version 6.2.14"),
         ({"role": "slave"}, "replica"),
         ({"aof_enabled": 0}, "append-only"),
+        ({"aof_last_write_status": "err"}, "failed to write"),
         ({"maxmemory": 1, "maxmemory_policy": "allkeys-lru"}, "noeviction"),
     ],
 )

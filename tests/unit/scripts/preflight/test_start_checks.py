@@ -24,6 +24,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return ask
 
     monkeypatch.setattr(start_checks, "store_problems", answers("store", "REDIS_URL"))
+    monkeypatch.setattr(start_checks, "older_store_problems", answers("age", "REDIS_URL"))
     monkeypatch.setattr(start_checks, "wallet_problems", answers("wallet", "LNBITS_ADMIN_KEY"))
     for field in Settings.model_fields.values():
         monkeypatch.delenv(str(field.validation_alias), raising=False)
@@ -61,6 +62,21 @@ async def test_development_starts_with_what_is_wrong_about_the_wallet_as_a_warni
         return []
 
     monkeypatch.setattr(start_checks, "store_problems", well)
+    monkeypatch.setattr(start_checks, "older_store_problems", well)
     values: dict[str, Any] = WALLET
     found, warnings = await start_checks.start_problems(Settings(**values))
     assert found == [] and [warning.variable for warning in warnings] == ["LNBITS_ADMIN_KEY"]
+
+
+async def test_a_store_that_went_back_is_in_the_list_unless_the_operator_takes_it(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def well(_settings: Settings) -> list[Problem]:
+        return []
+
+    monkeypatch.setattr(start_checks, "store_problems", well)
+    monkeypatch.setattr(start_checks, "wallet_problems", well)
+    monkeypatch.setattr(start_checks, "store_warnings", well)
+    found, _ = await start_checks.start_problems(Settings())
+    assert [problem.message for problem in found] == ["age says so."]
+    assert await start_checks.start_problems(Settings(), accept_loss=True) == ([], [])

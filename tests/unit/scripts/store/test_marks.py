@@ -17,8 +17,8 @@ from satmeter.actors.adapters.redis.cluster_client import ClusterRedis
 from satmeter.actors.adapters.redis.format import enter_format
 from satmeter.actors.adapters.redis.marks import RedisMarks
 from satmeter.actors.ports import TransientError
-from satmeter.scripts.server.start_messages import StartError
-from satmeter.scripts.server.store_marks import StoreMarks
+from satmeter.scripts.store.binary import StoreError
+from satmeter.scripts.store.marks import StoreMarks
 from tests.helpers.stores import nodes_of
 
 AT_MS = 1_800_000_000_000
@@ -65,14 +65,14 @@ async def test_a_first_start_knows_nothing_and_the_next_is_held_to_it(any_redis:
 async def test_an_empty_store_is_refused_until_the_operator_decides(any_redis: Redis, tmp_path: Path) -> None:
     await served(any_redis, tmp_path)
     await restored(any_redis, {})
-    with pytest.raises(StartError, match=r"^The store is empty, and was not: .* 2027-01-15.*--accept-loss"):
+    with pytest.raises(StoreError, match=r"^The store is empty, and was not: .* 2027-01-15.*--accept-loss"):
         await server_of(any_redis, tmp_path).enter()
     assert await copied(any_redis) == {}
     assert "is empty" in str(await served(any_redis, tmp_path, accept_loss=True))
     # Once decided, it is held to what it confirms from then on.
     await served(any_redis, tmp_path)
     await restored(any_redis, {})
-    with pytest.raises(StartError):
+    with pytest.raises(StoreError):
         await server_of(any_redis, tmp_path).enter()
 
 
@@ -81,7 +81,7 @@ async def test_an_older_copy_is_refused_and_told_how_much_older(any_redis: Redis
     backup = await copied(any_redis)
     await served(any_redis, tmp_path, marks=29)
     await restored(any_redis, backup)
-    with pytest.raises(StartError, match=r"^The store is older than what it confirmed: .* lacks about 60 s"):
+    with pytest.raises(StoreError, match=r"^The store is older than what it confirmed: .* lacks about 60 s"):
         await server_of(any_redis, tmp_path).enter()
     assert await copied(any_redis) == backup
     assert await served(any_redis, tmp_path, accept_loss=True) is not None
@@ -91,7 +91,7 @@ async def test_an_older_copy_is_refused_and_told_how_much_older(any_redis: Redis
 async def test_one_primary_of_a_cluster_that_went_back_is_enough(clustered: ClusterRedis, tmp_path: Path) -> None:
     await served(clustered, tmp_path)
     await (await nodes_of(clustered))[2].flushall()
-    with pytest.raises(StartError, match="older"):
+    with pytest.raises(StoreError, match="older"):
         await server_of(clustered, tmp_path).enter()
 
 
@@ -99,7 +99,7 @@ async def test_another_store_is_told(redis: Redis, tmp_path: Path) -> None:
     await served(redis, tmp_path)
     await redis.flushall()
     await served(redis, tmp_path / "other")
-    with pytest.raises(StartError, match=r"^This is another store, or an older one"):
+    with pytest.raises(StoreError, match=r"^This is another store, or an older one"):
         await server_of(redis, tmp_path).enter()
 
 
@@ -111,7 +111,7 @@ async def test_each_server_is_held_to_its_own_marks_whatever_others_write(redis:
     await restored(redis, backup)
     # The other one lost nothing that it knows of, and writes for long over the older store.
     await served(redis, tmp_path / "two", marks=50)
-    with pytest.raises(StartError, match="older"):
+    with pytest.raises(StoreError, match="older"):
         await server_of(redis, tmp_path / "one").enter()
 
 
@@ -158,7 +158,7 @@ async def test_a_store_that_goes_back_while_it_is_served_is_an_error_in_the_log(
 
 async def test_a_damaged_file_is_told_and_made_again_when_that_is_accepted(redis: Redis, tmp_path: Path) -> None:
     (tmp_path / "store_marks.json").write_text("{")
-    with pytest.raises(StartError, match="is damaged"):
+    with pytest.raises(StoreError, match="is damaged"):
         await server_of(redis, tmp_path).enter()
     assert await served(redis, tmp_path, accept_loss=True) is not None
     await served(redis, tmp_path)

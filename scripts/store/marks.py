@@ -18,7 +18,7 @@ import structlog
 from ...actors.clock import system_now_ms
 from ...actors.domain.timestamps import timestamp
 from ...actors.ports import TransientError
-from .start_messages import StartError
+from .binary import StoreError
 
 _FILE: Final = "store_marks.json"
 _EVERY_S: Final = 2.0
@@ -71,12 +71,12 @@ class StoreMarks:
     async def enter(self, *, accept_loss: bool = False) -> str | None:
         """Check that the store has what it confirmed to this server. It writes nothing.
 
-        Return what was lost and is accepted, or None. Raises `StartError` for what is lost and not accepted, and
+        Return what was lost and is accepted, or None. Raises `StoreError` for what is lost and not accepted, and
         `TransientError`.
         """
         lost = self._load() or await self._lost()
         if lost is not None and not accept_loss:
-            raise StartError(f"{lost} {_REMEDY}")
+            raise StoreError(f"{lost} {_REMEDY}")
         if lost is not None:
             _log.warning("store_loss_accepted", hint=lost)
             self._known = Marked(secrets.token_hex(_NAME_BYTES))
