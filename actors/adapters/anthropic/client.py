@@ -18,6 +18,7 @@ from ...ports import Completion, Evaluation, MissingModelError, PermanentError, 
 from ..upstream.exchange import Exchanges
 from ..upstream.http import HttpClient
 from ..upstream.statuses import CLIENT_STATUSES, NOT_FOUND, fault_of, status_error
+from ..upstream.verdicts import completion_in
 from .answers import listed_models, read_completion, read_evaluation
 from .messages import evaluation_message, own_prompt, work_message
 from .relay import counted_by, kept_headers, message_end, streamed, whole_end
@@ -74,16 +75,8 @@ class AnthropicProvider:
             return read_evaluation(await answer.body(), model, answer.headers)
 
     async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
-        """Do the work. Raises `TransientError` or `PermanentError`; see `read_completion`.
-
-        The answer is requested piece by piece: so a provider that writes for minutes can be told from a silent one.
-        Servers that run a plain call to its end after we hung up also stop a streamed one.
-        """
-        async with aclosing(self.stream(request, model=model, max_tokens=max_tokens)) as parts:
-            async for part in parts:
-                if isinstance(part, Completion):
-                    return part
-        raise TransientError("the model's answer has no end")
+        """Do the work. Raises `TransientError` or `PermanentError`; see `read_completion`."""
+        return await completion_in(self.stream(request, model=model, max_tokens=max_tokens))
 
     async def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:
         """Do the work piece by piece. Raises `TransientError` or `PermanentError`, also in the middle.

@@ -26,7 +26,7 @@ from ...ports import (
 )
 from ..upstream.exchange import Exchanges
 from ..upstream.http import HttpClient
-from ..upstream.verdicts import completion_of, verdict_of
+from ..upstream.verdicts import completion_in, completion_of, verdict_of
 from .errors import ClientsFaultError, failure
 from .messages import evaluation_body, work_body
 from .relay import streamed, whole_end
@@ -83,11 +83,7 @@ class OpenAiProvider:
 
     async def complete(self, request: str, *, model: str, max_tokens: int) -> Completion:
         """Do the work. Raises `PortError`; see `completion_of`."""
-        async with aclosing(self.stream(request, model=model, max_tokens=max_tokens)) as parts:
-            async for part in parts:
-                if isinstance(part, Completion):
-                    return part
-        raise TransientError("the model's answer has no end")
+        return await completion_in(self.stream(request, model=model, max_tokens=max_tokens))
 
     async def stream(self, request: str, *, model: str, max_tokens: int) -> AsyncGenerator[StreamPart, None]:
         """Do the work piece by piece. Raises `PortError`, also in the middle.

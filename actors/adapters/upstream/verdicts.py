@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Final, Literal
 
 import msgspec
 
+from ...domain.llm.answers import StreamPart
 from ...domain.llm.reported_usage import ReportedUsage
 from ...domain.pricing import Size, Usage
 from ...ports import Completion, PermanentError, RefusedRequestError, TransientError, Verdict
@@ -53,6 +56,19 @@ def completion_of(
             raise PermanentError("the model used all its tokens before the first word of an answer")
         raise TransientError(f"the model's answer is empty: {_word(stop_reason)}")
     return Completion(text, model, usage, stop_reason, reported)
+
+
+async def completion_in(parts: AsyncGenerator[StreamPart, None]) -> Completion:
+    """Return the work at the end of its parts, and close them. Raises `PortError`.
+
+    Work is always asked for piece by piece: so a provider that writes for minutes can be told from a silent one, and
+    servers that run a plain call to its end after we hung up also stop a streamed one.
+    """
+    async with aclosing(parts):
+        async for part in parts:
+            if isinstance(part, Completion):
+                return part
+    raise TransientError("the model's answer has no end")
 
 
 def _clean(reason: str) -> str:
