@@ -41,7 +41,7 @@ def post(llama: LlamaCpp, body: bytes) -> httpx.Response:
 def answered(llama: LlamaCpp, *, stream: bool, **fields: Any) -> Json:
     """The message that answers a request with these fields."""
     request = asked(**{"max_tokens": 200, **fields}, stream=stream)
-    call = request.call()
+    call = request.call(0)
     got = post(llama, call.body.data)
     assert got.status_code == 200, got.text
     if stream:
@@ -92,7 +92,7 @@ def test_a_stop_sequence_ends_the_answer(llama: LlamaCpp, stream: bool) -> None:
 
 
 def test_a_prompt_that_is_too_long_is_told_in_anthropic_s_words(llama: LlamaCpp) -> None:
-    refused = post(llama, asked(messages=[user("word " * 4_000)]).call().body.data)
+    refused = post(llama, asked(messages=[user("word " * 4_000)]).call(0).body.data)
     told = MessagesOverChat().error(refused.status_code, refused.content, "req_1")
     assert (refused.status_code, told["error"]["type"]) == (400, "invalid_request_error")
     assert told["error"]["message"].startswith("prompt is too long: ")

@@ -47,7 +47,7 @@ def chat_messages(*messages: Json, **fields: Any) -> Any:
 def refusal(model: ModelEntry = TINY, **fields: Any) -> str:
     """Return the field that a refusal names."""
     with pytest.raises(RefusedError) as refused:
-        asked(model, **fields).call()
+        asked(model, **fields).call(0)
     assert refused.value.refusal.code is Code.INVALID_REQUEST
     (field,) = refused.value.refusal.details["fields"]
     return str(field["path"])

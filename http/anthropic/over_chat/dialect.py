@@ -38,7 +38,7 @@ class MessagesOverChat(Dialect[Asked]):
 
     def call(self, asked: Asked, default_tokens: int, models: ServedModels) -> ProviderCall:
         """Return the call. Raises `RefusedError` (400)."""
-        return asked.call()
+        return asked.call(default_tokens)
 
     def whole(self, asked: Asked, answer: Relayed) -> bytes:
         """Translate a whole answer. Raises `UnreadableAnswerError`."""

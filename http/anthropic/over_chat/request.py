@@ -6,24 +6,18 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
-import msgspec
-
 from ....actors.domain.errors import RefusedError
-from ....actors.domain.llm.catalogue import Api, ModelEntry
-from ....actors.domain.llm.relays import RelayBody
 from ...response.errors import invalid
 from ...translation import request as common
 from ...translation.unread_fields import UnreadFields
-from ...upstreams.chat_costs import bound_of_chat
 from ...upstreams.provider_call import ProviderCall
 from ...upstreams.served_models import ServedModels
+from ...upstreams.translated_chat import TranslatedChat, chat_body
 from ..costs import look_for_costs
 from . import request_schema as wire
 from .messages import Told
 
-_UNBOUNDED: Final = "What it costs can't be known here: the model's longest prompt is not"
 _NO_SCHEMA: Final = "This model knows no tools of Anthropic's: describe the tool with a name and an input_schema"
-_LIMIT: Final = b'"max_tokens":'
 _CHOICES: Final[Mapping[str, str]] = {"auto": "auto", "any": "required", "none": "none"}
 # Budgets of thinking up to which an effort is meant, in tokens.
 _BUDGETS: Final = ((4_000, "low"), (16_000, "medium"))
@@ -43,49 +37,23 @@ _IGNORED_MAX: Final = 20
 _PLACE: Final = re.compile(r"\[(\d+)\]")
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """A translated request: `body` for chat completions, without the limit of the answer, and the other options.
+class Asked(TranslatedChat, frozen=True):
+    """A translated request. `model` is the client's name for it. `shows`: the client sees the thoughts."""
 
-    `model` is the client's name for it. `thinks`: the client asked the model to think. `shows`: it sees the thoughts.
-    `ignored` are the names of fields that were sent and have no effect.
-    """
-
-    entry: ModelEntry
     model: str
-    body: dict[str, Any]
-    max_tokens: int | None
-    stream: bool
-    thinks: bool
     shows: bool
-    ignored: tuple[str, ...]
 
-    def call(self) -> ProviderCall:
-        """Return the call. Raises `RefusedError` (400)."""
+    def call(self, default_tokens: int) -> ProviderCall:
+        """Return the call; this API has no default. Raises `RefusedError` (400)."""
         if self.max_tokens is None:
             raise invalid("max_tokens", "This field is required")
-        most = self.entry.max_output_tokens
-        limit = self.max_tokens if most is None else min(self.max_tokens, most)
-        begun = b"%b,%b" % (self.encoded()[:-1], _LIMIT)
-        body = b"%b%d}" % (begun, limit)
-        bound = bound_of_chat(self.body, len(body), self.entry)
-        return ProviderCall(
-            model=self.entry.name,
-            body=RelayBody(body, limit, len(begun), len(body) - 1),
-            stream=self.stream,
-            prompt_tokens_max=bound.tokens,
-            prompt_rate=bound.rate,
-            api=Api.OPENAI,
-        )
+        return super().call(default_tokens)
 
     @property
     def stops(self) -> Collection[str]:
         """Stop sequences of the client's."""
         stops: Collection[str] = self.body.get("stop", ())
         return stops
-
-    def encoded(self) -> bytes:
-        """Return the body without the limit."""
-        return msgspec.json.encode(self.body)
 
 
 def chat_of(body: bytes, models: ServedModels, digest: Callable[[str], str]) -> Asked:
@@ -102,24 +70,21 @@ def chat_of(body: bytes, models: ServedModels, digest: Callable[[str], str]) -> 
         ignored = [*_UNREAD.of(raw)]
     except RecursionError:
         raise common.too_deep() from None
-    if told.image is not None and entry.context_tokens is None:
-        raise invalid(told.image, _UNBOUNDED)
     thinks = asked.thinking is not None and asked.thinking.type != "disabled"
-    made: dict[str, Any] = {"model": entry.sent_as(asked.model), "messages": messages, **tools, **_options(asked)}
+    options = {**tools, **_options(asked)}
     if effort := _effort(asked, thinks=thinks):
-        made["reasoning_effort"] = effort
+        options["reasoning_effort"] = effort
     elif asked.output_config is not None and asked.output_config.effort is not None:
         ignored.append("output_config.effort")
-    if asked.metadata is not None and asked.metadata.user_id:
-        made["user"] = digest(asked.metadata.user_id)
-    if asked.stream:
-        made |= {"stream": True, "stream_options": {"include_usage": True}}
+    name, stream = asked.metadata.user_id if asked.metadata is not None else None, asked.stream is True
+    user = digest(name) if name else ""
     return Asked(
         entry=entry,
+        limit_field=models.limit_field(entry),
         model=asked.model,
-        body=made,
+        body=chat_body(entry, asked.model, messages, told.image, options, user=user, stream=stream),
         max_tokens=asked.max_tokens,
-        stream=asked.stream is True,
+        stream=stream,
         thinks=thinks,
         shows=thinks and asked.thinking is not None and asked.thinking.display != "omitted",
         ignored=tuple(ignored[:_IGNORED_MAX]),

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-import msgspec
-
-from ....actors.domain.llm.catalogue import Api, ModelEntry
-from ....actors.domain.llm.relays import RelayBody
+from ....actors.domain.llm.catalogue import ModelEntry
 from ...response.errors import invalid
 from ...translation import request as common
-from ...upstreams.chat_costs import bound_of_chat
-from ...upstreams.provider_call import ProviderCall
+from ...upstreams.translated_chat import TranslatedChat, chat_body
 from .. import request_schema as wire
 from ..reading import Given, shown_ignored
 from ..thoughts import ChatThought, Thought
@@ -22,41 +18,12 @@ from .messages import messages_of
 from .tool_fields import tool_fields
 
 _LEAST_EFFORTS: Final = (None, "none", "minimal")
-_UNBOUNDED: Final = "What it costs can't be known here: the model's longest prompt is not"
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """A translated request: `body` for chat completions, without the limit of the answer, and the other options.
+class Asked(TranslatedChat, frozen=True):
+    """A translated request, and what its answer depends on."""
 
-    `limit_field` is the limit's name there. `thinks`: the client asked the model to think, which counts towards
-    `max_tokens`. `ignored` are the names of fields that were sent and have no effect.
-    """
-
-    entry: ModelEntry
-    limit_field: str
-    body: dict[str, Any]
-    thinks: bool
-    max_tokens: int | None
-    stream: bool
-    ignored: tuple[str, ...]
     wanted: Wanted
-
-    def call(self, default_tokens: int) -> ProviderCall:
-        """Return the call. `default_tokens` is the limit if the client named none. Raises `RefusedError` (400)."""
-        most = self.entry.max_output_tokens
-        limit = self.max_tokens or default_tokens
-        limit = limit if most is None else min(limit, most)
-        begun = b'%b,"%b":' % (msgspec.json.encode(self.body)[:-1], self.limit_field.encode())
-        body = b"%b%d}" % (begun, limit)
-        bound = bound_of_chat(self.body, len(body), self.entry)
-        return ProviderCall(
-            model=self.entry.name,
-            body=RelayBody(body, limit, len(begun), len(body) - 1),
-            stream=self.stream,
-            prompt_tokens_max=bound.tokens,
-            prompt_rate=bound.rate,
-            api=Api.OPENAI,
-        )
 
 
 def chat_of(given: Given, entry: ModelEntry, limit_field: str, digest: Callable[[str], str]) -> Asked:
@@ -76,21 +43,15 @@ def chat_of(given: Given, entry: ModelEntry, limit_field: str, digest: Callable[
         messages, image = messages_of(asked, tools, thoughts, tools.notes if fields else [])
     except RecursionError:
         raise common.too_deep() from None
-    if image is not None and entry.context_tokens is None:
-        raise invalid(image, _UNBOUNDED)
-    made: dict[str, Any] = {"model": entry.sent_as(asked.model), "messages": messages, **fields, **_options(given)}
-    if name := asked.safety_identifier or asked.user:
-        made["user"] = digest(name)
-    if asked.stream:
-        made |= {"stream": True, "stream_options": {"include_usage": True}}
-    shape = given.shape
+    name, stream, shape = asked.safety_identifier or asked.user, asked.stream is True, given.shape
+    user, options = digest(name) if name else "", {**fields, **_options(given)}
     return Asked(
         entry=entry,
         limit_field=limit_field,
-        body=made,
+        body=chat_body(entry, asked.model, messages, image, options, user=user, stream=stream),
         thinks=given.reasoning.effort not in _LEAST_EFFORTS,
         max_tokens=asked.max_output_tokens,
-        stream=asked.stream is True,
+        stream=stream,
         ignored=shown_ignored(ignored),
         # Some upstreams refuse a call's result without the thought before the call, and few clients ask for thoughts.
         wanted=given.wanted(tools, strict=shape is not None and shape.strict is True, seals=True),

@@ -9,9 +9,10 @@ import pytest
 from msgspec.structs import replace
 
 from satmeter.actors.domain.errors import RefusedError
-from satmeter.actors.domain.llm.catalogue import Api
+from satmeter.actors.domain.llm.catalogue import Api, Catalogue
 from satmeter.http.anthropic.over_chat.request import chat_of
 from satmeter.http.responses.thoughts import ChatThought, sealed
+from satmeter.http.upstreams.served_models import ServedModels
 from tests.helpers.chat_answers import MODEL, TINY
 from tests.helpers.messages_over_chat import (
     THINKS,
@@ -53,7 +54,7 @@ def call(call_id: str = "1", arguments: str = '{"city":"Z"}', name: str = "weath
 
 def test_the_call_is_the_body_with_the_limit_at_its_end() -> None:
     found = asked(max_tokens=70, stream=True, temperature=0.5, top_p=0.9, stop_sequences=["END"])
-    made = found.call()
+    made = found.call(0)
     assert json.loads(made.body.data) == {
         "model": "tiny-llama",
         "messages": [{"role": "user", "content": "Hello"}],
@@ -71,7 +72,17 @@ def test_the_call_is_the_body_with_the_limit_at_its_end() -> None:
 
 
 def test_no_longer_answer_is_asked_for_than_the_model_gives() -> None:
-    assert asked(replace(TINY, max_output_tokens=50)).call().body.max_tokens == 50
+    assert asked(replace(TINY, max_output_tokens=50)).call(0).body.max_tokens == 50
+
+
+def test_the_limit_has_the_name_that_its_upstream_heeds() -> None:
+    """The newer models of OpenAI's own servers refuse the older name."""
+    entry = replace(TINY, upstreams=("openai",))
+    upstream = replace(UPSTREAM, name="openai", api=Api.OPENAI, base_url="https://api.openai.com/v1")
+    body = json.dumps({"model": MODEL, "max_tokens": 70, "messages": [user("Hello")]}).encode()
+    found = chat_of(body, ServedModels(Catalogue((entry,), (upstream,))), str).call(0)
+    assert json.loads(found.body.data)["max_completion_tokens"] == 70 and b'"max_tokens"' not in found.body.data
+    assert json.loads(found.body.lowered(3))["max_completion_tokens"] == 3
 
 
 @pytest.mark.parametrize("system", ["Be brief.\n\nBe kind.", [text("Be brief.", cache_control={}), text("Be kind.")]])
@@ -105,7 +116,7 @@ def test_images_stand_among_the_text() -> None:
         PNG_URL,
         {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}},
     ]
-    assert asked(messages=[user(PNG)]).call().prompt_tokens_max == TINY.context_tokens
+    assert asked(messages=[user(PNG)]).call(0).prompt_tokens_max == TINY.context_tokens
 
 
 @pytest.mark.parametrize(
