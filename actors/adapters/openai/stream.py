@@ -110,10 +110,12 @@ class ChatStream:
                 self._choice(choice)
             if self.model is None and isinstance(name := event.get("model"), str):
                 self.model = name
-            self.counted.billed_as = chat_billed_as(event.get("service_tier")) or self.counted.billed_as
+            if (tier := event.get("service_tier")) is not None:
+                self.counted.billed_as = chat_billed_as(tier) or self.counted.billed_as
             groq = event.get("x_groq")
             of_groq = groq.get("usage") if isinstance(groq, dict) else None
-            for in_groq, usage in ((False, event.get("usage")), (True, of_groq)):
+            of_event = event.get("usage")
+            for in_groq, usage in ((False, of_event), (True, of_groq)) if of_event or of_groq else ():
                 if isinstance(usage, dict):
                     text = _text_of_usage(data, in_groq=in_groq)
                     self.counted.take(usage, [_index(choice) for choice in choices], text)
@@ -126,7 +128,7 @@ class ChatStream:
         # Servers that make no deltas send a whole message in one event.
         delta = choice.get("delta") or choice.get("message")
         if isinstance(delta, dict):
-            piece = Piece(index, shown(delta), beside(delta), bool(refused(delta)))
+            piece = _piece(index, delta)
             if piece.text or piece.beside:
                 self.counted.given(index)
                 self._pieces.append(piece)
@@ -136,6 +138,14 @@ class ChatStream:
             if index == 0:
                 self.finish_reason = reason
         self.error = error_in(choice) or self.error
+
+
+def _piece(index: int, delta: Mapping[str, Any]) -> Piece:
+    text = delta.get("content")
+    if isinstance(text, str) and len(delta) == 1:
+        # Nearly all deltas are such.
+        return Piece(index, text, "", False)
+    return Piece(index, shown(delta), beside(delta), bool(refused(delta)))
 
 
 def _index(choice: Any) -> int:

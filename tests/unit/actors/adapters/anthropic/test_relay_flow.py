@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import httpx2
 import pytest
 
+from satmeter.actors.adapters.anthropic import relay
+from satmeter.actors.adapters.anthropic.relay import RelayedStream
 from satmeter.actors.domain.llm.relays import Give, RelayBytes, RelayPart, RelaySoFar
 from satmeter.actors.ports import PortError
 from tests.helpers.anthropic_streams import EVERY_KIND, MODEL, STOP, block, change, delta, error, model, sse, start
@@ -57,6 +60,39 @@ async def test_the_parts_are_the_same(chunks: list[bytes | Exception]) -> None:
     assert (found, told) == (await relayed(chunks, direct=False))[::2]
     counted = [part for part in found if isinstance(part, RelaySoFar)]
     assert [part for part in given if isinstance(part, RelaySoFar)] == counted
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}',
+        b'{"delta":{"type":"text_delta","text":"a"},"type":"content_block_delta"}',
+        b'{"type":"content_block_delta","delta":{"type":"text_delta","text":"a","text":"b"}}',
+        b'{"type":"content_block_delta","delta":{"text":"a"},"other":"text_delta"}',
+        b'{"delta":{"type":"text_delta","text":"a"}}',
+        b'{"type":"ping","type":"content_block_delta","delta":{"type":"text_delta","text":"a"}}',
+        b'{"type":"content_block_delta","delta":{"type":"text_delta","text":"a"},"type":"ping"}',
+        b'{"type":"content_block_delta","delta":{"type":"text_delta","text":"a","signature":"abcd"}}',
+        b'{"type":"content_block_delta","delta":{"type":"text_delta","text":"a","thinking":"b"}}',
+        b'{"type":"content_block_delta","delta":{"type":"thinking_delta","type":"text_delta","text":"a"}}',
+        b'{"type":"content_block_delta","delta":{"type":"text_delta","text":5}}',
+        b'{"type":"content_block_delta","delta":{"type":"text_delta"}}',
+        b'{"type":"content_block_delta","delta":{"type":"text_delta","text":"\\ud83d"}}',
+        b'{"type":"content_block_delta","delta":"text_delta"',
+    ],
+)
+@pytest.mark.parametrize("after", [(), (start(), block(), change())])
+def test_the_short_way_to_a_text_reads_as_the_long_one(
+    data: bytes, after: tuple[dict[str, Any], ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reading() -> tuple[Any, ...]:
+        stream = RelayedStream()
+        stream.read(sse(*after) + b"data: " + data + b"\n\n")
+        return stream.begun, stream.over, stream.gave, stream.so_far(), stream.end({})
+
+    short = reading()
+    monkeypatch.setattr(relay, "_plain_text", lambda _: None)
+    assert reading() == short
 
 
 async def test_what_the_taker_raises_ends_the_exchange() -> None:
