@@ -67,15 +67,17 @@ async def measure_relayed_waiting(options: BenchOptions, directory: Path) -> lis
     )
     ways = {"relayed": None, **({} if options.beside is None else {"relayed by the other version": options.beside})}
     large = {**upstreams.BODY, "messages": [{"role": "user", "content": "x" * _LARGE_CHARS}]}
+    large_calls = options.waiting // _LARGE_PART
     async with AsyncExitStack() as stack:
         slow = await stack.enter_async_context(upstreams.provider(directory / "slow", _WAIT_S))
         grid.add("the upstream alone", *await _row(slow, slow, [None], options.waiting, upstreams.BODY))
         for number, (name, satmeter) in enumerate(ways.items()):
-            async with upstreams.relaying(directory / f"waiting-{number}", slow, satmeter) as child:
-                holders = await open_sessions(child.port, _SESSIONS, _DEPOSIT_SATS)
-                await _row(child, slow, holders, _FIRST_CALLS, upstreams.BODY)
-                grid.add(name, *await _row(child, slow, holders, options.waiting, upstreams.BODY))
-                grid.add(name, *await _row(child, slow, holders, options.waiting // _LARGE_PART, large))
+            # What one row has taken and given back would hide what the next one takes.
+            for size, count, body in (("small", options.waiting, upstreams.BODY), ("large", large_calls, large)):
+                async with upstreams.relaying(directory / f"{size}-{number}", slow, satmeter) as child:
+                    holders = await open_sessions(child.port, _SESSIONS, _DEPOSIT_SATS)
+                    await _row(child, slow, holders, _FIRST_CALLS, upstreams.BODY)
+                    grid.add(name, *await _row(child, slow, holders, count, body))
     return [grid]
 
 
