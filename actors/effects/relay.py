@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -40,6 +40,11 @@ _log = structlog.get_logger(__name__)
 
 class _Draft:
     """State of a call so far. `asked`: it is under way at the provider. `log` has the ids of the call."""
+
+    __slots__ = (
+        "_clock", "_given", "_model", "_seen", "_thinks_since_s", "_waits_for_end",
+        "asked", "headers", "log", "pieces", "upstream",
+    )  # fmt: skip
 
     def __init__(self, model: str, clock: Callable[[], float], log: Any) -> None:
         self.log = log
@@ -162,8 +167,10 @@ class RelayEffect:
         self._model = model
         self._clock = clock
 
-    async def relay(self, intent: RelayRequest, progress: ProgressChannel, log: Any = _log) -> RelayOutcome:
-        """Return the outcome. Raises `PortError` when the provider failed before it had given anything.
+    def relay(
+        self, intent: RelayRequest, progress: ProgressChannel, log: Any = _log
+    ) -> Coroutine[Any, Any, RelayOutcome]:
+        """Return what brings the outcome. Raises `PortError` when the provider failed before it had given anything.
 
         The provider is asked once: the SDKs that call these paths try again by themselves. `log` has the ids of the
         call.
@@ -173,9 +180,7 @@ class RelayEffect:
         draft = _Draft(intent.model, self._clock, log)
         if intent.stream:
             progress.lingers_s = draft.lingers_s
-        return await progress.while_heard(
-            partial(self._relay, intent, progress, draft), partial(self._left, intent, draft)
-        )
+        return progress.while_heard(partial(self._relay, intent, progress, draft), partial(self._left, intent, draft))
 
     async def _left(self, intent: RelayRequest, draft: _Draft) -> RelayOutcome:
         """Return the outcome of a call that its client has left. Once it was sent, its prompt is billed."""

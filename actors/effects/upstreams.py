@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import structlog
@@ -91,7 +92,7 @@ class Upstreams:
     ) -> AsyncGenerator[RelayPart, None]:
         """See `Model`."""
         name = self._route(model).model
-        return self._parts(model, lambda at: at.relay(body, headers, model=name, beta=beta, stream=stream, give=give))
+        return self._parts(model, partial(_relay_at, body, headers, name, beta, stream, give))
 
     async def count_tokens(self, body: bytes, headers: Mapping[str, str], *, model: str, beta: bool) -> RelayEnd:
         """See `Model`."""
@@ -164,6 +165,12 @@ class Upstreams:
                 if begun or not _is_for_another(error):
                     break
         raise _worth_telling(failures)
+
+
+def _relay_at(
+    body: bytes, headers: Mapping[str, str], model: str, beta: bool, stream: bool, give: Give | None, at: Provider
+) -> AsyncGenerator[RelayPart, None]:
+    return at.relay(body, headers, model=model, beta=beta, stream=stream, give=give)
 
 
 def _is_for_another(error: PortError) -> bool:

@@ -51,8 +51,17 @@ class Conversation(Generic[ReplyT, PartT]):
             raise
         raise StopAsyncIteration
 
-    async def within(self, longest_s: float) -> ReplyT | PartT | None:
+    @property
+    def waits(self) -> bool:
+        """Return whether the call is at a host, so that its next answer needs no search for one."""
+        return self._pending is not None
+
+    async def within(
+        self, longest_s: float | None, unless: asyncio.Future[None] | None = None
+    ) -> ReplyT | PartT | None:
         """Return the next answer if it comes in this time, and without a search for the actor's host; else None.
+
+        None also once `unless` is done.
 
         This costs less than a task that waits for the answer, and nothing is lost by it.
         """
@@ -60,7 +69,7 @@ class Conversation(Generic[ReplyT, PartT]):
             if self._pending is None and not self._begin_now():
                 return None
             assert self._pending is not None
-            answer = await self._pending.within(longest_s)
+            answer = await self._pending.within(longest_s, unless)
             return None if answer is None else self._taken(answer)
         except BaseException:
             self.close()

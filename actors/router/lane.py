@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import structlog
@@ -70,16 +71,25 @@ class Pending:
             await self._arrival
         return self._first()
 
-    async def within(self, longest_s: float) -> Answer | None:
-        """Return the next answer; None if it does not come in this time. Only one task at a time may wait."""
-        if not self._answers:
+    async def within(self, longest_s: float | None, unless: asyncio.Future[None] | None = None) -> Answer | None:
+        """Return the next answer; None if it does not come in this time, or before `unless` is done.
+
+        Only one task at a time may wait.
+        """
+        if not self._answers and not (unless is not None and unless.done()):
             loop = asyncio.get_running_loop()
             self._arrival = arrival = loop.create_future()
-            timer = loop.call_later(longest_s, _wake, arrival)
+            wake = partial(_wake, arrival)
+            timer = None if longest_s is None else loop.call_later(longest_s, wake)
+            if unless is not None:
+                unless.add_done_callback(wake)
             try:
                 await arrival
             finally:
-                timer.cancel()
+                if timer is not None:
+                    timer.cancel()
+                if unless is not None:
+                    unless.remove_done_callback(wake)
         return self._first() if self._answers else None
 
     def _first(self) -> Answer:
@@ -101,7 +111,7 @@ def _is_piece(answer: Answer) -> bool:
     return isinstance(answer.reply, RelayBytes) and not answer.last
 
 
-def _wake(arrival: asyncio.Future[None]) -> None:
+def _wake(arrival: asyncio.Future[None], *_: object) -> None:
     if not arrival.done():
         arrival.set_result(None)
 

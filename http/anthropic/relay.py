@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -178,11 +178,13 @@ class Relays:
         except RefusedError as error:
             raise CountedRefusalError(error.refusal, counted) from None
 
-    async def _send(self, request: Request, session_id: str, command: Relay) -> Relayed | RelayStream | RelaySlow:
+    def _send(self, request: Request, session_id: str, command: Relay) -> Awaitable[Relayed | RelayStream | RelaySlow]:
+        """Return what brings the answer. A coroutine that only awaited it would take memory as long as a model does."""
         replies: Replies[Answer] = Replies(request, self._state.router.open(session_id, command))
+        return self._streamed(request, replies) if command.stream else self._whole(replies)
+
+    async def _streamed(self, request: Request, replies: Replies[Answer]) -> Relayed | RelayStream:
         # Waited for here, so that a request that is refused is an error and not a stream.
-        if not command.stream:
-            return await self._whole(replies)
         first = await replies.soon(self._head_after_s(request))
         if first is None:
             assert replies.held is not None

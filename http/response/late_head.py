@@ -23,7 +23,6 @@ from .replies import HeadTimer
 from .sse import part
 from .waiting import Departure, cancel, first_of
 
-_SOON_S = 0.05
 _LINE_BREAK = b"\n"
 _REFUSED_LATE = Refusal(Code.INVALID_REQUEST, "The call was refused after its answer had begun; nothing was charged.")
 
@@ -52,10 +51,9 @@ async def in_time(
     head = HeadTimer(request, ping_s)
     task = asyncio.ensure_future(making)
     try:
-        await first_of(task, within_s=ping_s)
-        while head.hold_placed and not task.done():
-            # Its own head is due as well, and tells more.
-            await first_of(task, within_s=_SOON_S)
+        if await head.unless_placed(task, ping_s):
+            # From here on its own head comes in time, and tells more. A clock here would be one too many.
+            return await task
     except BaseException:
         await cancel(task)
         raise

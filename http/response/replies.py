@@ -29,10 +29,27 @@ class HeadTimer:
     With a hold, the head tells of it, and is made at that time by those that wait for the replies.
     """
 
+    __slots__ = ("_placed", "due_s", "hold_placed")
+
     def __init__(self, request: Request, after_s: float) -> None:
-        self.due_s = asyncio.get_running_loop().time() + after_s
+        loop = asyncio.get_running_loop()
+        self.due_s = loop.time() + after_s
         self.hold_placed = False
+        self._placed: asyncio.Future[None] | None = loop.create_future()
         request.scope[_HEAD] = self
+
+    def place(self) -> None:
+        """Take note of the hold."""
+        self.hold_placed = True
+        if self._placed is not None:
+            self._placed.set_result(None)
+            self._placed = None
+
+    async def unless_placed(self, making: asyncio.Future[Any], within_s: float) -> bool:
+        """Wait for what is made, or for the hold; return whether the hold came."""
+        if self._placed is not None:
+            await first_of(making, self._placed, within_s=within_s)
+        return self.hold_placed
 
 
 class Replies(Generic[AnswerT]):
@@ -91,26 +108,28 @@ class Replies(Generic[AnswerT]):
             self.held = reply
             note_paid(self._scope)
             if self._head is not None:
-                self._head.hold_placed = True
+                self._head.place()
             return None
         answer: AnswerT = reply
         return answer
 
     async def _unless_gone(self, longest_s: float | None) -> Any:
         """Return the next reply; None if it takes longer. Raises `ClientDisconnect` when the client goes first."""
-        if self._next is None:
-            self._next = asyncio.ensure_future(anext(self._replies))
-        if not self._next.done():
-            left = Departure(self._scope, self._receive)
-            try:
+        reply: Any = None
+        left = Departure(self._scope, self._receive)
+        try:
+            if self._next is None and self._replies.waits:
+                reply = await self._replies.within(longest_s, left.future)
+            else:
+                if self._next is None:
+                    self._next = asyncio.ensure_future(anext(self._replies))
                 await first_of(self._next, left.future, within_s=longest_s)
-            finally:
-                await left.forget()
-            if left.future.done() and not left.future.cancelled():
-                raise ClientDisconnect
-        if not self._next.done():
-            return None
-        reply, self._next = self._next.result(), None
+        finally:
+            await left.forget()
+        if left.future.done() and not left.future.cancelled():
+            raise ClientDisconnect
+        if self._next is not None and self._next.done():
+            reply, self._next = self._next.result(), None
         return reply
 
     async def rest(self) -> AsyncGenerator[AnswerT, None]:

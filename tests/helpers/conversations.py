@@ -9,6 +9,8 @@ from typing import Any
 class Played:
     """A conversation whose answers a generator gives. None is there in time, so that each is waited for by a task."""
 
+    waits = False
+
     def __init__(self, answers: AsyncGenerator[Any, None]) -> None:
         self._answers = answers
 

@@ -52,6 +52,22 @@ async def test_an_answer_that_comes_later_is_not_lost() -> None:
     await pair.router.close()
 
 
+async def test_a_wait_without_a_limit_ends_when_the_client_has_gone_and_loses_no_answer() -> None:
+    pair, gone = Pair(), asyncio.get_running_loop().create_future()
+    conversation = await opened(pair)
+    assert not conversation.waits
+    waiting = asyncio.create_task(conversation.within(None, gone))
+    (call,) = await pair.hosts["host-0"].calls(1)
+    assert conversation.waits and not waiting.done()
+    gone.set_result(None)
+    assert await waiting is None
+    assert await conversation.within(None, gone) is None
+    pair.hosts["host-0"].answer(call.call_id, HELD, last=False)
+    assert await anext(conversation) == HELD
+    conversation.close()
+    await pair.router.close()
+
+
 async def test_a_wait_in_time_looks_for_no_host() -> None:
     pair = Pair()
     conversation = pair.router.open(SES, relay(stream=True))
