@@ -61,9 +61,7 @@ class AnthropicProvider:
 
     def __init__(self, http: HttpClient, *, base_url: str, key: str | None = None) -> None:
         headers = {"content-type": "application/json", "anthropic-version": _VERSION}
-        if key is not None:
-            headers["authorization"] = f"Bearer {key}"
-        self._exchanges = Exchanges(http, base_url, headers, _of_status)
+        self._exchanges = Exchanges(http, base_url, headers, _of_status, key)
 
     def prepare(self) -> None:
         """Return at once: the client needs no time to get ready."""

@@ -59,11 +59,9 @@ class OpenAiProvider:
     def __init__(self, http: HttpClient, *, base_url: str, key: str | None = None) -> None:
         self._limit_field = chat_limit_field(base_url)
         headers = {"content-type": "application/json"}
-        if key is not None:
-            headers["authorization"] = f"Bearer {key}"
-        self._exchanges = Exchanges(http, base_url, headers, _of_status)
+        self._exchanges = Exchanges(http, base_url, headers, _of_status, key)
         # Most servers have no path for counts: their refusal is for no operator to mend.
-        self._counting = Exchanges(http, base_url, headers, partial(_of_status, expected=True))
+        self._counting = Exchanges(http, base_url, headers, partial(_of_status, expected=True), key)
         self._counts = True
 
     def prepare(self) -> None:

@@ -19,6 +19,7 @@ ReadError = Callable[[int, Mapping[str, str], bytes], PortError]
 # No model writes for so long. An upstream that sends comments for ever would otherwise keep a job under way for ever.
 _ANSWER_MAX_S: Final = 3_600.0
 _ERROR_MAX_BYTES: Final = 1 << 20
+_LEFT_OUT: Final = "[key]"
 # A body ends with its last event; an upstream that forgets to end it costs us this, and the connection.
 _READ_UP_S: Final = 0.25
 
@@ -34,13 +35,19 @@ class Flow(NamedTuple):
 
 
 class Exchanges:
-    """Exchanges with an upstream. `headers` are those of every call; a call's own come before them."""
+    """Exchanges with an upstream. `headers` are those of every call; a call's own come before them.
 
-    def __init__(self, http: HttpClient, base_url: str, headers: Mapping[str, str], read_error: ReadError) -> None:
+    `key` goes with every call. What an error says of it is left out, since its words may go on to a client.
+    """
+
+    def __init__(
+        self, http: HttpClient, base_url: str, headers: Mapping[str, str], read_error: ReadError, key: str | None = None
+    ) -> None:
         self._http = http
         self._base_url = base_url.rstrip("/")
-        self._headers = headers
+        self._headers = headers if key is None else {**headers, "authorization": f"Bearer {key}"}
         self._read_error = read_error
+        self._key = key or ""
 
     def post(self, path: str, body: bytes, headers: Mapping[str, str] = {}) -> Coroutine[Any, Any, Answer]:
         """Post a body, and return the answer, which the caller must close. Raises `PortError`."""
@@ -71,7 +78,24 @@ class Exchanges:
             body = b""
             with suppress(PortError):
                 body = await answer.body(_ERROR_MAX_BYTES)
-        return self._read_error(answer.status, answer.headers, body)
+        headers = answer.headers
+        if self._key and (self._key.encode() in body or any(self._key in text for text in headers.values())):
+            body = body.replace(self._key.encode(), _LEFT_OUT.encode())
+            headers = _Headers({name: text.replace(self._key, _LEFT_OUT) for name, text in headers.items()})
+        return self._read_error(answer.status, headers, body)
+
+
+class _Headers(dict[str, str]):
+    """Headers whose names are found in any case."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__({name.lower(): text for name, text in headers.items()})
+
+    def __getitem__(self, name: str) -> str:
+        return super().__getitem__(name.lower())
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return super().get(name.lower(), default)
 
 
 class Answer:
