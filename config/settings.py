@@ -218,22 +218,24 @@ class Settings(BaseSettings):
     unpaid_per_ip: int = _var("SATMETER_UNPAID_PER_IP", 100, "Unpaid invoices that one IP may have open.", ge=1)
     unpaid_bytes_per_ip: int = _var(
         "SATMETER_UNPAID_BYTES_PER_IP",
-        4_194_304,
+        1_048_576,
         "Bytes that the store keeps for one IP's unpaid jobs and sessions, each for two days; a /48 has four times as "
         "much. Paying gives them back.",
         ge=524_288,
     )
     unpaid_max_bytes: int = _var(
         "SATMETER_UNPAID_MAX_BYTES",
-        134_217_728,
-        "Bytes that the store keeps for all unpaid jobs and sessions; those of less than 8 KiB may take as much again.",
+        33_554_432,
+        "Bytes that the store keeps for all unpaid jobs and sessions; those of less than 8 KiB may take eight times as "
+        "much.",
         ge=1_048_576,
     )
     requests_per_ip: int = _var(
         "SATMETER_REQUESTS_PER_IP",
         50,
-        "Requests a second that one IP may make of one front, before they are read, and ten seconds' worth at once. A "
-        "/48 may make four times and all together six times as many. Credentials that have paid are not counted.",
+        "Requests a second that one IP may make of one front, before they are read, and ten seconds' worth at once; a "
+        "POST counts as three, and more with a long body. A /48 may make four times and all together six times as "
+        "many. Credentials that have paid are not counted.",
         ge=1,
     )
     connections_per_ip: int = _var(

@@ -8,6 +8,8 @@ from ipaddress import ip_address, ip_network
 from typing import Final, NamedTuple, Protocol
 
 from .buckets import Buckets
+from .fair import FairRate
+from .limits import Rates
 from .networks import UNKNOWN, Origin, origin_of
 from .sampling import Sample
 from .shares import Caps, Full, Shares
@@ -47,10 +49,17 @@ class Watched(Protocol):
 class Connections:
     """The connections of one front. Those of trusted proxies are many clients', and count only in all."""
 
-    def __init__(self, caps: Caps, trusted_proxies: Iterable[str] = (), patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        caps: Caps,
+        trusted_proxies: Iterable[str] = (),
+        patience: Patience | None = None,
+        arrivals: Rates | None = None,
+    ) -> None:
         self.patience = patience or Patience()
         self.sample = Sample()
         self._shares = Shares(caps)
+        self._arrivals = None if arrivals is None else FairRate(arrivals)
         self._told = Buckets(_TOLD_S, _TOLD_S)
         self._trusted = [ip_network(proxy, strict=False) for proxy in trusted_proxies]
         self._watched: set[Watched] = set()
@@ -64,12 +73,23 @@ class Connections:
     def arrive(self, connection: Watched, host: str | None) -> tuple[Origin, Full | None]:
         """Take a connection in; return what is full instead, if there is no room for it."""
         origin = UNKNOWN if host is None or self._is_trusted(host) else origin_of(host)
-        full = self._shares.take(origin)
+        full = self._too_often(origin) or self._shares.take(origin)
         if full is None:
             self._watched.add(connection)
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(self.patience.look_s, self._look)
         return origin, full
+
+    def _too_often(self, origin: Origin) -> Full | None:
+        """Count a new connection: to turn one away at once costs less than to refuse what it would ask."""
+        if self._arrivals is None or not origin.near:
+            return None
+        now_s = asyncio.get_running_loop().time()
+        wait = self._arrivals.wait_s(origin, now_s)
+        if wait is not None:
+            return wait[1]
+        self._arrivals.charge(origin, now_s)
+        return None
 
     def leave(self, connection: Watched, origin: Origin) -> None:
         """Forget a connection that has ended."""

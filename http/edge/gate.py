@@ -11,27 +11,30 @@ from starlette.types import Scope
 
 from ...actors.domain.errors import Code, Refusal, RefusedError
 from ..request_facts import has_paid
-from .buckets import Buckets
 from .connections import CONNECTION
-from .limits import Limits, Rate
+from .fair import FairRate
+from .limits import Limits
 from .networks import Origin
 from .shares import Full, Shares
 
 # Credentials that have paid. They are few, and the one that was idle longest goes first.
 _PAYERS_MAX: Final = 16_384
 _KEY_BYTES_MAX: Final = 2_048
-# A wrong credential costs more work than most requests, and asking again does not mend it.
-_BAD_CREDENTIAL: Final = 10.0
+_WRONG_CREDENTIAL: Final = 401
+# What is made for a POST costs more than what is read for a GET, and more so with a long body.
+_POST: Final = 3.0
+_TOKEN_BYTES: Final = 16_384
+_BODY_TOKENS_MAX: Final = 20.0
+_DIGITS_MAX: Final = 12
 # A connection whose client asks too often is not read for a while: refusing costs something, too.
 _HELD_S: Final = 1.0
-_ALL: Final = ""
 _GATE: Final = "satmeter.gate"
 _WATCHING: Final = "satmeter.watching"
 _CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key"})
 
 
 class Gate:
-    """Token buckets by address or /64, by /48, and for all strangers; those who have paid pass by them.
+    """Rates by address or /64, by /48, and for all strangers; those who have paid pass by them.
 
     Nothing of a request but its head is read before. `origin_of` tells where a request comes from.
     """
@@ -41,7 +44,8 @@ class Gate:
     ) -> None:
         self._origin_of = origin_of
         self._now_s = now_s
-        self._near, self._wide, self._strangers = map(_buckets, (limits.near, limits.wide, limits.strangers))
+        self._requests = None if limits.requests is None else FairRate(limits.requests)
+        self._wrong = None if limits.wrong is None else FairRate(limits.wrong)
         self._under_way = Shares(limits.connections)
         self._streams = Shares(limits.streams)
         self._payers: dict[bytes, None] = {}
@@ -52,23 +56,19 @@ class Gate:
         key = _credential(scope)
         if key is not None and key in self._payers:
             return Visit(key, None, known=True)
-        if self._near is None or self._wide is None or self._strangers is None:
+        if self._requests is None or self._wrong is None:
             return Visit(key, None, known=False)
         origin, now_s = self._origin_of(scope), self._now_s()
-        wait_s = self._near.wait_s(origin.near, now_s) if origin.near else 0.0
-        if origin.wide:
-            wait_s = max(wait_s, self._wide.wait_s(origin.wide, now_s))
-        # A new client that has paid must get in while strangers without any credential use up what all have.
-        if not wait_s and key is None:
-            wait_s = self._strangers.wait_s(_ALL, now_s)
-            if wait_s:
-                raise _refused(scope, _overloaded(wait_s))
-        if wait_s:
-            raise _refused(scope, _too_often(wait_s))
+        # A new client that has paid must get in while strangers without a credential use up what all have.
+        wait = self._requests.wait_s(origin, now_s, in_all=key is None)
+        if wait is None and key is not None:
+            wait = self._wrong.wait_s(origin, now_s)
+        if wait is not None:
+            raise _refused(scope, *wait)
         full = self._under_way.take(origin)
         if full is not None:
             raise RefusedError(_TOO_MANY if full is Full.OWN else _overloaded(1.0))
-        self._charge(origin, now_s, 1.0, all_of_them=key is None)
+        self._requests.charge(origin, now_s, _cost(scope), in_all=key is None)
         return Visit(key, origin, known=False)
 
     def leave(self, scope: Scope, visit: Visit, status: int) -> None:
@@ -84,6 +84,24 @@ class Gate:
         elif 400 <= status < 500 and visit.key is not None:
             self._blame(scope, visit, status)
 
+    def _blame(self, scope: Scope, visit: Visit, status: int) -> None:
+        """Count a refused request with a credential; one that has paid passes only while its requests are good."""
+        if self._requests is None or self._wrong is None:
+            return
+        origin, now_s = visit.origin or self._origin_of(scope), self._now_s()
+        if status == _WRONG_CREDENTIAL:
+            self._wrong.charge(origin, now_s)
+        if visit.known:
+            self._requests.charge(origin, now_s, in_all=False)
+            if self._requests.wait_s(origin, now_s, in_all=False):
+                self._payers.pop(visit.key or b"", None)
+
+    def _learn(self, key: bytes) -> None:
+        self._payers.pop(key, None)
+        self._payers[key] = None
+        if len(self._payers) > _PAYERS_MAX:
+            del self._payers[next(iter(self._payers))]
+
     def watch(self, scope: Scope) -> None:
         """Count the request as an event stream, until it is left. Raises `RefusedError` (429, 503)."""
         origin = self._origin_of(scope)
@@ -91,33 +109,6 @@ class Gate:
         if full is not None:
             raise RefusedError(_TOO_MANY_STREAMS if full is Full.OWN else _NO_STREAM_LEFT)
         scope[_WATCHING] = origin
-
-    def _blame(self, scope: Scope, visit: Visit, status: int) -> None:
-        """Count a refused request with a credential; one that has paid passes only while its requests are good."""
-        if self._near is None:
-            return
-        origin, now_s = visit.origin or self._origin_of(scope), self._now_s()
-        if status == 401:
-            self._charge(origin, now_s, _BAD_CREDENTIAL, all_of_them=False)
-        elif visit.known:
-            self._charge(origin, now_s, 1.0, all_of_them=False)
-            if self._near.wait_s(origin.near, now_s):
-                self._payers.pop(visit.key or b"", None)
-
-    def _charge(self, origin: Origin, now_s: float, tokens: float, *, all_of_them: bool) -> None:
-        assert self._near is not None and self._wide is not None and self._strangers is not None
-        if origin.near:
-            self._near.charge(origin.near, now_s, tokens)
-        if origin.wide:
-            self._wide.charge(origin.wide, now_s, tokens)
-        if all_of_them:
-            self._strangers.charge(_ALL, now_s, tokens)
-
-    def _learn(self, key: bytes) -> None:
-        self._payers.pop(key, None)
-        self._payers[key] = None
-        if len(self._payers) > _PAYERS_MAX:
-            del self._payers[next(iter(self._payers))]
 
 
 class Visit:
@@ -165,16 +156,16 @@ def _too_often(wait_s: float) -> Refusal:
 
 def _overloaded(wait_s: float) -> Refusal:
     after_s = math.ceil(wait_s)
-    message = f"The server has too many requests without a credential; nothing was charged. Try again in {after_s} s."
+    message = f"The server has too many requests of this kind; nothing was charged. Try again in {after_s} s."
     return Refusal(Code.OVERLOADED, message, retry_after_s=after_s)
 
 
-def _refused(scope: Scope, refusal: Refusal) -> RefusedError:
+def _refused(scope: Scope, wait_s: float, full: Full) -> RefusedError:
     connection: Any = scope.get(CONNECTION)
     if connection is not None:
         # Its next requests wait in the system's buffer, which costs nothing.
         connection.hold(_HELD_S)
-    return RefusedError(refusal)
+    return RefusedError(_too_often(wait_s) if full is Full.OWN else _overloaded(wait_s))
 
 
 def _credential(scope: Scope) -> bytes | None:
@@ -186,5 +177,10 @@ def _credential(scope: Scope) -> bytes | None:
     return None
 
 
-def _buckets(rate: Rate | None) -> Buckets | None:
-    return None if rate is None else Buckets(rate.per_s, rate.burst)
+def _cost(scope: Scope) -> float:
+    """Return the tokens of a request, by what its head says of it."""
+    if scope["method"] != "POST":
+        return 1.0
+    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    size_bytes = int(declared) if declared.isdigit() and len(declared) < _DIGITS_MAX else 0
+    return _POST + min(size_bytes / _TOKEN_BYTES, _BODY_TOKENS_MAX)

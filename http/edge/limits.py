@@ -12,8 +12,14 @@ from .shares import WIDE, Caps
 _RESERVE: Final = 256
 # An address that was quiet may ask for this many seconds' worth at once, as a page or an SDK does when it starts.
 _BURST_S: Final = 10
-# All strangers together may ask for this much more than one address.
+# All strangers together may ask for so many times as much as one address, but at once for no more: payers wait for it.
 _STRANGERS: Final = 6
+# New connections a second. Those that keep theirs open need few.
+_ARRIVALS_S: Final = 25.0
+_ALL_ARRIVALS_S: Final = 250.0
+# Wrong credentials a second, each of which costs more than most requests.
+_WRONG_S: Final = 2.0
+_ALL_WRONG_S: Final = 40.0
 # Event streams cost a ping each, and most people watch one job.
 _STREAMS_OF_ALL: Final = 2_048
 
@@ -24,9 +30,18 @@ class Rate(NamedTuple):
     per_s: float
     burst: float
 
-    def times(self, factor: float) -> Rate:
-        """Return a rate that is this many times higher."""
-        return Rate(self.per_s * factor, self.burst * factor)
+
+class Rates(NamedTuple):
+    """The rates of one address or /64, one /48, and all clients together."""
+
+    near: Rate
+    wide: Rate
+    all: Rate
+
+    @classmethod
+    def of(cls, near: Rate, all_of_them: Rate) -> Rates:
+        """Return the rates with that of a /48."""
+        return cls(near, Rate(WIDE * near.per_s, WIDE * near.burst), all_of_them)
 
 
 class Limits(NamedTuple):
@@ -34,9 +49,9 @@ class Limits(NamedTuple):
 
     connections: Caps
     streams: Caps
-    near: Rate | None
-    wide: Rate | None
-    strangers: Rate | None
+    arrivals: Rates | None
+    requests: Rates | None
+    wrong: Rates | None
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -44,13 +59,16 @@ def limits_of(settings: Settings) -> Limits:
     most = min(settings.connections_max, max(_descriptors() - _RESERVE, 16))
     if not settings.rate_limits:
         return Limits(Caps(most, most, most), Caps(most, most, most), None, None, None)
-    near = Rate(settings.requests_per_ip, settings.requests_per_ip * _BURST_S)
+    asked_s = float(settings.requests_per_ip)
+    all_s = _STRANGERS * asked_s
     return Limits(
         connections=Caps.of(settings.connections_per_ip, most),
         streams=Caps.of(settings.streams_per_ip, min(most, _STREAMS_OF_ALL)),
-        near=near,
-        wide=near.times(WIDE),
-        strangers=near.times(_STRANGERS),
+        arrivals=Rates.of(
+            Rate(_ARRIVALS_S, float(settings.connections_per_ip)), Rate(_ALL_ARRIVALS_S, 2 * _ALL_ARRIVALS_S)
+        ),
+        requests=Rates.of(Rate(asked_s, asked_s * _BURST_S), Rate(all_s, asked_s * _BURST_S)),
+        wrong=Rates.of(Rate(_WRONG_S, _BURST_S * _WRONG_S), Rate(_ALL_WRONG_S, _ALL_WRONG_S)),
     )
 
 

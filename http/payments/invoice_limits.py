@@ -19,6 +19,7 @@ T = TypeVar("T")
 _OVERHEAD_BYTES: Final = 2_048
 # Small ones still fit when large ones fill the store, so that strangers with long texts stop no sales.
 _SMALL_BYTES: Final = 8_192
+_SMALL_FACTOR: Final = 8
 _ALL: Final = "all"
 _FULL_RETRY_S: Final = 3_600
 _log = structlog.get_logger(__name__)
@@ -73,7 +74,7 @@ class InvoiceLimits:
     async def _hold_bytes(self, client: Payer, actor_id: str, text_bytes: int) -> None:
         settings = self._state.settings
         size_bytes = _OVERHEAD_BYTES + text_bytes
-        most = settings.unpaid_max_bytes if size_bytes > _SMALL_BYTES else 2 * settings.unpaid_max_bytes
+        most = settings.unpaid_max_bytes if size_bytes > _SMALL_BYTES else _SMALL_FACTOR * settings.unpaid_max_bytes
         own = settings.unpaid_bytes_per_ip
         bounds = {client.near: own, **({client.wide: WIDE * own} if client.wide is not None else {}), _ALL: most}
         until_ms = self._state.now_ms() + settings.invoice_expiry_s * 1_000 + KEEP_UNPAID_MS

@@ -93,7 +93,8 @@ async def _serve_http(orders: Orders, lifeline: Lifeline) -> None:
 def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     """Return how the front listens and answers."""
     patience = Patience(idle_s=settings.keep_alive_s)
-    connections = Connections(limits_of(settings).connections, settings.trusted_proxies, patience)
+    limits = limits_of(settings)
+    connections = Connections(limits.connections, settings.trusted_proxies, patience, limits.arrivals)
     return uvicorn.Config(
         app,
         http=partial(HttpProtocol, connections=connections),  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from satmeter.http.edge.connections import Connections, Patience
+from satmeter.http.edge.limits import Rate, Rates
 from satmeter.http.edge.shares import Caps
 from tests.helpers.hosts import until
 from tests.helpers.http.fronts import Listening, converse, listening
@@ -248,6 +249,15 @@ async def test_a_front_that_is_full_says_so_and_goes_on_to_accept() -> None:
         writer.close()
         await until(lambda: _none_left(connections))
         assert (await converse(server.port, LAST, until_closed=True)).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_new_connections_are_bounded_by_their_rate_and_turned_away_unread() -> None:
+    rates = Rates.of(Rate(0.001, 3), Rate(1_000, 1_000))
+    connections = Connections(Caps(100, 100, 100), (), QUICK, rates)
+    async with listening(hello, connections) as server:
+        answers = [await converse(server.port, LAST, until_closed=True) for _ in range(3)]
+        assert [answer[9:12] for answer in answers] == [b"200"] * 3
+        assert (await converse(server.port, b"", until_closed=True)).startswith(b"HTTP/1.1 429 ")
 
 
 async def test_connections_of_a_trusted_proxy_are_not_one_clients() -> None:
