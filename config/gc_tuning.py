@@ -5,13 +5,19 @@ from __future__ import annotations
 import gc
 from typing import Final
 
+from .memory_return import return_memory_regularly
+
 # With Python's default of 700, a busy host would scan its young objects at every other request, though nearly all of
 # them are freed without a scan. Every few seconds it would scan all actors in memory.
 _YOUNG_MAX: Final = 10_000
 
 
 def settle_in() -> None:
-    """Freeze the objects of a started process, so that the collector does not scan them, and raise its threshold."""
+    """Freeze the objects of a started process, so that the collector does not scan them, and raise its threshold.
+
+    Memory that is freed later goes back to the system now and again.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_MAX, 10, 10)
+    return_memory_regularly()

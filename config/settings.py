@@ -234,7 +234,7 @@ class Settings(BaseSettings):
         "SATMETER_REQUESTS_PER_IP",
         50,
         "Requests a second that one IP may make of one front, before they are read, and ten seconds' worth at once; a "
-        "POST counts as three, and more with a long body. A /48 may make four times and all together six times as "
+        "POST counts as five, and more with a long body. A /48 may make four times and all together six times as "
         "many. Credentials that have paid are not counted.",
         ge=1,
     )

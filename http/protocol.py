@@ -181,6 +181,10 @@ class HttpProtocol(HttpToolsProtocol):
         """Read nothing for a while, once the request under way is answered: its client asks too often."""
         self._held_s = seconds
 
+    def welcome(self) -> None:
+        """Take note that the client has paid."""
+        self._bounds.welcome(self._origin)
+
     def on_response_complete(self) -> None:
         """Go on with the next request; uvicorn would set a timer for each."""
         self.server_state.total_requests += 1
@@ -209,7 +213,8 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse the client's bytes; a malformed request is answered with a 400."""
         if self._deaf:
-            self._drop(len(data))
+            # The client reads the refusal before it is cut off. What it still sends waits in the system's buffer.
+            self.flow.pause_reading()
             return
         self._untold_bytes += len(data)
         self._feed(data)

@@ -16,6 +16,8 @@ from .shares import Caps, Full, Shares
 
 # More connections a second that are turned away get no answer, which costs more than closing them.
 _TOLD_S: Final = 50.0
+# Addresses of clients that have paid. The one that paid longest ago goes first.
+_WELCOME_MAX: Final = 16_384
 CONNECTION: Final = "satmeter.connection"
 """The key of a scope for the connection that a request came by."""
 
@@ -60,6 +62,7 @@ class Connections:
         self.sample = Sample()
         self._shares = Shares(caps)
         self._arrivals = None if arrivals is None else FairRate(arrivals)
+        self._welcome: dict[str, None] = {}
         self._told = Buckets(_TOLD_S, _TOLD_S)
         self._trusted = [ip_network(proxy, strict=False) for proxy in trusted_proxies]
         self._watched: set[Watched] = set()
@@ -82,7 +85,7 @@ class Connections:
 
     def _too_often(self, origin: Origin) -> Full | None:
         """Count a new connection: to turn one away at once costs less than to refuse what it would ask."""
-        if self._arrivals is None or not origin.near:
+        if self._arrivals is None or not origin.near or origin.near in self._welcome:
             return None
         now_s = asyncio.get_running_loop().time()
         wait = self._arrivals.wait_s(origin, now_s)
@@ -90,6 +93,13 @@ class Connections:
             return wait[1]
         self._arrivals.charge(origin, now_s)
         return None
+
+    def welcome(self, origin: Origin) -> None:
+        """Let a client that has paid connect as often as it likes, while there is room."""
+        self._welcome.pop(origin.near, None)
+        self._welcome[origin.near] = None
+        if len(self._welcome) > _WELCOME_MAX:
+            del self._welcome[next(iter(self._welcome))]
 
     def leave(self, connection: Watched, origin: Origin) -> None:
         """Forget a connection that has ended."""

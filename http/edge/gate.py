@@ -22,7 +22,9 @@ _PAYERS_MAX: Final = 16_384
 _KEY_BYTES_MAX: Final = 2_048
 _WRONG_CREDENTIAL: Final = 401
 # What is made for a POST costs more than what is read for a GET, and more so with a long body.
-_POST: Final = 3.0
+_POST: Final = 5.0
+# What an event stream costs beside its request.
+_STREAM: Final = 4.0
 _TOKEN_BYTES: Final = 16_384
 _BODY_TOKENS_MAX: Final = 20.0
 _DIGITS_MAX: Final = 12
@@ -81,6 +83,9 @@ class Gate:
         if has_paid(scope):
             if visit.key is not None and not visit.known:
                 self._learn(visit.key)
+            connection: Any = scope.get(CONNECTION)
+            if connection is not None:
+                connection.welcome()
         elif 400 <= status < 500 and visit.key is not None:
             self._blame(scope, visit, status)
 
@@ -109,6 +114,8 @@ class Gate:
         if full is not None:
             raise RefusedError(_TOO_MANY_STREAMS if full is Full.OWN else _NO_STREAM_LEFT)
         scope[_WATCHING] = origin
+        if self._requests is not None:
+            self._requests.charge(origin, self._now_s(), _STREAM)
 
 
 class Visit:

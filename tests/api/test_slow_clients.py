@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from satmeter.http.edge.connections import Connections, Patience
 from satmeter.http.edge.limits import Rate, Rates
+from satmeter.http.edge.networks import origin_of
 from satmeter.http.edge.shares import Caps
 from tests.helpers.hosts import until
 from tests.helpers.http.fronts import Listening, converse, listening
@@ -258,6 +259,8 @@ async def test_new_connections_are_bounded_by_their_rate_and_turned_away_unread(
         answers = [await converse(server.port, LAST, until_closed=True) for _ in range(3)]
         assert [answer[9:12] for answer in answers] == [b"200"] * 3
         assert (await converse(server.port, b"", until_closed=True)).startswith(b"HTTP/1.1 429 ")
+        connections.welcome(origin_of("127.0.0.1"))
+        assert (await converse(server.port, LAST, until_closed=True)).endswith(b"hello")
 
 
 async def test_connections_of_a_trusted_proxy_are_not_one_clients() -> None:

@@ -27,6 +27,10 @@ class Clock:
 
 class Connection:
     held_s = 0.0
+    welcomed = False
+
+    def welcome(self) -> None:
+        self.welcomed = True
 
     def hold(self, seconds: float) -> None:
         self.held_s = seconds
@@ -102,7 +106,7 @@ def test_more_is_asked_for_a_post_and_for_a_long_body() -> None:
                 return number
             number += 1
 
-    assert posts(b"100") == -(-BURST // 3)
+    assert posts(b"100") == BURST // 5
     assert posts(b"100000") < 7
 
 
@@ -138,6 +142,15 @@ def test_a_connection_that_asks_too_often_is_not_read_for_a_while() -> None:
         front.gate.enter({**scope_of("192.0.2.1"), CONNECTION: connection})
     assert raised.value.refusal.retry_after_s == 1
     assert connection.held_s == 1
+
+
+def test_who_has_paid_is_welcome_to_connect_again() -> None:
+    front, connection = Front(), Connection()
+    scope = {**scope_of("192.0.2.1", "Bearer paid"), CONNECTION: connection}
+    visit = front.gate.enter(scope)
+    note_paid(scope)
+    front.gate.leave(scope, visit, 200)
+    assert connection.welcomed
 
 
 def test_requests_under_way_are_bounded_by_address() -> None:
