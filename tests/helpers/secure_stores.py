@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,13 @@ from tests.helpers.custody import ending_with_us
 from tests.helpers.hosts import until
 from tests.helpers.quick_disk import quick_disk
 from tests.helpers.served import free_port
+from tests.helpers.stores import SLOTS, cluster_port, tell
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "a-password-of-this-test"
 WITHOUT_TLS = "no redis-server with TLS (Debian: apt install redis-server)"
+OF_A_SENTINEL = ("+sentinel|masters", "+sentinel|get-master-addr-by-name", "+ping")
+"""Rights at a sentinel, as docs/operating.md has them."""
 _SAFE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
 
 
@@ -79,21 +82,87 @@ class SecureStore:
 @asynccontextmanager
 async def tls_store() -> AsyncIterator[SecureStore]:
     """A store that only speaks TLS, wants a certificate of its clients, and knows the documented user."""
+    async with AsyncExitStack() as stack:
+        program, folder = _with_certificates(stack)
+        port = free_port()
+        admin = await stack.enter_async_context(_running(program, folder, _tls(folder, port)))
+        store = SecureStore("", admin, folder, port)
+        store.url = store.address("ca", "cert", "key")
+        yield store
+
+
+@asynccontextmanager
+async def tls_cluster() -> AsyncIterator[tuple[str, list[Redis]]]:
+    """A cluster of three primaries that only speak TLS, also among each other; its URL, and clients with all rights."""
+    async with AsyncExitStack() as stack:
+        program, folder = _with_certificates(stack)
+        ports = [cluster_port() for _ in range(3)]
+        nodes = []
+        for port in ports:
+            own = folder / str(port)
+            own.mkdir()
+            options = [*_tls(folder, port), "--cluster-enabled", "yes", "--tls-cluster", "yes"]
+            nodes.append(await stack.enter_async_context(_running(program, own, options)))
+        for number, node in enumerate(nodes):
+            await tell(node, "CLUSTER ADDSLOTSRANGE", SLOTS * number // 3, SLOTS * (number + 1) // 3 - 1)
+            await tell(node, "CLUSTER SET-CONFIG-EPOCH", number + 1)
+            if number:
+                await tell(node, "CLUSTER MEET", "127.0.0.1", ports[0])
+
+        async def sound() -> bool:
+            infos = [await tell(node, "CLUSTER INFO") for node in nodes]
+            return all(info["cluster_state"] == "ok" and info["cluster_known_nodes"] == "3" for info in infos)
+
+        await until(sound)
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+        yield f"rediss+cluster://satmeter:{PASSWORD}@{hosts}?{_query(folder)}", nodes
+
+
+@asynccontextmanager
+async def tls_sentinel() -> AsyncIterator[tuple[str, Redis]]:
+    """A primary behind a sentinel, both only by TLS; their URL, and a client of the primary with all rights."""
+    async with AsyncExitStack() as stack:
+        program, folder = _with_certificates(stack)
+        ports = [free_port(), free_port()]
+        for port in ports:
+            (folder / str(port)).mkdir()
+        primary = await stack.enter_async_context(_running(program, folder / str(ports[0]), _tls(folder, ports[0])))
+        file = folder / str(ports[1]) / "sentinel.conf"
+        words = [word.removeprefix("--") for word in [*_tls(folder, ports[1]), "--tls-replication", "yes"]]
+        lines = [" ".join(words[i : i + 2]) for i in range(0, len(words), 2)]
+        file.write_text("\n".join([*lines, f"sentinel monitor main 127.0.0.1 {ports[0]} 1"]))
+        sentinel = _running(program, file.parent, [], configuration=file)
+        watcher = await stack.enter_async_context(sentinel)
+
+        async def seen() -> bool:
+            return "ok" in str((await tell(watcher, "INFO", "sentinel"))["master0"])
+
+        await until(seen)
+        await tell(watcher, "ACL", "SETUSER", "watcher", "on", f">{PASSWORD}", "-@all", *OF_A_SENTINEL)
+        login = f"sentinel_username=watcher&sentinel_password={PASSWORD}"
+        yield f"rediss+sentinel://satmeter:{PASSWORD}@127.0.0.1:{ports[1]}/main?{login}&{_query(folder)}", primary
+        assert await refused_to(watcher) == []
+
+
+def _with_certificates(stack: AsyncExitStack) -> tuple[str, Path]:
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip(WITHOUT_TLS)
-    with tempfile.TemporaryDirectory(prefix="sm-", dir=quick_disk()) as name:
-        folder, port = Path(name), free_port()
-        make_certificates(folder)
-        options = [
-            "--port", "0", "--tls-port", str(port), "--bind", "127.0.0.1", "--tls-auth-clients", "yes",
-            "--tls-ca-cert-file", str(folder / "ca.pem"), "--tls-cert-file", str(folder / "server.pem"),
-            "--tls-key-file", str(folder / "server.key"),
-        ]  # fmt: skip
-        async with _running(program, folder, options) as admin:
-            store = SecureStore("", admin, folder, port)
-            store.url = store.address("ca", "cert", "key")
-            yield store
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sm-", dir=quick_disk())))
+    make_certificates(folder)
+    return program, folder
+
+
+def _tls(folder: Path, port: int) -> list[str]:
+    return [
+        "--port", "0", "--tls-port", str(port), "--bind", "127.0.0.1", "--tls-auth-clients", "yes",
+        "--tls-ca-cert-file", str(folder / "ca.pem"), "--tls-cert-file", str(folder / "server.pem"),
+        "--tls-key-file", str(folder / "server.key"),
+    ]  # fmt: skip
+
+
+def _query(folder: Path) -> str:
+    return f"ssl_ca_certs={folder}/ca.pem&ssl_certfile={folder}/client.pem&ssl_keyfile={folder}/client.key"
 
 
 @asynccontextmanager
@@ -111,9 +180,14 @@ def _started(command: list[str], log: Path) -> subprocess.Popen[bytes]:
 
 
 @asynccontextmanager
-async def _running(program: str, folder: Path, options: list[str]) -> AsyncIterator[Redis]:
+async def _running(
+    program: str, folder: Path, options: list[str], configuration: Path | None = None
+) -> AsyncIterator[Redis]:
+    """Runs a server, or the sentinel of a configuration; yields a client with all rights."""
     socket = folder / "admin.sock"
     command = [program, "--dir", str(folder), "--unixsocket", str(socket), *_SAFE, *options]
+    if configuration is not None:
+        command = [program, str(configuration), "--sentinel", "--unixsocket", str(socket), "--dir", str(folder)]
     process = _started(command, folder / "log")
     admin: Redis = Redis(unix_socket_path=str(socket))
 
@@ -126,7 +200,8 @@ async def _running(program: str, folder: Path, options: list[str]) -> AsyncItera
 
     try:
         await until(answers)
-        await grant(admin)
+        if configuration is None:
+            await grant(admin)
         yield admin
     finally:
         await admin.aclose()

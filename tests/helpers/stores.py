@@ -204,7 +204,7 @@ def _servers() -> Iterator[_Start]:
         program = find_binary()
 
         async def start(*options: str, configuration: Sequence[str] = ()) -> Server:
-            port = _free_port()
+            port = cluster_port()
             place = folder / str(port)
             place.mkdir()
             command = [str(program), "--port", str(port), "--dir", str(place), *options]
@@ -233,7 +233,8 @@ def _launched(command: Sequence[str], port: int, log: Path) -> Server:
         return Server(port, subprocess.Popen(ending_with_us(command), stdout=output, stderr=output))
 
 
-def _free_port() -> int:
+def cluster_port() -> int:
+    """A port that nobody listens on, with that of a cluster's own, 10,000 above."""
     for port in random.sample(_PORTS, len(_PORTS)):
         try:
             for number in (port, port + _BUS):

@@ -7,7 +7,7 @@ import pytest
 from satmeter.actors.adapters.redis.client import connect
 from satmeter.config.settings import Environment, Settings
 from satmeter.scripts.preflight.store_checks import store_problems
-from tests.helpers.secure_stores import refused_to, tls_store
+from tests.helpers.secure_stores import OF_A_SENTINEL, ROOT, refused_to, tls_cluster, tls_sentinel, tls_store
 from tests.unit.actors.adapters.redis.test_client_rights import works
 
 
@@ -21,6 +21,19 @@ async def test_all_works_over_tls_with_few_rights() -> None:
     async with tls_store() as store:
         await works(connect(store.url), store.url)
         assert await refused_to(store.admin) == []
+
+
+async def test_all_works_over_tls_on_a_cluster() -> None:
+    async with tls_cluster() as (url, nodes):
+        await works(connect(url), url)
+        assert [await refused_to(node) for node in nodes] == [[], [], []]
+
+
+async def test_all_works_over_tls_behind_a_sentinel_by_a_user_with_few_rights() -> None:
+    assert f"`{' '.join(OF_A_SENTINEL)}`" in (ROOT / "docs" / "operating.md").read_text()
+    async with tls_sentinel() as (url, primary):
+        await works(connect(url), url)
+        assert await refused_to(primary) == []
 
 
 async def test_what_is_wrong_with_certificates_is_told() -> None:
