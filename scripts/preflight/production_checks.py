@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from itertools import pairwise
 from pathlib import Path
@@ -43,7 +43,18 @@ def production_problems(settings: Settings) -> Iterator[Problem]:
     if settings.log_level == "debug":
         text = "Logs at this level may hold what clients ask, and their credentials: set info, warning or error."
         yield Problem("SATMETER_LOG_LEVEL", text)
+    if settings.ray_address is not None and not _ray_is_closed(os.environ):
+        text = (
+            "A program that reaches Ray's ports runs code with all keys at hand: set RAY_AUTH_MODE=token and "
+            "RAY_AUTH_TOKEN on every node, for `ray start` too."
+        )
+        yield Problem("RAY_AUTH_MODE", text)
     yield from data_dir_problems(settings.data_dir)
+
+
+def _ray_is_closed(environment: Mapping[str, str]) -> bool:
+    """Return whether a cluster that others started asks for a token, or for certificates."""
+    return environment.get("RAY_AUTH_MODE", "").lower() == "token" or environment.get("RAY_USE_TLS", "0") == "1"
 
 
 def _stubs(settings: Settings) -> Iterator[Problem]:

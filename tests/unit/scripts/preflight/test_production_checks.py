@@ -112,6 +112,27 @@ def test_the_previous_key_is_held_to_the_same() -> None:
     assert refused(MACAROON_ROOT_KEY_PREVIOUS="5a" * 32) == ["MACAROON_ROOT_KEY_PREVIOUS"]
 
 
+@pytest.mark.parametrize(
+    ("environment", "closed"),
+    [
+        ({}, False),
+        ({"RAY_AUTH_MODE": "disabled"}, False),
+        ({"RAY_AUTH_MODE": "token"}, True),
+        ({"RAY_USE_TLS": "1"}, True),
+    ],
+)
+def test_a_cluster_of_ray_that_anybody_can_use_is_refused(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], closed: bool
+) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_USE_TLS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert refused(RAY_ADDRESS="10.0.0.5:6379") == ([] if closed else ["RAY_AUTH_MODE"])
+    # One that the server starts for itself has a token.
+    assert refused() == []
+
+
 def test_logs_that_may_hold_prompts_are_refused() -> None:
     assert refused(SATMETER_LOG_LEVEL="debug") == ["SATMETER_LOG_LEVEL"]
     assert refused(SATMETER_LOG_LEVEL="warning") == []
