@@ -34,6 +34,7 @@ from .relayed import measure_relayed_whole
 from .relayed_streams import measure_relayed_streams
 from .relayed_waiting import measure_relayed_waiting
 from .servers import BenchError, clean_environment
+from .strangers.part import measure_strangers
 from .streams import measure_streams
 from .table import measure_table
 from .waiting import measure_waiting
@@ -52,6 +53,7 @@ PARTS: Final[Mapping[str, Measure]] = {
     "relayed-whole": measure_relayed_whole,
     "relayed-streams": measure_relayed_streams,
     "relayed-waiting": measure_relayed_waiting,
+    "strangers": measure_strangers,
 }
 """Parts that can be measured, in the order in which they are. The word before a hyphen names all that begin so."""
 _INTERRUPTED: Final = 130
@@ -74,6 +76,11 @@ def main(
         Path | None, typer.Option(help="`satmeter` of another version, where calls are relayed, in turn with this one.")
     ] = None,
     litellm: Annotated[Path | None, typer.Option(help="Command of LiteLLM's proxy, likewise.")] = None,
+    after_s: Annotated[
+        float | None,
+        typer.Option("--after", help="Seconds after an attack until memory is read (60; with --quick 5).", min=0),
+    ] = None,
+    attacks: Annotated[str, typer.Option(help="Attacks of `strangers` by comma; without it all.")] = "",
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file too.")] = None,
 ) -> None:
     """Measure this machine and print the figures. A full run takes about 20 minutes and needs a quiet machine."""
@@ -86,7 +93,15 @@ def main(
         typer.echo(f"--json: {json} can't be written", err=True)
         raise typer.Exit(2)
     clean_environment()
-    options = BenchOptions.of(quick=quick, duration_s=duration_s, rounds=rounds, beside=beside, litellm=litellm)
+    options = BenchOptions.of(
+        quick=quick,
+        duration_s=duration_s,
+        rounds=rounds,
+        beside=beside,
+        litellm=litellm,
+        after_s=after_s,
+        attacks=tuple(name.strip() for name in attacks.split(",") if name.strip()),
+    )
     console = Console()
     if not console.is_terminal:
         console.width = _WIDTH

@@ -94,7 +94,7 @@ async def _lives(
 ) -> Grid:
     await asyncio.sleep(_SETTLE_S)
     grid = Grid(title=f"Memory of a host with {what}", columns=_COLUMNS)
-    front_mb = child.resident_kb("scripts.front") / 1_024
+    front_mb = child.resident_kb("server.front") / 1_024
     start_kb, store_bytes = child.resident_kb("HostActor"), await store.used_bytes()
     grid.add("at the start", start_kb / 1_024, None)
     actors = await copy()

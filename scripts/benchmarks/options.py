@@ -8,6 +8,8 @@ from typing import Final
 
 _QUICK_S: Final = 1.0
 _FULL_S: Final = 5.0
+_AFTER_S: Final = 60.0
+_QUICK_AFTER_S: Final = 5.0
 # The last rate is the one that was aimed at: an event each 20 ms. Two processors don't carry it.
 _STREAMS: Final = ((100, (5_000,)), (1_000, (5_000, 10_000, 15_000, 20_000, 50_000)))
 
@@ -34,6 +36,8 @@ class BenchOptions:
     streams: tuple[tuple[int, tuple[int, ...]], ...] = _STREAMS
     beside: Path | None = None
     litellm: Path | None = None
+    after_s: float = _AFTER_S
+    attacks: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -44,10 +48,19 @@ class BenchOptions:
         rounds: int | None,
         beside: Path | None = None,
         litellm: Path | None = None,
+        after_s: float | None = None,
+        attacks: tuple[str, ...] = (),
     ) -> BenchOptions:
         """Return the options that the flags mean; a quick run does everything with less."""
         if not quick:
-            return cls(duration_s=duration_s or _FULL_S, rounds=rounds or 3, beside=beside, litellm=litellm)
+            return cls(
+                duration_s=duration_s or _FULL_S,
+                rounds=rounds or 3,
+                beside=beside,
+                litellm=litellm,
+                after_s=_AFTER_S if after_s is None else after_s,
+                attacks=attacks,
+            )
         return cls(
             duration_s=duration_s or _QUICK_S,
             rounds=rounds or 1,
@@ -59,4 +72,6 @@ class BenchOptions:
             streams=((20, (1_000,)),),
             beside=beside,
             litellm=litellm,
+            after_s=_QUICK_AFTER_S if after_s is None else after_s,
+            attacks=attacks,
         )
