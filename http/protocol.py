@@ -25,7 +25,7 @@ from .request_id import new_request_id
 from .response import errors
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGISendEvent
+    from uvicorn._types import ASGI3Application, ASGISendEvent
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 _HEAD_MAX_BYTES: Final = 65_536
@@ -86,7 +86,9 @@ class HttpProtocol(HttpToolsProtocol):
         "_lost",
         "_origin",
         "_patience",
+        "_refusal",
         "_resuming",
+        "_running",
         "_taken",
         "_untold_bytes",
         "due_s",
@@ -106,6 +108,10 @@ class HttpProtocol(HttpToolsProtocol):
         # Nothing more is read, as the last answer was given.
         self._deaf = False
         self._dropped_bytes = 0
+        # The request that the application works on; later ones wait in the pipeline, and `cycle` is the last.
+        self._running: RequestResponseCycle | None = None
+        # What is answered to bytes that are no request, once all requests before them are answered.
+        self._refusal: RefusedError | None = None
         self._held_s = 0.0
         self._origin = UNKNOWN
         self._taken: tuple[int, float] | None = None
@@ -130,8 +136,9 @@ class HttpProtocol(HttpToolsProtocol):
         transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the request under way."""
+        """End the request under way, of which uvicorn notifies only the last one of the connection."""
         self._bounds.leave(self, self._origin)
+        _disconnect(self._running)
         super().connection_lost(exc)
         self._lost = True
         if self._left is not None and not self._left.done():
@@ -152,13 +159,13 @@ class HttpProtocol(HttpToolsProtocol):
         """End the connection if its client is too slow."""
         if self.transport.is_closing():
             self._look_at_answer(now_s)
-        elif self._deaf:
-            self.transport.abort()
-        elif self._in_head:
+        elif self._in_head and not self._deaf:
             self._warn("head_too_slow", now_s)
             self._refuse(RefusedError(_TOO_SLOW))
-        elif self.cycle is not None and not self.cycle.response_complete:
+        elif self._answering:
             self._look_at_answer(now_s)
+        elif self._deaf:
+            self.transport.abort()
         else:
             self.transport.close()
             self.due_s = now_s + self._patience.rest_s
@@ -198,11 +205,24 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             self.flow.resume_reading()
         if self.pipeline:
-            self.due_s = 0.0
+            if not self._in_head:
+                self.due_s = 0.0
             self._start_asgi_task(*self.pipeline.pop())
+        elif self._deaf:
+            self.loop.call_soon(self._answer_refused)
         elif not self._in_head:
             patience = self._patience
             self.due_s = self.loop.time() + (patience.rest_s if self.cycle.more_body else patience.idle_s)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    @property
+    def _answering(self) -> bool:
+        """Return whether a request waits for the end of its answer."""
+        running = self._running
+        return running is not None and not (running.response_complete or running.disconnected)
 
     def _read_again(self) -> None:
         if not self.transport.is_closing():
@@ -218,6 +238,8 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._untold_bytes += len(data)
         self._feed(data)
+        if self._deaf:
+            return
         if self._untold_bytes > _HEAD_MAX_BYTES:
             self._refuse(RefusedError(_TOO_LARGE))
         elif self._in_head and not self._head_timed:
@@ -308,13 +330,36 @@ class HttpProtocol(HttpToolsProtocol):
         self._refuse(errors.invalid("", "This is not a readable HTTP/1.1 request"))
 
     def _refuse(self, refused: RefusedError) -> None:
-        """Answer, and close the connection once the client has had time to read it: it may still be sending."""
+        """Read no more, and answer so when it is the turn of what can't be read.
+
+        Requests before it were whole. Without their answers, a client would take the refusal for theirs, and not know
+        that it has paid.
+        """
         self._deaf = True
-        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
-            # The refusal would be a part of the answer under way.
-            self.transport.abort()
+        self._refusal = refused
+        cycle = self.cycle
+        if cycle is not None and cycle.more_body and not self._in_head:
+            # It is a part of this request, which gets one answer.
+            if cycle.response_complete:
+                self._refusal = None
+            elif cycle is not self._running:
+                del self.pipeline[0]
+            elif cycle.response_started:
+                self.transport.abort()
+                return
+            else:
+                _disconnect(cycle)
+        # An answer's head may wait for the end of this turn, see `JoinedWrites`.
+        self.loop.call_soon(self._answer_refused)
+
+    def _answer_refused(self) -> None:
+        """Answer, and close the connection once the client has had time to read it: it may still be sending."""
+        if self._answering or self.transport.is_closing():
+            self.due_s = 0.0
             return
-        self._write_refusal(refused)
+        refusal, self._refusal = self._refusal, None
+        if refusal is not None:
+            self._write_refusal(refusal)
         self.transport.write_eof()
         self.due_s = self.loop.time() + self._patience.rest_s
 
@@ -353,6 +398,13 @@ class HttpProtocol(HttpToolsProtocol):
                 callback(*args)
 
         return relay
+
+
+def _disconnect(cycle: RequestResponseCycle | None) -> None:
+    """Have the application know that its client takes no answer."""
+    if cycle is not None and not cycle.response_complete:
+        cycle.disconnected = True
+        cycle.message_event.set()
 
 
 def _end_at_close(cycle: RequestResponseCycle) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from starlette.types import Receive, Scope, Send
@@ -187,7 +187,12 @@ async def test_thousands_of_requests_in_one_packet_are_not_kept() -> None:
             pass
 
     async with serving(waits, head_s=LONG_S) as (server, connections):
-        await converse(server.port, GET * 3_000, until_closed=True)
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(GET * 3_000)
+        await until(lambda: _refused(connections))
+        (connection,) = cast(Any, connections._watched)
+        assert len(connection.pipeline) <= 16
+        writer.close()
         await until(lambda: _none_left(connections))
     assert len(begun) == 1
 
@@ -270,6 +275,10 @@ async def test_connections_of_a_trusted_proxy_are_not_one_clients() -> None:
         await until(lambda: _are(connections, 5))
         for _, writer in held:
             writer.close()
+
+
+async def _refused(connections: Connections) -> bool:
+    return any(connection._deaf for connection in cast(Any, connections._watched))
 
 
 async def _none_left(connections: Connections) -> bool:

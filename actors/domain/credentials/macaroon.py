@@ -18,7 +18,7 @@ import msgspec
 from pymacaroons import MACAROON_V2, Macaroon
 from pymacaroons.serializers import BinarySerializer
 
-from .caveats import Grant, narrow_all
+from .caveats import Grant, UnknownCaveatError, narrow_all
 
 LOCATION: Final = "satmeter"
 SESSION_BYTES: Final = 24
@@ -57,10 +57,16 @@ def mint(master_key: bytes, macaroon_id: MacaroonId) -> str:
 
 
 def attenuate(token: str, caveats: list[str]) -> str:
-    """Append caveats to the macaroon, which needs no key. Raises `InvalidMacaroonError` for any other text."""
+    """Append caveats to the macaroon, which needs no key. Raises `InvalidMacaroonError` for any other text.
+
+    Raises `CaveatError` for a caveat that has no UTF-8.
+    """
     macaroon = _decode(token)
     for caveat in caveats:
-        macaroon.add_first_party_caveat(caveat)
+        try:
+            macaroon.add_first_party_caveat(caveat.encode())
+        except UnicodeEncodeError:
+            raise UnknownCaveatError("not readable") from None
     return _encode(macaroon)
 
 
