@@ -63,7 +63,7 @@ def create_app(state: AppState, *, lifespan: Lifespan[Any] | None = None, metric
     settings = state.settings
     clients = _client_addresses(state)
     largest_bytes = max(settings.body_limit_bytes, settings.llm_body_limit_bytes)
-    room = BodyRoom(clients.digest, settings.bodies_max_bytes, largest_bytes, rate_limits=settings.rate_limits)
+    room = BodyRoom(clients.known_origin, settings.bodies_max_bytes, largest_bytes, rate_limits=settings.rate_limits)
     gate = Gate(limits_of(settings), clients.origin)
     app = RequestMiddleware(router, metrics, room, gate)
     origins = settings.cors_origins

@@ -15,12 +15,14 @@ from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from ...actors.domain.errors import Code, Refusal, RefusedError
+from ..edge.networks import Origin
 from ..response.errors import rate_limited
 
 # Smaller bodies are not counted. A front has memory for as many of them as it has connections.
 COUNTED_BYTES: Final = 65_536
 # One address may take this part of the room, as the others must find some, too.
 _OF_ONE: Final = 4
+_OF_WIDE: Final = 2
 # A client waits this long for other calls to end. Its own time-out is longer.
 _PATIENCE_S: Final = 10.0
 _RETRY_AFTER_S: Final = 5
@@ -34,7 +36,7 @@ _TAKEN: Final = "satmeter.body_taken"
 
 
 class _Taken(NamedTuple):
-    address: str
+    origin: Origin
     size_bytes: int
 
 
@@ -71,12 +73,13 @@ class Reading:
 class BodyRoom:
     """Count of the bytes that bodies take, with the requests that wait for room, first come first served.
 
-    `address_of` names a client's address. Without `rate_limits`, one address may take the whole room.
+    `origin_of` tells where a client comes from: one address or /64 may take a quarter of the room, and one /48 half of
+    it. Without `rate_limits`, each may take the whole room.
     """
 
     def __init__(
         self,
-        address_of: Callable[[HTTPConnection], str],
+        origin_of: Callable[[Scope], Origin],
         max_bytes: int,
         largest_bytes: int,
         *,
@@ -85,10 +88,12 @@ class BodyRoom:
         ends_slow_after_s: float = _ENDS_SLOW_AFTER_S,
     ) -> None:
         self._ends_slow_after_s = ends_slow_after_s
-        self._address_of = address_of
+        self._origin_of = origin_of
         self._max_bytes = max(max_bytes, largest_bytes)
         self._of_address_bytes = max(max_bytes // _OF_ONE, largest_bytes) if rate_limits else self._max_bytes
         self._patience_s = patience_s
+        self._of_wide_bytes = min(_OF_WIDE * self._of_address_bytes, self._max_bytes)
+        self._used_bytes = 0
         self._used: Counter[str] = Counter()
         self._waiting: list[tuple[_Taken, asyncio.Future[None]]] = []
         self._reading: set[Reading] = set()
@@ -96,7 +101,7 @@ class BodyRoom:
     @property
     def used_bytes(self) -> int:
         """Bytes that are taken."""
-        return self._used.total()
+        return self._used_bytes
 
     def enter(self, scope: Scope) -> None:
         """Let the reader of this request's body find the room."""
@@ -137,11 +142,11 @@ class BodyRoom:
 
     async def take(self, connection: HTTPConnection, size_bytes: int) -> None:
         """Take room for a body, once there is some. Raises `RefusedError` (429, 503) when there is none in time."""
-        wanted = _Taken(self._address_of(connection), min(size_bytes, self._of_address_bytes))
+        wanted = _Taken(self._origin_of(connection.scope), min(size_bytes, self._of_address_bytes))
         if self._waiting or not self._fits(wanted):
             await self._wait(wanted)
         else:
-            self._used[wanted.address] += wanted.size_bytes
+            self._count(wanted, wanted.size_bytes)
         connection.scope[_TAKEN] = wanted
 
     async def _wait(self, wanted: _Taken) -> None:
@@ -174,10 +179,10 @@ class BodyRoom:
         now_s = asyncio.get_running_loop().time()
         slow = [reading for reading in self._reading if not reading.ended and reading.rate(now_s) < _SLOW_BYTES_S]
         slow.sort(key=lambda reading: reading.rate(now_s))
-        of_address = self._used[wanted.address] + wanted.size_bytes - self._of_address_bytes
+        of_address = self._beyond_own(wanted)
         in_all = self.used_bytes + wanted.size_bytes - self._max_bytes
         for reading in slow:
-            own = reading.taken.address == wanted.address
+            own = (reading.taken.origin.wide or reading.taken.origin.near) == (wanted.origin.wide or wanted.origin.near)
             if own if of_address > 0 else in_all > 0:
                 reading.end(now_s)
                 in_all -= reading.taken.size_bytes
@@ -197,19 +202,32 @@ class BodyRoom:
             if not self._fits_in_all(wanted):
                 return
             self._waiting.remove(entry)
-            self._used[wanted.address] += wanted.size_bytes
+            self._count(wanted, wanted.size_bytes)
             future.set_result(None)
 
     def _give_back(self, taken: _Taken) -> None:
-        self._used[taken.address] -= taken.size_bytes
-        if not self._used[taken.address]:
-            del self._used[taken.address]
+        self._count(taken, -taken.size_bytes)
+
+    def _count(self, taken: _Taken, size_bytes: int) -> None:
+        self._used_bytes += size_bytes
+        # Clients that can't be told apart, as on a unix socket, count as one.
+        for key in {taken.origin.near, taken.origin.wide or taken.origin.near}:
+            self._used[key] += size_bytes
+            if not self._used[key]:
+                del self._used[key]
+
+    def _beyond_own(self, wanted: _Taken) -> int:
+        """Return the bytes by which a body exceeds what its address, or its /48, may have; none or fewer if it fits."""
+        beyond = self._used[wanted.origin.near] + wanted.size_bytes - self._of_address_bytes
+        if wanted.origin.wide:
+            beyond = max(beyond, self._used[wanted.origin.wide] + wanted.size_bytes - self._of_wide_bytes)
+        return beyond
 
     def _fits(self, wanted: _Taken) -> bool:
         return self._fits_in_all(wanted) and self._fits_address(wanted)
 
     def _fits_address(self, wanted: _Taken) -> bool:
-        return self._used[wanted.address] + wanted.size_bytes <= self._of_address_bytes
+        return self._beyond_own(wanted) <= 0
 
     def _fits_in_all(self, wanted: _Taken) -> bool:
         return self.used_bytes + wanted.size_bytes <= self._max_bytes
@@ -217,7 +235,7 @@ class BodyRoom:
     def _full(self, wanted: _Taken) -> RefusedError:
         if self._fits_in_all(wanted):
             message = (
-                f"The requests under way from your address have {self._used[wanted.address]} bytes, of at most "
+                f"The requests under way from your address have {self._used[wanted.origin.near]} bytes, of at most "
                 f"{self._of_address_bytes}: wait for some of their answers."
             )
             return rate_limited(message, _RETRY_AFTER_S)

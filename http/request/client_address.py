@@ -38,15 +38,23 @@ class ClientAddresses:
 
         Raises `RefusedError` for an address that is not the client's but that of an unknown proxy.
         """
-        peer = _parse(connection.client.host) if connection.client is not None else None
-        if self._unknown is not None and (peer is None or not self._is_trusted(peer)):
-            self._unknown.refuse(peer, connection.headers)
+        self._refuse_unknown(connection)
         address = self.address(connection)
         if isinstance(address, IPv6Address):
             known = b"6" + address.packed[: _IPV6_SHARED_BITS // 8]
         else:
             known = b"4" + address.packed if address is not None else b""
         return self._digest(known)
+
+    def _refuse_unknown(self, connection: HTTPConnection) -> None:
+        peer = _parse(connection.client.host) if connection.client is not None else None
+        if self._unknown is not None and (peer is None or not self._is_trusted(peer)):
+            self._unknown.refuse(peer, connection.headers)
+
+    def known_origin(self, scope: Scope) -> Origin:
+        """Return the origin of a request. Raises `RefusedError` as `digest` does."""
+        self._refuse_unknown(HTTPConnection(scope))
+        return self.origin(scope)
 
     def wide_digest(self, connection: HTTPConnection) -> str | None:
         """Return a keyed digest of the client's /48; None with IPv4."""

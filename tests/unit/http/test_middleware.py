@@ -39,7 +39,7 @@ async def ask(handler: Any, method: str = "GET") -> tuple[list[dict[str, Any]], 
     middleware = RequestMiddleware(
         Router([Route("/jobs/{jobId}", handler)]),
         Metrics(FakeSolvency(), ModelUp(), lambda: 0),
-        BodyRoom(lambda _: "", 1_048_576, 1_024),
+        BodyRoom(lambda _: UNKNOWN, 1_048_576, 1_024),
         Gate(limits_of(Settings()), lambda _: UNKNOWN),
     )
     sent: list[dict[str, Any]] = []

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from satmeter.actors.domain.errors import Code, RefusedError
+from satmeter.http.edge.networks import Origin
 from satmeter.http.request.body_room import COUNTED_BYTES, BodyRoom, Reading, keep_room, reading_of, take_room
 from tests.helpers.patience import PATIENCE_S
 
@@ -18,11 +19,13 @@ UNIT = 2 * COUNTED_BYTES
 
 
 def room_of(units: int, largest: int = 1, **options: Any) -> BodyRoom:
-    return BodyRoom(lambda request: request.headers["from"], units * UNIT, largest * UNIT, **options)
+    return BodyRoom(lambda scope: Origin(*scope["from"]), units * UNIT, largest * UNIT, **options)
 
 
 def request_of(room: BodyRoom, address: str = "a") -> Request:
-    scope: dict[str, Any] = {"type": "http", "headers": [(b"from", address.encode())]}
+    # `a/x` is an address of the network x.
+    near, _, wide = address.partition("/")
+    scope: dict[str, Any] = {"type": "http", "headers": [], "from": (near, wide)}
     room.enter(scope)
     return Request(scope)
 
@@ -56,6 +59,19 @@ async def test_one_address_takes_a_quarter_and_is_told_so_by_a_429() -> None:
     assert caught.value.refusal.code is Code.RATE_LIMITED and caught.value.refusal.retry_after_s
     await take(room, address="b")
     assert room.used_bytes == 3 * UNIT
+
+
+async def test_the_addresses_of_one_network_take_half() -> None:
+    room = room_of(8, patience_s=0.01)
+    for address in ("a/x", "a/x", "b/x", "b/x"):
+        await take(room, address=address)
+    with pytest.raises(RefusedError) as caught:
+        await take(room, address="c/x")
+    assert caught.value.refusal.code is Code.RATE_LIMITED
+    requests = [await take(room, address="d/y"), await take(room, address="e")]
+    for request in requests:
+        room.leave(request.scope)
+    assert room.used_bytes == 4 * UNIT
 
 
 async def test_without_rate_limits_one_address_takes_all() -> None:
