@@ -54,7 +54,18 @@ def test_the_lock_pins_everything_by_hash_and_names_no_index() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["scripts/setup", "scripts/serve", "scripts/test", "scripts/check", "scripts/test-clients", ".ci/run"]
+    "path",
+    [
+        "scripts/setup",
+        "scripts/serve",
+        "scripts/test",
+        "scripts/check",
+        "scripts/test-clients",
+        "scripts/lock",
+        "scripts/pin-image",
+        ".ci/run",
+        ".ci/supply-chain",
+    ],
 )
 def test_shell_scripts_are_executable_and_parse(path: str) -> None:
     script = ROOT / path
