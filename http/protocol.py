@@ -140,6 +140,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._bounds.leave(self, self._origin)
         _disconnect(self._running)
         super().connection_lost(exc)
+        if self.scope is not None:
+            # Else the two would hold each other, and a body that was not read, until the collector looks.
+            self.scope.pop(CONNECTION, None)  # type: ignore[typeddict-item]
         self._lost = True
         if self._left is not None and not self._left.done():
             self._left.set_result(None)
@@ -195,6 +198,9 @@ class HttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Go on with the next request; uvicorn would set a timer for each."""
         self.server_state.total_requests += 1
+        if self.cycle.body:
+            # What came of a body that the application did not read.
+            self.cycle.body.clear()
         if self.transport.is_closing():
             self.due_s = 0.0
             return

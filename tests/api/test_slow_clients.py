@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -230,6 +232,27 @@ async def _narrow(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter
     reader, writer = await asyncio.open_connection(sock=sock, limit=1_024)
     writer.transport.pause_reading()  # type: ignore[attr-defined]
     return reader, writer
+
+
+async def test_nothing_is_kept_of_a_connection_that_has_ended() -> None:
+    async with serving(idle_s=LONG_S, head_s=LONG_S) as (server, connections):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n" + b"x" * 5_000)
+        await reader.readuntil(b"hello")
+        (protocol,) = connections._watched
+        assert cast(Any, protocol).cycle.body == b""
+        kept = weakref.ref(protocol)
+        del protocol
+        gc.disable()
+        try:
+            writer.close()
+            await until(lambda: _gone(kept))
+        finally:
+            gc.enable()
+
+
+async def _gone(kept: weakref.ref[Any]) -> bool:
+    return kept() is None
 
 
 async def test_one_address_has_so_many_connections_and_no_more() -> None:
