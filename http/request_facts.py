@@ -8,8 +8,10 @@ from starlette.types import Scope
 
 from .request_id import request_id_of
 
-_PAYS: Final = "satmeter.pays"
-_PAID: Final = "satmeter.paid"
+# One entry of the scope for both: see `FrontRouter`.
+_MONEY: Final = "satmeter.money"
+_RELIES: Final = 1
+_PAID: Final = 2
 _KEY: Final = b"idempotency-key"
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -26,24 +28,28 @@ class RequestFacts(NamedTuple):
 def facts_of(scope: Scope) -> RequestFacts:
     """Return the facts of a request. Before its credential was read, it relies on no money."""
     keyed = any(name == _KEY for name, _ in scope["headers"])
-    return RequestFacts(request_id_of(scope), keyed, scope["method"] in _READS, scope.get(_PAYS, False))
+    return RequestFacts(request_id_of(scope), keyed, scope["method"] in _READS, relies_on_money(scope))
 
 
 def note_money(scope: Scope) -> None:
     """Note that the request relies on money that was paid before: a session's, or what a job owes."""
-    scope[_PAYS] = True
+    _note(scope, _RELIES)
 
 
 def relies_on_money(scope: Scope) -> bool:
     """Return True for a request that relies on money that was paid before, by its own word."""
-    return bool(scope.get(_PAYS, False))
+    return bool(scope.get(_MONEY, 0) & _RELIES)
 
 
 def note_paid(scope: Scope) -> None:
     """Note that money was set aside for the request: its credential is a paying client's."""
-    scope[_PAID] = True
+    _note(scope, _PAID)
 
 
 def has_paid(scope: Scope) -> bool:
     """Return True if money was set aside for the request."""
-    return _PAID in scope
+    return bool(scope.get(_MONEY, 0) & _PAID)
+
+
+def _note(scope: Scope, flag: int) -> None:
+    scope[_MONEY] = scope.get(_MONEY, 0) | flag
