@@ -207,7 +207,8 @@ class RelayEffect:
                 body = countable(intent.body.data)
                 end = await self._model.count_tokens(body, intent.headers, model=intent.model, beta=intent.beta)
                 counted = end.counted
-        except (PortError, TimeoutError) as error:
+        except (PortError, TimeoutError, ValueError) as error:
+            # The decoder's words quote nothing of the prompt.
             log.warning("prompt_not_counted", error=str(error))
             return None
         return counted

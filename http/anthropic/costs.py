@@ -240,7 +240,7 @@ class _Found:
             raise invalid(f"{path}.file_id", _SOURCES)
         # Only the provider can read what it has encrypted, so its length in tokens is unknown here.
         self.uncounted |= any(name.startswith("encrypted_") and value for name, value in block.items())
-        if isinstance(content, list) and (kind in _BLOCKS or str(kind).endswith(_RESULTS)):
+        if isinstance(content, list) and (str(kind) in _BLOCKS or str(kind).endswith(_RESULTS)):
             self.content(content, f"{path}.content", depth)
         else:
             self._any(content, f"{path}.content", depth)

@@ -73,7 +73,7 @@ class Counts:
         """Return the prompt's tokens for a call whose bytes don't bound them. Raises `RefusedError`."""
         if holder is None:
             raise RefusedError(_NOBODYS)
-        counted = await self.count(request, holder, model, countable(body))
+        counted = await self.count(request, holder, model, _countable(body))
         found = tokens_in(counted)
         if found is None:
             raise _too_long(counted) or errors.invalid("", _told(counted).rstrip("."))
@@ -85,12 +85,19 @@ class Counts:
         Raises `RefusedError` if the model takes no prompt as long as this.
         """
         try:
-            counted = await self.count(request, holder, model, countable(body))
+            counted = await self.count(request, holder, model, _countable(body))
         except RefusedError:
             return None
         if refused := _too_long(counted):
             raise refused
         return tokens_in(counted)
+
+
+def _countable(body: bytes) -> bytes:
+    try:
+        return countable(body)
+    except ValueError:
+        raise errors.invalid("", "The prompt can't be counted: it is nested too deeply") from None
 
 
 def bound_of(tokens: int) -> int:

@@ -36,7 +36,7 @@ def fitted(schema: Any) -> dict[str, Any]:
     made: dict[str, Any] = {}
     notes: dict[str, Any] = {}
     for word, value in schema.items():
-        if word in _KEPT or (word == "format" and value in _FORMATS) or (word == "minItems" and value in _MIN_ITEMS):
+        if word in _KEPT or _is_kept(word, value):
             made[word] = value
         elif word in _NESTED:
             made[word] = _each(value)
@@ -53,6 +53,12 @@ def fitted(schema: Any) -> dict[str, Any]:
         made["additionalProperties"] = False
     description = _described(schema.get("description"), notes)
     return {**made, "description": description} if description else made
+
+
+def _is_kept(word: str, value: Any) -> bool:
+    if word == "format":
+        return isinstance(value, str) and value in _FORMATS
+    return word == "minItems" and isinstance(value, int) and value in _MIN_ITEMS
 
 
 def _each(schemas: Any) -> dict[str, Any]:

@@ -195,7 +195,7 @@ def _media(messages: Any) -> list[str]:
 def _part(part: Mapping[str, Any], path: str) -> Iterator[str]:
     check_case(part, _PART, path)
     kind = part.get("type")
-    if kind in _AUDIO:
+    if isinstance(kind, str) and kind in _AUDIO:
         raise invalid(f"{path}.type", "Audio is not accepted: send a transcript as text")
     if kind in _MEDIA:
         value = part.get(kind)
@@ -214,7 +214,7 @@ def _part(part: Mapping[str, Any], path: str) -> Iterator[str]:
             # Base64 has no colon.
             check_address(data, f"{path}.file.file_data")
         yield f"{path}.file"
-    elif kind not in _TEXTS:
+    elif not isinstance(kind, str) or kind not in _TEXTS:
         raise invalid(f"{path}.type", "There is no such part, or its price is not known here")
 
 

@@ -10,10 +10,19 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 COUNTS: Final = "FUZZ_COUNTS"
 """The environment variable that names the file for the counts."""
 
+# Of `scripts/fuzz`; the tests themselves run with few examples, as all others.
+settings.register_profile(
+    "fuzz",
+    deadline=None,
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "2000")),
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 _cases: Counter[str] = Counter()
 
 
@@ -21,10 +30,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have each property count its cases."""
     if COUNTS not in os.environ:
         return
-    for item in items:
-        handle = getattr(getattr(item, "obj", None), "hypothesis", None)
+    # All parameters of a test share its handle.
+    handles = {getattr(item.obj, "hypothesis", None): item.obj.__name__ for item in items if hasattr(item, "obj")}
+    for handle, name in handles.items():
         if handle is not None:
-            handle.inner_test = _counted(handle.inner_test, item.name)
+            handle.inner_test = _counted(handle.inner_test, name)
 
 
 def pytest_sessionfinish() -> None:

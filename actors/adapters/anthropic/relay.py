@@ -284,7 +284,7 @@ class RelayedStream:
             self._given.append(text)
             return
         event = _decoded(data)
-        kind = event.get("type")
+        kind = _name(event.get("type"))
         self.begun = self.begun or kind in _OF_MESSAGES
         match kind:
             case "message_start":

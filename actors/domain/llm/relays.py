@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Final
@@ -73,9 +74,26 @@ class _Count(msgspec.Struct):
 
 
 def countable(body: bytes) -> bytes:
-    """Turn a call's body into one that asks for the count of its prompt. Raises `msgspec.DecodeError`."""
-    members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    return msgspec.json.encode({name: value for name, value in members.items() if name in _COUNTED})
+    """Turn a call's body into one that asks for the count of its prompt.
+
+    Raises `ValueError` for one that is not a JSON object, or is nested too deeply.
+    """
+    try:
+        members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        return msgspec.json.encode({name: value for name, value in members.items() if name in _COUNTED})
+    except (ValueError, RecursionError):
+        return _countable_slowly(body)
+
+
+def _countable_slowly(body: bytes) -> bytes:
+    """Do the same for a body with an escaped half of a character, which msgspec does not read."""
+    try:
+        members = json.loads(body)
+        if not isinstance(members, dict):
+            raise ValueError("not an object")
+        return json.dumps({name: value for name, value in members.items() if name in _COUNTED}).encode()
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def model_of(body: bytes) -> str | None:

@@ -132,8 +132,8 @@ def billed_as(counts: Counts) -> tuple[str, ...]:
     if isinstance(tools, dict):
         found += [_word(name) for name, count in tools.items() if count]
     if isinstance(iterations, list):
-        kinds = {entry.get("type") if isinstance(entry, dict) else None for entry in iterations}
-        found += sorted(f"iterations_{_word(kind)}" for kind in kinds if kind not in _PLAIN_ITERATIONS)
+        kinds = [entry.get("type") if isinstance(entry, dict) else None for entry in iterations]
+        found += sorted({f"iterations_{_word(kind)}" for kind in kinds if kind not in _PLAIN_ITERATIONS})
     return tuple(dict.fromkeys(found))[:_BILLED_AS_MAX]
 
 

@@ -273,3 +273,8 @@ def test_what_has_a_multiplier_may_be_asked_for_and_all_else_is_named() -> None:
     with pytest.raises(RefusedError) as caught:
         read_call(body(inference_geo="eu"), PRICED)
     assert "possible is global or us" in caught.value.refusal.details["fields"][0]["message"]
+
+
+@pytest.mark.parametrize("kind", [[], {}])
+def test_an_object_whose_type_is_no_word_is_looked_through(kind: Any) -> None:
+    assert bound(metadata={"type": kind, "content": [{"type": "text"}]}) is not None

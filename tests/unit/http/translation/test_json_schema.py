@@ -16,6 +16,8 @@ Json = dict[str, Any]
     [
         ({"type": ["string", "null"], "enum": ["a", None]}, {"type": ["string", "null"], "enum": ["a", None]}),
         ({"type": "string", "format": "date"}, {"type": "string", "format": "date"}),
+        ({"type": "string", "format": []}, {"type": "string", "description": "{format: []}"}),
+        ({"type": "array", "minItems": {}}, {"type": "array", "description": "{minItems: {}}"}),
         ({"type": "string", "format": "phone"}, {"type": "string", "description": '{format: "phone"}'}),
         (
             {"type": "integer", "description": "A number.", "minimum": 1, "maximum": 10},

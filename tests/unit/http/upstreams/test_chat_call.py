@@ -216,6 +216,8 @@ def test_a_field_with_a_price_of_its_own_or_an_effect_beyond_the_call_is_named(f
     [
         ([{"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}], "messages[0].content[0].type"),
         ([{"type": "text", "text": ""}, {"type": "hologram"}], "messages[0].content[1].type"),
+        ([{"type": []}], "messages[0].content[0].type"),
+        ([{"type": {}}], "messages[0].content[0].type"),
         ([{"type": "file", "file": {"file_id": "file-1"}}], "messages[0].content[0].file.file_id"),
         ([{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}], "messages[0].content[0].image_url.url"),
     ],

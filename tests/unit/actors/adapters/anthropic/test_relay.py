@@ -101,6 +101,7 @@ async def test_what_was_counted_is_told_along_the_way() -> None:
         b"data: nonsense\n\n",
         b"data: []\n\n",
         b'data: {"type":5}\n\n',
+        b'data: {"type":["message_stop"]}\n\n',
         b"data: " + b"[" * 200_000 + b"\n\n",
         b": hm\n\n",
     ],

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
-from satmeter.actors.domain.llm.relays import RelayBody
+import pytest
+
+from satmeter.actors.domain.llm.relays import RelayBody, countable
 
 DATA = b'{"max_tokens":500}'
 BODY = RelayBody(DATA, 500, 14, 17)
@@ -17,3 +20,15 @@ def test_the_digest_is_of_what_the_client_sent_whatever_goes_on() -> None:
     made = BODY.made_of(sent)
     assert made.digest == hashlib.sha256(sent).digest()
     assert made.data == DATA and made.lowered(7) == b'{"max_tokens":7}'
+
+
+@pytest.mark.parametrize("text", [b'"\\ud83d"', b'{"\\ud83d":1}', b'["\\ud83d\\ude00","\\ude00"]'])
+def test_half_a_character_is_counted(text: bytes) -> None:
+    made = countable(b'{"model":"m","max_tokens":5,"messages":%b}' % text)
+    assert json.loads(made) == {"model": "m", "messages": json.loads(text)}
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"null", b'{"messages":%b%b}' % (b"[" * 100_000, b"]" * 100_000)])
+def test_what_is_no_body_is_not_counted(body: bytes) -> None:
+    with pytest.raises(ValueError):
+        countable(body)

@@ -270,3 +270,9 @@ def test_what_is_billed_apart_is_read_from_any_event(usage: dict[str, Any], bill
     assert streamed({**PLAIN, **usage}, {"output_tokens": 275}).usage == expected
     assert streamed(PLAIN, {"output_tokens": 275, **usage}).usage == expected
     assert streamed({**PLAIN, **usage}, {"output_tokens": 275, **dict.fromkeys(usage)}).usage == expected
+
+
+@pytest.mark.parametrize("kind", [[], {}, None, 5, "free text"])
+def test_iterations_of_no_kind_are_billed_as_unknown(kind: Any) -> None:
+    found = usage_of({**PLAIN, "iterations": [{"type": kind}, {"type": "message"}, kind]})
+    assert found is not None and found.billed_as == ("iterations_unknown",)
