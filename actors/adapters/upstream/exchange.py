@@ -37,7 +37,7 @@ class Flow(NamedTuple):
 class Exchanges:
     """Exchanges with an upstream. `headers` are those of every call; a call's own come before them.
 
-    `key` goes with every call. What an error says of it is left out, since its words may go on to a client.
+    `key` goes with every call. What an upstream says of it is left out, since its words may go on to a client.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Exchanges:
 
     async def _answer(self, call: Awaitable[HttpAnswer]) -> Answer:
         try:
-            answer = Answer(await call)
+            answer = Answer(await call, self._key)
         except Exception as error:
             failed = _port_error(error)
         else:
@@ -78,11 +78,7 @@ class Exchanges:
             body = b""
             with suppress(PortError):
                 body = await answer.body(_ERROR_MAX_BYTES)
-        headers = answer.headers
-        if self._key and (self._key.encode() in body or any(self._key in text for text in headers.values())):
-            body = body.replace(self._key.encode(), _LEFT_OUT.encode())
-            headers = _Headers({name: text.replace(self._key, _LEFT_OUT) for name, text in headers.items()})
-        return self._read_error(answer.status, headers, body)
+        return self._read_error(answer.status, answer.headers, body)
 
 
 class _Headers(dict[str, str]):
@@ -98,12 +94,22 @@ class _Headers(dict[str, str]):
         return super().get(name.lower(), default)
 
 
-class Answer:
-    """Answer whose body is read piece by piece, and closed in the end. All raise `PortError`, nothing else."""
+def _without(key: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+    if not key or not any(key in text for text in headers.values()):
+        return headers
+    return _Headers({name: text.replace(key, _LEFT_OUT) for name, text in headers.items()})
 
-    def __init__(self, response: HttpAnswer) -> None:
+
+class Answer:
+    """Answer whose body is read piece by piece, and closed in the end. All raise `PortError`, nothing else.
+
+    `key` is left out of its pieces.
+    """
+
+    def __init__(self, response: HttpAnswer, key: str = "") -> None:
+        self._key = key.encode()
         self.status = response.status
-        self.headers = response.headers
+        self.headers = _without(key, response.headers)
         self._response = response
         self._chunks: AsyncIterator[bytes] = aiter(response.chunks())
         self._ends_by_s = asyncio.get_running_loop().time() + _ANSWER_MAX_S
@@ -127,7 +133,8 @@ class Answer:
         """Return the next bytes; None at the end."""
         if asyncio.get_running_loop().time() > self._ends_by_s:
             raise self._endless()
-        return await _or_port_error(anext(self._chunks, None))
+        chunk = await _or_port_error(anext(self._chunks, None))
+        return chunk if chunk is None else self._told(chunk)
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield all chunks."""
@@ -143,7 +150,7 @@ class Answer:
         feeding = asyncio.timeout_at(self._ends_by_s)
         try:
             async with feeding:
-                return await self._response.feed(take)
+                return await self._response.feed(lambda chunk: take(self._told(chunk)))
         except HttpError as error:
             failed = _port_error(error)
         except TimeoutError:
@@ -151,6 +158,9 @@ class Answer:
                 raise
             failed = self._endless()
         raise failed
+
+    def _told(self, chunk: bytes) -> bytes:
+        return chunk.replace(self._key, _LEFT_OUT.encode()) if self._key and self._key in chunk else chunk
 
     def _endless(self) -> PermanentError:
         return PermanentError(f"the model provider's answer did not end within {_ANSWER_MAX_S:.0f} s")

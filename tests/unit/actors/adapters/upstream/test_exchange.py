@@ -31,8 +31,7 @@ class Answering:
         return await self.post(url, headers, b"")
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        yield self.body[:12]
-        yield self.body[12:]
+        yield self.body
 
     async def feed(self, take: Take) -> bool:
         return take(self.body)
@@ -63,7 +62,18 @@ async def test_an_error_does_not_tell_the_key_and_is_else_as_it_came(key: str | 
         assert headers["request-id"] == headers["Request-Id"] == "req-[key]"
 
 
-async def test_an_answer_is_as_it_came() -> None:
-    server = Answering(200, f"data: {KEY}\n\n".encode())
-    async with await Exchanges(server, "http://up", {}, lambda *_: PermanentError(""), KEY).get("/") as answer:
-        assert await answer.body() == server.body
+@pytest.mark.parametrize("text", ["data: hello\n\n", f'event: error\ndata: {{"message": "{KEY}"}}\n\n'])
+async def test_nor_does_an_error_in_the_middle_of_an_answer(text: str) -> None:
+    server, told = Answering(200, text.encode(), {"x": KEY}), text.replace(KEY, "[key]").encode()
+    exchanges, fed = Exchanges(server, "http://up", {}, lambda *_: PermanentError(""), KEY), list[bytes]()
+    async with await exchanges.get("/") as answer:
+        assert await answer.body() == told
+    async with await exchanges.post("/", b"{}") as answer:
+        assert answer.headers["x"] == "[key]"
+
+        def take(chunk: bytes) -> bool:
+            fed.append(chunk)
+            return False
+
+        await answer.feed(take)
+    assert fed == [told]
