@@ -198,9 +198,9 @@ class HttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Go on with the next request; uvicorn would set a timer for each."""
         self.server_state.total_requests += 1
-        if self.cycle.body:
-            # What came of a body that the application did not read.
-            self.cycle.body.clear()
+        if self._running is not None and self._running.body:
+            # A body that the application did not read. `cycle` may be a later request, which needs its own.
+            self._running.body.clear()
         if self.transport.is_closing():
             self.due_s = 0.0
             return
@@ -262,8 +262,11 @@ class HttpProtocol(HttpToolsProtocol):
             if self._head_too_large():
                 self._refuse(RefusedError(_TOO_LARGE))
                 return
-            self._warn("http_unreadable", self.loop.time())
-            self.send_400_response("")
+            self._refuse_unreadable()
+
+    def _refuse_unreadable(self) -> None:
+        self._warn("http_unreadable", self.loop.time())
+        self.send_400_response("")
 
     def _drop(self, size_bytes: int) -> None:
         self._dropped_bytes += size_bytes
@@ -393,8 +396,13 @@ class HttpProtocol(HttpToolsProtocol):
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         if framing:
             self.cycle.more_body = self._resuming = True
-            self.parser.feed_data(b"".join((b"POST / HTTP/1.1\r\n", *framing, b"\r\n")))
-            self._resuming = False
+            try:
+                self.parser.feed_data(b"".join((b"POST / HTTP/1.1\r\n", *framing, b"\r\n")))
+            except httptools.HttpParserError:
+                self._refuse_unreadable()
+                return
+            finally:
+                self._resuming = False
         if rest:
             self._feed(rest)
 

@@ -28,7 +28,7 @@ def completion(body: bytes, created_s: int, cost: Mapping[str, int | str]) -> by
     """
     message = message_of(body)
     calls = [
-        tool_call(block.id, block.name, bytes(block.input).decode())
+        tool_call(block.id, block.name, bytes(block.input).decode(errors="replace"))
         for block in message.content
         if block.type == "tool_use"
     ]

@@ -99,7 +99,7 @@ class ChatStream:
         if block.type == "text" and block.text:
             yield self._chunk({"content": block.text})
         elif block.type == "tool_use":
-            call = self._calls[index] = _Call(self._calls_begun, bytes(block.input).decode())
+            call = self._calls[index] = _Call(self._calls_begun, bytes(block.input).decode(errors="replace"))
             self._calls_begun += 1
             yield self._called({"index": call.number, **tool_call(block.id, block.name, "")})
 

@@ -48,7 +48,7 @@ class Blocks:
             yield from self._output.think(self._seal)
             yield from self._output.more(block.thinking or "")
         elif block.type == "tool_use":
-            yield from self._output.call(block.id, block.name, bytes(block.input).decode())
+            yield from self._output.call(block.id, block.name, bytes(block.input).decode(errors="replace"))
         else:
             yield from self._output.end(complete=True)
 

@@ -15,6 +15,7 @@ NO_HTTP = {
     "noise": b"\x16\x03\x01\x02\x00\r\n\r\n",
     "an unknown method": b"FOO /jobs HTTP/1.1\r\nHost: x\r\n\r\n",
     "a length that is no number": b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n",
+    "a framing that the offer of another protocol hid": b"CONNECT / HTTP/1.1\r\nTransfer-Encoding: identity\r\n\r\n",
     "two ways to say the length": b"POST /jobs HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n",
 }
 

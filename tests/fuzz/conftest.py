@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-COUNTS: Final = "FUZZ_COUNTS"
-"""The environment variable that names the file for the counts."""
+from tests.fuzz.counts import COUNTS, cases
 
 # Of `scripts/fuzz`; the tests themselves run with few examples, as all others.
 settings.register_profile(
@@ -23,31 +21,33 @@ settings.register_profile(
     database=None,
     suppress_health_check=list(HealthCheck),
 )
-_cases: Counter[str] = Counter()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have each property count its cases."""
     if COUNTS not in os.environ:
         return
-    # All parameters of a test share its handle.
-    handles = {getattr(item.obj, "hypothesis", None): item.obj.__name__ for item in items if hasattr(item, "obj")}
-    for handle, name in handles.items():
-        if handle is not None:
-            handle.inner_test = _counted(handle.inner_test, name)
+    wrapped: set[int] = set()
+    for item in items:
+        test = getattr(item, "obj", None)
+        handle = getattr(test, "hypothesis", None)
+        # All parameters of a test share its handle.
+        if handle is not None and id(handle) not in wrapped:
+            wrapped.add(id(handle))
+            handle.inner_test = _counted(handle.inner_test, test.__name__)  # type: ignore[union-attr]
 
 
 def pytest_sessionfinish() -> None:
     """Write the counts."""
     if COUNTS in os.environ:
-        lines = [f"{count} {name}\n" for name, count in sorted(_cases.items())]
+        lines = [f"{count} {name}\n" for name, count in sorted(cases.items())]
         Path(os.environ[COUNTS]).write_text("".join(lines))
 
 
 def _counted(test: Callable[..., Any], name: str) -> Callable[..., Any]:
     @wraps(test)
     def counted(*args: Any, **kwargs: Any) -> Any:
-        _cases[name] += 1
+        cases[name] += 1
         return test(*args, **kwargs)
 
     return counted

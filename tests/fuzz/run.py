@@ -13,7 +13,7 @@ from pathlib import Path
 
 import typer
 
-from tests.fuzz.conftest import COUNTS
+from tests.fuzz.counts import COUNTS
 
 _HERE = Path(__file__).parent
 _LINES_SHOWN = 60
@@ -58,7 +58,7 @@ def _round(name: str, seed: int, examples: int) -> tuple[Counter[str], str | Non
         command += [f"--hypothesis-seed={seed}", "--hypothesis-profile=fuzz", f"tests/fuzz/test_{name}.py"]
         done = subprocess.run(
             command,
-            env={**os.environ, COUNTS: str(counts), "FUZZ_EXAMPLES": str(examples)},
+            env={**os.environ, COUNTS: str(counts), "FUZZ_EXAMPLES": str(examples), "FUZZ_SEED": str(seed)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -144,3 +144,14 @@ def test_events_that_wait_for_the_cost_all_come(sent: bytes, at: list[int]) -> N
     ends = sorted({blank[place % len(blank)] for place in at}) if blank else []
     made = b"".join(waiting.pass_on(piece) for piece in cut(sent, ends)) + waiting.end()
     assert made == sent
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_arguments_that_are_not_utf_8_are_told(number: int) -> None:
+    dialect, models, requests, _, _ = DIALECTS[number]
+    asked = dialect.asked(json.dumps(requests[0]).encode(), models, KEY)
+    block = b'{"type":"tool_use","id":"toolu_1","name":"weather","input":{"\xed\xa0\x80":1}}'
+    body = b'{"id":"msg_1","type":"message","model":"m","stop_reason":"tool_use","content":[%b]}' % block
+    assert "weather" in dialect.whole(asked, relayed(body)).decode()
+    event = b'data: {"type":"content_block_start","index":0,"content_block":%b}\n\n' % block
+    assert "weather" in streamed(dialect, asked, [event], relayed()).decode()
