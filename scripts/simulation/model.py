@@ -21,7 +21,6 @@ from .books.prices import Tokens
 from .books.waiting import Work
 from .world import Fault, World
 
-_PIECES_MAX: Final = 6
 _JUDGED: Final = 100, 20
 _READ: Final = 150
 _WRITTEN_MAX: Final = 60
@@ -103,7 +102,7 @@ class SimulatedModel:
         with self._exchange(label, work=True):
             await self._work(label)
             yield UsageSoFar(Usage(_READ, 1))
-            pieces = [f"piece {n} of {request} " for n in range(self.world.chance.randint(1, _PIECES_MAX))]
+            pieces = [f"piece {n} of {request} " for n in range(self.world.chance.randint(1, self.world.pieces_max))]
             for text in pieces:
                 yield TextDelta(text)
                 await self._piece(label)
@@ -118,7 +117,7 @@ class SimulatedModel:
             await self._work(label)
             if stream:
                 yield RelayBegun({})
-            for number in range(self.world.chance.randint(1, _PIECES_MAX) if stream else 0):
+            for number in range(self.world.chance.randint(1, self.world.pieces_max) if stream else 0):
                 yield RelayBytes(piece(call, number))
                 yield RelaySoFar(Usage(_READ, 1), unseen_tokens=10 * number)
                 await self._piece(label)

@@ -36,6 +36,9 @@ _HOLDERS_PART: Final = 0.4
 _HOLD_PART: Final = {"ask": 0.6, "look": 0.6}
 _UPSTREAMS_PART: Final = 0.4
 """Part of the seeds whose models have several upstreams, with breakers before them."""
+_LONG_STREAMS_PART: Final = 0.2
+_SHORT_STREAM: Final = 6
+_LONG_STREAM: Final = 60
 _STRIKE_PART: Final = 0.12
 _GAPS_S: Final = 0.5, 0.5, 0.5, 3.0
 
@@ -76,6 +79,11 @@ def upstreams_of(seed: int) -> int:
     """Return how many upstreams each model has; 0: the model is one provider, without a breaker."""
     chance = Chance(f"upstreams {seed}")
     return chance.choice([2, 2, 3]) if chance.happens(_UPSTREAMS_PART) else 0
+
+
+def pieces_max_of(seed: int) -> int:
+    """Return the most pieces of a streamed answer: few, or so many that hosts die and partitions move meanwhile."""
+    return _LONG_STREAM if Chance(f"pieces {seed}").happens(_LONG_STREAMS_PART) else _SHORT_STREAM
 
 
 def missing_usage_of(seed: int) -> MissingUsage | None:

@@ -24,7 +24,7 @@ from .model import SimulatedModel
 from .node import SimulatedNode
 from .patching import START_MS, simulated
 from .placement_faults import PlansByChance
-from .plan import Step, has_servers, missing_usage_of, processes_max_of, snapshot_every, upstreams_of
+from .plan import Step, has_servers, missing_usage_of, pieces_max_of, processes_max_of, snapshot_every, upstreams_of
 from .receivers import Receivers
 from .servers import Servers
 from .settings import session_terms
@@ -55,7 +55,7 @@ def run(seed: int, steps: Sequence[Step], faults: Collection[Fault]) -> Outcome:
     """Run these steps of a seed, with these kinds of faults."""
     chance = Chance(f"run {seed}")
     loop = SimulatedLoop(chance)
-    world = World(loop, chance, frozenset(faults))
+    world = World(loop, chance, frozenset(faults), pieces_max_of(seed))
     with simulated(loop, chance, world.log, snapshot_every(seed)):
         try:
             loop.set_exception_handler(lambda _loop, context: _defect(world, context))

@@ -45,7 +45,6 @@ from .store.server import StoreAccess
 from .world import Fault, World
 
 _NAMES: Final = ("first", "second", "third")
-_PIECES_MAX: Final = 6
 _JUDGED: Final = 100, 20
 # Below the bytes of any prompt here, with the text around it: holds bound prompts by bytes.
 _READ: Final = 60
@@ -184,7 +183,7 @@ class SimulatedProvider:
             if self.server.counts_first:
                 call.prompt_told = True
                 yield UsageSoFar(Usage(_READ, 1), reported=reported)
-            for number in range(self.server.world.chance.randint(1, _PIECES_MAX)):
+            for number in range(self.server.world.chance.randint(1, self.server.world.pieces_max)):
                 text = f"piece {number} of {request} "
                 given += text
                 yield TextDelta(text)
@@ -203,7 +202,7 @@ class SimulatedProvider:
             await self._begin(call)
             if stream:
                 yield RelayBegun({})
-            for number in range(self.server.world.chance.randint(1, _PIECES_MAX) if stream else 0):
+            for number in range(self.server.world.chance.randint(1, self.server.world.pieces_max) if stream else 0):
                 data = piece(call.number, number)
                 given += len(data)
                 seen = self._so_far(call, data, number, reported)

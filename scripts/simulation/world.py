@@ -72,7 +72,7 @@ class ViolationError(Exception):
 
 @dataclass(eq=False)
 class World:
-    """World of one run. `calm`: no more faults happen, so that all can come to rest.
+    """World of one run. `calm`: no more faults happen. `pieces_max`: pieces of a streamed answer, at most.
 
     `model_back_s`: the time of the loop until which no process reaches the model.
     """
@@ -80,6 +80,7 @@ class World:
     loop: SimulatedLoop
     chance: Chance
     faults: frozenset[Fault]
+    pieces_max: int = 6
     calm: bool = False
     violation: str | None = None
     broken: asyncio.Event = field(default_factory=asyncio.Event)
