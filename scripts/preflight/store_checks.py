@@ -74,8 +74,15 @@ def _unanswered(error: Exception, url: str) -> str:
         return "The store does not accept its user or password: mend them in the address."
     if isinstance(error, NoPermissionError) or "NOPERM" in text:
         return f"The store's user lacks a right ({text}): give it those of deploy/store-user.acl."
-    tls = "" if url.partition("+")[0].startswith("rediss") else " If it speaks TLS, write rediss://."
-    return f"The store does not answer ({type(error).__name__}): start it, or mend the address.{tls}"
+    return f"The store does not answer ({type(error).__name__}): start it, or mend the address.{_of_tls(url)}"
+
+
+def _of_tls(url: str) -> str:
+    """Return what else may be wrong with the address of a store that hangs up without a word."""
+    if not url.partition("+")[0].startswith("rediss"):
+        return " If it speaks TLS, write rediss://."
+    # In TLS 1.3 a store refuses a client after the client's handshake. Its reason may be lost with the connection.
+    return "" if "ssl_certfile" in url else " If it wants a certificate of this server, add ?ssl_certfile=FILE."
 
 
 async def store_warnings(settings: Settings) -> list[Problem]:

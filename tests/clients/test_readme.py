@@ -63,6 +63,7 @@ ELSEWHERE = {
     "With a real node and a real model": "needs both",
     "Load tests": "serves, and takes minutes",
     "The proof": "takes minutes",
+    "A store of your own": "needs one",
     "On several machines": "moves actors for minutes",
 }
 

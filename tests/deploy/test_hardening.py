@@ -22,7 +22,7 @@ DEPLOY = ROOT / "deploy"
 DIGEST = "sha256:" + "5a" * 32
 # In a mount namespace of its own: a fresh /tmp, and all else of the root's file system read-only.
 READ_ONLY = (
-    "mount --make-rprivate / && mount -t tmpfs tmpfs /tmp && mount -o remount,bind,ro / && "
+    "mount --make-rprivate / && mount --bind /tmp /tmp && mount -o remount,bind,ro / && "
     '! touch "$0" 2>/dev/null && exec "$@"'
 )
 

@@ -81,7 +81,9 @@ def countable(body: bytes) -> bytes:
     try:
         members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         return msgspec.json.encode({name: value for name, value in members.items() if name in _COUNTED})
-    except (ValueError, RecursionError):
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except ValueError:
         return _countable_slowly(body)
 
 
