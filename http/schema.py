@@ -17,6 +17,9 @@ from pydantic_core import PydanticCustomError
 from ..actors.domain.errors import Code, PaymentState, RetryAction
 
 REQUEST_CHARS_MAX = 100_000
+NOT_BLANK = r"[^\s\u0085]"
+"""Pattern of a text that is not only white space. It names the one character (NEL) that is some here, by Unicode, and
+none by ECMA-262, by whose rules readers of the document take a pattern."""
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, description="RFC 3339, in UTC.")]
 Usd = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+$", description="US dollars, exact, as a decimal string.")]
 Count = Annotated[int, Field(ge=0)]

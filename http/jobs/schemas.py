@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from ...actors.domain.job.state import JobState
 from ...actors.domain.pricing import PriceOrigin
 from ..payments.schemas import CostLedger, JobWebhook, Refund, WebhookMade
-from ..schema import NOT_NULL, REQUEST_CHARS_MAX, Absent, Count, Invoice, Percent, Timestamp, Usd, Wire
+from ..schema import NOT_BLANK, NOT_NULL, REQUEST_CHARS_MAX, Absent, Count, Invoice, Percent, Timestamp, Usd, Wire
 
 JobId = Annotated[
     str, Field(pattern="^job_[A-Za-z0-9_-]{32}$", description="Opaque. A client that knows it sees the job.")
@@ -23,7 +23,7 @@ class NewJob(Wire):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     request: Annotated[
-        str, Field(min_length=1, max_length=REQUEST_CHARS_MAX, pattern=r"\S", description="What is to be done.")
+        str, Field(min_length=1, max_length=REQUEST_CHARS_MAX, pattern=NOT_BLANK, description="What is to be done.")
     ]
     webhook: Annotated[JobWebhook | None, NOT_NULL] = None
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ...actors.domain.pricing import PriceOrigin, Size
-from ..schema import WHOLE, Absent, Count, Percent, Timestamp, Usd, Wire
+from ..schema import NOT_BLANK, WHOLE, Absent, Count, Percent, Timestamp, Usd, Wire
 from ..sessions.schemas import Amount
 
 DEMO_CHARS_MAX = 1_000
@@ -17,7 +17,7 @@ class DemoQuery(Wire):
     """A free request."""
 
     request: Annotated[
-        str, Field(min_length=1, max_length=DEMO_CHARS_MAX, pattern=r"\S", description="A small question.")
+        str, Field(min_length=1, max_length=DEMO_CHARS_MAX, pattern=NOT_BLANK, description="A small question.")
     ]
 
 

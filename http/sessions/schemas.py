@@ -12,6 +12,7 @@ from ...actors.domain.session.messages import EntryKind
 from ...actors.domain.session.state import SessionState
 from ..payments.schemas import CostLedger, Refund, SessionWebhook, WebhookMade
 from ..schema import (
+    NOT_BLANK,
     NOT_NULL,
     REQUEST_CHARS_MAX,
     WHOLE,
@@ -88,7 +89,7 @@ class NewRequest(Wire):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     request: Annotated[
-        str, Field(min_length=1, max_length=REQUEST_CHARS_MAX, pattern=r"\S", description="What is to be done.")
+        str, Field(min_length=1, max_length=REQUEST_CHARS_MAX, pattern=NOT_BLANK, description="What is to be done.")
     ]
     max_tokens: Annotated[
         Annotated[int, Field(ge=1, le=_TOKENS_MAX), WHOLE] | None,

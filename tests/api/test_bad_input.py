@@ -51,6 +51,7 @@ BAD_BODIES = {
     "an object inside": (b'{"request": {}}', "request"),
     "nothing asked": (b'{"request": ""}', "request"),
     "only white space": (b'{"request": " \\n\\t "}', "request"),
+    "only white space by Unicode": (b'{"request": " \\u0085 "}', "request"),
     "too long": (json.dumps({"request": "x" * 100_001}).encode(), "request"),
     "an unknown field": (b'{"request": "a", "maxTokens": 5}', "maxTokens"),
 }
