@@ -87,7 +87,7 @@ def secret_in(path: Path) -> str:
 EXPOSED: Final = (
     "can be read by every user of this machine: `chmod 600` it (Docker and Kubernetes: mode 0400, for this user)"
 )
-"""What is wrong with an exposed file, as a part of a sentence."""
+"""Fault of an exposed file, as a part of a sentence."""
 
 
 def is_exposed(path: Path) -> bool:

@@ -115,5 +115,5 @@ async def test_the_request_under_way_learns_that_its_client_has_left_though_othe
         async with asyncio.timeout(PATIENCE_S):
             await app.asked.wait()
             writer.close()
-            await app.gone.wait()
+            assert await app.gone.wait()
         app.may.set()

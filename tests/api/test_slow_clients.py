@@ -206,6 +206,7 @@ async def test_a_client_that_takes_no_answer_is_cut_off() -> None:
         writer.write(GET)
         await asyncio.wait_for(app.ended.wait(), PATIENCE_S)
         await until(lambda: _none_left(connections))
+        assert app.ended.is_set() and connections.total == 0
         writer.close()
         del reader
 
@@ -296,6 +297,7 @@ async def test_connections_of_a_trusted_proxy_are_not_one_clients() -> None:
     async with listening(hello, connections) as server:
         held = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(5)]
         await until(lambda: _are(connections, 5))
+        assert connections.total == len(held)
         for _, writer in held:
             writer.close()
 

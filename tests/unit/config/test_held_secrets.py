@@ -80,7 +80,7 @@ def test_a_secret_that_is_elsewhere_is_never_used_as_one() -> None:
 async def test_the_wallet_of_a_process_without_the_admin_key_is_the_treasurys() -> None:
     class Treasury:
         async def ask(self, question: bytes) -> bytes:
-            raise NotImplementedError
+            raise AssertionError("no wallet is asked before it is used")
 
     for role in (Role.FRONT, Role.HOST, Role.ORACLE):
         parts = build_parts(only_for(whole(), role), Treasury())
