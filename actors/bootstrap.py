@@ -143,12 +143,7 @@ def build_oversight(settings: Settings, parts: Parts) -> Oversight:
         return None if state is None else state.refunds
 
     async def check_keys() -> str | None:
-        lightning = parts.lightning
-        return (
-            await lightning.key_trouble()
-            if not settings.stub_lightning and isinstance(lightning, LnbitsLightning)
-            else None
-        )
+        return None if settings.stub_lightning else await parts.lightning.trouble()
 
     async def losses() -> Mapping[str, str]:
         return {address: loss.value for address, loss in (await store_losses(parts.redis)).items()}

@@ -96,7 +96,7 @@ class RayLink:
 
 
 class RayTreasury:
-    """Implementation of `TreasuryLink`: payouts are rare, so that each may cost a Ray call."""
+    """Implementation of `TreasuryLink`: each question costs a Ray call, which is little beside the node's answer."""
 
     def __init__(self) -> None:
         self._handle: Any = None

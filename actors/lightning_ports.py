@@ -46,9 +46,10 @@ class Lightning(Protocol):
         """Return settled incoming payments of ours among the node's newest `limit` payments after `offset`."""
         ...
 
-    async def pay_out(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
+    async def pay_out(self, target: PayoutTarget, actor_id: str, fee_limit_msat: Msat) -> PayoutReport:
         """Send a payment, once. Any exception leaves open whether it was sent: only `payout` can tell then.
 
+        `fee_limit_msat` is what the route may cost at most. A node that takes no limit says so in its own docstring.
         Also a report of a failure is a claim about this call alone; `payout` says what became of the payment. Only a
         report with the refusal `KEY` is certain: nothing was ordered.
         """
@@ -87,8 +88,30 @@ class Lightning(Protocol):
         """Raise `PortError` when the node can't be reached or does not accept our key."""
         ...
 
+    async def trouble(self) -> str | None:
+        """Return the code of what is wrong with our keys and their rights; it moves and orders nothing.
+
+        The backend's row in the table has a sentence for each code. Raises `TransientError`.
+        """
+        ...
+
     async def close(self) -> None:
         """End connections."""
+        ...
+
+
+class PayoutOwners(Protocol):
+    """Record of whose the payments are that a node keeps nothing of ours with."""
+
+    async def claim(self, payment_hash: str, actor_id: str) -> str:
+        """Return the owner of payments to this hash: the actor that claimed it first, which it stays for good.
+
+        Raises `TransientError`: then nothing may be ordered, as the claim may be missing from the store.
+        """
+        ...
+
+    async def owners_of(self, payment_hashes: Sequence[str]) -> Mapping[str, str]:
+        """Return the owners of these payment hashes; unclaimed ones are left out. Raises `TransientError`."""
         ...
 
 

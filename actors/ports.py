@@ -16,7 +16,7 @@ import msgspec
 from .domain.llm.answers import Completion, Evaluation, StreamPart, Verdict
 from .domain.llm.relays import Give, RelayEnd, RelayPart
 from .domain.webhooks import Notify
-from .lightning_ports import Bindings, InvoiceOrder, Lightning, Urgency
+from .lightning_ports import Bindings, InvoiceOrder, Lightning, PayoutOwners, Urgency
 from .port_errors import (
     ConflictError,
     FencedError,
@@ -44,6 +44,7 @@ __all__ = [  # re-exported beside the ports that speak of them
     "MissingModelError",
     "ModelError",
     "NotCountedError",
+    "PayoutOwners",
     "PermanentError",
     "PortError",
     "RefusedRequestError",

@@ -12,9 +12,9 @@ from ..clock import system_now_ms
 from ..domain.codec import MessageCodec
 from ..domain.money import Msat
 from ..domain.payments.invoices import Invoice, Settlement
-from ..domain.payments.payouts import PayoutReport, PayoutStatus, PayoutTarget, SentPayment
+from ..domain.payments.payouts import PayoutReport, PayoutStatus, PayoutTarget, SentPayment, fee_reserve
 from ..host_link import LinkError, NoHostError
-from ..ports import InvoiceOrder, Lightning, PermanentError, PortError, TransientError
+from ..ports import InvoiceOrder, Lightning, PermanentError, PortError, TransientError, Urgency
 
 # An order that was not sent by then never is: its host looks the payment up instead, and believes the answer minutes
 # later. Without this end, a treasury that stood still could pay what another host has paid since.
@@ -22,14 +22,24 @@ _ORDER_MS: Final = 20_000
 # Longer than the node's own time-out, and the wait for it.
 _ANSWERS_WITHIN_S: Final = 30.0
 _LOOK_AGAIN_S: Final = 0.5
+# A client waits for the invoice. A treasury that starts again mostly takes less than this.
+_INVOICE_WAITS_MS: Final = 5_000
+# Thousands of invoices lapse in the same minute. Payouts must not wait behind questions about all of them.
+_LOOK_UPS_AT_ONCE: Final = 32
+_NO_TREASURY: Final = "there is no treasury just now"
 
 
 class PayOut(msgspec.Struct, frozen=True, tag="pay_out"):
-    """Order a payment, unless it is `send_before_ms` already. The answer is a `PayoutReport`."""
+    """Order a payment, unless it is `send_before_ms` already. The answer is a `PayoutReport`.
+
+    The route may cost `fee_limit_msat`, or without it the reserve of former versions.
+    """
 
     target: PayoutTarget
     actor_id: str
     send_before_ms: int
+    # Hosts of former versions send none.
+    fee_limit_msat: Msat | None = None
 
 
 class LookUp(msgspec.Struct, frozen=True, tag="payout"):
@@ -47,6 +57,30 @@ class AskReceived(msgspec.Struct, frozen=True, tag="received"):
 
 class AskCheck(msgspec.Struct, frozen=True, tag="check"):
     """Ask whether the node answers. The answer is `Known`."""
+
+
+class MakeInvoice(msgspec.Struct, frozen=True, tag="create_invoice"):
+    """Order an invoice. The answer is `Made`."""
+
+    order: InvoiceOrder
+
+
+class LookUpInvoice(msgspec.Struct, frozen=True, tag="lookup"):
+    """Ask for an incoming payment. The answer is `Found`."""
+
+    payment_hash: str
+
+
+class Made(msgspec.Struct, frozen=True, tag="made"):
+    """Answer with an invoice."""
+
+    invoice: Invoice
+
+
+class Found(msgspec.Struct, frozen=True, tag="found"):
+    """Answer with the settled payment, None while there is none."""
+
+    settlement: Settlement | None
 
 
 class Reported(msgspec.Struct, frozen=True, tag="reported"):
@@ -69,9 +103,10 @@ class Unanswered(msgspec.Struct, frozen=True, tag="unanswered"):
     retry_after_s: float | None = None
 
 
-_QUESTIONS: Final = MessageCodec[Any](PayOut | LookUp | AskReceived | AskCheck)
-_ANSWERS: Final = MessageCodec[Any](Reported | Known | Unanswered)
-AnswerT = TypeVar("AnswerT", Reported, Known)
+Question = PayOut | LookUp | AskReceived | AskCheck | MakeInvoice | LookUpInvoice
+_QUESTIONS: Final = MessageCodec[Any](Question)
+_ANSWERS: Final = MessageCodec[Any](Reported | Known | Made | Found | Unanswered)
+AnswerT = TypeVar("AnswerT", Reported, Known, Made, Found)
 
 
 class TreasuryLink(Protocol):
@@ -99,7 +134,7 @@ class WalletDesk:
             retry_after_s = error.retry_after_s if isinstance(error, TransientError) else None
             return _ANSWERS.encode([Unanswered(str(error), isinstance(error, PermanentError), retry_after_s)])
 
-    async def _answer(self, asked: PayOut | LookUp | AskReceived | AskCheck) -> Reported | Known:
+    async def _answer(self, asked: Question) -> Reported | Known | Made | Found:
         match asked:
             case PayOut():
                 return Reported(await self._pay_out(asked))
@@ -110,6 +145,10 @@ class WalletDesk:
             case AskCheck():
                 await self._lightning.check()
                 return Known(known=True)
+            case MakeInvoice(order=order):
+                return Made(await self._lightning.create_invoice(order))
+            case LookUpInvoice(payment_hash=payment_hash):
+                return Found(await self._lightning.lookup(payment_hash))
 
     async def _pay_out(self, order: PayOut) -> PayoutReport:
         try:
@@ -120,7 +159,10 @@ class WalletDesk:
         try:
             if self._now_ms() >= order.send_before_ms:
                 return _not_sent()
-            return await self._lightning.pay_out(order.target, order.actor_id)
+            limit_msat = order.fee_limit_msat
+            if limit_msat is None:
+                limit_msat = fee_reserve(order.target.amount_msat)
+            return await self._lightning.pay_out(order.target, order.actor_id, limit_msat)
         finally:
             self._turn.release()
 
@@ -133,7 +175,8 @@ def _not_sent() -> PayoutReport:
 class TreasuryWallet:
     """Implementation of `Lightning` for a process without the wallet's admin key: the treasury spends and looks up.
 
-    `invoices` makes and looks up invoices with a key that can't spend; None for a process that has no key at all.
+    `invoices` makes and looks up invoices with a key that can't spend; without it the treasury does that, too, and
+    nothing but the treasury itself reads balances and lists.
     """
 
     def __init__(
@@ -150,22 +193,35 @@ class TreasuryWallet:
         self._now_ms = now_ms
         self._pause = pause
         self._answers_within_s = answers_within_s
+        self._look_ups = asyncio.Semaphore(_LOOK_UPS_AT_ONCE)
 
     async def create_invoice(self, order: InvoiceOrder) -> Invoice:
-        """See `Lightning.create_invoice`."""
-        return await self._invoices().create_invoice(order)
+        """See `Lightning.create_invoice`. It waits a little for a treasury that is starting again."""
+        if self._own is not None:
+            return await self._own.create_invoice(order)
+        wait_until_ms = self._now_ms() + (0 if order.urgency is Urgency.AHEAD else _INVOICE_WAITS_MS)
+        while True:
+            try:
+                return (await self._ask(MakeInvoice(order), Made)).invoice
+            except NoHostError:
+                if self._now_ms() >= wait_until_ms:
+                    raise TransientError(_NO_TREASURY) from None
+            await self._pause(_LOOK_AGAIN_S)
 
     async def lookup(self, payment_hash: str) -> Settlement | None:
         """See `Lightning.lookup`."""
-        return await self._invoices().lookup(payment_hash)
+        if self._own is not None:
+            return await self._own.lookup(payment_hash)
+        async with self._look_ups:
+            return (await self._answer(LookUpInvoice(payment_hash), Found)).settlement
 
     async def settlements(self, limit: int, offset: int = 0) -> Sequence[Settlement]:
         """See `Lightning.settlements`."""
         return await self._invoices().settlements(limit, offset)
 
-    async def pay_out(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
+    async def pay_out(self, target: PayoutTarget, actor_id: str, fee_limit_msat: Msat) -> PayoutReport:
         """Have the treasury send a payment, once. Raises `TransientError` whenever it may have been sent."""
-        order = PayOut(target, actor_id, self._now_ms() + _ORDER_MS)
+        order = PayOut(target, actor_id, self._now_ms() + _ORDER_MS, fee_limit_msat)
         while True:
             try:
                 return (await self._ask(order, Reported)).report
@@ -199,6 +255,10 @@ class TreasuryWallet:
         """Raise `PortError` when the treasury can't reach the node, or there is no treasury."""
         await self._answer(AskCheck(), Known)
 
+    async def trouble(self) -> str | None:
+        """See `Lightning.trouble`."""
+        return await self._invoices().trouble()
+
     async def close(self) -> None:
         """End connections."""
         if self._own is not None:
@@ -209,11 +269,11 @@ class TreasuryWallet:
             raise PermanentError("this process holds no key of the wallet")
         return self._own
 
-    async def _answer(self, question: LookUp | AskReceived | AskCheck, kind: type[AnswerT]) -> AnswerT:
+    async def _answer(self, question: LookUp | AskReceived | AskCheck | LookUpInvoice, kind: type[AnswerT]) -> AnswerT:
         try:
             return await self._ask(question, kind)
         except NoHostError:
-            raise TransientError("there is no treasury just now") from None
+            raise TransientError(_NO_TREASURY) from None
 
     async def _ask(self, question: Any, kind: type[AnswerT]) -> AnswerT:
         """Return the desk's answer. Raises `NoHostError` if the question was not asked, and `PortError`."""

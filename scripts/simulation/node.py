@@ -217,7 +217,7 @@ class NodeAccess:
         """Return the settled payments among the newest. Raises `TransientError`."""
         return await self._ask(partial(self._node.newest, limit, offset))
 
-    async def pay_out(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
+    async def pay_out(self, target: PayoutTarget, actor_id: str, fee_limit_msat: Msat) -> PayoutReport:
         """Send a payment, once. The call may arrive long after it was given up. Raises `TransientError`."""
         delay_s = 0.0
         if self._world.strikes(Fault.NODE_LATE, 0.25):
@@ -259,6 +259,10 @@ class NodeAccess:
     async def check(self) -> None:
         """Raise `TransientError` when the node can't be reached."""
         await self._ask(lambda: None)
+
+    async def trouble(self) -> str | None:
+        """Return None: this node takes every key."""
+        return None
 
     async def close(self) -> None:
         """Do nothing: no connection has to be closed."""

@@ -66,7 +66,7 @@ async def test_a_server_that_runs_finds_the_same_of_its_keys_and_orders_nothing_
     async def found(invoice_key: str, admin_key: str | None) -> str | None:
         lightning = LnbitsLightning(lnbits.url, invoice_key, admin_key=admin_key, timeout_s=10, concurrency=4)
         try:
-            return await lightning.key_trouble()
+            return await lightning.trouble()
         finally:
             await lightning.close()
 

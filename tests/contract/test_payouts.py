@@ -21,6 +21,7 @@ from satmeter.actors.domain.payments.bolt11 import read_invoice
 from satmeter.actors.domain.payments.invoices import Settlement
 from satmeter.actors.domain.payments.payouts import PayoutRefusal, PayoutReport, PayoutStatus, PayoutTarget
 from satmeter.actors.ports import InvoiceOrder, PermanentError
+from tests.helpers.invoices import FEE_LIMIT
 from tests.lnbits.server import Lnbits
 
 ACTOR = "ses_0123456789abcdefghijklmnopqrstuv"
@@ -68,20 +69,20 @@ class PayoutContract:
     async def test_an_invoice_is_paid_and_the_node_says_so_later_too(self, node: Node) -> None:
         target = await node.target(250)
         assert await node.lightning.payout(target, ACTOR) == ABSENT
-        assert await node.lightning.pay_out(target, ACTOR) == PAID
+        assert await node.lightning.pay_out(target, ACTOR, FEE_LIMIT) == PAID
         assert await node.lightning.payout(target, ACTOR) == PAID
         assert await node.balance_sats() == FUNDS_SATS - 250
 
     async def test_a_second_order_does_not_pay_twice_nor_unpay(self, node: Node) -> None:
         target = await node.target(250)
-        assert await node.lightning.pay_out(target, ACTOR) == PAID
-        assert await node.lightning.pay_out(target, ACTOR) != PAID
+        assert await node.lightning.pay_out(target, ACTOR, FEE_LIMIT) == PAID
+        assert await node.lightning.pay_out(target, ACTOR, FEE_LIMIT) != PAID
         assert await node.lightning.payout(target, ACTOR) == PAID
         assert await node.balance_sats() == FUNDS_SATS - 250
 
     async def test_orders_at_once_pay_once(self, node: Node) -> None:
         target = await node.target(250)
-        reports = await asyncio.gather(*(node.lightning.pay_out(target, ACTOR) for _ in range(5)))
+        reports = await asyncio.gather(*(node.lightning.pay_out(target, ACTOR, FEE_LIMIT) for _ in range(5)))
         assert reports.count(PAID) == 1
         assert await node.balance_sats() == FUNDS_SATS - 250
 
@@ -91,13 +92,13 @@ class PayoutContract:
 
     async def test_more_than_the_wallet_has_is_not_paid(self, node: Node) -> None:
         target = await node.target(FUNDS_SATS + 1)
-        assert await node.lightning.pay_out(target, ACTOR) == NO_FUNDS
+        assert await node.lightning.pay_out(target, ACTOR, FEE_LIMIT) == NO_FUNDS
         assert await node.lightning.payout(target, ACTOR) == ABSENT
         assert await node.balance_sats() == FUNDS_SATS
 
     async def test_what_is_no_invoice_is_not_paid(self, node: Node) -> None:
         target = PayoutTarget("lnbc1nonsense", secrets.token_hex(32), Msat(1_000))
-        assert await node.lightning.pay_out(target, ACTOR) == FAILED
+        assert await node.lightning.pay_out(target, ACTOR, FEE_LIMIT) == FAILED
         assert await node.lightning.payout(target, ACTOR) == ABSENT
 
     async def test_an_invoice_of_our_own_wallet_is_paid_and_settled(self, node: Node) -> None:
@@ -105,7 +106,7 @@ class PayoutContract:
         target = target_of(own.payment_request)
         assert await node.lightning.payout(target, ACTOR) == ABSENT, "what may come in has not gone out"
         assert await node.lightning.lookup(own.payment_hash) is None
-        assert await node.lightning.pay_out(target, ACTOR) == PAID
+        assert await node.lightning.pay_out(target, ACTOR, FEE_LIMIT) == PAID
         assert await node.lightning.payout(target, ACTOR) == PAID
         settlement = Settlement(own.payment_hash, Msat(250_000), OTHER_ACTOR)
         assert await node.lightning.lookup(own.payment_hash) == settlement
@@ -114,15 +115,15 @@ class PayoutContract:
 
     async def test_another_actor_s_payment_is_a_failure_of_ours(self, node: Node) -> None:
         target = await node.target(250)
-        assert await node.lightning.pay_out(target, OTHER_ACTOR) == PAID
+        assert await node.lightning.pay_out(target, OTHER_ACTOR, FEE_LIMIT) == PAID
         assert await node.lightning.payout(target, ACTOR) == FAILED
-        assert await node.lightning.pay_out(target, ACTOR) != PAID
+        assert await node.lightning.pay_out(target, ACTOR, FEE_LIMIT) != PAID
         assert await node.lightning.payout(target, ACTOR) == FAILED
         assert await node.lightning.payout(target, OTHER_ACTOR) == PAID
 
     async def test_a_payment_credits_nothing(self, node: Node) -> None:
         target = await node.target(250)
-        assert await node.lightning.pay_out(target, ACTOR) == PAID
+        assert await node.lightning.pay_out(target, ACTOR, FEE_LIMIT) == PAID
         assert await node.lightning.lookup(target.payment_hash) is None
         listed = await node.lightning.settlements(100)
         assert target.payment_hash not in [settlement.payment_hash for settlement in listed]
@@ -130,7 +131,7 @@ class PayoutContract:
     async def test_what_went_out_is_listed_newest_first_and_missing_from_the_wallet(self, node: Node) -> None:
         targets = [await node.target(amount_sats) for amount_sats in (250, 350)]
         for target in targets:
-            assert await node.lightning.pay_out(target, ACTOR) == PAID
+            assert await node.lightning.pay_out(target, ACTOR, FEE_LIMIT) == PAID
         listed = await node.lightning.sent(100)
         assert [(p.payment_hash, p.amount_msat, p.fee_msat, p.actor_id) for p in listed] == [
             (target.payment_hash, target.amount_msat, ZERO, ACTOR) for target in reversed(targets)
@@ -142,7 +143,7 @@ class PayoutContract:
         own = await node.lightning.create_invoice(InvoiceOrder(250, "deposit", 600, ACTOR))
         # A wallet that was restored may have forgotten that the invoice was paid.
         assert not await node.lightning.received(own.payment_hash)
-        assert await node.lightning.pay_out(target_of(own.payment_request), ACTOR) == PAID
+        assert await node.lightning.pay_out(target_of(own.payment_request), ACTOR, FEE_LIMIT) == PAID
         assert await node.lightning.received(own.payment_hash)
         assert not await node.lightning.received(secrets.token_hex(32))
 
@@ -184,7 +185,7 @@ class TestLnbits(PayoutContract):
         before = await balance_sats(customer)
         target = await node.target(250)
         for _ in range(2):
-            await node.lightning.pay_out(target, ACTOR)
+            await node.lightning.pay_out(target, ACTOR, FEE_LIMIT)
         assert await balance_sats(customer) == before + 250
 
     async def test_a_payment_that_the_node_could_not_make_failed_for_good(self, node: Node) -> None:
@@ -199,10 +200,10 @@ class TestLnbits(PayoutContract):
             expiry_s=600,
         )
         target = target_of(payment_request)
-        assert await node.lightning.pay_out(target, ACTOR) == FAILED
+        assert await node.lightning.pay_out(target, ACTOR, FEE_LIMIT) == FAILED
         assert await node.lightning.payout(target, ACTOR) == FAILED
         # The second time LNbits shows the failed payment as if it had taken the order.
-        assert await node.lightning.pay_out(target, ACTOR) == PayoutReport(PayoutStatus.PENDING)
+        assert await node.lightning.pay_out(target, ACTOR, FEE_LIMIT) == PayoutReport(PayoutStatus.PENDING)
         assert await node.lightning.payout(target, OTHER_ACTOR) == FAILED
         assert await node.balance_sats() == FUNDS_SATS
 
@@ -210,13 +211,13 @@ class TestLnbits(PayoutContract):
         target = await node.target(250)
         for key in (lnbits.payer.invoice_key, "0" * 32):
             wrong = _client(lnbits, lnbits.payer.invoice_key, key)
-            assert await wrong.pay_out(target, ACTOR) == NO_KEY
+            assert await wrong.pay_out(target, ACTOR, FEE_LIMIT) == NO_KEY
             await wrong.close()
         assert await node.lightning.payout(target, ACTOR) == ABSENT
 
     async def test_a_wrong_key_is_not_told_that_there_is_no_payment(self, lnbits: Lnbits, node: Node) -> None:
         target = await node.target(250)
-        await node.lightning.pay_out(target, ACTOR)
+        await node.lightning.pay_out(target, ACTOR, FEE_LIMIT)
         wrong = _client(lnbits, lnbits.payer.invoice_key, "0" * 32)
         with pytest.raises(PermanentError):
             await wrong.payout(target, ACTOR)
@@ -227,14 +228,14 @@ class TestLnbits(PayoutContract):
         own = await node.lightning.create_invoice(InvoiceOrder(250, "deposit", 600, ACTOR))
         other = _client(lnbits, lnbits.payer.invoice_key, lnbits.payer.admin_key)
         assert not await other.received(own.payment_hash)
-        assert await node.lightning.pay_out(target_of(own.payment_request), ACTOR) == PAID
+        assert await node.lightning.pay_out(target_of(own.payment_request), ACTOR, FEE_LIMIT) == PAID
         assert not await other.received(own.payment_hash)
         assert await node.lightning.received(own.payment_hash)
         await other.close()
 
     async def test_an_order_of_the_wrong_shape_is_refused_before_it_is_looked_at(self, node: Node) -> None:
         broken: Any = PayoutTarget(["lnbc1"], secrets.token_hex(32), Msat(1_000))  # type: ignore[arg-type]
-        assert await node.lightning.pay_out(broken, ACTOR) == FAILED
+        assert await node.lightning.pay_out(broken, ACTOR, FEE_LIMIT) == FAILED
 
 
 class TestStubNode(PayoutContract):

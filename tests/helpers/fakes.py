@@ -93,9 +93,11 @@ class FakeLightning:
     outgoing: dict[str, PayoutReport] = field(default_factory=dict)
     payers: dict[str, str] = field(default_factory=dict)
     payout_orders: list[tuple[PayoutTarget, str]] = field(default_factory=list)
+    fee_limits_msat: list[int] = field(default_factory=list)
     payout_script: list[PayoutReport | Exception] = field(default_factory=list)
     pays_before_fault: bool = False
     wallet_msat: int = 0
+    troubled: str | None = None
 
     async def create_invoice(self, order: InvoiceOrder) -> Invoice:
         await self._called("create_invoice")
@@ -121,8 +123,9 @@ class FakeLightning:
         newest = list(reversed(self.paid_msat))[offset : offset + limit]
         return [self._settlement(payment_hash) for payment_hash in newest]
 
-    async def pay_out(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
+    async def pay_out(self, target: PayoutTarget, actor_id: str, fee_limit_msat: Msat) -> PayoutReport:
         self.payout_orders.append((target, actor_id))
+        self.fee_limits_msat.append(fee_limit_msat.value)
         try:
             await self._called("pay_out")
             outcome = self.payout_script.pop(0) if self.payout_script else PayoutReport(PayoutStatus.PAID)
@@ -181,6 +184,10 @@ class FakeLightning:
 
     async def check(self) -> None:
         await self._called("check")
+
+    async def trouble(self) -> str | None:
+        await self._called("trouble")
+        return self.troubled
 
     async def close(self) -> None:
         pass

@@ -6,10 +6,13 @@ from hashlib import sha256
 
 from btclib_secp256k1 import recovery
 
+from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments import bolt11_codec
 from satmeter.actors.domain.payments.bolt11_codec import WORD_BITS, padded_bytes, to_words, word_of, words_for
 
 NODE_KEY = "22" * 32
+# What a route may cost at most, where a test does not say.
+FEE_LIMIT = Msat.from_sats(100)
 SIGNATURE_WORDS = 104
 
 

@@ -159,8 +159,11 @@ class LnbitsLightning:
         found = [settlement for row in rows if (settlement := row.settlement()) is not None]
         return [settlement for settlement in found if settlement.actor_id is not None]
 
-    async def pay_out(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
-        """Send a payment, once (see `Lightning.pay_out`). Raises `TransientError` whenever it may have been sent."""
+    async def pay_out(self, target: PayoutTarget, actor_id: str, fee_limit_msat: Msat) -> PayoutReport:
+        """Send a payment, once (see `Lightning.pay_out`). Raises `TransientError` whenever it may have been sent.
+
+        LNbits takes no fee limit with an order: its own is max(2 sat, 1 %) at its defaults.
+        """
         if self._spending is None:
             return PayoutReport(PayoutStatus.FAILED, refusal=PayoutRefusal.KEY)
         order, key = payouts.payment_order(target, actor_id), self._spending
@@ -208,7 +211,7 @@ class LnbitsLightning:
         """Raise `TransientError` when the node can't be reached, `PermanentError` when it does not know our key."""
         read(self._good(await self._ask("GET", "/api/v1/wallet")), Wallet)
 
-    async def key_trouble(self) -> str | None:
+    async def trouble(self) -> str | None:
         """Return what is wrong with the keys, as a `KeyTrouble`. Moves and orders nothing. Raises `TransientError`."""
         keys = {"invoice": self._asking, "admin": self._spending or self._asking}
 

@@ -20,6 +20,7 @@ from satmeter.actors.ports import PortError
 from satmeter.actors.router.router import Router
 from satmeter.actors.services.payout_watch import Comparison, PayoutWatch
 from tests.helpers.hosts import until
+from tests.helpers.invoices import FEE_LIMIT
 from tests.helpers.payout_scene import (
     DEPOSIT_MSAT,
     SECOND,
@@ -272,4 +273,4 @@ def test_when_a_node_s_word_is_final(said: PayoutStatus, asked_after_ms: int, fi
 
 async def test_a_call_that_is_not_answered_raises(scene: Scene) -> None:
     with pytest.raises(PortError):
-        await scene.lightning.pay_out(TARGET, SES)
+        await scene.lightning.pay_out(TARGET, SES, FEE_LIMIT)

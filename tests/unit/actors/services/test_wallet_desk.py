@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 
+from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payments.invoices import Settlement
 from satmeter.actors.domain.payments.payouts import PayoutReport, PayoutStatus
 from satmeter.actors.host_link import LinkError, NoHostError
-from satmeter.actors.ports import PermanentError, TransientError
+from satmeter.actors.ports import InvoiceOrder, PermanentError, TransientError, Urgency
 from satmeter.actors.services.wallet_desk import TreasuryWallet, WalletDesk
 from tests.helpers.fakes import FakeLightning
+from tests.helpers.invoices import FEE_LIMIT
 from tests.helpers.sessions import target
 
 ONE, TWO = target(1, 900), target(2, 800)
@@ -47,7 +51,7 @@ class Scene:
 
 async def test_the_treasury_pays_and_looks_up_for_the_actor_that_asks() -> None:
     scene = Scene()
-    assert await scene.wallet.pay_out(ONE, "ses_1") == PAID
+    assert await scene.wallet.pay_out(ONE, "ses_1", FEE_LIMIT) == PAID
     assert scene.node.payout_orders == [(ONE, "ses_1")]
     assert await scene.wallet.payout(ONE, "ses_1") == PAID
     assert await scene.wallet.payout(ONE, "ses_2") == PayoutReport(PayoutStatus.FAILED)
@@ -59,19 +63,19 @@ async def test_the_treasury_pays_and_looks_up_for_the_actor_that_asks() -> None:
 async def test_a_lost_answer_leaves_open_whether_it_was_paid_and_nothing_is_sent_again() -> None:
     scene = Scene(loses_answers=True)
     with pytest.raises(TransientError, match="can't be reached"):
-        await scene.wallet.pay_out(ONE, "ses_1")
+        await scene.wallet.pay_out(ONE, "ses_1", FEE_LIMIT)
     assert len(scene.node.payout_orders) == scene.asked == 1
 
 
 async def test_while_there_is_no_treasury_an_order_waits_and_is_sent_once() -> None:
     scene = Scene(faults=[NoHostError()] * 5)
-    assert await scene.wallet.pay_out(ONE, "ses_1") == PAID
+    assert await scene.wallet.pay_out(ONE, "ses_1", FEE_LIMIT) == PAID
     assert len(scene.node.payout_orders) == 1
 
 
 async def test_an_order_that_found_no_treasury_in_time_was_not_sent() -> None:
     scene = Scene(faults=[NoHostError()] * 1_000)
-    assert await scene.wallet.pay_out(ONE, "ses_1") == NOT_SENT
+    assert await scene.wallet.pay_out(ONE, "ses_1", FEE_LIMIT) == NOT_SENT
     assert scene.node.payout_orders == [] and scene.now_ms == 1_020_000
 
 
@@ -84,16 +88,16 @@ async def test_a_treasury_that_stood_still_sends_nothing_that_is_too_late() -> N
         return await ask(question)
 
     scene.ask = late  # type: ignore[method-assign]
-    assert await scene.wallet.pay_out(ONE, "ses_1") == NOT_SENT
+    assert await scene.wallet.pay_out(ONE, "ses_1", FEE_LIMIT) == NOT_SENT
     assert scene.node.payout_orders == []
 
 
 async def test_orders_go_to_the_node_one_after_the_other_and_the_late_ones_never() -> None:
     scene = Scene()
     scene.node.gate.close()
-    first = asyncio.create_task(scene.wallet.pay_out(ONE, "ses_1"))
+    first = asyncio.create_task(scene.wallet.pay_out(ONE, "ses_1", FEE_LIMIT))
     await scene.node.gate.wait_for_arrival()
-    second = asyncio.create_task(scene.wallet.pay_out(TWO, "ses_2"))
+    second = asyncio.create_task(scene.wallet.pay_out(TWO, "ses_2", FEE_LIMIT))
     while scene.asked < 2:
         await asyncio.sleep(0)
     scene.now_ms += 20_000
@@ -109,7 +113,11 @@ async def test_orders_go_to_the_node_one_after_the_other_and_the_late_ones_never
 )
 async def test_the_nodes_errors_arrive_as_they_are(fault: Exception, kind: type[Exception]) -> None:
     scene = Scene(node=FakeLightning(fault=fault))
-    for asking in (scene.wallet.payout(ONE, "ses_1"), scene.wallet.check(), scene.wallet.pay_out(ONE, "ses_1")):
+    for asking in (
+        scene.wallet.payout(ONE, "ses_1"),
+        scene.wallet.check(),
+        scene.wallet.pay_out(ONE, "ses_1", FEE_LIMIT),
+    ):
         with pytest.raises(kind, match=str(fault)) as caught:
             await asking
         if isinstance(caught.value, TransientError):
@@ -129,7 +137,7 @@ async def test_a_treasury_that_does_not_answer_is_not_waited_for_without_end() -
     scene.wallet = TreasuryWallet(scene, now_ms=lambda: scene.now_ms, answers_within_s=0.01)
     scene.node.gate.close()
     with pytest.raises(TransientError, match="TimeoutError"):
-        await scene.wallet.pay_out(ONE, "ses_1")
+        await scene.wallet.pay_out(ONE, "ses_1", FEE_LIMIT)
     scene.node.gate.open()
 
 
@@ -143,11 +151,79 @@ async def test_garbage_and_answers_to_other_questions_are_failures() -> None:
 
         scene.ask = ask  # type: ignore[method-assign]
         with pytest.raises(TransientError):
-            await scene.wallet.pay_out(ONE, "ses_1")
+            await scene.wallet.pay_out(ONE, "ses_1", FEE_LIMIT)
+
+
+async def test_the_limit_of_the_fee_reaches_the_node_and_former_hosts_have_their_reserve() -> None:
+    scene = Scene()
+    await scene.wallet.pay_out(ONE, "ses_1", Msat(7))
+    former = msgspec.msgpack.encode(
+        [
+            {
+                "type": "pay_out",
+                "target": {**msgspec.structs.asdict(TWO), "amount_msat": TWO.amount_msat.value},
+                "actor_id": "ses_2",
+                "send_before_ms": scene.now_ms + 1,
+            }
+        ]
+    )
+    await scene.desk.answer(former)
+    assert scene.node.fee_limits_msat == [7, 8_000]
+
+
+ORDER = InvoiceOrder(12, "for a session", 600, "ses_1")
+
+
+async def test_a_process_without_any_key_makes_and_looks_up_invoices_by_way_of_the_treasury() -> None:
+    scene = Scene()
+    invoice = await scene.wallet.create_invoice(ORDER)
+    assert scene.node.orders == {invoice.payment_hash: ORDER} and invoice.amount_sats == 12
+    assert await scene.wallet.lookup(invoice.payment_hash) is None
+    scene.node.pay(invoice.payment_hash, 13_000)
+    assert await scene.wallet.lookup(invoice.payment_hash) == Settlement(invoice.payment_hash, Msat(13_000), "ses_1")
+
+
+async def test_an_invoice_waits_for_a_treasury_that_starts_again_but_not_without_end() -> None:
+    scene = Scene(faults=[NoHostError()] * 5)
+    assert (await scene.wallet.create_invoice(ORDER)).amount_sats == 12
+    scene.faults = [NoHostError()] * 1_000
+    with pytest.raises(TransientError, match="no treasury"):
+        await scene.wallet.create_invoice(ORDER)
+    tries = len(scene.faults)
+    with pytest.raises(TransientError, match="no treasury"):
+        await scene.wallet.create_invoice(msgspec.structs.replace(ORDER, urgency=Urgency.AHEAD))
+    assert tries - len(scene.faults) == 1
+
+
+async def test_an_invoice_whose_answer_was_lost_is_ordered_once() -> None:
+    scene = Scene(loses_answers=True)
+    with pytest.raises(TransientError, match="can't be reached"):
+        await scene.wallet.create_invoice(ORDER)
+    assert len(scene.node.orders) == 1
+
+
+async def test_look_ups_leave_room_for_payouts() -> None:
+    scene = Scene()
+    scene.node.gate.close()
+    looking = [asyncio.create_task(scene.wallet.lookup(f"{n:064}")) for n in range(100)]
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert scene.asked == 32
+    scene.node.gate.open()
+    assert await asyncio.gather(*looking) == [None] * 100
+
+
+async def test_a_process_with_a_key_for_invoices_uses_it_itself() -> None:
+    own = FakeLightning()
+    wallet = TreasuryWallet(Scene(faults=[NoHostError()] * 9), own)
+    await wallet.lookup((await wallet.create_invoice(ORDER)).payment_hash)
+    assert own.calls == ["create_invoice", "lookup"]
 
 
 async def test_a_process_without_a_key_of_the_wallet_can_not_use_it() -> None:
     wallet = Scene().wallet
+    with pytest.raises(PermanentError):
+        await wallet.trouble()
     with pytest.raises(PermanentError):
         await wallet.balance()
     with pytest.raises(PermanentError):

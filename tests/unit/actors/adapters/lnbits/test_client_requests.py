@@ -10,6 +10,7 @@ from satmeter.actors.adapters.lnbits.client import LnbitsLightning
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.payouts import PayoutTarget
 from satmeter.actors.ports import InvoiceOrder, PortError
+from tests.helpers.invoices import FEE_LIMIT
 
 HASH = "ab" * 32
 ORDER = InvoiceOrder(21, "Satmeter: café", 600, "job_a")
@@ -35,7 +36,7 @@ async def asked_of(url: str) -> list[httpx.Request]:
         lightning.create_invoice(ORDER),
         lightning.lookup(HASH),
         lightning.settlements(5),
-        lightning.pay_out(TARGET, "job_a"),
+        lightning.pay_out(TARGET, "job_a", FEE_LIMIT),
         lightning.payout(TARGET, "job_a"),
         lightning.check(),
     ):

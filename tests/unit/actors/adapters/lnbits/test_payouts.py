@@ -16,6 +16,7 @@ from satmeter.actors.adapters.lnbits.client import LnbitsLightning
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.payouts import PayoutRefusal, PayoutReport, PayoutStatus, PayoutTarget
 from satmeter.actors.ports import PermanentError, PortError, TransientError
+from tests.helpers.invoices import FEE_LIMIT
 from tests.helpers.patience import PATIENCE_S
 
 INVOICE_KEY = "invoice-key-that-must-not-show"
@@ -65,7 +66,9 @@ async def outcome(call: str, answer: Answer) -> PayoutReport | PortError:
     """Return the result of the call, or the port's error that it raises, when the node gives this answer."""
     async with client_of(answering(answer)) as lightning:
         try:
-            return await (lightning.pay_out if call == "pay_out" else lightning.payout)(TARGET, ACTOR)
+            if call == "pay_out":
+                return await lightning.pay_out(TARGET, ACTOR, FEE_LIMIT)
+            return await lightning.payout(TARGET, ACTOR)
         except PortError as caught:
             error = caught
     shown = "".join(traceback.format_exception(error))
@@ -145,7 +148,7 @@ async def test_a_node_that_does_not_answer_in_time_leaves_all_open(call: str) ->
 
     async with client_of(never, timeout_s=0.02) as lightning:
         with pytest.raises(TransientError):
-            await getattr(lightning, call)(TARGET, ACTOR)
+            await getattr(lightning, call)(TARGET, ACTOR, *([FEE_LIMIT] if call == "pay_out" else []))
 
 
 async def test_without_an_admin_key_nothing_is_sent() -> None:
@@ -153,7 +156,9 @@ async def test_without_an_admin_key_nothing_is_sent() -> None:
         raise AssertionError("something was sent")
 
     async with client_of(handle, admin_key=None) as lightning:
-        assert await lightning.pay_out(TARGET, ACTOR) == PayoutReport(PayoutStatus.FAILED, refusal=PayoutRefusal.KEY)
+        assert await lightning.pay_out(TARGET, ACTOR, FEE_LIMIT) == PayoutReport(
+            PayoutStatus.FAILED, refusal=PayoutRefusal.KEY
+        )
         for call in (lightning.payout(TARGET, ACTOR), lightning.received(HASH)):
             with pytest.raises(PermanentError, match="no admin key"):
                 await call
@@ -170,7 +175,7 @@ async def test_a_payment_is_ordered_once_with_the_admin_key_and_its_actor() -> N
         return ordered()
 
     async with client_of(handle) as lightning:
-        assert await lightning.pay_out(TARGET, ACTOR) == PAID
+        assert await lightning.pay_out(TARGET, ACTOR, FEE_LIMIT) == PAID
     [request] = asked
     assert (request.method, request.url.path, request.headers["X-Api-Key"]) == ("POST", "/api/v1/payments", ADMIN_KEY)
     assert json.loads(request.content) == {
@@ -259,7 +264,7 @@ async def test_payments_are_sent_one_by_one_and_do_not_hold_up_questions() -> No
         return ordered()
 
     async with client_of(handle) as lightning, asyncio.TaskGroup() as group:
-        paying = [group.create_task(lightning.pay_out(TARGET, ACTOR)) for _ in range(5)]
+        paying = [group.create_task(lightning.pay_out(TARGET, ACTOR, FEE_LIMIT)) for _ in range(5)]
         await asyncio.wait_for(began.wait(), PATIENCE_S)
         for _ in range(10):
             await lightning.check()

@@ -21,7 +21,7 @@ from satmeter.actors.domain.payments.bolt11_reading import read_fields
 from satmeter.actors.domain.payments.invoices import Invoice, Settlement
 from satmeter.actors.domain.payments.payouts import PayoutRefusal, PayoutReport, PayoutStatus, PayoutTarget
 from satmeter.actors.ports import InvoiceOrder, TransientError
-from tests.helpers.invoices import behind
+from tests.helpers.invoices import FEE_LIMIT, behind
 from tests.helpers.patience import PATIENCE_S
 
 NOW_S = 1_800_000_000
@@ -89,7 +89,7 @@ async def test_a_payout_lowers_the_balance_by_its_amount(stub: StubNode, lightni
     await fund(stub, lightning, 1_000)
     target = target_of((await stub.invoice(250)).payment_request)
     assert await lightning.payout(target, "ses_a") == ABSENT
-    assert await lightning.pay_out(target, "ses_a") == PAID
+    assert await lightning.pay_out(target, "ses_a", FEE_LIMIT) == PAID
     assert await lightning.payout(target, "ses_a") == PAID
     assert await balance_msat(stub) == 750_000
 
@@ -97,7 +97,7 @@ async def test_a_payout_lowers_the_balance_by_its_amount(stub: StubNode, lightni
 async def test_a_payout_is_no_deposit(stub: StubNode, lightning: LnbitsLightning) -> None:
     await fund(stub, lightning, 1_000)
     target = target_of((await stub.invoice(250)).payment_request)
-    await lightning.pay_out(target, "ses_a")
+    await lightning.pay_out(target, "ses_a", FEE_LIMIT)
     assert await lightning.lookup(target.payment_hash) is None
     assert [each.actor_id for each in await lightning.settlements(100)] == ["ses_funder"]
 
@@ -109,10 +109,10 @@ async def test_the_balance_can_be_paid_out_to_the_last_sat_and_no_further(
     too_much, all_of_it, one_more = [
         target_of((await stub.invoice(sats)).payment_request) for sats in (1_001, 1_000, 1)
     ]
-    assert await lightning.pay_out(too_much, "ses_a") == NO_FUNDS
+    assert await lightning.pay_out(too_much, "ses_a", FEE_LIMIT) == NO_FUNDS
     assert await lightning.payout(too_much, "ses_a") == ABSENT
-    assert await lightning.pay_out(all_of_it, "ses_a") == PAID
-    assert await lightning.pay_out(one_more, "ses_a") == NO_FUNDS
+    assert await lightning.pay_out(all_of_it, "ses_a", FEE_LIMIT) == PAID
+    assert await lightning.pay_out(one_more, "ses_a", FEE_LIMIT) == NO_FUNDS
     assert await balance_msat(stub) == 0
 
 
@@ -121,7 +121,7 @@ async def test_the_same_invoice_is_paid_once_by_however_many_at_once(redis: Redi
     nodes = [lightning_over(stub) for stub in stubs]
     await fund(stubs[0], nodes[0], 1_000)
     target = target_of((await stubs[0].invoice(10)).payment_request)
-    reports = await asyncio.gather(*(node.pay_out(target, f"ses_{n}") for n, node in enumerate(nodes)))
+    reports = await asyncio.gather(*(node.pay_out(target, f"ses_{n}", FEE_LIMIT) for n, node in enumerate(nodes)))
     assert sorted(report.status for report in reports) == [PayoutStatus.PAID] + [PayoutStatus.PENDING] * 7
     assert await balance_msat(stubs[0]) == 990_000
     told = [await nodes[0].payout(target, f"ses_{n}") for n in range(8)]
@@ -135,7 +135,7 @@ async def test_payouts_at_once_never_spend_more_than_there_is(redis: Redis) -> N
     nodes = [lightning_over(stub) for stub in stubs]
     await fund(stubs[0], nodes[0], 35)
     targets = [target_of((await stubs[0].invoice(10)).payment_request) for _ in nodes]
-    orders = (node.pay_out(target, "ses_a") for node, target in zip(nodes, targets, strict=True))
+    orders = (node.pay_out(target, "ses_a", FEE_LIMIT) for node, target in zip(nodes, targets, strict=True))
     reports = await asyncio.gather(*orders)
     assert sorted(report.status for report in reports) == [PayoutStatus.FAILED] * 5 + [PayoutStatus.PAID] * 3
     assert await balance_msat(stubs[0]) == 5_000
@@ -150,7 +150,7 @@ async def test_an_invoice_of_its_own_is_settled_and_costs_nothing(
     own = await lightning.create_invoice(InvoiceOrder(250, "deposit", 600, "ses_b"))
     target = target_of(own.payment_request)
     assert await lightning.payout(target, "ses_a") == ABSENT, "an unpaid invoice is no payment"
-    assert await lightning.pay_out(target, "ses_a") == PAID
+    assert await lightning.pay_out(target, "ses_a", FEE_LIMIT) == PAID
     assert await balance_msat(stub) == 1_000_000
     settlement = Settlement(own.payment_hash, Msat(250_000), "ses_b")
     assert await lightning.lookup(own.payment_hash) == settlement
@@ -169,7 +169,7 @@ async def test_a_settled_invoice_of_its_own_is_hinted(redis: Redis, stub: StubNo
         heard = asyncio.ensure_future(anext(hints))
         while await redis.pubsub_numsub("satmeter:{stub}:hints") != [(b"satmeter:{stub}:hints", 1)]:
             await asyncio.sleep(0)
-        await lightning.pay_out(target_of(own.payment_request), "ses_a")
+        await lightning.pay_out(target_of(own.payment_request), "ses_a", FEE_LIMIT)
         assert await asyncio.wait_for(heard, PATIENCE_S) == own.payment_hash
 
 
@@ -180,7 +180,7 @@ async def test_an_invoice_of_its_own_that_a_wallet_paid_is_not_paid_again(
     own = await lightning.create_invoice(InvoiceOrder(250, "deposit", 600, "ses_b"))
     await stub.pay(own.payment_hash)
     target = target_of(own.payment_request)
-    assert await lightning.pay_out(target, "ses_a") == FAILED
+    assert await lightning.pay_out(target, "ses_a", FEE_LIMIT) == FAILED
     assert await lightning.payout(target, "ses_a") == ABSENT
     assert await balance_msat(stub) == 1_250_000
 
@@ -191,7 +191,7 @@ async def test_another_invoice_with_the_hash_of_one_of_its_own_settles_nothing(
     await fund(stub, lightning, 1_000)
     own = await lightning.create_invoice(InvoiceOrder(250, "deposit", 600, "ses_b"))
     cheaper = behind("lnbcrt10n", own.payment_request)
-    assert await lightning.pay_out(target_of(cheaper), "ses_a") == FAILED
+    assert await lightning.pay_out(target_of(cheaper), "ses_a", FEE_LIMIT) == FAILED
     assert await lightning.lookup(own.payment_hash) is None
 
 
@@ -199,9 +199,9 @@ async def test_an_expired_invoice_is_not_paid(redis: Redis, stub: StubNode, ligh
     await fund(stub, lightning, 1_000)
     target = target_of((await stub.invoice(10)).payment_request)
     at_the_end = lightning_over(StubNode(redis, now_s=lambda: NOW_S + 3_600))
-    assert await at_the_end.pay_out(target, "ses_a") == FAILED
+    assert await at_the_end.pay_out(target, "ses_a", FEE_LIMIT) == FAILED
     just_before = lightning_over(StubNode(redis, now_s=lambda: NOW_S + 3_599))
-    assert await just_before.pay_out(target, "ses_a") == PAID
+    assert await just_before.pay_out(target, "ses_a", FEE_LIMIT) == PAID
     await at_the_end.close()
     await just_before.close()
 
@@ -213,7 +213,7 @@ async def test_other_networks_and_open_amounts_are_not_paid(
     await fund(stub, lightning, 1_000)
     good = await stub.invoice(21)
     target = PayoutTarget(behind(human_part, good.payment_request), good.payment_hash, Msat(21_000))
-    assert await lightning.pay_out(target, "ses_a") == FAILED
+    assert await lightning.pay_out(target, "ses_a", FEE_LIMIT) == FAILED
     assert await lightning.payout(target, "ses_a") == ABSENT
     assert await balance_msat(stub) == 1_000_000
 
@@ -239,7 +239,7 @@ async def test_a_store_that_is_gone_leaves_a_payout_open() -> None:
     lightning = lightning_over(stub)
     target = target_of((await stub.invoice(10)).payment_request)
     with pytest.raises(TransientError):
-        await lightning.pay_out(target, "ses_a")
+        await lightning.pay_out(target, "ses_a", FEE_LIMIT)
     with pytest.raises(TransientError):
         await lightning.payout(target, "ses_a")
     await lightning.close()
