@@ -84,7 +84,6 @@ class HttpProtocol(HttpToolsProtocol):
         "_in_head",
         "_left",
         "_lost",
-        "_origin",
         "_patience",
         "_refusal",
         "_resuming",
@@ -92,6 +91,8 @@ class HttpProtocol(HttpToolsProtocol):
         "_taken",
         "_untold_bytes",
         "due_s",
+        "has_paid",
+        "origin",
     )
 
     def __init__(self, *args: Any, connections: Connections, **kwargs: Any) -> None:
@@ -113,7 +114,8 @@ class HttpProtocol(HttpToolsProtocol):
         # What is answered to bytes that are no request, once all requests before them are answered.
         self._refusal: RefusedError | None = None
         self._held_s = 0.0
-        self._origin = UNKNOWN
+        self.origin = UNKNOWN
+        self.has_paid = False
         self._taken: tuple[int, float] | None = None
         self._lost = False
         self._left: asyncio.Future[None] | None = None
@@ -124,7 +126,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Begin to read, or turn the client away."""
         super().connection_made(transport)
         self.flow._is_writable_event = SlimEvent(is_set=True)  # type: ignore[assignment]  # noqa: SLF001
-        self._origin, full = self._bounds.arrive(self, None if self.client is None else self.client[0])
+        full = self._bounds.arrive(self, None if self.client is None else self.client[0])
         now_s = self.loop.time()
         if full is None:
             self.due_s = now_s + self._patience.head_s
@@ -137,7 +139,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the request under way, of which uvicorn notifies only the last one of the connection."""
-        self._bounds.leave(self, self._origin)
+        self._bounds.leave(self)
         _disconnect(self._running)
         super().connection_lost(exc)
         if self.scope is not None:
@@ -193,7 +195,12 @@ class HttpProtocol(HttpToolsProtocol):
 
     def welcome(self) -> None:
         """Take note that the client has paid."""
-        self._bounds.welcome(self._origin)
+        self._bounds.welcome(self)
+
+    def give_way(self) -> None:
+        """End the connection, as one of a client that has paid needs its place."""
+        self._warn("connection_gave_way", self.loop.time())
+        self.transport.abort()
 
     def on_response_complete(self) -> None:
         """Go on with the next request; uvicorn would set a timer for each."""
@@ -201,6 +208,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self._running is not None and self._running.body:
             # A body that the application did not read. `cycle` may be a later request, which needs its own.
             self._running.body.clear()
+        if not self.pipeline:
+            self._bounds.rest(self)
         if self.transport.is_closing():
             self.due_s = 0.0
             return
@@ -222,6 +231,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        self._bounds.work(self)
         super()._start_asgi_task(cycle, app)
 
     @property

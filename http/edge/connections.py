@@ -7,12 +7,15 @@ from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 from typing import Final, NamedTuple, Protocol
 
+from starlette.types import Scope
+
 from .buckets import Buckets
 from .fair import FairRate
 from .limits import Rates
 from .networks import UNKNOWN, Origin, origin_of
 from .sampling import Sample
 from .shares import Caps, Full, Shares
+from .unpaid import Unpaid
 
 # More connections a second that are turned away get no answer, which costs more than closing them.
 _TOLD_S: Final = 50.0
@@ -39,12 +42,18 @@ class Patience(NamedTuple):
 
 
 class Watched(Protocol):
-    """A connection, which is looked at once `due_s` has come."""
+    """A connection, which is looked at once `due_s` has come. `has_paid`: a client that pays has used it."""
 
     due_s: float
+    origin: Origin
+    has_paid: bool
 
     def look(self, now_s: float) -> None:
         """End the connection, or set another `due_s`."""
+        ...
+
+    def give_way(self) -> None:
+        """End the connection at once."""
         ...
 
 
@@ -66,6 +75,7 @@ class Connections:
         self._told = Buckets(_TOLD_S, _TOLD_S)
         self._trusted = [ip_network(proxy, strict=False) for proxy in trusted_proxies]
         self._watched: set[Watched] = set()
+        self._unpaid: Unpaid[Watched] = Unpaid()
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -73,15 +83,40 @@ class Connections:
         """Number of connections."""
         return self._shares.total
 
-    def arrive(self, connection: Watched, host: str | None) -> tuple[Origin, Full | None]:
-        """Take a connection in; return what is full instead, if there is no room for it."""
+    def arrive(self, connection: Watched, host: str | None) -> Full | None:
+        """Take a connection in and set its origin; return what is full instead, if there is no room for it."""
         origin = UNKNOWN if host is None or self._is_trusted(host) else origin_of(host)
-        full = self._too_often(origin) or self._shares.take(origin)
+        connection.origin = origin
+        full = self._too_often(origin)
+        if full is None:
+            if origin.near in self._welcome:
+                self._make_room(origin)
+            full = self._shares.take(origin)
         if full is None:
             self._watched.add(connection)
+            self._unpaid.rest(connection, origin)
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(self.patience.look_s, self._look)
-        return origin, full
+        return full
+
+    def _make_room(self, origin: Origin) -> None:
+        """End a connection that has not paid, if there is no room: strangers of its own address may hold all of it."""
+        key = self._shares.full(origin)
+        # One that leaves the narrowest share leaves the wider ones, too.
+        other = None if key is None else self._unpaid.first(key)
+        if other is not None:
+            self.leave(other)
+            other.give_way()
+
+    def work(self, connection: Watched) -> None:
+        """Take note that a connection has a request under way."""
+        if not connection.has_paid and connection in self._watched:
+            self._unpaid.work(connection, connection.origin)
+
+    def rest(self, connection: Watched) -> None:
+        """Take note that a connection has no request under way any more."""
+        if not connection.has_paid and connection in self._watched:
+            self._unpaid.rest(connection, connection.origin)
 
     def _too_often(self, origin: Origin) -> Full | None:
         """Count a new connection: to turn one away at once costs less than to refuse what it would ask."""
@@ -94,18 +129,26 @@ class Connections:
         self._arrivals.charge(origin, now_s)
         return None
 
-    def welcome(self, origin: Origin) -> None:
-        """Let a client that has paid connect as often as it likes, while there is room."""
-        self._welcome.pop(origin.near, None)
-        self._welcome[origin.near] = None
+    def welcome(self, connection: Watched) -> None:
+        """Keep a connection whose client has paid, and let others of its address take the place of those that have not.
+
+        They also come in as often as they like.
+        """
+        if not connection.has_paid:
+            connection.has_paid = True
+            self._unpaid.take_out(connection, connection.origin)
+        near = connection.origin.near
+        self._welcome.pop(near, None)
+        self._welcome[near] = None
         if len(self._welcome) > _WELCOME_MAX:
             del self._welcome[next(iter(self._welcome))]
 
-    def leave(self, connection: Watched, origin: Origin) -> None:
+    def leave(self, connection: Watched) -> None:
         """Forget a connection that has ended."""
         if connection in self._watched:
             self._watched.discard(connection)
-            self._shares.give_back(origin)
+            self._unpaid.take_out(connection, connection.origin)
+            self._shares.give_back(connection.origin)
 
     def tells(self, now_s: float) -> bool:
         """Return whether a connection that is turned away is told why."""
@@ -129,3 +172,10 @@ class Connections:
         except ValueError:
             return False
         return any(address in network for network in self._trusted)
+
+
+def welcome(scope: Scope) -> None:
+    """Take note that the client of a request has paid."""
+    connection = scope.get(CONNECTION)
+    if connection is not None:
+        connection.welcome()

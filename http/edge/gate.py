@@ -11,7 +11,7 @@ from starlette.types import Scope
 
 from ...actors.domain.errors import Code, Refusal, RefusedError
 from ..request_facts import has_paid
-from .connections import CONNECTION
+from .connections import CONNECTION, welcome
 from .fair import FairRate
 from .limits import Limits
 from .networks import Origin
@@ -57,6 +57,8 @@ class Gate:
         scope[_GATE] = self
         key = _credential(scope)
         if key is not None and key in self._payers:
+            # From here on, nothing that strangers do ends its connection.
+            welcome(scope)
             return Visit(key, None, known=True)
         if self._requests is None or self._wrong is None:
             return Visit(key, None, known=False)
@@ -83,9 +85,6 @@ class Gate:
         if has_paid(scope):
             if visit.key is not None and not visit.known:
                 self._learn(visit.key)
-            connection: Any = scope.get(CONNECTION)
-            if connection is not None:
-                connection.welcome()
         elif 400 <= status < 500 and visit.key is not None:
             self._blame(scope, visit, status)
 

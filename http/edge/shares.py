@@ -9,6 +9,8 @@ from .networks import Origin
 
 # A /48 holds as much as this number of addresses.
 WIDE: Final = 4
+ALL: Final = ""
+"""The key of the share of all. No origin has it."""
 
 
 class Full(Enum):
@@ -41,18 +43,24 @@ class Shares:
 
     def take(self, origin: Origin, amount: int = 1) -> Full | None:
         """Count what a client takes; return what is full instead, if it may not have that."""
-        held, caps = self._held, self._caps
-        near, wide = held.get(origin.near, 0) + amount, held.get(origin.wide, 0) + amount
-        if (origin.near and near > caps.near) or (origin.wide and wide > caps.wide):
-            return Full.OWN
-        if self.total + amount > caps.all:
-            return Full.ALL
-        if origin.near:
-            held[origin.near] = near
-        if origin.wide:
-            held[origin.wide] = wide
+        key = self.full(origin, amount)
+        if key is not None:
+            return Full.ALL if key == ALL else Full.OWN
+        held = self._held
+        for key in origin:
+            if key:
+                held[key] = held.get(key, 0) + amount
         self.total += amount
         return None
+
+    def full(self, origin: Origin, amount: int = 1) -> str | None:
+        """Return the key of the narrowest share that has no room for so much more: the origin's, or `ALL`."""
+        held, caps = self._held, self._caps
+        if origin.near and held.get(origin.near, 0) + amount > caps.near:
+            return origin.near
+        if origin.wide and held.get(origin.wide, 0) + amount > caps.wide:
+            return origin.wide
+        return ALL if self.total + amount > caps.all else None
 
     def give_back(self, origin: Origin, amount: int = 1) -> None:
         """Count no more what a client took."""

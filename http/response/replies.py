@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from ...actors.domain.llm.answers import Held
 from ...actors.router.conversation import Conversation
+from ..edge.connections import welcome
 from ..request_facts import note_paid
 from .waiting import Departure, cancel, first_of
 
@@ -61,7 +62,6 @@ class Replies(Generic[AnswerT]):
     def __init__(self, request: Request, replies: Conversation[Any, Any]) -> None:
         self._scope = request.scope
         self._receive = request.receive
-        self._scope = request.scope
         self._replies = replies
         self._head: HeadTimer | None = request.scope.get(_HEAD)
         self._next: asyncio.Future[AnswerT | Held] | None = None
@@ -107,6 +107,7 @@ class Replies(Generic[AnswerT]):
         if isinstance(reply, Held):
             self.held = reply
             note_paid(self._scope)
+            welcome(self._scope)
             if self._head is not None:
                 self._head.place()
             return None

@@ -14,9 +14,8 @@ from typing import Any, cast
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from satmeter.http.edge.connections import Connections, Patience
+from satmeter.http.edge.connections import Connections, Patience, welcome
 from satmeter.http.edge.limits import Rate, Rates
-from satmeter.http.edge.networks import origin_of
 from satmeter.http.edge.shares import Caps
 from tests.helpers.hosts import until
 from tests.helpers.http.fronts import Listening, converse, listening
@@ -269,6 +268,50 @@ async def test_one_address_has_so_many_connections_and_no_more() -> None:
         held[1][1].close()
 
 
+async def test_strangers_who_hold_all_connections_of_a_payers_address_give_way_to_it() -> None:
+    async with serving(Ask(), caps=Caps(3, 3, 10), idle_s=LONG_S, head_s=LONG_S) as (server, connections):
+        payer = await asyncio.open_connection("127.0.0.1", server.port)
+        assert await Ask.asked(payer, b"/paid")
+        # One that only holds its connection, one with half a head, and one whose answer never comes.
+        strangers = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(2)]
+        strangers[0][1].write(b"GET /waits HTTP/1.1\r\n\r\n")
+        await until(lambda: _busy(connections))
+        strangers[1][1].write(b"GET / HTTP/1.1\r\n")
+        again = await asyncio.open_connection("127.0.0.1", server.port)
+        assert await Ask.asked(again, b"/paid")
+        assert await rest_of(strangers[1][0]) == b""
+        third = await asyncio.open_connection("127.0.0.1", server.port)
+        assert await Ask.asked(third, b"/paid")
+        assert await rest_of(strangers[0][0]) == b""
+        # All of the address have paid now, and none of those gives way.
+        assert (await converse(server.port, b"", until_closed=True)).startswith(b"HTTP/1.1 429 ")
+        for connection in (payer, again, third):
+            assert await Ask.asked(connection, b"/free")
+        for _, writer in (payer, again, third, *strangers):
+            writer.close()
+
+
+class Ask:
+    """An application that is paid for `/paid`, and answers all but `/waits`."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/paid":
+            welcome(scope)
+        while scope["path"] == "/waits" and (await receive())["type"] != "http.disconnect":
+            pass
+        await hello(scope, receive, send)
+
+    @staticmethod
+    async def asked(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter], path: bytes) -> bool:
+        connection[1].write(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(PATIENCE_S):
+            return (await connection[0].readuntil(b"hello")).startswith(b"HTTP/1.1 200 ")
+
+
+async def _busy(connections: Connections) -> bool:
+    return any(connection._answering for connection in cast(Any, connections._watched))
+
+
 async def test_a_front_that_is_full_says_so_and_goes_on_to_accept() -> None:
     async with serving(caps=Caps(5, 5, 1), idle_s=LONG_S, head_s=LONG_S) as (server, connections):
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
@@ -288,7 +331,7 @@ async def test_new_connections_are_bounded_by_their_rate_and_turned_away_unread(
         answers = [await converse(server.port, LAST, until_closed=True) for _ in range(3)]
         assert [answer[9:12] for answer in answers] == [b"200"] * 3
         assert (await converse(server.port, b"", until_closed=True)).startswith(b"HTTP/1.1 429 ")
-        connections.welcome(origin_of("127.0.0.1"))
+        connections._welcome["127.0.0.1"] = None
         assert (await converse(server.port, LAST, until_closed=True)).endswith(b"hello")
 
 

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Iterator
 
+import httpx
 import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
@@ -59,6 +60,22 @@ async def test_a_client_that_pays_is_served_while_its_address_is_throttled(redis
             answer = await shop.api.http.get(f"/sessions/{shop.session_id}", headers=headers)
             assert answer.status_code == 200, answer.text
         assert (await shop.api.http.get("/healthz")).status_code == 429
+
+
+async def test_a_connection_is_kept_once_money_was_set_aside_for_its_request(redis: Redis) -> None:
+    connections = Connections(Caps(9, 9, 9))
+    async with (
+        shop_over(redis) as shop,
+        listening(shop.api.app, connections) as server,
+        httpx.AsyncClient(base_url=server.url) as client,
+    ):
+        await client.get("/healthz")
+        (connection,) = connections._watched
+        assert not connection.has_paid
+        path = f"/sessions/{shop.session_id}/request"
+        headers = {"Authorization": f"Bearer {shop.key}"}
+        assert (await client.post(path, json={"request": "hello"}, headers=headers)).status_code == 200
+        assert connection in connections._watched and connection.has_paid
 
 
 async def test_the_credential_of_an_unpaid_session_opens_nothing(redis: Redis) -> None:

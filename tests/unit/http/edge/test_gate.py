@@ -144,12 +144,14 @@ def test_a_connection_that_asks_too_often_is_not_read_for_a_while() -> None:
     assert connection.held_s == 1
 
 
-def test_who_has_paid_is_welcome_to_connect_again() -> None:
+def test_the_connection_of_a_known_payer_is_kept_from_the_beginning_of_its_request() -> None:
     front, connection = Front(), Connection()
     scope = {**scope_of("192.0.2.1", "Bearer paid"), CONNECTION: connection}
     visit = front.gate.enter(scope)
+    assert not connection.welcomed
     note_paid(scope)
     front.gate.leave(scope, visit, 200)
+    front.gate.enter({**scope_of("192.0.2.1", "Bearer paid"), CONNECTION: connection})
     assert connection.welcomed
 
 

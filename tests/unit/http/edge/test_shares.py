@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from satmeter.http.edge.networks import UNKNOWN, origin_of
-from satmeter.http.edge.shares import Caps, Full, Shares
+from satmeter.http.edge.shares import ALL, Caps, Full, Shares
 
 
 def test_one_address_takes_its_share_and_no_more() -> None:
@@ -40,3 +40,15 @@ def test_nothing_is_kept_of_clients_that_hold_nothing() -> None:
     assert shares.take(origin, 2) is Full.OWN
     shares.give_back(origin, 4)
     assert (shares.total, shares._held) == (0, {})
+
+
+def test_the_narrowest_share_that_is_full_is_told() -> None:
+    shares = Shares(Caps(near=1, wide=2, all=3))
+    one, sibling, third = (origin_of(f"2001:db8:1:{number}::1") for number in range(3))
+    assert shares.full(one) is None
+    shares.take(one)
+    assert (shares.full(one), shares.full(sibling)) == (one.near, None)
+    shares.take(sibling)
+    assert shares.full(third) == third.wide
+    shares.take(origin_of("192.0.2.1"))
+    assert shares.full(origin_of("192.0.2.2")) == ALL
