@@ -11,7 +11,7 @@ import secrets
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,7 @@ _READY_POLLS: Final = 600
 _POLL_S: Final = 0.1
 _STOPS_WITHIN_S: Final = 5
 _FUNDS_SATS: Final = 1_000_000
+_FAKE_NODE: Final[Mapping[str, str]] = {"LNBITS_BACKEND_WALLET_CLASS": "FakeWallet", "FAKE_WALLET_SECRET": "satmeter"}
 _LAUNCH: Final = Path(__file__).with_name("launch.py")
 
 
@@ -55,10 +56,10 @@ class Lnbits:
 class LnbitsProcess:
     """LNbits as a process, which may be killed and started again over the same data, at the same port."""
 
-    def __init__(self, python: Path, data: Path) -> None:
+    def __init__(self, python: Path, data: Path, node: Mapping[str, str]) -> None:
         self._python = python
         self._data = data
-        self._environment = _environment(data)
+        self._environment = {**_environment(data), **node}
         self.database = data / "database.sqlite3"
         self.port = 0
         self._launch()
@@ -122,11 +123,14 @@ class LnbitsProcess:
 
 
 @contextlib.contextmanager
-def running_lnbits() -> Iterator[Lnbits]:
-    """Starts an LNbits with an empty database, and stops it at the end. Raises `InstallError`, `AssertionError`."""
+def running_lnbits(node: Mapping[str, str] = _FAKE_NODE) -> Iterator[Lnbits]:
+    """Starts an LNbits with an empty database, and stops it at the end. Raises `InstallError`, `AssertionError`.
+
+    `node`: the variables of the node behind it, a "funding source" of its own.
+    """
     python = installed()
     with tempfile.TemporaryDirectory(prefix="sm-lnbits-") as folder:
-        process = LnbitsProcess(python, Path(folder))
+        process = LnbitsProcess(python, Path(folder), node)
         try:
             url = f"http://127.0.0.1:{process.port}"
             with httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False) as client:
@@ -140,8 +144,6 @@ def running_lnbits() -> Iterator[Lnbits]:
 def _environment(data: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "TMPDIR"}}
     own = {
-        "LNBITS_BACKEND_WALLET_CLASS": "FakeWallet",
-        "FAKE_WALLET_SECRET": secrets.token_hex(8),
         "AUTH_SECRET_KEY": secrets.token_hex(32),
         "LNBITS_DATA_FOLDER": str(data),
         "LNBITS_EXTENSIONS_PATH": str(data),
