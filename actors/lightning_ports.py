@@ -43,7 +43,10 @@ class Lightning(Protocol):
         ...
 
     async def settlements(self, limit: int, offset: int = 0) -> Sequence[Settlement]:
-        """Return settled incoming payments of ours among the node's newest `limit` payments after `offset`."""
+        """Return settled incoming payments among the node's newest `limit` after `offset`; none after the last.
+
+        Those of others in the same wallet may be among them, without an actor.
+        """
         ...
 
     async def pay_out(self, target: PayoutTarget, actor_id: str, fee_limit_msat: Msat) -> PayoutReport:
@@ -70,7 +73,10 @@ class Lightning(Protocol):
         ...
 
     async def sent(self, limit: int, offset: int = 0) -> Sequence[SentPayment]:
-        """Return payments of ours that went out and were paid, the newest first. Raises as `payout` does."""
+        """Return payments that went out and were paid, the newest first; none after the last. Raises as `payout` does.
+
+        The operator's own may be among them, with an empty `actor_id`.
+        """
         ...
 
     async def balance(self) -> Msat:

@@ -79,17 +79,21 @@ class PayoutWatch:
         self._looks += 1
         self._forget()
         found = self._unknown.values()
-        times = [payment.at_ms for payment in (*self._known.values(), *found) if payment.at_ms]
+        compared = [payment for payment in (*self._known.values(), *found) if payment.actor_id]
+        times = [payment.at_ms for payment in compared if payment.at_ms]
         return Comparison(
             len(found),
             sum(payment.amount_msat.value + payment.fee_msat.value for payment in found),
-            len(self._known) + len(found),
+            len(compared),
             min(times, default=None),
         )
 
     async def _amiss(self, payment: SentPayment) -> bool:
         """Return whether no journal knows the payment, which is then logged once and looked at again."""
         if self._too_old(payment):
+            return False
+        if not payment.actor_id:
+            self._known[payment.row_id] = payment
             return False
         try:
             word = await self._word(payment)

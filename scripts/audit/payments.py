@@ -100,18 +100,20 @@ class Ledger:
         self._db.executemany("INSERT INTO payouts VALUES (?, ?, ?, ?, ?, ?)", payouts)
 
     def put_received(self, settlements: Sequence[Settlement], owners: Mapping[str, str]) -> None:
-        """Put a page of the node's list of what came in, with the owners of invoices that were made ahead."""
+        """Put a page of the node's list of what came in for us, with the owners of invoices that were made ahead."""
         rows = [
             (s.payment_hash, owners.get(s.payment_hash) if s.made_ahead else s.actor_id, s.amount_msat.value)
             for s in settlements
+            if s.actor_id is not None
         ]
         self._db.executemany("INSERT OR IGNORE INTO received VALUES (?, ?, ?)", rows)
 
     def put_sent(self, payments: Sequence[SentPayment]) -> None:
-        """Put a page of the node's list of what went out."""
+        """Put a page of the node's list of what went out for our actors."""
         rows = [
             (p.row_id or p.payment_hash, p.payment_hash, p.actor_id, p.amount_msat.value, p.fee_msat.value)
             for p in payments
+            if p.actor_id
         ]
         self._db.executemany("INSERT OR IGNORE INTO sent VALUES (?, ?, ?, ?, ?)", rows)
 

@@ -13,7 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from ...ports import TransientError
-from .messages import detail_of, rubbish
+from ..lightning.reading import rubbish
+from .messages import detail_of
 
 _PAYMENTS: Final = "/api/v1/payments"
 _WALLET: Final = "/api/v1/wallet"

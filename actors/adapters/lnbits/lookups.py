@@ -16,7 +16,8 @@ import structlog
 
 from ...domain.payments.invoices import Settlement
 from ...ports import PortError, TransientError
-from .messages import Payment, read
+from ..lightning.reading import read
+from .messages import Payment
 
 _log = structlog.get_logger(__name__)
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
-from ...domain.money import MoneyError, Msat
+from ...domain.money import Msat
 from ...domain.payments.bolt11 import read_invoice
 from ...domain.payments.invoices import Invoice, Settlement
 from ...ports import InvoiceOrder, TransientError
+from ..lightning.reading import is_payment_hash, read, rubbish, sane_msat
 
 ACTOR: Final = "satmeter_actor"
 """Field of a payment's `extra` that names the actor it belongs to."""
 TAG: Final = "satmeter"
 """Tag of our payments, by which LNbits filters, so that others in the wallet don't crowd them out of a list."""
-
-_PAYMENT_HASH: Final = re.compile(r"[0-9a-f]{64}")
-
-T = TypeVar("T")
 
 
 class Payment(msgspec.Struct, frozen=True):
@@ -74,32 +70,6 @@ def actor_of(extra: Any) -> str | None:
     """Return the actor that a payment's extra data names, None for payments that are not ours."""
     actor_id = extra.get(ACTOR) if isinstance(extra, dict) else None
     return actor_id if isinstance(actor_id, str) else None
-
-
-def sane_msat(amount_msat: int) -> Msat:
-    """Return an amount as the node reports it. Raises `TransientError` for an impossible one."""
-    try:
-        return Msat(amount_msat)
-    except MoneyError:
-        raise rubbish("an amount above all bitcoin") from None
-
-
-def is_payment_hash(text: str) -> bool:
-    """Return whether a text is 32 bytes in lower-case hex, the way LNbits writes payment hashes."""
-    return _PAYMENT_HASH.fullmatch(text) is not None
-
-
-def rubbish(what: str) -> TransientError:
-    """Return the error for an answer that no node gives, such as a proxy's page while it restarts."""
-    return TransientError(f"the Lightning node answered rubbish: {what}")
-
-
-def read(body: bytes, kind: type[T]) -> T:
-    """Return the answer as a value of this type. Raises `TransientError` when it is something else."""
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise rubbish("not the expected JSON") from None
 
 
 def read_new_invoice(body: bytes, order: InvoiceOrder) -> Invoice:

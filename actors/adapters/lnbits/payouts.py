@@ -17,7 +17,8 @@ import msgspec
 
 from ...domain.payments.payouts import PayoutRefusal, PayoutReport, PayoutStatus, PayoutTarget, SentPayment
 from ...ports import TransientError
-from .messages import ACTOR, TAG, actor_of, detail_of, read, rubbish, sane_msat
+from ..lightning.reading import read, rubbish, sane_msat
+from .messages import ACTOR, TAG, actor_of, detail_of
 
 PATH: Final = "/api/v1/payments/paginated"
 """Path for look-ups. The plain list leaves failed payments out, and the single one shows but one half."""

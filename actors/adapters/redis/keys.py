@@ -9,6 +9,7 @@ satmeter:{p0017}:s:<actor>   the version, a newline, and a state that spares fol
 satmeter:{p0017}:k:<actor>:<name>   an answer, kept for repeated calls; expires by itself
 satmeter:{p0017}:mark:<server>   see `marks.py`
 satmeter:invoice:<payment hash>   see `bindings.py`
+satmeter:payout:<payment hash>   see `payout_owners.py`
 """
 
 from __future__ import annotations
@@ -51,3 +52,8 @@ def kept_key(partition: int, actor_id: str, name: str) -> str:
 def invoice_key(payment_hash: str) -> str:
     """Return the key of the owner of an invoice that was made ahead."""
     return f"satmeter:invoice:{payment_hash}"
+
+
+def payout_key(payment_hash: str) -> str:
+    """Return the key of the actor that a payout belongs to."""
+    return f"satmeter:payout:{payment_hash}"

@@ -21,8 +21,8 @@ from redis.exceptions import RedisError
 from ...domain.money import Msat
 from ...domain.payments.invoices import Invoice
 from ...ports import TransientError
+from ..lightning.reading import is_payment_hash
 from ..lnbits.lookups import PATH as PAGE
-from ..lnbits.messages import is_payment_hash
 from ..redis.batch import Grouped
 from ..redis.client import TIMEOUT_S
 from .bolt11_signing import sign_invoice

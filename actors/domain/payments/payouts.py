@@ -62,7 +62,7 @@ class PayoutReport(msgspec.Struct, frozen=True):
 
 
 class SentPayment(msgspec.Struct, frozen=True):
-    """An outgoing payment of ours, as the node lists it. `fee_msat` is the cost of routing.
+    """An outgoing payment, as the node lists it. `fee_msat` is the cost of routing; `actor_id` is "" for no actor's.
 
     `row_id` distinguishes payments to the same invoice, of which there should never be two. `at_ms` is the time of the
     payment; 0 where the node does not say.

@@ -79,6 +79,16 @@ async def test_what_journals_tell_as_paid_is_known_and_read_once() -> None:
     assert scene.read == ["ses_a"] * 2
 
 
+async def test_the_operators_own_payments_count_nowhere_and_end_no_look() -> None:
+    scene = Scene()
+    scene.wallet.listed = [payment(n, "") for n in range(2, 202)] + [payment(1)]
+    scene.paid(1)
+    for _ in range(2):
+        assert await scene.watch.look() == Comparison(0, 0, 1, NOW_MS - 60_000)
+    scene.wallet.listed = [payment(n, "") for n in range(300, 500)] + [payment(299)]
+    assert await scene.unknown() == (1, 900_000)
+
+
 async def test_a_payment_that_its_journal_calls_failed_is_unknown_with_what_it_cost() -> None:
     """The node called it failed, it was re-pointed, and then the node made it."""
     scene = Scene()

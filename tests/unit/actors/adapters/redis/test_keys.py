@@ -15,6 +15,7 @@ def test_keys_are_those_of_all_earlier_versions() -> None:
     assert keys.snapshot_key(0, "ses_a") == "satmeter:{p0000}:s:ses_a"
     assert keys.kept_key(17, "ses_a", "req_b") == "satmeter:{p0017}:k:ses_a:req_b"
     assert keys.invoice_key("ab") == "satmeter:invoice:ab"
+    assert keys.payout_key("ab") == "satmeter:payout:ab"
 
 
 @pytest.mark.parametrize("made", [keys.journal_key, keys.snapshot_key])

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
+from satmeter.actors.adapters.lightning.invoice_queue import InvoiceQueue
 from satmeter.actors.adapters.lnbits.client import LnbitsLightning
-from satmeter.actors.adapters.lnbits.invoice_queue import InvoiceQueue
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.payouts import PayoutTarget
 from satmeter.actors.ports import InvoiceOrder, TransientError, Urgency
