@@ -27,6 +27,7 @@ from .domain.session.messages import (
     GetLedger,
     GetSession,
     LedgerPage,
+    NameRefundDestination,
     OpenSession,
     Relay,
     Relayed,
@@ -54,7 +55,7 @@ class NotOwner(Reply, frozen=True, tag="not_owner"):
 
 
 _SessionQuestion = GetSession | GetLedger | GetRequestReceipt | CountTokens | CheckPayment
-_SessionCommand = OpenSession | TopUp | Ask | Relay | CloseSession | _SessionQuestion
+_SessionCommand = OpenSession | TopUp | Ask | Relay | CloseSession | NameRefundDestination | _SessionQuestion
 _Relaying = Held | RelayHead | RelayBytes | Relayed | Counted
 _SessionReply = SessionCreated | SessionView | TopUpInvoice | TextDelta | RequestAnswer | LedgerPage | _Relaying
 WireCommand = CreateJob | GetJob | WatchJob | GetJobReceipt | RefundJob | _SessionCommand | AskDemo | Settle | Ping

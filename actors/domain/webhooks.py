@@ -44,6 +44,20 @@ class LimitNotice(msgspec.Struct, frozen=True, omit_defaults=True):
     renews_ms: int | None = None
 
 
+class RefundNotice(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The payment to a refund's destination, or the failed try, that a notice tells of.
+
+    amount_msat and payment_hash: of a payment. error: of a failed try, after which the next one is due at `next_ms`, 0
+    after the last one. owed_msat: still owed after it.
+    """
+
+    owed_msat: int
+    amount_msat: int = 0
+    payment_hash: str = ""
+    error: str = ""
+    next_ms: int = 0
+
+
 class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
     """A notice to be delivered. `attempts` have failed; the next one is due at `due_ms`."""
 
@@ -54,6 +68,7 @@ class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
     attempts: int = 0
     remaining_msat: int = 0
     limit: LimitNotice | None = None
+    refund: RefundNotice | None = None
 
 
 class Outbox(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -69,11 +84,18 @@ class Outbox(msgspec.Struct, frozen=True, omit_defaults=True):
     gone: bool = False
     low: bool = True
 
-    def with_notice(self, kind: str, at_ms: int, remaining_msat: int = 0, limit: LimitNotice | None = None) -> Outbox:
+    def with_notice(
+        self,
+        kind: str,
+        at_ms: int,
+        remaining_msat: int = 0,
+        limit: LimitNotice | None = None,
+        refund: RefundNotice | None = None,
+    ) -> Outbox:
         """Add a notice, unless the receiver wants no more."""
         if self.gone:
             return self
-        notice = Notice(self.count, kind, at_ms, at_ms, remaining_msat=remaining_msat, limit=limit)
+        notice = Notice(self.count, kind, at_ms, at_ms, remaining_msat=remaining_msat, limit=limit, refund=refund)
         return replace(self, notices=(*self.notices, notice), count=self.count + 1)
 
 

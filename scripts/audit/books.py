@@ -200,9 +200,18 @@ _SESSION_WITHOUT_MONEY: Final = {
     "top_up_issued",
     "top_up_failed",
     "invoice_lapsed",
+    "refund_destination_named",
+    "refund_try_failed",
     "webhook_tried",
 }
-_JOB_WITHOUT_MONEY: Final = {"attempt_started", "attempt_failed", "job_accepted", "job_expired", "webhook_tried"}
+_JOB_WITHOUT_MONEY: Final = {
+    "attempt_started",
+    "attempt_failed",
+    "job_accepted",
+    "job_expired",
+    "refund_try_failed",
+    "webhook_tried",
+}
 
 
 def books_of(actor_id: str) -> SessionBooks | JobBooks:

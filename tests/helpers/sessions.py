@@ -32,6 +32,7 @@ from satmeter.actors.domain.session.messages import (
 )
 from satmeter.actors.domain.session.pricing import SessionTerms
 from satmeter.actors.domain.session.state import Session
+from satmeter.actors.domain.webhooks import Webhook
 from tests.helpers.jobs import BTC, HOUR_MS, START_MS, TERMS, USAGE, invoice
 
 SESSION_ID = "ses_0123456789abcdefghijklmnopqrstuv"
@@ -259,9 +260,11 @@ class SessionBench:
         self.restart(snapshot_at)
         return self.send(TakeUp())
 
-    def open(self, deposit: Invoice = DEPOSIT) -> Decision:
+    def open(
+        self, deposit: Invoice = DEPOSIT, refund_to: str | None = None, webhook: Webhook | None = None
+    ) -> Decision:
         """Creates the session with its deposit's invoice."""
-        (order,) = self.send(OpenSession(deposit.amount_sats, "client")).intents
+        (order,) = self.send(OpenSession(deposit.amount_sats, "client", webhook, refund_to=refund_to)).intents
         return self.send(Done(order, deposit))
 
     def pay(self, paid: Invoice = DEPOSIT, msat: int | None = None) -> Decision:
@@ -269,10 +272,10 @@ class SessionBench:
         amount = Msat.from_sats(paid.amount_sats) if msat is None else Msat(msat)
         return self.send(Settle(paid.payment_hash, amount))
 
-    def fund(self, sats: int = 100) -> None:
+    def fund(self, sats: int = 100, refund_to: str | None = None, webhook: Webhook | None = None) -> None:
         """A new session with a settled deposit."""
         deposit = invoice(1, sats)
-        self.open(deposit)
+        self.open(deposit, refund_to, webhook)
         self.pay(deposit)
 
     def top_up_with(self, made: Invoice, name: str = "t") -> Decision:

@@ -39,6 +39,10 @@ from tests.helpers.sessions import (
     target,
     top_up,
 )
+from tests.replay.refund_stories import (
+    job_refunded_to_its_destination,
+    session_refunded_to_its_destinations,
+)
 from tests.replay.told_stories import (
     job_charged_at_its_quote,
     job_failed_by_our_fault_and_refunded_whole,
@@ -277,6 +281,7 @@ STORIES: dict[str, Callable[[], JobBench | SessionBench]] = {
         job_with_a_webhook,
         job_with_reported_usage,
         job_that_waits_for_its_model,
+        job_refunded_to_its_destination,
         session_unpaid,
         session_with_requests,
         session_with_receipts,
@@ -289,6 +294,7 @@ STORIES: dict[str, Callable[[], JobBench | SessionBench]] = {
         session_closed_with_its_payout_under_way,
         session_expired_and_paid_late,
         session_closed_before_its_deposit,
+        session_refunded_to_its_destinations,
     )
 }
 

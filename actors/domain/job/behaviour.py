@@ -20,7 +20,7 @@ from ..llm.missing_usage import usage_in_place
 from ..llm.prompts import work_overhead_bytes
 from ..money import ZERO, Msat
 from ..payments import payout_flow
-from ..payments.intents import IssueInvoice, LookUpInvoice, LookUpPayout, SendPayout
+from ..payments.intents import IssueInvoice, LookUpInvoice, LookUpPayout, ResolveRefund, SendPayout
 from ..payments.invoices import Invoice, Settle
 from ..pricing import NO_USAGE, MissingUsage, Terms, Usage, charge_msat, quote, tariff_of
 from ..quotes import quote_memo
@@ -108,6 +108,8 @@ class JobBehaviour(NoHistory):
         match command:
             case Done(intent=SendPayout() | LookUpPayout()) | Failed(intent=SendPayout() | LookUpPayout()):
                 return refund.paid_out(job_id, job, command, now_ms)
+            case Done(intent=ResolveRefund()) | Failed(intent=ResolveRefund()):
+                return refund.resolved(job, command, now_ms)
             case Done(intent=Notify()) | Failed(intent=Notify()):
                 told = webhooks.outcome(job.outbox, command, now_ms)
                 return NOTHING if told is None else Decision((told,))
@@ -124,7 +126,8 @@ class JobBehaviour(NoHistory):
         # The body is part of the topic. A client that sends another body under the same key meanwhile must not get
         # the invoice of this one.
         url = "" if command.webhook is None else command.webhook.url
-        topic = f"open:{hashlib.sha256(f'{url} {command.request}'.encode()).hexdigest()}"
+        ordered = f"{url} {command.refund_to or ''} {command.request}"
+        topic = f"open:{hashlib.sha256(ordered.encode()).hexdigest()}"
         order = IssueInvoice(
             key=topic,
             amount_sats=self._job_terms.eval_fee_sats,
@@ -142,7 +145,7 @@ class JobBehaviour(NoHistory):
         if job is not None:
             same = command.made(job)
             return Decision(answers={order.key: view(job_id, job) if same else idempotency_conflict()})
-        opened = JobOpened(now_ms, command.request, command.client, invoice, command.webhook)
+        opened = JobOpened(now_ms, command.request, command.client, invoice, command.webhook, command.refund_to)
         return Decision(events=(opened,), answers={order.key: view(job_id, evolve(None, opened))})
 
     def _take_up(self, job_id: str, job: Job, now_ms: int) -> Decision:
@@ -221,7 +224,7 @@ class JobBehaviour(NoHistory):
         return evolve(state, event)
 
     def intents(self, actor_id: str, state: Job) -> Sequence[Intent]:
-        """Return the payout or else the attempt that must be under way, and the first attempts of notices."""
+        """Return the payout, or else the attempt or the try, that must be under way, and first attempts of notices."""
         told = job_notices.attempts(actor_id, state, webhooks.untried(state.outbox))
         return (*self._errands(actor_id, state), *told)
 
@@ -230,7 +233,7 @@ class JobBehaviour(NoHistory):
         if state.refunds.under_way is not None:
             return payout_flow.intents(actor_id, state.refunds, state.settled)
         if step is None or not step.under_way:
-            return ()
+            return refund.tries(state)
         match step.kind:
             case StepKind.EVALUATE:
                 return (Evaluate(key=attempts.key(step), request=state.request),)
@@ -268,7 +271,8 @@ class JobBehaviour(NoHistory):
     def due_ms(self, state: Job) -> int | None:
         """Return the next time due: the awaited invoice's expiry, an attempt's time, or now for one under way."""
         own = self._own_due_ms(state)
-        return min((*webhooks.next_ms(state.outbox), *(() if own is None else (own,))), default=None)
+        times = (*webhooks.next_ms(state.outbox), *refund.due_ms(state), *(() if own is None else (own,)))
+        return min(times, default=None)
 
     def _own_due_ms(self, state: Job) -> int | None:
         invoice = payments.awaited_invoice(state)
@@ -320,4 +324,4 @@ def _wake(job_id: str, job: Job, now_ms: int) -> Decision:
     step = job.step
     if step is not None and step.retry_at_ms is not None and now_ms >= step.retry_at_ms:
         return Decision(events=(attempts.due(step, now_ms),), intents=notices)
-    return Decision(intents=notices)
+    return Decision(intents=(*refund.overdue(job, now_ms), *notices))

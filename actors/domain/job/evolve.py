@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from .. import refund_notices
 from ..behaviour import BooksError, Event
 from ..money import ZERO, Msat
-from ..payments import payout_flow
+from ..payments import payout_flow, refund_flow
 from ..payments.payouts import PayoutFailed, PayoutPaid, PayoutStarted, PayoutUnclear
+from ..payments.refund_flow import RefundTryFailed
 from ..webhooks import Outbox, WebhookTried, tried
 from .notices import noticed
 from .state import (
@@ -75,6 +77,7 @@ def _opened(event: JobOpened) -> Job:
         updated_at_ms=event.at_ms,
         eval_invoice=event.eval_invoice,
         outbox=None if event.webhook is None else Outbox(event.webhook),
+        refunds=refund_flow.opened(event.refund_to),
     )
 
 
@@ -105,7 +108,11 @@ def _fold(job: Job, event: Event) -> Job:
             return replace(job, state=JobState.EXPIRED, step=None)
         case PayoutStarted() | PayoutUnclear() | PayoutPaid() | PayoutFailed():
             books, refunds = payout_flow.fold(job.books, job.refunds, event)
-            return replace(job, books=books, refunds=refunds)
+            outbox = refund_notices.noticed(job.outbox, job.refunds, books, event)
+            return replace(job, books=books, refunds=refunds, outbox=outbox)
+        case RefundTryFailed():
+            outbox = refund_notices.noticed(job.outbox, job.refunds, job.books, event)
+            return replace(job, refunds=refund_flow.fold(job.refunds, event), outbox=outbox)
     raise BooksError(f"no job knows the event {type(event).__name__}")
 
 

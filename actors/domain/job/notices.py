@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from .. import webhooks
+from .. import refund_notices, webhooks
 from ..timestamps import timestamp
 from ..webhooks import Notice, Notify
 from .state import FINAL_STATES, Job, JobState
@@ -38,6 +38,8 @@ def _data(job_id: str, job: Job, notice: Notice) -> dict[str, Any]:
 
     The data must be the same in every attempt, so it holds only values that don't change any more.
     """
+    if notice.refund is not None:
+        return {"jobId": job_id, **refund_notices.data(notice.refund)}
     state = notice.type.removeprefix("job.")
     data: dict[str, Any] = {"jobId": job_id, "state": state}
     if state == JobState.AWAITING_WORK_PAYMENT and job.work_invoice is not None:

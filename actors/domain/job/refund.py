@@ -1,10 +1,13 @@
-"""Refunds of a job: the payout of what it owes."""
+"""Refunds of a job: the payout of what it owes, to an invoice or to the destination that its client named."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..behaviour import NOTHING, Decision, Done, Failed
 from ..errors import wrong_state
-from ..payments import payout_flow
+from ..payments import payout_flow, refund_flow
+from ..payments.intents import ResolveRefund
 from ..payments.payouts import network_of, payout_refusal
 from .evolve import evolve
 from .state import FINAL_STATES, Job, RefundJob, view
@@ -34,7 +37,33 @@ def paid_out(job_id: str, job: Job, command: Done | Failed, now_ms: int) -> Deci
     payout = job.refunds.under_way
     if event is None or payout is None:
         return NOTHING
-    after = evolve(job, event)
+    failed, after = refund_flow.after_payout(job.refunds, payout, event), evolve(job, event)
     if after.refunds.under_way is not None:
         return Decision((event,))
-    return payout_flow.ended(payout, (event,), view(job_id, after))
+    if failed is None:
+        return payout_flow.ended(payout, (event,), view(job_id, after))
+    return payout_flow.ended(payout, (event, failed), view(job_id, evolve(after, failed)))
+
+
+def tries(job: Job) -> Sequence[ResolveRefund]:
+    """Return the try to pay the destination that must be under way."""
+    return refund_flow.intents(job.books, job.refunds) if job.state in FINAL_STATES else ()
+
+
+def overdue(job: Job, now_ms: int) -> Sequence[ResolveRefund]:
+    """Return the try that is due."""
+    return refund_flow.overdue(job.books, job.refunds, now_ms) if job.state in FINAL_STATES else ()
+
+
+def due_ms(job: Job) -> Sequence[int]:
+    """Return the time at which a try is due, if one is."""
+    return refund_flow.due_ms(job.books, job.refunds) if job.state in FINAL_STATES else ()
+
+
+def resolved(job: Job, command: Done | Failed, now_ms: int) -> Decision:
+    """Begin the payout to the invoice that the destination gave, or put the next try off."""
+    if job.state not in FINAL_STATES:
+        return NOTHING
+    network = network_of(job.eval_invoice.payment_request)
+    event = refund_flow.resolved(job.books, job.refunds, command, network, now_ms)
+    return NOTHING if event is None else Decision((event,))

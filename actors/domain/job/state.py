@@ -13,6 +13,7 @@ from ..llm.reported_usage import ReportedUsage
 from ..money import ZERO, Msat, total
 from ..payments.invoices import Invoice
 from ..payments.payouts import OwingBooks, PayoutEvent, PayoutTarget, Refunds, RefundView, refund_view
+from ..payments.refund_flow import RefundTryFailed
 from ..pricing import PricingBreakdown, Size, Tariff, Usage
 from ..webhooks import Outbox, Webhook, WebhookTried
 
@@ -164,6 +165,7 @@ class JobOpened(Event, frozen=True, tag="job_opened"):
     client: str
     eval_invoice: Invoice
     webhook: Webhook | None = None
+    refund_to: str | None = None
 
 
 class EvalPaid(Event, frozen=True, tag="eval_paid"):
@@ -273,6 +275,7 @@ JobEvent = (
     | JobFailed
     | JobExpired
     | PayoutEvent
+    | RefundTryFailed
     | WebhookTried
 )
 
@@ -307,11 +310,13 @@ class CreateJob(Command[JobView, Never], frozen=True, tag="create_job"):
     request: str
     client: str
     webhook: Webhook | None = None
+    refund_to: str | None = None
 
     def made(self, job: Job) -> bool:
         """Return True if the job is the one that this command asks for."""
         webhook = None if job.outbox is None else job.outbox.webhook
-        return job.request == self.request and webhook == self.webhook
+        refund_to = None if job.refunds.standing is None else job.refunds.standing.destination
+        return job.request == self.request and webhook == self.webhook and refund_to == self.refund_to
 
 
 class GetJob(Command[JobView, Never], frozen=True, tag="get_job"):
@@ -353,8 +358,8 @@ def _waits_for_model(job: Job) -> bool:
 
 
 def _refund_view(job: Job) -> RefundView | None:
-    """Return the job's refund; None where nothing is or was owed."""
+    """Return the job's refund; None where nothing is or was owed, and no destination was named."""
     books = job.books
-    if not (books.owed or books.pending or books.refunded):
+    if not (books.owed or books.pending or books.refunded or job.refunds.standing):
         return None
     return refund_view(books, job.refunds)

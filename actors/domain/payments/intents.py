@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from ..behaviour import Command, Intent
+from ..money import Msat
 from .payouts import PayoutTarget
 
 
@@ -64,3 +67,26 @@ class LookUpPayout(Intent, frozen=True):
     def free_to_repeat(self) -> bool:
         """True: a look-up only asks, perhaps for hours."""
         return True
+
+
+class ResolveRefund(Intent, frozen=True):
+    """Ask a destination for an invoice over this amount; the result is a `PayoutTarget` or an `Unresolved`."""
+
+    destination: str
+    amount_msat: Msat
+
+    @property
+    def free_to_repeat(self) -> bool:
+        """True: an invoice that no payout began with is never paid."""
+        return True
+
+
+class Unresolved(msgspec.Struct, frozen=True):
+    """Answer in place of an invoice. `permanent`: the destination refuses, and may be asked again in `retry_after_ms`.
+
+    error: a `DestinationFault` or a `RefundError`.
+    """
+
+    error: str
+    permanent: bool = False
+    retry_after_ms: int = 0

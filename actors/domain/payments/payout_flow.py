@@ -73,7 +73,7 @@ def fold(books: BooksT, refunds: Refunds, event: Event) -> tuple[BooksT, Refunds
     if isinstance(event, PayoutStarted):
         if refunds.under_way is not None or event.target.payment_hash in refunds.ended:
             raise BooksError("one payout at a time, and one for each invoice")
-        payout = Payout(event.target, event.reserve_msat, event.at_ms, event.once)
+        payout = Payout(event.target, event.reserve_msat, event.at_ms, event.once, refund_to=event.refund_to)
         return books.begin_payout(payout), replace(refunds, under_way=payout, last_failed=False, last_refusal=None)
     under_way = refunds.under_way
     if under_way is None:
@@ -84,7 +84,7 @@ def fold(books: BooksT, refunds: Refunds, event: Event) -> tuple[BooksT, Refunds
             unclear = replace(under_way, sending=False, failure_final_at_ms=final_at_ms, refusal=refusal)
             return books, replace(refunds, under_way=unclear)
         case PayoutPaid():
-            return books.end_payout(under_way, event.fee_msat), _ended(refunds, under_way, paid=True)
+            return books.end_payout(under_way, event.fee_msat), _paid(_ended(refunds, under_way, paid=True), under_way)
         case PayoutFailed(refusal=None):
             return books.fail_payout(under_way), _ended(refunds, under_way, paid=False)
         case PayoutFailed(refusal=refusal):
@@ -98,6 +98,13 @@ def fold(books: BooksT, refunds: Refunds, event: Event) -> tuple[BooksT, Refunds
 def _ended(refunds: Refunds, payout: Payout, *, paid: bool) -> Refunds:
     ended = {**refunds.ended, payout.target.payment_hash: paid}
     return replace(refunds, under_way=None, ended=ended, last_failed=not paid)
+
+
+def _paid(refunds: Refunds, payout: Payout) -> Refunds:
+    standing = refunds.standing
+    if standing is None or standing.destination != payout.refund_to:
+        return refunds
+    return replace(refunds, standing=standing.after_payment())
 
 
 def intents(actor_id: str, refunds: Refunds, received_hashes: Collection[str]) -> Sequence[Intent]:

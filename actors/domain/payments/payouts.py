@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from ..behaviour import Event, Once
 from ..errors import Code, Refusal, wrong_state
 from ..money import MSAT_PER_SAT, ZERO, Msat
+from .standing_refund import StandingRefund
 
 _RESERVE_LEAST: Final = Msat.from_sats(2)
 _RESERVE_DIVISOR: Final = 100
@@ -112,7 +113,7 @@ class Payout(msgspec.Struct, frozen=True):
 
     sending: the call to the node has not ended, as far as is known. After the call, the node's "failed" or "never heard
     of it" is final from `failure_final_at_ms` on; snapshots keep this field under its first name. `refusal`: the call's
-    own reason, if the node would not pay at all.
+    own reason, if the node would not pay at all. `refund_to`: see `PayoutStarted`.
     """
 
     target: PayoutTarget
@@ -122,6 +123,7 @@ class Payout(msgspec.Struct, frozen=True):
     sending: bool = True
     failure_final_at_ms: int = msgspec.field(default=0, name="absent_is_failed_at_ms")
     refusal: PayoutRefusal | None = None
+    refund_to: str | None = None
 
     @property
     def total_msat(self) -> Msat:
@@ -134,6 +136,7 @@ class Refunds(msgspec.Struct, frozen=True):
 
     `last_refusal`: the reason why the node never tried the last payout, if so. Its invoice is not in `ended`, and may
     be sent again. `whole`: the debt comes from a failure of ours, and is paid out without a reserve for routing.
+    `standing`: the destination that what is owed is paid to by itself.
     """
 
     under_way: Payout | None = None
@@ -141,6 +144,7 @@ class Refunds(msgspec.Struct, frozen=True):
     last_failed: bool = False
     last_refusal: PayoutRefusal | None = None
     whole: bool = False
+    standing: StandingRefund | None = None
 
 
 class OwingBooks(msgspec.Struct, frozen=True):
@@ -192,11 +196,12 @@ class LedgerEvent(Event, frozen=True, kw_only=True):
 
 
 class PayoutStarted(LedgerEvent, frozen=True, kw_only=True, tag="payout_started"):
-    """A payout is about to be sent."""
+    """A payout is about to be sent. `refund_to`: the destination that gave the invoice; None for a client's own."""
 
     target: PayoutTarget
     reserve_msat: Msat
     once: Once | None = None
+    refund_to: str | None = None
 
 
 class PayoutUnclear(LedgerEvent, frozen=True, kw_only=True, tag="payout_unclear"):
@@ -239,6 +244,7 @@ class RefundView(msgspec.Struct, frozen=True):
     """Amounts owed and paid back to the client. `failed`: the last payout failed; the client may ask for another.
 
     `payable_sats`: the most that an invoice may ask for now. `refusal`: why the node never tried the last payout.
+    `standing`: the destination that it is paid to by itself.
     """
 
     owed_msat: Msat
@@ -247,6 +253,7 @@ class RefundView(msgspec.Struct, frozen=True):
     failed: bool = False
     payable_sats: int = 0
     refusal: PayoutRefusal | None = None
+    standing: StandingRefund | None = None
 
 
 def refund_view(books: OwingBooks, refunds: Refunds, unspent: Msat = ZERO) -> RefundView:
@@ -261,6 +268,7 @@ def refund_view(books: OwingBooks, refunds: Refunds, unspent: Msat = ZERO) -> Re
         failed=refunds.last_failed,
         payable_sats=books.payable(refunds, unspent).whole_sats,
         refusal=refunds.last_refusal,
+        standing=refunds.standing,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from msgspec.structs import replace
+
 from .. import webhooks
 from ..behaviour import NOTHING, Command, Decision, Done, Event, Failed, History, Intent, Reply, TakeUp, Wake
 from ..codec import JournalCodec
@@ -13,12 +15,12 @@ from ..errors import Code, Refusal, not_found
 from ..llm.intents import AnswerRequest, CountPrompt, RelayRequest
 from ..money import ZERO, Msat
 from ..payments import payout_flow
-from ..payments.intents import IssueInvoice, LookUpInvoice, LookUpPayout, SendPayout
+from ..payments.intents import IssueInvoice, LookUpInvoice, LookUpPayout, ResolveRefund, SendPayout
 from ..payments.invoices import Settle
 from ..payments.payouts import LedgerEvent
 from ..receipts import GetRequestReceipt
 from ..webhooks import Notify
-from . import former_keys, notices, payments, receipts, requests
+from . import former_keys, notices, payments, receipts, refunds, requests
 from . import queries as questions
 from .evolve import evolve, follow, place
 from .ledger import entries
@@ -30,6 +32,7 @@ from .messages import (
     GetLedger,
     GetSession,
     LedgerPage,
+    NameRefundDestination,
     OpenSession,
     Relay,
     TopUp,
@@ -88,6 +91,9 @@ class SessionBehaviour:
                 return payments.top_up(self._terms, session, command, now_ms)
             case CloseSession():
                 return payments.close(session_id, session, command, now_ms)
+            case NameRefundDestination():
+                named = refunds.name(session, command, now_ms)
+                return replace(named, reply=named.reply or payments.view(session_id, named.after or session))
         refusal = grant.refusal(Action.READ, now_ms)
         if refusal is not None:
             return Decision(reply=refusal)
@@ -114,6 +120,8 @@ class SessionBehaviour:
                 return payments.looked_up(self._terms, session_id, session, command, now_ms)
             case SendPayout() | LookUpPayout():
                 return payments.paid_out(session_id, session, command, now_ms)
+            case ResolveRefund():
+                return refunds.resolved(session, command, now_ms)
             case Notify():
                 told = webhooks.outcome(session.outbox, command, now_ms)
                 if told is None:
@@ -129,13 +137,14 @@ class SessionBehaviour:
         return evolve(state, event)
 
     def intents(self, actor_id: str, state: Session) -> Sequence[Intent]:
-        """Return the intents for top-up invoices, the payout and untried notices.
+        """Return the intents for top-up invoices, the payout or the try before it, and untried notices.
 
         Requests are left out, because their text is not in the state.
         """
         orders = [payments.order(self._terms, actor_id, top_up) for top_up in state.top_ups.values()]
         told = notices.attempts(actor_id, state, webhooks.untried(state.outbox))
-        return (*orders, *payout_flow.intents(actor_id, state.refunds, state.settled), *told)
+        payout = payout_flow.intents(actor_id, state.refunds, state.settled)
+        return (*orders, *payout, *refunds.tries(state), *told)
 
     def liability(self, state: Session | None) -> Msat:
         """Return the amount that the wallet must hold for the session."""
@@ -151,7 +160,7 @@ class SessionBehaviour:
         """Return the next time due: an expiry, a notice's attempt, or a check on what is under way."""
         times = [invoice.expires_at_ms + payments.EXPIRY_GRACE_MS for invoice in state.invoices.values()]
         times += [hold.at_ms + _UNDER_WAY_MS for hold in state.holds.values()]
-        times += webhooks.next_ms(state.outbox)
+        times += [*webhooks.next_ms(state.outbox), *refunds.due_ms(state)]
         if not state.ended:
             times.append(state.expires_at_ms)
         if state.refunds.under_way is not None:
@@ -210,7 +219,7 @@ class SessionBehaviour:
 
 
 def _wake(session_id: str, session: Session, now_ms: int) -> Decision:
-    """End an expired session, ask the node about expired invoices, and deliver overdue notices."""
+    """End an expired session, ask the node about expired invoices, try what is due, and deliver overdue notices."""
     # The node has the last word: an invoice may have been paid while no host was listening.
     look_ups = tuple(
         questions.look_up(payment_hash)
@@ -222,7 +231,7 @@ def _wake(session_id: str, session: Session, now_ms: int) -> Decision:
     if not session.ended and now_ms >= session.expires_at_ms:
         after, expired = follow(session, SessionExpired(now_ms, refunded_msat=session.books.balance))
     told = notices.attempts(session_id, session, webhooks.overdue(session.outbox, now_ms))
-    return Decision(expired, intents=(*look_ups, *told), after=after)
+    return Decision(expired, intents=(*look_ups, *refunds.overdue(after, now_ms), *told), after=after)
 
 
 def _take_up(session_id: str, session: Session, now_ms: int) -> Decision:

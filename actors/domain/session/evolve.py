@@ -7,10 +7,12 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from .. import refund_notices
 from ..behaviour import BooksError, Event
 from ..money import ZERO, Msat
-from ..payments import payout_flow
+from ..payments import payout_flow, refund_flow
 from ..payments.payouts import LedgerEvent, PayoutFailed, PayoutPaid, PayoutStarted, PayoutUnclear
+from ..payments.refund_flow import RefundDestinationNamed, RefundTryFailed
 from ..webhooks import Outbox, WebhookTried, tried
 from .ledger import entry_count
 from .notices import limits_noticed, noticed
@@ -79,6 +81,8 @@ def _opened(event: SessionOpened) -> Session:
         first_expires_at_ms=event.expires_at_ms,
         invoices={invoice.payment_hash: invoice},
         outbox=None if event.webhook is None else Outbox(event.webhook),
+        refunds=refund_flow.opened(event.refund_to),
+        opened_refund_to=event.refund_to,
     )
 
 
@@ -111,7 +115,11 @@ def _fold(session: Session, event: LedgerEvent) -> Session:
             return _ended(session, SessionState.EXPIRED, event.refunded_msat)
         case PayoutStarted() | PayoutUnclear() | PayoutPaid() | PayoutFailed():
             books, refunds = payout_flow.fold(session.books, session.refunds, event)
-            return replace(session, books=books, refunds=refunds)
+            outbox = refund_notices.noticed(session.outbox, session.refunds, books, event)
+            return replace(session, books=books, refunds=refunds, outbox=outbox)
+        case RefundDestinationNamed() | RefundTryFailed():
+            outbox = refund_notices.noticed(session.outbox, session.refunds, session.books, event)
+            return replace(session, refunds=refund_flow.fold(session.refunds, event), outbox=outbox)
     raise BooksError(f"no session knows the event {type(event).__name__}")
 
 

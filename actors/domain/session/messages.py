@@ -154,12 +154,14 @@ class OpenSession(Command[SessionCreated, Never], frozen=True, tag="open_session
     """Open a session. The same amount and webhook again give the same session; others are a conflict.
 
     With `any_amount` an existing session is returned whatever its amount, because prices may have changed meanwhile.
+    `refund_to`: the destination of its refunds, which must be the same again, too.
     """
 
     amount_sats: int
     client: str
     webhook: Webhook | None = None
     any_amount: bool = False
+    refund_to: str | None = None
 
 
 class GetSession(Command[SessionView, Never], frozen=True, tag="get_session"):
@@ -264,4 +266,11 @@ class CloseSession(Command[SessionView, Never], frozen=True, tag="close_session"
 
     target: PayoutTarget | None
     once: Once
+    grant: Grant
+
+
+class NameRefundDestination(Command[SessionView, Never], frozen=True, tag="name_refund_destination"):
+    """Name the destination to which the session's rest is paid by itself once the session is over."""
+
+    destination: str
     grant: Grant

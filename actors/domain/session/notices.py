@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from .. import webhooks
+from .. import refund_notices, webhooks
 from ..credentials.caveats import limit_text
 from ..timestamps import timestamp
 from ..webhooks import LimitNotice, Notice, Notify
@@ -89,6 +89,8 @@ def attempts(session_id: str, session: Session, notices: Sequence[Notice]) -> tu
 
 def _data(notice: Notice, threshold_sats: int) -> dict[str, Any]:
     limit = notice.limit
+    if notice.refund is not None:
+        return refund_notices.data(notice.refund)
     if limit is None:
         return {"remainingMsat": notice.remaining_msat, "lowBalanceSats": threshold_sats}
     spender = {} if limit.spender is None else {"spender": limit.spender}

@@ -12,7 +12,7 @@ from ..behaviour import NOTHING, Decision, Done, Failed
 from ..credentials.caveats import Action
 from ..errors import Code, Refusal, idempotency_conflict, node_unavailable, not_found
 from ..money import ZERO
-from ..payments import payout_flow
+from ..payments import payout_flow, refund_flow
 from ..payments.intents import IssueInvoice, LookUpInvoice, ReleaseUnpaid
 from ..payments.invoices import Invoice, Settle, Settled, Settlement, SettleOutcome
 from ..payments.payouts import network_of, payout_refusal, refund_view
@@ -69,7 +69,8 @@ def create(terms: SessionTerms, session_id: str, session: Session | None, comman
         return Decision(reply=_created(session_id, session, command))
     # The order is part of the topic: a client that sends another order under the same key must not get this invoice.
     webhook = f"{command.webhook.url} {command.webhook.low_balance_msat.value}" if command.webhook else ""
-    topic = f"open:{command.amount_sats}:{hashlib.sha256(f'{command.client} {webhook}'.encode()).hexdigest()}"
+    ordered = f"{command.client} {webhook} {command.refund_to or ''}"
+    topic = f"open:{command.amount_sats}:{hashlib.sha256(ordered.encode()).hexdigest()}"
     order = IssueInvoice(
         key=topic,
         amount_sats=command.amount_sats,
@@ -98,6 +99,7 @@ def opened(
         deposit_invoice=command.result,
         expires_at_ms=now_ms + terms.life_ms,
         webhook=order.context.webhook,
+        refund_to=order.context.refund_to,
     )
     begun = evolve(None, event)
     return Decision((event,), answers={order.key: _created(session_id, begun, order.context)})
@@ -106,7 +108,7 @@ def opened(
 def _created(session_id: str, session: Session, command: OpenSession) -> SessionCreated | Refusal:
     webhook = None if session.outbox is None else session.outbox.webhook
     same_amount = command.any_amount or session.deposit_invoice.amount_sats == command.amount_sats
-    if not same_amount or webhook != command.webhook:
+    if not same_amount or webhook != command.webhook or session.opened_refund_to != command.refund_to:
         return idempotency_conflict()
     return SessionCreated(
         session_id,
@@ -251,7 +253,8 @@ def paid_out(session_id: str, session: Session, command: Done | Failed, now_ms: 
     payout = session.refunds.under_way
     if event is None or payout is None:
         return NOTHING
-    after, events = follow(session, event)
+    failed = refund_flow.after_payout(session.refunds, payout, event)
+    after, events = follow(session, event, *(() if failed is None else (failed,)))
     if after.refunds.under_way is not None:
         return Decision(events, after=after)
     return replace(payout_flow.ended(payout, events, view(session_id, after)), after=after)

@@ -15,6 +15,7 @@ from ..llm.answers import Ending
 from ..money import ZERO, Msat, total
 from ..payments.invoices import Invoice
 from ..payments.payouts import LedgerEvent, OwingBooks, PayoutEvent, Refunds
+from ..payments.refund_flow import RefundEvent
 from ..pricing import BtcPrice, Tariff, Usage
 from ..receipts import ReceiptNote
 from ..webhooks import Outbox, Webhook, WebhookTried
@@ -127,6 +128,7 @@ class Session(msgspec.Struct, frozen=True):
     hashes of paid invoices. counters: msat held or spent under each spend limit of a credential. beneath: the number
     of such limits beneath each limit. windows: those of counts whose limits renew. counted_ms: the latest time by which
     such limits were counted. tariffs: the prices that anything was charged by, in the order of their first use.
+    opened_refund_to: the destination of refunds that its opening named.
     """
 
     client: str
@@ -150,6 +152,7 @@ class Session(msgspec.Struct, frozen=True):
     beneath: Mapping[str, int] = {}
     windows: Mapping[str, Window] = {}
     counted_ms: int = 0
+    opened_refund_to: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -168,6 +171,7 @@ class SessionOpened(LedgerEvent, frozen=True, kw_only=True, tag="session_opened"
     deposit_invoice: Invoice
     expires_at_ms: int
     webhook: Webhook | None = None
+    refund_to: str | None = None
 
 
 class TopUpRequested(LedgerEvent, frozen=True, kw_only=True, tag="top_up_requested"):
@@ -272,5 +276,6 @@ SessionEvent = (
     | SessionClosed
     | SessionExpired
     | PayoutEvent
+    | RefundEvent
     | WebhookTried
 )

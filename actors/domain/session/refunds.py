@@ -1,0 +1,78 @@
+"""Refunds of a session that are paid by itself, to the destination that its client named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..behaviour import NOTHING, Decision, Done, Failed
+from ..credentials.caveats import Action, Grant, violated
+from ..errors import Refusal
+from ..payments import refund_flow
+from ..payments.intents import ResolveRefund
+from ..payments.payouts import network_of
+from .evolve import place
+from .messages import NameRefundDestination
+from .state import Session
+
+_NOT_YOURS = "This credential is narrowed, so it can't name where the session's rest is paid: use the whole macaroon."
+
+
+def name(session: Session, command: NameRefundDestination, now_ms: int) -> Decision:
+    """Name the destination. Without a reply of the decision's own, the caller gets the session's view."""
+    refusal = command.grant.refusal(Action.CLOSE, now_ms) or _narrowed(command.grant)
+    if refusal is not None:
+        return Decision(reply=refusal)
+    event = refund_flow.name(session.refunds, command.destination, now_ms)
+    if event is None:
+        return NOTHING
+    if isinstance(event, Refusal):
+        return Decision(reply=event)
+    after, placed = place(session, event)
+    return Decision((placed,), after=after)
+
+
+def _narrowed(grant: Grant) -> Refusal | None:
+    """Return which caveat forbids to name a destination, or None.
+
+    It moves all that the session will ever owe, also after the credential's own time. So no limit on amount or time can
+    hold, and a holder under one must not redirect the money.
+    """
+    if grant.spend_limits:
+        return violated(grant.spend_limits[-1].caveat, _NOT_YOURS)
+    if grant.max_msat_per_request is not None:
+        return violated(f"max_msat_per_request = {grant.max_msat_per_request.value}", _NOT_YOURS)
+    if grant.expires_at_s is not None:
+        return violated(f"expires_at = {grant.expires_at_s}", _NOT_YOURS)
+    return None
+
+
+def _ready(session: Session) -> bool:
+    """Return whether all that will be owed soon is owed; each payout has a reserve of its own."""
+    return session.ended and not session.holds
+
+
+def tries(session: Session) -> Sequence[ResolveRefund]:
+    """Return the try that must be under way."""
+    return refund_flow.intents(session.books, session.refunds) if _ready(session) else ()
+
+
+def overdue(session: Session, now_ms: int) -> Sequence[ResolveRefund]:
+    """Return the try that is due."""
+    return refund_flow.overdue(session.books, session.refunds, now_ms) if _ready(session) else ()
+
+
+def due_ms(session: Session) -> Sequence[int]:
+    """Return the time at which a try is due, if one is."""
+    return refund_flow.due_ms(session.books, session.refunds) if _ready(session) else ()
+
+
+def resolved(session: Session, command: Done | Failed, now_ms: int) -> Decision:
+    """Begin the payout to the invoice that the destination gave, or put the next try off."""
+    if not _ready(session):
+        return NOTHING
+    network = network_of(session.deposit_invoice.payment_request)
+    event = refund_flow.resolved(session.books, session.refunds, command, network, now_ms)
+    if event is None:
+        return NOTHING
+    after, placed = place(session, event)
+    return Decision((placed,), after=after)
