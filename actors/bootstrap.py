@@ -18,6 +18,8 @@ from ..config.webhook_policy import WebhookTargets
 from .adapters.anthropic.client import AnthropicProvider
 from .adapters.coingecko import CoinGecko
 from .adapters.lnbits.client import LnbitsLightning
+from .adapters.lnurl.exchange import LnurlExchange
+from .adapters.lnurl.pay import LnurlDestinations
 from .adapters.openai.client import OpenAiProvider
 from .adapters.redis.bindings import RedisBindings
 from .adapters.redis.client import connect
@@ -59,7 +61,7 @@ from .model_health.outage import ModelCache, ModelOutage, ModelUp, Stage
 from .operator_terms import own_models, pricing_terms, session_terms
 from .partitioning import partition_of
 from .placement.membership import Membership
-from .ports import Journal, Lightning, Limits, Model, Provider, Stored
+from .ports import Destinations, Journal, Lightning, Limits, Model, Provider, Stored
 from .router.router import Router
 from .services.findings import FindingsCache
 from .services.oracle import Oracle, PriceCache
@@ -125,6 +127,11 @@ def build_parts(settings: Settings, treasury: TreasuryLink | None = None) -> Par
         lightning=_lightning(settings, stub_node, treasury),
         stub_node=stub_node,
     )
+
+
+def build_destinations(settings: Settings) -> Destinations:
+    """Build what asks the servers of refunds' destinations. They are strangers' servers, as those of webhooks are."""
+    return LnurlDestinations(LnurlExchange(WebhookTargets(settings.webhook_allow)))
 
 
 def build_solvency(parts: Parts) -> SolvencyWatch:

@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from .domain.money import Msat
+from .domain.payments.destinations import Destination
 from .domain.payments.invoices import Invoice, Settlement
 from .domain.payments.payouts import PayoutReport, PayoutTarget, SentPayment
 
@@ -138,4 +139,24 @@ class Bindings(Protocol):
         The answer is kept for good, as the node may report a payment again at any time. None stands for an unowned
         invoice, which can't be bound any more; one that was reported so before is left out. Raises `TransientError`.
         """
+        ...
+
+
+class Destinations(Protocol):
+    """Port of the servers of refunds' destinations, which anybody may run: what they say is checked, and pays nothing.
+
+    Two questions about the same sum have two invoices as answers. So an order is resolved once, and what was resolved
+    is journaled before it is paid.
+    """
+
+    async def resolve(self, destination: Destination, amount_msat: Msat, network: str | None = None) -> PayoutTarget:
+        """Have the destination make an invoice over exactly this sum. Nothing is paid.
+
+        `network`: that of our node, as `network_of` an invoice of ours names it; without it, it is not compared. Raises
+        `DestinationError` with the reason, `TransientError` while the destination's server can't be reached.
+        """
+        ...
+
+    async def close(self) -> None:
+        """End connections."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from .domain.payments.destinations import DestinationFault
 from .domain.provider_faults import ModelFault
 
 
@@ -21,6 +22,18 @@ class TransientError(PortError):
 
 class PermanentError(PortError):
     """Refusal for a reason that repeating the call does not change."""
+
+
+class DestinationError(PermanentError):
+    """Refusal of a refund's destination, or of a sum by it. `told` is a sentence for its client, without a full stop.
+
+    Nothing was paid, and no payment is under way. The destination may be good another day, as its server may be mended.
+    """
+
+    def __init__(self, fault: DestinationFault, told: str) -> None:
+        super().__init__(f"{fault.value}: {told}")
+        self.fault = fault
+        self.told = told
 
 
 class MissingModelError(PermanentError):

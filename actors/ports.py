@@ -16,9 +16,10 @@ import msgspec
 from .domain.llm.answers import Completion, Evaluation, StreamPart, Verdict
 from .domain.llm.relays import Give, RelayEnd, RelayPart
 from .domain.webhooks import Notify
-from .lightning_ports import Bindings, InvoiceOrder, Lightning, PayoutOwners, Urgency
+from .lightning_ports import Bindings, Destinations, InvoiceOrder, Lightning, PayoutOwners, Urgency
 from .port_errors import (
     ConflictError,
+    DestinationError,
     FencedError,
     HeldBackError,
     MissingModelError,
@@ -36,6 +37,8 @@ __all__ = [  # re-exported beside the ports that speak of them
     "Bindings",
     "Completion",
     "ConflictError",
+    "DestinationError",
+    "Destinations",
     "Evaluation",
     "FencedError",
     "HeldBackError",

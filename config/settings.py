@@ -306,8 +306,8 @@ class Settings(BaseSettings):
     webhook_allow: Annotated[tuple[str, ...], NoDecode] = _var(
         "SATMETER_WEBHOOK_ALLOW",
         (),
-        "Hosts, addresses or networks, by comma, that webhooks may go to although they are not public, by any port and "
-        "also by http.",
+        "Hosts, addresses or networks, by comma, that webhooks may go to, and refunds' destinations be asked at, "
+        "although they are not public, by any port and also by http.",
     )
     plain_http_allow: Annotated[tuple[str, ...], NoDecode] = _var(
         "SATMETER_PLAIN_HTTP_ALLOW",

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 Address = IPv4Address | IPv6Address
-_URL: Final = re.compile(r"[!-~]{1,500}")
+_URL: Final = re.compile(r"[!-~]+")
+_LENGTH_MAX: Final = 500
 _HOST: Final = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*\.?", re.ASCII)
 _PORTS: Final = {"https": 443, "http": 80}
 # Networks that Python, or an older version, takes for global, although they may lead into the operator's own network:
@@ -61,9 +62,9 @@ class WebhookTargets:
                     raise ValueError(f"{entry!r} is neither a host's name, nor an address, nor a network") from None
                 self._hosts.add(entry.lower().rstrip("."))
 
-    def target(self, url: str) -> Target:
-        """Return the target of a webhook's URL. Raises `TargetError`."""
-        target = _parsed(url)
+    def target(self, url: str, *, length_max: int = _LENGTH_MAX) -> Target:
+        """Return the target of a webhook's URL, or of another one that a client names. Raises `TargetError`."""
+        target = _parsed(url, length_max)
         address = _literal(target.host)
         if self._named(target.host) or (address is not None and self._within(address)):
             return target
@@ -97,9 +98,9 @@ def is_public(address: Address) -> bool:
     return not any(address.version == network.version and address in network for network in _NOT_PUBLIC)
 
 
-def _parsed(url: str) -> Target:
-    if not _URL.fullmatch(url) or "\\" in url:
-        raise TargetError("Must be an address of at most 500 visible ASCII characters")
+def _parsed(url: str, length_max: int) -> Target:
+    if len(url) > length_max or not _URL.fullmatch(url) or "\\" in url:
+        raise TargetError(f"Must be an address of at most {length_max} visible ASCII characters")
     try:
         split = urlsplit(url)
         host, port = split.hostname or "", split.port

@@ -97,6 +97,14 @@ async def receiving(answer: Answer | None = None, tls: ssl.SSLContext | None = N
     receiver = Receiver()
     if answer is not None:
         receiver.answer = answer
+    async with serving(receiver._serve, tls) as port:
+        receiver.port = port
+        yield receiver
+
+
+@asynccontextmanager
+async def serving(handle: Answer, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """A server on 127.0.0.1, whose connections end with it. Yields its port."""
     tasks: set[asyncio.Task[None]] = set()
     writers: list[asyncio.StreamWriter] = []
 
@@ -107,12 +115,11 @@ async def receiving(answer: Answer | None = None, tls: ssl.SSLContext | None = N
         writers.append(writer)
         # A handler that is cancelled would be told of by asyncio's streams.
         with contextlib.suppress(asyncio.CancelledError):
-            await receiver._serve(reader, writer)
+            await handle(reader, writer)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    receiver.port = server.sockets[0].getsockname()[1]
     try:
-        yield receiver
+        yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
         for task in tasks:

@@ -14,13 +14,16 @@ _LENGTH_MAX: Final = 4_096
 _SCHEME: Final = "lightning:"
 # The last second of the year 9999, beyond which calendars (LNbits's among them) do not reach.
 _EXPIRES_AT_MAX_S: Final = 253_402_300_799
+LEFT_LEAST_MS: Final = 30_000
+"""Least time that an invoice must be valid for, if it is to be paid: the payment would only fail later."""
 
 
 class ReadInvoice(msgspec.Struct, frozen=True):
     """The content of an invoice.
 
     `payment_request` is its text in lower case, with nothing around it. From `expires_at_ms` on, wallets don't pay it.
-    `currency` is its network, as the prefix names it after "ln": "bc", "tb", "tbs" or "bcrt".
+    `currency` is its network, as the prefix names it after "ln": "bc", "tb", "tbs" or "bcrt". `description_hash`, in
+    hex, stands there where the invoice has the hash of its description.
     """
 
     payment_request: str
@@ -28,6 +31,7 @@ class ReadInvoice(msgspec.Struct, frozen=True):
     amount_msat: Msat
     expires_at_ms: int
     currency: str
+    description_hash: str | None = None
 
 
 def read_invoice(payment_request: str) -> ReadInvoice:
@@ -48,7 +52,7 @@ def read_invoice(payment_request: str) -> ReadInvoice:
         amount_msat = Msat(fields.amount_msat)
     except MoneyError:
         raise ValueError("an invoice over more than all bitcoin") from None
-    return ReadInvoice(text, fields.payment_hash, amount_msat, expires_at_s * 1_000, fields.currency)
+    return ReadInvoice(text, fields.payment_hash, amount_msat, expires_at_s * 1_000, fields.currency, fields.memo_hash)
 
 
 def description_of(payment_request: str) -> str:

@@ -48,8 +48,8 @@ class InvoiceFields(msgspec.Struct, frozen=True):
     """The fields of an invoice that we use.
 
     `amount_msat` is None where any amount may be paid, and has its tenths cut off. `at_s` is the time at which the
-    invoice was made, in seconds since 1970. `memo` is None where the invoice has only its hash. `payee` is the public
-    key of the node that signed, compressed, in hex.
+    invoice was made, in seconds since 1970. `memo` is None where the invoice has only its hash, `memo_hash`, in hex.
+    `payee` is the public key of the node that signed, compressed, in hex.
     """
 
     currency: str
@@ -59,6 +59,7 @@ class InvoiceFields(msgspec.Struct, frozen=True):
     expiry_s: int
     memo: str | None
     payee: str
+    memo_hash: str | None = None
 
 
 def read_fields(text: str) -> InvoiceFields:
@@ -85,6 +86,7 @@ def read_fields(text: str) -> InvoiceFields:
         to_number(found[_EXPIRY]) if _EXPIRY in found else _EXPIRY_DEFAULT_S,
         whole_bytes(found[_MEMO]).decode() if _MEMO in found else None,
         _signer(digest, signature, whole_bytes(found[_PAYEE]) if _PAYEE in found else None).hex(),
+        whole_bytes(found[_MEMO_HASH]).hex() if _MEMO_HASH in found else None,
     )
 
 

@@ -145,7 +145,7 @@ async def test_a_name_that_stands_for_an_inner_address_is_never_connected_to(add
     async with receiving() as receiver:
         names = Names(["8.8.8.8", address])
         sending = sender(resolve=names, attempt_s=2)
-        with pytest.raises(TransientError, match="ConnectError"):
+        with pytest.raises(TransientError, match="NotPublicError"):
             await sending.send(notice("https://example.org/"))
         assert names.asked == ["example.org"]
         assert receiver.received == []
