@@ -21,7 +21,8 @@ from .timestamps import timestamp
 
 # Beyond this, doubles can't represent all whole numbers, so JSON readers would disagree.
 _MOST: Final = 2**53
-_IN_MEMO: Final = re.compile(r"\bsha256:([0-9a-f]{64})$")
+# A node that keeps nothing but a description has the actor's id behind it, in brackets.
+_IN_MEMO: Final = re.compile(r"\bsha256:([0-9a-f]{64})(?: \([0-9A-Za-z_-]+\))?$")
 
 
 def quoted(breakdown: PricingBreakdown) -> dict[str, Any]:

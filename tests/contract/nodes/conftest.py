@@ -1,0 +1,33 @@
+"""Worlds that the contract of all backends is held by."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+
+from tests.lightning.world import World
+from tests.lightning.worlds.lnbits import lnbits_world
+from tests.lightning.worlds.stub import stub_world
+
+MakeWorld = Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[World]]
+
+# Fixtures are asked for by name, so that a world without a need for LNbits or a store starts none.
+WORLDS: dict[str, MakeWorld] = {
+    "stub": lambda request: stub_world(request.getfixturevalue("redis")),
+    "lnbits": lambda request: lnbits_world(request.getfixturevalue("lnbits")),
+}
+
+
+@pytest.fixture(params=WORLDS)
+def opening(request: pytest.FixtureRequest) -> AbstractAsyncContextManager[World]:
+    """The way into the world of each backend in turn. Not a coroutine, which could not ask for other fixtures."""
+    return WORLDS[request.param](request)
+
+
+@pytest.fixture
+async def world(opening: AbstractAsyncContextManager[World]) -> AsyncIterator[World]:
+    """A world around a node."""
+    async with opening as made:
+        yield made
