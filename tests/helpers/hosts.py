@@ -256,7 +256,7 @@ class World:
 
     async def pause(self, delay_s: float) -> None:
         """The effects' pauses between two attempts: long enough for others to go on."""
-        await _a_moment()
+        await a_moment()
 
     def host(self, passivate_after_s: float = 60.0, host_id: str = "host-0", only: str | None = None) -> ActorHost:
         """A host that has not been started."""
@@ -324,10 +324,11 @@ async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = PAT
     """Waits until the condition holds."""
     async with asyncio.timeout(timeout_s):
         while not await condition():
-            await _a_moment()
+            await a_moment()
 
 
-async def _a_moment() -> None:
+async def a_moment() -> None:
+    """Let others go on for 5 ms."""
     moment = asyncio.Event()
     asyncio.get_running_loop().call_later(0.005, moment.set)
     await moment.wait()

@@ -10,7 +10,7 @@ from satmeter.actors.ports import Lightning
 
 
 class Fate(Enum):
-    """What becomes of the next payment that we order.
+    """Outcomes of the next payment that we order.
 
     PENDING: until `World.end_payment`. ANSWER_LOST: it is paid, and the connection breaks before the answer.
     NOT_RECEIVED: the connection breaks before the node has read the order. SLOW_THEN_...: the answer comes after our
@@ -28,7 +28,7 @@ class Fate(Enum):
 
 
 class Tells(Enum):
-    """What not every backend can tell; docs/lightning.md says which can.
+    """Abilities that not every backend has; see docs/decisions/nodes.md.
 
     OVERPAID: the amount that arrived, where it is not the invoice's. OWN_INVOICE: it pays an invoice of its own.
     HINTS: it pushes news of payments. FORGED_HINTS: strangers can push, too. FEES: the cost of a route.
@@ -44,12 +44,25 @@ class Tells(Enum):
 class World(Protocol):
     """A node, our client for it, and the network around it. The wallet holds `FUNDS_SATS` at the start."""
 
-    name: str
-    lightning: Lightning
-    """Our client, around it the record of our payments where the node keeps none. Its time-out is short."""
-    tells: frozenset[Tells]
-    fates: frozenset[Fate]
-    """The fates that can be brought about here."""
+    @property
+    def name(self) -> str:
+        """Return the name of the backend."""
+        ...
+
+    @property
+    def lightning(self) -> Lightning:
+        """Return our client, around it the record of our payments where the node keeps none. Its time-out is short."""
+        ...
+
+    @property
+    def tells(self) -> frozenset[Tells]:
+        """Return the abilities of this backend."""
+        ...
+
+    @property
+    def fates(self) -> frozenset[Fate]:
+        """Return the fates that can be brought about here."""
+        ...
 
     async def pay(self, payment_hash: str, amount_msat: int | None = None) -> None:
         """Have the network pay an invoice of ours, in full or with another amount."""
@@ -80,7 +93,7 @@ class World(Protocol):
         ...
 
     def slow(self, seconds: float) -> None:
-        """Have all answers come this much later; 0 ends it."""
+        """Have all answers come this much later, or never; 0 ends it."""
         ...
 
     def rubbish(self, *, on: bool) -> None:

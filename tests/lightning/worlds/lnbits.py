@@ -32,7 +32,7 @@ class LnbitsWorld:
         self._lnbits = lnbits
         self._wallet, self._customer = lnbits.new_wallet(), lnbits.new_wallet()
         self._raw = httpx.AsyncClient(base_url=lnbits.url, trust_env=False, timeout=30)
-        self._network = BrokenNetwork(httpx.AsyncHTTPTransport(), answers_within_s=_TIMEOUT_S)
+        self._network = BrokenNetwork(httpx.AsyncHTTPTransport())
         self._is_muted = False
         self.lightning = LnbitsLightning(
             lnbits.url,

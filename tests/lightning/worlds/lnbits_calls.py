@@ -10,15 +10,14 @@ import httpx
 import msgspec
 
 from satmeter.actors.domain.payments.bolt11 import read_invoice
-from tests.lightning.world import TIMEOUT_S, Fate
+from tests.lightning.world import Fate
 
 
 @dataclass
 class BrokenNetwork(httpx.AsyncBaseTransport):
-    """A transport over another one. `is_away`: nothing is answered. `slow_s`: all answers come so much later."""
+    """Transport over another one. `is_away`: nothing is answered. `slow_s`: no answer comes before our time-out."""
 
     inner: httpx.AsyncBaseTransport
-    answers_within_s: float = TIMEOUT_S
     is_away: bool = False
     slow_s: float = 0
     is_rubbish: bool = False
@@ -32,7 +31,7 @@ class BrokenNetwork(httpx.AsyncBaseTransport):
         if self.is_rubbish:
             return httpx.Response(200, text='<html>"detail": [{', request=request)
         if self.slow_s:
-            await asyncio.sleep(self.slow_s)
+            await _for_ever()
         payment_hash = await _ordered(request)
         if payment_hash is None:
             return await self.inner.handle_async_request(request)
@@ -49,12 +48,16 @@ class BrokenNetwork(httpx.AsyncBaseTransport):
             raise httpx.ReadError("cut before the answer")
         if fate is Fate.SLOW_THEN_PAID:
             await response.aread()
-            await asyncio.sleep(self.answers_within_s + 30)
+            await _for_ever()
         return response
 
     async def aclose(self) -> None:
         """End connections."""
         await self.inner.aclose()
+
+
+async def _for_ever() -> None:
+    await asyncio.Event().wait()
 
 
 async def _ordered(request: httpx.Request) -> str | None:

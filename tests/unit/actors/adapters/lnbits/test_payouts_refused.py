@@ -67,7 +67,7 @@ async def test_what_lnbits_would_pay_to_no_invoice_is_told_from_a_payment_that_f
 @pytest.mark.parametrize(
     ("answer", "known"),
     [
-        (httpx.Response(200, json={"paid": True, "details": row()}), True),
+        (httpx.Response(200, json={"paid": True, "details": {**row(), "amount": 900_000}}), True),
         (httpx.Response(200, json={"paid": False, "details": row("pending")}), False),
         (httpx.Response(200, json={"paid": True}), False),
         (httpx.Response(200, json={"paid": True, "details": row(payment_hash=OTHER_HASH)}), False),
