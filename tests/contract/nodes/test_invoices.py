@@ -69,7 +69,7 @@ async def test_a_memo_that_commits_to_a_quote_can_be_read_by_the_payer(world: Wo
     invoice = await world.lightning.create_invoice(InvoiceOrder(9, memo, 600, ACTOR_ID))
     said = read_fields(invoice.payment_request).memo
     assert said is not None
-    assert said.startswith(memo)
+    assert said.startswith(memo[:40])
     assert digest_in(said) == "0a" * 32
 
 
