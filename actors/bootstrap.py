@@ -58,7 +58,7 @@ from .model_health.circuit_breaker import GatedProvider, ModelGate, admit_sale_b
 from .model_health.health_check import ModelWatch
 from .model_health.news import UpstreamNews
 from .model_health.outage import ModelCache, ModelOutage, ModelUp, Stage
-from .operator_terms import own_models, pricing_terms, session_terms
+from .operator_terms import own_models, pricing_terms, routing_fees, session_terms
 from .partitioning import partition_of
 from .placement.membership import Membership
 from .ports import Destinations, Journal, Lightning, Limits, Model, Provider, Stored
@@ -292,6 +292,7 @@ def build_behaviours(settings: Settings) -> dict[str, Behaviour[Any]]:
         eval_fee_sats=settings.eval_fee_sats,
         invoice_expiry_s=settings.invoice_expiry_s,
         model_attempts=settings.model_attempts,
+        routing_fees=routing_fees(settings),
     )
     return {
         "job": JobBehaviour(job_terms),

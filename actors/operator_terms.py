@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
 from typing import Final
 
+from msgspec.structs import replace
+
 from ..config.settings import DEFAULT_TIERS, Settings, TierTokens
 from .catalogue.loading import model_catalogue
 from .catalogue.tables import CatalogueError
 from .domain.llm.catalogue import ModelEntry
 from .domain.llm.prompts import EVALUATION_MAX_TOKENS, evaluation_overhead_bytes, work_overhead_bytes
+from .domain.money import Msat
+from .domain.payments.routing_fees import RoutingFees
 from .domain.pricing import ModelPrice, Size, Terms, Tier
 from .domain.session.pricing import SessionTerms
 
@@ -18,6 +22,8 @@ from .domain.session.pricing import SessionTerms
 _INFRA_PLACES: Final = Decimal("1e-10")
 # A provider may add tokens to a prompt of ours, unseen: its own framing of roles and of a schema.
 _UNSEEN_TOKENS: Final = 1_000
+# LNbits's own fee reserve, at its defaults.
+_LNBITS_FEES: Final = RoutingFees(per_million=10_000, least_msat=Msat.from_sats(2))
 # About thirty words: with less, an answer is not worth its price.
 _LEAST_TOKENS: Final = 64
 
@@ -64,6 +70,20 @@ def _tier(tier: TierTokens, worker: ModelEntry) -> Tier:
     return Tier(tier.input_tokens, min(tier.output_tokens, most), min(tier.max_tokens, most))
 
 
+def routing_fees(settings: Settings) -> RoutingFees:
+    """Return the node's rule for the reserve of a payout's route, with the operator's figures in its place.
+
+    The base takes the place of the sum that the node's rule begins with.
+    """
+    rule, base, per_million = _LNBITS_FEES, settings.routing_base_sats, settings.routing_per_million
+    if per_million is not None:
+        rule = replace(rule, per_million=per_million)
+    if base is None:
+        return rule
+    fixed = Msat.from_sats(base)
+    return replace(rule, least_msat=fixed) if rule.least_msat else replace(rule, base_msat=fixed)
+
+
 def session_terms(settings: Settings) -> SessionTerms:
     """Return the terms of a session. Raises `CatalogueError`."""
     evaluator, _ = own_models(settings)
@@ -80,4 +100,5 @@ def session_terms(settings: Settings) -> SessionTerms:
         life_ms=settings.session_life_s * 1_000,
         invoice_expiry_s=settings.invoice_expiry_s,
         pending_max=settings.session_invoices_max,
+        routing_fees=routing_fees(settings),
     )

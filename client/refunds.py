@@ -94,6 +94,8 @@ def payable_sats(refund: Refund) -> int:
     if refund.payable_sats is not None:
         return refund.payable_sats
     from ..actors.domain.money import Msat
-    from ..actors.domain.payments.payouts import largest_payout
+    from ..actors.domain.payments.routing_fees import RoutingFees
 
-    return largest_payout(Msat(refund.owed_msat)).whole_sats
+    # Servers that do not say it have the rule of LNbits.
+    rule = RoutingFees(per_million=10_000, least_msat=Msat.from_sats(2))
+    return rule.largest_payout(Msat(refund.owed_msat)).whole_sats

@@ -134,6 +134,22 @@ class Settings(BaseSettings):
         ge=0,
         le=10_000,
     )
+    routing_base_sats: int | None = _var(
+        "SATMETER_ROUTING_BASE_SATS",
+        None,
+        "Sats in place of those in the node's rule for the reserve of a refund's route: 2 of LNbits and LND, which is "
+        "the least reserve; 4 of phoenixd, which are added.",
+        ge=0,
+        le=100,
+    )
+    routing_per_million: int | None = _var(
+        "SATMETER_ROUTING_PER_MILLION",
+        None,
+        "Millionths of a refund in place of those in that rule: 10000 (1 %) of LNbits and LND, 4000 of phoenixd. What "
+        "a node takes beyond the reserve is your loss: set less only for LND, which keeps to it.",
+        ge=0,
+        le=100_000,
+    )
     sweep_interval_s: float = _var(
         "SATMETER_SWEEP_INTERVAL_S", 1.0, "Seconds between looks for payments that no push reported.", gt=0
     )

@@ -30,8 +30,7 @@ PaymentRequest = Annotated[
         min_length=1,
         max_length=4_096,
         description="A BOLT11 invoice of yours over whole sats, valid for at least 30 more seconds: at most "
-        "`payableSats` of `refund`, which is what is owed, less a reserve for routing fees of 2 sats or 1 %, whichever "
-        "is more.",
+        "`payableSats` of `refund`, which is what is owed, less a reserve for the routing fees of the server's node.",
     ),
 ]
 # JSON numbers keep all digits of a decimal; only pydantic's own JSON would make it a string or a rounded float.

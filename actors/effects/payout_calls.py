@@ -10,7 +10,7 @@ import structlog
 from ..domain.backoff import Backoff
 from ..domain.payments.intents import LookUpPayout, SendPayout
 from ..domain.payments.payout_flow import verdict
-from ..domain.payments.payouts import PayoutReport, PayoutStatus, fee_reserve
+from ..domain.payments.payouts import PayoutReport, PayoutStatus
 from ..ports import Lightning, PermanentError, PortError, TransientError
 
 _BACKOFF_FIRST_S: Final = 1.0
@@ -39,7 +39,7 @@ class PayoutCalls:
         if self._now_ms() >= intent.send_before_ms:
             # This process was held up: another host may own the actor by now, and look the payment up already.
             raise TransientError("too late to send a payout")
-        report = await self._lightning.pay_out(intent.target, intent.actor_id, fee_reserve(intent.target.amount_msat))
+        report = await self._lightning.pay_out(intent.target, intent.actor_id, intent.fee_limit_msat)
         if report.refusal is not None:
             hint = "the refund stays owed; `satmeter check` says what is wrong with keys and wallet"
             _log.error("payout_refused", reason=report.refusal.value, **_described(intent), hint=hint)

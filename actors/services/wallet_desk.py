@@ -12,7 +12,8 @@ from ..clock import system_now_ms
 from ..domain.codec import MessageCodec
 from ..domain.money import Msat
 from ..domain.payments.invoices import Invoice, Settlement
-from ..domain.payments.payouts import PayoutReport, PayoutStatus, PayoutTarget, SentPayment, fee_reserve
+from ..domain.payments.payouts import PayoutReport, PayoutStatus, PayoutTarget, SentPayment
+from ..domain.payments.routing_fees import RoutingFees
 from ..host_link import LinkError, NoHostError
 from ..ports import InvoiceOrder, Lightning, PermanentError, PortError, TransientError, Urgency
 
@@ -22,6 +23,8 @@ _ORDER_MS: Final = 20_000
 # Longer than the node's own time-out, and the wait for it.
 _ANSWERS_WITHIN_S: Final = 30.0
 _LOOK_AGAIN_S: Final = 0.5
+_FORMER_FEES: Final = RoutingFees(per_million=10_000, least_msat=Msat.from_sats(2))
+"""Rule of the versions whose orders have no limit."""
 # A client waits for the invoice. A treasury that starts again mostly takes less than this.
 _INVOICE_WAITS_MS: Final = 5_000
 # Thousands of invoices lapse in the same minute. Payouts must not wait behind questions about all of them.
@@ -161,7 +164,7 @@ class WalletDesk:
                 return _not_sent()
             limit_msat = order.fee_limit_msat
             if limit_msat is None:
-                limit_msat = fee_reserve(order.target.amount_msat)
+                limit_msat = _FORMER_FEES.reserve(order.target.amount_msat)
             return await self._lightning.pay_out(order.target, order.actor_id, limit_msat)
         finally:
             self._turn.release()

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from ...actors.domain.payments.payouts import RefundState
-from ..schema import WHOLE, Absent, Count, PaymentRequest, Usd, Wire
+from ..schema import WHOLE, Absent, Count, PaymentHash, PaymentRequest, Usd, Wire
 
 WebhookUrl = Annotated[
     str,
@@ -77,6 +77,15 @@ class CostLedger(Wire):
     refund_msat: Count
 
 
+class Route(Wire):
+    """The route of a payout. What it did not cost of its reserve came back, and is owed again."""
+
+    payment_hash: PaymentHash
+    reserved_msat: Annotated[int, Field(ge=0, description="Set aside for it; 0 within the server's own node.")]
+    fee_msat: Annotated[Count | Absent, Field(description="What it cost of that, once the payout is paid.")] = None
+    returned_msat: Annotated[Count | Absent, Field(description="The rest, once the payout is paid.")] = None
+
+
 class Refund(Wire):
     """The amounts owed to the client and paid back to it.
 
@@ -96,6 +105,9 @@ class Refund(Wire):
         ),
     ]
     state: RefundState
+    route: Annotated[
+        Route | Absent, Field(description="The route of the payout under way, else of the last one that was paid.")
+    ] = None
     failure: Annotated[str | Absent, Field(description="What became of the last payout, when it failed.")] = None
     failure_code: Annotated[
         Literal["payment_failed", "server_cannot_pay"] | Absent,

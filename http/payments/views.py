@@ -8,7 +8,7 @@ from ...actors.domain.payments import invoices, payouts
 from ...actors.domain.payments.payouts import PayoutRefusal
 from ...actors.domain.timestamps import timestamp
 from ..schema import Invoice
-from .schemas import Refund
+from .schemas import Refund, Route
 
 _PAYOUT_FAILED: Final = "The last payout failed for certain, and what it was for is owed again: send another invoice."
 _PAYOUT_REFUSED: Final = (
@@ -39,6 +39,7 @@ def refund(shown: payouts.RefundView) -> Refund:
         paid_msat=shown.paid_msat.value,
         payable_sats=shown.payable_sats,
         state=shown.state,
+        route=None if shown.route is None else _route(shown.route),
     )
     if not shown.failed:
         return owing
@@ -46,3 +47,13 @@ def refund(shown: payouts.RefundView) -> Refund:
         return owing.model_copy(update={"failure": _PAYOUT_FAILED, "failure_code": "payment_failed"})
     failure = f"{_WHY[shown.refusal]} {_PAYOUT_REFUSED}"
     return owing.model_copy(update={"failure": failure, "failure_code": "server_cannot_pay"})
+
+
+def _route(shown: payouts.Route) -> Route:
+    fee = shown.fee_msat
+    return Route(
+        payment_hash=shown.payment_hash,
+        reserved_msat=shown.reserve_msat.value,
+        fee_msat=None if fee is None else fee.value,
+        returned_msat=None if fee is None else (shown.reserve_msat - fee).value,
+    )

@@ -175,7 +175,8 @@ class RequestResult(Wire):
 class LedgerEntry(Wire):
     """One movement. Deposits and releases add to the balance, holds and refunds take from it.
 
-    A debit takes from what is on hold; one without a request is the routing fee of a payout.
+    A debit takes from what is on hold. One without a request is the routing fee of a payout; it is of 0 where the
+    route cost nothing.
     """
 
     seq: Annotated[int, Field(ge=1)]
@@ -188,6 +189,12 @@ class LedgerEntry(Wire):
     spender: Annotated[
         str | Absent,
         Field(description="The `name` caveats of the credential that spent it, or else the name that a header gave."),
+    ] = None
+    reserved_msat: Annotated[
+        Count | Absent, Field(description="Of a payout's routing fee: what was set aside for it.")
+    ] = None
+    returned_msat: Annotated[
+        Count | Absent, Field(description="Of a payout's routing fee: what came back of its reserve, and is owed.")
     ] = None
 
 

@@ -51,6 +51,7 @@ def ledger(page: messages.LedgerPage) -> schemas.Ledger:
 
 
 def _entry(entry: messages.LedgerEntry) -> schemas.LedgerEntry:
+    reserved = entry.reserved_msat
     return schemas.LedgerEntry(
         seq=entry.seq,
         at=timestamp(entry.at_ms),
@@ -60,4 +61,6 @@ def _entry(entry: messages.LedgerEntry) -> schemas.LedgerEntry:
         request_id=entry.request_id,
         payment_hash=entry.payment_hash,
         spender=entry.spender,
+        reserved_msat=None if reserved is None else reserved.value,
+        returned_msat=None if reserved is None else (reserved - entry.amount_msat).value,
     )

@@ -29,8 +29,8 @@ class Watcher(Protocol):
         """Note the payment of an invoice."""
         ...
 
-    def payout_called(self, payment_hash: str, actor_id: str) -> None:
-        """Note an order to the node to pay."""
+    def payout_called(self, payment_hash: str, actor_id: str, fee_limit_msat: int) -> None:
+        """Note an order to the node to pay, and what the route may cost by it."""
         ...
 
     def paid_out(self, payment_hash: str, actor_id: str, amount_msat: int, fee_msat: int) -> None:
@@ -128,8 +128,8 @@ class SimulatedNode:
         newest = list(reversed(self.incoming))[offset : offset + limit]
         return [settlement for payment_hash in newest if (settlement := self.find(payment_hash)) is not None]
 
-    def send(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
-        """Begin a payment.
+    def send(self, target: PayoutTarget, actor_id: str, fee_limit_msat: int) -> PayoutReport:
+        """Begin a payment, whose route may cost more than its limit.
 
         A second call with the same invoice makes a second payment: the node does not protect us from that.
         """
@@ -141,12 +141,12 @@ class SimulatedNode:
             return PayoutReport(PayoutStatus.FAILED)
         if known is None and self.world.strikes(Fault.PAYOUT_FAILS, 0.1):
             return PayoutReport(PayoutStatus.FAILED, refusal=chance.choice(list(PayoutRefusal)))
-        self.watcher.payout_called(payment_hash, actor_id)
+        self.watcher.payout_called(payment_hash, actor_id, fee_limit_msat)
         payment = self.outgoing[payment_hash] = Outgoing(target, actor_id, PayoutStatus.PENDING)
         if self.world.strikes(Fault.PAYOUT_FAILS, 0.3):
             ends: Callable[[], None] = partial(self._end, payment, paid=False)
         else:
-            payment.fee_msat = chance.choice([0, 0, 1, 1_000, 2_500])
+            payment.fee_msat = chance.choice([0, 1, fee_limit_msat // 2, fee_limit_msat, fee_limit_msat + 500])
             ends = partial(self._end, payment, paid=True)
         if self.world.strikes(Fault.NODE_LATE, 0.4):
             self.world.later(chance.uniform(0.5, 60), ends)
@@ -223,7 +223,7 @@ class NodeAccess:
         if self._world.strikes(Fault.NODE_LATE, 0.25):
             delay_s = self._world.chance.uniform(0, _LATE_MAX_S)
             self._node.coming.add(target.payment_hash)
-        return await self._ask(partial(self._node.send, target, actor_id), delay_s)
+        return await self._ask(partial(self._node.send, target, actor_id, fee_limit_msat.value), delay_s)
 
     async def payout(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
         """Return what has become of a payment. Raises `TransientError`."""

@@ -8,6 +8,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from ...actors.domain.job.behaviour import JobTerms
+from ...actors.domain.money import Msat
+from ...actors.domain.payments.routing_fees import RoutingFees
 from ...actors.domain.pricing import BtcPrice, MissingUsage, ModelPrice, PriceOrigin, Rates, Size, Terms, Tier
 from ...actors.domain.session.pricing import SessionTerms
 from .patching import START_MS
@@ -21,7 +23,10 @@ TERMS: Final = Terms(
     margin_pct=Decimal(40),
     infra_usd=Decimal("0.0005"),
 )
-JOB_TERMS: Final = JobTerms(terms=TERMS, work_model=WORK_MODEL, eval_fee_sats=10, invoice_expiry_s=60, model_attempts=3)
+FEES: Final = RoutingFees(per_million=10_000, least_msat=Msat.from_sats(2))
+JOB_TERMS: Final = JobTerms(
+    terms=TERMS, work_model=WORK_MODEL, eval_fee_sats=10, invoice_expiry_s=60, model_attempts=3, routing_fees=FEES
+)
 SESSION_TERMS: Final = SessionTerms(
     terms=TERMS,
     eval_model=EVAL_MODEL,
@@ -34,6 +39,7 @@ SESSION_TERMS: Final = SessionTerms(
     life_ms=150_000,
     invoice_expiry_s=60,
     pending_max=5,
+    routing_fees=FEES,
 )
 BTC: Final = BtcPrice(Decimal(100_000), PriceOrigin.COINGECKO, START_MS)
 

@@ -15,7 +15,6 @@ from satmeter.actors.adapters.stub.bolt11_signing import sign_invoice
 from satmeter.actors.domain.credentials.macaroon import MacaroonId, mint, session_id
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.bolt11 import read_invoice
-from satmeter.actors.domain.payments.payouts import largest_payout
 from satmeter.client.core import Core
 from satmeter.client.flow import (
     Action,
@@ -36,6 +35,7 @@ from satmeter.client.flow import (
 from satmeter.client.state import MemoryStore
 from satmeter.client.wallets import LnbitsWallet, Wallet
 from tests.helpers.client_lnbits import ADMIN_KEY, LNBITS, FakeLnbits, Json, reply
+from tests.helpers.jobs import FEES
 
 SERVER = "http://satmeter.test"
 Fault = Callable[[Request], str | None]
@@ -164,7 +164,7 @@ class FakeServer:
         return reply(200, self._status(session))
 
     def _status(self, session: FakeSession) -> Json:
-        payable = largest_payout(Msat(session.owed)).whole_sats
+        payable = FEES.largest_payout(Msat(session.owed)).whole_sats
         paid = "partly_paid" if payable else "paid"
         state = paid if session.paid_back else "owed" if session.owed else "none"
         refund = {"owedMsat": session.owed, "paidMsat": session.paid_back, "payableSats": payable, "state": state}

@@ -11,6 +11,7 @@ from satmeter.actors.domain.job.state import CreateJob, Job, JobState, JobView
 from satmeter.actors.domain.llm.answers import Completion, Evaluation, PricedEvaluation, Verdict
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.invoices import Invoice, Settle
+from satmeter.actors.domain.payments.routing_fees import RoutingFees
 from satmeter.actors.domain.pricing import BtcPrice, ModelPrice, PriceOrigin, Rates, Size, Terms, Tier, Usage
 
 JOB_ID = "job_0123456789abcdefghijklmnopqrstuv"
@@ -29,7 +30,15 @@ TERMS = Terms(
     margin_pct=Decimal(40),
     infra_usd=Decimal("0.0005"),
 )
-JOB_TERMS = JobTerms(terms=TERMS, work_model="sonnet", eval_fee_sats=10, invoice_expiry_s=3_600, model_attempts=3)
+FEES = RoutingFees(per_million=10_000, least_msat=Msat(2_000))
+JOB_TERMS = JobTerms(
+    terms=TERMS,
+    work_model="sonnet",
+    eval_fee_sats=10,
+    invoice_expiry_s=3_600,
+    model_attempts=3,
+    routing_fees=FEES,
+)
 BTC = BtcPrice(Decimal(100_000), PriceOrigin.COINGECKO, START_MS)
 USAGE = Usage(input_tokens=100, output_tokens=200)
 

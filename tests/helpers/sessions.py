@@ -33,7 +33,7 @@ from satmeter.actors.domain.session.messages import (
 from satmeter.actors.domain.session.pricing import SessionTerms
 from satmeter.actors.domain.session.state import Session
 from satmeter.actors.domain.webhooks import Webhook
-from tests.helpers.jobs import BTC, HOUR_MS, START_MS, TERMS, USAGE, invoice
+from tests.helpers.jobs import BTC, FEES, HOUR_MS, START_MS, TERMS, USAGE, invoice
 
 SESSION_ID = "ses_0123456789abcdefghijklmnopqrstuv"
 DAY_MS = 24 * HOUR_MS
@@ -53,6 +53,7 @@ SESSION_TERMS = SessionTerms(
     life_ms=DAY_MS,
     invoice_expiry_s=3_600,
     pending_max=3,
+    routing_fees=FEES,
 )
 DEPOSIT = invoice(1, 100)
 FULL = Grant(generation=1)

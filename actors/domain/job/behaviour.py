@@ -22,6 +22,7 @@ from ..money import ZERO, Msat
 from ..payments import payout_flow
 from ..payments.intents import IssueInvoice, LookUpInvoice, LookUpPayout, ResolveRefund, SendPayout
 from ..payments.invoices import Invoice, Settle
+from ..payments.routing_fees import RoutingFees
 from ..pricing import NO_USAGE, MissingUsage, Terms, Usage, charge_msat, quote, tariff_of
 from ..quotes import quote_memo
 from ..receipts import GetJobReceipt
@@ -64,6 +65,7 @@ class JobTerms(msgspec.Struct, frozen=True):
     eval_fee_sats: int
     invoice_expiry_s: int
     model_attempts: int
+    routing_fees: RoutingFees
 
 
 class JobBehaviour(NoHistory):
@@ -87,7 +89,7 @@ class JobBehaviour(NoHistory):
             return Decision(reply=not_found("job"))
         match command:
             case GetJob():
-                return Decision(reply=view(actor_id, state))
+                return Decision(reply=self.view(actor_id, state))
             case GetJobReceipt():
                 return Decision(reply=receipt.receipt(actor_id, state))
             case WatchJob():
@@ -95,11 +97,11 @@ class JobBehaviour(NoHistory):
             case Settle():
                 return payments.settle(actor_id, state, command, now_ms)
             case Wake():
-                return _wake(actor_id, state, now_ms)
+                return _wake(actor_id, state, self._job_terms.routing_fees, now_ms)
             case TakeUp():
                 return self._take_up(actor_id, state, now_ms)
             case RefundJob():
-                return refund.refund(actor_id, state, command, now_ms)
+                return refund.refund(actor_id, state, command, self._job_terms.routing_fees, now_ms)
             case Done() | Failed():
                 return self._outcome(actor_id, state, command, now_ms)
         return Decision(reply=not_found("command of a job"))
@@ -107,9 +109,9 @@ class JobBehaviour(NoHistory):
     def _outcome(self, job_id: str, job: Job, command: Done | Failed, now_ms: int) -> Decision:
         match command:
             case Done(intent=SendPayout() | LookUpPayout()) | Failed(intent=SendPayout() | LookUpPayout()):
-                return refund.paid_out(job_id, job, command, now_ms)
+                return refund.paid_out(job_id, job, command, self._job_terms.routing_fees, now_ms)
             case Done(intent=ResolveRefund()) | Failed(intent=ResolveRefund()):
-                return refund.resolved(job, command, now_ms)
+                return refund.resolved(job, command, self._job_terms.routing_fees, now_ms)
             case Done(intent=Notify()) | Failed(intent=Notify()):
                 told = webhooks.outcome(job.outbox, command, now_ms)
                 return NOTHING if told is None else Decision((told,))
@@ -122,7 +124,7 @@ class JobBehaviour(NoHistory):
 
     def _create(self, job_id: str, job: Job | None, command: CreateJob) -> Decision:
         if job is not None:
-            return Decision(reply=view(job_id, job) if command.made(job) else idempotency_conflict())
+            return Decision(reply=self.view(job_id, job) if command.made(job) else idempotency_conflict())
         # The body is part of the topic. A client that sends another body under the same key meanwhile must not get
         # the invoice of this one.
         url = "" if command.webhook is None else command.webhook.url
@@ -144,16 +146,16 @@ class JobBehaviour(NoHistory):
         assert isinstance(command, CreateJob)
         if job is not None:
             same = command.made(job)
-            return Decision(answers={order.key: view(job_id, job) if same else idempotency_conflict()})
+            return Decision(answers={order.key: self.view(job_id, job) if same else idempotency_conflict()})
         opened = JobOpened(now_ms, command.request, command.client, invoice, command.webhook, command.refund_to)
-        return Decision(events=(opened,), answers={order.key: view(job_id, evolve(None, opened))})
+        return Decision(events=(opened,), answers={order.key: self.view(job_id, evolve(None, opened))})
 
     def _take_up(self, job_id: str, job: Job, now_ms: int) -> Decision:
         payout = payout_flow.taken_up(job.refunds, now_ms)
         if payout is not None:
             return Decision(events=(payout,))
         if job.step is None or not job.step.under_way:
-            return _wake(job_id, job, now_ms)
+            return _wake(job_id, job, self._job_terms.routing_fees, now_ms)
         return Decision(events=(attempts.lost(job, job.step, self._job_terms.model_attempts, now_ms),))
 
     def _step_done(self, job: Job, done: Done, now_ms: int) -> Decision:
@@ -231,9 +233,9 @@ class JobBehaviour(NoHistory):
     def _errands(self, actor_id: str, state: Job) -> Sequence[Intent]:
         step = state.step
         if state.refunds.under_way is not None:
-            return payout_flow.intents(actor_id, state.refunds, state.settled)
+            return payout_flow.intents(actor_id, state.refunds, self._job_terms.routing_fees, state.settled)
         if step is None or not step.under_way:
-            return refund.tries(state)
+            return refund.tries(state, self._job_terms.routing_fees)
         match step.kind:
             case StepKind.EVALUATE:
                 return (Evaluate(key=attempts.key(step), request=state.request),)
@@ -265,13 +267,17 @@ class JobBehaviour(NoHistory):
     def done(self, state: Job) -> bool:
         """Return True as defined by `Behaviour.done`; untold notices keep the job going."""
         untold = state.outbox is not None and state.outbox.notices
-        payable = state.books.pending or state.books.payable(state.refunds)
+        payable = state.books.pending or state.books.payable(state.refunds, self._job_terms.routing_fees)
         return bool(state.state in FINAL_STATES and state.books.received and not payable and not untold)
 
     def due_ms(self, state: Job) -> int | None:
         """Return the next time due: the awaited invoice's expiry, an attempt's time, or now for one under way."""
         own = self._own_due_ms(state)
-        times = (*webhooks.next_ms(state.outbox), *refund.due_ms(state), *(() if own is None else (own,)))
+        times = (
+            *webhooks.next_ms(state.outbox),
+            *refund.due_ms(state, self._job_terms.routing_fees),
+            *(() if own is None else (own,)),
+        )
         return min(times, default=None)
 
     def _own_due_ms(self, state: Job) -> int | None:
@@ -291,7 +297,7 @@ class JobBehaviour(NoHistory):
 
     def view(self, actor_id: str, state: Job) -> JobView:
         """Return the job as its client sees it."""
-        return view(actor_id, state)
+        return view(actor_id, state, self._job_terms.routing_fees)
 
     def final(self, state: Job) -> bool:
         """Return True if the job is in a final state."""
@@ -314,7 +320,7 @@ class JobBehaviour(NoHistory):
         return _SNAPSHOTS.decode(data)
 
 
-def _wake(job_id: str, job: Job, now_ms: int) -> Decision:
+def _wake(job_id: str, job: Job, fees: RoutingFees, now_ms: int) -> Decision:
     notices = job_notices.attempts(job_id, job, webhooks.overdue(job.outbox, now_ms))
     invoice = payments.awaited_invoice(job)
     if invoice is not None and now_ms >= invoice.expires_at_ms + payments.EXPIRY_GRACE_MS:
@@ -324,4 +330,4 @@ def _wake(job_id: str, job: Job, now_ms: int) -> Decision:
     step = job.step
     if step is not None and step.retry_at_ms is not None and now_ms >= step.retry_at_ms:
         return Decision(events=(attempts.due(step, now_ms),), intents=notices)
-    return Decision(intents=(*refund.overdue(job, now_ms), *notices))
+    return Decision(intents=(*refund.overdue(job, fees, now_ms), *notices))

@@ -14,6 +14,7 @@ from ..money import ZERO, Msat, total
 from ..payments.invoices import Invoice
 from ..payments.payouts import OwingBooks, PayoutEvent, PayoutTarget, Refunds, RefundView, refund_view
 from ..payments.refund_flow import RefundTryFailed
+from ..payments.routing_fees import RoutingFees
 from ..pricing import PricingBreakdown, Size, Tariff, Usage
 from ..webhooks import Outbox, Webhook, WebhookTried
 
@@ -334,7 +335,7 @@ class RefundJob(Command[JobView, Never], frozen=True, tag="refund_job"):
     once: Once
 
 
-def view(job_id: str, job: Job) -> JobView:
+def view(job_id: str, job: Job, fees: RoutingFees) -> JobView:
     """Return the job as its client sees it."""
     return JobView(
         job_id=job_id,
@@ -348,7 +349,7 @@ def view(job_id: str, job: Job) -> JobView:
         error_message=job.error_message,
         breakdown=job.breakdown if job.work_invoice is not None else None,
         ledger=job.ledger,
-        refund=_refund_view(job),
+        refund=_refund_view(job, fees),
         waits_for_model=_waits_for_model(job),
     )
 
@@ -357,9 +358,9 @@ def _waits_for_model(job: Job) -> bool:
     return job.step is not None and job.step.waits_for_model
 
 
-def _refund_view(job: Job) -> RefundView | None:
+def _refund_view(job: Job, fees: RoutingFees) -> RefundView | None:
     """Return the job's refund; None where nothing is or was owed, and no destination was named."""
     books = job.books
     if not (books.owed or books.pending or books.refunded or job.refunds.standing):
         return None
-    return refund_view(books, job.refunds)
+    return refund_view(books, job.refunds, fees)

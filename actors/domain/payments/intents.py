@@ -44,11 +44,15 @@ class ReleaseUnpaid(Intent, frozen=True):
 
 
 class SendPayout(Intent, frozen=True):
-    """Pay an invoice of the client's; the result is a `PayoutReport`. Sent once, and not after `send_before_ms`."""
+    """Pay an invoice of the client's; the result is a `PayoutReport`. Sent once, and not after `send_before_ms`.
+
+    The route may cost `fee_limit_msat` at most.
+    """
 
     target: PayoutTarget
     actor_id: str
     send_before_ms: int
+    fee_limit_msat: Msat
 
 
 class LookUpPayout(Intent, frozen=True):

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from msgspec.structs import replace
 
 from .. import idempotency_keys
-from ..behaviour import BooksError, Decision, Done, Event, Failed, Intent, Once, Reply
+from ..behaviour import Alarm, BooksError, Decision, Done, Event, Failed, Intent, Once, Reply
 from ..errors import idempotency_conflict
 from ..money import Msat
 from .intents import LookUpPayout, SendPayout
@@ -25,8 +25,10 @@ from .payouts import (
     PayoutTarget,
     PayoutUnclear,
     Refunds,
+    Route,
     reserve_for,
 )
+from .routing_fees import RoutingFees
 
 # A host that was held up for longer than this must not send any more: another host looks the payment up already.
 _SEND_WITHIN_MS: Final = 30_000
@@ -40,9 +42,13 @@ _PROOFS_MAX: Final = 256
 BooksT = TypeVar("BooksT", bound=OwingBooks)
 
 
-def start(refunds: Refunds, owed_msat: Msat, target: PayoutTarget, once: Once | None, now_ms: int) -> PayoutStarted:
-    """Return the event with which a payout of what is owed begins."""
-    reserve_msat = reserve_for(target.amount_msat, owed_msat, whole=refunds.whole)
+def start(
+    refunds: Refunds, owed_msat: Msat, target: PayoutTarget, fees: RoutingFees, once: Once | None, now_ms: int
+) -> PayoutStarted:
+    """Return the event with which a payout of what is owed begins. Of a debt that is owed whole, the rest reserves."""
+    reserve_msat = reserve_for(target, fees)
+    if refunds.whole:
+        reserve_msat = min(reserve_msat, owed_msat - target.amount_msat)
     return PayoutStarted(now_ms, target=target, reserve_msat=reserve_msat, once=once)
 
 
@@ -62,10 +68,32 @@ def begun(refunds: Refunds, target: PayoutTarget | None, once: Once) -> Decision
     return None
 
 
-def ended(payout: Payout, events: tuple[Event, ...], reply: Reply) -> Decision:
+def ended(payout: Payout, events: tuple[Event, ...], fee_limit_msat: Msat, reply: Reply) -> Decision:
     """Answer the callers that wait for the payout's end, and keep the answer for those that ask again."""
     marks = () if payout.once is None else idempotency_keys.marks(payout.once, reply)
-    return Decision(events, answers={topic(payout.target): reply}, marks=marks)
+    alarms = [alarm for event in events for alarm in _alarms(event, fee_limit_msat)]
+    return Decision(events, answers={topic(payout.target): reply}, marks=marks, alarms=tuple(alarms))
+
+
+def fee_limit(refunds: Refunds, payout: Payout, fees: RoutingFees) -> Msat:
+    """Return what the route may cost: its reserve, and of a debt that is owed whole the rule's sum, at our cost."""
+    return reserve_for(payout.target, fees) if refunds.whole else payout.reserve_msat
+
+
+def _alarms(paid: Event, fee_limit_msat: Msat) -> tuple[Alarm, ...]:
+    """Return the alarm about a node that took more for a route than it was allowed, which is our loss."""
+    if not isinstance(paid, PayoutPaid):
+        return ()
+    cost_msat = paid.fee_msat + paid.uncovered_msat
+    if cost_msat <= fee_limit_msat:
+        return ()
+    fields: dict[str, str | int] = {
+        "payment_hash": paid.payment_hash,
+        "fee_msat": cost_msat.value,
+        "fee_limit_msat": fee_limit_msat.value,
+        "uncovered_msat": paid.uncovered_msat.value,
+    }
+    return (Alarm("routing_fee_above_its_limit", fields),)
 
 
 def fold(books: BooksT, refunds: Refunds, event: Event) -> tuple[BooksT, Refunds]:
@@ -84,7 +112,9 @@ def fold(books: BooksT, refunds: Refunds, event: Event) -> tuple[BooksT, Refunds
             unclear = replace(under_way, sending=False, failure_final_at_ms=final_at_ms, refusal=refusal)
             return books, replace(refunds, under_way=unclear)
         case PayoutPaid():
-            return books.end_payout(under_way, event.fee_msat), _paid(_ended(refunds, under_way, paid=True), under_way)
+            route = Route(event.payment_hash, under_way.reserve_msat, event.fee_msat)
+            paid = replace(_paid(_ended(refunds, under_way, paid=True), under_way), last_route=route)
+            return books.end_payout(under_way, event.fee_msat), paid
         case PayoutFailed(refusal=None):
             return books.fail_payout(under_way), _ended(refunds, under_way, paid=False)
         case PayoutFailed(refusal=refusal):
@@ -107,7 +137,7 @@ def _paid(refunds: Refunds, payout: Payout) -> Refunds:
     return replace(refunds, standing=standing.after_payment())
 
 
-def intents(actor_id: str, refunds: Refunds, received_hashes: Collection[str]) -> Sequence[Intent]:
+def intents(actor_id: str, refunds: Refunds, fees: RoutingFees, received_hashes: Collection[str]) -> Sequence[Intent]:
     """Return the intent that must be under way: the call that pays, or the look-up of its outcome.
 
     `received_hashes`: see `LookUpPayout`; the first `_PROOFS_MAX` by their order are used.
@@ -117,7 +147,8 @@ def intents(actor_id: str, refunds: Refunds, received_hashes: Collection[str]) -
         return ()
     key = topic(payout.target)
     if payout.sending:
-        return (SendPayout(f"send_{key}", payout.target, actor_id, payout.started_at_ms + _SEND_WITHIN_MS),)
+        send_before_ms, limit_msat = payout.started_at_ms + _SEND_WITHIN_MS, fee_limit(refunds, payout, fees)
+        return (SendPayout(f"send_{key}", payout.target, actor_id, send_before_ms, limit_msat),)
     proofs = tuple(sorted(received_hashes)[:_PROOFS_MAX])
     return (LookUpPayout(f"look_up_{key}", payout.target, actor_id, payout.failure_final_at_ms, proofs),)
 
@@ -158,7 +189,13 @@ def outcome(refunds: Refunds, command: Done | Failed, now_ms: int) -> PayoutEven
     if report is not None and report.status is PayoutStatus.PAID:
         # A routing fee beyond the reserve is our loss.
         fee_msat = min(report.fee_msat, payout.reserve_msat)
-        return PayoutPaid(now_ms, payment_hash=payout.target.payment_hash, fee_msat=fee_msat)
+        return PayoutPaid(
+            now_ms,
+            payment_hash=payout.target.payment_hash,
+            fee_msat=fee_msat,
+            reserve_msat=payout.reserve_msat,
+            uncovered_msat=report.fee_msat - fee_msat,
+        )
     if isinstance(intent, LookUpPayout):
         return None if report is None else _looked_up(payout, report, now_ms)
     if not payout.sending:

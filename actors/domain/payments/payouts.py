@@ -16,21 +16,24 @@ from msgspec.structs import replace
 
 from ..behaviour import Event, Once
 from ..errors import Code, Refusal, wrong_state
-from ..money import MSAT_PER_SAT, ZERO, Msat
+from ..money import ZERO, Msat
+from .routing_fees import RoutingFees
 from .standing_refund import StandingRefund
 
-_RESERVE_LEAST: Final = Msat.from_sats(2)
-_RESERVE_DIVISOR: Final = 100
 # The network stands between "ln" and the amount (BOLT 11, "Human-Readable Part").
 _NETWORK: Final = re.compile(r"ln(bcrt|bc|tbs|tb|[a-z]+)")
 
 
 class PayoutTarget(msgspec.Struct, frozen=True):
-    """The client's invoice, decoded and checked by the front that took it from the client."""
+    """The client's invoice, decoded and checked by the front that took it from the client.
+
+    `internal`: the node made this invoice, and so pays it without a route.
+    """
 
     payment_request: str
     payment_hash: str
     amount_msat: Msat
+    internal: bool = False
 
 
 class PayoutStatus(StrEnum):
@@ -77,29 +80,14 @@ class SentPayment(msgspec.Struct, frozen=True):
     at_ms: int = 0
 
 
-def fee_reserve(amount_msat: Msat) -> Msat:
-    """Return the reserve for routing: max(2 sat, 1 %), rounded up. Source: LNbits's own fee reserve."""
-    return max(_RESERVE_LEAST, Msat(-(-amount_msat.value // _RESERVE_DIVISOR)))
-
-
-def largest_payout(owed_msat: Msat) -> Msat:
-    """Return the largest invoice, in whole sats, that what is owed covers with its fee reserve; 0 if none."""
-    sats = max(0, (owed_msat.value - _RESERVE_LEAST.value) // MSAT_PER_SAT)
-    while sats and Msat.from_sats(sats) + fee_reserve(Msat.from_sats(sats)) > owed_msat:
-        # The first guess leaves too little for 1 %: step down. It is never more than about 1 % too high.
-        sats = min(sats - 1, owed_msat.value * _RESERVE_DIVISOR // ((_RESERVE_DIVISOR + 1) * MSAT_PER_SAT))
-    return Msat.from_sats(sats)
-
-
-def payable(owed_msat: Msat, *, whole: bool) -> Msat:
+def payable(owed_msat: Msat, fees: RoutingFees, *, whole: bool) -> Msat:
     """Return the largest amount that an invoice may ask for: all that is owed (`whole`), or less the fee reserve."""
-    return Msat.from_sats(owed_msat.whole_sats) if whole else largest_payout(owed_msat)
+    return Msat.from_sats(owed_msat.whole_sats) if whole else fees.largest_payout(owed_msat)
 
 
-def reserve_for(amount_msat: Msat, owed_msat: Msat, *, whole: bool) -> Msat:
-    """Return the reserve for routing a payout; for what is owed `whole`, at most the rest beside the amount."""
-    reserve_msat = fee_reserve(amount_msat)
-    return min(reserve_msat, owed_msat - amount_msat) if whole else reserve_msat
+def reserve_for(target: PayoutTarget, fees: RoutingFees) -> Msat:
+    """Return the reserve for routing a payout; none is needed for one that has no route."""
+    return ZERO if target.internal else fees.reserve(target.amount_msat)
 
 
 def network_of(payment_request: str) -> str:
@@ -131,12 +119,21 @@ class Payout(msgspec.Struct, frozen=True):
         return self.target.amount_msat + self.reserve_msat
 
 
+class Route(msgspec.Struct, frozen=True):
+    """Route of a payout: its reserve, and what it cost of that; `fee_msat` is None while that is unknown."""
+
+    payment_hash: str
+    reserve_msat: Msat
+    fee_msat: Msat | None = None
+
+
 class Refunds(msgspec.Struct, frozen=True):
     """An actor's payouts. `ended`: for each invoice that the node tried to pay, whether it was paid.
 
     `last_refusal`: the reason why the node never tried the last payout, if so. Its invoice is not in `ended`, and may
     be sent again. `whole`: the debt comes from a failure of ours, and is paid out without a reserve for routing.
     `standing`: the destination that what is owed is paid to by itself.
+    `last_route`: that of the last payout that was paid.
     """
 
     under_way: Payout | None = None
@@ -145,6 +142,13 @@ class Refunds(msgspec.Struct, frozen=True):
     last_refusal: PayoutRefusal | None = None
     whole: bool = False
     standing: StandingRefund | None = None
+    last_route: Route | None = None
+
+    @property
+    def route(self) -> Route | None:
+        """Route of the payout under way, else of the last one that was paid."""
+        under_way = self.under_way
+        return self.last_route if under_way is None else Route(under_way.target.payment_hash, under_way.reserve_msat)
 
 
 class OwingBooks(msgspec.Struct, frozen=True):
@@ -159,12 +163,12 @@ class OwingBooks(msgspec.Struct, frozen=True):
     pending: Msat = ZERO
     refunded: Msat = ZERO
 
-    def payable(self, refunds: Refunds, unspent: Msat = ZERO) -> Msat:
+    def payable(self, refunds: Refunds, fees: RoutingFees, unspent: Msat = ZERO) -> Msat:
         """Return the largest amount that an invoice may ask for now; zero while a payout is under way.
 
         `unspent`: the amount that closing the actor with the invoice would make owed, too.
         """
-        return ZERO if self.pending else payable(self.owed + unspent, whole=refunds.whole)
+        return ZERO if self.pending else payable(self.owed + unspent, fees, whole=refunds.whole)
 
     def begin_payout(self, payout: Payout) -> Self:
         """Set the amount and its reserve aside."""
@@ -215,10 +219,15 @@ class PayoutUnclear(LedgerEvent, frozen=True, kw_only=True, tag="payout_unclear"
 
 
 class PayoutPaid(LedgerEvent, frozen=True, kw_only=True, tag="payout_paid"):
-    """The node says that the payout was paid. `fee_msat` is the routing fee as far as its reserve covers it."""
+    """The node says that the payout was paid. `fee_msat` is the routing fee as far as its reserve covers it.
+
+    `uncovered_msat`: the rest of it, which is our loss. `reserve_msat` is None in journals before format 5.
+    """
 
     payment_hash: str
     fee_msat: Msat
+    reserve_msat: Msat | None = None
+    uncovered_msat: Msat = ZERO
 
 
 class PayoutFailed(LedgerEvent, frozen=True, kw_only=True, tag="payout_failed"):
@@ -245,6 +254,7 @@ class RefundView(msgspec.Struct, frozen=True):
 
     `payable_sats`: the most that an invoice may ask for now. `refusal`: why the node never tried the last payout.
     `standing`: the destination that it is paid to by itself.
+    `route`: that of the payout under way, else of the last one that was paid.
     """
 
     owed_msat: Msat
@@ -254,9 +264,10 @@ class RefundView(msgspec.Struct, frozen=True):
     payable_sats: int = 0
     refusal: PayoutRefusal | None = None
     standing: StandingRefund | None = None
+    route: Route | None = None
 
 
-def refund_view(books: OwingBooks, refunds: Refunds, unspent: Msat = ZERO) -> RefundView:
+def refund_view(books: OwingBooks, refunds: Refunds, fees: RoutingFees, unspent: Msat = ZERO) -> RefundView:
     """Return the refund as its client sees it. While a payout is under way, its amount still counts as owed.
 
     `unspent`: an amount that an invoice may ask for as well, although it is not owed yet.
@@ -264,19 +275,20 @@ def refund_view(books: OwingBooks, refunds: Refunds, unspent: Msat = ZERO) -> Re
     return RefundView(
         owed_msat=books.owed + books.pending,
         paid_msat=books.refunded,
-        state=_refund_state(books, refunds),
+        state=_refund_state(books, refunds, fees),
         failed=refunds.last_failed,
-        payable_sats=books.payable(refunds, unspent).whole_sats,
+        payable_sats=books.payable(refunds, fees, unspent).whole_sats,
         refusal=refunds.last_refusal,
         standing=refunds.standing,
+        route=refunds.route,
     )
 
 
-def _refund_state(books: OwingBooks, refunds: Refunds) -> RefundState:
+def _refund_state(books: OwingBooks, refunds: Refunds, fees: RoutingFees) -> RefundState:
     if books.pending:
         return RefundState.PENDING
     if books.refunded:
-        return RefundState.PARTLY_PAID if books.payable(refunds) else RefundState.PAID
+        return RefundState.PARTLY_PAID if books.payable(refunds, fees) else RefundState.PAID
     return RefundState.OWED if books.owed else RefundState.NONE
 
 
@@ -286,7 +298,9 @@ def refund_pending() -> Refusal:
     return Refusal(Code.REFUND_PENDING, message, retry_after_s=5)
 
 
-def payout_refusal(refunds: Refunds, target: PayoutTarget, owed_msat: Msat, network: str) -> Refusal | None:
+def payout_refusal(
+    refunds: Refunds, target: PayoutTarget, owed_msat: Msat, fees: RoutingFees, network: str
+) -> Refusal | None:
     """Return why this payout can't begin now, or None. The caller has checked that it is not the one under way."""
     if refunds.under_way is not None:
         return refund_pending()
@@ -294,9 +308,9 @@ def payout_refusal(refunds: Refunds, target: PayoutTarget, owed_msat: Msat, netw
         return wrong_state("owed", "The payout to this invoice has failed: send another invoice.")
     if network_of(target.payment_request) != network:
         return _unfit("The invoice is for another network than this server's node")
-    largest = payable(owed_msat, whole=refunds.whole)
+    largest = payable(owed_msat, fees, whole=refunds.whole or target.internal)
     if target.amount_msat > largest:
-        less = "" if refunds.whole else ", less a reserve for routing fees of 2 sats or 1 %"
+        less = "" if refunds.whole or target.internal else f", less a reserve for routing fees of {fees.words}"
         text = f"At most {largest.whole_sats} sats can be paid out: what is owed{less}"
         return _unfit(text, maxSats=largest.whole_sats)
     return None

@@ -23,6 +23,7 @@ from .payouts import (
     Refunds,
     network_of,
 )
+from .routing_fees import RoutingFees
 from .standing_refund import NAMINGS_MAX, RefundError, first_try_ms, named
 
 _KEY: Final = "refund#"
@@ -77,31 +78,31 @@ def name(refunds: Refunds, destination: str, now_ms: int) -> RefundDestinationNa
     return RefundDestinationNamed(now_ms, destination=destination, next_ms=first_try_ms(standing, now_ms))
 
 
-def wanted(books: OwingBooks, refunds: Refunds) -> Msat:
+def wanted(books: OwingBooks, refunds: Refunds, fees: RoutingFees) -> Msat:
     """Return the amount that is to be paid to the destination now or later; zero while a payout is under way."""
     standing = refunds.standing
     if standing is None or standing.over or refunds.under_way is not None:
         return ZERO
-    return books.payable(refunds)
+    return books.payable(refunds, fees)
 
 
-def intents(books: OwingBooks, refunds: Refunds) -> Sequence[ResolveRefund]:
+def intents(books: OwingBooks, refunds: Refunds, fees: RoutingFees) -> Sequence[ResolveRefund]:
     """Return the try that must be under way in this state. The later ones begin when they are due."""
-    return () if refunds.standing is None or refunds.standing.next_ms else _tries(books, refunds)
+    return () if refunds.standing is None or refunds.standing.next_ms else _tries(books, refunds, fees)
 
 
-def overdue(books: OwingBooks, refunds: Refunds, now_ms: int) -> Sequence[ResolveRefund]:
+def overdue(books: OwingBooks, refunds: Refunds, fees: RoutingFees, now_ms: int) -> Sequence[ResolveRefund]:
     """Return the try that is due."""
-    return () if refunds.standing is None or refunds.standing.next_ms > now_ms else _tries(books, refunds)
+    return () if refunds.standing is None or refunds.standing.next_ms > now_ms else _tries(books, refunds, fees)
 
 
-def due_ms(books: OwingBooks, refunds: Refunds) -> Sequence[int]:
+def due_ms(books: OwingBooks, refunds: Refunds, fees: RoutingFees) -> Sequence[int]:
     """Return the time in ms at which a try is due, if one is; 0 for one that is under way."""
-    return [refunds.standing.next_ms] if refunds.standing is not None and wanted(books, refunds) else []
+    return [refunds.standing.next_ms] if refunds.standing is not None and wanted(books, refunds, fees) else []
 
 
-def _tries(books: OwingBooks, refunds: Refunds) -> Sequence[ResolveRefund]:
-    amount_msat, standing = wanted(books, refunds), refunds.standing
+def _tries(books: OwingBooks, refunds: Refunds, fees: RoutingFees) -> Sequence[ResolveRefund]:
+    amount_msat, standing = wanted(books, refunds, fees), refunds.standing
     if not amount_msat or standing is None:
         return ()
     return (ResolveRefund(_key(refunds), standing.destination, amount_msat),)
@@ -114,7 +115,7 @@ def _key(refunds: Refunds) -> str:
 
 
 def resolved(
-    books: OwingBooks, refunds: Refunds, command: Done | Failed, network: str, now_ms: int
+    books: OwingBooks, refunds: Refunds, command: Done | Failed, fees: RoutingFees, network: str, now_ms: int
 ) -> PayoutStarted | RefundTryFailed | None:
     """Return what follows from a destination's answer; None if it came too late to mean anything.
 
@@ -122,7 +123,7 @@ def resolved(
     """
     intent = command.intent
     assert isinstance(intent, ResolveRefund)
-    if intent.key != _key(refunds) or not wanted(books, refunds):
+    if intent.key != _key(refunds) or not wanted(books, refunds, fees):
         return None
     answer = command.result if isinstance(command, Done) else Unresolved(RefundError.UNREACHABLE)
     if isinstance(answer, Unresolved):
@@ -134,9 +135,9 @@ def resolved(
         return _failed(refunds, Unresolved(RefundError.WRONG_NETWORK), now_ms)
     if answer.payment_hash in refunds.ended:
         return _failed(refunds, Unresolved(RefundError.USED_INVOICE), now_ms)
-    if answer.amount_msat > wanted(books, refunds):
+    if answer.amount_msat > wanted(books, refunds, fees):
         return None
-    started = payout_flow.start(refunds, books.owed, answer, None, now_ms)
+    started = payout_flow.start(refunds, books.owed, answer, fees, None, now_ms)
     return replace(started, refund_to=intent.destination)
 
 

@@ -73,9 +73,9 @@ class SessionBehaviour:
             case Settle():
                 return payments.settle(self._terms, actor_id, state, command, now_ms)
             case Wake():
-                return _wake(actor_id, state, now_ms)
+                return _wake(self._terms, actor_id, state, now_ms)
             case TakeUp():
-                return _take_up(actor_id, state, now_ms)
+                return _take_up(self._terms, actor_id, state, now_ms)
         return self._of_holder(actor_id, state, command, now_ms)
 
     def _of_holder(self, session_id: str, session: Session, command: Command, now_ms: int) -> Decision:
@@ -90,10 +90,12 @@ class SessionBehaviour:
             case TopUp():
                 return payments.top_up(self._terms, session, command, now_ms)
             case CloseSession():
-                return payments.close(session_id, session, command, now_ms)
+                return payments.close(self._terms, session_id, session, command, now_ms)
             case NameRefundDestination():
                 named = refunds.name(session, command, now_ms)
-                return replace(named, reply=named.reply or payments.view(session_id, named.after or session))
+                return replace(
+                    named, reply=named.reply or payments.view(self._terms, session_id, named.after or session)
+                )
         refusal = grant.refusal(Action.READ, now_ms)
         if refusal is not None:
             return Decision(reply=refusal)
@@ -101,7 +103,7 @@ class SessionBehaviour:
             case CheckPayment() if (decision := questions.check_payment(session)) is not None:
                 return decision
             case GetSession() | CheckPayment():
-                return Decision(reply=payments.view(session_id, session))
+                return Decision(reply=payments.view(self._terms, session_id, session))
             case GetRequestReceipt():
                 return receipts.receipt(session_id, session, command)
             case GetLedger(after=after, limit=limit):
@@ -119,9 +121,9 @@ class SessionBehaviour:
             case LookUpInvoice() if isinstance(command, Done):
                 return payments.looked_up(self._terms, session_id, session, command, now_ms)
             case SendPayout() | LookUpPayout():
-                return payments.paid_out(session_id, session, command, now_ms)
+                return payments.paid_out(self._terms, session_id, session, command, now_ms)
             case ResolveRefund():
-                return refunds.resolved(session, command, now_ms)
+                return refunds.resolved(self._terms, session, command, now_ms)
             case Notify():
                 told = webhooks.outcome(session.outbox, command, now_ms)
                 if told is None:
@@ -142,9 +144,9 @@ class SessionBehaviour:
         Requests are left out, because their text is not in the state.
         """
         orders = [payments.order(self._terms, actor_id, top_up) for top_up in state.top_ups.values()]
+        payouts = payout_flow.intents(actor_id, state.refunds, self._terms.routing_fees, state.settled)
         told = notices.attempts(actor_id, state, webhooks.untried(state.outbox))
-        payout = payout_flow.intents(actor_id, state.refunds, state.settled)
-        return (*orders, *payout, *refunds.tries(state), *told)
+        return (*orders, *payouts, *refunds.tries(self._terms, state), *told)
 
     def liability(self, state: Session | None) -> Msat:
         """Return the amount that the wallet must hold for the session."""
@@ -153,14 +155,14 @@ class SessionBehaviour:
     def done(self, state: Session) -> bool:
         """Return True as defined by `Behaviour.done`; open invoices, holds and notices keep the session going."""
         open_ = state.invoices or state.top_ups or state.holds or (state.outbox and state.outbox.notices)
-        payable = state.books.pending or state.books.payable(state.refunds)
+        payable = state.books.pending or state.books.payable(state.refunds, self._terms.routing_fees)
         return bool(state.ended and state.books.deposited and not open_ and not payable)
 
     def due_ms(self, state: Session) -> int | None:
         """Return the next time due: an expiry, a notice's attempt, or a check on what is under way."""
         times = [invoice.expires_at_ms + payments.EXPIRY_GRACE_MS for invoice in state.invoices.values()]
         times += [hold.at_ms + _UNDER_WAY_MS for hold in state.holds.values()]
-        times += [*webhooks.next_ms(state.outbox), *refunds.due_ms(state)]
+        times += [*webhooks.next_ms(state.outbox), *refunds.due_ms(self._terms, state)]
         if not state.ended:
             times.append(state.expires_at_ms)
         if state.refunds.under_way is not None:
@@ -218,7 +220,7 @@ class SessionBehaviour:
         return _SNAPSHOTS.decode(data)
 
 
-def _wake(session_id: str, session: Session, now_ms: int) -> Decision:
+def _wake(terms: SessionTerms, session_id: str, session: Session, now_ms: int) -> Decision:
     """End an expired session, ask the node about expired invoices, try what is due, and deliver overdue notices."""
     # The node has the last word: an invoice may have been paid while no host was listening.
     look_ups = tuple(
@@ -231,10 +233,10 @@ def _wake(session_id: str, session: Session, now_ms: int) -> Decision:
     if not session.ended and now_ms >= session.expires_at_ms:
         after, expired = follow(session, SessionExpired(now_ms, refunded_msat=session.books.balance))
     told = notices.attempts(session_id, session, webhooks.overdue(session.outbox, now_ms))
-    return Decision(expired, intents=(*look_ups, *refunds.overdue(after, now_ms), *told), after=after)
+    return Decision(expired, intents=(*look_ups, *refunds.overdue(terms, after, now_ms), *told), after=after)
 
 
-def _take_up(session_id: str, session: Session, now_ms: int) -> Decision:
+def _take_up(terms: SessionTerms, session_id: str, session: Session, now_ms: int) -> Decision:
     """Release the holds of requests that died with their host, and look up a payout that was under way.
 
     No client got the answers of those requests, so nothing is charged for them.
@@ -242,4 +244,4 @@ def _take_up(session_id: str, session: Session, now_ms: int) -> Decision:
     lost: list[LedgerEvent] = [requests.released(session, hold, now_ms) for hold in session.holds.values()]
     payout = payout_flow.taken_up(session.refunds, now_ms)
     after, events = follow(session, *lost, *(() if payout is None else (payout,)))
-    return Decision(events, intents=_wake(session_id, session, now_ms).intents, after=after)
+    return Decision(events, intents=_wake(terms, session_id, session, now_ms).intents, after=after)

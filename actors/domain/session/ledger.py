@@ -19,6 +19,7 @@ class _Movement(NamedTuple):
     request_id: str | None = None
     payment_hash: str | None = None
     spender: str | None = None
+    reserved: Msat | None = None
 
     @property
     def change(self) -> int:
@@ -55,13 +56,14 @@ def entries(event: Event) -> Sequence[LedgerEntry]:
             request_id=movement.request_id,
             payment_hash=movement.payment_hash,
             spender=movement.spender,
+            reserved_msat=movement.reserved,
         )
         for i, (movement, balance) in enumerate(zip(movements, balances, strict=True))
     ]
 
 
 def _movements(event: Event) -> list[_Movement]:
-    """Return the event's movements. Those of zero are left out, except debits: a free request is listed, too."""
+    """Return the event's movements. Those of zero are left out, except debits: what is free is listed, too."""
     match event:
         case Deposited(payment_hash=payment_hash):
             found = [_Movement(EntryKind.DEPOSIT, event.amount_msat, payment_hash=payment_hash)]
@@ -77,8 +79,9 @@ def _movements(event: Event) -> list[_Movement]:
             return [debit, *_given_back(event)]
         case SessionClosed() | SessionExpired() if event.refunded_msat:
             return [_Movement(EntryKind.REFUND, event.refunded_msat)]
-        case PayoutPaid() if event.fee_msat:
-            return [_Movement(EntryKind.DEBIT, event.fee_msat, payment_hash=event.payment_hash)]
+        case PayoutPaid() if event.fee_msat or event.reserve_msat is not None:
+            payment_hash, reserved = event.payment_hash, event.reserve_msat
+            return [_Movement(EntryKind.DEBIT, event.fee_msat, payment_hash=payment_hash, reserved=reserved)]
     return []
 
 

@@ -129,7 +129,7 @@ class EntryKind(StrEnum):
 
 
 class LedgerEntry(msgspec.Struct, frozen=True):
-    """One movement; `balance_msat` is the balance after it."""
+    """One movement; `balance_msat` is the balance after it. `reserved_msat`: of a payout, the reserve for its route."""
 
     seq: int
     at_ms: int
@@ -139,6 +139,7 @@ class LedgerEntry(msgspec.Struct, frozen=True):
     request_id: str | None = None
     payment_hash: str | None = None
     spender: str | None = None
+    reserved_msat: Msat | None = None
 
 
 class LedgerPage(Reply, frozen=True, tag="ledger_page"):

@@ -43,7 +43,7 @@ EXPIRY_GRACE_MS: Final = 1_000
 _PAYABLE_MS: Final = 60_000
 
 
-def view(session_id: str, session: Session) -> SessionView:
+def view(terms: SessionTerms, session_id: str, session: Session) -> SessionView:
     """Return the session as its client sees it."""
     books = session.books
     return SessionView(
@@ -53,7 +53,7 @@ def view(session_id: str, session: Session) -> SessionView:
         held_msat=books.held,
         deposited_msat=books.deposited,
         spent_msat=books.spent,
-        refund=refund_view(books, session.refunds, books.balance),
+        refund=refund_view(books, session.refunds, terms.routing_fees, books.balance),
         expires_at_ms=session.expires_at_ms,
         # Invoices of an ended session can still be paid, but no client should.
         pending_invoices=() if session.ended else tuple(session.invoices.values()),
@@ -215,17 +215,17 @@ def looked_up(terms: SessionTerms, session_id: str, session: Session, command: D
         decision = Decision((lapsed,), after=after)
     else:
         decision = Decision(after=session)
-    return replace(decision, reply=None, answers={intent.key: view(session_id, decision.after or session)})
+    return replace(decision, reply=None, answers={intent.key: view(terms, session_id, decision.after or session)})
 
 
 # Closing
 
 
-def close(session_id: str, session: Session, command: CloseSession, now_ms: int) -> Decision:
+def close(terms: SessionTerms, session_id: str, session: Session, command: CloseSession, now_ms: int) -> Decision:
     """End the session, if it has not ended, and begin the payout of what is owed, if there is an invoice for it."""
     refusal = command.grant.refusal(Action.CLOSE, now_ms)
     if refusal is None and command.target is not None:
-        refusal = payout_beyond_limits(command.grant, command.target)
+        refusal = payout_beyond_limits(command.grant, command.target, terms.routing_fees)
     if refusal is not None:
         return Decision(reply=refusal)
     closing = () if session.ended else (SessionClosed(now_ms, refunded_msat=session.books.balance),)
@@ -235,19 +235,19 @@ def close(session_id: str, session: Session, command: CloseSession, now_ms: int)
         return begun
     if target is None:
         after, events = follow(session, *closing)
-        reply = view(session_id, after)
+        reply = view(terms, session_id, after)
         return Decision(events, reply, marks=idempotency_keys.marks(once, reply), after=after)
     if session.refunds.ended.get(target.payment_hash):
-        return Decision(reply=view(session_id, session))
-    refunds, owed_msat = session.refunds, session.books.owed + session.books.balance
-    refusal = payout_refusal(refunds, target, owed_msat, network_of(session.deposit_invoice.payment_request))
+        return Decision(reply=view(terms, session_id, session))
+    refunds, fees, owed_msat = session.refunds, terms.routing_fees, session.books.owed + session.books.balance
+    refusal = payout_refusal(refunds, target, owed_msat, fees, network_of(session.deposit_invoice.payment_request))
     if refusal is not None:
         return Decision(reply=refusal)
-    after, events = follow(session, *closing, payout_flow.start(refunds, owed_msat, target, once, now_ms))
+    after, events = follow(session, *closing, payout_flow.start(refunds, owed_msat, target, fees, once, now_ms))
     return Decision(events, wait_for=payout_flow.topic(target), after=after)
 
 
-def paid_out(session_id: str, session: Session, command: Done | Failed, now_ms: int) -> Decision:
+def paid_out(terms: SessionTerms, session_id: str, session: Session, command: Done | Failed, now_ms: int) -> Decision:
     """Continue the payout after an effect's outcome, and answer the callers that wait for its end."""
     event = payout_flow.outcome(session.refunds, command, now_ms)
     payout = session.refunds.under_way
@@ -257,4 +257,5 @@ def paid_out(session_id: str, session: Session, command: Done | Failed, now_ms: 
     after, events = follow(session, event, *(() if failed is None else (failed,)))
     if after.refunds.under_way is not None:
         return Decision(events, after=after)
-    return replace(payout_flow.ended(payout, events, view(session_id, after)), after=after)
+    limit_msat = payout_flow.fee_limit(session.refunds, payout, terms.routing_fees)
+    return replace(payout_flow.ended(payout, events, limit_msat, view(terms, session_id, after)), after=after)

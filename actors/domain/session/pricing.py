@@ -15,6 +15,7 @@ from ..llm.intents import RelayRequest
 from ..llm.missing_usage import usage_in_place
 from ..llm.relays import PromptRate, RelayOutcome
 from ..money import EXACT, MSAT_PER_BTC, Msat, usd_text, usd_to_msat
+from ..payments.routing_fees import RoutingFees
 from ..pricing import BYTES_PER_TOKEN, NO_USAGE, BtcPrice, Terms, Usage
 from .messages import Ask, Relay, RequestCost
 from .state import Hold
@@ -44,6 +45,7 @@ class SessionTerms(msgspec.Struct, frozen=True):
     life_ms: int
     invoice_expiry_s: int
     pending_max: int
+    routing_fees: RoutingFees
 
 
 class Worst:

@@ -12,6 +12,7 @@ from ..payments.intents import ResolveRefund
 from ..payments.payouts import network_of
 from .evolve import place
 from .messages import NameRefundDestination
+from .pricing import SessionTerms
 from .state import Session
 
 _NOT_YOURS = "This credential is narrowed, so it can't name where the session's rest is paid: use the whole macaroon."
@@ -51,27 +52,27 @@ def _ready(session: Session) -> bool:
     return session.ended and not session.holds
 
 
-def tries(session: Session) -> Sequence[ResolveRefund]:
+def tries(terms: SessionTerms, session: Session) -> Sequence[ResolveRefund]:
     """Return the try that must be under way."""
-    return refund_flow.intents(session.books, session.refunds) if _ready(session) else ()
+    return refund_flow.intents(session.books, session.refunds, terms.routing_fees) if _ready(session) else ()
 
 
-def overdue(session: Session, now_ms: int) -> Sequence[ResolveRefund]:
+def overdue(terms: SessionTerms, session: Session, now_ms: int) -> Sequence[ResolveRefund]:
     """Return the try that is due."""
-    return refund_flow.overdue(session.books, session.refunds, now_ms) if _ready(session) else ()
+    return refund_flow.overdue(session.books, session.refunds, terms.routing_fees, now_ms) if _ready(session) else ()
 
 
-def due_ms(session: Session) -> Sequence[int]:
+def due_ms(terms: SessionTerms, session: Session) -> Sequence[int]:
     """Return the time at which a try is due, if one is."""
-    return refund_flow.due_ms(session.books, session.refunds) if _ready(session) else ()
+    return refund_flow.due_ms(session.books, session.refunds, terms.routing_fees) if _ready(session) else ()
 
 
-def resolved(session: Session, command: Done | Failed, now_ms: int) -> Decision:
+def resolved(terms: SessionTerms, session: Session, command: Done | Failed, now_ms: int) -> Decision:
     """Begin the payout to the invoice that the destination gave, or put the next try off."""
     if not _ready(session):
         return NOTHING
     network = network_of(session.deposit_invoice.payment_request)
-    event = refund_flow.resolved(session.books, session.refunds, command, network, now_ms)
+    event = refund_flow.resolved(session.books, session.refunds, command, terms.routing_fees, network, now_ms)
     if event is None:
         return NOTHING
     after, placed = place(session, event)

@@ -16,7 +16,8 @@ from msgspec.structs import replace
 from ..credentials.caveats import Grant, SpendLimit, violated
 from ..errors import Code, Refusal
 from ..money import ZERO, Msat
-from ..payments.payouts import PayoutTarget, fee_reserve
+from ..payments.payouts import PayoutTarget, reserve_for
+from ..payments.routing_fees import RoutingFees
 from ..timestamps import timestamp
 from .state import Hold, LimitOfHold, Session, Window
 
@@ -93,7 +94,7 @@ def too_many_limits(session: Session, grant: Grant) -> Refusal | None:
     return None
 
 
-def payout_beyond_limits(grant: Grant, target: PayoutTarget) -> Refusal | None:
+def payout_beyond_limits(grant: Grant, target: PayoutTarget, fees: RoutingFees) -> Refusal | None:
     """Return why the credential's caveats on spending forbid this payout, or None.
 
     Payouts are not counted, so that a limit on their sum could not be enforced across several of them.
@@ -104,7 +105,7 @@ def payout_beyond_limits(grant: Grant, target: PayoutTarget) -> Refusal | None:
             "This credential may spend only so much, so nothing is paid out to it: close without an invoice, and have "
             "the holder of the whole macaroon ask for the rest.",
         )
-    total, most = target.amount_msat + fee_reserve(target.amount_msat), grant.max_msat_per_request
+    total, most = target.amount_msat + reserve_for(target, fees), grant.max_msat_per_request
     if most is not None and total > most:
         message = f"This credential may spend {most.value} msat at once, and the payout takes {total.value}."
         return violated(f"max_msat_per_request = {most.value}", message)

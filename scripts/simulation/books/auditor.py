@@ -121,14 +121,18 @@ class Auditor:
         """Record the payment of an invoice at the node."""
         self.paid_in[payment_hash] = amount_msat
 
-    def payout_called(self, payment_hash: str, actor_id: str) -> None:
-        """Check that the node is asked to pay this once, and only after the payout was journaled."""
+    def payout_called(self, payment_hash: str, actor_id: str, fee_limit_msat: int) -> None:
+        """Check that the node is asked to pay this once, for a payout that was journaled, and at most its reserve."""
 
         def check() -> None:
             must((payment_hash, actor_id) not in self._told_to_pay, f"{payment_hash[:8]} is paid to twice")
             self._told_to_pay.add((payment_hash, actor_id))
             account = self.accounts.get(actor_id)
             must(account is not None and payment_hash in account.payouts, f"{payment_hash[:8]}: no payout is journaled")
+            limit = None if account is None else account.fee_limits[payment_hash]
+            must(
+                fee_limit_msat == limit, f"the route to {payment_hash[:8]} may cost {fee_limit_msat} msat, not {limit}"
+            )
 
         self._check(actor_id, check)
 
@@ -223,8 +227,16 @@ class Auditor:
         must(not self._notices.untold(account.actor_id), "it is deleted, and has still something to tell")
 
     def excuses(self, event: str, fields: Json) -> bool:
-        """Return whether this error is expected: a payment is reported again whose actor is archived by now."""
-        owner = self._owner_of.get(fields.get("payment_hash", ""))
+        """Return whether this error is expected.
+
+        A payment is reported again whose actor is archived by now, or the node took more for a route than it might.
+        """
+        payment_hash, actor_id = fields.get("payment_hash", ""), fields.get("actor_id", "")
+        if event == "routing_fee_above_its_limit":
+            limit = self.accounts[actor_id].fee_limits[payment_hash]
+            fee_msat = self.paid_to[payment_hash, actor_id][1]
+            return bool(fields["fee_msat"] == fee_msat > limit)
+        owner = self._owner_of.get(payment_hash)
         return event == "payment_without_owner" and owner in self._removed
 
     # Reports from clients and the treasury

@@ -39,6 +39,7 @@ class Account:
         self.whole, self.ended = False, ""
         self.payout: Json | None = None
         self.payouts: dict[str, str] = {}
+        self.fee_limits: dict[str, int] = {}
         self.shown: set[tuple[Any, ...]] = set()
         self.now: tuple[Any, ...] = ()
 
@@ -103,6 +104,7 @@ class Account:
         must(reserve == (min(least, self.owed - amount) if self.whole else least), f"a reserve of {reserve} msat")
         self.payout = event
         self.payouts[payment_hash] = "started"
+        self.fee_limits[payment_hash] = least
         self.owed -= self.pending
 
     def _on_payout_unclear(self, event: Json) -> None:

@@ -11,9 +11,10 @@ import pytest
 from satmeter.actors.domain.money import MSAT_PER_SAT, ZERO, Msat
 from satmeter.actors.domain.payments.bolt11 import read_invoice
 from satmeter.actors.domain.payments.invoices import Settlement
-from satmeter.actors.domain.payments.payouts import PayoutReport, PayoutStatus, PayoutTarget, fee_reserve
+from satmeter.actors.domain.payments.payouts import PayoutReport, PayoutStatus, PayoutTarget
 from satmeter.actors.ports import InvoiceOrder, PortError, TransientError
 from tests.helpers.hosts import until
+from tests.helpers.jobs import FEES
 from tests.lightning.world import FUNDS_SATS, Fate, Tells, World
 
 ACTOR = "ses_0123456789abcdefghijklmnopqrstuv"
@@ -23,7 +24,7 @@ OTHER_ACTOR = "ses_vutsrqponmlkjihgfedcba9876543210"
 async def pay_out(world: World, target: PayoutTarget, actor_id: str = ACTOR) -> PayoutReport | None:
     """Return the report on an order, None where the call ended without one."""
     try:
-        return await world.lightning.pay_out(target, actor_id, fee_reserve(target.amount_msat))
+        return await world.lightning.pay_out(target, actor_id, FEES.reserve(target.amount_msat))
     except TransientError:
         return None
 

@@ -15,6 +15,7 @@ from satmeter.actors.domain.payments.payouts import OwingBooks, PayoutFailed, Pa
 from satmeter.actors.effects.payout_calls import PayoutCalls
 from satmeter.actors.ports import PortError
 from tests.helpers.hosts import a_moment, until
+from tests.helpers.jobs import FEES
 from tests.helpers.patience import PATIENCE_S
 from tests.lightning.world import Fate, World
 
@@ -34,14 +35,14 @@ class Debtor:
 
     async def refund(self, target: PayoutTarget) -> None:
         """Pay out to an invoice, until the books know how it ended."""
-        self.apply(payout_flow.start(self.refunds, self.books.owed, target, None, self.now_ms))
+        self.apply(payout_flow.start(self.refunds, self.books.owed, target, FEES, None, self.now_ms))
         await self.go_on()
 
     async def go_on(self) -> None:
         """Do what must be under way, until nothing is."""
         async with asyncio.timeout(PATIENCE_S):
             while self.refunds.under_way is not None:
-                (intent,) = payout_flow.intents(ACTOR, self.refunds, ())
+                (intent,) = payout_flow.intents(ACTOR, self.refunds, FEES, ())
                 event = payout_flow.outcome(self.refunds, await self.run(intent), self.now_ms)
                 if event is not None:
                     self.apply(event)
@@ -136,9 +137,9 @@ async def test_a_payment_that_pends_for_long_is_neither_repeated_nor_given_up(wo
 async def test_a_host_that_died_with_its_call_asks_and_does_not_order_again(world: World) -> None:
     target = await world.foreign_invoice(900)
     debtor = Debtor(world)
-    started = payout_flow.start(debtor.refunds, debtor.books.owed, target, None, debtor.now_ms)
+    started = payout_flow.start(debtor.refunds, debtor.books.owed, target, FEES, None, debtor.now_ms)
     debtor.apply(started)  # the event is in the journal, and the call is on its way
-    (intent,) = payout_flow.intents(ACTOR, debtor.refunds, ())
+    (intent,) = payout_flow.intents(ACTOR, debtor.refunds, FEES, ())
     await debtor.run(intent)  # its answer dies with the host
     debtor.crash()
     await debtor.go_on()
@@ -149,8 +150,8 @@ async def test_a_host_that_died_with_its_call_asks_and_does_not_order_again(worl
 async def test_an_order_that_comes_too_late_is_not_sent(world: World) -> None:
     target = await world.foreign_invoice(900)
     debtor = Debtor(world)
-    debtor.apply(payout_flow.start(debtor.refunds, debtor.books.owed, target, None, debtor.now_ms))
-    (intent,) = payout_flow.intents(ACTOR, debtor.refunds, ())
+    debtor.apply(payout_flow.start(debtor.refunds, debtor.books.owed, target, FEES, None, debtor.now_ms))
+    (intent,) = payout_flow.intents(ACTOR, debtor.refunds, FEES, ())
     assert isinstance(intent, SendPayout)
     late = replace(intent, send_before_ms=_START_MS - 1)
     assert isinstance(await debtor.run(late), Failed)
@@ -162,8 +163,8 @@ async def test_the_node_is_restarted_while_the_payment_is_looked_up(world: World
     target = await world.foreign_invoice(900)
     world.next_payment(Fate.ANSWER_LOST)
     debtor = Debtor(world)
-    debtor.apply(payout_flow.start(debtor.refunds, debtor.books.owed, target, None, debtor.now_ms))
-    (intent,) = payout_flow.intents(ACTOR, debtor.refunds, ())
+    debtor.apply(payout_flow.start(debtor.refunds, debtor.books.owed, target, FEES, None, debtor.now_ms))
+    (intent,) = payout_flow.intents(ACTOR, debtor.refunds, FEES, ())
     ended = await debtor.run(intent)
     event = payout_flow.outcome(debtor.refunds, ended, debtor.now_ms)
     assert event is not None

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payments.routing_fees import RoutingFees
 from satmeter.actors.domain.pricing import Size, Tier
-from satmeter.actors.operator_terms import pricing_terms
+from satmeter.actors.operator_terms import pricing_terms, routing_fees
 from satmeter.config.settings import Settings
 from satmeter.scripts.preflight.settings_checks import parts, problems
 from satmeter.scripts.settings_table import BEGIN, END, insert
@@ -221,3 +223,26 @@ def test_a_readme_without_the_marks_is_an_error() -> None:
     for text in ("", BEGIN, END, f"{END}{BEGIN}"):
         with pytest.raises(ValueError, match="must stand in the document"):
             insert(text)
+
+
+@pytest.mark.parametrize(
+    ("settings", "rule"),
+    [
+        ({}, RoutingFees(per_million=10_000, least_msat=Msat(2_000))),
+        ({"SATMETER_ROUTING_BASE_SATS": 0}, RoutingFees(per_million=10_000)),
+        ({"SATMETER_ROUTING_PER_MILLION": 500}, RoutingFees(per_million=500, least_msat=Msat(2_000))),
+        (
+            {"SATMETER_ROUTING_BASE_SATS": 1, "SATMETER_ROUTING_PER_MILLION": 0},
+            RoutingFees(per_million=0, least_msat=Msat(1_000)),
+        ),
+    ],
+)
+def test_an_operator_may_have_other_figures_in_the_node_s_rule(settings: dict[str, Any], rule: RoutingFees) -> None:
+    assert routing_fees(Settings(**settings)) == rule
+
+
+@pytest.mark.parametrize(("variable", "value"), [("BASE_SATS", -1), ("BASE_SATS", 101), ("PER_MILLION", 100_001)])
+def test_a_reserve_for_routing_has_bounds(variable: str, value: int) -> None:
+    settings: dict[str, Any] = {f"SATMETER_ROUTING_{variable}": value}
+    with pytest.raises(ValidationError):
+        Settings(**settings)

@@ -10,7 +10,7 @@ from satmeter.actors.domain.behaviour import Failed, Wake
 from satmeter.actors.domain.job.state import JobBooks, JobState, RefundJob
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.payouts import PayoutReport, PayoutStatus
-from tests.helpers.jobs import HOUR_MS, JobBench, completion, invoice, verdict
+from tests.helpers.jobs import FEES, HOUR_MS, JobBench, completion, invoice, verdict
 from tests.helpers.sessions import SessionBench, ask, close, completed, once, target, top_up
 
 TOP_UP = invoice(2, 100)
@@ -119,7 +119,7 @@ def test_a_job_is_kept_until_what_it_owes_is_paid_out_and_the_node_has_said_so()
     assert owed == 20_000 - 3_780 and not bench.behaviour.done(bench.state)
     to = target(7, 14)
     bench.send(RefundJob(to, once()))
-    assert bench.state.books.payable(bench.state.refunds) == Msat(0)
+    assert bench.state.books.payable(bench.state.refunds, FEES) == Msat(0)
     assert not bench.behaviour.done(bench.state)
     bench.finish(PayoutReport(PayoutStatus.PAID, Msat(2_000)))
     assert bench.state.books == JobBooks(

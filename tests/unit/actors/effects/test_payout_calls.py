@@ -24,10 +24,11 @@ async def test_a_host_that_stood_still_for_too_long_leaves_the_payout_to_those_w
     """Its successor has perhaps been told already that the node knows of no such payment, and paid another invoice."""
     lightning = FakeLightning(now_ms=lambda: woke_ms)
     calls = PayoutCalls(lightning, asyncio.sleep, lambda: woke_ms)
-    sending = calls.send(SendPayout("send_a", TARGET, "ses_a", UNTIL_MS))
+    sending = calls.send(SendPayout("send_a", TARGET, "ses_a", UNTIL_MS, Msat(2_000)))
     if sent:
         assert (await sending).status is PayoutStatus.PAID
     else:
         with pytest.raises(TransientError):
             await sending
     assert lightning.calls.count("pay_out") == int(sent)
+    assert lightning.fee_limits_msat == [2_000] * sent

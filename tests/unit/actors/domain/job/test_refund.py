@@ -10,11 +10,28 @@ from satmeter.actors.domain.behaviour import BooksError, Decision, Done, Failed,
 from satmeter.actors.domain.errors import Code
 from satmeter.actors.domain.job.state import JobBooks, JobFailed, JobState, JobView, RefundJob, view
 from satmeter.actors.domain.llm.intents import Work
-from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.money import ZERO, Msat
 from satmeter.actors.domain.payments.intents import LookUpPayout, SendPayout
 from satmeter.actors.domain.payments.invoices import Settled, SettleOutcome
-from satmeter.actors.domain.payments.payouts import PayoutRefusal, PayoutReport, PayoutStatus, PayoutTarget, RefundState
-from tests.helpers.jobs import EVAL_INVOICE, HOUR_MS, JOB_ID, START_MS, WORK_INVOICE, JobBench, completion, verdict
+from satmeter.actors.domain.payments.payouts import (
+    PayoutPaid,
+    PayoutRefusal,
+    PayoutReport,
+    PayoutStatus,
+    PayoutTarget,
+    RefundState,
+)
+from tests.helpers.jobs import (
+    EVAL_INVOICE,
+    FEES,
+    HOUR_MS,
+    JOB_ID,
+    START_MS,
+    WORK_INVOICE,
+    JobBench,
+    completion,
+    verdict,
+)
 from tests.helpers.sessions import ABSENT_MS, once, refusal_of, target
 
 TO = target(7, 7)
@@ -41,7 +58,7 @@ def failed_job(*, of_request: bool = True) -> JobBench:
 
 def owing(bench: JobBench) -> tuple[int, int, RefundState, int]:
     """Return the refund as the client reads it: owed and paid in msat, its state, and the largest payable invoice."""
-    shown = view(JOB_ID, bench.state).refund
+    shown = view(JOB_ID, bench.state, FEES).refund
     assert shown is not None
     return shown.owed_msat.value, shown.paid_msat.value, shown.state, shown.payable_sats
 
@@ -75,9 +92,13 @@ def test_work_that_fails_by_our_fault_owes_the_evaluation_too_and_is_paid_back_w
     assert owing(bench) == (19_000, 0, RefundState.OWED, 19)
     assert refusal_of(bench.send(refund(target(8, 20)))).details["maxSats"] == 19
     bench.send(refund(target(7, 19)))
+    sending = bench.intent()
+    assert isinstance(sending, SendPayout) and sending.fee_limit_msat == Msat(2_000), "the rule's sum, at our cost"
     assert owing(bench) == (19_000, 0, RefundState.PENDING, 0)
-    # Routing is our loss then, whatever it costs.
-    bench.finish(PayoutReport(PayoutStatus.PAID, Msat(1_700)))
+    # Routing is our loss then, whatever it costs; as far as it was allowed to, nobody need know.
+    assert bench.finish(PayoutReport(PayoutStatus.PAID, Msat(1_700))).alarms == ()
+    paid = bench.events[-1]
+    assert isinstance(paid, PayoutPaid) and (paid.fee_msat, paid.uncovered_msat) == (ZERO, Msat(1_700))
     assert bench.state.books == JobBooks(received=Msat(19_000), refunded=Msat(19_000))
     assert owing(bench) == (0, 19_000, RefundState.PAID, 0)
     assert bench.behaviour.done(bench.state)
@@ -109,7 +130,7 @@ def test_a_job_that_failed_in_an_older_journal_keeps_its_reserve_and_its_evaluat
     for event in (*before, behaviour.decode_event(older)):
         state = behaviour.evolve(JOB_ID, state, event)
     assert state is not None and state.books == OWING
-    shown = view(JOB_ID, state).refund
+    shown = view(JOB_ID, state, FEES).refund
     assert shown is not None and shown.payable_sats == 7
 
 
@@ -130,8 +151,8 @@ def test_a_reserve_that_was_not_needed_can_be_asked_for_too() -> None:
 
 def test_what_a_failed_job_owes_is_paid_and_kept_as_the_answer() -> None:
     bench = paying()
-    assert bench.intent() == SendPayout(f"send_{TOPIC}", TO, JOB_ID, START_MS + 30_000)
-    shown = view(JOB_ID, bench.state).refund
+    assert bench.intent() == SendPayout(f"send_{TOPIC}", TO, JOB_ID, START_MS + 30_000, Msat(2_000))
+    shown = view(JOB_ID, bench.state, FEES).refund
     assert shown is not None and (shown.state, shown.owed_msat) == (RefundState.PENDING, Msat(9_000))
     decision = bench.finish(PAID)
     seen = answer_of(decision)

@@ -19,12 +19,11 @@ from satmeter.actors.domain.payments.payouts import (
     PayoutStatus,
     Refunds,
     RefundState,
-    fee_reserve,
-    largest_payout,
     network_of,
     payout_refusal,
     refund_view,
 )
+from tests.helpers.jobs import FEES
 from tests.helpers.sessions import ABSENT_MS, once, target
 
 TO = target(7, 50)
@@ -32,26 +31,7 @@ OWING = OwingBooks(owed=Msat(60_000))
 
 
 def begun() -> tuple[OwingBooks, Refunds]:
-    return fold(OWING, Refunds(), start(Refunds(), OWING.owed, TO, once(), 1_000))
-
-
-@pytest.mark.parametrize(
-    ("sats", "reserve_msat"), [(1, 2_000), (200, 2_000), (201, 2_010), (1_000, 10_000), (12_345, 123_450)]
-)
-def test_the_reserve_is_two_sats_or_one_percent(sats: int, reserve_msat: int) -> None:
-    assert fee_reserve(Msat.from_sats(sats)) == Msat(reserve_msat)
-
-
-def test_the_reserve_is_rounded_up() -> None:
-    assert fee_reserve(Msat(200_001)) == Msat(2_001)
-
-
-@given(st.one_of(st.integers(0, 500_000), st.integers(0, 10**15)))
-def test_the_largest_payout_fits_with_its_reserve_and_one_sat_more_does_not(owed: int) -> None:
-    largest = largest_payout(Msat(owed)).value
-    assert largest % 1_000 == 0
-    assert largest == 0 or largest + max(2_000, largest / 100) <= owed
-    assert largest + 1_000 + max(2_000, (largest + 1_000) / 100) > owed
+    return fold(OWING, Refunds(), start(Refunds(), OWING.owed, TO, FEES, once(), 1_000))
 
 
 @pytest.mark.parametrize(
@@ -73,14 +53,14 @@ def test_an_invoice_names_its_network(payment_request: str, network: str) -> Non
 
 def test_what_stands_against_a_payout() -> None:
     payable = Msat(60_000)
-    assert payout_refusal(Refunds(), target(7, 58), payable, "bcrt") is None
-    too_large = payout_refusal(Refunds(), target(7, 59), payable, "bcrt")
+    assert payout_refusal(Refunds(), target(7, 58), payable, FEES, "bcrt") is None
+    too_large = payout_refusal(Refunds(), target(7, 59), payable, FEES, "bcrt")
     assert too_large is not None and too_large.code is Code.INVALID_REQUEST and too_large.details["maxSats"] == 58
-    foreign = payout_refusal(Refunds(), target(7, 1, network="bc"), payable, "bcrt")
+    foreign = payout_refusal(Refunds(), target(7, 1, network="bc"), payable, FEES, "bcrt")
     assert foreign is not None and foreign.code is Code.INVALID_REQUEST and "maxSats" not in foreign.details
-    pending = payout_refusal(begun()[1], target(8, 1), payable, "bcrt")
+    pending = payout_refusal(begun()[1], target(8, 1), payable, FEES, "bcrt")
     assert pending is not None and (pending.code, pending.retry_after_s) == (Code.REFUND_PENDING, 5)
-    failed = payout_refusal(Refunds(ended={TO.payment_hash: False}), TO, payable, "bcrt")
+    failed = payout_refusal(Refunds(ended={TO.payment_hash: False}), TO, payable, FEES, "bcrt")
     assert failed is not None and failed.code is Code.WRONG_STATE and failed.details == {"state": "owed"}
 
 
@@ -98,34 +78,34 @@ def test_amount_and_reserve_are_set_aside_and_end_as_what_became_of_them() -> No
 def test_payouts_that_cannot_follow_are_refused() -> None:
     books, refunds = begun()
     with pytest.raises(BooksError):
-        fold(books, refunds, start(refunds, books.owed, target(8, 1), once(), 2_000))
+        fold(books, refunds, start(refunds, books.owed, target(8, 1), FEES, once(), 2_000))
     for event in (PayoutFailed(1), PayoutPaid(1, payment_hash=TO.payment_hash, fee_msat=ZERO)):
         with pytest.raises(BooksError):
             fold(OWING, Refunds(), event)
     with pytest.raises(BooksError):
-        fold(OWING, Refunds(ended={TO.payment_hash: True}), start(Refunds(), OWING.owed, TO, once(), 2_000))
+        fold(OWING, Refunds(ended={TO.payment_hash: True}), start(Refunds(), OWING.owed, TO, FEES, once(), 2_000))
     with pytest.raises(MoneyError):
-        fold(OWING, Refunds(), start(Refunds(), OWING.owed, target(8, 59), once(), 2_000))
+        fold(OWING, Refunds(), start(Refunds(), OWING.owed, target(8, 59), FEES, once(), 2_000))
     with pytest.raises(MoneyError):
         fold(books, refunds, PayoutPaid(1, payment_hash=TO.payment_hash, fee_msat=Msat(2_001)))
 
 
 def test_a_refund_is_pending_then_paid_in_part_until_nothing_payable_is_left() -> None:
     books, refunds = begun()
-    assert refund_view(OwingBooks(), Refunds()).state is RefundState.NONE
-    assert refund_view(OWING, Refunds()).state is RefundState.OWED
-    pending = refund_view(books, refunds)
+    assert refund_view(OwingBooks(), Refunds(), FEES).state is RefundState.NONE
+    assert refund_view(OWING, Refunds(), FEES).state is RefundState.OWED
+    pending = refund_view(books, refunds, FEES)
     assert (pending.state, pending.owed_msat, pending.paid_msat) == (RefundState.PENDING, Msat(60_000), ZERO)
     paid = fold(books, refunds, PayoutPaid(1, payment_hash=TO.payment_hash, fee_msat=ZERO))
-    seen = refund_view(*paid)
+    seen = refund_view(*paid, FEES)
     assert (seen.state, seen.owed_msat, seen.paid_msat) == (RefundState.PARTLY_PAID, Msat(10_000), Msat(50_000))
     assert (pending.payable_sats, seen.payable_sats) == (0, 8)
     little = OwingBooks(owed=Msat(2_999), refunded=Msat(50_000))
-    assert refund_view(little, paid[1]).state is RefundState.PAID
-    assert refund_view(OwingBooks(owed=Msat(2_999)), Refunds()).state is RefundState.OWED
-    again = fold(*paid, start(paid[1], paid[0].owed, target(8, 5), once(), 2))
-    assert refund_view(*again).state is RefundState.PENDING
-    failed = refund_view(*fold(*again, PayoutFailed(3)))
+    assert refund_view(little, paid[1], FEES).state is RefundState.PAID
+    assert refund_view(OwingBooks(owed=Msat(2_999)), Refunds(), FEES).state is RefundState.OWED
+    again = fold(*paid, start(paid[1], paid[0].owed, target(8, 5), FEES, once(), 2))
+    assert refund_view(*again, FEES).state is RefundState.PENDING
+    failed = refund_view(*fold(*again, PayoutFailed(3)), FEES)
     assert (failed.state, failed.owed_msat, failed.failed) == (RefundState.PARTLY_PAID, Msat(10_000), True)
 
 
@@ -133,13 +113,13 @@ def test_a_refund_is_pending_then_paid_in_part_until_nothing_payable_is_left() -
 def test_what_is_payable_is_accepted_and_a_satoshi_more_is_not(owed: int, whole: bool) -> None:
     """And a payout of it never takes more than is owed, whatever its routing costs."""
     refunds, books = Refunds(whole=whole), OwingBooks(owed=Msat(owed))
-    sats = refund_view(books, refunds).payable_sats
-    more = payout_refusal(refunds, target(8, sats + 1), books.owed, "bcrt")
+    sats = refund_view(books, refunds, FEES).payable_sats
+    more = payout_refusal(refunds, target(8, sats + 1), books.owed, FEES, "bcrt")
     assert more is not None and more.details["maxSats"] == sats
     assert not whole or sats == owed // 1_000
     if sats:
-        assert payout_refusal(refunds, target(8, sats), books.owed, "bcrt") is None
-        begun = fold(books, refunds, start(refunds, books.owed, target(8, sats), once(), 1))
+        assert payout_refusal(refunds, target(8, sats), books.owed, FEES, "bcrt") is None
+        begun = fold(books, refunds, start(refunds, books.owed, target(8, sats), FEES, once(), 1))
         reserve = begun[1].under_way.reserve_msat if begun[1].under_way else ZERO
         after, _ = fold(*begun, PayoutPaid(2, payment_hash=target(8, sats).payment_hash, fee_msat=reserve))
         assert after == OwingBooks(
@@ -152,12 +132,12 @@ def test_the_outcome_of_another_payout_means_nothing() -> None:
     other = target(8, 50)
     paid = PayoutReport(PayoutStatus.PAID)
     for command in (
-        Done(SendPayout("k", other, "a", 1), paid),
+        Done(SendPayout("k", other, "a", 1, ZERO), paid),
         Done(LookUpPayout("k", other, "a", 1), paid),
-        Failed(SendPayout("k", other, "a", 1), permanent=True),
+        Failed(SendPayout("k", other, "a", 1, ZERO), permanent=True),
     ):
         assert outcome(refunds, command, 5_000) is None
-    assert outcome(Refunds(), Done(SendPayout("k", TO, "a", 1), paid), 5_000) is None
+    assert outcome(Refunds(), Done(SendPayout("k", TO, "a", 1, ZERO), paid), 5_000) is None
 
 
 def test_only_the_first_take_up_has_something_to_say() -> None:
@@ -167,7 +147,7 @@ def test_only_the_first_take_up_has_something_to_say() -> None:
     assert event is not None
     _, unclear = fold(books, refunds, event)
     assert taken_up(unclear, 9_000) is None
-    assert intents("a", unclear, ["ee"]) == (
+    assert intents("a", unclear, FEES, ["ee"]) == (
         LookUpPayout(f"look_up_payout:{TO.payment_hash}", TO, "a", 5_000 + ABSENT_MS, ("ee",)),
     )
 
@@ -178,5 +158,5 @@ def test_the_number_of_deposits_that_the_wallet_must_know_is_bounded() -> None:
     assert event is not None
     _, unclear = fold(books, refunds, event)
     deposits = frozenset(f"{number:064x}" for number in range(1_000))
-    (intent,) = intents("a", unclear, deposits)
+    (intent,) = intents("a", unclear, FEES, deposits)
     assert isinstance(intent, LookUpPayout) and intent.received_hashes == tuple(sorted(deposits)[:256])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from satmeter.actors.domain.llm.answers import Ending, RequestOutcome
-from satmeter.actors.domain.payments.payouts import PayoutReport, PayoutStatus
+from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payments.payouts import PayoutPaid, PayoutReport, PayoutStatus
+from satmeter.actors.domain.session.ledger import entries, entry_count
 from satmeter.actors.domain.session.messages import LedgerEntry
 from tests.helpers.jobs import START_MS, invoice
 from tests.helpers.sessions import DEPOSIT, SessionBench, ask, close, completed, grant, rejected, target
@@ -51,6 +54,7 @@ def test_every_movement_is_told_with_the_balance_after_it() -> None:
         ("refund", 15_456, 0),
         ("deposit", 50_000, 50_000),
         ("refund", 50_000, 0),
+        ("debit", 0, 0),
     ]
 
 
@@ -78,9 +82,33 @@ def test_a_request_that_cost_nothing_is_told_too_and_a_close_of_nothing_is_not()
 def test_pages_from_every_offset_are_stretches_of_the_whole(limit: int) -> None:
     bench = lived()
     whole = bench.ledger()
-    assert [entry.seq for entry in whole] == list(range(1, 14))
-    for after in range(15):
+    assert [entry.seq for entry in whole] == list(range(1, 15))
+    for after in range(16):
         assert bench.ledger(after, limit) == whole[after : after + limit]
+
+
+def test_a_payout_is_told_with_its_reserve_and_what_the_route_cost_of_it() -> None:
+    bench = SessionBench()
+    bench.fund(100)
+    bench.send(close(target(7, 60)))
+    assert [entry.kind for entry in bench.ledger()] == ["deposit", "refund"]
+    bench.finish(f"send_payout:{7:064x}", PayoutReport(PayoutStatus.PAID, Msat(300)))
+    fee = bench.ledger()[-1]
+    assert (fee.kind, fee.payment_hash, fee.amount_msat, fee.reserved_msat) == (
+        "debit",
+        f"{7:064x}",
+        Msat(300),
+        Msat(2_000),
+    )
+    assert all(entry.reserved_msat is None for entry in bench.ledger()[:-1])
+
+
+def test_a_free_route_of_an_older_journal_is_not_told() -> None:
+    """Its place in the ledger was not counted when it was written."""
+    older = PayoutPaid(1, payment_hash=f"{7:064x}", fee_msat=Msat(0), seq=4)
+    assert entries(older) == () and entry_count(older) == 0
+    (told,) = entries(replace(older, fee_msat=Msat(20)))
+    assert (told.seq, told.amount_msat, told.reserved_msat) == (4, Msat(20), None)
 
 
 def test_the_ledger_is_the_same_after_any_crash() -> None:

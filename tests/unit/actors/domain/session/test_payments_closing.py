@@ -9,7 +9,9 @@ from satmeter.actors.domain.behaviour import BooksError, Decision, Done, TakeUp
 from satmeter.actors.domain.errors import Code
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.intents import LookUpPayout, SendPayout
-from satmeter.actors.domain.payments.payouts import PayoutReport, PayoutStarted, PayoutStatus, RefundState
+from satmeter.actors.domain.payments.payouts import PayoutReport, PayoutStarted, PayoutStatus, RefundState, Route
+from satmeter.actors.domain.payments.routing_fees import RoutingFees
+from satmeter.actors.domain.session.behaviour import SessionBehaviour
 from satmeter.actors.domain.session.messages import SessionView
 from satmeter.actors.domain.session.state import SessionState
 from tests.helpers.jobs import START_MS, invoice
@@ -17,10 +19,12 @@ from tests.helpers.sessions import (
     ABSENT_MS,
     DEPOSIT,
     SESSION_ID,
+    SESSION_TERMS,
     SessionBench,
     ask,
     close,
     completed,
+    grant,
     refusal_of,
     target,
 )
@@ -75,7 +79,7 @@ def test_closing_with_an_invoice_pays_it_and_answers_when_it_is_paid() -> None:
     assert bench.money() == (0, 0, 0, 100_000, 0)
     assert bench.view().refund.state is RefundState.PENDING
     assert bench.behaviour.intents(SESSION_ID, bench.state) == (
-        SendPayout(SEND, TO, SESSION_ID, send_before_ms=START_MS + 30_000),
+        SendPayout(SEND, TO, SESSION_ID, send_before_ms=START_MS + 30_000, fee_limit_msat=Msat(2_000)),
     )
     assert bench.behaviour.due_ms(bench.state) == START_MS + 30_000
     view = answer_of(bench.finish(SEND, PAID))
@@ -86,15 +90,41 @@ def test_closing_with_an_invoice_pays_it_and_answers_when_it_is_paid() -> None:
         assert (again.reply, again.events) == (view, ())
 
 
+def test_the_node_s_own_rule_is_what_is_shown_refused_set_aside_and_allowed() -> None:
+    """Here 4 sats and 0.4 %, which phoenixd takes."""
+    bench = SessionBench(replace(SESSION_TERMS, routing_fees=RoutingFees(Msat(4_000), 4_000)))
+    bench.fund(1_000)
+    assert bench.view().refund.payable_sats == 992
+    refusal = refusal_of(bench.send(close(target(7, 993))))
+    assert refusal.details["maxSats"] == 992 and "4 sats and 0.4 %" in refusal.message
+    narrow = refusal_of(bench.send(close(target(7, 992), name="narrow", by=grant(per_request=999_967))))
+    assert narrow.code is Code.CAVEAT_VIOLATED and "999968" in narrow.message
+    bench.send(close(target(7, 992), name="most", by=grant(per_request=999_968)))
+    assert bench.state.refunds.under_way is not None and bench.state.books.owed == Msat(32)
+    assert bench.state.refunds.under_way.reserve_msat == Msat(7_968)
+    (sending,) = bench.behaviour.intents(SESSION_ID, bench.state)
+    assert isinstance(sending, SendPayout) and sending.fee_limit_msat == Msat(7_968)
+
+
+def test_another_rule_leaves_journals_as_they_are() -> None:
+    bench = closing()
+    bench.behaviour = SessionBehaviour(replace(SESSION_TERMS, routing_fees=RoutingFees(Msat(50_000))))
+    bench.crash()
+    assert bench.state.refunds.under_way is not None
+    assert bench.state.refunds.under_way.reserve_msat == Msat(2_000)
+
+
 @pytest.mark.parametrize("fee_msat", [0, 1_999, 2_000, 2_001, 10**9])
 def test_routing_is_paid_from_its_reserve_and_beyond_it_is_our_loss(fee_msat: int) -> None:
     bench = closing()
-    bench.finish(SEND, PayoutReport(PayoutStatus.PAID, Msat(fee_msat)))
+    assert bench.view().refund.route == Route(TO.payment_hash, Msat(2_000))
+    decision = bench.finish(SEND, PayoutReport(PayoutStatus.PAID, Msat(fee_msat)))
     fee = min(fee_msat, 2_000)
+    assert bench.view().refund.route == Route(TO.payment_hash, Msat(2_000), Msat(fee))
+    assert [alarm.fields["uncovered_msat"] for alarm in decision.alarms] == [fee_msat - 2_000] * (fee_msat > 2_000)
     assert bench.money() == (0, 0, fee, 10_000 - fee, 90_000)
     fees = [entry for entry in bench.ledger() if entry.kind == "debit"]
-    assert [entry.amount_msat.value for entry in fees] == ([fee] if fee else [])
-    assert all(entry.payment_hash == TO.payment_hash for entry in fees)
+    assert [(entry.amount_msat.value, entry.payment_hash) for entry in fees] == [(fee, TO.payment_hash)]
 
 
 @pytest.mark.parametrize("said", [FAILED, PENDING, ABSENT, None])
