@@ -8,7 +8,7 @@ from typing import Final, Never
 import msgspec
 
 from ..behaviour import Command, Reply
-from ..money import Msat
+from ..money import ZERO, Msat
 
 MADE_AHEAD: Final = "pool"
 """Placeholder for an actor's kind in the extra data of invoices that were made before an actor owned them."""
@@ -28,12 +28,14 @@ class Settlement(msgspec.Struct, frozen=True):
 
     `amount_msat` is the amount that arrived, and the one to credit. `actor_id` is the id that we wrote into the
     invoice's extra data, None for payments that are not ours. In an invoice that was made ahead, it names no actor:
-    only the invoice's binding says which actor owns it.
+    only the invoice's binding says which actor owns it. `kept_msat` is the part of the amount that the node kept for
+    itself, such as the price of a channel: the operator's cost.
     """
 
     payment_hash: str
     amount_msat: Msat
     actor_id: str | None
+    kept_msat: Msat = ZERO
 
     @property
     def made_ahead(self) -> bool:

@@ -7,8 +7,10 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
+from tests.helpers.payout_owners import OwnersInMemory
 from tests.lightning.world import World
 from tests.lightning.worlds.lnbits import lnbits_world
+from tests.lightning.worlds.phoenixd import phoenixd_world
 from tests.lightning.worlds.stub import stub_world
 
 MakeWorld = Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[World]]
@@ -17,6 +19,7 @@ MakeWorld = Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[World]
 WORLDS: dict[str, MakeWorld] = {
     "stub": lambda request: stub_world(request.getfixturevalue("redis")),
     "lnbits": lambda request: lnbits_world(request.getfixturevalue("lnbits")),
+    "phoenixd": lambda request: phoenixd_world(OwnersInMemory()),
 }
 
 
