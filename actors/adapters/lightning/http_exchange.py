@@ -79,10 +79,12 @@ class HttpExchange:
         params: Mapping[str, str] | None = None,
         turn: AbstractAsyncContextManager[object] | None = None,
         timeout_s: float | None = None,
+        first_line: bool = False,
     ) -> Answer:
         """Exchange a request for an answer at a path or URL, of any status. Raises `TransientError`.
 
         `turn` is held for the length of the call. `timeout_s` is the time-out of this call alone, where it differs.
+        `first_line`: the answer is a stream that may stay open, and its first line is all that is read.
         """
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         try:
@@ -90,7 +92,7 @@ class HttpExchange:
                 request = self._client.build_request(
                     method, where, content=content, data=form, params=params, headers=headers, timeout=limit_s
                 )
-                return await self._exchange(request)
+                return await self._exchange(request, first_line=first_line)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise unreachable(error) from None
 
@@ -106,8 +108,9 @@ class HttpExchange:
     ) -> AsyncIterator[bytes]:
         """Yield the lines of an answer that comes bit by bit, until it ends.
 
-        `silence_s` is the longest wait for the next bytes, None for any length. Raises `PortError` for an answer that
-        is not a success, and `TransientError` when the connection breaks.
+        `silence_s` is the longest wait for the next bytes, None for any length: the lines end then, as a dead
+        connection is silent too. Raises `PortError` for an answer that is not a success, and `TransientError` when the
+        connection breaks.
         """
         timeout = httpx.Timeout(self._timeout_s, read=silence_s)
         try:
@@ -120,18 +123,12 @@ class HttpExchange:
                 if not 200 <= response.status_code < 300:
                     async with asyncio.timeout(self._timeout_s):
                         raise self.failure(await self._read(response))
-                rest = b""
-                async for chunk in response.aiter_bytes():
-                    *whole, rest = (rest + chunk).split(b"\n")
-                    for line in whole:
-                        if line.strip():
-                            yield line
-                    if len(rest) > _LINE_MAX_BYTES:
-                        raise rubbish("a line without an end")
-                if rest.strip():
-                    yield rest
+                async for line in _lines_of(response):
+                    yield line
             finally:
                 await response.aclose()
+        except httpx.ReadTimeout:
+            return
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise unreachable(error) from None
 
@@ -168,10 +165,14 @@ class HttpExchange:
         """End connections."""
         await self._client.aclose()
 
-    async def _exchange(self, request: httpx.Request) -> Answer:
+    async def _exchange(self, request: httpx.Request, *, first_line: bool) -> Answer:
         response = await self._client.send(request, stream=True)
         try:
-            return await self._read(response)
+            if not first_line:
+                return await self._read(response)
+            async for line in _lines_of(response):
+                return Answer(response.status_code, line, _retry_after_s(response))
+            return Answer(response.status_code, b"", _retry_after_s(response))
         finally:
             await response.aclose()
 
@@ -182,6 +183,20 @@ class HttpExchange:
             if len(body) > _BODY_MAX_BYTES:
                 raise rubbish("more than it was asked for")
         return Answer(response.status_code, bytes(body), _retry_after_s(response))
+
+
+async def _lines_of(response: httpx.Response) -> AsyncIterator[bytes]:
+    """Yield the lines of a body that are not empty. Raises `TransientError` for one without an end."""
+    rest = b""
+    async for chunk in response.aiter_bytes():
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            if line.strip():
+                yield line
+        if len(rest) > _LINE_MAX_BYTES:
+            raise rubbish("a line without an end")
+    if rest.strip():
+        yield rest
 
 
 def unreachable(error: Exception) -> TransientError:

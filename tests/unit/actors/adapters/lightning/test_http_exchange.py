@@ -158,3 +158,34 @@ async def test_lines_of_a_refusal_are_its_error() -> None:
     async with exchange_with(answering(httpx.Response(403, content=b"node:no right"))) as http:
         with pytest.raises(PermanentError, match="no right"):
             await anext(http.lines("GET", "/"))
+
+
+async def test_a_stream_that_is_silent_for_long_ends_without_an_error() -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b'{"a":1}\n'
+        raise httpx.ReadTimeout("silence")
+
+    async with exchange_with(answering(httpx.Response(200, content=body()))) as http:
+        assert [line async for line in http.lines("GET", "/", silence_s=60)] == [b'{"a":1}']
+
+
+async def test_the_first_line_of_a_stream_that_stays_open_is_an_answer_of_any_status() -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b'\n{"a":'
+        yield b'1}\n{"a":2}\n'
+        await asyncio.Event().wait()
+
+    async with exchange_with(answering(httpx.Response(404, content=body()))) as http:
+        assert await http.ask("GET", "/", first_line=True) == Answer(404, b'{"a":1}', None)
+    async with exchange_with(answering(httpx.Response(200, content=b""))) as http:
+        assert await http.ask("GET", "/", first_line=True) == Answer(200, b"", None)
+
+
+async def test_a_first_line_that_does_not_come_is_given_up_in_time() -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b'{"a":'
+        await asyncio.Event().wait()
+
+    async with exchange_with(answering(httpx.Response(200, content=body())), timeout_s=0.05) as http:
+        with pytest.raises(TransientError):
+            await http.ask("GET", "/", first_line=True)

@@ -1,0 +1,222 @@
+"""Lightning node client for LND's REST interface, 0.17 and later.
+
+LND keeps nothing of ours with a payment, so this client takes no notice of actors when it pays: see `OwnedPayouts`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from ssl import SSLContext
+from typing import Final
+
+import httpx
+
+from ...domain.money import Msat
+from ...domain.payments.invoices import Invoice, Settlement
+from ...domain.payments.payouts import PayoutReport, PayoutTarget, SentPayment
+from ...ports import InvoiceOrder, TransientError
+from ..lightning.descriptions import actor_in, description_of
+from ..lightning.http_exchange import Answer
+from ..lightning.invoice_queue import InvoiceQueue
+from ..lightning.reading import is_payment_hash, rubbish, sane_msat
+from . import payouts
+from .hints import SUBSCRIBE, Hints
+from .listing import PaidInvoices, SentPayments
+from .messages import (
+    NOT_FOUND,
+    Balance,
+    Info,
+    Row,
+    Rows,
+    failure_in,
+    invoice_order,
+    read,
+    read_new_invoice,
+)
+from .rest import Rest
+from .rights import (
+    MacaroonError,
+    MacaroonTrouble,
+    is_about_macaroon,
+    missing_for_invoices,
+    missing_for_payouts,
+    rights_of,
+)
+
+_INVOICES: Final = "/v1/invoices"
+_INFO: Final = "/v1/getinfo"
+_BALANCE: Final = "/v1/balance/channels"
+# LND pays many at once. This many slow ones leave connections to ask for all else.
+_PAYOUTS_AT_ONCE: Final = 4
+_PAYOUT_LOOK_UPS_AT_ONCE: Final = 2
+_HINT_CONNECTIONS: Final = 1
+# The gateway's word for a path that it does not know, with the code of an unknown invoice.
+_UNKNOWN_PATH: Final = "not found"
+
+
+class LndLightning:
+    """Implementation of `ports.Lightning` with a macaroon, around which `OwnedPayouts` belongs.
+
+    Every call ends within `timeout_s`, its wait for one of `concurrency` slots included. A quarter of the slots is for
+    questions, the others are for invoices that are made, see `InvoiceQueue`. Payouts have slots of their own. Neither
+    macaroon nor address are ever put into an exception. `route_hints`: invoices show the node's private channels.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        macaroon: bytes,
+        *,
+        verify: SSLContext | bool = True,
+        timeout_s: float,
+        concurrency: int,
+        route_hints: bool = True,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        questions = max(1, concurrency // 4)
+        invoices = max(1, concurrency - questions)
+        self._macaroon = macaroon
+        self._route_hints = route_hints
+        self._questions = asyncio.Semaphore(questions)
+        self._invoices = InvoiceQueue(invoices, patience_s=timeout_s)
+        self._payouts = asyncio.Semaphore(_PAYOUTS_AT_ONCE)
+        self._payout_look_ups = asyncio.Semaphore(_PAYOUT_LOOK_UPS_AT_ONCE)
+        self._rest = Rest(
+            url,
+            macaroon.hex(),
+            verify=verify,
+            timeout_s=timeout_s,
+            connections=questions + invoices + _PAYOUTS_AT_ONCE + _PAYOUT_LOOK_UPS_AT_ONCE + _HINT_CONNECTIONS,
+            transport=transport,
+        )
+        self._hints = Hints(lambda query: self._rest.lines(SUBSCRIBE, query))
+        self._paid = PaidInvoices(self._list_invoices, actor_in)
+        self._sent = SentPayments(self._list_payments)
+
+    async def create_invoice(self, order: InvoiceOrder) -> Invoice:
+        """Make an invoice, and hold it to the order. Raises `TransientError` or `PermanentError`.
+
+        The order is turned away at once, with `retry_after_s`, when so many wait before it that the invoice could not
+        be made in time.
+        """
+        body = invoice_order(order, description_of(order), route_hints=self._route_hints)
+        answer = await self._rest.ask("POST", _INVOICES, self._invoices.turn(order.urgency), json=body)
+        return read_new_invoice(self._rest.good(answer), order)
+
+    async def lookup(self, payment_hash: str) -> Settlement | None:
+        """Return the settled incoming payment with this hash, None while unpaid or unknown. Raises `PortError`."""
+        row = await self._row(payment_hash) if is_payment_hash(payment_hash) else None
+        return None if row is None else row.settlement(actor_in)
+
+    async def settlements(self, limit: int, offset: int = 0) -> Sequence[Settlement]:
+        """Return our settled payments, the last found first. Raises `TransientError` or `PermanentError`."""
+        return await self._paid.page(limit, offset)
+
+    async def pay_out(self, target: PayoutTarget, actor_id: str, fee_limit_msat: Msat) -> PayoutReport:
+        """Send a payment, once (see `Lightning.pay_out`). Raises `TransientError` whenever it may have been sent.
+
+        LND never goes over the limit.
+        """
+        order = payouts.payment_order(target, fee_limit_msat)
+        answer = await self._rest.ask("POST", payouts.SEND, self._payouts, json=order, first_line=True)
+        failure = failure_in(answer.body)
+        if failure is None:
+            return payouts.read_update(self._rest.good(answer), target)
+        report = payouts.read_order_failure(failure)
+        if report is None:
+            raise TransientError(str(self._rest.failure(answer)))
+        return report
+
+    async def payout(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
+        """Return the state of a payment. Raises `TransientError`, `PermanentError`."""
+        path = payouts.track_path(target.payment_hash)
+        answer = await self._rest.ask("GET", path, self._payout_look_ups, first_line=True)
+        failure = failure_in(answer.body)
+        if failure is None:
+            return payouts.read_update(self._rest.good(answer), target)
+        report = payouts.read_track_failure(failure)
+        if report is None:
+            raise self._rest.failure(answer)
+        return report
+
+    async def received(self, payment_hash: str) -> bool:
+        """See `Lightning.received`. Raises `TransientError`, `PermanentError`."""
+        return await self.lookup(payment_hash) is not None
+
+    async def sent(self, limit: int, offset: int = 0) -> Sequence[SentPayment]:
+        """Return payments that went out, also those of other programs. Raises `TransientError`, `PermanentError`."""
+        return await self._sent.page(limit, offset)
+
+    async def balance(self) -> Msat:
+        """Return what our side of all channels holds beside payments under way. Raises `PortError`."""
+        return sane_msat((await self._balance()).local_balance.msat)
+
+    async def receivable(self) -> Msat:
+        """Return what the other side of all channels holds, which is the most that can come in. Raises `PortError`."""
+        return sane_msat((await self._balance()).remote_balance.msat)
+
+    def hints(self) -> AsyncIterator[str]:
+        """Yield payment hashes that LND says were paid. Raises `TransientError`, `PermanentError`."""
+        return self._hints.heard()
+
+    async def info(self) -> Info:
+        """Return what the node says about itself. Raises `PortError`."""
+        return read(self._rest.good(await self._ask(_INFO)), Info)
+
+    async def check(self) -> None:
+        """Raise `PortError` when the node can't be reached or does not take the macaroon."""
+        await self.info()
+
+    async def trouble(self) -> str | None:
+        """Return what is wrong with the macaroon, as a `MacaroonTrouble`. Raises `TransientError`."""
+        try:
+            rights = rights_of(self._macaroon)
+        except MacaroonError:
+            return MacaroonTrouble.UNREADABLE
+        answer = await self._ask(_INFO)
+        failure = failure_in(answer.body)
+        if failure is not None and is_about_macaroon(failure):
+            return MacaroonTrouble.REFUSED
+        read(self._rest.good(answer), Info)
+        if missing_for_invoices(rights):
+            return MacaroonTrouble.NO_INVOICES
+        return MacaroonTrouble.NO_PAYOUTS if missing_for_payouts(rights) else None
+
+    async def close(self) -> None:
+        """End connections."""
+        await self._rest.close()
+
+    async def _ask(self, path: str, params: dict[str, str] | None = None) -> Answer:
+        return await self._rest.ask("GET", path, self._questions, params=params)
+
+    async def _row(self, payment_hash: str) -> Row | None:
+        answer = await self._ask(f"/v1/invoice/{payment_hash}")
+        failure = failure_in(answer.body)
+        if failure is not None and failure.code == NOT_FOUND and failure.message.lower() != _UNKNOWN_PATH:
+            return None
+        row = read(self._rest.good(answer), Row)
+        if row.payment_hash != payment_hash:
+            raise rubbish("another invoice than the one that was asked for")
+        return row
+
+    async def _balance(self) -> Balance:
+        return read(self._rest.good(await self._ask(_BALANCE)), Balance)
+
+    async def _list_invoices(self, index: int, limit: int, is_reversed: bool) -> Sequence[Row]:
+        query = {
+            "index_offset": str(index),
+            "num_max_invoices": str(limit),
+            "reversed": "true" if is_reversed else "false",
+        }
+        rows = read(self._rest.good(await self._ask(_INVOICES, query)), Rows).invoices
+        if any(row.add_index >= index > 0 if is_reversed else row.add_index <= index for row in rows):
+            raise rubbish("other invoices than those that were asked for")
+        return rows
+
+    async def _list_payments(self, limit: int, before_index: int) -> Sequence[tuple[int, SentPayment]]:
+        query = payouts.sent_query(limit, before_index)
+        rows = payouts.read_sent(self._rest.good(await self._ask(payouts.PAYMENTS, query)))
+        if any(index >= before_index > 0 for index, _ in rows):
+            raise rubbish("other payments than those that were asked for")
+        return rows
