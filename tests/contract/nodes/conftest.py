@@ -10,6 +10,7 @@ import pytest
 from tests.helpers.payout_owners import OwnersInMemory
 from tests.lightning.world import World
 from tests.lightning.worlds.lnbits import lnbits_world
+from tests.lightning.worlds.lnd import lnd_world
 from tests.lightning.worlds.phoenixd import phoenixd_world
 from tests.lightning.worlds.stub import stub_world
 
@@ -19,6 +20,7 @@ MakeWorld = Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[World]
 WORLDS: dict[str, MakeWorld] = {
     "stub": lambda request: stub_world(request.getfixturevalue("redis")),
     "lnbits": lambda request: lnbits_world(request.getfixturevalue("lnbits")),
+    "lnd": lambda _: lnd_world(),
     "phoenixd": lambda request: phoenixd_world(OwnersInMemory()),
 }
 
