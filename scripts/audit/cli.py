@@ -67,6 +67,9 @@ def _show(report: Report, console: Console, *, stub: bool) -> None:
     if node["unclaimed"]:
         text = f"\n{node['unclaimed']:,} msat came in by invoices that were made ahead and never given out."
         console.print(text, highlight=False)
+    if node["kept"]:
+        text = f"\n{node['kept']:,} msat of what came in the node kept for its channels, at the operator's cost."
+        console.print(text, highlight=False)
     if report.partitions_without_total:
         text = f"\n{report.partitions_without_total:,} partitions lack a running total, until a server has had them."
         console.print(text, highlight=False)

@@ -23,7 +23,7 @@ CREATE TABLE credits (hash TEXT, actor TEXT, msat INT);
 CREATE INDEX credit_hashes ON credits (hash);
 CREATE TABLE payouts (hash TEXT, actor TEXT, msat INT, reserve INT, fee INT, state TEXT);
 CREATE INDEX payout_hashes ON payouts (hash);
-CREATE TABLE received (hash TEXT PRIMARY KEY, actor TEXT, msat INT) WITHOUT ROWID;
+CREATE TABLE received (hash TEXT PRIMARY KEY, actor TEXT, msat INT, kept INT) WITHOUT ROWID;
 CREATE TABLE sent (row TEXT PRIMARY KEY, hash TEXT, actor TEXT, msat INT, fee INT) WITHOUT ROWID;
 CREATE INDEX sent_hashes ON sent (hash);
 """
@@ -32,7 +32,7 @@ _SUM_ACTORS: Final = """
 SELECT count(*), coalesce(sum(received), 0), coalesce(sum(available), 0), coalesce(sum(held), 0),
        coalesce(sum(spent), 0), coalesce(sum(owed), 0), coalesce(sum(pending), 0), coalesce(sum(refunded), 0),
        coalesce(sum(fees), 0) FROM actors WHERE kind = ?"""
-_SUM_RECEIVED: Final = "SELECT coalesce(sum(msat), 0) FROM received"
+_SUM_RECEIVED: Final = "SELECT coalesce(sum(msat), 0), coalesce(sum(kept), 0) FROM received"
 # Invoices that were made ahead and are unowned, as far as the store says.
 _SUM_UNCLAIMED: Final = """
 SELECT coalesce(sum(msat), 0) FROM received r WHERE actor IS NULL
@@ -102,11 +102,16 @@ class Ledger:
     def put_received(self, settlements: Sequence[Settlement], owners: Mapping[str, str]) -> None:
         """Put a page of the node's list of what came in for us, with the owners of invoices that were made ahead."""
         rows = [
-            (s.payment_hash, owners.get(s.payment_hash) if s.made_ahead else s.actor_id, s.amount_msat.value)
+            (
+                s.payment_hash,
+                owners.get(s.payment_hash) if s.made_ahead else s.actor_id,
+                s.amount_msat.value,
+                s.kept_msat.value,
+            )
             for s in settlements
             if s.actor_id is not None
         ]
-        self._db.executemany("INSERT OR IGNORE INTO received VALUES (?, ?, ?)", rows)
+        self._db.executemany("INSERT OR IGNORE INTO received VALUES (?, ?, ?, ?)", rows)
 
     def put_sent(self, payments: Sequence[SentPayment]) -> None:
         """Put a page of the node's list of what went out for our actors."""
@@ -130,10 +135,13 @@ class Ledger:
         return {"actors": count, **dict(zip(SUMS, values, strict=True))}
 
     def node_sums(self) -> dict[str, int]:
-        """Return the sums of the node's own lists in msat. `unclaimed`: received by invoices without an owner yet."""
-        (received,), (unclaimed,) = self._one(_SUM_RECEIVED), self._one(_SUM_UNCLAIMED)
+        """Return the sums of the node's own lists in msat.
+
+        `unclaimed`: received by invoices without an owner yet. `kept`: what the node kept of what was received.
+        """
+        (received, kept), (unclaimed,) = self._one(_SUM_RECEIVED), self._one(_SUM_UNCLAIMED)
         paid_out, fees = self._one("SELECT coalesce(sum(msat), 0), coalesce(sum(fee), 0) FROM sent")
-        return {"received": received, "unclaimed": unclaimed, "paid_out": paid_out, "fees": fees}
+        return {"received": received, "unclaimed": unclaimed, "kept": kept, "paid_out": paid_out, "fees": fees}
 
     # Differences
 
