@@ -12,12 +12,14 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from ..config.held_secrets import held, is_here
+from ..config.held_secrets import is_here
+from ..config.named_settings import secret_of
 from ..config.settings import Settings
 from ..config.webhook_policy import WebhookTargets
 from .adapters.anthropic.client import AnthropicProvider
 from .adapters.coingecko import CoinGecko
-from .adapters.lnbits.client import LnbitsLightning
+from .adapters.lightning.owned_payouts import OwnedPayouts
+from .adapters.lightning_backends import backend_of
 from .adapters.lnurl.exchange import LnurlExchange
 from .adapters.lnurl.pay import LnurlDestinations
 from .adapters.openai.client import OpenAiProvider
@@ -30,11 +32,10 @@ from .adapters.redis.journal import RedisJournal
 from .adapters.redis.limits import RedisLimits
 from .adapters.redis.membership import RedisMembership
 from .adapters.redis.model_outage import RedisModelBoard
+from .adapters.redis.payout_owners import RedisPayoutOwners
 from .adapters.redis.solvency import RedisSolvency
 from .adapters.stub.messages_api import StubMessagesApi
 from .adapters.stub.model import StubProvider
-from .adapters.stub.node import KEY as STUB_KEY
-from .adapters.stub.node import URL as STUB_URL
 from .adapters.stub.node import StubNode
 from .adapters.upstream.probe import UpstreamProbe
 from .adapters.webhooks import HttpWebhooks
@@ -61,7 +62,7 @@ from .model_health.outage import ModelCache, ModelOutage, ModelUp, Stage
 from .operator_terms import own_models, pricing_terms, routing_fees, session_terms
 from .partitioning import partition_of
 from .placement.membership import Membership
-from .ports import Destinations, Journal, Lightning, Limits, Model, Provider, Stored
+from .ports import Destinations, Journal, Lightning, Limits, Model, Provider, Stored, WalletWords
 from .router.router import Router
 from .services.findings import FindingsCache
 from .services.oracle import Oracle, PriceCache
@@ -119,12 +120,12 @@ def build_parts(settings: Settings, treasury: TreasuryLink | None = None) -> Par
             raise UnknownEventError(f"no actor of this version is called {actor_id}")
         return behaviour.liability(rehydrate(behaviour, actor_id, stored)).value
 
-    stub_node = StubNode(redis) if settings.stub_lightning else None
+    stub_node = StubNode(redis) if backend_of(settings).stub else None
     return Parts(
         redis=redis,
         journal=RedisJournal(redis, liability_of),
         limits=RedisLimits(redis),
-        lightning=_lightning(settings, stub_node, treasury),
+        lightning=_lightning(settings, redis, treasury),
         stub_node=stub_node,
     )
 
@@ -150,7 +151,7 @@ def build_oversight(settings: Settings, parts: Parts) -> Oversight:
         return None if state is None else state.refunds
 
     async def check_keys() -> str | None:
-        return None if settings.stub_lightning else await parts.lightning.trouble()
+        return None if backend_of(settings).stub else await parts.lightning.trouble()
 
     async def losses() -> Mapping[str, str]:
         return {address: loss.value for address, loss in (await store_losses(parts.redis)).items()}
@@ -301,26 +302,21 @@ def build_behaviours(settings: Settings) -> dict[str, Behaviour[Any]]:
     }
 
 
-def _lightning(settings: Settings, stub_node: StubNode | None, treasury: TreasuryLink | None) -> Lightning:
+def _lightning(settings: Settings, redis: Redis, treasury: TreasuryLink | None) -> Lightning:
     """Build the wallet as this process may use it, by the keys that it holds."""
-    if stub_node is not None or treasury is None:
-        return _node_client(settings, stub_node, held(settings.lnbits_admin_key))
-    asking = _node_client(settings, None, None) if is_here(settings.lnbits_invoice_key) else None
+    backend = backend_of(settings)
+    if backend.stub or treasury is None:
+        node = backend.build(settings, spending=True, redis=redis)
+        return node if backend.keeps_owner else OwnedPayouts(node, RedisPayoutOwners(redis))
+    own = backend.asks_with is not None and is_here(secret_of(settings, backend.asks_with))
+    asking = backend.build(settings, spending=False, redis=redis) if own else None
     return TreasuryWallet(treasury, asking, answers_within_s=settings.lightning_timeout_s + _TREASURY_SPARE_S)
 
 
-def _node_client(settings: Settings, stub_node: StubNode | None, admin_key: str | None) -> Lightning:
-    """Build the same client for the real and the stub node: the stub node is a transport under it."""
-    without_admin_key = STUB_KEY if stub_node else None
-    return LnbitsLightning(
-        STUB_URL if stub_node else str(settings.lnbits_url),
-        held(settings.lnbits_invoice_key) or STUB_KEY,
-        admin_key=admin_key or without_admin_key,
-        timeout_s=settings.lightning_timeout_s,
-        concurrency=settings.lightning_concurrency,
-        transport=stub_node,
-        hints=stub_node.hints if stub_node else None,
-    )
+def build_wallet_words(settings: Settings) -> WalletWords:
+    """Build what a front says of the wallet."""
+    backend = backend_of(settings)
+    return WalletWords(backend.can_pay(settings), backend.pays_with, backend.troubles, backend.unusable)
 
 
 def build_model(settings: Settings, redis: Redis, keys: UpstreamKeys) -> tuple[Model, AdmitSale | None]:

@@ -32,6 +32,19 @@ class InvoiceOrder(msgspec.Struct, frozen=True):
     urgency: Urgency = Urgency.NEW
 
 
+class WalletWords(msgspec.Struct, frozen=True):
+    """Words about the wallet, for fronts. `can_pay` is False while nothing can be paid out without `pays_with`.
+
+    `troubles` has a sentence for each code of `Lightning.trouble`; `unusable`, of those with which no invoice works
+    either, the words for the middle of a sentence.
+    """
+
+    can_pay: bool = True
+    pays_with: str | None = None
+    troubles: Mapping[str, str] = {}
+    unusable: Mapping[str, str] = {}
+
+
 class Lightning(Protocol):
     """Port of the Lightning node. Only `lookup` and `settlements`, which authenticate the node, may credit anything."""
 

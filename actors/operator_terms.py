@@ -9,6 +9,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from ..config.settings import DEFAULT_TIERS, Settings, TierTokens
+from .adapters.lightning_backends import backend_of
 from .catalogue.loading import model_catalogue
 from .catalogue.tables import CatalogueError
 from .domain.llm.catalogue import ModelEntry
@@ -22,8 +23,6 @@ from .domain.session.pricing import SessionTerms
 _INFRA_PLACES: Final = Decimal("1e-10")
 # A provider may add tokens to a prompt of ours, unseen: its own framing of roles and of a schema.
 _UNSEEN_TOKENS: Final = 1_000
-# LNbits's own fee reserve, at its defaults.
-_LNBITS_FEES: Final = RoutingFees(per_million=10_000, least_msat=Msat.from_sats(2))
 # About thirty words: with less, an answer is not worth its price.
 _LEAST_TOKENS: Final = 64
 
@@ -75,7 +74,7 @@ def routing_fees(settings: Settings) -> RoutingFees:
 
     The base takes the place of the sum that the node's rule begins with.
     """
-    rule, base, per_million = _LNBITS_FEES, settings.routing_base_sats, settings.routing_per_million
+    rule, base, per_million = backend_of(settings).fees, settings.routing_base_sats, settings.routing_per_million
     if per_million is not None:
         rule = replace(rule, per_million=per_million)
     if base is None:

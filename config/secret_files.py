@@ -10,9 +10,11 @@ from typing import Final
 import msgspec
 
 from .problem import Problem
-from .secret_names import IN_A_FILE, SECRETS
+from .secret_names import BINARY, IN_A_FILE, SECRETS
 
 _BYTES_MAX: Final = 10_000
+# The first byte of a macaroon in binary (libmacaroons, version 2).
+_MACAROON: Final = b"\x02"
 
 
 class SecretFileError(Exception):
@@ -45,7 +47,7 @@ def read_secret_files(environment: Mapping[str, str], names: Sequence[str] = SEC
             continue
         path = Path(given[variable])
         try:
-            values[name] = secret_in(path)
+            values[name] = secret_in(path, binary=name in BINARY)
         except SecretFileError as error:
             problems.append(Problem(variable, f"{path} {error}."))
             continue
@@ -65,21 +67,25 @@ def secret_of(name: str, environment: Mapping[str, str]) -> str:
     return found.values.get(name) or environment.get(name, "").strip()
 
 
-def secret_in(path: Path) -> str:
-    """Return the secret that a file holds, without white space around it. Raises `SecretFileError`."""
+def secret_in(path: Path, *, binary: bool = False) -> str:
+    """Return the secret that a file holds, without white space around it. Raises `SecretFileError`.
+
+    binary: the file may hold a macaroon in binary, of which the hex is returned.
+    """
     try:
         # A pipe would be waited for, without an end.
         if not stat.S_ISREG(path.stat().st_mode):
             raise SecretFileError("is not a file: name the file that holds the secret")
-        with path.open(encoding="utf-8") as file:
-            text = file.read(_BYTES_MAX + 1)
+        with path.open("rb") as file:
+            content = file.read(_BYTES_MAX + 1)
+        text = content.hex() if binary and content[:1] == _MACAROON else content.decode()
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise SecretFileError(f"can't be read ({why}): correct the path, or let this user read it") from None
     secret = text.strip()
     if not secret:
         raise SecretFileError("is empty: write the secret into it")
-    if len(text) > _BYTES_MAX or len(secret.splitlines()) > 1:
+    if len(content) > _BYTES_MAX or len(secret.splitlines()) > 1:
         raise SecretFileError("has more than one line: it must hold the secret and nothing else")
     return secret
 

@@ -8,6 +8,9 @@ SECRETS: Final = (
     "REDIS_URL",
     "LNBITS_INVOICE_KEY",
     "LNBITS_ADMIN_KEY",
+    "LND_MACAROON",
+    "PHOENIXD_PASSWORD",
+    "NWC_URL",
     "ANTHROPIC_API_KEY",
     "MACAROON_ROOT_KEY",
     "MACAROON_ROOT_KEY_PREVIOUS",
@@ -17,6 +20,9 @@ SECRETS: Final = (
 
 CLIENT_SECRETS: Final = ("SATMETER_WALLET_LNBITS_KEY", "SATMETER_LOAD_ADMIN_KEY")
 """Secrets of the programs that buy."""
+
+BINARY: Final = frozenset({"LND_MACAROON"})
+"""Macaroons, whose file may also hold them in binary, of which the hex is taken."""
 
 IN_A_FILE: Final = "_FILE"
 """The end of the variable that names the file of a secret."""

@@ -12,6 +12,9 @@ import msgspec
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from .lightning_kind import LightningKind
+
+_HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,*]+")
 
 
@@ -110,12 +113,32 @@ class Settings(BaseSettings):
         "SATMETER_PASSIVATE_AFTER_S", 60.0, "Idle seconds after which an actor leaves memory.", gt=0
     )
 
-    lnbits_url: str | None = _var("LNBITS_URL", None, "The LNbits server; without it a stub node.")
+    lightning: LightningKind | None = _var(
+        "SATMETER_LIGHTNING",
+        None,
+        "`lnbits`, `lnd`, `phoenixd`, `nwc` or `stub`; without it the one whose settings are there, else a stub node. "
+        "See [Lightning](docs/lightning.md).",
+    )
+    lnbits_url: str | None = _var("LNBITS_URL", None, "The LNbits server.")
     lnbits_invoice_key: SecretStr | None = _var("LNBITS_INVOICE_KEY", None, "The wallet's invoice key.")
     lnbits_admin_key: SecretStr | None = _var(
         "LNBITS_ADMIN_KEY",
         None,
         "The same wallet's admin key, only to pay refunds. Keep the wallet while refunds are pending.",
+    )
+    lnd_rest_url: str | None = _var("LND_REST_URL", None, "The REST address of LND, such as `https://127.0.0.1:8080`.")
+    lnd_macaroon: SecretStr | None = _var(
+        "LND_MACAROON",
+        None,
+        "A macaroon in hex, with the rights that [LND](docs/lightning.md#lnd) says; `LND_MACAROON_FILE` may be binary.",
+    )
+    lnd_tls_cert_file: Path | None = _var(
+        "LND_TLS_CERT_FILE", None, "LND's `tls.cert`, where no authority known to this machine signed it."
+    )
+    phoenixd_url: str | None = _var("PHOENIXD_URL", None, "The address of phoenixd, such as `http://127.0.0.1:9740`.")
+    phoenixd_password: SecretStr | None = _var("PHOENIXD_PASSWORD", None, "Its `http-password`.")
+    nwc_url: SecretStr | None = _var(
+        "NWC_URL", None, "The wallet's connection for this server, `nostr+walletconnect://…`: it holds the secret."
     )
     lightning_timeout_s: float = _var(
         "SATMETER_LIGHTNING_TIMEOUT_S", 10.0, "Longest wait for one call to the node.", gt=0
@@ -381,6 +404,13 @@ class Settings(BaseSettings):
                 raise ValueError(f"{size}: tokens must be at least 1, and output_tokens at most max_tokens")
         return tiers
 
+    @field_validator("lnd_macaroon")
+    @classmethod
+    def _macaroon_is_hex(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _HEX.fullmatch(value.get_secret_value()):
+            raise ValueError("must be the macaroon in hex: for LND's own file, set LND_MACAROON_FILE")
+        return value
+
     @field_validator("macaroon_root_key", "macaroon_root_key_previous")
     @classmethod
     def _root_key_is_32_bytes(cls, value: SecretStr | None) -> SecretStr | None:
@@ -392,16 +422,6 @@ class Settings(BaseSettings):
     def production(self) -> bool:
         """True in production, where stubs are refused."""
         return self.env is Environment.PRODUCTION
-
-    @property
-    def stub_lightning(self) -> bool:
-        """True without a real Lightning node. Everything but the node's own adapter and checks asks this."""
-        return self.lnbits_url is None
-
-    @property
-    def payouts_possible(self) -> bool:
-        """True if refunds can be paid out: a wallet's invoice key can't spend."""
-        return self.stub_lightning or self.lnbits_admin_key is not None
 
 
 def _is_hex_of(text: str, length_bytes: int) -> bool:

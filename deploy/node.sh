@@ -34,8 +34,8 @@ ulimit -n "$(ulimit -Hn)"
 
 # Ray and all that it starts do without the server's keys: its processes ask the server for theirs.
 keyless=(env)
-for name in LNBITS_INVOICE_KEY LNBITS_ADMIN_KEY ANTHROPIC_API_KEY MACAROON_ROOT_KEY MACAROON_ROOT_KEY_PREVIOUS \
-    OPERATOR_TOKEN REDIS_URL; do
+for name in LNBITS_INVOICE_KEY LNBITS_ADMIN_KEY LND_MACAROON PHOENIXD_PASSWORD NWC_URL ANTHROPIC_API_KEY \
+    MACAROON_ROOT_KEY MACAROON_ROOT_KEY_PREVIOUS OPERATOR_TOKEN REDIS_URL; do
     keyless+=(-u "$name")
 done
 

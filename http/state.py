@@ -11,7 +11,7 @@ from ..actors.clock import system_now_ms
 from ..actors.domain.payments.invoices import Invoice
 from ..actors.domain.pricing import BtcPrice
 from ..actors.model_health.outage import ASK_AGAIN_S, ModelUp, ModelWord
-from ..actors.ports import Findings, Limits, Refusals, Standing
+from ..actors.ports import Findings, Limits, Refusals, Standing, WalletWords
 from ..actors.router.router import Router
 from ..actors.services.findings import NoFindings
 from ..config.root_key import Keys
@@ -93,6 +93,7 @@ class AppState:
     previous_keys: Keys | None = None
     model: ModelNews = field(default_factory=ModelUp)
     findings: WatchedFindings = field(default_factory=NoFindings)
+    wallet: WalletWords = field(default_factory=WalletWords)
     store_trouble: Callable[[], str | None] = lambda: None
     unknown_proxies: UnknownProxies = field(default_factory=UnknownProxies)
     ending: asyncio.Event = field(default_factory=asyncio.Event)

@@ -20,12 +20,6 @@ PATIENCE_S: Final = 8.0
 # The payment of an invoice that is about to expire would only fail.
 _VALID_MS: Final = 30_000
 _PATH: Final = "paymentRequest"
-_IMPOSSIBLE: Final = Refusal(
-    Code.UNAVAILABLE,
-    "This server can't pay anything out: what is owed stays owed. Its operator must set LNBITS_ADMIN_KEY.",
-    {RETRY_ACTION: RetryAction.ASK_A_PERSON.value},
-    retry_after_s=3_600,
-)
 
 
 class Refunds:
@@ -36,8 +30,8 @@ class Refunds:
 
     def target(self, payment_request: str) -> PayoutTarget:
         """Decode the client's invoice. Raises `RefusedError` for one that can't be paid, or if none can."""
-        if not self._state.settings.payouts_possible:
-            raise RefusedError(_IMPOSSIBLE)
+        if not self._state.wallet.can_pay:
+            raise RefusedError(_impossible(self._state.wallet.pays_with))
         text = invoice_text(payment_request)
         try:
             invoice = read_invoice(text)
@@ -56,3 +50,12 @@ class Refunds:
                 return await self._state.router.call(actor_id, command)
         except TimeoutError:
             raise RefusedError(refund_pending()) from None
+
+
+def _impossible(missing: str | None) -> Refusal:
+    return Refusal(
+        Code.UNAVAILABLE,
+        f"This server can't pay anything out: what is owed stays owed. Its operator must set {missing}.",
+        {RETRY_ACTION: RetryAction.ASK_A_PERSON.value},
+        retry_after_s=3_600,
+    )

@@ -6,18 +6,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from ...actors.domain.timestamps import timestamp
-from ...actors.ports import Findings, Refusals
+from ...actors.ports import Findings, Refusals, WalletWords
 from . import schemas as around
 
-_TOO_OLD: Final = "too_old"
-_KEYS: Final[Mapping[str, str]] = {
-    "invoice_key_unknown": "LNbits does not know LNBITS_INVOICE_KEY.",
-    "admin_key_unknown": "LNbits does not know LNBITS_ADMIN_KEY: no refund can be paid.",
-    "admin_key_missing": "LNBITS_ADMIN_KEY is not set: no refund can be paid.",
-    "no_admin_key": "LNBITS_ADMIN_KEY is an invoice key: no refund can be paid.",
-    "two_wallets": "LNBITS_ADMIN_KEY is of another wallet than LNBITS_INVOICE_KEY.",
-    _TOO_OLD: "LNbits is older than 1.0, and no invoice of it can be read: upgrade it.",
-}
 _REFUSED: Final[Mapping[str, str]] = {
     "key": "The Lightning node did not take the key for a refund.",
     "funds": "The wallet held too little for a refund.",
@@ -26,7 +17,7 @@ _REFUSED: Final[Mapping[str, str]] = {
 _UNNAMED: Final = "A refund could not be paid."
 
 
-def payouts_of(findings: Findings | None, refusals: Refusals) -> around.Payouts | None:
+def payouts_of(findings: Findings | None, refusals: Refusals, wallet: WalletWords) -> around.Payouts | None:
     """Return the payouts in the answer of `/readyz`; None before the treasury's first look."""
     if findings is None:
         return None
@@ -37,15 +28,15 @@ def payouts_of(findings: Findings | None, refusals: Refusals) -> around.Payouts 
         compared_count=findings.compared_payouts,
         compared_since=None if since_ms is None else timestamp(since_ms),
         refused_count=sum(refusals.counts.values()),
-        trouble=_trouble(findings, refusals),
+        trouble=_trouble(findings, refusals, wallet),
     )
 
 
-def warnings_of(findings: Findings | None, refusals: Refusals) -> list[str] | None:
+def warnings_of(findings: Findings | None, refusals: Refusals, wallet: WalletWords) -> list[str] | None:
     """Return warnings for the operator, one sentence each; None without any."""
     if findings is None:
         return None
-    found = [_trouble(findings, refusals)]
+    found = [_trouble(findings, refusals, wallet)]
     if findings.unknown_payouts:
         found.append(
             f"The wallet made {findings.unknown_payouts} payments over {findings.unknown_payouts_msat} msat that no "
@@ -64,12 +55,12 @@ def store_trouble(findings: Findings) -> str:
     return f"the store may lose what it confirms ({losses})"
 
 
-def node_trouble(findings: Findings) -> str | None:
+def node_trouble(findings: Findings, wallet: WalletWords) -> str | None:
     """Return why the Lightning node is of no use, in the middle of a sentence; None if nothing is known against it."""
-    return "its LNbits is older than 1.0: upgrade it" if findings.key_trouble == _TOO_OLD else None
+    return None if findings.key_trouble is None else wallet.unusable.get(findings.key_trouble)
 
 
-def _trouble(findings: Findings, refusals: Refusals) -> str | None:
+def _trouble(findings: Findings, refusals: Refusals, wallet: WalletWords) -> str | None:
     if findings.key_trouble is not None:
-        return _KEYS.get(findings.key_trouble, _UNNAMED)
+        return wallet.troubles.get(findings.key_trouble, _UNNAMED)
     return None if refusals.last is None else _REFUSED.get(refusals.last, _UNNAMED)

@@ -70,7 +70,7 @@ class Health:
         ready = around.Ready(
             status="ready",
             checks={part: "ok" for part in parts if part not in excluded},
-            payouts=payouts_of(*findings),
+            payouts=payouts_of(*findings, self._state.wallet),
             warnings=self._warnings(*findings),
         )
         return json.json_response(ready)
@@ -78,13 +78,13 @@ class Health:
     async def _found(self) -> dict[str, Any]:
         """Return the treasury's findings for a 503: lost payouts must be reported also while a part is unreachable."""
         findings = await self._state.findings.current()
-        payouts, warnings = payouts_of(*findings), self._warnings(*findings)
+        payouts, warnings = payouts_of(*findings, self._state.wallet), self._warnings(*findings)
         found = None if payouts is None else payouts.model_dump(by_alias=True, exclude_none=True, mode="json")
         return {name: told for name, told in (("payouts", found), ("warnings", warnings)) if told}
 
     def _warnings(self, findings: Findings | None, refusals: Refusals) -> list[str] | None:
         proxy = [UNKNOWN_PROXY] if self._state.unknown_proxies.seen else []
-        return [*(warnings_of(findings, refusals) or ()), *proxy] or None
+        return [*(warnings_of(findings, refusals, self._state.wallet) or ()), *proxy] or None
 
     async def _trouble(self, name: str) -> str | None:
         """Return the cause of a part's trouble, if it is known."""
@@ -122,7 +122,7 @@ class Health:
 
     async def _node_trouble(self) -> str | None:
         findings, _ = await self._state.findings.current()
-        return None if findings is None else node_trouble(findings)
+        return None if findings is None else node_trouble(findings, self._state.wallet)
 
     async def _reaches(self, name: str) -> bool:
         try:

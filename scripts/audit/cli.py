@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ...actors.adapters.lightning_backends import backend_of
 from ...config.settings import Settings
 from ..output_files import writable
 from ..signals import run_until_interrupted
@@ -44,7 +45,7 @@ def run(settings: Settings, archives: Sequence[Path], json_file: Path | None) ->
         return 2
     # A file or a pipe takes lines of any length.
     console = Console(soft_wrap=True) if sys.stdout.isatty() else Console(soft_wrap=True, width=_WIDTH)
-    _show(report, console, stub=settings.stub_lightning)
+    _show(report, console, stub=backend_of(settings).stub)
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     return 1 if report.difference_count else 0

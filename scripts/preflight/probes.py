@@ -11,12 +11,13 @@ from typing import Final
 import httpx
 from pydantic import SecretStr
 
+from ...actors.adapters.lightning_backends import backend_of
 from ...config.problem import Problem
 from ...config.settings import Settings
 from .store_age import older_store_problems
 from .store_checks import store_problems
 from .upstream_probes import MODELS_FILE, upstream_problems
-from .wallet_probes import wallet_problems
+from .wallet_probes import probed_wallet
 
 _TIMEOUT_S: Final = 5.0
 # A part may be asked several times, once for each key or model.
@@ -35,12 +36,13 @@ async def probe(
     faulty: variables with unusable values: their parts are not asked, and get no key.
     tell: gets a line when the probes begin, and one for each part that has answered.
     """
+    backend = backend_of(settings)
     # A redirect could send a key to another server.
     async with httpx.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False) as http:
         parts: dict[str, tuple[str, bool, Callable[[], Awaitable[list[Problem]]]]] = {
             "the store": ("REDIS_URL", settings.redis_url is not None, partial(_store_problems, settings)),
             "Ray": ("RAY_ADDRESS", _ray_place(settings) is not None, partial(_ray_problems, settings)),
-            "LNbits": ("LNBITS_URL", settings.lnbits_url is not None, partial(_lnbits_problems, settings, http)),
+            backend.title: (backend.address, not backend.stub, partial(_wallet_problems, settings, http)),
             "the model provider": (
                 "ANTHROPIC_BASE_URL",
                 settings.anthropic_api_key is not None and settings.models_file is None,
@@ -99,27 +101,8 @@ async def _ray_problems(settings: Settings) -> list[Problem]:
     return []
 
 
-async def _lnbits_problems(settings: Settings, http: httpx.AsyncClient) -> list[Problem]:
-    found = []
-    for variable, key in (
-        ("LNBITS_INVOICE_KEY", settings.lnbits_invoice_key),
-        ("LNBITS_ADMIN_KEY", settings.lnbits_admin_key),
-    ):
-        if settings.lnbits_url is None or key is None:
-            continue
-        url = f"{settings.lnbits_url.rstrip('/')}/api/v1/wallet"
-        status = await _status(http, url, {"X-Api-Key": key.get_secret_value()})
-        if status is None:
-            return [Problem("LNBITS_URL", "LNbits does not answer: start it, or mend the address.")]
-        if status in _REFUSED:
-            found.append(Problem(variable, "LNbits does not accept this key: copy it again from the wallet's page."))
-        # An unknown key gives a 404, and so does an address without LNbits. The check below tells them apart by text.
-        elif status not in (httpx.codes.OK, httpx.codes.NOT_FOUND):
-            found.append(
-                Problem("LNBITS_URL", f"LNbits answers with status {status}: look whether the address is right.")
-            )
-    # Both kinds of key pass the check above. The next one checks their rights, and their wallets.
-    return found or await wallet_problems(settings, http)
+async def _wallet_problems(settings: Settings, http: httpx.AsyncClient) -> list[Problem]:
+    return [*(await probed_wallet(settings, http)).problems]
 
 
 async def _model_problems(settings: Settings, http: httpx.AsyncClient) -> list[Problem]:

@@ -13,6 +13,8 @@ from typing import Final
 
 from pydantic import SecretStr
 
+from ...actors.adapters.lightning_backends import BACKENDS, CHOICE, USUAL, backend_of
+from ...config.named_settings import secret_of
 from ...config.problem import Problem
 from ...config.settings import Settings
 
@@ -58,10 +60,13 @@ def _ray_is_closed(environment: Mapping[str, str]) -> bool:
 
 
 def _stubs(settings: Settings) -> Iterator[Problem]:
-    if settings.stub_lightning:
-        yield Problem("LNBITS_URL", "Production takes no stub node: set LNBITS_URL and LNBITS_INVOICE_KEY.")
-    elif not settings.lnbits_admin_key:
-        yield Problem("LNBITS_ADMIN_KEY", "Production must be able to pay refunds: set the wallet's admin key.")
+    backend = backend_of(settings)
+    if backend.stub:
+        at_fault = USUAL.address if settings.lightning is None else CHOICE
+        needed = " and ".join(USUAL.needed)
+        yield Problem(at_fault, f"Production takes no stub node: set {needed}, or those of another node.")
+    elif backend.pays_with is not None and backend.pays_with not in backend.needed and not backend.can_pay(settings):
+        yield Problem(backend.pays_with, "Production must be able to pay refunds: set this key of the wallet, too.")
     if not settings.anthropic_api_key and not settings.models_file:
         yield Problem("ANTHROPIC_API_KEY", "Production takes no stub model: set your key, or SATMETER_MODELS_FILE.")
     if not settings.rate_limits:
@@ -92,8 +97,7 @@ def _shared(settings: Settings) -> Iterator[Problem]:
     """Yield secrets of this server that are also used for something else, where others know them."""
     used: dict[str, str] = {}
     for variable, secret in (
-        ("LNBITS_ADMIN_KEY", settings.lnbits_admin_key),
-        ("LNBITS_INVOICE_KEY", settings.lnbits_invoice_key),
+        *_keys_of_nodes(settings),
         ("ANTHROPIC_API_KEY", settings.anthropic_api_key),
         ("MACAROON_ROOT_KEY", settings.macaroon_root_key),
         ("OPERATOR_TOKEN", settings.operator_token),
@@ -102,6 +106,13 @@ def _shared(settings: Settings) -> Iterator[Problem]:
         if text and text in used and variable in _OWN:
             yield Problem(variable, f"It is the same as {used[text]}: set a secret of its own for each.")
         used.setdefault(text, variable)
+
+
+def _keys_of_nodes(settings: Settings) -> Iterator[tuple[str, SecretStr]]:
+    for backend in BACKENDS.values():
+        for variable in backend.variables:
+            if (secret := secret_of(settings, variable)) is not None:
+                yield variable, secret
 
 
 def _text(secret: SecretStr | None) -> str:

@@ -7,6 +7,7 @@ from ipaddress import ip_network
 
 import msgspec
 
+from ...actors.adapters.lightning_backends import CHOICE, backend_of, choice_problems
 from ...actors.catalogue.loading import upstream_keys
 from ...actors.catalogue.tables import CatalogueError
 from ...actors.operator_terms import own_models
@@ -30,7 +31,7 @@ def parts(settings: Settings) -> list[Part]:
     """Return the parts of the server with these settings."""
     store = "yours, at REDIS_URL" if settings.redis_url else f"embedded Valkey, data in {settings.data_dir}"
     actors = f"Ray at {settings.ray_address}" if settings.ray_address else "Ray on 127.0.0.1"
-    lightning = f"LNbits at {settings.lnbits_url}" if settings.lnbits_url else "a stub node; set LNBITS_URL"
+    backend = backend_of(settings)
     provider = f"upstreams of {settings.models_file}" if settings.models_file else "Anthropic"
     real_model = settings.anthropic_api_key is not None or settings.models_file is not None
     model = (
@@ -42,7 +43,7 @@ def parts(settings: Settings) -> list[Part]:
     return [
         Part("Store", True, store, ("REDIS_URL",)),
         Part("Actors", True, actors, ("RAY_ADDRESS",)),
-        Part("Lightning", settings.lnbits_url is not None, lightning, ("LNBITS_URL", "LNBITS_INVOICE_KEY")),
+        Part("Lightning", not backend.stub, backend.place(settings), (CHOICE, *backend.needed)),
         Part("Model", real_model, model, variables),
     ]
 
@@ -50,7 +51,7 @@ def parts(settings: Settings) -> list[Part]:
 def problems(settings: Settings) -> list[Problem]:
     """Return the problems that forbid a start with these settings, without asking other services."""
     found = [
-        *_lightning(settings),
+        *choice_problems(settings),
         *_model(settings),
         *transport_problems(settings),
         *_proxies(settings),
@@ -59,13 +60,6 @@ def problems(settings: Settings) -> list[Problem]:
         *_sessions(settings),
     ]
     return [*found, *production_problems(settings)] if settings.production else found
-
-
-def _lightning(settings: Settings) -> Iterator[Problem]:
-    if settings.lnbits_url and not settings.lnbits_invoice_key:
-        yield Problem("LNBITS_INVOICE_KEY", "LNBITS_URL is set: set the invoice key of your wallet there, too.")
-    if not settings.lnbits_url and (settings.lnbits_invoice_key or settings.lnbits_admin_key):
-        yield Problem("LNBITS_URL", "An LNbits key is set, but no server to use it with: set its address.")
 
 
 def _model(settings: Settings) -> Iterator[Problem]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from ...actors.adapters.lightning.backend import Probed
+from ...actors.adapters.lightning_backends import CHOICE, backend_of
 from ...config.problem import Problem
 from ...config.settings import Settings
 from .settings_checks import problems
 from .store_age import older_store_problems
 from .store_checks import store_problems, store_warnings
-from .wallet_probes import wallet_problems
-
-_WALLET: frozenset[str] = frozenset({"LNBITS_URL", "LNBITS_INVOICE_KEY", "LNBITS_ADMIN_KEY"})
+from .wallet_probes import probed_wallet
 
 
 async def start_problems(
@@ -25,16 +25,17 @@ async def start_problems(
     """
     found = [*unreadable, *problems(settings)]
     faulty = {problem.variable.partition(".")[0] for problem in found}
+    backend = backend_of(settings)
     store, wallet = await asyncio.gather(
         _store(settings, accept_loss=accept_loss) if "REDIS_URL" not in faulty else _none(),
-        wallet_problems(settings) if not faulty & _WALLET else _none(),
+        probed_wallet(settings) if not faulty & {CHOICE, *backend.variables} else _unasked(),
     )
     # The server starts without the node, and waits for it, as it does later.
-    refused = [problem for problem in wallet if settings.production and problem.variable != "LNBITS_URL"]
+    refused = [problem for problem in wallet.problems if settings.production and problem.variable != backend.address]
     found += [*store, *refused]
     if found:
         return found, []
-    return [], [*await store_warnings(settings), *wallet]
+    return [], [*await store_warnings(settings), *wallet.problems, *wallet.warnings]
 
 
 async def _store(settings: Settings, *, accept_loss: bool) -> list[Problem]:
@@ -44,3 +45,7 @@ async def _store(settings: Settings, *, accept_loss: bool) -> list[Problem]:
 
 async def _none() -> list[Problem]:
     return []
+
+
+async def _unasked() -> Probed:
+    return Probed()

@@ -7,7 +7,9 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
+from ...actors.adapters.lightning_backends import BACKENDS
 from ...actors.catalogue.loading import model_catalogue, upstream_keys
+from ...config.named_settings import value_of
 from ...config.problem import Problem
 from ...config.settings import Settings
 from ...config.store_url import StoreKind, parse_store_url
@@ -49,7 +51,7 @@ def _addresses(settings: Settings) -> Iterator[Problem]:
             if settings.production and (message := plain_store(settings.redis_url, settings.plain_http_allow)):
                 yield Problem("REDIS_URL", message)
     for variable, url in (
-        ("LNBITS_URL", settings.lnbits_url),
+        *_nodes(settings),
         ("ANTHROPIC_BASE_URL", settings.anthropic_base_url),
         ("BTC_PRICE_URL", settings.btc_price_url),
     ):
@@ -61,6 +63,13 @@ def _addresses(settings: Settings) -> Iterator[Problem]:
         # No key goes to where the price is, but production sells at it.
         elif (settings.production or not price) and not may_carry_keys(url, settings.plain_http_allow):
             yield Problem(variable, _PLAIN_PRICE if price else PLAIN_HTTP)
+
+
+def _nodes(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield the addresses of Lightning nodes; one that is a secret itself is checked by its backend."""
+    for backend in BACKENDS.values():
+        if backend.address and isinstance(url := value_of(settings, backend.address), str):
+            yield backend.address, url
 
 
 def upstream_transport_problems(settings: Settings) -> Iterator[Problem]:

@@ -1,65 +1,28 @@
-"""Probes of the LNbits keys: both must be of the same wallet, and the admin key must be able to spend."""
+"""Probe of the wallet: its keys have the rights that they should have, and the node does what will be asked of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import httpx
 
-from ...actors.adapters.lnbits.keys import KeyTrouble, key_trouble
-from ...actors.ports import TransientError
-from ...config.problem import Problem
+from ...actors.adapters.lightning.backend import Probed
+from ...actors.adapters.lightning_backends import backend_of
+from ...config.named_settings import is_set
 from ...config.settings import Settings
 
 _TIMEOUT_S: Final = 5.0
-_AGAIN: Final = "copy it again from the wallet's page."
-_PROBLEMS: Final[Mapping[KeyTrouble, Problem]] = {
-    KeyTrouble.INVOICE_KEY_UNKNOWN: Problem("LNBITS_INVOICE_KEY", f"LNbits does not know this key: {_AGAIN}"),
-    KeyTrouble.ADMIN_KEY_UNKNOWN: Problem("LNBITS_ADMIN_KEY", f"LNbits does not know this key: {_AGAIN}"),
-    KeyTrouble.ADMIN_KEY_MISSING: Problem(
-        "LNBITS_ADMIN_KEY", "Without the wallet's admin key no refund can be paid: set it."
-    ),
-    KeyTrouble.NO_ADMIN_KEY: Problem(
-        "LNBITS_ADMIN_KEY", "This is an invoice key, which can't pay refunds: set the wallet's admin key."
-    ),
-    KeyTrouble.TWO_WALLETS: Problem(
-        "LNBITS_ADMIN_KEY",
-        "This key is of another wallet than LNBITS_INVOICE_KEY, which refunds would be paid from: set both of one.",
-    ),
-    KeyTrouble.TOO_OLD: Problem(
-        "LNBITS_URL", "This LNbits is older than 1.0, and its invoices can't be read: upgrade it."
-    ),
-}
 
 
-async def wallet_problems(settings: Settings, http: httpx.AsyncClient | None = None) -> list[Problem]:
-    """Return the problems of the wallet's keys; none with the stub node. It moves no money.
+async def probed_wallet(settings: Settings, http: httpx.AsyncClient | None = None, *, may_order: bool = True) -> Probed:
+    """Return what is wrong with the wallet, and what was shown to work. It moves no money.
 
-    An LNbits that does not answer is reported as a problem of LNBITS_URL.
+    A node that does not answer is reported as a problem of its address.
     """
-    invoice_key, admin_key = settings.lnbits_invoice_key, settings.lnbits_admin_key
-    if settings.lnbits_url is None or invoice_key is None:
-        return []
-    if http is None:
-        async with httpx.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False) as own:
-            return await wallet_problems(settings, own)
-    base = settings.lnbits_url.rstrip("/")
-
-    async def ask(method: str, path: str, key: str, body: Mapping[str, Any] | None) -> tuple[int, bytes]:
-        try:
-            response = await http.request(method, base + path, headers={"X-Api-Key": key}, json=body)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise TransientError(type(error).__name__) from None
-        return response.status_code, response.content
-
-    try:
-        trouble = await key_trouble(
-            ask,
-            invoice_key.get_secret_value(),
-            None if admin_key is None else admin_key.get_secret_value(),
-            may_order=True,
-        )
-    except TransientError as error:
-        return [Problem("LNBITS_URL", f"LNbits can't be asked about the keys ({error}): look whether it runs.")]
-    return [] if trouble is None else [_PROBLEMS[trouble]]
+    backend = backend_of(settings)
+    if not all(is_set(settings, variable) for variable in backend.needed):
+        return Probed()
+    if http is not None:
+        return await backend.probe(settings, http, may_order=may_order)
+    async with httpx.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False) as own:
+        return await backend.probe(settings, own, may_order=may_order)

@@ -7,6 +7,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from ...actors.adapters.lightning_backends import backend_of
 from ...actors.domain.provider_faults import ModelFault
 from ...config.settings import Settings
 from ..preflight import settings_checks
@@ -41,7 +42,7 @@ def show_banner(console: Console, settings: Settings, port: int, model_fault: Mo
 def _first_command(settings: Settings, url: str) -> str:
     body = '{"request": "Name three uses of a sextant."}'
     create = f"  curl -s {url}/jobs -H 'Content-Type: application/json' -d '{body}'"
-    if not settings.stub_lightning:
+    if not backend_of(settings).stub:
         return f"{create}\n  # pay evalInvoice.paymentRequest with a wallet, then:\n  curl -s {url}/jobs/JOB_ID"
     return (
         f"{create}\n"

@@ -20,7 +20,13 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from ...actors import cluster
-from ...actors.bootstrap import build_findings_cache, build_model_news, build_parts, build_solvency_cache
+from ...actors.bootstrap import (
+    build_findings_cache,
+    build_model_news,
+    build_parts,
+    build_solvency_cache,
+    build_wallet_words,
+)
 from ...actors.clock import system_now_ms
 from ...actors.services.oracle import PriceCache
 from ...config.gc_tuning import settle_in
@@ -123,6 +129,7 @@ def build_app_state(orders: Orders) -> tuple[AppState, Any]:
         router=router,
         prices=prices,
         findings=build_findings_cache(parts),
+        wallet=build_wallet_words(settings),
         solvency=build_solvency_cache(parts),
         model=build_model_news(settings, parts),
         limits=parts.limits,

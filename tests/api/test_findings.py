@@ -10,12 +10,14 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from satmeter.actors.bootstrap import build_wallet_words
 from satmeter.actors.ports import Findings, Refusals
-from satmeter.config.settings import Environment
+from satmeter.config.settings import Environment, Settings
 from satmeter.http.app import create_app
 from tests.helpers.http.fronts import AS_OPERATOR, Api, api_over, client_of
 
 AT_MS = 1_800_000_000_000
+LNBITS_WORDS = build_wallet_words(Settings.model_validate({"LNBITS_URL": "http://127.0.0.1:1"}))
 WELL = Findings(AT_MS, compared_payouts=12, compared_since_ms=AT_MS)
 
 
@@ -40,7 +42,7 @@ class Seen:
         self.watched.known = findings, refusals or Refusals()
         state = self.api.state
         changed = state.settings.model_copy(update=settings)
-        app = create_app(replace(state, findings=self.watched, settings=changed))
+        app = create_app(replace(state, findings=self.watched, settings=changed, wallet=LNBITS_WORDS))
         async with client_of(app) as http:
             return await http.get("/readyz"), (await http.get("/metrics", headers=AS_OPERATOR)).text.splitlines()
 

@@ -10,7 +10,7 @@ import pytest
 from satmeter.actors.adapters.lnbits.client import LnbitsLightning
 from satmeter.config.settings import Settings
 from satmeter.scripts.preflight.probes import probe
-from satmeter.scripts.preflight.wallet_probes import wallet_problems
+from satmeter.scripts.preflight.wallet_probes import probed_wallet
 from tests.lnbits.server import Lnbits, Wallet
 
 
@@ -39,8 +39,9 @@ async def test_keys_of_two_wallets_and_keys_without_rights_are_found(lnbits: Lnb
 
     async def told(invoice_key: str, admin_key: str | None) -> list[tuple[str, str]]:
         of = settings(lnbits, invoice_key, admin_key)
-        assert [problem.variable for problem in await probe(of)] == [p.variable for p in await wallet_problems(of)]
-        return [(problem.variable, problem.message) for problem in await wallet_problems(of)]
+        found = (await probed_wallet(of)).problems
+        assert [problem.variable for problem in await probe(of)] == [problem.variable for problem in found]
+        return [(problem.variable, problem.message) for problem in found]
 
     assert await told(wallet.invoice_key, wallet.admin_key) == []
     # The admin key can all that the invoice key can, and more.

@@ -12,6 +12,7 @@ from typing import Any, cast
 import httpx
 from starlette.types import ASGIApp
 
+from satmeter.actors.bootstrap import build_wallet_words
 from satmeter.actors.domain.credentials import macaroon
 from satmeter.actors.domain.credentials.macaroon import MacaroonId, attenuate, mint
 from satmeter.actors.domain.errors import Refusal, RefusedError
@@ -157,6 +158,7 @@ async def stubbed(**settings: Any) -> AsyncIterator[Stubbed]:
     router, limits = StubRouter(), FakeLimits()
     state = AppState(
         settings=Settings(**settings),
+        wallet=build_wallet_words(Settings(**settings)),
         router=router,  # type: ignore[arg-type]
         prices=FixedPrices(BTC),
         solvency=FakeSolvency(),

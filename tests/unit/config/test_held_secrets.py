@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from satmeter.actors.adapters.lightning_backends import backend_of
 from satmeter.actors.bootstrap import build_parts, has_provider
 from satmeter.actors.catalogue.loading import upstream_keys
 from satmeter.actors.services.wallet_desk import TreasuryWallet
@@ -22,6 +23,9 @@ VALUES = {
     "REDIS_URL": "redis://:store-password@127.0.0.1:1",
     "LNBITS_INVOICE_KEY": "invoice-key-1234",
     "LNBITS_ADMIN_KEY": "admin-key-1234",
+    "LND_MACAROON": "02010f6c6e64",
+    "PHOENIXD_PASSWORD": "phoenixd-password-1234",
+    "NWC_URL": "nostr+walletconnect://wallet-secret-1234",
     "ANTHROPIC_API_KEY": "provider-key-1234",
     "MACAROON_ROOT_KEY": ROOT_KEY,
     "MACAROON_ROOT_KEY_PREVIOUS": PREVIOUS,
@@ -30,13 +34,21 @@ VALUES = {
 HELD = {
     Role.FRONT: {"REDIS_URL", "OPERATOR_TOKEN"},
     Role.HOST: {"REDIS_URL", "LNBITS_INVOICE_KEY", "ANTHROPIC_API_KEY"},
-    Role.TREASURY: {"REDIS_URL", "LNBITS_INVOICE_KEY", "LNBITS_ADMIN_KEY"},
+    Role.TREASURY: {
+        "REDIS_URL",
+        "LNBITS_INVOICE_KEY",
+        "LNBITS_ADMIN_KEY",
+        "LND_MACAROON",
+        "PHOENIXD_PASSWORD",
+        "NWC_URL",
+    },
     Role.ORACLE: {"REDIS_URL", "ANTHROPIC_API_KEY"},
 }
 
 
 def whole(**more: Any) -> Settings:
-    return Settings.model_validate({**VALUES, "LNBITS_URL": "https://lnbits.example", **more})
+    chosen = {"SATMETER_LIGHTNING": "lnbits", "LNBITS_URL": "https://lnbits.example"}
+    return Settings.model_validate({**VALUES, **chosen, **more})
 
 
 def found_in(data: bytes) -> set[str]:
@@ -63,10 +75,10 @@ def test_what_travels_by_ray_has_no_secret() -> None:
 
 def test_a_process_knows_of_secrets_that_it_does_not_hold_whether_they_are_set() -> None:
     front = only_for(whole(), Role.FRONT)
-    assert front.payouts_possible and has_provider(front)
+    assert backend_of(front).can_pay(front) and has_provider(front)
     assert not is_here(front.lnbits_admin_key) and is_here(front.operator_token)
     bare = only_for(Settings.model_validate({"LNBITS_URL": "https://lnbits.example"}), Role.FRONT)
-    assert not bare.payouts_possible and not has_provider(bare)
+    assert not backend_of(bare).can_pay(bare) and not has_provider(bare)
 
 
 def test_a_secret_that_is_elsewhere_is_never_used_as_one() -> None:

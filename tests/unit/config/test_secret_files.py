@@ -29,7 +29,9 @@ def _file(path: Path, text: str = "secret\n", mode: int = 0o600) -> str:
 
 
 def test_every_secret_setting_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = {name: ROOT_KEY if "ROOT_KEY" in name else f"redis://:{name}@store" for name in SECRETS}
+    values = {
+        name: ROOT_KEY if "ROOT_KEY" in name or "MACAROON" in name else f"redis://:{name}@store" for name in SECRETS
+    }
     for name, value in values.items():
         monkeypatch.setenv(f"{name}_FILE", _file(tmp_path / name, f"{value}\r\n"))
     settings, found = load_settings({})
@@ -122,3 +124,19 @@ def test_programs_that_buy_read_theirs_in_the_same_way(tmp_path: Path) -> None:
     assert secret_of(name, {}) == ""
     with pytest.raises(ValueError, match=f"{name}_FILE: .* is empty"):
         secret_of(name, {f"{name}_FILE": _file(tmp_path / "none", "")})
+
+
+@pytest.mark.parametrize("content", [bytes.fromhex("0201036c6e6402ff"), b"0201036c6e6402ff\n", b" 0201036C6E6402FF "])
+def test_a_macaroon_may_be_in_its_own_form_or_in_hex(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "admin.macaroon"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    found = read_secret_files({"LND_MACAROON_FILE": str(path)})
+    assert found.problems == [] and found.values["LND_MACAROON"].lower() == "0201036c6e6402ff"
+
+
+def test_bytes_are_no_secret_of_any_other_kind(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(b"\x02\xff")
+    found = read_secret_files({"LNBITS_ADMIN_KEY_FILE": str(path)})
+    assert "not text" in found.problems[0].message and found.values == {}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from satmeter.actors.adapters.lightning.backend import Probed
 from satmeter.config.problem import Problem
 from satmeter.config.settings import Settings
 from satmeter.scripts.preflight import start_checks
@@ -23,9 +24,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return ask
 
+    async def wallet(_settings: Settings) -> Probed:
+        names.append("wallet")
+        return Probed([Problem("LNBITS_ADMIN_KEY", "wallet says so.")], [Problem("LNBITS_URL", "It is little.")])
+
     monkeypatch.setattr(start_checks, "store_problems", answers("store", "REDIS_URL"))
     monkeypatch.setattr(start_checks, "older_store_problems", answers("age", "REDIS_URL"))
-    monkeypatch.setattr(start_checks, "wallet_problems", answers("wallet", "LNBITS_ADMIN_KEY"))
+    monkeypatch.setattr(start_checks, "probed_wallet", wallet)
     for field in Settings.model_fields.values():
         monkeypatch.delenv(str(field.validation_alias), raising=False)
     return names
@@ -65,7 +70,11 @@ async def test_development_starts_with_what_is_wrong_about_the_wallet_as_a_warni
     monkeypatch.setattr(start_checks, "older_store_problems", well)
     values: dict[str, Any] = WALLET
     found, warnings = await start_checks.start_problems(Settings(**values))
-    assert found == [] and [warning.variable for warning in warnings] == ["LNBITS_ADMIN_KEY"]
+    assert found == [] and [warning.variable for warning in warnings] == ["LNBITS_ADMIN_KEY", "LNBITS_URL"]
+
+
+async def unasked(_settings: Settings) -> Probed:
+    return Probed()
 
 
 async def test_a_store_that_went_back_is_in_the_list_unless_the_operator_takes_it(
@@ -75,7 +84,7 @@ async def test_a_store_that_went_back_is_in_the_list_unless_the_operator_takes_i
         return []
 
     monkeypatch.setattr(start_checks, "store_problems", well)
-    monkeypatch.setattr(start_checks, "wallet_problems", well)
+    monkeypatch.setattr(start_checks, "probed_wallet", unasked)
     monkeypatch.setattr(start_checks, "store_warnings", well)
     found, _ = await start_checks.start_problems(Settings())
     assert [problem.message for problem in found] == ["age says so."]

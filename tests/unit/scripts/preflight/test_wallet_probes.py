@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from satmeter.config.settings import Settings
-from satmeter.scripts.preflight.wallet_probes import wallet_problems
+from satmeter.scripts.preflight.wallet_probes import probed_wallet
 
 HASH = "5b" * 32
 # What LNbits 0.12 told of a payment, and of a new invoice.
@@ -25,6 +25,6 @@ async def test_an_lnbits_before_1_0_is_named_with_its_remedy(rows: list[Any]) ->
 
     values: dict[str, Any] = {"LNBITS_URL": "http://127.0.0.1:1", "LNBITS_INVOICE_KEY": "a", "LNBITS_ADMIN_KEY": "b"}
     async with httpx.AsyncClient(transport=httpx.MockTransport(old)) as http:
-        (problem,) = await wallet_problems(Settings(**values), http)
+        (problem,) = (await probed_wallet(Settings(**values), http)).problems
     assert problem.variable == "LNBITS_URL"
     assert "older than 1.0" in problem.message and "upgrade" in problem.message
