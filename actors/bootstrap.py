@@ -247,6 +247,7 @@ def build_host(
         parts.limits,
         invoices,
         webhooks,
+        build_destinations(settings),
         admit_sale=admit_sale,
         payout_refused=RedisFindings(parts.redis).refused,
         now_ms=system_now_ms,

@@ -14,12 +14,20 @@ from ..domain.backoff import Backoff
 from ..domain.behaviour import Command, Done, Failed, Intent
 from ..domain.llm.answers import PricedEvaluation
 from ..domain.llm.intents import AnswerRequest, CountPrompt, Evaluate, RelayRequest, Work
-from ..domain.payments.intents import IssueInvoice, LookUpInvoice, LookUpPayout, ReleaseUnpaid, SendPayout
+from ..domain.payments.intents import (
+    IssueInvoice,
+    LookUpInvoice,
+    LookUpPayout,
+    ReleaseUnpaid,
+    ResolveRefund,
+    SendPayout,
+)
 from ..domain.payments.invoices import Invoice
 from ..domain.pricing import BtcPrice
 from ..domain.webhooks import Notify
 from ..port_errors import did_nothing
 from ..ports import (
+    Destinations,
     HeldBackError,
     InvoiceOrder,
     Lightning,
@@ -36,6 +44,7 @@ from .answer import AnswerEffect
 from .invoice_pool import InvoicePool
 from .payout_calls import PayoutCalls
 from .progress import ProgressChannel
+from .refund_calls import RefundCalls
 from .relay import RelayEffect
 
 _LOOK_UP_BACKOFF_FIRST_S: Final = 1.0
@@ -83,6 +92,7 @@ class Effects:
         limits: Limits,
         invoices: InvoicePool,
         webhooks: Webhooks,
+        destinations: Destinations,
         *,
         payout_refused: Callable[[str], Awaitable[None]] | None = None,
         admit_sale: Callable[[], Awaitable[None]] | None = None,
@@ -95,11 +105,13 @@ class Effects:
         self._limits = limits
         self._invoices = invoices
         self._webhooks = webhooks
+        self._destinations = destinations
         self._admit_sale = admit_sale
         self._pause = pause
         self._answering = AnswerEffect(model, pause)
         self._relaying = RelayEffect(model)
         self._payouts = PayoutCalls(lightning, pause, now_ms, payout_refused)
+        self._refunds = RefundCalls(destinations)
 
     def prepare(self) -> None:
         """Get ready the parts that take long the first time."""
@@ -109,6 +121,7 @@ class Effects:
         """End the work that goes on in the background."""
         await self._invoices.close()
         await self._webhooks.close()
+        await self._destinations.close()
 
     async def run(self, intent: Intent, progress: ProgressChannel, *, actor_id: str) -> Command:
         """Return the outcome, `Done` or `Failed`; raises nothing but cancellation. Earlier replies go to `progress`.
@@ -118,7 +131,7 @@ class Effects:
         """
         log = _BoundLater(actor_id=actor_id, intent=type(intent).__name__, key=intent.key)
         try:
-            return Done(intent, await self._result(intent, progress, log))
+            return Done(intent, await self._result(intent, progress, actor_id, log))
         except TransientError as error:
             # While the model is away, calls are held back all the time. One line at its beginning says enough.
             say = log.debug if isinstance(error, HeldBackError) else log.warning
@@ -134,7 +147,7 @@ class Effects:
             log.exception("effect_broke")
             return Failed(intent, permanent=False)
 
-    def _result(self, intent: Intent, progress: ProgressChannel, log: Any) -> Awaitable[Any]:
+    def _result(self, intent: Intent, progress: ProgressChannel, actor_id: str, log: Any) -> Awaitable[Any]:
         """Return what brings the result. A coroutine that only awaited it would take memory as long as a model does."""
         match intent:
             case AnswerRequest():
@@ -159,8 +172,10 @@ class Effects:
                 return self._payouts.send(intent)
             case LookUpPayout():
                 return self._payouts.look_up(intent)
-            case ReleaseUnpaid(client=client, actor_id=actor_id):
-                return self._limits.release(client, actor_id)
+            case ResolveRefund():
+                return self._refunds.resolve(intent, actor_id)
+            case ReleaseUnpaid(client=client, actor_id=unpaid_id):
+                return self._limits.release(client, unpaid_id)
         raise TypeError(f"no effect for {type(intent).__name__}")
 
     async def _evaluate(self, request: str) -> PricedEvaluation:

@@ -28,11 +28,12 @@ from satmeter.actors.host.rehydrate import rehydrate
 from satmeter.actors.host_link import LinkError, NoHostError
 from satmeter.actors.messages import Answer, Call, Cancel
 from satmeter.actors.partitioning import PARTITIONS
-from satmeter.actors.ports import Append, ConflictError, Due, Stored, TransientError, Webhooks
+from satmeter.actors.ports import Append, ConflictError, Destinations, Due, Stored, TransientError, Webhooks
 from satmeter.actors.router.router import Router
 from satmeter.scripts.benchmarks.local_link import LocalLink
 from tests.helpers.fakes import FakeLightning, FakeLimits, FakeModel, FixedPrices, Gate
 from tests.helpers.jobs import BTC, JOB_TERMS
+from tests.helpers.lnurl_servers import FakeDestinations
 from tests.helpers.patience import PATIENCE_S
 from tests.helpers.sessions import SESSION_TERMS
 from tests.helpers.webhooks import FakeWebhooks
@@ -233,6 +234,7 @@ class World:
     model: FakeModel = field(default_factory=FakeModel)
     limits: FakeLimits = field(default_factory=FakeLimits)
     webhooks: Webhooks = field(default_factory=FakeWebhooks)
+    destinations: Destinations = field(default_factory=FakeDestinations)
     job_terms: JobTerms = replace(JOB_TERMS, invoice_expiry_s=60)
     session_terms: SessionTerms = HOST_SESSION_TERMS
     offset_ms: int = 0
@@ -270,6 +272,7 @@ class World:
             self.limits,
             invoices,
             self.webhooks,
+            self.destinations,
             pause=self.pause,
             now_ms=self.now_ms,
         )

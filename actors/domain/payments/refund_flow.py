@@ -11,6 +11,7 @@ from ..behaviour import BooksError, Done, Failed
 from ..errors import Code, Refusal
 from ..money import ZERO, Msat
 from . import payout_flow
+from .destinations import DestinationFault
 from .intents import ResolveRefund, Unresolved
 from .payouts import (
     LedgerEvent,
@@ -125,16 +126,16 @@ def resolved(
     assert isinstance(intent, ResolveRefund)
     if intent.key != _key(refunds) or not wanted(books, refunds, fees):
         return None
-    answer = command.result if isinstance(command, Done) else Unresolved(RefundError.UNREACHABLE)
+    answer = command.result if isinstance(command, Done) else Unresolved(RefundError.UNREACHABLE.value)
     if isinstance(answer, Unresolved):
         return _failed(refunds, answer, now_ms)
     assert isinstance(answer, PayoutTarget)
     if answer.amount_msat != intent.amount_msat:
-        return _failed(refunds, Unresolved(RefundError.WRONG_AMOUNT), now_ms)
+        return _failed(refunds, Unresolved(DestinationFault.WRONG_AMOUNT.value), now_ms)
     if network_of(answer.payment_request) != network:
-        return _failed(refunds, Unresolved(RefundError.WRONG_NETWORK), now_ms)
+        return _failed(refunds, Unresolved(DestinationFault.WRONG_NETWORK.value), now_ms)
     if answer.payment_hash in refunds.ended:
-        return _failed(refunds, Unresolved(RefundError.USED_INVOICE), now_ms)
+        return _failed(refunds, Unresolved(RefundError.USED_INVOICE.value), now_ms)
     if answer.amount_msat > wanted(books, refunds, fees):
         return None
     started = payout_flow.start(refunds, books.owed, answer, fees, None, now_ms)
@@ -148,7 +149,7 @@ def after_payout(refunds: Refunds, payout: Payout, event: PayoutEvent) -> Refund
         return None
     # What the node refuses before it tries is not the destination's fault.
     error = RefundError.PAYMENT_FAILED if event.refusal is None else RefundError.SERVER_CANNOT_PAY
-    return _failed(refunds, Unresolved(error), event.at_ms)
+    return _failed(refunds, Unresolved(error.value), event.at_ms)
 
 
 def _failed(refunds: Refunds, why: Unresolved, now_ms: int) -> RefundTryFailed:

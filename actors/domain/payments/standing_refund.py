@@ -31,8 +31,6 @@ class RefundError(StrEnum):
     """
 
     UNREACHABLE = "unreachable"
-    WRONG_AMOUNT = "wrong_amount"
-    WRONG_NETWORK = "wrong_network"
     USED_INVOICE = "used_invoice"
     PAYMENT_FAILED = "payment_failed"
     SERVER_CANNOT_PAY = "server_cannot_pay"

@@ -32,7 +32,7 @@ async def test_an_effect_that_fails_names_its_actor(
         raise error
 
     monkeypatch.setattr(Effects, "_result", fail)
-    parts: Any = [None] * 6
+    parts: Any = [None] * 7
     effects = Effects(*parts)
     with capture_logs() as logged:
         outcome = await effects.run(LookUpInvoice(key="look-up", payment_hash="ab" * 32), None, actor_id="ses_1")  # type: ignore[arg-type]
@@ -56,7 +56,7 @@ async def test_what_is_said_of_a_request_on_its_way_names_it_too() -> None:
     async def no_pause(_: float) -> None:
         pass
 
-    parts: Any = [None, _Away(), *[None] * 4]
+    parts: Any = [None, _Away(), *[None] * 5]
     effects = Effects(*parts, pause=no_pause)
     asked = AnswerRequest("request:x", "hello", "m", 100, stream=False, once=Once("x", "", keyed=False))
     with capture_logs() as logged:
