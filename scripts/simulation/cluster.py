@@ -21,6 +21,7 @@ from ...actors.partitioning import Placement
 from ...actors.ports import Model, TransientError
 from ...actors.router.router import Router
 from ...actors.services.treasury import Treasury
+from .destinations import SimulatedDestinations
 from .loop import DiedError, Process, SilentError
 from .node import NodeAccess, SimulatedNode
 from .receivers import Receivers
@@ -135,6 +136,7 @@ class Cluster:
     membership: MembershipData
     node: SimulatedNode
     receivers: Receivers
+    destinations: SimulatedDestinations
     models: Models
     missing_usage: MissingUsage | None
     books: Books

@@ -81,8 +81,8 @@ def _actor_host(
     pool = InvoicePool(lightning, SimulatedBindings(cluster.store), ahead_max=4, now_ms=now_ms, clock=world.loop.time)
     limits = SimulatedLimits(cluster.store)
     model, admit_sale = cluster.models.for_host(now_ms)
-    prices, receivers = FixedPrices(), cluster.receivers
-    effects = Effects(lightning, model, prices, limits, pool, receivers, admit_sale=admit_sale, now_ms=now_ms)
+    outside = cluster.receivers, cluster.destinations
+    effects = Effects(lightning, model, FixedPrices(), limits, pool, *outside, admit_sale=admit_sale, now_ms=now_ms)
     rules = behaviours(cluster.missing_usage)
     return ActorHost(host_id, journal, effects, rules, passivate_after_s=_PASSIVATE_AFTER_S, now_ms=now_ms, only=only)
 

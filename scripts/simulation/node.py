@@ -92,6 +92,12 @@ class SimulatedNode:
         payment_hash = f"{self.wallet_count:08x}" + "f" * 56
         return PayoutTarget(f"lnbcrt1{payment_hash}", payment_hash, Msat.from_sats(amount_sats))
 
+    def strangers_invoice(self, amount_sats: int) -> PayoutTarget:
+        """Make an invoice of this node's wallet for a stranger, whose money is not an actor's."""
+        order = InvoiceOrder(amount_sats, "", 3_600, "")
+        invoice = self.create(order)
+        return PayoutTarget(invoice.payment_request, invoice.payment_hash, Msat.from_sats(amount_sats))
+
     def hang_up(self) -> None:
         """Break all connections for hints."""
         for listener in self.listeners:
@@ -121,7 +127,7 @@ class SimulatedNode:
         found = self.incoming.get(payment_hash)
         if found is None or found.paid_msat is None:
             return None
-        return Settlement(payment_hash, Msat(found.paid_msat), found.order.actor_id)
+        return Settlement(payment_hash, Msat(found.paid_msat), found.order.actor_id or None)
 
     def newest(self, limit: int, offset: int) -> list[Settlement]:
         """Return those of the newest payments that were settled."""
@@ -177,6 +183,8 @@ class SimulatedNode:
         payment.status = PayoutStatus.PAID if paid else PayoutStatus.FAILED
         target = payment.target
         if paid:
+            if (ours := self.incoming.get(target.payment_hash)) is not None:
+                ours.paid_msat = target.amount_msat.value
             self.watcher.paid_out(target.payment_hash, payment.actor_id, target.amount_msat.value, payment.fee_msat)
         self.world.tell(f"node ends its payment of {target.payment_hash[:8]}: {payment.status}")
 

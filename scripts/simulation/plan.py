@@ -34,6 +34,8 @@ _ACTIONS: Final = {"open": 14, "ask": 40, "top_up": 6, "look": 8, "close": 12, "
 _HOLDERS_PART: Final = 0.4
 """Part of the seeds whose credentials are narrowed and handed on; then most asking and looking is by holders."""
 _HOLD_PART: Final = {"ask": 0.6, "look": 0.6}
+_DESTINATIONS_PART: Final = 0.4
+"""Part of the seeds whose clients name destinations of their refunds."""
 _UPSTREAMS_PART: Final = 0.4
 """Part of the seeds whose models have several upstreams, with breakers before them."""
 _LONG_STREAMS_PART: Final = 0.2
@@ -73,6 +75,11 @@ def has_servers(seed: int) -> bool:
 def has_holders(seed: int) -> bool:
     """Return whether credentials are narrowed and handed on."""
     return Chance(f"holders {seed}").happens(_HOLDERS_PART)
+
+
+def has_destinations(seed: int) -> bool:
+    """Return whether clients name destinations that refunds are paid to by themselves."""
+    return Chance(f"destinations {seed}").happens(_DESTINATIONS_PART)
 
 
 def upstreams_of(seed: int) -> int:

@@ -17,6 +17,7 @@ from .clients.holders import Holders
 from .clients.jobs import JobClient
 from .clients.sessions import SessionClient
 from .cluster import Cluster, FrontProcess, Models, TreasuryProcess
+from .destinations import SimulatedDestinations
 from .faults import Faults
 from .hosts import behaviours
 from .loop import Chance, SimulatedLoop
@@ -24,7 +25,16 @@ from .model import SimulatedModel
 from .node import SimulatedNode
 from .patching import START_MS, simulated
 from .placement_faults import PlansByChance
-from .plan import Step, has_servers, missing_usage_of, pieces_max_of, processes_max_of, snapshot_every, upstreams_of
+from .plan import (
+    Step,
+    has_destinations,
+    has_servers,
+    missing_usage_of,
+    pieces_max_of,
+    processes_max_of,
+    snapshot_every,
+    upstreams_of,
+)
 from .receivers import Receivers
 from .servers import Servers
 from .settings import session_terms
@@ -107,6 +117,7 @@ class _Run:
             membership,
             self._node,
             receivers,
+            SimulatedDestinations(world, self._node, self._auditor),
             models,
             missing_usage,
             self._auditor,
@@ -120,7 +131,9 @@ class _Run:
         self._holders: dict[str, Holders] = {}
         self._sessions: list[SessionClient] = []
         self._jobs: list[JobClient] = []
-        self._market = Market(world, self._node, self._auditor, lambda: self._front, Waiting(world, work))
+        self._market = Market(
+            world, self._node, self._auditor, lambda: self._front, Waiting(world, work), has_destinations(seed)
+        )
 
     async def go(self, steps: Sequence[Step]) -> dict[str, int]:
         """Run to the end, or until a promise is broken, and return the figures of the run."""

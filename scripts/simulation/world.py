@@ -64,6 +64,10 @@ class Fault(StrEnum):
     UPSTREAM_AWAY = "upstream_away"
     UPSTREAM_REFUSES = "upstream_refuses"
     UPSTREAM_BREAKS = "upstream_breaks"
+    DESTINATION_FAILS = "destination_fails"
+    DESTINATION_REFUSES = "destination_refuses"
+    DESTINATION_LATE = "destination_late"
+    DESTINATION_WRONG = "destination_wrong"
 
 
 class ViolationError(Exception):

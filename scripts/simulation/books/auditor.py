@@ -14,6 +14,7 @@ from typing import Any
 from ....actors.domain.behaviour import Reply
 from ....actors.domain.job.state import JobView
 from ....actors.domain.payments.invoices import Settlement
+from ....actors.domain.payments.payouts import RefundView
 from ....actors.domain.session.messages import (
     LedgerPage,
     Relayed,
@@ -50,6 +51,7 @@ class Auditor:
         self.paid_in: dict[str, int] = {}
         self.paid_to: dict[tuple[str, str], tuple[int, int]] = {}
         self._told_to_pay: set[tuple[str, str]] = set()
+        self._offers: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
         self._owner_of: dict[str, str] = {}
         self._answers: dict[tuple[str, str], tuple[str, int]] = {}
         self._epochs: dict[int, int] = {}
@@ -110,6 +112,9 @@ class Auditor:
                 payment_hash, amount = event["payment_hash"], event["amount_msat"]
                 must(self.paid_in.get(payment_hash) == amount, f"{payment_hash[:8]} was not paid with {amount} msat")
                 must(self._owner_of.setdefault(payment_hash, actor_id) == actor_id, "credited to two actors")
+            case "payout_started" if event["refund_to"] is not None:
+                offered = self._offers[event["refund_to"], event["target"]["payment_hash"]]
+                must(event["target"]["amount_msat"] in offered, "an invoice is paid that nobody asked for so")
             case "payout_paid":
                 paid = self.paid_to.get((event["payment_hash"], actor_id))
                 must(paid is not None, f"{event['payment_hash'][:8]} counts as paid, and was not")
@@ -146,6 +151,10 @@ class Auditor:
             must(how == "started", f"{payment_hash[:8]} is paid though its payout is {how}")
 
         self._check(actor_id, check)
+
+    def offered(self, destination: str, payment_hash: str, asked_msat: int) -> None:
+        """Record an invoice that a destination gave, and the amount that it was asked for."""
+        self._offers[destination, payment_hash].add(asked_msat)
 
     # Reports from the model
 
@@ -263,7 +272,7 @@ class Auditor:
                 refund = reply.refund
                 books = reply.deposited_msat, reply.balance_msat, reply.held_msat, reply.spent_msat
                 amounts = (*books, refund.owed_msat, refund.paid_msat)
-                seen = (reply.state.value, *(amount.value for amount in amounts))
+                seen = (reply.state.value, *(amount.value for amount in amounts), *_standing(refund))
                 must(seen in account.shown, f"a client was shown what is not written: {seen}")
             case JobAccount(), JobView():
                 seen = _seen(reply)
@@ -380,7 +389,13 @@ def _seen(view: JobView) -> tuple[Any, ...]:
     """Return what a client sees in this view, in the form of `JobAccount.view`."""
     owing = view.refund
     owed, paid = (owing.owed_msat.value, owing.paid_msat.value) if owing else (0, 0)
-    return view.state.value, view.updated_at_ms, owed, paid
+    return view.state.value, view.updated_at_ms, owed, paid, *_standing(owing)
+
+
+def _standing(refund: RefundView | None) -> tuple[str | None, str | None]:
+    """Return the destination of a refund, and why it was not paid there."""
+    standing = None if refund is None else refund.standing
+    return (None, None) if standing is None else (standing.destination, standing.error)
 
 
 def _brief(event: Json) -> str:

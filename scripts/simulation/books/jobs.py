@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from .sessions import MSAT_PER_SAT, Account, Json, must
+
+_FINAL: Final = frozenset({"complete", "rejected", "failed", "expired"})
 
 
 class JobAccount(Account):
@@ -31,7 +33,7 @@ class JobAccount(Account):
 
     def view(self) -> tuple[Any, ...]:
         """See `Account.view`."""
-        return self.state, self.at_ms, self.owed + self.pending, self.refunded
+        return self.state, self.at_ms, self.owed + self.pending, self.refunded, self.refund_to, self.refund_error
 
     @property
     def eval_paid(self) -> bool:
@@ -47,6 +49,11 @@ class JobAccount(Account):
         must(self.state == "none", "opened twice")
         self.state, self.eval_hash = "awaiting_eval_payment", event["eval_invoice"]["payment_hash"]
         self.invoice(event["eval_invoice"])
+        self._name(event["refund_to"], 0)
+
+    def _on_payout_started(self, event: Json) -> None:
+        must(self.state in _FINAL or event["refund_to"] is None, "a refund goes out by itself while the job goes on")
+        super()._on_payout_started(event)
 
     def _on_eval_paid(self, event: Json) -> None:
         must(self.state in {"awaiting_eval_payment", "expired"}, f"the evaluation is paid in {self.state}")
@@ -110,6 +117,6 @@ class JobAccount(Account):
 
     def unrest(self) -> str | None:
         """See `Account.unrest`."""
-        if self.state not in {"complete", "rejected", "failed", "expired"}:
+        if self.state not in _FINAL:
             return f"it is still {self.state}"
         return super().unrest()

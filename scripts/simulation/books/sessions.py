@@ -8,6 +8,9 @@ Json = dict[str, Any]
 MSAT_PER_SAT: Final = 1_000
 # The least payout: a satoshi, and the least reserve beside it.
 _LEAST_PAYABLE_MSAT: Final = 3_000
+_DAY_MS: Final = 86_400_000
+# A run rests for a quarter of an hour.
+_LONG_PAUSE_MS: Final = 600_000
 
 
 class BrokenError(Exception):
@@ -40,6 +43,9 @@ class Account:
         self.payout: Json | None = None
         self.payouts: dict[str, str] = {}
         self.fee_limits: dict[str, int] = {}
+        self.refund_to: str | None = None
+        self.refund_error: str | None = None
+        self._tries, self._failed_ms, self._next_ms = 0, 0, 0
         self.shown: set[tuple[Any, ...]] = set()
         self.now: tuple[Any, ...] = ()
 
@@ -102,6 +108,8 @@ class Account:
         amount, reserve = event["target"]["amount_msat"], event["reserve_msat"]
         least = max(2_000, -(-amount // 100))
         must(reserve == (min(least, self.owed - amount) if self.whole else least), f"a reserve of {reserve} msat")
+        refund_to = event.get("refund_to")
+        must(refund_to in (None, self.refund_to), f"a payout to {refund_to}, which is not the destination")
         self.payout = event
         self.payouts[payment_hash] = "started"
         self.fee_limits[payment_hash] = least
@@ -119,10 +127,35 @@ class Account:
         self.fees += event["fee_msat"]
         self.spent += event["fee_msat"]
         self.owed += reserve - event["fee_msat"]
+        if self.refund_to is not None and payout.get("refund_to") == self.refund_to:
+            self._name(self.refund_to, 0)
 
     def _on_payout_failed(self, event: Json) -> None:
         self.owed += self.pending
         self._end("failed" if event["refusal"] is None else "refused")
+
+    def _name(self, destination: str | None, next_ms: int) -> None:
+        self.refund_to, self.refund_error = destination, None
+        self._tries, self._failed_ms, self._next_ms = 0, 0, next_ms
+
+    def _on_refund_destination_named(self, event: Json) -> None:
+        first = self.refund_to is None
+        must(event["next_ms"] == (0 if first else event["at_ms"] + 60_000), "another destination is tried at once")
+        self._name(event["destination"], event["next_ms"])
+
+    def _on_refund_try_failed(self, event: Json) -> None:
+        must(self.refund_to is not None and self.payout is None, "a refund is tried beside a payout, or to nowhere")
+        pause_ms = _DAY_MS if event["error"] == "not_found" else min(60_000 << self._tries, _DAY_MS)
+        must(event["next_ms"] == event["at_ms"] + pause_ms, "a refund is not tried again in time")
+        self.refund_error, self._tries = event["error"], self._tries + 1
+        self._failed_ms, self._next_ms = event["at_ms"], event["next_ms"]
+
+    def _unrefunded(self) -> str | None:
+        """Describe what is owed and should be on its way to its destination, unless a long pause is not over."""
+        payable = self.owed >= (MSAT_PER_SAT if self.whole else _LEAST_PAYABLE_MSAT)
+        if self.refund_to is None or not payable or self._next_ms - self._failed_ms > _LONG_PAUSE_MS:
+            return None
+        return f"{self.owed} msat are owed, and do not go to {self.refund_to}"
 
     def _end(self, how: str) -> Json:
         payout = self.payout
@@ -134,7 +167,7 @@ class Account:
 
     def unrest(self) -> str | None:
         """Describe something that is still under way; None if nothing is."""
-        return "a payout is under way" if self.payout else None
+        return "a payout is under way" if self.payout else self._unrefunded()
 
     def unfinished(self) -> str | None:
         """Return why the actor must not be archived; None if it may be."""
@@ -178,12 +211,14 @@ class SessionAccount(Account):
     def view(self) -> tuple[Any, ...]:
         """See `Account.view`."""
         held = sum(self.holds.values())
-        return self.state, self.received, self.balance, held, self.spent, self.owed + self.pending, self.refunded
+        books = self.received, self.balance, held, self.spent, self.owed + self.pending, self.refunded
+        return self.state, *books, self.refund_to, self.refund_error
 
     def _on_session_opened(self, event: Json) -> None:
         must(self.state == "none", "opened twice")
         self.state = "awaiting_payment"
         self.invoice(event["deposit_invoice"])
+        self._name(event["refund_to"], 0)
 
     def _on_top_up_requested(self, event: Json) -> None:
         must(self.state != "none", "not opened")
@@ -234,6 +269,11 @@ class SessionAccount(Account):
         self.spent += debit
         self.balance += held - debit
         self._give_back(event["refunded_msat"], held - debit)
+
+    def _on_payout_started(self, event: Json) -> None:
+        ready = self.over and not self.holds
+        must(ready or event["refund_to"] is None, "a refund goes out by itself while the session goes on")
+        super()._on_payout_started(event)
 
     def _on_session_closed(self, event: Json) -> None:
         self._over("closed", event)

@@ -35,6 +35,9 @@ class _Outbox:
     notices: list[_Notice] = field(default_factory=list)
     low: bool = True
     state: str = ""
+    refund_to: str | None = None
+    amount: int = 0
+    error: str | None = None
     gone: bool = False
     wants_no_more: bool = False
 
@@ -68,6 +71,8 @@ class NoticeBook:
             must(event["type"] != "webhook_tried", "a webhook was tried that nobody has named")
         elif event["type"] == "webhook_tried":
             _tried(found, event)
+        elif event["type"] in {"payout_started", "payout_paid", "refund_try_failed", "refund_destination_named"}:
+            _refund(found, account, event)
         elif isinstance(account, JobAccount):
             _job(found, account, event)
         elif isinstance(account, SessionAccount):
@@ -115,7 +120,7 @@ class NoticeBook:
 
 def _with_times(said: Json) -> Json:
     """Return the body with its times as milliseconds."""
-    times = {name: said[name] for name in ("timestamp", "expiresAt") if name in said}
+    times = {name: said[name] for name in ("timestamp", "expiresAt", "nextAttemptAt") if name in said}
     return said | {name: round(datetime.fromisoformat(at).timestamp() * 1_000) for name, at in times.items()}
 
 
@@ -131,6 +136,25 @@ def _job(outbox: _Outbox, account: JobAccount, event: Json) -> None:
         charged = event["charged_msat"]
         data |= {"chargedMsat": charged, "refundMsat": account.credited[account.work_hash] - charged}
     outbox.put(f"job.{account.state}", event["at_ms"], data)
+
+
+def _refund(outbox: _Outbox, account: Account, event: Json) -> None:
+    """Follow the refunds to a destination: each payment is told of, and each other reason of a failure."""
+    of_actor = {"jobId" if isinstance(account, JobAccount) else "sessionId": account.actor_id}
+    match event["type"]:
+        case "payout_started":
+            outbox.refund_to, outbox.amount = event["refund_to"], event["target"]["amount_msat"]
+        case "payout_paid" if outbox.refund_to is not None:
+            paid = {"amountSats": outbox.amount // 1_000, "paymentHash": event["payment_hash"]}
+            outbox.put("refund.paid", event["at_ms"], {**of_actor, **paid, "owedMsat": account.owed})
+            outbox.error = account.refund_error
+        case "refund_try_failed":
+            if event["error"] != outbox.error:
+                failed = {"error": event["error"], "nextAttemptAt": event["next_ms"], "owedMsat": account.owed}
+                outbox.put("refund.failed", event["at_ms"], {**of_actor, **failed})
+            outbox.error = event["error"]
+        case "refund_destination_named":
+            outbox.error = None
 
 
 def _session(outbox: _Outbox, account: SessionAccount, event: Json) -> None:

@@ -34,19 +34,25 @@ def webhook_of(chance: Chance, actor_id: str, low_sats: int = 0) -> Webhook | No
     return Webhook(f"https://{actor_id}.example/", Msat.from_sats(low_sats)) if chance.happens(0.4) else None
 
 
+def destination_of(chance: Chance, actor_id: str, number: int = 0) -> str | None:
+    """Return the destination that a client names, if it wants refunds to come by themselves."""
+    return f"{actor_id}.{number}@wallet.example" if chance.happens(0.7) else None
+
+
 class LeftError(Exception):
     """Departure of a client, which does not know what became of its command."""
 
 
 @dataclass(eq=False)
 class Market:
-    """Market of a run. `front` returns the front that runs just now."""
+    """Market of a run. `front` returns the front that runs just now. `destinations`: see `has_destinations`."""
 
     world: World
     node: SimulatedNode
     auditor: Auditor
     front: Callable[[], FrontProcess]
     waiting: Waiting
+    destinations: bool = False
 
     async def call(
         self, chance: Chance, actor_id: str, command: Command[ReplyT], name: str = "", label: str = ""

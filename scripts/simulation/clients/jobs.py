@@ -11,7 +11,7 @@ from ....actors.domain.errors import RefusedError
 from ....actors.domain.job.state import CreateJob, GetJob, JobView, RefundJob, WatchJob
 from ..loop import Chance
 from ..model import labelled
-from .common import CLIENT, LeftError, Market, webhook_of
+from .common import CLIENT, LeftError, Market, destination_of, webhook_of
 from .reading import Reading
 
 _FINAL: Final = frozenset({"complete", "rejected", "failed", "expired"})
@@ -31,7 +31,8 @@ class JobClient:
     async def run(self, chance: Chance) -> None:
         """Open the job, pay for it, and follow it to its end."""
         text = chance.choice(["work", "work", "work", "reject me"])
-        command = CreateJob(labelled(self.job_id, text), CLIENT, webhook_of(chance, self.job_id))
+        named = destination_of(Chance(f"destination {self.job_id}"), self.job_id) if self.market.destinations else None
+        command = CreateJob(labelled(self.job_id, text), CLIENT, webhook_of(chance, self.job_id), named)
         view = await self._view(chance, command)
         self.opened = True
         if chance.happens(0.3):

@@ -19,6 +19,7 @@ from ....actors.domain.session.messages import (
     CloseSession,
     GetLedger,
     GetSession,
+    NameRefundDestination,
     OpenSession,
     Relay,
     Relayed,
@@ -29,12 +30,13 @@ from ..loop import Chance
 from ..model import labelled
 from ..settings import BTC
 from ..world import Fault
-from .common import CLIENT, NOT_CHARGED, LeftError, Market, webhook_of
+from .common import CLIENT, NOT_CHARGED, LeftError, Market, destination_of, webhook_of
 from .reading import Reading
 
 _GRANT: Final = Grant(generation=1)
 _STAYS_S: Final = 1_000.0
 _ATTEMPTS: Final = 3
+_NAMED_MAX: Final = 3
 
 
 def _named(command: Ask | Relay, name: str, other: str) -> Ask | Relay:
@@ -54,6 +56,7 @@ class SessionClient:
     session_id: str
     targets: list[PayoutTarget] = field(default_factory=list)
     count: int = 0
+    named: int = 0
     opened: bool = False
     closed: bool = False
 
@@ -61,7 +64,7 @@ class SessionClient:
         """Open the session and pay its deposit."""
         sats = chance.choice([100, 100, 300, 1_000])
         webhook = webhook_of(chance, self.session_id, sats - chance.choice([1, 3, 10]))
-        command = OpenSession(sats, CLIENT, webhook)
+        command = OpenSession(sats, CLIENT, webhook, refund_to=self._destination())
         created = await self.market.call(chance, self.session_id, command)
         self.opened = True
         await self.market.pay(chance, created.deposit_invoice)
@@ -211,6 +214,20 @@ class SessionClient:
         reply = await self.market.call(chance, self.session_id, command, name)
         return reply.invoice
 
+    def _destination(self) -> str | None:
+        """Return a destination of the client's, by a chance of its own: seeds without any go on as they did."""
+        self.named += 1
+        chance = Chance(f"destination {self.session_id} {self.named}")
+        return destination_of(chance, self.session_id, self.named) if self.market.destinations else None
+
+    async def _name_destination(self) -> None:
+        """Perhaps name another destination."""
+        destination = self._destination() if self.named < _NAMED_MAX else None
+        if destination is not None:
+            await self.market.call(
+                self.market.world.chance, self.session_id, NameRefundDestination(destination, _GRANT)
+            )
+
     async def look(self, chance: Chance) -> None:
         """Look at the session, or at its ledger."""
         if chance.happens(0.6):
@@ -226,6 +243,7 @@ class SessionClient:
         """
         if not self.closed and chance.happens(0.3):
             await self._top_up_invoice(chance)
+        await self._name_destination()
         await self._close(chance)
         if chance.happens(0.4):
             await self.market.world.pause(chance.uniform(0.5, 5))
