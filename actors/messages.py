@@ -13,10 +13,11 @@ from .domain.codec import JournalCodec, MessageCodec
 from .domain.demo import AskDemo, DemoAnswer
 from .domain.errors import Refusal
 from .domain.idempotency_keys import KeptUnder
-from .domain.job.state import CreateJob, GetJob, JobView, RefundJob, WatchJob
+from .domain.job.state import CreateJob, GetJob, JobView, PlanJobPayout, RefundJob, WatchJob
 from .domain.llm.answers import Held, TextDelta
 from .domain.llm.relays import RelayBytes, RelayHead
 from .domain.payments.invoices import Settle, Settled
+from .domain.payments.payout_plan import PayoutPlan
 from .domain.receipts import GetJobReceipt, GetRequestReceipt, Receipt
 from .domain.session.messages import (
     Ask,
@@ -29,6 +30,7 @@ from .domain.session.messages import (
     LedgerPage,
     NameRefundDestination,
     OpenSession,
+    PlanPayout,
     Relay,
     Relayed,
     RequestAnswer,
@@ -55,11 +57,13 @@ class NotOwner(Reply, frozen=True, tag="not_owner"):
 
 
 _SessionQuestion = GetSession | GetLedger | GetRequestReceipt | CountTokens | CheckPayment
-_SessionCommand = OpenSession | TopUp | Ask | Relay | CloseSession | NameRefundDestination | _SessionQuestion
+_Refunding = CloseSession | PlanPayout | NameRefundDestination
+_SessionCommand = OpenSession | TopUp | Ask | Relay | _Refunding | _SessionQuestion
 _Relaying = Held | RelayHead | RelayBytes | Relayed | Counted
 _SessionReply = SessionCreated | SessionView | TopUpInvoice | TextDelta | RequestAnswer | LedgerPage | _Relaying
-WireCommand = CreateJob | GetJob | WatchJob | GetJobReceipt | RefundJob | _SessionCommand | AskDemo | Settle | Ping
-WireReply = JobView | Receipt | _SessionReply | DemoAnswer | Settled | Pong | NotOwner | Refusal
+_JobCommand = CreateJob | GetJob | WatchJob | GetJobReceipt | PlanJobPayout | RefundJob
+WireCommand = _JobCommand | _SessionCommand | AskDemo | Settle | Ping
+WireReply = JobView | PayoutPlan | Receipt | _SessionReply | DemoAnswer | Settled | Pong | NotOwner | Refusal
 
 
 def answer_types(command: type[Command[ReplyT, PartT]]) -> tuple[type[ReplyT], tuple[type[PartT], ...]]:

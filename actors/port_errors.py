@@ -28,12 +28,14 @@ class DestinationError(PermanentError):
     """Refusal of a refund's destination, or of a sum by it. `told` is a sentence for its client, without a full stop.
 
     Nothing was paid, and no payment is under way. The destination may be good another day, as its server may be mended.
+    bound_sats: the least or the most that it takes, for an amount beyond that.
     """
 
-    def __init__(self, fault: DestinationFault, told: str) -> None:
+    def __init__(self, fault: DestinationFault, told: str, bound_sats: int | None = None) -> None:
         super().__init__(f"{fault.value}: {told}")
         self.fault = fault
         self.told = told
+        self.bound_sats = bound_sats
 
 
 class MissingModelError(PermanentError):

@@ -104,7 +104,7 @@ class AsyncSatmeter:
         )
 
     async def close_session(self, payment_request: str | None = None) -> SessionStatus:
-        """End the session and have the rest paid back, to this invoice or to the wallet's own; see its `refund`."""
+        """End the session and have the rest paid back: to this invoice or address, or to the wallet; see `refund`."""
         return await self._runner.run(self._core.refunds.close(payment_request))
 
     # Jobs
@@ -146,7 +146,7 @@ class AsyncSatmeter:
         return await self._runner.run(self._core.jobs.receipt(job_id))
 
     async def refund_job(self, job_id: str, payment_request: str | None = None) -> JobStatus:
-        """Have the job's debt paid back, to this invoice or to the wallet's own; see its `refund`."""
+        """Have the job's debt paid back, to this invoice or address or to the wallet; see its `refund`."""
         return await self._runner.run(self._core.jobs.refund(job_id, payment_request))
 
     # Around both

@@ -18,7 +18,7 @@ from .errors import (
 from .flow import UNAVAILABLE, Flow, Invoke, wait_until
 from .models import Invoice, JobOpened, JobStatus, SignedReceipt
 from .payments import Payments
-from .refunds import PAYOUTS_MAX, payable_sats
+from .refunds import PAYOUTS_MAX, is_destination, payable_sats
 from .state import Payment
 from .wire import Server, new_key
 
@@ -105,7 +105,7 @@ class Jobs:
             return job  # The job is paid for and done. Its debt stays owed, and can be paid out later.
 
     def refund(self, job_id: str, payment_request: str | None) -> Flow[JobStatus]:
-        """Have the job's debt paid back: to this invoice, or to the wallet's own until nothing payable is left."""
+        """Have the job's debt paid back: to this invoice, or until nothing is payable to this address or the wallet."""
         job = yield from self.show(job_id)
         for _ in range(PAYOUTS_MAX):
             amount_sats = payable_sats(job.refund) if job.refund is not None else 0
@@ -116,7 +116,8 @@ class Jobs:
             except WalletError:
                 break
             job = yield from self._paid_out(job_id, invoice)
-            if payment_request or job.refund is None or not job.refund.worth_another_invoice:
+            once = payment_request is not None and not is_destination(payment_request)
+            if once or job.refund is None or not job.refund.worth_another_invoice:
                 break
         return job
 

@@ -26,12 +26,13 @@ class Refunds:
         self._payments = payments
 
     def close(self, payment_request: str | None) -> Flow[SessionStatus]:
-        """Close the session, and have its rest paid back: to this invoice, or to the wallet's own.
+        """Close the session, and have its rest paid back: to this invoice or address, or to the wallet's own.
 
         The debts of sessions that ended before are collected, too.
         """
 
         def work() -> Flow[SessionStatus]:
+            repeats = payment_request is not None and is_destination(payment_request)
             credential = self._accounts.current()
             former = self._accounts.former()
             with suppress(PaymentInDoubtError):
@@ -40,7 +41,8 @@ class Refunds:
                 raise NoSessionError("There is no session to close.")
             found: list[tuple[Credential, SessionStatus]] = []
             for ended in [*former, *([credential] if credential is not None else [])]:
-                given = payment_request if ended is credential or credential is None else None
+                # An address takes all debts, an invoice one.
+                given = payment_request if ended is credential or credential is None or repeats else None
                 try:
                     found.append((ended, (yield from self._collect(ended, given))))
                 except NotFoundError:
@@ -78,7 +80,8 @@ class Refunds:
             with suppress(RefundPendingError):  # The payout takes long, and is awaited below.
                 yield from self._accounts.close(credential, invoice)
             yield from wait_until(settled, _PAYS_OUT_WITHIN_S)
-            if payment_request or not status.refund.worth_another_invoice:
+            once = payment_request is not None and not is_destination(payment_request)
+            if once or not status.refund.worth_another_invoice:
                 break
             # Another round pays out the rest of the routing reserve, or replaces an invoice whose payout failed.
         return status
@@ -87,6 +90,13 @@ class Refunds:
         """Return True if the session owes nothing, also not later, after a payment that is still on its way."""
         comes = any(payment.purpose == status.session_id for payment in self._store.read().under_way)
         return not comes and status.refund.state != "pending" and not payable_sats(status.refund)
+
+
+def is_destination(payment_request: str) -> bool:
+    """Return True for a Lightning address or LNURL, which can be paid to again and again."""
+    from ..actors.domain.payments import destinations
+
+    return destinations.is_destination(payment_request)
 
 
 def payable_sats(refund: Refund) -> int:

@@ -15,6 +15,7 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from ..actors.domain.errors import Code, PaymentState, RetryAction
+from ..actors.domain.payments.destinations import DestinationFault
 
 REQUEST_CHARS_MAX = 100_000
 NOT_BLANK = r"[^\s\u0085]"
@@ -30,7 +31,9 @@ PaymentRequest = Annotated[
         min_length=1,
         max_length=4_096,
         description="A BOLT11 invoice of yours over whole sats, valid for at least 30 more seconds: at most "
-        "`payableSats` of `refund`, which is what is owed, less a reserve for the routing fees of the server's node.",
+        "`payableSats` of `refund`, which is what is owed, less a reserve for the routing fees of the server's node. "
+        "Or a Lightning address (`name@example.org`) or LNURL-pay code (`LNURL1…`, `lnurlp://…`), which is asked for "
+        "such an invoice.",
     ),
 ]
 # JSON numbers keep all digits of a decimal; only pydantic's own JSON would make it a string or a rounded float.
@@ -153,6 +156,14 @@ class Error(Advice):
         Timestamp | Absent,
         Field(description="With `caveat_violated`: when the budget renews that is used up, if waiting helps."),
     ] = None
-    max_sats: Annotated[int | Absent, Field(description="With `invalid_request`: the most that can be paid out.")] = (
-        None
-    )
+    max_sats: Annotated[
+        int | Absent,
+        Field(description="With `invalid_request`: the most that can be paid out, or that the destination takes."),
+    ] = None
+    min_sats: Annotated[
+        int | Absent, Field(description="With `invalid_request`: the least that the destination takes.")
+    ] = None
+    destination_fault: Annotated[
+        DestinationFault | Absent,
+        Field(description="With `invalid_request`: why nothing can be paid to a destination."),
+    ] = None

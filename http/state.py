@@ -11,7 +11,7 @@ from ..actors.clock import system_now_ms
 from ..actors.domain.payments.invoices import Invoice
 from ..actors.domain.pricing import BtcPrice
 from ..actors.model_health.outage import ASK_AGAIN_S, ModelUp, ModelWord
-from ..actors.ports import Findings, Limits, Refusals, Standing, WalletWords
+from ..actors.ports import Destinations, Findings, Limits, Refusals, Standing, WalletWords
 from ..actors.router.router import Router
 from ..actors.services.findings import NoFindings
 from ..config.root_key import Keys
@@ -84,6 +84,7 @@ class AppState:
     prices: Prices
     solvency: Solvency
     limits: Limits
+    destinations: Destinations
     stub_node: StubPayments | None
     checks: Mapping[str, Callable[[], Awaitable[None]]]
     id_key: bytes

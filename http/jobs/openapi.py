@@ -70,8 +70,9 @@ REFUND_JOB: Final = Operation(
     id="refundJob",
     tag=JOBS,
     summary="Have a refund paid out",
-    description="Pays what a job owes to an invoice of yours. Repeating it with the same invoice pays once; with "
-    "another one it re-points a payout that failed for certain, never one that may still succeed.",
+    description="Pays what a job owes to an invoice of yours. A Lightning address or LNURL-pay code is asked for the "
+    "invoice. Repeating it with the same invoice or Idempotency-Key pays once; with another one it re-points a payout "
+    "that failed for certain, never one that may still succeed.",
     body=RefundOrder,
     parameters=(JOB_ID, idempotent("the same payout and the same answer")),
     answers=json_answer("The job. Its `refund` says how it ended.", schemas.JobStatus),

@@ -10,12 +10,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...actors.domain.errors import RefusedError, not_found
-from ...actors.domain.job.state import FINAL_STATES, CreateJob, GetJob, JobState, JobView, RefundJob, WatchJob
+from ...actors.domain.job.state import (
+    FINAL_STATES,
+    CreateJob,
+    GetJob,
+    JobState,
+    JobView,
+    PlanJobPayout,
+    RefundJob,
+    WatchJob,
+)
+from ...actors.domain.payments.payouts import PayoutTarget
 from ...actors.operator_terms import own_models
 from ..edge.gate import watch
 from ..payments.invoice_limits import InvoiceLimits, Payer
 from ..payments.keyed_ids import KeyedIds
-from ..payments.refunds import Refunds
+from ..payments.refunds import PayoutOrder, Refunds
 from ..payments.schemas import RefundOrder
 from ..payments.solvency_gate import refuse_deposits
 from ..payments.webhooks import WebhookOrders
@@ -84,13 +94,21 @@ class Jobs:
         return sse.EventStream(events, changes, self._state.settings.ping_s, ending=self._state.ending)
 
     async def refund(self, request: Request) -> Response:
-        """Answer POST /jobs/{jobId}/refund, and pay the job's debt to the client's invoice."""
+        """Answer POST /jobs/{jobId}/refund, and pay the job's debt to the client's invoice or destination."""
         job_id = _job_id(request)
         note_money(request.scope)
         key = idempotency_key(request)
         body = await read_json(request, RefundOrder, self._state.settings.body_limit_bytes)
-        command = RefundJob(self._payouts.target(body.payment_request), operation_key_of(request, key, body))
-        return json.json_response(views.job_status(await self._payouts.carry_out(job_id, command)))
+        once = operation_key_of(request, key, body)
+
+        order = PayoutOrder(body.payment_request, body.amount_sats)
+
+        def pay(target: PayoutTarget | None) -> RefundJob:
+            assert target is not None  # A job that owes nothing refuses to plan.
+            return RefundJob(target, once)
+
+        view = await self._payouts.pay(job_id, order, lambda amount_msat: PlanJobPayout(amount_msat, once), pay)
+        return json.json_response(views.job_status(view))
 
 
 async def _events(

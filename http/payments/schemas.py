@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from ...actors.domain.payments.payouts import RefundState
-from ..schema import WHOLE, Absent, Count, PaymentHash, PaymentRequest, Usd, Wire
+from ..schema import NOT_NULL, WHOLE, Absent, Count, PaymentHash, PaymentRequest, Usd, Wire
 
 WebhookUrl = Annotated[
     str,
@@ -47,12 +47,24 @@ class WebhookMade(Wire):
     secret: Annotated[str, Field(pattern="^whsec_[A-Za-z0-9+/]+=*$")]
 
 
+PayoutSats = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=100_000_000,
+        description="With a Lightning address or LNURL: the whole sats to be paid, by default all of `payableSats`.",
+    ),
+    WHOLE,
+]
+
+
 class RefundOrder(Wire):
-    """The invoice that a job's refund is paid to."""
+    """The invoice, address or code that a refund is paid to."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     payment_request: PaymentRequest
+    amount_sats: Annotated[PayoutSats | None, NOT_NULL] = None
 
 
 class CostLedger(Wire):

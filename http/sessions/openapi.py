@@ -132,8 +132,8 @@ CLOSE: Final = Operation(
     tag=SESSIONS,
     summary="Close a session and take back what is left",
     description="New requests are refused, those under way end and settle. What is left is owed and, with an invoice, "
-    "paid out. Repeating it with another invoice re-points a payout that failed for certain, never one that may "
-    "still succeed.",
+    "paid out. A Lightning address or LNURL-pay code is asked for the invoice. Repeating it with another one re-points "
+    "a payout that failed for certain, never one that may still succeed.",
     secured=True,
     body=schemas.CloseOrder,
     body_required=False,

@@ -14,10 +14,11 @@ from ...actors.domain.session.messages import (
     CloseSession,
     GetLedger,
     GetSession,
+    PlanPayout,
     SessionView,
     TopUp,
 )
-from ..payments.refunds import Refunds
+from ..payments.refunds import PayoutOrder, Refunds
 from ..payments.solvency_gate import refuse_deposits
 from ..payments.webhooks import WebhookOrders
 from ..request.auth import Credentials
@@ -91,15 +92,23 @@ class Sessions:
         return json.json_response(views_sessions.ledger(page))
 
     async def close(self, request: Request) -> Response:
-        """Answer POST /sessions/{sessionId}/close: close the session, and pay its rest to the invoice, if any."""
+        """Answer POST /sessions/{sessionId}/close: close the session, and pay its rest out where that is to be."""
         session_id, grant, *_ = self._credentials.session(request)
         key = idempotency_key(request)
         body = await read_json(request, schemas.CloseOrder, self._state.settings.body_limit_bytes, empty=_NO_ORDER)
         once = operation_key_of(request, key, body, grant)
         if body.payment_request is None:
+            if body.amount_sats is not None:
+                raise errors.invalid("amountSats", "Must come with a paymentRequest")
             return _status(await self._state.router.call(session_id, CloseSession(None, once, grant)))
-        command = CloseSession(self._payouts.target(body.payment_request), once, grant)
-        return _status(await self._payouts.carry_out(session_id, command))
+        order = PayoutOrder(body.payment_request, body.amount_sats)
+        view = await self._payouts.pay(
+            session_id,
+            order,
+            lambda amount_msat: PlanPayout(amount_msat, once, grant),
+            lambda target: CloseSession(target, once, grant),
+        )
+        return _status(view)
 
 
 def _status(view: SessionView) -> Response:

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from ...actors.domain.session.messages import EntryKind
 from ...actors.domain.session.state import SessionState
-from ..payments.schemas import CostLedger, Refund, SessionWebhook, WebhookMade
+from ..payments.schemas import CostLedger, PayoutSats, Refund, SessionWebhook, WebhookMade
 from ..schema import (
     NOT_BLANK,
     NOT_NULL,
@@ -105,11 +105,12 @@ class NewRequest(Wire):
 
 
 class CloseOrder(Wire):
-    """The invoice that the rest of a session is paid to. Without an invoice it stays owed."""
+    """The invoice, address or code that the rest of a session is paid to. Without one it stays owed."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     payment_request: Annotated[PaymentRequest | None, NOT_NULL] = None
+    amount_sats: Annotated[PayoutSats | None, NOT_NULL] = None
 
 
 class LedgerQuery(Wire):

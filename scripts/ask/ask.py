@@ -63,6 +63,7 @@ class Question:
     wallet: WalletKind
     session_file: Path
     close: bool
+    refund_to: str | None
     quiet: bool
 
 
@@ -89,7 +90,7 @@ def run(question: Question) -> int:
         try:
             status = 0 if question.request is None else _ask(client, question, question.request)
             if question.close:
-                _say(_refund(client.close_session()))
+                _say(_refund(client.close_session(question.refund_to)))
         except KeyboardInterrupt:
             _say(f"\nInterrupted. {_paid_so_far(client, wallet, question.session_file)}")
             return _INTERRUPTED

@@ -46,6 +46,10 @@ def ask(
     close: Annotated[
         bool, typer.Option("--close", help="Afterwards, or without a request at once, have what is left paid back.")
     ] = False,
+    refund_to: Annotated[
+        str | None,
+        typer.Option(help="With --close: the Lightning address or LNURL that it goes to."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing of the cost.")] = False,
 ) -> None:
     """Ask a model, and pay by the token: the answer goes to standard output, what it cost to standard error.
@@ -56,6 +60,8 @@ def ask(
     text = sys.stdin.read() if request == "-" else request
     if not text.strip() and not close:
         _refuse('Say what to ask: satmeter ask "Name three uses of a sextant.", or - to read it from standard input.')
+    if refund_to is not None and not close:
+        _refuse("--refund-to says where the rest goes when the session is closed: give --close, too.")
     if len(text) > _REQUEST_CHARS_MAX:
         _refuse(f"The request has {len(text)} characters, and at most {_REQUEST_CHARS_MAX} can be asked.")
     # Imported last, as it loads the whole client: wrong flags are reported at once.
@@ -72,6 +78,7 @@ def ask(
         wallet=wallet,
         session_file=session_file or default_file(server),
         close=close,
+        refund_to=refund_to,
         quiet=quiet,
     )
     raise typer.Exit(run(question))

@@ -17,7 +17,15 @@ from pathlib import Path
 import uvicorn
 import uvloop
 
-from ...actors.bootstrap import HostKeys, Parts, build_host, build_parts, build_solvency_cache, build_treasury
+from ...actors.bootstrap import (
+    HostKeys,
+    Parts,
+    build_destinations,
+    build_host,
+    build_parts,
+    build_solvency_cache,
+    build_treasury,
+)
 from ...actors.catalogue.loading import upstream_keys
 from ...actors.domain.pricing import BtcPrice, PriceOrigin
 from ...actors.partitioning import PARTITIONS
@@ -60,6 +68,7 @@ async def _serve_front(port: int, settings: Settings, parts: Parts, router: Rout
         prices=_FallbackPrice(settings),
         solvency=build_solvency_cache(parts),
         limits=parts.limits,
+        destinations=build_destinations(settings),
         stub_node=parts.stub_node,
         checks={"store": parts.journal.check},
         id_key=keys.ids,

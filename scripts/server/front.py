@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 
 from ...actors import cluster
 from ...actors.bootstrap import (
+    build_destinations,
     build_findings_cache,
     build_model_news,
     build_parts,
@@ -119,6 +120,7 @@ def build_app_state(orders: Orders) -> tuple[AppState, Any]:
     settings, keys, store_dir = orders.settings, orders.keys, orders.store_dir
     parts = build_parts(settings, cluster.RayTreasury())
     router = cluster.connect_router(parts.journal.owners)
+    destinations = build_destinations(settings)
     prices = PriceCache(cluster.ask_price, settings.btc_price_usd_fallback, system_now_ms)
 
     def store_trouble() -> str | None:
@@ -133,6 +135,7 @@ def build_app_state(orders: Orders) -> tuple[AppState, Any]:
         solvency=build_solvency_cache(parts),
         model=build_model_news(settings, parts),
         limits=parts.limits,
+        destinations=destinations,
         stub_node=parts.stub_node,
         checks={"store": parts.journal.check, "actors": router.check, "lightning": parts.lightning.check},
         store_trouble=store_trouble,
@@ -146,6 +149,7 @@ def build_app_state(orders: Orders) -> tuple[AppState, Any]:
     async def close() -> None:
         await router.close()
         await prices.close()
+        await destinations.close()
         await parts.close()
 
     return state, close

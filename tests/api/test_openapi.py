@@ -18,7 +18,7 @@ from satmeter.actors.domain.timestamps import timestamp
 from satmeter.http.cors import CorsMiddleware
 from satmeter.http.middleware import RequestMiddleware
 from satmeter.http.openapi.examples import EXAMPLES
-from satmeter.http.payments.refunds import Refunds
+from satmeter.http.payments.refunds import PayoutOrder, Refunds
 from satmeter.http.response.errors import STATUS
 from tests.helpers.http.fronts import Api, Json
 
@@ -209,5 +209,5 @@ async def test_every_invoice_in_an_example_is_whole_and_says_what_stands_beside_
 
 async def test_the_example_invoices_are_ones_that_the_server_takes(api: Api) -> None:
     for name, sats in (("RefundOrder", 3), ("CloseOrder", 985)):
-        target = Refunds(api.state).target(EXAMPLES[name]["paymentRequest"])
-        assert target.amount_msat == Msat.from_sats(sats)
+        order = PayoutOrder(EXAMPLES[name]["paymentRequest"], sats)
+        assert Refunds(api.state)._target(order).amount_msat == Msat.from_sats(sats)

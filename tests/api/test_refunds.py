@@ -12,11 +12,14 @@ import pytest_asyncio
 from satmeter.actors.adapters.stub.bolt11_signing import sign_invoice
 from satmeter.actors.domain.credentials.caveats import Grant
 from satmeter.actors.domain.errors import Code, Refusal, wrong_state
-from satmeter.actors.domain.job.state import JobState, JobView, RefundJob
+from satmeter.actors.domain.job.state import JobState, JobView, PlanJobPayout, RefundJob
 from satmeter.actors.domain.money import ZERO, Msat
+from satmeter.actors.domain.payments.destinations import DestinationFault, encoded, read_destination
+from satmeter.actors.domain.payments.payout_plan import PayoutPlan
 from satmeter.actors.domain.payments.payouts import PayoutTarget, RefundState, RefundView, refund_pending
-from satmeter.actors.domain.session.messages import CloseSession
+from satmeter.actors.domain.session.messages import CloseSession, PlanPayout
 from satmeter.actors.domain.session.state import SessionState
+from satmeter.actors.ports import DestinationError, TransientError
 from satmeter.http.app import create_app
 from satmeter.http.payments import refunds
 from tests.helpers.http.fronts import client_of, signed_invoice
@@ -60,8 +63,10 @@ def plays_well(front: Stubbed) -> None:
     front.plays(RefundJob, job_view())
 
 
-async def pay_out(front: Stubbed, what: str, payment_request: object, **headers: str) -> httpx.Response:
-    body = {"paymentRequest": payment_request}
+async def pay_out(
+    front: Stubbed, what: str, payment_request: object, *, sats: object = None, **headers: str
+) -> httpx.Response:
+    body = {"paymentRequest": payment_request, **({} if sats is None else {"amountSats": sats})}
     if what == "close":
         return await front.post("/close", body, **headers)
     return await front.http.post(f"/jobs/{JOB_ID}/refund", json=body, headers=headers)
@@ -124,7 +129,8 @@ def _garbage() -> dict[str, object]:
     return {
         "empty": "",
         "no invoice": "lnbc1",
-        "an address": "anna@wallet.example",
+        "a wrong address": "anna@wallet",
+        "a mistyped LNURL": encoded("https://wallet.example/x")[:-1],
         "a changed letter": MINE.payment_request[:-1] + ("q" if MINE.payment_request[-1] != "q" else "p"),
         "long": "lnbc" + "q" * 5_000,
         "no text": 7,
@@ -168,9 +174,12 @@ async def test_an_invoice_without_an_amount_is_refused(api: Stubbed, what: str) 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("anna@wallet.example", "a Lightning address"),
-        ("lightning:anna@wallet.example", "a Lightning address"),
+        ("anna@wallet", "not a Lightning address"),
+        ("lightning:anna @wallet.example", "not a Lightning address"),
         ("LNURL1DP68GURN8GHJ7", "an LNURL"),
+        ("lnurlw://wallet.example/x", "not for being paid"),
+        ("https://wallet.example/x", "a web address"),
+        ("anna@wallet.onion", "the Tor network"),
         ("lno1pqps7sjqpgtyzm3qv4uxzmtsd3jjqer9wd3hy6tsw35k7msjzfpy7nz5yqcnygrfdej82um5wf5k2uckyypwa3eyt44", "BOLT12"),
         ("bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq", "address on the chain"),
         ("bitcoin:bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq?amount=1", "address on the chain"),
@@ -234,6 +243,132 @@ async def test_the_stub_node_s_invoices_can_be_paid_out_to(api: Stubbed) -> None
     made = (await api.http.post("/dev/stub/invoice", json={"amountSats": 250})).json()
     assert (await pay_out(api, "refund", made["paymentRequest"])).status_code == 200
     assert api.router.asked[0][1].target.amount_msat == Msat(250_000)
+
+
+# Destinations
+
+ADDRESS = "anna@wallet.example"
+CODE = encoded("https://wallet.example/pay?x=1")
+
+
+def plans(front: Stubbed, *replies: object) -> None:
+    for command in (PlanPayout, PlanJobPayout):
+        front.plays(command, *replies)
+
+
+@pytest.mark.parametrize("what", TARGETS)
+@pytest.mark.parametrize(
+    "text", [ADDRESS, f"lightning:{ADDRESS.upper()}", CODE.upper(), "lnurlp://wallet.example/pay?x=1"]
+)
+async def test_a_destination_is_asked_for_an_invoice_over_all_that_is_payable(
+    api: Stubbed, what: str, text: str
+) -> None:
+    plans(api, PayoutPlan(Msat(9_000), "bcrt"))
+    answer = await pay_out(api, what, text, **KEY)
+    assert (answer.status_code, answer.json()["refund"]["state"]) == (200, "paid")
+    ((asked, amount_msat, network),) = api.destinations.asked
+    assert asked == read_destination(text) and (amount_msat, network) == (Msat(9_000), "bcrt")
+    planned, paid = [command for _, command in api.router.asked]
+    assert planned.once == paid.once and planned.amount_msat is None
+    assert paid.target == api.destinations.targets[0]
+
+
+@pytest.mark.parametrize("what", TARGETS)
+async def test_the_client_may_name_the_sum(api: Stubbed, what: str) -> None:
+    plans(api, PayoutPlan(Msat(5_000), "bcrt"))
+    assert (await pay_out(api, what, ADDRESS, sats=5)).status_code == 200
+    assert api.router.asked[0][1].amount_msat == Msat(5_000)
+    assert api.destinations.asked[0][1] == Msat(5_000)
+
+
+@pytest.mark.parametrize("what", TARGETS)
+@pytest.mark.parametrize("sats", [0, -1, 1.5, "5", 10**9])
+async def test_a_sum_that_is_none_is_refused(api: Stubbed, what: str, sats: object) -> None:
+    answer = await pay_out(api, what, ADDRESS, sats=sats)
+    assert answer.status_code == 400 and answer.json()["fields"][0]["path"] == "amountSats"
+    assert api.router.asked == []
+
+
+@pytest.mark.parametrize("what", TARGETS)
+async def test_beside_an_invoice_the_sum_must_be_its_own(api: Stubbed, what: str) -> None:
+    assert (await pay_out(api, what, MINE.payment_request, sats=9)).status_code == 200
+    answer = await pay_out(api, what, MINE.payment_request, sats=8)
+    assert answer.status_code == 400 and answer.json()["fields"][0]["path"] == "amountSats"
+    assert len(api.router.asked) == 1
+
+
+async def test_a_sum_without_a_place_for_it_is_refused(api: Stubbed) -> None:
+    answer = await api.post("/close", {"amountSats": 5})
+    assert answer.status_code == 400 and answer.json()["fields"][0]["path"] == "amountSats"
+
+
+@pytest.mark.parametrize("what", TARGETS)
+async def test_a_payout_that_the_same_operation_has_begun_is_joined_and_nothing_is_asked_for(
+    api: Stubbed, what: str
+) -> None:
+    refund = RefundView(Msat(1_000), Msat(9_000), RefundState.PAID)
+    api.plays(PlanPayout, session_view(SessionState.CLOSED, refund=refund))
+    api.plays(PlanJobPayout, job_view())
+    answer = await pay_out(api, what, ADDRESS, **KEY)
+    assert (answer.status_code, answer.json()["refund"]["state"]) == (200, "paid")
+    assert api.destinations.asked == [] and len(api.router.asked) == 1
+
+
+async def test_a_session_that_has_nothing_to_pay_out_is_closed_without_asking(api: Stubbed) -> None:
+    plans(api, PayoutPlan(ZERO, "bcrt"))
+    assert (await pay_out(api, "close", ADDRESS)).status_code == 200
+    assert api.destinations.asked == [] and api.router.commands(CloseSession)[0].target is None
+
+
+@pytest.mark.parametrize("what", TARGETS)
+@pytest.mark.parametrize(
+    ("error", "bound"),
+    [
+        (DestinationError(DestinationFault.NOT_FOUND, "The destination can't be paid"), {}),
+        (DestinationError(DestinationFault.AMOUNT_TOO_SMALL, "It takes at least 22 sats", 22), {"minSats": 22}),
+        (DestinationError(DestinationFault.AMOUNT_TOO_LARGE, "It takes at most 5 sats", 5), {"maxSats": 5}),
+    ],
+)
+async def test_a_destination_that_can_t_be_paid_is_told_and_nothing_happens(
+    api: Stubbed, what: str, error: DestinationError, bound: dict[str, int]
+) -> None:
+    plans(api, PayoutPlan(Msat(9_000), "bcrt"))
+    api.destinations.script = [error]
+    answer = await pay_out(api, what, ADDRESS)
+    told = answer.json()
+    assert (answer.status_code, told["code"], told["destinationFault"]) == (400, "invalid_request", error.fault.value)
+    assert told["fields"] == [{"path": "paymentRequest", "message": error.told}]
+    assert {name: told[name] for name in ("minSats", "maxSats") if name in told} == bound
+    assert (told["retryAction"], told["paymentState"]) == ("stop", "unused")
+    assert len(api.router.asked) == 1
+
+
+@pytest.mark.parametrize("what", TARGETS)
+async def test_a_destination_that_is_away_may_be_tried_again(api: Stubbed, what: str) -> None:
+    plans(api, PayoutPlan(Msat(9_000), "bcrt"))
+    api.destinations.script = [TransientError("away")]
+    answer = await pay_out(api, what, ADDRESS)
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert "destination" in answer.json()["error"] and "store" not in answer.json()["error"]
+    assert (await pay_out(api, what, ADDRESS)).status_code == 200
+
+
+@pytest.mark.parametrize("what", TARGETS)
+async def test_what_the_actor_does_not_plan_is_not_asked_for(api: Stubbed, what: str) -> None:
+    plans(api, refund_pending())
+    assert (await pay_out(api, what, ADDRESS)).status_code == 425
+    assert api.destinations.asked == []
+
+
+@pytest.mark.parametrize("what", TARGETS)
+async def test_strangers_servers_are_not_asked_all_the_time(api: Stubbed, what: str) -> None:
+    plans(api, PayoutPlan(Msat(9_000), "bcrt"))
+    statuses = {(await pay_out(api, what, ADDRESS)).status_code for _ in range(refunds._QUESTIONS_MAX)}
+    assert statuses == {200}
+    api.limits.refuse_for_s = 60
+    answer = await pay_out(api, what, ADDRESS)
+    assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
+    assert len(api.destinations.asked) == refunds._QUESTIONS_MAX
 
 
 async def test_an_id_that_can_t_be_a_job_s_is_not_found(api: Stubbed) -> None:

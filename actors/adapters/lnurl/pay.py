@@ -86,10 +86,10 @@ class LnurlDestinations:
 def _refuse_amount(offered: messages.PayRequest, amount_msat: Msat) -> None:
     if amount_msat.value < offered.min_sendable:
         least = -(-offered.min_sendable // MSAT_PER_SAT)
-        raise DestinationError(DestinationFault.AMOUNT_TOO_SMALL, f"The destination takes at least {least} sats")
+        raise DestinationError(DestinationFault.AMOUNT_TOO_SMALL, f"The destination takes at least {least} sats", least)
     if amount_msat.value > offered.max_sendable:
         most = offered.max_sendable // MSAT_PER_SAT
-        raise DestinationError(DestinationFault.AMOUNT_TOO_LARGE, f"The destination takes at most {most} sats")
+        raise DestinationError(DestinationFault.AMOUNT_TOO_LARGE, f"The destination takes at most {most} sats", most)
 
 
 def _check(

@@ -41,6 +41,7 @@ from .state import (
     JobOpened,
     JobRejected,
     JobView,
+    PlanJobPayout,
     RefundJob,
     Step,
     StepKind,
@@ -100,8 +101,8 @@ class JobBehaviour(NoHistory):
                 return _wake(actor_id, state, self._job_terms.routing_fees, now_ms)
             case TakeUp():
                 return self._take_up(actor_id, state, now_ms)
-            case RefundJob():
-                return refund.refund(actor_id, state, command, self._job_terms.routing_fees, now_ms)
+            case PlanJobPayout() | RefundJob():
+                return refund.decide(actor_id, state, command, self._job_terms.routing_fees, now_ms)
             case Done() | Failed():
                 return self._outcome(actor_id, state, command, now_ms)
         return Decision(reply=not_found("command of a job"))

@@ -5,13 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..behaviour import NOTHING, Decision, Done, Failed
-from ..errors import wrong_state
+from ..errors import Refusal, wrong_state
+from ..money import ZERO
 from ..payments import payout_flow, refund_flow
 from ..payments.intents import ResolveRefund
-from ..payments.payouts import network_of, payout_refusal
+from ..payments.payout_plan import plan
+from ..payments.payouts import network_of, payout_refusal, refund_pending
 from ..payments.routing_fees import RoutingFees
 from .evolve import evolve
-from .state import FINAL_STATES, Job, RefundJob, view
+from .state import FINAL_STATES, Job, PlanJobPayout, RefundJob, view
+
+
+def decide(job_id: str, job: Job, command: PlanJobPayout | RefundJob, fees: RoutingFees, now_ms: int) -> Decision:
+    """Decide what follows from a client's command."""
+    if isinstance(command, PlanJobPayout):
+        return _planned(job, command, fees)
+    return refund(job_id, job, command, fees, now_ms)
+
+
+def _planned(job: Job, command: PlanJobPayout, fees: RoutingFees) -> Decision:
+    """Return what may be ordered of a destination, or join the payout that the same operation has begun."""
+    begun = payout_flow.begun(job.refunds, None, command.once)
+    if begun is not None:
+        return begun
+    if job.refunds.under_way is not None:
+        return Decision(reply=refund_pending())
+    if job.state not in FINAL_STATES or not job.books.payable(job.refunds, fees):
+        return Decision(reply=_owes_nothing(job))
+    network = network_of(job.eval_invoice.payment_request)
+    return Decision(reply=plan(job.books, job.refunds, fees, command.amount_msat, ZERO, network))
 
 
 def refund(job_id: str, job: Job, command: RefundJob, fees: RoutingFees, now_ms: int) -> Decision:
@@ -23,13 +45,17 @@ def refund(job_id: str, job: Job, command: RefundJob, fees: RoutingFees, now_ms:
     if job.refunds.ended.get(target.payment_hash):
         return Decision(reply=view(job_id, job, fees))
     if under_way is None and (job.state not in FINAL_STATES or not job.books.owed):
-        return Decision(reply=wrong_state(job.state, "This job owes nothing that could be paid back."))
+        return Decision(reply=_owes_nothing(job))
     network = network_of(job.eval_invoice.payment_request)
     refusal = payout_refusal(job.refunds, target, job.books.owed, fees, network)
     if refusal is not None:
         return Decision(reply=refusal)
     started = payout_flow.start(job.refunds, job.books.owed, target, fees, command.once, now_ms)
     return Decision((started,), wait_for=payout_flow.topic(target))
+
+
+def _owes_nothing(job: Job) -> Refusal:
+    return wrong_state(job.state, "This job owes nothing that could be paid back.")
 
 
 def paid_out(job_id: str, job: Job, command: Done | Failed, fees: RoutingFees, now_ms: int) -> Decision:

@@ -12,6 +12,7 @@ from ..behaviour import BooksError, Command, Event, Once, Reply
 from ..llm.reported_usage import ReportedUsage
 from ..money import ZERO, Msat, total
 from ..payments.invoices import Invoice
+from ..payments.payout_plan import PayoutPlan
 from ..payments.payouts import OwingBooks, PayoutEvent, PayoutTarget, Refunds, RefundView, refund_view
 from ..payments.refund_flow import RefundTryFailed
 from ..payments.routing_fees import RoutingFees
@@ -326,6 +327,16 @@ class GetJob(Command[JobView, Never], frozen=True, tag="get_job"):
 
 class WatchJob(Command[JobView, Never], frozen=True, tag="watch_job"):
     """Get the job's view now and after each change, until it is final."""
+
+
+class PlanJobPayout(Command[JobView | PayoutPlan, Never], frozen=True, tag="plan_job_payout"):
+    """Get the plan of a payout to a destination; joins the payout that `RefundJob` with this `once` has begun.
+
+    amount_msat: the sum that the client asks for; None for all that can be paid out.
+    """
+
+    amount_msat: Msat | None
+    once: Once
 
 
 class RefundJob(Command[JobView, Never], frozen=True, tag="refund_job"):

@@ -12,16 +12,7 @@ _SCHEME: Final = re.compile(r"lightning:(?://)?", re.IGNORECASE)
 _BIP21: Final = re.compile(r"bitcoin:", re.IGNORECASE)
 _IN_BIP21: Final = re.compile(r"[?&]lightning=([^&]+)", re.IGNORECASE)
 _SPACE: Final = re.compile(r"\s+")
-_ADDRESS: Final = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
-_OTHERS: Final = (
-    (_ADDRESS, "This is a Lightning address; have the wallet make a BOLT11 invoice"),
-    (re.compile(r"lnurl1.*|https?://.*|keyauth:.*"), "This is an LNURL; have the wallet make a BOLT11 invoice"),
-    (re.compile(r"ln[ori]1.*"), "This is a BOLT12 text; have the wallet make a BOLT11 invoice"),
-    (
-        re.compile(r"(?:bc1|tb1|bcrt1|[13mn2])[a-z0-9]{25,}|bitcoin:.*"),
-        "This is an address on the chain, not Lightning",
-    ),
-)
+_ON_CHAIN: Final = re.compile(r"(?:bc1|tb1|bcrt1|[13mn2])[a-z0-9]{25,}|bitcoin:.*")
 
 
 def invoice_text(given: str) -> str:
@@ -35,12 +26,11 @@ def invoice_text(given: str) -> str:
 
 def why_no_invoice(text: str) -> str:
     """Return what a text is that can't be read as an invoice with an amount, in words for its sender."""
-    for pattern, told in _OTHERS:
-        if pattern.fullmatch(text.lower()):
-            return told
+    if _ON_CHAIN.fullmatch(text.lower()):
+        return "This is an address on the chain, not Lightning"
     try:
         if read_fields(normalised(text)).amount_msat in (None, 0):
             return "This invoice has no amount; make one over at most what is owed"
     except ValueError:
         pass
-    return "Must be a BOLT11 invoice with an amount"
+    return "Must be a BOLT11 invoice with an amount, a Lightning address or an LNURL-pay code"

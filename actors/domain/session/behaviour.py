@@ -34,6 +34,7 @@ from .messages import (
     LedgerPage,
     NameRefundDestination,
     OpenSession,
+    PlanPayout,
     Relay,
     TopUp,
 )
@@ -91,6 +92,8 @@ class SessionBehaviour:
                 return payments.top_up(self._terms, session, command, now_ms)
             case CloseSession():
                 return payments.close(self._terms, session_id, session, command, now_ms)
+            case PlanPayout():
+                return refunds.planned(self._terms, session, command, now_ms)
             case NameRefundDestination():
                 named = refunds.name(session, command, now_ms)
                 return replace(
@@ -187,7 +190,7 @@ class SessionBehaviour:
         self, actor_id: str, state: Session | None, command: Command, reply: Reply, now_ms: int, *, former: bool
     ) -> Decision | None:
         """Return the kept reply to a valid credential; None if its own operation of this name is under way."""
-        assert isinstance(command, Ask | Relay | TopUp | CloseSession)
+        assert isinstance(command, Ask | Relay | TopUp | CloseSession | PlanPayout)
         if state is not None and command.grant.generation != state.generation:
             return Decision(reply=_FOREIGN)
         if state is not None and (command.once.name in state.holds or command.once.name in state.top_ups):

@@ -15,7 +15,7 @@ from ..behaviour import Decision, Event, History, Reply
 from ..credentials.caveats import Action, Grant
 from ..errors import Refusal, idempotency_conflict
 from ..receipts import needle
-from .messages import Ask, CloseSession, Relay, Relayed, RequestAnswer, TopUp
+from .messages import Ask, CloseSession, PlanPayout, Relay, Relayed, RequestAnswer, TopUp
 from .state import Hold, HoldPlaced, Session
 
 # The charge and the hold before it.
@@ -37,7 +37,7 @@ def begun(session: Session, command: Ask | Relay) -> Hold | None:
     return hold
 
 
-def again(command: Ask | Relay | TopUp | CloseSession, reply: Reply, now_ms: int) -> Decision | None:
+def again(command: Ask | Relay | TopUp | CloseSession | PlanPayout, reply: Reply, now_ms: int) -> Decision | None:
     """Decide on a repeated command; None leaves it to `decide`, because its caveats forbid the action."""
     if isinstance(reply, RequestAnswer | Relayed):
         return Decision(history=History(0, _EVENTS, needle(reply.request_id), Former(command.grant, reply)))

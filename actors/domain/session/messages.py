@@ -16,6 +16,7 @@ from ..llm.answers import Ending, Held, TextDelta
 from ..llm.relays import PromptRate, RelayBody, RelayBytes, RelayHead
 from ..money import Msat
 from ..payments.invoices import Invoice
+from ..payments.payout_plan import PayoutPlan
 from ..payments.payouts import PayoutTarget, RefundView
 from ..pricing import BtcPrice, Usage
 from ..webhooks import Webhook
@@ -259,6 +260,17 @@ class GetLedger(Command[LedgerPage, Never], frozen=True, tag="get_ledger"):
 
     after: int
     limit: int
+    grant: Grant
+
+
+class PlanPayout(Command[SessionView | PayoutPlan, Never], frozen=True, tag="plan_payout"):
+    """Get the plan of a payout to a destination; joins the payout that `CloseSession` with this `once` has begun.
+
+    amount_msat: the sum that the client asks for; None for all that can be paid out.
+    """
+
+    amount_msat: Msat | None
+    once: Once
     grant: Grant
 
 

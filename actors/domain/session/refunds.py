@@ -1,4 +1,4 @@
-"""Refunds of a session that are paid by itself, to the destination that its client named."""
+"""Refunds of a session to destinations: by themselves to the one that its client named, or planned as it closes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from ..behaviour import NOTHING, Decision, Done, Failed
 from ..credentials.caveats import Action, Grant, violated
 from ..errors import Refusal
-from ..payments import refund_flow
+from ..payments import payout_flow, refund_flow
 from ..payments.intents import ResolveRefund
-from ..payments.payouts import network_of
+from ..payments.payout_plan import PayoutPlan, plan
+from ..payments.payouts import PayoutTarget, network_of, refund_pending
 from .evolve import place
-from .messages import NameRefundDestination
+from .messages import NameRefundDestination, PlanPayout
 from .pricing import SessionTerms
+from .spending import payout_beyond_limits
 from .state import Session
 
 _NOT_YOURS = "This credential is narrowed, so it can't name where the session's rest is paid: use the whole macaroon."
@@ -30,6 +32,24 @@ def name(session: Session, command: NameRefundDestination, now_ms: int) -> Decis
         return Decision(reply=event)
     after, placed = place(session, event)
     return Decision((placed,), after=after)
+
+
+def planned(terms: SessionTerms, session: Session, command: PlanPayout, now_ms: int) -> Decision:
+    """Return what may be ordered of a destination, or join the payout that the same operation has begun."""
+    refusal = command.grant.refusal(Action.CLOSE, now_ms)
+    if refusal is not None:
+        return Decision(reply=refusal)
+    begun = payout_flow.begun(session.refunds, None, command.once)
+    if begun is not None:
+        return begun
+    if session.refunds.under_way is not None:
+        return Decision(reply=refund_pending())
+    books, network = session.books, network_of(session.deposit_invoice.payment_request)
+    found = plan(books, session.refunds, terms.routing_fees, command.amount_msat, books.balance, network)
+    if isinstance(found, PayoutPlan):
+        target = PayoutTarget("", "", found.amount_msat)
+        return Decision(reply=payout_beyond_limits(command.grant, target, terms.routing_fees) or found)
+    return Decision(reply=found)
 
 
 def _narrowed(grant: Grant) -> Refusal | None:

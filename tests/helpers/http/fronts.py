@@ -31,6 +31,7 @@ from satmeter.http.state import AppState
 from tests.helpers.fakes import FakeModelNews, FakeSolvency, FixedPrices
 from tests.helpers.hosts import World, until
 from tests.helpers.jobs import BTC
+from tests.helpers.lnurl_servers import FakeDestinations
 from tests.helpers.patience import PATIENCE_S
 
 CLIENT = "198.51.100.7"
@@ -132,6 +133,7 @@ def make_app_state(world: World, router: Router, **settings: Any) -> AppState:
         solvency=FakeSolvency(),
         model=FakeModelNews(),
         limits=world.limits,
+        destinations=FakeDestinations(),
         stub_node=Wallet(world, router),
         checks={"store": reachable, "actors": reachable, "lightning": reachable},
         id_key=ID_KEY,

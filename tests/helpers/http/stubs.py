@@ -39,6 +39,7 @@ from tests.helpers.http.fronts import (
     signed_invoice,
 )
 from tests.helpers.jobs import BTC, START_MS, invoice
+from tests.helpers.lnurl_servers import FakeDestinations
 
 SESSION = macaroon.session_id(b"s" * macaroon.SESSION_BYTES)
 OTHER_SESSION = macaroon.session_id(b"t" * macaroon.SESSION_BYTES)
@@ -131,6 +132,7 @@ class Stubbed:
 
     router: StubRouter
     limits: FakeLimits
+    destinations: FakeDestinations
     state: AppState
     app: ASGIApp
     http: httpx.AsyncClient
@@ -155,7 +157,7 @@ class Stubbed:
 @asynccontextmanager
 async def stubbed(**settings: Any) -> AsyncIterator[Stubbed]:
     """A front with these settings, which needs no store."""
-    router, limits = StubRouter(), FakeLimits()
+    router, limits, destinations = StubRouter(), FakeLimits(), FakeDestinations()
     state = AppState(
         settings=Settings(**settings),
         wallet=build_wallet_words(Settings(**settings)),
@@ -163,6 +165,7 @@ async def stubbed(**settings: Any) -> AsyncIterator[Stubbed]:
         prices=FixedPrices(BTC),
         solvency=FakeSolvency(),
         limits=limits,
+        destinations=destinations,
         stub_node=StubWallet(),
         checks={"store": reachable},
         id_key=ID_KEY,
@@ -173,7 +176,7 @@ async def stubbed(**settings: Any) -> AsyncIterator[Stubbed]:
     )
     app = create_app(state)
     async with client_of(app) as http:
-        yield Stubbed(router, limits, state, app, http)
+        yield Stubbed(router, limits, destinations, state, app, http)
 
 
 # What actors say

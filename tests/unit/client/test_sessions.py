@@ -122,6 +122,17 @@ def test_the_reserve_of_a_large_refund_is_collected_by_a_second_invoice() -> Non
     assert [session.paid_back for session in world.server.sessions.values()] == [998_000]
 
 
+def test_all_that_is_owed_comes_back_to_an_address_and_no_invoice_is_made() -> None:
+    world, core = opened(400)
+    world.play(core.accounts.close(core.accounts.known(), None))
+    ask(world, core)
+    status = world.play(core.refunds.close("me@example.org"))
+    assert status.refund.state == "paid" and world.store.read().former == []
+    assert [session.owed for session in world.server.sessions.values()] == [2_000, 2_000]
+    bodies = [msgspec.json.decode(request.body or b"{}") for request in world.sent if request.url.endswith("/close")]
+    assert {body.get("paymentRequest") for body in bodies} == {None, "me@example.org"}
+
+
 def test_a_server_that_can_t_pay_is_sent_one_invoice_and_owes_the_rest() -> None:
     world, core = opened(1_000)
     invoices: list[str] = []

@@ -8,7 +8,7 @@ from typing import NoReturn
 import pytest
 import typer
 
-from satmeter.scripts.ask.cli import default_file
+from satmeter.scripts.ask.cli import ask, default_file
 
 
 def _homeless() -> NoReturn:
@@ -29,3 +29,9 @@ def test_a_state_directory_needs_no_home(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("XDG_STATE_HOME", "/state")
     monkeypatch.setattr(Path, "home", _homeless)
     assert default_file("http://127.0.0.1:8402") == Path("/state/satmeter/session-127.0.0.1_8402.json")
+
+
+def test_a_place_for_the_rest_needs_the_session_closed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit):
+        ask("a question", refund_to="me@example.org")
+    assert "--close" in capsys.readouterr().err

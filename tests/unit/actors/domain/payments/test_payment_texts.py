@@ -26,4 +26,6 @@ def test_an_invoice_is_found_in_what_a_wallet_gives(given: str, text: str) -> No
 
 def test_any_other_text_must_be_an_invoice() -> None:
     for text in ("", "lnbc1", "hello", "é"):
-        assert why_no_invoice(text) == "Must be a BOLT11 invoice with an amount"
+        assert (
+            why_no_invoice(text) == "Must be a BOLT11 invoice with an amount, a Lightning address or an LNURL-pay code"
+        )
