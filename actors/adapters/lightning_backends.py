@@ -11,9 +11,10 @@ from ...config.problem import Problem
 from ...config.settings import Settings
 from .lightning.backend import Backend
 from .lnbits.backend import LNBITS
+from .phoenixd.backend import PHOENIXD
 from .stub.backend import STUB
 
-BACKENDS: Final[Mapping[LightningKind, Backend]] = {row.kind: row for row in (LNBITS, STUB)}
+BACKENDS: Final[Mapping[LightningKind, Backend]] = {row.kind: row for row in (LNBITS, PHOENIXD, STUB)}
 
 USUAL: Final = LNBITS
 """Backend that is named where none is chosen."""

@@ -143,7 +143,10 @@ class Phoenixd:
         return JSONResponse(balance)
 
     async def _estimate(self, request: Request) -> Response:
-        mining, service = self.books.liquidity_fees(_number(request.query_params, "amountSat"))
+        amount_sats = _number(request.query_params, "amountSat")
+        if self.faults.is_unconnected:
+            raise _BadRequestError(f"no available funding rates for amount={amount_sats} sat")
+        mining, service = self.books.liquidity_fees(amount_sats)
         return JSONResponse({"miningFeeSat": mining, "serviceFeeSat": service})
 
     async def _create_invoice(self, request: Request) -> Response:

@@ -118,6 +118,7 @@ class Books:
         self.outgoing: list[Outgoing] = []
         self.balance_msat = balance_sats * _SAT
         self.capacity_msat = (balance_sats + inbound_sats) * _SAT
+        self.channel_state = "Normal"
         self.fee_credit_msat = 0
         self.auto_liquidity_sats = 2_000_000
         self.mining_fee_sats = mining_fee_sats
@@ -131,7 +132,7 @@ class Books:
         if not self.capacity_msat:
             return []
         channel = {
-            "state": "Normal",
+            "state": self.channel_state,
             "channelId": "85" * 32,
             "balanceSat": self.balance_msat // _SAT,
             "inboundLiquiditySat": (self.capacity_msat - self.balance_msat) // _SAT,

@@ -20,6 +20,8 @@ class Faults:
     """Length of a payment that is slow; longer than the time-out of the client under test."""
     is_rubbish: bool = False
     is_muted: bool = False
+    is_unconnected: bool = False
+    """The node has not heard its peer's prices yet."""
     version: str = "0.8.0-de6f8ae"
     orders: Counter[str] = field(default_factory=Counter)
     under_way: dict[str, UnderWay] = field(default_factory=dict)
