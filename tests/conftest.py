@@ -25,6 +25,7 @@ from tests.helpers.ordering import (
 )
 from tests.helpers.quick_disk import quick_disk
 from tests.helpers.stores import cluster, nodes_of, watched
+from tests.lightning.stand_ins.nwc.fixtures import nostr_relay
 from tests.llamacpp.fixtures import llama
 from tests.lnbits.fixtures import lnbits
 
@@ -35,6 +36,7 @@ settings.load_profile("satmeter")
 __all__ = [
     "llama",
     "lnbits",
+    "nostr_relay",
     "pytest_cmdline_main",
     "pytest_collection_modifyitems",
     "pytest_fixture_setup",

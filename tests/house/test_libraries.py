@@ -23,6 +23,8 @@ def _names(requirements: Iterable[str]) -> frozenset[str]:
 SERVER = _names(PROJECT["dependencies"])
 # What drives a client of others runs in that client's own environment, with a lock of its own.
 OF_OTHERS = "tests/clients/real/drivers/"
+# Folders whose library is an extra: only a server that uses them has to have it.
+OF_EXTRAS = {"actors/adapters/nwc/": _names(PROJECT["optional-dependencies"]["nwc"])}
 TESTS_TOO = SERVER | _names(PROJECT["optional-dependencies"]["dev"])
 
 
@@ -33,7 +35,8 @@ def test_every_library_that_is_imported_is_declared() -> None:
     for name in FILES:
         if name.startswith(OF_OTHERS):
             continue
-        declared = TESTS_TOO if name.startswith("tests/") else SERVER
+        extras = {each for folder, names in OF_EXTRAS.items() if name.startswith(folder) for each in names}
+        declared = TESTS_TOO if name.startswith("tests/") else SERVER | extras
         for line, ours, module in imports_of(name):
             top = module.partition(".")[0]
             if not ours and top not in sys.stdlib_module_names and top not in OURS:

@@ -11,6 +11,7 @@ from tests.helpers.payout_owners import OwnersInMemory
 from tests.lightning.world import World
 from tests.lightning.worlds.lnbits import lnbits_world
 from tests.lightning.worlds.lnd import lnd_world
+from tests.lightning.worlds.nwc import nwc_world
 from tests.lightning.worlds.phoenixd import phoenixd_world
 from tests.lightning.worlds.stub import stub_world
 
@@ -21,6 +22,7 @@ WORLDS: dict[str, MakeWorld] = {
     "stub": lambda request: stub_world(request.getfixturevalue("redis")),
     "lnbits": lambda request: lnbits_world(request.getfixturevalue("lnbits")),
     "lnd": lambda _: lnd_world(),
+    "nwc": lambda request: nwc_world(request.getfixturevalue("nostr_relay"), OwnersInMemory()),
     "phoenixd": lambda request: phoenixd_world(OwnersInMemory()),
 }
 
