@@ -26,12 +26,15 @@ def run() -> int:
     for part in parts(settings):
         table.add_row(part.name, _state(part, faulty), part.detail)
     console.print(table, highlight=False)
-    found += asyncio.run(probe(settings, faulty, lambda line: typer.echo(line, err=True)))
+    probed = asyncio.run(probe(settings, faulty, lambda line: typer.echo(line, err=True)))
+    for proof in probed.proofs:
+        console.print(f"  {proof}", highlight=False)
+    found += probed.problems
     for problem in found:
         typer.echo(f"{problem.variable}: {problem.message}", err=True)
     if found:
         return 1
-    for warning in asyncio.run(store_warnings(settings)):
+    for warning in (*probed.warnings, *asyncio.run(store_warnings(settings))):
         typer.echo(f"{warning.variable}: {warning.message}", err=True)
     console.print(f"\nNothing is wrong: this can run in {settings.env.value}.", highlight=False)
     return 0

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Final
 
 import httpx
 from pydantic import SecretStr
 
+from ...actors.adapters.lightning.backend import Probed
 from ...actors.adapters.lightning_backends import backend_of
 from ...config.problem import Problem
 from ...config.settings import Settings
@@ -30,19 +31,25 @@ _REFUSED: Final = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 
 async def probe(
     settings: Settings, faulty: Collection[str] = (), tell: Callable[[str], None] = lambda _line: None
-) -> list[Problem]:
-    """Return the problems of the configured parts, which are all asked at the same time.
+) -> Probed:
+    """Return the problems of the configured parts, all asked at the same time, and what was shown of the node.
 
     faulty: variables with unusable values: their parts are not asked, and get no key.
     tell: gets a line when the probes begin, and one for each part that has answered.
     """
-    backend = backend_of(settings)
+    backend, wallet = backend_of(settings), Probed()
+
+    async def wallet_problems() -> Sequence[Problem]:
+        nonlocal wallet
+        wallet = await probed_wallet(settings, http)
+        return wallet.problems
+
     # A redirect could send a key to another server.
     async with httpx.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False) as http:
-        parts: dict[str, tuple[str, bool, Callable[[], Awaitable[list[Problem]]]]] = {
+        parts: dict[str, tuple[str, bool, Callable[[], Awaitable[Sequence[Problem]]]]] = {
             "the store": ("REDIS_URL", settings.redis_url is not None, partial(_store_problems, settings)),
             "Ray": ("RAY_ADDRESS", _ray_place(settings) is not None, partial(_ray_problems, settings)),
-            backend.title: (backend.address, not backend.stub, partial(_wallet_problems, settings, http)),
+            backend.title: (backend.address, not backend.stub, wallet_problems),
             "the model provider": (
                 "ANTHROPIC_BASE_URL",
                 settings.anthropic_api_key is not None and settings.models_file is None,
@@ -62,7 +69,7 @@ async def probe(
         if asked:
             tell(f"Asking the parts, for at most {_PART_WITHIN_S:.0f} s ...")
         found = await asyncio.gather(*asked)
-    return [problem for part in found for problem in part]
+    return Probed([problem for part in found for problem in part], wallet.warnings, wallet.proofs)
 
 
 async def _store_problems(settings: Settings) -> list[Problem]:
@@ -70,8 +77,8 @@ async def _store_problems(settings: Settings) -> list[Problem]:
 
 
 async def _asked(
-    name: str, variable: str, ask: Callable[[], Awaitable[list[Problem]]], tell: Callable[[str], None]
-) -> list[Problem]:
+    name: str, variable: str, ask: Callable[[], Awaitable[Sequence[Problem]]], tell: Callable[[str], None]
+) -> Sequence[Problem]:
     began_s = time.monotonic()
     try:
         async with asyncio.timeout(_PART_WITHIN_S):
@@ -99,10 +106,6 @@ async def _ray_problems(settings: Settings) -> list[Problem]:
         return [Problem("RAY_ADDRESS", "No Ray cluster answers there: start it, or mend the address.")]
     writer.close()
     return []
-
-
-async def _wallet_problems(settings: Settings, http: httpx.AsyncClient) -> list[Problem]:
-    return [*(await probed_wallet(settings, http)).problems]
 
 
 async def _model_problems(settings: Settings, http: httpx.AsyncClient) -> list[Problem]:

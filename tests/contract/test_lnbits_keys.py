@@ -40,7 +40,7 @@ async def test_keys_of_two_wallets_and_keys_without_rights_are_found(lnbits: Lnb
     async def told(invoice_key: str, admin_key: str | None) -> list[tuple[str, str]]:
         of = settings(lnbits, invoice_key, admin_key)
         found = (await probed_wallet(of)).problems
-        assert [problem.variable for problem in await probe(of)] == [problem.variable for problem in found]
+        assert [problem.variable for problem in (await probe(of)).problems] == [problem.variable for problem in found]
         return [(problem.variable, problem.message) for problem in found]
 
     assert await told(wallet.invoice_key, wallet.admin_key) == []
@@ -58,6 +58,23 @@ async def test_keys_of_two_wallets_and_keys_without_rights_are_found(lnbits: Lnb
         assert admin_key is None or admin_key not in message
     ((variable, _),) = await told("0" * 32, wallet.admin_key)
     assert variable == "LNBITS_INVOICE_KEY"
+
+
+async def test_what_was_shown_to_work_is_told_and_rights_that_are_not_needed(lnbits: Lnbits) -> None:
+    wallet = lnbits.new_wallet()
+    probed = await probe(settings(lnbits, wallet.invoice_key, wallet.admin_key))
+    assert (probed.problems, probed.warnings) == ([], [])
+    assert list(probed.proofs) == [
+        "The invoice key can't spend, and the admin key can.",
+        "The wallet holds 0 sats. LNbits does not tell how much its node can receive.",
+        "A test invoice over 1 sat was made and found again.",
+    ]
+    (payment, *_) = listed(lnbits, wallet)
+    assert (payment["amount"], payment["status"], payment["extra"]) == (1_000, "pending", {})
+    probed = await probe(settings(lnbits, wallet.admin_key, wallet.admin_key))
+    ((warning,), problems) = probed.warnings, probed.problems
+    assert problems == [] and warning.variable == "LNBITS_INVOICE_KEY" and "can spend" in warning.message
+    assert all(payment["amount"] > 0 for payment in listed(lnbits, wallet)), "it paid something"
 
 
 async def test_a_server_that_runs_finds_the_same_of_its_keys_and_orders_nothing_for_it(lnbits: Lnbits) -> None:
@@ -84,5 +101,10 @@ async def test_a_server_that_runs_finds_the_same_of_its_keys_and_orders_nothing_
 
 
 def rows(lnbits: Lnbits, wallet: Wallet) -> int:
+    return len(listed(lnbits, wallet))
+
+
+def listed(lnbits: Lnbits, wallet: Wallet) -> list[dict[str, Any]]:
     headers = {"X-Api-Key": wallet.admin_key}
-    return len(httpx.get(f"{lnbits.url}/api/v1/payments", headers=headers, trust_env=False).json())
+    found: list[dict[str, Any]] = httpx.get(f"{lnbits.url}/api/v1/payments", headers=headers, trust_env=False).json()
+    return found

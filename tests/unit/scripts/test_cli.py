@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from satmeter.scripts.preflight.probes import probe
 from satmeter.scripts.preflight.settings_checks import problems
 from satmeter.scripts.preflight.store_checks import store_problems, unfit_store
 from satmeter.scripts.preflight.transport_checks import may_carry_keys
+from tests.helpers.http.fronts import signed_invoice
 
 # Port 1 is privileged and unused: nothing ever listens there.
 NOBODY = "http://127.0.0.1:1"
@@ -40,6 +42,17 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return set_variables
 
 
+def _new_invoice() -> dict[str, Any]:
+    """An invoice over 1 sat, as LNbits shows it."""
+    made = signed_invoice(1_000, int(time.time()))
+    return {
+        "payment_hash": made.payment_hash,
+        "amount": 1_000,
+        "status": "pending",
+        "bolt11": made.payment_request,
+    }
+
+
 @asynccontextmanager
 async def _answering(status: Callable[[str, str], int]) -> AsyncIterator[str]:
     """An HTTP server that answers with the status for a path and the key that came with it; yields its address."""
@@ -50,8 +63,11 @@ async def _answering(status: Callable[[str, str], int]) -> AsyncIterator[str]:
         path = head[0].split()[1]
         code = status(path, keys[0])
         # What LNbits shows to an admin key: its wallet, a list of payments, and one of them.
-        shown: Any = {"id": "w", "balance": 0, "details": {"payment_hash": "aa"}}
+        shown: Any = {"id": "w", "balance": 0, "paid": False}
+        shown["details"] = {"payment_hash": "aa", "amount": 1_000, "status": "pending"}
         body = json.dumps([{"payment_hash": "aa"}] if path.endswith("?limit=1") else shown)
+        if head[0].startswith("POST") and code == 200:
+            code, body = 201, json.dumps(_new_invoice())
         length = f"Content-Length: {len(body)}"
         writer.write(f"HTTP/1.1 {code} Whatever\r\n{length}\r\nConnection: close\r\n\r\n{body}".encode())
         writer.close()
@@ -62,7 +78,7 @@ async def _answering(status: Callable[[str, str], int]) -> AsyncIterator[str]:
 
 
 async def _probed(**settings: Any) -> list[str]:
-    return [problem.variable for problem in await probe(Settings(**settings))]
+    return [problem.variable for problem in (await probe(Settings(**settings))).problems]
 
 
 def _run(*words: str) -> tuple[int, str, str]:
@@ -221,7 +237,7 @@ async def test_no_key_is_sent_by_plain_http_beyond_this_machine(
     found = problems(settings)
     assert [problem.variable for problem in found] == ["LNBITS_URL", "ANTHROPIC_BASE_URL"]
     assert all("in the clear" in problem.message for problem in found)
-    assert await probe(settings, {problem.variable for problem in found}) == []
+    assert (await probe(settings, {problem.variable for problem in found})).problems == []
     allowed = settings.model_copy(update={"plain_http_allow": ("lnbits.example", "10.0.0.7")})
     assert problems(allowed) == []
 
@@ -240,7 +256,7 @@ async def test_a_part_that_never_answers_is_not_waited_for_beyond_its_time(
     async with server:
         url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         environment(REDIS_URL=url)
-        (problem,) = await probe(Settings())
+        (problem,) = (await probe(Settings())).problems
     assert problem.variable == "REDIS_URL" and "No answer within" in problem.message
 
 
