@@ -72,6 +72,13 @@ class Lightning(Protocol):
         """
         ...
 
+    async def is_own(self, target: PayoutTarget) -> bool:
+        """Return True only if the node made this invoice and so pays it within itself, without a route and its fee.
+
+        A backend that does not know, or whose node does not pay itself, says no. Raises `TransientError`.
+        """
+        ...
+
     async def payout(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
         """Return the state of a payment of ours, by the node's own word. Raises `TransientError`, `PermanentError`.
 

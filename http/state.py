@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ..actors.clock import system_now_ms
 from ..actors.domain.payments.invoices import Invoice
+from ..actors.domain.payments.payouts import PayoutTarget
 from ..actors.domain.pricing import BtcPrice
 from ..actors.model_health.outage import ASK_AGAIN_S, ModelUp, ModelWord
 from ..actors.ports import Destinations, Findings, Limits, Refusals, Standing, WalletWords
@@ -66,6 +67,10 @@ class StubPayments(Protocol):
         ...
 
 
+async def _not_own(target: PayoutTarget) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class AppState:
     """The services of a front process.
@@ -76,7 +81,7 @@ class AppState:
     The key that signs receipts derives from `receipt_key`, the secrets of webhooks from `webhook_key`; `previous_keys`
     are those of another root key, whose credentials are valid besides. A process that stops sets `ending` first, so
     that event streams end at once instead of going on for hours. `head_after_s`: how long a stream's head waits for
-    the model, whose refusal has a status until then.
+    the model, whose refusal has a status until then. `is_own_invoice` asks the node, as `Lightning.is_own`.
     """
 
     settings: Settings
@@ -99,4 +104,5 @@ class AppState:
     unknown_proxies: UnknownProxies = field(default_factory=UnknownProxies)
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     head_after_s: float = 1.5
+    is_own_invoice: Callable[[PayoutTarget], Awaitable[bool]] = _not_own
     now_ms: Callable[[], int] = system_now_ms

@@ -58,6 +58,12 @@ class AskReceived(msgspec.Struct, frozen=True, tag="received"):
     payment_hash: str
 
 
+class AskOwn(msgspec.Struct, frozen=True, tag="is_own"):
+    """Ask whether the node made an invoice. The answer is `Known`."""
+
+    target: PayoutTarget
+
+
 class AskCheck(msgspec.Struct, frozen=True, tag="check"):
     """Ask whether the node answers. The answer is `Known`."""
 
@@ -106,7 +112,7 @@ class Unanswered(msgspec.Struct, frozen=True, tag="unanswered"):
     retry_after_s: float | None = None
 
 
-Question = PayOut | LookUp | AskReceived | AskCheck | MakeInvoice | LookUpInvoice
+Question = PayOut | LookUp | AskReceived | AskOwn | AskCheck | MakeInvoice | LookUpInvoice
 _QUESTIONS: Final = MessageCodec[Any](Question)
 _ANSWERS: Final = MessageCodec[Any](Reported | Known | Made | Found | Unanswered)
 AnswerT = TypeVar("AnswerT", Reported, Known, Made, Found)
@@ -145,6 +151,8 @@ class WalletDesk:
                 return Reported(await self._lightning.payout(target, actor_id))
             case AskReceived(payment_hash=payment_hash):
                 return Known(await self._lightning.received(payment_hash))
+            case AskOwn(target=target):
+                return Known(await self._lightning.is_own(target))
             case AskCheck():
                 await self._lightning.check()
                 return Known(known=True)
@@ -242,6 +250,10 @@ class TreasuryWallet:
         """See `Lightning.received`."""
         return (await self._answer(AskReceived(payment_hash), Known)).known
 
+    async def is_own(self, target: PayoutTarget) -> bool:
+        """See `Lightning.is_own`."""
+        return (await self._answer(AskOwn(target), Known)).known
+
     async def sent(self, limit: int, offset: int = 0) -> Sequence[SentPayment]:
         """See `Lightning.sent`."""
         return await self._invoices().sent(limit, offset)
@@ -272,7 +284,9 @@ class TreasuryWallet:
             raise PermanentError("this process holds no key of the wallet")
         return self._own
 
-    async def _answer(self, question: LookUp | AskReceived | AskCheck | LookUpInvoice, kind: type[AnswerT]) -> AnswerT:
+    async def _answer(
+        self, question: LookUp | AskReceived | AskOwn | AskCheck | LookUpInvoice, kind: type[AnswerT]
+    ) -> AnswerT:
         try:
             return await self._ask(question, kind)
         except NoHostError:

@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+import structlog
+from msgspec.structs import replace
+
 from ...actors.domain.behaviour import Command
 from ...actors.domain.errors import RETRY_ACTION, Code, Refusal, RefusedError, RetryAction
 from ...actors.domain.money import MSAT_PER_SAT, Msat
@@ -21,20 +24,22 @@ from ...actors.domain.payments.payment_texts import invoice_text, why_no_invoice
 from ...actors.domain.payments.payout_plan import PayoutPlan
 from ...actors.domain.payments.payouts import PayoutTarget, refund_pending
 from ...actors.messages import ReplyT
-from ...actors.ports import DestinationError, TransientError
+from ...actors.ports import DestinationError, PortError, TransientError
 from ..response import errors
 from ..state import AppState
 
 # A Lightning payment mostly takes seconds, and clients don't wait much longer. The payout goes on after the answer.
 PATIENCE_S: Final = 8.0
+_ASKS_WITHIN_S: Final = 2.0
+# Anybody may send invoices here, and the node has other questions to answer.
+_OWN_QUESTIONS_AT_ONCE: Final = 4
 _PATH: Final = "paymentRequest"
 _AMOUNT: Final = "amountSats"
 # Each question goes to a stranger's server, and costs its client nothing.
 _QUESTIONS_MAX: Final = 20
 _QUESTIONS_S: Final = 600
 _UNREACHABLE_RETRY_S: Final = 5
-
-
+_log = structlog.get_logger(__name__)
 _UNREACHABLE: Final = Refusal(
     Code.UNAVAILABLE,
     "The destination's server can't be reached just now, and nothing was paid. Look at the address, or try again in "
@@ -55,6 +60,7 @@ class Refunds:
 
     def __init__(self, state: AppState) -> None:
         self._state = state
+        self._asked = asyncio.Semaphore(_OWN_QUESTIONS_AT_ONCE)
 
     async def pay(
         self,
@@ -70,7 +76,7 @@ class Refunds:
         """
         self._refuse_without_payouts()
         if not is_destination(order.payment_request):
-            return await self.carry_out(actor_id, pay(self._target(order)))
+            return await self.carry_out(actor_id, pay(await self._target(order)))
         try:
             destination = read_destination(order.payment_request)
         except UnfitDestinationError as error:
@@ -86,8 +92,8 @@ class Refunds:
         if not self._state.wallet.can_pay:
             raise RefusedError(_impossible(self._state.wallet.pays_with))
 
-    def _target(self, order: PayoutOrder) -> PayoutTarget:
-        """Decode the client's invoice."""
+    async def _target(self, order: PayoutOrder) -> PayoutTarget:
+        """Decode the client's invoice, and ask the node whether it is its own, which takes no reserve."""
         text = invoice_text(order.payment_request)
         try:
             invoice = read_invoice(text)
@@ -99,7 +105,19 @@ class Refunds:
             raise errors.invalid(_PATH, "The invoice must be over whole sats")
         if order.amount_sats not in (None, invoice.amount_msat.whole_sats):
             raise errors.invalid(_AMOUNT, f"The invoice is over {invoice.amount_msat.whole_sats} sats")
-        return PayoutTarget(invoice.payment_request, invoice.payment_hash, invoice.amount_msat)
+        target = PayoutTarget(invoice.payment_request, invoice.payment_hash, invoice.amount_msat)
+        return replace(target, internal=await self._is_own(target))
+
+    async def _is_own(self, target: PayoutTarget) -> bool:
+        """Return the node's answer, or False without one: then the payout takes the usual reserve."""
+        if self._asked.locked():
+            return False
+        try:
+            async with self._asked, asyncio.timeout(_ASKS_WITHIN_S):
+                return await self._state.is_own_invoice(target)
+        except (PortError, TimeoutError) as error:
+            _log.warning("invoice_not_asked_about", payment_hash=target.payment_hash, error_type=type(error).__name__)
+            return False
 
     async def _resolved(self, actor_id: str, destination: Destination, plan: PayoutPlan) -> PayoutTarget:
         """Have the destination make an invoice."""
@@ -109,11 +127,12 @@ class Refunds:
                 message = f"Too many invoices were asked for of destinations; try again in {wait_s} s."
                 raise errors.rate_limited(message, wait_s)
         try:
-            return await self._state.destinations.resolve(destination, plan.amount_msat, plan.network)
+            target = await self._state.destinations.resolve(destination, plan.amount_msat, plan.network)
         except DestinationError as error:
             raise _unfit(error.fault, error.told, error.bound_sats) from None
         except TransientError:
             raise RefusedError(_UNREACHABLE) from None
+        return replace(target, internal=await self._is_own(target))
 
     async def carry_out(self, actor_id: str, command: Command[ReplyT]) -> ReplyT:
         """Return the actor's answer once the payout has ended. Raises `RefusedError` (425) when that takes long."""

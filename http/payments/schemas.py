@@ -113,7 +113,8 @@ class Refund(Wire):
             ge=0,
             description="The most that an invoice may ask for now: what is owed, and of an open session its balance, "
             "less the reserve for routing fees; 0 while a payout is under way. What is owed for a failure of ours is "
-            "paid out whole, without a reserve.",
+            "paid out whole, without a reserve. An invoice that the server's own node made needs no route, and may "
+            "ask for the reserve, too.",
         ),
     ]
     state: RefundState

@@ -137,6 +137,7 @@ def build_app_state(orders: Orders) -> tuple[AppState, Any]:
         limits=parts.limits,
         destinations=destinations,
         stub_node=parts.stub_node,
+        is_own_invoice=parts.lightning.is_own,
         checks={"store": parts.journal.check, "actors": router.check, "lightning": parts.lightning.check},
         store_trouble=store_trouble,
         id_key=keys.ids,

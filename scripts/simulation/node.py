@@ -98,6 +98,15 @@ class SimulatedNode:
         invoice = self.create(order)
         return PayoutTarget(invoice.payment_request, invoice.payment_hash, Msat.from_sats(amount_sats))
 
+    @property
+    def next_is_own(self) -> bool:
+        """Return whether the next wallet that makes an invoice is at the node itself: each fourth is."""
+        return (self.wallet_count + 1) % 4 == 0
+
+    def is_own(self, payment_hash: str) -> bool:
+        """Return whether an invoice is of a wallet at the node itself, which pays it without a route."""
+        return payment_hash in self.incoming or int(payment_hash[:8], 16) % 4 == 0
+
     def hang_up(self) -> None:
         """Break all connections for hints."""
         for listener in self.listeners:
@@ -152,7 +161,8 @@ class SimulatedNode:
         if self.world.strikes(Fault.PAYOUT_FAILS, 0.3):
             ends: Callable[[], None] = partial(self._end, payment, paid=False)
         else:
-            payment.fee_msat = chance.choice([0, 1, fee_limit_msat // 2, fee_limit_msat, fee_limit_msat + 500])
+            fee_msat = chance.choice([0, 1, fee_limit_msat // 2, fee_limit_msat, fee_limit_msat + 500])
+            payment.fee_msat = 0 if self.is_own(payment_hash) else fee_msat
             ends = partial(self._end, payment, paid=True)
         if self.world.strikes(Fault.NODE_LATE, 0.4):
             self.world.later(chance.uniform(0.5, 60), ends)
@@ -232,6 +242,10 @@ class NodeAccess:
             delay_s = self._world.chance.uniform(0, _LATE_MAX_S)
             self._node.coming.add(target.payment_hash)
         return await self._ask(partial(self._node.send, target, actor_id, fee_limit_msat.value), delay_s)
+
+    async def is_own(self, target: PayoutTarget) -> bool:
+        """Return whether the node made the invoice. Raises `TransientError`."""
+        return await self._ask(lambda: self._node.is_own(target.payment_hash))
 
     async def payout(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
         """Return what has become of a payment. Raises `TransientError`."""

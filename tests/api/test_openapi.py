@@ -210,4 +210,4 @@ async def test_every_invoice_in_an_example_is_whole_and_says_what_stands_beside_
 async def test_the_example_invoices_are_ones_that_the_server_takes(api: Api) -> None:
     for name, sats in (("RefundOrder", 3), ("CloseOrder", 985)):
         order = PayoutOrder(EXAMPLES[name]["paymentRequest"], sats)
-        assert Refunds(api.state)._target(order).amount_msat == Msat.from_sats(sats)
+        assert (await Refunds(api.state)._target(order)).amount_msat == Msat.from_sats(sats)

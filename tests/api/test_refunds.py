@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace as replace_struct
 
 from satmeter.actors.adapters.stub.bolt11_signing import sign_invoice
 from satmeter.actors.domain.credentials.caveats import Grant
@@ -22,13 +25,14 @@ from satmeter.actors.domain.session.state import SessionState
 from satmeter.actors.ports import DestinationError, TransientError
 from satmeter.http.app import create_app
 from satmeter.http.payments import refunds
+from satmeter.http.payments.refunds import PayoutOrder, Refunds
 from tests.helpers.http.fronts import client_of, signed_invoice
 from tests.helpers.http.stubs import FOREVER, SESSION, Stubbed, bearer, session_view, stubbed
 from tests.helpers.jobs import JOB_ID, START_MS, invoice
 
 START_S = START_MS // 1_000
 MINE = signed_invoice(9_000, START_S)
-REAL_WALLET = {"lnbits_url": "http://127.0.0.1:1", "lnbits_invoice_key": "k"}
+REAL_WALLET: dict[str, Any] = {"lnbits_url": "http://127.0.0.1:1", "lnbits_invoice_key": "k"}
 KEY = {"Idempotency-Key": "a-key-of-mine"}
 TARGETS = ["close", "refund"]
 
@@ -386,3 +390,50 @@ async def test_the_clock_is_the_front_s(api: Stubbed) -> None:
     async with client_of(create_app(late)) as http:
         answer = await http.post(f"/jobs/{JOB_ID}/refund", json={"paymentRequest": MINE.payment_request})
     assert answer.status_code == 400
+
+
+class Node:
+    """A node that is asked about invoices."""
+
+    def __init__(self, answer: bool | Exception) -> None:
+        self.answer = answer
+        self.asked: list[PayoutTarget] = []
+
+    async def is_own(self, target: PayoutTarget) -> bool:
+        self.asked.append(target)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.mark.parametrize("what", TARGETS)
+@pytest.mark.parametrize(
+    ("answer", "internal"),
+    [(True, True), (False, False), (TransientError("it is away"), False), (TimeoutError(), False)],
+)
+async def test_the_node_is_asked_whether_an_invoice_is_its_own_and_without_an_answer_it_is_not(
+    what: str, answer: bool | Exception, internal: bool
+) -> None:
+    node = Node(answer)
+    async with stubbed(is_own_invoice=node.is_own) as front:
+        plays_well(front)
+        assert (await pay_out(front, what, MINE.payment_request)).status_code == 200
+        (target,) = node.asked
+        assert front.router.asked[0][1].target == replace_struct(target, internal=internal)
+
+
+async def test_a_stranger_s_flood_of_invoices_does_not_keep_the_node_busy(api: Stubbed) -> None:
+    gate, asked = asyncio.Event(), 0
+
+    async def is_own(target: PayoutTarget) -> bool:
+        nonlocal asked
+        asked += 1
+        await gate.wait()
+        return True
+
+    taken = Refunds(replace(api.state, is_own_invoice=is_own))
+    asking = [asyncio.ensure_future(taken._target(PayoutOrder(MINE.payment_request))) for _ in range(9)]
+    done, waiting = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+    assert (asked, {task.result().internal for task in done}) == (len(waiting), {False})
+    gate.set()
+    assert {(await task).internal for task in waiting} == {True}

@@ -11,17 +11,32 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from satmeter.actors.adapters.lnbits.client import LnbitsLightning
 from satmeter.actors.adapters.stub.bolt11_signing import sign_invoice
 from satmeter.actors.adapters.stub.node import KEY, URL, StubNode
+from satmeter.actors.domain.behaviour import Done
 from satmeter.actors.domain.money import ZERO, Msat
 from satmeter.actors.domain.payments.bolt11 import read_invoice
+from satmeter.actors.domain.payments.intents import SendPayout
 from satmeter.actors.domain.payments.invoices import Settlement
-from satmeter.actors.domain.payments.payouts import PayoutRefusal, PayoutReport, PayoutStatus, PayoutTarget
+from satmeter.actors.domain.payments.payout_flow import fold, intents, outcome, start
+from satmeter.actors.domain.payments.payouts import (
+    OwingBooks,
+    PayoutRefusal,
+    PayoutReport,
+    PayoutStatus,
+    PayoutTarget,
+    Refunds,
+    network_of,
+    payout_refusal,
+)
+from satmeter.actors.effects.payout_calls import PayoutCalls
 from satmeter.actors.ports import InvoiceOrder, PermanentError
 from tests.helpers.invoices import FEE_LIMIT
+from tests.helpers.jobs import FEES
 from tests.lnbits.server import Lnbits
 
 ACTOR = "ses_0123456789abcdefghijklmnopqrstuv"
@@ -56,6 +71,20 @@ class Node:
 def target_of(payment_request: str) -> PayoutTarget:
     read = read_invoice(payment_request)
     return PayoutTarget(read.payment_request, read.payment_hash, read.amount_msat)
+
+
+def foreign_target() -> PayoutTarget:
+    """An invoice of a node that nobody knows."""
+    payment_request = sign_invoice(
+        secrets.token_hex(32),
+        payment_hash=secrets.token_hex(32),
+        payment_secret=secrets.token_hex(32),
+        amount_msat=Msat(21_000),
+        memo="",
+        at_s=int(time.time()),
+        expiry_s=600,
+    )
+    return target_of(payment_request)
 
 
 async def balance_sats(wallet: httpx.AsyncClient) -> int:
@@ -112,6 +141,13 @@ class PayoutContract:
         assert await node.lightning.lookup(own.payment_hash) == settlement
         assert settlement in await node.lightning.settlements(100)
         assert await node.balance_sats() == FUNDS_SATS
+
+    async def test_an_unpaid_invoice_of_the_node_is_its_own(self, node: Node) -> None:
+        own = await node.lightning.create_invoice(InvoiceOrder(250, "deposit", 600, OTHER_ACTOR))
+        assert await node.lightning.is_own(target_of(own.payment_request))
+        assert await node.lightning.pay_out(target_of(own.payment_request), ACTOR, FEE_LIMIT) == PAID
+        assert not await node.lightning.is_own(target_of(own.payment_request))
+        assert not await node.lightning.is_own(foreign_target())
 
     async def test_another_actor_s_payment_is_a_failure_of_ours(self, node: Node) -> None:
         target = await node.target(250)
@@ -188,18 +224,27 @@ class TestLnbits(PayoutContract):
             await node.lightning.pay_out(target, ACTOR, FEE_LIMIT)
         assert await balance_sats(customer) == before + 250
 
+    async def test_all_that_is_owed_is_paid_within_lnbits_exactly(
+        self, node: Node, customer: httpx.AsyncClient
+    ) -> None:
+        """LNbits sets nothing aside for its own invoices either, so that the wallet may hold no more."""
+        before = await balance_sats(customer)
+        target = replace(await node.target(FUNDS_SATS), internal=True)
+        assert await node.lightning.is_own(target)
+        books, refunds = OwingBooks(owed=Msat.from_sats(FUNDS_SATS)), Refunds()
+        assert payout_refusal(refunds, target, books.owed, FEES, network_of(target.payment_request)) is None
+        books, refunds = fold(books, refunds, start(refunds, books.owed, target, FEES, None, 1))
+        (sending,) = intents(ACTOR, refunds, FEES, ())
+        assert isinstance(sending, SendPayout) and sending.fee_limit_msat == ZERO
+        report = await PayoutCalls(node.lightning, asyncio.sleep, lambda: 2).send(sending)
+        paid = outcome(refunds, Done(sending, report), 3)
+        assert paid is not None
+        assert fold(books, refunds, paid)[0] == OwingBooks(refunded=Msat.from_sats(FUNDS_SATS))
+        assert (await balance_sats(customer), await node.balance_sats()) == (before + FUNDS_SATS, 0)
+
     async def test_a_payment_that_the_node_could_not_make_failed_for_good(self, node: Node) -> None:
         # LNbits's test node pays no invoice that it did not make.
-        payment_request = sign_invoice(
-            secrets.token_hex(32),
-            payment_hash=secrets.token_hex(32),
-            payment_secret=secrets.token_hex(32),
-            amount_msat=Msat(21_000),
-            memo="",
-            at_s=int(time.time()),
-            expiry_s=600,
-        )
-        target = target_of(payment_request)
+        target = foreign_target()
         assert await node.lightning.pay_out(target, ACTOR, FEE_LIMIT) == FAILED
         assert await node.lightning.payout(target, ACTOR) == FAILED
         # The second time LNbits shows the failed payment as if it had taken the order.

@@ -98,6 +98,7 @@ class FakeLightning:
     pays_before_fault: bool = False
     wallet_msat: int = 0
     troubled: str | None = None
+    own: set[str] = field(default_factory=set)
 
     async def create_invoice(self, order: InvoiceOrder) -> Invoice:
         await self._called("create_invoice")
@@ -150,6 +151,10 @@ class FakeLightning:
         if self.payers.get(target.payment_hash, actor_id) != actor_id:
             return PayoutReport(PayoutStatus.FAILED)
         return self.outgoing.get(target.payment_hash, PayoutReport(PayoutStatus.ABSENT))
+
+    async def is_own(self, target: PayoutTarget) -> bool:
+        await self._called("is_own")
+        return target.payment_hash in self.own
 
     async def received(self, payment_hash: str) -> bool:
         return True

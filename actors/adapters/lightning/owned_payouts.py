@@ -66,6 +66,10 @@ class OwnedPayouts:
         """See `Lightning.received`."""
         return await self._node.received(payment_hash)
 
+    async def is_own(self, target: PayoutTarget) -> bool:
+        """See `Lightning.is_own`."""
+        return await self._node.is_own(target)
+
     async def balance(self) -> Msat:
         """See `Lightning.balance`."""
         return await self._node.balance()

@@ -68,6 +68,9 @@ class _Key(msgspec.Struct, frozen=True):
         )
 
 
+_NO_KEY: Final = _Key(httpx.Headers(), httpx.Headers())
+
+
 class LnbitsLightning:
     """Implementation of `ports.Lightning` with a wallet's invoice key and, for payouts, its admin key.
 
@@ -157,6 +160,19 @@ class LnbitsLightning:
         if report is None:
             raise TransientError(self._http.said(answer), answer.retry_after_s)
         return report
+
+    async def is_own(self, target: PayoutTarget) -> bool:
+        """Return True for an unpaid invoice of any wallet of this LNbits. Raises `TransientError`, `PermanentError`.
+
+        LNbits sets nothing aside for its own invoices, and pays another one with their payment hash not at all. Only
+        without a key does it speak of other wallets' payments. A payment to a stranger's invoice that some wallet has
+        under way looks the same; LNbits does not make it a second time.
+        """
+        path = f"/api/v1/payments/{target.payment_hash}"
+        answer = await self._ask("GET", path, key=_NO_KEY, turn=self._payout_look_up_slots)
+        if answer.status == 404 and _UNKNOWN_PAYMENT in (detail_of(answer.body) or "").lower():
+            return False
+        return payouts.is_unpaid(self._http.good(answer))
 
     async def payout(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
         """Return the state of a payment of ours. Raises `TransientError`, and `PermanentError` without an admin key.

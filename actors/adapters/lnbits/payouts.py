@@ -65,6 +65,13 @@ class _Page(msgspec.Struct, frozen=True):
     total: int
 
 
+class _Unpaid(msgspec.Struct, frozen=True):
+    """Answer about a payment of any wallet. LNbits leaves `status` out where it is pending."""
+
+    paid: bool
+    status: str = "pending"
+
+
 class _Refusal(msgspec.Struct, frozen=True):
     detail: str
     status: str
@@ -142,6 +149,12 @@ def read_order_answer(status: int, body: bytes, target: PayoutTarget, actor_id: 
     if status == 520:
         return _read_refusal(body)
     return _refused_at_the_door(status, body)
+
+
+def is_unpaid(body: bytes) -> bool:
+    """Return whether an answer about one payment shows that it may still be paid. Raises `TransientError`."""
+    status = read(body, _Unpaid)
+    return not status.paid and status.status == "pending"
 
 
 def read_list(body: bytes, target: PayoutTarget, actor_id: str) -> PayoutReport:

@@ -168,6 +168,10 @@ class LndLightning:
         """Raise `PortError` when the node can't be reached or does not take the macaroon."""
         await self.info()
 
+    async def is_own(self, target: PayoutTarget) -> bool:
+        """Return False: LND pays its own invoices by a route around itself, if at all."""
+        return False
+
     async def trouble(self) -> str | None:
         """Return what is wrong with the macaroon, as a `MacaroonTrouble`. Raises `TransientError`."""
         try:

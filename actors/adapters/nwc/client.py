@@ -165,6 +165,10 @@ class NwcLightning:
         if answer.error is not None and (answer.error.code in NO_RIGHT or answer.error.code == RATE_LIMITED):
             raise failure(answer.error)
 
+    async def is_own(self, target: PayoutTarget) -> bool:
+        """Return False: a wallet tells nothing of the invoices of other apps, and nothing of its fees beforehand."""
+        return False
+
     async def trouble(self) -> str | None:
         """Return what the connection lacks, as a `RightsTrouble`. Raises `TransientError`."""
         return await rights_trouble(self._exchange)

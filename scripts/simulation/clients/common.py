@@ -7,11 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec.structs import replace
+
 from ....actors.domain.behaviour import Command
 from ....actors.domain.errors import Code, RefusedError
 from ....actors.domain.job.state import RefundJob
 from ....actors.domain.money import Msat
 from ....actors.domain.payments.invoices import Invoice
+from ....actors.domain.payments.payouts import PayoutTarget
 from ....actors.domain.session.messages import CloseSession
 from ....actors.domain.webhooks import Webhook
 from ....actors.messages import ReplyT
@@ -93,6 +96,12 @@ class Market:
             return await self.waiting.answer(call, f"{actor_id}: {what}", label)
         except OverdueError:
             raise LeftError from None
+
+    def target(self, sats: int) -> PayoutTarget:
+        """Make an invoice, and ask the node as a front does whether it is its own. Its answer may be lost."""
+        target = self.node.wallet_invoice(sats)
+        own = self.node.is_own(target.payment_hash) and not self.world.strikes(Fault.NODE_LOSS, 0.2)
+        return replace(target, internal=own)
 
     async def pay(self, chance: Chance, invoice: Invoice) -> None:
         """Pay from a wallet: soon, in the last moment, too much, or never."""

@@ -256,10 +256,11 @@ class Holders:
     async def _close(self, chance: Chance, by: Credential) -> None:
         market, grant = self.client.market, self._grants[by.token]
         sats = chance.choice([0, 1, 5, 40, 90])
-        target = market.node.wallet_invoice(sats) if sats else None
+        target = market.target(sats) if sats else None
         self.book.closes(by, None if target is None else target.payment_hash)
         once = idempotency_keys.operation(grant, self._next("kc"), "x")
-        pays = None if target is None else sats * 1_000 + max(2_000, sats * 10)
+        reserve = 0 if target is None or target.internal else max(2_000, sats * 10)
+        pays = None if target is None else sats * 1_000 + reserve
         asking = Asking(by, ("close",), market.world.now_ms(), pays_msat=pays)
         if await self._call(chance, asking, CloseSession(target, once, grant), once.name) is not None:
             self.client.closed = True

@@ -95,8 +95,8 @@ class JobClient:
         view = await self._view(chance, GetJob())
         if view.refund is None or not view.refund.payable_sats:
             return
-        sats = max(1, view.refund.payable_sats - chance.choice([0, 0, 1]))
-        target = self.market.node.wallet_invoice(sats)
+        most = view.refund.owed_msat.whole_sats if self.market.node.next_is_own else view.refund.payable_sats
+        target = self.market.target(max(1, most - chance.choice([0, 0, 1])))
         name = f"k{target.payment_hash[:8]}"
         await self.market.call(chance, self.job_id, RefundJob(target, Once(name, target.payment_hash, True)), name)
 

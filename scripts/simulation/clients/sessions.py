@@ -263,9 +263,9 @@ class SessionClient:
             return chance.choice(self.targets)
         view = await self.market.call(chance, self.session_id, GetSession(_GRANT))
         left = (view.balance_msat.value + view.refund.owed_msat.value) // 1_000
-        most = view.refund.payable_sats or left - 2 - left // 90
+        most = left if self.market.node.next_is_own else view.refund.payable_sats or left - 2 - left // 90
         sats = max(1, most if chance.happens(0.5) else min(most, chance.randint(1, max(1, left))))
-        self.targets.append(self.market.node.wallet_invoice(sats))
+        self.targets.append(self.market.target(sats))
         return self.targets[-1]
 
     def _name(self, chance: Chance) -> tuple[str, bool]:

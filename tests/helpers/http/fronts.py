@@ -141,6 +141,7 @@ def make_app_state(world: World, router: Router, **settings: Any) -> AppState:
         receipt_key=RECEIPT_KEY,
         webhook_key=WEBHOOK_KEY,
         now_ms=world.now_ms,
+        is_own_invoice=world.lightning.is_own,
     )
 
 

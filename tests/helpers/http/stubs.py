@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ from satmeter.actors.domain.job.state import WatchJob
 from satmeter.actors.domain.llm.answers import Ending, TextDelta
 from satmeter.actors.domain.money import ZERO, Msat
 from satmeter.actors.domain.payments.invoices import Invoice
-from satmeter.actors.domain.payments.payouts import RefundState, RefundView
+from satmeter.actors.domain.payments.payouts import PayoutTarget, RefundState, RefundView
 from satmeter.actors.domain.pricing import Usage
 from satmeter.actors.domain.session.messages import RequestAnswer, RequestCost, SessionView
 from satmeter.actors.domain.session.state import SessionState
@@ -155,7 +155,9 @@ class Stubbed:
 
 
 @asynccontextmanager
-async def stubbed(**settings: Any) -> AsyncIterator[Stubbed]:
+async def stubbed(
+    is_own_invoice: Callable[[PayoutTarget], Awaitable[bool]] | None = None, **settings: Any
+) -> AsyncIterator[Stubbed]:
     """A front with these settings, which needs no store."""
     router, limits, destinations = StubRouter(), FakeLimits(), FakeDestinations()
     state = AppState(
@@ -174,6 +176,8 @@ async def stubbed(**settings: Any) -> AsyncIterator[Stubbed]:
         webhook_key=WEBHOOK_KEY,
         now_ms=lambda: START_MS,
     )
+    if is_own_invoice is not None:
+        state = replace(state, is_own_invoice=is_own_invoice)
     app = create_app(state)
     async with client_of(app) as http:
         yield Stubbed(router, limits, destinations, state, app, http)

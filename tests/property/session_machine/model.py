@@ -110,11 +110,17 @@ class Payout:
     amount: int
     name: str
     digest: str
+    internal: bool = False
+
+    @property
+    def reserve(self) -> int:
+        """Amount that its route may take of what is owed; within the node there is none."""
+        return 0 if self.internal else reserve(self.amount)
 
     @property
     def total(self) -> int:
         """With its reserve."""
-        return self.amount + reserve(self.amount)
+        return self.amount + self.reserve
 
 
 @dataclass
@@ -260,7 +266,7 @@ class Account:
         self.paid_out[payout.payment_hash] = fee is not None
         self.owed += payout.total
         if fee is not None:
-            fee = min(fee, reserve(payout.amount))
+            fee = min(fee, payout.reserve)
             self.owed -= payout.amount + fee
             self.paid_back += payout.amount
             self.spent += fee

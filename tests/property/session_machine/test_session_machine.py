@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
+from msgspec.structs import replace
 
 from satmeter.actors.domain.behaviour import Wake
 from satmeter.actors.domain.llm.intents import AnswerRequest, RelayRequest
@@ -68,17 +69,20 @@ class SessionMachine(AskingWorld):
         sats=st.sampled_from(["none", "old", "old", "some", "most", "most", "more"]),
         pick=picks,
         outcome=st.none() | outcomes,
+        internal=st.booleans(),
     )
-    def closes(self, name: str, sats: str, pick: int, outcome: str | None) -> None:
+    def closes(self, name: str, sats: str, pick: int, outcome: str | None, internal: bool = False) -> None:
         account = self.account
         payable, to = account.owed + account.balance, None
-        most = self._most(payable)
+        most = payable // 1_000 if internal else self._most(payable)
         if sats == "old" and self.targets:
             to = list(self.targets.values())[pick % len(self.targets)]
         elif sats != "none":
             amount = {"most": most, "more": most + 1}.get(sats, 1 + pick % max(1, most))
-            to = target(self.number(), max(1, amount))
+            to = replace(target(self.number(), max(1, amount)), internal=internal)
             self.targets[to.payment_hash] = to
+        if to is not None:
+            most = payable // 1_000 if to.internal else self._most(payable)
         self.close(to, name, most * 1_000)
         if outcome and self.running(SendPayout):
             self.payout_is_sent(outcome, 2_000)
@@ -116,7 +120,8 @@ class SessionMachine(AskingWorld):
             assert code == "invalid_request"
         else:
             account.end("closed")
-            account.begin_payout(Payout(to.payment_hash, to.amount_msat.value, command.once.name, digest))
+            amount = to.amount_msat.value
+            account.begin_payout(Payout(to.payment_hash, amount, command.once.name, digest, to.internal))
             assert decision.wait_for and len(self.running(SendPayout)) == 1
 
     def payout_ends(self, fee: int | None) -> None:

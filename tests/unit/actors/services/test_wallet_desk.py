@@ -60,6 +60,12 @@ async def test_the_treasury_pays_and_looks_up_for_the_actor_that_asks() -> None:
     await scene.wallet.check()
 
 
+async def test_the_treasury_says_whether_an_invoice_is_the_node_s_own() -> None:
+    scene = Scene(node=FakeLightning(own={ONE.payment_hash}))
+    assert await scene.wallet.is_own(ONE) is True
+    assert await scene.wallet.is_own(TWO) is False
+
+
 async def test_a_lost_answer_leaves_open_whether_it_was_paid_and_nothing_is_sent_again() -> None:
     scene = Scene(loses_answers=True)
     with pytest.raises(TransientError, match="can't be reached"):

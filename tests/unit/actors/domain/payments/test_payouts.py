@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from satmeter.actors.domain.behaviour import BooksError, Done, Failed
 from satmeter.actors.domain.errors import Code
@@ -15,14 +16,18 @@ from satmeter.actors.domain.payments.payouts import (
     OwingBooks,
     PayoutFailed,
     PayoutPaid,
+    PayoutRefusal,
     PayoutReport,
     PayoutStatus,
     Refunds,
     RefundState,
+    Route,
     network_of,
+    payable,
     payout_refusal,
     refund_view,
 )
+from satmeter.actors.domain.payments.routing_fees import RoutingFees
 from tests.helpers.jobs import FEES
 from tests.helpers.sessions import ABSENT_MS, once, target
 
@@ -160,3 +165,53 @@ def test_the_number_of_deposits_that_the_wallet_must_know_is_bounded() -> None:
     deposits = frozenset(f"{number:064x}" for number in range(1_000))
     (intent,) = intents("a", unclear, FEES, deposits)
     assert isinstance(intent, LookUpPayout) and intent.received_hashes == tuple(sorted(deposits)[:256])
+
+
+rules = st.builds(
+    RoutingFees,
+    base_msat=st.integers(0, 20_000).map(Msat),
+    per_million=st.integers(0, 100_000),
+    least_msat=st.integers(0, 20_000).map(Msat),
+)
+steps = st.tuples(
+    st.integers(0, 100), st.booleans(), st.sampled_from(["paid", "failed", "refused"]), st.integers(0, 60_000)
+)
+
+
+@given(st.integers(0, 3_000_000), rules, st.booleans(), st.lists(steps, max_size=8))
+def test_nothing_is_lost_or_made_by_payouts_whatever_their_routes_cost(
+    owed: int, fees: RoutingFees, whole: bool, taken: list[tuple[int, bool, str, int]]
+) -> None:
+    """At every instant all is owed, set aside, spent for routes or paid back; beyond a reserve a route is our loss."""
+    books, refunds, losses, spent = OwingBooks(owed=Msat(owed)), Refunds(whole=whole), 0, 0
+
+    def adds_up() -> None:
+        parts = [part.value for part in (books.owed, books.pending, books.spent, books.refunded)]
+        assert sum(parts) == owed and min(parts) >= 0
+        assert books.spent.value == spent
+
+    for number, (percent, internal, how, fee) in enumerate(taken):
+        most = payable(books.owed, fees, whole=whole or internal).whole_sats
+        to = replace(target(number, max(1, most * percent // 100)), internal=internal)
+        refusal = payout_refusal(refunds, to, books.owed, fees, "bcrt")
+        assert (refusal is None) == bool(most)
+        if refusal is not None:
+            continue
+        books, refunds = fold(books, refunds, start(refunds, books.owed, to, fees, once(), 1))
+        adds_up()
+        (sending,) = intents("a", refunds, fees, ())
+        assert isinstance(sending, SendPayout) and refunds.under_way is not None
+        reserve = refunds.under_way.reserve_msat.value
+        assert reserve <= sending.fee_limit_msat.value == (0 if internal else fees.reserve(to.amount_msat).value)
+        assert whole or reserve == sending.fee_limit_msat.value
+        report = PayoutReport(PayoutStatus.PAID, Msat(fee))
+        event = outcome(refunds, Done(sending, report), 2) if how == "paid" else PayoutFailed(2)
+        if how == "refused":
+            event = PayoutFailed(2, refusal=PayoutRefusal.FUNDS)
+        assert event is not None
+        books, refunds = fold(books, refunds, event)
+        if isinstance(event, PayoutPaid):
+            spent, losses = spent + min(fee, reserve), losses + max(0, fee - reserve)
+            assert event.uncovered_msat.value == max(0, fee - reserve)
+            assert refunds.route == Route(to.payment_hash, Msat(reserve), Msat(min(fee, reserve)))
+        adds_up()

@@ -9,7 +9,14 @@ from satmeter.actors.domain.behaviour import BooksError, Decision, Done, TakeUp
 from satmeter.actors.domain.errors import Code
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.intents import LookUpPayout, SendPayout
-from satmeter.actors.domain.payments.payouts import PayoutReport, PayoutStarted, PayoutStatus, RefundState, Route
+from satmeter.actors.domain.payments.payouts import (
+    PayoutReport,
+    PayoutStarted,
+    PayoutStatus,
+    PayoutTarget,
+    RefundState,
+    Route,
+)
 from satmeter.actors.domain.payments.routing_fees import RoutingFees
 from satmeter.actors.domain.session.behaviour import SessionBehaviour
 from satmeter.actors.domain.session.messages import SessionView
@@ -46,6 +53,10 @@ def closing() -> SessionBench:
     bench = funded()
     assert bench.send(close(TO)).wait_for == f"payout:{TO.payment_hash}"
     return bench
+
+
+def internal(sats: int) -> PayoutTarget:
+    return replace(target(sats, sats), internal=True)
 
 
 def answer_of(decision: Decision) -> SessionView:
@@ -104,6 +115,31 @@ def test_the_node_s_own_rule_is_what_is_shown_refused_set_aside_and_allowed() ->
     assert bench.state.refunds.under_way.reserve_msat == Msat(7_968)
     (sending,) = bench.behaviour.intents(SESSION_ID, bench.state)
     assert isinstance(sending, SendPayout) and sending.fee_limit_msat == Msat(7_968)
+
+
+def test_an_invoice_of_the_node_itself_takes_all_that_is_owed_and_no_reserve() -> None:
+    bench = funded()
+    more = refusal_of(bench.send(close(internal(101), name="more")))
+    assert more.details["maxSats"] == 100 and "reserve" not in more.message
+    beyond = refusal_of(bench.send(close(internal(100), name="narrow", by=grant(per_request=99_999))))
+    assert beyond.code is Code.CAVEAT_VIOLATED
+    to = internal(100)
+    assert bench.send(close(to, name="all", by=grant(per_request=100_000))).wait_for
+    assert bench.money() == (0, 0, 0, 100_000, 0) and bench.state.books.owed == Msat(0)
+    (sending,) = bench.behaviour.intents(SESSION_ID, bench.state)
+    assert isinstance(sending, SendPayout) and sending.fee_limit_msat == Msat(0)
+    view = answer_of(bench.finish(f"send_payout:{to.payment_hash}", PayoutReport(PayoutStatus.PAID)))
+    assert bench.money() == (0, 0, 0, 0, 100_000)
+    assert (view.refund.state, view.refund.route) == (RefundState.PAID, Route(to.payment_hash, Msat(0), Msat(0)))
+
+
+def test_a_fee_for_what_needed_no_route_is_our_loss_and_told() -> None:
+    bench, to = funded(), internal(100)
+    bench.send(close(to))
+    (alarm,) = bench.finish(f"send_payout:{to.payment_hash}", PayoutReport(PayoutStatus.PAID, Msat(7))).alarms
+    assert bench.money() == (0, 0, 0, 0, 100_000)
+    assert alarm.event == "routing_fee_above_its_limit"
+    assert (alarm.fields["fee_msat"], alarm.fields["uncovered_msat"]) == (7, 7)
 
 
 def test_another_rule_leaves_journals_as_they_are() -> None:
