@@ -69,6 +69,11 @@ class Accounts:
             )
         )
 
+    def name_destination(self, credential: Credential, destination: str) -> Flow[SessionStatus]:
+        """Name where the session's rest is paid by itself."""
+        path, body = f"{path_of(credential)}/refund-destination", {"refundTo": destination}
+        return (yield from self._server.call(SessionStatus, "PUT", path, body=body, macaroon=credential.macaroon))
+
     def seen(self, payment: Payment) -> Flow[bool]:
         """Return True if a payment into one of the client's sessions has been credited."""
         state = self._store.read()

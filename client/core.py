@@ -30,6 +30,7 @@ class Options(TypedDict, total=False):
     does it pay by itself, for a session or a top-up that a request needs. session_file: stores the session and the
     payments (0600); without it they are lost with this object. macaroon: use this credential's session.
     deposit_sats (1000) and top_up_sats (1000): the amounts that it pays by itself, or less if the budget ends.
+    refund_to: the Lightning address or LNURL that the server pays a new session's rest to, once that is over.
     timeout_s (120): the longest silence while an answer is awaited. connect_timeout_s (10). retries: how often and
     how long lost requests are sent again.
     """
@@ -40,6 +41,7 @@ class Options(TypedDict, total=False):
     macaroon: str | None
     deposit_sats: int
     top_up_sats: int
+    refund_to: str | None
     timeout_s: float
     connect_timeout_s: float
     retries: Retries
@@ -58,6 +60,7 @@ class Core:
         macaroon: str | None = None,
         deposit_sats: int = 1_000,
         top_up_sats: int = 1_000,
+        refund_to: str | None = None,
         timeout_s: float = 120.0,
         connect_timeout_s: float = 10.0,
         retries: Retries = Retries(),  # noqa: B008 - it is immutable
@@ -79,7 +82,13 @@ class Core:
         self.jobs: Final = Jobs(self.server, self.payments)
         self.refunds: Final = Refunds(self.accounts, store, self.payments)
         self.sessions: Final = Sessions(
-            self.server, store, self.accounts, self.payments, deposit_sats=deposit_sats, top_up_sats=top_up_sats
+            self.server,
+            store,
+            self.accounts,
+            self.payments,
+            deposit_sats=deposit_sats,
+            top_up_sats=top_up_sats,
+            refund_to=refund_to,
         )
 
     def pricing(self) -> Flow[Pricing]:

@@ -42,7 +42,8 @@ class Refund(_Wire, frozen=True, kw_only=True):
 
     `failure_code` is "payment_failed", after which another invoice may help, or "server_cannot_pay", which only the
     server's operator can mend. `payable_sats` is the most that an invoice may ask for now; None from a server that does
-    not say so.
+    not say so. `destination` is where it is paid by itself, `last_error` why the last try came to nothing, and
+    `next_attempt_at` the time of the next one.
     """
 
     owed_msat: int = 0
@@ -51,6 +52,9 @@ class Refund(_Wire, frozen=True, kw_only=True):
     state: RefundState = "none"
     failure: str | None = None
     failure_code: str | None = None
+    destination: str | None = None
+    last_error: str | None = None
+    next_attempt_at: datetime | None = None
 
     @property
     def worth_another_invoice(self) -> bool:

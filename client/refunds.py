@@ -26,7 +26,7 @@ class Refunds:
         self._payments = payments
 
     def close(self, payment_request: str | None) -> Flow[SessionStatus]:
-        """Close the session, and have its rest paid back: to this invoice or address, or to the wallet's own.
+        """Close the session, and have its rest paid back: to this invoice or address, its destination, or the wallet.
 
         The debts of sessions that ended before are collected, too.
         """
@@ -67,8 +67,17 @@ class Refunds:
             status = yield from self._accounts.show(credential)
             return status.held_msat == 0 and status.refund.state != "pending"
 
+        def arrived() -> Flow[bool]:
+            if not (yield from settled()):
+                return False
+            return not payable_sats(status.refund) or status.refund.last_error is not None
+
         # The cost of requests under way is only known at their end.
         yield from wait_until(settled, _SETTLES_WITHIN_S)
+        if payment_request is None and status.refund.destination is not None:
+            # The server pays to the destination by itself. An invoice beside it would only be in its way.
+            yield from wait_until(arrived, _PAYS_OUT_WITHIN_S)
+            return status
         for _ in range(PAYOUTS_MAX):
             amount_sats = payable_sats(status.refund)
             if not amount_sats or status.refund.state == "pending":

@@ -106,6 +106,10 @@ class Satmeter:
             )
         )
 
+    def name_refund_destination(self, destination: str) -> SessionStatus:
+        """Name the Lightning address or LNURL that the session's rest is paid to by itself, once it is over."""
+        return self._runner.run(self._core.sessions.name_destination(destination))
+
     def close_session(self, payment_request: str | None = None) -> SessionStatus:
         """End the session and have the rest paid back: to this invoice or address, or to the wallet; see `refund`."""
         return self._runner.run(self._core.refunds.close(payment_request))

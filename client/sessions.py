@@ -45,6 +45,7 @@ class Sessions:
         *,
         deposit_sats: int,
         top_up_sats: int,
+        refund_to: str | None = None,
     ) -> None:
         self._server = server
         self._store = store
@@ -52,6 +53,7 @@ class Sessions:
         self._payments = payments
         self._deposit_sats = deposit_sats
         self._top_up_sats = top_up_sats
+        self._refund_to = refund_to
 
     def open(self, amount_sats: int) -> Flow[SessionStatus]:
         """Open a session with this deposit, and return it once the deposit is paid and credited."""
@@ -63,6 +65,10 @@ class Sessions:
             return (yield from self._accounts.show(credential))
 
         return (yield from self._payments.alone(work))
+
+    def name_destination(self, destination: str) -> Flow[SessionStatus]:
+        """Name where the session's rest is paid by itself, and return the session."""
+        return (yield from self._accounts.name_destination(self._accounts.known(), destination))
 
     def show(self) -> Flow[SessionStatus]:
         """Return the session as it is now."""
@@ -151,7 +157,9 @@ class Sessions:
 
     def _open(self, amount_sats: int) -> Flow[Credential]:
         self._payments.check(amount_sats)
-        body = {"amountSats": amount_sats}
+        body: dict[str, Any] = {"amountSats": amount_sats}
+        if self._refund_to is not None:
+            body["refundTo"] = self._refund_to
         opened = yield from self._server.call(SessionOpened, "POST", "/sessions", body=body, key=new_key())
         credential = Credential(session_id=opened.session_id, macaroon=opened.macaroon, deposit=opened.deposit_invoice)
         if opened.deposit_invoice.amount_sats != amount_sats:

@@ -112,6 +112,9 @@ def endpoints(state: AppState, metrics: Metrics) -> Sequence[Endpoint]:
         Endpoint("GET", "/sessions/{sessionId}/ledger", sessions.ledger, of_sessions.SHOW_LEDGER),
         Endpoint("POST", "/sessions/{sessionId}/close", sessions.close, of_sessions.CLOSE),
         Endpoint(
+            "PUT", "/sessions/{sessionId}/refund-destination", sessions.name_destination, of_sessions.NAME_DESTINATION
+        ),
+        Endpoint(
             "GET",
             "/sessions/{sessionId}/requests/{requestId}/receipt",
             receipts.of_request,

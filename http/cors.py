@@ -25,7 +25,7 @@ EXPOSED: Final = (
     "X-Request-Id",
 )
 """The answers' headers that a page may read beside those that browsers show anyway."""
-_METHODS: Final = ("GET", "HEAD", "POST", "OPTIONS")
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "OPTIONS")
 # Browsers keep the answer to a preflight no longer than two hours.
 _MAX_AGE_S: Final = 7_200
 

@@ -21,7 +21,8 @@ CREATE_JOB: Final = Operation(
     description="Answers with the invoice of the evaluation. Pay it, and the request is evaluated. With a `webhook`, "
     "`job.awaiting_work_payment`, `job.complete`, `job.rejected`, `job.failed` and `job.expired` are sent there: ids, "
     "state and amounts, signed as Standard Webhooks has it with the `secret` of the answer. Each is sent again under "
-    "the same `webhook-id`, for a day, until a 2xx; a 410 ends it.",
+    "the same `webhook-id`, for a day, until a 2xx; a 410 ends it. With `refundTo`, what the job owes at its end is "
+    "paid there by itself, and `refund.paid` is sent, or `refund.failed` with the reason.",
     body=schemas.NewJob,
     parameters=(idempotent("the same job and the same answer"),),
     answers=(

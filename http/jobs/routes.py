@@ -23,6 +23,7 @@ from ...actors.domain.job.state import (
 from ...actors.domain.payments.payouts import PayoutTarget
 from ...actors.operator_terms import own_models
 from ..edge.gate import watch
+from ..payments.destinations import RefundDestinations
 from ..payments.invoice_limits import InvoiceLimits, Payer
 from ..payments.keyed_ids import KeyedIds
 from ..payments.refunds import PayoutOrder, Refunds
@@ -49,6 +50,7 @@ class Jobs:
         self._invoice_limits = InvoiceLimits(state)
         self._payouts = Refunds(state)
         self._webhooks = WebhookOrders(state)
+        self._destinations = RefundDestinations(state)
         self._models = [entry.name for entry in own_models(state.settings)]
 
     async def create(self, request: Request) -> Response:
@@ -59,7 +61,8 @@ class Jobs:
         client = self._clients.digest(request)
         job_id, of_previous_key = await self._ids.job(request, key)
         webhook = self._webhooks.ordered(body.webhook)
-        command = CreateJob(request=body.request, client=client, webhook=webhook)
+        refund_to = self._destinations.named(body.refund_to)
+        command = CreateJob(request=body.request, client=client, webhook=webhook, refund_to=refund_to)
 
         async def opening() -> tuple[JobView, bool]:
             view = await self._state.router.call(job_id, command)

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from ...actors.domain.job.state import JobState
 from ...actors.domain.pricing import PriceOrigin
-from ..payments.schemas import CostLedger, JobWebhook, Refund, WebhookMade
+from ..payments.schemas import CostLedger, JobWebhook, Refund, RefundTo, WebhookMade
 from ..schema import NOT_BLANK, NOT_NULL, REQUEST_CHARS_MAX, Absent, Count, Invoice, Percent, Timestamp, Usd, Wire
 
 JobId = Annotated[
@@ -26,6 +26,7 @@ class NewJob(Wire):
         str, Field(min_length=1, max_length=REQUEST_CHARS_MAX, pattern=NOT_BLANK, description="What is to be done.")
     ]
     webhook: Annotated[JobWebhook | None, NOT_NULL] = None
+    refund_to: Annotated[RefundTo | None, NOT_NULL] = None
 
 
 class JobCreated(Wire):

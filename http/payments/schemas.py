@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from ...actors.domain.payments.payouts import RefundState
-from ..schema import NOT_NULL, WHOLE, Absent, Count, PaymentHash, PaymentRequest, Usd, Wire
+from ..schema import NOT_NULL, WHOLE, Absent, Count, PaymentHash, PaymentRequest, Timestamp, Usd, Wire
 
 WebhookUrl = Annotated[
     str,
@@ -65,6 +65,26 @@ class RefundOrder(Wire):
 
     payment_request: PaymentRequest
     amount_sats: Annotated[PayoutSats | None, NOT_NULL] = None
+
+
+RefundTo = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=4_096,
+        description="Where the rest is paid by itself: a Lightning address (`name@example.org`) or an LNURL-pay code, "
+        "whose server is at a public https address.",
+        examples=["name@example.org"],
+    ),
+]
+
+
+class RefundDestination(Wire):
+    """The destination that a session's rest is paid to by itself."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    refund_to: RefundTo
 
 
 class CostLedger(Wire):
@@ -129,4 +149,19 @@ class Refund(Wire):
             "paid. `server_cannot_pay`: the server's wallet or key is at fault; the same invoice may be sent again "
             "once its operator has mended that."
         ),
+    ] = None
+    destination: Annotated[
+        str | Absent, Field(description="Where it is paid by itself, as `refundTo` or a later naming said.")
+    ] = None
+    last_error: Annotated[
+        str | Absent,
+        Field(
+            description="Why the last try to pay there came to nothing. `unreachable`: it did not answer, or not well. "
+            "`used_invoice`: it gave an invoice of before. `payment_failed`: its invoice could not be paid. "
+            "`server_cannot_pay`: this server's wallet or key is at fault. The others say what is wrong with the "
+            "destination, such as `not_found`, `refused`, `amount_too_small` or `wrong_amount`. New ones may come."
+        ),
+    ] = None
+    next_attempt_at: Annotated[
+        Timestamp | Absent, Field(description="The next try. Without it, after 30 days, there is none.")
     ] = None

@@ -6,6 +6,7 @@ from typing import Final
 
 from ...actors.domain.payments import invoices, payouts
 from ...actors.domain.payments.payouts import PayoutRefusal
+from ...actors.domain.payments.standing_refund import StandingRefund
 from ...actors.domain.timestamps import timestamp
 from ..schema import Invoice
 from .schemas import Refund, Route
@@ -33,20 +34,29 @@ def invoice(shown: invoices.Invoice) -> Invoice:
 
 
 def refund(shown: payouts.RefundView) -> Refund:
-    """Return the JSON model of a refund: the amounts owed and paid, and the failure of the last payout, if any."""
+    """Return the JSON model of a refund: what is owed and paid, the last payout's failure, and the destination."""
     owing = Refund(
         owed_msat=shown.owed_msat.value,
         paid_msat=shown.paid_msat.value,
         payable_sats=shown.payable_sats,
         state=shown.state,
         route=None if shown.route is None else _route(shown.route),
-    )
+    ).model_copy(update={} if shown.standing is None else _standing(shown.standing))
     if not shown.failed:
         return owing
     if shown.refusal is None:
         return owing.model_copy(update={"failure": _PAYOUT_FAILED, "failure_code": "payment_failed"})
     failure = f"{_WHY[shown.refusal]} {_PAYOUT_REFUSED}"
     return owing.model_copy(update={"failure": failure, "failure_code": "server_cannot_pay"})
+
+
+def _standing(shown: StandingRefund) -> dict[str, str | None]:
+    waits = shown.tries and shown.next_ms
+    return {
+        "destination": shown.destination,
+        "last_error": shown.error,
+        "next_attempt_at": timestamp(shown.next_ms) if waits else None,
+    }
 
 
 def _route(shown: payouts.Route) -> Route:

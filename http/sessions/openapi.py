@@ -16,6 +16,7 @@ from ..openapi.operation import (
     idempotent,
     json_answer,
 )
+from ..payments.schemas import RefundDestination
 from ..response import sse
 from . import schemas
 
@@ -38,7 +39,8 @@ OPEN_SESSION: Final = Operation(
     description="Answers with the invoice of the deposit and with the macaroon, which works as soon as it is paid. "
     "With a `webhook`, `session.low_balance` is sent there when the balance has fallen under `lowBalanceSats`, and "
     "again only after it rose above; and `session.limit_nearly_spent` when 80 % of a macaroon's `max_msat`, or of a "
-    "window of its `max_msat_per`, are spent.",
+    "window of its `max_msat_per`, are spent. With `refundTo`, what is left when the session is closed or expires is "
+    "paid there by itself, and the webhook is sent `refund.paid`, or `refund.failed` with the reason.",
     body=schemas.Opening,
     parameters=(idempotent("the same session and the same answer"),),
     answers=(Answer(201, "The session.", {JSON: schemas.SessionOpened}, ("Location",)),),
@@ -126,6 +128,21 @@ SHOW_LEDGER: Final = Operation(
     ),
     answers=json_answer("The entries.", schemas.Ledger),
     errors=(Code.INVALID_REQUEST, *CREDENTIAL_ERRORS),
+)
+NAME_DESTINATION: Final = Operation(
+    id="nameRefundDestination",
+    tag=SESSIONS,
+    summary="Name where the rest is paid by itself",
+    description="When the session is closed or expires, the server asks the destination for an invoice over "
+    "`payableSats` and pays it, once. What can't be paid is tried again after 1, 2, 4 … minutes and then once a day; a "
+    "destination that refuses is asked once a day; after 30 days it stays owed until an invoice or another destination "
+    "comes. A payout that is under way goes on, and another destination gets the next one, a minute later at the "
+    "earliest. Needs the action `close`, and a macaroon without a limit on amounts or time.",
+    secured=True,
+    body=RefundDestination,
+    parameters=(SESSION_ID,),
+    answers=json_answer("The session. Its `refund` shows the destination.", schemas.SessionStatus),
+    errors=(*BODY_ERRORS, *CREDENTIAL_ERRORS, Code.RATE_LIMITED),
 )
 CLOSE: Final = Operation(
     id="closeSession",

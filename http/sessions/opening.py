@@ -43,6 +43,7 @@ class Openings:
         webhook: Webhook | None = None,
         path: str = "/sessions",
         any_amount: bool = False,
+        refund_to: str | None = None,
     ) -> Opened:
         """Open a session, or return the one of the client's Idempotency-Key. Raises `RefusedError`.
 
@@ -51,7 +52,7 @@ class Openings:
         await refuse_deposits(self._state)
         client = self._clients.digest(request)
         session_id, of_previous_key = await self._ids.session(request, key, path)
-        command = OpenSession(amount_sats=amount_sats, client=client, webhook=webhook, any_amount=any_amount)
+        command = OpenSession(amount_sats, client, webhook, any_amount, refund_to)
 
         async def opening() -> tuple[SessionCreated, bool]:
             created = await self._state.router.call(session_id, command)

@@ -14,11 +14,14 @@ from ...actors.domain.session.messages import (
     CloseSession,
     GetLedger,
     GetSession,
+    NameRefundDestination,
     PlanPayout,
     SessionView,
     TopUp,
 )
+from ..payments.destinations import RefundDestinations
 from ..payments.refunds import PayoutOrder, Refunds
+from ..payments.schemas import RefundDestination
 from ..payments.solvency_gate import refuse_deposits
 from ..payments.webhooks import WebhookOrders
 from ..request.auth import Credentials
@@ -55,13 +58,17 @@ class Sessions:
         self._webhooks = WebhookOrders(state)
         self._top_up_offers = TopUpOffers(state)
         self._payouts = Refunds(state)
+        self._destinations = RefundDestinations(state)
 
     async def open(self, request: Request) -> Response:
         """Answer POST /sessions with a new session, or the one of the Idempotency-Key."""
         key = idempotency_key(request)
         body = await read_json(request, self._opening, self._state.settings.body_limit_bytes)
         webhook = self._webhooks.ordered(body.webhook)
-        created, token, of_previous = await self._openings.open(request, body.amount_sats, key, webhook=webhook)
+        refund_to = self._destinations.named(body.refund_to)
+        created, token, of_previous = await self._openings.open(
+            request, body.amount_sats, key, webhook=webhook, refund_to=refund_to
+        )
         made = self._webhooks.made(created.session_id, webhook, of_previous_key=of_previous)
         opened = views_sessions.session_opened(created, token, made)
         return json.json_response(opened, 201, {"Location": f"/sessions/{created.session_id}"})
@@ -109,6 +116,14 @@ class Sessions:
             lambda target: CloseSession(target, once, grant),
         )
         return _status(view)
+
+    async def name_destination(self, request: Request) -> Response:
+        """Answer PUT /sessions/{sessionId}/refund-destination: have the rest paid there by itself from now on."""
+        session_id, grant, *_ = self._credentials.session(request)
+        body = await read_json(request, RefundDestination, self._state.settings.body_limit_bytes)
+        destination = self._destinations.named(body.refund_to)
+        assert destination is not None
+        return _status(await self._state.router.call(session_id, NameRefundDestination(destination, grant)))
 
 
 def _status(view: SessionView) -> Response:

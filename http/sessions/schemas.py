@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from ...actors.domain.session.messages import EntryKind
 from ...actors.domain.session.state import SessionState
-from ..payments.schemas import CostLedger, PayoutSats, Refund, SessionWebhook, WebhookMade
+from ..payments.schemas import CostLedger, PayoutSats, Refund, RefundTo, SessionWebhook, WebhookMade
 from ..schema import (
     NOT_BLANK,
     NOT_NULL,
@@ -74,6 +74,7 @@ class Opening(Amount):
     """A session to be opened."""
 
     webhook: Annotated[SessionWebhook | None, NOT_NULL] = None
+    refund_to: Annotated[RefundTo | None, NOT_NULL] = None
 
 
 @lru_cache(maxsize=8)

@@ -36,6 +36,7 @@ EXISTING = {
     ("POST", "/sessions/{sessionId}/request"),
     ("GET", "/sessions/{sessionId}/ledger"),
     ("POST", "/sessions/{sessionId}/close"),
+    ("PUT", "/sessions/{sessionId}/refund-destination"),
     ("POST", "/v1/messages"),
     ("POST", "/v1/messages/count_tokens"),
     ("POST", "/ask"),
