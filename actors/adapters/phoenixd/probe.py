@@ -14,7 +14,7 @@ from ..lightning.backend import Probed
 from ..lightning.http_exchange import Answer
 from ..lightning.reading import read
 from .access import EMPTY_ORDER, Trouble, trouble_of
-from .messages import Balance, Channel, LiquidityFees, NodeInfo, invoice_form, read_new_invoice
+from .messages import Balance, Channel, LiquidityFees, NodeInfo, invoice_form, read_incoming, read_new_invoice
 from .payouts import PATH as PAY_PATH
 
 URL: Final = "PHOENIXD_URL"
@@ -48,15 +48,14 @@ async def probe(settings: Settings, http: httpx.AsyncClient, *, may_order: bool)
         if trouble is not None:
             return Probed([_PROBLEMS[trouble]])
         if may_order:
-            answer = await node.ask("POST", "/createinvoice", invoice_form(_TRIAL))
-            read_new_invoice(_good(answer), _TRIAL)
+            await _try_invoice(node)
         warnings, proofs = await _liquidity(node, settings)
     except TransientError as error:
         return Probed(
             [Problem(URL, f"phoenixd can't be asked ({error}): look whether it runs, and whether it is one.")]
         )
-    made = ["phoenixd makes invoices, and its password may pay refunds."] if may_order else []
-    return Probed(warnings=warnings, proofs=[*made, *proofs])
+    made = ["A test invoice over 1 sat was made and found again."] if may_order else []
+    return Probed(warnings=warnings, proofs=["The password may pay.", *made, *proofs])
 
 
 class _Node:
@@ -75,6 +74,12 @@ class _Node:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise TransientError(type(error).__name__) from None
         return Answer(response.status_code, response.content, None)
+
+
+async def _try_invoice(node: _Node) -> None:
+    """Make an invoice, and look it up. Raises `TransientError`."""
+    made = read_new_invoice(_good(await node.ask("POST", "/createinvoice", invoice_form(_TRIAL))), _TRIAL)
+    read_incoming(_good(await node.ask("GET", f"/payments/incoming/{made.payment_hash}")), made.payment_hash)
 
 
 def _good(answer: Answer) -> bytes:
@@ -97,7 +102,10 @@ async def _liquidity(node: _Node, settings: Settings) -> _Words:
             "much of your own money in the node."
         )
         warnings.append(Problem(URL, text))
-    proofs = [f"phoenixd can receive {room_sats:,} sats without a fee, and can pay out {balance.balance_sat:,}."]
+    proofs = [
+        f"It can receive up to {room_sats:,} sats before it must buy room.",
+        f"It can pay out up to {balance.balance_sat:,} sats, less its fee of 0.4 % and 4 sats.",
+    ]
     return warnings, proofs if info.channels else []
 
 

@@ -213,9 +213,8 @@ def _looked_up(payout: Payout, report: PayoutReport, now_ms: int) -> PayoutEvent
     match report.status:
         case PayoutStatus.PENDING:
             return _unclear(now_ms, PATIENCE_MS)
-        case PayoutStatus.FAILED:
-            return PayoutFailed(now_ms)
-        case PayoutStatus.ABSENT:
+        case PayoutStatus.FAILED | PayoutStatus.ABSENT:
+            # Some nodes put a payment that they refuse into their books, as one that failed.
             return PayoutFailed(now_ms, refusal=payout.refusal)
     return None
 

@@ -11,7 +11,14 @@ from satmeter.actors.domain.behaviour import Done, Event, Failed, Intent
 from satmeter.actors.domain.money import MSAT_PER_SAT, ZERO, Msat
 from satmeter.actors.domain.payments import payout_flow
 from satmeter.actors.domain.payments.intents import LookUpPayout, SendPayout
-from satmeter.actors.domain.payments.payouts import OwingBooks, PayoutFailed, PayoutPaid, PayoutTarget, Refunds
+from satmeter.actors.domain.payments.payouts import (
+    OwingBooks,
+    PayoutFailed,
+    PayoutPaid,
+    PayoutRefusal,
+    PayoutTarget,
+    Refunds,
+)
 from satmeter.actors.effects.payout_calls import PayoutCalls
 from satmeter.actors.ports import PortError
 from tests.helpers.hosts import a_moment, until
@@ -115,6 +122,18 @@ async def test_a_payment_that_was_not_made_is_owed_again_whole(world: World, fat
     second = await world.foreign_invoice(900)
     await debtor.refund(second)
     assert debtor.books.refunded == second.amount_msat
+
+
+async def test_an_invoice_that_was_refused_for_lack_of_funds_can_be_sent_again(world: World) -> None:
+    """Also where the node has the refused order in its books, as a payment that failed."""
+    need(world, Fate.REFUSED_FUNDS)
+    target = await world.foreign_invoice(900)
+    world.next_payment(Fate.REFUSED_FUNDS)
+    debtor = Debtor(world)
+    await debtor.refund(target)
+    assert debtor.refunds.last_refusal is PayoutRefusal.FUNDS
+    await debtor.refund(target)
+    assert debtor.books.refunded == target.amount_msat
 
 
 @pytest.mark.parametrize("paid", [True, False])

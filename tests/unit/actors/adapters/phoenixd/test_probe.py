@@ -43,8 +43,10 @@ async def test_a_node_with_room_is_proven_and_told_of() -> None:
     assert not found.problems
     assert not found.warnings
     assert list(found.proofs) == [
-        "phoenixd makes invoices, and its password may pay refunds.",
-        "phoenixd can receive 1,900,000 sats without a fee, and can pay out 50,000.",
+        "The password may pay.",
+        "A test invoice over 1 sat was made and found again.",
+        "It can receive up to 1,900,000 sats before it must buy room.",
+        "It can pay out up to 50,000 sats, less its fee of 0.4 % and 4 sats.",
     ]
     assert len(phoenixd.books.incoming) == 1
     assert not phoenixd.books.outgoing
