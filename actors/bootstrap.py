@@ -292,6 +292,7 @@ def build_behaviours(settings: Settings) -> dict[str, Behaviour[Any]]:
         terms=pricing_terms(settings),
         work_model=worker.name,
         eval_fee_sats=settings.eval_fee_sats,
+        eval_expiry_s=settings.eval_expiry_s,
         invoice_expiry_s=settings.invoice_expiry_s,
         model_attempts=settings.model_attempts,
         routing_fees=routing_fees(settings),

@@ -215,6 +215,7 @@ class Append(msgspec.Struct, frozen=True):
 
     `due_ms` None takes the actor out of its partition's due set. `keep_ms` lets the actor's keys expire by themselves
     after that many milliseconds; None keeps them for good. `kept` are answers to be kept with the events.
+    `opening` takes the place of the journal's first event, of which something need not be kept any more.
     `liability_change_msat` is the amount that the events add, in the partition's running total, to the sum that the
     wallet must hold.
     """
@@ -229,6 +230,7 @@ class Append(msgspec.Struct, frozen=True):
     keep_ms: int | None = None
     kept: Sequence[Kept] = ()
     liability_change_msat: int = 0
+    opening: bytes | None = None
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -326,10 +328,11 @@ class Limits(Protocol):
         """
         ...
 
-    async def hold_bytes(self, actor_id: str, size_bytes: int, until_ms: int, bounds: Mapping[str, int]) -> str | None:
-        """Count what the store keeps of an unpaid actor until a time, under each of these names, up to its bound.
+    async def hold_bytes(self, actor_id: str, kept: Sequence[tuple[int, int]], bounds: Mapping[str, int]) -> str | None:
+        """Count what the store keeps of an unpaid actor, under each of these names, up to its bound.
 
-        Return None when it fits, and else a name whose bound it exceeds. The same actor is counted once.
+        `kept`: bytes, and the time (milliseconds since the epoch) until which they are kept. Return None when it fits,
+        and else a name whose bound it exceeds. The same actor is counted once.
         """
         ...
 

@@ -177,6 +177,14 @@ class Settings(BaseSettings):
         "SATMETER_SWEEP_INTERVAL_S", 1.0, "Seconds between looks for payments that no push reported.", gt=0
     )
     invoice_expiry_s: int = _var("SATMETER_INVOICE_EXPIRY_S", 3_600, "Life of an invoice in seconds.", ge=1, le=86_400)
+    job_expiry_s: int = _var(
+        "SATMETER_JOB_EXPIRY_S",
+        420,
+        "Life of a job's first invoice in seconds, if that of others is not shorter. A minute after it, the text of a "
+        "job that was not paid for is dropped.",
+        ge=1,
+        le=86_400,
+    )
 
     anthropic_api_key: SecretStr | None = _var(
         "ANTHROPIC_API_KEY", None, "The model provider's key; without it a stub model."
@@ -258,8 +266,8 @@ class Settings(BaseSettings):
     unpaid_bytes_per_ip: int = _var(
         "SATMETER_UNPAID_BYTES_PER_IP",
         1_048_576,
-        "Bytes that the store keeps for one IP's unpaid jobs and sessions, each for two days; a /48 has four times as "
-        "much. Paying gives them back.",
+        "Bytes that the store keeps for one IP's unpaid jobs and sessions: 2 KiB of each for two days, and a job's "
+        "text for some minutes; a /48 has four times as much. Paying gives them back.",
         ge=524_288,
     )
     unpaid_max_bytes: int = _var(
@@ -422,6 +430,11 @@ class Settings(BaseSettings):
     def production(self) -> bool:
         """True in production, where stubs are refused."""
         return self.env is Environment.PRODUCTION
+
+    @property
+    def eval_expiry_s(self) -> int:
+        """Life of the invoice for a job's evaluation, in seconds."""
+        return min(self.job_expiry_s, self.invoice_expiry_s)
 
 
 def _is_hex_of(text: str, length_bytes: int) -> bool:

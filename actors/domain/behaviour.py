@@ -209,6 +209,7 @@ class Decision(msgspec.Struct, frozen=True):
     history: a stretch of the journal that the caller wants, as `Behaviour.history` presents it.
     alarms: events that are logged as errors once the decision has taken effect.
     after: the state after the events, where deciding has led to it; None where they are still to be folded.
+    opening: an event that takes the place of the journal's first, with the events: it holds less than that one.
     """
 
     events: tuple[Event, ...] = ()
@@ -221,6 +222,7 @@ class Decision(msgspec.Struct, frozen=True):
     history: History | None = None
     alarms: tuple[Alarm, ...] = ()
     after: Any = None
+    opening: Event | None = None
 
 
 NOTHING = Decision()

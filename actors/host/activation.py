@@ -59,6 +59,7 @@ class Activation:
                 for event in decision.events:
                     turn.state = self.behaviour.evolve(self.actor_id, turn.state, event)
             turn.events.extend(decision.events)
+            turn.opening = decision.opening or turn.opening
             turn.marks.update((mark.once.name, mark) for mark in decision.marks)
             turn.outcomes.append((envelope, decision))
         return turn
@@ -93,6 +94,7 @@ class Activation:
             actor_id=self.actor_id,
             expected_version=self.version,
             events=[behaviour.encode_event(event) for event in turn.events],
+            opening=None if turn.opening is None else behaviour.encode_event(turn.opening),
             snapshot=behaviour.encode_state(turn.state) if snapshot_due else None,
             due_ms=behaviour.due_ms(turn.state),
             keep_ms=behaviour.keep_ms(turn.state, now_ms),

@@ -57,6 +57,7 @@ class Turn:
     events: list[Event] = field(default_factory=list)
     marks: dict[str, Mark] = field(default_factory=dict)
     outcomes: list[tuple[Envelope, Decision]] = field(default_factory=list)
+    opening: Event | None = None
 
     @property
     def denies_a_payment(self) -> bool:

@@ -69,7 +69,8 @@ class Jobs:
             return view, view.state is JobState.AWAITING_EVAL_PAYMENT
 
         payer = Payer(client, self._clients.wide_digest(request))
-        view = await self._invoice_limits.count(payer, job_id, opening, len(body.request.encode()))
+        text_bytes, expiry_s = len(body.request.encode()), self._state.settings.eval_expiry_s
+        view = await self._invoice_limits.count(payer, job_id, opening, text_bytes, expiry_s)
         made = self._webhooks.made(job_id, webhook, of_previous_key=of_previous_key)
         created = views.job_created(view, made)
         return json.json_response(created, 201, {"Location": f"/jobs/{job_id}"})

@@ -9,6 +9,7 @@ import structlog
 
 from ...actors.domain.errors import Code, Refusal, RefusedError
 from ...actors.domain.job.behaviour import KEEP_UNPAID_MS
+from ...actors.domain.job.payments import KEEP_TEXT_MS
 from ...actors.ports import TransientError
 from ..edge.shares import WIDE
 from ..response import errors
@@ -39,18 +40,24 @@ class InvoiceLimits:
         self._state = state
 
     async def count(
-        self, client: Payer, actor_id: str, opening: Callable[[], Awaitable[tuple[T, bool]]], text_bytes: int = 0
+        self,
+        client: Payer,
+        actor_id: str,
+        opening: Callable[[], Awaitable[tuple[T, bool]]],
+        text_bytes: int = 0,
+        expiry_s: int | None = None,
     ) -> T:
         """Open a job or session with an invoice. Raises `RefusedError` for a client with too many unpaid invoices.
 
         `opening` returns the actor's answer, and whether its invoice is still unpaid. `text_bytes`: what the store
-        keeps of the client's words until it pays.
+        keeps of the client's words until it pays. `expiry_s`: the invoice's life, if it is not that of all.
         """
         if not self._state.settings.rate_limits:
             return (await opening())[0]
-        await self._reserve(client.near, actor_id)
+        life_ms = (expiry_s or self._state.settings.invoice_expiry_s) * 1_000
+        await self._reserve(client.near, actor_id, life_ms)
         try:
-            await self._hold_bytes(client, actor_id, text_bytes)
+            await self._hold_bytes(client, actor_id, text_bytes, life_ms)
             opened, unpaid = await opening()
         except RefusedError as error:
             # After a conflict, the reservation belongs to the existing job or session of this key, whose invoice is
@@ -62,23 +69,26 @@ class InvoiceLimits:
             await self._release(client.near, actor_id)
         return opened
 
-    async def _reserve(self, client: str, actor_id: str) -> None:
+    async def _reserve(self, client: str, actor_id: str, life_ms: int) -> None:
         settings = self._state.settings
-        until_ms = self._state.now_ms() + settings.invoice_expiry_s * 1_000
+        until_ms = self._state.now_ms() + life_ms
         wait_s = await self._state.limits.reserve(client, actor_id, settings.unpaid_per_ip, until_ms)
         if wait_s is not None:
             raise errors.rate_limited(
                 f"You have {settings.unpaid_per_ip} unpaid invoices: pay one, or try again in {wait_s} s.", wait_s
             )
 
-    async def _hold_bytes(self, client: Payer, actor_id: str, text_bytes: int) -> None:
-        settings = self._state.settings
-        size_bytes = _OVERHEAD_BYTES + text_bytes
-        most = settings.unpaid_max_bytes if size_bytes > _SMALL_BYTES else _SMALL_FACTOR * settings.unpaid_max_bytes
+    async def _hold_bytes(self, client: Payer, actor_id: str, text_bytes: int, life_ms: int) -> None:
+        settings, now_ms = self._state.settings, self._state.now_ms()
+        small = _OVERHEAD_BYTES + text_bytes <= _SMALL_BYTES
+        most = _SMALL_FACTOR * settings.unpaid_max_bytes if small else settings.unpaid_max_bytes
         own = settings.unpaid_bytes_per_ip
         bounds = {client.near: own, **({client.wide: WIDE * own} if client.wide is not None else {}), _ALL: most}
-        until_ms = self._state.now_ms() + settings.invoice_expiry_s * 1_000 + KEEP_UNPAID_MS
-        full = await self._state.limits.hold_bytes(actor_id, size_bytes, until_ms, bounds)
+        kept = [(_OVERHEAD_BYTES, now_ms + life_ms + KEEP_UNPAID_MS)]
+        if text_bytes:
+            # Twice, as an invoice made ahead lives longer, and the look at its job may be late.
+            kept.append((text_bytes, now_ms + 2 * (life_ms + KEEP_TEXT_MS)))
+        full = await self._state.limits.hold_bytes(actor_id, kept, bounds)
         if full is None:
             return
         if full == _ALL:

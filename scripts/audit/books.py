@@ -210,6 +210,7 @@ _JOB_WITHOUT_MONEY: Final = {
     "job_accepted",
     "job_expired",
     "refund_try_failed",
+    "request_dropped",
     "webhook_tried",
 }
 

@@ -25,7 +25,13 @@ TERMS: Final = Terms(
 )
 FEES: Final = RoutingFees(per_million=10_000, least_msat=Msat.from_sats(2))
 JOB_TERMS: Final = JobTerms(
-    terms=TERMS, work_model=WORK_MODEL, eval_fee_sats=10, invoice_expiry_s=60, model_attempts=3, routing_fees=FEES
+    terms=TERMS,
+    work_model=WORK_MODEL,
+    eval_fee_sats=10,
+    eval_expiry_s=60,
+    invoice_expiry_s=60,
+    model_attempts=3,
+    routing_fees=FEES,
 )
 SESSION_TERMS: Final = SessionTerms(
     terms=TERMS,

@@ -359,7 +359,7 @@ class FakeLimits:
         self.reserved.append((client, invoice_of))
         return self.refuse_for_s
 
-    async def hold_bytes(self, actor_id: str, size_bytes: int, until_ms: int, bounds: Mapping[str, int]) -> str | None:
+    async def hold_bytes(self, actor_id: str, kept: Sequence[tuple[int, int]], bounds: Mapping[str, int]) -> str | None:
         return None
 
     async def release(self, client: str, invoice_of: str) -> None:

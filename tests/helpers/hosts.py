@@ -235,7 +235,7 @@ class World:
     limits: FakeLimits = field(default_factory=FakeLimits)
     webhooks: Webhooks = field(default_factory=FakeWebhooks)
     destinations: Destinations = field(default_factory=FakeDestinations)
-    job_terms: JobTerms = replace(JOB_TERMS, invoice_expiry_s=60)
+    job_terms: JobTerms = replace(JOB_TERMS, eval_expiry_s=60, invoice_expiry_s=60)
     session_terms: SessionTerms = HOST_SESSION_TERMS
     offset_ms: int = 0
     dedicated: bool = field(default_factory=lambda: PLACEMENT == "dedicated")

@@ -35,6 +35,7 @@ JOB_TERMS = JobTerms(
     terms=TERMS,
     work_model="sonnet",
     eval_fee_sats=10,
+    eval_expiry_s=3_600,
     invoice_expiry_s=3_600,
     model_attempts=3,
     routing_fees=FEES,
@@ -83,6 +84,8 @@ class JobBench:
     def send(self, command: Command) -> Decision:
         """Decides the command and applies its events."""
         decision = self.behaviour.decide(JOB_ID, self.job, command, self.now_ms)
+        if decision.opening is not None:
+            self.events[0] = decision.opening
         for event in decision.events:
             self.job = self.behaviour.evolve(JOB_ID, self.job, event)
             self.events.append(event)

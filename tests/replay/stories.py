@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from satmeter.actors.domain.behaviour import Done, Failed, TakeUp, Wake
+from satmeter.actors.domain.job.payments import KEEP_TEXT_MS
 from satmeter.actors.domain.job.state import RefundJob
 from satmeter.actors.domain.llm.answers import Ending
 from satmeter.actors.domain.money import Msat
@@ -98,6 +99,23 @@ def job_paid_after_its_expiry() -> JobBench:
     bench = job_unpaid_expired()
     bench.pay_eval(12_345)
     bench.finish(verdict(accepted=False))
+    return bench
+
+
+def job_whose_text_was_dropped() -> JobBench:
+    """A minute after its expiry."""
+    bench = job_unpaid_expired()
+    bench.now_ms += KEEP_TEXT_MS
+    bench.send(Wake())
+    return bench
+
+
+def job_paid_after_its_text_was_dropped() -> JobBench:
+    """All of the payment is owed, and paid back."""
+    bench = job_whose_text_was_dropped()
+    bench.pay_eval(10_500)
+    bench.send(_refund(1, 10))
+    bench.finish(PayoutReport(PayoutStatus.PAID))
     return bench
 
 
@@ -271,6 +289,8 @@ STORIES: dict[str, Callable[[], JobBench | SessionBench]] = {
     for story in (
         job_unpaid_expired,
         job_paid_after_its_expiry,
+        job_whose_text_was_dropped,
+        job_paid_after_its_text_was_dropped,
         job_rejected,
         job_complete_and_refunded,
         job_after_failed_attempts,

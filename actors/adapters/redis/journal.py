@@ -47,6 +47,12 @@ local version = redis.call('LLEN', KEYS[2])
 if version ~= tonumber(ARGV[2]) then return {2, version} end
 local events = tonumber(ARGV[7])
 if ARGV[8] ~= '0' then redis.call('HINCRBY', KEYS[5], 'liability_msat', ARGV[8]) end
+if ARGV[#ARGV] ~= '' and version > 0 then
+  local rest = redis.call('LRANGE', KEYS[2], 1, -1)
+  redis.call('DEL', KEYS[2])
+  redis.call('RPUSH', KEYS[2], ARGV[#ARGV])
+  for i = 1, #rest do redis.call('RPUSH', KEYS[2], rest[i]) end
+end
 for i = 9, 8 + events do redis.call('RPUSH', KEYS[2], ARGV[i]) end
 for i = 6, #KEYS do
   local place = 9 + events + 2 * (i - 6)
@@ -301,7 +307,7 @@ def _append_call(append: Append) -> tuple[list[str], list[Any]]:
     events = append.events
     change = append.liability_change_msat
     fixed = [append.epoch, append.expected_version, actor_id, snapshot, due, keep, len(events), change]
-    return keys, [*fixed, *events, *answers]
+    return keys, [*fixed, *events, *answers, append.opening or b""]
 
 
 def _append_error(result: Any) -> Exception | None:

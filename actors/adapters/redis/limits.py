@@ -4,7 +4,7 @@ Each client has keys of its own, so one script handles one key, on Redis Cluster
 
     satmeter:hits:<name>:<client>   sorted set of uses by their time
     satmeter:unpaid:<client>        sorted set of actors with an unpaid invoice, by the time it lapses
-    satmeter:unpaid-bytes:<name>    hash of the bytes that unpaid actors keep, by the hour in which they lapse
+    satmeter:unpaid-bytes:<name>    hash of the bytes that unpaid actors keep, by the hour (or part) in which they lapse
     satmeter:unpaid-bytes-of:<id>   what one of these actors was counted for, and under which names
 
 All expire by themselves.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from redis.asyncio import Redis
@@ -48,20 +48,34 @@ redis.call('PEXPIRE', KEYS[1], math.ceil(last[2] - now))
 return -1
 """
 
-# Hours rather than actors, as a sum over them must be quick.
+# Slots of time rather than actors, as a sum over them must be quick.
 _HOLD_BYTES: Final = """
-local this_hour, hour = tonumber(ARGV[1]), tonumber(ARGV[2])
-local size, bound = tonumber(ARGV[3]), tonumber(ARGV[4])
-local kept, sum = redis.call('HGETALL', KEYS[1]), size
+local now, bound = tonumber(ARGV[1]), tonumber(ARGV[2])
+local kept, sum, last = redis.call('HGETALL', KEYS[1]), 0, now
 for i = 1, #kept, 2 do
-  if tonumber(kept[i]) < this_hour then redis.call('HDEL', KEYS[1], kept[i]) else sum = sum + tonumber(kept[i + 1]) end
+  local slot = tonumber(kept[i])
+  if slot < now then
+    redis.call('HDEL', KEYS[1], kept[i])
+  else
+    sum = sum + tonumber(kept[i + 1])
+    last = math.max(last, slot)
+  end
+end
+for i = 3, #ARGV, 2 do
+  sum = sum + tonumber(ARGV[i + 1])
+  last = math.max(last, tonumber(ARGV[i]))
 end
 if sum > bound then return 0 end
-redis.call('HINCRBY', KEYS[1], hour, size)
-redis.call('PEXPIRE', KEYS[1], (hour + 1 - this_hour) * 3600000)
+for i = 3, #ARGV, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
+redis.call('PEXPIRE', KEYS[1], math.ceil((last + 1 - now) * 3600000))
 return 1
 """
 _HOUR_MS: Final = 3_600_000
+# A slot is an hour, or a part of one for what is soon gone. Hours are whole numbers, these parts exact fractions.
+_PARTS: Final = 16
+
+_Parts = Sequence[tuple[int, str]]
+"""Bytes, and the slot in which they lapse, in hours since the epoch."""
 
 
 class RedisLimits:
@@ -84,18 +98,19 @@ class RedisLimits:
         args: list[int | str] = [self._now_ms(), until_ms, limit, invoice_of]
         return _wait_s(await guarded(self._reserve(keys=[_unpaid(client)], args=args)))
 
-    async def hold_bytes(self, actor_id: str, size_bytes: int, until_ms: int, bounds: Mapping[str, int]) -> str | None:
+    async def hold_bytes(self, actor_id: str, kept: Sequence[tuple[int, int]], bounds: Mapping[str, int]) -> str | None:
         """Count what the store keeps of an unpaid actor (see `Limits`). Raises `TransientError`."""
         now_ms = self._now_ms()
-        hour = until_ms // _HOUR_MS
-        record = msgspec.json.encode((size_bytes, hour, tuple(bounds)))
-        if not await guarded(self._redis.set(_record(actor_id), record, px=until_ms - now_ms, nx=True)):
+        parts = [(size_bytes, _slot(until_ms, now_ms)) for size_bytes, until_ms in kept]
+        record = msgspec.json.encode((parts, tuple(bounds)))
+        last_ms = max(until_ms for _, until_ms in kept)
+        if not await guarded(self._redis.set(_record(actor_id), record, px=last_ms - now_ms, nx=True)):
             return None
         held: list[str] = []
         for name, bound in bounds.items():
-            args = [now_ms // _HOUR_MS, hour, size_bytes, bound]
+            args = [_this_slot(now_ms), bound, *(word for size_bytes, slot in parts for word in (slot, size_bytes))]
             if not await guarded(self._hold_bytes(keys=[_bytes(name)], args=args)):
-                await self._give_back(size_bytes, hour, held)
+                await self._give_back(parts, held)
                 await guarded(self._redis.delete(_record(actor_id)))
                 return name
             held.append(name)
@@ -107,11 +122,35 @@ class RedisLimits:
         record = await guarded(self._redis.get(_record(invoice_of)))
         # The one who deletes it gives back.
         if record is not None and await guarded(self._redis.delete(_record(invoice_of))):
-            await self._give_back(*msgspec.json.decode(record, type=tuple[int, int, tuple[str, ...]]))
+            await self._give_back(*_of_record(record))
 
-    async def _give_back(self, size_bytes: int, hour: int, names: Sequence[str]) -> None:
+    async def _give_back(self, parts: _Parts, names: Sequence[str]) -> None:
+        now = float(_this_slot(self._now_ms()))
+        # What has lapsed is counted no more, and a count below zero would stay in the store.
+        counted = [(size_bytes, slot) for size_bytes, slot in parts if float(slot) >= now]
         for name in names:
-            await guarded(self._redis.hincrby(_bytes(name), str(hour), -size_bytes))
+            for size_bytes, slot in counted:
+                await guarded(self._redis.hincrby(_bytes(name), slot, -size_bytes))
+
+
+def _slot(until_ms: int, now_ms: int) -> str:
+    """Return the slot at whose end something has lapsed: a whole hour, unless it lapses within the next one."""
+    if until_ms - now_ms > _HOUR_MS:
+        return str(-(-until_ms // _HOUR_MS))
+    return _this_slot(until_ms)
+
+
+def _this_slot(at_ms: int) -> str:
+    return f"{_PARTS * at_ms // _HOUR_MS / _PARTS:.4f}"
+
+
+def _of_record(record: bytes) -> tuple[_Parts, Sequence[str]]:
+    told: Sequence[Any] = msgspec.json.decode(record)
+    if len(told) == 3:
+        # As earlier versions wrote it.
+        size_bytes, hour, names = told
+        return [(size_bytes, str(hour))], names
+    return told[0], told[1]
 
 
 def _unpaid(client: str) -> str:

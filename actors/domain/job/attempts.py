@@ -41,13 +41,16 @@ def is_of(step: Step | None, intent_key: str) -> bool:
     return step is not None and step.under_way and intent_key == key(step)
 
 
-def failed(job: Job, command: Failed, model_attempts: int, now_ms: int) -> Decision:
-    """Decide what follows from a failed attempt. While the model is away it does not count, and is put off."""
+def failed(job: Job, command: Failed, model_attempts: int, patience_ms: int, now_ms: int) -> Decision:
+    """Decide what follows from a failed attempt. While the model is away it does not count, and is put off.
+
+    `patience_ms`: how much longer than its invoice lived an evaluation may wait for the model.
+    """
     step = job.step
     if step is None or not is_of(step, command.intent.key):
         return NOTHING
     if command.fault in _OUTAGES and not command.permanent:
-        return _put_off(job, step, command, now_ms)
+        return _put_off(job, step, command, patience_ms, now_ms)
     if command.permanent or step.attempt >= _most(step, model_attempts):
         return Decision((failure(job, step.kind, now_ms, of_request=command.of_request),))
     backoff_ms = pause_after(step.attempt - 1, _BACKOFF_FIRST_MS, _BACKOFF_MAX_MS)
@@ -55,10 +58,12 @@ def failed(job: Job, command: Failed, model_attempts: int, now_ms: int) -> Decis
     return Decision((AttemptFailed(now_ms, step.kind, step.attempt, retry_at_ms),))
 
 
-def _put_off(job: Job, step: Step, command: Failed, now_ms: int) -> Decision:
-    """Put the step off, or fail it when the invoice that was paid for it has expired."""
-    invoice = job.eval_invoice if step.kind is not StepKind.WORK or job.work_invoice is None else job.work_invoice
-    ends_at_ms = max(invoice.expires_at_ms, step.since_ms + _PATIENCE_LEAST_MS)
+def _put_off(job: Job, step: Step, command: Failed, patience_ms: int, now_ms: int) -> Decision:
+    """Put the step off, or fail it when the invoice that was paid for it has expired, and the patience is over."""
+    expires_at_ms = job.eval_invoice.expires_at_ms + patience_ms
+    if step.kind is StepKind.WORK and job.work_invoice is not None:
+        expires_at_ms = job.work_invoice.expires_at_ms
+    ends_at_ms = max(expires_at_ms, step.since_ms + _PATIENCE_LEAST_MS)
     if now_ms >= ends_at_ms:
         return Decision((failure(job, step.kind, now_ms, outlasted=True),))
     backoff_ms = pause_after(step.put_offs, _BACKOFF_FIRST_MS, _PUT_OFF_MAX_MS)

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from .. import webhooks
 from ..behaviour import NOTHING, Alarm, Command, Decision, Done, Event, Failed, Intent, NoHistory, TakeUp, Wake
@@ -59,11 +60,15 @@ KEEP_UNPAID_MS: Final = 48 * 3_600_000
 
 
 class JobTerms(msgspec.Struct, frozen=True):
-    """The operator's terms for jobs: prices, models, fee, and limits."""
+    """The operator's terms for jobs: prices, models, fee, and limits.
+
+    `eval_expiry_s` is the life of the invoice for the evaluation, `invoice_expiry_s` of that for the work.
+    """
 
     terms: Terms
     work_model: str
     eval_fee_sats: int
+    eval_expiry_s: int
     invoice_expiry_s: int
     model_attempts: int
     routing_fees: RoutingFees
@@ -121,7 +126,10 @@ class JobBehaviour(NoHistory):
             case Done():
                 return self._step_done(job, command, now_ms)
             case Failed():
-                return attempts.failed(job, command, self._job_terms.model_attempts, now_ms)
+                terms = self._job_terms
+                # An evaluation that was paid for waits for the model as long as work does.
+                patience_ms = (terms.invoice_expiry_s - terms.eval_expiry_s) * 1_000
+                return attempts.failed(job, command, terms.model_attempts, patience_ms, now_ms)
 
     def _create(self, job_id: str, job: Job | None, command: CreateJob) -> Decision:
         if job is not None:
@@ -135,7 +143,7 @@ class JobBehaviour(NoHistory):
             key=topic,
             amount_sats=self._job_terms.eval_fee_sats,
             memo="Satmeter: evaluation of a request",
-            expiry_s=self._job_terms.invoice_expiry_s,
+            expiry_s=self._job_terms.eval_expiry_s,
             actor_id=job_id,
             context=command,
             ahead=True,
@@ -285,6 +293,9 @@ class JobBehaviour(NoHistory):
         invoice = payments.awaited_invoice(state)
         if invoice is not None:
             return invoice.expires_at_ms + payments.EXPIRY_GRACE_MS
+        drop_ms = payments.drop_due_ms(state)
+        if drop_ms is not None:
+            return drop_ms
         if state.refunds.under_way is not None:
             return state.updated_at_ms
         if state.step is None:
@@ -331,4 +342,7 @@ def _wake(job_id: str, job: Job, fees: RoutingFees, now_ms: int) -> Decision:
     step = job.step
     if step is not None and step.retry_at_ms is not None and now_ms >= step.retry_at_ms:
         return Decision(events=(attempts.due(step, now_ms),), intents=notices)
+    drop_ms = payments.drop_due_ms(job)
+    if drop_ms is not None and now_ms >= drop_ms:
+        return replace(payments.drop_request(job, now_ms), intents=tuple(notices))
     return Decision(intents=(*refund.overdue(job, fees, now_ms), *notices))

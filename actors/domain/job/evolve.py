@@ -26,6 +26,7 @@ from .state import (
     JobOpened,
     JobRejected,
     JobState,
+    RequestDropped,
     Step,
     StepKind,
     WorkInvoiceIssued,
@@ -44,6 +45,9 @@ def evolve(job: Job | None, event: Event) -> Job:
     if isinstance(event, WebhookTried):
         # The job's client sees nothing of webhook attempts, so `updated_at_ms` stays.
         return replace(job, outbox=tried(job.outbox, event))
+    if isinstance(event, RequestDropped):
+        # Nor of its text.
+        return replace(job, request="", request_digest=event.request_digest)
     folded = _fold(job, event)
     after = noticed(job, folded if _waits_on(job, folded) else replace(folded, updated_at_ms=event.at_ms))
     if (after.state in FINAL_STATES) is (job.state in FINAL_STATES):
@@ -78,6 +82,7 @@ def _opened(event: JobOpened) -> Job:
         eval_invoice=event.eval_invoice,
         outbox=None if event.webhook is None else Outbox(event.webhook),
         refunds=refund_flow.opened(event.refund_to),
+        request_digest=event.request_digest,
     )
 
 

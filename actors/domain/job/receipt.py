@@ -29,7 +29,7 @@ def receipt(job_id: str, job: Job) -> Receipt | Refusal:
         job_id=job_id,
         state=job.state.value,
         at_ms=job.finished_at_ms,
-        request_digest=text_digest(job.request),
+        request_digest=job.request_digest or text_digest(job.request),
         answer_digest=None if answer is None else text_digest(answer),
         charged_msat=ZERO,
         limit_msat=job.work_paid_msat,

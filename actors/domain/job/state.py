@@ -17,6 +17,7 @@ from ..payments.payouts import OwingBooks, PayoutEvent, PayoutTarget, Refunds, R
 from ..payments.refund_flow import RefundTryFailed
 from ..payments.routing_fees import RoutingFees
 from ..pricing import PricingBreakdown, Size, Tariff, Usage
+from ..receipts import text_digest
 from ..webhooks import Outbox, Webhook, WebhookTried
 
 
@@ -122,6 +123,7 @@ class CostLedger(msgspec.Struct, frozen=True):
 class Job(msgspec.Struct, frozen=True):
     """The state of a job. `client` is a digest that identifies the client, for limits on unpaid invoices.
 
+    `request_digest` stands for a request whose text is not kept any more; it is empty while the text is here.
     `finished_at_ms` is the time at which it came to its final state; payouts don't change it.
     """
 
@@ -148,6 +150,7 @@ class Job(msgspec.Struct, frozen=True):
     work_reported: ReportedUsage | None = None
     refunds: Refunds = Refunds()
     outbox: Outbox | None = None
+    request_digest: str = ""
 
     @property
     def settled(self) -> tuple[str, ...]:
@@ -161,13 +164,23 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class JobOpened(Event, frozen=True, tag="job_opened"):
-    """The evaluation's invoice was made; from here on the job exists."""
+    """The evaluation's invoice was made; from here on the job exists.
+
+    `request_digest`: of a request whose text is not kept any more, see `RequestDropped`.
+    """
 
     request: str
     client: str
     eval_invoice: Invoice
     webhook: Webhook | None = None
     refund_to: str | None = None
+    request_digest: str = ""
+
+
+class RequestDropped(Event, frozen=True, tag="request_dropped"):
+    """The text of a job that was not paid in time is kept no longer; its digest tells it apart from another one."""
+
+    request_digest: str
 
 
 class EvalPaid(Event, frozen=True, tag="eval_paid"):
@@ -266,6 +279,7 @@ class JobExpired(Event, frozen=True, tag="job_expired"):
 
 JobEvent = (
     JobOpened
+    | RequestDropped
     | EvalPaid
     | AttemptStarted
     | AttemptFailed
@@ -318,7 +332,9 @@ class CreateJob(Command[JobView, Never], frozen=True, tag="create_job"):
         """Return True if the job is the one that this command asks for."""
         webhook = None if job.outbox is None else job.outbox.webhook
         refund_to = None if job.refunds.standing is None else job.refunds.standing.destination
-        return job.request == self.request and webhook == self.webhook and refund_to == self.refund_to
+        dropped = job.request_digest
+        same = text_digest(self.request) == dropped if dropped else self.request == job.request
+        return same and webhook == self.webhook and refund_to == self.refund_to
 
 
 class GetJob(Command[JobView, Never], frozen=True, tag="get_job"):

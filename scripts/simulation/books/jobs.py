@@ -20,6 +20,7 @@ class JobAccount(Account):
         self.eval_hash = ""
         self.work_hash = ""
         self.at_ms = 0
+        self.dropped = False
 
     def parts(self) -> tuple[int, ...]:
         """See `Account.parts`."""
@@ -28,7 +29,7 @@ class JobAccount(Account):
     def take(self, event: Json) -> None:
         """See `Account.take`."""
         super().take(event)
-        if event["type"] != "webhook_tried":  # Clients see nothing of it.
+        if event["type"] not in {"webhook_tried", "request_dropped"}:  # Clients see nothing of them.
             self.at_ms = event["at_ms"]
 
     def view(self) -> tuple[Any, ...]:
@@ -67,14 +68,19 @@ class JobAccount(Account):
         self.held += self.credit(event)
         self.state = "executing"
 
+    def _on_request_dropped(self, event: Json) -> None:
+        must(self.state == "expired" and not self.received, "the text of a job that was paid for is dropped")
+        self.dropped = True
+
     def _on_attempt_started(self, event: Json) -> None:
         must(self.state in {"evaluating", "executing"}, f"an attempt in {self.state}")
+        must(not self.dropped, "a text is evaluated that is not here any more")
 
     def _on_attempt_failed(self, event: Json) -> None:
         self._on_attempt_started(event)
 
     def _on_job_accepted(self, event: Json) -> None:
-        must(self.state == "evaluating", f"accepted in {self.state}")
+        must(self.state == "evaluating" and not self.dropped, f"accepted in {self.state}")
 
     def _on_work_invoice_issued(self, event: Json) -> None:
         must(self.state == "evaluating", f"a work invoice in {self.state}")
@@ -83,7 +89,7 @@ class JobAccount(Account):
         self.invoice(event["work_invoice"])
 
     def _on_job_rejected(self, event: Json) -> None:
-        must(self.state == "evaluating", f"rejected in {self.state}")
+        must(self.state == "evaluating" and not self.dropped, f"rejected in {self.state}")
         self._deliver(min(self.held, self.invoices[self.eval_hash]))
         self.state = "rejected"
 

@@ -81,6 +81,8 @@ class StoreData:
         actor = self._actor(append.partition, append.actor_id) or _Actor()
         if len(actor.events) != append.expected_version:
             raise ConflictError(f"the journal is at version {len(actor.events)}")
+        if append.opening is not None and actor.events:
+            actor.events[0] = append.opening
         actor.events.extend(append.events)
         now_ms = self._now_ms()
         for kept in append.kept:

@@ -226,7 +226,7 @@ class SimulatedLimits:
         """Return None: the client is within its limit."""
         return None
 
-    async def hold_bytes(self, actor_id: str, size_bytes: int, until_ms: int, bounds: Mapping[str, int]) -> str | None:
+    async def hold_bytes(self, actor_id: str, kept: Sequence[tuple[int, int]], bounds: Mapping[str, int]) -> str | None:
         """Return None: the client is within its bounds."""
         return None
 

@@ -246,3 +246,8 @@ def test_a_reserve_for_routing_has_bounds(variable: str, value: int) -> None:
     settings: dict[str, Any] = {f"SATMETER_ROUTING_{variable}": value}
     with pytest.raises(ValidationError):
         Settings(**settings)
+
+
+def test_the_first_invoice_of_a_job_lives_for_minutes_and_never_longer_than_others() -> None:
+    assert Settings().eval_expiry_s == 420
+    assert Settings(invoice_expiry_s=60).eval_expiry_s == 60

@@ -16,6 +16,7 @@ from satmeter.scripts.simulation.store.server import SimulatedJournal, Writes
 from tests.helpers.stores import nodes_of
 
 ACTOR = "job_a"
+HOUR_MS = 3_600_000
 T = TypeVar("T")
 
 
@@ -119,6 +120,19 @@ async def test_a_snapshot_spares_the_events_before_it(store: AnyStore) -> None:
     await journal.append(append(epoch, 0, b"one", b"two", snapshot=b'{"a":\n1}'))
     await journal.append(append(epoch, 2, b"three"))
     assert await journal.load(17, ACTOR) == Stored(b'{"a":\n1}', 2, [b"three"])
+
+
+async def test_another_event_takes_the_place_of_the_first(store: AnyStore) -> None:
+    journal, epoch = await store.claimed()
+    await journal.append(append(epoch, 0, b"a long text", keep_ms=HOUR_MS))
+    await journal.append(append(epoch, 1, b"two", b"three"))
+    await journal.append(append(epoch, 3, b"four", opening=b"short", keep_ms=HOUR_MS))
+    assert await journal.load(17, ACTOR) == Stored(None, 0, [b"short", b"two", b"three", b"four"])
+    left_ms = await store.expires_in_ms()
+    assert left_ms is not None and 0 < left_ms <= HOUR_MS
+    with pytest.raises(ConflictError):
+        await journal.append(append(epoch, 3, b"five", opening=b"other"))
+    assert (await journal.load(17, ACTOR)).events[0] == b"short"
 
 
 async def test_a_write_at_another_version_changes_nothing(store: AnyStore) -> None:

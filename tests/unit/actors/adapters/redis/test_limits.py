@@ -136,12 +136,12 @@ async def test_bytes_fit_until_a_bound_is_reached_and_a_refusal_counts_nothing(
 ) -> None:
     until_ms = clock.ms + 2 * HOUR_S * 1_000
     bounds = {"anna": 100, "all": 250}
-    assert await limits.hold_bytes("job_1", 80, until_ms, bounds) is None
-    assert await limits.hold_bytes("job_2", 80, until_ms, bounds) == "anna"
-    assert await limits.hold_bytes("job_2", 20, until_ms, bounds) is None
-    assert await limits.hold_bytes("job_3", 100, until_ms, {"ben": 100, "all": 250}) is None
-    assert await limits.hold_bytes("job_4", 80, until_ms, {"carl": 100, "all": 250}) == "all"
-    assert await limits.hold_bytes("job_4", 50, until_ms, {"carl": 50, "all": 250}) is None
+    assert await limits.hold_bytes("job_1", [(80, until_ms)], bounds) is None
+    assert await limits.hold_bytes("job_2", [(80, until_ms)], bounds) == "anna"
+    assert await limits.hold_bytes("job_2", [(20, until_ms)], bounds) is None
+    assert await limits.hold_bytes("job_3", [(100, until_ms)], {"ben": 100, "all": 250}) is None
+    assert await limits.hold_bytes("job_4", [(80, until_ms)], {"carl": 100, "all": 250}) == "all"
+    assert await limits.hold_bytes("job_4", [(50, until_ms)], {"carl": 50, "all": 250}) is None
 
 
 async def test_an_actor_s_bytes_count_once_and_are_given_back_once_when_it_is_paid(
@@ -149,19 +149,55 @@ async def test_an_actor_s_bytes_count_once_and_are_given_back_once_when_it_is_pa
 ) -> None:
     until_ms = clock.ms + 2 * HOUR_S * 1_000
     for _ in range(3):
-        assert await limits.hold_bytes("job_1", 60, until_ms, {"anna": 100}) is None
-    assert await limits.hold_bytes("job_2", 60, until_ms, {"anna": 100}) == "anna"
+        assert await limits.hold_bytes("job_1", [(60, until_ms)], {"anna": 100}) is None
+    assert await limits.hold_bytes("job_2", [(60, until_ms)], {"anna": 100}) == "anna"
     for _ in range(3):
         await limits.release("anna", "job_1")
-    assert await limits.hold_bytes("job_2", 100, until_ms, {"anna": 100}) is None
-    assert await limits.hold_bytes("job_3", 1, until_ms, {"anna": 100}) == "anna"
+    assert await limits.hold_bytes("job_2", [(100, until_ms)], {"anna": 100}) is None
+    assert await limits.hold_bytes("job_3", [(1, until_ms)], {"anna": 100}) == "anna"
 
 
 async def test_bytes_lapse_with_what_they_were_counted_for(limits: RedisLimits, redis: Redis, clock: Clock) -> None:
     hour_ms = HOUR_S * 1_000
-    await limits.hold_bytes("job_1", 100, clock.ms + hour_ms, {"anna": 100})
-    assert await limits.hold_bytes("job_2", 100, clock.ms + hour_ms, {"anna": 100}) == "anna"
+    await limits.hold_bytes("job_1", [(100, clock.ms + hour_ms)], {"anna": 100})
+    assert await limits.hold_bytes("job_2", [(100, clock.ms + hour_ms)], {"anna": 100}) == "anna"
     clock.ms += 2 * hour_ms
-    assert await limits.hold_bytes("job_2", 100, clock.ms + hour_ms, {"anna": 100}) is None
+    assert await limits.hold_bytes("job_2", [(100, clock.ms + hour_ms)], {"anna": 100}) is None
     for key in await redis.keys("satmeter:unpaid-bytes*"):
         assert 0 < await redis.pttl(key) <= 2 * hour_ms
+
+
+async def test_parts_lapse_each_at_its_time(limits: RedisLimits, redis: Redis, clock: Clock) -> None:
+    hour_ms = HOUR_S * 1_000
+    kept = [(20, clock.ms + 48 * hour_ms), (70, clock.ms + hour_ms // 6)]
+    assert await limits.hold_bytes("job_1", kept, {"anna": 100}) is None
+    clock.ms += hour_ms // 6
+    assert await limits.hold_bytes("job_2", [(50, clock.ms + hour_ms)], {"anna": 100}) == "anna"
+    # A sixteenth of an hour later at most, as they are counted in such slots.
+    clock.ms += hour_ms // 16
+    assert await limits.hold_bytes("job_2", [(90, clock.ms + hour_ms)], {"anna": 100}) == "anna"
+    assert await limits.hold_bytes("job_2", [(80, clock.ms + hour_ms // 6)], {"anna": 100}) is None
+    clock.ms += 47 * hour_ms
+    assert await limits.hold_bytes("job_3", [(90, clock.ms + hour_ms)], {"anna": 100}) == "anna"
+    clock.ms += 2 * hour_ms
+    assert await limits.hold_bytes("job_3", [(90, clock.ms + hour_ms)], {"anna": 100}) is None
+
+
+async def test_a_payment_gives_back_what_has_not_lapsed_and_nothing_twice(
+    limits: RedisLimits, redis: Redis, clock: Clock
+) -> None:
+    hour_ms = HOUR_S * 1_000
+    await limits.hold_bytes("job_1", [(20, clock.ms + 48 * hour_ms), (70, clock.ms + hour_ms // 6)], {"anna": 100})
+    clock.ms += hour_ms
+    await limits.release("anna", "job_1")
+    assert await limits.hold_bytes("job_2", [(101, clock.ms + hour_ms)], {"anna": 100}) == "anna"
+    assert await limits.hold_bytes("job_2", [(100, clock.ms + hour_ms)], {"anna": 100}) is None
+
+
+async def test_a_record_of_an_earlier_version_is_given_back(limits: RedisLimits, redis: Redis, clock: Clock) -> None:
+    hour = clock.ms // (HOUR_S * 1_000) + 40
+    await redis.hset("satmeter:unpaid-bytes:anna", str(hour), 60)
+    await redis.set("satmeter:unpaid-bytes-of:job_1", f'[60,{hour},["anna"]]', px=1_000_000)
+    assert await limits.hold_bytes("job_2", [(50, clock.ms + HOUR_S)], {"anna": 100}) == "anna"
+    await limits.release("anna", "job_1")
+    assert await limits.hold_bytes("job_2", [(50, clock.ms + HOUR_S)], {"anna": 100}) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from satmeter.actors.domain.behaviour import Failed, TakeUp, Wake
 from satmeter.actors.domain.job.state import GetJob, JobState, JobView
@@ -12,7 +13,17 @@ from satmeter.actors.domain.llm.intents import Evaluate, Work
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.intents import IssueInvoice
 from satmeter.actors.domain.provider_faults import ModelFault
-from tests.helpers.jobs import EVAL_INVOICE, HOUR_MS, JOB_ID, START_MS, WORK_INVOICE, JobBench, completion, verdict
+from tests.helpers.jobs import (
+    EVAL_INVOICE,
+    HOUR_MS,
+    JOB_ID,
+    JOB_TERMS,
+    START_MS,
+    WORK_INVOICE,
+    JobBench,
+    completion,
+    verdict,
+)
 
 OUTAGES = [
     ModelFault.UNREACHABLE,
@@ -81,6 +92,21 @@ def test_a_paid_job_waits_and_goes_on_with_all_its_attempts(
         wait(bench)
     bench.finish(verdict() if kind is Evaluate else completion())
     assert bench.state.state in (JobState.EVALUATING, JobState.COMPLETE) and bench.state.error_message is None
+
+
+def test_an_evaluation_waits_as_long_as_work_does_though_its_invoice_lives_shorter() -> None:
+    bench = JobBench(replace(JOB_TERMS, eval_expiry_s=420))
+    bench.open()
+    bench.pay_eval()
+    invoice = bench.state.eval_invoice
+    patience_ms = (JOB_TERMS.invoice_expiry_s - 420) * 1_000
+    while bench.now_ms < invoice.expires_at_ms + patience_ms - 60_000:
+        fail(bench, ModelFault.UNREACHABLE)
+        wait(bench)
+        assert bench.state.state is JobState.EVALUATING
+    bench.now_ms = invoice.expires_at_ms + patience_ms
+    fail(bench, ModelFault.UNREACHABLE)
+    assert bench.state.state is JobState.FAILED
 
 
 def test_a_wait_that_the_provider_asks_for_is_waited() -> None:

@@ -147,7 +147,6 @@ def test_the_node_is_asked_before_an_invoice_expires_and_its_word_decides() -> N
     assert bench.state.state is JobState.AWAITING_EVAL_PAYMENT
     bench.send(Done(look_up, None))
     assert bench.state.state is JobState.EXPIRED
-    assert bench.behaviour.due_ms(bench.state) is None
 
 
 def test_an_invoice_that_turns_out_paid_at_its_expiry_moves_the_job_on() -> None:
