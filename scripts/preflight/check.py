@@ -28,7 +28,7 @@ def run() -> int:
     console.print(table, highlight=False)
     probed = asyncio.run(probe(settings, faulty, lambda line: typer.echo(line, err=True)))
     for proof in probed.proofs:
-        console.print(f"  {proof}", highlight=False)
+        console.print(f"  {proof}", highlight=False, soft_wrap=True)
     found += probed.problems
     for problem in found:
         typer.echo(f"{problem.variable}: {problem.message}", err=True)
