@@ -19,18 +19,25 @@ class AuditError(Exception):
 
 @dataclass(slots=True)
 class Payout:
-    """A payout according to its journal; `state` is pending, paid or failed."""
+    """A payout according to its journal; `state` is pending, paid or failed.
+
+    `uncovered_msat`: the part of the route's cost that is ours; None in journals that did not keep it.
+    """
 
     payment_hash: str
     amount_msat: int
     reserve_msat: int
     state: str = "pending"
     fee_msat: int = 0
+    uncovered_msat: int | None = None
 
 
 @dataclass(slots=True)
 class Books:
-    """Books: received = available + held + spent + owed + pending + refunded. `fees`: routing's part of `spent`."""
+    """Books: received = available + held + spent + owed + pending + refunded.
+
+    `fees`: routing's part of `spent`. `uncovered`: what routes cost beyond it, which is nowhere in the books.
+    """
 
     received: int = 0
     available: int = 0
@@ -40,6 +47,7 @@ class Books:
     pending: int = 0
     refunded: int = 0
     fees: int = 0
+    uncovered: int = 0
     credits: list[tuple[str, int]] = field(default_factory=list)
     payouts: list[Payout] = field(default_factory=list)
 
@@ -74,6 +82,11 @@ class Books:
                 if payout.payment_hash != event["payment_hash"]:
                     raise AuditError("another payout was paid than the one under way")
                 payout.state, payout.fee_msat = "paid", fee
+                if event.get("reserve_msat") is not None:
+                    if event["reserve_msat"] != payout.reserve_msat:
+                        raise AuditError("a payout ends with another reserve than it began with")
+                    payout.uncovered_msat = event["uncovered_msat"]
+                    self.uncovered += event["uncovered_msat"]
                 self.pending -= payout.amount_msat + payout.reserve_msat
                 self.refunded += payout.amount_msat
                 self.spent += fee

@@ -27,6 +27,7 @@ _ROWS: Final = (
     ("Held for work under way", "held"),
     ("Spent", "spent"),
     ("  of it for routing", "fees"),
+    ("Routing beyond its reserves", "uncovered"),
     ("Owed", "owed"),
     ("In payouts under way", "pending"),
     ("Paid out", "refunded"),

@@ -16,22 +16,22 @@ from .books import Books
 
 _TABLES: Final = """
 CREATE TABLE actors (id TEXT, partition INT, length INT, kind TEXT, received INT, available INT, held INT,
-                     spent INT, owed INT, pending INT, refunded INT, fees INT, PRIMARY KEY (id, partition))
-                     WITHOUT ROWID;
+                     spent INT, owed INT, pending INT, refunded INT, fees INT, uncovered INT,
+                     PRIMARY KEY (id, partition)) WITHOUT ROWID;
 CREATE INDEX actor_partitions ON actors (partition);
 CREATE TABLE credits (hash TEXT, actor TEXT, msat INT);
 CREATE INDEX credit_hashes ON credits (hash);
-CREATE TABLE payouts (hash TEXT, actor TEXT, msat INT, reserve INT, fee INT, state TEXT);
+CREATE TABLE payouts (hash TEXT, actor TEXT, msat INT, reserve INT, fee INT, uncovered INT, state TEXT);
 CREATE INDEX payout_hashes ON payouts (hash);
 CREATE TABLE received (hash TEXT PRIMARY KEY, actor TEXT, msat INT, kept INT) WITHOUT ROWID;
 CREATE TABLE sent (row TEXT PRIMARY KEY, hash TEXT, actor TEXT, msat INT, fee INT) WITHOUT ROWID;
 CREATE INDEX sent_hashes ON sent (hash);
 """
-_PUT_ACTOR: Final = "INSERT INTO actors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT_ACTOR: Final = "INSERT INTO actors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _SUM_ACTORS: Final = """
 SELECT count(*), coalesce(sum(received), 0), coalesce(sum(available), 0), coalesce(sum(held), 0),
        coalesce(sum(spent), 0), coalesce(sum(owed), 0), coalesce(sum(pending), 0), coalesce(sum(refunded), 0),
-       coalesce(sum(fees), 0) FROM actors WHERE kind = ?"""
+       coalesce(sum(fees), 0), coalesce(sum(uncovered), 0) FROM actors WHERE kind = ?"""
 _SUM_RECEIVED: Final = "SELECT coalesce(sum(msat), 0), coalesce(sum(kept), 0) FROM received"
 # Invoices that were made ahead and are unowned, as far as the store says.
 _SUM_UNCLAIMED: Final = """
@@ -50,8 +50,10 @@ _NOT_SENT: Final = """
 SELECT p.hash, p.actor, p.msat FROM payouts p WHERE p.state = 'paid'
 AND NOT EXISTS (SELECT 1 FROM sent s WHERE s.hash = p.hash AND s.actor = p.actor)"""
 _SENT_OTHERWISE: Final = """
-SELECT p.hash, p.actor, p.msat, p.fee, s.msat, min(s.fee, p.reserve) FROM payouts p JOIN sent s USING (hash)
-WHERE p.state = 'paid' AND p.actor = s.actor AND (p.msat != s.msat OR p.fee != min(s.fee, p.reserve))"""
+SELECT p.hash, p.actor, p.msat, p.fee + coalesce(p.uncovered, max(s.fee - p.reserve, 0)), s.msat, s.fee
+FROM payouts p JOIN sent s USING (hash) WHERE p.state = 'paid' AND p.actor = s.actor
+AND (p.msat != s.msat OR p.fee != min(s.fee, p.reserve)
+     OR p.uncovered != max(s.fee - p.reserve, 0))"""
 _UNTOLD: Final = """
 SELECT s.hash, s.actor, s.msat FROM sent s
 WHERE NOT EXISTS (SELECT 1 FROM payouts p WHERE p.hash = s.hash AND p.actor = s.actor AND p.state = 'paid')"""
@@ -59,7 +61,7 @@ _SENT_TWICE: Final = "SELECT hash, count(*), group_concat(actor) FROM sent GROUP
 _PAID_TWICE: Final = """
 SELECT hash, count(*), group_concat(actor) FROM payouts WHERE state = 'paid' GROUP BY hash HAVING count(*) > 1"""
 
-SUMS: Final = ("received", "available", "held", "spent", "owed", "pending", "refunded", "fees")
+SUMS: Final = ("received", "available", "held", "spent", "owed", "pending", "refunded", "fees", "uncovered")
 
 
 class Claim(NamedTuple):
@@ -95,9 +97,10 @@ class Ledger:
         rows = [(payment_hash, key.actor_id, amount) for payment_hash, amount in books.credits]
         self._db.executemany("INSERT INTO credits VALUES (?, ?, ?)", rows)
         payouts = [
-            (p.payment_hash, key.actor_id, p.amount_msat, p.reserve_msat, p.fee_msat, p.state) for p in books.payouts
+            (p.payment_hash, key.actor_id, p.amount_msat, p.reserve_msat, p.fee_msat, p.uncovered_msat, p.state)
+            for p in books.payouts
         ]
-        self._db.executemany("INSERT INTO payouts VALUES (?, ?, ?, ?, ?, ?)", payouts)
+        self._db.executemany("INSERT INTO payouts VALUES (?, ?, ?, ?, ?, ?, ?)", payouts)
 
     def put_received(self, settlements: Sequence[Settlement], owners: Mapping[str, str]) -> None:
         """Put a page of the node's list of what came in for us, with the owners of invoices that were made ahead."""

@@ -26,10 +26,10 @@ DEPOSIT_MSAT = 10_000_000
 TARGET = PayoutTarget("lnbcrt50u1", "ab" * 32, Msat.from_sats(5_000))
 
 
-async def used_world(redis: Redis) -> World:
+async def used_world(redis: Redis, fee_msat: int = 1_500) -> World:
     """A session that was opened, used, closed and paid out in part, and a job that was done; nothing runs any more."""
     world = World(redis)
-    world.lightning.payout_script = [PayoutReport(PayoutStatus.PAID, Msat(1_500))]
+    world.lightning.payout_script = [PayoutReport(PayoutStatus.PAID, Msat(fee_msat))]
     async with world.serving() as (_, router):
         created = await opened(router)
         world.lightning.pay(created.deposit_invoice.payment_hash)

@@ -151,6 +151,26 @@ async def test_a_payout_with_another_fee_is_found(world: World) -> None:
     await finds(world, "a payout is not in the journal as the node made it")
 
 
+async def test_a_route_beyond_its_reserve_is_counted_as_ours_and_held_to_the_node_s_word(redis: Redis) -> None:
+    """The reserve is 50,000 msat."""
+    world = await used_world(redis, fee_msat=51_000)
+    report = await audited(world)
+    assert report.differences == [] and report.node["fees"] == 51_000
+    assert (report.sessions["fees"], report.sessions["uncovered"]) == (50_000, 1_000)
+    world.lightning.outgoing[TARGET.payment_hash] = PayoutReport(PayoutStatus.PAID, Msat(51_001))
+    await finds(world, "a payout is not in the journal as the node made it")
+
+
+async def test_a_payout_of_a_journal_that_did_not_keep_what_a_route_cost_in_all_is_no_difference(redis: Redis) -> None:
+    world = await used_world(redis, fee_msat=51_000)
+    key = key_of(SES, "j")
+    events = [msgspec.json.decode(data) for data in await raw(world).lrange(key, 0, -1)]
+    (place,) = [i for i, event in enumerate(events) if event["type"] == "payout_paid"]
+    older = {k: v for k, v in events[place].items() if k not in {"reserve_msat", "uncovered_msat"}}
+    await raw(world).lset(key, place, msgspec.json.encode(older))
+    assert (await audited(world)).differences == []
+
+
 async def test_a_payout_that_no_journal_tells_of_is_found(world: World) -> None:
     again = replace(TARGET, payment_hash="cd" * 32)
     world.lightning.payout_orders.append((again, SES))
