@@ -11,10 +11,11 @@ from ...config.problem import Problem
 from ...config.settings import Settings
 from .lightning.backend import Backend
 from .lnbits.backend import LNBITS
+from .lnd.backend import LND
 from .phoenixd.backend import PHOENIXD
 from .stub.backend import STUB
 
-BACKENDS: Final[Mapping[LightningKind, Backend]] = {row.kind: row for row in (LNBITS, PHOENIXD, STUB)}
+BACKENDS: Final[Mapping[LightningKind, Backend]] = {row.kind: row for row in (LNBITS, LND, PHOENIXD, STUB)}
 
 USUAL: Final = LNBITS
 """Backend that is named where none is chosen."""

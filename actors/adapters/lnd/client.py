@@ -36,12 +36,13 @@ from .messages import (
 )
 from .rest import Rest
 from .rights import (
+    GET_INFO,
     MacaroonError,
     MacaroonTrouble,
     is_about_macaroon,
-    missing_for_invoices,
-    missing_for_payouts,
+    may,
     rights_of,
+    shortage,
 )
 
 _INVOICES: Final = "/v1/invoices"
@@ -140,6 +141,10 @@ class LndLightning:
             raise self._rest.failure(answer)
         return report
 
+    async def is_own(self, target: PayoutTarget) -> bool:
+        """Return False: LND is not allowed to pay itself."""
+        return False
+
     async def received(self, payment_hash: str) -> bool:
         """See `Lightning.received`. Raises `TransientError`, `PermanentError`."""
         return await self.lookup(payment_hash) is not None
@@ -164,13 +169,13 @@ class LndLightning:
         """Return what the node says about itself. Raises `PortError`."""
         return read(self._rest.good(await self._ask(_INFO)), Info)
 
+    async def knows(self, payment_hash: str) -> bool:
+        """Return whether the node has this invoice, paid or not. Raises `PortError`."""
+        return await self._row(payment_hash) is not None
+
     async def check(self) -> None:
         """Raise `PortError` when the node can't be reached or does not take the macaroon."""
         await self.info()
-
-    async def is_own(self, target: PayoutTarget) -> bool:
-        """Return False: LND pays its own invoices by a route around itself, if at all."""
-        return False
 
     async def trouble(self) -> str | None:
         """Return what is wrong with the macaroon, as a `MacaroonTrouble`. Raises `TransientError`."""
@@ -178,14 +183,13 @@ class LndLightning:
             rights = rights_of(self._macaroon)
         except MacaroonError:
             return MacaroonTrouble.UNREADABLE
-        answer = await self._ask(_INFO)
-        failure = failure_in(answer.body)
-        if failure is not None and is_about_macaroon(failure):
-            return MacaroonTrouble.REFUSED
-        read(self._rest.good(answer), Info)
-        if missing_for_invoices(rights):
-            return MacaroonTrouble.NO_INVOICES
-        return MacaroonTrouble.NO_PAYOUTS if missing_for_payouts(rights) else None
+        if may(rights, GET_INFO):
+            answer = await self._ask(_INFO)
+            failure = failure_in(answer.body)
+            if failure is not None and is_about_macaroon(failure):
+                return MacaroonTrouble.REFUSED
+            read(self._rest.good(answer), Info)
+        return shortage(rights)
 
     async def close(self) -> None:
         """End connections."""

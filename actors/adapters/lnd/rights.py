@@ -13,25 +13,28 @@ from typing import Final
 
 from .messages import Failure
 
+GET_INFO: Final = "/lnrpc.Lightning/GetInfo"
 # What each method asks for, and the method's own right. Source: LND's `MainRPCServerPermissions` and `routerrpc`.
+_STATE: Final[Mapping[str, str]] = {
+    GET_INFO: "info:read",
+    "/lnrpc.Lightning/ChannelBalance": "offchain:read",
+}
 _INVOICES: Final[Mapping[str, str]] = {
-    "/lnrpc.Lightning/GetInfo": "info:read",
     "/lnrpc.Lightning/AddInvoice": "invoices:write",
     "/lnrpc.Lightning/LookupInvoice": "invoices:read",
     "/lnrpc.Lightning/ListInvoices": "invoices:read",
     "/lnrpc.Lightning/SubscribeInvoices": "invoices:read",
-    "/lnrpc.Lightning/ChannelBalance": "offchain:read",
 }
 _PAYOUTS: Final[Mapping[str, str]] = {
     "/lnrpc.Lightning/ListPayments": "offchain:read",
     "/routerrpc.Router/SendPaymentV2": "offchain:write",
     "/routerrpc.Router/TrackPaymentV2": "offchain:read",
 }
-NEEDED: Final = (*_INVOICES, *_PAYOUTS)
+NEEDED: Final = (*_STATE, *_INVOICES, *_PAYOUTS)
 """Methods that are called, as their URIs name them in `lncli bakemacaroon uri:...`."""
 
 # Rights that these methods ask for.
-_ASKED_FOR: Final = frozenset({*_INVOICES.values(), *_PAYOUTS.values()})
+_ASKED_FOR: Final = frozenset({*_STATE.values(), *_INVOICES.values(), *_PAYOUTS.values()})
 
 _VERSION_2: Final = 2
 _BAKERY_VERSION: Final = 3
@@ -57,6 +60,7 @@ class MacaroonTrouble(StrEnum):
     REFUSED = "macaroon_refused"
     NO_INVOICES = "macaroon_without_invoices"
     NO_PAYOUTS = "macaroon_without_payouts"
+    NO_STATE = "macaroon_without_state"
 
 
 class MacaroonError(ValueError):
@@ -85,14 +89,16 @@ def rights_of(macaroon: bytes) -> frozenset[str]:
     return frozenset(found)
 
 
-def missing_for_invoices(rights: frozenset[str]) -> Sequence[str]:
-    """Return the methods that making and looking up invoices needs, and that these rights do not allow."""
-    return _missing(_INVOICES, rights)
-
-
-def missing_for_payouts(rights: frozenset[str]) -> Sequence[str]:
-    """Return the methods that refunds need, and that these rights do not allow."""
-    return _missing(_PAYOUTS, rights)
+def shortage(rights: frozenset[str]) -> MacaroonTrouble | None:
+    """Return the first thing that these rights do not allow, of all that is done here."""
+    for trouble, methods in (
+        (MacaroonTrouble.NO_INVOICES, _INVOICES),
+        (MacaroonTrouble.NO_PAYOUTS, _PAYOUTS),
+        (MacaroonTrouble.NO_STATE, _STATE),
+    ):
+        if not all(may(rights, method) for method in methods):
+            return trouble
+    return None
 
 
 def surplus(rights: frozenset[str]) -> Sequence[str]:
@@ -101,8 +107,10 @@ def surplus(rights: frozenset[str]) -> Sequence[str]:
     return sorted(right for right in rights - needed - _ASKED_FOR if not right.endswith(":read"))
 
 
-def _missing(methods: Mapping[str, str], rights: frozenset[str]) -> Sequence[str]:
-    return [method for method, right in methods.items() if right not in rights and f"uri:{method}" not in rights]
+def may(rights: frozenset[str], method: str) -> bool:
+    """Return whether these rights allow one of the methods in `NEEDED`."""
+    right = {**_STATE, **_INVOICES, **_PAYOUTS}[method]
+    return right in rights or f"uri:{method}" in rights
 
 
 def _identifier(macaroon: bytes) -> bytes:

@@ -95,6 +95,8 @@ class LndNode:
         self.invoices: dict[str, OwnInvoice] = {}
         self.payments: dict[str, OwnPayment] = {}
         self.listeners: set[asyncio.Queue[OwnInvoice]] = set()
+        self.peers: list[LndNode] = []
+        """Nodes whose invoices it pays for real."""
         self.orders: list[dict[str, Any]] = []
         """All orders to pay, as they were read."""
         self._settled = 0
@@ -207,18 +209,15 @@ class LndNode:
         payment.status, payment.fee_msat = "SUCCEEDED", fee_msat
         self.local_msat -= payment.target.amount_msat.value + fee_msat
         self.remote_msat += payment.target.amount_msat.value + fee_msat
-        if payment_hash in self.invoices:
-            self.receive(payment_hash)
+        for node in (self, *self.peers):
+            if payment_hash in node.invoices:
+                node.receive(payment_hash, payment.target.amount_msat.value)
         payment.changed.set()
 
     def preimage_of(self, payment_hash: str) -> bytes:
-        """The preimage that a payment has brought; of an invoice made elsewhere in a test, any."""
-        own = self.invoices.get(payment_hash)
-        return own.preimage if own is not None else self._foreign.get(payment_hash, bytes(32))
-
-    def know(self, preimage: bytes) -> None:
-        """Have the network know the preimage of an invoice that somebody else made."""
-        self._foreign[hashlib.sha256(preimage).hexdigest()] = preimage
+        """The preimage that a payment has brought; zeros for an invoice that nobody here has made."""
+        own = [node.invoices[payment_hash] for node in (self, *self.peers) if payment_hash in node.invoices]
+        return own[0].preimage if own else self._foreign.get(payment_hash, bytes(32))
 
     def payment(self, payment_hash: str) -> OwnPayment:
         """A payment. Raises `LndError` for an unknown one."""

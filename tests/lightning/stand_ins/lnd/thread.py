@@ -24,6 +24,7 @@ class LndThread:
         self.server = server
         self.cert_file = cert_file
         self._loop = loop
+        self._others: list[LndServer] = []
 
     def do(self, action: Callable[[LndNode], T]) -> T:
         """Do something with the books, in the thread that they belong to."""
@@ -32,6 +33,20 @@ class LndThread:
             return action(self.server.node)
 
         return asyncio.run_coroutine_threadsafe(act(), self._loop).result(PATIENCE_S)
+
+    def another(self, *, local_msat: int) -> LndServer:
+        """Run one more node, without TLS; each of both pays what the other asks for."""
+        server = LndServer(LndNode(local_msat))
+        asyncio.run_coroutine_threadsafe(server.start(), self._loop).result(PATIENCE_S)
+        server.node.peers.append(self.server.node)
+        self.server.node.peers.append(server.node)
+        self._others.append(server)
+        return server
+
+    def close(self) -> None:
+        """End all servers."""
+        for server in (*self._others, self.server):
+            asyncio.run_coroutine_threadsafe(server.close(), self._loop).result(PATIENCE_S)
 
 
 @contextlib.contextmanager
@@ -44,9 +59,12 @@ def lnd_thread(folder: Path, *, local_msat: int, is_tls: bool = True) -> Iterato
     thread.start()
     try:
         asyncio.run_coroutine_threadsafe(server.start(), loop).result(PATIENCE_S)
-        yield LndThread(server, loop, folder / "cert.pem")
+        running = LndThread(server, loop, folder / "cert.pem")
+        try:
+            yield running
+        finally:
+            running.close()
     finally:
-        asyncio.run_coroutine_threadsafe(server.close(), loop).result(PATIENCE_S)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(PATIENCE_S)
         loop.close()

@@ -18,7 +18,7 @@ from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.payouts import PayoutRefusal, PayoutStatus, PayoutTarget
 from satmeter.actors.ports import InvoiceOrder, PermanentError, PortError, TransientError
 from tests.helpers.invoices import FEE_LIMIT
-from tests.lightning.stand_ins.lnd.macaroons import INVOICES, bake
+from tests.lightning.stand_ins.lnd.macaroons import INVOICES, READ_ONLY, bake
 from tests.lnbits.answers import HASH, invoice_text
 
 KEY = b"k" * 32
@@ -186,8 +186,9 @@ async def test_the_balance_is_ours_and_what_can_come_in_is_the_others() -> None:
     ("macaroon", "trouble"),
     [
         (MACAROON, None),
-        (bake(KEY, INVOICES), "macaroon_without_invoices"),
-        (bake(KEY, [*INVOICES, "info:read", "offchain:read"]), "macaroon_without_payouts"),
+        (bake(KEY, INVOICES), "macaroon_without_payouts"),
+        (bake(KEY, READ_ONLY), "macaroon_without_invoices"),
+        (bake(KEY, [*INVOICES, "offchain:read", "offchain:write"]), "macaroon_without_state"),
         (b"not a macaroon", "macaroon_unreadable"),
     ],
 )

@@ -10,10 +10,11 @@ from satmeter.actors.adapters.lnd.messages import Failure
 from satmeter.actors.adapters.lnd.rights import (
     NEEDED,
     MacaroonError,
+    MacaroonTrouble,
     is_about_macaroon,
-    missing_for_invoices,
-    missing_for_payouts,
+    may,
     rights_of,
+    shortage,
     surplus,
 )
 from tests.lightning.stand_ins.lnd.macaroons import ADMIN, INVOICES, READ_ONLY, bake
@@ -28,30 +29,27 @@ def test_the_rights_are_those_that_were_baked() -> None:
 
 
 def test_just_the_methods_that_are_called_are_enough_and_not_too_much() -> None:
-    assert not missing_for_invoices(NEEDED_RIGHTS)
-    assert not missing_for_payouts(NEEDED_RIGHTS)
+    assert shortage(NEEDED_RIGHTS) is None
     assert not surplus(NEEDED_RIGHTS)
 
 
 @pytest.mark.parametrize("method", NEEDED)
 def test_each_method_is_missed(method: str) -> None:
     rights = NEEDED_RIGHTS - {f"uri:{method}"}
-    assert [*missing_for_invoices(rights), *missing_for_payouts(rights)] == [method]
+    assert [each for each in NEEDED if not may(rights, each)] == [method]
+    assert shortage(rights) is not None
 
 
 def test_the_files_that_lnd_writes_have_too_much_or_too_little() -> None:
-    admin, invoices, read_only = frozenset(ADMIN), frozenset(INVOICES), frozenset(READ_ONLY)
-    assert not missing_for_invoices(admin)
-    assert not missing_for_payouts(admin)
-    assert {"onchain:write", "macaroon:generate"} <= set(surplus(admin))
-    assert missing_for_payouts(invoices)
-    assert missing_for_invoices(read_only) == ["/lnrpc.Lightning/AddInvoice"]
+    assert shortage(frozenset(ADMIN)) is None
+    assert {"onchain:write", "macaroon:generate"} <= set(surplus(frozenset(ADMIN)))
+    assert shortage(frozenset(INVOICES)) is MacaroonTrouble.NO_PAYOUTS
+    assert shortage(frozenset(READ_ONLY)) is MacaroonTrouble.NO_INVOICES
 
 
 def test_broad_rights_of_the_same_entities_are_not_too_much() -> None:
     rights = frozenset({"info:read", "invoices:read", "invoices:write", "offchain:read", "offchain:write"})
-    assert not missing_for_invoices(rights)
-    assert not missing_for_payouts(rights)
+    assert shortage(rights) is None
     assert not surplus(rights)
 
 
