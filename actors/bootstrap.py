@@ -70,7 +70,7 @@ from .services.oversight import Oversight
 from .services.payout_watch import PayoutWatch
 from .services.solvency import SolvencyCache, SolvencyWatch
 from .services.treasury import Treasury
-from .services.wallet_desk import TreasuryLink, TreasuryWallet
+from .services.wallet_desk import TreasuryLink, TreasuryWallet, WalletDesk
 
 AskPrice = Callable[[], Awaitable[BtcPrice]]
 AdmitSale = Callable[[], Awaitable[None]]
@@ -313,6 +313,11 @@ def _lightning(settings: Settings, redis: Redis, treasury: TreasuryLink | None) 
     own = backend.asks_with is not None and is_here(secret_of(settings, backend.asks_with))
     asking = backend.build(settings, spending=False, redis=redis) if own else None
     return TreasuryWallet(treasury, asking, answers_within_s=settings.lightning_timeout_s + _TREASURY_SPARE_S)
+
+
+def build_desk(settings: Settings, parts: Parts) -> WalletDesk:
+    """Build the desk at which the treasury serves processes without the key that spends."""
+    return WalletDesk(parts.lightning, at_once=backend_of(settings).payouts_at_once)
 
 
 def build_wallet_words(settings: Settings) -> WalletWords:

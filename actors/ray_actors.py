@@ -24,6 +24,7 @@ from .bootstrap import (
     HostKeys,
     Parts,
     build_dedicated_host,
+    build_desk,
     build_host,
     build_membership,
     build_model_watches,
@@ -44,7 +45,7 @@ from .router.router import Router
 from .router.routing_table import Owners
 from .services.oversight import Oversight
 from .services.solvency import SolvencyWatch
-from .services.wallet_desk import TreasuryLink, WalletDesk
+from .services.wallet_desk import TreasuryLink
 from .transport import HostListener
 
 _START_BACKOFF_S: Final = 0.2
@@ -277,7 +278,7 @@ class TreasuryActor:
     async def _start(self) -> None:
         settings, _ = await _given(self._settings, Role.TREASURY, self._wiring.node_id)
         parts = build_parts(settings)
-        self._desk = WalletDesk(parts.lightning)
+        self._desk = build_desk(settings, parts)
         treasury = build_treasury(settings, parts, self._wiring.router(parts.journal.owners))
         for watching in self._watching:
             watching.cancel()

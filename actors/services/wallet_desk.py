@@ -127,12 +127,12 @@ class TreasuryLink(Protocol):
 
 
 class WalletDesk:
-    """The treasury's side. Orders go to the node one after the other, as the node pays them."""
+    """The treasury's side. At most `at_once` orders are with the node, as many as it pays at the same time."""
 
-    def __init__(self, lightning: Lightning, now_ms: Callable[[], int] = system_now_ms) -> None:
+    def __init__(self, lightning: Lightning, now_ms: Callable[[], int] = system_now_ms, *, at_once: int = 1) -> None:
         self._lightning = lightning
         self._now_ms = now_ms
-        self._turn = asyncio.Lock()
+        self._turn = asyncio.Semaphore(at_once)
 
     async def answer(self, question: bytes) -> bytes:
         """Return the answer to a question of a `TreasuryWallet`."""

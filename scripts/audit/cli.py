@@ -46,16 +46,16 @@ def run(settings: Settings, archives: Sequence[Path], json_file: Path | None) ->
         return 2
     # A file or a pipe takes lines of any length.
     console = Console(soft_wrap=True) if sys.stdout.isatty() else Console(soft_wrap=True, width=_WIDTH)
-    _show(report, console, stub=backend_of(settings).stub)
+    _show(report, console, backend_of(settings).title)
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     return 1 if report.difference_count else 0
 
 
-def _show(report: Report, console: Console, *, stub: bool) -> None:
+def _show(report: Report, console: Console, node_title: str) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("msat", no_wrap=True)
-    for name in ("Sessions", "Jobs", "Archived", "Together", f"Node{' (stub)' if stub else ''}"):
+    for name in ("Sessions", "Jobs", "Archived", "Together", node_title):
         table.add_column(name, justify="right", no_wrap=True)
     kinds, node = (report.sessions, report.jobs, report.archived), report.node
     at_node = {"received": node["received"], "fees": node["fees"], "refunded": node["paid_out"]}

@@ -66,7 +66,8 @@ class Backend:
     nothing is paid out. asks_with: a key that can't spend, which hosts hold; without one the treasury makes all
     invoices. keeps_owner: the node keeps an actor's id with a payment; else `OwnedPayouts` stands around the client.
     troubles: a sentence for each code of `Lightning.trouble`. unusable: for those with which no invoice works either,
-    words for the middle of a sentence. fees: the rule for the reserve of a payout.
+    words for the middle of a sentence. fees: the rule for the reserve of a payout. payouts_at_once: the orders
+    that its client sends at the same time.
     """
 
     kind: LightningKind
@@ -82,6 +83,7 @@ class Backend:
     asks_with: str | None = None
     troubles: Mapping[str, str] = field(default_factory=dict)
     unusable: Mapping[str, str] = field(default_factory=dict)
+    payouts_at_once: int = 1
     stub: bool = False
 
     @property

@@ -14,7 +14,7 @@ from ...domain.payments.routing_fees import RoutingFees
 from ...ports import Lightning
 from ..lightning.backend import Backend
 from .access import Trouble
-from .client import PhoenixdLightning
+from .client import PAYOUTS_AT_ONCE, PhoenixdLightning
 from .probe import PASSWORD, URL, probe
 
 
@@ -46,6 +46,7 @@ PHOENIXD: Final = Backend(
     fees=RoutingFees(base_msat=Msat(4_000), per_million=4_000),
     keeps_owner=False,
     pays_with=PASSWORD,
+    payouts_at_once=PAYOUTS_AT_ONCE,
     troubles={
         Trouble.UNKNOWN: "phoenixd does not know PHOENIXD_PASSWORD.",
         Trouble.LIMITED: "PHOENIXD_PASSWORD is the limited-access password: no refund can be paid.",

@@ -30,7 +30,8 @@ from .sent import PATH as SENT_PATH
 from .sent import SentPayments
 
 # The node has one channel, and all payments go through it. The answer comes when the payment has ended.
-_PAYOUTS_AT_ONCE: Final = 4
+PAYOUTS_AT_ONCE: Final = 4
+"""Payments that are ordered at the same time."""
 _PAYOUT_LOOK_UPS_AT_ONCE: Final = 2
 # The node's own errors are short lines of text.
 _DETAIL_MAX_BYTES: Final = 500
@@ -71,14 +72,14 @@ class PhoenixdLightning:
         # Look-ups don't get all of the slots, so that thousands of them leave room for the other questions.
         self._look_up_slots = asyncio.Semaphore(max(1, questions // 2))
         self._invoices = InvoiceQueue(invoices, patience_s=timeout_s)
-        self._payout_slots = asyncio.Semaphore(_PAYOUTS_AT_ONCE)
+        self._payout_slots = asyncio.Semaphore(PAYOUTS_AT_ONCE)
         self._payout_look_up_slots = asyncio.Semaphore(_PAYOUT_LOOK_UPS_AT_ONCE)
         self._http = HttpExchange(
             url,
             secrets=(password, token),
             detail_of=detail_of,
             timeout_s=timeout_s,
-            connections=questions + invoices + _PAYOUTS_AT_ONCE + _PAYOUT_LOOK_UPS_AT_ONCE,
+            connections=questions + invoices + PAYOUTS_AT_ONCE + _PAYOUT_LOOK_UPS_AT_ONCE,
             transport=transport,
         )
         self._hints = hints or (lambda: websocket_hints(url, authorization, open_timeout_s=timeout_s))

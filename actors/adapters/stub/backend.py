@@ -41,7 +41,7 @@ async def _probe(settings: Settings, http: httpx.AsyncClient, *, may_order: bool
 
 STUB: Final = Backend(
     kind=LightningKind.STUB,
-    title="The stub node",
+    title="Stub node",
     variables=(),
     needed={},
     place=_place,

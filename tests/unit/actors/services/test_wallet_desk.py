@@ -113,6 +113,18 @@ async def test_orders_go_to_the_node_one_after_the_other_and_the_late_ones_never
     assert scene.node.payout_orders == [(ONE, "ses_1")]
 
 
+async def test_a_node_that_pays_several_at_once_is_given_as_many_and_no_more() -> None:
+    scene = Scene()
+    scene.desk = WalletDesk(scene.node, lambda: scene.now_ms, at_once=2)
+    scene.node.gate.close()
+    paying = [asyncio.create_task(scene.wallet.pay_out(target(n, 100), f"ses_{n}", FEE_LIMIT)) for n in range(3)]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(scene.node.payout_orders) == 2
+    scene.node.gate.open()
+    assert await asyncio.gather(*paying) == [PAID] * 3
+
+
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [(TransientError("busy", 7.5), TransientError), (PermanentError("no admin key"), PermanentError)],

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.invoices import Settlement
+from satmeter.actors.domain.payments.payouts import SentPayment
 from satmeter.scripts.audit.payments import Ledger
+
+
+def test_what_others_did_at_the_same_node_counts_nowhere() -> None:
+    ledger = Ledger()
+    ledger.put_received([Settlement("ab" * 32, Msat(5_000), None)], {})
+    ledger.put_sent([SentPayment("1", "cd" * 32, Msat(7_000), Msat(2), "")])
+    sums, differences = ledger.node_sums(), [*ledger.not_credited(), *ledger.untold()]
+    ledger.close()
+    assert (sums["received"], sums["unclaimed"], sums["paid_out"], sums["fees"]) == (0, 0, 0, 0)
+    assert differences == []
 
 
 def test_what_the_node_kept_is_told_once_for_each_payment_of_ours() -> None:
