@@ -19,7 +19,7 @@ _PAYOUT_REFUSED: Final = (
 _WHY: Final = {
     PayoutRefusal.KEY: "The Lightning node does not let this server pay anything out.",
     PayoutRefusal.FUNDS: "The server's wallet holds too little for the last payout.",
-    PayoutRefusal.RULES: "The Lightning node has a rule against the last payout.",
+    PayoutRefusal.RULES: "The Lightning node would not pay just then, by a rule of its own or for want of a channel.",
 }
 
 

@@ -12,7 +12,7 @@ from . import schemas as around
 _REFUSED: Final[Mapping[str, str]] = {
     "key": "The Lightning node did not take the key for a refund.",
     "funds": "The wallet held too little for a refund.",
-    "rules": "The Lightning node has a rule against a refund.",
+    "rules": "The Lightning node would not pay a refund, by a rule of its own or for want of a channel.",
 }
 _UNNAMED: Final = "A refund could not be paid."
 

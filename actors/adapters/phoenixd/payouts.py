@@ -34,6 +34,7 @@ _REFUSALS: Final[Mapping[str, PayoutRefusal]] = {
 # An earlier order has paid, or may still pay: only the look-up tells whose it was.
 _EARLIER: Final = ("this invoice has already been paid", "another payment is in progress")
 _UNAUTHORISED: Final = "Invalid authentication"
+_UNREADABLE: Final = "Request parameter"
 _NOT_FOUND: Final = "Not found"
 # Releases before 0.6 say of an unknown payment what they say of an unknown path.
 _UNKNOWN_PATH: Final = "Unknown endpoint (check api doc)"
@@ -93,7 +94,7 @@ def read_order_answer(status: int, body: bytes, target: PayoutTarget) -> PayoutR
     if status == 401 and text.startswith(_UNAUTHORISED):
         return PayoutReport(PayoutStatus.FAILED, refusal=PayoutRefusal.KEY)
     # The node's own errors are a line of text: a form that it can't read, before it looks at the payment.
-    return FAILED if status == 400 and text and "<" not in text else None
+    return FAILED if status == 400 and text.startswith(_UNREADABLE) else None
 
 
 def _read_end(body: bytes, target: PayoutTarget) -> PayoutReport:

@@ -49,7 +49,7 @@ class PayoutRefusal(StrEnum):
     """Reasons why the node would pay nothing at all just now. The operator can mend them, a client can't.
 
     key: the node does not take our key, or not for paying. funds: the wallet holds too little. rules: a rule of the
-    node's own.
+    node's own, or channels that can't be used at the moment.
     """
 
     KEY = "key"

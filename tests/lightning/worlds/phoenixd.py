@@ -29,13 +29,17 @@ class PhoenixdWorld:
     fates = frozenset(Fate)
 
     def __init__(self, owners: PayoutOwners) -> None:
-        password = secrets.token_hex(16)
+        password, self.limited_password = secrets.token_hex(16), secrets.token_hex(16)
         self.books = Books(lambda: time.time_ns() // 1_000_000, balance_sats=FUNDS_SATS, inbound_sats=_INBOUND_SATS)
         self.faults = Faults(late_s=TIMEOUT_S * 1.5)
-        self.node = Phoenixd(self.books, self.faults, password=password, limited_password=secrets.token_hex(16))
+        self.node = Phoenixd(self.books, self.faults, password=password, limited_password=self.limited_password)
         self.server = PhoenixdServer(self.node)
-        self.bare = PhoenixdLightning(self.server.url, password, timeout_s=TIMEOUT_S, concurrency=8)
+        self.bare = self.client(password)
         self.lightning = OwnedPayouts(self.bare, owners)
+
+    def client(self, password: str) -> PhoenixdLightning:
+        """Return a client of ours without the record of whose the payments are."""
+        return PhoenixdLightning(self.server.url, password, timeout_s=TIMEOUT_S, concurrency=8)
 
     async def pay(self, payment_hash: str, amount_msat: int | None = None) -> None:
         """See `World`. The node takes up to double of the amount, and no less than it."""

@@ -75,6 +75,7 @@ def test_a_reason_says_whether_the_node_tried(reason: str, expected: PayoutRepor
         (400, b"Request parameter invoice couldn't be parsed/converted to bolt11invoice", FAILED),
         (400, b"<html>400 Bad Request</html>", None),
         (400, b"", None),
+        (400, b"Bad Request", None),
         (404, b"Unknown endpoint (check api doc)", None),
         (500, b"something", None),
         (502, b"<html>", None),
