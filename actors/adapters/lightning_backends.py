@@ -12,10 +12,11 @@ from ...config.settings import Settings
 from .lightning.backend import Backend
 from .lnbits.backend import LNBITS
 from .lnd.backend import LND
+from .nwc.backend import NWC
 from .phoenixd.backend import PHOENIXD
 from .stub.backend import STUB
 
-BACKENDS: Final[Mapping[LightningKind, Backend]] = {row.kind: row for row in (LNBITS, LND, PHOENIXD, STUB)}
+BACKENDS: Final[Mapping[LightningKind, Backend]] = {row.kind: row for row in (LNBITS, LND, PHOENIXD, NWC, STUB)}
 
 USUAL: Final = LNBITS
 """Backend that is named where none is chosen."""

@@ -31,7 +31,9 @@ async def start_problems(
         probed_wallet(settings) if not faulty & {CHOICE, *backend.variables} else _unasked(),
     )
     # The server starts without the node, and waits for it, as it does later.
-    refused = [problem for problem in wallet.problems if settings.production and problem.variable != backend.address]
+    key_too = backend.address == backend.pays_with
+    waits_for = {backend.address} if wallet.away or not key_too else set()
+    refused = [problem for problem in wallet.problems if settings.production and problem.variable not in waits_for]
     found += [*store, *refused]
     if found:
         return found, []

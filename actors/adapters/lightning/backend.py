@@ -22,12 +22,14 @@ class Probed:
     """Result of a probe.
 
     problems: what forbids `satmeter check` to be well, and in production the start, but for those of the address: the
-    server waits for a node that is away. warnings: what is only told. proofs: sentences on what was shown to work.
+    server waits for a node that is away. away: the node did not answer, which matters where the address is the key,
+    too. warnings: what is only told. proofs: sentences on what was shown to work.
     """
 
     problems: Sequence[Problem] = ()
     warnings: Sequence[Problem] = ()
     proofs: Sequence[str] = ()
+    away: bool = False
 
 
 Place = Callable[[Settings], str]

@@ -18,7 +18,6 @@ from ..lightning.descriptions import description_of
 from ..lightning.invoice_queue import InvoiceQueue
 from ..lightning.reading import is_payment_hash, rubbish, sane_msat
 from . import payouts
-from .connection import Connection
 from .exchange import Answer, Exchange
 from .messages import (
     NO_RIGHT,
@@ -54,12 +53,12 @@ class NwcLightning:
     """Implementation of `ports.Lightning`. Every call ends within `timeout_s`, but those that read pages.
 
     It keeps nothing of ours with a payment, so `pay_out` and `payout` leave `actor_id` alone: see `OwnedPayouts`. Nor
-    does it take a limit for routing fees. Raises `PermanentError` without the library, or for an invalid key.
+    does it take a limit for routing fees. `url` is the connection URL: see `Exchange`.
     """
 
     def __init__(
         self,
-        connection: Connection,
+        url: str,
         *,
         timeout_s: float,
         concurrency: int,
@@ -67,7 +66,7 @@ class NwcLightning:
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._timeout_s = timeout_s
-        self._exchange = Exchange(connection, timeout_s=timeout_s, monotonic_s=monotonic_s)
+        self._exchange = Exchange(url, timeout_s=timeout_s, monotonic_s=monotonic_s)
         self._monotonic_s = monotonic_s
         self._page_max = _PAGE_MAX
         self._absences = payouts.Absences(self._exchange.seen_everywhere_since, settles_s=settles_s)

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ...ports import TransientError
-from .connection import Connection
+from ...ports import PermanentError, TransientError
+from .connection import read_connection
 from .nostr import Encryption, Identity, Kind, RawEvent, answered_requests, body, encryptions
 from .relay import Relay
 
@@ -75,36 +75,50 @@ class _Pending:
 class Exchange:
     """Questions to a wallet, and its notifications. A question has `timeout_s`, its wait for a connection included.
 
-    Raises `PermanentError` where `Identity` does.
+    `url` is the connection URL. What is wrong with it, or a library that is missing, is a `PermanentError` of each
+    question: a server that is started without them says so, and does not end.
     """
 
     def __init__(
         self,
-        connection: Connection,
+        url: str,
         *,
         timeout_s: float,
         clock_s: Callable[[], float] = time.time,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._identity = Identity(connection)
+        self._url = url
+        self._opened: Identity | None = None
+        self._relays: Sequence[Relay] = ()
         self._timeout_s = timeout_s
         self._clock_s = clock_s
         self._monotonic_s = monotonic_s
-        self._relays = [
-            Relay(address, self._identity, self, self._filters, open_timeout_s=timeout_s)
-            for address in connection.relays
-        ]
         self._pending: dict[str, _Pending] = {}
         self._info: RawEvent | None = None
         self._wallet_seen_at_s: dict[Relay, float] = {}
         self._listeners: set[asyncio.Queue[Notice | None]] = set()
         self._encryption: Encryption | None = None
 
+    @property
+    def _identity(self) -> Identity:
+        """The identity of this connection, made when it is first needed. Raises `PermanentError`."""
+        if self._opened is None:
+            try:
+                connection = read_connection(self._url)
+            except ValueError as error:
+                raise PermanentError(f"NWC_URL can't be read: {error}") from None
+            self._opened = identity = Identity(connection)
+            self._relays = [
+                Relay(address, identity, self, self._filters, open_timeout_s=self._timeout_s)
+                for address in connection.relays
+            ]
+        return self._opened
+
     async def ask(self, method: str, params: Mapping[str, Any], *, is_order: bool = False) -> Answer:
         """Send a request, once to each relay that is connected, and return the wallet's answer.
 
         `is_order`: it is marked so that it is not carried out much later. Raises `TransientError` when no answer comes,
-        which says nothing of what the wallet did.
+        which says nothing of what the wallet did, and `PermanentError` when nothing can be asked.
         """
         pending = _Pending(method)
         request_id: str | None = None
@@ -229,7 +243,8 @@ class Exchange:
         ]
 
     async def _connected(self) -> Sequence[Relay]:
-        """Return the relays that are connected; without any, after one attempt at each. Raises `TransientError`."""
+        """Return the relays that are connected; without any, after one attempt at each. Raises `PortError`."""
+        _ = self._identity
         found = [relay for relay in self._relays if relay.is_ready]
         tried = [relay for relay in self._relays if not relay.is_ready and (relay.is_new or not found)]
         if tried:

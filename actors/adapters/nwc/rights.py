@@ -6,6 +6,7 @@ may not be asked, the wallet's info event names what the wallet can do at all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -17,7 +18,7 @@ from .messages import NO_RIGHT, Budget, Info, read
 
 _NEEDED: Final = ("make_invoice", "lookup_invoice", "list_transactions", "pay_invoice", "get_balance")
 # Alby Hub's right to make other connections, and with them any budget.
-_MAKES_CONNECTIONS: Final = "create_connection"
+_EXCESS: Final = frozenset({"create_connection"})
 _KEY_UNKNOWN: Final = frozenset({"UNAUTHORIZED", "EXPIRED"})
 
 
@@ -30,7 +31,6 @@ class RightsTrouble(StrEnum):
     NO_LIST_TRANSACTIONS = "no_list_transactions"
     NO_PAY_INVOICE = "no_pay_invoice"
     NO_GET_BALANCE = "no_get_balance"
-    TOO_MANY_RIGHTS = "too_many_rights"
 
 
 class Rights(msgspec.Struct, frozen=True):
@@ -41,6 +41,11 @@ class Rights(msgspec.Struct, frozen=True):
     pushes: bool
     network: str | None
     budget: Budget | None = None
+
+    @property
+    def excess(self) -> Sequence[str]:
+        """Rights to spend or to give rights that nothing here needs."""
+        return sorted(_EXCESS & self.methods)
 
 
 async def rights_of(exchange: Exchange) -> Rights:
@@ -71,4 +76,4 @@ def _trouble(methods: frozenset[str]) -> RightsTrouble | None:
     for method in _NEEDED:
         if method not in methods:
             return RightsTrouble(f"no_{method}")
-    return RightsTrouble.TOO_MANY_RIGHTS if _MAKES_CONNECTIONS in methods else None
+    return None

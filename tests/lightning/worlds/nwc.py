@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 
 from satmeter.actors.adapters.lightning.owned_payouts import OwnedPayouts
 from satmeter.actors.adapters.nwc.client import NwcLightning
-from satmeter.actors.adapters.nwc.connection import read_connection
 from satmeter.actors.domain.payments.payouts import PayoutTarget
 from satmeter.actors.ports import PayoutOwners
 from tests.lightning.stand_ins.nwc import books
@@ -28,9 +27,7 @@ class NwcWorld:
     def __init__(self, wallet: NwcWallet, cable: Cable, owners: PayoutOwners) -> None:
         self.wallet = wallet
         self.cable = cable
-        self.bare = NwcLightning(
-            read_connection(wallet.url(cable.url)), timeout_s=TIMEOUT_S, concurrency=8, settles_s=0
-        )
+        self.bare = NwcLightning(wallet.url(cable.url), timeout_s=TIMEOUT_S, concurrency=8, settles_s=0)
         self.lightning = OwnedPayouts(self.bare, owners)
 
     async def pay(self, payment_hash: str, amount_msat: int | None = None) -> None:

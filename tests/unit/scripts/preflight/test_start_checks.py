@@ -73,6 +73,22 @@ async def test_development_starts_with_what_is_wrong_about_the_wallet_as_a_warni
     assert found == [] and [warning.variable for warning in warnings] == ["LNBITS_ADMIN_KEY", "LNBITS_URL"]
 
 
+@pytest.mark.parametrize("away", [True, False])
+async def test_production_waits_for_a_wallet_that_is_away_and_refuses_one_that_has_no_right(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch, away: bool
+) -> None:
+    """The address of this wallet is its key, too: a problem of it may be that the wallet is away, or that it lacks."""
+
+    async def probed(_settings: Settings) -> Probed:
+        return Probed([Problem("NWC_URL", "No.")], away=away)
+
+    monkeypatch.setattr(start_checks, "probed_wallet", probed)
+    url = f"nostr+walletconnect://{'ab' * 32}?relay=wss://relay.example&secret={'cd' * 32}"
+    values: dict[str, Any] = {"NWC_URL": url, "SATMETER_ENV": "production"}
+    found, _ = await start_checks.start_problems(Settings(**values))
+    assert ("NWC_URL" in {problem.variable for problem in found}) is not away
+
+
 async def unasked(_settings: Settings) -> Probed:
     return Probed()
 

@@ -13,7 +13,6 @@ import pytest
 
 from satmeter.actors.adapters.nwc import client
 from satmeter.actors.adapters.nwc.client import NwcLightning
-from satmeter.actors.adapters.nwc.connection import read_connection
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.bolt11 import read_invoice
 from satmeter.actors.domain.payments.payouts import PayoutRefusal, PayoutReport, PayoutStatus, PayoutTarget
@@ -35,8 +34,7 @@ async def client_of(
 ) -> AsyncIterator[tuple[NwcWallet, NwcLightning]]:
     wallet = NwcWallet((relay.url,), manners=Manners(**manners))
     await wallet.start()
-    connection = read_connection(wallet.url())
-    lightning = NwcLightning(connection, timeout_s=TIMEOUT_S, concurrency=concurrency, settles_s=settles_s)
+    lightning = NwcLightning(wallet.url(), timeout_s=TIMEOUT_S, concurrency=concurrency, settles_s=settles_s)
     try:
         yield wallet, lightning
     finally:

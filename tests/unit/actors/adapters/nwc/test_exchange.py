@@ -11,9 +11,8 @@ from typing import Any
 import nostr_sdk
 import pytest
 
-from satmeter.actors.adapters.nwc.connection import read_connection
 from satmeter.actors.adapters.nwc.exchange import Answer, Exchange, Notice
-from satmeter.actors.ports import TransientError
+from satmeter.actors.ports import PermanentError, TransientError
 from tests.lightning.stand_ins.nwc.books import foreign_invoice
 from tests.lightning.stand_ins.nwc.cable import Cable
 from tests.lightning.stand_ins.nwc.relay import RelayProcess, running_relay
@@ -37,7 +36,7 @@ async def wallet_at(*relays: str, **manners: Any) -> AsyncIterator[NwcWallet]:
 
 @asynccontextmanager
 async def exchange_with(wallet: NwcWallet, *relays: str, timeout_s: float = TIMEOUT_S) -> AsyncIterator[Exchange]:
-    exchange = Exchange(read_connection(wallet.url(*relays)), timeout_s=timeout_s)
+    exchange = Exchange(wallet.url(*relays), timeout_s=timeout_s)
     try:
         yield exchange
     finally:
@@ -210,7 +209,7 @@ async def test_it_is_known_over_which_relays_the_wallet_speaks(nostr_relay: Rela
 
 async def test_what_a_relay_refuses_is_told_with_its_reason(nostr_relay: RelayProcess) -> None:
     async with wallet_at(nostr_relay.url) as wallet:
-        exchange = Exchange(read_connection(wallet.url()), timeout_s=TIMEOUT_S, clock_s=lambda: 1_000_000_000)
+        exchange = Exchange(wallet.url(), timeout_s=TIMEOUT_S, clock_s=lambda: 1_000_000_000)
         # An order of long ago: this relay takes no events that have lapsed.
         with pytest.raises(TransientError, match=r"the relay refused: .*expired"):
             await exchange.ask("pay_invoice", {"invoice": "x"}, is_order=True)
@@ -291,3 +290,20 @@ async def test_a_relay_s_store_does_not_answer_for_the_wallet(nostr_relay: Relay
             await wallet.publish(event)
         with pytest.raises(TransientError, match="in time"):
             await asked
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("https://wallet.example", "NWC_URL can't be read"),
+        (f"nostr+walletconnect://{'ff' * 32}?relay=wss://relay.example&secret={'cd' * 32}", "a key that is not valid"),
+    ],
+)
+async def test_an_address_that_cannot_be_used_is_told_by_each_question_and_not_before(url: str, words: str) -> None:
+    exchange = Exchange(url, timeout_s=TIMEOUT_S)
+    for _ in range(2):
+        with pytest.raises(PermanentError, match=words):
+            await exchange.ask("get_balance", {})
+        with pytest.raises(PermanentError, match=words):
+            await exchange.info()
+    await exchange.close()
