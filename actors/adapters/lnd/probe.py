@@ -26,13 +26,14 @@ MACAROON: Final = "LND_MACAROON"
 CERT_FILE: Final = "LND_TLS_CERT_FILE"
 
 _BAKE: Final = "bake one as docs/lightning.md says."
-TROUBLES: Final[Mapping[str, str]] = {
-    MacaroonTrouble.UNREADABLE: f"LND_MACAROON is not a macaroon of LND's: {_BAKE}",
-    MacaroonTrouble.REFUSED: f"LND does not take LND_MACAROON, which is another node's, or no longer valid: {_BAKE}",
-    MacaroonTrouble.NO_INVOICES: f"LND_MACAROON does not allow to make and look up invoices: {_BAKE}",
-    MacaroonTrouble.NO_PAYOUTS: f"LND_MACAROON does not allow payments, so no refund can be paid: {_BAKE}",
-    MacaroonTrouble.NO_STATE: f"LND_MACAROON does not allow to ask for the node's state and balance: {_BAKE}",
+_FAULTS: Final[Mapping[str, str]] = {
+    MacaroonTrouble.UNREADABLE: "is not a macaroon of LND's",
+    MacaroonTrouble.REFUSED: "is refused by LND, as it is another node's or no longer valid",
+    MacaroonTrouble.NO_INVOICES: "does not allow to make and look up invoices",
+    MacaroonTrouble.NO_PAYOUTS: "does not allow payments, so no refund can be paid",
+    MacaroonTrouble.NO_STATE: "does not allow to ask for the node's state and balance",
 }
+TROUBLES: Final[Mapping[str, str]] = {code: f"{MACAROON} {words}." for code, words in _FAULTS.items()}
 """Sentence for each fault of the macaroon."""
 
 _TIMEOUT_S: Final = 5.0
@@ -64,7 +65,7 @@ async def probe(settings: Settings, http: httpx.AsyncClient, *, may_order: bool)
 async def _probed(lightning: LndLightning, macaroon: bytes, settings: Settings, *, may_order: bool) -> Probed:
     trouble = await lightning.trouble()
     if trouble is not None:
-        return Probed([Problem(MACAROON, TROUBLES[trouble])])
+        return Probed([Problem(MACAROON, f"It {_FAULTS[trouble]}: {_BAKE}")])
     problems, warnings, proofs = [], [], []
     too_many = surplus(rights_of(macaroon))
     if too_many:

@@ -54,6 +54,11 @@ def only(found: Probed) -> tuple[str, str]:
     return found.problems[0].variable, found.problems[0].message
 
 
+def faulty(trouble: MacaroonTrouble) -> tuple[str, str]:
+    words = TROUBLES[trouble].removeprefix("LND_MACAROON").removesuffix(".")
+    return "LND_MACAROON", f"It{words}: bake one as docs/lightning.md says."
+
+
 async def test_a_node_that_serves_is_proven_without_a_payment(lnd: LndServer, tmp_path: Path) -> None:
     found = await told(lnd, tmp_path)
     assert not found.problems
@@ -84,7 +89,7 @@ async def test_without_leave_no_invoice_is_made(lnd: LndServer, tmp_path: Path) 
 async def test_too_few_rights_are_a_problem(
     lnd: LndServer, tmp_path: Path, rights: Collection[str], trouble: MacaroonTrouble
 ) -> None:
-    assert only(await told(lnd, tmp_path, rights)) == ("LND_MACAROON", TROUBLES[trouble])
+    assert only(await told(lnd, tmp_path, rights)) == faulty(trouble)
 
 
 async def test_too_many_rights_are_told_by_name(lnd: LndServer, tmp_path: Path) -> None:
@@ -99,7 +104,7 @@ async def test_too_many_rights_are_told_by_name(lnd: LndServer, tmp_path: Path) 
 async def test_a_macaroon_of_another_node_and_one_that_is_none_are_told(lnd: LndServer, tmp_path: Path) -> None:
     other = LndServer(LndNode()).macaroon().hex()
     for macaroon, trouble in ((other, MacaroonTrouble.REFUSED), ("00ff", MacaroonTrouble.UNREADABLE)):
-        assert only(await told(lnd, tmp_path, LND_MACAROON=macaroon)) == ("LND_MACAROON", TROUBLES[trouble])
+        assert only(await told(lnd, tmp_path, LND_MACAROON=macaroon)) == faulty(trouble)
 
 
 async def test_what_no_client_could_pay_is_a_problem_and_less_than_a_large_deposit_a_warning(
