@@ -36,7 +36,8 @@ def trouble_of(info: Answer, order: Answer) -> Trouble | None:
         return Trouble.UNKNOWN
     if info.status != 200:
         raise TransientError(f"the Lightning node answered {info.status}")
-    if read(info.body, NodeInfo).release < RELEASE_MIN:
+    release = read(info.body, NodeInfo).release
+    if release is not None and release < RELEASE_MIN:
         return Trouble.TOO_OLD
     if order.status in (401, 403):
         return Trouble.LIMITED

@@ -193,7 +193,7 @@ class PhoenixdLightning:
         if not payouts.is_unknown_path(answer.status, answer.body):
             return False
         info = read(self._http.good(await self._ask("GET", "/getinfo")), NodeInfo)
-        return info.release >= RELEASE_MIN
+        return info.release is not None and info.release >= RELEASE_MIN
 
     async def _paid(self, target: PayoutTarget) -> PayoutReport:
         """Return the report of a payment that the node has just called paid, with its fee.

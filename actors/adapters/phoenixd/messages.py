@@ -30,9 +30,7 @@ class Channel(msgspec.Struct, frozen=True, rename="camel"):
     """Channel to the node's only peer. The inbound liquidity is what it can still receive without a fee."""
 
     state: str
-    balance_sat: int = 0
-    inbound_liquidity_sat: int = 0
-    capacity_sat: int = 0
+    inbound_liquidity_sat: int | None = None
 
 
 class NodeInfo(msgspec.Struct, frozen=True, rename="camel"):
@@ -42,10 +40,10 @@ class NodeInfo(msgspec.Struct, frozen=True, rename="camel"):
     version: str = ""
 
     @property
-    def release(self) -> tuple[int, int]:
-        """The first two numbers of the version; zeros where it can't be read."""
+    def release(self) -> tuple[int, int] | None:
+        """The first two numbers of the version; None where it can't be read, as that of a build of one's own."""
         found = _VERSION.match(self.version)
-        return (int(found[1]), int(found[2])) if found else (0, 0)
+        return (int(found[1]), int(found[2])) if found else None
 
 
 class Balance(msgspec.Struct, frozen=True, rename="camel"):

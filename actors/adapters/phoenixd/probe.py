@@ -94,7 +94,7 @@ async def _liquidity(node: _Node, settings: Settings) -> _Words:
     balance = read(_good(await node.ask("GET", "/getbalance")), Balance)
     cost = await _cost(node)
     warnings = [*_channel_warnings(info.channels, cost), *_credit_warnings(balance)]
-    room_sats = sum(channel.inbound_liquidity_sat for channel in info.channels if channel.state == _NORMAL)
+    room_sats = sum(channel.inbound_liquidity_sat or 0 for channel in info.channels if channel.state == _NORMAL)
     if info.channels and room_sats < settings.session_max_sats:
         text = (
             f"Its channel has room for {room_sats:,} sats more, less than one deposit may be. Then phoenixd buys room "

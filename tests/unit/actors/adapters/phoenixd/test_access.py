@@ -24,7 +24,7 @@ NO_INVOICE = answer(400, b"Request parameter invoice couldn't be parsed/converte
         (answer(401), answer(401), Trouble.UNKNOWN),
         (INFO, answer(401), Trouble.LIMITED),
         (answer(200, b'{"channels": [], "version": "0.4.2-24b817a"}'), NO_INVOICE, Trouble.TOO_OLD),
-        (answer(200, b'{"channels": []}'), NO_INVOICE, Trouble.TOO_OLD),
+        (answer(200, b'{"channels": [{"state": "Offline", "inboundLiquiditySat": null}]}'), NO_INVOICE, None),
     ],
 )
 def test_the_answers_tell_the_fault(info: Answer, order: Answer, expected: Trouble | None) -> None:

@@ -199,7 +199,7 @@ async def test_a_payment_that_the_node_does_not_know_is_absent() -> None:
     assert await node(saying(404, "Not found")).payout(TARGET, "job_1") == PayoutReport(PayoutStatus.ABSENT)
 
 
-@pytest.mark.parametrize(("version", "absent"), [("0.5.1-abc", True), ("0.4.2-24b817a", False)])
+@pytest.mark.parametrize(("version", "absent"), [("0.5.1-abc", True), ("0.4.2-24b817a", False), ("my own", False)])
 async def test_a_release_without_the_path_says_nothing_about_the_payment(version: str, absent: bool) -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/getinfo":
