@@ -38,6 +38,7 @@ class Keys:
     macaroons: bytes = field(repr=False)
     receipts: bytes = field(repr=False)
     webhooks: bytes = field(repr=False)
+    withdrawals: bytes = field(repr=False)
     digest: str
 
 
@@ -65,6 +66,7 @@ def _derived(root_key: SecretStr) -> Keys:
         macaroons=key("macaroons"),
         receipts=key("receipts"),
         webhooks=key("webhooks"),
+        withdrawals=key("withdrawals"),
         digest=key("digest of the key").hex()[:_DIGEST_CHARS],
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -15,6 +16,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from .lightning_kind import LightningKind
 
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
+_PUBLIC_URL = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?/?", re.ASCII
+)
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,*]+")
 
 
@@ -356,6 +360,12 @@ class Settings(BaseSettings):
         "Hosts, addresses or networks, by comma, that webhooks may go to, and refunds' destinations be asked at, "
         "although they are not public, by any port and also by http.",
     )
+    public_url: str | None = _var(
+        "SATMETER_PUBLIC_URL",
+        None,
+        "Where clients reach this server, as `https://example.org`: LNURL-withdraw links, by which a phone fetches a "
+        "refund, need it.",
+    )
     plain_http_allow: Annotated[tuple[str, ...], NoDecode] = _var(
         "SATMETER_PLAIN_HTTP_ALLOW",
         (),
@@ -401,6 +411,16 @@ class Settings(BaseSettings):
                 )
         return value
 
+    @field_validator("public_url")
+    @classmethod
+    def _public_url_is_one(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        found = _PUBLIC_URL.fullmatch(value)
+        if found is None or (found["scheme"] == "http" and not _is_this_machine(found["host"])):
+            raise ValueError("must be as `https://example.org`, without a path; `http://` only for this machine")
+        return value.rstrip("/")
+
     @field_validator("tiers", mode="before")
     @classmethod
     def _read_tiers(cls, value: Any) -> Any:
@@ -435,6 +455,13 @@ class Settings(BaseSettings):
     def eval_expiry_s(self) -> int:
         """Life of the invoice for a job's evaluation, in seconds."""
         return min(self.job_expiry_s, self.invoice_expiry_s)
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _is_hex_of(text: str, length_bytes: int) -> bool:

@@ -18,6 +18,8 @@ from .edge.gate import Gate
 from .edge.limits import limits_of
 from .jobs import openapi as of_jobs
 from .jobs.routes import Jobs
+from .lnurl import openapi as of_lnurl
+from .lnurl.routes import LnurlRoutes
 from .metrics import Metrics
 from .middleware import RequestMiddleware
 from .openai import openapi as of_openai
@@ -111,6 +113,8 @@ def endpoints(state: AppState, metrics: Metrics) -> Sequence[Endpoint]:
         Endpoint("POST", "/sessions/{sessionId}/topup", sessions.top_up, top_up),
         Endpoint("GET", "/sessions/{sessionId}/ledger", sessions.ledger, of_sessions.SHOW_LEDGER),
         Endpoint("POST", "/sessions/{sessionId}/close", sessions.close, of_sessions.CLOSE),
+        Endpoint("POST", "/sessions/{sessionId}/withdraw", sessions.withdraw, of_sessions.WITHDRAW),
+        *_for_wallets(state),
         Endpoint(
             "PUT", "/sessions/{sessionId}/refund-destination", sessions.name_destination, of_sessions.NAME_DESTINATION
         ),
@@ -139,9 +143,23 @@ def endpoints(state: AppState, metrics: Metrics) -> Sequence[Endpoint]:
         Endpoint("GET", "/", pages.home, around.HOME),
     ]
     if stub_node is not None:
-        dev = StubRoutes(stub_node, settings.body_limit_bytes)
-        table.append(Endpoint("POST", "/dev/stub/pay/{paymentHash}", dev.pay, around.PAY_STUB))
-        table.append(Endpoint("POST", "/dev/stub/invoice", dev.invoice, around.MAKE_STUB_INVOICE))
+        table += _for_development(StubRoutes(stub_node, settings.body_limit_bytes))
     receipts.describe(table)
     pages.describe(table)
     return table
+
+
+def _for_wallets(state: AppState) -> Sequence[Endpoint]:
+    lnurl = LnurlRoutes(state)
+    return [
+        Endpoint("GET", "/lnurl/withdraw/{token}", lnurl.offer, of_lnurl.OFFER),
+        Endpoint("GET", "/lnurl/withdraw/{token}/callback", lnurl.take, of_lnurl.TAKE),
+        Endpoint("GET", "/lnurl/withdraw/{token}/qr.svg", lnurl.qr, of_lnurl.QR),
+    ]
+
+
+def _for_development(dev: StubRoutes) -> Sequence[Endpoint]:
+    return [
+        Endpoint("POST", "/dev/stub/pay/{paymentHash}", dev.pay, around.PAY_STUB),
+        Endpoint("POST", "/dev/stub/invoice", dev.invoice, around.MAKE_STUB_INVOICE),
+    ]

@@ -78,7 +78,8 @@ class AppState:
     `checks` are the parts that readiness asks, by the name that a 503 shows; each raises when its part can't be
     reached. `store_trouble` returns why the store can't be reached, if known. `id_key` is the secret that client
     digests and ids from idempotency keys derive from; `macaroon_key` signs and verifies the credentials of sessions.
-    The key that signs receipts derives from `receipt_key`, the secrets of webhooks from `webhook_key`; `previous_keys`
+    The key that signs receipts derives from `receipt_key`, the secrets of webhooks from `webhook_key`, the links
+    by which wallets fetch a refund from `withdraw_key`; `previous_keys`
     are those of another root key, whose credentials are valid besides. A process that stops sets `ending` first, so
     that event streams end at once instead of going on for hours. `head_after_s`: how long a stream's head waits for
     the model, whose refusal has a status until then. `is_own_invoice` asks the node, as `Lightning.is_own`.
@@ -96,6 +97,7 @@ class AppState:
     macaroon_key: bytes
     receipt_key: bytes
     webhook_key: bytes
+    withdraw_key: bytes
     previous_keys: Keys | None = None
     model: ModelNews = field(default_factory=ModelUp)
     findings: WatchedFindings = field(default_factory=NoFindings)

@@ -30,6 +30,7 @@ from ..payments.refunds import PayoutOrder, Refunds
 from ..payments.schemas import RefundOrder
 from ..payments.solvency_gate import refuse_deposits
 from ..payments.webhooks import WebhookOrders
+from ..payments.withdrawals import Withdrawals
 from ..request import ids
 from ..request.body import read_json
 from ..request.client_address import ClientAddresses
@@ -51,6 +52,7 @@ class Jobs:
         self._payouts = Refunds(state)
         self._webhooks = WebhookOrders(state)
         self._destinations = RefundDestinations(state)
+        self._withdrawals = Withdrawals(state)
         self._models = [entry.name for entry in own_models(state.settings)]
 
     async def create(self, request: Request) -> Response:
@@ -78,7 +80,7 @@ class Jobs:
     async def show(self, request: Request) -> Response:
         """Answer GET /jobs/{jobId} with the job as it is now."""
         view = await self._state.router.call(_job_id(request), GetJob())
-        return json.json_response(views.job_status(view))
+        return json.json_response(views.job_status(view, self._withdrawals.of_job(view)))
 
     async def events(self, request: Request) -> Response:
         """Answer GET /jobs/{jobId}/events with the job now and after each change."""
@@ -104,7 +106,6 @@ class Jobs:
         key = idempotency_key(request)
         body = await read_json(request, RefundOrder, self._state.settings.body_limit_bytes)
         once = operation_key_of(request, key, body)
-
         order = PayoutOrder(body.payment_request, body.amount_sats)
 
         def pay(target: PayoutTarget | None) -> RefundJob:
@@ -112,7 +113,7 @@ class Jobs:
             return RefundJob(target, once)
 
         view = await self._payouts.pay(job_id, order, lambda amount_msat: PlanJobPayout(amount_msat, once), pay)
-        return json.json_response(views.job_status(view))
+        return json.json_response(views.job_status(view, self._withdrawals.of_job(view)))
 
 
 async def _events(

@@ -7,7 +7,7 @@ from ...actors.domain.job.state import JobState, JobView
 from ...actors.domain.money import usd_text
 from ...actors.domain.quotes import quoted
 from ...actors.domain.timestamps import timestamp
-from ..payments.schemas import CostLedger, WebhookMade
+from ..payments.schemas import CostLedger, WebhookMade, WithdrawLink
 from ..payments.views import invoice, refund
 from . import schemas
 
@@ -27,7 +27,7 @@ def job_created(view: JobView, webhook: WebhookMade | None) -> schemas.JobCreate
     )
 
 
-def job_status(view: JobView) -> schemas.JobStatus:
+def job_status(view: JobView, withdraw: WithdrawLink | None = None) -> schemas.JobStatus:
     """Return the job's status for its client."""
     breakdown = view.breakdown
     return schemas.JobStatus(
@@ -42,7 +42,7 @@ def job_status(view: JobView) -> schemas.JobStatus:
         result=view.result,
         error_message=view.error_message if view.state is JobState.FAILED else None,
         cost_ledger=_ledger(view.ledger) if view.ledger is not None else None,
-        refund=refund(view.refund) if view.refund is not None else None,
+        refund=refund(view.refund, withdraw) if view.refund is not None else None,
         waiting_for="model" if view.waits_for_model else None,
     )
 

@@ -74,9 +74,9 @@ class Refunds:
         `plan` makes the command that asks for the plan of a payout to a destination, `pay` the one that pays. Raises
         `RefusedError` for what can't be paid to, and (425) when the payout takes long.
         """
-        self._refuse_without_payouts()
+        self.refuse_without_payouts()
         if not is_destination(order.payment_request):
-            return await self.carry_out(actor_id, pay(await self._target(order)))
+            return await self.carry_out(actor_id, pay(await self.target(order)))
         try:
             destination = read_destination(order.payment_request)
         except UnfitDestinationError as error:
@@ -88,12 +88,16 @@ class Refunds:
         target = await self._resolved(actor_id, destination, planned) if planned.amount_msat else None
         return await self.carry_out(actor_id, pay(target))
 
-    def _refuse_without_payouts(self) -> None:
+    def refuse_without_payouts(self) -> None:
+        """Raise `RefusedError` if this server can't pay anything out."""
         if not self._state.wallet.can_pay:
             raise RefusedError(_impossible(self._state.wallet.pays_with))
 
-    async def _target(self, order: PayoutOrder) -> PayoutTarget:
-        """Decode the client's invoice, and ask the node whether it is its own, which takes no reserve."""
+    async def target(self, order: PayoutOrder) -> PayoutTarget:
+        """Decode the client's invoice, and ask the node whether it is its own, which takes no reserve.
+
+        Raises `RefusedError` for one that can't be paid.
+        """
         text = invoice_text(order.payment_request)
         try:
             invoice = read_invoice(text)

@@ -118,6 +118,17 @@ class Route(Wire):
     returned_msat: Annotated[Count | Absent, Field(description="The rest, once the payout is paid.")] = None
 
 
+class WithdrawLink(Wire):
+    """A link by which a wallet fetches what is owed (LNURL-withdraw). A bearer token: any holder of it takes the money.
+
+    It is good for as long as something is owed.
+    """
+
+    lnurl: Annotated[str, Field(pattern="^LNURL1[0-9A-Z]+$", description="What a wallet scans.")]
+    link: Annotated[str, Field(description="The same as a link that opens a wallet: `lightning:LNURL1…`.")]
+    qr: Annotated[str, Field(description="Where it is as a QR code, an SVG picture.")]
+
+
 class Refund(Wire):
     """The amounts owed to the client and paid back to it.
 
@@ -140,6 +151,10 @@ class Refund(Wire):
     state: RefundState
     route: Annotated[
         Route | Absent, Field(description="The route of the payout under way, else of the last one that was paid.")
+    ] = None
+    withdraw: Annotated[
+        WithdrawLink | Absent,
+        Field(description="Of a job that owes something, and of a session in the answer that made the link."),
     ] = None
     failure: Annotated[str | Absent, Field(description="What became of the last payout, when it failed.")] = None
     failure_code: Annotated[

@@ -9,7 +9,7 @@ from ...actors.domain.payments.payouts import PayoutRefusal
 from ...actors.domain.payments.standing_refund import StandingRefund
 from ...actors.domain.timestamps import timestamp
 from ..schema import Invoice
-from .schemas import Refund, Route
+from .schemas import Refund, Route, WithdrawLink
 
 _PAYOUT_FAILED: Final = "The last payout failed for certain, and what it was for is owed again: send another invoice."
 _PAYOUT_REFUSED: Final = (
@@ -33,13 +33,14 @@ def invoice(shown: invoices.Invoice) -> Invoice:
     )
 
 
-def refund(shown: payouts.RefundView) -> Refund:
+def refund(shown: payouts.RefundView, withdraw: WithdrawLink | None = None) -> Refund:
     """Return the JSON model of a refund: what is owed and paid, the last payout's failure, and the destination."""
     owing = Refund(
         owed_msat=shown.owed_msat.value,
         paid_msat=shown.paid_msat.value,
         payable_sats=shown.payable_sats,
         state=shown.state,
+        withdraw=withdraw,
         route=None if shown.route is None else _route(shown.route),
     ).model_copy(update={} if shown.standing is None else _standing(shown.standing))
     if not shown.failed:

@@ -105,6 +105,11 @@ def openai_type(status: int) -> str:
     return _OPENAI.get(status, "server_error" if status >= 500 else "invalid_request_error")
 
 
+def lnurl(status: int, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body with the fields that wallets read (LUD-03)."""
+    return {**body, "status": "ERROR", "reason": body["error"]}
+
+
 def either(status: int, body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the body in both formats at once, for paths that clients of both APIs request."""
     first, second = openai(status, body), anthropic(status, body)
@@ -113,6 +118,7 @@ def either(status: int, body: Mapping[str, Any]) -> dict[str, Any]:
 
 _BY_PATH: Final[tuple[tuple[str, Shape], ...]] = (
     ("/v1/messages", anthropic),
+    ("/lnurl/", lnurl),
     ("/v1/chat/", openai),
     ("/v1/responses", openai),
     # Clients of either API request other paths.

@@ -164,3 +164,17 @@ CLOSE: Final = Operation(
         Code.REFUND_PENDING,
     ),
 )
+WITHDRAW: Final = Operation(
+    id="withdrawSession",
+    tag=SESSIONS,
+    summary="Close a session and get a link for what is left",
+    description="Closes the session, and gives an LNURL-withdraw link, which a phone scans to fetch what is owed. The "
+    "link is a bearer token: it can take what this session owes and nothing else, by one payout at a time, and is good "
+    "for as long as something is owed. It is the same each time.",
+    secured=True,
+    body=schemas.Nothing,
+    body_required=False,
+    parameters=(SESSION_ID, idempotent("the same link")),
+    answers=json_answer("The session, with the link in `refund.withdraw`.", schemas.SessionStatus),
+    errors=(*BODY_ERRORS, *CREDENTIAL_ERRORS, Code.IDEMPOTENCY_CONFLICT),
+)

@@ -21,9 +21,10 @@ from ...actors.domain.session.messages import (
 )
 from ..payments.destinations import RefundDestinations
 from ..payments.refunds import PayoutOrder, Refunds
-from ..payments.schemas import RefundDestination
+from ..payments.schemas import RefundDestination, WithdrawLink
 from ..payments.solvency_gate import refuse_deposits
 from ..payments.webhooks import WebhookOrders
+from ..payments.withdrawals import Withdrawals
 from ..request.auth import Credentials
 from ..request.body import read_json, unfit
 from ..request.client_address import ClientAddresses
@@ -37,6 +38,7 @@ from .top_up_offers import TopUpOffers
 
 _NUMBER: Final = re.compile(r"[0-9]{1,16}")
 _NO_ORDER: Final = schemas.CloseOrder()
+_NOTHING: Final = schemas.Nothing()
 
 
 class Sessions:
@@ -59,6 +61,7 @@ class Sessions:
         self._top_up_offers = TopUpOffers(state)
         self._payouts = Refunds(state)
         self._destinations = RefundDestinations(state)
+        self._withdrawals = Withdrawals(state)
 
     async def open(self, request: Request) -> Response:
         """Answer POST /sessions with a new session, or the one of the Idempotency-Key."""
@@ -125,9 +128,20 @@ class Sessions:
         assert destination is not None
         return _status(await self._state.router.call(session_id, NameRefundDestination(destination, grant)))
 
+    async def withdraw(self, request: Request) -> Response:
+        """Answer POST /sessions/{sessionId}/withdraw: close the session, and give a link by which its rest is taken."""
+        session_id, grant, *_ = self._credentials.session(request)
+        key = idempotency_key(request)
+        body = await read_json(request, schemas.Nothing, self._state.settings.body_limit_bytes, empty=_NOTHING)
+        self._withdrawals.refuse_without_address()
+        self._payouts.refuse_without_payouts()
+        once = operation_key_of(request, key, body, grant)
+        view = await self._state.router.call(session_id, CloseSession(None, once, grant, for_bearer=True))
+        return _status(view, self._withdrawals.link(session_id, grant.generation))
 
-def _status(view: SessionView) -> Response:
-    return json.json_response(views_sessions.session_status(view))
+
+def _status(view: SessionView, withdraw: WithdrawLink | None = None) -> Response:
+    return json.json_response(views_sessions.session_status(view, withdraw))
 
 
 def _query(request: Request) -> schemas.LedgerQuery:

@@ -114,6 +114,12 @@ class CloseOrder(Wire):
     amount_sats: Annotated[PayoutSats | None, NOT_NULL] = None
 
 
+class Nothing(Wire):
+    """A body without fields."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
 class LedgerQuery(Wire):
     """A stretch of the ledger."""
 

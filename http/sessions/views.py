@@ -7,7 +7,7 @@ from ...actors.domain.session import messages
 from ...actors.domain.session.messages import SessionCreated, SessionView
 from ...actors.domain.session.state import SessionState
 from ...actors.domain.timestamps import timestamp
-from ..payments.schemas import WebhookMade
+from ..payments.schemas import WebhookMade, WithdrawLink
 from ..payments.views import invoice, refund
 from . import schemas
 
@@ -24,7 +24,7 @@ def session_opened(created: SessionCreated, macaroon: str, webhook: WebhookMade 
     )
 
 
-def session_status(view: SessionView) -> schemas.SessionStatus:
+def session_status(view: SessionView, withdraw: WithdrawLink | None = None) -> schemas.SessionStatus:
     """Return the session's status for its holder."""
     return schemas.SessionStatus(
         session_id=view.session_id,
@@ -34,7 +34,7 @@ def session_status(view: SessionView) -> schemas.SessionStatus:
         held_msat=view.held_msat.value,
         deposited_msat=view.deposited_msat.value,
         spent_msat=view.spent_msat.value,
-        refund=refund(view.refund),
+        refund=refund(view.refund, withdraw),
         expires_at=timestamp(view.expires_at_ms),
         pending_invoices=[invoice(pending) for pending in view.pending_invoices],
     )

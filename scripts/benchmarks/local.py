@@ -75,6 +75,7 @@ async def _serve_front(port: int, settings: Settings, parts: Parts, router: Rout
         macaroon_key=keys.macaroons,
         receipt_key=keys.receipts,
         webhook_key=keys.webhooks,
+        withdraw_key=keys.withdrawals,
     )
     app = create_app(front)
     server = _Server(

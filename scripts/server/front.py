@@ -144,6 +144,7 @@ def build_app_state(orders: Orders) -> tuple[AppState, Any]:
         macaroon_key=keys.macaroons,
         receipt_key=keys.receipts,
         webhook_key=keys.webhooks,
+        withdraw_key=keys.withdrawals,
         previous_keys=orders.previous_keys,
     )
 

@@ -36,6 +36,10 @@ EXISTING = {
     ("POST", "/sessions/{sessionId}/request"),
     ("GET", "/sessions/{sessionId}/ledger"),
     ("POST", "/sessions/{sessionId}/close"),
+    ("POST", "/sessions/{sessionId}/withdraw"),
+    ("GET", "/lnurl/withdraw/{token}"),
+    ("GET", "/lnurl/withdraw/{token}/callback"),
+    ("GET", "/lnurl/withdraw/{token}/qr.svg"),
     ("PUT", "/sessions/{sessionId}/refund-destination"),
     ("POST", "/v1/messages"),
     ("POST", "/v1/messages/count_tokens"),
@@ -211,4 +215,4 @@ async def test_every_invoice_in_an_example_is_whole_and_says_what_stands_beside_
 async def test_the_example_invoices_are_ones_that_the_server_takes(api: Api) -> None:
     for name, sats in (("RefundOrder", 3), ("CloseOrder", 985)):
         order = PayoutOrder(EXAMPLES[name]["paymentRequest"], sats)
-        assert (await Refunds(api.state)._target(order)).amount_msat == Msat.from_sats(sats)
+        assert (await Refunds(api.state).target(order)).amount_msat == Msat.from_sats(sats)

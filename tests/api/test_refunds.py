@@ -432,7 +432,7 @@ async def test_a_stranger_s_flood_of_invoices_does_not_keep_the_node_busy(api: S
         return True
 
     taken = Refunds(replace(api.state, is_own_invoice=is_own))
-    asking = [asyncio.ensure_future(taken._target(PayoutOrder(MINE.payment_request))) for _ in range(9)]
+    asking = [asyncio.ensure_future(taken.target(PayoutOrder(MINE.payment_request))) for _ in range(9)]
     done, waiting = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
     assert (asked, {task.result().internal for task in done}) == (len(waiting), {False})
     gate.set()

@@ -28,6 +28,7 @@ from tests.helpers.cluster.echoes import PROMPT, EchoingNode, EchoingProvider
 from tests.helpers.cluster.leaks import Secrets, in_files, in_memory, in_processes, in_texts
 from tests.helpers.cluster.wallets import wallet_invoice, wallet_pays
 from tests.helpers.custody import ending_with_us
+from tests.helpers.lnurl_servers import url_of_lnurl
 from tests.helpers.patience import PATIENCE_S
 from tests.helpers.served import Served, free_port, patiently
 from tests.lnbits.server import Lnbits
@@ -160,6 +161,7 @@ def run(lnbits: Lnbits) -> Iterator[Run]:
                 "EVAL_MODEL": "small",
                 "WORK_MODEL": "small",
                 "SATMETER_LOG_LEVEL": "debug",
+                "SATMETER_PUBLIC_URL": "https://satmeter.example",
                 "SATMETER_HOSTS": "1",
             }
             server = Served(directory / "data", environment)
@@ -182,6 +184,7 @@ def live(run: Run) -> None:
     wrong_credentials(run)
     echoes(run)
     refunds(run)
+    withdrawals(run)
     for path in ("/metrics", "/readyz", "/healthz", "/openapi.json", "/.well-known/satmeter.json", "/nowhere"):
         run.call("GET", path, Authorization=f"Bearer {run.keys[OPERATOR]}")
 
@@ -315,6 +318,25 @@ def refunds(run: Run) -> None:
         "POST", f"{path}/close", {"paymentRequest": wallet_invoice(run.lnbits, 1_900)}, **run.bearer(name)
     )
     assert closed.status_code in (200, 425), closed.text
+    patiently(lambda: run.call("GET", path, **run.bearer(name)).json()["refund"]["paidMsat"] == 1_900_000, "no refund")
+
+
+def withdrawals(run: Run) -> None:
+    """A wallet takes the rest of a session by its link, with wrong and right words."""
+    name = "the macaroon of a session with a link"
+    path = opened(run, name)
+    link = run.call("POST", f"{path}/withdraw", **run.bearer(name)).json()["refund"]["withdraw"]
+    url = url_of_lnurl(link["lnurl"]).removeprefix("https://satmeter.example")
+    offer = run.call("GET", url).json()
+    run.macaroons |= {"a link": link["lnurl"], "a link's token": url.rpartition("/")[2], "a link's k1": offer["k1"]}
+    callback = offer["callback"].removeprefix("https://satmeter.example")
+    for query in ("k1=wrong&pr=lnbc1", f"k1={offer['k1']}&pr=lnbc1"):
+        assert run.call("GET", f"{callback}?{query}").json()["status"] == "ERROR"
+    assert run.call("POST", url).status_code == 405
+    assert run.call("GET", f"{url}x/qr.svg").status_code == 404
+    assert run.call("GET", f"{url}/qr.svg").status_code == 200
+    invoice = wallet_invoice(run.lnbits, 1_900)
+    assert run.call("GET", f"{callback}?k1={offer['k1']}&pr={invoice}").json() == {"status": "OK"}
     patiently(lambda: run.call("GET", path, **run.bearer(name)).json()["refund"]["paidMsat"] == 1_900_000, "no refund")
 
 

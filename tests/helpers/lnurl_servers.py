@@ -29,7 +29,13 @@ _numbers = count(1)
 
 
 def invoice_of(
-    amount_msat: int, *, memo_hash: str | None = None, expiry_s: int = 600, network: str = "bcrt", age_s: int = 0
+    amount_msat: int,
+    *,
+    memo_hash: str | None = None,
+    expiry_s: int = 600,
+    network: str = "bcrt",
+    age_s: int = 0,
+    at_s: int | None = None,
 ) -> str:
     """An invoice of another node; with a hash in place of its description, if one is given."""
     number = next(_numbers)
@@ -39,7 +45,7 @@ def invoice_of(
         payment_secret="33" * 32,
         amount_msat=Msat(amount_msat),
         memo="",
-        at_s=int(time.time()) - age_s,
+        at_s=(int(time.time()) if at_s is None else at_s) - age_s,
         expiry_s=expiry_s,
     )
     human_part, words = bolt11_codec.decode(plain)
@@ -49,6 +55,13 @@ def invoice_of(
         # Of an empty memo only the field's head is there.
         body = body.replace(as_field("d", b""), as_field("h", as_words(bytes.fromhex(memo_hash))), 1)
     return signed_words(human_part, body)
+
+
+def url_of_lnurl(lnurl: str) -> str:
+    """The URL that an LNURL of any kind stands for."""
+    human_part, words = bolt11_codec.decode(lnurl.lower())
+    assert human_part == "lnurl"
+    return bolt11_codec.whole_bytes(words).decode()
 
 
 @dataclass

@@ -41,7 +41,7 @@ def refund(job_id: str, job: Job, command: RefundJob, fees: RoutingFees, now_ms:
     target, under_way = command.target, job.refunds.under_way
     begun = payout_flow.begun(job.refunds, target, command.once)
     if begun is not None:
-        return begun
+        return begun if command.waits else payout_flow.at_once(begun, view(job_id, job, fees))
     if job.refunds.ended.get(target.payment_hash):
         return Decision(reply=view(job_id, job, fees))
     if under_way is None and (job.state not in FINAL_STATES or not job.books.owed):
@@ -51,7 +51,8 @@ def refund(job_id: str, job: Job, command: RefundJob, fees: RoutingFees, now_ms:
     if refusal is not None:
         return Decision(reply=refusal)
     started = payout_flow.start(job.refunds, job.books.owed, target, fees, command.once, now_ms)
-    return Decision((started,), wait_for=payout_flow.topic(target))
+    decision = Decision((started,), wait_for=payout_flow.topic(target))
+    return decision if command.waits else payout_flow.at_once(decision, view(job_id, evolve(job, started), fees))
 
 
 def _owes_nothing(job: Job) -> Refusal:

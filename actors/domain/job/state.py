@@ -356,10 +356,11 @@ class PlanJobPayout(Command[JobView | PayoutPlan, Never], frozen=True, tag="plan
 
 
 class RefundJob(Command[JobView, Never], frozen=True, tag="refund_job"):
-    """Pay what is owed to this invoice."""
+    """Pay what is owed to this invoice. `waits`: reply when the payout has ended, else when it is journaled."""
 
     target: PayoutTarget
     once: Once
+    waits: bool = True
 
 
 def view(job_id: str, job: Job, fees: RoutingFees) -> JobView:

@@ -68,6 +68,11 @@ def begun(refunds: Refunds, target: PayoutTarget | None, once: Once) -> Decision
     return None
 
 
+def at_once(decision: Decision, reply: Reply) -> Decision:
+    """Have a caller answered with this once the payout is journaled, instead of at its end."""
+    return decision if decision.wait_for is None else replace(decision, wait_for=None, reply=reply)
+
+
 def ended(payout: Payout, events: tuple[Event, ...], fee_limit_msat: Msat, reply: Reply) -> Decision:
     """Answer the callers that wait for the payout's end, and keep the answer for those that ask again."""
     marks = () if payout.once is None else idempotency_keys.marks(payout.once, reply)

@@ -275,11 +275,17 @@ class PlanPayout(Command[SessionView | PayoutPlan, Never], frozen=True, tag="pla
 
 
 class CloseSession(Command[SessionView, Never], frozen=True, tag="close_session"):
-    """Close the session and pay what is owed to the invoice, if there is one."""
+    """Close the session and pay what is owed to the invoice, if there is one.
+
+    waits: reply when the payout has ended, else when it is journaled. for_bearer: a link is to be given out by which
+    any holder can take what is owed, so that a narrowed credential is refused.
+    """
 
     target: PayoutTarget | None
     once: Once
     grant: Grant
+    waits: bool = True
+    for_bearer: bool = False
 
 
 class NameRefundDestination(Command[SessionView, Never], frozen=True, tag="name_refund_destination"):

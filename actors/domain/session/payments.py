@@ -20,7 +20,7 @@ from .evolve import evolve, follow, place
 from .messages import CloseSession, OpenSession, SessionCreated, SessionView, TopUp, TopUpInvoice
 from .pricing import SessionTerms
 from .requests import not_spendable
-from .spending import payout_beyond_limits
+from .spending import narrowed, payout_beyond_limits
 from .state import (
     Deposited,
     InvoiceLapsed,
@@ -226,13 +226,15 @@ def close(terms: SessionTerms, session_id: str, session: Session, command: Close
     refusal = command.grant.refusal(Action.CLOSE, now_ms)
     if refusal is None and command.target is not None:
         refusal = payout_beyond_limits(command.grant, command.target, terms.routing_fees)
+    if refusal is None and command.for_bearer:
+        refusal = narrowed(command.grant)
     if refusal is not None:
         return Decision(reply=refusal)
     closing = () if session.ended else (SessionClosed(now_ms, refunded_msat=session.books.balance),)
     target, once = command.target, command.once
     begun = payout_flow.begun(session.refunds, target, once)
     if begun is not None:
-        return begun
+        return begun if command.waits else payout_flow.at_once(begun, view(terms, session_id, session))
     if target is None:
         after, events = follow(session, *closing)
         reply = view(terms, session_id, after)
@@ -244,7 +246,8 @@ def close(terms: SessionTerms, session_id: str, session: Session, command: Close
     if refusal is not None:
         return Decision(reply=refusal)
     after, events = follow(session, *closing, payout_flow.start(refunds, owed_msat, target, fees, once, now_ms))
-    return Decision(events, wait_for=payout_flow.topic(target), after=after)
+    decision = Decision(events, wait_for=payout_flow.topic(target), after=after)
+    return decision if command.waits else payout_flow.at_once(decision, view(terms, session_id, after))
 
 
 def paid_out(terms: SessionTerms, session_id: str, session: Session, command: Done | Failed, now_ms: int) -> Decision:

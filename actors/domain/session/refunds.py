@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..behaviour import NOTHING, Decision, Done, Failed
-from ..credentials.caveats import Action, Grant, violated
+from ..credentials.caveats import Action
 from ..errors import Refusal
 from ..payments import payout_flow, refund_flow
 from ..payments.intents import ResolveRefund
@@ -14,15 +14,13 @@ from ..payments.payouts import PayoutTarget, network_of, refund_pending
 from .evolve import place
 from .messages import NameRefundDestination, PlanPayout
 from .pricing import SessionTerms
-from .spending import payout_beyond_limits
+from .spending import narrowed, payout_beyond_limits
 from .state import Session
-
-_NOT_YOURS = "This credential is narrowed, so it can't name where the session's rest is paid: use the whole macaroon."
 
 
 def name(session: Session, command: NameRefundDestination, now_ms: int) -> Decision:
     """Name the destination. Without a reply of the decision's own, the caller gets the session's view."""
-    refusal = command.grant.refusal(Action.CLOSE, now_ms) or _narrowed(command.grant)
+    refusal = command.grant.refusal(Action.CLOSE, now_ms) or narrowed(command.grant)
     if refusal is not None:
         return Decision(reply=refusal)
     event = refund_flow.name(session.refunds, command.destination, now_ms)
@@ -50,21 +48,6 @@ def planned(terms: SessionTerms, session: Session, command: PlanPayout, now_ms: 
         target = PayoutTarget("", "", found.amount_msat)
         return Decision(reply=payout_beyond_limits(command.grant, target, terms.routing_fees) or found)
     return Decision(reply=found)
-
-
-def _narrowed(grant: Grant) -> Refusal | None:
-    """Return which caveat forbids to name a destination, or None.
-
-    It moves all that the session will ever owe, also after the credential's own time. So no limit on amount or time can
-    hold, and a holder under one must not redirect the money.
-    """
-    if grant.spend_limits:
-        return violated(grant.spend_limits[-1].caveat, _NOT_YOURS)
-    if grant.max_msat_per_request is not None:
-        return violated(f"max_msat_per_request = {grant.max_msat_per_request.value}", _NOT_YOURS)
-    if grant.expires_at_s is not None:
-        return violated(f"expires_at = {grant.expires_at_s}", _NOT_YOURS)
-    return None
 
 
 def _ready(session: Session) -> bool:

@@ -30,6 +30,8 @@ RENEWS_AT: Final = "renewsAt"
 
 ValueT = TypeVar("ValueT")
 
+_NOT_YOURS = "This credential is narrowed, so it can't name who gets the session's rest: use the whole macaroon."
+
 
 def limits_of(grant: Grant) -> tuple[SpendLimit, ...]:
     """Return the spend limits that a request under this grant counts towards, each once."""
@@ -109,6 +111,21 @@ def payout_beyond_limits(grant: Grant, target: PayoutTarget, fees: RoutingFees) 
     if most is not None and total > most:
         message = f"This credential may spend {most.value} msat at once, and the payout takes {total.value}."
         return violated(f"max_msat_per_request = {most.value}", message)
+    return None
+
+
+def narrowed(grant: Grant) -> Refusal | None:
+    """Return which caveat forbids to name a destination, or None.
+
+    It moves all that the session will ever owe, also after the credential's own time. So no limit on amount or time can
+    hold, and a holder under one must not redirect the money.
+    """
+    if grant.spend_limits:
+        return violated(grant.spend_limits[-1].caveat, _NOT_YOURS)
+    if grant.max_msat_per_request is not None:
+        return violated(f"max_msat_per_request = {grant.max_msat_per_request.value}", _NOT_YOURS)
+    if grant.expires_at_s is not None:
+        return violated(f"expires_at = {grant.expires_at_s}", _NOT_YOURS)
     return None
 
 

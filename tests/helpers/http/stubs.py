@@ -34,6 +34,7 @@ from tests.helpers.http.fronts import (
     MACAROON_KEY,
     RECEIPT_KEY,
     WEBHOOK_KEY,
+    WITHDRAW_KEY,
     client_of,
     reachable,
     signed_invoice,
@@ -174,6 +175,7 @@ async def stubbed(
         macaroon_key=MACAROON_KEY,
         receipt_key=RECEIPT_KEY,
         webhook_key=WEBHOOK_KEY,
+        withdraw_key=WITHDRAW_KEY,
         now_ms=lambda: START_MS,
     )
     if is_own_invoice is not None:

@@ -68,6 +68,20 @@ def test_one_size_tier_can_be_set_alone(monkeypatch: pytest.MonkeyPatch) -> None
     assert tiers[Size.LARGE] == Tier(2_000, 4_000, 8_000)
 
 
+@pytest.mark.parametrize(
+    ("value", "url"),
+    [
+        ("https://satmeter.example/", "https://satmeter.example"),
+        ("https://satmeter.example:8443", "https://satmeter.example:8443"),
+        ("http://localhost:8402", "http://localhost:8402"),
+        ("http://127.0.0.1:8402", "http://127.0.0.1:8402"),
+        ("http://[::1]:8402", "http://[::1]:8402"),
+    ],
+)
+def test_the_public_address_is_by_https_or_this_machine_s(value: str, url: str) -> None:
+    assert Settings(public_url=value).public_url == url
+
+
 def test_pages_of_all_origins_of_some_or_of_none_may_call(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings().cors_origins == ("*",)
     monkeypatch.setenv("SATMETER_CORS_ORIGINS", "https://app.example, http://localhost:3000")
@@ -90,6 +104,12 @@ def test_pages_of_all_origins_of_some_or_of_none_may_call(monkeypatch: pytest.Mo
         ("SATMETER_CORS_ORIGINS", "app.example"),
         ("SATMETER_CORS_ORIGINS", "off,https://app.example"),
         ("MACAROON_ROOT_KEY", "zz" * 32),
+        ("SATMETER_PUBLIC_URL", "satmeter.example"),
+        ("SATMETER_PUBLIC_URL", "http://satmeter.example"),
+        ("SATMETER_PUBLIC_URL", "http://127.0.0.1.example"),
+        ("SATMETER_PUBLIC_URL", "https://satmeter.example/api"),
+        ("SATMETER_PUBLIC_URL", "https://user@satmeter.example"),
+        ("SATMETER_PUBLIC_URL", "https://satmeter.example:0"),
         ("SATMETER_TIERS", '{"small": {"input_tokens": 1}}'),
         ("SATMETER_TIERS", '{"tiny": {"input_tokens": 1, "output_tokens": 2, "max_tokens": 3}}'),
         ("SATMETER_TIERS", '{"small": {"input_tokens": 1, "output_tokens": 3, "max_tokens": 2}}'),

@@ -47,12 +47,17 @@ def test_the_field_that_is_wrong_is_the_param() -> None:
         ("/v1", error_formats.either),
         ("/v1/", error_formats.either),
         ("/v1/chat", error_formats.openai),
+        ("/lnurl/withdraw/x", error_formats.lnurl),
         ("/v12", error_formats.plain),
         ("/sessions/v1/messages", error_formats.plain),
     ],
 )
 def test_each_path_has_the_shape_of_its_clients(path: str, shape: error_formats.Shape) -> None:
     assert error_formats.shape_of(path) is shape
+
+
+def test_wallets_read_a_status_and_a_reason() -> None:
+    assert error_formats.lnurl(429, TOLD) == {**TOLD, "status": "ERROR", "reason": "No."}
 
 
 def test_either_shape_has_all_that_both_have() -> None:
