@@ -103,6 +103,8 @@ class Asking:
     least_msat: int = 0
     pays_msat: int | None = None
     """Amount that a payout may take with its reserve."""
+    redirects: bool = False
+    """Redirection of all that the session will ever owe, if the command is one."""
 
 
 @dataclass(eq=False)
@@ -120,6 +122,7 @@ class HolderBook:
     _tops_up: defaultdict[tuple[str, str], list[Credential]] = field(default_factory=lambda: defaultdict(list))
     _closing: defaultdict[str, list[Credential]] = field(default_factory=lambda: defaultdict(list))
     _payees: dict[str, Credential] = field(default_factory=dict)
+    _destinations: dict[str, Credential] = field(default_factory=dict)
     _whole_closes: dict[str, Callable[[], bool]] = field(default_factory=dict)
     _holds: dict[tuple[str, str], tuple[Credential, int]] = field(default_factory=dict)
     _used: defaultdict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(lambda: [(0, 0)]))
@@ -144,6 +147,10 @@ class HolderBook:
         self._closing[by.session_id].append(by)
         if payment_hash is not None:
             self._payees[payment_hash] = by
+
+    def names_destination(self, by: Credential, destination: str) -> None:
+        """Register the naming of a destination of the session's refunds."""
+        self._destinations[destination] = by
 
     # Reports from the store
 
@@ -172,6 +179,11 @@ class HolderBook:
                     total = event["target"]["amount_msat"] + event["reserve_msat"]
                     must(payee.allows("close", event["at_ms"]), "it is paid out to a credential that forbids it")
                     must(_may_be_paid(payee, total), f"{total} msat are paid out to a credential beyond its limits")
+
+            case "refund_destination_named":
+                by = self._destinations.get(event["destination"])
+                allowed = by is None or (by.allows("close", event["at_ms"]) and not _limited(by))
+                must(allowed, "a credential redirects the money that forbids it")
 
     def _held(self, session_id: str, hold: Json, at_ms: int) -> None:
         found = self._asked.get(hold["request_id"])
@@ -217,6 +229,8 @@ class HolderBook:
             return True
         if by.end_ms is not None and self._now_ms() + _AHEAD_MS >= by.end_ms:
             return True
+        if asking.redirects and _limited(by):
+            return True
         if asking.pays_msat is not None:
             return not _may_be_paid(by, asking.pays_msat)
         if by.at_once_msat is not None and by.at_once_msat < asking.least_msat:
@@ -233,6 +247,11 @@ class HolderBook:
         used = self._used[token]
         before = [msat for at_ms, msat in used if at_ms <= since_ms]
         return max([*before[-1:], *(msat for at_ms, msat in used if at_ms > since_ms)])
+
+
+def _limited(by: Credential) -> bool:
+    """Return whether the credential has a limit on amounts or time."""
+    return bool(by.limits or by.at_once_msat is not None or by.end_ms is not None)
 
 
 def _may_be_paid(by: Credential, total_msat: int) -> bool:

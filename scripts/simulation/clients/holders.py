@@ -27,6 +27,7 @@ from ....actors.domain.session.messages import (
     CountTokens,
     GetLedger,
     GetSession,
+    NameRefundDestination,
     Relay,
     Relayed,
     RequestAnswer,
@@ -124,6 +125,9 @@ class Holders:
                 await self._top_up(chance, some[0])
             case "close":
                 await self._close(chance, some[0])
+        # By a chance of its own: seeds without destinations go on as they did.
+        if self.client.market.destinations and Chance(f"naming {self._next(self.client.session_id)}").happens(0.2):
+            await self._name_destination(chance, some[0])
 
     def _some(self, chance: Chance) -> list[Credential]:
         """Return a few rather new credentials, many of them siblings."""
@@ -264,6 +268,13 @@ class Holders:
         asking = Asking(by, ("close",), market.world.now_ms(), pays_msat=pays)
         if await self._call(chance, asking, CloseSession(target, once, grant), once.name) is not None:
             self.client.closed = True
+
+    async def _name_destination(self, chance: Chance, by: Credential) -> None:
+        """Have the session's rest paid to the holder's own address."""
+        destination = f"{self._next('holder')}.{by.session_id}@wallet.example"
+        self.book.names_destination(by, destination)
+        asking = Asking(by, ("close",), self.client.market.world.now_ms(), redirects=True)
+        await self._call(chance, asking, NameRefundDestination(destination, self._grants[by.token]), "")
 
     async def _call(self, chance: Chance, asking: Asking, command: Command[ReplyT], name: str) -> ReplyT | None:
         try:

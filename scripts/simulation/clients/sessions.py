@@ -220,10 +220,11 @@ class SessionClient:
         chance = Chance(f"destination {self.session_id} {self.named}")
         return destination_of(chance, self.session_id, self.named) if self.market.destinations else None
 
-    async def _name_destination(self) -> None:
+    async def _name_destination(self, within_s: float = 0.0) -> None:
         """Perhaps name another destination."""
         destination = self._destination() if self.named < _NAMED_MAX else None
         if destination is not None:
+            await self.market.world.pause(Chance(f"pause {destination}").uniform(0, within_s))
             await self.market.call(
                 self.market.world.chance, self.session_id, NameRefundDestination(destination, _GRANT)
             )
@@ -245,6 +246,8 @@ class SessionClient:
             await self._top_up_invoice(chance)
         await self._name_destination()
         await self._close(chance)
+        # The answer of the destination before may be on its way.
+        await self._name_destination(within_s=1.0)
         if chance.happens(0.4):
             await self.market.world.pause(chance.uniform(0.5, 5))
             await self._close(chance)
