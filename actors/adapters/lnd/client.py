@@ -91,7 +91,7 @@ class LndLightning:
             connections=questions + invoices + _PAYOUTS_AT_ONCE + _PAYOUT_LOOK_UPS_AT_ONCE + _HINT_CONNECTIONS,
             transport=transport,
         )
-        self._hints = Hints(lambda query: self._rest.lines(SUBSCRIBE, query))
+        self._hints = Hints(lambda query: self._rest.lines(SUBSCRIBE, query), actor_in)
         self._paid = PaidInvoices(self._list_invoices, actor_in)
         self._sent = SentPayments(self._list_payments)
 

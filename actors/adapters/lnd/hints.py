@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from ...ports import TransientError
-from .messages import SETTLED, Row, hex_of
+from .messages import SETTLED, ActorIn, Row, hex_of
 
 SUBSCRIBE: Final = "/v1/invoices/subscribe"
 
@@ -21,10 +21,11 @@ class _Event(msgspec.Struct, frozen=True):
 
 
 class Hints:
-    """Payment hashes of paid invoices, of whatever program. LND sends made invoices, too, which are passed over."""
+    """Payment hashes of paid invoices that name an actor. Made ones are passed over, and those of other programs."""
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: Lines, actor_in: ActorIn) -> None:
         self._lines = lines
+        self._actor_in = actor_in
         self._settle_index = 0
 
     async def heard(self) -> AsyncIterator[str]:
@@ -37,7 +38,8 @@ class Hints:
                 if row is None or row.state != SETTLED:
                     continue
                 self._settle_index = max(self._settle_index, row.settle_index)
-                yield hex_of(row.r_hash)
+                if self._actor_in(row.memo) is not None:
+                    yield hex_of(row.r_hash)
 
 
 def _row_in(line: bytes) -> Row | None:

@@ -18,7 +18,7 @@ from ...domain.payments.payouts import PayoutStatus, PayoutTarget
 from ...ports import InvoiceOrder, PortError
 from ..lightning.backend import Probed
 from .client import LndLightning
-from .rights import MacaroonTrouble, rights_of, surplus
+from .rights import MacaroonTrouble, caveats_of, rights_of, surplus
 from .tls import trust
 
 URL: Final = "LND_REST_URL"
@@ -71,7 +71,11 @@ async def _probed(lightning: LndLightning, macaroon: bytes, settings: Settings, 
     if too_many:
         text = f"It allows more than is needed ({', '.join(too_many)}): {_BAKE}"
         warnings.append(Problem(MACAROON, text))
-    else:
+    caveats = caveats_of(macaroon)
+    if caveats:
+        text = f"It ends with a caveat ({', '.join(caveats)}), and so do invoices and refunds: bake one without."
+        warnings.append(Problem(MACAROON, text))
+    if not warnings:
         proofs.append("The macaroon allows to make invoices, look them up and pay, and nothing else.")
     if not (await lightning.info()).synced_to_chain:
         problems.append(Problem(URL, "LND is not in step with the chain yet, and may miss payments: wait for it."))

@@ -113,21 +113,32 @@ def may(rights: frozenset[str], method: str) -> bool:
     return right in rights or f"uri:{method}" in rights
 
 
+def caveats_of(macaroon: bytes) -> Sequence[str]:
+    """Return what the macaroon is narrowed by, such as `time-before 2027-01-01T00:00:00Z`. Raises `MacaroonError`."""
+    return [_text(identifier) for identifier in list(_identifiers(macaroon))[1:]]
+
+
 def _identifier(macaroon: bytes) -> bytes:
+    for identifier in _identifiers(macaroon):
+        return identifier
+    raise MacaroonError("a macaroon without an identifier")
+
+
+def _identifiers(macaroon: bytes) -> Iterator[bytes]:
+    """Yield the macaroon's identifier, and then those of its caveats. Raises `MacaroonError`."""
     if macaroon[:1] != bytes((_VERSION_2,)):
         raise MacaroonError("not a macaroon of version 2")
     rest = macaroon[1:]
     while rest:
         kind, rest = _varint(rest)
         if kind == _END:
-            break
+            continue
         length, rest = _varint(rest)
         if length > len(rest):
-            break
+            raise MacaroonError("a macaroon that was cut off")
         if kind == _IDENTIFIER:
-            return rest[:length]
+            yield rest[:length]
         rest = rest[length:]
-    raise MacaroonError("a macaroon without an identifier")
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:

@@ -22,8 +22,8 @@ INVOICES = ("address:read", "address:write", "invoices:read", "invoices:write", 
 READ_ONLY = _READ
 
 
-def bake(root_key: bytes, rights: Collection[str]) -> bytes:
-    """A macaroon with these rights, in its binary form."""
+def bake(root_key: bytes, rights: Collection[str], caveats: Collection[str] = ()) -> bytes:
+    """A macaroon with these rights, in its binary form. A time in its caveats is taken for one to come."""
     by_entity: dict[str, list[str]] = {}
     for right in rights:
         entity, _, action = right.partition(":")
@@ -34,6 +34,8 @@ def bake(root_key: bytes, rights: Collection[str]) -> bytes:
     )
     identifier = b"\x03" + _field(1, secrets.token_bytes(16)) + _field(2, b"0") + operations
     made = Macaroon(location="lnd", identifier=identifier, key=root_key, version=MACAROON_V2)
+    for caveat in caveats:
+        made.add_first_party_caveat(caveat)
     text = made.serialize()
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
@@ -47,7 +49,9 @@ def refusal(root_key: bytes, macaroon_hex: str | None, method: str, right: str) 
     except (MacaroonException, ValueError):
         return "cannot determine data format of binary-encoded macaroon"
     try:
-        Verifier().verify(found, root_key)
+        verifier = Verifier()
+        verifier.satisfy_general(lambda caveat: caveat.startswith("time-before "))
+        verifier.verify(found, root_key)
     except MacaroonException:
         return "verification failed: signature mismatch after caveat verification"
     rights = set(_rights(found.identifier_bytes))

@@ -196,9 +196,10 @@ async def test_what_the_macaroon_lacks_is_told(macaroon: bytes, trouble: str | N
     assert await client(saying(200, {"identity_pubkey": "02"}), macaroon).trouble() == trouble
 
 
-def event(number: int, state: str = "SETTLED") -> bytes:
+def event(number: int, state: str = "SETTLED", memo: str = "coffee (ses_1)") -> bytes:
     r_hash = base64.b64encode(bytes((number,)) * 32).decode()
-    return json.dumps({"result": {"r_hash": r_hash, "state": state, "settle_index": str(number)}}).encode() + b"\n"
+    row = {"r_hash": r_hash, "state": state, "memo": memo, "settle_index": str(number)}
+    return json.dumps({"result": row}).encode() + b"\n"
 
 
 async def test_a_stream_that_is_refused_is_an_error_and_not_the_end_of_hints() -> None:
@@ -212,8 +213,9 @@ async def test_hints_are_of_paid_invoices_and_go_on_where_they_broke_off() -> No
     def handle(request: httpx.Request) -> httpx.Response:
         queries.append(request.url.query.decode())
         if len(queries) == 1:
-            return httpx.Response(200, content=event(3, "OPEN") + event(7) + event(8, "CANCELED") + event(5))
-        return httpx.Response(200, content=event(9) + b'{"error": {"code": 2, "message": "shutting down"}}\n')
+            others = event(3, "OPEN") + event(9, memo="coffee") + event(8, "CANCELED")
+            return httpx.Response(200, content=event(7) + others + event(5))
+        return httpx.Response(200, content=event(10) + b'{"error": {"code": 2, "message": "shutting down"}}\n')
 
     lightning, heard = client(handle), list[str]()
 
@@ -223,5 +225,5 @@ async def test_hints_are_of_paid_invoices_and_go_on_where_they_broke_off() -> No
 
     with pytest.raises(TransientError):
         await listen()
-    assert heard == [(bytes((number,)) * 32).hex() for number in (7, 5, 9)]
-    assert queries == ["", "settle_index=7"]
+    assert heard == [(bytes((number,)) * 32).hex() for number in (7, 5, 10)]
+    assert queries == ["", "settle_index=9"]

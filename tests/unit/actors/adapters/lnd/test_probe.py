@@ -16,7 +16,7 @@ from satmeter.actors.adapters.lnd.probe import TROUBLES, probe
 from satmeter.actors.adapters.lnd.rights import NEEDED, MacaroonTrouble
 from satmeter.config.settings import Settings
 from tests.helpers.http.certificates import contexts
-from tests.lightning.stand_ins.lnd.macaroons import ADMIN, INVOICES, READ_ONLY
+from tests.lightning.stand_ins.lnd.macaroons import ADMIN, INVOICES, READ_ONLY, bake
 from tests.lightning.stand_ins.lnd.node import LndNode
 from tests.lightning.stand_ins.lnd.server import NEEDED_RIGHTS, LndServer
 
@@ -99,6 +99,13 @@ async def test_too_many_rights_are_told_by_name(lnd: LndServer, tmp_path: Path) 
     assert warning.variable == "LND_MACAROON"
     assert "onchain:write" in warning.message
     assert not any("nothing else" in proof for proof in found.proofs)
+
+
+async def test_a_macaroon_that_ends_is_told(lnd: LndServer, tmp_path: Path) -> None:
+    ending = bake(lnd.root_key, NEEDED_RIGHTS, ["time-before 2099-01-01T00:00:00Z"])
+    found = await told(lnd, tmp_path, LND_MACAROON=ending.hex())
+    assert not found.problems
+    assert ["time-before 2099-01-01T00:00:00Z" in warning.message for warning in found.warnings] == [True]
 
 
 async def test_a_macaroon_of_another_node_and_one_that_is_none_are_told(lnd: LndServer, tmp_path: Path) -> None:

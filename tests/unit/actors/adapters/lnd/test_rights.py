@@ -11,6 +11,7 @@ from satmeter.actors.adapters.lnd.rights import (
     NEEDED,
     MacaroonError,
     MacaroonTrouble,
+    caveats_of,
     is_about_macaroon,
     may,
     rights_of,
@@ -55,6 +56,14 @@ def test_broad_rights_of_the_same_entities_are_not_too_much() -> None:
 
 def test_a_single_method_that_nothing_here_calls_is_too_much() -> None:
     assert surplus(NEEDED_RIGHTS | {"uri:/lnrpc.Lightning/SendCoins"}) == ["uri:/lnrpc.Lightning/SendCoins"]
+
+
+def test_caveats_are_told_and_change_no_rights() -> None:
+    caveats = ["time-before 2027-01-01T00:00:00Z", "ipaddr 10.0.0.1"]
+    narrowed = bake(KEY, NEEDED_RIGHTS, caveats)
+    assert caveats_of(narrowed) == caveats
+    assert caveats_of(bake(KEY, NEEDED_RIGHTS)) == []
+    assert rights_of(narrowed) == NEEDED_RIGHTS
 
 
 @given(st.binary(max_size=200))
