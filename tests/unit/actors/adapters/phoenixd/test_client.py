@@ -143,6 +143,12 @@ async def test_an_invoice_that_the_node_does_not_know_is_not_settled(text: str) 
     assert not await lightning.received(HASH)
 
 
+@pytest.mark.parametrize("call", [CALLS["lookup"], CALLS["payout"]])
+async def test_another_program_s_404_is_asked_again(call: Call) -> None:
+    with pytest.raises(TransientError):
+        await call(node(saying(404, "no such page")))
+
+
 async def test_look_ups_that_wait_do_not_run_out_of_time() -> None:
     at_once, most = 0, 0
 

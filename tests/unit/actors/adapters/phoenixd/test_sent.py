@@ -63,6 +63,13 @@ async def test_the_newest_come_first_in_pages_without_gap_or_repetition() -> Non
     ]
 
 
+async def test_a_payment_at_the_edge_of_a_step_is_listed_once() -> None:
+    node = Node()
+    node.add("older", 30 * HOUR_MS)
+    node.add("at the edge", 24 * HOUR_MS)
+    assert [each.row_id for each in await reader(node).newest(10, 0)] == ["at the edge", "older"]
+
+
 async def test_the_newest_payments_are_found_without_reading_all_of_the_list() -> None:
     node = Node()
     for number in range(2_000):
