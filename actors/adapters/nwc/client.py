@@ -34,6 +34,7 @@ from .messages import (
     read,
     read_new_invoice,
 )
+from .recent import REST_S, RecentInvoices
 from .rights import rights_trouble
 
 # The event of a page must stay below 64 kB, which is the most that common relays take: a larger one never comes.
@@ -63,6 +64,7 @@ class NwcLightning:
         timeout_s: float,
         concurrency: int,
         settles_s: float = payouts.SETTLES_S,
+        rest_s: float = REST_S,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._timeout_s = timeout_s
@@ -70,6 +72,9 @@ class NwcLightning:
         self._monotonic_s = monotonic_s
         self._page_max = _PAGE_MAX
         self._absences = payouts.Absences(self._exchange.seen_everywhere_since, settles_s=settles_s)
+        self._recent = RecentInvoices(
+            self._paid_invoices, self._exchange.hears_since_s, rest_s=rest_s, monotonic_s=monotonic_s
+        )
         questions = max(1, concurrency // 4)
         self._question_slots = asyncio.Semaphore(questions)
         self._invoices = InvoiceQueue(max(1, concurrency - questions), patience_s=timeout_s)
@@ -94,7 +99,7 @@ class NwcLightning:
 
     async def settlements(self, limit: int, offset: int = 0) -> Sequence[Settlement]:
         """See `Lightning.settlements`. Rows of other users of the wallet are there, without an actor."""
-        rows = await self._list(Direction.INCOMING, limit, offset)
+        rows = await (self._list(Direction.INCOMING, limit, offset) if offset else self._recent.newest(limit))
         # A row that can't be credited, of another user perhaps, must not hold up the others.
         return [
             row.settlement()
@@ -233,6 +238,9 @@ class NwcLightning:
             if not rows or len(found) >= limit:
                 return found[:limit]
         return found
+
+    async def _paid_invoices(self, limit: int, offset: int) -> Sequence[Transaction]:
+        return await self._page(Direction.INCOMING, offset, min(limit, self._page_max), unpaid=False)
 
     async def _page(
         self, direction: Direction, offset: int, size: int, *, unpaid: bool, since_s: int | None = None

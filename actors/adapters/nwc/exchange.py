@@ -97,6 +97,7 @@ class Exchange:
         self._info: RawEvent | None = None
         self._wallet_seen_at_s: dict[Relay, float] = {}
         self._listeners: set[asyncio.Queue[Notice | None]] = set()
+        self._heard_since_s: float | None = None
         self._encryption: Encryption | None = None
 
     @property
@@ -145,14 +146,25 @@ class Exchange:
     async def notices(self) -> AsyncIterator[Notice]:
         """Yield the wallet's notifications. Raises `TransientError` when a relay's connection breaks."""
         queue: asyncio.Queue[Notice | None] = asyncio.Queue(_NOTICES_MAX)
-        await self.info()
+        event = await self.info()
         self._listeners.add(queue)
+        if event is not None and event.tagged("notifications") and self._heard_since_s is None:
+            self._heard_since_s = self._monotonic_s()
         try:
             while (notice := await queue.get()) is not None:
                 yield notice
             raise TransientError(f"notifications may have been missed: {_GONE}")
         finally:
             self._listeners.discard(queue)
+            if not self._listeners:
+                self._heard_since_s = None
+
+    def hears_since_s(self) -> float | None:
+        """Return since when a listener has heard all that the wallet pushed; None without one, or where it pushes none.
+
+        The time is that of `monotonic_s`.
+        """
+        return self._heard_since_s
 
     async def info(self) -> RawEvent | None:
         """Return the wallet's info event, None where no relay has one. Raises `TransientError`."""
@@ -205,6 +217,7 @@ class Exchange:
 
     def lost(self, relay: Relay) -> None:
         """Tell all who waited for something over this relay."""
+        self._heard_since_s = None
         for pending in list(self._pending.values()):
             if relay in pending.relays:
                 pending.without(relay, _GONE)

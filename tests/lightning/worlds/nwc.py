@@ -27,7 +27,7 @@ class NwcWorld:
     def __init__(self, wallet: NwcWallet, cable: Cable, owners: PayoutOwners) -> None:
         self.wallet = wallet
         self.cable = cable
-        self.bare = NwcLightning(wallet.url(cable.url), timeout_s=TIMEOUT_S, concurrency=8, settles_s=0)
+        self.bare = NwcLightning(wallet.url(cable.url), timeout_s=TIMEOUT_S, concurrency=8, settles_s=0, rest_s=0)
         self.lightning = OwnedPayouts(self.bare, owners)
 
     async def pay(self, payment_hash: str, amount_msat: int | None = None) -> None:

@@ -2,7 +2,8 @@
 
 As a program it serves a wallet until its standard input ends. A line on it is a command, and gets a line of JSON:
 `pay HASH` has the network pay an invoice of the wallet's, `invoice SATS` makes one of another node, `fate NAME` decides
-about the next payment that is ordered. The first line that it prints has the connection URL.
+about the next payment that is ordered, `requests` counts what came, `books` shows all. The first line that it prints
+has the connection URL.
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ def _command(wallet: RunningWallet, words: list[str]) -> dict[str, Any]:
             return {"invoice": target.payment_request, "payment_hash": target.payment_hash}
         case ["fate", name]:
             wallet.next_payment(Fate[name])
+        case ["requests"]:
+            return {"count": len(wallet.wallet.requests)}
         case ["books"]:
             return {"rows": [asdict(row) for row in wallet.wallet.books.rows]}
         case _:
