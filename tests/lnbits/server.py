@@ -156,6 +156,9 @@ def _environment(data: Path) -> dict[str, str]:
         # By default webhooks to 127.0.0.1 are refused.
         "LNBITS_CALLBACK_ALLOW_PRIVATE_IPS": "true",
         "LNBITS_CALLBACK_URL_RULES": "[]",
+        "LNBITS_ALLOW_CUSTOM_WALLET_LIGHTNING_ADDRESSES": "true",
+        # By default a wallet scans no code of a server on 127.0.0.1.
+        "LNBITS_LNURL_ALLOW_PRIVATE_IPS": "true",
         # Nothing here may reach out to the network.
         "LNBITS_EXTENSIONS_MANIFESTS": "[]",
         "LNBITS_WASM_EXTENSIONS_MANIFESTS": "[]",
