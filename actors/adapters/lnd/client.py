@@ -24,13 +24,14 @@ from . import payouts
 from .hints import SUBSCRIBE, Hints
 from .listing import PaidInvoices, SentPayments
 from .messages import (
-    NOT_FOUND,
+    NO_INVOICES,
     Balance,
     Info,
     Row,
     Rows,
     failure_in,
     invoice_order,
+    is_unknown_invoice,
     read,
     read_new_invoice,
 )
@@ -52,8 +53,6 @@ _BALANCE: Final = "/v1/balance/channels"
 _PAYOUTS_AT_ONCE: Final = 4
 _PAYOUT_LOOK_UPS_AT_ONCE: Final = 2
 _HINT_CONNECTIONS: Final = 1
-# The gateway's word for a path that it does not know, with the code of an unknown invoice.
-_UNKNOWN_PATH: Final = "not found"
 
 
 class LndLightning:
@@ -201,7 +200,7 @@ class LndLightning:
     async def _row(self, payment_hash: str) -> Row | None:
         answer = await self._ask(f"/v1/invoice/{payment_hash}")
         failure = failure_in(answer.body)
-        if failure is not None and failure.code == NOT_FOUND and failure.message.lower() != _UNKNOWN_PATH:
+        if failure is not None and is_unknown_invoice(failure):
             return None
         row = read(self._rest.good(answer), Row)
         if row.payment_hash != payment_hash:
@@ -217,7 +216,11 @@ class LndLightning:
             "num_max_invoices": str(limit),
             "reversed": "true" if is_reversed else "false",
         }
-        rows = read(self._rest.good(await self._ask(_INVOICES, query)), Rows).invoices
+        answer = await self._ask(_INVOICES, query)
+        failure = failure_in(answer.body)
+        if failure is not None and NO_INVOICES in failure.message.lower():
+            return []
+        rows = read(self._rest.good(answer), Rows).invoices
         if any(row.add_index >= index > 0 if is_reversed else row.add_index <= index for row in rows):
             raise rubbish("other invoices than those that were asked for")
         return rows

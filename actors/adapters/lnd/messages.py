@@ -27,6 +27,11 @@ _ENDED: Final = frozenset({SETTLED, "CANCELED"})
 NOT_FOUND: Final = 5
 """gRPC's code for an unknown invoice or payment; the gateway before LND gives it for an unknown path, too."""
 
+NO_INVOICES: Final = "there are no existing invoices"
+"""LND's word at a node that has never made an invoice, with gRPC's UNKNOWN as its code."""
+# The gateway's word for a path that it does not know, with the code of an unknown invoice.
+_UNKNOWN_PATH: Final = "not found"
+
 T = TypeVar("T")
 ActorIn = Callable[[str], str | None]
 """Reads the actor's id at the end of a description."""
@@ -138,6 +143,12 @@ def failure_in(body: bytes) -> Failure | None:
     if found.error is not None:
         return found.error
     return None if found.code is None or found.message is None else Failure(found.code, found.message)
+
+
+def is_unknown_invoice(failure: Failure) -> bool:
+    """Return whether LND says for certain that it does not have an invoice."""
+    words = failure.message.lower()
+    return words == NO_INVOICES or (failure.code == NOT_FOUND and words != _UNKNOWN_PATH)
 
 
 def invoice_order(order: InvoiceOrder, description: str, *, route_hints: bool) -> dict[str, str | bool]:

@@ -135,6 +135,8 @@ class LndNode:
 
     def invoice(self, payment_hash: str) -> OwnInvoice:
         """An invoice as it is now. Raises `LndError` for an unknown one."""
+        if not self.invoices:
+            raise LndError(UNKNOWN, "there are no existing invoices")
         found = self.invoices.get(payment_hash)
         if found is None:
             raise LndError(NOT_FOUND, "unable to locate invoice")

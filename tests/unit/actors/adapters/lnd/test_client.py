@@ -136,9 +136,15 @@ async def test_an_invoice_names_its_actor_at_its_end_and_shows_private_channels(
 
 
 async def test_only_lnd_s_own_word_says_that_an_invoice_is_unknown() -> None:
-    for words in ("unable to locate invoice", "there are no existing invoices"):
-        assert await client(saying(404, error(5, words))).lookup(HASH) is None
+    assert await client(saying(404, error(5, "unable to locate invoice"))).lookup(HASH) is None
+    # A node that has never made an invoice has another code for it.
+    assert await client(saying(500, error(2, "there are no existing invoices"))).lookup(HASH) is None
     assert isinstance(await failure("lookup", saying(404, error(5, "Not Found"))), TransientError)
+
+
+async def test_a_node_that_has_never_made_an_invoice_has_an_empty_list() -> None:
+    words = "unable to query invoices: there are no existing invoices"
+    assert await client(saying(500, error(2, words))).settlements(5) == []
 
 
 async def test_another_invoice_s_answer_says_nothing_about_ours() -> None:

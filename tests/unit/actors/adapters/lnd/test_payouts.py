@@ -149,3 +149,8 @@ def test_what_went_out_is_listed_the_newest_first_by_its_index() -> None:
 def test_a_list_of_other_payments_than_those_asked_for_is_rubbish(changes: dict[str, str]) -> None:
     with pytest.raises(TransientError):
         payouts.read_sent(json.dumps({"payments": [payment(**changes)]}).encode())
+
+
+def test_a_paid_payment_is_paid_whatever_reason_for_a_failure_stands_beside_it() -> None:
+    """As some payments of 0.18 have it: an early attempt timed out, and a later one was paid."""
+    assert update(failure_reason="FAILURE_REASON_TIMEOUT") == PayoutReport(PayoutStatus.PAID, Msat(1_234))
