@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import time
+from typing import Final
+
+# It counts the time of a suspended machine, too; not every system has it.
+_UPTIME: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def system_now_ms() -> int:
     """Return the milliseconds since 1970."""
     return time.time_ns() // 1_000_000
+
+
+def system_uptime_ms() -> int:
+    """Return the milliseconds since the machine was started, by a clock that nobody sets."""
+    return time.clock_gettime_ns(_UPTIME) // 1_000_000

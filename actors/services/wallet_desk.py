@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from ..clock import system_now_ms
+from ..clock import system_now_ms, system_uptime_ms
 from ..domain.codec import MessageCodec
 from ..domain.money import Msat
 from ..domain.payments.invoices import Invoice, Settlement
@@ -16,6 +17,7 @@ from ..domain.payments.payouts import PayoutReport, PayoutStatus, PayoutTarget, 
 from ..domain.payments.routing_fees import RoutingFees
 from ..host_link import LinkError, NoHostError
 from ..ports import InvoiceOrder, Lightning, PermanentError, PortError, TransientError, Urgency
+from .treasury_clock import TreasuryClock, TreasuryTime
 
 # An order that was not sent by then never is: its host looks the payment up instead, and believes the answer minutes
 # later. Without this end, a treasury that stood still could pay what another host has paid since.
@@ -33,16 +35,22 @@ _NO_TREASURY: Final = "there is no treasury just now"
 
 
 class PayOut(msgspec.Struct, frozen=True, tag="pay_out"):
-    """Order a payment, unless it is `send_before_ms` already. The answer is a `PayoutReport`.
+    """Order a payment, unless `good_for_ms` have passed since the treasury's time `began`. The answer is `Reported`.
 
     The route may cost `fee_limit_msat`, or without it the reserve of former versions.
     """
 
     target: PayoutTarget
     actor_id: str
-    send_before_ms: int
-    # Hosts of former versions send none.
+    # Hosts of former versions send this time by their own clock, and none of what follows.
+    send_before_ms: int = 0
     fee_limit_msat: Msat | None = None
+    began: TreasuryTime | None = None
+    good_for_ms: int = 0
+
+
+class AskTime(msgspec.Struct, frozen=True, tag="time"):
+    """Ask for the treasury's time. The answer is `Told`."""
 
 
 class LookUp(msgspec.Struct, frozen=True, tag="payout"):
@@ -92,6 +100,12 @@ class Found(msgspec.Struct, frozen=True, tag="found"):
     settlement: Settlement | None
 
 
+class Told(msgspec.Struct, frozen=True, tag="told"):
+    """Answer with the treasury's time."""
+
+    time: TreasuryTime
+
+
 class Reported(msgspec.Struct, frozen=True, tag="reported"):
     """Answer with a report."""
 
@@ -112,10 +126,10 @@ class Unanswered(msgspec.Struct, frozen=True, tag="unanswered"):
     retry_after_s: float | None = None
 
 
-Question = PayOut | LookUp | AskReceived | AskOwn | AskCheck | MakeInvoice | LookUpInvoice
+Question = AskTime | PayOut | LookUp | AskReceived | AskOwn | AskCheck | MakeInvoice | LookUpInvoice
 _QUESTIONS: Final = MessageCodec[Any](Question)
-_ANSWERS: Final = MessageCodec[Any](Reported | Known | Made | Found | Unanswered)
-AnswerT = TypeVar("AnswerT", Reported, Known, Made, Found)
+_ANSWERS: Final = MessageCodec[Any](Told | Reported | Known | Made | Found | Unanswered)
+AnswerT = TypeVar("AnswerT", Told, Reported, Known, Made, Found)
 
 
 class TreasuryLink(Protocol):
@@ -129,9 +143,17 @@ class TreasuryLink(Protocol):
 class WalletDesk:
     """The treasury's side. At most `at_once` orders are with the node, as many as it pays at the same time."""
 
-    def __init__(self, lightning: Lightning, now_ms: Callable[[], int] = system_now_ms, *, at_once: int = 1) -> None:
+    def __init__(
+        self,
+        lightning: Lightning,
+        now_ms: Callable[[], int] = system_now_ms,
+        uptime_ms: Callable[[], int] = system_uptime_ms,
+        *,
+        at_once: int = 1,
+    ) -> None:
         self._lightning = lightning
         self._now_ms = now_ms
+        self._clock = TreasuryClock(now_ms, uptime_ms)
         self._turn = asyncio.Semaphore(at_once)
 
     async def answer(self, question: bytes) -> bytes:
@@ -143,8 +165,10 @@ class WalletDesk:
             retry_after_s = error.retry_after_s if isinstance(error, TransientError) else None
             return _ANSWERS.encode([Unanswered(str(error), isinstance(error, PermanentError), retry_after_s)])
 
-    async def _answer(self, asked: Question) -> Reported | Known | Made | Found:
+    async def _answer(self, asked: Question) -> Told | Reported | Known | Made | Found:
         match asked:
+            case AskTime():
+                return Told(self._clock.read())
             case PayOut():
                 return Reported(await self._pay_out(asked))
             case LookUp(target=target, actor_id=actor_id):
@@ -163,12 +187,12 @@ class WalletDesk:
 
     async def _pay_out(self, order: PayOut) -> PayoutReport:
         try:
-            async with asyncio.timeout(max(0, order.send_before_ms - self._now_ms()) / 1_000):
+            async with asyncio.timeout(self._left_ms(order) / 1_000):
                 await self._turn.acquire()
         except TimeoutError:
             return _not_sent()
         try:
-            if self._now_ms() >= order.send_before_ms:
+            if not self._left_ms(order):
                 return _not_sent()
             limit_msat = order.fee_limit_msat
             if limit_msat is None:
@@ -176,6 +200,13 @@ class WalletDesk:
             return await self._lightning.pay_out(order.target, order.actor_id, limit_msat)
         finally:
             self._turn.release()
+
+    def _left_ms(self, order: PayOut) -> int:
+        """Return how long the order may still be sent; 0 for one that was meant for an earlier life of the treasury."""
+        if order.began is None:
+            return max(0, order.send_before_ms - self._now_ms())
+        age_ms = self._clock.age_ms(order.began)
+        return 0 if age_ms is None else max(0, order.good_for_ms - age_ms)
 
 
 def _not_sent() -> PayoutReport:
@@ -195,13 +226,13 @@ class TreasuryWallet:
         treasury: TreasuryLink,
         invoices: Lightning | None = None,
         *,
-        now_ms: Callable[[], int] = system_now_ms,
+        uptime_ms: Callable[[], int] = system_uptime_ms,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         answers_within_s: float = _ANSWERS_WITHIN_S,
     ) -> None:
         self._treasury = treasury
         self._own = invoices
-        self._now_ms = now_ms
+        self._uptime_ms = uptime_ms
         self._pause = pause
         self._answers_within_s = answers_within_s
         self._look_ups = asyncio.Semaphore(_LOOK_UPS_AT_ONCE)
@@ -210,12 +241,12 @@ class TreasuryWallet:
         """See `Lightning.create_invoice`. It waits a little for a treasury that is starting again."""
         if self._own is not None:
             return await self._own.create_invoice(order)
-        wait_until_ms = self._now_ms() + (0 if order.urgency is Urgency.AHEAD else _INVOICE_WAITS_MS)
+        wait_until_ms = self._uptime_ms() + (0 if order.urgency is Urgency.AHEAD else _INVOICE_WAITS_MS)
         while True:
             try:
                 return (await self._ask(MakeInvoice(order), Made)).invoice
             except NoHostError:
-                if self._now_ms() >= wait_until_ms:
+                if self._uptime_ms() >= wait_until_ms:
                     raise TransientError(_NO_TREASURY) from None
             await self._pause(_LOOK_AGAIN_S)
 
@@ -231,16 +262,30 @@ class TreasuryWallet:
         return await self._invoices().settlements(limit, offset)
 
     async def pay_out(self, target: PayoutTarget, actor_id: str, fee_limit_msat: Msat) -> PayoutReport:
-        """Have the treasury send a payment, once. Raises `TransientError` whenever it may have been sent."""
-        order = PayOut(target, actor_id, self._now_ms() + _ORDER_MS, fee_limit_msat)
-        while True:
-            try:
-                return (await self._ask(order, Reported)).report
-            except NoHostError:
-                # There is no treasury just now, so that nothing was ordered.
-                if self._now_ms() >= order.send_before_ms:
-                    return _not_sent()
+        """Have the treasury send a payment, once. Raises `TransientError` whenever it may have been sent.
+
+        The treasury's own clocks say whether the order comes too late, as those of two machines differ. Its time is
+        read after this call has begun, so that the order is good for no longer than it would be by this clock.
+        """
+        give_up_ms = self._uptime_ms() + _ORDER_MS
+        while (left_ms := give_up_ms - self._uptime_ms()) > 0:
+            began = await self._treasury_time(left_ms)
+            good_for_ms = give_up_ms - self._uptime_ms()
+            if began is not None and good_for_ms > 0:
+                order = PayOut(target, actor_id, 0, fee_limit_msat, began, good_for_ms)
+                # Without a treasury nothing was ordered.
+                with suppress(NoHostError):
+                    return (await self._ask(order, Reported)).report
             await self._pause(_LOOK_AGAIN_S)
+        return _not_sent()
+
+    async def _treasury_time(self, within_ms: int) -> TreasuryTime | None:
+        """Return the treasury's time, or None: there is none just now, or it does not answer."""
+        try:
+            async with asyncio.timeout(within_ms / 1_000):
+                return (await self._ask(AskTime(), Told)).time
+        except (NoHostError, PortError, TimeoutError):
+            return None
 
     async def payout(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
         """See `Lightning.payout`."""

@@ -24,24 +24,32 @@ PAID, NOT_SENT = PayoutReport(PayoutStatus.PAID), PayoutReport(PayoutStatus.FAIL
 
 @dataclass
 class Scene:
-    """A host's wallet, the way to the treasury with its faults, and the treasury's desk at a node."""
+    """A host's wallet, the way to the treasury with its faults, and the treasury's desk at a node.
+
+    `ahead_ms`: how far the treasury's clock is before the host's.
+    """
 
     node: FakeLightning = field(default_factory=FakeLightning)
     now_ms: int = 1_000_000
+    ahead_ms: int = 0
     faults: list[Exception] = field(default_factory=list)
     loses_answers: bool = False
     asked: int = 0
 
     def __post_init__(self) -> None:
-        self.desk = WalletDesk(self.node, lambda: self.now_ms)
-        self.wallet = TreasuryWallet(self, now_ms=lambda: self.now_ms, pause=self.pause, answers_within_s=5)
+        self.starts()
+        self.wallet = TreasuryWallet(self, uptime_ms=lambda: self.now_ms, pause=self.pause, answers_within_s=5)
+
+    def starts(self) -> None:
+        """The treasury begins, with a clock of its own."""
+        self.desk = WalletDesk(self.node, lambda: self.now_ms + self.ahead_ms, lambda: self.now_ms + 7)
 
     async def ask(self, question: bytes) -> bytes:
         if self.faults:
             raise self.faults.pop(0)
-        self.asked += 1
+        self.asked += b"\xa4time" not in question
         answer = await self.desk.answer(question)
-        if self.loses_answers:
+        if self.loses_answers and b"\xa4time" not in question:
             raise LinkError("it died")
         return answer
 
@@ -90,12 +98,89 @@ async def test_a_treasury_that_stood_still_sends_nothing_that_is_too_late() -> N
     ask = scene.ask
 
     async def late(question: bytes) -> bytes:
-        scene.now_ms += 20_000
+        scene.now_ms += 20_000 if b"pay_out" in question else 0
         return await ask(question)
 
     scene.ask = late  # type: ignore[method-assign]
     assert await scene.wallet.pay_out(ONE, "ses_1", FEE_LIMIT) == NOT_SENT
     assert scene.node.payout_orders == []
+
+
+@pytest.mark.parametrize("ahead_ms", [-3_600_000, -300_000, -20_000, 0, 20_000, 3_600_000])
+@pytest.mark.parametrize(("late_ms", "paid"), [(0, True), (19_999, True), (20_000, False), (299_000, False)])
+async def test_an_order_is_as_old_as_the_treasury_finds_it_whatever_the_host_s_clock_says(
+    ahead_ms: int, late_ms: int, paid: bool
+) -> None:
+    """A treasury whose clock is behind would send what its host has given up, one that is before it nothing at all."""
+    scene = Scene(ahead_ms=ahead_ms)
+    ask = scene.ask
+
+    async def late(question: bytes) -> bytes:
+        scene.now_ms += late_ms if b"pay_out" in question else 0
+        return await ask(question)
+
+    scene.ask = late  # type: ignore[method-assign]
+    assert await scene.wallet.pay_out(ONE, "ses_1", FEE_LIMIT) == (PAID if paid else NOT_SENT)
+    assert len(scene.node.payout_orders) == paid
+
+
+@pytest.mark.parametrize("set_by_ms", [-3_600_000, 3_600_000])
+async def test_a_treasury_s_clock_that_is_set_meanwhile_makes_no_order_younger(set_by_ms: int) -> None:
+    scene = Scene()
+    ask = scene.ask
+
+    async def late(question: bytes) -> bytes:
+        if b"pay_out" in question:
+            scene.ahead_ms += set_by_ms
+            scene.now_ms += 20_000
+        return await ask(question)
+
+    scene.ask = late  # type: ignore[method-assign]
+    assert await scene.wallet.pay_out(ONE, "ses_1", FEE_LIMIT) == NOT_SENT
+    assert scene.node.payout_orders == []
+
+
+@pytest.mark.parametrize(("order_takes_ms", "paid"), [(13_000, True), (14_000, False), (16_000, False)])
+async def test_a_slow_answer_about_the_time_gives_no_more_of_it(order_takes_ms: int, paid: bool) -> None:
+    """The host does not know when within these four seconds the clock was read, and takes it for their end."""
+    scene = Scene()
+    ask = scene.ask
+
+    async def slow(question: bytes) -> bytes:
+        if b"pay_out" in question:
+            scene.now_ms += order_takes_ms
+            return await ask(question)
+        scene.now_ms += 2_000
+        answer = await ask(question)
+        scene.now_ms += 2_000
+        return answer
+
+    scene.ask = slow  # type: ignore[method-assign]
+    assert await scene.wallet.pay_out(ONE, "ses_1", FEE_LIMIT) == (PAID if paid else NOT_SENT)
+    assert len(scene.node.payout_orders) == paid
+
+
+async def test_an_order_for_an_earlier_life_of_the_treasury_is_not_sent() -> None:
+    scene = Scene()
+    ask = scene.ask
+
+    async def restarted(question: bytes) -> bytes:
+        if b"pay_out" in question:
+            scene.starts()
+        return await ask(question)
+
+    scene.ask = restarted  # type: ignore[method-assign]
+    assert await scene.wallet.pay_out(ONE, "ses_1", FEE_LIMIT) == NOT_SENT
+    assert scene.node.payout_orders == []
+
+
+@pytest.mark.parametrize("fault", [LinkError("it died"), NoHostError()])
+async def test_a_treasury_that_does_not_tell_its_time_is_asked_again_and_ordered_nothing(fault: Exception) -> None:
+    scene = Scene(faults=[fault] * 3)
+    assert await scene.wallet.pay_out(ONE, "ses_1", FEE_LIMIT) == PAID
+    scene.faults = [fault] * 1_000
+    assert await scene.wallet.pay_out(TWO, "ses_1", FEE_LIMIT) == NOT_SENT
+    assert scene.node.payout_orders == [(ONE, "ses_1")]
 
 
 async def test_orders_go_to_the_node_one_after_the_other_and_the_late_ones_never() -> None:
@@ -115,7 +200,7 @@ async def test_orders_go_to_the_node_one_after_the_other_and_the_late_ones_never
 
 async def test_a_node_that_pays_several_at_once_is_given_as_many_and_no_more() -> None:
     scene = Scene()
-    scene.desk = WalletDesk(scene.node, lambda: scene.now_ms, at_once=2)
+    scene.desk = WalletDesk(scene.node, lambda: scene.now_ms, lambda: scene.now_ms, at_once=2)
     scene.node.gate.close()
     paying = [asyncio.create_task(scene.wallet.pay_out(target(n, 100), f"ses_{n}", FEE_LIMIT)) for n in range(3)]
     for _ in range(20):
@@ -152,7 +237,7 @@ async def test_without_a_treasury_questions_are_for_another_time(fault: Exceptio
 
 async def test_a_treasury_that_does_not_answer_is_not_waited_for_without_end() -> None:
     scene = Scene()
-    scene.wallet = TreasuryWallet(scene, now_ms=lambda: scene.now_ms, answers_within_s=0.01)
+    scene.wallet = TreasuryWallet(scene, uptime_ms=lambda: scene.now_ms, answers_within_s=0.01)
     scene.node.gate.close()
     with pytest.raises(TransientError, match="TimeoutError"):
         await scene.wallet.pay_out(ONE, "ses_1", FEE_LIMIT)
@@ -165,7 +250,7 @@ async def test_garbage_and_answers_to_other_questions_are_failures() -> None:
     for answer in (b"", b"\x91\xc1", known):
 
         async def ask(question: bytes, answer: bytes = answer) -> bytes:
-            return answer if question else b""
+            return answer if b"pay_out" in question else await scene.desk.answer(question)
 
         scene.ask = ask  # type: ignore[method-assign]
         with pytest.raises(TransientError):
