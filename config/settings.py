@@ -151,7 +151,7 @@ class Settings(BaseSettings):
         "SATMETER_LIGHTNING_CONCURRENCY",
         16,
         "Calls to the node at once, per process: a quarter for questions, which so never wait behind invoices that are "
-        "made. Payouts come on top, with at most three.",
+        "made. Payouts come on top, with at most six.",
         ge=2,
     )
     invoices_ahead: int = _var(

@@ -15,7 +15,7 @@ from ...domain.money import Msat
 from ...domain.payments.routing_fees import RoutingFees
 from ...ports import Lightning
 from ..lightning.backend import Backend
-from .client import LndLightning
+from .client import PAYOUTS_AT_ONCE, LndLightning
 from .probe import CERT_FILE, MACAROON, TROUBLES, URL, probe
 from .rights import MacaroonTrouble
 from .tls import trust
@@ -62,6 +62,7 @@ LND: Final = Backend(
     fees=RoutingFees(per_million=10_000, least_msat=Msat(2_000)),
     keeps_owner=False,
     pays_with=MACAROON,
+    payouts_at_once=PAYOUTS_AT_ONCE,
     troubles=TROUBLES,
     unusable={
         MacaroonTrouble.UNREADABLE: "its macaroon can't be read",

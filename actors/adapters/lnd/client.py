@@ -50,7 +50,7 @@ _INVOICES: Final = "/v1/invoices"
 _INFO: Final = "/v1/getinfo"
 _BALANCE: Final = "/v1/balance/channels"
 # LND pays many at once. This many slow ones leave connections to ask for all else.
-_PAYOUTS_AT_ONCE: Final = 4
+PAYOUTS_AT_ONCE: Final = 4
 _PAYOUT_LOOK_UPS_AT_ONCE: Final = 2
 _HINT_CONNECTIONS: Final = 1
 
@@ -80,14 +80,14 @@ class LndLightning:
         self._route_hints = route_hints
         self._questions = asyncio.Semaphore(questions)
         self._invoices = InvoiceQueue(invoices, patience_s=timeout_s)
-        self._payouts = asyncio.Semaphore(_PAYOUTS_AT_ONCE)
+        self._payouts = asyncio.Semaphore(PAYOUTS_AT_ONCE)
         self._payout_look_ups = asyncio.Semaphore(_PAYOUT_LOOK_UPS_AT_ONCE)
         self._rest = Rest(
             url,
             macaroon.hex(),
             verify=verify,
             timeout_s=timeout_s,
-            connections=questions + invoices + _PAYOUTS_AT_ONCE + _PAYOUT_LOOK_UPS_AT_ONCE + _HINT_CONNECTIONS,
+            connections=questions + invoices + PAYOUTS_AT_ONCE + _PAYOUT_LOOK_UPS_AT_ONCE + _HINT_CONNECTIONS,
             transport=transport,
         )
         self._hints = Hints(lambda query: self._rest.lines(SUBSCRIBE, query), actor_in)
