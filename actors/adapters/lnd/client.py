@@ -59,8 +59,9 @@ class LndLightning:
     """Implementation of `ports.Lightning` with a macaroon, around which `OwnedPayouts` belongs.
 
     Every call ends within `timeout_s`, its wait for one of `concurrency` slots included. A quarter of the slots is for
-    questions, the others are for invoices that are made, see `InvoiceQueue`. Payouts have slots of their own. Neither
-    macaroon nor address are ever put into an exception. `route_hints`: invoices show the node's private channels.
+    questions, the others are for invoices that are made, see `InvoiceQueue`. Payouts have slots of their own, and
+    look-ups may wait longer. Neither macaroon nor address are ever put into an exception. `route_hints`: invoices show
+    the node's private channels.
     """
 
     def __init__(
@@ -79,6 +80,8 @@ class LndLightning:
         self._macaroon = macaroon
         self._route_hints = route_hints
         self._questions = asyncio.Semaphore(questions)
+        # Look-ups don't get all of the slots, so that thousands of them leave room for the other questions.
+        self._look_ups = asyncio.Semaphore(max(1, questions // 2))
         self._invoices = InvoiceQueue(invoices, patience_s=timeout_s)
         self._payouts = asyncio.Semaphore(PAYOUTS_AT_ONCE)
         self._payout_look_ups = asyncio.Semaphore(_PAYOUT_LOOK_UPS_AT_ONCE)
@@ -198,7 +201,9 @@ class LndLightning:
         return await self._rest.ask("GET", path, self._questions, params=params)
 
     async def _row(self, payment_hash: str) -> Row | None:
-        answer = await self._ask(f"/v1/invoice/{payment_hash}")
+        # Thousands of unpaid invoices lapse in the same minute. The time-out begins after the wait for a turn.
+        async with self._look_ups:
+            answer = await self._ask(f"/v1/invoice/{payment_hash}")
         failure = failure_in(answer.body)
         if failure is not None and is_unknown_invoice(failure):
             return None

@@ -147,6 +147,31 @@ async def test_a_node_that_has_never_made_an_invoice_has_an_empty_list() -> None
     assert await client(saying(500, error(2, words))).settlements(5) == []
 
 
+async def test_many_look_ups_wait_in_line_and_leave_room_for_the_sweep() -> None:
+    let_go, at_once, most = asyncio.Event(), 0, 0
+
+    async def handle(request: httpx.Request) -> httpx.Response:
+        nonlocal at_once, most
+        if request.url.path.endswith("/v1/invoices"):
+            return httpx.Response(200, json={"invoices": []})
+        at_once += 1
+        most = max(most, at_once)
+        await let_go.wait()
+        at_once -= 1
+        return httpx.Response(404, json=error(5, "unable to locate invoice"))
+
+    transport = httpx.MockTransport(handle)
+    lightning = LndLightning("https://node.test", MACAROON, timeout_s=5, concurrency=16, transport=transport)
+    hashes = [f"{number:064x}" for number in range(200)]
+    waiting = [asyncio.create_task(lightning.lookup(payment_hash)) for payment_hash in hashes]
+    while at_once < 2:
+        await asyncio.sleep(0)
+    assert await lightning.settlements(5) == []
+    let_go.set()
+    assert await asyncio.gather(*waiting) == [None] * 200
+    assert most == 2
+
+
 async def test_another_invoice_s_answer_says_nothing_about_ours() -> None:
     other = {"r_hash": base64.b64encode(b"x" * 32).decode(), "state": "SETTLED", "amt_paid_msat": "5"}
     assert isinstance(await failure("lookup", saying(200, other)), TransientError)
