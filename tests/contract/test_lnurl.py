@@ -23,9 +23,8 @@ from satmeter.actors.domain.payments.payouts import network_of
 from satmeter.actors.ports import DestinationError
 from satmeter.actors.router.router import Router
 from satmeter.config.webhook_policy import WebhookTargets
-from satmeter.http.app import create_app
 from tests.helpers.hosts import World, until
-from tests.helpers.http.fronts import Json, listening, make_app_state
+from tests.helpers.http.fronts import Json, listening_publicly, make_app_state
 from tests.helpers.patience import PATIENCE_S
 from tests.lnbits.server import Lnbits, Wallet
 
@@ -91,22 +90,10 @@ async def shop(redis: Redis, lnbits: Lnbits) -> AsyncIterator[Shop]:
     lightning = LnbitsLightning(lnbits.url, ours.invoice_key, admin_key=ours.admin_key, timeout_s=10, concurrency=4)
     world.lightning = cast(Any, lightning)
     async with world.serving() as (_, router), asking() as destinations:
-        state = make_app_state(world, router)
-        front = Front()
-        async with listening(front) as served:
-            settings = state.settings.model_copy(update={"public_url": served.url})
-            front.app = create_app(replace(state, settings=settings, destinations=destinations))
+        state = replace(make_app_state(world, router), destinations=destinations)
+        async with listening_publicly(state) as served:
             yield Shop(served.url, router, lnbits, LnbitsWallet(lnbits, lnbits.payer))
     await lightning.close()
-
-
-class Front:
-    """An application that is told its own address only once it listens."""
-
-    app: Any = None
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self.app(scope, receive, send)
 
 
 async def with_address(lnbits: Lnbits, name: str = ADDRESS) -> LnbitsWallet:

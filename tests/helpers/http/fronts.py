@@ -8,14 +8,14 @@ import hashlib
 import socket
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
 import httpx
 import uvicorn
 from redis.asyncio import Redis
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from satmeter.actors.adapters.redis.limits import RedisLimits
 from satmeter.actors.adapters.stub.bolt11_signing import sign_invoice
@@ -208,6 +208,25 @@ async def listening(app: ASGIApp, connections: Connections | None = None) -> Asy
         server.should_exit = True
         await task
         sock.close()
+
+
+class _Front:
+    """An application that is made once its address is known."""
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+
+@asynccontextmanager
+async def listening_publicly(state: AppState) -> AsyncIterator[Listening]:
+    """A real HTTP server whose links lead to itself."""
+    front = _Front()
+    async with listening(front) as served:
+        settings = state.settings.model_copy(update={"public_url": served.url})
+        front.app = create_app(replace(state, settings=settings))
+        yield served
 
 
 async def converse(port: int, sent: bytes, *, until_closed: bool = False) -> bytes:
