@@ -51,6 +51,7 @@ from .models import (
     Refund,
     SessionStatus,
     SignedReceipt,
+    WithdrawLink,
 )
 from .satmeter import Satmeter
 from .wallets import CallbackWallet, LnbitsWallet, StubWallet, TerminalWallet, Wallet
@@ -105,6 +106,7 @@ __all__ = [
     "UnexpectedAnswerError",
     "Wallet",
     "WalletError",
+    "WithdrawLink",
     "WrongInvoiceError",
     "WrongStateError",
     "narrow",

@@ -74,6 +74,11 @@ class Accounts:
         path, body = f"{path_of(credential)}/refund-destination", {"refundTo": destination}
         return (yield from self._server.call(SessionStatus, "PUT", path, body=body, macaroon=credential.macaroon))
 
+    def withdraw(self, credential: Credential) -> Flow[SessionStatus]:
+        """Close the session, and get a link by which its rest is taken."""
+        path, token = f"{path_of(credential)}/withdraw", credential.macaroon
+        return (yield from self._server.call(SessionStatus, "POST", path, body={}, key=new_key(), macaroon=token))
+
     def seen(self, payment: Payment) -> Flow[bool]:
         """Return True if a payment into one of the client's sessions has been credited."""
         state = self._store.read()

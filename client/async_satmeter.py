@@ -13,7 +13,7 @@ from .core import Core, Options, question
 from .driver_async import AsyncAnswerStream, AsyncRunner
 from .jobs import Decide
 from .macaroons import caveats_of
-from .models import Answer, JobStatus, LedgerEntry, Pricing, SessionStatus, SignedReceipt
+from .models import Answer, JobStatus, LedgerEntry, Pricing, SessionStatus, SignedReceipt, WithdrawLink
 from .satmeter import JOB_TIMEOUT_S
 from .wire import new_key
 
@@ -110,6 +110,10 @@ class AsyncSatmeter:
     async def close_session(self, payment_request: str | None = None) -> SessionStatus:
         """End the session and have the rest paid back: to this invoice or address, or to the wallet; see `refund`."""
         return await self._runner.run(self._core.refunds.close(payment_request))
+
+    async def withdraw_link(self) -> WithdrawLink:
+        """End the session and return a link, with a QR code, by which a phone fetches the rest. It is money."""
+        return await self._runner.run(self._core.refunds.link())
 
     # Jobs
 

@@ -37,6 +37,20 @@ class Invoice(_Wire, frozen=True, kw_only=True):
     expires_at: datetime
 
 
+class WithdrawLink(_Wire, frozen=True, kw_only=True):
+    """A link by which a phone fetches what is owed. It is money: any holder takes it, and it is left out of the repr.
+
+    `lnurl` is what a wallet scans, `link` opens one on a phone, and `qr` is the address of the code as a picture.
+    """
+
+    lnurl: str
+    link: str
+    qr: str
+
+    def __repr__(self) -> str:
+        return "WithdrawLink()"
+
+
 class Refund(_Wire, frozen=True, kw_only=True):
     """The amounts owed to you and paid back. `failure` says why the last payout failed, if it did.
 
@@ -55,6 +69,7 @@ class Refund(_Wire, frozen=True, kw_only=True):
     destination: str | None = None
     last_error: str | None = None
     next_attempt_at: datetime | None = None
+    withdraw: WithdrawLink | None = None
 
     @property
     def worth_another_invoice(self) -> bool:

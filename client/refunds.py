@@ -6,9 +6,16 @@ from contextlib import suppress
 from typing import Final
 
 from .accounts import Accounts
-from .errors import NoSessionError, NotFoundError, PaymentInDoubtError, RefundPendingError, WalletError
+from .errors import (
+    NoSessionError,
+    NotFoundError,
+    PaymentInDoubtError,
+    RefundPendingError,
+    UnexpectedAnswerError,
+    WalletError,
+)
 from .flow import Flow, wait_until
-from .models import Refund, SessionStatus
+from .models import Refund, SessionStatus, WithdrawLink
 from .payments import Payments
 from .state import Credential, Store
 
@@ -55,6 +62,25 @@ class Refunds:
             if not found:
                 raise NoSessionError("The server does not know the former sessions any more.")
             return found[-1][1]
+
+        return (yield from self._payments.alone(work))
+
+    def link(self) -> Flow[WithdrawLink]:
+        """Close the session, and return a link by which a phone fetches its rest.
+
+        Without a session, it is one for the last session that ended and may owe something.
+        """
+
+        def work() -> Flow[WithdrawLink]:
+            credential = self._accounts.current() or next(reversed(self._accounts.former()), None)
+            if credential is None:
+                raise NoSessionError("There is no session whose rest could be fetched.")
+            status = yield from self._accounts.withdraw(credential)
+            # It is kept until it owes nothing: `close` collects what no phone fetched.
+            self._accounts.retire(credential)
+            if status.refund.withdraw is None:
+                raise UnexpectedAnswerError("The server gave no link.")
+            return status.refund.withdraw
 
         return (yield from self._payments.alone(work))
 

@@ -13,7 +13,7 @@ from .core import Core, Options, question
 from .driver_sync import AnswerStream, Runner
 from .jobs import Decide
 from .macaroons import caveats_of
-from .models import Answer, JobStatus, LedgerEntry, Pricing, SessionStatus, SignedReceipt
+from .models import Answer, JobStatus, LedgerEntry, Pricing, SessionStatus, SignedReceipt, WithdrawLink
 from .wire import new_key
 
 JOB_TIMEOUT_S = 600.0
@@ -113,6 +113,10 @@ class Satmeter:
     def close_session(self, payment_request: str | None = None) -> SessionStatus:
         """End the session and have the rest paid back: to this invoice or address, or to the wallet; see `refund`."""
         return self._runner.run(self._core.refunds.close(payment_request))
+
+    def withdraw_link(self) -> WithdrawLink:
+        """End the session and return a link, with a QR code, by which a phone fetches the rest. It is money."""
+        return self._runner.run(self._core.refunds.link())
 
     # Jobs
 

@@ -176,15 +176,9 @@ class TerminalWallet:
         return str((yield Invoke(self._ask, (amount_sats,))))
 
     def _show(self, invoice: Invoice) -> None:
-        import segno
-
         out = self._out or sys.stderr
-        # Upper case makes the code smaller: QR codes have an alphabet for it.
-        code = segno.make(f"lightning:{invoice.payment_request}".upper(), error="l", micro=False)
-        out.write("\n")
-        code.terminal(out=out, compact=True, border=_QR_BORDER)
-        width, height = code.symbol_size(border=_QR_BORDER)
-        out.write(f"\n{invoice.payment_request}\n\n{_too_small(int(width), -(-int(height) // 2))}")
+        advice = show_code(f"lightning:{invoice.payment_request}", out, "invoice")
+        out.write(f"\n{invoice.payment_request}\n\n{advice}")
         # Written last, so that it stays in sight: the code alone may fill the screen.
         out.write(f"Please pay {invoice.amount_sats} sats until {invoice.expires_at:%H:%M:%S} UTC.\n")
         out.write("Waiting for the payment (Ctrl-C ends it) ...\n")
@@ -202,14 +196,29 @@ class TerminalWallet:
         return text
 
 
-def _too_small(columns: int, lines: int) -> str:
+def show_code(text: str, out: TextIO, what: str) -> str:
+    """Write a text of any letter case as a QR code; return advice if it does not fit into the terminal.
+
+    `what`: the noun for the text, which can be copied instead.
+    """
+    import segno
+
+    # Upper case makes the code smaller: QR codes have an alphabet for it.
+    code = segno.make(text.upper(), error="l", micro=False)
+    out.write("\n")
+    code.terminal(out=out, compact=True, border=_QR_BORDER)
+    width, height = code.symbol_size(border=_QR_BORDER)
+    return _too_small(int(width), -(-int(height) // 2), what)
+
+
+def _too_small(columns: int, lines: int, what: str) -> str:
     """Return advice if a code of this size does not fit into the terminal, else an empty text."""
     size, lines = shutil.get_terminal_size(), lines + _LINES_BELOW_QR
     if columns <= size.columns and lines <= size.lines:
         return ""
     return (
         f"The code needs {columns} columns and {lines} lines, and this terminal has {size.columns} and {size.lines}.\n"
-        "Make the window larger or its letters smaller, or copy the invoice into your wallet.\n\n"
+        f"Make the window larger or its letters smaller, or copy the {what} into your wallet.\n\n"
     )
 
 

@@ -29,6 +29,7 @@ from ...client import (
     WrongInvoiceError,
 )
 from ...client.refunds import payable_sats
+from ...client.wallets import show_code
 from .wallet import LNBITS_KEY, LNBITS_URL, WalletKind, lnbits_of_environment
 
 _CONTROL: Final = re.compile(r"[^\t\n\x20-\x7e\xa0-\U0010ffff]")
@@ -64,6 +65,7 @@ class Question:
     session_file: Path
     close: bool
     refund_to: str | None
+    qr: bool
     quiet: bool
 
 
@@ -90,7 +92,7 @@ def run(question: Question) -> int:
         try:
             status = 0 if question.request is None else _ask(client, question, question.request)
             if question.close:
-                _say(_refund(client.close_session(question.refund_to)))
+                _say(_by_code(client) if question.qr else _refund(client.close_session(question.refund_to)))
         except KeyboardInterrupt:
             _say(f"\nInterrupted. {_paid_so_far(client, wallet, question.session_file)}")
             return _INTERRUPTED
@@ -188,6 +190,13 @@ def _ask(client: Satmeter, question: Question, request: str) -> int:
             f"{client.budget_left_sats} of the budget. Model: {answer.model}."
         )
     return _REJECTED if answer.state == "rejected" else 0
+
+
+def _by_code(client: Satmeter) -> str:
+    """Show the code of the session's rest, and return what to do with it."""
+    lnurl = client.withdraw_link().lnurl
+    advice = show_code(lnurl, sys.stderr, "LNURL")
+    return f"\n{lnurl}\n\n{advice}The session is closed. Scan the code with your wallet: its holder gets what is left."
 
 
 def _refund(status: SessionStatus) -> str:

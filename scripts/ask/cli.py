@@ -50,6 +50,9 @@ def ask(
         str | None,
         typer.Option(help="With --close: the Lightning address or LNURL that it goes to."),
     ] = None,
+    qr: Annotated[
+        bool, typer.Option("--qr", help="With --close: show a code instead, by which a phone fetches the rest.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing of the cost.")] = False,
 ) -> None:
     """Ask a model, and pay by the token: the answer goes to standard output, what it cost to standard error.
@@ -60,8 +63,10 @@ def ask(
     text = sys.stdin.read() if request == "-" else request
     if not text.strip() and not close:
         _refuse('Say what to ask: satmeter ask "Name three uses of a sextant.", or - to read it from standard input.')
-    if refund_to is not None and not close:
-        _refuse("--refund-to says where the rest goes when the session is closed: give --close, too.")
+    if (refund_to is not None or qr) and not close:
+        _refuse("--refund-to and --qr are for a session that is closed: give --close, too.")
+    if refund_to is not None and qr:
+        _refuse("The rest goes to the address of --refund-to or to a phone by --qr: give one of them.")
     if len(text) > _REQUEST_CHARS_MAX:
         _refuse(f"The request has {len(text)} characters, and at most {_REQUEST_CHARS_MAX} can be asked.")
     # Imported last, as it loads the whole client: wrong flags are reported at once.
@@ -79,6 +84,7 @@ def ask(
         session_file=session_file or default_file(server),
         close=close,
         refund_to=refund_to,
+        qr=qr,
         quiet=quiet,
     )
     raise typer.Exit(run(question))

@@ -117,6 +117,12 @@ class FakeServer:
                 return reply(201, {"topUpInvoice": self.invoice(session, body["amountSats"])})
             case ["request"]:
                 return self._ask(session, body)
+            case ["withdraw"]:
+                self._close(session, None)
+                told = self._status(session)
+                lnurl = "LNURL1DP68GURN8GHJ7"
+                told["refund"] |= {"withdraw": {"lnurl": lnurl, "link": f"lightning:{lnurl}", "qr": f"{SERVER}/qr.svg"}}
+                return reply(200, told)
             case ["close"]:
                 return self._close(session, body.get("paymentRequest"))
         return refused(404, "not_found")

@@ -133,6 +133,17 @@ def test_all_that_is_owed_comes_back_to_an_address_and_no_invoice_is_made() -> N
     assert {body.get("paymentRequest") for body in bodies} == {None, "me@example.org"}
 
 
+def test_a_phone_fetches_the_rest_and_what_it_leaves_is_collected_later() -> None:
+    world, core = opened(100)
+    link = world.play(core.refunds.link())
+    assert link.link == f"lightning:{link.lnurl}" and link.lnurl not in repr(link)
+    assert world.store.read().session is None and len(world.store.read().former) == 1
+    assert world.play(core.refunds.link()) == link
+    assert world.play(core.refunds.close(None)).refund.paid_msat == 98_000
+    with pytest.raises(NoSessionError):
+        world.play(core.refunds.link())
+
+
 def test_a_server_that_can_t_pay_is_sent_one_invoice_and_owes_the_rest() -> None:
     world, core = opened(1_000)
     invoices: list[str] = []

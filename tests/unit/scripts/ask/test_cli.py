@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 import typer
@@ -31,7 +31,17 @@ def test_a_state_directory_needs_no_home(monkeypatch: pytest.MonkeyPatch) -> Non
     assert default_file("http://127.0.0.1:8402") == Path("/state/satmeter/session-127.0.0.1_8402.json")
 
 
-def test_a_place_for_the_rest_needs_the_session_closed(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"refund_to": "me@example.org"}, "--close"),
+        ({"qr": True}, "--close"),
+        ({"refund_to": "me@example.org", "qr": True, "close": True}, "one of them"),
+    ],
+)
+def test_a_place_for_the_rest_needs_the_session_closed(
+    options: dict[str, Any], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(typer.Exit):
-        ask("a question", refund_to="me@example.org")
-    assert "--close" in capsys.readouterr().err
+        ask("a question", **options)
+    assert told in capsys.readouterr().err
