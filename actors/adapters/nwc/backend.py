@@ -14,7 +14,7 @@ from ...domain.money import Msat
 from ...domain.payments.routing_fees import RoutingFees
 from ...ports import Lightning
 from ..lightning.backend import Backend
-from .client import NwcLightning
+from .client import PAYOUTS_AT_ONCE, NwcLightning
 from .connection import read_connection
 from .probe import TROUBLES, URL, probe
 from .rights import RightsTrouble
@@ -49,6 +49,7 @@ NWC: Final = Backend(
     # Alby Hub sets so much aside for each payment, and so do most; LNbits and coinos take less. No limit can be sent.
     fees=RoutingFees(per_million=10_000, least_msat=Msat(10_000)),
     keeps_owner=False,
+    payouts_at_once=PAYOUTS_AT_ONCE,
     pays_with=URL,
     troubles=TROUBLES,
     unusable={

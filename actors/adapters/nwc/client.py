@@ -42,7 +42,7 @@ _PAGE_MAX: Final = 20
 # A wallet may give fewer rows than it was asked for. More pages than this for one question are a wallet that pages
 # in a circle.
 _PAGES_MAX: Final = 64
-_PAYOUTS_AT_ONCE: Final = 2
+PAYOUTS_AT_ONCE: Final = 2
 _PAYOUT_LOOK_UPS_AT_ONCE: Final = 2
 
 _log = structlog.get_logger(__name__)
@@ -78,7 +78,7 @@ class NwcLightning:
         questions = max(1, concurrency // 4)
         self._question_slots = asyncio.Semaphore(questions)
         self._invoices = InvoiceQueue(max(1, concurrency - questions), patience_s=timeout_s)
-        self._payout_slots = asyncio.Semaphore(_PAYOUTS_AT_ONCE)
+        self._payout_slots = asyncio.Semaphore(PAYOUTS_AT_ONCE)
         self._payout_look_up_slots = asyncio.Semaphore(_PAYOUT_LOOK_UPS_AT_ONCE)
 
     async def create_invoice(self, order: InvoiceOrder) -> Invoice:
@@ -128,11 +128,11 @@ class NwcLightning:
         asked_at_s = self._monotonic_s()
         query = {"payment_hash": target.payment_hash}
         answer = await self._ask("lookup_invoice", query, self._payout_look_up_slots)
-        report = payouts.read_look_up(answer, target)
+        report = payouts.read_look_up(answer, target, failed=self._absences.has_failed(target.payment_hash))
         if report is None:
             report = await self._own_payment(read(answer, Transaction), target)
         if report.status is not PayoutStatus.ABSENT:
-            self._absences.found(target.payment_hash)
+            self._absences.found(target.payment_hash, report.status)
         elif not self._absences.is_certain(target, asked_at_s):
             raise payouts.not_yet_certain()
         return report
@@ -206,7 +206,7 @@ class NwcLightning:
         """Return the report of a payment to an invoice of this wallet's own, of which it shows the other half."""
         row = await self._find(Direction.OUTGOING, incoming, target.payment_hash)
         if row is not None:
-            return payouts.report_of(row, target)
+            return payouts.report_of(row, target, failed=self._absences.has_failed(target.payment_hash))
         if incoming.incoming_state() is not State.UNPAID:
             # Another wallet may have paid the invoice: that it was paid tells nothing of our order.
             raise PermanentError("the wallet does not tell what became of a payment to an invoice of its own")
@@ -261,7 +261,7 @@ class NwcLightning:
             return rows
 
     async def _rows(self, params: Mapping[str, Any]) -> Sequence[Transaction]:
-        return read(await self._ask("list_transactions", params, self._question_slots), Page).transactions
+        return read(await self._ask("list_transactions", params, self._question_slots), Page).rows
 
     async def _ask(self, method: str, params: Mapping[str, Any], turn: Turn, *, is_order: bool = False) -> Answer:
         """Exchange a request for an answer, within `timeout_s` with the wait for its turn. Raises `TransientError`."""

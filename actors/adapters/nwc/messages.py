@@ -46,12 +46,25 @@ class Direction(StrEnum):
 
 
 class State(StrEnum):
-    """States of a payment. UNTOLD: the wallet says nothing that settles the question."""
+    """States of a payment.
+
+    LAPSED: the invoice of an outgoing payment has lapsed before it was seen to end. UNTOLD: the wallet says nothing
+    that settles the question.
+    """
 
     SETTLED = "settled"
     UNPAID = "unpaid"
     FAILED = "failed"
+    LAPSED = "lapsed"
     UNTOLD = "untold"
+
+
+_OUTGOING: Final = {
+    "settled": State.SETTLED,
+    "failed": State.FAILED,
+    "expired": State.LAPSED,
+    **dict.fromkeys(_UNDER_WAY, State.UNPAID),
+}
 
 
 class Transaction(msgspec.Struct, frozen=True):
@@ -112,14 +125,7 @@ class Transaction(msgspec.Struct, frozen=True):
         Alby Hub says "expired" of payments to an invoice that has lapsed, whether they failed or are still under way.
         """
         if self.state is not None:
-            state = self.state.lower()
-            known = {
-                "settled": State.SETTLED,
-                "failed": State.FAILED,
-                "pending": State.UNPAID,
-                "accepted": State.UNPAID,
-            }
-            return known.get(state, State.UNTOLD)
+            return _OUTGOING.get(self.state.lower(), State.UNTOLD)
         if not self.settled_at:
             return State.UNPAID
         return State.SETTLED if self.proves_payment else State.UNTOLD
@@ -134,7 +140,12 @@ class Transaction(msgspec.Struct, frozen=True):
 class Page(msgspec.Struct, frozen=True):
     """Answer to `list_transactions`."""
 
-    transactions: list[Transaction]
+    transactions: list[Any]
+
+    @property
+    def rows(self) -> list[Transaction]:
+        """The payments. One that can't be read is empty: it counts as a row, and must not hide the others."""
+        return [_row(each) for each in self.transactions]
 
 
 class Balance(msgspec.Struct, frozen=True):
@@ -194,6 +205,13 @@ def read(answer: Answer, kind: type[T]) -> T:
         return msgspec.convert(answer.result, kind)
     except msgspec.ValidationError:
         raise rubbish("not the expected fields") from None
+
+
+def _row(told: Any) -> Transaction:
+    try:
+        return msgspec.convert(told, Transaction)
+    except msgspec.ValidationError:
+        return Transaction()
 
 
 def is_not_found(error: WalletError) -> bool:

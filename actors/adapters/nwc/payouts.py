@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -46,7 +46,8 @@ _HASHES_MAX: Final = 10_000
 class Absences:
     """Memory of payments that the wallet did not know, to tell "never" from "not yet". Lost with the process.
 
-    A lost memory costs time alone: the wallet is asked again for `settles_s`. `seen_everywhere_since` tells whether the
+    A lost memory costs time alone: the wallet is asked again for `settles_s`. It holds which payments had failed, too:
+    Alby Hub says so only until their invoice lapses. `seen_everywhere_since` tells whether the
     wallet has spoken over all relays since then, so that none keeps an order back.
     """
 
@@ -62,6 +63,7 @@ class Absences:
         self._clock_s = clock_s
         self._first_s: dict[str, float] = {}
         self._refused: dict[str, None] = {}
+        self._failed: dict[str, None] = {}
 
     def refuse(self, payment_hash: str) -> None:
         """Remember that the wallet itself has answered the order with a refusal."""
@@ -70,12 +72,19 @@ class Absences:
 
     def order(self, payment_hash: str) -> None:
         """Remember that the payment was ordered: what the wallet said of it before is void."""
-        self._first_s.pop(payment_hash, None)
-        self._refused.pop(payment_hash, None)
+        for memory in (self._first_s, self._refused, self._failed):
+            memory.pop(payment_hash, None)
 
-    def found(self, payment_hash: str) -> None:
-        """Remember that the wallet knows the payment."""
+    def found(self, payment_hash: str, status: PayoutStatus) -> None:
+        """Remember that the wallet knows the payment, and that it had failed."""
         self._first_s.pop(payment_hash, None)
+        if status is PayoutStatus.FAILED:
+            self._failed[payment_hash] = None
+            _shorten(self._failed)
+
+    def has_failed(self, payment_hash: str) -> bool:
+        """Return whether the wallet has said that the payment of the last order had failed."""
+        return payment_hash in self._failed
 
     def is_certain(self, target: PayoutTarget, asked_at_s: float) -> bool:
         """Return whether the wallet, which does not know a payment, will never make it.
@@ -113,10 +122,11 @@ def read_order_answer(answer: Answer, target: PayoutTarget) -> PayoutReport:
     return PayoutReport(PayoutStatus.PAID, sane_msat(abs(paid.fees_paid)))
 
 
-def read_look_up(answer: Answer, target: PayoutTarget) -> PayoutReport | None:
+def read_look_up(answer: Answer, target: PayoutTarget, *, failed: bool = False) -> PayoutReport | None:
     """Return the state of an outgoing payment, None where the wallet tells of an incoming one alone.
 
-    ABSENT is the wallet's "never heard of it", which `Absences` judges. Raises `PortError`.
+    `failed`: the wallet has said so before. ABSENT is the wallet's "never heard of it", which `Absences` judges. Raises
+    `PortError`.
     """
     if answer.error is not None:
         if is_not_found(answer.error):
@@ -125,10 +135,10 @@ def read_look_up(answer: Answer, target: PayoutTarget) -> PayoutReport | None:
     payment = read(answer, Transaction)
     if payment.hash != target.payment_hash:
         raise rubbish("another payment than the one that was asked for")
-    return None if payment.type == Direction.INCOMING else report_of(payment, target)
+    return None if payment.type == Direction.INCOMING else report_of(payment, target, failed=failed)
 
 
-def report_of(payment: Transaction, target: PayoutTarget) -> PayoutReport:
+def report_of(payment: Transaction, target: PayoutTarget, *, failed: bool = False) -> PayoutReport:
     """Return the report of an outgoing payment. Raises `PortError` where the wallet does not tell what became of it."""
     if payment.type != Direction.OUTGOING:
         raise rubbish("a payment in no direction")
@@ -137,7 +147,9 @@ def report_of(payment: Transaction, target: PayoutTarget) -> PayoutReport:
             return PayoutReport(PayoutStatus.PENDING)
         case State.FAILED:
             return PayoutReport(PayoutStatus.FAILED)
-        case State.UNTOLD:
+        case State.LAPSED if failed:
+            return PayoutReport(PayoutStatus.FAILED)
+        case State.LAPSED | State.UNTOLD:
             raise PermanentError("the wallet does not tell what became of a payment")
     if payment.amount is None or sane_msat(abs(payment.amount)) != target.amount_msat:
         raise rubbish("a payment over another amount")
@@ -169,6 +181,6 @@ def not_yet_certain() -> PortError:
     return TransientError("the wallet does not know the payment, but may still get the order from a relay")
 
 
-def _shorten(memory: dict[str, float] | dict[str, None]) -> None:
+def _shorten(memory: dict[str, Any]) -> None:
     while len(memory) > _HASHES_MAX:
         del memory[next(iter(memory))]

@@ -16,8 +16,8 @@ from ..lightning.backend import Probed
 from ..lightning.descriptions import description_of
 from .connection import read_connection
 from .exchange import Exchange
-from .messages import Balance, Direction, Page, State, Transaction, read, read_new_invoice
-from .rights import Rights, RightsTrouble, rights_of
+from .messages import Balance, Budget, Direction, Page, State, Transaction, read, read_new_invoice
+from .rights import Rights, RightsTrouble, budget_of, rights_of
 
 URL: Final = "NWC_URL"
 _MAINNET: Final = frozenset({"mainnet", "bitcoin"})
@@ -77,9 +77,10 @@ async def _asked(exchange: Exchange, *, may_order: bool) -> Probed:
         )
         warnings.append(text)
     balance_msat = Msat(max(0, read(await exchange.ask("get_balance", {}), Balance).balance))
+    budget = await budget_of(exchange, rights)
     made = ["A test invoice over 1 sat was made and found again."] if may_order else []
     return Probed(
-        warnings=[Problem(URL, text) for text in warnings], proofs=[*made, *_budget(rights, balance_msat), _UNTOLD]
+        warnings=[Problem(URL, text) for text in warnings], proofs=[*made, *_budget(budget, balance_msat), _UNTOLD]
     )
 
 
@@ -97,10 +98,9 @@ def _warnings(rights: Rights) -> list[str]:
     return found
 
 
-def _budget(rights: Rights, balance_msat: Msat) -> list[str]:
+def _budget(budget: Budget | None, balance_msat: Msat) -> list[str]:
     """Return how much can be paid out, in words."""
     balance_sats = balance_msat.whole_sats
-    budget = rights.budget
     if budget is None:
         return [f"It can pay out up to {balance_sats:,} sats; the connection has no budget of its own."]
     left_sats = max(0, budget.total_budget - budget.used_budget) // MSAT_PER_SAT

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 import structlog
@@ -72,6 +73,7 @@ class Relay:
         self._run: asyncio.Task[None] | None = None
         self._nudge = asyncio.Event()
         self._attempt: asyncio.Future[bool] | None = None
+        self._is_away = False
 
     @property
     def is_ready(self) -> bool:
@@ -145,17 +147,25 @@ class Relay:
                     await self._subscribe(socket)
                 ready_at_s = loop.time()
                 self._socket = socket
+                self._is_away = False
                 self._listener.ready(self)
                 self._tell_attempt(connected=True)
                 await self._listen(socket)
         except (WebSocketException, OSError, TimeoutError, TransientError, ValueError) as error:
-            # The text of some errors holds the address, which may name an account at the relay.
-            _log.info("relay_connection_broke", error_type=type(error).__name__)
+            self._tell_break(error, is_news=ready_at_s is not None)
         finally:
             self._socket = None
             if ready_at_s is not None:
                 self._listener.lost(self)
         return 0.0 if ready_at_s is None else loop.time() - ready_at_s
+
+    def _tell_break(self, error: Exception, *, is_news: bool) -> None:
+        """Log a break, and of a relay that is away only the first try."""
+        if is_news or not self._is_away:
+            # The text of some errors holds the address, which may name an account at the relay.
+            host = urlsplit(self.address).hostname
+            _log.warning("relay_connection_broke", relay=host, error_type=type(error).__name__)
+        self._is_away = True
 
     async def _subscribe(self, socket: ClientConnection) -> None:
         """Ask for the events, and wait until the stored ones have come."""

@@ -40,7 +40,6 @@ class Rights(msgspec.Struct, frozen=True):
     trouble: RightsTrouble | None
     pushes: bool
     network: str | None
-    budget: Budget | None = None
 
     @property
     def excess(self) -> Sequence[str]:
@@ -61,8 +60,15 @@ async def rights_of(exchange: Exchange) -> Rights:
     info = read(answer, Info)
     methods = offered if info.methods is None else frozenset(info.methods)
     pushes = pushed if info.notifications is None else "payment_received" in info.notifications
-    budget = read(await exchange.ask("get_budget", {}), Budget) if "get_budget" in methods else None
-    return Rights(methods, _trouble(methods), pushes, info.network, budget if budget and budget.total_budget else None)
+    return Rights(methods, _trouble(methods), pushes, info.network)
+
+
+async def budget_of(exchange: Exchange, rights: Rights) -> Budget | None:
+    """Return the budget of a connection, None without one, or where the wallet does not tell. Raises `PortError`."""
+    if "get_budget" not in rights.methods:
+        return None
+    budget = read(await exchange.ask("get_budget", {}), Budget)
+    return budget if budget.total_budget else None
 
 
 async def rights_trouble(exchange: Exchange) -> RightsTrouble | None:

@@ -233,6 +233,18 @@ async def test_an_internal_error_is_not_the_end_of_a_payment(nostr_relay: RelayP
         assert (await lightning.payout(to, ACTOR)).status is PayoutStatus.PENDING
 
 
+async def test_a_payment_that_failed_is_known_to_have_failed_when_its_invoice_lapses(nostr_relay: RelayProcess) -> None:
+    async with client_of(nostr_relay, settles_s=300) as (wallet, lightning):
+        wallet.books.fates.append(Fate.FAILED)
+        to = target()
+        await lightning.pay_out(to, ACTOR, LIMIT)
+        assert (await lightning.payout(to, ACTOR)).status is PayoutStatus.FAILED
+        row = wallet.books.payment(to.payment_hash)
+        assert row is not None
+        row.state = "expired"
+        assert (await lightning.payout(to, ACTOR)).status is PayoutStatus.FAILED
+
+
 @pytest.mark.parametrize("code", ["RESTRICTED", "RATE_LIMITED"])
 async def test_the_check_fails_with_a_wallet_that_does_not_serve_us(nostr_relay: RelayProcess, code: str) -> None:
     methods = tuple(method for method in METHODS if method != "lookup_invoice")

@@ -10,6 +10,7 @@ import pytest
 
 from satmeter.actors.adapters.nwc.exchange import Answer, WalletError
 from satmeter.actors.adapters.nwc.messages import (
+    Page,
     State,
     Transaction,
     failure,
@@ -95,7 +96,7 @@ def test_in_a_list_of_paid_invoices_one_time_is_enough() -> None:
         ({"state": "pending"}, State.UNPAID),
         ({"state": "accepted"}, State.UNPAID),
         # Alby Hub says so of payments under way, too, when the invoice has lapsed.
-        ({"state": "expired"}, State.UNTOLD),
+        ({"state": "expired"}, State.LAPSED),
         ({"state": "odd"}, State.UNTOLD),
         ({"settled_at": AT_S, "preimage": PREIMAGE}, State.SETTLED),
         ({"settled_at": AT_S, "preimage": PREIMAGE.upper()}, State.SETTLED),
@@ -219,3 +220,8 @@ def test_the_time_before_an_invoice_is_known_from_its_text() -> None:
     assert invoiced_at_s(row()) == AT_S - 600
     assert invoiced_at_s(row(invoice=None)) is None
     assert invoiced_at_s(row(invoice="lnbc1nonsense")) is None
+
+
+def test_a_row_that_cannot_be_read_does_not_hide_the_others() -> None:
+    page = msgspec.convert({"transactions": [None, {"amount": "x"}, {"type": "incoming", "amount": 5}]}, Page)
+    assert page.rows == [Transaction(), Transaction(), Transaction(type="incoming", amount=5)]

@@ -104,6 +104,14 @@ def test_what_a_wallet_does_not_tell_is_not_guessed(changes: dict[str, Any], err
         look_up(**changes)
 
 
+def test_a_payment_that_had_failed_stays_so_when_its_invoice_lapses() -> None:
+    lapsed = Answer(result={**PAID, "state": "expired"})
+    assert read_look_up(lapsed, TARGET, failed=True) == PayoutReport(PayoutStatus.FAILED)
+    with pytest.raises(PermanentError):
+        read_look_up(lapsed, TARGET)
+    assert read_look_up(Answer(result=PAID), TARGET, failed=True) == PayoutReport(PayoutStatus.PAID, Msat(1_500))
+
+
 def test_an_error_of_a_look_up_says_nothing_of_the_payment() -> None:
     absent = read_look_up(Answer(error=WalletError("NOT_FOUND", "")), TARGET)
     assert absent == PayoutReport(PayoutStatus.ABSENT)
@@ -186,10 +194,21 @@ def test_a_wallet_that_did_know_it_begins_from_the_start() -> None:
     setting = Setting()
     assert not setting.is_certain
     setting.later(200)
-    setting.absences.found(setting.target.payment_hash)
+    setting.absences.found(setting.target.payment_hash, PayoutStatus.PENDING)
     setting.later(200)
     setting.hear(0, 1)
     assert not setting.is_certain
+
+
+def test_a_failure_is_remembered_until_the_next_order() -> None:
+    setting, payment_hash = Setting(), HASH
+    for status in (PayoutStatus.PENDING, PayoutStatus.PAID):
+        setting.absences.found(payment_hash, status)
+        assert not setting.absences.has_failed(payment_hash)
+    setting.absences.found(payment_hash, PayoutStatus.FAILED)
+    assert setting.absences.has_failed(payment_hash)
+    setting.absences.order(payment_hash)
+    assert not setting.absences.has_failed(payment_hash)
 
 
 def test_the_memory_is_bounded() -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import nostr_sdk
 import pytest
+import structlog.testing
 from websockets.asyncio.server import ServerConnection, serve
 
 from satmeter.actors.adapters.nwc.connection import Connection
@@ -98,6 +99,15 @@ async def test_a_relay_that_nobody_is_at_is_told_at_once() -> None:
         async with asyncio.timeout(5):
             assert not await relay.connected()
             assert not await relay.connected()
+
+
+async def test_a_relay_that_is_away_is_logged_once() -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with relay_at("ws://127.0.0.1:9", Log()) as relay:
+            for _ in range(3):
+                assert not await relay.connected()
+    assert [log["event"] for log in logs] == ["relay_connection_broke"]
+    assert logs[0]["relay"] == "127.0.0.1"
 
 
 async def test_a_relay_that_says_nothing_is_given_up() -> None:

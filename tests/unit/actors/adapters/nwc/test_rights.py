@@ -8,15 +8,14 @@ import pytest
 
 from satmeter.actors.adapters.nwc.exchange import Answer, Exchange, WalletError
 from satmeter.actors.adapters.nwc.messages import Budget
-from satmeter.actors.adapters.nwc.rights import Rights, RightsTrouble, rights_of, rights_trouble
+from satmeter.actors.adapters.nwc.rights import Rights, RightsTrouble, budget_of, rights_of, rights_trouble
 from satmeter.actors.ports import TransientError
 from tests.lightning.stand_ins.nwc.relay import RelayProcess
 from tests.lightning.stand_ins.nwc.wallet import METHODS, Manners, NwcWallet
 
 
-async def rights(relay: RelayProcess, budget_msat: int = 0, **manners: Any) -> Rights:
+async def rights(relay: RelayProcess, **manners: Any) -> Rights:
     wallet = NwcWallet((relay.url,), manners=Manners(**manners))
-    wallet.books.budget_msat = budget_msat
     await wallet.start()
     exchange = Exchange(wallet.url(), timeout_s=1)
     try:
@@ -48,9 +47,24 @@ async def test_a_wallet_that_does_not_push_is_told(nostr_relay: RelayProcess) ->
     assert not (await rights(nostr_relay, pushes=False)).pushes
 
 
-@pytest.mark.parametrize(("budget_msat", "budget"), [(0, None), (5_000_000, Budget(0, 5_000_000, "monthly"))])
-async def test_the_budget_is_told(nostr_relay: RelayProcess, budget_msat: int, budget: Budget | None) -> None:
-    assert (await rights(nostr_relay, budget_msat, methods=(*METHODS, "get_budget"))).budget == budget
+@pytest.mark.parametrize(
+    ("methods", "budget_msat", "budget"),
+    [
+        ((), 5_000_000, None),
+        (("get_budget",), 0, None),
+        (("get_budget",), 5_000_000, Budget(0, 5_000_000, "monthly")),
+    ],
+)
+async def test_the_budget_is_told_where_the_wallet_tells_it(
+    nostr_relay: RelayProcess, methods: tuple[str, ...], budget_msat: int, budget: Budget | None
+) -> None:
+    wallet = NwcWallet((nostr_relay.url,), manners=Manners(methods=(*METHODS, *methods)))
+    wallet.books.budget_msat = budget_msat
+    await wallet.start()
+    exchange = Exchange(wallet.url(), timeout_s=1)
+    assert await budget_of(exchange, await rights_of(exchange)) == budget
+    await exchange.close()
+    await wallet.stop()
 
 
 class Told(Exchange):
