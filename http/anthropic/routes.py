@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -27,6 +28,7 @@ from ..translation.relaying import TranslatedCalls
 from ..upstreams.provider_call import ProviderCall
 from .body import read_call, read_count
 from .over_chat.dialect import MessagesOverChat
+from .provider_refusals import refusal_body
 from .relay import (
     MAX_TOKENS,
     Answer,
@@ -87,9 +89,10 @@ class MessagesRoutes:
             return sse.EventStream(events, answer.source, self._state.settings.ping_s, ping=PING, headers=headers)
         if isinstance(answer, RelaySlow):
             headers = {MAX_TOKENS: str(answer.held.max_tokens)}
-            return SlowAnswer(answer.replies, _slow, self._state.settings.ping_s, headers)
+            slow = partial(_slow, request_id=request_id_of(request.scope))
+            return SlowAnswer(answer.replies, slow, self._state.settings.ping_s, headers)
         headers = {**answer.headers, **cost_headers(answer), "Cache-Control": "no-store"}
-        return Response(_whole(answer), answer.status, headers)
+        return Response(_whole(answer, request_id_of(request.scope)), answer.status, headers)
 
     async def count_tokens(self, request: Request) -> Response:
         """Answer POST /v1/messages/count_tokens with the provider's count, free of charge.
@@ -106,6 +109,9 @@ class MessagesRoutes:
             model, body = read_count(body, self._relays.models)
             await refuse_calls(self._state, model, waits=False)
             counted = await self._counts.count(request, holder, model, body)
+            if counted.status >= 400:
+                told = refusal_body(counted.status, counted.body, request_id_of(request.scope))
+                counted = Counted(counted.status, {**counted.headers, **_JSON}, told)
         return Response(counted.body, counted.status, {**counted.headers, "Cache-Control": "no-store"})
 
     async def _counted_over_chat(self, request: Request, holder: Holder, body: bytes) -> Counted:
@@ -142,7 +148,7 @@ async def _bytes(stream: RelayStream, facts: RequestFacts) -> AsyncGenerator[byt
                     begun = begun[end:]
             elif part.status >= 400:
                 # The head was sent before the provider refused the body.
-                yield sse.event("error", _one_line(part.body)) + cost_comment(part)
+                yield sse.event("error", refusal_body(part.status, part.body, facts.request_id)) + cost_comment(part)
             elif broken(part):
                 yield last.end() + error_event(broken_refusal(part), facts) + cost_comment(part)
             else:
@@ -160,22 +166,14 @@ def _whole_events(begun: bytes) -> int:
     return max(begun.rfind(line) + len(line) if line in begun else 0 for line in _BLANK_LINES)
 
 
-def _slow(reply: Answer) -> bytes:
+def _slow(reply: Answer, request_id: str) -> bytes:
     answer = whole_answer(reply)
     if answer.status >= 400:
-        raise CutShortError(refused_late(answer), answer.body)
-    return _whole(answer)
+        raise CutShortError(refused_late(answer), _whole(answer, request_id))
+    return _whole(answer, request_id)
 
 
-def _whole(answer: Relayed) -> bytes:
-    return answer.body if answer.status >= 400 else with_cost(answer.body, cost_fields(answer))
-
-
-def _one_line(body: bytes) -> bytes:
-    """Return the provider's error as the data of an event, without line breaks."""
-    try:
-        return msgspec.json.encode(msgspec.json.decode(body))
-    except (ValueError, RecursionError):
-        return msgspec.json.encode(
-            {"type": "error", "error": {"type": "api_error", "message": "The call was refused."}}
-        )
+def _whole(answer: Relayed, request_id: str) -> bytes:
+    if answer.status >= 400:
+        return refusal_body(answer.status, answer.body, request_id)
+    return with_cost(answer.body, cost_fields(answer))

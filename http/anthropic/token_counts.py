@@ -20,7 +20,7 @@ from ..state import AppState
 
 # The client's headers that are meant for the provider.
 _PASSED: Final = ("anthropic-version", "anthropic-beta")
-_HEADER_CHARS_MAX: Final = 2_000
+HEADER_CHARS_MAX: Final = 2_000
 # The limit of one session. The provider limits all sessions of this server together.
 _PER_MINUTE: Final = 120
 # The provider calls its count an estimate, so the bound adds a twentieth and a fixed number of tokens.
@@ -106,9 +106,15 @@ def bound_of(tokens: int) -> int:
 
 
 def passed_headers(request: Request) -> Mapping[str, str]:
-    """Return the client's headers that are meant for the provider."""
+    """Return the client's headers that are meant for the provider. Raises `RefusedError` for one that is too long.
+
+    To leave it out would be to carry out another call than the client sent.
+    """
     found = {name: ", ".join(request.headers.getlist(name)) for name in _PASSED}
-    return {name: value for name, value in found.items() if value and len(value) <= _HEADER_CHARS_MAX}
+    for name, value in found.items():
+        if len(value) > HEADER_CHARS_MAX:
+            raise errors.invalid(name, f"Must have at most {HEADER_CHARS_MAX} characters")
+    return {name: value for name, value in found.items() if value}
 
 
 def is_beta(request: Request) -> bool:

@@ -242,6 +242,7 @@ async def test_a_pdf_is_counted_before_it_is_held(shop: Shop) -> None:
     shop.upstream.answers(400, {"type": "error", "error": {"type": "invalid_request_error", "message": "no PDF"}})
     refused = await shop.post(call)
     assert refused.status_code == 400 and "no PDF" in refused.json()["error"]["message"]
+    assert (refused.json()["code"], refused.json()["retryAction"]) == ("invalid_request", "stop")
     stranger = await shop.api.http.post("/v1/messages", json=call)
     assert stranger.status_code == 401 and "counted" in stranger.json()["error"]["message"]
 
@@ -285,7 +286,9 @@ async def test_what_the_provider_refuses_is_the_sdk_s_bad_request_and_free(shop:
         with pytest.raises(anthropic.BadRequestError):
             async with sdk.messages.stream(model=MODEL, max_tokens=5, messages=HELLO):
                 pass
-    assert caught.value.body == refusal
+    told = caught.value.body
+    assert isinstance(told, dict) and told.items() >= refusal.items()
+    assert (told["code"], told["retryAction"]) == ("invalid_request", "stop")
     assert (await shop.show())["spentMsat"] == 0 == (await shop.show())["heldMsat"]
 
 
@@ -347,3 +350,15 @@ async def test_a_path_that_is_none_and_a_method_that_is_none_have_that_shape_too
     for answer in (await shop.post({}, "/v1/messages/batches"), await shop.api.http.get("/v1/messages")):
         assert answer.json()["type"] == "error" and answer.json()["error"]["type"]
         assert answer.headers["request-id"] == answer.json()["request_id"]
+
+
+@pytest.mark.parametrize("name", ["anthropic-beta", "anthropic-version"])
+@pytest.mark.parametrize("pays", [True, False])
+async def test_a_header_that_would_be_left_out_is_refused_by_name(name: str, pays: bool, shop: Shop) -> None:
+    call = {"model": MODEL, "max_tokens": 100, "messages": HELLO}
+    credential = {"x-api-key": shop.key} if pays else {}
+    path, fits = "/v1/messages", {**credential, name: "x" * 2_000}
+    assert (await shop.api.http.post(path, json=call, headers=fits)).status_code == (200 if pays else 402)
+    answer = await shop.api.http.post(path, json=call, headers={**credential, name: "x" * 2_001})
+    assert answer.status_code == 400
+    assert answer.json()["fields"] == [{"path": name, "message": "Must have at most 2000 characters"}]

@@ -22,10 +22,7 @@ Json = dict[str, Any]
 MODEL: Final = "claude-haiku-4-5"
 _SATS: Final = 100_000
 _TOP_UPS_OF_A_SESSION: Final = 3
-# The provider's own refusals of a message go on as they came, without the fields that our errors have.
-_OF_PROVIDER: Final = tuple(
-    f'POST /v1/messages{path}: Response violates schema\n\n"retryAction"' for path in ("", "/count_tokens")
-)
+_PAYOUTS: Final = frozenset({"closeSession", "refundJob"})
 
 
 @dataclass
@@ -52,6 +49,7 @@ class Client:
         self.request_id = asked["requestId"]
         self.job_id = self._job()
         self._topped_up = count()
+        self.withdrawal_token = self._withdrawal_token()
         self._to_top_up = self.session()
 
     def session(self) -> tuple[str, str]:
@@ -89,6 +87,11 @@ class Client:
         patiently(lambda: self._get(path)["state"] == "complete", "a job")
         return str(job["jobId"])
 
+    def _withdrawal_token(self) -> str:
+        session_id, macaroon = self.session()
+        closed = self._post(f"/sessions/{session_id}/withdraw", {}, macaroon)
+        return str(closed["refund"]["withdraw"]["qr"]).split("/")[-2]
+
     def _pay(self, invoice: Json) -> None:
         assert self._post(f"/dev/stub/pay/{invoice['paymentHash']}")["paid"]
 
@@ -118,6 +121,7 @@ class Filling:
         self._number = count()
         self._by_operation: Mapping[str, Callable[[], tuple[str, str]]] = {
             "closeSession": client.session,
+            "withdrawSession": client.session,
             "topUpSession": client.session_to_top_up,
         }
 
@@ -132,6 +136,9 @@ class Filling:
             self._fill_headers(case, operation, macaroon)
         if _is_good(case, ParameterLocation.BODY) and isinstance(case.body, dict):
             self._fill_body(case, case.body)
+            if operation["operationId"] in _PAYOUTS:
+                # An invoice tells its amount itself, and without a destination there is none.
+                case.body.pop("amountSats", None)
 
     def _fill_path(self, case: Any, session_id: str) -> None:
         values: Mapping[str, Callable[[], str]] = {
@@ -140,6 +147,7 @@ class Filling:
             "requestId": lambda: self._client.request_id,
             "modelId": lambda: MODEL,
             "paymentHash": self._client.unpaid_hash,
+            "token": lambda: self._client.withdrawal_token,
         }
         for name in case.path_parameters or {}:
             case.path_parameters[name] = values[name]()
@@ -159,6 +167,8 @@ class Filling:
             body["model"] = MODEL
         if isinstance(body.get("paymentRequest"), str):
             body["paymentRequest"] = self._client.wallet_invoice()
+        if isinstance(body.get("refundTo"), str):
+            body["refundTo"] = "name@example.org"
         if isinstance(body.get("messages"), list) and next(self._number) % 2:
             # The schema leaves messages to the provider, which would refuse most.
             body["messages"] = [{"role": "user", "content": "Hello"}]
@@ -195,8 +205,7 @@ def fuzz(url: str, operator_token: str, config: Mapping[str, Any]) -> Found:
                 found.asked.update(node.value.operation.label for node in event.recorder.cases.values())
                 for checks in event.recorder.checks.values():
                     failed = [check.failure_info for check in checks if check.failure_info is not None]
-                    told = [f"{event.label}: {info.failure}: {info.code_sample}" for info in failed]
-                    found.wrong += [text for text in told if not text.startswith(_OF_PROVIDER)]
+                    found.wrong += [f"{event.label}: {info.failure}: {info.code_sample}" for info in failed]
     finally:
         for hook in (before_call, after_call):
             schemathesis.hooks.unregister(hook)

@@ -51,7 +51,12 @@ def server() -> Iterator[Served]:
     """A server with the stub node and the stub model."""
     with (
         tempfile.TemporaryDirectory(prefix="sm-", dir=quick_disk()) as place,
-        served(Path(place) / "data", OPERATOR_TOKEN=TOKEN, SATMETER_HOSTS="1") as made,
+        served(
+            Path(place) / "data",
+            OPERATOR_TOKEN=TOKEN,
+            SATMETER_HOSTS="1",
+            SATMETER_PUBLIC_URL="https://satmeter.example",
+        ) as made,
     ):
         yield made
 
