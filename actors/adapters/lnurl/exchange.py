@@ -79,7 +79,8 @@ class LnurlExchange:
         return found
 
     async def _answer(self, target: Target) -> _Answer:
-        async with self._all, self._host(target.host):
+        # In this order: what waits for a slow host must not hold a connection that others need.
+        async with self._host(target.host), self._all:
             try:
                 return await self._ask(target)
             except NotPublicError:

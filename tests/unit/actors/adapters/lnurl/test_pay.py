@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 
+from satmeter.actors.adapters.lnurl import exchange
 from satmeter.actors.adapters.lnurl.exchange import LnurlExchange
 from satmeter.actors.adapters.lnurl.pay import LnurlDestinations
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.bolt11 import read_invoice
-from satmeter.actors.domain.payments.destinations import DestinationFault, read_destination
+from satmeter.actors.domain.payments.destinations import DestinationFault, encoded, read_destination
 from satmeter.actors.ports import DestinationError, TransientError
 from satmeter.config.webhook_policy import Address, WebhookTargets
 from tests.helpers.lnurl_servers import LnurlServer, Reply, invoice_of, lnurl_server
+from tests.helpers.patience import PATIENCE_S
 from tests.helpers.webhooks import serving
 
 SATS_21 = Msat(21_000)
@@ -26,11 +28,11 @@ SATS_21 = Msat(21_000)
 @asynccontextmanager
 async def asking(*allowed: str, **options: Any) -> AsyncIterator[LnurlDestinations]:
     resolve_s = options.pop("resolve_s", 8.0)
-    exchange = LnurlExchange(WebhookTargets(allowed), **options)
+    calls = LnurlExchange(WebhookTargets(allowed), **options)
     try:
-        yield LnurlDestinations(exchange, resolve_s=resolve_s)
+        yield LnurlDestinations(calls, resolve_s=resolve_s)
     finally:
-        await exchange.close()
+        await calls.close()
 
 
 def at(*addresses: str) -> Callable[[str, int], Awaitable[Sequence[Address]]]:
@@ -237,3 +239,27 @@ async def test_redirects_without_end_are_given_up() -> None:
         server.offer = lambda: Reply(b"", "301 Moved", "Location: /.well-known/lnurlp/me\r\n")
         assert (await fault_of(server)).fault is DestinationFault.REDIRECTED
         assert len(server.asked) == 3
+
+
+async def test_a_slow_host_takes_only_its_own_connections() -> None:
+    entered = asyncio.Semaphore(0)
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        entered.release()
+        await reader.read()
+
+    async with (
+        serving(silent) as port,
+        lnurl_server() as server,
+        asking("slow.example", "127.0.0.1", resolve=at("127.0.0.1")) as destinations,
+    ):
+        slow = read_destination(encoded(f"http://slow.example:{port}/"))
+        waiting = [asyncio.create_task(destinations.resolve(slow, SATS_21)) for _ in range(2 * exchange._CONNECTIONS)]
+        for _ in range(exchange._PER_HOST):
+            async with asyncio.timeout(PATIENCE_S):
+                await entered.acquire()
+        assert (await destinations.resolve(read_destination(server.address), SATS_21)).amount_msat == SATS_21
+        assert not any(task.done() for task in waiting)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
