@@ -69,7 +69,7 @@ def create_app(state: AppState, *, lifespan: Lifespan[Any] | None = None, metric
     gate = Gate(limits_of(settings), clients.origin)
     app = RequestMiddleware(router, metrics, room, gate)
     origins = settings.cors_origins
-    return CorsMiddleware(app, origins) if origins else app
+    return CorsMiddleware(app, origins, gate) if origins else app
 
 
 def _client_addresses(state: AppState) -> ClientAddresses:

@@ -120,6 +120,7 @@ class Error(Advice):
         int | Absent, Field(description="As the Retry-After header, also in an answer that had begun before it failed.")
     ] = None
     limit_bytes: Annotated[int | Absent, Field(description="With `body_too_large`.")] = None
+    limit_chars: Annotated[int | Absent, Field(description="With `body_too_large`, of a job's request.")] = None
     required_msat: Annotated[
         int | Absent,
         Field(

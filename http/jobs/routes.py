@@ -58,7 +58,7 @@ class Jobs:
     async def create(self, request: Request) -> Response:
         """Answer POST /jobs with a new job, or the one of the Idempotency-Key."""
         key = idempotency_key(request)
-        body = await read_json(request, schemas.NewJob, self._state.settings.body_limit_bytes)
+        body = await read_json(request, schemas.NewJob, self._state.settings.body_limit_bytes, sized="request")
         await refuse_deposits(self._state, *self._models)
         client = self._clients.digest(request)
         job_id, of_previous_key = await self._ids.job(request, key)

@@ -57,7 +57,7 @@ WHEN: Final[Mapping[Code, str]] = {
     Code.EXPIRED: "The session's time is over.",
     Code.CLOSED: "The session was closed.",
     Code.BODY_TOO_LARGE: "The body is over the limit: 1 MiB, and 32 MiB under `/v1/` for a session that is paid for, "
-    "unless the operator chose others.",
+    "unless the operator chose others. Or a job's request has more than 100,000 characters.",
     Code.UNSUPPORTED_MEDIA_TYPE: "The body is not JSON.",
     Code.HEADERS_TOO_LARGE: "The headers have more than 64 KiB or 100 fields.",
     Code.REFUND_PENDING: "A payout is under way and may still succeed; `Retry-After` says when to ask again.",

@@ -53,9 +53,17 @@ class Larger(NamedTuple):
 
 
 async def read_json(
-    request: Request, model: type[ModelT], limit_bytes: int, read_s: float = READ_S, *, empty: ModelT | None = None
+    request: Request,
+    model: type[ModelT],
+    limit_bytes: int,
+    read_s: float = READ_S,
+    *,
+    empty: ModelT | None = None,
+    sized: str | None = None,
 ) -> ModelT:
     """Return the body as this model; `empty` is the result for an empty body, which is otherwise refused.
+
+    `sized`: a field that makes the body too large when it is too long.
 
     Raises `RefusedError` (400, 413, 415), or `ClientDisconnect`.
     """
@@ -72,7 +80,18 @@ async def read_json(
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        raise unfit(error) from None
+        raise _oversized(error, sized) or unfit(error) from None
+
+
+def _oversized(error: ValidationError, sized: str | None) -> RefusedError | None:
+    if sized is None or error.error_count() > _FIELDS_MAX:
+        return None
+    for item in error.errors(include_url=False, include_input=False):
+        if item["loc"] == (sized,) and item["type"] == "string_too_long":
+            limit: int = item["ctx"]["max_length"]
+            message = f"The {sized} has more than {limit} characters."
+            return RefusedError(Refusal(Code.BODY_TOO_LARGE, message, {"limitChars": limit}))
+    return None
 
 
 async def read_bytes(

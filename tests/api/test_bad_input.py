@@ -52,7 +52,6 @@ BAD_BODIES = {
     "nothing asked": (b'{"request": ""}', "request"),
     "only white space": (b'{"request": " \\n\\t "}', "request"),
     "only white space by Unicode": (b'{"request": " \\u0085 "}', "request"),
-    "too long": (json.dumps({"request": "x" * 100_001}).encode(), "request"),
     "an unknown field": (b'{"request": "a", "maxTokens": 5}', "maxTokens"),
 }
 
@@ -65,6 +64,15 @@ async def test_a_body_that_does_not_fit_is_a_400_that_says_where(api: Api, name:
     assert error["fields"][0]["path"] == path
     assert error["fields"][0]["message"]
     assert api.world.lightning.orders == {}
+
+
+async def test_a_request_of_too_many_characters_is_too_large(api: Api) -> None:
+    answer = await api.http.post("/jobs", json={"request": "\u20bf" * 100_001})
+    error = assert_error(answer, 413, "body_too_large")
+    assert error["limitChars"] == 100_000 and "100000 characters" in error["error"]
+    assert api.world.lightning.orders == {}
+    # Among other faults it is one of them.
+    assert_error(await api.http.post("/jobs", json={"request": 7, "x": 1}), 400, "invalid_request")
 
 
 async def test_a_body_with_a_hundred_thousand_wrong_fields_has_a_short_answer(api: Api) -> None:

@@ -129,3 +129,11 @@ async def test_a_method_that_no_path_has_is_not_allowed(shop: Shop) -> None:
     headers = {**PREFLIGHT, "access-control-request-method": "PATCH"}
     answer = await shop.api.http.options("/v1/messages", headers=headers)
     assert answer.status_code == 204 and ALLOW not in answer.headers
+
+
+async def test_preflights_are_counted_as_all_requests_are(redis: Redis) -> None:
+    async with api_over(redis, requests_per_ip=1) as api:
+        answers = [await api.http.options("/jobs", headers=PREFLIGHT) for _ in range(11)]
+        assert [answer.status_code for answer in answers] == [200] * 10 + [429]
+        assert ALLOW not in answers[-1].headers
+        assert answers[-1].json()["code"] == "rate_limited"
