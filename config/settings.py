@@ -164,16 +164,16 @@ class Settings(BaseSettings):
     routing_base_sats: int | None = _var(
         "SATMETER_ROUTING_BASE_SATS",
         None,
-        "Sats in place of those in the node's rule for the reserve of a refund's route: 2 of LNbits and LND, which is "
-        "the least reserve; 4 of phoenixd, which are added.",
+        "Sats in place of those in the node's rule for the reserve of a refund's route: 2 of LNbits and LND and 10 of "
+        "NWC, which is the least reserve; 4 of phoenixd, which are added.",
         ge=0,
         le=100,
     )
     routing_per_million: int | None = _var(
         "SATMETER_ROUTING_PER_MILLION",
         None,
-        "Millionths of a refund in place of those in that rule: 10000 (1 %) of LNbits and LND, 4000 of phoenixd. What "
-        "a node takes beyond the reserve is your loss: set less only for LND, which keeps to it.",
+        "Millionths of a refund in place of those in that rule: 10000 (1 %), but 4000 of phoenixd. What a "
+        "node takes beyond the reserve is your loss: set less only for LND, which keeps to it.",
         ge=0,
         le=100_000,
     )

@@ -19,8 +19,8 @@ from .connection import read_connection
 from .nostr import Encryption, Identity, Kind, RawEvent, answered_requests, body, encryptions
 from .relay import Relay
 
-# Clocks of wallets may be wrong. Relays give events that are older than this to no subscription of ours.
-_CLOCK_MARGIN_S: Final = 300
+# Clocks of wallets may be wrong. A relay gives us no event that is older than this, by the clock of the wallet.
+_CLOCK_MARGIN_S: Final = 3_600
 # From then on wallets should leave an order alone. Later than any answer is waited for, sooner than we give it up.
 _ORDER_LIVES_S: Final = 120
 # A request goes to the relays that are there. At the first one, those that connect more slowly are waited for.
