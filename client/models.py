@@ -51,8 +51,19 @@ class WithdrawLink(_Wire, frozen=True, kw_only=True):
         return "WithdrawLink()"
 
 
+class Route(_Wire, frozen=True, kw_only=True):
+    """The route of a payout: what was set aside for it and, once that is paid, what it cost and what came back."""
+
+    payment_hash: str
+    reserved_msat: int
+    fee_msat: int | None = None
+    returned_msat: int | None = None
+
+
 class Refund(_Wire, frozen=True, kw_only=True):
     """The amounts owed to you and paid back. `failure` says why the last payout failed, if it did.
+
+    `route` is that of the payout under way, else of the last one that was paid.
 
     `failure_code` is "payment_failed", after which another invoice may help, or "server_cannot_pay", which only the
     server's operator can mend. `payable_sats` is the most that an invoice may ask for now; None from a server that does
@@ -64,6 +75,7 @@ class Refund(_Wire, frozen=True, kw_only=True):
     paid_msat: int = 0
     payable_sats: int | None = None
     state: RefundState = "none"
+    route: Route | None = None
     failure: str | None = None
     failure_code: str | None = None
     destination: str | None = None
@@ -157,7 +169,11 @@ class SessionStatus(_Wire, frozen=True, kw_only=True):
 
 
 class LedgerEntry(_Wire, frozen=True, kw_only=True):
-    """One movement of a session's balance. `spender` is the name in the credential that spent it."""
+    """One movement of a session's balance. `spender` is the name in the credential that spent it.
+
+    A debit without a request is the cost of a payout's route: `reserved_msat` was set aside for it, `returned_msat`
+    came back.
+    """
 
     seq: int
     at: datetime
@@ -167,6 +183,8 @@ class LedgerEntry(_Wire, frozen=True, kw_only=True):
     request_id: str | None = None
     payment_hash: str | None = None
     spender: str | None = None
+    reserved_msat: int | None = None
+    returned_msat: int | None = None
 
 
 class PricingBreakdown(_Wire, frozen=True, kw_only=True):

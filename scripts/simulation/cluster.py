@@ -21,6 +21,7 @@ from ...actors.partitioning import Placement
 from ...actors.ports import Model, TransientError
 from ...actors.router.router import Router
 from ...actors.services.treasury import Treasury
+from ...actors.services.wallet_desk import WalletDesk
 from .destinations import SimulatedDestinations
 from .loop import DiedError, Process, SilentError
 from .node import NodeAccess, SimulatedNode
@@ -31,15 +32,21 @@ from .world import Fault, World
 
 START_S: Final = 0.2
 _RETRY_S: Final = 0.2
+_PAYS: Final = b"pay_out"
+_TREASURY_CLOCKS_MS: Final = (-600_000, -320_000, 25_000, 600_000)
 
 
-class Reached(Protocol):
-    """A process that takes calls for actors."""
+class HasProcess(Protocol):
+    """A part that runs in a process of its own."""
 
     @property
     def process(self) -> Process:
         """Process, or its present life."""
         ...
+
+
+class Reached(HasProcess, Protocol):
+    """A process that takes calls for actors."""
 
     async def submit(self, queue_id: str, calls: bytes) -> None:
         """See `ActorHost.submit`."""
@@ -121,7 +128,7 @@ class Models(Protocol):
 
 
 T = TypeVar("T")
-R = TypeVar("R", bound=Reached)
+R = TypeVar("R", bound="HasProcess")
 
 
 @dataclass(eq=False)
@@ -141,6 +148,9 @@ class Cluster:
     missing_usage: MissingUsage | None
     books: Books
     processes_max: int | None
+    treasury_pays: bool = False
+    """Set where hosts have no key that spends, so that the treasury's desk pays and looks up for them."""
+    treasury: TreasuryProcess | None = None
     hosts: dict[str, ReachedHost] = field(default_factory=dict)
     dedicated_processes: dict[str, ReachedActorProcess] = field(default_factory=dict)
 
@@ -231,6 +241,35 @@ class ProcessLink:
         """Do nothing: no connection has to be closed."""
 
 
+class TreasuryDeskLink:
+    """`TreasuryLink` to the treasury that runs just now."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def ask(self, question: bytes) -> bytes:
+        """Have the desk answer. Raises `LinkError`.
+
+        An order may reach a treasury that stands still for minutes just now, while Ray has started another one.
+        """
+        world, find = self._cluster.world, self._find
+        if _PAYS in question and world.strikes(Fault.TREASURY_DEATH, 0.1):
+            lost = self._find()
+            world.lose_sight_of(lost.process)
+            TreasuryProcess(self._cluster)
+
+            def find() -> TreasuryProcess:
+                return lost
+
+        return await self._cluster.carry(find, lambda treasury: treasury.desk.answer(question))
+
+    def _find(self) -> TreasuryProcess:
+        treasury = self._cluster.treasury
+        if treasury is None or not treasury.process.alive:
+            raise NoHostError("there is no treasury")
+        return treasury
+
+
 def router_of(cluster: Cluster) -> Router:
     """Return a router to all hosts."""
     owners = SimulatedJournal(cluster.store).owners
@@ -275,11 +314,15 @@ class FrontProcess:
 
 
 class TreasuryProcess:
-    """The treasury, with a router of its own."""
+    """The treasury, with a router of its own, and the desk at which it pays for hosts. Its clock may be wrong."""
 
     def __init__(self, cluster: Cluster) -> None:
         world = cluster.world
         self.process = Process("treasury", world.loop)
+        if cluster.treasury_pays and world.strikes(Fault.CLOCK, 0.7):
+            self.process.clock_error_ms = world.chance.choice(_TREASURY_CLOCKS_MS)
+        self.desk = WalletDesk(NodeAccess(cluster.node), world.clock(self.process), world.now_ms)
+        cluster.treasury = self
         router = router_of(cluster)
 
         async def deliver(settlement: Settlement) -> None:

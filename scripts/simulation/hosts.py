@@ -22,7 +22,9 @@ from ...actors.host_link import LinkError
 from ...actors.messages import ANSWERS, CALLS
 from ...actors.partitioning import NO_PLACEMENT, Placement
 from ...actors.placement.coordinator import HostReport
-from .cluster import START_S, Cluster, PeerLink, ProcessLink, ReachedActorProcess
+from ...actors.ports import Lightning
+from ...actors.services.wallet_desk import TreasuryWallet
+from .cluster import START_S, Cluster, PeerLink, ProcessLink, ReachedActorProcess, TreasuryDeskLink
 from .loop import Process
 from .node import NodeAccess
 from .patching import owned_by
@@ -36,6 +38,7 @@ _PLACEMENT: Final = msgspec.json.Decoder(Placement)
 _PASSIVATE_AFTER_S: Final = 5.0
 _RETRY_S: Final = 0.2
 _NAME_ATTEMPTS: Final = 25
+_DESK_ANSWERS_S: Final = 30.0
 # The longest that Ray takes to notice the death of a host, with which its actors' processes end.
 _ORPHAN_MAX_S: Final = 3.0
 
@@ -73,11 +76,20 @@ class PlannedJournal(SimulatedJournal):
         return await super().claim(partitions, host_id)
 
 
+def _lightning(cluster: Cluster) -> Lightning:
+    """Return the node as `build_parts` gives it to a host: with a key that spends, or by way of the treasury."""
+    node, world = NodeAccess(cluster.node), cluster.world
+    if not cluster.treasury_pays:
+        return node
+    link = TreasuryDeskLink(cluster)
+    return TreasuryWallet(link, node, uptime_ms=world.now_ms, pause=world.pause, answers_within_s=_DESK_ANSWERS_S)
+
+
 def _actor_host(
     cluster: Cluster, host_id: str, now_ms: Clock, journal: SimulatedJournal, only: str | None = None
 ) -> ActorHost:
     """Build an actor host as `build_host` does."""
-    world, lightning = cluster.world, NodeAccess(cluster.node)
+    world, lightning = cluster.world, _lightning(cluster)
     pool = InvoicePool(lightning, SimulatedBindings(cluster.store), ahead_max=4, now_ms=now_ms, clock=world.loop.time)
     limits = SimulatedLimits(cluster.store)
     model, admit_sale = cluster.models.for_host(now_ms)

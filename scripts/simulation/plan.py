@@ -35,6 +35,7 @@ _HOLDERS_PART: Final = 0.4
 """Part of the seeds whose credentials are narrowed and handed on; then most asking and looking is by holders."""
 _HOLD_PART: Final = {"ask": 0.6, "look": 0.6}
 _DESTINATIONS_PART: Final = 0.4
+_TREASURY_PART: Final = 0.3
 """Part of the seeds whose clients name destinations of their refunds."""
 _UPSTREAMS_PART: Final = 0.4
 """Part of the seeds whose models have several upstreams, with breakers before them."""
@@ -80,6 +81,11 @@ def has_holders(seed: int) -> bool:
 def has_destinations(seed: int) -> bool:
     """Return whether clients name destinations that refunds are paid to by themselves."""
     return Chance(f"destinations {seed}").happens(_DESTINATIONS_PART)
+
+
+def treasury_pays(seed: int) -> bool:
+    """Return whether hosts have no key that spends, and have the treasury pay for them."""
+    return Chance(f"treasury {seed}").happens(_TREASURY_PART)
 
 
 def upstreams_of(seed: int) -> int:

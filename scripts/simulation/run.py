@@ -33,6 +33,7 @@ from .plan import (
     pieces_max_of,
     processes_max_of,
     snapshot_every,
+    treasury_pays,
     upstreams_of,
 )
 from .receivers import Receivers
@@ -122,11 +123,12 @@ class _Run:
             missing_usage,
             self._auditor,
             processes_max,
+            treasury_pays=treasury_pays(seed),
         )
         placement_faults = Servers(self._cluster, self._spawn) if has_servers(seed) else PlansByChance(self._cluster)
         self._faults = Faults(world, self._cluster, placement_faults, self._spawn)
         self._front = FrontProcess(self._cluster)
-        self._treasury = TreasuryProcess(self._cluster)
+        TreasuryProcess(self._cluster)
         self._auditor.holders.strict = processes_max is None
         self._holders: dict[str, Holders] = {}
         self._sessions: list[SessionClient] = []
@@ -218,9 +220,9 @@ class _Run:
             case Fault.FRONT_DEATH:
                 self._front.process.kill()
                 self._front = FrontProcess(self._cluster)
-            case Fault.TREASURY_DEATH:
-                self._treasury.process.kill()
-                self._treasury = TreasuryProcess(self._cluster)
+            case Fault.TREASURY_DEATH if (treasury := self._cluster.treasury) is not None:
+                treasury.process.kill()
+                TreasuryProcess(self._cluster)
             case _:
                 self._faults.strike(fault, chance)
 

@@ -166,6 +166,10 @@ class World:
 
         self.later(away_s, go_on)
 
+    def lose_sight_of(self, process: Process) -> None:
+        """Stop a process for longer than any caller has patience, as when its machine is cut off."""
+        self.stand_still(process, self.chance.uniform(*_MINUTES_S))
+
     def stall(
         self, process: Process | None, probability: float, *, minutes: bool = False, everywhere: bool = False
     ) -> None:
