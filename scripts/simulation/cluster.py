@@ -261,7 +261,7 @@ class TreasuryDeskLink:
             def find() -> TreasuryProcess:
                 return lost
 
-        return await self._cluster.carry(find, lambda treasury: treasury.desk.answer(question))
+        return await self._cluster.carry(find, lambda treasury: treasury.answer(question))
 
     def _find(self) -> TreasuryProcess:
         treasury = self._cluster.treasury
@@ -319,10 +319,12 @@ class TreasuryProcess:
     def __init__(self, cluster: Cluster) -> None:
         world = cluster.world
         self.process = Process("treasury", world.loop)
-        if cluster.treasury_pays and world.strikes(Fault.CLOCK, 0.7):
-            self.process.clock_error_ms = world.chance.choice(_TREASURY_CLOCKS_MS)
-        self.desk = WalletDesk(NodeAccess(cluster.node), world.clock(self.process), world.now_ms)
         cluster.treasury = self
+        self._desk: WalletDesk | None = None
+        if cluster.treasury_pays:
+            if world.strikes(Fault.CLOCK, 0.7):
+                self.process.clock_error_ms = world.chance.choice(_TREASURY_CLOCKS_MS)
+            self._desk = WalletDesk(NodeAccess(cluster.node), world.clock(self.process), world.now_ms)
         router = router_of(cluster)
 
         async def deliver(settlement: Settlement) -> None:
@@ -341,3 +343,8 @@ class TreasuryProcess:
         self.process.spawn(run())
         for watch in cluster.models.watches():
             self.process.spawn(watch.run())
+
+    async def answer(self, question: bytes) -> bytes:
+        """Answer at the desk."""
+        assert self._desk is not None
+        return await self._desk.answer(question)
