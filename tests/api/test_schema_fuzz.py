@@ -28,7 +28,11 @@ _CONFIG = {
         *[
             {
                 "include-operation-id": operation,
-                "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "400", "409", "429"]}},
+                "checks": {
+                    "positive_data_acceptance": {"expected-statuses": ["2xx", "400", "409", "429"]},
+                    # Too long a job's request is a body that is too large.
+                    "negative_data_rejection": {"expected-statuses": ["400", "413", "415", "429"]},
+                },
             }
             for operation in ("createJob", "openSession")
         ],

@@ -42,6 +42,13 @@ CONFIG: dict[str, Any] = {
             },
         }
         for operation in LOOSE
+    ]
+    # Too long a request is a body that is too large.
+    + [
+        {
+            "include-operation-id": "createJob",
+            "checks": {"negative_data_rejection": {"expected-statuses": ["400", "413", "415"]}},
+        }
     ],
 }
 

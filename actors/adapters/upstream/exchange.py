@@ -11,6 +11,7 @@ from ...domain.llm.relays import Give
 from ...domain.provider_faults import ModelFault
 from ...ports import ModelError, PermanentError, PortError, SilentError, TransientError
 from .http import HttpAnswer, HttpClient, HttpError, NotSentError, SilentServerError, Take
+from .key_filter import LEFT_OUT, KeyFilter
 
 T = TypeVar("T")
 ReadError = Callable[[int, Mapping[str, str], bytes], PortError]
@@ -19,7 +20,6 @@ ReadError = Callable[[int, Mapping[str, str], bytes], PortError]
 # No model writes for so long. An upstream that sends comments for ever would otherwise keep a job under way for ever.
 _ANSWER_MAX_S: Final = 3_600.0
 _ERROR_MAX_BYTES: Final = 1 << 20
-_LEFT_OUT: Final = "[key]"
 # A body ends with its last event; an upstream that forgets to end it costs us this, and the connection.
 _READ_UP_S: Final = 0.25
 
@@ -97,7 +97,7 @@ class _Headers(dict[str, str]):
 def _without(key: str, headers: Mapping[str, str]) -> Mapping[str, str]:
     if not key or not any(key in text for text in headers.values()):
         return headers
-    return _Headers({name: text.replace(key, _LEFT_OUT) for name, text in headers.items()})
+    return _Headers({name: text.replace(key, LEFT_OUT) for name, text in headers.items()})
 
 
 class Answer:
@@ -107,7 +107,7 @@ class Answer:
     """
 
     def __init__(self, response: HttpAnswer, key: str = "") -> None:
-        self._key = key.encode()
+        self._filter = KeyFilter(key.encode())
         self.status = response.status
         self.headers = _without(key, response.headers)
         self._response = response
@@ -131,10 +131,14 @@ class Answer:
 
     async def chunk(self) -> bytes | None:
         """Return the next bytes; None at the end."""
-        if asyncio.get_running_loop().time() > self._ends_by_s:
-            raise self._endless()
-        chunk = await _or_port_error(anext(self._chunks, None))
-        return chunk if chunk is None else self._told(chunk)
+        while True:
+            if asyncio.get_running_loop().time() > self._ends_by_s:
+                raise self._endless()
+            chunk = await _or_port_error(anext(self._chunks, None))
+            if chunk is None:
+                return self._filter.rest() or None
+            if told := self._filter.passed(chunk):
+                return told
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield all chunks."""
@@ -147,10 +151,14 @@ class Answer:
         What `take` raises is raised, too.
         """
         failed: PortError
+        passed = self._filter.passed
         feeding = asyncio.timeout_at(self._ends_by_s)
         try:
             async with feeding:
-                return await self._response.feed(lambda chunk: take(self._told(chunk)))
+                stopped = await self._response.feed(lambda chunk: bool(told := passed(chunk)) and take(told))
+                if not stopped and (rest := self._filter.rest()):
+                    take(rest)
+                return stopped
         except HttpError as error:
             failed = _port_error(error)
         except TimeoutError:
@@ -158,9 +166,6 @@ class Answer:
                 raise
             failed = self._endless()
         raise failed
-
-    def _told(self, chunk: bytes) -> bytes:
-        return chunk.replace(self._key, _LEFT_OUT.encode()) if self._key and self._key in chunk else chunk
 
     def _endless(self) -> PermanentError:
         return PermanentError(f"the model provider's answer did not end within {_ANSWER_MAX_S:.0f} s")
