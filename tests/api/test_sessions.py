@@ -113,6 +113,8 @@ PATHS = [
     ("POST", "/topup"),
     ("POST", "/request"),
     ("POST", "/close"),
+    ("POST", "/withdraw"),
+    ("PUT", "/refund-destination"),
 ]
 
 

@@ -67,7 +67,8 @@ def test_openapi_python_client_makes_a_client_that_runs_a_job(server: Served, do
     config.write_text(json.dumps({"post_hooks": [], "package_name_override": "satmeter_client"}))
     words = ["generate", "--path", str(document), "--config", str(config), "--output-path", str(tmp_path / "made")]
     said = _run(command, *words, "--meta", "none", cwd=tmp_path)
-    assert "WARNING" not in said and "Unable" not in said, said
+    # A picture is the one kind of answer that it has no code for.
+    assert said.count("WARNING") == said.count("Unsupported content_type image/svg+xml") and "Unable" not in said, said
     (tmp_path / "made").rename(tmp_path / "satmeter_client")
     assert "sextant" in _run(sys.executable, "-c", _JOB, server.url, cwd=tmp_path)
 

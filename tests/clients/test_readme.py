@@ -61,6 +61,8 @@ ELSEWHERE = {
     "With Claude Code": "needs that program",
     "With an L402 wallet": "needs a Lightning node",
     "With a real node and a real model": "needs both",
+    "Closing and refunds": "pays to an address in the internet",
+    "Refunds by themselves": "pays to an address in the internet",
     "Load tests": "serves, and takes minutes",
     "The proof": "takes minutes",
     "A store of your own": "needs one",

@@ -83,6 +83,7 @@ def test_all_operations_and_commands_need_no_other_rights(data_dir: Path, model:
                 "ANTHROPIC_API_KEY": "test",
                 "ANTHROPIC_BASE_URL": model.url,
                 "SATMETER_HOSTS": "1",
+                "SATMETER_PUBLIC_URL": "http://127.0.0.1:8402",
             }
             with served(data_dir, REDIS_URL=store.url, **given) as server:
                 await asyncio.to_thread(goes_through_all, server, store)

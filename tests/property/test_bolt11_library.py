@@ -65,7 +65,7 @@ def in_the_library(text: str) -> InvoiceFields | None:
         amount_msat = None if read.amount_msat is None else int(read.amount_msat)
         assert read.payee is not None
         said = (read.currency, amount_msat, read.payment_hash, read.date, read.expiry, read.description, read.payee)
-        return InvoiceFields(*said)
+        return InvoiceFields(*said, memo_hash=read.description_hash)
     except Exception:
         # From garbage it raises errors of five libraries.
         return None

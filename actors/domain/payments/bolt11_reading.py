@@ -103,7 +103,8 @@ def _tagged(words: bytes) -> dict[int, bytes]:
         if at > len(words):
             raise ValueError("a field that is cut off")
         # A memo's text and its hash are alternatives, of which the first counts, too.
-        again = letter in found or (letter == _MEMO and _MEMO_HASH in found)
+        other = {_MEMO: _MEMO_HASH, _MEMO_HASH: _MEMO}.get(letter)
+        again = letter in found or other in found
         if not again and _LENGTHS.get(letter, length) == length:
             found[letter] = words[start:at]
     return found

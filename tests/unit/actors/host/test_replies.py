@@ -19,7 +19,7 @@ from tests.helpers.hosts import World
 from tests.helpers.session_steps import SES, ask, opened, show
 
 # Tags that every router knows since the first version. A further one needs a field of its command by which a router
-# asks for it, as `tells_hold` does for "held".
+# asks for it, as `tells_hold` does for "held", or a command of its own, as "payout_plan" has.
 _SINCE_THE_FIRST = {
     "counted", "demo", "job", "ledger_page", "not_owner", "pong", "receipt", "refusal", "relay_bytes",
     "relay_head", "relayed", "request_answer", "session", "session_created", "settled", "text_delta",
@@ -67,4 +67,4 @@ async def test_a_caller_that_did_not_ask_for_the_hold_is_not_told_of_it() -> Non
 
 
 def test_no_reply_is_new_to_an_earlier_router_that_did_not_ask_for_it() -> None:
-    assert {kind.__struct_config__.tag for kind in get_args(WireReply)} == {*_SINCE_THE_FIRST, "held"}
+    assert {kind.__struct_config__.tag for kind in get_args(WireReply)} == {*_SINCE_THE_FIRST, "held", "payout_plan"}
