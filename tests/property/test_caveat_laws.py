@@ -15,7 +15,13 @@ from satmeter.actors.domain.credentials.caveats import Action, Grant, UnknownCav
 from satmeter.actors.domain.errors import Refusal
 from satmeter.actors.domain.money import Msat, total
 from satmeter.actors.domain.receipts import GetRequestReceipt
-from satmeter.actors.domain.session.messages import CheckPayment, CountTokens, GetLedger, GetSession
+from satmeter.actors.domain.session.messages import (
+    CheckPayment,
+    CountTokens,
+    GetLedger,
+    GetSession,
+    NameRefundDestination,
+)
 from satmeter.actors.domain.session.state import HoldPlaced
 from tests.helpers.credentials import grant_of
 from tests.helpers.relays import relay
@@ -131,6 +137,7 @@ def commands(by: Grant) -> list[Any]:
         close(by=by),
         close(target(7, 3), by=by),
         close(target(8, 90), by=by),
+        NameRefundDestination("thief@example.org", by),
     ]
 
 

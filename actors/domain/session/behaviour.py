@@ -224,19 +224,24 @@ class SessionBehaviour:
 
 
 def _wake(terms: SessionTerms, session_id: str, session: Session, now_ms: int) -> Decision:
-    """End an expired session, ask the node about expired invoices, try what is due, and deliver overdue notices."""
+    """End an expired session, and begin what is due."""
+    after = session
+    expired: tuple[LedgerEvent, ...] = ()
+    if not session.ended and now_ms >= session.expires_at_ms:
+        after, expired = follow(session, SessionExpired(now_ms, refunded_msat=session.books.balance))
+    return Decision(expired, intents=_due(terms, session_id, after, now_ms), after=after)
+
+
+def _due(terms: SessionTerms, session_id: str, session: Session, now_ms: int) -> tuple[Intent, ...]:
+    """Return look-ups of expired invoices, the refund's try that is due, and overdue notices."""
     # The node has the last word: an invoice may have been paid while no host was listening.
     look_ups = tuple(
         questions.look_up(payment_hash)
         for payment_hash, invoice in session.invoices.items()
         if now_ms >= invoice.expires_at_ms + payments.EXPIRY_GRACE_MS
     )
-    after = session
-    expired: tuple[LedgerEvent, ...] = ()
-    if not session.ended and now_ms >= session.expires_at_ms:
-        after, expired = follow(session, SessionExpired(now_ms, refunded_msat=session.books.balance))
     told = notices.attempts(session_id, session, webhooks.overdue(session.outbox, now_ms))
-    return Decision(expired, intents=(*look_ups, *refunds.overdue(terms, after, now_ms), *told), after=after)
+    return (*look_ups, *refunds.overdue(terms, session, now_ms), *told)
 
 
 def _take_up(terms: SessionTerms, session_id: str, session: Session, now_ms: int) -> Decision:
@@ -247,4 +252,4 @@ def _take_up(terms: SessionTerms, session_id: str, session: Session, now_ms: int
     lost: list[LedgerEvent] = [requests.released(session, hold, now_ms) for hold in session.holds.values()]
     payout = payout_flow.taken_up(session.refunds, now_ms)
     after, events = follow(session, *lost, *(() if payout is None else (payout,)))
-    return Decision(events, intents=_wake(terms, session_id, session, now_ms).intents, after=after)
+    return Decision(events, intents=_due(terms, session_id, after, now_ms), after=after)

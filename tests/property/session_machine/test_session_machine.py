@@ -317,13 +317,7 @@ class SessionMachine(AskingWorld):
             self.node_tells(i)
         assert self.account.credited == self.received
         self.close(None, "last", 0)
-        account, rounds = self.account, 0
-        while most := self._most(account.owed):
-            to = target(self.number(), most)
-            self.targets[to.payment_hash] = to
-            self.close(to, f"last{rounds}", most * 1_000)
-            self.payout_is_sent("paid", 0)
-            rounds += 1
+        account, rounds = self.account, self.pay_the_rest()
         assert rounds == 0 or self.bench.view().refund.state == "paid"
         assert account.held_msat == account.balance == 0 and account.payout is None
         assert account.deposited == account.spent + account.owed + account.paid_back
@@ -331,6 +325,17 @@ class SessionMachine(AskingWorld):
         self.view_is_the_account()
         self.ledger_adds_up()
         self.node_pays_what_was_owed_and_once()
+
+    def pay_the_rest(self) -> int:
+        """Have all that is owed paid back, and return in how many payments that was."""
+        rounds = 0
+        while most := self._most(self.account.owed):
+            to = target(self.number(), most)
+            self.targets[to.payment_hash] = to
+            self.close(to, f"last{rounds}", most * 1_000)
+            self.payout_is_sent("paid", 0)
+            rounds += 1
+        return rounds
 
     def _end_what_is_under_way(self) -> None:
         for _ in self.running(AnswerRequest) + self.running(RelayRequest):

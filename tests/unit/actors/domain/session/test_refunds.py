@@ -165,6 +165,16 @@ def test_a_failed_try_is_made_again_with_growing_pauses_also_by_the_next_host() 
     assert bench.view().refund.paid_msat == Msat(98_000)
 
 
+def test_a_host_that_takes_an_expired_session_up_asks_only_once_it_has_ended() -> None:
+    bench = SessionBench()
+    bench.fund(100, TO)
+    bench.now_ms += DAY_MS
+    bench.crash()
+    assert running(bench, ResolveRefund) == []
+    bench.send(Wake())
+    assert trying(bench).amount_msat == Msat.from_sats(98)
+
+
 def test_a_host_that_dies_while_it_asks_leaves_the_try_to_the_next_one() -> None:
     bench = closed()
     asked = trying(bench)
