@@ -28,7 +28,7 @@ _LOOK_AGAIN_S: Final = 0.5
 _FORMER_FEES: Final = RoutingFees(per_million=10_000, least_msat=Msat.from_sats(2))
 """Rule of the versions whose orders have no limit."""
 # A client waits for the invoice. A treasury that starts again mostly takes less than this.
-_INVOICE_WAITS_MS: Final = 5_000
+_INVOICE_WAITS_MS: Final = 8_000
 # Thousands of invoices lapse in the same minute. Payouts must not wait behind questions about all of them.
 _LOOK_UPS_AT_ONCE: Final = 32
 _NO_TREASURY: Final = "there is no treasury just now"
@@ -244,8 +244,9 @@ class TreasuryWallet:
         wait_until_ms = self._uptime_ms() + (0 if order.urgency is Urgency.AHEAD else _INVOICE_WAITS_MS)
         while True:
             try:
-                return (await self._ask(MakeInvoice(order), Made)).invoice
-            except NoHostError:
+                return (await self._exchange(MakeInvoice(order), Made)).invoice
+            except LinkError:
+                # Also for a treasury that ended with the order in hand: an invoice that no client sees is never paid.
                 if self._uptime_ms() >= wait_until_ms:
                     raise TransientError(_NO_TREASURY) from None
             await self._pause(_LOOK_AGAIN_S)
@@ -340,11 +341,18 @@ class TreasuryWallet:
     async def _ask(self, question: Any, kind: type[AnswerT]) -> AnswerT:
         """Return the desk's answer. Raises `NoHostError` if the question was not asked, and `PortError`."""
         try:
-            async with asyncio.timeout(self._answers_within_s):
-                (answer,) = _ANSWERS.decode(await self._treasury.ask(_QUESTIONS.encode([question])))
+            return await self._exchange(question, kind)
         except NoHostError:
             raise
-        except (LinkError, TimeoutError) as error:
+        except LinkError as error:
+            raise TransientError(f"the treasury can't be reached: {type(error).__name__}") from None
+
+    async def _exchange(self, question: Any, kind: type[AnswerT]) -> AnswerT:
+        """Return the desk's answer. Raises `LinkError` and `PortError`."""
+        try:
+            async with asyncio.timeout(self._answers_within_s):
+                (answer,) = _ANSWERS.decode(await self._treasury.ask(_QUESTIONS.encode([question])))
+        except TimeoutError as error:
             raise TransientError(f"the treasury can't be reached: {type(error).__name__}") from None
         except msgspec.DecodeError:
             raise TransientError("the treasury's answer can't be read") from None

@@ -43,9 +43,9 @@ class RunningWallet:
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
 
-    def pay(self, payment_hash: str) -> None:
-        """The network pays an invoice of the wallet's."""
-        self.call(self.wallet.receive(payment_hash))
+    def pay(self, payment_hash: str, amount_msat: int | None = None) -> None:
+        """The network pays an invoice of the wallet's, in full or with another amount."""
+        self.call(self.wallet.receive(payment_hash, amount_msat))
 
     def invoice(self, amount_sats: int) -> PayoutTarget:
         """An invoice of another node."""
