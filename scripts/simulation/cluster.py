@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
+from ...actors.adapters.lightning.owned_payouts import OwnedPayouts
 from ...actors.domain.behaviour import Command
 from ...actors.domain.payments.invoices import Settle, Settlement
 from ...actors.domain.pricing import MissingUsage
@@ -18,7 +19,7 @@ from ...actors.host_link import LinkError, NoHostError
 from ...actors.messages import ANSWERS, CALLS, Answer, Call, Cancel, PartT, ReplyT
 from ...actors.model_health.health_check import ModelWatch
 from ...actors.partitioning import Placement
-from ...actors.ports import Model, TransientError
+from ...actors.ports import Lightning, Model, TransientError
 from ...actors.router.router import Router
 from ...actors.services.treasury import Treasury
 from ...actors.services.wallet_desk import WalletDesk
@@ -27,7 +28,7 @@ from .loop import DiedError, Process, SilentError
 from .node import NodeAccess, SimulatedNode
 from .receivers import Receivers
 from .store.membership import MembershipData
-from .store.server import SimulatedBindings, SimulatedJournal, StoreAccess
+from .store.server import SimulatedBindings, SimulatedJournal, SimulatedPayoutOwners, StoreAccess
 from .world import Fault, World
 
 START_S: Final = 0.2
@@ -313,6 +314,12 @@ class FrontProcess:
         return self.process.spawn(pass_on())
 
 
+def wallet_of(cluster: Cluster) -> Lightning:
+    """Return the wallet as a process with the key that spends has it."""
+    access = NodeAccess(cluster.node)
+    return access if cluster.node.keeps_owners else OwnedPayouts(access, SimulatedPayoutOwners(cluster.store))
+
+
 class TreasuryProcess:
     """The treasury, with a router of its own, and the desk at which it pays for hosts. Its clock may be wrong."""
 
@@ -324,7 +331,7 @@ class TreasuryProcess:
         if cluster.treasury_pays:
             if world.strikes(Fault.CLOCK, 0.7):
                 self.process.clock_error_ms = world.chance.choice(_TREASURY_CLOCKS_MS)
-            self._desk = WalletDesk(NodeAccess(cluster.node), world.clock(self.process), world.now_ms)
+            self._desk = WalletDesk(wallet_of(cluster), world.clock(self.process), world.now_ms)
         router = router_of(cluster)
 
         async def deliver(settlement: Settlement) -> None:

@@ -24,9 +24,8 @@ from ...actors.partitioning import NO_PLACEMENT, Placement
 from ...actors.placement.coordinator import HostReport
 from ...actors.ports import Lightning
 from ...actors.services.wallet_desk import TreasuryWallet
-from .cluster import START_S, Cluster, PeerLink, ProcessLink, ReachedActorProcess, TreasuryDeskLink
+from .cluster import START_S, Cluster, PeerLink, ProcessLink, ReachedActorProcess, TreasuryDeskLink, wallet_of
 from .loop import Process
-from .node import NodeAccess
 from .patching import owned_by
 from .settings import BTC, job_terms, session_terms
 from .store.membership import SimulatedMembership
@@ -78,7 +77,7 @@ class PlannedJournal(SimulatedJournal):
 
 def _lightning(cluster: Cluster) -> Lightning:
     """Return the node as `build_parts` gives it to a host: with a key that spends, or by way of the treasury."""
-    node, world = NodeAccess(cluster.node), cluster.world
+    node, world = wallet_of(cluster), cluster.world
     if not cluster.treasury_pays:
         return node
     link = TreasuryDeskLink(cluster)

@@ -37,6 +37,8 @@ _HOLD_PART: Final = {"ask": 0.6, "look": 0.6}
 _DESTINATIONS_PART: Final = 0.4
 _TREASURY_PART: Final = 0.3
 """Part of the seeds whose clients name destinations of their refunds."""
+_BARE_NODE_PART: Final = 0.3
+"""Part of the seeds whose node keeps nothing of ours with a payment; then clients also share invoices."""
 _UPSTREAMS_PART: Final = 0.4
 """Part of the seeds whose models have several upstreams, with breakers before them."""
 _LONG_STREAMS_PART: Final = 0.2
@@ -86,6 +88,11 @@ def has_destinations(seed: int) -> bool:
 def treasury_pays(seed: int) -> bool:
     """Return whether hosts have no key that spends, and have the treasury pay for them."""
     return Chance(f"treasury {seed}").happens(_TREASURY_PART)
+
+
+def keeps_owners(seed: int) -> bool:
+    """Return whether the node keeps an actor's id with a payment; else the store keeps it."""
+    return not Chance(f"owners {seed}").happens(_BARE_NODE_PART)
 
 
 def upstreams_of(seed: int) -> int:

@@ -29,6 +29,7 @@ from .plan import (
     Step,
     has_destinations,
     has_servers,
+    keeps_owners,
     missing_usage_of,
     pieces_max_of,
     processes_max_of,
@@ -105,7 +106,7 @@ class _Run:
         told = self._auditor.wrote, self._auditor.claimed, self._auditor.removed
         self._store = StoreAccess(world, StoreData(world.now_ms, *told))
         self._operator = Operator(world, self._store, behaviours(missing_usage), self._auditor)
-        self._node = SimulatedNode(world, self._auditor)
+        self._node = SimulatedNode(world, self._auditor, keeps_owners=keeps_owners(seed))
         receivers, membership = Receivers(world, self._auditor), MembershipData(world.now_ms)
         work = Work(world)
         models: Models = SimulatedModel(world, self._auditor, work)

@@ -56,6 +56,7 @@ class StoreData:
         self._partitions: defaultdict[int, _Partition] = defaultdict(_Partition)
         self._kept: dict[tuple[str, str], tuple[bytes, int]] = {}
         self._bound: dict[str, tuple[str, int | None]] = {}
+        self._payouts: dict[str, str] = {}
 
     def claim(self, partitions: Sequence[int], host_id: str) -> Mapping[int, int]:
         """See `Journal.claim`."""
@@ -186,6 +187,14 @@ class StoreData:
             return False
         self._bound[payment_hash] = actor_id, self._now_ms() + keep_ms
         return True
+
+    def claim_payout(self, payment_hash: str, actor_id: str) -> str:
+        """See `PayoutOwners.claim`."""
+        return self._payouts.setdefault(payment_hash, actor_id)
+
+    def owners_of_payouts(self, payment_hashes: Sequence[str]) -> Mapping[str, str]:
+        """See `PayoutOwners.owners_of`."""
+        return {each: self._payouts[each] for each in payment_hashes if each in self._payouts}
 
     def owners_of_paid(self, payment_hashes: Sequence[str]) -> Mapping[str, str | None]:
         """See `Bindings.owners_of_paid`."""

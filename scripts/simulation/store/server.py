@@ -212,6 +212,22 @@ class SimulatedBindings:
         return await self._ask(partial(self._data.owners_of_paid, list(payment_hashes)), writes=Writes.KEYS)
 
 
+class SimulatedPayoutOwners:
+    """`PayoutOwners` in the simulated store."""
+
+    def __init__(self, access: StoreAccess) -> None:
+        self._ask = access.ask
+        self._data = access.data
+
+    async def claim(self, payment_hash: str, actor_id: str) -> str:
+        """Claim a payment hash (see `PayoutOwners`). Raises `TransientError`."""
+        return await self._ask(partial(self._data.claim_payout, payment_hash, actor_id), writes=Writes.KEYS)
+
+    async def owners_of(self, payment_hashes: Sequence[str]) -> Mapping[str, str]:
+        """Return the owners of these payment hashes (see `PayoutOwners`). Raises `TransientError`."""
+        return await self._ask(partial(self._data.owners_of_payouts, list(payment_hashes)))
+
+
 class SimulatedLimits:
     """`Limits` for clients that keep within all of them; a release still goes to the store."""
 
