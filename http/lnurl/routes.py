@@ -41,6 +41,7 @@ _PICTURE: Final = {
     "Referrer-Policy": "no-referrer",
 }
 _FAILED: Final = "The payment of this invoice has failed: make another one."
+_CANT_PAY: Final = "The server can't pay just now, and its operator is notified: try again later with another invoice."
 _NOTHING: Final = RefundView(ZERO, ZERO, RefundState.NONE)
 _OVER: Final = frozenset({SessionState.CLOSED, SessionState.EXPIRED})
 
@@ -87,7 +88,9 @@ class LnurlRoutes:
             begun = await self._begun(withdrawal, target)
         except RefusedError as error:
             return _refused(_reason(error.refusal))
-        return _refused(_FAILED) if begun.failed else _told(schemas.WithdrawOutcome(status="OK"))
+        if begun.failed:
+            return _refused(_FAILED if begun.refusal is None else _CANT_PAY)
+        return _told(schemas.WithdrawOutcome(status="OK"))
 
     async def qr(self, request: Request) -> Response:
         """Answer GET /lnurl/withdraw/{token}/qr.svg with the link as a picture. Raises `RefusedError` (404)."""

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from satmeter.actors.domain.credentials.macaroon import attenuate
 from satmeter.actors.domain.credentials.withdrawals import token_of
 from satmeter.actors.domain.payments.destinations import DestinationFault, UnfitDestinationError, read_destination
-from satmeter.actors.domain.payments.payouts import PayoutReport, PayoutStatus
+from satmeter.actors.domain.payments.payouts import PayoutRefusal, PayoutReport, PayoutStatus
 from satmeter.config.root_key import Keys
 from satmeter.http.app import create_app
 from tests.helpers.hosts import until
@@ -191,6 +191,21 @@ async def test_a_failed_payment_is_told_and_another_invoice_is_paid(api: Api) ->
     assert told["status"] == "ERROR" and "another" in told["reason"]
     assert await wallet.take(sats(990)) == {"status": "OK"}
     assert len(node.payout_orders) == 2
+
+
+async def test_a_server_that_can_t_pay_says_so_and_does_once_that_is_mended(api: Api) -> None:
+    holder, node = await opened(api), api.world.lightning
+    wallet, first = await holder.wallet(), sats(990)
+    node.payout_script = [PayoutReport(PayoutStatus.FAILED, refusal=PayoutRefusal.KEY)]
+    assert await wallet.take(first) == {"status": "OK"}
+
+    async def failed() -> bool:
+        return bool((await holder.refund()).get("failureCode") == "server_cannot_pay")
+
+    await until(failed)
+    told = await wallet.take(first)
+    assert told["status"] == "ERROR" and "The server can't pay" in told["reason"]
+    assert await wallet.take(sats(990)) == {"status": "OK"}
 
 
 @pytest.mark.parametrize(

@@ -85,3 +85,26 @@ async def test_a_payout_whose_host_died_is_looked_up_and_never_sent_again(world:
 
 async def _sent(world: World) -> bool:
     return "pay_out" in world.lightning.calls
+
+
+async def test_a_wallet_that_does_not_wait_is_answered_at_once_and_its_invoice_is_sent_once(world: World) -> None:
+    """The answer comes once the payout is journaled, also to a repetition on the host that follows on a dead one."""
+    command = CloseSession(TARGET, Once("w", "d", keyed=True), GRANT, waits=False)
+    async with world.serving() as (_, router):
+        await opened(router)
+        world.lightning.gate.close()
+        for _ in range(2):
+            view = await router.call(SES, command)
+            assert view.refund.state is RefundState.PENDING and not view.refund.failed
+        await until(lambda: _sent(world))
+    async with world.serving() as (_, router):
+        assert (await router.call(SES, command)).refund.state is RefundState.PENDING
+        world.lightning.outgoing[TARGET.payment_hash] = PayoutReport(PayoutStatus.PAID)
+        world.lightning.gate.open()
+
+        async def paid() -> bool:
+            return (await show(router)).refund.paid_msat == TARGET.amount_msat
+
+        await until(paid)
+        assert (await router.call(SES, command)).refund.paid_msat == TARGET.amount_msat
+    assert len(world.lightning.payout_orders) == 1
