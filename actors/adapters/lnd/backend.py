@@ -15,6 +15,7 @@ from ...domain.money import Msat
 from ...domain.payments.routing_fees import RoutingFees
 from ...ports import Lightning
 from ..lightning.backend import Backend
+from ..redis.invoice_key import RedisInvoiceKey
 from .client import PAYOUTS_AT_ONCE, LndLightning
 from .probe import CERT_FILE, MACAROON, TROUBLES, URL, probe
 from .rights import MacaroonTrouble
@@ -40,6 +41,7 @@ def _build(settings: Settings, *, spending: bool, redis: Redis) -> Lightning:
     return LndLightning(
         str(settings.lnd_rest_url),
         bytes.fromhex(held(settings.lnd_macaroon) or ""),
+        RedisInvoiceKey(redis),
         verify=_verify(settings),
         timeout_s=settings.lightning_timeout_s,
         concurrency=settings.lightning_concurrency,

@@ -23,6 +23,7 @@ from ..lightning.reading import is_payment_hash, rubbish, sane_msat
 from . import payouts
 from .hints import SUBSCRIBE, Hints
 from .listing import PaidInvoices, SentPayments
+from .marks import InvoiceKey, is_marked, new_preimage
 from .messages import (
     NO_INVOICES,
     Balance,
@@ -68,6 +69,7 @@ class LndLightning:
         self,
         url: str,
         macaroon: bytes,
+        invoice_key: InvoiceKey,
         *,
         verify: SSLContext | bool = True,
         timeout_s: float,
@@ -78,6 +80,8 @@ class LndLightning:
         questions = max(1, concurrency // 4)
         invoices = max(1, concurrency - questions)
         self._macaroon = macaroon
+        self._invoice_key = invoice_key
+        self._key: bytes | None = None
         self._route_hints = route_hints
         self._questions = asyncio.Semaphore(questions)
         # Look-ups don't get all of the slots, so that thousands of them leave room for the other questions.
@@ -93,8 +97,8 @@ class LndLightning:
             connections=questions + invoices + PAYOUTS_AT_ONCE + _PAYOUT_LOOK_UPS_AT_ONCE + _HINT_CONNECTIONS,
             transport=transport,
         )
-        self._hints = Hints(lambda query: self._rest.lines(SUBSCRIBE, query), actor_in)
-        self._paid = PaidInvoices(self._list_invoices, actor_in)
+        self._hints = Hints(lambda query: self._rest.lines(SUBSCRIBE, query), self._owner_of)
+        self._paid = PaidInvoices(self._list_invoices, self._owner_of)
         self._sent = SentPayments(self._list_payments)
 
     async def create_invoice(self, order: InvoiceOrder) -> Invoice:
@@ -103,17 +107,22 @@ class LndLightning:
         The order is turned away at once, with `retry_after_s`, when so many wait before it that the invoice could not
         be made in time.
         """
-        body = invoice_order(order, description_of(order), route_hints=self._route_hints)
+        if self._key is None:
+            self._key = await self._invoice_key.made()
+        preimage = new_preimage(self._key, order.actor_id)
+        body = invoice_order(order, description_of(order), preimage, route_hints=self._route_hints)
         answer = await self._rest.ask("POST", _INVOICES, self._invoices.turn(order.urgency), json=body)
-        return read_new_invoice(self._rest.good(answer), order)
+        return read_new_invoice(self._rest.good(answer), order, preimage)
 
     async def lookup(self, payment_hash: str) -> Settlement | None:
         """Return the settled incoming payment with this hash, None while unpaid or unknown. Raises `PortError`."""
         row = await self._row(payment_hash) if is_payment_hash(payment_hash) else None
-        return None if row is None else row.settlement(actor_in)
+        await self._read_key()
+        return None if row is None else row.settlement(self._owner_of)
 
     async def settlements(self, limit: int, offset: int = 0) -> Sequence[Settlement]:
         """Return our settled payments, the last found first. Raises `TransientError` or `PermanentError`."""
+        await self._read_key()
         return await self._paid.page(limit, offset)
 
     async def pay_out(self, target: PayoutTarget, actor_id: str, fee_limit_msat: Msat) -> PayoutReport:
@@ -163,9 +172,11 @@ class LndLightning:
         """Return what the other side of all channels holds, which is the most that can come in. Raises `PortError`."""
         return sane_msat((await self._balance()).remote_balance.msat)
 
-    def hints(self) -> AsyncIterator[str]:
+    async def hints(self) -> AsyncIterator[str]:
         """Yield payment hashes that LND says were paid. Raises `TransientError`, `PermanentError`."""
-        return self._hints.heard()
+        await self._read_key()
+        async for payment_hash in self._hints.heard():
+            yield payment_hash
 
     async def info(self) -> Info:
         """Return what the node says about itself. Raises `PortError`."""
@@ -211,6 +222,17 @@ class LndLightning:
         if row.payment_hash != payment_hash:
             raise rubbish("another invoice than the one that was asked for")
         return row
+
+    async def _read_key(self) -> None:
+        """Read the key of our invoices, which another server may have made. Raises `TransientError`."""
+        if self._key is None:
+            self._key = await self._invoice_key.read()
+
+    def _owner_of(self, row: Row) -> str | None:
+        """Return the actor that we made an invoice for; None for one of another program, whatever it is called."""
+        actor_id = actor_in(row.memo)
+        ours = actor_id is not None and self._key is not None and is_marked(row.preimage, self._key, actor_id)
+        return actor_id if ours else None
 
     async def _balance(self) -> Balance:
         return read(self._rest.good(await self._ask(_BALANCE)), Balance)

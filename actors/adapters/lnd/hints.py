@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from ...ports import TransientError
-from .messages import SETTLED, ActorIn, Row, hex_of
+from .messages import SETTLED, OwnerOf, Row, hex_of
 
 SUBSCRIBE: Final = "/v1/invoices/subscribe"
 
@@ -21,11 +21,11 @@ class _Event(msgspec.Struct, frozen=True):
 
 
 class Hints:
-    """Payment hashes of paid invoices that name an actor. Made ones are passed over, and those of other programs."""
+    """Payment hashes of paid invoices of ours. Made ones are passed over, and those of other programs."""
 
-    def __init__(self, lines: Lines, actor_in: ActorIn) -> None:
+    def __init__(self, lines: Lines, owner_of: OwnerOf) -> None:
         self._lines = lines
-        self._actor_in = actor_in
+        self._owner_of = owner_of
         self._settle_index = 0
 
     async def heard(self) -> AsyncIterator[str]:
@@ -38,7 +38,7 @@ class Hints:
                 if row is None or row.state != SETTLED:
                     continue
                 self._settle_index = max(self._settle_index, row.settle_index)
-                if self._actor_in(row.memo) is not None:
+                if self._owner_of(row) is not None:
                     yield hex_of(row.r_hash)
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from ...domain.payments.invoices import Settlement
 from ...domain.payments.payouts import SentPayment
-from .messages import ActorIn, Row
+from .messages import OwnerOf, Row
 
 # The newest invoices, which are read at each look. A look comes each second.
 _NEWEST: Final = 100
@@ -33,9 +33,9 @@ AskPayments = Callable[[int, int], Awaitable[Sequence[tuple[int, SentPayment]]]]
 class PaidInvoices:
     """Paid invoices of ours, the last found first. New ones come in front, so that pages never skip one."""
 
-    def __init__(self, ask: AskInvoices, actor_in: ActorIn) -> None:
+    def __init__(self, ask: AskInvoices, owner_of: OwnerOf) -> None:
         self._ask = ask
-        self._actor_in = actor_in
+        self._owner_of = owner_of
         self._turn = asyncio.Lock()
         self._found: list[Settlement] = []
         self._news: list[Settlement] = []
@@ -102,13 +102,13 @@ class PaidInvoices:
 
     def _take(self, rows: Sequence[Row], *, are_older: bool = False) -> None:
         for row in sorted(rows, key=lambda row: row.add_index, reverse=are_older):
-            if self._actor_in(row.memo) is None:
+            if self._owner_of(row) is None:
                 continue
             if not row.is_over:
                 self._open.add(row.add_index)
                 continue
             self._open.discard(row.add_index)
-            settlement = row.settlement(self._actor_in)
+            settlement = row.settlement(self._owner_of)
             if settlement is not None and settlement.payment_hash not in self._seen:
                 self._seen.add(settlement.payment_hash)
                 (self._found if are_older else self._news).append(settlement)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Final, TypeVar
 
 import msgspec
@@ -33,8 +34,6 @@ NO_INVOICES: Final = "there are no existing invoices"
 _UNKNOWN_PATH: Final = "not found"
 
 T = TypeVar("T")
-ActorIn = Callable[[str], str | None]
-"""Reads the actor's id at the end of a description."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -43,6 +42,7 @@ class Row(msgspec.Struct, frozen=True):
     r_hash: str
     state: str
     memo: str = ""
+    r_preimage: str = ""
     amt_paid_msat: int = 0
     add_index: int = 0
     settle_index: int = 0
@@ -53,11 +53,20 @@ class Row(msgspec.Struct, frozen=True):
         return hex_of(self.r_hash)
 
     @property
+    def preimage(self) -> bytes:
+        """Preimage of 32 bytes, which LND knows before the payment; empty where it is not told."""
+        try:
+            data = base64.b64decode(self.r_preimage, validate=True)
+        except (binascii.Error, ValueError):
+            return b""
+        return data if len(data) == 32 else b""
+
+    @property
     def is_over(self) -> bool:
         """True if the invoice's state is final."""
         return self.state in _ENDED
 
-    def settlement(self, actor_in: ActorIn) -> Settlement | None:
+    def settlement(self, owner_of: OwnerOf) -> Settlement | None:
         """Return the credit of this invoice, over what arrived; None while it is unpaid.
 
         Raises `TransientError` for an unknown state or an absurd amount.
@@ -69,7 +78,11 @@ class Row(msgspec.Struct, frozen=True):
         amount_msat = sane_msat(self.amt_paid_msat)
         if not amount_msat:
             raise rubbish("a paid invoice that nothing was paid to")
-        return Settlement(self.payment_hash, amount_msat, actor_in(self.memo))
+        return Settlement(self.payment_hash, amount_msat, owner_of(self))
+
+
+OwnerOf = Callable[[Row], str | None]
+"""Returns the actor that an invoice was made for; None for one of another program."""
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -151,18 +164,21 @@ def is_unknown_invoice(failure: Failure) -> bool:
     return words == NO_INVOICES or (failure.code == NOT_FOUND and words != _UNKNOWN_PATH)
 
 
-def invoice_order(order: InvoiceOrder, description: str, *, route_hints: bool) -> dict[str, str | bool]:
+def invoice_order(
+    order: InvoiceOrder, description: str, preimage: bytes, *, route_hints: bool
+) -> dict[str, str | bool]:
     """Return the body that has an invoice made."""
     return {
         "memo": description,
+        "r_preimage": base64.b64encode(preimage).decode(),
         "value": str(order.amount_sats),
         "expiry": str(order.expiry_s),
         "private": route_hints,
     }
 
 
-def read_new_invoice(body: bytes, order: InvoiceOrder) -> Invoice:
-    """Return the invoice that was ordered.
+def read_new_invoice(body: bytes, order: InvoiceOrder, preimage: bytes) -> Invoice:
+    """Return the invoice that was ordered, with the hash of its preimage.
 
     Raises `TransientError` when the answer, or the BOLT11 text in it, is for another one.
     """
@@ -174,6 +190,6 @@ def read_new_invoice(body: bytes, order: InvoiceOrder) -> Invoice:
     if invoice.amount_msat != Msat.from_sats(order.amount_sats):
         raise rubbish("an invoice over another amount")
     # A client pays the hash in the BOLT11 text, while we would ask about the one beside it.
-    if invoice.payment_hash != hex_of(made.r_hash):
+    if not invoice.payment_hash == hex_of(made.r_hash) == sha256(preimage).hexdigest():
         raise rubbish("an invoice with another payment hash")
     return Invoice(invoice.payment_request, invoice.payment_hash, order.amount_sats, invoice.expires_at_ms)

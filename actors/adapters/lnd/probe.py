@@ -43,6 +43,16 @@ _OTHER_NAME: Final = (62, 64)
 _TEST_INVOICE: Final = InvoiceOrder(1, "Satmeter: can an invoice be made?", 60, "check")
 
 
+class _TestKey:
+    """Key of the test invoice alone, which belongs to no actor."""
+
+    async def read(self) -> bytes:
+        return bytes(32)
+
+    async def made(self) -> bytes:
+        return bytes(32)
+
+
 async def probe(settings: Settings, http: httpx.AsyncClient, *, may_order: bool) -> Probed:
     """Return what is wrong with LND and our access to it. `http` is not used: it does not trust the certificate."""
     url, macaroon = str(settings.lnd_rest_url), bytes.fromhex(held(settings.lnd_macaroon) or "")
@@ -53,7 +63,7 @@ async def probe(settings: Settings, http: httpx.AsyncClient, *, may_order: bool)
     problem = await _connection_problem(url, verify)
     if problem is not None:
         return Probed([problem])
-    lightning = LndLightning(url, macaroon, verify=verify, timeout_s=_TIMEOUT_S, concurrency=2)
+    lightning = LndLightning(url, macaroon, _TestKey(), verify=verify, timeout_s=_TIMEOUT_S, concurrency=2)
     try:
         return await _probed(lightning, macaroon, settings, may_order=may_order)
     except PortError as error:

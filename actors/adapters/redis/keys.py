@@ -10,6 +10,7 @@ satmeter:{p0017}:k:<actor>:<name>   an answer, kept for repeated calls; expires 
 satmeter:{p0017}:mark:<server>   see `marks.py`
 satmeter:invoice:<payment hash>   see `bindings.py`
 satmeter:payout:<payment hash>   see `payout_owners.py`
+satmeter:invoice_key   see `invoice_key.py`
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+INVOICE_KEY: Final = "satmeter:invoice_key"
 JOURNALS: Final = "satmeter:{p*}:j:*"
 """Pattern of all journals, for SCAN."""
 JOURNALS_AND_SNAPSHOTS: Final = "satmeter:{p*}:[js]:*"

@@ -14,6 +14,7 @@ from satmeter.actors.domain.payments.bolt11 import read_invoice
 from satmeter.actors.domain.payments.payouts import PayoutTarget
 from tests.helpers.http.certificates import contexts
 from tests.helpers.payout_owners import OwnersInMemory
+from tests.lightning.keys import KeyInMemory
 from tests.lightning.stand_ins.lnd.node import LndNode
 from tests.lightning.stand_ins.lnd.server import LndServer
 from tests.lightning.world import FUNDS_SATS, TIMEOUT_S, Fate, Tells
@@ -38,6 +39,7 @@ class LndWorld:
         self.client = LndLightning(
             self.server.url,
             self.server.macaroon(),
+            KeyInMemory(),
             verify=trust(self._cert_file),
             timeout_s=TIMEOUT_S,
             concurrency=4,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,15 +14,18 @@ import httpx
 import pytest
 
 from satmeter.actors.adapters.lnd.client import LndLightning
+from satmeter.actors.adapters.lnd.marks import is_marked, new_preimage
 from satmeter.actors.adapters.lnd.rights import NEEDED
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.payouts import PayoutRefusal, PayoutStatus, PayoutTarget
 from satmeter.actors.ports import InvoiceOrder, PermanentError, PortError, TransientError
 from tests.helpers.invoices import FEE_LIMIT
+from tests.lightning.keys import KeyInMemory
 from tests.lightning.stand_ins.lnd.macaroons import INVOICES, READ_ONLY, bake
 from tests.lnbits.answers import HASH, invoice_text
 
 KEY = b"k" * 32
+INVOICE_KEY = b"i" * 32
 MACAROON = bake(KEY, [f"uri:{method}" for method in NEEDED])
 R_HASH = base64.b64encode(bytes.fromhex(HASH)).decode()
 ORDER = InvoiceOrder(21, "memo", 600, "job_1")
@@ -46,7 +50,14 @@ CALLS: dict[str, Callable[[LndLightning], Awaitable[Any]]] = {
 
 def client(handler: Handler, macaroon: bytes = MACAROON, timeout_s: float = 5.0) -> LndLightning:
     transport = httpx.MockTransport(handler)
-    return LndLightning("https://node.test:8080/lnd", macaroon, timeout_s=timeout_s, concurrency=4, transport=transport)
+    return LndLightning(
+        "https://node.test:8080/lnd",
+        macaroon,
+        KeyInMemory(INVOICE_KEY),
+        timeout_s=timeout_s,
+        concurrency=4,
+        transport=transport,
+    )
 
 
 def saying(status: int, body: Any) -> Handler:
@@ -123,16 +134,58 @@ async def test_each_request_carries_the_macaroon_to_the_address_and_no_further()
     ]
 
 
-async def test_an_invoice_names_its_actor_at_its_end_and_shows_private_channels() -> None:
+async def test_an_invoice_names_its_actor_and_shows_private_channels_and_its_preimage_proves_it() -> None:
     bodies: list[dict[str, Any]] = []
 
     def handle(request: httpx.Request) -> httpx.Response:
         bodies.append(json.loads(request.content))
-        return httpx.Response(200, json={"r_hash": R_HASH, "payment_request": invoice_text()})
+        payment_hash = hashlib.sha256(base64.b64decode(bodies[-1]["r_preimage"])).hexdigest()
+        r_hash = base64.b64encode(bytes.fromhex(payment_hash)).decode()
+        return httpx.Response(200, json={"r_hash": r_hash, "payment_request": invoice_text(payment_hash=payment_hash)})
 
-    made = await client(handle).create_invoice(ORDER)
-    assert made.payment_hash == HASH
+    await client(handle).create_invoice(ORDER)
+    preimage = base64.b64decode(bodies[0].pop("r_preimage"))
+    assert is_marked(preimage, INVOICE_KEY, "job_1")
     assert bodies == [{"memo": "memo (job_1)", "value": "21", "expiry": "600", "private": True}]
+
+
+async def test_an_invoice_over_another_preimage_is_not_shown_to_a_client() -> None:
+    made = {"r_hash": R_HASH, "payment_request": invoice_text()}
+    assert isinstance(await failure("create_invoice", saying(200, made)), TransientError)
+
+
+def settled(preimage: bytes, memo: str = "coffee (ses_1)") -> dict[str, str]:
+    r_hash = base64.b64encode(hashlib.sha256(preimage).digest()).decode()
+    proof = base64.b64encode(preimage).decode()
+    return {"r_hash": r_hash, "state": "SETTLED", "memo": memo, "amt_paid_msat": "21000", "r_preimage": proof}
+
+
+@pytest.mark.parametrize(
+    ("preimage", "actor_id"),
+    [
+        (new_preimage(INVOICE_KEY, "ses_1"), "ses_1"),
+        (new_preimage(INVOICE_KEY, "ses_2"), None),
+        (new_preimage(KEY, "ses_1"), None),
+        (b"p" * 32, None),
+    ],
+)
+async def test_a_stranger_s_invoice_that_names_an_actor_is_not_ours(preimage: bytes, actor_id: str | None) -> None:
+    row = settled(preimage)
+    payment_hash = hashlib.sha256(preimage).hexdigest()
+    found = await client(saying(200, row)).lookup(payment_hash)
+    assert found is not None
+    assert (found.actor_id, found.amount_msat) == (actor_id, Msat(21_000))
+    listed = await client(saying(200, {"invoices": [{**row, "add_index": "1"}]})).settlements(5)
+    assert [each.actor_id for each in listed] == ([actor_id] if actor_id else [])
+
+
+async def test_without_a_key_in_the_store_nothing_is_ours_and_none_is_made() -> None:
+    key = KeyInMemory()
+    row = {**settled(new_preimage(b"k" * 32, "ses_1")), "add_index": "1"}
+    transport = httpx.MockTransport(saying(200, {"invoices": [row]}))
+    lightning = LndLightning("https://node.test", MACAROON, key, timeout_s=5, concurrency=4, transport=transport)
+    assert await lightning.settlements(5) == []
+    assert key.key is None
 
 
 async def test_only_lnd_s_own_word_says_that_an_invoice_is_unknown() -> None:
@@ -161,7 +214,9 @@ async def test_many_look_ups_wait_in_line_and_leave_room_for_the_sweep() -> None
         return httpx.Response(404, json=error(5, "unable to locate invoice"))
 
     transport = httpx.MockTransport(handle)
-    lightning = LndLightning("https://node.test", MACAROON, timeout_s=5, concurrency=16, transport=transport)
+    lightning = LndLightning(
+        "https://node.test", MACAROON, KeyInMemory(), timeout_s=5, concurrency=16, transport=transport
+    )
     hashes = [f"{number:064x}" for number in range(200)]
     waiting = [asyncio.create_task(lightning.lookup(payment_hash)) for payment_hash in hashes]
     while at_once < 2:
@@ -227,10 +282,11 @@ async def test_what_the_macaroon_lacks_is_told(macaroon: bytes, trouble: str | N
     assert await client(saying(200, {"identity_pubkey": "02"}), macaroon).trouble() == trouble
 
 
-def event(number: int, state: str = "SETTLED", memo: str = "coffee (ses_1)") -> bytes:
-    r_hash = base64.b64encode(bytes((number,)) * 32).decode()
-    row = {"r_hash": r_hash, "state": state, "memo": memo, "settle_index": str(number)}
-    return json.dumps({"result": row}).encode() + b"\n"
+def event(number: int, state: str = "SETTLED", memo: str = "coffee (ses_1)") -> tuple[str, bytes]:
+    """The hash of an invoice, and LND's news of it."""
+    preimage = new_preimage(INVOICE_KEY, "ses_1")
+    row = {**settled(preimage, memo), "state": state, "settle_index": str(number)}
+    return hashlib.sha256(preimage).hexdigest(), json.dumps({"result": row}).encode() + b"\n"
 
 
 async def test_a_stream_that_is_refused_is_an_error_and_not_the_end_of_hints() -> None:
@@ -238,15 +294,16 @@ async def test_a_stream_that_is_refused_is_an_error_and_not_the_end_of_hints() -
         await failure("hints", handler)
 
 
-async def test_hints_are_of_paid_invoices_and_go_on_where_they_broke_off() -> None:
+async def test_hints_are_of_paid_invoices_of_ours_and_go_on_where_they_broke_off() -> None:
     queries: list[str] = []
+    others = [event(3, "OPEN"), event(9, memo="coffee"), event(9, memo="coffee (ses_2)"), event(8, "CANCELED")]
+    first, second, third = event(7), event(5), event(10)
 
     def handle(request: httpx.Request) -> httpx.Response:
         queries.append(request.url.query.decode())
         if len(queries) == 1:
-            others = event(3, "OPEN") + event(9, memo="coffee") + event(8, "CANCELED")
-            return httpx.Response(200, content=event(7) + others + event(5))
-        return httpx.Response(200, content=event(10) + b'{"error": {"code": 2, "message": "shutting down"}}\n')
+            return httpx.Response(200, content=b"".join(news for _, news in (first, *others, second)))
+        return httpx.Response(200, content=third[1] + b'{"error": {"code": 2, "message": "shutting down"}}\n')
 
     lightning, heard = client(handle), list[str]()
 
@@ -256,5 +313,5 @@ async def test_hints_are_of_paid_invoices_and_go_on_where_they_broke_off() -> No
 
     with pytest.raises(TransientError):
         await listen()
-    assert heard == [(bytes((number,)) * 32).hex() for number in (7, 5, 10)]
+    assert heard == [payment_hash for payment_hash, _ in (first, second, third)]
     assert queries == ["", "settle_index=9"]

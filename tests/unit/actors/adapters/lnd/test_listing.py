@@ -49,7 +49,7 @@ class Node:
 def _row(index: int, state: str, *, ours: bool) -> Row:
     memo = "coffee (ses_1)" if ours else ""
     r_hash = index.to_bytes(32, "big")
-    return Row(base64.b64encode(r_hash).decode(), state, memo, 1_000, index, 0)
+    return Row(base64.b64encode(r_hash).decode(), state, memo, "", 1_000, index, 0)
 
 
 def index_of(payment_hash: str) -> int:
@@ -57,7 +57,7 @@ def index_of(payment_hash: str) -> int:
 
 
 def listing(node: Node) -> PaidInvoices:
-    return PaidInvoices(node.ask, actor_in)
+    return PaidInvoices(node.ask, lambda row: actor_in(row.memo))
 
 
 async def all_of(paid: PaidInvoices, limit: int = 100) -> list[int]:

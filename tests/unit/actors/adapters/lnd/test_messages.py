@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -17,6 +18,13 @@ from tests.lnbits.answers import HASH, invoice_text
 
 ORDER = InvoiceOrder(21, "memo", 600, "job_1")
 R_HASH = base64.b64encode(bytes.fromhex(HASH)).decode()
+PREIMAGE = b"p" * 32
+OURS = sha256(PREIMAGE).hexdigest()
+OUR_R_HASH = base64.b64encode(bytes.fromhex(OURS)).decode()
+
+
+def owner_of(row: Row) -> str | None:
+    return actor_in(row.memo)
 
 
 def row(**changes: Any) -> Row:
@@ -26,18 +34,18 @@ def row(**changes: Any) -> Row:
 
 def test_the_amount_that_arrived_is_credited() -> None:
     settled = row(value="21", value_msat="21000", amt_paid_msat="30007", add_index="7", settle_index="3")
-    assert settled.settlement(actor_in) == Settlement(HASH, Msat(30_007), "job_1")
+    assert settled.settlement(owner_of) == Settlement(HASH, Msat(30_007), "job_1")
     assert (settled.add_index, settled.settle_index) == (7, 3)
 
 
 @pytest.mark.parametrize("state", ["OPEN", "ACCEPTED", "CANCELED"])
 def test_an_invoice_that_is_open_held_or_cancelled_is_not_paid(state: str) -> None:
     """Also where the deprecated field beside the state says so, and where a held amount is shown."""
-    assert row(state=state, settled=True).settlement(actor_in) is None
+    assert row(state=state, settled=True).settlement(owner_of) is None
 
 
 def test_an_invoice_of_another_program_names_no_actor() -> None:
-    found = row(memo="coffee").settlement(actor_in)
+    found = row(memo="coffee").settlement(owner_of)
     assert found is not None
     assert found.actor_id is None
 
@@ -47,7 +55,7 @@ def test_an_invoice_of_another_program_names_no_actor() -> None:
 )
 def test_what_no_node_says_is_not_a_payment(changes: dict[str, str]) -> None:
     with pytest.raises(TransientError):
-        row(**changes).settlement(actor_in)
+        row(**changes).settlement(owner_of)
 
 
 @pytest.mark.parametrize("text", ["", "ab", R_HASH[:-4], "é" * 44, f"{R_HASH} "])
@@ -62,20 +70,21 @@ def test_a_hash_is_read_in_either_alphabet() -> None:
 
 
 def new_invoice(**changes: Any) -> bytes:
-    body = {"r_hash": R_HASH, "payment_request": invoice_text(), "add_index": "1", "payment_addr": "", **changes}
+    body = {"r_hash": OUR_R_HASH, "payment_request": invoice_text(payment_hash=OURS), "add_index": "1", **changes}
     return json.dumps(body).encode()
 
 
 def test_a_new_invoice_is_the_one_that_was_ordered() -> None:
-    made = read_new_invoice(new_invoice(), ORDER)
-    assert (made.payment_hash, made.amount_sats) == (HASH, 21)
+    made = read_new_invoice(new_invoice(), ORDER, PREIMAGE)
+    assert (made.payment_hash, made.amount_sats) == (OURS, 21)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"payment_request": invoice_text(amount_sats=22)},
+        {"payment_request": invoice_text(payment_hash=OURS, amount_sats=22)},
         {"payment_request": invoice_text(payment_hash="cd" * 32)},
+        {"payment_request": invoice_text(), "r_hash": R_HASH},
         {"payment_request": "lnbc1nonsense"},
         {"r_hash": base64.b64encode(b"x" * 32).decode()},
         {"r_hash": 5},
@@ -83,7 +92,7 @@ def test_a_new_invoice_is_the_one_that_was_ordered() -> None:
 )
 def test_another_invoice_is_not_shown_to_a_client(changes: dict[str, Any]) -> None:
     with pytest.raises(TransientError):
-        read_new_invoice(new_invoice(**changes), ORDER)
+        read_new_invoice(new_invoice(**changes), ORDER, PREIMAGE)
 
 
 def test_an_error_is_found_in_an_answer_and_in_a_stream() -> None:
@@ -97,3 +106,12 @@ def test_an_error_is_found_in_an_answer_and_in_a_stream() -> None:
 )
 def test_other_words_are_not_an_error_of_lnd_s(body: bytes) -> None:
     assert failure_in(body) is None
+
+
+@pytest.mark.parametrize("text", ["", "ab", R_HASH[:-4], "é" * 44, "!" * 44])
+def test_a_preimage_that_is_not_32_bytes_is_none(text: str) -> None:
+    assert row(r_preimage=text).preimage == b""
+
+
+def test_a_preimage_is_read() -> None:
+    assert row(r_preimage=base64.b64encode(PREIMAGE).decode()).preimage == PREIMAGE

@@ -14,6 +14,7 @@ from satmeter.actors.adapters.lnd.client import LndLightning
 from satmeter.actors.adapters.lnd.tls import trust
 from satmeter.actors.ports import TransientError
 from tests.helpers.http.certificates import contexts
+from tests.lightning.keys import KeyInMemory
 
 _BODY = b'{"identity_pubkey": "02ab"}'
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
@@ -35,7 +36,9 @@ async def node(tls: ssl.SSLContext) -> AsyncIterator[int]:
 
 
 async def checked(port: int, cert_file: Path | None, host: str = "127.0.0.1") -> None:
-    lightning = LndLightning(f"https://{host}:{port}", b"m", verify=trust(cert_file), timeout_s=5, concurrency=2)
+    lightning = LndLightning(
+        f"https://{host}:{port}", b"m", KeyInMemory(), verify=trust(cert_file), timeout_s=5, concurrency=2
+    )
     try:
         await lightning.check()
     finally:
