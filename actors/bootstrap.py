@@ -18,7 +18,7 @@ from ..config.settings import Settings
 from ..config.webhook_policy import WebhookTargets
 from .adapters.anthropic.client import AnthropicProvider
 from .adapters.coingecko import CoinGecko
-from .adapters.lightning.owned_payouts import OwnedPayouts
+from .adapters.lightning.owned_payments import OwnedPayments
 from .adapters.lightning_backends import backend_of
 from .adapters.lnurl.exchange import LnurlExchange
 from .adapters.lnurl.pay import LnurlDestinations
@@ -51,7 +51,7 @@ from .domain.payments.payouts import Refunds
 from .domain.pricing import BtcPrice
 from .domain.session.behaviour import SessionBehaviour
 from .effects.executor import Effects
-from .effects.invoice_pool import InvoicePool
+from .effects.invoice_pool import KEEP_BOUND_MS, InvoicePool
 from .effects.upstreams import Upstreams
 from .host.host import ActorHost
 from .host.rehydrate import rehydrate
@@ -309,7 +309,10 @@ def _lightning(settings: Settings, redis: Redis, treasury: TreasuryLink | None) 
     backend = backend_of(settings)
     if backend.stub or treasury is None:
         node = backend.build(settings, spending=True, redis=redis)
-        return node if backend.keeps_owner else OwnedPayouts(node, RedisPayoutOwners(redis))
+        if backend.keeps_owner:
+            return node
+        owners, bindings = RedisPayoutOwners(redis), RedisBindings(redis)
+        return OwnedPayments(node, owners, bindings, keep_bound_ms=KEEP_BOUND_MS)
     own = backend.asks_with is not None and is_here(secret_of(settings, backend.asks_with))
     asking = backend.build(settings, spending=False, redis=redis) if own else None
     return TreasuryWallet(treasury, asking, answers_within_s=settings.lightning_timeout_s + _TREASURY_SPARE_S)

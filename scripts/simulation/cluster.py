@@ -11,10 +11,11 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from ...actors.adapters.lightning.owned_payouts import OwnedPayouts
+from ...actors.adapters.lightning.owned_payments import OwnedPayments
 from ...actors.domain.behaviour import Command
 from ...actors.domain.payments.invoices import Settle, Settlement
 from ...actors.domain.pricing import MissingUsage
+from ...actors.effects.invoice_pool import KEEP_BOUND_MS
 from ...actors.host_link import LinkError, NoHostError
 from ...actors.messages import ANSWERS, CALLS, Answer, Call, Cancel, PartT, ReplyT
 from ...actors.model_health.health_check import ModelWatch
@@ -317,7 +318,11 @@ class FrontProcess:
 def wallet_of(cluster: Cluster) -> Lightning:
     """Return the wallet as a process with the key that spends has it."""
     access = NodeAccess(cluster.node)
-    return access if cluster.node.keeps_owners else OwnedPayouts(access, SimulatedPayoutOwners(cluster.store))
+    if cluster.node.keeps_owners:
+        return access
+    owners, bindings = SimulatedPayoutOwners(cluster.store), SimulatedBindings(cluster.store)
+    now_ms = cluster.world.now_ms
+    return OwnedPayments(access, owners, bindings, keep_bound_ms=KEEP_BOUND_MS, now_ms=now_ms)
 
 
 class TreasuryProcess:

@@ -5,6 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from satmeter.actors.adapters.lightning.owned_payments import OwnedPayments
+from satmeter.actors.effects.invoice_pool import KEEP_BOUND_MS
+from satmeter.actors.ports import Bindings, Lightning, PayoutOwners
+
+
+def owned(node: Lightning, owners: PayoutOwners, bindings: Bindings) -> OwnedPayments:
+    """Return a bare node's client with the record of whose its payments are."""
+    return OwnedPayments(node, owners, bindings, keep_bound_ms=KEEP_BOUND_MS)
+
 
 @dataclass
 class OwnersInMemory:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Protocol
 
+from msgspec.structs import replace
+
+from satmeter.actors.domain.payments.invoices import Settlement
 from satmeter.actors.domain.payments.payouts import PayoutTarget
-from satmeter.actors.ports import Lightning
+from satmeter.actors.ports import Bindings, Lightning
 
 
 class Fate(Enum):
@@ -52,6 +56,11 @@ class World(Protocol):
     @property
     def lightning(self) -> Lightning:
         """Return our client, around it the record of our payments where the node keeps none. Its time-out is short."""
+        ...
+
+    @property
+    def bindings(self) -> Bindings:
+        """Return the owners of invoices whose data at the node names no actor."""
         ...
 
     @property
@@ -119,3 +128,20 @@ class World(Protocol):
 
 FUNDS_SATS = 10_000
 TIMEOUT_S = 1.0
+
+
+async def owned_of(world: World, settlements: Sequence[Settlement]) -> list[Settlement]:
+    """Return settlements with their owners, as the treasury finds them."""
+    owners = await world.bindings.owners_of_paid([each.payment_hash for each in settlements if each.made_ahead])
+    return [replace(each, actor_id=owners.get(each.payment_hash, each.actor_id)) for each in settlements]
+
+
+async def looked_up(world: World, payment_hash: str) -> Settlement | None:
+    """Return what the node says of an incoming payment, with its owner."""
+    settlement = await world.lightning.lookup(payment_hash)
+    return None if settlement is None else (await owned_of(world, [settlement]))[0]
+
+
+async def settled(world: World) -> list[Settlement]:
+    """Return the node's newest incoming payments, with their owners."""
+    return await owned_of(world, await world.lightning.settlements(100))

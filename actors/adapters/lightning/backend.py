@@ -66,7 +66,7 @@ class Backend:
     variables: its settings by their environment names, the first of which says where it is. needed: of those without
     which it can't be used, the sentence to the operator when they are missing. pays_with: the secret without which
     nothing is paid out. asks_with: a key that can't spend, which hosts hold; without one the treasury makes all
-    invoices. keeps_owner: the node keeps an actor's id with a payment; else `OwnedPayouts` stands around the client.
+    invoices. keeps_owner: the node keeps an actor's id with a payment; else `OwnedPayments` stands around the client.
     troubles: a sentence for each code of `Lightning.trouble`. unusable: for those with which no invoice works either,
     words for the middle of a sentence. fees: the rule for the reserve of a payout. payouts_at_once: the orders
     that its client sends at the same time.

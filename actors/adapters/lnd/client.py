@@ -1,6 +1,6 @@
 """Lightning node client for LND's REST interface, 0.17 and later.
 
-LND keeps nothing of ours with a payment, so this client takes no notice of actors when it pays: see `OwnedPayouts`.
+LND keeps nothing of ours with a payment, so this client takes no notice of actors when it pays: see `OwnedPayments`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _HINT_CONNECTIONS: Final = 1
 
 
 class LndLightning:
-    """Implementation of `ports.Lightning` with a macaroon, around which `OwnedPayouts` belongs.
+    """Implementation of `ports.Lightning` with a macaroon, around which `OwnedPayments` belongs.
 
     Every call ends within `timeout_s`, its wait for one of `concurrency` slots included. A quarter of the slots is for
     questions, the others are for invoices that are made, see `InvoiceQueue`. Payouts have slots of their own, and

@@ -53,7 +53,7 @@ Turn = AbstractAsyncContextManager[object]
 class NwcLightning:
     """Implementation of `ports.Lightning`. Every call ends within `timeout_s`, but those that read pages.
 
-    It keeps nothing of ours with a payment, so `pay_out` and `payout` leave `actor_id` alone: see `OwnedPayouts`. Nor
+    It keeps nothing of ours with a payment, so `pay_out` and `payout` leave `actor_id` alone: see `OwnedPayments`. Nor
     does it take a limit for routing fees. `url` is the connection URL: see `Exchange`.
     """
 

@@ -43,7 +43,7 @@ HintSource = Callable[[], AsyncIterator[str]]
 
 
 class PhoenixdLightning:
-    """Implementation of `ports.Lightning` for a phoenixd; `OwnedPayouts` around it records whose the payments are.
+    """Implementation of `ports.Lightning` for a phoenixd; `OwnedPayments` around it records whose the payments are.
 
     Every call ends within `timeout_s`, but for the wait of a look-up before others. Questions, new invoices and payouts
     have connections of their own. The password is never put into an exception.
@@ -198,13 +198,15 @@ class PhoenixdLightning:
     async def _paid(self, target: PayoutTarget) -> PayoutReport:
         """Return the report of a payment that the node has just called paid, with its fee.
 
-        Without an answer it is called pending, so that the fee is asked for again.
+        Without an answer it is called pending, so that the fee is asked for again; so it is where the node's books
+        contradict its own proof.
         """
         try:
-            return await self.payout(target, "")
+            report = await self.payout(target, "")
         except PortError as error:
             _log.warning("fee_not_told", payment_hash=target.payment_hash, error=str(error))
             return payouts.PENDING
+        return report if report.status is PayoutStatus.PAID else payouts.PENDING
 
     async def _sent_page(self, query: Mapping[str, str]) -> bytes:
         turn = self._payout_look_up_slots

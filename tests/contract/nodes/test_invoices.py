@@ -11,13 +11,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payments import bolt11_codec
 from satmeter.actors.domain.payments.bolt11_reading import read_fields
 from satmeter.actors.domain.payments.invoices import Settlement
 from satmeter.actors.domain.quotes import digest_in
 from satmeter.actors.ports import InvoiceOrder, PortError, TransientError
 from tests.helpers.hosts import a_moment, until
 from tests.helpers.patience import PATIENCE_S
-from tests.lightning.world import Tells, World
+from tests.lightning.world import Tells, World, looked_up, settled
 
 ACTOR_ID = "job_0123456789abcdefghijklmnopqrstuv"
 POOLED_ID = "pool_0123456789abcdefghijklmnopqrstuv"
@@ -73,6 +74,17 @@ async def test_a_memo_that_commits_to_a_quote_can_be_read_by_the_payer(world: Wo
     assert digest_in(said) == "0a" * 32
 
 
+@pytest.mark.parametrize("actor_id", [ACTOR_ID, "ses_0123456789abcdefghijklmnopqrstuv"])
+async def test_an_invoice_tells_those_who_see_it_nothing_of_its_actor(world: World, actor_id: str) -> None:
+    """A job's id is all that one needs to take its refund, and wallets show what they are asked to pay."""
+    invoice = await world.lightning.create_invoice(order(actor_id=actor_id))
+    name = actor_id.partition("_")[2].encode()
+    _, words = bolt11_codec.decode(invoice.payment_request)
+    # A text in an invoice may begin at any bit.
+    shifted = [bolt11_codec.padded_bytes(bytes(words[start:])) for start in range(8)]
+    assert not [each for each in shifted if name in each]
+
+
 async def test_an_unpaid_invoice_is_not_settled(world: World) -> None:
     invoice = await world.lightning.create_invoice(order())
     assert await world.lightning.lookup(invoice.payment_hash) is None
@@ -93,10 +105,12 @@ async def test_a_text_that_is_not_a_hash_is_not_settled(world: World, text: str)
 @pytest.mark.parametrize("actor_id", [ACTOR_ID, POOLED_ID])
 async def test_a_paid_invoice_is_settled_with_its_amount_and_its_actor(world: World, actor_id: str) -> None:
     invoice = await world.lightning.create_invoice(order(77, actor_id=actor_id))
+    if actor_id == POOLED_ID:
+        assert await world.bindings.bind(invoice.payment_hash, ACTOR_ID, 60_000)
     await world.pay(invoice.payment_hash)
-    settlement = Settlement(invoice.payment_hash, Msat(77_000), actor_id)
-    assert await world.lightning.lookup(invoice.payment_hash) == settlement
-    assert settlement in await world.lightning.settlements(100)
+    settlement = Settlement(invoice.payment_hash, Msat(77_000), ACTOR_ID)
+    assert await looked_up(world, invoice.payment_hash) == settlement
+    assert settlement in await settled(world)
     assert await world.lightning.received(invoice.payment_hash)
 
 
@@ -125,7 +139,7 @@ async def test_many_look_ups_at_once_are_answered_like_each_alone(world: World) 
     for invoice in made[:3]:
         await world.pay(invoice.payment_hash)
     hashes = [secrets.token_hex(32), *(invoice.payment_hash for invoice in made)]
-    together = await asyncio.gather(*(world.lightning.lookup(payment_hash) for payment_hash in hashes))
+    together = await asyncio.gather(*(looked_up(world, payment_hash) for payment_hash in hashes))
     paid = [Settlement(invoice.payment_hash, Msat.from_sats(invoice.amount_sats), ACTOR_ID) for invoice in made[:3]]
     assert together == [None, *paid, *[None] * 6]
 
@@ -141,9 +155,7 @@ async def test_what_arrived_counts_and_not_what_was_asked_for(world: World) -> N
     if Tells.OVERPAID not in world.tells:
         pytest.skip(f"{world.name} takes the exact amount only")
     await world.pay(invoice.payment_hash, 63_007)
-    assert await world.lightning.lookup(invoice.payment_hash) == Settlement(
-        invoice.payment_hash, Msat(63_007), ACTOR_ID
-    )
+    assert await looked_up(world, invoice.payment_hash) == Settlement(invoice.payment_hash, Msat(63_007), ACTOR_ID)
 
 
 async def test_a_payment_is_hinted(world: World) -> None:
@@ -170,8 +182,8 @@ async def test_without_hints_the_look_up_and_the_sweep_know_of_the_payment(world
     invoice = await world.lightning.create_invoice(order())
     await world.pay(invoice.payment_hash)
     settlement = Settlement(invoice.payment_hash, Msat(21_000), ACTOR_ID)
-    assert await world.lightning.lookup(invoice.payment_hash) == settlement
-    assert settlement in await world.lightning.settlements(100)
+    assert await looked_up(world, invoice.payment_hash) == settlement
+    assert settlement in await settled(world)
 
 
 async def test_a_forged_hint_credits_nothing(world: World) -> None:

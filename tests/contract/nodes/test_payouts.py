@@ -15,7 +15,7 @@ from satmeter.actors.domain.payments.payouts import PayoutReport, PayoutStatus, 
 from satmeter.actors.ports import InvoiceOrder, PortError, TransientError
 from tests.helpers.hosts import until
 from tests.helpers.jobs import FEES
-from tests.lightning.world import FUNDS_SATS, Fate, Tells, World
+from tests.lightning.world import FUNDS_SATS, Fate, Tells, World, looked_up
 
 ACTOR = "ses_0123456789abcdefghijklmnopqrstuv"
 OTHER_ACTOR = "ses_vutsrqponmlkjihgfedcba9876543210"
@@ -231,7 +231,7 @@ async def test_an_own_invoice_is_paid_and_settled_or_fails_for_certain(world: Wo
     if Tells.OWN_INVOICE in world.tells:
         before_msat -= (await until_status(world, target, PayoutStatus.PAID)).fee_msat
         settlement = Settlement(own.payment_hash, Msat(250_000), OTHER_ACTOR)
-        assert await world.lightning.lookup(own.payment_hash) == settlement
+        assert await looked_up(world, own.payment_hash) == settlement
     else:
         await until_status(world, target, PayoutStatus.FAILED, PayoutStatus.ABSENT)
         assert await world.lightning.lookup(own.payment_hash) is None

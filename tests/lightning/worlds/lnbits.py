@@ -13,6 +13,7 @@ from satmeter.actors.adapters.lnbits.client import LnbitsLightning
 from satmeter.actors.adapters.lnbits.hints import websocket_hints
 from satmeter.actors.domain.payments.bolt11 import read_invoice
 from satmeter.actors.domain.payments.payouts import PayoutTarget
+from tests.helpers.fakes import FakeBindings
 from tests.lightning.world import FUNDS_SATS, Fate, Tells
 from tests.lightning.worlds.lnbits_calls import BrokenNetwork
 from tests.lnbits.server import Lnbits
@@ -29,6 +30,7 @@ class LnbitsWorld:
     fates = frozenset({Fate.PAID, Fate.ANSWER_LOST, Fate.NOT_RECEIVED, Fate.SLOW_THEN_PAID})
 
     def __init__(self, lnbits: Lnbits) -> None:
+        self.bindings = FakeBindings()
         self._lnbits = lnbits
         self._wallet, self._customer = lnbits.new_wallet(), lnbits.new_wallet()
         self._raw = httpx.AsyncClient(base_url=lnbits.url, trust_env=False, timeout=30)

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from satmeter.actors.adapters.lightning.owned_payouts import OwnedPayouts
 from satmeter.actors.adapters.lnd.client import LndLightning
 from satmeter.actors.adapters.lnd.tls import trust
 from satmeter.actors.domain.payments.bolt11 import read_invoice
 from satmeter.actors.domain.payments.payouts import PayoutTarget
+from tests.helpers.fakes import FakeBindings
 from tests.helpers.http.certificates import contexts
-from tests.helpers.payout_owners import OwnersInMemory
+from tests.helpers.payout_owners import OwnersInMemory, owned
 from tests.lightning.keys import KeyInMemory
 from tests.lightning.stand_ins.lnd.node import LndNode
 from tests.lightning.stand_ins.lnd.server import LndServer
@@ -28,6 +28,7 @@ class LndWorld:
     fates = frozenset(Fate)
 
     def __init__(self, folder: Path) -> None:
+        self.bindings = FakeBindings()
         server_tls, _ = contexts(folder)
         self.node = LndNode(local_msat=FUNDS_SATS * 1_000)
         self.server = LndServer(self.node, tls=server_tls, slow_then_s=1.5 * TIMEOUT_S)
@@ -44,7 +45,7 @@ class LndWorld:
             timeout_s=TIMEOUT_S,
             concurrency=4,
         )
-        self.lightning = OwnedPayouts(self.client, OwnersInMemory())
+        self.lightning = owned(self.client, OwnersInMemory(), self.bindings)
 
     async def pay(self, payment_hash: str, amount_msat: int | None = None) -> None:
         """See `World`."""

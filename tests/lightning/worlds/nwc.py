@@ -6,10 +6,11 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from satmeter.actors.adapters.lightning.owned_payouts import OwnedPayouts
 from satmeter.actors.adapters.nwc.client import NwcLightning
 from satmeter.actors.domain.payments.payouts import PayoutTarget
 from satmeter.actors.ports import PayoutOwners
+from tests.helpers.fakes import FakeBindings
+from tests.helpers.payout_owners import owned
 from tests.lightning.stand_ins.nwc import books
 from tests.lightning.stand_ins.nwc.cable import Cable
 from tests.lightning.stand_ins.nwc.relay import RelayProcess
@@ -25,10 +26,11 @@ class NwcWorld:
     fates = frozenset(Fate)
 
     def __init__(self, wallet: NwcWallet, cable: Cable, owners: PayoutOwners) -> None:
+        self.bindings = FakeBindings()
         self.wallet = wallet
         self.cable = cable
         self.bare = NwcLightning(wallet.url(cable.url), timeout_s=TIMEOUT_S, concurrency=8, settles_s=0, rest_s=0)
-        self.lightning = OwnedPayouts(self.bare, owners)
+        self.lightning = owned(self.bare, owners, self.bindings)
 
     async def pay(self, payment_hash: str, amount_msat: int | None = None) -> None:
         await self.wallet.receive(payment_hash, amount_msat)

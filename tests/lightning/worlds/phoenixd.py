@@ -7,11 +7,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from satmeter.actors.adapters.lightning.owned_payouts import OwnedPayouts
 from satmeter.actors.adapters.phoenixd.client import PhoenixdLightning
 from satmeter.actors.domain.payments.bolt11 import read_invoice
 from satmeter.actors.domain.payments.payouts import PayoutTarget
 from satmeter.actors.ports import PayoutOwners
+from tests.helpers.fakes import FakeBindings
+from tests.helpers.payout_owners import owned
 from tests.lightning.stand_ins.phoenixd.app import Phoenixd
 from tests.lightning.stand_ins.phoenixd.books import Books
 from tests.lightning.stand_ins.phoenixd.faults import Faults
@@ -29,13 +30,14 @@ class PhoenixdWorld:
     fates = frozenset(Fate)
 
     def __init__(self, owners: PayoutOwners) -> None:
+        self.bindings = FakeBindings()
         password, self.limited_password = secrets.token_hex(16), secrets.token_hex(16)
         self.books = Books(lambda: time.time_ns() // 1_000_000, balance_sats=FUNDS_SATS, inbound_sats=_INBOUND_SATS)
         self.faults = Faults(late_s=TIMEOUT_S * 1.5)
         self.node = Phoenixd(self.books, self.faults, password=password, limited_password=self.limited_password)
         self.server = PhoenixdServer(self.node)
         self.bare = self.client(password)
-        self.lightning = OwnedPayouts(self.bare, owners)
+        self.lightning = owned(self.bare, owners, self.bindings)
 
     def client(self, password: str) -> PhoenixdLightning:
         """Return a client of ours without the record of whose the payments are."""

@@ -12,6 +12,7 @@ from satmeter.actors.adapters.stub.node import KEY, URL, StubNode
 from satmeter.actors.domain.payments.bolt11 import read_invoice
 from satmeter.actors.domain.payments.payouts import PayoutTarget
 from satmeter.actors.ports import InvoiceOrder, TransientError
+from tests.helpers.fakes import FakeBindings
 from tests.lightning.world import FUNDS_SATS, TIMEOUT_S, Fate, Tells
 from tests.lightning.worlds.lnbits_calls import BrokenNetwork
 
@@ -24,6 +25,7 @@ class StubWorld:
     fates = frozenset({Fate.PAID, Fate.ANSWER_LOST, Fate.NOT_RECEIVED, Fate.SLOW_THEN_PAID})
 
     def __init__(self, redis: Redis) -> None:
+        self.bindings = FakeBindings()
         self._redis = redis
         self._stub = StubNode(redis)
         self._network = BrokenNetwork(self._stub)

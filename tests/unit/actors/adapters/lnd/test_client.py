@@ -168,6 +168,7 @@ def settled(preimage: bytes, memo: str = "coffee (ses_1)") -> dict[str, str]:
         (new_preimage(KEY, "ses_1"), None),
         (b"p" * 32, None),
     ],
+    ids=["ours", "of another id", "by another key", "of a stranger"],
 )
 async def test_a_stranger_s_invoice_that_names_an_actor_is_not_ours(preimage: bytes, actor_id: str | None) -> None:
     row = settled(preimage)

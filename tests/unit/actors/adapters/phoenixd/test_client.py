@@ -175,7 +175,15 @@ async def test_a_payment_has_its_exact_fee_from_the_look_up() -> None:
     assert await node(paths(answers)).pay_out(TARGET, "job_1", LIMIT) == PayoutReport(PayoutStatus.PAID, Msat(5_004))
 
 
-@pytest.mark.parametrize("answer", [httpx.Response(502), httpx.Response(200, text="{")])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(502),
+        httpx.Response(200, text="{"),
+        httpx.Response(404, text="Not found"),
+        httpx.Response(200, json={**paid(), "isPaid": False, "completedAt": 2}),
+    ],
+)
 async def test_a_payment_whose_fee_is_not_told_yet_is_looked_up_again(answer: httpx.Response) -> None:
     answers = {
         "/payinvoice": httpx.Response(200, json={"paymentHash": HASH, "paymentPreimage": "00", "routingFeeSat": 5}),

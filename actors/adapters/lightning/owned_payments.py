@@ -1,31 +1,60 @@
-"""Payouts at a node that keeps nothing of ours with a payment: the store says which actor each hash belongs to."""
+"""Payments at a node that keeps nothing of ours with them: the store says which actor each hash belongs to."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final
 
 from msgspec.structs import replace
 
+from ...clock import system_now_ms
 from ...domain.money import Msat
-from ...domain.payments.invoices import Invoice, Settlement
+from ...domain.payments.invoices import MADE_AHEAD, Invoice, Settlement
 from ...domain.payments.payouts import PayoutReport, PayoutStatus, PayoutTarget, SentPayment
-from ...ports import InvoiceOrder, Lightning, PayoutOwners
+from ...ports import Bindings, InvoiceOrder, Lightning, PayoutOwners, TransientError
+
+_UNNAMED: Final = f"{MADE_AHEAD}_"
 
 
-class OwnedPayouts:
+class OwnedPayments:
     """Implementation of `Lightning` around a bare one, which takes any payment for the one who asks.
 
-    A payment hash is claimed for the actor before the order is sent, for good. Two actors with the same invoice would
-    otherwise both take the node's one payment for theirs.
+    An invoice never names its actor, as all who see it can read its description: a job's id is all that one needs to
+    see the job and to take its refund. Like an invoice made ahead it becomes the actor's by a binding in the store,
+    which is written before anybody sees the invoice, and kept for `keep_bound_ms` after its end.
 
-    A look-up claims, too. A store may lose a claim in a failover, and a payout that is still looked up takes it back
-    before another actor comes with the same invoice. A claim without an order harms nothing: it only keeps others from
-    paying that invoice.
+    A payout's hash is claimed for the actor before the order is sent, for good. Two actors with the same invoice would
+    otherwise both take the node's one payment for theirs. A look-up claims, too. A store may lose a claim in a
+    failover, and a payout that is still looked up takes it back before another actor comes with the same invoice. A
+    claim without an order harms nothing: it only keeps others from paying that invoice.
     """
 
-    def __init__(self, node: Lightning, owners: PayoutOwners) -> None:
+    def __init__(
+        self,
+        node: Lightning,
+        owners: PayoutOwners,
+        bindings: Bindings,
+        *,
+        keep_bound_ms: int,
+        now_ms: Callable[[], int] = system_now_ms,
+    ) -> None:
         self._node = node
         self._owners = owners
+        self._bindings = bindings
+        self._keep_bound_ms = keep_bound_ms
+        self._now_ms = now_ms
+        self._id = f"{_UNNAMED}{secrets.token_hex(16)}"
+
+    async def create_invoice(self, order: InvoiceOrder) -> Invoice:
+        """Make an invoice, and bind it to its actor. Raises `PortError`: then the invoice may exist, unseen."""
+        if order.actor_id.startswith(_UNNAMED):
+            return await self._node.create_invoice(order)
+        invoice = await self._node.create_invoice(replace(order, actor_id=self._id))
+        keep_ms = max(invoice.expires_at_ms - self._now_ms(), 0) + self._keep_bound_ms
+        if not await self._bindings.bind(invoice.payment_hash, order.actor_id, keep_ms):
+            raise TransientError("the Lightning node made an invoice that it had made before")
+        return invoice
 
     async def pay_out(self, target: PayoutTarget, actor_id: str, fee_limit_msat: Msat) -> PayoutReport:
         """Send a payment, once (see `Lightning.pay_out`). Nothing is sent without a claim of this actor's."""
@@ -49,10 +78,6 @@ class OwnedPayouts:
         return await self._owners.claim(target.payment_hash, actor_id) == actor_id
 
     # All else is the node's alone.
-
-    async def create_invoice(self, order: InvoiceOrder) -> Invoice:
-        """See `Lightning.create_invoice`."""
-        return await self._node.create_invoice(order)
 
     async def lookup(self, payment_hash: str) -> Settlement | None:
         """See `Lightning.lookup`."""

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from satmeter.actors.adapters.lightning.owned_payouts import OwnedPayouts
+from satmeter.actors.adapters.lightning.descriptions import actor_in, description_of
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.payouts import PayoutReport, PayoutStatus, PayoutTarget, SentPayment
 from satmeter.actors.ports import InvoiceOrder, TransientError
-from tests.helpers.fakes import FakeLightning
+from tests.helpers.fakes import FakeBindings, FakeLightning
 from tests.helpers.invoices import FEE_LIMIT
-from tests.helpers.payout_owners import OwnersInMemory
+from tests.helpers.payout_owners import OwnersInMemory, owned
 from tests.helpers.sessions import target
 
 ONE, TWO = target(1, 900), target(2, 800)
@@ -42,9 +42,10 @@ class Scene:
 
     node: BareNode = field(default_factory=BareNode)
     owners: OwnersInMemory = field(default_factory=OwnersInMemory)
+    bindings: FakeBindings = field(default_factory=FakeBindings)
 
     def __post_init__(self) -> None:
-        self.wallet = OwnedPayouts(self.node, self.owners)
+        self.wallet = owned(self.node, self.owners, self.bindings)
 
 
 async def test_an_actor_pays_and_looks_up_its_own_payment() -> None:
@@ -119,3 +120,32 @@ async def test_all_else_is_the_nodes() -> None:
     scene.node.hint_queue.put_nowait("ab")
     assert await anext(aiter(scene.wallet.hints())) == "ab"
     await scene.wallet.close()
+
+
+async def test_an_invoice_is_bound_to_its_actor_and_shows_no_trace_of_it() -> None:
+    scene = Scene()
+    invoice = await scene.wallet.create_invoice(InvoiceOrder(3, "memo", 60, "job_1"))
+    ordered = scene.node.orders[invoice.payment_hash]
+    assert "job_1" not in description_of(ordered)
+    scene.node.pay(invoice.payment_hash)
+    (settled,) = await scene.wallet.settlements(5)
+    assert settled.made_ahead and actor_in(description_of(ordered)) == settled.actor_id
+    assert await scene.bindings.owners_of_paid([invoice.payment_hash]) == {invoice.payment_hash: "job_1"}
+
+
+async def test_an_invoice_made_ahead_gets_its_owner_later() -> None:
+    scene = Scene()
+    invoice = await scene.wallet.create_invoice(InvoiceOrder(3, "memo", 60, "pool_1"))
+    assert scene.node.orders[invoice.payment_hash].actor_id == "pool_1" and scene.bindings.owners == {}
+
+
+async def test_an_invoice_without_an_owner_is_not_shown() -> None:
+    scene = Scene(bindings=FakeBindings(fault=TransientError("the store is away")))
+    with pytest.raises(TransientError, match="the store is away"):
+        await scene.wallet.create_invoice(InvoiceOrder(3, "memo", 60, "job_1"))
+    scene.bindings.fault = None
+    (seen,) = scene.node.orders
+    scene.bindings.owners[seen] = "job_2"
+    scene.node.orders.clear()  # The next invoice is the same one again.
+    with pytest.raises(TransientError, match="made before"):
+        await scene.wallet.create_invoice(InvoiceOrder(3, "memo", 60, "job_1"))
