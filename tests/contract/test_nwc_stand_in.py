@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 import pytest
@@ -14,34 +13,16 @@ from tests.helpers.patience import PATIENCE_S
 from tests.helpers.served import patiently
 from tests.lightning.stand_ins.nwc.running import RunningWallet, running_wallet
 from tests.lightning.world import Fate
+from tests.lnbits.calls import LnbitsCalls
 from tests.lnbits.install import InstallError
-from tests.lnbits.server import Lnbits, running_lnbits
+from tests.lnbits.server import running_lnbits
 
 
 @dataclass(frozen=True)
-class Scene:
+class Scene(LnbitsCalls):
     """An LNbits whose funding source is the stand-in, and the stand-in with the network around it."""
 
-    lnbits: Lnbits
     wallet: RunningWallet
-    http: httpx.Client
-
-    def invoice(self, amount_sats: int) -> str:
-        body = {"out": False, "amount": amount_sats, "unit": "sat", "memo": "by LNbits"}
-        return str(self.call("POST", "/api/v1/payments", self.lnbits.payee.invoice_key, body)["bolt11"])
-
-    def pay(self, payment_request: str) -> httpx.Response:
-        headers = {"X-Api-Key": self.lnbits.payer.admin_key}
-        return self.http.post("/api/v1/payments", headers=headers, json={"out": True, "bolt11": payment_request})
-
-    def payment(self, key: str, payment_hash: str) -> Any:
-        """Return what LNbits says of a payment, after it has asked its funding source."""
-        return self.call("GET", f"/api/v1/payments/{payment_hash}", key)
-
-    def call(self, method: str, path: str, key: str, body: Any = None) -> Any:
-        answer = self.http.request(method, path, headers={"X-Api-Key": key}, json=body)
-        assert answer.is_success, answer.text
-        return answer.json()
 
 
 @pytest.fixture(scope="module", params=["nip44_v2", "nip04"])
@@ -53,7 +34,7 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
                 running_lnbits(variables) as lnbits,
                 httpx.Client(base_url=lnbits.url, timeout=PATIENCE_S, trust_env=False) as http,
             ):
-                yield Scene(lnbits, wallet, http)
+                yield Scene(lnbits, http, wallet)
         except InstallError as error:
             pytest.fail(str(error), pytrace=False)
 
@@ -65,7 +46,7 @@ def test_a_payment_from_the_network_arrives_at_lnbits_by_the_wallet_s_notificati
     assert not scene.payment(key, invoice.payment_hash)["paid"]
     scene.wallet.pay(invoice.payment_hash)
     # The list is LNbits's own books: it asks nobody, so that only the notification can have changed it.
-    patiently(lambda: _listed(scene, key, invoice.payment_hash)["status"] == "success", "LNbits heard of no payment")
+    patiently(lambda: scene.listed(key, invoice.payment_hash)["status"] == "success", "LNbits heard of no payment")
 
 
 def test_lnbits_pays_another_node_and_knows_the_cost_and_the_proof(scene: Scene) -> None:
@@ -90,9 +71,3 @@ def test_lnbits_finds_by_the_hash_what_became_of_a_payment_whose_answer_was_lost
     target, key = scene.wallet.invoice(300), scene.lnbits.payer.admin_key
     scene.pay(target.payment_request)
     patiently(lambda: scene.payment(key, target.payment_hash)["paid"], "LNbits did not ask the wallet")
-
-
-def _listed(scene: Scene, key: str, payment_hash: str) -> Any:
-    rows = scene.call("GET", f"/api/v1/payments?payment_hash[eq]={payment_hash}", key)
-    assert len(rows) == 1
-    return rows[0]

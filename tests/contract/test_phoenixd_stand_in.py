@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 import pytest
@@ -13,37 +12,16 @@ from satmeter.actors.domain.payments.bolt11 import read_invoice
 from tests.helpers.patience import PATIENCE_S
 from tests.helpers.served import patiently
 from tests.lightning.stand_ins.phoenixd.server import Running, running_phoenixd
+from tests.lnbits.calls import LnbitsCalls
 from tests.lnbits.install import InstallError
-from tests.lnbits.server import Lnbits, running_lnbits
+from tests.lnbits.server import running_lnbits
 
 
 @dataclass(frozen=True)
-class Scene:
+class Scene(LnbitsCalls):
     """An LNbits whose node is the stand-in, and the stand-in with the network around it."""
 
-    lnbits: Lnbits
     node: Running
-    http: httpx.Client
-
-    def invoice(self, amount_sats: int) -> str:
-        """Return the text of an invoice of the payee's wallet."""
-        body = {"out": False, "amount": amount_sats, "unit": "sat", "memo": "by LNbits"}
-        return str(self.call("POST", "/api/v1/payments", self.lnbits.payee.invoice_key, body)["bolt11"])
-
-    def pay(self, payment_request: str) -> httpx.Response:
-        """Have the payer's wallet pay an invoice."""
-        headers = {"X-Api-Key": self.lnbits.payer.admin_key}
-        return self.http.post("/api/v1/payments", headers=headers, json={"out": True, "bolt11": payment_request})
-
-    def payment(self, key: str, payment_hash: str) -> Any:
-        """Return what LNbits says of a payment, after it has asked the node."""
-        return self.call("GET", f"/api/v1/payments/{payment_hash}", key)
-
-    def call(self, method: str, path: str, key: str, body: Any = None) -> Any:
-        """Return LNbits's answer."""
-        answer = self.http.request(method, path, headers={"X-Api-Key": key}, json=body)
-        assert answer.is_success, answer.text
-        return answer.json()
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +37,7 @@ def scene() -> Iterator[Scene]:
                 running_lnbits(variables) as lnbits,
                 httpx.Client(base_url=lnbits.url, timeout=PATIENCE_S, trust_env=False) as http,
             ):
-                yield Scene(lnbits, node, http)
+                yield Scene(lnbits, http, node)
         except InstallError as error:
             pytest.fail(str(error), pytrace=False)
 
@@ -71,7 +49,7 @@ def test_a_payment_from_the_network_arrives_at_lnbits_by_the_node_s_event(scene:
     assert not scene.payment(key, invoice.payment_hash)["paid"]
     assert scene.node.pay(invoice.payment_hash)
     # The list is LNbits's own books: it asks no node, so that only the node's event can have changed it.
-    patiently(lambda: _listed(scene, key, invoice.payment_hash)["status"] == "success", "LNbits heard of no payment")
+    patiently(lambda: scene.listed(key, invoice.payment_hash)["status"] == "success", "LNbits heard of no payment")
     assert not scene.node.pay(invoice.payment_hash), "an invoice is paid once"
 
 
@@ -101,9 +79,3 @@ def test_lnbits_finds_by_the_hash_what_became_of_a_payment_whose_answer_was_lost
     scene.pay(payment_request)
     payment_hash = read_invoice(payment_request).payment_hash
     patiently(lambda: scene.payment(key, payment_hash)["paid"], "LNbits did not ask the node")
-
-
-def _listed(scene: Scene, key: str, payment_hash: str) -> Any:
-    rows = scene.call("GET", f"/api/v1/payments?payment_hash[eq]={payment_hash}", key)
-    assert len(rows) == 1
-    return rows[0]

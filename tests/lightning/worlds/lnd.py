@@ -86,7 +86,7 @@ class LndWorld:
 
     async def push(self, payment_hash: str) -> None:
         """Raise: the stream is the node's alone."""
-        raise NotImplementedError
+        raise AssertionError("the stream is the node's alone")
 
     def mute_hints(self) -> None:
         """See `World`."""

@@ -65,7 +65,7 @@ class NwcWorld:
 
     async def push(self, payment_hash: str) -> None:
         """Raise: only the wallet's own key signs notifications that count."""
-        raise NotImplementedError
+        raise AssertionError("only the wallet's own key signs notifications")
 
     def mute_hints(self) -> None:
         self.wallet.manners.pushes = False
