@@ -11,7 +11,7 @@ from satmeter.actors.domain.payments.invoices import Settlement
 from satmeter.actors.domain.payments.payouts import PayoutRefusal, PayoutReport, PayoutStatus
 from satmeter.actors.ports import InvoiceOrder
 from tests.helpers.payout_owners import OwnersInMemory
-from tests.lightning.world import FUNDS_SATS
+from tests.lightning.world import FUNDS_SATS, owned_of
 from tests.lightning.worlds.phoenixd import PhoenixdWorld, phoenixd_world
 
 ACTOR = "ses_0123456789abcdefghijklmnopqrstuv"
@@ -33,7 +33,7 @@ async def paid(world: PhoenixdWorld, sats: int, amount_msat: int | None = None) 
     settlement = await world.lightning.lookup(invoice.payment_hash)
     assert settlement is not None
     assert settlement in await world.lightning.settlements(1)
-    return settlement
+    return (await owned_of(world, [settlement]))[0]
 
 
 async def test_the_first_payments_are_credited_in_full_though_a_channel_is_bought_with_them(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -12,6 +13,8 @@ from .sessions import Account, Json, SessionAccount, must
 
 _TOLD_STATES: Final = frozenset({"awaiting_work_payment", "complete", "rejected", "failed", "expired"})
 _PAUSES_S: Final = (5, 30, 120, 600, 3_600, 14_400, 28_800, 38_400)
+_PERIODS_MS: Final = {"hour": 3_600_000, "day": 86_400_000, "week": 604_800_000}
+_WAITING_MAX: Final = 64
 # The promise is a minute; the rest is for a host to become available.
 LATE_MS: Final = 90_000
 
@@ -40,6 +43,9 @@ class _Outbox:
     error: str | None = None
     gone: bool = False
     wants_no_more: bool = False
+    holds: dict[str, Json] = field(default_factory=dict)
+    spent: Counter[tuple[str, int]] = field(default_factory=Counter)
+    windows: dict[str, int] = field(default_factory=dict)
 
     def pending(self) -> list[_Notice]:
         return [notice for notice in self.notices if notice.pending]
@@ -120,7 +126,7 @@ class NoticeBook:
 
 def _with_times(said: Json) -> Json:
     """Return the body with its times as milliseconds."""
-    times = {name: said[name] for name in ("timestamp", "expiresAt", "nextAttemptAt") if name in said}
+    times = {name: said[name] for name in ("timestamp", "expiresAt", "nextAttemptAt", "renewsAt") if name in said}
     return said | {name: round(datetime.fromisoformat(at).timestamp() * 1_000) for name, at in times.items()}
 
 
@@ -158,11 +164,46 @@ def _refund(outbox: _Outbox, account: Account, event: Json) -> None:
 
 
 def _session(outbox: _Outbox, account: SessionAccount, event: Json) -> None:
+    _balance(outbox, account, event)
+    match event["type"]:
+        case "hold_placed":
+            hold = event["hold"]
+            outbox.holds[hold["once"]["name"]] = hold
+            outbox.windows |= {name: limit.get("from_ms", 0) for name, limit in _limits(hold)}
+        case "hold_released":
+            outbox.holds.pop(event["name"])
+        case "request_finished":
+            _spend(outbox, account, outbox.holds.pop(event["name"]), event)
+
+
+def _limits(hold: Json) -> list[tuple[str, Json]]:
+    return list(zip(hold.get("counters", ()), hold.get("limits", ()), strict=True))
+
+
+def _spend(outbox: _Outbox, account: SessionAccount, hold: Json, event: Json) -> None:
+    """Add a debit to what is spent under each limit, and a notice for those of which it reaches four fifths."""
+    for name, limit in _limits(hold):
+        begin_ms, most = limit.get("from_ms", 0), limit["limit_msat"]
+        before = outbox.spent[name, begin_ms]
+        after = outbox.spent[name, begin_ms] = before + event["debit_msat"]
+        period = limit.get("period")
+        end_ms = None if period is None else begin_ms + _PERIODS_MS[period]
+        is_over = end_ms is not None and (end_ms <= event["at_ms"] or outbox.windows[name] != begin_ms)
+        if account.over or is_over or not 5 * before < 4 * most <= 5 * after or len(outbox.pending()) >= _WAITING_MAX:
+            continue
+        text = f"max_msat = {most}" if period is None else f"max_msat_per = {most}/{period}"
+        data: Json = {"sessionId": account.actor_id, "caveat": text, "spentMsat": after, "limitMsat": most}
+        data |= {} if hold.get("spender") is None else {"spender": hold["spender"]}
+        data |= {} if end_ms is None else {"renewsAt": end_ms}
+        outbox.put("session.limit_nearly_spent", event["at_ms"], data)
+
+
+def _balance(outbox: _Outbox, account: SessionAccount, event: Json) -> None:
     if outbox.gone or account.over:
         return
     remaining = account.balance + sum(account.holds.values())
     low = remaining < outbox.threshold
-    if low and not outbox.low and not outbox.pending():
+    if low and not outbox.low and not any(each.body["type"] == "session.low_balance" for each in outbox.pending()):
         data = {"sessionId": account.actor_id, "remainingMsat": remaining, "lowBalanceSats": outbox.threshold // 1_000}
         outbox.put("session.low_balance", event["at_ms"], data)
     outbox.low = low

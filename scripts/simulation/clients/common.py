@@ -97,20 +97,26 @@ class Market:
         except OverdueError:
             raise LeftError from None
 
-    def target(self, sats: int) -> PayoutTarget:
+    def target(self, sats: int, *, own: bool = False) -> PayoutTarget:
         """Make an invoice, and ask the node as a front does whether it is its own. Its answer may be lost.
 
-        At a node that keeps no owners, every third invoice is one that another client may have shown already.
+        At a node that keeps no owners, every third invoice is one that another client may have shown already, unless it
+        must be the caller's `own`.
         """
         shared = self.node.shared
-        if shared is not None and self.node.wallet_count % 3 == 0 and shared.amount_msat <= Msat.from_sats(sats):
+        if (
+            shared is not None
+            and not own
+            and self.node.wallet_count % 3 == 0
+            and shared.amount_msat <= Msat.from_sats(sats)
+        ):
             self.node.shared = None
             return shared
         target = self.node.wallet_invoice(sats)
-        if not self.node.keeps_owners:
+        if not self.node.keeps_owners and not own:
             self.node.shared = target
-        own = self.node.is_own(target.payment_hash) and not self.world.strikes(Fault.NODE_LOSS, 0.2)
-        return replace(target, internal=own)
+        internal = self.node.is_own(target.payment_hash) and not self.world.strikes(Fault.NODE_LOSS, 0.2)
+        return replace(target, internal=internal)
 
     async def pay(self, chance: Chance, invoice: Invoice) -> None:
         """Pay from a wallet: soon, in the last moment, too much, or never."""

@@ -260,7 +260,8 @@ class Holders:
     async def _close(self, chance: Chance, by: Credential) -> None:
         market, grant = self.client.market, self._grants[by.token]
         sats = chance.choice([0, 1, 5, 40, 90])
-        target = market.target(sats) if sats else None
+        # The books know by its invoice whose credential a payout is for.
+        target = market.target(sats, own=True) if sats else None
         self.book.closes(by, None if target is None else target.payment_hash)
         once = idempotency_keys.operation(grant, self._next("kc"), "x")
         reserve = 0 if target is None or target.internal else max(2_000, sats * 10)
