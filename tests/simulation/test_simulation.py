@@ -55,8 +55,12 @@ def test_a_broken_promise_is_told_with_its_seed_and_a_short_history() -> None:
 def test_there_are_defects_of_at_least_eight_kinds() -> None:
     assert len(DEFECTS) >= 8
     assert set(FIRST) <= {patch.stem for patch in DEFECTS}
-    # What breaks there without a defect is seen above.
-    assert max(FIRST.values()) < _SEEDS
+
+
+@pytest.mark.parametrize("seed", sorted({seed for seed in FIRST.values() if seed >= _SEEDS}))
+def test_a_later_seed_that_finds_a_defect_breaks_nothing_without_it(seed: int) -> None:
+    run = simulate("--seed", str(seed))
+    assert run.returncode == 0, run.stdout[-10_000:] + run.stderr
 
 
 @pytest.mark.parametrize("patch", DEFECTS, ids=lambda patch: patch.stem)
