@@ -55,12 +55,14 @@ class RequestMiddleware:
             return
         request_id = give_request_id(scope)
         self._room.enter(scope)
-        status, began_s, answered_s = 0, time.perf_counter(), 0.0
+        status, began_s, answered_s, sent_bytes = 0, time.perf_counter(), 0.0, 0
         visit: Visit | None = None
 
         async def reply(message: Message) -> None:
-            nonlocal status, answered_s
-            if message["type"] == "http.response.start":
+            nonlocal status, answered_s, sent_bytes
+            if message["type"] == "http.response.body":
+                sent_bytes += len(message.get("body", b""))
+            elif message["type"] == "http.response.start":
                 status, answered_s = message["status"], time.perf_counter()
                 # The path may have been an alias when the request came.
                 id_headers = [(name, request_id.encode()) for name in _id_names(scope["path"])]
@@ -88,7 +90,7 @@ class RequestMiddleware:
             finally:
                 self._room.leave(scope)
                 if visit is not None:
-                    self._gate.leave(scope, visit, status)
+                    self._gate.leave(scope, visit, status, sent_bytes)
                 route = getattr(scope.get("route"), "path", _NO_ROUTE)
                 seconds = (answered_s or time.perf_counter()) - began_s
                 self._finish(scope, route, status or _CLIENT_GONE, seconds)

@@ -27,6 +27,7 @@ _POST: Final = 5.0
 _STREAM: Final = 4.0
 _TOKEN_BYTES: Final = 16_384
 _BODY_TOKENS_MAX: Final = 20.0
+_ANSWER_TOKENS_MAX: Final = 40.0
 _DIGITS_MAX: Final = 12
 # A connection whose client asks too often is not read for a while: refusing costs something, too.
 _HELD_S: Final = 1.0
@@ -75,8 +76,8 @@ class Gate:
         self._requests.charge(origin, now_s, _cost(scope), in_all=key is None)
         return Visit(key, origin, known=False)
 
-    def leave(self, scope: Scope, visit: Visit, status: int) -> None:
-        """Count what the request turned out to be."""
+    def leave(self, scope: Scope, visit: Visit, status: int, sent_bytes: int = 0) -> None:
+        """Count what the request turned out to be, and how long its answer was."""
         if visit.origin is not None:
             self._under_way.give_back(visit.origin)
         watching: Origin | None = scope.pop(_WATCHING, None)
@@ -85,7 +86,12 @@ class Gate:
         if has_paid(scope):
             if visit.key is not None and not visit.known:
                 self._learn(visit.key)
-        elif 400 <= status < 500 and visit.key is not None:
+            return
+        if visit.origin is not None and self._requests is not None and sent_bytes > _TOKEN_BYTES:
+            # To send a long answer takes longer than to find it, and one that is not read stays in the system's memory.
+            tokens = min(sent_bytes / _TOKEN_BYTES, _ANSWER_TOKENS_MAX)
+            self._requests.charge(visit.origin, self._now_s(), tokens, in_all=visit.key is None)
+        if 400 <= status < 500 and visit.key is not None:
             self._blame(scope, visit, status)
 
     def _blame(self, scope: Scope, visit: Visit, status: int) -> None:

@@ -47,7 +47,9 @@ class Front:
     def _origin(self, scope: Any) -> Origin:
         return origin_of(scope["client"][0])
 
-    def ask(self, host: str, key: str | None = None, *, status: int = 200, paid: bool = False) -> Code | None:
+    def ask(
+        self, host: str, key: str | None = None, *, status: int = 200, paid: bool = False, sent_bytes: int = 0
+    ) -> Code | None:
         """One request: why it was refused, or None."""
         scope = scope_of(host, key)
         try:
@@ -56,7 +58,7 @@ class Front:
             return error.refusal.code if error.refusal.retry_after_s else None
         if paid:
             note_paid(scope)
-        self.gate.leave(scope, visit, status)
+        self.gate.leave(scope, visit, status, sent_bytes)
         return None
 
     def fit(self, host: str, key: str | None = None, **answered: Any) -> int:
@@ -67,6 +69,22 @@ class Front:
 def scope_of(host: str, key: str | None = None) -> dict[str, Any]:
     headers = [(b"host", b"x")] if key is None else [(b"host", b"x"), (b"authorization", key.encode())]
     return {"type": "http", "method": "GET", "headers": headers, "client": (host, 5_000)}
+
+
+def test_a_long_answer_counts_as_many_requests_and_one_that_is_paid_for_as_one() -> None:
+    # 15 for its 240 KiB, and the request itself; the last one is given while there is anything left.
+    assert Front().fit("192.0.2.1", sent_bytes=15 * 16_384) == -(-BURST // 16)
+    assert Front().fit("192.0.2.1", sent_bytes=16_384) == BURST
+    payer = Front()
+    assert [payer.ask("192.0.2.3", "Bearer x", paid=True, sent_bytes=10**9) for _ in range(3)] == [None] * 3
+
+
+def test_long_answers_of_an_address_leave_room_for_others() -> None:
+    front = Front()
+    front.fit("192.0.2.1", sent_bytes=10**9)
+    front.clock.now_s += 2
+    assert front.ask("192.0.2.1") is Code.RATE_LIMITED
+    assert front.ask("192.0.2.2") is None
 
 
 def test_an_address_has_a_burst_and_then_its_rate() -> None:
