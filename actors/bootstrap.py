@@ -34,6 +34,7 @@ from .adapters.redis.membership import RedisMembership
 from .adapters.redis.model_outage import RedisModelBoard
 from .adapters.redis.payout_owners import RedisPayoutOwners
 from .adapters.redis.solvency import RedisSolvency
+from .adapters.redis.sums import RedisSums
 from .adapters.stub.messages_api import StubMessagesApi
 from .adapters.stub.model import StubProvider
 from .adapters.stub.node import StubNode
@@ -65,6 +66,7 @@ from .placement.membership import Membership
 from .ports import Destinations, Journal, Lightning, Limits, Model, Provider, Stored, WalletWords
 from .router.router import Router
 from .services.findings import FindingsCache
+from .services.hourly_sums import SumsMover
 from .services.oracle import Oracle, PriceCache
 from .services.oversight import Oversight
 from .services.payout_watch import PayoutWatch
@@ -164,6 +166,11 @@ def build_oversight(settings: Settings, parts: Parts) -> Oversight:
         system_now_ms,
         allowed=frozenset(settings.allow_store_loss),
     )
+
+
+def build_sums_mover(parts: Parts) -> SumsMover:
+    """Build the mover of hourly sums."""
+    return SumsMover(RedisSums(parts.redis).move, system_now_ms)
 
 
 def build_findings_cache(parts: Parts) -> FindingsCache:

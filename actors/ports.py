@@ -217,7 +217,9 @@ class Append(msgspec.Struct, frozen=True):
     after that many milliseconds; None keeps them for good. `kept` are answers to be kept with the events.
     `opening` takes the place of the journal's first event, of which something need not be kept any more.
     `liability_change_msat` is the amount that the events add, in the partition's running total, to the sum that the
-    wallet must hold.
+    wallet must hold. `sums` are added to those of `hour`, counted from 1970 (see `domain/sums.py`).
+    `open_payout_ms` puts the actor among those whose last payout is unpaid, since that time; 0 takes it out of them,
+    and None leaves it as it is.
     """
 
     partition: int
@@ -231,6 +233,9 @@ class Append(msgspec.Struct, frozen=True):
     kept: Sequence[Kept] = ()
     liability_change_msat: int = 0
     opening: bytes | None = None
+    hour: int = 0
+    sums: Mapping[str, int] = {}
+    open_payout_ms: int | None = None
 
 
 class Stored(msgspec.Struct, frozen=True):

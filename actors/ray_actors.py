@@ -32,6 +32,7 @@ from .bootstrap import (
     build_oversight,
     build_parts,
     build_solvency,
+    build_sums_mover,
     build_treasury,
 )
 from .dedicated.host import DedicatedHost, ProcessLauncher
@@ -43,6 +44,7 @@ from .placement.coordinator import HostReport
 from .ports import TransientError
 from .router.router import Router
 from .router.routing_table import Owners
+from .services.hourly_sums import SumsMover
 from .services.oversight import Oversight
 from .services.solvency import SolvencyWatch
 from .services.wallet_desk import TreasuryLink
@@ -245,7 +247,7 @@ class OracleActor:
 
 
 class TreasuryActor:
-    """Ray actor of the one `Treasury`, `SolvencyWatch`, `Oversight` and `WalletDesk`."""
+    """Ray actor of the one `Treasury`, `SolvencyWatch`, `Oversight`, `SumsMover` and `WalletDesk`."""
 
     def __init__(self, find_wiring: FindWiring, settings: Mapping[str, Any]) -> None:
         self._settings = _settings(settings)
@@ -283,5 +285,9 @@ class TreasuryActor:
         for watching in self._watching:
             watching.cancel()
         self._running = asyncio.create_task(treasury.run())
-        watches: Sequence[SolvencyWatch | Oversight] = [build_solvency(parts), build_oversight(settings, parts)]
+        watches: Sequence[SolvencyWatch | Oversight | SumsMover] = [
+            build_solvency(parts),
+            build_oversight(settings, parts),
+            build_sums_mover(parts),
+        ]
         self._watching = [asyncio.create_task(watch.run()) for watch in watches]

@@ -249,6 +249,13 @@ class Behaviour(Protocol[StateT]):
         """Return the amount that the wallet must hold for the actor, payouts excluded: the wallet sets those aside."""
         ...
 
+    def sums(self, before: StateT | None, events: Sequence[Event], after: StateT) -> Mapping[str, int]:
+        """Return what these events add to the operator's sums of their hour (see `domain/sums.py`).
+
+        They were decided upon together, and lead from one state to the other.
+        """
+        ...
+
     def done(self, state: StateT) -> bool:
         """Return True if the actor took money, can't go on, and owes nothing that could be paid out."""
         ...
@@ -327,6 +334,10 @@ class Stateless(NoHistory):
     def liability(self, state: None) -> Msat:
         """Return zero."""
         return ZERO
+
+    def sums(self, before: None, events: Sequence[Event], after: None) -> Mapping[str, int]:
+        """Return nothing: there are no events."""
+        return {}
 
     def done(self, state: None) -> bool:
         """Return False: the actor takes no money."""

@@ -100,6 +100,11 @@ def usd_to_msat(price_usd: Decimal, btc_price_usd: Decimal) -> Msat:
     return Msat(_ceil_units(price_usd, btc_price_usd, MSAT_PER_BTC))
 
 
+def ceil_msat(price_usd: Decimal, btc_price_usd: Decimal) -> int:
+    """Convert as `usd_to_msat` does, to a number that may exceed all bitcoin: a figure, never an amount to be paid."""
+    return _ceil_units(price_usd, btc_price_usd, MSAT_PER_BTC)
+
+
 def usd_to_sats(price_usd: Decimal, btc_price_usd: Decimal) -> int:
     """Convert a price in dollars to whole satoshis, rounded up and at least 1: the amount of an invoice.
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ..domain import idempotency_keys
-from ..domain.behaviour import Behaviour, Decision
+from ..domain.behaviour import Behaviour, Decision, Event
 from ..domain.errors import idempotency_conflict
+from ..domain.payments.payouts import open_payout
+from ..domain.sums import hour_of
 from ..ports import Append, Stored
 from .kept_answers import kept_of, known
 from .turn import Envelope, Turn
@@ -30,6 +32,12 @@ def _is_end_of(append: Append, stored: Stored) -> bool:
     count = len(append.events)
     ends_there = stored.snapshot_version + len(stored.events) == append.expected_version + count
     return ends_there and list(stored.events[-count:]) == list(append.events)
+
+
+def _open_payout_ms(events: Sequence[Event]) -> int | None:
+    """Return since when a payout is unpaid, as `Append.open_payout_ms` has it."""
+    unpaid = open_payout(events)
+    return None if unpaid is None else events[-1].at_ms if unpaid else 0
 
 
 class Activation:
@@ -100,6 +108,9 @@ class Activation:
             keep_ms=behaviour.keep_ms(turn.state, now_ms),
             kept=[kept_of(mark) for mark in turn.marks.values()],
             liability_change_msat=behaviour.liability(turn.state).value - behaviour.liability(self.state).value,
+            hour=hour_of(turn.events),
+            sums=behaviour.sums(self.state, turn.events, turn.state) if turn.events else {},
+            open_payout_ms=_open_payout_ms(turn.events),
         )
 
     def attempt(self, append: Append, turn: Turn) -> None:

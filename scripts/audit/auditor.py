@@ -19,18 +19,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from ...actors.adapters.redis.audit import AuditStore
 from ...actors.adapters.redis.format import NewerStoreError, check_format
 from ...actors.adapters.redis.scan import ActorKey
+from ...actors.adapters.redis.sums import KEPT_DAYS, SumsRead
 from ...actors.bootstrap import build_behaviours
+from ...actors.clock import system_now_ms
 from ...actors.domain.behaviour import Behaviour
 from ...actors.domain.money import Msat
 from ...actors.domain.payments.payouts import PayoutStatus, PayoutTarget
+from ...actors.domain.sums import HOUR_MS
 from ...actors.partitioning import PARTITIONS, partition_of
 from ...actors.ports import Lightning, PortError
 from ...config.settings import Settings
 from ..open_store import NoStoreError, parts_of_store
 from ..store.embedded import StoreError
 from .archive import read_archive
+from .difference import Difference
+from .hours import hour_differences
 from .payments import Claim, Ledger
-from .replay import Difference, Folded, fold
+from .replay import Folded, fold
 from .totals import Totals, archive_differences
 
 _PAGE: Final = 250
@@ -40,6 +45,8 @@ _LOOK_EVERY_S: Final = 0.5
 _ARCHIVED: Final = "archived"
 _WALLET_LOOKS: Final = 5
 _TOLD_MAX: Final = 100
+_DAY_HOURS: Final = 24
+_DAY_MS: Final = _DAY_HOURS * HOUR_MS
 
 T = TypeVar("T")
 
@@ -54,7 +61,8 @@ class CannotAuditError(Exception):
 class Report(msgspec.Struct, rename="camel"):
     """Result of an audit. Amounts in msat; `differences` holds the first hundred of `difference_count`.
 
-    `partitions_without_total`: no server that keeps running totals has had them yet.
+    `partitions_without_total`: no server that keeps running totals has had them yet. `hours_compared`: hours whose sums
+    were compared with the journals.
     """
 
     sessions: dict[str, int]
@@ -62,6 +70,7 @@ class Report(msgspec.Struct, rename="camel"):
     archived: dict[str, int]
     node: dict[str, int]
     partitions_without_total: int
+    hours_compared: int
     difference_count: int
     differences: list[Difference]
 
@@ -85,6 +94,7 @@ class Audit:
         settles_within_s: float = _SETTLES_WITHIN_S,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
+        now_ms: Callable[[], int] = system_now_ms,
     ) -> None:
         self._store = store
         self._lightning = lightning
@@ -93,6 +103,7 @@ class Audit:
         self._settles_within_s = settles_within_s
         self._pause = pause
         self._clock = clock
+        self._now_ms = now_ms
         self._ledger = Ledger()
         self._totals = Totals(store, self._ledger, behaviours)
         self._differences: list[Difference] = []
@@ -106,15 +117,17 @@ class Audit:
             with self._progress:
                 await self._check_owners()
                 before_msat = await self._lightning.balance()
+                sums = await self._sums()
                 await self._fold_all()
                 await self._fold_archives()
                 await self._compare_totals()
                 await self._read_node()
                 await self._compare_received()
                 await self._compare_sent()
+                hours = await self._compare_hours(sums)
             node = {**self._ledger.node_sums(), "wallet": 0}
             sessions, jobs, archived = (self._ledger.sums(kind) for kind in ("ses", "job", _ARCHIVED))
-            report = Report(sessions, jobs, archived, node, len(self._totals.uncounted), 0, self._differences)
+            report = Report(sessions, jobs, archived, node, len(self._totals.uncounted), hours, 0, self._differences)
             await self._check_wallet(report, before_msat)
             report.difference_count = self._count
             return report
@@ -150,7 +163,7 @@ class Audit:
         async for keys in self._store.actors():
             for stored in await self._store.read(self._ledger.unknown(keys)):
                 folded = await fold(stored, self._store, self._behaviours)
-                self._ledger.put(stored.key, stored.length, folded.books)
+                self._put(stored.key, stored.length, folded)
                 for difference in folded.differences:
                     self._differs(difference)
             if task is not None:
@@ -168,11 +181,36 @@ class Audit:
                     continue
                 for key in self._ledger.unknown([stored.key]):
                     folded = await fold(stored, self._store, self._behaviours)
-                    self._ledger.put(key, stored.length, folded.books, _ARCHIVED)
+                    self._put(key, stored.length, folded, _ARCHIVED)
                     for difference in folded.differences:
                         self._differs(difference)
         for difference in archive_differences(self._ledger.sums(_ARCHIVED), await self._store.archived()):
             self._differs(difference)
+
+    def _put(self, key: ActorKey, length: int, folded: Folded, kind: str | None = None) -> None:
+        self._ledger.put(key, length, folded.books, kind)
+        self._ledger.put_hours(folded.hours)
+
+    async def _sums(self) -> SumsRead:
+        """Return the store's hourly sums of all days that it keeps, but for the first, which may expire meanwhile."""
+        today = self._now_ms() // _DAY_MS
+        return await self._store.sums(range(today - KEPT_DAYS + 2, today + 2))
+
+    async def _compare_hours(self, before: SumsRead) -> int:
+        """Compare the hourly sums with the journals; return how many hours that were.
+
+        Journals that do not agree in themselves give other sums, which would only hide the cause.
+        """
+        after = await self._sums()
+        if self._count or before.from_hour is None or after.from_hour is None:
+            return 0
+        today = self._now_ms() // _DAY_MS
+        from_hour = max(after.from_hour, (today - KEPT_DAYS + 3) * _DAY_HOURS)
+        until_hour = (today + 1) * _DAY_HOURS
+        journals = self._ledger.hours()
+        for difference in hour_differences(journals, before.sums, after.sums, from_hour, until_hour):
+            self._differs(difference)
+        return len({hour for hour, _ in journals if from_hour <= hour < until_hour})
 
     async def _compare_totals(self) -> None:
         """Compare the running totals of partitions, each with its journals at one moment."""

@@ -59,6 +59,10 @@ class Books:
         """
         return self.available + self.held + self.owed
 
+    def apply(self, event: Event) -> None:
+        """Take an event. Raises `AuditError`, and `KeyError` for one without the fields it must have."""
+        raise NotImplementedError
+
     def credit(self, payment_hash: str, amount_msat: int) -> None:
         """Credit a settled payment."""
         self.credits.append((payment_hash, amount_msat))

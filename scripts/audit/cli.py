@@ -75,6 +75,8 @@ def _show(report: Report, console: Console, node_title: str) -> None:
     if report.partitions_without_total:
         text = f"\n{report.partitions_without_total:,} partitions lack a running total, until a server has had them."
         console.print(text, highlight=False)
+    if report.hours_compared and not report.difference_count:
+        console.print(f"\nThe sums of {report.hours_compared:,} hours agree with the journals.", highlight=False)
     if not report.difference_count:
         console.print("\nThe books close: every journal, snapshot and payment agrees.", highlight=False)
         return

@@ -13,6 +13,7 @@ from ...actors.adapters.redis.scan import ActorKey
 from ...actors.domain.payments.invoices import Settlement
 from ...actors.domain.payments.payouts import SentPayment
 from .books import Books
+from .hours import Hours
 
 _TABLES: Final = """
 CREATE TABLE actors (id TEXT, partition INT, length INT, kind TEXT, received INT, available INT, held INT,
@@ -26,8 +27,11 @@ CREATE INDEX payout_hashes ON payouts (hash);
 CREATE TABLE received (hash TEXT PRIMARY KEY, actor TEXT, msat INT, kept INT) WITHOUT ROWID;
 CREATE TABLE sent (row TEXT PRIMARY KEY, hash TEXT, actor TEXT, msat INT, fee INT) WITHOUT ROWID;
 CREATE INDEX sent_hashes ON sent (hash);
+CREATE TABLE hours (hour INT, name TEXT, amount INT, PRIMARY KEY (hour, name)) WITHOUT ROWID;
 """
 _PUT_ACTOR: Final = "INSERT INTO actors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD_TO_HOUR: Final = """
+INSERT INTO hours VALUES (?, ?, ?) ON CONFLICT (hour, name) DO UPDATE SET amount = amount + excluded.amount"""
 _SUM_ACTORS: Final = """
 SELECT count(*), coalesce(sum(received), 0), coalesce(sum(available), 0), coalesce(sum(held), 0),
        coalesce(sum(spent), 0), coalesce(sum(owed), 0), coalesce(sum(pending), 0), coalesce(sum(refunded), 0),
@@ -101,6 +105,14 @@ class Ledger:
             for p in books.payouts
         ]
         self._db.executemany("INSERT INTO payouts VALUES (?, ?, ?, ?, ?, ?, ?)", payouts)
+
+    def put_hours(self, hours: Hours) -> None:
+        """Add an actor's hourly sums to those of all."""
+        self._db.executemany(_ADD_TO_HOUR, [(hour, name, amount) for (hour, name), amount in hours.items()])
+
+    def hours(self) -> Hours:
+        """Return the hourly sums of all actors."""
+        return {(hour, name): amount for hour, name, amount in self._db.execute("SELECT * FROM hours")}
 
     def put_received(self, settlements: Sequence[Settlement], owners: Mapping[str, str]) -> None:
         """Put a page of the node's list of what came in for us, with the owners of invoices that were made ahead."""

@@ -13,6 +13,8 @@ from ...actors.domain.behaviour import Behaviour, BooksError, UnknownEventError
 from ...actors.domain.money import MoneyError
 from ...actors.partitioning import partition_of
 from .books import AuditError, Books, books_of
+from .difference import Difference
+from .hours import HourBook, Hours
 
 # Names of the domain for amounts in the auditor's books, where they differ.
 _NAMES: Final = {
@@ -22,31 +24,12 @@ _NAMES: Final = {
 _COMMON: Final = ("received", "held", "spent", "owed", "pending", "refunded")
 
 
-class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A difference. `what` says it in words; ids and amounts stand beside it where there are any."""
-
-    what: str
-    actor_id: str | None = None
-    payment_hash: str | None = None
-    expected: str | None = None
-    found: str | None = None
-
-    def __str__(self) -> str:
-        parts = [self.what]
-        if self.actor_id:
-            parts.append(f"actor {self.actor_id}")
-        if self.payment_hash:
-            parts.append(f"payment {self.payment_hash}")
-        if self.expected is not None:
-            parts.append(f"expected {self.expected}, found {self.found}")
-        return "; ".join(parts)
-
-
 class Folded(msgspec.Struct, frozen=True):
-    """Books of an actor after all its events, and what does not agree in it."""
+    """Books and hourly sums of an actor after all its events, and what does not agree in it."""
 
     books: Books
     differences: list[Difference]
+    hours: Hours = {}
 
 
 class Journals(Protocol):
@@ -79,30 +62,30 @@ async def fold(stored: StoredActor, store: Journals, behaviours: Mapping[str, Be
         differences.append(Difference("the snapshot is ahead of its journal", actor_id, None, expected, found))
     elif stored.snapshot is not None and stored.snapshot_version < 1:
         differences.append(Difference("the snapshot has no version", actor_id))
-    state, events = None, list(stored.events)
+    state, events, hours = None, list(stored.events), HourBook()
     while number < stored.length:
         if not events:
             events = list(await store.more(stored.key, number, min(number + EVENTS_AT_ONCE, stored.length)))
             if not events:
-                return Folded(books, [])  # The actor is gone: it was unpaid and its time is over.
+                return Folded(books, [], hours.sums)  # The actor is gone: it was unpaid and its time is over.
         data = events.pop(0)
         number += 1
         try:
             # The event is decoded first, so that the auditor's books get fields that exist and amounts that are
             # numbers.
             event = behaviour.decode_event(data)
-            books.apply(msgspec.json.decode(data))
+            hours.take(msgspec.json.decode(data), books)
             state = behaviour.evolve(actor_id, state, event)
         except (AuditError, BooksError, MoneyError, UnknownEventError, KeyError) as error:
             why = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
             what = f"event {number} can't follow on those before it: {why}"
-            return Folded(books, [*differences, Difference(what, actor_id)])
+            return Folded(books, [*differences, Difference(what, actor_id)], hours.sums)
         if number == stored.snapshot_version:
             differences += _snapshot_differences(actor_id, behaviour, stored, state)
     # The exact time may follow another version's rule. Without any time, the actor would never be woken for its work.
     if state is not None and behaviour.due_ms(state) is not None and not stored.due:
         differences.append(Difference("nobody would look after it: it has no time at which it is due", actor_id))
-    return Folded(books, differences + _domain_differences(actor_id, books, state))
+    return Folded(books, differences + _domain_differences(actor_id, books, state), hours.sums)
 
 
 def _snapshot_differences(

@@ -8,8 +8,9 @@ from typing import Any, Final
 from ...actors.adapters.redis.audit import AuditStore
 from ...actors.adapters.redis.scan import ActorKey
 from ...actors.domain.behaviour import Behaviour
+from .difference import Difference
 from .payments import Ledger
-from .replay import Difference, fold
+from .replay import fold
 
 _NAMED_MAX: Final = 3
 

@@ -160,7 +160,7 @@ class _Run:
         await self._rest()
         for part in beside:
             part.cancel()
-        self._auditor.close()
+        self._auditor.close(self._store.data.sums)
 
     # The steps
 

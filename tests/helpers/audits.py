@@ -69,7 +69,15 @@ async def audited(world: World, pause: Callable[[float], Awaitable[None]] | None
     clock = iter(range(1_000_000)).__next__
     console = Console(file=io.StringIO())
     store = AuditStore(world.redis)
-    audit = Audit(store, world.lightning, behaviours, console, pause=pause or world.pause, clock=clock)
+    audit = Audit(
+        store,
+        world.lightning,
+        behaviours,
+        console,
+        pause=pause or world.pause,
+        clock=clock,
+        now_ms=world.now_ms,
+    )
     return await audit.run()
 
 

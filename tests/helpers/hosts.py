@@ -61,7 +61,7 @@ for i = 1, ARGV[1] do
   local place = string.format('satmeter:{p%04d}:', i - 1)
   redis.call('SET', place .. 'owner', ARGV[2])
   redis.call('SET', place .. 'epoch', 1)
-  redis.call('HSET', place .. 'totals', 'epoch', 1, 'liability_msat', 0)
+  redis.call('HSET', place .. 'totals', 'epoch', 1, 'liability_msat', 0, 'sums_epoch', 1, 'sums_from', 0)
 end
 return 1
 """

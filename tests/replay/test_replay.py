@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,7 +16,9 @@ from satmeter.actors.domain.job.behaviour import JobBehaviour
 from satmeter.actors.domain.job.state import JobEvent
 from satmeter.actors.domain.session.behaviour import SessionBehaviour
 from satmeter.actors.domain.session.state import SessionEvent
+from satmeter.actors.domain.sums import hour_of
 from satmeter.scripts.audit.books import books_of
+from satmeter.scripts.audit.hours import HourBook
 from tests.helpers.jobs import JOB_TERMS
 from tests.helpers.sessions import SESSION_TERMS
 from tests.replay.stories import FOLDER, STORIES, summary, told
@@ -56,6 +59,23 @@ def test_the_auditor_comes_to_the_same_books(path: Path) -> None:
     assert (books.pending, books.refunded) == (kept["pending"], kept["refunded"])
     assert books.received == kept.get("deposited", kept.get("received"))
     assert books.available == kept.get("balance", 0)
+
+
+@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
+def test_the_auditor_comes_to_the_same_hourly_sums(path: Path) -> None:
+    actor_id, events, _ = read(path)
+    books, book, behaviour, state = books_of(actor_id), HourBook(), BEHAVIOURS[actor_id.partition("_")[0]], None
+    found: Counter[tuple[int, str]] = Counter()
+    for data in events:
+        event, before = behaviour.decode_event(data), state
+        state = behaviour.evolve(actor_id, before, event)
+        for name, amount in behaviour.sums(before, [event], state).items():
+            assert amount > 0
+            found[hour_of([event]), name] += amount
+        book.take(msgspec.json.decode(data), books)
+    assert found == book.sums
+    if not books.received:
+        assert not found, "the journal of an unpaid actor expires, and its sums could not be told again"
 
 
 def test_every_story_is_frozen_and_every_history_has_its_story() -> None:

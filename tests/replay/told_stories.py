@@ -29,6 +29,15 @@ def job_charged_at_its_quote() -> JobBench:
     return bench
 
 
+def job_with_the_cost_of_its_evaluation() -> JobBench:
+    """The cost of the evaluation is in the journal, with the exchange rate."""
+    bench = JobBench()
+    bench.to_work_invoice()
+    bench.pay_work()
+    bench.finish(completion())
+    return bench
+
+
 def job_that_waits_for_its_model() -> JobBench:
     """The model is away twice for its evaluation, and for its work, with a host lost in between."""
     bench = JobBench()

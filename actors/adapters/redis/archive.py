@@ -26,6 +26,7 @@ if redis.call('LLEN', KEYS[1]) ~= tonumber(ARGV[1]) then return 0 end
 if redis.call('HGET', KEYS[4], 'epoch') ~= redis.call('GET', KEYS[5]) then return 0 end
 redis.call('DEL', KEYS[1], KEYS[2])
 redis.call('ZREM', KEYS[3], ARGV[2])
+redis.call('ZREM', KEYS[6], ARGV[2])
 redis.call('HINCRBY', KEYS[4], 'archived_actors', 1)
 redis.call('HINCRBY', KEYS[4], 'archived_received_msat', ARGV[3])
 redis.call('HINCRBY', KEYS[4], 'archived_spent_msat', ARGV[4])
@@ -45,7 +46,11 @@ class RedisArchive:
 
     async def remove(self, key: ActorKey, length: int, sums: Mapping[str, int]) -> bool:
         """Delete an actor that is still `length` events long, and add its sums; return whether it was."""
-        keys = [journal_key(*key), snapshot_key(*key), *partition_keys(key.partition, "due", "totals", "epoch")]
+        keys = [
+            journal_key(*key),
+            snapshot_key(*key),
+            *partition_keys(key.partition, "due", "totals", "epoch", "payouts"),
+        ]
         args: list[int | str] = [length, key.actor_id, *(sums[name] for name in ARCHIVED[1:])]
         return bool(await guarded(self._remove(keys=keys, args=args)))
 

@@ -16,6 +16,7 @@ from .archive import RedisArchive
 from .guard import guarded, unanswered
 from .keys import invoice_key, journal_key, partition_key, partition_keys, snapshot_key
 from .scan import ActorKey, all_actors
+from .sums import RedisSums, SumsRead
 from .totals import Liability, sum_totals
 
 EVENTS_AT_ONCE: Final = 256
@@ -142,6 +143,10 @@ class AuditStore:
     async def archived(self) -> Mapping[str, int | None]:
         """Return the sums that were taken out of the store, by `ARCHIVED`."""
         return await RedisArchive(self._redis).archived()
+
+    async def sums(self, days: Sequence[int]) -> SumsRead:
+        """Return the hourly sums of these days."""
+        return await RedisSums(self._redis).hours(days)
 
     async def liability(self) -> Liability:
         """Return the sum of the running totals."""

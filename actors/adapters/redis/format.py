@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from .guard import guarded
 
-FORMAT: Final = 5
+FORMAT: Final = 6
 """Format that this version writes. It is raised whenever journals or keys get what the version before can't read."""
 
 _KEY: Final = "satmeter:format"

@@ -24,11 +24,19 @@ from .totals import LiabilityOf, count_totals
 _BATCH_MAX: Final = 512
 
 # The total goes on with the new epoch if it was kept through the one before. A partition that was never claimed holds
-# nothing.
+# nothing. The hourly sums go on likewise, or begin with the next whole hour.
 _CLAIM: Final = """
 local before = redis.call('GET', KEYS[1]) or '0'
 redis.call('SET', KEYS[2], ARGV[1])
 local epoch = redis.call('INCR', KEYS[1])
+if before == '0' then
+  redis.call('HSET', KEYS[3], 'sums_epoch', epoch, 'sums_from', 0)
+elseif redis.call('HGET', KEYS[3], 'sums_epoch') == before then
+  redis.call('HSET', KEYS[3], 'sums_epoch', epoch)
+else
+  local hour = math.floor(redis.call('TIME')[1] / 3600)
+  redis.call('HSET', KEYS[3], 'sums_epoch', epoch, 'sums_from', hour + 1)
+end
 if before == '0' then
   redis.call('HSET', KEYS[3], 'epoch', epoch, 'liability_msat', 0)
 elseif redis.call('HGET', KEYS[3], 'epoch') == before then
@@ -40,6 +48,7 @@ end
 return {epoch, 1}
 """
 
+# A sum that can't be counted must not keep an event out of its journal: `pcall`.
 _APPEND: Final = """
 local epoch = tonumber(redis.call('GET', KEYS[1]) or '0')
 if epoch ~= tonumber(ARGV[1]) then return {1, epoch} end
@@ -47,15 +56,20 @@ local version = redis.call('LLEN', KEYS[2])
 if version ~= tonumber(ARGV[2]) then return {2, version} end
 local events = tonumber(ARGV[7])
 if ARGV[8] ~= '0' then redis.call('HINCRBY', KEYS[5], 'liability_msat', ARGV[8]) end
+local sums = tonumber(ARGV[9])
+for i = 11, 9 + 2 * sums, 2 do redis.pcall('HINCRBY', KEYS[6], ARGV[i], ARGV[i + 1]) end
+if ARGV[10] == '0' then redis.call('ZREM', KEYS[7], ARGV[3])
+elseif ARGV[10] ~= '' then redis.call('ZADD', KEYS[7], ARGV[10], ARGV[3]) end
+local first = 11 + 2 * sums
 if ARGV[#ARGV] ~= '' and version > 0 then
   local rest = redis.call('LRANGE', KEYS[2], 1, -1)
   redis.call('DEL', KEYS[2])
   redis.call('RPUSH', KEYS[2], ARGV[#ARGV])
   for i = 1, #rest do redis.call('RPUSH', KEYS[2], rest[i]) end
 end
-for i = 9, 8 + events do redis.call('RPUSH', KEYS[2], ARGV[i]) end
-for i = 6, #KEYS do
-  local place = 9 + events + 2 * (i - 6)
+for i = first, first + events - 1 do redis.call('RPUSH', KEYS[2], ARGV[i]) end
+for i = 8, #KEYS do
+  local place = first + events + 2 * (i - 8)
   redis.call('SET', KEYS[i], ARGV[place], 'PX', ARGV[place + 1])
 end
 if ARGV[4] ~= '' then redis.call('SET', KEYS[3], ARGV[4]) end
@@ -296,7 +310,8 @@ class RedisJournal:
 
 def _append_call(append: Append) -> tuple[list[str], list[Any]]:
     partition, actor_id = append.partition, append.actor_id
-    keys = partition_keys(partition, "epoch", f"j:{actor_id}", f"s:{actor_id}", "due", "totals")
+    names = "epoch", f"j:{actor_id}", f"s:{actor_id}", "due", "totals", "sums", "payouts"
+    keys = partition_keys(partition, *names)
     snapshot = b""
     if append.snapshot is not None:
         snapshot = b"%d\n%b" % (append.expected_version + len(append.events), append.snapshot)
@@ -306,8 +321,10 @@ def _append_call(append: Append) -> tuple[list[str], list[Any]]:
     answers = [part for kept in append.kept for part in (kept.value, kept.keep_ms)]
     events = append.events
     change = append.liability_change_msat
+    payout = "" if append.open_payout_ms is None else append.open_payout_ms
     fixed = [append.epoch, append.expected_version, actor_id, snapshot, due, keep, len(events), change]
-    return keys, [*fixed, *events, *answers, append.opening or b""]
+    sums = [part for name, amount in append.sums.items() for part in (f"{append.hour}:{name}", amount)]
+    return keys, [*fixed, len(append.sums), payout, *sums, *events, *answers, append.opening or b""]
 
 
 def _append_error(result: Any) -> Exception | None:

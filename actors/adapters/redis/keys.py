@@ -3,6 +3,8 @@
 satmeter:{p0017}:epoch       the number that every write must carry
 satmeter:{p0017}:owner       the host that raised it last, to which the partition's calls go
 satmeter:{p0017}:totals      see `totals.py`
+satmeter:{p0017}:sums        see `sums.py`, and so `taken`
+satmeter:{p0017}:payouts     sorted set of actors whose last payout is unpaid, by the time of its last event
 satmeter:{p0017}:due         sorted set of actor ids by due time
 satmeter:{p0017}:j:<actor>   list of events; its length is the actor's version
 satmeter:{p0017}:s:<actor>   the version, a newline, and a state that spares folding the events before it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -30,10 +30,12 @@ from ..receipts import GetJobReceipt
 from ..webhooks import Notify
 from . import attempts, payments, receipt, refund
 from . import notices as job_notices
+from . import sums as job_sums
 from .evolve import evolve
 from .state import (
     FINAL_STATES,
     CreateJob,
+    EvaluationCost,
     GetJob,
     Job,
     JobAccepted,
@@ -182,13 +184,17 @@ class JobBehaviour(NoHistory):
     def _evaluated(self, job: Job, priced: PricedEvaluation, now_ms: int) -> Decision:
         evaluation = priced.evaluation
         verdict, model, usage = evaluation.verdict, evaluation.model, evaluation.usage
-        if not verdict.accepted:
-            rejected = JobRejected(at_ms=now_ms, reason=verdict.reason, model=model, usage=usage)
-            return Decision((rejected,), alarms=self._alarms(model, usage))
         terms = self._job_terms
+        price = terms.terms.models.get(model)
+        cost = None
+        if price is not None and usage is not None:
+            cost = EvaluationCost(price.cost_usd(usage), priced.btc_price.usd)
+        if not verdict.accepted:
+            rejected = JobRejected(now_ms, verdict.reason, model, usage, cost)
+            return Decision((rejected,), alarms=self._alarms(model, usage))
         breakdown = quote(terms.terms, terms.work_model, verdict.size, job.request, priced.btc_price)
         tariff = tariff_of(terms.terms, terms.work_model)
-        accepted = JobAccepted(now_ms, verdict.size, verdict.reason, model, usage, breakdown, tariff)
+        accepted = JobAccepted(now_ms, verdict.size, verdict.reason, model, usage, breakdown, tariff, cost)
         return Decision((accepted,), alarms=self._alarms(model, usage))
 
     def _completed(self, job: Job, completion: Completion, now_ms: int) -> Decision:
@@ -272,6 +278,10 @@ class JobBehaviour(NoHistory):
     def liability(self, state: Job | None) -> Msat:
         """Return the amount that the wallet must hold for the job."""
         return ZERO if state is None else state.books.liability
+
+    def sums(self, before: Job | None, events: Sequence[Event], after: Job) -> Mapping[str, int]:
+        """Return what the events add to the sums of their hour, see `Behaviour.sums`."""
+        return job_sums.sums(before, events, after)
 
     def done(self, state: Job) -> bool:
         """Return True as defined by `Behaviour.done`; untold notices keep the job going."""

@@ -209,11 +209,22 @@ class AttemptFailed(Event, frozen=True, tag="attempt_failed"):
     put_off: bool = False
 
 
+class EvaluationCost(msgspec.Struct, frozen=True):
+    """Cost of an evaluation by the operator's prices, and the exchange rate of that moment.
+
+    No client is charged by it: the evaluation has a fee. The operator's figures count it.
+    """
+
+    usd: Decimal
+    btc_price_usd: Decimal
+
+
 class JobAccepted(Event, frozen=True, tag="job_accepted"):
     """The evaluation accepted the request, and the work has a price.
 
     `tariff`: the prices that the work is charged at, even if they change before it is done; None in journals of
-    format 1, whose work is charged at the prices of its completion.
+    format 1, whose work is charged at the prices of its completion. `evaluation_cost`: None in journals of formats
+    before 6, and where it is unknown.
     """
 
     size: Size
@@ -222,14 +233,16 @@ class JobAccepted(Event, frozen=True, tag="job_accepted"):
     usage: Usage | None
     breakdown: PricingBreakdown
     tariff: Tariff | None = None
+    evaluation_cost: EvaluationCost | None = None
 
 
 class JobRejected(Event, frozen=True, tag="job_rejected"):
-    """The evaluation rejected the request; its fee is kept."""
+    """The evaluation rejected the request; its fee is kept. `evaluation_cost`: see `JobAccepted`."""
 
     reason: str
     model: str
     usage: Usage | None
+    evaluation_cost: EvaluationCost | None = None
 
 
 class WorkInvoiceIssued(Event, frozen=True, tag="work_invoice_issued"):

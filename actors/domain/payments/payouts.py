@@ -7,7 +7,7 @@ time-out or a "pending" of the node is not a failure, and no payout is sent whil
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final, Self
 
@@ -237,6 +237,16 @@ class PayoutFailed(LedgerEvent, frozen=True, kw_only=True, tag="payout_failed"):
 
 
 PayoutEvent = PayoutStarted | PayoutUnclear | PayoutPaid | PayoutFailed
+
+
+def open_payout(events: Sequence[Event]) -> bool | None:
+    """Return whether the actor's last payout is unpaid after these events; None if they are about no payout."""
+    for event in reversed(events):
+        if isinstance(event, PayoutPaid):
+            return False
+        if isinstance(event, PayoutStarted | PayoutUnclear | PayoutFailed):
+            return True
+    return None
 
 
 class RefundState(StrEnum):

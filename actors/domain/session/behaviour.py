@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -22,6 +22,7 @@ from ..receipts import GetRequestReceipt
 from ..webhooks import Notify
 from . import former_keys, notices, payments, receipts, refunds, requests
 from . import queries as questions
+from . import sums as session_sums
 from .evolve import evolve, follow, place
 from .ledger import entries
 from .messages import (
@@ -154,6 +155,10 @@ class SessionBehaviour:
     def liability(self, state: Session | None) -> Msat:
         """Return the amount that the wallet must hold for the session."""
         return ZERO if state is None else state.books.liability
+
+    def sums(self, before: Session | None, events: Sequence[Event], after: Session) -> Mapping[str, int]:
+        """Return what the events add to the sums of their hour, see `Behaviour.sums`."""
+        return session_sums.sums(before, events, after)
 
     def done(self, state: Session) -> bool:
         """Return True as defined by `Behaviour.done`; open invoices, holds and notices keep the session going."""

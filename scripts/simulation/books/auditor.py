@@ -26,6 +26,7 @@ from ....actors.domain.session.messages import (
 from ....actors.ports import Append
 from .charges import ModelBook
 from .holders import HolderBook
+from .hours import Hours, HourSums
 from .jobs import JobAccount
 from .prices import Tokens
 from .sessions import Account, BrokenError, Json, SessionAccount, must
@@ -61,6 +62,7 @@ class Auditor:
         self._archive: dict[str, int] = {}
         self._removed: set[str] = set()
         self.holders = HolderBook(clock)
+        self._hours = HourSums()
         self.checks = 0
 
     # Reports from the store and the node
@@ -74,6 +76,7 @@ class Auditor:
             self._tell(f"  {append.actor_id} {append.expected_version}: {_brief(event)}")
             self._check(append.actor_id, partial(self._follow, append.actor_id, event))
             self._check(append.actor_id, partial(self.holders.wrote, append.actor_id, append.epoch, event))
+        self._check(append.actor_id, lambda: self._hours.wrote(append))
         self._liable[append.actor_id] += append.liability_change_msat
         self._check(append.actor_id, partial(self._hold_to_liability, append.actor_id))
         account = self.accounts.get(append.actor_id)
@@ -348,10 +351,12 @@ class Auditor:
                 return f"{actor_id}: {unrest}"
         return self._notices.unrest()
 
-    def close(self) -> None:
-        """Compare the books of the actors with those of the node, now that all is at rest."""
+    def close(self, sums: Hours) -> None:
+        """Compare the actors' books with those of the node and the store's hourly sums, now that all is at rest."""
         accounts = self.accounts.values()
         self.checks += 1
+        if (differing := self._hours.differing(sums)) is not None:
+            self._violate(differing)
         if (credited := sum(account.received for account in accounts)) != (came := sum(self.paid_in.values())):
             self._violate(f"{came} msat came in, and {credited} are credited")
         for actor_id, name in sorted(self._refused):

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -57,6 +57,7 @@ class StoreData:
         self._kept: dict[tuple[str, str], tuple[bytes, int]] = {}
         self._bound: dict[str, tuple[str, int | None]] = {}
         self._payouts: dict[str, str] = {}
+        self.sums: Counter[tuple[int, str]] = Counter()
 
     def claim(self, partitions: Sequence[int], host_id: str) -> Mapping[int, int]:
         """See `Journal.claim`."""
@@ -82,6 +83,8 @@ class StoreData:
         actor = self._actor(append.partition, append.actor_id) or _Actor()
         if len(actor.events) != append.expected_version:
             raise ConflictError(f"the journal is at version {len(actor.events)}")
+        for name, amount in append.sums.items():
+            self.sums[append.hour, name] += amount
         if append.opening is not None and actor.events:
             actor.events[0] = append.opening
         actor.events.extend(append.events)
