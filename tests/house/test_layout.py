@@ -60,6 +60,7 @@ def test_the_lock_pins_everything_by_hash_and_names_no_index() -> None:
         "scripts/serve",
         "scripts/test",
         "scripts/check",
+        "scripts/docs",
         "scripts/test-clients",
         "scripts/lock",
         "scripts/pin-image",
