@@ -89,13 +89,15 @@ class WrongReplyError(Exception):
 class Call(msgspec.Struct, frozen=True, tag="call"):
     """Command for an actor. `call_id` is unique within the reply queue that the answers go to.
 
-    `resent`: it was sent before, to a host that may have carried it out and died before it could answer.
+    `resent`: it was sent before, to a host that may have carried it out and died before it could answer. `request_id`:
+    the HTTP request that it belongs to, for logs; "" for a call of our own, or of an earlier version.
     """
 
     call_id: int
     actor_id: str
     command: WireCommand
     resent: bool = False
+    request_id: str = ""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):

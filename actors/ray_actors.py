@@ -16,7 +16,7 @@ import structlog
 
 from ..config.gc_tuning import settle_in
 from ..config.held_secrets import Handout, Role, with_secrets
-from ..config.logging import configure_logging
+from ..config.logging import log_by
 from ..config.secret_socket import NoSecretsError, ask_for_secrets
 from ..config.settings import Settings
 from .bootstrap import (
@@ -73,10 +73,10 @@ FindWiring = Callable[[], Wiring]
 """Function that finds the wiring out in the process itself, to which it travels as a name."""
 
 
-def _settings(values: Mapping[str, Any]) -> Settings:
+def _settings(values: Mapping[str, Any], process: str, wiring: Wiring) -> Settings:
     # The settings come as plain values: another version of the program may have sent them.
     settings = Settings(**values)
-    configure_logging(settings.log_level)
+    log_by(settings, process, node_id=wiring.node_id)
     return settings
 
 
@@ -95,8 +95,8 @@ class HostActor:
     """Host in a process of its own, and its part in moving partitions."""
 
     def __init__(self, find_wiring: FindWiring, settings: Mapping[str, Any], host_id: str) -> None:
-        self._settings = _settings(settings)
         self._wiring = find_wiring()
+        self._settings = _settings(settings, host_id, self._wiring)
         self._host_id = host_id
         self._starting: asyncio.Task[None] | None = None
 
@@ -160,8 +160,8 @@ class DedicatedActor:
     def __init__(
         self, find_wiring: FindWiring, settings: Mapping[str, Any], actor_id: str, partition: int, epoch: int
     ) -> None:
-        self._settings = _settings(settings)
         self._wiring = find_wiring()
+        self._settings = _settings(settings, f"actor {actor_id}", self._wiring)
         self._assignment = actor_id, partition, epoch
         self._starting: asyncio.Task[None] | None = None
 
@@ -220,9 +220,9 @@ class OracleActor:
     """Ray actor of the one `Oracle`, and of a `ModelWatch` for each upstream."""
 
     def __init__(self, find_wiring: FindWiring, settings: Mapping[str, Any]) -> None:
-        self._settings = _settings(settings)
-        self._oracle = build_oracle(self._settings)
         self._wiring = find_wiring()
+        self._settings = _settings(settings, "oracle", self._wiring)
+        self._oracle = build_oracle(self._settings)
         self._starting: asyncio.Task[None] | None = None
         self._watching: list[asyncio.Task[None]] = []
 
@@ -250,8 +250,8 @@ class TreasuryActor:
     """Ray actor of the one `Treasury`, `SolvencyWatch`, `Oversight`, `SumsMover` and `WalletDesk`."""
 
     def __init__(self, find_wiring: FindWiring, settings: Mapping[str, Any]) -> None:
-        self._settings = _settings(settings)
         self._wiring = find_wiring()
+        self._settings = _settings(settings, "treasury", self._wiring)
         self._starting: asyncio.Task[None] | None = None
         self._running: asyncio.Task[None] | None = None
         self._watching: list[asyncio.Task[None]] = []

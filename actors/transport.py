@@ -16,6 +16,7 @@ from typing import Final, Protocol
 import msgspec
 import structlog
 
+from ..config.log_context import in_background
 from .host_link import LinkError
 from .messages import ANSWERS, CALLS, Answer, Call, Cancel
 
@@ -158,7 +159,7 @@ class SocketLink:
     async def _connected(self, queue_id: str) -> _Connection:
         if self._connecting is None or self._queue_id != queue_id:
             former, self._queue_id = self._connecting, queue_id
-            self._connecting = asyncio.create_task(self._connect(queue_id, former))
+            self._connecting = in_background(self._connect(queue_id, former))
         # Shielded: both directions wait for the same connection.
         return await asyncio.shield(self._connecting)
 

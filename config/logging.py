@@ -1,6 +1,7 @@
-"""Logging: readable on a terminal, JSON lines elsewhere, without secrets.
+"""Logging: readable on a terminal, JSON lines elsewhere and in production, without secrets.
 
-All entries of a process, those of libraries included, go through here to standard error.
+All entries of a process, those of libraries included, go through here to standard error, or to the process that prints
+for all of a server.
 """
 
 from __future__ import annotations
@@ -9,42 +10,64 @@ import contextlib
 import json
 import logging
 import os
-import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any, Final, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from .log_socket import LOG_SOCKET, SocketHandler
+from .log_context import STEPS, add_context, name_actor
+from .log_redaction import redact
+from .log_socket import LOG_SOCKET, SocketHandler, log_sockets
+from .log_terminal import TerminalRenderer
+from .settings import Settings
 
-_REDACTED: Final = "[redacted]"
-# Compared without case and punctuation, so that `X-Api-Key`, `api_key` and `apiKey` are one name.
-_SECRET_NAMES: Final = frozenset({"prompt", "request", "result", "text", "body", "token", "paymentrequest", "bolt11"})
-_SECRET_PARTS: Final = (
-    "authorization", "macaroon", "preimage", "apikey", "rootkey", "invoicekey", "adminkey", "password", "secret",
-    "operatortoken", "cookie",
-)  # fmt: skip
-_URL_CREDENTIALS: Final = re.compile(r"://[^/@\s]+@")
-_URL_PASSWORD: Final = re.compile(r"(password=)[^&\s]+")
 # At lower levels these libraries log whole requests, with keys in addresses and headers, and clients' prompts.
 _TALKATIVE: Final = ("anthropic", "httpcore", "httpx", "httpx2", "websockets", "urllib3", "asyncio", "uvicorn.error")
-
 # Answers that fail after they have begun are cut off on purpose, which uvicorn reports as an error.
 _CUT_SHORT: Final = "ASGI callable returned without completing response."
+# Exceptions come without the values of local variables, which hold prompts and keys.
+_JSON: Final = structlog.processors.JSONRenderer(default=str)
+# These come first in each line, so that lines can be compared by eye.
+_FIRST: Final = ("timestamp", "level", "event", "process", "pid", "request_id", "session_id", "job_id", "actor_id")
 
 
-def configure_logging(level: str, out: TextIO | None = None) -> None:
+def log_by(settings: Settings, process: str, out: TextIO | None = None, node_id: str | None = None) -> None:
+    """Set up logging as the settings say, for the process of this name; see `configure_logging`."""
+    configure_logging(
+        settings.log_level,
+        out,
+        process=process,
+        node_id=node_id,
+        steps=settings.log_requests == "steps",
+        for_people=False if settings.production else None,
+    )
+
+
+def configure_logging(
+    level: str,
+    out: TextIO | None = None,
+    *,
+    process: str | None = None,
+    node_id: str | None = None,
+    steps: bool = False,
+    for_people: bool | None = None,
+) -> None:
     """Set up logging for this process; `level` is debug, info, warning or error. May be called again.
 
-    Entries go to `out`, or to the socket that the environment names, or to standard error.
+    Entries go to `out`; without it to the socket that the environment names, or to that of the server of the Ray node
+    `node_id`; or to standard error. for_people: not as JSON; without it, on terminals. steps: tell what went well.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_context,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        partial(_add_origin, {"pid": os.getpid()} | ({"process": process} if process else {})),
     ]
     structlog.configure(
         processors=[
@@ -56,45 +79,46 @@ def configure_logging(level: str, out: TextIO | None = None) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
-    path = os.environ.get(LOG_SOCKET)
     handler: logging.Handler
-    origin: list[Processor] = []
+    path = os.environ.get(LOG_SOCKET)
+    stream = out or sys.stderr
+    render: Processor = _JSON
     if out is None and path:
-        handler, for_people = SocketHandler(path), False
-        # The entries of all processes are in one stream, so each needs its process id.
-        origin = [_add_pid]
+        handler = SocketHandler(lambda: [Path(path)])
+    elif out is None and node_id is not None:
+        handler = SocketHandler(lambda: log_sockets(node_id), sys.stderr)
     else:
-        stream = out or sys.stderr
-        handler, for_people = logging.StreamHandler(stream), stream.isatty()
+        handler = logging.StreamHandler(stream)
+        render = _renderer(stream, for_people)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *origin, *_rendering(for_people)],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                name_actor,
+                redact,
+                _ordered,
+                render,
+            ],
         )
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
     logging.getLogger("uvicorn.error").addFilter(_is_news)
+    logging.getLogger(STEPS).setLevel(logging.NOTSET if steps or level == "debug" else logging.WARNING)
 
 
-def _add_pid(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    return {**event, "pid": os.getpid()}
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Return False for uvicorn's entry on a cut-off answer, which the middleware logs with the request's id."""
-    return record.msg != _CUT_SHORT
-
-
-def printer(out: TextIO) -> Callable[[bytes], None]:
+def printer(out: TextIO, *, for_people: bool | None = None) -> Callable[[bytes], None]:
     """Return a printer of entries that other processes have rendered, in the format of this process."""
-    render = _rendering(out.isatty())[-1]
+    render = _renderer(out, for_people)
 
     def write(line: bytes) -> None:
         text = line.decode(errors="replace")
-        if out.isatty():
-            with contextlib.suppress(ValueError):  # The line was cut off.
+        if render is not _JSON:
+            with contextlib.suppress(ValueError, AttributeError):  # The line was cut off.
                 text = str(render(None, "", json.loads(line)))
         out.write(f"{text}\n")
         out.flush()
@@ -102,31 +126,23 @@ def printer(out: TextIO) -> Callable[[bytes], None]:
     return write
 
 
-def _rendering(for_people: bool) -> list[Processor]:
-    # Both render exceptions without the values of local variables, which hold prompts and keys.
-    if for_people:
-        plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-        return [structlog.processors.format_exc_info, redact, plain]
-    return [structlog.processors.format_exc_info, redact, structlog.processors.JSONRenderer(default=str)]
+def is_for_people(out: TextIO, settings: Settings) -> bool:
+    """Return whether a person reads along: a terminal, and not in production."""
+    return out.isatty() and not settings.production
 
 
-def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Redact the secrets of an entry: values under secret names, at any depth, and credentials inside addresses."""
-    return {name: _clean(name, value) for name, value in event.items()}
+def _renderer(out: TextIO, for_people: bool | None) -> Processor:
+    return TerminalRenderer(out) if (out.isatty() if for_people is None else for_people) else _JSON
 
 
-def _clean(name: str, value: Any) -> Any:
-    if _is_secret(name):
-        return _REDACTED
-    if isinstance(value, str):
-        return _URL_PASSWORD.sub(rf"\1{_REDACTED}", _URL_CREDENTIALS.sub(f"://{_REDACTED}@", value))
-    if isinstance(value, dict):
-        return {key: _clean(str(key), inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_clean("", inner) for inner in value]
-    return value
+def _add_origin(origin: Mapping[str, Any], _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {**origin, **event}
 
 
-def _is_secret(name: str) -> bool:
-    plain = re.sub(r"[^a-z0-9]", "", name.lower())
-    return plain in _SECRET_NAMES or any(part in plain for part in _SECRET_PARTS)
+def _ordered(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {**{name: event[name] for name in _FIRST if name in event}, **event}
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return False for uvicorn's entry on a cut-off answer, which the middleware logs with the request's id."""
+    return record.msg != _CUT_SHORT

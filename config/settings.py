@@ -71,6 +71,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = _var(
         "SATMETER_LOG_LEVEL", "info", "Least level that is logged."
     )
+    log_requests: Literal["errors", "all", "steps"] = _var(
+        "SATMETER_LOG_REQUESTS",
+        "errors",
+        "Requests in the log: `errors`, `all`, or `steps`, with each write and outside call of them that went well.",
+    )
 
     redis_url: str | None = _var(
         "REDIS_URL",

@@ -67,7 +67,7 @@ def create_app(state: AppState, *, lifespan: Lifespan[Any] | None = None, metric
     largest_bytes = max(settings.body_limit_bytes, settings.llm_body_limit_bytes)
     room = BodyRoom(clients.known_origin, settings.bodies_max_bytes, largest_bytes, rate_limits=settings.rate_limits)
     gate = Gate(limits_of(settings), clients.origin)
-    app = RequestMiddleware(router, metrics, room, gate)
+    app = RequestMiddleware(router, metrics, room, gate, logs_all=settings.log_requests != "errors")
     origins = settings.cors_origins
     return CorsMiddleware(app, origins, gate) if origins else app
 

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..actors.domain.errors import RefusedError, cut_off
 from ..actors.ports import TransientError
+from ..config.log_context import log_as
 from .edge.gate import Gate, Visit
 from .edge.sampling import Sample
 from .metrics import Metrics
@@ -37,14 +38,18 @@ _level = logging.getLogger(__name__)
 
 
 class RequestMiddleware:
-    """The outermost ASGI application. A single wrapper does everything, since it runs for every request."""
+    """The outermost ASGI application. A single wrapper does everything, since it runs for every request.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, room: BodyRoom, gate: Gate) -> None:
+    logs_all: log requests that went well, too.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, room: BodyRoom, gate: Gate, *, logs_all: bool = False) -> None:
         self._app = app
         self._metrics = metrics
         self._room = room
         self._gate = gate
         self._sample = Sample()
+        self._level_of_success = logging.INFO if logs_all else logging.DEBUG
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, also when the application raises."""
@@ -54,9 +59,11 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         request_id = give_request_id(scope)
+        log_as(request_id)
         self._room.enter(scope)
         status, began_s, answered_s, sent_bytes = 0, time.perf_counter(), 0.0, 0
         visit: Visit | None = None
+        code: str | None = None
 
         async def reply(message: Message) -> None:
             nonlocal status, answered_s, sent_bytes
@@ -82,6 +89,7 @@ class RequestMiddleware:
                 await _answer(RefusedError(cut_off()), scope)(scope, receive, reply)
             except Exception as error:
                 self._note(error, scope)
+                code = _code_of(error)
                 # An answer that has begun can't be replaced. The server then cuts the connection, which clients notice.
                 if status:
                     _note_cut(error, scope)
@@ -93,7 +101,7 @@ class RequestMiddleware:
                     self._gate.leave(scope, visit, status, sent_bytes)
                 route = getattr(scope.get("route"), "path", _NO_ROUTE)
                 seconds = (answered_s or time.perf_counter()) - began_s
-                self._finish(scope, route, status or _CLIENT_GONE, seconds)
+                self._finish(scope, route, status or _CLIENT_GONE, seconds, code)
 
     def _note(self, error: Exception, scope: Scope) -> None:
         """Log an unforeseen error by type and place only: an exception's text may hold a prompt or a credential."""
@@ -108,10 +116,10 @@ class RequestMiddleware:
                 places=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
             )
 
-    def _finish(self, scope: Scope, route: str, status: int, seconds: float) -> None:
+    def _finish(self, scope: Scope, route: str, status: int, seconds: float, code: str | None) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.answered(method, route, status, seconds)
-        level = logging.DEBUG if status < 300 else logging.INFO if status < 500 else logging.WARNING
+        level = self._level_of_success if status < 300 else logging.INFO if status < 500 else logging.WARNING
         # The level is checked first: on the hot path, building an unread entry would cost more than all else here.
         if _level.isEnabledFor(level) and (more := self._more(scope, status)) is not None:
             # The path is left out, as a job's id in a log would give any reader access to the job.
@@ -123,6 +131,7 @@ class RequestMiddleware:
                 status=status,
                 ms=round(seconds * 1_000, 1),
                 request_id=request_id_of(scope),
+                **({"code": code} if code else {}),
                 **more,
             )
 
@@ -132,9 +141,15 @@ class RequestMiddleware:
         return self._sample.fields(time.monotonic()) if refused_stranger else {}
 
 
+def _code_of(error: Exception) -> str | None:
+    """Return the code of the error body; None for those that the status says all of."""
+    if isinstance(error, RefusedError):
+        return error.refusal.code.value
+    return None if isinstance(error, HTTPException | TransientError) else INTERNAL_ERROR
+
+
 def _note_cut(error: Exception, scope: Scope) -> None:
-    code = error.refusal.code.value if isinstance(error, RefusedError) else INTERNAL_ERROR
-    _log.info("answer_cut_short", code=code, request_id=request_id_of(scope))
+    _log.info("answer_cut_short", code=_code_of(error) or INTERNAL_ERROR, request_id=request_id_of(scope))
 
 
 _NO_SNIFFING: Final[tuple[bytes, bytes]] = (b"x-content-type-options", b"nosniff")

@@ -72,14 +72,17 @@ def serve(
     from ..config.unknown_variables import unknown_variables
     from .preflight.start_checks import start_problems
     from .server.lifeline import Launcher
+    from .server.problem_lines import show_problems
 
     launcher = Launcher.of_environment()
     settings, unreadable = load_settings({name: value for name, value in flags.items() if value is not None})
-    _show(unknown_variables(os.environ))
+    show_problems(unknown_variables(os.environ), refused=False)
     # All problems are shown at once, so that one start is enough to learn of them.
     found, warnings = asyncio.run(start_problems(settings, unreadable, accept_loss=accept_loss))
-    _refuse(found, status=2 if unreadable else 1)
-    _show(warnings)
+    show_problems(found, refused=True)
+    if found:
+        raise typer.Exit(2 if unreadable else 1)
+    show_problems(warnings, refused=False)
     prepare_ray(settings.ray_address)
     # Imported last, as it loads Ray and all else: wrong settings are reported at once, not seconds later.
     from .server.supervisor import run

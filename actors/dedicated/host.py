@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from ...config.log_context import log_as
 from ..cancellation import cancel_and_wait
 from ..clock import system_now_ms
 from ..domain.behaviour import Behaviour, BooksError, UnknownEventError
@@ -122,6 +123,7 @@ class DedicatedHost(PartitionHost):
 
     async def _pass_on(self, call: Call, reply_to: ReplyTo) -> None:
         """Have the actor's process answer a call, if the call needs a process."""
+        log_as(call.request_id, call.actor_id)
         if call.actor_id not in self._processes:
             try:
                 reply = await self._without_process(call)

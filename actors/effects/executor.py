@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from math import ceil
 from typing import Any, Final, Protocol
 
 import structlog
 
+from ...config.log_context import tell_step, tells_steps
 from ..clock import system_now_ms
 from ..domain.backoff import Backoff
 from ..domain.behaviour import Command, Done, Failed, Intent
@@ -63,6 +65,10 @@ class Prices(Protocol):
 def _sent_in_vain(intent: Intent, error: TransientError) -> bool:
     """Return whether an evaluation was sent and not answered: the provider may bill it, so that it is not repeated."""
     return isinstance(intent, Evaluate) and isinstance(error, ModelError) and not did_nothing(error)
+
+
+def _ms_since(began_s: float) -> float:
+    return round((time.perf_counter() - began_s) * 1_000, 1)
 
 
 async def _nothing() -> None:
@@ -130,8 +136,12 @@ class Effects:
         tasks that serve all actors would keep the id of the one that happened to start them.
         """
         log = _BoundLater(actor_id=actor_id, intent=type(intent).__name__, key=intent.key)
+        began_s = time.perf_counter()
         try:
-            return Done(intent, await self._result(intent, progress, actor_id, log))
+            result = await self._result(intent, progress, actor_id, log)
+            if tells_steps():
+                tell_step("effect_done", actor_id=actor_id, intent=type(intent).__name__, ms=_ms_since(began_s))
+            return Done(intent, result)
         except TransientError as error:
             # While the model is away, calls are held back all the time. One line at its beginning says enough.
             say = log.debug if isinstance(error, HeldBackError) else log.warning

@@ -22,6 +22,7 @@ from typing import Final
 import structlog
 from msgspec.structs import replace
 
+from ...config.log_context import in_background
 from ..domain.backoff import Backoff
 from ..domain.job.behaviour import KEEP_UNPAID_MS
 from ..domain.payments.invoices import MADE_AHEAD, Invoice
@@ -122,7 +123,7 @@ class InvoicePool:
 
     def _fill(self) -> None:
         if self._missing() and not self._closed and (self._filling is None or self._filling.done()):
-            self._filling = asyncio.create_task(self._keep_filling())
+            self._filling = in_background(self._keep_filling())
 
     def _missing(self) -> bool:
         wanted = self._wanted_at_s

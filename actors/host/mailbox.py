@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import structlog
 
+from ...config.log_context import log_as, present_request_id, tell_step, tells_steps
 from ..domain import idempotency_keys
 from ..domain.backoff import Backoff
 from ..domain.behaviour import Behaviour, Command, Decision, Done, Failed, History, Intent, Reply, TakeUp, Wake
@@ -38,6 +39,7 @@ _STORE_BACKOFF_FIRST_S: Final = 0.05
 _STORE_BACKOFF_MAX_S: Final = 1.0
 # An event stands for at least one entry of the history, but for a few that stand for none.
 _HISTORY_SLACK: Final = 100
+_REQUESTS_LOGGED_MAX: Final = 16
 # After this time a caller hears that the store doesn't answer, within one or two of the store's time-outs (2 s).
 _STORE_PATIENCE_S: Final = 3.0
 _log = structlog.get_logger(__name__)
@@ -100,12 +102,14 @@ class Mailbox:
 
     # Commands
 
-    def put(self, command: Command, reply_to: ReplyTo | None = None, *, resent: bool = False) -> None:
+    def put(
+        self, command: Command, reply_to: ReplyTo | None = None, *, resent: bool = False, request_id: str = ""
+    ) -> None:
         """Take a command. Commands without callers are the host's own, which are never refused."""
         if reply_to is not None and len(self._commands) >= _MAILBOX_MAX:
             reply_to.answer(too_many_waiting())
             return
-        self._commands.append(Envelope(command, reply_to, time.monotonic(), resent))
+        self._commands.append(Envelope(command, reply_to, time.monotonic(), resent, request_id=request_id))
         if self.pump is None:
             self._services.admission.begin()
             self.pump = asyncio.create_task(self._pump())
@@ -113,7 +117,7 @@ class Mailbox:
     def _deliver(self, outcome: Command) -> None:
         # A mailbox that was dropped has a successor, here or elsewhere, to which this outcome means nothing.
         if not self.dropped:
-            self.put(outcome)
+            self.put(outcome, request_id=present_request_id())
 
     async def _pump(self) -> None:
         """Work through the commands. Whatever happens to the store, the host's own stay until they are done."""
@@ -124,7 +128,7 @@ class Mailbox:
                     await self._turn()
                     backoff = Backoff(_STORE_BACKOFF_FIRST_S, _STORE_BACKOFF_MAX_S)
                 except (TransientError, ConflictError) as error:
-                    _log.warning("store_not_confirming", actor_id=self.actor_id, error=str(error))
+                    _log.warning("store_not_confirming", **self._requests(), error=str(error))
                     self._activation.loaded = False
                     self._refuse_impatient(unavailable("The store"), _STORE_PATIENCE_S, time.monotonic())
                     await asyncio.sleep(backoff.next())
@@ -142,8 +146,14 @@ class Mailbox:
                 else:
                     self._services.rest(self)
 
+    def _requests(self) -> dict[str, Any]:
+        """Return the ids for an entry about all commands that wait."""
+        ids = sorted({envelope.request_id for envelope in self._commands if envelope.request_id})
+        return {"actor_id": self.actor_id, **({"request_ids": ids[:_REQUESTS_LOGGED_MAX]} if len(ids) > 1 else {})}
+
     async def _turn(self) -> None:
         services, activation = self._services, self._activation
+        log_as(self._commands[0].request_id, self.actor_id)
         if not activation.loaded:
             await self._load()
         envelopes = [self._commands[i] for i in range(min(len(self._commands), _TURN_MAX))]
@@ -155,7 +165,9 @@ class Mailbox:
         if turn.events or turn.marks:
             append = activation.append_of(turn, services.partitions.epoch(self.partition), services.now_ms())
             activation.attempt(append, turn)
+            began_s = time.perf_counter()
             await services.journal.append(append)
+            turn.took_ms = round((time.perf_counter() - began_s) * 1_000, 1)
             activation.confirm(append)
         elif turn.denies_a_payment:  # A former owner may know less than the present one.
             await services.partitions.confirm(self.partition)
@@ -222,6 +234,9 @@ class Mailbox:
         abandoned = self._abandoned(turn)
         for envelope, decision in turn.outcomes:
             self._follow_up(envelope, decision, abandoned, written=bool(turn.events or turn.marks))
+            if decision.events and tells_steps():
+                names = [type(event).__struct_config__.tag for event in decision.events]
+                tell_step("journal_written", events=names, version=self._activation.version, ms=turn.took_ms)
         for intent in abandoned.values():
             # In front of all other commands: one with the same key would join the hold that is about to be released.
             self._commands.appendleft(Envelope(Failed(intent, permanent=False), None, time.monotonic()))
@@ -254,6 +269,8 @@ class Mailbox:
 
     def _follow_up(self, envelope: Envelope, decision: Decision, abandoned: Collection[str], *, written: bool) -> None:
         """Answer a command, and start what it intends. Nothing with an `abandoned` key is begun."""
+        # The tasks of its intents log under these ids.
+        log_as(envelope.request_id, self.actor_id)
         if isinstance(envelope.command, Done | Failed):
             self.in_flight.decided(envelope.command.intent.key)
         for alarm in decision.alarms:

@@ -20,7 +20,7 @@ class Envelope:
 
     `resent`: another host may have carried it out already. `kept`: the answers that the store holds under the names
     that its answer may be kept under. `refused`: the caller got a refusal that says that nothing came of it, while its
-    write was not confirmed.
+    write was not confirmed. `request_id`: the HTTP request that it came of, for logs, or "".
     """
 
     command: Command
@@ -29,6 +29,7 @@ class Envelope:
     resent: bool = False
     kept: Mapping[str, bytes] = field(default_factory=dict)
     refused: bool = False
+    request_id: str = ""
     stands_for_another: bool = False
 
     @property
@@ -51,13 +52,17 @@ class Envelope:
 
 @dataclass(slots=True)
 class Turn:
-    """Result of a run over the mailbox: the new state, and the answers and intents that follow once it is written."""
+    """Result of a run over the mailbox: the new state, and the answers and intents that follow once it is written.
+
+    `took_ms`: the time of its write.
+    """
 
     state: Any
     events: list[Event] = field(default_factory=list)
     marks: dict[str, Mark] = field(default_factory=dict)
     outcomes: list[tuple[Envelope, Decision]] = field(default_factory=list)
     opening: Event | None = None
+    took_ms: float = 0.0
 
     @property
     def denies_a_payment(self) -> bool:

@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 from msgspec.structs import replace
 
+from ...config.log_context import in_background, present_request_id
 from ..domain.backoff import Backoff
 from ..domain.errors import RefusedError, behind
 from ..domain.llm.answers import Held
@@ -143,9 +144,10 @@ class Lane:
         if len(self._outgoing) >= _OUTGOING_MAX or len(self._pending) >= _IN_FLIGHT_MAX:
             raise RefusedError(behind())
         if self._traffic is None:
-            self._traffic = asyncio.create_task(self._run())
+            self._traffic = in_background(self._run())
         self._next_id += 1
-        pending = Pending(Call(self._next_id, actor_id, command, resent), asyncio.get_running_loop().time())
+        call = Call(self._next_id, actor_id, command, resent, present_request_id())
+        pending = Pending(call, asyncio.get_running_loop().time())
         self._pending[self._next_id] = pending
         self._post(actor_id, pending.call)
         return pending

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
+from ...config.log_context import note_actor
 from ..domain.behaviour import Command, Reply
 from ..domain.errors import Refusal, RefusedError, unavailable
 from ..host_link import HostLink
@@ -33,6 +34,7 @@ class Router:
 
     def open(self, actor_id: str, command: Command[ReplyT, PartT]) -> Conversation[ReplyT, PartT]:
         """Return the conversation that begins with this command."""
+        note_actor(actor_id)
         return Conversation(self._lanes, actor_id, command)
 
     async def stream(self, actor_id: str, command: Command[ReplyT, PartT]) -> AsyncGenerator[ReplyT | PartT, None]:

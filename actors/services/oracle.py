@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import structlog
 
+from ...config.log_context import in_background
 from ..cancellation import cancel_and_wait
 from ..domain.pricing import BtcPrice, PriceOrigin
 from ..ports import PortError, PriceSource, TransientError
@@ -59,7 +60,7 @@ class Oracle:
         """Return the fetched price if under a minute old, else a new one, else the last good, else the fallback."""
         now_ms = self._now_ms()
         if self._fetching is None and not _within(self._last_good, now_ms, FRESH_MS) and self._may_fetch(now_ms):
-            self._fetching = asyncio.create_task(self._fetch())
+            self._fetching = in_background(self._fetch())
         if self._fetching is not None:
             # Shielded: a caller that gives up must not end the fetch for the other callers.
             await asyncio.shield(self._fetching)
@@ -150,7 +151,7 @@ class PriceCache:
         asked_at_ms = self._asked_at_ms
         if self._refreshing is None and (asked_at_ms is None or abs(now_ms - asked_at_ms) >= self._refresh_after_ms):
             self._asked_at_ms = now_ms
-            self._refreshing = asyncio.create_task(self._refresh())
+            self._refreshing = in_background(self._refresh())
         if self._refreshing is not None and not self._failed and not _within(self._last, now_ms, KEEP_MS):
             await asyncio.shield(self._refreshing)
         return _usable(self._last, self._fallback_usd, self._now_ms())

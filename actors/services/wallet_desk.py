@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
+from ...config.log_context import log_as, present_request_id
 from ..clock import system_now_ms, system_uptime_ms
 from ..domain.codec import MessageCodec
 from ..domain.money import Msat
@@ -47,6 +48,7 @@ class PayOut(msgspec.Struct, frozen=True, tag="pay_out"):
     fee_limit_msat: Msat | None = None
     began: TreasuryTime | None = None
     good_for_ms: int = 0
+    request_id: str = ""
 
 
 class AskTime(msgspec.Struct, frozen=True, tag="time"):
@@ -58,6 +60,7 @@ class LookUp(msgspec.Struct, frozen=True, tag="payout"):
 
     target: PayoutTarget
     actor_id: str
+    request_id: str = ""
 
 
 class AskReceived(msgspec.Struct, frozen=True, tag="received"):
@@ -80,6 +83,7 @@ class MakeInvoice(msgspec.Struct, frozen=True, tag="create_invoice"):
     """Order an invoice. The answer is `Made`."""
 
     order: InvoiceOrder
+    request_id: str = ""
 
 
 class LookUpInvoice(msgspec.Struct, frozen=True, tag="lookup"):
@@ -169,9 +173,11 @@ class WalletDesk:
         match asked:
             case AskTime():
                 return Told(self._clock.read())
-            case PayOut():
+            case PayOut(actor_id=actor_id, request_id=request_id):
+                log_as(request_id, actor_id)
                 return Reported(await self._pay_out(asked))
-            case LookUp(target=target, actor_id=actor_id):
+            case LookUp(target=target, actor_id=actor_id, request_id=request_id):
+                log_as(request_id, actor_id)
                 return Reported(await self._lightning.payout(target, actor_id))
             case AskReceived(payment_hash=payment_hash):
                 return Known(await self._lightning.received(payment_hash))
@@ -180,7 +186,8 @@ class WalletDesk:
             case AskCheck():
                 await self._lightning.check()
                 return Known(known=True)
-            case MakeInvoice(order=order):
+            case MakeInvoice(order=order, request_id=request_id):
+                log_as(request_id, order.actor_id)
                 return Made(await self._lightning.create_invoice(order))
             case LookUpInvoice(payment_hash=payment_hash):
                 return Found(await self._lightning.lookup(payment_hash))
@@ -244,7 +251,7 @@ class TreasuryWallet:
         wait_until_ms = self._uptime_ms() + (0 if order.urgency is Urgency.AHEAD else _INVOICE_WAITS_MS)
         while True:
             try:
-                return (await self._exchange(MakeInvoice(order), Made)).invoice
+                return (await self._exchange(MakeInvoice(order, present_request_id()), Made)).invoice
             except LinkError:
                 # Also for a treasury that ended with the order in hand: an invoice that no client sees is never paid.
                 if self._uptime_ms() >= wait_until_ms:
@@ -273,7 +280,7 @@ class TreasuryWallet:
             began = await self._treasury_time(left_ms)
             good_for_ms = give_up_ms - self._uptime_ms()
             if began is not None and good_for_ms > 0:
-                order = PayOut(target, actor_id, 0, fee_limit_msat, began, good_for_ms)
+                order = PayOut(target, actor_id, 0, fee_limit_msat, began, good_for_ms, present_request_id())
                 # Without a treasury nothing was ordered.
                 with suppress(NoHostError):
                     return (await self._ask(order, Reported)).report
@@ -290,7 +297,7 @@ class TreasuryWallet:
 
     async def payout(self, target: PayoutTarget, actor_id: str) -> PayoutReport:
         """See `Lightning.payout`."""
-        return (await self._answer(LookUp(target, actor_id), Reported)).report
+        return (await self._answer(LookUp(target, actor_id, present_request_id()), Reported)).report
 
     async def received(self, payment_hash: str) -> bool:
         """See `Lightning.received`."""

@@ -22,26 +22,50 @@ _AWAY: Final = {
 _UNTIL: Final = "Nothing is sold until it answers, which the server checks by itself."
 
 
+def url_of(settings: Settings, port: int) -> str:
+    """Return the address at which a client of this machine finds the server."""
+    host = settings.host if settings.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - only shown
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def parts_of(settings: Settings) -> dict[str, str]:
+    """Return what each part of the server is, for a log entry."""
+    return {
+        part.name.lower(): f"{'real' if part.real else 'stub'}: {part.detail}"
+        for part in settings_checks.parts(settings)
+    }
+
+
+def trouble_of(model_fault: ModelFault | None) -> str:
+    """Return why nothing is sold just now, or ""."""
+    return "" if model_fault is None else f"{_AWAY.get(model_fault, _FAILS)} {_UNTIL}"
+
+
 def show_banner(console: Console, settings: Settings, port: int, model_fault: ModelFault | None = None) -> None:
     """Print the parts, the address and a first command; and the reason if nothing is sold for now."""
-    host = settings.host if settings.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - only shown
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    url = url_of(settings, port)
     table = Table.grid(padding=(0, 2))
     for part in settings_checks.parts(settings):
         table.add_row(part.name, _REAL if part.real else _STUB, part.detail)
     console.print()
-    console.print(f"[bold]Satmeter serves at {url}[/]  (documentation: {url}/docs)", highlight=False, soft_wrap=True)
+    console.print(f"[bold]Satmeter serves at {url}[/]", highlight=False, soft_wrap=True)
+    console.print(f"Documentation: {url}/docs", highlight=False, soft_wrap=True)
     console.print(table, highlight=False)
-    if model_fault is not None:
-        console.print(f"\n[bold yellow]{_AWAY.get(model_fault, _FAILS)} {_UNTIL}[/]", highlight=False)
+    if trouble := trouble_of(model_fault):
+        console.print(f"\n[bold yellow]{trouble}[/]", highlight=False)
     console.print("\nTry it:\n", highlight=False)
-    console.out(_first_command(settings, url), highlight=False)
+    console.out(_first_commands(settings, url), highlight=False)
     console.print("\nCtrl-C or SIGTERM ends it.", highlight=False)
 
 
-def _first_command(settings: Settings, url: str) -> str:
+def first_command(url: str) -> str:
+    """Return a command that makes a job."""
     body = '{"request": "Name three uses of a sextant."}'
-    create = f"  curl -s {url}/jobs -H 'Content-Type: application/json' -d '{body}'"
+    return f"curl -s {url}/jobs -H 'Content-Type: application/json' -d '{body}'"
+
+
+def _first_commands(settings: Settings, url: str) -> str:
+    create = f"  {first_command(url)}"
     if not backend_of(settings).stub:
         return f"{create}\n  # pay evalInvoice.paymentRequest with a wallet, then:\n  curl -s {url}/jobs/JOB_ID"
     return (

@@ -31,7 +31,7 @@ from ...actors.bootstrap import (
 from ...actors.clock import system_now_ms
 from ...actors.services.oracle import PriceCache
 from ...config.gc_tuning import settle_in
-from ...config.logging import configure_logging
+from ...config.logging import log_by
 from ...config.root_key import Keys
 from ...config.settings import Settings
 from ...http.app import create_app, metrics_of
@@ -69,7 +69,7 @@ def main() -> None:
     """Read orders from standard input and serve until SIGTERM, or until the supervisor is gone."""
     orders: Orders = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent
     lifeline = Lifeline()
-    configure_logging(orders.settings.log_level)
+    log_by(orders.settings, "front")
     uvloop.run(_serve(orders, lifeline))
 
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from ...config.log_entry import entry, is_for_people
 from ...config.private_dir import ROOT, prefix_of
 from ..processes import adopt_orphans, descendants, end
 from .environment import LAUNCHED_BY, without_secrets
@@ -36,6 +37,7 @@ _KILLED_WITHIN_S: Final = 5.0
 _SAME_SIGNAL_S: Final = 0.2
 _FILES_MAX: Final = 65_536
 _FORCED: Final = "Ending it by force. What was under way goes on at the next start."
+_STOPPING: Final = "server_stopping"
 _LOOK_EVERY_S: Final = 0.05
 
 
@@ -66,7 +68,7 @@ class Launch:
         *,
         ends_within_s: float = _ENDS_WITHIN_S,
         unserving_ends_within_s: float = _UNSERVING_ENDS_WITHIN_S,
-        say: Callable[[str], None] | None = None,
+        say: Callable[[str, str], None] | None = None,
     ) -> None:
         self._command = command
         self._ends_within_s = ends_within_s
@@ -93,9 +95,10 @@ class Launch:
             if status != TRY_AGAIN or self._told is not None:
                 break
             if number < _TRIES_MAX:
-                self._say(f"Trying again, {number + 1} of {_TRIES_MAX} ...")
+                self._say("start_repeated", f"Trying again, {number + 1} of {_TRIES_MAX} ...")
         else:
-            self._say("Giving up: nothing was lost. Start it again when the machine has more time or memory to spare.")
+            text = "Giving up: nothing was lost. Start it again when the machine has more time or memory to spare."
+            self._say("start_given_up", text)
             status = 1
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(signum, signal.SIG_IGN)  # Later signals must not change the status.
@@ -150,12 +153,12 @@ class Launch:
                 return False
             _reap_orphans(child.pid)
             if self._hear(child):
-                self._say(_FORCED)
+                self._say("server_forced", _FORCED)
                 return True
             if self._deadline_s is not None and time.monotonic() > self._deadline_s:
                 if self._status is not None:
                     return False  # The server has ended everything; only Python is left.
-                self._say(f"It has not ended by itself. {_FORCED}")
+                self._say("server_forced", f"It has not ended by itself. {_FORCED}")
                 return True
 
     def _wait_s(self) -> float | None:
@@ -170,7 +173,7 @@ class Launch:
                     return True
                 continue
             self._told = signum, now_s
-            self._say("Stopping … (again to force)")
+            self._say(_STOPPING, "Stopping … (again to force)")
             self._deadline_s = now_s + (self._ends_within_s if self._serving else self._unserving_ends_within_s)
             self._tell(child)
         return False
@@ -217,7 +220,7 @@ class Launch:
             return 0 if -status == signal.SIGTERM else 1  # The server had not yet begun to handle signals.
         name = signal.Signals(-status).name
         memory = ": is there enough memory?" if -status == signal.SIGKILL else ""
-        self._say(f"The server's main process was ended by {name}{memory}")
+        self._say("server_killed", f"The server's main process was ended by {name}{memory}")
         return 1 if self._serving else TRY_AGAIN
 
 
@@ -243,6 +246,9 @@ def _clear_away(pid: int) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _say(text: str) -> None:
+def _say(event: str, text: str) -> None:
+    """Tell the operator: in words on a terminal, else as an entry of the log, as the server's own are."""
+    level = "info" if event == _STOPPING else "warning"
+    line = text if is_for_people(terminal=os.isatty(2)) else entry(level, event, "launcher", text)
     with contextlib.suppress(OSError):
-        os.write(2, f"{text}\n".encode())
+        os.write(2, f"{line}\n".encode())

@@ -22,6 +22,10 @@ class LogCollector:
         """Listen."""
         self._server = await asyncio.start_unix_server(self._read, self._path, limit=_LINE_BYTES_MAX)
 
+    def name(self, other: Path) -> None:
+        """Give the socket another name, by which processes find it that the server has not started."""
+        other.symlink_to(self._path.name)
+
     async def close(self) -> None:
         """Listen no longer."""
         if self._server is not None:

@@ -17,8 +17,6 @@ from functools import partial
 from typing import Final, TextIO
 
 import httpx
-from rich.console import Console
-from rich.markup import escape
 
 from ...actors import cluster
 from ...actors.adapters.redis.format import NewerStoreError
@@ -32,15 +30,14 @@ from ...actors.placement.membership import Server
 from ...actors.ports import TransientError
 from ...actors.ray_start import RayStartError
 from ...config.held_secrets import Role, only_for
-from ...config.log_socket import LOG_SOCKET
-from ...config.logging import configure_logging, printer
+from ...config.log_socket import LOG_SOCKET, log_socket_in
+from ...config.logging import is_for_people, log_by, printer
 from ...config.private_dir import RAY, make_private_dir
 from ...config.root_key import derived_keys, previous_keys, with_root_key
 from ...config.settings import Settings
 from ..processes import all_processes, descendants, end
 from ..store.embedded import EmbeddedStore, StoreError
 from ..store.marks import StoreMarks
-from .banner import show_banner
 from .cluster_member import ClusterMember, KeyMismatchError
 from .front import Orders
 from .front_process import FrontProcess
@@ -49,6 +46,7 @@ from .library_output import RawOutput
 from .lifeline import Launcher
 from .listeners import open_listeners
 from .log_collector import LogCollector
+from .operator_console import OperatorConsole
 from .ray_thread import RayThread, join_ray, until_ray_answers
 from .secret_server import SecretServer
 from .start_messages import StartError, busy, few_files, of_os_error, patiently
@@ -71,14 +69,16 @@ class Supervisor:
         self._alone = settings.ray_address is None
         self._status = 0
         self._served = False
-        self._console = Console(file=terminal)
+        self._console = OperatorConsole(terminal, settings)
         self._launcher = launcher
         self._model_fault: ModelFault | None = None
         self._stop = asyncio.Event()
         self._store: EmbeddedStore | None = None
         self._dir = make_private_dir()
         self._ray = RayThread()
-        self._logs = LogCollector(self._dir / "log.sock", printer(terminal))
+        self._logs = LogCollector(
+            self._dir / "log.sock", printer(terminal, for_people=is_for_people(terminal, settings))
+        )
         self._secrets: SecretServer | None = None
         self._parts: Parts | None = None
         self._marks: StoreMarks | None = None
@@ -98,7 +98,7 @@ class Supervisor:
             if not self._stop.is_set():
                 self._served = True
                 self._launcher.tell(serving=True)
-                show_banner(self._console, self._asked, self._port, self._model_fault)
+                self._console.serving(self._asked, self._port, self._model_fault)
             await self._stop.wait()
         finally:
             await self._end()
@@ -106,7 +106,7 @@ class Supervisor:
 
     def _lose_node(self) -> None:
         """Stop with status 1, as nothing can be served without the Ray node. A service manager can start it again."""
-        self._console.print("[bold red]Ray has ended on this machine:[/] start it, and this server, again.")
+        self._console.node_lost()
         self._status = 1
         self._stop.set()
 
@@ -127,34 +127,31 @@ class Supervisor:
         ):
             if self._stop.is_set():
                 return
-            self._tell(f"{text} …")
+            self._console.step(f"{text} …")
             await self._unless_stopped(step())
 
-    def _tell(self, text: str) -> None:
-        self._console.print(text, style="dim", highlight=False, soft_wrap=True, markup=False)
-
     def _tell_waiting(self, text: str) -> None:
-        self._tell(f"{text}{busy()}")
+        self._console.step(f"{text}{busy()}")
 
     async def _open_port(self) -> None:
         """Bind the port in this process, so that a dead front leaves its waiting connections to its successor."""
         if words := few_files():
-            self._tell(words)
+            self._console.step(words)
         self._listeners = await open_listeners(self._settings.host, self._settings.port, self._settings.workers)
         self._port: int = self._listeners[0].getsockname()[1]
 
     async def _start_store(self) -> None:
         if self._settings.redis_url is None:
             self._store = EmbeddedStore(self._settings.data_dir, _LOCK_WITHIN_S)
-            url = await patiently(self._store.start(), "Starting the store", self._tell)
+            url = await patiently(self._store.start(), "Starting the store", self._console.step)
             self._tasks.append(asyncio.create_task(self._store.watch()))
             self._settings = self._settings.model_copy(update={"redis_url": url})
         self._parts = build_parts(self._settings)
         marks = StoreMarks(self._settings.data_dir, partial(RedisMarks, self._parts.redis))
-        lost = await patiently(marks.enter(accept_loss=self._accept_loss), "Looking at the store", self._tell)
+        lost = await patiently(marks.enter(accept_loss=self._accept_loss), "Looking at the store", self._console.step)
         if lost is not None:
-            self._tell(f"{lost} It is taken as it is.")
-        await patiently(self._parts.enter(), "Opening the store", self._tell)
+            self._console.step(f"{lost} It is taken as it is.")
+        await patiently(self._parts.enter(), "Opening the store", self._console.step)
         await marks.begin()
         self._marks = marks
         self._tasks.append(asyncio.create_task(marks.keep()))
@@ -170,12 +167,12 @@ class Supervisor:
                     lambda: cluster.start_local(self._dir / RAY, os.cpu_count() or 1, self._namespace),
                 ),
                 "Starting Ray",
-                self._tell,
+                self._console.step,
             )
         else:
             self._address = str(self._settings.ray_address)
-            await until_ray_answers(self._address, self._tell)
-            await join_ray(self._ray, self._settings, self._namespace, self._tell)
+            await until_ray_answers(self._address, self._console.step)
+            await join_ray(self._ray, self._settings, self._namespace, self._console.step)
         # Ray has replaced the signal handlers.
         self._listen_for_signals()
 
@@ -183,6 +180,7 @@ class Supervisor:
         assert self._parts is not None
         self._secrets = SecretServer(self._settings)
         await self._secrets.open(self._dir, cluster.this_node())
+        self._logs.name(log_socket_in(self._dir, cluster.this_node()))
         name = cluster.cluster_name()
         server = Server(
             server_id=secrets.token_hex(8),
@@ -235,7 +233,7 @@ class Supervisor:
                     raise StartError(f"The front ended by itself {_FRONT_ENDS_MAX} times while it started.")
                 now_s = time.monotonic()
                 if answered_s is not None and now_s - answered_s > _READY_WITHIN_S:
-                    self._tell(f"It serves, and is not ready yet: {answer}")
+                    self._console.step(f"It serves, and is not ready yet: {answer}")
                     return
                 if now_s - told_s > _TELL_EVERY_S:
                     self._tell_waiting(f"Waiting for the front: {answer}.")
@@ -312,35 +310,32 @@ def run(settings: Settings, launcher: Launcher, accept_loss: bool = False) -> in
     accept_loss: take a store as it is that is older than what it confirmed.
     """
     raw = RawOutput(settings.data_dir)
-    configure_logging(settings.log_level, raw.terminal)
+    log_by(settings, "server", raw.terminal)
     _have_ray_log_to(sys.stderr)
     return asyncio.run(_serve(settings, raw, launcher, accept_loss))
 
 
 async def _serve(settings: Settings, raw: RawOutput, launcher: Launcher, accept_loss: bool) -> int:
-    status, console = 1, Console(file=raw.terminal)
+    status, console = 1, OperatorConsole(raw.terminal, settings)
     try:
         status = await Supervisor(with_root_key(settings), raw.terminal, launcher, accept_loss=accept_loss).run()
     except RayStartError as error:
         status = TRY_AGAIN
         raw.keep(error)
-        _say(console, f"Ray did not start: {error}.{busy()} What it printed is in {raw.path}.", "Not yet")
+        text = f"Ray did not start: {error}.{busy()} What it printed is in {raw.path}."
+        console.not_yet_started(text)
     except (StartError, StoreError, KeyMismatchError, NewerStoreError, TransientError) as error:
-        _say(console, str(error))
+        console.not_started(str(error))
     except OSError as error:
         raw.keep(error)
-        _say(console, of_os_error(error))
+        console.not_started(of_os_error(error))
     except Exception as error:
         # The traceback of an unforeseen error is for developers, and of no use on the operator's terminal.
         raw.keep(error)
-        _say(console, f"{type(error).__name__}: {error} (where, and what else was printed, is in {raw.path})")
+        console.not_started(f"{type(error).__name__}: {error} (where, and what else was printed, is in {raw.path})")
     # Only Python's own threads are left, one of which Ray may block. The launcher does not wait for them.
     launcher.tell(status=status)
     return status
-
-
-def _say(console: Console, text: str, head: str = "satmeter can't start") -> None:
-    console.print(f"[bold red]{head}:[/] {escape(text)}", highlight=False, soft_wrap=True)
 
 
 def _have_ray_log_to(stream: TextIO) -> None:

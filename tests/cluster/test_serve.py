@@ -80,7 +80,7 @@ def test_a_server_that_was_stopped_or_killed_goes_on_where_it_was(data_dir: Path
 
 
 def says_what_is_real_and_what_to_try(server: Served) -> None:
-    patiently(lambda: "Ctrl-C" in server.log(), "no banner")
+    patiently(lambda: "server_serves" in server.log(), "no banner")
     banner = server.log()
     assert server.url in banner and "stub" in banner and "curl -s" in banner
 

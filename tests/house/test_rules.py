@@ -77,7 +77,7 @@ EVENTS_PASSED_ON = frozenset(
     }
 )
 # What takes the name of an event, or of what one is about, and logs it.
-NAMED_BY = frozenset({"Outage", "Alarm"})
+NAMED_BY = frozenset({"Outage", "Alarm", "tell_step"})
 LOGGERS = ("log", "logger", "_trouble")
 EVENT = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 UNFINISHED = re.compile("|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X")))

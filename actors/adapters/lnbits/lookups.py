@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from ....config.log_context import in_background
 from ...domain.payments.invoices import Settlement
 from ...ports import PortError, TransientError
 from ..lightning.reading import read
@@ -60,7 +61,7 @@ class LookUps:
             answer = self._waiting[payment_hash] = asyncio.get_running_loop().create_future()
             answer.add_done_callback(_seen)
             if len(self._asking) < self._at_once:
-                task = asyncio.create_task(self._ask())
+                task = in_background(self._ask())
                 self._asking.add(task)
                 task.add_done_callback(self._asking.discard)
         # Others may wait for the same answer.

@@ -13,6 +13,7 @@ import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
+from ....config.log_context import in_background
 from ...ports import TransientError
 from .nostr import Identity, RawEvent, Signed
 
@@ -90,7 +91,7 @@ class Relay:
         if self.is_ready:
             return True
         if self._run is None:
-            self._run = asyncio.create_task(self._keep())
+            self._run = in_background(self._keep())
         if self._attempt is None:
             self._attempt = asyncio.get_running_loop().create_future()
         self._nudge.set()

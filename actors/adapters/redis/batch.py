@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
+from ....config.log_context import in_background
 from .cluster_client import ClusterRedis
 
 Words = tuple[str | bytes | int, ...]
@@ -84,7 +85,7 @@ class Grouped:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((words, future))
         if self._sender is None:
-            self._sender = asyncio.create_task(self._send(self._batches))
+            self._sender = in_background(self._send(self._batches))
         return await future
 
     async def _send(self, batches: Batches) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
+from ....config.log_context import in_background
 from ...ports import Append, ConflictError, Due, FencedError, Stored, TransientError
 from .batch import Batches, Grouped
 from .client import TIMEOUT_S
@@ -191,7 +192,7 @@ class RedisJournal:
         shard = self._cluster.shard_of(partition_key(append.partition, "epoch")) if self._cluster else None
         self._waiting.setdefault(shard, []).append((append, future))
         if shard not in self._flushers:
-            self._flushers[shard] = asyncio.create_task(self._flush(shard))
+            self._flushers[shard] = in_background(self._flush(shard))
         await future
 
     async def _flush(self, shard: Hashable) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from satmeter.config.log_socket import LOG_SOCKET, SocketHandler
+from satmeter.config.log_socket import LOG_SOCKET, SocketHandler, log_socket_in, log_sockets
 from satmeter.config.logging import configure_logging, printer
 from satmeter.scripts.server.log_collector import LogCollector
 from tests.helpers.patience import PATIENCE_S
@@ -65,26 +65,11 @@ async def test_entries_of_another_process_are_printed_as_they_were_rendered_ther
     await collector.close()
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_on_a_terminal_they_are_printed_for_people() -> None:
-    shown = Terminal()
-    write = printer(shown)
-    write(b'{"event": "moved", "level": "info", "logger": "satmeter.host", "session_id": "ses_1"}')
-    write(b'{"event": "cut o')
-    first, second = shown.getvalue().splitlines()
-    assert "moved" in first and "ses_1" in first and "{" not in first
-    assert second == '{"event": "cut o'
-
-
 def test_a_reader_that_stands_still_holds_nobody_up_and_what_was_dropped_is_counted(place: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(place))
         listener.listen()
-        handler = SocketHandler(str(place))
+        handler = SocketHandler(lambda: [place])
         for _ in range(2_000):
             handler.emit(record("x" * 1_000))
         reader, _ = listener.accept()
@@ -103,7 +88,7 @@ def test_a_reader_that_stands_still_holds_nobody_up_and_what_was_dropped_is_coun
 
 
 def test_without_a_reader_entries_are_dropped_and_the_next_one_is_found(place: Path) -> None:
-    handler = SocketHandler(str(place))
+    handler = SocketHandler(lambda: [place])
     handler.emit(record("to nobody"))
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(place))
@@ -114,3 +99,40 @@ def test_without_a_reader_entries_are_dropped_and_the_next_one_is_found(place: P
             reader.settimeout(PATIENCE_S)
             assert reader.recv(1_000).splitlines()[-1] == b"heard"
     handler.close()
+
+
+def test_where_no_server_listens_entries_go_elsewhere_until_one_does(place: Path) -> None:
+    otherwise = io.StringIO()
+    handler = SocketHandler(lambda: [place], otherwise)
+    handler.emit(record("in a file"))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(place))
+        listener.listen()
+        handler.emit(record("heard"))
+        reader, _ = listener.accept()
+        with reader:
+            reader.settimeout(PATIENCE_S)
+            assert reader.recv(1_000) == b"heard\n"
+    handler.close()
+    assert otherwise.getvalue() == "in a file\n"
+
+
+async def test_the_socket_of_a_ray_node_s_server_is_found_by_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="sm-") as name:
+        directory, node = Path(name), "ab" * 28
+        monkeypatch.setattr("satmeter.config.log_socket.private_dirs", lambda: [tmp_path, directory])
+        assert list(log_sockets(node)) == []
+        shown: list[bytes] = []
+        collector = LogCollector(directory / "log.sock", shown.append)
+        await collector.open()
+        collector.name(log_socket_in(directory, node))
+        handler = SocketHandler(lambda: log_sockets(node))
+        handler.emit(record("from an actor"))
+        while not shown:
+            await asyncio.sleep(0)
+        assert shown == [b"from an actor"]
+        assert list(log_sockets("cd" * 28)) == []
+        handler.close()
+        await collector.close()

@@ -13,7 +13,9 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from structlog.testing import capture_logs
 
+from satmeter.actors.domain.errors import Code, Refusal, RefusedError
 from satmeter.actors.model_health.outage import ModelUp
+from satmeter.config.log_context import add_context, note_actor
 from satmeter.config.settings import Settings
 from satmeter.http.edge.gate import Gate
 from satmeter.http.edge.limits import limits_of
@@ -34,13 +36,14 @@ def _log_everything() -> Iterator[None]:
     logger.setLevel(logging.NOTSET)
 
 
-async def ask(handler: Any, method: str = "GET") -> tuple[list[dict[str, Any]], list[Any]]:
+async def ask(handler: Any, method: str = "GET", *, logs_all: bool = False) -> tuple[list[dict[str, Any]], list[Any]]:
     """Send a request full of secrets; return the answer and the log."""
     middleware = RequestMiddleware(
         Router([Route("/jobs/{jobId}", handler)]),
         Metrics(FakeSolvency(), ModelUp(), lambda: 0),
         BodyRoom(lambda _: UNKNOWN, 1_048_576, 1_024),
         Gate(limits_of(Settings()), lambda _: UNKNOWN),
+        logs_all=logs_all,
     )
     sent: list[dict[str, Any]] = []
 
@@ -57,13 +60,18 @@ async def ask(handler: Any, method: str = "GET") -> tuple[list[dict[str, Any]], 
         "query_string": b"request=a-prompt",
         "headers": [(b"authorization", b"Bearer a-credential")],
     }
-    with capture_logs() as logs:
+    with capture_logs(processors=[add_context]) as logs:
         await middleware(scope, receive, send)
     return sent, logs
 
 
 async def fine(request: Request) -> Response:
     return Response("ok")
+
+
+async def refused(request: Request) -> Response:
+    note_actor("ses_1")
+    raise RefusedError(Refusal(Code.CLOSED, "The session is closed."))
 
 
 async def broken(request: Request) -> Response:
@@ -102,6 +110,20 @@ async def test_nothing_is_built_for_a_line_that_nobody_reads() -> None:
     assert logs == []
     _, logs = await ask(fine, "DELETE")
     assert [(line["log_level"], line["status"]) for line in logs] == [("info", 405)]
+
+
+async def test_requests_that_went_well_are_told_where_the_operator_asks_for_them() -> None:
+    logging.getLogger("satmeter.http.middleware").setLevel(logging.INFO)
+    _, (line,) = await ask(fine, logs_all=True)
+    assert (line["log_level"], line["event"], line["status"]) == ("info", "request_answered", 200)
+    assert "code" not in line
+
+
+async def test_a_refused_request_s_line_has_the_code_of_its_error_body_and_the_session() -> None:
+    _, (line,) = await ask(refused)
+    assert (line["status"], line["code"], line["actor_id"]) == (410, "closed", "ses_1")
+    _, logs = await ask(broken)
+    assert [entry.get("code") for entry in logs] == [None, "internal_error"]
 
 
 @pytest.mark.parametrize("handler", [fine, broken, gone, breaks_off])

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from satmeter.actors.domain.errors import Code, Refusal, RefusedError, unavailable
 from satmeter.actors.domain.job.state import GetJob
@@ -19,6 +20,7 @@ from satmeter.actors.host_link import LinkError
 from satmeter.actors.messages import Answer, Call, Cancel, NotOwner, Ping, Pong, WireCommand, WireReply, WrongReplyError
 from satmeter.actors.partitioning import PARTITIONS, owned_by, owner_of, partition_of
 from satmeter.actors.router.router import Router
+from satmeter.config.log_context import add_context, log_as
 from tests.helpers.jobs import VIEW
 from tests.helpers.patience import PATIENCE_S
 from tests.helpers.session_steps import SES, ask
@@ -118,6 +120,29 @@ async def test_what_waits_while_a_batch_is_on_its_way_shares_the_next() -> None:
     for call in calls:
         host.answer(call.call_id, VIEW)
     assert await asyncio.gather(*asks) == [VIEW] * 100
+    await router.close()
+
+
+async def test_a_call_carries_the_id_of_its_request_and_the_traffic_that_it_began_none() -> None:
+    host = FakeHost()
+    router = router_to(host)
+
+    async def request(number: int) -> str:
+        context = log_as(f"req_{number}")
+        await router.call(f"job_{number}", GetJob())
+        return context.actor_id
+
+    asks = [asyncio.create_task(request(number)) for number in (1, 2)]
+    for call in await host.calls(2):
+        assert call.request_id == call.actor_id.replace("job_", "req_")
+        host.answer(call.call_id, VIEW)
+    assert await asyncio.gather(*asks) == ["job_1", "job_2"]
+    with capture_logs(processors=[add_context]) as logs:
+        host.die()
+        async with asyncio.timeout(PATIENCE_S):
+            while not logs:
+                await asyncio.sleep(0)
+    assert [(entry["event"], entry.get("request_id")) for entry in logs] == [("host_unreachable", None)]
     await router.close()
 
 

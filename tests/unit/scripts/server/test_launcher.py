@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -64,7 +65,12 @@ def up(tmp_path: Path) -> None:
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     _, said = process.communicate(timeout=40)
-    return process.returncode, said
+    return process.returncode, "".join(words(line) for line in said.splitlines())
+
+
+def words(line: str) -> str:
+    """The words of an entry. Standard error goes to a pipe here."""
+    return f"{json.loads(line)['hint']}\n"
 
 
 def test_the_first_signal_is_passed_on_at_once_and_the_server_s_status_returned(tmp_path: Path) -> None:
@@ -81,7 +87,7 @@ def test_the_second_signal_ends_it_by_force_with_the_status_of_the_first(tmp_pat
         up(tmp_path)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
-        assert process.stderr.readline() == "Stopping … (again to force)\n"
+        assert words(process.stderr.readline()) == "Stopping … (again to force)\n"
         # What comes at once is the same Ctrl-C, by another way.
         process.send_signal(signal.SIGINT)
 
