@@ -24,7 +24,7 @@ def entries(server: Served) -> list[Entry]:
 
 
 def of_request(server: Served, request_id: str, *events: str) -> list[Entry]:
-    """What `grep` finds of a request, once all of these events are there."""
+    """Return what `grep` finds of a request, once all of these events are there."""
 
     def found() -> list[Entry]:
         return [entry for entry in entries(server) if request_id in json.dumps(entry)]
