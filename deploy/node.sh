@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# One node of a cluster in the foreground, for containers:
+# One node of a cluster in the foreground, for containers and for satmeter-node@.service:
 #   node.sh head [options of ray start]     Ray's head, without a server
 #   node.sh server [options of ray start]   joins the Ray cluster at RAY_ADDRESS, and serves
+#   node.sh both [options of ray start]     Ray's head, at RAY_ADDRESS, which serves as well
 # On SIGTERM the server drains its node first (15 s at most), then Ray ends. When one of the two ends by itself, so does
 # the other, and the exit status is not 0: the container runtime's restart policy starts both again.
 set -euo pipefail
@@ -13,13 +14,13 @@ refuse() {
 
 role=${1:-}
 shift || true
-case "$role" in head | server) ;; *) refuse "say which node this is: head or server" ;; esac
+case "$role" in head | server | both) ;; *) refuse "say which node this is: head, server or both" ;; esac
 
 # A program that reaches Ray's ports can run code in its processes, which hold all keys.
 [ "${RAY_AUTH_MODE:-}" = token ] || refuse "set RAY_AUTH_MODE=token, on every node of the cluster"
 [ -n "${RAY_AUTH_TOKEN:-}" ] || [ -s "${RAY_AUTH_TOKEN_PATH:-}" ] ||
     refuse "set RAY_AUTH_TOKEN, the same on every node (openssl rand -hex 32), or RAY_AUTH_TOKEN_PATH to a file with it"
-if [ "$role" = server ]; then
+if [ "$role" != head ]; then
     [ -n "${RAY_ADDRESS:-}" ] || refuse "set RAY_ADDRESS to HOST:PORT of Ray's head"
     [ -n "${REDIS_URL:-}${REDIS_URL_FILE:-}" ] || refuse "set REDIS_URL to the store that all nodes share"
     [ -n "${MACAROON_ROOT_KEY:-}${MACAROON_ROOT_KEY_FILE:-}" ] ||
@@ -45,7 +46,7 @@ if [ -n "${KUBERAY_GEN_RAY_START_CMD:-}" ]; then
 else
     # The object store stays at Ray's smallest: messages travel inline, and nothing of ours is ever put there.
     ray=(ray start --block --object-store-memory 83886080)
-    if [ "$role" = head ]; then
+    if [ "$role" != server ]; then
         ray+=(--head --port 6379 --include-dashboard=false)
         # Ray takes the password of its store (RAY_REDIS_ADDRESS) from no variable.
         if [ -n "${RAY_REDIS_ADDRESS:-}" ] && [ -n "${VALKEY_PASSWORD:-}" ]; then
@@ -56,7 +57,7 @@ else
     fi
     ray+=("$@")
 fi
-[ "$role" = server ] || exec "${keyless[@]}" "${ray[@]}"
+[ "$role" != head ] || exec "${keyless[@]}" "${ray[@]}"
 
 told=
 server_pid=

@@ -120,7 +120,7 @@ def test_it_asks_which_node_this_is(node: Node, words: tuple[str, ...]) -> None:
     process = node.start(*words, **READY)
     _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
-    assert "head or server" in errors
+    assert "head, server or both" in errors
 
 
 async def test_a_server_joins_ray_and_drains_before_ray_ends(node: Node) -> None:
@@ -130,6 +130,17 @@ async def test_a_server_joins_ray_and_drains_before_ray_ends(node: Node) -> None
     call = node.call("ray")
     assert call[:2] == ["start", "--block"]
     assert call[-4:] == ["--address", "head:6379", "--num-cpus", "2"]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE_S) == 0
+    assert node.lines()[-4:] == ["satmeter told", "satmeter ended", "ray told", "ray ended"]
+
+
+async def test_a_head_that_serves_is_a_head_and_drains_before_ray_ends(node: Node) -> None:
+    process = node.start("both", **READY, RAY_REDIS_ADDRESS="store:6379", VALKEY_PASSWORD="secret")
+    await _run(node, "ray", "satmeter")
+    assert node.call("satmeter") == ["serve", "--ray-address", "head:6379"]
+    call = node.call("ray")
+    assert "--head" in call and "--address" not in call and call[-2:] == ["--redis-password", "secret"]
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE_S) == 0
     assert node.lines()[-4:] == ["satmeter told", "satmeter ended", "ray told", "ray ended"]
