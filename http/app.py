@@ -138,15 +138,23 @@ def endpoints(state: AppState, metrics: Metrics) -> Sequence[Endpoint]:
         Endpoint("GET", "/healthz", health.alive, around.HEALTH),
         Endpoint("GET", "/readyz", health.ready, around.READY),
         Endpoint("GET", "/metrics", metrics.show, around.METRICS),
-        Endpoint("GET", "/openapi.json", pages.document, around.DOCUMENT),
-        Endpoint("GET", "/docs", pages.docs, around.DOCS),
-        Endpoint("GET", "/", pages.home, around.HOME),
+        *_for_people(pages),
     ]
     if stub_node is not None:
         table += _for_development(StubRoutes(stub_node, settings.body_limit_bytes))
     receipts.describe(table)
     pages.describe(table)
     return table
+
+
+def _for_people(pages: Pages) -> Sequence[Endpoint]:
+    return [
+        Endpoint("GET", "/openapi.json", pages.document, around.DOCUMENT),
+        Endpoint("GET", "/docs", pages.docs, around.DOCS),
+        Endpoint("GET", "/", pages.home, around.HOME),
+        Endpoint("GET", "/assets/{digest}/{name}", pages.asset, around.ASSET),
+        Endpoint("GET", "/pay/{paymentRequest}/qr.svg", pages.qr, around.INVOICE_QR),
+    ]
 
 
 def _for_wallets(state: AppState) -> Sequence[Endpoint]:

@@ -1,4 +1,7 @@
-"""HTML pages that load nothing: one inline style sheet, no script, and headers that enforce it in the browser."""
+"""HTML pages, and headers that hold the browser to what they are.
+
+`page` loads nothing and has no script. `application` loads style sheets and modules of this server alone.
+"""
 
 from __future__ import annotations
 
@@ -27,34 +30,56 @@ pre code { padding: 0; background: none; overflow-wrap: normal; }
 details { border: 1px solid var(--line); border-radius: 8px; background: var(--card); margin: .75rem 0; }
 summary { cursor: pointer; padding: .75rem 1rem; } details > div { padding: 0 1rem 1rem; }
 .method { font: 700 .8em ui-monospace, monospace; display: inline-block; min-width: 3.2em; color: var(--get); }
-.post { color: var(--post); } .path { font: 600 .95em ui-monospace, monospace; margin-right: .75rem; }
+.post { color: var(--post); } .path { font: 600 .95em ui-monospace, monospace; margin-right: .75rem;
+  overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; font-size: .925rem; display: block; overflow-x: auto; }
 th, td { text-align: left; vertical-align: top; padding: .4rem .75rem .4rem 0; border-top: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 500; border-top: 0; }
 """
 _STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-_HEADERS: Final = {
-    "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
+_NOTHING_ELSE: Final = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_COMMON: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-cache",
 }
+_HEADERS: Final = {
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; {_NOTHING_ELSE}"
+    ),
+    **_COMMON,
+}
+# Trusted types: no text becomes markup or script, whatever a module does.
+_APPLICATION_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+        f"require-trusted-types-for 'script'; {_NOTHING_ELSE}"
+    ),
+    **_COMMON,
+}
 
 
 def page(title: str, body: str) -> Response:
     """Return a whole page. `body` is HTML, `title` is text."""
+    body = f"<main>\n{body}\n</main>"
+    return Response(_document(title, f"<style>{_STYLE}</style>", body), headers=_HEADERS, media_type="text/html")
+
+
+def application(title: str, body: str, *, styles: str, module: str) -> Response:
+    """Return a page with a style sheet and a module, by their addresses here. `body` is HTML, `title` is text."""
+    head = f'<link rel="stylesheet" href="{escape(styles)}">\n<script type="module" src="{escape(module)}"></script>'
+    return Response(_document(title, head, body), headers=_APPLICATION_HEADERS, media_type="text/html")
+
+
+def _document(title: str, head: str, body: str) -> str:
     # The empty icon keeps browsers from requesting one.
-    text = (
+    return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<title>{escape(title)}</title>\n<link rel="icon" href="data:,">\n<style>{_STYLE}</style>\n</head>\n'
+        f'<title>{escape(title)}</title>\n<link rel="icon" href="data:,">\n{head}\n</head>\n'
         f"<body>\n{body}\n</body>\n</html>\n"
     )
-    return Response(text, headers=_HEADERS, media_type="text/html")
 
 
 def prose(text: str) -> str:

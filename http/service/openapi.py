@@ -86,8 +86,29 @@ HOME: Final = Operation(
     id="getHome",
     tag=AROUND,
     summary="The first page",
-    description="What this server is, and how to begin.",
+    description="For people: deposit, chat, and take the rest back, in a browser and with a wallet.",
     answers=(Answer(200, "The page.", {HTML: None}),),
+)
+ASSET: Final = Operation(
+    id="getAsset",
+    tag=AROUND,
+    summary="A file of the pages",
+    description="A style sheet or script. Its address changes with its content, so it is kept for good.",
+    parameters=(
+        Parameter("digest", "path", "Of all files.", {"type": "string"}, required=True),
+        Parameter("name", "path", "The file.", {"type": "string"}, required=True),
+    ),
+    answers=(Answer(200, "The file.", {"text/css": None, "text/javascript": None}),),
+    errors=(Code.NOT_FOUND,),
+)
+INVOICE_QR: Final = Operation(
+    id="showInvoice",
+    tag=AROUND,
+    summary="Show an invoice as a QR code",
+    description="An SVG picture of a BOLT11 invoice, for a wallet to scan. It loads nothing.",
+    parameters=(Parameter("paymentRequest", "path", "The invoice.", {"type": "string"}, required=True),),
+    answers=(Answer(200, "The picture.", {"image/svg+xml": None}),),
+    errors=(Code.NOT_FOUND,),
 )
 PAY_STUB: Final = Operation(
     id="payStubInvoice",

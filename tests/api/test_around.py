@@ -18,6 +18,7 @@ from tests.api.test_bad_input import assert_error
 from tests.helpers.fakes import FixedPrices
 from tests.helpers.http.fronts import AS_OPERATOR, OPERATOR_TOKEN, Api, api_over, client_of
 from tests.helpers.jobs import START_MS
+from tests.helpers.lnurl_servers import invoice_of
 
 # Demo
 
@@ -224,27 +225,68 @@ async def test_pages_load_nothing_from_elsewhere_and_hold_the_browser_to_it(api:
     answer = await api.http.get(path)
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     policy = answer.headers["content-security-policy"]
-    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert policy.startswith("default-src 'none'; ") and "unsafe" not in policy and "http" not in policy
     assert "frame-ancestors 'none'" in policy
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["referrer-policy"] == "no-referrer"
-    loaded = re.findall(r"(?:src|srcset|action)\s*=|<script|<iframe|@import|url\(", answer.text)
-    assert loaded == []
-    assert re.findall(r"<link[^>]*href=\"([^\"]+)\"", answer.text) == ["data:,"]
+    assert re.findall(r"srcset\s*=|action\s*=|<iframe|@import|url\(|\bon[a-z]+\s*=|\bstyle\s*=", answer.text) == []
+    loaded = re.findall(r"<(?:link|script|img)[^>]*(?:href|src)=\"([^\"]+)\"", answer.text)
+    ours = [address for address in loaded if address.startswith("/assets/")]
+    assert set(loaded) == {"data:,", *ours} and len(ours) == (2 if path == "/" else 0)
+    for address in ours:
+        assert (await api.http.get(address)).status_code == 200
+
+
+async def test_documentation_has_no_script(api: Api) -> None:
+    answer = await api.http.get("/docs")
+    assert "<script" not in answer.text and "script-src" not in answer.headers["content-security-policy"]
+
+
+async def test_assets_are_kept_for_good_under_their_digest_and_not_under_another(api: Api) -> None:
+    (module,) = re.findall(r"<script type=\"module\" src=\"([^\"]+)\"></script>", (await api.http.get("/")).text)
+    asset = await api.http.get(module)
+    assert asset.headers["content-type"].startswith("text/javascript")
+    assert asset.headers["cache-control"] == "public, max-age=31536000, immutable"
+    imported = re.findall(r"from \"\./([a-z.-]+)\"", asset.text)
+    assert "session.js" in imported
+    digest = module.split("/")[2]
+    for name in imported:
+        assert (await api.http.get(f"/assets/{digest}/{name}")).headers["cache-control"].endswith("immutable")
+    assert (await api.http.get("/assets/another/home.js")).headers["cache-control"] == "no-store"
+    for name in ("..%2Fhome.py", "home.py", "markdown-it.LICENSE.txt", ""):
+        assert (await api.http.get(f"/assets/{digest}/{name}")).status_code == 404
+
+
+async def test_an_invoice_is_shown_as_a_picture_and_nothing_else_is(api: Api) -> None:
+    invoice = invoice_of(1_000_000)
+    picture = await api.http.get(f"/pay/{invoice}/qr.svg")
+    assert (picture.status_code, picture.headers["content-type"]) == (200, "image/svg+xml")
+    assert picture.text.startswith("<svg") and "script" not in picture.text
+    assert picture.headers["content-security-policy"] == "default-src 'none'; sandbox"
+    for text in ("nonsense", invoice[:-1], "%3Csvg%3E", "x" * 5_000):
+        assert_error(await api.http.get(f"/pay/{text}/qr.svg"), 404, "not_found")
 
 
 async def test_the_first_page_shows_how_to_begin_at_this_very_server(api: Api) -> None:
     page = (await api.http.get("/", headers={"Host": "pay.example:8402"})).text
     assert "curl http://pay.example:8402/jobs" in page
     assert 'href="/docs"' in page and 'href="/pricing"' in page
-    assert "/dev/stub/pay/" in page
+    assert "/dev/stub/pay/" in page and 'data-stub="yes"' in page
     async with client_of(create_app(replace(api.state, stub_node=None))) as http:
-        assert "/dev/" not in (await http.get("/")).text
+        page = (await http.get("/")).text
+        assert "/dev/" not in page and 'data-stub="no"' in page
+
+
+async def test_the_first_page_is_of_use_without_javascript(api: Api) -> None:
+    page = (await api.http.get("/", headers={"Host": "pay.example"})).text
+    (without,) = re.findall(r"<noscript>(.*?)</noscript>", page, re.DOTALL)
+    for path in ("/jobs", "/sessions", "/sessions/&lt;sessionId&gt;/request", "/sessions/&lt;sessionId&gt;/close"):
+        assert f"curl http://pay.example{path} " in without
 
 
 async def test_a_host_header_can_t_put_markup_into_the_page(api: Api) -> None:
     page = (await api.http.get("/", headers={"Host": "<script>alert(1)</script>"})).text
-    assert "<script" not in page
+    assert "<script>" not in page and page.count("<script") == 1
 
 
 @pytest.mark.parametrize("header", [None, "Bearer another", "Bearer ", "Basic eDp5", OPERATOR_TOKEN])

@@ -57,6 +57,8 @@ EXISTING = {
     ("GET", "/readyz"),
     ("GET", "/metrics"),
     ("GET", "/"),
+    ("GET", "/assets/{digest}/{name}"),
+    ("GET", "/pay/{paymentRequest}/qr.svg"),
     ("POST", "/dev/stub/pay/{paymentHash}"),
     ("POST", "/dev/stub/invoice"),
 }

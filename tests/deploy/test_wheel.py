@@ -63,6 +63,10 @@ def test_files_that_are_not_modules_are_in_the_wheel_too(unpacked: Path) -> None
     assert {path.name for path in unpacked.glob("satmeter/**/*") if path.suffix in {".toml", ".typed"}} == {
         path.name for path in (ROOT / "config").glob("*.toml")
     } | {"py.typed"}
+    pages = "http/pages/static"
+    assert {path.name for path in (unpacked / "satmeter" / pages).iterdir()} == {
+        path.name for path in (ROOT / pages).iterdir()
+    }
 
 
 @pytest.mark.parametrize("command", [[], ["simulate"], ["serve"]])

@@ -1,0 +1,88 @@
+// Builder of elements. Texts become text nodes, never markup.
+
+export function h(tag, props = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (value === false || value === null || value === undefined) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "class") element.className = value;
+    else if (name === "value") element.value = value;
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+export function show(place, ...children) {
+  place.replaceChildren(...children.flat().filter(Boolean));
+}
+
+export function note(kind, title, ...more) {
+  return h("div", { class: `note ${kind}`, role: kind === "bad" ? "alert" : "status" }, h("strong", {}, title), ...more.filter(Boolean).map((text) => (typeof text === "string" ? h("p", {}, text) : text)));
+}
+
+let counter = 0;
+export const freshId = (word) => `${word}-${(counter += 1)}`;
+
+export function copyButton(text, name = "Copy", of = "", onCopied = null) {
+  const said = h("span", {}, name);
+  // The name follows the text, so that a screen reader hears that it worked.
+  said.setAttribute("aria-live", "polite");
+  return h("button", { type: "button", onclick: async () => {
+    const done = await copied(text);
+    said.textContent = done ? "Copied" : "Select and copy it by hand";
+    if (done) onCopied?.();
+    setTimeout(() => { said.textContent = name; }, 2500);
+  } }, said, of && h("span", { class: "read-out" }, ` ${of}`));
+}
+
+async function copied(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    // Without HTTPS browsers have no clipboard for scripts but this one.
+    const field = h("textarea", { readonly: true, value: text, class: "read-out" });
+    document.body.append(field);
+    field.select();
+    const done = document.execCommand("copy");
+    field.remove();
+    return done;
+  }
+}
+
+export function twice(button, warning, act) {
+  // The second press does it, within some seconds.
+  const text = button.textContent;
+  let timer = 0;
+  button.addEventListener("click", () => {
+    if (timer) {
+      clearTimeout(timer);
+      act();
+      return;
+    }
+    button.textContent = warning;
+    timer = setTimeout(() => {
+      timer = 0;
+      button.textContent = text;
+    }, 8000);
+  });
+  return button;
+}
+
+// Money, for people.
+
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+
+export function sats(msat) {
+  const value = msat / 1000;
+  const text = value >= 10 || Number.isInteger(value) ? whole.format(Math.floor(value)) : value.toFixed(value < 1 ? 3 : 1);
+  return `${text} ${text === "1" ? "sat" : "sats"}`;
+}
+
+export function usd(amount) {
+  if (!Number.isFinite(amount)) return "";
+  if (amount === 0) return "$0";
+  if (amount >= 0.1) return `$${amount.toFixed(2)}`;
+  return amount < 0.0001 ? "less than $0.0001" : `$${Number(amount.toPrecision(2))}`;
+}

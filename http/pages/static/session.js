@@ -1,0 +1,223 @@
+// The session: open it, pay for it, find it again. Once it is paid, chat.js takes over.
+
+import { ApiError, call, every, isUnknown, newKey } from "./api.js";
+import { chat } from "./chat.js";
+import { copyButton, h, note, sats, show, twice, usd } from "./dom.js";
+import { all, choose, chosen, forget, guard, keep } from "./keyring.js";
+import { sessionOf } from "./macaroon.js";
+import { failed, invoiceCard } from "./pay.js";
+
+const LOOK_EVERY_MS = 1200;
+const SHOWN_MAX = 12;
+export const OVER = new Set(["closed", "expired"]);
+
+export const look = (session) => call("GET", `/sessions/${session.sessionId}`, { key: session.macaroon });
+// A deposit that nobody made: the key opens nothing, and no money can be behind it.
+export const isEmpty = (status) => OVER.has(status.state) && status.depositedMsat === 0 && !status.pendingInvoices.length;
+
+export function download(session) {
+  const text = `Satmeter key for ${location.origin}\nAnyone who has it can spend what is left, or take it back.\n\n${session.macaroon}\n`;
+  const address = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
+  const link = h("a", { href: address, download: `satmeter-key-${session.sessionId.slice(4, 12)}.txt`, hidden: true });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  session.saved = true;
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
+
+export const downloadButton = (session, props = {}) => h("button", { type: "button", onclick: () => download(session), ...props }, "Download the key");
+export const copyKeyButton = (session) => copyButton(session.macaroon, "Copy the key", "", () => { session.saved = true; });
+
+export async function sessionPanel(place, context) {
+  const session = chosen();
+  if (session) await resume(place, context, session);
+  else depositForm(place, context);
+}
+
+export function newSession(place, context) {
+  choose(null);
+  guard(() => false);
+  depositForm(place, context);
+}
+
+async function resume(place, context, session, onRefused) {
+  try {
+    const status = await look(session);
+    if (isEmpty(status)) {
+      forget(session);
+      await sessionPanel(place, context);
+      return;
+    }
+    choose(session);
+    if (status.state === "awaiting_payment" && status.pendingInvoices.length) awaitDeposit(place, context, session, status.pendingInvoices[0]);
+    else chat(place, context, session, status);
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    // A narrowed key may ask and not look.
+    if (error.code === "caveat_violated") { choose(session); chat(place, context, session, null); return; }
+    if (onRefused) { onRefused(error); return; }
+    const told = h("div");
+    const gone = h("button", { type: "button", class: "plain" }, "Forget this key");
+    show(place, h("div", { class: "card" }, h("h2", {}, "Your session did not open"), told,
+      h("div", { class: "row" },
+        h("button", { type: "button", class: "primary", onclick: () => resume(place, context, session) }, "Try again"),
+        downloadButton(session),
+        h("button", { type: "button", class: "plain", onclick: () => newSession(place, context) }, "Use another session"),
+        twice(gone, "Press again if you have a copy", () => { forget(session); sessionPanel(place, context); }))));
+    failed(told, error);
+  }
+}
+
+export function depositForm(place, context) {
+  const told = h("div");
+  const inUsd = (amount) => (context.btcUsd ? usd((amount / 1e8) * context.btcUsd) : "");
+  const amounts = [500, 2000, 10_000].map((amount) => Math.min(Math.max(amount, context.minSats), context.maxSats));
+  const own = h("input", { type: "text", inputmode: "numeric", id: "own-amount", autocomplete: "off", "aria-describedby": "own-amount-hint" });
+  const kept = h("input", { type: "checkbox", id: "keep", "aria-describedby": "keep-hint" });
+  kept.checked = true;
+  const choices = h("div", { class: "choices" }, [...new Set(amounts)].map((amount, index) => h("label", {},
+    h("input", { type: "radio", name: "amount", value: String(amount), checked: index === 0, onchange: () => { own.value = ""; } }),
+    h("span", {}, `${amount.toLocaleString("en")} sats`), h("span", { class: "hint" }, inUsd(amount) || "\u00a0"))));
+  let once = newKey();
+  let asked = 0;
+  const button = h("button", { type: "submit", class: "primary" }, "Show the invoice");
+  const form = h("form", { class: "card", novalidate: true, onsubmit: async (event) => {
+    event.preventDefault();
+    const text = own.value.replace(/[\s,._]/g, "");
+    const amountSats = text ? Number(text) : Number(new FormData(form).get("amount"));
+    if (!Number.isInteger(amountSats) || amountSats < context.minSats || amountSats > context.maxSats) {
+      show(told, note("bad", "This amount does not fit.", `Enter a whole number from ${context.minSats.toLocaleString("en")} to ${context.maxSats.toLocaleString("en")} sats.`));
+      own.focus();
+      return;
+    }
+    // The same amount again after a lost answer is the same session, not a second one.
+    if (asked && asked !== amountSats) once = newKey();
+    asked = amountSats;
+    button.disabled = true;
+    try {
+      const opened = await call("POST", "/sessions", { body: { amountSats }, once });
+      const session = { macaroon: opened.macaroon, sessionId: opened.sessionId, at: Date.now() };
+      choose(session);
+      if (keep(session, kept.checked) === "page") saveFirst(place, context, session, opened.depositInvoice);
+      else awaitDeposit(place, context, session, opened.depositInvoice);
+    } catch (error) {
+      if (!isUnknown(error)) once = newKey();
+      failed(told, error);
+      button.disabled = false;
+    }
+  } },
+    h("h2", {}, "How much do you want to put in?"),
+    h("p", { class: "soft" }, "Each answer takes its price from this. What you don\u2019t use, you take back at any time."),
+    h("fieldset", {}, h("legend", { class: "read-out" }, "Amount"), choices),
+    h("div", { class: "field" }, h("label", { for: "own-amount" }, "Another amount in sats"), own,
+      h("p", { class: "hint", id: "own-amount-hint" }, `From ${context.minSats.toLocaleString("en")} to ${context.maxSats.toLocaleString("en")}.`)),
+    h("label", { class: "check" }, kept, h("span", {}, "Keep the key in this browser")),
+    h("p", { class: "hint of-check", id: "keep-hint" }, "Ticked, because the key is your money: a closed tab must not lose it. On a computer that others use, untick this and download the key."),
+    told, h("div", { class: "row" }, button));
+  place.closest("main").classList.remove("talking");
+  show(place, form, h("div", { class: "card panels" }, keptSessions(place, context), keyForm(place, context)));
+}
+
+// Several tabs, or an invoice that was paid after all: no key that this browser knows is out of reach.
+function keptSessions(place, context) {
+  const root = h("div");
+  for (const session of all().slice(0, SHOWN_MAX)) {
+    const about = h("span", { class: "soft" }, "Looking");
+    const when = new Date(session.at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+    const row = h("div", { class: "row kept" }, h("span", { class: "grow" }, `Session of ${when}`, h("br"), about),
+      h("button", { type: "button", "aria-label": `Open the session of ${when}`, onclick: () => resume(place, context, session) }, "Open"));
+    root.append(row);
+    look(session).then((status) => {
+      if (isEmpty(status)) {
+        forget(session);
+        row.remove();
+      } else about.textContent = summary(status);
+      if (!root.children.length) panel.remove();
+    }).catch((error) => { about.textContent = error.code === "caveat_violated" ? "A narrowed key" : "Not reached just now"; });
+  }
+  const panel = h("details", { open: true }, h("summary", {}, "Sessions in this browser"), h("div", {}, root));
+  return root.children.length ? panel : null;
+}
+
+function summary(status) {
+  if (status.state === "awaiting_payment") return "Not paid yet";
+  const over = OVER.has(status.state);
+  const { owedMsat, payableSats } = status.refund;
+  if (!over) return `${sats(status.balanceMsat)} left`;
+  return payableSats ? `Over, and ${sats(owedMsat)} are yours to take back` : "Over";
+}
+
+function keyForm(place, context) {
+  const told = h("div");
+  const field = h("textarea", { id: "own-key", rows: "3", autocomplete: "off", autocapitalize: "none", spellcheck: "false", "aria-describedby": "own-key-hint" });
+  const kept = h("input", { type: "checkbox" });
+  kept.checked = true;
+  return h("details", {}, h("summary", {}, "I have a key already"), h("div", {}, h("form", { onsubmit: async (event) => {
+    event.preventDefault();
+    try {
+      // A downloaded file has sentences before the key.
+      const words = field.value.trim().split(/\s+/);
+      const macaroon = words[words.length - 1] || "";
+      const session = { macaroon, sessionId: sessionOf(macaroon), at: Date.now(), saved: true };
+      let refused = false;
+      await look(session).catch((error) => {
+        if (error.code === "caveat_violated") return;
+        refused = true;
+        failed(told, error);
+      });
+      if (refused) return;
+      keep(session, kept.checked);
+      await resume(place, context, session, (error) => failed(told, error));
+    } catch (error) {
+      show(told, note("bad", error.message, "Paste all of it, as it stands in the file that you downloaded."));
+    }
+  } }, h("div", { class: "field" }, h("label", { for: "own-key" }, "Key"), field, h("p", { class: "hint", id: "own-key-hint" }, "The last line of the file that you downloaded, or all of the file.")),
+    h("label", { class: "check" }, kept, h("span", {}, "Keep the key in this browser")),
+    told, h("button", { type: "submit" }, "Open the session"))));
+}
+
+// Where neither tab nor browser keeps anything, a reload loses the key, and with it what is paid.
+function saveFirst(place, context, session, invoice) {
+  const go = h("button", { type: "button", class: "primary", disabled: true, onclick: () => awaitDeposit(place, context, session, invoice) }, "Show the invoice");
+  const sure = h("input", { type: "checkbox", onchange: () => { go.disabled = !sure.checked; } });
+  const head = h("h2", { tabindex: "-1" }, "Save the key before you pay");
+  show(place, h("div", { class: "card" }, head,
+    h("p", {}, "This browser keeps nothing for this page. The key below is your money: without it, nobody can give it back to you."),
+    h("pre", { class: "key", tabindex: "0", "aria-label": "The key" }, h("code", {}, session.macaroon)),
+    h("div", { class: "row" }, downloadButton(session), copyKeyButton(session)),
+    h("label", { class: "check" }, sure, h("span", {}, "I have saved the key")),
+    h("div", { class: "row" }, go)));
+  guard(() => !session.saved);
+  head.focus();
+}
+
+function awaitDeposit(place, context, session, invoice) {
+  const head = h("h2", { tabindex: "-1" }, "Pay once, then chat");
+  const told = h("div");
+  const where = {
+    browser: "The key to this session is kept in this browser. A copy does no harm.",
+    tab: "The key is kept in this tab only, and closing the tab loses it. Download it before you pay.",
+    page: "The key is on this page only, and a reload loses it. Download it before you pay.",
+  };
+  const card = h("div", { class: "card" }, head, invoiceCard(invoice, { what: "Deposit", context }), told,
+    h("div", { class: "row" }, downloadButton(session),
+      h("button", { type: "button", class: "plain", onclick: () => { stop(); newSession(place, context); } }, "Back")),
+    h("p", { class: "soft small" }, where[session.where] ?? where.page));
+  show(place, card);
+  head.focus();
+  guard(() => session.where !== "browser" && !session.saved);
+  const stop = every(LOOK_EVERY_MS, card, async () => {
+    const status = await look(session);
+    show(told);
+    if (isEmpty(status)) {
+      stop();
+      show(told, note("bad", "The invoice is over, and was not paid.", h("button", { type: "button", class: "primary", onclick: () => { forget(session); newSession(place, context); } }, "Start again")));
+    } else if (status.state !== "awaiting_payment") {
+      stop();
+      chat(place, context, session, status, { fresh: true });
+    } else if (!status.pendingInvoices.length || Date.parse(invoice.expiresAt) < Date.now()) {
+      show(told, note("bad", "The time of the invoice is over.", "If you have paid it, wait here: it counts as soon as the server sees it. If not, go back for a new one; this key stays in the list there."));
+    }
+  }, (error) => failed(told, error));
+}

@@ -1,0 +1,59 @@
+// Top-ups in the middle of a conversation.
+
+import { call, every, isUnknown, newKey } from "./api.js";
+import { h, note, show } from "./dom.js";
+import { failed, invoiceCard } from "./pay.js";
+import { OVER, look } from "./session.js";
+
+const LOOK_EVERY_MS = 1200;
+
+export function topUpForm(place, context, session, onPaid) {
+  const told = h("div");
+  const field = h("input", { type: "text", inputmode: "numeric", id: "top-up", autocomplete: "off", value: String(Math.min(Math.max(1000, context.minSats), context.maxSats)), "aria-describedby": "top-up-hint" });
+  const button = h("button", { type: "submit", class: "primary" }, "Show the invoice");
+  let once = newKey();
+  let asked = 0;
+  const form = h("form", { novalidate: true, onsubmit: async (event) => {
+    event.preventDefault();
+    const amountSats = Number(field.value.replace(/[\s,._]/g, ""));
+    if (!Number.isInteger(amountSats) || amountSats < context.minSats || amountSats > context.maxSats) {
+      show(told, note("bad", "This amount does not fit.", `Enter a whole number from ${context.minSats.toLocaleString("en")} to ${context.maxSats.toLocaleString("en")} sats.`));
+      field.focus();
+      return;
+    }
+    if (asked && asked !== amountSats) once = newKey();
+    asked = amountSats;
+    button.disabled = true;
+    try {
+      const { topUpInvoice } = await call("POST", `/sessions/${session.sessionId}/topup`, { key: session.macaroon, body: { amountSats }, once });
+      payTopUp(place, context, session, topUpInvoice, onPaid);
+    } catch (error) {
+      if (!isUnknown(error)) once = newKey();
+      failed(told, error);
+      button.disabled = false;
+    }
+  } }, h("div", { class: "field" }, h("label", { for: "top-up" }, "Sats to add"), field,
+      h("p", { class: "hint", id: "top-up-hint" }, `From ${context.minSats.toLocaleString("en")} to ${context.maxSats.toLocaleString("en")}.`)), told,
+    h("div", { class: "row" }, button, h("button", { type: "button", class: "plain", onclick: () => show(place) }, "Not now")));
+  show(place, h("div", { class: "note" }, form));
+  field.focus();
+  field.select();
+}
+
+export function payTopUp(place, context, session, invoice, onPaid) {
+  const told = h("div");
+  const card = h("div", { class: "note" }, invoiceCard(invoice, { what: "Top-up", context }), told,
+    h("div", { class: "row" }, h("button", { type: "button", class: "plain", onclick: () => { stop(); show(place); } }, "Not now")));
+  show(place, card);
+  card.scrollIntoView({ block: "nearest" });
+  const stop = every(LOOK_EVERY_MS, card, async () => {
+    const status = await look(session);
+    show(told);
+    if (status.pendingInvoices.some((pending) => pending.paymentHash === invoice.paymentHash)) return;
+    stop();
+    const over = Date.parse(invoice.expiresAt) < Date.now();
+    if (over || OVER.has(status.state)) show(told, note("bad", "The time of the invoice is over.", "If you have paid it, the balance shows it. If not, close this and ask for a new one."));
+    else show(place, note("good", "Paid.", "Go on where you were."));
+    onPaid(status);
+  }, (error) => failed(told, error));
+}
