@@ -16,7 +16,7 @@ from .domain.idempotency_keys import KeptUnder
 from .domain.job.state import CreateJob, GetJob, JobView, PlanJobPayout, RefundJob, WatchJob
 from .domain.llm.answers import Held, TextDelta
 from .domain.llm.relays import RelayBytes, RelayHead
-from .domain.payments.invoices import Settle, Settled
+from .domain.payments.invoices import Settle, Settled, ShowInvoice, ShownInvoice
 from .domain.payments.payout_plan import PayoutPlan
 from .domain.receipts import GetJobReceipt, GetRequestReceipt, Receipt
 from .domain.session.messages import (
@@ -62,8 +62,9 @@ _SessionCommand = OpenSession | TopUp | Ask | Relay | _Refunding | _SessionQuest
 _Relaying = Held | RelayHead | RelayBytes | Relayed | Counted
 _SessionReply = SessionCreated | SessionView | TopUpInvoice | TextDelta | RequestAnswer | LedgerPage | _Relaying
 _JobCommand = CreateJob | GetJob | WatchJob | GetJobReceipt | PlanJobPayout | RefundJob
-WireCommand = _JobCommand | _SessionCommand | AskDemo | Settle | Ping
-WireReply = JobView | PayoutPlan | Receipt | _SessionReply | DemoAnswer | Settled | Pong | NotOwner | Refusal
+WireCommand = _JobCommand | _SessionCommand | AskDemo | Settle | ShowInvoice | Ping
+_Paying = Settled | ShownInvoice | PayoutPlan
+WireReply = JobView | Receipt | _SessionReply | DemoAnswer | _Paying | Pong | NotOwner | Refusal
 
 
 def answer_types(command: type[Command[ReplyT, PartT]]) -> tuple[type[ReplyT], tuple[type[PartT], ...]]:

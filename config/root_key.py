@@ -39,6 +39,7 @@ class Keys:
     receipts: bytes = field(repr=False)
     webhooks: bytes = field(repr=False)
     withdrawals: bytes = field(repr=False)
+    pay_pages: bytes = field(repr=False)
     digest: str
 
 
@@ -67,6 +68,7 @@ def _derived(root_key: SecretStr) -> Keys:
         receipts=key("receipts"),
         webhooks=key("webhooks"),
         withdrawals=key("withdrawals"),
+        pay_pages=key("pay pages"),
         digest=key("digest of the key").hex()[:_DIGEST_CHARS],
     )
 

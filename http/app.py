@@ -27,6 +27,8 @@ from .openai.models import Models
 from .openai.over_chat import ChatOverChat
 from .openai.routes import Chat
 from .openapi.endpoint import Endpoint
+from .pages import openapi as of_pages
+from .pages.pay import PayRoutes
 from .pages.routes import Pages
 from .receipts import openapi as of_receipts
 from .receipts.routes import Receipts
@@ -138,7 +140,7 @@ def endpoints(state: AppState, metrics: Metrics) -> Sequence[Endpoint]:
         Endpoint("GET", "/healthz", health.alive, around.HEALTH),
         Endpoint("GET", "/readyz", health.ready, around.READY),
         Endpoint("GET", "/metrics", metrics.show, around.METRICS),
-        *_for_people(pages),
+        *_for_people(pages, PayRoutes(state, pages.assets, stub_node=stub_node is not None)),
     ]
     if stub_node is not None:
         table += _for_development(StubRoutes(stub_node, settings.body_limit_bytes))
@@ -147,22 +149,24 @@ def endpoints(state: AppState, metrics: Metrics) -> Sequence[Endpoint]:
     return table
 
 
-def _for_people(pages: Pages) -> Sequence[Endpoint]:
-    return [
-        Endpoint("GET", "/openapi.json", pages.document, around.DOCUMENT),
-        Endpoint("GET", "/docs", pages.docs, around.DOCS),
-        Endpoint("GET", "/", pages.home, around.HOME),
-        Endpoint("GET", "/assets/{digest}/{name}", pages.asset, around.ASSET),
-        Endpoint("GET", "/pay/{paymentRequest}/qr.svg", pages.qr, around.INVOICE_QR),
-    ]
-
-
 def _for_wallets(state: AppState) -> Sequence[Endpoint]:
     lnurl = LnurlRoutes(state)
     return [
         Endpoint("GET", "/lnurl/withdraw/{token}", lnurl.offer, of_lnurl.OFFER),
         Endpoint("GET", "/lnurl/withdraw/{token}/callback", lnurl.take, of_lnurl.TAKE),
         Endpoint("GET", "/lnurl/withdraw/{token}/qr.svg", lnurl.qr, of_lnurl.QR),
+    ]
+
+
+def _for_people(pages: Pages, pay: PayRoutes) -> Sequence[Endpoint]:
+    return [
+        Endpoint("GET", "/openapi.json", pages.document, around.DOCUMENT),
+        Endpoint("GET", "/docs", pages.docs, around.DOCS),
+        Endpoint("GET", "/", pages.home, around.HOME),
+        Endpoint("GET", "/assets/{digest}/{name}", pages.asset, around.ASSET),
+        Endpoint("GET", "/pay/{payId}", pay.page, of_pages.PAY_PAGE),
+        Endpoint("GET", "/pay/{payId}/invoice", pay.state, of_pages.PAY_INVOICE),
+        Endpoint("GET", "/pay/{payId}/qr.svg", pay.qr, of_pages.INVOICE_QR),
     ]
 
 

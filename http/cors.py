@@ -23,6 +23,7 @@ EXPOSED: Final = (
     "Retry-After",
     "X-Should-Retry",
     "Location",
+    "Link",
     "Request-Id",
     "X-Request-Id",
 )

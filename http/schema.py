@@ -83,6 +83,14 @@ class Invoice(Wire):
     payment_hash: PaymentHash
     amount_sats: Annotated[int, Field(ge=1)]
     expires_at: Timestamp
+    pay_page: Annotated[
+        str | Absent,
+        Field(
+            description="A page for a person with a phone: the invoice as a QR code, which says when it is paid. It "
+            "reveals nothing else. Absolute where the operator has set the server's address. Of an invoice to this "
+            "server."
+        ),
+    ] = None
 
 
 class FieldError(Wire):
@@ -148,6 +156,13 @@ class Error(Advice):
     ] = None
     deposit_invoice: Annotated[
         Invoice | Absent, Field(description="With `payment_required`: the deposit that was not paid yet.")
+    ] = None
+    pay_page: Annotated[
+        str | Absent,
+        Field(
+            description="With an invoice to pay: the address of a page that shows it to a person, as its `payPage`. "
+            "Also in the `Link` header, as `payment`."
+        ),
     ] = None
     session_id: Annotated[
         str | Absent, Field(description="With `payment_required` of a challenge: the session that the deposit opens.")

@@ -33,6 +33,7 @@ def document() -> dict[str, Any]:
         receipt_key=_NO_KEY,
         webhook_key=_NO_KEY,
         withdraw_key=_NO_KEY,
+        pay_page_key=_NO_KEY,
     )
     return build(endpoints(state, metrics_of(state)))
 

@@ -26,6 +26,7 @@ from ..edge.gate import watch
 from ..payments.destinations import RefundDestinations
 from ..payments.invoice_limits import InvoiceLimits, Payer
 from ..payments.keyed_ids import KeyedIds
+from ..payments.pay_pages import PayPages
 from ..payments.refunds import PayoutOrder, Refunds
 from ..payments.schemas import RefundOrder
 from ..payments.solvency_gate import refuse_deposits
@@ -53,6 +54,7 @@ class Jobs:
         self._webhooks = WebhookOrders(state)
         self._destinations = RefundDestinations(state)
         self._withdrawals = Withdrawals(state)
+        self._pages = PayPages(state)
         self._models = [entry.name for entry in own_models(state.settings)]
 
     async def create(self, request: Request) -> Response:
@@ -74,13 +76,13 @@ class Jobs:
         text_bytes, expiry_s = len(body.request.encode()), self._state.settings.eval_expiry_s
         view = await self._invoice_limits.count(payer, job_id, opening, text_bytes, expiry_s)
         made = self._webhooks.made(job_id, webhook, of_previous_key=of_previous_key)
-        created = views.job_created(view, made)
+        created = views.job_created(view, self._pages, made, of_previous_key=of_previous_key)
         return json.json_response(created, 201, {"Location": f"/jobs/{job_id}"})
 
     async def show(self, request: Request) -> Response:
         """Answer GET /jobs/{jobId} with the job as it is now."""
         view = await self._state.router.call(_job_id(request), GetJob())
-        return json.json_response(views.job_status(view, self._withdrawals.of_job(view)))
+        return self._status(view)
 
     async def events(self, request: Request) -> Response:
         """Answer GET /jobs/{jobId}/events with the job now and after each change."""
@@ -96,7 +98,7 @@ class Jobs:
             # A browser's EventSource connects again after every end; only this status makes it stop.
             await changes.aclose()
             return Response(status_code=204)
-        events = _events(first, changes, facts_of(request.scope))
+        events = self._events(first, changes, facts_of(request.scope))
         return sse.EventStream(events, changes, self._state.settings.ping_s, ending=self._state.ending)
 
     async def refund(self, request: Request) -> Response:
@@ -113,28 +115,29 @@ class Jobs:
             return RefundJob(target, once)
 
         view = await self._payouts.pay(job_id, order, lambda amount_msat: PlanJobPayout(amount_msat, once), pay)
-        return json.json_response(views.job_status(view, self._withdrawals.of_job(view)))
+        return self._status(view)
 
+    def _status(self, view: JobView) -> Response:
+        return json.json_response(views.job_status(view, self._pages, self._withdrawals.of_job(view)))
 
-async def _events(
-    first: JobView, changes: AsyncGenerator[JobView, None], facts: RequestFacts
-) -> AsyncGenerator[bytes, None]:
-    async with aclosing(changes):
-        last = _event(first)
-        yield last
-        try:
-            async for reply in changes:
-                following = _event(reply)
-                # After a change of the actor's host, its successor repeats the present state.
-                if following != last:
-                    last = following
-                    yield following
-        except RefusedError as error:
-            yield sse.event("error", msgspec.json.encode(errors.body_of(error.refusal, facts)))
+    async def _events(
+        self, first: JobView, changes: AsyncGenerator[JobView, None], facts: RequestFacts
+    ) -> AsyncGenerator[bytes, None]:
+        async with aclosing(changes):
+            last = self._event(first)
+            yield last
+            try:
+                async for reply in changes:
+                    following = self._event(reply)
+                    # After a change of the actor's host, its successor repeats the present state.
+                    if following != last:
+                        last = following
+                        yield following
+            except RefusedError as error:
+                yield sse.event("error", msgspec.json.encode(errors.body_of(error.refusal, facts)))
 
-
-def _event(view: JobView) -> bytes:
-    return sse.event("state", json.encode(views.job_status(view)), _event_id(view))
+    def _event(self, view: JobView) -> bytes:
+        return sse.event("state", json.encode(views.job_status(view, self._pages)), _event_id(view))
 
 
 def _event_id(view: JobView) -> str:

@@ -7,12 +7,15 @@ from ...actors.domain.job.state import JobState, JobView
 from ...actors.domain.money import usd_text
 from ...actors.domain.quotes import quoted
 from ...actors.domain.timestamps import timestamp
+from ..payments.pay_pages import PayPages
 from ..payments.schemas import CostLedger, WebhookMade, WithdrawLink
-from ..payments.views import invoice, refund
+from ..payments.views import refund
 from . import schemas
 
 
-def job_created(view: JobView, webhook: WebhookMade | None) -> schemas.JobCreated:
+def job_created(
+    view: JobView, pages: PayPages, webhook: WebhookMade | None, *, of_previous_key: bool
+) -> schemas.JobCreated:
     """Return the answer to the client that made the job. A repeated request gets the same, whatever the job's state."""
     notice = (
         f"The evaluation costs {view.eval_invoice.amount_sats} sats, which are kept if the request is rejected; "
@@ -21,13 +24,13 @@ def job_created(view: JobView, webhook: WebhookMade | None) -> schemas.JobCreate
     return schemas.JobCreated(
         job_id=view.job_id,
         state=JobState.AWAITING_EVAL_PAYMENT,
-        eval_invoice=invoice(view.eval_invoice),
+        eval_invoice=pages.view(view.job_id, view.eval_invoice, of_previous_key=of_previous_key),
         notice=notice,
         webhook=webhook,
     )
 
 
-def job_status(view: JobView, withdraw: WithdrawLink | None = None) -> schemas.JobStatus:
+def job_status(view: JobView, pages: PayPages, withdraw: WithdrawLink | None = None) -> schemas.JobStatus:
     """Return the job's status for its client."""
     breakdown = view.breakdown
     return schemas.JobStatus(
@@ -35,8 +38,8 @@ def job_status(view: JobView, withdraw: WithdrawLink | None = None) -> schemas.J
         state=view.state,
         created_at=timestamp(view.created_at_ms),
         updated_at=timestamp(view.updated_at_ms),
-        eval_invoice=invoice(view.eval_invoice),
-        work_invoice=invoice(view.work_invoice) if view.work_invoice is not None else None,
+        eval_invoice=pages.view(view.job_id, view.eval_invoice),
+        work_invoice=pages.view(view.job_id, view.work_invoice) if view.work_invoice is not None else None,
         pricing_breakdown=None if breakdown is None else schemas.PricingBreakdown.model_validate(quoted(breakdown)),
         reason=view.reason if view.state is JobState.REJECTED else None,
         result=view.result,

@@ -18,6 +18,7 @@ _EVAL_INVOICE: Final = {
     "paymentHash": "02d449a31fbb267c8f352e9968a79e3e5fc95c1bbeaa502fd6454ebde5a4bedc",
     "amountSats": 10,
     "expiresAt": "2026-11-24T10:00:00.000Z",
+    "payPage": "/pay/i3-4g7nVZvMtRAQRxs37jct_jR6O6HkFDTZks7-fuNEGSBzLqLHYv8PH_LiuSRMsGotk",
 }
 _WORK_INVOICE: Final = {
     "paymentRequest": (
@@ -28,6 +29,7 @@ _WORK_INVOICE: Final = {
     "paymentHash": "b6acca81a0939a856c35e4c4188e95b91731aab1d4629a4cee79dd09ded4fc94",
     "amountSats": 9,
     "expiresAt": "2026-11-24T10:00:07.000Z",
+    "payPage": "/pay/8A5VGYoZiUWR7_kIF6eq5oU61SE21O53jNBy3rrRFjnGAfcPDYagqtO-0mTB0RTH-9Z-",
 }
 _DEPOSIT_INVOICE: Final = {
     "paymentRequest": (
@@ -38,6 +40,7 @@ _DEPOSIT_INVOICE: Final = {
     "paymentHash": "23d80081d9366bf46cc350aae99f6aa12214e60aeb4c0a264aa321a1e80980cb",
     "amountSats": 1000,
     "expiresAt": "2026-11-24T10:00:00.000Z",
+    "payPage": "/pay/j4PpujG9Wzgclilj5bURUwses_eFQl10KpTqmKwRNSq4ds4bCserGTk6XyGoi9inE4QU",
 }
 # Regtest invoices that are valid until the year 2126: the server takes the examples of what clients send.
 _INVOICE_OVER_3_SATS: Final = (

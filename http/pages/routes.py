@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...actors.domain.errors import RefusedError, not_found
-from ...actors.domain.payments.bolt11 import read_invoice
 from ...actors.operator_terms import own_models
 from ...config.settings import Settings
-from ..lnurl.openapi import SVG
-from ..lnurl.qr import svg_of
 from ..openapi.document import build
 from ..openapi.endpoint import Endpoint
 from ..request.client_address import ClientAddresses
 from .assets import Assets
 from .docs import docs
 from .home import OwnModels, home
-
-_PICTURE: Final = {
-    "Cache-Control": "private, max-age=3600",
-    "Content-Security-Policy": "default-src 'none'; sandbox",
-    "Referrer-Policy": "no-referrer",
-}
 
 
 class Pages:
@@ -36,7 +25,7 @@ class Pages:
         self._settings = settings
         self._clients = clients
         self._stub_node = stub_node
-        self._assets = Assets()
+        self.assets = Assets()
         self._models = OwnModels(*(model.name for model in own_models(settings)))
         self._document = b""
         self._docs = Response()
@@ -58,17 +47,8 @@ class Pages:
     async def home(self, request: Request) -> Response:
         """Answer GET /."""
         origin = str(request.base_url.replace(scheme=self._clients.scheme(request))).rstrip("/")
-        return home(origin, self._settings, self._assets, self._models, stub_node=self._stub_node)
+        return home(origin, self._settings, self.assets, self._models, stub_node=self._stub_node)
 
     async def asset(self, request: Request) -> Response:
         """Answer GET /assets/{digest}/{name}."""
-        return await self._assets.show(request)
-
-    async def qr(self, request: Request) -> Response:
-        """Answer GET /pay/{paymentRequest}/qr.svg: an invoice as a QR code. Raises `RefusedError` (404)."""
-        try:
-            invoice = read_invoice(request.path_params["paymentRequest"])
-        except ValueError:
-            raise RefusedError(not_found("invoice")) from None
-        # In upper case a code needs fewer dots.
-        return Response(svg_of(invoice.payment_request.upper()), headers=_PICTURE, media_type=SVG)
+        return await self.assets.show(request)

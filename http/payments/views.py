@@ -23,13 +23,14 @@ _WHY: Final = {
 }
 
 
-def invoice(shown: invoices.Invoice) -> Invoice:
-    """Return the JSON model of an invoice."""
+def invoice(shown: invoices.Invoice, page: str | None = None) -> Invoice:
+    """Return the JSON model of an invoice; `page` is the address of its page, for one of this server."""
     return Invoice(
         payment_request=shown.payment_request,
         payment_hash=shown.payment_hash,
         amount_sats=shown.amount_sats,
         expires_at=timestamp(shown.expires_at_ms),
+        pay_page=page,
     )
 
 

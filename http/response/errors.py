@@ -54,6 +54,8 @@ _FINAL: Final = frozenset({401, 402, 403})
 _Told = tuple[int, dict[str, Any], dict[str, str]]
 RETRY_AFTER: Final = "retryAfterSeconds"
 """The field with the figure of the Retry-After header."""
+PAY_PAGE: Final = "payPage"
+"""The field with the address of the page that shows the invoice to pay."""
 _INTERNAL: Final = "Something is wrong in the server, not in your request; its operator finds it by the requestId."
 _PATH_CHARS_MAX: Final = 100
 
@@ -144,6 +146,8 @@ def _refused(refusal: Refusal, facts: RequestFacts, headers: dict[str, str]) -> 
         headers["Retry-After"] = str(refusal.retry_after_s)
     if STATUS[refusal.code] in _FINAL or IN_DOUBT in refusal.details:
         headers["X-Should-Retry"] = "false"
+    if PAY_PAGE in refusal.details:
+        headers["Link"] = f'<{refusal.details[PAY_PAGE]}>; rel="payment"'
     if refusal.code in _CHALLENGES:
         headers["WWW-Authenticate"] = _CHALLENGES[refusal.code]
     return STATUS[refusal.code], body_of(refusal, facts), headers

@@ -101,15 +101,6 @@ ASSET: Final = Operation(
     answers=(Answer(200, "The file.", {"text/css": None, "text/javascript": None}),),
     errors=(Code.NOT_FOUND,),
 )
-INVOICE_QR: Final = Operation(
-    id="showInvoice",
-    tag=AROUND,
-    summary="Show an invoice as a QR code",
-    description="An SVG picture of a BOLT11 invoice, for a wallet to scan. It loads nothing.",
-    parameters=(Parameter("paymentRequest", "path", "The invoice.", {"type": "string"}, required=True),),
-    answers=(Answer(200, "The picture.", {"image/svg+xml": None}),),
-    errors=(Code.NOT_FOUND,),
-)
 PAY_STUB: Final = Operation(
     id="payStubInvoice",
     tag=DEVELOPMENT,

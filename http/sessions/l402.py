@@ -22,10 +22,10 @@ from ...actors.domain.session.requests import CLOSED, EXPIRED, UNPAID, wanted
 from ...actors.domain.session.state import ENDED_STATES, SessionState
 from ...actors.operator_terms import session_terms
 from ...actors.ports import TransientError
-from ..payments import views
+from ..payments.pay_pages import PayPages
 from ..request.auth import Holder
 from ..request.client_address import ClientAddresses
-from ..response.errors import ChallengeError, invalid
+from ..response.errors import PAY_PAGE, ChallengeError, invalid
 from ..state import AppState
 from .opening import Openings
 from .top_up_offers import TOP_UP_INVOICE, TopUpOffers, to_pay
@@ -53,6 +53,7 @@ class L402:
         self._state = state
         self._openings = Openings(state, clients)
         self._top_up_offers = TopUpOffers(state)
+        self._pages = PayPages(state)
         self._terms = session_terms(state.settings)
         self._settled: set[str] = set()
 
@@ -71,12 +72,13 @@ class L402:
         if over is not None:
             # The same key opened the session that is over.
             path = f"{path} after {over.session_id}"
-        created, token, _ = await self._openings.open(request, amount_sats, key, path=path, any_amount=True)
-        invoice = created.deposit_invoice
+        created, token, of_previous = await self._openings.open(request, amount_sats, key, path=path, any_amount=True)
+        invoice = self._pages.view(created.session_id, created.deposit_invoice, of_previous_key=of_previous)
         message = f"{told} Pay the invoice, and send the same again with the credential. {to_pay(invoice)}".lstrip()
         details = {
             "sessionId": created.session_id,
-            "depositInvoice": views.invoice(invoice).model_dump(by_alias=True, mode="json"),
+            "depositInvoice": invoice.model_dump(by_alias=True, mode="json"),
+            PAY_PAGE: invoice.pay_page,
         }
         raise ChallengeError(
             Refusal(Code.PAYMENT_REQUIRED, message, details), _challenge(token, invoice.payment_request)

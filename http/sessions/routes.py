@@ -20,6 +20,7 @@ from ...actors.domain.session.messages import (
     TopUp,
 )
 from ..payments.destinations import RefundDestinations
+from ..payments.pay_pages import PayPages
 from ..payments.refunds import PayoutOrder, Refunds
 from ..payments.schemas import RefundDestination, WithdrawLink
 from ..payments.solvency_gate import refuse_deposits
@@ -62,6 +63,7 @@ class Sessions:
         self._payouts = Refunds(state)
         self._destinations = RefundDestinations(state)
         self._withdrawals = Withdrawals(state)
+        self._pages = PayPages(state)
 
     async def open(self, request: Request) -> Response:
         """Answer POST /sessions with a new session, or the one of the Idempotency-Key."""
@@ -73,13 +75,13 @@ class Sessions:
             request, body.amount_sats, key, webhook=webhook, refund_to=refund_to
         )
         made = self._webhooks.made(created.session_id, webhook, of_previous_key=of_previous)
-        opened = views_sessions.session_opened(created, token, made)
+        opened = views_sessions.session_opened(created, token, self._pages, made, of_previous_key=of_previous)
         return json.json_response(opened, 201, {"Location": f"/sessions/{created.session_id}"})
 
     async def show(self, request: Request) -> Response:
         """Answer GET /sessions/{sessionId} with the session as it is now."""
         session_id, grant, *_ = self._credentials.session(request)
-        return _status(await self._state.router.call(session_id, GetSession(grant)))
+        return self._status(await self._state.router.call(session_id, GetSession(grant)))
 
     async def top_up(self, request: Request) -> Response:
         """Answer POST /sessions/{sessionId}/topup with a further invoice."""
@@ -92,7 +94,7 @@ class Sessions:
             reply = await self._state.router.call(session_id, command)
         except RefusedError as error:
             raise RefusedError(await self._top_up_offers.improve(error.refusal, session_id, grant)) from None
-        return json.json_response(views_sessions.top_up(reply.invoice), 201)
+        return json.json_response(views_sessions.top_up(session_id, reply.invoice, self._pages), 201)
 
     async def ledger(self, request: Request) -> Response:
         """Answer GET /sessions/{sessionId}/ledger with the session's movements, oldest first."""
@@ -110,7 +112,7 @@ class Sessions:
         if body.payment_request is None:
             if body.amount_sats is not None:
                 raise errors.invalid("amountSats", "Must come with a paymentRequest")
-            return _status(await self._state.router.call(session_id, CloseSession(None, once, grant)))
+            return self._status(await self._state.router.call(session_id, CloseSession(None, once, grant)))
         order = PayoutOrder(body.payment_request, body.amount_sats)
         view = await self._payouts.pay(
             session_id,
@@ -118,7 +120,7 @@ class Sessions:
             lambda amount_msat: PlanPayout(amount_msat, once, grant),
             lambda target: CloseSession(target, once, grant),
         )
-        return _status(view)
+        return self._status(view)
 
     async def name_destination(self, request: Request) -> Response:
         """Answer PUT /sessions/{sessionId}/refund-destination: have the rest paid there by itself from now on."""
@@ -126,7 +128,7 @@ class Sessions:
         body = await read_json(request, RefundDestination, self._state.settings.body_limit_bytes)
         destination = self._destinations.named(body.refund_to)
         assert destination is not None
-        return _status(await self._state.router.call(session_id, NameRefundDestination(destination, grant)))
+        return self._status(await self._state.router.call(session_id, NameRefundDestination(destination, grant)))
 
     async def withdraw(self, request: Request) -> Response:
         """Answer POST /sessions/{sessionId}/withdraw: close the session, and give a link by which its rest is taken."""
@@ -137,11 +139,10 @@ class Sessions:
         self._payouts.refuse_without_payouts()
         once = operation_key_of(request, key, body, grant)
         view = await self._state.router.call(session_id, CloseSession(None, once, grant, for_bearer=True))
-        return _status(view, self._withdrawals.link(session_id, grant.generation))
+        return self._status(view, self._withdrawals.link(session_id, grant.generation))
 
-
-def _status(view: SessionView, withdraw: WithdrawLink | None = None) -> Response:
-    return json.json_response(views_sessions.session_status(view, withdraw))
+    def _status(self, view: SessionView, withdraw: WithdrawLink | None = None) -> Response:
+        return json.json_response(views_sessions.session_status(view, self._pages, withdraw))
 
 
 def _query(request: Request) -> schemas.LedgerQuery:

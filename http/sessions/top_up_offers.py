@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -14,8 +14,10 @@ from ...actors.domain.errors import IN_DOUBT, RETRY_ACTION, Code, Refusal, Refus
 from ...actors.domain.money import MSAT_PER_SAT
 from ...actors.domain.payments.invoices import Invoice
 from ...actors.domain.session.messages import GetSession, TopUp
-from ..payments import views
+from .. import schema
+from ..payments.pay_pages import PayPages
 from ..payments.solvency_gate import refuse_deposits
+from ..response.errors import PAY_PAGE
 from ..state import AppState
 
 TOP_UP_INVOICE: Final = "topUpInvoice"
@@ -35,6 +37,7 @@ class TopUpOffers:
 
     def __init__(self, state: AppState) -> None:
         self._state = state
+        self._pages = PayPages(state)
 
     async def improve(self, refusal: Refusal, session_id: str, grant: Grant) -> Refusal:
         """Return the refusal with the invoice that mends it, or a 503 if none can be made now.
@@ -45,14 +48,23 @@ class TopUpOffers:
             async with asyncio.timeout(_PATIENCE_S):
                 match refusal.code:
                     case Code.INSUFFICIENT_BALANCE:
-                        return _with(refusal, TOP_UP_INVOICE, await self._top_up(refusal, session_id, grant))
+                        invoice = await self._top_up(refusal, session_id, grant)
+                        return self._with(refusal, TOP_UP_INVOICE, session_id, invoice)
                     case Code.PAYMENT_REQUIRED:
-                        return _with(refusal, DEPOSIT_INVOICE, await self._deposit(refusal, session_id, grant))
+                        invoice = await self._deposit(refusal, session_id, grant)
+                        return self._with(refusal, DEPOSIT_INVOICE, session_id, invoice)
         except RefusedError as error:
             return _not_payable(refusal, error.refusal)
         except TimeoutError:
             return _not_payable(refusal, node_unavailable())
         return refusal
+
+    def _with(self, refusal: Refusal, name: str, session_id: str, invoice: Invoice | None) -> Refusal:
+        if invoice is None:
+            return refusal
+        shown = self._pages.view(session_id, invoice)
+        details = {**refusal.details, name: shown.model_dump(by_alias=True), PAY_PAGE: shown.pay_page}
+        return replace(refusal, message=f"{refusal.message} {to_pay(shown)}", details=details)
 
     async def _top_up(self, refusal: Refusal, session_id: str, grant: Grant) -> Invoice | None:
         """Return an invoice over the missing amount: an open one, or a new one for all requests that lack as much.
@@ -86,9 +98,12 @@ class TopUpOffers:
         return view.pending_invoices
 
 
-def to_pay(invoice: Invoice) -> str:
+def to_pay(shown: schema.Invoice) -> str:
     """Return the end of a sentence that names the invoice: many programs show nothing but the sentence."""
-    return f"The invoice over {invoice.amount_sats} sats is {invoice.payment_request}"
+    page = shown.pay_page or ""
+    # A path alone would be of no use to a person who reads the sentence in a terminal.
+    scan = f"Open {page} to scan it with a phone. " if page.startswith("http") else ""
+    return f"{scan}The invoice over {shown.amount_sats} sats is {shown.payment_request}"
 
 
 def _not_payable(refusal: Refusal, cause: Refusal) -> Refusal:
@@ -98,11 +113,3 @@ def _not_payable(refusal: Refusal, cause: Refusal) -> Refusal:
     message = f"{_LACKING[refusal.code]}, and no invoice for it can be made now. {cause.message}"
     details = {name: told for name, told in cause.details.items() if name != IN_DOUBT}
     return replace(cause, message=message, details={**refusal.details, **details})
-
-
-def _with(refusal: Refusal, name: str, invoice: Invoice | None) -> Refusal:
-    if invoice is None:
-        return refusal
-    shown: dict[str, Any] = views.invoice(invoice).model_dump(by_alias=True)
-    message = f"{refusal.message} {to_pay(invoice)}"
-    return replace(refusal, message=message, details={**refusal.details, name: shown})

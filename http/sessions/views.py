@@ -7,24 +7,27 @@ from ...actors.domain.session import messages
 from ...actors.domain.session.messages import SessionCreated, SessionView
 from ...actors.domain.session.state import SessionState
 from ...actors.domain.timestamps import timestamp
+from ..payments.pay_pages import PayPages
 from ..payments.schemas import WebhookMade, WithdrawLink
-from ..payments.views import invoice, refund
+from ..payments.views import refund
 from . import schemas
 
 
-def session_opened(created: SessionCreated, macaroon: str, webhook: WebhookMade | None) -> schemas.SessionOpened:
+def session_opened(
+    created: SessionCreated, macaroon: str, pages: PayPages, webhook: WebhookMade | None, *, of_previous_key: bool
+) -> schemas.SessionOpened:
     """Return the answer to the client that opened the session. A repeated request gets the same, whatever its state."""
     return schemas.SessionOpened(
         session_id=created.session_id,
         state=SessionState.AWAITING_PAYMENT,
         macaroon=macaroon,
-        deposit_invoice=invoice(created.deposit_invoice),
+        deposit_invoice=pages.view(created.session_id, created.deposit_invoice, of_previous_key=of_previous_key),
         expires_at=timestamp(created.expires_at_ms),
         webhook=webhook,
     )
 
 
-def session_status(view: SessionView, withdraw: WithdrawLink | None = None) -> schemas.SessionStatus:
+def session_status(view: SessionView, pages: PayPages, withdraw: WithdrawLink | None = None) -> schemas.SessionStatus:
     """Return the session's status for its holder."""
     return schemas.SessionStatus(
         session_id=view.session_id,
@@ -36,13 +39,13 @@ def session_status(view: SessionView, withdraw: WithdrawLink | None = None) -> s
         spent_msat=view.spent_msat.value,
         refund=refund(view.refund, withdraw),
         expires_at=timestamp(view.expires_at_ms),
-        pending_invoices=[invoice(pending) for pending in view.pending_invoices],
+        pending_invoices=[pages.view(view.session_id, pending) for pending in view.pending_invoices],
     )
 
 
-def top_up(ordered: Invoice) -> schemas.TopUpOpened:
+def top_up(session_id: str, ordered: Invoice, pages: PayPages) -> schemas.TopUpOpened:
     """Return the invoice of a top-up."""
-    return schemas.TopUpOpened(top_up_invoice=invoice(ordered))
+    return schemas.TopUpOpened(top_up_invoice=pages.view(session_id, ordered))
 
 
 def ledger(page: messages.LedgerPage) -> schemas.Ledger:

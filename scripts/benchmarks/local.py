@@ -76,6 +76,7 @@ async def _serve_front(port: int, settings: Settings, parts: Parts, router: Rout
         receipt_key=keys.receipts,
         webhook_key=keys.webhooks,
         withdraw_key=keys.withdrawals,
+        pay_page_key=keys.pay_pages,
     )
     app = create_app(front)
     server = _Server(

@@ -145,6 +145,7 @@ def build_app_state(orders: Orders) -> tuple[AppState, Any]:
         receipt_key=keys.receipts,
         webhook_key=keys.webhooks,
         withdraw_key=keys.withdrawals,
+        pay_page_key=keys.pay_pages,
         previous_keys=orders.previous_keys,
     )
 

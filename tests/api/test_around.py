@@ -18,7 +18,6 @@ from tests.api.test_bad_input import assert_error
 from tests.helpers.fakes import FixedPrices
 from tests.helpers.http.fronts import AS_OPERATOR, OPERATOR_TOKEN, Api, api_over, client_of
 from tests.helpers.jobs import START_MS
-from tests.helpers.lnurl_servers import invoice_of
 
 # Demo
 
@@ -255,16 +254,6 @@ async def test_assets_are_kept_for_good_under_their_digest_and_not_under_another
     assert (await api.http.get("/assets/another/home.js")).headers["cache-control"] == "no-store"
     for name in ("..%2Fhome.py", "home.py", "markdown-it.LICENSE.txt", ""):
         assert (await api.http.get(f"/assets/{digest}/{name}")).status_code == 404
-
-
-async def test_an_invoice_is_shown_as_a_picture_and_nothing_else_is(api: Api) -> None:
-    invoice = invoice_of(1_000_000)
-    picture = await api.http.get(f"/pay/{invoice}/qr.svg")
-    assert (picture.status_code, picture.headers["content-type"]) == (200, "image/svg+xml")
-    assert picture.text.startswith("<svg") and "script" not in picture.text
-    assert picture.headers["content-security-policy"] == "default-src 'none'; sandbox"
-    for text in ("nonsense", invoice[:-1], "%3Csvg%3E", "x" * 5_000):
-        assert_error(await api.http.get(f"/pay/{text}/qr.svg"), 404, "not_found")
 
 
 async def test_the_first_page_shows_how_to_begin_at_this_very_server(api: Api) -> None:

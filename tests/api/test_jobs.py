@@ -24,7 +24,7 @@ async def test_a_new_job_shows_its_invoice_and_says_that_the_fee_is_kept(api: Ap
     assert answer.status_code == 201
     assert set(body) == {"jobId", "state", "evalInvoice", "notice"}
     assert body["state"] == "awaiting_eval_payment"
-    assert set(body["evalInvoice"]) == {"paymentRequest", "paymentHash", "amountSats", "expiresAt"}
+    assert set(body["evalInvoice"]) == {"paymentRequest", "paymentHash", "amountSats", "expiresAt", "payPage"}
     assert body["evalInvoice"]["amountSats"] == 10
     assert "10 sats" in body["notice"] and "kept if the request is rejected" in body["notice"]
     assert answer.headers["location"] == f"/jobs/{body['jobId']}"

@@ -40,6 +40,9 @@ EXISTING = {
     ("GET", "/lnurl/withdraw/{token}"),
     ("GET", "/lnurl/withdraw/{token}/callback"),
     ("GET", "/lnurl/withdraw/{token}/qr.svg"),
+    ("GET", "/pay/{payId}"),
+    ("GET", "/pay/{payId}/invoice"),
+    ("GET", "/pay/{payId}/qr.svg"),
     ("PUT", "/sessions/{sessionId}/refund-destination"),
     ("POST", "/v1/messages"),
     ("POST", "/v1/messages/count_tokens"),
@@ -58,7 +61,6 @@ EXISTING = {
     ("GET", "/metrics"),
     ("GET", "/"),
     ("GET", "/assets/{digest}/{name}"),
-    ("GET", "/pay/{paymentRequest}/qr.svg"),
     ("POST", "/dev/stub/pay/{paymentHash}"),
     ("POST", "/dev/stub/invoice"),
 }

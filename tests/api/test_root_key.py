@@ -19,11 +19,20 @@ from satmeter.actors.domain.webhooks import secret_of
 from satmeter.config.root_key import Keys
 from satmeter.http.app import create_app
 from satmeter.scripts.commands import app
-from tests.helpers.http.fronts import ID_KEY, MACAROON_KEY, RECEIPT_KEY, WEBHOOK_KEY, WITHDRAW_KEY, Api, client_of
+from tests.helpers.http.fronts import (
+    ID_KEY,
+    MACAROON_KEY,
+    PAY_PAGE_KEY,
+    RECEIPT_KEY,
+    WEBHOOK_KEY,
+    WITHDRAW_KEY,
+    Api,
+    client_of,
+)
 from tests.helpers.http.messages import shop_over
 
-OLD = Keys(ID_KEY, MACAROON_KEY, RECEIPT_KEY, WEBHOOK_KEY, WITHDRAW_KEY, "old")
-NEW = Keys(b"new ids", b"new macaroons", b"new receipts", b"new webhooks", b"new withdrawals", "new")
+OLD = Keys(ID_KEY, MACAROON_KEY, RECEIPT_KEY, WEBHOOK_KEY, WITHDRAW_KEY, PAY_PAGE_KEY, "old")
+NEW = Keys(b"new ids", b"new macaroons", b"new receipts", b"new webhooks", b"new withdrawals", b"new pages", "new")
 KEYED = {"Idempotency-Key": "a-key-of-mine"}
 HOOK = {"url": "https://example.org/hook"}
 ASKED = {"request": "say hello"}
@@ -45,6 +54,7 @@ async def front(api: Api, keys: Keys, previous: Keys | None) -> AsyncIterator[ht
         receipt_key=keys.receipts,
         webhook_key=keys.webhooks,
         withdraw_key=keys.withdrawals,
+        pay_page_key=keys.pay_pages,
         previous_keys=previous,
     )
     async with client_of(create_app(state)) as client:

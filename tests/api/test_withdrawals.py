@@ -281,7 +281,7 @@ async def test_who_only_reads_a_session_never_sees_its_link(api: Api) -> None:
 async def test_while_the_root_key_is_changed_old_links_are_good_and_then_no_more(api: Api) -> None:
     holder = await opened(api)
     wallet = await holder.wallet()
-    old = Keys(b"", b"", b"", b"", WITHDRAW_KEY, "old")
+    old = Keys(b"", b"", b"", b"", WITHDRAW_KEY, b"", "old")
     during = replace(api.state, withdraw_key=b"the new key", previous_keys=old)
     async with client_of(create_app(during)) as wallet.http:
         assert (await wallet.offer())["maxWithdrawable"] == 990_000

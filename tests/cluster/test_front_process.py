@@ -20,7 +20,7 @@ from satmeter.scripts.server.front import Orders
 from tests.helpers.patience import PATIENCE_S
 from tests.helpers.served import Served, free_port, patiently
 
-KEYS = Keys(b"", b"", b"", b"", b"", "")
+KEYS = Keys(b"", b"", b"", b"", b"", b"", "")
 
 
 def test_a_front_whose_supervisor_dies_while_it_joins_the_cluster_ends_at_once() -> None:

@@ -41,7 +41,7 @@ KNOWN_ONLY_TO = {
     "uvicorn": ("http/protocol.py", "scripts/"),
     "pydantic": ("http/", "config/", "scripts/"),
     "typer": ("scripts/",),
-    "cryptography": ("http/receipts/signing.py", "scripts/"),
+    "cryptography": ("http/payments/pay_pages.py", "http/receipts/signing.py", "scripts/"),
     "mcp": ("scripts/",),
 }
 # What stands above the actors.

@@ -22,7 +22,7 @@ from ..llm.prompts import work_overhead_bytes
 from ..money import ZERO, Msat
 from ..payments import payout_flow
 from ..payments.intents import IssueInvoice, LookUpInvoice, LookUpPayout, ResolveRefund, SendPayout
-from ..payments.invoices import Invoice, Settle
+from ..payments.invoices import Invoice, Settle, ShowInvoice
 from ..payments.routing_fees import RoutingFees
 from ..pricing import NO_USAGE, MissingUsage, Terms, Usage, charge_msat, quote, tariff_of
 from ..quotes import quote_memo
@@ -96,10 +96,8 @@ class JobBehaviour(NoHistory):
         if state is None:
             return Decision(reply=not_found("job"))
         match command:
-            case GetJob():
-                return Decision(reply=self.view(actor_id, state))
-            case GetJobReceipt():
-                return Decision(reply=receipt.receipt(actor_id, state))
+            case GetJob() | GetJobReceipt() | ShowInvoice():
+                return self._shown(actor_id, state, command)
             case WatchJob():
                 return Decision(watch=True)
             case Settle():
@@ -113,6 +111,15 @@ class JobBehaviour(NoHistory):
             case Done() | Failed():
                 return self._outcome(actor_id, state, command, now_ms)
         return Decision(reply=not_found("command of a job"))
+
+    def _shown(self, job_id: str, job: Job, command: GetJob | GetJobReceipt | ShowInvoice) -> Decision:
+        match command:
+            case GetJob():
+                return Decision(reply=self.view(job_id, job))
+            case GetJobReceipt():
+                return Decision(reply=receipt.receipt(job_id, job))
+            case ShowInvoice():
+                return payments.shown(job, command)
 
     def _outcome(self, job_id: str, job: Job, command: Done | Failed, now_ms: int) -> Decision:
         match command:

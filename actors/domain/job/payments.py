@@ -7,7 +7,17 @@ from typing import Final
 from ..behaviour import NOTHING, Decision
 from ..errors import not_found
 from ..payments.intents import ReleaseUnpaid
-from ..payments.invoices import Invoice, Settle, Settled, Settlement, SettleOutcome
+from ..payments.invoices import (
+    Invoice,
+    InvoicePurpose,
+    InvoiceState,
+    Settle,
+    Settled,
+    Settlement,
+    SettleOutcome,
+    ShowInvoice,
+    ShownInvoice,
+)
 from ..receipts import text_digest
 from .state import EvalPaid, Job, JobExpired, JobFailed, JobOpened, JobState, RequestDropped, WorkPaid
 
@@ -74,3 +84,20 @@ def settle(job_id: str, job: Job, command: Settle, now_ms: int) -> Decision:
             return replayed
         return Decision((WorkPaid(at_ms=now_ms, payment_hash=payment_hash, amount_msat=amount),), applied)
     return Decision(reply=not_found("invoice of this job"))
+
+
+def shown(job: Job, command: ShowInvoice) -> Decision:
+    """Answer with what a stranger may see of one of the job's invoices."""
+    both = (
+        (job.eval_invoice, InvoicePurpose.EVALUATION, job.eval_paid),
+        (job.work_invoice, InvoicePurpose.WORK, bool(job.work_paid_msat)),
+    )
+    for invoice, purpose, paid in both:
+        if invoice is None or not invoice.payment_hash.endswith(command.hash_end):
+            continue
+        if paid:
+            return Decision(reply=ShownInvoice(InvoiceState.PAID, purpose))
+        if invoice == awaited_invoice(job):
+            return Decision(reply=ShownInvoice(InvoiceState.OPEN, purpose, invoice))
+        return Decision(reply=ShownInvoice(InvoiceState.EXPIRED, purpose))
+    return Decision(reply=not_found("invoice"))

@@ -61,3 +61,34 @@ class Settle(Command[Settled, Never], frozen=True, tag="settle"):
 
     payment_hash: str
     amount_msat: Msat
+
+
+class InvoiceState(StrEnum):
+    """States of an invoice on its page. One that has expired, or whose actor has ended, is not to be paid."""
+
+    OPEN = "open"
+    PAID = "paid"
+    EXPIRED = "expired"
+
+
+class InvoicePurpose(StrEnum):
+    """Purposes of invoices."""
+
+    DEPOSIT = "deposit"
+    TOP_UP = "top_up"
+    EVALUATION = "evaluation"
+    WORK = "work"
+
+
+class ShownInvoice(Reply, frozen=True, tag="shown_invoice"):
+    """An invoice as its page shows it to a stranger. `invoice` is there while it is open."""
+
+    state: InvoiceState
+    purpose: InvoicePurpose
+    invoice: Invoice | None = None
+
+
+class ShowInvoice(Command[ShownInvoice, Never], frozen=True, tag="show_invoice"):
+    """Get what a stranger may see of an invoice: it is the one whose payment hash ends in `hash_end`."""
+
+    hash_end: str

@@ -16,7 +16,7 @@ from ..llm.intents import AnswerRequest, CountPrompt, RelayRequest
 from ..money import ZERO, Msat
 from ..payments import payout_flow
 from ..payments.intents import IssueInvoice, LookUpInvoice, LookUpPayout, ResolveRefund, SendPayout
-from ..payments.invoices import Settle
+from ..payments.invoices import Settle, ShowInvoice
 from ..payments.payouts import LedgerEvent
 from ..receipts import GetRequestReceipt
 from ..webhooks import Notify
@@ -74,6 +74,8 @@ class SessionBehaviour:
                 return self._outcome(actor_id, state, command, now_ms)
             case Settle():
                 return payments.settle(self._terms, actor_id, state, command, now_ms)
+            case ShowInvoice():
+                return questions.shown_invoice(state, command)
             case Wake():
                 return _wake(self._terms, actor_id, state, now_ms)
             case TakeUp():

@@ -1,13 +1,14 @@
-"""Queries of a session's holder that change nothing: a count of tokens, and a look-up of the deposit at the node."""
+"""Queries that change nothing: a count of tokens, a look-up of the deposit at the node, and the state of an invoice."""
 
 from __future__ import annotations
 
 from ..behaviour import Decision, Done, Failed
 from ..credentials.caveats import Action
-from ..errors import model_failed
+from ..errors import model_failed, not_found
 from ..llm.intents import CountPrompt
 from ..llm.relays import RelayEnd
 from ..payments.intents import LookUpInvoice
+from ..payments.invoices import InvoicePurpose, InvoiceState, ShowInvoice, ShownInvoice
 from ..provider_faults import ModelFault
 from .messages import Counted, CountTokens
 from .requests import not_spendable
@@ -54,3 +55,19 @@ def counted(command: Done | Failed) -> Decision:
     end = command.result
     assert isinstance(end, RelayEnd)
     return Decision(answers={key: Counted(end.status, end.headers, end.body)})
+
+
+def shown_invoice(session: Session, command: ShowInvoice) -> Decision:
+    """Answer with what a stranger may see of one of the session's invoices."""
+    known = (*session.invoices, *session.settled, *session.lapsed)
+    payment_hash = next((known_hash for known_hash in known if known_hash.endswith(command.hash_end)), None)
+    if payment_hash is None:
+        return Decision(reply=not_found("invoice"))
+    deposit = payment_hash == session.deposit_invoice.payment_hash
+    purpose = InvoicePurpose.DEPOSIT if deposit else InvoicePurpose.TOP_UP
+    if payment_hash in session.settled:
+        return Decision(reply=ShownInvoice(InvoiceState.PAID, purpose))
+    invoice = session.invoices.get(payment_hash)
+    if invoice is None or session.ended:
+        return Decision(reply=ShownInvoice(InvoiceState.EXPIRED, purpose))
+    return Decision(reply=ShownInvoice(InvoiceState.OPEN, purpose, invoice))

@@ -40,6 +40,7 @@ MACAROON_KEY = b"another key of a test, of 32 bytes"
 RECEIPT_KEY = b"a third key of a test"
 WEBHOOK_KEY = b"a fourth key of a test"
 WITHDRAW_KEY = b"a fifth key of a test"
+PAY_PAGE_KEY = b"a sixth key of a test"
 OPERATOR_TOKEN = "the operator's token of a test"
 AS_OPERATOR = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}
 Json = dict[str, Any]
@@ -142,6 +143,7 @@ def make_app_state(world: World, router: Router, **settings: Any) -> AppState:
         receipt_key=RECEIPT_KEY,
         webhook_key=WEBHOOK_KEY,
         withdraw_key=WITHDRAW_KEY,
+        pay_page_key=PAY_PAGE_KEY,
         now_ms=world.now_ms,
         is_own_invoice=world.lightning.is_own,
     )

@@ -32,6 +32,7 @@ from tests.helpers.fakes import FakeLimits, FakeSolvency, FixedPrices
 from tests.helpers.http.fronts import (
     ID_KEY,
     MACAROON_KEY,
+    PAY_PAGE_KEY,
     RECEIPT_KEY,
     WEBHOOK_KEY,
     WITHDRAW_KEY,
@@ -176,6 +177,7 @@ async def stubbed(
         receipt_key=RECEIPT_KEY,
         webhook_key=WEBHOOK_KEY,
         withdraw_key=WITHDRAW_KEY,
+        pay_page_key=PAY_PAGE_KEY,
         now_ms=lambda: START_MS,
     )
     if is_own_invoice is not None:

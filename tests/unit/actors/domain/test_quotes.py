@@ -23,6 +23,7 @@ from satmeter.actors.domain.quotes import canonical_json, digest_in, quote_diges
 from satmeter.http.jobs import views
 from satmeter.http.response.json import encode
 from satmeter.scripts.commands import app
+from tests.helpers.http.pay_pages import pay_pages
 from tests.helpers.jobs import JOB_TERMS, START_MS, TERMS, WORK_INVOICE, JobBench, completion, verdict
 
 RUNNER = CliRunner()
@@ -70,7 +71,7 @@ def shown(bench: JobBench) -> bytes:
     """Return the answer of GET /jobs/{jobId}."""
     view = bench.send(GetJob()).reply
     assert isinstance(view, JobView)
-    return encode(views.job_status(view))
+    return encode(views.job_status(view, pay_pages()))
 
 
 def test_the_invoice_names_the_digest_of_the_very_breakdown_that_the_client_sees() -> None:

@@ -15,7 +15,7 @@ from satmeter.http.payments.keyed_ids import KeyedIds
 from satmeter.http.request.client_address import ClientAddresses
 from satmeter.http.state import AppState
 
-OLD = Keys(b"old", b"", b"", b"", b"", "old")
+OLD = Keys(b"old", b"", b"", b"", b"", b"", "old")
 
 
 @dataclass

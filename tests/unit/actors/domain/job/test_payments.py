@@ -18,9 +18,10 @@ from satmeter.actors.domain.job.state import (
 )
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.intents import LookUpInvoice
+from satmeter.actors.domain.payments.invoices import Invoice, InvoicePurpose, InvoiceState, ShowInvoice, ShownInvoice
 from satmeter.actors.domain.receipts import GetJobReceipt, Receipt, text_digest
 from satmeter.actors.domain.webhooks import Webhook
-from tests.helpers.jobs import EVAL_INVOICE, HOUR_MS, START_MS, JobBench
+from tests.helpers.jobs import EVAL_INVOICE, HOUR_MS, START_MS, WORK_INVOICE, JobBench
 
 TEXT = "a text that somebody sent and did not pay for"
 
@@ -130,3 +131,35 @@ def test_the_text_of_a_job_whose_work_was_not_paid_for_stays() -> None:
     bench.now_ms += KEEP_TEXT_MS
     assert bench.send(Wake()).events == ()
     assert bench.state.eval_invoice == EVAL_INVOICE
+
+
+# What a stranger may see of an invoice
+
+
+def shown(bench: JobBench, invoice: Invoice) -> ShownInvoice | Refusal:
+    reply = bench.send(ShowInvoice(invoice.payment_hash[-20:])).reply
+    assert isinstance(reply, ShownInvoice | Refusal)
+    return reply
+
+
+def test_an_invoice_of_a_job_is_open_then_paid() -> None:
+    bench = JobBench()
+    bench.open()
+    assert shown(bench, EVAL_INVOICE) == ShownInvoice(InvoiceState.OPEN, InvoicePurpose.EVALUATION, EVAL_INVOICE)
+    assert isinstance(shown(bench, WORK_INVOICE), Refusal)
+    bench = JobBench()
+    bench.to_work_invoice()
+    assert shown(bench, EVAL_INVOICE) == ShownInvoice(InvoiceState.PAID, InvoicePurpose.EVALUATION)
+    assert shown(bench, WORK_INVOICE) == ShownInvoice(InvoiceState.OPEN, InvoicePurpose.WORK, WORK_INVOICE)
+    bench.pay_work()
+    assert shown(bench, WORK_INVOICE) == ShownInvoice(InvoiceState.PAID, InvoicePurpose.WORK)
+
+
+def test_an_invoice_of_a_job_that_was_not_paid_in_time_is_shown_to_nobody() -> None:
+    assert shown(expired(), EVAL_INVOICE) == ShownInvoice(InvoiceState.EXPIRED, InvoicePurpose.EVALUATION)
+
+
+def test_a_payment_that_came_late_is_shown_as_paid() -> None:
+    bench = expired()
+    bench.pay_eval()
+    assert shown(bench, EVAL_INVOICE) == ShownInvoice(InvoiceState.PAID, InvoicePurpose.EVALUATION)
