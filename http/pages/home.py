@@ -64,6 +64,10 @@ and take back what is left.</p>
 <noscript><div class="card"><h2>Without JavaScript</h2>
 <p>The forms of this page need JavaScript. A terminal does the same:</p>
 {commands}</div></noscript>
+<nav class="modes scripted" aria-label="What to buy">
+<a href="#chat">Chat <span>Deposit once, ask as often as it lasts</span></a>
+<a href="#job">One job <span>One request, one price, one result</span></a></nav>
+<div id="job" hidden></div>
 <div id="session"><div class="card loading scripted">
 <p class="waiting" role="status">One moment</p></div></div>
 <div class="card panels">

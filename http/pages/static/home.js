@@ -2,6 +2,7 @@
 
 import { call } from "./api.js";
 import { h, note, show } from "./dom.js";
+import { jobPanel, leaveJob } from "./job.js";
 import { priceList } from "./prices.js";
 import { sessionPanel } from "./session.js";
 
@@ -30,7 +31,29 @@ async function start() {
     return;
   }
   priceList(document.getElementById("price-list"), context);
-  await sessionPanel(place, context);
+  addEventListener("hashchange", () => mode());
+  mode("chat");
+}
+
+// The fragment holds what is shown, and a job's id: no browser sends it to a server.
+let shown = "";
+
+function mode(first = "") {
+  const fragment = location.hash.slice(1);
+  const next = fragment === "job" || fragment.startsWith("job_") ? "job" : fragment === "chat" ? "chat" : first;
+  // Other fragments are places on the page.
+  if (!next) return;
+  const places = { chat: document.getElementById("session"), job: document.getElementById("job") };
+  for (const link of document.querySelectorAll(".modes a")) {
+    if (link.hash === `#${next}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  places.chat.hidden = next !== "chat";
+  places.job.hidden = next !== "job";
+  leaveJob(places.job);
+  if (next === "job") jobPanel(places.job, context, fragment);
+  else if (!shown.includes("chat")) sessionPanel(places.chat, context);
+  shown += next;
 }
 
 // A link to what is folded away opens it.

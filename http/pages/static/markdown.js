@@ -5,14 +5,23 @@ import markdownIt from "./markdown-it.js";
 import { copyButton, h } from "./dom.js";
 
 const reader = markdownIt({ html: false, linkify: false, typographer: false });
-// Headings of an answer lie below those of the page.
-const TAGS = { h1: "h3", h2: "h4", h3: "h5", h4: "h6", h5: "h6", h6: "h6" };
 const ALLOWED = new Set(["p", "ul", "ol", "li", "blockquote", "em", "strong", "s", "table", "thead", "tbody", "tr", "th", "td", "h3", "h4", "h5", "h6"]);
 
 export function markdown(text) {
   const root = h("div", { class: "markdown" });
-  grow(root, reader.parse(text, {}));
+  const tokens = reader.parse(text, {});
+  level(tokens);
+  grow(root, tokens);
   return root;
+}
+
+function level(tokens) {
+  // Headings of an answer are below those of the page, and none is left out on the way down.
+  let last = 2;
+  for (const token of tokens) {
+    if (token.type === "heading_open") last = Math.min(Number(token.tag[1]) + 2, last + 1, 6);
+    if (token.type === "heading_open" || token.type === "heading_close") token.tag = `h${last}`;
+  }
 }
 
 function grow(root, tokens) {
@@ -35,7 +44,7 @@ function opened(token) {
   // Paragraphs of a tight list are hidden.
   if (token.hidden) return h("span");
   if (token.type === "link_open") return link(token.attrGet("href"));
-  const tag = TAGS[token.tag] || token.tag;
+  const { tag } = token;
   const element = h(ALLOWED.has(tag) ? tag : "span");
   const start = Number(token.attrGet("start"));
   if (tag === "ol" && Number.isInteger(start) && start > 1) element.start = start;

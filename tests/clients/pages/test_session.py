@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from tests.clients.pages.visits import NARROW, WIDE, ScriptedModel, Visit
+from tests.clients.pages.visits import NARROW, WIDE, Keys, ScriptedModel, Visit
 from tests.helpers import installed
 from tests.helpers.patience import PROGRAM_S
 from tests.helpers.served import Served
@@ -73,42 +73,9 @@ def test_a_whole_session_by_mouse(visit: Visits) -> None:
     assert page.evaluate("localStorage.length") == 0
 
 
-class _Keys:
-    """A person without a mouse."""
-
-    def __init__(self, page: Page) -> None:
-        self._page = page
-
-    def to(self, role: str, name: str) -> None:
-        """Press Tab until the focus is there. A screen reader would say this role and name."""
-        sought = self._page.get_by_role(role, name=name, exact=True)  # type: ignore[arg-type]
-        expect(sought).to_be_visible()
-        for _ in range(60):
-            if sought.evaluate("(sought) => sought === document.activeElement"):
-                return
-            self._page.keyboard.press("Tab")
-        raise AssertionError(f"Tab does not lead to the {role} {name!r}")
-
-    def press(self, role: str, name: str, key: str = "Enter") -> None:
-        """Go there, and press a key."""
-        self.to(role, name)
-        shown = self._page.evaluate(
-            """() => {
-                const at = getComputedStyle(document.activeElement);
-                return at.outlineStyle !== "none" && parseFloat(at.outlineWidth) >= 2;
-            }"""
-        )
-        assert shown, f"no ring around the {role} {name!r}"
-        self._page.keyboard.press(key)
-
-    def write(self, text: str) -> None:
-        """Write at the focus."""
-        self._page.keyboard.insert_text(text)
-
-
 def test_a_whole_session_by_keyboard_alone(visit: Visits) -> None:
     visitor = visit(viewport=WIDE, color_scheme="dark")
-    page, keys = visitor.page, _Keys(visitor.page)
+    page, keys = visitor.page, Keys(visitor.page)
     expect(visitor.button("Show the invoice")).to_be_visible()
     keys.to("textbox", "Another amount in sats")
     keys.write("3000")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,12 +44,16 @@ class _Scripted(StubMessagesApi):
     """Stub that says a text instead of its own."""
 
     text = ""
+    reason = ""
 
     def _message(self, body: Mapping[str, Any], prompt: Any) -> dict[str, Any]:
         message = super()._message(body, prompt)
         if self.text and message["content"][0]["text"].startswith("This is"):
             message["content"][0]["text"] = self.text
             message["usage"]["output_tokens"] = len(self.text) // 4 + 1
+        elif self.reason and message["content"][0]["text"].startswith("{"):
+            verdict = json.loads(message["content"][0]["text"])
+            message["content"][0]["text"] = json.dumps({**verdict, "reason": self.reason})
         return message
 
 
@@ -63,9 +68,13 @@ class ScriptedModel(MessagesApi):
         """Answers are this text from now on."""
         self._scripted.text = text
 
+    def reasons(self, text: str) -> None:
+        """Verdicts have this reason from now on."""
+        self._scripted.reason = text
+
     def forget(self) -> None:
         """Answers are the stub's own from now on."""
-        self._scripted.text = ""
+        self._scripted.text = self._scripted.reason = ""
 
 
 class Visit:
@@ -202,3 +211,36 @@ class Visit:
         """Return the session by the API, asked from the page with its own key."""
         found: dict[str, Any] = self.page.evaluate(_SESSION, self.key())
         return found
+
+
+class Keys:
+    """A person without a mouse."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+
+    def to(self, role: str, name: str) -> None:
+        """Press Tab until the focus is there. A screen reader would say this role and name."""
+        sought = self._page.get_by_role(role, name=name, exact=True)  # type: ignore[arg-type]
+        expect(sought).to_be_visible()
+        for _ in range(60):
+            if sought.evaluate("(sought) => sought === document.activeElement"):
+                return
+            self._page.keyboard.press("Tab")
+        raise AssertionError(f"Tab does not lead to the {role} {name!r}")
+
+    def press(self, role: str, name: str, key: str = "Enter") -> None:
+        """Go there, and press a key."""
+        self.to(role, name)
+        shown = self._page.evaluate(
+            """() => {
+                const at = getComputedStyle(document.activeElement);
+                return at.outlineStyle !== "none" && parseFloat(at.outlineWidth) >= 2;
+            }"""
+        )
+        assert shown, f"no ring around the {role} {name!r}"
+        self._page.keyboard.press(key)
+
+    def write(self, text: str) -> None:
+        """Write at the focus."""
+        self._page.keyboard.insert_text(text)
