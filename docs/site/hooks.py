@@ -22,7 +22,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
 # scripts/docs writes the OpenAPI document of this version there.
-OPENAPI = Path(os.environ.get("SATMETER_OPENAPI", ROOT / "build/openapi.json"))
+OPENAPI = Path(os.environ.get("DOCS_OPENAPI", ROOT / "build/openapi.json"))
 # Where the README is cut: before it a page for newcomers, behind it the settings.
 _CUT, _SETTINGS = "## Where to read on", "## Settings"
 # Files outside docs/ and the pages that they become; of the README its beginning.
