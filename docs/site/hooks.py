@@ -31,6 +31,7 @@ _PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
     "CHANGELOG.md": "changelog.md",
+    "deploy/README.md": "deploy.md",
 }
 _LINK = re.compile(r"\[([^\[\]]*)\]\(([^)\s]+)\)")
 _BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -42,7 +43,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for source, name in _PAGES.items():
         files.append(File.generated(config, name, content=_page_of(source)))
     files.append(File.generated(config, "settings.md", content=_settings()))
-    files.append(File.generated(config, "deploy.md", content=_list_of_deploy()))
     for name in _deploy():
         files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
     files.append(File.generated(config, "openapi.json", content=_document_text()))
@@ -71,6 +71,9 @@ def _page_of(source: str) -> str:
     text = (ROOT / source).read_text()
     if source == "README.md":
         text = text.partition(_CUT)[0].replace("# Satmeter\n", "# The first paid request\n", 1)
+    if source == "deploy/README.md":
+        lines = [f"- [{name.removeprefix('deploy/')}]({name.removeprefix('deploy/')})" for name in _deploy()]
+        text = "\n".join([text.rstrip(), "", "## Every file", "", *lines, ""])
     return text
 
 
@@ -83,12 +86,8 @@ def _settings() -> str:
 def _deploy() -> list[str]:
     """Return the files of deploy/ that git tracks: others beside them may hold keys."""
     words = ["git", "ls-files", "--", "deploy"]
-    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
-
-
-def _list_of_deploy() -> str:
-    lines = [f"- [{name.removeprefix('deploy/')}]({name})" for name in _deploy()]
-    return "\n".join(["# Files for deployments", "", "What is in `deploy/` of the repository:", "", *lines])
+    tracked = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    return [name for name in tracked if not name.endswith(".md")]
 
 
 def _outside_blocks(markdown: str, change: Any) -> str:
@@ -110,7 +109,7 @@ def _moved(found: re.Match[str], source: str, here: str) -> str:
         moved, mark, anchor = "settings.md", "", ""
     elif target in _PAGES:
         moved = _PAGES[target]
-    elif target == "deploy":
+    elif target.startswith("deploy") and (ROOT / target).is_dir():
         moved = "deploy.md"
     elif target == "docs" or target.startswith("docs/"):
         moved = target.removeprefix("docs/")

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 # What a browser loads by itself, by element.
 LOADED = {"script": "src", "img": "src", "iframe": "src", "link": "href", "source": "srcset", "object": "data"}
 # What the hooks make of files outside docs/.
-MADE = {"start.md", "settings.md", "contributing.md", "security.md", "changelog.md"}
+MADE = {"start.md", "settings.md", "contributing.md", "security.md", "changelog.md", "deploy.md"}
 
 SWAGGER_UI = {
     "swagger-ui-bundle.js": "e6a898692f2d768e807c3ba4626068a69a2c5dd960dd6c76f3e4d3a3de180af2",
