@@ -56,6 +56,8 @@ from .effects.invoice_pool import KEEP_BOUND_MS, InvoicePool
 from .effects.upstreams import Upstreams
 from .host.host import ActorHost
 from .host.rehydrate import rehydrate
+from .metrics.host import HostMetrics
+from .metrics.journal import JournalMetrics
 from .model_health.circuit_breaker import GatedProvider, ModelGate, admit_sale_by_one
 from .model_health.health_check import ModelWatch
 from .model_health.news import UpstreamNews
@@ -106,10 +108,12 @@ class Parts:
         await self.redis.aclose()
 
 
-def build_parts(settings: Settings, treasury: TreasuryLink | None = None) -> Parts:
+def build_parts(
+    settings: Settings, treasury: TreasuryLink | None = None, metrics: JournalMetrics | None = None
+) -> Parts:
     """Build the connections, without connecting yet. Raises `ValueError` without a store's address.
 
-    treasury: the way to it, for a process that does not hold the wallet's admin key.
+    treasury: the way to it, for a process that does not hold the wallet's admin key. metrics: of what it writes.
     """
     if settings.redis_url is None:
         raise ValueError("no store: set REDIS_URL, or let `satmeter serve` run one")
@@ -125,7 +129,7 @@ def build_parts(settings: Settings, treasury: TreasuryLink | None = None) -> Par
     stub_node = StubNode(redis) if backend_of(settings).stub else None
     return Parts(
         redis=redis,
-        journal=RedisJournal(redis, liability_of),
+        journal=RedisJournal(redis, liability_of, metrics),
         limits=RedisLimits(redis),
         lightning=_lightning(settings, redis, treasury),
         stub_node=stub_node,
@@ -238,11 +242,24 @@ class HostKeys:
     webhooks: Sequence[bytes] = field(repr=False)
 
 
+def build_metrics(settings: Settings) -> HostMetrics:
+    """Build the metrics of a host. Raises `ValueError` when a model has no price."""
+    evaluator, _ = own_models(settings)
+    catalogue = model_catalogue(settings)
+    return HostMetrics(catalogue, catalogue.prices, evaluator.name)
+
+
 def build_host(
-    host_id: str, settings: Settings, parts: Parts, ask_price: AskPrice, keys: HostKeys, only: str | None = None
+    host_id: str,
+    settings: Settings,
+    parts: Parts,
+    ask_price: AskPrice,
+    keys: HostKeys,
+    only: str | None = None,
+    metrics: HostMetrics | None = None,
 ) -> ActorHost:
     """Build a host with every kind of actor, or with one alone. Raises `ValueError` when a model has no price."""
-    model, admit_sale = build_model(settings, parts.redis, keys.upstreams)
+    model, admit_sale = build_model(settings, parts.redis, keys.upstreams, metrics)
     prices = PriceCache(ask_price, settings.btc_price_usd_fallback, system_now_ms)
     bindings = RedisBindings(parts.redis)
     invoices = InvoicePool(parts.lightning, bindings, ahead_max=settings.invoices_ahead, now_ms=system_now_ms)
@@ -267,11 +284,18 @@ def build_host(
         passivate_after_s=settings.passivate_after_s,
         now_ms=system_now_ms,
         only=only,
+        metrics=metrics,
     )
 
 
 def build_dedicated_host(
-    host_id: str, settings: Settings, parts: Parts, ask_price: AskPrice, keys: HostKeys, launcher: ProcessLauncher
+    host_id: str,
+    settings: Settings,
+    parts: Parts,
+    ask_price: AskPrice,
+    keys: HostKeys,
+    launcher: ProcessLauncher,
+    metrics: HostMetrics | None = None,
 ) -> DedicatedHost:
     """Build a host that gives sessions and jobs processes of their own.
 
@@ -281,7 +305,7 @@ def build_dedicated_host(
         host_id,
         parts.journal,
         launcher,
-        build_host(host_id, settings, parts, ask_price, keys),
+        build_host(host_id, settings, parts, ask_price, keys, metrics=metrics),
         build_behaviours(settings),
         processes_max=settings.dedicated_max,
         passivate_after_s=settings.passivate_after_s,
@@ -336,20 +360,24 @@ def build_wallet_words(settings: Settings) -> WalletWords:
     return WalletWords(backend.can_pay(settings), backend.pays_with, backend.troubles, backend.unusable)
 
 
-def build_model(settings: Settings, redis: Redis, keys: UpstreamKeys) -> tuple[Model, AdmitSale | None]:
+def build_model(
+    settings: Settings, redis: Redis, keys: UpstreamKeys, metrics: HostMetrics | None = None
+) -> tuple[Model, AdmitSale | None]:
     """Build the model over all upstreams, else the stub; and what admits sales of work, where upstreams may be away."""
     catalogue = model_catalogue(settings)
+    counted = None if metrics is None else metrics.effects.called
     evaluator, worker = own_models(settings)
     if not has_provider(settings):
         stub: Provider = StubProvider(StubMessagesApi(settings.stub_model_latency_s))
-        return Upstreams(catalogue, {upstream.name: stub for upstream in catalogue.upstreams}, evaluator.name), None
+        stubs = {upstream.name: stub for upstream in catalogue.upstreams}
+        return Upstreams(catalogue, stubs, evaluator.name, counted=counted), None
     gates = {
         up.name: ModelGate(RedisModelBoard(redis, up.name), system_now_ms, upstream=up.name)
         for up in catalogue.upstreams
     }
     providers = {up.name: GatedProvider(_provider(up, keys[up.name]), gates[up.name]) for up in catalogue.upstreams}
     admit_sale = partial(admit_sale_by_one, [gates[name] for name in worker.upstreams])
-    return Upstreams(catalogue, providers, evaluator.name), admit_sale
+    return Upstreams(catalogue, providers, evaluator.name, counted=counted), admit_sale
 
 
 def _provider(upstream: Upstream, key: str | None) -> Provider:

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
+from prometheus_client import CollectorRegistry
 
 from ..config.gc_tuning import settle_in
 from ..config.held_secrets import Handout, Role, with_secrets
@@ -27,6 +28,7 @@ from .bootstrap import (
     build_desk,
     build_host,
     build_membership,
+    build_metrics,
     build_model_watches,
     build_oracle,
     build_oversight,
@@ -39,6 +41,9 @@ from .dedicated.host import DedicatedHost, ProcessLauncher
 from .domain.pricing import BtcPrice
 from .host.handover import Handover, Peer
 from .host.host import ActorHost
+from .metrics.host import HostMetrics
+from .metrics.link import hand_over
+from .metrics.process import process_registry
 from .partitioning import Placement
 from .placement.coordinator import HostReport
 from .ports import TransientError
@@ -51,6 +56,8 @@ from .services.wallet_desk import TreasuryLink
 from .transport import HostListener
 
 _START_BACKOFF_S: Final = 0.2
+# The kind of a process that is there for one actor, as metrics name it.
+_ACTOR: Final = "actor"
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
@@ -137,9 +144,11 @@ class HostActor:
 
     async def _start(self) -> None:
         settings, handout = await _given(self._settings, Role.HOST, self._wiring.node_id)
-        parts = build_parts(settings, self._wiring.treasury())
+        metrics = build_metrics(settings)
+        self._metrics = _hand_over(metrics.registry, Role.HOST.value, self._wiring.node_id)
+        parts = build_parts(settings, self._wiring.treasury(), metrics.journal)
         await _until_store_answers(parts.enter)
-        self._host = self._build(settings, parts, HostKeys(handout.upstream_keys, handout.webhook_keys))
+        self._host = self._build(settings, parts, HostKeys(handout.upstream_keys, handout.webhook_keys), metrics)
         self._handover = Handover(self._host_id, self._host, parts.journal, self._wiring.peer)
         membership = build_membership(parts, self._wiring.cluster_name)
         await self._host.start()
@@ -147,11 +156,14 @@ class HostActor:
         settle_in()
         self._handover.adopt(await _until_store_answers(membership.placement))
 
-    def _build(self, settings: Settings, parts: Parts, keys: HostKeys) -> ActorHost | DedicatedHost:
-        host_id, wiring = self._host_id, self._wiring
+    def _build(
+        self, settings: Settings, parts: Parts, keys: HostKeys, metrics: HostMetrics
+    ) -> ActorHost | DedicatedHost:
+        wiring = self._wiring
+        place = self._host_id, settings, parts, wiring.ask_price, keys
         if settings.placement == "dedicated":
-            return build_dedicated_host(host_id, settings, parts, wiring.ask_price, keys, wiring.launcher(settings))
-        return build_host(host_id, settings, parts, wiring.ask_price, keys)
+            return build_dedicated_host(*place, wiring.launcher(settings), metrics)
+        return build_host(*place, metrics=metrics)
 
 
 class DedicatedActor:
@@ -184,10 +196,12 @@ class DedicatedActor:
         actor_id, partition, epoch = self._assignment
         wiring = self._wiring
         settings, handout = await _given(self._settings, Role.HOST, wiring.node_id)
-        parts = build_parts(settings, wiring.treasury())
+        metrics = build_metrics(settings)
+        self._metrics = _hand_over(metrics.registry, _ACTOR, wiring.node_id)
+        parts = build_parts(settings, wiring.treasury(), metrics.journal)
         await _until_store_answers(parts.enter)
         keys = HostKeys(handout.upstream_keys, handout.webhook_keys)
-        self._host = build_host(actor_id, settings, parts, wiring.ask_price, keys, only=actor_id)
+        self._host = build_host(actor_id, settings, parts, wiring.ask_price, keys, actor_id, metrics)
         await self._host.start()
         self._endpoint = msgspec.json.encode(await HostListener(self._host).open(wiring.node_ip))
         settle_in()
@@ -207,6 +221,11 @@ def _begin(starting: Coroutine[Any, Any, None], **ids: str) -> asyncio.Task[None
     return task
 
 
+def _hand_over(registry: CollectorRegistry, role: str, node_id: str) -> asyncio.Task[None]:
+    """Hand the metrics of this process over to its node's server, until the process ends."""
+    return asyncio.create_task(hand_over(registry, role, node_id))
+
+
 async def _until_store_answers(call: Callable[[], Awaitable[T]]) -> T:
     """Wait for the store, for as long as it takes."""
     while True:
@@ -223,6 +242,7 @@ class OracleActor:
         self._wiring = find_wiring()
         self._settings = _settings(settings, "oracle", self._wiring)
         self._oracle = build_oracle(self._settings)
+        self._metrics: asyncio.Task[None] | None = None
         self._starting: asyncio.Task[None] | None = None
         self._watching: list[asyncio.Task[None]] = []
 
@@ -241,6 +261,7 @@ class OracleActor:
 
     async def _start(self) -> None:
         settings, handout = await _given(self._settings, Role.ORACLE, self._wiring.node_id)
+        self._metrics = self._metrics or _hand_over(process_registry(), Role.ORACLE.value, self._wiring.node_id)
         parts = build_parts(settings, self._wiring.treasury())
         watches = build_model_watches(settings, parts, handout.upstream_keys)
         self._watching = [asyncio.create_task(watch.run()) for watch in watches]
@@ -252,6 +273,7 @@ class TreasuryActor:
     def __init__(self, find_wiring: FindWiring, settings: Mapping[str, Any]) -> None:
         self._wiring = find_wiring()
         self._settings = _settings(settings, "treasury", self._wiring)
+        self._metrics: asyncio.Task[None] | None = None
         self._starting: asyncio.Task[None] | None = None
         self._running: asyncio.Task[None] | None = None
         self._watching: list[asyncio.Task[None]] = []
@@ -279,6 +301,7 @@ class TreasuryActor:
 
     async def _start(self) -> None:
         settings, _ = await _given(self._settings, Role.TREASURY, self._wiring.node_id)
+        self._metrics = self._metrics or _hand_over(process_registry(), Role.TREASURY.value, self._wiring.node_id)
         parts = build_parts(settings)
         self._desk = build_desk(settings, parts)
         treasury = build_treasury(settings, parts, self._wiring.router(parts.journal.owners))

@@ -17,10 +17,10 @@ import msgspec
 import structlog
 
 from ..config.log_context import in_background
+from .frames import read_frame, write_frame
 from .host_link import LinkError
 from .messages import ANSWERS, CALLS, Answer, Call, Cancel
 
-_LENGTH_BYTES: Final = 4
 # Far more than a full batch of the largest requests.
 _FRAME_MAX_BYTES: Final = 1024 * 1024 * 1024
 _HANDSHAKE_MAX_BYTES: Final = 1_024
@@ -85,7 +85,7 @@ class HostListener:
         self._open.add(writer)
         try:
             async with asyncio.timeout(_HANDSHAKE_WITHIN_S):
-                handshake = msgspec.msgpack.decode(await _read(reader, _HANDSHAKE_MAX_BYTES), type=Handshake)
+                handshake = msgspec.msgpack.decode(await read_frame(reader, _HANDSHAKE_MAX_BYTES), type=Handshake)
             if not secrets.compare_digest(handshake.token.encode(), self._token.encode()):
                 _log.warning("stranger_turned_away")
                 return
@@ -109,11 +109,11 @@ class HostListener:
 
     async def _take_calls(self, reader: asyncio.StreamReader, queue_id: str) -> None:
         while True:
-            await self._host.submit(queue_id, CALLS.decode(await _read(reader, _FRAME_MAX_BYTES)))
+            await self._host.submit(queue_id, CALLS.decode(await read_frame(reader, _FRAME_MAX_BYTES)))
 
     async def _give_answers(self, writer: asyncio.StreamWriter, queue_id: str) -> None:
         while True:
-            _write(writer, ANSWERS.encode(await self._host.collect(queue_id, _HEARTBEAT_S)))
+            write_frame(writer, ANSWERS.encode(await self._host.collect(queue_id, _HEARTBEAT_S)))
             await writer.drain()
 
 
@@ -132,7 +132,7 @@ class SocketLink:
         """Hand calls over. Raises `LinkError`."""
         writer = (await self._connected(queue_id)).writer
         try:
-            _write(writer, CALLS.encode(list(calls)))
+            write_frame(writer, CALLS.encode(list(calls)))
             await writer.drain()
         except OSError as error:
             raise LinkError(f"the connection broke: {type(error).__name__}") from error
@@ -179,7 +179,7 @@ class SocketLink:
                 reader, writer = await asyncio.open_connection(endpoint.address, endpoint.port)
         except (OSError, TimeoutError) as error:
             raise LinkError(f"the host can't be connected to: {type(error).__name__}") from error
-        _write(writer, msgspec.msgpack.encode(Handshake(endpoint.token, queue_id)))
+        write_frame(writer, msgspec.msgpack.encode(Handshake(endpoint.token, queue_id)))
         return _Connection(reader, writer)
 
 
@@ -198,7 +198,7 @@ class _Connection:
 
     async def read(self) -> bytes:
         """Return the next frame. Raises `EOFError`, `OSError`, also when none has come for too long."""
-        frame = await _read(self._reader, _FRAME_MAX_BYTES)
+        frame = await read_frame(self._reader, _FRAME_MAX_BYTES)
         self._heard_s = self._loop.time()
         return frame
 
@@ -213,15 +213,3 @@ class _Connection:
             self._clock = self._loop.call_later(left_s, self._look)
         else:
             self.writer.transport.abort()
-
-
-def _write(writer: asyncio.StreamWriter, payload: bytes) -> None:
-    writer.write(len(payload).to_bytes(_LENGTH_BYTES, "big") + payload)
-
-
-async def _read(reader: asyncio.StreamReader, most_bytes: int) -> bytes:
-    """Return the next frame. Raises `EOFError` at the end, or for a frame that is too long."""
-    length = int.from_bytes(await reader.readexactly(_LENGTH_BYTES), "big")
-    if length > most_bytes:
-        raise EOFError("a frame of impossible length")
-    return await reader.readexactly(length)

@@ -20,7 +20,7 @@ from .jobs import openapi as of_jobs
 from .jobs.routes import Jobs
 from .lnurl import openapi as of_lnurl
 from .lnurl.routes import LnurlRoutes
-from .metrics import Metrics
+from .metrics import AskTotals, Metrics
 from .middleware import RequestMiddleware
 from .openai import openapi as of_openai
 from .openai.models import Models
@@ -52,15 +52,22 @@ from .state import AppState
 from .translation.relaying import TranslatedCalls
 
 
-def metrics_of(state: AppState) -> Metrics:
-    """Return the metrics of this front."""
-    token = state.settings.operator_token
-    return Metrics(state.solvency, state.model, state.now_ms, state.findings, token=token)
+def metrics_of(state: AppState, totals: AskTotals | None = None) -> Metrics:
+    """Return the metrics of this front, or, with the way to them, those of its whole server."""
+    return Metrics(
+        state.solvency,
+        state.model,
+        state.now_ms,
+        state.findings,
+        prices=state.prices,
+        totals=totals,
+        token=state.settings.operator_token,
+    )
 
 
 def create_app(state: AppState, *, lifespan: Lifespan[Any] | None = None, metrics: Metrics | None = None) -> ASGIApp:
     """Return the front as an ASGI application. Raises `ValueError` when a configured model has no price."""
-    metrics = Metrics(state.solvency, state.model, state.now_ms, state.findings, token=state.settings.operator_token)
+    metrics = metrics_of(state) if metrics is None else metrics
     routes = [endpoint.route() for endpoint in endpoints(state, metrics)]
     router = FrontRouter(routes, lifespan)
     router.default = Aliases(router)

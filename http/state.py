@@ -54,6 +54,10 @@ class ModelNews(Protocol):
         """
         ...
 
+    async def upstreams(self) -> Mapping[str, ModelWord]:
+        """Return the last known availability of each upstream by its name; empty without any. Never raises."""
+        ...
+
 
 class StubPayments(Protocol):
     """Development interface of the stub node: it pays invoices, and makes invoices of clients' wallets."""

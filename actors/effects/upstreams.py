@@ -30,6 +30,8 @@ from ..ports import (
 )
 from .usage_watch import UsageWatch
 
+Counted = Callable[[str, PortError | None], None]
+"""Takes note of a call to an upstream, and of its error if it failed."""
 T = TypeVar("T")
 NamedT = TypeVar("NamedT", Completion, Evaluation)
 _log = structlog.get_logger(__name__)
@@ -51,12 +53,14 @@ class Upstreams:
         providers: Mapping[str, Provider],
         eval_model: str,
         clock: Callable[[], float] = time.monotonic,
+        counted: Counted | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._providers = providers
         self._eval_model = eval_model
         self._routes: dict[str, _Route] = {}
         self._watch = UsageWatch(clock)
+        self._counted = counted or _not_counted
 
     def prepare(self) -> object:
         """Prepare all providers."""
@@ -133,11 +137,15 @@ class Upstreams:
         for upstream, provider in self._route(model).providers:
             _tell(model, upstream, failures)
             try:
-                return await call(provider), upstream
+                found = await call(provider)
             except PortError as error:
+                self._counted(upstream, error)
                 failures.append(error)
                 if not _is_for_another(error):
                     break
+            else:
+                self._counted(upstream, None)
+                return found, upstream
         raise _worth_telling(failures)
 
     async def _parts(
@@ -154,6 +162,7 @@ class Upstreams:
                     async for part in parts:
                         if not begun:
                             begun = True
+                            self._counted(upstream, None)
                             yield Served(upstream)
                         self._note(model, upstream, part)
                         yield part
@@ -161,10 +170,15 @@ class Upstreams:
                     await parts.aclose()
                 return
             except PortError as error:
+                self._counted(upstream, error)
                 failures.append(error)
                 if begun or not _is_for_another(error):
                     break
         raise _worth_telling(failures)
+
+
+def _not_counted(upstream: str, error: PortError | None) -> None:
+    pass
 
 
 def _relay_at(

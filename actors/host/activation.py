@@ -95,6 +95,7 @@ class Activation:
     def append_of(self, turn: Turn, epoch: int, now_ms: int) -> Append:
         """Return the write that makes the turn true."""
         behaviour, version = self.behaviour, self.version + len(turn.events)
+        turn.sums = behaviour.sums(self.state, turn.events, turn.state) if turn.events else {}
         snapshot_due = version // _SNAPSHOT_EVERY > self.version // _SNAPSHOT_EVERY
         return Append(
             partition=self.partition,
@@ -109,7 +110,7 @@ class Activation:
             kept=[kept_of(mark) for mark in turn.marks.values()],
             liability_change_msat=behaviour.liability(turn.state).value - behaviour.liability(self.state).value,
             hour=hour_of(turn.events),
-            sums=behaviour.sums(self.state, turn.events, turn.state) if turn.events else {},
+            sums=turn.sums,
             open_payout_ms=_open_payout_ms(turn.events),
         )
 

@@ -10,8 +10,10 @@ from typing import Any, Final
 from ..cancellation import cancel_and_wait
 from ..clock import system_now_ms
 from ..domain.behaviour import Behaviour, Wake
+from ..domain.session.state import Session
 from ..effects.executor import Effects
 from ..messages import Call, NotOwner
+from ..metrics.host import HostMetrics, Load
 from ..partitioning import partition_of
 from ..ports import Journal
 from .mailbox import HostServices, Mailbox
@@ -40,6 +42,7 @@ class ActorHost(PartitionHost):
         passivate_after_s: float = 60.0,
         now_ms: Callable[[], int] = system_now_ms,
         only: str | None = None,
+        metrics: HostMetrics | None = None,
     ) -> None:
         super().__init__(host_id, journal, behaviours.keys(), now_ms=now_ms, only=only)
         self._effects = effects
@@ -57,7 +60,10 @@ class ActorHost(PartitionHost):
             now_ms,
             self._retire,
             self._rest,
+            metrics,
         )
+        if metrics is not None:
+            metrics.watch(self.load)
 
     # Life
 
@@ -94,6 +100,18 @@ class ActorHost(PartitionHost):
     def occupied(self) -> bool:
         """Return whether any actor has something under way."""
         return any(mailbox.occupied for mailbox in self._mailboxes.values())
+
+    def load(self) -> Load:
+        """Look at all actors in memory."""
+        actors, waiting, holds, held_msat = dict.fromkeys(self._behaviours, 0), 0, 0, 0
+        for mailbox in self._mailboxes.values():
+            actors[mailbox.actor_id.partition("_")[0]] += 1
+            waiting += mailbox.waiting
+            state = mailbox.state
+            if isinstance(state, Session) and state.holds:
+                holds += len(state.holds)
+                held_msat += state.books.held.value
+        return Load(actors, waiting, holds, held_msat)
 
     def _busy(self, *, precious: bool = False) -> list[asyncio.Task[None]]:
         live = list(self._mailboxes.values())

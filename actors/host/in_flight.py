@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ..domain.behaviour import Command, Intent, Once, Reply
+from ..domain.llm.answers import TextDelta
+from ..domain.llm.relays import RelayBytes
 from ..effects.progress import ProgressChannel
 
 Run = Callable[[Intent, ProgressChannel], Awaitable[Command]]
 Deliver = Callable[[Command], None]
 Say = Callable[[str, Reply], None]
+Timed = Callable[[Command, float, float | None], None]
+"""Takes note of an outcome, the seconds until it came, and those until the first piece of a streamed answer."""
 
 
 @dataclass(slots=True, eq=False)
@@ -25,6 +29,7 @@ class _Effect:
     cut: asyncio.TimerHandle | None = None
     claims: int = 0
     said_first_s: float = math.inf
+    first_piece_s: float | None = None
 
     def cut_after(self, delay_s: float, cut: Callable[[], None]) -> None:
         """Have the effect ended in `delay_s` seconds, instead of at the time that was set before."""
@@ -37,6 +42,8 @@ class _Effect:
         if not self.said:
             self.said_first_s = asyncio.get_running_loop().time()
         self.said.append(reply)
+        if self.first_piece_s is None and isinstance(reply, TextDelta | RelayBytes):
+            self.first_piece_s = asyncio.get_running_loop().time()
 
     @property
     def comes_again(self) -> bool:
@@ -79,12 +86,13 @@ class InFlight:
     knows.
     """
 
-    __slots__ = ("_deliver", "_effects", "_run", "_say")
+    __slots__ = ("_deliver", "_effects", "_run", "_say", "_timed")
 
-    def __init__(self, run: Run, deliver: Deliver, say: Say) -> None:
+    def __init__(self, run: Run, deliver: Deliver, say: Say, timed: Timed | None = None) -> None:
         self._run = run
         self._deliver = deliver
         self._say = say
+        self._timed = timed
         self._effects: dict[str, _Effect] = {}
 
     def __bool__(self) -> bool:
@@ -125,7 +133,12 @@ class InFlight:
         effect.task = asyncio.create_task(self._carry_out(effect))
 
     async def _carry_out(self, effect: _Effect) -> None:
+        clock = asyncio.get_running_loop().time
+        begun_s = clock()
         outcome = await self._run(effect.intent, effect.progress)
+        if self._timed is not None:
+            first_s = effect.first_piece_s
+            self._timed(outcome, clock() - begun_s, None if first_s is None else first_s - begun_s)
         self._deliver(outcome)
 
     def decided(self, key: str) -> None:

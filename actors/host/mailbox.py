@@ -18,6 +18,7 @@ from ..domain.backoff import Backoff
 from ..domain.behaviour import Behaviour, Command, Decision, Done, Failed, History, Intent, Reply, TakeUp, Wake
 from ..domain.errors import Refusal, broken, too_many_waiting, unavailable, unconfirmed
 from ..effects.executor import Effects
+from ..metrics.host import HostMetrics
 from ..ports import ConflictError, FencedError, Journal, TransientError
 from .activation import Activation
 from .admission import AdmissionControl
@@ -60,6 +61,7 @@ class HostServices:
     now_ms: Callable[[], int]
     retire: Callable[[Mailbox], None]
     rest: Callable[[Mailbox], None]
+    metrics: HostMetrics | None = None
 
 
 class Mailbox:
@@ -73,7 +75,9 @@ class Mailbox:
         self.partition = partition
         self.last_used_s = time.monotonic()
         self.dropped = False
-        self.in_flight = InFlight(partial(services.effects.run, actor_id=actor_id), self._deliver, self._say)
+        timed = None if services.metrics is None else services.metrics.effects.ended
+        run = partial(services.effects.run, actor_id=actor_id)
+        self.in_flight = InFlight(run, self._deliver, self._say, timed)
         self.pump: asyncio.Task[None] | None = None
         self._behaviour = behaviour
         self._services = services
@@ -94,6 +98,16 @@ class Mailbox:
         """Return whether the actor took no money: the store forgets it by itself."""
         state = self._activation.state
         return state is not None and self._behaviour.keep_ms(state, self._services.now_ms()) is not None
+
+    @property
+    def waiting(self) -> int:
+        """Number of commands that wait, or are being decided."""
+        return len(self._commands)
+
+    @property
+    def state(self) -> Any:
+        """Written state of the actor; None before the first read."""
+        return self._activation.state
 
     @property
     def occupied(self) -> bool:
@@ -188,6 +202,8 @@ class Mailbox:
             self._subscribers.refuse(unconfirmed())
         state = rehydrate(self._behaviour, self.actor_id, stored)
         activation.restore(state, stored.snapshot_version + len(stored.events))
+        if services.metrics is not None and not self._taken_up and state is not None:
+            services.metrics.events.activations.inc()
         if happened is not None:
             self._happened(happened)
             return
@@ -222,6 +238,8 @@ class Mailbox:
 
     def _happened(self, turn: Turn) -> None:
         """Let the turn take effect, now that it is written (if there was anything to write)."""
+        if turn.events and self._services.metrics is not None:
+            self._services.metrics.events.wrote(self._activation.state, turn.events, turn.sums)
         self._activation.state = turn.state
         for envelope, _ in turn.outcomes:
             self._take_out(envelope)

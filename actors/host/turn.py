@@ -54,7 +54,7 @@ class Envelope:
 class Turn:
     """Result of a run over the mailbox: the new state, and the answers and intents that follow once it is written.
 
-    `took_ms`: the time of its write.
+    `took_ms`: the time of its write. `sums`: what its events add to the operator's figures.
     """
 
     state: Any
@@ -63,6 +63,7 @@ class Turn:
     outcomes: list[tuple[Envelope, Decision]] = field(default_factory=list)
     opening: Event | None = None
     took_ms: float = 0.0
+    sums: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def denies_a_payment(self) -> bool:

@@ -35,6 +35,10 @@ class UpstreamNews:
             return await self._of(model, longest_s)
         return max([await self._of(name, longest_s) for name in self._own], key=self._lack)
 
+    async def upstreams(self) -> Mapping[str, ModelWord]:
+        """Return the last known availability of each upstream by its name. Never raises."""
+        return {name: await cache.current() for name, cache in self._caches.items()}
+
     async def _of(self, model: str, longest_s: float) -> ModelWord:
         entry = self._catalogue.find(model)
         if entry is None:

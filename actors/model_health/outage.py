@@ -126,6 +126,10 @@ class ModelUp:
         """Return a state without an outage."""
         return ModelWord()
 
+    async def upstreams(self) -> Mapping[str, ModelWord]:
+        """Return nothing: there are no upstreams."""
+        return {}
+
 
 class ModelCache:
     """Cache of the stored knowledge in the memory of a process, read at most once a second, more often for sales.

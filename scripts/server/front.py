@@ -28,9 +28,12 @@ from ...actors.bootstrap import (
     build_solvency_cache,
     build_wallet_words,
 )
+from ...actors.cancellation import cancel_and_wait
 from ...actors.clock import system_now_ms
+from ...actors.metrics.link import ask_totals, hand_over
 from ...actors.services.oracle import PriceCache
 from ...config.gc_tuning import settle_in
+from ...config.held_secrets import Role
 from ...config.logging import log_by
 from ...config.root_key import Keys
 from ...config.settings import Settings
@@ -89,12 +92,15 @@ async def _serve_http(orders: Orders, lifeline: Lifeline) -> None:
         yield
         await close()
 
-    metrics = metrics_of(state)
+    node_id = cluster.this_node()
+    metrics = metrics_of(state, partial(ask_totals, node_id))
     server = Server(server_config(create_app(state, lifespan=lifespan, metrics=metrics), orders.settings))
     _end_on_signal(server, state, lifeline)
     settle_in()
+    counting = asyncio.create_task(hand_over(metrics.registry, Role.FRONT.value, node_id))
     async with serving_metrics(metrics, orders.settings):
         await server.serve(sockets=[socket.socket(fileno=orders.socket_fd)])
+    await cancel_and_wait([counting])
 
 
 def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:

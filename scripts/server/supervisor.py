@@ -46,6 +46,7 @@ from .library_output import RawOutput
 from .lifeline import Launcher
 from .listeners import open_listeners
 from .log_collector import LogCollector
+from .metrics_server import MetricsServer
 from .operator_console import OperatorConsole
 from .ray_thread import RayThread, join_ray, until_ray_answers
 from .secret_server import SecretServer
@@ -80,6 +81,7 @@ class Supervisor:
             self._dir / "log.sock", printer(terminal, for_people=is_for_people(terminal, settings))
         )
         self._secrets: SecretServer | None = None
+        self._metrics = MetricsServer()
         self._parts: Parts | None = None
         self._marks: StoreMarks | None = None
         self._member: ClusterMember | None = None
@@ -181,6 +183,7 @@ class Supervisor:
         self._secrets = SecretServer(self._settings)
         await self._secrets.open(self._dir, cluster.this_node())
         self._logs.name(log_socket_in(self._dir, cluster.this_node()))
+        await self._metrics.open(self._dir, cluster.this_node())
         name = cluster.cluster_name()
         server = Server(
             server_id=secrets.token_hex(8),
@@ -274,6 +277,7 @@ class Supervisor:
             await self._member.leave(alone=self._alone, drain=self._served or not self._alone)
         self._leave_ray()
         await self._logs.close()
+        await self._metrics.close()
         if self._secrets is not None:
             self._secrets.close()
         shutil.rmtree(self._dir, ignore_errors=True)

@@ -45,6 +45,9 @@ class FakeModelNews:
     async def current(self, longest_s: float = 1.0, model: str | None = None) -> ModelWord:
         return self.word
 
+    async def upstreams(self) -> Mapping[str, ModelWord]:
+        return {"one": self.word}
+
 
 class Gate:
     """Lets callers through while open; a test closes it to hold them, and waits until they stand before it."""

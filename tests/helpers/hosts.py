@@ -27,6 +27,7 @@ from satmeter.actors.host.host import ActorHost
 from satmeter.actors.host.rehydrate import rehydrate
 from satmeter.actors.host_link import LinkError, NoHostError
 from satmeter.actors.messages import Answer, Call, Cancel
+from satmeter.actors.metrics.host import HostMetrics
 from satmeter.actors.partitioning import PARTITIONS
 from satmeter.actors.ports import Append, ConflictError, Destinations, Due, Stored, TransientError, Webhooks
 from satmeter.actors.router.router import Router
@@ -239,7 +240,7 @@ class World:
     session_terms: SessionTerms = HOST_SESSION_TERMS
     offset_ms: int = 0
     dedicated: bool = field(default_factory=lambda: PLACEMENT == "dedicated")
-
+    metrics: HostMetrics | None = None
     invoices_ahead: int = 0
     launch_failures: int = 0
     launch_gate: Gate = field(default_factory=Gate)
@@ -284,6 +285,7 @@ class World:
             passivate_after_s=passivate_after_s,
             now_ms=self.now_ms,
             only=only,
+            metrics=self.metrics,
         )
 
     def _behaviours(self) -> dict[str, Behaviour[Any]]:

@@ -6,6 +6,7 @@ Its keys are in `keys.py`. Those of a partition share a hash tag, so that the sc
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from ....config.log_context import in_background
+from ...metrics.journal import JournalMetrics
 from ...ports import Append, ConflictError, Due, FencedError, Stored, TransientError
 from .batch import Batches, Grouped
 from .client import TIMEOUT_S
@@ -137,8 +139,11 @@ class RedisJournal:
     claims it.
     """
 
-    def __init__(self, redis: Redis, liability_of: LiabilityOf | None = None) -> None:
+    def __init__(
+        self, redis: Redis, liability_of: LiabilityOf | None = None, metrics: JournalMetrics | None = None
+    ) -> None:
         self._redis = redis
+        self._metrics = metrics
         self._liability_of = liability_of
         self._cluster = redis if isinstance(redis, ClusterRedis) else None
         self._batches = None if self._cluster else Batches(redis, TIMEOUT_S)
@@ -208,6 +213,7 @@ class RedisJournal:
                 _fail(future, TransientError("the journal was closed"))
 
     async def _write(self, batch: list[tuple[Append, asyncio.Future[None]]]) -> None:
+        begun_s = time.perf_counter()
         try:
             results = await self._execute([append for append, _ in batch])
         except (RedisError, OSError) as error:
@@ -216,9 +222,13 @@ class RedisJournal:
             for _, future in batch:
                 _fail(future, TransientError("the journal was closed while writing"))
             raise
+        if self._metrics is not None:
+            self._metrics.wrote(len(batch), time.perf_counter() - begun_s)
         for (_, future), result in zip(batch, results, strict=True):
             failure = _append_error(result)
             if failure is not None:
+                if self._metrics is not None:
+                    self._metrics.failed(failure)
                 _fail(future, failure)
             elif not future.done():
                 future.set_result(None)

@@ -38,7 +38,7 @@ async def test_a_host_that_can_not_start_says_why_once(
 ) -> None:
     """Its callers only learn that it does not answer, and the operator would wait for it without a reason."""
 
-    def build_parts(settings: Settings, treasury: Any) -> None:
+    def build_parts(settings: Settings, *_: Any) -> None:
         assert settings.redis_url == "redis://given"
         raise ModuleNotFoundError("No module named 'aiohttp'")
 
@@ -52,7 +52,7 @@ async def test_a_host_that_can_not_start_says_why_once(
 
     monkeypatch.setattr(ray_actors, "ask_for_secrets", ask_for_secrets)
     monkeypatch.setattr(ray_actors, "build_parts", build_parts)
-    monkeypatch.setattr(ray_actors, "configure_logging", lambda _: None)
+    monkeypatch.setattr(ray_actors, "log_by", lambda *_, **__: None)
     actor = make()
     with capture_logs() as logged:
         for _ in range(2):
@@ -82,7 +82,7 @@ async def test_each_actor_starts_with_the_keys_of_its_role_alone(monkeypatch: py
         return handout_for(whole, role)
 
     monkeypatch.setattr(ray_actors, "ask_for_secrets", ask_for_secrets)
-    monkeypatch.setattr(ray_actors, "configure_logging", lambda _: None)
+    monkeypatch.setattr(ray_actors, "log_by", lambda *_, **__: None)
     for runs in (ModelWatch, Oversight, SolvencyWatch, Treasury):
         monkeypatch.setattr(runs, "run", _for_ever)
     wiring = replace(WIRING, router=lambda _: cast(Any, None), treasury=lambda: cast(Any, object()))
@@ -93,7 +93,9 @@ async def test_each_actor_starts_with_the_keys_of_its_role_alone(monkeypatch: py
     assert len(oracle._watching) == 1
     treasury = TreasuryActor(lambda: wiring, without_secrets(whole))
     assert await treasury.node() == "node"
-    await cancel_and_wait([*oracle._watching, *treasury._watching, treasury._running])
+    await cancel_and_wait(
+        [*oracle._watching, *treasury._watching, treasury._running, oracle._metrics, treasury._metrics]
+    )
 
 
 async def _for_ever(_: Any) -> None:

@@ -12,11 +12,12 @@ from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from satmeter.actors.domain.llm.relays import RelayBody
+from satmeter.actors.frames import write_frame
 from satmeter.actors.host_link import LinkError
 from satmeter.actors.messages import Answer, Call, Cancel, Ping, Pong
 from satmeter.actors.partitioning import PARTITIONS
 from satmeter.actors.router.router import Router
-from satmeter.actors.transport import Handshake, HostAddress, HostListener, SocketLink, _write
+from satmeter.actors.transport import Handshake, HostAddress, HostListener, SocketLink
 from tests.helpers.hosts import World
 from tests.helpers.patience import PATIENCE_S
 from tests.helpers.relays import relay
@@ -97,8 +98,8 @@ async def test_what_is_no_router_is_turned_away(sent: bytes) -> None:
 async def test_a_frame_that_the_host_can_not_read_ends_the_connection() -> None:
     async with listening_host() as (host, _, endpoint):
         reader, writer = await asyncio.open_connection(endpoint.address, endpoint.port)
-        _write(writer, msgspec.msgpack.encode(Handshake(endpoint.token, "queue")))
-        _write(writer, b"no message")
+        write_frame(writer, msgspec.msgpack.encode(Handshake(endpoint.token, "queue")))
+        write_frame(writer, b"no message")
         # Only heartbeats come before the end.
         assert set((await reader.read())[4:]) <= {0x90, 0}
         writer.close()
