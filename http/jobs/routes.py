@@ -82,7 +82,7 @@ class Jobs:
     async def show(self, request: Request) -> Response:
         """Answer GET /jobs/{jobId} with the job as it is now."""
         view = await self._state.router.call(_job_id(request), GetJob())
-        return self._status(view)
+        return json.json_response(self._status(view))
 
     async def events(self, request: Request) -> Response:
         """Answer GET /jobs/{jobId}/events with the job now and after each change."""
@@ -115,10 +115,7 @@ class Jobs:
             return RefundJob(target, once)
 
         view = await self._payouts.pay(job_id, order, lambda amount_msat: PlanJobPayout(amount_msat, once), pay)
-        return self._status(view)
-
-    def _status(self, view: JobView) -> Response:
-        return json.json_response(views.job_status(view, self._pages, self._withdrawals.of_job(view)))
+        return json.json_response(self._status(view))
 
     async def _events(
         self, first: JobView, changes: AsyncGenerator[JobView, None], facts: RequestFacts
@@ -137,7 +134,10 @@ class Jobs:
                 yield sse.event("error", msgspec.json.encode(errors.body_of(error.refusal, facts)))
 
     def _event(self, view: JobView) -> bytes:
-        return sse.event("state", json.encode(views.job_status(view, self._pages)), _event_id(view))
+        return sse.event("state", json.encode(self._status(view)), _event_id(view))
+
+    def _status(self, view: JobView) -> schemas.JobStatus:
+        return views.job_status(view, self._pages, self._withdrawals.of_job(view))
 
 
 def _event_id(view: JobView) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -143,6 +144,13 @@ async def test_a_wallet_takes_what_a_job_owes(api: Api) -> None:
         return bool((await api.show(job["jobId"]))["refund"]["paidMsat"] == payable * 1_000)
 
     await until(paid)
+
+
+async def test_a_jobs_events_hold_the_link_as_the_job_does(api: Api) -> None:
+    job = await api.complete()
+    told = (await api.http.get(f"/jobs/{job['jobId']}/events")).text
+    (data,) = [line.removeprefix("data: ") for line in told.splitlines() if line.startswith("data: ")]
+    assert json.loads(data) == job and "withdraw" in job["refund"]
 
 
 async def test_the_answer_comes_once_the_payout_is_journaled_and_a_second_invoice_is_refused(api: Api) -> None:
