@@ -264,6 +264,7 @@ def build_host(
     bindings = RedisBindings(parts.redis)
     invoices = InvoicePool(parts.lightning, bindings, ahead_max=settings.invoices_ahead, now_ms=system_now_ms)
     webhooks = HttpWebhooks(WebhookTargets(settings.webhook_allow), keys.webhooks)
+    findings = RedisFindings(parts.redis)
     effects = Effects(
         parts.lightning,
         model,
@@ -273,7 +274,8 @@ def build_host(
         webhooks,
         build_destinations(settings),
         admit_sale=admit_sale,
-        payout_refused=RedisFindings(parts.redis).refused,
+        payout_refused=findings.refused,
+        payout_lasts=findings.lasts,
         now_ms=system_now_ms,
     )
     return ActorHost(

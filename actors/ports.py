@@ -371,12 +371,22 @@ class SolvencyBoard(Protocol):
         ...
 
 
+class LongPayout(msgspec.Struct, frozen=True):
+    """Payout whose outcome the node has not told for long; `since_ms` is when it began."""
+
+    actor_id: str
+    payment_hash: str
+    amount_msat: int
+    since_ms: int
+
+
 class Findings(msgspec.Struct, frozen=True):
     """Findings of the last look.
 
     unknown_payouts: payments that left the wallet in an actor's name and that no journal records as paid, of
     `compared_payouts` since `compared_since_ms`. key_trouble: the fault of the wallet's keys. store_losses: the loss
-    that each server of the store may suffer, by its address.
+    that each server of the store may suffer, by its address. long_payouts: payouts that have been under way for longer
+    than `LONG_MS`, the oldest of them since `long_payouts_since_ms`.
     """
 
     at_ms: int
@@ -386,6 +396,9 @@ class Findings(msgspec.Struct, frozen=True):
     compared_since_ms: int | None = None
     key_trouble: str | None = None
     store_losses: Mapping[str, str] = {}
+    long_payouts: int = 0
+    long_payouts_msat: int = 0
+    long_payouts_since_ms: int | None = None
 
 
 class Refusals(msgspec.Struct, frozen=True):
@@ -408,4 +421,12 @@ class FindingsBoard(Protocol):
 
     async def refused(self, reason: str) -> None:
         """Count a payout that the node would not even try."""
+        ...
+
+    async def lasts(self, payout: LongPayout) -> None:
+        """Note that a payout is under way and has been for long; the note is forgotten after some minutes."""
+        ...
+
+    async def long_payouts(self) -> Sequence[LongPayout]:
+        """Return the payouts that were noted in the last minutes."""
         ...

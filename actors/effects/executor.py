@@ -34,6 +34,7 @@ from ..ports import (
     InvoiceOrder,
     Lightning,
     Limits,
+    LongPayout,
     Model,
     ModelError,
     PermanentError,
@@ -101,6 +102,7 @@ class Effects:
         destinations: Destinations,
         *,
         payout_refused: Callable[[str], Awaitable[None]] | None = None,
+        payout_lasts: Callable[[LongPayout], Awaitable[None]] | None = None,
         admit_sale: Callable[[], Awaitable[None]] | None = None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         now_ms: Callable[[], int] = system_now_ms,
@@ -116,7 +118,7 @@ class Effects:
         self._pause = pause
         self._answering = AnswerEffect(model, pause)
         self._relaying = RelayEffect(model)
-        self._payouts = PayoutCalls(lightning, pause, now_ms, payout_refused)
+        self._payouts = PayoutCalls(lightning, pause, now_ms, payout_refused, payout_lasts)
         self._refunds = RefundCalls(destinations)
 
     def prepare(self) -> None:

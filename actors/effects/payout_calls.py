@@ -10,8 +10,8 @@ import structlog
 from ..domain.backoff import Backoff
 from ..domain.payments.intents import LookUpPayout, SendPayout
 from ..domain.payments.payout_flow import verdict
-from ..domain.payments.payouts import PayoutReport, PayoutStatus
-from ..ports import Lightning, PermanentError, PortError, TransientError
+from ..domain.payments.payouts import LONG_MS, PayoutReport, PayoutStatus
+from ..ports import Lightning, LongPayout, PermanentError, PortError, TransientError
 
 _BACKOFF_FIRST_S: Final = 1.0
 _BACKOFF_MAX_S: Final = 60.0
@@ -27,10 +27,15 @@ class PayoutCalls:
         pause: Callable[[float], Awaitable[None]],
         now_ms: Callable[[], int],
         refused: Callable[[str], Awaitable[None]] | None = None,
+        lasts: Callable[[LongPayout], Awaitable[None]] | None = None,
     ) -> None:
-        """`refused` counts payouts that the node would not even try, by reason; it raises `PortError`."""
+        """`refused` counts payouts that the node would not even try, by reason; it raises `PortError`.
+
+        `lasts` notes a payout that has been under way for long; it raises `PortError`.
+        """
         self._lightning = lightning
         self._refused = refused
+        self._lasts = lasts
         self._pause = pause
         self._now_ms = now_ms
 
@@ -60,6 +65,7 @@ class PayoutCalls:
         """Ask until the node's word is final. Any other word, or none, leaves the outcome unknown."""
         backoff, told = Backoff(_BACKOFF_FIRST_S, _BACKOFF_MAX_S), False
         while True:
+            await self._note_if_long(intent)
             delay_s, asked_at_ms = backoff.next(), self._now_ms()
             try:
                 report = await self._lightning.payout(intent.target, intent.actor_id)
@@ -73,6 +79,17 @@ class PayoutCalls:
             except PortError as error:
                 _log.warning("payout_look_up_failed", error=str(error), delay_s=delay_s, **_described(intent))
             await self._pause(delay_s)
+
+    async def _note_if_long(self, intent: LookUpPayout) -> None:
+        """Note a payout for the operator, which the node may leave pending for ever."""
+        if self._lasts is None or self._now_ms() - intent.started_at_ms < LONG_MS:
+            return
+        target = intent.target
+        payout = LongPayout(intent.actor_id, target.payment_hash, target.amount_msat.value, intent.started_at_ms)
+        try:
+            await self._lasts(payout)
+        except PortError as error:
+            _log.warning("long_payout_not_noted", error=str(error), **_described(intent))
 
     async def _is_our_wallet(self, intent: LookUpPayout) -> bool:
         """Return True if the wallet knows all that it received, so that a missing payment means something.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
 
 from ..domain.behaviour import BooksError, UnknownEventError
 from ..domain.money import MoneyError
-from ..ports import Findings, FindingsBoard, PortError
+from ..domain.timestamps import timestamp
+from ..ports import Findings, FindingsBoard, LongPayout, PortError
 from .payout_watch import Comparison, PayoutWatch
 
 _LOOK_EVERY_S: Final = 30.0
@@ -50,6 +51,7 @@ class Oversight:
         self._compared: Comparison | None = None
         self._key_trouble: str | None = None
         self._losses: Mapping[str, str] = {}
+        self._long: Sequence[LongPayout] = ()
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -62,7 +64,7 @@ class Oversight:
 
     async def look(self) -> None:
         """Look once, and publish the findings. Raises `PortError` when they can't be published."""
-        for look in (self._look_at_store, self._look_at_keys, self._look_at_payouts):
+        for look in (self._look_at_store, self._look_at_keys, self._look_at_payouts, self._look_at_long_payouts):
             try:
                 await look()
             except PortError as error:
@@ -89,6 +91,21 @@ class Oversight:
     async def _look_at_payouts(self) -> None:
         self._compared = await self._payouts.look()
 
+    async def _look_at_long_payouts(self) -> None:
+        """Log each payout once that the node leaves pending for long, and never fail one for that."""
+        told, self._long = self._long, await self._board.long_payouts()
+        known = {payout.payment_hash for payout in told}
+        for payout in self._long:
+            if payout.payment_hash not in known:
+                _log.error(
+                    "payout_pending_for_long",
+                    actor_id=payout.actor_id,
+                    payment_hash=payout.payment_hash,
+                    amount_msat=payout.amount_msat,
+                    since=timestamp(payout.since_ms),
+                    hint='ask the node about this payment: see "A payout that stays pending" in docs/lightning.md',
+                )
+
     def _findings(self) -> Findings:
         compared = self._compared or Comparison(0, 0, 0, None)
         return Findings(
@@ -99,4 +116,7 @@ class Oversight:
             compared_since_ms=compared.since_ms,
             key_trouble=self._key_trouble,
             store_losses=self._losses,
+            long_payouts=len(self._long),
+            long_payouts_msat=sum(payout.amount_msat for payout in self._long),
+            long_payouts_since_ms=min((payout.since_ms for payout in self._long), default=None),
         )

@@ -21,13 +21,16 @@ def payouts_of(findings: Findings | None, refusals: Refusals, wallet: WalletWord
     """Return the payouts in the answer of `/readyz`; None before the treasury's first look."""
     if findings is None:
         return None
-    since_ms = findings.compared_since_ms
+    since_ms, long_since_ms = findings.compared_since_ms, findings.long_payouts_since_ms
     return around.Payouts(
         unknown_count=findings.unknown_payouts,
         unknown_msat=findings.unknown_payouts_msat,
         compared_count=findings.compared_payouts,
         compared_since=None if since_ms is None else timestamp(since_ms),
         refused_count=sum(refusals.counts.values()),
+        long_pending_count=findings.long_payouts or None,
+        long_pending_msat=findings.long_payouts_msat if findings.long_payouts else None,
+        long_pending_since=None if long_since_ms is None else timestamp(long_since_ms),
         trouble=_trouble(findings, refusals, wallet),
     )
 
@@ -41,6 +44,13 @@ def warnings_of(findings: Findings | None, refusals: Refusals, wallet: WalletWor
         found.append(
             f"The wallet made {findings.unknown_payouts} payments over {findings.unknown_payouts_msat} msat that no "
             "journal tells as paid: run `satmeter audit`."
+        )
+    if findings.long_payouts and findings.long_payouts_since_ms is not None:
+        # No ids: this page is open to all.
+        found.append(
+            f"The Lightning node has not told for more than a day how {findings.long_payouts} payouts ended, since "
+            f"{timestamp(findings.long_payouts_since_ms)}: `satmeter audit` names them, so that you can ask the node; "
+            "docs/lightning.md says how."
         )
     if findings.store_losses:
         found.append(f"{store_trouble(findings)[0].upper()}{store_trouble(findings)[1:]}.")

@@ -44,6 +44,11 @@ class Payouts(Wire):
     compared_count: Annotated[int, Field(ge=0, description="Payments that were compared.")]
     compared_since: Annotated[Timestamp | Absent, Field(description="When the oldest of them was made.")] = None
     refused_count: Annotated[int, Field(ge=0, description="Payouts ever that the node would not even try.")]
+    long_pending_count: Annotated[
+        Count | Absent, Field(description="Payouts under way for more than a day; the node has not told their end.")
+    ] = None
+    long_pending_msat: Annotated[Count | Absent, Field(description="What they add up to.")] = None
+    long_pending_since: Annotated[Timestamp | Absent, Field(description="When the oldest of them began.")] = None
     trouble: Annotated[
         str | Absent, Field(description="Why refunds can't be paid now, or could not within the last hour.")
     ] = None

@@ -24,7 +24,7 @@ from ...actors.bootstrap import build_behaviours
 from ...actors.clock import system_now_ms
 from ...actors.domain.behaviour import Behaviour
 from ...actors.domain.money import Msat
-from ...actors.domain.payments.payouts import PayoutStatus, PayoutTarget
+from ...actors.domain.payments.payouts import LONG_MS, PayoutStatus, PayoutTarget
 from ...actors.domain.sums import HOUR_MS
 from ...actors.partitioning import PARTITIONS, partition_of
 from ...actors.ports import Lightning, PortError
@@ -34,7 +34,7 @@ from ..store.embedded import StoreError
 from .archive import read_archive
 from .difference import Difference
 from .hours import hour_differences
-from .payments import Claim, Ledger
+from .payments import Claim, Ledger, Pending
 from .replay import Folded, fold
 from .totals import Totals, archive_differences
 
@@ -62,7 +62,7 @@ class Report(msgspec.Struct, rename="camel"):
     """Result of an audit. Amounts in msat; `differences` holds the first hundred of `difference_count`.
 
     `partitions_without_total`: no server that keeps running totals has had them yet. `hours_compared`: hours whose sums
-    were compared with the journals.
+    were compared with the journals. `long_pending`: payouts under way for long, which are not differences.
     """
 
     sessions: dict[str, int]
@@ -73,6 +73,7 @@ class Report(msgspec.Struct, rename="camel"):
     hours_compared: int
     difference_count: int
     differences: list[Difference]
+    long_pending: list[Pending]
 
     @property
     def liability_msat(self) -> int:
@@ -127,7 +128,8 @@ class Audit:
                 hours = await self._compare_hours(sums)
             node = {**self._ledger.node_sums(), "wallet": 0}
             sessions, jobs, archived = (self._ledger.sums(kind) for kind in ("ses", "job", _ARCHIVED))
-            report = Report(sessions, jobs, archived, node, len(self._totals.uncounted), hours, 0, self._differences)
+            uncounted, pending = len(self._totals.uncounted), self._ledger.pending(self._now_ms() - LONG_MS)
+            report = Report(sessions, jobs, archived, node, uncounted, hours, 0, self._differences, pending)
             await self._check_wallet(report, before_msat)
             report.difference_count = self._count
             return report

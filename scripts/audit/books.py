@@ -19,7 +19,7 @@ class AuditError(Exception):
 
 @dataclass(slots=True)
 class Payout:
-    """A payout according to its journal; `state` is pending, paid or failed.
+    """A payout according to its journal; `state` is pending, paid or failed. `since_ms`: when it began.
 
     `uncovered_msat`: the part of the route's cost that is ours; None in journals that did not keep it.
     """
@@ -27,6 +27,7 @@ class Payout:
     payment_hash: str
     amount_msat: int
     reserve_msat: int
+    since_ms: int
     state: str = "pending"
     fee_msat: int = 0
     uncovered_msat: int | None = None
@@ -73,7 +74,7 @@ class Books:
         match event["type"]:
             case "payout_started":
                 target = event["target"]
-                payout = Payout(target["payment_hash"], target["amount_msat"], event["reserve_msat"])
+                payout = Payout(target["payment_hash"], target["amount_msat"], event["reserve_msat"], event["at_ms"])
                 if any(other.state == "pending" for other in self.payouts):
                     raise AuditError("a payout begins while another is under way")
                 self.payouts.append(payout)

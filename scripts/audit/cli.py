@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ...actors.adapters.lightning_backends import backend_of
+from ...actors.domain.timestamps import timestamp
 from ...config.settings import Settings
 from ..output_files import writable
 from ..signals import run_until_interrupted
@@ -20,6 +21,7 @@ from .auditor import CannotAuditError, Report
 from .auditor import audit as audit_books
 
 _WIDTH: Final = 160
+_PENDING_MAX: Final = 20
 _ROWS: Final = (
     ("Actors", "actors"),
     ("Received", "received"),
@@ -77,9 +79,25 @@ def _show(report: Report, console: Console, node_title: str) -> None:
         console.print(text, highlight=False)
     if report.hours_compared and not report.difference_count:
         console.print(f"\nThe sums of {report.hours_compared:,} hours agree with the journals.", highlight=False)
+    _show_pending(report, console)
     if not report.difference_count:
         console.print("\nThe books close: every journal, snapshot and payment agrees.", highlight=False)
         return
     console.print(
         f"\nFirst difference of {report.difference_count:,}: {report.differences[0]}", highlight=False, markup=False
     )
+
+
+def _show_pending(report: Report, console: Console) -> None:
+    """Name the payouts that have been under way for long, so that the operator can ask the node about them."""
+    pending = report.long_pending
+    if not pending:
+        return
+    text = (
+        f"\n{len(pending):,} payouts have been under way for more than a day. Ask the node about their payment hashes: "
+        'see "A payout that stays pending" in docs/lightning.md.'
+    )
+    console.print(text, highlight=False)
+    for each in pending[:_PENDING_MAX]:
+        line = f"  since {timestamp(each.since_ms)}  {each.amount_msat:,} msat  {each.payment_hash}  {each.actor_id}"
+        console.print(line, highlight=False, markup=False)

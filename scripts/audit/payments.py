@@ -9,6 +9,8 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from ...actors.adapters.redis.scan import ActorKey
 from ...actors.domain.payments.invoices import Settlement
 from ...actors.domain.payments.payouts import SentPayment
@@ -22,7 +24,7 @@ CREATE TABLE actors (id TEXT, partition INT, length INT, kind TEXT, received INT
 CREATE INDEX actor_partitions ON actors (partition);
 CREATE TABLE credits (hash TEXT, actor TEXT, msat INT);
 CREATE INDEX credit_hashes ON credits (hash);
-CREATE TABLE payouts (hash TEXT, actor TEXT, msat INT, reserve INT, fee INT, uncovered INT, state TEXT);
+CREATE TABLE payouts (hash TEXT, actor TEXT, msat INT, reserve INT, fee INT, uncovered INT, state TEXT, since INT);
 CREATE INDEX payout_hashes ON payouts (hash);
 CREATE TABLE received (hash TEXT PRIMARY KEY, actor TEXT, msat INT, kept INT) WITHOUT ROWID;
 CREATE TABLE sent (row TEXT PRIMARY KEY, hash TEXT, actor TEXT, msat INT, fee INT) WITHOUT ROWID;
@@ -64,6 +66,8 @@ WHERE NOT EXISTS (SELECT 1 FROM payouts p WHERE p.hash = s.hash AND p.actor = s.
 _SENT_TWICE: Final = "SELECT hash, count(*), group_concat(actor) FROM sent GROUP BY hash HAVING count(*) > 1"
 _PAID_TWICE: Final = """
 SELECT hash, count(*), group_concat(actor) FROM payouts WHERE state = 'paid' GROUP BY hash HAVING count(*) > 1"""
+_PENDING: Final = """
+SELECT hash, actor, msat, since FROM payouts WHERE state = 'pending' AND since <= ? ORDER BY since"""
 
 SUMS: Final = ("received", "available", "held", "spent", "owed", "pending", "refunded", "fees", "uncovered")
 
@@ -74,6 +78,15 @@ class Claim(NamedTuple):
     payment_hash: str
     actor_id: str
     amount_msat: int
+
+
+class Pending(msgspec.Struct, rename="camel"):
+    """Payout whose end the node has not told, since `since_ms`."""
+
+    payment_hash: str
+    actor_id: str
+    amount_msat: int
+    since_ms: int
 
 
 class Ledger:
@@ -101,10 +114,19 @@ class Ledger:
         rows = [(payment_hash, key.actor_id, amount) for payment_hash, amount in books.credits]
         self._db.executemany("INSERT INTO credits VALUES (?, ?, ?)", rows)
         payouts = [
-            (p.payment_hash, key.actor_id, p.amount_msat, p.reserve_msat, p.fee_msat, p.uncovered_msat, p.state)
+            (
+                p.payment_hash,
+                key.actor_id,
+                p.amount_msat,
+                p.reserve_msat,
+                p.fee_msat,
+                p.uncovered_msat,
+                p.state,
+                p.since_ms,
+            )
             for p in books.payouts
         ]
-        self._db.executemany("INSERT INTO payouts VALUES (?, ?, ?, ?, ?, ?, ?)", payouts)
+        self._db.executemany("INSERT INTO payouts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", payouts)
 
     def put_hours(self, hours: Hours) -> None:
         """Add an actor's hourly sums to those of all."""
@@ -136,6 +158,10 @@ class Ledger:
             if p.actor_id
         ]
         self._db.executemany("INSERT OR IGNORE INTO sent VALUES (?, ?, ?, ?, ?)", rows)
+
+    def pending(self, until_ms: int) -> list[Pending]:
+        """Return payouts under way that began by then, the oldest first."""
+        return [Pending(*row) for row in self._db.execute(_PENDING, [until_ms])]
 
     def in_partition(self, partition: int) -> list[tuple[str, int, int]]:
         """Return id, length of journal, and what the wallet must hold, of each actor."""

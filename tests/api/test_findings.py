@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace as replace_findings
 from redis.asyncio import Redis
 
 from satmeter.actors.bootstrap import build_wallet_words
@@ -81,6 +82,17 @@ async def test_payments_that_no_journal_tells_are_counted_and_the_server_goes_on
     (warning,) = answer.json()["warnings"]
     assert "1800000 msat" in warning and "satmeter audit" in warning
     assert "satmeter_unknown_payouts 2.0" in metrics and "satmeter_unknown_payouts_msat 1.8e+06" in metrics
+
+
+async def test_a_payout_that_stays_pending_is_told_with_its_age_and_without_ids(seen: Seen) -> None:
+    long = replace_findings(WELL, long_payouts=2, long_payouts_msat=1_800_000, long_payouts_since_ms=AT_MS - 90_000_000)
+    answer, _ = await seen.ready(long)
+    assert answer.status_code == 200 and answer.json()["status"] == "ready"
+    payouts = answer.json()["payouts"]
+    assert (payouts["longPendingCount"], payouts["longPendingMsat"]) == (2, 1_800_000)
+    assert payouts["longPendingSince"] == "2027-01-14T07:00:00.000Z"
+    (warning,) = answer.json()["warnings"]
+    assert "2 payouts" in warning and "2027-01-14T07:00:00.000Z" in warning and "satmeter audit" in warning
 
 
 @pytest.mark.parametrize(

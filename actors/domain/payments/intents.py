@@ -59,13 +59,15 @@ class LookUpPayout(Intent, frozen=True):
     """Ask the node until its word is final; the result is a `PayoutReport`, see `payout_flow.verdict`.
 
     Before `failure_final_at_ms` neither "failed" nor "never heard of it" is final. `received_hashes` are those of
-    payments to the actor: a wallet that lacks one of them is another one, or has lost what it knew.
+    payments to the actor: a wallet that lacks one of them is another one, or has lost what it knew. `started_at_ms`:
+    when the payout began.
     """
 
     target: PayoutTarget
     actor_id: str
     failure_final_at_ms: int
     received_hashes: tuple[str, ...] = ()
+    started_at_ms: int = 0
 
     @property
     def free_to_repeat(self) -> bool:

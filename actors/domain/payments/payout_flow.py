@@ -155,7 +155,8 @@ def intents(actor_id: str, refunds: Refunds, fees: RoutingFees, received_hashes:
         send_before_ms, limit_msat = payout.started_at_ms + _SEND_WITHIN_MS, fee_limit(refunds, payout, fees)
         return (SendPayout(f"send_{key}", payout.target, actor_id, send_before_ms, limit_msat),)
     proofs = tuple(sorted(received_hashes)[:_PROOFS_MAX])
-    return (LookUpPayout(f"look_up_{key}", payout.target, actor_id, payout.failure_final_at_ms, proofs),)
+    final_at_ms, started_at_ms = payout.failure_final_at_ms, payout.started_at_ms
+    return (LookUpPayout(f"look_up_{key}", payout.target, actor_id, final_at_ms, proofs, started_at_ms),)
 
 
 def topic(target: PayoutTarget) -> str:

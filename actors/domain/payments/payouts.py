@@ -20,6 +20,8 @@ from ..money import ZERO, Msat
 from .routing_fees import RoutingFees
 from .standing_refund import StandingRefund
 
+LONG_MS: Final = 86_400_000
+"""Age in ms from which on a payout under way is shown to the operator. It goes on all the same."""
 # The network stands between "ln" and the amount (BOLT 11, "Human-Readable Part").
 _NETWORK: Final = re.compile(r"ln(bcrt|bc|tbs|tb|[a-z]+)")
 

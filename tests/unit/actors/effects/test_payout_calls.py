@@ -1,16 +1,17 @@
-"""Payouts that are not sent any more."""
+"""Payouts that are not sent any more, and those that stay under way."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 
 import pytest
 
 from satmeter.actors.domain.money import Msat
-from satmeter.actors.domain.payments.intents import SendPayout
-from satmeter.actors.domain.payments.payouts import PayoutStatus, PayoutTarget
+from satmeter.actors.domain.payments.intents import LookUpPayout, SendPayout
+from satmeter.actors.domain.payments.payouts import LONG_MS, PayoutReport, PayoutStatus, PayoutTarget
 from satmeter.actors.effects.payout_calls import PayoutCalls
-from satmeter.actors.ports import TransientError
+from satmeter.actors.ports import LongPayout, PermanentError, PortError, TransientError
 from tests.helpers.fakes import FakeLightning
 
 TARGET = PayoutTarget("lnbcrt50u1", "ab" * 32, Msat.from_sats(5_000))
@@ -32,3 +33,50 @@ async def test_a_host_that_stood_still_for_too_long_leaves_the_payout_to_those_w
             await sending
     assert lightning.calls.count("pay_out") == int(sent)
     assert lightning.fee_limits_msat == [2_000] * sent
+
+
+@dataclass
+class Pending:
+    """A payout that is looked up, at a node that does not tell its end, until it is broken off."""
+
+    fault: PortError | None = None
+    notes: list[LongPayout] = field(default_factory=list)
+    store_fault: PortError | None = None
+
+    async def look_up(self, now_ms: int, times: int = 3) -> None:
+        async def pause(_: float) -> None:
+            nonlocal times
+            times -= 1
+            if not times:
+                raise EndOfTestError
+
+        lightning = FakeLightning(fault=self.fault)
+        lightning.outgoing[TARGET.payment_hash] = PayoutReport(PayoutStatus.PENDING)
+        calls = PayoutCalls(lightning, pause, lambda: now_ms, None, self.note)
+        # A pending payout ends the look-up when half of its patience is over.
+        intent = LookUpPayout("look_up_a", TARGET, "ses_a", now_ms + 1_000_000, (), UNTIL_MS)
+        with pytest.raises(EndOfTestError):
+            await calls.look_up(intent)
+
+    async def note(self, payout: LongPayout) -> None:
+        if self.store_fault is not None:
+            raise self.store_fault
+        self.notes.append(payout)
+
+
+class EndOfTestError(Exception):
+    """The look-up has gone on for long enough."""
+
+
+@pytest.mark.parametrize("fault", [None, TransientError("down"), PermanentError("it does not tell")])
+async def test_a_payout_that_is_under_way_for_a_day_is_noted_with_its_beginning_and_goes_on(
+    fault: PortError | None,
+) -> None:
+    """phoenixd and Alby Hub may show a payment as under way for ever."""
+    pending = Pending(fault)
+    await pending.look_up(UNTIL_MS + LONG_MS - 1)
+    assert pending.notes == []
+    await pending.look_up(UNTIL_MS + LONG_MS)
+    assert pending.notes == [LongPayout("ses_a", TARGET.payment_hash, 5_000_000, UNTIL_MS)] * 3
+    pending.store_fault = TransientError("the store is away")
+    await pending.look_up(UNTIL_MS + 2 * LONG_MS)

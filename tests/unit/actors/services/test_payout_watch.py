@@ -13,7 +13,7 @@ from satmeter.actors.adapters.redis.findings import RedisFindings
 from satmeter.actors.domain.behaviour import BooksError, UnknownEventError
 from satmeter.actors.domain.money import MoneyError, Msat
 from satmeter.actors.domain.payments.payouts import Payout, PayoutTarget, Refunds, SentPayment
-from satmeter.actors.ports import Findings, Refusals, TransientError
+from satmeter.actors.ports import Findings, LongPayout, Refusals, TransientError
 from satmeter.actors.services.findings import FindingsCache
 from satmeter.actors.services.oversight import Oversight
 from satmeter.actors.services.payout_watch import ARCHIVED_AFTER_MS, FORGOTTEN_AFTER_MS, Comparison, PayoutWatch
@@ -194,6 +194,7 @@ class Board:
     """Implements `FindingsBoard`."""
 
     findings: list[Findings] = field(default_factory=list)
+    long: list[LongPayout] = field(default_factory=list)
 
     async def tell(self, findings: Findings) -> None:
         self.findings.append(findings)
@@ -203,6 +204,12 @@ class Board:
 
     async def refused(self, reason: str) -> None:
         raise AssertionError
+
+    async def lasts(self, payout: LongPayout) -> None:
+        raise AssertionError
+
+    async def long_payouts(self) -> list[LongPayout]:
+        return self.long
 
 
 @dataclass
@@ -252,6 +259,21 @@ async def test_all_that_was_found_is_told_and_each_change_is_one_line() -> None:
         found = await watched.look()
     assert (found.key_trouble, found.store_losses) == (None, {})
     assert sorted(log["event"] for log in logs) == ["store_keeps_writes_again", "wallet_keys_well_again"]
+
+
+async def test_a_payout_that_lasts_for_long_is_logged_once_with_its_age_and_shown_until_it_ends() -> None:
+    watched = Watched()
+    watched.board.long = [LongPayout("ses_a", "ab" * 32, 900_000, 5_000), LongPayout("ses_b", "cd" * 32, 1_000, 3_000)]
+    with capture_logs() as logs:
+        found = [await watched.look() for _ in range(3)][-1]
+    assert (found.long_payouts, found.long_payouts_msat, found.long_payouts_since_ms) == (2, 901_000, 3_000)
+    assert [(log["event"], log["actor_id"], log["since"]) for log in logs] == [
+        ("payout_pending_for_long", "ses_a", "1970-01-01T00:00:05.000Z"),
+        ("payout_pending_for_long", "ses_b", "1970-01-01T00:00:03.000Z"),
+    ]
+    assert "docs/lightning.md" in logs[0]["hint"] and logs[0]["payment_hash"] == "ab" * 32
+    watched.board.long = []
+    assert await watched.look() == Findings(NOW_MS)
 
 
 async def test_what_does_not_answer_stays_as_it_was_and_hides_nothing_else() -> None:

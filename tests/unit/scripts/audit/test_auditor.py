@@ -10,16 +10,19 @@ from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from satmeter.actors.adapters.redis.audit import AuditStore
+from satmeter.actors.domain.behaviour import Once
 from satmeter.actors.domain.job.state import CreateJob, JobView
 from satmeter.actors.domain.money import ZERO, Msat
 from satmeter.actors.domain.payments.invoices import Settle
-from satmeter.actors.domain.payments.payouts import PayoutReport, PayoutStatus
+from satmeter.actors.domain.payments.payouts import LONG_MS, PayoutReport, PayoutStatus
+from satmeter.actors.domain.session.messages import CloseSession
 from satmeter.actors.domain.session.state import SessionBooks
 from satmeter.actors.partitioning import partition_of
+from satmeter.scripts.audit.payments import Pending
 from tests.helpers.audits import DEPOSIT_MSAT, TARGET, audited, finds, key_of, raw, used_world
 from tests.helpers.hosts import World
 from tests.helpers.jobs import JOB_ID
-from tests.helpers.session_steps import SES
+from tests.helpers.session_steps import GRANT, SES, opened
 
 OTHER = "ses_ffffffffffffffffffffffffffffffff"
 
@@ -171,6 +174,23 @@ async def test_a_payout_of_a_journal_that_did_not_keep_what_a_route_cost_in_all_
     hour = events[place]["at_ms"] // 3_600_000
     await raw(world).hdel(key_of(SES, "sums").rpartition(":")[0], f"{hour}:uncovered_msat")
     assert (await audited(world)).differences == []
+
+
+async def test_a_payout_that_the_node_leaves_pending_is_named_after_a_day_and_is_no_difference(redis: Redis) -> None:
+    world = World(redis)
+    world.lightning.payout_script = [PayoutReport(PayoutStatus.PENDING)]
+    async with world.serving() as (_, router):
+        world.lightning.pay((await opened(router)).deposit_invoice.payment_hash)
+        await router.call(SES, CloseSession(TARGET, Once("c", "d", keyed=True), GRANT, waits=False))
+    world.lightning.wallet_msat = 100_000_000
+    report = await audited(world)
+    assert (report.differences, report.long_pending) == ([], [])
+    world.offset_ms += LONG_MS
+    report = await audited(world)
+    assert report.differences == []
+    (pending,) = report.long_pending
+    assert pending == Pending(TARGET.payment_hash, SES, TARGET.amount_msat.value, pending.since_ms)
+    assert LONG_MS <= world.now_ms() - pending.since_ms < LONG_MS + 60_000
 
 
 async def test_a_payout_that_no_journal_tells_of_is_found(world: World) -> None:

@@ -219,11 +219,13 @@ def test_a_call_without_the_word_paid_is_looked_up_and_never_sent_again(said: Pa
     sending = bench.intent()
     bench.send(Failed(sending, permanent=False) if said is None else Done(sending, said))
     believed_at_ms = START_MS + (0 if said is FAILED else ABSENT_MS)
-    assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, believed_at_ms, DEPOSITS)
+    assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, believed_at_ms, DEPOSITS, START_MS)
     bench.now_ms += 10_000
     bench.finish(PENDING)
     crash(bench)
-    assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, START_MS + 10_000 + ABSENT_MS, DEPOSITS)
+    assert bench.intent() == LookUpPayout(
+        f"look_up_{TOPIC}", TO, JOB_ID, START_MS + 10_000 + ABSENT_MS, DEPOSITS, START_MS
+    )
     assert bench.send(Done(sending, FAILED)).events == ()
     answer_of(bench.finish(PAID))
     assert bench.send(Done(sending, PAID)).events == ()
@@ -236,7 +238,9 @@ def test_a_payout_that_was_being_sent_when_its_host_died_is_not_sent_again() -> 
     bench.now_ms += 5_000
     crash(bench)
     crash(bench)
-    assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, START_MS + 5_000 + ABSENT_MS, DEPOSITS)
+    assert bench.intent() == LookUpPayout(
+        f"look_up_{TOPIC}", TO, JOB_ID, START_MS + 5_000 + ABSENT_MS, DEPOSITS, START_MS
+    )
 
 
 def test_a_payout_that_failed_for_certain_is_owed_again_and_another_invoice_may_be_given() -> None:
@@ -253,7 +257,7 @@ def test_a_payout_that_failed_for_certain_is_owed_again_and_another_invoice_may_
 def test_a_node_that_would_pay_nothing_leaves_the_invoice_to_be_sent_again(reason: PayoutRefusal) -> None:
     bench = paying()
     bench.finish(PayoutReport(PayoutStatus.FAILED, refusal=reason))
-    assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, START_MS, DEPOSITS)
+    assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, START_MS, DEPOSITS, START_MS)
     crash(bench)
     shown = answer_of(bench.finish(ABSENT)).refund
     assert shown is not None and (shown.state, shown.failed, shown.refusal) == (RefundState.OWED, True, reason)
@@ -272,7 +276,7 @@ def test_a_refusal_that_the_node_lists_as_a_failed_payment_is_one_all_the_same()
     assert bench.send(refund(name="again")).wait_for == TOPIC
     # The list still has the first order. It says nothing about the second one while that may still come.
     bench.send(Failed(bench.intent(), permanent=False))
-    assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, START_MS + ABSENT_MS, DEPOSITS)
+    assert bench.intent() == LookUpPayout(f"look_up_{TOPIC}", TO, JOB_ID, START_MS + ABSENT_MS, DEPOSITS, START_MS)
 
 
 def test_a_key_that_the_node_refuses_ends_the_payout_at_once() -> None:

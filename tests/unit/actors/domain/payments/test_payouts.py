@@ -153,7 +153,7 @@ def test_only_the_first_take_up_has_something_to_say() -> None:
     _, unclear = fold(books, refunds, event)
     assert taken_up(unclear, 9_000) is None
     assert intents("a", unclear, FEES, ["ee"]) == (
-        LookUpPayout(f"look_up_payout:{TO.payment_hash}", TO, "a", 5_000 + ABSENT_MS, ("ee",)),
+        LookUpPayout(f"look_up_payout:{TO.payment_hash}", TO, "a", 5_000 + ABSENT_MS, ("ee",), 1_000),
     )
 
 

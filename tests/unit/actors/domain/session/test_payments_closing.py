@@ -171,12 +171,14 @@ def test_a_call_that_ends_without_the_word_paid_is_looked_up_and_never_sent_agai
     (intent,) = bench.behaviour.intents(SESSION_ID, bench.state)
     # A node that refused the call and knows nothing of it may be believed at once.
     believed_at_ms = START_MS + (0 if said is FAILED else ABSENT_MS)
-    assert intent == LookUpPayout(LOOK_UP, TO, SESSION_ID, believed_at_ms, (DEPOSIT.payment_hash,))
+    assert intent == LookUpPayout(LOOK_UP, TO, SESSION_ID, believed_at_ms, (DEPOSIT.payment_hash,), START_MS)
     assert bench.fail(LOOK_UP).events == ()
     bench.now_ms += 10_000
     bench.finish(LOOK_UP, PENDING)
     (intent,) = bench.behaviour.intents(SESSION_ID, bench.state)
-    assert intent == LookUpPayout(LOOK_UP, TO, SESSION_ID, START_MS + 10_000 + ABSENT_MS, (DEPOSIT.payment_hash,))
+    assert intent == LookUpPayout(
+        LOOK_UP, TO, SESSION_ID, START_MS + 10_000 + ABSENT_MS, (DEPOSIT.payment_hash,), START_MS
+    )
     bench.crash()
     assert list(bench.running) == [LOOK_UP]
     answer_of(bench.finish(LOOK_UP, PAID))
@@ -280,7 +282,9 @@ def test_a_payout_that_was_being_sent_when_its_host_died_is_not_sent_again() -> 
     for snapshot_at in (0, 2, 4):
         bench.crash(snapshot_at)
         (intent,) = bench.behaviour.intents(SESSION_ID, bench.state)
-        assert intent == LookUpPayout(LOOK_UP, TO, SESSION_ID, START_MS + 5_000 + ABSENT_MS, (DEPOSIT.payment_hash,))
+        assert intent == LookUpPayout(
+            LOOK_UP, TO, SESSION_ID, START_MS + 5_000 + ABSENT_MS, (DEPOSIT.payment_hash,), START_MS
+        )
         bench.now_ms += 1_000
     assert bench.send(TakeUp()).events == ()
 
