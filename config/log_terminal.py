@@ -30,9 +30,10 @@ _LEVELS: Final[Mapping[str, str]] = {
     "critical": "\x1b[1;31m",
 }
 # Shown in columns or lines of their own.
-_APART: Final = frozenset({"timestamp", "level", "event", "hint", "exception"})
-# What a developer may look for comes after what an operator reads.
-_LAST: Final = ("process", "pid", "logger")
+_APART: Final = frozenset({"timestamp", "level", "event", "pid", "hint", "exception"})
+# What the event says already is left out, and which process it was comes after what was done.
+_OWN: Final = "satmeter."
+_LAST: Final = ("process", "logger")
 
 
 def wants_colour(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
@@ -80,6 +81,10 @@ class TerminalRenderer:
         lines = [self._styled(name, _BOLD), *(self._styled(line, _BOLD) for line in more)]
         used = len(more[-1] if more else name)
         for key, text in _fields_of(event):
+            if "\n" in text:
+                lines += [self._field(key, ""), *_wrapped(text, width)]
+                used = width
+                continue
             gap = max(2, column - used) if len(lines) == 1 else 2
             token = f"{key}={text}"
             if used + gap + len(token) <= width:
@@ -108,13 +113,16 @@ def _time_of(event: EventDict) -> str:
 
 def _fields_of(event: EventDict) -> Iterable[tuple[str, str]]:
     names = [name for name in event if name not in _APART and name not in _LAST]
-    for name in (*names, *(name for name in _LAST if name in event)):
+    last = [name for name in _LAST if name in event and not str(event[name]).startswith(_OWN)]
+    for name in (*names, *last):
         yield name, _text(event[name])
 
 
 def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return ",".join(map(_text, value))
+        texts = [_text(item) for item in value]
+        # Sentences and places in the code have lines of their own.
+        return "\n".join(f"  {text[1:-1]}" for text in texts) if any(" " in text for text in texts) else ",".join(texts)
     text = _visible(str(value))
     return f'"{text}"' if not text or any(char.isspace() for char in text) else text
 

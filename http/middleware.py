@@ -104,14 +104,16 @@ class RequestMiddleware:
                 self._finish(scope, route, status or _CLIENT_GONE, seconds, code)
 
     def _note(self, error: Exception, scope: Scope) -> None:
-        """Log an unforeseen error by type and place only: an exception's text may hold a prompt or a credential."""
-        if not isinstance(error, HTTPException | RefusedError):
+        """Log an unforeseen error by type and place only: its text may hold a prompt or a credential."""
+        request_id = request_id_of(scope)
+        if isinstance(error, TransientError):
+            # Its text is the port's own, and says all that the place would.
+            _log.warning("store_silent", request_id=request_id, error=str(error))
+        elif not isinstance(error, HTTPException | RefusedError):
             frames = traceback.extract_tb(error.__traceback__)
-            expected = isinstance(error, TransientError)
-            _log.log(
-                logging.WARNING if expected else logging.ERROR,
-                "store_silent" if expected else "unforeseen_error",
-                request_id=request_id_of(scope),
+            _log.error(
+                "unforeseen_error",
+                request_id=request_id,
                 error_type=type(error).__qualname__,
                 places=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
             )

@@ -182,7 +182,9 @@ class Lane:
                     task.cancel()
                 outcomes = await asyncio.gather(*directions, return_exceptions=True)
             defects = [o for o in outcomes if isinstance(o, Exception) and not isinstance(o, LinkError)]
-            _log.warning("host_unreachable", errors=[type(outcome).__name__ for outcome in outcomes])
+            error = next((str(outcome) for outcome in outcomes if isinstance(outcome, LinkError)), None)
+            _log.warning("host_unreachable", host_id=self._host_id, error=error, calls=len(self._pending))
+            lost_s = asyncio.get_running_loop().time()
             if defects:
                 # One of the messages breaks this code. Sent again, it would do so for ever.
                 _log.error("message_broke_lane", errors=[type(defect).__name__ for defect in defects])
@@ -192,6 +194,8 @@ class Lane:
                 await self._link.close()
                 self._traffic = None
                 return
+            away_s = round(asyncio.get_running_loop().time() - lost_s, 1)
+            _log.info("host_reachable", host_id=self._host_id, away_s=away_s, calls=len(self._pending))
 
     async def _send(self) -> None:
         while True:

@@ -14,6 +14,7 @@ from ..cancellation import cancel_and_wait
 from ..domain.pricing import BtcPrice, PriceOrigin
 from ..ports import PortError, PriceSource, TransientError
 
+_MEANWHILE: Final = "the last price counts meanwhile, or BTC_PRICE_USD_FALLBACK; it is asked for again"
 _log = structlog.get_logger(__name__)
 
 FRESH_MS: Final = 60_000
@@ -86,14 +87,14 @@ class Oracle:
                 self._retry_at_ms = None
                 self._trouble.over("btc_price_back")
                 return
-            self._trouble.begins("btc_price_implausible", reference_usd=str(reference_usd))
+            self._trouble.begins("btc_price_implausible", reference_usd=str(reference_usd), hint=_MEANWHILE)
         except Exception as error:
             # Only our own errors' text is logged. Another's may hold the address, and with it the operator's key to the
             # source.
             reason = str(error) if isinstance(error, PortError) else None
             if isinstance(error, TransientError) and error.retry_after_s is not None:
                 self._wait_ms = max(RETRY_AFTER_MS, int(error.retry_after_s * 1_000))
-            self._trouble.begins("btc_price_fetch_failed", error=type(error).__name__, reason=reason)
+            self._trouble.begins("btc_price_fetch_failed", error=type(error).__name__, reason=reason, hint=_MEANWHILE)
         finally:
             self._fetching = None
         self._retry_at_ms = self._now_ms() + self._wait_ms

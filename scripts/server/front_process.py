@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import signal
 import sys
 from typing import Final
 
@@ -42,7 +43,7 @@ class FrontProcess:
             await self._process.wait()
             if not self._ending:
                 self.ends += 1
-                _log.error("front_ended", exit_status=self._process.returncode)
+                _log.error("front_ended", **_ending_of(self._process.returncode), hint="it is started again")
                 await asyncio.sleep(_RESTART_PAUSE_S)
 
     async def end(self) -> None:
@@ -57,3 +58,8 @@ class FrontProcess:
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
+
+
+def _ending_of(status: int | None) -> dict[str, int | str | None]:
+    """Return how a process ended, as fields: by its exit status, or by a signal."""
+    return {"signal": signal.Signals(-status).name} if status is not None and status < 0 else {"exit_status": status}

@@ -38,6 +38,7 @@ _SAME_SIGNAL_S: Final = 0.2
 _FILES_MAX: Final = 65_536
 _FORCED: Final = "Ending it by force. What was under way goes on at the next start."
 _STOPPING: Final = "server_stopping"
+_STOPPED: Final = "server_stopped"
 _LOOK_EVERY_S: Final = 0.05
 
 
@@ -103,7 +104,10 @@ class Launch:
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(signum, signal.SIG_IGN)  # Later signals must not change the status.
         # A start that failed after a signal to end counts as a successful end.
-        return 0 if status == TRY_AGAIN else status
+        status = 0 if status == TRY_AGAIN else status
+        if self._told is not None and status == 0:
+            self._say(_STOPPED, f"Stopped after {time.monotonic() - self._told[1]:.1f} s.")
+        return status
 
     def _note(self, signum: int, _frame: object) -> None:
         if signum != signal.SIGCHLD:
@@ -248,7 +252,7 @@ def _clear_away(pid: int) -> None:
 
 def _say(event: str, text: str) -> None:
     """Tell the operator: in words on a terminal, else as an entry of the log, as the server's own are."""
-    level = "info" if event == _STOPPING else "warning"
+    level = "info" if event in (_STOPPING, _STOPPED) else "warning"
     line = text if is_for_people(terminal=os.isatty(2)) else entry(level, event, "launcher", text)
     with contextlib.suppress(OSError):
         os.write(2, f"{line}\n".encode())

@@ -22,6 +22,7 @@ _REMEDIES: Final = {
     errno.EROFS: "give a --data-dir on a disk that can be written to",
     errno.ENOSPC: "make room on its disk, or give a --data-dir on another one",
     errno.EDQUOT: "make room on its disk, or give a --data-dir on another one",
+    errno.ENOENT: "give a --data-dir that can be made",
     errno.ENOTDIR: "give a --data-dir that is a directory",
     errno.EEXIST: "give a --data-dir that is a directory",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",

@@ -137,6 +137,7 @@ class EmbeddedStore:
             return
         try:
             await self._launch()
+            _log.info("store_restarted")
         except StoreError as error:
             if not self._stopping:
                 _log.error("store_not_restarted", error=str(error))

@@ -52,7 +52,11 @@ def test_one_id_finds_a_request_in_all_processes_and_no_line_has_a_secret(data_d
         log, events = server.log(), [entry["event"] for entry in entries(server)]
     assert [secret for secret in secrets if secret in log] == []
     assert "pid=" not in log and "zymurgy" not in log
-    assert events[0] == "server_starting" and "server_serves" in events and events[-1] == "server_stopping"
+    assert (
+        events[0] == "server_starting"
+        and "server_serves" in events
+        and events[-2:] == ["server_stopping", "server_stopped"]
+    )
 
 
 def a_session_is_followed(server: Served, model: MessagesApi) -> list[str]:

@@ -142,7 +142,13 @@ async def test_a_call_carries_the_id_of_its_request_and_the_traffic_that_it_bega
         async with asyncio.timeout(PATIENCE_S):
             while not logs:
                 await asyncio.sleep(0)
-    assert [(entry["event"], entry.get("request_id")) for entry in logs] == [("host_unreachable", None)]
+            host.revive()
+            while len(logs) < 2:
+                await asyncio.sleep(0)
+    lost, back = logs
+    assert (lost["event"], lost["host_id"], lost["error"]) == ("host_unreachable", "host-0", "dead")
+    assert (back["event"], back["host_id"]) == ("host_reachable", "host-0")
+    assert "request_id" not in lost and "request_id" not in back
     await router.close()
 
 
