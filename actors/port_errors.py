@@ -9,7 +9,12 @@ from .domain.provider_faults import ModelFault
 
 
 class PortError(Exception):
-    """Failure of something outside. The text is for the operator's log, never for a client."""
+    """Failure of something outside. The text is for the operator's log, never for a client.
+
+    `upstream`: the one that failed, where the error is of a call to a model.
+    """
+
+    upstream: str | None = None
 
 
 class TransientError(PortError):
@@ -89,6 +94,12 @@ class LeftError(HeldBackError):
 
 class ToldError(TransientError):
     """Break of a stream whose last bytes, which were passed on, say so."""
+
+
+def told(error: BaseException) -> dict[str, str]:
+    """Return what the log says of an error, as fields."""
+    upstream = error.upstream if isinstance(error, PortError) else None
+    return {"error": str(error)} if upstream is None else {"error": str(error), "upstream": upstream}
 
 
 # Faults by which a provider says that it did not take the call.

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, TextIO
 
 _ENV: Final = "SATMETER_ENV"
+_COLUMNS_MIN: Final = 40
+_COLUMNS_UNKNOWN: Final = 80
 
 
 def is_for_people(*, terminal: bool, environment: Mapping[str, str] = os.environ) -> bool:
@@ -26,6 +29,16 @@ def entry(level: str, event: str, process: str, hint: str, **fields: str) -> str
 
 def say(out: TextIO, level: str, event: str, process: str, hint: str, **fields: str) -> None:
     """Write `hint` for a person, or the entry."""
-    people = is_for_people(terminal=out.isatty())
-    out.write(f"{hint if people else entry(level, event, process, hint, **fields)}\n")
+    if is_for_people(terminal=out.isatty()):
+        line = "\n".join(textwrap.wrap(hint, _columns(out), subsequent_indent="  ", break_on_hyphens=False))
+    else:
+        line = entry(level, event, process, hint, **fields)
+    out.write(f"{line}\n")
     out.flush()
+
+
+def _columns(out: TextIO) -> int:
+    try:
+        return max(_COLUMNS_MIN, os.get_terminal_size(out.fileno()).columns)
+    except (OSError, ValueError):
+        return _COLUMNS_UNKNOWN

@@ -27,9 +27,11 @@ from .request_id import give_request_id, request_id_of
 from .response import errors
 from .response.advice import INTERNAL_ERROR
 from .response.error_formats import shape_of
+from .response.logged import reason_of
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 _NO_ROUTE: Final = "none"
+_PROBES: Final = frozenset({"/readyz", "/healthz"})
 # The client went away before there was an answer; nginx writes this status then.
 _CLIENT_GONE: Final = 499
 
@@ -63,7 +65,7 @@ class RequestMiddleware:
         self._room.enter(scope)
         status, began_s, answered_s, sent_bytes = 0, time.perf_counter(), 0.0, 0
         visit: Visit | None = None
-        code: str | None = None
+        reason: dict[str, Any] = {}
 
         async def reply(message: Message) -> None:
             nonlocal status, answered_s, sent_bytes
@@ -89,7 +91,7 @@ class RequestMiddleware:
                 await _answer(RefusedError(cut_off()), scope)(scope, receive, reply)
             except Exception as error:
                 self._note(error, scope)
-                code = _code_of(error)
+                reason = reason_of(error)
                 # An answer that has begun can't be replaced. The server then cuts the connection, which clients notice.
                 if status:
                     _note_cut(error, scope)
@@ -101,7 +103,7 @@ class RequestMiddleware:
                     self._gate.leave(scope, visit, status, sent_bytes)
                 route = getattr(scope.get("route"), "path", _NO_ROUTE)
                 seconds = (answered_s or time.perf_counter()) - began_s
-                self._finish(scope, route, status or _CLIENT_GONE, seconds, code)
+                self._finish(scope, route, status or _CLIENT_GONE, seconds, reason)
 
     def _note(self, error: Exception, scope: Scope) -> None:
         """Log an unforeseen error by type and place only: its text may hold a prompt or a credential."""
@@ -118,10 +120,12 @@ class RequestMiddleware:
                 places=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
             )
 
-    def _finish(self, scope: Scope, route: str, status: int, seconds: float, code: str | None) -> None:
+    def _finish(self, scope: Scope, route: str, status: int, seconds: float, reason: dict[str, Any]) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.answered(method, route, status, seconds)
-        level = self._level_of_success if status < 300 else logging.INFO if status < 500 else logging.WARNING
+        # A probe that fails is told when it begins to, by what is not ready, and not at each time.
+        quiet = status < 300 or route in _PROBES
+        level = self._level_of_success if quiet else logging.INFO if status < 500 else logging.WARNING
         # The level is checked first: on the hot path, building an unread entry would cost more than all else here.
         if _level.isEnabledFor(level) and (more := self._more(scope, status)) is not None:
             # The path is left out, as a job's id in a log would give any reader access to the job.
@@ -133,7 +137,7 @@ class RequestMiddleware:
                 status=status,
                 ms=round(seconds * 1_000, 1),
                 request_id=request_id_of(scope),
-                **({"code": code} if code else {}),
+                **reason,
                 **more,
             )
 
@@ -143,15 +147,8 @@ class RequestMiddleware:
         return self._sample.fields(time.monotonic()) if refused_stranger else {}
 
 
-def _code_of(error: Exception) -> str | None:
-    """Return the code of the error body; None for those that the status says all of."""
-    if isinstance(error, RefusedError):
-        return error.refusal.code.value
-    return None if isinstance(error, HTTPException | TransientError) else INTERNAL_ERROR
-
-
 def _note_cut(error: Exception, scope: Scope) -> None:
-    _log.info("answer_cut_short", code=_code_of(error) or INTERNAL_ERROR, request_id=request_id_of(scope))
+    _log.info("answer_cut_short", request_id=request_id_of(scope), **{"code": INTERNAL_ERROR, **reason_of(error)})
 
 
 _NO_SNIFFING: Final[tuple[bytes, bytes]] = (b"x-content-type-options", b"nosniff")

@@ -29,6 +29,11 @@ class Process(NamedTuple):
     resident_kb: int
 
 
+def ending_of(status: int | None) -> dict[str, int | str | None]:
+    """Return how a process ended, as fields of a log entry: by its exit status, or by a signal."""
+    return {"signal": signal.Signals(-status).name} if status is not None and status < 0 else {"exit_status": status}
+
+
 def all_processes() -> dict[int, Process]:
     """Return all living processes by pid; zombies are left out."""
     return _of_proc() if (_PROC / "self" / "stat").exists() else _of_ps()

@@ -25,6 +25,7 @@ from ..domain.llm.answers import (
 from ..domain.llm.intents import AnswerRequest
 from ..domain.llm.reported_usage import ReportedUsage, served_by
 from ..domain.pricing import Usage
+from ..port_errors import told
 from ..ports import Evaluation, Model, PortError, RefusedRequestError, TransientError
 from .delivered_count import given_tokens
 from .progress import ProgressChannel
@@ -144,7 +145,7 @@ class AnswerEffect:
             async with asyncio.timeout(COUNTS_WITHIN_S):
                 return await self._model.prompt_tokens(intent.request, model=model, max_tokens=intent.max_tokens)
         except (PortError, TimeoutError) as error:
-            log.warning("prompt_not_counted", error=str(error))
+            log.warning("prompt_not_counted", **told(error))
             return None
 
     async def _answer(self, intent: AnswerRequest, progress: ProgressChannel, draft: _Draft) -> RequestOutcome:
@@ -178,7 +179,7 @@ class AnswerEffect:
             if not draft.pieces or isinstance(error, RefusedRequestError):
                 # The client was given nothing, as with a whole answer that breaks off.
                 raise
-            draft.log.warning("model_failed_midway", error=str(error))
+            draft.log.warning("model_failed_midway", **told(error))
             return draft.outcome(Ending.BROKEN, intent.model, _BROKEN)
         return RequestOutcome(Ending.COMPLETE, evaluation, completion)
 

@@ -27,7 +27,7 @@ from ..domain.payments.intents import (
 from ..domain.payments.invoices import Invoice
 from ..domain.pricing import BtcPrice
 from ..domain.webhooks import Notify
-from ..port_errors import did_nothing
+from ..port_errors import did_nothing, told
 from ..ports import (
     Destinations,
     HeldBackError,
@@ -147,12 +147,12 @@ class Effects:
         except TransientError as error:
             # While the model is away, calls are held back all the time. One line at its beginning says enough.
             say = log.debug if isinstance(error, HeldBackError) else log.warning
-            say("effect_failed", permanent=False, error=str(error))
+            say("effect_failed", permanent=False, **told(error))
             fault = error.fault if isinstance(error, ModelError) else None
             retry_after_ms = ceil((error.retry_after_s or 0) * 1_000)
             return Failed(intent, permanent=_sent_in_vain(intent, error), retry_after_ms=retry_after_ms, fault=fault)
         except PermanentError as error:
-            log.warning("effect_failed", permanent=True, error=str(error))
+            log.warning("effect_failed", permanent=True, **told(error))
             return Failed(intent, permanent=True, of_request=isinstance(error, RefusedRequestError))
         except Exception:
             # A defect in an adapter must not leave the actor waiting for ever; attempts are bounded, so it ends.

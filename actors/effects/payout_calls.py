@@ -49,8 +49,8 @@ class PayoutCalls:
             hint = "the refund stays owed; `satmeter check` says what is wrong with keys and wallet"
             _log.error("payout_refused", reason=report.refusal.value, **_described(intent), hint=hint)
             await self._count(report.refusal.value)
-        elif report.status is PayoutStatus.FAILED:
-            _log.warning("payout_failed", **_described(intent))
+        else:
+            _tell(report, intent)
         return report
 
     async def _count(self, reason: str) -> None:
@@ -71,6 +71,7 @@ class PayoutCalls:
                 report = await self._lightning.payout(intent.target, intent.actor_id)
                 final = verdict(report, intent.failure_final_at_ms, asked_at_ms)
                 if final is not None and (final.status is not PayoutStatus.ABSENT or await self._is_our_wallet(intent)):
+                    _tell(final, intent)
                     return final
             except PermanentError as error:
                 # Only the operator can mend it. It is logged once as an error, and then at each attempt as a warning.
@@ -100,6 +101,14 @@ class PayoutCalls:
             if not await self._lightning.received(received_hash):
                 raise PermanentError("the wallet does not know a deposit that the refund is of: it is another wallet")
         return True
+
+
+def _tell(report: PayoutReport, intent: SendPayout | LookUpPayout) -> None:
+    """Log a final outcome: money that leaves is worth a line, as a client asks for it."""
+    if report.status is PayoutStatus.PAID:
+        _log.info("payout_paid", fee_msat=report.fee_msat.value, **_described(intent))
+    elif report.status is not PayoutStatus.PENDING:
+        _log.warning("payout_failed", **_described(intent))
 
 
 def _described(intent: SendPayout | LookUpPayout) -> dict[str, str | int]:

@@ -27,6 +27,7 @@ from ..domain.llm.relays import (
 from ..domain.llm.reported_usage import served_by
 from ..domain.llm.token_estimate import estimated_tokens
 from ..domain.pricing import Usage
+from ..port_errors import told
 from ..ports import Model, PortError, ToldError, TransientError
 from .delivered_count import given_tokens
 from .progress import ProgressChannel, UnheardError
@@ -209,7 +210,7 @@ class RelayEffect:
                 counted = end.counted
         except (PortError, TimeoutError, ValueError) as error:
             # The decoder's words quote nothing of the prompt.
-            log.warning("prompt_not_counted", error=str(error))
+            log.warning("prompt_not_counted", **told(error))
             return None
         return counted
 
@@ -221,7 +222,7 @@ class RelayEffect:
             draft.asked = False
             if not draft.begun:
                 raise
-            draft.log.warning("model_failed_midway", error=str(error))
+            draft.log.warning("model_failed_midway", **told(error))
             outcome = draft.outcome(Ending.BROKEN, told=isinstance(error, ToldError))
             return _with_estimate(outcome, intent, draft)
         if draft.begun:

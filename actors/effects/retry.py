@@ -9,7 +9,7 @@ import structlog
 
 from ..domain.backoff import Backoff
 from ..domain.provider_faults import ModelFault
-from ..port_errors import did_nothing
+from ..port_errors import did_nothing, told
 from ..ports import HeldBackError, ModelError, TransientError
 
 _ATTEMPTS: Final = 3
@@ -49,6 +49,6 @@ async def with_retries(
             held_back = isinstance(error, HeldBackError)
             if begun() or refused or held_back or wait_s > _PAUSE_MAX_S or not did_nothing(error):
                 raise
-            log.warning("model_call_repeated", error=str(error))
+            log.warning("model_call_repeated", **told(error))
             await pause(max(backoff.next(), wait_s))
     return await call()

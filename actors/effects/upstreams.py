@@ -19,7 +19,7 @@ from ..domain.llm.answers import Served, StreamPart
 from ..domain.llm.catalogue import Catalogue
 from ..domain.llm.relays import Give, RelayEnd, RelayPart
 from ..domain.llm.reported_usage import served_by
-from ..port_errors import LeftError, did_nothing
+from ..port_errors import LeftError, did_nothing, told
 from ..ports import (
     Completion,
     Evaluation,
@@ -139,6 +139,7 @@ class Upstreams:
             try:
                 found = await call(provider)
             except PortError as error:
+                error.upstream = upstream
                 self._counted(upstream, error)
                 failures.append(error)
                 if not _is_for_another(error):
@@ -170,6 +171,7 @@ class Upstreams:
                     await parts.aclose()
                 return
             except PortError as error:
+                error.upstream = upstream
                 self._counted(upstream, error)
                 failures.append(error)
                 if begun or not _is_for_another(error):
@@ -194,7 +196,7 @@ def _is_for_another(error: PortError) -> bool:
 
 def _tell(model: str, upstream: str, failures: list[PortError]) -> None:
     if failures and not isinstance(failures[-1], HeldBackError):
-        _log.warning("upstream_passed_over", next_upstream=upstream, model=model, error=str(failures[-1]))
+        _log.warning("upstream_passed_over", next_upstream=upstream, model=model, **told(failures[-1]))
 
 
 def _worth_telling(failures: list[PortError]) -> PortError:

@@ -52,6 +52,7 @@ class Oversight:
         self._key_trouble: str | None = None
         self._losses: Mapping[str, str] = {}
         self._long: Sequence[LongPayout] = ()
+        self._missed: set[str] = set()
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -65,10 +66,15 @@ class Oversight:
     async def look(self) -> None:
         """Look once, and publish the findings. Raises `PortError` when they can't be published."""
         for look in (self._look_at_store, self._look_at_keys, self._look_at_payouts, self._look_at_long_payouts):
+            what = look.__name__.removeprefix("_look_at_")
             try:
                 await look()
+                self._missed.discard(what)
             except PortError as error:
-                _log.warning("look_failed", what=look.__name__.removeprefix("_look_at_"), error=str(error))
+                # Said once: a node that is away for a night would fill the log.
+                if what not in self._missed:
+                    _log.warning("look_failed", what=what, error=str(error))
+                self._missed.add(what)
             except (BooksError, MoneyError, UnknownEventError) as error:
                 _log.error("journal_unreadable", error=str(error), hint="see `satmeter audit`")
         await self._board.tell(self._findings())

@@ -57,11 +57,16 @@ class SolvencyWatch:
 
         While store or node do not answer, the last published standing counts until it is old.
         """
+        missed = False
         while True:
             try:
                 await self.look()
+                missed = False
             except PortError as error:
-                _log.warning("wallet_not_compared", error=str(error))
+                # Said once: a node that is away for a night would fill the log.
+                if not missed:
+                    _log.warning("wallet_not_compared", error=str(error))
+                missed = True
             await self._pause(_LOOK_EVERY_S)
 
     async def look(self) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-import signal
 import sys
 from typing import Final
 
 import structlog
 
+from ..processes import ending_of
 from .front import Orders
 
 _ENDS_WITHIN_S: Final = 7.0
@@ -43,7 +43,7 @@ class FrontProcess:
             await self._process.wait()
             if not self._ending:
                 self.ends += 1
-                _log.error("front_ended", **_ending_of(self._process.returncode), hint="it is started again")
+                _log.error("front_ended", **ending_of(self._process.returncode), hint="it is started again")
                 await asyncio.sleep(_RESTART_PAUSE_S)
 
     async def end(self) -> None:
@@ -58,8 +58,3 @@ class FrontProcess:
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
-
-
-def _ending_of(status: int | None) -> dict[str, int | str | None]:
-    """Return how a process ended, as fields: by its exit status, or by a signal."""
-    return {"signal": signal.Signals(-status).name} if status is not None and status < 0 else {"exit_status": status}

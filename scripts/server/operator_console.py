@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ...actors.domain.provider_faults import ModelFault
-from ...config.log_terminal import wants_colour
+from ...config.log_terminal import wants_colour, width_of
 from ...config.logging import is_for_people
 from ...config.settings import Settings
 from .banner import first_command, parts_of, show_banner, trouble_of, url_of
@@ -23,21 +23,29 @@ class OperatorConsole:
     """The server's words for its operator. A level that leaves out other entries leaves these in."""
 
     def __init__(self, terminal: TextIO, settings: Settings) -> None:
-        colours: Literal["auto"] | None = "auto" if wants_colour(terminal) else None
-        self._console = Console(file=terminal, color_system=colours) if is_for_people(terminal, settings) else None
+        self._terminal = terminal
+        self._for_people = is_for_people(terminal, settings)
         logging.getLogger(_NAME).setLevel(logging.INFO)
+
+    @property
+    def _console(self) -> Console | None:
+        """Return the console, as wide as the terminal is now: standard streams, where it would look, go elsewhere."""
+        if not self._for_people:
+            return None
+        colours: Literal["auto"] | None = "auto" if wants_colour(self._terminal) else None
+        return Console(file=self._terminal, color_system=colours, width=width_of(self._terminal))
 
     def step(self, text: str) -> None:
         """Tell how far the start is, or what it waits for."""
-        if self._console is not None:
-            self._console.print(text, style="dim", highlight=False, markup=False)
+        if (console := self._console) is not None:
+            console.print(text, style="dim", highlight=False, markup=False)
         else:
             _log.info("server_starting", hint=text)
 
     def serving(self, settings: Settings, port: int, model_fault: ModelFault | None) -> None:
         """Tell that the server serves: where, with which parts, and why nothing is sold, if so."""
-        if self._console is not None:
-            show_banner(self._console, settings, port, model_fault)
+        if (console := self._console) is not None:
+            show_banner(console, settings, port, model_fault)
             return
         url = url_of(settings, port)
         hint = " ".join(filter(None, (f"Satmeter serves at {url}", trouble_of(model_fault))))
@@ -61,6 +69,6 @@ class OperatorConsole:
 
     def _shown(self, head: str, text: str) -> bool:
         """Show it to a person, if one reads along; return whether one does."""
-        if self._console is not None:
-            self._console.print(Text.assemble((head, "bold red"), " ", text))
-        return self._console is not None
+        if (console := self._console) is not None:
+            console.print(Text.assemble((head, "bold red"), " ", text))
+        return console is not None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import json
 import os
 import resource
 from collections.abc import Awaitable, Callable
@@ -58,6 +60,13 @@ def _runnable() -> float:
         return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0]) - 1
     except (OSError, ValueError, IndexError):
         return 0.0
+
+
+def words_of(answer: str) -> str:
+    """Return the sentence of an error body; the whole body where it has none."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return str(json.loads(answer)["error"])
+    return answer
 
 
 def few_files() -> str | None:

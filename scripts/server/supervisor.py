@@ -50,7 +50,7 @@ from .metrics_server import MetricsServer
 from .operator_console import OperatorConsole
 from .ray_thread import RayThread, join_ray, until_ray_answers
 from .secret_server import SecretServer
-from .start_messages import StartError, busy, few_files, of_os_error, patiently
+from .start_messages import StartError, busy, few_files, of_os_error, patiently, words_of
 
 # SIGTERM to the end in 15 s at most: fronts (7 s), then hosts (3 s), then Ray (about 1.5 s), then the store.
 _READY_WITHIN_S: Final = 60.0
@@ -58,6 +58,8 @@ _FRONT_ENDS_MAX: Final = 3
 # A server that was killed a moment ago may still be ending.
 _LOCK_WITHIN_S: Final = 3.0
 _TELL_EVERY_S: Final = 10.0
+_LOOK_EVERY_S: Final = 0.05
+_LOOK_AGAIN_S: Final = 0.25
 
 
 class Supervisor:
@@ -222,14 +224,14 @@ class Supervisor:
         """Wait until a front is ready, or has reported another trouble for `_READY_WITHIN_S`. Raises `StartError`."""
         host = self._settings.host if self._settings.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104
         url = f"http://{f'[{host}]' if ':' in host else host}:{self._port}/readyz"
-        answered_s, told_s, answer = None, time.monotonic(), "it does not answer yet"
+        answered_s, told_s, answer = None, time.monotonic(), "it does not answer yet."
         async with httpx.AsyncClient(trust_env=False) as client:
             while True:
                 try:
                     response = await client.get(url, timeout=5)
                     if response.status_code == httpx.codes.OK or await self._only_model_is_away(response):
                         return
-                    answered_s, answer = answered_s or time.monotonic(), response.text
+                    answered_s, answer = answered_s or time.monotonic(), words_of(response.text)
                 except httpx.HTTPError:
                     pass
                 if any(front.ends >= _FRONT_ENDS_MAX for front in self._fronts):
@@ -239,9 +241,9 @@ class Supervisor:
                     self._console.step(f"It serves, and is not ready yet: {answer}")
                     return
                 if now_s - told_s > _TELL_EVERY_S:
-                    self._tell_waiting(f"Waiting for the front: {answer}.")
+                    self._tell_waiting(f"Waiting for the front: {answer}")
                     told_s = now_s
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(_LOOK_EVERY_S if answered_s is None else _LOOK_AGAIN_S)
 
     async def _only_model_is_away(self, response: httpx.Response) -> bool:
         """Return True if only the model provider is away, and was asked before: the start does not wait for it."""

@@ -23,7 +23,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, RedisError
 
 from ...actors.domain.backoff import Backoff
-from ..processes import dying_with_us
+from ..processes import dying_with_us, ending_of
 from .binary import StoreError, find_binary
 from .disk_space import lacks_room, until_room
 from .lock import DataDirLock, end_orphan, in_use, process_mark
@@ -114,7 +114,7 @@ class EmbeddedStore:
                 status = await self._process.wait()
                 if self._stopping:
                     return
-                _log.error("store_ended", exit_status=status, log_file=str(self._log_file))
+                _log.error("store_ended", **ending_of(status), log_file=str(self._log_file), hint="it is started again")
                 if time.monotonic() - since > _STEADY_AFTER_S:
                     backoff.reset()
             await asyncio.sleep(backoff.next())

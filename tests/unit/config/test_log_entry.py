@@ -28,6 +28,13 @@ def test_a_person_reads_along_at_a_terminal_that_is_not_production_s(
     assert is_for_people(terminal=terminal, environment=environment) is expected
 
 
+def test_a_long_sentence_is_broken_between_words_on_a_terminal() -> None:
+    shown = Terminal()
+    say(shown, "error", "setting_refused", "server", "PORT: " + "must be a number " * 9)
+    lines = shown.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80 and [line[:2] for line in lines[1:]] == ["  ", "  "]
+
+
 def test_what_is_said_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SATMETER_ENV", raising=False)
     shown, written = Terminal(), io.StringIO()

@@ -1,4 +1,4 @@
-"""Payouts that are not sent any more, and those that stay under way."""
+"""Payouts that are not sent any more, those that stay under way, and the log of the others."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 import pytest
+from structlog.testing import capture_logs
 
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.intents import LookUpPayout, SendPayout
@@ -80,3 +81,25 @@ async def test_a_payout_that_is_under_way_for_a_day_is_noted_with_its_beginning_
     assert pending.notes == [LongPayout("ses_a", TARGET.payment_hash, 5_000_000, UNTIL_MS)] * 3
     pending.store_fault = TransientError("the store is away")
     await pending.look_up(UNTIL_MS + 2 * LONG_MS)
+
+
+async def test_money_that_left_is_in_the_log_with_its_session_and_its_route_s_cost() -> None:
+    with capture_logs() as logs:
+        for report in (PayoutReport(PayoutStatus.PAID, Msat(7)), PayoutReport(PayoutStatus.FAILED)):
+            lightning = FakeLightning(now_ms=lambda: 0, payout_script=[report])
+            calls = PayoutCalls(lightning, asyncio.sleep, lambda: 0)
+            await calls.send(SendPayout("send_a", TARGET, "ses_a", UNTIL_MS, Msat(2_000)))
+    paid, failed = logs
+    assert (paid["event"], paid["log_level"], paid["fee_msat"]) == ("payout_paid", "info", 7)
+    assert (failed["event"], failed["log_level"]) == ("payout_failed", "warning")
+    for entry in logs:
+        assert (entry["actor_id"], entry["payment_hash"], entry["amount_msat"]) == ("ses_a", "ab" * 32, 5_000_000)
+
+
+async def test_a_payout_that_is_found_paid_later_is_told_then() -> None:
+    lightning = FakeLightning(now_ms=lambda: 0)
+    lightning.outgoing["ab" * 32] = PayoutReport(PayoutStatus.PAID, Msat(7))
+    calls = PayoutCalls(lightning, asyncio.sleep, lambda: 0)
+    with capture_logs() as logs:
+        await calls.look_up(LookUpPayout("look_a", TARGET, "ses_a", 0))
+    assert [entry["event"] for entry in logs] == ["payout_paid"]

@@ -97,6 +97,7 @@ async def test_an_upstream_that_did_nothing_is_passed_over(kind: str, error: Por
     assert scene.calls == (1, 1)
     told = [entry for entry in logs if entry["event"] == "upstream_passed_over"]
     assert len(told) == (0 if isinstance(error, HeldBackError) else 1)
+    assert [entry["upstream"] for entry in told] == ["a"] * len(told)
 
 
 @pytest.mark.parametrize("kind", CALLS)

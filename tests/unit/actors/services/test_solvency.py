@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 import pytest
@@ -143,3 +144,16 @@ async def test_a_front_reads_at_most_once_a_second_and_takes_silence_for_leave()
     assert reads == [1]
     now_s[0] = 1.1
     assert await cache.current() is None
+
+
+async def test_a_node_that_is_away_for_long_is_told_once_and_again_after_it_was_back() -> None:
+    node, words = FakeLightning(wallet_msat=OWED_MSAT), iter([True, True, False, True, None])
+
+    async def pause(_: float) -> None:
+        if (away := next(words)) is None:
+            raise asyncio.CancelledError
+        node.fault = TransientError("away") if away else None
+
+    with capture_logs() as logs, pytest.raises(asyncio.CancelledError):
+        await SolvencyWatch(node, Board(), lambda: 7, pause=pause).run()
+    assert [entry["event"] for entry in logs] == ["wallet_not_compared", "wallet_not_compared"]

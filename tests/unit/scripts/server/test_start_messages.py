@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from satmeter.scripts.server import start_messages
-from satmeter.scripts.server.start_messages import few_files, of_os_error, patiently
+from satmeter.scripts.server.start_messages import few_files, of_os_error, patiently, words_of
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,11 @@ def test_a_machine_is_busy_when_many_programs_want_its_cpus(
     monkeypatch.setattr(os, "getloadavg", lambda: (0.4, 0.3, 0.2))
     monkeypatch.setattr(Path, "read_text", lambda _self: f"0.40 0.30 0.20 {running + 1}/200 999\n")
     assert start_messages.busy() == (" The machine is busy: 21 programs want its 2 CPUs." if busy else "")
+
+
+def test_an_error_body_is_told_by_its_sentence() -> None:
+    assert words_of('{"error": "The store is away.", "code": "unavailable"}') == "The store is away."
+    assert [words_of(text) for text in ("", "[]", "{}", "<html>")] == ["", "[]", "{}", "<html>"]
 
 
 async def test_what_takes_long_is_told_now_and_then_until_it_is_done() -> None:
