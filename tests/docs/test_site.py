@@ -154,3 +154,13 @@ def test_swagger_ui_is_the_one_that_was_looked_at() -> None:
     digests = {name: hashlib.sha256((reference / name).read_bytes()).hexdigest() for name in SWAGGER_UI}
     assert digests == SWAGGER_UI
     assert "Apache License" in (reference / "LICENSE.txt").read_text()
+
+
+def test_each_picture_is_shown_with_words_for_it_and_all_are_small() -> None:
+    shown = re.findall(
+        r"!\[([^\]]*)\]\(assets/([\w./-]+)\)", "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+    )
+    pictures = {str(path.relative_to(ROOT / "docs/assets")): path for path in (ROOT / "docs/assets/shots").iterdir()}
+    assert {name for _, name in shown} == {*pictures, "how-it-works.svg"}
+    assert [name for words, name in shown if len(words.split()) < 5] == []
+    assert sum(path.stat().st_size for path in pictures.values()) < 2_000_000

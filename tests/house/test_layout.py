@@ -64,6 +64,7 @@ def test_the_lock_pins_everything_by_hash_and_names_no_index() -> None:
         "scripts/test-clients",
         "scripts/lock",
         "scripts/pin-image",
+        "scripts/screenshots",
         ".ci/run",
         ".ci/supply-chain",
     ],
