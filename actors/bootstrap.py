@@ -32,6 +32,7 @@ from .adapters.redis.journal import RedisJournal
 from .adapters.redis.limits import RedisLimits
 from .adapters.redis.membership import RedisMembership
 from .adapters.redis.model_outage import RedisModelBoard
+from .adapters.redis.operator_board import RedisOperatorBoard
 from .adapters.redis.payout_owners import RedisPayoutOwners
 from .adapters.redis.solvency import RedisSolvency
 from .adapters.redis.sums import RedisSums
@@ -62,6 +63,7 @@ from .model_health.circuit_breaker import GatedProvider, ModelGate, admit_sale_b
 from .model_health.health_check import ModelWatch
 from .model_health.news import UpstreamNews
 from .model_health.outage import ModelCache, ModelOutage, ModelUp, Stage
+from .operator.books import OperatorBooks
 from .operator_terms import own_models, pricing_terms, routing_fees, session_terms
 from .partitioning import partition_of
 from .placement.membership import Membership
@@ -175,6 +177,21 @@ def build_oversight(settings: Settings, parts: Parts) -> Oversight:
 def build_sums_mover(parts: Parts) -> SumsMover:
     """Build the mover of hourly sums."""
     return SumsMover(RedisSums(parts.redis).move, system_now_ms)
+
+
+def build_operator_books(settings: Settings, parts: Parts) -> OperatorBooks:
+    """Build a front's reader of the operator's figures."""
+    upstreams = model_catalogue(settings).upstreams if has_provider(settings) else ()
+    return OperatorBooks(
+        RedisOperatorBoard(parts.redis),
+        parts.journal.load,
+        rehydrate,
+        build_behaviours(settings),
+        parts.journal.owners,
+        build_membership(parts).view,
+        {upstream.name: RedisModelBoard(parts.redis, upstream.name) for upstream in upstreams},
+        parts.lightning.payout,
+    )
 
 
 def build_findings_cache(parts: Parts) -> FindingsCache:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from decimal import Decimal
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -429,4 +429,54 @@ class FindingsBoard(Protocol):
 
     async def long_payouts(self) -> Sequence[LongPayout]:
         """Return the payouts that were noted in the last minutes."""
+        ...
+
+
+Sums = Mapping[tuple[int, str], int]
+"""Sums by hour or day, counted from 1970 in UTC, and name (see `domain/sums.py`)."""
+
+
+class SumsRead(NamedTuple):
+    """Sums of hours or days, and those of all time, as they were at one moment.
+
+    `from_hour`: the first hour that was counted from its beginning; None while some partition is not counted at all.
+    """
+
+    sums: Sums
+    ever: Mapping[str, int]
+    from_hour: int | None
+
+
+class Listed(NamedTuple):
+    """Actors of a kind: how many there are, and some of them with their partition and a time in ms."""
+
+    total: int
+    some: Sequence[tuple[int, str, int]]
+
+
+class OperatorBoard(Protocol):
+    """Store's part in the operator's figures. All raise `TransientError`."""
+
+    async def hours(self, days: Sequence[int]) -> SumsRead:
+        """Return the sums of each hour of these days."""
+        ...
+
+    async def days(self, days: Sequence[int]) -> SumsRead:
+        """Return the sums of each of these days."""
+        ...
+
+    async def due(self, most: int) -> Listed:
+        """Return the actors that are to be woken at some time, and some of them: about `most`."""
+        ...
+
+    async def open_payouts(self, most: int) -> Listed:
+        """Return the actors whose last payout is unpaid, and some of them: about `most`."""
+        ...
+
+    async def count_answers(self, minute: int, counts: Mapping[str, int]) -> None:
+        """Add counts of a front's answers to those of a minute; they are forgotten after some hours."""
+        ...
+
+    async def answers(self, minutes: Sequence[int]) -> Mapping[str, int]:
+        """Return the counts of these minutes together, of all fronts."""
         ...

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan
 
 from ..actors.domain.llm.catalogue import Api
@@ -26,8 +27,10 @@ from .openai import openapi as of_openai
 from .openai.models import Models
 from .openai.over_chat import ChatOverChat
 from .openai.routes import Chat
-from .openapi.endpoint import Endpoint
+from .openapi.endpoint import Endpoint, route
+from .operator.routes import OperatorPages
 from .pages import openapi as of_pages
+from .pages.assets import Assets
 from .pages.pay import PayRoutes
 from .pages.routes import Pages
 from .receipts import openapi as of_receipts
@@ -69,6 +72,7 @@ def create_app(state: AppState, *, lifespan: Lifespan[Any] | None = None, metric
     """Return the front as an ASGI application. Raises `ValueError` when a configured model has no price."""
     metrics = metrics_of(state) if metrics is None else metrics
     routes = [endpoint.route() for endpoint in endpoints(state, metrics)]
+    routes += operator_routes(state)
     router = FrontRouter(routes, lifespan)
     router.default = Aliases(router)
     settings = state.settings
@@ -76,9 +80,16 @@ def create_app(state: AppState, *, lifespan: Lifespan[Any] | None = None, metric
     largest_bytes = max(settings.body_limit_bytes, settings.llm_body_limit_bytes)
     room = BodyRoom(clients.known_origin, settings.bodies_max_bytes, largest_bytes, rate_limits=settings.rate_limits)
     gate = Gate(limits_of(settings), clients.origin)
-    app = RequestMiddleware(router, metrics, room, gate, logs_all=settings.log_requests != "errors")
+    logs_all = settings.log_requests != "errors"
+    app = RequestMiddleware(router, metrics, room, gate, state.answers, logs_all=logs_all)
     origins = settings.cors_origins
     return CorsMiddleware(app, origins, gate) if origins else app
+
+
+def operator_routes(state: AppState) -> list[Route]:
+    """Return the routes of the operator's page, which no document describes."""
+    pages = OperatorPages(state, _client_addresses(state), Health(state), Assets())
+    return [route(method, path, handler) for method, path, handler in pages.table]
 
 
 def _client_addresses(state: AppState) -> ClientAddresses:

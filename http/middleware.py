@@ -21,6 +21,7 @@ from ..config.log_context import log_as
 from .edge.gate import Gate, Visit
 from .edge.sampling import Sample
 from .metrics import Metrics
+from .operator.answers import counted_as
 from .request.body_room import BodyRoom
 from .request_facts import facts_of, relies_on_money
 from .request_id import give_request_id, request_id_of
@@ -28,6 +29,7 @@ from .response import errors
 from .response.advice import INTERNAL_ERROR
 from .response.error_formats import shape_of
 from .response.logged import reason_of
+from .state import AnswersCounted, NoAnswersCounted
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 _NO_ROUTE: Final = "none"
@@ -45,8 +47,18 @@ class RequestMiddleware:
     logs_all: log requests that went well, too.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, room: BodyRoom, gate: Gate, *, logs_all: bool = False) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        room: BodyRoom,
+        gate: Gate,
+        answers: AnswersCounted | None = None,
+        *,
+        logs_all: bool = False,
+    ) -> None:
         self._app = app
+        self._answers = answers or NoAnswersCounted()
         self._metrics = metrics
         self._room = room
         self._gate = gate
@@ -123,6 +135,7 @@ class RequestMiddleware:
     def _finish(self, scope: Scope, route: str, status: int, seconds: float, reason: dict[str, Any]) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.answered(method, route, status, seconds)
+        self._answers.add(*counted_as(route, status, seconds))
         # A probe that fails is told when it begins to, by what is not ready, and not at each time.
         quiet = status < 300 or route in _PROBES
         level = self._level_of_success if quiet else logging.INFO if status < 500 else logging.WARNING

@@ -12,6 +12,7 @@ from ..actors.domain.payments.invoices import Invoice
 from ..actors.domain.payments.payouts import PayoutTarget
 from ..actors.domain.pricing import BtcPrice
 from ..actors.model_health.outage import ASK_AGAIN_S, ModelUp, ModelWord
+from ..actors.operator.books import OperatorBooks
 from ..actors.ports import Destinations, Findings, Limits, Refusals, Standing, WalletWords
 from ..actors.router.router import Router
 from ..actors.services.findings import NoFindings
@@ -59,6 +60,29 @@ class ModelNews(Protocol):
         ...
 
 
+class AnswersCounted(Protocol):
+    """Counts of the fronts' answers."""
+
+    def add(self, *names: str) -> None:
+        """Count an answer under each of these names."""
+        ...
+
+    async def last_hour(self) -> Mapping[str, int]:
+        """Return the counts of all fronts in the last hour. Raises `TransientError`."""
+        ...
+
+
+class NoAnswersCounted:
+    """Stand-in where nothing is counted."""
+
+    def add(self, *names: str) -> None:
+        """Do nothing."""
+
+    async def last_hour(self) -> Mapping[str, int]:
+        """Return nothing."""
+        return {}
+
+
 class StubPayments(Protocol):
     """Development interface of the stub node: it pays invoices, and makes invoices of clients' wallets."""
 
@@ -83,11 +107,19 @@ class AppState:
     reached. `store_trouble` returns why the store can't be reached, if known. `id_key` is the secret that client
     digests and ids from idempotency keys derive from; `macaroon_key` signs and verifies the credentials of sessions.
     The key that signs receipts derives from `receipt_key`, the secrets of webhooks from `webhook_key`, the links
+    <<<<<<< HEAD
     by which wallets fetch a refund from `withdraw_key`, the addresses of payment pages from `pay_page_key`;
     `previous_keys` are those of another root key, whose credentials are valid besides. A process that stops sets
     `ending` first, so that event streams end at once instead of going on for hours. `head_after_s`: how long a stream's
     head waits for the model, whose refusal has a status until then. `is_own_invoice` asks the node, as
     `Lightning.is_own`.
+    =======
+    by which wallets fetch a refund from `withdraw_key`; `previous_keys`
+    are those of another root key, whose credentials are valid besides. A process that stops sets `ending` first, so
+    that event streams end at once instead of going on for hours. `head_after_s`: how long a stream's head waits for
+    the model, whose refusal has a status until then. `is_own_invoice` asks the node, as `Lightning.is_own`. `books` are
+    the operator's figures, None where there is no store to read them from.
+    >>>>>>> 9a9a275 (operator: show money, payouts and health on a page of the operator)
     """
 
     settings: Settings
@@ -113,4 +145,6 @@ class AppState:
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     head_after_s: float = 1.5
     is_own_invoice: Callable[[PayoutTarget], Awaitable[bool]] = _not_own
+    books: OperatorBooks | None = None
+    answers: AnswersCounted = field(default_factory=NoAnswersCounted)
     now_ms: Callable[[], int] = system_now_ms

@@ -27,6 +27,11 @@ class _Handler:
         await response(scope, receive, send)
 
 
+def route(method: str, path: str, handler: Callable[[Request], Awaitable[Response]], name: str | None = None) -> Route:
+    """Return a route for Starlette, which adds HEAD to a GET."""
+    return Route(path, _Handler(handler), methods=[method], name=name)
+
+
 class Endpoint(NamedTuple):
     """One line of the table in `app.py`. `path` is OpenAPI's template, which is Starlette's too."""
 
@@ -39,4 +44,4 @@ class Endpoint(NamedTuple):
         """Return the route for Starlette, which adds HEAD to a GET."""
         # A model's name may have slashes.
         path = self.path.replace("{modelId}", "{modelId:path}")
-        return Route(path, _Handler(self.handler), methods=[self.method], name=self.operation.id)
+        return route(self.method, path, self.handler, self.operation.id)

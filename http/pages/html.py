@@ -58,6 +58,11 @@ _APPLICATION_HEADERS: Final = {
     ),
     **_COMMON,
 }
+_POLICY: Final = "Content-Security-Policy"
+_FORM_HEADERS: Final = {
+    **_APPLICATION_HEADERS,
+    _POLICY: _APPLICATION_HEADERS[_POLICY].replace("form-action 'none'", "form-action 'self'"),
+}
 
 
 def page(title: str, body: str) -> Response:
@@ -66,10 +71,15 @@ def page(title: str, body: str) -> Response:
     return Response(_document(title, f"<style>{_STYLE}</style>", body), headers=_HEADERS, media_type="text/html")
 
 
-def application(title: str, body: str, *, styles: str, module: str) -> Response:
-    """Return a page with a style sheet and a module, by their addresses here. `body` is HTML, `title` is text."""
-    head = f'<link rel="stylesheet" href="{escape(styles)}">\n<script type="module" src="{escape(module)}"></script>'
-    return Response(_document(title, head, body), headers=_APPLICATION_HEADERS, media_type="text/html")
+def application(title: str, body: str, *, styles: str, module: str, more: str = "", forms: bool = False) -> Response:
+    """Return a page with style sheets and a module, by their addresses here. `body` is HTML, `title` is text.
+
+    `more` is a second style sheet. `forms`: the page sends forms to this server without a module.
+    """
+    links = "".join(f'<link rel="stylesheet" href="{escape(each)}">\n' for each in (styles, more) if each)
+    head = f'{links}<script type="module" src="{escape(module)}"></script>'
+    headers = _FORM_HEADERS if forms else _APPLICATION_HEADERS
+    return Response(_document(title, head, body), headers=headers, media_type="text/html")
 
 
 def _document(title: str, head: str, body: str) -> str:

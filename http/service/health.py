@@ -75,6 +75,10 @@ class Health:
         )
         return json.json_response(ready)
 
+    async def unreachable(self) -> list[str]:
+        """Return the parts that can't be reached just now."""
+        return await self._unreachable()
+
     async def _found(self) -> dict[str, Any]:
         """Return the treasury's findings for a 503: lost payouts must be reported also while a part is unreachable."""
         findings = await self._state.findings.current()

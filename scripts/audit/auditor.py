@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from ...actors.adapters.redis.audit import AuditStore
 from ...actors.adapters.redis.format import NewerStoreError, check_format
 from ...actors.adapters.redis.scan import ActorKey
-from ...actors.adapters.redis.sums import KEPT_DAYS, SumsRead
+from ...actors.adapters.redis.sums import KEPT_DAYS
 from ...actors.bootstrap import build_behaviours
 from ...actors.clock import system_now_ms
 from ...actors.domain.behaviour import Behaviour
@@ -27,7 +27,7 @@ from ...actors.domain.money import Msat
 from ...actors.domain.payments.payouts import LONG_MS, PayoutStatus, PayoutTarget
 from ...actors.domain.sums import HOUR_MS
 from ...actors.partitioning import PARTITIONS, partition_of
-from ...actors.ports import Lightning, PortError
+from ...actors.ports import Lightning, PortError, SumsRead
 from ...config.settings import Settings
 from ..open_store import NoStoreError, parts_of_store
 from ..store.embedded import StoreError

@@ -24,6 +24,7 @@ from ...actors.bootstrap import (
     build_destinations,
     build_findings_cache,
     build_model_news,
+    build_operator_books,
     build_parts,
     build_solvency_cache,
     build_wallet_words,
@@ -31,6 +32,7 @@ from ...actors.bootstrap import (
 from ...actors.cancellation import cancel_and_wait
 from ...actors.clock import system_now_ms
 from ...actors.metrics.link import ask_totals, hand_over
+from ...actors.operator.answer_counts import AnswerCounts
 from ...actors.services.oracle import PriceCache
 from ...config.gc_tuning import settle_in
 from ...config.held_secrets import Role
@@ -132,6 +134,7 @@ def build_app_state(orders: Orders) -> tuple[AppState, Any]:
     def store_trouble() -> str | None:
         return "the disk that it writes to is full" if store_dir is not None and lacks_room(store_dir) else None
 
+    books = build_operator_books(settings, parts)
     state = AppState(
         settings=settings,
         router=router,
@@ -153,6 +156,8 @@ def build_app_state(orders: Orders) -> tuple[AppState, Any]:
         withdraw_key=keys.withdrawals,
         pay_page_key=keys.pay_pages,
         previous_keys=orders.previous_keys,
+        books=books,
+        answers=AnswerCounts(books.board, system_now_ms),
     )
 
     async def close() -> None:

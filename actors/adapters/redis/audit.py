@@ -12,11 +12,12 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from ...partitioning import PARTITIONS
+from ...ports import SumsRead
 from .archive import RedisArchive
 from .guard import guarded, unanswered
 from .keys import invoice_key, journal_key, partition_key, partition_keys, snapshot_key
 from .scan import ActorKey, all_actors
-from .sums import RedisSums, SumsRead
+from .sums import RedisSums
 from .totals import Liability, sum_totals
 
 EVENTS_AT_ONCE: Final = 256

@@ -14,7 +14,7 @@ Days and hours count from 1970, in UTC. Each step of a move may be repeated, by 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 
 from ...domain.sums import HOUR_MS
 from ...partitioning import PARTITIONS
-from ...ports import TransientError
+from ...ports import SumsRead, TransientError
 from .guard import guarded
 from .keys import partition_keys
 
@@ -69,20 +69,6 @@ _REST: Final = """
 return {redis.call('GET', KEYS[4]), redis.call('HMGET', KEYS[3], 'sums_epoch', 'sums_from'),
         redis.call('HGETALL', KEYS[1]), redis.call('HGETALL', KEYS[2])}
 """
-
-Sums = Mapping[tuple[int, str], int]
-"""Sums by hour or day, and name."""
-
-
-class SumsRead(NamedTuple):
-    """Sums of hours or days, and those of all time, as they were at one moment.
-
-    `from_hour`: the first hour that was counted from its beginning; None while some partition is not counted at all.
-    """
-
-    sums: Sums
-    ever: Mapping[str, int]
-    from_hour: int | None
 
 
 class RedisSums:
@@ -193,14 +179,6 @@ def _together(
     firsts = [rest.first_whole for rest in rests]
     from_hour = None if None in firsts else max(first for first in firsts if first is not None)
     return SumsRead(sums, total, from_hour)
-
-
-def by_place(sums: Sums) -> Mapping[int, Mapping[str, int]]:
-    """Return the sums of each hour or day, by name."""
-    found: defaultdict[int, dict[str, int]] = defaultdict(dict)
-    for (place, name), amount in sums.items():
-        found[place][name] = amount
-    return found
 
 
 def _hours_key(day: int) -> str:

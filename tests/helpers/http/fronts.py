@@ -18,9 +18,16 @@ from redis.asyncio import Redis
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from satmeter.actors.adapters.redis.limits import RedisLimits
+from satmeter.actors.adapters.redis.membership import RedisMembership
+from satmeter.actors.adapters.redis.operator_board import RedisOperatorBoard
 from satmeter.actors.adapters.stub.bolt11_signing import sign_invoice
+from satmeter.actors.domain.behaviour import Behaviour
+from satmeter.actors.domain.job.behaviour import JobBehaviour
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.invoices import Invoice, Settle
+from satmeter.actors.domain.session.behaviour import SessionBehaviour
+from satmeter.actors.host.rehydrate import rehydrate
+from satmeter.actors.operator.books import OperatorBooks
 from satmeter.actors.router.router import Router
 from satmeter.config.settings import Settings
 from satmeter.http.app import create_app
@@ -144,8 +151,27 @@ def make_app_state(world: World, router: Router, **settings: Any) -> AppState:
         webhook_key=WEBHOOK_KEY,
         withdraw_key=WITHDRAW_KEY,
         pay_page_key=PAY_PAGE_KEY,
+        books=books_of(world),
         now_ms=world.now_ms,
         is_own_invoice=world.lightning.is_own,
+    )
+
+
+def books_of(world: World) -> OperatorBooks:
+    """The operator's figures of a world, as composition would build them."""
+    kinds: dict[str, Behaviour[Any]] = {
+        "job": JobBehaviour(world.job_terms),
+        "ses": SessionBehaviour(world.session_terms),
+    }
+    return OperatorBooks(
+        RedisOperatorBoard(world.redis),
+        world.journal.load,
+        rehydrate,
+        kinds,
+        world.journal.owners,
+        RedisMembership(world.redis, "cluster").view,
+        {},
+        world.lightning.payout,
     )
 
 
