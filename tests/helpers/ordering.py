@@ -31,10 +31,20 @@ _TOGETHER: Final = {
         "contract/test_lnbits_keys",
         "contract/test_payouts",
     ),
+    "the pages' server": (
+        "pages/test_endings",
+        "pages/test_job_troubles",
+        "pages/test_jobs",
+        "pages/test_looks",
+        "pages/test_pay_page",
+        "pages/test_session",
+        "pages/test_troubles",
+    ),
     "llama.cpp": ("cluster/test_llamacpp", "contract/test_llamacpp_chat"),
 }
-# Fixtures of the whole session that end with the last test of what is taken together: all that run servers.
-_ENDING: Final = ("server", "lnbits_server", "lnbits", "llama")
+# Fixtures of the whole session that end with the last test of what is taken together: all that run servers. Of
+# Playwright, an event loop runs in the main thread while there is a browser, where tests of asyncio begin their own.
+_ENDING: Final = ("server", "lnbits_server", "lnbits", "llama", "model", "site", "browser")
 _SERVED: Final = ("tests/cluster/", "tests/clients/", "tests/contract/")
 _UNITS: Final = {f"{name}.py": unit for unit, names in _TOGETHER.items() for name in names}
 # What takes longest, the longest first, as measured.

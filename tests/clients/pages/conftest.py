@@ -28,7 +28,7 @@ def modules() -> Path:
         pytest.fail(f"{error}; install it.", pytrace=False)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """The browser. Each visit has a profile of its own in it."""
     chromium = shutil.which("chromium")
@@ -40,7 +40,7 @@ def browser() -> Iterator[Browser]:
         running.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def model() -> Iterator[ScriptedModel]:
     """The model behind the server."""
     scripted = ScriptedModel()
@@ -48,7 +48,7 @@ def model() -> Iterator[ScriptedModel]:
     scripted.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def site(model: ScriptedModel) -> Iterator[Served]:
     """The server that the pages are of."""
     port = free_port()
