@@ -9,7 +9,7 @@ from typing import Final
 _MODULE_PX: Final = 6
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=512)
 def svg_of(text: str) -> bytes:
     """Return the picture, dark on light in any surroundings."""
     # The module takes a while to load, and most servers never need it.

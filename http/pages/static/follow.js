@@ -9,16 +9,20 @@ const ASK_BESIDE_MS = 20_000;
 const PAUSE_MAX_MS = 10_000;
 const STREAM_FIRST_MS = 500;
 const STREAM_MAX_MS = 30_000;
+// A node may report late what was paid in time, and the job goes on then.
+const LATE_LOOKS = 30;
 
 export function follow(jobId, { tell, trouble, gone }) {
   const path = `/jobs/${jobId}`;
   let source = null;
   let timer = 0;
   let over = false;
+  let ended = false;
   let asking = false;
   let failures = 0;
   let streamPause = STREAM_FIRST_MS;
   let streamFrom = 0;
+  let lateLooks = LATE_LOOKS;
 
   function stop() {
     over = true;
@@ -34,7 +38,7 @@ export function follow(jobId, { tell, trouble, gone }) {
   }
 
   function watch() {
-    if (over || source || Date.now() < streamFrom) return;
+    if (over || ended || source || Date.now() < streamFrom) return;
     streamFrom = Date.now() + streamPause;
     streamPause = Math.min(streamPause * 2, STREAM_MAX_MS);
     const stream = new EventSource(`${path}/events`);
@@ -59,7 +63,9 @@ export function follow(jobId, { tell, trouble, gone }) {
   function told(status) {
     trouble(null);
     tell(status);
-    if (FINAL.has(status.state)) stop();
+    lateLooks = status.state === "expired" ? lateLooks - 1 : LATE_LOOKS;
+    ended = FINAL.has(status.state);
+    if (ended && (status.state !== "expired" || !lateLooks)) stop();
   }
 
   async function ask() {

@@ -57,7 +57,7 @@ const BODIES = {
     again(view, "Try it again as a new job", !status.refund?.payableSats),
   ],
   expired: (status, view) => [
-    note("bad", status.workInvoice ? "The work was not paid for in time." : "The evaluation was not paid for in time.", "Do not pay its invoice any more. If you did pay in the last moment, reload this page: your payment counts."),
+    note("bad", status.workInvoice ? "The work was not paid for in time." : "The evaluation was not paid for in time.", "Do not pay its invoice any more. If you did pay in the last moment, your payment counts, and this page goes on by itself."),
     again(view, "Begin again"), owed(status, view),
   ],
 };
