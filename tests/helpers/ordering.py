@@ -32,6 +32,7 @@ _TOGETHER: Final = {
         "contract/test_payouts",
     ),
     "the pages' server": (
+        "pages/test_docs_site",
         "pages/test_endings",
         "pages/test_job_troubles",
         "pages/test_jobs",
