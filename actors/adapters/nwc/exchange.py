@@ -26,6 +26,8 @@ _ORDER_LIVES_S: Final = 120
 # A request goes to the relays that are there. At the first one, those that connect more slowly are waited for.
 _OTHERS_WAIT_S: Final = 0.5
 _NOTICES_MAX: Final = 1_000
+# Questions of which answers are known when they come, the last ones: those of more than ten minutes.
+_ASKED_MAX: Final = 10_000
 _UNSUPPORTED_ENCRYPTION: Final = "UNSUPPORTED_ENCRYPTION"
 _GONE: Final = "the relay's connection broke"
 
@@ -95,6 +97,7 @@ class Exchange:
         self._monotonic_s = monotonic_s
         self._pending: dict[str, _Pending] = {}
         self._info: RawEvent | None = None
+        self._asked_at_s: dict[str, float] = {}
         self._wallet_seen_at_s: dict[Relay, float] = {}
         self._listeners: set[asyncio.Queue[Notice | None]] = set()
         self._heard_since_s: float | None = None
@@ -130,6 +133,7 @@ class Exchange:
                 request = self._identity.request(body(method, params), self._preferred(), expires_at_s)
                 request_id = request.id
                 self._pending[request_id] = pending
+                self._remember(request_id)
                 pending.relays.update(relays)
                 for relay in relays:
                     if not await relay.send(request):
@@ -176,7 +180,10 @@ class Exchange:
         return self._info
 
     def seen_everywhere_since(self, at_s: float) -> bool:
-        """Return whether the wallet has spoken over each of the relays since this time of `monotonic_s`."""
+        """Return whether the wallet has answered, over each of the relays, a question since this time of `monotonic_s`.
+
+        What a relay has kept, and gives out again, is not the wallet's voice.
+        """
         return all(self._wallet_seen_at_s.get(relay, at_s - 1) >= at_s for relay in self._relays)
 
     async def close(self) -> None:
@@ -200,8 +207,8 @@ class Exchange:
             return
         if not self._identity.is_of_wallet(event):
             return
-        self._wallet_seen_at_s[relay] = self._monotonic_s()
         if event.kind == Kind.RESPONSE:
+            self._hear(relay, event)
             self._take_answer(event)
         else:
             self._take_notice(event)
@@ -223,6 +230,18 @@ class Exchange:
                 pending.without(relay, _GONE)
         for queue in self._listeners:
             _put(queue, None)
+
+    def _remember(self, request_id: str) -> None:
+        self._asked_at_s[request_id] = self._monotonic_s()
+        if len(self._asked_at_s) > _ASKED_MAX:
+            del self._asked_at_s[next(iter(self._asked_at_s))]
+
+    def _hear(self, relay: Relay, event: RawEvent) -> None:
+        """Note when the question was asked that the wallet answers over this relay: it was there later than that."""
+        for request_id in answered_requests(event):
+            asked_at_s = self._asked_at_s.get(request_id)
+            if asked_at_s is not None:
+                self._wallet_seen_at_s[relay] = max(asked_at_s, self._wallet_seen_at_s.get(relay, asked_at_s))
 
     def _take_answer(self, event: RawEvent) -> None:
         for request_id in answered_requests(event):

@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import msgspec
 import nostr_sdk
 import pytest
 
 from satmeter.actors.adapters.nwc.exchange import Answer, Exchange, Notice
+from satmeter.actors.adapters.nwc.nostr import RawEvent
 from satmeter.actors.ports import PermanentError, TransientError
 from tests.lightning.stand_ins.nwc.books import foreign_invoice
 from tests.lightning.stand_ins.nwc.cable import Cable
@@ -205,6 +207,25 @@ async def test_it_is_known_over_which_relays_the_wallet_speaks(nostr_relay: Rela
             await exchange.ask("get_balance", {})
             await soon(lambda: exchange.seen_everywhere_since(before_s))
             assert not exchange.seen_everywhere_since(exchange._monotonic_s())
+
+
+async def test_what_a_relay_gives_out_again_is_not_the_wallets_voice(nostr_relay: RelayProcess) -> None:
+    """A relay may keep an order back: a payment that the wallet may still make must not be taken for one never made."""
+    with running_relay() as other:
+        async with wallet_at(nostr_relay.url) as wallet, exchange_with(wallet, nostr_relay.url, other.url) as exchange:
+            await exchange.ask("get_balance", {})
+            before_s = exchange._monotonic_s()
+            # The wallet is not at the other relay any more, which has kept what it said there.
+            old = wallet._event(23195, "{}", "nip44_v2", [["e", wallet.requests[0]["id"]]])
+            notice = wallet._event(23197, "{}", "nip44_v2", [])
+            await exchange.ask("get_balance", {})
+            for event in (old, notice):
+                exchange.came(exchange._relays[1], msgspec.convert(event, RawEvent))
+            assert not exchange.seen_everywhere_since(before_s)
+            # An answer to a question of later on shows that it is there again, also where another relay was quicker.
+            new = wallet._event(23195, "{}", "nip44_v2", [["e", wallet.requests[1]["id"]]])
+            exchange.came(exchange._relays[1], msgspec.convert(new, RawEvent))
+            assert exchange.seen_everywhere_since(before_s)
 
 
 async def test_what_a_relay_refuses_is_told_with_its_reason(nostr_relay: RelayProcess) -> None:
