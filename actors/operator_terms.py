@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
 from typing import Final
 
-from msgspec.structs import replace
-
 from ..config.settings import DEFAULT_TIERS, Settings, TierTokens
+from .adapters.lightning.fees import fees_of
 from .adapters.lightning_backends import backend_of
 from .catalogue.loading import model_catalogue
 from .catalogue.tables import CatalogueError
 from .domain.llm.catalogue import ModelEntry
 from .domain.llm.prompts import EVALUATION_MAX_TOKENS, evaluation_overhead_bytes, work_overhead_bytes
-from .domain.money import Msat
 from .domain.payments.routing_fees import RoutingFees
 from .domain.pricing import ModelPrice, Size, Terms, Tier
 from .domain.session.pricing import SessionTerms
@@ -70,17 +68,8 @@ def _tier(tier: TierTokens, worker: ModelEntry) -> Tier:
 
 
 def routing_fees(settings: Settings) -> RoutingFees:
-    """Return the node's rule for the reserve of a payout's route, with the operator's figures in its place.
-
-    The base takes the place of the sum that the node's rule begins with.
-    """
-    rule, base, per_million = backend_of(settings).fees, settings.routing_base_sats, settings.routing_per_million
-    if per_million is not None:
-        rule = replace(rule, per_million=per_million)
-    if base is None:
-        return rule
-    fixed = Msat.from_sats(base)
-    return replace(rule, least_msat=fixed) if rule.least_msat else replace(rule, base_msat=fixed)
+    """Return the node's rule for the reserve of a payout's route, with the operator's figures in its place."""
+    return fees_of(backend_of(settings).fees, settings)
 
 
 def session_terms(settings: Settings) -> SessionTerms:

@@ -9,13 +9,12 @@ from redis.asyncio import Redis
 from ....config.held_secrets import held
 from ....config.lightning_kind import LightningKind
 from ....config.settings import Settings
-from ...domain.money import Msat
-from ...domain.payments.routing_fees import RoutingFees
 from ...ports import Lightning
 from ..lightning.backend import Backend
 from .client import LnbitsLightning
 from .keys import KeyTrouble
 from .probe import ADMIN_KEY, INVOICE_KEY, URL, probe
+from .reserve import RULE
 
 
 def _place(settings: Settings) -> str:
@@ -43,8 +42,7 @@ LNBITS: Final = Backend(
     place=_place,
     build=_build,
     probe=probe,
-    # LNbits's own reserve, at its defaults: what it takes out of the wallet while a payment is under way.
-    fees=RoutingFees(per_million=10_000, least_msat=Msat(2_000)),
+    fees=RULE,
     keeps_owner=True,
     pays_with=ADMIN_KEY,
     asks_with=INVOICE_KEY,

@@ -7,15 +7,18 @@ from typing import Any, Final
 
 import httpx
 import msgspec
+from msgspec.structs import replace
 
 from ....config.problem import Problem
 from ....config.settings import Settings
 from ...domain.money import MSAT_PER_SAT
 from ...ports import InvoiceOrder, PortError, TransientError
 from ..lightning.backend import Probed
+from ..lightning.fees import fees_of
 from ..lightning.reading import read
 from .keys import Ask, KeyTrouble, key_trouble
 from .messages import Status, detail_of, read_new_invoice
+from .reserve import RULE, reserve_at, shortfall
 
 URL: Final = "LNBITS_URL"
 INVOICE_KEY: Final = "LNBITS_INVOICE_KEY"
@@ -30,13 +33,6 @@ _DETAIL_MAX_CHARS: Final = 200
 _NO_INVOICE: Final = "no invoice: satmeter asks whether refunds are allowed"
 _INCOMING_ONLY: Final = "only incoming payments allowed"
 _TEST_ORDER: Final = InvoiceOrder(1, "Satmeter: a test invoice, which lapses", 60, "")
-_TEST_INVOICE: Final[Mapping[str, Any]] = {
-    "out": False,
-    "unit": "sat",
-    "amount": _TEST_ORDER.amount_sats,
-    "memo": _TEST_ORDER.memo,
-    "expiry": _TEST_ORDER.expiry_s,
-}
 _PROBLEMS: Final[Mapping[KeyTrouble, Problem]] = {
     KeyTrouble.INVOICE_KEY_UNKNOWN: Problem(INVOICE_KEY, f"LNbits does not know this key: {_AGAIN}"),
     KeyTrouble.ADMIN_KEY_UNKNOWN: Problem(ADMIN_KEY, f"LNbits does not know this key: {_AGAIN}"),
@@ -75,7 +71,7 @@ async def probe(settings: Settings, http: httpx.AsyncClient, *, may_order: bool)
         trouble = await key_trouble(ask, keys[INVOICE_KEY], keys.get(ADMIN_KEY), may_order=may_order)
         if trouble is not None:
             return Probed([_PROBLEMS[trouble]])
-        return await _prove(ask, keys, may_order=may_order)
+        return await _prove(ask, keys, settings, may_order=may_order)
     except PortError as error:
         return Probed([Problem(URL, f"LNbits can't be asked about the keys ({error}): look whether it runs.")])
 
@@ -100,7 +96,7 @@ async def _status_problems(ask: Ask, keys: Mapping[str, str]) -> list[Problem]:
     return found
 
 
-async def _prove(ask: Ask, keys: Mapping[str, str], *, may_order: bool) -> Probed:
+async def _prove(ask: Ask, keys: Mapping[str, str], settings: Settings, *, may_order: bool) -> Probed:
     """Return what both keys can do. Raises `TransientError`."""
     invoice_key, admin_key = keys[INVOICE_KEY], keys[ADMIN_KEY]
     wallet = read((await ask("GET", _WALLET, invoice_key, None))[1], _Wallet)
@@ -114,7 +110,7 @@ async def _prove(ask: Ask, keys: Mapping[str, str], *, may_order: bool) -> Probe
         return Probed([refused], warnings, proofs)
     if not may_order:
         return Probed([], warnings, proofs)
-    status, body = await ask("POST", _PAYMENTS, invoice_key, _TEST_INVOICE)
+    status, body = await ask("POST", _PAYMENTS, invoice_key, _invoice_order(1))
     if status != httpx.codes.CREATED:
         said = detail_of(body) or f"status {status}"
         text = f"It makes no invoice ({said[:_DETAIL_MAX_CHARS]}): look at its funding source."
@@ -124,7 +120,37 @@ async def _prove(ask: Ask, keys: Mapping[str, str], *, may_order: bool) -> Probe
     if status != httpx.codes.OK or read(body, Status).details is None:
         return Probed([Problem(URL, "It does not find an invoice that it has just made.")], warnings, proofs)
     proofs.append("A test invoice over 1 sat was made and found again.")
-    return Probed([], warnings, proofs)
+    return Probed([], [*warnings, *await _sums_warnings(ask, invoice_key, invoice.payment_request, settings)], proofs)
+
+
+async def _sums_warnings(ask: Ask, key: str, least: str, settings: Settings) -> list[Problem]:
+    """Return what is wrong with large sums: the largest deposit, and the reserve of its refund.
+
+    `least`: the invoice over 1 sat. Raises `TransientError`.
+    """
+    most_sats = settings.session_max_sats
+    status, body = await ask("POST", _PAYMENTS, key, _invoice_order(most_sats))
+    if status != httpx.codes.CREATED:
+        said = detail_of(body) or f"status {status}"
+        text = f"It makes no invoice over {most_sats:,} sats, which a deposit may be ({said[:_DETAIL_MAX_CHARS]})"
+        return [Problem(URL, f"{text}: have its limit raised, or set SATMETER_SESSION_MAX_SATS.")]
+    most = read_new_invoice(body, replace(_TEST_ORDER, amount_sats=most_sats))
+    least_msat = await reserve_at(ask, key, least)
+    most_msat = await reserve_at(ask, key, most.payment_request)
+    if least_msat is None or most_msat is None:
+        return []
+    short = shortfall(fees_of(RULE, settings), least_msat, most_sats, most_msat)
+    return [] if short is None else [Problem(URL, short)]
+
+
+def _invoice_order(amount_sats: int) -> Mapping[str, Any]:
+    return {
+        "out": False,
+        "unit": "sat",
+        "amount": amount_sats,
+        "memo": _TEST_ORDER.memo,
+        "expiry": _TEST_ORDER.expiry_s,
+    }
 
 
 async def _payout_refused(ask: Ask, admin_key: str) -> Problem | None:

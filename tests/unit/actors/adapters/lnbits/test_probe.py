@@ -12,6 +12,7 @@ import pytest
 
 from satmeter.actors.adapters.lightning.backend import Probed
 from satmeter.actors.adapters.lnbits.probe import probe
+from satmeter.actors.domain.payments.bolt11 import read_invoice
 from satmeter.config.settings import Settings
 from tests.helpers.http.fronts import signed_invoice
 
@@ -22,14 +23,17 @@ SETTINGS = Settings.model_validate(
 Answer = Callable[[httpx.Request], httpx.Response]
 
 
-def row(**more: Any) -> dict[str, Any]:
-    made = signed_invoice(1_000, int(time.time()))
-    shown = {"payment_hash": made.payment_hash, "amount": 1_000, "status": "pending", "bolt11": made.payment_request}
+def row(amount_sats: int = 1, **more: Any) -> dict[str, Any]:
+    msat = amount_sats * 1_000
+    made = signed_invoice(msat, int(time.time()))
+    shown = {"payment_hash": made.payment_hash, "amount": msat, "status": "pending", "bolt11": made.payment_request}
     return {**shown, **more}
 
 
 class Node:
     """An LNbits whose answers to one kind of request a test may change."""
+
+    least_msat, percent = 2_000, 1
 
     def __init__(self, **changed: httpx.Response) -> None:
         self.changed = changed
@@ -50,15 +54,20 @@ class Node:
             if order["out"]:
                 refused = {"detail": "Bolt11 decoding failed.", "status": "failed"}
                 return "pay", httpx.Response(520, json=refused)
-            return "create", httpx.Response(201, json=row())
+            kind = "create" if order["amount"] == 1 else "create_large"
+            return kind, httpx.Response(201, json=row(order["amount"]))
+        if request.url.path.endswith("/fee-reserve"):
+            amount_msat = read_invoice(request.url.params["invoice"]).amount_msat.value
+            reserve = max(self.least_msat, amount_msat * self.percent // 100)
+            return "reserve", httpx.Response(200, json={"fee_reserve": reserve})
         if request.url.path.endswith("/payments"):
             return "list", httpx.Response(200, json=[row(payment_hash=HASH)])
         return "admin_find" if admin else "find", httpx.Response(200, json={"paid": False, "details": row()})
 
 
-async def probed(node: Node, *, may_order: bool = True) -> Probed:
+async def probed(node: Node, *, may_order: bool = True, settings: Settings = SETTINGS) -> Probed:
     async with httpx.AsyncClient(transport=httpx.MockTransport(node)) as http:
-        return await probe(SETTINGS, http, may_order=may_order)
+        return await probe(settings, http, may_order=may_order)
 
 
 async def test_what_is_well_is_proven_and_nothing_is_ordered_without_leave() -> None:
@@ -70,13 +79,40 @@ async def test_what_is_well_is_proven_and_nothing_is_ordered_without_leave() -> 
     assert found.problems == [] and "create" not in node.asked and len(found.proofs) == 2
 
 
+def reserving(least_msat: int, percent: int) -> Node:
+    node = Node()
+    node.least_msat, node.percent = least_msat, percent
+    return node
+
+
+async def test_a_reserve_beyond_ours_is_told_with_the_settings_that_cover_it() -> None:
+    (warning,) = (await probed(reserving(5_000, 2))).warnings
+    figures = "5 sats aside for a payout of 1 sat, and 2,000 for one of 100,000; this server 2 and 1,000"
+    assert figures in warning.message
+    assert warning.message.endswith("set SATMETER_ROUTING_BASE_SATS=5 and SATMETER_ROUTING_PER_MILLION=20000.")
+    settings = SETTINGS.model_copy(update={"routing_base_sats": 5, "routing_per_million": 20_000})
+    assert (await probed(reserving(5_000, 2), settings=settings)).warnings == []
+    assert (await probed(reserving(1_000, 0))).warnings == []
+    # An LNbits that does not tell it.
+    assert (await probed(Node(reserve=httpx.Response(404, json={"detail": "Not Found"})))).warnings == []
+
+
+async def test_a_limit_below_the_largest_deposit_is_told() -> None:
+    refused = httpx.Response(520, json={"detail": "Invoice amount 100000 sats is too high.", "status": "failed"})
+    found = await probed(Node(create_large=refused))
+    assert found.problems == []
+    (warning,) = found.warnings
+    assert "no invoice over 100,000 sats" in warning.message and "too high" in warning.message
+    assert "SATMETER_SESSION_MAX_SATS" in warning.message
+
+
 @pytest.mark.parametrize(
     ("kind", "answer", "words"),
     [
         ("pay", httpx.Response(520, json={"detail": "Only incoming payments allowed.", "status": "failed"}), "refund"),
         ("create", httpx.Response(520, json={"detail": "Wallet backend unreachable.", "status": "failed"}), "unreach"),
         ("create", httpx.Response(502, text="<html>"), "status 502"),
-        ("create", httpx.Response(201, json=row(amount=2_000)), "another amount"),
+        ("create", httpx.Response(201, json=row(2)), "another amount"),
         ("find", httpx.Response(404, json={"detail": "Payment does not exist."}), "does not find"),
         ("find", httpx.Response(200, json={"paid": False}), "does not find"),
         ("admin_find", httpx.Response(200, json={"paid": False}), "another wallet"),
