@@ -154,7 +154,7 @@ class Refund(Wire):
     ] = None
     withdraw: Annotated[
         WithdrawLink | Absent,
-        Field(description="Of a job that owes something, and of a session in the answer that made it."),
+        Field(description="Of a job that owes what can be paid out, and of a session in the answer that made it."),
     ] = None
     failure: Annotated[str | Absent, Field(description="What became of the last payout, when it failed.")] = None
     failure_code: Annotated[

@@ -8,6 +8,7 @@ from ...actors.domain.credentials.withdrawals import Withdrawal, read_token, tok
 from ...actors.domain.errors import RETRY_ACTION, Code, Refusal, RefusedError, RetryAction
 from ...actors.domain.job.state import FINAL_STATES, JobView
 from ...actors.domain.payments.destinations import encoded
+from ...actors.domain.payments.payouts import RefundState
 from ..state import AppState
 from .schemas import WithdrawLink
 
@@ -38,10 +39,14 @@ class Withdrawals:
         return WithdrawLink(lnurl=lnurl, link=f"lightning:{lnurl}", qr=f"{url}/qr.svg")
 
     def of_job(self, view: JobView) -> WithdrawLink | None:
-        """Return the link for what a job owes, None where it owes nothing or this server makes none."""
-        if self._url is None or not self._state.wallet.can_pay or view.state not in FINAL_STATES:
+        """Return the link for what a job owes, None where a wallet would get nothing or this server makes none.
+
+        A payout that is under way may fail, and its amount is there again.
+        """
+        refund = view.refund
+        if self._url is None or not self._state.wallet.can_pay or view.state not in FINAL_STATES or refund is None:
             return None
-        return self.link(view.job_id) if view.refund is not None and view.refund.owed_msat else None
+        return self.link(view.job_id) if refund.payable_sats or refund.state is RefundState.PENDING else None
 
     def refuse_without_address(self) -> None:
         """Raise `RefusedError` if this server can't make links."""

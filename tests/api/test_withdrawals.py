@@ -12,14 +12,17 @@ from xml.etree import ElementTree
 import httpx
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace as changed
 from redis.asyncio import Redis
 
 from satmeter.actors.domain.credentials.macaroon import attenuate
 from satmeter.actors.domain.credentials.withdrawals import token_of
+from satmeter.actors.domain.job.state import GetJob
 from satmeter.actors.domain.payments.destinations import DestinationFault, UnfitDestinationError, read_destination
-from satmeter.actors.domain.payments.payouts import PayoutRefusal, PayoutReport, PayoutStatus
+from satmeter.actors.domain.payments.payouts import PayoutRefusal, PayoutReport, PayoutStatus, RefundState
 from satmeter.config.root_key import Keys
 from satmeter.http.app import create_app
+from satmeter.http.payments.withdrawals import Withdrawals
 from tests.helpers.hosts import until
 from tests.helpers.http.fronts import WITHDRAW_KEY, Api, Json, api_over, client_of
 from tests.helpers.http.stubs import stubbed
@@ -151,6 +154,18 @@ async def test_a_jobs_events_hold_the_link_as_the_job_does(api: Api) -> None:
     told = (await api.http.get(f"/jobs/{job['jobId']}/events")).text
     (data,) = [line.removeprefix("data: ") for line in told.splitlines() if line.startswith("data: ")]
     assert json.loads(data) == job and "withdraw" in job["refund"]
+
+
+async def test_a_job_of_which_no_route_leaves_anything_shows_no_link(redis: Redis) -> None:
+    """A debt below the least reserve: a phone that scanned the code would be offered nothing."""
+    async with api_over(redis, public_url=PUBLIC) as api:
+        job = await api.complete()
+        view, link = await api.state.router.call(job["jobId"], GetJob()), Withdrawals(api.state).of_job
+        assert view.refund is not None and link(view) is not None
+        rest = changed(view.refund, payable_sats=0)
+        assert link(changed(view, refund=rest)) is None
+        # A payout that is under way may fail.
+        assert link(changed(view, refund=changed(rest, state=RefundState.PENDING))) is not None
 
 
 async def test_the_answer_comes_once_the_payout_is_journaled_and_a_second_invoice_is_refused(api: Api) -> None:
