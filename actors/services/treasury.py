@@ -261,8 +261,11 @@ class Treasury:
             return replace(settlement, actor_id=owner)
         if payment_hash in owners:
             # A binding comes before a client sees an invoice. So a user of our own wallet has paid one that was kept
-            # ready.
-            _log.error("payment_of_unowned_invoice", **_described(settlement))
+            # ready, or the invoice is of a server with another store.
+            hint = (
+                "a server with another store takes payments at this node, or took some: give each a wallet of its own"
+            )
+            _log.error("payment_of_unowned_invoice", **_described(settlement), hint=hint)
         self._settled(payment_hash)
         self._delivering.discard(payment_hash)
         return None

@@ -69,7 +69,10 @@ def _show(report: Report, console: Console, node_title: str) -> None:
     table.add_row("Wallet must hold, and holds", "", "", "", f"{report.liability_msat:,}", f"{node['wallet']:,}")
     console.print(table, highlight=False)
     if node["unclaimed"]:
-        text = f"\n{node['unclaimed']:,} msat came in by invoices that were made ahead and never given out."
+        text = (
+            f"\n{node['unclaimed']:,} msat came in by invoices that no session or job of this store has: invoices of a "
+            "server with another store at this node, or made ahead and never given out."
+        )
         console.print(text, highlight=False)
     if node["kept"]:
         text = f"\n{node['kept']:,} msat of what came in the node kept for its channels, at the operator's cost."

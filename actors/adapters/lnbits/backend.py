@@ -18,7 +18,7 @@ from .reserve import RULE
 
 
 def _place(settings: Settings) -> str:
-    return f"LNbits at {settings.lnbits_url}"
+    return f"LNbits at {settings.lnbits_url or 'no address yet'}"
 
 
 def _build(settings: Settings, *, spending: bool, redis: Redis) -> Lightning:

@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 
 def _place(settings: Settings) -> str:
-    return f"LND at {settings.lnd_rest_url}"
+    return f"LND at {settings.lnd_rest_url or 'no address yet'}"
 
 
 def _verify(settings: Settings) -> SSLContext | bool:

@@ -19,7 +19,7 @@ from .probe import PASSWORD, URL, probe
 
 
 def _place(settings: Settings) -> str:
-    return f"phoenixd at {settings.phoenixd_url}"
+    return f"phoenixd at {settings.phoenixd_url or 'no address yet'}"
 
 
 def _build(settings: Settings, *, spending: bool, redis: Redis) -> Lightning:
