@@ -37,6 +37,8 @@ def prepare_ray(address: str | None) -> None:
         # several machines it stays unset, as Ray would then look for that cluster on this machine.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # What it prints goes to a file.
+    os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     # Otherwise a look-up of an actor after the end would start another cluster.
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     if address is None:

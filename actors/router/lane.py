@@ -41,6 +41,7 @@ PATIENCE_S: Final = 8.0
 _RETRY_FIRST_S: Final = 0.05
 _RETRY_MAX_S: Final = 0.5
 _GREETING_S: Final = 2.0
+_DIED: Final = "it is started again; what Ray says of a host that died is in libraries.log in the data directory"
 _log = structlog.get_logger(__name__)
 
 
@@ -183,7 +184,7 @@ class Lane:
                 outcomes = await asyncio.gather(*directions, return_exceptions=True)
             defects = [o for o in outcomes if isinstance(o, Exception) and not isinstance(o, LinkError)]
             error = next((str(outcome) for outcome in outcomes if isinstance(outcome, LinkError)), None)
-            _log.warning("host_unreachable", host_id=self._host_id, error=error, calls=len(self._pending))
+            _log.warning("host_unreachable", host_id=self._host_id, error=error, calls=len(self._pending), hint=_DIED)
             lost_s = asyncio.get_running_loop().time()
             if defects:
                 # One of the messages breaks this code. Sent again, it would do so for ever.

@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 from msgspec.structs import replace
 
+from ...config.log_context import log_as, tell_step, tells_steps
 from ..cancellation import cancel_and_wait
 from ..domain.backoff import Backoff
 from ..domain.errors import Code, RefusedError
@@ -272,6 +273,7 @@ class Treasury:
 
     async def _credit(self, settlement: Settlement) -> None:
         payment_hash = settlement.payment_hash
+        log_as("", settlement.actor_id)
         try:
             async with asyncio.timeout(_DELIVERY_TIMEOUT_S):
                 await self._deliver(settlement)
@@ -283,6 +285,8 @@ class Treasury:
                 self._keep(settlement, error)
         else:
             self._settled(payment_hash)
+            if tells_steps():
+                tell_step("payment_delivered", **_described(settlement))
         finally:
             self._delivering.discard(payment_hash)
             self._delivery_slots.release()

@@ -9,6 +9,7 @@ import structlog
 from rich.console import Console
 from rich.text import Text
 
+from ... import __version__
 from ...actors.domain.provider_faults import ModelFault
 from ...config.log_terminal import wants_colour, width_of
 from ...config.logging import is_for_people
@@ -49,7 +50,14 @@ class OperatorConsole:
             return
         url = url_of(settings, port)
         hint = " ".join(filter(None, (f"Satmeter serves at {url}", trouble_of(model_fault))))
-        _log.info("server_serves", url=url, **parts_of(settings), first_command=first_command(url), hint=hint)
+        _log.info(
+            "server_serves",
+            url=url,
+            version=__version__,
+            **parts_of(settings),
+            first_command=first_command(url),
+            hint=hint,
+        )
 
     def not_started(self, text: str) -> None:
         """Tell why the server can't start."""

@@ -22,7 +22,8 @@ def cluster(store_url: str) -> Iterator[Nodes]:
     """One cluster for all tests of the module, which leave it in working order; the last one ends its servers."""
     with Redis.from_url(store_url) as redis:
         redis.flushall()
-    with nodes(3, store_url, SATMETER_HOSTS="1") as cluster:
+    telling = {"SATMETER_LOG_LEVEL": "info", "SATMETER_LOG_REQUESTS": "steps"}
+    with nodes(3, store_url, SATMETER_HOSTS="1", **telling) as cluster:
         yield cluster
 
 
@@ -43,6 +44,12 @@ def test_a_session_that_was_opened_at_one_server_is_served_by_all(cluster: Nodes
             spent += client.ask()["debitedMsat"]
             assert client.show()["spentMsat"] == spent
         check_ledger(client)
+    patiently(lambda: any(map(tells_of_its_host, cluster.servers.values())), "no server has the log of its node's host")
+
+
+def tells_of_its_host(server: Served) -> bool:
+    """Return whether the host's entries are in its server's log: Ray, which runs by itself, knows nothing of it."""
+    return '"event": "journal_written", "process": "host-' in server.log()
 
 
 def test_hosts_are_scaled_out_and_in_while_requests_run(cluster: Nodes, store_url: str) -> None:

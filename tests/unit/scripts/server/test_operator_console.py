@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+from satmeter import __version__
 from satmeter.actors.domain.provider_faults import ModelFault
 from satmeter.config.logging import log_by
 from satmeter.config.settings import Settings
@@ -67,6 +68,7 @@ def test_elsewhere_they_are_entries_which_no_level_leaves_out(monkeypatch: pytes
         assert (serving["event"], serving["url"], serving["process"]) == (
             "server_serves", "http://127.0.0.1:8402", "server"
         )  # fmt: skip
+        assert serving["version"] == __version__
         assert serving["hint"] == "Satmeter serves at http://127.0.0.1:8402"
         assert serving["lightning"].startswith("stub: ") and serving["first_command"].startswith("curl -s http://")
         assert (failed["event"], failed["level"]) == ("server_not_started", "error")
