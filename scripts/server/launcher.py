@@ -37,8 +37,7 @@ _KILLED_WITHIN_S: Final = 5.0
 _SAME_SIGNAL_S: Final = 0.2
 _FILES_MAX: Final = 65_536
 _FORCED: Final = "Ending it by force. What was under way goes on at the next start."
-_STOPPING: Final = "server_stopping"
-_STOPPED: Final = "server_stopped"
+_ORDERLY: Final = frozenset({"server_stopping", "server_stopped"})
 _LOOK_EVERY_S: Final = 0.05
 
 
@@ -106,7 +105,7 @@ class Launch:
         # A start that failed after a signal to end counts as a successful end.
         status = 0 if status == TRY_AGAIN else status
         if self._told is not None and status == 0:
-            self._say(_STOPPED, f"Stopped after {time.monotonic() - self._told[1]:.1f} s.")
+            self._say("server_stopped", f"Stopped after {time.monotonic() - self._told[1]:.1f} s.")
         return status
 
     def _note(self, signum: int, _frame: object) -> None:
@@ -177,7 +176,7 @@ class Launch:
                     return True
                 continue
             self._told = signum, now_s
-            self._say(_STOPPING, "Stopping … (again to force)")
+            self._say("server_stopping", "Stopping … (again to force)")
             self._deadline_s = now_s + (self._ends_within_s if self._serving else self._unserving_ends_within_s)
             self._tell(child)
         return False
@@ -252,7 +251,7 @@ def _clear_away(pid: int) -> None:
 
 def _say(event: str, text: str) -> None:
     """Tell the operator: in words on a terminal, else as an entry of the log, as the server's own are."""
-    level = "info" if event in (_STOPPING, _STOPPED) else "warning"
+    level = "info" if event in _ORDERLY else "warning"
     line = text if is_for_people(terminal=os.isatty(2)) else entry(level, event, "launcher", text)
     with contextlib.suppress(OSError):
         os.write(2, f"{line}\n".encode())

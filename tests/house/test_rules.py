@@ -80,6 +80,8 @@ EVENTS_PASSED_ON = frozenset(
 NAMED_BY = frozenset({"Outage", "Alarm", "tell_step"})
 LOGGERS = ("log", "logger", "_trouble")
 EVENT = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+# It has no logging, and writes its few entries itself.
+LAUNCHER = "scripts/server/launcher.py"
 UNFINISHED = re.compile("|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X")))
 
 
@@ -253,6 +255,8 @@ def _events(name: str) -> Iterator[tuple[int, ast.expr]]:
             continue
         whole = ast.unparse(node.func)
         of, _, method = whole.rpartition(".")
+        if name == LAUNCHER and method == "_say":
+            yield node.lineno, node.args[0]
         if of.lower().endswith(LOGGERS) and method == "log":
             yield node.lineno, node.args[1]
         elif (of.lower().endswith(LOGGERS) and method in LEVELS) or method in NAMED_BY:
@@ -272,3 +276,17 @@ def test_what_is_logged_is_an_event_by_a_constant_name() -> None:
     events = [(name, line, found) for name in CODE for line, found in _events(name)]
     assert len(events) > 80
     assert [f"{name}:{line}: {ast.unparse(found)}" for name, line, found in events if not _is_event(name, found)] == []
+
+
+def test_what_differs_from_entry_to_entry_is_a_field_by_a_plain_name() -> None:
+    wrong = []
+    for name in CODE:
+        for node in nodes_of(name):
+            of, _, method = ast.unparse(node.func).rpartition(".") if isinstance(node, ast.Call) else ("", "", "")
+            if not of.lower().endswith(LOGGERS) or method not in LEVELS | {"log"}:
+                continue
+            assert isinstance(node, ast.Call)
+            fields = [word.arg for word in node.keywords if word.arg is not None]
+            if len(node.args) > (2 if method == "log" else 1) or not all(map(EVENT.fullmatch, fields)):
+                wrong.append(f"{name}:{node.lineno}")
+    assert wrong == []
