@@ -273,7 +273,7 @@ class Treasury:
 
     async def _credit(self, settlement: Settlement) -> None:
         payment_hash = settlement.payment_hash
-        log_as("", settlement.actor_id)
+        log_as("", settlement.actor_id or "")
         try:
             async with asyncio.timeout(_DELIVERY_TIMEOUT_S):
                 await self._deliver(settlement)
