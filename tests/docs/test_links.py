@@ -16,8 +16,8 @@ BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 def _anchors(document: Path) -> set[str]:
-    """Return the anchors that GitHub gives to the headings of a document."""
-    found: set[str] = set()
+    """Return the anchors that GitHub gives to the headings of a document, and those that it sets itself."""
+    found: set[str] = set(re.findall(r'<a id="([\w-]+)"></a>', document.read_text()))
     for heading in re.findall(r"^#+ (.+)$", BLOCK.sub("", document.read_text()), re.MULTILINE):
         text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
         found.add(re.sub(r"[^\w\- ]", "", text).replace(" ", "-"))
