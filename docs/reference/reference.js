@@ -56,6 +56,9 @@ async function start() {
   new MutationObserver(label).observe(place, { childList: true, subtree: true });
   const answer = await fetch("../openapi.json");
   const description = await answer.json();
+  // Of several keys the dialog asks for the one that most paths want first.
+  const schemes = description.components.securitySchemes;
+  description.components.securitySchemes = { macaroon: schemes.macaroon, ...schemes };
   render(description, address.value);
   document.getElementById("server").addEventListener("submit", async (event) => {
     event.preventDefault();

@@ -23,7 +23,7 @@ SHOTS: Final = Path(__file__).parents[3] / "docs/assets/shots"
 # All of them together, in the repository.
 BYTES_MAX: Final = 2_000_000
 _QUALITY: Final = 82
-_TOKEN: Final = "screenshots-5f0c9b1e7a64d2"
+OPERATOR_TOKEN: Final = "one-token-of-an-operator-at-work"
 ANSWER: Final = """A sextant measures the **angle** between two things that you can see.
 
 1. Your *latitude*, by the height of the sun at noon.
@@ -188,11 +188,44 @@ def pay_page(studio: Studio) -> None:
         take("pay-page", visitor)
 
 
+def operator(studio: Studio) -> None:
+    """Take the operator's page of a server that has been used for a while."""
+    for number in range(6):
+        opened = studio.client.post("/sessions", json={"amountSats": 500 + 250 * number}).json()
+        studio.client.post(f"/dev/stub/pay/{opened['depositInvoice']['paymentHash']}")
+        bearer = {"Authorization": f"Bearer {opened['macaroon']}"}
+        for text in ("What is a sextant?", "And an astrolabe?", "And a quadrant?"):
+            studio.client.post(f"/sessions/{opened['sessionId']}/request", json={"request": text}, headers=bearer)
+        if number % 2:
+            invoice = studio.client.post("/dev/stub/invoice", json={"amountSats": 300}).json()
+            body = {"paymentRequest": invoice["paymentRequest"]}
+            studio.client.post(f"/sessions/{opened['sessionId']}/close", json=body, headers=bearer)
+    with studio.visit("/operator", NARROW, "light") as visitor:
+        take("operator-sign-in", visitor, height=520)
+        _enter(visitor)
+        # The treasury looks at the wallet every ten seconds.
+        while visitor.page.get_by_text("The wallet holds 0 sats").count():
+            visitor.page.get_by_role("link", name="Load again").click()
+            visitor.page.wait_for_timeout(1_000)
+    with studio.visit("/operator", NARROW, "light") as visitor:
+        _enter(visitor)
+        take("operator-narrow", visitor, height=1100)
+    with studio.visit("/operator", WIDE, "light") as visitor:
+        _enter(visitor)
+        take("operator-wide", visitor, height=1500)
+
+
+def _enter(visitor: Visit) -> None:
+    visitor.page.get_by_label("Operator token").fill(OPERATOR_TOKEN)
+    visitor.page.keyboard.press("Enter")
+    expect(visitor.page.get_by_role("heading", name="How the server is doing")).to_be_visible()
+
+
 def _head(visitor: Visit, name: str) -> None:
     expect(visitor.page.get_by_role("heading", name=name, exact=True)).to_be_visible()
 
 
-PARTS: Final[tuple[Callable[[Studio], None], ...]] = (session, session_wide, job, job_rejected, pay_page)
+PARTS: Final[tuple[Callable[[Studio], None], ...]] = (session, session_wide, job, job_rejected, pay_page, operator)
 
 
 @contextmanager
@@ -206,7 +239,7 @@ def _studio() -> Iterator[Studio]:
         "ANTHROPIC_BASE_URL": model.url,
         "SATMETER_HOSTS": "1",
         "SATMETER_PUBLIC_URL": f"http://127.0.0.1:{port}",
-        "OPERATOR_TOKEN": _TOKEN,
+        "OPERATOR_TOKEN": OPERATOR_TOKEN,
     }
     with tempfile.TemporaryDirectory(prefix="sm-", dir=quick_disk()) as directory, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
