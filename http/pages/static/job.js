@@ -46,6 +46,7 @@ function jobForm(place, context) {
   const button = h("button", { type: "submit", class: "primary" }, "Show the invoice");
   let once = newKey();
   let asked = "";
+  let busy = false;
 
   const measure = () => {
     draft = field.value;
@@ -58,13 +59,16 @@ function jobForm(place, context) {
   const form = h("form", { class: "card", novalidate: true, onsubmit: async (event) => {
     event.preventDefault();
     const text = field.value.trim();
+    if (busy) return;
     if (!text) { show(told, note("bad", "The request is empty.", "Write what is to be done.")); field.focus(); return; }
     const order = { request: text, ...(address.value.trim() ? { refundTo: address.value.trim() } : {}) };
     // The same order again after a lost answer is the same job, not a second one.
     const now = JSON.stringify(order);
     if (asked && asked !== now) once = newKey();
     asked = now;
-    button.disabled = true;
+    busy = true;
+    // A button that is disabled would lose the focus.
+    button.setAttribute("aria-disabled", "true");
     show(told, h("p", { class: "waiting", role: "status" }, "One moment"));
     try {
       const made = await call("POST", "/jobs", { body: order, once });
@@ -73,8 +77,9 @@ function jobForm(place, context) {
       open(made.jobId);
     } catch (error) {
       failed(told, error);
-      button.disabled = false;
+      button.removeAttribute("aria-disabled");
     }
+    busy = false;
   } },
     h("h2", {}, "What shall be done?"),
     h("p", { class: "soft" }, "A model looks at your request and names its price. You pay that, and get the result. What it costs less, you take back."),
