@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from ...actors.adapters.lightning.backend import Probed
 from ...actors.adapters.lightning_backends import backend_of
+from ...config.named_settings import is_set
 from ...config.problem import Problem
 from ...config.settings import Settings
 from .store_age import older_store_problems
@@ -38,6 +39,8 @@ async def probe(
     tell: gets a line when the probes begin, and one for each part that has answered.
     """
     backend, wallet = backend_of(settings), Probed()
+    # Nothing is asked without the keys, and what was not asked is not well.
+    has_keys = not backend.stub and all(is_set(settings, variable) for variable in backend.needed)
 
     async def wallet_problems() -> Sequence[Problem]:
         nonlocal wallet
@@ -49,7 +52,7 @@ async def probe(
         parts: dict[str, tuple[str, bool, Callable[[], Awaitable[Sequence[Problem]]]]] = {
             "the store": ("REDIS_URL", settings.redis_url is not None, partial(_store_problems, settings)),
             "Ray": ("RAY_ADDRESS", _ray_place(settings) is not None, partial(_ray_problems, settings)),
-            backend.title: (backend.address, not backend.stub, wallet_problems),
+            backend.title: (backend.address, has_keys, wallet_problems),
             "the model provider": (
                 "ANTHROPIC_BASE_URL",
                 settings.anthropic_api_key is not None and settings.models_file is None,

@@ -54,7 +54,11 @@ async def probe(settings: Settings, http: httpx.AsyncClient, *, may_order: bool)
         return await _asked(exchange, may_order=may_order)
     except TransientError as error:
         relays = " and ".join(connection.relays)
-        text = f"The wallet can't be asked ({error}): look whether it runs, and whether {relays} can be reached."
+        # Many wallets leave a key that they do not know without an answer.
+        text = (
+            f"The wallet can't be asked ({error}): look whether it runs, whether it still lists this connection, and "
+            f"whether {relays} can be reached."
+        )
         return Probed([Problem(URL, text)], away=True)
     except PermanentError as error:
         return Probed([Problem(URL, f"{str(error)[:1].upper()}{str(error)[1:]}.")])
