@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -111,15 +111,17 @@ def configure_logging(
     logging.getLogger(STEPS).setLevel(logging.NOTSET if steps or level == "debug" else logging.WARNING)
 
 
-def printer(out: TextIO, *, for_people: bool | None = None) -> Callable[[bytes], None]:
+def printer(out: TextIO, *, for_people: bool | None = None) -> Callable[[Sequence[bytes]], None]:
     """Return a printer of entries that other processes have rendered, in the format of this process."""
     render = _renderer(out, for_people)
 
-    def write(line: bytes) -> None:
-        text = line.decode(errors="replace")
-        if render is not _JSON:
-            with contextlib.suppress(ValueError, AttributeError):  # The line was cut off.
-                text = str(render(None, "", json.loads(line)))
+    def shown(line: bytes) -> str:
+        with contextlib.suppress(ValueError, AttributeError):  # The line was cut off.
+            return str(render(None, "", json.loads(line)))
+        return line.decode(errors="replace")
+
+    def write(lines: Sequence[bytes]) -> None:
+        text = b"\n".join(lines).decode(errors="replace") if render is _JSON else "\n".join(map(shown, lines))
         out.write(f"{text}\n")
         out.flush()
 

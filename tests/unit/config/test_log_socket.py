@@ -125,7 +125,7 @@ async def test_the_socket_of_a_ray_node_s_server_is_found_by_the_node(
         monkeypatch.setattr("satmeter.config.log_socket.private_dirs", lambda: [tmp_path, directory])
         assert list(log_sockets(node)) == []
         shown: list[bytes] = []
-        collector = LogCollector(directory / "log.sock", shown.append)
+        collector = LogCollector(directory / "log.sock", shown.extend)
         await collector.open()
         collector.name(log_socket_in(directory, node))
         handler = SocketHandler(lambda: log_sockets(node))

@@ -143,11 +143,18 @@ def test_warnings_of_libraries_are_entries(capsys: pytest.CaptureFixture[str]) -
     assert (entry["logger"], entry["level"]) == ("py.warnings", "warning") and "old" in entry["event"]
 
 
+def test_a_line_that_was_cut_off_is_shown_as_it_is() -> None:
+    shown = Terminal()
+    printer(shown)([b'{"event": "whole", "level": "info"}', b'{"event": "cut o'])
+    first, second = shown.getvalue().splitlines()
+    assert "whole" in first and second == '{"event": "cut o'
+
+
 def test_entries_of_other_processes_are_printed_in_the_form_of_this_one() -> None:
     line = b'{"event": "moved", "level": "info", "logger": "satmeter.host", "session_id": "ses_1"}'
     shown = Terminal()
-    printer(shown)(line)
+    printer(shown)([line])
     assert "moved" in shown.getvalue() and "{" not in shown.getvalue()
     shown = Terminal()
-    printer(shown, for_people=False)(line)
+    printer(shown, for_people=False)([line])
     assert shown.getvalue() == line.decode() + "\n"
