@@ -49,7 +49,7 @@ class Chat {
     this.field = h("textarea", { id: "message", rows: "2", maxlength: "100000", placeholder: "Ask anything", value: talk.draft(), oninput: () => this.typed() });
     const usual = context.models.some((each) => each.id === talk.model) ? talk.model : context.workModel;
     this.model = h("select", { id: "model", "aria-label": "Model", onchange: () => { talk.model = this.model.value; talk.save(); } },
-      context.models.map((each) => h("option", { value: each.id, selected: each.id === usual }, `${each.display_name} \u00b7 ${aboutAnswer(each)} an answer`)));
+      context.models.map((each) => h("option", { value: each.id, selected: each.id === usual }, `${each.display_name} \u00b7 ${aboutAnswer(each)}`)));
     this.button = h("button", { type: "submit", class: "primary" }, "Send");
     this.again = twice(h("button", { type: "button", class: "plain" }, "New conversation"), "Press again: this one is not kept", () => this.begin());
     this.form = h("form", { class: "write", onsubmit: (event) => { event.preventDefault(); this.submit(); } },
@@ -66,12 +66,12 @@ class Chat {
     place.closest("main").classList.add("talking");
     const panels = panelsOf(place, context, session, () => this.status, talk);
     const greeting = fresh && note("good", "Paid.", session.where === "browser" ? "The key is kept in this browser. Write your first message." : "Write your first message. The key is not kept in this browser: download it below.");
-    const topUp = h("button", { type: "button", class: "plain", onclick: () => topUpForm(this.top, context, session, (status) => this.paid(status)) }, "Top up");
+    const topUp = h("button", { type: "button", class: "plain", onclick: () => { show(this.told); topUpForm(this.top, context, session, (status) => this.paid(status)); } }, "Top up");
     this.greeting = greeting || h("div");
     show(place,
       h("div", { class: "card chat" },
-        h("div", { class: "meter" }, h("h2", { tabindex: "-1", class: "read-out" }, "Your session"), h("div", { class: "sums" }, this.figure, this.spent), h("div", { class: "acts" }, this.again, this.status && topUp)),
-        this.top, this.greeting, this.log, this.form),
+        h("div", { class: "meter" }, h("h2", { tabindex: "-1", class: "read-out" }, "Your session"), h("div", { class: "sums" }, this.figure, this.spent), this.status && topUp),
+        this.greeting, this.log, this.top, this.form, h("div", { class: "after" }, this.again)),
       h("div", { class: "card panels" }, keyPanel(panels), helperPanel(panels), programsPanel(panels), this.status && finishPanel(panels)));
     for (const turn of talk.said) this.log.append(turn.role === "user" ? mineOf(turn.content) : this.answerOf(turn));
     this.balance();

@@ -66,7 +66,8 @@ function order(root, panels, over) {
   });
   const most = refund.payableSats ? ` An invoice may be over ${refund.payableSats.toLocaleString("en")} sats at most.` : "";
   show(root,
-    over ? h("p", {}, refund.paidMsat ? `${sats(refund.paidMsat)} paid back. ${sats(refund.owedMsat)} that the route did not cost are yours, too.` : `You are owed ${sats(refund.owedMsat)}. Take it back to a wallet of yours.`)
+    over ? (refund.paidMsat ? note("good", `${sats(refund.paidMsat)} paid back.`, `${sats(refund.owedMsat)} were set aside for the route and not needed. They are yours, too.`)
+      : h("p", {}, `You are owed ${sats(refund.owedMsat)}. Take it back to a wallet of yours.`))
       : h("p", {}, "This ends the session and pays what is left to your wallet. A small part is set aside for the route; what it did not cost comes back to you, too."),
     context.publicUrl && h("div", {}, h("p", {}, "The easy way: scan a code with your phone\u2019s wallet, and the money comes by itself."),
       h("div", { class: "row" }, h("button", { type: "button", class: "primary", onclick: byCode }, over ? "Show the code" : "Close, and show the code"))),
@@ -79,7 +80,8 @@ function order(root, panels, over) {
       h("div", { class: "field" }, h("label", { for: "refund-to" }, "Lightning address or invoice"), field,
         h("p", { class: "hint", id: "refund-hint" }, `Such as you@wallet.example, or an invoice that begins with ln.${most}`)),
       h("div", { class: "row" }, h("button", { type: "submit", class: context.publicUrl ? "" : "primary" }, over ? "Pay it back" : "Close, and pay it back"),
-        context.stub && h("button", { type: "button", onclick: stubInvoice }, "Use an invoice of the stub"))),
+        context.stub && h("button", { type: "button", onclick: stubInvoice }, "Use an invoice of the stub"),
+        over && h("button", { type: "button", class: "plain", onclick: () => newSession(panels.place, context) }, "Use another session"))),
     told);
 }
 
@@ -117,7 +119,7 @@ function follow(root, panels, closed) {
     else if (status.heldMsat && !payableSats) show(said, h("p", { class: "waiting", role: "status" }, "The last answer is being settled."));
     else if (state === "none") show(said, note("good", "Closed.", "Nothing was left to pay back."));
     else if (!payableSats) show(said, note("good", paidMsat ? `${sats(paidMsat)} paid back.` : "Closed.", owedMsat ? `The last ${sats(owedMsat)} are too little to be sent over Lightning.` : "Nothing is left here."));
-    else if (paidMsat) show(said, note("good", `${sats(paidMsat)} paid back.`, `${sats(owedMsat)} that the route did not cost are yours, too.`, code ? null : retry("Take these, too")));
+    else if (paidMsat) show(said, note("good", `${sats(paidMsat)} paid back.`, `${sats(owedMsat)} were set aside for the route and not needed. They are yours, too.`, code ? null : retry("Take these, too")));
     else if (code) show(said, h("p", { class: "waiting", role: "status" }, "Waiting for your wallet."));
     else show(said, note("", `You are owed ${sats(owedMsat)}.`, retry("Take it back")));
     return done || Boolean(failure && payableSats);

@@ -78,7 +78,7 @@ export function depositForm(place, context) {
   kept.checked = true;
   const choices = h("div", { class: "choices" }, [...new Set(amounts)].map((amount, index) => h("label", {},
     h("input", { type: "radio", name: "amount", value: String(amount), checked: index === 0, onchange: () => { own.value = ""; } }),
-    h("span", {}, `${amount.toLocaleString("en")} sats`), h("span", { class: "hint" }, inUsd(amount) || "\u00a0"))));
+    h("span", { class: "amount" }, amount.toLocaleString("en"), h("span", { class: "unit" }, " sats")), h("span", { class: "hint" }, inUsd(amount) || "\u00a0"))));
   let once = newKey();
   let asked = 0;
   const button = h("button", { type: "submit", class: "primary" }, "Show the invoice");

@@ -221,13 +221,20 @@ class Keys:
 
     def to(self, role: str, name: str) -> None:
         """Press Tab until the focus is there. A screen reader would say this role and name."""
-        sought = self._page.get_by_role(role, name=name, exact=True)  # type: ignore[arg-type]
+        self._reach(self._page.get_by_role(role, name=name, exact=True), f"the {role} {name!r}")  # type: ignore[arg-type]
+
+    def unfold(self, name: str) -> None:
+        """Open what is folded away under this name."""
+        self._reach(self._page.locator("summary").get_by_text(name, exact=True), name)
+        self._page.keyboard.press("Enter")
+
+    def _reach(self, sought: Locator, told: str) -> None:
         expect(sought).to_be_visible()
         for _ in range(60):
             if sought.evaluate("(sought) => sought === document.activeElement"):
                 return
             self._page.keyboard.press("Tab")
-        raise AssertionError(f"Tab does not lead to the {role} {name!r}")
+        raise AssertionError(f"Tab does not lead to {told}")
 
     def press(self, role: str, name: str, key: str = "Enter") -> None:
         """Go there, and press a key."""
