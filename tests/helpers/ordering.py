@@ -39,6 +39,7 @@ _TOGETHER: Final = {
         "pages/test_looks",
         "pages/test_pay_page",
         "pages/test_session",
+        "pages/test_rests",
         "pages/test_troubles",
     ),
     "llama.cpp": ("cluster/test_llamacpp", "contract/test_llamacpp_chat"),

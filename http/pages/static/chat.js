@@ -1,6 +1,6 @@
 // The conversation: messages, running cost, top-ups in the middle of it. What one does with the key is in keys.js.
 
-import { ApiError, advice, events, isUnknown, newKey, send } from "./api.js";
+import { ApiError, advice, events, every, isUnknown, newKey, send } from "./api.js";
 import { h, note, sats, show, twice, usd } from "./dom.js";
 import { finishPanel, helperPanel, keyPanel, programsPanel } from "./keys.js";
 import { guard } from "./keyring.js";
@@ -191,6 +191,7 @@ class Chat {
       const { what, next } = advice(got.error);
       this.unanswered(what, next, got.text);
     } else await this.settle(got, { text, mine, answer, before, halted: busy.signal.aborted });
+    if (!this.form.isConnected) return;
     this.tidy();
     const { activeElement } = document;
     if (matchMedia("(hover: hover)").matches && (activeElement === document.body || this.form.contains(activeElement))) this.field.focus();
@@ -216,6 +217,8 @@ class Chat {
     if (halted) show(this.told, note("", "Stopped.", "You pay for what was written until then."));
     if (got.usage?.balance_msat !== undefined) this.balance({ balanceMsat: got.usage.balance_msat, spentMsat: before + got.usage.cost_msat });
     await this.settled().catch(() => {});
+    // The refusal may be some seconds ahead of what the session says of itself, and only that says what is owed.
+    if (OVER.has(got.error?.code)) every(1000, this.form, () => this.refresh());
     // Without its last event a stream doesn't say what it cost: the session does, once it is settled.
     if (got.text && turn.cost === undefined && this.status) {
       turn.cost = this.status.spentMsat - before;

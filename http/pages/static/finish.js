@@ -18,13 +18,20 @@ export function finishPanel(panels) {
   else order(root, panels, over);
   if (over) return root;
   // What can be paid out changes with each answer.
-  const details = h("details", { ontoggle: () => { if (details.open) order(root, panels, false); } }, h("summary", {}, "Finish, and take the rest back"), h("div", {}, root));
+  const details = h("details", { ontoggle: () => { if (details.open) root.tell(); } }, h("summary", {}, "Finish, and take the rest back"), h("div", {}, root));
   return details;
 }
 
 function order(root, panels, over) {
   const { context, session, status, onClosed } = panels;
   const { refund } = status();
+  const hint = h("p", { class: "hint", id: "refund-hint" });
+  root.tell = () => {
+    const { payableSats } = status().refund;
+    const most = payableSats ? ` An invoice may be over ${payableSats.toLocaleString("en")} sats at most.` : "";
+    hint.textContent = `Such as you@wallet.example, or an invoice that begins with ln.${most}`;
+  };
+  root.tell();
   const path = `/sessions/${session.sessionId}`;
   const told = h("div");
   const field = h("input", { type: "text", id: "refund-to", value: context.refundTo ?? "", autocomplete: "off", autocapitalize: "none", spellcheck: "false", "aria-describedby": "refund-hint" });
@@ -64,7 +71,6 @@ function order(root, panels, over) {
     show(told);
     field.focus();
   });
-  const most = refund.payableSats ? ` An invoice may be over ${refund.payableSats.toLocaleString("en")} sats at most.` : "";
   show(root,
     over ? (refund.paidMsat ? note("good", `${sats(refund.paidMsat)} paid back.`, `${sats(refund.owedMsat)} were set aside for the route and not needed. They are yours, too.`)
       : h("p", {}, `You are owed ${sats(refund.owedMsat)}. Take it back to a wallet of yours.`))
@@ -77,8 +83,7 @@ function order(root, panels, over) {
       if (text) payTo(text);
       else { show(told, note("bad", "Where shall it go?", "Enter your Lightning address, or an invoice of your wallet.")); field.focus(); }
     } },
-      h("div", { class: "field" }, h("label", { for: "refund-to" }, "Lightning address or invoice"), field,
-        h("p", { class: "hint", id: "refund-hint" }, `Such as you@wallet.example, or an invoice that begins with ln.${most}`)),
+      h("div", { class: "field" }, h("label", { for: "refund-to" }, "Lightning address or invoice"), field, hint),
       h("div", { class: "row" }, h("button", { type: "submit", class: context.publicUrl ? "" : "primary" }, over ? "Pay it back" : "Close, and pay it back"),
         context.stub && h("button", { type: "button", onclick: stubInvoice }, "Use an invoice of the stub"),
         over && h("button", { type: "button", class: "plain", onclick: () => newSession(panels.place, context) }, "Use another session"))),

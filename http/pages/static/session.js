@@ -9,10 +9,12 @@ import { failed, invoiceCard } from "./pay.js";
 
 const LOOK_EVERY_MS = 1200;
 const SHOWN_MAX = 12;
+const EMPTY_KEPT_MS = 7 * 24 * 3_600_000;
 export const OVER = new Set(["closed", "expired"]);
 
 export const look = (session) => call("GET", `/sessions/${session.sessionId}`, { key: session.macaroon });
-// A deposit that nobody made: the key opens nothing, and no money can be behind it.
+// A deposit that was not made, as far as the server knows. It may learn of a payment later, after an outage: so the key
+// is kept for some days, and only left out of sight.
 export const isEmpty = (status) => OVER.has(status.state) && status.depositedMsat === 0 && !status.pendingInvoices.length;
 
 export function download(session) {
@@ -35,6 +37,10 @@ export async function sessionPanel(place, context) {
   else depositForm(place, context);
 }
 
+function putAside(session) {
+  if (Date.now() - session.at > EMPTY_KEPT_MS) forget(session);
+}
+
 export function newSession(place, context) {
   choose(null);
   guard(() => false);
@@ -45,8 +51,8 @@ async function resume(place, context, session, onRefused) {
   try {
     const status = await look(session);
     if (isEmpty(status)) {
-      forget(session);
-      await sessionPanel(place, context);
+      putAside(session);
+      newSession(place, context);
       return;
     }
     choose(session);
@@ -130,7 +136,7 @@ function keptSessions(place, context) {
     root.append(row);
     look(session).then((status) => {
       if (isEmpty(status)) {
-        forget(session);
+        putAside(session);
         row.remove();
       } else about.textContent = summary(status);
       if (!root.children.length) panel.remove();
@@ -212,7 +218,7 @@ function awaitDeposit(place, context, session, invoice) {
     show(told);
     if (isEmpty(status)) {
       stop();
-      show(told, note("bad", "The invoice is over, and was not paid.", h("button", { type: "button", class: "primary", onclick: () => { forget(session); newSession(place, context); } }, "Start again")));
+      show(told, note("bad", "The invoice is over, and was not paid.", h("button", { type: "button", class: "primary", onclick: () => newSession(place, context) }, "Start again")));
     } else if (status.state !== "awaiting_payment") {
       stop();
       chat(place, context, session, status, { fresh: true });
