@@ -33,6 +33,16 @@ _PAGES = {
     "CHANGELOG.md": "changelog.md",
     "deploy/README.md": "deploy.md",
 }
+# A reader who searches for "refund" wants to know how, before why it is so.
+_BOOSTS = {
+    "faq.md": 3,
+    "buy.md": 2,
+    "http-api.md": 2,
+    "api.md": 1.5,
+    "decisions": 0.2,
+    "changelog.md": 0.2,
+    "architecture.md": 0.5,
+}
 _LINK = re.compile(r"\[([^\[\]]*)\]\(([^)\s]+)\)")
 _BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _METHODS = ("get", "post", "put", "patch", "delete")
@@ -52,6 +62,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turn links to files outside docs/ into links to what they have become here, and fill in the list of paths."""
     here = page.file.src_uri
+    page.meta.setdefault("search", {})["boost"] = _BOOSTS.get(posixpath.dirname(here) or here, 1)
     source = next(
         (path for path, name in _PAGES.items() if name == here),
         "README.md" if here == "settings.md" else f"docs/{here}",

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import httpx
 from playwright.sync_api import Browser, Locator, expect, sync_playwright
 
 from tests.clients.pages.visits import FLAGS, NARROW, WIDE, ScriptedModel, Visit
+from tests.helpers.patience import PATIENCE_S
 from tests.helpers.quick_disk import quick_disk
-from tests.helpers.served import Served, free_port, served
+from tests.helpers.served import Served, free_port, served, wait_until
 
 SHOTS: Final = Path(__file__).parents[3] / "docs/assets/shots"
 # All of them together, in the repository.
@@ -200,19 +202,29 @@ def operator(studio: Studio) -> None:
             invoice = studio.client.post("/dev/stub/invoice", json={"amountSats": 300}).json()
             body = {"paymentRequest": invoice["paymentRequest"]}
             studio.client.post(f"/sessions/{opened['sessionId']}/close", json=body, headers=bearer)
+    for text in ("Write a haiku about fees.", "[reject] Something odd", "Name three uses of a sextant."):
+        _buy(studio.client, text)
     with studio.visit("/operator", NARROW, "light") as visitor:
         take("operator-sign-in", visitor, height=520)
-        _enter(visitor)
-        # The treasury looks at the wallet every ten seconds.
-        while visitor.page.get_by_text("The wallet holds 0 sats").count():
-            visitor.page.get_by_role("link", name="Load again").click()
-            visitor.page.wait_for_timeout(1_000)
+        # The treasury looks at the wallet every ten seconds; the money must be in the picture.
+        visitor.page.wait_for_timeout(12_000)
     with studio.visit("/operator", NARROW, "light") as visitor:
         _enter(visitor)
         take("operator-narrow", visitor, height=1100)
     with studio.visit("/operator", WIDE, "light") as visitor:
         _enter(visitor)
         take("operator-wide", visitor, height=1500)
+
+
+def _buy(client: httpx.Client, text: str) -> None:
+    """Buy a job through, unless it is rejected."""
+    bought = client.post("/jobs", json={"request": text}).json()
+    path = f"/jobs/{bought['jobId']}"
+    client.post(f"/dev/stub/pay/{bought['evalInvoice']['paymentHash']}")
+    wait_until(lambda: client.get(path).json()["state"] in {"awaiting_work_payment", "rejected"}, PATIENCE_S, "a price")
+    if client.get(path).json()["state"] != "rejected":
+        client.post(f"/dev/stub/pay/{client.get(path).json()['workInvoice']['paymentHash']}")
+        wait_until(lambda: client.get(path).json()["state"] == "complete", PATIENCE_S, "the result")
 
 
 def _enter(visitor: Visit) -> None:
