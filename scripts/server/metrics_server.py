@@ -88,8 +88,9 @@ class MetricsServer:
                 await self._gather()
                 write_frame(writer, _encode(self._totals.families()))
                 await writer.drain()
-        except (OSError, EOFError):
-            pass  # The process has ended.
+        except (OSError, EOFError, asyncio.CancelledError):
+            # The process has ended, or this one ends. Python 3.11 logs a cancelled task of a connection as a defect.
+            pass
         except msgspec.MsgspecError as error:
             _log.error("metrics_unreadable", error_type=type(error).__name__)
         finally:

@@ -156,3 +156,16 @@ async def test_what_was_counted_while_no_server_was_there_is_handed_over_to_the_
     assert await value("calls_total") == 2, "a new server begins at zero, as Prometheus expects of one"
     await host.die()
     await successor.close()
+
+
+async def test_a_server_that_ends_before_its_processes_logs_no_defect() -> None:
+    defects: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: defects.append(context["message"]))
+    server = MetricsServer()
+    await server.open(make_private_dir(), NODE)
+    process = Process("host")
+    await connected("host")
+    await server.close()
+    await process.die()
+    await asyncio.sleep(0)
+    assert defects == []
