@@ -16,6 +16,7 @@ from tests.helpers import installed
 from tests.helpers.quick_disk import quick_disk
 from tests.helpers.served import Served, free_port, served
 
+OPERATOR_TOKEN = "the operator's token of the pages' tests"
 _HERE = Path(__file__).parent
 
 
@@ -56,6 +57,7 @@ def site(model: ScriptedModel) -> Iterator[Served]:
         "ANTHROPIC_API_KEY": "none",
         "ANTHROPIC_BASE_URL": model.url,
         "SATMETER_HOSTS": "1",
+        "OPERATOR_TOKEN": OPERATOR_TOKEN,
         "SATMETER_PUBLIC_URL": f"http://127.0.0.1:{port}",
     }
     with (
