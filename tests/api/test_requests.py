@@ -26,6 +26,7 @@ from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.pricing import Usage
 from satmeter.actors.domain.session.messages import Ask, GetSession, TopUp, TopUpInvoice
 from satmeter.actors.domain.session.state import SessionState
+from satmeter.http.payments.pay_pages import PayPages
 from satmeter.http.sessions import top_up_offers
 from tests.api.test_openapi import validator_of
 from tests.helpers.http.fronts import Json
@@ -210,6 +211,7 @@ async def test_too_small_a_balance_is_answered_with_an_invoice_that_mends_it(
         "paymentHash": f"{9:064x}",
         "amountSats": sats,
         "expiresAt": "2027-01-15T09:00:00.000Z",
+        "payPage": PayPages(api.state).url(SESSION, f"{9:064x}"),
     }
     (command,) = api.router.commands(TopUp)
     assert (command.amount_sats, command.any_open, command.once.name) == (sats, True, f"auto:{sats}")

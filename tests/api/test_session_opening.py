@@ -13,6 +13,7 @@ from satmeter.actors.domain.credentials.caveats import Grant
 from satmeter.actors.domain.credentials.macaroon import verify
 from satmeter.actors.domain.errors import idempotency_conflict, unavailable
 from satmeter.actors.domain.session.messages import OpenSession, SessionCreated
+from satmeter.http.payments.pay_pages import PayPages
 from tests.helpers.http.fronts import MACAROON_KEY, client_of
 from tests.helpers.http.stubs import SESSION, Stubbed, stubbed
 from tests.helpers.jobs import START_MS, invoice
@@ -50,6 +51,7 @@ async def test_a_new_session_shows_its_invoice_and_a_macaroon_that_is_its_own(ap
             "paymentHash": DEPOSIT.payment_hash,
             "amountSats": 1_000,
             "expiresAt": "2027-01-15T09:00:00.000Z",
+            "payPage": PayPages(api.state).url(SESSION, DEPOSIT.payment_hash),
         },
         "expiresAt": "2027-01-16T08:00:00.000Z",
     }
