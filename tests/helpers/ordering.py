@@ -37,6 +37,7 @@ _TOGETHER: Final = {
         "pages/test_job_troubles",
         "pages/test_jobs",
         "pages/test_looks",
+        "pages/test_operator",
         "pages/test_pay_page",
         "pages/test_session",
         "pages/test_rests",
