@@ -24,7 +24,8 @@ def make_private_dir() -> Path:
     """Make a new directory, and remove those of killed servers."""
     for path in Path(ROOT).glob(f"satmeter-{os.getuid()}-*"):
         pid = path.name.removeprefix(f"satmeter-{os.getuid()}-").partition("-")[0]
-        if pid.isdigit() and not _is_alive(int(pid)):
+        # A container's processes have the same numbers after each of its starts: one of this number is of another life.
+        if pid.isdigit() and (int(pid) == os.getpid() or not _is_alive(int(pid))):
             shutil.rmtree(path, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=prefix_of(os.getpid()), dir=ROOT))
 

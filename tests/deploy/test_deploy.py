@@ -9,6 +9,7 @@ import platform
 import re
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,33 @@ def test_git_and_the_image_leave_the_filled_in_settings_out() -> None:
     ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
     assert ignored.index("*") < min(index for index, line in enumerate(ignored) if line.startswith("!"))
     assert [line for line in ignored if line.startswith("!deploy")] == ["!deploy/node.sh"]
+
+
+def _sent_to_docker(path: str) -> bool:
+    """Return whether a build gets this file, as Docker reads the patterns: the last that fits counts, for all below."""
+    sent = True
+    for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines():
+        pattern = line.removeprefix("!")
+        parts = [path, *map(str, Path(path).parents)][:-1]
+        either = (pattern, pattern.removeprefix("**/"))
+        if line and not line.startswith("#") and any(fnmatch(part, form) for part in parts for form in either):
+            sent = line.startswith("!")
+    return sent
+
+
+def test_a_build_gets_all_that_it_copies_and_no_secret() -> None:
+    copied = re.findall(
+        r"^COPY (?:--chmod=\d+ )?((?!--from)\S.*) \S+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE
+    )
+    sources = [word for line in copied for word in line.split()]
+    assert {"requirements.lock", "actors", "deploy/node.sh"} <= set(sources)
+    for source in sources:
+        found = [source] if (ROOT / source).is_file() else [f"{source}/module.py"]
+        assert all(_sent_to_docker(name) for name in found), source
+    for name in ("deploy/satmeter.env", "deploy/single/keys/REDIS_URL", "deploy/single/satmeter.env", ".git/config"):
+        assert not _sent_to_docker(name), name
+    for name in (".satmeter/macaroon_root_key", ".env", "client.json", "tests/conftest.py", "http/__pycache__/app.pyc"):
+        assert not _sent_to_docker(name), name
 
 
 def test_nothing_but_the_servers_is_published() -> None:
