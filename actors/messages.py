@@ -91,7 +91,8 @@ class Call(msgspec.Struct, frozen=True, tag="call"):
     """Command for an actor. `call_id` is unique within the reply queue that the answers go to.
 
     `resent`: it was sent before, to a host that may have carried it out and died before it could answer. `request_id`:
-    the HTTP request that it belongs to, for logs; "" for a call of our own, or of an earlier version.
+    the HTTP request that it belongs to, for logs; "" for a call of our own, or of an earlier version. `traceparent`:
+    its span, "" where it is not traced.
     """
 
     call_id: int
@@ -99,6 +100,7 @@ class Call(msgspec.Struct, frozen=True, tag="call"):
     command: WireCommand
     resent: bool = False
     request_id: str = ""
+    traceparent: str = ""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):

@@ -44,6 +44,7 @@ from .host.host import ActorHost
 from .metrics.host import HostMetrics
 from .metrics.link import hand_over
 from .metrics.process import process_registry
+from .metrics.tracing import start_tracing
 from .partitioning import Placement
 from .placement.coordinator import HostReport
 from .ports import TransientError
@@ -84,6 +85,7 @@ def _settings(values: Mapping[str, Any], process: str, wiring: Wiring) -> Settin
     # The settings come as plain values: another version of the program may have sent them.
     settings = Settings(**values)
     log_by(settings, process, node_id=wiring.node_id)
+    start_tracing(process, settings.otlp_endpoint)
     return settings
 
 

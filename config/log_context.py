@@ -23,21 +23,25 @@ _steps_level: Final = logging.getLogger(STEPS)
 
 
 class LogContext:
-    """The ids of the present work, "" for those that it has not. A front learns the actor's only on the way."""
+    """The ids of the present work, "" for those that it has not. A front learns the actor's only on the way.
 
-    __slots__ = ("actor_id", "request_id")
+    traceparent: the span that the work belongs to, where it is traced. It is in no entry.
+    """
 
-    def __init__(self, request_id: str = "", actor_id: str = "") -> None:
+    __slots__ = ("actor_id", "request_id", "traceparent")
+
+    def __init__(self, request_id: str = "", actor_id: str = "", traceparent: str = "") -> None:
         self.request_id = request_id
         self.actor_id = actor_id
+        self.traceparent = traceparent
 
 
 _context: ContextVar[LogContext | None] = ContextVar("satmeter_log_context", default=None)
 
 
-def log_as(request_id: str = "", actor_id: str = "") -> LogContext:
+def log_as(request_id: str = "", actor_id: str = "", traceparent: str = "") -> LogContext:
     """Give the entries of this task, and of those that it starts, these ids. Return the context."""
-    context = LogContext(request_id, actor_id)
+    context = LogContext(request_id, actor_id, traceparent)
     _context.set(context)
     return context
 
@@ -52,6 +56,12 @@ def present_request_id() -> str:
     """Return the id of the request for which the present work is done, or ""."""
     context = _context.get()
     return "" if context is None else context.request_id
+
+
+def present_traceparent() -> str:
+    """Return the span that the present work belongs to, or ""."""
+    context = _context.get()
+    return "" if context is None else context.traceparent
 
 
 def in_background(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

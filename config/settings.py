@@ -395,6 +395,12 @@ class Settings(BaseSettings):
         ge=1,
         le=65_535,
     )
+    otlp_endpoint: str | None = _var(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        None,
+        "Address of a collector of traces (OTLP over HTTP), with `pip install 'satmeter[traces]'`: see "
+        "[Traces](docs/operating.md#traces).",
+    )
 
     @field_validator(
         "cors_origins", "trusted_proxies", "webhook_allow", "plain_http_allow", "allow_store_loss", mode="before"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 import traceback
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..actors.domain.errors import RefusedError, cut_off
+from ..actors.metrics.tracing import begin_request, end_span, traceparent_of
 from ..actors.ports import TransientError
 from ..config.log_context import log_as
 from .edge.gate import Gate, Visit
@@ -33,6 +35,9 @@ from .state import AnswersCounted, NoAnswersCounted
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 _NO_ROUTE: Final = "none"
+_REQUEST: Final = "request"
+# W3C Trace Context, version 0.
+_TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _PROBES: Final = frozenset({"/readyz", "/healthz"})
 # The client went away before there was an answer; nginx writes this status then.
 _CLIENT_GONE: Final = 499
@@ -73,7 +78,8 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         request_id = give_request_id(scope)
-        log_as(request_id)
+        context, span = log_as(request_id), begin_request(_REQUEST, client_span(scope))
+        context.traceparent = traceparent_of(span)
         self._room.enter(scope)
         status, began_s, answered_s, sent_bytes = 0, time.perf_counter(), 0.0, 0
         visit: Visit | None = None
@@ -116,6 +122,8 @@ class RequestMiddleware:
                 route = getattr(scope.get("route"), "path", _NO_ROUTE)
                 seconds = (answered_s or time.perf_counter()) - began_s
                 self._finish(scope, route, status or _CLIENT_GONE, seconds, reason)
+                if span is not None:
+                    _end(span, scope, route, status or _CLIENT_GONE)
 
     def _note(self, error: Exception, scope: Scope) -> None:
         """Log an unforeseen error by type and place only: its text may hold a prompt or a credential."""
@@ -158,6 +166,18 @@ class RequestMiddleware:
         """Return further fields of a request's line; None to leave it out. Strangers must not fill the disk."""
         refused_stranger = status >= 400 and not relies_on_money(scope)
         return self._sample.fields(time.monotonic()) if refused_stranger else {}
+
+
+def client_span(scope: Scope) -> str:
+    """Return the client's own span, if it has sent one of the right form."""
+    found = next((value for name, value in scope["headers"] if name == b"traceparent"), b"")
+    return found.decode("latin-1") if _TRACEPARENT.fullmatch(found) else ""
+
+
+def _end(span: Any, scope: Scope, route: str, status: int) -> None:
+    method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+    facts = {"http.request.method": method, "http.route": route, "http.response.status_code": status}
+    end_span(span, failed=status >= 500, name=f"{method} {route}", facts=facts)
 
 
 def _note_cut(error: Exception, scope: Scope) -> None:

@@ -123,7 +123,7 @@ class DedicatedHost(PartitionHost):
 
     async def _pass_on(self, call: Call, reply_to: ReplyTo) -> None:
         """Have the actor's process answer a call, if the call needs a process."""
-        log_as(call.request_id, call.actor_id)
+        log_as(call.request_id, call.actor_id, call.traceparent)
         if call.actor_id not in self._processes:
             try:
                 reply = await self._without_process(call)

@@ -122,7 +122,9 @@ class ActorHost(PartitionHost):
 
     def deliver(self, call: Call, reply_to: ReplyTo) -> None:
         """Take a call to an actor that is this host's own."""
-        self._mailbox(call.actor_id).put(call.command, reply_to, resent=call.resent, request_id=call.request_id)
+        self._mailbox(call.actor_id).put(
+            call.command, reply_to, resent=call.resent, request_id=call.request_id, traceparent=call.traceparent
+        )
 
     def wake(self, actor_id: str) -> None:
         """Have an actor look at its times, if it is this host's own."""

@@ -8,10 +8,13 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 
-from ..domain.behaviour import Command, Intent, Once, Reply
+from ...config.log_context import present_traceparent
+from ..domain.behaviour import Command, Done, Intent, Once, Reply
 from ..domain.llm.answers import TextDelta
 from ..domain.llm.relays import RelayBytes
 from ..effects.progress import ProgressChannel
+from ..metrics.effects import effect_name
+from ..metrics.tracing import begin_step, end_span
 
 Run = Callable[[Intent, ProgressChannel], Awaitable[Command]]
 Deliver = Callable[[Command], None]
@@ -135,7 +138,12 @@ class InFlight:
     async def _carry_out(self, effect: _Effect) -> None:
         clock = asyncio.get_running_loop().time
         begun_s = clock()
-        outcome = await self._run(effect.intent, effect.progress)
+        outcome: Command | None = None
+        span = begin_step(effect_name(effect.intent), present_traceparent())
+        try:
+            outcome = await self._run(effect.intent, effect.progress)
+        finally:
+            end_span(span, failed=not isinstance(outcome, Done))
         if self._timed is not None:
             first_s = effect.first_piece_s
             self._timed(outcome, clock() - begun_s, None if first_s is None else first_s - begun_s)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import structlog
 
-from ...config.log_context import log_as, present_request_id, tell_step, tells_steps
+from ...config.log_context import log_as, present_request_id, present_traceparent, tell_step, tells_steps
 from ..domain import idempotency_keys
 from ..domain.backoff import Backoff
 from ..domain.behaviour import Behaviour, Command, Decision, Done, Failed, History, Intent, Reply, TakeUp, Wake
@@ -117,13 +117,20 @@ class Mailbox:
     # Commands
 
     def put(
-        self, command: Command, reply_to: ReplyTo | None = None, *, resent: bool = False, request_id: str = ""
+        self,
+        command: Command,
+        reply_to: ReplyTo | None = None,
+        *,
+        resent: bool = False,
+        request_id: str = "",
+        traceparent: str = "",
     ) -> None:
         """Take a command. Commands without callers are the host's own, which are never refused."""
         if reply_to is not None and len(self._commands) >= _MAILBOX_MAX:
             reply_to.answer(too_many_waiting())
             return
-        self._commands.append(Envelope(command, reply_to, time.monotonic(), resent, request_id=request_id))
+        envelope = Envelope(command, reply_to, time.monotonic(), resent, request_id=request_id, traceparent=traceparent)
+        self._commands.append(envelope)
         if self.pump is None:
             self._services.admission.begin()
             self.pump = asyncio.create_task(self._pump())
@@ -131,7 +138,7 @@ class Mailbox:
     def _deliver(self, outcome: Command) -> None:
         # A mailbox that was dropped has a successor, here or elsewhere, to which this outcome means nothing.
         if not self.dropped:
-            self.put(outcome, request_id=present_request_id())
+            self.put(outcome, request_id=present_request_id(), traceparent=present_traceparent())
 
     async def _pump(self) -> None:
         """Work through the commands. Whatever happens to the store, the host's own stay until they are done."""
@@ -167,7 +174,7 @@ class Mailbox:
 
     async def _turn(self) -> None:
         services, activation = self._services, self._activation
-        log_as(self._commands[0].request_id, self.actor_id)
+        log_as(self._commands[0].request_id, self.actor_id, self._commands[0].traceparent)
         if not activation.loaded:
             await self._load()
         envelopes = [self._commands[i] for i in range(min(len(self._commands), _TURN_MAX))]
@@ -288,7 +295,7 @@ class Mailbox:
     def _follow_up(self, envelope: Envelope, decision: Decision, abandoned: Collection[str], *, written: bool) -> None:
         """Answer a command, and start what it intends. Nothing with an `abandoned` key is begun."""
         # The tasks of its intents log under these ids.
-        log_as(envelope.request_id, self.actor_id)
+        log_as(envelope.request_id, self.actor_id, envelope.traceparent)
         if isinstance(envelope.command, Done | Failed):
             self.in_flight.decided(envelope.command.intent.key)
         for alarm in decision.alarms:

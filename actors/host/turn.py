@@ -21,6 +21,7 @@ class Envelope:
     `resent`: another host may have carried it out already. `kept`: the answers that the store holds under the names
     that its answer may be kept under. `refused`: the caller got a refusal that says that nothing came of it, while its
     write was not confirmed. `request_id`: the HTTP request that it came of, for logs, or "".
+    `traceparent`: its span, or "".
     """
 
     command: Command
@@ -30,6 +31,7 @@ class Envelope:
     kept: Mapping[str, bytes] = field(default_factory=dict)
     refused: bool = False
     request_id: str = ""
+    traceparent: str = ""
     stands_for_another: bool = False
 
     @property

@@ -44,6 +44,11 @@ _REFUSED: Final = "refused_request"
 _OUTCOMES: Final = (_ANSWERED, _HELD_BACK, _REFUSED, OTHER, *map(str, ModelFault))
 
 
+def effect_name(intent: Intent) -> str:
+    """Return the name of an intent's kind, as metrics and traces have it."""
+    return _EFFECTS.get(type(intent), OTHER)
+
+
 class EffectMetrics:
     """Counts and times of a host's effects, and of its calls to upstreams."""
 

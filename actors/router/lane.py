@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 from msgspec.structs import replace
 
-from ...config.log_context import in_background, present_request_id
+from ...config.log_context import in_background, present_request_id, present_traceparent
 from ..domain.backoff import Backoff
 from ..domain.errors import RefusedError, behind
 from ..domain.llm.answers import Held
@@ -147,7 +147,8 @@ class Lane:
         if self._traffic is None:
             self._traffic = in_background(self._run())
         self._next_id += 1
-        call = Call(self._next_id, actor_id, command, resent, present_request_id())
+        ids = present_request_id(), present_traceparent()
+        call = Call(self._next_id, actor_id, command, resent, *ids)
         pending = Pending(call, asyncio.get_running_loop().time())
         self._pending[self._next_id] = pending
         self._post(actor_id, pending.call)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Final
@@ -20,6 +21,9 @@ _ALLOW: Final = "name its host in SATMETER_PLAIN_HTTP_ALLOW when the whole netwo
 PLAIN_HTTP: Final = f"Your key would travel there in the clear: use https://, or {_ALLOW}"
 _PLAIN_STORE: Final = f"Its password and all books would travel in the clear: use rediss:// (TLS), or {_ALLOW}"
 _PLAIN_PRICE: Final = f"Anybody on the way could set the price that you sell at: use https://, or {_ALLOW}"
+_PLAIN_TRACES: Final = f"Anybody on the way could read who calls what, and when: use https://, or {_ALLOW}"
+_TRACES: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_HEADERS: Final = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
 _UNVERIFIED: Final = (
     "Its certificate is not checked, so anybody can take its place: leave ssl_cert_reqs and the like out."
 )
@@ -54,15 +58,19 @@ def _addresses(settings: Settings) -> Iterator[Problem]:
         *_nodes(settings),
         ("ANTHROPIC_BASE_URL", settings.anthropic_base_url),
         ("BTC_PRICE_URL", settings.btc_price_url),
+        (_TRACES, settings.otlp_endpoint),
     ):
         if url is None:
             continue
-        price = variable == "BTC_PRICE_URL"
+        message = {"BTC_PRICE_URL": _PLAIN_PRICE, _TRACES: _PLAIN_TRACES}.get(variable)
         if not _is_url(url):
             yield Problem(variable, "Not an address: it must begin with http:// or https://.")
-        # No key goes to where the price is, but production sells at it.
-        elif (settings.production or not price) and not may_carry_keys(url, settings.plain_http_allow):
-            yield Problem(variable, _PLAIN_PRICE if price else PLAIN_HTTP)
+        # No key goes to where the price and the traces are, but production sells at the one, and is seen by the other.
+        elif (settings.production or message is None) and not may_carry_keys(url, settings.plain_http_allow):
+            yield Problem(variable, message or PLAIN_HTTP)
+    for variable in _HEADERS:
+        if settings.production and settings.otlp_endpoint and os.environ.get(variable):
+            yield Problem(variable, "All processes would inherit the key in it: send to a collector that adds the key.")
 
 
 def _nodes(settings: Settings) -> Iterator[tuple[str, str]]:

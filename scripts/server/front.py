@@ -32,6 +32,7 @@ from ...actors.bootstrap import (
 from ...actors.cancellation import cancel_and_wait
 from ...actors.clock import system_now_ms
 from ...actors.metrics.link import ask_totals, hand_over
+from ...actors.metrics.tracing import start_tracing
 from ...actors.operator.answer_counts import AnswerCounts
 from ...actors.services.oracle import PriceCache
 from ...config.gc_tuning import settle_in
@@ -75,6 +76,7 @@ def main() -> None:
     orders: Orders = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent
     lifeline = Lifeline()
     log_by(orders.settings, "front")
+    start_tracing("front", orders.settings.otlp_endpoint)
     uvloop.run(_serve(orders, lifeline))
 
 

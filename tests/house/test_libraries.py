@@ -24,7 +24,10 @@ SERVER = _names(PROJECT["dependencies"])
 # What drives a client of others runs in that client's own environment, with a lock of its own.
 OF_OTHERS = "tests/clients/real/drivers/"
 # Folders whose library is an extra: only a server that uses them has to have it.
-OF_EXTRAS = {"actors/adapters/nwc/": _names(PROJECT["optional-dependencies"]["nwc"])}
+OF_EXTRAS = {
+    "actors/adapters/nwc/": _names(PROJECT["optional-dependencies"]["nwc"]),
+    "actors/metrics/tracing.py": _names(PROJECT["optional-dependencies"]["traces"]) | {"opentelemetry-api"},
+}
 TESTS_TOO = SERVER | _names(PROJECT["optional-dependencies"]["dev"])
 
 

@@ -13,8 +13,9 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
-from ....config.log_context import in_background
+from ....config.log_context import in_background, present_traceparent
 from ...metrics.journal import JournalMetrics
+from ...metrics.tracing import begin_step, end_span
 from ...ports import Append, ConflictError, Due, FencedError, Stored, TransientError
 from .batch import Batches, Grouped
 from .client import TIMEOUT_S
@@ -25,6 +26,7 @@ from .totals import LiabilityOf, count_totals
 
 # Longer pipelines don't get cheaper per write, but hold up the writes behind them.
 _BATCH_MAX: Final = 512
+_SPAN: Final = "journal append"
 
 # The total goes on with the new epoch if it was kept through the one before. A partition that was never claimed holds
 # nothing. The hourly sums go on likewise, or begin with the next whole hour.
@@ -198,7 +200,12 @@ class RedisJournal:
         self._waiting.setdefault(shard, []).append((append, future))
         if shard not in self._flushers:
             self._flushers[shard] = in_background(self._flush(shard))
-        await future
+        span, confirmed = begin_step(_SPAN, present_traceparent()), False
+        try:
+            await future
+            confirmed = True
+        finally:
+            end_span(span, failed=not confirmed)
 
     async def _flush(self, shard: Hashable) -> None:
         try:

@@ -54,3 +54,21 @@ def test_price_and_store_may_be_plain_in_development_alone(production: bool) -> 
     }
     found = [problem.variable for problem in transport_problems(Settings(**values))]
     assert found == (["REDIS_URL", "LNBITS_URL", "BTC_PRICE_URL"] if production else ["LNBITS_URL"])
+
+
+def _traced(url: str) -> Settings:
+    return Settings.model_validate({"SATMETER_ENV": "production", "OTEL_EXPORTER_OTLP_ENDPOINT": url})
+
+
+@pytest.mark.parametrize(
+    ("url", "refused"), [("http://10.0.0.9:4318", True), ("http://127.0.0.1:4318", False), ("https://collector", False)]
+)
+def test_production_sends_traces_in_the_clear_to_this_machine_alone(url: str, refused: bool) -> None:
+    found = transport_problems(_traced(url))
+    assert ("OTEL_EXPORTER_OTLP_ENDPOINT" in {problem.variable for problem in found}) is refused
+
+
+def test_production_takes_no_key_of_a_collector_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=x")
+    found = {problem.variable for problem in transport_problems(_traced("https://collector"))}
+    assert "OTEL_EXPORTER_OTLP_HEADERS" in found
