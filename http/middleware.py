@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..actors.domain.errors import RefusedError, cut_off
-from ..actors.metrics.tracing import begin_request, end_span, traceparent_of
+from ..actors.metrics.tracing import begin_request, end_span, is_tracing, traceparent_of
 from ..actors.ports import TransientError
 from ..config.log_context import log_as
 from .edge.gate import Gate, Visit
@@ -78,8 +78,10 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         request_id = give_request_id(scope)
-        context, span = log_as(request_id), begin_request(_REQUEST, client_span(scope))
-        context.traceparent = traceparent_of(span)
+        context, span = log_as(request_id), None
+        if is_tracing():
+            span = begin_request(_REQUEST, client_span(scope))
+            context.traceparent = traceparent_of(span)
         self._room.enter(scope)
         status, began_s, answered_s, sent_bytes = 0, time.perf_counter(), 0.0, 0
         visit: Visit | None = None

@@ -81,6 +81,11 @@ def stop_tracing() -> None:
         tracing.provider.shutdown()
 
 
+def is_tracing() -> bool:
+    """Return whether spans are sent, for what costs something to find out for one."""
+    return _tracing is not None
+
+
 def begin_request(name: str, linked: str = "") -> Any:
     """Begin the span of a request; None where nothing is traced.
 
