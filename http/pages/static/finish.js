@@ -2,9 +2,9 @@
 
 import { call, every, isUnknown, newKey } from "./api.js";
 import { copyButton, freshId, h, note, sats, show } from "./dom.js";
-import { forget } from "./keyring.js";
+import { retire } from "./keyring.js";
 import { failed } from "./pay.js";
-import { OVER, look, newSession } from "./session.js";
+import { OVER, isDone, look, newSession } from "./session.js";
 
 const LOOK_EVERY_MS = 1200;
 const SETTLED = new Set(["paid", "none"]);
@@ -104,7 +104,7 @@ function follow(root, panels, closed) {
   const said = h("div");
   const code = closed.refund.withdraw;
   const picture = h("div", {}, code && codeCard(code));
-  const start = h("button", { type: "button", class: "primary", onclick: () => { leave(); forget(session); newSession(place, context); } }, "Open a new session");
+  const start = h("button", { type: "button", class: "primary", onclick: () => { leave(); retire(session); newSession(place, context); } }, "Open a new session");
   const another = h("button", { type: "button", class: "plain", onclick: () => newSession(place, context) }, "Use another session");
   const byHand = h("button", { type: "button", class: "plain", onclick: () => order(root, panels, true) }, "By address or invoice instead");
   const retry = (text) => h("div", { class: "row" }, h("button", { type: "button", class: "primary", onclick: () => order(root, panels, true) }, text));
@@ -113,15 +113,14 @@ function follow(root, panels, closed) {
   function tell(status) {
     panels.status = () => status;
     const { state, owedMsat, paidMsat, payableSats, failure, failureCode } = status.refund;
-    // Only once nothing can be taken any more: with the key the money would go.
-    const done = SETTLED.has(state) || (state !== "pending" && !payableSats && !status.heldMsat);
+    const done = isDone(status);
     start.hidden = !done;
     another.hidden = done;
     byHand.hidden = done || !code || state === "pending";
     picture.hidden = done;
     if (failure && payableSats) show(said, note("bad", failureCode === "server_cannot_pay" ? "The server could not pay just now." : "The payment did not arrive.", failure, retry("Try again, or another way")));
     else if (state === "pending") show(said, h("p", { class: "waiting", role: "status" }, "Your money is on its way. You may close this page: it goes on without it."));
-    else if (status.heldMsat && !payableSats) show(said, h("p", { class: "waiting", role: "status" }, "The last answer is being settled."));
+    else if (status.heldMsat) show(said, h("p", { class: "waiting", role: "status" }, "The last answer is being settled."));
     else if (state === "none") show(said, note("good", "Closed.", "Nothing was left to pay back."));
     else if (!payableSats) show(said, note("good", paidMsat ? `${sats(paidMsat)} paid back.` : "Closed.", owedMsat ? `The last ${sats(owedMsat)} are too little to be sent over Lightning.` : "Nothing is left here."));
     else if (paidMsat) show(said, note("good", `${sats(paidMsat)} paid back.`, `${sats(owedMsat)} were set aside for the route and not needed. They are yours, too.`, code ? null : retry("Take these, too")));
@@ -131,8 +130,8 @@ function follow(root, panels, closed) {
   }
   let before = "";
   const step = (status) => {
-    const { refund, heldMsat } = status;
-    const now = JSON.stringify([refund.state, refund.paidMsat, refund.owedMsat, refund.payableSats, refund.failure, heldMsat]);
+    const { refund, heldMsat, pendingInvoices } = status;
+    const now = JSON.stringify([refund.state, refund.paidMsat, refund.owedMsat, refund.payableSats, refund.failure, heldMsat, pendingInvoices.length]);
     if (now === before) return false;
     before = now;
     return tell(status);

@@ -38,8 +38,8 @@ function names(storage) {
 
 function found(storage, name) {
   try {
-    const { macaroon, at } = JSON.parse(read(storage, name));
-    return { macaroon, sessionId: sessionOf(macaroon), at: Number(at) || 0 };
+    const { macaroon, at, done } = JSON.parse(read(storage, name));
+    return { macaroon, sessionId: sessionOf(macaroon), at: Number(at) || 0, done: done === true };
   } catch {
     return null;
   }
@@ -62,7 +62,7 @@ export function chosen() {
   const here = current ?? read(ofTab, CURRENT);
   // A tab that was told to begin another session has chosen none.
   if (here === "none") return null;
-  return sessions.find((session) => nameOf(session.macaroon) === here) ?? sessions[0] ?? null;
+  return sessions.find((session) => nameOf(session.macaroon) === here) ?? sessions.find((session) => !session.done) ?? null;
 }
 
 export function choose(session) {
@@ -83,6 +83,15 @@ export function keep(session, inBrowser) {
     session.where = inTab ? "tab" : "page";
   }
   return session.where;
+}
+
+// A session that is done is not opened by itself again. Its key stays for some days: a payment may be seen late.
+export function retire(session) {
+  const name = KEY + nameOf(session.macaroon);
+  session.done = true;
+  for (const storage of [ofTab, ofBrowser]) {
+    if (read(storage, name)) write(storage, name, JSON.stringify({ macaroon: session.macaroon, at: session.at, done: true }));
+  }
 }
 
 export function forget(session) {

@@ -13,9 +13,13 @@ const EMPTY_KEPT_MS = 7 * 24 * 3_600_000;
 export const OVER = new Set(["closed", "expired"]);
 
 export const look = (session) => call("GET", `/sessions/${session.sessionId}`, { key: session.macaroon });
-// A deposit that was not made, as far as the server knows. It may learn of a payment later, after an outage: so the key
-// is kept for some days, and only left out of sight.
+// A deposit that was not made, as far as the server knows.
 export const isEmpty = (status) => OVER.has(status.state) && status.depositedMsat === 0 && !status.pendingInvoices.length;
+
+// Nothing can be taken back under the key any more, and nothing is under way.
+export function isDone({ state, heldMsat, pendingInvoices, refund }) {
+  return OVER.has(state) && !heldMsat && !pendingInvoices.length && refund.state !== "pending" && !refund.payableSats;
+}
 
 export function download(session) {
   const text = `Satmeter key for ${location.origin}\nAnyone who has it can spend what is left, or take it back.\n\n${session.macaroon}\n`;
@@ -37,6 +41,7 @@ export async function sessionPanel(place, context) {
   else depositForm(place, context);
 }
 
+// The server may learn of a payment later, after an outage: so a key that seems empty is kept for some days, out of sight.
 function putAside(session) {
   if (Date.now() - session.at > EMPTY_KEPT_MS) forget(session);
 }
@@ -135,7 +140,7 @@ function keptSessions(place, context) {
       h("button", { type: "button", "aria-label": `Open the session of ${when}`, onclick: () => resume(place, context, session) }, "Open"));
     root.append(row);
     look(session).then((status) => {
-      if (isEmpty(status)) {
+      if (isDone(status)) {
         putAside(session);
         row.remove();
       } else about.textContent = summary(status);
