@@ -203,7 +203,6 @@ def test_a_reload_finds_the_session_again_in_every_state(visit: Visits, site: Se
     visitor.go()
     _reads(visitor.page, "500 sats left")
     visitor.unfold("Finish, and take the rest back")
-    visitor.button("Use an invoice of the stub").click()
     visitor.page.get_by_label("Lightning address or invoice").fill("nobody@localhost")
     visitor.expect_refusals(400)
     visitor.button("Close, and pay it back").click()
