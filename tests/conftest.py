@@ -19,7 +19,6 @@ from satmeter.scripts.store.embedded import EmbeddedStore
 from tests.helpers.custody import pytest_cmdline_main
 from tests.helpers.ordering import (
     pytest_collection_modifyitems,
-    pytest_fixture_setup,
     pytest_runtest_teardown,
     pytest_xdist_make_scheduler,
 )
@@ -39,7 +38,6 @@ __all__ = [
     "nostr_relay",
     "pytest_cmdline_main",
     "pytest_collection_modifyitems",
-    "pytest_fixture_setup",
     "pytest_runtest_teardown",
     "pytest_xdist_make_scheduler",
 ]

@@ -32,6 +32,8 @@ from tests.lnbits.server import Lnbits
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "operate.md"
 SOURCES = "usr/local/src/satmeter"
+# This checkout in the machine, whose /tmp is its own: a checkout may be below it.
+CHECKOUT = Path("/usr/local/checkout")
 # Parts whose commands a test can't run here, and where they are tried instead.
 ELSEWHERE = {
     "1. The machine": "packages and a firewall: the machine of the test shares this one's network",
@@ -155,12 +157,13 @@ def walk(lnbits: Lnbits) -> Iterator[Walk]:
     # `satmeter check` asks for the models by name.
     model._app.routes.insert(0, Route("/v1/models/{name}", lambda _request: JSONResponse({})))
     try:
-        with machine(found) as booted:
+        with machine(found, f"--bind-ro={ROOT}:{CHECKOUT}") as booted:
             _copy_of_this_checkout(booted.root / SOURCES)
             stand_in = booted.root / "usr" / "local" / "bin" / "pipx"
-            stand_in.write_text(
-                PIPX.format(libraries=site.getsitepackages()[0], python=python, sources=ROOT / "src" / "satmeter")
-            )
+            libraries = Path(site.getsitepackages()[0])
+            if libraries.is_relative_to(ROOT):
+                libraries = CHECKOUT / libraries.relative_to(ROOT)
+            stand_in.write_text(PIPX.format(libraries=libraries, python=python, sources=CHECKOUT / "src" / "satmeter"))
             stand_in.chmod(0o755)
             booted.boot()
             yield Walk(booted, lnbits, model)

@@ -84,7 +84,7 @@ def test_the_programs_themselves_take_the_files_as_they_stand(directory: Path) -
         caddy_files(place, 1)
         adapted = subprocess.run(
             [program("caddy"), "adapt", "--config", place / "Caddyfile", "--adapter", "caddyfile"],
-            env={**os.environ, "SATMETER_SITE": "satmeter.example"},
+            env={**os.environ, "SITE_ADDRESS": "satmeter.example"},
             capture_output=True,
             text=True,
             check=False,

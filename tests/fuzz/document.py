@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -51,6 +52,7 @@ class Client:
         self._topped_up = count()
         self.withdrawal_token = self._withdrawal_token()
         self._to_top_up = self.session()
+        self.asset_digest, self.asset_name = self._asset()
 
     def session(self) -> tuple[str, str]:
         """Return a session that is paid for, and its macaroon."""
@@ -65,6 +67,10 @@ class Client:
         if next(self._topped_up) % _TOP_UPS_OF_A_SESSION == 0:
             self._to_top_up = self.session()
         return self._to_top_up
+
+    def pay_page(self) -> str:
+        """Return the id of the page of an invoice that waits."""
+        return str(self._post("/sessions", {"amountSats": 100})["depositInvoice"]["payPage"]).split("/")[-1]
 
     def unpaid_hash(self) -> str:
         """Return the payment hash of an invoice that waits."""
@@ -91,6 +97,11 @@ class Client:
         session_id, macaroon = self.session()
         closed = self._post(f"/sessions/{session_id}/withdraw", {}, macaroon)
         return str(closed["refund"]["withdraw"]["qr"]).split("/")[-2]
+
+    def _asset(self) -> tuple[str, str]:
+        found = re.search(r'"/assets/([^/"]+)/([^"]+)"', self._http.get("/").text)
+        assert found is not None
+        return found[1], found[2]
 
     def _pay(self, invoice: Json) -> None:
         assert self._post(f"/dev/stub/pay/{invoice['paymentHash']}")["paid"]
@@ -148,6 +159,9 @@ class Filling:
             "modelId": lambda: MODEL,
             "paymentHash": self._client.unpaid_hash,
             "token": lambda: self._client.withdrawal_token,
+            "payId": self._client.pay_page,
+            "digest": lambda: self._client.asset_digest,
+            "name": lambda: self._client.asset_name,
         }
         for name in case.path_parameters or {}:
             case.path_parameters[name] = values[name]()

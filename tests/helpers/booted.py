@@ -24,18 +24,17 @@ _ROOM = "2g"
 class Booted:
     """A machine that runs, or is off. It shares this one's network."""
 
-    def __init__(self, program: str, root: Path, log: Path) -> None:
-        self._program = program
+    def __init__(self, program: str, root: Path, log: Path, *options: str) -> None:
+        self._command = [program, "--quiet", f"--directory={root}", "--register=no", "--keep-unit", "--boot", *options]
         self.root = root
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
     def boot(self) -> None:
         """Return once systemd has come up."""
-        command = [self._program, "--quiet", f"--directory={self.root}", "--register=no", "--keep-unit", "--boot"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                ending_with_us(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                ending_with_us(self._command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         patiently(self._is_up, f"it does not boot: {self._log}")
 
@@ -109,8 +108,8 @@ class Booted:
 
 
 @contextmanager
-def machine(program: str) -> Iterator[Booted]:
-    """A machine that is off, whose changes are forgotten at the end."""
+def machine(program: str, *options: str) -> Iterator[Booted]:
+    """A machine that is off, whose changes are forgotten at the end; `options` are those of systemd-nspawn."""
     with tempfile.TemporaryDirectory(prefix="sm-boot-", dir="/tmp") as name:
         place = Path(name)
         layers, root = place / "layers", place / "root"
@@ -125,7 +124,7 @@ def machine(program: str) -> Iterator[Booted]:
             try:
                 for wants in (root / "etc" / "systemd" / "system").glob(_WANTS):
                     shutil.rmtree(wants)
-                found = Booted(program, root, place / "log")
+                found = Booted(program, root, place / "log", *options)
                 try:
                     yield found
                 finally:

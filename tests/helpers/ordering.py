@@ -11,7 +11,6 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from _pytest.fixtures import SubRequest
 
 if TYPE_CHECKING:
     from xdist.remote import Producer  # type: ignore[import-untyped]
@@ -65,7 +64,6 @@ _FIRST: Final = (
     "tests/unit/actors/host/test_host.py",
     "tests/unit/actors/host/test_handover.py",
 )
-_running: Final = list[tuple[pytest.FixtureDef[Any], SubRequest]]()
 _RANKS: Final = {unit: rank for rank, unit in enumerate(_FIRST)}
 _SIMULATIONS: Final = "tests/simulation/"
 _SEEDS: Final = "test_no_seed_breaks_a_promise"
@@ -97,20 +95,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rank_of(item.nodeid))
 
 
-def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: SubRequest) -> None:
-    """Notes the servers that tests share."""
-    if fixturedef.argname in _ENDING and fixturedef.scope == "session":
-        _running.append((fixturedef, request))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
     """Ends the servers that the tests before the next one have shared."""
     yield
     if nextitem is not None and unit_of(nextitem.nodeid) != unit_of(item.nodeid):
-        while _running:
-            fixture, request = _running.pop()
-            fixture.finish(request)
+        for fixture in _running(item):
+            # Those that use it end with it, before it does.
+            fixture.finish(item._request)  # type: ignore[attr-defined]
+
+
+def _running(item: pytest.Item) -> list[pytest.FixtureDef[Any]]:
+    # Not noted by `pytest_fixture_setup`: for fixtures of the session, pytest calls that of no conftest below the root.
+    manager = item.session._fixturemanager
+    named = [fixture for name in _ENDING for fixture in manager.getfixturedefs(name, item) or ()]
+    return [fixture for fixture in named if fixture.scope == "session" and fixture.cached_result is not None]
 
 
 @pytest.hookimpl(optionalhook=True)

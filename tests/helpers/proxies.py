@@ -106,7 +106,7 @@ def caddy_files(directory: Path, port: int) -> None:
     text, count = re.subn(r"^\{\n", "{\n" + whole, text, count=1, flags=re.MULTILINE)
     assert count
     site = f"\tbind 127.0.0.1\n\ttls {directory}/cert.pem {directory}/key.pem\n"
-    text, count = re.subn(r"^(\{\$SATMETER_SITE.*\{\n)", rf"\1{site}", text, flags=re.MULTILINE)
+    text, count = re.subn(r"^(\{\$SITE_ADDRESS.*\{\n)", rf"\1{site}", text, flags=re.MULTILINE)
     assert count
     (directory / "Caddyfile").write_text(text)
 
@@ -130,8 +130,8 @@ def proxied(name: str, upstream_port: int) -> Iterator[Proxy]:
                 "HOME": made,
                 "XDG_DATA_HOME": f"{made}/data",
                 "XDG_CONFIG_HOME": f"{made}/config",
-                "SATMETER_SITE": f"https://127.0.0.1:{port}",
-                "SATMETER_UPSTREAM": f"127.0.0.1:{upstream_port}",
+                "SITE_ADDRESS": f"https://127.0.0.1:{port}",
+                "SITE_UPSTREAM": f"127.0.0.1:{upstream_port}",
             }
         proxy = Proxy(name, port, trust, directory)
         with (directory / "output").open("wb") as log:

@@ -19,6 +19,7 @@ def server():
     yield
     print("ends")
 """
+HOOKS = "from tests.helpers.ordering import pytest_collection_modifyitems, pytest_runtest_teardown"
 ROOT = Path(__file__).parents[2]
 FILES = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "tests").rglob("test_*.py"))]
 
@@ -53,11 +54,13 @@ def test_files_of_one_name_are_told_apart() -> None:
 def test_a_shared_server_ends_with_the_last_of_those_that_share_it(tmp_path: Path) -> None:
     folder = tmp_path / "tests" / "clients"
     folder.mkdir(parents=True)
+    # As in this repository: hooks of a conftest below the root, fixtures of one below that.
+    (tmp_path / "tests" / "conftest.py").write_text(HOOKS)
     (folder / "conftest.py").write_text(CONFTEST)
     for name, fixtures in (("ask", "server"), ("mcp", "server"), ("other", "")):
         (folder / f"test_{name}.py").write_text(f"def test_{name}({fixtures}):\n    print('{name}')\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "tests.helpers.ordering", "-p", "no:cacheprovider"]
-    command += ["-p", "no:valkey", "-p", "no:schemathesis", "-c", os.devnull, "--rootdir", str(tmp_path), str(tmp_path)]
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "-p", "no:valkey"]
+    command += ["-p", "no:schemathesis", "-c", os.devnull, "--rootdir", str(tmp_path), str(tmp_path)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PROGRAM_S, check=False)
     said = [word for word in run.stdout.replace(".", " ").split() if word in {"begins", "ends", "ask", "mcp", "other"}]
     assert said == ["begins", "ask", "mcp", "ends", "other"], run.stdout
