@@ -107,19 +107,11 @@ class AppState:
     reached. `store_trouble` returns why the store can't be reached, if known. `id_key` is the secret that client
     digests and ids from idempotency keys derive from; `macaroon_key` signs and verifies the credentials of sessions.
     The key that signs receipts derives from `receipt_key`, the secrets of webhooks from `webhook_key`, the links
-    <<<<<<< HEAD
     by which wallets fetch a refund from `withdraw_key`, the addresses of payment pages from `pay_page_key`;
     `previous_keys` are those of another root key, whose credentials are valid besides. A process that stops sets
     `ending` first, so that event streams end at once instead of going on for hours. `head_after_s`: how long a stream's
     head waits for the model, whose refusal has a status until then. `is_own_invoice` asks the node, as
-    `Lightning.is_own`.
-    =======
-    by which wallets fetch a refund from `withdraw_key`; `previous_keys`
-    are those of another root key, whose credentials are valid besides. A process that stops sets `ending` first, so
-    that event streams end at once instead of going on for hours. `head_after_s`: how long a stream's head waits for
-    the model, whose refusal has a status until then. `is_own_invoice` asks the node, as `Lightning.is_own`. `books` are
-    the operator's figures, None where there is no store to read them from.
-    >>>>>>> 9a9a275 (operator: show money, payouts and health on a page of the operator)
+    `Lightning.is_own`. `books` are the operator's figures, None where there is no store to read them from.
     """
 
     settings: Settings

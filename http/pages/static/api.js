@@ -6,6 +6,8 @@ export class ApiError extends Error {
     this.status = status;
     // Under /v1/ our fields stand beside the other API's error.
     this.body = body;
+    // Not the server's own word: a proxy's page, say, which does not know what became of the request.
+    this.foreign = typeof body.error !== "string" && !body.error?.message;
     this.code = body.code || body.error?.code || "";
     this.retryAfter = retryAfter;
   }
@@ -14,6 +16,15 @@ export class ApiError extends Error {
 export function newKey() {
   // `randomUUID` is missing without HTTPS.
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+// A phone's clock may be hours off, and would hide an invoice that can be paid: the server's counts, by its answers.
+let aheadMs = 0;
+export const now = () => Date.now() - aheadMs;
+
+function compareClocks(answer) {
+  const servedMs = Date.parse(answer.headers.get("date") ?? "");
+  if (!Number.isNaN(servedMs)) aheadMs = Date.now() - servedMs;
 }
 
 export async function send(method, path, { key, body, once, signal } = {}) {
@@ -28,13 +39,20 @@ export async function send(method, path, { key, body, once, signal } = {}) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0, { error: "The server did not answer.", code: "unreachable" });
   }
+  compareClocks(answer);
   if (answer.ok) return answer;
-  const told = await answer.json().catch(() => ({}));
-  throw new ApiError(answer.status, told, Number(answer.headers.get("retry-after")) || 0);
+  const told = await answer.json().catch(() => null);
+  throw new ApiError(answer.status, told !== null && typeof told === "object" ? told : {}, Number(answer.headers.get("retry-after")) || 0);
 }
 
 export async function call(method, path, options) {
-  return (await send(method, path, options)).json();
+  const answer = await send(method, path, options);
+  try {
+    return await answer.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, { error: "The answer broke off.", code: "unreachable" });
+  }
 }
 
 const NEXT = {
@@ -107,7 +125,12 @@ export async function* events(answer) {
 
 // Whether it is unknown what the server did: then the same is sent again under the same key only.
 export function isUnknown(error) {
-  return error instanceof ApiError && (error.status === 0 || error.body.inDoubt === true || error.body.retryAction === "retry_same_key");
+  return error instanceof ApiError && (error.status === 0 || (error.status >= 500 && error.foreign) || error.body.inDoubt === true || error.body.retryAction === "retry_same_key");
+}
+
+// Whether the same question may have an answer in a moment.
+export function mayPass(error) {
+  return error instanceof ApiError && (error.status === 0 || error.status === 429 || error.status >= 500);
 }
 
 export function every(pauseMs, element, work, onError) {

@@ -185,7 +185,8 @@ class Chat {
     this.busy = null;
     this.button.textContent = "Send";
     answer.removeAttribute("aria-busy");
-    if (got.error && !busy.signal.aborted && isUnknown(got.error)) {
+    // What this page can't read says nothing either: sent under another key, the message could be charged again.
+    if (got.error && !busy.signal.aborted && (isUnknown(got.error) || !(got.error instanceof ApiError))) {
       mine.remove();
       answer.remove();
       const { what, next } = advice(got.error);

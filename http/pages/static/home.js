@@ -1,6 +1,6 @@
 // Entry of the first page.
 
-import { call } from "./api.js";
+import { call, every } from "./api.js";
 import { h, note, show } from "./dom.js";
 import { jobPanel, leaveJob } from "./job.js";
 import { priceList } from "./prices.js";
@@ -19,17 +19,25 @@ const context = {
   models: [],
 };
 
+const AGAIN_EVERY_MS = 3000;
+
 async function start() {
-  const place = document.getElementById("session");
   try {
-    const { data } = await call("GET", "/v1/models");
-    context.models = data;
-    context.btcUsd = Number(data[0]?.pricing.btcPriceUsd) || 0;
+    await load();
   } catch {
-    show(place, h("div", { class: "card" }, note("bad", "The prices did not load.", "Check your connection. If it works, the server is busy: try again in a minute."),
-      h("button", { type: "button", class: "primary", onclick: start }, "Try again")));
-    return;
+    const card = h("div", { class: "card" }, note("bad", "The prices did not load.", "Check your connection. If it works, the server is busy. This page tries again by itself."),
+      h("button", { type: "button", class: "primary", onclick: () => load().catch(() => {}) }, "Try again"));
+    show(document.getElementById("session"), card);
+    every(AGAIN_EVERY_MS, card, load);
   }
+}
+
+async function load() {
+  const { data } = await call("GET", "/v1/models");
+  // The button and the clock may both have asked.
+  if (context.models.length) return;
+  context.models = data;
+  context.btcUsd = Number(data[0]?.pricing.btcPriceUsd) || 0;
   priceList(document.getElementById("price-list"), context);
   addEventListener("hashchange", () => mode());
   mode("chat");

@@ -9,6 +9,7 @@ import { body, headline, stepOf } from "./job_states.js";
 import { failed } from "./pay.js";
 
 const TEXT_MAX = 100_000;
+const LISTED_MAX = 20;
 const STEPS = ["Evaluation", "Price", "Work", "Result"];
 let stop = () => {};
 
@@ -97,10 +98,13 @@ function jobForm(place, context) {
 function jobList() {
   const list = jobs();
   if (!list.length) return null;
+  const lines = (some) => h("ul", { class: "jobs" }, some.map((job) => h("li", {},
+    h("a", { href: `#${job.id}` }, job.title || "A job"),
+    h("span", { class: "hint" }, new Date(job.at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })))));
+  const older = list.slice(LISTED_MAX);
   return h("section", { class: "card", "aria-labelledby": "your-jobs" }, h("h2", { id: "your-jobs" }, "Your jobs in this browser"),
-    h("ul", { class: "jobs" }, list.map((job) => h("li", {},
-      h("a", { href: `#${job.id}` }, job.title || "A job"),
-      h("span", { class: "hint" }, new Date(job.at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" }))))));
+    lines(list.slice(0, LISTED_MAX)),
+    older.length > 0 && h("details", {}, h("summary", {}, `Older jobs (${older.length})`), h("div", {}, lines(older))));
 }
 
 // Following

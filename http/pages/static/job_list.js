@@ -1,7 +1,9 @@
 // Jobs that this browser knows. The id of a job is its only key: it is kept here, and never in a request to another host.
 
 const KEPT = "satmeter.jobs";
-const JOBS_MAX = 20;
+// A job that is left out is lost, with what it owes. Texts take the room, and matter least.
+const JOBS_MAX = 2000;
+const TEXTS_MAX = 20;
 const TEXT_MAX = 8000;
 const ID = /^job_[A-Za-z0-9_-]{32}$/;
 
@@ -43,7 +45,8 @@ function read(storage) {
 
 function write(storage, list) {
   try {
-    if (list.length) storage().setItem(KEPT, JSON.stringify(list.slice(0, JOBS_MAX)));
+    const kept = list.slice(0, JOBS_MAX).map((job, index) => (index < TEXTS_MAX ? job : { ...job, text: "" }));
+    if (kept.length) storage().setItem(KEPT, JSON.stringify(kept));
     else storage().removeItem(KEPT);
   } catch { /* The page goes on without. */ }
 }

@@ -1,5 +1,6 @@
 // What one does with the key of a session: keep it, narrow it for a helper, use it in programs.
 
+import { now } from "./api.js";
 import { copyButton, h, note, show, twice } from "./dom.js";
 import { forget, keep } from "./keyring.js";
 import { narrow } from "./macaroon.js";
@@ -60,7 +61,7 @@ export function helperPanel({ session }) {
     const found = [];
     if (name.value.trim()) found.push(`name = ${name.value.trim()}`);
     if (amount) found.push(each.value ? `max_msat_per = ${amount}000/${each.value}` : `max_msat = ${amount}000`);
-    if (hours.value) found.push(`expires_at = ${Math.floor(Date.now() / 1000) + Number(hours.value) * 3600}`);
+    if (hours.value) found.push(`expires_at = ${Math.floor(now() / 1000) + Number(hours.value) * 3600}`);
     if (only.checked) found.push("actions = request,llm");
     if (!found.length) throw Object.assign(new Error("This would be the same key."), { next: "Limit at least one thing.", field: most });
     return found;

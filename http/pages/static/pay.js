@@ -1,6 +1,6 @@
 // The card of one invoice: QR code, link, copy, and the ways to pay from this page.
 
-import { advice, call } from "./api.js";
+import { advice, call, now } from "./api.js";
 import { copyButton, freshId, h, note, show, usd } from "./dom.js";
 import { pay, withWebln } from "./webln.js";
 
@@ -38,7 +38,7 @@ export function invoiceCard(invoice, { what, context, waiting = "Waiting for the
 
 function countDown(card, left, untilMs, onOver) {
   const tick = () => {
-    const seconds = Math.ceil((untilMs - Date.now()) / 1000);
+    const seconds = Math.ceil((untilMs - now()) / 1000);
     if (seconds > 0) { left.textContent = `Good for ${span(seconds)}.`; return true; }
     left.textContent = "";
     onOver();

@@ -1,6 +1,6 @@
 // What a job owes: taken back with a wallet's camera, the browser's wallet, an address, or an invoice.
 
-import { call, newKey } from "./api.js";
+import { call, isUnknown, newKey } from "./api.js";
 import { copyButton, freshId, h, note, sats, show } from "./dom.js";
 import { failed, satsText } from "./pay.js";
 import { makeInvoice, withWebln } from "./webln.js";
@@ -64,7 +64,7 @@ export function refundPanel(path, refund, context) {
         if (status) { say(status.refund); return; }
       } catch (error) {
         // Without an answer, the same key asks for the same payout.
-        if (![0, 425, 503].includes(error.status)) once = newKey();
+        if (!isUnknown(error) && ![425, 503].includes(error.status)) once = newKey();
         if (error instanceof WalletError) show(told, note("bad", "The browser\u2019s wallet made no invoice.", "Try again, or use one of the other ways."));
         else failed(told, error);
       } finally {

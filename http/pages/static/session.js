@@ -1,6 +1,6 @@
 // The session: open it, pay for it, find it again. Once it is paid, chat.js takes over.
 
-import { ApiError, call, every, isUnknown, newKey } from "./api.js";
+import { ApiError, call, every, isUnknown, mayPass, newKey, now } from "./api.js";
 import { chat } from "./chat.js";
 import { copyButton, h, note, sats, show, twice, usd } from "./dom.js";
 import { all, choose, chosen, forget, guard, keep } from "./keyring.js";
@@ -8,7 +8,7 @@ import { sessionOf } from "./macaroon.js";
 import { failed, invoiceCard } from "./pay.js";
 
 const LOOK_EVERY_MS = 1200;
-const SHOWN_MAX = 12;
+const AGAIN_EVERY_MS = 3000;
 const EMPTY_KEPT_MS = 7 * 24 * 3_600_000;
 export const OVER = new Set(["closed", "expired"]);
 
@@ -42,8 +42,10 @@ export async function sessionPanel(place, context) {
 }
 
 // The server may learn of a payment later, after an outage: so a key that seems empty is kept for some days, out of sight.
-function putAside(session) {
-  if (Date.now() - session.at > EMPTY_KEPT_MS) forget(session);
+function putAside(session, { depositedMsat, expiresAt }) {
+  // A top-up may be paid at the very end of a session that took money.
+  const since = depositedMsat ? Math.max(session.at, Date.parse(expiresAt) || 0) : session.at;
+  if (Date.now() - since > EMPTY_KEPT_MS) forget(session);
 }
 
 export function newSession(place, context) {
@@ -56,12 +58,13 @@ async function resume(place, context, session, onRefused) {
   try {
     const status = await look(session);
     if (isEmpty(status)) {
-      putAside(session);
+      putAside(session, status);
       newSession(place, context);
       return;
     }
     choose(session);
-    if (status.state === "awaiting_payment" && status.pendingInvoices.length) awaitDeposit(place, context, session, status.pendingInvoices[0]);
+    // Its invoice may be over already: what was paid in the last moment is still to come.
+    if (status.state === "awaiting_payment") awaitDeposit(place, context, session, status.pendingInvoices[0] ?? null);
     else chat(place, context, session, status);
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
@@ -70,13 +73,20 @@ async function resume(place, context, session, onRefused) {
     if (onRefused) { onRefused(error); return; }
     const told = h("div");
     const gone = h("button", { type: "button", class: "plain" }, "Forget this key");
-    show(place, h("div", { class: "card" }, h("h2", {}, "Your session did not open"), told,
+    const card = h("div", { class: "card" }, h("h2", {}, "Your session did not open"), told,
       h("div", { class: "row" },
         h("button", { type: "button", class: "primary", onclick: () => resume(place, context, session) }, "Try again"),
         downloadButton(session),
         h("button", { type: "button", class: "plain", onclick: () => newSession(place, context) }, "Use another session"),
-        twice(gone, "Press again if you have a copy", () => { forget(session); sessionPanel(place, context); }))));
+        twice(gone, "Press again if you have a copy", () => { forget(session); sessionPanel(place, context); })));
+    show(place, card);
     failed(told, error);
+    if (!mayPass(error)) return;
+    const stop = every(AGAIN_EVERY_MS, card, async () => {
+      await look(session);
+      stop();
+      if (card.isConnected) await resume(place, context, session);
+    });
   }
 }
 
@@ -133,22 +143,30 @@ export function depositForm(place, context) {
 // Several tabs, or an invoice that was paid after all: no key that this browser knows is out of reach.
 function keptSessions(place, context) {
   const root = h("div");
-  for (const session of all().slice(0, SHOWN_MAX)) {
+  const looks = [];
+  for (const session of all()) {
     const about = h("span", { class: "soft" }, "Looking");
     const when = new Date(session.at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
     const row = h("div", { class: "row kept" }, h("span", { class: "grow" }, `Session of ${when}`, h("br"), about),
       h("button", { type: "button", "aria-label": `Open the session of ${when}`, onclick: () => resume(place, context, session) }, "Open"));
     root.append(row);
-    look(session).then((status) => {
+    looks.push(() => look(session).then((status) => {
       if (isDone(status)) {
-        putAside(session);
+        putAside(session, status);
         row.remove();
       } else about.textContent = summary(status);
       if (!root.children.length) panel.remove();
-    }).catch((error) => { about.textContent = error.code === "caveat_violated" ? "A narrowed key" : "Not reached just now"; });
+    }).catch((error) => { about.textContent = unread(error); }));
   }
+  // One after the other: there may be many, and an address may not ask too often.
+  looks.reduce((before, next) => before.then(next), Promise.resolve());
   const panel = h("details", { open: true }, h("summary", {}, "Sessions in this browser"), h("div", {}, root));
   return root.children.length ? panel : null;
+}
+
+function unread(error) {
+  if (error.code === "caveat_violated") return "A narrowed key";
+  return error.status === 404 || error.status === 401 ? "Not known to this server" : "Not reached just now";
 }
 
 function summary(status) {
@@ -211,13 +229,15 @@ function awaitDeposit(place, context, session, invoice) {
     tab: "The key is kept in this tab only, and closing the tab loses it. Download it before you pay.",
     page: "The key is on this page only, and a reload loses it. Download it before you pay.",
   };
-  const card = h("div", { class: "card" }, head, invoiceCard(invoice, { what: "Deposit", context }), told,
+  const card = h("div", { class: "card" }, head, invoice && invoiceCard(invoice, { what: "Deposit", context }), told,
     h("div", { class: "row" }, downloadButton(session),
       h("button", { type: "button", class: "plain", onclick: () => { stop(); newSession(place, context); } }, "Back")),
     h("p", { class: "soft small" }, where[session.where] ?? where.page));
   show(place, card);
   head.focus();
   guard(() => session.where !== "browser" && !session.saved);
+  const late = () => note("bad", "The time of the invoice is over.", "If you have paid it, wait here: it counts as soon as the server sees it. If not, go back for a new one; this key stays in the list there.");
+  if (!invoice) show(told, late());
   const stop = every(LOOK_EVERY_MS, card, async () => {
     const status = await look(session);
     show(told);
@@ -227,8 +247,6 @@ function awaitDeposit(place, context, session, invoice) {
     } else if (status.state !== "awaiting_payment") {
       stop();
       chat(place, context, session, status, { fresh: true });
-    } else if (!status.pendingInvoices.length || Date.parse(invoice.expiresAt) < Date.now()) {
-      show(told, note("bad", "The time of the invoice is over.", "If you have paid it, wait here: it counts as soon as the server sees it. If not, go back for a new one; this key stays in the list there."));
-    }
+    } else if (!status.pendingInvoices.length || Date.parse(status.pendingInvoices[0].expiresAt) < now()) show(told, late());
   }, (error) => failed(told, error));
 }

@@ -256,3 +256,21 @@ def test_a_job_that_is_not_there_is_said(visit: Visits) -> None:
     visitor.assert_accessible()
     visitor.page.get_by_role("link", name="Write a request").click()
     head(visitor.page, "What shall be done?")
+
+
+def test_no_job_is_left_out_of_the_list(visit: Visits) -> None:
+    visitor = visit("/#job")
+    visitor.page.evaluate(
+        """async () => {
+            const entry = document.querySelector("script[type=module]").src;
+            const {keep} = await import(entry.replace("home.js", "job_list.js"));
+            for (let number = 0; number < 30; number += 1) {
+                keep(`job_${String(number).padStart(32, "0")}`, {text: `Work ${number}`});
+            }
+        }"""
+    )
+    visitor.page.reload()
+    visitor.unfold("Older jobs (10)")
+    expect(visitor.page.locator(".jobs a")).to_have_count(30)
+    expect(visitor.page.get_by_role("link", name="Work 0", exact=True)).to_be_visible()
+    visitor.assert_accessible()

@@ -137,6 +137,33 @@ def test_an_answer_that_the_model_breaks_off_is_kept_with_what_to_do(visit: Visi
     visitor.ask("Go on.")
 
 
+@pytest.mark.parametrize("what_comes", ["a proxy's page", "half an event"])
+def test_an_answer_that_the_page_can_t_read_is_fetched_and_charged_once(
+    visit: Visits, site: Served, model: ScriptedModel, what_comes: str
+) -> None:
+    visitor = visit()
+    visitor.expect_refusals(502)
+    visitor.deposit()
+    page = visitor.page
+
+    def garbled(route: Route) -> None:
+        route.fetch()
+        if what_comes == "half an event":
+            route.fulfill(status=200, content_type="text/event-stream", body='data: {"choices": [\n\n')
+        else:
+            route.fulfill(status=502, content_type="text/html", body="<h1>Bad Gateway</h1>")
+
+    page.route(CALLS, garbled)
+    asked = model.requests
+    _send(visitor, "Say it once.")
+    expect(visitor.button("Fetch the answer")).to_be_visible()
+    expect(page.get_by_label("Your message")).to_have_value("")
+    page.unroute(CALLS)
+    visitor.button("Fetch the answer").click()
+    expect(page.get_by_role("log")).to_contain_text("SHA-256")
+    assert model.requests == asked + 1 and len(_debits(site, visitor)) == 1
+
+
 @pytest.mark.parametrize(
     ("status", "body", "words"),
     [
@@ -193,6 +220,8 @@ def test_a_reload_finds_the_session_again_in_every_state(visit: Visits, site: Se
     visitor = visit()
     page = visitor.page
     visitor.deposit(pays=False)
+    # Until the invoice is there, no session is: a reload would begin again.
+    expect(visitor.button("Pay with the stub")).to_be_visible()
     page.reload()
     expect(page.get_by_role("heading", name="Pay once, then chat")).to_be_visible()
     # Paid after the tab was closed, and found by the next one.
@@ -215,6 +244,83 @@ def test_a_reload_finds_the_session_again_in_every_state(visit: Visits, site: Se
     visitor.page.reload()
     _reads(visitor.page, "This session is closed")
     _reads(visitor.page, "paid back.")
+
+
+def _answers_of_session(visitor: Visit, change: Callable[[Route], None]) -> str:
+    path = f"**/sessions/{visitor.session()['sessionId']}"
+    visitor.page.route(path, change)
+    return path
+
+
+def test_a_deposit_whose_invoice_is_over_is_awaited_after_a_reload(visit: Visits, site: Served) -> None:
+    visitor = visit()
+    visitor.deposit(pays=False)
+    expect(visitor.button("Pay with the stub")).to_be_visible()
+    seen = visitor.session()
+
+    def lapsed(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "pendingInvoices": []})
+
+    path = _answers_of_session(visitor, lapsed)
+    visitor.page.reload()
+    _reads(visitor.page, "The time of the invoice is over.")
+    visitor.assert_accessible()
+    visitor.page.unroute(path)
+    # The node tells late of what was paid in time.
+    site.client.post(f"/dev/stub/pay/{seen['pendingInvoices'][0]['paymentHash']}")
+    _reads(visitor.page, "500 sats left")
+
+
+def test_a_session_that_does_not_open_is_looked_at_again(visit: Visits) -> None:
+    visitor = visit()
+    visitor.expect_refusals(503)
+    visitor.deposit()
+    page = visitor.page
+    busy = {"error": "The store can't be reached just now.", "code": "unavailable"}
+    path = _answers_of_session(visitor, lambda route: route.fulfill(status=503, json=busy))
+    page.reload()
+    _reads(page, "Your session did not open")
+    page.unroute(path)
+    _reads(page, "500 sats left")
+    page.route("**/v1/models", lambda route: route.fulfill(status=503, json=busy))
+    page.reload()
+    _reads(page, "The prices did not load.")
+    page.unroute("**/v1/models")
+    _reads(page, "500 sats left")
+
+
+def test_a_clock_that_is_hours_off_hides_no_invoice(visit: Visits) -> None:
+    visitor = visit("/docs")
+    visitor.page.add_init_script("const real = Date.now; Date.now = () => real() + 5 * 3_600_000;")
+    visitor.go()
+    visitor.deposit()
+    _reads(visitor.page, "500 sats left")
+    visitor.button("Top up").click()
+    visitor.button("Show the invoice").click()
+    expect(visitor.page.get_by_text("Good for")).to_be_visible()
+    visitor.button("Pay with the stub").click()
+    _reads(visitor.page, "Go on where you were.")
+
+
+def test_all_sessions_of_a_browser_are_in_reach(visit: Visits) -> None:
+    visitor = visit()
+    visitor.deposit()
+    visitor.page.evaluate(
+        """async (key) => {
+            const entry = document.querySelector("script[type=module]").src;
+            const {narrow} = await import(entry.replace("home.js", "macaroon.js"));
+            for (let number = 1; number <= 15; number += 1) {
+                const macaroon = await narrow(key, [`max_msat = ${number}000`]);
+                localStorage.setItem(`satmeter.key.${macaroon.slice(-16)}`, JSON.stringify({macaroon, at: Date.now()}));
+            }
+        }""",
+        visitor.key(),
+    )
+    visitor.unfold("Your key")
+    visitor.button("Use another session").click()
+    expect(visitor.page.locator(".kept")).to_have_count(16)
+    expect(visitor.page.locator(".kept", has_text="Looking")).to_have_count(0)
 
 
 def test_two_tabs_open_two_sessions_and_no_key_is_lost(visit: Visits) -> None:
