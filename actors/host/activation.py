@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
+
+import structlog
 
 from ..domain import idempotency_keys
 from ..domain.behaviour import Behaviour, Decision, Event
@@ -18,6 +20,7 @@ from .turn import Envelope, Turn
 _SNAPSHOT_EVERY: Final = 64
 # Unconfirmed writes that are remembered, the first and the last ones. A store that stood still may yet make the first.
 _ATTEMPTS_MAX: Final = 8
+_log = structlog.get_logger(__name__)
 
 
 def _is_end_of(append: Append, stored: Stored) -> bool:
@@ -95,7 +98,7 @@ class Activation:
     def append_of(self, turn: Turn, epoch: int, now_ms: int) -> Append:
         """Return the write that makes the turn true."""
         behaviour, version = self.behaviour, self.version + len(turn.events)
-        turn.sums = behaviour.sums(self.state, turn.events, turn.state) if turn.events else {}
+        turn.sums = self._sums_of(turn)
         snapshot_due = version // _SNAPSHOT_EVERY > self.version // _SNAPSHOT_EVERY
         return Append(
             partition=self.partition,
@@ -113,6 +116,16 @@ class Activation:
             sums=turn.sums,
             open_payout_ms=_open_payout_ms(turn.events),
         )
+
+    def _sums_of(self, turn: Turn) -> Mapping[str, int]:
+        if not turn.events:
+            return {}
+        try:
+            return self.behaviour.sums(self.state, turn.events, turn.state)
+        except Exception as error:
+            # A figure that can't be told must not keep a payment out of its journal. The audit names the hour.
+            _log.error("sums_not_told", actor_id=self.actor_id, error_type=type(error).__name__)
+            return {}
 
     def attempt(self, append: Append, turn: Turn) -> None:
         """Remember a write that is about to be sent.

@@ -75,7 +75,7 @@ class Mailbox:
         self.partition = partition
         self.last_used_s = time.monotonic()
         self.dropped = False
-        timed = None if services.metrics is None else services.metrics.effects.ended
+        timed = None if services.metrics is None else services.metrics.ended
         run = partial(services.effects.run, actor_id=actor_id)
         self.in_flight = InFlight(run, self._deliver, self._say, timed)
         self.pump: asyncio.Task[None] | None = None
@@ -246,7 +246,7 @@ class Mailbox:
     def _happened(self, turn: Turn) -> None:
         """Let the turn take effect, now that it is written (if there was anything to write)."""
         if turn.events and self._services.metrics is not None:
-            self._services.metrics.events.wrote(self._activation.state, turn.events, turn.sums)
+            self._services.metrics.wrote(self._activation.state, turn.events, turn.sums)
         self._activation.state = turn.state
         for envelope, _ in turn.outcomes:
             self._take_out(envelope)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import structlog
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from ..domain.behaviour import Command, Event
 from ..domain.llm.catalogue import Catalogue
 from ..domain.pricing import ModelPrice
 from .effects import EffectMetrics
 from .events import EventMetrics
 from .journal import JournalMetrics
 from .process import process_registry
+
+_log = structlog.get_logger(__name__)
 
 
 class Load(NamedTuple):
@@ -39,9 +43,27 @@ class HostMetrics:
         self.effects = EffectMetrics(self.registry, prices, [upstream.name for upstream in catalogue.upstreams])
         self.journal = JournalMetrics(self.registry)
 
+    def wrote(self, before: Any, events: Sequence[Event], sums: Mapping[str, int]) -> None:
+        """Count written events, see `EventMetrics.wrote`. Raises nothing: what was written must take effect."""
+        try:
+            self.events.wrote(before, events, sums)
+        except Exception as error:
+            _note(error)
+
+    def ended(self, outcome: Command, seconds: float, first_token_s: float | None) -> None:
+        """Count an outcome, see `EffectMetrics.ended`. Raises nothing: what was paid for must reach its actor."""
+        try:
+            self.effects.ended(outcome, seconds, first_token_s)
+        except Exception as error:
+            _note(error)
+
     def watch(self, load: Callable[[], Load]) -> None:
         """Show the load of the process's host as well."""
         self.registry.register(_LoadCollector(load))
+
+
+def _note(error: Exception) -> None:
+    _log.error("metrics_not_counted", error_type=type(error).__name__)
 
 
 class _LoadCollector(Collector):
