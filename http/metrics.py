@@ -137,6 +137,9 @@ class _Shop:
         self._unknown_payouts_msat = self._said(
             "satmeter_unknown_payouts_msat", "Millisatoshis of the unknown payouts."
         )
+        self._long_payouts = self._said(
+            "satmeter_long_payouts", "Payouts whose end the node has not told for more than a day."
+        )
         self._keys_well = self._said("satmeter_payout_keys_ok", "1 while the wallet's keys can pay refunds.")
         self._store_safe = self._said("satmeter_store_durable", "1 while the store keeps all that it confirms.")
         self._refused = self._gauge("satmeter_payouts_refused", "Payouts ever that the node would not try.", "reason")
@@ -183,6 +186,7 @@ class _Shop:
     async def _look_at_findings(self) -> None:
         findings, refusals = await self._findings.current()
         self._unknown_payouts.set(findings.unknown_payouts if findings is not None else math.nan)
+        self._long_payouts.set(findings.long_payouts if findings is not None else math.nan)
         self._unknown_payouts_msat.set(findings.unknown_payouts_msat if findings is not None else math.nan)
         self._keys_well.set(findings.key_trouble is None if findings is not None else math.nan)
         self._store_safe.set(not findings.store_losses if findings is not None else math.nan)

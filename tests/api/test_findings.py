@@ -86,8 +86,9 @@ async def test_payments_that_no_journal_tells_are_counted_and_the_server_goes_on
 
 async def test_a_payout_that_stays_pending_is_told_with_its_age_and_without_ids(seen: Seen) -> None:
     long = replace_findings(WELL, long_payouts=2, long_payouts_msat=1_800_000, long_payouts_since_ms=AT_MS - 90_000_000)
-    answer, _ = await seen.ready(long)
+    answer, metrics = await seen.ready(long)
     assert answer.status_code == 200 and answer.json()["status"] == "ready"
+    assert "satmeter_long_payouts 2.0" in metrics
     payouts = answer.json()["payouts"]
     assert (payouts["longPendingCount"], payouts["longPendingMsat"]) == (2, 1_800_000)
     assert payouts["longPendingSince"] == "2027-01-14T07:00:00.000Z"
