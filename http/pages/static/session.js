@@ -225,7 +225,7 @@ function awaitDeposit(place, context, session, invoice) {
   const head = h("h2", { tabindex: "-1" }, "Pay once, then chat");
   const told = h("div");
   const where = {
-    browser: "The key to this session is kept in this browser. A copy does no harm.",
+    browser: "The key to this session is kept in this browser. Some browsers, Safari among them, forget it after a week without a visit: download a copy if you come back seldom.",
     tab: "The key is kept in this tab only, and closing the tab loses it. Download it before you pay.",
     page: "The key is on this page only, and a reload loses it. Download it before you pay.",
   };
