@@ -14,9 +14,8 @@ from ..actors.metrics.totals import LIBRARY_PREFIX, PROCESSES
 from ..actors.model_health.outage import ModelUp
 from ..config.settings import Settings
 from ..http.metrics import Metrics
+from .marked_part import insert_part
 
-BEGIN: Final = "<!-- metrics:begin -->"
-END: Final = "<!-- metrics:end -->"
 PAGE: Final = "docs/operating.md"
 
 
@@ -69,11 +68,7 @@ def render() -> str:
 
 def insert(document: str) -> str:
     """Return the document with the table between its marks. Raises `ValueError` when a mark is missing."""
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the marks {BEGIN} and {END} must stand in the document")
-    return f"{before}{BEGIN}\n{render()}\n{END}{after}"
+    return insert_part(document, "metrics", render())
 
 
 def main() -> None:

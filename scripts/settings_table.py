@@ -5,14 +5,12 @@ from __future__ import annotations
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from ..config.settings import Settings
-
-BEGIN: Final = "<!-- settings:begin -->"
-END: Final = "<!-- settings:end -->"
+from .marked_part import insert_part
 
 
 def render() -> str:
@@ -26,11 +24,7 @@ def render() -> str:
 
 def insert(document: str) -> str:
     """Return the document with the table between its marks. Raises `ValueError` when a mark is missing."""
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the marks {BEGIN} and {END} must stand in the document")
-    return f"{before}{BEGIN}\n{render()}\n{END}{after}"
+    return insert_part(document, "settings", render())
 
 
 def _text(default: Any) -> str:
