@@ -62,8 +62,8 @@ async def _answering(status: Callable[[str, str], int]) -> AsyncIterator[str]:
         keys = [line.partition(": ")[2] for line in head if line.lower().startswith("x-api-key: ")]
         path = head[0].split()[1]
         code = status(path, keys[0])
-        # What LNbits shows to an admin key: its wallet, a list of payments, and one of them.
-        shown: Any = {"id": "w", "balance": 0, "paid": False}
+        # What LNbits shows to an admin key: its wallet, a list of payments, one of them, and a payout's reserve.
+        shown: Any = {"id": "w", "balance": 0, "paid": False, "fee_reserve": 2_000}
         shown["details"] = {"payment_hash": "aa", "amount": 1_000, "status": "pending"}
         body = json.dumps([{"payment_hash": "aa"}] if path.endswith("?limit=1") else shown)
         if head[0].startswith("POST") and code == 200:

@@ -54,7 +54,13 @@ def launched(
     code = textwrap.dedent(SERVER.format(here=str(tmp_path))) + server.replace("{here}", str(tmp_path))
     launcher = LAUNCHER.format(ends=ends_s, unserving=unserving_s)
     command = [sys.executable, "-c", launcher, code]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    # Under `nohup` the tests ignore this signal, and so would the launcher.
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGHUP, hangup)
+    with process:
         try:
             yield process
         finally:
