@@ -42,12 +42,12 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return set_variables
 
 
-def _new_invoice() -> dict[str, Any]:
-    """An invoice over 1 sat, as LNbits shows it."""
-    made = signed_invoice(1_000, int(time.time()))
+def _new_invoice(amount_sats: int) -> dict[str, Any]:
+    """An invoice as LNbits shows it."""
+    made = signed_invoice(amount_sats * 1_000, int(time.time()))
     return {
         "payment_hash": made.payment_hash,
-        "amount": 1_000,
+        "amount": amount_sats * 1_000,
         "status": "pending",
         "bolt11": made.payment_request,
     }
@@ -67,7 +67,9 @@ async def _answering(status: Callable[[str, str], int]) -> AsyncIterator[str]:
         shown["details"] = {"payment_hash": "aa", "amount": 1_000, "status": "pending"}
         body = json.dumps([{"payment_hash": "aa"}] if path.endswith("?limit=1") else shown)
         if head[0].startswith("POST") and code == 200:
-            code, body = 201, json.dumps(_new_invoice())
+            sizes = [int(line[16:]) for line in head if line.lower().startswith("content-length: ")]
+            ordered = json.loads(await reader.readexactly(sizes[0]))
+            code, body = 201, json.dumps(_new_invoice(ordered.get("amount", 1)))
         length = f"Content-Length: {len(body)}"
         writer.write(f"HTTP/1.1 {code} Whatever\r\n{length}\r\nConnection: close\r\n\r\n{body}".encode())
         writer.close()
