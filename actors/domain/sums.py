@@ -23,9 +23,9 @@ COST_MAX: Final = 10**15
 
 RECEIVED: Final = "received_msat"
 CHARGED: Final = "charged_msat"
-"""What clients were charged for requests and work, routing left out."""
+"""Charges for requests and work, routing left out."""
 RETURNED: Final = "returned_msat"
-"""What was charged for evaluations and given back, because the work failed by our fault."""
+"""Charges for evaluations that were given back, because the work failed by our fault."""
 REFUNDED: Final = "refunded_msat"
 ROUTING: Final = "routing_msat"
 """Routing fees of payouts, as far as their reserves cover them: the clients'."""

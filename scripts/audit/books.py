@@ -62,7 +62,7 @@ class Books:
 
     def apply(self, event: Event) -> None:
         """Take an event. Raises `AuditError`, and `KeyError` for one without the fields it must have."""
-        raise NotImplementedError
+        raise AuditError(f"an event {event.get('type')} of an actor that is neither a session nor a job")
 
     def credit(self, payment_hash: str, amount_msat: int) -> None:
         """Credit a settled payment."""

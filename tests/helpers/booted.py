@@ -64,7 +64,6 @@ class Booted:
             "--ipc",
             "--pid",
             f"--root=/proc/{leader}/root",
-            f"--wd=/proc/{leader}/root/root",
         ]
         done = subprocess.run(
             [
@@ -75,7 +74,7 @@ class Booted:
                 "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin",
                 "bash",
             ],
-            input=script,
+            input=f"cd\n{script}",
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
