@@ -16,9 +16,10 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from pydantic import SecretStr
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 
 from .. import __version__
+from ..actors.domain.errors import Code, Refusal, RefusedError
 from ..actors.domain.payments.payouts import PayoutRefusal
 from ..actors.domain.pricing import PriceOrigin
 from ..actors.metrics.changes import Family
@@ -30,6 +31,9 @@ from .state import ModelNews, Prices, Solvency, WatchedFindings
 
 # Most answers take milliseconds; the demo waits for a model.
 _BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_NO_TOTALS: Final = Refusal(
+    Code.UNAVAILABLE, "The server's main process does not answer: try again in a moment.", retry_after_s=1
+)
 _log = structlog.get_logger(__name__)
 
 AskTotals = Callable[[], Awaitable[Sequence[Family]]]
@@ -92,18 +96,18 @@ class Metrics:
         return self._shop.registry
 
     async def show(self, request: Request) -> Response:
-        """Answer GET /metrics, for the operator. Raises `RefusedError` (401)."""
+        """Answer GET /metrics, for the operator. Raises `RefusedError` (401, 503)."""
         admit_operator(request, self._token)
         return await self.text(request.headers.get("accept", ""))
 
     async def text(self, accept: str) -> Response:
-        """Return all metrics, in the form that the client accepts."""
+        """Return all metrics, in the form that the client accepts. Raises `RefusedError` (503) without the totals."""
         try:
             counted = self.registry.collect() if self._totals is None else map(_metric, await self._totals())
         except NoTotalsError as error:
             # Figures of one process in the place of totals would look as if all others had begun again.
             _log.warning("no_metrics_totals", error=str(error))
-            return PlainTextResponse("The server's main process does not answer: try again in a moment.\n", 503)
+            raise RefusedError(_NO_TOTALS) from None
         await self._shop.look()
         shown = CollectorRegistry()
         shown.register(_Shown([*counted, *self._shop.registry.collect()]))

@@ -58,6 +58,7 @@ PAY_PAGE: Final = "payPage"
 """The field with the address of the page that shows the invoice to pay."""
 _INTERNAL: Final = "Something is wrong in the server, not in your request; its operator finds it by the requestId."
 _PATH_CHARS_MAX: Final = 100
+_FIELD_CHARS_MAX: Final = 1_000
 
 
 class ClosingError(RefusedError):
@@ -79,9 +80,15 @@ def invalid(path: str, message: str) -> RefusedError:
 
 def invalid_fields(fields: list[dict[str, str]]) -> RefusedError:
     """Return the refusal for all wrong fields, by their paths."""
+    fields = [{**field, "path": _writable(field["path"])} for field in fields]
     first = fields[0]
     place = f"{first['path']}: " if first["path"] else ""
     return RefusedError(Refusal(Code.INVALID_REQUEST, f"{place}{first['message']}.", {"fields": fields}))
+
+
+def _writable(path: str) -> str:
+    """Return a path that can be encoded: JSON lets a client name a member by half a character, or at any length."""
+    return path[:_FIELD_CHARS_MAX].encode(errors="replace").decode()
 
 
 def rate_limited(message: str, retry_after_s: int) -> RefusedError:

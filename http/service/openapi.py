@@ -65,7 +65,7 @@ METRICS: Final = Operation(
     description="For the operator, with `OPERATOR_TOKEN` as bearer: in Prometheus's text format, or OpenMetrics' for "
     "those who accept it.",
     answers=(Answer(200, "The metrics.", {"text/plain": None, "application/openmetrics-text": None}),),
-    errors=(Code.MISSING_CREDENTIAL, Code.INVALID_CREDENTIAL),
+    errors=(Code.MISSING_CREDENTIAL, Code.INVALID_CREDENTIAL, Code.UNAVAILABLE),
     operators=True,
 )
 DOCUMENT: Final = Operation(

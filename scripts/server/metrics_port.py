@@ -10,8 +10,10 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
+import structlog
 import uvicorn
-from starlette.responses import PlainTextResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ...config.settings import Settings
@@ -19,8 +21,13 @@ from ...http.edge.connections import Connections
 from ...http.edge.shares import Caps
 from ...http.metrics import Metrics
 from ...http.protocol import HttpProtocol
+from ...http.request_facts import RequestFacts
+from ...http.request_id import new_request_id
+from ...http.response import errors
 
 _PATH: Final = "/metrics"
+_METHODS: Final = ("GET", "HEAD")
+_log = structlog.get_logger(__name__)
 _CONNECTIONS: Final = Caps(16, 16, 32)
 
 
@@ -50,13 +57,27 @@ async def serving_metrics(metrics: Metrics, settings: Settings) -> AsyncIterator
 
 def _app(metrics: Metrics) -> ASGIApp:
     async def show(scope: Scope, receive: Receive, send: Send) -> None:
-        answer: Response = PlainTextResponse(f"The metrics are at {_PATH}.\n", 404)
-        if scope["path"] == _PATH:
-            accept = dict(scope["headers"]).get(b"accept", b"")
-            answer = await metrics.text(accept.decode("latin-1"))
+        request_id = new_request_id()
+        try:
+            answer = await _answer(metrics, scope)
+        except Exception as error:
+            _log.warning("metrics_not_shown", request_id=request_id, error_type=type(error).__name__)
+            answer = errors.answer(error, RequestFacts(request_id))
+        answer.headers["X-Request-Id"] = request_id
         await answer(scope, receive, send)
 
     return show
+
+
+async def _answer(metrics: Metrics, scope: Scope) -> Response:
+    if scope["path"] != _PATH:
+        raise HTTPException(404, scope["path"])
+    if scope["method"] == "OPTIONS":
+        return Response(status_code=204, headers={"Allow": ", ".join((*_METHODS, "OPTIONS"))})
+    if scope["method"] not in _METHODS:
+        raise HTTPException(405, headers={"Allow": ", ".join(_METHODS)})
+    accept = dict(scope["headers"]).get(b"accept", b"")
+    return await metrics.text(accept.decode("latin-1"))
 
 
 def _config(app: ASGIApp) -> uvicorn.Config:

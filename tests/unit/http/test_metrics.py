@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 
+from satmeter.actors.domain.errors import Code, RefusedError
 from satmeter.actors.domain.pricing import BtcPrice, PriceOrigin
 from satmeter.actors.domain.provider_faults import ModelFault
 from satmeter.actors.metrics.changes import Changes, Family
@@ -80,8 +81,9 @@ async def test_without_totals_there_is_no_answer_rather_than_one_that_counts_too
 
     metrics = front(totals=ask)
     metrics.answered("GET", "/pricing", 200, 0.02)
-    answer = await metrics.text("")
-    assert answer.status_code == 503 and b"satmeter_http" not in answer.body
+    with pytest.raises(RefusedError) as refused:
+        await metrics.text("")
+    assert refused.value.refusal.code is Code.UNAVAILABLE
 
 
 @pytest.mark.parametrize(

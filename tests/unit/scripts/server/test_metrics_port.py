@@ -24,7 +24,12 @@ async def test_metrics_are_served_on_their_port_without_a_token() -> None:
     async with serving_metrics(metrics(), Settings(metrics_port=port)), httpx.AsyncClient() as http:
         answer = await http.get(f"http://127.0.0.1:{port}/metrics")
         assert (answer.status_code, "satmeter_model_up 1.0" in answer.text) == (200, True)
-        assert (await http.get(f"http://127.0.0.1:{port}/")).status_code == 404
+        missing = await http.get(f"http://127.0.0.1:{port}/")
+        assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
+        assert missing.headers["x-request-id"] == missing.json()["requestId"]
+        refused = await http.post(f"http://127.0.0.1:{port}/metrics")
+        assert (refused.status_code, refused.json()["code"]) == (405, "method_not_allowed")
+        assert refused.headers["allow"] == "GET, HEAD, OPTIONS"
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
 
