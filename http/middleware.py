@@ -94,7 +94,7 @@ class RequestMiddleware:
             elif message["type"] == "http.response.start":
                 status, answered_s = message["status"], time.perf_counter()
                 # The path may have been an alias when the request came.
-                id_headers = [(name, request_id.encode()) for name in _id_names(scope["path"])]
+                id_headers = [(name, request_id.encode()) for name in id_names(scope["path"])]
                 message["headers"] = [*message["headers"], *id_headers, _NO_SNIFFING]
             await send(message)
 
@@ -189,7 +189,7 @@ def _note_cut(error: Exception, scope: Scope) -> None:
 _NO_SNIFFING: Final[tuple[bytes, bytes]] = (b"x-content-type-options", b"nosniff")
 
 
-def _id_names(path: str) -> Sequence[bytes]:
+def id_names(path: str) -> Sequence[bytes]:
     """Return the headers that carry a request's id. The providers' SDKs look for it under `Request-Id`."""
     return (b"x-request-id", b"request-id") if f"{path}/".startswith("/v1/") else (b"x-request-id",)
 

@@ -15,14 +15,17 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ..actors.domain.errors import Code, Refusal, RefusedError
+from .aliases import meant
 from .edge.connections import CONNECTION, Connections
 from .edge.joined_writes import JoinedWrites
 from .edge.networks import UNKNOWN
 from .edge.shares import Full
 from .edge.slim import SlimEvent, SlimQueue
+from .middleware import id_names
 from .request_facts import RequestFacts
 from .request_id import new_request_id
 from .response import errors
+from .response.error_formats import shape_of
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application, ASGISendEvent
@@ -54,6 +57,8 @@ _PIPELINED_MAX: Final = 16
 _DROPPED_MAX_BYTES: Final = 8 * 1_048_576
 # What a trailer counts beside its bytes, so that there are no more than a thousand.
 _TRAILER_BYTES: Final = 64
+# More than an API's prefix has.
+_PATH_BYTES_MAX: Final = 64
 # The headers that give a body's length.
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _OF_HEADS: Final = ("on_message_begin", "on_url", "on_header", "on_headers_complete")
@@ -383,11 +388,18 @@ class HttpProtocol(HttpToolsProtocol):
         self.due_s = self.loop.time() + self._patience.rest_s
 
     def _write_refusal(self, refused: RefusedError) -> None:
-        request_id = new_request_id()
-        answer = errors.answer(refused, RequestFacts(request_id))
-        headers = [*answer.raw_headers, (b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
+        request_id, path = new_request_id(), self._path()
+        answer = errors.answer(refused, RequestFacts(request_id), shape_of(path))
+        ids = [(name, request_id.encode()) for name in id_names(path)]
+        headers = [*answer.raw_headers, *ids, (b"x-content-type-options", b"nosniff")]
         lines = [name + b": " + value + b"\r\n" for name, value in headers]
         self.transport.write(b"".join((STATUS_LINE[answer.status_code], *lines, _CLOSE, b"\r\n", bytes(answer.body))))
+
+    def _path(self) -> str:
+        """Return the path that was asked for last; empty if nothing was."""
+        # Before the first request there is no address.
+        url: bytes = getattr(self, "url", b"")
+        return meant(url.partition(b"?")[0][:_PATH_BYTES_MAX].decode("latin-1"))
 
     def _warn(self, event: str, now_s: float) -> None:
         fields = self._bounds.sample.fields(now_s)

@@ -56,7 +56,11 @@ class Models:
 
     async def show(self, request: Request) -> Response:
         """Answer GET /v1/models/{modelId}; an alias or a dated version of a model is that model."""
-        entry = self._catalogue.find(request.path_params["modelId"])
+        # A model's name may have slashes, so the aliases of paths leave a last one to this.
+        name: str = request.path_params["modelId"].rstrip("/")
+        if not name:
+            return await self.show_all(request)
+        entry = self._catalogue.find(name)
         if entry is None:
             raise RefusedError(model_not_found("/v1/models"))
         return json.json_response(model_view(self._terms, entry, await self._state.prices.current()))

@@ -130,10 +130,11 @@ def unfit(error: ValidationError) -> RefusedError:
 
 
 def _check_media_type(request: Request) -> None:
-    header = request.headers.get("content-type", _JSON)
-    if header != _JSON and not _is_json(header):
-        raise _unsupported("Send the body as application/json.")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    # Of a header that is there twice, another program on the way may have read the other one.
+    for header in request.headers.getlist("content-type"):
+        if header != _JSON and not _is_json(header):
+            raise _unsupported("Send the body as application/json.")
+    if any(header.lower() != "identity" for header in request.headers.getlist("content-encoding")):
         raise _unsupported("Send the body without a Content-Encoding.")
 
 

@@ -47,7 +47,9 @@ def own_fields(status: int, message: str, request_id: str) -> dict[str, Any]:
     """Return this server's own fields for a refusal of the provider, with its advice."""
     code = Code.BODY_TOO_LARGE if status == 413 else Code.INVALID_REQUEST
     advice = advice_of(Refusal(code, message), RequestFacts(request_id, pays=True))
-    return {"code": code.value, "requestId": request_id, **advice}
+    # A path that the provider names may be one of a translated body, which the client did not send.
+    fields = {} if status == 413 else {"fields": [{"path": "", "message": message}]}
+    return {"code": code.value, "requestId": request_id, **advice, **fields}
 
 
 def _at_openai(message: str) -> str:

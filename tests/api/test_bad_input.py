@@ -114,6 +114,18 @@ async def test_a_compressed_body_is_a_415(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
+    "headers",
+    [
+        [("Content-Encoding", "identity"), ("Content-Encoding", "gzip")],
+        [("Content-Type", "application/json"), ("Content-Type", "text/plain")],
+    ],
+)
+async def test_a_header_that_is_there_twice_is_read_both_times(api: Api, headers: list[tuple[str, str]]) -> None:
+    answer = await api.http.post("/jobs", content=b'{"request":"a"}', headers=headers)
+    assert_error(answer, 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
     "content_type", ["application/json", "Application/JSON; charset=UTF-8", "application/merge-patch+json", None]
 )
 async def test_json_is_taken_under_all_its_names_and_none(api: Api, content_type: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import httpx
 import pytest
@@ -46,6 +47,33 @@ async def test_too_many_headers_are_a_431(api: Api, name: str) -> None:
     head, _, content = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 431 ") and b"connection: close" in head
     assert b'"code":"headers_too_large"' in content
+
+
+UNREADABLE = {
+    "too many headers": (431, HEADS["fields"] + b"\r\n"),
+    "a broken chunk": (400, b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/v1/messages", "invalid_request_error"),
+        ("/v1/v1/chat/completions?x=1", "invalid_request_error"),
+        ("/v1/responses", "invalid_request_error"),
+    ],
+)
+async def test_what_can_t_be_read_is_told_in_the_format_of_the_path(api: Api, name: str, path: str, kind: str) -> None:
+    status, rest = UNREADABLE[name]
+    async with listening(api.app) as server:
+        sent = f"POST {path} HTTP/1.1\r\nHost: x\r\n".encode() + rest
+        answer = await converse(server.port, sent, until_closed=True)
+    head, _, content = answer.partition(b"\r\n\r\n")
+    body = json.loads(content)
+    assert head.startswith(f"HTTP/1.1 {status} ".encode())
+    assert body["error"]["type"] == kind and body["error"]["message"]
+    assert f"\r\nrequest-id: {body['requestId']}\r\n".encode() in head
 
 
 async def test_as_many_headers_as_may_be_are_read(api: Api) -> None:

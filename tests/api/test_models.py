@@ -94,3 +94,10 @@ async def test_the_prices_are_those_that_are_charged(redis: Redis) -> None:
 )
 def test_names_are_made_for_people(model: str, name: str) -> None:
     assert display_name(model) == name
+
+
+async def test_a_slash_at_the_end_is_passed_over(api: Api) -> None:
+    listed = (await api.http.get("/v1/models")).json()
+    assert (await api.http.get("/v1/models/")).json() == listed
+    first = listed["data"][0]
+    assert (await api.http.get(f"/v1/models/{first['id']}/")).json() == first

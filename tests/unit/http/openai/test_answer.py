@@ -263,6 +263,7 @@ def test_what_the_provider_says_of_a_request_is_passed_on() -> None:
         "requestId": "req_1",
         "retryAction": "stop",
         "paymentState": "unused",
+        "fields": [{"path": "", "message": "tools: too many"}],
     }
     large = of_provider(413, b"<html>", "req_1")
     assert large["code"] == "body_too_large" and large["error"]["code"] == "context_length_exceeded"
