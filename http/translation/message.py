@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from ...actors.domain.llm.half_characters import decoded
 from ...actors.domain.llm.usage import Counts, tokens, usage_of
 from ..upstreams.provider_call import UnreadableAnswerError
 
@@ -237,8 +238,12 @@ class EventReader:
                 yield event
 
 
+def _known_event(line: bytes) -> Event | None:
+    return _events.decode(line) if _kinds.decode(line).type in _KNOWN else None
+
+
 def _event(line: bytes) -> Event | None:
     try:
-        return _events.decode(line) if _kinds.decode(line).type in _KNOWN else None
+        return decoded(_known_event, line)
     except (ValueError, RecursionError):
         return None

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from ...actors.domain.llm.half_characters import decoded
 from .provider_call import UnreadableAnswerError
 from .reasoning_details import ReasoningDetails
 
@@ -211,7 +212,7 @@ def _call(given: Mapping[str, Any]) -> CallPiece:
 
 def _object(data: bytes) -> dict[str, Any] | None:
     try:
-        found = msgspec.json.decode(data)
+        found = decoded(msgspec.json.decode, data)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

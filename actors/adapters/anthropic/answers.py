@@ -7,10 +7,11 @@ an answer that does not fit the schema is refused at once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
+from ...domain.llm.half_characters import decoded
 from ...domain.llm.reported_usage import NO_HEADERS, ReportedUsage, whole_report
 from ...domain.llm.token_estimate import estimated_tokens
 from ...domain.llm.usage import Counts, counts_of, output_of, usage_of
@@ -32,6 +33,9 @@ class _Message(msgspec.Struct):
     stop_reason: str
     # Read apart from the rest: an answer with unreadable usage is still an answer.
     usage: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_messages: Final = msgspec.json.Decoder(_Message)
 
 
 class _Listed(msgspec.Struct):
@@ -92,7 +96,7 @@ def reported_of(usage: bytes | msgspec.Raw, headers: Mapping[str, str]) -> Repor
 
 def _message(body: bytes) -> _Message:
     try:
-        return msgspec.json.decode(body, type=_Message)
+        return decoded(_messages.decode, body)
     except (ValueError, RecursionError):
         # The decoder's own error may quote the answer, and with it the request.
         raise TransientError("the model provider's answer is unreadable") from None

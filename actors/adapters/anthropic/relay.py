@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from ...domain.llm.half_characters import decoded, whole_characters
 from ...domain.llm.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
 from ...domain.llm.reported_usage import NO_HEADERS, ReportedUsage, UsageReporter
 from ...domain.llm.token_estimate import estimated_tokens
@@ -102,6 +103,7 @@ def message_end(status: int, headers: Mapping[str, str], body: bytes) -> RelayEn
 
     Raises `TransientError` for a body without the content of one: no client of either API could use it.
     """
+    body = whole_characters(body)
     end = whole_end(status, headers, body)
     if not _has_content(body):
         raise TransientError("the model provider's answer is not a message")
@@ -408,6 +410,6 @@ def _object(value: Any, name: str) -> Mapping[str, Any]:
 
 def _decoded(data: bytes) -> Mapping[str, Any]:
     try:
-        return _events.decode(data)
+        return decoded(_events.decode, data)
     except (ValueError, RecursionError):
         return {}

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from ...domain.llm.answers import StreamPart, TextDelta, UsageSoFar
+from ...domain.llm.half_characters import decoded
 from ...domain.llm.reported_usage import NO_HEADERS, UsageReporter
 from ...domain.llm.token_estimate import estimated_tokens
 from ...domain.llm.usage import StreamCounts, counts_of
@@ -188,7 +189,7 @@ class StreamedAnswer:
 
 def _decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
     try:
-        return decoder.decode(data)
+        return decoded(decoder.decode, data)
     except (ValueError, RecursionError):
         # The decoder's own error may quote the answer, and with it the request.
         raise TransientError("the model provider's answer is unreadable") from None

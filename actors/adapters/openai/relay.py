@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from ...domain.llm.chat_usage import chat_billed_as, chat_usage_of
+from ...domain.llm.half_characters import whole_characters
 from ...domain.llm.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
 from ...domain.llm.reported_usage import ChatReporter, ReportedUsage
 from ...domain.llm.token_estimate import estimated_tokens
@@ -51,6 +52,7 @@ class _WithUsage(msgspec.Struct):
 
 def read_whole(headers: Mapping[str, str], body: bytes) -> Whole:
     """Return a whole answer. Raises `PortError` for an error in its place, and for any other body."""
+    body = whole_characters(body)
     try:
         found = msgspec.json.decode(body, type=dict[str, Any])
     except (ValueError, RecursionError):
@@ -80,6 +82,7 @@ def read_whole(headers: Mapping[str, str], body: bytes) -> Whole:
 
 def whole_end(headers: Mapping[str, str], body: bytes) -> RelayEnd:
     """Return the `RelayEnd` of a whole answer. Raises as `read_whole`."""
+    body = whole_characters(body)
     try:
         found = read_whole(headers, body)
     except ClientsFaultError as error:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ...domain.llm.chat_usage import ChatStreamCounts, chat_billed_as
+from ...domain.llm.half_characters import decoded
 from ...domain.llm.reported_usage import NO_HEADERS, ChatReporter, ReportedUsage, kept_text
 from .errors import error_in
 from .pieces import beside, refused, shown
@@ -163,6 +164,6 @@ def _text_of_usage(data: bytes, *, in_groq: bool) -> str | None:
 
 def _decoded(data: bytes) -> Mapping[str, Any]:
     try:
-        return _events.decode(data)
+        return decoded(_events.decode, data)
     except (ValueError, RecursionError):
         return {}
