@@ -20,6 +20,7 @@ from tests.helpers.served import served
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 DIGEST = "sha256:" + "5a" * 32
+FILES = ("Dockerfile", "compose.yaml", "kuberay.yaml", "single/compose.yaml")
 # In a mount namespace of its own: a fresh /tmp, and all else of the root's file system read-only.
 READ_ONLY = (
     "mount --make-rprivate / && mount --bind /tmp /tmp && mount -o remount,bind,ro / && "
@@ -29,11 +30,11 @@ READ_ONLY = (
 
 def pinned(tmp_path: Path, says: str) -> subprocess.CompletedProcess[str]:
     """Runs scripts/pin-image in a copy, with a Docker that says this."""
-    for name in ("scripts", "deploy", "bin"):
-        (tmp_path / name).mkdir(exist_ok=True)
+    for name in ("scripts", "deploy/single", "bin"):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "scripts" / "pin-image", tmp_path / "scripts")
-    for name in ("Dockerfile", "compose.yaml", "kuberay.yaml"):
-        shutil.copy(DEPLOY / name, tmp_path / "deploy")
+    for name in FILES:
+        shutil.copy(DEPLOY / name, tmp_path / "deploy" / name)
     docker = tmp_path / "bin" / "docker"
     docker.write_text(f"#!/bin/sh\n{says}\n")
     docker.chmod(0o755)
@@ -42,22 +43,48 @@ def pinned(tmp_path: Path, says: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([script], env=environment, capture_output=True, text=True, check=False)
 
 
+def images(deploy: Path) -> dict[str, set[str]]:
+    """The images that each file takes from a registry."""
+    found = {
+        name: re.findall(r"(?m)^(?:ARG BASE_IMAGE=| +image: )(\S+)$", (deploy / name).read_text()) for name in FILES
+    }
+    return {name: {image for image in named if image != "satmeter:local"} for name, named in found.items()}
+
+
+def test_what_our_image_and_money_stand_on_is_named_by_digest() -> None:
+    named = set[str]().union(*images(DEPLOY).values())
+    by_digest = {image.partition("@")[0] for image in named if re.search(r"@sha256:[0-9a-f]{64}$", image)}
+    assert by_digest == {"python:3.13-slim-bookworm", "valkey/valkey:9", "caddy:2"}
+    by_tag = {image for image in named if "@" not in image}
+    # No other tag of an image may move under an operator.
+    assert {name for name in by_tag if not re.search(r":v?\d+\.\d+\.\d+$", name)} == set()
+    assert {name.partition(":")[0] for name in by_tag} == {"acinq/phoenixd", "lnbits/lnbits"}
+
+
 def test_each_image_is_pinned_by_the_digest_of_its_registry(tmp_path: Path) -> None:
     for _ in range(2):
         run = pinned(tmp_path, f"echo {DIGEST}")
         assert run.returncode == 0, run.stderr
-    dockerfile = (tmp_path / "deploy" / "Dockerfile").read_text()
-    assert re.search(rf"^ARG BASE_IMAGE=python:3\.13-slim-bookworm@{DIGEST}$", dockerfile, re.MULTILINE)
-    for name in ("compose.yaml", "kuberay.yaml"):
-        text = (tmp_path / "deploy" / name).read_text()
-        assert re.findall(r"image: (valkey\S+)", text) == [f"valkey/valkey:9@{DIGEST}"]
-    assert sorted(os.listdir(tmp_path / "deploy")) == ["Dockerfile", "compose.yaml", "kuberay.yaml"]  # noqa: PTH208
+    assert images(tmp_path / "deploy") == {
+        name: {f"{image.partition('@')[0]}@{DIGEST}" for image in named} for name, named in images(DEPLOY).items()
+    }
+    left = sorted(str(path.relative_to(tmp_path / "deploy")) for path in (tmp_path / "deploy").rglob("*.*"))
+    assert left == ["compose.yaml", "kuberay.yaml", "single/compose.yaml"]
+
+
+def test_the_digest_of_one_image_is_not_written_behind_another(tmp_path: Path) -> None:
+    says = f'case "$4" in caddy*) echo {DIGEST} ;; *) echo {DIGEST.replace("5a", "6b")} ;; esac'
+    assert pinned(tmp_path, says).returncode == 0
+    named = set[str]().union(*images(tmp_path / "deploy").values())
+    assert {image.partition(":")[0] for image in named if image.endswith(f"@{DIGEST}")} == {"caddy"}
+    assert len(named) == 5
 
 
 @pytest.mark.parametrize("says", ["echo no such host >&2; exit 1", "echo '<no value>'"])
 def test_without_a_registry_nothing_is_pinned(tmp_path: Path, says: str) -> None:
     assert pinned(tmp_path, says).returncode != 0
-    assert (tmp_path / "deploy" / "Dockerfile").read_text() == (DEPLOY / "Dockerfile").read_text()
+    for name in FILES:
+        assert (tmp_path / "deploy" / name).read_text() == (DEPLOY / name).read_text()
 
 
 def containers() -> dict[str, dict[str, Any]]:
