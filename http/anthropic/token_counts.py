@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -16,6 +17,7 @@ from ..request_id import request_id_of
 from ..response import errors
 from ..response.error_formats import PROMPT_TOKENS, PROMPT_TOKENS_MAX, prompt_length
 from ..sessions.top_up_offers import TopUpOffers
+from ..sessions.unseen_payments import UnseenPayments
 from ..state import AppState
 
 # The client's headers that are meant for the provider.
@@ -52,6 +54,7 @@ class Counts:
     def __init__(self, state: AppState) -> None:
         self._state = state
         self._top_up_offers = TopUpOffers(state)
+        self._unseen_payments = UnseenPayments(state)
 
     async def count(self, request: Request, holder: Holder, model: str, body: bytes) -> Counted:
         """Return the provider's answer to a count. Raises `RefusedError`."""
@@ -63,7 +66,9 @@ class Counts:
             request_id_of(request.scope), body, passed_headers(request), model, is_beta(request), holder.grant
         )
         try:
-            return await self._state.router.call(holder.session_id, command)
+            return await self._unseen_payments.retried(
+                holder, partial(self._state.router.call, holder.session_id, command)
+            )
         except RefusedError as error:
             raise RefusedError(
                 await self._top_up_offers.improve(error.refusal, holder.session_id, holder.grant)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -88,16 +89,18 @@ class Requests:
             if known is None:
                 raise RefusedError(model_not_found("/pricing"))
             await self._l402.challenge(request, key, command)
-        await self._l402.settled(holder)
         try:
-            replies: Replies[Answer] = Replies(request, self._state.router.open(holder.session_id, command))
-            return await (self._stream(request, replies, command) if body.stream else self._whole(replies))
+            return await self._l402.once_paid(holder, partial(self._send, request, holder.session_id, command))
         except RefusedError as error:
             if known is None and error.refusal.code is not Code.INSUFFICIENT_BALANCE:
                 # There is no price that a deposit could be for. A host that names one knows the model.
                 unfit = error.refusal.code is Code.INVALID_REQUEST
                 raise RefusedError(model_not_found("/pricing") if unfit else error.refusal) from None
             raise await self._l402.refused(request, key, command, holder, error.refusal) from None
+
+    async def _send(self, request: Request, session_id: str, command: Ask) -> Response:
+        replies: Replies[Answer] = Replies(request, self._state.router.open(session_id, command))
+        return await (self._stream(request, replies, command) if command.stream else self._whole(replies))
 
     def _max_tokens(self, asked: int | None, model: ModelEntry | None) -> int | None:
         """Return the limit of an answer, at most the model's own; None for the operator's default."""

@@ -6,7 +6,8 @@ Source: github.com/lightninglabs/L402; the order of the header's parameters is t
 from __future__ import annotations
 
 import asyncio
-from typing import Final, NoReturn
+from collections.abc import Awaitable, Callable
+from typing import Final, NoReturn, TypeVar
 
 from msgspec.structs import replace
 from starlette.requests import Request
@@ -29,6 +30,7 @@ from ..response.errors import PAY_PAGE, ChallengeError, invalid
 from ..state import AppState
 from .opening import Openings
 from .top_up_offers import TOP_UP_INVOICE, TopUpOffers, to_pay
+from .unseen_payments import UnseenPayments
 
 # The exchange rate may move between the challenge and the payment.
 _SPARE_PCT: Final = 5
@@ -44,6 +46,7 @@ _OVER: Final = frozenset({Code.CLOSED, Code.EXPIRED, Code.NOT_FOUND})
 _UNSEEN: Final = {RETRY_ACTION: RetryAction.WAIT.value, PAYMENT_STATE: PaymentState.IN_FLIGHT.value}
 _UNSEEN_RETRY_S: Final = 2
 NOBODY: Final = Grant(generation=0)
+AnswerT = TypeVar("AnswerT")
 
 
 class L402:
@@ -55,6 +58,7 @@ class L402:
         self._top_up_offers = TopUpOffers(state)
         self._pages = PayPages(state)
         self._terms = session_terms(state.settings)
+        self._unseen_payments = UnseenPayments(state)
         self._settled: set[str] = set()
 
     async def challenge(
@@ -108,6 +112,11 @@ class L402:
         token = macaroon.attenuate(macaroon.mint(self._state.macaroon_key, fresh), macaroon.read(holder.token)[1])
         return ChallengeError(offered, _challenge(token, invoice["paymentRequest"]))
 
+    async def once_paid(self, holder: Holder, send: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
+        """Return what `send` returns, once the payment has arrived that the client made. Raises `RefusedError`."""
+        await self.settled(holder)
+        return await self._unseen_payments.retried(holder, send)
+
     async def _offered(self, refusal: Refusal, holder: Holder) -> Refusal:
         """Return the refusal with the invoice that mends it, or with the advice to wait for the payment of one."""
         if holder.shows_preimage and refusal.code is Code.PAYMENT_REQUIRED:
@@ -145,6 +154,8 @@ class L402:
         # The caveats are left out: a holder that may only make requests may not read the session.
         view = await self._state.router.call(holder.session_id, GetSession(Grant(holder.grant.generation)))
         if view.state is SessionState.AWAITING_PAYMENT:
+            if await self._unseen_payments.credited(holder, UNPAID):
+                return
             raise RefusedError(await self._offered(UNPAID, holder))
         if view.state in ENDED_STATES and not view.deposited_msat:
             raise RefusedError(CLOSED if view.state is SessionState.CLOSED else EXPIRED)
@@ -160,9 +171,8 @@ class L402:
             async with asyncio.timeout(_SETTLES_WITHIN_S):
                 backoff = Backoff(_LOOK_FIRST_S, _LOOK_MAX_S)
                 for _ in range(_LOOKS_MAX):
-                    view = await self._state.router.call(
-                        holder.session_id, CheckPayment(Grant(holder.grant.generation))
-                    )
+                    check = CheckPayment(Grant(holder.grant.generation), holder.payment_hash)
+                    view = await self._state.router.call(holder.session_id, check)
                     topped_up = holder.payment_hash not in [invoice.payment_hash for invoice in view.pending_invoices]
                     if view.state is not SessionState.AWAITING_PAYMENT and topped_up:
                         self._note_settled(holder.payment_hash)

@@ -106,7 +106,7 @@ class SessionBehaviour:
         if refusal is not None:
             return Decision(reply=refusal)
         match command:
-            case CheckPayment() if (decision := questions.check_payment(session)) is not None:
+            case CheckPayment() if (decision := questions.check_payment(session, command)) is not None:
                 return decision
             case GetSession() | CheckPayment():
                 return Decision(reply=payments.view(self._terms, session_id, session))

@@ -250,9 +250,13 @@ class CountTokens(Command[Counted, Never], frozen=True, tag="count_tokens"):
 
 
 class CheckPayment(Command[SessionView, Never], frozen=True, tag="check_payment"):
-    """Get the session's view, after asking the node about a deposit that is not known to be paid."""
+    """Get the session's view, after asking the node about an invoice that is not known to be paid.
+
+    payment_hash: the invoice's; the deposit is asked about if no open invoice has it.
+    """
 
     grant: Grant
+    payment_hash: str = ""
 
 
 class GetLedger(Command[LedgerPage, Never], frozen=True, tag="get_ledger"):

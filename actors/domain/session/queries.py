@@ -1,4 +1,4 @@
-"""Queries that change nothing: a count of tokens, a look-up of the deposit at the node, and the state of an invoice."""
+"""Queries that change nothing: a count of tokens, a look-up of an invoice at the node, and the state of an invoice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..llm.relays import RelayEnd
 from ..payments.intents import LookUpInvoice
 from ..payments.invoices import InvoicePurpose, InvoiceState, ShowInvoice, ShownInvoice
 from ..provider_faults import ModelFault
-from .messages import Counted, CountTokens
+from .messages import CheckPayment, Counted, CountTokens
 from .requests import not_spendable
 from .state import Session, SessionState
 
@@ -22,14 +22,18 @@ def look_up(payment_hash: str) -> LookUpInvoice:
     return LookUpInvoice(LOOK_UP + payment_hash, payment_hash)
 
 
-def check_payment(session: Session) -> Decision | None:
-    """Have the node asked about the deposit, without waiting for the treasury; None unless the session awaits it.
+def check_payment(session: Session, command: CheckPayment) -> Decision | None:
+    """Have the node asked about the invoice, without waiting for the treasury; None unless the session awaits it.
 
     The caller waits, and gets the session's view.
     """
-    if session.state is not SessionState.AWAITING_PAYMENT:
-        return None
-    intent = look_up(session.deposit_invoice.payment_hash)
+    payment_hash = command.payment_hash
+    if payment_hash not in session.invoices:
+        # A deposit whose invoice has lapsed can still be paid.
+        payment_hash = session.deposit_invoice.payment_hash
+        if session.state is not SessionState.AWAITING_PAYMENT:
+            return None
+    intent = look_up(payment_hash)
     return Decision(wait_for=intent.key, intents=(intent,))
 
 

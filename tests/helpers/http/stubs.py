@@ -22,8 +22,9 @@ from satmeter.actors.domain.money import ZERO, Msat
 from satmeter.actors.domain.payments.invoices import Invoice
 from satmeter.actors.domain.payments.payouts import PayoutTarget, RefundState, RefundView
 from satmeter.actors.domain.pricing import Usage
-from satmeter.actors.domain.session.messages import RequestAnswer, RequestCost, SessionView
+from satmeter.actors.domain.session.messages import CheckPayment, GetSession, RequestAnswer, RequestCost, SessionView
 from satmeter.actors.domain.session.state import SessionState
+from satmeter.actors.ports import TransientError
 from satmeter.config.settings import Settings
 from satmeter.http.app import create_app
 from satmeter.http.state import AppState
@@ -63,7 +64,8 @@ def bearer(*caveats: str) -> dict[str, str]:
 class StubRouter:
     """Notes what is asked, and answers by the kind of the command: the next of its replies, the last one for ever.
 
-    A refusal and an exception are raised. Before each streamed reply after the first, `gate` must be passed.
+    A refusal and an exception are raised; a session that is not played can't be looked at. Before each streamed reply
+    after the first, `gate` must be passed.
     """
 
     replies: dict[type, list[Any]] = field(default_factory=dict)
@@ -73,6 +75,8 @@ class StubRouter:
 
     async def call(self, actor_id: str, command: Any) -> Any:
         self.asked.append((actor_id, command))
+        if type(command) not in self.replies and isinstance(command, GetSession | CheckPayment):
+            raise TransientError("this session is not played")
         planned = self.replies[type(command)]
         reply = planned.pop(0) if len(planned) > 1 else planned[0]
         if reply is FOREVER:

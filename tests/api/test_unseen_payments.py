@@ -1,0 +1,128 @@
+"""A request right after a payment of which only the node knows: a macaroon works as soon as its deposit has settled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from satmeter.actors.ports import TransientError
+from satmeter.http.sessions import unseen_payments
+from tests.helpers.http.fronts import Json
+from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
+
+CALL: dict[str, Any] = {"model": MODEL, "max_tokens": 50, "messages": HELLO}
+ASK: dict[str, Any] = {"request": "say hello"}
+# Nothing less than its thought is of use.
+DEAR: dict[str, Any] = {**CALL, "max_tokens": 120_000, "thinking": {"type": "enabled", "budget_tokens": 100_000}}
+CHAT: dict[str, Any] = {"model": MODEL, "max_tokens": 50, "messages": HELLO}
+
+
+@pytest_asyncio.fixture
+async def shop(redis: Redis) -> AsyncIterator[Shop]:
+    async with shop_over(redis) as found:
+        yield found
+
+
+async def opened(shop: Shop) -> Json:
+    """An unpaid session."""
+    answer = await shop.api.http.post("/sessions", json={"amountSats": 1_000})
+    assert answer.status_code == 201, answer.text
+    found: Json = answer.json()
+    return found
+
+
+async def post(shop: Shop, session: Json, path: str, body: Any) -> httpx.Response:
+    headers = {"authorization": f"Bearer {session['macaroon']}"}
+    return await shop.api.http.post(path.format(id=session["sessionId"]), json=body, headers=headers)
+
+
+async def deposited(shop: Shop, session: Json) -> int:
+    headers = {"authorization": f"Bearer {session['macaroon']}"}
+    shown = (await shop.api.http.get(f"/sessions/{session['sessionId']}", headers=headers)).json()
+    found: int = shown["depositedMsat"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/sessions/{id}/request", ASK),
+        ("/sessions/{id}/request", {**ASK, "stream": True}),
+        ("/ask", ASK),
+        ("/v1/messages", CALL),
+        ("/v1/messages", {**CALL, "stream": True}),
+        ("/v1/messages/count_tokens", {"model": MODEL, "messages": HELLO}),
+        ("/v1/chat/completions", CHAT),
+        ("/v1/responses", {"model": MODEL, "input": "hello"}),
+    ],
+)
+async def test_a_deposit_that_only_the_node_knows_of_is_spent_at_once(shop: Shop, path: str, body: Any) -> None:
+    session = await opened(shop)
+    assert (await post(shop, session, path, body)).status_code == 402
+    shop.api.world.lightning.pay(session["depositInvoice"]["paymentHash"])
+    answer = await post(shop, session, path, body)
+    assert answer.status_code == 200, answer.text
+    # The treasury comes late, and it is credited once.
+    await shop.api.pay(session["depositInvoice"])
+    assert await deposited(shop, session) == 1_000_000
+
+
+async def test_a_large_body_is_let_in_for_a_deposit_that_only_the_node_knows_of(shop: Shop) -> None:
+    session = await opened(shop)
+    long = {**CALL, "messages": [{"role": "user", "content": "hello " * 60_000}]}
+    assert (await post(shop, session, "/v1/messages", long)).status_code == 402
+    shop.api.world.lightning.pay(session["depositInvoice"]["paymentHash"])
+    answer = await post(shop, session, "/v1/messages", long)
+    assert answer.status_code == 200, answer.text
+    assert await deposited(shop, session) == 1_000_000
+
+
+async def test_a_top_up_that_only_the_node_knows_of_is_spent_at_once(shop: Shop) -> None:
+    session = await opened(shop)
+    await shop.api.pay(session["depositInvoice"])
+    refused = await post(shop, session, "/v1/messages", DEAR)
+    assert (refused.status_code, refused.json()["code"]) == (402, "insufficient_balance")
+    own = await post(shop, session, "/sessions/{id}/topup", {"amountSats": 90_000})
+    for top_up in (refused.json()["topUpInvoice"], own.json()["topUpInvoice"]):
+        shop.api.world.lightning.pay(top_up["paymentHash"])
+    answer = await post(shop, session, "/v1/messages", DEAR)
+    assert answer.status_code == 200, answer.text
+    expected = 1_000_000 + 90_000_000 + refused.json()["topUpInvoice"]["amountSats"] * 1_000
+    assert await deposited(shop, session) == expected
+    for top_up in (refused.json()["topUpInvoice"], own.json()["topUpInvoice"]):
+        await shop.api.pay(top_up)
+    assert await deposited(shop, session) == expected
+
+
+async def test_the_node_is_asked_for_an_unpaid_session_only_so_often(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unseen_payments, "_OF_SESSION_PER_S", 0.001)
+    session, asked = await opened(shop), shop.api.world.lightning.calls
+    asked.clear()
+    answers = [await post(shop, session, "/v1/messages", CALL) for _ in range(30)]
+    assert {answer.status_code for answer in answers} == {402}
+    assert 1 <= asked.count("lookup") <= 6
+
+
+async def test_a_node_that_is_away_makes_no_other_refusal_of_it(shop: Shop) -> None:
+    session = await opened(shop)
+    shop.api.world.lightning.fault = TransientError("the node is away")
+    answer = await post(shop, session, "/v1/messages", CALL)
+    assert (answer.status_code, answer.json()["code"]) == (402, "payment_required")
+
+
+async def test_a_slow_node_does_not_delay_the_refusal_for_long(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unseen_payments, "_PATIENCE_S", 0.05)
+    session = await opened(shop)
+    shop.api.world.lightning.gate.close()
+    started_s = time.monotonic()
+    answer = await post(shop, session, "/v1/messages", CALL)
+    assert answer.status_code == 402 and time.monotonic() - started_s < 5
+    shop.api.world.lightning.gate.open()
