@@ -132,23 +132,29 @@ def _resumed(
 
     What goes wrong in what is done `first` ends the step, too: it would otherwise stay begun, and could not be closed.
     """
-    sent, raised = None, None
+    sent: Any = None
+    raised: BaseException | None = None
     try:
-        if first is not None:
-            yield from first
-        sent = yield awaited
-    except BaseException as error:
-        raised = error
-    while True:
         try:
-            awaited = step.send(sent) if raised is None else step.throw(raised)
-        except StopIteration as ready:
-            found: bytes = ready.value
-            return found
-        try:
-            sent, raised = (yield awaited), None
+            if first is not None:
+                yield from first
+            sent = yield awaited
         except BaseException as error:
             raised = error
+        while True:
+            try:
+                awaited = step.send(sent) if raised is None else step.throw(raised)
+            except StopIteration as ready:
+                found: bytes = ready.value
+                return found
+            try:
+                sent, raised = (yield awaited), None
+            except BaseException as error:
+                raised = error
+    finally:
+        # An exception and the frame that it went through would hold each other, and with them the whole request, until
+        # the collector looks: in a quiet front, that is hours after a flood of streams.
+        raised = None
 
 
 def part(body: bytes) -> dict[str, Any]:

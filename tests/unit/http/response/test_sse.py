@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -249,3 +251,22 @@ async def test_a_body_that_may_be_missing_may_also_have_any_type_then() -> None:
     with pytest.raises(RefusedError) as refused:
         await read_json(request, NewJob, 1_024, empty=empty)
     assert refused.value.refusal.code is Code.UNSUPPORTED_MEDIA_TYPE
+
+
+async def test_nothing_is_kept_of_a_stream_that_its_client_has_left() -> None:
+    released, receive, sent = asyncio.Event(), asyncio.Queue[dict[str, Any]](), Sent()
+    stream = streamed(silent(released))
+    kept = weakref.ref(stream)
+    gc.collect()
+    gc.disable()
+    try:
+        running = asyncio.create_task(run(stream, receive, sent))
+        del stream
+        await sent.next()
+        receive.put_nowait({"type": "http.disconnect"})
+        await asyncio.wait_for(running, PATIENCE_S)
+        del running
+        await asyncio.sleep(0)
+        assert kept() is None, "an ended stream waits for the collector, with all of its request"
+    finally:
+        gc.enable()
