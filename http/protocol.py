@@ -17,18 +17,19 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from ..actors.domain.errors import Code, Refusal, RefusedError
 from .aliases import meant
 from .edge.connections import CONNECTION, Connections
+from .edge.endings import end_at_close
 from .edge.joined_writes import JoinedWrites
 from .edge.networks import UNKNOWN
 from .edge.shares import Full
 from .edge.slim import SlimEvent, SlimQueue
 from .middleware import id_names
-from .request_facts import RequestFacts
+from .request_facts import REST_MAX_BYTES, RequestFacts
 from .request_id import new_request_id
 from .response import errors
 from .response.error_formats import shape_of
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application, ASGISendEvent
+    from uvicorn._types import ASGI3Application
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 _HEAD_MAX_BYTES: Final = 65_536
@@ -53,8 +54,6 @@ _FULL: Final = {
 _CLOSE: Final = b"connection: close\r\n"
 # Requests of one connection that wait for the first one's answer. A single packet may hold thousands.
 _PIPELINED_MAX: Final = 16
-# A client that is still sending seldom sees an answer before it is done. More than this is not waited for.
-_DROPPED_MAX_BYTES: Final = 8 * 1_048_576
 # What a trailer counts beside its bytes, so that there are no more than a thousand.
 _TRAILER_BYTES: Final = 64
 # More than an API's prefix has.
@@ -88,6 +87,7 @@ class HttpProtocol(HttpToolsProtocol):
         "_held_s",
         "_in_head",
         "_left",
+        "_lingers",
         "_lost",
         "_patience",
         "_refusal",
@@ -113,6 +113,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head = self._head_timed = False
         # Nothing more is read, as the last answer was given.
         self._deaf = False
+        # It is still read, and thrown away.
+        self._lingers = False
         self._dropped_bytes = 0
         # The request that the application works on; later ones wait in the pipeline, and `cycle` is the last.
         self._running: RequestResponseCycle | None = None
@@ -172,7 +174,7 @@ class HttpProtocol(HttpToolsProtocol):
         elif self._in_head and not self._deaf:
             self._warn("head_too_slow", now_s)
             self._refuse(RefusedError(_TOO_SLOW))
-        elif self._answering:
+        elif self._answering or (self._lingers and self.transport.get_write_buffer_size()):
             self._look_at_answer(now_s)
         elif self._deaf:
             self.transport.abort()
@@ -228,6 +230,8 @@ class HttpProtocol(HttpToolsProtocol):
             if not self._in_head:
                 self.due_s = 0.0
             self._start_asgi_task(*self.pipeline.pop())
+        elif self._lingers:
+            self.due_s = self.loop.time() + self._patience.linger_s
         elif self._deaf:
             self.loop.call_soon(self._answer_refused)
         elif not self._in_head:
@@ -254,8 +258,7 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse the client's bytes; a malformed request is answered with a 400."""
         if self._deaf:
-            # The client reads the refusal before it is cut off. What it still sends waits in the system's buffer.
-            self.flow.pause_reading()
+            self._throw_away(len(data))
             return
         self._untold_bytes += len(data)
         self._feed(data)
@@ -274,6 +277,9 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._read_on(data[upgrade.args[0] :])
         except httptools.HttpParserError:
+            if self._lingers:
+                # Behind the body that was thrown away came a request, which is not answered.
+                return
             if self._head_too_large():
                 self._refuse(RefusedError(_TOO_LARGE))
                 return
@@ -285,8 +291,35 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _drop(self, size_bytes: int) -> None:
         self._dropped_bytes += size_bytes
-        if self._dropped_bytes > _DROPPED_MAX_BYTES:
-            self.transport.abort()
+        if self._dropped_bytes > REST_MAX_BYTES:
+            self._linger()
+
+    def end_answer(self) -> None:
+        """End the connection, as a whole answer was its last, or one was cut short."""
+        running = self._running
+        if running is not None and running.response_complete and running.more_body:
+            self._linger()
+        else:
+            self.transport.close()
+
+    def _linger(self) -> None:
+        """Send nothing more, and throw away what comes, until the client closes the connection.
+
+        Closed while its client sends, it would be reset. Clients and proxies would tell of that in place of the answer.
+        """
+        if self._deaf or self.transport.is_closing():
+            return
+        self._deaf = self._lingers = True
+        self.transport.write_eof()
+        self.due_s = self.loop.time() + self._patience.linger_s
+
+    def _throw_away(self, size_bytes: int) -> None:
+        if self._lingers and not self._bounds.takes_rest(self.origin, size_bytes):
+            self._lingers = False
+            self.due_s = self.loop.time() + self._patience.rest_s
+        if not self._lingers:
+            # The client reads the refusal before it is cut off. What it still sends waits in the system's buffer.
+            self.flow.pause_reading()
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -313,16 +346,16 @@ class HttpProtocol(HttpToolsProtocol):
         """
         self._in_head = self._head_timed = False
         self._untold_bytes = 0
-        if self._head_too_large() or len(self.pipeline) >= _PIPELINED_MAX:
+        if self._head_too_large() or len(self.pipeline) >= _PIPELINED_MAX or self._lingers:
             raise ValueError
         self.due_s = 0.0
         super().on_headers_complete()
         # The request's task has been created, and has not begun.
         self.cycle.message_event = SlimEvent()  # type: ignore[assignment]
-        if self.scope["http_version"] == "1.0":
-            _end_at_close(self.cycle)
-        elif self.scope["method"] != "HEAD":
+        if self.scope["method"] != "HEAD":
             self.cycle.transport = JoinedWrites(self.transport, self.loop)  # type: ignore[assignment]
+        if self.scope["http_version"] == "1.0":
+            end_at_close(self.cycle)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -441,47 +474,6 @@ def _disconnect(cycle: RequestResponseCycle | None) -> None:
     if cycle is not None and not cycle.response_complete:
         cycle.disconnected = True
         cycle.message_event.set()
-
-
-def _end_at_close(cycle: RequestResponseCycle) -> None:
-    """Have a body of unknown length end when the connection closes."""
-    send, endless = cycle.send, False
-
-    async def send_until_closed(message: ASGISendEvent) -> None:
-        nonlocal endless
-        if message["type"] == "http.response.start":
-            endless = all(name.lower() != b"content-length" for name, _ in message.get("headers", ()))
-            cycle.chunked_encoding = False if endless else None
-            if endless:
-                cycle.transport = _Resetting(cycle)  # type: ignore[assignment]
-        elif endless and message["type"] == "http.response.body":
-            # Uvicorn holds a body without chunks to its length; each part has its own.
-            cycle.expected_content_length = len(message.get("body", b""))
-        await send(message)
-
-    cycle.send = send_until_closed  # type: ignore[method-assign]
-
-
-class _Resetting:
-    """Transport of a body that ends with its connection. A body that breaks off ends with a reset of the connection.
-
-    A proxy of HTTP/1.0 would take an orderly end for the end of a whole answer, and its client would read an error as
-    the success that the head has announced.
-    """
-
-    def __init__(self, cycle: RequestResponseCycle) -> None:
-        self._cycle = cycle
-        self._transport = cycle.transport
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def close(self) -> None:
-        """Close the connection, with a reset if the answer is not complete."""
-        if not self._cycle.response_complete:
-            linger = struct.pack("ii", 1, 0)
-            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        self._transport.close()
 
 
 def _bytes_taken(transport: asyncio.Transport, waiting: int) -> int:

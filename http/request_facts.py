@@ -13,22 +13,40 @@ _MONEY: Final = "satmeter.money"
 _RELIES: Final = 1
 _PAID: Final = 2
 _KEY: Final = b"idempotency-key"
+_LENGTH: Final = b"content-length"
+_DIGITS_MAX: Final = 20
+REST_MAX_BYTES: Final = 8 * 1_048_576
+"""Bytes of a refused body that are read and thrown away to keep its connection, or before it is refused.
+
+Most clients look for an answer only once they have sent everything.
+"""
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class RequestFacts(NamedTuple):
-    """The request's id, and whether it has an Idempotency-Key, only reads, and relies on money that was paid before."""
+    """The request's id, and whether it has an Idempotency-Key, only reads, and relies on money that was paid before.
+
+    long: its body has more bytes than are read of one that is refused, before the connection is given up.
+    """
 
     request_id: str
     keyed: bool = False
     reads: bool = False
     pays: bool = False
+    long: bool = False
 
 
 def facts_of(scope: Scope) -> RequestFacts:
     """Return the facts of a request. Before its credential was read, it relies on no money."""
     keyed = any(name == _KEY for name, _ in scope["headers"])
-    return RequestFacts(request_id_of(scope), keyed, scope["method"] in _READS, relies_on_money(scope))
+    long = declared_length(scope) > REST_MAX_BYTES
+    return RequestFacts(request_id_of(scope), keyed, scope["method"] in _READS, relies_on_money(scope), long)
+
+
+def declared_length(scope: Scope) -> int:
+    """Return the length that the request gives for its body; 0 if it gives none that can be read."""
+    declared = next((value for name, value in scope["headers"] if name == _LENGTH), b"")
+    return int(declared) if declared.isdigit() and len(declared) < _DIGITS_MAX else 0
 
 
 def note_money(scope: Scope) -> None:

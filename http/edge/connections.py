@@ -29,6 +29,7 @@ class Patience(NamedTuple):
     """Longest times of a connection, in seconds.
 
     head_s: for a whole head. idle_s: between requests. rest_s: for what is left of a request that was answered.
+    linger_s: for that where the answer was the connection's last, and what is left is thrown away.
     stall_s: for a client to take `stall_bytes` of its answer. look_s: between looks at all connections; a timer for
     each request would cost more.
     """
@@ -36,6 +37,7 @@ class Patience(NamedTuple):
     head_s: float = 10.0
     idle_s: float = 75.0
     rest_s: float = 5.0
+    linger_s: float = 30.0
     stall_s: float = 30.0
     stall_bytes: int = 8_192
     look_s: float = 1.0
@@ -66,11 +68,13 @@ class Connections:
         trusted_proxies: Iterable[str] = (),
         patience: Patience | None = None,
         arrivals: Rates | None = None,
+        rests: Rates | None = None,
     ) -> None:
         self.patience = patience or Patience()
         self.sample = Sample()
         self._shares = Shares(caps)
         self._arrivals = None if arrivals is None else FairRate(arrivals)
+        self._rests = None if rests is None else FairRate(rests)
         self._welcome: dict[str, None] = {}
         self._told = Buckets(_TOLD_S, _TOLD_S)
         self._trusted = [ip_network(proxy, strict=False) for proxy in trusted_proxies]
@@ -142,6 +146,14 @@ class Connections:
         self._welcome[near] = None
         if len(self._welcome) > _WELCOME_MAX:
             del self._welcome[next(iter(self._welcome))]
+
+    def takes_rest(self, origin: Origin, size_bytes: int) -> bool:
+        """Count bytes that were read only to be thrown away; return whether more of them may be read."""
+        if self._rests is None:
+            return True
+        now_s = asyncio.get_running_loop().time()
+        self._rests.charge(origin, now_s, size_bytes)
+        return self._rests.wait_s(origin, now_s) is None
 
     def leave(self, connection: Watched) -> None:
         """Forget a connection that has ended."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 from starlette.types import Scope
 
 from ...actors.domain.errors import Code, Refusal, RefusedError
-from ..request_facts import has_paid
+from ..request_facts import declared_length, has_paid
 from .connections import CONNECTION, welcome
 from .fair import FairRate
 from .limits import Limits
@@ -28,7 +28,6 @@ _STREAM: Final = 4.0
 _TOKEN_BYTES: Final = 16_384
 _BODY_TOKENS_MAX: Final = 20.0
 _ANSWER_TOKENS_MAX: Final = 40.0
-_DIGITS_MAX: Final = 12
 # A connection whose client asks too often is not read for a while: refusing costs something, too.
 _HELD_S: Final = 1.0
 _GATE: Final = "satmeter.gate"
@@ -193,6 +192,4 @@ def _cost(scope: Scope) -> float:
     """Return the tokens of a request, by what its head says of it."""
     if scope["method"] != "POST":
         return 1.0
-    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-    size_bytes = int(declared) if declared.isdigit() and len(declared) < _DIGITS_MAX else 0
-    return _POST + min(size_bytes / _TOKEN_BYTES, _BODY_TOKENS_MAX)
+    return _POST + min(declared_length(scope) / _TOKEN_BYTES, _BODY_TOKENS_MAX)

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, Protocol, cast
+
+
+class Ending(Protocol):
+    """A protocol that ends its connection by itself, as the client may still be sending."""
+
+    def end_answer(self) -> None:
+        """End the connection whose last answer was written, or cut short."""
+        ...
 
 
 class JoinedWrites:
@@ -34,11 +43,17 @@ class JoinedWrites:
         """Return whether the connection ends."""
         return self._transport.is_closing()
 
+    def get_extra_info(self, name: str) -> Any:
+        """Return what the transport knows of the connection."""
+        return self._transport.get_extra_info(name)
+
     def close(self) -> None:
-        """End the connection, after what was written."""
+        """Have the protocol end the connection, after what was written."""
         if self._sending is not None:
             self._send()
-        self._transport.close()
+        if not self._transport.is_closing():
+            # A reference to the protocol would keep both until the collector looks.
+            cast(Ending, self._transport.get_protocol()).end_answer()
 
     def _send(self, more: bytes = b"") -> None:
         assert self._sending is not None

@@ -20,12 +20,17 @@ _ALL_ARRIVALS_S: Final = 250.0
 # Wrong credentials a second, each of which costs more than most requests.
 _WRONG_S: Final = 2.0
 _ALL_WRONG_S: Final = 40.0
+# Bytes of bodies a second that are read only to be thrown away, so that their clients see the answer. An address has
+# two of the largest at once. 16 MiB take 4 ms of the front.
+_REST_BYTES_S: Final = 2.0 * 1_048_576
+_ALL_REST_BYTES_S: Final = 16.0 * 1_048_576
+_REST_BURST_S: Final = 32
 # Event streams cost a ping each, and most people watch one job.
 _STREAMS_OF_ALL: Final = 2_048
 
 
 class Rate(NamedTuple):
-    """Requests a second, and the most at once."""
+    """Requests, connections or bytes a second, and the most at once."""
 
     per_s: float
     burst: float
@@ -52,13 +57,14 @@ class Limits(NamedTuple):
     arrivals: Rates | None
     requests: Rates | None
     wrong: Rates | None
+    rests: Rates | None
 
 
 def limits_of(settings: Settings) -> Limits:
     """Return the limits that the settings ask for, as far as this process has descriptors for them."""
     most = min(settings.connections_max, max(_descriptors() - _RESERVE, 16))
     if not settings.rate_limits:
-        return Limits(Caps(most, most, most), Caps(most, most, most), None, None, None)
+        return Limits(Caps(most, most, most), Caps(most, most, most), None, None, None, None)
     asked_s = float(settings.requests_per_ip)
     all_s = _STRANGERS * asked_s
     return Limits(
@@ -69,6 +75,10 @@ def limits_of(settings: Settings) -> Limits:
         ),
         requests=Rates.of(Rate(asked_s, asked_s * _BURST_S), Rate(all_s, asked_s * _BURST_S)),
         wrong=Rates.of(Rate(_WRONG_S, _BURST_S * _WRONG_S), Rate(_ALL_WRONG_S, _ALL_WRONG_S)),
+        rests=Rates.of(
+            Rate(_REST_BYTES_S, _REST_BURST_S * _REST_BYTES_S),
+            Rate(_ALL_REST_BYTES_S, _REST_BURST_S * _ALL_REST_BYTES_S),
+        ),
     )
 
 

@@ -11,15 +11,14 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from ...actors.domain.errors import Code, Refusal, RefusedError
+from ..request_facts import REST_MAX_BYTES, declared_length
 from ..response.errors import ClosingError, invalid, invalid_fields
 from .body_room import keep_room, reading_of, take_room
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _JSON: Final = "application/json"
-# A body that is too large is read on, up to this size and time, before it is refused: most clients look for an
-# answer only once they have sent everything.
-_DRAIN_BYTES: Final = 8 * 1_048_576
+# A body that is too large is read on for this time, up to `REST_MAX_BYTES`, before it is refused.
 _DRAIN_S: Final = 5.0
 # A client that sends a body more slowly only holds a connection.
 READ_S: Final = 30.0
@@ -106,13 +105,13 @@ async def read_bytes(
         return await _read(request, limit_bytes, read_s)
     if larger.admit is None:
         return await _read(request, limit_bytes, read_s, beyond_bytes=larger.limit_bytes)
-    if _declared_bytes(request) <= larger.limit_bytes:
+    if declared_length(request.scope) <= larger.limit_bytes:
         await larger.admit()
     return await _read(request, larger.limit_bytes, read_s + larger.limit_bytes / _SLOWEST_BYTES_S)
 
 
 def _may_exceed(request: Request, limit_bytes: int) -> bool:
-    return "content-length" not in request.headers or _declared_bytes(request) > limit_bytes
+    return "content-length" not in request.headers or declared_length(request.scope) > limit_bytes
 
 
 def unfit(error: ValidationError) -> RefusedError:
@@ -152,7 +151,7 @@ def _unsupported(message: str) -> RefusedError:
 
 async def _read(request: Request, limit_bytes: int, read_s: float, *, beyond_bytes: int = 0) -> bytes:
     """Return the body. `beyond_bytes`: the limit with a credential, if that is higher."""
-    declared_bytes = _declared_bytes(request)
+    declared_bytes = declared_length(request.scope)
     if declared_bytes > limit_bytes:
         raise await _too_large(request, limit_bytes, 0, beyond_bytes=beyond_bytes)
     await take_room(request, declared_bytes if "content-length" in request.headers else limit_bytes)
@@ -188,11 +187,6 @@ async def _receive(request: Request) -> tuple[bytes, bool]:
     return message.get("body", b""), message.get("more_body", False)
 
 
-def _declared_bytes(request: Request) -> int:
-    declared = request.headers.get("content-length", "")
-    return int(declared) if declared.isascii() and declared.isdigit() and len(declared) < 20 else 0
-
-
 async def _too_large(
     request: Request, limit_bytes: int, read_bytes: int, more: bool = True, *, beyond_bytes: int = 0
 ) -> RefusedError:
@@ -200,12 +194,13 @@ async def _too_large(
     if beyond_bytes:
         message = f"{message} With the macaroon of a session that is paid for it may have {beyond_bytes}."
     refusal = Refusal(Code.BODY_TOO_LARGE, message, {"limitBytes": limit_bytes})
-    if "expect" in request.headers:
-        # The client waits for permission to send its body, and gets the refusal instead.
+    if "expect" in request.headers or declared_length(request.scope) > REST_MAX_BYTES:
+        # The client waits for permission to send its body, and gets the refusal instead. Or it sends more than is read
+        # here: proxies pass the refusal on at once, and the rest is thrown away, see `HttpProtocol`.
         return ClosingError(refusal)
     try:
         async with asyncio.timeout(_DRAIN_S):
-            while more and read_bytes <= _DRAIN_BYTES:
+            while more and read_bytes <= REST_MAX_BYTES:
                 chunk, more = await _receive(request)
                 read_bytes += len(chunk)
     except TimeoutError:

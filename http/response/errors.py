@@ -102,6 +102,9 @@ def answer(error: Exception, facts: RequestFacts, shape: Shape = plain) -> Respo
     if isinstance(error, RefusedError):
         status = status_of(error.refusal.code, shape)
     headers["Cache-Control"] = "no-store"
+    if facts.long:
+        # The rest of its body is thrown away, and not all of it may be read.
+        headers["Connection"] = "close"
     return Response(msgspec.json.encode(shape(status, body)), status, headers, "application/json")
 
 

@@ -111,7 +111,8 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     """Return how the front listens and answers."""
     patience = Patience(idle_s=settings.keep_alive_s)
     limits = limits_of(settings)
-    connections = Connections(limits.connections, settings.trusted_proxies, patience, limits.arrivals)
+    trusted = settings.trusted_proxies
+    connections = Connections(limits.connections, trusted, patience, limits.arrivals, limits.rests)
     return uvicorn.Config(
         app,
         http=partial(HttpProtocol, connections=connections),  # type: ignore[arg-type]

@@ -146,9 +146,8 @@ def test_twenty_mib_pass_for_a_session_that_is_paid_for(proxy: Proxy, behind: Se
         client.settled()
 
 
-@pytest.mark.parametrize(("path", "size"), [("/jobs", 2 * MIB), ("/v1/messages", 20 * MIB)])
+@pytest.mark.parametrize(("path", "size"), [("/jobs", 2 * MIB), ("/v1/messages", 7 * MIB), ("/v1/messages", 20 * MIB)])
 def test_what_is_too_large_is_refused_while_it_comes(proxy: Proxy, path: str, size: int) -> None:
-    """Of more than 8 MiB the server reads no more, and the proxy may hear of the end before it has read the refusal."""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
     )
@@ -168,10 +167,7 @@ def test_what_is_too_large_is_refused_while_it_comes(proxy: Proxy, path: str, si
                 answer = connection.recv(4_096)
         connection.settimeout(PATIENCE_S)
         answer = answer or connection.recv(4_096)
-    if size <= 8 * MIB:
-        assert answer.startswith(b"HTTP/1.1 413 ")
-    else:
-        assert int(answer.split()[1]) in (401, 402, 413, 502) and sent < size
+    assert answer.startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_head_that_is_too_large_is_refused(proxy: Proxy) -> None:

@@ -78,7 +78,7 @@ def test_shares_come_back_to_nothing(steps: list[tuple[Origin, int, bool]]) -> N
 def test_the_gate_lets_in_or_refuses_and_forgets_what_has_left(steps: list[tuple[Any, ...]]) -> None:
     now_s = [0.0]
     rates = Rates.of(Rate(1.0, 3.0), Rate(2.0, 4.0))
-    limits = Limits(CAPS, CAPS, rates, rates, rates)
+    limits = Limits(CAPS, CAPS, rates, rates, rates, rates)
     gate = Gate(limits, lambda scope: scope["origin"], lambda: now_s[0])
     under_way: list[tuple[dict[str, Any], Visit, int]] = []
     for method, origin, sent, status, pays, later_s in steps:

@@ -108,6 +108,10 @@ class Wire(asyncio.Transport):
 
     abort = close
 
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        assert self.protocol is not None
+        return self.protocol
+
     def is_closing(self) -> bool:
         return self.closing
 

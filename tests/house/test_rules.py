@@ -38,7 +38,7 @@ KNOWN_ONLY_TO = {
     "websockets": ("actors/adapters/",),
     "btclib_secp256k1": ("actors/adapters/", "actors/domain/"),
     "starlette": ("http/", "scripts/"),
-    "uvicorn": ("http/protocol.py", "scripts/"),
+    "uvicorn": ("http/protocol.py", "http/edge/endings.py", "scripts/"),
     "pydantic": ("http/", "config/", "scripts/"),
     "typer": ("scripts/",),
     "cryptography": ("http/payments/pay_pages.py", "http/receipts/signing.py", "scripts/"),

@@ -24,6 +24,7 @@ class Written(asyncio.Transport):
 
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
+        self.protocol: HttpProtocol
         self.writes: list[bytes] = []
         self.closed = False
 
@@ -36,6 +37,9 @@ class Written(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.closed
 
+    def get_protocol(self) -> HttpProtocol:
+        return self.protocol
+
 
 @asynccontextmanager
 async def serving(app: Any) -> AsyncIterator[tuple[HttpProtocol, Written]]:
@@ -43,6 +47,7 @@ async def serving(app: Any) -> AsyncIterator[tuple[HttpProtocol, Written]]:
     config.load()
     state, transport = ServerState(), Written()
     protocol = HttpProtocol(config, state, {}, connections=Connections(Caps(10, 10, 10)))
+    transport.protocol = protocol
     protocol.connection_made(transport)
     yield protocol, transport
     protocol.connection_lost(None)

@@ -23,4 +23,4 @@ def test_a_small_front_gives_one_address_no_more_than_all() -> None:
 def test_load_tests_have_no_limits_of_one_address() -> None:
     limits = limits_of(Settings(rate_limits=False))
     assert limits.connections.near == limits.connections.all
-    assert limits.arrivals is limits.requests is limits.wrong is None
+    assert limits.arrivals is limits.requests is limits.wrong is limits.rests is None
