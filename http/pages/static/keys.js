@@ -4,6 +4,7 @@ import { now } from "./api.js";
 import { copyButton, h, note, show, twice } from "./dom.js";
 import { forget, keep } from "./keyring.js";
 import { narrow } from "./macaroon.js";
+import { programs } from "./programs.js";
 import { copyKeyButton, downloadButton, newSession } from "./session.js";
 
 export { finishPanel } from "./finish.js";
@@ -93,14 +94,9 @@ export function helperPanel({ session }) {
 }
 
 export function programsPanel({ session, context }) {
-  const origin = location.origin;
-  const key = session.macaroon;
-  const model = context.workModel;
+  const found = programs({ origin: location.origin, key: session.macaroon, model: context.workModel, smallModel: context.smallModel });
   return panel("Use it in programs", false,
     h("p", {}, "Programs and SDKs that take a base address and a key work as they are. These lines hold your key; to limit a program, use the key of a helper in its place."),
-    lines("Claude Code", `export ANTHROPIC_BASE_URL=${origin} ANTHROPIC_AUTH_TOKEN='${key}'\nexport ANTHROPIC_MODEL=${model} ANTHROPIC_DEFAULT_HAIKU_MODEL=${context.smallModel}\nclaude`),
-    lines("OpenAI\u2019s SDK", `from openai import OpenAI\n\nclient = OpenAI(base_url="${origin}/v1", api_key="${key}")\nanswer = client.chat.completions.create(\n    model="${model}", max_tokens=500, messages=[{"role": "user", "content": "What is a satoshi?"}]\n)\nprint(answer.choices[0].message.content)`),
-    lines("Anthropic\u2019s SDK", `from anthropic import Anthropic\n\nclient = Anthropic(base_url="${origin}", auth_token="${key}")\nanswer = client.messages.create(\n    model="${model}", max_tokens=500, messages=[{"role": "user", "content": "What is a satoshi?"}]\n)\nprint(answer.content[0].text)`),
-    lines("Other programs", `export OPENAI_BASE_URL=${origin}/v1 OPENAI_API_KEY='${key}'`),
+    found.map(([name, text]) => lines(name, text)),
     h("p", { class: "small" }, h("a", { href: "/docs" }, "All paths of the API")));
 }

@@ -23,6 +23,8 @@ from tests.helpers.served import Served, patiently, served
 from .catalogue import HERE, Client
 
 _DRIVERS: Final = HERE / "drivers"
+# What the page shows to paste.
+_PROGRAMS: Final = HERE.parents[2] / "http" / "pages" / "static" / "programs.js"
 _SPEND: Final = {
     "model": "claude-haiku-5-5",
     "max_tokens": 30_000,
@@ -179,5 +181,6 @@ def _environment(world: World, folder: Path) -> Mapping[str, str]:
         "KEY": world.key,
         "EMPTY_KEY": world.empty_key,
         "BAD_KEY": "not-a-macaroon",
+        "PROGRAMS": str(_PROGRAMS),
         "SATMETER": str(Path(sys.executable).with_name("satmeter")),
     }

@@ -5,10 +5,12 @@ import inspect
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import traceback
 import urllib.request
+from pathlib import Path
 
 SERVER, KEY, EMPTY_KEY, BAD_KEY = (os.environ[name] for name in ("SERVER", "KEY", "EMPTY_KEY", "BAD_KEY"))
 WAY = sys.argv[1]
@@ -66,6 +68,16 @@ def program(words, environment, within_s=120, cwd=None, stdin=""):
         check=False,
     )
     return done.returncode, re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
+
+
+def pasted(name, key, words, path, within_s=120):
+    """Paste the page's lines for a program into a shell, with more words at their end."""
+    shown = {"origin": SERVER, "key": key, "model": SONNET, "smallModel": HAIKU}
+    script = f"{Path(os.environ['PROGRAMS']).read_text()}\nconsole.log(JSON.stringify(programs({json.dumps(shown)})));"
+    found = subprocess.run(["node", "--input-type=module", "-e", script], capture_output=True, text=True, check=True)
+    lines = dict(json.loads(found.stdout))[name]
+    environment = {"PATH": f"{path}{os.pathsep}{os.environ['PATH']}", "DISABLE_AUTOUPDATER": "1"}
+    return program(["bash", "-euc", f"{lines} {shlex.join(words)}"], environment, within_s)
 
 
 def payment_hash(invoice):

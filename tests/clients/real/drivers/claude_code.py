@@ -1,23 +1,16 @@
-"""Claude Code, run once for each question."""
+"""Claude Code, run once for each question, by the lines that the page shows."""
 
 import time
 from pathlib import Path
 
-from cases import BAD_KEY, EMPTY_KEY, HAIKU, KEY, QUESTION, SERVER, SONNET, case, check, program, run
+from cases import BAD_KEY, EMPTY_KEY, KEY, QUESTION, case, check, pasted, run
 
 TOLD_WITHIN_S = 20
-PROGRAM = str(next(Path("node_modules/@anthropic-ai").resolve().glob("claude-code-*/claude")))
+FOLDER = next(Path("node_modules/@anthropic-ai").resolve().glob("claude-code-*/claude")).parent
 
 
 def claude(prompt, *words, key=KEY):
-    environment = {
-        "ANTHROPIC_BASE_URL": SERVER,
-        "ANTHROPIC_AUTH_TOKEN": key,
-        "ANTHROPIC_MODEL": SONNET,
-        "ANTHROPIC_DEFAULT_HAIKU_MODEL": HAIKU,
-        "DISABLE_AUTOUPDATER": "1",
-    }
-    return program([PROGRAM, "-p", prompt, *words], environment, within_s=240)
+    return pasted("Claude Code", key, ["-p", prompt, *words], FOLDER, within_s=240)
 
 
 @case("answer")

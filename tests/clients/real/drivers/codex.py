@@ -1,27 +1,28 @@
-"""Codex CLI, run once for each question."""
+"""Codex CLI, run once for each question: by the lines that the page shows, or with `auth`."""
 
-from cases import BAD_KEY, EMPTY_KEY, KEY, QUESTION, SERVER, SONNET, WAY, case, check, program, run
+from pathlib import Path
 
-PROGRAM = "node_modules/@openai/codex/bin/codex.js"
+from cases import BAD_KEY, EMPTY_KEY, KEY, QUESTION, SERVER, SONNET, WAY, case, check, pasted, program, run
+
+FOLDER = Path("node_modules/.bin").resolve()
+# Its sandbox needs rights of the kernel that a container may lack; the command only prints.
+WORDS = ["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
+WITH_AUTH = WAY.endswith("auth")  # With this it asks the server for its models.
 PROVIDER = {
     "model": f'"{SONNET}"',
     "model_provider": '"satmeter"',
     "model_providers.satmeter.name": '"Satmeter"',
     "model_providers.satmeter.base_url": f'"{SERVER}/v1"',
     "model_providers.satmeter.wire_api": '"responses"',
+    "model_providers.satmeter.auth": '{command = "printenv", args = ["SATMETER_MACAROON"]}',
 }
-WITH_AUTH = WAY.endswith("auth")  # With this it asks the server for its models.
-if WITH_AUTH:
-    PROVIDER["model_providers.satmeter.auth"] = '{command = "printenv", args = ["SATMETER_MACAROON"]}'
-else:
-    PROVIDER["model_providers.satmeter.env_key"] = '"SATMETER_MACAROON"'
 
 
 def codex(prompt, key=KEY):
+    if not WITH_AUTH:
+        return pasted("Codex", key, [*WORDS, prompt], FOLDER)
     settings = [word for name, value in PROVIDER.items() for word in ("-c", f"{name}={value}")]
-    # Its sandbox needs rights of the kernel that a container may lack; the command only prints.
-    words = ["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", *settings, prompt]
-    return program(["node", PROGRAM, *words], {"SATMETER_MACAROON": key}, within_s=120)
+    return program([str(FOLDER / "codex"), *WORDS, *settings, prompt], {"SATMETER_MACAROON": key})
 
 
 @case("answer")
