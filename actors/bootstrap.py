@@ -28,6 +28,7 @@ from .adapters.redis.client import connect
 from .adapters.redis.durability import store_losses
 from .adapters.redis.findings import RedisFindings
 from .adapters.redis.format import enter_format
+from .adapters.redis.invoice_key import RedisInvoiceKey
 from .adapters.redis.journal import RedisJournal
 from .adapters.redis.limits import RedisLimits
 from .adapters.redis.membership import RedisMembership
@@ -362,7 +363,7 @@ def _lightning(settings: Settings, redis: Redis, treasury: TreasuryLink | None) 
         if backend.keeps_owner:
             return node
         owners, bindings = RedisPayoutOwners(redis), RedisBindings(redis)
-        return OwnedPayments(node, owners, bindings, keep_bound_ms=KEEP_BOUND_MS)
+        return OwnedPayments(node, owners, bindings, RedisInvoiceKey(redis), keep_bound_ms=KEEP_BOUND_MS)
     own = backend.asks_with is not None and is_here(secret_of(settings, backend.asks_with))
     asking = backend.build(settings, spending=False, redis=redis) if own else None
     return TreasuryWallet(treasury, asking, answers_within_s=settings.lightning_timeout_s + _TREASURY_SPARE_S)

@@ -162,6 +162,18 @@ class Bindings(Protocol):
         ...
 
 
+class InvoiceKey(Protocol):
+    """Key of the store's, by which its invoices are told from those of others. All servers on one store share it."""
+
+    async def read(self) -> bytes | None:
+        """Return the key; None where no invoice was made yet. Raises `TransientError`."""
+        ...
+
+    async def made(self) -> bytes:
+        """Return the key, and make it where there is none. Raises `TransientError`."""
+        ...
+
+
 class Destinations(Protocol):
     """Port of the servers of refunds' destinations, which anybody may run: what they say is checked, and pays nothing.
 

@@ -16,7 +16,16 @@ import msgspec
 from .domain.llm.answers import Completion, Evaluation, StreamPart, Verdict
 from .domain.llm.relays import Give, RelayEnd, RelayPart
 from .domain.webhooks import Notify
-from .lightning_ports import Bindings, Destinations, InvoiceOrder, Lightning, PayoutOwners, Urgency, WalletWords
+from .lightning_ports import (
+    Bindings,
+    Destinations,
+    InvoiceKey,
+    InvoiceOrder,
+    Lightning,
+    PayoutOwners,
+    Urgency,
+    WalletWords,
+)
 from .port_errors import (
     ConflictError,
     DestinationError,
@@ -42,6 +51,7 @@ __all__ = [  # re-exported beside the ports that speak of them
     "Evaluation",
     "FencedError",
     "HeldBackError",
+    "InvoiceKey",
     "InvoiceOrder",
     "Lightning",
     "MissingModelError",

@@ -245,6 +245,7 @@ class Audit:
         async for page in self._pages("Reading what the node received", self._lightning.settlements):
             ahead = [settlement.payment_hash for settlement in page if settlement.made_ahead]
             self._ledger.put_received(page, await self._store.owners_of_invoices(ahead))
+        self._ledger.own_by_journals()
         async for payments in self._pages("Reading what the node paid out", self._lightning.sent):
             self._ledger.put_sent(payments)
 

@@ -38,6 +38,7 @@ class Books:
     """Books: received = available + held + spent + owed + pending + refunded.
 
     `fees`: routing's part of `spent`. `uncovered`: what routes cost beyond it, which is nowhere in the books.
+    `invoices`: hashes of all that were made for this actor, paid or not.
     """
 
     received: int = 0
@@ -49,6 +50,7 @@ class Books:
     refunded: int = 0
     fees: int = 0
     uncovered: int = 0
+    invoices: list[str] = field(default_factory=list)
     credits: list[tuple[str, int]] = field(default_factory=list)
     payouts: list[Payout] = field(default_factory=list)
 
@@ -132,6 +134,10 @@ class SessionBooks(Books):
     def apply(self, event: Event) -> None:
         """Take an event. Raises `AuditError`, and `KeyError` for one without the fields it must have."""
         match event["type"]:
+            case "session_opened":
+                self.invoices.append(event["deposit_invoice"]["payment_hash"])
+            case "top_up_issued":
+                self.invoices.append(event["invoice"]["payment_hash"])
             case "deposited":
                 self.credit(event["payment_hash"], event["amount_msat"])
                 self._give(event["amount_msat"])
@@ -182,11 +188,14 @@ class JobBooks(Books):
         """Take an event. Raises `AuditError`, and `KeyError` for one without the fields it must have."""
         match event["type"]:
             case "job_opened":
+                self.invoices.append(event["eval_invoice"]["payment_hash"])
                 self._eval_fee = event["eval_invoice"]["amount_sats"] * _MSAT_PER_SAT
             case "eval_paid" | "work_paid":
                 self.credit(event["payment_hash"], event["amount_msat"])
                 self.held += event["amount_msat"]
             case "job_rejected" | "work_invoice_issued":
+                if "work_invoice" in event:
+                    self.invoices.append(event["work_invoice"]["payment_hash"])
                 self._deliver(min(self.held, self._eval_fee))
             case "job_completed":
                 self._deliver(event["charged_msat"])
@@ -213,9 +222,7 @@ class JobBooks(Books):
 
 
 _SESSION_WITHOUT_MONEY: Final = {
-    "session_opened",
     "top_up_requested",
-    "top_up_issued",
     "top_up_failed",
     "invoice_lapsed",
     "refund_destination_named",

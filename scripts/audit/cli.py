@@ -70,8 +70,14 @@ def _show(report: Report, console: Console, node_title: str) -> None:
     console.print(table, highlight=False)
     if node["unclaimed"]:
         text = (
-            f"\n{node['unclaimed']:,} msat came in by invoices that no session or job of this store has: invoices of a "
-            "server with another store at this node, or made ahead and never given out."
+            f"\n{node['unclaimed']:,} msat came in by invoices that no session or job of this store has: made ahead "
+            "and never given out, or lost by the store. At a wallet that two stores share it may be the other's."
+        )
+        console.print(text, highlight=False)
+    if node["foreign"]:
+        text = (
+            f"\n{node['foreign']:,} msat came in by invoices that are not of this store: a server with another store "
+            "or a stranger had them made at this node. Nobody here is credited for them."
         )
         console.print(text, highlight=False)
     if node["kept"]:

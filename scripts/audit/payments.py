@@ -22,11 +22,15 @@ CREATE TABLE actors (id TEXT, partition INT, length INT, kind TEXT, received INT
                      spent INT, owed INT, pending INT, refunded INT, fees INT, uncovered INT,
                      PRIMARY KEY (id, partition)) WITHOUT ROWID;
 CREATE INDEX actor_partitions ON actors (partition);
+CREATE TABLE invoices (hash TEXT PRIMARY KEY, actor TEXT) WITHOUT ROWID;
 CREATE TABLE credits (hash TEXT, actor TEXT, msat INT);
 CREATE INDEX credit_hashes ON credits (hash);
 CREATE TABLE payouts (hash TEXT, actor TEXT, msat INT, reserve INT, fee INT, uncovered INT, state TEXT, since INT);
 CREATE INDEX payout_hashes ON payouts (hash);
-CREATE TABLE received (hash TEXT PRIMARY KEY, actor TEXT, msat INT, kept INT) WITHOUT ROWID;
+CREATE TABLE received (hash TEXT PRIMARY KEY, actor TEXT, msat INT, kept INT, is_foreign INT) WITHOUT ROWID;
+-- Neither a binding nor a journal knows these.
+CREATE VIEW unowned AS SELECT * FROM received r WHERE actor IS NULL
+AND NOT EXISTS (SELECT 1 FROM credits c WHERE c.hash = r.hash);
 CREATE TABLE sent (row TEXT PRIMARY KEY, hash TEXT, actor TEXT, msat INT, fee INT) WITHOUT ROWID;
 CREATE INDEX sent_hashes ON sent (hash);
 CREATE TABLE hours (hour INT, name TEXT, amount INT, PRIMARY KEY (hour, name)) WITHOUT ROWID;
@@ -39,10 +43,9 @@ SELECT count(*), coalesce(sum(received), 0), coalesce(sum(available), 0), coales
        coalesce(sum(spent), 0), coalesce(sum(owed), 0), coalesce(sum(pending), 0), coalesce(sum(refunded), 0),
        coalesce(sum(fees), 0), coalesce(sum(uncovered), 0) FROM actors WHERE kind = ?"""
 _SUM_RECEIVED: Final = "SELECT coalesce(sum(msat), 0), coalesce(sum(kept), 0) FROM received"
-# Invoices that were made ahead and are unowned, as far as the store says.
-_SUM_UNCLAIMED: Final = """
-SELECT coalesce(sum(msat), 0) FROM received r WHERE actor IS NULL
-AND NOT EXISTS (SELECT 1 FROM credits c WHERE c.hash = r.hash)"""
+_SUM_UNOWNED: Final = "SELECT coalesce(sum(msat), 0), coalesce(sum(kept), 0) FROM unowned WHERE is_foreign = ?"
+_OWN_BY_JOURNALS: Final = """
+UPDATE received SET actor = (SELECT i.actor FROM invoices i WHERE i.hash = received.hash) WHERE actor IS NULL"""
 _NOT_CREDITED: Final = """
 SELECT r.hash, r.actor, r.msat FROM received r WHERE r.actor IS NOT NULL
 AND NOT EXISTS (SELECT 1 FROM credits c WHERE c.hash = r.hash)"""
@@ -111,6 +114,8 @@ class Ledger:
         values = [getattr(books, name) for name in SUMS]
         kind = kind or key.actor_id.partition("_")[0]
         self._db.execute(_PUT_ACTOR, [key.actor_id, key.partition, length, kind, *values])
+        invoices = [(payment_hash, key.actor_id) for payment_hash in books.invoices]
+        self._db.executemany("INSERT OR IGNORE INTO invoices VALUES (?, ?)", invoices)
         rows = [(payment_hash, key.actor_id, amount) for payment_hash, amount in books.credits]
         self._db.executemany("INSERT INTO credits VALUES (?, ?, ?)", rows)
         payouts = [
@@ -144,11 +149,19 @@ class Ledger:
                 owners.get(s.payment_hash) if s.made_ahead else s.actor_id,
                 s.amount_msat.value,
                 s.kept_msat.value,
+                s.foreign,
             )
             for s in settlements
             if s.actor_id is not None
         ]
-        self._db.executemany("INSERT OR IGNORE INTO received VALUES (?, ?, ?, ?)", rows)
+        self._db.executemany("INSERT OR IGNORE INTO received VALUES (?, ?, ?, ?, ?)", rows)
+
+    def own_by_journals(self) -> None:
+        """Give what was received without an owner to the actor whose journal has the invoice.
+
+        A binding ends some days after its invoice, and a store may lose one; what the journal keeps stays ours.
+        """
+        self._db.execute(_OWN_BY_JOURNALS)
 
     def put_sent(self, payments: Sequence[SentPayment]) -> None:
         """Put a page of the node's list of what went out for our actors."""
@@ -178,11 +191,20 @@ class Ledger:
     def node_sums(self) -> dict[str, int]:
         """Return the sums of the node's own lists in msat.
 
-        `unclaimed`: received by invoices without an owner yet. `kept`: what the node kept of what was received.
+        `unclaimed`: received by invoices of ours without an owner. `foreign`: by those that another store's server or
+        a stranger made; `received` leaves it out. `kept`: what the node kept of what was received.
         """
-        (received, kept), (unclaimed,) = self._one(_SUM_RECEIVED), self._one(_SUM_UNCLAIMED)
+        received, kept = self._one(_SUM_RECEIVED)
+        (unclaimed, _), (foreign, kept_of_foreign) = self._one(_SUM_UNOWNED, False), self._one(_SUM_UNOWNED, True)
         paid_out, fees = self._one("SELECT coalesce(sum(msat), 0), coalesce(sum(fee), 0) FROM sent")
-        return {"received": received, "unclaimed": unclaimed, "kept": kept, "paid_out": paid_out, "fees": fees}
+        return {
+            "received": received - foreign,
+            "unclaimed": unclaimed,
+            "foreign": foreign,
+            "kept": kept - kept_of_foreign,
+            "paid_out": paid_out,
+            "fees": fees,
+        }
 
     # Differences
 

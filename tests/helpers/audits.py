@@ -17,6 +17,7 @@ from satmeter.actors.domain.payments.invoices import Settle
 from satmeter.actors.domain.payments.payouts import PayoutReport, PayoutStatus, PayoutTarget
 from satmeter.actors.domain.session.messages import CloseSession, SessionView
 from satmeter.actors.partitioning import partition_of
+from satmeter.actors.ports import Lightning
 from satmeter.scripts.audit.auditor import Audit, Report
 from tests.helpers.hosts import World, job_in
 from tests.helpers.jobs import JOB_ID
@@ -63,15 +64,17 @@ def raw(world: World) -> Any:
     return world.redis
 
 
-async def audited(world: World, pause: Callable[[float], Awaitable[None]] | None = None) -> Report:
-    """Return the findings of an audit that does not wait."""
+async def audited(
+    world: World, pause: Callable[[float], Awaitable[None]] | None = None, lightning: Lightning | None = None
+) -> Report:
+    """Return the findings of an audit that does not wait. `lightning`: its client for the world's node."""
     behaviours = world.host()._behaviours
     clock = iter(range(1_000_000)).__next__
     console = Console(file=io.StringIO())
     store = AuditStore(world.redis)
     audit = Audit(
         store,
-        world.lightning,
+        lightning or world.lightning,
         behaviours,
         console,
         pause=pause or world.pause,

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 from satmeter.actors.adapters.lightning.owned_payments import OwnedPayments
 from satmeter.actors.effects.invoice_pool import KEEP_BOUND_MS
-from satmeter.actors.ports import Bindings, Lightning, PayoutOwners
+from satmeter.actors.ports import Bindings, InvoiceKey, Lightning, PayoutOwners
+from tests.lightning.keys import KeyInMemory
 
 
-def owned(node: Lightning, owners: PayoutOwners, bindings: Bindings) -> OwnedPayments:
+def owned(node: Lightning, owners: PayoutOwners, bindings: Bindings, key: InvoiceKey | None = None) -> OwnedPayments:
     """Return a bare node's client with the record of whose its payments are."""
-    return OwnedPayments(node, owners, bindings, keep_bound_ms=KEEP_BOUND_MS)
+    return OwnedPayments(node, owners, bindings, key or KeyInMemory(), keep_bound_ms=KEEP_BOUND_MS)
 
 
 @dataclass

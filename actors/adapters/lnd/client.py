@@ -15,7 +15,7 @@ import httpx
 from ...domain.money import Msat
 from ...domain.payments.invoices import Invoice, Settlement
 from ...domain.payments.payouts import PayoutReport, PayoutTarget, SentPayment
-from ...ports import InvoiceOrder, TransientError
+from ...ports import InvoiceKey, InvoiceOrder, TransientError
 from ..lightning.descriptions import actor_in, description_of
 from ..lightning.http_exchange import Answer
 from ..lightning.invoice_queue import InvoiceQueue
@@ -23,7 +23,7 @@ from ..lightning.reading import is_payment_hash, rubbish, sane_msat
 from . import payouts
 from .hints import SUBSCRIBE, Hints
 from .listing import PaidInvoices, SentPayments
-from .marks import InvoiceKey, is_marked, new_preimage
+from .marks import is_marked, new_preimage
 from .messages import (
     NO_INVOICES,
     Balance,

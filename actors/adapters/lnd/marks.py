@@ -10,21 +10,9 @@ from __future__ import annotations
 import hmac
 import secrets
 from hashlib import sha256
-from typing import Final, Protocol
+from typing import Final
 
 _HALF: Final = 16
-
-
-class InvoiceKey(Protocol):
-    """The key, which all servers on one store share."""
-
-    async def read(self) -> bytes | None:
-        """Return the key; None where no invoice was made yet. Raises `TransientError`."""
-        ...
-
-    async def made(self) -> bytes:
-        """Return the key, and make it where there is none. Raises `TransientError`."""
-        ...
 
 
 def new_preimage(key: bytes, actor_id: str) -> bytes:

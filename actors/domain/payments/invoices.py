@@ -29,18 +29,20 @@ class Settlement(msgspec.Struct, frozen=True):
     `amount_msat` is the amount that arrived, and the one to credit. `actor_id` is the id that we wrote into the
     invoice's extra data, None for payments that are not ours. In an invoice that was made ahead, it names no actor:
     only the invoice's binding says which actor owns it. `kept_msat` is the part of the amount that the node kept for
-    itself, such as the price of a channel: the operator's cost.
+    itself, such as the price of a channel: the operator's cost. `foreign`: the id is not one of this store's making, so
+    that only a binding or a journal can show that the invoice is ours, as those of former versions are.
     """
 
     payment_hash: str
     amount_msat: Msat
     actor_id: str | None
     kept_msat: Msat = ZERO
+    foreign: bool = False
 
     @property
     def made_ahead(self) -> bool:
         """True if only the invoice's binding says which actor to credit."""
-        return self.actor_id is not None and self.actor_id.partition("_")[0] == MADE_AHEAD
+        return self.actor_id is not None and (self.foreign or self.actor_id.partition("_")[0] == MADE_AHEAD)
 
 
 class SettleOutcome(StrEnum):

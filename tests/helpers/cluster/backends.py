@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
+
+from tests.lightning.stand_ins.lnd.node import LndNode
 from tests.lightning.stand_ins.lnd.thread import lnd_thread
-from tests.lightning.stand_ins.nwc.running import running_wallet
-from tests.lightning.stand_ins.phoenixd.server import running_phoenixd
+from tests.lightning.stand_ins.nwc.running import RunningWallet, running_wallet
+from tests.lightning.stand_ins.phoenixd.server import Running, running_phoenixd
 from tests.lightning.world import Fate
 
 _FUNDS_SATS = 50_000
@@ -29,7 +32,8 @@ class Node:
     """A node, the settings of a server on it, and the network around it.
 
     `secret` is the key that spends. `wants` makes an invoice of a client's wallet; `next_payment` decides what becomes
-    of the server's next payment.
+    of the server's next payment. `strangers` has another program's invoice made, in the server's words and with this
+    name in them, and has it paid.
     """
 
     settings: Mapping[str, str]
@@ -37,6 +41,7 @@ class Node:
     pays: Pays
     wants: Callable[[int], str]
     next_payment: Callable[[Fate], object]
+    strangers: Callable[[str], object]
 
 
 @contextmanager
@@ -48,6 +53,7 @@ def phoenixd_node() -> Iterator[Node]:
             pays=lambda invoice, more_sats=0: node.pay(invoice["paymentHash"], _amount(invoice, more_sats)),
             wants=node.foreign_invoice,
             next_payment=lambda fate: node.next_payment(fate.name),
+            strangers=lambda name: node.pay(_at_phoenixd(node, name)),
         )
 
 
@@ -73,6 +79,7 @@ def lnd_node() -> Iterator[Node]:
             ),
             wants=lambda sats: lnd.do(lambda node: node.foreign_invoice(sats * 1_000)).payment_request,
             next_payment=lambda fate: lnd.do(lambda _: lnd.server.fates.append(fate)),
+            strangers=lambda name: lnd.do(lambda node: node.receive(_at_lnd(node, name))),
         )
 
 
@@ -85,7 +92,26 @@ def nwc_node() -> Iterator[Node]:
             pays=lambda invoice, more_sats=0: wallet.pay(invoice["paymentHash"], _amount(invoice, more_sats)),
             wants=lambda sats: wallet.invoice(sats).payment_request,
             next_payment=wallet.next_payment,
+            strangers=lambda name: wallet.pay(_at_wallet(wallet, name)),
         )
+
+
+def _at_phoenixd(node: Running, name: str) -> str:
+    form = {"description": _words(name), "amountSat": "7", "externalId": f"satmeter:{name}"}
+    made = httpx.post(f"{node.url}/createinvoice", data=form, auth=("", node.password), trust_env=False)
+    return str(made.raise_for_status().json()["paymentHash"])
+
+
+def _at_lnd(node: LndNode, name: str) -> str:
+    return node.add_invoice({"memo": _words(name), "value": "7"}).payment_hash
+
+
+def _at_wallet(wallet: RunningWallet, name: str) -> str:
+    return wallet.wallet.books.make_invoice(7_000, _words(name), None).payment_hash
+
+
+def _words(name: str) -> str:
+    return f"Satmeter: deposit ({name})"
 
 
 def _amount(invoice: Mapping[str, Any], more_sats: int) -> int | None:

@@ -11,7 +11,7 @@ from satmeter.scripts.audit import cli
 from satmeter.scripts.audit.auditor import Report
 from satmeter.scripts.audit.payments import SUMS, Pending
 
-NODE = {"received": 0, "unclaimed": 0, "kept": 0, "paid_out": 0, "fees": 0, "wallet": 0}
+NODE = {"received": 0, "unclaimed": 0, "foreign": 0, "kept": 0, "paid_out": 0, "fees": 0, "wallet": 0}
 NONE = {"actors": 0, **dict.fromkeys(SUMS, 0)}
 
 
@@ -22,6 +22,17 @@ def shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, p
     monkeypatch.setattr(cli, "audit_books", audited)
     assert cli.run(Settings(), [], None) == 0
     return capsys.readouterr().out
+
+
+def test_what_came_in_for_others_is_told_apart_from_what_nobody_has(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "came in by" not in shown(capsys, monkeypatch, [])
+    monkeypatch.setitem(NODE, "foreign", 7_000)
+    out = shown(capsys, monkeypatch, [])
+    assert "7,000 msat came in by invoices that are not of this store" in out and "The books close" in out
+    monkeypatch.setitem(NODE, "unclaimed", 3_000)
+    assert "3,000 msat came in by invoices that no session or job of this store has" in shown(capsys, monkeypatch, [])
 
 
 def test_payouts_that_stay_pending_are_named_with_what_to_do(

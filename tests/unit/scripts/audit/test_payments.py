@@ -14,7 +14,7 @@ def test_what_others_did_at_the_same_node_counts_nowhere() -> None:
     ledger.put_sent([SentPayment("1", "cd" * 32, Msat(7_000), Msat(2), "")])
     sums, differences = ledger.node_sums(), [*ledger.not_credited(), *ledger.untold()]
     ledger.close()
-    assert (sums["received"], sums["unclaimed"], sums["paid_out"], sums["fees"]) == (0, 0, 0, 0)
+    assert set(sums.values()) == {0}
     assert differences == []
 
 

@@ -7,15 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
+from msgspec.structs import replace
 
 from satmeter.actors.adapters.lightning.descriptions import actor_in, description_of
+from satmeter.actors.adapters.lightning.invoice_ids import is_of
 from satmeter.actors.domain.money import Msat
+from satmeter.actors.domain.payments.invoices import Settlement
 from satmeter.actors.domain.payments.payouts import PayoutReport, PayoutStatus, PayoutTarget, SentPayment
 from satmeter.actors.ports import InvoiceOrder, TransientError
 from tests.helpers.fakes import FakeBindings, FakeLightning
 from tests.helpers.invoices import FEE_LIMIT
 from tests.helpers.payout_owners import OwnersInMemory, owned
 from tests.helpers.sessions import target
+from tests.lightning.keys import KeyInMemory
 
 ONE, TWO = target(1, 900), target(2, 800)
 PAID, FAILED, ABSENT = map(PayoutReport, (PayoutStatus.PAID, PayoutStatus.FAILED, PayoutStatus.ABSENT))
@@ -43,9 +47,10 @@ class Scene:
     node: BareNode = field(default_factory=BareNode)
     owners: OwnersInMemory = field(default_factory=OwnersInMemory)
     bindings: FakeBindings = field(default_factory=FakeBindings)
+    key: KeyInMemory = field(default_factory=KeyInMemory)
 
     def __post_init__(self) -> None:
-        self.wallet = owned(self.node, self.owners, self.bindings)
+        self.wallet = owned(self.node, self.owners, self.bindings, self.key)
 
 
 async def test_an_actor_pays_and_looks_up_its_own_payment() -> None:
@@ -136,7 +141,57 @@ async def test_an_invoice_is_bound_to_its_actor_and_shows_no_trace_of_it() -> No
 async def test_an_invoice_made_ahead_gets_its_owner_later() -> None:
     scene = Scene()
     invoice = await scene.wallet.create_invoice(InvoiceOrder(3, "memo", 60, "pool_1"))
-    assert scene.node.orders[invoice.payment_hash].actor_id == "pool_1" and scene.bindings.owners == {}
+    named = scene.node.orders[invoice.payment_hash].actor_id
+    assert scene.key.key is not None and is_of(scene.key.key, named) and scene.bindings.owners == {}
+    scene.node.pay(invoice.payment_hash)
+    (settled,) = await scene.wallet.settlements(5)
+    assert settled.made_ahead and not settled.foreign
+
+
+async def test_an_invoice_of_another_store_and_one_in_a_strangers_words_are_foreign() -> None:
+    scene = Scene()
+    other = owned(scene.node, OwnersInMemory(), FakeBindings(), KeyInMemory(first=b"x" * 32))
+    theirs = await other.create_invoice(InvoiceOrder(3, "memo", 60, "ses_1"))
+    ours = await scene.wallet.create_invoice(InvoiceOrder(3, "memo", 60, "ses_1"))
+    for number, name in enumerate(("ses_1", "pool_1", "anything_1")):
+        scene.node.orders[f"{number}" * 64] = InvoiceOrder(3, "memo", 60, name)
+    for payment_hash in scene.node.orders:
+        scene.node.pay(payment_hash)
+    found = {each.payment_hash: each for each in await scene.wallet.settlements(10)}
+    assert {each for each, settled in found.items() if not settled.foreign} == {ours.payment_hash}
+    # A foreign name is never believed: only a binding of this store's would say whose the payment is.
+    assert all(settled.made_ahead for settled in found.values())
+    assert {payment_hash: await scene.wallet.lookup(payment_hash) for payment_hash in found} == found
+    assert (await other.lookup(theirs.payment_hash)) == replace(found[theirs.payment_hash], foreign=False)
+
+
+async def test_another_server_of_the_same_store_knows_our_invoices() -> None:
+    """The audit is one. It has made no invoice itself."""
+    scene = Scene()
+    invoice = await scene.wallet.create_invoice(InvoiceOrder(3, "memo", 60, "ses_1"))
+    scene.node.pay(invoice.payment_hash)
+    (settled,) = await owned(scene.node, scene.owners, scene.bindings, scene.key).settlements(5)
+    assert not settled.foreign
+
+
+async def test_a_payment_of_another_program_stays_without_a_name() -> None:
+    scene = Scene()
+    scene.node.paid_msat["ab" * 32] = 5_000
+    assert await scene.wallet.settlements(5) == [Settlement("ab" * 32, Msat(5_000), None)]
+    assert scene.key.key is None
+
+
+async def test_while_the_key_can_not_be_read_nothing_is_called_foreign() -> None:
+    class Away(KeyInMemory):
+        async def read(self) -> bytes | None:
+            raise TransientError("the store is away")
+
+    scene = Scene(key=Away())
+    scene.node.orders["ab" * 32] = InvoiceOrder(3, "memo", 60, "pool_1")
+    scene.node.pay("ab" * 32)
+    for ask in (scene.wallet.settlements(5), scene.wallet.lookup("ab" * 32)):
+        with pytest.raises(TransientError, match="the store is away"):
+            await ask
 
 
 async def test_an_invoice_without_an_owner_is_not_shown() -> None:
