@@ -66,6 +66,12 @@ def a_session_is_followed(server: Served, model: MessagesApi) -> list[str]:
     pay(server, session["depositInvoice"])
     headers = {"Authorization": f"Bearer {macaroon}"}
 
+    def active() -> bool:
+        return bool(server.client.get(f"/sessions/{session_id}", headers=headers).json()["state"] == "active")
+
+    # A request that comes before the treasury has the deposit looked for, and logs that as its own.
+    patiently(active, "the deposit did not arrive")
+
     def ask() -> tuple[int, str]:
         answer = server.client.post(f"/sessions/{session_id}/request", json={"request": PROMPT}, headers=headers)
         ids.append(answer.headers["X-Request-Id"])
