@@ -149,12 +149,22 @@ class HttpProtocol(HttpToolsProtocol):
         self._bounds.leave(self)
         _disconnect(self._running)
         super().connection_lost(exc)
-        if self.scope is not None:
-            # Else the two would hold each other, and a body that was not read, until the collector looks.
-            self.scope.pop(CONNECTION, None)  # type: ignore[typeddict-item]
+        self._let_go()
         self._lost = True
         if self._left is not None and not self._left.done():
             self._left.set_result(None)
+
+    def _let_go(self) -> None:
+        """Let go of the requests: else they and the connection would hold each other until the collector looks."""
+        if self.scope is not None:
+            self.scope.pop(CONNECTION, None)  # type: ignore[typeddict-item]
+        if self._running is not None:
+            self._running.scope.pop(CONNECTION, None)  # type: ignore[typeddict-item]
+        for cycle, _ in self.pipeline:
+            # The application has not seen them, and never will.
+            cycle.scope.pop(CONNECTION, None)  # type: ignore[typeddict-item]
+            cycle.on_response = _nothing
+        self.pipeline.clear()
 
     def left(self) -> asyncio.Future[None]:
         """Return a future that is done once the connection has ended. All who wait share it: none may cancel it."""
@@ -467,6 +477,10 @@ class HttpProtocol(HttpToolsProtocol):
                 callback(*args)
 
         return relay
+
+
+def _nothing() -> None:
+    pass
 
 
 def _disconnect(cycle: RequestResponseCycle | None) -> None:

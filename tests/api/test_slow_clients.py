@@ -251,6 +251,26 @@ async def test_nothing_is_kept_of_a_connection_that_has_ended() -> None:
             gc.enable()
 
 
+async def test_nothing_is_kept_of_requests_that_waited_behind_one_another() -> None:
+    async with serving(Ask(), idle_s=LONG_S, head_s=LONG_S) as (server, connections):
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(3 * b"GET /waits HTTP/1.1\r\nHost: x\r\n\r\n")
+        await until(lambda: _wait_behind(connections, 2))
+        (protocol,) = connections._watched
+        kept = weakref.ref(protocol)
+        del protocol
+        gc.disable()
+        try:
+            writer.close()
+            await until(lambda: _gone(kept))
+        finally:
+            gc.enable()
+
+
+async def _wait_behind(connections: Connections, count: int) -> bool:
+    return any(len(cast(Any, protocol).pipeline) == count for protocol in connections._watched)
+
+
 async def _gone(kept: weakref.ref[Any]) -> bool:
     return kept() is None
 
