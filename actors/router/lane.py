@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from array import array
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
@@ -30,7 +31,8 @@ _IN_FLIGHT_MAX: Final = 20_000
 # Calls that wait to be sent. A host that is behind takes no more for a while; about a second's worth may wait for it.
 # Further calls are refused at once with a time to come back, instead of waiting in vain.
 _OUTGOING_MAX: Final = 2_000
-# Cancellations that are sent again when a connection broke, as they may have been lost with it: the latest ones.
+# Cancellations that are sent again when a connection broke, as they may have been lost with it: the latest ones. Their
+# numbers lie in one piece: as objects, those of a flood would hold pieces of its memory all over the heap.
 _CANCELLED_KEPT: Final = 256
 # Former connections of which a host may still hold calls; it forgets them after a while.
 _QUEUES_KEPT: Final = 16
@@ -133,7 +135,7 @@ class Lane:
         self._routing = routing
         self._queue_id = secrets.token_hex(8)
         self._pending: dict[int, Pending] = {}
-        self._cancelled: deque[tuple[str, int]] = deque(maxlen=_CANCELLED_KEPT)
+        self._cancelled = array("Q")
         self._former_queues: deque[str] = deque(maxlen=_QUEUES_KEPT)
         self._outgoing = FairQueue()
         self._wanted = asyncio.Event()
@@ -158,7 +160,8 @@ class Lane:
         """Drop a call whose caller no longer waits."""
         call = pending.call
         if self._pending.pop(call.call_id, None) is not None:
-            self._cancelled.append((call.actor_id, call.call_id))
+            self._cancelled.append(call.call_id)
+            del self._cancelled[:-_CANCELLED_KEPT]
             self._post(call.actor_id, Cancel(call.call_id, tuple(self._former_queues)))
 
     async def close(self) -> None:
@@ -238,8 +241,8 @@ class Lane:
             pending.call = replace(pending.call, resent=True)
         self._outgoing = FairQueue(pending.call for pending in self._pending.values())
         # One that was lost on the way would leave its caller waiting at the host for as long as this router lives.
-        for actor_id, call_id in self._cancelled:
-            self._outgoing.put(actor_id, Cancel(call_id, tuple(self._former_queues)))
+        for call_id in self._cancelled:
+            self._outgoing.put("", Cancel(call_id, tuple(self._former_queues)))
         self._wanted.set()
         return True
 

@@ -17,6 +17,9 @@ class Buckets:
         self._kept_max = kept_max
         self._tokens: dict[str, tuple[float, float]] = {}
 
+    def __len__(self) -> int:
+        return len(self._tokens)
+
     def left(self, key: str, now_s: float) -> float:
         """Return the tokens in a bucket; fewer than none if it was charged for more than it had."""
         kept = self._tokens.get(key)
@@ -34,9 +37,16 @@ class Buckets:
         """Return the seconds until there is a token again; zero if there is one."""
         return max(0.0, (1.0 - self.left(key, now_s)) / self._per_s)
 
+    def tidy(self, now_s: float) -> None:
+        """Drop the full buckets.
+
+        Left where they are, those of a flood would hold pieces of its memory all over the heap.
+        """
+        self._tokens = {key: kept for key, kept in self._tokens.items() if self.left(key, now_s) < self._burst}
+
     def _drop(self, now_s: float) -> None:
         """Drop the full buckets; if there are none, the half that was charged least lately."""
-        self._tokens = {key: kept for key, kept in self._tokens.items() if self.left(key, now_s) < self._burst}
+        self.tidy(now_s)
         if len(self._tokens) >= self._kept_max:
             oldest = sorted(self._tokens, key=lambda key: self._tokens[key][1])[: self._kept_max // 2]
             for key in oldest:

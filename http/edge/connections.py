@@ -172,6 +172,8 @@ class Connections:
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
         now_s = loop.time()
+        if self._arrivals is not None:
+            self._arrivals.tidy(now_s)
         for connection in [one for one in self._watched if one.due_s <= now_s]:
             connection.look(now_s)
         self._timer = loop.call_later(self.patience.look_s, self._look) if self._watched else None

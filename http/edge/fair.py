@@ -10,6 +10,7 @@ from .networks import Origin
 from .shares import Full
 
 _ALL: Final = ""
+_TIDY_EVERY_S: Final = 10.0
 # A client that has this part of its own tokens left may take what is in reserve for such clients.
 _QUIET: Final = 0.9
 
@@ -23,6 +24,19 @@ class FairRate:
         self._all = Buckets(*rates.all)
         self._quiet_tokens = _QUIET * rates.near.burst
         self._reserve_tokens = rates.all.burst
+        self._tidy_s = 0.0
+
+    @property
+    def kept(self) -> int:
+        """Number of clients' buckets, of which a full one is the same as none."""
+        return len(self._near) + len(self._wide)
+
+    def tidy(self, now_s: float) -> None:
+        """Drop the buckets of clients that have been quiet, now and again. It is called often."""
+        if now_s >= self._tidy_s:
+            self._tidy_s = now_s + _TIDY_EVERY_S
+            self._near.tidy(now_s)
+            self._wide.tidy(now_s)
 
     def wait_s(self, origin: Origin, now_s: float, *, in_all: bool = True) -> tuple[float, Full] | None:
         """Return how long the client has to wait, and for whose tokens; None if it need not."""

@@ -56,6 +56,7 @@ class Gate:
         """Let a request in. Raises `RefusedError` (429, 503)."""
         scope[_GATE] = self
         key = _credential(scope)
+        self._tidy()
         if key is not None and key in self._payers:
             # From here on, nothing that strangers do ends its connection.
             welcome(scope)
@@ -74,6 +75,13 @@ class Gate:
             raise RefusedError(_TOO_MANY if full is Full.OWN else _overloaded(1.0))
         self._requests.charge(origin, now_s, _cost(scope), in_all=key is None)
         return Visit(key, origin, known=False)
+
+    def _tidy(self) -> None:
+        # Also while only payers ask, who charge no bucket.
+        if self._requests is not None and self._wrong is not None:
+            now_s = self._now_s()
+            self._requests.tidy(now_s)
+            self._wrong.tidy(now_s)
 
     def leave(self, scope: Scope, visit: Visit, status: int, sent_bytes: int = 0) -> None:
         """Count what the request turned out to be, and how long its answer was."""

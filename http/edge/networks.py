@@ -6,7 +6,7 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Final, NamedTuple
 
-# Texts of addresses are read once for each connection or request. Strangers must not fill the memory with them.
+# Texts of IPv6 addresses are read once for each connection or request. Strangers must not fill the memory with them.
 _KEPT_MAX: Final = 8_192
 _NEAR_BYTES: Final = 8
 _WIDE_BYTES: Final = 6
@@ -26,11 +26,13 @@ UNKNOWN: Final = Origin("", "")
 """The origin of clients that can't be told apart, as on a unix socket: it is counted only in all."""
 
 
-@lru_cache(_KEPT_MAX)
 def origin_of(host: str) -> Origin:
     """Return the origin of an address, which may be an IPv4 address as a dual-stack socket shows it."""
-    if ":" not in host:
-        return Origin(host, "")
+    return _origin_of_ipv6(host) if ":" in host else Origin(host, "")
+
+
+@lru_cache(_KEPT_MAX)
+def _origin_of_ipv6(host: str) -> Origin:
     try:
         address = ip_address(host)
     except ValueError:

@@ -44,3 +44,26 @@ def test_clients_that_cannot_be_told_apart_are_bounded_in_all() -> None:
         assert rate.wait_s(UNKNOWN, 0.0) is None
         rate.charge(UNKNOWN, 0.0)
     assert rate.wait_s(UNKNOWN, 0.0) is not None
+
+
+def test_nothing_is_kept_of_clients_that_have_been_quiet() -> None:
+    rate = FairRate(Rates.of(Rate(1, 10), Rate(100, 100)))
+    rate.tidy(0.0)
+    for number in range(9):
+        rate.charge(origin_of(f"192.0.2.{number}"), 0.0)
+    rate.charge(origin_of("2001:db8::1"), 0.0, 10)
+    rate.tidy(5.0)
+    assert rate.kept == 11, "it is tidied only now and again"
+    rate.tidy(10.5)
+    assert rate.kept == 0
+
+
+def test_a_client_that_asked_much_is_kept_until_it_may_ask_as_much_again() -> None:
+    rate = FairRate(Rates.of(Rate(1, 100), Rate(1_000, 1_000)))
+    rate.charge(origin_of("192.0.2.1"), 0.0, 100)
+    rate.tidy(50.0)
+    assert rate.kept == 1
+    wait = rate.wait_s(origin_of("192.0.2.1"), 0.5)
+    assert wait is not None and wait[1] is Full.OWN
+    rate.tidy(100.5)
+    assert rate.kept == 0

@@ -204,3 +204,15 @@ def test_event_streams_are_bounded_until_they_end() -> None:
 def test_load_tests_pass() -> None:
     front = Front(rate_limits=False)
     assert [front.ask("192.0.2.1", "Bearer wrong", status=401) for _ in range(1_000)] == [None] * 1_000
+
+
+def test_nothing_is_kept_of_strangers_while_only_payers_ask() -> None:
+    front = Front()
+    for number in range(20):
+        assert front.ask(f"192.0.2.{number}", "Bearer wrong", status=401) is None
+    assert front.ask("198.51.100.1", "Bearer good", paid=True) is None
+    assert front.gate._requests is not None and front.gate._wrong is not None
+    assert front.gate._requests.kept == 21 and front.gate._wrong.kept == 20
+    front.clock.now_s += 3_600
+    assert front.ask("198.51.100.1", "Bearer good", paid=True) is None
+    assert front.gate._requests.kept == front.gate._wrong.kept == 0
