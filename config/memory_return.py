@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 _EVERY_S: Final = 60.0
-# Looking through the heap takes milliseconds, in which nothing is allocated: only a process that has grown does so.
-_GROWN: Final = 1.2
+# Looking through the heap takes a millisecond or two, in which nothing is allocated: only a process that has grown
+# does so.
+_GROWN: Final = 1.05
 _STATM: Final = Path("/proc/self/statm")
 
 
@@ -19,13 +20,15 @@ def return_memory_regularly(every_s: float = _EVERY_S) -> threading.Thread | Non
     trim = _trim()
     if trim is None or not _STATM.exists():
         return None
-    thread = threading.Thread(target=_keep_returning, args=(trim, every_s), name="memory-return", daemon=True)
+    thread = threading.Thread(
+        target=_keep_returning, args=(trim, every_s, resident_bytes()), name="memory-return", daemon=True
+    )
     thread.start()
     return thread
 
 
-def _keep_returning(trim: Any, every_s: float) -> None:
-    least_bytes, pause = resident_bytes(), threading.Event()
+def _keep_returning(trim: Any, every_s: float, least_bytes: int) -> None:
+    pause = threading.Event()
     while not pause.wait(every_s):
         if resident_bytes() > _GROWN * least_bytes:
             # The call leaves the interpreter to the other threads.

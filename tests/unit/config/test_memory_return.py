@@ -12,10 +12,11 @@ from satmeter.config.memory_return import return_memory_regularly
 # In a process of its own, whose heap holds nothing else. Pieces that are kept hold the end of the heap.
 GROWN = """
 import threading
+ballast = bytearray(b"x") * {ballast_bytes}
 from satmeter.config.memory_return import resident_bytes, return_memory_regularly
 before = resident_bytes()
 return_memory_regularly(0.05)
-parts = [bytes(100_000) + b"x" for _ in range(2_000)]
+parts = [bytes(100_000) + b"x" for _ in range({parts})]
 kept = parts[::100]
 most = resident_bytes()
 del parts
@@ -25,13 +26,15 @@ for _ in range(1_200):
         break
     wait.wait(0.05)
 else:
-    raise SystemExit(f"{before} {most} {resident_bytes()}")
+    raise SystemExit(f"{{before}} {{most}} {{resident_bytes()}}")
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc can")
-def test_what_a_flood_has_taken_is_given_back() -> None:
-    run = subprocess.run([sys.executable, "-c", GROWN], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(("parts", "ballast_bytes"), [(2_000, 0), (120, 100_000_000)], ids=["much", "a tenth more"])
+def test_what_a_flood_has_taken_is_given_back(parts: int, ballast_bytes: int) -> None:
+    program = GROWN.format(parts=parts, ballast_bytes=ballast_bytes)
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
 
 
