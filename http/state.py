@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -19,6 +18,7 @@ from ..actors.services.findings import NoFindings
 from ..config.root_key import Keys
 from ..config.settings import Settings
 from .request.unknown_proxies import UnknownProxies
+from .response.waiting import Ending
 
 
 class Prices(Protocol):
@@ -134,7 +134,7 @@ class AppState:
     wallet: WalletWords = field(default_factory=WalletWords)
     store_trouble: Callable[[], str | None] = lambda: None
     unknown_proxies: UnknownProxies = field(default_factory=UnknownProxies)
-    ending: asyncio.Event = field(default_factory=asyncio.Event)
+    ending: Ending = field(default_factory=Ending)
     head_after_s: float = 1.5
     is_own_invoice: Callable[[PayoutTarget], Awaitable[bool]] = _not_own
     books: OperatorBooks | None = None

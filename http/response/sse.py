@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from .waiting import cancel, gone
+from .waiting import Departure, Ending, cancel, first_of
 
 MEDIA_TYPE: Final = "text/event-stream"
 COMMENT: Final = b": keep-alive\n\n"
@@ -47,7 +47,7 @@ class EventStream(Response):
         source: Closable,
         ping_s: float,
         *,
-        ending: asyncio.Event | None = None,
+        ending: Ending | None = None,
         ping: bytes = COMMENT,
         headers: Mapping[str, str] | None = None,
     ) -> None:
@@ -70,29 +70,30 @@ class EventStream(Response):
         async with aclosing(self._source), aclosing(self._events):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             source = asyncio.create_task(self._pass_on(send))
-            ends: list[asyncio.Task[Any]] = [source, asyncio.create_task(gone(receive))]
-            if self._ending is not None:
-                ends.append(asyncio.create_task(self._ending.wait()))
+            left = Departure(scope, receive, unread=_may_have_body(scope))
             try:
-                await self._ping_until(ends, send)
-                if not any(end.done() for end in ends[1:]):
+                await self._ping_until(source, left.future, send)
+                if source.done() and not left.future.done() and not self._ends:
                     source.result()
             finally:
-                await cancel(*ends)
+                await cancel(source)
+                await left.forget()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _ping_until(self, ends: Sequence[asyncio.Task[Any]], send: Send) -> None:
-        """Send a ping after each silence, until one of these has ended."""
+    @property
+    def _ends(self) -> bool:
+        return self._ending is not None and self._ending.is_set()
+
+    async def _ping_until(self, source: asyncio.Task[None], left: asyncio.Future[None], send: Send) -> None:
+        """Send a ping after each silence, until one of these is done, or this process ends."""
         loop = asyncio.get_running_loop()
-        while True:
+        while not (source.done() or left.done() or self._ends):
             # A client that reads slowly is not pinged meanwhile.
             quiet_s = 0.0 if self._sending else loop.time() - self._sent_s
             if quiet_s >= self._ping_s:
                 await send(part(self._ping))
                 self._sent_s, quiet_s = loop.time(), 0.0
-            done, _ = await asyncio.wait(ends, timeout=self._ping_s - quiet_s, return_when=asyncio.FIRST_COMPLETED)
-            if done:
-                return
+            await first_of(source, left, within_s=self._ping_s - quiet_s, ending=self._ending)
 
     async def _pass_on(self, send: Send) -> None:
         """Send events as they come. One task does all: to wake another one for each event would cost as much."""
@@ -155,6 +156,13 @@ def _resumed(
         # An exception and the frame that it went through would hold each other, and with them the whole request, until
         # the collector looks: in a quiet front, that is hours after a flood of streams.
         raised = None
+
+
+def _may_have_body(scope: Scope) -> bool:
+    """Return whether a GET comes with a body, which nothing has read. Those of other methods have been read."""
+    if scope.get("method") != "GET":
+        return False
+    return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope.get("headers", ()))
 
 
 def part(body: bytes) -> dict[str, Any]:

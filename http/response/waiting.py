@@ -11,9 +11,35 @@ from starlette.types import Receive, Scope
 from ..edge.connections import CONNECTION
 
 
-async def first_of(*futures: asyncio.Future[Any], within_s: float | None = None) -> None:
-    """Return when one of the futures is done, or after `within_s`. They go on; nothing is raised."""
-    if any(future.done() for future in futures):
+class Ending:
+    """The end of this process, for which thousands of answers wait, each without a task of its own."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def is_set(self) -> bool:
+        """Return whether it has come."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Wake all that wait."""
+        self._is_set = True
+        for waiting in self._waiting:
+            _release(waiting)
+
+    def add(self, waiting: asyncio.Future[None]) -> None:
+        """Have this future done when it comes."""
+        self._waiting.add(waiting)
+
+    def discard(self, waiting: asyncio.Future[None]) -> None:
+        """Leave this future alone."""
+        self._waiting.discard(waiting)
+
+
+async def first_of(*futures: asyncio.Future[Any], within_s: float | None = None, ending: Ending | None = None) -> None:
+    """Return when one of the futures is done, or after `within_s`, or at the end. They go on; nothing is raised."""
+    if any(future.done() for future in futures) or (ending is not None and ending.is_set()):
         return
     loop = asyncio.get_running_loop()
     waiting = loop.create_future()
@@ -21,11 +47,15 @@ async def first_of(*futures: asyncio.Future[Any], within_s: float | None = None)
     timer = None if within_s is None else loop.call_later(within_s, release)
     for future in futures:
         future.add_done_callback(release)
+    if ending is not None:
+        ending.add(waiting)
     try:
         await waiting
     finally:
         if timer is not None:
             timer.cancel()
+        if ending is not None:
+            ending.discard(waiting)
         for future in futures:
             future.remove_done_callback(release)
 
@@ -38,14 +68,15 @@ def _release(waiting: asyncio.Future[None], *_: object) -> None:
 class Departure:
     """The end of a client's connection. `future` is done once the client has gone; forget it in the end.
 
-    The request's body must have been read.
+    The request's body must have been read, unless there is none; `unread` if that is not known.
     """
 
     __slots__ = ("_task", "future")
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        # A server of another kind than the front's, as in tests, tells it only to a task that asks.
-        self._task = None if CONNECTION in scope else asyncio.create_task(gone(receive))
+    def __init__(self, scope: Scope, receive: Receive, *, unread: bool = False) -> None:
+        # A server of another kind than the front's, as in tests, tells it only to a task that asks. That task also
+        # reads a body: nothing behind what a connection holds of it would be read, not even its end.
+        self._task = None if CONNECTION in scope and not unread else asyncio.create_task(gone(receive))
         self.future: asyncio.Future[None] = scope[CONNECTION].left() if self._task is None else self._task
 
     async def forget(self) -> None:

@@ -12,10 +12,12 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 
 from satmeter.actors.domain.errors import Code, RefusedError
+from satmeter.http.edge.connections import CONNECTION
 from satmeter.http.jobs.schemas import NewJob
 from satmeter.http.request.body import read_json
 from satmeter.http.response import sse
 from satmeter.http.response.errors import ClosingError
+from satmeter.http.response.waiting import Ending
 from tests.helpers.patience import PATIENCE_S
 
 MessageQueue = asyncio.Queue[dict[str, Any]]
@@ -102,7 +104,7 @@ async def silent(released: asyncio.Event) -> AsyncGenerator[bytes, None]:
 
 
 async def test_a_silent_stream_is_kept_alive_by_comments_and_released_in_the_end() -> None:
-    released, ending, sent = asyncio.Event(), asyncio.Event(), Sent()
+    released, ending, sent = asyncio.Event(), Ending(), Sent()
     stream = streamed(silent(released), ping_s=0.01, ending=ending)
     running = asyncio.create_task(run(stream, asyncio.Queue(), sent))
     assert await sent.next() == b"event: state\ndata: {}\n\n"
@@ -270,3 +272,39 @@ async def test_nothing_is_kept_of_a_stream_that_its_client_has_left() -> None:
         assert kept() is None, "an ended stream waits for the collector, with all of its request"
     finally:
         gc.enable()
+
+
+class Connection:
+    """A front's connection, whose end the test decides."""
+
+    def __init__(self) -> None:
+        self.end = asyncio.get_running_loop().create_future()
+
+    def left(self) -> asyncio.Future[None]:
+        return self.end
+
+
+async def test_a_silent_stream_of_a_front_costs_one_task_beside_its_request_s() -> None:
+    """Thousands of them wait, and each task and what it awaits is a kilobyte."""
+    released, connection, sent, before = asyncio.Event(), Connection(), Sent(), asyncio.all_tasks()
+    stream = streamed(silent(released), ping_s=0.01, ending=Ending())
+    scope = {"type": "http", "method": "GET", CONNECTION: connection}
+    running = asyncio.create_task(stream(scope, asyncio.Queue[Any]().get, sent))
+    assert await sent.next() == b"event: state\ndata: {}\n\n"
+    assert await sent.next() == b": keep-alive\n\n"
+    assert len(asyncio.all_tasks() - before) == 2
+    connection.end.set_result(None)
+    await asyncio.wait_for(running, PATIENCE_S)
+    assert released.is_set()
+
+
+@pytest.mark.parametrize("framing", [(b"content-length", b"9"), (b"transfer-encoding", b"chunked")])
+async def test_the_body_of_a_get_is_read_on_so_that_its_client_s_end_is_seen(framing: tuple[bytes, bytes]) -> None:
+    released, receive, sent = asyncio.Event(), asyncio.Queue[dict[str, Any]](), Sent()
+    scope = {"type": "http", "method": "GET", "headers": [framing], CONNECTION: Connection()}
+    running = asyncio.create_task(streamed(silent(released))(scope, receive.get, sent))
+    await sent.next()
+    receive.put_nowait(part(b"x", True))
+    receive.put_nowait({"type": "http.disconnect"})
+    await asyncio.wait_for(running, PATIENCE_S)
+    assert released.is_set()

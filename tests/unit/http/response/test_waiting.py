@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from satmeter.http.edge.connections import CONNECTION
-from satmeter.http.response.waiting import Departure, first_of
+from satmeter.http.response.waiting import Departure, Ending, first_of
 
 
 class Connection:
@@ -78,3 +78,16 @@ async def test_any_other_server_is_asked_by_a_task_that_ends_with_the_wait() -> 
     other = Departure({}, never)  # type: ignore[arg-type]
     await other.forget()
     assert other.future.cancelled()
+
+
+async def test_a_wait_ends_with_the_process_and_leaves_nothing_behind() -> None:
+    ending, future = Ending(), asyncio.get_running_loop().create_future()
+    await first_of(future, within_s=0.0, ending=ending)
+    assert not ending._waiting
+    waiting = asyncio.ensure_future(first_of(future, ending=ending))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    ending.set()
+    await waiting
+    await first_of(future, ending=ending)
+    assert not ending._waiting and not future.done()
