@@ -34,7 +34,7 @@ from ..store.embedded import StoreError
 from .archive import read_archive
 from .difference import Difference
 from .hours import hour_differences
-from .payments import Claim, Ledger, Pending
+from .payments import Claim, Ledger, Pending, Unclaimed
 from .replay import Folded, fold
 from .totals import Totals, archive_differences
 
@@ -62,7 +62,8 @@ class Report(msgspec.Struct, rename="camel"):
     """Result of an audit. Amounts in msat; `differences` holds the first hundred of `difference_count`.
 
     `partitions_without_total`: no server that keeps running totals has had them yet. `hours_compared`: hours whose sums
-    were compared with the journals. `long_pending`: payouts under way for long, which are not differences.
+    were compared with the journals. `long_pending`: payouts under way for long. `unclaimed`: the largest payments by
+    invoices of ours that no session or job has; these are not differences.
     """
 
     sessions: dict[str, int]
@@ -74,6 +75,7 @@ class Report(msgspec.Struct, rename="camel"):
     difference_count: int
     differences: list[Difference]
     long_pending: list[Pending]
+    unclaimed: list[Unclaimed] = []
 
     @property
     def liability_msat(self) -> int:
@@ -129,7 +131,8 @@ class Audit:
             node = {**self._ledger.node_sums(), "wallet": 0}
             sessions, jobs, archived = (self._ledger.sums(kind) for kind in ("ses", "job", _ARCHIVED))
             uncounted, pending = len(self._totals.uncounted), self._ledger.pending(self._now_ms() - LONG_MS)
-            report = Report(sessions, jobs, archived, node, uncounted, hours, 0, self._differences, pending)
+            unclaimed = self._ledger.unclaimed(_TOLD_MAX)
+            report = Report(sessions, jobs, archived, node, uncounted, hours, 0, self._differences, pending, unclaimed)
             await self._check_wallet(report, before_msat)
             report.difference_count = self._count
             return report

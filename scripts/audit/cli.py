@@ -21,7 +21,7 @@ from .auditor import CannotAuditError, Report
 from .auditor import audit as audit_books
 
 _WIDTH: Final = 160
-_PENDING_MAX: Final = 20
+_NAMED_MAX: Final = 20
 _ROWS: Final = (
     ("Actors", "actors"),
     ("Received", "received"),
@@ -71,9 +71,11 @@ def _show(report: Report, console: Console, node_title: str) -> None:
     if node["unclaimed"]:
         text = (
             f"\n{node['unclaimed']:,} msat came in by invoices that no session or job of this store has: made ahead "
-            "and never given out, or lost by the store. At a wallet that two stores share it may be the other's."
+            "and never given out, or lost by the store. At a wallet that two stores share it may be the other's:"
         )
         console.print(text, highlight=False)
+        for each in report.unclaimed[:_NAMED_MAX]:
+            console.print(f"  {each.amount_msat:,} msat  {each.payment_hash}", highlight=False, markup=False)
     if node["foreign"]:
         text = (
             f"\n{node['foreign']:,} msat came in by invoices that are not of this store: a server with another store "
@@ -107,6 +109,6 @@ def _show_pending(report: Report, console: Console) -> None:
         'see "A payout that stays pending" in docs/lightning.md.'
     )
     console.print(text, highlight=False)
-    for each in pending[:_PENDING_MAX]:
+    for each in pending[:_NAMED_MAX]:
         line = f"  since {timestamp(each.since_ms)}  {each.amount_msat:,} msat  {each.payment_hash}  {each.actor_id}"
         console.print(line, highlight=False, markup=False)

@@ -44,6 +44,7 @@ SELECT count(*), coalesce(sum(received), 0), coalesce(sum(available), 0), coales
        coalesce(sum(fees), 0), coalesce(sum(uncovered), 0) FROM actors WHERE kind = ?"""
 _SUM_RECEIVED: Final = "SELECT coalesce(sum(msat), 0), coalesce(sum(kept), 0) FROM received"
 _SUM_UNOWNED: Final = "SELECT coalesce(sum(msat), 0), coalesce(sum(kept), 0) FROM unowned WHERE is_foreign = ?"
+_UNCLAIMED: Final = "SELECT hash, msat FROM unowned WHERE NOT is_foreign ORDER BY msat DESC, hash LIMIT ?"
 _OWN_BY_JOURNALS: Final = """
 UPDATE received SET actor = (SELECT i.actor FROM invoices i WHERE i.hash = received.hash) WHERE actor IS NULL"""
 _NOT_CREDITED: Final = """
@@ -90,6 +91,13 @@ class Pending(msgspec.Struct, rename="camel"):
     actor_id: str
     amount_msat: int
     since_ms: int
+
+
+class Unclaimed(msgspec.Struct, rename="camel"):
+    """Payment by an invoice of ours that no session or job has."""
+
+    payment_hash: str
+    amount_msat: int
 
 
 class Ledger:
@@ -175,6 +183,10 @@ class Ledger:
     def pending(self, until_ms: int) -> list[Pending]:
         """Return payouts under way that began by then, the oldest first."""
         return [Pending(*row) for row in self._db.execute(_PENDING, [until_ms])]
+
+    def unclaimed(self, limit: int) -> list[Unclaimed]:
+        """Return payments by invoices of ours without an owner, the largest first."""
+        return [Unclaimed(*row) for row in self._db.execute(_UNCLAIMED, [limit])]
 
     def in_partition(self, partition: int) -> list[tuple[str, int, int]]:
         """Return id, length of journal, and what the wallet must hold, of each actor."""

@@ -13,6 +13,7 @@ from satmeter.actors.adapters.lightning.invoice_ids import invoice_id, new_rando
 from satmeter.actors.domain.job.state import CreateJob, JobView
 from satmeter.actors.ports import InvoiceOrder, Lightning
 from satmeter.scripts.audit.auditor import Report
+from satmeter.scripts.audit.payments import Unclaimed
 from tests.helpers.audits import TARGET, audited, raw, used_world
 from tests.helpers.fakes import FakeBindings
 from tests.helpers.hosts import World
@@ -77,6 +78,7 @@ async def test_an_invoice_of_ours_that_was_never_given_out_is_counted_as_ours(wo
         report = await look(world)
         assert report.differences == [] and report.node["foreign"] == 0
         assert report.node == {**before, "received": before["received"] + 7_000, "unclaimed": 7_000}
+        assert report.unclaimed == [Unclaimed(HASH, 7_000)]
         await raw(world).set(f"satmeter:invoice:{HASH}", "-")  # the treasury has seen it
 
 
