@@ -17,6 +17,7 @@ from ..edge.limits import Rate, Rates
 from ..pages.assets import Assets
 from ..pages.html import application
 from ..request.client_address import ClientAddresses
+from ..request.operator import admit_operator
 from ..service.health import Health
 from ..state import AppState
 from . import view
@@ -57,19 +58,25 @@ class OperatorPages:
         ]
 
     async def show(self, request: Request) -> Response:
-        """Answer GET /operator."""
+        """Answer GET /operator: to the cookie of a sign-in, or to the token as bearer. Raises `RefusedError` (401)."""
         if not self._sign_in.possible:
             return self._page("For the operator", view.without_token())
+        if "authorization" in request.headers:
+            # A program of the operator's. Without a cookie, it can send no form.
+            admit_operator(request, self._state.settings.operator_token)
+            return await self._dashboard(request, "")
         if self._in_the_clear(request):
             return self._page("For the operator", view.in_the_clear())
         cookie = request.cookies.get(COOKIE)
         if not self._sign_in.admits(cookie) or cookie is None:
             return self._page("For the operator", view.sign_in(None))
+        return await self._dashboard(request, self._sign_in.form_token(cookie))
+
+    async def _dashboard(self, request: Request, form_token: str) -> Response:
         if self._state.books is None:
             raise RefusedError(not_found("store of figures"))
         span = SPANS.get(request.query_params.get("span", ""), SPANS["24h"])
         figures = await gather(self._state, self._health, self._state.books, span)
-        form_token = self._sign_in.form_token(cookie)
         body = view.dashboard(figures, self._state.wallet, form_token, request.query_params.get("looked", ""))
         return self._page("Operator", body)
 

@@ -76,6 +76,15 @@ async def test_the_token_opens_the_page_and_the_cookie_keeps_it_open(api: Api) -
         assert not re.search(r"<script(?! type=\"module\" src=)|<style|\sstyle=|\son\w+=", page.text)
 
 
+async def test_a_program_shows_the_token_itself(api: Api) -> None:
+    async with browser(api.app) as client:
+        page = await client.get(PAGE, headers={"authorization": f"Bearer {OPERATOR_TOKEN}"})
+        assert page.status_code == 200 and "Takings" in page.text and "set-cookie" not in page.headers
+        for wrong in ("Bearer wrong", f"Basic {OPERATOR_TOKEN}", "Bearer"):
+            refused = await client.get(PAGE, headers={"authorization": wrong})
+            assert (refused.status_code, refused.json()["code"]) == (401, "invalid_credential")
+
+
 @pytest.mark.parametrize("origin", ["http://127.0.0.1:8402", "http://localhost:8402", "http://[::1]:8402"])
 async def test_on_loopback_the_cookie_needs_no_tls(api: Api, origin: str) -> None:
     async with browser(api.app, origin=origin) as client:
