@@ -17,6 +17,7 @@ import msgspec
 import structlog
 
 from ..config.log_context import in_background
+from .domain.errors import unavailable
 from .frames import read_frame, write_frame
 from .host_link import LinkError
 from .messages import ANSWERS, CALLS, Answer, Call, Cancel
@@ -29,6 +30,7 @@ _CONNECTS_WITHIN_S: Final = 2.0
 # A host sends something every heartbeat. One that is silent for the second span is taken for dead.
 _HEARTBEAT_S: Final = 1.0
 _SILENCE_MAX_S: Final = 4.0
+_OLDER: Final = "a server of a later release asked: upgrade this one, too"
 _log = structlog.get_logger(__name__)
 
 
@@ -45,6 +47,17 @@ class Handshake(msgspec.Struct, frozen=True):
 
     token: str = msgspec.field(name="word")
     queue_id: str = msgspec.field(name="inbox_id")
+
+
+class _UnknownCommand(msgspec.Struct, frozen=True):
+    type: str = ""
+
+
+class _UnknownCall(msgspec.Struct, frozen=True, tag="call"):
+    """Call of a command that only later versions know."""
+
+    call_id: int
+    command: _UnknownCommand
 
 
 class Callee(Protocol):
@@ -67,6 +80,7 @@ class HostListener:
         self._token = secrets.token_hex(32)
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
+        self._unknown: set[str] = set()
 
     async def open(self, address: str) -> HostAddress:
         """Take connections at this address, on a port of its own."""
@@ -90,7 +104,7 @@ class HostListener:
                 _log.warning("stranger_turned_away")
                 return
             directions = [
-                asyncio.create_task(self._take_calls(reader, handshake.queue_id)),
+                asyncio.create_task(self._take_calls(reader, writer, handshake.queue_id)),
                 asyncio.create_task(self._give_answers(writer, handshake.queue_id)),
             ]
             done, _ = await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
@@ -107,9 +121,24 @@ class HostListener:
             self._open.discard(writer)
             await asyncio.gather(*directions, return_exceptions=True)
 
-    async def _take_calls(self, reader: asyncio.StreamReader, queue_id: str) -> None:
+    async def _take_calls(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, queue_id: str) -> None:
         while True:
-            await self._host.submit(queue_id, CALLS.decode(await read_frame(reader, _FRAME_MAX_BYTES)))
+            frame = await read_frame(reader, _FRAME_MAX_BYTES)
+            try:
+                calls = CALLS.decode(frame)
+            except msgspec.ValidationError:
+                # A later version knows more commands. To end the connection would fail the calls of all others in it.
+                calls, unknown = CALLS.decode_known(frame)
+                write_frame(writer, ANSWERS.encode([self._refused(call) for call in unknown]))
+            await self._host.submit(queue_id, calls)
+
+    def _refused(self, message: msgspec.Raw) -> Answer:
+        """Return the answer to a call that this version does not know. Raises `MsgspecError` for another message."""
+        call = msgspec.msgpack.decode(message, type=_UnknownCall)
+        if call.command.type not in self._unknown:
+            self._unknown.add(call.command.type)
+            _log.warning("command_unknown", command=call.command.type, hint=_OLDER)
+        return Answer(call.call_id, unavailable("The actor's host"))
 
     async def _give_answers(self, writer: asyncio.StreamWriter, queue_id: str) -> None:
         while True:

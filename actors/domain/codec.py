@@ -49,6 +49,8 @@ class MessageCodec(Generic[T]):
     def __init__(self, kind: Any) -> None:
         self._encoder = msgspec.msgpack.Encoder(enc_hook=_encode)
         self._decoder: msgspec.msgpack.Decoder[list[T]] = msgspec.msgpack.Decoder(list[kind], dec_hook=_decode)
+        self._one: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(kind, dec_hook=_decode)
+        self._raw = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
     def encode(self, batch: list[T]) -> bytes:
         """Encode the batch."""
@@ -57,3 +59,16 @@ class MessageCodec(Generic[T]):
     def decode(self, data: bytes) -> list[T]:
         """Decode a batch."""
         return self._decoder.decode(data)
+
+    def decode_known(self, data: bytes) -> tuple[list[T], list[msgspec.Raw]]:
+        """Decode what this version knows of a batch; return the other messages as they came.
+
+        Raises `MsgspecError` for what is not a batch.
+        """
+        known, unknown = [], []
+        for raw in self._raw.decode(data):
+            try:
+                known.append(self._one.decode(raw))
+            except msgspec.ValidationError:
+                unknown.append(raw)
+        return known, unknown

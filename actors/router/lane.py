@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from ...config.log_context import in_background, present_request_id, present_traceparent
 from ..domain.backoff import Backoff
-from ..domain.errors import RefusedError, behind
+from ..domain.errors import RefusedError, behind, unavailable
 from ..domain.llm.answers import Held
 from ..domain.llm.relays import RelayBytes
 from ..domain.session.messages import Ask, Relay
@@ -36,6 +36,8 @@ _OUTGOING_MAX: Final = 2_000
 _CANCELLED_KEPT: Final = 256
 # Former connections of which a host may still hold calls; it forgets them after a while.
 _QUEUES_KEPT: Final = 16
+# For so long a host that could not read a command is not sent it again, unless it was started again.
+_UNREAD_FOR_S: Final = 60.0
 # Messages that share one call to the host. More of them would hold up the answers of the first ones.
 _BATCH_MAX: Final = 500
 # Longest wait of a call for a host that can't be reached. A killed one is back within about 3 s.
@@ -44,6 +46,7 @@ _RETRY_FIRST_S: Final = 0.05
 _RETRY_MAX_S: Final = 0.5
 _GREETING_S: Final = 2.0
 _DIED: Final = "it is started again; what Ray says of a host that died is in libraries.log in the data directory"
+_OLDER: Final = "the host is of an earlier release: upgrade it. Until then such requests get 503"
 _log = structlog.get_logger(__name__)
 
 
@@ -141,9 +144,16 @@ class Lane:
         self._wanted = asyncio.Event()
         self._next_id = 0
         self._traffic: asyncio.Task[None] | None = None
+        self._answered: set[type[WireCommand]] = {Ping}
+        self._unread_until_s: dict[type[WireCommand], float] = {}
 
     def open(self, actor_id: str, command: WireCommand, *, resent: bool = False) -> Pending:
-        """Send a call. Raises `RefusedError` when the host is behind, or too many calls wait already."""
+        """Send a call.
+
+        Raises `RefusedError` when the host is behind, too many calls wait already, or it can't read the command.
+        """
+        if self._unread_until_s.get(type(command), 0.0) > asyncio.get_running_loop().time():
+            raise RefusedError(unavailable("The actor's host"))
         if len(self._outgoing) >= _OUTGOING_MAX or len(self._pending) >= _IN_FLIGHT_MAX:
             raise RefusedError(behind())
         if self._traffic is None:
@@ -212,6 +222,8 @@ class Lane:
     async def _receive(self) -> None:
         while True:
             for answer in await self._link.collect(self._queue_id):
+                if (pending := self._pending.get(answer.call_id)) is not None:
+                    self._answered.add(type(pending.call.command))
                 self._dispatch(answer)
 
     def _dispatch(self, answer: Answer) -> None:
@@ -227,14 +239,21 @@ class Lane:
 
         Return False when the host is of no use any more: it owns nothing, and no caller waits for it.
         """
-        backoff = Backoff(_RETRY_FIRST_S, _RETRY_MAX_S)
+        backoff, stayed = Backoff(_RETRY_FIRST_S, _RETRY_MAX_S), True
         while not await self._greet():
+            stayed = False
             self._refuse_impatient()
             await self._redirect()
             if not self._pending and self._host_id not in self._routing.hosts:
                 self._outgoing = FairQueue()
                 return False
             await asyncio.sleep(backoff.next())
+        if stayed:
+            await self._find_unread()
+        else:
+            # Another process, perhaps of another release.
+            self._answered = {Ping}
+            self._unread_until_s.clear()
         # The beginning of an answer can't be taken back, and a second one must not be paid for.
         self._refuse([p for p in self._pending.values() if p.begun and isinstance(p.call.command, Ask | Relay)])
         for pending in self._pending.values():
@@ -244,6 +263,34 @@ class Lane:
         for call_id in self._cancelled:
             self._outgoing.put("", Cancel(call_id, tuple(self._former_queues)))
         self._wanted.set()
+        return True
+
+    async def _find_unread(self) -> None:
+        """Refuse the calls that the host can't read: sent again, they would break all connections to come.
+
+        It was there all the while, so it may have ended the connection itself. A host of an earlier release does that
+        to a command that it does not know. Each kind that it has never answered is tried by itself, at no actor.
+        """
+        pending = {type(pending.call.command): pending.call.command for pending in self._pending.values()}
+        for kind in pending.keys() - self._answered:
+            if await self._can_read(pending[kind]):
+                self._answered.add(kind)
+                continue
+            _log.warning("command_not_read", host_id=self._host_id, command=kind.__name__, hint=_OLDER)
+            self._unread_until_s[kind] = asyncio.get_running_loop().time() + _UNREAD_FOR_S
+            self._refuse([p for p in self._pending.values() if type(p.call.command) is kind])
+
+    async def _can_read(self, command: WireCommand) -> bool:
+        """Return False if the host ends the connection at this command, and is there afterwards."""
+        self._queue_id = secrets.token_hex(8)
+        try:
+            async with asyncio.timeout(_GREETING_S):
+                await self._link.submit(self._queue_id, [Call(0, "", command)])
+                await self._link.collect(self._queue_id)
+        except LinkError:
+            return not await self._greet()
+        except TimeoutError:
+            return True
         return True
 
     async def _redirect(self) -> None:

@@ -10,11 +10,13 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
+from satmeter.actors.domain.errors import Code, Refusal
 from satmeter.actors.domain.llm.relays import RelayBody
-from satmeter.actors.frames import write_frame
+from satmeter.actors.frames import read_frame, write_frame
 from satmeter.actors.host_link import LinkError
-from satmeter.actors.messages import Answer, Call, Cancel, Ping, Pong
+from satmeter.actors.messages import ANSWERS, Answer, Call, Cancel, Ping, Pong
 from satmeter.actors.partitioning import PARTITIONS
 from satmeter.actors.router.router import Router
 from satmeter.actors.transport import Handshake, HostAddress, HostListener, SocketLink
@@ -222,3 +224,34 @@ async def test_a_call_of_32_mib_goes_through_and_the_next_ones_behind_it() -> No
             Call(3, "job_1", Ping()),
         ]
         await link.close()
+
+
+async def test_a_command_that_only_later_versions_know_is_refused_and_the_others_are_served() -> None:
+    """A front of a later release asks; to end its connection would fail the calls of all its clients."""
+    later = {"type": "call", "call_id": 2, "actor_id": "job_1", "command": {"type": "of_a_later_version", "x": [1]}}
+    calls = [msgspec.to_builtins(Call(number, "job_1", Ping())) for number in (1, 3)]
+    async with listening_host() as (_, _, endpoint):
+        reader, writer = await asyncio.open_connection(endpoint.address, endpoint.port)
+        write_frame(writer, msgspec.msgpack.encode(Handshake(endpoint.token, "queue")))
+        with capture_logs() as logs:
+            for _ in range(2):
+                write_frame(writer, msgspec.msgpack.encode([calls[0], later, calls[1]]))
+            told: list[Answer] = []
+            async with asyncio.timeout(PATIENCE_S):
+                while len(told) < 6:
+                    told += ANSWERS.decode(await read_frame(reader, 10_000))
+        writer.close()
+    refused = [answer.reply for answer in told if answer.call_id == 2]
+    assert [reply.code for reply in refused if isinstance(reply, Refusal)] == [Code.UNAVAILABLE] * 2
+    assert sorted(answer.call_id for answer in told if answer.reply == Pong()) == [1, 1, 3, 3]
+    assert [(entry["event"], entry["command"]) for entry in logs] == [("command_unknown", "of_a_later_version")]
+
+
+async def test_a_message_that_is_no_call_ends_the_connection() -> None:
+    async with listening_host() as (host, _, endpoint):
+        reader, writer = await asyncio.open_connection(endpoint.address, endpoint.port)
+        write_frame(writer, msgspec.msgpack.encode(Handshake(endpoint.token, "queue")))
+        write_frame(writer, msgspec.msgpack.encode([{"type": "of_a_later_version", "call_id": 1}]))
+        assert set((await reader.read())[4:]) <= {0x90, 0}
+        writer.close()
+        assert host.taken == []

@@ -44,16 +44,16 @@ class FakeHost:
 
     async def submit(self, queue_id: str, calls: Sequence[Call | Cancel]) -> None:
         await self.taken.wait()
-        if self.defect is not None and not all(_is_ping(call) for call in calls):
+        if self.defect is not None and not all(_is_trial(call) for call in calls):
             raise self.defect
         if self.dead:
             raise LinkError("dead")
         async with self._arrived:
-            self.batches.append([call for call in calls if not _is_ping(call)])
+            self.batches.append([call for call in calls if not _is_trial(call)])
             for call in calls:
                 self._queues[call.call_id] = queue_id
-                if _is_ping(call):
-                    self.answer(call.call_id, Pong())
+                if _is_trial(call):
+                    self.answer(call.call_id, Pong() if _is_ping(call) else NotOwner())
             self._arrived.notify_all()
 
     async def collect(self, queue_id: str) -> Sequence[Answer]:
@@ -97,6 +97,10 @@ class FakeHost:
 
 def _is_ping(call: Call | Cancel) -> bool:
     return isinstance(call, Call) and isinstance(call.command, Ping)
+
+
+def _is_trial(call: Call | Cancel) -> bool:
+    return isinstance(call, Call) and not call.actor_id
 
 
 async def everything(partitions: Sequence[int]) -> Mapping[int, str]:
