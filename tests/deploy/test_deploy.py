@@ -80,6 +80,13 @@ def test_the_cluster_file_copies_only_what_there_is() -> None:
         assert target == f"/opt/satmeter/{source}"
 
 
+def test_what_the_program_is_made_of_goes_to_each_machine_and_into_the_image() -> None:
+    parts = {path.readlink().name for path in (ROOT / "src" / "satmeter").iterdir() if path.is_symlink()}
+    assert len(parts) == 5
+    assert parts <= set(_yaml("ray-cluster.yaml")["file_mounts"].values())
+    assert parts <= set(re.findall(r"^COPY (\w+) \w+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE))
+
+
 def test_the_compose_file_fits_the_compose_specification() -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
     run = subprocess.run([*command, DEPLOY / "compose.yaml"], capture_output=True, text=True, check=False)
@@ -274,7 +281,13 @@ def test_the_image_installs_by_hash_and_runs_the_server_itself_without_rights() 
 @pytest.mark.parametrize("name", sorted(str(path.relative_to(DEPLOY)) for path in DEPLOY.rglob("*") if path.is_file()))
 def test_no_address_of_a_registry_is_written_out(name: str) -> None:
     text = (DEPLOY / name).read_text()
-    assert set(re.findall(r"https?://([\w.]+)", text)) <= {"127.0.0.1", "satmeter.example", "satmeter"}
+    assert set(re.findall(r"https?://([\w.]+)", text)) <= {
+        "127.0.0.1",
+        "satmeter.example",
+        "satmeter",
+        "phoenixd",
+        "lnbits",
+    }
 
 
 def test_systemd_starts_the_server_again_and_gives_it_time_to_drain() -> None:

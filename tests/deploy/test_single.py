@@ -100,6 +100,10 @@ def test_the_compose_file_fits_the_compose_specification() -> None:
 def test_only_the_proxy_can_be_reached_from_elsewhere() -> None:
     services: dict[str, Any] = yaml.safe_load((SINGLE / "compose.yaml").read_text())["services"]
     assert "ports" not in services["valkey"]
+    # It hands the volume over to the node's user, and ends.
+    once = services.pop("phoenixd-owner")
+    assert (once["network_mode"], once["cap_add"], once["image"]) == ("none", ["CHOWN"], services["phoenixd"]["image"])
+    assert once["volumes"] == services["phoenixd"]["volumes"] and once["profiles"] == services["phoenixd"]["profiles"]
     for name, service in services.items():
         assert "healthcheck" in service and service["restart"] == "unless-stopped", name
         outside = [port for port in service.get("ports", []) if not port.startswith("127.0.0.1:")]
