@@ -7,9 +7,10 @@ from typing import Final
 
 import structlog
 
+from ..clock import system_uptime_ms
 from ..domain.backoff import Backoff
 from ..domain.payments.intents import LookUpPayout, SendPayout
-from ..domain.payments.payout_flow import verdict
+from ..domain.payments.payout_flow import PATIENCE_MS, verdict
 from ..domain.payments.payouts import LONG_MS, PayoutReport, PayoutStatus
 from ..ports import Lightning, LongPayout, PermanentError, PortError, TransientError
 
@@ -28,6 +29,7 @@ class PayoutCalls:
         now_ms: Callable[[], int],
         refused: Callable[[str], Awaitable[None]] | None = None,
         lasts: Callable[[LongPayout], Awaitable[None]] | None = None,
+        uptime_ms: Callable[[], int] = system_uptime_ms,
     ) -> None:
         """`refused` counts payouts that the node would not even try, by reason; it raises `PortError`.
 
@@ -38,6 +40,7 @@ class PayoutCalls:
         self._lasts = lasts
         self._pause = pause
         self._now_ms = now_ms
+        self._uptime_ms = uptime_ms
 
     async def send(self, intent: SendPayout) -> PayoutReport:
         """Order the payment. Raises `PortError` whenever it may have been made."""
@@ -62,11 +65,17 @@ class PayoutCalls:
             _log.warning("refusal_not_counted", reason=reason, error=str(error))
 
     async def look_up(self, intent: LookUpPayout) -> PayoutReport:
-        """Ask until the node's word is final. Any other word, or none, leaves the outcome unknown."""
+        """Ask until the node's word is final. Any other word, or none, leaves the outcome unknown.
+
+        The time until then passes by a clock that is never set. A wall clock set forward would make "failed" final
+        while the node may still pay; one set back would leave the refund owed for hours.
+        """
         backoff, told = Backoff(_BACKOFF_FIRST_S, _BACKOFF_MAX_S), False
+        began_ms = max(self._now_ms(), intent.failure_final_at_ms - PATIENCE_MS)
+        before_ms = began_ms - self._uptime_ms()
         while True:
             await self._note_if_long(intent)
-            delay_s, asked_at_ms = backoff.next(), self._now_ms()
+            delay_s, asked_at_ms = backoff.next(), before_ms + self._uptime_ms()
             try:
                 report = await self._lightning.payout(intent.target, intent.actor_id)
                 final = verdict(report, intent.failure_final_at_ms, asked_at_ms)

@@ -60,19 +60,19 @@ class ModelGate:
             self._cache.outdate()
             word = await self._cache.current()
         if (outage := word.down(now_ms)) is not None:
-            raise self._held_back("the model provider is away", outage.until_ms - now_ms)
+            raise self._held_back("the model provider is away", outage.left_ms(now_ms))
         if model is not None and (wait := word.wait(model, now_ms)) is not None:
-            wait_s = (wait.until_ms - now_ms) / 1_000
+            wait_s = wait.left_ms(now_ms) / 1_000
             raise HeldBackError("the model provider has asked for a wait", wait.fault, wait_s)
 
     async def admit_sale(self) -> None:
         """Let a sale through. Raises `HeldBackError` while the last calls failed."""
         word, now_ms = await self._cache.current(ASK_BEFORE_SALES_S), self._now_ms()
         if (outage := word.closed(now_ms)) is not None:
-            raise self._held_back("the model provider is away", outage.until_ms - now_ms)
+            raise self._held_back("the model provider is away", outage.left_ms(now_ms))
 
     def _held_back(self, message: str, wait_ms: int) -> HeldBackError:
-        wait_s = max(wait_ms, 0) / 1_000 + 0.5 + _SPREAD_S * self._chance()
+        wait_s = wait_ms / 1_000 + 0.5 + _SPREAD_S * self._chance()
         return HeldBackError(message, ModelFault.UNAVAILABLE, wait_s)
 
     async def failed(self, model: str, error: PortError) -> bool:
@@ -107,9 +107,10 @@ class ModelGate:
 
     async def _keep_wait(self, model: str, error: PortError) -> None:
         if isinstance(error, ModelError) and error.retry_after_s:
-            until_ms = self._now_ms() + int(error.retry_after_s * 1_000)
+            told_ms = self._now_ms()
+            until_ms = told_ms + int(error.retry_after_s * 1_000)
             fault = error.fault if error.fault in _SAID else ModelFault.UNAVAILABLE
-            await self._board.tell_wait(model, ModelWait(fault, until_ms))
+            await self._board.tell_wait(model, ModelWait(fault, until_ms, told_ms))
             self._cache.outdate()
 
     async def _count(self, fault: ModelFault, error: PortError) -> bool:

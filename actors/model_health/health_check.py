@@ -14,15 +14,13 @@ from msgspec.structs import replace
 from ..domain.provider_faults import ModelFault
 from ..ports import ModelError, ModelProbe, PortError
 from .circuit_breaker import tell_of_outage
-from .outage import ANTHROPIC, ModelBoard, ModelOutage, Sleep, Stage, backoff_ms
+from .outage import ANTHROPIC, TRIAL_MS, ModelBoard, ModelOutage, Sleep, Stage, backoff_ms
 
 _TURN_S: Final = 0.5
 # Time between two questions while all is well. So a shop without customers knows that it must not take any.
 _LOOK_EVERY_S: Final = 30.0
 _LOOK_AGAIN_S: Final = 2.0
 _MISSES_MAX: Final = 2
-# The first paid call, which shows whether the provider works, has this time to come. Without one, no client buys.
-_TRIAL_MS: Final = 10_000
 # An unreachable provider, or a refused key, concerns all calls. Other failures may concern this question alone.
 _TELLING: Final = frozenset({ModelFault.UNREACHABLE, ModelFault.REFUSED})
 _log = structlog.get_logger(__name__)
@@ -80,7 +78,7 @@ class ModelWatch:
         down = word.down(now_ms)
         if down is None:
             await self._look_while_up(word.outage)
-        elif now_ms >= down.until_ms:
+        elif not down.left_ms(now_ms):
             await self._try_again(down)
 
     async def _look_while_up(self, known: ModelOutage | None) -> None:
@@ -111,7 +109,7 @@ class ModelWatch:
             if await self._board.swap(outage, None) and outage.fault is not None:
                 _log.info("model_provider_back", upstream=self._upstream, away_s=(now_ms - outage.since_ms) // 1_000)
         else:
-            await self._board.swap(outage, replace(outage, stage=Stage.TRIAL, until_ms=now_ms + _TRIAL_MS))
+            await self._board.swap(outage, replace(outage, stage=Stage.TRIAL, until_ms=now_ms + TRIAL_MS))
 
     async def _ask(self) -> ModelError | None:
         """Ask the provider, and return the error that keeps it from answering, if any."""

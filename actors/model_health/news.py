@@ -54,5 +54,6 @@ class UpstreamNews:
         """Return how far a state is from a good one: away, on trial, or for how long it is to be waited for."""
         now_ms = self._now_ms()
         down, closed = word.down(now_ms), word.closed(now_ms)
-        until_ms = 0 if closed is None else closed.until_ms
-        return down is not None, closed is not None, max([until_ms, *(wait.until_ms for wait in word.waits.values())])
+        waits_ms = [wait.left_ms(now_ms) for wait in word.waits.values()]
+        left_ms = 0 if closed is None else closed.left_ms(now_ms)
+        return down is not None, closed is not None, max([left_ms, *waits_ms])

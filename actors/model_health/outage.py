@@ -22,6 +22,10 @@ FAILURES_MAX: Final = 3
 _BACKOFF_FIRST_MS: Final = 1_000
 _BACKOFF_MAX_MS: Final = 15_000
 _JITTER: Final = 0.2
+TRIAL_MS: Final = 10_000
+"""Time for the first paid call, which shows whether the provider works. Without a call in it, the trial is over."""
+# Clocks of two machines differ by less. What lies further ahead was noted before a clock was set back.
+_SKEW_MS: Final = 60_000
 # After this time the watch itself must be down. That says nothing about the provider, and must not keep a shop closed.
 _FORGOTTEN_AFTER_MS: Final = 600_000
 ASK_AGAIN_S: Final = 1.0
@@ -55,12 +59,33 @@ class ModelOutage(msgspec.Struct, frozen=True):
     until_ms: int
     tries: int = 0
 
+    def left_ms(self, now_ms: int) -> int:
+        """Return the time until `until_ms`, 0 once it has come.
+
+        It has come, too, if it lies further ahead than any outage sets it: then a clock was set back since, and the
+        provider would count as away for as long as that.
+        """
+        return _left_ms(self.until_ms, now_ms, _BACKOFF_MAX_MS)
+
 
 class ModelWait(msgspec.Struct, frozen=True):
-    """Wait until `until_ms` that the provider has asked for before calls to a model, because of this fault."""
+    """Wait until `until_ms` that the provider has asked for before calls to a model, because of this fault.
+
+    `told_ms`: the time at which it asked; 0 where an earlier version noted it.
+    """
 
     fault: ModelFault
     until_ms: int
+    told_ms: int = 0
+
+    def left_ms(self, now_ms: int) -> int:
+        """Return the time until `until_ms`, 0 once it has come, or where a clock was set back since it was told."""
+        return _left_ms(self.until_ms, now_ms, self.until_ms - self.told_ms)
+
+
+def _left_ms(until_ms: int, now_ms: int, longest_ms: int) -> int:
+    left_ms = max(0, until_ms - now_ms)
+    return left_ms if left_ms <= longest_ms + _SKEW_MS else 0
 
 
 class ModelWord(msgspec.Struct, frozen=True):
@@ -83,13 +108,13 @@ class ModelWord(msgspec.Struct, frozen=True):
     def closed(self, now_ms: int) -> ModelOutage | None:
         """Return the outage in which nothing is sold: the last call failed, and there was no other since."""
         outage = self.outage_at(now_ms)
-        over = outage is not None and outage.stage is Stage.TRIAL and now_ms >= outage.until_ms
+        over = outage is not None and outage.stage is Stage.TRIAL and not outage.left_ms(now_ms)
         return None if over else outage
 
     def wait(self, model: str, now_ms: int) -> ModelWait | None:
         """Return the wait that the provider has asked for, while it lasts."""
         wait = self.waits.get(model)
-        return wait if wait is not None and wait.until_ms > now_ms else None
+        return wait if wait is not None and wait.left_ms(now_ms) else None
 
 
 class ModelBoard(Protocol):

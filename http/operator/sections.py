@@ -261,7 +261,7 @@ def models(figures: Figures) -> str:
             waits = ", ".join(
                 f"{model} until {words.at_ms(wait.until_ms)}"
                 for model, wait in word.waits.items()
-                if wait.until_ms > now_ms
+                if wait.left_ms(now_ms)
             )
             rows.append([f"<code>{escape(name)}</code>", escape(state), escape(waits or NONE)])
         parts.append(table("Upstreams", ("Upstream", "State", "Asked us to wait"), rows))

@@ -51,6 +51,7 @@ _EXPIRED: Final = "Do not pay it any more. Where you got this address, ask for a
 
 
 class _Kept(NamedTuple):
+    at_ms: int
     until_ms: int
     shown: invoices.ShownInvoice
 
@@ -116,12 +117,13 @@ class PayRoutes:
             raise RefusedError(not_found("invoice"))
         now_ms = self._state.now_ms()
         kept = self._kept.get(name)
-        if kept is not None and now_ms < kept.until_ms:
+        # A clock that was set back must not keep what was seen for hours.
+        if kept is not None and kept.at_ms <= now_ms < kept.until_ms:
             return page, kept.shown
         shown = await self._state.router.call(page.actor_id, page.question)
         if len(self._kept) >= _KEPT_MAX:
             self._kept.clear()
-        self._kept[name] = _Kept(now_ms + (_OVER_FOR_MS if shown.invoice is None else _OPEN_FOR_MS), shown)
+        self._kept[name] = _Kept(now_ms, now_ms + (_OVER_FOR_MS if shown.invoice is None else _OPEN_FOR_MS), shown)
         return page, shown
 
 

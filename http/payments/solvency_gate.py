@@ -29,7 +29,7 @@ async def refuse_deposits(state: AppState, *models: str) -> None:
         if (outage := word.closed(now_ms)) is not None:
             raise RefusedError(_away(outage, now_ms))
         wait = None if model is None else word.wait(model, now_ms)
-        if wait is not None and wait.until_ms - now_ms >= _LONG_WAIT_MS:
+        if wait is not None and wait.left_ms(now_ms) >= _LONG_WAIT_MS:
             raise RefusedError(_asked_to_wait(wait, now_ms))
 
 
@@ -52,8 +52,8 @@ async def refuse_calls(state: AppState, model: str, *, waits: bool = True) -> No
 
 
 def _away(outage: ModelOutage, now_ms: int) -> Refusal:
-    return model_failed(ModelFault.UNAVAILABLE, max(outage.until_ms - now_ms, 0) + _TRIED_WITHIN_MS)
+    return model_failed(ModelFault.UNAVAILABLE, outage.left_ms(now_ms) + _TRIED_WITHIN_MS)
 
 
 def _asked_to_wait(wait: ModelWait, now_ms: int) -> Refusal:
-    return model_failed(wait.fault, wait.until_ms - now_ms)
+    return model_failed(wait.fault, wait.left_ms(now_ms))

@@ -93,7 +93,17 @@ def _actor_host(
     limits = SimulatedLimits(cluster.store)
     model, admit_sale = cluster.models.for_host(now_ms)
     outside = cluster.receivers, cluster.destinations
-    effects = Effects(lightning, model, FixedPrices(), limits, pool, *outside, admit_sale=admit_sale, now_ms=now_ms)
+    effects = Effects(
+        lightning,
+        model,
+        FixedPrices(),
+        limits,
+        pool,
+        *outside,
+        admit_sale=admit_sale,
+        now_ms=now_ms,
+        uptime_ms=world.now_ms,
+    )
     rules = behaviours(cluster.missing_usage)
     return ActorHost(host_id, journal, effects, rules, passivate_after_s=_PASSIVATE_AFTER_S, now_ms=now_ms, only=only)
 

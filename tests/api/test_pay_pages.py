@@ -151,3 +151,11 @@ async def test_the_page_of_an_actor_that_can_not_be_seen_is_a_503() -> None:
         page = PayPages(front.state).path(SESSION, EVAL_INVOICE.payment_hash)
         answer = await front.http.get(page)
         assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+
+
+async def test_a_clock_that_is_set_back_does_not_show_an_invoice_as_open_for_as_long(api: Api) -> None:
+    invoice = (await api.create())["evalInvoice"]
+    assert (await status(api, invoice["payPage"]))["state"] == "open"
+    await api.pay(invoice)
+    api.world.offset_ms -= 3_600_000
+    assert (await status(api, invoice["payPage"]))["state"] == "paid"

@@ -276,6 +276,7 @@ class World:
             self.destinations,
             pause=self.pause,
             now_ms=self.now_ms,
+            uptime_ms=self.now_ms,
         )
         return ActorHost(
             host_id,

@@ -71,6 +71,7 @@ class Relay:
         self._filters = filters
         self._open_timeout_s = open_timeout_s
         self._socket: ClientConnection | None = None
+        self._asked_for: Sequence[Mapping[str, Any]] = ()
         self._run: asyncio.Task[None] | None = None
         self._nudge = asyncio.Event()
         self._attempt: asyncio.Future[bool] | None = None
@@ -103,6 +104,12 @@ class Relay:
         if socket is None:
             return False
         try:
+            if any(
+                now.get("since", 0) < then.get("since", 0)
+                for now, then in zip(self._filters(), self._asked_for, strict=True)
+            ):
+                # Our clock was set back. With the former time the relay would keep answers from us, as too old.
+                await socket.send(self._ask())
             await socket.send(f'["EVENT",{event.json}]')
         except (WebSocketException, OSError):
             return False
@@ -168,9 +175,14 @@ class Relay:
             _log.warning("relay_connection_broke", relay=host, error_type=type(error).__name__)
         self._is_away = True
 
+    def _ask(self) -> str:
+        """Return the words that ask for the events, in the place of those that were asked for before."""
+        self._asked_for = self._filters()
+        return msgspec.json.encode(["REQ", _SUBSCRIPTION, *self._asked_for]).decode()
+
     async def _subscribe(self, socket: ClientConnection) -> None:
         """Ask for the events, and wait until the stored ones have come."""
-        ask = msgspec.json.encode(["REQ", _SUBSCRIPTION, *self._filters()]).decode()
+        ask = self._ask()
         await socket.send(ask)
         challenge: str | None = None
         async for text in socket:

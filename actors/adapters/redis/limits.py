@@ -7,7 +7,7 @@ Each client has keys of its own, so one script handles one key, on Redis Cluster
     satmeter:unpaid-bytes:<name>    hash of the bytes that unpaid actors keep, by the hour (or part) in which they lapse
     satmeter:unpaid-bytes-of:<id>   what one of these actors was counted for, and under which names
 
-All expire by themselves.
+All expire by themselves. Uses from before a clock was set back lie in the future, and count for a window more at most.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from .guard import guarded
 _HIT: Final = """
 local now, window, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - window)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], string.format('(%.0f', now + window), '+inf')
 if redis.call('ZCARD', KEYS[1]) < limit then
   redis.call('ZADD', KEYS[1], now, ARGV[4])
   redis.call('PEXPIRE', KEYS[1], window)
@@ -104,7 +105,7 @@ class RedisLimits:
         parts = [(size_bytes, _slot(until_ms, now_ms)) for size_bytes, until_ms in kept]
         record = msgspec.json.encode((parts, tuple(bounds)))
         last_ms = max(until_ms for _, until_ms in kept)
-        if not await guarded(self._redis.set(_record(actor_id), record, px=last_ms - now_ms, nx=True)):
+        if not await guarded(self._redis.set(_record(actor_id), record, px=max(last_ms - now_ms, 1), nx=True)):
             return None
         held: list[str] = []
         for name, bound in bounds.items():

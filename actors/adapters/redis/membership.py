@@ -9,6 +9,10 @@
     satmeter:{cluster}:<cluster>:placement   the plan, as JSON
 
 Times are milliseconds by the store's clock. Keys of a Ray cluster are forgotten a month after it was last used.
+
+That clock may be set while servers beat, and after a reboot it may be behind. What was noted in its future counts as
+noted now. A server beats once a second: if it finds its own last beat long ago, it can't tell how long the others have
+been silent, and they count as heard of now. The lease of a leader that is silent for longer than it lasts is over.
 """
 
 from __future__ import annotations
@@ -38,12 +42,22 @@ _CLUSTERS: Final = f"{_PREFIX}clusters"
 _BEAT: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local future = string.format('(%.0f', now)
+local last = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or now)
+local unsure = now - last > tonumber(ARGV[7]) and '-inf' or future
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], unsure, '+inf')) do redis.call('ZADD', KEYS[2], now, id) end
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[6], future, '+inf')) do
+  redis.call('ZADD', KEYS[6], now - 1, name)
+end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('ZADD', KEYS[2], now, ARGV[1])
 redis.call('ZADD', KEYS[6], now, ARGV[6])
 redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', now - ARGV[5])
 local leader = redis.call('GET', KEYS[3])
-if not leader or leader == ARGV[1] then redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[3]) end
+local led = leader and tonumber(redis.call('ZSCORE', KEYS[2], leader) or 0)
+if not leader or leader == ARGV[1] or now - led > 2 * ARGV[3] then
+  redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[3])
+end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[4])) do
   redis.call('HDEL', KEYS[1], id)
   redis.call('ZREM', KEYS[2], id)
@@ -97,7 +111,8 @@ class RedisMembership:
         """Report that this server is there, and look around (see `Membership`). Raises `TransientError`."""
         keys = await self._keys()
         record = msgspec.json.encode(server)
-        args: list[str | int | bytes] = [server.server_id, record, _LEAD_MS, _FORGET_MS, _KEEP_MS, self._cluster or ""]
+        spans = _LEAD_MS, _FORGET_MS, _KEEP_MS
+        args: list[str | int | bytes] = [server.server_id, record, *spans, self._cluster or "", _SILENT_MS]
         await guarded(self._beat(keys=keys, args=args))
         return _view(server.server_id, await self._see(keys))
 

@@ -42,6 +42,10 @@ class MembershipData:
     def beat(self, server: Server) -> ClusterView:
         """See `Membership.beat`."""
         now_ms = self._now_ms()
+        _, last_ms = self._seen.get(server.server_id, (server, now_ms))
+        if now_ms - last_ms > _SILENT_MS:
+            # It can't tell how long the others have been silent.
+            self._seen = {name: (other, now_ms) for name, (other, _) in self._seen.items()}
         self._seen[server.server_id] = server, now_ms
         if self.leader in (None, server.server_id):
             self._lead = server.server_id, now_ms + _LEAD_MS

@@ -38,7 +38,7 @@ class Debtor:
         self.books, self.refunds = OwingBooks(owed=OWED_MSAT), Refunds()
         self.now_ms = _START_MS
         self.events: list[Event] = []
-        self._calls = PayoutCalls(world.lightning, self._pause, lambda: self.now_ms)
+        self._calls = PayoutCalls(world.lightning, self._pause, lambda: self.now_ms, uptime_ms=lambda: self.now_ms)
 
     async def refund(self, target: PayoutTarget) -> None:
         """Pay out to an invoice, until the books know how it ended."""

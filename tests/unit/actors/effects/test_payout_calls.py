@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.intents import LookUpPayout, SendPayout
+from satmeter.actors.domain.payments.payout_flow import PATIENCE_MS
 from satmeter.actors.domain.payments.payouts import LONG_MS, PayoutReport, PayoutStatus, PayoutTarget
 from satmeter.actors.effects.payout_calls import PayoutCalls
 from satmeter.actors.ports import LongPayout, PermanentError, PortError, TransientError
@@ -103,3 +104,37 @@ async def test_a_payout_that_is_found_paid_later_is_told_then() -> None:
     with capture_logs() as logs:
         await calls.look_up(LookUpPayout("look_a", TARGET, "ses_a", 0))
     assert [entry["event"] for entry in logs] == ["payout_paid"]
+
+
+class Clocks:
+    """A wall clock that is set at the first pause, and an uptime; both go on by pauses."""
+
+    def __init__(self, set_by_ms: int) -> None:
+        self.wall_ms, self.uptime_ms, self.set_by_ms = UNTIL_MS, 0, set_by_ms
+
+    async def pause(self, delay_s: float) -> None:
+        self.wall_ms += int(delay_s * 1_000) + self.set_by_ms
+        self.uptime_ms += int(delay_s * 1_000)
+        self.set_by_ms = 0
+
+
+@pytest.mark.parametrize("set_by_ms", [0, 3_600_000, -3_600_000])
+@pytest.mark.parametrize("status", [PayoutStatus.FAILED, PayoutStatus.ABSENT])
+async def test_a_clock_that_is_set_neither_shortens_nor_lengthens_the_patience_with_a_lost_answer(
+    status: PayoutStatus, set_by_ms: int
+) -> None:
+    """LNbits calls a payment failed that its node has just begun: believed too soon, it would be paid twice."""
+    clocks, lightning = Clocks(set_by_ms), FakeLightning(now_ms=lambda: 0)
+    lightning.outgoing[TARGET.payment_hash] = PayoutReport(status)
+    calls = PayoutCalls(lightning, clocks.pause, lambda: clocks.wall_ms, uptime_ms=lambda: clocks.uptime_ms)
+    intent = LookUpPayout("look_up_a", TARGET, "ses_a", UNTIL_MS + PATIENCE_MS, (), UNTIL_MS)
+    assert (await calls.look_up(intent)).status is status
+    assert PATIENCE_MS <= clocks.uptime_ms <= PATIENCE_MS + 60_000
+
+
+async def test_a_clock_set_back_before_the_look_up_lengthens_it_no_more() -> None:
+    clocks, lightning = Clocks(0), FakeLightning(now_ms=lambda: 0)
+    calls = PayoutCalls(lightning, clocks.pause, lambda: clocks.wall_ms, uptime_ms=lambda: clocks.uptime_ms)
+    intent = LookUpPayout("look_up_a", TARGET, "ses_a", UNTIL_MS + 3_600_000 + PATIENCE_MS, (), UNTIL_MS)
+    assert (await calls.look_up(intent)).status is PayoutStatus.ABSENT
+    assert PATIENCE_MS <= clocks.uptime_ms <= PATIENCE_MS + 60_000

@@ -208,7 +208,7 @@ async def test_the_provider_s_wait_is_kept_by_all_processes_for_its_model_alone(
     scene = Scene()
     other = scene.process()
     assert await scene.fails(LIMITED) == [LIMITED]
-    assert scene.board.waits == {"sonnet": ModelWait(ModelFault.LIMITED, START_MS + 37_000)}
+    assert scene.board.waits == {"sonnet": ModelWait(ModelFault.LIMITED, START_MS + 37_000, START_MS)}
     for model in (scene.model, other):
         held = await _failure(model)
         assert isinstance(held, HeldBackError) and (held.fault, held.retry_after_s) == (ModelFault.LIMITED, 37.0)
@@ -229,7 +229,7 @@ async def test_the_provider_s_wait_is_kept_by_all_processes_for_its_model_alone(
 async def test_other_faults_can_ask_for_a_wait_as_well(fault: ModelFault, told: ModelFault) -> None:
     scene = Scene()
     await scene.fails(ModelError("x", fault, retry_after_s=5))
-    assert scene.board.waits == {"sonnet": ModelWait(told, START_MS + 5_000)} and scene.board.failures == 1
+    assert scene.board.waits == {"sonnet": ModelWait(told, START_MS + 5_000, START_MS)} and scene.board.failures == 1
 
 
 # Streams

@@ -222,3 +222,13 @@ async def test_what_keeps_it_from_answering_is_told(answer: Any, fault: ModelFau
         await asked.ask()
     await asked.close()
     assert caught.value.fault is fault and "sk-test" not in str(caught.value)
+
+
+async def test_a_clock_set_back_by_an_hour_delays_no_try() -> None:
+    """Nothing would be sold for an hour, though the provider is back."""
+    scene = Scene(FakeBoard(outage(until_ms=START_MS + 5_000)))
+    scene.watch = ModelWatch(
+        scene.probe, scene.board, lambda: scene.clock.now_ms() - 3_600_000, clock=scene.clock.monotonic_s
+    )
+    await scene.watch.look()
+    assert (scene.board.outage, scene.probe.asked) == (None, 1)

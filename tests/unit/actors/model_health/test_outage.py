@@ -148,3 +148,20 @@ async def test_a_store_that_is_away_is_a_transient_failure(redis: Redis) -> None
     await redis.set("satmeter:model", "not a hash")
     with pytest.raises(TransientError):
         await RedisModelBoard(redis).read()
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_an_outage_does_not_last_for_as_long_as_a_clock_was_set_back(stage: Stage) -> None:
+    known = outage(stage, until_ms=START_MS + 10_000)
+    for back_ms, left_ms in ((0, 10_000), (5_000, 15_000), (60 * MINUTE_MS, 0)):
+        assert known.left_ms(START_MS - back_ms) == left_ms
+    word = ModelWord(known)
+    assert word.closed(START_MS) and bool(word.closed(START_MS - 60 * MINUTE_MS)) is (stage is Stage.DOWN)
+
+
+def test_nor_does_a_wait() -> None:
+    word = ModelWord(waits={"sonnet": ModelWait(ModelFault.LIMITED, START_MS + 37_000, START_MS)})
+    assert word.wait("sonnet", START_MS) and word.wait("sonnet", START_MS - 1_000)
+    assert word.wait("sonnet", START_MS - 60 * MINUTE_MS) is None
+    former = ModelWord(waits={"sonnet": ModelWait(ModelFault.LIMITED, START_MS + 37_000)})
+    assert former.wait("sonnet", START_MS), "as an earlier version noted it"

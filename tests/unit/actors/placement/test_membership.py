@@ -172,3 +172,50 @@ async def test_a_store_that_is_away_is_a_passing_trouble() -> None:
         with pytest.raises(TransientError):
             await more
     await client.aclose()
+
+
+# The store's clock is set, or is behind after a reboot. To set it forward makes what stands there older; back, newer.
+
+HOUR_S = 3_600
+
+
+async def test_a_clock_set_forward_makes_no_server_that_is_there_forgotten(redis: Redis) -> None:
+    """Its hosts would be taken for homeless, and be moved to and fro."""
+    await membership(redis).beat(ONE)
+    await membership(redis).beat(TWO)
+    for server_id in ("one", "two"):
+        await silence(redis, server_id, HOUR_S)
+    seen = await membership(redis).beat(ONE)
+    assert (seen.servers, seen.silent) == ([ONE, TWO], [])
+    await silence(redis, "two", 70)
+    assert (await membership(redis).beat(ONE)).servers == [ONE], "from then on it is as silent as it is"
+
+
+async def test_a_clock_set_back_keeps_no_server_that_is_gone(redis: Redis) -> None:
+    await membership(redis).beat(ONE)
+    await membership(redis).beat(TWO)
+    for server_id in ("one", "two"):
+        await silence(redis, server_id, -HOUR_S)
+    assert (await membership(redis).beat(ONE)).servers == [ONE, TWO]
+    await silence(redis, "two", 70)
+    assert (await membership(redis).beat(ONE)).servers == [ONE]
+
+
+async def test_a_clock_set_back_leaves_no_dead_server_the_lead(redis: Redis) -> None:
+    """Its lease would run for as long as the clock was set back, and none would look after the hosts."""
+    await membership(redis).beat(TWO)
+    await redis.pexpire("satmeter:{cluster}:ray-a:lead", HOUR_S * 1_000)
+    await silence(redis, "two", -HOUR_S)
+    assert not (await membership(redis).beat(ONE)).leads, "it may be alive"
+    await silence(redis, "two", 7)
+    assert (await membership(redis).beat(ONE)).leads
+    assert not (await membership(redis).beat(TWO)).leads
+
+
+async def test_after_a_clock_was_set_back_the_cluster_that_beats_is_the_one_that_used_the_store_last(
+    redis: Redis,
+) -> None:
+    await membership(redis, "ray-b").beat(TWO)
+    await redis.zincrby("satmeter:{cluster}:clusters", HOUR_S * 1_000, "ray-b")
+    await membership(redis).beat(ONE)
+    assert (await membership(redis, None).view()).servers == [ONE]

@@ -198,3 +198,28 @@ async def test_a_closed_connection_stays_closed(nostr_relay: RelayProcess) -> No
         event = note("late")
 
         assert not await relay.send(Signed(event.id().to_hex(), event.as_json()))
+
+
+async def test_after_our_clock_was_set_back_the_relay_is_asked_for_what_it_would_else_keep_from_us() -> None:
+    """It would take each answer for older than what was asked for, and every question would time out."""
+    since, asked = [7_200], []
+
+    async def relays(socket: ServerConnection) -> None:
+        async for text in socket:
+            message = json.loads(text)
+            if message[0] == "REQ":
+                asked.append(message[2]["since"])
+                await socket.send('["EOSE","satmeter"]')
+            else:
+                await socket.send(f'["OK","{message[1]["id"]}",false,"seen"]')
+
+    log, event = Log(), note("hi")
+    signed = Signed(event.id().to_hex(), event.as_json())
+    async with scripted(relays) as url:
+        relay = Relay(url, identity(), log, lambda: [{"kinds": [1], "since": since[0]}], open_timeout_s=OPEN_TIMEOUT_S)
+        assert await relay.connected()
+        for since[0] in (7_300, 3_600, 3_700):
+            assert await relay.send(signed)
+        await soon(lambda: log.said.count("refused seen") == 3)
+        await relay.close()
+    assert asked == [7_200, 3_600]

@@ -201,3 +201,19 @@ async def test_a_record_of_an_earlier_version_is_given_back(limits: RedisLimits,
     assert await limits.hold_bytes("job_2", [(50, clock.ms + HOUR_S)], {"anna": 100}) == "anna"
     await limits.release("anna", "job_1")
     assert await limits.hold_bytes("job_2", [(50, clock.ms + HOUR_S)], {"anna": 100}) is None
+
+
+async def test_a_clock_set_back_bars_no_client_for_hours(limits: RedisLimits, clock: Clock) -> None:
+    for _ in range(2):
+        assert await limits.hit("demo", "anna", 2, 60) is None
+    clock.ms -= HOUR_S * 1_000
+    assert await limits.hit("demo", "anna", 2, 60) is None
+    assert await limits.hit("demo", "anna", 2, 60) is None
+    assert await limits.hit("demo", "anna", 2, 60) == 60
+
+
+async def test_a_clock_set_back_a_little_gives_no_uses_away(limits: RedisLimits, clock: Clock) -> None:
+    for _ in range(2):
+        assert await limits.hit("demo", "anna", 2, 60) is None
+    clock.ms -= 30_000
+    assert await limits.hit("demo", "anna", 2, 60) == 90
