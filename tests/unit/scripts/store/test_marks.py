@@ -177,3 +177,9 @@ async def test_a_store_that_does_not_answer_is_not_taken_for_an_older_one(redis:
     assert [entry["event"] for entry in logs] == ["store_mark_not_made"]
     assert (tmp_path / "store_marks.json").read_bytes() == before
     await nobody.aclose()
+
+
+async def test_a_mark_outlives_a_clock_that_began_at_1970_and_is_set_right(redis: Redis, tmp_path: Path) -> None:
+    await served(redis, tmp_path)
+    (key,) = [key async for key in redis.scan_iter("*mark:*")]
+    assert await redis.pttl(key) > AT_MS
