@@ -225,7 +225,7 @@ async def test_what_keeps_it_from_answering_is_told(answer: Any, fault: ModelFau
 
 
 async def test_a_clock_set_back_by_an_hour_delays_no_try() -> None:
-    """Nothing would be sold for an hour, though the provider is back."""
+    """Else no work is sold for an hour, though the provider is back."""
     scene = Scene(FakeBoard(outage(until_ms=START_MS + 5_000)))
     scene.watch = ModelWatch(
         scene.probe, scene.board, lambda: scene.clock.now_ms() - 3_600_000, clock=scene.clock.monotonic_s

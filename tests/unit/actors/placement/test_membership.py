@@ -202,7 +202,7 @@ async def test_a_clock_set_back_keeps_no_server_that_is_gone(redis: Redis) -> No
 
 
 async def test_a_clock_set_back_leaves_no_dead_server_the_lead(redis: Redis) -> None:
-    """Its lease would run for as long as the clock was set back, and none would look after the hosts."""
+    """Else its lease runs for as long as the clock was set back, and no server looks after the hosts."""
     await membership(redis).beat(TWO)
     await redis.pexpire("satmeter:{cluster}:ray-a:lead", HOUR_S * 1_000)
     await silence(redis, "two", -HOUR_S)

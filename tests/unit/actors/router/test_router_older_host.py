@@ -24,7 +24,7 @@ SHOWN = ShownInvoice(InvoiceState.PAID, InvoicePurpose.DEPOSIT, None)
 
 
 class OlderHost(FakeHost):
-    """It is there all the while, and does not know `ShowInvoice`."""
+    """Host that is there all the while, and does not know `ShowInvoice`."""
 
     def __init__(self) -> None:
         super().__init__()

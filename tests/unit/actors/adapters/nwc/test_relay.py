@@ -201,7 +201,7 @@ async def test_a_closed_connection_stays_closed(nostr_relay: RelayProcess) -> No
 
 
 async def test_after_our_clock_was_set_back_the_relay_is_asked_for_what_it_would_else_keep_from_us() -> None:
-    """It would take each answer for older than what was asked for, and every question would time out."""
+    """Else the relay takes each answer for older than what was asked for, and every question times out."""
     since, asked = [7_200], []
 
     async def relays(socket: ServerConnection) -> None:
