@@ -24,6 +24,7 @@ from .edge.gate import Gate, Visit
 from .edge.sampling import Sample
 from .metrics import Metrics
 from .operator.answers import counted_as
+from .pages.error_page import error_page, is_for_a_person
 from .request.body_room import BodyRoom
 from .request_facts import facts_of, relies_on_money
 from .request_id import give_request_id, request_id_of
@@ -197,4 +198,6 @@ def id_names(path: str) -> Sequence[bytes]:
 def _answer(error: Exception, scope: Scope) -> Any:
     if scope["method"] == "OPTIONS" and isinstance(error, HTTPException) and error.status_code == 405:
         return Response(status_code=204, headers={"Allow": errors.allowed(error)})
+    if is_for_a_person(scope):
+        return error_page(scope["path"], *errors.told(error, facts_of(scope)))
     return errors.answer(error, facts_of(scope), shape_of(scope["path"]))

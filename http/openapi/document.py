@@ -16,7 +16,7 @@ from ..response.advice import INTERNAL_ERROR, advice_of_code
 from ..response.errors import STATUS, status_of
 from .endpoint import Endpoint
 from .examples import EXAMPLES, REQUEST_ID
-from .operation import JSON, TAGS, WHEN, Answer, Operation, Parameter
+from .operation import HTML, JSON, TAGS, WHEN, Answer, Operation, Parameter
 
 _SCHEMAS: Final = "#/components/schemas/"
 _HEADERS: Final = "#/components/headers/"
@@ -154,6 +154,10 @@ def _refusals(operation: Operation) -> dict[str, Any]:
     refusals = {status: _refusal(status, found, shape, let_in) for status, found in by_status.items()}
     wrong = "`internal_error`: something is wrong in the server."
     refusals[500] = _error(wrong, INTERNAL_ERROR, ("X-Request-Id",), shape)
+    if any(HTML in answer.content for answer in operation.answers):
+        for refusal in refusals.values():
+            # A page for a browser, which accepts HTML before JSON.
+            refusal["content"][HTML] = {}
     return {str(status): refusals[status] for status in sorted(refusals)}
 
 

@@ -35,6 +35,9 @@ summary { cursor: pointer; padding: .75rem 1rem; } details > div { padding: 0 1r
 table { border-collapse: collapse; width: 100%; font-size: .925rem; display: block; overflow-x: auto; }
 th, td { text-align: left; vertical-align: top; padding: .4rem .75rem .4rem 0; border-top: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 500; border-top: 0; }
+.ways { display: flex; flex-wrap: wrap; gap: .6rem; margin: 1.5rem 0; }
+.button { display: inline-flex; align-items: center; min-height: 46px; padding: .5rem 1.15rem; border-radius: 12px;
+  border: 1px solid currentcolor; font-weight: 600; text-decoration: none; }
 """
 _STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _NOTHING_ELSE: Final = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

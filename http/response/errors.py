@@ -51,7 +51,8 @@ _ANTHROPIC_STATUS: Final[Mapping[Code, int]] = {Code.OVERLOADED: 529}
 # Clients try a wrong key and an unpaid call again for minutes, unless they are told not to. They repeat a 503 without a
 # key, too, so a charge with an unknown outcome would be charged again.
 _FINAL: Final = frozenset({401, 402, 403})
-_Told = tuple[int, dict[str, Any], dict[str, str]]
+Told = tuple[int, dict[str, Any], dict[str, str]]
+"""An error's status, its body in this server's own format, and its headers."""
 RETRY_AFTER: Final = "retryAfterSeconds"
 """The field with the figure of the Retry-After header."""
 PAY_PAGE: Final = "payPage"
@@ -97,8 +98,8 @@ def rate_limited(message: str, retry_after_s: int) -> RefusedError:
 
 
 def answer(error: Exception, facts: RequestFacts, shape: Shape = plain) -> Response:
-    """Return the answer to a request that ended in this exception: the only map from exceptions to answers."""
-    status, body, headers = _told(error, facts)
+    """Return the answer to a request that ended in this exception."""
+    status, body, headers = told(error, facts)
     if isinstance(error, RefusedError):
         status = status_of(error.refusal.code, shape)
     headers["Cache-Control"] = "no-store"
@@ -113,7 +114,8 @@ def status_of(code: Code, shape: Shape) -> int:
     return _ANTHROPIC_STATUS.get(code, STATUS[code]) if shape is anthropic else STATUS[code]
 
 
-def _told(error: Exception, facts: RequestFacts) -> _Told:
+def told(error: Exception, facts: RequestFacts) -> Told:
+    """Return what a client is told of this exception: the only map from exceptions to answers."""
     if isinstance(error, RefusedError):
         headers = {"Connection": "close"} if isinstance(error, ClosingError) else {}
         if isinstance(error, ChallengeError):
@@ -145,13 +147,13 @@ def allowed(error: HTTPException) -> str:
     return ", ".join(sorted({*methods.split(", "), "OPTIONS"}))
 
 
-def _not_allowed(error: HTTPException, facts: RequestFacts) -> _Told:
+def _not_allowed(error: HTTPException, facts: RequestFacts) -> Told:
     methods = allowed(error)
     refusal = Refusal(Code.METHOD_NOT_ALLOWED, f"This path takes {methods} and no other method.")
     return _refused(refusal, facts, {"Allow": methods})
 
 
-def _refused(refusal: Refusal, facts: RequestFacts, headers: dict[str, str]) -> _Told:
+def _refused(refusal: Refusal, facts: RequestFacts, headers: dict[str, str]) -> Told:
     if refusal.retry_after_s is not None:
         headers["Retry-After"] = str(refusal.retry_after_s)
     if STATUS[refusal.code] in _FINAL or IN_DOUBT in refusal.details:

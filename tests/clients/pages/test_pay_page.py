@@ -84,6 +84,21 @@ def test_a_phone_pays_the_402_of_a_program(visit: Visits, site: Served, size: An
     visitor.assert_accessible()
 
 
+@pytest.mark.parametrize(("size", "scheme"), [(NARROW, "light"), (WIDE, "dark")])
+def test_an_address_without_an_invoice_says_what_to_do(visit: Visits, site: Served, size: Any, scheme: str) -> None:
+    cut_off = page_of(challenge(site))[:-3]
+    visitor = visit("/docs", viewport=size, color_scheme=scheme)
+    visitor.expect_refusals(404)
+    page = visitor.page
+    for path, name in ((cut_off, "There is no invoice here"), ("/no/such/place", "There is no such page")):
+        visitor.go(path)
+        head(page, name)
+        visitor.assert_accessible()
+        visitor.assert_large_enough()
+        page.get_by_role("link", name="First page").click()
+        head(page, "Ask an AI. Pay in sats.")
+
+
 def test_the_page_works_without_a_script(visit: Visits, site: Served) -> None:
     told = challenge(site)
     visitor = visit(page_of(told), java_script_enabled=False, viewport=NARROW)
