@@ -490,3 +490,11 @@ class OperatorBoard(Protocol):
     async def answers(self, minutes: Sequence[int]) -> Mapping[str, int]:
         """Return the counts of these minutes together, of all fronts."""
         ...
+
+    async def end_sign_in(self, name: str, keep_ms: int) -> None:
+        """Note that the operator signed out of this sign-in; the note is kept for so long."""
+        ...
+
+    async def is_sign_in_ended(self, name: str) -> bool:
+        """Return whether the operator signed out of this sign-in."""
+        ...

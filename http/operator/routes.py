@@ -32,6 +32,10 @@ _TRIES: Final = Rates.of(Rate(0.05, 5.0), Rate(1.0, 50.0))
 _WRONG: Final = "This is not the operator's token."
 _TOO_OFTEN: Final = "There were too many wrong tokens. Wait a minute, and try again."
 _STALE: Final = "The page was too old for that. Please do it again from here."
+_STORE_AWAY: Final = (
+    "You are signed out in this browser. The store can't be reached just now: a copy of the sign-in that is elsewhere "
+    "ends twelve hours after it began."
+)
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _SAME_SITE: Final = frozenset({"same-origin", "none", ""})
 
@@ -67,8 +71,8 @@ class OperatorPages:
             return await self._dashboard(request, "")
         if self._in_the_clear(request):
             return self._page("For the operator", view.in_the_clear())
-        cookie = request.cookies.get(COOKIE)
-        if not self._sign_in.admits(cookie) or cookie is None:
+        cookie = await self._signed_in(request)
+        if cookie is None:
             return self._page("For the operator", view.sign_in(None))
         return await self._dashboard(request, self._sign_in.form_token(cookie))
 
@@ -96,10 +100,12 @@ class OperatorPages:
         return answer
 
     async def leave(self, request: Request) -> Response:
-        """Answer POST /operator/sign-out."""
+        """Answer POST /operator/sign-out. A copy of the cookie opens nothing any more."""
         if (refused := await self._refused(request, await self._form(request))) is not None:
             return refused
         answer = _to_page()
+        if not await self._end(request.cookies[COOKIE]):
+            answer = self._page("For the operator", view.sign_in(_STORE_AWAY))
         self._set_cookie(request, answer, "", 0)
         return answer
 
@@ -116,10 +122,35 @@ class OperatorPages:
             return _to_page("?looked=unreachable#payouts")
         return _to_page(f"?looked={'settled' if report is None else report.status.value}#payouts")
 
+    async def _signed_in(self, request: Request) -> str | None:
+        """Return the cookie of a sign-in that holds; None without one."""
+        cookie = request.cookies.get(COOKIE)
+        if cookie is None or not self._sign_in.admits(cookie):
+            return None
+        if self._state.books is None:
+            return cookie
+        try:
+            ended = await self._state.books.board.is_sign_in_ended(self._sign_in.name_of(cookie))
+        except PortError:
+            # Only the store knows of a sign-out, and the page is needed most while the store is away.
+            return cookie
+        return None if ended else cookie
+
+    async def _end(self, cookie: str) -> bool:
+        """End a sign-in on all fronts, and return whether the store could note it."""
+        if self._state.books is None:
+            return False
+        try:
+            board, sign_in = self._state.books.board, self._sign_in
+            await board.end_sign_in(sign_in.name_of(cookie), sign_in.left_ms(cookie))
+        except PortError:
+            return False
+        return True
+
     async def _refused(self, request: Request, form: dict[str, str]) -> Response | None:
         """Return the answer to a change that does not come from a form of ours; None for one that does."""
-        cookie = request.cookies.get(COOKIE)
-        if not self._sign_in.admits(cookie) or cookie is None:
+        cookie = await self._signed_in(request)
+        if cookie is None:
             return self._page("For the operator", view.sign_in(None), 401)
         if not self._sign_in.is_form_token(cookie, form.get("form", "")):
             return self._page("For the operator", view.sign_in(_STALE), 403)

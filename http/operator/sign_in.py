@@ -1,7 +1,8 @@
 """Operator's sign-in: a cookie that any front can check with `OPERATOR_TOKEN` alone, and tokens for its forms.
 
 The cookie is a time and a mark over it, by a key that derives from the token: who has the cookie can't find the token,
-and another token ends all cookies. No front and no store keeps anything of it.
+and another token ends all cookies. The store keeps those that the operator signed out of, by a name of their own, until
+their time is over.
 """
 
 from __future__ import annotations
@@ -55,6 +56,14 @@ class SignIn:
         expires = body.partition(".")[0]
         right = hmac.compare_digest(mark.encode(), self._mark("cookie", body).hex().encode())
         return right and expires.isdigit() and int(expires) > self._now_ms() // 1_000
+
+    def name_of(self, cookie: str) -> str:
+        """Return the name of a cookie in the store, from which it can't be made again."""
+        return self._mark("ended", cookie).hex()
+
+    def left_ms(self, cookie: str) -> int:
+        """Return the time until a cookie ends that is admitted."""
+        return int(cookie.partition(".")[0]) * 1_000 - self._now_ms()
 
     def form_token(self, cookie: str) -> str:
         """Return the token that each form of this cookie's pages has."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -178,12 +178,51 @@ async def test_a_change_needs_the_token_of_the_form(api: Api, path: str) -> None
         assert (await client.post(f"{PAGE}/{path}", data={"form": form, "actor": "ses_x"})).status_code == 303
 
 
-async def test_signing_out_ends_the_cookie_in_this_browser(api: Api) -> None:
-    async with browser(api.app) as client:
+async def test_signing_out_ends_every_copy_of_the_cookie_and_no_other(api: Api) -> None:
+    second = create_app(api.state)
+    async with browser(api.app) as client, browser(second) as thief, browser(second) as phone:
+        cookie = (await entered(client)).cookies[COOKIE]
+        await entered(phone)
+        thief.cookies.set(COOKIE, cookie, domain="satmeter.test", path=PAGE)
+        page = await thief.get(PAGE)
+        assert "Takings" in page.text
+        form = form_of((await client.get(PAGE)).text)
+        answer = await client.post(f"{PAGE}/sign-out", data={"form": form})
+        assert (answer.status_code, client.cookies.get(COOKIE)) == (303, None)
+        assert "Takings" not in (await client.get(PAGE)).text
+        assert "Takings" not in (await thief.get(PAGE)).text
+        for path in ("look", "sign-out"):
+            assert (await thief.post(f"{PAGE}/{path}", data={"form": form_of(page.text)})).status_code == 401
+        assert "Takings" in (await phone.get(PAGE)).text
+    (key,) = await api.world.redis.keys("satmeter:signed_out:*")
+    assert 0 < await api.world.redis.pttl(key) <= LIFE_S * 1_000
+    assert cookie.split(".")[1] not in str(key)
+
+
+class _Away:
+    """A store that is away, whose figures are not."""
+
+    def __init__(self, board: Any) -> None:
+        self._board = board
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._board, name)
+
+    async def end_sign_in(self, name: str, keep_ms: int) -> None:
+        raise TransientError("away")
+
+    async def is_sign_in_ended(self, name: str) -> bool:
+        raise TransientError("away")
+
+
+async def test_while_the_store_is_away_the_page_opens_and_a_sign_out_says_that_it_is_of_this_browser(api: Api) -> None:
+    books = books_of(api.world)
+    away = replace(books, board=cast(Any, _Away(books.board)))
+    async with browser(create_app(replace(api.state, books=away))) as client:
         await entered(client)
         form = form_of((await client.get(PAGE)).text)
-        await client.post(f"{PAGE}/sign-out", data={"form": form})
-        assert "Takings" not in (await client.get(PAGE)).text
+        answer = await client.post(f"{PAGE}/sign-out", data={"form": form})
+        assert "signed out in this browser" in answer.text and client.cookies.get(COOKIE) is None
 
 
 @pytest.mark.parametrize("body", [b"\xff\xfe", b"&" * 3_000, b"token", b"a=b&" * 100, b"token=" + b"%00" * 100])

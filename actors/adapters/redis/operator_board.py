@@ -1,6 +1,7 @@
 """Store's part in the operator's figures: lists of actors by their sets, and counts of the fronts' answers.
 
 satmeter:{fronts}:<minute>   hash of counts, see `http/operator/answers.py`; expires by itself
+satmeter:signed_out:<name>   there once the operator signed out, see `http/operator/sign_in.py`; expires with the cookie
 """
 
 from __future__ import annotations
@@ -78,6 +79,18 @@ class RedisOperatorBoard:
         for counts in await guarded(pipe.execute()):
             found.update({name.decode(): int(count) for name, count in counts.items()})
         return found
+
+    async def end_sign_in(self, name: str, keep_ms: int) -> None:
+        """See `OperatorBoard.end_sign_in`. Raises `TransientError`."""
+        await guarded(self._redis.set(_signed_out_key(name), 1, px=max(keep_ms, 1)))
+
+    async def is_sign_in_ended(self, name: str) -> bool:
+        """See `OperatorBoard.is_sign_in_ended`. Raises `TransientError`."""
+        return bool(await guarded(self._redis.exists(_signed_out_key(name))))
+
+
+def _signed_out_key(name: str) -> str:
+    return f"satmeter:signed_out:{name}"
 
 
 def _answers_key(minute: int) -> str:
