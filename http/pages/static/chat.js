@@ -1,18 +1,20 @@
 // The conversation: messages, running cost, top-ups in the middle of it. What one does with the key is in keys.js.
 
-import { ApiError, advice, events, every, isUnknown, newKey, send } from "./api.js";
+import { ApiError, advice, call, events, every, isUnknown, newKey, send } from "./api.js";
 import { h, note, sats, show, twice, usd } from "./dom.js";
 import { finishPanel, helperPanel, keyPanel, programsPanel } from "./keys.js";
 import { guard } from "./keyring.js";
 import { markdown } from "./markdown.js";
 import { aboutAnswer } from "./prices.js";
 import { OVER, look } from "./session.js";
+import { heedTabs, tellTabs } from "./tabs.js";
 import { openTalk } from "./talk.js";
 import { payTopUp, topUpForm } from "./topup.js";
 
 const ANSWER_TOKENS = 4096;
 const BYTES_PER_TOKEN = 4;
 const SETTLES_MS = 20_000;
+const LOOKS_ALONE = 5;
 
 // `status` is null for a key that may ask and not look.
 export function chat(place, context, session, status, { fresh = false } = {}) {
@@ -22,7 +24,11 @@ export function chat(place, context, session, status, { fresh = false } = {}) {
 }
 
 function panelsOf(place, context, session, status, talk) {
-  return { place, context, session, leave: () => talk.drop(), status, onClosed: (closed) => chat(place, context, session, closed) };
+  const onClosed = (closed) => {
+    tellTabs(session.sessionId);
+    chat(place, context, session, closed);
+  };
+  return { place, context, session, leave: () => talk.drop(), status, onClosed };
 }
 
 function over(place, context, session, status, talk) {
@@ -31,7 +37,7 @@ function over(place, context, session, status, talk) {
   const unsent = talk.sent?.text || talk.draft();
   const panels = panelsOf(place, context, session, () => status, talk);
   show(place, h("div", { class: "card" }, head, finishPanel(panels),
-    unsent && h("div", { class: "note" }, h("strong", {}, "Your last message was not answered"), h("p", { class: "as-typed" }, unsent))),
+    unsent && h("div", { class: "note" }, h("strong", {}, "Your last message was not answered"), h("p", { class: "as-typed", dir: "auto" }, unsent))),
   h("div", { class: "card panels" }, keyPanel(panels)));
   place.closest("main").classList.remove("talking");
   head.focus();
@@ -46,7 +52,7 @@ class Chat {
     this.log = h("div", { class: "talk", role: "log", "aria-label": "Conversation" });
     this.told = h("div", { class: "told" });
     this.top = h("div");
-    this.field = h("textarea", { id: "message", rows: "2", maxlength: "100000", placeholder: "Ask anything", value: talk.draft(), oninput: () => this.typed() });
+    this.field = h("textarea", { id: "message", rows: "2", dir: "auto", maxlength: "100000", placeholder: "Ask anything", value: talk.draft(), oninput: () => this.typed() });
     const usual = context.models.some((each) => each.id === talk.model) ? talk.model : context.workModel;
     this.model = h("select", { id: "model", "aria-label": "Model", onchange: () => { talk.model = this.model.value; talk.save(); } },
       context.models.map((each) => h("option", { value: each.id, selected: each.id === usual }, `${each.display_name} \u00b7 ${aboutAnswer(each)}`)));
@@ -85,6 +91,7 @@ class Chat {
       else if (document.visibilityState === "visible" && !this.busy) this.refresh().catch(() => {});
     };
     document.addEventListener("visibilitychange", shown);
+    heedTabs(session.sessionId, this.form, () => { if (!this.busy) this.refresh().catch(() => {}); });
   }
 
   begin() {
@@ -129,6 +136,7 @@ class Chat {
     this.balance(status);
     show(this.told);
     this.field.focus();
+    tellTabs(this.session.sessionId);
   }
 
   submit() {
@@ -162,12 +170,12 @@ class Chat {
     this.button.textContent = "Stop";
     this.tidy();
     const messages = [...talk.said.map(({ role, content }) => ({ role, content })), { role: "user", content: text }];
-    const before = this.status?.spentMsat ?? 0;
-    const got = { text: "", usage: null, cut: false, whole: false, error: null };
+    const got = { text: "", usage: null, cut: false, whole: false, error: null, requestId: null };
     const draw = this.drawing(answer, got, this.meterOf(model, messages));
     try {
       const body = { model, stream: true, stream_options: { include_usage: true }, max_tokens: ANSWER_TOKENS, messages };
       const reply = await send("POST", "/v1/chat/completions", { key: session.macaroon, body, once, signal: busy.signal });
+      got.requestId = reply.headers.get("x-request-id");
       for await (const { data } of events(reply)) {
         if (data === "[DONE]") { got.whole = true; break; }
         const piece = JSON.parse(data);
@@ -191,14 +199,14 @@ class Chat {
       answer.remove();
       const { what, next } = advice(got.error);
       this.unanswered(what, next, got.text);
-    } else await this.settle(got, { text, mine, answer, before, halted: busy.signal.aborted });
+    } else await this.settle(got, { text, mine, answer, halted: busy.signal.aborted });
     if (!this.form.isConnected) return;
     this.tidy();
     const { activeElement } = document;
     if (matchMedia("(hover: hover)").matches && (activeElement === document.body || this.form.contains(activeElement))) this.field.focus();
   }
 
-  async settle(got, { text, mine, answer, before, halted }) {
+  async settle(got, { text, mine, answer, halted }) {
     const { talk } = this;
     talk.sent = null;
     const turn = { role: "assistant", content: got.text, cost: got.usage?.cost_msat, cut: got.cut };
@@ -216,25 +224,41 @@ class Chat {
       this.refused(got.error, Boolean(got.text));
     } else if (!got.text && !halted) show(this.told, note("bad", "The model answered nothing.", "Say it in other words, or choose another model."));
     if (halted) show(this.told, note("", "Stopped.", "You pay for what was written until then."));
-    if (got.usage?.balance_msat !== undefined) this.balance({ balanceMsat: got.usage.balance_msat, spentMsat: before + got.usage.cost_msat });
-    await this.settled().catch(() => {});
+    const known = got.usage?.balance_msat !== undefined;
+    if (known) this.balance({ balanceMsat: got.usage.balance_msat });
+    const cost = await this.settled(known ? null : got.requestId, known).catch(() => undefined);
+    tellTabs(this.session.sessionId);
     // The refusal may be some seconds ahead of what the session says of itself, and only that says what is owed.
     if (OVER.has(got.error?.code)) every(1000, this.form, () => this.refresh());
-    // Without its last event a stream doesn't say what it cost: the session does, once it is settled.
-    if (got.text && turn.cost === undefined && this.status) {
-      turn.cost = this.status.spentMsat - before;
+    if (got.text && turn.cost === undefined && cost !== undefined) {
+      turn.cost = cost;
       talk.save();
       if (answer.isConnected) answer.replaceWith(this.answerOf(turn));
     }
   }
 
-  async settled() {
+  // Returns what the request cost. A stream without its last event doesn't say, and what the session has spent
+  // meanwhile may be another tab's.
+  async settled(requestId, known) {
     const until = Date.now() + SETTLES_MS;
-    do {
+    for (let looks = 1; ; looks += 1) {
       await this.refresh();
-      if (!this.status?.heldMsat || this.busy) return;
+      const over = known || !this.status?.heldMsat || this.busy || Date.now() > until || !this.form.isConnected;
+      // What is held may be another tab's as well.
+      const cost = over || looks === LOOKS_ALONE ? await this.costOf(requestId) : undefined;
+      if (over || cost !== undefined) return cost;
       await new Promise((go) => { setTimeout(go, 400); });
-    } while (Date.now() < until && this.form.isConnected);
+    }
+  }
+
+  async costOf(requestId) {
+    if (!this.status || !requestId) return undefined;
+    const { sessionId, macaroon } = this.session;
+    try {
+      return (await call("GET", `/sessions/${sessionId}/requests/${requestId}/receipt`, { key: macaroon })).receipt.chargedMsat;
+    } catch {
+      return undefined;
+    }
   }
 
   giveBack(text) {
@@ -306,5 +330,5 @@ class Chat {
 }
 
 function mineOf(text) {
-  return h("div", { class: "said mine" }, h("span", { class: "read-out" }, "You: "), text);
+  return h("div", { class: "said mine", dir: "auto" }, h("span", { class: "read-out", dir: "ltr" }, "You: "), text);
 }

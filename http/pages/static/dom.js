@@ -28,12 +28,24 @@ export function copyButton(text, name = "Copy", of = "", onCopied = null) {
   const said = h("span", {}, name);
   // The name follows the text, so that a screen reader hears that it worked.
   said.setAttribute("aria-live", "polite");
-  return h("button", { type: "button", onclick: async () => {
+  const button = h("button", { type: "button", onclick: async () => {
     const done = await copied(text);
-    said.textContent = done ? "Copied" : "Select and copy it by hand";
+    said.textContent = done ? "Copied" : "Copy it by hand";
     if (done) onCopied?.();
+    else byHand(button, text, of);
     setTimeout(() => { said.textContent = name; }, 2500);
   } }, said, of && h("span", { class: "read-out" }, ` ${of}`));
+  return button;
+}
+
+// Where no script may write to the clipboard: the text itself, selected.
+function byHand(button, text, of) {
+  const before = button.closest(".row, .block-top") ?? button;
+  const there = before.nextElementSibling;
+  const field = there?.classList.contains("by-hand") ? there : h("textarea", { class: "by-hand", rows: "3", readonly: true, value: text, "aria-label": `Select and copy ${of || "it"} by hand` });
+  before.after(field);
+  field.focus();
+  field.select();
 }
 
 async function copied(text) {
@@ -42,11 +54,13 @@ async function copied(text) {
     return true;
   } catch {
     // Without HTTPS browsers have no clipboard for scripts but this one.
+    const before = document.activeElement;
     const field = h("textarea", { readonly: true, value: text, class: "read-out" });
     document.body.append(field);
     field.select();
     const done = document.execCommand("copy");
     field.remove();
+    before?.focus({ preventScroll: true });
     return done;
   }
 }
@@ -78,6 +92,13 @@ export function sats(msat) {
   const value = msat / 1000;
   const text = value >= 10 || Number.isInteger(value) ? whole.format(Math.floor(value)) : value.toFixed(value < 1 ? 3 : 1);
   return `${text} ${text === "1" ? "sat" : "sats"}`;
+}
+
+// A whole number as people write it, with its thousands set apart or not; NaN for all else, as 1.5 is not 15.
+export function wholeNumber(text) {
+  const digits = text.trim().replace(/\s*sats?$/i, "");
+  const apart = /^\d{1,3}([.,'\u2019_\s])\d{3}(?:\1\d{3})*$/;
+  return /^\d+$/.test(digits) || apart.test(digits) ? Number(digits.replace(/\D/g, "")) : NaN;
 }
 
 export function usd(amount) {

@@ -34,11 +34,25 @@ function open(fragment) {
 
 // Writing
 
+const DRAFT = "satmeter.job-draft";
+// For browsers that keep nothing.
 let draft = "";
+
+function readDraft() {
+  try { return sessionStorage.getItem(DRAFT) ?? draft; } catch { return draft; }
+}
+
+function keepDraft(text) {
+  draft = text;
+  try {
+    if (text) sessionStorage.setItem(DRAFT, text);
+    else sessionStorage.removeItem(DRAFT);
+  } catch { /* It is on this page alone. */ }
+}
 
 function jobForm(place, context) {
   const told = h("div");
-  const field = h("textarea", { id: "request", rows: "6", "aria-describedby": "request-hint", value: draft, placeholder: "Such as: write a thank-you note to a colleague who leaves after ten years." });
+  const field = h("textarea", { id: "request", rows: "6", dir: "auto", "aria-describedby": "request-hint", value: readDraft(), placeholder: "Such as: write a thank-you note to a colleague who leaves after ten years." });
   const hint = h("p", { class: "hint", id: "request-hint" });
   const address = h("input", { type: "text", id: "job-refund-to", autocomplete: "off", autocapitalize: "none", spellcheck: "false", "aria-describedby": "job-refund-hint" });
   const here = h("input", { type: "checkbox", id: "keep-job" });
@@ -50,7 +64,7 @@ function jobForm(place, context) {
   let busy = false;
 
   const measure = () => {
-    draft = field.value;
+    keepDraft(field.value);
     const left = TEXT_MAX - [...field.value].length;
     hint.textContent = left < 2000 ? `${left.toLocaleString("en")} characters left.` : "All that the model needs to know. It asks nothing back.";
     prices.of(field.value);
@@ -74,7 +88,7 @@ function jobForm(place, context) {
     try {
       const made = await call("POST", "/jobs", { body: order, once });
       keep(made.jobId, { text, here: here.checked });
-      draft = "";
+      keepDraft("");
       open(made.jobId);
     } catch (error) {
       failed(told, error);
@@ -99,7 +113,7 @@ function jobList() {
   const list = jobs();
   if (!list.length) return null;
   const lines = (some) => h("ul", { class: "jobs" }, some.map((job) => h("li", {},
-    h("a", { href: `#${job.id}` }, job.title || "A job"),
+    h("a", { href: `#${job.id}`, dir: "auto" }, job.title || "A job"),
     h("span", { class: "hint" }, new Date(job.at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })))));
   const older = list.slice(LISTED_MAX);
   return h("section", { class: "card", "aria-labelledby": "your-jobs" }, h("h2", { id: "your-jobs" }, "Your jobs in this browser"),
@@ -128,7 +142,7 @@ function jobView(place, context, id) {
   const card = h("div", { class: "card" }, heading, steps, said, part, trouble);
   let before = "";
 
-  const view = { id, context, text: mine?.text ?? "", again: (text) => { draft = text; open("job"); } };
+  const view = { id, context, text: mine?.text ?? "", again: (text) => { keepDraft(text); open("job"); } };
 
   const tell = (status) => {
     // A job that came by its link is in the list of this tab, once it is known to be one.
@@ -170,8 +184,8 @@ function keepCard(id, mine) {
     h("pre", { class: "key", tabindex: "0", "aria-label": "The job\u2019s link" }, h("code", {}, link)),
     h("div", { class: "row" }, copyButton(link, "Copy", "the job\u2019s link"),
       h("button", { type: "button", onclick: () => {
-        keep(id, { text: mine?.text ?? "", here: true });
-        show(told, note("good", "It is in the list of this browser."));
+        const kept = keep(id, { text: mine?.text ?? "", here: true });
+        show(told, kept ? note("good", "It is in the list of this browser.") : note("bad", "This browser keeps nothing for this page.", "Copy the link above, and keep it yourself."));
       } }, "Keep it in this browser"),
       // A lost id is a lost result.
       twice(h("button", { type: "button", class: "plain" }, "Forget it here"), "Press again, if you have the link", () => { forget(id); open("job"); })), told)));

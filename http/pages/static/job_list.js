@@ -19,12 +19,13 @@ export function jobs() {
 
 export const known = (id) => jobs().find((job) => job.id === id);
 
+// Says whether this browser keeps it beyond the tab.
 export function keep(id, { text = "", here = true } = {}) {
   // A text that is too long is left out whole: a part of it would be sent again as if it were all.
   const job = { id, text: text.length > TEXT_MAX ? "" : text, title: text.slice(0, 120), at: Date.now() };
   // This tab has it in any case, so that a reload loses no money.
   write(() => sessionStorage, [job, ...read(() => sessionStorage).filter((other) => other.id !== id)]);
-  if (here) write(() => localStorage, [job, ...read(() => localStorage).filter((other) => other.id !== id)]);
+  return here && write(() => localStorage, [job, ...read(() => localStorage).filter((other) => other.id !== id)]);
 }
 
 export function forget(id) {
@@ -48,5 +49,9 @@ function write(storage, list) {
     const kept = list.slice(0, JOBS_MAX).map((job, index) => (index < TEXTS_MAX ? job : { ...job, text: "" }));
     if (kept.length) storage().setItem(KEPT, JSON.stringify(kept));
     else storage().removeItem(KEPT);
-  } catch { /* The page goes on without. */ }
+    return true;
+  } catch {
+    // The page goes on without.
+    return false;
+  }
 }

@@ -47,12 +47,12 @@ const BODIES = {
     owed(status, view), costs(status), why(status.pricingBreakdown),
   ],
   rejected: (status, view) => [
-    note("bad", "The model gave this reason:", h("p", { class: "quoted" }, status.reason || "None.")),
+    note("bad", "The model gave this reason:", h("p", { class: "quoted", dir: "auto" }, status.reason || "None.")),
     h("p", {}, `The evaluation\u2019s ${satsText(status.evalInvoice.amountSats)} are kept: it was done. Nothing else is charged.`),
     again(view, "Change the request, and try again"), owed(status, view),
   ],
   failed: (status, view) => [
-    note("bad", "Nothing is charged for work that failed.", h("p", { class: "quoted" }, status.errorMessage || "The server gave no reason.")),
+    note("bad", "Nothing is charged for work that failed.", h("p", { class: "quoted", dir: "auto" }, status.errorMessage || "The server gave no reason.")),
     owed(status, view) ?? h("p", {}, "Nothing is owed to you."),
     again(view, "Try it again as a new job", !status.refund?.payableSats),
   ],
@@ -76,7 +76,7 @@ function owed(status, { id, context }) {
 }
 
 function ownText(text, open) {
-  return h("details", { open: open && text.length < 600 }, h("summary", {}, "Your request"), h("div", {}, h("p", { class: "quoted" }, text)));
+  return h("details", { open: open && text.length < 600 }, h("summary", {}, "Your request"), h("div", {}, h("p", { class: "quoted", dir: "auto" }, text)));
 }
 
 function why(breakdown) {

@@ -1,7 +1,7 @@
 // What one does with the key of a session: keep it, narrow it for a helper, use it in programs.
 
 import { now } from "./api.js";
-import { copyButton, h, note, show, twice } from "./dom.js";
+import { copyButton, h, note, show, twice, wholeNumber } from "./dom.js";
 import { forget, keep } from "./keyring.js";
 import { narrow } from "./macaroon.js";
 import { programs } from "./programs.js";
@@ -56,7 +56,7 @@ export function helperPanel({ session }) {
   only.checked = true;
 
   function caveats() {
-    const amount = most.value.replace(/[\s,._]/g, "");
+    const amount = most.value.trim() && String(wholeNumber(most.value));
     if (amount && !MANY.test(amount)) throw Object.assign(new Error("The most it may spend does not fit."), { next: "Enter a whole number of sats, or leave it empty.", field: most });
     if (!NAME.test(name.value)) throw Object.assign(new Error("The name does not fit."), { next: "Use plain letters, digits and signs.", field: name });
     const found = [];

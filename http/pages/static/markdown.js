@@ -45,7 +45,8 @@ function opened(token) {
   if (token.hidden) return h("span");
   if (token.type === "link_open") return link(token.attrGet("href"));
   const { tag } = token;
-  const element = h(ALLOWED.has(tag) ? tag : "span");
+  // Each part runs in the direction of its own first letter.
+  const element = h(ALLOWED.has(tag) ? tag : "span", { dir: token.block && "auto" });
   const start = Number(token.attrGet("start"));
   if (tag === "ol" && Number.isInteger(start) && start > 1) element.start = start;
   return element;
@@ -61,7 +62,7 @@ function block(text, info) {
   const language = info.trim().split(/\s+/)[0].slice(0, 24);
   return h("div", { class: "block" },
     h("div", { class: "block-top" }, h("span", {}, language || "Code"), copyButton(text, "Copy", "the code")),
-    h("pre", { tabindex: "0", role: "region", "aria-label": language ? `Code in ${language}` : "Code" }, h("code", {}, text)));
+    h("pre", { tabindex: "0", dir: "ltr", role: "region", "aria-label": language ? `Code in ${language}` : "Code" }, h("code", {}, text)));
 }
 
 function leaf(token) {

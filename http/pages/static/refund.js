@@ -19,11 +19,20 @@ export function refundPanel(path, refund, context) {
   const root = h("section", { class: "refund", "aria-labelledby": freshId("refund") });
   let before = "";
   let busy = false;
+  // Outlive what is shown: an order whose answer was lost is repeated under its key, and typed text stays.
+  let once = newKey();
+  let asked = "";
+  let typed = "";
+  let known = "";
 
   const say = (next) => {
     const now = JSON.stringify(next);
     if (now === before) return;
     before = now;
+    // The order has arrived: the next one is another payout.
+    const outcome = JSON.stringify([next.state, next.paidMsat, next.failure]);
+    if (outcome !== known) once = newKey();
+    known = outcome;
     const had = root.contains(document.activeElement);
     show(root, ...parts(next));
     if (had) root.querySelector("h3")?.focus();
@@ -49,9 +58,8 @@ export function refundPanel(path, refund, context) {
   function ways(now) {
     const told = h("div");
     const id = freshId("refund-to");
-    const field = h("input", { type: "text", id, autocomplete: "off", autocapitalize: "none", spellcheck: "false", "aria-describedby": `${id}-hint` });
+    const field = h("input", { type: "text", id, value: typed, oninput: () => { typed = field.value; }, autocomplete: "off", autocapitalize: "none", spellcheck: "false", "aria-describedby": `${id}-hint` });
     const buttons = h("div", { class: "row" }, h("button", { type: "submit", class: now.withdraw ? "" : "primary" }, "Pay it back"));
-    let once = newKey();
 
     const order = async (work) => {
       if (busy) return;
@@ -60,6 +68,7 @@ export function refundPanel(path, refund, context) {
       show(told, h("p", { class: "waiting", role: "status" }, "One moment"));
       try {
         const status = await work();
+        if (status) once = newKey();
         show(told);
         if (status) { say(status.refund); return; }
       } catch (error) {
@@ -72,12 +81,19 @@ export function refundPanel(path, refund, context) {
         for (const each of root.querySelectorAll("button")) each.removeAttribute("aria-disabled");
       }
     };
-    const payTo = (text) => call("POST", `${path}/refund`, { body: { paymentRequest: text.trim().replace(/^lightning:/i, "") }, once });
+    const payTo = (text) => {
+      const paymentRequest = text.trim().replace(/^lightning:/i, "");
+      // An address makes another invoice each time: only the same key is the same payout.
+      if (asked && asked !== paymentRequest) once = newKey();
+      asked = paymentRequest;
+      return call("POST", `${path}/refund`, { body: { paymentRequest }, once });
+    };
 
     const fromWallet = async () => payTo(await makeInvoice(now.payableSats, "Satmeter: refund of a job").catch(() => { throw new WalletError(); }));
     withWebln(() => buttons.append(h("button", { type: "button", onclick: () => order(fromWallet) }, "Take it into this browser\u2019s wallet")));
     if (context.stub) buttons.append(h("button", { type: "button", onclick: () => order(async () => {
-      field.value = (await call("POST", "/dev/stub/invoice", { body: { amountSats: now.payableSats } })).paymentRequest;
+      typed = (await call("POST", "/dev/stub/invoice", { body: { amountSats: now.payableSats } })).paymentRequest;
+      field.value = typed;
     }) }, "Use an invoice of the stub"));
 
     return [

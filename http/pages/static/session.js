@@ -2,7 +2,7 @@
 
 import { ApiError, call, every, isUnknown, mayPass, newKey, now } from "./api.js";
 import { chat } from "./chat.js";
-import { copyButton, h, note, sats, show, twice, usd } from "./dom.js";
+import { copyButton, h, note, sats, show, twice, usd, wholeNumber } from "./dom.js";
 import { all, choose, chosen, forget, guard, keep } from "./keyring.js";
 import { sessionOf } from "./macaroon.js";
 import { failed, invoiceCard } from "./pay.js";
@@ -100,13 +100,21 @@ export function depositForm(place, context) {
   const choices = h("div", { class: "choices" }, [...new Set(amounts)].map((amount, index) => h("label", {},
     h("input", { type: "radio", name: "amount", value: String(amount), checked: index === 0, onchange: () => { own.value = ""; } }),
     h("span", { class: "amount" }, amount.toLocaleString("en"), h("span", { class: "unit" }, " sats")), h("span", { class: "hint" }, inUsd(amount) || "\u00a0"))));
+  const radios = [...choices.querySelectorAll("input")];
+  let picked = radios[0];
+  // One amount at a time looks chosen.
+  own.addEventListener("input", () => {
+    picked = radios.find((radio) => radio.checked) ?? picked;
+    for (const radio of radios) radio.checked = radio === picked && !own.value.trim();
+  });
   let once = newKey();
   let asked = 0;
+  let busy = false;
   const button = h("button", { type: "submit", class: "primary" }, "Show the invoice");
   const form = h("form", { class: "card", novalidate: true, onsubmit: async (event) => {
     event.preventDefault();
-    const text = own.value.replace(/[\s,._]/g, "");
-    const amountSats = text ? Number(text) : Number(new FormData(form).get("amount"));
+    if (busy) return;
+    const amountSats = own.value.trim() ? wholeNumber(own.value) : Number(new FormData(form).get("amount"));
     if (!Number.isInteger(amountSats) || amountSats < context.minSats || amountSats > context.maxSats) {
       show(told, note("bad", "This amount does not fit.", `Enter a whole number from ${context.minSats.toLocaleString("en")} to ${context.maxSats.toLocaleString("en")} sats.`));
       own.focus();
@@ -115,7 +123,10 @@ export function depositForm(place, context) {
     // The same amount again after a lost answer is the same session, not a second one.
     if (asked && asked !== amountSats) once = newKey();
     asked = amountSats;
-    button.disabled = true;
+    busy = true;
+    // A button that is disabled would lose the focus.
+    button.setAttribute("aria-disabled", "true");
+    show(told, h("p", { class: "waiting", role: "status" }, "One moment"));
     try {
       const opened = await call("POST", "/sessions", { body: { amountSats }, once });
       const session = { macaroon: opened.macaroon, sessionId: opened.sessionId, at: Date.now() };
@@ -125,8 +136,9 @@ export function depositForm(place, context) {
     } catch (error) {
       if (!isUnknown(error)) once = newKey();
       failed(told, error);
-      button.disabled = false;
+      button.removeAttribute("aria-disabled");
     }
+    busy = false;
   } },
     h("h2", {}, "How much do you want to put in?"),
     h("p", { class: "soft" }, "Each answer takes its price from this. What you don\u2019t use, you take back at any time."),

@@ -1,7 +1,7 @@
 // Top-ups in the middle of a conversation.
 
 import { call, every, isUnknown, newKey, now } from "./api.js";
-import { h, note, show } from "./dom.js";
+import { h, note, show, wholeNumber } from "./dom.js";
 import { failed, invoiceCard } from "./pay.js";
 import { OVER, look } from "./session.js";
 
@@ -15,9 +15,11 @@ export function topUpForm(place, context, session, onPaid) {
   const button = h("button", { type: "submit", class: "primary" }, "Show the invoice");
   let once = newKey();
   let asked = 0;
+  let busy = false;
   const form = h("form", { novalidate: true, onsubmit: async (event) => {
     event.preventDefault();
-    const amountSats = Number(field.value.replace(/[\s,._]/g, ""));
+    if (busy) return;
+    const amountSats = wholeNumber(field.value);
     if (!Number.isInteger(amountSats) || amountSats < context.minSats || amountSats > context.maxSats) {
       show(told, note("bad", "This amount does not fit.", `Enter a whole number from ${context.minSats.toLocaleString("en")} to ${context.maxSats.toLocaleString("en")} sats.`));
       field.focus();
@@ -25,15 +27,19 @@ export function topUpForm(place, context, session, onPaid) {
     }
     if (asked && asked !== amountSats) once = newKey();
     asked = amountSats;
-    button.disabled = true;
+    busy = true;
+    // A button that is disabled would lose the focus.
+    button.setAttribute("aria-disabled", "true");
+    show(told, h("p", { class: "waiting", role: "status" }, "One moment"));
     try {
       const { topUpInvoice } = await call("POST", `/sessions/${session.sessionId}/topup`, { key: session.macaroon, body: { amountSats }, once });
       payTopUp(place, context, session, topUpInvoice, onPaid);
     } catch (error) {
       if (!isUnknown(error)) once = newKey();
       failed(told, error);
-      button.disabled = false;
+      button.removeAttribute("aria-disabled");
     }
+    busy = false;
   } }, h("div", { class: "field" }, h("label", { for: "top-up" }, "Sats to add"), field,
       h("p", { class: "hint", id: "top-up-hint" }, `From ${context.minSats.toLocaleString("en")} to ${context.maxSats.toLocaleString("en")}.`)), told,
     h("div", { class: "row" }, button, h("button", { type: "button", class: "plain", onclick: () => show(place) }, "Not now")));
