@@ -228,15 +228,20 @@ class Settings(BaseSettings):
         "https://api.coingecko.com/api/v3/simple/price?ids=bitcoin&vs_currencies=usd",
         "Where the BTC price is fetched (CoinGecko's simple-price shape).",
     )
+    # Beyond these bounds a price is a slip, and no invoice could be made.
     btc_price_usd_fallback: Decimal = _var(
-        "BTC_PRICE_USD_FALLBACK", Decimal(100_000), "USD for one bitcoin when no fetched price is fresh enough.", gt=0
+        "BTC_PRICE_USD_FALLBACK",
+        Decimal(100_000),
+        "USD for one bitcoin when no fetched price is fresh enough.",
+        ge=Decimal("0.01"),
+        le=10**12,
     )
 
     margin_pct: Decimal = _var(
         "SATMETER_MARGIN_PCT", Decimal(40), "Percent on top of cost.", ge=0, le=10_000, decimal_places=6
     )
     infra_usd_per_month: Decimal = _var(
-        "SATMETER_INFRA_USD_PER_MONTH", Decimal(50), "Infrastructure cost of a month.", ge=0
+        "SATMETER_INFRA_USD_PER_MONTH", Decimal(50), "Infrastructure cost of a month.", ge=0, le=10**9
     )
     requests_per_month: int = _var(
         "SATMETER_REQUESTS_PER_MONTH", 100_000, "Requests that a month's cost is spread over.", ge=1
