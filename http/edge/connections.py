@@ -176,7 +176,8 @@ class Connections:
             self._arrivals.tidy(now_s)
         for connection in [one for one in self._watched if one.due_s <= now_s]:
             connection.look(now_s)
-        self._timer = loop.call_later(self.patience.look_s, self._look) if self._watched else None
+        goes_on = bool(self._watched) or (self._arrivals is not None and self._arrivals.kept > 0)
+        self._timer = loop.call_later(self.patience.look_s, self._look) if goes_on else None
 
     def _is_trusted(self, host: str) -> bool:
         if not self._trusted:

@@ -6,9 +6,12 @@ import math
 
 import pytest
 
-from satmeter.http.edge.connections import Connections
+from satmeter.http.edge import fair
+from satmeter.http.edge.connections import Connections, Patience
+from satmeter.http.edge.limits import Rate, Rates
 from satmeter.http.edge.networks import UNKNOWN
 from satmeter.http.edge.shares import Caps, Full
+from tests.helpers.hosts import until
 
 STRANGERS = "203.0.113.9"
 PAYERS = "192.0.2.1"
@@ -121,3 +124,19 @@ async def test_thousands_of_payers_connections_and_strangers_leave_nothing_behin
         front.connections.leave(front.arrive(f"192.0.2.{number % 250}", paid=paid, busy=bool(number % 2)))
     assert front.connections.total == 0
     assert not front.connections._shares._held
+
+
+async def test_nothing_is_kept_of_clients_that_have_all_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fair, "_TIDY_EVERY_S", 0.0)
+    arrivals = Rates.of(Rate(20, 1), Rate(1_000, 1_000))
+    connections = Connections(Caps(9, 9, 9), patience=Patience(look_s=0.01), arrivals=arrivals)
+    connection = Connection()
+    assert connections.arrive(connection, STRANGERS) is None
+    connections.leave(connection)
+    rates = connections._arrivals
+    assert rates is not None and rates.kept == 1
+
+    async def forgotten() -> bool:
+        return rates.kept == 0 and connections._timer is None
+
+    await until(forgotten)
