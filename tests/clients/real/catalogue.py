@@ -75,6 +75,14 @@ CLIENTS: Final = (
         "`set_tracing_disabled(True)`, or `OPENAI_AGENTS_DISABLE_TRACING=1` in the environment.",
     ),
     Client(
+        "openai-agents-node",
+        "@openai/agents",
+        "openai_agents_node.mjs",
+        "OpenAI Agents SDK, Node",
+        ("default (responses)", "chat_completions"),
+        setting="As in Python: turn its tracing off, by `setTracingDisabled(true)`.",
+    ),
+    Client(
         "pydantic-ai",
         "pydantic-ai-slim",
         "pydantic_ai_driver.py",
@@ -125,12 +133,31 @@ CLIENTS: Final = (
         within_s=600,
     ),
     Client(
+        "pi",
+        "@mariozechner/pi-coding-agent",
+        "pi.py",
+        "pi",
+        ("openai-completions", "openai-responses", "anthropic-messages"),
+        WITHOUT_STREAM,
+        setting="A provider in `~/.pi/agent/models.json` with one of these names as `api`. Its `baseUrl` ends in `/v1` "
+        "but for `anthropic-messages`.",
+    ),
+    Client(
         "langchain",
         "langchain-openai",
         "langchain_driver.py",
         "LangChain",
         ("ChatOpenAI", "ChatOpenAI(use_responses_api=True)", "ChatAnthropic"),
         setting="`ChatOpenAI` needs `stream_usage=True` to tell the usage of a stream.",
+    ),
+    Client(
+        "langchain-js",
+        "@langchain/openai",
+        "langchain_node.mjs",
+        "LangChain.js",
+        ("ChatOpenAI", "ChatOpenAI(useResponsesApi)", "ChatAnthropic"),
+        setting="`ChatOpenAI` takes the address as `configuration: { baseURL }`, `ChatAnthropic` as `anthropicApiUrl`, "
+        "without `/v1`.",
     ),
     Client("litellm", "litellm", "litellm_driver.py", "LiteLLM", ("openai/", "anthropic/", "responses()")),
     Client(
