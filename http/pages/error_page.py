@@ -115,6 +115,7 @@ def error_page(path: str, status: int, body: Mapping[str, Any], headers: Mapping
     links = [("", "Try again"), link] if words.again else [link]
     answer = page(
         f"{words.heading} \u00b7 Satmeter",
+        f'<p class="soft">Satmeter</p>\n'
         f"<h1>{escape(words.heading)}</h1>\n<p>{escape(words.happened)}</p>\n<p>{escape(words.next)}</p>\n"
         f'<p class="ways">{" ".join(_link(*each) for each in links)}</p>\n'
         f'<p class="soft">If you ask the operator about it, name this: <code>{escape(body["requestId"])}</code></p>',

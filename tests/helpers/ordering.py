@@ -37,6 +37,7 @@ _TOGETHER: Final = {
         "pages/test_jobs",
         "pages/test_looks",
         "pages/test_lost_answers",
+        "pages/test_odd_browsers",
         "pages/test_operator",
         "pages/test_pay_page",
         "pages/test_session",

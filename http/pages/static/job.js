@@ -142,6 +142,7 @@ function jobView(place, context, id) {
   const card = h("div", { class: "card" }, heading, steps, said, part, trouble);
   let before = "";
 
+  const keepIt = keepCard(id, mine);
   const view = { id, context, text: mine?.text ?? "", again: (text) => { keepDraft(text); open("job"); } };
 
   const tell = (status) => {
@@ -160,10 +161,12 @@ function jobView(place, context, id) {
       name, index < step.done && h("span", { class: "read-out" }, " (done)"))));
     show(part, body(status, view));
     if (had) heading.focus();
+    // Where the browser keeps nothing, only the person can.
+    if (!known(id)) keepIt.querySelector("details").open = true;
   };
 
   place.closest("main").classList.add("at-job");
-  show(place, card, keepCard(id, mine), h("p", { class: "next" }, h("a", { class: "button", href: "#job" }, "Another job")));
+  show(place, card, keepIt, h("p", { class: "next" }, h("a", { class: "button", href: "#job" }, "Another job")));
   heading.focus();
   stop = follow(id, {
     tell,

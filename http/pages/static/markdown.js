@@ -45,8 +45,8 @@ function opened(token) {
   if (token.hidden) return h("span");
   if (token.type === "link_open") return link(token.attrGet("href"));
   const { tag } = token;
-  // Each part runs in the direction of its own first letter.
-  const element = h(ALLOWED.has(tag) ? tag : "span", { dir: token.block && "auto" });
+  // Each outermost part runs in the direction of its first letter; "auto" would not look into parts that have their own.
+  const element = h(ALLOWED.has(tag) ? tag : "span", { dir: token.block && token.level === 0 && "auto" });
   const start = Number(token.attrGet("start"));
   if (tag === "ol" && Number.isInteger(start) && start > 1) element.start = start;
   return element;
