@@ -75,6 +75,17 @@ def test_text_runs_in_its_own_direction(visit: Visits, model: ScriptedModel) -> 
     visitor.assert_accessible()
 
 
+@pytest.mark.parametrize("width", [195, 320, 360, 390])
+def test_on_a_narrow_screen_no_amount_is_wider_than_its_box(visit: Visits, width: int) -> None:
+    visitor = visit(viewport={"width": width, "height": 844})
+    expect(visitor.button("Show the invoice")).to_be_visible()
+    boxes = visitor.page.locator(".choices label")
+    widths = boxes.evaluate_all("(all) => all.map((box) => [box.scrollWidth, box.clientWidth])")
+    assert len(widths) == 3 and all(inside <= box for inside, box in widths), widths
+    whole = visitor.page.evaluate("document.documentElement.scrollWidth")
+    assert whole <= width
+
+
 @pytest.mark.parametrize("width", [195, 320])
 def test_a_phone_that_doubles_its_text_has_nothing_beside_the_window(visit: Visits, width: int) -> None:
     visitor = visit(viewport={"width": width, "height": 422})
@@ -88,6 +99,8 @@ def test_a_phone_that_doubles_its_text_has_nothing_beside_the_window(visit: Visi
     visitor.unfold("Finish, and take the rest back")
     visitor.assert_accessible()
     visitor.go("/#job")
+    expect(visitor.page.get_by_role("row", name="A short answer")).to_be_visible()
+    visitor.assert_accessible()
     begin(visitor)
     visitor.assert_accessible()
 
