@@ -78,8 +78,11 @@ def parse_models_file(
         return ModelsFile(Catalogue((), ()), ())
     apis = {upstream.name: api for upstream, api, _ in read}
     entries = entries_of(models, _MODEL_KEYS, lambda table: _served_by(table, apis), faults, MissingUsage.BOUND)
+    # One that no model names has nothing to be asked for, not even whether it is there.
+    used = {name for entry in entries for name in entry.upstreams}
+    kept = [(upstream, source) for upstream, _, source in read if upstream.name in used]
     return ModelsFile(
-        Catalogue(tuple(entries), tuple(upstream for upstream, _, _ in read)), tuple(source for _, _, source in read)
+        Catalogue(tuple(entries), tuple(upstream for upstream, _ in kept)), tuple(source for _, source in kept)
     )
 
 

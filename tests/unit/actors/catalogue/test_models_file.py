@@ -238,3 +238,9 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     assert len(faults) == 4
     for key in ("silence_timeout_s", "missing_usage", "key_env", "api"):
         assert [fault for fault in faults if f", {key}: " in fault]
+
+
+def test_an_upstream_that_no_model_names_is_left_out(tmp_path: Path) -> None:
+    settings = _settings(tmp_path, LOCAL + AWAY + PLAIN)
+    assert [upstream.name for upstream in model_catalogue(settings).upstreams] == ["local"]
+    assert upstream_keys(settings, KEYS) == {"local": "secret"}
