@@ -26,6 +26,8 @@ _POST: Final = 5.0
 # What an event stream costs beside its request.
 _STREAM: Final = 4.0
 _TOKEN_BYTES: Final = 16_384
+# To split a query of 64 KiB takes as long as many requests.
+_QUERY_TOKEN_BYTES: Final = 2_048
 _BODY_TOKENS_MAX: Final = 20.0
 _ANSWER_TOKENS_MAX: Final = 40.0
 # A connection whose client asks too often is not read for a while: refusing costs something, too.
@@ -198,6 +200,7 @@ def _credential(scope: Scope) -> bytes | None:
 
 def _cost(scope: Scope) -> float:
     """Return the tokens of a request, by what its head says of it."""
+    query = len(scope["query_string"]) / _QUERY_TOKEN_BYTES
     if scope["method"] != "POST":
-        return 1.0
-    return _POST + min(declared_length(scope) / _TOKEN_BYTES, _BODY_TOKENS_MAX)
+        return 1.0 + query
+    return _POST + query + min(declared_length(scope) / _TOKEN_BYTES, _BODY_TOKENS_MAX)

@@ -22,7 +22,7 @@ from ..service.health import Health
 from ..state import AppState
 from . import view
 from .figures import SPANS, gather
-from .sign_in import COOKIE, LIFE_S, SignIn
+from .sign_in import COOKIE, LIFE_S, SignIn, cookie_in
 
 PATH: Final = "/operator"
 _FORM_BYTES: Final = 4_096
@@ -104,7 +104,7 @@ class OperatorPages:
         if (refused := await self._refused(request, await self._form(request))) is not None:
             return refused
         answer = _to_page()
-        if not await self._end(request.cookies[COOKIE]):
+        if not await self._end(cookie_in(request.headers) or ""):
             answer = self._page("For the operator", view.sign_in(_STORE_AWAY))
         self._set_cookie(request, answer, "", 0)
         return answer
@@ -124,7 +124,7 @@ class OperatorPages:
 
     async def _signed_in(self, request: Request) -> str | None:
         """Return the cookie of a sign-in that holds; None without one."""
-        cookie = request.cookies.get(COOKIE)
+        cookie = cookie_in(request.headers)
         if cookie is None or not self._sign_in.admits(cookie):
             return None
         if self._state.books is None:

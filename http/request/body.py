@@ -20,6 +20,8 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 _JSON: Final = "application/json"
 # A body that is too large is read on for this time, up to `REST_MAX_BYTES`, before it is refused.
 _DRAIN_S: Final = 5.0
+# The standard library reads a longer one in the square of its length: 64 KiB would take most of a second.
+_TYPE_CHARS_MAX: Final = 255
 # A client that sends a body more slowly only holds a connection.
 READ_S: Final = 30.0
 # A large body may take longer, as many clients send no faster than this.
@@ -138,6 +140,8 @@ def _check_media_type(request: Request) -> None:
 
 
 def _is_json(content_type: str) -> bool:
+    if len(content_type) > _TYPE_CHARS_MAX:
+        return False
     message = Message()
     message["content-type"] = content_type
     kind = message.get_content_type()

@@ -68,7 +68,7 @@ class Front:
 
 def scope_of(host: str, key: str | None = None) -> dict[str, Any]:
     headers = [(b"host", b"x")] if key is None else [(b"host", b"x"), (b"authorization", key.encode())]
-    return {"type": "http", "method": "GET", "headers": headers, "client": (host, 5_000)}
+    return {"type": "http", "method": "GET", "headers": headers, "client": (host, 5_000), "query_string": b""}
 
 
 def test_a_long_answer_counts_as_many_requests_and_one_that_is_paid_for_as_one() -> None:
@@ -126,6 +126,20 @@ def test_more_is_asked_for_a_post_and_for_a_long_body() -> None:
 
     assert posts(b"100") == BURST // 5
     assert posts(b"100000") < 7
+
+
+def test_a_long_query_counts_as_many_requests() -> None:
+    front = Front(requests_per_ip=50)
+    scope = {**scope_of("192.0.2.1"), "query_string": b"a&" * 32_000}
+    asked = 0
+    while asked < 100:
+        try:
+            front.gate.enter(scope)
+        except RefusedError:
+            break
+        asked += 1
+    # Five hundred short ones.
+    assert asked == 16
 
 
 def test_those_who_have_paid_are_not_throttled_by_their_neighbours() -> None:

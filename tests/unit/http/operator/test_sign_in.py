@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from pydantic import SecretStr
+from starlette.datastructures import Headers
 
-from satmeter.http.operator.sign_in import LIFE_S, SignIn
+from satmeter.http.operator.sign_in import COOKIE, LIFE_S, SignIn, cookie_in
 
 TOKEN = "the operator's token of a test"
 
@@ -67,3 +68,21 @@ def test_a_cookie_holds_neither_the_token_nor_what_a_form_needs() -> None:
     other = own.cookie()
     assert other != cookie and not own.is_form_token(cookie, own.form_token(other))
     assert not own.is_form_token(cookie, "") and not sign_in("another").is_form_token(cookie, own.form_token(cookie))
+
+
+@pytest.mark.parametrize(
+    ("sent", "found"),
+    [
+        ([], None),
+        (["other=1; satmeter_operators=2"], None),
+        ([f"{COOKIE}=1.ab.cd"], "1.ab.cd"),
+        ([f"other=1;{COOKIE}=2; more=3"], "2"),
+        (["other=1", f"{COOKIE}=2; {COOKIE}=3"], "3"),
+        ([f"{COOKIE}"], ""),
+        # To remove the escapes of such a one took five seconds.
+        ([f'{COOKIE}="{chr(92) * 64_000}"'], f'"{chr(92) * 64_000}"'),
+    ],
+)
+def test_the_cookie_is_read_as_it_was_sent(sent: list[str], found: str | None) -> None:
+    headers = Headers(raw=[(b"cookie", each.encode()) for each in sent])
+    assert cookie_in(headers) == found
