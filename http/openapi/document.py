@@ -156,7 +156,7 @@ def _refusals(operation: Operation) -> dict[str, Any]:
     refusals[500] = _error(wrong, INTERNAL_ERROR, ("X-Request-Id",), shape)
     if any(HTML in answer.content for answer in operation.answers):
         for refusal in refusals.values():
-            # A page for a browser, which accepts HTML before JSON.
+            # A page for a browser that opens the address.
             refusal["content"][HTML] = {}
     return {str(status): refusals[status] for status in sorted(refusals)}
 

@@ -1,7 +1,7 @@
 """Error pages: what a person's browser shows in place of an error's JSON.
 
-Programs get JSON on every path. A page is for a browser, which names `text/html` before JSON, and only where the API
-has no paths: an address that a person follows or mistypes.
+Programs get JSON on every path. A page is for a browser that opens an address, and only where the API has no paths: an
+address that a person follows or mistypes.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any, Final, NamedTuple
 
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Scope
 
@@ -42,6 +43,8 @@ _OPERATOR: Final = "operator"
 _READS: Final = frozenset({"GET", "HEAD"})
 _HTML: Final = "text/html"
 _JSON: Final = "application/json"
+# Browsers name a dozen types. To read 64 KiB of them would take as long as a hundred requests.
+_ACCEPT_CHARS_MAX: Final = 1_024
 _LOST: Final = "What you paid is not lost."
 _MINUTE_S: Final = 60
 
@@ -82,16 +85,28 @@ def is_for_a_person(scope: Scope) -> bool:
     first, *more = _segments(scope["path"])
     if first in API or (first == _PAY and len(more) > 1):
         return False
-    return (scope["method"] in _READS or first == _OPERATOR) and _prefers_html(scope)
+    headers = Headers(scope=scope)
+    return (scope["method"] in _READS or first == _OPERATOR) and _navigates(headers) and _prefers_html(headers)
 
 
 def _segments(path: str) -> list[str]:
     return meant(path).removeprefix("/").split("/")
 
 
-def _prefers_html(scope: Scope) -> bool:
+def _navigates(headers: Headers) -> bool:
+    """Return whether a browser opens an address. Some programs accept HTML without being asked, as Java's do.
+
+    Browsers leave out the first of these headers where there is no TLS.
+    """
+    mode = headers.get("sec-fetch-mode")
+    return mode == "navigate" if mode is not None else headers.get("upgrade-insecure-requests") == "1"
+
+
+def _prefers_html(headers: Headers) -> bool:
     """Return whether the client names `text/html`, and JSON after it or not at all."""
-    accepted = ",".join(value.decode("latin-1") for name, value in scope["headers"] if name == b"accept")
+    accepted = ",".join(headers.getlist("accept"))
+    if len(accepted) > _ACCEPT_CHARS_MAX:
+        return False
     qualities = dict(_quality(part) for part in accepted.split(","))
     return qualities.get(_HTML, 0.0) > qualities.get(_JSON, 0.0)
 

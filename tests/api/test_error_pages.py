@@ -17,7 +17,12 @@ from tests.helpers.http.fronts import Api, api_over
 from tests.helpers.http.stubs import SESSION, stubbed
 from tests.helpers.jobs import EVAL_INVOICE
 
-BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"}
+BROWSER = {
+    "accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+    "sec-fetch-mode": "navigate",
+}
+# What Java's HttpURLConnection sends by itself.
+JAVA = {"accept": "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"}
 
 
 @pytest_asyncio.fixture
@@ -32,8 +37,8 @@ async def test_a_browser_gets_a_page_and_a_program_json(api: Api, path: str) -> 
     assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
     assert page.headers["x-request-id"] in page.text and page.headers["x-content-type-options"] == "nosniff"
     assert "unsafe" not in page.headers["content-security-policy"] and path not in page.text
-    assert_error(await api.http.get(path), 404, "not_found")
-    assert_error(await api.http.get(path, headers={"accept": "application/json"}), 404, "not_found")
+    for headers in ({}, {"accept": "application/json"}, {"accept": "text/html, */*"}, JAVA):
+        assert_error(await api.http.get(path, headers=headers), 404, "not_found")
 
 
 async def test_every_path_of_the_api_has_json_errors_whatever_is_accepted(api: Api) -> None:

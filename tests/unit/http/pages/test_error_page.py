@@ -13,8 +13,12 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,imag
 BODY: dict[str, Any] = {"error": "A sentence.", "code": "not_found", "requestId": "req_x"}
 
 
-def scope(path: str, accept: str = BROWSER, method: str = "GET") -> Scope:
-    return {"type": "http", "path": path, "method": method, "headers": [(b"accept", accept.encode("latin-1"))]}
+NAVIGATES = (b"sec-fetch-mode", b"navigate")
+
+
+def scope(path: str, accept: str = BROWSER, method: str = "GET", *more: tuple[bytes, bytes]) -> Scope:
+    headers = [(b"accept", accept.encode("latin-1")), *(more or (NAVIGATES,))]
+    return {"type": "http", "path": path, "method": method, "headers": headers}
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/pay/x", "/pay/x/", "/pay", "/operator", "/nothing", "/job/x", "/é"])
@@ -61,6 +65,7 @@ def test_a_path_of_the_api_never_has_a_page(path: str) -> None:
         ("text/*", False),
         ("image/avif,image/webp,*/*;q=0.8", False),
         ("text/event-stream", False),
+        (f"text/html{',' * 65_000}", False),
         ("TEXT/HTML", True),
         ("application/json;q=0.5, text/html", True),
         ("text/html ; q=0.5", True),
@@ -70,12 +75,28 @@ def test_only_a_client_that_names_html_first_gets_a_page(accept: str, page: bool
     assert is_for_a_person(scope("/nothing", accept)) is page
 
 
+@pytest.mark.parametrize(
+    ("header", "page"),
+    [
+        # Without TLS a browser sends no Sec-Fetch-Mode.
+        ((b"upgrade-insecure-requests", b"1"), True),
+        # A script of a page.
+        ((b"sec-fetch-mode", b"cors"), False),
+        # Java's HttpURLConnection, and whatever else accepts HTML without being asked.
+        ((b"user-agent", b"Java/17"), False),
+    ],
+)
+def test_only_a_browser_that_opens_an_address_gets_a_page(header: tuple[bytes, bytes], page: bool) -> None:
+    assert is_for_a_person(scope("/nothing", BROWSER, "GET", header)) is page
+    assert is_for_a_person(scope("/operator/sign-in", BROWSER, "POST", header)) is page
+
+
 def test_a_request_without_a_path_has_no_page() -> None:
     assert not is_for_a_person(scope("*", method="OPTIONS"))
 
 
 def test_without_an_accept_header_it_is_json() -> None:
-    assert not is_for_a_person({"type": "http", "path": "/nothing", "method": "GET", "headers": []})
+    assert not is_for_a_person({"type": "http", "path": "/nothing", "method": "GET", "headers": [NAVIGATES]})
 
 
 def test_a_post_has_a_page_at_the_operators_forms_alone() -> None:
