@@ -200,7 +200,7 @@ def _credential(scope: Scope) -> bytes | None:
 
 def _cost(scope: Scope) -> float:
     """Return the tokens of a request, by what its head says of it."""
-    query = len(scope["query_string"]) / _QUERY_TOKEN_BYTES
+    query = len(scope.get("query_string", b"")) / _QUERY_TOKEN_BYTES
     if scope["method"] != "POST":
         return 1.0 + query
     return _POST + query + min(declared_length(scope) / _TOKEN_BYTES, _BODY_TOKENS_MAX)
