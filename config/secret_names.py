@@ -18,8 +18,8 @@ SECRETS: Final = (
 )
 """Secret settings of a server; the address of a store has its password. The models file names the others."""
 
-CLIENT_SECRETS: Final = ("SATMETER_WALLET_LNBITS_KEY", "SATMETER_LOAD_ADMIN_KEY")
-"""Secrets of the programs that buy."""
+CLIENT_SECRETS: Final = ("SATMETER_WALLET_LNBITS_KEY", "SATMETER_LOAD_ADMIN_KEY", "SATMETER_KEY")
+"""Secrets of the programs that buy; the last one is a session's macaroon, in the lines that the first page shows."""
 
 BINARY: Final = frozenset({"LND_MACAROON"})
 """Macaroons, whose file may also hold them in binary, of which the hex is taken."""

@@ -135,8 +135,9 @@ class Relays:
         )
         if holder is None:
             await self._l402.challenge(request, key, command)
+        await self._l402.settled(holder)
         try:
-            return await self._l402.once_paid(holder, partial(self._send_or_count, request, holder, command))
+            return await self._l402.retried(holder, partial(self._send_or_count, request, holder, command))
         except RefusedError as error:
             told = await self._l402.refused(request, key, command, holder, error.refusal)
             if isinstance(error, CountedRefusalError) and not isinstance(told, ChallengeError):

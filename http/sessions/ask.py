@@ -89,8 +89,9 @@ class Requests:
             if known is None:
                 raise RefusedError(model_not_found("/pricing"))
             await self._l402.challenge(request, key, command)
+        await self._l402.settled(holder)
         try:
-            return await self._l402.once_paid(holder, partial(self._send, request, holder.session_id, command))
+            return await self._l402.retried(holder, partial(self._send, request, holder.session_id, command))
         except RefusedError as error:
             if known is None and error.refusal.code is not Code.INSUFFICIENT_BALANCE:
                 # There is no price that a deposit could be for. A host that names one knows the model.

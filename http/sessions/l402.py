@@ -112,9 +112,8 @@ class L402:
         token = macaroon.attenuate(macaroon.mint(self._state.macaroon_key, fresh), macaroon.read(holder.token)[1])
         return ChallengeError(offered, _challenge(token, invoice["paymentRequest"]))
 
-    async def once_paid(self, holder: Holder, send: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
-        """Return what `send` returns, once the payment has arrived that the client made. Raises `RefusedError`."""
-        await self.settled(holder)
+    async def retried(self, holder: Holder, send: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
+        """Return what `send` returns: see `UnseenPayments`. Raises `RefusedError`."""
         return await self._unseen_payments.retried(holder, send)
 
     async def _offered(self, refusal: Refusal, holder: Holder) -> Refusal:

@@ -20,6 +20,7 @@ from satmeter.actors.adapters.openai.client import _of_status as openai_error
 from satmeter.actors.adapters.openai.stream import ChatStream
 from satmeter.actors.adapters.openai.work import WorkReader, work_in
 from satmeter.actors.adapters.upstream.statuses import retry_after_s
+from satmeter.actors.domain.llm.half_characters import whole_characters
 from satmeter.actors.domain.llm.relays import RelayBytes, RelayEnd, RelayPart, RelaySoFar
 from satmeter.actors.domain.llm.reported_usage import reading_of
 from satmeter.actors.domain.llm.usage import counts_of
@@ -173,11 +174,7 @@ def test_any_whole_message_is_read_or_fails_in_order(body: bytes) -> None:
 
 
 def content_of(body: bytes) -> bytes:
-    try:
-        return bytes(anthropic_relay._wholes.decode(body).content)
-    except UnicodeDecodeError:
-        # Text that no client can read was not given.
-        return b""
+    return bytes(anthropic_relay._wholes.decode(whole_characters(body)).content)
 
 
 # Chat completions
