@@ -17,3 +17,11 @@ def system_now_ms() -> int:
 def system_uptime_ms() -> int:
     """Return the milliseconds since the machine was started, by a clock that nobody sets."""
     return time.clock_gettime_ns(_UPTIME) // 1_000_000
+
+
+def system_awake_ms() -> int:
+    """Return the milliseconds that the machine was awake since its start, by a clock that nobody sets.
+
+    A node on the same machine did nothing while it was suspended, and goes on with its payments afterwards.
+    """
+    return time.monotonic_ns() // 1_000_000

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from ...config.log_context import tell_step, tells_steps
-from ..clock import system_now_ms, system_uptime_ms
+from ..clock import system_awake_ms, system_now_ms
 from ..domain.backoff import Backoff
 from ..domain.behaviour import Command, Done, Failed, Intent
 from ..domain.llm.answers import PricedEvaluation
@@ -106,7 +106,7 @@ class Effects:
         admit_sale: Callable[[], Awaitable[None]] | None = None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         now_ms: Callable[[], int] = system_now_ms,
-        uptime_ms: Callable[[], int] = system_uptime_ms,
+        uptime_ms: Callable[[], int] = system_awake_ms,
     ) -> None:
         self._lightning = lightning
         self._model = model

@@ -7,11 +7,11 @@ from typing import Final
 
 import structlog
 
-from ..clock import system_uptime_ms
+from ..clock import system_awake_ms
 from ..domain.backoff import Backoff
 from ..domain.payments.intents import LookUpPayout, SendPayout
 from ..domain.payments.payout_flow import PATIENCE_MS, verdict
-from ..domain.payments.payouts import LONG_MS, PayoutReport, PayoutStatus
+from ..domain.payments.payouts import LONG_MS, PayoutRefusal, PayoutReport, PayoutStatus
 from ..ports import Lightning, LongPayout, PermanentError, PortError, TransientError
 
 _BACKOFF_FIRST_S: Final = 1.0
@@ -29,7 +29,7 @@ class PayoutCalls:
         now_ms: Callable[[], int],
         refused: Callable[[str], Awaitable[None]] | None = None,
         lasts: Callable[[LongPayout], Awaitable[None]] | None = None,
-        uptime_ms: Callable[[], int] = system_uptime_ms,
+        uptime_ms: Callable[[], int] = system_awake_ms,
     ) -> None:
         """`refused` counts payouts that the node would not even try, by reason; it raises `PortError`.
 
@@ -41,6 +41,7 @@ class PayoutCalls:
         self._pause = pause
         self._now_ms = now_ms
         self._uptime_ms = uptime_ms
+        self._failed_at_ms: dict[str, int] = {}
 
     async def send(self, intent: SendPayout) -> PayoutReport:
         """Order the payment. Raises `PortError` whenever it may have been made."""
@@ -54,6 +55,8 @@ class PayoutCalls:
             await self._count(report.refusal.value)
         else:
             _tell(report, intent)
+        if report.status is PayoutStatus.FAILED and report.refusal is not PayoutRefusal.KEY:
+            self._failed_at_ms[intent.target.payment_hash] = self._now_ms()
         return report
 
     async def _count(self, reason: str) -> None:
@@ -67,12 +70,16 @@ class PayoutCalls:
     async def look_up(self, intent: LookUpPayout) -> PayoutReport:
         """Ask until the node's word is final. Any other word, or none, leaves the outcome unknown.
 
-        The time until then passes by a clock that is never set. A wall clock set forward would make "failed" final
-        while the node may still pay; one set back would leave the refund owed for hours.
+        The patience passes by a clock that is never set, from the beginning of this look-up on. The journal's time is
+        one of a wall clock that may have been set since, or of another machine: believed, it would make "failed" final
+        while the node may still pay, or leave the refund owed for hours. Without patience is what this process's own
+        call has just called failed.
         """
         backoff, told = Backoff(_BACKOFF_FIRST_S, _BACKOFF_MAX_S), False
-        began_ms = max(self._now_ms(), intent.failure_final_at_ms - PATIENCE_MS)
-        before_ms = began_ms - self._uptime_ms()
+        final_at_ms = intent.failure_final_at_ms
+        failed_at_ms = self._failed_at_ms.pop(intent.target.payment_hash, None)
+        patient = failed_at_ms is None or final_at_ms - failed_at_ms >= PATIENCE_MS
+        before_ms = final_at_ms - (PATIENCE_MS if patient else 0) - self._uptime_ms()
         while True:
             await self._note_if_long(intent)
             delay_s, asked_at_ms = backoff.next(), before_ms + self._uptime_ms()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 
 import pytest
@@ -138,3 +139,41 @@ async def test_a_clock_set_back_before_the_look_up_lengthens_it_no_more() -> Non
     intent = LookUpPayout("look_up_a", TARGET, "ses_a", UNTIL_MS + 3_600_000 + PATIENCE_MS, (), UNTIL_MS)
     assert (await calls.look_up(intent)).status is PayoutStatus.ABSENT
     assert PATIENCE_MS <= clocks.uptime_ms <= PATIENCE_MS + 60_000
+
+
+@pytest.mark.parametrize("left_ms", [-86_400_000, -1, 60_000])
+@pytest.mark.parametrize("status", [PayoutStatus.FAILED, PayoutStatus.ABSENT])
+async def test_after_a_restart_or_a_move_the_patience_begins_whatever_the_wall_clock_says(
+    status: PayoutStatus, left_ms: int
+) -> None:
+    """The clock may have been set since the journal's time was read from it, and other machines have others."""
+    clocks, lightning = Clocks(0), FakeLightning(now_ms=lambda: 0)
+    lightning.outgoing[TARGET.payment_hash] = PayoutReport(status)
+    calls = PayoutCalls(lightning, clocks.pause, lambda: clocks.wall_ms, uptime_ms=lambda: clocks.uptime_ms)
+    assert (await calls.look_up(LookUpPayout("look_up_a", TARGET, "ses_a", UNTIL_MS + left_ms))).status is status
+    assert PATIENCE_MS <= clocks.uptime_ms <= PATIENCE_MS + 60_000
+
+
+@pytest.mark.parametrize(("final_after_ms", "waits_ms"), [(0, 0), (2_000, 0), (PATIENCE_MS, PATIENCE_MS)])
+async def test_a_look_up_is_final_at_once_only_right_after_the_call_of_this_process_that_failed(
+    final_after_ms: int, waits_ms: int
+) -> None:
+    """Another host may have had the payout meanwhile: then its patience counts."""
+    clocks, lightning = Clocks(0), FakeLightning(payout_script=[PayoutReport(PayoutStatus.FAILED)])
+    lightning.now_ms = lambda: clocks.wall_ms
+    calls = PayoutCalls(lightning, clocks.pause, lambda: clocks.wall_ms, uptime_ms=lambda: clocks.uptime_ms)
+    await calls.send(SendPayout("send_a", TARGET, "ses_a", UNTIL_MS + 1, Msat(2_000)))
+    lightning.outgoing[TARGET.payment_hash] = PayoutReport(PayoutStatus.FAILED)
+    await calls.look_up(LookUpPayout("look_up_a", TARGET, "ses_a", UNTIL_MS + final_after_ms))
+    assert waits_ms <= clocks.uptime_ms <= waits_ms + 60_000 * bool(waits_ms)
+
+
+async def test_the_time_in_which_the_machine_is_suspended_is_no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node on the same machine goes on with its payment only then."""
+    clocks, lightning = Clocks(0), FakeLightning(now_ms=lambda: 0)
+    lightning.outgoing[TARGET.payment_hash] = PayoutReport(PayoutStatus.FAILED)
+    monkeypatch.setattr(time, "monotonic_ns", lambda: clocks.uptime_ms * 1_000_000)
+    monkeypatch.setattr(time, "clock_gettime_ns", lambda _: clocks.uptime_ms * 100 * 1_000_000)
+    calls = PayoutCalls(lightning, clocks.pause, lambda: clocks.wall_ms)
+    await calls.look_up(LookUpPayout("look_up_a", TARGET, "ses_a", UNTIL_MS + PATIENCE_MS))
+    assert clocks.uptime_ms >= PATIENCE_MS
