@@ -48,6 +48,7 @@ def test_a_node_that_is_killed_is_waited_for_and_no_payment_is_lost_or_made_twic
             assert closing.result(PATIENCE_S).status_code in (200, 425, 503)
     # What needs no node goes on, what does is told to come again.
     assert spending.ask()["result"]
+    patiently(lambda: lnbits_server.client.get("/readyz").status_code == 503, "the node's end is not noticed")
     unready = lnbits_server.client.get("/readyz")
     assert unready.json()["unreachable"] == ["lightning"]
     refused = [
