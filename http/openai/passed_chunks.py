@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from ...actors.domain.llm.half_characters import decoded
 from ..anthropic.usage import with_cost
 
 _BLANK_LINE: Final = re.compile(rb"\n\n|\r\n\r\n|\r\r")
@@ -95,6 +96,6 @@ class PassedChunks:
 
 def _read(data: bytes) -> _Chunk | None:
     try:
-        return _chunks.decode(data)
+        return decoded(_chunks.decode, data)
     except (ValueError, RecursionError):
         return None

@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from ...domain.llm.answers import StreamPart
+from ...domain.llm.half_characters import whole_characters
 from ...domain.llm.relays import Give, RelayEnd, RelayPart
 from ...domain.provider_faults import ModelFault
 from ...ports import Completion, Evaluation, MissingModelError, PermanentError, PortError, TransientError
@@ -141,6 +142,8 @@ class AnthropicProvider:
 
 def _of_status(status: int, headers: Mapping[str, str], body: bytes) -> PortError:
     """Return the API's error by its status. Its text is left out: it may quote the request."""
+    # Such a quotation may end in the middle of a character.
+    body = whole_characters(body)
     words = (f"the model provider answered {status}", _kind_of(body), headers.get("request-id"))
     told = " ".join(word for word in words if word and _WORD.fullmatch(word))
     fault = fault_of(status)

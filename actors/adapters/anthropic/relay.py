@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from ...domain.llm.half_characters import decoded, whole_characters
+from ...domain.llm.half_characters import decoded_with_bytes, whole_characters
 from ...domain.llm.relays import RelayBegun, RelayBytes, RelayEnd, RelayPart, RelaySoFar
 from ...domain.llm.reported_usage import NO_HEADERS, ReportedUsage, UsageReporter
 from ...domain.llm.token_estimate import estimated_tokens
@@ -285,7 +285,7 @@ class RelayedStream:
                 self._go_on()
             self._given.append(text)
             return
-        event = _decoded(data)
+        event, data = _decoded(data)
         kind = _name(event.get("type"))
         self.begun = self.begun or kind in _OF_MESSAGES
         match kind:
@@ -408,8 +408,8 @@ def _object(value: Any, name: str) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _decoded(data: bytes) -> Mapping[str, Any]:
+def _decoded(data: bytes) -> tuple[Mapping[str, Any], bytes]:
     try:
-        return decoded(_events.decode, data)
+        return decoded_with_bytes(_events.decode, data)
     except (ValueError, RecursionError):
-        return {}
+        return {}, data

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from ...domain.llm.half_characters import whole_characters
 from ...domain.llm.relays import RelayEnd
 from ...domain.provider_faults import ModelFault
 from ...ports import ModelError, PermanentError, PortError
@@ -77,6 +78,8 @@ def failure(
 
     `expected`: the operator has nothing to mend, whatever the status.
     """
+    # It may quote the request, and such a quotation may end in the middle of a character.
+    body = whole_characters(body)
     found = (_error_of(body) if error is None else error) or {}
     told = f"the upstream answered {status}{_words(found)}"
     fault, meant = fault_of(status), {status_of(found), *_by_words(found)}

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ...domain.llm.chat_usage import ChatStreamCounts, chat_billed_as
-from ...domain.llm.half_characters import decoded
+from ...domain.llm.half_characters import decoded_with_bytes
 from ...domain.llm.reported_usage import NO_HEADERS, ChatReporter, ReportedUsage, kept_text
 from .errors import error_in
 from .pieces import beside, refused, shown
@@ -98,9 +98,9 @@ class ChatStream:
             if data == _DONE:
                 self.ended = True
                 return
-            self._event(_decoded(data), data)
+            self._event(*_decoded(data))
         elif line.startswith(_ERROR):
-            found = _decoded(line[len(_ERROR) :])
+            found, _ = _decoded(line[len(_ERROR) :])
             self.error = error_in(found) or found or {"message": "unreadable"}
 
     def _event(self, event: Mapping[str, Any], data: bytes) -> None:
@@ -162,8 +162,8 @@ def _text_of_usage(data: bytes, *, in_groq: bool) -> str | None:
         return None
 
 
-def _decoded(data: bytes) -> Mapping[str, Any]:
+def _decoded(data: bytes) -> tuple[Mapping[str, Any], bytes]:
     try:
-        return decoded(_events.decode, data)
+        return decoded_with_bytes(_events.decode, data)
     except (ValueError, RecursionError):
-        return {}
+        return {}, data

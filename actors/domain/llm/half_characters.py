@@ -33,10 +33,18 @@ def whole_characters(data: bytes) -> bytes:
 
 def decoded(decode: Callable[[bytes], T], data: bytes) -> T:
     """Decode JSON, mended where it can't be read as it is. Raises what `decode` raises."""
+    return decoded_with_bytes(decode, data)[0]
+
+
+def decoded_with_bytes(decode: Callable[[bytes], T], data: bytes) -> tuple[T, bytes]:
+    """Decode JSON as `decoded` does, and return the bytes that could be read, too.
+
+    One who reads a part of them again has to read these: the others can't be read by any decoder.
+    """
     try:
-        return decode(data)
+        return decode(data), data
     except ValueError:
         mended = whole_characters(data)
         if mended == data:
             raise
-        return decode(mended)
+        return decode(mended), mended

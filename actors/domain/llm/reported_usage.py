@@ -1,5 +1,7 @@
 """A provider's own report of a call: its request id and its "usage" objects as they came, which receipts show.
 
+Only halves of characters in them are replaced, by the sign for an unreadable one.
+
 The rules by which the call was billed read these objects again, so that a receipt's tokens can be checked.
 """
 

@@ -36,6 +36,11 @@ def test_a_client_that_did_not_ask_for_the_usage_gets_none() -> None:
     assert passed(sse({**HI, "usage": None}, STOP, COUNTED), tells=False) == sse({**HI, "usage": None}, STOP)
 
 
+def test_half_a_character_beside_a_usage_shows_it_to_nobody_who_did_not_ask() -> None:
+    counted = sse(COUNTED).replace(b"data: {", b'data: {"note":"\\ud83d",')
+    assert passed(sse(HI, STOP) + counted, tells=False) == sse(HI, STOP)
+
+
 def test_a_usage_for_each_choice_goes_on_and_the_last_one_has_the_cost() -> None:
     second = chunk(choice("there", index=1))
     shown = passed(sse(HI, COUNTED, second, COUNTED, DONE))

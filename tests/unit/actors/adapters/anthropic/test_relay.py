@@ -24,6 +24,7 @@ from satmeter.actors.domain.llm.relays import (
     RelaySoFar,
     countable,
 )
+from satmeter.actors.domain.llm.reported_usage import reading_of
 from satmeter.actors.domain.pricing import Usage
 from satmeter.actors.domain.provider_faults import ModelFault
 from satmeter.actors.effects.progress import ProgressChannel
@@ -120,6 +121,20 @@ async def test_unreadable_figures_leave_what_was_given_to_go_by(usage: Any) -> N
     assert isinstance(end, RelayEnd) and (end.usage, end.given_tokens) == (None, 20)
 
 
+@pytest.mark.parametrize("half", [b'"\\ud83d"', b'"\xf0\x9f"'])
+@pytest.mark.parametrize("at", [0, -2])
+async def test_half_a_character_beside_the_figures_takes_none_of_them(half: bytes, at: int) -> None:
+    events = [
+        sse(event) for event in (start(FIRST_USAGE), block(), delta("Hi"), change(usage={"output_tokens": 5}), STOP)
+    ]
+    events[at] = events[at].replace(b"data: {", b'data: {"note":' + half + b",")
+    events[at] = events[at].replace(b'"output_tokens"', b'"tier":' + half + b',"output_tokens"')
+    end = (await parts_of(streaming(b"".join(events))[0]))[-1]
+    assert isinstance(end, RelayEnd) and end.usage is not None and end.reported is not None
+    assert end.usage.output_tokens == 5 and end.usage.input_tokens == FIRST_USAGE["input_tokens"]
+    assert reading_of(end.reported) == end.usage
+
+
 async def test_a_whole_answer_comes_back_to_the_byte_with_its_usage() -> None:
     body = (
         b'{ "type":"message", "content":[{"type":"text","text":"h\\u00e9"}],"usage":%b }'
@@ -173,6 +188,13 @@ async def test_what_is_wrong_with_a_body_is_told_in_the_provider_s_words(status:
     body = b'{"type":"error","error":{"type":"invalid_request_error","message":"temperature: too hot"}}'
     (end,) = await parts_of(answering(status, body), stream=stream)
     assert end == RelayEnd(status, {"content-type": "application/json"}, body, None)
+
+
+async def test_a_quotation_that_ends_within_a_character_leaves_the_rest_of_a_refusal_readable() -> None:
+    body = b'{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: \\ud83d"}}'
+    (end,) = await parts_of(answering(400, body), stream=False)
+    assert isinstance(end, RelayEnd)
+    assert json.loads(end.body)["error"]["message"] == "prompt is too long: \ufffd"
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from satmeter.actors.adapters.openai.errors import error_in, status_of
+from satmeter.actors.adapters.openai.errors import ClientsFaultError, error_in, failure, status_of
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,9 @@ def test_the_status_of_an_error(error: dict[str, Any], status: int) -> None:
 )
 def test_an_error_in_an_event(event: dict[str, Any], found: dict[str, Any] | None) -> None:
     assert error_in(event) == found
+
+
+def test_a_quotation_that_ends_within_a_character_leaves_the_rest_of_an_error_readable() -> None:
+    error = failure(400, {}, b'{"error":{"message":"Too long: \\ud83d","code":"context_length_exceeded"}}')
+    assert isinstance(error, ClientsFaultError) and "context_length_exceeded" in str(error)
+    assert json.loads(error.end.body)["error"]["message"] == "Too long: \ufffd"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from satmeter.actors.adapters.openai.stream import ChatStream
+from satmeter.actors.domain.llm.reported_usage import reading_of
 from satmeter.actors.domain.pricing import Usage
 from tests.helpers.chat_upstream import COUNTED, DONE, STOP, WHOLE_STREAM, choice, chunk, sse
 
@@ -44,6 +46,21 @@ def test_cuts_change_nothing(cuts: list[int]) -> None:
 def test_nothing_breaks_the_reader(noise: bytes, event: dict[str, Any]) -> None:
     read(noise, sse(event), noise, sse(chunk(choice("x")), STOP, COUNTED, DONE))
     read(sse(chunk(event)), b"error: " + noise)
+
+
+@pytest.mark.parametrize("half", [b'"\\ud83d"', b'"\xf0\x9f"'])
+def test_half_a_character_beside_the_figures_takes_none_of_them(half: bytes) -> None:
+    counted = (
+        sse(COUNTED)
+        .replace(b"data: {", b'data: {"note":' + half + b",")
+        .replace(b'"usage": {', b'"usage": {"tier":' + half + b",")
+    )
+    assert counted.count(half) == 2
+    stream = ChatStream()
+    stream.read(sse(chunk(choice("x")), STOP) + counted + sse(DONE))
+    report = stream.reported(ended=True)
+    assert stream.counted.whole() == Usage(18, 16) == reading_of(report)
+    assert not report.cut
 
 
 def test_an_endless_line_is_not_kept() -> None:
