@@ -28,8 +28,11 @@ from tests.lightning.stand_ins.nwc.fixtures import nostr_relay
 from tests.llamacpp.fixtures import llama
 from tests.lnbits.fixtures import lnbits
 
-# How long an example takes says how busy the machine is, and nothing of the code.
-settings.register_profile("satmeter", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes says how busy the machine is, and nothing of the code. The examples are the same each time,
+# so that a change fails by what it changed; `scripts/fuzz` draws others.
+settings.register_profile(
+    "satmeter", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("satmeter")
 
 __all__ = [

@@ -16,12 +16,13 @@ import typer
 from tests.fuzz.counts import COUNTS
 
 _HERE = Path(__file__).parent
+_PROPERTIES = "properties"
 _LINES_SHOWN = 60
 
 
 def main() -> int:
     """Run, tell the progress, and return 1 if something was found."""
-    names = sorted(path.stem.removeprefix("test_") for path in _HERE.glob("test_*.py"))
+    names = [*sorted(path.stem.removeprefix("test_") for path in _HERE.glob("test_*.py")), _PROPERTIES]
     parser = argparse.ArgumentParser(prog="scripts/fuzz", description=__doc__)
     parser.add_argument("--seconds", type=float, default=600, help="how long to run (%(default)s)")
     parser.add_argument("--examples", type=int, default=2_000, help="cases of each test in a round (%(default)s)")
@@ -55,7 +56,8 @@ def _round(name: str, seed: int, examples: int) -> tuple[Counter[str], str | Non
     with tempfile.TemporaryDirectory() as place:
         counts = Path(place, "counts")
         command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "--show-capture=no", "-p", "no:cacheprovider"]
-        command += [f"--hypothesis-seed={seed}", "--hypothesis-profile=fuzz", f"tests/fuzz/test_{name}.py"]
+        command += ["-p", "tests.fuzz.plugin", f"--hypothesis-seed={seed}", "--hypothesis-profile=fuzz"]
+        command.append("tests/property" if name == _PROPERTIES else f"tests/fuzz/test_{name}.py")
         done = subprocess.run(
             command,
             env={**os.environ, COUNTS: str(counts), "FUZZ_EXAMPLES": str(examples), "FUZZ_SEED": str(seed)},

@@ -1,4 +1,4 @@
-"""Counts the cases of each test for `scripts/fuzz`, which asks for them by an environment variable."""
+"""Pytest plugin of `scripts/fuzz`: a profile with other examples for each seed, and counts of the cases of each."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, settings
 
 from tests.fuzz.counts import COUNTS, cases
 
-# Of `scripts/fuzz`; the tests themselves run with few examples, as all others.
+# The tests themselves run with few examples, the same each time.
 settings.register_profile(
     "fuzz",
     deadline=None,
+    derandomize=False,
     max_examples=int(os.environ.get("FUZZ_EXAMPLES", "2000")),
     database=None,
     suppress_health_check=list(HealthCheck),
