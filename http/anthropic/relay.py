@@ -99,8 +99,7 @@ class Relays:
 
         Raises `RefusedError`; without a holder always, as a challenge.
 
-        An answer with a status from 400 on is the provider's refusal of the body. A broken-off answer is returned, too
-        (see `broken`).
+        An answer with a status from 400 on is the provider's refusal of the body. A broken-off answer is returned, too.
         """
         tokens_max, counted, is_messages = call.prompt_tokens_max, None, call.api is Api.ANTHROPIC
         refused = await refusal_of_calls(self._state, call.model)
@@ -246,11 +245,6 @@ def cost_fields(answer: Relayed) -> dict[str, int | str]:
 def cost_comment(answer: Relayed) -> bytes:
     """Return the cost of a call as the last line of a stream, a comment that clients skip."""
     return f": {DEBITED}: {answer.cost.debit_msat.value}, {BALANCE}: {answer.balance_msat.value}\n\n".encode()
-
-
-def broken(answer: Relayed) -> bool:
-    """Return True if an answer broke off, and its client has not been notified."""
-    return answer.ending is Ending.BROKEN and not answer.told
 
 
 def broken_refusal(answer: Relayed) -> RefusedError:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...actors.domain.errors import Code, RefusedError
+from ...actors.domain.llm.answers import Ending
 from ...actors.domain.llm.catalogue import Api
 from ...actors.domain.llm.chat_prompt import estimated_prompt
 from ...actors.domain.llm.relays import RelayBytes
@@ -25,6 +26,7 @@ from ..response.late_head import in_time
 from ..response.slow_json import CutShortError, SlowAnswer
 from ..state import AppState
 from ..translation.relaying import TranslatedCalls
+from ..upstreams.error_events import ErrorEvents
 from ..upstreams.provider_call import ProviderCall
 from .body import read_call, read_count
 from .over_chat.dialect import MessagesOverChat
@@ -35,7 +37,6 @@ from .relay import (
     Relays,
     RelaySlow,
     RelayStream,
-    broken,
     broken_refusal,
     cost_comment,
     cost_fields,
@@ -137,24 +138,30 @@ async def _bytes(stream: RelayStream, facts: RequestFacts) -> AsyncGenerator[byt
     An incomplete event before an error is dropped: a client would fail to parse it, and never read the error.
     """
     begun = b""
-    last = LastUsage()
+    last, failing = LastUsage(), ErrorEvents(named=True)
     try:
         async for part in stream.parts:
             if isinstance(part, RelayBytes):
                 begun += part.data
                 if end := _whole_events(begun):
-                    if ready := last.pass_on(begun[:end]):
+                    if ready := last.pass_on(failing.pass_on(begun[:end])):
                         yield ready
                     begun = begun[end:]
             elif part.status >= 400:
                 # The head was sent before the provider refused the body.
                 yield sse.event("error", refusal_body(part.status, part.body, facts.request_id)) + cost_comment(part)
-            elif broken(part):
-                yield last.end() + error_event(broken_refusal(part), facts) + cost_comment(part)
+            elif part.ending is Ending.BROKEN:
+                told = failing.end(broken_refusal(part), facts, error_event, begun if part.told else b"")
+                yield last.end(cost_fields(part)) + told + cost_comment(part)
             else:
-                yield last.end(cost_fields(part)) + (begun + b"\n\n" if begun else b"") + cost_comment(part)
+                yield (
+                    last.end(cost_fields(part))
+                    + failing.release()
+                    + (begun + b"\n\n" if begun else b"")
+                    + cost_comment(part)
+                )
     except RefusedError as error:
-        yield last.end() + error_event(error, facts)
+        yield last.end() + failing.end(error, facts, error_event)
     finally:
         await stream.parts.aclose()
 

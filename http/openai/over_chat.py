@@ -7,15 +7,17 @@ from functools import partial
 from typing import Any
 
 from ...actors.domain.errors import RefusedError
+from ...actors.domain.llm.answers import Ending
 from ...actors.domain.llm.relays import RelayBytes
 from ...actors.domain.session.messages import Relayed
-from ..anthropic.relay import RelayStream, broken, broken_refusal, cost_comment, cost_fields
+from ..anthropic.relay import RelayStream, broken_refusal, cost_comment, cost_fields
 from ..anthropic.usage import with_cost
 from ..request_facts import RequestFacts
 from ..translation.provider_errors import of_passed_chat
 from ..translation.relaying import Dialect
 from ..translation.request import user_digest
 from ..upstreams.chat_call import ChatBody
+from ..upstreams.error_events import ErrorEvents
 from ..upstreams.provider_call import ProviderCall
 from ..upstreams.served_models import ServedModels
 from .errors import error_chunk
@@ -42,21 +44,23 @@ class ChatOverChat(Dialect[ChatBody]):
         self, asked: ChatBody, stream: RelayStream, model: str, facts: RequestFacts
     ) -> AsyncGenerator[bytes, None]:
         """Yield the upstream's chunks, then the cost, then OpenAI's end mark. SDKs read nothing after the mark."""
-        chunks = PassedChunks(tells_usage=asked.tells_usage)
+        chunks, failing = PassedChunks(tells_usage=asked.tells_usage), ErrorEvents(named=False)
         try:
             async for part in stream.parts:
                 if isinstance(part, RelayBytes):
-                    if ready := chunks.read(part.data):
+                    if ready := failing.pass_on(chunks.read(part.data)):
                         yield ready
                 elif part.status >= 400:
                     told = self.error(part.status, part.body, facts.request_id)
                     yield cost_comment(part) + data(told)
-                elif broken(part):
-                    yield chunks.end() + cost_comment(part) + error_chunk(broken_refusal(part), facts)
+                elif part.ending is Ending.BROKEN:
+                    ready = failing.pass_on(chunks.end(cost_fields(part), whole=part.told))
+                    failed = failing.end(broken_refusal(part), facts, error_chunk)
+                    yield ready + cost_comment(part) + failed + (DONE if chunks.done else b"")
                 else:
-                    yield chunks.end(cost_fields(part)) + cost_comment(part) + DONE
+                    yield failing.release() + chunks.end(cost_fields(part)) + cost_comment(part) + DONE
         except RefusedError as error:
-            yield error_chunk(error, facts)
+            yield failing.end(error, facts, error_chunk)
         finally:
             await stream.parts.aclose()
 

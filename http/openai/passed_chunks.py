@@ -42,13 +42,14 @@ class PassedChunks:
     """The chunks of one answer, event by event. The last usage waits for the cost of the call.
 
     The upstream is always asked for the usage. A client that did not ask for it does not get it, unless it stands in a
-    chunk of the answer.
+    chunk of the answer. `done`: the upstream's end mark came.
     """
 
     def __init__(self, *, tells_usage: bool) -> None:
         self._tells_usage = tells_usage
         self._begun = b""
         self._held: list[_Held] = []
+        self.done = False
 
     def read(self, data: bytes) -> bytes:
         """Return the events that are complete, without those that wait. The end mark is left out."""
@@ -63,9 +64,12 @@ class PassedChunks:
             return whole
         return b"".join(self._passed(whole[begin:end]) for begin, end in zip([0, *ends], ends, strict=False))
 
-    def end(self, cost: Mapping[str, int | str] | None = None) -> bytes:
-        """Return the events that wait, with the cost in the last usage if it is known."""
-        ready = self._passed(self._begun + b"\n\n") if self._begun.strip() else b""
+    def end(self, cost: Mapping[str, int | str] | None = None, *, whole: bool = True) -> bytes:
+        """Return the events that wait, with the cost in the last usage if it is known.
+
+        `whole`: the last event came whole, though nothing ended it. Clients fail at reading half an event.
+        """
+        ready = self._passed(self._begun + b"\n\n") if whole and self._begun.strip() else b""
         self._begun = b""
         if self._held and cost is not None:
             last = self._held[-1]
@@ -79,6 +83,7 @@ class PassedChunks:
         found = _DATA.search(event)
         data = found[1].strip() if found is not None else b""
         if data == _DONE:
+            self.done = True
             return b""
         chunk = _read(data) if _USAGE in data else None
         if chunk is not None and chunk.usage:

@@ -28,9 +28,14 @@ _RATES: Final = {
     "cacheWrite5mTokens": "cacheWrite5m",
     "cacheWrite1hTokens": "cacheWrite1h",
 }
-# The server's additions to a provider's answer: comments and pings in a stream, the cost in the last usage.
+# The server's additions to a provider's answer: comments and pings in a stream, the cost in the last usage, and its
+# fields in the provider's error.
 _COMMENTS: Final = re.compile(rb'^: [^\n]*\n(?:event: ping\ndata: \{"type": "ping"\}\n)?\n', re.MULTILINE)
 _COST_IN_USAGE: Final = re.compile(rb',?"cost_msat":\d+,"cost_usd":"[^"]*","balance_msat":\d+(?=\})')
+_FIELDS_OF_ERROR: Final = re.compile(
+    rb',(?:"code":"model_failed",)?"requestId":"req_[^"]*","retryAction":"[^"]*","paymentState":"[^"]*",'
+    rb'"debitedMsat":\d+,"balanceMsat":\d+(?=\})'
+)
 
 
 def exact_json(data: bytes | str) -> Any:
@@ -130,10 +135,12 @@ def check_digest(receipt: Json, field: str, data: bytes, what: str) -> bytes:
 
 
 def _without_additions(data: bytes) -> Iterator[bytes]:
-    """Yield the possible originals of a relayed answer, without the server's cost, comments and pings."""
+    """Yield the possible originals of a relayed answer, without what the server added to it."""
     stream = _COMMENTS.sub(b"", data)
     yield stream
-    for begun in (data.lstrip(), stream):
+    failed = _FIELDS_OF_ERROR.sub(b"", stream)
+    yield failed
+    for begun in (data.lstrip(), stream, failed):
         for cost in _COST_IN_USAGE.finditer(begun):
             yield begun[: cost.start()] + begun[cost.end() :]
 

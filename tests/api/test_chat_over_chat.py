@@ -139,6 +139,32 @@ async def test_an_answer_that_breaks_off_is_told_and_paid_as_far_as_it_came(shop
     await shop.until_free()
 
 
+@pytest.mark.parametrize(
+    "ending",
+    [
+        sse({"error": {"message": "gone", "type": "server_error", "code": 500}}),
+        sse({"error": {"message": "gone", "type": "server_error", "code": 500}}, DONE),
+        b'error: {"message": "gone"}\n\n',
+        sse({"object": "error", "message": "gone", "code": 500}),
+        sse(chunk({"index": 0, "delta": {}, "error": {"message": "gone", "code": 500}})),
+        sse(chunk(choice("lo")))[:-9],
+    ],
+    ids=["an event", "and an end mark", "a field", "an event of an older server", "a choice", "half an event"],
+)
+async def test_an_error_in_the_middle_is_raised_with_our_fields(shop: ChatShop, ending: bytes) -> None:
+    shop.chat.reply = lambda _: streaming(sse(chunk(choice("Hel"))), ending)
+    body: dict[str, Any] = {"model": "tiny", "messages": HELLO}
+    answer = await shop.post({**body, "stream": True}, PATH)
+    last = answer.text.removesuffix("data: [DONE]\n\n").strip().split("data: ")[-1]
+    told = json.loads(last)
+    assert (told["code"], told["requestId"]) == ("model_failed", answer.headers["x-request-id"])
+    assert told["debitedMsat"] == (await shop.show())["spentMsat"] > 0
+    assert answer.text.endswith("[DONE]\n\n") == ending.endswith(b"[DONE]\n\n")
+    async with sdk_of(shop) as sdk:
+        with pytest.raises(openai.APIError, match=told["error"]["message"]):
+            _ = [event async for event in await sdk.chat.completions.create(**body, stream=True)]
+
+
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
 
 

@@ -299,9 +299,14 @@ async def test_a_stream_that_breaks_off_ends_with_an_error_event_and_its_cost(sh
     shop.upstream.streams(begun, rest)
     answer = await shop.post({"model": MODEL, "max_tokens": 500, "messages": HELLO, "stream": True})
     # Half an event is none: the SDK would stumble over it before it came to the error.
-    assert answer.content.startswith(begun + rest if told else begun + b"event: error")
+    assert answer.content.startswith(begun + rest.rstrip(b"}\n") if told else begun + b"event: error")
     assert answer.text.count("event: error") == 1
+    shown = json.loads(answer.text.split("event: error\ndata: ")[1].split("\n\n")[0])
     seen = await shop.show()
+    assert (shown["code"], shown["requestId"]) == ("model_failed", answer.headers["x-request-id"])
+    assert (shown["debitedMsat"], shown["balanceMsat"]) == (seen["spentMsat"], seen["balanceMsat"])
+    if told:
+        assert shown["error"] == error("overloaded_error", "Overloaded")["error"]
     assert f": Satmeter-Debited-Msat: {seen['spentMsat']}, " in answer.text and seen["spentMsat"] > 0
     shop.upstream.streams(begun, rest)
     async with shop.sdk() as sdk, sdk.messages.stream(model=MODEL, max_tokens=500, messages=HELLO) as stream:

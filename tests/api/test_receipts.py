@@ -224,9 +224,10 @@ async def test_a_call_that_broke_off_has_the_usage_that_came(redis: Redis) -> No
     """Its first figures count no answer, which is estimated; the provider's text is in the receipt and in no log."""
     async with shop_over(redis) as shop:
         begun = sse(start({"input_tokens": 40, "output_tokens": 1, "note": "free text"}), block(), delta("x" * 90))
-        shop.upstream.streams(begun, sse(error_event("overloaded_error")))
+        failed = sse(error_event("overloaded_error"))
+        shop.upstream.streams(begun, failed)
         with structlog.testing.capture_logs() as logged:
-            await shop.post({"model": MODEL, "max_tokens": 500, "messages": HELLO, "stream": True})
+            given = await shop.post({"model": MODEL, "max_tokens": 500, "messages": HELLO, "stream": True})
             told = await of_last_call(shop)
     (charge,) = told["charges"]
     first = '{"input_tokens": 40, "output_tokens": 1, "note": "free text"}'
@@ -234,3 +235,6 @@ async def test_a_call_that_broke_off_has_the_usage_that_came(redis: Redis) -> No
     assert charge["provider"] == {"upstream": "one", **reported}
     assert (told["state"], charge["inputTokens"]) == ("broken", 40) and charge["outputTokens"] > 1
     assert "free text" not in repr(logged)
+    # Our fields in the provider's error can be told from its bytes.
+    assert b"model_failed" in given.content
+    assert check_digest(told, "answerSha256", given.content, "answer") == begun + failed

@@ -111,3 +111,13 @@ async def test_a_request_has_the_usage_of_both_of_its_calls(shop: ChatShop, *, s
     told = await of_last_call(shop)
     assert [charge["provider"]["requestId"] for charge in told["charges"]] == [ID, ID]
     assert all("are those of the provider's usage" in said for said in check_usage(told))
+
+
+async def test_an_error_in_the_middle_keeps_the_digest_of_the_upstreams_bytes(shop: ChatShop) -> None:
+    """Our fields in it can be told from the upstream's bytes."""
+    sent = sse(chunk(choice("Hel")), {"error": {"message": "gone", "code": 500}})
+    shop.chat.reply = lambda _: Answer(headers={"content-type": SSE}, parts=(sent,))
+    given = await shop.post({"model": "tiny", "messages": HELLO, "stream": True}, CHAT)
+    told = await of_last_call(shop)
+    assert told["state"] == "broken" and b"model_failed" in given.content
+    assert check_digest(told, "answerSha256", given.content, "answer") == sent
