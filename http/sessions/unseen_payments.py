@@ -7,21 +7,30 @@ next look-up if the node's hint is lost.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
+from msgspec.structs import replace
+
 from ...actors.domain.credentials.caveats import Grant
-from ...actors.domain.errors import Code, Refusal, RefusedError
-from ...actors.domain.session.messages import CheckPayment, GetSession
+from ...actors.domain.errors import Code, Refusal, RefusedError, node_unavailable
+from ...actors.domain.session.messages import CheckPayment, GetSession, SessionView
 from ...actors.domain.session.state import SessionState
 from ...actors.ports import TransientError
 from ..edge.buckets import Buckets
 from ..request.auth import Holder
 from ..state import AppState
 
-_MENDED_BY_PAYMENT: Final = frozenset({Code.PAYMENT_REQUIRED, Code.INSUFFICIENT_BALANCE})
+_NOT_SEEN: Final = {
+    Code.PAYMENT_REQUIRED: "It can't be seen just now whether the deposit was paid.",
+    Code.INSUFFICIENT_BALANCE: "The balance is too small, and it can't be seen just now whether a top-up was paid.",
+}
 # A slow node must not delay the refusal any longer.
 _PATIENCE_S: Final = 2.0
+# A node that is not done within both is taken for away only if it answers no simple question either.
+_ANSWERS_WITHIN_S: Final = 1.5
+# Until then a node that was away counts as away without being asked.
+_AWAY_S: Final = 2.0
 # An unpaid session costs nothing, so its holder could have the node asked without end.
 _OF_SESSION_PER_S: Final = 2.0
 _OF_SESSION_BURST: Final = 4.0
@@ -31,15 +40,22 @@ _ALL: Final = "all"
 # The newest ones: the client has just paid.
 _TOP_UPS_MAX: Final = 3
 AnswerT = TypeVar("AnswerT")
+_Key = tuple[str, int, Code]
 
 
 class UnseenPayments:
-    """Look-ups of a session's open invoices, as many as a front may have the node asked for."""
+    """Look-ups of a session's open invoices, as many as a front may have the node asked for.
+
+    Requests of a session that come together share a look-up.
+    """
 
     def __init__(self, state: AppState) -> None:
         self._state = state
         self._of_session = Buckets(_OF_SESSION_PER_S, _OF_SESSION_BURST)
         self._of_all = Buckets(_OF_ALL_PER_S, _OF_ALL_BURST)
+        self._looks: dict[_Key, asyncio.Task[Sequence[SessionView]]] = {}
+        self._asking_node: asyncio.Task[bool] | None = None
+        self._away_until_s = 0.0
 
     async def retried(self, holder: Holder, send: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
         """Return what `send` returns, once more if it is refused for want of a payment that the node has.
@@ -54,38 +70,83 @@ class UnseenPayments:
         return await send()
 
     async def credited(self, holder: Holder, refusal: Refusal) -> bool:
-        """Return True if a payment was credited, so that the refused request is worth another try. Raises nothing."""
-        if refusal.code not in _MENDED_BY_PAYMENT or not self._may_look(holder.session_id):
+        """Return True if a payment was credited, so that the refused request is worth another try.
+
+        Raises `RefusedError` (503) while the node is away: that no payment is known does not mean that none was made.
+        """
+        if refusal.code not in _NOT_SEEN:
             return False
+        key = holder.session_id, holder.grant.generation, refusal.code
+        look = self._under_way(key)
+        if look is not None and _shows(await asyncio.shield(look), refusal):
+            return True
+        # A look-up that was under way may have begun before this client paid.
+        look = self._under_way(key) or self._begun(key)
+        if look is not None and _shows(await asyncio.shield(look), refusal):
+            return True
+        if asyncio.get_running_loop().time() < self._away_until_s:
+            away = node_unavailable()
+            raise RefusedError(replace(away, message=f"{_NOT_SEEN[refusal.code]} {away.message}"))
+        return False
+
+    def _under_way(self, key: _Key) -> asyncio.Task[Sequence[SessionView]] | None:
+        look = self._looks.get(key)
+        return None if look is None or look.done() else look
+
+    def _begun(self, key: _Key) -> asyncio.Task[Sequence[SessionView]] | None:
+        """Return a new look-up; None if there were too many of late."""
+        now_s = asyncio.get_running_loop().time()
+        if self._of_session.wait_s(key[0], now_s) or self._of_all.wait_s(_ALL, now_s):
+            return None
+        self._of_session.charge(key[0], now_s, 1)
+        self._of_all.charge(_ALL, now_s, 1)
+        look = self._looks[key] = asyncio.create_task(self._look(key))
+        look.add_done_callback(lambda _: self._ended(key, look))
+        return look
+
+    def _ended(self, key: _Key, look: asyncio.Task[Sequence[SessionView]]) -> None:
+        if self._looks.get(key) is look:
+            del self._looks[key]
+
+    async def _look(self, key: _Key) -> Sequence[SessionView]:
+        """Return the session as it was after each of the node's answers; nothing if it gave none in time."""
+        session_id, generation, code = key
+        # Without caveats: a holder that may only make requests may not read the session.
+        grant, call = Grant(generation), self._state.router.call
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                if refusal.code is Code.PAYMENT_REQUIRED:
-                    return await self._deposit_is_paid(holder)
-                return await self._balance_has_grown(holder, refusal.details.get("balanceMsat", 0))
-        except (RefusedError, TransientError, TimeoutError):
+                if code is Code.PAYMENT_REQUIRED:
+                    return (await call(session_id, CheckPayment(grant)),)
+                view = await call(session_id, GetSession(grant))
+                checks = [CheckPayment(grant, found.payment_hash) for found in view.pending_invoices[-_TOP_UPS_MAX:]]
+                return (view, *await asyncio.gather(*(call(session_id, check) for check in checks)))
+        except RefusedError:
+            return ()
+        except (TransientError, TimeoutError):
+            await self._note_whether_away()
+            return ()
+
+    async def _note_whether_away(self) -> None:
+        if self._asking_node is None or self._asking_node.done():
+            self._asking_node = asyncio.create_task(self._node_answers())
+        if not await asyncio.shield(self._asking_node):
+            self._away_until_s = asyncio.get_running_loop().time() + _AWAY_S
+
+    async def _node_answers(self) -> bool:
+        check = self._state.checks.get("lightning")
+        if check is None:
+            return True
+        try:
+            async with asyncio.timeout(_ANSWERS_WITHIN_S):
+                await check()
+        except Exception:  # As readiness does: whatever it raises, the node was not reached.
             return False
-
-    async def _deposit_is_paid(self, holder: Holder) -> bool:
-        view = await self._state.router.call(holder.session_id, CheckPayment(_unnarrowed(holder)))
-        return view.state is not SessionState.AWAITING_PAYMENT
-
-    async def _balance_has_grown(self, holder: Holder, balance_msat: int) -> bool:
-        grant, call = _unnarrowed(holder), self._state.router.call
-        view = await call(holder.session_id, GetSession(grant))
-        newest = view.pending_invoices[-_TOP_UPS_MAX:]
-        checks = [CheckPayment(grant, invoice.payment_hash) for invoice in newest]
-        views = [view, *await asyncio.gather(*(call(holder.session_id, check) for check in checks))]
-        return any(view.balance_msat.value > balance_msat for view in views)
-
-    def _may_look(self, session_id: str) -> bool:
-        now_s = asyncio.get_running_loop().time()
-        if self._of_session.wait_s(session_id, now_s) or self._of_all.wait_s(_ALL, now_s):
-            return False
-        self._of_session.charge(session_id, now_s, 1)
-        self._of_all.charge(_ALL, now_s, 1)
         return True
 
 
-def _unnarrowed(holder: Holder) -> Grant:
-    """Return the grant without its caveats: a holder that may only make requests may not read the session."""
-    return Grant(holder.grant.generation)
+def _shows(views: Sequence[SessionView], refusal: Refusal) -> bool:
+    """Return True if the session has what it lacked when it refused."""
+    if refusal.code is Code.PAYMENT_REQUIRED:
+        return any(view.state is not SessionState.AWAITING_PAYMENT for view in views)
+    balance_msat = refusal.details.get("balanceMsat", 0)
+    return any(view.balance_msat.value > balance_msat for view in views)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,10 +12,12 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from satmeter.actors.domain.payments.invoices import Settlement
 from satmeter.actors.ports import TransientError
 from satmeter.http.sessions import unseen_payments
 from tests.helpers.http.fronts import Json
 from tests.helpers.http.messages import HELLO, MODEL, Shop, shop_over
+from tests.helpers.patience import PATIENCE_S
 
 CALL: dict[str, Any] = {"model": MODEL, "max_tokens": 50, "messages": HELLO}
 ASK: dict[str, Any] = {"request": "say hello"}
@@ -111,11 +114,85 @@ async def test_the_node_is_asked_for_an_unpaid_session_only_so_often(
     assert 1 <= asked.count("lookup") <= 6
 
 
-async def test_a_node_that_is_away_makes_no_other_refusal_of_it(shop: Shop) -> None:
+async def test_a_node_that_does_not_answer_in_time_makes_no_other_refusal_of_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unseen_payments, "_PATIENCE_S", 0.05)
     session = await opened(shop)
-    shop.api.world.lightning.fault = TransientError("the node is away")
+    shop.api.world.lightning.fault = TransientError("the node is busy")
     answer = await post(shop, session, "/v1/messages", CALL)
     assert (answer.status_code, answer.json()["code"]) == (402, "payment_required")
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+@pytest.mark.parametrize(("path", "body"), [("/sessions/{id}/request", ASK), ("/v1/messages", CALL)])
+async def test_while_the_node_is_away_no_deposit_is_called_unpaid(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, path: str, body: Any, *, hangs: bool
+) -> None:
+    monkeypatch.setattr(unseen_payments, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(unseen_payments, "_ANSWERS_WITHIN_S", 0.05)
+    monkeypatch.setattr(unseen_payments, "_OF_SESSION_PER_S", 0.001)
+    asked: list[str] = []
+
+    async def away() -> None:
+        asked.append("check")
+        if hangs:
+            await asyncio.Event().wait()
+        raise TransientError("the node is away")
+
+    async with shop_over(redis) as shop:
+        session = await opened(shop)
+        shop.api.world.lightning.fault = TransientError("the node is away")
+        shop.api.state.checks["lightning"] = away  # type: ignore[index]
+        for _ in range(10):
+            answer = await post(shop, session, path, body)
+            assert answer.status_code == 503, answer.text
+            told = answer.json()
+            assert (told["code"], told["retryAction"]) == ("unavailable", "retry")
+            assert "x-should-retry" not in answer.headers and int(answer.headers["retry-after"]) >= 1
+        assert 1 <= len(asked) <= 6
+
+
+async def test_requests_that_come_together_share_a_look_up(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unseen_payments, "_OF_SESSION_PER_S", 0.001)
+    session, lightning = await opened(shop), shop.api.world.lightning
+    lightning.pay(session["depositInvoice"]["paymentHash"])
+    lightning.calls.clear()
+    answers = await asyncio.gather(*(post(shop, session, "/v1/messages", CALL) for _ in range(40)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert lightning.calls.count("lookup") <= 3
+
+
+async def test_who_pays_while_another_request_has_the_node_asked_is_not_refused(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unseen_payments, "_PATIENCE_S", PATIENCE_S)
+    session, lightning = await opened(shop), shop.api.world.lightning
+    asked, told, look_up = asyncio.Event(), asyncio.Event(), lightning.lookup
+
+    async def slowly(payment_hash: str) -> Settlement | None:
+        found = await look_up(payment_hash)
+        asked.set()
+        await told.wait()
+        return found
+
+    monkeypatch.setattr(lightning, "lookup", slowly)
+    early = asyncio.create_task(post(shop, session, "/v1/messages", CALL))
+    await asked.wait()
+    lightning.pay(session["depositInvoice"]["paymentHash"])
+    refused = asyncio.Event()
+    credited = unseen_payments.UnseenPayments.credited
+
+    async def noted(*args: Any) -> bool:
+        refused.set()
+        return await credited(*args)
+
+    monkeypatch.setattr(unseen_payments.UnseenPayments, "credited", noted)
+    late = asyncio.create_task(post(shop, session, "/v1/messages", CALL))
+    await refused.wait()
+    told.set()
+    assert (await late).status_code == 200
+    assert (await early).status_code in {200, 402}
 
 
 async def test_a_slow_node_does_not_delay_the_refusal_for_long(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
